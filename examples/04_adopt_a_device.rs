@@ -6,54 +6,57 @@
 #![allow(unsafe_code)] // Plain Vulkan.
 
 use std::error::Error;
-use std::ffi::CStr;
 use std::time::Duration;
 
 use bridge::ash::{Device, Entry, Instance, vk};
 use bridge::{
-    AdoptInfo, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, ExportDevice, RequiredFeatures, Work,
-    requirements_for,
+    AdoptInfo, BufferAccess, BufferSpec, Compute, DeviceRequirements, Exchange, ExchangeInfo, ExportDevice,
+    RequiredFeatures, Work, requirements_for,
 };
 
 const VERSION: u32 = vk::API_VERSION_1_3;
-const LEN: usize = 1000;
 
 /// The objects that an engine already has.
 struct Engine {
-    entry: Entry,
-    instance: Instance,
+    instance: (Entry, Instance, u32),
     physical: vk::PhysicalDevice,
     device: Device,
-    extensions: Vec<&'static CStr>,
+    family: u32,
+    needs: DeviceRequirements,
 }
 
 impl Engine {
-    /// A minimal engine. The bridge only requires some extensions and features.
     fn new() -> Result<Self, Box<dyn Error>> {
         // SAFETY: loads the system's Vulkan loader.
         let entry = unsafe { Entry::load() }?;
-        let application = vk::ApplicationInfo::default().api_version(VERSION);
-        let info = vk::InstanceCreateInfo::default().application_info(&application);
+        let version = vk::ApplicationInfo::default().api_version(VERSION);
         // SAFETY: an instance without layers and extensions.
-        let instance = unsafe { entry.create_instance(&info, None) }?;
+        let instance =
+            unsafe { entry.create_instance(&vk::InstanceCreateInfo::default().application_info(&version), None) }?;
+        // What sharing needs; some of the extensions are only missing on devices without CUDA.
+        // SAFETY: the physical device is the instance's, which was created with this version.
+        let needs = |device| Some((device, unsafe { requirements_for(&instance, VERSION, device) }.ok()?));
+        let is_gpu = |needs: &DeviceRequirements| needs.physical.device_type != vk::PhysicalDeviceType::CPU;
         // SAFETY: the instance is alive.
-        let physical = *unsafe { instance.enumerate_physical_devices() }?.first().ok_or("there is no Vulkan device")?;
-        // What sharing needs: without some of the extensions only the CPU backend works.
-        // SAFETY: the physical device is one of the instance's, which was made with this version.
-        let needed = unsafe { requirements_for(&instance, VERSION, physical) }?;
-        needed.check_met()?;
-        let extensions = needed.extensions;
-        let names: Vec<_> = extensions.iter().map(|name| name.as_ptr()).collect();
+        let devices = unsafe { instance.enumerate_physical_devices() }?.into_iter().filter_map(needs);
+        let (physical, needs) =
+            devices.max_by_key(|(_, needs)| (needs.is_met(), is_gpu(needs))).ok_or("no Vulkan device")?;
+        needs.check_met()?;
+        // SAFETY: the physical device is the instance's.
+        let families = unsafe { instance.get_physical_device_queue_family_properties(physical) };
+        let graphics = families.iter().position(|family| family.queue_flags.contains(vk::QueueFlags::GRAPHICS));
+        let family = graphics.ok_or("no queue for graphics")? as u32;
+        let names: Vec<_> = needs.extensions.iter().map(|name| name.as_ptr()).collect();
         let mut features = RequiredFeatures::default();
-        let queues = [vk::DeviceQueueCreateInfo::default().queue_family_index(0).queue_priorities(&[1.0])];
+        let queues = [vk::DeviceQueueCreateInfo::default().queue_family_index(family).queue_priorities(&[1.0])];
         let info = vk::DeviceCreateInfo::default()
             .queue_create_infos(&queues)
             .enabled_extension_names(&names)
             .push_next(&mut features.timeline_semaphore)
             .push_next(&mut features.synchronization2);
-        // SAFETY: the extensions are there, Vulkan 1.3 has the features, and family 0 exists.
+        // SAFETY: the extensions are there, Vulkan 1.3 has the features, and the family exists.
         let device = unsafe { instance.create_device(physical, &info, None) }?;
-        Ok(Self { entry, instance, physical, device, extensions })
+        Ok(Self { instance: (entry, instance, VERSION), physical, device, family, needs })
     }
 }
 
@@ -67,33 +70,30 @@ fn main() {
 fn run() -> Result<(), Box<dyn Error>> {
     let engine = Engine::new()?;
     {
-        // SAFETY: the one queue of family 0.
-        let queue = unsafe { engine.device.get_device_queue(0, 0) };
-        let instance = (engine.entry.clone(), engine.instance.clone(), VERSION);
-        let mut info = AdoptInfo::new(instance, engine.physical, engine.device.clone(), (queue, 0));
-        info.device_extensions = &engine.extensions;
-        info.features.timeline_semaphore = true;
-        info.features.synchronization2 = true;
+        // SAFETY: the device was created with one queue of this family.
+        let queue = (unsafe { engine.device.get_device_queue(engine.family, 0) }, engine.family);
+        let mut info = AdoptInfo::new(engine.instance.clone(), engine.physical, engine.device.clone(), queue);
+        (info.device_extensions, info.features) = (&engine.needs.extensions, engine.needs.features);
         // SAFETY: the handles belong together and outlive `device`; all that is named is enabled.
         let device = unsafe { ExportDevice::adopt(info) }?;
         let compute = Compute::for_device(&device)?;
         println!("Vulkan on {}, compute on {} ({})", device.name(), compute.backend(), compute.reason());
-        let spec = BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_READ);
+        let spec = BufferSpec::<u32>::new(1000, BufferAccess::TRANSFER_READ);
         let mut exchange = Exchange::new(&compute, &ExchangeInfo { name: "adopted", ..Default::default() }, spec)?;
         let mut turn = exchange.begin()?;
         match turn.work() {
-            Work::Cuda(mut cuda) => cuda.stream.memcpy_htod(&[7; LEN], &mut cuda.resources)?,
+            Work::Cuda(mut cuda) => cuda.stream.memcpy_htod(&[7; 1000], &mut cuda.resources)?,
             Work::Host(host) => host.run(|numbers| numbers.fill(7))?,
             _ => return Err("this program knows no such backend".into()),
         }
-        if turn.finish()?.read_back(Duration::from_secs(10))? != [7; LEN] {
+        if turn.finish()?.read_back(Duration::from_secs(10))? != [7; 1000] {
             return Err("Vulkan sees other numbers than were computed".into());
         }
-        println!("{LEN} numbers are right");
+        println!("1000 numbers are right");
     }
     // SAFETY: the bridge's objects are gone, and it destroys nothing that was lent to it.
     unsafe { engine.device.destroy_device(None) };
     // SAFETY: its device is gone.
-    unsafe { engine.instance.destroy_instance(None) };
+    unsafe { engine.instance.1.destroy_instance(None) };
     Ok(())
 }

@@ -7,7 +7,9 @@ use std::ffi::c_void;
 use bridge::ash::vk;
 use bridge::ash::vk::Handle as _;
 use bridge::cuda_import::cudarc;
-use bridge::vk_export::{AdoptInfo, Error, ExportDevice, OptionalKind, requirements_for, requirements_for_raw};
+use bridge::vk_export::{
+    AdoptInfo, Block, BlockInfo, Error, ExportDevice, OptionalKind, Placement, requirements_for, requirements_for_raw,
+};
 use bridge::{
     Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, ImageAccess, ImageSpec, LatestInfo, QueueKind,
     RawHandles, SharedPool, SharedPoolInfo, required_device_extensions,
@@ -22,6 +24,9 @@ fn an_engine_embeds_the_bridge() {
     null_handles_are_named_at_once();
     what_to_enable_is_what_the_device_has();
     a_device_in_use_is_given_back();
+    for placement in [Placement::Exportable, Placement::DeviceLocal, Placement::HostVisible] {
+        a_block_is_no_clone(placement);
+    }
     for backend in [Backend::Host, Backend::Cuda] {
         frames_go_through_a_further_queue(backend);
         allocated_bytes_are_those_of_what_is_shared(backend);
@@ -158,6 +163,21 @@ fn a_device_in_use_is_given_back() {
     }
     // An own device is destroyed.
     Rig::open_own().try_release().unwrap();
+}
+
+/// What is made from a device is told by name, and is no clone beside that.
+fn a_block_is_no_clone(placement: Placement) {
+    let device = Rig::open_own();
+    let usage = BufferAccess::TRANSFER_READ.usage;
+    let block = match Block::new(&device, &BlockInfo { name: "slab", size: 64, usage, placement }) {
+        Ok(block) => block,
+        // A software driver exports nothing; the one on the double does.
+        Err(error) => return assert!(placement == Placement::Exportable, "{error}"),
+    };
+    let in_use = device.try_release().unwrap_err();
+    assert_eq!((in_use.alive.len(), in_use.clones), (1, 0), "{placement:?}: {in_use}");
+    drop(block);
+    in_use.device.try_release().unwrap();
 }
 
 fn frames_go_through_a_further_queue(backend: Backend) {

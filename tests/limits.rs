@@ -98,14 +98,39 @@ fn what_is_not_shared_is_checked_too() {
     let extent = vk::Extent2D { width: 4, height: 4 };
     let of_usage = |usage| LocalImageInfo { name: "local", format: vk::Format::R8G8B8A8_UNORM, extent, usage };
     // No view can be of these.
-    for usage in [vk::ImageUsageFlags::TRANSFER_SRC, vk::ImageUsageFlags::from_raw(1 << 31)] {
+    let transient = vk::ImageUsageFlags::TRANSIENT_ATTACHMENT;
+    for usage in [
+        vk::ImageUsageFlags::TRANSFER_SRC,
+        vk::ImageUsageFlags::from_raw(1 << 31),
+        transient,
+        transient | vk::ImageUsageFlags::SAMPLED,
+        transient | vk::ImageUsageFlags::COLOR_ATTACHMENT,
+        vk::ImageUsageFlags::DEPTH_STENCIL_ATTACHMENT,
+    ] {
         let made = LocalImage::new(&device, &of_usage(usage));
         assert!(matches!(made, Err(vk_local::Error::InvalidArgument { .. })), "{usage:?}");
     }
     LocalImage::new(&device, &of_usage(vk::ImageUsageFlags::SAMPLED)).unwrap();
-    let depth = LocalImageInfo { format: vk::Format::D32_SFLOAT, ..of_usage(vk::ImageUsageFlags::COLOR_ATTACHMENT) };
-    let made = LocalImage::new(&device, &depth);
-    assert!(matches!(made, Err(vk_local::Error::Vulkan { result: vk::Result::ERROR_FORMAT_NOT_SUPPORTED, .. })));
+    // Their views are not of the color aspect, or want a conversion.
+    for (format, usage) in [
+        (vk::Format::D32_SFLOAT, vk::ImageUsageFlags::DEPTH_STENCIL_ATTACHMENT),
+        (vk::Format::D16_UNORM, vk::ImageUsageFlags::SAMPLED),
+        (vk::Format::S8_UINT, vk::ImageUsageFlags::SAMPLED),
+        (vk::Format::D24_UNORM_S8_UINT, vk::ImageUsageFlags::SAMPLED),
+        (vk::Format::G8_B8R8_2PLANE_420_UNORM, vk::ImageUsageFlags::SAMPLED),
+        (vk::Format::G8B8G8R8_422_UNORM, vk::ImageUsageFlags::SAMPLED),
+    ] {
+        let made = LocalImage::new(&device, &LocalImageInfo { format, ..of_usage(usage) });
+        assert!(matches!(made, Err(vk_local::Error::InvalidArgument { .. })), "{format:?}: {made:?}");
+    }
+    // No device writes compressed texels; one that does not have them has no such images at all.
+    let format = vk::Format::BC1_RGBA_UNORM_BLOCK;
+    let compressed = LocalImageInfo { format, ..of_usage(vk::ImageUsageFlags::COLOR_ATTACHMENT) };
+    let result = match LocalImage::new(&device, &compressed) {
+        Err(vk_local::Error::Vulkan { result, .. }) => Some(result),
+        made => made.err().map(|_| vk::Result::ERROR_FORMAT_NOT_SUPPORTED),
+    };
+    assert_eq!(result, Some(vk::Result::ERROR_FORMAT_NOT_SUPPORTED));
     let mut mapped =
         LocalBuffer::new(&device, "mapped", 3, vk::BufferUsageFlags::TRANSFER_SRC, MemoryLocation::CpuToGpu).unwrap();
     // SAFETY: the GPU has not been told of it.

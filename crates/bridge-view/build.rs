@@ -1,4 +1,4 @@
-//! Compiles the shaders to SPIR-V with naga, so that nobody needs a shader compiler.
+//! Compiles the shaders to SPIR-V with naga, so that no shader compiler has to be installed.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use naga::valid::{Capabilities, ValidationFlags, Validator};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
-    // Each of one or two files.
+    // Each shader consists of one or two files.
     for (name, parts) in
         [("elements", &["picture", "elements"][..]), ("texels", &["picture", "texels"]), ("points", &["points"])]
     {

@@ -1,9 +1,9 @@
-//! Checks that exactly one version of CUDA's binding is chosen: cudarc says so in hundreds of
-//! errors.
+//! Checks that exactly one version of the CUDA bindings is enabled, because cudarc would report
+//! hundreds of errors otherwise.
 
 use std::env;
 
-/// The features, as in `Cargo.toml`.
+/// The binding features of `Cargo.toml`.
 const BINDINGS: [&str; 4] = ["cuda-12000", "cuda-12080", "cuda-12090", "cuda-13000"];
 
 fn main() {

@@ -1,5 +1,5 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
-//! The first programs, `examples/01_buffer.rs` to `examples/08_view.rs`: they run, check
+//! The first programs, `examples/01_buffer.rs` to `examples/09_frame_loop.rs`: they run, check
 //! themselves, and stay what they are for.
 
 use std::fs;
@@ -10,7 +10,7 @@ use std::process::Command;
 mod common;
 
 /// Each with its last line.
-const PROGRAMS: [(&str, &str); 8] = [
+const PROGRAMS: [(&str, &str); 9] = [
     ("01_buffer", "6 frames of 65536 numbers are right"),
     ("02_image", "6 frames of 320 x 200 texels are right"),
     ("03_post_process", "6 frames of 320 x 200 texels are drawn, filtered and right"),
@@ -19,6 +19,7 @@ const PROGRAMS: [(&str, &str); 8] = [
     ("06_kernels_in_the_queue", "6 frames of 100000 vertices are right"),
     ("07_latest", "every picture is of one step, and the last of the last"),
     ("08_view", "6 frames of 320 x 200 pixels are drawn and right"),
+    ("09_frame_loop", "60 frames of 1000 numbers are right"),
 ];
 
 /// In the error of a machine on which nothing here can run.

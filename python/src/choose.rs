@@ -1,4 +1,4 @@
-//! Whether a view gets a window.
+//! The decision whether a view gets a window.
 
 use bridge_view::{Window, WindowInfo};
 use pyo3::prelude::*;
@@ -7,11 +7,12 @@ use crate::error::{Fault, Kind};
 use crate::native::call;
 use crate::screen::Screen;
 
-/// The name of the logger of Python that is told.
+/// Name of the Python logger for warnings.
 const LOGGER: &str = "vkview";
 
-/// Makes a screen with `make`: with a window if `headless` is false, without if it is true; if it
-/// is `None`, with a window where one can be opened and shown, else without, which is logged.
+/// Creates a screen with `make`: with a window if `headless` is false, without one if it is true.
+/// If it is `None`, the screen has a window if one can be opened and presented to; otherwise it has
+/// none, and a warning is logged.
 pub(crate) fn screen(
     py: Python<'_>,
     headless: Option<bool>,
@@ -23,7 +24,7 @@ pub(crate) fn screen(
             return Ok(Err(Fault::new(Kind::Unavailable, reason)));
         }
         check_main_thread(py)?;
-        // The drivers of display and GPU are called detached from the interpreter.
+        // Display and GPU drivers are called detached from the interpreter.
         call(py, || make(Some(Window::open(wanted)?)))
     };
     match headless {
@@ -42,13 +43,13 @@ pub(crate) fn screen(
     }
 }
 
-/// Tells Python's logger.
+/// Logs a warning with Python's logger.
 pub(crate) fn warn(py: Python<'_>, note: &str) -> PyResult<()> {
     let logger = py.import("logging")?.call_method1("getLogger", (LOGGER,))?;
     logger.call_method1("warning", ("%s", note)).map(drop)
 }
 
-/// Why there is no display, if there is none.
+/// Returns the reason why there is no display, or `None` if there may be one.
 fn no_display() -> Option<&'static str> {
     let named = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     if cfg!(windows) || ["DISPLAY", "WAYLAND_DISPLAY", "WAYLAND_SOCKET"].into_iter().any(named) {
@@ -60,13 +61,14 @@ fn no_display() -> Option<&'static str> {
     )
 }
 
-/// That this is the main thread, of Python and of the process: events arrive there alone.
+/// Checks that this is the main thread of Python and of the process, since events arrive only
+/// there.
 fn check_main_thread(py: Python<'_>) -> PyResult<()> {
     let threading = py.import("threading")?;
     let main = threading.call_method0("main_thread")?;
     let mut here = threading.call_method0("current_thread")?.is(&main);
     if cfg!(target_os = "linux") {
-        // An interpreter that is embedded may have another main thread than the process.
+        // An embedded interpreter may have a different main thread than the process.
         here &= threading.call_method0("get_native_id")?.extract::<u32>()? == std::process::id();
     }
     if here {

@@ -1,5 +1,5 @@
-//! The exceptions of the package. Their classes are written in Python (`vkview/_errors.py`), where
-//! a class may have two bases.
+//! The exceptions of the package. Their classes are defined in Python (`vkview/_errors.py`), where
+//! a class can have two bases.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use pyo3::types::PyType;
 
 use crate::screen::told;
 
-/// The exception that a [`Fault`] becomes.
+/// The exception class of a [`Fault`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Tensor,
@@ -40,8 +40,8 @@ impl Kind {
     }
 }
 
-/// An error on its way to Python. It is made without the interpreter, so that driver calls can run
-/// detached from it.
+/// An error that becomes a Python exception. It can be created without the interpreter, since
+/// driver calls run detached from it.
 #[derive(Clone, Debug)]
 pub(crate) struct Fault {
     kind: Kind,
@@ -61,7 +61,7 @@ impl Fault {
         &self.message
     }
 
-    /// The exception, with `cause` as its `__cause__`. An interrupt stays what it is.
+    /// Returns the exception with `cause` as its `__cause__`. An interrupt is returned unchanged.
     pub(crate) fn caused_by(self, py: Python<'_>, cause: PyErr) -> PyErr {
         if is_interrupt(py, &cause) {
             return cause;
@@ -78,7 +78,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// With the words of Python's calls.
+/// Adapts the messages to the Python API.
 impl From<bridge_view::Error> for Fault {
     fn from(error: bridge_view::Error) -> Self {
         use bridge_view::Error;
@@ -117,15 +117,14 @@ impl From<Fault> for PyErr {
     }
 }
 
-/// Returns `true` for an exception that says that the program is to end or to do something else:
-/// `KeyboardInterrupt`, `SystemExit`. It is no fault of the call that it ended, and is never held
-/// back.
+/// Returns `true` for an exception that requests the end or interruption of the program:
+/// `KeyboardInterrupt`, `SystemExit`. It is not an error of the call, and is never suppressed.
 pub(crate) fn is_interrupt(py: Python<'_>, error: &PyErr) -> bool {
     !error.is_instance_of::<PyException>(py)
 }
 
-/// Returns what `__exit__` does after its own work has `ended`. An exception that the block has
-/// raised is the one to see: an error of that work is reported beside it.
+/// Returns the result of `__exit__` after its own work has `ended`. If the block has raised an
+/// exception, that one is propagated, and an error of the work is only reported.
 pub(crate) fn leave(py: Python<'_>, raised: bool, ended: PyResult<()>) -> PyResult<bool> {
     match ended {
         Err(error) if raised && !is_interrupt(py, &error) => error.write_unraisable(py, None),

@@ -1,11 +1,11 @@
-//! Events that are recorded many times.
+//! Reusable events.
 
 use bridge::cuda_import::{Error, StreamEvent, record_event};
 use bridge::cudarc::driver::CudaStream;
 
 use crate::error::{Fault, Kind};
 
-/// Records the event after the work on `stream`, and creates it at the first call.
+/// Records the event after the work on `stream`. Creates it on the first call.
 pub(crate) fn record<'e>(event: &'e mut Option<StreamEvent>, stream: &CudaStream) -> Result<&'e StreamEvent, Fault> {
     match event {
         Some(event) => {
@@ -16,7 +16,7 @@ pub(crate) fn record<'e>(event: &'e mut Option<StreamEvent>, stream: &CudaStream
     }
 }
 
-/// A failed driver call of an event.
+/// Converts the error of a failed driver call for an event.
 pub(crate) fn driver(error: Error) -> Fault {
     Fault::new(Kind::Driver, error)
 }

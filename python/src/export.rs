@@ -1,6 +1,6 @@
-//! DLPack out, and the two array interfaces.
+//! Export with DLPack and the two array interfaces.
 
-// Fills C structures.
+// Initialization of C structures.
 #![allow(unsafe_code)]
 
 use std::ptr::without_provenance_mut;
@@ -17,7 +17,7 @@ use crate::tensor::Device;
 use crate::tensor::dtype::DType;
 use crate::tensor::stream::{LEGACY, PER_THREAD, attribute};
 
-/// The address, device, element type and shape of memory that is given out.
+/// The address, device, element type and shape of exported memory.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
     pub(crate) address: usize,
@@ -27,7 +27,7 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// In bytes.
+    /// Returns the size in bytes.
     pub(crate) fn size(&self) -> usize {
         self.shape.iter().product::<usize>() * self.dtype.bytes()
     }
@@ -39,7 +39,8 @@ impl Layout {
         }
     }
 
-    /// The capsule that `request` asks for; `owner` lives until the consumer is done with it.
+    /// Returns the capsule that `request` asks for. `owner` lives until the consumer releases the
+    /// capsule.
     pub(crate) fn capsule<C: Send + 'static>(
         &self,
         py: Python<'_>,
@@ -49,7 +50,7 @@ impl Layout {
         let (device_type, device_id) = self.dl_device();
         let device = DLDevice { device_type: DLDeviceType(device_type), device_id };
         request.validate_zero_copy(device, DlpackFlags::empty())?;
-        // The two arms take the owner one at a time.
+        // Only one of the two closures takes the owner.
         let owner = std::cell::Cell::new(Some(owner));
         let gone = || PyBufferError::new_err("a tensor is exported once a call");
         request.export_zero_copy(
@@ -69,7 +70,7 @@ impl Layout {
         let mut stride = 1;
         let extra = tensor.extra_mut();
         for (place, &side) in self.shape.iter().enumerate().rev() {
-            // A shape's size in bytes fits in `isize`.
+            // The cast is lossless: a shape's size in bytes fits in `isize`.
             extra[place] = side as i64;
             extra[dimensions + place] = stride;
             stride *= side as i64;
@@ -81,13 +82,13 @@ impl Layout {
         raw.shape = shape;
         raw.strides = strides;
         tensor.set_data(without_provenance_mut(self.address)).set_device(device).set_dtype(self.dtype.to_dlpack());
-        // SAFETY: shape and strides lie in the allocation of the header; `owner` keeps the memory
+        // SAFETY: shape and strides are in the allocation of the header; `owner` keeps the memory
         // at `address` alive.
         Ok(unsafe { tensor.finish() })
     }
 
-    /// `__array_interface__` or `__cuda_array_interface__`; `None` for an element type that they
-    /// have no letter for.
+    /// Returns `__array_interface__` or `__cuda_array_interface__`, or `None` for an element type
+    /// that they cannot describe.
     pub(crate) fn interface<'py>(
         &self,
         py: Python<'py>,
@@ -107,8 +108,9 @@ impl Layout {
     }
 }
 
-/// The `stream=` of `__dlpack__` as a number, if it is an object of a library. The default stream
-/// of such an object is the legacy one; the number 0 alone is ambiguous by the array API.
+/// Converts the `stream=` of `__dlpack__` to a number, if it is a stream object of a library. The
+/// default stream of such an object is the legacy one; only the number 0 itself is ambiguous
+/// according to the array API.
 pub(crate) fn numbered<'py>(stream: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     if stream.is_instance_of::<PyInt>() {
         return Ok(stream.clone());
@@ -119,11 +121,12 @@ pub(crate) fn numbered<'py>(stream: &Bound<'py, PyAny>) -> PyResult<Bound<'py, P
     }
 }
 
-/// The `CUstream` that a consumer named in `__dlpack__`, if it wants to be ordered.
+/// Returns the `CUstream` that a consumer named in `__dlpack__`, or `None` if it requested no
+/// ordering.
 pub(crate) fn consumer_stream(request: &ExportRequest<'_>) -> PyResult<Option<usize>> {
     Ok(match request.cuda_stream()? {
         CudaStreamRequest::NoSync => None,
-        // By the array API, nothing is the legacy default stream.
+        // According to the array API, an omitted stream is the legacy default stream.
         CudaStreamRequest::Omitted | CudaStreamRequest::LegacyDefault => Some(LEGACY),
         CudaStreamRequest::PerThreadDefault => Some(PER_THREAD),
         CudaStreamRequest::Pointer(stream) => Some(stream),

@@ -1,11 +1,11 @@
-//! Objects of a parent process in a forked child, where they cannot be used.
+//! Detection of objects of a parent process in a forked child, where they cannot be used.
 //!
-//! Neither Vulkan nor CUDA survives a fork, and threads of theirs are missing in the child: a call
-//! there hangs or crashes.
+//! Vulkan and CUDA do not support forking, and their threads are missing in the child: driver calls
+//! there hang or crash.
 
 use crate::error::{Fault, Kind};
 
-/// The process in which something was made.
+/// The process in which an object was created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Process(u32);
 
@@ -14,12 +14,12 @@ impl Process {
         Self(std::process::id())
     }
 
-    /// Returns `true` in another process: a forked child.
+    /// Returns `true` if the current process is a different one, which is a forked child.
     pub(crate) fn is_child(self) -> bool {
         self != Self::current()
     }
 
-    /// Refuses a call in a child. `what` is the object.
+    /// Returns an error in a forked child. `what` names the object.
     pub(crate) fn check(self, what: &str) -> Result<(), Fault> {
         if !self.is_child() {
             return Ok(());

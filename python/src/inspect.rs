@@ -1,4 +1,4 @@
-//! `describe`: an object as the package understands it, without a device.
+//! `describe`, which returns how the package interprets an array, without a device.
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -10,9 +10,9 @@ use crate::tensor::{Consumer, Device, Role, TensorView};
 /// package interprets them. ``pitch`` is the number of bytes from one row to the next, if there are
 /// gaps between rows. ``planar`` is true for an image whose channels come first in memory.
 ///
-/// Use it to find out why a tensor is refused. ``consumer`` is the stream that the producer is
-/// asked to order after its own, if the array does not name the producer's stream, and ``device``
-/// is the number of that stream's CUDA device. ``stream`` is the producer's stream.
+/// Use it to find out why a tensor is rejected. ``consumer`` is the stream that the producer is
+/// asked to order after its own work, if the array does not name the producer's stream, and
+/// ``device`` is the number of that stream's CUDA device. ``stream`` is the producer's stream.
 #[pyfunction]
 #[pyo3(signature = (tensor, *, consumer=None, stream=None, device=None))]
 pub(crate) fn describe<'py>(

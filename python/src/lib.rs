@@ -1,4 +1,4 @@
-//! The native half of the Python package `vkview`: tensors of any library, seen through Vulkan.
+//! The native half of the Python package `vkview`, which shows tensors of any library with Vulkan.
 
 mod canvas;
 mod choose;

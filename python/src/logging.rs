@@ -1,5 +1,5 @@
-//! Log records of the crates, for Python's `logging`: kept until a call of the package has the
-//! interpreter, since whoever logs may not.
+//! Delivery of the crates' log records to Python's `logging`. Records are queued until a call of
+//! the package holds the interpreter, since the logging thread may not hold it.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,14 +11,14 @@ use pyo3::sync::PyOnceLock;
 
 use crate::error::is_interrupt;
 
-/// The name of the logger in Python.
+/// Name of the Python logger.
 const NAME: &str = "vkview";
-/// Of these, the oldest go where nothing takes them.
+/// Maximum number of queued records. Beyond it, the oldest ones are dropped.
 const MOST: usize = 256;
 
 struct Queue {
     records: Mutex<VecDeque<(Level, String)>>,
-    /// Whether there are any: looked at by every call.
+    /// Whether there are any records, which every call checks.
     some: AtomicBool,
 }
 
@@ -50,23 +50,24 @@ impl Log for Queue {
     fn flush(&self) {}
 }
 
-/// Made early, since modules cannot be imported while the interpreter ends.
+/// Created early, since modules cannot be imported while the interpreter shuts down.
 static LOGGER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
-/// Takes what is logged from now on.
+/// Installs the logger: records are queued from now on.
 pub(crate) fn init(py: Python<'_>) -> PyResult<()> {
     LOGGER.get_or_try_init(py, || PyResult::Ok(py.import("logging")?.call_method1("getLogger", (NAME,))?.unbind()))?;
-    // Another logger cannot be there: the library is Python's alone.
+    // No other logger can be installed: this library is used only by Python.
     if log::set_logger(&QUEUE).is_ok() {
         log::set_max_level(LevelFilter::Info);
     }
     Ok(())
 }
 
-/// Hands on what was logged so far. No lock of a view is held: handlers are Python's.
+/// Delivers the queued records to Python. No lock of a view may be held, since handlers are Python
+/// code.
 ///
-/// A handler's fault is reported and does not fail the call; an interrupt, such as that of Ctrl-C,
-/// is returned once all records are handed on.
+/// An exception of a handler is reported and does not fail the call. An interrupt, such as Ctrl-C,
+/// is returned after all records are delivered.
 pub(crate) fn deliver(py: Python<'_>) -> PyResult<()> {
     if !QUEUE.some.swap(false, Ordering::AcqRel) {
         return Ok(());

@@ -1,6 +1,6 @@
-//! Memory that a view makes for its user: tensors of any library lie in it, and keep it alive.
+//! Memory that a view allocates for its user. Tensors of any library can use it, and keep it alive.
 
-// Allocates, and gives addresses away.
+// Allocation, and addresses that leave the type.
 #![allow(unsafe_code)]
 
 use std::alloc::Layout;
@@ -17,28 +17,28 @@ use crate::event::{driver, record};
 use crate::native::{Native, Relaxed, drop_later};
 use crate::tensor::Device;
 
-/// Of host memory: that of numpy is no better aligned, and DLPack asks for as much.
+/// Alignment of host memory, which is at least that of numpy's, as required by DLPack.
 const ALIGNMENT: usize = 256;
 
-/// Zeroed memory of a device, freed with its last user.
+/// Zeroed memory of a device, freed with its last reference.
 #[derive(Debug)]
 pub(crate) enum Memory {
     Host(HostBlock),
-    /// Freed later: `None` from then on.
+    /// `None` once it is passed to [`drop_later`].
     Cuda {
         block: Option<Native<CudaBlock>>,
         ordinal: i32,
     },
 }
 
-/// Freed with its layout.
+/// An allocation of host memory, freed with its layout.
 #[derive(Debug)]
 pub(crate) struct HostBlock {
     start: NonNull<u8>,
     layout: Layout,
 }
 
-/// Freed by `cuMemFree`, which waits for all work that may use it.
+/// An allocation of device memory, freed by `cuMemFree`, which waits for all work that may use it.
 #[derive(Debug)]
 pub(crate) struct CudaBlock {
     context: Arc<CudaContext>,
@@ -46,24 +46,41 @@ pub(crate) struct CudaBlock {
     copied: Mutex<Copied>,
 }
 
-/// The last copy of a view that reads or writes the memory. Each copy is ordered after the one
-/// before.
+/// The last copy by a view from or to the memory. Each copy is ordered after the previous one.
 #[derive(Debug, Default)]
 struct Copied {
-    /// After that copy; `None` before the first.
+    /// Recorded after that copy; `None` before the first copy.
     event: Option<StreamEvent>,
-    /// The stream of that copy, by its address.
+    /// The address of the stream of that copy.
     stream: usize,
 }
 
-// SAFETY: the memory is reached through addresses that leave this type; whoever uses them orders
-// the accesses.
+/// A copy that a view is enqueueing, returned by [`Memory::before_copy`].
+#[derive(Debug)]
+pub(crate) struct Copying<'m> {
+    /// `None` for memory without streams.
+    copied: Option<MutexGuard<'m, Copied>>,
+    ours: &'m CudaStream,
+}
+
+impl Copying<'_> {
+    /// Records that the copy is on the stream.
+    pub(crate) fn enqueued(self) -> Result<(), Fault> {
+        let Some(mut copied) = self.copied else { return Ok(()) };
+        record(&mut copied.event, self.ours)?;
+        copied.stream = self.ours.cu_stream() as usize;
+        Ok(())
+    }
+}
+
+// SAFETY: the memory is only accessed through addresses that leave this type, and the users of the
+// addresses order the accesses.
 unsafe impl Send for HostBlock {}
 // SAFETY: as above; the type itself reads and writes nothing.
 unsafe impl Sync for HostBlock {}
 
 impl Memory {
-    /// On the device of `compute`. `size` is above 0.
+    /// Allocates memory on the device of `compute`. `size` is greater than 0.
     pub(crate) fn zeroed(compute: &Compute, size: usize) -> Result<Arc<Self>, Fault> {
         let memory = match compute.cuda() {
             Some(cuda) => {
@@ -89,28 +106,22 @@ impl Memory {
         }
     }
 
-    /// Puts a copy that is enqueued next on `ours`, a view's stream, behind those of other views.
-    pub(crate) fn before_copy(&self, ours: &CudaStream) -> Result<(), Fault> {
-        let Self::Cuda { block: Some(block), .. } = self else { return Ok(()) };
-        match &*block.copied() {
+    /// Makes later copies on `ours`, a view's stream, wait for the copies of other views. Other
+    /// views wait until the copy is enqueued, so that each copy is ordered after the one before.
+    pub(crate) fn before_copy<'m>(&'m self, ours: &'m CudaStream) -> Result<Copying<'m>, Fault> {
+        let Self::Cuda { block: Some(block), .. } = self else { return Ok(Copying { copied: None, ours }) };
+        let copied = block.copied();
+        match &*copied {
             Copied { event: Some(event), stream } if *stream != ours.cu_stream() as usize => {
-                event.make_wait(ours).map_err(driver)
+                event.make_wait(ours).map_err(driver)?;
             }
-            _ => Ok(()),
+            _ => {}
         }
+        Ok(Copying { copied: Some(copied), ours })
     }
 
-    /// Notes that a view has enqueued a copy on its stream.
-    pub(crate) fn after_copy(&self, ours: &CudaStream) -> Result<(), Fault> {
-        let Self::Cuda { block: Some(block), .. } = self else { return Ok(()) };
-        let mut copied = block.copied();
-        record(&mut copied.event, ours)?;
-        copied.stream = ours.cu_stream() as usize;
-        Ok(())
-    }
-
-    /// Puts a consumer's stream behind the copies of views that are still pending. Returns whether
-    /// there are any. A stream that is captured is refused only if there are.
+    /// Makes a consumer's stream wait for pending copies of views. Returns `true` if there were
+    /// any. Only then is a captured stream an error.
     pub(crate) fn put_behind_copies(&self, consumer: usize) -> Result<bool, Fault> {
         let Self::Cuda { block: Some(block), .. } = self else { return Ok(false) };
         block.process().check("tensor")?;
@@ -119,7 +130,7 @@ impl Memory {
         if event.is_reached().map_err(driver)? {
             return Ok(false);
         }
-        // SAFETY: the wrapper destroys nothing; the consumer named a stream of its own.
+        // SAFETY: the wrapper does not destroy the stream; the consumer named a live stream.
         let stream = unsafe { block.context.wrap_borrowed_stream(consumer as sys::CUstream) };
         event.make_wait(&stream).map_err(driver)?;
         Ok(true)
@@ -147,8 +158,8 @@ impl HostBlock {
     fn zeroed(size: usize) -> Result<Self, Fault> {
         let none = || Fault::new(Kind::Driver, format!("no {size} bytes of host memory"));
         let layout = Layout::from_size_align(size, ALIGNMENT).map_err(|_| none())?;
-        // SAFETY: `GlobalAlloc::alloc_zeroed` wants a size above 0, which is checked by whoever
-        // made the shape.
+        // SAFETY: `GlobalAlloc::alloc_zeroed` requires a size greater than 0, which `checked_shape`
+        // has checked.
         let start = unsafe { std::alloc::alloc_zeroed(layout) };
         Ok(Self { start: NonNull::new(start).ok_or_else(none)?, layout })
     }
@@ -156,24 +167,25 @@ impl HostBlock {
 
 impl Drop for HostBlock {
     fn drop(&mut self) {
-        // SAFETY: allocated with this layout, and the last user is gone.
+        // SAFETY: the memory was allocated with this layout, and this was the last reference.
         unsafe { std::alloc::dealloc(self.start.as_ptr(), self.layout) };
     }
 }
 
-/// On a thread of its own, so that the context that is current on the caller's stays current there.
+/// Allocates zeroed device memory on a separate thread, so that the current context of the caller's
+/// thread does not change.
 fn on_cuda(context: &Arc<CudaContext>, size: usize) -> Result<sys::CUdeviceptr, DriverError> {
     let allocate = || {
         let _relaxed = Relaxed::enter();
         context.bind_to_thread()?;
         let stream = context.new_stream()?;
-        // SAFETY: the context is current; the size is above 0.
+        // SAFETY: the context is current; the size is greater than 0.
         let start = unsafe { result::malloc_sync(size) }?;
-        // SAFETY: the memory was just allocated, with that many bytes.
+        // SAFETY: the memory was just allocated with that many bytes.
         let zeroed = unsafe { result::memset_d8_async(start, 0, size, stream.cu_stream()) };
-        // Only this stream is waited for: nothing else is on it.
+        // Waits only for this new stream, on which there is no other work.
         if let Err(error) = zeroed.and_then(|()| stream.synchronize()) {
-            // SAFETY: nobody has seen the address.
+            // SAFETY: the address has not been passed on.
             let _ = unsafe { result::free_sync(start) };
             return Err(error);
         }
@@ -184,17 +196,17 @@ fn on_cuda(context: &Arc<CudaContext>, size: usize) -> Result<sys::CUdeviceptr, 
 
 impl CudaBlock {
     fn copied(&self) -> MutexGuard<'_, Copied> {
-        // A panic in between leaves an event of an earlier copy or none.
+        // After a panic, the event is that of an earlier copy, or there is none.
         self.copied.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for CudaBlock {
     fn drop(&mut self) {
-        // On a thread of its own, so that the context that is current on the user's stays current
-        // there.
+        // Runs on a separate thread (`drop_later`), so that the current context of the user's
+        // thread does not change.
         let bound = self.context.bind_to_thread();
-        // SAFETY: allocated by `malloc_sync`, and the last user is gone.
+        // SAFETY: the memory was allocated by `malloc_sync`, and this was the last reference.
         let freed = bound.and_then(|()| unsafe { result::free_sync(self.start) });
         if let Err(error) = freed {
             log::warn!("memory of a tensor was not freed: {error}");

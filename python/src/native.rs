@@ -1,7 +1,7 @@
-//! Calls of the drivers and the end of their objects: the interpreter is free meanwhile, captures
-//! of other threads go on, and a forked child frees nothing.
+//! Driver calls and the freeing of driver objects: the interpreter is released meanwhile, graph
+//! captures of other threads are not affected, and a forked child frees nothing.
 
-// Calls CUDA, and drops by hand.
+// CUDA calls and manual drops.
 #![allow(unsafe_code)]
 
 use std::mem::{ManuallyDrop, forget};
@@ -16,7 +16,8 @@ use pyo3::prelude::*;
 use crate::fork::Process;
 use crate::logging;
 
-/// A value whose drop calls a driver. A forked child never drops it: calls there hang or crash.
+/// A value whose drop calls a driver. It is never dropped in a forked child, where driver calls
+/// hang or crash.
 #[derive(Debug)]
 pub(crate) struct Native<T> {
     value: ManuallyDrop<T>,
@@ -28,7 +29,7 @@ impl<T> Native<T> {
         Self { value: ManuallyDrop::new(value), process: Process::current() }
     }
 
-    /// The process in which it may be used.
+    /// Returns the process in which the value may be used.
     pub(crate) fn process(&self) -> Process {
         self.process
     }
@@ -51,13 +52,13 @@ impl<T> DerefMut for Native<T> {
 impl<T> Drop for Native<T> {
     fn drop(&mut self) {
         if !self.process.is_child() {
-            // SAFETY: nobody uses it after this drop, which alone drops it.
+            // SAFETY: the value is not used after this drop, and dropped only here.
             unsafe { ManuallyDrop::drop(&mut self.value) };
         }
     }
 }
 
-/// A field of a Python object whose drop may wait. The interpreter is free meanwhile.
+/// A field of a Python object whose drop may wait. The interpreter is released during the drop.
 #[derive(Debug)]
 pub(crate) struct Detached<T: Send>(ManuallyDrop<T>);
 
@@ -77,17 +78,17 @@ impl<T: Send> Deref for Detached<T> {
 
 impl<T: Send> Drop for Detached<T> {
     fn drop(&mut self) {
-        // SAFETY: nobody uses the field after this drop, which alone takes it.
+        // SAFETY: the field is not used after this drop, and taken only here.
         let value = unsafe { ManuallyDrop::take(&mut self.0) };
         detached(move || drop(value));
     }
 }
 
-/// Runs calls of drivers, which may wait: detached from the interpreter, and without harm to a
-/// capture. Then hands on what they logged.
+/// Runs driver calls, which may wait, detached from the interpreter and without affecting graph
+/// captures. Then delivers their log records.
 ///
 /// # Errors
-/// An interrupt in a handler of the log, such as Ctrl-C. The result is dropped, detached as well.
+/// An interrupt in a log handler, such as Ctrl-C. The result is then dropped, also detached.
 pub(crate) fn call<R: Send>(py: Python<'_>, f: impl FnOnce() -> R + Send) -> PyResult<R> {
     let result = quietly(py, f);
     match logging::deliver(py) {
@@ -106,8 +107,8 @@ fn quietly<R: Send>(py: Python<'_>, f: impl FnOnce() -> R + Send) -> R {
     })
 }
 
-/// As [`call`], in the drop of a Python object, where no code of Python's may run: an exception may
-/// be on its way. Where the interpreter has ended there is nobody to hold up.
+/// Like [`call`], for the drop of a Python object, where no Python code may run because an
+/// exception may be pending. If the interpreter has ended, calls `f` directly.
 pub(crate) fn detached(f: impl FnOnce() + Send) {
     let mut f = Some(f);
     if Python::try_attach(|py| quietly(py, || f.take().map(|f| f()))).is_none()
@@ -117,18 +118,18 @@ pub(crate) fn detached(f: impl FnOnce() + Send) {
     }
 }
 
-/// While it lives, calls of this thread end no capture into a CUDA graph. Without it, allocating or
-/// freeing anything is an error while another thread captures in the mode `global`, and spoils its
-/// graph.
+/// While this exists, driver calls of this thread do not affect captures of CUDA graphs. Without
+/// it, allocating or freeing memory while another thread captures in the mode `global` is an error
+/// and invalidates its graph.
 pub(crate) struct Relaxed {
     before: Option<sys::CUstreamCaptureMode>,
 }
 
 impl Relaxed {
     pub(crate) fn enter() -> Self {
-        // SAFETY: opens the library if it is there.
+        // SAFETY: this only opens the library, if it exists.
         static PRESENT: LazyLock<bool> = LazyLock::new(|| unsafe { sys::is_culib_present() });
-        // A forked child of the first process that came here calls no driver.
+        // In a forked child of the first process that called this, no driver is called.
         static HOME: LazyLock<Process> = LazyLock::new(Process::current);
         let relaxed = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
         Self { before: if !HOME.is_child() && *PRESENT { exchange(relaxed) } else { None } }
@@ -143,19 +144,20 @@ impl Drop for Relaxed {
     }
 }
 
-/// The mode that was set before; `None` where the driver is not initialized, and nobody captures.
+/// Sets the mode, and returns the previous one; `None` if the driver is not initialized, in which
+/// case nothing is captured.
 fn exchange(mut mode: sys::CUstreamCaptureMode) -> Option<sys::CUstreamCaptureMode> {
-    // SAFETY: a mode of this frame, which is replaced.
+    // SAFETY: the pointer is to a local variable, which receives the previous mode.
     let code = unsafe { sys::cuThreadExchangeStreamCaptureMode(&raw mut mode) };
     (code == sys::CUresult::CUDA_SUCCESS).then_some(mode)
 }
 
-/// Threads of [`drop_later`].
+/// State of the threads of [`drop_later`].
 struct Later {
-    /// The process of the threads: a forked child has none of its parent's.
+    /// The process of the threads, since a forked child does not have those of its parent.
     process: Option<Process>,
     running: usize,
-    /// No more are started.
+    /// Whether no more threads may be started.
     ended: bool,
 }
 
@@ -170,8 +172,8 @@ fn later() -> MutexGuard<'static, Later> {
     later
 }
 
-/// Drops the value on a thread of its own: libraries give tensors back wherever they are, and while
-/// their work is still running, and `cuMemFree` and slots wait for that.
+/// Drops the value on a new thread: libraries release tensors on any thread, while their work may
+/// still be running, and `cuMemFree` and slots wait for that work.
 pub(crate) fn drop_later<T: Send + 'static>(value: Native<T>) {
     if value.process.is_child() {
         return;
@@ -190,7 +192,7 @@ pub(crate) fn drop_later<T: Send + 'static>(value: Native<T>) {
         drop(job);
     });
     if let Err(error) = started {
-        // The closure was dropped, and the value with it.
+        // The closure was dropped, including the value.
         log::warn!("memory of a tensor was freed without a thread of its own, since none can be started: {error}");
     }
 }
@@ -211,9 +213,9 @@ impl Drop for Running {
     }
 }
 
-/// Waits for the threads of [`drop_later`], for at most `limit`: the drivers' libraries end with
-/// the process, and no call of them may be under way then. What is given back from now on is freed
-/// by the process's end.
+/// Waits for the threads of [`drop_later`], for at most `limit`: no driver call may be in progress
+/// when the drivers' libraries are unloaded at the end of the process. Memory that is released
+/// later is freed by the end of the process.
 pub(crate) fn end(limit: Duration) {
     let mut later = later();
     later.ended = true;

@@ -1,4 +1,4 @@
-//! Options of Python's calls, checked.
+//! Parsing and checking of the options of Python calls.
 
 use bridge::Backend;
 use bridge_view::{Camera, ColorMap, Look, PointLook};
@@ -35,8 +35,8 @@ pub(crate) fn look(exposure: f32, linear: bool, colormap: Option<&str>) -> PyRes
     Ok(Look { exposure, linear, color_map })
 }
 
-/// From a name, or an object whose name ends in one: `torch.float32`, `numpy.float32`,
-/// `numpy.dtype("float32")`.
+/// Parses an element type from a name, or from an object whose name ends in one: `torch.float32`,
+/// `numpy.float32`, `numpy.dtype("float32")`.
 pub(crate) fn dtype_of(dtype: Option<&Bound<'_, PyAny>>, default: DType) -> PyResult<DType> {
     let Some(dtype) = dtype else { return Ok(default) };
     let text: String = match dtype.getattr_opt("__name__")? {
@@ -48,7 +48,7 @@ pub(crate) fn dtype_of(dtype: Option<&Bound<'_, PyAny>>, default: DType) -> PyRe
         .ok_or_else(|| Fault::new(Kind::DType, format!("there is no type {text}; use one such as {names}")).into())
 }
 
-/// What points have in a tensor of its own.
+/// Returns the separate tensor with colors or values of points, if any.
 pub(crate) fn attribute<'a, 'py>(
     colors: Option<&'a Bound<'py, PyAny>>,
     values: Option<&'a Bound<'py, PyAny>>,
@@ -71,7 +71,7 @@ pub(crate) fn point_look(camera: Camera, size: i64, color: [f32; 3]) -> PyResult
     }
     let wrong = || PyValueError::new_err(format!("size is {size}; it is from 1 to 64 pixels"));
     let size = u32::try_from(size).ok().filter(|size| (1..=64).contains(size)).ok_or_else(wrong)?;
-    // Rounded; what is no number is 0.
+    // Rounded; NaN becomes 0.
     let byte = |value: f32| (value.clamp(0.0, 1.0) * 255.0).round() as u8;
     let [red, green, blue] = color.map(byte);
     Ok(PointLook { camera, size, color: [red, green, blue, 255] })

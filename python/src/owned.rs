@@ -1,4 +1,4 @@
-//! The tensor that a view makes and any library writes.
+//! [`Tensor`]: memory that a view creates and any library can write.
 
 use std::sync::{Arc, OnceLock};
 
@@ -19,8 +19,8 @@ use crate::tensor::{Claims, Device, Keep, tuple};
 ///
 /// It is created by ``View.tensor``, or is a frame of ``View.canvas``. Pass it to
 /// ``torch.from_dlpack``, ``cupy.from_dlpack``, ``numba.cuda.as_cuda_array`` or, with the CPU
-/// backend, ``numpy.asarray``. These return views of the same memory, which lives as long as any of
-/// them.
+/// backend, ``numpy.asarray``. These return views of the same memory, which is freed with the last
+/// of them.
 #[pyclass(frozen, module = "vkview", name = "Tensor")]
 pub(crate) struct Tensor {
     layout: Layout,
@@ -29,10 +29,10 @@ pub(crate) struct Tensor {
 
 /// The memory of a [`Tensor`].
 pub(crate) enum Owner {
-    /// Memory of its own.
+    /// Separate memory.
     Memory(Arc<Memory>),
-    /// A slot of a canvas, while its frame is open. Whoever has the address by an array interface
-    /// keeps the tensor, and that the slots.
+    /// A slot of a canvas, while its frame is open. Users of the address from an array interface
+    /// keep the tensor alive, which keeps the slots.
     Frame { frame: Arc<OpenFrame>, kept: OnceLock<Kept> },
 }
 
@@ -44,7 +44,7 @@ impl Tensor {
 
 #[pymethods]
 impl Tensor {
-    /// The shape, a tuple.
+    /// The shape, as a tuple.
     #[getter]
     fn shape<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         PyTuple::new(py, &self.layout.shape)
@@ -71,12 +71,13 @@ impl Tensor {
         }
     }
 
-    /// Returns a DLPack capsule with this memory, which is versioned if ``max_version`` is at least
-    /// (1, 0). Nothing is copied.
+    /// Returns a DLPack capsule with this memory, without copying it. The capsule is versioned if
+    /// ``max_version`` is at least (1, 0).
     ///
-    /// ``stream`` waits for the copies that views have made of the memory or into it so far. For a
-    /// frame of a canvas it waits for Vulkan's last use of the slot, and the end of the frame waits
-    /// for ``stream``, on the GPU. The stream must live until the ``with`` block has been left.
+    /// ``stream`` waits for the copies from and to the memory that views have enqueued so far. For
+    /// a frame of a canvas, it waits for Vulkan's last use of the slot, and the end of the frame
+    /// waits for ``stream``, on the GPU. The stream must live until the ``with`` block has been
+    /// left.
     #[pyo3(signature = (*, stream=None, max_version=None, dl_device=None, copy=None))]
     fn __dlpack__(
         &self,
@@ -104,21 +105,22 @@ impl Tensor {
         }
     }
 
-    /// DLPack: the device's type and number.
+    /// Returns the type and number of the device, for DLPack.
     fn __dlpack_device__(&self) -> (u32, i32) {
         self.layout.dl_device()
     }
 
-    /// For numpy; only of a tensor in host memory.
+    /// The array interface for numpy; only available for a tensor in host memory.
     #[getter]
     fn __array_interface__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         self.interface_on(py, "__array_interface__", self.layout.device == Device::Cpu)
     }
 
-    /// Version 3, for numba and cupy; only of a tensor in device memory. ``stream`` is None where
-    /// nothing of a view's is pending; else it is the legacy default stream, which is put behind
-    /// the copies that views have made of the memory or into it so far. Of a frame it is the
-    /// stream that the frame was made with, the legacy default stream if none was named.
+    /// The CUDA array interface, version 3, for numba and cupy; only available for a tensor in
+    /// device memory. ``stream`` is None if no copy of a view is pending; otherwise it is the
+    /// legacy default stream, which then waits for the copies from and to the memory that views
+    /// have enqueued so far. For a frame, it is the stream that the frame was created with, or the
+    /// legacy default stream if none was given.
     #[getter]
     fn __cuda_array_interface__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         self.interface_on(py, "__cuda_array_interface__", self.layout.device != Device::Cpu)
@@ -135,7 +137,8 @@ impl Tensor {
 }
 
 impl Tensor {
-    /// As a view reads it back: behind `stream`, or behind all that may have written it.
+    /// Returns the description for a view that reads the tensor, after the work of `stream`, or
+    /// after all streams that may have written the tensor.
     pub(crate) fn claims(&self, py: Python<'_>, stream: Option<usize>) -> PyResult<Claims> {
         let Owner::Memory(memory) = &*self.owner else {
             let reason = "a canvas's frame is shown by leaving its `with` block, not by a call";

@@ -1,7 +1,9 @@
 """Objects that say of themselves what a test wants."""
 
+import contextlib
 import ctypes
 import enum
+import types
 
 
 class Interface:
@@ -69,6 +71,38 @@ Versioned._fields_ = [
 new_capsule = ctypes.pythonapi.PyCapsule_New
 new_capsule.restype = ctypes.py_object
 new_capsule.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+
+
+class Torch:
+    """torch, as far as its tensors and streams are asked for: the module, of which the test makes tensors."""
+
+    def __init__(self, current=0):
+        fake = self
+        self.current = current
+        # The CUstreams of torch's current streams, by device.
+        self.streams = {}
+        self.cuda = types.SimpleNamespace(current_stream=self.current_stream, device=self.device)
+
+        class Tensor(Dlpack):
+            def __dlpack__(self, **arguments):
+                # In torch's words.
+                if self.device[1] != fake.current:
+                    raise BufferError("Can't export tensors on a different CUDA device index. "
+                                      f"Expected: {self.device[1]}. Current device: {fake.current}.")
+                return super().__dlpack__(**arguments)
+
+        self.Tensor = Tensor
+
+    def current_stream(self, device):
+        return types.SimpleNamespace(cuda_stream=self.streams.get(device, 0))
+
+    @contextlib.contextmanager
+    def device(self, device):
+        before, self.current = self.current, device
+        try:
+            yield
+        finally:
+            self.current = before
 
 
 class Dlpack:

@@ -183,17 +183,33 @@ def test_the_stream_of_version_3_is_preferred_to_asking_the_producer():
 
 
 def test_the_current_stream_of_torch_is_found(monkeypatch):
-    class Tensor(fakes.Dlpack):
-        pass
-    stream = types.SimpleNamespace(cuda_stream=0x3330)
-    asked = []
-    cuda = types.SimpleNamespace(current_stream=lambda device: asked.append(device) or stream)
-    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(Tensor=Tensor, cuda=cuda))
-    assert describe(Tensor(device=(2, 1)), consumer=0x7770)["stream"] == 0x3330
-    assert asked == [1]
+    torch = fakes.Torch(current=1)
+    torch.streams = {0: 0x2220, 1: 0x3330}
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    assert describe(torch.Tensor(device=(2, 1)), consumer=0x7770)["stream"] == 0x3330
     # The default stream is 0 there.
-    stream.cuda_stream = 0
-    assert describe(Tensor())["stream"] == 1
+    torch.streams[1] = 0
+    assert describe(torch.Tensor(device=(2, 1)))["stream"] == 1
+
+
+def test_torchs_current_device_need_not_be_that_of_the_tensor(monkeypatch):
+    torch = fakes.Torch(current=0)
+    torch.streams = {0: 0x2220, 1: 0x3330}
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    fake = torch.Tensor(device=(fakes.DeviceType.CUDA, 1))
+    for stream, expected in [(None, 0x3330), (0x6660, 0x6660)]:
+        seen = describe(fake, consumer=0x7770, device=1, stream=stream)
+        assert (seen["device"], seen["stream"]) == ("cuda:1", expected)
+        assert fake.calls.pop()["stream"] == -1 and torch.current == 0
+    # Nor for one that is on the CPU, whose number is none of CUDA's.
+    assert describe(torch.Tensor(device=(fakes.DeviceType.CPU, 0)))["device"] == "cpu"
+
+    class Refuses(torch.Tensor):
+        def __dlpack__(self, **arguments):
+            raise BufferError("of the producer")
+    with pytest.raises(TensorError, match="of the producer"):
+        describe(Refuses(device=(fakes.DeviceType.CUDA, 1)))
+    assert torch.current == 0
 
 
 def test_arrays_of_jax_are_read_only(monkeypatch):

@@ -1,10 +1,13 @@
 //! Handles of surfaces and textures: which views, which samplers, and what is refused.
 
 use bridge::ash::vk;
-use bridge::vk_export::{Error, ExportDevice, Image, ImageInfo, KernelSurface, KernelTexture, Placement, TextureInfo};
-use bridge_tests::{Need, skip_case};
+use bridge::vk_export::{
+    Error, ExportDevice, Image, ImageInfo, ImageKind, KernelSurface, KernelTexture, Placement, TextureInfo,
+};
+use bridge::{Compute, Exchange, ExchangeInfo, Filter, ImageAccess, ImageSpec, QueueKind};
+use bridge_tests::{Need, Rig, skip_case};
 
-use crate::stand_in::{HANDLE, seen};
+use crate::stand_in::{HANDLE, seen, with};
 
 const USAGE: vk::ImageUsageFlags =
     vk::ImageUsageFlags::from_raw(vk::ImageUsageFlags::STORAGE.as_raw() | vk::ImageUsageFlags::SAMPLED.as_raw());
@@ -74,5 +77,73 @@ pub(crate) fn surfaces_and_textures(device: &ExportDevice) {
         };
         KernelTexture::new(&integers, &nearest).unwrap();
         assert_eq!(seen().handles.len(), 1, "what was refused was not asked for");
+    }
+}
+
+/// A layer of texels, or more, in memory of the device's own.
+fn of_layers(device: &ExportDevice, kind: ImageKind, array_layers: u32) -> Image {
+    let info = ImageInfo {
+        name: "smoke",
+        kind,
+        format: vk::Format::R8G8B8A8_UNORM,
+        extent: if kind == ImageKind::D1 { [16, 1, 1] } else { [16, 16, 1] },
+        array_layers,
+        usage: USAGE,
+        placement: Placement::DeviceLocal,
+        ..ImageInfo::default()
+    };
+    Image::new(device, &info).unwrap()
+}
+
+pub(crate) fn one_layer_is_an_array_if_asked_for(device: &ExportDevice) {
+    use vk::ImageViewType as Type;
+    for (kind, plain, array) in [
+        (ImageKind::D1, Type::TYPE_1D, Type::TYPE_1D_ARRAY),
+        (ImageKind::D2, Type::TYPE_2D, Type::TYPE_2D_ARRAY),
+        (ImageKind::D3, Type::TYPE_3D, Type::TYPE_3D),
+    ] {
+        seen();
+        let image = of_layers(device, kind, 1);
+        for layered in [false, true] {
+            let make = if layered { KernelSurface::layered } else { KernelSurface::new };
+            drop(make(&image, 0).unwrap());
+            drop(KernelTexture::new(&image, &TextureInfo { layered, ..TextureInfo::default() }).unwrap());
+        }
+        assert_eq!(seen().view_types(), [plain, plain, array, array], "{kind:?}");
+    }
+}
+
+/// A cube needs no feature; what kernels would see in place of several is refused.
+pub(crate) fn arrays_of_cubes_need_their_feature(device: &ExportDevice) {
+    let (one, two) = (of_layers(device, ImageKind::Cube, 6), of_layers(device, ImageKind::Cube, 12));
+    seen();
+    let layered = TextureInfo { layered: true, ..TextureInfo::default() };
+    for (image, info) in [(&one, layered), (&two, TextureInfo::default()), (&two, layered)] {
+        let error = KernelTexture::new(image, &info).unwrap_err().to_string();
+        assert!(error.contains("texture of image \"smoke\"") && error.contains("imageCubeArray"), "{error}");
+    }
+    assert!(seen().handles.is_empty(), "what was refused was not asked for");
+    drop(KernelTexture::new(&one, &TextureInfo::default()).unwrap());
+    drop([&one, &two].map(|image| KernelSurface::new(image, 0).unwrap()));
+}
+
+/// `with_layers(1)` is an array to the kernels of a frame, too.
+pub(crate) fn one_layer_is_an_array_to_frames(device: &ExportDevice) {
+    use vk::ImageViewType as Type;
+    let compute = Compute::inline(device, QueueKind::Graphics).unwrap();
+    let plain = ImageSpec::<u32>::new(vk::Format::R32_UINT, [4, 4], ImageAccess::SAMPLED);
+    for (spec, expected) in [(plain.clone(), Type::TYPE_2D), (plain.with_layers(1), Type::TYPE_2D_ARRAY)] {
+        let info = ExchangeInfo { name: "layers", slots: 1, timeout: Rig::LONG, ..Default::default() };
+        let mut exchange = Exchange::new(&compute, &info, spec).unwrap();
+        let mut turn = exchange.begin().unwrap();
+        seen();
+        let work = turn.work().kernels().unwrap();
+        work.resources.surface(0).unwrap();
+        let nearest =
+            bridge::TextureInfo { filter: Filter::Nearest, mip_filter: Filter::Nearest, ..Default::default() };
+        work.resources.texture(&nearest).unwrap();
+        assert_eq!(with(|seen| seen.view_types()), [expected; 2]);
+        drop(turn.finish().unwrap());
+        exchange.close().unwrap();
     }
 }

@@ -42,6 +42,9 @@ fn launches_are_recorded_or_refused() {
     launches_arrive_byte_for_byte(&device);
     launches_are_refused(&device);
     images::surfaces_and_textures(&device);
+    images::one_layer_is_an_array_if_asked_for(&device);
+    images::arrays_of_cubes_need_their_feature(&stand_in::adopt_with(engine, false));
+    images::one_layer_is_an_array_to_frames(&device);
     frames::launches_are_recorded_or_refused(&device, &adopt(engine));
     engine.assert_silent();
 }

@@ -32,6 +32,8 @@ pub(crate) struct Seen {
     pub(crate) destroyed: Vec<u64>,
     /// Views, descriptor types, and whether there was a sampler.
     pub(crate) handles: Vec<(u64, vk::DescriptorType, bool)>,
+    /// Views with their types.
+    pub(crate) views: Vec<(u64, vk::ImageViewType)>,
     pub(crate) module_result: vk::Result,
     pub(crate) function_result: vk::Result,
     /// What `vkEndCommandBuffer` says once, in the driver's place.
@@ -46,6 +48,7 @@ pub(crate) const HANDLE: u32 = 0x8000_0007;
 
 static SEEN: Mutex<Option<Seen>> = Mutex::new(None);
 static END: Mutex<Option<vk::PFN_vkEndCommandBuffer>> = Mutex::new(None);
+static VIEW: Mutex<Option<vk::PFN_vkCreateImageView>> = Mutex::new(None);
 static REAL: Mutex<Option<vk::PFN_vkGetDeviceProcAddr>> = Mutex::new(None);
 
 /// What was seen since the last call.
@@ -157,8 +160,40 @@ unsafe extern "system" fn end_commands(commands: vk::CommandBuffer) -> vk::Resul
     unsafe { real(commands) }
 }
 
+unsafe extern "system" fn create_view(
+    device: vk::Device,
+    info: *const vk::ImageViewCreateInfo<'_>,
+    allocator: *const vk::AllocationCallbacks<'_>,
+    view: *mut vk::ImageView,
+) -> vk::Result {
+    let real = VIEW.lock().unwrap().unwrap();
+    // SAFETY: handed on.
+    let result = unsafe { real(device, info, allocator, view) };
+    if result == vk::Result::SUCCESS {
+        // SAFETY: the caller's place for the result, which was just made.
+        let made = unsafe { *view }.as_raw();
+        // SAFETY: the caller's structure.
+        let view_type = unsafe { (*info).view_type };
+        with(|seen| seen.views.push((made, view_type)));
+    }
+    result
+}
+
+impl Seen {
+    /// The types of the views that handles were asked of.
+    pub(crate) fn view_types(&self) -> Vec<vk::ImageViewType> {
+        let type_of = |view| self.views.iter().rfind(|(made, _)| *made == view).unwrap().1;
+        self.handles.iter().map(|(view, ..)| type_of(*view)).collect()
+    }
+}
+
 /// For the engine's own functions.
 pub(crate) fn hook(name: &CStr, real: *const c_void) -> *const c_void {
+    if name == c"vkCreateImageView" {
+        // SAFETY: the function of that name has this type.
+        *VIEW.lock().unwrap() = Some(unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkCreateImageView>(real) });
+        return create_view as *const c_void;
+    }
     if name != c"vkEndCommandBuffer" {
         return real;
     }
@@ -201,7 +236,13 @@ impl QueueLock for Lock {
 
 /// The engine's device, adopted as one that has the extensions; their functions are those above.
 pub(crate) fn adopt(engine: &Engine) -> ExportDevice {
+    adopt_with(engine, engine.info().features.image_cube_array)
+}
+
+/// As [`adopt`], with the feature on, as far as the bridge knows, or off.
+pub(crate) fn adopt_with(engine: &Engine, image_cube_array: bool) -> ExportDevice {
     let mut info = engine.info();
+    info.features.image_cube_array = image_cube_array;
     let names: Vec<&CStr> =
         info.device_extensions.iter().copied().chain(CUDA_KERNEL_EXTENSIONS.iter().copied()).collect();
     info.device_extensions = &names;

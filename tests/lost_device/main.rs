@@ -1,6 +1,7 @@
 //! A Vulkan device that is lost in the middle. One test: the device's functions are stood in for.
 #![allow(unsafe_code, clippy::unwrap_used)] // Stand-ins for Vulkan functions.
 
+mod succeeding;
 mod waits;
 
 use std::ffi::{CStr, c_void};
@@ -16,9 +17,10 @@ use bridge::{
 };
 use bridge_tests::{Engine, Gate, Need, Readback, Rig, case_on, skip_case};
 use bridge_view::{Element, ImageFormat, Look, View, ViewInfo};
+use succeeding::{WAITS_SUCCEED, fences, wait};
 
-/// What a driver reports as the value of a timeline once the device is lost. Waits, submits and
-/// signals report the loss.
+/// What a driver reports as the value of a timeline once the device is lost. Submits and signals
+/// report the loss, and waits do or succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Counter {
     /// The loss.
@@ -56,7 +58,7 @@ macro_rules! stand_in {
 }
 
 stand_in!(lost_submit, vk::PFN_vkQueueSubmit2, queue: vk::Queue, count: u32, batches: *const vk::SubmitInfo2<'_>, fence: vk::Fence);
-stand_in!(wait, vk::PFN_vkWaitSemaphores, device: vk::Device, info: *const vk::SemaphoreWaitInfo<'_>, timeout: u64);
+stand_in!(lost_wait, vk::PFN_vkWaitSemaphores, device: vk::Device, info: *const vk::SemaphoreWaitInfo<'_>, timeout: u64);
 stand_in!(signal, vk::PFN_vkSignalSemaphore, device: vk::Device, info: *const vk::SemaphoreSignalInfo<'_>);
 stand_in!(lost_value, vk::PFN_vkGetSemaphoreCounterValue, device: vk::Device, semaphore: vk::Semaphore, value: *mut u64);
 
@@ -121,6 +123,7 @@ fn hook(name: &CStr, real: *const c_void) -> *const c_void {
     match name.to_bytes() {
         b"vkQueueSubmit2" => replace!(submit),
         b"vkWaitSemaphores" => replace!(wait),
+        b"vkWaitForFences" => replace!(fences),
         b"vkSignalSemaphore" => replace!(signal),
         b"vkGetSemaphoreCounterValue" => replace!(value),
         _ => real,
@@ -137,7 +140,9 @@ fn a_lost_device_is_an_error_on_every_call_and_dropping_does_not_hang() {
         *LOST.lock().unwrap() = None;
         // SAFETY: the engine's own handles, which live forever.
         let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
-        if let Some(compute) = case_on(&device, backend, &format!("{counter:?}")) {
+        let Some(compute) = case_on(&device, backend, &format!("{counter:?}")) else { continue };
+        for succeed in [false, true] {
+            WAITS_SUCCEED.store(succeed, Ordering::Relaxed);
             lose(&device, &compute, counter);
             *LOST.lock().unwrap() = None;
             lose_latest(&compute, counter);
@@ -148,8 +153,10 @@ fn a_lost_device_is_an_error_on_every_call_and_dropping_does_not_hang() {
                 waits::lose_what_cuda_waits_for(&compute, counter, true);
                 *LOST.lock().unwrap() = None;
                 waits::lose_what_cuda_waits_for(&compute, counter, false);
+                *LOST.lock().unwrap() = None;
             }
         }
+        succeeding::lose_what_is_waited_for_once(&device, counter);
     }
     *LOST.lock().unwrap() = None;
     // SAFETY: the engine's own handles, which live forever.
@@ -158,8 +165,9 @@ fn a_lost_device_is_an_error_on_every_call_and_dropping_does_not_hang() {
         skip_case(Need::Other, "inline", "the device has no bufferDeviceAddress");
         return engine.assert_silent();
     }
-    for counter in counters {
+    for (succeed, counter) in [false, true].into_iter().flat_map(|s| counters.map(|c| (s, c))) {
         *LOST.lock().unwrap() = None;
+        WAITS_SUCCEED.store(succeed, Ordering::Relaxed);
         let mut info = engine.info();
         info.queue_lock = Some(Arc::new(Alone));
         info.features.buffer_device_address = true;

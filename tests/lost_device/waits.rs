@@ -15,7 +15,7 @@ fn words() -> BufferSpec<u32> {
 }
 
 /// Does `submit` while submissions are accepted and get no further.
-fn swallowed<T>(submit: impl FnOnce() -> T) -> T {
+pub(crate) fn swallowed<T>(submit: impl FnOnce() -> T) -> T {
     SWALLOWS.store(true, Ordering::Relaxed);
     let result = submit();
     SWALLOWS.store(false, Ordering::Relaxed);

@@ -1,20 +1,9 @@
-//! The shaders of the ray-tracing pipeline, compiled by naga.
-
-use naga::back::spv;
-use naga::front::wgsl;
-use naga::valid::{Capabilities, ValidationFlags, Validator};
+//! The shaders of the ray-tracing pipeline, which the build script has compiled.
 
 /// SPIR-V of `ray.wgsl`.
 pub(crate) fn words() -> Vec<u32> {
-    let source = include_str!("ray.wgsl");
-    let capabilities = Capabilities::RAY_TRACING_PIPELINE;
-    let mut frontend = wgsl::Frontend::new_with_options(wgsl::Options { capabilities, ..wgsl::Options::new() });
-    let module = frontend.parse(source).unwrap_or_else(|error| panic!("{}", error.emit_to_string(source)));
-    let validated = Validator::new(ValidationFlags::all(), capabilities).validate(&module);
-    let info = validated.unwrap_or_else(|error| panic!("{}", error.emit_to_string(source)));
-    // What VK_KHR_ray_tracing_pipeline takes.
-    let options = spv::Options { lang_version: (1, 4), ..spv::Options::default() };
-    spv::write_vec(&module, &info, &options, None).unwrap()
+    let bytes = include_bytes!(concat!(env!("OUT_DIR"), "/ray.spv"));
+    bytes.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect()
 }
 
 /// Everywhere, also where nothing can trace.

@@ -21,7 +21,7 @@ use crate::worker::{Habit, Worker};
 use crate::{step_reader, step_worker};
 
 /// All that crosses between workers on the CPU and this renderer, which takes no frame of its own
-/// back. Timelines go to workers with CUDA only: `tests/double/tests/worker_ends.rs`.
+/// back. Timelines go to workers with CUDA only: `tests/double/tests/workers/ends.rs`.
 const OF_WORKERS: [&str; 16] = [
     "hears Bye",
     "hears Close",

@@ -62,6 +62,9 @@ pub(crate) fn values_are_exposed_encoded_and_colored(_: &Rig, compute: &Compute)
     assert_eq!(first(-1.0, plain), [0, 0, 0, 255]);
     assert_eq!(first(f32::INFINITY, plain), [255; 4]);
     assert_eq!(first(f32::NAN, plain), [255, 0, 255, 255], "it stands out");
+    // Not by a factor that is infinite or 0.
+    assert_eq!(first(f32::INFINITY, Look { exposure: -200.0, ..plain }), [255; 4]);
+    assert_eq!(first(0.0, Look { exposure: 200.0, ..viridis }), first(0.0, viridis));
     // matplotlib's, which a polynomial follows.
     for (value, expected) in [(0.0, [68, 1, 84, 255]), (1.0, [253, 231, 37, 255])] {
         let found = first(value, viridis);
@@ -81,6 +84,35 @@ pub(crate) fn images_of_other_sizes_are_scaled(_: &Rig, compute: &Compute) {
     let double = ImageFormat::new([2 * width as u32, 2 * height as u32], 1, Element::U8).unwrap();
     let found = shown(&mut view, double, &Look::default(), &doubled);
     assert!(found.iter().zip(&values).all(|(pixel, value)| pixel[0].abs_diff(*value) <= 1));
+}
+
+/// Infinity is very bright or very dark, and only NaN stands out, wherever a part of it is seen.
+pub(crate) fn values_that_are_not_finite_are_scaled(_: &Rig, compute: &Compute) {
+    const MAGENTA: [u8; 4] = [255, 0, 255, 255];
+    let mut view = view(compute);
+    let mut scaled = |[width, height]: [u32; 2], value: &dyn Fn(u32, u32) -> f32| {
+        let format = ImageFormat::new([width, height], 1, Element::F32).unwrap();
+        let places = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
+        let bytes: Vec<u8> = places.flat_map(|(x, y)| value(x, y).to_ne_bytes()).collect();
+        let found = shown(&mut view, format, &Look::default(), &bytes);
+        let places = (0..SIZE[1]).flat_map(|y| (0..SIZE[0]).map(move |x| (x, y)));
+        places.zip(found).collect::<Vec<_>>()
+    };
+    let (half, triple) = (SIZE.map(|side| side / 2), SIZE.map(|side| 3 * side));
+    for most in [f32::INFINITY, f32::MAX] {
+        for ((x, y), pixel) in scaled(half, &|x, _| if x < half[0] / 2 { most } else { -most }) {
+            let expected = if x < SIZE[0] / 2 { [255; 4] } else { [0, 0, 0, 255] };
+            assert_eq!(pixel, expected, "{most} at {x}, {y}");
+        }
+    }
+    // Each pixel is one texel, in the middle of nine.
+    for ((x, y), pixel) in scaled(triple, &|x, y| if (x % 3, y % 3) == (1, 1) { 0.5 } else { f32::NAN }) {
+        assert_eq!(pixel, [128, 128, 128, 255], "at {x}, {y}");
+    }
+    for ((x, y), pixel) in scaled(half, &|x, y| if (x, y) == (5, 4) { f32::NAN } else { 0.5 }) {
+        let is_seen = (9..=12).contains(&x) && (7..=10).contains(&y);
+        assert_eq!(pixel == MAGENTA, is_seen, "{pixel:?} at {x}, {y}");
+    }
 }
 
 /// The shader reads words, of which the last one is not whole.

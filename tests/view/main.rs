@@ -28,7 +28,7 @@ const PIXELS: usize = (SIZE[0] * SIZE[1]) as usize;
 
 use images::{
     every_element_and_channel_count_is_drawn_exactly, images_of_other_sizes_are_scaled, odd_sizes_of_bytes_are_drawn,
-    values_are_exposed_encoded_and_colored,
+    values_are_exposed_encoded_and_colored, values_that_are_not_finite_are_scaled,
 };
 use points::{a_point_is_drawn_where_it_is, the_nearest_point_is_seen_with_its_color};
 use read::{the_picture_comes_back_in_a_buffer, the_picture_comes_back_in_an_image, the_picture_is_saved_as_png_alone};
@@ -46,6 +46,7 @@ use turns::{a_frame_that_is_replaced_is_given_back, frames_of_a_latest_exchange_
 on_both_backends!(
     every_element_and_channel_count_is_drawn_exactly,
     values_are_exposed_encoded_and_colored,
+    values_that_are_not_finite_are_scaled,
     images_of_other_sizes_are_scaled,
     odd_sizes_of_bytes_are_drawn,
     a_point_is_drawn_where_it_is,

@@ -1,13 +1,16 @@
 //! Linting and documentation on top of the build of `cargo test`.
 //!
-//! `cargo clippy` and `cargo doc` check every dependency first, and no build can use the results: a
-//! workspace whose tests are built needs hundreds of crates twice. Instead, cargo is given this
-//! program as its compiler and rustdoc. For each target of the workspace, this program calls clippy
-//! with the arguments, and therefore the dependencies, of the build, and then the real compiler.
-//! Before rustdoc tests the examples in the docs, it builds the docs.
+//! `cargo clippy` and `cargo doc` check every dependency first, and what they make of it serves no
+//! build: a workspace whose tests are built needs hundreds of crates twice. Here cargo is given
+//! this program as its compiler and as its rustdoc. It calls clippy on each target of the workspace
+//! with the words, and so the dependencies, of the build, then the real compiler; and for the tests
+//! in the docs it makes the docs, too. Of a workspace of which few programs are run, only those are
+//! built: of the others it calls clippy alone.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
@@ -17,6 +20,9 @@ use crate::shell;
 /// Environment variable that makes this program act as rustdoc and as the compiler of workspace
 /// packages.
 pub(crate) const AS_TOOLS: &str = "XTASK_AS_TOOLS";
+/// Names the programs that are built, where the others are not: `PACKAGE/TARGET`, or `PACKAGE/` for all
+/// of a package's. Docs are made then, and not tested.
+const BUILT: &str = "XTASK_BUILT";
 
 /// Makes `cargo build` and `cargo test` fail on clippy's warnings about the workspace, and `cargo
 /// test` also on those of rustdoc.
@@ -27,8 +33,17 @@ pub(crate) fn with_lints(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Acts as the compiler if the first argument names it, as cargo does for a wrapper, and as rustdoc
-/// otherwise.
+/// As [`with_lints`], but builds no other program than those of `built`: in place of the others are
+/// empty files. What has other programs has another `name`.
+pub(crate) fn with_lints_alone(command: &mut Command, built: &[String], name: &str) -> Result<()> {
+    with_lints(command)?;
+    // cargo would take what is empty for what is built.
+    command.env(BUILT, built.join(" ")).env("RUSTC_WORKSPACE_WRAPPER", shell::own_copy_in(name)?);
+    Ok(())
+}
+
+/// Is the compiler if that is named before the arguments, as cargo does for a wrapper, and rustdoc
+/// if not.
 pub(crate) fn be_tool() -> Result<ExitCode> {
     let words: Vec<OsString> = env::args_os().skip(1).collect();
     match words.split_first() {
@@ -46,19 +61,57 @@ fn be_compiler(compiler: &OsStr, arguments: &[OsString]) -> Result<ExitCode> {
         if !clippy.status().context("cannot start clippy-driver")?.success() {
             return Ok(ExitCode::FAILURE);
         }
+        let built = env::var(BUILT).ok();
+        let package = env::var("CARGO_PKG_NAME").unwrap_or_default();
+        if !is_built(arguments, &package, built.as_deref()) {
+            stand_in(arguments, folder.path())?;
+            return Ok(ExitCode::SUCCESS);
+        }
     }
     let mut real = Command::new(compiler);
     real.args(arguments);
     shell::become_command(real)
 }
 
-/// Builds the docs before testing them.
+/// Whether what the compiler makes is needed, and not only what clippy says.
+fn is_built(arguments: &[OsString], package: &str, built: Option<&str>) -> bool {
+    let is_bin = || values(arguments, "--crate-type").any(|kind| kind == "bin");
+    let is_program = arguments.iter().any(|word| word == "--test") || is_bin();
+    let name = values(arguments, "--crate-name").next().unwrap_or_default();
+    let Some(built) = built.filter(|_| is_program && name != "build_script_build") else { return true };
+    built.split_whitespace().any(|entry| {
+        entry.split_once('/').is_some_and(|(of, target)| of == package && (target.is_empty() || target == name))
+    })
+}
+
+/// Leaves what cargo looks for: an empty program, and the list of the sources, which clippy has
+/// written to `folder`.
+fn stand_in(arguments: &[OsString], folder: &Path) -> Result<()> {
+    let name = values(arguments, "--crate-name").next().context("the crate has no name")?;
+    let hash = values(arguments, "-C").find_map(|word| word.strip_prefix("extra-filename=").map(str::to_owned));
+    let stem = name + &hash.unwrap_or_default();
+    let out = values(arguments, "--out-dir").next().context("cargo names no folder")?;
+    let list = format!("{stem}.d");
+    fs::copy(folder.join(&list), Path::new(&out).join(&list)).with_context(|| format!("clippy wrote no {list}"))?;
+    fs::write(Path::new(&out).join(format!("{stem}.exe")), "").context("cannot write an empty program")
+}
+
+/// What stands behind the word.
+fn values<'a>(arguments: &'a [OsString], word: &'a str) -> impl Iterator<Item = String> + 'a {
+    let pairs = arguments.iter().zip(arguments.iter().skip(1));
+    pairs.filter(move |(before, _)| *before == word).map(|(_, value)| value.to_string_lossy().into_owned())
+}
+
+/// Makes the docs before it tests them.
 fn be_documenter(arguments: &[OsString]) -> Result<ExitCode> {
     if arguments.iter().any(|word| word == "--test") {
         let folder = tempfile::tempdir()?;
         let mut document = Command::new("rustdoc");
         document.args(document_arguments(arguments, folder.path().as_os_str()));
         shell::run(&mut document)?;
+        if env::var_os(BUILT).is_some() {
+            return Ok(ExitCode::SUCCESS);
+        }
     }
     let mut real = Command::new("rustdoc");
     real.args(arguments);
@@ -73,7 +126,7 @@ fn lint_arguments(arguments: &[OsString], folder: &OsStr) -> Vec<OsString> {
     while let Some(word) = words.next() {
         let text = word.to_string_lossy();
         if text.starts_with("--emit=") {
-            result.push("--emit=metadata".into());
+            result.push("--emit=dep-info,metadata".into());
         } else if let Some(kinds) = text.strip_prefix("--json=") {
             let kinds: Vec<_> = kinds.split(',').filter(|kind| kind.starts_with("diagnostic-")).collect();
             result.push(format!("--json={}", kinds.join(",")).into());
@@ -122,13 +175,37 @@ mod tests {
     fn clippy_writes_nothing_where_the_compiler_does() {
         let compiler = words(
             "--crate-name a src/lib.rs --json=diagnostic-rendered-ansi,artifacts,future-incompat \
-             --emit=dep-info,metadata,link -C opt-level=1 -C incremental=/t/i --out-dir /t/deps --extern b=/t/b.rlib",
+             --emit=dep-info,link -C opt-level=1 -C incremental=/t/i --out-dir /t/deps --extern b=/t/b.rlib",
         );
         let clippy = words(
-            "--crate-name a src/lib.rs --json=diagnostic-rendered-ansi --emit=metadata -C opt-level=1 --out-dir /x \
+            "--crate-name a src/lib.rs --json=diagnostic-rendered-ansi --emit=dep-info,metadata -C opt-level=1 --out-dir /x \
              --extern b=/t/b.rlib -D warnings",
         );
         assert_eq!(lint_arguments(&compiler, OsStr::new("/x")), clippy);
+    }
+
+    #[test]
+    fn programs_that_nobody_runs_are_not_built() {
+        let is_built = |arguments, package, built| is_built(&words(arguments), package, built);
+        let test = "--crate-name some_test tests/some_test.rs --emit=dep-info,link --test";
+        assert!(is_built(test, "a", None));
+        for (built, expected) in [("a/some_test", true), ("b/x a/", true), ("a/some b/some_test", false), ("", false)] {
+            assert_eq!(is_built(test, "a", Some(built)), expected, "{built}");
+        }
+        assert!(!is_built("--crate-name tool src/main.rs --crate-type bin", "a", Some("")));
+        assert!(is_built("--crate-name build_script_build build.rs --crate-type bin", "a", Some("")));
+        assert!(is_built("--crate-name a src/lib.rs --crate-type cdylib --crate-type rlib", "a", Some("")));
+    }
+
+    #[test]
+    fn what_stands_in_for_a_program_is_where_cargo_looks() {
+        let [folder, out] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        fs::write(folder.path().join("a-1f.d"), "the list").unwrap();
+        let mut arguments = words("--crate-name a -C opt-level=0 -C extra-filename=-1f --out-dir");
+        arguments.push(out.path().into());
+        stand_in(&arguments, folder.path()).unwrap();
+        assert_eq!(fs::read_to_string(out.path().join("a-1f.d")).unwrap(), "the list");
+        assert_eq!(fs::read(out.path().join("a-1f.exe")).unwrap(), b"");
     }
 
     #[test]

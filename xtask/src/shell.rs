@@ -73,6 +73,11 @@ pub(crate) fn own_copy() -> Result<PathBuf> {
     Ok(copy)
 }
 
+/// Another copy, in a folder of this name.
+pub(crate) fn own_copy_in(folder: &str) -> Result<PathBuf> {
+    copy_into(&own_copy()?, &target_dir().join("ci/bin").join(folder))
+}
+
 fn copy_into(own: &Path, folder: &Path) -> Result<PathBuf> {
     let copy = folder.join(format!("xtask{}", env::consts::EXE_SUFFIX));
     // On Linux, the name is `xtask (deleted)` if the copy has been replaced since.

@@ -191,6 +191,10 @@ mod tests {
             true
         }
 
+        fn device(&self) -> Option<vk::Device> {
+            None
+        }
+
         fn fault(&self) -> &Fault {
             &self.fault
         }

@@ -5,6 +5,7 @@ mod content;
 mod cuda;
 mod error;
 mod fault;
+mod format;
 mod image;
 mod plugin;
 mod present;

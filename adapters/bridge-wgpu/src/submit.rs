@@ -285,6 +285,9 @@ impl Bridge {
         // SAFETY: VUID-vkWaitSemaphores-device-parameter: the semaphore is a timeline of an
         // exchange that the caller holds, of this device, which has `timelineSemaphore` enabled.
         let waited = unsafe { device.as_raw().wait_semaphores(&info, nanoseconds) };
+        // SAFETY: VUID-vkGetSemaphoreCounterValue-semaphore-03255: as above.
+        let counter = || unsafe { device.as_raw().get_semaphore_counter_value(signal.semaphore) };
+        let waited = waited.and_then(|()| check_reached(signal.value, counter()?));
         waited.map_err(|result| Error::HostWait { object: object.to_owned(), result, limit })
     }
 
@@ -294,8 +297,14 @@ impl Bridge {
     }
 }
 
-/// Returns the result of a submission: `is_made` says whether it was made, and `pushed` is wgpu's
-/// result. If the device is lost, wgpu reports no error, but submits nothing.
+/// Checks that a wait for `value` that succeeded has seen it: on a lost device one may succeed
+/// whatever was reached, and some drivers report the largest value there.
+fn check_reached(value: u64, counter: u64) -> Result<(), vk::Result> {
+    if counter == u64::MAX || counter < value { Err(vk::Result::ERROR_DEVICE_LOST) } else { Ok(()) }
+}
+
+/// The result of a submission that was made or not: `pushed` is wgpu's answer. Of a lost device
+/// wgpu reports no error; it just submits nothing.
 fn made(object: &str, is_made: bool, pushed: Result<()>) -> Result<()> {
     match (is_made, pushed) {
         (true, Ok(())) => Ok(()),

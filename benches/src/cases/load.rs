@@ -1,6 +1,6 @@
 //! Loading kernels from PTX: without any cache, and a second time.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
 use bridge::Compute;
@@ -23,9 +23,9 @@ pub(super) fn cases(_: &Profile) -> Vec<Case> {
 
 fn run(bench: &Bench, rows: &mut Rows, what: &str, fresh: bool) -> Result<()> {
     let (inline, cuda) = sides(bench)?;
-    // A number that no other run has used.
-    let mut next =
-        u64::from(std::process::id()) << 32 | u64::from(jiff::Timestamp::now().subsec_nanosecond().unsigned_abs());
+    // What no other run has loaded either.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mut next = u64::from(std::process::id()) << 32 | u64::from(now.subsec_nanos());
     let mut sample = |compute: &Compute| {
         next = next.wrapping_add(1);
         load(compute, if fresh { next } else { 0 })

@@ -1,6 +1,7 @@
 //! The environment of a run.
 
 use std::fs;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bridge::ExportDevice;
 use bridge::ash::vk;
@@ -68,10 +69,25 @@ fn processor(cpuinfo: &str) -> String {
     name.map_or_else(|| "unknown".to_owned(), |(_, name)| name.trim().to_owned())
 }
 
-/// Returns the present time, rounded down to the second.
 fn now() -> String {
-    let now = jiff::Timestamp::now();
-    jiff::Timestamp::from_second(now.as_second()).unwrap_or(now).to_string()
+    date(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
+}
+
+/// The time in RFC 3339, to the second, so many seconds after 1970 began.
+fn date(seconds: u64) -> String {
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Days since March 1 of the year 0, after which a year's length changes nothing.
+    let days = days + 719_468;
+    // Four centuries have the same number of days, always.
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = 400 * era + year + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
 #[cfg(test)]
@@ -89,5 +105,20 @@ mod tests {
     fn the_date_is_a_date() {
         let now = now();
         assert!(now.len() == "2026-11-22T10:11:12Z".len() && now.ends_with('Z'), "{now}");
+    }
+
+    /// As `date -u -d @SECONDS +%FT%TZ` has them.
+    #[test]
+    fn leap_years_have_their_day() {
+        for (seconds, expected) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_709_251_199, "2024-02-29T23:59:59Z"),
+            (1_767_225_599, "2025-12-31T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(date(seconds), expected);
+        }
     }
 }

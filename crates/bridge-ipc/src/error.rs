@@ -1,4 +1,4 @@
-//! Errors between two processes.
+//! Errors of the communication between two processes.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::message::{Code, DecodeError};
 use crate::session::Violation;
 
-/// The result of this crate's calls.
+/// Result of the calls of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Errors of this crate.
@@ -18,7 +18,7 @@ pub enum Error {
     #[error("{what} is not available on this system: the transport between two processes is written for Linux only")]
     #[non_exhaustive]
     Unsupported {
-        /// Requested value.
+        /// The requested feature.
         what: &'static str,
     },
 
@@ -26,11 +26,11 @@ pub enum Error {
     #[error("{call} failed for {object}: {source}")]
     #[non_exhaustive]
     System {
-        /// The call.
+        /// Name of the call.
         call: &'static str,
-        /// Purpose that it was made for.
+        /// Object that the call was made for.
         object: String,
-        /// Why.
+        /// Cause of the failure.
         source: io::Error,
     },
 
@@ -54,15 +54,15 @@ pub enum Error {
     #[error("the peer, process {pid}, belongs to user {uid}, and only user {expected} may connect")]
     #[non_exhaustive]
     ForeignUser {
-        /// Its process.
+        /// The peer's process ID.
         pid: i32,
-        /// Its user.
+        /// The peer's user ID.
         uid: u32,
-        /// User that may connect.
+        /// ID of the user that may connect.
         expected: u32,
     },
 
-    /// The pid that the peer states is not the one that the kernel states.
+    /// The process ID that the peer states is not the one that the kernel reports.
     #[error(
         "the peer states process ID {hello}, but the kernel reports {credentials}: both processes must be in the same pid \
          namespace (containers: share the host's with `--pid=host`), and the process that connects, or binds the socket, must \
@@ -70,13 +70,13 @@ pub enum Error {
     )]
     #[non_exhaustive]
     PidMismatch {
-        /// In its Hello.
+        /// Process ID in the peer's Hello.
         hello: u32,
-        /// In the socket's credentials; 0 for a process of another pid namespace.
+        /// Process ID in the socket's credentials; 0 for a process of another pid namespace.
         credentials: u32,
     },
 
-    /// The peer speaks no common version of the protocol.
+    /// The two sides support no common version of the protocol.
     #[error(
         "the peer speaks versions {oldest} to {newest} of the protocol, and this side {} to {}; update the older of the two",
         crate::limits::OLDEST_VERSION,
@@ -84,9 +84,9 @@ pub enum Error {
     )]
     #[non_exhaustive]
     Version {
-        /// The oldest that the peer speaks.
+        /// The oldest version that the peer supports.
         oldest: u32,
-        /// The newest that the peer speaks.
+        /// The newest version that the peer supports.
         newest: u32,
     },
 
@@ -100,12 +100,12 @@ pub enum Error {
         source: DecodeError,
     },
 
-    /// A message that is not allowed now. From the peer, the connection is closed; of this side's
-    /// own, nothing was sent.
+    /// A message that is not allowed in the current state. If the peer sent it, the connection is
+    /// closed; if this side was about to send it, nothing was sent.
     #[error("{sender}: {source}")]
     #[non_exhaustive]
     Violation {
-        /// Sender.
+        /// Sender of the message.
         sender: String,
         /// Description of the problem.
         source: Violation,
@@ -117,25 +117,25 @@ pub enum Error {
     Truncated {
         /// The peer, as `worker "name" (process 1)`.
         peer: String,
-        /// Its bytes or its descriptors.
+        /// The part that was cut: the bytes or the descriptors.
         what: &'static str,
     },
 
-    /// A message came with another number of descriptors than it states.
+    /// A message arrived with a different number of descriptors than its kind has.
     #[error("{peer} sent {got} descriptors with a {kind} message, which has {expected}; the connection is closed")]
     #[non_exhaustive]
     Descriptors {
         /// The peer, as `worker "name" (process 1)`.
         peer: String,
-        /// The message.
+        /// Kind of the message.
         kind: &'static str,
-        /// Number of descriptors that the message has.
+        /// Number of descriptors that the kind has.
         expected: usize,
         /// Number of descriptors received.
         got: usize,
     },
 
-    /// A wait ended at its limit.
+    /// A wait reached its time limit.
     #[error("{what} did not come within {waited:?}")]
     #[non_exhaustive]
     Timeout {
@@ -145,7 +145,7 @@ pub enum Error {
         waited: Duration,
     },
 
-    /// The connection has ended. The peer's process may live on.
+    /// The connection has ended. The peer's process may still be running.
     #[error("the connection with {peer} has ended{}", reason.as_ref().map(|(code, text)| format!(": {code}, {text}")).unwrap_or_default())]
     #[non_exhaustive]
     Closed {
@@ -155,11 +155,11 @@ pub enum Error {
         reason: Option<(Code, String)>,
     },
 
-    /// Memory that the peer sent cannot be mapped.
+    /// Memory that the peer sent, or that this side requested, cannot be mapped.
     #[error("the shared memory \"{name}\" cannot be used: {problem}")]
     #[non_exhaustive]
     Memory {
-        /// Its name.
+        /// Name of the memory.
         name: String,
         /// Reason.
         problem: MemoryProblem,
@@ -170,24 +170,24 @@ pub enum Error {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MemoryProblem {
-    /// No bytes, or more than can be addressed.
+    /// Zero bytes, or more bytes than can be addressed.
     #[error("{0} bytes cannot be mapped")]
     Size(u64),
     /// The descriptor is not a sealable memory file.
     #[error("the descriptor was not created by `memfd_create` with MFD_ALLOW_SEALING")]
     NotMemory,
-    /// The peer could make it smaller while it is mapped.
+    /// The peer could shrink the memory while it is mapped.
     #[error(
         "it lacks F_SEAL_SHRINK, F_SEAL_GROW and F_SEAL_SEAL, so that its size could change while it is mapped (SIGBUS)"
     )]
     NotSealed,
-    /// Its size differs from the announced one.
+    /// The size of the memory differs from the announced one.
     #[error("it has {got} bytes, but {expected} were announced")]
     #[non_exhaustive]
     WrongSize {
-        /// Announced value.
+        /// Announced size in bytes.
         expected: u64,
-        /// Actual value.
+        /// Actual size in bytes.
         got: u64,
     },
 }

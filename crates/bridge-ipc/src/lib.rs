@@ -1,34 +1,35 @@
-//! Two processes on one GPU: the messages between a renderer and a worker, and the socket that
-//! carries them.
+//! Messages between two processes on one GPU, a renderer and a worker, and the socket that carries
+//! them.
 //!
 //! The renderer owns the Vulkan device, the memory and the timelines. A worker computes with CUDA
-//! or on the CPU. The renderer offers an *exchange*, a number of slots that both can reach; from
-//! then on each slot belongs to one side at a time, and every hand-over is a message. The bytes are
-//! described in `docs/ipc.md`.
+//! or on the CPU. The renderer offers an *exchange*, a number of slots that both processes can
+//! access. From then on, each slot belongs to one side at a time, and every hand-over is a message.
+//! The encoding is described in `docs/ipc.md`.
 //!
 //! | module | subject |
 //! |---|---|
-//! | `message` | what is said: a type for each message, checked when it is decoded |
-//! | `wire` | the same as bytes |
+//! | `message` | a type for each message, validated when it is decoded |
+//! | `wire` | the encoding of the messages as bytes |
 //! | `limits` | versions and limits of the protocol |
-//! | `session` | which message is allowed when; no I/O |
+//! | `session` | rules for which message is allowed when; no I/O |
 //! | `transport` | the socket, the peer's process, descriptors (Linux) |
-//! | `seals` | seals of memory files that a system may not know (Linux) |
-//! | `shared_memory` | memory of the CPU that two processes map (Linux) |
+//! | `seals` | memory file flags and seals that older kernels do not support (Linux) |
+//! | `shared_memory` | CPU memory that both processes map (Linux) |
 //!
-//! Everything that comes from the peer is checked as if it were hostile: sizes, counts, formats,
-//! owners, values. What is not allowed ends the connection with an error, and descriptors that came
+//! All data from the peer is validated as if the peer were hostile: sizes, counts, formats, owners,
+//! values. Data that is not allowed ends the connection with an error, and descriptors that came
 //! with it are closed.
 //!
 //! A peer is dead only once its process has ended ([`PeerProcess::is_dead`]). A closed socket means
 //! only that no more messages will arrive, and a stopped process may continue.
 //!
 //! # Compatibility
-//! Enums and errors that gain variants and fields are `#[non_exhaustive]`: a `match` has a wildcard
-//! arm. The two sides ([`Role`], [`Direction`], [`Side`]) stay two. Messages have the fields of the
-//! newest version of the protocol: a new field comes with a new version of it.
+//! Enums and errors that may gain variants and fields are `#[non_exhaustive]`, so a `match` on them
+//! needs a wildcard arm. The enums for the two sides ([`Role`], [`Direction`], [`Side`]) will keep
+//! two variants. Messages have the fields of the newest version of the protocol: a new field comes
+//! with a new version.
 
-// What the links lead to is Linux's.
+// The items that some links refer to exist on Linux only.
 #![cfg_attr(not(target_os = "linux"), allow(rustdoc::broken_intra_doc_links))]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -64,7 +65,7 @@ pub use transport::{
 pub use uuid::Uuid;
 pub use wire::{FORMATS, MOST_BYTES};
 
-// Promised to users; the compiler keeps it.
+// Users may rely on these auto traits; the compiler checks them.
 const _: () = {
     const fn shared<T: Send + Sync>() {}
     shared::<Connection>();

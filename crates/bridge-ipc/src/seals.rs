@@ -1,10 +1,10 @@
-//! Seals of memory files that a system may not know.
+//! Memory file flags and seals that older kernels do not support.
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 
-/// Makes a memory file that cannot be executed, where the system knows the flag (Linux 6.3 or
-/// later). With `vm.memfd_noexec=2`, it refuses all others.
+/// Creates a memory file that cannot be executed, if the kernel supports that flag (Linux 6.3 or
+/// later). With `vm.memfd_noexec=2`, the kernel refuses all other memory files.
 pub(crate) fn not_executable<T>(make: impl Fn(MemfdFlags) -> rustix::io::Result<T>) -> rustix::io::Result<T> {
     match make(MemfdFlags::NOEXEC_SEAL) {
         Err(Errno::INVAL) => make(MemfdFlags::empty()),
@@ -12,7 +12,8 @@ pub(crate) fn not_executable<T>(make: impl Fn(MemfdFlags) -> rustix::io::Result<
     }
 }
 
-/// A system that does not know a seal says only that an argument is wrong.
+/// Returns the error of a failed call to add `seals`. For a seal that it does not support, the
+/// kernel reports only an invalid argument.
 pub(crate) fn why_unsealed(seals: SealFlags, error: Errno) -> std::io::Error {
     let system = std::io::Error::from(error);
     if error != Errno::INVAL || !seals.contains(SealFlags::FUTURE_WRITE) {

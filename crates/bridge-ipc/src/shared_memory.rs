@@ -1,13 +1,13 @@
-//! Memory of the CPU that two processes map: a sealed memory file.
+//! CPU memory that two processes map: a sealed memory file.
 //!
-//! The peer may write it at any time, whatever the protocol says, so no reference to its bytes is
-//! ever made: they are copied in and out with atomic loads and stores of whole words. All accesses
-//! have one size, since atomics of different sizes must not race.
+//! The peer may write the memory at any time, regardless of the protocol. Rust references to its
+//! bytes are therefore never created: bytes are copied in and out with atomic loads and stores of
+//! whole words. All accesses have the same size, since atomics of different sizes must not race.
 //!
-//! Its size cannot change, which the seals guarantee, and its pages are allocated when it is made.
-//! A peer that may write it and punches holes in it on a system without memory left can still make
-//! an access fault (`SIGBUS`), and one that is in the middle of `write` holds off every other
-//! `write` of the file. Memory that the peer only reads is sealed against both.
+//! The seals guarantee that the size cannot change, and all pages are allocated on creation. If the
+//! peer may write the memory, two risks remain: it can punch holes in the file, so that an access
+//! faults (`SIGBUS`) when the system is out of memory, and a `write` call in progress delays every
+//! other `write` of the file. Memory that the peer only reads is sealed against both.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -30,15 +30,15 @@ pub struct SharedMemory {
 pub struct MappedMemory {
     pointer: std::ptr::NonNull<u8>,
     len: usize,
-    /// Not mapped for reading alone.
+    /// Whether the mapping is writable, and not read-only.
     is_writable: bool,
 }
 
 #[allow(unsafe_code)] // A mapping is owned memory.
 mod threads {
-    // SAFETY: the mapping belongs to the value and not to a thread.
+    // SAFETY: the value owns the mapping, which is not tied to a thread.
     unsafe impl Send for super::MappedMemory {}
-    // SAFETY: all access through a shared reference is atomic.
+    // SAFETY: all accesses through a shared reference are atomic.
     unsafe impl Sync for super::MappedMemory {}
 }
 
@@ -59,12 +59,12 @@ impl SharedMemory {
         self.len
     }
 
-    /// Returns the name that errors give it.
+    /// Returns the name that is used in errors.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The descriptor, to be sent.
+    /// Returns the descriptor, for sending it to the peer.
     pub fn handle(&self) -> &OsHandle {
         &self.handle
     }
@@ -77,16 +77,16 @@ impl MappedMemory {
         self.len
     }
 
-    /// Returns a pointer to the first byte, which is valid as long as the mapping. Another process
-    /// may write the memory at any time, so the caller is responsible for any access that is
-    /// neither atomic nor volatile. Writing to memory that is mapped [for
+    /// Returns a pointer to the first byte, which is valid for the lifetime of the mapping. Another
+    /// process may write the memory at any time, so the caller is responsible for any access that
+    /// is neither atomic nor volatile. Writing to memory that is mapped [for
     /// reading](SharedMemory::map_for_reading) faults.
     pub fn as_ptr(&self) -> *mut u8 {
         self.pointer.as_ptr()
     }
 
-    /// Copies `bytes` to `offset`. Returns false, and copies nothing, where they do not lie inside,
-    /// or the memory is mapped for reading.
+    /// Copies `bytes` to `offset`. Returns `false` and copies nothing if the range is outside the
+    /// memory, or if the memory is mapped for reading.
     #[must_use = "nothing is copied outside of the memory"]
     pub fn write(&self, offset: usize, bytes: &[u8]) -> bool {
         if !self.is_writable {
@@ -104,8 +104,8 @@ impl MappedMemory {
         true
     }
 
-    /// Copies from `offset` into `bytes`. Returns false, and copies nothing, where they do not lie
-    /// inside.
+    /// Copies from `offset` into `bytes`. Returns `false` and copies nothing if the range is
+    /// outside the memory.
     #[must_use = "nothing is copied from outside of the memory"]
     pub fn read(&self, offset: usize, bytes: &mut [u8]) -> bool {
         let Some(place) = self.place(offset, bytes.len()) else { return false };
@@ -120,17 +120,17 @@ impl MappedMemory {
         true
     }
 
-    /// The words that `len` bytes at `offset` lie in. `None` where they do not lie inside of the
-    /// memory.
+    /// Returns the words that contain `len` bytes at `offset`, or `None` if the range is outside
+    /// the memory.
     fn place(&self, offset: usize, len: usize) -> Option<Place<'_>> {
         let end = offset.checked_add(len).filter(|end| *end <= self.len)?;
         let (first, skip) = (offset / WORD, offset % WORD);
         let count = if len == 0 { 0 } else { end.div_ceil(WORD) - first };
         let start = self.as_ptr().wrapping_add(first * WORD).cast::<AtomicU64>();
         #[allow(unsafe_code)]
-        // SAFETY: inside of the mapping, which lives as long as `self`, starts at a page and ends
-        // with a whole one; a page is made of words. Every access by this process is an atomic one
-        // of a word, but through `as_ptr` as that says.
+        // SAFETY: the words are inside the mapping, which lives as long as `self` and consists of
+        // whole pages, and thus of whole words. Every access by this process is atomic and of a
+        // word, except through `as_ptr`, which leaves that to its caller.
         let words = unsafe { std::slice::from_raw_parts(start, count) };
         let (first, rest) = match words.split_first() {
             Some((first, rest)) if skip > 0 => (Some(first), rest),
@@ -143,15 +143,15 @@ impl MappedMemory {
 
 /// Position of a range of bytes within the words that hold it.
 struct Place<'a> {
-    /// Where they do not start with a word: the one that they start in.
+    /// The word that contains the first byte, if the range does not start at a word boundary.
     first: Option<&'a AtomicU64>,
-    /// The bytes of that word before them, and those that are theirs.
+    /// Number of bytes of that word before the range, and `head`: number of its bytes in the range.
     skip: usize,
     head: usize,
     rest: &'a [AtomicU64],
 }
 
-/// Bytes of the one size of access.
+/// Size of every access in bytes.
 const WORD: usize = size_of::<u64>();
 
 fn store_part(word: &AtomicU64, skip: usize, bytes: &[u8]) {
@@ -160,7 +160,7 @@ fn store_part(word: &AtomicU64, skip: usize, bytes: &[u8]) {
         all[skip..skip + bytes.len()].copy_from_slice(bytes);
         Some(u64::from_ne_bytes(all))
     };
-    // `merge` always has a value.
+    // `merge` always returns `Some`, so this cannot fail.
     let _ = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, merge);
 }
 
@@ -184,30 +184,30 @@ mod linux {
     use crate::seals::{not_executable, why_unsealed};
     use crate::transport::OsHandle;
 
-    /// `TMPFS_MAGIC`, of memory files in pages of the usual size.
+    /// `TMPFS_MAGIC`: the file system of memory files without huge pages.
     const TMPFS: rustix::fs::FsWord = 0x0102_1994;
     const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
 
     impl SharedMemory {
-        /// Makes `bytes` bytes of zeros.
+        /// Creates a memory file of `bytes` zero bytes.
         ///
         /// # Errors
-        /// [`Error::Memory`] for no bytes or too many, [`Error::System`] where the system refuses.
+        /// [`Error::Memory`] if `bytes` is 0 or too large, [`Error::System`] if a call fails.
         pub fn new(name: &str, bytes: u64) -> Result<Self> {
             let made = Self::unsealed(name, bytes)?;
             made.seal(SEALS)?;
             Ok(made)
         }
 
-        /// Makes `bytes` bytes of zeros that the peer can read and in no way write. The mapping is
-        /// the only one that ever writes them.
+        /// Creates a memory file of `bytes` zero bytes that the peer can only read. The returned
+        /// mapping is the only one that can ever write it.
         ///
         /// # Errors
         /// As [`new`](Self::new).
         pub fn new_for_reading(name: &str, bytes: u64) -> Result<(Self, MappedMemory)> {
             let made = Self::unsealed(name, bytes)?;
             let mapped = made.map()?;
-            // It spares the mappings that there are.
+            // The seal does not affect existing mappings.
             made.seal(SEALS.union(SealFlags::FUTURE_WRITE))?;
             Ok((made, mapped))
         }
@@ -218,8 +218,8 @@ mod linux {
             let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
             let made = not_executable(|seal| memfd_create("vk-cuda-bridge", flags | seal));
             let handle = made.map_err(|error| failed("memfd_create", error))?;
-            // Pages that are not there would be looked for at the first access, which cannot fail
-            // but by a signal.
+            // Pages that are not allocated here would be allocated on first access, where a failure
+            // can only be reported by a signal.
             let allocated = allocate(bytes, |start, len| fallocate(&handle, FallocateFlags::empty(), start, len));
             allocated.map_err(|error| failed("fallocate", error))?;
             Ok(Self { handle, name: name.to_owned(), len })
@@ -230,15 +230,15 @@ mod linux {
             sealed.map_err(|error| failed(&self.name, self.len)("fcntl(F_ADD_SEALS)", why_unsealed(seals, error)))
         }
 
-        /// Takes a descriptor that a peer sent, of `bytes` bytes as it says. It is closed on an
-        /// error.
+        /// Wraps a descriptor from a peer, which has announced `bytes` bytes. The descriptor is
+        /// closed on an error.
         ///
         /// # Errors
-        /// [`Error::Memory`] for one that is no memory file, whose size is not sealed, or is not
-        /// `bytes`.
+        /// [`Error::Memory`] if the descriptor is not a memory file, or if its size is not sealed
+        /// or not `bytes`.
         pub fn from_peer(name: &str, handle: OsHandle, bytes: u64) -> Result<Self> {
             let len = size(name, bytes)?;
-            // In huge pages a mapping has another length than the file.
+            // With huge pages, the length of a mapping would differ from that of the file.
             if fstatfs(&handle).is_ok_and(|system| system.f_type != TMPFS) {
                 return Err(problem(name, MemoryProblem::NotMemory));
             }
@@ -246,7 +246,7 @@ mod linux {
             if !seals.contains(SEALS) {
                 return Err(problem(name, MemoryProblem::NotSealed));
             }
-            // Asked behind the seals: it stays so.
+            // Queried after the seals were checked, so the size cannot change any more.
             let stat = fstat(&handle).map_err(|_| problem(name, MemoryProblem::NotMemory))?;
             let got = u64::try_from(stat.st_size).unwrap_or(0);
             if got != bytes {
@@ -255,25 +255,25 @@ mod linux {
             Ok(Self { handle, name: name.to_owned(), len })
         }
 
-        /// Maps all of it, for reading and writing.
+        /// Maps the whole file for reading and writing.
         ///
         /// # Errors
-        /// [`Error::System`] where the system refuses, as for a file that is sealed against
+        /// [`Error::System`] if the call fails, for example because the file is sealed against
         /// writing.
         pub fn map(&self) -> Result<MappedMemory> {
             self.map_as(ProtFlags::READ | ProtFlags::WRITE)
         }
 
-        /// Maps all of it, for reading alone.
+        /// Maps the whole file for reading only.
         ///
         /// # Errors
-        /// [`Error::System`] where the system refuses.
+        /// [`Error::System`] if the call fails.
         pub fn map_for_reading(&self) -> Result<MappedMemory> {
             self.map_as(ProtFlags::READ)
         }
 
         fn map_as(&self, access: ProtFlags) -> Result<MappedMemory> {
-            // SAFETY: a new mapping, at an address that the system chooses.
+            // SAFETY: this is a new mapping at an address that the system chooses.
             let mapped = unsafe { mmap(std::ptr::null_mut(), self.len, access, MapFlags::SHARED, &self.handle, 0) };
             let pointer = mapped.map_err(|error| failed(&self.name, self.len)("mmap", error))?;
             let is_writable = access.contains(ProtFlags::WRITE);
@@ -293,8 +293,8 @@ mod linux {
 
     impl Drop for MappedMemory {
         fn drop(&mut self) {
-            // SAFETY: mapped by `map` with this length, and not used afterwards: everything lent
-            // borrows from `self`. An error would mean that it was not mapped.
+            // SAFETY: mapped by `map_as` with this length, and not used afterwards: all uses borrow
+            // from `self`. An error would mean that it was not mapped.
             let _ = unsafe { munmap(self.as_ptr().cast(), self.len) };
         }
     }

@@ -1,18 +1,19 @@
-//! The messages as bytes: little-endian structs without padding, which C can declare as they are.
+//! The encoding of the messages: little-endian structs without padding, which C can declare
+//! unchanged.
 
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// The bytes of the longest message.
+/// Size of the longest message in bytes.
 pub const MOST_BYTES: usize = size_of::<Refused>();
 /// The first bytes of a Hello.
 pub(crate) const MAGIC: [u8; 8] = *b"VKCUDAIP";
-/// In place of an exchange's number: the connection as a whole.
+/// Exchange number that represents the connection as a whole.
 pub(crate) const CONNECTION: u32 = u32::MAX;
 
-/// Bytes of a name.
+/// Size of a name in bytes.
 pub(crate) const NAME: usize = 64;
-/// Bytes of a text.
+/// Size of a text in bytes.
 pub(crate) const TEXT: usize = 192;
 
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -41,7 +42,8 @@ macro_rules! wire {
                 };
             }
         )*
-        /// Name, kind, descriptors, bytes, and of each field: name, offset, bytes.
+        /// For each message: name, kind, number of descriptors, size, and for each field: name,
+        /// offset, size.
         #[cfg(test)]
         pub(crate) const TABLES: &[(&str, u16, u16, usize, &[(&str, usize, usize)])] = &[$((
             stringify!($name),
@@ -149,8 +151,8 @@ wire! {
     }
 }
 
-/// The image formats that may cross: the number of the `VkFormat`, the channel's type as
-/// `Resource::channel` has it, the number of channels.
+/// The supported image formats: number of the `VkFormat`, channel type as in `Resource::channel`,
+/// number of channels.
 pub const FORMATS: &[(u32, u32, u32)] = &[
     (9, 1, 1),
     (10, 2, 1),

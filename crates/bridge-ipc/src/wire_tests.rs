@@ -1,12 +1,13 @@
 use super::*;
 
-/// The cells of the rows of a table.
+/// Returns the cells of the rows of a table.
 fn rows(section: &str) -> Vec<Vec<&str>> {
     let lines = section.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| offset"));
     lines.map(|line| line.split('|').map(|cell| cell.trim().trim_matches('`')).skip(1).collect()).collect()
 }
 
-/// Whoever writes a worker in another language has the document alone.
+/// The document describes all structs, since it is all that authors of workers in other languages
+/// have.
 #[test]
 fn the_document_has_the_structs() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/ipc.md");

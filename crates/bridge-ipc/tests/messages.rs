@@ -1,5 +1,5 @@
-//! Messages as bytes: what is written is read, and nothing that a peer may send makes the reader
-//! panic.
+//! Tests of the encoding of messages: encoded messages are decoded to equal ones, and no bytes from
+//! a peer make the decoder panic.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -17,7 +17,7 @@ fn hello() -> impl Strategy<Value = Hello> {
     (any::<(u32, u32, u32, bool, bool, bool, u128, u32)>(), any::<bool>(), name()).prop_map(|(numbers, trust, name)| {
         let (version, oldest, pid, renderer, cuda, host, uuid, driver_version) = numbers;
         let role = if renderer { Role::Renderer } else { Role::Worker };
-        // Some version in common: others are refused by their numbers alone.
+        // The version ranges overlap: others are refused because of the versions alone.
         let (version, oldest) = (version.max(VERSION), oldest % (VERSION + 1));
         Hello {
             version,
@@ -130,7 +130,7 @@ fn code(number: u32) -> Code {
     [Done, Version, Backend, Device, Resource, Protocol, Failure].get(number as usize).copied().unwrap_or(Other(number))
 }
 
-/// Returns `true` if encoding the message gives its bytes again. The Hello of a newer version may
+/// Returns `true` if encoding the message gives the same bytes. The Hello of a newer version may
 /// have bits that are ignored here.
 fn is_whole(message: &Message, bytes: &[u8]) -> bool {
     let encoded = message.encode().unwrap();
@@ -155,8 +155,8 @@ proptest! {
         }
     }
 
-    /// A changed message is refused, or is another message in whole: nothing is read from what was
-    /// not checked.
+    /// A changed message is refused, or is another valid message: no field is used without
+    /// validation.
     #[test]
     fn changed_messages_are_other_messages_or_errors(
         message in message(),
@@ -176,8 +176,7 @@ proptest! {
         }
     }
 
-    /// Whatever is said in whatever order, by either side: no panic, and what is refused changes
-    /// nothing.
+    /// No messages in any order from either side cause a panic.
     #[test]
     fn no_order_of_messages_panics(said in proptest::collection::vec((any::<bool>(), message()), 0..40), renderer in any::<bool>()) {
         let mut session = Session::new(if renderer { Role::Renderer } else { Role::Worker });
@@ -203,13 +202,13 @@ fn names_and_texts_are_checked() {
     assert_eq!(text, "x".repeat(191), "cut between characters");
 }
 
-/// Places in a Hello, as docs/ipc.md has them.
+/// Offsets in a Hello, as in docs/ipc.md.
 const BACKENDS: usize = 32;
 const HANDLES: usize = 36;
 const FLAGS: usize = 60;
 
-/// A side that speaks a newer version as well is heard, whatever that version adds to the bits of
-/// its Hello.
+/// The Hello of a side that also supports a newer version is accepted, whatever bits that version
+/// adds to it.
 #[test]
 fn unknown_bits_in_the_hello_of_a_newer_version_are_ignored() {
     let bits = |field: usize, set: u32, cleared: u32| {
@@ -233,7 +232,7 @@ fn unknown_bits_in_the_hello_of_a_newer_version_are_ignored() {
             }
         }
     }
-    // A backend that both versions have takes the handles that it takes here.
+    // A backend that both versions have requires the same handles as here.
     assert!(changed(VERSION + 1, &bits(HANDLES, 8, 1)).is_err());
     // A handle that the newer version's own backends use.
     let mut bytes = Message::Hello(Hello { host: true, ..Hello::new(Role::Renderer, "r") }).encode().unwrap();
@@ -259,7 +258,7 @@ fn a_memory_file_is_of_no_gpu() {
         offset: 0,
     };
     let mut bytes = Message::Resource(resource).encode().unwrap();
-    // In its UUID.
+    // A byte of the UUID.
     bytes[40] = 1;
     assert!(Message::decode(&bytes).unwrap_err().to_string().contains("of no GPU"));
 }

@@ -1,6 +1,7 @@
-//! A clock that all processes of a machine share. `std::time::Instant` does not tell its value.
+//! A clock that all processes of a machine share. `std::time::Instant` does not expose its value.
 
-/// Nanoseconds of `CLOCK_MONOTONIC`. Processes in different time namespaces see different values.
+/// Returns the nanoseconds of `CLOCK_MONOTONIC`. Processes in different time namespaces see
+/// different values.
 #[cfg(unix)]
 pub(crate) fn now() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
@@ -8,18 +9,18 @@ pub(crate) fn now() -> u64 {
     seconds.unwrap_or(0).saturating_mul(1_000_000_000).saturating_add(nanoseconds.unwrap_or(0))
 }
 
-/// Nanoseconds of the performance counter, which is one for the whole system.
+/// Returns the nanoseconds of the performance counter, which is system-wide.
 #[cfg(windows)]
-#[allow(unsafe_code)] // Two calls of the system.
+#[allow(unsafe_code)] // Two system calls.
 pub(crate) fn now() -> u64 {
     use windows_sys::Win32::System::Performance::{QueryPerformanceCounter, QueryPerformanceFrequency};
 
     let (mut count, mut frequency) = (0, 0);
-    // SAFETY: it writes one i64, to a place that is valid for that.
+    // SAFETY: the call writes one i64 to a valid location.
     unsafe { QueryPerformanceCounter(&mut count) };
     // SAFETY: as above.
     unsafe { QueryPerformanceFrequency(&mut frequency) };
-    // Neither fails on a system that is supported (Windows XP or later).
+    // Neither call fails on a supported system (Windows XP or later).
     let nanoseconds = i128::from(count) * 1_000_000_000 / i128::from(frequency.max(1));
     u64::try_from(nanoseconds).unwrap_or(0)
 }
@@ -28,7 +29,7 @@ pub(crate) fn now() -> u64 {
 mod tests {
     use super::*;
 
-    /// It is the clock of `Instant`, to the rounding of either.
+    /// The clock is that of `Instant`, up to the rounding of both.
     #[test]
     fn it_never_goes_back_and_counts_nanoseconds() {
         use std::time::{Duration, Instant};

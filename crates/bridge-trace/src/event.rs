@@ -1,4 +1,4 @@
-//! Contents of a line.
+//! The contents of a line.
 
 use serde::Serialize;
 
@@ -27,18 +27,18 @@ pub struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
-    /// An event of an object, on the side that does it: `vulkan`, `cuda` or `host`.
+    /// Creates an event of an object, on the side that causes it: `vulkan`, `cuda` or `host`.
     pub fn new(event: &'static str, side: &'static str, object: &'a str) -> Self {
         Self { event, side, object, ..Self::default() }
     }
 
-    /// The value of a timeline.
+    /// Sets the value of a timeline.
     #[must_use]
     pub fn value(self, value: u64) -> Self {
         Self { value: Some(value), ..self }
     }
 
-    /// The size of the object in bytes, where that says something.
+    /// Sets the size of the object in bytes, if it is meaningful.
     #[must_use]
     pub fn bytes(self, bytes: Option<u64>) -> Self {
         Self { bytes, ..self }
@@ -50,32 +50,32 @@ impl<'a> Event<'a> {
         Self { dedicated: Some(dedicated), ..self }
     }
 
-    /// The slot of an exchange between two processes.
+    /// Sets the slot of an exchange between two processes.
     #[must_use]
     pub fn slot(self, slot: u64) -> Self {
         Self { slot: Some(slot), ..self }
     }
 
-    /// The number of a frame between two processes.
+    /// Sets the number of a frame between two processes.
     #[must_use]
     pub fn frame(self, frame: u64) -> Self {
         Self { frame: Some(frame), ..self }
     }
 
-    /// A number of lines.
+    /// Sets a number of lines.
     #[must_use]
     pub(crate) fn count(self, count: u64) -> Self {
         Self { count: Some(count), ..self }
     }
 
-    /// The process at the other end.
+    /// Sets the process at the other end.
     #[must_use]
     pub fn peer(self, process: u32) -> Self {
         Self { peer: Some(process), ..self }
     }
 }
 
-/// A line. The time comes first, so that `sort` finds it.
+/// A line of the trace. The time comes first, so that `sort` orders lines by it.
 #[derive(Serialize)]
 pub(crate) struct Line<'a> {
     /// Time of the clock that all processes share, in nanoseconds.
@@ -89,7 +89,7 @@ pub(crate) struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    /// A line of this moment, in a trace that was turned on at `start`.
+    /// Creates a line with the current time, in a trace that was turned on at `start`.
     pub(crate) fn now(start: u64, event: Event<'a>) -> Self {
         let ns = clock::now();
         Self { ns, us: ns.saturating_sub(start) / 1000, pid: std::process::id(), event }

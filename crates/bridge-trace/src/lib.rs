@@ -1,15 +1,15 @@
-//! The trace of a renderer and of its workers: one JSON line for every event. Off by default, and
-//! one load when off.
+//! The trace of a renderer and of its workers: one JSON line for every event. It is off by default,
+//! and then costs one load per event.
 //!
 //! | module | subject |
 //! |---|---|
-//! | `event` | what a line says |
-//! | `clock` | the time that all processes of a machine share |
+//! | `event` | the contents of a line |
+//! | `clock` | the clock that all processes of a machine share |
 //! | `isolated` | calls of code that the program supplied: its logger, its sink |
-//! | `sink` | the sink, its replacement, and which thread calls it |
-//! | `target` | where `BRIDGE_TRACE` sends the trace |
-//! | `trace` | on and off, and events as lines |
-//! | `waiting` | how many of them may wait for it |
+//! | `sink` | the sink, its replacement, and the thread that calls it |
+//! | `target` | the destination that `BRIDGE_TRACE` names |
+//! | `trace` | turning the trace on and off, and writing events as lines |
+//! | `waiting` | the queue of lines that are not written yet |
 //!
 //! The crates `vk-cuda-bridge` and `vk-cuda-bridge-worker` write to it and re-export [`trace_to`]
 //! and [`trace_off`]; a process that uses both has one trace. The repository's `docs/trace.md`

@@ -1,4 +1,4 @@
-//! The sink, and which thread calls it.
+//! The sink, and the thread that calls it.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -122,7 +122,7 @@ pub(crate) fn drain(dropped: impl Fn(u64) -> io::Result<Vec<u8>>) {
 
 /// Writes a line, and puts the sink back or ends it.
 fn write(mut sink: Sink, line: &[u8]) {
-    // One call a line: lines of several processes in one file stay whole.
+    // One call per line keeps the lines of several processes in one file whole.
     match isolated(|| sink.write_all(line)).unwrap_or_else(|| Err(panicked())) {
         Ok(()) => Current::lock().sink = Some(sink),
         Err(error) => fail(sink, &error),

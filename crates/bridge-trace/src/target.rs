@@ -1,49 +1,150 @@
-//! Destination of the trace, as the environment variable names it.
+//! The destination of the trace, as named by the environment variable.
 
 use std::ffi::OsStr;
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
 #[cfg(unix)]
-use std::{fs::TryLockError, os::unix::fs::OpenOptionsExt, time::Duration};
+use std::{
+    fs::{File, TryLockError},
+    os::fd::AsFd,
+    os::unix::fs::OpenOptionsExt,
+    time::Duration,
+};
 
 #[cfg(unix)]
 use rustix::fs::{OFlags, fcntl_setfl};
 #[cfg(unix)]
 use rustix::io::Errno;
 
-/// Destination that the variable names.
+/// Returns the destination that the variable names, if any.
 ///
 /// # Errors
-/// A file that cannot be written to.
+/// The error of opening a file that cannot be written to.
 pub(crate) fn of(value: impl AsRef<OsStr>) -> io::Result<Option<Box<dyn Write + Send>>> {
     let value = value.as_ref();
     match value.to_str() {
         Some("" | "0") => Ok(None),
-        Some("1" | "stderr") => Ok(Some(Box::new(io::stderr()))),
-        // The names of files need not be text.
-        _ => Ok(Some(Box::new(open(Path::new(value))?))),
+        // Opening these names would truncate a file that the stream is redirected to.
+        Some("1" | "stderr" | "/dev/stderr") => Ok(Some(Box::new(io::stderr()))),
+        Some("/dev/stdout") => Ok(Some(Box::new(io::stdout()))),
+        // File names need not be text.
+        _ => open(Path::new(value)).map(Some),
     }
 }
 
-/// Opens a file that several processes may write their traces to: each line is appended by one
-/// call, and so stays whole. What an earlier run has left in it is discarded, which is known by a
-/// lock: every process that writes to the file holds a shared one.
+/// Opens a file to which several processes may write their traces: each line is appended by one
+/// call, and thus stays whole. The contents of an earlier run are discarded. A lock detects them:
+/// every process that writes to the file holds a shared one.
+///
+/// If one of the process's own streams is redirected to the file, the trace is written through that
+/// stream, because the stream has its own position and would overwrite lines written elsewhere.
 #[cfg(unix)]
-fn open(path: &Path) -> io::Result<File> {
+fn open(path: &Path) -> io::Result<Box<dyn Write + Send>> {
     let file = open_at_once(path)?;
+    if is_file_of(&file, io::stderr()) {
+        return Ok(Box::new(Redirected::new(io::stderr(), file)));
+    }
+    if is_file_of(&file, io::stdout()) {
+        return Ok(Box::new(Redirected::new(io::stdout(), file)));
+    }
     if file.try_lock().is_ok() {
-        // Not everything that can be written to has a length.
+        // Not every writable file has a length.
         if file.metadata().is_ok_and(|metadata| metadata.is_file()) {
             file.set_len(0)?;
         }
         file.unlock()?;
     }
     hold(&file);
-    Ok(file)
+    Ok(Box::new(Lines(file)))
 }
 
-/// A pipe that nobody reads is an error, where opening it would wait for ever.
+/// Whether the stream is redirected to this file.
+#[cfg(unix)]
+fn is_file_of(file: &File, stream: impl AsFd) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let stream = stream.as_fd().try_clone_to_owned().map(File::from);
+    let (Ok(of), Ok(file)) = (stream.and_then(|stream| stream.metadata()), file.metadata()) else { return false };
+    file.is_file() && (of.dev(), of.ino()) == (file.dev(), file.ino())
+}
+
+/// A stream that is redirected to a file, which is held as long as the trace is written to it.
+#[cfg(unix)]
+struct Redirected<W> {
+    stream: W,
+    _file: File,
+}
+
+#[cfg(unix)]
+impl<W> Redirected<W> {
+    fn new(stream: W, file: File) -> Self {
+        hold(&file);
+        Self { stream, _file: file }
+    }
+}
+
+#[cfg(unix)]
+impl<W: Write> Write for Redirected<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+/// A file that lines are appended to, by other processes as well.
+#[cfg(unix)]
+struct Lines(File);
+
+#[cfg(unix)]
+impl Lines {
+    /// Ends a line of which only a part was written, as on a disk that is full: its last byte
+    /// becomes the end, which needs no more space. What others append next is a line of its own.
+    fn cut(&mut self) -> io::Result<()> {
+        use std::os::unix::fs::FileExt;
+        // Where the last write of this file has ended.
+        let end = io::Seek::stream_position(&mut self.0)?;
+        fcntl_setfl(&self.0, OFlags::empty())?;
+        self.0.write_all_at(b"\n", end.saturating_sub(1))
+    }
+}
+
+#[cfg(unix)]
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn write_all(&mut self, line: &[u8]) -> io::Result<()> {
+        let mut rest = line;
+        while !rest.is_empty() {
+            let error = match self.0.write(rest) {
+                Ok(0) => io::ErrorKind::WriteZero.into(),
+                Ok(written) => {
+                    rest = &rest[written..];
+                    continue;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => error,
+            };
+            if rest.len() < line.len() {
+                // Pipes have no place to go back to.
+                let _ = self.cut();
+            }
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// Opens the file without blocking: a pipe without a reader is an error, instead of an endless
+/// wait.
 #[cfg(unix)]
 fn open_at_once(path: &Path) -> io::Result<File> {
     let flag = OFlags::NONBLOCK.bits().cast_signed();
@@ -52,13 +153,13 @@ fn open_at_once(path: &Path) -> io::Result<File> {
         Some(Errno::NXIO) => io::Error::other(format!("{error}: nobody reads this pipe; start its reader before")),
         _ => error,
     })?;
-    // Writing waits for the reader.
+    // Writes wait for the reader.
     fcntl_setfl(&file, OFlags::APPEND)?;
     Ok(file)
 }
 
-/// Takes the shared lock. Another process that has the file for itself keeps it for a moment only;
-/// where no lock is to be had, as on file systems without locks, the trace is written all the same.
+/// Takes the shared lock. Another process holds the exclusive lock only for a moment. If locks are
+/// not available, as on some file systems, the trace is written without one.
 #[cfg(unix)]
 fn hold(file: &File) {
     for _ in 0..100 {
@@ -69,10 +170,10 @@ fn hold(file: &File) {
     }
 }
 
-/// Locks of this system would keep every process from writing, this one included.
+/// File locks of this system would keep all processes from writing, including this one.
 #[cfg(not(unix))]
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).write(true).truncate(true).open(path)
+fn open(path: &Path) -> io::Result<Box<dyn Write + Send>> {
+    Ok(Box::new(OpenOptions::new().create(true).write(true).truncate(true).open(path)?))
 }
 
 #[cfg(test)]
@@ -98,7 +199,7 @@ mod tests {
         let mut second = open();
         second.write_all(b"two\n").unwrap();
         first.write_all(b"three\n").unwrap();
-        // The one that has opened the file ends, and another comes.
+        // The process that opened the file first ends, and another one opens it.
         drop(first);
         let mut third = open();
         third.write_all(b"four\n").unwrap();
@@ -132,7 +233,7 @@ mod tests {
 
         let mut reader =
             OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(&path).unwrap();
-        // More than a pipe holds: it is not cut where the reader is slow.
+        // More than a pipe holds: the line is not cut if the reader is slow.
         let line = vec![b'x'; 1 << 18];
         let mut sink = open().unwrap().unwrap();
         let writer = std::thread::spawn(move || sink.write_all(&line));

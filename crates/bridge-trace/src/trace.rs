@@ -1,4 +1,4 @@
-//! The trace of a process: on and off, and its events as lines.
+//! The trace of a process: turning it on and off, and writing events as lines.
 
 use std::cell::Cell;
 use std::io::{self, Write};
@@ -14,26 +14,28 @@ pub const VARIABLE: &str = "BRIDGE_TRACE";
 /// How long [`trace_off`] waits for a sink that another thread is calling.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// Writes the trace of the whole process to `sink` from now on: one JSON object a line, such as
-/// `{"ns":81234567890,"us":512,"pid":4711,"event":"signal","side":"cuda","object":"particles.computed","value":7}`.
+/// Writes the trace of the whole process to `sink` from now on: one JSON object per line, such as
+/// `{"ns":81234567890,"us":512,"pid":4711,"event":"signal","side":"cuda",
+/// "object":"particles.computed","value":7}`.
 ///
 /// `ns` is the time of a clock that all processes of the machine share (`CLOCK_MONOTONIC`), `us`
-/// the time since the trace was turned on, `pid` the process. `event` is `export`, `import`,
+/// the time since the trace was turned on, `pid` the process ID. `event` is `export`, `import`,
 /// `create`, `wait`, `signal`, `destroy` or `leak`, and for frames between two processes `connect`,
-/// `offer`, `begin`, `publish`, `skip`, `take`, `free`, `close`, `lost` or `kill`; `side` who does
-/// it; waits and signals are written when they are enqueued. The variable `BRIDGE_TRACE=stderr` (or
-/// a file's path) does the same from outside; several processes may write to one file.
+/// `offer`, `begin`, `publish`, `skip`, `take`, `free`, `close`, `lost` or `kill`. `side` is the
+/// side that causes the event. Waits and signals are written when they are enqueued. The variable
+/// `BRIDGE_TRACE=stderr` (or the path of a file) does the same without a call; several processes
+/// may write to one file.
 ///
-/// The sink is called while a frame is under way, so it should return soon: beyond 65536 lines that
-/// wait for it, others are dropped, and an event `dropped` says how many. One that another thread
-/// is calling is replaced once it has returned. A sink that was replaced is flushed and dropped, and
-/// lines that are still waiting are written to the new one. A sink that fails or panics ends the
-/// trace with a line in the log, unless another one was set in the meantime. Sinks may use this
-/// crate; what they do there on their own thread is not traced.
+/// The sink is called while a frame is in progress, so it should return soon: at most 65536 lines
+/// wait for it, further lines are dropped, and an event `dropped` reports their number. If another
+/// thread is calling the current sink, it is replaced once that call has returned. A replaced sink
+/// is flushed and dropped, and lines that are still waiting are written to the new one. A sink that
+/// fails or panics ends the trace with a message in the log, unless another one was set in the
+/// meantime. Sinks may use this crate; their events on the thread that calls them are not traced.
 pub fn trace_to(sink: impl Write + Send + 'static) {
     start();
     sink::replace(Box::new(sink));
-    // Inside the sink it is replaced once that has returned.
+    // Inside the sink, it is replaced once the sink has returned.
     if HELD.get() == 0 {
         pass_on();
     }
@@ -42,24 +44,24 @@ pub fn trace_to(sink: impl Write + Send + 'static) {
 /// Ends the trace: writes the lines that are waiting, then flushes and drops the sink.
 ///
 /// If another thread is calling the sink, this waits for it to return, for at most two seconds;
-/// that thread ends the sink otherwise. Inside a sink this waits for nothing: the sink ends once it
-/// has returned.
+/// after that, the other thread ends the sink. Inside a sink, this does not wait: the sink ends
+/// once it has returned.
 pub fn trace_off() {
     sink::end();
     let Some(_writing) = Writing::enter() else { return };
     if !sink::await_return(LIMIT) {
         log_error!("the sink of the trace has not returned within {LIMIT:?}; it is flushed once it has");
     }
-    // The sink may have set another one, and other threads may have left lines here meanwhile.
+    // The sink may have set another one, and other threads may have added lines meanwhile.
     drain_all();
 }
 
-/// Turns the trace on if the environment says so; looks once.
+/// Turns the trace on if the environment variable requests it. Only the first call has an effect.
 pub fn init() {
     static ONCE: Once = Once::new();
     let mut asked = None;
     ONCE.call_once(|| asked = std::env::var_os(VARIABLE).map(|value| (target::of(&value), value)));
-    // Outside of the `Once`: a logger, and a sink that is replaced, may come here again.
+    // Outside of the `Once`: a logger, or a sink that is replaced, may call this function again.
     match asked {
         Some((Ok(Some(sink)), _)) => trace_to(sink),
         Some((Err(error), value)) => log_error!("{VARIABLE}={}: {error}; running without a trace", value.display()),
@@ -67,7 +69,7 @@ pub fn init() {
     }
 }
 
-/// Returns `true` if the trace is on: for what costs something to find out for an [`event`].
+/// Returns `true` if the trace is on. Allows skipping work that only an [`event`] needs.
 #[inline]
 pub fn is_on() -> bool {
     sink::is_on()
@@ -80,13 +82,13 @@ pub fn event(event: Event<'_>) {
     }
 }
 
-/// While it lives, this thread does not call the sink: the lines of what it does under a lock are
-/// written at the end, so that a sink may take the lock.
+/// A guard during whose lifetime this thread does not call the sink. The lines of events under a
+/// lock are written when the guard is dropped, so that a sink may take the lock.
 #[derive(Debug)]
 pub struct Held(());
 
 impl Held {
-    /// Holds the lines of this thread back.
+    /// Starts holding back the lines of this thread.
     #[allow(clippy::new_without_default, reason = "it is made for what it does, not for a value")]
     #[inline]
     pub fn new() -> Self {
@@ -108,7 +110,7 @@ impl Drop for Held {
 thread_local! {
     /// Set while this thread is inside the sink.
     static WRITING: Cell<bool> = const { Cell::new(false) };
-    /// Number of [`Held`] of this thread.
+    /// Number of live [`Held`] guards of this thread.
     static HELD: Cell<usize> = const { Cell::new(0) };
 }
 
@@ -116,7 +118,7 @@ thread_local! {
 struct Writing;
 
 impl Writing {
-    /// `None` if this thread is inside the sink already.
+    /// Returns `None` if this thread is already inside the sink.
     fn enter() -> Option<Self> {
         (!WRITING.replace(true)).then(|| Self)
     }
@@ -141,7 +143,7 @@ fn write(event: Event<'_>) {
     }
 }
 
-/// Does what is to be done with the sink, unless this thread is inside it.
+/// Carries out all requests for the sink, unless this thread is inside it.
 #[cold]
 fn pass_on() {
     if let Some(_writing) = Writing::enter() {
@@ -153,14 +155,14 @@ fn drain_all() {
     sink::drain(|count| bytes(Event::new("dropped", "host", "trace").count(count)));
 }
 
-/// An event of this moment as a line.
+/// Encodes an event with the current time as a line.
 fn bytes(event: Event<'_>) -> io::Result<Vec<u8>> {
     let mut bytes = serde_json::to_vec(&Line::now(start(), event))?;
     bytes.push(b'\n');
     Ok(bytes)
 }
 
-/// The time at which the trace was first turned on.
+/// Returns the time at which the trace was first turned on.
 fn start() -> u64 {
     static START: OnceLock<u64> = OnceLock::new();
     *START.get_or_init(clock::now)

@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 
-/// The most lines that wait while a sink does not return: of about 150 bytes each, 10 MB in all.
+/// Maximum number of lines that wait while a sink does not return: about 150 bytes each, 10 MB in
+/// all.
 pub(crate) const MOST: usize = 1 << 16;
 
-/// Lines in order, at most so many. Those beyond are dropped, and counted.
+/// A queue of lines with a maximum length. Further lines are dropped and counted.
 #[derive(Debug)]
 pub(crate) struct Waiting {
     lines: VecDeque<Vec<u8>>,
@@ -13,11 +14,11 @@ pub(crate) struct Waiting {
     dropped: u64,
 }
 
-/// What is to be written next.
+/// The next item to write.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     Line(Vec<u8>),
-    /// So many lines were dropped here.
+    /// This number of lines was dropped here.
     Dropped(u64),
 }
 
@@ -26,8 +27,8 @@ impl Waiting {
         Self { lines: VecDeque::new(), most, dropped: 0 }
     }
 
-    /// Adds a line, unless there is no room, or lines before it were dropped and that was not said
-    /// so far.
+    /// Adds a line, unless the queue is full, or earlier lines were dropped and that was not
+    /// reported yet.
     pub(crate) fn push(&mut self, line: Vec<u8>) {
         if self.dropped > 0 || self.lines.len() >= self.most {
             self.dropped += 1;
@@ -58,7 +59,7 @@ mod tests {
         let mut waiting = Waiting::new(2);
         (0..5).for_each(|number| waiting.push(vec![number]));
         assert_eq!(waiting.pop(), Some(line(0)));
-        // There is room, but not in front of what is to be said of the dropped ones.
+        // There is room, but the dropped lines have to be reported first.
         waiting.push(vec![5]);
         assert_eq!([waiting.pop(), waiting.pop()], [Some(line(1)), Some(Next::Dropped(4))]);
         assert!(waiting.pop().is_none());

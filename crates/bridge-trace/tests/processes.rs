@@ -1,8 +1,9 @@
-//! Several processes that write their traces to one file.
+//! Tests of several processes that write their traces to one file.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::fs::File;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -10,25 +11,37 @@ use bridge_trace::{Event, event, init};
 use serde_json::Value;
 
 const LINES: usize = 2000;
-/// The environment variable that makes this program another process.
+/// The environment variable that makes this program the other process.
 const OTHER: &str = "BRIDGE_TEST_TRACES";
+/// Its value for one that writes this to its standard error as well.
+const TELLS: &str = "of the program";
 
-/// Not a test: another process, where the environment says so.
+/// Not a test: the other process, if the variable is set.
 #[test]
 fn the_other_process() {
     if std::env::var_os(OTHER).is_none() {
         return;
     }
     init();
-    // Long enough for lines that are cut or mixed to be seen.
+    // Long enough for cut or mixed lines to be noticed.
     let name = "x".repeat(200);
-    (0..LINES as u64).for_each(|value| event(Event::new("signal", "host", &name).value(value)));
+    let write = |value: u64| event(Event::new("signal", "host", &name).value(value));
+    (0..LINES as u64 / 2).for_each(write);
+    if std::env::var_os(OTHER).is_some_and(|value| value == TELLS) {
+        writeln!(io::stderr(), "{TELLS}").unwrap();
+    }
+    (LINES as u64 / 2..LINES as u64).for_each(write);
 }
 
 fn start(trace: &Path) -> Child {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "the_other_process"]).env(OTHER, "1").env(bridge_trace::VARIABLE, trace);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap()
+    command(trace, Command::new(std::env::current_exe().unwrap())).spawn().unwrap()
+}
+
+/// As the other process. The program ends with the path of this one, or with what starts it.
+fn command(trace: &Path, mut program: Command) -> Command {
+    program.args(["--exact", "the_other_process"]).env(OTHER, "1").env(bridge_trace::VARIABLE, trace);
+    program.stdin(Stdio::null()).stdout(Stdio::null());
+    program
 }
 
 fn lines(trace: &Path) -> Vec<Value> {
@@ -40,7 +53,7 @@ fn number(line: &Value, field: &str) -> u64 {
     line[field].as_u64().unwrap()
 }
 
-/// An empty file that is kept by a process which traces to it, this one.
+/// Creates an empty file whose contents are kept, because this process holds a shared lock on it.
 fn kept(folder: &Path) -> (PathBuf, File) {
     let trace = folder.join("trace");
     let file = File::create(&trace).unwrap();
@@ -58,13 +71,13 @@ fn lines_of_several_processes_stay_whole() {
     for process in &processes {
         let own: Vec<_> = lines.iter().filter(|line| number(line, "pid") == u64::from(process.id())).collect();
         assert!(own.iter().map(|line| number(line, "value")).eq(0..LINES as u64), "{} lines", own.len());
-        // The two times count the same.
+        // The two times differ by a constant.
         let start = |line: &Value| number(line, "ns") - number(line, "us") * 1000;
         assert!(own.iter().all(|line| start(line).abs_diff(start(own[0])) < 1000));
     }
 }
 
-/// Events of two processes are in the trace in the order in which they happened.
+/// Sorted by time, the events of two processes are in the order in which they happened.
 #[test]
 fn the_time_is_common_to_all_processes() {
     let folder = tempfile::tempdir().unwrap();
@@ -81,4 +94,44 @@ fn the_time_is_common_to_all_processes() {
     lines.sort_by_key(|line| number(line, "ns"));
     let expected: Vec<_> = pids.iter().flat_map(|pid| vec![u64::from(*pid); LINES]).collect();
     assert_eq!(lines.iter().map(|line| number(line, "pid")).collect::<Vec<_>>(), expected);
+}
+
+/// What a stream is redirected to is written through the stream, whatever the trace calls it.
+#[test]
+fn a_file_that_a_stream_is_redirected_to_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("log");
+    for trace in [Path::new("/dev/stderr"), Path::new("/dev/stdout"), Path::new("/dev/fd/2"), &file] {
+        std::fs::write(&file, "").unwrap();
+        // Not appended to: the position is the stream's.
+        let mut stream = File::options().write(true).open(&file).unwrap();
+        stream.write_all(b"of the shell\n").unwrap();
+        let mut other = command(trace, Command::new(std::env::current_exe().unwrap()));
+        other.env(OTHER, TELLS).stdout(stream.try_clone().unwrap()).stderr(stream);
+        assert!(other.status().unwrap().success());
+        let text = std::fs::read_to_string(&file).unwrap();
+        let values = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let values: Vec<_> = values.map(|line| number(&line, "value")).collect();
+        assert!(values.iter().copied().eq(0..LINES as u64), "{}: {} lines", trace.display(), values.len());
+        let others = ["of the shell", TELLS].map(|words| text.lines().filter(|line| *line == words).count());
+        assert_eq!(others, [1, 1], "{}", trace.display());
+    }
+}
+
+/// A limit of the file's size stands for a full disk.
+#[test]
+fn a_line_that_was_cut_by_a_full_disk_is_no_part_of_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let (trace, _file) = kept(folder.path());
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 63; exec \"$0\" \"$@\""]).arg(std::env::current_exe().unwrap());
+    assert!(command(&trace, limited).status().unwrap().success());
+    let cut = std::fs::read(&trace).unwrap();
+    let mut other = start(&trace);
+    assert!(other.wait().unwrap().success());
+    let text = std::fs::read_to_string(&trace).unwrap();
+    let values = text.lines().map(serde_json::from_str::<Value>);
+    let (whole, torn): (Vec<_>, Vec<_>) = values.partition(Result::is_ok);
+    let of_other = whole.into_iter().flatten().filter(|line| number(line, "pid") == u64::from(other.id()));
+    assert_eq!((of_other.count(), torn.len()), (LINES, 1), "after {} bytes", cut.len());
 }

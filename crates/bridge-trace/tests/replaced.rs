@@ -1,4 +1,4 @@
-//! Sinks that are replaced or ended while they are called, and what the log says of that.
+//! Tests of sinks that are replaced or ended while they are called, and of the log messages.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::io::{self, Write};
@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use bridge_trace::{Event, Held, event, is_on, trace_off, trace_to};
 
-/// For what would otherwise never end.
+/// Time limit of waits that would otherwise never end.
 const HANGS: Duration = Duration::from_secs(30);
 
 type Call = Box<dyn FnOnce() + Send>;
 
-/// Keeps what is logged, and makes one call for the first record.
+/// Keeps the log messages, and makes one call at the first record.
 #[derive(Default)]
 struct Logger {
     said: Mutex<Vec<String>>,
@@ -40,7 +40,7 @@ impl log::Log for Logger {
     fn flush(&self) {}
 }
 
-/// There is one trace and one logger a process.
+/// Makes tests run one at a time, since a process has one trace and one logger.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     static ONCE: Once = Once::new();
@@ -78,7 +78,7 @@ impl Write for Lines {
     }
 }
 
-/// Makes one call at its first line and one when it is dropped.
+/// A sink that makes one call at its first line and one when it is dropped.
 #[derive(Default)]
 struct Calls {
     lines: Lines,
@@ -87,7 +87,7 @@ struct Calls {
     _drop: AtDrop,
 }
 
-/// Apart, so that a sink can be made of its fields.
+/// A separate type, so that a sink can be constructed from its fields.
 #[derive(Default)]
 struct AtDrop(Option<Call>);
 
@@ -162,7 +162,7 @@ fn a_sink_that_fails_when_the_trace_ends_and_panics_when_it_is_dropped_ends_alon
     let next = Lines::default();
     let (write, drop) = (sets(&next), AtDrop(Some(Box::new(|| panic!("of the sink")))));
     trace_to(Calls { fails: true, write, _drop: drop, ..Calls::default() });
-    // Its line is waiting when the trace ends.
+    // The sink's line is waiting when the trace ends.
     let held = Held::new();
     tell("of the first");
     assert!(catch_unwind(trace_off).is_ok());
@@ -193,7 +193,7 @@ fn a_sink_that_is_replaced_is_flushed() {
     trace_off();
 }
 
-/// A call for another thread, and what comes of waiting for it.
+/// Returns a call that waits for another thread to make `call`, and the result of that wait.
 fn waits_for(call: impl FnOnce() + Send + 'static) -> (Option<Call>, Receiver<Result<(), RecvTimeoutError>>) {
     let (tell, told) = channel();
     let waits = move || {
@@ -233,7 +233,7 @@ fn a_sink_that_writes_may_wait_for_a_thread_that_ends_the_trace() {
     std::mem::drop(held);
     assert_eq!(told.recv().unwrap(), Ok(()));
     assert!(said().contains("has not returned"), "{}", said());
-    // The thread that has called it ends it, behind what was waiting.
+    // The thread that has called the sink ends it, after the waiting lines.
     dropped.recv_timeout(HANGS).unwrap();
     assert!(!is_on() && lines.text().lines().count() == 2, "{}", lines.text());
 }

@@ -1,4 +1,4 @@
-//! Sinks and loggers that use the trace themselves, also while it ends.
+//! Tests of sinks and loggers that use the trace themselves, also while it ends.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::io::{self, Write};
@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use bridge_trace::{Event, Held, event, init, is_on, trace_off, trace_to};
 
-/// For what would otherwise never end.
+/// Time limit of waits that would otherwise never end.
 const HANGS: Duration = Duration::from_secs(30);
-/// The environment variable that makes this program another process.
+/// The environment variable that makes this program the other process.
 const OTHER: &str = "BRIDGE_TEST_LOGGER";
 
-/// There is one trace a process.
+/// Makes tests run one at a time, since a process has one trace.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -105,7 +105,7 @@ fn a_sink_that_sets_another_while_the_trace_ends_has_set_the_next() {
     assert_eq!(text(&lines).lines().count(), 2, "nothing is left of the one before");
 }
 
-/// Sets another sink and fails, as one whose file is full.
+/// A sink that sets another one and fails, like one whose file is full.
 struct Fails<W>(Option<W>);
 
 impl<W: Write + Send + 'static> Write for Fails<W> {
@@ -135,14 +135,14 @@ fn a_sink_that_sets_another_and_fails_ends_alone() {
     assert!(!is_on(), "no sink is left");
 }
 
-/// Whoever finds the sink taken leaves its lines to the thread that has it, which may be one that
-/// sets a sink.
+/// A thread that cannot call the sink leaves its lines to the thread that can, which may be one
+/// that sets a sink.
 #[test]
 fn who_sets_a_sink_writes_what_is_waiting() {
     let _alone = alone();
     trace_to(kept(|| ()).0);
     let (sink, lines) = kept(|| ());
-    // Keeps this thread from the sink.
+    // Keeps this thread from calling the sink.
     let held = Held::new();
     tell("left");
     thread::spawn(|| trace_to(sink)).join().unwrap();
@@ -152,7 +152,7 @@ fn who_sets_a_sink_writes_what_is_waiting() {
     assert_eq!(text(&lines).lines().count(), 1);
 }
 
-/// Comes to the variable again.
+/// A logger that calls `init` again.
 struct Logger;
 
 impl log::Log for Logger {
@@ -168,7 +168,7 @@ impl log::Log for Logger {
     fn flush(&self) {}
 }
 
-/// Whatever a sink does, what waits for it has a bound, and what is missing is said.
+/// The lines that wait for a blocked sink are limited, and missing lines are reported.
 #[test]
 fn lines_that_a_blocked_sink_does_not_take_are_dropped_and_counted() {
     struct Blocked<W>(W, Option<(std::sync::mpsc::Sender<()>, std::sync::mpsc::Receiver<()>)>);
@@ -190,7 +190,7 @@ fn lines_that_a_blocked_sink_does_not_take_are_dropped_and_counted() {
     trace_to(Blocked(sink, Some((begin, goes_on))));
     let blocked = thread::spawn(|| tell("first"));
     begun.recv_timeout(HANGS).unwrap();
-    // One is with the sink.
+    // One line is with the sink.
     (0..(1 << 16) + 100).for_each(|_| tell("waits"));
     go_on.send(()).unwrap();
     blocked.join().unwrap();
@@ -204,7 +204,7 @@ fn lines_that_a_blocked_sink_does_not_take_are_dropped_and_counted() {
     assert!(last.contains("\"last\"") && told.len() == (1 << 16) + 3, "{last}");
 }
 
-/// Not a test: another process, where the environment says so.
+/// Not a test: the other process, if the variable is set.
 #[test]
 fn the_other_process() {
     if std::env::var_os(OTHER).is_none() {

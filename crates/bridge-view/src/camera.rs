@@ -1,19 +1,20 @@
-//! A camera that goes round a point.
+//! A camera that orbits a point.
 
 use crate::error::{Error, Result};
 
-/// The camera that points are seen by.
+/// The camera for drawing points.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Camera {
-    /// The point that it looks at.
+    /// The point that the camera looks at.
     pub target: [f32; 3],
-    /// The distance from there, above 0.
+    /// The distance from the target, greater than 0.
     pub distance: f32,
-    /// The angle to the right, in radians. At 0 it looks along -z, with x to the right and y up.
+    /// The rotation to the right, in radians. At 0 the camera looks along -z, with x to the right
+    /// and y up.
     pub yaw: f32,
-    /// The angle above, in radians.
+    /// The angle above the horizontal plane, in radians.
     pub pitch: f32,
-    /// The angle between the upper and the lower edge of the picture, in radians, 0.01 to 3.
+    /// The vertical field of view, in radians, from 0.01 to 3.
     pub field_of_view: f32,
 }
 
@@ -35,13 +36,14 @@ impl Camera {
         Err(Error::invalid("camera", reason))
     }
 
-    /// From the world to Vulkan's clip space, y downwards and depth from 0 to 1, by columns.
+    /// Returns the column-major matrix from world space to Vulkan's clip space, with y downwards
+    /// and depth from 0 to 1.
     pub(crate) fn matrix(&self, [width, height]: [u32; 2]) -> [f32; 16] {
         let ((sy, cy), (sp, cp)) = (self.yaw.sin_cos(), self.pitch.sin_cos());
-        // The camera's axes in the world: right, up and towards it.
+        // The camera's axes in world space: right, up, and towards the camera.
         let axes = [[cy, 0.0, -sy], [-sp * sy, cp, -sp * cy], [cp * sy, sp, cp * cy]];
         let dot = |axis: [f32; 3]| axis.iter().zip(self.target).map(|(a, b)| a * b).sum::<f32>();
-        // The target is `distance` in front of it.
+        // The target is at `distance` in front of the camera.
         let offset = [-dot(axes[0]), -dot(axes[1]), -dot(axes[2]) - self.distance];
         let (near, far) = (self.distance * 1e-3, self.distance * 1e3);
         let y = 1.0 / (self.field_of_view / 2.0).tan();

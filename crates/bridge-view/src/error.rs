@@ -3,14 +3,14 @@
 use bridge::ExportDevice;
 use bridge::ash::vk;
 
-/// The result of this crate's calls.
+/// The result type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Every failure of this crate.
+/// Errors of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The bridge failed: a frame could not be begun, submitted or waited for.
+    /// A call of the bridge failed, such as beginning, submitting or waiting for a frame.
     #[error(transparent)]
     Bridge(#[from] bridge::Error),
 
@@ -24,7 +24,7 @@ pub enum Error {
     Vulkan {
         /// The name of the call.
         call: &'static str,
-        /// The driver's code.
+        /// The error code of the driver.
         result: vk::Result,
         /// The device's name.
         device: String,
@@ -40,21 +40,21 @@ pub enum Error {
         reason: String,
     },
 
-    /// More bytes than the device's shaders read at once.
+    /// An object has more bytes than the device's shaders can read at once.
     #[error("{object} takes {size} bytes, but {device} reads at most {limit} at once (maxStorageBufferRange)")]
     #[non_exhaustive]
     TooLarge {
         /// The object.
         object: String,
-        /// Bytes that it takes.
+        /// Size of the object in bytes.
         size: u64,
-        /// Bytes that are possible.
+        /// Maximum size in bytes.
         limit: u64,
         /// The device's name.
         device: String,
     },
 
-    /// The picture was to be copied, and there is none.
+    /// The picture cannot be copied, since nothing has been drawn.
     #[error("nothing has been drawn so far; show a frame and call `View::draw` first")]
     NothingDrawn,
 
@@ -66,7 +66,7 @@ pub enum Error {
     #[error("the picture cannot be written: {reason}")]
     #[non_exhaustive]
     File {
-        /// Reason, with the file's name where there is one.
+        /// Reason, with the file's name, if any.
         reason: String,
     },
 
@@ -88,7 +88,7 @@ pub enum Error {
         reason: String,
     },
 
-    /// The window system failed in the middle of a call.
+    /// A call to the window system failed.
     #[error("the window system has failed: {reason}; a view without a window needs none")]
     #[non_exhaustive]
     WindowSystem {
@@ -96,7 +96,7 @@ pub enum Error {
         reason: String,
     },
 
-    /// The surface of the window was lost again and again.
+    /// The surface of the window was lost several times in a row.
     #[error("the surface of the window was lost {times} times in a row")]
     #[non_exhaustive]
     SurfaceLost {
@@ -104,11 +104,11 @@ pub enum Error {
         times: u32,
     },
 
-    /// Events were asked for on a thread that has no window.
+    /// Events were polled on a thread other than that of the windows.
     #[error("events of windows arrive on the thread that opened the first one; draw and poll there")]
     OtherThread,
 
-    /// Events were asked for while events are being handled.
+    /// Events were polled while events are being handled.
     #[error("the event loop of the windows is already being pumped")]
     EventLoopBusy,
 
@@ -118,8 +118,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns `true` if the device of either side is lost: nothing is drawn on it any more, and a
-    /// new view needs a new device.
+    /// Returns `true` if the device of either side is lost: nothing can be drawn on it, and a new
+    /// view needs a new device.
     pub fn is_device_lost(&self) -> bool {
         match self {
             Self::Bridge(error) => error.is_device_lost(),
@@ -130,8 +130,8 @@ impl Error {
         }
     }
 
-    /// Returns `true` if the Vulkan device is lost: none of its commands runs any more, and what
-    /// they used may be freed (Vulkan specification, "Lost Device").
+    /// Returns `true` if the Vulkan device is lost: none of its commands runs any more, and the
+    /// objects that they used may be freed (Vulkan specification, "Lost Device").
     pub(crate) fn is_end_of_vulkan(&self) -> bool {
         match self {
             Self::Bridge(bridge::Error::Vulkan(error)) => error.is_device_lost(),
@@ -151,7 +151,7 @@ impl From<bridge::vk_export::Error> for Error {
     }
 }
 
-/// For `map_err`, with the call's name.
+/// Returns a conversion for `map_err` that adds the name of the call.
 pub(crate) fn failed<'a>(device: &'a ExportDevice, call: &'static str) -> impl Fn(vk::Result) -> Error + use<'a> {
     move |result| Error::Vulkan { call, result, device: device.name().to_owned() }
 }

@@ -8,9 +8,9 @@ use bytemuck::Pod;
 
 use crate::error::{Error, Result};
 
-/// Pixels per side of an image or a view, at most.
+/// Maximum width and height of an image or a view, in pixels.
 pub const MAX_SIDE: u32 = 16384;
-/// The most points that a frame can have.
+/// Maximum number of points in a frame.
 pub const MAX_POINTS: u32 = 1 << 31;
 
 /// The type of an image's values.
@@ -26,7 +26,7 @@ pub enum Element {
 }
 
 impl Element {
-    /// Bytes of a value.
+    /// Returns the size of a value in bytes.
     pub const fn size(self) -> u64 {
         match self {
             Self::U8 => 1,
@@ -46,8 +46,8 @@ impl fmt::Display for Element {
     }
 }
 
-/// An image in a buffer: rows from the top without padding, the channels of a pixel side by side,
-/// or [in planes](Self::planar).
+/// Format of an image in a buffer: rows from top to bottom without padding, with interleaved
+/// channels or [planes](Self::planar).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ImageFormat {
     width: u32,
@@ -62,8 +62,8 @@ impl ImageFormat {
     /// and green, RGB, RGBA.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a side that is 0 or above [`MAX_SIDE`], and for another
-    /// number of channels.
+    /// [`Error::InvalidArgument`] for a width or height that is 0 or above [`MAX_SIDE`], and for
+    /// any other number of channels.
     pub fn new([width, height]: [u32; 2], channels: u32, element: Element) -> Result<Self> {
         let object = || format!("an image of {width}x{height} pixels");
         check_sides(object, [width, height])?;
@@ -73,15 +73,14 @@ impl ImageFormat {
         Ok(Self { width, height, channels, element, planar: false })
     }
 
-    /// Returns the format with a separate plane for each channel, one after the other: the channels
-    /// come first.
+    /// Returns the format with a separate plane for each channel, one after the other.
     #[must_use]
     pub fn planar(self) -> Self {
-        // One channel is one plane either way.
+        // With one channel, both forms are the same.
         Self { planar: self.channels > 1, ..self }
     }
 
-    /// Returns `true` if there is a plane for each of several channels.
+    /// Returns `true` if the image has several channels, each in its own plane.
     pub fn is_planar(self) -> bool {
         self.planar
     }
@@ -101,20 +100,22 @@ impl ImageFormat {
         self.element
     }
 
-    /// Bytes of the image.
+    /// Returns the size of the image in bytes.
     pub fn size(self) -> u64 {
         u64::from(self.width) * u64::from(self.height) * u64::from(self.channels) * self.element.size()
     }
 
-    /// Bytes that a buffer with the image has, at least: the shader reads words of four.
+    /// Returns the minimum size in bytes of a buffer with the image: the shader reads words of four
+    /// bytes.
     pub fn buffer_size(self) -> u64 {
         self.size().next_multiple_of(4)
     }
 
-    /// Returns the spec of a buffer of `T` that holds the image, and that a view reads.
+    /// Returns the spec of a buffer of `T` that can hold the image, with the accesses that a view
+    /// needs.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a `T` without a size.
+    /// [`Error::InvalidArgument`] if `T` is zero-sized.
     pub fn spec<T: Pod>(self) -> Result<BufferSpec<T>> {
         spec(&self, self.buffer_size(), BufferAccess::COMPUTE_READ)
     }
@@ -128,20 +129,21 @@ impl fmt::Display for ImageFormat {
     }
 }
 
-/// Attributes of the points in a buffer, each point a few floats.
+/// Attributes of points in a buffer. Each point consists of several floats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PointKind {
     /// x, y and z.
     Position,
-    /// And a value from 0 to 1, which [`ColorMap::Viridis`](crate::ColorMap::Viridis) colors.
+    /// Position, and a value from 0 to 1 that [`ColorMap::Viridis`](crate::ColorMap::Viridis)
+    /// colors.
     Value,
-    /// And red, green and blue, from 0 to 1.
+    /// Position, and red, green and blue from 0 to 1.
     Color,
 }
 
 impl PointKind {
-    /// Floats of a point.
+    /// Returns the number of floats per point.
     pub const fn floats(self) -> u32 {
         match self {
             Self::Position => 3,
@@ -151,8 +153,8 @@ impl PointKind {
     }
 }
 
-/// Points in a buffer, one after the other without padding, or with
-/// [positions and attributes apart](Self::separate).
+/// Format of points in a buffer, one after the other without padding, or with [separate positions
+/// and attributes](Self::separate).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PointFormat {
     count: u32,
@@ -161,10 +163,10 @@ pub struct PointFormat {
 }
 
 impl PointFormat {
-    /// Creates the description of a frame of `count` points.
+    /// Creates the format of a frame of `count` points.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for no points, and for more than [`MAX_POINTS`].
+    /// [`Error::InvalidArgument`] if `count` is 0 or greater than [`MAX_POINTS`].
     pub fn new(count: u32, kind: PointKind) -> Result<Self> {
         if count == 0 || count > MAX_POINTS {
             return Err(Error::invalid(format!("{count} points"), format!("there can be 1 to {MAX_POINTS}")));
@@ -175,7 +177,7 @@ impl PointFormat {
     /// Returns the format with all positions before all values or colors.
     #[must_use]
     pub fn separate(self) -> Self {
-        // Positions alone are so either way.
+        // With positions only, both forms are the same.
         Self { separate: self.kind != PointKind::Position, ..self }
     }
 
@@ -189,21 +191,21 @@ impl PointFormat {
         self.count
     }
 
-    /// Attributes of each point.
+    /// Returns the attributes of each point.
     pub fn kind(self) -> PointKind {
         self.kind
     }
 
-    /// Bytes of the points, and of a buffer with them, at least.
+    /// Returns the size of the points in bytes, which is the minimum size of a buffer with them.
     pub fn size(self) -> u64 {
         u64::from(self.count) * u64::from(self.kind.floats()) * Element::F32.size()
     }
 
-    /// Returns the spec of a buffer of `T` that holds the points, and that a view reads and copies:
+    /// Returns the spec of a buffer of `T` that can hold the points, which a view reads and copies:
     /// a window draws the copy again when the user moves the camera.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a `T` without a size.
+    /// [`Error::InvalidArgument`] if `T` is zero-sized.
     pub fn spec<T: Pod>(self) -> Result<BufferSpec<T>> {
         spec(&self, self.size(), BufferAccess::COMPUTE_READ | BufferAccess::TRANSFER_READ)
     }
@@ -216,7 +218,7 @@ impl fmt::Display for PointFormat {
     }
 }
 
-/// The size and the channels of a shared image.
+/// The size and the number of channels of a shared image.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Texels {
     extent: [u32; 2],
@@ -243,7 +245,7 @@ impl Texels {
     }
 }
 
-/// Channels of a format that is sampled as floats.
+/// Returns the number of channels of a format that is sampled as floats.
 fn channels(format: vk::Format) -> Option<u32> {
     use vk::Format as F;
     match format {
@@ -264,7 +266,7 @@ pub(crate) fn check_sides(object: impl FnOnce() -> String, sides: [u32; 2]) -> R
     Err(Error::invalid(object(), format!("a side has 1 to {MAX_SIDE}")))
 }
 
-/// A buffer of `size` bytes, rounded up to whole elements.
+/// Returns the spec of a buffer of `size` bytes, rounded up to whole elements.
 fn spec<T: Pod>(what: &dyn fmt::Display, size: u64, access: BufferAccess) -> Result<BufferSpec<T>> {
     let wrong = |reason: &str| Error::invalid(what.to_string(), reason);
     let element = size_of::<T>() as u64;

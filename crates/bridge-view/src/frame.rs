@@ -1,4 +1,4 @@
-//! Frames of buffers and images of any element type, as a view draws them.
+//! Traits for frames that a view can draw: turns with buffers or images of any element type.
 #![allow(unsafe_code)] // Recording and submitting.
 
 use bridge::ash::vk;
@@ -9,19 +9,19 @@ use bridge::{
 use bytemuck::Pod;
 
 /// A frame in a buffer that a [`View`](crate::View) draws: a [`RenderTurn`] of an exchange in step,
-/// or a [`RenderRead`] of one at rates of their own. This trait is sealed.
+/// or a [`RenderRead`] of one with independent rates. This trait is sealed.
 ///
-/// A frame that is shown keeps its slot until it is drawn, replaced by another, or
-/// [skipped](crate::View::skip). A [`LatestReader`](bridge::LatestReader) gives no next turn before
-/// that.
-#[allow(private_bounds)] // Closed on purpose.
+/// A selected frame holds its slot until it is drawn, replaced by another frame, or
+/// [skipped](crate::View::skip). Until then, a [`LatestReader`](bridge::LatestReader) returns no
+/// further turn.
+#[allow(private_bounds)] // Sealed on purpose.
 pub trait Frame: Turn {}
 
 impl<T: Pod + Send + Sync> Frame for RenderTurn<BufferSpec<T>> {}
 impl<T: Pod + Send + Sync> Frame for RenderRead<BufferSpec<T>> {}
 
-/// A frame in a shared image ([`ImageSpec`]), else as [`Frame`].
-#[allow(private_bounds)] // Closed on purpose.
+/// A frame in a shared image ([`ImageSpec`]); otherwise like [`Frame`].
+#[allow(private_bounds)] // Sealed on purpose.
 pub trait TextureFrame: Turn {}
 
 impl<T: Texel> TextureFrame for RenderTurn<ImageSpec<T>> {}
@@ -36,15 +36,15 @@ pub(crate) trait Turn: Send + Sync + 'static {
     fn prepare_present(&self) -> bridge::Result<()>;
 
     /// # Safety
-    /// As [`RenderTurn::record_acquire`].
+    /// The contract of [`RenderTurn::record_acquire`].
     unsafe fn record_acquire(&self, commands: vk::CommandBuffer);
 
     /// # Safety
-    /// As [`RenderTurn::record_release`].
+    /// The contract of [`RenderTurn::record_release`].
     unsafe fn record_release(&self, commands: vk::CommandBuffer);
 
     /// # Safety
-    /// As [`RenderTurn::submit`].
+    /// The contract of [`RenderTurn::submit`].
     unsafe fn submit(self: Box<Self>, commands: &[vk::CommandBuffer]) -> bridge::Result<TimelinePoint>;
 
     fn skip(self: Box<Self>);
@@ -60,24 +60,24 @@ pub(crate) enum Slot {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SlotBuffer {
     pub(crate) raw: vk::Buffer,
-    /// In bytes.
+    /// Size in bytes.
     pub(crate) size: u64,
     pub(crate) access: BufferAccess,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SlotImage {
-    /// Of all of it; `None` where its usage allows none.
+    /// View of the whole image; `None` if its usage flags do not allow views.
     pub(crate) view: Option<vk::ImageView>,
     pub(crate) format: vk::Format,
     pub(crate) kind: ImageKind,
     pub(crate) layers: u32,
-    /// Of the first level.
+    /// Width and height of the first level.
     pub(crate) extent: [u32; 2],
     pub(crate) access: ImageAccess,
 }
 
-/// Resources of which a view draws one slot.
+/// Resources whose slots a view can draw.
 trait Viewed: Resources {
     fn slot(resources: Self::Render<'_>) -> Slot;
 }
@@ -116,17 +116,17 @@ impl<R: Viewed> Turn for RenderTurn<R> {
     }
 
     unsafe fn record_acquire(&self, commands: vk::CommandBuffer) {
-        // SAFETY: handed on to the caller.
+        // SAFETY: the caller upholds the contract.
         unsafe { self.record_acquire(commands) };
     }
 
     unsafe fn record_release(&self, commands: vk::CommandBuffer) {
-        // SAFETY: handed on to the caller.
+        // SAFETY: the caller upholds the contract.
         unsafe { self.record_release(commands) };
     }
 
     unsafe fn submit(self: Box<Self>, commands: &[vk::CommandBuffer]) -> bridge::Result<TimelinePoint> {
-        // SAFETY: handed on to the caller.
+        // SAFETY: the caller upholds the contract.
         unsafe { (*self).submit(commands) }
     }
 
@@ -149,15 +149,15 @@ impl<R: Viewed> Turn for RenderRead<R> {
     }
 
     unsafe fn record_acquire(&self, commands: vk::CommandBuffer) {
-        // SAFETY: handed on to the caller.
+        // SAFETY: the caller upholds the contract.
         unsafe { self.record_acquire(commands) };
     }
 
-    /// Nothing: the turn with the next frame gives the slot back.
+    /// Records nothing: the turn with the next frame releases the slot.
     unsafe fn record_release(&self, _commands: vk::CommandBuffer) {}
 
     unsafe fn submit(self: Box<Self>, commands: &[vk::CommandBuffer]) -> bridge::Result<TimelinePoint> {
-        // SAFETY: handed on to the caller.
+        // SAFETY: the caller upholds the contract.
         unsafe { (*self).submit(commands) }
     }
 

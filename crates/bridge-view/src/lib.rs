@@ -1,7 +1,7 @@
 //! Shows images and points from memory that CUDA and Vulkan share, in a window or headless.
 //!
-//! Slots that the compute side has written are drawn from where they are, on the GPU and without a
-//! copy, into a picture of four bytes per pixel.
+//! Slots that the compute side has written are drawn in place, on the GPU and without a copy, into
+//! a picture of four bytes per pixel.
 //!
 //! ```no_run
 //! use bridge::{Backend, Compute, Exchange, ExchangeInfo, OpenInfo, Work};
@@ -14,7 +14,7 @@
 //!     &ViewInfo { size: [640, 480], ..Default::default() },
 //! )?;
 //!
-//! // One float a pixel, in buffers that the view reads.
+//! // One float per pixel, in buffers that the view reads.
 //! let format = ImageFormat::new([640, 480], 1, Element::F32)?;
 //! let info = ExchangeInfo { name: "values", ..Default::default() };
 //! let mut values = Exchange::new(&compute, &info, format.spec::<f32>()?)?;
@@ -23,7 +23,7 @@
 //! if let Work::Host(host) = turn.work() {
 //!     host.run(|values| values.fill(0.5))?;
 //! }
-//! // The frame is drawn next, twice as bright.
+//! // Selects the frame to draw next, twice as bright.
 //! view.show_image(
 //!     turn.finish()?,
 //!     format,
@@ -35,21 +35,23 @@
 //! # }
 //! ```
 //!
-//! | to | see |
-//! |---|---|
-//! | show an image, with an exposure, sRGB or a color map | [`View::show_image`], [`ImageFormat`],
-//! [`Look`] |
-//! | show a shared image (an [`ImageSpec`](bridge::ImageSpec)) from where its texels lie | [`View::show_texture`] |
-//! | show points, seen by a camera that the user moves | [`View::show_points`], [`PointFormat`], [`PointLook`] |
-//! | show what a simulation computes at a rate of its own | [`Frame`]: turns of a [`LatestReader`](bridge::LatestReader) |
-//! | open a window, and know when the user closes it | `Window`, `View::in_window`, [`View::draw`] |
-//! | show the picture in a window of the program's own, with its event loop | `Window::adopt`, `WindowState` |
-//! | present in a window of the program's own, by its own submissions | `WindowImages` |
-//! | have the picture on the host, or in a file | [`View::pixels`], [`View::save_png`] |
-//! | have the picture in memory that the compute side reads | [`View::read`] |
+//! - Show an image, with an exposure, sRGB or a color map: [`View::show_image`], [`ImageFormat`],
+//!   [`Look`]
+//! - Show a shared image (an [`ImageSpec`](bridge::ImageSpec)) in place: [`View::show_texture`]
+//! - Show points with a camera that the user moves: [`View::show_points`], [`PointFormat`],
+//!   [`PointLook`]
+//! - Show the results of a simulation that runs at its own rate: [`Frame`], with turns of a
+//!   [`LatestReader`](bridge::LatestReader)
+//! - Open a window, and detect when the user closes it: `Window`, `View::in_window`, [`View::draw`]
+//! - Show the picture in the program's own window, with its event loop: `Window::adopt`,
+//!   `WindowState`
+//! - Present in the program's own window, with its own submissions: `WindowImages`
+//! - Get the picture on the host, or in a file: [`View::pixels`], [`View::save_png`]
+//! - Get the picture in memory that the compute side reads: [`View::read`]
 //!
 //! # Windows
-//! The feature `window`, on by default, brings winit; `wayland` adds windows under Wayland itself.
+//! The feature `window`, on by default, adds windows, using winit; `wayland` adds native Wayland
+//! windows.
 //!
 #![cfg_attr(feature = "window", doc = "```no_run")]
 #![cfg_attr(not(feature = "window"), doc = "```ignore")]
@@ -59,7 +61,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let info = WindowInfo { title: "values".into(), ..Default::default() };
 //! let window = Window::open(&info)?;
-//! // A device that can show pictures in it.
+//! // Opens a device that can present to the window.
 //! let compute = window.open_compute(&OpenInfo::default(), Backend::Auto)?;
 //! let mut view = View::in_window(&compute, &ViewInfo::default(), window)?;
 //! while view.is_running() {
@@ -70,8 +72,8 @@
 //! # }
 //! ```
 //!
-//! A program that has a window and an event loop already gives the view its window, and passes on
-//! what happens to it:
+//! A program that already has a window and an event loop gives its window to the view, and passes
+//! on the window's events:
 //!
 #![cfg_attr(feature = "window", doc = "```no_run")]
 #![cfg_attr(not(feature = "window"), doc = "```ignore")]
@@ -84,14 +86,14 @@
 //! #     own: Arc<winit::window::Window>,
 //! # ) -> Result<(), Box<dyn std::error::Error>> {
 //! let size = own.inner_size().into();
-//! // Any type with `raw_window_handle`'s traits, here an `Arc` of a window of
-//! // winit's.
+//! // Any type with the traits of `raw_window_handle`, here an `Arc` of a
+//! // winit window.
 //! let window = Window::adopt(own, &WindowInfo { size, ..Default::default() })?;
 //! let events = window.state();
 //! let compute = window.open_compute(&OpenInfo::default(), Backend::Auto)?;
 //! let info = ViewInfo { size, ..Default::default() };
 //! let mut view = View::in_window(&compute, &info, window)?;
-//! // In the loop: what has happened, and then a frame.
+//! // In the loop: pass on the events, then draw a frame.
 //! events.resized([800, 600]);
 //! events.drag([3.0, 0.0]);
 //! view.draw()?;
@@ -100,7 +102,7 @@
 //! ```
 //!
 //! Presenting is a separate submission, made only if the window has an image available at that
-//! moment: a hidden, minimized or slow window delays nothing.
+//! moment: a hidden, minimized or slow window does not delay drawing.
 //!
 //! # Device loss
 //! After a device was lost, every call that needs it returns an error for which
@@ -133,8 +135,8 @@ pub use view::{Drawn, PictureSlot, View, ViewInfo};
 #[cfg(feature = "window")]
 pub use window::{AcquiredImage, Window, WindowImages, WindowInfo, WindowState, display_has_ended, poll_events};
 
-/// Everything may be moved to and used from any thread; what is used by one thread at a time takes
-/// `&mut self`.
+/// Checks that [`View`] and [`Error`] are [`Send`] and [`Sync`]. Functions that only one thread may
+/// call at a time take `&mut self`.
 const _: () = {
     const fn shared<T: Send + Sync>() {}
     shared::<View>();

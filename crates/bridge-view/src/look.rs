@@ -6,10 +6,10 @@ use crate::error::{Error, Result};
 /// Conversion of an image's values to colors.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Look {
-    /// Values are multiplied by 2 to the power of it. Finite; 0 by default.
+    /// Values are multiplied by 2 to the power of this number. Must be finite; 0 by default.
     pub exposure: f32,
-    /// Encode values as sRGB, since they are linear. Default: `false`, values are shown as they
-    /// are.
+    /// Whether the values are linear and are encoded as sRGB. Default: `false`, values are shown
+    /// unchanged.
     pub linear: bool,
     /// The color map of an image with one channel; gray by default. Other images ignore it.
     pub color_map: ColorMap,
@@ -38,9 +38,9 @@ impl Look {
 /// Camera, size and color of points.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PointLook {
-    /// The camera, as the program places it. In a window the user moves it from there.
+    /// The camera's initial position. In a window, the user can move the camera from there.
     pub camera: Camera,
-    /// Pixels per side of a point, 1 to 64; 2 by default.
+    /// Width and height of a point in pixels, from 1 to 64; 2 by default.
     pub size: u32,
     /// Red, green, blue and alpha of points without a value or colors; white by default.
     pub color: [u8; 4],

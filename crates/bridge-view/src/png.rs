@@ -1,10 +1,10 @@
-//! A picture as a PNG file.
+//! Encoding of a picture as a PNG file.
 
 use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// Refuses a file's name that promises another format.
+/// Rejects file names whose extension is that of another format.
 pub(crate) fn check_name(path: &Path) -> Result<()> {
     if path.extension().is_none_or(|extension| extension.eq_ignore_ascii_case("png")) {
         return Ok(());
@@ -13,7 +13,7 @@ pub(crate) fn check_name(path: &Path) -> Result<()> {
     Err(Error::invalid(path.display().to_string(), reason))
 }
 
-/// The file's bytes; `pixels` are rows from the top, four bytes a pixel.
+/// Returns the bytes of the file. `pixels` are rows from top to bottom, with four bytes per pixel.
 pub(crate) fn png([width, height]: [u32; 2], pixels: &[u8]) -> Result<Vec<u8>> {
     let failed = |error: png::EncodingError| Error::File { reason: format!("it cannot be encoded: {error}") };
     let mut file = Vec::new();

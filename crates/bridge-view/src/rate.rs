@@ -1,4 +1,4 @@
-//! Frames per second.
+//! Measurement of the frame rate.
 
 use std::mem::take;
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// Interval of the measurements.
 const SPAN: Duration = Duration::from_secs(1);
 
-/// Counts frames.
+/// A counter of frames per second.
 #[derive(Debug)]
 pub(crate) struct Rate {
     frames: u32,
@@ -18,7 +18,7 @@ impl Rate {
         Self { frames: 0, since: Instant::now() }
     }
 
-    /// Counts a frame. Returns the rate if it was measured again.
+    /// Counts a frame. Returns the rate if a new measurement is complete.
     pub(crate) fn count(&mut self) -> Option<f64> {
         self.frames += 1;
         let since = self.since.elapsed();

@@ -1,5 +1,5 @@
 //! The CUDA side of an exchange: the imported slots and timelines, and the stream.
-#![allow(unsafe_code)] // Imports, waits and signals trust what they are told.
+#![allow(unsafe_code)] // Imports, waits and signals cannot check their arguments.
 
 use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::rescue::{Guard, Rescue};
 use crate::resources::Resources;
 
-/// The limit of a drop's wait for the stream, and of a wait for signals that are pending on it.
+/// Time limit of the wait for the stream in `drop`, and of a wait for signals pending on it.
 const DROP_LIMIT: Duration = Duration::from_secs(2);
 
 /// The interval at which pending signals are looked at.
@@ -28,18 +28,18 @@ const LOOK: Duration = Duration::from_micros(200);
 pub(crate) struct CudaSide<R: Resources> {
     slots: ManuallyDrop<Vec<R::Mapped>>,
     computed: ManuallyDrop<ImportedSemaphore>,
-    /// The renderer's timeline.
+    /// The renderer's timeline, with the values that the stream waits for.
     rescue: ManuallyDrop<Arc<Rescue>>,
     stream: Restoring<Arc<CudaStream>>,
-    /// In step, what notices that the renderer dies.
+    /// In step, the thread that handles the death of the renderer.
     guard: Option<Guard>,
-    /// A wait for the stream has timed out: nothing is freed.
+    /// Whether a wait for the stream has timed out, so that nothing may be freed.
     stuck: bool,
-    /// The frames that the stream has not finished, so far as is known.
+    /// Frames that are not known to be finished: number, slot and end event.
     unfinished: VecDeque<(u64, u32, StreamEvent)>,
-    /// The last signal has no mark any more: its frame may be unfinished as well.
+    /// Whether the last signal has no event, so that its frame may be unfinished as well.
     unmarked: bool,
-    /// Marks of frames that are finished, for the next ones.
+    /// Events of finished frames, for reuse.
     spare: Vec<StreamEvent>,
 }
 
@@ -58,8 +58,9 @@ impl<R: Resources> CudaSide<R> {
                 Side::Rendered => (&mut rendered, "rendered"),
             };
             let name = format!("{name}.{side}");
-            // SAFETY: the renderer states that it is a timeline of its GPU, which is this one, or a
-            // peer's where that is known to work; the session has compared the UUIDs.
+            // SAFETY: the renderer states that the handle is a timeline of its GPU, which is this
+            // one, or a peer on which the import is known to work; the session has compared the
+            // UUIDs.
             let imported = unsafe { ImportedSemaphore::import(device, handle, SemaphoreKind::Timeline, &name) };
             *place = Some(imported.map_err(|error| refused_timeline(device, timeline.device_uuid, error))?);
         }
@@ -84,8 +85,8 @@ impl<R: Resources> CudaSide<R> {
             let memory = import(device, &name, &resource, handle)?;
             slot.push((memory, resource));
             if slot.len() == R::RESOURCES {
-                // SAFETY: rule "mappings must match those of the exporting API": memory and numbers
-                // are of one message.
+                // SAFETY: rule "mappings must match those of the exporting API": memory and sizes
+                // come from the same message.
                 side.slots.push(unsafe { R::map(&slot, &side.stream) }?);
                 slot.clear();
             }
@@ -105,40 +106,40 @@ impl<R: Resources> CudaSide<R> {
         (&self.stream, R::cuda_sources(&self.slots[slot as usize]))
     }
 
-    /// Signals behind all work so far, that with the slot on other streams included: a turn that
-    /// was forgotten, or whose join has failed, left some.
+    /// Enqueues a signal after all previous work, including work with the slot on other streams,
+    /// which a turn that was leaked, or whose join has failed, leaves behind.
     pub(crate) fn signal_read(&mut self, slot: u32, value: u64) -> Result<()> {
         self.join(slot)?;
-        // SAFETY: the timeline lives until the stream is idle (`drop`); values of it are this
-        // side's alone and rise.
+        // SAFETY: the timeline lives until the stream is idle (`drop`); only this side signals it,
+        // with rising values.
         unsafe { signal_one(&self.stream, &self.computed, value) }?;
         Ok(())
     }
 
-    /// Work that is enqueued from now on comes after the renderer's use of the slot.
+    /// Orders work that is enqueued from now on after the renderer's use of the slot.
     pub(crate) fn wait(&mut self, value: u64) -> Result<()> {
         self.rescue.wait(value)
     }
 
-    /// From now on the stream waits for values that are not reached: a thread signals them should
-    /// the renderer die.
+    /// Starts the guard thread, since the stream waits for values that are not reached yet: the
+    /// thread signals them if the renderer dies.
     pub(crate) fn guard(&mut self, watch: PeerWatch) {
         self.guard = Guard::new(watch, &self.rescue);
     }
 
-    /// The next signal covers what other streams did with the slot.
+    /// Orders the next signal after work on other streams with the slot.
     pub(crate) fn join(&self, slot: u32) -> Result<()> {
         Ok(R::join(&self.slots[slot as usize])?)
     }
 
-    /// Signals the frame behind all work.
+    /// Signals the frame after all previous work.
     ///
     /// # Errors
-    /// Nothing was signaled.
+    /// If the call fails, nothing was signaled.
     pub(crate) fn signal(&mut self, frame: u64, slot: u32, value: u64) -> Result<()> {
         self.join(slot)?;
-        // SAFETY: the timeline lives until the stream is idle (`drop`); values of it are this
-        // side's alone and rise.
+        // SAFETY: the timeline lives until the stream is idle (`drop`); only this side signals it,
+        // with rising values.
         unsafe { signal_one(&self.stream, &self.computed, value) }?;
         let end = match self.spare.pop() {
             Some(spare) => spare.record(&self.stream).map(|()| spare),
@@ -147,15 +148,15 @@ impl<R: Resources> CudaSide<R> {
         self.unmarked = end.is_err();
         match end {
             Ok(end) => self.unfinished.push_back((frame, slot, end)),
-            // The frame comes all the same. It is not counted among those in flight.
+            // The frame is signaled anyway, but not counted among those in flight.
             Err(error) => log_warn!("the end of frame {frame} cannot be asked for: {error}"),
         }
         Ok(())
     }
 
-    /// Signals a frame whose signal behind its work has failed, and for which the renderer waits:
-    /// from another stream, once the frames before it have been signaled. If that takes too long,
-    /// nothing is signaled, and the renderer's own limit applies.
+    /// Signals a frame for which the renderer waits and whose signal after its work has failed: from
+    /// another stream, once the frames before it have been signaled. If that takes too long, nothing
+    /// is signaled, and the renderer's own limit applies.
     pub(crate) fn signal_in_place(&self, value: u64) {
         if !self.await_signals() {
             log_error!(
@@ -164,17 +165,17 @@ impl<R: Resources> CudaSide<R> {
             return;
         }
         // SAFETY: the timeline lives until the stream is idle (`drop`). Rule "the value is greater
-        // than every value signaled or pending": values of it are this side's alone and rise, the
-        // lower ones were reached or never will be (`await_signals`), and the signal of the same
-        // value was refused (`signal`).
+        // than every value signaled or pending": only this side signals the timeline, with rising
+        // values; the lower ones were reached or never will be (`await_signals`), and the previous
+        // signal of the same value was refused (`signal`).
         if let Err(error) = unsafe { signal_one(self.rescue.signals(), &self.computed, value) } {
             log_error!("value {value}, which was announced, cannot be signaled: {error}");
         }
     }
 
-    /// Waits on the host until no signal is pending on the stream, up to a limit. The stream that
-    /// signals in the renderer's place stays free: these signals may be waiting for it. Returns
-    /// `false` if one is pending, or may be.
+    /// Waits on the host until no signal is pending on the stream, up to a limit. Does not use the
+    /// stream that signals in the renderer's place, for which the pending signals may be waiting.
+    /// Returns `false` if a signal is pending or may be.
     fn await_signals(&self) -> bool {
         let start = Instant::now();
         loop {
@@ -193,11 +194,11 @@ impl<R: Resources> CudaSide<R> {
         }
     }
 
-    /// Waits until fewer than `most` frames are unfinished, for `limit` at most for each that has
+    /// Waits until fewer than `most` frames are unfinished, for at most `limit` per frame that has
     /// to end. Returns `false` if one has not ended by then.
     ///
     /// # Errors
-    /// The stream's failure, and the frames that will not be whole.
+    /// The stream's failure, and the frames that will not be complete.
     pub(crate) fn wait_for_room(&mut self, most: usize, limit: Duration) -> Result<bool, (Error, Vec<(u64, u32)>)> {
         while let Some((_, _, end)) = self.unfinished.front() {
             let has_room = self.unfinished.len() < most;
@@ -215,15 +216,15 @@ impl<R: Resources> CudaSide<R> {
         Ok(true)
     }
 
-    /// The renderer is dead: frees the stream of what it waits for. Returns the value that had to
-    /// be signaled.
+    /// Signals the values that the stream waits for, after the renderer has died. Returns the value
+    /// that had to be signaled, if any.
     pub(crate) fn rescue(&mut self) -> Option<u64> {
         self.rescue.rescue()
     }
 
-    /// Waits for all work with the slots, that on other streams included, up to a limit. Returns
-    /// `false` where it does not end, or cannot be known to: the slots are then leaked, since they
-    /// may still be in use.
+    /// Waits for all work with the slots, including work on other streams, up to a limit. Returns
+    /// `false` if the work does not end, or if that cannot be determined: the slots are then
+    /// leaked, since they may still be in use.
     pub(crate) fn finish(&mut self) -> bool {
         if !self.stuck {
             self.stuck = !self.is_joined() || !self.rescue.is_idle_within(DROP_LIMIT);
@@ -231,11 +232,11 @@ impl<R: Resources> CudaSide<R> {
         !self.stuck
     }
 
-    /// Orders the stream behind work on other streams. A turn that was forgotten, or whose join has
-    /// failed, left some that no publish covers. Returns `false` if that failed.
+    /// Orders the stream after work on other streams that no publish covers, which a turn that was
+    /// leaked, or whose join has failed, leaves behind. Returns `false` if that failed.
     fn is_joined(&self) -> bool {
         match self.slots.iter().map(|slot| R::join(slot)).fold(Ok(()), Result::and) {
-            // After a failure of the context nothing runs any more.
+            // After a failure of the context, no work runs any more.
             Err(error) if !error.is_context_lost() => {
                 log_error!("work on other streams with the slots of an exchange cannot be waited for: {error}");
                 false
@@ -248,33 +249,34 @@ impl<R: Resources> CudaSide<R> {
 impl<R: Resources> Drop for CudaSide<R> {
     fn drop(&mut self) {
         if !self.finish() {
-            // Freeing would block for as long as the stream waits, and memory in use is never
+            // Freeing would block until the stream's waits end, and memory in use must not be
             // freed.
             log_error!(
                 "the stream of an exchange is not idle after {DROP_LIMIT:?}: its slots and timelines are leaked"
             );
-            // What the stream waits for is signaled once the renderer is dead.
+            // The guard signals the values that the stream waits for once the renderer is dead.
             if let Some(guard) = self.guard.take() {
                 guard.leave();
             }
             return;
         }
-        // Its thread may still have had something to signal.
+        // Ends the guard's thread, which may still have had a value to signal.
         self.guard = None;
         for slot in self.slots.iter() {
-            // SAFETY: both streams are idle, and work on others was joined to them (`finish`).
+            // SAFETY: both streams are idle, and work on other streams was joined to them
+            // (`finish`).
             unsafe { R::assume_idle(slot) };
         }
-        // SAFETY: dropped here once, and not used afterwards.
+        // SAFETY: dropped only here, once, and not used afterwards.
         unsafe { ManuallyDrop::drop(&mut self.slots) };
         // SAFETY: as above; every wait and signal has completed, since the streams are idle.
         unsafe { ManuallyDrop::drop(&mut self.computed) };
-        // SAFETY: as above; the thread that had it too has ended.
+        // SAFETY: as above; the guard's thread, which shared it, has ended.
         unsafe { ManuallyDrop::drop(&mut self.rescue) };
     }
 }
 
-/// On the renderer's GPU by the driver's import; on another by the one for peers.
+/// Imports the memory of a resource: on the renderer's GPU directly, on another GPU as peer memory.
 fn import(
     device: &CudaDevice,
     name: &str,
@@ -283,12 +285,13 @@ fn import(
 ) -> Result<Arc<ImportedMemory>, cuda_import::Error> {
     let info = MemoryImportInfo { name, allocation_size: resource.allocation_size, dedicated: resource.dedicated };
     if device.uuid() == resource.device_uuid {
-        // SAFETY: rule "mappings must match those of the exporting API": handle, size and flag are
-        // of one message, and the UUIDs are equal. While a turn has the slot the renderer leaves it
-        // alone, which the session sees to.
+        // SAFETY: rule "mappings must match those of the exporting API": handle, size and flag come
+        // from the same message, and the UUIDs are equal. The renderer does not use the slot during
+        // a turn, which the session ensures.
         unsafe { ImportedMemory::import(device, handle, &info) }
     } else {
-        // SAFETY: as above; the message's UUID is the renderer's GPU, as the session has seen to.
+        // SAFETY: as above; the message's UUID is that of the renderer's GPU, which the session
+        // ensures.
         unsafe { ImportedMemory::import_peer(device, &[], handle, &info) }
     }
 }

@@ -1,4 +1,4 @@
-//! Which CUDA device a worker computes on.
+//! The choice of the CUDA device that a worker computes on.
 
 use bridge_ipc::Hello;
 use bridge_trace::log_warn;
@@ -6,8 +6,9 @@ use cuda_import::{CudaDevice, PeerAccess, Uuid, peer_access, report};
 
 use crate::error::{Error, Result};
 
-/// The device asked for; else the renderer's own GPU; else, where CUDA does not see that one and
-/// nothing but CUDA will do, the first that may reach its memory. Gives the reason, too.
+/// Chooses the device: the requested one; otherwise the renderer's GPU; or, if CUDA does not see
+/// that GPU and `insists` is set, the first device that may access its memory. Also returns the
+/// reason.
 pub(crate) fn choose(renderer: &Hello, asked: Option<Uuid>, insists: bool) -> Result<(CudaDevice, String)> {
     let owner = renderer.device_uuid;
     if let Some(asked) = asked {
@@ -26,10 +27,10 @@ pub(crate) fn choose(renderer: &Hello, asked: Option<Uuid>, insists: bool) -> Re
     Ok((CudaDevice::by_uuid(owner)?, "it is the GPU that draws".to_owned()))
 }
 
-/// The error of a timeline that the renderer's GPU has exported and `device` does not take.
+/// Returns the error of an import that has failed on `device`, of a timeline of the renderer's GPU.
 ///
-/// `CUDA_ERROR_INVALID_DEVICE` where `CUDA_VISIBLE_DEVICES` hides the GPU that draws, although
-/// memory of it can be imported (two H200s, driver 580.159.04, 2026-11-28).
+/// The import fails with `CUDA_ERROR_INVALID_DEVICE` if `CUDA_VISIBLE_DEVICES` hides the GPU that
+/// draws, although its memory can be imported (two H200s, driver 580.159.04, 2026-11-28).
 pub(crate) fn refused_timeline(device: &CudaDevice, renderer: Uuid, source: cuda_import::Error) -> Error {
     let is_visible = |found: cuda_import::CudaReport| found.devices.iter().any(|device| device.uuid == renderer);
     if report().is_ok_and(is_visible) {

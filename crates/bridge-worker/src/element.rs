@@ -1,5 +1,5 @@
-//! Resources of a slot, as the program sees them.
-#![allow(unsafe_code)] // Imports trust what they are told.
+//! Types of the resources of a slot.
+#![allow(unsafe_code)] // Mappings cannot check their arguments.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -14,34 +14,35 @@ use cuda_import::{
 
 use crate::host::{HostBuffer, HostImage, HostMemory, ReadOnly};
 
-/// A buffer of `T`, as a type.
+/// Marker type of a buffer of `T`.
 #[derive(Debug)]
 pub struct Buffer<T>(PhantomData<fn() -> T>);
 
-/// An image of `T`, as a type.
+/// Marker type of an image of `T`.
 #[derive(Debug)]
 pub struct Image<T>(PhantomData<fn() -> T>);
 
-/// A resource of a slot: [`Buffer`] or [`Image`].
+/// Type of a resource of a slot: [`Buffer`] or [`Image`].
 pub trait Element: sealed::Element {
-    /// The view of it in a CUDA turn.
+    /// View of the resource in a CUDA turn.
     type CudaView<'a>;
-    /// The view of it in a turn on the CPU.
+    /// View of the resource in a turn on the CPU.
     type HostView<'a>;
-    /// The view of it in a CUDA turn that reads.
+    /// View of the resource in a CUDA turn that reads.
     type CudaSource<'a>;
-    /// The view of it in a turn on the CPU that reads.
+    /// View of the resource in a turn on the CPU that reads.
     type HostSource<'a>;
 
     #[doc(hidden)]
     type Mapped: Send + 'static;
 
-    /// Whether the resource is one of these; the reason if not.
+    /// Checks that the resource is of this type; returns the reason if it is not.
     #[doc(hidden)]
     fn check_resource(resource: &Resource) -> Result<(), String>;
 
     /// # Safety
-    /// The memory is what the resource says, and the resource has passed `check_resource`.
+    /// The memory must match the description of the resource, which must have passed
+    /// `check_resource`.
     #[doc(hidden)]
     unsafe fn map(
         memory: &Arc<ImportedMemory>,
@@ -65,7 +66,7 @@ pub trait Element: sealed::Element {
     fn join(mapped: &Self::Mapped) -> Result<(), cuda_import::Error>;
 
     /// # Safety
-    /// All work that uses it has ended.
+    /// All work that uses the mapping must have ended.
     #[doc(hidden)]
     unsafe fn assume_idle(mapped: &Self::Mapped);
 }
@@ -107,7 +108,7 @@ impl<T: Pod + Send + Sync> Element for Buffer<T> {
         resource: &Resource,
         home: &Arc<CudaStream>,
     ) -> Result<Self::Mapped, cuda_import::Error> {
-        // `check_resource` has seen that it fits.
+        // `check_resource` has checked that the length fits.
         let len = usize::try_from(resource.least_size().unwrap_or(0)).unwrap_or(0) / size_of::<T>().max(1);
         MappedBuffer::map(memory, &BufferMappingInfo { offset: resource.offset, len }, home)
     }
@@ -133,7 +134,7 @@ impl<T: Pod + Send + Sync> Element for Buffer<T> {
     }
 
     unsafe fn assume_idle(mapped: &Self::Mapped) {
-        // SAFETY: handed on to the caller.
+        // SAFETY: the caller guarantees it.
         unsafe { mapped.assume_idle() }
     }
 }
@@ -172,11 +173,11 @@ impl<T: Texel> Element for Image<T> {
         resource: &Resource,
         home: &Arc<CudaStream>,
     ) -> Result<Self::Mapped, cuda_import::Error> {
-        // An extent of zero is refused; `check_resource` has seen to it before.
+        // `check_resource` rules out `None`; an extent of zero would be refused.
         let info = image_mapping(resource).unwrap_or_default();
-        // SAFETY: rule "mappings must match those of the exporting API": the numbers are the
-        // renderer's own, of this image, as the caller says; the channels were compared in
-        // `check_resource`.
+        // SAFETY: rule "mappings must match those of the exporting API": the caller guarantees that
+        // the renderer's description is that of this image; `check_resource` has compared the
+        // channels.
         unsafe { MappedImage::map(memory, &info, home) }
     }
 
@@ -201,12 +202,12 @@ impl<T: Texel> Element for Image<T> {
     }
 
     unsafe fn assume_idle(mapped: &Self::Mapped) {
-        // SAFETY: handed on to the caller.
+        // SAFETY: the caller guarantees it.
         unsafe { mapped.assume_idle() }
     }
 }
 
-/// How CUDA maps an image; `None` for what is none, or one of an unknown shape.
+/// Returns how CUDA maps an image, or `None` if the resource is not an image of a known shape.
 fn image_mapping(resource: &Resource) -> Option<ImageMappingInfo> {
     let ResourceKind::Image(image) = &resource.kind else { return None };
     Some(ImageMappingInfo {

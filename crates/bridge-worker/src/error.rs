@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-/// The result of this crate's calls.
+/// Result of the calls of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Every failure of this crate.
+/// Errors of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -26,11 +26,11 @@ pub enum Error {
     )]
     #[non_exhaustive]
     HiddenGpu {
-        /// The GPU that computes.
+        /// Name of the GPU that computes.
         device: String,
-        /// The GPU that draws.
+        /// UUID of the GPU that draws.
         renderer: cuda_import::Uuid,
-        /// The failed import.
+        /// Error of the failed import.
         source: Box<cuda_import::Error>,
     },
 
@@ -43,14 +43,14 @@ pub enum Error {
     )]
     #[non_exhaustive]
     PeerLost {
-        /// The renderer.
+        /// Description of the renderer.
         who: String,
-        /// The exchange.
+        /// Name of the exchange.
         exchange: String,
         /// The frame that was being written, or that was read last.
         frame: u64,
-        /// The value of the renderer's timeline that this side's stream waited for and that was
-        /// signaled in its place.
+        /// Value of the renderer's timeline that this side's stream waited for and that was
+        /// signaled in the renderer's place, if any.
         owed: Option<u64>,
         /// Why the connection had ended before, unless the renderer ended it as planned or without
         /// a message: the text of the renderer's last message, or what this side rejected.
@@ -62,9 +62,9 @@ pub enum Error {
     #[error("\"{exchange}\" was closed: {reason}")]
     #[non_exhaustive]
     Closed {
-        /// The exchange.
+        /// Name of the exchange.
         exchange: String,
-        /// By what.
+        /// Cause of the end.
         reason: String,
     },
 
@@ -72,9 +72,9 @@ pub enum Error {
     #[error("{what} did not come within {waited:?}")]
     #[non_exhaustive]
     Timeout {
-        /// The event that did not happen.
+        /// Event that was waited for.
         what: String,
-        /// The limit of the wait.
+        /// Time limit of the wait.
         waited: Duration,
     },
 
@@ -82,9 +82,9 @@ pub enum Error {
     #[error("\"{exchange}\": {reason}")]
     #[non_exhaustive]
     Mismatch {
-        /// The exchange.
+        /// Name of the exchange.
         exchange: String,
-        /// The difference.
+        /// Description of the difference.
         reason: String,
     },
 
@@ -94,31 +94,31 @@ pub enum Error {
     )]
     #[non_exhaustive]
     NoTrust {
-        /// The exchange.
+        /// Name of the exchange.
         exchange: String,
-        /// The side that does not, and how it would.
+        /// The side that does not allow it, and the setting that would.
         who: &'static str,
     },
 
-    /// No backend is available.
+    /// No allowed backend is available.
     #[error("no backend that the renderer allows can be had: {reason}")]
     #[non_exhaustive]
     NoBackend {
-        /// The reasons, for each backend.
+        /// Reason for each backend.
         reason: String,
     },
 
-    /// A range outside a resource.
+    /// A range is outside a resource.
     #[error("{what} {start}..{end} do not lie inside of {len}")]
     #[non_exhaustive]
     OutOfRange {
-        /// Elements, or texels of a level.
+        /// Kind of the items: elements, or texels of a level.
         what: &'static str,
-        /// The first.
+        /// Start of the range.
         start: usize,
-        /// One past the last.
+        /// End of the range, exclusive.
         end: usize,
-        /// The number that there are.
+        /// Number of available items.
         len: usize,
     },
 }

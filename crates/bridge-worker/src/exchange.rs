@@ -1,5 +1,5 @@
-//! In step with the renderer, which has each frame once and in order: values are announced before
-//! they are reached.
+//! The writer of an exchange in step: the renderer gets each frame once and in order, and values
+//! are announced before they are reached.
 
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
@@ -23,7 +23,7 @@ use crate::writer::{LatestWriter, Work, WriteTurn};
 /// does not finish a frame within the renderer's limit is killed.
 pub struct ExchangeWriter<R: Resources> {
     writer: LatestWriter<R>,
-    /// Why no frame can be announced any more.
+    /// Reason why no more frames can be announced, if any.
     broken: Option<String>,
 }
 
@@ -75,10 +75,10 @@ impl<R: Resources> std::fmt::Debug for ExchangeWriter<R> {
 #[must_use = "a turn that is dropped before `finish` gives no frame"]
 pub struct ExchangeTurn<'a, R: Resources> {
     turn: WriteTurn<'a, R>,
-    /// The value that its signal has, once it was taken. It is spent then, whatever becomes of the
-    /// signal: no other frame has it.
+    /// Value of the frame's signal, once it was allocated. It is used up then, even if the signal
+    /// fails: no other frame gets it.
     value: Option<u64>,
-    /// The renderer was told of the frame: its value has to come.
+    /// Whether the frame was announced to the renderer, so that its value has to be reached.
     announced: bool,
     broken: &'a mut Option<String>,
 }
@@ -115,7 +115,7 @@ impl<R: Resources> ExchangeTurn<'_, R> {
             return Ok(());
         }
         let (exchange, slot, frame) = (self.turn.writer.taken.offer.exchange, self.turn.slot, self.turn.frame());
-        // Whoever receives it may give the slot back: it is the renderer's even if sending fails.
+        // Set first: even if sending fails, the renderer may have the message, and owns the slot.
         self.announced = true;
         let value = self.value();
         self.turn.writer.trace("publish", slot, Some(value));
@@ -135,13 +135,14 @@ impl<R: Resources> ExchangeTurn<'_, R> {
     pub fn finish(mut self) -> Result<()> {
         let said = match &self.turn.writer.taken.side {
             Side::Cuda(_) => {
-                // Before it is announced, where it was not so far: what is announced comes.
+                // Signaled before it is announced, unless it was announced before: an announced
+                // value has to be reached.
                 self.signal()?;
                 self.announce()
             }
             Side::Host(_) => self.announce().and_then(|()| self.say_done()),
         };
-        // Where the renderer could not be told, it is told nothing any more.
+        // No further message follows, even if the renderer could not be notified.
         self.end();
         said
     }
@@ -156,7 +157,7 @@ impl<R: Resources> ExchangeTurn<'_, R> {
         if self.announced { self.tear() } else { self.turn.give_back() }
     }
 
-    /// The value that the frame's signal has.
+    /// Returns the value of the frame's signal, which the first call allocates.
     fn value(&mut self) -> u64 {
         let computed = &mut self.turn.writer.taken.computed;
         *self.value.get_or_insert_with(|| {
@@ -165,8 +166,8 @@ impl<R: Resources> ExchangeTurn<'_, R> {
         })
     }
 
-    /// Enqueues the signal of the frame, or makes it from another stream where that fails and the
-    /// renderer waits for it.
+    /// Enqueues the signal of the frame. If that fails and the renderer waits for it, signals it
+    /// from another stream.
     fn signal(&mut self) -> Result<()> {
         let (frame, slot, announced, value) = (self.turn.frame(), self.turn.slot, self.announced, self.value());
         let writer = &mut *self.turn.writer;
@@ -174,10 +175,10 @@ impl<R: Resources> ExchangeTurn<'_, R> {
         let Err(error) = side.signal(frame, slot, value) else { return Ok(()) };
         self.broken.get_or_insert_with(|| format!("a frame could not be signaled: {error}"));
         if announced {
-            // First: a frame whose value has come and that is not torn is whole.
+            // Sent first: a frame whose value is reached and that is not torn counts as complete.
             let torn = Message::Torn { exchange: writer.taken.offer.exchange, slot, frame };
             writer.taken.shared.link.say(&torn, SEND_LIMIT);
-            // It was not enqueued, and the renderer waits for it.
+            // The signal was not enqueued, and the renderer waits for it.
             if let Side::Cuda(side) = &self.turn.writer.taken.side {
                 side.signal_in_place(value);
             }
@@ -186,7 +187,7 @@ impl<R: Resources> ExchangeTurn<'_, R> {
         Err(error)
     }
 
-    /// The frame will not be whole, and its value comes all the same.
+    /// Marks the frame as torn, and still signals its value.
     fn tear(&mut self) -> Result<()> {
         let (exchange, slot, frame) = (self.turn.writer.taken.offer.exchange, self.turn.slot, self.turn.frame());
         let told = self.say(&Message::Torn { exchange, slot, frame });
@@ -199,7 +200,7 @@ impl<R: Resources> ExchangeTurn<'_, R> {
     }
 
     fn say_done(&mut self) -> Result<()> {
-        // What was written is seen by whoever receives the message.
+        // Makes the written bytes visible to the receiver of the message.
         fence(Ordering::Release);
         let (exchange, slot, frame) = (self.turn.writer.taken.offer.exchange, self.turn.slot, self.turn.frame());
         self.say(&Message::Done { exchange, slot, frame })
@@ -209,7 +210,7 @@ impl<R: Resources> ExchangeTurn<'_, R> {
         self.turn.writer.send(message)
     }
 
-    /// The slot is the renderer's, and the next frame follows.
+    /// Ends the turn: the slot belongs to the renderer, and the next frame follows.
     fn end(&mut self) {
         if !std::mem::replace(&mut self.turn.done, true) {
             self.turn.writer.next_frame += 1;
@@ -226,7 +227,7 @@ impl<R: Resources> std::fmt::Debug for ExchangeTurn<'_, R> {
 impl<R: Resources> Drop for ExchangeTurn<'_, R> {
     fn drop(&mut self) {
         if !self.announced || self.turn.done {
-            // The turn in it gives the slot back, if it has it still.
+            // The inner turn returns the slot if it still has it.
             return;
         }
         let frame = self.turn.frame();

@@ -1,5 +1,5 @@
-//! In step with a renderer that draws: each frame once and in order, and values that are announced
-//! before they are reached.
+//! The reader of an exchange in step with a renderer that draws: this side gets each frame once and
+//! in order, and values are announced before they are reached.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,11 +27,11 @@ use crate::taken::Taken;
 /// process.
 pub struct ExchangeReader<R: Resources> {
     taken: Taken<R>,
-    /// A frame that was received, and that the stream could not be made to wait for yet.
+    /// A received frame for which the stream could not be made to wait yet.
     next: Option<Published>,
     /// Number of the last frame that was received.
     last: u64,
-    /// Reason why slots can no longer be given back, if any.
+    /// Reason why slots can no longer be returned, if any.
     broken: Option<String>,
 }
 
@@ -59,13 +59,14 @@ impl<R: Resources> ExchangeReader<R> {
     /// Returns the next frame, or `None` if none arrives within `timeout`. With CUDA, the stream
     /// waits on the GPU until the frame has been drawn; on the CPU it has been drawn already.
     ///
-    /// Frame numbers have gaps where the renderer skipped a frame. What the renderer had submitted
-    /// when it ended the exchange or the connection as planned comes before the error.
+    /// Frame numbers have gaps where the renderer skipped a frame. If the renderer ends the
+    /// exchange or the connection as planned, the frames that it submitted before are returned
+    /// before the error.
     ///
     /// # Errors
     /// [`Error::PeerLost`] when the renderer's process has ended, [`Error::Closed`] if it has
-    /// closed the exchange or the connection, and once a slot could not be returned;
-    /// [`Error::Cuda`] if the stream cannot be made to wait, which the next call tries again.
+    /// closed the exchange or the connection, or if a slot could not be returned before;
+    /// [`Error::Cuda`] if the stream cannot be made to wait; the next call tries again.
     pub fn next(&mut self, timeout: Duration) -> Result<Option<ExchangeReadTurn<'_, R>>> {
         if let Some(reason) = &self.broken {
             return Err(Error::Closed { exchange: self.name().to_owned(), reason: reason.clone() });
@@ -94,14 +95,14 @@ impl<R: Resources> ExchangeReader<R> {
         Ok(Some(ExchangeReadTurn { reader: self, frame, done: false }))
     }
 
-    /// Gives a slot back, behind all of this side's work with it.
+    /// Returns a slot to the renderer, after all of this side's work with it.
     fn give_back(&mut self, Published { slot, .. }: Published) -> Result<()> {
         let mut value = 0;
         if let Side::Cuda(side) = &mut self.taken.side {
-            // Spent even if the call fails: it may have been enqueued.
+            // Used up even if the call fails, since the signal may have been enqueued.
             self.taken.computed += 1;
             value = self.taken.computed;
-            // Before it is told: what is told comes.
+            // Signaled before the message is sent: an announced value has to be reached.
             if let Err(error) = side.signal_read(slot, value) {
                 self.broken.get_or_insert_with(|| format!("a slot could not be given back: {error}"));
                 return Err(error);
@@ -119,7 +120,7 @@ impl<R: Resources> std::fmt::Debug for ExchangeReader<R> {
 
 /// A frame that is being read. It owns the slot until [`finish`](Self::finish).
 ///
-/// Dropping it does the same, and logs the error.
+/// Dropping it does the same, and logs errors.
 #[must_use = "a turn gives its slot back as soon as it is dropped"]
 pub struct ExchangeReadTurn<'a, R: Resources> {
     reader: &'a mut ExchangeReader<R>,

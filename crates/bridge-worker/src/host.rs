@@ -1,9 +1,9 @@
-//! Views of a slot for a worker on the CPU: memory that the renderer's process can reach at any
+//! Views of a slot for a worker on the CPU, in memory that the renderer's process can access at any
 //! time.
 //!
-//! The protocol says that the slot is the writer's during its turn; a renderer with a bug may write
-//! it all the same. So no `&[T]` of it is made: elements are copied in and out, and a pointer is
-//! there for those who know better.
+//! In the protocol, the slot belongs to one side at a time, but a faulty renderer may write it
+//! during a turn of the worker. Therefore no `&[T]` of the memory is created: elements are copied
+//! in and out, and a pointer is available for callers that can rule this out.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -19,15 +19,15 @@ use crate::error::{Error, Result};
 pub struct HostMemory {
     memory: Arc<MappedMemory>,
     offset: usize,
-    /// In bytes.
+    /// Size in bytes.
     len: usize,
     levels: Vec<LevelLayout>,
     image: Option<ImageDescriptor>,
 }
 
 impl HostMemory {
-    /// `None` where the numbers do not fit this machine; that they lie inside the memory was
-    /// seen to when the message was read.
+    /// Returns `None` if the sizes do not fit this machine. That the resource is inside the memory
+    /// was checked when the message was decoded.
     pub(crate) fn new(memory: MappedMemory, resource: &Resource) -> Option<Self> {
         let (offset, len) = (usize::try_from(resource.offset).ok()?, usize::try_from(resource.least_size()?).ok()?);
         let (levels, image) = match &resource.kind {
@@ -39,7 +39,7 @@ impl HostMemory {
     }
 }
 
-/// A [`HostBuffer`] or a [`HostImage`] that is only read.
+/// A read-only [`HostBuffer`] or [`HostImage`].
 #[derive(Debug)]
 pub struct ReadOnly<V>(pub(crate) V);
 

@@ -44,9 +44,9 @@
 //! separate thread.
 //!
 //! # Trace
-//! `BRIDGE_TRACE=stderr`, or a path that may be the renderer's too, writes a JSON line for every
-//! connection, offer, frame and end, as [`trace_to`] does; its times are those of the renderer's
-//! trace.
+//! With `BRIDGE_TRACE=stderr`, or a path, which may be that of the renderer's trace, the worker
+//! writes a JSON line for every connection, offer, frame and end, as [`trace_to`] does. The times
+//! are comparable with those of the renderer's trace.
 //!
 //! # Trust
 //! The renderer is a process of the same user, which the socket checks. Its messages are validated,
@@ -55,7 +55,7 @@
 //! check what a descriptor refers to: a renderer that lies about a size can make kernels of this
 //! process fault, as kernels with bugs do.
 
-// What the links lead to is Linux's.
+// The items that some links refer to exist on Linux only.
 #![cfg_attr(not(target_os = "linux"), allow(rustdoc::broken_intra_doc_links))]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -121,7 +121,7 @@ pub use worker::{Worker, WorkerInfo};
 #[cfg(target_os = "linux")]
 pub use writer::{CudaWork, HostWork, LatestWriter, Work, WriteTurn};
 
-// Promised to users; the compiler keeps it.
+// Users may rely on these auto traits; the compiler checks them.
 #[cfg(target_os = "linux")]
 const _: () = {
     const fn sent<T: Send>() {}

@@ -1,10 +1,11 @@
-//! The connection, shared by the exchanges on it.
+//! The connection, which the exchanges on it share.
 //!
-//! Whoever waits for a message reads all that come, for every exchange, into its inbox. One thread
-//! at a time waits at the socket, without the lock. Until it is back no other one reads, since it
-//! would wait on for what was read; the others wait for it. The end of the process ends its wait:
-//! from then on each call reads. Once the connection has ended, each call waits for the end of the
-//! process by itself, without the lock either.
+//! A call that waits for a message reads all messages that arrive, for every exchange, into the
+//! inboxes. One thread at a time waits at the socket, without holding the lock. Until its wait
+//! returns, no other thread reads, since the waiting thread would not wake up for messages that
+//! another one has read; the other threads wait for it instead. The end of the process ends the
+//! wait at the socket; from then on, each call reads. Once the connection has ended, each call
+//! waits for the end of the process on its own, also without the lock.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -13,25 +14,25 @@ use std::time::{Duration, Instant};
 use bridge_ipc::{Code, Connection, ExchangePhase, Message, Offer, OsHandle, Resource, Timeline, Waiter};
 use bridge_trace::log_warn;
 
-/// Time for which every call waits for the renderer's process to end, once its socket was seen to
-/// be closed: the kernel closes sockets a moment before the pidfd becomes readable.
+/// Time for which calls, all together, wait for the renderer's process to end after its socket was
+/// closed in any way: the kernel closes sockets shortly before the pidfd becomes readable.
 const LAST_BREATH: Duration = Duration::from_millis(100);
 
-/// Longest time, for all calls together, that calls wait for the process to end if the renderer has
-/// sent no Bye, unless the worker's own limit is longer. A killed renderer with a stuck queue has
-/// been seen to take two seconds, and longer while many end at once: the GPU driver aborts its work
-/// first, and may signal its timelines until then.
+/// Time for which calls that have time left, all together, wait for the process to end if the
+/// renderer has sent no Bye; if the worker's own limit is longer, that is used. A killed renderer
+/// with a stuck queue took up to two seconds in tests, and longer while many ended at once: the GPU
+/// driver first aborts its work, and may signal its timelines until then.
 const LONG_BREATH: Duration = Duration::from_secs(5);
 
-/// Interval at which a call that needs nothing of the renderer looks after it all the same: the end
-/// of the connection, or of the process, is known so late.
+/// Interval at which calls that do not wait for messages check the connection: the end of the
+/// connection, or of the process, may be noticed this much later.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// Messages that are read before a thread looks at what it waits for, and how long it has waited.
+/// Maximum number of messages that a thread reads before it checks its condition and time limit.
 const AT_ONCE: usize = 256;
 
-/// Messages that are read once the process has ended: more than any socket holds. A child of its
-/// may say more.
+/// Maximum number of messages that are read once the process has ended: more than any socket holds.
+/// A child of the process may send more.
 const AFTER_THE_END: usize = 2048;
 
 #[derive(Debug)]
@@ -45,38 +46,38 @@ pub(crate) struct Link {
 pub(crate) struct State {
     pub(crate) connection: Connection,
     pub(crate) inboxes: BTreeMap<u32, Inbox>,
-    /// The names of exchanges that were asked for and not offered in time.
+    /// Names of exchanges that were requested and not offered in time.
     pub(crate) asked_in_vain: Vec<String>,
     waiting: bool,
-    /// Number of threads that wait for the one at the socket.
+    /// Number of threads that wait for the thread at the socket.
     others: usize,
-    /// When a call that needed nothing of the renderer looked after it last.
+    /// Time of the last check by a call that does not wait for messages.
     looked: Option<Instant>,
     /// The renderer has ended the connection as planned.
     said_bye: bool,
-    /// Why this side has ended the connection, if it has.
+    /// Reason why this side has ended the connection, if it has.
     cut_off: Option<(Code, String)>,
-    /// For how long the end of the process is waited for, once the connection has ended, and until
-    /// when: by calls that have time, and by all.
+    /// Limit of the wait for the end of the process after the end of the connection, and the
+    /// deadlines of that wait: for calls that have time left, and for all calls.
     lingers: Duration,
     lingers_until: Option<Instant>,
     breathes_until: Option<Instant>,
 }
 
-/// Messages about an exchange that are not used yet.
+/// Messages of an exchange that are not used yet.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     pub(crate) offer: Offer,
     pub(crate) resources: Vec<(Resource, OsHandle)>,
     pub(crate) timelines: Vec<(Timeline, OsHandle)>,
-    /// Slots and values, in the order in which they came.
+    /// Slots and values, in order of arrival.
     pub(crate) freed: VecDeque<(u32, u64)>,
     pub(crate) published: VecDeque<Published>,
     pub(crate) closed: bool,
     pub(crate) taken: bool,
 }
 
-/// A frame of the renderer's.
+/// A frame that the renderer has published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Published {
     pub(crate) slot: u32,
@@ -85,18 +86,18 @@ pub(crate) struct Published {
     pub(crate) torn: bool,
 }
 
-/// The reason for which a wait gave nothing.
+/// Reason why a wait returned nothing.
 #[derive(Debug)]
 pub(crate) enum Ended {
     Timeout,
     /// The renderer's process has ended.
     Dead,
-    /// The connection has ended, and the process lives or is not done exiting.
+    /// The connection has ended; the process is running or has not finished exiting.
     Closed(bridge_ipc::Error),
 }
 
 impl Link {
-    /// `limit` is that of the worker's waits.
+    /// Creates the shared state of a connection. `limit` is that of the worker's waits.
     pub(crate) fn new(connection: Connection, limit: Duration) -> Result<Arc<Self>, bridge_ipc::Error> {
         let waiter = connection.waiter()?;
         let state = State {
@@ -115,28 +116,30 @@ impl Link {
         Ok(Arc::new(Self { state: Mutex::new(state), changed: Condvar::new(), waiter }))
     }
 
-    /// Every change under the lock is whole before anything can panic.
+    /// Locks the state, even if poisoned: every change is complete before a panic can occur.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The renderer, for errors.
+    /// Returns a description of the renderer, for errors.
     pub(crate) fn peer(&self) -> String {
         self.state().connection.name()
     }
 
-    /// Why the connection has ended, unless that was planned or without a word.
+    /// Returns the reason for which the connection has ended; `None` for a planned end and for one
+    /// without a reason.
     pub(crate) fn cause(&self) -> Option<Box<str>> {
         self.state().cause()
     }
 
-    /// Reads messages until `find` finds something in the inboxes, for at most `timeout`.
+    /// Reads messages until `find` returns a value, for at most `timeout`.
     pub(crate) fn wait_for<T>(&self, timeout: Duration, find: impl FnMut(&mut State) -> Option<T>) -> Result<T, Ended> {
         self.wait(timeout, |_| false, find)
     }
 
-    /// The same for frames: those that came before a planned end of the connection are found before
-    /// it is told. Where they `outlive` the renderer's process, that is so once it has ended, too.
+    /// Like [`wait_for`](Self::wait_for), for frames: those that arrived before a planned end of
+    /// the connection are found before the end is reported. If they `outlive` the renderer's
+    /// process, they are also found after its end.
     pub(crate) fn wait_for_frame<T>(
         &self,
         timeout: Duration,
@@ -146,8 +149,8 @@ impl Link {
         self.wait(timeout, |state| state.said_bye && (outlive || !state.connection.peer().is_dead()), find)
     }
 
-    /// [`wait_for`](Self::wait_for), where what came before the end of the connection is found if
-    /// it `counts`.
+    /// Implements [`wait_for`](Self::wait_for). Messages that arrived before the end of the
+    /// connection are used if `counts` returns `true`.
     fn wait<T>(
         &self,
         timeout: Duration,
@@ -159,7 +162,7 @@ impl Link {
         let mut dead = false;
         loop {
             let left = deadline.map_or(timeout, |deadline| deadline.saturating_duration_since(Instant::now()));
-            // Asked before the socket is read: what the process said before its end is there then.
+            // Checked before the socket is read, so that everything the process sent is read.
             dead = dead || state.connection.peer().is_dead();
             match state.look(dead) {
                 Ok(true) => self.notify(&state),
@@ -194,19 +197,19 @@ impl Link {
         }
     }
 
-    /// Gives what `find` finds in the inboxes, without waiting. The socket is left alone where it
-    /// was looked at a moment ago: a look at it costs as much as a small frame. `None` once the
+    /// Returns the result of `find` without waiting. Does not read the socket if that was done less
+    /// than `LOOK` ago, because a read costs as much as a small frame. Returns `None` once the
     /// connection or the renderer's process has ended.
     pub(crate) fn at_hand<T>(&self, find: impl FnOnce(&mut State) -> Option<T>) -> Option<T> {
         let mut state = self.state();
         if state.looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
-            // A child of the renderer's may hold its end of the socket, which never ends then.
+            // A child may hold the renderer's end of the socket, which then never ends.
             let dead = state.connection.peer().is_dead();
             state.looked = Some(Instant::now());
             match state.look(dead) {
                 Ok(true) => self.notify(&state),
                 Ok(false) => {}
-                // The next call that waits tells it.
+                // The next call that waits reports the error.
                 Err(error) => drop(state.last_word(error)),
             }
             if dead {
@@ -216,18 +219,18 @@ impl Link {
         if state.connection.has_ended() { None } else { find(&mut state) }
     }
 
-    /// Wakes the threads that wait for the one at the socket.
+    /// Wakes the threads that wait for the thread at the socket.
     fn notify(&self, state: &State) {
         if state.others > 0 {
             self.changed.notify_all();
         }
     }
 
-    /// Reads what has come, and waits for nothing while the connection lasts. Once it has ended,
-    /// the end of the process is waited for, for at most `left`.
+    /// Reads the available messages. Does not wait while the connection lasts; once it has ended,
+    /// waits for the end of the process, for at most `left`.
     ///
     /// # Errors
-    /// The end of either.
+    /// The end of the connection or of the process.
     pub(crate) fn check(&self, left: Duration) -> Result<(), Ended> {
         let mut state = self.state();
         let dead = state.connection.peer().is_dead();
@@ -239,8 +242,8 @@ impl Link {
         if dead { Err(Ended::Dead) } else { Ok(()) }
     }
 
-    /// Tells the end of the renderer's process from the end of the connection alone. Waits for the
-    /// former for `left`, or the rest of [`LAST_BREATH`], while other calls go on.
+    /// Determines whether the renderer's process has ended or only the connection. Waits for the
+    /// end of the process for `left`, or the rest of [`LAST_BREATH`], without blocking other calls.
     fn ended(&self, mut state: MutexGuard<'_, State>, error: bridge_ipc::Error, left: Duration) -> Ended {
         let error = state.last_word(error);
         let Some(limit) = state.breath(&error, left) else { return Ended::Closed(error) };
@@ -248,16 +251,16 @@ impl Link {
         if self.waiter.wait_for_death(limit) { Ended::Dead } else { Ended::Closed(error) }
     }
 
-    /// Returns `true` if the renderer takes nothing more of an exchange, as planned and so far as
-    /// was read.
+    /// Returns `true` if, according to the messages read so far, the renderer takes no more
+    /// messages of an exchange because it has ended as planned.
     pub(crate) fn is_left(&self, exchange: u32) -> bool {
         let state = self.state();
         state.said_bye || state.is_closed(exchange)
     }
 
     /// Sends a message of an exchange, waiting at most `timeout` for a renderer that does not read.
-    /// Returns `false`, and sends nothing, if the renderer has closed the exchange, so far as was
-    /// read.
+    /// Returns `false` and sends nothing if, according to the messages read so far, the renderer
+    /// has closed the exchange.
     pub(crate) fn send(&self, exchange: u32, message: &Message, timeout: Duration) -> Result<bool, Ended> {
         let state = self.state();
         if state.is_closed(exchange) {
@@ -274,8 +277,8 @@ impl Link {
         })
     }
 
-    /// Sends a message of which nothing depends: where that fails, the next call tells it. The end
-    /// of the renderer's process is not waited for.
+    /// Sends a message on which nothing depends: the next call reports a failure. Does not wait for
+    /// the end of the renderer's process.
     pub(crate) fn say(&self, message: &Message, timeout: Duration) {
         let mut state = self.state();
         if let Err(error) = state.connection.send(message, None, timeout) {
@@ -283,21 +286,21 @@ impl Link {
         }
     }
 
-    /// This side has no more to do with an exchange.
+    /// Ends this side's part in an exchange.
     pub(crate) fn close(&self, exchange: u32) {
         let mut state = self.state();
         state.inboxes.remove(&exchange);
         if state.connection.session().exchange(exchange).is_some() {
-            // A renderer that is gone, or has closed everything, needs no word.
+            // Best effort: a renderer that has ended needs no message.
             let _ = state.connection.send(&Message::Close { exchange }, None, Duration::from_millis(100));
         }
     }
 
-    /// Tells the renderer that an exchange is not used, and why.
+    /// Notifies the renderer that an exchange is not used, and why.
     pub(crate) fn refuse(&self, exchange: u32, code: Code, text: &str) {
         let mut state = self.state();
         state.inboxes.remove(&exchange);
-        // Of one that the renderer has closed meanwhile nothing else is said.
+        // If the renderer has closed it meanwhile, only a Close is allowed.
         let refused = match state.connection.session().exchange(exchange) {
             Some(ExchangePhase::Closing) => Message::Close { exchange },
             _ => Message::Refused { exchange: Some(exchange), code, text: text.to_owned() },
@@ -307,8 +310,8 @@ impl Link {
         }
     }
 
-    /// Says goodbye. The renderer of an exchange that was not asked for, where others were, is told
-    /// for which.
+    /// Ends the connection with a Bye. If the worker has requested exchanges in vain, offers that
+    /// it has not requested are refused before, with the requested names as the reason.
     pub(crate) fn bye(&self) {
         let (asked, untaken) = {
             let state = self.state();
@@ -323,7 +326,7 @@ impl Link {
     }
 }
 
-/// Names for messages: `"a", "b"`.
+/// Returns a list of names for messages: `"a", "b"`.
 pub(crate) fn quoted(names: &[String]) -> String {
     names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
 }

@@ -1,4 +1,4 @@
-//! What was read of a connection, and is not used yet.
+//! The messages of a connection that were read and are not used yet.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use bridge_trace::log_debug;
 use super::{AFTER_THE_END, AT_ONCE, Inbox, LAST_BREATH, LONG_BREATH, Published, State};
 
 impl State {
-    /// The exchanges that are offered and that nobody has asked for.
+    /// Returns the exchanges that are offered and not requested.
     pub(crate) fn untaken(&self) -> Vec<(u32, String)> {
         let session = self.connection.session();
         let offered = |id: u32| session.exchange(id) == Some(ExchangePhase::Offered);
@@ -17,13 +17,15 @@ impl State {
         untaken.map(|(id, inbox)| (*id, inbox.offer.name.clone())).collect()
     }
 
-    /// Returns `true` if the renderer has closed an exchange, so far as was read.
+    /// Returns `true` if, according to the messages read so far, the renderer has closed an
+    /// exchange.
     pub(crate) fn is_closed(&self, exchange: u32) -> bool {
         self.inboxes.get(&exchange).is_none_or(|inbox| inbox.closed)
     }
 
-    /// Reads what is there, unless another thread is at the socket; returns whether there was
-    /// anything. Where the process is `dead`, all of it: nothing wakes anybody for the rest.
+    /// Reads the available messages, unless another thread waits at the socket; returns `true` if
+    /// there were any. If the process is `dead`, reads all of them, since no thread is woken for
+    /// the rest.
     pub(super) fn look(&mut self, dead: bool) -> Result<bool, bridge_ipc::Error> {
         match (dead, self.waiting) {
             (true, _) => self.read(AFTER_THE_END),
@@ -32,7 +34,7 @@ impl State {
         }
     }
 
-    /// Reads the messages that are there, up to `most`; returns whether there were any.
+    /// Reads the available messages, up to `most`; returns `true` if there were any.
     pub(super) fn read(&mut self, most: usize) -> Result<bool, bridge_ipc::Error> {
         let mut any = false;
         for _ in 0..most {
@@ -47,12 +49,12 @@ impl State {
         Ok(any)
     }
 
-    /// For how long the end of the process is waited for by a call that has `left`; `None` where
-    /// this side has just ended the connection.
+    /// Returns how long a call that has `left` waits for the end of the process, or `None` if this
+    /// side has just ended the connection.
     pub(super) fn breath(&mut self, error: &bridge_ipc::Error, left: Duration) -> Option<Duration> {
         let bridge_ipc::Error::Closed { reason, .. } = error else { return None };
         let now = Instant::now();
-        // A time that the clock does not have is far enough.
+        // A deadline beyond the clock's range is replaced by one that is late enough.
         let until =
             *self.lingers_until.get_or_insert_with(|| now.checked_add(self.lingers).unwrap_or(now + LONG_BREATH));
         let last = self.breathes_until.get_or_insert(now + LAST_BREATH).saturating_duration_since(now);
@@ -62,9 +64,9 @@ impl State {
         })
     }
 
-    /// The end of the connection as the renderer has told it, where a message that could not be
-    /// sent has shown it first: a Bye that came before may not have been read. Where this side has
-    /// ended it, later calls are told why as well.
+    /// Returns the error of the end of the connection. If a failed send was the first sign of it,
+    /// the renderer's Bye may not have been read, so the remaining messages are read. If this side
+    /// has ended the connection, later calls report its reason as well.
     pub(super) fn last_word(&mut self, mut error: bridge_ipc::Error) -> bridge_ipc::Error {
         if matches!(error, bridge_ipc::Error::Closed { reason: None, .. })
             && let Err(told) = self.read(AFTER_THE_END)
@@ -80,7 +82,8 @@ impl State {
         error
     }
 
-    /// Why the connection has ended, so far as was read, unless that was planned or without a word.
+    /// Returns the reason for which the connection has ended, as far as it was read; `None` for a
+    /// planned end and for one without a reason.
     pub(super) fn cause(&mut self) -> Option<Box<str>> {
         if !self.connection.has_ended() {
             return None;
@@ -91,8 +94,8 @@ impl State {
         (code != Code::Done).then(|| said.into())
     }
 
-    /// The session has allowed the message, so that its exchange is there if this side still uses
-    /// it.
+    /// Stores a message in the inbox of its exchange. The session has allowed the message, so the
+    /// exchange has an inbox if this side still uses it.
     fn sort(&mut self, received: bridge_ipc::Received) {
         let descriptor = received.descriptor;
         match received.message {
@@ -129,7 +132,7 @@ impl State {
                 }
             }
             Message::Torn { exchange, frame, .. } => {
-                // One that was taken already is beyond help.
+                // A frame that was already taken is not marked.
                 let inbox = self.inboxes.get_mut(&exchange);
                 let torn = inbox.and_then(|inbox| inbox.published.iter_mut().find(|of| of.frame == frame));
                 if let Some(torn) = torn {
@@ -138,7 +141,7 @@ impl State {
             }
             Message::Close { exchange } => match self.inboxes.get_mut(&exchange) {
                 Some(inbox) if inbox.taken => inbox.closed = true,
-                // Nobody has asked for it.
+                // The exchange was not requested.
                 _ => {
                     self.inboxes.remove(&exchange);
                     let _ = self.connection.send(&Message::Close { exchange }, None, Duration::from_millis(100));

@@ -1,5 +1,5 @@
-//! The end of a connection, with a renderer that is this process itself and lives on, or one of its
-//! own.
+//! Tests of the end of a connection, with a renderer in this process, which keeps running, or in a
+//! separate process.
 
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::os::fd::AsFd;
@@ -12,15 +12,15 @@ use bridge_ipc::{ConnectInfo, Direction, Hello, Listener, Role};
 use super::*;
 
 const LIMIT: Duration = Duration::from_secs(20);
-/// Set for a process that is a renderer: where it listens.
+/// Set for a process that runs a renderer: the path at which it listens.
 const PLACE: &str = "BRIDGE_LINK_RENDERER";
-/// What it does then: one of these.
+/// The part that this renderer plays, one of the following.
 const PART: &str = "BRIDGE_LINK_RENDERER_PART";
-/// It closes its end of the socket without a word, and lives on.
+/// The renderer closes its end of the socket without a message, and keeps running.
 const HANGS_UP: &str = "hangs up";
-/// It starts a child that has its end of the socket, and waits to be killed.
+/// The renderer starts a child that inherits its end of the socket, and waits to be killed.
 const LEAVES_A_CHILD: &str = "leaves a child";
-/// It says much, then Bye, and ends.
+/// The renderer sends many messages, then Bye, and ends.
 const ENDS: &str = "ends";
 
 fn folder(name: &str) -> PathBuf {
@@ -40,7 +40,7 @@ fn connect(path: &Path, limit: Duration) -> Arc<Link> {
     Link::new(connection, limit).unwrap()
 }
 
-/// The worker's end, and the renderer's, which is this process's too.
+/// Returns the worker's end and the renderer's end, both in this process.
 fn linked(name: &str, limit: Duration) -> (Arc<Link>, Connection) {
     let folder = folder(name);
     let listener = Listener::bind(&folder).unwrap();
@@ -53,13 +53,13 @@ fn socket(connection: &Connection) -> UnixStream {
     UnixStream::from(connection.as_fd().try_clone_to_owned().unwrap())
 }
 
-/// Without a word, as one that is killed.
+/// Closes the socket without a message, like a process that is killed.
 fn hang_up(connection: &Connection) {
     socket(connection).shutdown(std::net::Shutdown::Both).unwrap();
 }
 
-/// A look at a connection waits for nothing while that lasts; once it has ended, it gives the
-/// process the caller's time to end.
+/// `check` does not wait while the connection lasts; once it has ended, `check` waits for the end
+/// of the process for the caller's time.
 #[test]
 fn a_look_gives_a_process_that_ends_the_time_that_the_caller_has() {
     let (link, renderer) = linked("look", LIMIT);
@@ -74,7 +74,7 @@ fn a_look_gives_a_process_that_ends_the_time_that_the_caller_has() {
     }
 }
 
-/// What is at hand is taken without a look at the socket, but for one every millisecond.
+/// `at_hand` reads the socket at most once per millisecond.
 #[test]
 fn what_is_at_hand_costs_no_look_at_the_socket() {
     let (link, mut renderer) = linked("hand", LIMIT);
@@ -85,11 +85,11 @@ fn what_is_at_hand_costs_no_look_at_the_socket() {
     assert!(told(&link).is_some(), "it has looked");
     link.state().looked = Some(Instant::now().checked_sub(LOOK).unwrap());
     assert!(told(&link).is_none());
-    // The next call that waits tells how it has ended.
+    // The next call that waits reports how the connection has ended.
     assert!(matches!(link.check(LIMIT), Err(Ended::Closed(bridge_ipc::Error::Closed { reason: Some(_), .. }))));
 }
 
-/// What the renderer has broken is not lost where the first look does not tell it.
+/// A protocol violation that `at_hand` finds without reporting it is reported by the next call.
 #[test]
 fn what_a_look_in_passing_has_found_is_told_by_the_next_call() {
     let (link, renderer) = linked("passing", LIMIT);
@@ -99,7 +99,7 @@ fn what_a_look_in_passing_has_found_is_told_by_the_next_call() {
     assert!(told.to_string().contains("invalid message"), "{told}");
 }
 
-/// Not a test: a renderer in a process of its own, which plays a [part](PART).
+/// Not a test: a renderer in a separate process, which plays a [part](PART).
 #[test]
 fn the_renderer() {
     let Some(place) = std::env::var_os(PLACE) else { return };
@@ -110,7 +110,7 @@ fn the_renderer() {
         HANGS_UP => hang_up(&connection),
         LEAVES_A_CHILD => {
             let inherited = connection.as_fd().try_clone_to_owned().unwrap();
-            // It ends with the test, at whose pipe it reads.
+            // Ends with the test, since it reads from the test's pipe.
             let mut child = Command::new("cat").stdout(inherited).spawn().unwrap();
             println!("is inherited");
             child.wait().unwrap();
@@ -131,8 +131,8 @@ fn the_renderer() {
                     name,
                 })
             };
-            // In front of the Bye, as many messages as are read at once. Past its own session,
-            // which waits for the worker's answers.
+            // As many messages as are read at once, followed by the Bye. Written directly to the
+            // socket, because the session would wait for the worker's answers.
             for exchange in 0..u32::try_from(AT_ONCE / 2).unwrap() {
                 for message in [offer(exchange), Message::Close { exchange }] {
                     socket(&connection).write_all(&message.encode().unwrap()).unwrap();
@@ -162,13 +162,13 @@ fn play(name: &str, part: &str) -> (Child, Lines<BufReader<ChildStdout>>, Arc<Li
     (renderer, said, link)
 }
 
-/// Waits until the renderer has said this.
+/// Waits until the renderer has printed this word.
 fn await_word(said: &mut Lines<BufReader<ChildStdout>>, word: &str) {
     assert!(said.map_while(Result::ok).any(|line| line.ends_with(word)), "{word}");
 }
 
-/// A child that was forked from the renderer holds its end of the socket when it is killed: the
-/// socket does not tell of its end.
+/// The end of a killed renderer is noticed even if a forked child holds its end of the socket, so
+/// that the socket does not report it.
 #[test]
 fn the_end_of_a_process_is_seen_where_a_child_holds_its_socket() {
     let (mut renderer, mut said, link) = play("inherited", LEAVES_A_CHILD);
@@ -181,7 +181,7 @@ fn the_end_of_a_process_is_seen_where_a_child_holds_its_socket() {
     assert!(look(&link).is_some());
     renderer.kill().unwrap();
     renderer.wait().unwrap();
-    // By a thread that could read, and by one that finds another at the socket.
+    // Both for a thread that could read, and for one that finds another thread at the socket.
     for waiting in [false, true] {
         link.state().waiting = waiting;
         assert!(look(&link).is_none(), "{waiting}");
@@ -191,7 +191,8 @@ fn the_end_of_a_process_is_seen_where_a_child_holds_its_socket() {
     drop(child);
 }
 
-/// Calls that have time wait for the end of the process, and hold up none that has not.
+/// Calls that have time left wait for the end of the process concurrently, and do not delay calls
+/// that have none.
 #[test]
 fn calls_wait_for_the_end_of_the_process_beside_each_other() {
     let (mut renderer, _said, link) = play("beside", HANGS_UP);
@@ -220,8 +221,8 @@ fn calls_wait_for_the_end_of_the_process_beside_each_other() {
     renderer.wait().unwrap();
 }
 
-/// What the renderer has said before it ended as planned is read before its end is told, however
-/// much that is, and also while another thread is at the socket.
+/// Messages that the renderer sent before it ended as planned are read before its end is reported,
+/// however many there are, and also while another thread is at the socket.
 #[test]
 fn what_came_before_a_planned_end_is_read_before_the_process_is_dead() {
     let looks: [fn(&Link); 3] = [
@@ -239,8 +240,8 @@ fn what_came_before_a_planned_end_is_read_before_the_process_is_dead() {
 }
 
 /// While many renderers with stuck queues end at once, a driver may take longer than the default
-/// limit. A worker whose own limit is longer waits: its stream may wait for the dead one, and is
-/// freed only once it is known to be dead.
+/// limit. A worker with a longer limit waits for that long: its stream may wait for the dead
+/// renderer, whose values are signaled only once it is known to be dead.
 #[test]
 fn a_process_that_takes_its_time_to_end_is_waited_for_up_to_the_workers_own_limit() {
     for (limit, most) in [(LONG_BREATH * 4, LONG_BREATH * 4), (LAST_BREATH * 2, LONG_BREATH)] {
@@ -250,7 +251,7 @@ fn a_process_that_takes_its_time_to_end_is_waited_for_up_to_the_workers_own_limi
         let ended = state.read(AT_ONCE).unwrap_err();
         let long = state.breath(&ended, LONG_BREATH * 9).unwrap();
         assert!(long <= most && long > most / 2, "{long:?}");
-        // All calls together.
+        // The limit is for all calls together.
         assert!(state.breath(&ended, LONG_BREATH * 9).unwrap() < long);
         assert!((LAST_BREATH / 2..=LAST_BREATH).contains(&state.breath(&ended, Duration::ZERO).unwrap()));
     }
@@ -261,8 +262,8 @@ fn a_process_that_takes_its_time_to_end_is_waited_for_up_to_the_workers_own_limi
     assert_eq!(state.breath(&told, LONG_BREATH * 9), Some(LAST_BREATH), "it has said Bye");
 }
 
-/// A program that looks again and again while the renderer lives on without the connection is not
-/// held up each time.
+/// A program that checks repeatedly, while the renderer keeps running without the connection, is
+/// delayed only once.
 #[test]
 fn looks_at_a_connection_that_has_ended_wait_once_for_the_process() {
     for says_bye in [true, false] {
@@ -281,7 +282,8 @@ fn looks_at_a_connection_that_has_ended_wait_once_for_the_process() {
     }
 }
 
-/// Nobody waits for a renderer that was hung up on, and every call is told why.
+/// Calls do not wait for a renderer whose invalid message ended the connection, and each of them
+/// reports the reason.
 #[test]
 fn what_the_renderer_has_broken_is_told_to_every_call() {
     let (link, renderer) = linked("broken", LIMIT);

@@ -1,11 +1,11 @@
-//! A skeleton for systems other than Linux.
+//! Stub for systems other than Linux.
 
 use std::convert::Infallible;
 use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// A connection with a renderer. There is none on this system.
+/// A connection with a renderer. Not available on this system.
 #[derive(Debug)]
 pub struct Worker(Infallible);
 

@@ -6,7 +6,7 @@ use cuda_import::cudarc::driver::CudaStream;
 
 use crate::resources::Resources;
 
-/// The resources to read.
+/// The resources of a turn that reads, by backend.
 #[non_exhaustive]
 pub enum Read<'a, R: Resources> {
     /// Kernels and copies on a stream.
@@ -15,7 +15,7 @@ pub enum Read<'a, R: Resources> {
     Host(HostRead<'a, R>),
 }
 
-/// A CUDA turn that reads.
+/// Stream and resources of a CUDA turn that reads.
 #[non_exhaustive]
 pub struct CudaRead<'a, R: Resources> {
     /// The exchange's own stream. The slot is returned after the work on it; work with the views on
@@ -25,7 +25,7 @@ pub struct CudaRead<'a, R: Resources> {
     pub resources: R::CudaSources<'a>,
 }
 
-/// A turn on the CPU that reads.
+/// Resources of a turn on the CPU that reads.
 #[non_exhaustive]
 pub struct HostRead<'a, R: Resources> {
     /// Resources of the frame.

@@ -1,4 +1,5 @@
-//! The renderer draws frames, and the worker computes with the newest.
+//! The reader of a latest exchange: the renderer draws frames, and the worker computes with the
+//! newest.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,9 +20,9 @@ use crate::taken::Taken;
 /// The reader of an exchange. It belongs to one thread at a time.
 pub struct LatestReader<R: Resources> {
     taken: Taken<R>,
-    /// The frame that turns are of. Its slot is this side's.
+    /// The frame of the current turns. This side owns its slot.
     held: Option<Published>,
-    /// A newer one, which takes its place as soon as the calls for that succeed.
+    /// A newer frame, which replaces `held` once the required calls succeed.
     next: Option<Published>,
 }
 
@@ -68,7 +69,7 @@ impl<R: Resources> LatestReader<R> {
         let deadline = Instant::now().checked_add(timeout);
         loop {
             let left = match deadline {
-                // There is one already, which an earlier call could not take.
+                // A frame that an earlier call could not take is available already.
                 _ if self.next.is_some() => Duration::ZERO,
                 Some(deadline) => deadline.saturating_duration_since(Instant::now()),
                 None => timeout,
@@ -86,44 +87,44 @@ impl<R: Resources> LatestReader<R> {
         }
     }
 
-    /// Takes what the renderer has published, torn frames too: their slots are to go back. Waits
-    /// for at most `timeout`.
+    /// Takes the frames that the renderer has published, including torn ones, whose slots have to
+    /// be returned. Waits for at most `timeout`.
     fn published(&mut self, timeout: Duration) -> Result<Option<Vec<Published>>> {
         let frame = self.frame();
         let all = |frames: &mut VecDeque<Published>| (!frames.is_empty()).then(|| frames.drain(..).collect());
         self.taken.published(timeout, frame, all)
     }
 
-    /// The frame that is held, for errors.
+    /// Returns the number of the held frame, for errors.
     fn frame(&self) -> u64 {
         self.held.map_or(0, |held| held.frame)
     }
 
-    /// Chooses the newest of these frames that is whole, and gives the others back.
+    /// Selects the newest frame that is not torn, and returns the slots of the others.
     fn choose(&mut self, frames: Vec<Published>) -> Result<()> {
         let newest = frames.iter().rposition(|frame| !frame.torn);
         let superseded = newest.and_then(|newest| self.next.replace(frames[newest]));
         let others = frames.iter().enumerate().filter(|(place, _)| Some(*place) != newest).map(|(_, frame)| frame);
         for frame in superseded.iter().chain(others) {
-            // Nothing of this side was enqueued for those.
+            // This side has enqueued no work for these frames.
             self.free(frame.slot, 0)?;
         }
         Ok(())
     }
 
-    /// Holds `next`, which is not held before all calls for it have succeeded, and gives back the
-    /// slot of the frame before.
+    /// Makes `next` the held frame once all required calls have succeeded, and returns the slot of
+    /// the previous frame.
     fn take(&mut self, next: Published) -> Result<()> {
         let mut done = 0;
         if let Side::Cuda(side) = &mut self.taken.side {
             if let Some(old) = self.held {
-                // Spent even if the call fails.
+                // Used up even if the call fails.
                 self.taken.computed += 1;
                 done = self.taken.computed;
                 side.signal_read(old.slot, done)?;
             }
-            // It is reached, or announced in trust; a value that was read elsewhere orders no
-            // memory.
+            // The value is reached, or announced with trust. The stream has to wait in either case,
+            // since a value that was read elsewhere does not order memory accesses.
             side.wait(next.value)?;
         }
         self.next = None;

@@ -1,5 +1,5 @@
-//! What a stream waits for of the renderer, and its signals in the renderer's place once that is
-//! dead.
+//! The values of the renderer's timeline that a stream waits for, and their signals in the
+//! renderer's place after its death.
 #![allow(unsafe_code)] // Waits and signals.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,29 +14,29 @@ use cuda_import::{ImportedSemaphore, Restoring, query, signal_one, wait_one};
 
 use crate::error::Result;
 
-/// The time that signals of a killed renderer may still take: its queue drains.
+/// Time that signals of a killed renderer may still take, while its queue drains.
 const DRAIN: Duration = Duration::from_millis(20);
 
 /// The renderer's timeline, and the values that a stream waits for.
 pub(crate) struct Rescue {
     rendered: ImportedSemaphore,
-    /// Signals what the renderer owes when it is gone. Made at the start; it never waits for
-    /// anything.
+    /// Stream that signals the values owed by a dead renderer. Created at the start; it never
+    /// waits.
     signals: Restoring<Arc<CudaStream>>,
     stream: Arc<CudaStream>,
     values: Mutex<Values>,
 }
 
-/// Of the renderer's timeline.
+/// Values of the renderer's timeline.
 #[derive(Default)]
 struct Values {
-    /// The highest that the stream waits for.
+    /// The highest value that the stream waits for.
     waited: u64,
-    /// The highest whose wait was enqueued.
+    /// The highest value whose wait was enqueued.
     enqueued: u64,
-    /// The highest that was signaled in the renderer's place.
+    /// The highest value that was signaled in the renderer's place.
     signaled: u64,
-    /// The same, until somebody has been told.
+    /// The same value, until it was reported.
     untold: Option<u64>,
 }
 
@@ -57,12 +57,12 @@ impl Rescue {
         &self.signals
     }
 
-    /// Work that is enqueued from now on comes after the renderer's use of a slot. A value that the
-    /// stream has waited for already is not waited for again: most slots of a latest exchange come
-    /// back without a new one, and each wait stops the GPU between two kernels.
+    /// Orders work that is enqueued from now on after the renderer's use of a slot. Values for
+    /// which a wait was enqueued before are skipped: most slots of a latest exchange return without
+    /// a new value, and each wait stops the GPU between two kernels.
     pub(crate) fn wait(&self, value: u64) -> Result<()> {
-        // Before the call, which may block, and without the lock during it: the thread that rescues
-        // needs that to end it.
+        // Recorded before the wait call, which may block. The lock is not held during the call,
+        // since the thread that signals in the renderer's place needs it to unblock the call.
         {
             let mut values = self.values();
             if value <= values.enqueued {
@@ -71,15 +71,15 @@ impl Rescue {
             values.waited = values.waited.max(value);
         }
         // SAFETY: the timeline lives until the stream is idle (`CudaSide::drop`). The renderer has
-        // seen the value reached, or with `trust` has announced it; should it end before, `rescue`
-        // signals it.
+        // observed the value as reached, or with `trust` has announced it; if the renderer ends
+        // before that, `rescue` signals it.
         unsafe { wait_one(&self.stream, &self.rendered, value) }?;
         self.values().enqueued = value;
         Ok(())
     }
 
-    /// The renderer is dead: frees the stream of what it waits for. Returns the value that had to
-    /// be signaled, once.
+    /// Signals the values that the stream waits for, after the renderer has died. Returns the value
+    /// that had to be signaled, once.
     pub(crate) fn rescue(&self) -> Option<u64> {
         let mut values = self.values();
         self.signal(&mut values);
@@ -91,22 +91,22 @@ impl Rescue {
             return;
         }
         // SAFETY: the timeline lives until the stream is idle (`CudaSide::drop`). The process that
-        // would have signaled the value has ended and its queue had time to drain. Either the
-        // stream still waits for it, or runs a long kernel behind it: then the timeline may be past
-        // it, and goes back where nothing looks at it any more.
+        // would have signaled the value has ended, and its queue had time to drain. The stream
+        // either still waits for the value, or runs a long kernel after it: the timeline may then
+        // be past the value and is set back, but nothing reads it any more.
         match unsafe { signal_one(&self.signals, &self.rendered, values.waited) } {
             Ok(()) => (values.signaled, values.untold) = (values.waited, Some(values.waited)),
             Err(error) => log_error!("what the renderer owed could not be signaled in its place: {error}"),
         }
     }
 
-    /// Returns `true` once nothing is left to do, for both streams.
+    /// Waits until both streams are idle, for at most `limit`; returns `true` if they are.
     pub(crate) fn is_idle_within(&self, limit: Duration) -> bool {
         let start = Instant::now();
         loop {
             match (query(&self.stream), query(&self.signals)) {
                 (Ok(true), Ok(true)) => return true,
-                // After a failure of the context nothing runs any more.
+                // After a failure of the context, no work runs any more.
                 (Err(error), _) | (_, Err(error)) if error.is_context_lost() => return true,
                 _ if start.elapsed() >= limit => return false,
                 _ => std::thread::sleep(Duration::from_micros(200)),
@@ -115,13 +115,13 @@ impl Rescue {
     }
 }
 
-/// A thread that rescues the stream when the renderer dies, whatever the program does meanwhile: it
-/// may wait for the stream itself. Dropping it ends the thread.
+/// A thread that signals in the renderer's place when the renderer dies, even while the program
+/// itself waits for the stream. Dropping the guard ends the thread.
 pub(crate) struct Guard {
     watch: Arc<PeerWatch>,
-    /// `None` once it was left.
+    /// `None` after the thread was detached.
     thread: Option<JoinHandle<()>>,
-    /// The stream waits for nothing more than it does already.
+    /// Set once the stream gets no more waits.
     left: Arc<AtomicBool>,
 }
 
@@ -134,9 +134,9 @@ impl Guard {
             if !watching.wait() {
                 return;
             }
-            // A frame that was begun in this moment may wait for more.
+            // A frame that is begun at this moment may add waits.
             while !watching.is_stopped_within(DRAIN) {
-                // Asked before, so that all is signaled by the last time.
+                // Loaded before the signals, so that the last round covers all waits.
                 let is_last = is_left.load(Ordering::Acquire);
                 rescue.signal(&mut rescue.values());
                 if is_last {
@@ -153,8 +153,8 @@ impl Guard {
         }
     }
 
-    /// Leaves the stream to the thread, which ends once the renderer is dead. Nothing more is
-    /// enqueued, and stream and timelines live for ever.
+    /// Detaches the thread, which ends once the renderer is dead. No more work is enqueued, and the
+    /// stream and the timelines are never freed.
     pub(crate) fn leave(mut self) {
         self.left.store(true, Ordering::Release);
         self.thread = None;
@@ -165,7 +165,7 @@ impl Drop for Guard {
     fn drop(&mut self) {
         let Some(thread) = self.thread.take() else { return };
         self.watch.stop();
-        // It has no panic to tell of.
+        // The thread does not panic.
         let _ = thread.join();
     }
 }

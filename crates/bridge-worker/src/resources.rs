@@ -1,5 +1,5 @@
 //! The resources of a slot: one [`Element`], or a tuple of up to four.
-#![allow(unsafe_code)] // Hands promises of the caller on.
+#![allow(unsafe_code)] // Passes guarantees of the caller on.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::element::Element;
 use crate::host::HostMemory;
 
 /// The resources of a slot: [`Buffer`](crate::Buffer), [`Image`](crate::Image), or a tuple of up to
-/// four of them, in the order in which the renderer has them.
+/// four of them, in the renderer's order.
 pub trait Resources: sealed::Resources {
     /// The views in a CUDA turn.
     type CudaViews<'a>;
@@ -28,14 +28,15 @@ pub trait Resources: sealed::Resources {
     #[doc(hidden)]
     type Mapped: Send + 'static;
 
-    /// For one slot; `resources` has as many as `RESOURCES`.
+    /// Checks the resources of one slot. `resources` has `RESOURCES` elements.
     #[doc(hidden)]
     fn check_resources(resources: &[Resource]) -> Result<(), String>;
 
-    /// There are as many as `RESOURCES`.
+    /// Maps the resources of one slot. `imported` has `RESOURCES` elements.
     ///
     /// # Safety
-    /// Each memory is what its resource says, and they have passed `check_resources`.
+    /// Each memory must match the description of its resource, and the resources must have passed
+    /// `check_resources`.
     #[doc(hidden)]
     unsafe fn map(imported: &[Imported], home: &Arc<CudaStream>) -> Result<Self::Mapped, cuda_import::Error>;
 
@@ -55,7 +56,7 @@ pub trait Resources: sealed::Resources {
     fn join(mapped: &Self::Mapped) -> Result<(), cuda_import::Error>;
 
     /// # Safety
-    /// All work that uses them has ended.
+    /// All work that uses the mappings must have ended.
     #[doc(hidden)]
     unsafe fn assume_idle(mapped: &Self::Mapped);
 }
@@ -70,7 +71,7 @@ mod sealed {
     impl<A: Element, B: Element, C: Element, D: Element> Resources for (A, B, C, D) {}
 }
 
-/// Memory with what is in it.
+/// Imported memory with the description of its resource.
 pub(crate) type Imported = (Arc<ImportedMemory>, Resource);
 
 impl<E: Element> Resources for E {
@@ -86,7 +87,7 @@ impl<E: Element> Resources for E {
     }
 
     unsafe fn map(imported: &[Imported], home: &Arc<CudaStream>) -> Result<Self::Mapped, cuda_import::Error> {
-        // SAFETY: handed on to the caller.
+        // SAFETY: the caller guarantees it.
         unsafe { <E as Element>::map(&imported[0].0, &imported[0].1, home) }
     }
 
@@ -111,7 +112,7 @@ impl<E: Element> Resources for E {
     }
 
     unsafe fn assume_idle(mapped: &Self::Mapped) {
-        // SAFETY: handed on to the caller.
+        // SAFETY: the caller guarantees it.
         unsafe { <E as Element>::assume_idle(mapped) }
     }
 }
@@ -135,7 +136,7 @@ macro_rules! tuples {
             unsafe fn map(imported: &[Imported], home: &Arc<CudaStream>) -> Result<Self::Mapped, cuda_import::Error> {
                 Ok(($({
                     let (memory, resource) = &imported[$place];
-                    // SAFETY: handed on to the caller.
+                    // SAFETY: the caller guarantees it.
                     unsafe { <$element as Element>::map(memory, resource, home) }?
                 },)*))
             }
@@ -157,13 +158,13 @@ macro_rules! tuples {
             }
 
             fn join(mapped: &Self::Mapped) -> Result<(), cuda_import::Error> {
-                // All are tried: the next call may not come.
+                // All joins are attempted, since there may be no further call.
                 [$(<$element as Element>::join(&mapped.$place)),*].into_iter().fold(Ok(()), Result::and)
             }
 
             unsafe fn assume_idle(mapped: &Self::Mapped) {
                 $(
-                    // SAFETY: handed on to the caller.
+                    // SAFETY: the caller guarantees it.
                     unsafe { <$element as Element>::assume_idle(&mapped.$place) };
                 )*
             }

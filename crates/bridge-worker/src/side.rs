@@ -1,5 +1,5 @@
-//! Common parts of a writer and a reader: the slots of an exchange, taken from the renderer's
-//! offer and left again.
+//! Common parts of a writer and a reader: importing the slots of an exchange from the renderer's
+//! offer, and leaving the exchange.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::link::{Ended, State, quoted};
 use crate::resources::Resources;
 use crate::shared::Shared;
 
-/// The limit of sending to a renderer that does not read.
+/// Time limit for sending to a renderer that does not read.
 pub(crate) const SEND_LIMIT: Duration = Duration::from_secs(1);
 
 /// The slots of an exchange.
@@ -28,12 +28,12 @@ pub(crate) enum Side<R: Resources> {
 pub(crate) struct Imported<R: Resources> {
     pub(crate) side: Side<R>,
     pub(crate) offer: Offer,
-    /// The value of this side's timeline.
+    /// Current value of this side's timeline.
     pub(crate) computed: u64,
 }
 
-/// Waits for the offer of this name, and imports what it has. Where that cannot be, the renderer is
-/// told.
+/// Waits for the offer with this name, and imports its slots. If the import fails, the renderer is
+/// notified.
 pub(crate) fn import<R: Resources>(
     shared: &Shared,
     name: &str,
@@ -64,7 +64,7 @@ pub(crate) fn import<R: Resources>(
     })
 }
 
-/// The offer that did not come, and those that did.
+/// Describes the missing offer, and those that are available.
 fn missing(shared: &Shared, name: &str) -> String {
     let mut state = shared.link.state();
     if !state.asked_in_vain.iter().any(|asked| asked == name) {
@@ -143,8 +143,7 @@ fn host_slots<R: Resources>(offer: &Offer, resources: Vec<(Resource, OsHandle)>)
 }
 
 impl<R: Resources> Side<R> {
-    /// Signals what a dead renderer owed to this side. Returns the value,
-    /// if there was one.
+    /// Signals the values that a dead renderer owed to this side. Returns the highest, if any.
     pub(crate) fn rescue(&mut self, ended: &Ended) -> Option<u64> {
         match (self, ended) {
             (Self::Cuda(side), Ended::Dead) => side.rescue(),
@@ -154,7 +153,7 @@ impl<R: Resources> Side<R> {
 }
 
 impl Shared {
-    /// The renderer may go on with an exchange.
+    /// Notifies the renderer that the exchange is imported.
     pub(crate) fn ready(&self, offer: &Offer) -> Result<()> {
         bridge_trace::event(self.event("offer", &offer.name).peer(self.renderer.pid));
         let ready = Message::Ready { exchange: offer.exchange };
@@ -167,15 +166,15 @@ impl Shared {
         }
     }
 
-    /// Ends this side's part in an exchange, behind all of its work.
+    /// Ends this side's part in an exchange, after all of its work.
     pub(crate) fn leave<R: Resources>(&self, side: &mut Side<R>, exchange: u32) {
         if let Side::Cuda(side) = side {
-            // In trust, the stream may still wait for a renderer that has gone.
+            // With trust, the stream may still wait for a renderer that has ended.
             if self.link.state().connection.peer().is_dead() {
                 side.rescue();
             }
             if !side.finish() {
-                // The renderer may not use the slots as its own: it learns of their end from the
+                // The renderer must not reuse the slots. It learns that they are unused from the
                 // end of this process.
                 return;
             }
@@ -184,7 +183,7 @@ impl Shared {
     }
 }
 
-/// Traces the end of an exchange once: `close`, or `lost` where the renderer's process has ended.
+/// Traces the end of an exchange once: `lost` if the renderer's process has ended, else `close`.
 #[derive(Debug, Default)]
 pub(crate) struct EndTrace(bool);
 
@@ -195,7 +194,7 @@ impl EndTrace {
         }
     }
 
-    /// Of a wait that gave nothing; one that timed out ends nothing.
+    /// Traces the end that a wait has reported. A timeout is not an end.
     pub(crate) fn tell_of(&mut self, shared: &Shared, ended: &Ended, exchange: &str) {
         match ended {
             Ended::Dead => self.tell(shared, "lost", exchange),

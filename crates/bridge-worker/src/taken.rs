@@ -1,4 +1,4 @@
-//! An exchange that this side has taken: common parts of its writer or reader.
+//! An exchange that this side uses: common parts of its writer or reader.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,9 +14,9 @@ use crate::resources::Resources;
 use crate::shared::Shared;
 use crate::side::{self, EndTrace, Imported, SEND_LIMIT, Side};
 
-/// The slots of an exchange, and the connection that they came by. Dropping it leaves the exchange.
+/// The slots of an exchange, and their connection. Dropping it leaves the exchange.
 pub(crate) struct Taken<R: Resources> {
-    /// Before `shared`: the slots go before the connection.
+    /// Declared before `shared`, so that the slots are dropped before the connection.
     pub(crate) side: Side<R>,
     pub(crate) offer: Offer,
     /// The last value of this side's timeline.
@@ -26,7 +26,7 @@ pub(crate) struct Taken<R: Resources> {
 }
 
 impl<R: Resources> Taken<R> {
-    /// Imports the exchange of this name, and tells the renderer that it is ready.
+    /// Imports the exchange with this name, and notifies the renderer that it is ready.
     pub(crate) fn new(shared: &Arc<Shared>, name: &str, direction: Direction, trust: bool) -> Result<Self> {
         let Imported { side, offer, computed } = side::import(shared, name, direction, trust)?;
         let taken = Self { side, offer, computed, end: EndTrace::default(), shared: Arc::clone(shared) };
@@ -42,7 +42,7 @@ impl<R: Resources> Taken<R> {
         self.offer.slots as usize
     }
 
-    /// The stream of its turns; `None` on the CPU.
+    /// Returns the stream of the turns, or `None` on the CPU.
     pub(crate) fn stream(&self) -> Option<&Arc<CudaStream>> {
         match &self.side {
             Side::Cuda(side) => Some(side.stream()),
@@ -50,7 +50,7 @@ impl<R: Resources> Taken<R> {
         }
     }
 
-    /// The resources of a slot, to read.
+    /// Returns the resources of a slot, for reading.
     pub(crate) fn read(&self, slot: u32) -> Read<'_, R> {
         match &self.side {
             Side::Cuda(side) => {
@@ -61,8 +61,8 @@ impl<R: Resources> Taken<R> {
         }
     }
 
-    /// Waits, for at most `timeout`, until `take` finds something among the frames that the
-    /// renderer has published. `frame` is the number for errors.
+    /// Waits until `take` returns a value from the frames that the renderer has published, for at
+    /// most `timeout`. `frame` is the number for errors.
     pub(crate) fn published<T>(
         &mut self,
         timeout: Duration,
@@ -70,12 +70,12 @@ impl<R: Resources> Taken<R> {
         mut take: impl FnMut(&mut VecDeque<Published>) -> Option<T>,
     ) -> Result<Option<T>> {
         let exchange = self.offer.exchange;
-        // On the CPU they were copied, and are whole whatever becomes of the renderer.
+        // On the CPU, frames were copied, and are complete whatever happens to the renderer.
         let outlive = matches!(self.side, Side::Host(_));
         let found = self.shared.link.wait_for_frame(timeout, outlive, |state| {
             let has_ended = state.connection.has_ended();
             let inbox = state.inboxes.get_mut(&exchange)?;
-            // Frames that came before the end are read before it is told.
+            // Frames that arrived before the end are returned before the end is reported.
             let taken = take(&mut inbox.published).map(Some);
             taken.or_else(|| (inbox.closed && !has_ended).then_some(None))
         });
@@ -93,9 +93,9 @@ impl<R: Resources> Taken<R> {
         bridge_trace::event(taken.frame(frame).value(value));
     }
 
-    /// Gives a slot back to the renderer, behind `value` of this side's timeline. `frame` is the
-    /// number for errors. One that has ended as planned takes none, and frames that came before may
-    /// still be read.
+    /// Returns a slot to the renderer, to be reused after `value` of this side's timeline. `frame`
+    /// is the number for errors. Does nothing if the renderer has ended as planned, since frames
+    /// that arrived before may still be read.
     pub(crate) fn free(&mut self, slot: u32, value: u64, frame: u64) -> Result<()> {
         if self.shared.link.is_left(self.offer.exchange) {
             return Ok(());
@@ -114,26 +114,28 @@ impl<R: Resources> Taken<R> {
         if self.send_if_open(message, frame)? { Ok(()) } else { Err(self.closed()) }
     }
 
-    /// The same. Returns `false`, and sends nothing, if the renderer has closed the exchange.
+    /// Like [`send`](Self::send), but returns `false` and sends nothing if the renderer has closed
+    /// the exchange.
     pub(crate) fn send_if_open(&mut self, message: &Message, frame: u64) -> Result<bool> {
         let sent = self.shared.link.send(self.offer.exchange, message, SEND_LIMIT);
         sent.map_err(|ended| self.ended(ended, frame))
     }
 
-    /// The error of an exchange that the renderer has closed.
+    /// Returns the error of an exchange that the renderer has closed.
     pub(crate) fn closed(&mut self) -> Error {
         self.end.tell(&self.shared, "close", &self.offer.name);
         Error::Closed { exchange: self.offer.name.clone(), reason: format!("by {}", self.shared.link.peer()) }
     }
 
-    /// The error of a wait that has failed at a frame. What a dead renderer owed is settled.
+    /// Returns the error of a wait that has failed at a frame. Signals the values that a dead
+    /// renderer owed.
     pub(crate) fn ended(&mut self, ended: Ended, frame: u64) -> Error {
         self.end.tell_of(&self.shared, &ended, &self.offer.name);
         let owed = self.side.rescue(&ended);
         side::ended_error(&self.shared, &self.offer.name, frame, owed, ended)
     }
 
-    /// The `Debug` of its writer or reader.
+    /// Formats the writer or reader for `Debug`.
     pub(crate) fn debug(&self, kind: &str, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{kind}(\"{}\", {} slots)", self.name(), self.slots())
     }

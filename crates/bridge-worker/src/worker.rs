@@ -38,7 +38,7 @@ pub struct WorkerInfo<'a> {
     /// calls wait for the end of its process for this time, or for 5 seconds if that is longer, all
     /// calls together. Default: 5 seconds.
     pub timeout: Duration,
-    /// The user whose process the renderer must be. Default: this process's own.
+    /// ID of the user that the renderer's process must belong to. Default: this process's own.
     pub user: Option<u32>,
     /// Whether to take part in exchanges in step, if the renderer allows them too
     /// ([`Worker::exchange`], [`Worker::exchange_reader`]). Each GPU then waits for the other
@@ -101,7 +101,7 @@ impl Worker {
             ..Hello::new(Role::Worker, info.name)
         };
         let sent = connection.send(&Message::Hello(hello), None, info.timeout);
-        // CUDA may have started for longer than the renderer waits.
+        // CUDA may have taken longer to start than the renderer waits.
         sent.map_err(|error| connection.last_word(error))?;
         let link = Link::new(connection, info.timeout)?;
         let trust = info.trust;
@@ -204,14 +204,14 @@ impl Worker {
     }
 }
 
-/// The CUDA device, `None` for the CPU, and why.
+/// Chooses the CUDA device, or `None` for the CPU, and returns the reason.
 fn choose(renderer: &Hello, info: &WorkerInfo<'_>) -> Result<(Option<CudaDevice>, String)> {
     let allowed = |backend| info.backend.is_none_or(|asked| asked == backend) && renderer.has(backend);
     let mut reasons = Vec::new();
     if allowed(Backend::Cuda) {
         match device::choose(renderer, info.device, !allowed(Backend::Host)) {
             Ok((device, reason)) => return Ok((Some(device), reason)),
-            // The error itself, where nothing else is left.
+            // If no other backend is allowed, the error itself is returned.
             Err(error) if !allowed(Backend::Host) => return Err(error),
             Err(error) => reasons.push(format!("CUDA: {error}")),
         }

@@ -1,4 +1,4 @@
-//! The worker writes frames, and the renderer draws the newest.
+//! The writer of a latest exchange: the worker writes frames, and the renderer draws the newest.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use crate::shared::Shared;
 use crate::side::{SEND_LIMIT, Side};
 use crate::taken::Taken;
 
-/// Interval at which a wait for the GPU looks after the renderer.
+/// Interval at which a wait for the GPU checks the renderer.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// The writer of an exchange. It belongs to one thread at a time.
 pub struct LatestWriter<R: Resources> {
     pub(crate) taken: Taken<R>,
-    /// The slots that are this side's, with what the renderer's timeline reaches before they may be
-    /// written.
+    /// Slots that belong to this side, each with the value that the renderer's timeline reaches
+    /// before the slot may be written.
     free: VecDeque<(u32, u64)>,
     pub(crate) next_frame: u64,
 }
@@ -47,7 +47,7 @@ pub struct CudaWork<'a, R: Resources> {
     pub resources: R::CudaViews<'a>,
 }
 
-/// A turn on the CPU.
+/// Resources of a turn on the CPU.
 #[non_exhaustive]
 pub struct HostWork<'a, R: Resources> {
     /// The resources of the slot. They hold an older frame, or zeros.
@@ -112,7 +112,7 @@ impl<R: Resources> LatestWriter<R> {
         let timeout = self.taken.shared.timeout;
         let exchange = self.taken.offer.exchange;
         let mut freed = std::mem::take(&mut self.free);
-        // Looked for while the GPU is at the frame before.
+        // Looked for while the GPU still works on the previous frame.
         let at_hand = self.taken.shared.link.at_hand(|state| oldest(state, exchange, &mut freed));
         if let Err(error) = self.wait_for_room(start) {
             at_hand.flatten().into_iter().for_each(|slot| freed.push_front(slot));
@@ -164,7 +164,8 @@ impl<R: Resources> LatestWriter<R> {
                     return Err(error);
                 }
             }
-            // A frame may wait for a renderer that is gone, whose process may take its time to end.
+            // A frame may wait for a renderer that has ended, and whose process may take a while to
+            // exit.
             if let Err(ended) = self.taken.shared.link.check(timeout.saturating_sub(start.elapsed())) {
                 return Err(self.taken.ended(ended, self.next_frame));
             }
@@ -176,7 +177,7 @@ impl<R: Resources> LatestWriter<R> {
         Ok(())
     }
 
-    /// Traces what becomes of the next frame, in its slot.
+    /// Traces an event of the next frame, in its slot.
     pub(crate) fn trace(&self, event: &'static str, slot: u32, value: Option<u64>) {
         if bridge_trace::is_on() {
             let event = self.taken.shared.event(event, &self.taken.offer.name).slot(slot.into()).frame(self.next_frame);
@@ -190,8 +191,8 @@ impl<R: Resources> LatestWriter<R> {
     }
 }
 
-/// The slot that was `freed` first, of those that the renderer has freed by now; `None` within
-/// where it has closed the exchange.
+/// Returns the slot that was `freed` first, including those that the renderer has freed by now;
+/// `Some(None)` if it has closed the exchange.
 fn oldest(state: &mut State, exchange: u32, freed: &mut VecDeque<(u32, u64)>) -> Option<Option<(u32, u64)>> {
     let inbox = state.inboxes.get_mut(&exchange)?;
     freed.extend(inbox.freed.drain(..));
@@ -248,13 +249,13 @@ impl<R: Resources> WriteTurn<'_, R> {
         let (exchange, frame, value) = (writer.taken.offer.exchange, writer.next_frame, writer.taken.computed + 1);
         match &mut writer.taken.side {
             Side::Cuda(side) => {
-                // Spent even if the call fails: it may have been enqueued.
+                // Used up even if the call fails, since the signal may have been enqueued.
                 writer.taken.computed = value;
                 side.signal(frame, self.slot, value)?;
             }
             Side::Host(_) => {
                 writer.taken.computed = value;
-                // What was written is seen by whoever receives the message.
+                // Makes the written bytes visible to the receiver of the message.
                 fence(Ordering::Release);
             }
         }
@@ -277,7 +278,7 @@ impl<R: Resources> WriteTurn<'_, R> {
     pub(crate) fn give_back(&mut self) -> Result<()> {
         self.done = true;
         self.writer.trace("skip", self.slot, None);
-        // The wait for the renderer's use of the slot is in the stream already.
+        // The stream already waits for the renderer's use of the slot.
         self.writer.free.push_front((self.slot, 0));
         match &self.writer.taken.side {
             Side::Cuda(side) => side.join(self.slot),

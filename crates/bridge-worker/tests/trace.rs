@@ -1,4 +1,4 @@
-//! The trace of a worker. One test: the trace is of the whole process.
+//! Test of the trace of a worker. There is only one, because the trace is process-wide.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -32,8 +32,7 @@ impl Write for Sink {
     }
 }
 
-/// The events of an exchange, or of a connection, meanwhile: each event with its slot, frame,
-/// value and peer.
+/// Returns the events that `run` traces: each event with its object, slot, frame, value and peer.
 fn traced(run: impl FnOnce()) -> Vec<String> {
     let sink = Sink::default();
     trace_to(sink.clone());
@@ -106,7 +105,7 @@ fn frames_that_are_read() {
                 for (slot, frame) in [(0, 5), (1, 6)] {
                     renderer.send(Message::Publish { exchange: 1, slot, frame, value: frame });
                 }
-                // The first goes back, and the exchange ends.
+                // The Free of the first slot, and the Close.
                 renderer.receive();
                 renderer.receive();
             },
@@ -120,7 +119,7 @@ fn frames_that_are_read() {
         );
     });
     let (first, both) = (&told[2], [&told[..2], &told[3..]].concat());
-    // It was seen alone, or superseded before it was looked at.
+    // The first frame was taken, or superseded before that.
     if first == "take x slot 0 frame 5 value 5" {
         let expected = [
             "connect renderer peer",
@@ -136,7 +135,7 @@ fn frames_that_are_read() {
     }
 }
 
-/// A renderer, in a process of its own.
+/// Runs a renderer, in a separate process.
 fn live(path: PathBuf) {
     let listener = Listener::bind(path).unwrap();
     let mut renderer = Renderer::accept(&listener);

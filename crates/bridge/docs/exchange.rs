@@ -18,11 +18,11 @@ fn frames(compute: &Compute) -> Result<(), Box<dyn Error>> {
             }
             _ => return Err("this computes with CUDA or on the CPU".into()),
         }
-        // A program that draws submits its own commands here.
+        // A real program submits its own commands here.
         let seen = turn.finish()?.read_back(Duration::from_secs(10))?;
         assert_eq!(seen, [height; 256]);
     }
-    // Dropping the exchange waits too, but only logs an error.
+    // Dropping the exchange also waits, but only logs errors.
     exchange.close()?;
     Ok(())
 }

@@ -3,7 +3,7 @@ use bridge::{
     BufferSpec, Compute, ComputeTurn, ExportDevice, Kernel, LaunchConfig,
 };
 
-/// CUDA on two GPUs for the one that draws.
+/// Creates a compute side with CUDA on two GPUs.
 fn open(
     device: &ExportDevice,
     gpus: [CudaDevice; 2],
@@ -11,8 +11,8 @@ fn open(
     Compute::group(device, &gpus)
 }
 
-/// Each GPU computes its half of the frame. The kernel writes one float4 a
-/// thread, of which the last argument is the number.
+/// Each GPU computes its half of the frame. The kernel writes one float4 per
+/// thread; its last argument is their number.
 fn frame(
     compute: &Compute,
     turn: &mut ComputeTurn<BufferSpec<[f32; 4]>>,
@@ -25,7 +25,7 @@ fn frame(
         let count = part.range.len() as u32;
         let config = LaunchConfig::for_elements(count.into(), 256);
         let work = part.kernels()?;
-        // SAFETY: the kernel takes float4s and their number.
+        // SAFETY: the kernel takes a pointer to float4s and their number.
         unsafe { work.launch(kernel, &config, (work.resources, count)) }?;
     }
     Ok(())

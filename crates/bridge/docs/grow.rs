@@ -15,7 +15,7 @@ fn more_and_more(compute: &Compute) -> Result<(), Box<dyn Error>> {
         Work::Host(host) => host.run(|points| points.fill(7))?,
         _ => return Err("this computes with CUDA or on the CPU".into()),
     }
-    // A program that draws submits the frame; it goes on below.
+    // A real program submits the frame here, and continues with it below.
     turn.finish()?.skip();
 
     exchange.grow(5000)?;
@@ -23,7 +23,7 @@ fn more_and_more(compute: &Compute) -> Result<(), Box<dyn Error>> {
     let turn = exchange.begin()?.finish()?;
     let points = turn.read_back(Duration::from_secs(10))?;
     assert_eq!(points.len(), 5000);
-    // The first elements are those from before.
+    // The first elements are kept.
     assert_eq!(points[..1000], [7; 1000]);
     exchange.close()?;
     Ok(())

@@ -5,7 +5,7 @@ use bridge::ash::vk;
 use bridge::{Compute, Exchange, ExchangeInfo, ImageAccess, ImageSpec, Work};
 
 fn gradient(compute: &Compute) -> Result<Vec<f32>, Box<dyn Error>> {
-    // The texel's type is that of the format.
+    // The texel type must match the format.
     let uses = ImageAccess::SAMPLED | ImageAccess::TRANSFER_READ;
     let spec = ImageSpec::<f32>::new(vk::Format::R32_SFLOAT, [64, 48], uses)
         .with_name("gradient");
@@ -13,7 +13,7 @@ fn gradient(compute: &Compute) -> Result<Vec<f32>, Box<dyn Error>> {
 
     let mut turn = exchange.begin()?;
     match turn.work() {
-        // A kernel would write to `cuda.resources.surface(0)`.
+        // A kernel would write through `cuda.resources.surface(0)`.
         Work::Cuda(mut cuda) => {
             let texels: Vec<f32> =
                 (0..64 * 48).map(|i| (i % 64) as f32).collect();

@@ -5,7 +5,7 @@ use bridge::{
     BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, LaunchConfig,
 };
 
-/// The PTX holds `extern "C" __global__ void parabola(float4 *vertices,
+/// The PTX contains `extern "C" __global__ void parabola(float4 *vertices,
 /// unsigned int len, float height)`.
 fn vertices(
     compute: &Compute,
@@ -17,11 +17,11 @@ fn vertices(
     let mut exchange =
         Exchange::new(compute, &info, BufferSpec::new(1000, uses))?;
     let mut turn = exchange.begin()?;
-    // On a stream and in command buffers alike; on the CPU the kernel needs a
+    // Works on a stream and in command buffers; on the CPU the kernel needs a
     // twin.
     let work = turn.work().kernels()?;
     let config = LaunchConfig::for_elements(1000, 256);
-    // SAFETY: these are the kernel's parameters, and it writes 1000 elements.
+    // SAFETY: the arguments match the parameters, and it writes 1000 elements.
     unsafe {
         work.launch(&kernel, &config, (work.resources, 1000_u32, 2.0_f32))
     }?;

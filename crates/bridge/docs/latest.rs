@@ -8,7 +8,7 @@ use bridge::{
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// As fast as the compute side can.
+/// Computes frames at the compute side's own rate.
 fn simulate(mut writer: LatestWriter<BufferSpec<f32>>) -> Result<(), Failure> {
     for step in 0..100u8 {
         let height = f32::from(step);
@@ -30,11 +30,11 @@ fn two_rates(compute: &Compute) -> Result<(), Failure> {
     let spec = BufferSpec::<f32>::new(256, BufferAccess::TRANSFER_READ);
     let (writer, mut reader) = Exchange::latest(compute, &info, spec)?;
     let simulation = thread::spawn(move || simulate(writer));
-    // As fast as the renderer can.
+    // Draws frames at the renderer's own rate.
     let mut last = 0.0;
     while last < 99.0 {
         let Some(turn) = reader.newest()? else { continue };
-        // A program that draws submits its own commands here.
+        // A real program submits its own commands here.
         let seen = turn.read_back(Duration::from_secs(10))?;
         assert!(seen[0] >= last && seen == [seen[0]; 256]);
         last = seen[0];

@@ -1,11 +1,11 @@
 use bridge::ash::{self, vk};
 use bridge::{BufferSpec, RenderTurn, TimelinePoint};
 
-/// Makes a frame part of a submission that an engine makes anyway.
+/// Adds a frame to a submission that an engine makes anyway.
 ///
 /// # Safety
-/// `commands` uses the frame's buffer between the turn's barriers only, and the
-/// queue is the exchange's, which nobody else uses meanwhile.
+/// `commands` uses the frame's buffer only between the turn's barriers. `queue`
+/// is the queue of the exchange, and nothing else uses it during the call.
 unsafe fn splice(
     vulkan: &ash::Device,
     queue: vk::Queue,
@@ -15,7 +15,7 @@ unsafe fn splice(
     let lent = turn.lend()?;
     let parts = lent.parts();
 
-    // The engine's own semaphores would be in these lists too.
+    // An engine would add its own semaphores to these lists.
     let signals = [parts.signal()];
     let buffers =
         [vk::CommandBufferSubmitInfo::default().command_buffer(commands)];
@@ -23,12 +23,12 @@ unsafe fn splice(
         .wait_semaphore_infos(parts.waits())
         .command_buffer_infos(&buffers)
         .signal_semaphore_infos(&signals);
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller upholds the contract.
     match unsafe { vulkan.queue_submit2(queue, &[batch], vk::Fence::null()) } {
-        // SAFETY: the parts went into a submission that was accepted.
+        // SAFETY: the parts were submitted successfully.
         Ok(()) => Ok(unsafe { lent.submitted() }),
         Err(error) => {
-            // SAFETY: nothing was submitted, and the parts are gone.
+            // SAFETY: nothing was submitted, and the parts are no longer used.
             unsafe { lent.not_submitted() };
             Err(error.into())
         }

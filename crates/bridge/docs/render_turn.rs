@@ -1,7 +1,7 @@
 use bridge::ash::vk;
 use bridge::{BufferSpec, ExportDevice, RenderTurn, TimelinePoint};
 
-/// Clears the frame's buffer with a recording command buffer of the program.
+/// Clears the frame's buffer in a command buffer that the program is recording.
 ///
 /// # Safety
 /// `commands` is recording for the family of the turn's queue, outside a render
@@ -13,8 +13,8 @@ unsafe fn clear(
 ) -> Result<TimelinePoint, Box<dyn std::error::Error>> {
     let vulkan = device.as_raw();
     let buffer = turn.resources().as_raw();
-    // SAFETY: the caller's promise; the buffer was made with
-    // `BufferAccess::TRANSFER_WRITE`, and is used between the barriers only.
+    // SAFETY: the caller upholds the contract; the buffer was created with
+    // `BufferAccess::TRANSFER_WRITE`, and is only used between the barriers.
     unsafe {
         turn.record_acquire(commands);
         vulkan.cmd_fill_buffer(commands, buffer, 0, vk::WHOLE_SIZE, 7);

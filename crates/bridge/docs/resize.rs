@@ -12,8 +12,8 @@ fn follow_a_window(compute: &Compute) -> Result<(), Box<dyn Error>> {
     for size in [[64, 48], [80, 60], [32, 24]] {
         exchange.resize(size)?;
         if exchange.needs_initial() {
-            // On an engine's device; where that submits itself, call
-            // `record_initial`.
+            // On an adopted device. An engine that submits itself calls
+            // `record_initial` instead.
             exchange.initialize()?;
         }
         let texels = (size[0] * size[1]) as usize;
@@ -28,8 +28,8 @@ fn follow_a_window(compute: &Compute) -> Result<(), Box<dyn Error>> {
             })?,
             _ => return Err("this computes with CUDA or on the CPU".into()),
         }
-        // A program that draws submits its own commands here, with views of the
-        // image that this turn lends.
+        // A real program submits its own commands here, with views of the image
+        // that this turn lends.
         let seen = turn.finish()?.read_back(Duration::from_secs(10))?;
         assert_eq!(seen, vec![1.0; texels]);
     }

@@ -20,7 +20,7 @@ let kernel = compute
 # let mut turn = exchange.begin()?;
 let work = turn.work().kernels()?;
 let threads = LaunchConfig::for_elements(100, 256);
-// SAFETY: these are the kernel's parameters, and there are 100 values.
+// SAFETY: the arguments match the parameters, and there are 100 values.
 unsafe { work.launch(&kernel, &threads, (work.resources, 100_u32, 2.0_f32)) }?;
 # turn.finish()?.read_back(Duration::from_secs(10))?;
 # Ok(())

@@ -1,4 +1,4 @@
-//! Errors of the two sides.
+//! Errors of both sides.
 
 mod devices;
 mod invalid;
@@ -20,13 +20,13 @@ use crate::timeline::signaler::Signaler;
 pub(crate) use crate::error::loss::both;
 pub use crate::error::stage::Stage;
 
-/// The result of this crate's calls.
+/// The result type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Error of the closure that records a frame's work: any error, by `?`.
+/// Error of a closure that records a frame's work. Any error type converts to it with `?`.
 pub type RecordError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Errors of the two sides.
+/// Errors of both sides.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -38,7 +38,7 @@ pub enum Error {
     #[error(transparent)]
     Cuda(#[from] cuda_import::Error),
 
-    /// The connection with another process could not be made, or was refused.
+    /// The connection with another process could not be established, or was refused.
     #[cfg(all(target_os = "linux", feature = "remote"))]
     #[error(transparent)]
     Connection(#[from] bridge_ipc::Error),
@@ -81,7 +81,7 @@ pub enum Error {
         reason: Box<Error>,
     },
 
-    /// The CUDA device cannot access the memory of the GPU that renders.
+    /// The CUDA device cannot access the memory of the drawing GPU.
     #[error(fmt = devices::no_peer)]
     #[non_exhaustive]
     NoPeer {
@@ -101,7 +101,7 @@ pub enum Error {
     #[error("{object}: {reason}")]
     #[non_exhaustive]
     InvalidArgument {
-        /// The object that was to be made or used.
+        /// The object that was to be created or used.
         object: String,
         /// Description of the problem.
         reason: String,
@@ -115,7 +115,7 @@ pub enum Error {
         format: vk_export::ash::vk::Format,
         /// Reason.
         reason: &'static str,
-        /// Format that can be shared in its place.
+        /// A format that can be used instead.
         substitute: &'static str,
     },
 
@@ -125,11 +125,11 @@ pub enum Error {
     Module {
         /// The module's name.
         module: String,
-        /// Description of the problem, or what the driver said.
+        /// Description of the problem, or the driver's message.
         reason: String,
     },
 
-    /// A launch that was refused.
+    /// A kernel launch was rejected.
     #[error("kernel \"{kernel}\" cannot be launched: {reason}")]
     #[non_exhaustive]
     Launch {
@@ -147,7 +147,7 @@ pub enum Error {
         exchange: String,
         /// The frame of the open turn.
         frame: u64,
-        /// Which turn it is.
+        /// The kind of the open turn.
         stage: Stage,
     },
 
@@ -159,7 +159,7 @@ pub enum Error {
         exchange: String,
         /// The frame of the open turn.
         frame: u64,
-        /// Which turn it is; [`Stage::Submit`] for a `LentTurn`.
+        /// The kind of the open turn; [`Stage::Submit`] for a `LentTurn`.
         stage: Stage,
     },
 
@@ -179,7 +179,7 @@ pub enum Error {
         exchange: String,
         /// The slot that the next frame needs.
         slot: usize,
-        /// The frame that it holds.
+        /// The frame that the slot holds.
         frame: u64,
         /// The number of slots.
         slots: usize,
@@ -198,7 +198,7 @@ pub enum Error {
         slots: usize,
     },
 
-    /// A turn was dropped half-way.
+    /// A turn was dropped before it was finished.
     #[error("exchange \"{exchange}\": {}", lost(*.frame, *.stage))]
     #[non_exhaustive]
     TurnLost {
@@ -210,14 +210,14 @@ pub enum Error {
         stage: Stage,
     },
 
-    /// A frame was submitted or lent, or retired slots were to be recovered, while another frame or
-    /// hand-over of the exchange is lent.
+    /// While a frame or hand-over of the exchange was lent, another frame was to be submitted or
+    /// lent, or retired slots were to be recovered.
     #[error(fmt = turns::out_of_order)]
     #[non_exhaustive]
     OutOfOrder {
         /// The exchange's name.
         exchange: String,
-        /// The frame that is refused.
+        /// The rejected frame.
         frame: u64,
         /// The frame that is lent.
         first: u64,
@@ -231,7 +231,7 @@ pub enum Error {
         exchange: String,
         /// The frame.
         frame: u64,
-        /// Its slot.
+        /// The slot of the frame.
         slot: usize,
         /// Error that the closure returned.
         source: RecordError,
@@ -250,9 +250,9 @@ pub enum Error {
         timeline: String,
         /// The value of the point.
         value: u64,
-        /// Side that signals it.
+        /// The side that signals the point.
         signaler: Signaler,
-        /// The value at the end of the wait.
+        /// The timeline's value at the end of the wait.
         last_seen: u64,
         /// Duration of the wait.
         waited: Duration,
@@ -282,57 +282,57 @@ pub enum Error {
     PeerLost {
         /// The exchange's name.
         exchange: String,
-        /// The process, by its number.
+        /// The process ID of the worker.
         worker: u32,
         /// Description of the loss.
         reason: String,
         /// Whether the process is known to have ended. If `false`, only the connection is closed.
         dead: bool,
-        /// Number of the last complete frame that the worker wrote, or of the last one that it was
-        /// given to read; `None` if there was none.
+        /// Number of the last complete frame that the worker wrote, or of the last frame that it
+        /// was given to read; `None` if there was none.
         frame: Option<u64>,
-        /// Number of slots that the worker held, for writing or reading. What it wrote to them is
+        /// Number of slots that the worker held, for writing or reading. Its writes to them are
         /// discarded.
         held: usize,
         /// Number of published frames, or returned slots, whose signals had not arrived. Such
-        /// frames are discarded, and nothing waits for the signals unless the exchange is in step.
+        /// frames are discarded. Nothing waits for these signals, unless the exchange is in step.
         owed: u64,
         /// In step: numbers of the frames that the worker announced and will not finish. Turns that
-        /// the program has not taken are withdrawn; commands already submitted run with whatever
-        /// the slots contain.
+        /// the program has not taken are withdrawn; commands already submitted run with the current
+        /// contents of the slots.
         torn: Box<[u64]>,
         /// In step: the timeline value that was signaled on the worker's behalf so that Vulkan can
-        /// proceed, the highest that it owed. `None` while the signal may still arrive, or if none
-        /// was owed.
+        /// proceed: the highest outstanding one. `None` while the worker's signal may still arrive,
+        /// or if no signal was outstanding.
         signaled: Option<u64>,
     },
 
-    /// A lost worker in step still has unfinished frames. Another worker can replace it once they
-    /// have arrived or it was killed.
+    /// A lost worker in step still has unfinished frames. Another worker can replace it after these
+    /// frames have arrived or the process was killed.
     #[error(fmt = workers::frames_owed)]
     #[non_exhaustive]
     FramesOwed {
         /// The exchange's name.
         exchange: String,
-        /// The process, by its number.
+        /// The process ID of the worker.
         worker: u32,
-        /// The frames, by the exchange's numbers.
+        /// The numbers of the frames in the exchange.
         frames: Box<[u64]>,
         /// Time limit of each frame, counted from the end of the previous one.
         limit: Duration,
     },
 
-    /// In step: frames of a worker that has been replaced are torn. The exchange stays usable.
+    /// In step: frames of a replaced worker are torn. The exchange remains usable.
     #[error(fmt = workers::frames_torn)]
     #[non_exhaustive]
     FramesTorn {
         /// The exchange's name.
         exchange: String,
-        /// The process, by its number.
+        /// The process ID of the worker.
         worker: u32,
-        /// The frames, as [`PeerLost`](Self::PeerLost) has them.
+        /// The numbers of the torn frames, as in [`PeerLost`](Self::PeerLost).
         torn: Box<[u64]>,
-        /// The value of the exchange's timeline that was signaled in its place.
+        /// The value of the exchange's timeline that was signaled on the worker's behalf.
         signaled: u64,
     },
 

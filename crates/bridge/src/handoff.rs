@@ -1,10 +1,10 @@
-//! The one place where an exported thing becomes an imported one.
+//! Imports of exported memory and semaphores into CUDA. No other module imports them.
 //!
-//! Nothing is passed by hand: what the importer must repeat comes from the exporter's descriptor.
-//! The pair proves that both devices are one GPU, or that the importing ones have access to the
-//! other, and each descriptor's UUID is compared with it: drivers take a descriptor of a third GPU
-//! without an error, and access other memory.
-#![allow(unsafe_code)] // Imports trust what they are told.
+//! All parameters that the importer must repeat come from the exporter's descriptor. The pair
+//! guarantees that both devices are the same GPU, or that the importing GPUs can access the
+//! exporting one, and the UUID of each descriptor is compared with it: drivers accept a descriptor
+//! of a third GPU without an error, and then access wrong memory.
+#![allow(unsafe_code)] // Imports rely on correct descriptors.
 
 use std::sync::Arc;
 
@@ -29,8 +29,8 @@ pub(crate) fn block(block: &Block, gpus: &Gpus) -> Result<Arc<ImportedMemory>> {
     import(block.device().name(), exported.handle, &exported.descriptor, gpus)
 }
 
-/// Imports an image's memory; with it, what the mapping must repeat. `layered` is for kernels:
-/// whether they see an array of images even if there is one layer.
+/// Imports an image's memory. Also returns the parameters that the mapping must repeat. If
+/// `layered` is set, kernels see an array of images even if there is one layer.
 pub(crate) fn image(image: &Image, gpus: &Gpus, layered: bool) -> Result<(Arc<ImportedMemory>, ImageMappingInfo)> {
     let exported = image.export()?;
     let descriptor = &exported.descriptor;
@@ -48,7 +48,7 @@ pub(crate) fn image(image: &Image, gpus: &Gpus, layered: bool) -> Result<(Arc<Im
     Ok((memory, mapping))
 }
 
-/// What the mapping of an image's rows must repeat, which lie in memory of their own.
+/// Returns the parameters for mapping an image's rows, which are in separate memory.
 pub(crate) fn shape(image: &Image, layered: bool) -> Result<ImageMappingInfo> {
     Ok(ImageMappingInfo {
         kind: kind(image.kind(), image.name())?,
@@ -88,14 +88,15 @@ fn import(
         Pair::Same(pair) => {
             let handle = import_handle(handle, info.name)?;
             // SAFETY: rule "mappings must match those of the exporting API": handle, size and
-            // dedicated flag come from one export of the very allocation, on the same GPU. The
+            // dedicated flag come from one export of the allocation, on the same GPU. The
             // exchange's turns order the accesses of both sides.
             unsafe { ImportedMemory::import(pair.cuda(), handle, &info) }?
         }
         Pair::Peer(_) => {
             let (first, others) = (gpus.leader(), gpus.devices().get(1..).unwrap_or_default());
             let handle = peer_handle(handle, info.name)?;
-            // SAFETY: as above, on the GPU that these have access to, by its UUID.
+            // SAFETY: as above; the UUID was checked to be that of the GPU whose memory these GPUs
+            // can access.
             unsafe { ImportedMemory::import_peer(first, others, handle, &info) }?
         }
     };
@@ -103,7 +104,7 @@ fn import(
     Ok(imported)
 }
 
-/// Imports a semaphore, for the GPU that leads.
+/// Imports a semaphore for the leading GPU.
 pub(crate) fn semaphore(semaphore: &Semaphore, gpus: &Gpus) -> Result<ImportedSemaphore> {
     let exported = semaphore.export()?;
     let descriptor = &exported.descriptor;
@@ -117,14 +118,14 @@ pub(crate) fn semaphore(semaphore: &Semaphore, gpus: &Gpus) -> Result<ImportedSe
         }
     };
     trace::event(Event::new("export", "vulkan", &descriptor.name));
-    // SAFETY: the handle was exported a moment ago from a semaphore of this kind, on the same GPU
-    // or, where the probe has seen that it works, on the one that this is a peer of.
+    // SAFETY: the handle was just exported from a semaphore of this kind, on the same GPU, or on
+    // the GPU that the leading one is a peer of, for which the probe has checked that this works.
     let imported = unsafe { ImportedSemaphore::import(gpus.leader(), exported.handle, kind, &descriptor.name) }?;
     trace::event(Event::new("import", "cuda", &descriptor.name));
     Ok(imported)
 }
 
-/// The same handle in the importer's words.
+/// Converts the handle to the importer's type.
 fn import_handle(handle: MemoryHandle, object: &str) -> Result<cuda_import::ImportHandle> {
     match handle {
         #[cfg(unix)]
@@ -137,7 +138,7 @@ fn import_handle(handle: MemoryHandle, object: &str) -> Result<cuda_import::Impo
     }
 }
 
-/// The handle as other GPUs than the exporting one take it.
+/// Converts the handle to the type that GPUs other than the exporting one can import.
 #[cfg_attr(unix, allow(clippy::unnecessary_wraps, reason = "on Windows there is none"))]
 fn peer_handle(handle: MemoryHandle, object: &str) -> Result<cuda_import::OsHandle> {
     match handle {
@@ -150,12 +151,12 @@ fn peer_handle(handle: MemoryHandle, object: &str) -> Result<cuda_import::OsHand
     }
 }
 
-/// The GPU that the pair is proven for, by its name and its UUID.
+/// The GPU that the pair was checked for, by name and UUID.
 #[derive(Clone, Copy)]
 enum Proven<'a> {
-    /// CUDA computes on it.
+    /// CUDA computes on this GPU.
     Same(&'a str, Uuid),
-    /// CUDA's GPUs have access to its memory.
+    /// CUDA's GPUs can access the memory of this GPU.
     Peer(&'a str, Uuid),
 }
 
@@ -168,7 +169,7 @@ impl<'a> From<&'a Gpus> for Proven<'a> {
     }
 }
 
-/// Checks that what was exported is of the GPU that the pair is proven for.
+/// Checks that an object was exported by the GPU that the pair was checked for.
 fn check_device(vulkan: &str, object: &str, exported: Uuid, proven: Proven<'_>) -> Result<()> {
     match proven {
         Proven::Same(_, uuid) | Proven::Peer(_, uuid) if exported == uuid => Ok(()),

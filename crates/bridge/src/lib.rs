@@ -1,77 +1,76 @@
 //! Shares buffers and images between CUDA and Vulkan without copies. In every frame, one side
-//! writes a resource, the other reads it, and the GPU orders the two. The host does not wait, and
-//! the safe API of these crates cannot get the order wrong.
+//! writes a resource, the other side reads it, and the GPU orders the two accesses. The host does
+//! not wait, and with the safe API of these crates the order cannot be wrong.
 //!
 //! ```no_run
-//! use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange};
-//! use bridge::{ExchangeInfo, ExportDevice, LaunchConfig, OpenInfo, Work};
+//! use bridge::{BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo};
+//! use bridge::{ExportDevice, LaunchConfig, OpenInfo, RenderTurn, TwinSlice};
 //! # use bridge::ash::vk;
 //!
 //! # #[allow(unsafe_code)]
 //! # fn frames(
 //! #     ptx: &str,
-//! #     record: impl Fn(vk::Buffer) -> vk::CommandBuffer,
+//! #     record: impl Fn(&RenderTurn<BufferSpec<[f32; 4]>>) -> vk::CommandBuffer,
 //! # ) -> Result<(), Box<dyn std::error::Error>> {
 //! // Or adopt an engine's own device.
 //! let device = ExportDevice::open(&OpenInfo::default())?;
-//! // CUDA on the same GPU; without CUDA the CPU, which runs closures.
+//! // CUDA on the same GPU, or the CPU if there is none.
 //! let compute = Compute::for_device(&device)?;
-//! let kernel = match compute.backend() {
-//!     Backend::Host => None,
-//!     _ => Some(compute.load("vertices", ptx)?.kernel("wave")?),
-//! };
+//! // The CPU runs the kernel's twin.
+//! let kernel = compute
+//!     .load("vertices", ptx)?
+//!     .with_twin::<(TwinSlice<[f32; 4]>,)>("wave", |_, (vertices,)| {
+//!         vertices.fill([1.0; 4]);
+//!     })?
+//!     .kernel("wave")?;
 //! let info = ExchangeInfo { name: "vertices", ..Default::default() };
 //! let accesses = BufferAccess::VERTEX_INPUT;
 //! let vertices = BufferSpec::<[f32; 4]>::new(1_000_000, accesses);
 //! let mut exchange = Exchange::new(&compute, &info, vertices)?;
 //! for _ in 0..100 {
-//!     // The stream waits for the slot, the host does not.
+//!     // The stream waits for the slot; the host does not.
 //!     let mut turn = exchange.begin()?;
-//!     match (turn.work(), &kernel) {
-//!         (Work::Host(host), _) => {
-//!             host.run(|vertices| vertices.fill([1.0; 4]))?;
-//!         }
-//!         (work, Some(kernel)) => {
-//!             // On a CUDA stream, or in the Vulkan queue.
-//!             let work = work.kernels()?;
-//!             let config = LaunchConfig::for_elements(1_000_000, 256);
-//!             // SAFETY: the kernel takes one pointer to a million float4.
-//!             unsafe { work.launch(kernel, &config, (work.resources,)) }?;
-//!         }
-//!         (_, None) => return Err("the kernel was not loaded".into()),
-//!     }
-//!     // The stream signals: the frame is Vulkan's.
+//!     let work = turn.work().kernels()?;
+//!     let config = LaunchConfig::for_elements(1_000_000, 256);
+//!     // SAFETY: the kernel takes one pointer to a million float4.
+//!     unsafe { work.launch(&kernel, &config, (work.resources,)) }?;
+//!     // The stream signals, and the slot is Vulkan's.
 //!     let turn = turn.finish()?;
-//!     // Recorded between the turn's two barriers.
-//!     let commands = record(turn.resources().as_raw());
-//!     // Waits for the compute side, and signals it back.
-//!     // SAFETY: the commands hold the barriers and live until the frame
-//!     // is rendered.
+//!     // Records turn.record_acquire, draws with turn.resources().as_raw(),
+//!     // and turn.record_release.
+//!     let commands = record(&turn);
+//!     // Waits for the compute side, and signals it afterwards.
+//!     // SAFETY: the commands use the buffer only between the turn's two
+//!     // barriers, and live until the returned point is reached.
 //!     unsafe { turn.submit(&[commands]) }?;
 //! }
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! | to | see |
-//! |---|---|
-//! | pair the two sides | [`Compute`], [`Backend`] |
-//! | share resources over several frames in flight | [`Exchange`], [`BufferSpec`], [`Resources`] |
-//! | let both sides run at independent rates | [`Exchange::latest`], [`LatestWriter`], [`LatestReader`] |
-//! | draw what another process computes | `Listener` (Linux, feature `remote`): the renderer survives a crash of the worker, or, with mutual trust, both run in step |
-//! | grow buffers, or resize images, while frames are in flight | [`Exchange::grow`], [`Exchange::resize`], [`Exchange::replace`] |
-//! | make many buffers cheaply | [`SharedPool`] |
-//! | compute and draw one frame | [`ComputeTurn`], [`RenderTurn`] |
-//! | launch a frame's kernels as one CUDA graph | [`FrameGraph`] |
-//! | load and launch kernels, on a stream or in the Vulkan queue | [`Compute::load`], [`Work::kernels`], [`KernelWork`] |
-//! | keep state for kernels in memory that is not shared | [`Compute::kernel_memory`], [`KernelMemory`] |
-//! | use cudarc: its launches, copies, libraries | [`CudaWork`], [`Compute::cuda`] |
-//! | splice a frame into an engine's own submission | [`RenderTurn::lend`], [`SubmitParts`] |
-//! | borrow an engine's device | [`AdoptInfo`], [`requirements_for`], [`ExportDevice::try_release`], `docs/embedding.md` in the repository |
-//! | wait on the host | [`TimelinePoint`] |
-//! | try, test or measure one frame | [`RenderTurn::run_once`], [`RenderTurn::read_back`] |
-//! | keep the handles of a slot valid beyond its exchange | [`Lease`] |
-//! | see what is alive, and what happens when | [`LiveObjects`], [`trace_to`] |
+//! - Pair the two sides: [`Compute`], [`Backend`]
+//! - Share resources over several frames in flight: [`Exchange`], [`BufferSpec`], [`Resources`]
+//! - Let both sides run at independent rates: [`Exchange::latest`], [`LatestWriter`],
+//!   [`LatestReader`]
+//! - Draw the results of another process: `Listener` (Linux, feature `remote`). The renderer
+//!   survives a crash of the worker, or, with mutual trust, both run in step.
+//! - Grow buffers, or resize images, while frames are in flight: [`Exchange::grow`],
+//!   [`Exchange::resize`], [`Exchange::replace`]
+//! - Create many buffers efficiently: [`SharedPool`]
+//! - Compute and draw one frame: [`ComputeTurn`], [`RenderTurn`]
+//! - Launch a frame's kernels as one CUDA graph: [`FrameGraph`]
+//! - Load and launch kernels, on a stream or in the Vulkan queue: [`Compute::load`],
+//!   [`Work::kernels`], [`KernelWork`]
+//! - Keep state for kernels in memory that is not shared: [`Compute::kernel_memory`],
+//!   [`KernelMemory`]
+//! - Use cudarc (launches, copies, libraries): [`CudaWork`], [`Compute::cuda`]
+//! - Add a frame to an engine's own submission: [`RenderTurn::lend`], [`SubmitParts`]
+//! - Use an engine's device: [`AdoptInfo`], [`requirements_for`], [`ExportDevice::try_release`],
+//!   `docs/embedding.md` in the repository
+//! - Wait on the host: [`TimelinePoint`]
+//! - Try, test or measure one frame: [`RenderTurn::run_once`], [`RenderTurn::read_back`]
+//! - Keep the handles of a slot valid beyond its exchange: [`Lease`]
+//! - List live objects, and trace events: [`LiveObjects`], [`trace_to`]
 //!
 //! # Compute sides
 //! [`Backend::Cuda`] is a CUDA stream: kernels, libraries, graphs, copies. [`Backend::Inline`]
@@ -81,20 +80,21 @@
 //! three.
 //!
 //! # The source
-//! One frame reads: `exchange` -> `exchange/compute_turn` -> `exchange/render_turn` -> `timeline`;
-//! setting up reads: `compute` -> `compute/pair` -> `buffer/shared` -> `compute/side` -> `handoff`.
+//! To follow one frame, read `exchange` -> `exchange/compute_turn` -> `exchange/render_turn` ->
+//! `timeline`; to follow the setup, read `compute` -> `compute/pair` -> `buffer/shared` ->
+//! `compute/side` -> `handoff`.
 //!
 //! # Threads
-//! Turns own what they need, so a frame may be computed on one thread and rendered on another;
-//! everything is [`Send`]. An exchange is driven from one thread at a time (`begin` takes `&mut
-//! self`), a latest exchange from two: one has the writer, the other the reader.
+//! Turns own their state, so a frame may be computed on one thread and rendered on another; all
+//! types are [`Send`]. An exchange is used by one thread at a time (`begin` takes `&mut self`), a
+//! latest exchange by two: one has the writer, the other has the reader.
 //!
 //! # Compatibility
-//! Enums, errors and reports that gain variants and fields are `#[non_exhaustive]`: a `match` on
-//! [`Work`] needs a wildcard arm, and a struct pattern ends in `..`. Structs that a program fills
-//! in, such as [`ExchangeInfo`] and [`OpenInfo`], have public fields and [`Default`]: end them in
-//! `..Default::default()`, so that a new field breaks nothing. [`AdoptInfo`] and [`LaunchConfig`]
-//! are created with `new`.
+//! Enums, errors and reports that may gain variants and fields are `#[non_exhaustive]`: a `match`
+//! on [`Work`] needs a wildcard arm, and a struct pattern ends in `..`. Structs that a program
+//! fills in, such as [`ExchangeInfo`] and [`OpenInfo`], have public fields and [`Default`]: end
+//! them with `..Default::default()`, so that new fields are compatible. [`AdoptInfo`] and
+//! [`LaunchConfig`] are created with `new`.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -117,7 +117,7 @@ pub use cuda_import;
 pub use vk_export;
 pub use vk_export::ash;
 
-// What programs name of the two halves.
+// Types of the two halves that programs use directly.
 pub use cuda_import::{
     AddressMode, CudaDevice, DeviceView, DeviceViewMut, Filter, ImageRows, ImageView, ImageViewMut, ReadMode, Surface,
     Texel, TexelFormat, Texture, TextureInfo, cudarc, half,
@@ -173,8 +173,8 @@ pub use remote::{
 pub use timeline::TimelinePoint;
 pub use timeline::signaler::Signaler;
 
-/// Everything may be moved to and used from any thread; what is used by one thread at a time takes
-/// `&mut self`.
+/// Checks that all public types are [`Send`] and [`Sync`]. Functions that only one thread may call
+/// at a time take `&mut self`.
 const _: () = {
     const fn shared<T: Send + Sync>() {}
     const fn of<R: Resources, D: Direction>() {
@@ -242,7 +242,7 @@ const _: () = {
     shared::<LiveObjects>();
 };
 
-/// The same of exchanges with another process.
+/// The same check for exchanges with other processes.
 #[cfg(all(target_os = "linux", feature = "remote"))]
 const _: () = {
     const fn shared<T: Send + Sync>() {}

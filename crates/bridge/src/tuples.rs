@@ -1,7 +1,7 @@
-//! The tuples that traits are implemented for.
+//! Macros that implement traits for tuples.
 
-/// Calls `each!(A 0, B 1, ...)`, with the names of the types and the places of the members, for
-/// tuples of one to six members.
+/// Calls `each!(A 0, B 1, ...)`, with the type names and the indices of the members, for tuples of
+/// one to six members.
 macro_rules! up_to_6 {
     ($each:ident) => {
         $each!(A 0);
@@ -13,7 +13,7 @@ macro_rules! up_to_6 {
     };
 }
 
-/// The same for tuples of one to twelve.
+/// Like `up_to_6`, for tuples of one to twelve members.
 macro_rules! up_to_12 {
     ($each:ident) => {
         $crate::tuples::up_to_6!($each);

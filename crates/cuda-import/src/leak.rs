@@ -1,12 +1,12 @@
-//! Count of leaked objects.
+//! A counter of leaked objects.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 static LEAKS: AtomicU64 = AtomicU64::new(0);
 
 /// Returns the number of objects of this crate that this process has leaked, because they were in
-/// use or the driver would not destroy them: mappings with the memory that they lie in, imported
-/// memory, semaphores, graphs and modules of kernels. The log names each.
+/// use or the driver failed to destroy them: mappings with their memory, imported memory,
+/// semaphores, graphs and kernel modules. The log names each.
 pub fn leaks() -> u64 {
     LEAKS.load(Ordering::Relaxed)
 }

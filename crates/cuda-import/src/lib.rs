@@ -1,5 +1,5 @@
-//! Memory and semaphores that another API exported, imported into CUDA: the CUDA half of sharing
-//! with a graphics API.
+//! Imports memory and semaphores of another API into CUDA: the CUDA half of sharing with a graphics
+//! API.
 //!
 //! ```no_run
 //! # #![allow(unsafe_code)]
@@ -10,7 +10,7 @@
 //! };
 //! use cuda_import::{MemoryImportInfo, OsHandle, SemaphoreKind};
 //!
-//! /// What the exporting side hands over.
+//! /// The exported objects and their parameters.
 //! struct Exported {
 //!     device: cuda_import::Uuid,
 //!     memory: OsHandle,
@@ -35,7 +35,7 @@
 //!         dedicated: exported.dedicated,
 //!         ..MemoryImportInfo::default()
 //!     };
-//!     // SAFETY: the exporting side states its own allocation and semaphore.
+//!     // SAFETY: the exporter describes its own allocation and semaphore.
 //!     let memory =
 //!         unsafe { ImportedMemory::import(&device, exported.memory, &info) }?;
 //!     // SAFETY: as above.
@@ -80,15 +80,15 @@
 //! | `block` | many typed arrays in one allocation, under one mapping |
 //! | `device_memory` | memory that CUDA allocates, filled without blocking |
 //! | `mapping`, `backing` | the lifetime of a mapping, for buffers and images |
-//! | `image`, `image/{view,rows,texture}` | images in imported memory, and their views: copies, texture and surface objects |
+//! | `image`, `image/{view,rows,texture}` | images in imported memory, their views and objects |
 //! | `image/copy` | ordering of copies from and to images, and waits for them |
 //! | `image/{texel,info,limits,problem}` | texel types, image descriptions and their validation |
 //! | `image/objects` | a cache of texture and surface objects |
 //! | `leak` | counters of objects that are leaked deliberately |
 //! | `mailbox` | context objects of this crate, in which cudarc records errors |
-//! | `order`, `several`, `guests`, `refusal`, `event`, `poll` | order between the streams that use one buffer or image |
+//! | `order`, `several`, `guests`, `refusal`, `event`, `poll` | order of streams per object |
 //! | `reaper` | driver calls that may block, made on one thread per context |
-//! | `logging` | calls of the program's logger, which catch its panics |
+//! | `logging` | calls to the program's logger, which catch its panics |
 //! | `semaphore`, `stream` | imported semaphores, creating streams, waits and signals |
 //! | `apart` | a private stream, for work that must not wait for the program's streams |
 //! | `kernel` | kernels from PTX, with the compiler's log, and launches |
@@ -157,7 +157,7 @@ pub use stream::{SemaphorePoint, StreamEvent, query, record_event, signal, signa
 pub use sys::{Owner, Restoring};
 pub use uuid::Uuid;
 
-/// Everything handed out may be used from any thread.
+/// Checks at compile time that all public types can be used from any thread.
 const _: () = {
     const fn shared<T: Send + Sync>() {}
     shared::<CudaDevice>();
@@ -205,7 +205,7 @@ const _: () = {
     shared::<(KmtHandle, NtName)>();
 };
 
-/// The README's example, compiled.
+/// Compiles the README's example.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

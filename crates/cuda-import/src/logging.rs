@@ -1,8 +1,9 @@
-//! Calls of the program's logger.
+//! Calls to the program's logger.
 //!
-//! A logger is code of the program's: it may panic, and it may use the objects that it is told of.
-//! So it is called where no lock is held, and once what a driver call made has its owner; and a
-//! panic of its ends here, since a second one during unwinding would end the process.
+//! A logger is the program's own code: it may panic, and it may use the objects that a line is
+//! about. So it is called only while no lock is held, and only after the results of driver calls
+//! have an owner. Its panics are caught here, because a second panic during unwinding would abort
+//! the process.
 
 use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
@@ -11,13 +12,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use log::Level;
 
 thread_local! {
-    /// Number of [`LogHold`] of this thread.
+    /// Number of [`LogHold`]s of this thread.
     static HELD: Cell<usize> = const { Cell::new(0) };
     /// The lines that are held back.
     static LINES: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Where a line is logged.
+/// The source location of a line.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place {
     pub(crate) module: &'static str,
@@ -32,8 +33,8 @@ struct Line {
     text: String,
 }
 
-/// While one is alive, lines that this crate logs on this thread are held back. They are logged
-/// when the thread's last one is dropped.
+/// Holds back the lines that this crate logs on this thread while it is alive. They are logged when
+/// the thread's last `LogHold` is dropped.
 ///
 /// For calls of this crate under a lock that the program's logger may take: declare it before the
 /// lock's guard, so that the guard is dropped first.
@@ -41,7 +42,7 @@ struct Line {
 pub struct LogHold(PhantomData<*const ()>);
 
 impl LogHold {
-    /// Holds the lines of this thread back.
+    /// Starts holding back the lines of this thread.
     #[allow(clippy::new_without_default, reason = "it is made for what it does, not for a value")]
     #[inline]
     pub fn new() -> Self {
@@ -62,7 +63,8 @@ impl Drop for LogHold {
 
 #[cold]
 fn pass_on() {
-    // Taken first: the logger may use this crate. A thread that is ending may hold none any more.
+    // Taken first, because the logger may use this crate. A thread that is ending may have no list
+    // any more.
     for Line { level, place, text } in LINES.try_with(RefCell::take).unwrap_or_default() {
         isolated(|| {
             let logger = log::logger();
@@ -77,8 +79,8 @@ fn pass_on() {
     }
 }
 
-/// Logs by `log`, or keeps what `text` gives for the end of the thread's last [`LogHold`]: the
-/// logger cannot be asked before whether it wants the line.
+/// Logs with `log`, or stores the result of `text` until the thread's last [`LogHold`] is dropped:
+/// the logger cannot be asked earlier whether it wants the line.
 pub(crate) fn write(level: Level, place: Place, text: impl FnOnce() -> String, log: impl FnOnce()) {
     if level > log::STATIC_MAX_LEVEL || level > log::max_level() {
         return;
@@ -88,21 +90,21 @@ pub(crate) fn write(level: Level, place: Place, text: impl FnOnce() -> String, l
     }
     isolated(|| {
         let line = Line { level, place, text: text() };
-        // On a thread that is ending the line is lost.
+        // On a thread that is ending, the line is lost.
         let _ = LINES.try_with(|lines| lines.borrow_mut().push(line));
     });
 }
 
-/// Runs `log`, which does nothing but call the logger, and lets no panic out. The macros below call
-/// it: nothing else in this crate calls the logger.
+/// Runs `log`, which only calls the logger, and catches its panics. The macros below use it, and no
+/// other code in this crate calls the logger.
 pub(crate) fn isolated(log: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(log)) {
-        // The payload may panic in turn when it is dropped.
+        // Dropping the payload may panic as well.
         std::mem::forget(panic);
     }
 }
 
-/// A line at a level by the macro of the crate `log`, see [`write`].
+/// Logs a line with a macro of the crate `log`, see [`write`].
 macro_rules! logged {
     ($level:ident, $log:ident, $($arg:tt)+) => {
         $crate::logging::write(
@@ -144,7 +146,7 @@ mod tests {
         static KEPT: RefCell<Option<Holds>> = const { RefCell::new(None) };
     }
 
-    /// Holds lines back when it is dropped, and logs one.
+    /// When dropped, holds lines back and logs one.
     struct Holds;
 
     impl Drop for Holds {
@@ -154,8 +156,8 @@ mod tests {
         }
     }
 
-    /// Values of a thread are dropped in the order opposite to that of their first use. A panic
-    /// there would end the process.
+    /// Logging works while a thread ends. Thread-local values are dropped in the reverse order of
+    /// their first use, and a panic there would abort the process.
     #[test]
     fn lines_are_held_back_while_a_thread_ends() {
         log::set_max_level(log::LevelFilter::Warn);
@@ -166,7 +168,7 @@ mod tests {
         thread.join().unwrap();
     }
 
-    /// Panics once more when it is dropped.
+    /// Panics again when it is dropped.
     struct Payload;
 
     impl Drop for Payload {

@@ -1,6 +1,6 @@
-//! Semaphores that another API made and exported.
+//! Semaphores that another API created and exported.
 //!
-//! Unsafe because the driver believes what it is told of a handle.
+//! Contains unsafe code because the driver does not validate the origin of a handle.
 #![allow(unsafe_code)]
 
 use crate::device::CudaDevice;
@@ -14,10 +14,10 @@ use crate::sys::SemaphoreHandle;
 pub use crate::sys::SemaphoreKind;
 
 /// An imported semaphore. [`wait`](crate::wait()) and [`signal`](crate::signal()) use it on a
-/// stream. Any thread may use it.
+/// stream. It can be used from any thread.
 ///
-/// Its owner drops it only when all waits and signals on it have completed, which is what those two
-/// functions ask for; if that cannot be seen, it is to be forgotten ([`std::mem::forget`]).
+/// Drop it only after all waits and signals on it have completed, as those two functions require;
+/// if that cannot be determined, leak it with [`std::mem::forget`].
 ///
 /// See "Importing Synchronization Objects" in the [CUDA programming guide][guide].
 ///
@@ -33,19 +33,19 @@ pub struct ImportedSemaphore {
 
 impl ImportedSemaphore {
     /// Imports an opaque handle. On success the CUDA driver owns a descriptor; on failure it is
-    /// closed here. An NT handle is closed here either way. What holds for which handle stands at
-    /// [`ImportHandle`].
+    /// closed here. An NT handle is closed here in both cases. See [`ImportHandle`] for each kind
+    /// of handle.
     ///
     /// # Errors
-    /// [`Error::TimelineUnsupported`](crate::Error::TimelineUnsupported) when the device cannot do
-    /// timelines; [`Error::Driver`](crate::Error::Driver) when the driver refuses. On Windows
-    /// [`Error::InvalidHandle`](crate::Error::InvalidHandle) for one that is not open, and for a
-    /// timeline's KMT handle.
+    /// [`Error::TimelineUnsupported`](crate::Error::TimelineUnsupported) if the device does not
+    /// support timelines; [`Error::Driver`](crate::Error::Driver) if the driver call fails; on
+    /// Windows, [`Error::InvalidHandle`](crate::Error::InvalidHandle) for a handle that is not
+    /// open, and for a timeline's KMT handle.
     ///
     /// # Safety
-    /// `handle` is an opaque handle that this very GPU exported from a semaphore of this `kind`,
-    /// and of no other object: the driver cannot tell. A timeline may be another GPU's, where that
-    /// is known to work (two H100s with driver 580): no specification says so.
+    /// `handle` is an opaque handle that the same GPU exported from a semaphore of this `kind`, and
+    /// not from another object: the driver does not check this. A timeline may be of another GPU if
+    /// that is known to work (two H100s with driver 580), but no specification allows it.
     #[doc(alias = "cuImportExternalSemaphore")]
     pub unsafe fn import(
         device: &CudaDevice,
@@ -67,8 +67,8 @@ impl ImportedSemaphore {
         device.check_recorded()?;
         let handle = give(handle, &object, device.name(), |raw| {
             let _current = device.bind()?;
-            // SAFETY: `raw` is open, `give` holds it; this function's caller answers for its origin
-            // and kind.
+            // SAFETY: `give` keeps `raw` open; this function's caller guarantees its origin and
+            // kind.
             unsafe { device.driver().import_semaphore(raw, kind) }
         })?;
         let imported = Self { handle, kind, name: name.into(), device: device.clone() };
@@ -81,12 +81,12 @@ impl ImportedSemaphore {
         self.kind
     }
 
-    /// Returns the name, as errors, logs and traces have it.
+    /// Returns the name in errors, logs and traces.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Returns the device that it was imported on.
+    /// Returns the device that the semaphore was imported on.
     pub fn device(&self) -> &CudaDevice {
         &self.device
     }
@@ -104,9 +104,9 @@ impl Drop for ImportedSemaphore {
     fn drop(&mut self) {
         let handle = self.handle;
         let destroyed = reaper::call(&self.device, "cuDestroyExternalSemaphore", move |driver| {
-            // SAFETY: "any outstanding signals or waits must have completed": whoever enqueued one
-            // through `wait` or `signal` vowed to keep the semaphore that long. The handle is not
-            // used after its owner's drop.
+            // SAFETY: "any outstanding signals or waits must have completed": by the contracts of
+            // `wait` and `signal`, the semaphore is kept until then. The handle is not used after
+            // this drop.
             unsafe { driver.destroy_semaphore(handle) }
         });
         match destroyed {

@@ -1,6 +1,6 @@
 //! Tests that need a driver. Without one each test is skipped (`test_support::skip`).
 //!
-//! Unsafe because of the imports and the raw copies.
+//! Contains unsafe code because of the imports and the raw copies.
 #![allow(unsafe_code, clippy::unwrap_used)]
 #![cfg(target_os = "linux")]
 
@@ -42,17 +42,18 @@ const COPY_PLUS_ONE: &str = "
     ret;
 }
 ";
-/// Reads the buffer on `stream` with no regard to order.
+/// Reads the buffer on `stream` without ordering.
 fn peek(buffer: &MappedBuffer<u32>, stream: &CudaStream) -> Vec<u32> {
     let mut host = vec![0; LEN];
     stream.context().bind_to_thread().unwrap();
-    // SAFETY: the pointer is a mapping of as many elements, and `host` outlives the copy.
+    // SAFETY: the pointer is a mapping with as many elements, and `host` outlives the copy.
     unsafe { result::memcpy_dtoh_async(&mut host, buffer.as_raw(), stream.cu_stream()) }.unwrap();
     stream.synchronize().unwrap();
     host
 }
 
-/// A descriptor of no use to the driver, and the other end, which tells whether it is open.
+/// Returns a descriptor that the driver rejects, and the other end of the pipe, with which the test
+/// checks whether it is open.
 fn pipe() -> (OwnedFd, PipeWriter) {
     let (reader, writer) = std::io::pipe().unwrap();
     (OwnedFd::from(reader), writer)
@@ -76,7 +77,7 @@ fn the_device_is_found_by_uuid_and_no_other() {
 #[test]
 fn refused_descriptors_are_closed_and_named() {
     let Some((device, _alone)) = device() else { return };
-    // The driver keeps a descriptor of its own from the first time on.
+    // The driver opens a descriptor of its own at the first import and keeps it.
     refuse(&device);
     let descriptors = open_descriptors();
     for _ in 0..20 {
@@ -88,7 +89,7 @@ fn refused_descriptors_are_closed_and_named() {
 fn refuse(device: &CudaDevice) {
     let (fd, other_end) = pipe();
     let info = MemoryImportInfo { name: "no memory", allocation_size: 65536, dedicated: false };
-    // SAFETY: a pipe is no memory, and the driver is expected to say so.
+    // SAFETY: a pipe is not memory, and the driver is expected to return an error.
     let error = unsafe { ImportedMemory::import(device, fd, &info) }.unwrap_err();
     let text = error.to_string();
     assert!(text.starts_with("cuImportExternalMemory failed: CUDA_ERROR_"), "{text}");
@@ -97,7 +98,7 @@ fn refuse(device: &CudaDevice) {
 
     for kind in [SemaphoreKind::Binary, SemaphoreKind::Timeline] {
         let (fd, other_end) = pipe();
-        // SAFETY: a pipe is no semaphore, and the driver is expected to say so.
+        // SAFETY: a pipe is not a semaphore, and the driver is expected to return an error.
         let error = unsafe { ImportedSemaphore::import(device, fd, kind, "no semaphore") }.unwrap_err();
         let text = error.to_string();
         assert!(text.starts_with("cuImportExternalSemaphore failed: CUDA_ERROR_"), "{text}");
@@ -106,7 +107,7 @@ fn refuse(device: &CudaDevice) {
     }
 
     let (fd, other_end) = pipe();
-    // SAFETY: refused before the driver is asked.
+    // SAFETY: rejected before a driver call.
     let error = unsafe { ImportedMemory::import(device, fd, &MemoryImportInfo::default()) }.unwrap_err();
     assert!(matches!(error, Error::Zero { what: "allocation size", .. }), "{error}");
     assert!(!is_open(&other_end));
@@ -212,7 +213,7 @@ fn a_guest_reads_what_home_wrote_before() {
             let seen = latch.opened_during(|| guest.clone_dtoh(&buffer.view()).unwrap());
             assert!(seen == vec![1; LEN], "the guest did not wait for home");
         } else {
-            // The negative control.
+            // Negative control.
             assert!(peek(&buffer, &guest) == vec![0; LEN], "without order the guest has to read what was there before");
             latch.open();
             home.synchronize().unwrap();
@@ -237,7 +238,7 @@ fn home_reads_what_guests_wrote_before() {
             buffer.join_foreign_work().unwrap();
             assert!(latch.opened_during(|| peek(&buffer, &home)) == vec![1; LEN], "home did not wait for the guest");
         } else {
-            // The negative control.
+            // Negative control.
             assert!(peek(&buffer, &home) == vec![0; LEN], "without the join home has to read what was there before");
             latch.open();
             guest.synchronize().unwrap();
@@ -254,7 +255,7 @@ fn many_guests_stay_in_order() {
         (0..12u32).map(|i| (device.new_stream().unwrap(), home.clone_htod(&vec![i; LEN]).unwrap())).collect();
     home.synchronize().unwrap();
     let latch = Latch::default();
-    // Only the first is held: the others wait for it, each for the one before.
+    // Only the first guest is held: each of the others waits for the one before.
     latch.hold(&guests[0].0);
     for (guest, values) in &guests {
         guest.memcpy_dtod(values, &mut buffer.view_mut()).unwrap();
@@ -279,7 +280,7 @@ fn dropping_waits_for_pending_work_but_not_for_ever() {
     let buffer = map(&import(&device), &home);
     let latch = Latch::default();
     latch.hold(&home);
-    // It gives up by itself: nobody opens the latch.
+    // `close` gives up after its limit: the latch stays closed.
     let error = buffer.close().unwrap_err();
     assert!(matches!(error, Error::StillInUse { .. }), "{error}");
     latch.open();
@@ -301,7 +302,7 @@ fn nothing_is_left_behind() {
         assert_eq!(open_descriptors(), descriptors);
         before.saturating_sub(free())
     };
-    // Other programs allocate too, but not in every round.
+    // Other programs may allocate memory as well, but not in every round.
     let gone = (0..5).map(round).min().unwrap();
     assert!(gone < 64 << 20, "{gone} bytes are gone");
 }

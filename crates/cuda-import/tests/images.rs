@@ -1,8 +1,8 @@
-//! Images, as far as a driver shows them with no other API: mapped onto memory that CUDA itself
-//! exported. Where the driver does not map images onto such memory, or is not there, each test says
-//! so.
+//! Tests of images without another API: they are mapped from memory that CUDA itself exported. If
+//! the driver does not exist or does not map images from such memory, each test is skipped with a
+//! message.
 //!
-//! Unsafe because of the mappings and the launch.
+//! Contains unsafe code because of the mappings and the launch.
 #![allow(unsafe_code, clippy::unwrap_used)]
 #![cfg(target_os = "linux")]
 
@@ -48,12 +48,12 @@ const SQUARE: ImageMappingInfo = ImageMappingInfo {
     color_attachment: false,
 };
 
-/// Why a test is skipped that has no image at all.
+/// The reason why a test without any image is skipped.
 const NONE: &str = "the driver maps no image onto memory of CUDA's own";
 
-/// None where the driver maps no images onto memory of CUDA's own.
+/// Returns `None` if the driver does not map images from memory of CUDA's own.
 fn map<T: Texel>(device: &CudaDevice, info: &ImageMappingInfo, home: &Arc<CudaStream>) -> Option<MappedImage<T>> {
-    // SAFETY: nobody else has an idea of what is in this memory.
+    // SAFETY: the memory contains no image of another API, and is not used elsewhere.
     match unsafe { MappedImage::map(&import(device), info, home) } {
         Ok(image) => Some(image),
         Err(error) => {
@@ -94,7 +94,7 @@ fn what_is_written_to_an_image_is_read_back() {
             image.view().read_to_host(&guest, level, .., &mut read).unwrap();
             assert!(&read == texels, "{info:?}, level {level}");
             let mut buffer = home.alloc_zeros::<u16>(4 * texels.len()).unwrap();
-            // SAFETY: four numbers of 16 bits are a texel, aligned as one of them.
+            // SAFETY: a texel is four 16-bit numbers, with the alignment of one.
             let mut as_texels = unsafe { buffer.transmute_mut::<[u16; 4]>(texels.len()) }.unwrap();
             image.view().copy_to_buffer(&home, level, .., &mut as_texels).unwrap();
             assert!(home.clone_dtoh(&buffer).unwrap() == texels.as_flattened(), "{info:?}, level {level}");
@@ -134,7 +134,7 @@ fn bad_images_are_refused() {
     let home = device.new_stream().unwrap();
     let memory = import(&device);
     let map = |info: &ImageMappingInfo| {
-        // SAFETY: refused before the driver is asked.
+        // SAFETY: rejected before a driver call.
         unsafe { MappedImage::<u8>::map(&memory, info, &home) }.map(drop)
     };
     let wide = map(&ImageMappingInfo { extent: [1 << 20, 1, 1], levels: 1, ..SQUARE });

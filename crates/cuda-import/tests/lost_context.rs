@@ -1,7 +1,7 @@
-//! After a kernel that faults, errors say so and nothing hangs or panics. Its own program, because
-//! the context is lost.
+//! After a kernel that faults, errors report it, and nothing hangs or panics. A separate program,
+//! because the context is lost.
 //!
-//! Unsafe because of the import and the launch.
+//! Contains unsafe code because of the import and the launch.
 #![allow(unsafe_code, clippy::unwrap_used)]
 #![cfg(target_os = "linux")]
 
@@ -15,7 +15,7 @@ use cuda_import::cudarc::nvrtc::Ptx;
 use cuda_import::{Error, query};
 use test_support::{Need, skip};
 
-/// Far longer than any of it takes, on the slowest machine.
+/// Much longer than any step of the test takes on the slowest machine.
 const LONG: Duration = Duration::from_secs(30);
 
 const WRITE_TO_NULL: &str = "
@@ -33,8 +33,8 @@ const WRITE_TO_NULL: &str = "
 #[test]
 fn a_fault_is_reported_and_everything_can_be_dropped() {
     if std::env::var_os("BRIDGE_TEST_GPU_FAULTS").is_none() {
-        // After runs with GPU faults, programs that render got no further on one machine; the cause
-        // is not known.
+        // On one machine, programs that render hung after runs with GPU faults; the cause is
+        // unknown.
         return skip(Need::Other, "it faults the GPU; set BRIDGE_TEST_GPU_FAULTS=1 to run it");
     }
     let Some((device, _alone)) = device() else { return };
@@ -42,7 +42,7 @@ fn a_fault_is_reported_and_everything_can_be_dropped() {
     let buffer = map(&import(&device), &stream);
     let module = device.context().load_module(Ptx::from_src(WRITE_TO_NULL)).unwrap();
     let kernel = module.load_function("write_to_null").unwrap();
-    // SAFETY: the fault is what is tested.
+    // SAFETY: the test needs the fault.
     unsafe { stream.launch_builder(&kernel).launch(LaunchConfig::for_num_elems(1)) }.unwrap();
 
     let start = Instant::now();

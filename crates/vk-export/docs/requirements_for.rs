@@ -1,15 +1,15 @@
 use vk_export::ash::{self, vk};
 use vk_export::{RequiredFeatures, requirements_for};
 
-/// An engine's own `vkCreateDevice`, with what the bridge needs.
+/// Creates an engine's device with everything that the bridge needs enabled.
 unsafe fn make_device(
     instance: &ash::Instance,
     physical: vk::PhysicalDevice,
 ) -> Result<ash::Device, Box<dyn std::error::Error>> {
     let version = vk::API_VERSION_1_3;
-    // SAFETY: the caller's own instance, made with this version.
+    // SAFETY: the caller's own instance, created with this version.
     let needed = unsafe { requirements_for(instance, version, physical) }?;
-    // Everything that is missing, in one error.
+    // One error that lists everything that is missing.
     needed.check_met()?;
     for optional in &needed.optional {
         println!("{optional}");
@@ -23,6 +23,6 @@ unsafe fn make_device(
         .enabled_extension_names(&names)
         .push_next(&mut features.timeline_semaphore)
         .push_next(&mut features.synchronization2);
-    // SAFETY: what is enabled was seen to be there.
+    // SAFETY: `check_met` has checked that the device supports all of this.
     Ok(unsafe { instance.create_device(physical, &info, None) }?)
 }

@@ -1,4 +1,4 @@
-//! Errors of the Vulkan side, worded so that the reader can act.
+//! Errors of the Vulkan side, with advice on how to resolve them.
 
 use ash::vk;
 
@@ -12,14 +12,14 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// There is no Vulkan loader on this machine.
+    /// No Vulkan loader was found on this machine.
     #[error(
         "no Vulkan loader: {detail}; install it (Debian, Ubuntu: `apt install libvulkan1`, Fedora: \
          `dnf install vulkan-loader`)"
     )]
     #[non_exhaustive]
     NoLoader {
-        /// Message of the system's dynamic linker.
+        /// The message of the system's dynamic linker.
         detail: String,
     },
 
@@ -27,19 +27,19 @@ pub enum Error {
     #[error("no Vulkan device is suitable: requested {asked}; found: {found}{}", software(found))]
     #[non_exhaustive]
     NoDevice {
-        /// The selector, in words.
+        /// The selector as text.
         asked: String,
-        /// Each device that was seen and what speaks against it, or "none".
+        /// Each device that was found with the reasons against it, or "none".
         found: String,
     },
 
-    /// The device or its set-up lacks something; all of it is listed at once.
+    /// The device or its setup lacks requirements; all of them are listed.
     #[error("{device} lacks what {purpose} needs: {}", in_words(missing).join("; "))]
     #[non_exhaustive]
     Missing {
         /// The device's name.
         device: String,
-        /// Purpose that the missing items are needed for.
+        /// The purpose that the missing items are needed for.
         purpose: &'static str,
         /// Everything that is missing.
         missing: Vec<Requirement>,
@@ -51,9 +51,9 @@ pub enum Error {
     Vulkan {
         /// The name of the call.
         call: &'static str,
-        /// The driver's code; one that is newer than the bindings stays a number.
+        /// The driver's code; a code that is newer than the bindings remains a number.
         result: vk::Result,
-        /// The object that the call was about.
+        /// The object of the call.
         object: String,
         /// The device's name.
         device: String,
@@ -63,13 +63,13 @@ pub enum Error {
     #[error("{object} cannot be exported as {handle_type} on {device}: {reason}")]
     #[non_exhaustive]
     NotExportable {
-        /// The object that was to be exported.
+        /// The object that should be exported.
         object: String,
-        /// The handle type, in words.
+        /// The handle type as text.
         handle_type: &'static str,
         /// The device's name.
         device: String,
-        /// Message of the driver, and what to do.
+        /// The driver's reason, and what to do.
         reason: String,
     },
 
@@ -87,9 +87,9 @@ pub enum Error {
     #[error("{object}: {reason}")]
     #[non_exhaustive]
     InvalidArgument {
-        /// The object that was to be made or used.
+        /// The object that should be created or used.
         object: String,
-        /// Description of the problem.
+        /// A description of the problem.
         reason: String,
     },
 
@@ -97,25 +97,25 @@ pub enum Error {
     #[error("{object}: {device} does not support such an image of {format:?}: {reason}")]
     #[non_exhaustive]
     UnsupportedImage {
-        /// The image that was to be made.
+        /// The image that should be created.
         object: String,
-        /// Its format.
+        /// The image's format.
         format: vk::Format,
         /// The device's name.
         device: String,
-        /// Requested value, and what would do instead.
+        /// The requested values, and which change would help.
         reason: String,
     },
 
-    /// More bytes than the device allows in one object.
+    /// The size exceeds the device's limit for one object.
     #[error("{object}: {size} bytes requested, but {device} allows at most {limit} ({limit_name}); split it")]
     #[non_exhaustive]
     TooLarge {
-        /// The object that was to be made.
+        /// The object that should be created.
         object: String,
-        /// Bytes asked for.
+        /// The requested size in bytes.
         size: u64,
-        /// Bytes that are possible.
+        /// The limit in bytes.
         limit: u64,
         /// The name of the limit in the Vulkan specification.
         limit_name: &'static str,
@@ -123,7 +123,7 @@ pub enum Error {
         device: String,
     },
 
-    /// The driver has no room for an allocation.
+    /// The driver is out of memory for an allocation.
     #[error(
         "vkAllocateMemory failed: {result:?} ({}) [{object}, {device}]: {size} bytes requested from memory heap {heap}, which has \
          {heap_size}{}{}; ask for less, or use fewer slots",
@@ -131,18 +131,19 @@ pub enum Error {
     )]
     #[non_exhaustive]
     OutOfMemory {
-        /// The object that was to be made.
+        /// The object that should be created.
         object: String,
-        /// Bytes asked for.
+        /// The requested size in bytes.
         size: u64,
         /// The index of the heap.
         heap: u32,
-        /// Bytes of the heap.
+        /// The size of the heap in bytes.
         heap_size: u64,
-        /// Bytes of it that the process may still take, as the driver estimates; `None` without
-        /// `VK_EXT_memory_budget`.
+        /// The bytes of the heap that the process may still allocate, as estimated by the driver;
+        /// `None` without `VK_EXT_memory_budget`.
         free: Option<u64>,
-        /// The largest allocation that the driver promises to try (`maxMemoryAllocationSize`).
+        /// The largest allocation that the driver guarantees not to reject by size
+        /// (`maxMemoryAllocationSize`).
         promised: u64,
         /// The driver's code.
         result: vk::Result,
@@ -156,7 +157,7 @@ pub enum Error {
     Timeout {
         /// The semaphore.
         object: String,
-        /// The value waited for.
+        /// The awaited value.
         value: u64,
         /// The value at the end of the wait.
         last_seen: u64,
@@ -172,11 +173,11 @@ pub enum Error {
     System {
         /// The name of the call.
         call: &'static str,
-        /// The system's code, where it gave one.
+        /// The system's error code, if any.
         code: Option<i32>,
-        /// Message, with the code.
+        /// The system's message, with the code.
         detail: String,
-        /// The object that the call was about.
+        /// The object of the call.
         object: String,
     },
 
@@ -184,21 +185,21 @@ pub enum Error {
     #[error("PTX{}: {reason}", if *.line == 0 { String::new() } else { format!(", line {line}") })]
     #[non_exhaustive]
     Ptx {
-        /// The line in the text, from 1; 0 where it is about the whole.
+        /// The line number, starting at 1; 0 if the problem concerns the whole text.
         line: u32,
-        /// Description of the problem.
+        /// A description of the problem.
         reason: String,
     },
 
-    /// A module has no kernel of a name.
+    /// A module has no kernel with the requested name.
     #[error("{module} has no kernel \"{kernel}\"; it has {}", or_none(entries))]
     #[non_exhaustive]
     NoKernel {
         /// The module.
         module: String,
-        /// The name asked for.
+        /// The requested name.
         kernel: String,
-        /// The kernels that there are.
+        /// The names of the module's kernels.
         entries: Vec<String>,
     },
 
@@ -210,7 +211,7 @@ pub enum Error {
     RefusedKernel {
         /// The kernel and its module.
         kernel: String,
-        /// Problem, and where it is.
+        /// The problem, and its location.
         refusal: PtxRefusal,
     },
 
@@ -221,11 +222,11 @@ pub enum Error {
     Launch {
         /// The kernel and its module.
         kernel: String,
-        /// Description of the problem, and what to do.
+        /// A description of the problem, and what to do.
         reason: String,
     },
 
-    /// Commands did not finish within the limit of a host wait.
+    /// Commands did not complete within the limit of a host wait.
     #[error(
         "{object} did not finish within {waited:?}; what they use must stay alive: the device keeps it forever [{device}]"
     )]
@@ -241,14 +242,14 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns `true` if the Vulkan device is lost: nothing on it will work again, and its waits
-    /// may never end.
+    /// Returns `true` if the Vulkan device is lost: no call on it will succeed again, and waits on
+    /// it may never end.
     pub fn is_device_lost(&self) -> bool {
         matches!(self, Self::Vulkan { result: vk::Result::ERROR_DEVICE_LOST, .. })
     }
 
     /// Returns `true` if commands that [`ExportDevice::run_once`](crate::ExportDevice::run_once)
-    /// submitted may still be running, because waiting for them failed or timed out. With any other
+    /// submitted may still be running, because waiting for them failed or timed out. For any other
     /// error, nothing was submitted, or the device is lost and nothing runs on it.
     pub fn may_still_run(&self) -> bool {
         match self {
@@ -258,12 +259,12 @@ impl Error {
         }
     }
 
-    /// An [`InvalidArgument`](Self::InvalidArgument).
+    /// Returns an [`InvalidArgument`](Self::InvalidArgument).
     pub(crate) fn invalid(object: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::InvalidArgument { object: object.into(), reason: reason.into() }
     }
 
-    /// For `map_err`: a failed call of the operating system about `object`.
+    /// Returns a closure for `map_err` that describes a failed operating-system call on `object`.
     #[cfg(windows)]
     pub(crate) fn system(call: &'static str, object: &str) -> impl FnOnce(std::io::Error) -> Self + use<> {
         let object = object.to_owned();

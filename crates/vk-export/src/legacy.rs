@@ -1,20 +1,22 @@
-//! Stages in the form of `vkQueueSubmit`, for engines that submit without synchronization2.
+//! Conversion of stages for `vkQueueSubmit`, for engines that submit without synchronization2.
 
 use ash::vk;
 
-/// Stages of synchronization2 in the old form, for `vkCmdPipelineBarrier` and `vkQueueSubmit`.
+/// Converts stages of synchronization2 to the legacy type, for `vkCmdPipelineBarrier` and
+/// `vkQueueSubmit`.
 ///
-/// Stages that the old form has stay as they are, those that were split from an older one become
-/// that. Any other becomes the smallest old stage that is known to hold it: none is left out.
+/// Stages that the legacy type has are unchanged, and stages that were split from a legacy stage
+/// become that stage. Any other stage becomes the smallest legacy stage that is known to include
+/// it: none is left out.
 pub fn legacy_stages(stages: vk::PipelineStageFlags2) -> vk::PipelineStageFlags {
     use vk::{PipelineStageFlags as Old, PipelineStageFlags2 as New};
-    // The last of the old ones is ACCELERATION_STRUCTURE_BUILD_KHR, and the bits up to there are
-    // the same in both.
+    // The last legacy stage is ACCELERATION_STRUCTURE_BUILD_KHR, and the bits up to it are the same
+    // in both types.
     const SAME: u64 = (Old::ACCELERATION_STRUCTURE_BUILD_KHR.as_raw() as u64) * 2 - 1;
     let split = [
         (New::COPY | New::RESOLVE | New::BLIT | New::CLEAR, Old::TRANSFER),
         (New::INDEX_INPUT | New::VERTEX_ATTRIBUTE_INPUT, Old::VERTEX_INPUT),
-        // Naming its parts would take features that may be off.
+        // Naming the individual stages would need features that may not be enabled.
         (New::PRE_RASTERIZATION_SHADERS, Old::ALL_GRAPHICS),
     ];
     let raw = stages.as_raw();

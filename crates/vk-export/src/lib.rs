@@ -49,7 +49,7 @@
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! // An engine's own device, adopted with `CUDA_KERNEL_EXTENSIONS` among its
-//! // extensions, does as well.
+//! // extensions, works too.
 //! let info = OpenInfo { cuda_kernels: true, ..OpenInfo::default() };
 //! let device = ExportDevice::open(&info)?;
 //! let ptx = Ptx::new(std::fs::read("saxpy.ptx")?)?;
@@ -65,8 +65,8 @@
 //! });
 //! let (x, y) = (make("x")?, make("y")?);
 //!
-//! // As the struct { float *y; const float *x; float a;
-//! // unsigned long long len; } lies in memory.
+//! // In the memory layout of struct { float *y; const float *x; float a;
+//! // unsigned long long len; }.
 //! let mut args = vec![0; saxpy.entry().args_size()];
 //! let address = |buffer: &Buffer| {
 //!     buffer.device_address().unwrap_or_default().to_ne_bytes()
@@ -79,13 +79,13 @@
 //! let threads = LaunchConfig::for_elements(1 << 20, 256);
 //! let record = |commands: vk::CommandBuffer| {
 //!     // SAFETY: recording outside of a render pass, on this device; the
-//!     // buffers hold as many floats, and outlive the wait.
+//!     // buffers have 1 << 20 floats, and outlive the wait.
 //!     unsafe { saxpy.record(commands, &threads, &args) }
-//!     // Here a barrier from COMPUTE_SHADER to where `y` is used, and that use.
+//!     // Add a barrier from COMPUTE_SHADER to the use of `y`, and that use.
 //! };
 //! let (queue, limit) = (device.queue(), Duration::from_secs(1));
 //! let mut recorded = Ok(());
-//! // SAFETY: what is recorded keeps the rules, as above.
+//! // SAFETY: the recorded commands are valid, as above.
 //! unsafe {
 //!     device.run_once(queue, "saxpy", limit, |commands| {
 //!         recorded = record(commands);
@@ -174,7 +174,7 @@ pub use memory::block::{Block, BlockInfo, ExportedBlock};
 pub use memory::{MemoryDescriptor, Placement};
 pub use semaphore::{ExportedSemaphore, Semaphore, SemaphoreDescriptor, SemaphoreInfo, SemaphoreKind};
 
-// What the crate's documentation says of threads.
+// Checks the crate documentation's statement about threads at compile time.
 const _: () = {
     const fn shared<T: Send + Sync>() {}
     shared::<ExportDevice>();
@@ -238,7 +238,7 @@ const _: () = {
     shared::<(KmtHandle, NtSharing<'_>)>();
 };
 
-/// The README's example, compiled.
+/// Compiles the README's example.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,8 +1,8 @@
-//! Calls of the program's logger.
+//! Calls to the program's logger.
 //!
-//! A logger is code of the program's: it may panic, and it may use the objects that the crate logs
-//! about. It is called between driver calls and the bookkeeping of what they have made, and in
-//! destructors, so a panic of its ends here. Callers that hold a lock hold the lines back with a
+//! A logger is the program's own code. It may panic, and it may use the objects that the crate logs
+//! about. It is called between driver calls and the bookkeeping of their results, and in
+//! destructors, so its panics are caught here. Callers that hold a lock hold the lines back with a
 //! [`LogHold`].
 
 use std::cell::{Cell, RefCell};
@@ -104,7 +104,7 @@ fn log_now(level: Level, place: &Place, text: fmt::Arguments<'_>) {
 /// Runs `log`, which does nothing but call the logger, and lets no panic out.
 fn isolated(log: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(log)) {
-        // The payload may panic in turn when it is dropped.
+        // Dropping the payload may panic as well.
         std::mem::forget(panic);
     }
 }

@@ -1,4 +1,4 @@
-//! Semaphores, timeline and binary, that are shared.
+//! Shared timeline and binary semaphores.
 #![allow(unsafe_code)] // Vulkan calls.
 
 use std::time::{Duration, Instant};
@@ -23,17 +23,17 @@ use crate::logging::log_debug;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SemaphoreKind {
-    /// Counts up; any number of waits for a value, before or after its signal.
+    /// Its value increases; any number of waits for a value, before or after its signal.
     #[default]
     Timeline,
-    /// One wait for one signal, the signal first.
+    /// One wait for one signal; the signal must be submitted first.
     Binary,
 }
 
 /// Configuration of a semaphore.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SemaphoreInfo<'a> {
-    /// Its name, in errors, traces and GPU debuggers. Default: empty.
+    /// The name in errors, traces and GPU debuggers. Default: empty.
     pub name: &'a str,
     /// Timeline or binary. Default: timeline.
     pub kind: SemaphoreKind,
@@ -49,9 +49,9 @@ pub struct SemaphoreDescriptor {
     pub handle_type: HandleType,
     /// Whether it is a binary or a timeline semaphore.
     pub kind: SemaphoreKind,
-    /// The UUID of the device that it is on.
+    /// The UUID of the device that the semaphore is on.
     pub device_uuid: Uuid,
-    /// Name of the semaphore.
+    /// The name of the semaphore.
     pub name: String,
 }
 
@@ -59,7 +59,7 @@ pub struct SemaphoreDescriptor {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ExportedSemaphore {
-    /// Its own handle to the semaphore, which is closed on drop.
+    /// A handle to the semaphore, owned by this object and closed on drop.
     pub handle: OsHandle,
     /// Parameters that the importer must repeat.
     pub descriptor: SemaphoreDescriptor,
@@ -132,15 +132,15 @@ impl Semaphore {
         if let Some(nt_info) = &mut nt_info {
             create = create.push_next(nt_info);
         }
-        // SAFETY: VUID-VkSemaphoreTypeCreateInfo-timelineSemaphore-03252: the feature is on in
+        // SAFETY: VUID-VkSemaphoreTypeCreateInfo-timelineSemaphore-03252: the feature is enabled in
         // every `ExportDevice`; VUID-VkExportSemaphoreCreateInfo-handleTypes-01124: the handle type
-        // was asked for with this kind.
+        // was queried with this kind.
         let raw = unsafe { device.as_raw().create_semaphore(&create, None) }
             .map_err(device.failed("vkCreateSemaphore", &object))?;
-        // From here on a failure drops it, and so does a logger that panics.
+        // From here on, an error or a logger that panics drops the semaphore.
         let registered = device.register(&object);
         let made = Self { raw, kind: info.kind, exporter, name: info.name.to_owned(), device: registered };
-        // SAFETY: just made on this device; no other thread knows it yet.
+        // SAFETY: just created on this device, and not yet shared with another thread.
         unsafe { device.set_name(raw, info.name) };
         Ok(made)
     }
@@ -161,17 +161,17 @@ impl Semaphore {
         &self.name
     }
 
-    /// Returns the device that it belongs to.
+    /// Returns the device that the semaphore belongs to.
     pub fn device(&self) -> &ExportDevice {
         &self.device
     }
 
     /// Exports a new handle to the semaphore, with the parameters that an importer must repeat. The
-    /// handle is the caller's.
+    /// caller owns the handle.
     ///
     /// # Errors
-    /// [`Error::NotExportable`] for one not made `exportable`, otherwise the error of the failed
-    /// driver call.
+    /// [`Error::NotExportable`] for a semaphore that was not created as `exportable`, otherwise the
+    /// error of the failed driver call.
     #[doc(alias = "vkGetSemaphoreFdKHR")]
     #[doc(alias = "vkGetSemaphoreWin32HandleKHR")]
     pub fn export(&self) -> Result<ExportedSemaphore> {
@@ -199,7 +199,7 @@ impl Semaphore {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a binary semaphore, otherwise the error of the failed driver
-    /// call; a counter of `u64::MAX`, which drivers report after the device was lost, is
+    /// call; a value of `u64::MAX`, which some drivers report after the device was lost, becomes
     /// `VK_ERROR_DEVICE_LOST`.
     #[doc(alias = "vkGetSemaphoreCounterValue")]
     pub fn value(&self) -> Result<u64> {
@@ -213,8 +213,8 @@ impl Semaphore {
 
     /// Blocks until a timeline has reached `value`, for at most `timeout`.
     ///
-    /// Use it for signals from Vulkan or the host. On some drivers it notices a signal from another
-    /// API only after milliseconds; poll [`value`](Self::value) for those.
+    /// Use it for signals from Vulkan or the host. Some drivers detect a signal from another API
+    /// only after milliseconds; poll [`value`](Self::value) for those.
     ///
     /// # Errors
     /// [`Error::Timeout`] with the last value, [`Error::InvalidArgument`] for a binary semaphore,
@@ -234,10 +234,10 @@ impl Semaphore {
         })
     }
 
-    /// As [`wait`](Self::wait), but returns `false` at the timeout.
+    /// Waits like [`wait`](Self::wait), but returns `false` at the timeout.
     ///
     /// # Errors
-    /// As [`wait`](Self::wait), except for [`Error::Timeout`].
+    /// Those of [`wait`](Self::wait), except [`Error::Timeout`].
     pub fn try_wait(&self, value: u64, timeout: Duration) -> Result<bool> {
         self.check_timeline()?;
         let (semaphores, values) = ([self.raw], [value]);
@@ -245,7 +245,9 @@ impl Semaphore {
         let nanoseconds = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
         // SAFETY: VUID-VkSemaphoreWaitInfo-pSemaphores-03256: a live timeline, checked above.
         match unsafe { self.device.as_raw().wait_semaphores(&info, nanoseconds) } {
-            Ok(()) => Ok(true),
+            // A wait on a lost device may succeed whatever was reached.
+            Ok(()) if self.value()? >= value => Ok(true),
+            Ok(()) => Err(self.failed("vkWaitSemaphores")(vk::Result::ERROR_DEVICE_LOST)),
             Err(vk::Result::TIMEOUT) => Ok(false),
             Err(result) => Err(self.failed("vkWaitSemaphores")(result)),
         }
@@ -254,8 +256,8 @@ impl Semaphore {
     /// Sets a timeline to `value` from the host.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a binary semaphore or a value that does not rise, otherwise
-    /// the error of the failed driver call.
+    /// [`Error::InvalidArgument`] for a binary semaphore or a value that is not greater than the
+    /// current one, otherwise the error of the failed driver call.
     ///
     /// # Safety
     /// No other signal operation on this timeline with a value less than or equal to `value` is
@@ -272,35 +274,33 @@ impl Semaphore {
         }
         let info = vk::SemaphoreSignalInfo::default().semaphore(self.raw).value(value);
         // SAFETY: VUID-VkSemaphoreSignalInfo-semaphore-03257: a timeline, checked by `value`;
-        // -03258: greater than the current value, checked above; the pending signals are the
-        // caller's promise.
+        // -03258: greater than the current value, checked above; pending signals: guaranteed by the
+        // caller.
         unsafe { self.device.as_raw().signal_semaphore(&info) }.map_err(self.failed("vkSignalSemaphore"))
     }
 
     fn check_timeline(&self) -> Result<()> {
-        match self.kind {
-            SemaphoreKind::Timeline => Ok(()),
-            SemaphoreKind::Binary => {
-                Err(Error::invalid(describe(self.kind, &self.name), "only a timeline has a value"))
-            }
+        if self.kind == SemaphoreKind::Timeline {
+            return Ok(());
         }
+        Err(Error::invalid(describe(self.kind, &self.name), "only a timeline has a value"))
     }
 
     fn failed(&self, call: &'static str) -> impl FnOnce(vk::Result) -> Error + use<'_> {
-        // The message is only made when the call failed: this is on the path of every frame.
+        // Format the message only on failure, because this runs in every frame.
         move |result| self.device.failed(call, &describe(self.kind, &self.name))(result)
     }
 }
 
-/// Value that some drivers report with `VK_SUCCESS` for every timeline of a lost device. It
-/// must not pass for a value that was reached: pending work would be taken for finished. No signal
-/// sets it, since values rise by one from 0.
+/// Value that some drivers report with `VK_SUCCESS` for every timeline of a lost device. It must
+/// not count as a reached value, because pending work would count as finished. No signal sets it,
+/// because values start at 0 and increase by one.
 const LOST: u64 = u64::MAX;
 
 impl Drop for Semaphore {
     fn drop(&mut self) {
         // SAFETY: VUID-vkDestroySemaphore-semaphore-05149: the owner keeps it until every
-        // submission that refers to it has completed, as the type's documentation says.
+        // submission that refers to it has completed, as the type's documentation requires.
         unsafe { self.device.as_raw().destroy_semaphore(self.raw, None) };
     }
 }

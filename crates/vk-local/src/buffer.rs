@@ -1,4 +1,4 @@
-//! Buffers.
+//! Buffers that only Vulkan uses.
 #![allow(unsafe_code)] // Vulkan calls, and slices of mapped memory.
 
 use vk_export::ExportDevice;
@@ -7,8 +7,8 @@ use vk_export::ash::vk;
 use crate::error::{About, Result};
 use crate::memory::{Memory, MemoryLocation};
 
-/// A buffer that stays with Vulkan. Dropping it frees it at once: keep it until the GPU is done
-/// with it.
+/// A buffer that only Vulkan uses. Dropping it frees it immediately: keep it until the GPU no
+/// longer uses it.
 #[derive(Debug)]
 pub struct LocalBuffer {
     raw: vk::Buffer,
@@ -18,16 +18,16 @@ pub struct LocalBuffer {
     device: ExportDevice,
 }
 
-/// The usages of Vulkan 1.0; later ones take features.
+/// The usages of Vulkan 1.0; later ones need features.
 const USAGES: vk::BufferUsageFlags = vk::BufferUsageFlags::from_raw(0x1ff);
 
 impl LocalBuffer {
-    /// Makes a buffer of `size` bytes.
+    /// Creates a buffer of `size` bytes.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for zero bytes, usages that are
-    /// not Vulkan 1.0's and more bytes than there are; otherwise the error of the failed driver
-    /// call.
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for zero bytes, usages that Vulkan
+    /// 1.0 does not have, and sizes beyond the device's limits; otherwise the error of the failed
+    /// driver call.
     pub fn new(
         device: &ExportDevice,
         name: &str,
@@ -49,16 +49,16 @@ impl LocalBuffer {
         // SAFETY: VUID-VkBufferCreateInfo-size-00912, -None-09499, -size-06409: size and usage were
         // checked above.
         let raw = unsafe { device.as_raw().create_buffer(&create, None) }.map_err(about.failed("vkCreateBuffer"))?;
-        // From here on a failure drops it.
+        // From here on, an error drops the buffer.
         let mut buffer = Self { raw, memory: None, size, device: device.clone() };
         // SAFETY: a live buffer of this device.
         let requirements = unsafe { device.as_raw().get_buffer_memory_requirements(raw) };
         let memory = buffer.memory.insert(Memory::allocate(&about, requirements, location)?);
-        // SAFETY: VUID-vkBindBufferMemory-memory-01035, -memoryOffset-01036, -size-01037: of a type
-        // and size that the buffer asks for, from its start.
+        // SAFETY: VUID-vkBindBufferMemory-memory-01035, -memoryOffset-01036, -size-01037: type and
+        // size meet the buffer's requirements, offset 0.
         unsafe { device.as_raw().bind_buffer_memory(raw, memory.raw, 0) }
             .map_err(about.failed("vkBindBufferMemory"))?;
-        // SAFETY: just made on this device; no other thread knows it yet.
+        // SAFETY: just created on this device, and not yet shared with another thread.
         unsafe { device.set_name(raw, name) };
         Ok(buffer)
     }
@@ -82,32 +82,33 @@ impl LocalBuffer {
     /// Returns the contents, if the memory is mapped.
     ///
     /// # Safety
-    /// While the slice lives nothing writes the buffer: what the GPU wrote has been waited for and
-    /// made visible to the host, and nothing that writes is submitted.
+    /// As long as the slice lives, the buffer is not written: writes by the GPU have completed and
+    /// were made visible to the host, and no submitted work writes to it.
     pub unsafe fn bytes(&self) -> Option<&[u8]> {
         let size = usize::try_from(self.size).ok()?;
         let start = self.host_ptr()?;
-        // SAFETY: so many bytes are mapped, at least, for as long as the buffer lives; the caller
-        // keeps writers away.
+        // SAFETY: at least `size` bytes are mapped as long as the buffer lives; the caller
+        // guarantees that there are no writes.
         Some(unsafe { std::slice::from_raw_parts(start.as_ptr(), size) })
     }
 
     /// Returns the contents, if the memory is mapped.
     ///
     /// # Safety
-    /// While the slice lives the GPU neither reads nor writes the buffer.
+    /// As long as the slice lives, the GPU neither reads nor writes the buffer.
     pub unsafe fn bytes_mut(&mut self) -> Option<&mut [u8]> {
         let size = usize::try_from(self.size).ok()?;
         let start = self.host_ptr()?;
-        // SAFETY: as in `bytes`; the caller keeps the GPU away, and `&mut self` everyone else.
+        // SAFETY: as in `bytes`; the caller excludes accesses by the GPU, and `&mut self` all
+        // others.
         Some(unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), size) })
     }
 }
 
 impl Drop for LocalBuffer {
     fn drop(&mut self) {
-        // SAFETY: VUID-vkDestroyBuffer-buffer-00922: kept by its owner until the GPU was done, as
-        // documented.
+        // SAFETY: VUID-vkDestroyBuffer-buffer-00922: the owner keeps it until the GPU no longer
+        // uses it, as documented.
         unsafe { self.device.as_raw().destroy_buffer(self.raw, None) };
     }
 }

@@ -10,14 +10,13 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// An argument that no driver call could make sense of, or that the device has no such thing
-    /// for.
+    /// An argument that is invalid for every device, or that this device does not support.
     #[error("{object}: {reason} [{device}]")]
     #[non_exhaustive]
     InvalidArgument {
-        /// The object that was to be made.
+        /// The object that should be created.
         object: String,
-        /// Description of the problem.
+        /// A description of the problem.
         reason: String,
         /// The device's name.
         device: String,
@@ -30,14 +29,14 @@ pub enum Error {
         call: &'static str,
         /// The driver's code.
         result: vk::Result,
-        /// The object that the call was about.
+        /// The object of the call.
         object: String,
         /// The device's name.
         device: String,
     },
 }
 
-/// Makes the errors about one object.
+/// Creates the errors about one object.
 pub(crate) struct About<'a> {
     pub(crate) device: &'a ExportDevice,
     pub(crate) object: String,
@@ -48,7 +47,7 @@ impl About<'_> {
         Error::InvalidArgument { object: self.object.clone(), reason, device: self.device.name().to_owned() }
     }
 
-    /// For `map_err`: a failed call.
+    /// Returns a closure for `map_err` that describes a failed call.
     pub(crate) fn failed(&self, call: &'static str) -> impl FnOnce(vk::Result) -> Error + '_ {
         move |result| Error::Vulkan { call, result, object: self.object.clone(), device: self.device.name().to_owned() }
     }

@@ -1,4 +1,4 @@
-//! Images.
+//! Images that only Vulkan uses.
 #![allow(unsafe_code)] // Vulkan calls.
 
 use vk_export::ExportDevice;
@@ -10,9 +10,9 @@ use crate::memory::{Memory, MemoryLocation};
 /// Configuration of a 2D image.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LocalImageInfo<'a> {
-    /// Its name. Default: empty.
+    /// The name. Default: empty.
     pub name: &'a str,
-    /// Its format. Default: `UNDEFINED`, which is refused.
+    /// The format. Default: `UNDEFINED`, which is rejected.
     pub format: vk::Format,
     /// Width and height in pixels, neither zero.
     pub extent: vk::Extent2D,
@@ -20,34 +20,39 @@ pub struct LocalImageInfo<'a> {
     pub usage: vk::ImageUsageFlags,
 }
 
-/// A 2D color image with one mip and one layer, and its view, that stays with Vulkan. Dropping it
-/// frees it at once: keep it until the GPU is done with it.
+/// A 2D color image with one mip level and one layer, and its view, which only Vulkan uses.
+/// Dropping it frees it immediately: keep it until the GPU no longer uses it.
 #[derive(Debug)]
 pub struct LocalImage {
     raw: vk::Image,
     view: vk::ImageView,
-    /// Freed after `Drop` below has destroyed view and image.
+    /// Freed after `Drop` below has destroyed the view and the image.
     memory: Option<Memory>,
     extent: vk::Extent2D,
     format: vk::Format,
     device: ExportDevice,
 }
 
-/// The usages of Vulkan 1.0.
-const USAGES: vk::ImageUsageFlags = vk::ImageUsageFlags::from_raw(0xff);
+/// The usages of Vulkan 1.0 that a color image in memory of its own can have with any other.
+const USAGES: vk::ImageUsageFlags = vk::ImageUsageFlags::from_raw(
+    0xff & !(vk::ImageUsageFlags::DEPTH_STENCIL_ATTACHMENT.as_raw()
+        | vk::ImageUsageFlags::TRANSIENT_ATTACHMENT.as_raw()),
+);
 
-/// Those without which an image has no view (VUID-VkImageViewCreateInfo-image-04441).
+/// The usages that allow a view; an image needs at least one
+/// (VUID-VkImageViewCreateInfo-image-04441).
 const VIEWED: vk::ImageUsageFlags = vk::ImageUsageFlags::from_raw(
     USAGES.as_raw() & !(vk::ImageUsageFlags::TRANSFER_SRC.as_raw() | vk::ImageUsageFlags::TRANSFER_DST.as_raw()),
 );
 
 impl LocalImage {
-    /// Makes an image and its view.
+    /// Creates an image and its view.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for an extent of zero, a usage
-    /// that no view can have and an image that the device does not have; otherwise the error of the
-    /// failed driver call.
+    /// that no view of a color image supports, transient attachments, depth, stencil and Y'CbCr
+    /// formats, and an image that the device does not support; otherwise the error of the failed
+    /// driver call.
     pub fn new(device: &ExportDevice, info: &LocalImageInfo<'_>) -> Result<Self> {
         let about = About { device, object: format!("image \"{}\"", info.name) };
         let vk::Extent2D { width, height } = info.extent;
@@ -55,10 +60,17 @@ impl LocalImage {
             return Err(about.invalid(format!("its extent is {width}x{height}")));
         }
         if !USAGES.contains(info.usage) || !info.usage.intersects(VIEWED) {
-            return Err(about.invalid(format!("its usage {:?} is unknown, or none that a view can have", info.usage)));
+            return Err(
+                about.invalid(format!("its usage {:?} is not supported, or none that a view can have", info.usage))
+            );
         }
-        // Numbers that are no format, and those of extensions that are off, do not reach the
-        // driver.
+        if !is_color(info.format) {
+            return Err(about.invalid(format!(
+                "its format {:?} has depth, stencil or Y'CbCr texels; choose a color format",
+                info.format
+            )));
+        }
+        // Unknown formats and those of extensions that are not enabled do not reach the driver.
         if device.format_features(info.format, vk::ImageTiling::OPTIMAL).is_empty() {
             return Err(about.invalid(format!(
                 "{} has no images of {:?} with OPTIMAL tiling; choose another format",
@@ -69,7 +81,7 @@ impl LocalImage {
         let (kind, tiling, flags) = (vk::ImageType::TYPE_2D, vk::ImageTiling::OPTIMAL, vk::ImageCreateFlags::empty());
         let (instance, physical) = (device.instance(), device.physical().handle);
         // SAFETY: VUID-vkGetPhysicalDeviceImageFormatProperties-physicalDevice-parameter,
-        // -usage-requiredbitmask: the device's own, and a usage that is not empty.
+        // -usage-requiredbitmask: the device's own physical device, and a usage that is not empty.
         let limits = unsafe {
             instance.get_physical_device_image_format_properties(physical, info.format, kind, tiling, info.usage, flags)
         }
@@ -90,9 +102,9 @@ impl LocalImage {
             .usage(info.usage)
             .initial_layout(vk::ImageLayout::UNDEFINED);
         // SAFETY: VUID-VkImageCreateInfo-imageCreateMaxMipLevels-02251 to -02257: the driver was
-        // asked for exactly this.
+        // queried for exactly this image.
         let raw = unsafe { device.as_raw().create_image(&create, None) }.map_err(about.failed("vkCreateImage"))?;
-        // From here on a failure drops it.
+        // From here on, an error drops the image.
         let mut image = Self {
             raw,
             view: vk::ImageView::null(),
@@ -104,10 +116,10 @@ impl LocalImage {
         // SAFETY: a live image of this device.
         let requirements = unsafe { device.as_raw().get_image_memory_requirements(raw) };
         let memory = image.memory.insert(Memory::allocate(&about, requirements, MemoryLocation::GpuOnly)?);
-        // SAFETY: VUID-vkBindImageMemory-memory-01047, -01048 and -size-01049: of a type and size
-        // that the image asks for, from its start.
+        // SAFETY: VUID-vkBindImageMemory-memory-01047, -01048 and -size-01049: type and size meet
+        // the image's requirements, offset 0.
         unsafe { device.as_raw().bind_image_memory(raw, memory.raw, 0) }.map_err(about.failed("vkBindImageMemory"))?;
-        // SAFETY: just made on this device; no other thread knows it yet.
+        // SAFETY: just created on this device, and not yet shared with another thread.
         unsafe { device.set_name(raw, info.name) };
         let view = vk::ImageViewCreateInfo::default()
             .image(raw)
@@ -115,13 +127,13 @@ impl LocalImage {
             .format(info.format)
             .subresource_range(Self::RANGE);
         image.view =
-            // SAFETY: VUID-VkImageViewCreateInfo-image-01020, -04441: the image is bound and of a
-            // usage that views have, its format and range are its own.
+            // SAFETY: VUID-VkImageViewCreateInfo-image-01020, -04441: the image is bound and has a
+            // usage that allows views; format and range are its own.
             unsafe { device.as_raw().create_image_view(&view, None) }.map_err(about.failed("vkCreateImageView"))?;
         Ok(image)
     }
 
-    /// All of the image.
+    /// The subresource range of the whole image.
     pub const RANGE: vk::ImageSubresourceRange = vk::ImageSubresourceRange {
         aspect_mask: vk::ImageAspectFlags::COLOR,
         base_mip_level: 0,
@@ -135,7 +147,7 @@ impl LocalImage {
         self.raw
     }
 
-    /// Returns the view of all of it.
+    /// Returns the view of the whole image.
     pub fn view(&self) -> vk::ImageView {
         self.view
     }
@@ -151,10 +163,18 @@ impl LocalImage {
     }
 }
 
+/// Returns `true` if a view of the color aspect shows all of an image, without a conversion.
+fn is_color(format: vk::Format) -> bool {
+    let of = |first: vk::Format, last: vk::Format| (first.as_raw()..=last.as_raw()).contains(&format.as_raw());
+    !of(vk::Format::D16_UNORM, vk::Format::D32_SFLOAT_S8_UINT)
+        && !of(vk::Format::G8B8G8R8_422_UNORM, vk::Format::G16_B16_R16_3PLANE_444_UNORM)
+        && !of(vk::Format::G8_B8R8_2PLANE_444_UNORM, vk::Format::G16_B16R16_2PLANE_444_UNORM)
+}
+
 impl Drop for LocalImage {
     fn drop(&mut self) {
-        // SAFETY: VUID-vkDestroyImageView-imageView-01026: kept by its owner until the GPU was
-        // done, as documented.
+        // SAFETY: VUID-vkDestroyImageView-imageView-01026: the owner keeps it until the GPU no
+        // longer uses it, as documented.
         unsafe { self.device.as_raw().destroy_image_view(self.view, None) };
         // SAFETY: VUID-vkDestroyImage-image-01000: as above.
         unsafe { self.device.as_raw().destroy_image(self.raw, None) };

@@ -1,6 +1,6 @@
-//! Buffers and images that stay with Vulkan: staging, readback, targets.
+//! Buffers and images that only Vulkan uses: staging, readback, render targets.
 //!
-//! Each has an allocation of its own, which suits programs that make a few and keep them.
+//! Each has its own allocation, which suits programs that create a few and keep them.
 
 mod buffer;
 mod error;
@@ -12,7 +12,7 @@ pub use error::{Error, Result};
 pub use image::{LocalImage, LocalImageInfo};
 pub use memory::MemoryLocation;
 
-// Promised to users; the compiler keeps it.
+// Checks at compile time that the types can be used from any thread.
 const _: () = {
     const fn shared<T: Send + Sync>() {}
     shared::<LocalBuffer>();

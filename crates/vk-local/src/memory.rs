@@ -1,4 +1,4 @@
-//! One allocation.
+//! Device memory allocations.
 #![allow(unsafe_code)] // Vulkan calls.
 
 use std::ptr::NonNull;
@@ -12,15 +12,15 @@ use crate::error::{About, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MemoryLocation {
-    /// The GPU alone.
+    /// For the GPU only.
     GpuOnly,
-    /// Mapped: the host writes, the GPU reads. In the GPU's own memory where the host reaches that.
+    /// Mapped: the host writes, the GPU reads. In device memory if the host can map that.
     CpuToGpu,
-    /// Mapped: the GPU writes, the host reads. Cached for the host where that can be.
+    /// Mapped: the GPU writes, the host reads. Cached for the host if possible.
     GpuToCpu,
 }
 
-/// A `VkDeviceMemory`, freed when dropped. Mapped where the host reaches it.
+/// A `VkDeviceMemory`, freed when dropped. Mapped unless it is for the GPU only.
 #[derive(Debug)]
 pub(crate) struct Memory {
     pub(crate) raw: vk::DeviceMemory,
@@ -29,9 +29,9 @@ pub(crate) struct Memory {
 }
 
 // SAFETY: the pointer is to a mapping that lives as long as this does, and the users of `mapped`
-// order who reads and writes through it. The Vulkan handle may be used from any thread.
+// must order accesses through it. The Vulkan handle may be used from any thread.
 unsafe impl Send for Memory {}
-// SAFETY: as above; no method here reads or writes through the pointer.
+// SAFETY: as above; no method here accesses the memory through the pointer.
 unsafe impl Sync for Memory {}
 
 impl Memory {
@@ -61,11 +61,11 @@ impl Memory {
         // SAFETY: VUID-vkAllocateMemory-pAllocateInfo-01713, -01714: size and type were checked
         // above.
         let raw = unsafe { device.as_raw().allocate_memory(&info, None) }.map_err(about.failed("vkAllocateMemory"))?;
-        // From here on a failure drops it.
+        // From here on, an error drops the memory.
         let mut memory = Self { raw, mapped: None, device: device.clone() };
         if location != MemoryLocation::GpuOnly {
-            // SAFETY: VUID-vkMapMemory-memory-00678, -00682: freshly allocated, not mapped yet, of
-            // a HOST_VISIBLE type.
+            // SAFETY: VUID-vkMapMemory-memory-00678, -00682: newly allocated, not mapped yet, of a
+            // HOST_VISIBLE type.
             let pointer = unsafe { device.as_raw().map_memory(raw, 0, vk::WHOLE_SIZE, vk::MemoryMapFlags::empty()) }
                 .map_err(about.failed("vkMapMemory"))?;
             memory.mapped = NonNull::new(pointer.cast());
@@ -73,7 +73,7 @@ impl Memory {
         Ok(memory)
     }
 
-    /// The start of the host's mapping, if there is one.
+    /// Returns the start of the host mapping, if any.
     pub(crate) fn mapped(&self) -> Option<NonNull<u8>> {
         self.mapped
     }
@@ -81,8 +81,8 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // SAFETY: VUID-vkFreeMemory-memory-00677: the resource bound to it went before, kept by its
-        // owner until the GPU was done. Freeing unmaps.
+        // SAFETY: VUID-vkFreeMemory-memory-00677: the resource bound to it is destroyed before, and
+        // its owner kept it until the GPU no longer used it. Freeing unmaps.
         unsafe { self.device.as_raw().free_memory(self.raw, None) };
     }
 }

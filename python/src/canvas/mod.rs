@@ -1,4 +1,4 @@
-//! Frames that are written in place: the tensor is the slot that Vulkan reads.
+//! [`Canvas`]: frames that are written in place, as tensors that are the slots that Vulkan reads.
 
 mod open;
 mod shared;
@@ -25,7 +25,8 @@ use crate::view::View;
 
 /// Tensors that Vulkan reads in place, without a copy.
 ///
-/// It is created by ``View.canvas``. Each frame has different memory, so write the complete frame.
+/// It is created by ``View.canvas``. Frames do not keep the contents of earlier frames, so write
+/// each frame completely.
 #[pyclass(frozen, module = "vkview")]
 pub(crate) struct Canvas {
     shared: Detached<Arc<Shared>>,
@@ -50,10 +51,10 @@ impl Canvas {
             Work::Cuda(work) => Ok(work.resources.as_raw() as usize),
             Work::Host(work) => {
                 let (sender, receiver) = mpsc::channel();
-                // Runs once Vulkan is done with the slot. The turn is open, so that nobody else
-                // uses the memory until it ends.
+                // Runs after Vulkan has finished with the slot. While the turn is open, nothing
+                // else uses the memory.
                 let ran = work.run(move |bytes: &mut [u8]| {
-                    // Nobody receives it past the limit.
+                    // After the limit there is no receiver any more.
                     let _ = sender.send(bytes.as_mut_ptr().expose_provenance());
                 });
                 let late = |_| Fault::new(Kind::Driver, "Vulkan does not give the slot of the canvas back");
@@ -80,8 +81,8 @@ impl Canvas {
     }
 }
 
-/// A frame between `__enter__` and `__exit__`. The slots outlive the turn, by the order of the
-/// fields.
+/// A frame between `__enter__` and `__exit__`. Field order is drop order: the slots outlive the
+/// turn.
 struct Open {
     turn: ComputeTurn<BufferSpec<u8>>,
     frame: Arc<OpenFrame>,
@@ -93,18 +94,19 @@ impl Canvas {
     /// Returns the next frame, for a ``with`` block that writes it.
     ///
     /// ``stream`` is the CUDA stream that writes the frame: an address, or a stream of torch, cupy
-    /// or numba. It waits for Vulkan's last use of the memory. When the block is left, Vulkan waits
-    /// for it, and for each stream that took the tensor through DLPack. You must join other streams
-    /// yourself. The host does not wait, except with the CPU backend, where it waits until the
-    /// memory is free.
+    /// or numba. The stream waits for Vulkan's last use of the memory. When the block is left,
+    /// Vulkan waits for the stream, and for each stream that imported the tensor through DLPack.
+    /// You must join other streams yourself. The host does not wait, except with the CPU backend,
+    /// where it waits until the memory is free.
     ///
-    /// If the first frame names a stream of torch's own or the default stream, which are never
-    /// destroyed, that stream waits for Vulkan and signals it directly. Other streams are joined by
-    /// events, which takes hundreds of microseconds more per frame on the GPU. A stream object is
-    /// kept until the block has been left; a stream that is named by a number must live as long.
+    /// If the first frame names one of torch's own streams or the default stream, which are never
+    /// destroyed, that stream waits for Vulkan and signals it directly. Other streams are joined
+    /// with events, which takes hundreds of microseconds more per frame on the GPU. A stream object
+    /// is kept alive until the block has been left; a stream that is given as a number must live
+    /// that long.
     ///
-    /// If the block raises an exception, the memory is returned undrawn. A tensor that is kept
-    /// after the block may see or tear a later frame.
+    /// If the block raises an exception, the frame is not drawn. A tensor that is used after the
+    /// block may read or corrupt a later frame.
     #[pyo3(signature = (*, stream=None))]
     fn frame(slf: &Bound<'_, Self>, stream: Option<&Bound<'_, PyAny>>) -> PyResult<CanvasFrame> {
         let named = stream.map(Named::of).transpose()?;
@@ -112,7 +114,7 @@ impl Canvas {
         Ok(CanvasFrame { canvas: slf.clone().unbind(), stream: named, _keep: keep, open: Mutex::new(None) })
     }
 
-    /// The shape of a frame, a tuple.
+    /// The shape of a frame, as a tuple.
     #[getter]
     fn shape<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         PyTuple::new(py, &self.shape)
@@ -129,19 +131,20 @@ impl Canvas {
     }
 }
 
-/// A frame of a canvas, to be entered with ``with``. Made by ``Canvas.frame``.
+/// A frame of a canvas, for a ``with`` block. Created by ``Canvas.frame``.
 #[pyclass(frozen, module = "vkview")]
 pub(crate) struct CanvasFrame {
     canvas: Py<Canvas>,
     stream: Option<Named>,
-    /// The stream's object, which may destroy it: it is joined when the frame ends.
+    /// Keeps the stream object alive, since it may destroy the stream, which is joined when the
+    /// frame ends.
     _keep: Option<Py<PyAny>>,
     open: Mutex<Option<Open>>,
 }
 
 #[pymethods]
 impl CanvasFrame {
-    /// The tensor to write.
+    /// Returns the tensor to write.
     fn __enter__(&self, py: Python<'_>) -> PyResult<Tensor> {
         let canvas = self.canvas.get();
         let begun = call(py, || {
@@ -153,7 +156,7 @@ impl CanvasFrame {
         let (frame, layout) = match begun {
             Ok(begun) => begun?,
             Err(interrupt) => {
-                // The block is not entered, and never left.
+                // The block is not entered, so `__exit__` is not called.
                 if let Some(open) = self.lock().take() {
                     detached(move || abandon(open));
                 }
@@ -163,7 +166,7 @@ impl CanvasFrame {
         Ok(Tensor::new(layout, Owner::Frame { frame, kept: OnceLock::new() }))
     }
 
-    /// Hands the frame to the view, to be drawn next; gives it back undrawn if the block raised.
+    /// Passes the frame to the view, which draws it next; releases it undrawn if the block raised.
     fn __exit__(
         &self,
         py: Python<'_>,
@@ -177,13 +180,13 @@ impl CanvasFrame {
 }
 
 impl CanvasFrame {
-    /// Hands the slot on, or gives it back undrawn if the block raised.
+    /// Hands the slot over, or releases it undrawn if the block raised.
     fn end(&self, py: Python<'_>, raised: bool) -> PyResult<()> {
         let canvas = self.canvas.get();
         canvas.shared.process.check("canvas")?;
         let Some(open) = self.lock().take() else { return Ok(()) };
         call(py, move || {
-            // The slots go last.
+            // The slots are dropped last.
             let Open { turn, frame, kept: _kept } = open;
             if let Err(fault) = frame.end() {
                 skip(turn);
@@ -206,8 +209,8 @@ impl CanvasFrame {
 
 impl Drop for CanvasFrame {
     fn drop(&mut self) {
-        // Left without `__exit__`: the slot goes back undrawn.
-        // Not locked: in a forked child nobody may be left to unlock it.
+        // `__exit__` was not called: the slot is released undrawn. Not locked, since in a forked
+        // child the thread that holds the lock may not exist.
         let Some(open) = self.open.get_mut().unwrap_or_else(PoisonError::into_inner).take() else { return };
         if open.frame.process().is_child() {
             std::mem::forget(open);
@@ -217,7 +220,7 @@ impl Drop for CanvasFrame {
     }
 }
 
-/// Gives the slot back undrawn.
+/// Releases the slot undrawn.
 fn abandon(open: Open) {
     let Open { turn, frame, kept: _kept } = open;
     if let Err(fault) = frame.end() {

@@ -1,4 +1,4 @@
-//! A frame that is being written, and the streams that write it.
+//! [`OpenFrame`]: a frame that is being written, and the streams that write it.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -10,19 +10,19 @@ use crate::native::Native;
 use crate::screen::order::check_stream;
 use crate::tensor::stream::{LEGACY, explicit};
 
-/// A frame that is being written, for the tensors made of it.
+/// A frame that is being written, shared with the tensors created from it.
 pub(crate) struct OpenFrame {
-    /// `None` once it has ended.
+    /// `None` after the frame has ended.
     lending: Mutex<Option<Lending>>,
-    /// The stream that was named.
+    /// The stream given by the user, if any.
     stream: Option<usize>,
     shared: Arc<Shared>,
 }
 
 struct Lending {
-    /// Kept by the frame's [`Open`].
+    /// Kept alive by the frame's `Open`.
     slots: Weak<Native<Lent>>,
-    /// Streams that were told of the memory: all are joined when the frame ends.
+    /// Streams that may use the memory; all are joined when the frame ends.
     streams: BTreeSet<usize>,
 }
 
@@ -36,20 +36,20 @@ impl OpenFrame {
         self.shared.process
     }
 
-    /// Puts a stream behind Vulkan's last use of the slot, and notes that the frame's end is to be
-    /// behind it. What is returned is kept for as long as the memory is used.
+    /// Makes a stream wait for Vulkan's last use of the slot, and notes that the end of the frame
+    /// must wait for the stream. The caller keeps the returned value while it uses the memory.
     pub(crate) fn lend(&self, stream: Option<usize>) -> Result<Kept, Fault> {
         self.shared.process.check("canvas")?;
         let ended = || {
             let reason = "the frame of the canvas has ended: its memory is drawn, or another frame's by now";
             Fault::new(Kind::Closed, reason)
         };
-        // Locked throughout, so that the frame does not end in between.
+        // Locked during the whole call, so that the frame does not end meanwhile.
         let mut lending = self.lock();
         let lending = lending.as_mut().ok_or_else(ended)?;
         let kept = lending.slots.upgrade().ok_or_else(ended)?;
         let (Some(ours), Some(stream)) = (kept.stream(), stream) else { return Ok(kept) };
-        // The stream of the hand-over needs no event.
+        // The hand-over's own stream needs no event.
         if stream != ours.cu_stream() as usize && !lending.streams.contains(&stream) {
             explicit(stream)?;
             check_stream(ours, stream)?;
@@ -59,21 +59,21 @@ impl OpenFrame {
         Ok(kept)
     }
 
-    /// As [`lend`](Self::lend), to a consumer that names no stream: the one that was named, else
-    /// the legacy default stream.
+    /// Like [`lend`](Self::lend), for a consumer that names no stream: uses the stream given by the
+    /// user, otherwise the legacy default stream.
     pub(crate) fn lend_by_interface(&self) -> Result<(Option<usize>, Kept), Fault> {
         let stream = self.shared.compute().cuda().map(|_| self.stream.unwrap_or(LEGACY));
         Ok((stream, self.lend(stream)?))
     }
 
-    /// No more tensors are made; what the streams have enqueued comes before what follows on that
-    /// of the hand-over.
+    /// Ends the frame: no more tensors are created, and later work on the hand-over's stream waits
+    /// for the work enqueued on the frame's streams.
     pub(super) fn end(&self) -> Result<(), Fault> {
         let Some(lending) = self.lock().take() else { return Ok(()) };
         let Some(kept) = lending.slots.upgrade() else { return Ok(()) };
         let Some(ours) = kept.stream() else { return Ok(()) };
         let join = |&stream: &usize| self.shared.put_behind(&foreign(ours, stream), ours);
-        // All, though one may fail.
+        // Joins all streams, even if one fails.
         lending.streams.iter().map(join).fold(Ok(()), Result::and)
     }
 

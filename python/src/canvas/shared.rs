@@ -1,4 +1,4 @@
-//! The slots of a canvas, and the stream that their frames are handed over on.
+//! The slots of a canvas, and the stream on which their frames are handed over.
 
 // Wraps streams of other libraries.
 #![allow(unsafe_code)]
@@ -18,11 +18,11 @@ use crate::screen::slots::{Format, Slots};
 use crate::screen::told;
 use crate::tensor::stream::{LEGACY, named};
 
-/// The slots. Whoever may use them holds this: the canvas, an open frame, and tensors that were
-/// made of one.
+/// Reference to the slots, held by all their users: the canvas, an open frame, and tensors created
+/// from a frame.
 pub(crate) type Kept = Arc<Native<Lent>>;
 
-/// Slots, and the side whose stream waits for Vulkan and signals it.
+/// The slots, and the compute side whose stream waits for Vulkan and signals it.
 pub(crate) struct Lent {
     slots: Mutex<Slots>,
     compute: Compute,
@@ -30,21 +30,21 @@ pub(crate) struct Lent {
 
 impl Lent {
     pub(super) fn lock(&self) -> MutexGuard<'_, Slots> {
-        // A panic in between leaves slots that report their own state.
+        // After a panic the slots are still valid and report their own state.
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The stream of the hand-over; `None` on the CPU backend.
+    /// Returns the stream of the hand-over; `None` on the CPU backend.
     pub(super) fn stream(&self) -> Option<&Arc<CudaStream>> {
         Some(self.compute.cuda()?.stream())
     }
 }
 
-/// The stream that a frame named.
+/// The stream that the user gave for a frame.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Named {
     pub(super) number: usize,
-    /// It is never destroyed.
+    /// Whether the stream is never destroyed.
     pub(super) is_lasting: bool,
 }
 
@@ -55,8 +55,8 @@ impl Named {
     }
 }
 
-/// Returns `true` for a stream of the pool of torch, which destroys none: what a frame leaves on it
-/// may outlive the canvas. A stream that torch only wraps has its address as `stream_id`.
+/// Returns `true` for a stream of torch's pool, which is never destroyed, so work of a frame on it
+/// may outlive the canvas. For a stream that torch only wraps, `stream_id` is its address.
 fn is_of_torchs_pool(stream: &Bound<'_, PyAny>, number: usize) -> PyResult<bool> {
     let modules = stream.py().import("sys")?.getattr("modules")?;
     let Ok(cuda) = modules.get_item("torch.cuda") else { return Ok(false) };
@@ -69,7 +69,7 @@ fn is_of_torchs_pool(stream: &Bound<'_, PyAny>, number: usize) -> PyResult<bool>
 }
 
 enum Life {
-    /// No frame has begun.
+    /// No frame has begun yet.
     New,
     Made(Kept),
     Closed,
@@ -79,9 +79,9 @@ enum Life {
 pub(crate) struct Shared {
     life: Mutex<Life>,
     format: Format,
-    /// Moved from stream to stream, so that none is made for each frame.
+    /// Reused for all streams, so that no frame creates an event.
     event: Native<Mutex<Option<StreamEvent>>>,
-    /// Of the view.
+    /// The compute side of the view.
     compute: Native<Compute>,
     pub(super) process: Process,
 }
@@ -99,7 +99,7 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, Life> {
-        // A panic in between leaves whole slots behind.
+        // After a panic the state is still valid.
         self.life.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -107,9 +107,9 @@ impl Shared {
         &self.compute
     }
 
-    /// The slots, made with the first frame: on the stream that it names, where that is never
-    /// destroyed. There is no event between two streams then, which costs the GPU hundreds of
-    /// microseconds a frame where one of them waits for Vulkan.
+    /// Returns the slots, which the first frame creates: on the stream that it names, if that is
+    /// never destroyed. This avoids an event between two streams, which costs hundreds of
+    /// microseconds per frame on the GPU if one of them waits for Vulkan.
     pub(super) fn slots(&self, stream: Option<Named>) -> Result<Kept, Fault> {
         let mut life = self.lock();
         match &*life {
@@ -132,15 +132,15 @@ impl Shared {
         Ok(kept)
     }
 
-    /// Makes what is enqueued on `second` from now on wait for what is enqueued on `first` now.
+    /// Makes later work on `second` wait for the work enqueued on `first` so far.
     pub(super) fn put_behind(&self, first: &CudaStream, second: &CudaStream) -> Result<(), Fault> {
         put_behind(&mut self.event.lock().unwrap_or_else(PoisonError::into_inner), first, second)
     }
 
-    /// Begins no more frames, and frees the slots with their last user. Returns how many still use
-    /// them.
+    /// Stops new frames. The slots are freed with their last user. Returns the number of users that
+    /// remain.
     pub(crate) fn close(&self) -> usize {
-        // Unlocked before slots are freed, which may wait.
+        // The lock is released before slots are freed, which may wait.
         let life = std::mem::replace(&mut *self.lock(), Life::Closed);
         match life {
             Life::Made(kept) => Arc::strong_count(&kept) - 1,
@@ -149,8 +149,8 @@ impl Shared {
     }
 }
 
-/// For the capsules: keeps the slots, and frees them without holding up whoever gives the last
-/// capsule back.
+/// Owner of DLPack capsules: keeps the slots alive, and frees them on another thread, so that
+/// releasing the last capsule does not wait.
 pub(crate) struct Export(Option<Kept>);
 
 impl Export {
@@ -168,6 +168,6 @@ impl Drop for Export {
 }
 
 pub(super) fn foreign(ours: &Arc<CudaStream>, stream: usize) -> Arc<CudaStream> {
-    // SAFETY: the wrapper destroys nothing; the caller, or a library, named a stream that lives.
+    // SAFETY: the wrapper does not destroy the stream; the caller or a library named a live stream.
     unsafe { ours.context().wrap_borrowed_stream(stream as sys::CUstream) }
 }

@@ -1,6 +1,6 @@
-//! Checks of a tensor's address, by the driver.
+//! Checks of a tensor's address with the driver.
 
-// Calls CUDA.
+// CUDA calls.
 #![allow(unsafe_code)]
 
 use std::ptr::null_mut;
@@ -13,12 +13,12 @@ use crate::error::{Fault, Kind};
 use crate::tensor::array::UNKNOWN;
 use crate::tensor::{Device, TensorView};
 
-/// That the tensor is memory of the view's device, as the driver knows it: its first byte and its
-/// last. Memory of an allocator may be several mappings side by side, so that the range of one says
-/// nothing.
+/// Checks with the driver that the first and the last byte of the tensor are memory of the view's
+/// device. Memory of an allocator may consist of several adjacent mappings, so checking the range
+/// of one of them is not enough.
 pub(crate) fn check_device(device: &CudaDevice, context: &Arc<CudaContext>, tensor: &TensorView) -> Result<(), Fault> {
     let (first, span) = (tensor.address, tensor.rows.last() + 1);
-    // An end past all addresses is no memory either.
+    // An end beyond the address space is not valid memory either.
     let (ordinal, last, foreign) = {
         let _current = Current::push(context)?;
         let end = first.checked_add(span - 1);
@@ -62,32 +62,34 @@ pub(crate) fn check_device(device: &CudaDevice, context: &Arc<CudaContext>, tens
     }
 }
 
-/// The device that an address is memory of; `None` for none that CUDA knows. A context is current.
+/// Returns the device that owns the memory at an address, or `None` if CUDA does not know the
+/// address. A context must be current.
 fn ordinal_at(address: usize) -> Option<i32> {
     let mut ordinal = UNKNOWN;
     let attribute = sys::CUpointer_attribute::CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL;
-    // SAFETY: the attribute is an `int`; the address is looked up, not accessed.
+    // SAFETY: the attribute is an `int`; the address is only looked up, not accessed.
     let code = unsafe { sys::cuPointerGetAttribute((&raw mut ordinal).cast(), attribute, address as sys::CUdeviceptr) };
     (code == sys::CUresult::CUDA_SUCCESS).then_some(ordinal)
 }
 
-/// Returns `true` for memory that was made in another context than ours. Streams without a name of
-/// their own, such as the legacy default stream, are then those of that context: ours would not
-/// wait for the work that writes it. Memory of pools and virtual mappings has no context.
+/// Returns `true` if the memory was allocated in a different context than ours. Default streams,
+/// such as the legacy one, are separate in each context, so ours would not wait for the work that
+/// writes the memory. Memory of pools and virtual mappings has no context.
 fn is_foreign(ours: &CudaContext, address: usize) -> bool {
     let mut context: sys::CUcontext = null_mut();
     let attribute = sys::CUpointer_attribute::CU_POINTER_ATTRIBUTE_CONTEXT;
-    // SAFETY: the attribute is a `CUcontext`; the address is looked up, not accessed.
+    // SAFETY: the attribute is a `CUcontext`; the address is only looked up, not accessed.
     let code = unsafe { sys::cuPointerGetAttribute((&raw mut context).cast(), attribute, address as sys::CUdeviceptr) };
     code == sys::CUresult::CUDA_SUCCESS && !context.is_null() && context != ours.cu_ctx()
 }
 
-/// A context that is current on this thread while this lives; the caller's is back afterwards.
+/// Makes a context current on this thread while it exists. Dropping it restores the caller's
+/// context.
 pub(crate) struct Current;
 
 impl Current {
     pub(crate) fn push(context: &CudaContext) -> Result<Self, Fault> {
-        // SAFETY: the context lives, by the reference.
+        // SAFETY: the reference keeps the context alive.
         let code = unsafe { sys::cuCtxPushCurrent_v2(context.cu_ctx()) };
         if code == sys::CUresult::CUDA_SUCCESS {
             return Ok(Self);
@@ -99,7 +101,8 @@ impl Current {
 impl Drop for Current {
     fn drop(&mut self) {
         let mut popped = null_mut();
-        // SAFETY: what `push` pushed is on top: no code in between changes the stack.
+        // SAFETY: the context that `push` pushed is on top, since no code in between changes the
+        // stack.
         let _ = unsafe { sys::cuCtxPopCurrent_v2(&raw mut popped) };
     }
 }

@@ -1,4 +1,5 @@
-//! A tensor's way into a slot, and a picture's out of one: one copy, ordered on both sides.
+//! Copies of tensors into slots, and of pictures out of slots, ordered with the producer's stream
+//! on both sides.
 
 // Copies between addresses.
 #![allow(unsafe_code)]
@@ -11,6 +12,7 @@ use bridge::cudarc::driver::{CudaStream, result, sys};
 use bridge::{BufferSpec, Compute, ComputeTurn, Direction, RenderFirst, RenderTurn, TimelinePoint, Work};
 
 use crate::error::{Fault, Kind};
+use crate::memory::Copying;
 use crate::screen::address::{Current, check_device};
 use crate::screen::order::put_behind;
 use crate::screen::rows::{Pitched, copy_rows, gather, scatter};
@@ -18,21 +20,21 @@ use crate::screen::{limit, told};
 use crate::tensor::stream::Producer;
 use crate::tensor::{Device, TensorView};
 
-/// A wait that the negative control of a test leaves out.
+/// A wait that a test's negative control omits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
-    /// Our stream's for the producer.
+    /// The wait of our stream for the producer.
     Before,
-    /// The producer's for our copy.
+    /// The wait of the producer for our copy.
     After,
 }
 
-/// Copies tensors into slots, with the two events that it takes.
+/// Copies tensors from and to slots, with the two events that this requires.
 #[derive(Debug, Default)]
 pub(crate) struct Copier {
     before: Option<StreamEvent>,
     after: Option<StreamEvent>,
-    /// For negative controls.
+    /// The wait that is omitted, for negative controls.
     pub(crate) leave_out: Option<Wait>,
 }
 
@@ -43,25 +45,25 @@ enum Way {
     Out,
 }
 
-/// The end of a copy.
+/// How the end of a copy is observed.
 enum End {
-    /// The producer's stream is behind it.
+    /// The producer's stream waits for the copy.
     Ordered,
-    /// The host must wait for it: the producer does not.
+    /// The host must wait for the copy, since the producer does not.
     Unseen(Option<Staged>),
-    /// As [`Unseen`](Self::Unseen), since the producer's stream could not be put behind it.
+    /// Like [`Unseen`](Self::Unseen), because enqueuing the producer's wait failed.
     Unordered(Fault),
 }
 
-/// Rows of a tensor in host memory, without their gaps: what the device copies from or to.
+/// Host memory with the rows of a tensor without gaps, which the device copies from or to.
 struct Staged {
     bytes: Vec<u8>,
     way: Way,
 }
 
 impl End {
-    /// Blocks until the copy has ended, where the producer is not behind it. The tensor is leaked
-    /// if that is not seen: the copy may still use it.
+    /// Blocks until the copy has ended, unless the producer waits for it. If the end is not seen,
+    /// the tensor is leaked, since the copy may still use it.
     fn settle(self, point: &TimelinePoint, tensor: &mut TensorView) -> Result<(), Fault> {
         let (fault, staged) = match self {
             Self::Ordered => return Ok(()),
@@ -74,13 +76,13 @@ impl End {
             return Err(fault.unwrap_or_else(|| told(error)));
         }
         if let Some(Staged { bytes, way: Way::Out }) = staged {
-            // SAFETY: memory of the tensor's, checked as far as it can be, and writable.
+            // SAFETY: the rows are memory of the tensor, checked as far as possible, and writable.
             unsafe { scatter(&bytes, tensor.address, tensor.rows) };
         }
         fault.map_or(Ok(()), Err)
     }
 
-    /// Leaks what the copy may still use: its end will not be seen.
+    /// Leaks everything that the copy may still use, since its end will not be seen.
     fn abandon(self, tensor: &mut TensorView) {
         std::mem::forget(self);
         tensor.leak();
@@ -88,7 +90,7 @@ impl End {
 }
 
 impl Wait {
-    /// From its name, in tests.
+    /// Parses the name, in tests.
     pub(crate) fn of(name: &str) -> Option<Self> {
         match name {
             "before" => Some(Self::Before),
@@ -99,15 +101,14 @@ impl Wait {
 }
 
 impl Copier {
-    /// Copies the tensors into the turn's slot, one behind the other.
+    /// Copies the tensors into the turn's slot, one after the other.
     ///
-    /// - In device memory, with a known stream: our stream waits for the producer's, then the
-    ///   producer's waits for our copy. The memory may be reused by what the producer enqueues
-    ///   next. The host waits for nothing.
-    /// - In device memory, with no stream that is known, and in host memory: the host waits for the
-    ///   copy.
+    /// - In device memory, with a known stream: our stream waits for the producer's stream, which
+    ///   then waits for our copy. Work that the producer enqueues later may reuse the memory. The
+    ///   host does not wait.
+    /// - In device memory without a known stream, and in host memory: the host waits for the copy.
     ///
-    /// On an error nothing is shown, and the slot is given back.
+    /// On an error nothing is shown, and the slot is released.
     pub(crate) fn copy(
         &mut self,
         compute: &Compute,
@@ -136,7 +137,7 @@ impl Copier {
                 return Err(told(error));
             }
         };
-        // Each is waited for, whatever became of those before.
+        // All copies are waited for, even if an earlier wait failed.
         let settled = ends.map(|(end, tensor)| end.settle(&frame.computed(), tensor)).fold(Ok(()), Result::and);
         if let Err(fault) = settled {
             frame.skip();
@@ -145,9 +146,9 @@ impl Copier {
         Ok(frame)
     }
 
-    /// Copies the turn's slot into the tensor, ordered as [`copy`](Self::copy) is: where the
-    /// tensor's stream is known, what it enqueues next sees the copy, and the host waits for
-    /// nothing.
+    /// Copies the turn's slot into the tensor, with the same ordering as [`copy`](Self::copy): if
+    /// the tensor's stream is known, work enqueued on it later sees the copy, and the host does not
+    /// wait.
     pub(crate) fn copy_out(
         &mut self,
         compute: &Compute,
@@ -171,8 +172,8 @@ impl Copier {
         }
     }
 
-    /// Enqueues the copy on the turn's side, to or from the slot's bytes from `at` on. On an error
-    /// nothing was enqueued.
+    /// Enqueues the copy on the turn's compute side, to or from the slot's bytes starting at `at`.
+    /// On an error nothing was enqueued.
     fn enqueue(
         &mut self,
         work: Work<'_, BufferSpec<u8>>,
@@ -192,7 +193,7 @@ impl Copier {
         }
     }
 
-    /// A tensor in device memory.
+    /// Enqueues the copy of a tensor in device memory.
     fn on_cuda(
         &mut self,
         ours: &Arc<CudaStream>,
@@ -205,16 +206,14 @@ impl Copier {
             Producer::Streams(streams) => streams,
             Producer::Unnamed | Producer::Host => &[],
         };
-        // SAFETY: the wrappers destroy nothing. The streams live: their library, or the caller,
-        // just named them.
+        // SAFETY: the wrappers do not destroy the streams. The streams are live, since their
+        // library or the caller just named them.
         let wrap = |&stream: &usize| unsafe { context.wrap_borrowed_stream(stream as sys::CUstream) };
         let producers: Vec<_> = named.iter().map(wrap).collect();
         for producer in producers.iter().filter(|_| self.leave_out != Some(Wait::Before)) {
             put_behind(&mut self.before, producer, ours)?;
         }
-        if let Some(memory) = tensor.memory() {
-            memory.before_copy(ours)?;
-        }
+        let copying = tensor.memory().map(|memory| memory.before_copy(ours)).transpose()?;
         {
             let _current = Current::push(context)?;
             let rows = tensor.rows;
@@ -225,34 +224,34 @@ impl Copier {
                 Way::Out => (memory, slot),
             };
             if rows.are_packed() {
-                // SAFETY: both have that many bytes, `check_memory` has asked; the slot is this
-                // turn's, the tensor's work is before this on the stream.
+                // SAFETY: both have that many bytes, as `check_memory` has checked; the slot
+                // belongs to this turn, and the stream waits for the tensor's work first.
                 unsafe { result::memcpy_dtod_async(target.address, source.address, rows.len, ours.cu_stream()) }
                     .map_err(failed("cuMemcpyDtoDAsync"))?;
             } else {
-                // SAFETY: as above; the rows do not overlap, for none is longer than the pitch.
+                // SAFETY: as above; the rows do not overlap, since none is longer than the pitch.
                 unsafe { copy_rows((target, source), rows, ours.cu_stream()) }?;
             }
         }
         let behind = producers.iter().filter(|_| self.leave_out != Some(Wait::After));
-        let mut ordered = tensor.memory().map_or(Ok(()), |memory| memory.after_copy(ours));
+        let mut ordered = copying.map_or(Ok(()), Copying::enqueued);
         ordered = behind.map(|producer| put_behind(&mut self.after, ours, producer)).fold(ordered, Result::and);
         if let Err(fault) = ordered {
-            // The copy is enqueued all the same.
+            // The copy is enqueued nevertheless.
             return Ok(End::Unordered(fault));
         }
         Ok(if producers.is_empty() { End::Unseen(None) } else { End::Ordered })
     }
 }
 
-/// Gives a turn back without handing its slot on.
+/// Releases a turn without handing its slot over.
 pub(crate) fn skip<D: Direction>(turn: ComputeTurn<BufferSpec<u8>, D>) {
     if let Err(error) = turn.skip() {
         log::warn!("{error}");
     }
 }
 
-/// Refuses a tensor in memory that the compute side cannot copy from or to.
+/// Checks that the compute side can copy from or to the tensor's memory.
 fn check_memory(compute: &Compute, tensor: &TensorView) -> Result<(), Fault> {
     match (compute.cuda(), tensor.device) {
         (_, Device::Cpu) => Ok(()),
@@ -267,12 +266,13 @@ fn check_memory(compute: &Compute, tensor: &TensorView) -> Result<(), Fault> {
     }
 }
 
-/// A tensor in host memory, over the bus. Rows with gaps go through memory without.
+/// Copies a tensor in host memory to or from the GPU. Rows with gaps are copied through memory
+/// without gaps.
 fn from_host(ours: &CudaStream, slot: sys::CUdeviceptr, tensor: &TensorView, way: Way) -> Result<End, Fault> {
     let (size, packed, stream) = (tensor.size(), tensor.rows.are_packed(), ours.cu_stream());
     let mut staged = (!packed).then(|| Staged { bytes: vec![0; size], way });
     if let (Some(staged), Way::In) = (&mut staged, way) {
-        // SAFETY: memory of the tensor's, checked as far as it can be.
+        // SAFETY: the rows are memory of the tensor, checked as far as possible.
         unsafe { gather(tensor.address, tensor.rows, &mut staged.bytes) };
     }
     let memory = match &mut staged {
@@ -282,10 +282,11 @@ fn from_host(ours: &CudaStream, slot: sys::CUdeviceptr, tensor: &TensorView, way
     let _current = Current::push(ours.context())?;
     match way {
         Way::In => {
-            // SAFETY: that many bytes, of the tensor or just made; the copy is waited for before
-            // they go.
+            // SAFETY: there are `size` bytes, of the tensor or just allocated; the copy is waited
+            // for before they are freed.
             let bytes = unsafe { std::slice::from_raw_parts(memory, size) };
-            // SAFETY: the slot has at least as many bytes behind its start, and is this turn's.
+            // SAFETY: the slot has at least `size` bytes from this address on, and belongs to this
+            // turn.
             unsafe { result::memcpy_htod_async(slot, bytes, stream) }.map_err(failed("cuMemcpyHtoDAsync"))?;
         }
         Way::Out => {
@@ -298,7 +299,7 @@ fn from_host(ours: &CudaStream, slot: sys::CUdeviceptr, tensor: &TensorView, way
     Ok(End::Unseen(staged))
 }
 
-/// On the CPU backend's thread.
+/// Enqueues the copy on the CPU backend's thread.
 fn on_host(
     at: usize,
     tensor: &TensorView,
@@ -309,8 +310,8 @@ fn on_host(
     run(Box::new(move |slot| {
         let Some(slot) = slot.get_mut(at..).and_then(|slot| slot.get_mut(..rows.size())) else { return };
         match way {
-            // SAFETY: memory of the tensor's, checked as far as it can be; the copy is waited for
-            // before it goes.
+            // SAFETY: the rows are memory of the tensor, checked as far as possible; the copy is
+            // waited for before it is freed.
             Way::In => unsafe { gather(address, rows, slot) },
             // SAFETY: as above, and writable.
             Way::Out => unsafe { scatter(slot, address, rows) },

@@ -1,4 +1,4 @@
-//! Tensors in shared slots, and the view of `bridge_view` that draws them.
+//! [`Screen`]: shared slots for tensors, and the `bridge_view` view that draws them.
 
 pub(crate) mod address;
 pub(crate) mod copy;
@@ -22,35 +22,37 @@ use crate::screen::slots::{Attribute, Format, Slots};
 use crate::tensor::dtype::DType;
 use crate::tensor::{TensorView, tuple};
 
-/// The limit of every wait on the host, unless [`TIMEOUT`] names another.
+/// Default limit of waits on the host; see [`TIMEOUT`].
 pub(crate) const LIMIT: Duration = Duration::from_secs(10);
-/// An environment variable with that limit in seconds: frames of software drivers may take longer.
+/// Environment variable for that limit, in seconds, since frames may take longer with software
+/// drivers.
 const TIMEOUT: &str = "VKVIEW_TIMEOUT";
-/// An environment variable by which views ask for the validation layer.
+/// Environment variable that enables the validation layer for views.
 const VALIDATION: &str = "VKVIEW_VALIDATION";
 
-/// A frame that has been computed, and is drawn next.
+/// A computed frame that is drawn next.
 type Frame = RenderTurn<BufferSpec<u8>>;
 
-/// The way in which a frame is drawn.
+/// How a frame is drawn.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Scene {
     Image(Look),
     Points(PointLook),
 }
 
-/// Slots, and the view that draws them. Field order is drop order: the view waits for its frames.
+/// The slots, and the view that draws them. Field order is drop order: the view waits for its
+/// frames first.
 pub(crate) struct Screen {
     view: View,
     slots: Option<Slots>,
-    /// Slots that the picture is read through.
+    /// Slots for reading the picture.
     output: Option<Exchange<BufferSpec<u8>, RenderFirst>>,
     copier: Copier,
-    /// A frame was given to the view.
+    /// Whether a frame was passed to the view.
     shown: bool,
 }
 
-/// The limit of every wait on the host.
+/// Returns the limit of waits on the host.
 pub(crate) fn limit() -> Duration {
     static ASKED: OnceLock<Duration> = OnceLock::new();
     *ASKED.get_or_init(|| {
@@ -63,7 +65,7 @@ pub(crate) fn limit() -> Duration {
     })
 }
 
-/// An error of the bridge, as an exception.
+/// Converts an error of the bridge to an exception.
 pub(crate) fn told(error: bridge::Error) -> Fault {
     let kind = match error {
         bridge::Error::TurnOpen { .. } | bridge::Error::SlotBusy { .. } => Kind::Usage,
@@ -73,8 +75,8 @@ pub(crate) fn told(error: bridge::Error) -> Fault {
 }
 
 impl Screen {
-    /// Opens a device of its own. `device` is a number, a UUID or a part of a name. The picture is
-    /// shown in `window`.
+    /// Opens a new device and a screen on it. `device` is a number, a UUID or a part of a name. The
+    /// picture is shown in `window`, if any.
     pub(crate) fn open(
         size: [u32; 2],
         backend: Backend,
@@ -82,7 +84,7 @@ impl Screen {
         window: Option<Window>,
     ) -> Result<Self, Fault> {
         let selector = match device {
-            // Parsing cannot fail: what is neither a number nor a UUID is a name.
+            // Parsing cannot fail: text that is neither a number nor a UUID is a name.
             Some(text) => text.parse().unwrap_or(DeviceSelector::Best),
             None => DeviceSelector::Best,
         };
@@ -100,7 +102,7 @@ impl Screen {
         };
         let device = ExportDevice::open(&info).map_err(|error| Fault::new(Kind::Unavailable, error))?;
         let compute = Compute::new(&device, backend).map_err(|error| match backend {
-            // The words of the error are Rust's.
+            // The error message refers to Rust's API, so the Python equivalent is added.
             Backend::Cuda => Fault::new(Kind::Unavailable, format!("{error}; in Python, backend=\"host\"")),
             _ => Fault::new(Kind::Unavailable, error),
         })?;
@@ -116,19 +118,19 @@ impl Screen {
         self.view.compute()
     }
 
-    /// What the user does with the window, where there is one.
+    /// Returns the state of the window, if there is one.
     pub(crate) fn window(&self) -> Option<WindowState> {
         self.view.window()
     }
 
-    /// Copies the tensor into a slot, to be drawn next. Once this has returned, the tensor's memory
-    /// may be written by work that its producer enqueues; see [`Copier::copy`].
+    /// Copies the tensor into a slot, to be drawn next. After this returns, work that the producer
+    /// enqueues may write the tensor's memory; see [`Copier::copy`].
     pub(crate) fn image(&mut self, tensor: &mut TensorView, look: Look) -> Result<(), Fault> {
         let format = Format::of(tensor)?;
         self.take(&mut [tensor], format, Scene::Image(look))
     }
 
-    /// As [`image`](Self::image), of points, whose values or colors may be a tensor of their own.
+    /// Like [`image`](Self::image), for points, whose values or colors may be a separate tensor.
     pub(crate) fn points(
         &mut self,
         tensor: &mut TensorView,
@@ -148,15 +150,15 @@ impl Screen {
         }
     }
 
-    /// Copies the tensors into a slot, one behind the other.
+    /// Copies the tensors into a slot, one after the other.
     fn take(&mut self, tensors: &mut [&mut TensorView], format: Format, scene: Scene) -> Result<(), Fault> {
         tensors.iter().try_for_each(|tensor| check_streams(self.view.compute(), &tensor.producer))?;
         let slots = match self.slots.take() {
-            // Images and points may be of one format.
+            // Images and points may have the same format.
             Some(slots) if slots.format() == format && slots.access() == self.access(scene) => slots,
             other => {
                 self.view.skip();
-                // Frees the old ones, which waits for them.
+                // Frees the old slots, which waits for their frames.
                 drop(other);
                 Slots::with_access(self.view.compute(), "tensor", format, self.access(scene))?
             }
@@ -167,7 +169,8 @@ impl Screen {
         self.show(frame, format, scene)
     }
 
-    /// What Vulkan does to the slots of the scene: a window copies points, to draw them again.
+    /// Returns Vulkan's accesses to the slots of the scene. A window copies points, to draw them
+    /// again.
     fn access(&self, scene: Scene) -> BufferAccess {
         match (scene, self.view.window()) {
             (Scene::Points(_), Some(_)) => BufferAccess::COMPUTE_READ | BufferAccess::TRANSFER_READ,
@@ -175,7 +178,7 @@ impl Screen {
         }
     }
 
-    /// Draws this frame next, in place of one that has not been drawn.
+    /// Selects the frame to draw next, replacing a frame that has not been drawn.
     pub(crate) fn show(&mut self, frame: Frame, format: Format, scene: Scene) -> Result<(), Fault> {
         match scene {
             Scene::Image(look) => self.view.show_image(frame, format.image()?, &look)?,
@@ -185,22 +188,23 @@ impl Screen {
         Ok(())
     }
 
-    /// Submits drawing the newest frame, and presents the picture if a window can take it now.
+    /// Submits the drawing of the newest frame, and presents the picture if the window has an image
+    /// available.
     pub(crate) fn draw(&mut self) -> Result<Drawn, Fault> {
         Ok(self.view.draw_and_present()?)
     }
 
-    /// For negative controls: the wait is not enqueued from now on.
+    /// Omits the wait from now on, for negative controls.
     pub(crate) fn leave_out(&mut self, wait: Option<Wait>) {
         self.copier.leave_out = wait;
     }
 
-    /// Waits until what was drawn is finished.
+    /// Waits until all drawing has finished.
     pub(crate) fn finish(&mut self) -> Result<(), Fault> {
         Ok(self.view.finish()?)
     }
 
-    /// Waits for the frames in flight and gives the slots back. Nothing is drawn afterwards.
+    /// Waits for the frames in flight and frees the slots. Nothing can be drawn afterwards.
     pub(crate) fn drain(&mut self) -> Result<(), Fault> {
         let ended = self.view.drain();
         self.slots = None;
@@ -208,26 +212,27 @@ impl Screen {
         Ok(ended?)
     }
 
-    /// The picture: rows from the top, four bytes a pixel. Black before the first frame.
+    /// Returns the picture: rows from top to bottom, with four bytes per pixel. Black before the
+    /// first frame.
     pub(crate) fn pixels(&mut self) -> Result<Vec<u8>, Fault> {
         self.warn_of_black();
         Ok(self.view.pixels()?)
     }
 
-    /// The picture as a PNG file.
+    /// Returns the picture as a PNG file.
     pub(crate) fn png(&mut self) -> Result<Vec<u8>, Fault> {
         self.warn_of_black();
         Ok(self.view.png()?)
     }
 
-    /// Tells who forgot to draw.
+    /// Logs a warning if a frame was shown but `draw` was never called.
     fn warn_of_black(&self) {
         if self.shown && !self.view.has_drawn() {
             log::warn!("the picture is black: a frame was shown, and none has been drawn; call draw() first");
         }
     }
 
-    /// Copies the picture into a tensor of shape (height, width, 4), of bytes; see
+    /// Copies the picture into a tensor of bytes with shape (height, width, 4); see
     /// [`Copier::copy_out`].
     pub(crate) fn read(&mut self, tensor: &mut TensorView) -> Result<(), Fault> {
         let [width, height] = self.view.size();

@@ -1,6 +1,6 @@
-//! Streams of producers: which can be joined, and how one is put behind another.
+//! Ordering of producers' streams: checks of streams, and waits of one stream for another.
 
-// Calls CUDA.
+// CUDA calls.
 #![allow(unsafe_code)]
 
 use bridge::Compute;
@@ -13,21 +13,21 @@ use crate::screen::address::Current;
 use crate::screen::copy::failed;
 use crate::tensor::stream::Producer;
 
-/// Refuses a tensor with a stream that cannot be joined; see [`check_stream`].
+/// Checks that the streams of a tensor can be joined; see [`check_stream`].
 pub(crate) fn check_streams(compute: &Compute, producer: &Producer) -> Result<(), Fault> {
     let (Some(cuda), Producer::Streams(streams)) = (compute.cuda(), producer) else { return Ok(()) };
     streams.iter().try_for_each(|&stream| check_stream(cuda.stream(), stream))
 }
 
-/// Refuses a stream that is being captured into a CUDA graph, and one of another context than ours,
-/// that of another GPU for example. Called before anything is enqueued for a frame, which would end
-/// the capture.
+/// Returns an error for a stream that is being captured into a CUDA graph, and for a stream of a
+/// different context, such as that of another GPU. Called before anything is enqueued for a frame,
+/// since that would invalidate the capture.
 pub(crate) fn check_stream(ours: &CudaStream, stream: usize) -> Result<(), Fault> {
     let _current = Current::push(ours.context())?;
     let raw = stream as sys::CUstream;
     let mut context = std::ptr::null_mut();
-    // SAFETY: the stream lives: its library, or the caller, just named it; the context is written
-    // to this frame.
+    // SAFETY: the stream is live, since its library or the caller just named it; the context is
+    // written to a local variable.
     let code = unsafe { sys::cuStreamGetCtx(raw, &raw mut context) };
     code.result().map_err(failed("cuStreamGetCtx"))?;
     if context != ours.context().cu_ctx() {
@@ -50,8 +50,8 @@ pub(crate) fn check_stream(ours: &CudaStream, stream: usize) -> Result<(), Fault
     }
 }
 
-/// Makes what is enqueued on `second` from now on wait for what is enqueued on `first` now. The
-/// event is made once.
+/// Makes later work on `second` wait for the work enqueued on `first` so far. The event is created
+/// once.
 pub(crate) fn put_behind(
     event: &mut Option<StreamEvent>,
     first: &CudaStream,

@@ -10,15 +10,16 @@ use bridge::cudarc::driver::sys;
 use crate::error::{Fault, Kind};
 use crate::tensor::rows::Rows;
 
-/// Copies the rows at `address` into `target`, one after the other. Rows beyond its end are left
-/// out.
+/// Copies the rows at `address` into `target`, one after the other. Rows that do not fit are
+/// omitted.
 ///
 /// # Safety
-/// The rows are memory of the process that nobody writes meanwhile.
+/// The rows are memory of this process that nothing writes during the call.
 pub(crate) unsafe fn gather(address: usize, rows: Rows, target: &mut [u8]) {
     for (index, target) in target.chunks_exact_mut(rows.len).take(rows.count).enumerate() {
         let row = with_exposed_provenance::<u8>(address + index * rows.pitch);
-        // SAFETY: a row of the tensor's, as this function; the target is as long, and ours.
+        // SAFETY: the row is memory of the tensor, by this function's contract; the target has the
+        // same length and is separate memory.
         unsafe { row.copy_to_nonoverlapping(target.as_mut_ptr(), rows.len) };
     }
 }
@@ -26,26 +27,28 @@ pub(crate) unsafe fn gather(address: usize, rows: Rows, target: &mut [u8]) {
 /// Copies `source` into the rows at `address`.
 ///
 /// # Safety
-/// The rows are memory of the process that nobody reads or writes meanwhile.
+/// The rows are memory of this process that nothing reads or writes during the call.
 pub(crate) unsafe fn scatter(source: &[u8], address: usize, rows: Rows) {
     for (index, source) in source.chunks_exact(rows.len).take(rows.count).enumerate() {
         let row = with_exposed_provenance_mut::<u8>(address + index * rows.pitch);
-        // SAFETY: a row of the tensor's, as this function; the source is as long.
+        // SAFETY: the row is memory of the tensor, by this function's contract; the source has the
+        // same length.
         unsafe { row.copy_from(source.as_ptr(), rows.len) };
     }
 }
 
-/// An address on the device, and the bytes from a row there to the next.
+/// An address on the device, and the distance between rows in bytes.
 #[derive(Clone, Copy)]
 pub(crate) struct Pitched {
     pub(crate) address: sys::CUdeviceptr,
     pub(crate) pitch: usize,
 }
 
-/// Enqueues a copy of `rows` rows of `len` bytes on the device.
+/// Enqueues a copy of `rows` on the device.
 ///
 /// # Safety
-/// Both have those rows, which do not overlap; a context is current, and the stream is of it.
+/// Source and target contain these rows, which do not overlap. A context is current, and the stream
+/// belongs to it.
 pub(crate) unsafe fn copy_rows(
     (target, source): (Pitched, Pitched),
     rows: Rows,
@@ -69,7 +72,8 @@ pub(crate) unsafe fn copy_rows(
         WidthInBytes: rows.len,
         Height: rows.count,
     };
-    // SAFETY: the rows are there, as this function; the description is read before it returns.
+    // SAFETY: the rows exist, by this function's contract; the description is read before the call
+    // returns.
     let code = unsafe { sys::cuMemcpy2DAsync_v2(&raw const copy, stream) };
     code.result().map_err(|error| {
         let Rows { len, count, pitch } = rows;

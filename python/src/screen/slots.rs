@@ -1,4 +1,4 @@
-//! The slots that tensors of one shape and type are handed over in.
+//! [`Slots`], in which tensors of one shape and type are handed over.
 
 use bridge::{BufferAccess, BufferSpec, Compute, ComputeTurn, Exchange, ExchangeInfo, ExportDevice};
 use bridge_view::{Element, ImageFormat, MAX_POINTS, MAX_SIDE, PointFormat, PointKind};
@@ -8,16 +8,17 @@ use crate::screen::{limit, told};
 use crate::tensor::dtype::DType;
 use crate::tensor::{TensorView, tuple};
 
-/// The height, width, channels and element type of what is in a slot, in C order. Points are one
-/// row.
+/// The height, width, channels and element type of a slot's contents, in C order. Points are a
+/// single row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Format {
     pub(crate) width: u32,
     pub(crate) height: u32,
-    /// 1 to 4, and 6 for points.
+    /// Number of channels: 1 to 4, or 6 for points.
     pub(crate) channels: u32,
     pub(crate) dtype: DType,
-    /// An image in planes, or points with their values or colors behind all positions.
+    /// Whether the image consists of planes, or the values or colors of points follow all
+    /// positions.
     pub(crate) apart: bool,
 }
 
@@ -54,11 +55,11 @@ impl Format {
             let reason = format!("an image of {dtype} cannot be shown: it must be uint8, float16 or float32; {advice}");
             return Err(Fault::new(Kind::DType, reason));
         }
-        // At most four.
+        // Lossless: at most 4.
         Ok(Self { width, height, channels: channels as u32, dtype, apart: false })
     }
 
-    /// Of points: (count, 3), (count, 4) or (count, 6) floats.
+    /// Returns the format of points: (count, 3), (count, 4) or (count, 6) floats.
     pub(crate) fn of_points(tensor: &TensorView) -> Result<Self, Fault> {
         let (count, channels) = match *tensor.shape {
             [count, channels @ (3 | 4 | 6)] => (count, channels),
@@ -77,7 +78,8 @@ impl Format {
         Ok(Self { width, height: 1, channels: channels as u32, dtype: DType::F32, apart: false })
     }
 
-    /// Of points whose values, (count,), or colors, (count, 3), are a tensor of their own.
+    /// Returns the format of points whose values, (count,), or colors, (count, 3), are a separate
+    /// tensor.
     pub(crate) fn of_points_with(positions: &TensorView, own: &TensorView, what: Attribute) -> Result<Self, Fault> {
         let format = Self::of_points(positions)?;
         let name = what.name();
@@ -102,7 +104,7 @@ impl Format {
         Ok(Self { channels, apart: true, ..format })
     }
 
-    /// For a view, as an image.
+    /// Converts to a view's image format.
     pub(crate) fn image(self) -> Result<ImageFormat, Fault> {
         let element = match self.dtype {
             DType::F16 => Element::F16,
@@ -113,7 +115,7 @@ impl Format {
         Ok(if self.apart { format.planar() } else { format })
     }
 
-    /// For a view, as points.
+    /// Converts to a view's point format.
     pub(crate) fn points(self) -> Result<PointFormat, Fault> {
         let kind = match self.channels {
             4 => PointKind::Value,
@@ -124,13 +126,13 @@ impl Format {
         Ok(if self.apart { format.separate() } else { format })
     }
 
-    /// In bytes.
+    /// Returns the size in bytes.
     pub(crate) fn size(self) -> u64 {
         u64::from(self.width) * u64::from(self.height) * u64::from(self.channels) * self.dtype.bytes() as u64
     }
 }
 
-/// What points have in a tensor of its own.
+/// The attribute of points that is a separate tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Attribute {
     Values,
@@ -168,7 +170,7 @@ impl Slots {
         Self::with_access(compute, name, format, BufferAccess::COMPUTE_READ)
     }
 
-    /// With what Vulkan does to the slots.
+    /// Like [`new`](Self::new), with Vulkan's accesses to the slots.
     pub(crate) fn with_access(
         compute: &Compute,
         name: &str,
@@ -185,7 +187,7 @@ impl Slots {
 
     /// Checks that the device can bind a slot. Returns its size in bytes.
     pub(crate) fn check(device: &ExportDevice, format: Format) -> Result<u64, Fault> {
-        // The shader reads words.
+        // The shader reads whole words.
         let size = format.size().next_multiple_of(4);
         check_range(device, size, || {
             format!("a tensor of {}x{}x{} {}", format.height, format.width, format.channels, format.dtype)
@@ -197,13 +199,13 @@ impl Slots {
         self.format
     }
 
-    /// The uses that Vulkan makes of the slots.
+    /// Returns Vulkan's accesses to the slots.
     pub(crate) fn access(&self) -> BufferAccess {
         self.access
     }
 
-    /// Begins a frame. One that was lost before is told in the log: the view has reported it
-    /// already.
+    /// Begins a frame. A previously lost frame is only logged, since the view has already reported
+    /// it.
     pub(crate) fn begin(&mut self) -> Result<ComputeTurn<BufferSpec<u8>>, Fault> {
         match self.exchange.begin() {
             Err(error @ bridge::Error::TurnLost { .. }) => {
@@ -215,7 +217,7 @@ impl Slots {
     }
 }
 
-/// Checks that a buffer of `size` bytes can be bound whole.
+/// Checks that a buffer of `size` bytes can be bound as a whole.
 fn check_range(device: &ExportDevice, size: u64, what: impl FnOnce() -> String) -> Result<(), Fault> {
     let most = u64::from(device.physical().limits.max_storage_buffer_range);
     if size <= most {

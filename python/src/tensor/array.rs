@@ -1,5 +1,5 @@
-//! `__array_interface__` and `__cuda_array_interface__`: a dictionary with the address, the shape
-//! and the type.
+//! Import with `__array_interface__` and `__cuda_array_interface__`, dictionaries with the address,
+//! the shape and the type.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -9,24 +9,24 @@ use crate::tensor::dtype::DType;
 use crate::tensor::stream::{LEGACY, Producer, explicit, of_interface};
 use crate::tensor::{Claims, Device, Keep};
 
-/// Reads `__array_interface__`, of memory that the processor reaches.
+/// Reads `__array_interface__`, for memory that the CPU can access.
 pub(crate) fn on_cpu(object: &Bound<'_, PyAny>) -> PyResult<Claims> {
     read(object, "__array_interface__", Device::Cpu, |_| Ok(Producer::Host))
 }
 
 /// Reads `__cuda_array_interface__`. `stream` overrides the one in it.
 ///
-/// Objects whose entry is `None`, or that are of an older version, are taken to be written on the
-/// legacy default stream: numba says `None` for arrays of that stream.
+/// If the entry is `None` or the version is older, the object is assumed to be written on the
+/// legacy default stream: numba uses `None` for arrays of that stream.
 pub(crate) fn on_cuda(object: &Bound<'_, PyAny>, stream: Option<usize>) -> PyResult<Claims> {
-    // The interface does not name the device; whoever reads the memory asks the driver.
+    // The interface does not name the device; it is queried from the driver later.
     read(object, "__cuda_array_interface__", Device::Cuda(UNKNOWN), |interface| {
         let entry = of_interface(interface)?;
         Ok(Producer::Streams(vec![explicit(stream.or(entry).unwrap_or(LEGACY))?]))
     })
 }
 
-/// The ordinal of a tensor that does not say where it is.
+/// The ordinal for a tensor whose device is not known.
 pub(crate) const UNKNOWN: i32 = -1;
 
 fn read(

@@ -1,4 +1,4 @@
-//! DLPack in: `__dlpack__` and its capsules, versioned or not.
+//! Import with DLPack: `__dlpack__` and its capsules, versioned or not.
 
 use dlpark::ffi::{DLDevice, DLDeviceType};
 use dlpark::python::from_dlpack;
@@ -9,14 +9,14 @@ use pyo3::types::PyDict;
 use crate::error::{Fault, Kind};
 use crate::tensor::dtype::DType;
 use crate::tensor::stream::{LEGACY, Producer, current_of, explicit};
-use crate::tensor::{Claims, Consumer, Device, Keep, Role};
+use crate::tensor::{Claims, Consumer, Device, Keep, Role, is_of};
 
-/// The version asked for; producers may give a lower one, or the form that has none.
+/// The requested version; producers may return a lower one, or an unversioned capsule.
 const MAX_VERSION: (u32, u32) = (1, 3);
-/// `stream=` by which the producer orders nothing.
+/// The `stream=` argument that requests no ordering from the producer.
 const NO_SYNC: i64 = -1;
 
-/// The answer of `__dlpack_device__`; `None` if there is no such method.
+/// Returns the device from `__dlpack_device__`, or `None` if there is no such method.
 pub(crate) fn device_of(object: &Bound<'_, PyAny>) -> PyResult<Option<Device>> {
     if !object.hasattr("__dlpack_device__")? {
         return Ok(None);
@@ -27,15 +27,16 @@ pub(crate) fn device_of(object: &Bound<'_, PyAny>) -> PyResult<Option<Device>> {
             .caused_by(object.py(), error)
     };
     let items = pair.extract::<(Bound<'_, PyAny>, i32)>().map_err(malformed)?;
-    // An enumeration as a rule.
+    // The type is usually an enumeration.
     let kind = items.0.call_method0("__index__").and_then(|kind| kind.extract::<u32>()).map_err(malformed)?;
     Ok(Some(checked_device(DLDevice { device_type: DLDeviceType(kind), device_id: items.1 })?))
 }
 
-/// Takes the object's capsule, ordered behind the object's work.
+/// Imports the object's capsule, ordered after the object's work.
 ///
-/// Where the stream of that work is known (`stream`, or the library says), the producer is asked to
-/// order nothing and the copy does. Else the producer puts `consumer` behind its work.
+/// If the stream of that work is known, from `stream` or from the library, the producer is asked
+/// for no ordering, and the copy waits for that stream. Otherwise the producer makes `consumer`
+/// wait for its work.
 pub(crate) fn import(
     object: &Bound<'_, PyAny>,
     consumer: Option<Consumer>,
@@ -44,7 +45,8 @@ pub(crate) fn import(
 ) -> PyResult<Claims> {
     let py = object.py();
     let announced = device_of(object)?;
-    // Before the library is asked for a capsule: some refuse that, in their own words.
+    // Checked before the capsule is requested: some libraries refuse the request with their own
+    // errors.
     check_device(announced, consumer, role)?;
     let on_cuda = matches!(announced, Some(Device::Cuda(_)));
     let named = match (announced, stream) {
@@ -55,10 +57,10 @@ pub(crate) fn import(
         (false, ..) => None,
         (true, Some(_), _) => Some(NO_SYNC),
         (true, None, Some(consumer)) => i64::try_from(consumer.stream).ok(),
-        // A view of the CPU backend refuses the tensor next, by its device.
+        // A view of the CPU backend rejects the tensor later because of its device.
         (true, None, None) => None,
     };
-    let capsule = capsule(object, argument).map_err(|error| {
+    let capsule = capsule_on(object, announced, argument).map_err(|error| {
         let advice = "; a tensor of autograd is shown with .detach()";
         let grad = error.value(py).to_string().contains("grad");
         let advice = if grad { advice } else { "" };
@@ -98,8 +100,8 @@ pub(crate) fn import(
     let producer = match (device, named) {
         (Device::Cpu, _) => Producer::Host,
         (Device::Cuda(_), Some(stream)) => Producer::Streams(vec![stream]),
-        // It could not be asked for our stream, since its device was not known. By the array API, a
-        // producer that is given no stream puts the legacy default stream behind its work.
+        // Our stream could not be passed, since the device was not known. According to the array
+        // API, a producer without a given stream makes the legacy default stream wait for its work.
         (Device::Cuda(_), None) if announced.is_none() => Producer::Streams(vec![LEGACY]),
         (Device::Cuda(_), None) => Producer::Unnamed,
     };
@@ -107,7 +109,7 @@ pub(crate) fn import(
     Ok(Claims { address, device, dtype, shape, strides, read_only, producer, keep: Keep::Dlpack(managed) })
 }
 
-/// Refuses a tensor that says it is on another GPU than the consumer.
+/// Returns an error for a tensor that reports a different GPU than the consumer's.
 fn check_device(announced: Option<Device>, consumer: Option<Consumer>, role: Role) -> Result<(), Fault> {
     let (Some(Device::Cuda(theirs)), Some(Consumer { device: Some(ours), .. })) = (announced, consumer) else {
         return Ok(());
@@ -125,7 +127,27 @@ fn check_device(announced: Option<Device>, consumer: Option<Consumer>, role: Rol
     ))
 }
 
-/// Calls `__dlpack__`, first as versions since 1.0 take it, then as older ones do.
+/// Calls `__dlpack__`. torch rejects the call for a tensor on a GPU other than its current device,
+/// so the tensor's device is made current during the call.
+fn capsule_on<'py>(
+    object: &Bound<'py, PyAny>,
+    device: Option<Device>,
+    stream: Option<i64>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let Some(Device::Cuda(ordinal)) = device else { return capsule(object, stream) };
+    if !is_of(object, "torch", "Tensor")? {
+        return capsule(object, stream);
+    }
+    let py = object.py();
+    let current = py.import("torch")?.getattr("cuda")?.call_method1("device", (ordinal,))?;
+    current.call_method0("__enter__")?;
+    let taken = capsule(object, stream);
+    let left = current.call_method1("__exit__", (py.None(), py.None(), py.None()));
+    taken.and_then(|capsule| left.map(|_| capsule))
+}
+
+/// Calls `__dlpack__`, first with the arguments of version 1.0 and later, then with those of older
+/// versions.
 fn capsule<'py>(object: &Bound<'py, PyAny>, stream: Option<i64>) -> PyResult<Bound<'py, PyAny>> {
     let arguments = PyDict::new(object.py());
     if let Some(stream) = stream {
@@ -149,8 +171,8 @@ fn checked_device(device: DLDevice) -> Result<Device, Fault> {
         ));
     }
     match device.device_type {
-        // Pinned memory is written by copies on streams: `CUDAHOST` too is taken as the processor
-        // sees it now.
+        // Pinned memory may be the target of copies on streams, but `CUDAHOST` too is read as the
+        // CPU sees it now.
         DLDeviceType::CPU | DLDeviceType::CUDAHOST => Ok(Device::Cpu),
         DLDeviceType::CUDA | DLDeviceType::CUDAMANAGED => Ok(Device::Cuda(device.device_id)),
         other => Err(Fault::new(

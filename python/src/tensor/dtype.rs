@@ -1,10 +1,10 @@
-//! Element types, as DLPack and the array interfaces name them.
+//! Element types, with their names in DLPack and the array interfaces.
 
 use std::fmt;
 
 use dlpark::ffi::{DLDataType, DLDataTypeCode};
 
-/// The element type of a tensor. Little-endian, one lane.
+/// The element type of a tensor: little-endian, with one lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DType {
     Bool,
@@ -22,7 +22,7 @@ pub(crate) enum DType {
     BF16,
 }
 
-/// Type, name, code of DLPack, letter of the array interfaces, bits.
+/// Type, name, DLPack code, letter in the array interfaces, bits.
 const TABLE: &[(DType, &str, u8, char, u8)] = &[
     (DType::Bool, "bool", 6, 'b', 8),
     (DType::U8, "uint8", 1, 'u', 8),
@@ -36,17 +36,17 @@ const TABLE: &[(DType, &str, u8, char, u8)] = &[
     (DType::F16, "float16", 2, 'f', 16),
     (DType::F32, "float32", 2, 'f', 32),
     (DType::F64, "float64", 2, 'f', 64),
-    // The array interfaces have no letter for it.
+    // The array interfaces have no letter for this type.
     (DType::BF16, "bfloat16", 4, '\0', 16),
 ];
 
 impl DType {
     fn row(self) -> &'static (DType, &'static str, u8, char, u8) {
-        // The table has a row for each type; the first stands in for none.
+        // The table has a row for each type, so the default is never used.
         TABLE.iter().find(|row| row.0 == self).unwrap_or(&TABLE[0])
     }
 
-    /// As numpy spells it.
+    /// Returns the name in numpy.
     pub(crate) fn name(self) -> &'static str {
         self.row().1
     }
@@ -55,7 +55,7 @@ impl DType {
         usize::from(self.row().4 / 8)
     }
 
-    /// From a name such as `"float32"`, or the end of one, such as `torch.float32`.
+    /// Parses a name such as `"float32"`, or one that ends in it, such as `torch.float32`.
     pub(crate) fn from_name(name: &str) -> Option<Self> {
         let name = name.rsplit('.').next().unwrap_or(name);
         TABLE.iter().find(|row| row.1 == name).map(|row| row.0)
@@ -71,7 +71,7 @@ impl DType {
         DLDataType { code: DLDataTypeCode(row.2), bits: row.4, lanes: 1 }
     }
 
-    /// From a `typestr` such as `<f4`.
+    /// Parses a `typestr` such as `<f4`.
     pub(crate) fn from_typestr(typestr: &str) -> Option<Self> {
         let mut letters = typestr.chars();
         let (order, kind, bytes) = (letters.next()?, letters.next()?, letters.as_str().parse::<u8>().ok()?);
@@ -79,7 +79,7 @@ impl DType {
         (order == '<' || (order == '|' && bytes == 1)).then_some(row.0)
     }
 
-    /// As `typestr`; `None` for a type that numpy lacks.
+    /// Returns the `typestr`, or `None` for a type that numpy lacks.
     pub(crate) fn to_typestr(self) -> Option<String> {
         let row = self.row();
         let order = if self.bytes() == 1 { '|' } else { '<' };

@@ -1,8 +1,8 @@
-//! Arrays of other libraries: where their memory is, what is in it, and which stream wrote it.
+//! Arrays of other libraries: the location, format and producer stream of their memory.
 //!
 //! [`TensorView::of`] reads `__dlpack__`, `__cuda_array_interface__` or `__array_interface__` and
-//! checks what it is told. It cannot check that the memory is there: an object that names memory it
-//! does not have is undefined behavior, as it is for numpy.
+//! checks the result. It cannot check that the memory exists: an object that describes memory it
+//! does not have causes undefined behavior, as with numpy.
 
 pub(crate) mod array;
 pub(crate) mod dlpack;
@@ -22,13 +22,13 @@ use crate::tensor::dtype::DType;
 use crate::tensor::rows::Rows;
 use crate::tensor::stream::Producer;
 
-/// More dimensions than any call takes; DLPack has no limit.
+/// Maximum number of dimensions, more than any call accepts; DLPack has no limit.
 const MAX_DIMENSIONS: usize = 32;
 
 /// The memory that a tensor is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Device {
-    /// Memory that the processor reaches, pinned or not.
+    /// Memory that the CPU can access, pinned or not.
     Cpu,
     /// A CUDA device, by its ordinal in this process.
     Cuda(i32),
@@ -43,10 +43,11 @@ impl fmt::Display for Device {
     }
 }
 
-/// An array of another library, and what keeps its memory alive.
+/// An array of another library, and the owner that keeps its memory alive.
 ///
-/// The elements are in C order, of planes where `planar` says so, with gaps between equal rows at
-/// most; there is at least one, and the number of bytes fits in `isize`.
+/// The elements are in C order, or in the C order of planes if `planar` is set. There may be equal
+/// gaps between rows of equal length. There is at least one element, and the number of bytes fits
+/// in `isize`.
 #[derive(Debug)]
 pub(crate) struct TensorView {
     pub(crate) address: usize,
@@ -54,21 +55,22 @@ pub(crate) struct TensorView {
     pub(crate) dtype: DType,
     pub(crate) shape: Vec<usize>,
     pub(crate) rows: Rows,
-    /// The shape is (height, width, channels), and the rows are those of (channels, height, width).
+    /// Whether the shape is (height, width, channels), but the rows are those of (channels, height,
+    /// width).
     pub(crate) planar: bool,
     pub(crate) read_only: bool,
     pub(crate) producer: Producer,
     pub(crate) role: Role,
-    /// The memory is the object's, or the capsule's.
+    /// The owner of the memory.
     keep: Option<Keep>,
 }
 
 impl Drop for TensorView {
     fn drop(&mut self) {
         let keep = self.keep.take();
-        // Deleters of capsules are code of other libraries, and objects are Python's: both may call
-        // a view, so that none of its locks is held here. Where the interpreter has ended, nothing
-        // is released.
+        // Deleters of capsules are code of other libraries, and objects are Python objects. Both
+        // may call a view, so none of its locks may be held here. If the interpreter has ended,
+        // nothing is released.
         let mut keep = std::mem::ManuallyDrop::new(keep);
         let _ = Python::try_attach(|_| drop(keep.take()));
     }
@@ -79,7 +81,7 @@ impl Drop for TensorView {
 pub(crate) enum Keep {
     Dlpack(dlpark::python::ImportedDlpack),
     Object(Py<PyAny>),
-    /// A tensor's of a view.
+    /// Memory of a view's tensor.
     Memory(Arc<Memory>),
 }
 
@@ -93,30 +95,30 @@ impl fmt::Debug for Keep {
     }
 }
 
-/// An array as its object describes it, unchecked.
+/// The description of an array by its object, unchecked.
 pub(crate) struct Claims {
     pub(crate) address: usize,
     pub(crate) device: Device,
     pub(crate) dtype: DType,
     pub(crate) shape: Vec<i64>,
-    /// In bytes; `None` for C order.
+    /// Strides in bytes; `None` for C order.
     pub(crate) strides: Option<Vec<i64>>,
     pub(crate) read_only: bool,
     pub(crate) producer: Producer,
     pub(crate) keep: Keep,
 }
 
-/// What a view does with a tensor. Errors say how one is made that it can be done with.
+/// The use of a tensor by a view, for the advice in errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// It is shown: a copy does as well.
+    /// The tensor is shown. A copy of it can be shown instead.
     Source,
-    /// The picture is copied into it: a copy of it would be another tensor.
+    /// The picture is copied into the tensor. A copy of the tensor cannot replace it.
     Target,
 }
 
 impl Role {
-    /// For a tensor that is not on `device`, whose tensors `call` makes.
+    /// Returns advice for a tensor that is not on `device`. `call` creates tensors there.
     pub(crate) fn moved(self, call: &str, device: &str) -> String {
         match self {
             Self::Source => format!("use {call}"),
@@ -129,12 +131,12 @@ impl Role {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Consumer {
     pub(crate) stream: usize,
-    /// The number of the device; `None` accepts memory of any.
+    /// The number of the device; `None` accepts memory of any device.
     pub(crate) device: Option<i32>,
 }
 
 impl TensorView {
-    /// Reads and checks the object. `stream` is the producer's, where the caller named it.
+    /// Reads and checks the object. `stream` is the producer's stream, if given by the caller.
     pub(crate) fn of(
         object: &Bound<'_, PyAny>,
         consumer: Option<Consumer>,
@@ -146,7 +148,7 @@ impl TensorView {
         let mut claims = if let Ok(tensor) = object.cast::<Tensor>() {
             tensor.get().claims(object.py(), stream)?
         } else if has("__dlpack__")? {
-            // Preferred for numpy: read-only arrays have no capsule in its older versions.
+            // Preferred for numpy, whose older versions create no capsules for read-only arrays.
             if on_cpu_with_interface(dlpack::device_of(object)?) && has("__array_interface__")? {
                 array::on_cpu(object)?
             } else {
@@ -159,7 +161,7 @@ impl TensorView {
         } else {
             return Err(not_a_tensor(object).into());
         };
-        // Its arrays are immutable, and its capsules do not say so.
+        // jax's arrays are immutable, but its capsules do not report that.
         claims.read_only |= is_of(object, "jax", "Array")?;
         Ok(Self::checked(claims, advice(object, role)?, role)?)
     }
@@ -198,7 +200,7 @@ impl TensorView {
         })
     }
 
-    /// Never gives the memory back: something may use it for longer than can be seen.
+    /// Never releases the memory, since a copy whose end was not seen may still use it.
     pub(crate) fn leak(&mut self) {
         if let Some(keep) = self.keep.take() {
             log::error!("a tensor is leaked, since a copy of it could not be seen to end: {}", self.describe());
@@ -206,7 +208,7 @@ impl TensorView {
         }
     }
 
-    /// The memory, if a view has made it.
+    /// Returns the memory, if a view has allocated it.
     pub(crate) fn memory(&self) -> Option<&Memory> {
         match &self.keep {
             Some(Keep::Memory(memory)) => Some(memory),
@@ -214,19 +216,19 @@ impl TensorView {
         }
     }
 
-    /// In bytes, without gaps.
+    /// Returns the size in bytes, without gaps.
     pub(crate) fn size(&self) -> usize {
         self.rows.size()
     }
 
-    /// Such as `uint8 (2, 3, 4)`, for messages.
+    /// Returns a description for messages, such as `uint8 (2, 3, 4)`.
     pub(crate) fn describe(&self) -> String {
         format!("{} {}", self.dtype, tuple(&self.shape))
     }
 }
 
-/// Returns `true` for an object of a library's class. The library is not imported here: its objects
-/// exist only once it is loaded.
+/// Returns `true` for an instance of a library's class. The library is not imported: its objects
+/// only exist if it is loaded.
 pub(crate) fn is_of(object: &Bound<'_, PyAny>, library: &str, class: &str) -> PyResult<bool> {
     let modules = object.py().import("sys")?.getattr("modules")?;
     let Ok(library) = modules.get_item(library) else { return Ok(false) };
@@ -248,7 +250,7 @@ fn not_a_tensor(object: &Bound<'_, PyAny>) -> Fault {
     )
 }
 
-/// The shape of a tensor with elements whose size fits in memory.
+/// Checks that a shape has elements and that its size in bytes fits in `isize`, and returns it.
 pub(crate) fn checked_shape(shape: &[i64], dtype: DType) -> Result<Vec<usize>, Fault> {
     let wrong = |reason: String| Fault::new(Kind::Shape, format!("the shape {} {reason}", tuple(shape)));
     if shape.len() > MAX_DIMENSIONS {
@@ -265,11 +267,12 @@ pub(crate) fn checked_shape(shape: &[i64], dtype: DType) -> Result<Vec<usize>, F
     if bytes == 0 {
         return Err(wrong("has no elements".into()));
     }
-    // All were converted above.
+    // No conversion fails: all were checked above.
     Ok(shape.iter().filter_map(|&side| usize::try_from(side).ok()).collect())
 }
 
-/// The rows of a tensor, or of its planes: those of an image whose channels come first in memory.
+/// Returns the rows of a tensor, or, for an image whose channels come first in memory, those of its
+/// planes.
 fn rows_of(shape: &[usize], strides: &[i64], dtype: DType, advice: &str) -> Result<(Rows, bool), Fault> {
     let fault = match Rows::of(shape, strides, dtype, advice) {
         Ok(rows) => return Ok((rows, false)),
@@ -282,7 +285,7 @@ fn rows_of(shape: &[usize], strides: &[i64], dtype: DType, advice: &str) -> Resu
     }
 }
 
-/// The call of the object's library that makes a tensor whose elements are next to each other.
+/// Returns advice with the call of the object's library that makes a tensor contiguous.
 fn advice(object: &Bound<'_, PyAny>, role: Role) -> PyResult<&'static str> {
     if role == Role::Target {
         return Ok("read into a contiguous tensor and copy that into this one");
@@ -296,7 +299,7 @@ fn advice(object: &Bound<'_, PyAny>, role: Role) -> PyResult<&'static str> {
     })
 }
 
-/// As Python writes a tuple.
+/// Formats a tuple as Python does.
 pub(crate) fn tuple<T: fmt::Display>(items: &[T]) -> String {
     match items {
         [one] => format!("({one},)"),

@@ -6,27 +6,27 @@ use pyo3::prelude::*;
 use crate::error::{Fault, Kind, is_interrupt};
 use crate::tensor::{Device, is_of};
 
-/// The handle of CUDA's legacy default stream (`CU_STREAM_LEGACY`), as DLPack and
-/// `__cuda_array_interface__` number it.
+/// The handle of CUDA's legacy default stream (`CU_STREAM_LEGACY`), as numbered by DLPack and
+/// `__cuda_array_interface__`.
 pub(crate) const LEGACY: usize = 1;
 /// The handle of the calling thread's default stream (`CU_STREAM_PER_THREAD`).
 pub(crate) const PER_THREAD: usize = 2;
 
-/// The order of reading a tensor behind the work that writes it.
+/// How reading a tensor is ordered after the work that writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Producer {
-    /// Nothing has to: the processor wrote it.
+    /// No ordering is needed: the CPU wrote the tensor.
     Host,
-    /// `CUstream`s, one as a rule: ours waits for them, and they wait for our copy.
+    /// `CUstream`s, usually one: our stream waits for them, and they wait for our copy.
     Streams(Vec<usize>),
-    /// The library put our stream behind its own, which it does not name: the host waits for our
-    /// copy.
+    /// The library made our stream wait for its own stream, which it does not name: the host waits
+    /// for our copy.
     Unnamed,
 }
 
-/// The `CUstream` of `stream=`: a number, or an object of a library that wraps one.
+/// Returns the `CUstream` of a `stream=` argument: a number, or a library's object that wraps one.
 ///
-/// 0 is the legacy default stream, as torch numbers it.
+/// 0 is the legacy default stream, as in torch.
 pub(crate) fn named(stream: &Bound<'_, PyAny>) -> PyResult<usize> {
     let number = match stream.extract::<usize>() {
         Ok(number) => number,
@@ -42,8 +42,8 @@ pub(crate) fn named(stream: &Bound<'_, PyAny>) -> PyResult<usize> {
     Ok(explicit(if number == 0 { LEGACY } else { number })?)
 }
 
-/// Refuses the per-thread default stream: its number names another stream on each thread, and work
-/// may be joined on another thread than enqueued it.
+/// Returns an error for the per-thread default stream: its number refers to a different stream on
+/// each thread, and work may be joined on a different thread than the one that enqueued it.
 pub(crate) fn explicit(stream: usize) -> Result<usize, Fault> {
     if stream != PER_THREAD {
         return Ok(stream);
@@ -52,10 +52,10 @@ pub(crate) fn explicit(stream: usize) -> Result<usize, Fault> {
     Err(Fault::new(Kind::Usage, format!("{reason}: use a stream of its own, or the legacy default stream (1)")))
 }
 
-/// The `CUstream` of an object of a library that wraps one; `None` for another object.
+/// Returns the `CUstream` of a library's object that wraps one, or `None` for other objects.
 pub(crate) fn attribute(stream: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
     if let Some(protocol) = stream.getattr_opt("__cuda_stream__")? {
-        // A function of the version and the address, by the protocol of cuda.core.
+        // By cuda.core's protocol, a function that returns the version and the address.
         let pair = if protocol.is_callable() { protocol.call0()? } else { protocol };
         let (_version, address) = pair.extract::<(usize, usize)>()?;
         return Ok(Some(address));
@@ -65,16 +65,16 @@ pub(crate) fn attribute(stream: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
             return value.extract().map(Some);
         }
     }
-    // Numba's streams keep a ctypes pointer, and convert to a number. So do fractions, which are no
-    // streams.
+    // Numba's streams keep a ctypes pointer, and convert to an integer. Floats and fractions do
+    // too, but are not streams.
     if stream.hasattr("__int__")? && !stream.hasattr("__float__")? {
         return stream.call_method0("__int__")?.extract().map(Some);
     }
     Ok(None)
 }
 
-/// The stream that the object's library would enqueue its next work on, where the library has a way
-/// to say so.
+/// Returns the stream that the object's library would enqueue its next work on, if the library can
+/// report it.
 pub(crate) fn current_of(object: &Bound<'_, PyAny>, device: Device) -> PyResult<Option<usize>> {
     let Device::Cuda(ordinal) = device else { return Ok(None) };
     if is_of(object, "torch", "Tensor")? {
@@ -82,7 +82,7 @@ pub(crate) fn current_of(object: &Bound<'_, PyAny>, device: Device) -> PyResult<
         let current = torch.getattr("cuda")?.call_method1("current_stream", (ordinal,))?;
         return named(&current.getattr("cuda_stream")?).map(Some);
     }
-    // Version 3 has the stream: cupy gives its current one, numba that of the array.
+    // Version 3 contains the stream: cupy's current one, or the stream of numba's array.
     match object.getattr_opt("__cuda_array_interface__") {
         Ok(Some(interface)) => of_interface(&interface),
         Err(error) if is_interrupt(object.py(), &error) => Err(error),
@@ -90,13 +90,13 @@ pub(crate) fn current_of(object: &Bound<'_, PyAny>, device: Device) -> PyResult<
     }
 }
 
-/// The streams on which a library may have written a tensor of the view: the current ones of torch
-/// and cupy, where they are loaded, and the legacy default stream, which numba uses.
+/// Returns the streams on which a library may have written a tensor of the view: the current
+/// streams of torch and cupy, if they are loaded, and the legacy default stream, which numba uses.
 pub(crate) fn all_current(py: Python<'_>, ordinal: i32) -> PyResult<Vec<usize>> {
     let modules = py.import("sys")?.getattr("modules")?;
     let mut streams = vec![LEGACY];
-    // An entry is None where a program rules a library out, and has no names yet while another
-    // thread imports it: nothing of that library is enqueued then.
+    // An entry is None if the program has disabled a library, and has no attributes yet while
+    // another thread imports it; in both cases no work of that library is enqueued.
     let module = |name| match modules.get_item(name) {
         Ok(library) => library.getattr_opt("cuda"),
         Err(_) => Ok(None),
@@ -112,7 +112,7 @@ pub(crate) fn all_current(py: Python<'_>, ordinal: i32) -> PyResult<Vec<usize>> 
         && let Some(current_stream) = cuda.getattr_opt("get_current_stream")?
     {
         let current = match current_stream.call1((ordinal,)) {
-            // Older versions know that of the current device alone.
+            // Older versions only return the stream of the current device.
             Err(error) if error.is_instance_of::<PyTypeError>(py) => current_stream.call0(),
             current => current,
         };
@@ -123,7 +123,7 @@ pub(crate) fn all_current(py: Python<'_>, ordinal: i32) -> PyResult<Vec<usize>> 
     Ok(streams)
 }
 
-/// The `stream` entry of a `__cuda_array_interface__`.
+/// Returns the `stream` entry of a `__cuda_array_interface__`.
 pub(crate) fn of_interface(interface: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
     let version = interface.get_item("version")?.extract::<i64>()?;
     let entry = interface.call_method1("get", ("stream",))?;

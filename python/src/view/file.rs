@@ -1,11 +1,11 @@
-//! Pictures in files, with the errors of Python's own calls.
+//! Writing of picture files, with the exceptions of Python's own functions.
 
 use std::path::{Path, PathBuf};
 
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 
-/// Refuses a file's name that promises another format than PNG.
+/// Rejects file names whose extension is not that of PNG.
 pub(super) fn check_name(path: &Path) -> PyResult<()> {
     if path.extension().is_none_or(|extension| extension.eq_ignore_ascii_case("png")) {
         return Ok(());

@@ -1,4 +1,4 @@
-//! The methods of `View`, as Python sees them.
+//! The Python methods of `View`.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError, Weak};
@@ -64,23 +64,23 @@ impl View {
     /// of ``uint8`` (0 to 255), ``float16`` or ``float32`` (0 to 1). The next ``draw`` draws it,
     /// scaled to the view.
     ///
-    /// The elements must be in C order, with equal gaps between rows if any: a crop
-    /// ``t[10:200, 30:400]``, every second row ``t[::2]``, some channels ``t[..., :3]``. Or
-    /// channels may come first in memory, as in ``t.permute(1, 2, 0)``. Other layouts raise
+    /// The elements must be in C order. Equal gaps between rows are allowed, as in a crop
+    /// ``t[10:200, 30:400]``, every second row ``t[::2]``, or some channels ``t[..., :3]``.
+    /// Channels may also come first in memory, as in ``t.permute(1, 2, 0)``. Other layouts raise
     /// ``LayoutError``.
     ///
     /// One channel is gray, or colored with ``colormap="viridis"``. Two are red and green. Values
     /// are multiplied by 2 to the power of ``exposure``. With ``linear=True`` they are then encoded
-    /// as sRGB; otherwise they are shown as they are. NaN is magenta.
+    /// as sRGB; otherwise they are shown unchanged. NaN is magenta.
     ///
     /// The tensor is copied once, on the GPU. The view's stream waits for the stream that wrote it.
-    /// That stream then waits for the copy, and may overwrite the tensor next. You may delete the
-    /// tensor at once if it was allocated on that stream; otherwise call torch's
+    /// That stream then waits for the copy, so its later work may overwrite the tensor. You may
+    /// delete the tensor immediately if it was allocated on that stream; otherwise call torch's
     /// ``t.record_stream(stream)`` first.
     ///
     /// The stream is ``stream`` if given, otherwise torch's current stream, otherwise the entry of
-    /// ``__cuda_array_interface__``. If none is known (jax), and for tensors in host memory, the
-    /// call returns once the copy is done.
+    /// ``__cuda_array_interface__``. If no stream is known (jax), and for tensors in host memory,
+    /// the call returns after the copy is done.
     #[pyo3(signature = (tensor, *, stream=None, exposure=0.0, linear=false, colormap=None))]
     fn image(
         &self,
@@ -130,7 +130,7 @@ impl View {
         self.take(py, tensor, own, stream, Scene::Points(point_look(camera, size, color)?))
     }
 
-    /// Shows a tensor as the last call of ``image`` or ``points`` did, with its options but without
+    /// Shows a tensor like the last call of ``image`` or ``points``, with the same options except
     /// ``colors`` and ``values``. Without such a call, it is shown as an image.
     ///
     /// A tensor of the view is copied after the work on ``stream``, or by default after the work on
@@ -142,7 +142,7 @@ impl View {
     }
 
     /// Creates a zeroed tensor in memory of the view's device. Any library can write it through
-    /// DLPack or the array interfaces, without a copy. It outlives the view if it is still used.
+    /// DLPack or the array interfaces, without a copy. It can be used after the view is closed.
     #[pyo3(signature = (shape, dtype=None))]
     fn tensor(&self, py: Python<'_>, shape: Vec<i64>, dtype: Option<&Bound<'_, PyAny>>) -> PyResult<Tensor> {
         self.process.check("view")?;
@@ -151,7 +151,7 @@ impl View {
         let size = shape.iter().product::<usize>() * dtype.bytes();
         let memory = self.with(py, |screen| {
             let memory = Memory::zeroed(screen.compute(), size)?;
-            // While the screen is locked, so that `close` comes before it or sees it.
+            // Under the screen's lock, so that `close` either precedes this or sees the object.
             note(&mut self.live(), &memory);
             Ok(memory)
         })?;
@@ -159,8 +159,8 @@ impl View {
         Ok(Tensor::new(layout, Owner::Memory(memory)))
     }
 
-    /// Makes a canvas: frames that are written in place, without a copy. ``shape``, ``dtype`` and
-    /// the rest are as for ``image``.
+    /// Creates a canvas, whose frames are written in place, without a copy. ``shape``, ``dtype``
+    /// and the other arguments are as for ``image``.
     #[pyo3(signature = (shape, dtype=None, *, exposure=0.0, linear=false, colormap=None))]
     fn canvas(
         slf: &Bound<'_, Self>,
@@ -177,37 +177,38 @@ impl View {
         let format = Format::new(&shape, dtype)?;
         let shared = view.with(slf.py(), |screen| {
             let shared = Shared::new(screen.compute(), format)?;
-            // While the screen is locked, so that `close` comes before it or sees it.
+            // Under the screen's lock, so that `close` either precedes this or sees the object.
             note(&mut view.canvases(), &shared);
             Ok(shared)
         })?;
         Ok(Canvas::new(slf.clone().unbind(), shared, shape, format, look))
     }
 
-    /// Draws what was shown last if it has not been drawn, and returns whether it did. The GPU
-    /// draws later. This call waits only if three frames are unfinished, if the number of points in
-    /// a window has changed, and with the CPU backend until a canvas's frame is computed.
+    /// Draws the tensor or frame that was shown last, unless it has been drawn already. Returns
+    /// true if it was drawn. The GPU draws asynchronously. This call waits only if three frames are
+    /// in flight, if the number of points in a window has changed, and with the CPU backend until a
+    /// canvas's frame is computed.
     ///
-    /// A window shows the newest picture for which it has room. It never delays drawing: frames
-    /// that come faster than the display accepts them are not shown. If there is nothing new, this
-    /// call waits 2 ms for events.
+    /// A window shows the newest picture for which it has an image available. It never delays
+    /// drawing: frames that are drawn faster than the display accepts them are not shown. If there
+    /// is nothing new to show, this call waits up to 2 ms for events.
     fn draw(&self, py: Python<'_>) -> PyResult<bool> {
         let drawn = match &self.window {
             Some(_) => self.draw_in_window(py),
             None => self.with(py, |screen| Ok(screen.draw()?.drawn)),
         };
-        // A loop of frames ends with Ctrl-C.
+        // Lets Ctrl-C end a loop of frames.
         py.check_signals()?;
         drawn
     }
 
-    /// Waits until what was drawn is finished.
+    /// Waits until all drawing has finished.
     fn finish(&self, py: Python<'_>) -> PyResult<()> {
         self.with(py, Screen::finish)
     }
 
-    /// The picture that was drawn last, a numpy array of shape (height, width, 4) and type
-    /// ``uint8``. Waits for it. Black before the first.
+    /// Returns the picture that was drawn last, as a numpy array of shape (height, width, 4) and
+    /// type ``uint8``. Waits until it is drawn. Before the first frame, the picture is black.
     fn pixels<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let bytes = self.with(py, Screen::pixels)?;
         let numpy = py.import("numpy")?;
@@ -219,34 +220,34 @@ impl View {
     /// ``uint8``, of any library whose tensors can be written (not jax). For a tensor in device
     /// memory, nothing is copied through the host.
     ///
-    /// The order is that of ``image``: the copy waits for the tensor's stream, and later work on
+    /// The copy is ordered as for ``image``: it waits for the tensor's stream, and later work on
     /// that stream sees the picture. If no stream is known, and for tensors in host memory, the
-    /// call returns once the picture has been copied.
+    /// call returns after the picture has been copied.
     #[pyo3(signature = (tensor, *, stream=None))]
     fn read(&self, py: Python<'_>, tensor: &Bound<'_, PyAny>, stream: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         self.process.check("view")?;
         let stream = stream.map(named).transpose()?;
         let mut tensor = TensorView::of(tensor, self.consumer(), stream, Role::Target)?;
-        // Lent: see `take`.
+        // Borrowed, so that it is dropped later: see `take`.
         self.with(py, |screen| screen.read(&mut tensor))
     }
 
-    /// Writes the picture as a PNG file. Its name ends in ``.png`` or has no extension;
-    /// ``ValueError`` for another.
+    /// Writes the picture to a PNG file. The file name must end in ``.png`` or have no extension;
+    /// otherwise ``ValueError`` is raised.
     fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
         file::check_name(&path)?;
         file::write(py, path, &self.png(py)?)
     }
 
-    /// Notebooks show the view by this: the picture, as a PNG file.
+    /// Returns the picture as a PNG file, which notebooks show.
     fn _repr_png_<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         Ok(PyBytes::new(py, &self.png(py)?))
     }
 
-    /// Closes the view: waits for its frames, and frees its GPU memory and that of its canvases.
-    /// Returns the number of the view's tensors and of its canvases' frames that are still in use,
-    /// and emits a ``ResourceWarning`` if there are any; they stay valid. A second call does
-    /// nothing.
+    /// Closes the view: waits for its frames, and frees its GPU memory, including that of its
+    /// canvases. Returns the number of the view's tensors and of its canvases' frames that are
+    /// still in use, and emits a ``ResourceWarning`` if there are any; they stay valid. A second
+    /// call does nothing.
     fn close(&self, py: Python<'_>) -> PyResult<usize> {
         self.process.check("view")?;
         let (ended, frames) = call(py, || {
@@ -258,7 +259,7 @@ impl View {
             let frames: usize = canvases.iter().filter_map(Weak::upgrade).map(|canvas| canvas.close()).sum();
             (ended, frames)
         })?;
-        // Told once.
+        // Reported only once.
         let tensors = std::mem::take(&mut *self.live());
         let live = frames + tensors.iter().filter(|memory| memory.strong_count() > 0).count();
         if live > 0 {
@@ -276,25 +277,25 @@ impl View {
         Ok(!self.closed(py) && !self.window_is_closed())
     }
 
-    /// True once ``close`` was called.
+    /// True after ``close`` was called.
     #[getter]
     fn closed(&self, py: Python<'_>) -> bool {
         self.process.is_child() || py.detach(|| self.lock().is_none())
     }
 
-    /// Whether there is no window.
+    /// True if the view has no window.
     #[getter]
     fn headless(&self) -> bool {
         self.window.is_none()
     }
 
-    /// Of the picture, in pixels.
+    /// The width of the picture, in pixels.
     #[getter]
     fn width(&self) -> u32 {
         self.width
     }
 
-    /// Of the picture, in pixels.
+    /// The height of the picture, in pixels.
     #[getter]
     fn height(&self) -> u32 {
         self.height
@@ -306,14 +307,14 @@ impl View {
         self.compute.backend().to_string()
     }
 
-    /// The GPU's name.
+    /// The name of the GPU.
     #[getter]
     fn device(&self) -> &str {
         self.compute.device().name()
     }
 
-    /// For the tests' negative controls: leaves the wait ``"before"`` or ``"after"`` the copy out.
-    /// Frames are wrong then.
+    /// Omits the wait ``"before"`` or ``"after"`` the copy, for negative controls of tests. Frames
+    /// are wrong then.
     fn _leave_out_wait(&self, py: Python<'_>, wait: Option<&str>) -> PyResult<()> {
         let wrong = |name| PyValueError::new_err(format!("there is no wait {name:?}"));
         let wait = wait.map(|name| Wait::of(name).ok_or_else(|| wrong(name))).transpose()?;
@@ -323,7 +324,7 @@ impl View {
         })
     }
 
-    /// Messages of the validation layer, where ``VKVIEW_VALIDATION=1`` asked for it; for the tests.
+    /// Returns the validation layer's messages, if ``VKVIEW_VALIDATION=1`` enabled it; for tests.
     fn _validation_messages(&self) -> Vec<String> {
         self.compute.device().validation_messages().iter().map(|message| format!("{message:?}")).collect()
     }

@@ -1,4 +1,4 @@
-//! `View`: a screen, and what keeps Python's use of it in order. Its methods are in `methods`.
+//! [`View`]: a screen with a lock for Python. Its methods are in `methods`.
 
 mod file;
 mod methods;
@@ -27,28 +27,28 @@ use crate::tensor::{Consumer, Role, TensorView};
 /// by its number, its UUID or a part of its name, as reported by Vulkan.
 ///
 /// With ``headless=True`` there is no window. With ``headless=False`` there is a window, or an
-/// exception is raised. By default, there is a window if there is a display and the GPU can show
-/// pictures on it; otherwise the logger ``vkview`` gets a warning with the reason. The window has
+/// exception is raised. By default, there is a window if there is a display and the GPU can present
+/// to it; otherwise a warning with the reason is logged to the logger ``vkview``. The window has
 /// the title ``title``, and shows the picture scaled to its size, with black bars if the aspect
 /// ratios differ. ``draw`` shows the picture, and handles the events of all windows of the process.
-/// A view with a window must be created and drawn on the main thread. Closing the window, or
-/// Escape, ends ``running``. For points, dragging rotates the camera, the wheel moves it closer or
-/// away, and Home resets it. ``vsync=False`` shows pictures between refreshes of the display, if
-/// possible.
+/// A view with a window must be created and drawn on the main thread. Closing the window or
+/// pressing Escape makes ``running`` false. For points, dragging rotates the camera, the wheel
+/// moves it closer or away, and Home resets it. ``vsync=False`` shows pictures without waiting for
+/// the refresh of the display, if possible.
 ///
 /// Any thread may use a view, but only one at a time; a call waits until another thread's call has
 /// ended. In a forked child, calls raise an exception.
 #[pyclass(frozen, module = "vkview", weakref)]
 pub(crate) struct View {
     screen: Mutex<Option<Screen>>,
-    /// Tensors that were made for the user.
+    /// Tensors created for the user.
     tensors: Mutex<Vec<Weak<Memory>>>,
     canvases: Mutex<Vec<Weak<Shared>>>,
     /// The options of the last `image` or `points`, for `show`.
     scene: Mutex<Scene>,
-    /// What the user does with the window, where there is one.
+    /// The state of the window, if there is one.
     window: Option<WindowState>,
-    /// Of the screen, for what needs no lock.
+    /// The compute side of the screen, for uses without a lock.
     compute: Detached<Native<Compute>>,
     width: u32,
     height: u32,
@@ -56,14 +56,15 @@ pub(crate) struct View {
 }
 
 impl View {
-    /// Runs `f` with the screen, detached from the interpreter: it calls drivers, and may wait.
+    /// Runs `f` with the screen, detached from the interpreter, since it calls drivers and may
+    /// wait.
     fn with<R: Send>(&self, py: Python<'_>, f: impl FnOnce(&mut Screen) -> Result<R, Fault> + Send) -> PyResult<R> {
         self.process.check("view")?;
         Ok(call(py, || f(self.lock().as_mut().ok_or_else(closed)?))??)
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Screen>> {
-        // A panic in between leaves a screen that reports its own state.
+        // After a panic the screen is still valid and reports its own state.
         self.screen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -81,8 +82,8 @@ impl View {
         let own =
             own.map(|(own, what)| Ok::<_, PyErr>((TensorView::of(own, self.consumer(), stream, Role::Source)?, what)));
         let mut own = own.transpose()?;
-        // Lent, so that it is dropped once the screen is unlocked: the tensor's deleter may be
-        // Python's, and call the view.
+        // Borrowed, so that it is dropped after the screen is unlocked: the tensor's deleter may be
+        // Python code that calls the view.
         self.with(py, |screen| match scene {
             Scene::Image(look) => screen.image(&mut tensor, look),
             Scene::Points(look) => screen.points(&mut tensor, own.as_mut().map(|(own, what)| (own, *what)), look),
@@ -91,14 +92,14 @@ impl View {
         Ok(())
     }
 
-    /// The stream that copies are enqueued on, and its device.
+    /// Returns the stream that copies are enqueued on, and its device.
     fn consumer(&self) -> Option<Consumer> {
         let cuda = self.compute.cuda()?;
         let device = i32::try_from(cuda.device().ordinal()).ok();
         Some(Consumer { stream: cuda.stream().cu_stream() as usize, device })
     }
 
-    /// Draws a canvas's frame next. A closed view draws nothing.
+    /// Selects a canvas's frame to draw next. Returns an error if the view is closed.
     pub(crate) fn show_frame(
         &self,
         frame: RenderTurn<BufferSpec<u8>>,
@@ -135,18 +136,18 @@ impl View {
 
 impl Drop for View {
     fn drop(&mut self) {
-        // Not locked: in a forked child nobody may be left to unlock it.
+        // Not locked: in a forked child the thread that holds the lock may not exist.
         let screen = self.screen.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         if self.process.is_child() {
             std::mem::forget(screen);
             return;
         }
-        // Waits for frames.
+        // Dropping the screen waits for its frames.
         detached(move || drop(screen));
     }
 }
 
-/// Adds one to the list of those that live.
+/// Adds an object to a list, and removes the objects that no longer exist.
 fn note<T>(list: &mut Vec<Weak<T>>, one: &Arc<T>) {
     list.retain(|other| other.strong_count() > 0);
     list.push(Arc::downgrade(one));

@@ -1,4 +1,4 @@
-//! A view's window, as its methods need it.
+//! The window part of the methods of a view.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,15 +10,15 @@ use crate::choose::warn;
 use crate::error::Fault;
 use crate::view::View;
 
-/// How long `draw` waits for events where there is nothing new to show, so that a loop of it leaves
-/// the processor to others.
+/// How long `draw` waits for events if there is nothing new to show, so that a loop of calls does
+/// not occupy the CPU.
 const IDLE: Duration = Duration::from_millis(2);
 
-/// Whether the end of the display was told.
+/// Whether the end of the display was reported.
 static TOLD: AtomicBool = AtomicBool::new(false);
 
 impl View {
-    /// Takes the events of all windows, draws, and presents. Returns whether something was drawn.
+    /// Handles the events of all windows, draws, and presents. Returns `true` if a frame was drawn.
     pub(super) fn draw_in_window(&self, py: Python<'_>) -> PyResult<bool> {
         self.process.check("view")?;
         py.detach(|| poll_events(Duration::ZERO)).map_err(Fault::from)?;
@@ -39,7 +39,7 @@ impl View {
         Ok(did.drawn)
     }
 
-    /// Whether the user has closed the window.
+    /// Returns `true` if the user has closed the window.
     pub(super) fn window_is_closed(&self) -> bool {
         self.window.as_ref().is_some_and(|state| state.is_closed())
     }

@@ -143,6 +143,27 @@ def test_another_gpu_is_refused(view, torch):
         view.image(other)
 
 
+def test_torchs_current_device_need_not_be_that_of_the_view(torch, expected):
+    """torch exports tensors of its current device alone."""
+    if torch.cuda.device_count() < 2:
+        pytest.skip("one GPU")
+    with vkview.View(SHAPE[1], SHAPE[0], headless=True, backend="cuda") as view:
+        ours = view.tensor((1,)).device
+        others = [device for device in range(torch.cuda.device_count()) if f"cuda:{device}" != ours]
+        with torch.cuda.device(others[0]):
+            t = torch.from_numpy(picture()).to(ours)
+            assert vkview.describe(t)["device"] == ours
+            assert close(shown(view, t), expected)
+            out = torch.zeros_like(t)
+            view.read(out)
+            torch.cuda.synchronize(ours)
+            assert close(out.cpu().numpy(), expected)
+            positions, values = torch.zeros((9, 3), device=ours), torch.ones(9, device=ours)
+            view.points(positions, values=values)
+            view.points(positions, colors=torch.ones((9, 3), device=ours))
+            assert view.draw() and torch.cuda.current_device() == others[0]
+
+
 def test_host_tensors_on_a_cuda_view(view, torch):
     """Copied over or refused, and the message says which."""
     try:

@@ -2,6 +2,7 @@
 
 import ctypes
 import sys
+import threading
 import types
 
 import fakes
@@ -25,6 +26,38 @@ def test_a_consumer_waits_for_the_copies_of_the_view(view, torch):
             torch.from_dlpack(mine).fill_(0)
         view.draw()
         assert (view.pixels() == value).all(), value
+
+
+def test_copies_of_two_views_at_once_are_both_waited_for(torch):
+    """Each view's copy is pending when another stream takes the memory, and writes it."""
+    views = [vkview.View(SHAPE[1], SHAPE[0], headless=True, backend="cuda") for _ in range(2)]
+    mine = views[0].tensor(SHAPE, "uint8")
+    streams, writer = [torch.cuda.Stream() for _ in views], torch.cuda.Stream()
+    both = threading.Barrier(2)
+
+    def show(view, stream):
+        both.wait()
+        view.image(mine, stream=stream)
+
+    for value in range(1, 200):
+        torch.from_dlpack(mine).fill_(value)
+        torch.cuda.synchronize()
+        # Either may be the last one to be seen.
+        for stream, cycles in zip(streams, [1_000_000, 4_000_000][:: 1 if value % 2 else -1], strict=True):
+            with torch.cuda.stream(stream):
+                torch.cuda._sleep(cycles)
+        threads = [threading.Thread(target=show, args=pair) for pair in zip(views, streams, strict=True)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        with torch.cuda.stream(writer):
+            torch.from_dlpack(mine).fill_(0)
+        for view in views:
+            view.draw()
+            assert (view.pixels() == value).all(), value
+    for view in views:
+        view.close()
 
 
 def test_the_interface_names_a_stream_while_a_copy_is_pending(view, torch):

@@ -1,14 +1,15 @@
-//! What CUDA says of itself.
+//! Information about CUDA and its devices.
 
 use bridge::cuda_import::{self, Error};
 use serde::Serialize;
 
-/// What CUDA says of itself.
+/// Information about CUDA and its devices.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Cuda {
-    /// The newest CUDA that the driver supports, as "13.0"; nothing without a driver that starts.
+    /// The newest CUDA version that the driver supports, such as "13.0"; `None` if no driver
+    /// starts.
     pub version: Option<String>,
-    /// Why it cannot be used.
+    /// Why CUDA cannot be used, if so.
     pub problem: Option<CudaProblem>,
     /// The devices, in CUDA's order.
     pub devices: Vec<CudaDevice>,
@@ -17,11 +18,11 @@ pub struct Cuda {
 /// Why CUDA cannot be used.
 #[derive(Debug, Clone, Serialize)]
 pub struct CudaProblem {
-    /// Kind of the problem.
+    /// The kind of the problem.
     pub kind: CudaProblemKind,
-    /// The driver's own code, where it said one.
+    /// The driver's error code, if any.
     pub code: Option<u32>,
-    /// In words, with what to do.
+    /// Description of the problem, with what to do.
     pub text: String,
 }
 
@@ -29,43 +30,43 @@ pub struct CudaProblem {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CudaProblemKind {
-    /// There is no driver library.
+    /// The driver library is missing.
     NoDriver,
-    /// It lacks calls.
+    /// The driver lacks required functions.
     TooOld,
-    /// It does not start.
+    /// The driver does not start.
     DoesNotStart,
 }
 
 /// A CUDA device.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct CudaDevice {
-    /// Its place in CUDA's list.
+    /// The index of the device in CUDA's list.
     pub ordinal: usize,
-    /// Its name.
+    /// The name of the device.
     pub name: String,
-    /// What matches it with a Vulkan device.
+    /// The UUID, which identifies the matching Vulkan device.
     pub uuid: String,
-    /// What Windows knows it by.
+    /// The identity of its adapter on Windows.
     pub adapter: Option<String>,
-    /// As "9.0".
+    /// The compute capability, such as "9.0".
     pub compute_capability: String,
-    /// Bytes.
+    /// Total memory in bytes.
     pub total_memory: u64,
-    /// Whether it can import timeline semaphores.
+    /// Whether the device can import timeline semaphores.
     pub timeline_semaphores: bool,
-    /// Whether memory that CUDA allocates can be exported as a descriptor.
+    /// Whether memory that CUDA allocates can be exported as a file descriptor.
     pub posix_fd_export: bool,
-    /// Whether it shares the host's memory.
+    /// Whether the device shares the host's memory.
     pub integrated: bool,
-    /// Whether it is a part of a GPU that MIG has split.
+    /// Whether the device is a MIG instance, a part of a split GPU.
     pub mig: bool,
-    /// What keeps it from sharing.
+    /// Reasons why the device cannot share memory.
     pub obstacles: Vec<String>,
 }
 
 impl Cuda {
-    /// Asks the driver.
+    /// Queries the driver.
     pub fn look() -> Self {
         match cuda_import::report() {
             Ok(report) => Self {

@@ -1,6 +1,6 @@
-//! The Vulkan drivers that the loader is pointed to, and whether their libraries load.
+//! The Vulkan drivers that the loader is configured to use, and whether their libraries load.
 //!
-//! The loader skips a driver that does not load without a word; the reason is what a user needs.
+//! The loader silently skips a driver that does not load, but the user needs the reason.
 #![allow(unsafe_code)] // Drivers are C libraries, opened at run time.
 
 use std::env;
@@ -11,26 +11,25 @@ use std::path::{Path, PathBuf};
 use bridge::ash;
 use serde::Serialize;
 
-/// A driver's manifest.
+/// The manifest of a driver.
 #[derive(Debug, Clone, Serialize)]
 pub struct DriverManifest {
-    /// Where it is.
+    /// The path of the manifest.
     pub manifest: String,
-    /// The library that it names, or nothing if it cannot be read.
+    /// The library that it names; empty if the manifest cannot be read.
     pub library: String,
-    /// Why the library cannot be loaded.
+    /// Why the library cannot be loaded, if so.
     pub problem: Option<String>,
 }
 
 impl DriverManifest {
-    /// Whether this is NVIDIA's own driver.
+    /// Returns `true` if this is NVIDIA's own driver.
     pub fn is_nvidia(&self) -> bool {
         self.library.contains("_nvidia") || self.manifest.contains("nvidia_icd")
     }
 }
 
-/// The manifests where the loader looks for them, on Linux; each library is opened, and closed
-/// again.
+/// Returns the manifests in the loader's search paths on Linux. Opens and closes each library.
 pub(super) fn look() -> Vec<DriverManifest> {
     if !cfg!(target_os = "linux") {
         return Vec::new();
@@ -46,8 +45,8 @@ pub(super) fn look() -> Vec<DriverManifest> {
     files.iter().filter_map(|file| read(file)).collect()
 }
 
-/// Files and folders, in the loader's order (LoaderDriverInterface.md, "Driver Discovery on
-/// Linux").
+/// Returns the files and folders that the loader searches, in its order (LoaderDriverInterface.md,
+/// "Driver Discovery on Linux").
 fn places(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
     let paths = |name: &str| {
         let value = variable(name).filter(|value| !value.is_empty());
@@ -68,10 +67,10 @@ fn places(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
     places
 }
 
-/// The place itself, or what lies in it if it is a folder.
+/// Returns the place itself, or the manifests in it if it is a folder.
 fn manifests_at(place: &Path) -> Vec<PathBuf> {
     if !place.is_dir() {
-        // A file that is named but not there is worth a word; a folder that is not there is not.
+        // A missing file that was named explicitly is reported; a missing folder is not.
         let is_named = place.extension().is_some_and(|extension| extension == "json") || place.is_file();
         return if is_named { vec![place.to_owned()] } else { Vec::new() };
     }
@@ -81,7 +80,8 @@ fn manifests_at(place: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Reads a manifest and tries its library; `None` for a driver of another pointer width.
+/// Reads a manifest and tries to load its library. Returns `None` for a driver of a different
+/// pointer width.
 fn read(file: &Path) -> Option<DriverManifest> {
     let manifest = file.to_string_lossy().into_owned();
     let (library, width) = match fs::read_to_string(file).map_err(|error| error.to_string()).and_then(|t| parse(&t)) {
@@ -93,19 +93,20 @@ fn read(file: &Path) -> Option<DriverManifest> {
         return None;
     }
     let problem = open(&resolve(file, &library)).err();
-    // Older manifests do not tell their width, but the linker does.
+    // Older manifests do not contain the pointer width, but the dynamic linker reports it.
     let foreign = problem.as_ref().is_some_and(|problem| problem.contains("wrong ELF class"));
     (!foreign).then_some(DriverManifest { manifest, library, problem })
 }
 
-/// The library and, if told, its pointer width.
+/// Returns the library and, if given, its pointer width.
 fn parse(text: &str) -> Result<(String, Option<String>), String> {
     let value: serde_json::Value = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
     let field = |name: &str| value.get("ICD").and_then(|icd| icd.get(name)).and_then(|f| f.as_str()).map(str::to_owned);
     Ok((field("library_path").ok_or("it names no ICD.library_path")?, field("library_arch")))
 }
 
-/// A bare name is the linker's to find; a path is seen from the manifest.
+/// Resolves the library path. The dynamic linker finds a bare name; a path is relative to the
+/// manifest.
 fn resolve(manifest: &Path, library: &str) -> PathBuf {
     match manifest.parent() {
         Some(folder) if library.contains('/') => folder.join(library),
@@ -113,20 +114,19 @@ fn resolve(manifest: &Path, library: &str) -> PathBuf {
     }
 }
 
-/// The libraries beside `libGLX_nvidia.so.0` that it loads by itself, of the kernel module's
-/// `version`, as far as they are not to be found. A driver without one of them loads, and then
-/// finds no GPU.
+/// Returns the libraries of driver version `version` that `libGLX_nvidia.so.0` loads itself and
+/// that are missing. A driver without one of them loads, but then finds no GPU.
 pub(super) fn missing_helpers(version: &str) -> Vec<String> {
     if !cfg!(target_os = "linux") {
         return Vec::new();
     }
     let names = helpers(version).into_iter();
-    // Some cannot be loaded alone; only what is not there counts.
+    // Some libraries cannot be loaded on their own; only missing files count.
     names.filter(|name| open(name.as_ref()).is_err_and(|why| why.contains("cannot open shared object file"))).collect()
 }
 
 fn helpers(version: &str) -> Vec<String> {
-    /// The first driver that brings `libnvidia-gpucomp` in any case.
+    /// The first driver version that always includes `libnvidia-gpucomp`.
     const GPUCOMP: u32 = 550;
     let mut names = vec!["glcore", "glvkspirv"];
     if super::system::major(version).is_some_and(|major| major >= GPUCOMP) {
@@ -136,11 +136,11 @@ fn helpers(version: &str) -> Vec<String> {
 }
 
 fn open(library: &Path) -> Result<(), String> {
-    // SAFETY: loading runs the library's initializers, which a driver means every Vulkan program to
-    // do; nothing in it is called.
+    // SAFETY: loading runs the library's initializers, as every Vulkan program does with its
+    // drivers; no function of the library is called.
     match unsafe { ash::Entry::load_from(library) } {
         Err(ash::LoadingError::LibraryLoadFailure(error)) => Err(error.to_string()),
-        // It loads. A driver need not have the entry point that ash then looks for.
+        // The library loads. A driver need not have the entry point that ash looks for.
         Err(ash::LoadingError::MissingEntryPoint(_)) | Ok(_) => Ok(()),
     }
 }

@@ -1,5 +1,5 @@
-//! A CUDA kernel that Vulkan launches itself: it writes, Vulkan copies, the host compares every
-//! word.
+//! Trial of a CUDA kernel in a Vulkan queue: the kernel writes a buffer, Vulkan copies it, and the
+//! host compares every word.
 #![allow(unsafe_code)] // Recording commands.
 
 use std::time::{Duration, Instant};
@@ -13,10 +13,10 @@ use serde::Serialize;
 use super::trial::{Failed, Failure, milliseconds};
 
 const WORDS: u32 = 64 << 10;
-/// The limit of the wait. The kernel takes microseconds.
+/// Limit of the wait. The kernel takes microseconds.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Writes `seed ^ i` to word `i`.
+/// PTX of a kernel that writes `seed ^ i` to word `i`.
 const TEXT: &str = "
 .version 6.0
 .target sm_50
@@ -42,16 +42,17 @@ const TEXT: &str = "
 ";
 const SEED: u32 = 0x5eed_0000;
 
-/// What came of launching a kernel in a device's own queue.
+/// The result of launching a kernel in a Vulkan queue of a device.
 #[derive(Debug, Clone, Serialize)]
 pub struct KernelTrial {
     /// The Vulkan device's name.
     pub device: String,
-    /// Where and why it ended, if before its time.
+    /// The failure, if the trial failed.
     pub failure: Option<Failure>,
-    /// Loading the module, in milliseconds: less than one once the driver has it in its cache.
+    /// Duration of loading the module, in milliseconds: less than 1 if the driver has it in its
+    /// cache.
     pub load_ms: Option<f64>,
-    /// Recording, submitting and waiting, in milliseconds.
+    /// Duration of recording, submitting and waiting, in milliseconds.
     pub run_ms: Option<f64>,
 }
 
@@ -91,20 +92,21 @@ impl KernelTrial {
         let start = Instant::now();
         let mut recorded = Ok(());
         let record = |commands| {
-            // SAFETY: recording, outside of a render pass, for the main queue; the address is of a
-            // buffer with a word for each thread, which outlives the wait, as the kernel does.
+            // SAFETY: the command buffer is recording, outside a render pass, for the main queue;
+            // the address is that of a buffer with a word for each thread. The buffer and the
+            // kernel outlive the wait.
             recorded = unsafe { kernel.record(commands, &config, &args) };
             barrier(&device, commands, KERNEL, COPY);
             let region = [vk::BufferCopy::default().size(size)];
-            // SAFETY: VUID-vkCmdCopyBuffer-size-00115 and -00116: both buffers have as many bytes;
-            // ordered by the barrier.
+            // SAFETY: VUID-vkCmdCopyBuffer-size-00115 and -00116: both buffers have `size` bytes;
+            // the barrier orders the copy.
             unsafe { device.as_raw().cmd_copy_buffer(commands, out.as_raw(), seen.as_raw(), &region) };
             barrier(&device, commands, COPY, HOST);
         };
-        // SAFETY: what is recorded keeps the rules, as above.
+        // SAFETY: the recorded commands are valid, see above.
         let run = unsafe { device.run_once(device.queue(), "kernel", LIMIT, record) };
         if let Err(error) = run {
-            // The GPU may still be at work with them, and never end.
+            // The GPU may still be using these objects, and may never finish.
             std::mem::forget((out, seen, kernel));
             return Err(error.into());
         }
@@ -113,7 +115,8 @@ impl KernelTrial {
 
         *step = "comparing";
         let start = seen.host_ptr().ok_or("the read-back memory is not mapped")?.cast::<u32>();
-        // SAFETY: as many words are mapped; the copy was waited for and made visible to the host.
+        // SAFETY: `WORDS` words are mapped; the copy has completed and was made visible to the
+        // host.
         let words = unsafe { std::slice::from_raw_parts(start.as_ptr(), WORDS as usize) };
         let mut wrong = (0..).zip(words).filter(|(i, word)| **word != SEED ^ i);
         match wrong.next() {
@@ -141,7 +144,7 @@ fn barrier(device: &ExportDevice, commands: vk::CommandBuffer, before: Scope, af
         .dst_stage_mask(after.0)
         .dst_access_mask(after.1)];
     let dependency = vk::DependencyInfo::default().memory_barriers(&barrier);
-    // SAFETY: VUID-vkCmdPipelineBarrier2-commandBuffer-recording: called while recording.
+    // SAFETY: VUID-vkCmdPipelineBarrier2-commandBuffer-recording: the command buffer is recording.
     unsafe { device.cmd_pipeline_barrier2(commands, &dependency) };
 }
 

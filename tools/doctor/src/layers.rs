@@ -1,8 +1,8 @@
-//! What the machine can do without implicit layers: those that overlays and capture tools put into
-//! every program.
+//! Comparison with a run without implicit layers, which overlays and capture tools load into every
+//! program.
 //!
-//! Some end a program, or hide extensions and devices. The comparison is made in another process,
-//! since a layer is loaded with the first instance.
+//! Some layers end the program, or hide extensions and devices. The comparison runs in another
+//! process, since layers are loaded with the first instance.
 
 use std::env;
 use std::io;
@@ -14,20 +14,20 @@ use serde_json::Value;
 use super::advice::Advice;
 use super::{Cuda, System, Trial, Vulkan, VulkanDevice};
 
-/// The loader's variable, from version 1.3.234 on.
+/// Environment variable of the loader that disables layers, since version 1.3.234.
 const VARIABLE: &str = "VK_LOADER_LAYERS_DISABLE";
 const IMPLICIT: &str = "~implicit~";
 
-/// How much works without implicit layers.
+/// Counts of what works without implicit layers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct WithoutLayers {
-    /// Vulkan devices.
+    /// Number of Vulkan devices.
     pub devices: usize,
-    /// Vulkan and CUDA devices that are one GPU.
+    /// Number of pairs of a Vulkan and a CUDA device that are the same GPU.
     pub pairs: usize,
-    /// Trials that passed.
+    /// Number of passed trials.
     pub passed: usize,
-    /// Trials that failed.
+    /// Number of failed trials.
     pub failed: usize,
 }
 
@@ -37,7 +37,7 @@ impl WithoutLayers {
         Self { devices, pairs, passed, failed: trials.len() - passed }
     }
 
-    /// From the report of a doctor.
+    /// Reads the counts from the JSON report of a doctor.
     fn read(report: &Value) -> Option<Self> {
         let trials = report["trials"].as_array()?;
         let failed = trials.iter().filter(|trial| !trial["failure"].is_null()).count();
@@ -45,7 +45,7 @@ impl WithoutLayers {
         Some(Self { devices, pairs: report["pairs"].as_array()?.len(), passed: trials.len() - failed, failed })
     }
 
-    /// What to do if more works without than `with` the layers.
+    /// Returns advice if more works without the layers than `with` them.
     pub(super) fn advice(&self, with: &Self) -> Option<Advice> {
         let better = self.devices > with.devices || self.pairs > with.pairs || self.passed > with.passed;
         better.then(|| Advice {
@@ -62,8 +62,8 @@ impl WithoutLayers {
     }
 }
 
-/// Whether implicit layers may be why something does not work: with NVIDIA's GPU or a trial, and
-/// they are not off already.
+/// Returns `true` if implicit layers may be the cause of a problem: a trial failed or devices are
+/// missing, and the layers are not disabled already.
 pub(super) fn are_suspects(system: &System, vulkan: &Vulkan, cuda: &Cuda, works: &WithoutLayers) -> bool {
     let nvidia = system.has_nvidia() || !cuda.devices.is_empty();
     let hidden = nvidia && !vulkan.devices.iter().any(VulkanDevice::is_nvidias_own);
@@ -71,8 +71,7 @@ pub(super) fn are_suspects(system: &System, vulkan: &Vulkan, cuda: &Cuda, works:
     vulkan.loader.is_some() && wrong && system.variable(VARIABLE).is_none()
 }
 
-/// Runs this program again with `arguments`, which make it print a report as JSON, without implicit
-/// layers.
+/// Runs this program again without implicit layers. `arguments` make it print a JSON report.
 pub fn examine_without(arguments: &[&str]) -> Option<WithoutLayers> {
     let run = || -> io::Result<Value> {
         let mut command = Command::new(env::current_exe()?);
@@ -88,23 +87,23 @@ pub fn examine_without(arguments: &[&str]) -> Option<WithoutLayers> {
     }
 }
 
-/// Added to the exit code of a doctor that is watched and came to its end. A driver that ends the
-/// process by itself knows nothing of it.
+/// Offset of the exit code of a watched doctor that ran to completion. A driver that exits the
+/// process does not add it.
 const CAME_TO_ITS_END: u8 = 0xb0;
 
-/// The exit codes of a doctor that came to its end, as `--help` lists them.
+/// The exit codes of a doctor that ran to completion, as listed in `--help`.
 const VERDICTS: &[u8] = &[0, 1, 2, 74];
 
-/// The code that a watched doctor exits with, for the one that watches.
+/// Returns the exit code that a watched doctor reports to its watcher.
 pub fn mark_end(code: u8) -> u8 {
     CAME_TO_ITS_END.saturating_add(code)
 }
 
-/// The exit code of a watched doctor that came to its end.
+/// Returns the exit code of a watched doctor that ran to completion.
 ///
 /// # Errors
-/// It did not, whatever its status: what to say of that, and whether it does without implicit
-/// layers.
+/// The message for a doctor that did not run to completion, including whether it does without
+/// implicit layers.
 pub fn end_of(status: ExitStatus, without: impl FnOnce() -> Option<WithoutLayers>) -> Result<u8, String> {
     let code = status.code().and_then(|code| u8::try_from(code).ok()?.checked_sub(CAME_TO_ITS_END));
     if let Some(code) = code.filter(|code| VERDICTS.contains(code)) {
@@ -134,7 +133,7 @@ mod tests {
         for code in VERDICTS {
             assert_eq!(end_of(status(&format!("exit {}", mark_end(*code))), || None), Ok(*code));
         }
-        // A driver's own `exit`.
+        // A driver that calls `exit`.
         for code in VERDICTS.iter().copied().chain([101, 200, 255]) {
             let error = end_of(status(&format!("exit {code}")), || None).unwrap_err();
             assert!(error.contains("ended the check"), "{error}");

@@ -1,18 +1,19 @@
-//! Can this machine share memory between CUDA and Vulkan, and if not, why, and what to do.
+//! Checks whether this machine can share memory between CUDA and Vulkan, and explains what to do if
+//! not.
 //!
 //! | file | subject |
 //! |---|---|
-//! | `xid` | faults of GPUs in the kernel's log |
-//! | `layers` | the same without implicit layers, in another process |
+//! | `xid` | GPU faults in the kernel log |
+//! | `layers` | the same check without implicit layers, in another process |
 //! | `system` | the machine: container, WSL, kernel module, device files, variables |
-//! | `drivers` | the Vulkan drivers that the loader is pointed to, and whether they load |
-//! | `vulkan`, `cuda` | what the two sides say of themselves |
-//! | `pairs` | which Vulkan device is which CUDA device, and why the others are alone |
-//! | `trial` | frames that really cross |
-//! | `kernel` | a CUDA kernel in a device's own queue |
-//! | `processes` | frames that cross between two processes |
-//! | `advice`, `verdict` | what follows |
-//! | `text` | all of it for a terminal |
+//! | `drivers` | the Vulkan drivers that the loader is configured to use, and whether they load |
+//! | `vulkan`, `cuda` | information about Vulkan and CUDA |
+//! | `pairs` | matching of Vulkan and CUDA devices, and why others have no match |
+//! | `trial` | trial: frames shared between CUDA and Vulkan |
+//! | `kernel` | trial: a CUDA kernel in a Vulkan queue |
+//! | `processes` | trial: frames shared between two processes |
+//! | `advice`, `verdict` | conclusions |
+//! | `text` | the report as text |
 
 mod advice;
 mod cuda;
@@ -47,7 +48,7 @@ pub use verdict::{Verdict, Works};
 pub use vulkan::{FailedCall, Layer, Vulkan, VulkanDevice};
 pub use xid::Xid;
 
-/// All that was found.
+/// The report of the check.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     /// The machine.
@@ -56,32 +57,32 @@ pub struct Report {
     pub vulkan: Vulkan,
     /// The CUDA side.
     pub cuda: Cuda,
-    /// Vulkan and CUDA devices that are one GPU.
+    /// Pairs of a Vulkan and a CUDA device that are the same GPU.
     pub pairs: Vec<Pair>,
-    /// Devices that are on one side only.
+    /// Devices that only one side has.
     pub unpaired: Vec<Unpaired>,
-    /// Frames that crossed, or did not.
+    /// Trials of sharing frames.
     pub trials: Vec<Trial>,
-    /// The same for each pair of GPUs: the one draws, CUDA computes on the other. They do not
-    /// change the verdict.
+    /// Trials for each pair of different GPUs, where CUDA computes on another GPU than the drawing
+    /// GPU. They do not affect the verdict.
     pub peers: Vec<Trial>,
-    /// Kernels launched by Vulkan itself, on the devices that can.
+    /// Trials of CUDA kernels in Vulkan queues, on the devices that support them.
     pub kernels: Vec<KernelTrial>,
-    /// Frames between two processes, on Linux, where they crossed within one. They do not change
-    /// the verdict.
+    /// Trials with two processes, on Linux, for the devices where sharing within one process works.
+    /// They do not affect the verdict.
     pub processes: Vec<ProcessTrial>,
-    /// What works without implicit layers, where something is wrong with them.
+    /// What works without implicit layers, if they may be the cause of a problem.
     pub without_layers: Option<WithoutLayers>,
-    /// What is wrong and what to do.
+    /// Problems and what to do about them.
     pub advice: Vec<Advice>,
-    /// What works.
+    /// The overall result.
     pub verdict: Verdict,
 }
 
-/// Looks at everything. Each part is shown as soon as it is known, in text, so that a driver which
-/// crashes or hangs is caught in the act. Where something is wrong, `again` examines the machine
-/// once more without implicit layers. `worker` starts this program as a worker, for the trials of
-/// two processes, which are left out without it.
+/// Runs the whole check. Each part is passed to `show` as text as soon as it is known, so that the
+/// output shows where a driver crashed or hung. If something is wrong, `again` repeats the check
+/// without implicit layers. `worker` starts this program as a worker for the trials with two
+/// processes; without it they are skipped.
 pub fn examine(
     mut show: impl FnMut(&str),
     again: impl FnOnce() -> Option<WithoutLayers>,
@@ -137,7 +138,7 @@ pub fn examine(
     Report { system, vulkan, cuda, pairs, unpaired, trials, peers, kernels, processes, without_layers, advice, verdict }
 }
 
-/// Lets frames cross between this process and workers that it starts.
+/// Runs the trials that share frames between this process and workers that it starts.
 fn try_processes(
     worker: StartWorker<'_>,
     vulkan: &Vulkan,
@@ -171,7 +172,7 @@ mod tests {
         let able = report.vulkan.devices.iter().filter(|device| device.cuda_kernels).count();
         assert_eq!(report.kernels.len(), able, "{text}");
         assert_eq!(report.trials.is_empty(), report.vulkan.devices.is_empty(), "{text}");
-        // What crosses within one process crosses between two, in both directions.
+        // Devices that can share within one process can share between two, in both directions.
         let passed = report.trials.iter().filter(|trial| trial.passed()).count();
         let processes = if cfg!(target_os = "linux") { 2 * passed } else { 0 };
         assert_eq!(report.processes.iter().filter(|trial| trial.passed()).count(), processes, "{text}");

@@ -1,4 +1,5 @@
-//! Can this machine share memory between CUDA and Vulkan, and if not, why, and what to do.
+//! Checks whether this machine can share memory between CUDA and Vulkan, and explains what to do if
+//! not.
 
 #[allow(dead_code, unreachable_pub, reason = "the demos, whose file this is, need more of it")]
 #[path = "../../../examples/src/console.rs"]
@@ -12,10 +13,11 @@ use anyhow::anyhow;
 use clap::{Parser, ValueEnum};
 use console::{print, tell};
 
-/// Can this machine share memory between CUDA and Vulkan, and if not, why, and what to do.
+/// Checks whether this machine can share memory between CUDA and Vulkan, and explains what to do if
+/// not.
 ///
-/// It looks at the system, at Vulkan and at CUDA, pairs their devices by UUID, and lets a few
-/// frames cross on each pair: within one process, and on Linux between two.
+/// It examines the system, Vulkan and CUDA, pairs their devices by UUID, and shares a few frames on
+/// each pair: within one process, and on Linux between two.
 #[derive(Parser)]
 #[command(name = "doctor", after_help = EXIT_CODES)]
 struct Arguments {
@@ -28,18 +30,18 @@ struct Arguments {
     stage: Option<Stage>,
 }
 
-/// What a doctor does that another doctor started; the first one only watches.
+/// The role of a doctor that another doctor started. The first doctor only watches.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Stage {
-    /// Examines the machine. If a driver or a layer ends the process, the first one says so.
+    /// Examines the machine. If a driver or a layer ends the process, the first doctor reports it.
     Watched,
-    /// Examines it without implicit layers, and starts no further process.
+    /// Examines the machine without implicit layers, and starts no further process.
     Compared,
-    /// Computes for a doctor that draws, as the environment says.
+    /// Computes for a doctor that draws, as specified by an environment variable.
     Worker,
 }
 
-/// The arguments of a doctor that examines the machine without implicit layers.
+/// Arguments for a doctor that examines the machine without implicit layers.
 const COMPARED: &[&str] = &["--json", "--stage", "compared"];
 
 const EXIT_CODES: &str = "\
@@ -59,7 +61,7 @@ fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            // What cannot be printed cannot be reported either.
+            // If printing fails, the failure cannot be reported either.
             let _ = error.print();
             return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
         }
@@ -84,15 +86,15 @@ fn work() -> ExitCode {
     ExitCode::from(USAGE)
 }
 
-/// This program, as a worker.
+/// Returns the command that starts this program as a worker.
 fn start_worker() -> io::Result<Command> {
     let mut command = Command::new(env::current_exe()?);
     command.args(["--stage", "worker"]);
     Ok(command)
 }
 
-/// Examines the machine in another process, so that a driver or a layer that ends it is told of;
-/// `None` where no process can be started.
+/// Examines the machine in another process, so that it can be reported if a driver or a layer ends
+/// that process. Returns `None` if no process can be started.
 fn watch() -> Option<u8> {
     let child =
         Command::new(env::current_exe().ok()?).args(env::args_os().skip(1)).args(["--stage", "watched"]).status();
@@ -104,9 +106,10 @@ fn watch() -> Option<u8> {
     }))
 }
 
-/// Returns the exit code.
+/// Examines the machine, prints the report and returns the exit code.
 fn examine(arguments: &Arguments) -> u8 {
-    // Printed at once: what is known is seen even if a driver ends the process.
+    // Printed immediately, so that the results so far are visible even if a driver ends the
+    // process.
     let mut printed = Ok(());
     let show = |text: &str| {
         if !arguments.json && printed.is_ok() {

@@ -1,11 +1,11 @@
-//! Which Vulkan device is which CUDA device, and why the others are alone.
+//! Matching of Vulkan and CUDA devices, and the reasons why a device has no match.
 
 use serde::Serialize;
 
 use super::vulkan::{NVIDIA, is_zero};
 use super::{Cuda, CudaDevice, System, Vulkan, VulkanDevice};
 
-/// A Vulkan and a CUDA device with the same UUID: one GPU.
+/// A Vulkan and a CUDA device with the same UUID, which are the same GPU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Pair {
     /// The index of the Vulkan device.
@@ -16,16 +16,16 @@ pub struct Pair {
     pub uuid: String,
 }
 
-/// A device that only one side knows.
+/// A device that only one side lists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Unpaired {
-    /// The side that knows it.
+    /// The side that lists the device.
     pub side: Side,
-    /// Its index or ordinal there.
+    /// The index or ordinal on that side.
     pub index: usize,
-    /// Its name.
+    /// The name of the device.
     pub name: String,
-    /// Why the other side does not know it.
+    /// Why the other side does not list it.
     pub reason: String,
 }
 
@@ -86,11 +86,11 @@ fn not_in_cuda(device: &VulkanDevice, system: &System, cuda: &Cuda) -> String {
     if cuda.devices.iter().any(|other| is_zero(&other.uuid)) {
         return "CUDA's UUIDs are all zeros: something hides which GPU is which".to_owned();
     }
-    if let Some(value) = system.variable("CUDA_VISIBLE_DEVICES") {
-        return format!("CUDA_VISIBLE_DEVICES={value} hides it from CUDA");
-    }
     if cuda.devices.iter().any(|other| other.mig) {
         return "MIG is on: CUDA sees instances with UUIDs of their own".to_owned();
+    }
+    if let Some(value) = system.variable("CUDA_VISIBLE_DEVICES") {
+        return format!("CUDA_VISIBLE_DEVICES={value} hides it from CUDA");
     }
     "no CUDA device has its UUID; perhaps the container was given another GPU for compute".to_owned()
 }
@@ -156,6 +156,7 @@ mod tests {
         assert!(reason(&system, &own, &split).contains("MIG is on"));
         assert!(find(&system, &own, &split).1[1].reason.contains("MIG has split"));
         system.variables.insert("CUDA_VISIBLE_DEVICES".to_owned(), "1".to_owned());
+        assert!(reason(&system, &own, &split).contains("MIG is on"));
         assert!(reason(&system, &own, &cuda(&["b"])).contains("CUDA_VISIBLE_DEVICES=1"));
         let problem = CudaProblem { kind: CudaProblemKind::NoDriver, code: None, text: String::new() };
         let none = Cuda { problem: Some(problem), ..Cuda::default() };

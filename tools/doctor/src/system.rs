@@ -1,4 +1,4 @@
-//! The machine around the drivers.
+//! Information about the machine that affects the drivers.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -12,53 +12,55 @@ use serde::Serialize;
 
 use super::xid::{self, Xid};
 
-/// The machine around the drivers.
+/// Information about the machine that affects the drivers.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct System {
     /// The distribution, or the kind of operating system.
     pub os: String,
     /// The kernel's release, on Linux.
     pub kernel: Option<String>,
-    /// Whether this is Windows itself. What only Linux has is not looked for there.
+    /// Whether the system is Windows. Linux features are not checked there.
     pub windows: bool,
     /// The processor's architecture.
     pub architecture: &'static str,
-    /// The container's kind, if this looks like one.
+    /// The kind of container, if this appears to be one.
     pub container: Option<String>,
     /// Whether this is the Windows Subsystem for Linux.
     pub wsl: bool,
-    /// The version of NVIDIA's kernel module, where one is loaded.
+    /// The version of NVIDIA's kernel module, if it is loaded.
     pub nvidia_module: Option<String>,
-    /// NVIDIA's graphics devices on the PCI bus, with a driver or without.
+    /// Number of NVIDIA GPUs on the PCI bus, with or without a driver.
     pub nvidia_gpus_on_bus: usize,
-    /// What the drivers talk to the GPU through.
+    /// The device files of GPUs.
     pub device_files: Vec<DeviceFile>,
-    /// What the kernel's log says of faults of NVIDIA GPUs, where it may be read.
+    /// Faults of NVIDIA GPUs in the kernel log, if it is readable.
     pub xids: Vec<Xid>,
-    /// Environment variables in force that steer Vulkan, CUDA or the container.
+    /// Environment variables that affect Vulkan, CUDA or the container.
     pub variables: BTreeMap<String, String>,
 }
 
-/// The kinds of [containers](System::container) that bring the driver themselves, and take none
-/// from the outside.
+/// The kinds of [containers](System::container) that include their own driver and use none from the
+/// host.
 pub(super) const FLATPAK: &str = "Flatpak";
 pub(super) const SNAP: &str = "Snap";
 
-/// A file that a driver talks to a GPU through.
+/// A device file of a GPU.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct DeviceFile {
-    /// Where it is.
+    /// The path of the file.
     pub path: String,
-    /// Whether this user may not open it.
+    /// Whether this user lacks the permission to open it.
     pub closed: bool,
-    /// Whether nobody may open it here: the device cgroup of this job or container leaves it out.
+    /// Whether no user can open it here, because the device cgroup of this job or container
+    /// excludes it.
     pub withheld: bool,
 }
 
 impl DeviceFile {
-    /// From opening it.
+    /// Derives the state from the result of opening the file.
     fn of(path: String, opened: &io::Result<()>) -> Self {
-        /// The file's mode gives `EACCES`, a device cgroup this; `ErrorKind` is the same.
+        /// A device cgroup returns this code, and the file's mode `EACCES`; their `ErrorKind` is
+        /// the same.
         const EPERM: i32 = 1;
         let denied = opened.as_ref().err().filter(|error| error.kind() == ErrorKind::PermissionDenied);
         let withheld = denied.is_some_and(|error| error.raw_os_error() == Some(EPERM));
@@ -66,7 +68,7 @@ impl DeviceFile {
     }
 }
 
-/// Variables that steer CUDA and NVIDIA's containers; all of Vulkan's begin with `VK_`.
+/// Variables that affect CUDA, NVIDIA's containers and Vulkan.
 const VARIABLES: &[&str] = &[
     "DISPLAY",
     "WAYLAND_DISPLAY",
@@ -78,17 +80,33 @@ const VARIABLES: &[&str] = &[
     "NODEVICE_SELECT",
     "DISABLE_LAYER_NV_OPTIMUS_1",
     "MESA_VK_DEVICE_SELECT",
+    "VK_DRIVER_FILES",
+    "VK_ICD_FILENAMES",
+    "VK_INSTANCE_LAYERS",
 ];
 
+/// Prefixes of other variables that affect Vulkan.
+const STARTS: &[&str] = &["VK_ADD_", "VK_KHRONOS_", "VK_LAYER_", "VK_LOADER_"];
+
+/// Shown instead of the value of an unknown variable with Vulkan's prefix: it may be a secret.
+const NOT_SHOWN: &str = "(value not shown)";
+
+/// Returns a variable as the report shows it, if at all.
+fn shown(name: String, value: String) -> Option<(String, String)> {
+    if VARIABLES.contains(&name.as_str()) || STARTS.iter().any(|start| name.starts_with(start)) {
+        return Some((name, value));
+    }
+    name.starts_with("VK_").then(|| (name, NOT_SHOWN.to_owned()))
+}
+
 impl System {
-    /// Looks around.
+    /// Collects the information.
     pub fn look() -> Self {
         let mut system = if cfg!(windows) { Self::look_at_windows() } else { Self::look_at_linux() };
         system.architecture = env::consts::ARCH;
         system.variables.extend(
             env::vars_os()
-                .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
-                .filter(|(name, _)| name.starts_with("VK_") || VARIABLES.contains(&name.as_str())),
+                .filter_map(|(name, value)| shown(name.to_string_lossy().into(), value.to_string_lossy().into())),
         );
         system
     }
@@ -117,17 +135,18 @@ impl System {
         }
     }
 
-    /// The value of a variable in force; one that is set to nothing counts.
+    /// Returns the value of a variable, also if it is set to an empty string.
     pub fn variable(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str)
     }
 
-    /// Whether there is a device file of this name.
+    /// Returns `true` if there is a device file with this path.
     pub fn has_device_file(&self, path: &str) -> bool {
         self.device_files.iter().any(|file| file.path == path)
     }
 
-    /// Whether an NVIDIA GPU is here, as far as the machine can tell without a driver's library.
+    /// Returns `true` if the machine has an NVIDIA GPU, as far as can be determined without a
+    /// driver's library.
     pub fn has_nvidia(&self) -> bool {
         self.nvidia_gpus_on_bus > 0 || self.nvidia_module.is_some() || self.has_device_file("/dev/nvidiactl")
     }
@@ -149,8 +168,8 @@ fn os_name(os_release: &str) -> String {
     pretty.map_or_else(|| env::consts::OS.to_owned(), |name| name.trim_matches(['"', '\'']).to_owned())
 }
 
-/// What kind of container this looks like. Version 2 of cgroups often tells nothing, the root's
-/// file system does.
+/// Returns the kind of container that this appears to be. With cgroups version 2, often only the
+/// type of the root file system indicates a container.
 fn container(
     exists: impl Fn(&str) -> bool,
     variable: impl Fn(&str) -> Option<String>,
@@ -190,7 +209,7 @@ fn is_wsl(proc_version: &str, has_dxg: bool) -> bool {
     has_dxg || proc_version.to_lowercase().contains("microsoft")
 }
 
-/// The version in `NVRM version: NVIDIA UNIX … Kernel Module  580.159.04  …`.
+/// Returns the version in `NVRM version: NVIDIA UNIX … Kernel Module 580.159.04 …`.
 fn module_version(text: &str) -> Option<String> {
     let line = text.lines().find(|line| line.starts_with("NVRM version"))?;
     let is_version = |word: &&str| {
@@ -199,13 +218,13 @@ fn module_version(text: &str) -> Option<String> {
     line.split_whitespace().find(is_version).map(str::to_owned)
 }
 
-/// The first number of a version.
+/// Returns the first number of a version.
 pub(super) fn major(version: &str) -> Option<u32> {
     version.split('.').next()?.parse().ok()
 }
 
-/// `LD_LIBRARY_PATH`, as far as it decides which CUDA driver or Vulkan loader is found: a toolkit's
-/// stubs, a compatibility package. Cargo puts much else there.
+/// Returns the folders in `LD_LIBRARY_PATH` that contain a CUDA driver or Vulkan loader, such as a
+/// toolkit's stubs or a compatibility package. Cargo adds many others to it.
 fn library_path(value: &OsStr) -> Option<(String, String)> {
     const DECIDED: [&str; 3] = ["libcuda.so.1", "libcuda.so", "libvulkan.so.1"];
     let folders = env::split_paths(value).filter(|folder| DECIDED.iter().any(|library| folder.join(library).exists()));
@@ -217,7 +236,7 @@ fn nvidia_gpus_on_bus() -> usize {
     let Ok(devices) = fs::read_dir("/sys/bus/pci/devices") else { return 0 };
     let is_nvidia_gpu = |folder: &Path| {
         let is = |file: &str, start: &str| fs::read_to_string(folder.join(file)).is_ok_and(|t| t.starts_with(start));
-        // Class 3 is a display controller, with a connector or without.
+        // Class 3 is a display controller, with or without a connector.
         is("vendor", "0x10de") && is("class", "0x03")
     };
     devices.flatten().filter(|device| is_nvidia_gpu(&device.path())).count()
@@ -300,6 +319,21 @@ mod tests {
         let path = env::join_paths([&other, &stubs]).unwrap();
         assert_eq!(library_path(&path).unwrap().1, stubs.to_str().unwrap());
         assert_eq!(library_path(other.as_os_str()), None);
+    }
+
+    #[test]
+    fn of_variables_that_steer_nothing_here_no_value_is_shown() {
+        let of = |name: &str| shown(name.to_owned(), "x".to_owned()).map(|(_, value)| value);
+        for name in
+            ["VK_DRIVER_FILES", "VK_LOADER_DEBUG", "VK_LAYER_PATH", "VK_KHRONOS_VALIDATION_DEBUG_ACTION", "DISPLAY"]
+        {
+            assert_eq!(of(name).as_deref(), Some("x"), "{name}");
+        }
+        // VK is a social network as well.
+        for name in ["VK_TOKEN", "VK_ACCESS_TOKEN", "VK_DRIVER_FILES_TOKEN"] {
+            assert_eq!(of(name).as_deref(), Some(NOT_SHOWN), "{name}");
+        }
+        assert_eq!(of("HOME"), None);
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! The report for a terminal.
+//! The report as text for a terminal.
 
 use super::{Advice, Cuda, Direction, KernelTrial, Pair, ProcessTrial, Side, System, Trial, Unpaired, Verdict, Vulkan};
 
-/// Columns. Lines that carry paths may be longer.
+/// Line width in columns. Lines with long words, such as paths, may exceed it.
 const WIDTH: usize = 100;
 const INDENT: &str = "  ";
 const DEEPER: &str = "      ";
@@ -92,7 +92,7 @@ pub(super) fn vulkan(vulkan: &Vulkan) -> String {
     text
 }
 
-/// By what APIs know a GPU, and Windows.
+/// Returns the identity of a GPU: its UUID, and its adapter on Windows.
 fn identity(uuid: &str, adapter: Option<&str>) -> String {
     format!("UUID {uuid}{}", adapter.map(|adapter| format!(", {adapter}")).unwrap_or_default())
 }
@@ -215,7 +215,7 @@ pub(super) fn process(trial: &ProcessTrial) -> String {
     text
 }
 
-/// Why no frames were to cross between two processes.
+/// Returns the line that explains why there were no trials with two processes.
 pub(super) fn no_processes() -> String {
     let mut text = String::new();
     let why = match cfg!(target_os = "linux") {
@@ -252,8 +252,8 @@ fn or_none(text: &str) -> &str {
     if text.is_empty() { "none" } else { text }
 }
 
-/// Appends a paragraph, its lines indented and no longer than [`WIDTH`] where words allow; later
-/// lines go deeper.
+/// Appends an indented paragraph, wrapped to [`WIDTH`] if the words allow it. Later lines are
+/// indented further.
 fn line(text: &mut String, indent: &str, paragraph: &str) {
     let mut column = 0;
     for word in paragraph.split_whitespace() {

@@ -1,4 +1,4 @@
-//! A few frames that really cross: the compute side writes, Vulkan copies, the host compares every
+//! Trial of sharing frames: the compute side writes, Vulkan copies, and the host compares every
 //! word.
 #![allow(unsafe_code)] // Recording and submitting commands.
 
@@ -16,48 +16,49 @@ use serde::Serialize;
 use vk_local::{LocalBuffer, MemoryLocation};
 
 const SLOTS: usize = 2;
-/// Every slot is used several times, so that one which comes back too early, or stale, is noticed.
+/// Number of frames. Every slot is used several times, so that a slot that is reused too early, or
+/// is stale, is noticed.
 const FRAMES: u32 = 8;
 const WORDS: usize = 64 << 10;
 const SIZE: u64 = (WORDS * size_of::<u32>()) as u64;
-/// The limit of every wait. The slowest frame takes a few milliseconds.
+/// Limit of every wait. The slowest frame takes a few milliseconds.
 const LIMIT: Duration = Duration::from_secs(5);
 
 type Words = BufferSpec<u32>;
-/// What went wrong, in the words of whoever noticed.
+/// The error of a failed step.
 pub(super) type Failed = Box<dyn std::error::Error>;
 
-/// What came of sharing on one device.
+/// The result of sharing on one device.
 #[derive(Debug, Clone, Serialize)]
 pub struct Trial {
     /// `cuda` or `host`; `peer` for CUDA on another GPU than Vulkan.
     pub backend: String,
-    /// The CUDA device that computes, where it is another GPU.
+    /// The CUDA device that computes, if it is a different GPU.
     pub peer: Option<String>,
-    /// The Vulkan device's name, or what was asked for where none could be opened.
+    /// The Vulkan device's name, or the requested device if none could be opened.
     pub device: String,
-    /// Its UUID, where it could be opened.
+    /// The UUID of the Vulkan device, if it could be opened.
     pub uuid: Option<String>,
-    /// Frames whose every word was right.
+    /// Number of frames that arrived with correct contents.
     pub frames: u32,
-    /// Bytes in each.
+    /// Bytes per frame.
     pub bytes: u64,
-    /// Where and why it ended, if before its time.
+    /// The failure, if the trial failed.
     pub failure: Option<Failure>,
-    /// How long each step took, as far as it came.
+    /// Duration of each completed step.
     pub times: Times,
 }
 
-/// Where and why a trial ended.
+/// The step and the reason of a failure.
 #[derive(Debug, Clone, Serialize)]
 pub struct Failure {
-    /// What was being done.
+    /// The failed step.
     pub step: &'static str,
-    /// Why it could not be.
+    /// The error message.
     pub error: String,
 }
 
-/// Milliseconds, by step.
+/// Durations of the steps, in milliseconds.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Times {
     /// Opening the Vulkan device.
@@ -66,25 +67,26 @@ pub struct Times {
     pub compute_ms: Option<f64>,
     /// Allocating, exporting, importing and mapping two slots and two timelines.
     pub share_ms: Option<f64>,
-    /// The first frame, from its begin to its last word in the host's hands.
+    /// The first frame, from its beginning until the host has read it.
     pub first_frame_ms: Option<f64>,
-    /// The median of the others. Each is waited for, so this is a latency and not a rate.
+    /// The median of the later frames. Each frame is waited for, so this is a latency and not a
+    /// rate.
     pub frame_ms: Option<f64>,
 }
 
 impl Trial {
-    /// Whether every frame crossed whole.
+    /// Returns `true` if all frames arrived with correct contents.
     pub fn passed(&self) -> bool {
         self.failure.is_none()
     }
 }
 
-/// Opens the device and lets frames cross.
+/// Opens the device and shares frames on it.
 pub(super) fn run(selector: DeviceSelector, backend: Backend) -> Trial {
     with(selector, backend.to_string(), None, |device| Ok(Compute::new(device, backend)?))
 }
 
-/// Opens the device and lets frames cross that the CUDA device `peer`, another GPU, computes in its
+/// Opens the device and shares frames that the CUDA device `peer`, a different GPU, computes in its
 /// memory.
 pub(super) fn run_peer(selector: DeviceSelector, peer: &super::CudaDevice) -> Trial {
     let name = format!("{} [{}]", peer.name, peer.ordinal);
@@ -166,12 +168,12 @@ fn attempt(
     Ok(())
 }
 
-/// To the microsecond: the rest is noise.
+/// Returns the elapsed time, rounded to microseconds.
 pub(super) fn milliseconds(since: Instant) -> f64 {
     (since.elapsed().as_secs_f64() * 1e6).round() / 1e3
 }
 
-/// No two frames have a word in common at any place, so a stale word is a wrong one.
+/// Returns a word of a frame. Frames differ in every word, so a stale word is detected as wrong.
 fn word(frame: u32, index: usize) -> u32 {
     // The multiplier is odd, so distinct numbers stay distinct; the buffer has far fewer words than
     // 2^28.
@@ -202,12 +204,12 @@ fn compare(frame: u32, expected: &[u32], found: &[u32]) -> Result<(), Failed> {
     .into())
 }
 
-/// A command buffer, and a place where the host reads what it copied.
+/// A command buffer, and the host-visible buffer that it copies to.
 struct Readback {
     device: ExportDevice,
     pool: vk::CommandPool,
     commands: vk::CommandBuffer,
-    /// Freed by `drop`, and only once the GPU is done with it.
+    /// Freed by `drop`, only after the GPU has finished with it.
     target: ManuallyDrop<LocalBuffer>,
     last: Option<TimelinePoint>,
 }
@@ -220,10 +222,10 @@ impl Readback {
         let info = vk::CommandPoolCreateInfo::default()
             .queue_family_index(device.queue().family())
             .flags(vk::CommandPoolCreateFlags::RESET_COMMAND_BUFFER);
-        // SAFETY: VUID-vkCreateCommandPool-queueFamilyIndex-01937: the family of the device's own
-        // queue.
+        // SAFETY: VUID-vkCreateCommandPool-queueFamilyIndex-01937: the family is that of the
+        // device's own queue.
         let pool = unsafe { raw.create_command_pool(&info, None) }?;
-        // From here on a failure drops the pool.
+        // Created here so that a later failure drops the pool.
         let mut readback = Self {
             device: device.clone(),
             pool,
@@ -232,23 +234,23 @@ impl Readback {
             last: None,
         };
         let info = vk::CommandBufferAllocateInfo::default().command_pool(pool).command_buffer_count(1);
-        // SAFETY: VUID-vkAllocateCommandBuffers-pAllocateInfo::commandBufferCount-arraylength: one
-        // is asked for.
+        // SAFETY: VUID-vkAllocateCommandBuffers-pAllocateInfo::commandBufferCount-arraylength: the
+        // count is 1.
         let commands = unsafe { raw.allocate_command_buffers(&info) }?;
         readback.commands = commands.first().copied().unwrap_or_default();
         Ok(readback)
     }
 
-    /// Takes the frame over, copies it, gives it back, and waits for that.
+    /// Acquires the frame, copies it, releases it, and waits for completion.
     fn frame(&mut self, turn: RenderTurn<Words>) -> Result<Vec<u32>, Failed> {
         self.record(&turn)?;
-        // SAFETY: the commands hold this turn's barriers; they and the target stay until the point
-        // is reached, see `drop`.
+        // SAFETY: the commands contain this turn's barriers; the commands and the target live until
+        // the point is reached, see `drop`.
         let point = unsafe { turn.submit(&[self.commands]) }?;
         self.last = Some(point.clone());
         point.wait(LIMIT)?;
-        // SAFETY: the frame is done, waited for above, and its copy was made visible to the host;
-        // the next is recorded after this.
+        // SAFETY: the frame was waited for above, and its copy was made visible to the host; the
+        // next frame is recorded later.
         let bytes = unsafe { self.target.bytes() }.ok_or("the read-back memory is not mapped")?;
         Ok(bytes.chunks_exact(4).map(|word| u32::from_ne_bytes([word[0], word[1], word[2], word[3]])).collect())
     }
@@ -256,11 +258,11 @@ impl Readback {
     fn record(&self, turn: &RenderTurn<Words>) -> Result<(), Failed> {
         let raw = self.device.as_raw();
         let begin = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
-        // SAFETY: VUID-vkBeginCommandBuffer-commandBuffer-00049: not pending, `frame` waits for
-        // each submission.
+        // SAFETY: VUID-vkBeginCommandBuffer-commandBuffer-00049: the command buffer is not pending,
+        // since `frame` waits for each submission.
         unsafe { raw.begin_command_buffer(self.commands, &begin) }?;
-        // SAFETY: recording, outside a render pass, for the family of the device's queue; submitted
-        // with this turn.
+        // SAFETY: the command buffer is recording, outside a render pass, for the family of the
+        // device's queue, and is submitted with this turn.
         unsafe { turn.record_acquire(self.commands) };
         let region = [vk::BufferCopy::default().size(SIZE)];
         let source = turn.resources().as_raw();
@@ -275,9 +277,9 @@ impl Readback {
             .dst_stage_mask(vk::PipelineStageFlags2::HOST)
             .dst_access_mask(vk::AccessFlags2::HOST_READ)];
         let dependency = vk::DependencyInfo::default().memory_barriers(&to_host);
-        // SAFETY: VUID-vkCmdPipelineBarrier2-commandBuffer-recording: begun above.
+        // SAFETY: VUID-vkCmdPipelineBarrier2-commandBuffer-recording: recording was begun above.
         unsafe { self.device.cmd_pipeline_barrier2(self.commands, &dependency) };
-        // SAFETY: VUID-vkEndCommandBuffer-commandBuffer-00059: begun above.
+        // SAFETY: VUID-vkEndCommandBuffer-commandBuffer-00059: recording was begun above.
         unsafe { raw.end_command_buffer(self.commands) }?;
         Ok(())
     }
@@ -285,16 +287,16 @@ impl Readback {
 
 impl Drop for Readback {
     fn drop(&mut self) {
-        // After a wait that ran into its limit the GPU may still be at work: waiting without a
-        // limit could hang.
+        // After a wait that timed out, the GPU may still be busy, and waiting without a limit could
+        // hang.
         if self.last.as_ref().is_some_and(|point| !point.is_reached().unwrap_or(false)) {
             log::error!("the read-back buffer is leaked: its last frame has not ended");
             return;
         }
-        // SAFETY: VUID-vkDestroyCommandPool-commandPool-00041: the only submission was seen to have
+        // SAFETY: VUID-vkDestroyCommandPool-commandPool-00041: the last submission was seen to have
         // ended.
         unsafe { self.device.as_raw().destroy_command_pool(self.pool, None) };
-        // SAFETY: dropped here only, once, and the GPU is done with it.
+        // SAFETY: it is dropped only here, once, and the GPU has finished with it.
         unsafe { ManuallyDrop::drop(&mut self.target) };
     }
 }

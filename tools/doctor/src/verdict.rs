@@ -1,21 +1,21 @@
-//! What works, and the exit code that says so.
+//! The overall result, and the exit code for it.
 
 use serde::Serialize;
 
 use super::Trial;
 
-/// What works.
+/// The overall result.
 #[derive(Debug, Clone, Serialize)]
 pub struct Verdict {
-    /// The best that works.
+    /// The best backend that works.
     pub works: Works,
-    /// What the program exits with.
+    /// The exit code of the program.
     pub exit_code: u8,
-    /// In words.
+    /// Description of the result.
     pub text: String,
 }
 
-/// The best that works.
+/// The best backend that works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Works {
@@ -23,12 +23,12 @@ pub enum Works {
     Cuda,
     /// Only the CPU shares memory with Vulkan.
     Host,
-    /// Nothing.
+    /// No backend works.
     Nothing,
 }
 
 impl Verdict {
-    /// Judges by what was done, not by what was promised.
+    /// Determines the result from the trials, not from reported features.
     pub(super) fn of(trials: &[Trial]) -> Self {
         let passed = |backend: &str| trials.iter().find(|trial| trial.backend == backend && trial.passed());
         let (works, text) = if let Some(trial) = passed("cuda") {

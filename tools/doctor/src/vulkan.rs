@@ -1,4 +1,4 @@
-//! Vulkan's description of itself.
+//! Information about Vulkan and its devices.
 
 use bridge::ash::vk;
 use bridge::vk_export;
@@ -6,82 +6,82 @@ use serde::Serialize;
 
 use super::drivers::{self, DriverManifest};
 
-/// Vulkan's description of itself.
+/// Information about Vulkan and its devices.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Vulkan {
-    /// The loader's version; nothing without a loader.
+    /// The loader's version; `None` without a loader.
     pub loader: Option<String>,
-    /// The layers that a program can turn on.
+    /// The layers that a program can enable.
     pub layers: Vec<Layer>,
-    /// The drivers that the loader is pointed to.
+    /// The drivers that the loader is configured to use.
     pub drivers: Vec<DriverManifest>,
     /// The physical devices.
     pub devices: Vec<VulkanDevice>,
-    /// Errors while asking.
+    /// Errors of the queries.
     pub problems: Vec<String>,
-    /// Which calls failed while asking.
+    /// The Vulkan calls that failed during the queries.
     pub failed_calls: Vec<FailedCall>,
-    /// Libraries of NVIDIA's driver that its Vulkan part loads by itself, and that do not load.
+    /// Libraries that the Vulkan part of NVIDIA's driver loads itself, and that are missing.
     pub missing_helpers: Vec<String>,
 }
 
-/// A call of Vulkan that failed.
+/// A Vulkan call that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FailedCall {
-    /// Its name.
+    /// The name.
     pub call: &'static str,
-    /// The code, as Vulkan names it.
+    /// The error code, as named by Vulkan.
     pub code: String,
 }
 
 /// A layer.
 #[derive(Debug, Clone, Serialize)]
 pub struct Layer {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// The Vulkan that it was written for.
+    /// The Vulkan version that it was written for.
     pub version: String,
 }
 
 /// A physical device.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct VulkanDevice {
-    /// Its place in Vulkan's list.
+    /// The index in Vulkan's list.
     pub index: usize,
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// What matches it with a CUDA device.
+    /// The UUID, which identifies the matching CUDA device.
     pub uuid: String,
-    /// What Windows knows it by.
+    /// The identity of its adapter on Windows.
     pub adapter: Option<String>,
-    /// Discrete GPU, integrated GPU, software, …
+    /// The kind of device: discrete GPU, integrated GPU, software, …
     pub kind: &'static str,
-    /// Who made it.
+    /// The vendor.
     pub vendor: String,
-    /// The Vulkan that it speaks.
+    /// The Vulkan version that it supports.
     pub api_version: String,
-    /// The driver's name and version, in its own words.
+    /// The driver's name and version, as reported by the driver.
     pub driver: String,
-    /// What keeps it from being used at all.
+    /// Missing requirements for any use.
     pub base_gaps: Vec<String>,
-    /// Reasons why it cannot export.
+    /// Missing requirements for exporting.
     pub export_gaps: Vec<String>,
-    /// Whether buffers can leave it.
+    /// Whether it can export buffers.
     pub exports_buffers: bool,
-    /// As what.
+    /// The handle type of exported buffers.
     pub buffer_handle: Option<&'static str>,
-    /// Whether timeline semaphores can.
+    /// Whether it can export timeline semaphores.
     pub exports_timelines: bool,
-    /// Whether binary semaphores can.
+    /// Whether it can export binary semaphores.
     pub exports_binaries: bool,
     /// Whether CUDA kernels can be recorded into its command buffers.
     pub cuda_kernels: bool,
-    /// Bytes in one allocation.
+    /// Maximum size of an allocation, in bytes.
     pub max_allocation_size: u64,
 }
 
 impl Vulkan {
-    /// Asks the loader, every driver and every device.
+    /// Queries the loader, the drivers and the devices.
     pub fn look(nvidia_module: Option<&str>) -> Self {
         let mut found = Self::default();
         match vk_export::report() {
@@ -143,17 +143,18 @@ impl VulkanDevice {
         }
     }
 
-    /// Whether NVIDIA's own driver runs it; Mesa and Microsoft have drivers for the same GPUs.
+    /// Returns `true` if NVIDIA's own driver runs the device; Mesa and Microsoft have drivers for
+    /// the same GPUs.
     pub fn is_nvidias_own(&self) -> bool {
         self.vendor == NVIDIA && self.driver.starts_with("NVIDIA")
     }
 
-    /// Whether its UUID tells nothing: it is all zeros.
+    /// Returns `true` if its UUID is all zeros.
     pub fn is_anonymous(&self) -> bool {
         is_zero(&self.uuid)
     }
 
-    /// Whether it runs on the processor.
+    /// Returns `true` if it is a software device, which runs on the CPU.
     pub fn is_software(&self) -> bool {
         self.kind == SOFTWARE
     }
@@ -162,7 +163,7 @@ impl VulkanDevice {
 pub(super) const NVIDIA: &str = "NVIDIA";
 pub(super) const SOFTWARE: &str = "software";
 
-/// Whether a UUID has digits, and zeros only.
+/// Returns `true` if a UUID is not empty and all its digits are zeros.
 pub(super) fn is_zero(uuid: &str) -> bool {
     uuid.contains('0') && uuid.chars().all(|digit| matches!(digit, '0' | '-'))
 }
@@ -177,7 +178,7 @@ fn kind(kind: vk::PhysicalDeviceType) -> &'static str {
     }
 }
 
-/// The loader's code for "no driver" reads like something else.
+/// Returns the message of an error. Explains the loader's misleading code for "no driver".
 fn in_words(error: &vk_export::Error) -> String {
     match error {
         vk_export::Error::Vulkan { result: vk::Result::ERROR_INCOMPATIBLE_DRIVER, .. } => {
@@ -187,7 +188,7 @@ fn in_words(error: &vk_export::Error) -> String {
     }
 }
 
-/// PCI vendors, and those that Khronos has numbered.
+/// Returns the name of a PCI vendor, or of a vendor with a number from Khronos.
 fn vendor(id: u32) -> String {
     match id {
         0x10de => NVIDIA,

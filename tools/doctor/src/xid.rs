@@ -1,4 +1,4 @@
-//! Faults of NVIDIA GPUs in the kernel's log.
+//! Faults of NVIDIA GPUs in the kernel log.
 
 use std::process::Command;
 
@@ -7,22 +7,22 @@ use serde::Serialize;
 /// A kind of fault that NVIDIA's kernel module reported.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Xid {
-    /// Its number.
+    /// The number of the fault kind.
     pub number: u32,
-    /// How often the log has it.
+    /// Number of occurrences in the log.
     pub times: usize,
-    /// The last line with it.
+    /// The last log line with this number.
     pub last: String,
 }
 
-/// Those in the kernel's log; none where this user may not read it.
+/// Returns the faults in the kernel log; empty if this user may not read it.
 pub(super) fn in_kernel_log() -> Vec<Xid> {
     let output = Command::new("dmesg").output().ok().filter(|output| output.status.success());
     output.map(|output| parse(&String::from_utf8_lossy(&output.stdout))).unwrap_or_default()
 }
 
-/// Lines such as `NVRM: Xid (PCI:0000:01:00): 109, pid=17, name=demo, Ch 00000008, errorString CTX
-/// SWITCH TIMEOUT`.
+/// Parses lines such as `NVRM: Xid (PCI:0000:01:00): 109, pid=17, name=demo, Ch 00000008,
+/// errorString CTX SWITCH TIMEOUT`.
 fn parse(log: &str) -> Vec<Xid> {
     let mut found: Vec<Xid> = Vec::new();
     for line in log.lines() {

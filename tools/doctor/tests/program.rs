@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
-//! The doctor as a user runs it.
+//! Tests of the doctor program.
 
-/// The program. It is beside the test where the two were taken to another machine.
+/// Returns the path of the program. It is next to the test if both were copied to another machine.
 #[cfg(target_os = "linux")]
 fn doctor() -> std::path::PathBuf {
     let beside = std::env::current_exe().unwrap().with_file_name("doctor");
@@ -29,13 +29,13 @@ fn a_report_that_cannot_be_printed_is_an_error_of_its_own() {
     }
 }
 
-/// Where one process can share with Vulkan and two cannot, the report says why.
+/// If sharing works within one process but not between two, the report explains why.
 #[cfg(target_os = "linux")]
 #[test]
 fn what_two_processes_lack_is_told() {
     use std::process::Command;
 
-    // Without a device there is nothing to try.
+    // Returns `None` if no trial passes, for example without a device.
     let report = |script: &str| {
         let output = Command::new("sh").args(["-c", script, "sh"]).arg(doctor()).output().unwrap();
         let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -45,12 +45,12 @@ fn what_two_processes_lack_is_told() {
     let cases = [
         ("exec \"$1\" --json", None),
         ("TMPDIR=/no/such/folder exec \"$1\" --json", Some(("folder", "TMPDIR"))),
-        // The limit of files is one of memory files, too.
+        // The file size limit also applies to memory files.
         ("trap '' XFSZ; ulimit -f 0; exec \"$1\" --json | cat", Some(("memory", "memfd_create"))),
     ];
     for (script, expected) in cases {
         let Some(report) = report(script) else { return };
-        // With CUDA no memory file is made, and a GPU may be hidden from it.
+        // CUDA trials are ignored: they use no memory files, and a GPU may be hidden from CUDA.
         let trials = report["processes"].as_array().unwrap().iter().filter(|trial| trial["backend"] == "host");
         let trials: Vec<_> = trials.collect();
         let directions: Vec<_> = trials.iter().map(|trial| trial["direction"].as_str().unwrap()).collect();
@@ -66,7 +66,7 @@ fn what_two_processes_lack_is_told() {
                 assert!(failed && told, "{report:#}");
             }
         }
-        // They do not change the verdict.
+        // The trials with two processes do not affect the verdict.
         let code = report["verdict"]["exit_code"].as_u64().unwrap();
         assert!(code < 2, "{report:#}");
     }

@@ -61,6 +61,7 @@ const FIRST: &[&str] = &[
     "06_kernels_in_the_queue",
     "07_latest",
     "08_view",
+    "09_frame_loop",
 ];
 
 /// Runs a cargo command given as words separated by spaces.

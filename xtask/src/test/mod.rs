@@ -25,6 +25,7 @@ use crate::shell;
 
 pub(crate) use double::{Package, Program, part, run as on_the_double, run_adapter, whole};
 pub(crate) use mutants::run as mutants;
+pub(crate) use programs::{TestProgram, build};
 
 /// Environment variable with the file to which a test that cannot run appends its program, test,
 /// case and reason, separated by tabs.
@@ -80,13 +81,24 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<bool> {
     Ok(passed && !difference.is_failure())
 }
 
-/// Runs tests that append to `log` when they skip, and prints the totals. Returns `false` if one
-/// failed.
-pub(crate) fn count(command: &mut Command, log: &Path) -> Result<bool> {
-    Ok(tally(command, log)?.1)
+/// Runs the commands, each of which runs tests that append to `log` when they skip, and says what they
+/// came to. False if one failed.
+pub(crate) fn count(commands: impl IntoIterator<Item = Command>, log: &Path) -> Result<bool> {
+    let mut tally = Tally::default();
+    let mut passed = true;
+    for mut command in commands {
+        let status = stream(&mut command, &mut tally)?;
+        if !status.success() {
+            eprintln!("test: `{}`: {status}", shell::shown(&command));
+            passed = false;
+        }
+    }
+    tally.take_log(&read_log(log)?);
+    println!("\n{tally}");
+    Ok(passed)
 }
 
-/// Like [`count`], but also returns the totals.
+/// Runs a command, and says and returns what its tests came to.
 fn tally(command: &mut Command, log: &Path) -> Result<(Tally, bool)> {
     let mut tally = Tally::default();
     let status = stream(command, &mut tally)?;

@@ -12,37 +12,27 @@ use super::each::each;
 use super::tally::Tally;
 use crate::shell;
 
-/// The targets that run longest. They start first, because a long program that started last would
-/// run alone.
-const LONGEST: &[&str] = &[
-    "remote",
-    "bridge",
-    "faults",
-    "faults_images",
-    "faults_peers",
-    "ipc",
-    "blocking",
-    "images",
-    "churn",
-    "doubled",
-    "latest",
-    "cuda",
-];
+/// Those that run longest, by their targets' names. They begin before the others: one that began
+/// last would run alone.
+const LONGEST: &[&str] =
+    &["remote", "bridge", "faults", "ipc", "calls", "images", "churn", "doubled", "contents", "latest", "cuda"];
 
 /// A test program that cargo has built.
 #[derive(Debug, PartialEq, Eq)]
-struct Program {
-    file: PathBuf,
-    package: String,
-    target: String,
-    /// The folder of its package, in which the program runs, as with cargo.
+pub(crate) struct TestProgram {
+    pub(crate) file: PathBuf,
+    pub(crate) package: String,
+    pub(crate) target: String,
+    /// The folder of its package, in which cargo starts it.
     folder: PathBuf,
 }
 
 /// Does the same as `cargo test --workspace --no-fail-fast`. `prepare` is applied to each command
 /// that runs tests. Returns `false` if a test failed.
 pub(super) fn run(prepare: impl Fn(&mut Command) + Sync, tally: &mut Tally) -> Result<bool> {
-    let mut programs = build()?;
+    let mut command = shell::cargo();
+    command.args(["test", "--workspace"]);
+    let mut programs = build(command)?;
     programs.sort_by_key(|program| LONGEST.iter().position(|name| *name == program.target).unwrap_or(LONGEST.len()));
     let mut failed = Vec::new();
     each(
@@ -71,9 +61,9 @@ pub(super) fn run(prepare: impl Fn(&mut Command) + Sync, tally: &mut Tally) -> R
     Ok(failed.is_empty())
 }
 
-fn build() -> Result<Vec<Program>> {
-    let mut command = shell::cargo();
-    command.args(["test", "--workspace", "--no-run", "--message-format=json-render-diagnostics"]);
+/// Builds what `command`, a `cargo test`, would run.
+pub(crate) fn build(mut command: Command) -> Result<Vec<TestProgram>> {
+    command.args(["--no-run", "--message-format=json-render-diagnostics"]);
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
     let output = output.with_context(|| format!("cannot start `{}`", shell::shown(&command)))?;
     ensure!(output.status.success(), "`{}` failed: {}", shell::shown(&command), output.status);
@@ -84,9 +74,9 @@ fn build() -> Result<Vec<Program>> {
     Ok(programs)
 }
 
-/// Reads cargo's messages, one JSON object per line.
-fn built(messages: &str) -> Result<Vec<Program>> {
-    // cargo also builds programs that tests start, which are not tests themselves.
+/// Reads cargo's messages, one JSON object a line.
+fn built(messages: &str) -> Result<Vec<TestProgram>> {
+    // Programs that tests start are built along, and are no tests.
     let programs =
         messages.lines().filter(|line| is_test(line)).filter_map(|line| Some((line, text(line, "executable")?)));
     programs
@@ -96,7 +86,7 @@ fn built(messages: &str) -> Result<Vec<Program>> {
                 let package = package(text(line, "package_id")?, folder)?;
                 // The first `name` is the target's: the package's name has another key.
                 let target = text(line, "name")?;
-                Some(Program {
+                Some(TestProgram {
                     file: file.into(),
                     package: package.to_owned(),
                     target: target.to_owned(),
@@ -131,12 +121,19 @@ fn package<'a>(id: &'a str, folder: &'a Path) -> Option<&'a str> {
     }
 }
 
-/// Runs a program as cargo would.
-fn start(program: &Program, prepare: &impl Fn(&mut Command)) -> Result<(Output, Duration)> {
+impl TestProgram {
+    /// Lets a command that starts it do so as cargo does.
+    pub(crate) fn prepare(&self, command: &mut Command) {
+        shell::forget_package(command);
+        command.current_dir(&self.folder).env("CARGO_MANIFEST_DIR", &self.folder);
+        command.env("CARGO_PKG_NAME", &self.package);
+    }
+}
+
+/// Runs a program as cargo does.
+fn start(program: &TestProgram, prepare: &impl Fn(&mut Command)) -> Result<(Output, Duration)> {
     let mut command = Command::new(&program.file);
-    shell::forget_package(&mut command);
-    command.current_dir(&program.folder).env("CARGO_MANIFEST_DIR", &program.folder);
-    command.env("CARGO_PKG_NAME", &program.package);
+    program.prepare(&mut command);
     prepare(&mut command);
     // Printed before the run, so that the log shows which programs started and never ended.
     eprintln!("     Running {}", program.file.display());
@@ -165,7 +162,7 @@ mod tests {
             message("one#0.1.0", "library", true, "null"),
             r#"{"reason":"build-finished","success":true}"#.to_owned(),
         ];
-        let program = |file: &str, package: &str, target: &str| Program {
+        let program = |file: &str, package: &str, target: &str| TestProgram {
             file: file.into(),
             package: package.into(),
             target: target.into(),

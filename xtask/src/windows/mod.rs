@@ -1,9 +1,10 @@
 //! `cargo xtask windows`: checks for Windows on a machine that runs Linux.
 //!
-//! All code is checked, linted and documented for MSVC, which needs no linker. Then tests, the
-//! doctor and the demo are built with MinGW and run under Wine: either all tests or only those that
-//! can fail only on Windows, because the others behave as on Linux. No driver under Wine exports
-//! memory: the driver double replaces `nvcuda.dll`, and the CPU backend needs no export.
+//! Every line is compiled, linted and documented for Windows with MinGW: nothing distinguishes that
+//! from MSVC, for which all dependencies would be checked once more. Tests, the doctor and the demo are
+//! linked and run under Wine: the tests that can fail on Windows alone, for the others show there what
+//! they have shown on Linux, or all of them. No driver under Wine exports: the driver double stands in
+//! for `nvcuda.dll`, and the CPU backend needs no export.
 
 mod tools;
 mod wine;
@@ -11,46 +12,40 @@ mod wine;
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
-use crate::documented::DOCUMENTED;
 use crate::setup::consent::Consent;
 use crate::setup::{self, Scope};
-use crate::{shell, test};
+use crate::test::TestProgram;
+use crate::{lint, shell, test};
 use tools::Tools;
 use wine::Wine;
 
-/// The target that is checked, linted and documented, but not linked.
-const CHECKED: &str = "x86_64-pc-windows-msvc";
+/// Tests inside the crates, by package and library. Those beside them in `bridge-examples` and `doctor`
+/// start programs for Linux.
+const INSIDE: &[(&str, &str)] = &[
+    ("vk-export", "vk_export"),
+    ("cuda-import", "cuda_import"),
+    ("vk-cuda-bridge-trace", "bridge_trace"),
+    ("vk-cuda-bridge", "bridge"),
+    ("vk-cuda-bridge-view", "bridge_view"),
+    ("bridge-examples", "bridge_examples"),
+    ("doctor", "doctor"),
+    ("driver-double", "driver_double"),
+    ("bridge-tests", "bridge_tests"),
+];
 
-/// All packages that are built to be run: with other packages, cargo would select other features of
-/// the dependencies and build them again.
-const PACKAGES: &str = "-p vk-export -p cuda-import -p vk-cuda-bridge-trace -p vk-cuda-bridge -p bridge-examples -p doctor \
-                        -p driver-double -p bridge-tests";
+/// Packages of tests.
+const BESIDE: &[&str] = &["driver-double", "bridge-tests"];
 
 /// Test programs outside the crates that can fail only on Windows: those of the double, which acts
 /// as `nvcuda.dll` and counts handles, and those on a device that export, name and select devices,
 /// and one that transfers frames with the CPU backend.
 const DIFFERENT: &[&str] = &[
     // driver-double
-    "blocking",
-    "captures",
-    "current",
+    "calls",
     "faults",
-    "faults_images",
     "findings",
-    "findings_images",
-    "frames",
-    "guards",
-    "lifetimes",
-    "loggers",
-    "lost",
-    "machines",
-    "modules",
-    "nt",
-    "order",
-    "read_backs",
-    "streams",
     // bridge-tests
     "devices",
     "exchange",
@@ -62,10 +57,8 @@ const DIFFERENT: &[&str] = &[
 /// exchange.
 const EXPLORATION: &str = "exchange::latest::ledger";
 
-/// Tests inside the crates. The other tests of `bridge-examples` and `doctor` start Linux programs.
-const INSIDE: &str = "-p vk-export -p cuda-import -p vk-cuda-bridge-trace -p vk-cuda-bridge -p vk-cuda-bridge-view -p bridge-examples -p doctor --lib";
-/// Packages that consist of tests.
-const BESIDE: &str = "-p driver-double -p bridge-tests";
+/// What is run beside the tests, by package and target.
+const PROGRAMS: &[(&str, &str)] = &[("bridge-examples", "particles"), ("doctor", "doctor")];
 
 /// No optimization: it takes longer than it saves, because Wine itself is slow.
 const QUICK_TO_BUILD: &str = "--config profile.dev.opt-level=0 --config profile.dev.debug=false";
@@ -75,7 +68,7 @@ const DEMO: &str = "--backend host --frames 4 --particles 20000 --size 320x180 -
 
 /// Installs the missing tools.
 pub(crate) fn set_up(consent: Consent) -> Result<()> {
-    Tools::set_up(CHECKED, consent).map(drop)
+    Tools::set_up(consent).map(drop)
 }
 
 /// Runs the steps, and stops at the first failure. Under Wine, runs the tests that can fail only on
@@ -85,22 +78,16 @@ pub(crate) fn run(consent: Consent, all: bool) -> Result<()> {
         bail!("this is for Linux, where Windows has to be imitated; on Windows run `cargo xtask test`");
     }
     let tools = timed("tools", || {
-        let tools = Tools::set_up(CHECKED, consent)?;
-        // Wine uses the screen and the software driver of Linux.
+        let tools = Tools::set_up(consent)?;
+        // The screen and the software driver are Linux's own: Wine hands them on.
         setup::run(Scope::Tests, consent)?;
         Ok(tools)
     })?;
-    timed("clippy", || {
-        let mut clippy = tools.cargo("clippy", CHECKED);
-        shell::run(clippy.args(["--workspace", "--all-targets", "--", "-D", "warnings"]))
-    })?;
-    timed("docs", || {
-        let mut doc = tools.cargo("doc", CHECKED);
-        shell::run(doc.args(DOCUMENTED.split_whitespace()).env("RUSTDOCFLAGS", "-D warnings"))
-    })?;
+    let built = timed("build", || test::build(cargo(&tools, "test", all)?))?;
+    timed("docs", || shell::run(cargo(&tools, "test", all)?.arg("--doc")))?;
     let wine = timed("wine", || Wine::start(&tools))?;
-    timed("tests", || tests(&tools, &wine, all))?;
-    timed("programs", || programs(&tools, &wine))
+    timed("tests", || tests(&tools, &wine, &built, all))?;
+    timed("programs", || programs(&tools, &wine, all))
 }
 
 fn timed<T>(step: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
@@ -111,25 +98,45 @@ fn timed<T>(step: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     result
 }
 
-fn tests(tools: &Tools, wine: &Wine, all: bool) -> Result<()> {
-    if all {
-        let test = |words: &&str| test(tools, wine, &words.split_whitespace().collect::<Vec<_>>());
-        return [INSIDE, BESIDE].iter().try_for_each(test);
+/// `cargo COMMAND` on the workspace, with lints. It builds what is run, and of the other programs
+/// nothing.
+fn cargo(tools: &Tools, command: &str, all: bool) -> Result<Command> {
+    let named = |(package, target): &(&str, &str)| format!("{package}/{target}");
+    let mut built: Vec<_> = INSIDE.iter().chain(PROGRAMS).map(named).collect();
+    for package in BESIDE {
+        if all {
+            built.push(format!("{package}/"));
+        } else {
+            built.extend(DIFFERENT.iter().map(|target| named(&(package, target))));
+        }
     }
-    let programs = DIFFERENT.iter().flat_map(|name| ["--test", name]);
-    let words = PACKAGES.split_whitespace().chain(["--lib"]).chain(programs).chain(["--", "--skip", EXPLORATION]);
-    test(tools, wine, &words.collect::<Vec<_>>())
+    let mut command = quick(tools.cargo(command, tools.run_target()))?;
+    lint::with_lints_alone(&mut command, &built, if all { "windows-all" } else { "windows" })?;
+    command.arg("--workspace");
+    Ok(command)
 }
 
-fn test(tools: &Tools, wine: &Wine, words: &[&str]) -> Result<()> {
+fn is_run(program: &TestProgram, all: bool) -> bool {
+    let (package, target) = (program.package.as_str(), program.target.as_str());
+    INSIDE.contains(&(package, target)) || BESIDE.contains(&package) && (all || DIFFERENT.contains(&target))
+}
+
+fn tests(tools: &Tools, wine: &Wine, built: &[TestProgram], all: bool) -> Result<()> {
     let log = tools.folder().join("skips.log");
     std::fs::write(&log, "")?;
-    let mut command = quick(tools.cargo("test", tools.run_target()))?;
-    command.arg("--no-fail-fast").args(words);
-    wine.prepare(&mut command);
-    command.env(tools.runner_variable(), wine.program()).env(test::SKIP_LOG, Wine::path(&log));
-    if !test::count(&mut command, &log)? {
-        bail!("tests failed under Wine: `{}`", shell::shown(&command));
+    let programs: Vec<_> = built.iter().filter(|program| is_run(program, all)).collect();
+    ensure!(programs.len() >= INSIDE.len() + DIFFERENT.len(), "cargo has built {} programs", programs.len());
+    let commands = programs.iter().map(|program| {
+        let mut command = wine.command(&program.file);
+        program.prepare(&mut command);
+        if !all {
+            command.args(["--skip", EXPLORATION]);
+        }
+        command.env(test::SKIP_LOG, Wine::path(&log));
+        command
+    });
+    if !test::count(commands, &log)? {
+        bail!("tests failed under Wine");
     }
     Ok(())
 }
@@ -151,11 +158,9 @@ fn optimized(manifest: &str) -> Vec<&str> {
     section.filter_map(|line| Some(line.split_once(".opt-level")?.0)).collect()
 }
 
-/// Checks that the doctor finds Vulkan but no CUDA, and that the demo draws into memory and into a
-/// window.
-fn programs(tools: &Tools, wine: &Wine) -> Result<()> {
-    let mut build = quick(tools.cargo("build", tools.run_target()))?;
-    shell::run(build.args(PACKAGES.split_whitespace()).args(["--example", "particles", "--bin", "doctor"]))?;
+/// The doctor has to find Vulkan and miss CUDA; the demo draws into memory, and into a window.
+fn programs(tools: &Tools, wine: &Wine, all: bool) -> Result<()> {
+    shell::run(cargo(tools, "build", all)?.args(["--example", "particles", "--bin", "doctor"]))?;
     let debug = tools.target_dir().join(tools.run_target()).join("debug");
     let folder = debug.join("examples");
 

@@ -32,10 +32,9 @@ enum Rust {
 }
 
 impl Tools {
-    /// Looks for the tools and installs those that are missing. The error contains the command to
-    /// run.
-    pub(super) fn set_up(checked: &str, consent: Consent) -> Result<Self> {
-        let rust = rust(checked, consent)?;
+    /// Looks, and installs what is not there. In the error: what to type.
+    pub(super) fn set_up(consent: Consent) -> Result<Self> {
+        let rust = rust(consent)?;
         let mut needs = Vec::new();
         if shell::on_path(compiler()).is_none() {
             needs.push(Need::MinGw);
@@ -83,11 +82,6 @@ impl Tools {
         self.rust.run_target()
     }
 
-    /// Returns the environment variable with the program with which cargo runs the tests.
-    pub(super) fn runner_variable(&self) -> String {
-        format!("CARGO_TARGET_{}_RUNNER", self.run_target().to_uppercase().replace('-', "_"))
-    }
-
     pub(super) fn wine(&self) -> &Path {
         &self.wine
     }
@@ -114,13 +108,12 @@ fn wine() -> Option<PathBuf> {
     shell::on_path("wine64").or(of_debian).or_else(|| shell::on_path("wine"))
 }
 
-fn rust(checked: &str, consent: Consent) -> Result<Rust> {
-    let targets = [checked, Rust::Own.run_target()];
-    let missing: Vec<_> = targets.into_iter().filter(|target| !has_target(target)).collect();
-    if missing.is_empty() {
+fn rust(consent: Consent) -> Result<Rust> {
+    let target = Rust::Own.run_target();
+    if has_target(target) {
         return Ok(Rust::Own);
     }
-    let Err(error) = add_targets(&missing, consent) else { return Ok(Rust::Own) };
+    let Err(error) = add_target(target, consent) else { return Ok(Rust::Own) };
     if !has_debians_rust() {
         if shell::on_path("apt-get").is_none() {
             return Err(error);
@@ -138,8 +131,8 @@ fn has_target(target: &str) -> bool {
     found.is_ok_and(|output| Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir())
 }
 
-fn add_targets(targets: &[&str], consent: Consent) -> Result<()> {
-    let typed = format!("rustup target add {}", targets.join(" "));
+fn add_target(target: &str, consent: Consent) -> Result<()> {
+    let typed = format!("rustup target add {target}");
     if shell::on_path("rustup").is_none() {
         bail!("Rust for Windows is not here, and neither is rustup, which brings it with `{typed}`: https://rustup.rs");
     }
@@ -148,7 +141,7 @@ fn add_targets(targets: &[&str], consent: Consent) -> Result<()> {
     }
     consent.confirm(&typed)?;
     let mut rustup = Command::new("rustup");
-    rustup.current_dir(shell::root()).args(["target", "add"]).args(targets);
+    rustup.current_dir(shell::root()).args(["target", "add", target]);
     shell::run(&mut rustup).context("rustup brings no Rust for Windows")
 }
 

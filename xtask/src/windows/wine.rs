@@ -53,11 +53,7 @@ impl Wine {
         shell::run(&mut compile)
     }
 
-    pub(super) fn program(&self) -> &Path {
-        &self.program
-    }
-
-    /// Returns a command that runs a Windows program.
+    /// Runs a program for Windows.
     pub(super) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(&self.program);
         command.arg(program).current_dir(shell::root());

@@ -1,5 +1,8 @@
 //! A frame of Bevy's, and the objects that are presented in it.
 
+use std::any::Any;
+use std::sync::Arc;
+
 use ash::vk;
 use bevy_render::render_asset::RenderAssets;
 use bevy_render::storage::GpuShaderBuffer;
@@ -22,6 +25,9 @@ pub(crate) trait Present: Send + Sync {
     /// `docs/limits.md`.
     fn has_ended(&self) -> bool;
 
+    /// The Vulkan device that its copies are made on; `None` where frames are uploaded.
+    fn device(&self) -> Option<vk::Device>;
+
     /// Returns the place for the errors of each step.
     fn fault(&self) -> &Fault;
 }
@@ -40,7 +46,12 @@ pub(crate) struct PresentFrame<'a> {
     pub(crate) done: u64,
     /// Created when something is first recorded.
     pub(crate) commands: Option<wgpu::CommandEncoder>,
+    /// What those read, which is kept until they have run.
+    pub(crate) kept: Vec<Kept>,
 }
+
+/// Anything that is kept.
+pub(crate) type Kept = Arc<dyn Any + Send + Sync>;
 
 impl PresentFrame<'_> {
     /// Returns commands that run before Bevy's own in this frame.

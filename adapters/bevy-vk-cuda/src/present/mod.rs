@@ -10,6 +10,8 @@ mod tests;
 mod upload;
 
 use std::collections::VecDeque;
+use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -28,11 +30,14 @@ use crate::error::Error;
 use crate::fault::Step;
 use crate::present::frame::{Present, PresentFrame};
 use crate::vulkan::copier::record_visible;
-use crate::vulkan::raw_device;
+use crate::vulkan::{is_lost, is_valid, raw_device};
 
 /// The number of extractions without a rendered frame that do not count as a stop. A renderer that
 /// recovers has two, and the last is that of the frame which is rendered next.
 const UNRENDERED: u32 = 3;
+
+/// The limit of the wait for what runs on a device that the program has destroyed.
+const LIMIT: Duration = Duration::from_secs(5);
 
 /// Images and buffers that are presented.
 #[derive(Resource, Default)]
@@ -94,7 +99,17 @@ impl Presented {
         self.all.retain(|one| !(is_over(&**one) && one.has_ended()));
     }
 
-    /// Forgets the submissions to any other device.
+    /// Notes that this device is lost, for all that is copied on it.
+    fn lose(&self, device: Option<vk::Device>) {
+        let copied = self.all.iter().filter(|one| !is_over(&***one) && one.device() == device);
+        copied.for_each(|one| {
+            let fault = one.fault();
+            let lost = Error::vulkan(fault.name(), "Device::poll", vk::Result::ERROR_DEVICE_LOST);
+            fault.note::<()>(Step::Device, Err(lost));
+        });
+    }
+
+    /// Forgets the submissions to another device than this one.
     fn follow(&mut self, device: &wgpu::Device, raw: Option<vk::Device>) {
         if self.device.as_ref().map(|(_, raw)| *raw) == raw {
             return;
@@ -106,25 +121,43 @@ impl Presented {
     }
 }
 
-/// Returns the number of Bevy's last submission that has ended. Submissions that the host makes to
-/// another queue after this call are ordered after it, including its memory accesses.
-fn ended(device: &RenderDevice, presented: &mut Presented) -> u64 {
-    let poll = |how| {
-        if let Err(error) = device.poll(how) {
-            log::debug!("wgpu cannot be polled: {error}");
-        }
-    };
+/// Gives the number of Bevy's last submission that has ended. What the host submits then, to
+/// another queue, is behind it, and so is its memory. `None` where the device is lost, or the
+/// program has destroyed it: Bevy is told by wgpu.
+fn ended(device: &wgpu::Device, queue: &wgpu::Queue, presented: &mut Presented) -> Option<u64> {
+    if is_lost(device) {
+        // wgpu's own poll would panic.
+        queue.submit([]);
+        return None;
+    }
     // Runs the callbacks of submissions that have ended.
-    poll(wgpu::PollType::Poll);
+    poll(device, wgpu::PollType::Poll)?;
+    if !is_valid(device) {
+        // wgpu tells of a device that was destroyed once nothing runs on it.
+        return poll(device, wgpu::PollType::Wait { submission_index: None, timeout: Some(LIMIT) }).and(None);
+    }
     let done = presented.done.load(Ordering::Acquire);
     let ended = presented.submitted.iter().take_while(|(serial, _)| *serial <= done).count();
     // wgpu has read a counter. This shows that the commands have run, but is no memory dependency
     // between them and the next copy. With a timeout, wgpu calls `vkWaitSemaphores`, which is one
     // if it succeeds; here it succeeds at once, since the counter has reached the value.
     if let Some((_, index)) = presented.submitted.drain(..ended).next_back() {
-        poll(wgpu::PollType::Wait { submission_index: Some(index), timeout: Some(Duration::ZERO) });
+        poll(device, wgpu::PollType::Wait { submission_index: Some(index), timeout: Some(Duration::ZERO) })?;
     }
-    done
+    Some(done)
+}
+
+/// Polls. `None` where the device is lost, for which wgpu 29 panics here.
+fn poll(device: &wgpu::Device, how: wgpu::PollType) -> Option<()> {
+    match catch_unwind(AssertUnwindSafe(|| device.poll(how))) {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => log::debug!("wgpu cannot be polled: {error}"),
+        // A callback of the program's, which this ran.
+        Err(panic) if is_valid(device) => resume_unwind(panic),
+        // wgpu has told whoever asked to hear of it.
+        Err(_) => return None,
+    }
+    Some(())
 }
 
 /// Returns `true` for an object that was dropped or lost; it is no longer presented.
@@ -147,7 +180,10 @@ pub(crate) fn present(
     if presented.all.iter().all(|one| is_over(&**one)) {
         return;
     }
-    let seen = ended(&device, &mut presented);
+    // Uploads wait for nothing, and what another device had is refused below.
+    let shared = raw.is_some() && presented.all.iter().any(|one| !is_over(&**one) && one.device() == raw);
+    let seen = if shared { ended(device.wgpu_device(), &queue, &mut presented) } else { Some(0) };
+    let Some(seen) = seen else { return presented.lose(raw) };
     let Presented { all, serial, done, submitted, .. } = &mut *presented;
     let mut frame = PresentFrame {
         device: device.wgpu_device(),
@@ -158,6 +194,7 @@ pub(crate) fn present(
         serial: *serial + 1,
         done: seen,
         commands: None,
+        kept: Vec::new(),
     };
     // Failed steps are retried in the next frame: if a copy did not begin, its frame can be
     // acquired again, and a copy that has begun continues.
@@ -167,8 +204,13 @@ pub(crate) fn present(
         let index = queue.submit(visible(device.wgpu_device()).into_iter().chain([commands.finish()]));
         submitted.push_back((*serial, index));
         let (done, serial) = (Arc::clone(done), *serial);
+        // Where wgpu drops the callback and does not call it, the commands may run for ever.
+        let (kept, device) = (ManuallyDrop::new(frame.kept), device.wgpu_device().clone());
         queue.on_submitted_work_done(move || {
             done.fetch_max(serial, Ordering::AcqRel);
+            drop(ManuallyDrop::into_inner(kept));
+            // What was kept is freed with it.
+            drop(device);
         });
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use bridge::{LatestReader, ash::vk};
 
 use super::frame::{Present, PresentFrame};
-use super::target::{Target, check_object};
+use super::target::{Made, Target, check_object};
 use crate::error::{Error, Result};
 use crate::fault::{Fault, Step};
 use crate::ring::{PLACES, Ring};
@@ -38,11 +38,13 @@ pub(crate) struct SharedPresent<R: Target> {
     pub(crate) filled: Option<R::Id>,
 }
 
-/// wgpu's objects for the copies.
+/// What is copied into, and wgpu's objects for it.
 pub(crate) struct Places<R: Target> {
-    all: [(R::Object, <R as Source>::Target); PLACES],
-    /// Bevy's submission that has brought them into their initial state.
+    all: [Made<R>; PLACES],
+    /// The submission of Bevy's that has brought them to their state.
     ready_behind: u64,
+    /// Keeps the device until all of them are dropped.
+    _device: wgpu::Device,
 }
 
 impl<R: Target> Places<R> {
@@ -54,8 +56,9 @@ impl<R: Target> Places<R> {
         let like = || R::like(frame, name, object);
         let all: [_; PLACES] = [like()?, like()?, like()?, like()?, like()?];
         let recorded = R::settle(frame, name, all.each_ref().map(|(made, _)| made))?;
-        // If nothing was recorded, nothing has to be waited for.
-        Ok(Self { all, ready_behind: if recorded { frame.serial } else { 0 } })
+        // Where nothing was recorded, nothing is waited for.
+        let ready_behind = if recorded { frame.serial } else { 0 };
+        Ok(Self { all, ready_behind, _device: frame.device.clone() })
     }
 }
 
@@ -77,11 +80,11 @@ impl<R: Target> SharedPresent<R> {
             turn.skip();
             return Ok(Some(()));
         }
-        let (_, target) = places.all[index];
-        // SAFETY: the target was created like an object of Bevy's that was checked to have the
-        // shape of a frame. It lives as long as `self`, which waits for the copy or leaks the
-        // target. The ring returned its index: no copy into it is running, and the host knows that
-        // Bevy's last submission which reads it has ended.
+        let target = places.all[index].1.raw();
+        // SAFETY: the target was made like an object of Bevy's that was seen to be of a frame's
+        // shape; it is not wgpu's, and lives as long as `self`, which waits for the copy, or for
+        // ever. The ring gave it: no copy into it is running, and the host has seen the end of
+        // Bevy's last submission that reads it.
         unsafe { self.copier.submit(index, turn, target) }?;
         self.ring.copying(index);
         Ok(Some(()))
@@ -110,7 +113,7 @@ where
         }
         // A missing asset cannot be checked.
         let found = R::find(frame, self.asset).filter(|(_, object)| {
-            let checked = check_object::<R>(&self.name, object, &self.shape);
+            let checked = check_object::<R>(frame, &self.name, object, &self.shape);
             self.fault.note(Step::Asset, checked).is_some()
         });
         if let (Some((_, object)), None) = (&found, &self.places) {
@@ -123,7 +126,9 @@ where
         let (Some((id, object)), Some(places)) = (found, &self.places) else { return };
         let newer = self.ring.switch();
         if let Some(shown) = self.ring.shown().filter(|_| newer || self.filled != Some(id)) {
-            R::copy(frame.commands(), &places.all[shown].0, &object);
+            let (from, kept) = &places.all[shown];
+            R::copy(frame.commands(), from, &object);
+            frame.kept.push(Arc::clone(kept) as _);
             self.ring.read(frame.serial);
             self.filled = Some(id);
             self.presented.fetch_add(newer.into(), Ordering::Relaxed);
@@ -139,6 +144,10 @@ where
         // nothing is running.
         let computes = || matches!(self.reader.compute().is_idle(), Ok(false));
         !self.copier.is_running() && (self.writing.strong_count() > 0 || !computes())
+    }
+
+    fn device(&self) -> Option<vk::Device> {
+        Some(self.device)
     }
 
     fn fault(&self) -> &Fault {

@@ -1,9 +1,10 @@
-//! Textures and buffers as targets of copies: those that wgpu creates for the copying queue, and
+//! Textures and buffers as the copies' targets: those that are made for the copying queue, and
 //! those of Bevy's assets.
-#![allow(unsafe_code)] // Reads raw handles.
+#![allow(unsafe_code)] // Makes images, and looks at handles.
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use ash::vk;
@@ -18,9 +19,15 @@ use wgpu::hal::api::Vulkan;
 use super::frame::PresentFrame;
 use crate::content::Content;
 use crate::error::{Error, Result};
+use crate::format::memory_format;
 use crate::ring::PLACES;
-use crate::vulkan::buffer;
 use crate::vulkan::copier::Source;
+use crate::vulkan::owned::Owned;
+use crate::vulkan::{buffer, image};
+
+/// One for the other queue: wgpu's object, and what that queue writes, which is kept until the end
+/// of the last submission that reads the object.
+pub(crate) type Made<R> = (<R as Target>::Object, Arc<Owned<<R as Source>::Target>>);
 
 /// A resource in wgpu: as an asset of Bevy's, and as a copy that the other queue writes.
 pub(crate) trait Target: Content + Source {
@@ -40,25 +47,23 @@ pub(crate) trait Target: Content + Source {
     /// Returns `true` if the object's usages allow copies into it.
     fn takes_copies(object: &Self::Object) -> bool;
 
-    /// Describes a shape for messages.
+    /// Returns `false` if the object is destroyed, or could not be made. On Vulkan alone.
+    fn exists(object: &Self::Object) -> bool;
+
+    /// A shape, for messages.
     fn describe(shape: &Self::Shape) -> String;
 
     /// Returns Bevy's object of an asset, or `None` if Bevy has not created it yet.
     fn find(frame: &PresentFrame<'_>, asset: Self::Asset) -> Option<(Self::Id, Self::Object)>;
 
-    /// Creates a similar object for the other queue, and returns it with its raw handle.
+    /// Makes one like it for the other queue.
     ///
     /// # Errors
     /// The error of the failed driver call.
-    fn like(
-        frame: &PresentFrame<'_>,
-        name: &str,
-        object: &Self::Object,
-    ) -> Result<(Self::Object, <Self as Source>::Target)>;
+    fn like(frame: &PresentFrame<'_>, name: &str, object: &Self::Object) -> Result<Made<Self>>;
 
-    /// Records the commands that these objects need before the other queue writes them: textures
-    /// are cleared and brought into the state that copies read from. Returns `true` if anything was
-    /// recorded.
+    /// Records what those need before the other queue writes them: textures are brought to the
+    /// state that copies read from. Returns `true` if anything was recorded.
     ///
     /// # Errors
     /// The error of the failed driver call. Nothing was recorded then.
@@ -92,8 +97,16 @@ impl TextureShape {
 /// another. wgpu would reject the copy, and with it all others of the same frame of Bevy's.
 ///
 /// # Errors
-/// [`Error::InvalidArgument`] if they cannot.
-pub(crate) fn check_object<R: Target>(name: &str, object: &R::Object, made: &R::Shape) -> Result<()> {
+/// [`Error::InvalidArgument`] where they cannot.
+pub(crate) fn check_object<R: Target>(
+    frame: &PresentFrame<'_>,
+    name: &str,
+    object: &R::Object,
+    made: &R::Shape,
+) -> Result<()> {
+    if frame.raw.is_some() && !R::exists(object) {
+        return Err(Error::invalid(name, "its asset was destroyed in wgpu, or could not be made there"));
+    }
     let shape = R::shape(object);
     let replaced = |by: String| Err(Error::invalid(name, format!("its asset was replaced by one {by}")));
     if shape != *made {
@@ -137,6 +150,11 @@ impl<T: Texel> Target for ImageSpec<T> {
         object.usage().contains(wgpu::TextureUsages::COPY_DST)
     }
 
+    fn exists(object: &wgpu::Texture) -> bool {
+        // SAFETY: the guard is only looked at.
+        unsafe { object.as_hal::<Vulkan>() }.is_some()
+    }
+
     fn describe(shape: &TextureShape) -> String {
         let TextureShape { size, format, dimension, levels, samples } = shape;
         let wgpu::Extent3d { width, height, depth_or_array_layers: layers } = size;
@@ -157,27 +175,22 @@ impl<T: Texel> Target for ImageSpec<T> {
         frame.images.get(asset).map(|image| (image.texture.id(), (*image.texture).clone()))
     }
 
-    fn like(frame: &PresentFrame<'_>, name: &str, object: &wgpu::Texture) -> Result<(wgpu::Texture, vk::Image)> {
+    fn like(frame: &PresentFrame<'_>, name: &str, object: &wgpu::Texture) -> Result<Made<Self>> {
+        // Without sRGB, as the frames are: copies are of bytes.
+        let (format, memory) = (object.format().remove_srgb_suffix(), memory_format(name, object.format())?);
         let descriptor = wgpu::TextureDescriptor {
             label: Some("newest frame"),
             size: object.size(),
             mip_level_count: 1,
             sample_count: 1,
             dimension: wgpu::TextureDimension::D2,
-            format: object.format(),
+            format,
             usage: wgpu::TextureUsages::COPY_SRC | wgpu::TextureUsages::COPY_DST,
             view_formats: &[],
         };
-        let make = || frame.device.create_texture(&descriptor);
-        let made =
-            allocate(frame.device, make).map_err(|result| Error::vulkan(name, "Device::create_texture", result))?;
-        // SAFETY: the handle is used while the texture lives.
-        let hal = unsafe { made.as_hal::<Vulkan>() };
-        let hal = hal.ok_or_else(|| Error::vulkan(name, "Texture::as_hal", vk::Result::ERROR_DEVICE_LOST))?;
-        // SAFETY: the image is not destroyed.
-        let raw = unsafe { hal.raw_handle() };
-        drop(hal);
-        Ok((made, raw))
+        // SAFETY: a plain 2D texture, for copies alone, and the format's own in Vulkan.
+        let made = unsafe { image::make(frame.device, &descriptor, memory) };
+        made.map_err(|(call, result)| Error::vulkan(name, call, result))
     }
 
     fn settle(frame: &mut PresentFrame<'_>, name: &str, made: [&wgpu::Texture; PLACES]) -> Result<bool> {
@@ -190,10 +203,10 @@ impl<T: Texel> Target for ImageSpec<T> {
         let make = || frame.device.create_buffer(&descriptor);
         let texel =
             allocate(frame.device, make).map_err(|result| Error::vulkan(name, "Device::create_buffer", result))?;
-        // Before the first copy from a texture, wgpu clears it if its contents are unknown. This
-        // must happen now, and not after the other queue has written it. A copy also leaves the
-        // texture in `COPY_SRC`, which all later copies expect. This copy goes to an unused buffer:
-        // Bevy's texture keeps its contents until there is a frame.
+        // wgpu takes a texture that it did not make for one without contents, and its first copy
+        // discards them: let that be now, and not when the other queue has written it. A copy
+        // leaves a texture in `COPY_SRC`, where all later ones find it. It is a copy to nowhere:
+        // Bevy's texture keeps what it shows until there is a frame.
         let one = wgpu::Extent3d { width: 1, height: 1, depth_or_array_layers: 1 };
         let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: None, rows_per_image: None };
         for texture in made {
@@ -229,6 +242,11 @@ impl<T: Pod + Send + Sync> Target for BufferSpec<T> {
         object.usage().contains(wgpu::BufferUsages::COPY_DST)
     }
 
+    fn exists(object: &wgpu::Buffer) -> bool {
+        // SAFETY: the guard is only looked at.
+        unsafe { object.as_hal::<Vulkan>() }.is_some()
+    }
+
     fn describe(shape: &u64) -> String {
         format!("{shape} bytes")
     }
@@ -237,7 +255,7 @@ impl<T: Pod + Send + Sync> Target for BufferSpec<T> {
         frame.buffers.get(asset).map(|buffer| (buffer.buffer.id(), (*buffer.buffer).clone()))
     }
 
-    fn like(frame: &PresentFrame<'_>, name: &str, object: &wgpu::Buffer) -> Result<(wgpu::Buffer, vk::Buffer)> {
+    fn like(frame: &PresentFrame<'_>, name: &str, object: &wgpu::Buffer) -> Result<Made<Self>> {
         let descriptor = wgpu::BufferDescriptor {
             label: Some("newest frame"),
             size: object.size(),

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
+use ash::vk;
+
 use super::frame::{Present, PresentFrame};
 use super::target::{Target, check_object};
 use crate::fault::{Fault, Step};
@@ -27,7 +29,7 @@ pub(crate) struct UploadPresent<R: Target> {
 impl<R: Target> Present for UploadPresent<R> {
     fn present(&mut self, frame: &mut PresentFrame<'_>) {
         let Some((id, object)) = R::find(frame, self.asset) else { return };
-        if self.fault.note(Step::Asset, check_object::<R>(&self.name, &object, &self.shape)).is_none() {
+        if self.fault.note(Step::Asset, check_object::<R>(frame, &self.name, &object, &self.shape)).is_none() {
             return;
         }
         if let Some(items) = self.newest.take() {
@@ -50,6 +52,10 @@ impl<R: Target> Present for UploadPresent<R> {
 
     fn has_ended(&self) -> bool {
         true
+    }
+
+    fn device(&self) -> Option<vk::Device> {
+        None
     }
 
     fn fault(&self) -> &Fault {

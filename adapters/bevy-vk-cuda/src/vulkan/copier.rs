@@ -1,4 +1,4 @@
-//! Copies of frames on the bridge's queue, into textures and buffers that wgpu created.
+//! Copies of frames on the bridge's queue, into images and buffers that wgpu reads.
 #![allow(unsafe_code)] // Records and submits.
 
 use std::collections::VecDeque;
@@ -11,6 +11,7 @@ use bytemuck::Pod;
 use crate::error::{Error, Result};
 use crate::ring::PLACES;
 use crate::vulkan::init::FAMILY;
+use crate::vulkan::owned::Bound;
 
 /// The timeout of the wait for a copy on drop.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -29,8 +30,8 @@ pub(crate) struct Copier {
 
 /// A slot from which a copy can be recorded into a handle of the same kind.
 pub(crate) trait Source: Resources {
-    /// The handle that is copied into.
-    type Target: Copy;
+    /// The handle copied into.
+    type Target: Bound;
 
     /// Records the copy of the whole slot. It does not make the copy visible to other accesses; the
     /// end of the submission does that. An image is in `TRANSFER_SRC_OPTIMAL` before and after the

@@ -4,7 +4,9 @@
 pub(crate) mod buffer;
 pub(crate) mod copier;
 pub(crate) mod gate;
+pub(crate) mod image;
 pub(crate) mod init;
+pub(crate) mod owned;
 #[cfg(test)]
 pub(crate) mod stand_in;
 
@@ -35,7 +37,30 @@ pub(crate) fn raw_device(device: &wgpu::Device) -> Option<vk::Device> {
     Some(hal.raw_device().handle())
 }
 
-/// Adopts Bevy's device and pairs it with a compute side; on failure, returns the reason.
+/// Returns `true` if Vulkan says that the device below is lost, to the call that wgpu asks with.
+pub(crate) fn is_lost(device: &wgpu::Device) -> bool {
+    // SAFETY: the guard is used to make a semaphore on the device.
+    let Some(hal) = (unsafe { device.as_hal::<Vulkan>() }) else { return false };
+    let raw = hal.raw_device();
+    let mut kind = vk::SemaphoreTypeCreateInfo::default().semaphore_type(vk::SemaphoreType::TIMELINE);
+    let info = vk::SemaphoreCreateInfo::default().push_next(&mut kind);
+    // SAFETY: wgpu enables `timelineSemaphore` wherever a device has it, which sharing needs.
+    let Ok(semaphore) = (unsafe { raw.create_semaphore(&info, None) }) else { return false };
+    // SAFETY: made above.
+    let read = unsafe { raw.get_semaphore_counter_value(semaphore) };
+    // SAFETY: nobody else knows of it.
+    unsafe { raw.destroy_semaphore(semaphore, None) };
+    read == Err(vk::Result::ERROR_DEVICE_LOST)
+}
+
+/// Returns `false` once wgpu makes nothing more on the device: it is lost, or was destroyed.
+pub(crate) fn is_valid(device: &wgpu::Device) -> bool {
+    let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("nothing") });
+    // SAFETY: nothing is done with it.
+    unsafe { encoder.as_hal_mut::<Vulkan, _, _>(|commands| commands.is_some()) }
+}
+
+/// Adopts Bevy's device and pairs it with a compute side; or says why it cannot be.
 pub(crate) fn adopt(
     device: &wgpu::Device,
     told: Option<&AdditionalVulkanFeatures>,

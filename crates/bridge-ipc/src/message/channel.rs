@@ -1,4 +1,4 @@
-//! The type of a channel.
+//! Channel types.
 
 use crate::message::{DecodeError, code};
 
@@ -29,7 +29,7 @@ impl Channel {
         }
     }
 
-    /// Returns the number that messages carry, in `Resource::channel`.
+    /// Returns the number that represents the type in messages, in `Resource::channel`.
     pub fn number(self) -> u32 {
         self as u32 + 1
     }

@@ -1,44 +1,44 @@
-//! Reasons why bytes are not a message.
+//! Reasons why bytes cannot be decoded as a message.
 
-/// Reasons why bytes are not a message, or a message cannot be encoded.
+/// Reasons why bytes cannot be decoded as a message, or why a message cannot be encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// Shorter than its kind is, or longer.
+    /// The length is not that of the message kind.
     #[error("{got} bytes, where {expected} were expected")]
     #[non_exhaustive]
     Length {
-        /// Expected size of its kind, or of a header.
+        /// Expected length of the kind, or of a header.
         expected: usize,
-        /// Received value.
+        /// Received length.
         got: usize,
     },
     /// An unknown kind.
     #[error("there is no message of kind {0}")]
     Kind(u16),
-    /// Another number of descriptors than its kind has.
+    /// The stated number of descriptors is not that of the message kind.
     #[error("it states {got} descriptors, and its kind has {expected}")]
     #[non_exhaustive]
     Descriptors {
-        /// Expected value for its kind.
+        /// Expected number for the kind.
         expected: u16,
-        /// Stated value.
+        /// Stated number.
         got: u16,
     },
-    /// The first message is none of this protocol.
+    /// The first message does not belong to this protocol.
     #[error("it does not begin with the protocol's magic")]
     Magic,
-    /// None of the sender's versions is spoken here. What else it says may mean something else in
-    /// them.
+    /// This side supports none of the sender's versions. The rest of the message is not decoded,
+    /// because it may have another meaning in those versions.
     #[error("it speaks the versions {oldest} to {newest} of the protocol, and none of them is spoken here")]
     #[non_exhaustive]
     Version {
-        /// Its oldest.
+        /// The oldest version that the sender supports.
         oldest: u32,
-        /// Its newest.
+        /// The newest version that the sender supports.
         newest: u32,
     },
-    /// A number that stands for nothing.
+    /// A number that is not defined or out of range.
     #[error("{field} is {value}, which is not defined or out of range")]
     #[non_exhaustive]
     Code {
@@ -47,23 +47,23 @@ pub enum DecodeError {
         /// Its value.
         value: u32,
     },
-    /// Bytes that must be zero are not.
+    /// Bytes that must be zero are not zero.
     #[error("reserved bytes of {0} are not zero")]
     Reserved(&'static str),
-    /// A text that is no UTF-8, has control characters, or bytes behind its end.
+    /// A text that is not UTF-8, contains control characters, or has nonzero bytes after its end.
     #[error("{0} is no text: UTF-8 without control characters, padded with zeros")]
     Text(&'static str),
     /// A name that is empty or too long.
     #[error("a name has 1 to 64 bytes, and this one has {0}")]
     Name(usize),
-    /// An image that cannot be.
+    /// The description of an image is invalid.
     #[error("an image is impossible: {reason}")]
     #[non_exhaustive]
     Image {
-        /// Why.
+        /// Description of the problem.
         reason: &'static str,
     },
-    /// Sizes that do not fit together.
+    /// Sizes that are not consistent.
     #[error("sizes do not fit together: {reason}")]
     #[non_exhaustive]
     Size {

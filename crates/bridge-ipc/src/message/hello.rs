@@ -6,12 +6,12 @@ use crate::limits::{OLDEST_VERSION, VERSION};
 use crate::message::{DecodeError, code, read_name, write_name};
 use crate::wire;
 
-/// Which side of a connection a process is.
+/// The two sides of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// Owns the Vulkan device, the memory and the timelines; listens.
+    /// The process that owns the Vulkan device, the memory and the timelines; it listens.
     Renderer,
-    /// Computes; connects.
+    /// The process that computes; it connects.
     Worker,
 }
 
@@ -25,11 +25,11 @@ impl Role {
     }
 }
 
-/// Backend that a worker computes with, which decides what it is given.
+/// Backend that a worker computes with. It determines which handles the worker receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Backend {
-    /// CUDA: opaque descriptors of GPU memory and of timelines.
+    /// CUDA: opaque descriptors of GPU memory and timelines.
     Cuda,
     /// The CPU: sealed memory files, and no timelines.
     Host,
@@ -44,35 +44,36 @@ impl Backend {
     }
 }
 
-/// Identity of a process. The renderer sends it first and names the backends that it allows; the
-/// worker answers with the one that it has chosen.
+/// Identity of a process. The renderer sends its Hello first and lists the backends that it allows;
+/// the worker answers with the one that it has chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
-    /// The newest version of the protocol that it speaks.
+    /// The newest version of the protocol that the sender supports.
     pub version: u32,
-    /// The oldest version of the protocol that it speaks.
+    /// The oldest version of the protocol that the sender supports.
     pub oldest: u32,
-    /// Number of the side's process.
+    /// Process ID of the sender.
     pub pid: u32,
-    /// The side that sends it.
+    /// The side that sends the message.
     pub role: Role,
-    /// The renderer's: whether workers may compute with CUDA. The worker's: whether it does.
+    /// From the renderer: whether workers may compute with CUDA. From the worker: whether it does.
     pub cuda: bool,
-    /// The renderer's: whether workers may compute on the CPU. The worker's: whether it does.
+    /// From the renderer: whether workers may compute on the CPU. From the worker: whether it does.
     pub host: bool,
-    /// The renderer's GPU, or the worker's; nil for none.
+    /// The sender's GPU; nil if it uses none.
     pub device_uuid: Uuid,
-    /// Version of the GPU's driver, as that API counts: for logs.
+    /// Version of the GPU's driver, in the encoding of the sender's API; used in logs.
     pub driver_version: u32,
-    /// It takes part in exchanges whose values are announced before they are reached
-    /// ([`Offer::trust`](crate::Offer::trust)). There are some only where both sides say so.
+    /// Whether the sender takes part in exchanges whose values are announced before they are
+    /// reached ([`Offer::trust`](crate::Offer::trust)). Such exchanges require that both sides set
+    /// it.
     pub trust: bool,
     /// Name of the process in errors and logs, up to 64 bytes.
     pub name: String,
 }
 
 impl Hello {
-    /// The Hello of this process.
+    /// Creates the Hello of this process. It names no backend.
     pub fn new(role: Role, name: &str) -> Self {
         Self {
             version: VERSION,
@@ -88,7 +89,7 @@ impl Hello {
         }
     }
 
-    /// Returns `true` if a backend is named.
+    /// Returns `true` if the message names `backend`.
     pub fn has(&self, backend: Backend) -> bool {
         match backend {
             Backend::Cuda => self.cuda,
@@ -96,7 +97,7 @@ impl Hello {
         }
     }
 
-    /// The worker's choice. `None` for both, and for neither.
+    /// Returns the worker's choice, or `None` if the message names both backends or none.
     pub fn backend(&self) -> Option<Backend> {
         match (self.cuda, self.host) {
             (true, false) => Some(Backend::Cuda),
@@ -105,7 +106,7 @@ impl Hello {
         }
     }
 
-    /// The newest version that both speak.
+    /// Returns the newest version that both sides support, if any.
     pub(crate) fn common_version(&self) -> Option<u32> {
         common(self.oldest, self.version)
     }
@@ -133,13 +134,13 @@ impl Hello {
         if wire.magic != wire::MAGIC {
             return Err(DecodeError::Magic);
         }
-        // What follows may differ in a version that is not spoken here.
+        // The remaining fields may differ in a version that this side does not support.
         let (oldest, newest) = (wire.oldest.get(), wire.version.get());
         if common(oldest, newest).is_none() {
             return Err(DecodeError::Version { oldest, newest });
         }
-        // A newer version may define bits that are unknown here: the side that has them does
-        // without, since the connection uses a version that both speak.
+        // A newer version may define bits that are unknown here. They are ignored, since the
+        // connection uses a version that both sides support.
         let is_newer = newest > VERSION;
         let known = |bits: u32, known: u32| if is_newer { bits & known } else { bits };
         let flags = known(wire.flags.get(), FLAGS);
@@ -160,7 +161,7 @@ impl Hello {
         if backends & !BACKENDS != 0 {
             return Err(code("backends", backends));
         }
-        // Unknown backends may come with any handles.
+        // A newer version may have unknown backends with any handles.
         let (stated, needed) = (wire.handles.get(), handles(cuda, host));
         if known(stated, needed) != needed {
             return Err(code("handles", stated));
@@ -183,20 +184,22 @@ impl Hello {
 /// The bit of `flags` for [`Hello::trust`].
 const TRUST: u32 = 1;
 
-/// The bits of `flags` and of `backends` in the versions that are spoken here.
+/// The bits of `flags` and of `backends` that the supported versions define.
 const FLAGS: u32 = TRUST;
 const BACKENDS: u32 = 3;
 
 /// The first version in which values may be announced.
 const TRUST_SINCE: u32 = 2;
 
-/// The newest version that is spoken here and by who speaks `oldest` to `newest`.
+/// Returns the newest version that is supported by this side and by a peer that supports `oldest`
+/// to `newest`.
 fn common(oldest: u32, newest: u32) -> Option<u32> {
     let version = newest.min(VERSION);
     (version >= oldest.max(OLDEST_VERSION)).then_some(version)
 }
 
-/// Bit 0: opaque descriptors of memory, bit 1: of timelines, bit 2: sealed memory files.
+/// Returns the handles that the backends use. Bit 0: opaque descriptors of memory, bit 1: of
+/// timelines, bit 2: sealed memory files.
 fn handles(cuda: bool, host: bool) -> u32 {
     (if cuda { 3 } else { 0 }) | (if host { 4 } else { 0 })
 }

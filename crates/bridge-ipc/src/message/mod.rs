@@ -25,52 +25,53 @@ pub use reason::Code;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Message {
-    /// Identity of a process: the first message of each side.
+    /// Identity of a process; the first message of each side.
     Hello(Hello),
-    /// Renderer: an exchange.
+    /// From the renderer: offers an exchange.
     Offer(Offer),
-    /// Renderer: a resource of an exchange, with a descriptor.
+    /// From the renderer: describes a resource of an exchange, with a descriptor.
     Resource(Resource),
-    /// Renderer: a timeline of an exchange, with a descriptor.
+    /// From the renderer: describes a timeline of an exchange, with a descriptor.
     Timeline(Timeline),
-    /// Worker: the exchange is imported.
+    /// From the worker: the exchange is imported.
     Ready {
         /// The exchange's number.
         exchange: u32,
     },
-    /// An exchange cannot be imported, or the connection is refused.
+    /// The exchange cannot be imported, or the connection is refused.
     Refused {
         /// The exchange's number; `None` for the connection.
         exchange: Option<u32>,
-        /// Why.
+        /// Reason as a code.
         code: Code,
-        /// In words; cut after 192 bytes.
+        /// Reason as text; cut after 192 bytes.
         text: String,
     },
-    /// The reader of an exchange gives a slot to its writer.
+    /// The reader of an exchange passes a slot to the writer.
     Free {
         /// The exchange's number.
         exchange: u32,
         /// The slot.
         slot: u32,
-        /// Value that the reader's timeline has to reach before it is written; 0 for nothing.
-        /// Without `trust` the renderer sends it only once it is reached.
+        /// Value that the reader's timeline must reach before the slot is written; 0 if there is
+        /// nothing to wait for. Without `trust`, the renderer sends the message only after the
+        /// value is reached.
         value: u64,
     },
-    /// The writer of an exchange gives a slot with a frame to its reader.
+    /// The writer of an exchange passes a slot with a frame to the reader.
     Publish {
         /// The exchange's number.
         exchange: u32,
         /// The slot.
         slot: u32,
-        /// The frame's number, greater than those before.
+        /// Number of the frame, greater than all before.
         frame: u64,
-        /// Value that the writer's timeline reaches when the frame is whole. Without `trust` the
-        /// renderer sends it only once it is reached.
+        /// Value that the writer's timeline reaches when the frame is complete. Without `trust`,
+        /// the renderer sends the message only after the value is reached.
         value: u64,
     },
-    /// The writer of an exchange says that a frame that it has published will not be whole,
-    /// whatever the timeline says.
+    /// From the writer of an exchange: a published frame will not be complete, whatever value the
+    /// timeline reaches.
     Torn {
         /// The exchange's number.
         exchange: u32,
@@ -79,8 +80,8 @@ pub enum Message {
         /// The frame.
         frame: u64,
     },
-    /// With `trust`, a writer on the CPU has filled the slot of the oldest frame that it has
-    /// published and not finished.
+    /// With `trust`, from a writer on the CPU: the slot of its oldest unfinished published frame is
+    /// filled.
     Done {
         /// The exchange's number.
         exchange: u32,
@@ -89,32 +90,32 @@ pub enum Message {
         /// The frame.
         frame: u64,
     },
-    /// A side has ended its part in an exchange and signaled all that it owed. The other answers
-    /// with the same.
+    /// The sender has ended its part in an exchange and has made every signal that it owed. The
+    /// peer answers with the same message.
     Close {
         /// The exchange's number.
         exchange: u32,
     },
-    /// The last message of a side.
+    /// The last message of the sender.
     Bye {
-        /// Why.
+        /// Reason as a code.
         code: Code,
-        /// In words; cut after 192 bytes.
+        /// Reason as text; cut after 192 bytes.
         text: String,
     },
 }
 
-/// A message with what came with it.
+/// A received message with its descriptor.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Received {
-    /// The message that came.
+    /// The message.
     pub message: Message,
-    /// Descriptor that comes with a [`Resource`] or a [`Timeline`].
+    /// Descriptor of a [`Resource`] or a [`Timeline`]; `None` for other messages.
     pub descriptor: Option<OsHandle>,
 }
 
-/// A message as bytes.
+/// An encoded message.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Encoded {
     bytes: [u8; wire::MOST_BYTES],
@@ -152,15 +153,15 @@ impl Message {
         }
     }
 
-    /// Returns the number of descriptors that come with it.
+    /// Returns the number of descriptors that accompany the message.
     pub fn descriptors(&self) -> usize {
         usize::from(matches!(self, Self::Resource(_) | Self::Timeline(_)))
     }
 
-    /// The message as bytes, header included.
+    /// Encodes the message, including the header.
     ///
     /// # Errors
-    /// [`DecodeError`] for what no peer would accept.
+    /// [`DecodeError`] if the message is invalid, so that every peer would reject it.
     pub fn encode(&self) -> Result<Vec<u8>, DecodeError> {
         self.encoded().map(|encoded| encoded.bytes().to_vec())
     }
@@ -213,10 +214,10 @@ impl Message {
         })
     }
 
-    /// Reads a message. Any bytes are accepted or refused, none panic.
+    /// Decodes a message. Invalid bytes result in an error, never in a panic.
     ///
     /// # Errors
-    /// What is wrong with the bytes.
+    /// [`DecodeError`] describes what is wrong with the bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let short = DecodeError::Length { expected: size_of::<wire::Header>(), got: bytes.len() };
         let (header, _) = wire::Header::read_from_prefix(bytes).map_err(|_| short)?;
@@ -270,7 +271,7 @@ impl Message {
     }
 }
 
-/// All of `bytes`, whose header must be the one of its kind.
+/// Reads the whole of `bytes` as a message whose header must be `expected`.
 fn read<T: FromBytes>(bytes: &[u8], expected: wire::Header, header: wire::Header) -> Result<T, DecodeError> {
     let length = expected.length.get() as usize;
     if header.length != expected.length {
@@ -302,7 +303,7 @@ pub(crate) fn write_name(name: &str) -> Result<[u8; wire::NAME], DecodeError> {
         Some(place) if !name.is_empty() => place.copy_from_slice(name.as_bytes()),
         _ => return Err(DecodeError::Name(name.len())),
     }
-    // What the peer would refuse is refused here.
+    // A name that the peer would reject is rejected here.
     read_name("name", &bytes).map(|_| bytes)
 }
 
@@ -311,7 +312,8 @@ pub(crate) fn read_name(field: &'static str, bytes: &[u8; wire::NAME]) -> Result
     if name.is_empty() { Err(DecodeError::Name(0)) } else { Ok(name) }
 }
 
-/// Control characters become spaces: the text is for logs and errors of another process.
+/// Encodes a text, cut to its maximum length. Control characters become spaces, because the peer
+/// rejects them.
 fn write_text(text: &str) -> [u8; wire::TEXT] {
     let mut bytes = [0; wire::TEXT];
     let mut len = 0;

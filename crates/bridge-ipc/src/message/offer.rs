@@ -1,10 +1,10 @@
-//! An exchange, as the renderer offers it.
+//! The offer of an exchange.
 
 use crate::limits::{MOST_RESOURCES, MOST_SLOTS};
 use crate::message::{DecodeError, code, range, read_name, reserved, write_name};
 use crate::wire;
 
-/// Which side writes frames.
+/// The side that writes the frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// The worker writes, the renderer reads.
@@ -13,11 +13,12 @@ pub enum Direction {
     RendererWrites,
 }
 
-/// An exchange: so many slots of so many resources. A [`Resource`](crate::Resource) follows for
-/// each, slot by slot, and with CUDA two [`Timeline`](crate::Timeline)s.
+/// The offer of an exchange with `slots` slots of `resources` resources each. It is followed by a
+/// [`Resource`](crate::Resource) for each of them, slot by slot, and with CUDA by two
+/// [`Timeline`](crate::Timeline)s.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
-    /// Its number on this connection: greater than every one before.
+    /// Number of the exchange on this connection, greater than all before.
     pub exchange: u32,
     /// The side that writes the frames.
     pub direction: Direction,
@@ -25,17 +26,18 @@ pub struct Offer {
     pub slots: u32,
     /// Number of resources of each slot, 1 to [`MOST_RESOURCES`].
     pub resources: u32,
-    /// Number of frames of the writer that may be unfinished, at least 1.
+    /// Maximum number of unfinished frames of the writer, at least 1.
     pub writer_in_flight: u32,
-    /// Number of turns of the reader that may be unfinished, at least 1.
+    /// Maximum number of unfinished turns of the reader, at least 1.
     pub reader_in_flight: u32,
-    /// The exchange is in step, and values are announced before they are reached: the reader has
-    /// each frame once and in order, and each side's GPU waits for the other's. Without it, a side
-    /// only waits for values that it or its peer has seen reached, so that the peer cannot stall
-    /// it. Both sides have said [`Hello::trust`](crate::Hello::trust); where the renderer writes,
-    /// they speak [`RENDERER_IN_STEP_SINCE`](crate::RENDERER_IN_STEP_SINCE) or later.
+    /// Whether the exchange is in step, with values that are announced before they are reached: the
+    /// reader gets each frame once and in order, and each side's GPU waits for the other's. Without
+    /// it, a side waits only for values that it or its peer has observed as reached, so that the
+    /// peer cannot stall it. Requires [`Hello::trust`](crate::Hello::trust) from both sides and, if
+    /// the renderer writes, version [`RENDERER_IN_STEP_SINCE`](crate::RENDERER_IN_STEP_SINCE) or
+    /// later.
     pub trust: bool,
-    /// Name that the worker asks for it by, up to 64 bytes.
+    /// Name under which the worker requests the exchange, up to 64 bytes.
     pub name: String,
 }
 

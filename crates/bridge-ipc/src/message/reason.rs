@@ -1,24 +1,24 @@
-//! Reasons for a refusal or an end.
+//! Reasons for refusing or ending an exchange or a connection.
 
 use std::fmt;
 
-/// Reasons for a refusal or an end.
+/// Reasons for refusing or ending an exchange or a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Code {
-    /// The side has ended as planned.
+    /// The sender has ended as planned.
     Done,
     /// No common version.
     Version,
-    /// A backend that is not allowed, or cannot be had.
+    /// The backend is not allowed or not available.
     Backend,
-    /// The GPU is another one than was said, or cannot reach the memory.
+    /// The GPU is not the one that was stated, or it cannot access the memory.
     Device,
-    /// A resource cannot be imported, or is another one than the program expects.
+    /// A resource cannot be imported, or is not the one that the program expects.
     Resource,
-    /// The peer has broken the protocol.
+    /// The peer violated the protocol.
     Protocol,
-    /// A failure of the side itself.
+    /// The sender itself failed.
     Failure,
     /// A code that this version does not know.
     Other(u32),

@@ -42,22 +42,22 @@ pub enum ImageShape {
     D1,
     /// A rectangle, or an array of them.
     D2,
-    /// A block.
+    /// A block of voxels.
     D3,
-    /// Six faces, or an array of such.
+    /// Six square faces, or an array of such cubes.
     Cube,
 }
 
 /// Description of a buffer: an array of elements of one size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BufferDescriptor {
-    /// Size in bytes: a multiple of the element's.
+    /// Size in bytes; a multiple of `element_size`.
     pub size: u64,
-    /// Bytes of an element, which the worker compares with its own type.
+    /// Size of an element in bytes; the worker compares it with the size of its own type.
     pub element_size: u32,
 }
 
-/// An image, as the exporting API made it.
+/// Description of an image, as the exporting API created it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ImageDescriptor {
     /// Dimensions of the image.
@@ -72,17 +72,17 @@ pub struct ImageDescriptor {
     pub channel: Channel,
     /// Number of channels: 1, 2 or 4.
     pub channels: u32,
-    /// The number of the `VkFormat` that the renderer sees it with; one of
+    /// The number of the `VkFormat` that the renderer uses for the image; one of
     /// [`FORMATS`](crate::FORMATS).
     pub format: u32,
-    /// Whether it was made to be rendered into.
+    /// Whether the image can be a color attachment.
     pub color_attachment: bool,
-    /// Whether kernels see an array of images even if there is one layer.
+    /// Whether kernels see the image as layered even if it has one layer.
     pub layered: bool,
 }
 
-/// Location of a mip level in a memory file: its layers (or slices) one behind the other, its rows
-/// without padding.
+/// Location of a mip level in a memory file. Its layers (or slices) follow each other, and its rows
+/// have no padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LevelLayout {
@@ -90,20 +90,20 @@ pub struct LevelLayout {
     pub offset: u64,
     /// Width, height and depth in texels.
     pub extent: [u32; 3],
-    /// Bytes of a row.
+    /// Size of a row in bytes.
     pub row: u64,
-    /// Bytes of the level with all its layers.
+    /// Size of the level with all its layers, in bytes.
     pub size: u64,
 }
 
 impl ImageDescriptor {
-    /// Bytes of a texel.
+    /// Returns the size of a texel in bytes.
     pub fn texel_size(&self) -> u32 {
         self.channel.size() * self.channels
     }
 
-    /// Returns the places of the levels in a memory file, and the size of all in bytes. `None` if
-    /// that does not fit into 64 bits.
+    /// Returns the locations of the levels in a memory file, and the total size in bytes. Returns
+    /// `None` if a value does not fit into 64 bits.
     pub fn layout(&self) -> Option<(Vec<LevelLayout>, u64)> {
         let mut end = 0u64;
         let mut levels = Vec::new();
@@ -156,32 +156,32 @@ pub enum ResourceKind {
     Image(ImageDescriptor),
 }
 
-/// A resource of a slot. It comes with one descriptor.
+/// Description of a resource of a slot. The message carries one descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resource {
     /// Index of the exchange.
     pub exchange: u32,
     /// Index of the slot.
     pub slot: u32,
-    /// Its place in the slot.
+    /// Index of the resource in the slot.
     pub index: u32,
-    /// What the resource is.
+    /// The description of the buffer or image.
     pub kind: ResourceKind,
-    /// Kind of object that its descriptor names.
+    /// Kind of object that the message's descriptor names.
     pub handle: Handle,
     /// Whether the allocation is a dedicated one.
     pub dedicated: bool,
-    /// The GPU that exported it; nil for a memory file.
+    /// The GPU that exported the resource; nil for a memory file.
     pub device_uuid: Uuid,
-    /// Bytes of the allocation, or of the memory file.
+    /// Size of the allocation, or of the memory file, in bytes.
     pub allocation_size: u64,
-    /// Offset of the resource in it, in bytes.
+    /// Offset of the resource in the allocation, in bytes.
     pub offset: u64,
 }
 
 impl Resource {
-    /// The bytes that it has at least: of a buffer, of the texels of an image, of an image's rows
-    /// in a memory file. `None` where they do not fit into 64 bits.
+    /// Returns the minimum size in bytes: of a buffer, of the texels of an image, or of an image's
+    /// rows in a memory file. Returns `None` if it does not fit into 64 bits.
     pub fn least_size(&self) -> Option<u64> {
         match &self.kind {
             ResourceKind::Buffer(buffer) => Some(buffer.size),
@@ -276,7 +276,7 @@ impl Resource {
         Ok(resource)
     }
 
-    /// Checks that the numbers are consistent.
+    /// Checks that the fields are consistent.
     pub(crate) fn validate(&self) -> Result<(), DecodeError> {
         let bad = |reason| Err(DecodeError::Size { reason });
         match &self.kind {

@@ -6,25 +6,26 @@ use crate::message::resource::Handle;
 use crate::message::{DecodeError, code, reserved};
 use crate::wire;
 
-/// Whose signals a timeline carries.
+/// The side whose signals a timeline carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Side {
-    /// The worker's.
+    /// The worker.
     Computed,
-    /// The renderer's.
+    /// The renderer.
     Rendered,
 }
 
-/// A timeline of an exchange. It comes with one descriptor, of an `OPAQUE_FD` timeline semaphore.
+/// Description of a timeline of an exchange. The message carries one descriptor, of an `OPAQUE_FD`
+/// timeline semaphore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeline {
     /// Index of the exchange.
     pub exchange: u32,
-    /// Side that signals it.
+    /// Side that signals the timeline.
     pub side: Side,
-    /// The GPU that exported it.
+    /// The GPU that exported the timeline.
     pub device_uuid: Uuid,
-    /// Its value now. The first signal is greater.
+    /// Current value. The first signal is greater.
     pub value: u64,
 }
 

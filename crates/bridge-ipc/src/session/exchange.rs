@@ -14,21 +14,21 @@ use crate::session::Verdict;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ExchangePhase {
-    /// Its resources and timelines are being said.
+    /// The resources and timelines are being described.
     Describing,
-    /// All was said; the worker has not answered.
+    /// The description is complete; the worker has not answered.
     Offered,
-    /// Frames may cross.
+    /// Slots may be handed over.
     Ready,
-    /// One side has closed it.
+    /// One side has closed the exchange.
     Closing,
 }
 
-/// Whose a slot is.
+/// Owner of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Slot {
     Writer,
-    /// With the frame that it was published with, if it was.
+    /// With the number of the published frame; `None` if the slot was not published.
     Reader(Option<u64>),
 }
 
@@ -38,17 +38,17 @@ pub(super) struct Exchange {
     backend: Backend,
     device: Uuid,
     phase: ExchangePhase,
-    /// Resources and timelines that were said.
+    /// Number of resources and timelines that were described.
     described: u64,
     slots: Box<[Slot]>,
-    /// The values of the two timelines that were said last: of the writer's in a Publish, of the
-    /// reader's in a Free.
+    /// The last values of the two timelines that messages carried: of the writer's timeline in a
+    /// Publish, and of the reader's in a Free.
     published: u64,
     freed: u64,
-    /// The number that the next frame has at least; where the worker writes with `trust`, it has
-    /// this one.
+    /// Minimum number of the next frame. With `trust`, the next frame of a worker that writes has
+    /// exactly this number.
     next_frame: u64,
-    /// With `trust` on the CPU, the number of frames that are finished.
+    /// With `trust` on the CPU, the number of finished frames.
     done: u64,
     closed_by: [bool; 2],
     refused: bool,
@@ -66,7 +66,7 @@ impl Exchange {
                 return Err(format!("it has {number} {what}, and 1 to {most} may be"));
             }
         }
-        // Whatever the direction, all slots are the renderer's at first.
+        // In both directions, the renderer owns all slots at first.
         let first = match offer.direction {
             Direction::WorkerWrites => Slot::Reader(None),
             Direction::RendererWrites => Slot::Writer,
@@ -91,7 +91,7 @@ impl Exchange {
         self.phase
     }
 
-    /// Nobody says anything of it any more.
+    /// Returns `true` if no more messages of the exchange may follow.
     pub(super) fn is_over(&self) -> bool {
         self.refused || self.closed_by == [true; 2]
     }
@@ -107,8 +107,8 @@ impl Exchange {
             return Ok(Verdict::Use);
         }
         if self.closed_by[1 - side] {
-            // What crosses the Close of this side says nothing any more. A side that has heard one
-            // only closes, too.
+            // Messages of the peer that crossed this side's Close are ignored. After the peer's
+            // Close, this side may only send its own.
             return match (own, message) {
                 (false, Message::Refused { .. }) if from == Role::Worker => {
                     self.refused = true;
@@ -203,8 +203,8 @@ impl Exchange {
         if from == self.writer() {
             return Err("the reader frees slots".into());
         }
-        // What a worker that reads in step frees, it has signaled: each value is the one behind
-        // the last. On the CPU there are none.
+        // A worker that reads in step signals each slot that it frees, so each value is the
+        // previous one plus 1. On the CPU there are no timelines, and the value is 0.
         let following = if self.backend == Backend::Cuda { self.freed + 1 } else { 0 };
         if self.offer.trust && self.writer() == Role::Renderer && value != following {
             return Err(format!("value {value} is not {following}, the next in step"));
@@ -229,8 +229,8 @@ impl Exchange {
         if published == self.published {
             return Err(format!("value {value} is not greater than the one before"));
         }
-        // In step each frame comes once, and each value is the one behind the last. The renderer
-        // leaves out the numbers of frames that it has skipped, and has other signals.
+        // In step, frames and values of a worker increase by 1. The renderer leaves out the numbers
+        // of skipped frames, and its timeline has other signals in between.
         let counts = self.offer.trust && self.writer() == Role::Worker;
         if counts && (frame, value) != (self.next_frame, self.published + 1) {
             let (next, following) = (self.next_frame, self.published + 1);
@@ -248,7 +248,8 @@ impl Exchange {
         Ok(())
     }
 
-    /// The slot may have been freed meanwhile; the frame was published in any case.
+    /// Handles a Torn message. The slot may have been freed meanwhile, but the frame must have been
+    /// published.
     fn torn(&mut self, from: Role, slot: u32, frame: u64) -> Result<(), String> {
         let next = self.next_frame;
         if from != self.writer() {
@@ -261,7 +262,7 @@ impl Exchange {
         Ok(())
     }
 
-    /// Frames are finished in their order.
+    /// Handles a Done message. Frames are finished in order.
     fn done(&mut self, from: Role, slot: u32, frame: u64) -> Result<(), String> {
         if from != Role::Worker || !self.tells_done() {
             return Err("a worker on the CPU that writes says so, in an exchange with `trust`".into());
@@ -275,7 +276,7 @@ impl Exchange {
         Ok(())
     }
 
-    /// Returns `true` if a message, and no timeline, says that a frame is finished.
+    /// Returns `true` if finished frames are reported by messages instead of a timeline.
     fn tells_done(&self) -> bool {
         self.offer.trust && self.backend == Backend::Host && self.writer() == Role::Worker
     }
@@ -294,8 +295,8 @@ fn place(role: Role) -> usize {
     }
 }
 
-/// A value of a timeline that was `before`, and rises by at most `step`. `u64::MAX` is what lost
-/// devices report.
+/// Returns `value` if it is a valid next value of a timeline at `before` that rises by at most
+/// `step`. `u64::MAX` is never valid, because lost devices report it.
 fn risen(before: u64, value: u64, step: u64) -> Result<u64, String> {
     match value.checked_sub(before) {
         Some(rise) if rise <= step && value < u64::MAX => Ok(value),

@@ -1,8 +1,8 @@
-//! Which message is allowed when: the state of a connection, without I/O.
+//! The state of a connection, which determines the messages that are allowed; no I/O.
 //!
-//! Both sides run the same machine, on what they send and on what they receive. A slot belongs to
-//! one side at a time, and a message is the only way in which it changes hands, so that the two
-//! views agree as soon as every message is delivered.
+//! Both sides run the same state machine on the messages that they send and receive. A slot belongs
+//! to one side at a time, and only a message changes its owner, so both views agree once every
+//! message is delivered.
 
 mod exchange;
 #[cfg(test)]
@@ -35,9 +35,9 @@ pub struct Violation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verdict {
-    /// It counts.
+    /// Process the message.
     Use,
-    /// It crossed a Close or a Bye of this side. Descriptors that came with it are closed.
+    /// Discard the message: it crossed a Close or a Bye of this side. Its descriptors are closed.
     Ignore,
 }
 
@@ -49,14 +49,14 @@ pub struct Session {
     worker: Option<Hello>,
     backend: Option<Backend>,
     exchanges: BTreeMap<u32, Exchange>,
-    /// The highest number of an exchange that was offered.
+    /// The highest number of an offered exchange.
     last: Option<u32>,
     said_bye: bool,
     heard_bye: bool,
 }
 
 impl Session {
-    /// A connection on which nothing was said, seen from `role`.
+    /// Creates the state of a connection without messages, seen from `role`.
     pub fn new(role: Role) -> Self {
         let (renderer, worker, backend) = (None, None, None);
         Self {
@@ -71,62 +71,62 @@ impl Session {
         }
     }
 
-    /// Returns the side that this is.
+    /// Returns the role of this side.
     pub fn role(&self) -> Role {
         self.role
     }
 
-    /// Returns what the peer has declared about itself.
+    /// Returns the peer's Hello, once it was received.
     pub fn peer(&self) -> Option<&Hello> {
         if self.role == Role::Renderer { self.worker.as_ref() } else { self.renderer.as_ref() }
     }
 
-    /// Returns the backend of the worker, once it has said so.
+    /// Returns the worker's backend, once its Hello was sent or received.
     pub fn backend(&self) -> Option<Backend> {
         self.backend
     }
 
-    /// Returns `true` if both sides have said [`Hello::trust`]: exchanges may be in step.
+    /// Returns `true` if both sides have set [`Hello::trust`], so that exchanges may be in step.
     pub fn has_trust(&self) -> bool {
         [&self.renderer, &self.worker].into_iter().all(|hello| hello.as_ref().is_some_and(|hello| hello.trust))
     }
 
-    /// Returns the version of the protocol that the connection speaks, once the peer has said which
-    /// it knows: the highest that both do.
+    /// Returns the version of the protocol that the connection uses, once the peer's Hello was
+    /// received: the highest that both sides support.
     pub fn version(&self) -> Option<u32> {
         self.peer().and_then(Hello::common_version)
     }
 
     /// Returns `true` if exchanges in step may be offered in which the renderer writes: both sides
-    /// allow exchanges in step, and speak a version that has them
+    /// allow exchanges in step, and the connection uses a version that has them
     /// ([`RENDERER_IN_STEP_SINCE`]).
     pub fn has_trusted_readers(&self) -> bool {
         self.has_trust() && self.version().is_some_and(|version| version >= RENDERER_IN_STEP_SINCE)
     }
 
-    /// Returns the state of an exchange; `None` for one that was not offered, or has ended.
+    /// Returns the state of an exchange, or `None` if it was not offered or has ended.
     pub fn exchange(&self, exchange: u32) -> Option<ExchangePhase> {
         self.exchanges.get(&exchange).map(Exchange::phase)
     }
 
-    /// Returns `true` if both sides have said Bye, or this one has been refused: nothing more may
-    /// be said.
+    /// Returns `true` if either side has ended the connection with a Bye or a refusal. No more
+    /// messages may be sent then.
     pub fn is_over(&self) -> bool {
         self.said_bye || self.heard_bye
     }
 
-    /// Notes a message that this side is about to send.
+    /// Records a message that this side is about to send.
     ///
     /// # Errors
-    /// Why it may not be sent; the state is as before.
+    /// [`Violation`] if the message may not be sent; the state is unchanged.
     pub fn send(&mut self, message: &Message) -> Result<(), Violation> {
         self.step(self.role, message).map(|_| ())
     }
 
-    /// Notes a message that has come.
+    /// Records a received message.
     ///
     /// # Errors
-    /// Why the peer may not have sent it; the connection is to be ended.
+    /// [`Violation`] if the peer may not send the message; the caller must end the connection.
     pub fn receive(&mut self, message: &Message) -> Result<Verdict, Violation> {
         self.step(self.role.other(), message)
     }
@@ -218,7 +218,7 @@ impl Session {
         let Some(id) = exchange_of(message) else { return refuse("it belongs to no exchange".into()) };
         let own = from == self.role;
         let Some(exchange) = self.exchanges.get_mut(&id) else {
-            // What the renderer said before it heard of the worker's refusal.
+            // Messages that the renderer sent before it received the worker's refusal.
             let described = matches!(message, Message::Resource(_) | Message::Timeline(_) | Message::Close { .. });
             let crossed = described && !own && from == Role::Renderer;
             return match crossed && self.last.is_some_and(|last| id <= last) {

@@ -11,7 +11,7 @@ use crate::message::timeline::{Side, Timeline};
 
 const GPU: Uuid = Uuid::from_u128(7);
 
-/// Both ends of a connection on which messages arrive at once.
+/// Both ends of a connection that delivers messages at once.
 struct Pair {
     renderer: Session,
     worker: Session,
@@ -195,7 +195,7 @@ fn where_the_renderer_writes_the_slots_are_its_own_at_first() {
 fn a_close_is_answered_and_what_crosses_it_is_ignored() {
     let mut pair = Pair::ready(Direction::WorkerWrites);
     pair.say(Role::Renderer, free(0, 0)).unwrap();
-    // The two cross.
+    // The Close and the Publish cross.
     pair.renderer.send(&Message::Close { exchange: 1 }).unwrap();
     pair.worker.send(&publish(0, 0, 11)).unwrap();
     assert_eq!(pair.renderer.receive(&publish(0, 0, 11)), Ok(Verdict::Ignore));
@@ -230,7 +230,8 @@ fn after_a_bye_nothing_is_said() {
     assert!(pair.renderer.send(&free(0, 0)).is_err() && pair.renderer.receive(&publish(0, 0, 11)).is_err());
 }
 
-/// What either side may say at all, in small numbers so that much of it is allowed at some time.
+/// Any message that a side can send, with small numbers so that many of them are allowed at some
+/// point.
 fn anything() -> impl Strategy<Value = Message> {
     prop_oneof![
         (1..4u32, any::<bool>()).prop_map(|(exchange, worker)| {
@@ -266,8 +267,8 @@ fn anything() -> impl Strategy<Value = Message> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
-    /// Messages arrive late, and cross. What its sender's machine allows, the receiver's never
-    /// takes for a violation.
+    /// Messages arrive late and cross each other. A message that the sender's state machine allows
+    /// is never a violation for the receiver's.
     #[test]
     fn what_may_be_sent_may_be_received_however_late(
         exchanges in 0..3u32,
@@ -275,7 +276,7 @@ proptest! {
     ) {
         let Pair { renderer, worker } = Pair::greeted(Backend::Cuda);
         let (mut sides, mut queues) = ([renderer, worker], [VecDeque::new(), VecDeque::new()]);
-        // So that some are described, and the rest of the steps does something with them.
+        // Describes some exchanges first, so that the remaining steps have exchanges to work with.
         for exchange in 1..=exchanges {
             let described = (0..2).map(|slot| Message::Resource(Resource { exchange, ..described(slot) }));
             let timelines = [Side::Computed, Side::Rendered]

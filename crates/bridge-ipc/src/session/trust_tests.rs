@@ -1,4 +1,4 @@
-//! Exchanges in step: who may offer them, and what may be announced.
+//! Tests of exchanges in step: which sides may offer them, and which values may be announced.
 
 use uuid::Uuid;
 
@@ -9,7 +9,7 @@ use crate::message::timeline::{Side, Timeline};
 
 const GPU: Uuid = Uuid::from_u128(7);
 
-/// Both ends of a connection on which messages arrive at once.
+/// Both ends of a connection that delivers messages at once.
 struct Pair {
     renderer: Session,
     worker: Session,
@@ -108,7 +108,7 @@ fn values_are_announced_where_both_sides_have_said_so() {
     for hellos in [[false, false], [true, false], [false, true]] {
         let mut pair = Pair::greeted(Backend::Host, hellos);
         pair.refused(Role::Renderer, offer(true, Direction::WorkerWrites), "both sides have said `trust`");
-        // Exchanges without go on.
+        // Exchanges without trust remain possible.
         pair.say(Role::Renderer, offer(false, Direction::WorkerWrites)).unwrap();
     }
     for direction in [Direction::RendererWrites, Direction::WorkerWrites] {
@@ -116,7 +116,7 @@ fn values_are_announced_where_both_sides_have_said_so() {
     }
 }
 
-/// A peer of version 2 is served as before, and is not offered what it does not know.
+/// A peer of version 2 works as before, and is not offered exchanges that it does not support.
 #[test]
 fn the_renderer_writes_in_step_where_both_sides_know_it() {
     let mut pair = Pair { renderer: Session::new(Role::Renderer), worker: Session::new(Role::Worker) };
@@ -124,7 +124,8 @@ fn the_renderer_writes_in_step_where_both_sides_know_it() {
     pair.say(Role::Renderer, hello(Role::Renderer)).unwrap();
     let Message::Hello(worker) = hello(Role::Worker) else { unreachable!() };
     let old = Hello { version: 2, ..worker };
-    // What this side knows of the other is what counts: the old one is played by the new one.
+    // Only the renderer's view of the peer's version matters, so the new implementation plays the
+    // old worker.
     pair.renderer.receive(&Message::Hello(old)).unwrap();
     assert_eq!((pair.renderer.version(), pair.renderer.has_trusted_readers()), (Some(2), false));
     let refused = pair.renderer.send(&offer(true, Direction::RendererWrites)).unwrap_err();
@@ -134,8 +135,8 @@ fn the_renderer_writes_in_step_where_both_sides_know_it() {
     assert_eq!((new.version(), new.has_trusted_readers()), (Some(crate::VERSION), true));
 }
 
-/// The other way round: the renderer leaves out what it has skipped, and the worker's signals are
-/// counted one by one.
+/// If the renderer writes, its frames and values may have gaps, and the worker's values increase by
+/// 1.
 #[test]
 fn a_worker_that_reads_in_step_frees_with_the_next_value() {
     let free = |slot, value| Message::Free { exchange: 1, slot, value };
@@ -161,7 +162,8 @@ fn a_worker_that_reads_in_step_frees_with_the_next_value() {
     }
 }
 
-/// In numbers that a hostile peer may choose: each frame once, each value by one, each slot once.
+/// Numbers that a hostile peer may choose are refused: each frame is published once, values
+/// increase by 1, and each slot is handed over once.
 #[test]
 fn what_is_announced_is_the_next_in_step() {
     for backend in [Backend::Host, Backend::Cuda] {
@@ -176,7 +178,7 @@ fn what_is_announced_is_the_next_in_step() {
         pair.say(Role::Worker, publish(1, 1, 2)).unwrap();
         pair.refused(Role::Worker, publish(2, 2, 3), "no slot 2");
     }
-    // Without, frames and values may be left out.
+    // Without trust, frames and values may be skipped.
     Pair::ready(Backend::Host, false).say(Role::Worker, publish(0, 4, 9)).unwrap();
 }
 
@@ -196,7 +198,8 @@ fn frames_are_finished_in_their_order_before_their_slots_are_freed() {
     pair.say(Role::Worker, done(0, 1)).unwrap();
 }
 
-/// With CUDA a timeline tells it, and a slot is freed with the value that comes later.
+/// With CUDA, the timeline shows that a frame is finished, and a slot is freed with a value that is
+/// reached later.
 #[test]
 fn with_timelines_nobody_says_done() {
     let mut pair = Pair::ready(Backend::Cuda, true);

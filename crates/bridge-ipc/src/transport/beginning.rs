@@ -1,4 +1,4 @@
-//! The beginning of a connection: each side says Hello.
+//! The start of a connection, in which each side sends its Hello.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,17 +13,17 @@ use crate::transport::ConnectInfo;
 use crate::transport::connection::Connection;
 use crate::transport::socket;
 
-/// Messages that a peer may say before it ends a connection that has not begun.
+/// Maximum number of messages that a peer sends before it ends a connection that has not started.
 const WORDS: usize = 4;
 
 impl Connection {
     /// Connects to the renderer that listens at `path`, and receives its Hello
-    /// ([`peer_hello`](Self::peer_hello)). The answer is the caller's to send.
+    /// ([`peer_hello`](Self::peer_hello)). The caller must send the answer.
     ///
     /// # Errors
-    /// [`Error::System`] where nobody listens, [`Error::ForeignUser`] and [`Error::PidMismatch`]
-    /// for a process that is not to be trusted, [`Error::Timeout`] where it accepts nobody or says
-    /// nothing.
+    /// [`Error::System`] if no process listens at `path`, [`Error::ForeignUser`] and
+    /// [`Error::PidMismatch`] for a process that is not trusted, and [`Error::Timeout`] if the
+    /// renderer does not accept the connection or sends nothing.
     pub fn connect(path: impl AsRef<Path>, info: &ConnectInfo) -> Result<Self, Error> {
         let path = path.as_ref();
         let failed =
@@ -31,7 +31,7 @@ impl Connection {
         let address = SocketAddrUnix::new(path).map_err(failed("connect"))?;
         let deadline = Instant::now().checked_add(info.timeout);
         let socket = socket::new_socket().map_err(failed("socket"))?;
-        // Not blocking: AGAIN says that the listener's queue is full.
+        // The socket is non-blocking: AGAIN means that the listener's queue is full.
         loop {
             match connect(&socket, &address) {
                 Ok(()) => break,
@@ -51,7 +51,7 @@ impl Connection {
         Ok(connection)
     }
 
-    /// The renderer's side of the beginning: sends its Hello and waits for the worker's.
+    /// Starts the connection on the renderer's side: sends its Hello and waits for the worker's.
     ///
     /// # Errors
     /// As [`send`](Self::send) and [`receive`](Self::receive).
@@ -61,10 +61,10 @@ impl Connection {
         self.receive_hello(deadline, timeout)
     }
 
-    /// Returns why the connection has ended, if sending a message was the first call that noticed
-    /// the end: the reason in the peer's last message, if it sent one, and otherwise `error`. Call
-    /// it only for a connection that is being given up, because all other messages of the peer are
-    /// discarded.
+    /// Returns the reason for the end of the connection when sending a message was the first call
+    /// that noticed it: the reason in the peer's last message, if it sent one, and `error`
+    /// otherwise. Call it only for a connection that is being given up, because all other messages
+    /// of the peer are discarded.
     pub fn last_word(&mut self, error: Error) -> Error {
         let is_silent = matches!(error, Error::Closed { reason: None, .. });
         for _ in 0..if is_silent { WORDS } else { 0 } {
@@ -82,7 +82,7 @@ impl Connection {
         self.hello_of(received)
     }
 
-    /// The peer's Hello, if it is there.
+    /// Returns the peer's Hello if it has arrived.
     pub(super) fn try_receive_hello(&mut self) -> Result<Option<Hello>> {
         self.try_receive()?.map(|received| self.hello_of(received)).transpose()
     }
@@ -93,7 +93,7 @@ impl Connection {
             Message::Refused { code, text, .. } | Message::Bye { code, text } => {
                 Err(Error::Closed { peer: self.name(), reason: Some((code, text)) })
             }
-            // The session allows nothing else.
+            // Unreachable: the session allows no other message first.
             _ => Err(Error::Closed { peer: self.name(), reason: None }),
         }
     }

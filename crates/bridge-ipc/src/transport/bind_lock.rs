@@ -1,4 +1,4 @@
-//! Processes of a user that bind the same path do so one at a time.
+//! A lock that serializes the processes of a user that bind the same path.
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
@@ -11,12 +11,12 @@ use rustix::process::geteuid;
 
 use crate::error::{Error, Result};
 
-/// Limit on how long another process may be binding the same path.
+/// Maximum time to wait for another process that is binding the same path.
 const LOCK_LIMIT: Duration = Duration::from_secs(1);
 
-/// A lock on a path at which a socket is bound: on a file beside it, `.NAME.vk-cuda-bridge` for a
-/// socket NAME. No other user can open that file. Dropping the lock removes it; a file that a
-/// killed process left behind is used and removed by the next one.
+/// A lock for binding a socket at a path. It locks a file `.NAME.vk-cuda-bridge` next to a socket
+/// NAME, which no other user can open. Dropping the lock removes the file; the next process uses
+/// and removes a file that a killed process left.
 #[derive(Debug)]
 pub(super) struct BindLock {
     path: PathBuf,
@@ -39,7 +39,8 @@ impl BindLock {
                     Err(error) => return Err(failed("flock", &path, error)),
                 }
             }
-            // Whoever had the lock before may have removed the file: then another one counts.
+            // The previous owner of the lock may have removed the file. Then the lock has no
+            // effect, and the loop opens a new file.
             let locked = fstat(&file).map_err(|error| failed("fstat", &path, error))?;
             if lstat(&path).is_ok_and(|stat| identity(&stat) == identity(&locked)) {
                 return Ok(Self { path, _file: file });
@@ -48,7 +49,8 @@ impl BindLock {
     }
 }
 
-/// The path of the lock of a socket. No other program's files are called so: the file is removed.
+/// Returns the path of a socket's lock file. The name must be unique to this crate, because the
+/// file is removed.
 pub(super) fn path_of(socket: &Path) -> PathBuf {
     let mut name = OsString::from(".");
     name.push(socket.file_name().unwrap_or_default());
@@ -58,18 +60,18 @@ pub(super) fn path_of(socket: &Path) -> PathBuf {
 
 impl Drop for BindLock {
     fn drop(&mut self) {
-        // While it is locked: nobody else has locked this file.
+        // Removed while still locked, so no other process holds a lock on this file.
         let _ = unlink(&self.path);
     }
 }
 
-/// Opens or makes the file, which is this user's alone. Nothing that another user has put in its
-/// place is waited for.
+/// Opens or creates the lock file, which only this user can access. Does not block on a file of
+/// another kind at the path.
 fn open_lock(path: &Path) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let not_ours = || Error::NotOurs { path: path.to_owned() };
     let file = open(path, flags, Mode::RUSR | Mode::WUSR).map_err(|error| match error {
-        // A link, a socket, a folder, a file of another user.
+        // A symbolic link, a socket, a directory, or a file of another user.
         Errno::LOOP | Errno::NXIO | Errno::ISDIR | Errno::ACCESS => not_ours(),
         error => failed("open", path, error),
     })?;
@@ -78,7 +80,7 @@ fn open_lock(path: &Path) -> Result<OwnedFd> {
     if is_file && stat.st_uid == geteuid().as_raw() { Ok(file) } else { Err(not_ours()) }
 }
 
-/// Device and inode of a file.
+/// Returns the device and inode of a file.
 #[allow(clippy::useless_conversion, reason = "their width differs between architectures")]
 pub(super) fn identity(stat: &Stat) -> (u64, u64) {
     (stat.st_dev.into(), stat.st_ino.into())

@@ -1,4 +1,4 @@
-//! Socket on which a renderer waits for workers, bound to a path.
+//! The renderer's listening socket, bound to a path.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
@@ -19,32 +19,33 @@ use crate::transport::peer::poll_until;
 use crate::transport::peer_socket::PeerSocket;
 use crate::transport::socket::new_socket;
 
-/// Workers that have connected and were not accepted.
+/// Maximum number of workers that have connected and are not accepted yet.
 const BACKLOG: i32 = 16;
 
-/// A socket at a path. Dropping it removes the socket's file, but in a forked child.
+/// A listening socket at a path. Dropping it removes the socket's file, except in a forked child.
 #[derive(Debug)]
 pub(super) struct BoundSocket {
     socket: PeerSocket,
     path: PathBuf,
-    /// Device and inode of the file: only this one is removed.
+    /// Device and inode of the socket's file, so that no other file is removed.
     file: (u64, u64),
-    /// The user whose processes may connect; `None` for this process's own.
+    /// ID of the user whose processes may connect; `None` for this process's own user.
     user: Option<u32>,
     /// The process that has bound it: a forked child has a copy, and leaves the file alone.
     owner: u32,
 }
 
 impl BoundSocket {
-    /// Listens at `path`, with access for this user alone. A socket file that a dead process left
-    /// behind is replaced.
+    /// Listens at `path`, with access for this user only. Replaces a socket file that a dead
+    /// process left.
     pub(super) fn new(path: &Path, user: Option<u32>) -> Result<Self> {
         let failed =
             |call| move |error: Errno| Error::System { call, object: path.display().to_string(), source: error.into() };
         let address = SocketAddrUnix::new(path).map_err(failed("bind"))?;
         let socket = new_socket().map_err(failed("socket"))?;
         credentials::refuse_rights(socket.as_fd());
-        // Two processes that find the same stale file must not remove each other's new one.
+        // The lock keeps two processes that find the same stale file from removing each other's new
+        // one.
         let _lock = BindLock::new(path)?;
         match bind(&socket, &address) {
             Err(Errno::ADDRINUSE) => {
@@ -53,7 +54,7 @@ impl BoundSocket {
             }
             other => other.map_err(failed("bind"))?,
         }
-        // Nobody can connect before `listen`.
+        // No process can connect before `listen`.
         let stat = lstat(path).map_err(failed("lstat"))?;
         let (socket, file, owner) = (PeerSocket::refusing(socket), identity(&stat), std::process::id());
         let bound = Self { socket, path: path.to_owned(), file, user, owner };
@@ -66,7 +67,7 @@ impl BoundSocket {
         &self.path
     }
 
-    /// The next process that has connected, waited for at most `timeout`; `None` if none has.
+    /// Waits for the next process that connects, for at most `timeout`; returns `None` if none has.
     pub(super) fn accept(&self, timeout: Duration) -> Result<Option<Connection>> {
         let deadline = Instant::now().checked_add(timeout);
         loop {
@@ -83,7 +84,7 @@ impl BoundSocket {
         }
     }
 
-    /// The error of a call that failed for this socket.
+    /// Creates the error of a call that failed for this socket.
     pub(super) fn system(&self, call: &'static str, error: Errno) -> Error {
         Error::System { call, object: self.path.display().to_string(), source: error.into() }
     }
@@ -103,7 +104,7 @@ impl AsFd for BoundSocket {
     }
 }
 
-/// Removes the socket file that a process left behind, if nobody listens there.
+/// Removes the socket file that another process left, if no process listens there.
 fn remove_stale(path: &Path, address: &SocketAddrUnix) -> Result<()> {
     let failed =
         |call| move |error: Errno| Error::System { call, object: path.display().to_string(), source: error.into() };
@@ -114,7 +115,7 @@ fn remove_stale(path: &Path, address: &SocketAddrUnix) -> Result<()> {
     let probe = new_socket().map_err(failed("socket"))?;
     match connect(&probe, address) {
         Err(Errno::CONNREFUSED) => unlink(path).map_err(failed("unlink")),
-        // AGAIN: somebody listens, and its queue is full.
+        // AGAIN: a process listens, and its queue is full.
         Ok(()) | Err(Errno::AGAIN) => Err(Error::InUse { path: path.to_owned() }),
         // A socket of another type.
         Err(Errno::PROTOTYPE) => Err(Error::InUse { path: path.to_owned() }),

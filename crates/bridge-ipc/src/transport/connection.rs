@@ -1,4 +1,4 @@
-//! A connection: the socket, the peer's process, and the state of what was said.
+//! A connection: the socket, the peer's process, and the protocol state.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -18,22 +18,22 @@ use crate::transport::peer_socket::PeerSocket;
 use crate::transport::socket::{self, Incoming, Next};
 use crate::wire::MOST_BYTES;
 
-/// Messages that one call passes over.
+/// Maximum number of ignored messages that one call skips.
 const PASSED_OVER: usize = 64;
 
-/// A connection with the other process. Every message is checked, in both directions.
+/// A connection with a peer process. Every message is validated, in both directions.
 ///
-/// Dropping it says Bye and closes the socket. The descriptors of messages that were not received
-/// are closed with it, for a renderer before Linux 6.16 by a thread.
+/// Dropping it sends a Bye and closes the socket. Descriptors of unreceived messages are closed
+/// with the socket; on a renderer before Linux 6.16, a separate thread closes it.
 ///
-/// It belongs to the process that has made it. In a forked child, sending fails with
-/// [`Error::Closed`], and dropping the copy says nothing.
+/// It belongs to the process that created it. In a forked child, sending fails with
+/// [`Error::Closed`], and dropping the copy sends nothing.
 #[derive(Debug)]
 pub struct Connection {
     socket: Arc<PeerSocket>,
     session: Session,
     peer: PeerProcess,
-    /// Reason that the peer gave for ending it, if any.
+    /// Reason that the peer gave for ending the connection, if any.
     reason: Option<(Code, String)>,
     ended: bool,
     /// The process that has made it: a forked child has a copy, in which it says nothing.
@@ -42,7 +42,7 @@ pub struct Connection {
 
 impl Connection {
     pub(super) fn new(socket: OwnedFd, role: Role, user: Option<u32>) -> Result<Self> {
-        // Before anything fails: it is closed as it should be.
+        // Wrapped before any call that can fail, so that the socket is closed without blocking.
         let socket = Arc::new(match role {
             Role::Renderer => PeerSocket::refusing(socket),
             Role::Worker => PeerSocket::taking(socket),
@@ -70,31 +70,31 @@ impl Connection {
         self.wait_for_release(Duration::ZERO)
     }
 
-    /// Waits until [`is_released`](Self::is_released), for at most `timeout`; returns if it is.
+    /// Waits until [`is_released`](Self::is_released), for at most `timeout`. Returns `true` if so.
     pub fn wait_for_release(&self, timeout: Duration) -> bool {
-        // The end is always told of.
+        // `poll` always reports `HUP`, whether requested or not.
         let mut fds = [PollFd::new(&*self.socket, PollFlags::empty())];
         let ready = poll_until(&mut fds, Instant::now().checked_add(timeout));
         ready.is_ok() && fds[0].revents().contains(PollFlags::HUP)
     }
 
-    /// The socket, for a wait that may outlast the connection.
+    /// Returns the socket, for a wait that may outlive the connection.
     pub(super) fn socket(&self) -> Arc<PeerSocket> {
         Arc::clone(&self.socket)
     }
 
-    /// The state of what was said.
+    /// Returns the protocol state of the connection.
     pub fn session(&self) -> &Session {
         &self.session
     }
 
-    /// Returns `true` if nothing more will come: the peer has closed its end, said Bye, or broken
-    /// the protocol.
+    /// Returns `true` if no more messages will arrive: the peer has closed its end, sent a Bye, or
+    /// violated the protocol.
     pub fn has_ended(&self) -> bool {
         self.ended
     }
 
-    /// The peer, for errors: `worker "name" (process 123)`.
+    /// Returns a description of the peer for errors: `worker "name" (process 123)`.
     pub fn name(&self) -> String {
         let role = if self.session.role() == Role::Renderer { "worker" } else { "renderer" };
         let name = self.session.peer().map(|hello| format!(" \"{}\"", hello.name)).unwrap_or_default();
@@ -109,19 +109,20 @@ impl Connection {
     /// allowed, results in an error that describes the problem. The connection is then ended, the
     /// peer is notified of the reason, and the descriptors of the message are closed.
     pub fn try_receive(&mut self) -> Result<Option<Received>> {
-        // A peer that says what is passed over without end holds up nobody.
+        // Limited, so that a peer that keeps sending ignored messages cannot block the caller.
         for _ in 0..PASSED_OVER {
             if self.ended {
                 return Err(self.closed());
             }
             match self.socket.peek() {
-                // One that comes now is for the next call, which looks at it.
+                // Returns even if a message has arrived since: the next call peeks at it before
+                // receiving it.
                 Next::Nothing => return Ok(None),
                 Next::Carries => return Err(self.broken(Error::Truncated { peer: self.name(), what: "descriptors" })),
                 Next::Other => {}
             }
             let mut bytes = [0; MOST_BYTES];
-            // Only the renderer sends any.
+            // Only the renderer sends descriptors.
             let takes_descriptors = self.session.role() == Role::Worker;
             let (len, descriptors) = match socket::receive(&*self.socket, &mut bytes, takes_descriptors) {
                 Ok(Incoming::Nothing) => return Ok(None),
@@ -169,7 +170,7 @@ impl Connection {
         Ok((verdict == Verdict::Use).then_some(Received { message, descriptor }))
     }
 
-    /// The next message, waited for at most `timeout`.
+    /// Waits for the next message, for at most `timeout`.
     ///
     /// # Errors
     /// As [`try_receive`](Self::try_receive), and [`Error::Timeout`].
@@ -187,8 +188,8 @@ impl Connection {
                 continue;
             }
             if waited.dead {
-                // A dead process's end of the socket is closed, unless a child of its has it:
-                // nobody answers there.
+                // The socket of a dead process is closed unless a child has inherited it, and the
+                // child does not answer.
                 self.ended = true;
                 return Err(self.closed());
             }
@@ -200,24 +201,24 @@ impl Connection {
     /// `timeout`.
     ///
     /// # Errors
-    /// [`Error::System`] where the system refuses to wait.
+    /// [`Error::System`] if the system call fails.
     pub fn wait(&self, timeout: Duration) -> Result<Waited> {
         self.wait_until(Instant::now().checked_add(timeout))
     }
 
     fn wait_until(&self, deadline: Option<Instant>) -> Result<Waited> {
         let mut fds = [PollFd::new(&self.peer, PollFlags::IN), PollFd::new(&*self.socket, PollFlags::IN)];
-        // After its end the socket is readable for good, and says nothing.
+        // After its end, the socket stays readable without any messages.
         let count = if self.ended { 1 } else { 2 };
         poll_until(&mut fds[..count], deadline).map_err(|error| self.system("poll", error))?;
         let ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
         Ok(Waited { dead: ready(&fds[0]), readable: !self.ended && ready(&fds[1]) })
     }
 
-    /// Ends the connection, waiting for nothing: a peer that still listens is told why.
+    /// Ends the connection without waiting. The peer receives the reason if it still reads.
     pub fn close(&mut self, code: Code, text: &str) {
         if !self.ended && !self.session.is_over() {
-            // Best effort: a peer that does not read, or is gone, sees the end of the socket.
+            // Best effort: a peer that does not read or has ended sees the end of the socket.
             let _ = self.send(&Message::Bye { code, text: text.to_owned() }, None, Duration::ZERO);
         }
         self.end();
@@ -229,8 +230,8 @@ impl Connection {
         error
     }
 
-    /// The error of a receive that has failed. Where this process has no room for a descriptor that
-    /// came, which is not the peer's fault, the peer is told so.
+    /// Returns the error of a failed receive. If this process has no room for a received
+    /// descriptor, which is not the peer's fault, the peer is notified.
     fn cut_off(&mut self, error: Errno) -> Error {
         let mut failed = self.system("recvmsg", error);
         if let (Errno::MFILE | Errno::NFILE, Error::System { object, .. }) = (error, &mut failed) {
@@ -246,12 +247,12 @@ impl Connection {
     fn end(&mut self) {
         self.ended = true;
         if self.is_inherited() {
-            // It would be shut down for the process that goes on with it, too.
+            // A shutdown would affect the process that created the connection.
             return;
         }
-        // Sockets whose two ends are shut down count as closed, and so does one that is shut down
-        // both ways: `is_released` would be wrong. So only the renderer, which asks that, does it,
-        // and not for reading.
+        // A socket also reports `HUP` if both ends are shut down, or if one end is shut down in
+        // both directions, which would make `is_released` wrong. Therefore only the renderer, which
+        // calls `is_released`, shuts down its end, and only for writing.
         if self.session.role() == Role::Renderer {
             let _ = shutdown(&*self.socket, Shutdown::Write);
         }
@@ -272,14 +273,15 @@ impl Connection {
 }
 
 impl Drop for Connection {
-    /// As [`close`](Self::close), so that the peer is told.
+    /// Closes the connection as [`close`](Self::close) does, so that the peer is notified.
     fn drop(&mut self) {
         self.close(Code::Done, "the connection was dropped");
     }
 }
 
 impl AsFd for Connection {
-    /// The socket, for event loops. Its messages are read with [`Connection::try_receive`] only.
+    /// Returns the socket, for event loops. Read its messages only with
+    /// [`Connection::try_receive`].
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }

@@ -1,17 +1,17 @@
-//! Identity of the process at the other end of a socket, as the kernel says.
+//! Identity of the process at the other end of a socket, as reported by the kernel.
 //!
-//! rustix's answer has no value for a process of another pid namespace, whose pid is 0, and it does
-//! not know `SO_PEERPIDFD`.
-#![allow(unsafe_code)] // Calls C.
+//! rustix cannot represent a process of another pid namespace, whose pid is 0, and does not support
+//! `SO_PEERPIDFD`.
+#![allow(unsafe_code)] // Calls libc.
 
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-/// Since Linux 6.5; not in every C library's headers.
+/// Available since Linux 6.5; missing in some C libraries' headers.
 const SO_PEERPIDFD: libc::c_int = 77;
 
-/// Since Linux 6.16.
+/// Available since Linux 6.16.
 const SO_PASSRIGHTS: libc::c_int = 83;
 
 #[derive(Debug, Clone, Copy)]
@@ -26,10 +26,12 @@ pub(super) fn credentials(socket: BorrowedFd<'_>) -> io::Result<Credentials> {
     Ok(Credentials { pid: ucred.pid, uid: ucred.uid })
 }
 
-/// A descriptor of the very process that connected. `None` where the kernel is too old to give one.
+/// Returns a descriptor of exactly the process that connected, or `None` if the kernel does not
+/// support that.
 ///
 /// # Errors
-/// The process is gone, and its number may be another's; or there are no descriptors left.
+/// Fails if the process has ended, since its ID may be in use by another one, or if no descriptors
+/// are available.
 pub(super) fn pidfd(socket: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
     let fd: libc::c_int = match option(socket, SO_PEERPIDFD) {
         Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => return Ok(None),
@@ -38,40 +40,41 @@ pub(super) fn pidfd(socket: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
     if fd < 0 {
         return Err(io::Error::from(io::ErrorKind::InvalidData));
     }
-    // SAFETY: the kernel has just opened it for us, close-on-exec, and nobody else knows its
-    // number.
+    // SAFETY: the kernel has just opened the descriptor for this process, close-on-exec, and no
+    // other code knows its number.
     Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) }))
 }
 
-/// Has the kernel refuse messages with descriptors to a socket, and to those that are accepted from
-/// it. Kernels before Linux 6.16 do not.
+/// Makes the kernel refuse messages with descriptors to a socket, and to those that are accepted
+/// from it. Has no effect before Linux 6.16.
 pub(super) fn refuse_rights(socket: BorrowedFd<'_>) {
     let _ = pass_rights(socket, false);
 }
 
-/// Sets whether the kernel takes messages with descriptors to a socket, and to those that are
+/// Sets whether the kernel delivers messages with descriptors to a socket, and to those that are
 /// accepted from it.
 pub(super) fn pass_rights(socket: BorrowedFd<'_>, passes: bool) -> io::Result<()> {
     let value = libc::c_int::from(passes);
     let (pointer, len) = ((&raw const value).cast(), size_of::<libc::c_int>() as libc::socklen_t);
-    // SAFETY: the kernel reads `len` bytes, which `value` has.
+    // SAFETY: the kernel reads `len` bytes, which is the size of `value`.
     match unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, SO_PASSRIGHTS, pointer, len) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
 }
 
-/// Returns `true` if the kernel takes messages with descriptors to a socket, or may do so.
+/// Returns `true` if the kernel delivers messages with descriptors to a socket, or may do so.
 pub(super) fn takes_rights(socket: BorrowedFd<'_>) -> bool {
     !matches!(option::<libc::c_int>(socket, SO_PASSRIGHTS), Ok(0))
 }
 
-/// `T` is what the option is: a C struct or number for which all bits are valid.
+/// Returns the value of a socket option. `T` is the option's type: a C struct or integer for which
+/// all bit patterns are valid.
 fn option<T: Copy>(socket: BorrowedFd<'_>, option: libc::c_int) -> io::Result<T> {
     let mut value = MaybeUninit::<T>::zeroed();
     let mut len = size_of::<T>() as libc::socklen_t;
     let pointer = value.as_mut_ptr().cast();
-    // SAFETY: the kernel writes at most `len` bytes, which `value` has.
+    // SAFETY: the kernel writes at most `len` bytes, which is the size of `value`.
     let code = unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, pointer, &mut len) };
     if code != 0 {
         return Err(io::Error::last_os_error());
@@ -79,6 +82,6 @@ fn option<T: Copy>(socket: BorrowedFd<'_>, option: libc::c_int) -> io::Result<T>
     if len as usize != size_of::<T>() {
         return Err(io::Error::from(io::ErrorKind::InvalidData));
     }
-    // SAFETY: all bytes were zero, and the kernel has written all of them.
+    // SAFETY: all bytes were zeroed, and the kernel has written all of them.
     Ok(unsafe { value.assume_init() })
 }

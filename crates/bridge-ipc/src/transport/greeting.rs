@@ -1,4 +1,4 @@
-//! Workers that have connected and were not returned so far: most have not said their Hello.
+//! Workers that have connected and that no call has returned yet; most have not sent their Hello.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,31 +13,32 @@ use crate::transport::bound::BoundSocket;
 use crate::transport::connection::Connection;
 use crate::transport::peer::poll_until;
 
-/// Failures that are kept for later calls.
+/// Maximum number of failures that are kept for later calls.
 const MOST_FAILURES: usize = 64;
 
-/// Workers that are kept for calls with the Hello that they have answered.
+/// Maximum number of workers that are kept for calls with the Hello that they have answered.
 const MOST_ANSWERED: usize = 64;
 
-/// The time after which a wait looks again: another thread may have met a worker meanwhile.
+/// Longest time that a wait polls before it checks again: another thread may have accepted a worker
+/// meanwhile, whose socket this wait does not poll.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// The connections of one [`Listener`](crate::Listener) that no call has returned so far.
+/// The connections of one [`Listener`](crate::Listener) that no call has returned yet.
 #[derive(Debug)]
 pub(super) struct Greetings {
     limit: Duration,
-    /// Connections that may be without a Hello at a time.
+    /// Maximum number of connections without a Hello at a time.
     pending: usize,
     waiting: Mutex<Vec<Waiting>>,
-    /// Failures that no call has returned so far.
+    /// Failures that no call has returned yet.
     failures: Mutex<VecDeque<Error>>,
 }
 
-/// A connection that has the renderer's Hello.
+/// A connection to which the renderer's Hello was sent.
 #[derive(Debug)]
 struct Waiting {
     connection: Connection,
-    /// The Hello that it was sent.
+    /// The Hello that was sent.
     hello: Hello,
     since: Instant,
     /// Its own Hello has come, and a call with the one that it was sent will have it.
@@ -72,7 +73,7 @@ impl Greetings {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Waiting>> {
-        // Complete at every point where a panic could come from.
+        // The value is consistent at every point where a panic can occur.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -80,11 +81,13 @@ impl Greetings {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// As [`Listener::greet`](crate::Listener::greet), for those that connect to `socket`.
+    /// Implements [`Listener::greet`](crate::Listener::greet) for the processes that connect to
+    /// `socket`.
     pub(super) fn greet(&self, socket: &BoundSocket, hello: &Hello, timeout: Duration) -> Result<Option<Connection>> {
         let deadline = Instant::now().checked_add(timeout);
         loop {
-            // Whoever fails, at whatever rate, keeps nobody else from being had.
+            // A failure is returned only after answers were checked, so failing processes cannot
+            // keep others from being returned.
             let met = self.meet(socket, hello);
             if let Some(connection) = self.answered(hello) {
                 return Ok(Some(connection));
@@ -100,7 +103,7 @@ impl Greetings {
         }
     }
 
-    /// Sends the Hello to all that have connected, up to the first failure.
+    /// Sends the Hello to all processes that have connected, up to the first failure.
     fn meet(&self, socket: &BoundSocket, hello: &Hello) -> Result<()> {
         while let Some(connection) = socket.accept(Duration::ZERO)? {
             self.admit(connection, hello)?;
@@ -108,7 +111,7 @@ impl Greetings {
         Ok(())
     }
 
-    /// Sends a worker the Hello, and keeps its connection.
+    /// Sends the Hello to a worker and stores its connection.
     fn admit(&self, mut connection: Connection, hello: &Hello) -> Result<()> {
         let mut waiting = self.lock();
         let pending = self.pending;
@@ -129,14 +132,14 @@ impl Greetings {
             connection.close(Code::Failure, told);
             return Err(Error::Closed { peer: connection.name(), reason: Some((Code::Failure, reason)) });
         }
-        // Nothing was sent before: there is room.
+        // This is the first message, so the socket has room for it.
         connection.send(&Message::Hello(hello.clone()), None, Duration::ZERO)?;
         waiting.push(Waiting { connection, hello: hello.clone(), since: Instant::now(), answered: false });
         Ok(())
     }
 
-    /// Takes out the first connection whose answer to this Hello is there, and all that have failed
-    /// before it.
+    /// Removes and returns the first connection that has answered this Hello. Removes the failed
+    /// connections before it, and stores their errors.
     fn answered(&self, hello: &Hello) -> Option<Connection> {
         let mut waiting = self.lock();
         let mut at = 0;
@@ -163,12 +166,12 @@ impl Greetings {
         None
     }
 
-    /// Waits until somebody connects or answers, or a limit is over.
+    /// Waits until a process connects or answers, or a time limit expires.
     fn wait_for_answers(&self, socket: &BoundSocket, hello: &Hello, deadline: Option<Instant>) -> Result<()> {
         let (sockets, until) = {
             let waiting = self.lock();
             let ours = waiting.iter().filter(|one| one.hello == *hello);
-            // Another thread may take the connection away in the meantime.
+            // Shared, since another thread may remove the connection in the meantime.
             let sockets: Vec<_> = ours.map(|one| one.connection.socket()).collect();
             let silent = waiting.iter().filter(|one| !one.answered);
             let limits = silent.filter_map(|one| one.since.checked_add(self.limit));

@@ -1,4 +1,4 @@
-//! Accepting workers.
+//! The listener, which accepts workers.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -11,9 +11,9 @@ use crate::transport::bound::BoundSocket;
 use crate::transport::connection::Connection;
 use crate::transport::greeting::Greetings;
 
-/// A socket at a path, which workers connect to. Dropping it removes the socket's file.
+/// A listening socket at a path. Dropping it removes the socket's file.
 ///
-/// It belongs to the process that has bound it. Workers reject a forked child that accepts them
+/// It belongs to the process that bound it. Workers reject a forked child that accepts them
 /// ([`Error::PidMismatch`](crate::Error::PidMismatch)), and dropping the copy in a child leaves the
 /// file in place.
 #[derive(Debug)]
@@ -23,17 +23,17 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens at `path`, with access for this user alone (mode 0600). A socket file that a dead
-    /// process left behind is replaced. The folder must be writable by this user only: whoever can
-    /// write to it can replace the socket or keep this process from binding it.
+    /// Listens at `path`, with access for this user only (mode 0600). Replaces a socket file that a
+    /// dead process left. The folder must be writable by this user only: any process that can write
+    /// to it can replace the socket or keep this process from binding it.
     ///
     /// During the call, a locked file `.NAME.vk-cuda-bridge` exists next to a socket NAME.
     ///
     /// # Errors
-    /// [`Error::InUse`](crate::Error::InUse) where another process listens,
-    /// [`Error::NotOurs`](crate::Error::NotOurs) where something else is at the path or at that of
-    /// the locked file, [`Error::System`](crate::Error::System) where the system refuses, or
-    /// another process of this user has been binding the same path for a second.
+    /// [`Error::InUse`](crate::Error::InUse) if another process listens at `path`,
+    /// [`Error::NotOurs`](crate::Error::NotOurs) if another kind of file is at the path or at that
+    /// of the locked file, and [`Error::System`](crate::Error::System) if a system call fails, or
+    /// if another process of this user has been binding the same path for a second.
     pub fn bind(path: impl AsRef<Path>) -> Result<Self> {
         Self::bind_with(path, &ListenerInfo::default())
     }
@@ -47,7 +47,7 @@ impl Listener {
         Ok(Self { socket, greetings: Greetings::new(info.greeting, info.pending) })
     }
 
-    /// Returns the path on which it listens.
+    /// Returns the path of the socket.
     pub fn path(&self) -> &Path {
         self.socket.path()
     }
@@ -85,7 +85,7 @@ impl Listener {
 }
 
 impl AsFd for Listener {
-    /// The socket, for event loops: it is readable when a worker has connected.
+    /// Returns the socket, for event loops: it is readable when a worker has connected.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }

@@ -51,7 +51,7 @@ pub type OsHandle = std::os::windows::io::OwnedHandle;
 /// Configuration of a [`Listener`].
 #[derive(Debug, Clone, Copy)]
 pub struct ListenerInfo {
-    /// The user whose processes may connect. Default: this process's own.
+    /// ID of the user whose processes may connect. Default: this process's own.
     pub user: Option<u32>,
     /// Limit on the time from a worker's connection to its Hello, in [`Listener::greet`]. A worker
     /// starts CUDA in between. Default: 30 seconds.
@@ -70,7 +70,7 @@ impl Default for ListenerInfo {
 /// Configuration of [`Connection::connect`].
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectInfo {
-    /// The user whose process must listen. Default: this process's own.
+    /// ID of the user whose process must listen. Default: this process's own.
     pub user: Option<u32>,
     /// Limit on the wait for the renderer's Hello. Default: 5 seconds.
     pub timeout: Duration,
@@ -86,8 +86,8 @@ impl Default for ConnectInfo {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Waited {
-    /// There is something to receive, or the connection has ended.
+    /// Whether there is a message to receive, or the connection has ended.
     pub readable: bool,
-    /// The peer's process has ended. What it sent before may still be there to receive.
+    /// Whether the peer's process has ended. Messages that it sent before may still be available.
     pub dead: bool,
 }

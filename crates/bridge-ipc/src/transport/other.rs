@@ -1,4 +1,4 @@
-//! A skeleton for systems other than Linux: every constructor says that there is no transport.
+//! Stubs for systems other than Linux, whose constructors return an error.
 
 use std::convert::Infallible;
 use std::path::Path;
@@ -6,23 +6,23 @@ use std::path::Path;
 use crate::error::{Error, Result};
 use crate::transport::{ConnectInfo, ListenerInfo};
 
-/// The process at the other end. There is none on this system.
+/// The process at the other end. Not available on this system.
 #[derive(Debug)]
 pub struct PeerProcess(Infallible);
 
-/// Waits for the end of a process. There is none on this system.
+/// A watch on the end of a process. Not available on this system.
 #[derive(Debug)]
 pub struct PeerWatch(Infallible);
 
-/// A connection. There is none on this system.
+/// A connection. Not available on this system.
 #[derive(Debug)]
 pub struct Connection(Infallible);
 
-/// Waits for a connection. There is none on this system.
+/// A wait for a connection. Not available on this system.
 #[derive(Debug)]
 pub struct Waiter(Infallible);
 
-/// A socket at a path. There is none on this system.
+/// A listening socket at a path. Not available on this system.
 #[derive(Debug)]
 pub struct Listener(Infallible);
 

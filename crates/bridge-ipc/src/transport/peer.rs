@@ -1,4 +1,4 @@
-//! The process at the other end.
+//! The process at the other end of a connection.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -10,8 +10,8 @@ use rustix::process::{Pid, PidfdFlags, Signal, geteuid, pidfd_open, pidfd_send_s
 use crate::error::{Error, Result};
 use crate::transport::credentials;
 
-/// The process at the other end of a connection, by a pidfd: it means this process even when its
-/// number is used again.
+/// The process at the other end of a connection, identified by a pidfd: it refers to this process
+/// even after its process ID is reused.
 #[derive(Debug)]
 pub struct PeerProcess {
     pid: i32,
@@ -20,7 +20,7 @@ pub struct PeerProcess {
 }
 
 impl PeerProcess {
-    /// Returns the peer that has connected, if it is a process of the allowed user.
+    /// Returns the process that has connected, if it belongs to the allowed user.
     pub(super) fn of(socket: BorrowedFd<'_>, user: Option<u32>) -> Result<Self> {
         let failed = |call, object: &str| {
             let object = object.to_owned();
@@ -37,39 +37,40 @@ impl PeerProcess {
         let object = format!("process {}", found.pid);
         let pidfd = match credentials::pidfd(socket).map_err(failed("getsockopt(SO_PEERPIDFD)", &object))? {
             Some(pidfd) => pidfd,
-            // Before Linux 6.5. Its number may be another process's by now, if it has ended and a
-            // child of its has the socket.
+            // Before Linux 6.5. The process ID may already belong to another process if the peer
+            // has ended and a child has inherited the socket.
             None => pidfd_open(pid, PidfdFlags::empty())
                 .map_err(|error| failed("pidfd_open", &format!("process {}", found.pid))(error.into()))?,
         };
         Ok(Self { pid: found.pid, uid: found.uid, pidfd })
     }
 
-    /// Returns the number of the process.
+    /// Returns the process ID.
     pub fn pid(&self) -> u32 {
         self.pid.unsigned_abs()
     }
 
-    /// Returns the number of the user that it runs as.
+    /// Returns the ID of the user that the process runs as.
     pub fn uid(&self) -> u32 {
         self.uid
     }
 
-    /// Returns `true` if it has ended. Stopped is not ended.
+    /// Returns `true` if the process has ended. A stopped process has not ended.
     pub fn is_dead(&self) -> bool {
         self.wait(Duration::ZERO)
     }
 
-    /// Waits until it has ended, for at most `timeout`; returns whether it has.
+    /// Waits until the process has ended, for at most `timeout`; returns `true` if it has.
     pub fn wait(&self, timeout: Duration) -> bool {
         let ready = poll_until(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], Instant::now().checked_add(timeout));
         ready.is_ok_and(|ready| ready > 0)
     }
 
-    /// Returns an object that waits for its end on another thread, which can be stopped.
+    /// Returns a watch that another thread can use to wait for the end of the process, and that can
+    /// be stopped.
     ///
     /// # Errors
-    /// [`Error::System`] where the process has no descriptors left.
+    /// [`Error::System`] if this process has no descriptors left.
     pub fn watch(&self) -> Result<PeerWatch> {
         let failed = |call| move |source| Error::System { call, object: format!("process {}", self.pid), source };
         let process = self.pidfd.try_clone().map_err(failed("dup"))?;
@@ -77,10 +78,11 @@ impl PeerProcess {
         Ok(PeerWatch { process, stop: stop.map_err(|error| failed("eventfd")(error.into()))? })
     }
 
-    /// Kills it (`SIGKILL`). Its end is to be waited for.
+    /// Kills the process (`SIGKILL`). Does not wait for its end.
     ///
     /// # Errors
-    /// [`Error::System`] where that is not permitted. One that has ended already is no error.
+    /// [`Error::System`] if this is not permitted. A process that has already ended is not an
+    /// error.
     pub fn kill(&self) -> Result<()> {
         match pidfd_send_signal(&self.pidfd, Signal::KILL) {
             Ok(()) | Err(Errno::SRCH) => Ok(()),
@@ -93,7 +95,7 @@ impl PeerProcess {
     }
 }
 
-/// Waits for the end of a process, until it is stopped. Made by [`PeerProcess::watch`].
+/// A wait for the end of a process that can be stopped. Created by [`PeerProcess::watch`].
 #[derive(Debug)]
 pub struct PeerWatch {
     process: OwnedFd,
@@ -108,28 +110,28 @@ impl PeerWatch {
         ready && fds[1].revents().is_empty()
     }
 
-    /// Waits for at most `timeout`; returns whether the watch is stopped.
+    /// Waits for at most `timeout`; returns `true` if the watch is stopped.
     pub fn is_stopped_within(&self, timeout: Duration) -> bool {
         let ready = poll_until(&mut [PollFd::new(&self.stop, PollFlags::IN)], Instant::now().checked_add(timeout));
         ready.is_ok_and(|ready| ready > 0)
     }
 
-    /// Ends every wait, from now on.
+    /// Ends all current and future waits.
     pub fn stop(&self) {
-        // It fails only where the counter is full: then it is stopped already.
+        // Fails only if the counter is full, so the watch is already stopped.
         let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
     }
 }
 
 impl AsFd for PeerProcess {
-    /// The pidfd, for event loops: it becomes readable when the process ends.
+    /// Returns the pidfd, for event loops: it becomes readable when the process ends.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
     }
 }
 
-/// Polls until something is ready or the deadline has passed; none is forever. Signals do not end
-/// it.
+/// Polls until a descriptor is ready or the deadline has passed; without a deadline, forever.
+/// Signals do not interrupt it.
 pub(super) fn poll_until(fds: &mut [PollFd<'_>], deadline: Option<Instant>) -> rustix::io::Result<usize> {
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));

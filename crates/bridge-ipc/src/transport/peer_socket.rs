@@ -1,9 +1,10 @@
-//! A socket that another process may have sent descriptors to.
+//! A socket to which another process may have sent descriptors.
 //!
-//! This process closes none of them: what a peer has chosen may block for as long as it likes when
-//! its last reference goes, as a TCP socket with `SO_LINGER` and unsent data does. Since Linux 6.16
-//! the kernel refuses to queue any. Before that they are left in the socket, whose messages are
-//! looked at before they are received, and which is closed by a thread of its own.
+//! A side that takes no descriptors must not close any either: closing the last reference to an
+//! object that the peer has chosen may block for as long as the peer likes, as for a TCP socket
+//! with `SO_LINGER` and unsent data. Since Linux 6.16, the kernel refuses to queue descriptors. On
+//! older kernels they are left in the socket: its messages are peeked at before they are received,
+//! and a separate thread closes it.
 
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,31 +12,31 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::transport::credentials;
 use crate::transport::socket::{self, Next};
 
-/// A socket that is closed where nobody waits.
+/// A socket whose close does not block the thread that drops it.
 #[derive(Debug)]
 pub(super) struct PeerSocket {
     socket: ManuallyDrop<OwnedFd>,
-    /// This process takes the descriptors that come.
+    /// Whether this process takes received descriptors.
     takes: bool,
-    /// Descriptors may be queued in it, and this process takes none.
+    /// Whether descriptors may be queued in the socket that this process does not take.
     may_carry: bool,
 }
 
 impl PeerSocket {
-    /// A socket of a side that takes descriptors. They are closed with it.
+    /// Wraps the socket of a side that takes descriptors. Queued descriptors are closed with it.
     pub(super) fn taking(socket: OwnedFd) -> Self {
         Self { socket: ManuallyDrop::new(socket), takes: true, may_carry: false }
     }
 
-    /// A socket of a side that takes none, or one that listens for it, accepted from a socket that
-    /// [refuses](credentials::refuse_rights) them.
+    /// Wraps a socket of a side that takes no descriptors: a listening socket, or one accepted from
+    /// a socket that [refuses](credentials::refuse_rights) them.
     pub(super) fn refusing(socket: OwnedFd) -> Self {
         let may_carry = credentials::takes_rights(socket.as_fd());
         Self { socket: ManuallyDrop::new(socket), takes: false, may_carry }
     }
 
-    /// Looks at the next message where the kernel queues descriptors that this process does not
-    /// take; [`Next::Other`] elsewhere.
+    /// Peeks at the next message if the kernel may queue descriptors that this process does not
+    /// take; returns [`Next::Other`] otherwise.
     pub(super) fn peek(&self) -> Next {
         if self.may_carry { socket::peek(self) } else { Next::Other }
     }
@@ -50,12 +51,12 @@ impl AsFd for PeerSocket {
 impl Drop for PeerSocket {
     fn drop(&mut self) {
         #[allow(unsafe_code)]
-        // SAFETY: `ManuallyDrop::take`: taken here once, and not used afterwards.
+        // SAFETY: `ManuallyDrop::take`: taken only here, once, and not used afterwards.
         let socket = unsafe { ManuallyDrop::take(&mut self.socket) };
         if self.takes || !credentials::takes_rights(socket.as_fd()) {
             return;
         }
-        // Where no thread starts, it is closed here.
+        // If no thread can be started, the socket is closed here.
         let closing = std::thread::Builder::new().name("bridge-ipc-close".into());
         let _ = closing.spawn(move || drop(socket));
     }

@@ -12,7 +12,7 @@ use crate::message::{Code, Encoded, Message};
 use crate::transport::peer::poll_until;
 use crate::transport::socket;
 
-/// Interval at which a descriptor is sent again for which the kernel has no room.
+/// Interval between attempts to send a descriptor for which the kernel has no room.
 const FULL: Duration = Duration::from_millis(1);
 
 impl Connection {
@@ -60,7 +60,7 @@ impl Connection {
         Ok(is_sent)
     }
 
-    /// A message as bytes, to be sent on this connection.
+    /// Encodes a message for this connection.
     fn encode(&self, message: &Message, descriptor: Option<BorrowedFd<'_>>) -> Result<Encoded> {
         if self.ended {
             return Err(self.closed());
@@ -76,9 +76,9 @@ impl Connection {
         message.encoded().map_err(|source| Error::Malformed { peer: this_side(), source })
     }
 
-    /// Sends bytes once there is room for them, for which it waits at most `timeout`. Returns what
-    /// there is no room for then: the message, since the peer does not read (`EAGAIN`), or its
-    /// descriptor (`ETOOMANYREFS`).
+    /// Sends bytes once there is room for them, waiting for at most `timeout`. Returns `EAGAIN` if
+    /// there is no room for the message because the peer does not read, and `ETOOMANYREFS` if there
+    /// is none for its descriptor.
     fn push(
         &mut self,
         encoded: &Encoded,
@@ -91,10 +91,10 @@ impl Connection {
                 Ok(true) => return Ok(None),
                 Ok(false) => {}
                 Err(Errno::PIPE | Errno::CONNRESET | Errno::CONNREFUSED | Errno::NOTCONN) => {
-                    // What the peer has said before it went may still be read.
+                    // The peer's earlier messages can still be received.
                     return Err(self.closed());
                 }
-                // Room that no poll tells of.
+                // `poll` does not report when there is room again.
                 Err(Errno::TOOMANYREFS) if deadline.is_none_or(|deadline| Instant::now() < deadline) => {
                     std::thread::sleep(FULL);
                     continue;
@@ -109,7 +109,7 @@ impl Connection {
         }
     }
 
-    /// The error of a send that has failed. The peer, which misses a message, is told.
+    /// Returns the error of a failed send, and notifies the peer, which misses a message.
     pub(in crate::transport) fn unsent(&mut self, error: Errno) -> Error {
         let mut failed = self.system("sendmsg", error);
         if let (Errno::TOOMANYREFS, Error::System { object, .. }) = (error, &mut failed) {

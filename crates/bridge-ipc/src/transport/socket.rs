@@ -1,4 +1,4 @@
-//! One message in, one message out.
+//! Sending and receiving single messages on a socket.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -10,7 +10,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socket_with,
 };
 
-/// A socket that is not connected.
+/// Creates an unconnected socket.
 pub(super) fn new_socket() -> rustix::io::Result<OwnedFd> {
     socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
 }
@@ -18,18 +18,20 @@ pub(super) fn new_socket() -> rustix::io::Result<OwnedFd> {
 /// Result of one receive.
 #[derive(Debug)]
 pub(super) enum Incoming {
-    /// Nothing now.
+    /// Nothing is available now.
     Nothing,
     /// The peer has closed its end.
     End,
-    /// The bytes or the descriptors were more than there is room for. Those that came are closed.
+    /// The bytes or the descriptors exceeded the available room. The received descriptors are
+    /// closed.
     Cut(&'static str),
-    /// So many bytes.
+    /// Number of bytes, and the descriptors.
     Bytes(usize, Vec<OwnedFd>),
 }
 
-/// Receives without blocking. Every descriptor that comes is owned at once, close-on-exec; where
-/// none is to come, none is made, since closing what a peer has chosen may block.
+/// Receives without blocking. Every received descriptor is owned at once, close-on-exec. If
+/// descriptors are not expected, none is installed in this process, since closing an object that
+/// the peer has chosen may block.
 pub(super) fn receive(socket: impl AsFd, bytes: &mut [u8], takes_descriptors: bool) -> rustix::io::Result<Incoming> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let room = if takes_descriptors { &mut space[..] } else { &mut [] };
@@ -37,8 +39,9 @@ pub(super) fn receive(socket: impl AsFd, bytes: &mut [u8], takes_descriptors: bo
     let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
     let received = loop {
         match recvmsg(&socket, &mut [IoSliceMut::new(bytes)], &mut control, flags) {
-            // A reset is told once, before what the peer sent: it closed its end without having
-            // read everything. What it sent is still there, and then the end.
+            // A reset is reported once, before the peer's remaining messages: the peer closed its
+            // end without having read everything. Its messages are still available, followed by the
+            // end.
             Err(Errno::INTR | Errno::CONNRESET) => {}
             Err(Errno::AGAIN) => return Ok(Incoming::Nothing),
             Err(error) => return Err(error),
@@ -52,8 +55,8 @@ pub(super) fn receive(socket: impl AsFd, bytes: &mut [u8], takes_descriptors: bo
         }
     }
     if received.flags.contains(ReturnFlags::CTRUNC) && takes_descriptors && descriptors.is_empty() {
-        // There was room for one. Where this process can have no more, that is no fault of the
-        // peer's.
+        // There was room for one descriptor in the buffer. If this process has reached its own
+        // limit, the peer is not at fault.
         if let Err(full @ (Errno::MFILE | Errno::NFILE)) = fcntl_dupfd_cloexec(&socket, 0) {
             return Err(full);
         }
@@ -69,24 +72,25 @@ pub(super) fn receive(socket: impl AsFd, bytes: &mut [u8], takes_descriptors: bo
     })
 }
 
-/// What a socket has to receive.
+/// Kind of the next message in a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
-    /// Nothing now. A message that comes from here on was not looked at.
+    /// Nothing is available now. A message that arrives later was not inspected.
     Nothing,
     /// A message with descriptors.
     Carries,
-    /// A message without, the end, or an error, which the receive tells.
+    /// A message without descriptors, the end, or an error that the receive reports.
     Other,
 }
 
-/// Looks at the next message. It stays where it is, and its descriptors with it: this lets go of
-/// none that is the last of its kind.
+/// Inspects the next message without removing it. Its descriptors stay in the socket, so no last
+/// reference to an object is closed.
 pub(super) fn peek(socket: impl AsFd) -> Next {
     let flags = RecvFlags::PEEK | RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
     loop {
         match recvmsg(&socket, &mut [IoSliceMut::new(&mut [])], &mut RecvAncillaryBuffer::new(&mut []), flags) {
-            // A reset is told once, as in `receive`: the message behind it was not looked at.
+            // A reset is reported once, as in `receive`: the message after it was not inspected
+            // yet.
             Err(Errno::INTR | Errno::CONNRESET) => {}
             Err(Errno::AGAIN) => return Next::Nothing,
             Ok(next) if next.flags.contains(ReturnFlags::CTRUNC) => return Next::Carries,
@@ -95,7 +99,7 @@ pub(super) fn peek(socket: impl AsFd) -> Next {
     }
 }
 
-/// Sends without blocking. False where there is no room now.
+/// Sends without blocking. Returns `false` if there is no room now.
 pub(super) fn send(socket: impl AsFd, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> rustix::io::Result<bool> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);

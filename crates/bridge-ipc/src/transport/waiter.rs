@@ -1,4 +1,4 @@
-//! Waiting for a connection while another thread uses it.
+//! A wait for a connection that another thread uses.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -10,10 +10,10 @@ use crate::transport::Waited;
 use crate::transport::connection::Connection;
 use crate::transport::peer::poll_until;
 
-/// Time for which a wait asks again and again before it sleeps.
+/// Time for which a wait polls repeatedly before it sleeps.
 const AWAKE: Duration = Duration::from_micros(100);
 
-/// Waits for a message or for the end of the peer's process, and reads nothing. Made by
+/// A wait for a message or for the end of the peer's process, which reads no message. Created by
 /// [`Connection::waiter`].
 #[derive(Debug)]
 pub struct Waiter {
@@ -22,13 +22,13 @@ pub struct Waiter {
 }
 
 impl Waiter {
-    /// Waits for at most `timeout`. After the end of the connection it returns at once.
+    /// Waits for at most `timeout`. Returns immediately after the end of the connection.
     ///
-    /// Does not sleep for the first 100 µs, and lets other threads run instead: on a virtual
-    /// machine it takes 30 to 70 µs to wake a thread, several times as long as a message takes.
+    /// For the first 100 µs, it polls and yields to other threads instead of sleeping: on a virtual
+    /// machine, waking a thread takes 30 to 70 µs, several times as long as a message.
     ///
     /// # Errors
-    /// [`Error::System`] where the system refuses to wait.
+    /// [`Error::System`] if the system call fails.
     pub fn wait(&self, timeout: Duration) -> Result<Waited> {
         let mut fds = [PollFd::new(&self.process, PollFlags::IN), PollFd::new(&self.socket, PollFlags::IN)];
         let start = Instant::now();
@@ -49,8 +49,8 @@ impl Waiter {
         Ok(Waited { readable, dead })
     }
 
-    /// Waits until the peer's process has ended, whatever becomes of the connection, for at most
-    /// `timeout`; returns whether it has.
+    /// Waits until the peer's process has ended, regardless of the state of the connection, for at
+    /// most `timeout`; returns `true` if it has.
     pub fn wait_for_death(&self, timeout: Duration) -> bool {
         let mut fds = [PollFd::new(&self.process, PollFlags::IN)];
         poll_until(&mut fds, Instant::now().checked_add(timeout)).is_ok_and(|ready| ready > 0)
@@ -58,11 +58,11 @@ impl Waiter {
 }
 
 impl Connection {
-    /// Returns an object that waits as [`wait`](Self::wait) does while another thread uses the
+    /// Returns an object that can wait as [`wait`](Self::wait) does while another thread uses the
     /// connection. It keeps the socket open.
     ///
     /// # Errors
-    /// [`Error::System`] where the process has no descriptors left.
+    /// [`Error::System`] if this process has no descriptors left.
     pub fn waiter(&self) -> Result<Waiter> {
         let failed = |source| Error::System { call: "dup", object: self.name(), source };
         let socket = self.as_fd().try_clone_to_owned().map_err(failed)?;

@@ -39,9 +39,16 @@ fn encoded(linear: vec3<f32>) -> vec3<f32> {
     return select(high, low, linear <= vec3(0.0031308));
 }
 
-fn is_nan(value: f32) -> bool {
+fn has_nan(value: vec4<f32>) -> bool {
     // By its bits: drivers may take it that no number is NaN.
-    return (bitcast<u32>(value) & 0x7fffffffu) > 0x7f800000u;
+    return any((bitcast<vec4<u32>>(value) & vec4(0x7fffffffu)) > vec4(0x7f800000u));
+}
+
+// From -1e38 to 1e38, infinity included: no difference of two and no product with 0 is NaN.
+fn limited(value: vec4<f32>) -> vec4<f32> {
+    let bits = bitcast<vec4<u32>>(value);
+    // By the bits too, which are ordered as the numbers are.
+    return bitcast<vec4<f32>>((bits & vec4(0x80000000u)) | min(bits & vec4(0x7fffffffu), vec4(0x7e967699u)));
 }
 
 @compute @workgroup_size(8, 8)
@@ -50,8 +57,11 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         return;
     }
     var color: vec4<f32>;
+    var broken: bool;
     if (all(params.source == params.picture)) {
-        color = texel(id.x, id.y);
+        let only = texel(id.x, id.y);
+        color = limited(only);
+        broken = has_nan(only);
     } else {
         let last = vec2<f32>(params.source - 1u);
         let place = (vec2<f32>(id.xy) + 0.5) * vec2<f32>(params.source) / vec2<f32>(params.picture) - 0.5;
@@ -59,12 +69,18 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         let low = vec2<u32>(floor(inside));
         let high = min(low + 1u, params.source - 1u);
         let part = fract(inside);
-        let upper = mix(texel(low.x, low.y), texel(high.x, low.y), part.x);
-        let lower = mix(texel(low.x, high.y), texel(high.x, high.y), part.x);
+        let a = texel(low.x, low.y);
+        let b = texel(high.x, low.y);
+        let c = texel(low.x, high.y);
+        let d = texel(high.x, high.y);
+        let upper = mix(limited(a), limited(b), part.x);
+        let lower = mix(limited(c), limited(d), part.x);
         color = mix(upper, lower, part.y);
+        // Of the texels that have a part in it.
+        let right = part.x > 0.0;
+        broken = has_nan(a) || (right && has_nan(b)) || (part.y > 0.0 && (has_nan(c) || (right && has_nan(d))));
     }
     var shown = color.rgb * params.gain;
-    let broken = is_nan(color.x) || is_nan(color.y) || is_nan(color.z) || is_nan(color.w);
     if (params.channels == 1u && (params.flags & 2u) != 0u) {
         shown = viridis(shown.x);
     } else if ((params.flags & 1u) != 0u) {

@@ -15,35 +15,36 @@ use crate::frame::Slot;
 use crate::look::{ColorMap, Look};
 use crate::view::{Content, View};
 
-/// How long `draw` waits for events where there is nothing new to show, so that a loop of it leaves
-/// the processor to others.
+/// How long `draw` waits for events if there is nothing new to show, so that a loop of calls does
+/// not occupy the CPU.
 const IDLE: Duration = Duration::from_millis(2);
 
 /// The result of [`View::draw_and_present`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Drawn {
-    /// A frame was drawn that had not been drawn before.
+    /// Whether a new frame was drawn.
     pub drawn: bool,
-    /// The window was given the picture.
+    /// Whether the picture was presented to the window.
     pub presented: bool,
 }
 
 impl View {
-    /// Draws the frame that was shown last, unless it has been drawn already. Returns whether it
-    /// did. The GPU draws asynchronously. The host waits only while three frames are unfinished, in
-    /// a window after the number of points has changed, and with the CPU backend in a window until
+    /// Draws the selected frame, unless it has been drawn already. Returns `true` if it was drawn.
+    /// The GPU draws asynchronously. The host waits only while three frames are in flight, in a
+    /// window after the number of points has changed, and in a window with the CPU backend until
     /// the frame is computed
     /// ([`RenderTurn::prepare_present`](bridge::RenderTurn::prepare_present)).
     ///
     /// A window shows the newest picture for which it has an image available. If the window was
     /// opened by this crate, this call also handles the events of all such windows, so call it on
     /// the thread that opened the first one; if there is nothing new to show, it waits up to 2 ms
-    /// for events. In a window that the program adopted, it does neither.
+    /// for events. For an adopted window, it does neither.
     ///
     /// # Errors
     /// The error of the failed driver call; the frame is returned to its exchange. [`Error::Stuck`]
-    /// after commands of the view did not end in time, [`Error::OtherThread`] on another thread.
+    /// after commands of the view did not end in time, [`Error::OtherThread`] on a thread other
+    /// than that of the windows.
     pub fn draw(&mut self) -> Result<bool> {
         self.take_events(Duration::ZERO)?;
         let Drawn { drawn, presented } = self.draw_and_present()?;
@@ -53,19 +54,19 @@ impl View {
         Ok(drawn)
     }
 
-    /// Draws and presents as [`draw`](Self::draw) does, without taking events: those come from
-    /// `poll_events`. For programs that keep the view on another thread than the windows' events,
-    /// or behind a lock.
+    /// Draws and presents like [`draw`](Self::draw), but does not handle events: call `poll_events`
+    /// for that. For programs that use the view on a different thread than the windows' events, or
+    /// behind a lock.
     ///
     /// # Errors
-    /// As [`draw`](Self::draw).
+    /// The errors of [`draw`](Self::draw).
     pub fn draw_and_present(&mut self) -> Result<Drawn> {
         let drawn = self.draw_frame()?;
         Ok(Drawn { drawn, presented: self.present()? })
     }
 
-    /// Submits drawing the newest frame; nothing if there is none since the last time. Waits on the
-    /// host only where [`FRAMES`](crate::draw::ring::FRAMES) frames are unfinished.
+    /// Submits the drawing of the selected frame, if any. Waits on the host only while
+    /// [`FRAMES`](crate::draw::ring::FRAMES) frames are in flight.
     fn draw_frame(&mut self) -> Result<bool> {
         let Some((frame, content)) = self.pending.take() else { return Ok(false) };
         let keeps = match self.make_room_for(frame.as_ref(), content) {
@@ -80,17 +81,17 @@ impl View {
         let source = match (keeps, slot) {
             (Some(kept), _) => Source::Buffer(kept, size),
             (None, Slot::Buffer(buffer)) => Source::Buffer(buffer.raw, size),
-            // Never null: `check_texture` has seen to it.
+            // Never null: `check_texture` has checked it.
             (None, Slot::Image(image)) => Source::Texture(image.view.unwrap_or_default(), image.access.layout),
         };
         let bound = Bound {
             source,
             picture: self.picture.as_raw(),
-            // Images leave this binding alone.
+            // Images do not use this binding.
             depths: self.depths.as_ref().unwrap_or(&self.picture).as_raw(),
         };
-        // SAFETY: the buffers are storage buffers, and none is too large: `check` and `new` have
-        // seen to it, and `make_room_for`; `check_texture` to the image.
+        // SAFETY: the buffers are storage buffers, and none is too large: `check_turn`, `new` and
+        // `make_room_for` have checked it; `check_texture` has checked the image.
         let recording = match unsafe { self.ring.begin(self.limit, Some(bound)) } {
             Ok(recording) => recording,
             Err(error) => {
@@ -100,28 +101,31 @@ impl View {
         };
         let raw = self.compute.device().as_raw().clone();
         let commands = recording.commands;
-        // SAFETY: recording, for the family of the graphics queue, outside of a render pass.
+        // SAFETY: the command buffer is recording, for the family of the graphics queue, outside a
+        // render pass.
         unsafe { frame.record_acquire(commands) };
-        // The frame before writes the picture, or a copy reads it.
+        // The previous frame writes the picture, or a copy reads it.
         let before = vk::MemoryBarrier::default()
             .src_access_mask(vk::AccessFlags::SHADER_WRITE)
             .dst_access_mask(vk::AccessFlags::SHADER_READ | vk::AccessFlags::SHADER_WRITE);
         let users = vk::PipelineStageFlags::COMPUTE_SHADER | vk::PipelineStageFlags::TRANSFER;
         let draws = vk::PipelineStageFlags::COMPUTE_SHADER;
-        // SAFETY: VUID-vkCmdPipelineBarrier-srcStageMask-06461: stages of every graphics queue.
+        // SAFETY: VUID-vkCmdPipelineBarrier-srcStageMask-06461: every graphics queue supports the
+        // stages.
         unsafe {
             raw.cmd_pipeline_barrier(commands, users, draws, vk::DependencyFlags::empty(), &[before], &[], &[]);
         }
         if let (Some(kept), Slot::Buffer(slot)) = (keeps, slot) {
-            // SAFETY: recording; the slot is acquired, to be copied from, and both have the
-            // format's size.
+            // SAFETY: the command buffer is recording; the slot is acquired and can be copied from,
+            // and both buffers have the size of the format.
             unsafe { record_keeping(&raw, commands, slot.raw, kept, size) };
         }
-        // SAFETY: the set was bound to the resources above; the ring is waited for before they go.
+        // SAFETY: the set was bound to the resources above; the ring is waited for before they are
+        // freed.
         unsafe { self.pipelines.record(commands, recording.set, params) };
-        // SAFETY: as the acquire.
+        // SAFETY: as for the acquire.
         unsafe { frame.record_release(commands) };
-        // SAFETY: recording since `begin`.
+        // SAFETY: the command buffer has been recording since `begin`.
         if let Err(error) = unsafe { self.end(commands, || frame.prepare_present()) } {
             frame.skip();
             return Err(error);
@@ -136,7 +140,7 @@ impl View {
         Ok(true)
     }
 
-    /// Ends the commands of a frame, and prepares to present where the view may.
+    /// Ends the commands of a frame, and prepares presenting if the view may present.
     ///
     /// # Safety
     /// `commands` is recording, outside of a render pass.
@@ -146,7 +150,8 @@ impl View {
         prepare_present: impl FnOnce() -> bridge::Result<()>,
     ) -> Result<()> {
         let device = self.compute.device();
-        // SAFETY: VUID-vkEndCommandBuffer-commandBuffer-00059: recording, as the caller says.
+        // SAFETY: VUID-vkEndCommandBuffer-commandBuffer-00059: recording, by this function's
+        // contract.
         unsafe { device.as_raw().end_command_buffer(commands) }.map_err(failed(device, "vkEndCommandBuffer"))?;
         if self.may_present() {
             prepare_present()?;
@@ -156,7 +161,7 @@ impl View {
 }
 
 impl Content {
-    /// Bytes that the shader reads of a buffer.
+    /// Returns the number of bytes that the shader reads from a buffer.
     pub(super) fn size(self) -> u64 {
         match self {
             Self::Image(format, _) => format.buffer_size(),
@@ -165,7 +170,7 @@ impl Content {
         }
     }
 
-    /// The shader's parameters for a picture of this size.
+    /// Returns the shader parameters for a picture of this size.
     pub(super) fn params(self, picture: [u32; 2]) -> Params {
         match self {
             Self::Image(format, look) => Params::Image(ImageParams {
@@ -177,7 +182,7 @@ impl Content {
                     Element::F16 => 1,
                     Element::F32 => 2,
                 },
-                gain: look.exposure.exp2(),
+                gain: gain(look),
                 flags: flags(look) | (u32::from(format.is_planar()) << 2),
             }),
             Self::Texture(texels, look) => Params::Texture(ImageParams {
@@ -185,7 +190,7 @@ impl Content {
                 picture,
                 channels: texels.channels(),
                 kind: 0,
-                gain: look.exposure.exp2(),
+                gain: gain(look),
                 flags: flags(look),
             }),
             Self::Points(format, look) => Params::Points(PointParams {
@@ -201,26 +206,32 @@ impl Content {
     }
 }
 
-/// `Params::flags` of `picture.wgsl`.
+/// Returns `Params::gain` of `picture.wgsl`: finite, and not so small that a GPU may flush it to 0.
+fn gain(look: Look) -> f32 {
+    look.exposure.clamp(-126.0, 127.0).exp2()
+}
+
+/// Returns `Params::flags` of `picture.wgsl`.
 fn flags(look: Look) -> u32 {
     u32::from(look.linear) | (u32::from(look.color_map == ColorMap::Viridis) << 1)
 }
 
-/// Records the copy of a slot to where its points are kept, and drawn from.
+/// Records the copy of a slot to the buffer that its points are kept in and drawn from.
 ///
 /// # Safety
-/// `commands` is recording, outside of a render pass. `slot` is acquired, one to copy from; both
-/// have at least `size` bytes.
+/// `commands` is recording, outside of a render pass. `slot` is acquired and can be copied from;
+/// both buffers have at least `size` bytes.
 unsafe fn record_keeping(raw: &Device, commands: vk::CommandBuffer, slot: vk::Buffer, kept: vk::Buffer, size: u64) {
     let (draws, copies) = (vk::PipelineStageFlags::COMPUTE_SHADER, vk::PipelineStageFlags::TRANSFER);
     let writes = vk::AccessFlags::TRANSFER_WRITE;
     let barrier = |from, to, memory: vk::MemoryBarrier<'_>| {
-        // SAFETY: VUID-vkCmdPipelineBarrier-srcStageMask-06461: stages of every graphics queue.
+        // SAFETY: VUID-vkCmdPipelineBarrier-srcStageMask-06461: every graphics queue supports the
+        // stages.
         unsafe { raw.cmd_pipeline_barrier(commands, from, to, vk::DependencyFlags::empty(), &[memory], &[], &[]) };
     };
-    // Frames before are drawn from it.
+    // Earlier frames are drawn from it.
     barrier(draws | copies, copies, vk::MemoryBarrier::default().src_access_mask(writes).dst_access_mask(writes));
-    // SAFETY: VUID-vkCmdCopyBuffer-size-00115, -00116: as this function.
+    // SAFETY: VUID-vkCmdCopyBuffer-size-00115, -00116: by this function's contract.
     unsafe { raw.cmd_copy_buffer(commands, slot, kept, &[vk::BufferCopy::default().size(size)]) };
     let reads = vk::AccessFlags::SHADER_READ;
     barrier(copies, draws, vk::MemoryBarrier::default().src_access_mask(writes).dst_access_mask(reads));

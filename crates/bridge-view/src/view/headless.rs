@@ -1,4 +1,4 @@
-//! The window's part of a view that is built without windows: none.
+//! Stubs for the window part of a view, without the feature `window`.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::frame::Turn;
 use crate::view::{Content, View};
 
-/// Nothing.
+/// Empty, since there are no windows.
 #[derive(Default)]
 pub(super) struct Screen {}
 

@@ -1,6 +1,6 @@
-//! [`View`]: frames in shared slots, drawn into a picture, which a window may show.
+//! [`View`], which draws frames in shared slots into a picture, and can show it in a window.
 
-// Drops by hand.
+// Manual drops.
 #![allow(unsafe_code)]
 
 mod draw;
@@ -29,17 +29,17 @@ use crate::view::shown::Screen;
 pub use crate::view::draw::Drawn;
 pub use crate::view::output::PictureSlot;
 
-/// Bytes of a pixel: red, green, blue, alpha.
+/// Bytes per pixel: red, green, blue, alpha.
 const PIXEL: u64 = 4;
 
 /// Configuration of a [`View`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ViewInfo {
-    /// Width and height of the picture in pixels, each from 1 to [`MAX_SIDE`](crate::MAX_SIDE);
-    /// 1280 x 720 by default.
+    /// Width and height of the picture in pixels, each from 1 to [`MAX_SIDE`](crate::MAX_SIDE).
+    /// Default: 1280 x 720.
     pub size: [u32; 2],
-    /// The limit of every wait on the host; 10 seconds by default. Frames of software drivers may
-    /// take longer.
+    /// The limit of every wait on the host. Default: 10 seconds. Frames may take longer with
+    /// software drivers.
     pub timeout: Duration,
 }
 
@@ -66,22 +66,23 @@ enum Content {
 /// [`pixels`](Self::pixels), write it to a file with [`save_png`](Self::save_png), or hand it to
 /// the compute side with [`read`](Self::read).
 ///
-/// The host waits only while three frames are unfinished. A window never delays the GPU: it shows
+/// The host waits only while three frames are in flight. A window never delays the GPU: it shows
 /// the newest picture for which it has an image available.
 ///
 /// Dropping a view waits for its frames, for at most [`ViewInfo::timeout`]. Objects that may still
 /// be in use after that are leaked.
 pub struct View {
-    // Field order is drop order; `Drop` waits for the GPU first. The screen reads the picture.
+    // Field order is drop order, after `Drop` has waited for the GPU. The screen reads the picture.
     screen: Screen,
     pending: Option<(Box<dyn Turn>, Content)>,
-    // Objects of commands are dropped by `Drop` alone: leaked, if the commands may still run.
+    // Objects that commands use are only dropped by `Drop`, or leaked if the commands may still
+    // run.
     ring: ManuallyDrop<Ring>,
     pipelines: ManuallyDrop<Pipelines>,
     picture: ManuallyDrop<LocalBuffer>,
-    /// Of points: a word a pixel.
+    /// Depth buffer for points: one word per pixel.
     depths: ManuallyDrop<Option<LocalBuffer>>,
-    /// The error of a wait for commands that were not seen to end.
+    /// The error of a wait after which commands may still be running.
     stuck: Option<String>,
     drawn: bool,
     rate: Rate,
@@ -94,8 +95,8 @@ impl View {
     /// Opens a view without a window, for frames of exchanges on this compute side.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] and [`Error::TooLarge`] for a size that cannot be, or the failed
-    /// call.
+    /// [`Error::InvalidArgument`] and [`Error::TooLarge`] for an invalid size, or the error of the
+    /// failed driver call.
     pub fn headless(compute: &Compute, info: &ViewInfo) -> Result<Self> {
         Self::new(compute, info, |_, _| Ok(Screen::default()))
     }
@@ -132,7 +133,7 @@ impl View {
         })
     }
 
-    /// Returns the compute side, with its device, that the view was opened for.
+    /// Returns the compute side that the view was opened for.
     pub fn compute(&self) -> &Compute {
         &self.compute
     }
@@ -142,21 +143,21 @@ impl View {
         self.size
     }
 
-    /// Waits until everything that was drawn has finished.
+    /// Waits until all drawing has finished.
     ///
     /// # Errors
     /// [`Error::Bridge`] after the timeout, or if a device is lost. If only the CUDA context is
-    /// lost, the error is returned once the drawing has ended.
+    /// lost, the error is returned after the drawing has ended.
     pub fn finish(&mut self) -> Result<()> {
         self.ring.wait(self.limit)
     }
 
-    /// Gives the frame that was not drawn back and waits for those in flight and for what was
-    /// presented. Dropping the view does the same, but cannot return the error.
+    /// Returns a frame that was not drawn to its exchange, and waits for the frames in flight and
+    /// for presentation. Dropping the view does the same, but cannot return the error.
     ///
     /// # Errors
-    /// As [`finish`](Self::finish); what the frames use is leaked with the view then, unless a
-    /// device is lost.
+    /// The errors of [`finish`](Self::finish). In that case the objects that the frames use are
+    /// leaked with the view, unless a device is lost.
     pub fn drain(&mut self) -> Result<()> {
         self.skip();
         let (ended, waited) = self.settle();
@@ -166,33 +167,33 @@ impl View {
         waited
     }
 
-    /// Waits for the frames in flight and for what was presented, and returns whether they were
-    /// seen to end, with the error.
+    /// Waits for the frames in flight and for presentation. Returns whether all commands have
+    /// ended, and the error of the wait.
     fn settle(&mut self) -> (bool, Result<()>) {
-        // The frames first: what is presented is behind them on the queue, and this wait lets the
-        // queue go on where the compute side is lost.
+        // Waits for the frames first: presentation follows them on the queue, and this wait
+        // unblocks the queue if the compute side is lost.
         let drawn = self.finish();
-        // Presenting draws from the same objects.
+        // Presentation uses the same objects.
         let presented = self.screen.wait();
         let shown = presented.as_ref().err().is_none_or(Error::is_end_of_vulkan);
         (shown && !self.ring.is_busy(), drawn.and(presented))
     }
 
-    /// Notes that commands were not seen to end, unless none runs any more.
+    /// Notes that commands may still be running, unless the Vulkan device is lost.
     fn note_stuck(&mut self, error: &Error) {
         if !error.is_end_of_vulkan() {
             self.stuck = Some(error.to_string());
         }
     }
 
-    /// Gives the frame that was shown last back, if it has not been drawn.
+    /// Returns the selected frame to its exchange, if it has not been drawn.
     pub fn skip(&mut self) {
         if let Some((frame, _)) = self.pending.take() {
             frame.skip();
         }
     }
 
-    /// Returns `true` once a frame has been drawn.
+    /// Returns `true` if a frame has been drawn.
     pub fn has_drawn(&self) -> bool {
         self.drawn
     }
@@ -202,15 +203,15 @@ impl Drop for View {
     fn drop(&mut self) {
         self.skip();
         if self.stuck.is_none() {
-            // The error is kept there, if it matters.
+            // `drain` stores the error in `stuck`, if it matters.
             let _ = self.drain();
         }
         if let Some(error) = &self.stuck {
-            // They keep the device, which cannot be destroyed either.
+            // The leaked objects keep the device alive, so it is not destroyed either.
             log_error!("what the commands of a view use is leaked, since they were not seen to end: {error}");
             return;
         }
-        // SAFETY: not used after this drop, and by no command: all were seen to end.
+        // SAFETY: the object is not used after this drop, and all commands that use it have ended.
         unsafe { ManuallyDrop::drop(&mut self.ring) };
         // SAFETY: as above.
         unsafe { ManuallyDrop::drop(&mut self.pipelines) };
@@ -229,7 +230,7 @@ impl std::fmt::Debug for View {
     }
 }
 
-/// Checks that a buffer of `size` bytes can be bound whole.
+/// Checks that a buffer of `size` bytes can be bound as a whole.
 fn check_range(device: &ExportDevice, size: u64, object: impl FnOnce() -> String) -> Result<()> {
     let limit = u64::from(device.physical().limits.max_storage_buffer_range);
     if size <= limit {

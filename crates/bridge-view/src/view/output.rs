@@ -1,4 +1,4 @@
-//! The picture's ways out: to the host, into a file, and into a slot that the compute side reads.
+//! Access to the picture: on the host, in a file, and in a slot that the compute side reads.
 
 // Vulkan calls, and mapped memory.
 #![allow(unsafe_code)]
@@ -18,12 +18,12 @@ use crate::view::show::is_same;
 use crate::view::{PIXEL, View};
 
 impl View {
-    /// Returns the picture that was drawn last: rows from the top, four bytes per pixel, red,
-    /// green, blue and alpha. Waits until it is drawn. Black before the first frame.
+    /// Returns the picture that was drawn last: rows from top to bottom, with four bytes per pixel
+    /// (red, green, blue and alpha). Waits until it is drawn. Before the first frame, the picture
+    /// is black.
     ///
     /// # Errors
-    /// [`Error::Bridge`] for a wait that ran into its limit, or the error of the failed driver
-    /// call.
+    /// [`Error::Bridge`] if a wait exceeds its limit, or the error of the failed driver call.
     pub fn pixels(&mut self) -> Result<Vec<u8>> {
         self.finish()?;
         let size = self.picture.size();
@@ -41,22 +41,23 @@ impl View {
             let none = vk::DependencyFlags::empty();
             let (draws, copies) = (vk::PipelineStageFlags::COMPUTE_SHADER, vk::PipelineStageFlags::TRANSFER);
             let drawn = barrier(vk::AccessFlags::SHADER_WRITE, vk::AccessFlags::TRANSFER_READ);
-            // SAFETY: VUID-vkCmdPipelineBarrier-srcStageMask-06461: stages of every graphics queue.
+            // SAFETY: VUID-vkCmdPipelineBarrier-srcStageMask-06461: every graphics queue supports
+            // the stages.
             unsafe { raw.cmd_pipeline_barrier(commands, draws, copies, none, &[drawn], &[], &[]) };
-            // SAFETY: VUID-vkCmdCopyBuffer-size-00115, -00116: both have `size` bytes.
+            // SAFETY: VUID-vkCmdCopyBuffer-size-00115, -00116: both buffers have `size` bytes.
             unsafe { raw.cmd_copy_buffer(commands, source, copy, &[vk::BufferCopy::default().size(size)]) };
             let copied = barrier(vk::AccessFlags::TRANSFER_WRITE, vk::AccessFlags::HOST_READ);
             let host = vk::PipelineStageFlags::HOST;
             // SAFETY: as above.
             unsafe { raw.cmd_pipeline_barrier(commands, copies, host, none, &[copied], &[], &[]) };
         };
-        // SAFETY: the queue is the device's; the commands are valid, see above.
+        // SAFETY: the queue belongs to the device; the commands are valid, see above.
         let ran = unsafe { device.run_once(device.queue(), "pixels", self.limit, record) };
         if let Err(error) = ran {
             let may_still_run = error.may_still_run();
             let error = Error::from(error);
             if may_still_run {
-                // It reads the picture.
+                // The copy may still write `target` and read the picture.
                 std::mem::forget(target);
                 self.note_stuck(&error);
             }
@@ -70,16 +71,16 @@ impl View {
     /// Returns the picture as the bytes of a PNG file.
     ///
     /// # Errors
-    /// As [`pixels`](Self::pixels), and [`Error::File`].
+    /// The errors of [`pixels`](Self::pixels), and [`Error::File`].
     pub fn png(&mut self) -> Result<Vec<u8>> {
         png(self.size, &self.pixels()?)
     }
 
-    /// Writes the picture as a PNG file. Its name ends in `.png`, or has no extension.
+    /// Writes the picture to a PNG file. The file name must end in `.png` or have no extension.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for another extension; as [`pixels`](Self::pixels), and
-    /// [`Error::File`] with the path.
+    /// [`Error::InvalidArgument`] for any other extension; the errors of [`pixels`](Self::pixels);
+    /// and [`Error::File`] with the path.
     pub fn save_png(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         check_name(path)?;
@@ -92,7 +93,7 @@ impl View {
     /// pixel, as in [`pixels`](Self::pixels).
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] on a machine that cannot address the picture.
+    /// [`Error::InvalidArgument`] if the picture has more bytes than the machine can address.
     pub fn picture_spec(&self) -> Result<BufferSpec<[u8; 4]>> {
         let len = usize::try_from(self.picture.size() / PIXEL);
         let len = len.map_err(|_| Error::invalid("picture", "it is too large for this machine"))?;
@@ -105,19 +106,19 @@ impl View {
     }
 
     /// Copies the picture that was drawn last into the frame's slot, on the GPU, and hands it to
-    /// the compute side: the turn that is returned reads it. The host waits only where three frames
-    /// are unfinished, and in a window on the CPU backend until the slot is given back
+    /// the compute side: the returned turn reads it. The host waits only while three frames are in
+    /// flight, and in a window with the CPU backend until the compute side has released the slot
     /// ([`RenderTurn::prepare_present`]).
     ///
-    /// The frame is of an exchange that Vulkan begins
-    /// ([`Exchange::render_first`](bridge::Exchange::render_first)) with
-    /// [`picture_spec`](Self::picture_spec), [`picture_image_spec`](Self::picture_image_spec), or
-    /// more accesses, on the view's device and its graphics queue.
+    /// The frame must belong to an exchange that Vulkan begins
+    /// ([`Exchange::render_first`](bridge::Exchange::render_first)), on the view's device and its
+    /// graphics queue. The spec must be [`picture_spec`](Self::picture_spec) or
+    /// [`picture_image_spec`](Self::picture_image_spec), or have more accesses.
     ///
     /// # Errors
-    /// [`Error::NothingDrawn`]; [`Error::InvalidArgument`] for another frame; [`Error::Stuck`] once
-    /// commands of the view did not end; otherwise the error of the failed driver call. The frame
-    /// is given back.
+    /// [`Error::NothingDrawn`]; [`Error::InvalidArgument`] for an unsuitable frame;
+    /// [`Error::Stuck`] after commands of the view did not end in time; otherwise the error of the
+    /// failed driver call. The frame is returned to its exchange.
     pub fn read<R: PictureSlot>(&mut self, frame: RenderTurn<R, RenderFirst>) -> Result<ComputeTurn<R, RenderFirst>> {
         let target = match self.target(&frame) {
             Ok(target) => target,
@@ -126,7 +127,7 @@ impl View {
                 return Err(error);
             }
         };
-        // SAFETY: the set is not used.
+        // SAFETY: nothing is bound, and the set is not used.
         let recording = match unsafe { self.ring.begin(self.limit, None) } {
             Ok(recording) => recording,
             Err(error) => {
@@ -140,9 +141,11 @@ impl View {
             .src_access_mask(vk::AccessFlags::SHADER_WRITE)
             .dst_access_mask(vk::AccessFlags::TRANSFER_READ);
         let (draws, copies) = (vk::PipelineStageFlags::COMPUTE_SHADER, vk::PipelineStageFlags::TRANSFER);
-        // SAFETY: recording, for the family of the graphics queue, outside of a render pass.
+        // SAFETY: the command buffer is recording, for the family of the graphics queue, outside a
+        // render pass.
         unsafe { frame.record_acquire(commands) };
-        // SAFETY: VUID-vkCmdPipelineBarrier-srcStageMask-06461: stages of every graphics queue.
+        // SAFETY: VUID-vkCmdPipelineBarrier-srcStageMask-06461: every graphics queue supports the
+        // stages.
         unsafe {
             raw.cmd_pipeline_barrier(commands, draws, copies, vk::DependencyFlags::empty(), &[drawn], &[], &[]);
         }
@@ -150,7 +153,8 @@ impl View {
         match target {
             Target::Buffer(buffer) => {
                 let whole = [vk::BufferCopy::default().size(self.picture.size())];
-                // SAFETY: VUID-vkCmdCopyBuffer-size-00115, -00116: both have so many bytes.
+                // SAFETY: VUID-vkCmdCopyBuffer-size-00115, -00116: both buffers have at least this
+                // size.
                 unsafe { raw.cmd_copy_buffer(commands, picture, buffer, &whole) };
             }
             Target::Image(image, layout) => {
@@ -160,15 +164,15 @@ impl View {
                 let extent = vk::Extent3D { width, height, depth: 1 };
                 let copy = vk::BufferImageCopy::default().image_subresource(color).image_extent(extent);
                 // SAFETY: VUID-vkCmdCopyBufferToImage-pRegions-00171, -imageSubresource-07970,
-                // -dstImageLayout-00180: both have the picture's size, and the image is in the
-                // layout after the acquire.
+                // -dstImageLayout-00180: both have the size of the picture, and the acquire leaves
+                // the image in this layout.
                 unsafe { raw.cmd_copy_buffer_to_image(commands, picture, image, layout, &[copy]) };
             }
         }
-        // SAFETY: as the acquire.
+        // SAFETY: as for the acquire.
         unsafe { frame.record_release(commands) };
-        // What is presented later is behind this on the queue.
-        // SAFETY: recording since `begin`.
+        // Prepares presenting too, since later presentation follows these commands on the queue.
+        // SAFETY: the command buffer has been recording since `begin`.
         if let Err(error) = unsafe { self.end(commands, || frame.prepare_present()) } {
             frame.skip();
             return Err(error);
@@ -177,7 +181,7 @@ impl View {
         // point.
         let turn = match unsafe { frame.submit(&[commands]) } {
             Ok(turn) => turn,
-            // They were submitted, and did not end.
+            // The commands were submitted, and have not ended.
             Err(error @ bridge::Error::Timeout { .. }) => {
                 self.ring.lose();
                 let error = Error::from(error);
@@ -190,7 +194,7 @@ impl View {
         Ok(turn)
     }
 
-    /// The resource that the picture is copied to, checked.
+    /// Returns the resource that the picture is copied to, after checking it.
     fn target<R: PictureSlot>(&self, frame: &RenderTurn<R, RenderFirst>) -> Result<Target> {
         if !self.drawn {
             return Err(Error::NothingDrawn);
@@ -204,9 +208,9 @@ impl View {
     }
 }
 
-/// Resources that a picture can be copied to: a buffer of any element type, or an image of four
-/// bytes a texel. This trait is sealed.
-#[allow(private_bounds)] // Closed on purpose.
+/// Resources that a picture can be copied to: a buffer of any element type, or an image with four
+/// bytes per texel. This trait is sealed.
+#[allow(private_bounds)] // Sealed on purpose.
 pub trait PictureSlot: Written {}
 
 impl<T: Pod + Send + Sync> PictureSlot for BufferSpec<T> {}

@@ -1,4 +1,4 @@
-//! Frames that are to be drawn: checked, and kept until then.
+//! Selection of the frame to draw next: checks the frame, and keeps it until it is drawn.
 
 use bridge::ImageKind;
 use bridge::ash::vk;
@@ -15,12 +15,12 @@ impl View {
     /// Selects an image as the next frame to draw, replacing one that has not been drawn. The image
     /// is scaled to the picture.
     ///
-    /// The frame must be of an exchange on the view's device and its graphics queue. Its buffers
-    /// must be at least as large as those of [`ImageFormat::spec`], and their accesses must include
-    /// [`COMPUTE_READ`](bridge::BufferAccess::COMPUTE_READ).
+    /// The frame must belong to an exchange on the view's device and its graphics queue. Its
+    /// buffers must be at least as large as those of [`ImageFormat::spec`], and their accesses must
+    /// include [`COMPUTE_READ`](bridge::BufferAccess::COMPUTE_READ).
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for any other frame and for an invalid look; [`Error::TooLarge`]
+    /// [`Error::InvalidArgument`] for an unsuitable frame or an invalid look; [`Error::TooLarge`]
     /// if the image has more bytes than the device's shaders can read. The frame is then returned
     /// to its exchange without being drawn, and the previous frame stays selected.
     pub fn show_image(&mut self, frame: impl Frame, format: ImageFormat, look: &Look) -> Result<()> {
@@ -28,15 +28,14 @@ impl View {
         self.take(Box::new(frame), checked.map(|()| Content::Image(format, *look)))
     }
 
-    /// Draws this frame next, a shared image, as [`show_image`](Self::show_image) does: it is drawn
-    /// from where its texels lie, with the format and the size that its
-    /// [`ImageSpec`](bridge::ImageSpec) has.
+    /// Selects a shared image as the next frame to draw, like [`show_image`](Self::show_image). It
+    /// is drawn in place, with the format and size of its [`ImageSpec`](bridge::ImageSpec).
     ///
-    /// The frame is of an exchange on the view's device and its graphics queue, of a 2D image with
-    /// one layer that has [`COMPUTE_SAMPLED`](bridge::ImageAccess::COMPUTE_SAMPLED) among its
-    /// accesses. Its values are normalized or floating-point; those of an sRGB format are linear
-    /// when they are sampled, and [`Look::linear`] encodes them again. Of several levels the first
-    /// is drawn.
+    /// The frame must belong to an exchange on the view's device and its graphics queue, and be a
+    /// 2D image with one layer whose accesses include
+    /// [`COMPUTE_SAMPLED`](bridge::ImageAccess::COMPUTE_SAMPLED). Its values must be normalized or
+    /// floating-point. Sampling converts an sRGB format to linear values; [`Look::linear`] encodes
+    /// them again. Only the first mip level is drawn.
     ///
     /// ```no_run
     /// # use bridge::{Exchange, ExchangeInfo, ImageAccess, ImageSpec, ash::vk};
@@ -56,7 +55,7 @@ impl View {
     /// ```
     ///
     /// # Errors
-    /// As [`show_image`](Self::show_image).
+    /// The errors of [`show_image`](Self::show_image).
     pub fn show_texture(&mut self, frame: impl TextureFrame, look: &Look) -> Result<()> {
         let checked = look.validate().and_then(|()| self.check_texture(&frame));
         self.take(Box::new(frame), checked.map(|texels| Content::Texture(texels, *look)))
@@ -70,15 +69,15 @@ impl View {
     /// [`PointFormat::spec`] includes); otherwise the new camera applies from the next frame on.
     ///
     /// # Errors
-    /// As [`show_image`](Self::show_image), and if memory for the view's own objects cannot be
-    /// allocated.
+    /// The errors of [`show_image`](Self::show_image), and the error of allocating memory for the
+    /// view's own objects.
     pub fn show_points(&mut self, frame: impl Frame, format: PointFormat, look: &PointLook) -> Result<()> {
         let checked = look.validate().and_then(|()| self.check_turn(&frame, &format, format.size()));
         let checked = checked.and_then(|()| self.make_depths());
         self.take(Box::new(frame), checked.map(|()| Content::Points(format, *look)))
     }
 
-    /// Keeps the frame with its content, or gives it back.
+    /// Keeps the frame with its content, or returns it to its exchange.
     fn take(&mut self, frame: Box<dyn Turn>, content: Result<Content>) -> Result<()> {
         match content {
             Ok(content) => {
@@ -111,7 +110,7 @@ impl View {
         };
         let usage = buffer.access.usage.contains(vk::BufferUsageFlags::STORAGE_BUFFER);
         let stages = buffer.access.stages.contains(vk::PipelineStageFlags2::COMPUTE_SHADER);
-        // `SHADER_STORAGE_READ`, or the older name for more.
+        // `SHADER_STORAGE_READ`, or the older flag that includes it.
         let reads = vk::AccessFlags2::SHADER_STORAGE_READ | vk::AccessFlags2::SHADER_READ;
         if !usage || !stages || !buffer.access.access.intersects(reads) {
             return Err(wrong("its buffers are not read by compute shaders: add `BufferAccess::COMPUTE_READ`".into()));
@@ -132,7 +131,7 @@ impl View {
         };
         let SlotImage { view, format, kind, layers, extent, access } = image;
         let stages = access.stages.contains(vk::PipelineStageFlags2::COMPUTE_SHADER);
-        // `SHADER_SAMPLED_READ`, or the older name for more.
+        // `SHADER_SAMPLED_READ`, or the older flag that includes it.
         let reads = vk::AccessFlags2::SHADER_SAMPLED_READ | vk::AccessFlags2::SHADER_READ;
         let sampled = access.usage.contains(vk::ImageUsageFlags::SAMPLED);
         if view.is_none() || !sampled || !stages || !access.access.intersects(reads) {
@@ -157,7 +156,7 @@ impl View {
     }
 }
 
-/// Queues of all devices have different handles.
+/// Returns `true` if both are the same queue. Queues of different devices have different handles.
 pub(super) fn is_same(first: &Queue, second: &Queue) -> vk_export::Result<bool> {
     Ok(first.with(|queue| queue)? == second.with(|queue| queue)?)
 }

@@ -1,4 +1,4 @@
-//! A view's window, where it has one.
+//! The window part of a view.
 
 use std::mem::ManuallyDrop;
 use std::time::Duration;
@@ -19,20 +19,21 @@ use crate::window::present::Presenter;
 use crate::window::record::{Redraw, Shown};
 use crate::window::{Window, WindowState, display_has_ended, poll_events};
 
-/// The window's part of a view.
+/// The window of a view, if any, and the objects for it.
 #[derive(Default)]
 pub(super) struct Screen {
     presenter: Option<Presenter>,
-    /// Freed by [`free`](Self::free) alone: leaked, if commands may still draw from it.
+    /// Only freed by [`free`](Self::free), so that it is leaked if commands may still draw from it.
     kept: ManuallyDrop<Option<Kept>>,
 }
 
-/// The points that a window shows. Their slot is the producer's again once they are drawn; from
-/// this copy they are drawn again when the user moves the camera.
+/// A copy of the points that a window shows. Their slot returns to the producer once they are
+/// drawn; when the user moves the camera, they are drawn again from this copy.
 struct Kept {
     buffer: LocalBuffer,
     format: PointFormat,
-    /// The points that the picture shows; `None` if it shows anything else.
+    /// The look and the camera that the points were drawn with; `None` if the picture shows
+    /// something else.
     shown: Option<(PointLook, Orbit)>,
 }
 
@@ -41,7 +42,7 @@ impl Screen {
         self.presenter.as_mut().map_or(Ok(()), Presenter::wait)
     }
 
-    /// Frees what commands draw from; all were seen to end.
+    /// Frees the copy of the points. All commands that draw from it have ended.
     pub(super) fn free(&mut self) {
         *self.kept = None;
     }
@@ -50,16 +51,16 @@ impl Screen {
 impl View {
     /// Opens a view that shows its picture in a window.
     ///
-    /// The picture is scaled to the window's size, with black bars where the shapes differ. In a
-    /// window that was [opened](Window::open), closing it, or Escape, ends
-    /// [`is_running`](Self::is_running), dragging moves the camera round points, the wheel moves it
-    /// closer, and Home puts it back; the title tells the frame rate. In one that was
-    /// [adopted](Window::adopt) the program decides that, by [`WindowState`].
+    /// The picture is scaled to the window's size, with black bars if the aspect ratios differ. In
+    /// an [opened](Window::open) window, closing it or pressing Escape ends
+    /// [`is_running`](Self::is_running), dragging rotates the camera around points, the wheel moves
+    /// it closer, and Home resets it; the title contains the frame rate. In an
+    /// [adopted](Window::adopt) window, the program decides this, with [`WindowState`].
     ///
     /// # Errors
-    /// [`Error::CannotPresent`](crate::Error::CannotPresent) where the device cannot show pictures
-    /// in this window, as one whose main queue has no graphics; else as
-    /// [`headless`](Self::headless).
+    /// [`Error::CannotPresent`](crate::Error::CannotPresent) if the device cannot present to this
+    /// window, for example because its main queue does not support graphics; otherwise the errors
+    /// of [`headless`](Self::headless).
     pub fn in_window(compute: &Compute, info: &ViewInfo, window: Window) -> Result<Self> {
         let ViewInfo { size, timeout } = *info;
         Self::new(compute, info, |device, pipelines| {
@@ -68,28 +69,28 @@ impl View {
         })
     }
 
-    /// Shows the picture in this window from now on, in place of the one that the view had, which
-    /// is [detached](Self::detach_window). Waits for what was drawn.
+    /// Shows the picture in this window from now on. The previous window, if any, is
+    /// [detached](Self::detach_window). Waits until all drawing has finished.
     ///
     /// # Errors
-    /// As [`in_window`](Self::in_window), after which the view has no window, and as
-    /// [`detach_window`](Self::detach_window), also where there was none.
+    /// The errors of [`in_window`](Self::in_window), after which the view has no window, and of
+    /// [`detach_window`](Self::detach_window), even if there was no window.
     pub fn attach_window(&mut self, window: Window) -> Result<()> {
         self.detach_window()?;
-        // What was drawn without a window may wait for a signal of the CPU's, which nothing that is
-        // presented may; see `prepare_present`.
+        // Frames that were drawn without a window may wait for a signal of the CPU backend, but
+        // nothing that is presented may; see `prepare_present`.
         self.finish()?;
         let device = self.compute.device();
         self.screen.presenter = Some(Presenter::new(device, window, &self.pipelines, self.size, self.limit)?);
         Ok(())
     }
 
-    /// Stops showing the picture in a window. Waits for everything that was drawn and presented,
-    /// frees the window's Vulkan objects, and drops the window, which closes it if it was
+    /// Stops showing the picture in a window. Waits for drawing and presentation, frees the
+    /// window's Vulkan objects, and drops the window, which closes it if it was
     /// [opened](Window::open). The view continues without a window. Does nothing if it has none.
     ///
     /// Call it if the window's surface is lost permanently ([`Error::SurfaceLost`](crate::Error)),
-    /// or before you destroy a window of your own.
+    /// or before you destroy your own window.
     ///
     /// # Errors
     /// The error of the wait if commands did not end within the timeout; the view then keeps the
@@ -103,18 +104,18 @@ impl View {
             return waited;
         }
         self.screen.presenter = None;
-        // Of frames that were drawn, and of what was presented: all were seen to end.
+        // All drawing and presentation that used it has ended.
         self.screen.free();
         waited
     }
 
-    /// Returns the state of the window, if there is one. It may be kept, and used on any thread.
+    /// Returns the state of the window, if there is one. It can be stored and used on any thread.
     pub fn window(&self) -> Option<WindowState> {
         self.screen.presenter.as_ref().map(|presenter| WindowState(presenter.state().clone()))
     }
 
-    /// Returns `true` until the user closes the window, and always without one. What is closed is
-    /// the window: the view still draws, and its picture can be read.
+    /// Returns `true` until the user closes the window, and always without a window. A view whose
+    /// window is closed can still draw, and its picture can be read.
     pub fn is_running(&self) -> bool {
         self.screen.presenter.as_ref().is_none_or(|presenter| !presenter.state().is_closed())
     }
@@ -129,7 +130,7 @@ impl View {
         poll_events(timeout)
     }
 
-    /// Returns `true` if what is drawn may be presented, then or later.
+    /// Returns `true` if frames may be presented, now or later.
     pub(super) fn may_present(&self) -> bool {
         self.screen.presenter.as_ref().is_some_and(|presenter| !presenter.state().is_closed())
     }
@@ -153,9 +154,9 @@ impl View {
             params: Content::Points(kept.format, moved(*look, orbit)).params(self.size),
         });
         let shown = Shown { picture: self.drawn.then_some(picture), redraw };
-        // SAFETY: the picture is made in `new`, with four bytes a pixel, to be copied from, and
-        // drawn on the device's queue. It, the pipelines and the points are dropped after the
-        // presenter has been waited for, see `drain`.
+        // SAFETY: the picture was created in `new`, with four bytes per pixel and the usage of
+        // copies, and is drawn on the device's queue. The picture, the pipelines and the points are
+        // dropped after the presenter has been waited for, see `drain`.
         let presented = unsafe { presenter.present(shown) }?;
         if let Some((kept, look)) = turned.filter(|_| presented) {
             kept.shown = Some((look, orbit));
@@ -163,7 +164,7 @@ impl View {
         Ok(presented)
     }
 
-    /// The content, with the camera where the user has moved it.
+    /// Returns the content with the camera as moved by the user.
     pub(super) fn moved(&self, content: Content) -> Content {
         match (content, &self.screen.presenter) {
             (Content::Points(format, look), Some(presenter)) => Content::Points(format, moved(look, presenter.orbit())),
@@ -171,7 +172,7 @@ impl View {
         }
     }
 
-    /// The buffer that the frame is copied to, if it is one that is drawn again.
+    /// Returns the buffer that the frame's points are copied to, if they can be drawn again.
     pub(super) fn make_room_for(&mut self, frame: &dyn Turn, content: Content) -> Result<Option<vk::Buffer>> {
         let (Content::Points(format, _), Slot::Buffer(slot), Some(presenter)) =
             (content, frame.slot(), &mut self.screen.presenter)
@@ -189,7 +190,7 @@ impl View {
             Some(kept) if kept.format == format => kept,
             other => {
                 if other.is_some() {
-                    // It may be in use, by frames and by what is presented.
+                    // It may be in use by frames and by presentation.
                     *self.screen.kept = other;
                     self.ring.wait(self.limit)?;
                     presenter.wait()?;
@@ -203,7 +204,7 @@ impl View {
         Ok(Some(self.screen.kept.insert(kept).buffer.as_raw()))
     }
 
-    /// Notes what the picture shows from now on, and whether it was kept.
+    /// Notes the content of the picture, and whether its points were kept.
     pub(super) fn note_drawn(&mut self, content: Content, kept: bool, rate: Option<f64>) {
         let Screen { presenter: Some(presenter), kept: points } = &mut self.screen else { return };
         presenter.drew(rate);

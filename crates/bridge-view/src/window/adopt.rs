@@ -1,6 +1,6 @@
-//! Windows of the program's own.
+//! Adoption of the program's own windows.
 
-// Handles that a caller answers for.
+// Handles whose validity the caller guarantees.
 #![allow(unsafe_code)]
 
 use std::sync::Arc;
@@ -16,18 +16,18 @@ use crate::window::surface::instance_extensions;
 use crate::window::{Window, WindowInfo};
 
 impl Window {
-    /// Adopts a window of the program's own, such as an `Arc` of a window of winit's. It is kept
-    /// until the view is dropped, or its window [detached](crate::View::detach_window).
+    /// Adopts the program's own window, such as an `Arc` of a winit window. The handle is kept
+    /// until the view is dropped, or its window is [detached](crate::View::detach_window).
     ///
-    /// [`WindowInfo::size`] is the size that the window has now, in pixels; the title stays the
-    /// program's, and that of `info` names the window in messages alone. No events are taken: the
-    /// program passes on what happens to the window, by [`state`](Self::state). A view draws to
-    /// such a window on any thread that the window system lets draw there; for X11, Wayland and
-    /// Windows that is every thread.
+    /// [`WindowInfo::size`] is the current size of the window, in pixels. The window's title is not
+    /// changed; the title of `info` only names the window in messages. This crate does not handle
+    /// events of the window: the program passes them on to [`state`](Self::state). A view can
+    /// present to such a window on any thread that the window system allows, which is every thread
+    /// on X11, Wayland and Windows.
     ///
     /// # Errors
-    /// [`Error::NoWindow`] for a kind of window that Vulkan does not draw to, or one without a
-    /// handle.
+    /// [`Error::NoWindow`] for a kind of window that Vulkan cannot present to, or a window without
+    /// a handle.
     pub fn adopt(
         window: impl HasWindowHandle + HasDisplayHandle + Send + Sync + 'static,
         info: &WindowInfo,
@@ -40,24 +40,24 @@ impl Window {
         Ok(Self { handle: Handle::Own(Box::new(window)), state, info: info.clone() })
     }
 
-    /// Adopts a window as [`adopt`](Self::adopt) does, for a library whose windows have no
-    /// `HasWindowHandle`, or may not be moved between threads.
+    /// Like [`adopt`](Self::adopt), for window libraries that do not implement `HasWindowHandle`,
+    /// or whose windows cannot be moved between threads.
     ///
     /// # Errors
-    /// As [`adopt`](Self::adopt).
+    /// The errors of [`adopt`](Self::adopt).
     ///
     /// # Safety
-    /// The window, and the connection to its display, are live until what is returned is dropped:
-    /// with it the view that it is given to, or the view's window
+    /// The window, and the connection to its display, are live until the returned window is
+    /// dropped; once it is given to a view, until the view is dropped or its window is
     /// [detached](crate::View::detach_window). Vulkan may use both on every thread that uses the
     /// view.
     pub unsafe fn adopt_raw(display: RawDisplayHandle, window: RawWindowHandle, info: &WindowInfo) -> Result<Self> {
-        // SAFETY: as this function.
+        // SAFETY: the caller upholds the contract.
         Self::adopt(unsafe { RawWindow::new(display, window) }, info)
     }
 }
 
-/// A window that is known by its handles alone.
+/// A window given by raw handles.
 pub(crate) struct RawWindow {
     display: RawDisplayHandle,
     window: RawWindowHandle,
@@ -71,21 +71,21 @@ impl RawWindow {
     }
 }
 
-// SAFETY: the handles may be used on every thread, as `new` says.
+// SAFETY: the handles may be used on every thread, by the contract of `new`.
 unsafe impl Send for RawWindow {}
-// SAFETY: as above; nothing here changes.
+// SAFETY: as above; the handles never change.
 unsafe impl Sync for RawWindow {}
 
 impl HasDisplayHandle for RawWindow {
     fn display_handle(&self) -> Result<DisplayHandle<'_>, HandleError> {
-        // SAFETY: live while this is borrowed, as `new` says.
+        // SAFETY: the handle is live while `self` is borrowed, by the contract of `new`.
         Ok(unsafe { DisplayHandle::borrow_raw(self.display) })
     }
 }
 
 impl HasWindowHandle for RawWindow {
     fn window_handle(&self) -> Result<WindowHandle<'_>, HandleError> {
-        // SAFETY: live while this is borrowed, as `new` says.
+        // SAFETY: the handle is live while `self` is borrowed, by the contract of `new`.
         Ok(unsafe { WindowHandle::borrow_raw(self.window) })
     }
 }

@@ -1,59 +1,61 @@
-//! The end of a display: its server has ended, or the connection to it.
+//! Handling of the end of a display: its server has ended, or the connection to it is lost.
 //!
-//! Xlib ends the process then, in the middle of whatever it computes. Here the windows count as
-//! closed by their user instead, and the views go on without them.
+//! By default Xlib then exits the process. With this module, the windows count as closed by the
+//! user instead, and the views continue without them.
 
-// A callback of Xlib's.
+// Xlib callbacks.
 #![allow(unsafe_code)]
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use raw_window_handle::RawDisplayHandle;
 
-/// Of the one display of the process.
+/// Whether the process's only display has ended.
 static ENDED: AtomicBool = AtomicBool::new(false);
 
-/// Returns `true` if the display has ended. Its windows are not touched any more: winit panics
-/// where a request cannot be sent.
+/// Returns `true` if the display has ended. Its windows must not be used after that: winit panics
+/// if a request cannot be sent.
 pub(crate) fn has_ended() -> bool {
     ENDED.load(Ordering::Acquire)
 }
 
-/// Notes that it has.
+/// Notes that the display has ended.
 pub(crate) fn end() {
     ENDED.store(true, Ordering::Release);
 }
 
-/// Makes the process outlive the display, and keeps the errors of other displays from winit.
-/// Without `XSetIOErrorExitHandler`, in libX11 before 1.7, all stays as it was. What other parts of
-/// the process have set for their displays stays as well.
+/// Makes the process survive the end of the display, and hides errors of other displays from winit.
+/// Has no effect without `XSetIOErrorExitHandler`, in libX11 before 1.7. Handlers that other parts
+/// of the process have set for their displays remain in effect.
 #[cfg(target_os = "linux")]
 pub(crate) fn outlive(display: RawDisplayHandle) {
     let RawDisplayHandle::Xlib(display) = display else { return };
     let Some(display) = display.display else { return };
     let first = xlib::OURS.swap(display.as_ptr(), Ordering::AcqRel).is_null();
     if first {
-        // Xlib has one handler of errors a process, and winit takes those of others for its own.
+        // Xlib has one error handler per process, and winit attributes errors of other displays to
+        // itself.
         winit::platform::x11::register_xlib_error_hook(Box::new(|display, _| {
             display != xlib::OURS.load(Ordering::Acquire)
         }));
     }
-    // SAFETY: winit has opened it, and opening it again runs no code of its.
+    // SAFETY: winit has already loaded the library, and loading it again does not run its
+    // initializers.
     let Ok(library) = (unsafe { libloading::Library::new("libX11.so.6") }) else { return };
-    // SAFETY: the signature is that of Xlib.h.
+    // SAFETY: the type is the signature in Xlib.h.
     let Ok(set_exit) = (unsafe { library.get::<xlib::SetExitHandler>(c"XSetIOErrorExitHandler") }) else { return };
     // SAFETY: as above.
     let Ok(set_error) = (unsafe { library.get::<xlib::SetErrorHandler>(c"XSetIOErrorHandler") }) else { return };
-    // SAFETY: the display is open, for winit never closes it; the function stays, for Python never
-    // unloads this module.
+    // SAFETY: the display is open, since winit never closes it; the function stays loaded, since
+    // neither programs nor Python unload this code.
     unsafe { set_exit(display.as_ptr(), xlib::exit, std::ptr::null_mut()) };
     // SAFETY: as above.
     let before = unsafe { set_error(xlib::error) };
-    // The one event loop of the process is made once.
+    // Set once, since the process's only event loop is created once.
     let _ = xlib::BEFORE.set(before);
 }
 
-/// What Xlib calls where a display has ended.
+/// The handlers that Xlib calls when a display has ended.
 #[cfg(target_os = "linux")]
 mod xlib {
     use std::ffi::{c_int, c_void};
@@ -68,25 +70,25 @@ mod xlib {
     pub(super) static OURS: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
     pub(super) static BEFORE: OnceLock<Option<ErrorHandler>> = OnceLock::new();
 
-    /// Called once the error has been told; only for our display.
+    /// Called after the error handler, only for our display.
     pub(super) unsafe extern "C" fn exit(_display: *mut c_void, _data: *mut c_void) {
         super::end();
     }
 
-    /// The one of all displays of the process; the handler of Xlib's own ends it.
+    /// The error handler for all displays of the process; Xlib's default handler exits the process.
     pub(super) unsafe extern "C" fn error(display: *mut c_void) -> c_int {
         if display == OURS.load(Ordering::Acquire) {
             super::end();
             return 0;
         }
         match BEFORE.get() {
-            // SAFETY: Xlib gave the function, and the display is the one that it calls this with.
+            // SAFETY: Xlib returned this function, and the display is the one that Xlib passed.
             Some(Some(before)) => unsafe { before(display) },
             _ => 0,
         }
     }
 }
 
-/// Elsewhere a display does not end.
+/// Does nothing: on other systems a display does not end.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn outlive(_display: RawDisplayHandle) {}

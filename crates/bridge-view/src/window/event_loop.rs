@@ -1,5 +1,5 @@
-//! The process's one event loop. It is on the thread of the first window, and runs while it is
-//! pumped.
+//! The only event loop of the process. It belongs to the thread that opened the first window, and
+//! runs only while it is pumped.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -23,28 +23,30 @@ use crate::window::ended;
 use crate::window::guard::guarded;
 use crate::window::input::State;
 
-/// The part of a monitor that a new window takes at most.
+/// Maximum fraction of a monitor's size that a new window occupies, if the requested size does not
+/// fit.
 const ROOM: f64 = 0.9;
 
 thread_local! {
-    /// Of the main thread, once a window was wanted. Never dropped: it is not made twice in a
-    /// process, and at the end of the main thread the libraries that it would call may be gone.
+    /// The loop, on the thread that opened the first window. Never dropped: it cannot be created
+    /// twice in a process, and at the end of the main thread the libraries that dropping would call
+    /// may already be unloaded.
     static LOOP: RefCell<Option<ManuallyDrop<Loop>>> = const { RefCell::new(None) };
 }
 
 struct Loop {
-    /// The process that made it: a forked child must not use it.
+    /// The ID of the process that created it, since a forked child must not use it.
     process: u32,
-    /// Or why there is none; a second try is not possible.
+    /// The event loop, or the reason why it could not be created; it cannot be retried.
     events: Result<EventLoop<()>, String>,
     app: App,
 }
 
-/// Receiver of the events.
+/// The handler of the events.
 #[derive(Default)]
 struct App {
     windows: HashMap<WindowId, Weak<State>>,
-    /// To be made as soon as the loop runs.
+    /// The window to create as soon as the loop runs.
     wanted: Option<WindowInfo>,
     made: Option<Result<WinitWindow, String>>,
 }
@@ -80,7 +82,7 @@ impl Loop {
             return Ok(());
         }
         let events = self.events.as_mut().map_err(|reason| no_window(reason))?;
-        // How long it blocks where nothing happens.
+        // Whether to block until an event arrives.
         let flow = if timeout.is_zero() { ControlFlow::Poll } else { ControlFlow::Wait };
         events.set_control_flow(flow);
         let app = &mut self.app;
@@ -95,9 +97,10 @@ impl Loop {
         Ok(())
     }
 
-    /// The windows of a display that has ended count as closed.
+    /// Marks the windows of a display that has ended as closed.
     fn end(&mut self) {
-        // Under Wayland winit has a thread that would wait for the dead connection without a pause.
+        // Dropped on Wayland, since winit has a thread there that would poll the dead connection in
+        // a busy loop.
         let wayland = |events: &mut EventLoop<()>| matches!(display_of(events), Some(RawDisplayHandle::Wayland(_)));
         if self.events.as_mut().is_ok_and(wayland) {
             self.events = Err("the display has ended".to_owned());
@@ -110,7 +113,7 @@ fn display_of(events: &EventLoop<()>) -> Option<RawDisplayHandle> {
     Some(events.display_handle().ok()?.as_raw())
 }
 
-/// Calls `f` with this thread's loop, which is made if `make` says so.
+/// Calls `f` with this thread's loop, which is created first if there is none and `make` is set.
 fn with<R>(make: bool, f: impl FnOnce(&mut Loop) -> Result<R>) -> Result<R> {
     LOOP.with(|cell| {
         let mut place = cell.try_borrow_mut().map_err(|_| Error::EventLoopBusy)?;
@@ -128,7 +131,7 @@ fn no_window(reason: &str) -> Error {
     Error::NoWindow { reason: reason.to_owned() }
 }
 
-/// Opens a window. Its state has the events.
+/// Opens a window. The returned state receives its events.
 pub(crate) fn open(info: &WindowInfo) -> Result<(WinitWindow, Arc<State>)> {
     with(true, |events| {
         events.app.wanted = Some(info.clone());
@@ -148,12 +151,12 @@ pub(crate) fn open(info: &WindowInfo) -> Result<(WinitWindow, Arc<State>)> {
     })
 }
 
-/// Takes the events that have arrived, for all windows. Waits for one for at most `timeout`.
+/// Handles the events that have arrived, for all windows. Waits up to `timeout` for an event.
 pub(crate) fn pump(timeout: Duration) -> Result<()> {
     with(false, |events| events.pump(timeout))
 }
 
-/// Runs the loop once, if it is this thread's and does not run already.
+/// Runs the loop once, if it belongs to this thread and is not running already.
 pub(crate) fn settle() {
     LOOP.with(|cell| {
         let Ok(mut place) = cell.try_borrow_mut() else { return };
@@ -166,7 +169,7 @@ pub(crate) fn settle() {
 
 impl App {
     fn attributes(&self, events: &ActiveEventLoop, wanted: &WindowInfo) -> WindowAttributes {
-        // As many pixels of the screen as were asked for, if there is room.
+        // The requested size in physical pixels, scaled down if the monitor has less room.
         let [width, height] = wanted.size.map(f64::from);
         let monitor = events.primary_monitor().or_else(|| events.available_monitors().next());
         let room = monitor.map(|monitor| monitor.size()).filter(|size| size.width > 0 && size.height > 0);

@@ -1,17 +1,17 @@
-//! Placement of a picture in a window of another size.
+//! Placement of a picture in a window of a different size.
 
 /// A rectangle in a window: left, top, right, bottom, in pixels.
 pub(crate) type Rectangle = [u32; 4];
 
-/// The largest rectangle of the picture's shape, in the middle of the window.
+/// Returns the largest centered rectangle in the window with the picture's aspect ratio.
 pub(crate) fn fit(picture: [u32; 2], window: [u32; 2]) -> Rectangle {
     let ([pw, ph], [ww, wh]) = (picture.map(u64::from), window.map(u64::from));
-    // Rounded; no side is empty, and none is longer than the window's.
+    // Rounded. No side is 0 or longer than the window's side.
     let scaled = |side: u64, by: u64, of: u64| (side * by + of / 2) / of.max(1);
     let (width, height) = if pw * wh >= ph * ww { (ww, scaled(ph, ww, pw)) } else { (scaled(pw, wh, ph), wh) };
     let (width, height) = (width.clamp(1, ww.max(1)), height.clamp(1, wh.max(1)));
     let (left, top) = ((ww.saturating_sub(width)) / 2, (wh.saturating_sub(height)) / 2);
-    // All are sums of numbers that were 32 bits, and no more than the window's sides.
+    // The casts are exact: no value is greater than the window's sides, which are `u32`.
     [left as u32, top as u32, (left + width) as u32, (top + height) as u32]
 }
 

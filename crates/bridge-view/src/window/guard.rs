@@ -1,5 +1,5 @@
-//! Calls of winit, which panics where a request cannot be sent any more, and at an error of Xlib's
-//! that another part of the process caused.
+//! Protection against panics of winit, which panics if a request cannot be sent any more, and on an
+//! Xlib error that another part of the process caused.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

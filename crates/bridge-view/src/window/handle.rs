@@ -1,4 +1,4 @@
-//! A window of the system's: one that was opened here, or one of the program's own.
+//! Handles of windows: opened by this crate, or owned by the program.
 
 use raw_window_handle::{DisplayHandle, HandleError, HasDisplayHandle, HasWindowHandle, WindowHandle};
 use winit::window::Window as WinitWindow;
@@ -7,15 +7,15 @@ use crate::error::Result;
 use crate::window::guard::guarded;
 use crate::window::{ended, event_loop};
 
-/// A window of a program's own, kept while a view shows its picture there.
+/// The program's own window, kept while a view presents to it.
 pub(crate) trait OwnWindow: HasDisplayHandle + HasWindowHandle + Send + Sync {}
 
 impl<T: HasDisplayHandle + HasWindowHandle + Send + Sync> OwnWindow for T {}
 
 pub(crate) enum Handle {
-    /// The event loop here has its events.
+    /// Opened by this crate, whose event loop handles its events.
     Opened(Opened),
-    /// The program has its events, and says what they are.
+    /// Owned by the program, which passes on its events.
     Own(Box<dyn OwnWindow>),
 }
 
@@ -28,7 +28,7 @@ impl Handle {
         matches!(self, Self::Opened(_))
     }
 
-    /// Takes it off the screen, unless it is the program's.
+    /// Hides the window, unless it is the program's.
     pub(crate) fn hide(&self) {
         if let Self::Opened(opened) = self {
             opened.hide();
@@ -38,12 +38,13 @@ impl Handle {
     /// Sets the title, unless the window is the program's.
     pub(crate) fn set_title(&self, title: &str) {
         if let Self::Opened(opened) = self {
-            // What has failed here is told by the next call that takes events.
+            // A failure is reported by the next call that handles events.
             let _ = guarded(|| opened.window.set_title(title));
         }
     }
 
-    /// The size in pixels; `None` if it is the program's, which tells the size itself.
+    /// Returns the size in pixels, or `None` for the program's own window, whose size the program
+    /// reports.
     pub(crate) fn size(&self) -> Result<Option<[u32; 2]>> {
         let Self::Opened(opened) = self else { return Ok(None) };
         let size = guarded(|| opened.window.inner_size())?;
@@ -69,17 +70,17 @@ impl HasWindowHandle for Handle {
     }
 }
 
-/// A window of the event loop here. Dropping it closes the window.
+/// A window of this crate's event loop. Dropping it closes the window.
 pub(crate) struct Opened {
     window: WinitWindow,
-    /// After the window.
+    /// Dropped after the window.
     _settled: Settled,
 }
 
 impl Opened {
     fn hide(&self) {
         if !ended::has_ended() {
-            // What has failed here is told by the next call that takes events.
+            // A failure is reported by the next call that handles events.
             let _ = guarded(|| self.window.set_visible(false));
         }
     }
@@ -87,14 +88,14 @@ impl Opened {
 
 impl Drop for Opened {
     fn drop(&mut self) {
-        // On another thread than that of the event loop, the display does not hear of the end until
-        // the loop runs again.
+        // When dropped on a thread other than that of the event loop, the display is not notified
+        // of the end until the loop runs again, so the window is hidden first.
         self.hide();
     }
 }
 
-/// Sends what dropping the window has left to be sent to the display, which otherwise the next
-/// window's events would.
+/// Flushes the requests of dropping the window to the display, which would otherwise only happen
+/// with the next window's events.
 struct Settled;
 
 impl Drop for Settled {

@@ -1,4 +1,4 @@
-//! The images of a window of the program's own.
+//! [`WindowImages`]: swapchain images for the program's own window.
 
 // Vulkan calls.
 #![allow(unsafe_code)]
@@ -16,79 +16,79 @@ use crate::error::{Error, Result, failed};
 use crate::window::surface::{Failed, Surface, instance_extensions};
 use crate::window::swapchain::{Swapchain, Target};
 
-/// The images of a window, for a program that has an event loop and commands of its own: it writes
-/// them in the submissions that it makes anyway. A [`View`](crate::View) needs none of this.
+/// The swapchain images of a window, for a program with its own event loop and commands, which
+/// writes the images in its own submissions. Not needed with a [`View`](crate::View).
 ///
-/// Each frame takes an image ([`acquire`](Self::acquire)), writes it by copies, with the image's
-/// wait and signal among the semaphores of its submission, and shows it
-/// ([`present`](Self::present)). Frames are copied to the images, so they need not have their size.
+/// Each frame acquires an image ([`acquire`](Self::acquire)), writes it with copies in a submission
+/// that includes the image's wait and signal semaphores, and presents it
+/// ([`present`](Self::present)). Since frames are copied to the images, their sizes may differ.
 ///
-/// Images are shown at the display's refreshes. On Wayland, where presenting at the refreshes would
-/// block for as long as the window is hidden, they are shown without waiting for them (MAILBOX,
-/// else IMMEDIATE) if the device can; neither tears there.
+/// Presentation is synchronized to the display's refresh. On Wayland, where that would block while
+/// the window is hidden, images are presented without waiting (MAILBOX, otherwise IMMEDIATE) if the
+/// device supports it; neither mode tears there.
 ///
-/// Dropping it waits for the queue, with a limit ([`set_timeout`](Self::set_timeout)); what may
-/// still be in use then is leaked.
+/// Dropping it waits for the queue, with a limit ([`set_timeout`](Self::set_timeout)). Objects that
+/// may still be in use after that are leaked.
 #[doc(alias = "VkSwapchainKHR")]
 pub struct WindowImages {
-    /// `None` where the window has no area. Before its surface.
+    /// `None` if the window has no area. Dropped before the surface.
     swapchain: Option<Swapchain>,
     /// Signaled when an image can be written, one per frame in flight.
     acquired: Vec<vk::Semaphore>,
     frames: usize,
-    /// `None` only while it is dropped.
+    /// `None` only during drop.
     surface: Option<Surface>,
     limit: Duration,
     device: ExportDevice,
 }
 
-/// Limit on a wait for the queue, unless another is set.
+/// Default limit on waits for the queue.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// An image to write in this frame.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct AcquiredImage {
-    /// The image, whose contents and layout are gone. The frame's commands leave it in
+    /// The image, whose contents and layout are undefined. The frame's commands must leave it in
     /// `VK_IMAGE_LAYOUT_PRESENT_SRC_KHR`.
     pub image: vk::Image,
     /// Size of the image in pixels.
     pub extent: vk::Extent2D,
-    /// The frame's submission waits for this, before its copies.
+    /// The wait for the frame's submission, before its copies.
     pub wait: vk::SemaphoreSubmitInfo<'static>,
-    /// The frame's submission signals this.
+    /// The signal for the frame's submission.
     pub signal: vk::SemaphoreSubmitInfo<'static>,
     target: Target,
 }
 
 impl WindowImages {
-    /// The device extensions that it takes.
+    /// The required device extensions.
     pub const DEVICE_EXTENSIONS: &'static [&'static CStr] = &[khr::swapchain::NAME];
 
     /// Returns the instance extensions that are required.
     ///
     /// # Errors
-    /// [`Error::NoWindow`] for a kind of window that Vulkan does not draw to.
+    /// [`Error::NoWindow`] for a kind of window that Vulkan cannot present to.
     pub fn instance_extensions(window: &impl HasDisplayHandle) -> Result<Vec<&'static CStr>> {
         instance_extensions(window)
     }
 
-    /// Makes images for `window`, of `size` in pixels where the window leaves the choice, for
-    /// `frames` frames in flight.
+    /// Creates images for `window` and `frames` frames in flight. `size` is used if the window
+    /// system does not determine the size, in pixels.
     ///
     /// # Errors
     /// [`Error::CannotPresent`], also for a device that was opened without the extensions; or the
     /// error of the failed driver call.
     ///
     /// # Safety
-    /// The window outlives what is returned.
+    /// The window outlives the returned object.
     pub unsafe fn new(
         device: &ExportDevice,
         window: &(impl HasDisplayHandle + HasWindowHandle),
         size: [u32; 2],
         frames: usize,
     ) -> Result<Self> {
-        // SAFETY: the window outlives the surface, as this function.
+        // SAFETY: the window outlives the surface, by this function's contract.
         let surface = unsafe { Surface::new(device, window) }?;
         let (swapchain, surface, device) = (None, Some(surface), device.clone());
         let mut made = Self { swapchain, acquired: Vec::new(), frames, surface, limit: LIMIT, device };
@@ -96,8 +96,8 @@ impl WindowImages {
         Ok(made)
     }
 
-    /// Sets the limit of the waits for the queue, in [`resize`](Self::resize) and when this is
-    /// dropped: 10 seconds at first.
+    /// Sets the limit of waits for the queue, in [`resize`](Self::resize) and on drop. Default: 10
+    /// seconds.
     pub fn set_timeout(&mut self, timeout: Duration) {
         self.limit = timeout;
     }
@@ -116,28 +116,31 @@ impl WindowImages {
     pub fn resize(&mut self, size: [u32; 2]) -> Result<()> {
         self.wait()?;
         self.swapchain = None;
-        // Of an image that no submission has written, it stays signaled.
+        // Recreated too, since the semaphore of an image that no submission has written stays
+        // signaled.
         self.destroy_acquired();
         for _ in 0..self.frames {
             let info = vk::SemaphoreCreateInfo::default();
-            // SAFETY: VUID-VkSemaphoreCreateInfo-flags-zerobitmask: no flags, and no chain.
+            // SAFETY: VUID-VkSemaphoreCreateInfo-flags-zerobitmask: no flags and no `pNext` chain
+            // are used.
             let semaphore = unsafe { self.device.as_raw().create_semaphore(&info, None) };
             self.acquired.push(semaphore.map_err(failed(&self.device, "vkCreateSemaphore"))?);
         }
         let Some(surface) = &self.surface else { return Ok(()) };
         let made = surface.mode(true).and_then(|mode| {
-            // SAFETY: there is no old one; the mode is the surface's.
+            // SAFETY: there is no old swapchain, and the surface supports the mode.
             unsafe { Swapchain::new(&self.device, surface, size, mode, None) }
         });
         self.swapchain = or_none(made)?.flatten();
         Ok(())
     }
 
-    /// Destroys the semaphores of acquired images. The queue is done with them, and there is no
-    /// swapchain that may still signal one.
+    /// Destroys the semaphores of acquired images. The queue no longer uses them, and there is no
+    /// swapchain that could still signal one.
     fn destroy_acquired(&mut self) {
         for semaphore in self.acquired.drain(..) {
-            // SAFETY: VUID-vkDestroySemaphore-semaphore-05149: as this function says.
+            // SAFETY: VUID-vkDestroySemaphore-semaphore-05149: the queue no longer uses it, see
+            // above.
             unsafe { self.device.as_raw().destroy_semaphore(semaphore, None) };
         }
     }
@@ -147,22 +150,23 @@ impl WindowImages {
         self.swapchain.as_ref().map(Swapchain::extent)
     }
 
-    /// Returns the next image, for the frame in flight `frame`. Waits for it for at most `timeout`.
-    /// Returns `None` if there is none: the window has no area, its size has changed
-    /// ([`resize`](Self::resize) then), or it does not show anything for now.
+    /// Returns the next image for the frame in flight with index `frame`. Waits for at most
+    /// `timeout`. Returns `None` if no image is available: the window has no area, its size has
+    /// changed (call [`resize`](Self::resize)), or it is not visible at the moment.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a frame that there is not, or the error of the failed driver
+    /// [`Error::InvalidArgument`] if `frame` is out of range, or the error of the failed driver
     /// call.
     ///
     /// # Safety
-    /// The last submission with an image of this frame has been made, and has ended; or the images
-    /// were made again since by [`resize`](Self::resize).
+    /// The submission with the previous image of this frame was made and has ended, or
+    /// [`resize`](Self::resize) has recreated the images since then.
     pub unsafe fn acquire(&mut self, frame: usize, timeout: Duration) -> Result<Option<AcquiredImage>> {
         let Some(swapchain) = &mut self.swapchain else { return Ok(None) };
         let semaphore = self.acquired.get(frame).copied();
         let semaphore = semaphore.ok_or_else(|| Error::invalid("window", format!("there is no frame {frame}")))?;
-        // SAFETY: what waited for the semaphore has ended, as this function says.
+        // SAFETY: the submission that waited for the semaphore has ended, by this function's
+        // contract.
         let Some(target) = or_none(unsafe { swapchain.acquire(semaphore, timeout) })?.flatten() else {
             return Ok(None);
         };
@@ -176,36 +180,36 @@ impl WindowImages {
         }))
     }
 
-    /// Shows the image. Returns whether the images still fit the window.
+    /// Presents the image. Returns `true` if the images still fit the window.
     ///
     /// # Errors
     /// The error of the failed driver call.
     ///
     /// # Safety
-    /// The image was acquired since the last [`resize`](Self::resize). The frame was submitted to
-    /// the device's queue, with the image's wait and signal, and leaves it in
+    /// The image was acquired after the last [`resize`](Self::resize). The frame was submitted to
+    /// the device's queue, with the image's wait and signal, and leaves the image in
     /// `VK_IMAGE_LAYOUT_PRESENT_SRC_KHR`.
     pub unsafe fn present(&mut self, image: AcquiredImage) -> Result<bool> {
         let Some(swapchain) = &mut self.swapchain else { return Ok(false) };
-        // SAFETY: as this function.
+        // SAFETY: the caller upholds the contract.
         let fits = unsafe { swapchain.present(image.target) };
         Ok(or_none(fits)?.unwrap_or(false))
     }
 
-    /// Waits until the queue is done with the images, for at most the limit.
+    /// Waits until the queue no longer uses the images, for at most the limit.
     fn wait(&self) -> Result<()> {
         let (queue, name) = (self.device.queue(), "the end of a window's images");
-        // Its fence is behind all that the queue was given before.
-        // SAFETY: the device's own queue; nothing is recorded.
+        // Its fence is signaled after all earlier submissions to the queue.
+        // SAFETY: the queue belongs to the device; nothing is recorded.
         match unsafe { self.device.run_once(queue, name, self.limit, |_| {}) } {
             Err(error) if !error.is_device_lost() => Err(error.into()),
-            // A lost device uses nothing any more.
+            // A lost device no longer uses any object.
             _ => Ok(()),
         }
     }
 }
 
-/// `None` where the images do not fit the window any more.
+/// Returns `None` if the images no longer fit the window.
 fn or_none<T>(result: Result<T, Failed>) -> Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),

@@ -1,4 +1,4 @@
-//! Input of a window, kept until the view asks.
+//! Input state of a window, stored until the view reads it.
 
 use std::f32::consts::TAU;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,21 +9,21 @@ use winit::keyboard::{Key, NamedKey};
 
 use crate::camera::Camera;
 
-/// Radians of a drag by one pixel.
+/// Rotation per pixel of a drag, in radians.
 const TURN: f32 = 0.005;
-/// The distance's factor for one notch of the wheel.
+/// Factor for the distance per notch of the wheel.
 const NOTCH: f32 = 0.9;
-/// Pixels of a wheel that scrolls smoothly which are as much as a notch.
+/// Pixels of smooth scrolling that correspond to one notch.
 const PIXELS: f64 = 40.0;
-/// The camera stays this far from straight above, in radians.
+/// Maximum angle above or below the horizontal plane, in radians, slightly less than straight up.
 const STEEPEST: f32 = 1.55;
 
-/// The user's changes to the camera, relative to where the program put it.
+/// The user's changes to the camera, relative to the program's camera.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Orbit {
     yaw: f32,
     pitch: f32,
-    /// The distance's factor.
+    /// Factor for the distance.
     distance: f32,
 }
 
@@ -34,7 +34,7 @@ impl Default for Orbit {
 }
 
 impl Orbit {
-    /// The program's camera, moved.
+    /// Returns the program's camera with the user's changes.
     pub(crate) fn of(self, camera: Camera) -> Camera {
         let mut pitch = camera.pitch + self.pitch;
         if self.pitch != 0.0 {
@@ -43,10 +43,10 @@ impl Orbit {
         Camera { yaw: camera.yaw + self.yaw, pitch, distance: camera.distance * self.distance, ..camera }
     }
 
-    /// The scene follows the pointer.
+    /// Rotates the camera so that the scene follows the pointer.
     fn drag(&mut self, dx: f32, dy: f32) {
         self.yaw = (self.yaw - dx * TURN) % TAU;
-        // At most from straight below to straight above.
+        // Limited to the range from straight below to straight above.
         self.pitch = (self.pitch + dy * TURN).clamp(-2.0 * STEEPEST, 2.0 * STEEPEST);
     }
 
@@ -55,8 +55,8 @@ impl Orbit {
     }
 }
 
-/// State of a window. The event loop writes it, the view reads it; neither holds it
-/// while it calls a driver.
+/// State of a window, written by the event loop and read by the view. Neither holds the lock during
+/// driver calls.
 #[derive(Debug, Default)]
 pub(crate) struct State(Mutex<Inner>);
 
@@ -66,11 +66,11 @@ struct Inner {
     hidden: bool,
     resized: bool,
     uncovered: bool,
-    /// As the program says of a window of its own.
+    /// Size of an adopted window, as reported by the program.
     size: [u32; 2],
     dragging: bool,
     pointer: Option<PhysicalPosition<f64>>,
-    /// Whether there is something that turns.
+    /// Whether points are shown, which the user can rotate.
     turns: bool,
     orbit: Orbit,
 }
@@ -80,9 +80,9 @@ struct Inner {
 pub(crate) struct News {
     /// The user has closed the window.
     pub(crate) closed: bool,
-    /// Nobody sees the window.
+    /// The window is hidden.
     pub(crate) hidden: bool,
-    /// It has another size.
+    /// The size of the window has changed.
     pub(crate) resized: bool,
     /// The window's content is lost.
     pub(crate) uncovered: bool,
@@ -90,7 +90,7 @@ pub(crate) struct News {
 
 impl State {
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Plain values: whatever a panic left is a state.
+        // Plain values: they are valid after a panic too.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -104,18 +104,18 @@ impl State {
         self.lock().hidden
     }
 
-    /// The window is no more, as if the user had closed it.
+    /// Marks the window as closed, as if the user had closed it.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
     }
 
-    /// The program's window has this size now.
+    /// Sets the size of the program's window.
     pub(crate) fn resize(&self, size: [u32; 2]) {
         let mut inner = self.lock();
         (inner.size, inner.resized) = (size, true);
     }
 
-    /// The size that the program told last.
+    /// Returns the size that the program reported last.
     pub(crate) fn size(&self) -> [u32; 2] {
         self.lock().size
     }
@@ -127,12 +127,12 @@ impl State {
 
     pub(crate) fn set_hidden(&self, hidden: bool) {
         let mut inner = self.lock();
-        // What is seen again is drawn again.
+        // A window that becomes visible is drawn again.
         inner.uncovered |= !hidden;
         inner.hidden = hidden;
     }
 
-    /// Turns the camera, where there is something that turns.
+    /// Rotates the camera, if points are shown.
     pub(crate) fn drag(&self, [dx, dy]: [f32; 2]) {
         let mut inner = self.lock();
         if inner.turns && dx.is_finite() && dy.is_finite() {
@@ -140,7 +140,7 @@ impl State {
         }
     }
 
-    /// Moves the camera closer, where there is something that turns.
+    /// Moves the camera closer, if points are shown.
     pub(crate) fn zoom(&self, notches: f32) {
         let mut inner = self.lock();
         if inner.turns && notches.is_finite() {
@@ -152,7 +152,7 @@ impl State {
         self.lock().orbit = Orbit::default();
     }
 
-    /// Whether the camera follows the user from now on.
+    /// Sets whether the user can move the camera from now on.
     pub(crate) fn set_turning(&self, turns: bool) {
         self.lock().turns = turns;
     }
@@ -161,7 +161,7 @@ impl State {
         self.lock().orbit
     }
 
-    /// Takes the changes since the last call.
+    /// Returns the changes since the last call, and resets them.
     pub(crate) fn news(&self) -> News {
         let mut inner = self.lock();
         let news =
@@ -170,7 +170,7 @@ impl State {
         news
     }
 
-    /// Takes an event.
+    /// Handles an event.
     pub(crate) fn take(&self, event: &WindowEvent) {
         let mut inner = self.lock();
         match event {
@@ -178,13 +178,14 @@ impl State {
             WindowEvent::Resized(_) | WindowEvent::ScaleFactorChanged { .. } => inner.resized = true,
             WindowEvent::RedrawRequested => inner.uncovered = true,
             WindowEvent::Occluded(hidden) => {
-                // What is seen again is drawn again.
+                // A window that becomes visible is drawn again.
                 inner.uncovered |= !hidden;
                 inner.hidden = *hidden;
             }
             WindowEvent::KeyboardInput {
                 event: KeyEvent { logical_key: Key::Named(key), state: ElementState::Pressed, repeat: false, .. },
-                // A key that was held when the window got the focus was pressed for another.
+                // A key that was already held when the window got the focus is not input for this
+                // window.
                 is_synthetic: false,
                 ..
             } => match key {

@@ -1,9 +1,9 @@
-//! Windows: the event loop of the process, windows of the program's own, and what a view needs to
-//! show its picture in either.
+//! Windows: the event loop of the process, adopted windows, and the presentation of a view's
+//! picture.
 //!
-//! The picture is drawn without any of this (`crate::view`). Presenting it is a submission of its
-//! own, made only if the window has an image to write to at that moment; so a window that is
-//! hidden, minimized or slow never holds up what is computed and drawn.
+//! Drawing the picture (`crate::view`) does not depend on this module. Presenting is a separate
+//! submission, made only if the window has an image available at that moment, so a hidden,
+//! minimized or slow window never delays computing and drawing.
 
 mod adopt;
 mod ended;
@@ -38,12 +38,12 @@ pub use crate::window::state::WindowState;
 /// Configuration of a [`Window`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WindowInfo {
-    /// The title, without a null character; a view adds the frame rate.
+    /// The title, without null characters. A view adds the frame rate.
     pub title: String,
-    /// Whether pictures wait for the display's refresh, which they do by default. Else they are
-    /// shown in between (MAILBOX, or IMMEDIATE), where the device can.
+    /// Whether presentation waits for the display's refresh. Default: `true`. Otherwise pictures
+    /// are presented without waiting (MAILBOX or IMMEDIATE), if the device supports it.
     pub vsync: bool,
-    /// Width and height in pixels; smaller where the screen is. 1280 x 720 by default.
+    /// Width and height in pixels; the window is smaller if the screen is. Default: 1280 x 720.
     pub size: [u32; 2],
 }
 
@@ -69,14 +69,14 @@ pub struct Window {
 }
 
 impl Window {
-    /// The device extensions that showing pictures takes.
+    /// The device extensions that presenting requires.
     pub const DEVICE_EXTENSIONS: &'static [&'static CStr] = &[khr::swapchain::NAME];
 
     /// Opens a window.
     ///
     /// # Errors
-    /// [`Error::NoWindow`] where there is no display, [`Error::InvalidArgument`] for a title or a
-    /// size that cannot be; [`Error::WindowSystem`], [`Error::Forked`], [`Error::EventLoopBusy`].
+    /// [`Error::NoWindow`] if there is no display, [`Error::InvalidArgument`] for an invalid title
+    /// or size; [`Error::WindowSystem`], [`Error::Forked`], [`Error::EventLoopBusy`].
     pub fn open(info: &WindowInfo) -> Result<Self> {
         if info.title.contains('\0') {
             return Err(Error::invalid("window", "its title has a null character"));
@@ -86,12 +86,12 @@ impl Window {
         Ok(Self { handle: Handle::opened(window), state, info: info.clone() })
     }
 
-    /// Opens the compute side, on a device that can show pictures in the window: `info` with the
-    /// extensions that this takes.
+    /// Opens a device that can present to the window, and creates its compute side. Adds the
+    /// extensions that presenting requires to those of `info`.
     ///
     /// # Errors
-    /// [`Error::CannotPresent`] for a kind of window that Vulkan does not draw to; else as
-    /// [`Compute::open`].
+    /// [`Error::CannotPresent`] for a kind of window that Vulkan cannot present to; otherwise the
+    /// errors of [`Compute::open`].
     pub fn open_compute(&self, info: &OpenInfo<'_>, backend: Backend) -> Result<Compute> {
         let instance = [info.instance_extensions, &self.instance_extensions()?].concat();
         let device = [info.device_extensions, Self::DEVICE_EXTENSIONS].concat();
@@ -102,17 +102,17 @@ impl Window {
     /// Returns the instance extensions that presenting requires.
     ///
     /// # Errors
-    /// [`Error::NoWindow`] for a kind of window that Vulkan does not draw to.
+    /// [`Error::NoWindow`] for a kind of window that Vulkan cannot present to.
     pub fn instance_extensions(&self) -> Result<Vec<&'static CStr>> {
         instance_extensions(&self.handle)
     }
 
-    /// Returns the window's state. It may be kept, and used on any thread.
+    /// Returns the window's state. It can be stored and used on any thread.
     pub fn state(&self) -> WindowState {
         WindowState(self.state.clone())
     }
 
-    /// The size in pixels, after the events so far.
+    /// Returns the size in pixels, after the events handled so far.
     fn size(&self) -> Result<[u32; 2]> {
         Ok(self.handle.size()?.unwrap_or_else(|| self.state.size()))
     }
@@ -124,18 +124,19 @@ impl std::fmt::Debug for Window {
     }
 }
 
-/// Takes the events that have arrived, for all windows that were opened here. Waits for one for at
-/// most `timeout`. [`View::draw`](crate::View::draw) does it.
+/// Handles the events that have arrived, for all windows opened by this crate. Waits up to
+/// `timeout` for an event. [`View::draw`](crate::View::draw) calls this too.
 ///
 /// # Errors
-/// [`Error::OtherThread`] on another thread than that of the windows, and before the first one;
-/// [`Error::WindowSystem`], [`Error::Forked`], [`Error::EventLoopBusy`].
+/// [`Error::OtherThread`] on a thread other than that of the windows, and before the first window
+/// is opened; [`Error::WindowSystem`], [`Error::Forked`], [`Error::EventLoopBusy`].
 pub fn poll_events(timeout: Duration) -> Result<()> {
     event_loop::pump(timeout)
 }
 
-/// Returns `true` once the display of the windows has ended, or the connection to it. They count as
-/// closed then, and the program goes on; on Linux Xlib would have ended it.
+/// Returns `true` if the display of the windows, or the connection to it, has ended. The windows
+/// then count as closed, and the program continues, although Xlib would exit the process by
+/// default.
 pub fn display_has_ended() -> bool {
     ended::has_ended()
 }

@@ -1,4 +1,4 @@
-//! Vulkan objects of presenting, and one picture's way through them.
+//! The Vulkan objects for presenting, and the presentation of a picture.
 
 // Vulkan calls.
 #![allow(unsafe_code)]
@@ -18,21 +18,21 @@ use crate::window::surface::{Failed, Surface};
 use crate::window::swapchain::{Swapchain, Target};
 use crate::window::{Window, ended};
 
-/// What Vulkan has of the window, freed together once the queue is done with it. Field order is
-/// drop order.
+/// The Vulkan objects of a window, freed together after the queue has finished with them. Field
+/// order is drop order.
 pub(crate) struct Parts {
     pub(super) places: Places,
     pub(super) swapchain: Option<Swapchain>,
     pub(super) surface: Option<Surface>,
     pub(super) surface_is_lost: bool,
-    /// The picture as an image, from which it is scaled.
+    /// The picture as an image, the source of scaling.
     pub(super) image: LocalImage,
     pub(super) window: Window,
 }
 
 impl Parts {
     /// # Safety
-    /// As [`Presenter::present`].
+    /// The contract of [`Presenter::present`].
     pub(super) unsafe fn show(
         &mut self,
         device: &ExportDevice,
@@ -42,7 +42,7 @@ impl Parts {
     ) -> Result<bool, Failed> {
         if !*fits {
             if !self.places.all_idle()? {
-                // The old images are in use. Nothing waits for them: there is another call.
+                // The old images are in use. Not waited for: a later call tries again.
                 return Ok(false);
             }
             self.renew(device)?;
@@ -50,32 +50,34 @@ impl Parts {
             *fits = true;
         }
         let Some(swapchain) = &mut self.swapchain else {
-            // A window without an area. That it has one again is told, though not by all systems.
+            // The window has no area. Checked again in each call, since not all systems report that
+            // it has an area again.
             *fits = false;
             return Ok(false);
         };
-        // An image that is acquired and not written is given back by nothing but a new swapchain.
+        // Checked before acquiring: an acquired image that is not written is only released by a new
+        // swapchain.
         device.queue().check_free().map_err(Error::from)?;
         let Some(place) = self.places.idle()? else { return Ok(false) };
-        // SAFETY: the place is idle: what waited for its semaphore has run.
+        // SAFETY: the place is idle: the submission that waited for its semaphore has run.
         let Some(target) = (unsafe { swapchain.acquire(place.acquired, Duration::ZERO) })? else { return Ok(false) };
-        // SAFETY: as this function; both were acquired just now.
+        // SAFETY: the caller upholds the contract; place and image were acquired just now.
         if let Err(error) = unsafe { self.submit(device, place, target, shown, size) } {
             self.places.abandon(place);
-            // New images: the one that was acquired is not given back otherwise.
+            // Recreates the images, since the acquired one is not released otherwise.
             *fits = false;
             return Err(error.into());
         }
         let Some(swapchain) = &mut self.swapchain else { return Ok(false) };
-        // SAFETY: submitted above.
+        // SAFETY: the commands that write the image were submitted above.
         let presented = unsafe { swapchain.present(target) };
-        // Behind presenting, so that it covers that as well, also if it failed.
+        // Called after presenting, so that the fence covers that too, even if it failed.
         self.places.submitted(place)?;
         *fits = presented?;
         Ok(true)
     }
 
-    /// Makes the images for the window's size. All places are idle.
+    /// Recreates the images for the window's size. Requires that all places are idle.
     fn renew(&mut self, device: &ExportDevice) -> Result<(), Failed> {
         if take(&mut self.surface_is_lost) {
             self.swapchain = None;
@@ -91,19 +93,20 @@ impl Parts {
         let gone = opened && ended::has_ended();
         let size = size.map_err(|error| if gone { Failed::OutOfDate } else { error.into() })?;
         if !opened && size.contains(&0) {
-            // Minimized, as the program says; X11 tells no such size.
+            // Minimized, as reported by the program; X11 does not report such a size.
             self.swapchain = None;
             return Ok(());
         }
         let old = self.swapchain.take();
         let mode = surface.mode(self.window.info.vsync)?;
-        // SAFETY: the old one was made here, and a surface that is made anew has none.
+        // SAFETY: the old swapchain was created here, and there is none if the surface was
+        // recreated.
         self.swapchain = unsafe { Swapchain::new(device, surface, size, mode, old.as_ref()) }?;
         Ok(())
     }
 
     /// # Safety
-    /// As [`Presenter::present`], with an idle place and an image that was acquired with it.
+    /// The contract of [`Presenter::present`]; `place` is idle, and `target` was acquired with it.
     unsafe fn submit(
         &self,
         device: &ExportDevice,
@@ -115,16 +118,17 @@ impl Parts {
         let (raw, commands) = (device.as_raw(), place.commands);
         let info = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
         if let Some(redraw) = &shown.redraw {
-            // SAFETY: the place is idle: the commands that used its set have run. The buffers are
-            // as this function says.
+            // SAFETY: the place is idle: the commands that used its set have run. The caller
+            // guarantees the contract for the buffers.
             unsafe { bind(device, place.set, redraw.bound) };
         }
-        // SAFETY: VUID-vkBeginCommandBuffer-commandBuffer-00049: it has run; its pool lets it be
-        // reset.
+        // SAFETY: VUID-vkBeginCommandBuffer-commandBuffer-00049: the command buffer has run, and
+        // its pool allows resetting it.
         unsafe { raw.begin_command_buffer(commands, &info) }.map_err(failed(device, "vkBeginCommandBuffer"))?;
-        // SAFETY: recording; the rest as this function.
+        // SAFETY: the command buffer is recording; the caller upholds the rest of the contract.
         unsafe { record(device, commands, place.set, self.image.as_raw(), target, shown, size) };
-        // SAFETY: VUID-vkEndCommandBuffer-commandBuffer-00059: recording since above.
+        // SAFETY: VUID-vkEndCommandBuffer-commandBuffer-00059: it has been recording since the call
+        // above.
         unsafe { raw.end_command_buffer(commands) }.map_err(failed(device, "vkEndCommandBuffer"))?;
         let point = |semaphore, stages| vk::SemaphoreSubmitInfo::default().semaphore(semaphore).stage_mask(stages);
         let waits = [point(place.acquired, vk::PipelineStageFlags2::ALL_TRANSFER)];
@@ -134,9 +138,9 @@ impl Parts {
             .wait_semaphore_infos(&waits)
             .command_buffer_infos(&commands)
             .signal_semaphore_infos(&signals);
-        // SAFETY: VUID-vkQueueSubmit2-semaphore-03868, -03873: the image was acquired with the one,
-        // and the other was waited for when the image was presented last. All lives until the
-        // place's fence, which is behind this, is seen.
+        // SAFETY: VUID-vkQueueSubmit2-semaphore-03868, -03873: the image was acquired with the
+        // waited semaphore, and the signaled one was waited for when the image was last presented.
+        // All objects live until the place's fence, which is submitted later, is seen signaled.
         unsafe { device.queue().submit(&[batch], vk::Fence::null()) }.map_err(Error::from)
     }
 }

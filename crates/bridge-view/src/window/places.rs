@@ -1,4 +1,4 @@
-//! Command buffers, semaphores and fences of the pictures that are being presented.
+//! Command buffers, semaphores and fences for presenting pictures.
 
 // Vulkan calls.
 #![allow(unsafe_code)]
@@ -11,30 +11,30 @@ use bridge::ash::vk;
 use crate::draw::pipeline::Pipelines;
 use crate::error::{Result, failed};
 
-/// Pictures that may be on their way to the window.
+/// Maximum number of pictures that are being presented at the same time.
 const PICTURES: usize = 3;
 
-/// Objects that one picture is presented with.
+/// The objects for presenting one picture.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
     pub(crate) commands: vk::CommandBuffer,
     /// Signaled when the window's image can be written.
     pub(crate) acquired: vk::Semaphore,
-    /// For drawing again.
+    /// The descriptor set for drawing again.
     pub(crate) set: vk::DescriptorSet,
     index: usize,
 }
 
 struct Slot {
     place: Place,
-    /// Signaled when the queue is done with the picture, presenting included.
+    /// Signaled when the queue no longer uses the picture, including presentation.
     done: vk::Fence,
     busy: bool,
-    /// Out of use: its semaphore may be signaled and nothing waits for it.
+    /// Whether it is unusable, because its semaphore may be signaled and nothing waits for it.
     abandoned: bool,
 }
 
-/// The places. Dropping it frees them at once: all are idle by then.
+/// All places. Dropping this frees them immediately: all must be idle by then.
 pub(crate) struct Places {
     pool: vk::CommandPool,
     sets: vk::DescriptorPool,
@@ -54,27 +54,26 @@ impl Places {
         let info = vk::CommandPoolCreateInfo::default()
             .queue_family_index(device.queue().family())
             .flags(vk::CommandPoolCreateFlags::RESET_COMMAND_BUFFER);
-        // SAFETY: VUID-vkCreateCommandPool-queueFamilyIndex-01937: the family of the device's
-        // queue.
+        // SAFETY: VUID-vkCreateCommandPool-queueFamilyIndex-01937: the family is that of the
+        // device's queue.
         made.pool = unsafe { raw.create_command_pool(&info, None) }.map_err(failed(device, "vkCreateCommandPool"))?;
         let info =
             vk::CommandBufferAllocateInfo::default().command_pool(made.pool).command_buffer_count(PICTURES as u32);
         let buffers =
-            // SAFETY: VUID-vkAllocateCommandBuffers-pAllocateInfo-00044: more than no command
-            // buffer.
+            // SAFETY: VUID-vkAllocateCommandBuffers-pAllocateInfo-00044: the count is not 0.
             unsafe { raw.allocate_command_buffers(&info) }.map_err(failed(device, "vkAllocateCommandBuffers"))?;
         let count = PICTURES as u32;
         let sizes = Pipelines::pool_sizes(count);
         let info = vk::DescriptorPoolCreateInfo::default().max_sets(count).pool_sizes(&sizes);
         made.sets =
-            // SAFETY: VUID-VkDescriptorPoolCreateInfo-descriptorPoolOverallocation-09227: more than
-            // no set.
+            // SAFETY: VUID-VkDescriptorPoolCreateInfo-descriptorPoolOverallocation-09227: the count
+            // is not 0.
             unsafe { raw.create_descriptor_pool(&info, None) }.map_err(failed(device, "vkCreateDescriptorPool"))?;
         let layouts = [pipelines.set_layout(); PICTURES];
         let info = vk::DescriptorSetAllocateInfo::default().descriptor_pool(made.sets).set_layouts(&layouts);
         let sets =
-            // SAFETY: VUID-VkDescriptorSetAllocateInfo-apiVersion-07895: as many as the pool was
-            // made for.
+            // SAFETY: VUID-VkDescriptorSetAllocateInfo-apiVersion-07895: the pool was created for
+            // this number of sets.
             unsafe { raw.allocate_descriptor_sets(&info) }.map_err(failed(device, "vkAllocateDescriptorSets"))?;
         for (index, (commands, set)) in buffers.into_iter().zip(sets).enumerate() {
             let place = Place { commands, set, acquired: vk::Semaphore::null(), index };
@@ -83,60 +82,61 @@ impl Places {
         for slot in &mut made.slots {
             slot.place.acquired = semaphore(device)?;
             let info = vk::FenceCreateInfo::default();
-            // SAFETY: VUID-VkFenceCreateInfo-flags-parameter: no flags.
+            // SAFETY: VUID-VkFenceCreateInfo-flags-parameter: no flags are used.
             slot.done = unsafe { raw.create_fence(&info, None) }.map_err(failed(device, "vkCreateFence"))?;
         }
         Ok(made)
     }
 
-    /// A place that is idle. Does not wait.
+    /// Returns an idle place, if any. Does not wait.
     pub(crate) fn idle(&mut self) -> Result<Option<Place>> {
         self.look()?;
         Ok(self.slots.iter().find(|slot| !slot.busy && !slot.abandoned).map(|slot| slot.place))
     }
 
-    /// Returns `true` if all are idle. Does not wait.
+    /// Returns `true` if all places are idle. Does not wait.
     pub(crate) fn all_idle(&mut self) -> Result<bool> {
         self.look()?;
         Ok(self.slots.iter().all(|slot| !slot.busy))
     }
 
-    /// Sees which pictures are done.
+    /// Updates which pictures have completed.
     fn look(&mut self) -> Result<()> {
         let raw = self.device.as_raw();
         for slot in self.slots.iter_mut().filter(|slot| slot.busy) {
-            // SAFETY: VUID-vkGetFenceStatus-fence-parameter: made in `new`.
+            // SAFETY: VUID-vkGetFenceStatus-fence-parameter: the fence was created in `new`.
             let done = unsafe { raw.get_fence_status(slot.done) }.map_err(failed(&self.device, "vkGetFenceStatus"))?;
             slot.busy = !done;
         }
         Ok(())
     }
 
-    /// Notes that the place is in use until the queue is done with all that it was given so far.
+    /// Notes that the place is in use until the queue has completed all submissions so far.
     pub(crate) fn submitted(&mut self, place: Place) -> Result<()> {
         let (raw, queue) = (self.device.as_raw(), self.device.queue());
         let Some(slot) = self.slots.get_mut(place.index) else { return Ok(()) };
-        // From here on only the fence says that it is idle: if it is not submitted, never.
+        // From here on only the fence makes the place idle again: if submitting the fence fails, it
+        // stays busy.
         slot.busy = true;
-        // SAFETY: VUID-vkResetFences-pFences-01123: an idle place's fence has been seen signaled,
+        // SAFETY: VUID-vkResetFences-pFences-01123: the fence of an idle place was seen signaled,
         // or was never submitted.
         unsafe { raw.reset_fences(&[slot.done]) }.map_err(failed(&self.device, "vkResetFences"))?;
-        // SAFETY: VUID-vkQueueSubmit2-fence-04894, -04895: reset above, and with no other
-        // submission.
+        // SAFETY: VUID-vkQueueSubmit2-fence-04894, -04895: the fence was reset above and is in no
+        // other submission.
         Ok(unsafe { queue.submit(&[], slot.done) }?)
     }
 
-    /// Notes that the place cannot be used as it is: an image was acquired with it that nothing was
-    /// written to.
+    /// Notes that the place is unusable: an image was acquired with it, but nothing was written to
+    /// the image.
     pub(crate) fn abandon(&mut self, place: Place) {
         if let Some(slot) = self.slots.get_mut(place.index) {
-            // No fence tells of it.
+            // There is no fence for it.
             (slot.busy, slot.abandoned) = (false, true);
         }
     }
 
-    /// Gives each abandoned place another semaphore, and leaks the one it has: that it is not
-    /// signaled any more is not known. Nothing else of such a place is in use.
+    /// Gives each abandoned place a new semaphore and leaks the old one, since it is not known
+    /// whether that may still be signaled. Nothing else of such a place is in use.
     pub(crate) fn replace_abandoned(&mut self) -> Result<()> {
         for slot in self.slots.iter_mut().filter(|slot| slot.abandoned) {
             slot.place.acquired = semaphore(&self.device)?;
@@ -145,14 +145,14 @@ impl Places {
         Ok(())
     }
 
-    /// Waits until all are idle, for at most `limit`. A device that is lost uses nothing any more.
+    /// Waits until all places are idle, for at most `limit`. On a lost device all are idle.
     pub(crate) fn wait(&mut self, limit: Duration) -> Result<()> {
         let fences: Vec<_> = self.slots.iter().filter(|slot| slot.busy).map(|slot| slot.done).collect();
         if fences.is_empty() {
             return Ok(());
         }
         let limit = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
-        // SAFETY: VUID-vkWaitForFences-pFences-parameter: made in `new`.
+        // SAFETY: VUID-vkWaitForFences-pFences-parameter: the fences were created in `new`.
         match unsafe { self.device.as_raw().wait_for_fences(&fences, true, limit) } {
             Ok(()) | Err(vk::Result::ERROR_DEVICE_LOST) => {}
             Err(code) => return Err(failed(&self.device, "vkWaitForFences")(code)),
@@ -164,17 +164,17 @@ impl Places {
 
 fn semaphore(device: &ExportDevice) -> Result<vk::Semaphore> {
     let info = vk::SemaphoreCreateInfo::default();
-    // SAFETY: VUID-VkSemaphoreCreateInfo-flags-zerobitmask: no flags, and no chain.
+    // SAFETY: VUID-VkSemaphoreCreateInfo-flags-zerobitmask: no flags and no `pNext` chain are used.
     unsafe { device.as_raw().create_semaphore(&info, None) }.map_err(failed(device, "vkCreateSemaphore"))
 }
 
 impl Drop for Places {
     fn drop(&mut self) {
         let raw = self.device.as_raw();
-        // What an abandoned one has may be in use, and is leaked.
+        // The objects of abandoned places may be in use, and are leaked.
         for slot in self.slots.iter().filter(|slot| !slot.abandoned) {
-            // SAFETY: VUID-vkDestroySemaphore-semaphore-05149: idle, as documented; null is
-            // ignored.
+            // SAFETY: VUID-vkDestroySemaphore-semaphore-05149: the place is idle, as documented;
+            // null is ignored.
             unsafe { raw.destroy_semaphore(slot.place.acquired, None) };
             // SAFETY: VUID-vkDestroyFence-fence-01120: as above.
             unsafe { raw.destroy_fence(slot.done, None) };

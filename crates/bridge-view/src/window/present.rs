@@ -1,4 +1,4 @@
-//! The picture's way into its window.
+//! [`Presenter`], which shows a view's picture in its window.
 
 // Vulkan calls.
 #![allow(unsafe_code)]
@@ -21,27 +21,27 @@ use crate::window::places::Places;
 use crate::window::record::Shown;
 use crate::window::surface::{Failed, Surface};
 
-/// Number of times that the surface may be lost between two pictures that are shown.
+/// Maximum number of times that the surface may be lost between two presented pictures.
 const LOSSES: u32 = 3;
 
-/// Shows a view's picture in a window. Dropping it waits for what was presented, with a limit, and
+/// Presents a view's picture to a window. Dropping it waits for presentation, with a limit, and
 /// closes the window.
 pub(crate) struct Presenter {
-    /// `None` only while it is dropped.
+    /// `None` only during drop.
     parts: Option<Parts>,
     state: Arc<State>,
     size: [u32; 2],
-    /// Whether the images of the window have its size.
+    /// Whether the images have the size of the window.
     fits: bool,
-    /// Whether the window shows something else than the picture.
+    /// Whether the window shows something other than the current picture.
     stale: bool,
     losses: u32,
     limit: Duration,
     device: ExportDevice,
 }
 
-/// Checks that the device's queue scales pictures: it needs a blit
-/// (VUID-vkCmdBlitImage-commandBuffer-cmdpool), though it may present without.
+/// Checks that the device's queue can scale pictures: that needs blits
+/// (VUID-vkCmdBlitImage-commandBuffer-cmdpool), which not all queues that can present support.
 fn check_queue(device: &ExportDevice) -> Result<()> {
     if device.queue().stages().is_none() {
         return Ok(());
@@ -51,7 +51,7 @@ fn check_queue(device: &ExportDevice) -> Result<()> {
 }
 
 impl Presenter {
-    /// For a picture of `size`. Waits end after `limit`.
+    /// Creates a presenter for a picture of `size`. Waits time out after `limit`.
     pub(crate) fn new(
         device: &ExportDevice,
         window: Window,
@@ -60,14 +60,14 @@ impl Presenter {
         limit: Duration,
     ) -> Result<Self> {
         check_queue(device)?;
-        // SAFETY: the window is dropped after the surface, see the order of the fields.
+        // SAFETY: the window is dropped after the surface, due to the order of the fields.
         let surface = unsafe { Surface::new(device, &window.handle) }?;
         let [width, height] = size;
         let info = LocalImageInfo {
             name: "shown picture",
             format: vk::Format::R8G8B8A8_UNORM,
             extent: vk::Extent2D { width, height },
-            // Sampled, for such an image is made with a view.
+            // SAMPLED because `LocalImage` creates a view of the image.
             usage: vk::ImageUsageFlags::TRANSFER_SRC | vk::ImageUsageFlags::TRANSFER_DST | vk::ImageUsageFlags::SAMPLED,
         };
         let cannot = |error: vk_local::Error| Error::CannotPresent {
@@ -91,23 +91,23 @@ impl Presenter {
         &self.state
     }
 
-    /// Returns `true` if the event loop here has the window's events.
+    /// Returns `true` if this crate's event loop handles the window's events.
     pub(crate) fn takes_events(&self) -> bool {
         self.parts.as_ref().is_some_and(|parts| parts.window.handle.is_opened())
     }
 
-    /// The user's changes to the camera.
+    /// Returns the user's changes to the camera.
     pub(crate) fn orbit(&self) -> Orbit {
         self.state.orbit()
     }
 
-    /// Waits until what was presented is done, with a limit.
+    /// Waits until presentation has completed, with a limit.
     pub(crate) fn wait(&mut self) -> Result<()> {
         self.parts.as_mut().map_or(Ok(()), |parts| parts.places.wait(self.limit))
     }
 
-    /// Notes that a frame has been submitted that changes the picture, and the frame rate where it
-    /// was measured again.
+    /// Notes that a submitted frame changes the picture, and shows the frame rate in the title if
+    /// there is a new measurement.
     pub(crate) fn drew(&mut self, rate: Option<f64>) {
         self.stale = true;
         if let (Some(rate), Some(parts)) = (rate.filter(|_| !self.state.is_closed()), &self.parts) {
@@ -116,13 +116,14 @@ impl Presenter {
         }
     }
 
-    /// Presents the picture, if the window does not show it already and has an image for it now;
-    /// else the next call tries again. Does not wait. Returns whether it was presented.
+    /// Presents the picture, if the window does not show it already and has an image available now;
+    /// otherwise the next call tries again. Does not wait. Returns `true` if the picture was
+    /// presented.
     ///
     /// # Safety
-    /// What `shown` has is of this device, and lives until this is dropped. The picture has four
-    /// bytes for each pixel of the view, is one to copy from, and is written on the device's queue
-    /// alone.
+    /// The objects in `shown` belong to this device, and live until this presenter is dropped. The
+    /// picture has four bytes for each pixel of the view, can be copied from, and is only written
+    /// on the device's queue.
     pub(crate) unsafe fn present(&mut self, shown: Shown<'_>) -> Result<bool> {
         let news = self.state.news();
         self.fits &= !news.resized;
@@ -135,7 +136,7 @@ impl Presenter {
         if news.hidden || !self.stale {
             return Ok(false);
         }
-        // SAFETY: as this function.
+        // SAFETY: the caller upholds the contract.
         match unsafe { parts.show(&self.device, shown, self.size, &mut self.fits) } {
             Ok(presented) => {
                 self.stale = !presented;

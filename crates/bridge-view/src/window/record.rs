@@ -1,4 +1,4 @@
-//! The commands that bring a picture into a window's image.
+//! The commands that write a picture to a window's image.
 
 // Vulkan calls.
 #![allow(unsafe_code)]
@@ -11,20 +11,20 @@ use crate::draw::ring::Bound;
 use crate::window::fit::fit;
 use crate::window::swapchain::Target;
 
-/// Content of a window.
+/// The content of a window.
 #[derive(Clone, Copy)]
 pub(crate) struct Shown<'a> {
-    /// Rows of four bytes a pixel; `None` is black.
+    /// The picture: rows with four bytes per pixel. `None` is black.
     pub(crate) picture: Option<vk::Buffer>,
-    /// The picture is drawn again before.
+    /// If set, the picture is drawn again first.
     pub(crate) redraw: Option<Redraw<'a>>,
 }
 
-/// Source of a picture.
+/// The parameters for drawing a picture again.
 #[derive(Clone, Copy)]
 pub(crate) struct Redraw<'a> {
     pub(crate) pipelines: &'a Pipelines,
-    /// As in the frame that drew it.
+    /// The resources of the frame that drew it.
     pub(crate) bound: Bound,
     pub(crate) params: Params,
 }
@@ -39,12 +39,12 @@ const NONE: vk::AccessFlags = vk::AccessFlags::empty();
 const READS: vk::AccessFlags = vk::AccessFlags::TRANSFER_READ;
 const WRITES: vk::AccessFlags = vk::AccessFlags::TRANSFER_WRITE;
 
-/// Records drawing again, scaling, and the change of the layouts.
+/// Records drawing the picture again, scaling, and the layout transitions.
 ///
 /// # Safety
-/// `commands` is recording, for the device's queue, outside of a render pass. All are of the
-/// device, and live until the commands have run; `image` and the picture have `size` pixels, and
-/// `set` has what the redraw is bound to.
+/// `commands` is recording, for the device's queue, outside a render pass. All objects belong to
+/// the device and live until the commands have run; `image` and the picture have the given size in
+/// pixels, and the resources of the redraw are bound in `set`.
 pub(crate) unsafe fn record(
     device: &ExportDevice,
     commands: vk::CommandBuffer,
@@ -56,16 +56,16 @@ pub(crate) unsafe fn record(
 ) {
     let recording = Recording { raw: device.as_raw(), commands };
     if let Some(redraw) = shown.redraw {
-        // The frame before drew the picture, or copied what it is drawn from; or the picture was
-        // copied.
+        // The previous frame drew the picture, or copied the points that it is drawn from; or the
+        // picture was copied.
         let accesses = vk::AccessFlags::SHADER_READ | vk::AccessFlags::SHADER_WRITE;
         let before = vk::MemoryBarrier::default().src_access_mask(accesses | WRITES).dst_access_mask(accesses);
         recording.barriers(DRAWS | COPIES, DRAWS, &[before], &[]);
-        // SAFETY: as this function.
+        // SAFETY: the caller upholds the contract.
         unsafe { redraw.pipelines.record(commands, set, redraw.params) };
     }
-    // The window's image is acquired at the stage of copies. The picture has been drawn, and the
-    // image before was read.
+    // The window's image is acquired at the transfer stage. The picture has been drawn, and the
+    // previous contents of `image` have been read.
     let drawn = vk::MemoryBarrier::default().src_access_mask(vk::AccessFlags::SHADER_WRITE).dst_access_mask(READS);
     let begun = [
         barrier(target.image, (UNDEFINED, WRITABLE), (NONE, WRITES)),
@@ -76,19 +76,20 @@ pub(crate) unsafe fn record(
     let room = fit([width, height], target.size);
     if shown.picture.is_none() || room != [0, 0, target.size[0], target.size[1]] {
         let black = vk::ClearColorValue { float32: [0.0, 0.0, 0.0, 1.0] };
-        // SAFETY: VUID-vkCmdClearColorImage-imageLayout-00005: as the barrier left it.
+        // SAFETY: VUID-vkCmdClearColorImage-imageLayout-00005: the barrier left the image in this
+        // layout.
         unsafe { recording.raw.cmd_clear_color_image(commands, target.image, WRITABLE, &black, &[whole()]) };
         recording.barriers(COPIES, COPIES, &[], &[barrier(target.image, (WRITABLE, WRITABLE), (WRITES, WRITES))]);
     }
     if let Some(picture) = shown.picture {
-        // SAFETY: as this function; both images are as the barriers left them.
+        // SAFETY: the caller upholds the contract; the barriers left both images in `WRITABLE`.
         unsafe { recording.scale(picture, image, [width, height], target.image, room) };
     }
     let end = vk::PipelineStageFlags::BOTTOM_OF_PIPE;
     recording.barriers(COPIES, end, &[], &[barrier(target.image, (WRITABLE, PRESENTED), (WRITES, NONE))]);
 }
 
-/// A command buffer that is being recorded: made by [`record`] alone, whose contract it has.
+/// A command buffer that is recording. Only created by [`record`], whose contract holds for it.
 struct Recording<'a> {
     raw: &'a ash::Device,
     commands: vk::CommandBuffer,
@@ -103,15 +104,15 @@ impl Recording<'_> {
         images: &[vk::ImageMemoryBarrier<'_>],
     ) {
         let (commands, flags) = (self.commands, vk::DependencyFlags::empty());
-        // SAFETY: VUID-vkCmdPipelineBarrier-srcStageMask-06461, -oldLayout-01181: stages of every
-        // graphics queue, and the layouts that the commands around leave the images in.
+        // SAFETY: VUID-vkCmdPipelineBarrier-srcStageMask-06461, -oldLayout-01181: every graphics
+        // queue supports the stages, and the preceding commands leave the images in these layouts.
         unsafe { self.raw.cmd_pipeline_barrier(commands, from, to, flags, memory, &[], images) };
     }
 
-    /// Copies the picture to the image of its size, and scales that to the `room` in the target.
+    /// Copies the picture to the image of its size, and scales the image to `room` in the target.
     ///
     /// # Safety
-    /// As [`record`]; both images are [`WRITABLE`].
+    /// The contract of [`record`]; both images are in the layout [`WRITABLE`].
     unsafe fn scale(
         &self,
         picture: vk::Buffer,
@@ -127,7 +128,7 @@ impl Recording<'_> {
             depth: 1,
         });
         // SAFETY: VUID-vkCmdCopyBufferToImage-pRegions-00171, -imageSubresource-07970: both have
-        // the view's size.
+        // the size of the view.
         unsafe { self.raw.cmd_copy_buffer_to_image(self.commands, picture, image, WRITABLE, &[copy]) };
         self.barriers(COPIES, COPIES, &[], &[barrier(image, (WRITABLE, READABLE), (WRITES, READS))]);
         let corner = |x: u32, y: u32, z| vk::Offset3D { x: x as i32, y: y as i32, z };
@@ -140,8 +141,8 @@ impl Recording<'_> {
         let same = [right - left, bottom - top] == [width, height];
         let filter = if same { vk::Filter::NEAREST } else { vk::Filter::LINEAR };
         // SAFETY: VUID-vkCmdBlitImage-srcOffset-00243, -dstOffset-00248, -dstImage-02000,
-        // -filter-02001: both rectangles are in their images, and every device blits between these
-        // formats.
+        // -filter-02001: both rectangles are inside their images, and every device supports blits
+        // between these formats.
         unsafe { self.raw.cmd_blit_image(self.commands, image, READABLE, target, WRITABLE, &[blit], filter) };
     }
 }

@@ -1,25 +1,25 @@
-//! State of a window, which the program reads, and sets for a window of its own.
+//! [`WindowState`], which the program reads, and sets for an adopted window.
 
 use std::sync::Arc;
 
 use crate::window::input::State;
 
-/// State of a window after the events so far. A clone is of the same window.
+/// State of a window, after the events handled so far. Clones refer to the same window.
 ///
-/// Events of a window that was opened here arrive by themselves, and calls that pass one on act
-/// beside them. A program that [adopted](crate::Window::adopt) its own window passes on all: its
-/// sizes, that it is hidden or was uncovered, that it was closed, and how the user moves the
-/// camera. The next [`View::draw`](crate::View::draw) acts on them. Any thread may.
+/// For a window opened by this crate, events arrive automatically, and calls of these functions
+/// take effect in addition. A program that has [adopted](crate::Window::adopt) its window must
+/// report everything: size changes, hiding and uncovering, closing, and camera movements. The next
+/// [`View::draw`](crate::View::draw) applies them. All functions can be called from any thread.
 #[derive(Clone, Debug)]
 pub struct WindowState(pub(crate) Arc<State>);
 
 impl WindowState {
-    /// Returns `true` once the user has closed the window, or its display has ended.
+    /// Returns `true` if the user has closed the window, or its display has ended.
     pub fn is_closed(&self) -> bool {
         self.0.is_closed()
     }
 
-    /// Returns `true` while nobody sees the window, where the system tells.
+    /// Returns `true` while the window is hidden, if the system reports that.
     pub fn is_hidden(&self) -> bool {
         self.0.is_hidden()
     }
@@ -36,31 +36,31 @@ impl WindowState {
         self.0.uncover();
     }
 
-    /// Sets whether the window is hidden. Nothing is presented in a hidden one.
+    /// Sets whether the window is hidden. Nothing is presented to a hidden window.
     pub fn set_hidden(&self, hidden: bool) {
         self.0.set_hidden(hidden);
     }
 
     /// Reports that the window is closed: nothing is presented any more, and
-    /// [`View::is_running`](crate::View::is_running) is `false`. A window of the program's own
-    /// stays as it is.
+    /// [`View::is_running`](crate::View::is_running) is `false`. An adopted window itself is not
+    /// changed.
     pub fn close(&self) {
         self.0.close();
     }
 
-    /// Turns the camera round points, as dragging by so many pixels to the right and downwards
-    /// does. Ignored while an image is shown, and for numbers that are not finite.
+    /// Rotates the camera around points, as dragging by `pixels` to the right and downwards does.
+    /// Ignored while an image is shown, and for values that are not finite.
     pub fn drag(&self, pixels: [f32; 2]) {
         self.0.drag(pixels);
     }
 
-    /// Moves the camera closer to points, as so many notches of the wheel do; away for less than 0.
-    /// Ignored as [`drag`](Self::drag) is.
+    /// Moves the camera closer to points, as turning the wheel by `notches` does, or away for
+    /// negative values. Ignored in the same cases as [`drag`](Self::drag).
     pub fn zoom(&self, notches: f32) {
         self.0.zoom(notches);
     }
 
-    /// Puts the camera back where the program has it.
+    /// Resets the camera to the program's position.
     pub fn reset_camera(&self) {
         self.0.reset_camera();
     }

@@ -1,4 +1,4 @@
-//! A window as Vulkan sees it.
+//! [`Surface`]: the Vulkan surface of a window.
 
 // Vulkan calls.
 #![allow(unsafe_code)]
@@ -11,12 +11,12 @@ use raw_window_handle::{HasDisplayHandle, HasWindowHandle, RawDisplayHandle};
 
 use crate::error::{Error, Result, failed};
 
-/// Failure of a call about a window.
+/// Failure of a surface or swapchain call.
 #[derive(Debug)]
 pub(crate) enum Failed {
     /// The images no longer fit the window.
     OutOfDate,
-    /// The surface is to be made again.
+    /// The surface must be recreated.
     SurfaceLost,
     Error(Error),
 }
@@ -27,7 +27,7 @@ impl From<Error> for Failed {
     }
 }
 
-/// For `map_err`, with the call's name.
+/// Returns a conversion for `map_err` that classifies the error and adds the name of the call.
 pub(crate) fn sorted<'a>(device: &'a ExportDevice, call: &'static str) -> impl Fn(vk::Result) -> Failed + use<'a> {
     move |code| match code {
         vk::Result::ERROR_OUT_OF_DATE_KHR => Failed::OutOfDate,
@@ -36,7 +36,7 @@ pub(crate) fn sorted<'a>(device: &'a ExportDevice, call: &'static str) -> impl F
     }
 }
 
-/// The instance extensions that a surface of the window takes.
+/// Returns the instance extensions that a surface of the window requires.
 pub(crate) fn instance_extensions(window: &impl HasDisplayHandle) -> Result<Vec<&'static CStr>> {
     let no_window = |reason: String| Error::NoWindow { reason };
     let display = window.display_handle().map_err(|error| no_window(error.to_string()))?.as_raw();
@@ -45,15 +45,14 @@ pub(crate) fn instance_extensions(window: &impl HasDisplayHandle) -> Result<Vec<
     Ok(names.iter().map(|name| name_of(*name)).collect())
 }
 
-/// A name that the crate `ash` declares.
+/// Converts an extension name that `ash` declares.
 fn name_of(name: *const std::ffi::c_char) -> &'static CStr {
-    // SAFETY: `ash_window` gives pointers to the string constants of `ash` alone, which live for
-    // ever.
+    // SAFETY: `ash_window` only returns pointers to string constants of `ash`, which are static.
     unsafe { CStr::from_ptr(name) }
 }
 
-/// That the device has what a surface of the window and its swapchain need: commands of extensions
-/// that are off have no address.
+/// Checks that the device has the extensions for a surface of the window and its swapchain:
+/// commands of disabled extensions have no address.
 fn check_extensions(device: &ExportDevice, display: RawDisplayHandle) -> Result<()> {
     let cannot = |reason: String| Error::CannotPresent { device: device.name().to_owned(), reason };
     let (extension, command) = match display {
@@ -65,17 +64,17 @@ fn check_extensions(device: &ExportDevice, display: RawDisplayHandle) -> Result<
     };
     let lacks = |extension: &CStr| cannot(format!("it was opened without {extension:?}; see `Window::open_compute`"));
     let (entry, instance) = (device.entry(), device.instance());
-    // SAFETY: VUID-vkGetInstanceProcAddr-instance-parameter: the instance lives; the name ends in
-    // a null.
+    // SAFETY: VUID-vkGetInstanceProcAddr-instance-parameter: the instance lives; the name is
+    // null-terminated.
     let surface = unsafe { entry.get_instance_proc_addr(instance.handle(), command.as_ptr()) };
     surface.ok_or_else(|| lacks(extension))?;
     let command = c"vkCreateSwapchainKHR";
-    // SAFETY: VUID-vkGetDeviceProcAddr-device-parameter: as above, of the device.
+    // SAFETY: VUID-vkGetDeviceProcAddr-device-parameter: as above, for the device.
     let swapchain = unsafe { instance.get_device_proc_addr(device.as_raw().handle(), command.as_ptr()) };
     swapchain.ok_or_else(|| lacks(khr::swapchain::NAME)).map(drop)
 }
 
-/// A surface of a window. It goes before its window, and after its swapchain.
+/// A surface of a window. It is dropped before its window, and after its swapchain.
 pub(crate) struct Surface {
     raw: vk::SurfaceKHR,
     loader: khr::surface::Instance,
@@ -84,8 +83,8 @@ pub(crate) struct Surface {
 }
 
 impl Surface {
-    /// Makes the surface, if the device has the extensions that it takes and its queue can present
-    /// to it. The window is asked for its display each time: it may have another than before.
+    /// Creates the surface, if the device has the required extensions and its queue can present to
+    /// it. The window is queried for its display each time, since that may have changed.
     ///
     /// # Safety
     /// The window outlives the surface.
@@ -99,7 +98,7 @@ impl Surface {
         let handle = window.window_handle().map_err(no_handle)?.as_raw();
         check_extensions(device, display)?;
         let (entry, instance) = (device.entry(), device.instance());
-        // SAFETY: the commands are loaded. Both handles are live, for the window is, and it
+        // SAFETY: the commands are loaded. Both handles are live, since the window is live and
         // outlives the surface, as documented.
         let raw = unsafe { ash_window::create_surface(entry, instance, display, handle, None) }
             .map_err(failed(device, "the creation of the window's surface"))?;
@@ -107,12 +106,12 @@ impl Surface {
         let wayland = matches!(display, RawDisplayHandle::Wayland(_));
         let surface = Self { raw, loader, wayland, device: device.clone() };
         let (physical, family) = (device.physical().handle, device.queue().family());
-        // SAFETY: VUID-vkGetPhysicalDeviceSurfaceSupportKHR-queueFamilyIndex-01269: the family of
-        // the device's own queue.
+        // SAFETY: VUID-vkGetPhysicalDeviceSurfaceSupportKHR-queueFamilyIndex-01269: the family is
+        // that of the device's own queue.
         let supported = unsafe { surface.loader.get_physical_device_surface_support(physical, family, raw) }
             .map_err(failed(device, "vkGetPhysicalDeviceSurfaceSupportKHR"))?;
         if supported {
-            // A window that shows nothing is none.
+            // A window without a usable format is rejected.
             let _format = surface.format().map_err(|failed| match failed {
                 Failed::Error(error) => error,
                 _ => cannot("the window was lost before it showed a picture".into()),
@@ -128,14 +127,14 @@ impl Surface {
 
     pub(crate) fn capabilities(&self) -> Result<vk::SurfaceCapabilitiesKHR, Failed> {
         let physical = self.device.physical().handle;
-        // SAFETY: VUID-vkGetPhysicalDeviceSurfaceCapabilitiesKHR-surface-06211: `new` asked for
+        // SAFETY: VUID-vkGetPhysicalDeviceSurfaceCapabilitiesKHR-surface-06211: `new` has checked
         // support.
         unsafe { self.loader.get_physical_device_surface_capabilities(physical, self.raw) }
             .map_err(sorted(&self.device, "vkGetPhysicalDeviceSurfaceCapabilitiesKHR"))
     }
 
-    /// A format that takes the picture's values as they are. Every device blits to each of the
-    /// three.
+    /// Returns a format that stores the picture's values unchanged. Every device supports blits to
+    /// each of the three formats.
     pub(crate) fn format(&self) -> Result<vk::SurfaceFormatKHR, Failed> {
         let physical = self.device.physical().handle;
         // SAFETY: VUID-vkGetPhysicalDeviceSurfaceFormatsKHR-surface-06525: as in `capabilities`.
@@ -149,12 +148,12 @@ impl Surface {
         })
     }
 
-    /// FIFO for `vsync`, which all have; else a mode that does not wait for the display, if there
-    /// is one.
+    /// Returns FIFO for `vsync`, which all surfaces support; otherwise a mode that does not wait
+    /// for the display, if there is one.
     ///
-    /// A Wayland compositor shows whole pictures in every mode, and there FIFO blocks in
-    /// `vkQueuePresentKHR` for as long as the window is hidden: it gets MAILBOX or IMMEDIATE, where
-    /// the device has one of them.
+    /// On Wayland, the compositor shows whole pictures in every mode, and FIFO blocks in
+    /// `vkQueuePresentKHR` while the window is hidden. So MAILBOX or IMMEDIATE is used there, if
+    /// the device supports one of them.
     pub(crate) fn mode(&self, vsync: bool) -> Result<vk::PresentModeKHR, Failed> {
         let physical = self.device.physical().handle;
         // SAFETY: VUID-vkGetPhysicalDeviceSurfacePresentModesKHR-surface-06525: as in
@@ -165,7 +164,7 @@ impl Surface {
     }
 }
 
-/// The best of the modes that a surface has.
+/// Returns the best of the modes that a surface supports.
 fn choose(vsync: bool, wayland: bool, modes: &[vk::PresentModeKHR]) -> vk::PresentModeKHR {
     let wanted: &[_] = match (vsync, wayland) {
         (true, false) => &[],
@@ -177,7 +176,8 @@ fn choose(vsync: bool, wayland: bool, modes: &[vk::PresentModeKHR]) -> vk::Prese
 
 impl Drop for Surface {
     fn drop(&mut self) {
-        // SAFETY: VUID-vkDestroySurfaceKHR-surface-01266: its swapchain is gone, as documented.
+        // SAFETY: VUID-vkDestroySurfaceKHR-surface-01266: its swapchain is destroyed, as
+        // documented.
         unsafe { self.loader.destroy_surface(self.raw, None) };
     }
 }

@@ -1,4 +1,4 @@
-//! A window's images.
+//! [`Swapchain`]: the images of a window.
 
 // Vulkan calls.
 #![allow(unsafe_code)]
@@ -11,34 +11,34 @@ use bridge::ash::{khr, vk};
 use crate::error::Error;
 use crate::window::surface::{Failed, Surface, sorted};
 
-/// The images of a window of one size. Dropping it frees them at once: the queue is done with what
-/// was presented by then. Its surface outlives it.
+/// The images of a window, with one size. Dropping this frees them immediately: the queue must have
+/// finished presentation by then. Its surface outlives it.
 pub(crate) struct Swapchain {
     raw: vk::SwapchainKHR,
     images: Vec<vk::Image>,
-    /// Signaled when an image can be shown, one per image.
+    /// Signaled when an image can be presented, one per image.
     ready: Vec<vk::Semaphore>,
     extent: vk::Extent2D,
     loader: khr::swapchain::Device,
     device: ExportDevice,
 }
 
-/// An image to write to.
+/// An acquired image to write to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Target {
     pub(crate) image: vk::Image,
-    /// To be signaled by what writes it.
+    /// The semaphore that the submission writing the image must signal.
     pub(crate) ready: vk::Semaphore,
     pub(crate) size: [u32; 2],
     index: u32,
 }
 
 impl Swapchain {
-    /// Makes images for the surface, of `size` where the surface leaves the choice, in place of
-    /// `old`. `None` where the window has no area.
+    /// Creates images for the surface, replacing `old`. `size` is used if the surface does not
+    /// determine the size. Returns `None` if the window has no area.
     ///
     /// # Safety
-    /// `old` is a swapchain of the same surface, which has the mode.
+    /// `old` is a swapchain of the same surface, and the surface supports `mode`.
     pub(crate) unsafe fn new(
         device: &ExportDevice,
         surface: &Surface,
@@ -59,7 +59,7 @@ impl Swapchain {
         let most = if has.max_image_count == 0 { u32::MAX } else { has.max_image_count };
         let info = vk::SwapchainCreateInfoKHR::default()
             .surface(surface.as_raw())
-            // One that is shown, those that wait, and one to write to.
+            // One more than the minimum, so that there is one to write to.
             .min_image_count((has.min_image_count + 1).min(most))
             .image_format(format.format)
             .image_color_space(format.color_space)
@@ -81,15 +81,16 @@ impl Swapchain {
         };
         made.raw =
             // SAFETY: VUID-VkSwapchainCreateInfoKHR-surface-01270, -imageFormat-01273,
-            // -presentMode-01281, -oldSwapchain-01933: the surface offers each of the values, and
-            // the old one is of this surface.
+            // -presentMode-01281, -oldSwapchain-01933: the surface supports each of the values, and
+            // the old swapchain belongs to this surface.
             unsafe { made.loader.create_swapchain(&info, None) }.map_err(sorted(device, "vkCreateSwapchainKHR"))?;
         made.images =
-            // SAFETY: VUID-vkGetSwapchainImagesKHR-swapchain-parameter: just made.
+            // SAFETY: VUID-vkGetSwapchainImagesKHR-swapchain-parameter: it was just created.
             unsafe { made.loader.get_swapchain_images(made.raw) }.map_err(sorted(device, "vkGetSwapchainImagesKHR"))?;
         for _ in 0..made.images.len() {
             let info = vk::SemaphoreCreateInfo::default();
-            // SAFETY: VUID-VkSemaphoreCreateInfo-flags-zerobitmask: no flags, and no chain.
+            // SAFETY: VUID-VkSemaphoreCreateInfo-flags-zerobitmask: no flags and no `pNext` chain
+            // are used.
             let ready = unsafe { device.as_raw().create_semaphore(&info, None) };
             made.ready.push(ready.map_err(sorted(device, "vkCreateSemaphore"))?);
         }
@@ -100,17 +101,18 @@ impl Swapchain {
         self.extent
     }
 
-    /// An image, if there is one within `timeout`; `acquired` is signaled once it can be written.
+    /// Returns an image, if one becomes available within `timeout`. `acquired` is signaled once it
+    /// can be written.
     ///
     /// # Safety
-    /// `acquired` is a semaphore that is unsignaled, without a wait or signal that is pending.
+    /// `acquired` is an unsignaled semaphore without pending waits or signals.
     pub(crate) unsafe fn acquire(
         &mut self,
         acquired: vk::Semaphore,
         timeout: Duration,
     ) -> Result<Option<Target>, Failed> {
         let (none, timeout) = (vk::Fence::null(), u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX - 1));
-        // SAFETY: VUID-vkAcquireNextImageKHR-semaphore-01286, -01779: as this function.
+        // SAFETY: VUID-vkAcquireNextImageKHR-semaphore-01286, -01779: by this function's contract.
         let (index, _) = match unsafe { self.loader.acquire_next_image(self.raw, timeout, acquired, none) } {
             Ok(found) => found,
             Err(vk::Result::NOT_READY | vk::Result::TIMEOUT) => return Ok(None),
@@ -124,7 +126,7 @@ impl Swapchain {
         Ok(Some(Target { image, ready, size: [self.extent.width, self.extent.height], index }))
     }
 
-    /// Shows the image. Returns whether the images still fit the window.
+    /// Presents the image. Returns `true` if the images still fit the window.
     ///
     /// # Safety
     /// A submission to the device's queue was made that leaves the image in `PRESENT_SRC_KHR` and
@@ -133,8 +135,8 @@ impl Swapchain {
         let (semaphores, swapchains, indices) = ([target.ready], [self.raw], [target.index]);
         let info =
             vk::PresentInfoKHR::default().wait_semaphores(&semaphores).swapchains(&swapchains).image_indices(&indices);
-        // SAFETY: VUID-VkPresentInfoKHR-pImageIndices-01430: as this function; inside of `with` the
-        // queue is externally synchronized.
+        // SAFETY: VUID-VkPresentInfoKHR-pImageIndices-01430: by this function's contract; inside
+        // `with` the queue is externally synchronized.
         let presented = self.device.queue().with(|queue| unsafe { self.loader.queue_present(queue, &info) });
         let suboptimal = presented.map_err(Error::from)?.map_err(sorted(&self.device, "vkQueuePresentKHR"))?;
         Ok(!suboptimal)
@@ -144,7 +146,7 @@ impl Swapchain {
 impl Drop for Swapchain {
     fn drop(&mut self) {
         for ready in self.ready.drain(..) {
-            // SAFETY: VUID-vkDestroySemaphore-semaphore-05149: the queue is done with it, as
+            // SAFETY: VUID-vkDestroySemaphore-semaphore-05149: the queue no longer uses it, as
             // documented.
             unsafe { self.device.as_raw().destroy_semaphore(ready, None) };
         }
@@ -153,13 +155,13 @@ impl Drop for Swapchain {
     }
 }
 
-/// The size that the images of a surface have.
+/// Returns the size for the images of a surface.
 fn extent(has: &vk::SurfaceCapabilitiesKHR, [width, height]: [u32; 2]) -> vk::Extent2D {
     if has.current_extent.width != u32::MAX {
         return has.current_extent;
     }
     let (least, most) = (has.min_image_extent, has.max_image_extent);
-    // `max` and `min`, for a driver's limits may contradict each other, at which `clamp` panics.
+    // `max` and `min` instead of `clamp`, which panics if a driver's limits contradict each other.
     vk::Extent2D { width: width.max(least.width).min(most.width), height: height.max(least.height).min(most.height) }
 }
 

@@ -1,4 +1,4 @@
-//! A renderer that ends the connection and lives on, or is killed.
+//! Tests of a renderer that ends the connection and keeps running, or is killed.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsFd;
@@ -7,8 +7,8 @@ use std::process::Stdio;
 
 use super::*;
 
-/// A renderer that has closed the connection with a Bye, and lives on, is waited for by nobody: not
-/// by a worker either that meets the closed socket before it has read the Bye.
+/// A worker does not wait for the end of a renderer that has closed the connection with a Bye and
+/// keeps running, even if it finds the socket closed before it has read the Bye.
 #[test]
 fn a_bye_that_was_not_read_counts() {
     let folder = tempfile::tempdir().unwrap();
@@ -97,7 +97,7 @@ fn what_a_renderer_has_ended_for_is_told_once_its_process_has() {
     }
 }
 
-/// The renderer is a process of its own, this test again, and is killed while a frame is written.
+/// The renderer runs in a separate process, which is this test again, and is killed during a frame.
 #[test]
 fn the_frame_at_which_the_renderer_was_lost_is_the_one_that_was_written() {
     const PATH: &str = "BRIDGE_WORKER_TEST_LOST_FRAME";

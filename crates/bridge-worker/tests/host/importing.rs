@@ -1,4 +1,4 @@
-//! Memory files of which a worker cannot make slots.
+//! Tests of memory files that a worker cannot use as slots.
 
 use std::os::fd::AsFd;
 
@@ -6,8 +6,8 @@ use bridge_ipc::{Handle, Offer, Resource, SharedMemory, Uuid};
 
 use super::*;
 
-/// One that breaks the rules of memory files is no violation of the protocol: its exchange alone is
-/// refused, with the code for resources, and the connection goes on.
+/// A memory file that breaks the rules is not a protocol violation: only its exchange is refused,
+/// with the code for resources, and the connection stays usable.
 #[test]
 fn a_file_of_another_size_is_refused_as_a_resource() {
     both(

@@ -1,12 +1,12 @@
-//! A renderer that closes an exchange in step while a frame of it is written.
+//! Test of a renderer that closes an exchange in step while a frame of it is written.
 
 use bridge_ipc::Backend;
 use bridge_worker::{Worker, WorkerInfo};
 
 use super::*;
 
-/// A frame that was announced, and finished or torn behind the renderer's Close, is of a closed
-/// exchange, and breaks no rule of the protocol.
+/// A frame that was announced, and is finished or torn after the renderer's Close, results in
+/// `Error::Closed` and not in a protocol violation.
 #[test]
 fn a_frame_that_ends_behind_a_close_is_told_as_closed() {
     for is_torn in [false, true] {
@@ -33,7 +33,8 @@ fn a_frame_that_ends_behind_a_close_is_told_as_closed() {
             let mut second = worker.exchange::<Buffer<f32>>("y").unwrap();
             let mut turn = first.begin().unwrap();
             turn.announce().unwrap();
-            // Whoever waits reads for all: the Close is in front of this slot.
+            // A waiting call reads the messages of all exchanges, and the Close arrives before this
+            // slot.
             second.begin().unwrap().skip().unwrap();
             let error = if is_torn { turn.skip() } else { turn.finish() }.unwrap_err();
             assert!(matches!(error, Error::Closed { .. }), "{error:?}");

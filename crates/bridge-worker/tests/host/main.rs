@@ -1,4 +1,4 @@
-//! A worker on the CPU against a scripted renderer.
+//! Tests of a worker on the CPU with a scripted renderer.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -49,7 +49,7 @@ fn host<'a, R: bridge_worker::Resources>(work: Work<'a, R>) -> HostWork<'a, R> {
     }
 }
 
-/// A worker's limit that no call reaches.
+/// A time limit that no call reaches.
 const FAR: Duration = Duration::from_secs(60);
 
 #[test]
@@ -213,7 +213,7 @@ fn a_backend_that_is_not_allowed_is_no_backend() {
     });
 }
 
-/// Messages for one exchange are read by the thread of another.
+/// Messages for one exchange can be read by the thread of another.
 #[test]
 fn several_exchanges_go_on_threads_of_their_own() {
     const FRAMES: u64 = 300;
@@ -232,7 +232,7 @@ fn several_exchanges_go_on_threads_of_their_own() {
                     }
                     Message::Publish { exchange, slot, value, .. } => {
                         published += 1;
-                        // It may be closed by now.
+                        // The exchange may be closed by now.
                         renderer.answer(Message::Free { exchange, slot, value });
                     }
                     Message::Close { exchange } => {
@@ -256,7 +256,7 @@ fn several_exchanges_go_on_threads_of_their_own() {
     );
 }
 
-/// The renderer is a process of its own, this test again, and is killed.
+/// The renderer runs in a separate process, which is this test again, and is killed.
 #[test]
 fn the_end_of_the_renderer_ends_the_wait_at_once() {
     const PATH: &str = "BRIDGE_WORKER_TEST_SOCKET";
@@ -299,7 +299,7 @@ fn the_end_of_the_renderer_ends_the_wait_at_once() {
         assert!(error.to_string().contains("renderer \"renderer\""), "{error}");
         killed.join().unwrap()
     });
-    // It was not reaped: a zombie is dead.
+    // The process was not reaped: a zombie counts as dead.
     assert!(matches!(writer.begin(), Err(Error::PeerLost { .. })), "again");
     drop((writer, worker));
     assert!(start.elapsed() < FAR / 2, "something is waited for up to its limit: {:?}", start.elapsed());

@@ -1,13 +1,13 @@
-//! An exchange of another name than the worker asks for.
+//! Tests of exchange names that differ between the two sides.
 
 use std::sync::Barrier;
 
 use super::*;
 
-/// The limit after which a name has not come. The connection is made within it, too.
+/// Limit of the wait for a name. The connection is made within it, too.
 pub(crate) const SHORT: Duration = Duration::from_secs(1);
 
-/// What a worker with a short limit comes to, however slow the machine: it may ask again.
+/// Repeats a call of a worker with a short limit until it succeeds, however slow the machine is.
 pub(crate) fn in_the_end<T>(mut ask: impl FnMut() -> Result<T, Error>) -> T {
     let start = Instant::now();
     loop {
@@ -18,8 +18,8 @@ pub(crate) fn in_the_end<T>(mut ask: impl FnMut() -> Result<T, Error>) -> T {
     }
 }
 
-/// A worker with a short limit, once the renderer has offered "y". Gives what the renderer hears
-/// then, until the end of the connection.
+/// Runs a worker with a short limit once the renderer has offered "y". Returns the messages that
+/// the renderer receives from then on, until the end of the connection.
 fn with_y_offered(worker: impl FnOnce(bridge_worker::Worker)) -> Vec<Message> {
     let (_folder, listener) = listen();
     let offered = Barrier::new(2);
@@ -51,7 +51,7 @@ fn both_sides_are_told_of_a_name_that_is_not_the_others() {
     assert_eq!(text, "the worker has asked for \"x\" and not for \"y\"");
 }
 
-/// A program may ask for one name after the other.
+/// An offer stays available after a request for another name.
 #[test]
 fn an_offer_outlives_the_question_for_another() {
     let heard = with_y_offered(|worker| {

@@ -1,4 +1,4 @@
-//! Frames of the renderer.
+//! Tests of reading frames of the renderer.
 
 use super::*;
 
@@ -19,7 +19,7 @@ fn the_newest_frame_of_the_renderer_is_read_and_the_one_before_given_back() {
             publish(&mut renderer, 0, 0);
             publish(&mut renderer, 1, 1);
             waited.wait();
-            // The first was passed over; the second is held until there is a newer one.
+            // The first frame was skipped; the second is held until there is a newer one.
             assert_eq!(renderer.receive(), Message::Free { exchange: 1, slot: 0, value: 0 });
             waited.wait();
             publish(&mut renderer, 0, 2);
@@ -45,7 +45,7 @@ fn the_newest_frame_of_the_renderer_is_read_and_the_one_before_given_back() {
         }
         waited.wait();
         assert!(reader.wait_for_newer(LIMIT).unwrap());
-        // Before anything else is read.
+        // The next frame is read together with its Torn message.
         waited.wait();
         let error = loop {
             match reader.newest() {
@@ -59,7 +59,7 @@ fn the_newest_frame_of_the_renderer_is_read_and_the_one_before_given_back() {
     });
 }
 
-/// A renderer whose frames were all torn has their slots back.
+/// A renderer whose frames are all torn gets their slots back.
 #[test]
 fn slots_of_torn_frames_go_back() {
     let (_folder, listener) = listen();

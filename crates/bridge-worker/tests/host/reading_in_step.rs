@@ -1,4 +1,4 @@
-//! Frames of a renderer in step.
+//! Test of reading frames of a renderer in step.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -7,7 +7,7 @@ use bridge_worker::{Worker, WorkerInfo};
 
 use super::*;
 
-/// Frames that are torn take none of the caller's time.
+/// Torn frames do not extend the caller's wait.
 #[test]
 fn a_renderer_whose_frames_are_all_torn_holds_nobody_up() {
     let (_folder, listener) = listen();
@@ -34,7 +34,7 @@ fn a_renderer_whose_frames_are_all_torn_holds_nobody_up() {
         let info = WorkerInfo { backend: Some(Backend::Host), timeout: LIMIT, trust: true, ..Default::default() };
         let worker = Worker::connect_with(listener.path(), &info).unwrap();
         let mut reader = worker.exchange_reader::<Buffer<f32>>("x").unwrap();
-        // One is given before it is heard that it is torn, now and then.
+        // Occasionally a frame is returned before its Torn message has arrived.
         while let Some(turn) = reader.next(Duration::from_millis(100)).unwrap() {
             turn.finish().unwrap();
         }

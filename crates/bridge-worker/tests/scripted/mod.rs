@@ -11,10 +11,10 @@ use bridge_ipc::{
 };
 use bridge_worker::{Error, Worker, WorkerInfo};
 
-/// The start of a process included.
+/// Time limit of each wait, including the start of a process.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
-/// A scripted renderer, on a thread of its own.
+/// A scripted renderer, which runs on a separate thread.
 pub(crate) struct Renderer {
     pub(crate) connection: Connection,
     trust: bool,
@@ -25,7 +25,7 @@ impl Renderer {
         Self::accept_with(listener, false)
     }
 
-    /// Trusts its worker, or does not: what it offers is in step then.
+    /// Accepts a worker. With `trust`, the offers are in step.
     pub(crate) fn accept_with(listener: &Listener, trust: bool) -> Self {
         let mut connection = listener.accept(LIMIT).unwrap().unwrap();
         let hello = Hello { host: true, trust, ..Hello::new(Role::Renderer, "renderer") };
@@ -37,7 +37,7 @@ impl Renderer {
         self.connection.send(&message, None, LIMIT).unwrap();
     }
 
-    /// To a worker that may have ended meanwhile.
+    /// Sends a message to a worker that may have ended meanwhile.
     pub(crate) fn answer(&mut self, message: Message) {
         let _ = self.connection.send(&message, None, LIMIT);
     }
@@ -46,7 +46,7 @@ impl Renderer {
         self.connection.receive(LIMIT).unwrap().message
     }
 
-    /// Offers two slots of these kinds, which the worker writes; gives the memory of each slot.
+    /// Offers two slots of these kinds, which the worker writes; returns the memory of each slot.
     pub(crate) fn offer(&mut self, exchange: u32, name: &str, kinds: &[ResourceKind]) -> Vec<Vec<MappedMemory>> {
         self.offer_in(Direction::WorkerWrites, exchange, name, kinds)
     }
@@ -105,7 +105,7 @@ pub(crate) fn listen() -> (tempfile::TempDir, Listener) {
     (folder, listener)
 }
 
-/// Runs both sides to their end.
+/// Runs both sides until they end.
 pub(crate) fn both(renderer: impl FnOnce(&Listener) + Send, worker: impl FnOnce(Worker)) {
     let (_folder, listener) = listen();
     std::thread::scope(|scope| {

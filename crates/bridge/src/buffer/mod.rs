@@ -1,5 +1,5 @@
-//! Buffers that both sides see: their specification, the shared buffer, and the pool that many of
-//! them lie in.
+//! Shared buffers: their specification, the shared buffer, and the pool that buffers can be
+//! allocated from.
 
 pub(crate) mod pool;
 pub(crate) mod render;

@@ -1,11 +1,11 @@
-//! [`RenderBuffer`]: a shared buffer as a render turn lends it.
+//! [`RenderBuffer`]: a shared buffer lent by a render turn.
 
 use std::marker::PhantomData;
 
 use vk_export::ash::vk;
 use vk_export::{Buffer, Handover};
 
-/// A shared buffer while it is Vulkan's: lent by a [`RenderTurn`](crate::RenderTurn).
+/// A shared buffer while Vulkan owns it, lent by a [`RenderTurn`](crate::RenderTurn).
 #[derive(Debug, Clone, Copy)]
 pub struct RenderBuffer<'t, T> {
     pub(super) buffer: &'t Buffer,
@@ -20,9 +20,9 @@ impl<T> RenderBuffer<'_, T> {
         self.buffer.as_raw()
     }
 
-    /// Returns the device address, for shaders and for building acceleration structures; `None`
-    /// without [`SHADER_DEVICE_ADDRESS`](vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS) among the
-    /// usages of its accesses.
+    /// Returns the device address, for shaders and for building acceleration structures; `None` if
+    /// the usage flags of its accesses do not include
+    /// [`SHADER_DEVICE_ADDRESS`](vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS).
     #[doc(alias = "vkGetBufferDeviceAddress")]
     pub fn device_address(&self) -> Option<u64> {
         self.buffer.device_address()
@@ -43,12 +43,12 @@ impl<T> RenderBuffer<'_, T> {
         self.buffer.size()
     }
 
-    /// Returns the allowed Vulkan usage: the buffer's usage flags.
+    /// Returns the Vulkan usage flags of the buffer.
     pub fn usage(&self) -> vk::BufferUsageFlags {
         self.buffer.usage()
     }
 
-    /// Returns both barriers, in both forms.
+    /// Returns the acquire and release barriers.
     /// [`RenderTurn::record_acquire`](crate::RenderTurn::record_acquire) records them for all
     /// resources at once.
     pub fn handover(&self) -> &Handover {

@@ -1,4 +1,4 @@
-//! A buffer that both sides see.
+//! [`SharedBuffer`]: a buffer shared by Vulkan and the compute side.
 #![allow(unsafe_code)] // Views of shared memory.
 
 use std::marker::PhantomData;
@@ -47,7 +47,8 @@ pub struct SharedBuffer<T> {
 /// Vulkan's half of a shared buffer.
 #[derive(Debug)]
 pub struct VulkanBuffer {
-    // Field order is drop order: in a pool, the bytes are free for others once the buffer is gone.
+    // Field order is drop order: in a pool, the bytes may be reused only after the buffer is
+    // destroyed.
     vulkan: Buffer,
     object: Object,
     place: Option<Place>,
@@ -70,10 +71,10 @@ impl Container for VulkanBuffer {
 /// Configuration of a [`SharedBuffer`].
 pub(crate) struct SharedBufferInfo<'a> {
     pub(crate) name: &'a str,
-    /// Elements.
+    /// Number of elements.
     pub(crate) len: usize,
     pub(crate) accesses: BufferAccess,
-    /// The family of the queue that Vulkan uses it on.
+    /// The family of the queue that Vulkan uses the buffer on.
     pub(crate) family: u32,
 }
 
@@ -89,14 +90,14 @@ impl<T: Pod> SharedBuffer<T> {
         Self::create(compute, None, &SharedBufferInfo { name, len, accesses, family })
     }
 
-    /// [`new`](Self::new) in memory of a pool.
+    /// Like [`new`](Self::new), in memory of a pool.
     ///
     /// The memory is reused after this buffer is dropped: with CUDA the drop waits for the work on
-    /// the stream, and Vulkan must have finished with the buffer before.
+    /// the stream; Vulkan must have finished with the buffer before the drop.
     ///
     /// # Errors
-    /// As [`new`](Self::new), and [`Error::InvalidArgument`] for accesses that the pool was not
-    /// made for.
+    /// The errors of [`new`](Self::new), and [`Error::InvalidArgument`] for accesses that the
+    /// pool's usage flags do not include.
     pub fn new_in(pool: &SharedPool, name: &str, len: usize, accesses: BufferAccess) -> Result<Self> {
         let family = pool.compute().device().queue().family();
         Self::create(pool.compute(), Some(pool), &SharedBufferInfo { name, len, accesses, family })
@@ -161,11 +162,11 @@ impl<T: Pod> SharedBuffer<T> {
     ///
     /// # Safety
     /// `commands` is recording on the buffer's device for the device's main queue, outside a render
-    /// pass, and externally synchronized. The buffer is the compute side's, and lives until the
-    /// commands have run; the submission waits for the compute side's work at
+    /// pass, and externally synchronized. The compute side owns the buffer, and the buffer lives
+    /// until the commands have run; the submission waits for the compute side's work at
     /// `VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT`, or is made after it.
     pub unsafe fn record_acquire(&self, commands: vk::CommandBuffer) {
-        // SAFETY: handed on to the caller.
+        // SAFETY: the caller upholds the contract.
         unsafe { self.barriers.record_acquire(self.vulkan().device(), commands) };
     }
 
@@ -173,36 +174,38 @@ impl<T: Pod> SharedBuffer<T> {
     /// have run.
     ///
     /// # Safety
-    /// As [`record_acquire`](Self::record_acquire), but that the buffer was acquired with it, on
-    /// the same queue.
+    /// As for [`record_acquire`](Self::record_acquire), except that the buffer was acquired with
+    /// that function, on the same queue.
     pub unsafe fn record_release(&self, commands: vk::CommandBuffer) {
-        // SAFETY: handed on to the caller.
+        // SAFETY: the caller upholds the contract.
         unsafe { self.barriers.record_release(self.vulkan().device(), commands) };
     }
 
     /// Returns the contents for CUDA, with the CUDA backend.
     ///
     /// # Safety
-    /// Until the view is gone and the work enqueued with it has completed, Vulkan does not use the
-    /// buffer and no other view or slice of it is used.
+    /// Until the view is dropped and the work enqueued with it has completed, Vulkan does not use
+    /// the buffer and no other view or slice of it is used.
     pub unsafe fn cuda_mut(&self) -> Option<DeviceViewMut<'_, T>> {
-        // SAFETY: exclusive by this function's contract.
+        // SAFETY: access is exclusive by this function's contract.
         self.mapping.cuda().map(|mapped| unsafe { mapped.view_mut_unchecked() })
     }
 
     /// Returns the contents for the CPU, with the CPU backend.
     ///
     /// # Safety
-    /// Until the slice is gone, Vulkan does not use the buffer and no other view or slice of it
+    /// While the slice exists, Vulkan does not use the buffer and no other view or slice of it
     /// exists.
     #[allow(clippy::mut_from_ref)] // Exclusive by contract.
     pub unsafe fn host_mut(&self) -> Option<&mut [T]> {
-        // SAFETY: exclusive by this function's contract; the buffer lives as long as `self`.
+        // SAFETY: access is exclusive by this function's contract; the buffer lives as long as
+        // `self`.
         self.mapping.host().map(|mapped| unsafe { mapped.slice_mut() })
     }
 }
 
-/// In bytes, if that is any number that this machine can address.
+/// Returns the size in bytes, or an error if it is 0 or this machine cannot address that many
+/// bytes.
 fn size_in_bytes<T>(len: usize, object: &str) -> Result<u64> {
     let invalid = |reason: &str| Error::invalid(object, reason);
     if len == 0 || size_of::<T>() == 0 {
@@ -231,20 +234,20 @@ impl<T: Pod + Send + Sync> Share<Self> for BufferSpec<T> {
         let info = SharedBufferInfo { name: &name, len: self.len, accesses: self.accesses, family: slot.family };
         let SharedBuffer { mapping, vulkan, .. } = SharedBuffer::create(slot.compute, slot.pool, &info)?;
         if let Some(mapping) = mapping.cuda() {
-            // SAFETY: nothing has used it. The exchange says so again of all slots at their end,
-            // which it waits for.
+            // SAFETY: nothing has used the buffer. The exchange calls this again for all slots at
+            // their end, after it has waited for their work.
             unsafe { mapping.assume_idle() };
         }
         Ok((vulkan, mapping))
     }
 
     unsafe fn cuda(slot: &Mapped<MappedBuffer<T>, VulkanBuffer>) -> DeviceViewMut<'_, T> {
-        // SAFETY: the same contract.
+        // SAFETY: the caller upholds the same contract.
         unsafe { slot.view_mut_unchecked() }
     }
 
     unsafe fn host(slot: &Mapped<HostBuffer<T>, VulkanBuffer>) -> &mut [T] {
-        // SAFETY: the same contract; the slot holds the buffer.
+        // SAFETY: the caller upholds the same contract; the slot keeps the buffer alive.
         unsafe { slot.slice_mut() }
     }
 
@@ -277,12 +280,12 @@ impl<T: Pod + Send + Sync> Share<Self> for BufferSpec<T> {
     }
 
     fn join(slot: &Mapped<MappedBuffer<T>, VulkanBuffer>) -> Result<()> {
-        // Of several resources, the driver is called for those alone that have something to join.
+        // Calls the driver only for resources that have work to join.
         if slot.has_foreign_work() { Ok(slot.join_foreign_work()?) } else { Ok(()) }
     }
 
     unsafe fn assume_idle(slot: &Mapped<MappedBuffer<T>, VulkanBuffer>) {
-        // SAFETY: the same contract.
+        // SAFETY: the caller upholds the same contract.
         unsafe { MappedBuffer::assume_idle(slot) }
     }
 
@@ -290,7 +293,7 @@ impl<T: Pod + Send + Sync> Share<Self> for BufferSpec<T> {
         old: &Mapped<MappedBuffer<T>, VulkanBuffer>,
         new: &Mapped<MappedBuffer<T>, VulkanBuffer>,
     ) -> Result<()> {
-        // SAFETY: the same contract.
+        // SAFETY: the caller upholds the same contract.
         Ok(unsafe { new.copy_from(old) }?)
     }
 
@@ -305,9 +308,9 @@ impl<T: Pod + Send + Sync> Share<Self> for BufferSpec<T> {
     }
 
     unsafe fn carry_on_host(old: &Mapped<HostBuffer<T>, VulkanBuffer>, new: &Mapped<HostBuffer<T>, VulkanBuffer>) {
-        // SAFETY: the same contract.
+        // SAFETY: the caller upholds the same contract.
         let old = unsafe { old.slice_mut() };
-        // SAFETY: the same contract; it is another buffer.
+        // SAFETY: the caller upholds the same contract; `new` is a different buffer than `old`.
         let new = unsafe { new.slice_mut() };
         let kept = old.len().min(new.len());
         new[..kept].copy_from_slice(&old[..kept]);
@@ -315,7 +318,7 @@ impl<T: Pod + Send + Sync> Share<Self> for BufferSpec<T> {
 
     #[cfg(all(target_os = "linux", feature = "remote"))]
     unsafe fn bytes(slot: &Mapped<HostBuffer<T>, VulkanBuffer>, each: &mut dyn FnMut(Run, &mut [u8])) {
-        // SAFETY: the same contract; the slot holds the buffer.
+        // SAFETY: the caller upholds the same contract; the slot keeps the buffer alive.
         each(Run::Resource, bytemuck::cast_slice_mut(unsafe { slot.slice_mut() }));
     }
 

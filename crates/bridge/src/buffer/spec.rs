@@ -1,11 +1,11 @@
-//! A description of a buffer that an exchange shares.
+//! [`BufferSpec`]: the specification of a buffer that an exchange shares.
 
 use std::marker::PhantomData;
 
 use bytemuck::Pod;
 use vk_export::BufferAccess;
 
-/// One buffer of `len` elements of `T`, and how Vulkan uses it.
+/// The specification of a buffer of `len` elements of `T`, and of its uses by Vulkan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BufferSpec<T> {
     pub(super) len: usize,
@@ -21,7 +21,7 @@ impl<T: Pod> BufferSpec<T> {
     }
 
     /// Returns the number of elements.
-    #[allow(clippy::len_without_is_empty)] // An exchange of no elements is refused.
+    #[allow(clippy::len_without_is_empty)] // Exchanges reject empty specs.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -31,7 +31,7 @@ impl<T: Pod> BufferSpec<T> {
         self.accesses
     }
 
-    /// Returns the spec with another number of elements.
+    /// Returns a copy of the spec with a different number of elements.
     #[must_use]
     pub fn with_len(&self, len: usize) -> Self {
         Self { len, ..self.clone() }

@@ -1,23 +1,23 @@
-//! A GPU as Windows knows it.
+//! GPU identity on Windows.
 
-/// Identity of a GPU on Windows: the LUID of its adapter, and its bit where several GPUs are linked
-/// to one adapter.
+/// Identity of a GPU on Windows: the LUID of its adapter, and its node bit if several GPUs are
+/// linked to one adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AdapterId {
-    /// The adapter, since the last start of Windows.
+    /// LUID of the adapter, which is valid until Windows restarts.
     pub luid: [u8; 8],
-    /// Mask of the node, with one bit set, or none if the driver does not report it.
+    /// Node mask with one bit set, or 0 if the driver does not report it.
     pub node_mask: u32,
 }
 
 impl AdapterId {
-    /// Creates an ID from the LUID and node mask that the driver reports. `None` if either is
-    /// missing, as on systems other than Windows.
+    /// Creates an ID from the LUID and node mask that the driver reports. Returns `None` if either
+    /// is missing, as on systems other than Windows.
     pub fn new(luid: Option<[u8; 8]>, node_mask: Option<u32>) -> Option<Self> {
         Some(Self { luid: luid?, node_mask: node_mask? })
     }
 
-    /// Returns `true` unless the LUIDs or the node masks show two different GPUs.
+    /// Returns `true` unless the LUIDs or the node masks show that the GPUs are different.
     pub(super) fn may_be(&self, other: &Self) -> bool {
         let told = self.node_mask != 0 && other.node_mask != 0;
         self.luid == other.luid && (!told || self.node_mask & other.node_mask != 0)
@@ -25,7 +25,8 @@ impl AdapterId {
 }
 
 impl std::fmt::Display for AdapterId {
-    /// As Windows writes one: the high half, the low half, both of a little-endian number.
+    /// Formats the LUID as Windows does: the high half, then the low half of a little-endian
+    /// number.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let luid = u64::from_le_bytes(self.luid);
         write!(f, "LUID {:#010x}_{:08x}, node mask {:#x}", luid >> 32, luid & 0xffff_ffff, self.node_mask)

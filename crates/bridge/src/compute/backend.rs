@@ -1,4 +1,4 @@
-//! Names of the compute sides.
+//! The [`Backend`] enum.
 
 use std::fmt;
 
@@ -9,19 +9,19 @@ pub enum Backend {
     /// CUDA if it is available on the same GPU and can share memory, otherwise the CPU.
     #[default]
     Auto,
-    /// CUDA, or an error.
+    /// CUDA. An error if it is not available.
     Cuda,
     /// The CPU, with memory that both the CPU and the device can access. Images that the CPU cannot
     /// access are copied when a frame is handed over; see [`ImageSpec`](crate::ImageSpec).
     Host,
-    /// CUDA kernels recorded into command buffers of the Vulkan queue, or an error. `Auto` never
-    /// chooses it.
+    /// CUDA kernels recorded into command buffers of the Vulkan queue. An error if the device does
+    /// not support it. `Auto` never chooses it.
     ///
-    /// Kernels and Vulkan commands alternate without a GPU context switch, which makes a hand-over
-    /// to a CUDA stream cost about 300 µs. It is for the program's own kernels, as PTX: libraries,
-    /// CUDA copies and memory shared with other CUDA code need [`Backend::Cuda`]. It depends on
-    /// `VK_NVX_binary_import`, an experimental extension that only NVIDIA's drivers for Linux and
-    /// Windows have. The device must be opened with
+    /// Kernels and Vulkan commands alternate without a GPU context switch. With a CUDA stream, that
+    /// switch makes a hand-over cost about 300 µs. This backend runs the program's own kernels,
+    /// given as PTX: libraries, CUDA copies and memory shared with other CUDA code need
+    /// [`Backend::Cuda`]. It depends on `VK_NVX_binary_import`, an experimental extension that only
+    /// NVIDIA's drivers for Linux and Windows have. The device must be opened with
     /// [`OpenInfo::cuda_kernels`](crate::OpenInfo::cuda_kernels), or adopted with
     /// [`CUDA_KERNEL_EXTENSIONS`](vk_export::CUDA_KERNEL_EXTENSIONS), `bufferDeviceAddress` and a
     /// [`queue_lock`](crate::AdoptInfo::queue_lock). [`Compute::inline`](crate::Compute::inline)

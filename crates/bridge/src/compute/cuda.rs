@@ -1,5 +1,5 @@
-//! CUDA as a compute side.
-#![allow(unsafe_code)] // Waits, signals and mappings of what Vulkan made.
+//! The CUDA compute side.
+#![allow(unsafe_code)] // Waits, signals, and mappings of Vulkan's memory.
 
 use std::sync::Arc;
 
@@ -22,29 +22,29 @@ use crate::image::staging::{Staging, staged_info};
 use crate::observe::log_info;
 use crate::timeline::Timeline;
 
-/// Memory is exported.
+/// Memory is exported to CUDA.
 pub(super) const SHARING: Sharing = Sharing {
     counterpart: Counterpart::External,
     placement: Placement::Exportable,
     buffer_usage: vk::BufferUsageFlags::empty(),
 };
 
-/// Memory is exported in whole pages, for other GPUs to map.
+/// Memory is exported in whole pages, so that other GPUs can map it.
 pub(super) const PEER_SHARING: Sharing = Sharing { placement: Placement::Peers, ..SHARING };
 
-/// Creation parameters of an image for CUDA: tiled as the GPU likes.
+/// Returns the creation parameters of an image for CUDA, with optimal tiling.
 pub(super) fn image_info<'a>(info: &ImageInfo<'a>) -> ImageInfo<'a> {
     ImageInfo { tiling: vk::ImageTiling::OPTIMAL, placement: SHARING.placement, ..*info }
 }
 
-/// Returns `true` if the driver says that such an image can be exported.
+/// Returns `true` if the driver reports that such an image can be exported.
 pub(super) fn is_image_exportable(device: &ExportDevice, info: &ImageInfo<'_>) -> bool {
     image_support(device, &image_info(info)).is_ok_and(|support| support.exportable)
 }
 
-/// The CUDA side: its GPUs, and the streams that the exchanges' work goes to. It has one GPU, the
-/// one that draws, unless it was created with [`Compute::on_peer`](crate::Compute::on_peer) or
-/// [`Compute::group`](crate::Compute::group).
+/// The CUDA side: its GPUs, and the streams that the exchanges' work is enqueued on. It has one
+/// GPU, the drawing GPU, unless it was created with [`Compute::on_peer`](crate::Compute::on_peer)
+/// or [`Compute::group`](crate::Compute::group).
 pub struct CudaCompute {
     gpus: Gpus,
 }
@@ -54,7 +54,7 @@ impl CudaCompute {
         Self { gpus }
     }
 
-    /// The same GPUs, each with another stream.
+    /// Creates a side on the same GPUs, each with a new stream.
     pub(super) fn beside(&self) -> Result<Self> {
         Ok(Self::new(self.gpus.beside()?))
     }
@@ -74,8 +74,8 @@ impl CudaCompute {
         self.gpus.devices().iter().zip(self.gpus.streams())
     }
 
-    /// Returns `true` if it computes in memory of another GPU, or on several GPUs: it was created
-    /// with [`Compute::on_peer`](crate::Compute::on_peer) or
+    /// Returns `true` if it computes in memory of another GPU, or on several GPUs, because it was
+    /// created with [`Compute::on_peer`](crate::Compute::on_peer) or
     /// [`Compute::group`](crate::Compute::group).
     pub fn is_peer(&self) -> bool {
         matches!(self.gpus.pair(), Pair::Peer(_))
@@ -107,8 +107,8 @@ impl CudaCompute {
         Ok(CudaBlock { mapped, gpus: self.gpus.clone() })
     }
 
-    /// Makes an image that this side maps: as an array, or on another GPU as rows in a staging
-    /// buffer, which all GPUs of this side map and the one that leads uses.
+    /// Creates an image that this side maps: as an array, or on other GPUs as rows in a staging
+    /// buffer, which all GPUs of this side map and the leading GPU uses.
     ///
     /// # Safety
     /// `T` is the texel type of the image's format.
@@ -125,7 +125,7 @@ impl CudaCompute {
             let image = Image::new(device, &image_info(info))?;
             let (memory, mapping) = handoff::image(&image, &self.gpus, layered)?;
             // SAFETY: rule "mappings must match those of the exporting API": every number comes
-            // from the exporter's descriptor of this very image; the caller vouches for the texel
+            // from the exporter's descriptor of the same image; the caller guarantees the texel
             // type.
             let mapped = unsafe { MappedImage::map(&memory, &mapping, self.stream()) }?;
             return Ok((image, None, mapped));
@@ -152,14 +152,14 @@ impl CudaCompute {
     }
 
     /// Checks that CUDA places the layers of an array where Vulkan does. Measured over formats,
-    /// sizes and lengths of mip chains on an NVIDIA H200 with driver 580.159.04: it does with one
-    /// level, and with all levels of several layers; in between the layers lie elsewhere or the
-    /// array does not fit, depending on the size.
+    /// sizes and mip chain lengths on an NVIDIA H200 with driver 580.159.04: the layouts match with
+    /// one level, and with all levels of several layers. With other level counts, the layers lie
+    /// elsewhere or the array does not fit, depending on the size.
     pub(super) fn check_levels(info: &ImageInfo<'_>, layered: bool) -> Result<()> {
         let all = mip_count(info.extent);
         let array = layered || info.array_layers > 1;
         let fits = !array || info.mip_levels == 1 || (info.array_layers > 1 && info.mip_levels == all);
-        // What is wrong by itself is for the Vulkan side to say.
+        // Invalid level counts are reported by the Vulkan side.
         if fits || info.mip_levels == 0 || info.mip_levels > all {
             return Ok(());
         }
@@ -174,7 +174,7 @@ impl CudaCompute {
     }
 }
 
-/// A block of a pool under one mapping.
+/// A pool block, mapped as a whole.
 #[derive(Debug)]
 pub(crate) struct CudaBlock {
     mapped: Arc<MappedBlock>,
@@ -182,19 +182,20 @@ pub(crate) struct CudaBlock {
 }
 
 impl CudaBlock {
-    /// The mapping matches by offset: both sides have the whole block.
+    /// Maps a part of the block. Offsets match those of Vulkan, since both sides map the whole
+    /// block.
     pub(super) fn map_part<T: Pod>(&self, offset: u64, len: usize) -> Result<MappedBuffer<T>> {
         Ok(MappedBuffer::new_in_on(&self.mapped, &BufferMappingInfo { offset, len }, self.gpus.streams())?)
     }
 }
 
 impl Mapping for CudaBlock {
-    /// Each part holds the block: the last of its owners frees it.
+    /// Frees the block if this is its last owner: each mapped part keeps the block too.
     fn close(self) -> Result<()> {
         let Some(block) = Arc::into_inner(self.mapped) else { return Ok(()) };
-        // What the streams do by now has nothing to do with the block.
-        // SAFETY: every part has been closed, and so the end of all work with it was seen: a part
-        // whose end was not keeps the block.
+        // Work that is on the streams by now does not use the block.
+        // SAFETY: every part has been closed, so the end of all work with it was seen: a part whose
+        // work was not seen to end keeps the block.
         unsafe { block.assume_idle() };
         Ok(block.close()?)
     }
@@ -212,7 +213,7 @@ impl<T> Mapping for MappedImage<T> {
     }
 }
 
-/// The compute streams and an exchange's timelines, as CUDA knows them: on the GPU that leads.
+/// The compute streams, and an exchange's timelines as imported on the leading GPU.
 pub(crate) struct CudaLink {
     gpus: Gpus,
     computed: ImportedSemaphore,
@@ -235,7 +236,7 @@ impl CudaLink {
         &self.gpus
     }
 
-    /// Lets the stream wait for a value of `rendered`.
+    /// Enqueues a wait for a value of `rendered` on the leading stream.
     ///
     /// # Safety
     /// The value's signal has been enqueued, and the link outlives the wait.
@@ -245,11 +246,11 @@ impl CudaLink {
         Ok(unsafe { wait_one(self.stream(), &self.rendered, value) }?)
     }
 
-    /// Lets the stream signal a value of `computed`, behind all its work.
+    /// Enqueues a signal of a value of `computed` on the leading stream, after all its work.
     ///
     /// # Safety
-    /// The values rise from call to call, nobody else signals `computed`, and the link outlives the
-    /// signal.
+    /// The values increase from call to call, nothing else signals `computed`, and the link
+    /// outlives the signal.
     #[inline]
     pub(crate) unsafe fn signal(&self, value: u64) -> Result<()> {
         // SAFETY: "the value is greater than every value signaled or pending", by this function's
@@ -257,31 +258,33 @@ impl CudaLink {
         Ok(unsafe { signal_one(self.stream(), &self.computed, value) }?)
     }
 
-    /// Signals a value of `rendered` in place of Vulkan: on a stream of its own, since the compute
-    /// stream may be waiting for it. Returns an event after the signal, if one could be recorded.
+    /// Signals a value of `rendered` in place of Vulkan, on a separate stream, since the compute
+    /// stream may be waiting for the value. Returns an event after the signal, if one could be
+    /// recorded.
     ///
     /// # Errors
-    /// Nothing was enqueued.
+    /// The error of the failed driver call. Nothing was enqueued in that case.
     ///
     /// # Safety
-    /// Vulkan signals it no more, and the value is greater than every one that it has signaled.
+    /// Vulkan no longer signals `rendered`, and the value is greater than every value that it has
+    /// signaled.
     pub(crate) unsafe fn signal_rendered(&self, value: u64) -> Result<Option<StreamEvent>> {
-        // SAFETY: by this function's contract; the semaphore is destroyed once the context's
-        // streams have ended (measured), should nobody see the signal's end.
+        // SAFETY: by this function's contract; if the end of the signal is not seen, the semaphore
+        // is destroyed once the context's streams have ended (measured).
         Ok(unsafe { signal_apart(&self.rendered, value) }?)
     }
 
-    /// Captures a graph that waits for `rendered`, does what `record` enqueues, and signals
-    /// `computed`.
+    /// Captures a graph that waits for `rendered`, runs the work that `record` enqueues, and
+    /// signals `computed`.
     ///
     /// # Safety
-    /// As [`cuda_import::StreamGraph::capture`]; the link outlives the graph.
+    /// The contract of [`cuda_import::StreamGraph::capture`], and the link outlives the graph.
     pub(crate) unsafe fn capture<E>(
         &self,
         name: &str,
         record: impl FnOnce(&Arc<CudaStream>) -> Result<(), E>,
     ) -> Result<cuda_import::StreamGraph, CaptureError<E>> {
-        // SAFETY: both are timelines; the rest is handed on to the caller.
+        // SAFETY: both semaphores are timelines; the caller upholds the rest of the contract.
         unsafe { cuda_import::StreamGraph::capture(name, self.stream(), &self.rendered, &self.computed, record) }
     }
 }

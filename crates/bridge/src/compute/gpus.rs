@@ -1,4 +1,4 @@
-//! The GPUs of a CUDA side.
+//! The GPUs of a CUDA compute side.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -11,8 +11,8 @@ use crate::compute::pair::DevicePair;
 use crate::error::{Error, Result, both};
 use crate::timeline::wait;
 
-/// The GPUs that CUDA computes on, each with its stream. The first leads: it waits for Vulkan and
-/// signals. Clones refer to the same ones.
+/// The GPUs that CUDA computes on, each with its stream. The first GPU leads: its stream waits for
+/// Vulkan and signals. Clones share the streams.
 #[derive(Clone)]
 pub(crate) struct Gpus(Arc<Inner>);
 
@@ -23,19 +23,19 @@ struct Inner {
     /// The stream of each device, by the device's index.
     streams: Restoring<Box<[Arc<CudaStream>]>>,
     leader: (CudaDevice, Restoring<Arc<CudaStream>>),
-    /// The event of each stream, by the stream's index. Every use records it again at the end of
-    /// the stream, so that a frame creates no event; a thread that another overtakes waits for more
-    /// than it needs to.
+    /// The event of each stream, by the stream's index. Every use records the event again at the
+    /// end of the stream, so that no frame creates an event. If two threads use an event at once,
+    /// one may wait for more work than it needs to.
     ends: Box<[OnceLock<StreamEvent>]>,
 }
 
-/// The relation of a CUDA side's GPUs to the one that draws.
+/// The relation of a CUDA side's GPUs to the drawing GPU.
 pub(crate) enum Pair {
-    /// The same GPU: memory is imported as the external memory that it is.
+    /// The drawing GPU itself: memory is imported as external memory.
     Same(DevicePair),
-    /// GPUs that have access to the memory of the one that draws, proven by
-    /// [`probe`](crate::compute::peer::probe); it may be among them. Memory is imported in whole
-    /// pages, for all of them at once.
+    /// GPUs that can access the memory of the drawing GPU, as tested by
+    /// [`probe`](crate::compute::peer::probe). The drawing GPU may be one of them. Memory is
+    /// imported in whole pages, for all of them at once.
     Peer(ExportDevice),
 }
 
@@ -46,18 +46,18 @@ impl std::fmt::Debug for Gpus {
 }
 
 impl Gpus {
-    /// The one that draws.
+    /// Creates the set with only the drawing GPU.
     pub(crate) fn same(pair: DevicePair, stream: Arc<CudaStream>) -> Self {
         let first = pair.cuda().clone();
         Self::with(Arc::new(Pair::Same(pair)), [first.clone()].into(), [Arc::clone(&stream)].into(), (first, stream))
     }
 
-    /// Others, each with a new stream; `first` leads.
+    /// Creates a set of peer GPUs, each with a new stream; `first` leads.
     pub(crate) fn peers(vulkan: &ExportDevice, first: &CudaDevice, others: &[CudaDevice]) -> Result<Self> {
         Self::with_streams(Arc::new(Pair::Peer(vulkan.clone())), first, others)
     }
 
-    /// The same GPUs, each with a new stream.
+    /// Creates a set of the same GPUs, each with a new stream.
     pub(crate) fn beside(&self) -> Result<Self> {
         Self::with_streams(Arc::clone(&self.0.pair), self.leader(), self.0.devices.get(1..).unwrap_or_default())
     }
@@ -93,12 +93,12 @@ impl Gpus {
         self.0.devices.len()
     }
 
-    /// The first leads.
+    /// Returns the GPUs. The first one leads.
     pub(crate) fn devices(&self) -> &[CudaDevice] {
         &self.0.devices
     }
 
-    /// The first is the leader's.
+    /// Returns the streams. The first one belongs to the leader.
     pub(crate) fn streams(&self) -> &[Arc<CudaStream>] {
         &self.0.streams
     }
@@ -107,19 +107,19 @@ impl Gpus {
         &self.0.leader.0
     }
 
-    /// The leader's stream.
+    /// Returns the leader's stream.
     #[inline]
     pub(crate) fn stream(&self) -> &Arc<CudaStream> {
         &self.0.leader.1
     }
 
-    /// The streams of all but the leader.
+    /// Returns the streams of all GPUs but the leader.
     fn followers(&self) -> &[Arc<CudaStream>] {
         self.0.streams.get(1..).unwrap_or_default()
     }
 
-    /// Makes what the other streams are given from now on wait for what the leader's was given. No
-    /// call where there are no others.
+    /// Makes later work on the other streams wait for the work enqueued on the leader's stream so
+    /// far. Calls no driver if there are no other streams.
     pub(crate) fn fan_out(&self) -> Result<()> {
         if self.followers().is_empty() {
             return Ok(());
@@ -128,7 +128,7 @@ impl Gpus {
         self.with_end(0, make_wait)
     }
 
-    /// Calls `then` with an event after all work of the stream at a place.
+    /// Calls `then` with an event recorded after all work of the stream at index `place`.
     fn with_end(&self, place: usize, then: impl FnOnce(&StreamEvent) -> Result<(), cuda_import::Error>) -> Result<()> {
         let (stream, kept) = (&self.0.streams[place], &self.0.ends[place]);
         let kept = match kept.get() {
@@ -143,32 +143,33 @@ impl Gpus {
         Ok(then(kept)?)
     }
 
-    /// Makes what the leader's stream is given from now on wait for what the others were given, so
-    /// that a signal covers that too. Whatever fails, the others are tried: an error of a lost
-    /// device means that it waits for all others.
+    /// Makes later work on the leader's stream wait for the work enqueued on the other streams so
+    /// far, so that a signal covers it too. After an error, the remaining streams are still joined:
+    /// if the result is the error of a lost device, the leader waits for all others.
     pub(crate) fn join(&self) -> Result<()> {
         let behind = |follower| self.with_end(follower, |end| end.make_wait(self.stream()));
         (1..self.len()).map(behind).fold(Ok(()), both)
     }
 
-    /// Waits until what the streams were given has ended, for at most `limit`, and returns whether
-    /// it has. Others may go on using them: what they enqueue from here on is not waited for.
+    /// Waits until the work enqueued on the streams so far has ended, for at most `limit`, and
+    /// returns whether it has. Other threads may continue to use the streams; work that they
+    /// enqueue later is not waited for.
     pub(crate) fn drain(&self, limit: Duration) -> Result<bool> {
         let ends = self.streams().iter().map(|stream| Ok(record_event(stream)?));
         ended_within(limit, ends, |end| Ok(end.is_reached()?))
     }
 
-    /// Returns `true` if no GPU has anything to do, beside those that are lost.
+    /// Returns `true` if all GPUs that are not lost are idle.
     pub(crate) fn are_idle(&self) -> Result<bool> {
         have_ended(self.streams(), |stream| Ok(query(stream)?))
     }
 
-    /// Returns `true` if the GPU that leads is lost: its signals do not come any more.
+    /// Returns `true` if the leading GPU is lost, and therefore no longer signals.
     pub(crate) fn leader_is_lost(&self) -> bool {
         is_lost(self.stream())
     }
 
-    /// Returns `true` if there is nothing left that goes on.
+    /// Returns `true` if all GPUs are lost.
     pub(crate) fn are_lost(&self) -> bool {
         self.streams().iter().all(|stream| is_lost(stream))
     }
@@ -178,8 +179,7 @@ fn is_lost(stream: &CudaStream) -> bool {
     query(stream).is_err_and(|error| error.is_context_lost())
 }
 
-/// Returns `true` if all have ended. What a lost device was doing ended with it, and says nothing
-/// about the others.
+/// Returns `true` if all have ended. Work of a lost device counts as ended.
 fn have_ended<T>(ends: &[T], is_reached: impl Fn(&T) -> Result<bool>) -> Result<bool> {
     let mut all = true;
     for end in ends {
@@ -192,7 +192,7 @@ fn have_ended<T>(ends: &[T], is_reached: impl Fn(&T) -> Result<bool>) -> Result<
     Ok(all)
 }
 
-/// Waits for those that could be marked; a device that is lost by then has none.
+/// Waits for all end markers that could be created; a device that is already lost has none.
 fn ended_within<T>(
     limit: Duration,
     ends: impl Iterator<Item = Result<T>>,

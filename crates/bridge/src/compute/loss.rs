@@ -1,12 +1,12 @@
-//! The loss of a compute side.
+//! How much of a compute side is lost.
 
-/// The loss of a side, as far as the timeline that it signals goes.
+/// How much of a compute side is lost, and whether it still signals its timeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Loss {
-    /// Its signals come.
+    /// The side still signals its timeline.
     None,
-    /// They do not, while other GPUs may go on with their work.
+    /// The side no longer signals, but some of its GPUs may continue their work.
     Signaler,
-    /// Nothing of it goes on.
+    /// All GPUs of the side are lost, and none of its work continues.
     All,
 }

@@ -1,4 +1,4 @@
-//! Mappings on the compute side, tied to the Vulkan objects whose memory they map.
+//! Mappings of the compute side, tied to the Vulkan objects whose memory they map.
 #![allow(unsafe_code)] // The mapping is moved out when it is dropped.
 
 use std::fmt::Debug;
@@ -17,38 +17,37 @@ use crate::observe::object::Object;
 pub(crate) struct Sharing {
     pub(crate) counterpart: Counterpart,
     pub(crate) placement: Placement,
-    /// Usage that buffers need besides the uses that they are asked for.
+    /// Usage flags that buffers need in addition to the requested ones.
     pub(crate) buffer_usage: vk::BufferUsageFlags,
 }
 
 /// A mapping of Vulkan memory on a compute side.
 pub(crate) trait Mapping {
-    /// Frees the mapping, once the compute side's work with it has ended.
+    /// Frees the mapping after the compute side's work with it has ended.
     fn close(self) -> Result<()>;
 }
 
-/// An object that mappings of others, or the others themselves, are part of: what is leaked keeps
-/// it.
+/// An object that other objects, or their mappings, are part of. A leaked part keeps it alive.
 pub(crate) trait Container: Debug + Send + Sync {
-    /// Counts it as leaked, once, since something leaked is part of it.
+    /// Counts the object as leaked because one of its parts was leaked. Counts it at most once.
     fn note_leaked(&self);
 }
 
-/// A mapping that others are part of.
+/// The object that a mapping is part of.
 pub(crate) type Whole = Arc<dyn Container>;
 
-/// A mapping and the object it is of.
+/// A mapping and the Vulkan object that it maps.
 ///
 /// The mapping is freed first (CUDA programming guide 6.2.16: "Freeing a memory object does not
-/// free any mappings to that object"). If that fails, the object is never freed: memory that CUDA
-/// may still use must not be reused.
+/// free any mappings to that object"). If that fails, the object is leaked: memory that CUDA may
+/// still use must not be reused.
 #[derive(Debug)]
-#[allow(private_bounds)] // Named by `Resources`, made and used here alone.
+#[allow(private_bounds)] // Named by `Resources`, created and used only inside the crate.
 pub struct Mapped<M: Mapping, V: AsRef<Object>> {
     mapping: ManuallyDrop<M>,
     vulkan: Arc<V>,
-    /// Object that the mapping is part of. It is kept here and not by the object, which a lease may
-    /// keep for longer.
+    /// Object that the mapping is part of. It is stored here and not in the Vulkan object, which a
+    /// lease may keep alive for longer.
     whole: Option<Whole>,
 }
 
@@ -58,7 +57,7 @@ impl<M: Mapping, V: AsRef<Object>> Mapped<M, V> {
         Self { mapping: ManuallyDrop::new(mapping), vulkan: Arc::clone(vulkan), whole }
     }
 
-    /// The object that it is a mapping of.
+    /// Returns the Vulkan object that it maps.
     pub(crate) fn vulkan(&self) -> &V {
         &self.vulkan
     }
@@ -74,7 +73,7 @@ impl<M: Mapping, V: AsRef<Object>> Deref for Mapped<M, V> {
 
 impl<M: Mapping, V: AsRef<Object>> Drop for Mapped<M, V> {
     fn drop(&mut self) {
-        // SAFETY: moved out here only, once.
+        // SAFETY: the mapping is moved out only here, once.
         let mapping = unsafe { ManuallyDrop::take(&mut self.mapping) };
         if let Err(error) = mapping.close() {
             let whole = self.whole.take();
@@ -162,8 +161,8 @@ mod tests {
         }
     }
 
-    /// Another owner of the object, which is what a lease is, changes neither, and keeps no
-    /// mapping.
+    /// A second owner of the object, such as a lease, neither delays the close of the mapping nor
+    /// changes whether the object is freed.
     #[test]
     fn another_owner_frees_what_was_unmapped_and_nothing_else() {
         let (whole, kept): (&[_], &[_]) = (&["mapping", "whole"], &["mapping", "counted"]);

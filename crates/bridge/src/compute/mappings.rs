@@ -1,4 +1,4 @@
-//! Mapped resources, by compute side.
+//! Types of mapped resources for each compute side.
 
 use std::sync::Arc;
 
@@ -17,28 +17,28 @@ use crate::error::Result;
 use crate::image::staging::Staging;
 use crate::observe::object::Object;
 
-/// A buffer as a side maps it.
+/// A compute side's mapping of a buffer.
 pub(crate) type BufferMapping<T> = PerBackend<MappedBuffer<T>, HostBuffer<T>, InlineBuffer<T>>;
 
-/// An image as a side maps it.
+/// A compute side's mapping of an image.
 pub(crate) type ImageMapping<T> = PerBackend<MappedImage<T>, HostImage<T>, InlineImage<T>>;
 
-/// A mapping tied to its object.
+/// A mapping tied to the Vulkan object that it maps.
 pub(crate) type Tied<C, H, I, V> = PerBackend<Mapped<C, V>, Mapped<H, V>, Mapped<I, V>>;
 
-/// A block of a pool as a side maps it.
+/// A compute side's mapping of a pool block.
 pub(crate) type BlockMapping = PerBackend<CudaBlock, HostBlock, InlineBlock>;
 
-/// An image that a side reaches.
+/// An image that a compute side can access.
 pub(crate) struct Reached<T> {
     pub(crate) image: Image,
-    /// The staging buffer, where the side maps that in the image's place.
+    /// The staging buffer, if the side maps a buffer instead of the image.
     pub(crate) staging: Option<Staging>,
     pub(crate) mapping: ImageMapping<T>,
 }
 
 impl BlockMapping {
-    /// Maps `len` elements at `offset` bytes in the block, where `buffer` lies.
+    /// Maps the `len` elements of `buffer`, which lies at `offset` bytes in the block.
     pub(crate) fn map_part<T: Pod>(&self, buffer: &Buffer, offset: u64, len: usize) -> Result<BufferMapping<T>> {
         Ok(match self {
             Self::Cuda(block) => PerBackend::Cuda(block.map_part(offset, len)?),
@@ -59,7 +59,7 @@ impl Mapping for BlockMapping {
 }
 
 impl<C: Mapping, H: Mapping, I: Mapping> PerBackend<C, H, I> {
-    /// Ties the mapping to its object, and to what it is part of, if it is.
+    /// Ties the mapping to its Vulkan object, and to the object that it is part of, if any.
     pub(crate) fn tie<V: AsRef<Object>>(self, vulkan: &Arc<V>, whole: Option<Whole>) -> Tied<C, H, I, V> {
         match self {
             Self::Cuda(mapping) => PerBackend::Cuda(Mapped::new(mapping, vulkan, whole)),

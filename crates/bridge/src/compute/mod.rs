@@ -1,5 +1,5 @@
-//! The compute side of an exchange: CUDA on the same GPU or on others, the CPU, or CUDA kernels in
-//! the Vulkan queue.
+//! The compute side of an exchange: CUDA on the same GPU or on other GPUs, the CPU, or CUDA kernels
+//! in the Vulkan queue.
 
 pub(crate) mod adapter;
 pub(crate) mod backend;
@@ -55,12 +55,12 @@ impl FromStr for Backend {
     }
 }
 
-/// The compute side of a Vulkan device. Clones refer to the same one.
+/// The compute side of a Vulkan device. Clones refer to the same compute side.
 #[derive(Clone)]
 pub struct Compute(Arc<Inner>);
 
 struct Inner {
-    // Field order is drop order: the CPU's thread ends before the device may.
+    // Field order is drop order: the CPU thread ends before the device can be destroyed.
     side: Side,
     device: ExportDevice,
     reason: String,
@@ -119,10 +119,10 @@ impl Compute {
 
     /// Creates a CUDA compute side on an existing stream.
     ///
-    /// Use it for kernels that a library launches on a stream of its own. Joining that stream to
-    /// another one by events adds two waits to each frame, and the GPU is slow to resume a stream
-    /// that was blocked: a frame with a kernel of 13 µs took 177 µs on the stream of the hand-over
-    /// and 453 µs on another stream (H200, driver 580.159.04, 2026-11-28).
+    /// Use it for kernels that a library launches on its own stream. Joining that stream to another
+    /// stream with events adds two waits to each frame, and the GPU resumes a blocked stream
+    /// slowly: a frame with a kernel of 13 µs took 177 µs on the stream of the hand-over and 453 µs
+    /// on another stream (H200, driver 580.159.04, 2026-11-28).
     ///
     /// # Errors
     /// [`Error::DifferentDevices`] naming both devices, or the other errors of [`DevicePair::new`].
@@ -134,7 +134,7 @@ impl Compute {
 
     /// Creates a compute side in one of the device's own queues: work is recorded into command
     /// buffers, which are submitted before the commands that use the results. [`Backend::Inline`]
-    /// is this on [`QueueKind::Graphics`], the main queue.
+    /// is equivalent to this function with [`QueueKind::Graphics`], the main queue.
     ///
     /// Its exchanges must be on the same queue
     /// ([`ExchangeInfo::queue`](crate::ExchangeInfo::queue)).
@@ -146,8 +146,9 @@ impl Compute {
     /// # Errors
     /// [`Error::InvalidArgument`] for a device without buffer addresses
     /// ([`OpenInfo::cuda_kernels`](crate::OpenInfo::cuda_kernels) turns them on), for the transfer
-    /// queue and one that is not there, and for a device that was adopted without a
-    /// [`queue_lock`](crate::AdoptInfo::queue_lock), to whose queues the bridge may not submit.
+    /// queue, for a queue that the device does not have, and for a device that was adopted without
+    /// a [`queue_lock`](crate::AdoptInfo::queue_lock), since the bridge may not submit to its
+    /// queues.
     pub fn inline(device: &ExportDevice, queue: QueueKind) -> Result<Self> {
         crate::observe::trace::init();
         let side = PerBackend::Inline(InlineCompute::new(device, queue)?);
@@ -174,11 +175,11 @@ impl Compute {
         Ok(Self(Inner::new(PerBackend::Host(HostStream::new()?), device.clone(), reason)))
     }
 
-    /// Workers in other processes, which compute with CUDA: on the GPU of `device`, or on others
-    /// (`peers`).
+    /// Creates the compute side of workers in other processes, which compute with CUDA on the GPU
+    /// of `device`, or on other GPUs if `peers` is set.
     ///
     /// # Errors
-    /// [`vk_export::Error::Missing`] for a device that cannot export, [`Error::HostFailed`] when a
+    /// [`vk_export::Error::Missing`] for a device that cannot export, [`Error::HostFailed`] if a
     /// thread cannot be started.
     #[cfg(all(target_os = "linux", feature = "remote"))]
     pub(crate) fn remote(device: &ExportDevice, peers: bool) -> Result<Self> {
@@ -186,14 +187,16 @@ impl Compute {
         Self::remote_of(device, peers, Trust::None)
     }
 
-    /// [`remote`](Self::remote) for an exchange in step, whose timelines the worker has.
+    /// Like [`remote`](Self::remote), for an exchange in step, whose timelines are shared with the
+    /// worker.
     #[cfg(all(target_os = "linux", feature = "remote"))]
     pub(crate) fn remote_in_step(device: &ExportDevice, peers: bool) -> Result<Self> {
         device.require_export("sharing with a worker that computes with CUDA")?;
         Self::remote_of(device, peers, Trust::Shared)
     }
 
-    /// [`remote`](Self::remote) for a device that exports memory, whatever else it exports.
+    /// Like [`remote`](Self::remote), for a device that exports memory, without checking what else
+    /// it exports.
     #[cfg(all(target_os = "linux", feature = "remote"))]
     pub(crate) fn remote_of(device: &ExportDevice, peers: bool, trust: Trust) -> Result<Self> {
         crate::observe::trace::init();
@@ -202,10 +205,10 @@ impl Compute {
         Ok(Self(Inner::new(side, device.clone(), reason)))
     }
 
-    /// That this process computes with it.
+    /// Checks that this process computes with it.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] where it stands for a worker in another process.
+    /// [`Error::InvalidArgument`] if it represents a worker in another process.
     pub(crate) fn require_local(&self, object: impl FnOnce() -> String) -> Result<()> {
         match self.0.side {
             PerBackend::Remote(_) => Err(remote::nothing_here(object())),
@@ -213,12 +216,12 @@ impl Compute {
         }
     }
 
-    /// Another compute side of the same kind and device, with a stream or a thread of its own: what
-    /// waits on one delays nothing on the other.
+    /// Creates another compute side of the same kind on the same device, with its own stream or
+    /// thread: waits on one do not delay the other.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] in the Vulkan queue, which is one for all; or the error of the
-    /// failed driver call.
+    /// [`Error::InvalidArgument`] with [`Backend::Inline`], where all work shares the Vulkan queue;
+    /// or the error of the failed driver call.
     pub(crate) fn beside(&self, object: &str) -> Result<Self> {
         let inner = &*self.0;
         let side = match &inner.side {
@@ -241,7 +244,7 @@ impl Compute {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Returns the backend in use, which is not [`Backend::Auto`].
+    /// Returns the backend in use, which is never [`Backend::Auto`].
     pub fn backend(&self) -> Backend {
         match self.0.side {
             PerBackend::Cuda(_) => Backend::Cuda,
@@ -266,17 +269,17 @@ impl Compute {
         self.0.side.cuda()
     }
 
-    /// The operations that every compute side has.
+    /// Returns the side, with the operations that every compute side has.
     pub(crate) fn side(&self) -> &Side {
         &self.0.side
     }
 
-    /// The compute side as its timelines see it.
+    /// Returns the compute side as the [`Peer`] of its timelines.
     pub(crate) fn peer(&self) -> Arc<dyn Peer> {
         Arc::clone(&self.0) as Arc<dyn Peer>
     }
 
-    /// Checks that the compute side still works: no kernel has faulted, no closure has panicked.
+    /// Checks that the compute side still works: no kernel has faulted and no closure has panicked.
     ///
     /// # Errors
     /// [`Error::Cuda`] with the sticky code, or [`Error::HostFailed`].
@@ -287,10 +290,10 @@ impl Compute {
     /// Returns `true` if all work enqueued so far has completed, including that of skipped and
     /// dropped frames. Does not block. Covers only this compute side's own stream or thread, such
     /// as that of a [`LatestReader`](crate::LatestReader::compute). With [`Backend::Inline`],
-    /// recorded kernels are submitted first, which takes the queue's lock.
+    /// recorded kernels are submitted first, which takes the queue lock.
     ///
     /// # Errors
-    /// The error of the failed driver call, as [`Error::Cuda`] once a kernel has faulted, and
+    /// The error of the failed driver call, [`Error::Cuda`] if a kernel has faulted, and
     /// [`vk_export::Error::QueueHeld`] inside [`Queue::with`](vk_export::Queue::with) if there are
     /// recorded kernels.
     pub fn is_idle(&self) -> Result<bool> {

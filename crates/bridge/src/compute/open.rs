@@ -1,4 +1,4 @@
-//! Opening a device for both sides at once.
+//! [`Compute::open`], which opens a Vulkan device and creates its compute side.
 
 use vk_export::{DeviceSelector, ExportDevice, OpenInfo};
 
@@ -9,12 +9,12 @@ impl Compute {
     /// Opens a Vulkan device and creates its compute side; [`device`](Self::device) returns the
     /// device.
     ///
-    /// With [`DeviceSelector::Best`] and a backend that may use CUDA, a GPU that CUDA sees is
-    /// preferred to all others. This matters on a laptop with two GPUs, and if
-    /// `CUDA_VISIBLE_DEVICES` hides some.
+    /// With [`DeviceSelector::Best`] and a backend that may use CUDA, a GPU that is visible to CUDA
+    /// is preferred to all others. This matters on a laptop with two GPUs, and if
+    /// `CUDA_VISIBLE_DEVICES` hides some GPUs.
     ///
     /// # Errors
-    /// As [`ExportDevice::open`] and [`Compute::new`].
+    /// The errors of [`ExportDevice::open`] and [`Compute::new`].
     pub fn open(info: &OpenInfo<'_>, backend: Backend) -> Result<Self> {
         let device = match (&info.device, backend) {
             (DeviceSelector::Best, Backend::Auto | Backend::Cuda) => DeviceSelector::Preferred(cuda_devices()),
@@ -24,8 +24,8 @@ impl Compute {
     }
 }
 
-/// The UUIDs of the CUDA devices that can share; none without a CUDA driver, which [`Compute::new`]
-/// reports.
+/// Returns the UUIDs of the CUDA devices that can share memory. Empty without a CUDA driver, which
+/// [`Compute::new`] reports.
 fn cuda_devices() -> Vec<vk_export::Uuid> {
     let Ok(found) = cuda_import::report() else { return Vec::new() };
     let able = found.devices.into_iter().filter(|device| device.obstacles().is_empty());

@@ -18,18 +18,18 @@ impl DevicePair {
     /// Opens the CUDA device that is the same GPU as `vulkan`.
     ///
     /// # Errors
-    /// [`Error::Vulkan`] when the device cannot export, with all that it lacks; [`Error::Cuda`]
-    /// when there is no CUDA, no CUDA device with that UUID, or none that knows timeline
-    /// semaphores.
+    /// [`Error::Vulkan`] if the device cannot export, listing everything that it lacks;
+    /// [`Error::Cuda`] if CUDA is not available, no CUDA device has that UUID, or the device does
+    /// not support timeline semaphores.
     pub fn open(vulkan: &ExportDevice) -> Result<Self> {
         Self::new(vulkan, CudaDevice::by_uuid(vulkan.uuid())?)
     }
 
-    /// Pairs two devices that the program has already.
+    /// Pairs two existing devices.
     ///
     /// # Errors
     /// [`Error::DifferentDevices`] and, on Windows, [`Error::DifferentAdapters`] naming both,
-    /// otherwise as [`open`](Self::open).
+    /// otherwise the errors of [`open`](Self::open).
     pub fn new(vulkan: &ExportDevice, cuda: CudaDevice) -> Result<Self> {
         if vulkan.uuid() != cuda.uuid() {
             return Err(Error::DifferentDevices {

@@ -1,9 +1,9 @@
-//! [`PerBackend`]: a value of which each compute side has its own kind.
+//! [`PerBackend`]: a value whose type differs per compute side.
 
 use crate::compute::remote::Unmapped;
 use crate::error::{Error, Result};
 
-/// A value of which each compute side has its own kind: a mapping, a link, the side itself.
+/// A value whose type differs per compute side, such as a mapping, a link or the side itself.
 #[derive(Debug)]
 pub(crate) enum PerBackend<C, H, I, R = Unmapped> {
     Cuda(C),
@@ -13,7 +13,7 @@ pub(crate) enum PerBackend<C, H, I, R = Unmapped> {
 }
 
 impl<C, H, I, R> PerBackend<C, H, I, R> {
-    /// CUDA's, if that is what it is.
+    /// Returns the value of the CUDA side, if it is one.
     pub(crate) fn cuda(&self) -> Option<&C> {
         match self {
             Self::Cuda(cuda) => Some(cuda),
@@ -21,7 +21,7 @@ impl<C, H, I, R> PerBackend<C, H, I, R> {
         }
     }
 
-    /// The CPU's, if that is what it is.
+    /// Returns the value of the CPU side, if it is one.
     pub(crate) fn host(&self) -> Option<&H> {
         match self {
             Self::Host(host) => Some(host),
@@ -29,7 +29,7 @@ impl<C, H, I, R> PerBackend<C, H, I, R> {
         }
     }
 
-    /// Another process's, if that is what it is.
+    /// Returns the value for a worker in another process, if it is one.
     #[cfg(all(target_os = "linux", feature = "remote"))]
     pub(crate) fn remote(&self) -> Option<&R> {
         match self {
@@ -38,10 +38,10 @@ impl<C, H, I, R> PerBackend<C, H, I, R> {
         }
     }
 
-    /// CUDA's.
+    /// Returns the value of the CUDA side.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if it is another side's.
+    /// [`Error::InvalidArgument`] if it belongs to another side.
     pub(crate) fn into_cuda(self) -> Result<C> {
         match self {
             Self::Cuda(cuda) => Ok(cuda),
@@ -49,10 +49,10 @@ impl<C, H, I, R> PerBackend<C, H, I, R> {
         }
     }
 
-    /// The CPU's.
+    /// Returns the value of the CPU side.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if it is another side's.
+    /// [`Error::InvalidArgument`] if it belongs to another side.
     pub(crate) fn into_host(self) -> Result<H> {
         match self {
             Self::Host(host) => Ok(host),
@@ -60,10 +60,10 @@ impl<C, H, I, R> PerBackend<C, H, I, R> {
         }
     }
 
-    /// Kernels' in command buffers.
+    /// Returns the value for kernels in command buffers.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if it is another side's.
+    /// [`Error::InvalidArgument`] if it belongs to another side.
     pub(crate) fn into_inline(self) -> Result<I> {
         match self {
             Self::Inline(inline) => Ok(inline),
@@ -71,10 +71,10 @@ impl<C, H, I, R> PerBackend<C, H, I, R> {
         }
     }
 
-    /// Another process's.
+    /// Returns the value for a worker in another process.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if it is another side's.
+    /// [`Error::InvalidArgument`] if it belongs to another side.
     pub(crate) fn into_remote(self) -> Result<R> {
         match self {
             Self::Remote(remote) => Ok(remote),
@@ -82,12 +82,12 @@ impl<C, H, I, R> PerBackend<C, H, I, R> {
         }
     }
 
-    /// The error where `found` is another side's than this.
+    /// Returns the error for a value `found` that belongs to a different side than `self`.
     pub(crate) fn mismatch(&self, found: &Self) -> Error {
         mismatch(self.owner(), found.owner())
     }
 
-    /// Whose it is, for errors.
+    /// Returns the side that it belongs to, for errors.
     fn owner(&self) -> &'static str {
         match self {
             Self::Cuda(_) => CUDA,

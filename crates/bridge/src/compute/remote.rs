@@ -1,11 +1,12 @@
-//! A worker in another process as a compute side: it computes with CUDA, in memory that Vulkan
-//! exports to it.
+//! Compute side for workers in other processes, which compute with CUDA in memory that Vulkan
+//! exports to them.
 //!
-//! This process maps nothing and needs no CUDA. The exchange's own timelines are not exported: what
-//! the worker has signaled on those of its connection is seen by the host, which signals the
-//! exchange's (`remote/feed/cuda.rs`), so that nothing which is submitted here waits for another
-//! process. With `trust` `computed` is exported, and the worker signals it itself (`remote/step/`);
-//! `rendered` has a mirror for it, and is never exported (`exchange/mirror.rs`).
+//! This process maps nothing and needs no CUDA. The exchange's own timelines are not exported: the
+//! worker signals the timelines of its connection, and the host of this process sees those signals
+//! and signals the exchange's timelines (`remote/feed/cuda.rs`). So no submission of this process
+//! waits for another process. With `trust`, `computed` is exported and the worker signals it itself
+//! (`remote/step/`); `rendered` is never exported, the worker gets a mirror of it
+//! (`exchange/mirror.rs`).
 
 use vk_export::Placement;
 
@@ -14,28 +15,29 @@ use crate::compute::host::stream::HostStream;
 use crate::compute::mapped::Sharing;
 use crate::error::{Error, Result};
 
-/// Workers in other processes, as the exchanges see them.
+/// The compute side of exchanges with workers in other processes.
 pub(crate) struct RemoteCompute {
-    /// Signals what the workers have finished.
+    /// Signals the exchanges' timelines for work that the workers have finished.
     stream: HostStream,
-    /// Whether their GPU may be another than the one that draws.
+    /// Whether the workers' GPU may be a different one than the drawing GPU.
     peers: bool,
     trust: Trust,
 }
 
-/// Who signals the timelines of an exchange.
+/// Which process signals the timelines of an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trust {
-    /// This process's host, for what it has seen reached.
+    /// The host of this process, after it has seen the worker's signal.
     None,
-    /// The worker: `computed`, which it has by export.
+    /// The worker signals `computed`, which is exported to it.
     Shared,
-    /// The same, played by a test on a device that exports none.
+    /// Like `Shared`, but a test plays the worker, on a device that cannot export timelines.
     #[cfg(all(test, target_os = "linux", feature = "remote"))]
     Played,
 }
 
-/// The mapping in this process of a resource that a worker in another process writes: none.
+/// The mapping in this process of a resource that a worker in another process writes: there is
+/// none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Unmapped;
 
@@ -45,7 +47,7 @@ impl RemoteCompute {
         Ok(Self { stream: HostStream::new()?, peers, trust })
     }
 
-    /// The same for other workers.
+    /// Creates a side for other workers, with the same settings.
     pub(super) fn beside(&self) -> Result<Self> {
         Ok(Self { stream: HostStream::new()?, peers: self.peers, trust: self.trust })
     }
@@ -54,7 +56,7 @@ impl RemoteCompute {
         &self.stream
     }
 
-    /// Returns `true` if their GPU may be another than the one that draws.
+    /// Returns `true` if the workers' GPU may be a different one than the drawing GPU.
     pub(crate) fn is_peer(&self) -> bool {
         self.peers
     }
@@ -70,17 +72,18 @@ impl RemoteCompute {
         self.trust == Trust::Played
     }
 
-    /// Returns `true` if the worker has `computed`, and a mirror of `rendered`.
+    /// Returns `true` if `computed` and a mirror of `rendered` are exported to the worker.
     pub(super) fn takes_timelines(&self) -> bool {
         self.trust == Trust::Shared
     }
 
-    /// Creation parameters of memory that they import: as for CUDA in this process.
+    /// Returns the creation parameters of memory that the workers import: the same as for CUDA in
+    /// this process.
     pub(super) fn sharing(&self) -> Sharing {
         if self.peers { cuda::PEER_SHARING } else { cuda::SHARING }
     }
 
-    /// Checks that they map images, which no other GPU does.
+    /// Checks that the workers can map images, which only works on the drawing GPU.
     pub(super) fn check_images(&self, name: &str) -> Result<()> {
         if self.sharing().placement != Placement::Peers {
             return Ok(());
@@ -93,7 +96,7 @@ impl RemoteCompute {
     }
 }
 
-/// The error of computing in this process with a side that stands for another process.
+/// Returns the error for computing in this process with a side that represents another process.
 pub(crate) fn nothing_here(object: String) -> Error {
     Error::invalid(
         object,

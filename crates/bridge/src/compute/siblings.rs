@@ -1,6 +1,7 @@
-//! Exchanges of all compute sides. A frame of one may be behind a frame of another in Vulkan's queue,
-//! and several compute sides may be on one context, so that what lost ones owe is signaled for all.
-//! So is what a lost Vulkan device owes: CUDA frees nothing while any stream of a context waits.
+//! Registry of the exchanges of all compute sides, for the loss of a side or of the Vulkan device.
+//! A frame of one exchange may follow a frame of another in Vulkan's queue, and several compute
+//! sides may share a context, so the outstanding signals of all lost sides are signaled together.
+//! The same holds for a lost Vulkan device: CUDA frees nothing while any stream of a context waits.
 #![allow(unsafe_code)] // Signals in place of a lost side.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,35 +15,35 @@ use crate::observe::log_hold::LogHold;
 use crate::observe::{log_error, log_warn};
 use crate::timeline::Timeline;
 
-/// The longest wait for the end of a signal that nothing is before.
+/// Limit on the wait for a signal that no other work precedes.
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// The exchanges that are alive, or leaked, whose compute sides have contexts.
+/// The live or leaked exchanges whose compute sides have contexts.
 static SIBLINGS: Mutex<Vec<Sibling>> = Mutex::new(Vec::new());
 
 struct Sibling {
-    /// Those of its compute side, which it keeps.
+    /// The contexts of its compute side, which the exchange keeps alive.
     contexts: Vec<usize>,
     signaled: Weak<Signaled>,
 }
 
-/// The timelines of an exchange, for whoever signals in place of a side that is lost.
+/// The timelines of an exchange, for signaling in place of a lost side.
 pub(crate) struct Signaled {
     computed: Timeline,
     rendered: Timeline,
-    /// What CUDA waits with for `rendered`, while the exchange lives.
+    /// The link that CUDA waits for `rendered` with, while the exchange lives.
     link: Weak<CudaLink>,
-    /// What was signaled in place of a lost Vulkan device.
+    /// The signals made in place of a lost Vulkan device.
     released: Mutex<Released>,
-    /// The compute side was seen to have failed.
+    /// Set when the compute side was found to have failed.
     failed: Arc<AtomicBool>,
 }
 
 #[derive(Default)]
 struct Released {
-    /// The value of `rendered`.
+    /// The last value of `rendered` that was signaled.
     value: u64,
-    /// A signal has failed: once is enough to say so.
+    /// Whether a signal has failed. Only the first failure is logged.
     has_failed: bool,
 }
 
@@ -56,42 +57,43 @@ impl Signaled {
         Arc::new(Self { computed, rendered, link, released: Mutex::default(), failed })
     }
 
-    /// Makes no point of either timeline count as reached from here on.
+    /// Marks both timelines as abandoned: no point counts as reached from here on.
     fn abandon(&self, loss: &vk_export::Error) {
         self.rendered.abandon(loss);
         self.computed.abandon(loss);
     }
 
-    /// Lets CUDA go on that waits for Vulkan.
+    /// Unblocks CUDA work that waits for Vulkan.
     ///
     /// # Safety
-    /// The Vulkan device is lost: none of its signals will come any more.
+    /// The Vulkan device is lost: it will not execute any more signals.
     unsafe fn release_waits(&self) {
-        // Before the lock, and so dropped behind it: what is logged meanwhile, and the link.
+        // Created before the lock is taken, so that the link and the held log lines are dropped
+        // after its release.
         let Some(link) = self.link.upgrade() else { return };
         let held = LogHold::new();
         let mut released = self.released.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(last) = self.rendered.last_issued() else { return };
-        // CUDA waits for issued values only. A lost device may report any value, or none, but not
-        // this one, unless it was reached.
+        // CUDA only waits for issued values. A lost device may report any counter value, or none,
+        // but it reports this one only if it was reached.
         let value = last.value();
         if released.value >= value || self.rendered.counter().is_ok_and(|reached| reached == value) {
             return;
         }
-        // SAFETY: "the value is greater than every value signaled or pending": no higher one was
-        // issued, and what is pending does not come, by this function's contract. If the counter
-        // cannot be read, this one may have been reached; then no wait for it is left, and nothing
-        // of a lost device reads the counter any more.
+        // SAFETY: "the value is greater than every value signaled or pending": no higher value was
+        // issued, and pending signals are not executed, by this function's contract. If the counter
+        // cannot be read, this value may have been reached; then no wait for it is left, and a lost
+        // device does not read the counter any more.
         let signaled = unsafe { link.signal_rendered(value) };
         let is_news = match &signaled {
             Ok(_) => {
                 released.value = value;
                 true
             }
-            // Nothing was enqueued, so that the next call tries again.
+            // Nothing was enqueued, so the next call tries again.
             Err(_) => !std::mem::replace(&mut released.has_failed, true),
         };
-        // What is logged may take any lock.
+        // The logger may take any lock.
         drop(released);
         drop(held);
         let name = self.rendered.name();
@@ -109,14 +111,15 @@ impl Signaled {
         }
     }
 
-    /// Lets Vulkan go on that waits for the compute side.
+    /// Unblocks Vulkan work that waits for the compute side.
     ///
     /// # Safety
-    /// As [`Timeline::release`].
+    /// The contract of [`Timeline::release`].
     pub(crate) unsafe fn release(&self) {
-        // Before the host signals what CUDA did not: no other thread may take a frame for finished.
+        // Stored before the host signals in place of CUDA, so that no other thread takes the frame
+        // for finished.
         self.failed.store(true, Ordering::Release);
-        // SAFETY: the same contract.
+        // SAFETY: the caller upholds the same contract.
         if let Err(error) = unsafe { self.computed.release() } {
             log_error!("{}: the Vulkan queue may hang: {error}", self.computed.name());
         }
@@ -124,7 +127,7 @@ impl Signaled {
 }
 
 impl Compute {
-    /// Has the exchange's timeline released once nothing of its compute side goes on.
+    /// Registers an exchange, so that its timeline is released once its compute side is lost.
     pub(crate) fn register(&self, signaled: &Arc<Signaled>) {
         let contexts = self.side().contexts();
         if contexts.is_empty() {
@@ -136,34 +139,35 @@ impl Compute {
     }
 }
 
-/// Lets Vulkan go on wherever it waits for a compute side of which nothing goes on, among those
-/// that have a context in common with `side`. Each exchange's own side is asked.
+/// Unblocks all Vulkan work that waits for a lost compute side that has a context in common with
+/// `side`. The state of each exchange's own side is queried.
 pub(crate) fn release_lost(side: &Side) {
     for one in on_contexts_of(side).iter().filter(|one| one.computed.is_deserted()) {
-        // SAFETY: the context that signals it is lost for good, and nothing of the side goes on.
+        // SAFETY: the context that signals the timeline is permanently lost, and no work of the
+        // side continues.
         unsafe { one.release() };
     }
 }
 
-/// Lets CUDA go on wherever it waits for the Vulkan device of `lost`, a timeline of an exchange of
-/// `side`, in the contexts of that side.
+/// Unblocks all CUDA work, in the contexts of `side`, that waits for the Vulkan device of `lost`, a
+/// timeline of an exchange of that side.
 ///
 /// # Safety
-/// The device is lost, as `loss` says.
+/// The device is lost, as `loss` reports.
 pub(crate) unsafe fn release_waits(side: &Side, lost: &Timeline, loss: &vk_export::Error) {
     let mut all = on_contexts_of(side);
     all.retain(|one| one.rendered.is_of_device_of(lost));
-    // Before the first signal: what CUDA does behind it is behind frames that were never drawn, and
-    // may be for any of the exchanges.
+    // Done before the first signal: CUDA work after the signal follows frames that were never
+    // drawn, and may belong to any of the exchanges.
     all.iter().for_each(|one| one.abandon(loss));
     for one in &all {
-        // SAFETY: handed on to the caller.
+        // SAFETY: the caller upholds the contract.
         unsafe { one.release_waits() };
     }
 }
 
-/// The exchanges that have a context in common with `side`. They are not locked: what is released
-/// is logged, and the last of an exchange may go with the result.
+/// Returns the exchanges that have a context in common with `side`. The registry lock is released
+/// by then: releasing logs, and dropping the result may drop the last reference to an exchange.
 fn on_contexts_of(side: &Side) -> Vec<Arc<Signaled>> {
     let contexts = side.contexts();
     let siblings = SIBLINGS.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,11 +1,11 @@
-//! The compute sides, told apart.
+//! [`Side`], the operations of a compute side, dispatched to its implementation.
 //!
 //! Each side is implemented in the file of its name (`cuda.rs`, `host/`, `inline/`, `remote.rs`).
-//! To add a side, add a variant to [`PerBackend`] (`per_backend.rs`); the compiler then names what
-//! else it has: what it holds of an exchange (`exchange/lender.rs`), what it lends in a frame
-//! (`exchange/resources.rs`, `exchange/compute_turn.rs`), and whether it loads and launches kernels
-//! (`kernel/`).
-#![allow(unsafe_code)] // Hands on contracts.
+//! To add a side, add a variant to [`PerBackend`] (`per_backend.rs`); the compiler then reports the
+//! other places to extend: its state in an exchange (`exchange/lender.rs`), the resources that it
+//! lends in a frame (`exchange/resources.rs`, `exchange/compute_turn.rs`), and whether it loads and
+//! launches kernels (`kernel/`).
+#![allow(unsafe_code)] // Passes safety contracts on to the caller.
 
 use std::time::Duration;
 
@@ -34,11 +34,12 @@ use crate::timeline::signaler::Signaler;
 /// A compute side.
 pub(crate) type Side = PerBackend<CudaCompute, HostStream, InlineCompute, RemoteCompute>;
 
-/// A side's end of the timelines of an exchange. For another process, the host waits and signals.
+/// A side's connection to the timelines of an exchange. For another process, the host waits and
+/// signals.
 pub(crate) type Link = PerBackend<CudaLink, HostLink, InlineLink, HostLink>;
 
 impl Side {
-    /// Its name in a trace.
+    /// Returns its name in traces.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Cuda(_) => "cuda",
@@ -49,22 +50,22 @@ impl Side {
     }
 
     /// Returns `true` for another API on the GPU, which shares exported memory and semaphores.
-    /// Vulkan's host waits notice such a side's signals late, and do not notice when it fails.
+    /// Vulkan's host waits notice the signals of such a side late, and do not notice its failure.
     pub(crate) fn is_foreign(&self) -> bool {
         match self {
             Self::Cuda(_) => true,
-            // Without trust, the other process has timelines of its connection, and never those of
+            // Without trust, the other process gets timelines of its connection, and never those of
             // the exchange.
             Self::Remote(remote) => remote.is_trusted(),
             Self::Host(_) | Self::Inline(_) => false,
         }
     }
 
-    /// Returns `true` if it has a timeline of an exchange by export.
+    /// Returns `true` if the side imports the exchange timeline that `signaler` signals.
     pub(crate) fn takes_timeline(&self, signaler: Signaler) -> bool {
         match self {
             Self::Cuda(_) => true,
-            // Of Vulkan's it has a mirror (`exchange/mirror.rs`).
+            // Of Vulkan's timeline it gets a mirror (`exchange/mirror.rs`).
             Self::Remote(remote) => remote.takes_timelines() && signaler == Signaler::Compute,
             Self::Host(_) | Self::Inline(_) => false,
         }
@@ -75,51 +76,53 @@ impl Side {
         matches!(self, Self::Remote(remote) if remote.is_trusted())
     }
 
-    /// Returns `true` if a signal is a submitted operation for Vulkan as soon as it is enqueued, or
-    /// is submitted with the frame that waits for it.
+    /// Returns `true` if Vulkan sees a signal as a submitted operation as soon as it is enqueued,
+    /// or if the signal is submitted with the frame that waits for it.
     pub(crate) fn submits_signals(&self) -> bool {
         match self {
             Self::Cuda(_) => true,
-            // A signal of the host is an operation only once it is executed.
+            // A host signal is a submitted operation only after it has been executed.
             Self::Host(_) | Self::Remote(_) => false,
             Self::Inline(_) => true,
         }
     }
 
-    /// The stages at which Vulkan waits for it, where resources are used at `stages`.
+    /// Returns the stages at which Vulkan waits for the side before resources are used at `stages`.
     pub(crate) fn wait_stages(&self, stages: vk::PipelineStageFlags2) -> vk::PipelineStageFlags2 {
         match self {
-            // What comes from another API is acquired, and an acquire operation is ordered at no
-            // narrower stage (Vulkan specification, "Queue Family Ownership Transfer").
+            // Resources of another API need an acquire operation, which is ordered at no narrower
+            // stage (Vulkan specification, "Queue Family Ownership Transfer").
             Self::Cuda(_) | Self::Remote(_) => vk::PipelineStageFlags2::ALL_COMMANDS,
             Self::Host(_) | Self::Inline(_) => stages,
         }
     }
 
-    /// Checks that it still works: no kernel has faulted, no closure has panicked.
+    /// Checks that the side still works: no kernel has faulted and no closure has panicked.
     pub(crate) fn ensure_alive(&self) -> Result<()> {
         match self {
             Self::Cuda(cuda) => cuda.ensure_alive(),
             Self::Host(host) => host.ensure_alive(),
             Self::Remote(remote) => remote.stream().ensure_alive(),
-            // A kernel that faults loses the Vulkan device, which every later call tells.
+            // A kernel that faults causes the loss of the Vulkan device, which every later call
+            // reports.
             Self::Inline(_) => Ok(()),
         }
     }
 
-    /// Whether it is another API whose signals do not come any more, and how much of it goes on.
+    /// Returns how much of the side is lost, if it is another API whose signals stop after a loss.
     pub(crate) fn loss(&self) -> Loss {
         match self {
             Self::Cuda(cuda) if !cuda.all().leader_is_lost() => Loss::None,
             Self::Cuda(cuda) if cuda.all().are_lost() => Loss::All,
             Self::Cuda(_) => Loss::Signaler,
-            // The CPU's thread signals even after a failure; the queue is lost with the Vulkan
+            // The CPU thread signals even after a failure; the queue is lost with the Vulkan
             // device.
             Self::Host(_) | Self::Inline(_) | Self::Remote(_) => Loss::None,
         }
     }
 
-    /// The contexts that are lost by a fault, each by a number that no other has while it lives.
+    /// Returns the contexts that a fault would lose, each as a number that is unique while the
+    /// context lives.
     pub(crate) fn contexts(&self) -> Vec<usize> {
         match self {
             Self::Cuda(cuda) => cuda.all().streams().iter().map(|stream| stream.context().cu_ctx() as usize).collect(),
@@ -127,7 +130,7 @@ impl Side {
         }
     }
 
-    /// Returns `true` if nothing is left to do, on any GPU that is not lost. Does not block.
+    /// Returns `true` if all enqueued work has ended, ignoring GPUs that are lost. Does not block.
     pub(crate) fn is_idle(&self) -> Result<bool> {
         match self {
             Self::Cuda(cuda) => cuda.all().are_idle(),
@@ -135,8 +138,8 @@ impl Side {
         }
     }
 
-    /// Waits until the work that is enqueued now has ended, for at most `limit`, and returns
-    /// whether it has. That of a GPU that is lost has.
+    /// Waits until the work enqueued so far has ended, for at most `limit`, and returns whether it
+    /// has. Work of a lost GPU counts as ended.
     pub(crate) fn drain(&self, limit: Duration) -> Result<bool> {
         match self {
             Self::Cuda(cuda) => cuda.all().drain(limit),
@@ -150,28 +153,28 @@ impl Side {
     /// would wait for.
     pub(crate) fn is_inside(&self) -> bool {
         match self {
-            // No closure of the program's runs on the thread that signals for another process.
+            // The thread that signals for another process runs no user closures.
             Self::Cuda(_) | Self::Remote(_) => false,
             Self::Host(host) => host.is_current(),
             Self::Inline(inline) => inline.stream().is_inside(),
         }
     }
 
-    /// Connects it to the timelines of an exchange.
+    /// Connects the side to the timelines of an exchange.
     pub(crate) fn connect(&self, computed: &Timeline, rendered: &Timeline) -> Result<Link> {
         Ok(match self {
             Self::Cuda(cuda) => PerBackend::Cuda(CudaLink::new(cuda, computed, rendered)?),
             Self::Host(host) => PerBackend::Host(HostLink::new(host, computed, rendered)),
             Self::Remote(remote) => PerBackend::Remote(HostLink::new(remote.stream(), computed, rendered)),
-            // The queue's own order stands for the waits.
+            // The submission order of the queue replaces the waits.
             Self::Inline(inline) => PerBackend::Inline(InlineLink::new(inline, computed)),
         })
     }
 
-    /// Gathers what this side mapped.
+    /// Collects mappings of this side.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if another side mapped any of it.
+    /// [`Error::InvalidArgument`] if another side mapped any of them.
     pub(crate) fn gather<C, H, I>(
         &self,
         mapped: Vec<PerBackend<C, H, I>>,
@@ -190,7 +193,7 @@ impl Side {
         })
     }
 
-    /// Validates the queue that Vulkan's side of an exchange is on.
+    /// Checks that this side can work with an exchange whose Vulkan side uses `queue`.
     pub(crate) fn check_queue(&self, queue: QueueKind, exchange: &str) -> Result<()> {
         match self {
             Self::Cuda(_) | Self::Host(_) | Self::Remote(_) => Ok(()),
@@ -198,7 +201,7 @@ impl Side {
         }
     }
 
-    /// Submits work that was enqueued and not submitted to the GPU yet, so that a wait for it ends.
+    /// Submits work that was enqueued but not yet submitted to the GPU, so that a wait for it ends.
     pub(crate) fn flush(&self) -> Result<()> {
         match self {
             Self::Cuda(_) | Self::Host(_) | Self::Remote(_) => Ok(()),
@@ -206,8 +209,8 @@ impl Side {
         }
     }
 
-    /// Returns `true` if its work is on the queue that uses the results: submission order and
-    /// barriers stand for semaphores.
+    /// Returns `true` if its work runs on the queue that uses the results, where submission order
+    /// and barriers replace semaphores.
     pub(crate) fn waits_in_queue(&self) -> bool {
         match self {
             Self::Cuda(_) | Self::Host(_) | Self::Remote(_) => false,
@@ -215,21 +218,22 @@ impl Side {
         }
     }
 
-    /// Submits `batch` to `queue`, behind the compute side's own work where that goes to the same
+    /// Submits `batch` to `queue`, after the compute side's own work if that goes to the same
     /// queue.
     ///
     /// # Safety
-    /// As [`Queue::submit`].
+    /// The contract of [`Queue::submit`].
     pub(crate) unsafe fn submit(&self, queue: &Queue, batch: vk::SubmitInfo2<'_>, fence: vk::Fence) -> Result<()> {
         match self {
-            // SAFETY: handed on to the caller.
+            // SAFETY: the caller upholds the contract.
             Self::Cuda(_) | Self::Host(_) | Self::Remote(_) => Ok(unsafe { queue.submit(&[batch], fence) }?),
-            // SAFETY: handed on to the caller; `check_queue` has seen that it is the same queue.
+            // SAFETY: the caller upholds the contract; `check_queue` has checked that it is the
+            // same queue.
             Self::Inline(inline) => unsafe { inline.stream().submit(Some(batch), fence) },
         }
     }
 
-    /// Creation parameters of memory that it maps.
+    /// Returns the creation parameters of memory that the side maps.
     pub(crate) fn sharing(&self) -> Sharing {
         match self {
             Self::Cuda(cuda) => cuda.sharing(),
@@ -239,7 +243,7 @@ impl Side {
         }
     }
 
-    /// Maps `len` elements: all of a buffer with memory of its own.
+    /// Maps the `len` elements of a buffer that has its own memory.
     pub(crate) fn map_buffer<T: Pod>(&self, buffer: &Buffer, len: usize) -> Result<BufferMapping<T>> {
         Ok(match self {
             Self::Cuda(cuda) => PerBackend::Cuda(cuda.map_buffer(buffer, len)?),
@@ -259,9 +263,10 @@ impl Side {
         })
     }
 
-    /// Makes an image as this side can reach it, and maps it. The tiling and the placement of
-    /// `info` are this side's to choose. `layered` is for kernels: whether they see an array of
-    /// images even if there is one layer. `family` is that of the queue that Vulkan uses it on.
+    /// Creates an image in a form that this side can access, and maps it. The side chooses tiling
+    /// and placement, ignoring those in `info`. If `layered` is set, kernels see an array of images
+    /// even if there is one layer. `family` is the family of the queue that Vulkan uses the image
+    /// on.
     ///
     /// # Safety
     /// `T` is the texel type of the image's format.
@@ -275,14 +280,14 @@ impl Side {
     ) -> Result<Reached<T>> {
         match self {
             Self::Cuda(cuda) => {
-                // SAFETY: handed on to the caller.
+                // SAFETY: the caller upholds the contract.
                 let (image, staging, mapping) = unsafe { cuda.share_image(device, info, layered, accesses, family) }?;
                 Ok(Reached { image, staging, mapping: PerBackend::Cuda(mapping) })
             }
             Self::Host(_) => host::images::share(device, info, accesses),
             Self::Inline(_) => {
                 let image = Image::new(device, &inline::image_info(device, info))?;
-                Ok(Reached { image, staging: None, mapping: PerBackend::Inline(InlineImage::new()) })
+                Ok(Reached { image, staging: None, mapping: PerBackend::Inline(InlineImage::new(layered)) })
             }
             Self::Remote(remote) => {
                 remote.check_images(info.name)?;
@@ -293,7 +298,8 @@ impl Side {
         }
     }
 
-    /// Whether [`share_image`](Self::share_image) makes such an image, as far as the driver tells.
+    /// Returns `true` if the driver reports support for the image that
+    /// [`share_image`](Self::share_image) would create.
     pub(crate) fn can_share_image(&self, device: &ExportDevice, info: &ImageInfo<'_>, accesses: ImageAccess) -> bool {
         match self {
             Self::Cuda(cuda) => cuda.can_share_image(device, info, accesses),

@@ -3,8 +3,8 @@
 use crate::error::Error;
 
 impl Error {
-    /// [`Error::InvalidArgument`]: what is wrong with an object that was to be made or used, and
-    /// what to do.
+    /// Creates an [`Error::InvalidArgument`]. `object` is the object that was to be made or used;
+    /// `reason` describes the problem and what to do.
     pub(crate) fn invalid(object: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::InvalidArgument { object: object.into(), reason: reason.into() }
     }

@@ -1,4 +1,4 @@
-//! Which errors tell of a lost device.
+//! Classification of errors that report a lost device.
 
 use crate::error::{Error, Result};
 
@@ -14,14 +14,15 @@ impl Error {
         }
     }
 
-    /// Returns `true` if the Vulkan device is lost: nothing runs on it, and what its commands used
-    /// may be freed (Vulkan specification, "Lost Device").
+    /// Returns `true` if the Vulkan device is lost: nothing runs on it, and resources that its
+    /// commands used may be freed (Vulkan specification, "Lost Device").
     pub(crate) fn is_end_of_vulkan(&self) -> bool {
         matches!(self, Self::Vulkan(error) if error.is_device_lost())
     }
 }
 
-/// Both outcomes as one: a lost device is named only where nothing else failed.
+/// Combines two results. If both are errors, returns the first, or the second if the first reports
+/// a lost device.
 #[inline]
 pub(crate) fn both(first: Result<()>, second: Result<()>) -> Result<()> {
     match (first, second) {

@@ -1,4 +1,4 @@
-//! The stages of a frame, as errors name them.
+//! Stages of a frame that errors refer to.
 
 /// The kind of turn that an error is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -13,7 +13,7 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// Returns the name of that turn.
+    /// Returns the name of this kind of turn.
     pub(super) fn turn(self) -> &'static str {
         match self {
             Self::Compute => "compute",
@@ -22,7 +22,7 @@ impl Stage {
         }
     }
 
-    /// Returns the calls that end that turn.
+    /// Returns the calls that end this kind of turn.
     pub(super) fn end(self) -> &'static str {
         match self {
             Self::Compute => "finish or drop",

@@ -10,7 +10,7 @@ pub(super) fn hint(signaler: Signaler) -> &'static str {
     }
 }
 
-/// Reasons for a compute side to be busy although no signal is late.
+/// Returns possible reasons why a compute side is busy although no signal is late.
 pub(super) fn busy(backend: Backend) -> &'static str {
     match backend {
         Backend::Cuda => {

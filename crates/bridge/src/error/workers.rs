@@ -31,7 +31,7 @@ pub(super) fn frames_torn(
     )
 }
 
-/// What was signaled in the place of a worker in step.
+/// Describes the value that was signaled on behalf of a worker in step, and the torn frames.
 pub(super) fn settled(torn: &[u64], signaled: Option<u64>) -> String {
     let Some(value) = signaled else { return String::new() };
     let torn = if torn.is_empty() { String::new() } else { format!("; torn frames: {torn:?}") };

@@ -1,5 +1,5 @@
 //! The barriers and copies of a slot, computed once and recorded in every frame.
-#![allow(unsafe_code)] // Recording; sharing what holds raw pointers.
+#![allow(unsafe_code)] // Recording; sharing types that hold raw pointers.
 
 use std::sync::Weak;
 
@@ -9,11 +9,11 @@ use vk_export::{ExportDevice, Handover, ImageHandover};
 use crate::compute::mapped::Container;
 use crate::image::staging::{COPY, Copies, Staging};
 
-/// The barriers of all resources of one slot, as `vkCmdPipelineBarrier2` takes them, and the copies
-/// of staged images.
+/// The barriers of all resources of one slot, in the form that `vkCmdPipelineBarrier2` takes, and
+/// the copies of staged images.
 ///
-/// Images change owner and layout in two dependencies, see [`ImageHandover`]; buffers go with the
-/// change of owner. The copies stand between the two.
+/// Images change owner and layout in two separate dependencies, see [`ImageHandover`]; the barriers
+/// of buffers are in the one that changes the owner. The copies are between the two.
 #[derive(Debug, Default)]
 pub(crate) struct Barriers {
     acquire: Dependency,
@@ -22,16 +22,16 @@ pub(crate) struct Barriers {
     transition_out: Dependency,
     copies_out: Vec<Copies>,
     release: Dependency,
-    /// Brings new images to the layout in which the compute side holds them.
+    /// Transitions new images to the layout in which the compute side holds them.
     initial: Dependency,
-    /// Gives those to the compute side that it maps itself.
+    /// Releases new images to the compute side if it maps them itself, without staging.
     first_release: Dependency,
-    /// The resources, and the blocks that buffers are part of.
+    /// The resources, and the memory blocks that contain buffers.
     objects: Vec<Weak<dyn Container>>,
 }
 
 impl Barriers {
-    /// Adds an object that is leaked with the slot: a resource, or the block that it is part of.
+    /// Adds an object that is leaked with the slot: a resource, or the block that contains it.
     pub(crate) fn add_object(&mut self, object: Weak<dyn Container>) {
         self.objects.push(object);
     }
@@ -52,7 +52,7 @@ impl Barriers {
         self.first_release.images.push(handover.release());
     }
 
-    /// Adds the barriers and copies of an image that the compute side reaches through a staging
+    /// Adds the barriers and copies of an image that the compute side accesses through a staging
     /// buffer.
     pub(crate) fn add_staged(&mut self, staging: &Staging) {
         let handover = staging.handover();
@@ -70,12 +70,12 @@ impl Barriers {
         self.initial.images.push(handover.initial());
     }
 
-    /// The stages of the hand-over's own copies; none without staged images.
+    /// Returns the stages of the hand-over's own copies; none without staged images.
     pub(super) fn copy_stages(&self) -> vk::PipelineStageFlags2 {
         if self.copies_in.is_empty() { vk::PipelineStageFlags2::NONE } else { COPY }
     }
 
-    /// The number of images in the slot.
+    /// Returns the number of images in the slot.
     pub(super) fn images(&self) -> usize {
         self.initial.images.len()
     }
@@ -83,21 +83,20 @@ impl Barriers {
     /// Records the acquire from the compute side.
     ///
     /// # Safety
-    /// `commands` is recording on `device`, which the resources are of, for the queue family of the
-    /// barriers, outside a render pass, and externally synchronized; the resources outlive the
-    /// commands.
+    /// `commands` is recording on the resources' `device`, for the queue family of the barriers,
+    /// outside a render pass, and externally synchronized; the resources outlive the commands.
     pub(crate) unsafe fn record_acquire(&self, device: &ExportDevice, commands: vk::CommandBuffer) {
-        // SAFETY: handed on to the caller.
+        // SAFETY: upheld by the caller.
         unsafe { self.acquire.record(device, commands) };
         for Copies { image, buffer, regions } in &self.copies_in {
             let layout = vk::ImageLayout::TRANSFER_DST_OPTIMAL;
-            // SAFETY: VUID-vkCmdCopyBufferToImage-pRegions-00171, -07975 and the like: the regions
+            // SAFETY: VUID-vkCmdCopyBufferToImage-pRegions-00171, -07975 and similar: the regions
             // were laid out for this image and this buffer; -dstImageLayout-00180: the acquire
             // brought the image into this layout. Regions are whole levels, which every queue
-            // family copies (-imageOffset-07738).
+            // family can copy (-imageOffset-07738).
             unsafe { device.as_raw().cmd_copy_buffer_to_image(commands, *buffer, *image, layout, regions) };
         }
-        // SAFETY: handed on to the caller.
+        // SAFETY: upheld by the caller.
         unsafe { self.transition_in.record(device, commands) };
     }
 
@@ -106,33 +105,33 @@ impl Barriers {
     /// # Safety
     /// As [`record_acquire`](Self::record_acquire).
     pub(crate) unsafe fn record_release(&self, device: &ExportDevice, commands: vk::CommandBuffer) {
-        // SAFETY: handed on to the caller.
+        // SAFETY: upheld by the caller.
         unsafe { self.transition_out.record(device, commands) };
         for Copies { image, buffer, regions } in &self.copies_out {
             let layout = vk::ImageLayout::TRANSFER_SRC_OPTIMAL;
-            // SAFETY: as in `record_acquire`, the other way
+            // SAFETY: as in `record_acquire`, in the other direction
             // (VUID-vkCmdCopyImageToBuffer-pRegions-00183, -srcImageLayout-00189).
             unsafe { device.as_raw().cmd_copy_image_to_buffer(commands, *image, layout, *buffer, regions) };
         }
-        // SAFETY: handed on to the caller.
+        // SAFETY: upheld by the caller.
         unsafe { self.release.record(device, commands) };
     }
 
-    /// Records the first release of the images. Buffers need none: there is no layout, and contents
-    /// that are undefined anyway need not be handed over.
+    /// Records the first release of the images. Buffers need none: they have no layout, and their
+    /// undefined contents need not be handed over.
     ///
     /// # Safety
     /// As [`record_acquire`](Self::record_acquire); the images have not been used yet.
     pub(crate) unsafe fn record_initial(&self, device: &ExportDevice, commands: vk::CommandBuffer) {
         for dependency in [&self.initial, &self.first_release] {
-            // SAFETY: handed on to the caller.
+            // SAFETY: upheld by the caller.
             unsafe { dependency.record(device, commands) };
         }
     }
 }
 
-/// Counts the resources of slots that stay alive on purpose, and the blocks that these keep; each
-/// once, also where its mapping cannot be freed later.
+/// Counts the resources of slots that stay alive on purpose, and the blocks that they keep alive,
+/// as leaked. Each is counted once, even if its mapping cannot be freed later.
 pub(super) fn count_leaked(slots: &[Barriers]) {
     slots.iter().flat_map(|slot| &slot.objects).filter_map(Weak::upgrade).for_each(|object| object.note_leaked());
 }
@@ -144,7 +143,7 @@ struct Dependency {
     images: Vec<vk::ImageMemoryBarrier2<'static>>,
 }
 
-// SAFETY: the only pointers in the barriers are their pNext, which the hand-overs leave null.
+// SAFETY: the only pointers in the barriers are `pNext`, which the hand-overs leave null.
 unsafe impl Send for Dependency {}
 // SAFETY: as above.
 unsafe impl Sync for Dependency {}
@@ -158,9 +157,8 @@ impl Dependency {
         }
         let dependency =
             vk::DependencyInfo::default().buffer_memory_barriers(&self.buffers).image_memory_barriers(&self.images);
-        // SAFETY: the caller vouches for the command buffer and the resources; the barriers name
-        // the family of its queue (VUID-vkCmdPipelineBarrier2-srcQueueFamilyIndex-10388 and its
-        // like).
+        // SAFETY: the caller guarantees the command buffer and the resources; the barriers name the
+        // family of its queue (VUID-vkCmdPipelineBarrier2-srcQueueFamilyIndex-10388 and similar).
         unsafe { device.cmd_pipeline_barrier2(commands, &dependency) };
     }
 }

@@ -1,6 +1,6 @@
-//! Closing of an exchange: once both sides are seen to be done with it, or by leaking what may
-//! still be in use.
-#![allow(unsafe_code)] // What could not be freed safely is leaked through ManuallyDrop.
+//! Closing of an exchange: frees it once both sides are known to be done with it, or leaks objects
+//! that may still be in use.
+#![allow(unsafe_code)] // Objects that cannot be freed safely are leaked through ManuallyDrop.
 
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
@@ -25,8 +25,8 @@ use crate::observe::trace::Event;
 use crate::timeline::Timeline;
 
 impl<R: Resources> State<R> {
-    /// Returns `true` if others have replaced the resources, and neither side uses these any more.
-    /// Does not block.
+    /// Returns `true` if the resources have been replaced and neither side uses them any more. Does
+    /// not block.
     pub(super) fn has_ended(&self) -> bool {
         let reached = |timeline: &Timeline, value| timeline.value().is_ok_and(|reached| reached >= value);
         let drained = || self.join_all().and_then(|()| self.held.lender.drain(Duration::ZERO)).unwrap_or(false);
@@ -36,22 +36,24 @@ impl<R: Resources> State<R> {
         })
     }
 
-    /// Makes the compute stream wait for what other CUDA streams did with any slot.
+    /// Makes the compute stream wait for the work of other CUDA streams on any slot.
     pub(super) fn join_all(&self) -> Result<()> {
         (0..self.held.slots.len()).map(|slot| self.held.lender.join(slot)).fold(Ok(()), both)
     }
 
-    /// The same where a GPU may be lost, whose work has ended: each other one's stream waits.
+    /// Like [`join_all`](Self::join_all), but ignores a lost GPU, whose work has ended: the stream
+    /// waits for all other GPUs.
     pub(super) fn join_living(&self) -> Result<()> {
         self.join_all().or_else(|error| if error.is_device_lost() { Ok(()) } else { Err(error) })
     }
 
-    /// Submits a signal behind all that may have been submitted, where it is not known to have one.
-    /// An engine does that itself, see [`Exchange::flush_parts`](crate::Exchange::flush_parts):
-    /// nothing is submitted behind its back.
+    /// Submits a signal after all submissions that may have been made, unless a signal that is
+    /// certain to come follows them. If the bridge does not synchronize with every submission to
+    /// the queue, this submits nothing; the engine uses
+    /// [`Exchange::flush_parts`](crate::Exchange::flush_parts).
     pub(super) fn flush(&self) -> Result<()> {
-        // Asked before the queue: a thread that has locked it may end an exchange that needs no
-        // signal.
+        // Checked before the queue is locked: a thread that has locked it may drop an exchange that
+        // needs no signal.
         if !self.compute.device().queues_are_synchronized() || !self.ledger().needs_flush() {
             return Ok(());
         }
@@ -82,18 +84,19 @@ impl<R: Resources> State<R> {
     }
 
     /// Waits until neither side uses the resources or the timelines any more, for at most the
-    /// timeout. Resources that others have replaced are waited for alone.
+    /// timeout. For replaced resources, waits only until they are no longer used.
     pub(super) fn quiesce(&self) -> Result<()> {
         self.quiesce_within(self.timeout)
     }
 
-    /// [`quiesce`](Self::quiesce) until `go_on` gives an error, which it is asked for now and then.
+    /// Like [`quiesce`](Self::quiesce), but also ends when `go_on`, which is called repeatedly,
+    /// returns an error.
     ///
     /// # Errors
     /// That of `go_on`, or as [`quiesce`](Self::quiesce).
     #[cfg(all(target_os = "linux", feature = "remote"))]
     pub(super) fn quiesce_while(&self, go_on: &dyn Fn() -> Result<()>) -> Result<()> {
-        /// The interval of asking.
+        /// Interval between calls of `go_on`.
         const AT_A_TIME: Duration = Duration::from_millis(50);
         let start = Instant::now();
         loop {
@@ -104,7 +107,7 @@ impl<R: Resources> State<R> {
                     go_on()?;
                     #[cfg(all(test, target_os = "linux", feature = "remote"))]
                     crate::observe::steps::note("quiesce", self.compute.device().as_raw().handle());
-                    // The compute side may be told to be busy at once.
+                    // The error that the compute side is busy may be returned at once.
                     std::thread::sleep(limit.saturating_sub(round.elapsed()));
                 }
                 Err(Error::Timeout { exchange, timeline, value, signaler, last_seen, history, .. }) => {
@@ -119,8 +122,8 @@ impl<R: Resources> State<R> {
         }
     }
 
-    /// The compute side may be lost at any time: where it was not when the wait began, and is once
-    /// that has failed, the wait goes on as one for a compute side that is lost.
+    /// Waits for at most `limit`. If the wait fails and the compute side was lost during it, waits
+    /// again in the way that applies to a lost compute side.
     fn quiesce_within(&self, limit: Duration) -> Result<()> {
         let start = Instant::now();
         let lost = self.is_compute_lost();
@@ -131,14 +134,14 @@ impl<R: Resources> State<R> {
         self.quiesce_since(start, limit, true)
     }
 
-    /// Asks whether the compute side is another API, and lost.
+    /// Returns `true` if the compute side is another API and is lost.
     fn is_compute_lost(&self) -> bool {
         let lost = self.check_compute().is_err_and(|error| error.is_device_lost());
         lost && self.compute.side().is_foreign()
     }
 
-    /// [`quiesce`](Self::quiesce), since `start` for at most `limit`, beside a compute side that
-    /// was seen to be lost, or not.
+    /// [`quiesce`](Self::quiesce) for at most `limit` since `start`. `compute_lost` says whether
+    /// the compute side is known to be lost.
     fn quiesce_since(&self, start: Instant, limit: Duration, compute_lost: bool) -> Result<()> {
         let left = || limit.saturating_sub(start.elapsed());
         if compute_lost {
@@ -154,7 +157,7 @@ impl<R: Resources> State<R> {
                 return ends.computed.map_or(Ok(()), |value| reach(&self.held.computed, value));
             }
             self.flush()?;
-            // A submission that may have happened counts as one that did.
+            // A submission that may have been made is treated as one that was made.
             let last = self.ledger().last_rendered();
             if last > 0 {
                 reach(&self.held.rendered, last)?;
@@ -162,8 +165,8 @@ impl<R: Resources> State<R> {
             self.held.computed.last_issued().map_or(Ok(()), |point| reach(&self.held.computed, point.value()))
         };
         let loss = match signals() {
-            // A lost device uses nothing any more, and what is on it may be destroyed (Vulkan
-            // specification, "Lost Device"). The compute side may go on, with the same memory.
+            // A lost device uses nothing any more, and its objects may be destroyed (Vulkan
+            // specification, "Lost Device"). The compute side may continue, with the same memory.
             Err(Error::Vulkan(error)) if error.is_device_lost() => {
                 log_error!("exchange \"{}\": {error}", self.name);
                 Some(error)
@@ -173,31 +176,31 @@ impl<R: Resources> State<R> {
                 None
             }
         };
-        // The signal at the end of use covers all that the compute side was given, once it has
-        // come.
+        // Once reached, the signal at the end of use covers all work that the compute side was
+        // given.
         let covered = loss.is_none() && self.use_ends.get().is_some_and(|ends| ends.computed.is_some());
         if covered || compute_lost {
             return Ok(());
         }
-        // The compute side may have been given waits or work after its last signal, other streams
-        // of CUDA too: a turn that was dropped joined nothing.
+        // The compute side, including other CUDA streams, may have been given waits or work after
+        // its last signal: a dropped turn joins nothing.
         self.join_all()?;
         self.drain(start, limit, loss)
     }
 
-    /// Waits, since `start` for at most `limit`, until the compute side has done what it was
-    /// given. All signals have come by then, so that no timeline is late, or the Vulkan device is
-    /// lost, as `loss` says if it is known: CUDA, which may wait for it in this exchange or in
-    /// another on its context, is let go on. For that it has a moment, whatever is left of the
-    /// limit.
+    /// Waits until the compute side has done its work, for at most `limit` since `start`. Either
+    /// all signals have arrived, so no timeline is late, or the Vulkan device is lost; `loss` is
+    /// that error, if it is known. CUDA may then be waiting for the device, in this exchange or
+    /// another one on its context, and is released from its waits. After a release it gets a short
+    /// time to finish, even if the limit has passed.
     fn drain(&self, start: Instant, limit: Duration, mut loss: Option<vk_export::Error>) -> Result<()> {
-        /// Interval at which the Vulkan device is looked at, and the time to go on.
+        /// Interval of checks for a lost Vulkan device, and the time to finish after a release.
         const STRETCH: Duration = Duration::from_millis(100);
         let left = || limit.saturating_sub(start.elapsed());
         let waits_on_gpu = self.compute.cuda().is_some();
         loop {
             if waits_on_gpu && let Some(loss) = &loss {
-                // CUDA that waits for nothing needs no signal.
+                // If CUDA waits for nothing, no signal is needed.
                 if self.held.lender.drain(Duration::ZERO)? {
                     return Ok(());
                 }
@@ -228,23 +231,23 @@ impl<R: Resources> State<R> {
         Error::ComputeBusy { exchange, backend, waited: start.elapsed() }
     }
 
-    /// What a lost GPU leaves behind is not in use: its work ended with it. Others of its group go
-    /// on with the same memory: they are waited for, and only then Vulkan is told to go on where it
-    /// waits for the one that is lost.
+    /// Ends the use of the memory after the loss of a GPU. The work of the lost GPU has ended. If
+    /// other GPUs of its group continue to use the same memory, waits for them first, and only then
+    /// lets Vulkan continue where it waits for the lost GPU.
     fn outlive(&self, start: Instant, limit: Duration) -> Result<()> {
         if self.compute.side().loss() != Loss::All {
             self.join_living()?;
             self.drain(start, limit, None)?;
         }
-        // The error is known.
+        // The error is already known.
         let _ = self.check_compute();
         Ok(())
     }
 
-    /// Lets a thread of its own wait for the end and free everything.
+    /// Starts a thread that waits for the end and frees everything.
     ///
     /// # Safety
-    /// Called from `drop` only: what is held is moved out.
+    /// Called from `drop` only, since it moves `held` out.
     unsafe fn drop_elsewhere(&mut self) {
         let mut rest = Self {
             // SAFETY: moved out once, by this function's contract.
@@ -260,8 +263,8 @@ impl<R: Resources> State<R> {
             rest.end = End::Elsewhere;
             drop(rest);
         };
-        // If no thread starts, the closure is dropped here, and with it the exchange: it waits for
-        // nothing, since this thread has to do first what it would wait for.
+        // If the thread cannot be started, the closure is dropped here, and the exchange with it,
+        // without waiting: the work that it would wait for is still to be done by this thread.
         if let Err(error) = std::thread::Builder::new().name("bridge-reaper".into()).spawn(there) {
             log_error!("exchange \"{name}\": could not start a thread to wait for its end: {error}");
         }
@@ -271,7 +274,7 @@ impl<R: Resources> State<R> {
 impl<R: Resources> Drop for State<R> {
     fn drop(&mut self) {
         let ended = self.has_ended();
-        // A closure on the CPU backend's thread cannot wait for what is enqueued behind itself.
+        // A closure on the CPU backend's thread cannot wait for work that is enqueued after itself.
         if !ended && self.compute.side().is_inside() && self.end == End::Here {
             // SAFETY: this is `drop`, which returns right after.
             return unsafe { self.drop_elsewhere() };
@@ -290,7 +293,7 @@ impl<R: Resources> Drop for State<R> {
                 live::leaked(Kind::Timeline, 2 + usize::from(self.held.mirror.is_some()));
             }
             if self.use_ends.get().is_none() {
-                // What it has replaced is not waited for as long once more.
+                // Replaced resources then do not wait for the timeout again.
                 self.gave_up.store(true, Ordering::Release);
             }
             trace::event(Event::new("leak", "host", &self.name));
@@ -301,14 +304,14 @@ impl<R: Resources> Drop for State<R> {
             );
             return;
         }
-        // All that was ever submitted has run, or has as far as others say that have replaced this.
+        // All submissions have run; for replaced resources, those up to the value that was reached.
         let reached = self.use_ends.get().map_or(u64::MAX, |_| self.held.rendered.value().unwrap_or(0));
         self.unfinished.free(reached);
-        // SAFETY: both sides have been seen to be done.
+        // SAFETY: both sides are known to be done.
         unsafe { self.held.lender.assume_idle() };
-        // SAFETY: dropped here only, once. Rule "all signals and waits complete before a semaphore
-        // is destroyed" and "no access to a mapping after its memory is destroyed": both sides have
-        // been seen to be done.
+        // SAFETY: dropped only here, once. Rules "all signals and waits complete before a semaphore
+        // is destroyed" and "no access to a mapping after its memory is destroyed": both sides are
+        // known to be done.
         unsafe { ManuallyDrop::drop(&mut self.held) };
     }
 }

@@ -1,5 +1,5 @@
 //! The compute side's part of a frame.
-#![allow(unsafe_code)] // Lends what the turn owns.
+#![allow(unsafe_code)] // Lends the resources that the turn owns.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -23,13 +23,14 @@ pub struct ComputeTurn<R: Resources, D: Direction = ComputeFirst> {
     pub(super) shared: Arc<State<R>>,
     pub(super) frame: u64,
     pub(super) slot: usize,
-    /// The value of `rendered` that this frame's submission signals, where Vulkan began it.
+    /// The value of `rendered` that this frame's submission signals, if Vulkan began the frame.
     pub(super) rendered: u64,
     pub(super) finished: bool,
-    /// Several GPUs were lent parts of it, and the one that leads is not behind them yet.
+    /// Set while the leading GPU is not yet ordered after other GPUs that were lent parts of the
+    /// slot.
     pub(super) split: bool,
-    /// Why the GPU that leads was not behind the others when it was lent the slot, so that the
-    /// frame cannot be handed over.
+    /// The error because of which the leading GPU was not ordered after the others when it was lent
+    /// the slot; the frame then cannot be handed over.
     pub(super) unjoined: Option<Box<Error>>,
     pub(super) direction: PhantomData<fn() -> D>,
     pub(super) alive: Alive,
@@ -57,7 +58,8 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
     }
 
     /// Returns the slot's index, less than [`Exchange::slots`](crate::Exchange::slots). The slot
-    /// has the contents of its last use or, with [`RenderFirst`], what Vulkan has rendered.
+    /// has the contents of its last use or, with [`RenderFirst`], the frame that Vulkan has
+    /// rendered.
     pub fn slot(&self) -> usize {
         self.slot
     }
@@ -67,12 +69,12 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
     /// established, the frame is lost and [`finish`](Self::finish) returns the error.
     pub fn work(&mut self) -> Work<'_, R> {
         if let Err(error) = self.join_split() {
-            // The first error stays: later work may be in order, what was lent in between is not.
+            // The first error is kept: later work may be in order, but work lent in between is not.
             self.unjoined.get_or_insert_with(|| Box::new(error));
         }
-        // SAFETY: this turn alone holds the slot, and the borrow of the turn is the borrow of the
-        // work. What is computed out of order is never handed over, and no later turn is given the
-        // slot before the GPUs are in order again.
+        // SAFETY: this turn alone holds the slot, and the work borrows the turn. Results that were
+        // computed out of order are never handed over, and no later turn gets the slot before the
+        // GPUs are in order again.
         unsafe { self.shared.work(self.slot) }
     }
 
@@ -92,8 +94,9 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
         Ok(self.signaled(point))
     }
 
-    /// Puts the stream that leads behind the other GPUs' parts of the frame: their home streams
-    /// behind what other streams there do with the parts, and the leader behind those.
+    /// Orders the leading stream after the other GPUs' parts of the frame: each GPU's home stream
+    /// waits for the work of other streams there on its part, and the leading stream waits for the
+    /// home streams.
     pub(super) fn join_split(&mut self) -> Result<()> {
         if self.split {
             self.shared.held.lender.join(self.slot)?;
@@ -102,7 +105,7 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
         Ok(())
     }
 
-    /// The signal of `computed` is enqueued.
+    /// Records that the signal of `computed` is enqueued, and passes the frame on.
     pub(super) fn signaled(mut self, computed: TimelinePoint) -> D::Finished<R> {
         self.shared.ledger().finish(self.slot, computed.value());
         self.finished = true;
@@ -119,8 +122,8 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
     pub fn skip(mut self) -> Result<()> {
         match D::FIRST {
             First::Compute => {
-                // The next compute turn of the slot is on the same stream, behind what is joined
-                // here.
+                // The next compute turn of the slot is on the same stream, after the work that is
+                // joined here.
                 self.shared.held.lender.join(self.slot)?;
                 self.shared.held.lender.note_unsignaled();
                 self.shared.ledger().skip_compute(self.slot);
@@ -152,8 +155,8 @@ impl<R: Resources, D: Direction> Drop for ComputeTurn<R, D> {
         if let Some(error) = self.unjoined.take() {
             log_error!("{error}");
         }
-        // What was enqueued may still use the slot: its next frame is behind that, on the stream
-        // that leads, or behind the signal that Vulkan waits for.
+        // Enqueued work may still use the slot. The slot's next frame is ordered after that work:
+        // on the leading stream, or by the signal that Vulkan waits for.
         let ended = match D::FIRST {
             First::Compute => {
                 self.shared.held.lender.note_unsignaled();

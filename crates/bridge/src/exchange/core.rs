@@ -15,35 +15,35 @@ use crate::buffer::pool::SharedPool;
 use crate::compute::Compute;
 use crate::observe::live::{Alive, Kind};
 
-/// Called when a slot changes hands on Vulkan's side.
+/// Callback for a slot that changes hands on Vulkan's side.
 pub(super) type OnChange = Box<dyn Fn() + Send + Sync>;
 
 /// State that stays when the resources of an exchange are replaced.
 pub(crate) struct Core {
     pub(super) ledger: Mutex<Ledger>,
     /// Held from taking a value of `computed` until its signal is enqueued, so that the values rise
-    /// on the stream.
+    /// in stream order.
     pub(super) computing: Mutex<()>,
-    /// The same for `rendered` and the queue.
+    /// Likewise for `rendered` and the queue.
     pub(super) submitting: Mutex<()>,
-    /// None without a bound: then no frame pays for the lock.
+    /// `None` if frames in flight are not limited; frames then take no lock.
     pub(super) pace: Option<Mutex<Pace>>,
     pub(super) first: First,
     pub(super) compute: Compute,
     pub(super) name: String,
     pub(super) timeout: Duration,
     pub(super) queue: QueueKind,
-    /// Pool in which buffers are made, if any.
+    /// Pool from which buffers are allocated, if any.
     pub(super) pool: Option<SharedPool>,
-    /// The compute side was seen to have failed: every frame asks first.
+    /// Set once the compute side is known to have failed; every frame checks it first.
     pub(super) failed: Arc<AtomicBool>,
-    /// Closing has already waited to no end.
+    /// Set once closing has failed; the drop then does not wait again.
     pub(super) gave_up: AtomicBool,
-    /// A generation was leaked, and with it the timelines, which are those of all.
+    /// Set once a generation was leaked together with the timelines, which all generations share.
     pub(super) timelines_leaked: AtomicBool,
-    /// Called when Vulkan's side gives a slot back; set if the compute side is in another process.
+    /// Called when Vulkan's side returns a slot; set if the compute side is in another process.
     pub(super) changed: OnceLock<OnChange>,
-    /// Commands of frames that nobody waits for any more.
+    /// Commands of frames that no caller waits for any more.
     pub(super) unfinished: Unfinished,
     pub(super) _alive: Alive,
 }

@@ -1,4 +1,4 @@
-//! Which side begins a frame.
+//! The side that begins a frame.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::state::State;
 use crate::error::Result;
 use crate::timeline::TimelinePoint;
 
-/// Which side begins a frame: [`ComputeFirst`], [`RenderFirst`], or `RenderFirstRemote` for a
+/// The side that begins a frame: [`ComputeFirst`], [`RenderFirst`], or `RenderFirstRemote` for a
 /// worker in step. This trait is sealed.
 #[allow(private_bounds)] // Closed on purpose.
 pub trait Direction: Protocol + 'static {
@@ -42,7 +42,7 @@ pub enum RenderFirst {}
 #[derive(Debug, Clone, Copy)]
 pub enum RenderFirstRemote {}
 
-/// Differences between the two directions when one side has done its part.
+/// The steps after one side has done its part, which depend on the direction.
 pub(super) trait Protocol {
     const FIRST: First;
 

@@ -1,5 +1,5 @@
-//! The program's half of an in-step exchange whose reader is another process: it gives out turns
-//! with slots to draw to.
+//! The program's half of an in-step exchange whose reader is another process, which creates turns
+//! for slots to render to.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -45,15 +45,15 @@ impl<R: Resources> Draws<R> {
 
     /// Uses the state of the next process, whose slots have new timelines.
     pub(super) fn renewed(&self, state: &Arc<State<R>>) {
-        // The last ends here, if nobody else has it, which calls the program's sink: behind the
-        // lock.
+        // If this is the last reference, dropping it calls the program's trace sink, so the lock
+        // must not be held.
         let last = std::mem::replace(&mut self.gate().state, Arc::clone(state));
         drop(last);
     }
 
-    /// Wakes a thread in [`begin`](Self::begin), which looks for a slot again.
+    /// Wakes a thread in [`begin`](Self::begin), which then looks for a slot again.
     pub(crate) fn wake(&self) {
-        // Under the lock, so that nobody is between asking and sleeping.
+        // Under the lock, so that no thread is between its check and its wait.
         let _gate = self.gate();
         self.changed.notify_all();
     }
@@ -66,7 +66,8 @@ impl<R: Resources> Draws<R> {
         Arc::clone(&self.gate().state)
     }
 
-    /// Begins a frame. Waits for a slot, for at most `timeout`, unless `over` says that none comes.
+    /// Begins a frame. Waits for a slot, for at most `timeout`, unless `over` returns `true`
+    /// because no slot will become free. Returns `None` if there is no slot.
     ///
     /// # Errors
     /// As [`Exchange::begin`](super::Exchange::begin).
@@ -108,29 +109,29 @@ impl<R: Resources> Draws<R> {
         Ok(None)
     }
 
-    /// As [`Exchange::begin`](super::Exchange::begin) asks, of the thread that copies.
+    /// Checks the thread that copies frames, as [`Exchange::begin`](super::Exchange::begin) does.
     pub(crate) fn check_compute(&self) -> Result<()> {
         self.state().check_compute()
     }
 
-    /// Returns `true` if the other process was given all that was submitted.
+    /// Returns `true` if the other process has received every submitted frame.
     #[cfg(test)]
     pub(crate) fn is_shown(&self) -> bool {
         self.state().ledger().drawn().is_none()
     }
 
-    /// The queue that turns are submitted to.
+    /// Returns the queue that turns are submitted to.
     pub(crate) fn queue<'a>(&self, compute: &'a Compute) -> &'a Queue {
         queue_of(compute, self.state().queue)
     }
 
-    /// Returns `true` if new images were not handed over so far.
+    /// Returns `true` if new images have not been handed over yet.
     pub(crate) fn needs_initial(&self) -> bool {
         self.state().ledger().initial() != Initial::Done
     }
 
-    /// Waits for the end of all work, up to the limit. The thread on behalf of the other process
-    /// has ended.
+    /// Waits, for at most the timeout, until all work has ended. The thread that acts for the other
+    /// process has ended.
     ///
     /// # Errors
     /// As [`Exchange::close`](super::Exchange::close).

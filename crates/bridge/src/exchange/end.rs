@@ -1,12 +1,13 @@
-//! Where an exchange's slots end.
+//! The thread that frees an exchange's slots.
 
-/// Where a generation of slots ends.
+/// The thread that waits for the end of a generation of slots and frees them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
-    /// On the thread that drops it last, or on one of its own where that one may not wait.
+    /// The thread that drops the last reference or, if that thread may not wait, a new one.
     Here,
-    /// On the thread that was started for it.
+    /// A thread that was started for this purpose.
     Elsewhere,
-    /// No such thread has started: nobody may wait, and what may be in use is leaked.
+    /// No such thread could be started: there is no wait, and objects that may be in use are
+    /// leaked.
     Nowhere,
 }

@@ -1,5 +1,5 @@
-//! The compute side of a frame as a CUDA graph, captured once a slot.
-#![allow(unsafe_code)] // What was captured runs again, unseen.
+//! The compute side of a frame as a CUDA graph, captured once per slot.
+#![allow(unsafe_code)] // Captured work runs again in later frames.
 
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ use crate::timeline::TimelinePoint;
 /// # }
 /// ```
 ///
-/// # What is fixed
+/// # Fixed values
 /// Launches, addresses and scalar arguments are those of the capture. Data that changes from frame
 /// to frame belongs in device memory, such as a counter that a kernel increments. After any other
 /// change, call [`invalidate`](Self::invalidate) to capture every slot again; replacing the
@@ -75,12 +75,13 @@ use crate::timeline::TimelinePoint;
 /// `CudaContext::disable_event_tracking` before you create the slices that a graph uses. The
 /// exchange's own resources do not need this.
 ///
-/// # Its end
+/// # Dropping a graph
 /// A graph may be dropped while its frames are being computed: the driver frees a running graph
-/// once it has completed. It keeps the exchange's slots and timelines alive, so they are freed once
-/// the graph and the exchange are gone.
+/// once it has completed. A graph keeps the exchange's slots and timelines alive, so they are freed
+/// once both the graph and the exchange are dropped.
 pub struct FrameGraph<R: Resources> {
-    // Field order is drop order: the graphs name the timelines' semaphores and the slots' memory.
+    // Field order is drop order: the graphs refer to the timelines' semaphores and the slots'
+    // memory.
     slots: Box<[Option<cuda_import::StreamGraph>]>,
     shared: Arc<State<R>>,
 }
@@ -96,8 +97,8 @@ impl<R: Resources> FrameGraph<R> {
         self.slots.fill_with(|| None);
     }
 
-    /// Checks that it is of this exchange. Where its resources were replaced since the last frame,
-    /// every slot is captured again.
+    /// Checks that the graph belongs to this exchange. If the exchange's resources were replaced
+    /// since the last frame, every slot is captured again.
     fn follow(&mut self, shared: &Arc<State<R>>) -> Result<()> {
         if Arc::ptr_eq(&self.shared, shared) {
             return Ok(());
@@ -140,19 +141,19 @@ impl<R: Resources> Exchange<R, ComputeFirst> {
     ) -> Result<RenderTurn<R>> {
         let shared = &self.shared;
         graph.follow(shared)?;
-        // Behind `follow`: the graph lets go of what was replaced.
+        // After `follow`, which releases the replaced slots that the graph held.
         self.replaced.free();
         let begun = shared.next_frame()?;
         let captured = graph.slots[begun.slot].is_some();
         let turn = if captured {
             ComputeTurn::new(Arc::clone(shared), begun.frame, begun.slot, 0)
         } else {
-            // The graph waits by itself. What `record` may do outside of it, though it should not,
-            // is ordered by this.
+            // The graph waits by itself. This wait orders work that `record` enqueues outside of
+            // the graph, although it should not.
             ComputeFirst::begun(shared, begun)?
         };
         let wait = Wait { value: begun.wait, enqueued: !captured };
-        // SAFETY: handed on to the caller.
+        // SAFETY: upheld by the caller.
         unsafe { turn.run(graph, wait, record) }
     }
 }
@@ -175,12 +176,13 @@ impl<R: Resources> ComputeTurn<R, RenderFirst> {
     ) -> Result<TimelinePoint> {
         graph.follow(&self.shared)?;
         let wait = Wait { value: Some(self.rendered), enqueued: true };
-        // SAFETY: handed on to the caller.
+        // SAFETY: upheld by the caller.
         unsafe { self.run(graph, wait, record) }
     }
 }
 
-/// The value of `rendered` to wait for, if any, and whether the compute side does already.
+/// The value of `rendered` to wait for, if any, and whether the compute side's wait is already
+/// enqueued.
 struct Wait {
     value: Option<u64>,
     enqueued: bool,
@@ -188,8 +190,8 @@ struct Wait {
 
 impl<R: Resources, D: Direction> ComputeTurn<R, D> {
     /// # Safety
-    /// As [`Exchange::compute_with`]; `graph` is of this turn's exchange, and `wait.value` that of
-    /// an accepted submission.
+    /// As [`Exchange::compute_with`]; `graph` belongs to this turn's exchange, and `wait.value` is
+    /// that of an accepted submission.
     unsafe fn run(
         mut self,
         graph: &mut FrameGraph<R>,
@@ -202,7 +204,7 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
             record(slot, self.work()).map_err(failed)?;
             return self.finish();
         };
-        // What `work` has lent out of order cannot be handed over.
+        // A slot that `work` has lent out of order cannot be handed over.
         if let Some(error) = self.unjoined.take() {
             return Err(*error);
         }
@@ -218,18 +220,17 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
                 place.insert(captured)
             }
         };
-        // Nobody lends views out in a frame with a graph; this is for what a turn that was dropped
-        // has left.
+        // A frame with a graph lends no views; this is for work that a dropped turn has left.
         shared.held.lender.join(slot)?;
-        // SAFETY: rule "no wait before its signal": the ledger gives the value of a submission that
-        // was accepted, and 0 is where a timeline starts. The values of `computed` rise: this
-        // stream is its only signaler, and `signal_computed` takes and enqueues one value at a
-        // time. Slots and semaphores are destroyed after the stream has drained; for what else the
-        // graph uses the caller answers.
+        // SAFETY: rule "no wait before its signal": the ledger returns the value of a submission
+        // that was accepted, and 0 is a timeline's initial value. The values of `computed` rise:
+        // this stream is its only signaler, and `signal_computed` takes and enqueues one value at a
+        // time. Slots and semaphores are destroyed after the stream has drained; the caller
+        // guarantees the rest that the graph uses.
         let launch = |value| Ok(unsafe { launched.launch(wait.value.unwrap_or(0), value) }?);
         let launched = shared.signal_computed(launch);
         if launched.is_err() {
-            // Whatever the launch has left of it.
+            // The state of the graph after a failed launch is unknown.
             graph.slots[slot] = None;
         }
         let computed = launched?;
@@ -240,7 +241,7 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
     }
 }
 
-/// Captures a slot's frame, to be launched on the compute stream.
+/// Captures a slot's frame as a graph, to be launched on the compute stream.
 fn capture<R: Resources>(
     exchange: &str,
     cuda: &OnCuda<R>,
@@ -249,13 +250,13 @@ fn capture<R: Resources>(
 ) -> Result<cuda_import::StreamGraph, CaptureError<RecordError>> {
     let record = |stream: &Arc<CudaStream>| {
         // SAFETY: rule "no access outside the turn": the turn holds the slot, the view does not
-        // outlive the closure, and what is captured with it is launched between the stream's wait
-        // and signal only.
+        // outlive the closure, and the captured work is launched only between the stream's wait and
+        // signal.
         let resources = unsafe { R::cuda(&cuda.slots[slot]) };
         record(slot, Work::Cuda(CudaWork { stream, resources, home: cuda.link.stream() }))
     };
     // SAFETY: the link outlives the graph: a `FrameGraph` holds the shared state and drops it last.
-    // What is recorded is the caller's part, see `Exchange::compute_with`.
+    // The caller is responsible for the recorded work, see `Exchange::compute_with`.
     unsafe { cuda.link.capture(&format!("{exchange}[{slot}]"), record) }
 }
 

@@ -10,20 +10,20 @@ use crate::error::{Error, Result};
 /// State of an exchange's images before their first frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Initial {
-    /// They are the compute side's, or there are none.
+    /// The images are the compute side's, or there are none.
     Done,
-    /// The hand-over is to be submitted.
+    /// The hand-over must be submitted.
     Needed,
-    /// An engine has it, with this value of `rendered`.
+    /// An engine has the hand-over, which signals this value of `rendered`.
     Lent(u64),
 }
 
-/// Returns `true` if there is anything to hand over.
+/// Returns `true` if there are images to hand over.
 pub(super) fn is_needed(slots: &[Barriers]) -> bool {
     slots.iter().any(|slot| slot.images() > 0)
 }
 
-/// Submits the first hand-over of images of an exchange that is being made, and waits for it.
+/// Submits the first hand-over of a new exchange's images, and waits until it has run.
 pub(super) fn submit<'a>(
     device: &ExportDevice,
     queue: &Queue,
@@ -34,19 +34,18 @@ pub(super) fn submit<'a>(
     let name = format!("{exchange}: first hand-over of images");
     // SAFETY: `run_once` records on this device, for the barriers' family, outside a render pass.
     let recorded = |commands| unsafe { record(device, slots, commands) };
-    // SAFETY: only these barriers are recorded, of images that the caller keeps for good where this
-    // fails.
+    // SAFETY: only these barriers are recorded; the caller never frees their images if this fails
+    // and the commands may still run.
     Ok(unsafe { device.run_once(queue, &name, limit, recorded) }?)
 }
 
-/// Returns `true` if what [`submit`] has failed with leaves commands behind that may still run:
-/// where their end was waited for in vain, and not where nothing was submitted. On a lost device
-/// nothing runs.
+/// Returns `true` if the commands of a failed [`submit`] may still run: if the wait for their end
+/// failed, but not if nothing was submitted. On a lost device nothing runs.
 pub(super) fn may_still_run(error: &Error) -> bool {
     matches!(error, Error::Vulkan(error) if error.may_still_run())
 }
 
-/// Records the hand-over of images that nobody has used.
+/// Records the hand-over of unused images.
 ///
 /// # Safety
 /// As [`Exchange::record_initial`](super::Exchange::record_initial).
@@ -56,13 +55,13 @@ pub(super) unsafe fn record<'a>(
     commands: vk::CommandBuffer,
 ) {
     for slot in slots {
-        // SAFETY: handed on to the caller.
+        // SAFETY: upheld by the caller.
         unsafe { slot.record_initial(device, commands) };
     }
 }
 
-/// Records the hand-over of images that earlier submissions to the same queue may use. What the
-/// images hold is discarded.
+/// Records the hand-over of images that earlier submissions to the same queue may use. The contents
+/// of the images are discarded.
 ///
 /// # Safety
 /// As [`Exchange::record_initial`](super::Exchange::record_initial).
@@ -80,6 +79,6 @@ pub(super) unsafe fn record_again<'a>(
     // SAFETY: recording outside a render pass, by this function's contract; a global barrier names
     // no resources.
     unsafe { device.cmd_pipeline_barrier2(commands, &vk::DependencyInfo::default().memory_barriers(&all)) };
-    // SAFETY: handed on to the caller. Every barrier comes from `UNDEFINED`, behind the one above.
+    // SAFETY: upheld by the caller. Every barrier is from `UNDEFINED`, after the one above.
     unsafe { record(device, slots, commands) };
 }

@@ -7,11 +7,11 @@ use vk_export::QueueKind;
 use crate::buffer::pool::SharedPool;
 use crate::error::{Error, Result};
 
-/// The most frames, and submissions of a reader's, that may be in flight: a value is kept for each.
+/// Maximum number of frames, and of a reader's submissions, in flight: a value is kept for each.
 pub(super) const MOST_IN_FLIGHT: usize = 1024;
 
-/// The most slots: one for each frame that may be in flight. More only wait, and a number that was
-/// computed wrongly would allocate until nothing is left.
+/// Maximum number of slots: one for each frame that may be in flight. More slots would only wait,
+/// and a miscalculated number would use up all memory.
 pub(super) const MOST_SLOTS: usize = MOST_IN_FLIGHT;
 
 /// Configuration of an [`Exchange`](crate::Exchange).
@@ -38,8 +38,8 @@ pub struct ExchangeInfo<'a> {
     /// if the GPU has dedicated copy engines, a hand-over to them needs no switch between CUDA and
     /// Vulkan.
     ///
-    /// With [`Backend::Inline`](crate::Backend::Inline) it is the queue that the
-    /// [`Compute`](crate::Compute) is on.
+    /// With [`Backend::Inline`](crate::Backend::Inline) it must be the queue of the
+    /// [`Compute`](crate::Compute).
     pub queue: QueueKind,
     /// Pool for the slots' buffers: with a pool, creating short-lived exchanges or exchanges with
     /// many buffers is many times faster. The exchange keeps a clone, for buffers that replace
@@ -62,7 +62,7 @@ impl Default for ExchangeInfo<'_> {
 }
 
 impl ExchangeInfo<'_> {
-    /// Checks the numbers that no driver would.
+    /// Checks the numbers, which no driver call would reject.
     pub(super) fn validate(&self) -> Result<()> {
         let invalid = |reason: &str| Error::invalid(format!("exchange \"{}\"", self.name), reason);
         if self.slots == 0 {

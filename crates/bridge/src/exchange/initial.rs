@@ -36,18 +36,18 @@ pub struct InitialTurn<R: Resources> {
     shared: Arc<State<R>>,
     value: u64,
     ended: bool,
-    /// What the commands are behind, where slots of a running exchange are handed over.
+    /// The point that the commands wait for, if slots of a running exchange are handed over.
     behind: Option<TimelinePoint>,
-    /// What brings slots of a running exchange back, once `rendered` will reach the value. `None`
-    /// where the images are new.
+    /// Callback that returns slots to a running exchange, once the signal of the value was
+    /// submitted. `None` if the images are new.
     revive: Option<Revive>,
 }
 
-/// The stages at which a hand-over waits for the compute side: it begins with a barrier behind all
+/// The stages at which a hand-over waits for the compute side: its first barrier includes all
 /// commands.
 const STAGES: vk::PipelineStageFlags2 = vk::PipelineStageFlags2::ALL_COMMANDS;
 
-/// Told the value of `rendered` behind which slots are the compute side's again.
+/// Callback that gets the value of `rendered` after which slots are the compute side's again.
 pub(super) type Revive = Box<dyn FnOnce(u64) + Send + Sync>;
 
 impl<R: Resources, D: Direction> Exchange<R, D> {
@@ -87,15 +87,15 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// [`queue`](Self::queue), outside a render pass, and externally synchronized; it is submitted
     /// there, once, before the result ends.
     pub unsafe fn record_initial(&mut self, commands: vk::CommandBuffer) -> Result<InitialTurn<R>> {
-        // SAFETY: handed on to the caller.
+        // SAFETY: upheld by the caller.
         unsafe { self.shared.record_initial(commands) }
     }
 }
 
 impl<R: Resources> InitialTurn<R> {
-    /// Returns the waits, one at most, and the signal for the engine's submission. New images need
-    /// no wait. Slots that come back to a latest exchange may hold a frame that the compute side
-    /// has not finished: the commands wait for that.
+    /// Returns the waits, at most one, and the signal for the engine's submission. New images need
+    /// no wait. Slots that are returned to a latest exchange may hold a frame that the compute side
+    /// has not finished: the commands wait for it.
     pub fn parts(&self) -> SubmitParts {
         let behind = self.behind.as_ref();
         SubmitParts::new(behind.as_slice(), &self.shared.held.rendered, self.value, STAGES)
@@ -117,10 +117,10 @@ impl<R: Resources> InitialTurn<R> {
             self.shared.held.computed.awaited(point.value());
         }
         let point = self.shared.held.rendered.issue(self.value);
-        // Only now: who has the slots waits for that signal.
+        // After the signal was issued, because the new owners of the slots wait for it.
         revive(self.value);
-        // And only now is the hand-over closed: who sees none that is lent sees which slots it has
-        // brought back.
+        // The hand-over is closed only now: a thread that sees no lent hand-over also sees the
+        // slots that this one has recovered.
         self.shared.ledger().values().submitted(self.value);
         point
     }
@@ -128,7 +128,7 @@ impl<R: Resources> InitialTurn<R> {
     /// Confirms that the commands were never submitted.
     ///
     /// # Safety
-    /// They were not, and will not be.
+    /// They were not submitted, and will not be.
     pub unsafe fn not_submitted(mut self) {
         self.ended = true;
         match self.revive {
@@ -179,7 +179,7 @@ impl<R: Resources> State<R> {
         Ok(())
     }
 
-    /// Returns `true` if images wait for their first hand-over, and nobody has it.
+    /// Returns `true` if images wait for their first hand-over and it is not lent.
     fn waits_for_hand_over(&self) -> Result<bool> {
         match self.ledger().initial() {
             Initial::Done => Ok(false),
@@ -188,24 +188,25 @@ impl<R: Resources> State<R> {
         }
     }
 
-    /// Records a hand-over of slots, whatever earlier submissions did with them.
+    /// Records a hand-over of slots that earlier submissions may have used.
     pub(super) fn record_again<'a>(&self, slots: impl IntoIterator<Item = &'a Barriers>) -> Result<OneTimeCommands> {
         // SAFETY: recorded on this device, for the barriers' family, outside a render pass.
         self.record_hand_over(|commands| unsafe { record_again(self.compute.device(), slots, commands) })
     }
 
-    /// The commands of a hand-over, which `record` records: barriers of this exchange's slots.
+    /// Creates the commands of a hand-over. `record` records barriers of this exchange's slots.
     fn record_hand_over(&self, record: impl FnOnce(vk::CommandBuffer)) -> Result<OneTimeCommands> {
         let name = format!("{}: first hand-over of images", self.name);
         // SAFETY: the queue is one of the device's; only barriers are recorded.
         Ok(unsafe { OneTimeCommands::record(self.compute.device(), self.queue(), &name, record) }?)
     }
 
-    /// Submits a hand-over, behind a point of the compute side if there is one, and waits for
-    /// nothing: gives the value of `rendered` that it signals, so that whoever waits for what was
-    /// submitted waits for it too. None is lent.
+    /// Submits a hand-over, after a point of the compute side if there is one, without waiting for
+    /// it. Returns the value of `rendered` that it signals, so a wait for all submissions includes
+    /// it. No submission is lent.
     ///
-    /// On an error nothing was submitted; else the commands are pending until the value is reached.
+    /// On an error nothing was submitted; otherwise the commands are pending until the value is
+    /// reached.
     pub(super) fn submit_hand_over(
         &self,
         _order: &SignalLock<'_>,
@@ -222,8 +223,8 @@ impl<R: Resources> State<R> {
             .signal_semaphore_infos(&signals);
         // SAFETY: VUID-VkSubmitInfo2-semaphore-03882: `rendered` has this queue as its only
         // signaler; its values are taken and submitted under one lock, and none is lent. The
-        // callers keep the commands until the value is reached; the images live as long, by the
-        // value.
+        // callers keep the commands until the value is reached; the images are freed only after
+        // that.
         unsafe { self.queue().submit(&[batch], vk::Fence::null()) }?;
         self.ledger().take_rendered();
         if let Some(point) = behind {
@@ -233,19 +234,19 @@ impl<R: Resources> State<R> {
         Ok(value)
     }
 
-    /// Waits until a hand-over has run that was submitted with this value. Commands that may still
-    /// run are kept until they have.
+    /// Waits until the hand-over that was submitted with this value has run. If the commands may
+    /// still run, they are kept until they have ended.
     ///
     /// # Errors
     /// As [`outlast`](Self::outlast).
     pub(super) fn outlast_hand_over(&self, value: u64, commands: OneTimeCommands) -> Result<()> {
         let ran = self.outlast(value, self.timeout);
-        // Those of earlier calls.
+        // Commands of earlier calls.
         self.free_finished();
         if ran.as_ref().is_err_and(may_still_run) {
             self.unfinished.push(Running { value, _commands: commands, _target: None });
         }
-        // VUID-vkDestroyCommandPool-commandPool-00041: else its commands are not pending.
+        // VUID-vkDestroyCommandPool-commandPool-00041: otherwise the commands are not pending.
         ran
     }
 
@@ -268,21 +269,21 @@ impl<R: Resources> State<R> {
                 }
             }
         };
-        // SAFETY: the caller vouches for the command buffer.
+        // SAFETY: the caller guarantees the state of the command buffer.
         unsafe { record_again(self.compute.device(), &self.barriers, commands) };
         Ok(InitialTurn { shared: Arc::clone(self), value, ended: false, behind: None, revive: None })
     }
 
-    /// Lends the hand-over of slots that are out of use. `frame` is named by the refusal of a
-    /// submission until it ends.
+    /// Lends the hand-over of slots that are out of use. Until it ends, refused submissions name
+    /// `frame`.
     pub(super) fn lend_revival(&self, frame: u64) -> Result<u64> {
         let _order = self.submitting()?;
         let lent = self.ledger().values().lend(frame);
         lent.map_err(|refusal| self.refused(refusal))
     }
 
-    /// Records the hand-over that was [lent](Self::lend_revival) with `value`, whatever earlier
-    /// submissions did with its slots.
+    /// Records the hand-over that was [lent](Self::lend_revival) with `value`, of slots that
+    /// earlier submissions may have used.
     ///
     /// # Safety
     /// As [`Exchange::record_initial`].
@@ -294,7 +295,7 @@ impl<R: Resources> State<R> {
         behind: Option<TimelinePoint>,
         revive: Revive,
     ) -> InitialTurn<R> {
-        // SAFETY: the caller vouches for the command buffer.
+        // SAFETY: the caller guarantees the state of the command buffer.
         unsafe { record_again(self.compute.device(), slots.iter().map(|slot| &self.barriers[*slot]), commands) };
         InitialTurn { shared: Arc::clone(self), value, ended: false, behind, revive: Some(revive) }
     }
@@ -308,11 +309,11 @@ impl<R: Resources> State<R> {
 }
 
 impl<R: Resources> State<R> {
-    /// Submits the first hand-over of the images of `next` and waits for nothing: gives the value
-    /// of `rendered` that it signals. The commands are kept until then. No turn is open.
+    /// Submits the first hand-over of the images of `next` without waiting. Returns the value of
+    /// `rendered` that it signals. The commands are kept until then. No turn is open.
     pub(super) fn hand_over(&self, next: &Self) -> Result<u64> {
-        // SAFETY: recorded on this device, for the barriers' family, outside a render pass; nobody
-        // has used the images.
+        // SAFETY: recorded on this device, for the barriers' family, outside a render pass; the
+        // images have not been used.
         let recorded = |commands| unsafe { record(self.compute.device(), &next.barriers, commands) };
         let commands = self.record_hand_over(recorded)?;
         let value = self.submit_hand_over(&self.submitting()?, &commands, None)?;

@@ -11,23 +11,23 @@ use super::{Direction, Exchange};
 use crate::error::{Error, Result};
 use crate::observe::live::{Alive, Kind};
 
-/// Keeps the Vulkan objects of one slot alive beyond a turn, for example for an engine's texture
-/// object that wraps the `VkImage`, a descriptor set or an image view.
+/// A reference that keeps the Vulkan objects of one slot alive beyond a turn, for example for an
+/// engine's texture object that wraps the `VkImage`, a descriptor set or an image view.
 ///
-/// Buffers, images and their memory stay valid until the last lease and the exchange are gone, even
-/// if [`replace`](Exchange::replace) has put others into the slot since. A lease gives no access to
-/// the contents: they may be used only between the barriers of a turn, and nothing writes them once
-/// the exchange is gone. A lease keeps neither the exchange alive nor the compute side's mapping,
-/// which is freed before the Vulkan objects. The blocks of a [`SharedPool`](crate::SharedPool) are
-/// mapped as a whole, so the mapping of a buffer in a pool is freed once the pool is gone too. If
-/// the compute side's mapping cannot be freed, the Vulkan objects are leaked with it, regardless of
-/// leases.
+/// Buffers, images and their memory stay valid until the last lease and the exchange are dropped,
+/// even if [`replace`](Exchange::replace) has put other resources into the slot. A lease gives no
+/// access to the contents: they may be used only between the barriers of a turn, and nothing writes
+/// them once the exchange is dropped. A lease keeps neither the exchange alive nor the compute
+/// side's mapping, which is freed before the Vulkan objects. The blocks of a
+/// [`SharedPool`](crate::SharedPool) are mapped as a whole, so the mapping of a buffer in a pool is
+/// freed only once the pool is dropped too. If the compute side's mapping cannot be freed, the
+/// Vulkan objects are leaked with it, regardless of leases.
 ///
-/// Drop it once the GPU is done with everything that uses the handles: the last owner destroys the
-/// objects. It keeps the [`ExportDevice`](crate::ExportDevice) alive too; an engine whose device
-/// was adopted drops all leases before it destroys the device.
+/// Drop a lease once the GPU is done with everything that uses the handles: the last owner destroys
+/// the objects. A lease also keeps the [`ExportDevice`](crate::ExportDevice) alive; an engine must
+/// drop all leases before it destroys an adopted device.
 pub struct Lease {
-    // Field order is drop order: what is counted as gone is gone.
+    // Field order is drop order: objects are dropped before the counter is decremented.
     kept: Arc<dyn Any + Send + Sync>,
     exchange: Arc<str>,
     slot: usize,
@@ -62,7 +62,7 @@ impl std::fmt::Debug for Lease {
 }
 
 impl<R: Resources> State<R> {
-    /// `slot` is one of its slots.
+    /// Returns a lease on `slot`, which is one of the exchange's slots.
     pub(super) fn lease(&self, slot: usize) -> Lease {
         let kept = Arc::clone(&self.held.slots[slot]);
         Lease { kept, exchange: self.name.as_str().into(), slot, _alive: Alive::new(Kind::Lease) }
@@ -81,8 +81,8 @@ impl<R: Resources> State<R> {
 }
 
 impl<R: Resources, D: Direction> Exchange<R, D> {
-    /// Returns a [`Lease`] on the Vulkan objects that a slot has now, for engines that wrap those
-    /// of all slots at once.
+    /// Returns a [`Lease`] on the Vulkan objects that are in a slot now, for engines that wrap the
+    /// objects of all slots at once.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] if `slot` is out of range.

@@ -1,4 +1,4 @@
-//! Which slot is whose: the exchange's bookkeeping, without a driver.
+//! Slot ownership: the bookkeeping of an exchange, without driver calls.
 
 #[cfg(all(target_os = "linux", feature = "remote"))]
 mod away;
@@ -13,26 +13,26 @@ use super::refusal::Refusal;
 use super::values::Values;
 use crate::error::Stage;
 
-/// Which side a frame begins with.
+/// The side that a frame begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum First {
-    /// The compute side fills a slot, Vulkan uses it. Several frames may wait for Vulkan to submit
-    /// them.
+    /// The compute side fills a slot, then Vulkan uses it. Several frames may be waiting for their
+    /// submission to Vulkan.
     Compute,
-    /// Vulkan fills a slot, the compute side uses it. One frame at a time is between `begin` and
-    /// `finish`.
+    /// Vulkan fills a slot, then the compute side uses it. Only one frame at a time is between
+    /// `begin` and `finish`.
     Render,
-    /// Vulkan fills a slot, another process uses it, which has several at a time. One frame at a
-    /// time is between `begin` and its submission.
+    /// Vulkan fills a slot, then another process uses it, which may hold several. Only one frame at
+    /// a time is between `begin` and its submission.
     #[cfg_attr(not(all(target_os = "linux", feature = "remote")), expect(dead_code, reason = "workers are Linux's"))]
     Away,
 }
 
-/// The states of one slot. `after` is the value of its last use: the side that begins waits for it
-/// on the other's timeline. It is 0 for a slot that the other side never used.
+/// The state of one slot. `after` is the value of its last use: the side that begins waits for it
+/// on the other side's timeline. It is 0 if the other side never used the slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Slot {
-    /// Nobody holds it.
+    /// No turn holds it.
     Free { after: u64 },
     /// A compute turn holds it.
     Computing { frame: u64, after: u64 },
@@ -40,25 +40,23 @@ enum Slot {
     Rendering { frame: u64, after: u64 },
     /// A lent turn holds it; its submission signals `value` of `rendered`.
     Lent { frame: u64, after: u64, value: u64 },
-    /// The lent turn is gone; whether its submission happened, only the timeline can tell.
+    /// The lent turn was dropped; only the timeline can show whether its submission was made.
     Unknown { frame: u64, after: u64, value: u64 },
-    /// The compute side may still use it, and no signal that says when it is done could be
-    /// enqueued.
+    /// The compute side may still use it, and the signal of its completion could not be enqueued.
     Unsignaled { frame: u64 },
-    /// The compute side is another process, and has not been given the frame so far; its submission
-    /// signals `value` of `rendered`.
+    /// The compute side is another process that has not received the frame yet; the frame's
+    /// submission signals `value` of `rendered`.
     Drawn { frame: u64, after: u64, value: u64 },
-    /// The compute side is another process, which has it: to fill it for a later frame, or to read
-    /// one.
+    /// The compute side is another process, which holds the slot: to fill it for a later frame, or
+    /// to read one.
     #[cfg_attr(not(all(target_os = "linux", feature = "remote")), expect(dead_code, reason = "workers are Linux's"))]
     Away { after: u64 },
-    /// Other GPUs may still use it, and that the one which leads waits for them could not be
-    /// enqueued.
+    /// Other GPUs may still use it, and the leading GPU's wait for them could not be enqueued.
     Unjoined { frame: u64, after: u64 },
 }
 
-/// Frames, slots and who holds them. Frame numbers only count; the values of the two timelines
-/// belong to their signals.
+/// Frames, slots and the owners of slots. Frame numbers are only counters; timeline values count
+/// signals.
 #[derive(Debug)]
 pub(super) struct Ledger {
     first: First,
@@ -66,10 +64,10 @@ pub(super) struct Ledger {
     next: u64,
     dropped: Option<(u64, Stage)>,
     values: Values,
-    /// Which slot comes first where their last use was at the same time.
+    /// The slot that is preferred among slots with the same last use.
     start: usize,
     initial: Initial,
-    /// The value of the first hand-over, where an engine submitted it.
+    /// The value of the first hand-over, if an engine submitted it.
     handed_over: u64,
 }
 
@@ -78,20 +76,20 @@ pub(super) struct Ledger {
 pub(super) struct Begun {
     pub(super) frame: u64,
     pub(super) slot: usize,
-    /// The value that the side which begins must wait for on the other's timeline.
+    /// The value on the other side's timeline that the beginning side must wait for.
     pub(super) wait: Option<u64>,
 }
 
 impl Ledger {
-    /// `slots` is at least 1.
+    /// Creates a ledger. `slots` is at least 1.
     pub(super) fn new(first: First, slots: usize) -> Self {
         let slots = vec![Slot::Free { after: 0 }; slots.max(1)].into();
         let (dropped, initial) = (None, Initial::Done);
         Self { first, slots, next: 0, dropped, values: Values::default(), start: 0, initial, handed_over: 0 }
     }
 
-    /// Takes the free slot whose last use is the oldest, for the side that begins. `reached` is
-    /// asked for the value of `rendered` only where a lost submission makes it matter.
+    /// Takes the free slot whose last use is the oldest, for the side that begins. `reached`
+    /// returns the value of `rendered`; it is called only if there are slots of lost submissions.
     pub(super) fn begin(&mut self, reached: impl FnOnce() -> u64) -> Result<Begun, Refusal> {
         if self.initial != Initial::Done {
             return Err(Refusal::NotInitialized);
@@ -113,14 +111,14 @@ impl Ledger {
         Ok(Begun { frame, slot, wait: (after > 0).then_some(after) })
     }
 
-    /// The values of the timelines, for frames whose slots are another ledger's.
+    /// Returns the values of the timelines, for frames whose slots another ledger manages.
     pub(super) fn values(&mut self) -> &mut Values {
         &mut self.values
     }
 
-    /// Frees the slots of lost submissions that cannot be running any more: they were made before
-    /// the lent turn ended, or never, so the signal of the same or a later value on the same queue
-    /// is behind them.
+    /// Frees the slots of lost submissions that cannot be running any more. Such a submission was
+    /// made before the lent turn ended, or never, so it completes before a signal of the same or a
+    /// later value on the same queue.
     fn recover(&mut self, reached: impl FnOnce() -> u64) {
         if !self.slots.iter().any(|slot| matches!(slot, Slot::Unknown { .. })) {
             return;
@@ -141,7 +139,7 @@ impl Ledger {
         }
     }
 
-    /// Why no slot is free.
+    /// Returns the reason why no slot is free.
     fn none_free(&self) -> Refusal {
         let states = || self.slots.iter().enumerate();
         let held = states().filter_map(|(slot, state)| match state {
@@ -160,14 +158,15 @@ impl Ledger {
         Refusal::TurnLost { frame, stage }
     }
 
-    /// The value of the next signal of `computed`. It is used up even if the signal cannot be
-    /// enqueued.
+    /// Returns the value of the next signal of `computed`. The value is used up even if the signal
+    /// cannot be enqueued.
     #[inline]
     pub(super) fn take_computed(&mut self) -> u64 {
         self.values.take_computed()
     }
 
-    /// The compute side signaled `value`: the slot is Vulkan's, now or for a later frame.
+    /// Records that the compute side signaled `value`: the slot is Vulkan's, now or for a later
+    /// frame.
     #[inline]
     pub(super) fn finish(&mut self, slot: usize, value: u64) {
         if let Slot::Computing { frame, after } = self.slots[slot] {
@@ -178,15 +177,17 @@ impl Ledger {
         }
     }
 
-    /// A compute turn of a frame that began with it is skipped: Vulkan never sees the slot.
+    /// Records that the compute turn of a compute-first frame was skipped: Vulkan never sees the
+    /// slot.
     pub(super) fn skip_compute(&mut self, slot: usize) {
         if let Slot::Computing { after, .. } = self.slots[slot] {
             self.slots[slot] = Slot::Free { after };
         }
     }
 
-    /// A compute turn went without `finish`. A frame that began with it is begun again; of one that
-    /// Vulkan began, `signaled` is the value whose signal was enqueued all the same.
+    /// Records that a compute turn was dropped without `finish`. A compute-first frame is begun
+    /// again. For a frame that Vulkan began, `signaled` is the value whose signal was enqueued
+    /// anyway, if any.
     pub(super) fn drop_compute(&mut self, slot: usize, signaled: Option<u64>) {
         if let Slot::Computing { frame, after } = self.slots[slot] {
             self.dropped = Some((frame, Stage::Compute));
@@ -201,7 +202,7 @@ impl Ledger {
         }
     }
 
-    /// A slot that the compute side left without a signal, if no turn is open.
+    /// Returns a slot that the compute side left without a signal, if no turn is open.
     pub(super) fn unsignaled(&self) -> Option<usize> {
         if self.open().is_some() {
             return None;
@@ -209,23 +210,23 @@ impl Ledger {
         self.slots.iter().position(|slot| matches!(slot, Slot::Unsignaled { .. }))
     }
 
-    /// The missing signal of a slot was enqueued after all.
+    /// Records that the missing signal of a slot was enqueued.
     pub(super) fn signaled(&mut self, slot: usize, value: u64) {
         if let Slot::Unsignaled { .. } = self.slots[slot] {
             self.slots[slot] = Slot::Free { after: value };
         }
     }
 
-    /// The value that the submission of a frame signals. While a lent turn is open there is none:
-    /// its value is lower, and it may be submitted later.
+    /// Returns the value that the submission of a frame signals. Refused while a turn is lent: the
+    /// lent value is lower, and may be submitted later.
     #[inline]
     pub(super) fn next_rendered(&self, frame: u64) -> Result<u64, Refusal> {
         self.values.next_rendered(frame)
     }
 
-    /// Takes a value for a submission that only signals, behind all others. `None` where a signal
-    /// that will come is behind them: that of the last submission, if it is certain, or of the turn
-    /// that is lent.
+    /// Takes a value for a submission that only signals, after all others. Returns `None` if a
+    /// signal that is certain to come follows them anyway: that of the last submission, if it is
+    /// known to have been made, or that of the lent turn.
     pub(super) fn flush(&mut self) -> Option<u64> {
         if let Initial::Lent(_) = self.initial { None } else { self.values.flush() }
     }
@@ -235,12 +236,12 @@ impl Ledger {
         !matches!(self.initial, Initial::Lent(_)) && self.values.needs_flush()
     }
 
-    /// The flush that signals `value` was accepted.
+    /// Records that the flush that signals `value` was accepted.
     pub(super) fn flushed(&mut self, value: u64) {
         self.values.submitted(value);
     }
 
-    /// Lends a frame's submission; gives its value.
+    /// Lends a frame's submission and returns its value.
     pub(super) fn lend(&mut self, slot: usize, frame: u64) -> Result<u64, Refusal> {
         let value = self.values.lend(frame)?;
         if let Slot::Rendering { frame, after } = self.slots[slot] {
@@ -249,8 +250,8 @@ impl Ledger {
         Ok(value)
     }
 
-    /// A frame's submission, which signals `value`, was accepted: the slot is the compute side's,
-    /// for a later frame once `rendered` reaches it, or now.
+    /// Records that a frame's submission, which signals `value`, was accepted. The slot becomes the
+    /// compute side's: for a later frame once `rendered` reaches `value`, or for this frame now.
     #[inline]
     pub(super) fn submitted(&mut self, slot: usize, value: u64) {
         if let Slot::Rendering { frame, after } | Slot::Lent { frame, after, .. } = self.slots[slot] {
@@ -263,14 +264,16 @@ impl Ledger {
         }
     }
 
-    /// A frame will not be rendered: Vulkan never used it, so there is nothing new to wait for.
+    /// Records that a frame will not be rendered. Vulkan never used it, so there is no new value to
+    /// wait for.
     pub(super) fn skip(&mut self, slot: usize) {
         if let Slot::Rendering { after, .. } = self.slots[slot] {
             self.slots[slot] = Slot::Free { after };
         }
     }
 
-    /// The lent turn was never submitted. No value was taken since, so this one is taken again.
+    /// Records that a lent turn was never submitted. No value was taken since, so its value is
+    /// reused.
     pub(super) fn retract(&mut self, slot: usize) {
         if let Slot::Lent { after, value, .. } = self.slots[slot] {
             self.values.retract(value);
@@ -278,7 +281,8 @@ impl Ledger {
         }
     }
 
-    /// A render turn or a lent turn went without a word.
+    /// Records that a render turn was dropped, or that a lent turn was dropped without a report of
+    /// its submission.
     pub(super) fn drop_render(&mut self, slot: usize) {
         match self.slots[slot] {
             Slot::Rendering { frame, after } => {
@@ -293,7 +297,7 @@ impl Ledger {
         }
     }
 
-    /// The open turn that keeps the next frame from beginning.
+    /// Returns the open turn that keeps the next frame from beginning, if any.
     #[inline]
     fn open(&self) -> Option<(u64, Stage)> {
         self.slots.iter().find_map(|slot| match (self.first, slot) {
@@ -305,7 +309,7 @@ impl Ledger {
         })
     }
 
-    /// Checks that nobody holds a turn.
+    /// Checks that no turn is held.
     pub(super) fn idle(&self) -> Result<(), Refusal> {
         if let Initial::Lent(_) = self.initial {
             return Err(Refusal::NotInitialized);
@@ -322,8 +326,8 @@ impl Ledger {
         })
     }
 
-    /// The value of `rendered` behind which Vulkan uses no slot any more: the highest that was
-    /// submitted or may have been; 0 before the first.
+    /// Returns the value of `rendered` after which Vulkan uses no slot any more: the highest that
+    /// was or may have been submitted; 0 before the first.
     pub(super) fn last_rendered(&self) -> u64 {
         self.values.last_rendered()
     }

@@ -6,7 +6,7 @@ fn never() -> u64 {
     panic!("asked for the timeline without need")
 }
 
-/// Begins a frame and has the compute side finish it.
+/// Begins a frame and finishes its compute turn.
 pub(super) fn computed(ledger: &mut Ledger) -> Begun {
     let begun = ledger.begin(never).unwrap();
     let value = ledger.take_computed();
@@ -197,10 +197,10 @@ struct Held {
 }
 
 proptest! {
-    /// Whatever is done in whatever order, in both directions: no slot is given out twice or while
-    /// a submission of unknown fate may use it, the values on each timeline rise strictly, a slot's
-    /// next use waits for its last, and what is waited for in the end is at least every value that
-    /// was submitted or may have been. A flush is refused only where a later signal is certain.
+    /// For any steps in any order, in both directions: no slot is given out twice or while a
+    /// submission of unknown outcome may use it, the values on each timeline rise strictly, a
+    /// slot's next use waits for its last one, and the final wait covers every value that was or
+    /// may have been submitted. A flush is refused only if a later signal is certain.
     #[test]
     fn every_schedule_keeps_the_rules(
         vulkan in any::<bool>(), slots in 1usize..5, steps in prop::collection::vec((0u8..10, any::<bool>()), 1..200),
@@ -264,7 +264,7 @@ proptest! {
                         (Some(value), false) => {
                             ledger.drop_render(begun.slot);
                             unknown.push((begun.slot, value));
-                            // It may have been submitted, and then no later one may signal its
+                            // It may have been submitted, so no later submission may signal its
                             // value again.
                             last_rendered = value;
                         }

@@ -41,14 +41,14 @@ pub(super) struct OnQueue<R: Resources> {
 /// This process's part of an exchange whose compute side is another process: the host waits and
 /// signals, and maps nothing.
 pub(super) struct OnRemote {
-    /// Of all generations of slots.
+    /// Link that all generations of slots share.
     link: Arc<HostLink>,
 }
 
 impl<R: Resources> Lender<R> {
     /// # Errors
-    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) if the slots are mapped by another
-    /// side than the link's.
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) if the slots were mapped by a side
+    /// other than the link's.
     pub(super) fn new(link: Link, slots: Vec<Mappings<R>>) -> Result<Self> {
         match link {
             PerBackend::Cuda(link) => Self::on_cuda(Arc::new(link), slots),
@@ -58,7 +58,7 @@ impl<R: Resources> Lender<R> {
         }
     }
 
-    /// The same for other slots.
+    /// Creates the objects for other slots, with the same link.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -71,7 +71,7 @@ impl<R: Resources> Lender<R> {
         }
     }
 
-    /// The other end of other timelines, for the next process; nothing is mapped in this one.
+    /// Creates the objects for new timelines of the next process; this process maps nothing.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -102,28 +102,27 @@ impl<R: Resources> Lender<R> {
         Ok(Self::Remote(OnRemote { link }))
     }
 
-    /// Enqueues copies of what the slots of `old` hold to the slots of this, one for one, as far as
-    /// both reach.
+    /// Enqueues copies of the contents of the slots of `old` to these slots, in pairs, up to the
+    /// smaller of both sizes.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) if they are of two sides; else
-    /// those of the copies.
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) if the two belong to different
+    /// kinds of compute side; otherwise the errors of the copies.
     ///
     /// # Safety
-    /// Nothing else uses either's slots until the copies have ended; all earlier use is before them
-    /// on the compute side. Both live until then.
+    /// Nothing else uses the slots of either until the copies have ended; all earlier use precedes
+    /// the copies on the compute side. Both live until then.
     pub(super) unsafe fn carry_from(&self, old: &Self) -> Result<()> {
         match (self, old) {
             (Self::Cuda(new), Self::Cuda(old)) => {
-                // SAFETY: handed on to the caller.
+                // SAFETY: upheld by the caller.
                 new.slots.iter().zip(&old.slots).try_for_each(|(new, old)| unsafe { R::carry_on_cuda(old, new) })
             }
             (Self::Host(new), Self::Host(old)) => {
                 let (to, from) = (Arc::clone(&new.slots), Arc::clone(&old.slots));
                 new.link.stream().run(move || {
                     for (new, old) in to.iter().zip(from.iter()) {
-                        // SAFETY: handed on to the caller of `carry_from`; closures run one at a
-                        // time.
+                        // SAFETY: upheld by the caller of `carry_from`; closures run one at a time.
                         unsafe { R::carry_on_host(old, new) };
                     }
                 })
@@ -131,40 +130,40 @@ impl<R: Resources> Lender<R> {
             (Self::Inline(new), Self::Inline(old)) => {
                 let mut copies = Vec::new();
                 new.slots.iter().zip(&old.slots).for_each(|(new, old)| R::carry_on_queue(old, new, &mut copies));
-                // SAFETY: handed on to the caller; buffers of this backend may be copied from and
-                // to.
+                // SAFETY: upheld by the caller; buffers of this backend may be the source and
+                // target of copies.
                 unsafe { new.link.stream().copy([], &copies) }
             }
-            // Both are another process's: nothing is mapped here.
+            // Both belong to another process, so nothing is mapped here.
             (Self::Remote(_), Self::Remote(_)) => Ok(()),
             (new, old) => Err(new.mismatch(old)),
         }
     }
 
-    /// Lets the compute side wait, on the GPU where it computes there, for a value of `rendered`;
-    /// for at most `limit` on the CPU.
+    /// Makes the compute side wait for a value of `rendered`: on the GPU if it computes there,
+    /// otherwise on the CPU, for at most `limit`.
     ///
     /// # Safety
     /// The value's signal was enqueued. The lender lives until the wait has completed.
     pub(super) unsafe fn wait(&self, value: u64, limit: Duration) -> Result<()> {
         match self {
-            // SAFETY: handed on to the caller.
+            // SAFETY: upheld by the caller.
             Self::Cuda(cuda) => unsafe { cuda.link.wait(value) },
             Self::Host(host) => host.link.wait(value, limit),
             Self::Remote(remote) => remote.link.wait(value, limit),
-            // What is submitted next is behind it on the same queue, and the release barrier is in
-            // that submission.
+            // The next submission follows the signal on the same queue, and the submission with the
+            // signal contains the release barrier.
             Self::Inline(_) => Ok(()),
         }
     }
 
-    /// Makes the next signal cover all work with a slot, that of other CUDA streams and other GPUs
-    /// included. Where the error is of a lost GPU, all that goes on is covered.
+    /// Makes the next signal cover all work on a slot, including the work of other CUDA streams and
+    /// other GPUs. If the error reports a lost GPU, the work of all remaining GPUs is covered.
     pub(super) fn join(&self, slot: usize) -> Result<()> {
         match self {
             Self::Cuda(cuda) => {
                 let (slot, gpus) = (&cuda.slots[slot], cuda.link.gpus());
-                // What most frames find, however many resources there are.
+                // The usual case, which makes no driver call.
                 if gpus.len() == 1 && !R::has_foreign_work(slot) {
                     return Ok(());
                 }
@@ -174,23 +173,23 @@ impl<R: Resources> Lender<R> {
         }
     }
 
-    /// Lets the compute side signal a value of `computed`, behind all its work.
+    /// Makes the compute side signal a value of `computed`, after all its work.
     ///
     /// # Safety
-    /// The values rise from call to call, and nobody else signals `computed`. The lender lives
+    /// The values rise from call to call, and `computed` has no other signaler. The lender lives
     /// until the signal has completed.
     pub(super) unsafe fn signal(&self, value: u64) -> Result<()> {
         match self {
-            // SAFETY: handed on to the caller.
+            // SAFETY: upheld by the caller.
             Self::Cuda(cuda) => unsafe { cuda.link.signal(value) },
             Self::Host(host) => host.link.signal(value),
             Self::Remote(remote) => remote.link.signal(value),
-            // SAFETY: handed on to the caller.
+            // SAFETY: upheld by the caller.
             Self::Inline(inline) => unsafe { inline.link.signal(value) },
         }
     }
 
-    /// CUDA's end of the timelines; none on other sides.
+    /// Returns CUDA's end of the timelines, or an empty reference for other sides.
     pub(super) fn cuda_link(&self) -> Weak<CudaLink> {
         match self {
             Self::Cuda(cuda) => Arc::downgrade(&cuda.link),
@@ -198,10 +197,11 @@ impl<R: Resources> Lender<R> {
         }
     }
 
-    /// Notes that a turn has ended without a signal behind what the compute side was given in it.
+    /// Records that a turn has ended without a signal after the work that it gave to the compute
+    /// side.
     pub(super) fn note_unsignaled(&self) {
         match self {
-            // All that it was given is waited for in any case.
+            // All work of CUDA is waited for in any case.
             Self::Cuda(_) => {}
             Self::Host(host) => host.link.note_unsignaled(),
             Self::Remote(remote) => remote.link.note_unsignaled(),
@@ -209,9 +209,9 @@ impl<R: Resources> Lender<R> {
         }
     }
 
-    /// Waits, for at most `limit`, until the compute side has done what the exchange gave it, where
-    /// its signals have been waited for, and returns whether it has. With CUDA that is all that its
-    /// streams were given: the driver frees a mapping only once no stream of the context waits.
+    /// Waits, for at most `limit`, until the compute side has done the work of the exchange, whose
+    /// signals have already been waited for. Returns `true` if it has. With CUDA this includes all
+    /// work of its streams: the driver frees a mapping only once no stream of the context waits.
     pub(super) fn drain(&self, limit: Duration) -> Result<bool> {
         match self {
             Self::Cuda(cuda) => cuda.link.gpus().drain(limit),
@@ -227,7 +227,7 @@ impl<R: Resources> Lender<R> {
     /// All work that uses the slots has ended, on both sides.
     pub(super) unsafe fn assume_idle(&self) {
         match self {
-            // SAFETY: handed on to the caller.
+            // SAFETY: upheld by the caller.
             Self::Cuda(cuda) => cuda.slots.iter().for_each(|slot| unsafe { R::assume_idle(slot) }),
             Self::Host(_) | Self::Inline(_) | Self::Remote(_) => {}
         }

@@ -1,5 +1,5 @@
 //! A frame that an engine submits itself.
-#![allow(unsafe_code)] // The engine says what it has submitted.
+#![allow(unsafe_code)] // The engine reports what it has submitted.
 
 use std::ops::Deref;
 
@@ -127,7 +127,7 @@ impl<R: Resources> LentTurn<R, RenderFirstRemote> {
     }
 }
 
-/// No `DerefMut`: what submits, skips or lends a turn takes it by value.
+/// No `DerefMut`: the methods that submit, skip or lend a turn take it by value.
 impl<R: Resources, D: Direction> Deref for LentTurn<R, D> {
     type Target = RenderTurn<R, D>;
 

@@ -1,5 +1,5 @@
-//! A compute side that is lost: how an exchange notices it, and lets Vulkan go on.
-#![allow(unsafe_code)] // Signals in place of a lost side.
+//! Loss of the compute side: how an exchange detects it, and lets Vulkan continue.
+#![allow(unsafe_code)] // Signals on behalf of a lost side.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,7 +11,8 @@ use crate::compute::siblings;
 use crate::error::{Error, Result};
 
 impl<R: Resources> State<R> {
-    /// Asks whether the compute side is lost, if a call of it or a wait for it failed.
+    /// Checks for a lost compute side if `result`, of a call to it or a wait for it, is an error.
+    /// Returns `result`.
     pub(in crate::exchange) fn noticed<T>(&self, result: Result<T>) -> Result<T> {
         if result.is_err() {
             self.notice();
@@ -26,18 +27,19 @@ impl<R: Resources> State<R> {
         }
     }
 
-    /// Checks that the compute side still works. Once it does not, what Vulkan has been told to
-    /// wait for is signaled in its place, for all exchanges whose compute sides are lost, so that
-    /// the queue goes on; where other GPUs still work, for this one, once they have ended.
+    /// Checks that the compute side still works. If it is lost, signals on its behalf the values
+    /// that Vulkan was told to wait for, so that the queue continues, for all exchanges whose
+    /// compute sides are lost. If other GPUs still work, this exchange's values are signaled once
+    /// their work has ended.
     pub(super) fn check_compute(&self) -> Result<()> {
         let checked = self.compute.check_alive();
         if checked.as_ref().is_err_and(Error::is_device_lost) {
             if self.is_over() {
-                // SAFETY: the context that signals is lost for good. (The CPU's thread signals even
-                // after a failure.)
+                // SAFETY: the context that signals is permanently lost. (The CPU backend's thread
+                // signals even after a failure.)
                 unsafe { self.held.signaled.release() };
             }
-            // What is in the queue may be behind frames of other exchanges.
+            // The queue may also be waiting for frames of other exchanges.
             siblings::release_lost(self.compute.side());
         }
         checked
@@ -47,20 +49,21 @@ impl<R: Resources> State<R> {
     /// [`Timeline::outlast`](crate::timeline::Timeline::outlast).
     ///
     /// # Errors
-    /// [`Error::Timeout`] where they may still run; else the Vulkan device is lost.
+    /// [`Error::Timeout`] if they may still run; otherwise the Vulkan device is lost.
     pub(super) fn outlast(&self, rendered: u64, limit: Duration) -> Result<()> {
         self.held.rendered.outlast(rendered, limit, || drop(self.check_compute()))
     }
 
-    /// The same, with the error of a compute side that fails meanwhile.
+    /// Like [`outlast`](Self::outlast), but returns the error of a compute side that fails
+    /// meanwhile.
     ///
     /// # Errors
-    /// [`Error::Timeout`] where they may still run; after every other error they do not.
+    /// [`Error::Timeout`] if they may still run; after any other error they do not.
     pub(super) fn wait_ended(&self, rendered: u64, limit: Duration) -> Result<()> {
         self.held.rendered.wait_ended(rendered, limit, || drop(self.check_compute()))
     }
 
-    /// Returns `true` if the compute side's signals do not come any more, and nothing of it uses a
+    /// Returns `true` if no more signals of the compute side will arrive, and it no longer uses any
     /// slot that Vulkan waits for.
     fn is_over(&self) -> bool {
         let side = self.compute.side();

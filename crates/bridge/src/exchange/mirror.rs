@@ -1,9 +1,9 @@
-//! The timeline on which another process in step sees how far Vulkan is.
+//! The timeline that shows Vulkan's progress to another process in step.
 //!
-//! Whoever has a semaphore can signal it, with any value. What this process concludes from
-//! `rendered` (that a slot, a command pool or the exchange itself is in use no more) must not
-//! depend on another process, so that `rendered` is never exported: the other process has this one,
-//! which the same submissions signal with the same values.
+//! A process that has a semaphore can signal it with any value. What this process concludes from
+//! `rendered` (that a slot, a command pool or the exchange itself is no longer in use) must not
+//! depend on another process, so `rendered` is never exported. The other process gets this timeline
+//! instead, which the same submissions signal with the same values.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,8 +16,8 @@ use crate::observe::live::Kind;
 use crate::observe::object::Object;
 use crate::timeline::signaler::Signaler;
 
-/// The signals of `rendered`, once more for another process. Nothing here waits for it or asks for
-/// its value.
+/// A copy of the signals of `rendered` for another process. This process does not wait for it, and
+/// draws no conclusions from its value.
 pub(super) struct Mirror {
     semaphore: Semaphore,
     /// The highest value whose signal was submitted.
@@ -26,15 +26,15 @@ pub(super) struct Mirror {
 }
 
 impl Mirror {
-    /// One for an exchange whose compute side is another process that waits for Vulkan on its GPU;
-    /// `None` for others.
+    /// Creates the mirror for an exchange whose compute side is another process that waits for
+    /// Vulkan on its GPU. Returns `None` for other exchanges.
     pub(super) fn new(compute: &Compute, exchange: &str) -> Result<Option<Self>> {
         let side = compute.side();
         if !side.is_another_process_in_step() {
             return Ok(None);
         }
         let name = format!("{exchange}.worker.rendered");
-        // On a device that exports none, tests play the other process.
+        // On a device that cannot export it, tests simulate the other process.
         let exportable = side.takes_timeline(Signaler::Compute);
         let info = SemaphoreInfo { name: &name, kind: SemaphoreKind::Timeline, exportable };
         let semaphore = Semaphore::new(compute.device(), &info)?;
@@ -42,25 +42,25 @@ impl Mirror {
         Ok(Some(Self { semaphore, submitted: AtomicU64::new(0), _object: object }))
     }
 
-    /// Vulkan's semaphore, lent.
+    /// Returns the Vulkan semaphore.
     #[cfg(all(target_os = "linux", feature = "remote"))]
     pub(super) fn semaphore(&self) -> &Semaphore {
         &self.semaphore
     }
 
-    /// The signal of a value, behind all commands before it.
+    /// Returns the signal of a value, after all commands before it.
     pub(super) fn signal_info(&self, value: u64) -> vk::SemaphoreSubmitInfo<'static> {
         let signal = vk::SemaphoreSubmitInfo::default().semaphore(self.semaphore.as_raw()).value(value);
         signal.stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)
     }
 
-    /// A submission with the signal of a value was accepted. The values rise.
+    /// Records that a submission that signals `value` was accepted. The values rise.
     pub(super) fn submitted(&self, value: u64) {
         self.submitted.store(value, Ordering::Release);
     }
 
-    /// The highest value whose signal was submitted. What an engine submits itself is not among
-    /// them.
+    /// Returns the highest value whose signal was submitted. An engine's own submissions do not
+    /// count.
     #[cfg(all(target_os = "linux", feature = "remote"))]
     pub(super) fn covers(&self) -> u64 {
         self.submitted.load(Ordering::Acquire)

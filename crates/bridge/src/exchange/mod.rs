@@ -109,7 +109,7 @@ pub use work::{CudaWork, HostWork, Work};
 /// [transfer]: https://docs.vulkan.org/spec/latest/chapters/synchronization.html#synchronization-queue-transfers
 #[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/exchange.rs"), "```")]
 pub struct Exchange<R: Resources, D: Direction = ComputeFirst> {
-    // Field order is drop order: what waits for the end of all frames goes first.
+    // Field order is drop order: `shared`, which waits for the end of all frames, is dropped first.
     shared: Arc<State<R>>,
     replaced: Replaced<R>,
     resources: R,
@@ -230,7 +230,7 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
         if self.shared.compute.side().is_inside() {
             return Ok(());
         }
-        // Dropping would wait for as long once more.
+        // Otherwise the drop would wait for the timeout again.
         self.shared.quiesce().inspect_err(|_| self.shared.gave_up.store(true, Ordering::Release))
     }
 

@@ -1,4 +1,4 @@
-//! A frame's commands, recorded, submitted and waited for in one call.
+//! Recording and submitting a frame's commands and waiting for them, in one call.
 #![allow(unsafe_code)] // Recording and submitting.
 
 use std::mem::ManuallyDrop;
@@ -22,29 +22,28 @@ impl<R: Resources> RenderTurn<R, ComputeFirst> {
     /// blocks until they have run, for at most `limit`.
     ///
     /// `record` gets a command buffer that is recording between the turn's two barriers, and the
-    /// resources. For examples, tests and tools: it creates a command pool for each frame, and the
-    /// host cannot run ahead. In a frame loop, record your own command buffers and call
-    /// [`submit`](Self::submit).
+    /// resources. This method is for examples, tests and tools: it creates a command pool for each
+    /// frame, and the host cannot run ahead. In a frame loop, record your own command buffers and
+    /// call [`submit`](Self::submit).
     ///
     /// # Errors
     /// As [`submit`](Self::submit), and [`Error::Timeout`]: the commands may then still run, and
-    /// their pool is kept until they have ended. After every other error nothing of the frame runs:
-    /// if the compute side fails meanwhile, this call blocks until they have ended.
+    /// their pool is kept until they have ended. After any other error nothing of the frame runs:
+    /// if the compute side fails meanwhile, this call blocks until the commands have ended.
     ///
     /// # Safety
-    /// What `record` records satisfies the Valid Usage of `vkQueueSubmit2` on the exchange's queue,
-    /// and everything that it uses lives until the commands have run: after [`Error::Timeout`],
-    /// forever.
+    /// The recorded commands satisfy the Valid Usage of `vkQueueSubmit2` on the exchange's queue,
+    /// and everything that they use lives until they have run: after [`Error::Timeout`], forever.
     pub unsafe fn run_once(
         self,
         limit: Duration,
         record: impl for<'t> FnOnce(vk::CommandBuffer, R::Render<'t>),
     ) -> Result<()> {
-        // SAFETY: handed on to the caller.
+        // SAFETY: upheld by the caller.
         unsafe { self.submit_once(record) }?.wait(limit)
     }
 
-    /// The first half of [`run_once`](Self::run_once): on an error nothing was submitted.
+    /// The first half of [`run_once`](Self::run_once). On an error nothing was submitted.
     ///
     /// # Safety
     /// As [`run_once`](Self::run_once).
@@ -53,7 +52,7 @@ impl<R: Resources> RenderTurn<R, ComputeFirst> {
         record: impl for<'t> FnOnce(vk::CommandBuffer, R::Render<'t>),
     ) -> Result<Submitted<R>> {
         let shared = Arc::clone(&self.shared);
-        // SAFETY: handed on to the caller.
+        // SAFETY: upheld by the caller.
         let commands = unsafe { record_frame(&self, record) }?;
         // SAFETY: recorded between this turn's barriers; alive until `Submitted::wait` has seen
         // them end, or forever. On an error nothing was submitted.
@@ -67,24 +66,25 @@ impl<R: Resources> RenderTurn<R, RenderFirst> {
     /// blocks until they have run, for at most `limit`. Returns the frame's [`ComputeTurn`].
     ///
     /// `record` gets a command buffer that is recording between the turn's two barriers, and the
-    /// resources. For examples, tests and tools, as it is with frames that the compute side begins.
+    /// resources. This method is for examples, tests and tools, as with frames that the compute
+    /// side begins.
     ///
     /// # Errors
     /// As [`submit`](Self::submit), and [`Error::Timeout`]; the frame is then lost, as if its
     /// compute turn had been dropped. The commands may then still run, and their pool is kept until
-    /// they have ended. After every other error nothing of the frame runs: if the compute side
-    /// refuses to wait for it, or fails meanwhile, this call blocks until they have ended.
+    /// they have ended. After any other error nothing of the frame runs: if the compute side
+    /// refuses to wait for the frame, or fails meanwhile, this call blocks until the commands have
+    /// ended.
     ///
     /// # Safety
-    /// What `record` records satisfies the Valid Usage of `vkQueueSubmit2` on the exchange's queue,
-    /// and everything that it uses lives until the commands have run: after [`Error::Timeout`],
-    /// forever.
+    /// The recorded commands satisfy the Valid Usage of `vkQueueSubmit2` on the exchange's queue,
+    /// and everything that they use lives until they have run: after [`Error::Timeout`], forever.
     pub unsafe fn run_once(
         mut self,
         limit: Duration,
         record: impl for<'t> FnOnce(vk::CommandBuffer, R::Render<'t>),
     ) -> Result<ComputeTurn<R, RenderFirst>> {
-        // SAFETY: handed on to the caller.
+        // SAFETY: upheld by the caller.
         let commands = unsafe { record_frame(&self, record) }?;
         let info = SubmitInfo { commands: &[commands.as_raw()], ..SubmitInfo::default() };
         // SAFETY: recorded between this turn's barriers; alive until the wait below has seen them
@@ -112,24 +112,24 @@ impl<R: Resources> RenderTurn<R, RenderFirstRemote> {
     /// it is submitted.
     ///
     /// `record` gets a command buffer that is recording between the turn's two barriers, and the
-    /// resources. For examples, tests and tools, as it is with frames that the compute side begins.
+    /// resources. This method is for examples, tests and tools, as with frames that the compute
+    /// side begins.
     ///
     /// # Errors
     /// As [`submit`](Self::submit), and [`Error::Timeout`]: the commands may then still run, and
-    /// their pool is kept until they have ended. After every other error nothing of the frame runs:
-    /// if the compute side fails meanwhile, this call blocks until they have ended.
+    /// their pool is kept until they have ended. After any other error nothing of the frame runs:
+    /// if the compute side fails meanwhile, this call blocks until the commands have ended.
     ///
     /// # Safety
-    /// What `record` records satisfies the Valid Usage of `vkQueueSubmit2` on the exchange's queue,
-    /// and everything that it uses lives until the commands have run: after [`Error::Timeout`],
-    /// forever.
+    /// The recorded commands satisfy the Valid Usage of `vkQueueSubmit2` on the exchange's queue,
+    /// and everything that they use lives until they have run: after [`Error::Timeout`], forever.
     pub unsafe fn run_once(
         self,
         limit: Duration,
         record: impl for<'t> FnOnce(vk::CommandBuffer, R::Render<'t>),
     ) -> Result<()> {
         let shared = Arc::clone(&self.shared);
-        // SAFETY: handed on to the caller.
+        // SAFETY: upheld by the caller.
         let commands = unsafe { record_frame(&self, record) }?;
         // SAFETY: recorded between this turn's barriers; alive until the wait below has seen them
         // end, or forever. On an error nothing was submitted.
@@ -138,11 +138,10 @@ impl<R: Resources> RenderTurn<R, RenderFirstRemote> {
     }
 }
 
-/// Records what `record` records between the barriers of `turn`.
+/// Records commands between the barriers of `turn`, by calling `record`.
 ///
 /// # Safety
-/// What is recorded satisfies the Valid Usage of its commands, and is submitted with this turn or
-/// not at all.
+/// The recorded commands satisfy their Valid Usage, and are submitted with this turn or not at all.
 unsafe fn record_frame<R: Resources, D: Direction>(
     turn: &RenderTurn<R, D>,
     record: impl for<'t> FnOnce(vk::CommandBuffer, R::Render<'t>),
@@ -150,19 +149,19 @@ unsafe fn record_frame<R: Resources, D: Direction>(
     let device = turn.shared.compute.device();
     let name = format!("{}: frame {}", turn.shared.name, turn.frame());
     let between_barriers = |commands| {
-        // SAFETY: recording, for the family of the turn's queue, outside a render pass, and known
-        // to this thread only.
+        // SAFETY: recording, for the family of the turn's queue, outside a render pass, and used by
+        // this thread only.
         unsafe { turn.record_acquire(commands) };
         record(commands, turn.resources());
         // SAFETY: as above.
         unsafe { turn.record_release(commands) };
     };
-    // SAFETY: the exchange's queue is one of its device's; the rest is the caller's.
+    // SAFETY: the exchange's queue is one of its device's; the rest is upheld by the caller.
     Ok(unsafe { OneTimeCommands::record(device, turn.queue(), &name, between_barriers) }?)
 }
 
-/// Commands that the queue has taken, and the point at which they have run. They are leaked if
-/// nobody waits.
+/// Submitted commands, and the point at which they have run. They are leaked if this is dropped
+/// without a wait.
 #[must_use]
 pub(super) struct Submitted<R: Resources> {
     shared: Arc<State<R>>,
@@ -175,17 +174,18 @@ impl<R: Resources> Submitted<R> {
         Self { shared, rendered, commands: ManuallyDrop::new(commands) }
     }
 
-    /// Waits until they have run. What may still run is kept until it has.
+    /// Waits until the commands have run. If they may still run, they are kept until they have
+    /// ended.
     ///
     /// # Errors
-    /// [`Error::Timeout`] where they may still run; after every other error they do not.
+    /// [`Error::Timeout`] if they may still run; after any other error they do not.
     pub(super) fn wait(self, limit: Duration) -> Result<()> {
         let waited = self.shared.wait_ended(self.rendered.value(), limit);
         self.end(waited.as_ref().err(), None);
         waited
     }
 
-    /// [`wait`](Self::wait) for commands that copy to `target`, which it gives back once they have
+    /// [`wait`](Self::wait) for commands that copy to `target`, which is returned once they have
     /// run.
     pub(super) fn wait_for(self, limit: Duration, target: Buffer) -> Result<Buffer> {
         match self.shared.wait_ended(self.rendered.value(), limit) {
@@ -200,8 +200,8 @@ impl<R: Resources> Submitted<R> {
         }
     }
 
-    /// Frees them, and what they copy to, unless an error says that they may still run: then the
-    /// exchange does so once they have.
+    /// Frees the commands and the target of their copies. If `error` says that the commands may
+    /// still run, the exchange frees both once they have ended.
     fn end(self, error: Option<&Error>, target: Option<Buffer>) {
         let commands = ManuallyDrop::into_inner(self.commands);
         self.shared.free_finished();
@@ -209,18 +209,18 @@ impl<R: Resources> Submitted<R> {
             let running = Running { value: self.rendered.value(), _commands: commands, _target: target };
             self.shared.unfinished.push(running);
         }
-        // VUID-vkDestroyCommandPool-commandPool-00041: else its commands are not pending.
+        // VUID-vkDestroyCommandPool-commandPool-00041: otherwise the commands are not pending.
     }
 }
 
 impl<R: Resources> State<R> {
-    /// Frees the commands that nobody waited for, if they have run since.
+    /// Frees commands that no caller waits for any more, if they have run.
     #[inline]
     pub(super) fn free_finished(&self) {
         if self.unfinished.is_empty() {
             return;
         }
-        // What cannot be asked now is freed later.
+        // If the value cannot be read now, they are freed later.
         if let Ok(reached) = self.held.rendered.value() {
             self.unfinished.free(reached);
         }
@@ -228,7 +228,7 @@ impl<R: Resources> State<R> {
 }
 
 /// Returns `true` if commands may still be pending after [`Submitted::wait`], or a submission, has
-/// failed so.
+/// failed with this error.
 pub(super) fn may_still_run(error: &Error) -> bool {
     matches!(error, Error::Timeout { .. })
 }

@@ -1,5 +1,5 @@
-//! The turns of a frame in their order, for each direction.
-#![allow(unsafe_code)] // Takes a turn apart that has ended.
+//! The order of a frame's turns, for each direction.
+#![allow(unsafe_code)] // Takes apart a turn that has ended.
 
 use std::mem::ManuallyDrop;
 use std::ptr;
@@ -18,15 +18,15 @@ use crate::error::Result;
 use crate::timeline::TimelinePoint;
 
 impl<R: Resources, D: Direction> ComputeTurn<R, D> {
-    /// The frame of a turn that is finished, whose drop has nothing to do.
+    /// Takes the frame out of a finished turn, whose drop would do nothing.
     pub(super) fn pass_on(self) -> Passed<R> {
         debug_assert!(self.finished);
         let mut turn = ManuallyDrop::new(self);
         turn.unjoined = None;
-        // All fields are named, so that one which is added has to be thought of here.
+        // All fields are named, so that a new field causes a compile error here.
         let ComputeTurn { shared, frame, slot, rendered: _, finished: _, split: _, unjoined: _, direction: _, alive } =
             &*turn;
-        // SAFETY: the turn is not dropped, and not used again: this is the one owner now.
+        // SAFETY: the turn is neither dropped nor used again, so this is the only owner now.
         let shared = unsafe { ptr::read(shared) };
         // SAFETY: as above. No other field owns anything.
         let alive = unsafe { ptr::read(alive) };
@@ -47,7 +47,7 @@ impl Protocol for ComputeFirst {
         let turn = ComputeTurn::new(Arc::clone(shared), begun.frame, begun.slot, 0);
         match begun.wait {
             Some(value) => shared.compute_waits(value)?,
-            // No call of this frame's has noticed a failure so far.
+            // No call of this frame has checked for a failure yet.
             None => shared.check_compute()?,
         }
         Ok(turn)
@@ -78,7 +78,7 @@ impl Protocol for RenderFirst {
     const FIRST: First = First::Render;
 
     fn begun<R: Resources>(shared: &Arc<State<R>>, begun: Begun) -> Result<RenderTurn<R, Self>> {
-        // Point 0 is where a timeline starts: the first use of a slot waits for nothing.
+        // Point 0 is the initial value: the first use of a slot waits for nothing.
         let after = shared.held.computed.issued(begun.wait.unwrap_or(0));
         Ok(RenderTurn::new(Arc::clone(shared), begun.frame, begun.slot, after))
     }
@@ -116,7 +116,7 @@ impl Protocol for RenderFirstRemote {
         Ok(RenderTurn::new(Arc::clone(shared), begun.frame, begun.slot, after))
     }
 
-    /// The other process is told by the thread on its behalf.
+    /// The thread that acts for the other process notifies it.
     fn submitted<R: Resources>(_: &Arc<State<R>>, _: u64, _: usize, rendered: TimelinePoint) -> Result<TimelinePoint> {
         Ok(rendered)
     }

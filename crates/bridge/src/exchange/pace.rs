@@ -1,6 +1,6 @@
-//! Limit on how far the host may run ahead.
+//! Limit on the number of frames in flight.
 
-/// The last points that ended a frame, as many as may be unreached when the next frame begins.
+/// The values that ended the last frames, as many as may be in flight when the next frame begins.
 #[derive(Debug)]
 pub(super) struct Pace {
     ring: Box<[u64]>,
@@ -8,24 +8,24 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// `bound` is at least 1.
+    /// Creates a limit of `bound` frames, at least 1.
     pub(super) fn new(bound: usize) -> Self {
         Self { ring: vec![0; bound.max(1)].into(), noted: 0 }
     }
 
-    /// One with the same bound, of which nothing is noted.
+    /// Creates an empty limit with the same bound.
     #[cfg(all(target_os = "linux", feature = "remote"))]
     pub(super) fn anew(&self) -> Self {
         Self::new(self.ring.len())
     }
 
-    /// A frame ends when its last timeline reaches `value`.
+    /// Records that a frame ends when its last timeline reaches `value`.
     pub(super) fn note(&mut self, value: u64) {
         self.ring[self.noted % self.ring.len()] = value;
         self.noted += 1;
     }
 
-    /// The value that must be reached before another frame begins.
+    /// Returns the value that must be reached before another frame begins, if any.
     pub(super) fn due(&self) -> Option<u64> {
         (self.noted >= self.ring.len()).then(|| self.ring[self.noted % self.ring.len()])
     }

@@ -12,7 +12,7 @@ use crate::timeline::{Timeline, TimelinePoint};
 ///
 /// Push [`waits`](Self::waits) onto the wait list and [`signal`](Self::signal) onto the signal list
 /// of the `VkSubmitInfo2` that holds the commands; after `VK_SUCCESS`, call `submitted` of the turn
-/// that they are of.
+/// that lent the parts.
 #[derive(Debug, Clone)]
 pub struct SubmitParts {
     waits: SmallVec<[vk::SemaphoreSubmitInfo<'static>; 2]>,
@@ -20,7 +20,7 @@ pub struct SubmitParts {
 }
 
 impl SubmitParts {
-    /// Submits nothing: the points have been submitted.
+    /// Creates parts without submitting anything: the signals of `after` were submitted before.
     pub(crate) fn new(
         after: &[&TimelinePoint],
         rendered: &Timeline,
@@ -56,8 +56,8 @@ impl SubmitParts {
     }
 }
 
-/// [`SubmitParts`] for `vkQueueSubmit` with a `VkTimelineSemaphoreSubmitInfo`: the arrays of waits
-/// have one length.
+/// [`SubmitParts`] for `vkQueueSubmit` with a `VkTimelineSemaphoreSubmitInfo`: the wait arrays have
+/// the same length.
 #[derive(Debug, Clone)]
 pub struct LegacySubmitParts {
     semaphores: SmallVec<[vk::Semaphore; 2]>,

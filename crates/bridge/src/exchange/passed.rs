@@ -1,4 +1,4 @@
-//! A frame on its way from its first turn to its second.
+//! The parts of a turn that pass from a frame's first turn to its second.
 
 use std::sync::Arc;
 
@@ -6,8 +6,8 @@ use super::resources::Resources;
 use super::state::State;
 use crate::observe::live::Alive;
 
-/// Parts of a turn that the next turn of the frame takes over, so that a frame counts its owners
-/// once.
+/// Parts of a turn that the next turn of the frame takes over, so that reference counts are updated
+/// only once per frame.
 pub(super) struct Passed<R: Resources> {
     pub(super) shared: Arc<State<R>>,
     pub(super) frame: u64,

@@ -27,8 +27,8 @@ impl<T: Pod + Send + Sync> RenderTurn<BufferSpec<T>, ComputeFirst> {
     /// each frame.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a buffer that must not be copied from; the frame is then
-    /// lost. Otherwise as [`run_once`](Self::run_once).
+    /// [`Error::InvalidArgument`] if the buffer lacks that access; the frame is then lost.
+    /// Otherwise as [`run_once`](Self::run_once).
     pub fn read_back(self, timeout: Duration) -> Result<Vec<T>> {
         let source = self.resources();
         require_readable(
@@ -38,12 +38,12 @@ impl<T: Pod + Send + Sync> RenderTurn<BufferSpec<T>, ComputeFirst> {
         )?;
         let target = HostCopy::new(self.shared.compute.device(), source.len())?;
         let copy = |commands, source: RenderBuffer<'_, T>| {
-            // SAFETY: both buffers have `len` elements; the source is acquired, with the copy among
-            // its uses.
+            // SAFETY: both buffers have `len` elements; the source is acquired, and copying is
+            // among its accesses.
             unsafe { target.record_buffer(commands, &source) };
         };
-        // SAFETY: the copy keeps its Valid Usage, see above. `target` lives until the copy has
-        // run, or forever; where nothing was submitted it goes at once.
+        // SAFETY: the copy satisfies its Valid Usage, see above. `target` lives until the copy has
+        // run, or forever; if nothing was submitted, it is freed at once.
         let submitted = unsafe { self.submit_once(copy) }?;
         target.finish(submitted, timeout)
     }
@@ -59,19 +59,19 @@ impl<T: Texel> RenderTurn<ImageSpec<T>, ComputeFirst> {
     /// each frame.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for an image that must not be copied from; the frame is then
-    /// lost. Otherwise as [`run_once`](Self::run_once).
+    /// [`Error::InvalidArgument`] if the image may not be copied from; the frame is then lost.
+    /// Otherwise as [`run_once`](Self::run_once).
     pub fn read_back(self, timeout: Duration) -> Result<Vec<T>> {
         let source = self.resources();
         require_readable(is_image_readable(&source), (self.frame, &self.shared.name), "`ImageAccess::TRANSFER_READ`")?;
         let target = HostCopy::of_image(self.shared.compute.device(), &source)?;
         let copy = |commands, source: RenderImage<'_>| {
-            // SAFETY: there is room for the first level of all layers; the source is acquired, with
-            // the copy among its uses.
+            // SAFETY: there is room for the first level of all layers; the source is acquired, and
+            // copying is among its accesses.
             unsafe { target.record_image(commands, &source) };
         };
-        // SAFETY: the copy keeps its Valid Usage, see above. `target` lives until the copy has
-        // run, or forever; where nothing was submitted it goes at once.
+        // SAFETY: the copy satisfies its Valid Usage, see above. `target` lives until the copy has
+        // run, or forever; if nothing was submitted, it is freed at once.
         let submitted = unsafe { self.submit_once(copy) }?;
         target.finish(submitted, timeout)
     }
@@ -114,7 +114,7 @@ impl<T: Pod> HostCopy<T> {
         let size = len.checked_mul(size_of::<T>()).and_then(|size| u64::try_from(size).ok());
         let info = BufferInfo {
             name: "read-back",
-            // More than there is fails as too large.
+            // A size that overflows fails as too large.
             size: size.unwrap_or(u64::MAX),
             usage: vk::BufferUsageFlags::TRANSFER_DST,
             placement: Placement::HostVisible,
@@ -122,7 +122,7 @@ impl<T: Pod> HostCopy<T> {
         Ok(Self { buffer: Buffer::new(device, &info)?, len, device: device.clone(), element: PhantomData })
     }
 
-    /// Room for the first level of all layers.
+    /// Creates memory for the first level of all layers.
     pub(super) fn of_image(device: &ExportDevice, source: &RenderImage<'_>) -> Result<Self> {
         let [width, height, depth] = source.level_extent(0).map(u64::from);
         let texels = width * height * depth * u64::from(source.range().layer_count);
@@ -135,10 +135,10 @@ impl<T: Pod> HostCopy<T> {
     pub(super) unsafe fn record_buffer(&self, commands: vk::CommandBuffer, source: &RenderBuffer<'_, T>) {
         let region = [vk::BufferCopy::default().size(self.buffer.size())];
         let (source, target) = (source.as_raw(), self.buffer.as_raw());
-        // SAFETY: VUID-vkCmdCopyBuffer-size-00115, -00116: the caller says that the source has as
-        // many bytes.
+        // SAFETY: VUID-vkCmdCopyBuffer-size-00115, -00116: by the caller's contract, the source has
+        // as many bytes.
         unsafe { self.device.as_raw().cmd_copy_buffer(commands, source, target, &region) };
-        // SAFETY: handed on to the caller.
+        // SAFETY: upheld by the caller.
         unsafe { self.record_to_host(commands) };
     }
 
@@ -160,11 +160,11 @@ impl<T: Pod> HostCopy<T> {
             depth,
         })];
         let (image, layout, target) = (source.as_raw(), source.layout(), self.buffer.as_raw());
-        // SAFETY: VUID-vkCmdCopyImageToBuffer-pRegions-00183: the caller says that there is room;
-        // the layout is that of the image between the turn's barriers, and fits copies since its
-        // uses have them.
+        // SAFETY: VUID-vkCmdCopyImageToBuffer-pRegions-00183: by the caller's contract, there is
+        // room; the layout is that of the image between the turn's barriers, and allows copies
+        // because its accesses include them.
         unsafe { self.device.as_raw().cmd_copy_image_to_buffer(commands, image, layout, target, &region) };
-        // SAFETY: handed on to the caller.
+        // SAFETY: upheld by the caller.
         unsafe { self.record_to_host(commands) };
     }
 
@@ -183,12 +183,12 @@ impl<T: Pod> HostCopy<T> {
             .src_queue_family_index(vk::QUEUE_FAMILY_IGNORED)
             .dst_queue_family_index(vk::QUEUE_FAMILY_IGNORED)];
         let dependency = vk::DependencyInfo::default().buffer_memory_barriers(&to_host);
-        // SAFETY: handed on to the caller.
+        // SAFETY: upheld by the caller.
         unsafe { self.device.cmd_pipeline_barrier2(commands, &dependency) };
     }
 
-    /// The elements, once the submitted copy has run. Past the limit the exchange keeps the memory
-    /// until it has.
+    /// Waits until the submitted copy has run, and returns the elements. After a timeout, the
+    /// exchange keeps the memory until the copy has run.
     pub(super) fn finish<R: Resources>(self, submitted: Submitted<R>, limit: Duration) -> Result<Vec<T>> {
         let buffer = submitted.wait_for(limit, self.buffer)?;
         let start = buffer
@@ -197,7 +197,7 @@ impl<T: Pod> HostCopy<T> {
         let mut elements = vec![T::zeroed(); self.len];
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut elements);
         // SAFETY: the buffer has exactly this many bytes, mapped for as long as it lives; the copy
-        // to it has run, with a barrier to the host behind it, and nothing else writes to it.
+        // to it has run, with a barrier to the host after it, and nothing else writes to it.
         unsafe { std::ptr::copy_nonoverlapping(start.as_ptr(), bytes.as_mut_ptr(), bytes.len()) };
         Ok(elements)
     }

@@ -1,4 +1,4 @@
-//! Why the ledger refuses a step.
+//! Reasons why the ledger refuses a step.
 
 use crate::error::{Error, Stage};
 

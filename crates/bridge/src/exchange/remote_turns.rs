@@ -1,5 +1,5 @@
-//! The program's half of an in-step exchange whose writer is another process: it gives out turns of
-//! announced frames.
+//! The program's half of an in-step exchange whose writer is another process, which hands out the
+//! turns of announced frames.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -18,7 +18,7 @@ use crate::timeline::wait::SPIN;
 
 /// The program's half of an in-step exchange whose writer is another process.
 pub(crate) struct RemoteTurns<R: Resources> {
-    /// The frames that were announced and that it has not taken. Never held while a turn ends.
+    /// Turns of announced frames that the program has not taken. Not locked while a turn ends.
     turns: Mutex<VecDeque<RenderTurn<R>>>,
     changed: Condvar,
     state: Mutex<Arc<State<R>>>,
@@ -30,13 +30,13 @@ impl<R: Resources> RemoteTurns<R> {
         Arc::new(Self { turns, changed, state: Mutex::new(Arc::clone(state)) })
     }
 
-    /// A frame was announced.
+    /// Adds the turn of an announced frame.
     pub(super) fn announced(&self, turn: RenderTurn<R>) {
         self.turns().push_back(turn);
         self.changed.notify_all();
     }
 
-    /// Takes the turns of these frames away from the program, where it has not taken them.
+    /// Skips the turns of torn frames that the program has not taken.
     pub(super) fn withdraw(&self, torn: impl Fn(u64) -> bool) {
         let withdrawn = {
             let mut turns = self.turns();
@@ -44,14 +44,14 @@ impl<R: Resources> RemoteTurns<R> {
             *turns = kept;
             withdrawn
         };
-        // Ends turns: the lock is not held.
+        // Skipping ends the turns, so the lock must not be held.
         withdrawn.into_iter().for_each(RenderTurn::skip);
     }
 
-    /// The slots have new timelines.
+    /// Uses the state of the next process, whose slots have new timelines.
     pub(super) fn renewed(&self, state: &Arc<State<R>>) {
-        // The last ends here, if nobody else has it, which calls the program's sink: behind the
-        // lock.
+        // If this is the last reference, dropping it calls the program's trace sink, so the lock
+        // must not be held.
         let last = std::mem::replace(&mut *self.lock_state(), Arc::clone(state));
         drop(last);
     }
@@ -68,12 +68,12 @@ impl<R: Resources> RemoteTurns<R> {
         Arc::clone(&self.lock_state())
     }
 
-    /// The turn of the frame that was announced first. Waits for one, for at most `timeout`, unless
-    /// `over` says that none comes.
+    /// Takes the turn of the oldest announced frame. Waits for one, for at most `timeout`, unless
+    /// `over` returns `true` because no more frames will be announced.
     pub(crate) fn take(&self, timeout: Duration, over: impl Fn() -> bool) -> Option<RenderTurn<R>> {
         self.state().free_finished();
         let none = |turns: &mut VecDeque<_>| turns.is_empty() && !over();
-        // As the thread of the connection does: to wake this one takes longer than a frame.
+        // Spins like the thread of the connection: waking this thread takes longer than a frame.
         let start = Instant::now();
         while none(&mut self.turns()) && start.elapsed() < timeout.min(SPIN) {
             std::thread::yield_now();
@@ -84,28 +84,28 @@ impl<R: Resources> RemoteTurns<R> {
         turns.pop_front()
     }
 
-    /// Returns `true` if the program has taken all frames that were announced.
+    /// Returns `true` if the program has taken all announced frames.
     pub(crate) fn is_empty(&self) -> bool {
         self.turns().is_empty()
     }
 
-    /// As [`Exchange::begin`](super::Exchange::begin) asks, of the thread that copies.
+    /// Checks the thread that copies frames, as [`Exchange::begin`](super::Exchange::begin) does.
     pub(crate) fn check_compute(&self) -> Result<()> {
         self.state().check_compute()
     }
 
-    /// Has [`take`](Self::take) ask again whether any comes.
+    /// Wakes a thread in [`take`](Self::take), which then calls `over` again.
     pub(crate) fn wake(&self) {
-        // Under the lock, so that nobody is between asking and sleeping.
+        // Under the lock, so that no thread is between its check and its wait.
         let _turns = self.turns();
         self.changed.notify_all();
     }
 
-    /// Blocks while as many frames are unfinished as may be, for at most `timeout`; returns `false`
-    /// if they still are.
+    /// Blocks while the maximum number of frames is in flight, for at most `timeout`. Returns
+    /// `false` if it still is.
     ///
     /// # Errors
-    /// [`Error::Timeout`] where that is the exchange's own limit.
+    /// [`Error::Timeout`] if the exchange's own limit has passed.
     pub(crate) fn keep_pace(&self, timeout: Duration) -> Result<bool> {
         let state = self.state();
         match state.keep_pace_within(timeout.min(state.timeout)) {
@@ -114,18 +114,18 @@ impl<R: Resources> RemoteTurns<R> {
         }
     }
 
-    /// The queue that turns are submitted to.
+    /// Returns the queue that turns are submitted to.
     pub(crate) fn queue<'a>(&self, compute: &'a Compute) -> &'a Queue {
         queue_of(compute, self.state().queue)
     }
 
-    /// Returns `true` if new images were not handed over so far.
+    /// Returns `true` if new images have not been handed over yet.
     pub(crate) fn needs_initial(&self) -> bool {
         self.state().ledger().initial() != Initial::Done
     }
 
-    /// Waits for the end of all work, up to the limit. The thread on behalf of the other process
-    /// has ended.
+    /// Waits, for at most the timeout, until all work has ended. The thread that acts for the other
+    /// process has ended.
     ///
     /// # Errors
     /// As [`Exchange::close`](super::Exchange::close).
@@ -134,13 +134,13 @@ impl<R: Resources> RemoteTurns<R> {
         self.state().close_away()
     }
 
-    /// Gives back the slots of all turns that the program has not taken.
+    /// Skips all turns that the program has not taken.
     pub(crate) fn skip_all(&self) {
         let turns = std::mem::take(&mut *self.turns());
         turns.into_iter().for_each(RenderTurn::skip);
     }
 
-    /// The error of a turn that was dropped, once.
+    /// Returns the error of a turn that was dropped since the last call, if any.
     pub(crate) fn check_dropped(&self) -> Result<()> {
         let state = self.state();
         let dropped = state.ledger().take_dropped();

@@ -40,7 +40,7 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
         Self::of(Passed { shared, frame, slot, alive: Alive::new(Kind::Turn) }, computed)
     }
 
-    /// The second turn of a frame that the compute side began.
+    /// Creates the second turn of a frame that the compute side began.
     pub(super) fn of(Passed { shared, frame, slot, alive }: Passed<R>, computed: TimelinePoint) -> Self {
         Self { shared, frame, slot, computed, done: false, direction: PhantomData, _alive: alive }
     }
@@ -99,8 +99,8 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     /// outside a render pass, and externally synchronized; it is submitted with this turn.
     pub unsafe fn record_acquire(&self, commands: vk::CommandBuffer) {
         let shared = &self.shared;
-        // SAFETY: the caller vouches for the command buffer; the barriers are of this exchange's
-        // own resources.
+        // SAFETY: the caller guarantees the state of the command buffer; the barriers are of this
+        // exchange's own resources.
         unsafe { shared.barriers[self.slot].record_acquire(shared.compute.device(), commands) };
     }
 
@@ -120,7 +120,7 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
         SubmitParts::new(&[&self.computed], &self.shared.held.rendered, value, self.shared.stages)
     }
 
-    /// Notes what a submission that was accepted does.
+    /// Records that the frame's submission was accepted, and returns its point.
     pub(super) fn submitted_point(&self, value: u64) -> TimelinePoint {
         self.shared.ledger().submitted(self.slot, value);
         self.shared.changed();
@@ -146,12 +146,12 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     /// other error none of the frame's commands are.
     ///
     /// # Safety
-    /// - The command buffers are executable, belong to the device and stay alive, with all that
-    ///   they use, until the point is reached.
+    /// - The command buffers are executable, belong to the device and stay alive, with everything
+    ///   that they use, until the point is reached.
     /// - They acquire and release the resources with this turn's barriers and use them nowhere
     ///   else.
     pub unsafe fn submit(self, commands: &[vk::CommandBuffer]) -> Result<D::Submitted<R>> {
-        // SAFETY: handed on to the caller.
+        // SAFETY: upheld by the caller.
         unsafe { self.submit_with(&SubmitInfo { commands, ..SubmitInfo::default() }) }
     }
 
@@ -164,21 +164,21 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     /// As [`submit`](Self::submit), and the additional semaphores and the fence satisfy the Valid
     /// Usage of `vkQueueSubmit2`.
     pub unsafe fn submit_with(mut self, info: &SubmitInfo<'_>) -> Result<D::Submitted<R>> {
-        // SAFETY: handed on to the caller.
+        // SAFETY: upheld by the caller.
         let rendered = unsafe { self.enqueue(info) }?;
         self.pass_submitted(rendered, self.shared.timeout)
     }
 
-    /// Passes what was submitted to the side that goes on with it. Where that refuses it, this
-    /// blocks until the commands have ended, for at most `limit`.
+    /// Passes the submission to the side that uses the frame next. If that side refuses it, blocks
+    /// until the commands have ended, for at most `limit`.
     ///
     /// # Errors
-    /// [`Error::Timeout`](crate::Error::Timeout) where they may still run; after every other error
-    /// nothing of the frame runs.
+    /// [`Error::Timeout`](crate::Error::Timeout) if the commands may still run; after any other
+    /// error nothing of the frame runs.
     pub(super) fn pass_submitted(&self, rendered: TimelinePoint, limit: Duration) -> Result<D::Submitted<R>> {
         let value = rendered.value();
         D::submitted(&self.shared, self.frame, self.slot, rendered).or_else(|error| {
-            // The caller takes every error but a timeout to mean that nothing runs.
+            // The caller takes every error except a timeout to mean that nothing runs.
             self.shared.outlast(value, limit)?;
             Err(error)
         })
@@ -190,8 +190,8 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
         let _order = self.shared.submitting()?;
         let value = self.shared.ledger().next_rendered(self.frame);
         let value = value.map_err(|refusal| self.shared.refused(refusal))?;
-        // SAFETY: the value was taken under the lock that is held, and none is lent. The rest is
-        // handed on to the caller.
+        // SAFETY: the value was taken under the lock that is held, and no turn is lent. The rest is
+        // upheld by the caller.
         let submitted = unsafe { self.shared.submit_batch(&[&self.computed], value, info) };
         self.done = true;
         if let Err(error) = submitted {

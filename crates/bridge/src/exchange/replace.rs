@@ -1,4 +1,5 @@
-//! Other resources in the slots of a running exchange: larger buffers, images of another size.
+//! Replacing the resources in the slots of a running exchange: larger buffers, images of another
+//! size.
 #![allow(unsafe_code)] // Copies, waits and signals.
 
 use std::sync::Arc;
@@ -126,32 +127,32 @@ impl<T: Texel, D: Direction> Exchange<ImageSpec<T>, D> {
 }
 
 impl<R: Resources> State<R> {
-    /// The value of `rendered` behind which Vulkan has left the slots alone. It is one whose signal
-    /// was submitted.
+    /// Returns a value of `rendered` after which Vulkan no longer uses the slots. Its signal was
+    /// submitted.
     fn settle(&self) -> Result<u64> {
         self.flush()?;
         let settled = self.ledger().settled(|| self.held.rendered.value().unwrap_or(0));
         settled.map_err(|refusal| self.refused(refusal))
     }
 
-    /// Enqueues what makes `new` the exchange's slots, and enters them. With `settled`, the
-    /// contents are copied behind that value of `rendered`. Nobody holds a turn, and nobody uses
-    /// `new` yet.
+    /// Enqueues the work that makes `new` the exchange's slots, and records the change. With
+    /// `settled`, the contents are copied after that value of `rendered`. No turn is held, and
+    /// nothing uses `new` yet.
     ///
     /// # Errors
-    /// The error of the failed driver call. The compute side may be using `new` then; the
-    /// exchange's slots are what they were.
+    /// The error of the failed driver call. The compute side may then be using `new`; the exchange
+    /// keeps its slots.
     fn pass_to(&self, new: &Arc<Self>, settled: Option<u64>) -> Result<UseEnds> {
         if let Some(value) = settled {
             if value > 0 {
                 self.compute_waits(value)?;
             }
-            // Where work of other streams is not on this one yet.
+            // For work of other streams that the compute stream is not ordered after yet.
             self.join_all()?;
-            // SAFETY: nobody holds a turn, so that the compute side has been given all its work
-            // with these slots; Vulkan's is over at `value`, which the compute side waits for.
-            // Nobody uses the new slots. Both generations are freed behind the signal below, or,
-            // without it, once the compute side has drained.
+            // SAFETY: no turn is held, so the compute side has been given all its work with these
+            // slots; Vulkan's use ends at `value`, which the compute side waits for. Nothing uses
+            // the new slots. Both generations are freed after the signal below or, without it, once
+            // the compute side has drained.
             unsafe { new.held.lender.carry_from(&self.held.lender) }?;
         } else {
             self.join_all()?;
@@ -163,7 +164,7 @@ impl<R: Resources> State<R> {
         let handed_over = if images && submits { self.hand_over(new)? } else { 0 };
         let mut ledger = self.ledger();
         let after = match self.first {
-            // The compute side's own copies are on its stream, and before all that follows.
+            // The compute side's own copies are on its stream, before all later work.
             First::Compute => handed_over,
             // The hand-over is on Vulkan's own queue.
             First::Render | First::Away if settled.is_some() => computed,
@@ -173,16 +174,17 @@ impl<R: Resources> State<R> {
         Ok(UseEnds { rendered: ledger.last_rendered(), computed: Some(computed) })
     }
 
-    /// Lets the compute side signal a value of `computed` behind all its work.
+    /// Makes the compute side signal a value of `computed` after all its work, and returns the
+    /// value.
     fn mark(&self) -> Result<u64> {
-        // SAFETY: the values rise strictly: this timeline's only signaler is the compute side, and
+        // SAFETY: the values rise strictly: the compute side is this timeline's only signaler, and
         // `signal_computed` takes and enqueues one value at a time. The lender is dropped after the
         // point was reached.
         self.signal_computed(|value| unsafe { self.held.lender.signal(value) }).map(|point| point.value())
     }
 
-    /// Where the use of slots ends that never became the exchange's: behind what the compute side
-    /// was given.
+    /// Returns the end of the use of slots that never became the exchange's: after the work that
+    /// the compute side was given.
     fn retraction(&self) -> UseEnds {
         let computed = self.mark().inspect_err(|error| log_error!("exchange \"{}\": {error}", self.name)).ok();
         UseEnds { rendered: self.ledger().last_rendered(), computed }

@@ -1,6 +1,6 @@
 //! Resources that an exchange shares: one resource, several of different types, or many of one
 //! type.
-#![allow(unsafe_code)] // Lends what the turns own.
+#![allow(unsafe_code)] // Lends the resources that the turns own.
 
 pub(crate) mod many;
 
@@ -19,13 +19,13 @@ use crate::remote::exported::Exported;
 use crate::remote::runs::{ResourceKind, Run};
 use crate::tuples::up_to_6;
 
-/// A description of what every slot of an exchange holds.
+/// Description of the resources in each slot of an exchange.
 ///
-/// [`BufferSpec`](crate::BufferSpec) is one buffer, [`ImageSpec`](crate::ImageSpec) one image.
-/// Tuples of descriptions share things of different types, a `Vec` many of one type; both nest. All
-/// resources of a slot are handed over together, with one wait and one signal per side.
+/// [`BufferSpec`](crate::BufferSpec) is one buffer, [`ImageSpec`](crate::ImageSpec) one image. A
+/// tuple of descriptions shares resources of different types, a `Vec` many of one type; both can be
+/// nested. All resources of a slot are handed over together, with one wait and one signal per side.
 ///
-/// This trait is sealed, because its soundness depends on the order that an exchange keeps.
+/// This trait is sealed, because its soundness depends on the synchronization in an exchange.
 #[allow(private_bounds)] // Closed on purpose.
 pub trait Resources: Share<Self> + Send + Sync + Sized + 'static {
     /// Objects that one slot owns.
@@ -47,10 +47,10 @@ pub trait Resources: Share<Self> + Send + Sync + Sized + 'static {
     type Render<'t>;
 }
 
-/// A slot, and its mapping on the compute side that it was made for.
+/// A slot, and its mapping on the exchange's compute side.
 pub(crate) type Made<R> = (<R as Resources>::Slot, Mappings<R>);
 
-/// A slot as a compute side maps it.
+/// The mapping of a slot on a compute side.
 pub(crate) type Mappings<R> =
     PerBackend<<R as Resources>::CudaSlot, <R as Resources>::HostSlot, <R as Resources>::InlineSlot>;
 
@@ -72,15 +72,15 @@ pub(crate) trait Share<R: Resources> {
     /// Until the result is gone and the work recorded with it has run, nothing else uses the slot.
     unsafe fn inline(slot: &R::InlineSlot) -> R::Kernel<'_>;
 
-    /// For launches of twins.
+    /// Lends the resources to twins, the versions of kernels in Rust.
     ///
     /// # Safety
-    /// Until the result is gone and the twins that it was given to have run, nothing else uses the
+    /// Until the result is gone and the twins that received it have run, nothing else uses the
     /// slot.
     unsafe fn twin(slot: &R::HostSlot) -> R::Kernel<'_>;
 
-    /// Returns the objects lent to CUDA, for kernels. Launches on the home stream then come after
-    /// what other streams of the device did with these objects.
+    /// Converts the objects lent to CUDA for kernels. Later launches on the home stream are ordered
+    /// after what other streams of the device did with these objects.
     fn kernel<'t>(lent: R::Cuda<'t>) -> Result<R::Kernel<'t>>;
 
     /// Returns the objects lent to Vulkan.
@@ -89,13 +89,14 @@ pub(crate) trait Share<R: Resources> {
     /// Adds the barriers of every resource.
     fn add_barriers(slot: &R::Slot, barriers: &mut Barriers);
 
-    /// Returns `true` if [`join`](Self::join) has anything to do: what every frame asks of every
-    /// resource, so it calls no driver and is one load for each.
+    /// Returns `true` if [`join`](Self::join) has anything to do. Every frame calls it for every
+    /// resource, so it makes no driver call and costs one load for each.
     fn has_foreign_work(slot: &R::CudaSlot) -> bool;
 
-    /// Makes the compute stream wait for what other CUDA streams did, so that a signal enqueued
-    /// next covers that too. That signal asks whether the stream is captured, for all resources.
-    /// Whatever fails, all are tried, as [`both`] tells.
+    /// Makes the compute stream wait for the work of other CUDA streams, so that the signal
+    /// enqueued next covers it too. That signal checks, for all resources, whether the stream is
+    /// being captured. If one resource fails, the others are still tried, and [`both`] combines the
+    /// errors.
     fn join(slot: &R::CudaSlot) -> Result<()>;
 
     /// Lets the mapping be freed without waiting for the compute stream, until it is lent again.
@@ -104,14 +105,14 @@ pub(crate) trait Share<R: Resources> {
     /// All work that uses it has ended, on both sides.
     unsafe fn assume_idle(slot: &R::CudaSlot);
 
-    /// Enqueues a copy of what `old` holds to `new`, as far as both reach, behind the compute
-    /// stream's work. Images are not copied.
+    /// Enqueues a copy of the contents of `old` to `new`, up to the smaller of both sizes, after
+    /// the compute stream's work. Images are not copied.
     ///
     /// # Safety
     /// Nothing else uses either slot until the copy has ended.
     unsafe fn carry_on_cuda(old: &R::CudaSlot, new: &R::CudaSlot) -> Result<()>;
 
-    /// Copies what `old` holds to `new`, as [`carry_on_cuda`](Self::carry_on_cuda) does.
+    /// Copies the contents of `old` to `new`, as [`carry_on_cuda`](Self::carry_on_cuda) does.
     ///
     /// # Safety
     /// Nothing else uses either slot.
@@ -120,15 +121,16 @@ pub(crate) trait Share<R: Resources> {
     /// Adds the copies that [`carry_on_cuda`](Self::carry_on_cuda) makes, for a command buffer.
     fn carry_on_queue(old: &R::InlineSlot, new: &R::InlineSlot, copies: &mut Vec<BufferCopy>);
 
-    /// Calls `each` with the bytes of every resource in runs, and with where each lies in memory
-    /// that another process has filled.
+    /// Calls `each` with the bytes of every resource in runs, and with the place of each run in
+    /// memory that another process has filled.
     ///
     /// # Safety
     /// Nothing else uses the slot.
     #[cfg(all(target_os = "linux", feature = "remote"))]
     unsafe fn bytes(slot: &R::HostSlot, each: &mut dyn FnMut(Run, &mut [u8]));
 
-    /// Adds what each resource is to another process, in the order of [`bytes`](Self::bytes).
+    /// Adds the description of each resource for another process, in the order of
+    /// [`bytes`](Self::bytes).
     #[cfg(all(target_os = "linux", feature = "remote"))]
     fn kinds(&self, into: &mut Vec<ResourceKind>);
 
@@ -136,10 +138,10 @@ pub(crate) trait Share<R: Resources> {
     #[cfg(all(target_os = "linux", feature = "remote"))]
     fn export(slot: &R::Slot, into: &mut Vec<Exported>) -> Result<()>;
 
-    /// Returns `true` if there is anything that a replacement copies.
+    /// Returns `true` if there are contents that a replacement copies.
     fn carries(&self) -> bool;
 
-    /// The stages at which Vulkan uses any of it; none if there is nothing.
+    /// Returns the stages at which Vulkan uses the resources; none if there are no resources.
     fn stages(&self) -> vk::PipelineStageFlags2;
 
     /// Validates the description without calling a driver.
@@ -154,14 +156,14 @@ pub(crate) struct SlotInfo<'a> {
     pub(crate) compute: &'a Compute,
     pub(crate) exchange: &'a str,
     pub(crate) index: usize,
-    /// The family of the queue that Vulkan uses it on.
+    /// The family of the queue on which Vulkan uses the slot.
     pub(crate) family: u32,
-    /// Pool in which buffers are made; without one each has memory of its own.
+    /// Pool from which buffers are allocated; without one, each buffer has dedicated memory.
     pub(crate) pool: Option<&'a SharedPool>,
 }
 
 impl SlotInfo<'_> {
-    /// The name of a resource, which is the exchange's where it has none of its own.
+    /// Returns the name of a resource. A resource without a name uses the exchange's.
     pub(crate) fn name(&self, own: Option<&str>) -> String {
         format!("{}[{}]", own.unwrap_or(self.exchange), self.index)
     }

@@ -7,10 +7,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::observe::log_hold::LogHold;
 use crate::observe::trace;
 
-/// A lock under which the order of signals is decided. Neither a sink of the trace is called before
-/// it is released, nor the logger for what is enqueued on a stream or submitted to a queue.
+/// A lock under which the order of signals is decided. The trace sink, and the logger for
+/// operations enqueued on a stream or submitted to a queue, are called only after the lock is
+/// released.
 pub(super) struct SignalLock<'a> {
-    // Field order is drop order: the lock goes before the lines are written.
+    // Field order is drop order: the lock is released before the lines are written.
     _guard: MutexGuard<'a, ()>,
     _held: trace::Held,
     _log: LogHold,
@@ -22,7 +23,7 @@ impl<'a> SignalLock<'a> {
         Self { _guard: lock.lock().unwrap_or_else(PoisonError::into_inner), _held: held, _log: log }
     }
 
-    /// `None` where another thread has the lock.
+    /// Returns `None` if another thread holds the lock.
     #[cfg(all(target_os = "linux", feature = "remote"))]
     pub(super) fn try_new(lock: &'a Mutex<()>) -> Option<Self> {
         let (held, log) = (trace::Held::new(), LogHold::new());

@@ -1,4 +1,4 @@
-//! Making the slots of an exchange.
+//! Creation of the slots of an exchange.
 
 use std::sync::Arc;
 
@@ -11,14 +11,14 @@ use super::resources::{Mappings, Resources, SlotInfo};
 use crate::compute::Compute;
 use crate::error::{Error, Result};
 
-/// The queue of a kind, which the device is known to have.
+/// Returns the queue of a kind that the device is known to have.
 pub(super) fn queue_of(compute: &Compute, kind: QueueKind) -> &Queue {
     let device = compute.device();
     device.queue_of(kind).unwrap_or_else(|| device.queue())
 }
 
-/// Checks a description against the queue without making anything; gives the stages at which Vulkan
-/// uses it.
+/// Checks a description against the queue without creating anything. Returns the stages at which
+/// Vulkan uses the resources.
 pub(super) fn check_resources<R: Resources>(
     compute: &Compute,
     name: &str,
@@ -43,7 +43,7 @@ pub(super) fn check_resources<R: Resources>(
     Ok(stages)
 }
 
-/// The stages of the copies that are part of the hand-over.
+/// Returns the stages of the copies that are part of the hand-over.
 pub(super) fn copy_stages(slots: &[Barriers]) -> vk::PipelineStageFlags2 {
     slots.iter().fold(vk::PipelineStageFlags2::NONE, |all, slot| all | slot.copy_stages())
 }
@@ -51,7 +51,7 @@ pub(super) fn copy_stages(slots: &[Barriers]) -> vk::PipelineStageFlags2 {
 /// Slots, and their mappings on the compute side.
 pub(super) type MadeSlots<R> = (Box<[Arc<<R as Resources>::Slot>]>, Vec<Mappings<R>>);
 
-/// Makes `count` slots. Where one fails, those before it are freed; nothing has used them.
+/// Creates `count` slots. If one fails, the previous ones are freed; nothing has used them.
 pub(super) fn make_slots<R: Resources>(core: &Core, count: usize, resources: &R) -> Result<MadeSlots<R>> {
     let family = queue_of(&core.compute, core.queue).family();
     let (mut slots, mut mapped) = (Vec::with_capacity(count), Vec::with_capacity(count));

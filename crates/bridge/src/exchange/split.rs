@@ -1,5 +1,5 @@
 //! A frame's work on several GPUs: each has a range of the elements, on its own stream.
-#![allow(unsafe_code)] // Lends what the turns own.
+#![allow(unsafe_code)] // Lends the resources that the turns own.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use crate::compute::cuda::CudaCompute;
 use crate::error::{Error, Result};
 use crate::kernel::work::KernelWork;
 
-/// Granularity that two GPUs never share, in bytes: the largest piece that caches and links move as
-/// one.
+/// Granularity of the GPUs' ranges, in bytes: the largest unit that caches and links move, which
+/// two GPUs must not share.
 const LINE: usize = 128;
 
 /// The part of a frame that one GPU computes, lent by [`ComputeTurn::work_split`].
@@ -26,8 +26,8 @@ const LINE: usize = 128;
 pub struct CudaPart<'t, T> {
     /// The GPU that computes this part.
     pub device: &'t CudaDevice,
-    /// Its stream. Kernels that use the elements are launched here, cudarc's copies on any stream
-    /// of the device.
+    /// The GPU's stream. Launch kernels that use the elements here; cudarc's copies may use any
+    /// stream of the device.
     pub stream: &'t Arc<CudaStream>,
     /// Range of the elements in the buffer.
     pub range: Range<usize>,
@@ -40,15 +40,15 @@ pub struct CudaPart<'t, T> {
 }
 
 impl<'t, T: Pod + Send + Sync> CudaPart<'t, T> {
-    /// Returns the part as launches of kernels that were loaded with
+    /// Returns the part for launching kernels that were loaded with
     /// [`Compute::load`](crate::Compute::load), which loads them for all GPUs of a group. Memory
-    /// from [`Compute::kernel_memory`](crate::Compute::kernel_memory) is the leader's; for the
-    /// others take [`Compute::kernel_memory_split`](crate::Compute::kernel_memory_split).
+    /// from [`Compute::kernel_memory`](crate::Compute::kernel_memory) belongs to the leading GPU;
+    /// for the others use [`Compute::kernel_memory_split`](crate::Compute::kernel_memory_split).
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if the elements were exchanged with those of a part on another
-    /// GPU. Otherwise the error of the failed driver call that should have ordered what other
-    /// streams of the device do with the elements before the launches.
+    /// [`Error::InvalidArgument`] if the elements were swapped with those of a part on another GPU.
+    /// Otherwise the error of the failed driver call that should have ordered the work of the
+    /// device's other streams on the elements before the launches.
     pub fn kernels(self) -> Result<KernelWork<'t, BufferSpec<T>>> {
         if self.elements.stream() != self.stream {
             return Err(Error::invalid(
@@ -62,9 +62,9 @@ impl<'t, T: Pod + Send + Sync> CudaPart<'t, T> {
 }
 
 impl CudaCompute {
-    /// Divides `len` elements evenly among the GPUs, as [`ComputeTurn::work_split`] takes them: the
-    /// parts end at multiples of 128 bytes, so that the last may be smaller, or empty if there are
-    /// very few elements.
+    /// Divides `len` elements evenly among the GPUs, for [`ComputeTurn::work_split`]. The parts end
+    /// at multiples of 128 bytes, so the last parts may be smaller, or empty if there are very few
+    /// elements.
     pub fn even_split<T: Pod>(&self, len: usize) -> Vec<Range<usize>> {
         even(len, size_of::<T>(), self.all().len())
     }
@@ -72,18 +72,19 @@ impl CudaCompute {
 
 impl<T: Pod + Send + Sync, D: Direction> ComputeTurn<BufferSpec<T>, D> {
     /// Lends each GPU of a [`Compute::group`](crate::Compute::group) a range of the elements.
-    /// `ranges` has one for each GPU, in the order of the GPUs; [`CudaCompute::even_split`] divides
-    /// the elements evenly. Ranges may leave elements out, and may be empty.
+    /// `ranges` has one range for each GPU, in the order of the GPUs; [`CudaCompute::even_split`]
+    /// divides the elements evenly. Ranges may leave elements out, and may be empty.
     ///
     /// Work on the parts' streams runs after all earlier work of this turn on any GPU, and before
     /// the work of a later [`work`](Self::work) or `work_split`. The stream of the leading GPU
     /// waits for all GPUs in [`finish`](Self::finish).
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if there are not as many ranges as GPUs, if ranges overlap or end
-    /// outside the buffer, if one begins or ends between two multiples of 128 bytes, other than at
-    /// the buffer's end, because two GPUs would write parts of one cache line, and on another
-    /// backend than CUDA. Otherwise the error of the failed driver call. Nothing is lent then.
+    /// [`Error::InvalidArgument`] on a backend other than CUDA, if there are not as many ranges as
+    /// GPUs, if ranges overlap or end outside the buffer, or if one begins or ends between two
+    /// multiples of 128 bytes, other than at the buffer's end, because two GPUs would write parts
+    /// of one cache line. Otherwise the error of the failed driver call. On an error, nothing is
+    /// lent.
     pub fn work_split(&mut self, ranges: &[Range<usize>]) -> Result<Vec<CudaPart<'_, T>>> {
         let invalid = |reason| Error::invalid(format!("the split work of exchange \"{}\"", self.shared.name), reason);
         let lender = &self.shared.held.lender;
@@ -93,10 +94,10 @@ impl<T: Pod + Send + Sync, D: Direction> ComputeTurn<BufferSpec<T>, D> {
         };
         let (slot, gpus) = (&cuda.slots[self.slot], cuda.link.gpus());
         check_ranges(slot.len(), size_of::<T>(), ranges, gpus.len()).map_err(invalid)?;
-        // SAFETY: this turn alone holds the slot and is borrowed exclusively, so that all it has
-        // lent before is gone.
+        // SAFETY: this turn alone holds the slot and is borrowed exclusively, so everything that it
+        // lent before has been dropped.
         unsafe { slot.assume_no_views() };
-        // What other streams of each GPU did, and what an earlier call has lent.
+        // Covers the work of each GPU's other streams, and the parts that an earlier call lent.
         if self.split {
             lender.join(self.slot)?;
         } else {
@@ -106,10 +107,9 @@ impl<T: Pod + Send + Sync, D: Direction> ComputeTurn<BufferSpec<T>, D> {
         gpus.fan_out()?;
         let parts = gpus.devices().iter().zip(gpus.streams()).zip(ranges).enumerate();
         let parts = parts.map(|(place, ((device, stream), range))| {
-            // SAFETY: rule "no access outside the turn": this turn alone holds the slot, the borrow
-            // of the turn is the borrow of the views, and the ranges are disjoint. What is enqueued
-            // with them is ordered by the events between the streams, and by the wait and the
-            // signal of the one that leads.
+            // SAFETY: rule "no access outside the turn": this turn alone holds the slot, the views
+            // borrow the turn, and the ranges are disjoint. Work enqueued with them is ordered by
+            // the events between the streams, and by the wait and the signal of the leading stream.
             let elements = unsafe { slot.part_mut_unchecked(place, range.clone()) };
             Some(CudaPart { device, stream, range: range.clone(), elements: elements? })
         });
@@ -117,7 +117,7 @@ impl<T: Pod + Send + Sync, D: Direction> ComputeTurn<BufferSpec<T>, D> {
     }
 }
 
-/// Whether `gpus` GPUs may each have one of the ranges of `len` elements of `size` bytes.
+/// Checks that `gpus` GPUs may each have one of `ranges`, of `len` elements of `size` bytes.
 fn check_ranges(len: usize, size: usize, ranges: &[Range<usize>], gpus: usize) -> Result<(), String> {
     if ranges.len() != gpus {
         return Err(format!(
@@ -134,7 +134,7 @@ fn check_ranges(len: usize, size: usize, ranges: &[Range<usize>], gpus: usize) -
     if let Some([first, second]) = taken.array_windows().find(|[first, second]| first.end > second.start) {
         return Err(format!("{} and {} overlap; each GPU has elements of its own", told(first), told(second)));
     }
-    // The remainders alone: `len` elements need not fit into memory here.
+    // Uses remainders only, because the size of `len` elements may overflow here.
     let is_edge = |at: usize| at == len || (at % LINE * (size % LINE)).is_multiple_of(LINE);
     match taken.iter().find(|range| !is_edge(range.start) || !is_edge(range.end)) {
         Some(uneven) if gpus > 1 => Err(format!(
@@ -146,9 +146,9 @@ fn check_ranges(len: usize, size: usize, ranges: &[Range<usize>], gpus: usize) -
     }
 }
 
-/// Ranges that [`check`] takes, as equal as can be.
+/// Returns ranges that [`check_ranges`] accepts, as equal as possible.
 fn even(len: usize, size: usize, gpus: usize) -> Vec<Range<usize>> {
-    // So many elements end at a multiple of a line.
+    // The smallest number of elements that ends at a multiple of a line.
     let whole = LINE / gcd(LINE, size.max(1));
     let each = len.div_ceil(gpus.max(1)).checked_next_multiple_of(whole).unwrap_or(usize::MAX);
     let edge = |gpu: usize| gpu.saturating_mul(each).min(len);

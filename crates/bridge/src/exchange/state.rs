@@ -33,15 +33,15 @@ use crate::timeline::history::History;
 use crate::timeline::signaler::Signaler;
 use crate::timeline::{Timeline, TimelinePoint};
 
-/// State shared by an exchange and its turns: one generation of slots, and what outlasts it. A
-/// turn keeps the generation that it was begun with.
+/// State shared by an exchange and its turns: one generation of slots, and the state that outlives
+/// it. A turn keeps the generation that it was begun with.
 pub(crate) struct State<R: Resources> {
-    /// Leaked where it may still be in use.
+    /// Leaked if it may still be in use.
     pub(super) held: ManuallyDrop<Held<R>>,
     /// Barriers of each slot.
     pub(super) barriers: Box<[Barriers]>,
     pub(super) stages: vk::PipelineStageFlags2,
-    /// The end of the slots' use, once others have taken their place.
+    /// The end of the slots' use; set once the slots have been replaced.
     pub(super) use_ends: OnceLock<UseEnds>,
     pub(super) end: End,
     pub(super) core: Arc<Core>,
@@ -58,17 +58,18 @@ impl<R: Resources> Deref for State<R> {
 /// State that both sides use.
 pub(super) struct Held<R: Resources> {
     // Field order is drop order: the compute side's mappings of the slots and its view of the
-    // timelines go first.
-    /// Closures on the CPU backend's thread hold its mappings too, and only them: the last of the
-    /// rest goes on a thread that may wait for that one.
+    // timelines are dropped first.
+    /// Closures on the CPU backend's thread also keep the mappings alive, but no other field. The
+    /// other fields are therefore dropped last on a thread that may wait for the CPU backend's
+    /// thread.
     pub(super) lender: Lender<R>,
-    /// Each with its leases.
+    /// Each slot with its leases.
     pub(super) slots: Box<[Arc<R::Slot>]>,
     pub(super) computed: Timeline,
     pub(super) rendered: Timeline,
-    /// Both, for the release of all exchanges once the other side is lost.
+    /// Both timelines, for the release of all exchanges once the other side is lost.
     pub(super) signaled: Arc<Signaled>,
-    /// The copy of `rendered` that another process in step is given.
+    /// The copy of `rendered` that another process in step receives.
     pub(super) mirror: Option<Arc<Mirror>>,
 }
 
@@ -91,7 +92,7 @@ impl<R: Resources> State<R> {
                 let queue = queue_of(compute, info.queue);
                 if let Err(error) = hand_over::submit(compute.device(), queue, info.name, info.timeout, &barriers) {
                     if hand_over::may_still_run(&error) {
-                        // What the commands use is kept for good.
+                        // Resources that the commands use are never freed.
                         std::mem::forget(slots);
                         count_leaked(&barriers);
                         live::leaked(Kind::CommandPool, 1);
@@ -119,8 +120,8 @@ impl<R: Resources> State<R> {
         }))
     }
 
-    /// The next generation: slots for other resources, of the same number, on the same timelines.
-    /// Nothing uses them yet.
+    /// Creates the next generation: the same number of slots with other resources, on the same
+    /// timelines. Nothing uses them yet.
     pub(super) fn renew(&self, resources: &R) -> Result<Arc<Self>> {
         let stages = check_resources(&self.compute, &self.name, self.queue, resources)?;
         let (slots, mapped) = make_slots(&self.core, self.held.slots.len(), resources)?;
@@ -139,10 +140,10 @@ impl<R: Resources> State<R> {
         }))
     }
 
-    /// Takes the next frame's slot for the side that begins, unless something forbids.
+    /// Takes the next frame's slot for the side that begins, or returns why no frame can begin.
     pub(super) fn next_frame(&self) -> Result<Begun> {
-        // A frame's own calls notice that another API has failed, so that no frame pays for a
-        // query.
+        // If the compute side is another API, a frame's own calls notice its failure, so frames
+        // make no extra query.
         if !self.compute.side().is_foreign() || self.failed.load(Ordering::Acquire) {
             self.check_compute()?;
         }
@@ -164,12 +165,12 @@ impl<R: Resources> State<R> {
         refusal.error_of(&self.name, self.held.slots.len())
     }
 
-    /// Blocks while as many frames are unfinished as may be.
+    /// Blocks while the maximum number of frames is in flight.
     pub(super) fn keep_pace(&self) -> Result<()> {
         self.keep_pace_within(self.timeout)
     }
 
-    /// The same, for at most `limit`.
+    /// Like [`keep_pace`](Self::keep_pace), but for at most `limit`.
     pub(super) fn keep_pace_within(&self, limit: Duration) -> Result<()> {
         let Some(pace) = &self.pace else { return Ok(()) };
         // The lock is not held during the wait.
@@ -181,45 +182,45 @@ impl<R: Resources> State<R> {
         }
     }
 
-    /// A frame ends when its last timeline reaches `value`.
+    /// Records that a frame ends when its last timeline reaches `value`.
     pub(super) fn note_end(&self, value: u64) {
         if let Some(pace) = &self.pace {
             pace.lock().unwrap_or_else(PoisonError::into_inner).note(value);
         }
     }
 
-    /// Vulkan's side has given a slot back, or lost it.
+    /// Calls the exchange's callback after Vulkan's side has returned or lost a slot.
     pub(super) fn changed(&self) {
         if let Some(told) = self.changed.get() {
             told();
         }
     }
 
-    /// The queue that Vulkan's side is submitted to.
+    /// Returns the queue that frames are submitted to.
     pub(super) fn queue(&self) -> &Queue {
         queue_of(&self.compute, self.queue)
     }
 
-    /// Lets the compute side wait, on the GPU, for a value of `rendered` whose signal was enqueued.
+    /// Makes the compute side wait, on the GPU, for a value of `rendered` whose signal was
+    /// enqueued.
     pub(super) fn compute_waits(&self, value: u64) -> Result<()> {
-        // SAFETY: rule "no wait before its signal": the ledger gives the value of a submission that
-        // was accepted (or has been reached). The lender is dropped after the compute side has
+        // SAFETY: rule "no wait before its signal": the ledger returns the value of a submission
+        // that was accepted (or has been reached). The lender is dropped after the compute side has
         // drained.
         self.noticed(unsafe { self.held.lender.wait(value, self.timeout) })?;
         self.held.rendered.awaited(value);
         Ok(())
     }
 
-    /// Lets the compute side signal the next value, behind all that it was given, other CUDA
-    /// streams' work with the slot included.
+    /// Makes the compute side signal the next value after all its work, including the work of other
+    /// CUDA streams on the slot.
     pub(super) fn compute_signals(&self, slot: usize) -> Result<TimelinePoint> {
         self.noticed(self.held.lender.join(slot))?;
         self.signal_joined()
     }
 
-    /// [`compute_signals`](Self::compute_signals) for several slots. What other streams did with a
-    /// slot that is not among them is not covered, so that nobody else may have that slot behind
-    /// the signal.
+    /// [`compute_signals`](Self::compute_signals) for several slots. The signal does not cover the
+    /// work of other streams on any other slot, so no other slot may be handed over with it.
     pub(super) fn compute_signals_of(&self, slots: impl IntoIterator<Item = usize>) -> Result<TimelinePoint> {
         let joined = slots.into_iter().map(|slot| self.held.lender.join(slot)).fold(Ok(()), both);
         self.noticed(joined)?;
@@ -227,43 +228,44 @@ impl<R: Resources> State<R> {
     }
 
     fn signal_joined(&self) -> Result<TimelinePoint> {
-        // SAFETY: the values rise strictly: this timeline's only signaler is the compute side, and
+        // SAFETY: the values rise strictly: the compute side is this timeline's only signaler, and
         // `signal_computed` takes and enqueues one value at a time. The lender is dropped after the
         // point was reached.
         self.signal_computed(|value| unsafe { self.held.lender.signal(value) })
     }
 
-    /// Takes the next value of `computed` and has `signal` enqueue it.
+    /// Takes the next value of `computed` and calls `signal` to enqueue it.
     pub(super) fn signal_computed(&self, signal: impl FnOnce(u64) -> Result<()>) -> Result<TimelinePoint> {
         let order = SignalLock::new(&self.computing);
         let value = self.ledger().take_computed();
         match signal(value) {
             Ok(()) => Ok(self.held.computed.issue(value)),
             Err(error) => {
-                drop(order); // What is noticed is logged, and a logger may take any lock.
+                drop(order); // `noticed` calls the logger, which may take any lock.
                 self.noticed(Err(error))
             }
         }
     }
 
-    /// Held while a value of `rendered` is taken and submitted.
+    /// Locks the order of submissions, while a value of `rendered` is taken and submitted.
     ///
     /// # Errors
-    /// [`vk_export::Error::QueueHeld`] on a thread that has locked the queue: whoever holds this
-    /// may wait for the queue.
+    /// [`vk_export::Error::QueueHeld`] on a thread that has locked the queue: the holder of this
+    /// lock may wait for the queue.
     pub(super) fn submitting(&self) -> Result<SignalLock<'_>> {
         self.queue().check_free()?;
         Ok(SignalLock::new(&self.submitting))
     }
 
-    /// The same where nobody submits, for one that does without the queue.
+    /// Like [`submitting`](Self::submitting), without using the queue. Returns `None` if another
+    /// thread holds the lock.
     #[cfg(all(target_os = "linux", feature = "remote"))]
     pub(super) fn try_submitting(&self) -> Option<SignalLock<'_>> {
         SignalLock::try_new(&self.submitting)
     }
 
-    /// Tries again to enqueue the signals that turns which have failed have left out. Until one
-    /// succeeds, its slot is given to nobody.
+    /// Tries again to enqueue the signals that failed turns left out. A slot stays out of use until
+    /// its signal is enqueued.
     fn signal_the_rest(&self) {
         loop {
             let Some(slot) = self.ledger().unsignaled() else { return };
@@ -277,7 +279,7 @@ impl<R: Resources> State<R> {
         }
     }
 
-    /// The same for turns that could not put the GPU that leads behind the others.
+    /// Likewise for failed turns that did not order the leading GPU after the others.
     fn join_the_rest(&self) {
         loop {
             let Some(slot) = self.ledger().unjoined() else { return };

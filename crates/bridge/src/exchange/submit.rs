@@ -10,7 +10,7 @@ use super::state::State;
 use crate::error::Result;
 use crate::timeline::{Timeline, TimelinePoint};
 
-/// Command buffers and semaphores of a frame that need no heap.
+/// Number of command buffers and semaphores of a frame that need no heap allocation.
 const INLINE: usize = 16;
 
 /// Configuration of a frame's submission.
@@ -26,27 +26,27 @@ pub struct SubmitInfo<'a> {
     pub fence: vk::Fence,
 }
 
-/// The signal of a value of `rendered`, behind all commands before it.
+/// Returns the signal of a value of `rendered`, after all commands before it.
 pub(super) fn rendered_info(rendered: &Timeline, value: u64) -> vk::SemaphoreSubmitInfo<'static> {
     let signal = vk::SemaphoreSubmitInfo::default().semaphore(rendered.semaphore().as_raw()).value(value);
     signal.stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)
 }
 
 impl<R: Resources> State<R> {
-    /// Submits a frame's commands to the exchange's queue: behind the points that it waits for, and
-    /// with the signal of `value` of `rendered`.
+    /// Submits a frame's commands to the exchange's queue, with waits for the points in `after` and
+    /// the signal of `value` of `rendered`.
     ///
     /// # Safety
-    /// As [`RenderTurn::submit_with`](super::RenderTurn::submit_with); `value` is the next of
-    /// `rendered`, none is lent, and [`submitting`](Self::submitting) is held from before it was
-    /// taken until it is issued.
+    /// As [`RenderTurn::submit_with`](super::RenderTurn::submit_with); `value` is the next value of
+    /// `rendered`, none is lent, and [`submitting`](Self::submitting) is held from before `value`
+    /// was taken until it is issued.
     pub(super) unsafe fn submit_batch(
         &self,
         after: &[&TimelinePoint],
         value: u64,
         info: &SubmitInfo<'_>,
     ) -> Result<()> {
-        // Behind the compute side's part on the same queue, the turn's barriers are enough.
+        // After the compute side's part on the same queue, the turn's barriers are enough.
         let in_queue = self.compute.side().waits_in_queue();
         let mut wait: SmallVec<[_; 2]> = SmallVec::new();
         for point in after.iter().filter(|_| !in_queue) {
@@ -65,22 +65,22 @@ impl<R: Resources> State<R> {
         match &self.held.mirror {
             // SAFETY: VUID-VkSubmitInfo2-semaphore-03882: `rendered` has this queue as its only
             // signaler; its values are taken and submitted under one lock, and none is taken while
-            // a lower one is lent. The rest is the caller's.
+            // a lower one is lent. The rest is upheld by the caller.
             None => unsafe { self.compute.side().submit(self.queue(), batch, info.fence) },
             // SAFETY: as above.
             Some(mirror) => unsafe { self.submit_mirrored(mirror, batch, value, info.fence) },
         }
     }
 
-    /// The signal of a value in the batch of the commands: that of the mirror where there is one,
-    /// else that of `rendered`.
+    /// Returns the signal in the batch of the commands: that of the mirror if there is one,
+    /// otherwise that of `rendered`.
     pub(super) fn first_signal(&self, value: u64) -> vk::SemaphoreSubmitInfo<'static> {
         let mirrored = self.held.mirror.as_ref().map(|mirror| mirror.signal_info(value));
         mirrored.unwrap_or_else(|| rendered_info(&self.held.rendered, value))
     }
 
-    /// Submits a batch that signals the mirror, and behind it one that signals `rendered`: whoever
-    /// sees `rendered` reach the value may free the mirror, so that it must not come before.
+    /// Submits a batch that signals the mirror, followed by one that signals `rendered`. Once
+    /// `rendered` reaches the value, the mirror may be freed, so it must be signaled first.
     ///
     /// # Safety
     /// As [`submit_batch`](Self::submit_batch).
@@ -93,8 +93,8 @@ impl<R: Resources> State<R> {
     ) -> Result<()> {
         let rendered = [rendered_info(&self.held.rendered, value)];
         let behind = vk::SubmitInfo2::default().signal_semaphore_infos(&rendered);
-        // SAFETY: VUID-VkSubmitInfo2-semaphore-03882, as the caller promises for `rendered`, and
-        // for the mirror unless another process has raised it against the rules. Signals of a later
+        // SAFETY: VUID-VkSubmitInfo2-semaphore-03882: upheld by the caller for `rendered`, and for
+        // the mirror unless another process has raised it against the rules. Signals of a later
         // batch come after those of an earlier one (Vulkan specification, "Signal Operation
         // Order").
         unsafe { self.queue().submit(&[batch, behind], fence) }?;
@@ -102,7 +102,7 @@ impl<R: Resources> State<R> {
         Ok(())
     }
 
-    /// Makes sure that the signal of `computed`, which a frame waits for, is a submitted operation.
+    /// Ensures that the signal of `computed`, which a frame waits for, is a submitted operation.
     pub(super) fn prepare_present(&self, computed: &TimelinePoint) -> Result<()> {
         if self.compute.side().submits_signals() {
             return self.check_compute();
@@ -111,8 +111,8 @@ impl<R: Resources> State<R> {
     }
 }
 
-/// The frame's own semaphore and the program's, which most frames have none of, in `room` where it
-/// takes any.
+/// Returns the frame's own semaphores and the program's. `room` is used only if the program has
+/// any, which most frames do not.
 fn joined<'a, 'i>(
     own: &'a [vk::SemaphoreSubmitInfo<'i>],
     more: &[vk::SemaphoreSubmitInfo<'i>],

@@ -1,5 +1,5 @@
-//! What is submitted, as the driver sees it.
-#![allow(unsafe_code, clippy::unwrap_used)] // A stand-in for a Vulkan function, and submitting.
+//! Tests of submissions as the driver receives them.
+#![allow(unsafe_code, clippy::unwrap_used)] // Replaces a Vulkan function, and submits.
 
 use std::ffi::c_void;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -29,7 +29,7 @@ unsafe extern "system" fn record(
     batches: *const vk::SubmitInfo2<'_>,
     fence: vk::Fence,
 ) -> vk::Result {
-    // SAFETY: the specification: an array of `count`.
+    // SAFETY: by the specification, an array of `count` elements.
     let infos = unsafe { std::slice::from_raw_parts(batches, count as usize) };
     let signals = infos.iter().map(|info| {
         let count = info.signal_semaphore_info_count as usize;
@@ -39,25 +39,26 @@ unsafe extern "system" fn record(
     });
     CALLS.lock().unwrap().push(signals.collect());
     let real = REAL.get().unwrap();
-    // SAFETY: handed on.
+    // SAFETY: upheld by the caller.
     unsafe { real(queue, count, batches, fence) }
 }
 
-/// The device, whose submissions are recorded; `None`, and the test is skipped, without one.
+/// Returns the device, whose submissions are recorded. Returns `None` and skips the test if there
+/// is no device.
 fn recorded() -> Option<ExportDevice> {
     hooked(|name, real| {
         if name != c"vkQueueSubmit2" {
             return real;
         }
-        // SAFETY: the function of that name has this type.
+        // SAFETY: the function of this name has this type.
         let _ = REAL.set(unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkQueueSubmit2>(real) });
         record as *const c_void
     })
 }
 
-/// Whoever sees `rendered` reach a value may free the mirror: its signal must be in an earlier
-/// batch, however the queue orders them. No software driver shows the
-/// difference, since both are signaled before anybody looks.
+/// The mirror is signaled in an earlier batch than `rendered`, so it is signaled first however the
+/// queue orders batches: once `rendered` reaches a value, the mirror may be freed. Software drivers
+/// do not show the difference, since both are signaled before anything reads them.
 #[test]
 fn the_mirror_is_signaled_before_rendered() {
     let Some(device) = recorded() else { return };
@@ -72,7 +73,7 @@ fn the_mirror_is_signaled_before_rendered() {
         {
             let _order = state.submitting().unwrap();
             assert_eq!(state.ledger().last_rendered() + 1, value);
-            // SAFETY: no commands; the value is the next, taken under the lock that is held.
+            // SAFETY: no commands; the value is the next one, taken under the lock that is held.
             unsafe { state.submit_batch(&[], value, &SubmitInfo::default()) }.unwrap();
             state.ledger().take_rendered();
         }

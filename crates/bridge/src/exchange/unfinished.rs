@@ -1,4 +1,4 @@
-//! Commands for which nobody waits any more, until they have run.
+//! Commands that no caller waits for any more, kept until they have run.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,17 +10,18 @@ use crate::observe::{live, log_error};
 
 /// Commands that may still run, and memory that they copy to.
 pub(super) struct Running {
-    /// The value of `rendered` behind them.
+    /// The value of `rendered` that is signaled after them.
     pub(super) value: u64,
     pub(super) _commands: OneTimeCommands,
     pub(super) _target: Option<Buffer>,
 }
 
-/// The commands of an exchange that may still run. Dropping it keeps them for good.
+/// The commands of an exchange that may still run. Those that are left when it is dropped are
+/// leaked.
 pub(super) struct Unfinished {
-    /// The exchange.
+    /// The exchange's name.
     name: String,
-    /// As a rule there are none, and no frame pays for the lock.
+    /// Whether the list has entries. It usually has none, and frames then do not lock it.
     any: AtomicBool,
     list: Mutex<Vec<Running>>,
 }
@@ -40,18 +41,18 @@ impl Unfinished {
         self.any.store(true, Ordering::Relaxed);
     }
 
-    /// Frees those that have run once `rendered` has reached this value.
+    /// Frees commands that have run once `rendered` has reached this value.
     pub(super) fn free(&self, reached: u64) {
         let mut list = self.list();
         let ended: Vec<_> = list.extract_if(.., |running| running.value <= reached).collect();
         self.any.store(!list.is_empty(), Ordering::Relaxed);
         drop(list);
-        // Outside of the lock: a logger may be told of it.
+        // Outside of the lock, since this may call a logger.
         drop(ended);
     }
 
     fn list(&self) -> MutexGuard<'_, Vec<Running>> {
-        // Nothing under this lock can leave the list half changed.
+        // No code under this lock can panic and leave the list half changed.
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

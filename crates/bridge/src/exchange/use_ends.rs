@@ -1,9 +1,10 @@
-//! When resources that others have replaced are used no more.
+//! The end of the use of replaced resources.
 
-/// The end of use of resources that others have replaced.
+/// The timeline values at which the use of replaced resources ends.
 pub(super) struct UseEnds {
-    /// The highest value of `rendered` that may have been submitted by then.
+    /// The highest value of `rendered` that may have been submitted when they were replaced.
     pub(super) rendered: u64,
-    /// A value of `computed` after all work with them; `None` if its signal could not be enqueued.
+    /// A value of `computed` after all work with them, or `None` if its signal could not be
+    /// enqueued.
     pub(super) computed: Option<u64>,
 }

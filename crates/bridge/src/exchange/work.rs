@@ -1,5 +1,5 @@
-//! What a compute turn lends: the work of a frame, on each compute side.
-#![allow(unsafe_code)] // Lends what the turn owns.
+//! The work of a frame on each compute side, which a compute turn lends.
+#![allow(unsafe_code)] // Lends the resources that the turn owns.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -100,12 +100,12 @@ impl<R: Resources> std::fmt::Debug for HostWork<'_, R> {
 }
 
 impl<R: Resources> State<R> {
-    /// Resources to compute with in a slot.
+    /// Returns the resources to compute with in a slot.
     ///
     /// # Safety
-    /// Until the result is gone, nobody else computes with the slot. What is enqueued with it comes
+    /// Until the result is gone, nothing else computes with the slot. Work enqueued with it comes
     /// after the wait for Vulkan's last use of the slot, and before the signal that Vulkan's next
-    /// waits for.
+    /// use waits for.
     pub(super) unsafe fn work(&self, slot: usize) -> Work<'_, R> {
         match &self.held.lender {
             PerBackend::Cuda(cuda) => {
@@ -120,7 +120,7 @@ impl<R: Resources> State<R> {
                 Work::Host(HostWork { stream, slots, slot, turn: PhantomData })
             }
             PerBackend::Inline(inline) => {
-                // SAFETY: as above; the queue's order and the barriers stand for the stream's wait
+                // SAFETY: as above; the queue's order and the barriers replace the stream's wait
                 // and signal.
                 let resources = unsafe { R::inline(&inline.slots[slot]) };
                 Work::Inline(KernelWork::on_queue(inline.link.stream(), resources))
@@ -131,9 +131,8 @@ impl<R: Resources> State<R> {
 }
 
 impl<R: Resources> HostWork<'_, R> {
-    /// Enqueues a closure that gets the resources as slices; it runs on the CPU backend's thread,
-    /// after what was enqueued before it and after Vulkan is done with the slot. Several closures
-    /// run one after the other.
+    /// Enqueues a closure that gets the resources as slices. It runs on the CPU backend's thread,
+    /// after earlier work and after Vulkan is done with the slot. Closures run one at a time.
     ///
     /// # Errors
     /// [`Error::HostFailed`] if an earlier closure panicked, or Vulkan did not finish with a slot
@@ -141,14 +140,14 @@ impl<R: Resources> HostWork<'_, R> {
     pub fn run(&self, work: impl for<'a> FnOnce(R::Host<'a>) + Send + 'static) -> Result<()> {
         let (slots, slot) = (Arc::clone(self.slots), self.slot);
         self.stream.run(move || {
-            // SAFETY: the turn that enqueued this holds the slot until its signal, which is behind
-            // this in the queue; Vulkan's last use is before this, by the wait that came before;
-            // closures run one at a time.
+            // SAFETY: the turn that enqueued this closure holds the slot until its signal, which
+            // follows the closure in the queue; Vulkan's last use precedes the closure because of
+            // the turn's wait; closures run one at a time.
             work(unsafe { R::host(&slots[slot]) });
         })
     }
 
-    /// [`run`](Self::run) with the bytes of the resources, as `Share::bytes` gives them.
+    /// [`run`](Self::run) with the bytes of the resources, as `Share::bytes` passes them.
     ///
     /// # Errors
     /// As [`run`](Self::run).
@@ -163,8 +162,7 @@ impl<R: Resources> HostWork<'_, R> {
     }
 
     /// [`run`](Self::run) with the resources of two turns, of two exchanges on the same
-    /// [`Compute`](crate::Compute). Both are borrowed exclusively, so that the two are different
-    /// slots.
+    /// [`Compute`](crate::Compute). Both are borrowed exclusively, so they are different slots.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] if the two are on different compute sides, otherwise as
@@ -183,11 +181,11 @@ impl<R: Resources> HostWork<'_, R> {
         let (mine, my_slot) = (Arc::clone(self.slots), self.slot);
         let (others, other_slot) = (Arc::clone(other.slots), other.slot);
         self.stream.run(move || {
-            // SAFETY: as in `run`; both turns' waits are before this in the one queue, their
-            // signals behind it.
+            // SAFETY: as in `run`; the waits of both turns precede this closure in the same queue,
+            // and their signals follow it.
             let first = unsafe { R::host(&mine[my_slot]) };
-            // SAFETY: as above; a turn lends one `HostWork` at a time and both were borrowed
-            // exclusively: two slots.
+            // SAFETY: as above; a turn lends one `HostWork` at a time and both are borrowed
+            // exclusively, so they are different slots.
             let second = unsafe { S::host(&others[other_slot]) };
             work(first, second);
         })

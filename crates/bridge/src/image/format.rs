@@ -1,4 +1,4 @@
-//! The image formats that both sides know, in one table.
+//! The table of image formats that can be shared.
 
 use cuda_import::{ChannelType, Texel, TexelFormat};
 use vk_export::ash::vk;
@@ -13,29 +13,30 @@ use crate::error::{Error, Result};
 pub struct FormatInfo {
     /// Format of Vulkan's views.
     pub vulkan: vk::Format,
-    /// Format of the shared memory. Differs from [`vulkan`](Self::vulkan) for sRGB: the
-    /// memory is UNORM, Vulkan looks at it through an sRGB view, the compute side sees the encoded
-    /// bytes.
+    /// Format of the shared memory. Differs from [`vulkan`](Self::vulkan) for sRGB formats: the
+    /// memory is UNORM, Vulkan accesses it through an sRGB view, and the compute side sees the
+    /// encoded bytes.
     pub memory: vk::Format,
-    /// Texel format on the compute side, channels in memory order: blue first for `B8G8R8A8`.
+    /// Texel format on the compute side, with the channels in memory order: blue first for
+    /// `B8G8R8A8`.
     pub texel: TexelFormat,
 }
 
-/// Support of a device for a format, in an image of a kind: see [`format_support`].
+/// A device's support for a format; see [`format_support`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FormatSupport {
-    /// Description of the image's format.
+    /// The format.
     pub format: FormatInfo,
-    /// Whether shaders may sample it.
+    /// Whether shaders can sample it.
     pub sampled: bool,
-    /// Whether samplers may filter it linearly.
+    /// Whether samplers can filter it linearly.
     pub filtered: bool,
-    /// Whether shaders may load and store it.
+    /// Whether shaders can load and store it.
     pub storage: bool,
-    /// Whether it may be rendered to.
+    /// Whether it can be a color attachment.
     pub color_attachment: bool,
-    /// Whether it may be blended into.
+    /// Whether color attachments of it support blending.
     pub blended: bool,
     /// Whether a sampled 2D image of it can be shared with the compute side.
     pub shared: bool,
@@ -69,10 +70,10 @@ pub const FORMATS: &[FormatInfo] = formats! {
     R32G32B32A32_UINT => 4 U32, R32G32B32A32_SINT => 4 I32, R32G32B32A32_SFLOAT => 4 F32,
 };
 
-/// Looks a format up.
+/// Returns the table entry of a format.
 ///
 /// # Errors
-/// [`Error::UnsupportedFormat`] with the reason and what to use in its place.
+/// [`Error::UnsupportedFormat`] with the reason and a substitute.
 pub fn format_info(format: vk::Format) -> Result<FormatInfo> {
     FORMATS.iter().find(|info| info.vulkan == format).copied().ok_or_else(|| {
         let (reason, substitute) = substitute(format);
@@ -80,7 +81,7 @@ pub fn format_info(format: vk::Format) -> Result<FormatInfo> {
     })
 }
 
-/// Checks that `T` is the texel of a format.
+/// Checks that `T` is the texel type of a format.
 pub(crate) fn check_texel<T: Texel>(format: vk::Format) -> Result<()> {
     let info = format_info(format)?;
     if info.texel == T::FORMAT {
@@ -93,8 +94,8 @@ pub(crate) fn check_texel<T: Texel>(format: vk::Format) -> Result<()> {
 }
 
 /// Returns a device's support for the formats of [`FORMATS`], as the driver reports it for OPTIMAL
-/// images, which are what the two sides share. (The CPU backend creates a LINEAR image only if the
-/// driver supports it with the same capabilities.)
+/// images, which the two sides share. (The CPU backend creates a LINEAR image only if the driver
+/// supports it with the same capabilities.)
 pub fn format_support(compute: &Compute) -> Vec<FormatSupport> {
     FORMATS.iter().map(|format| support(compute, *format)).collect()
 }
@@ -123,7 +124,7 @@ fn support(compute: &Compute, format: FormatInfo) -> FormatSupport {
     }
 }
 
-/// Reason why a format cannot be shared, and what to use in its place.
+/// Returns why a format cannot be shared, and a substitute.
 fn substitute(format: vk::Format) -> (&'static str, &'static str) {
     let name = format!("{format:?}");
     let has = |part: &str| name.contains(part);
@@ -179,8 +180,8 @@ mod tests {
         }
     }
 
-    /// The names of the formats say how many channels of how many bits there are, and of which
-    /// type.
+    /// The texel format of each entry matches the number, size and type of the channels in the
+    /// format's name.
     #[test]
     fn texels_are_what_the_names_say() {
         for format in FORMATS {
@@ -223,7 +224,7 @@ mod tests {
     }
 
     proptest! {
-        /// No number makes it panic, and what is found is what was asked for.
+        /// For any number, the lookup returns the requested format or an error, without a panic.
         #[test]
         fn any_number_is_a_format_or_a_refusal(raw in prop_oneof![-10i32..300, any::<i32>()]) {
             let format = vk::Format::from_raw(raw);

@@ -1,16 +1,16 @@
-//! Requirements of handing an image over: barriers, or barriers and copies.
+//! [`HandOver`]: the barriers, and possibly copies, that hand an image over.
 
 use vk_export::{ImageAccess, ImageHandover};
 
 use crate::exchange::barriers::Barriers;
 use crate::image::staging::Staging;
 
-/// Requirements of handing an image over.
+/// The operations that hand an image over.
 #[derive(Debug)]
 pub(crate) enum HandOver {
-    /// Barriers: both sides reach the same memory.
+    /// Barriers only: both sides access the same memory.
     Direct(ImageHandover),
-    /// Barriers and copies: the compute side reaches rows in a staging buffer, which is freed with
+    /// Barriers and copies: the compute side accesses rows in a staging buffer, which is freed with
     /// the image.
     Staged(Box<Staging>),
 }
@@ -23,7 +23,7 @@ impl HandOver {
         }
     }
 
-    /// The barriers, where they are all.
+    /// Returns the barriers, or `None` if copies are needed too.
     pub(crate) fn barriers(&self) -> Option<&ImageHandover> {
         match self {
             Self::Direct(handover) => Some(handover),

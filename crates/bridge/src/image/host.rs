@@ -1,4 +1,4 @@
-//! Views of an image in host-visible memory. Its rows are `row_pitch` bytes apart.
+//! CPU views of an image in host-visible memory, whose rows are `row_pitch` bytes apart.
 #![allow(unsafe_code)] // Slices of mapped memory.
 
 pub(crate) mod read;
@@ -8,23 +8,23 @@ use std::ptr::NonNull;
 
 use bytemuck::Pod;
 
-/// Layout of one level of one layer.
+/// Memory layout of one mip level of one layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PlaneLayout {
     /// Bytes from the start of the mapping to the first texel.
     pub(crate) offset: usize,
-    /// Bytes from one row to the next, and from one depth to the next.
+    /// Bytes from one row to the next; `depth_pitch` from one depth slice to the next.
     pub(crate) row_pitch: usize,
     pub(crate) depth_pitch: usize,
-    /// Texels.
+    /// Extent in texels.
     pub(crate) width: usize,
     pub(crate) height: usize,
     pub(crate) depth: usize,
 }
 
 impl PlaneLayout {
-    /// Returns `true` if every texel of type `T` lies aligned within `size` bytes, rows and depths
-    /// apart from each other.
+    /// Returns `true` if all texels of type `T` are aligned and within `size` bytes, and the rows
+    /// and depth slices do not overlap.
     pub(crate) fn fits<T>(&self, size: usize) -> bool {
         let align = align_of::<T>();
         let Some(row) = self.width.checked_mul(size_of::<T>()) else { return false };
@@ -40,16 +40,18 @@ impl PlaneLayout {
         self.offset.is_multiple_of(align) && pitches && end().is_some_and(|end| end <= size)
     }
 
-    /// Bytes from the start of the mapping to a row.
+    /// Returns the offset of a row in the mapping, in bytes.
     fn row(&self, z: usize, y: usize) -> Option<usize> {
         (z < self.depth && y < self.height).then(|| self.offset + z * self.depth_pitch + y * self.row_pitch)
     }
 }
 
-/// The texels of an image, lent to the CPU for writing: levels of layers, each rows of `T`.
+/// The texels of an image, lent to the CPU for writing. The image has levels and layers, each of
+/// which has rows of `T`.
 ///
-/// [`row_mut`](Self::row_mut) and [`rows_mut`](Self::rows_mut) are those of the first layer's first
-/// level, which is all there is of most images; [`plane_mut`](Self::plane_mut) reaches the others.
+/// [`row_mut`](Self::row_mut) and [`rows_mut`](Self::rows_mut) return rows of the first level of
+/// the first layer, which is the only one of most images; [`plane_mut`](Self::plane_mut) returns
+/// the others.
 #[derive(Debug)]
 pub struct HostImageMut<'a, T> {
     start: NonNull<u8>,
@@ -58,9 +60,9 @@ pub struct HostImageMut<'a, T> {
     texels: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: it is an exclusive borrow of texels, as `&mut [T]` is.
+// SAFETY: the type is an exclusive borrow of texels, like `&mut [T]`.
 unsafe impl<T: Send> Send for HostImageMut<'_, T> {}
-// SAFETY: as above; what `&self` lends is `&[T]`.
+// SAFETY: as above; `&self` only lends `&[T]`.
 unsafe impl<T: Sync> Sync for HostImageMut<'_, T> {}
 
 /// One level of one layer of an image on the CPU.
@@ -71,17 +73,17 @@ pub struct HostPlaneMut<'a, T> {
     texels: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: it is an exclusive borrow of texels, as `&mut [T]` is.
+// SAFETY: the type is an exclusive borrow of texels, like `&mut [T]`.
 unsafe impl<T: Send> Send for HostPlaneMut<'_, T> {}
-// SAFETY: as above; what `&self` lends is `&[T]`.
+// SAFETY: as above; `&self` only lends `&[T]`.
 unsafe impl<T: Sync> Sync for HostPlaneMut<'_, T> {}
 
 impl<'a, T: Pod> HostImageMut<'a, T> {
-    /// Planes are level by level of layer 0, then of layer 1, and so on.
+    /// Creates the view. The planes are all levels of layer 0, then of layer 1, and so on.
     ///
     /// # Safety
     /// Every plane [fits](PlaneLayout::fits) the mapping at `start`, which lives for `'a`, the
-    /// planes do not overlap, and nothing else reads or writes them meanwhile.
+    /// planes do not overlap, and nothing else reads or writes them during `'a`.
     pub(crate) unsafe fn new(start: NonNull<u8>, planes: &'a [PlaneLayout], levels: u32) -> Self {
         Self { start, planes, levels, texels: PhantomData }
     }
@@ -120,24 +122,25 @@ impl<'a, T: Pod> HostImageMut<'a, T> {
         self.planes.get(usize::try_from(index).ok()?).copied()
     }
 
-    /// Returns a row of the first layer's first level, or `None` past its height.
+    /// Returns row `y` of the first level of the first layer, or `None` if `y` is not less than its
+    /// height.
     pub fn row(&self, y: usize) -> Option<&[T]> {
         let layout = self.layout(0, 0)?;
-        // SAFETY: the row is inside a plane that fits; `self` is borrowed for as long.
+        // SAFETY: the row is inside a plane that fits; `self` is borrowed for as long as the slice.
         Some(unsafe { std::slice::from_raw_parts(self.texel(layout.row(0, y)?), layout.width) })
     }
 
     fn texel(&self, offset: usize) -> *const T {
-        // SAFETY: `offset` is that of a row of a plane that fits the mapping.
+        // SAFETY: `offset` is the offset of a row of a plane that fits the mapping.
         unsafe { self.start.as_ptr().add(offset) }.cast_const().cast()
     }
 
-    /// Returns row `y` of the first layer and level, for writing; see [`row`](Self::row).
+    /// Returns row `y` of the first level of the first layer for writing; see [`row`](Self::row).
     pub fn row_mut(&mut self, y: usize) -> Option<&mut [T]> {
         self.rows_mut().nth(y)
     }
 
-    /// Returns the rows of the first layer's first level, top down.
+    /// Returns the rows of the first level of the first layer, from top to bottom.
     pub fn rows_mut(&mut self) -> impl ExactSizeIterator<Item = &mut [T]> {
         let layout = self.layout(0, 0);
         Rows::new(self.start, layout, 0)
@@ -150,7 +153,7 @@ impl<T: Pod> HostPlaneMut<'_, T> {
         [self.layout.width, self.layout.height, self.layout.depth]
     }
 
-    /// Returns the rows at a depth, top down; none past the depth.
+    /// Returns the rows of depth slice `z`, from top to bottom. Empty if there is no such slice.
     pub fn rows_mut(&mut self, z: usize) -> impl ExactSizeIterator<Item = &mut [T]> {
         Rows::new(self.start, (z < self.layout.depth).then_some(self.layout), z)
     }
@@ -158,8 +161,8 @@ impl<T: Pod> HostPlaneMut<'_, T> {
 
 #[cfg(all(target_os = "linux", feature = "remote"))]
 impl<T: Pod> HostPlaneMut<'_, T> {
-    /// All texels in the order of their rows, in runs that are as long as the memory has no gaps:
-    /// the plane, its depths, or its rows.
+    /// Returns all texels in row order, in runs of contiguous memory: the whole plane, its depth
+    /// slices, or its rows.
     pub(crate) fn runs_mut(&mut self) -> impl Iterator<Item = &mut [T]> {
         let PlaneLayout { row_pitch, depth_pitch, width, height, depth, .. } = self.layout;
         let row = width * size_of::<T>();
@@ -176,15 +179,15 @@ impl<T: Pod> HostPlaneMut<'_, T> {
             let row = layout.row(z, y)?;
             // SAFETY: `row` is the offset of a row of a plane that fits the mapping.
             let first = unsafe { start.as_ptr().add(row) };
-            // SAFETY: `len` texels lie there, aligned, since the rows that they are of follow each
-            // other without a gap, in memory that any bytes make a `Pod`; runs do not overlap, each
-            // is lent once, and `self` is borrowed for as long.
+            // SAFETY: there are `len` aligned texels, since the rows of a run follow each other
+            // without a gap, and all bit patterns are a valid `Pod`; runs do not overlap, each is
+            // lent once, and `self` is borrowed for as long.
             Some(unsafe { std::slice::from_raw_parts_mut(first.cast(), len) })
         })
     }
 }
 
-/// Lends the rows of one depth of a plane, each once.
+/// Iterator that lends each row of one depth slice of a plane once.
 struct Rows<'a, T> {
     start: NonNull<u8>,
     layout: Option<PlaneLayout>,
@@ -213,9 +216,9 @@ impl<'a, T: Pod> Iterator for Rows<'a, T> {
         self.next = y + 1;
         // SAFETY: `row` is the offset of a row of a plane that fits the mapping.
         let first = unsafe { self.start.as_ptr().add(row) };
-        // SAFETY: `width` texels lie there, aligned, in memory that any bytes make a `Pod`; rows do
-        // not overlap, each is lent once, and the borrow that this iterator was made from lasts for
-        // `'a`.
+        // SAFETY: there are `width` aligned texels, and all bit patterns are a valid `Pod`; rows do
+        // not overlap, each is lent once, and the borrow that this iterator was created from lasts
+        // for `'a`.
         Some(unsafe { std::slice::from_raw_parts_mut(first.cast(), layout.width) })
     }
 
@@ -252,8 +255,7 @@ mod tests {
     }
 
     proptest! {
-        /// Every texel is reached once, through whichever rows, and no byte between the rows is
-        /// touched.
+        /// Iterating over the rows visits every texel once and touches no byte between the rows.
         #[test]
         fn rows_reach_every_texel_and_no_gap(
             width in 1usize..9, height in 1usize..7, depth in 1usize..4, gap in 0usize..3, layers in 1u32..3,
@@ -266,7 +268,7 @@ mod tests {
             let mut memory = vec![u32::MAX; (plane_size * planes.len()).div_ceil(4) + 64];
             prop_assert!(planes.iter().all(|plane| plane.fits::<u32>(memory.len() * 4)));
             let start = NonNull::new(memory.as_mut_ptr().cast()).unwrap();
-            // SAFETY: the planes were seen to fit, and follow each other.
+            // SAFETY: the planes were checked to fit, and follow each other.
             let mut image = unsafe { HostImageMut::<u32>::new(start, &planes, 1) };
             prop_assert_eq!((image.layers(), image.width(), image.height()), (layers, width, height));
             let mut count = 0;
@@ -286,7 +288,8 @@ mod tests {
             }
             #[cfg(all(target_os = "linux", feature = "remote"))]
             {
-                // The same texels in the same order, in one run where there are no gaps.
+                // The runs contain the same texels in the same order, in a single run if there are
+                // no gaps.
                 let mut next = 0;
                 for layer in 0..layers {
                     let mut plane = image.plane_mut(0, layer).unwrap();

@@ -1,5 +1,5 @@
-//! Images that both sides see: their specification, the format table, the shared image and its host
-//! view.
+//! Shared images: their specification, the format table, the shared image, its host views, and
+//! staging buffers.
 
 pub(crate) mod format;
 pub(crate) mod hand_over;

@@ -1,11 +1,11 @@
-//! Objects that a render turn lends of an image.
+//! [`RenderImage`]: a shared image lent by a render turn.
 
 use vk_export::ash::vk;
 use vk_export::{Image, ImageAccess, ImageHandover, ImageKind};
 
 use crate::image::hand_over::HandOver;
 
-/// A shared image while it is Vulkan's: lent by a [`RenderTurn`](crate::RenderTurn).
+/// A shared image while Vulkan owns it, lent by a [`RenderTurn`](crate::RenderTurn).
 #[derive(Debug, Clone, Copy)]
 pub struct RenderImage<'t> {
     pub(super) image: &'t Image,
@@ -20,7 +20,7 @@ impl<'t> RenderImage<'t> {
     }
 
     /// Returns a view of all levels and layers in the format of the spec, or `None` if the usage
-    /// allows no view.
+    /// flags do not allow views.
     pub fn view(&self) -> Option<vk::ImageView> {
         if self.format == self.image.format() { self.image.view() } else { self.image.view_as(self.format) }
     }
@@ -30,13 +30,13 @@ impl<'t> RenderImage<'t> {
         self.format
     }
 
-    /// Returns the layout that the image is in between the turn's barriers: what descriptors,
-    /// attachments and copies name.
+    /// Returns the layout of the image between the turn's barriers, for descriptors, attachments
+    /// and copies.
     pub fn layout(&self) -> vk::ImageLayout {
         self.accesses().layout
     }
 
-    /// Returns the dimensions of the spec.
+    /// Returns the shape: 1D, 2D, 3D or a cube.
     pub fn kind(&self) -> ImageKind {
         self.image.kind()
     }
@@ -46,12 +46,12 @@ impl<'t> RenderImage<'t> {
         self.image.level_extent(level)
     }
 
-    /// Returns the width and height of the first level in texels.
+    /// Returns the width, height and depth of the first level in texels.
     pub fn extent(&self) -> [u32; 3] {
         self.image.level_extent(0)
     }
 
-    /// Returns all levels and layers.
+    /// Returns the subresource range of all levels and layers.
     pub fn range(&self) -> vk::ImageSubresourceRange {
         vk::ImageSubresourceRange {
             aspect_mask: vk::ImageAspectFlags::COLOR,

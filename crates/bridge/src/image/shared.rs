@@ -1,4 +1,4 @@
-//! An image that both sides see.
+//! [`SharedImage`]: an image shared by Vulkan and the compute side.
 #![allow(unsafe_code)] // Views of shared memory.
 
 use std::sync::{Arc, Weak};
@@ -72,9 +72,9 @@ impl<T: Texel> SharedImage<T> {
     ///
     /// # Errors
     /// [`Error::UnsupportedFormat`](crate::Error::UnsupportedFormat) with a substitute,
-    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) if the texel type is not the
-    /// format's; otherwise the error of the failed Vulkan or CUDA call, or, for the accesses, that
-    /// of [`check_stages`](vk_export::ExportDevice::check_stages) or
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) if the texel type is not that of
+    /// the format; otherwise the error of the failed Vulkan or CUDA call, or, for invalid accesses,
+    /// the error of [`check_stages`](vk_export::ExportDevice::check_stages) or
     /// [`check_layout`](vk_export::ExportDevice::check_layout).
     pub fn new(compute: &Compute, name: &str, spec: &ImageSpec<T>) -> Result<Self> {
         Self::for_family(compute, name, spec, compute.device().queue().family())
@@ -100,7 +100,7 @@ impl<T: Texel> SharedImage<T> {
         let object = format!("shared image \"{name}\"");
         device.check_stages(family, stages, access, &object)?;
         device.check_layout(layout, usage, &object)?;
-        // SAFETY: the texel type is that of the format, by the table.
+        // SAFETY: the texel type is that of the format, as `check_texel` has checked.
         let reached = unsafe { side.share_image::<T>(device, &info, spec.layered, spec.accesses, family) }?;
         let Reached { image: vulkan, staging, mapping } = reached;
         let hand_over = match staging {
@@ -140,7 +140,7 @@ impl<T: Texel> SharedImage<T> {
     /// pass, and externally synchronized. The image has not been used, and lives until the commands
     /// have run.
     pub unsafe fn record_initial(&self, commands: vk::CommandBuffer) {
-        // SAFETY: handed on to the caller.
+        // SAFETY: the caller upholds the contract.
         unsafe { self.barriers.record_initial(self.vulkan().device(), commands) };
     }
 
@@ -148,11 +148,11 @@ impl<T: Texel> SharedImage<T> {
     /// its accesses.
     ///
     /// # Safety
-    /// As [`record_initial`](Self::record_initial), except that the compute side owns the image;
-    /// and the submission waits for the compute side's work at
+    /// As for [`record_initial`](Self::record_initial), except that the compute side owns the
+    /// image; and the submission waits for the compute side's work at
     /// `VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT`, or is made after it.
     pub unsafe fn record_acquire(&self, commands: vk::CommandBuffer) {
-        // SAFETY: handed on to the caller.
+        // SAFETY: the caller upholds the contract.
         unsafe { self.barriers.record_acquire(self.vulkan().device(), commands) };
     }
 
@@ -160,33 +160,35 @@ impl<T: Texel> SharedImage<T> {
     /// have run.
     ///
     /// # Safety
-    /// As [`record_initial`](Self::record_initial), but that the image was acquired with
+    /// As for [`record_initial`](Self::record_initial), except that the image was acquired with
     /// [`record_acquire`](Self::record_acquire), on the same queue.
     pub unsafe fn record_release(&self, commands: vk::CommandBuffer) {
-        // SAFETY: handed on to the caller.
+        // SAFETY: the caller upholds the contract.
         unsafe { self.barriers.record_release(self.vulkan().device(), commands) };
     }
 
     /// Returns the contents for CUDA, with the CUDA backend.
     ///
     /// # Safety
-    /// Until the view is gone and the work enqueued with it has completed, Vulkan does not use the
-    /// image and no other view of it is used; and the image was given to the compute side last,
-    /// with [`record_initial`](Self::record_initial) or [`record_release`](Self::record_release),
-    /// by commands that have run.
+    /// Until the view is dropped and the work enqueued with it has completed, Vulkan does not use
+    /// the image and no other view of it is used. The compute side owns the image: it was last
+    /// handed over by [`record_initial`](Self::record_initial) or
+    /// [`record_release`](Self::record_release), in commands that have run.
     pub unsafe fn cuda_mut(&self) -> Option<ImageViewMut<'_, T>> {
-        // SAFETY: exclusive by this function's contract.
+        // SAFETY: access is exclusive by this function's contract.
         self.mapping.cuda().map(|mapped| unsafe { mapped.view_mut_unchecked() })
     }
 
     /// Returns the contents for the CPU, with the CPU backend.
     ///
     /// # Safety
-    /// Until the result is gone, Vulkan does not use the image and no other view of it exists; and
-    /// the image was given to the compute side last, with [`record_initial`](Self::record_initial)
-    /// or [`record_release`](Self::record_release), by commands that have run.
+    /// While the view exists, Vulkan does not use the image and no other view of it exists. The
+    /// compute side owns the image: it was last handed over by
+    /// [`record_initial`](Self::record_initial) or [`record_release`](Self::record_release), in
+    /// commands that have run.
     pub unsafe fn host_mut(&self) -> Option<HostImageMut<'_, T>> {
-        // SAFETY: exclusive by this function's contract; the image lives as long as `self`.
+        // SAFETY: access is exclusive by this function's contract; the image lives as long as
+        // `self`.
         self.mapping.host().map(|mapped| unsafe { mapped.view_mut() })
     }
 }
@@ -207,20 +209,20 @@ impl<T: Texel> Share<Self> for ImageSpec<T> {
         let name = slot.name(self.name.as_deref());
         let SharedImage { mapping, vulkan, .. } = SharedImage::for_family(slot.compute, &name, self, slot.family)?;
         if let Some(mapping) = mapping.cuda() {
-            // SAFETY: nothing has used it. The exchange says so again of all slots at their end,
-            // which it waits for.
+            // SAFETY: nothing has used the image. The exchange calls this again for all slots at
+            // their end, after it has waited for their work.
             unsafe { mapping.assume_idle() };
         }
         Ok((vulkan, mapping))
     }
 
     unsafe fn cuda(slot: &Mapped<MappedImage<T>, VulkanImage>) -> ImageViewMut<'_, T> {
-        // SAFETY: the same contract.
+        // SAFETY: the caller upholds the same contract.
         unsafe { slot.view_mut_unchecked() }
     }
 
     unsafe fn host(slot: &Mapped<HostImage<T>, VulkanImage>) -> HostImageMut<'_, T> {
-        // SAFETY: the same contract; the slot holds the image.
+        // SAFETY: the caller upholds the same contract; the slot keeps the image alive.
         unsafe { slot.view_mut() }
     }
 
@@ -256,12 +258,12 @@ impl<T: Texel> Share<Self> for ImageSpec<T> {
     }
 
     fn join(slot: &Mapped<MappedImage<T>, VulkanImage>) -> Result<()> {
-        // Of several resources, the driver is called for those alone that have something to join.
+        // Calls the driver only for resources that have work to join.
         if slot.has_foreign_work() { Ok(slot.join_foreign_work()?) } else { Ok(()) }
     }
 
     unsafe fn assume_idle(slot: &Mapped<MappedImage<T>, VulkanImage>) {
-        // SAFETY: the same contract.
+        // SAFETY: the caller upholds the same contract.
         unsafe { MappedImage::assume_idle(slot) }
     }
 
@@ -283,13 +285,13 @@ impl<T: Texel> Share<Self> for ImageSpec<T> {
 
     #[cfg(all(target_os = "linux", feature = "remote"))]
     unsafe fn bytes(slot: &Mapped<HostImage<T>, VulkanImage>, each: &mut dyn FnMut(Run, &mut [u8])) {
-        // SAFETY: the same contract; the slot holds the image.
+        // SAFETY: the caller upholds the same contract; the slot keeps the image alive.
         runs::of_image(&mut unsafe { slot.view_mut() }, each);
     }
 
     #[cfg(all(target_os = "linux", feature = "remote"))]
     fn kinds(&self, into: &mut Vec<ResourceKind>) {
-        // A format that cannot cross was refused before.
+        // Formats that cannot be sent to another process were rejected before.
         into.extend(format_info(self.format).ok().and_then(|format| runs::image(self, format)));
     }
 

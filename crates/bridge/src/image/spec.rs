@@ -1,4 +1,4 @@
-//! A description of an image that an exchange shares.
+//! [`ImageSpec`]: the specification of an image that an exchange shares.
 
 use std::marker::PhantomData;
 
@@ -6,27 +6,27 @@ use cuda_import::Texel;
 use vk_export::ash::vk;
 use vk_export::{ImageAccess, ImageKind, mip_count};
 
-/// One image with texels of type `T`, and how Vulkan uses it.
+/// The specification of an image with texels of type `T`, and of its uses by Vulkan.
 ///
-/// `T` is the texel as the compute side sees it: `[u8; 4]` for `R8G8B8A8_UNORM`, `f32` for
-/// `R32_SFLOAT`, `[half::f16; 4]` for `R16G16B16A16_SFLOAT`; [`FORMATS`](crate::FORMATS) is the
-/// table. An sRGB format gives Vulkan an sRGB view of UNORM memory.
+/// `T` is the texel type on the compute side: `[u8; 4]` for `R8G8B8A8_UNORM`, `f32` for
+/// `R32_SFLOAT`, `[half::f16; 4]` for `R16G16B16A16_SFLOAT`; see [`FORMATS`](crate::FORMATS) for
+/// all formats. With an sRGB format, Vulkan accesses UNORM memory through an sRGB view.
 ///
 /// With CUDA the image has OPTIMAL tiling and is mapped as a CUDA array; for row-major data, share
 /// a [`BufferSpec`](crate::BufferSpec).
 ///
-/// With CUDA on another GPU than the one that draws ([`Compute::on_peer`](crate::Compute::on_peer),
+/// With CUDA on a GPU other than the drawing GPU ([`Compute::on_peer`](crate::Compute::on_peer),
 /// [`Compute::group`](crate::Compute::group)), which cannot map images, the compute side works on
-/// rows in a staging buffer on the drawing GPU, like the CPU backend below. The view's copies work
-/// in the same way, and kernels get the rows' address
+/// rows in a staging buffer on the drawing GPU, like the CPU backend below. The copy functions of
+/// the view work as usual, and kernels get the address of the rows
 /// ([`ImageViewMut::rows`](crate::ImageViewMut::rows),
-/// [`KernelImage::rows`](crate::KernelImage::rows)). There are no textures and surfaces.
+/// [`KernelImage::rows`](crate::KernelImage::rows)). Textures and surfaces are not available.
 ///
 /// With the CPU backend, the compute side works on rows. If the driver supports the image as LINEAR
 /// with the same capabilities, the rows are the image's own memory. Otherwise the image is in
-/// device memory, as with CUDA, the rows are in a staging buffer, and the hand-over copies: all
-/// rows into the image when Vulkan acquires it, and all of it back when Vulkan releases it, if its
-/// accesses write. The contents are the same either way;
+/// device memory, as with CUDA, the rows are in a staging buffer, and the hand-over copies all rows
+/// into the image when Vulkan acquires it, and the image back into the rows when Vulkan releases
+/// it, if its accesses include writes. The contents are the same in both cases;
 /// [`RenderImage::is_staged`](crate::RenderImage::is_staged) returns which case applies.
 #[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/image_spec.rs"), "```")]
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub struct ImageSpec<T> {
     pub(crate) kind: ImageKind,
     pub(crate) extent: [u32; 3],
     pub(crate) mip_levels: u32,
-    /// Whether those are all that the extent has, whatever that is.
+    /// Whether the image has all mip levels, for any extent.
     all_levels: bool,
     pub(crate) array_layers: u32,
     pub(crate) layered: bool,
@@ -86,14 +86,14 @@ impl<T: Texel> ImageSpec<T> {
         }
     }
 
-    /// Sets the number of mip levels, at most [`mip_count`] of the extent. The program has to fill
-    /// them.
+    /// Sets the number of mip levels, at most [`mip_count`] of the extent. The program must write
+    /// the contents of all levels.
     ///
     /// With CUDA, a layered image (an array or a cube) must have one level or a full mip chain: for
     /// partial chains CUDA and Vulkan disagree on the layout, and the driver reports no error (seen
-    /// with 580.159.04). They are rejected, except with
+    /// with 580.159.04). Partial chains are rejected, except with
     /// [`Compute::on_peer`](crate::Compute::on_peer) and [`Compute::group`](crate::Compute::group),
-    /// where CUDA has rows.
+    /// where CUDA accesses rows.
     #[must_use]
     pub fn with_mips(mut self, levels: u32) -> Self {
         self.mip_levels = levels;
@@ -101,15 +101,16 @@ impl<T: Texel> ImageSpec<T> {
         self
     }
 
-    /// Sets the number of mip levels to all, down to one texel.
+    /// Sets the full number of mip levels, down to one texel.
     #[must_use]
     pub fn with_all_mips(self) -> Self {
         let levels = mip_count(self.extent);
         Self { all_levels: true, ..self.with_mips(levels) }
     }
 
-    /// Makes the image an array of this many layers, or cubes. Even with one layer, kernels see an
-    /// array. For the number of levels that an array may have, see [`with_mips`](Self::with_mips).
+    /// Makes the image an array of `layers` layers, or cubes. Kernels see an array even with one
+    /// layer. For the number of mip levels that an array may have, see
+    /// [`with_mips`](Self::with_mips).
     #[must_use]
     pub fn with_layers(mut self, layers: u32) -> Self {
         self.array_layers = if self.kind == ImageKind::Cube { layers.saturating_mul(6) } else { layers };
@@ -117,7 +118,7 @@ impl<T: Texel> ImageSpec<T> {
         self
     }
 
-    /// Returns the format that Vulkan uses it with.
+    /// Returns the format of Vulkan's views.
     pub fn format(&self) -> vk::Format {
         self.format
     }
@@ -147,9 +148,9 @@ impl<T: Texel> ImageSpec<T> {
         self.array_layers
     }
 
-    /// Returns the spec with another width and height. With
-    /// [`with_all_mips`](Self::with_all_mips) it has all levels again, otherwise as many as before,
-    /// or all levels of the new size if there are fewer.
+    /// Returns a copy of the spec with a different width and height. After
+    /// [`with_all_mips`](Self::with_all_mips) it has all levels of the new size, otherwise the same
+    /// number of levels, limited to those of the new size.
     #[must_use]
     pub fn with_extent(&self, [width, height]: [u32; 2]) -> Self {
         let [_, _, depth] = self.extent;

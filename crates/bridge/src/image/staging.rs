@@ -1,24 +1,25 @@
-//! The compute side's half of an image that it cannot map, on the CPU or on another GPU than the
-//! one that draws: rows in a staging buffer, and the barriers and copies between the two.
+//! Staging of images that the compute side cannot map, on the CPU or on a GPU other than the
+//! drawing GPU: rows in a staging buffer, and the barriers and copies between rows and image.
 //!
-//! The program sees rows and image as one image with the same contents. Each frame therefore begins
-//! with a copy of all rows into the image, and ends with a copy back if Vulkan's accesses may have
-//! written it. If they only read, the rows are still up to date, and nothing is copied back.
+//! The program sees rows and image as a single image. Each frame therefore begins with a copy of
+//! all rows into the image, and ends with a copy back if Vulkan's accesses may have written the
+//! image. If they only read, the rows are still up to date, and nothing is copied back.
 //!
-//! The copies stand between the two dependencies of each hand-over (see
+//! The copies are between the two dependencies of each hand-over (see
 //! [`ImageHandover`](vk_export::ImageHandover)):
 //!
 //! | step | image | staging buffer |
 //! |---|---|---|
-//! | 1 acquire | `GENERAL` to `TRANSFER_DST_OPTIMAL` | from the compute side: its writes become visible to the copy |
+//! | 1 acquire | `GENERAL` to `TRANSFER_DST_OPTIMAL` | compute's writes visible to the copy |
 //! | copy in | written | read |
 //! | 2 transition in | to the layout of the accesses | |
 //! | | Vulkan's work | |
 //! | 3 transition out, if copied back | to `TRANSFER_SRC_OPTIMAL` | |
 //! | copy out, if copied back | read | written |
-//! | 4 release | to `GENERAL` | to another API, whatever was copied; to the host if copied back, whose reads see the copy |
+//! | 4 release | to `GENERAL` | to another API: always; to the host: if copied back |
 //!
-//! The image itself is Vulkan's alone: it changes no owner, and is not exported.
+//! The image itself is used only by Vulkan: its ownership is not transferred, and it is not
+//! exported.
 
 use std::sync::Arc;
 
@@ -29,10 +30,11 @@ use crate::compute::mapped::Sharing;
 use crate::error::{Error, Result};
 use crate::image::host::PlaneLayout;
 
-/// Copies run here; one name for the old and the new form of barriers and semaphore waits.
+/// The stage of the copies, which has the same value in the old and the synchronization2 form of
+/// barriers and semaphore waits.
 pub(crate) const COPY: vk::PipelineStageFlags2 = vk::PipelineStageFlags2::ALL_TRANSFER;
 
-/// The rows of an image in memory that the compute side maps.
+/// The rows of an image, in memory that the compute side maps.
 #[derive(Debug)]
 pub(crate) struct Staging {
     buffer: Buffer,
@@ -44,7 +46,7 @@ pub(crate) struct Staging {
     rows: Handover,
 }
 
-/// All copies between an image and its rows: one region per mip level, with all layers.
+/// The copies between an image and its rows: one region per mip level, with all layers.
 #[derive(Debug, Clone)]
 pub(crate) struct Copies {
     pub(crate) image: vk::Image,
@@ -60,7 +62,7 @@ pub(crate) struct StagedHandover {
     accesses: ImageAccess,
 }
 
-/// Creation parameters of an image that is copied from and to rows.
+/// Returns the creation parameters of an image that is copied from and to rows.
 pub(crate) fn staged_info<'a>(info: &ImageInfo<'a>, accesses: ImageAccess) -> ImageInfo<'a> {
     ImageInfo {
         tiling: vk::ImageTiling::OPTIMAL,
@@ -70,7 +72,7 @@ pub(crate) fn staged_info<'a>(info: &ImageInfo<'a>, accesses: ImageAccess) -> Im
     }
 }
 
-/// The usage that the copies add to that of Vulkan's own accesses.
+/// Returns the usage flags that the copies require in addition to Vulkan's own accesses.
 fn copy_usage(accesses: ImageAccess) -> vk::ImageUsageFlags {
     let back = if is_copied_back(accesses) { vk::ImageUsageFlags::TRANSFER_SRC } else { vk::ImageUsageFlags::empty() };
     vk::ImageUsageFlags::TRANSFER_DST | back
@@ -81,8 +83,8 @@ fn is_copied_back(accesses: ImageAccess) -> bool {
 }
 
 impl Staging {
-    /// Makes the rows of `image`, whose texels have `texel` bytes, a power of two, in memory as
-    /// `sharing` says. `family` is that of the queue that Vulkan uses the image on.
+    /// Creates the rows of `image`, whose texels have `texel` bytes, a power of two, in memory with
+    /// the parameters `sharing`. `family` is the family of the queue that Vulkan uses the image on.
     pub(crate) fn new(image: &Image, texel: u64, accesses: ImageAccess, sharing: Sharing, family: u32) -> Result<Self> {
         let name = format!("{}.rows", image.name());
         let limits = &image.device().physical().limits;
@@ -101,17 +103,17 @@ impl Staging {
         Ok(Self { buffer, copies, planes: planes.into(), handover, counterpart, rows })
     }
 
-    /// The memory of the rows.
+    /// Returns the buffer that contains the rows.
     pub(crate) fn buffer(&self) -> &Buffer {
         &self.buffer
     }
 
-    /// Layout of the rows: level by level of layer 0, then of layer 1, and so on.
+    /// Returns the layouts of the planes: all levels of layer 0, then of layer 1, and so on.
     pub(crate) fn planes(&self) -> &[PlaneLayout] {
         &self.planes
     }
 
-    /// Bytes from the start of the memory to each mip level, which has all layers.
+    /// Returns the offset in bytes of each mip level, which contains all layers.
     pub(crate) fn level_offsets(&self) -> Vec<u64> {
         self.copies.regions.iter().map(|region| region.buffer_offset).collect()
     }
@@ -124,16 +126,17 @@ impl Staging {
         &self.handover
     }
 
-    /// The compute side's writes to the rows, for the copy in.
+    /// Returns the barrier from the compute side's writes of the rows to the copy in.
     ///
-    /// The signal that the submission waits for may be made by the host, perhaps after
-    /// `vkQueueSubmit2`, so what that call makes visible (Vulkan specification, "Host Write
-    /// Ordering Guarantees") is not enough: the barrier names the host's writes.
+    /// The host may signal the semaphore that the submission waits for after `vkQueueSubmit2`, so
+    /// the writes that this call makes visible (Vulkan specification, "Host Write Ordering
+    /// Guarantees") are not enough: the barrier includes host writes.
     pub(crate) fn acquire_rows(&self) -> vk::BufferMemoryBarrier2<'static> {
         self.rows.acquire()
     }
 
-    /// From the copy in, which read the rows, to the copy out, which writes them.
+    /// Returns the barrier from the copy in, which reads the rows, to the copy out, which writes
+    /// them, if there is a copy out.
     pub(crate) fn turn_rows(&self) -> Option<vk::BufferMemoryBarrier2<'static>> {
         let barrier = vk::BufferMemoryBarrier2::default()
             .buffer(self.buffer.as_raw())
@@ -146,21 +149,22 @@ impl Staging {
         self.handover.is_copied_back().then_some(barrier)
     }
 
-    /// The copy out, for the compute side. Another API is given the rows back in any case, since
-    /// they were acquired. Where nothing was copied, the host only writes behind a read, and the
-    /// submission's signal orders that.
+    /// Returns the barrier from the copy out to the compute side. For another API, the rows are
+    /// released in any case, since they were acquired. For the host, no barrier is needed if
+    /// nothing was copied back: its next writes only follow reads, and the signal of the submission
+    /// orders them.
     pub(crate) fn release_rows(&self) -> Option<vk::BufferMemoryBarrier2<'static>> {
         gives_rows_back(self.counterpart, self.handover.accesses).then(|| self.rows.release())
     }
 }
 
-/// Accesses of the copies to the rows.
+/// Returns the accesses of the copies to the rows.
 fn copied(accesses: ImageAccess) -> BufferAccess {
     let in_alone = BufferAccess::TRANSFER_READ;
     if is_copied_back(accesses) { in_alone | BufferAccess::TRANSFER_WRITE } else { in_alone }
 }
 
-/// Whether a frame ends with a barrier for the rows.
+/// Returns `true` if a frame ends with a barrier for the rows.
 fn gives_rows_back(counterpart: Counterpart, accesses: ImageAccess) -> bool {
     counterpart == Counterpart::External || is_copied_back(accesses)
 }
@@ -175,7 +179,7 @@ impl StagedHandover {
         is_copied_back(self.accesses)
     }
 
-    /// For the copy in: behind the last frame's accesses and copies.
+    /// Returns the barrier from the accesses and copies of the previous frame to the copy in.
     pub(crate) fn acquire_image(&self) -> vk::ImageMemoryBarrier2<'static> {
         self.image(vk::ImageLayout::GENERAL, vk::ImageLayout::TRANSFER_DST_OPTIMAL)
             .src_stage_mask(self.accesses.stages | COPY)
@@ -184,7 +188,7 @@ impl StagedHandover {
             .dst_access_mask(vk::AccessFlags2::TRANSFER_WRITE)
     }
 
-    /// From the copy in to Vulkan's accesses.
+    /// Returns the barrier from the copy in to Vulkan's accesses.
     pub(crate) fn transition_in(&self) -> vk::ImageMemoryBarrier2<'static> {
         self.image(vk::ImageLayout::TRANSFER_DST_OPTIMAL, self.accesses.layout)
             .src_stage_mask(COPY)
@@ -193,7 +197,7 @@ impl StagedHandover {
             .dst_access_mask(self.accesses.access)
     }
 
-    /// From Vulkan's accesses to the copy out, where there is one.
+    /// Returns the barrier from Vulkan's accesses to the copy out, if there is a copy out.
     pub(crate) fn transition_out(&self) -> Option<vk::ImageMemoryBarrier2<'static>> {
         let barrier = self
             .image(self.accesses.layout, vk::ImageLayout::TRANSFER_SRC_OPTIMAL)
@@ -204,7 +208,7 @@ impl StagedHandover {
         self.is_copied_back().then_some(barrier)
     }
 
-    /// Back to the layout in which the image waits for the next frame.
+    /// Returns the barrier to the layout that the image has between frames.
     pub(crate) fn release_image(&self) -> vk::ImageMemoryBarrier2<'static> {
         let (layout, stages) = if self.is_copied_back() {
             (vk::ImageLayout::TRANSFER_SRC_OPTIMAL, COPY)
@@ -214,7 +218,7 @@ impl StagedHandover {
         self.image(layout, vk::ImageLayout::GENERAL).src_stage_mask(stages).dst_stage_mask(self.accesses.stages | COPY)
     }
 
-    /// Brings a new image to the layout in which it waits for its first frame.
+    /// Returns the barrier that transitions a new image to the layout that it has between frames.
     pub(crate) fn initial(&self) -> vk::ImageMemoryBarrier2<'static> {
         self.image(vk::ImageLayout::UNDEFINED, vk::ImageLayout::GENERAL).dst_stage_mask(self.accesses.stages | COPY)
     }
@@ -230,21 +234,21 @@ impl StagedHandover {
     }
 }
 
-/// Layout of the rows: without gaps, each level at an offset that copies take.
+/// Layout of the rows, without gaps. Each level starts at an offset that is valid for copies.
 struct Layout {
     regions: Vec<vk::BufferImageCopy>,
     planes: Vec<PlaneLayout>,
     size: u64,
 }
 
-/// Description of an image's rows by its shape.
+/// The number of mip levels and layers of an image.
 struct Shape {
     levels: u32,
     layers: u32,
 }
 
 impl Layout {
-    /// `None` for more bytes than can be addressed.
+    /// Computes the layout, or returns `None` if its size cannot be addressed.
     fn new(image: &Image, texel: u64, optimal_alignment: u64) -> Option<Self> {
         let shape = Shape { levels: image.mip_levels(), layers: image.array_layers() };
         Self::of(&shape, |level| image.level_extent(level), image.range().aspect_mask, texel, optimal_alignment)
@@ -257,8 +261,8 @@ impl Layout {
         texel: u64,
         optimal_alignment: u64,
     ) -> Option<Self> {
-        // Offsets are multiples of the texel (VUID-vkCmdCopyBufferToImage-dstImage-07975), which is
-        // of 16 bytes at most, and of 4 on queues that only copy (-commandBuffer-07737).
+        // Offsets must be multiples of the texel size (VUID-vkCmdCopyBufferToImage-dstImage-07975),
+        // which is at most 16 bytes, and of 4 on queues that only copy (-commandBuffer-07737).
         let alignment = optimal_alignment.clamp(16, 4096).next_power_of_two();
         let (mut regions, mut levels, mut size) = (Vec::new(), Vec::new(), 0u64);
         for level in 0..shape.levels {
@@ -274,8 +278,8 @@ impl Layout {
                 base_array_layer: 0,
                 layer_count: shape.layers,
             };
-            // Row length and image height of 0: tightly packed, layers behind each other as depths
-            // are.
+            // A row length and image height of 0 mean tightly packed; layers follow each other like
+            // depth slices.
             regions.push(
                 vk::BufferImageCopy::default()
                     .buffer_offset(offset)
@@ -284,7 +288,7 @@ impl Layout {
             );
             levels.push((offset, row, layer, plane, [width, height, depth]));
         }
-        // A slice has at most so many bytes.
+        // Slices are limited to `isize::MAX` bytes.
         isize::try_from(size).ok()?;
         let mut planes = Vec::new();
         for index in 0..u64::from(shape.layers) {

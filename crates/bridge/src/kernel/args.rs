@@ -1,4 +1,4 @@
-//! Arguments of kernels, packed as CUDA packs them.
+//! Kernel arguments, packed in CUDA's layout.
 
 use bytemuck::Pod;
 use smallvec::SmallVec;
@@ -13,10 +13,10 @@ use crate::kernel::memory::KernelMemory;
 use crate::kernel::site::Site;
 use crate::tuples::up_to_12;
 
-/// Bytes of arguments that need no heap.
+/// Number of argument bytes that are stored without a heap allocation.
 const FEW: usize = 256;
 
-/// The most arguments that a launch has.
+/// Maximum number of arguments of a launch.
 pub(crate) const MOST_ARGS: usize = 12;
 
 /// An argument of a kernel. This trait is sealed; it is implemented for
@@ -27,37 +27,37 @@ pub(crate) const MOST_ARGS: usize = 12;
 /// - [`KernelBuffer`], a shared buffer, for a pointer to its elements;
 /// - `&`[`KernelMemory`], for a pointer to its elements;
 /// - [`KernelSurface`] and [`KernelTexture`], for `cudaSurfaceObject_t` and `cudaTextureObject_t`,
-///   which have 64 bits.
+///   which are 64-bit handles.
 ///
-/// Buffers, surfaces and textures may be passed by reference too.
-#[allow(private_bounds)] // Closed on purpose.
+/// Buffers, surfaces and textures may also be passed by reference.
+#[allow(private_bounds)] // Sealed on purpose.
 pub trait KernelArg: Pack {}
 
 impl<A: Pack> KernelArg for A {}
 
 /// The arguments of a launch: a tuple of up to twelve [`KernelArg`]s, in the order of the kernel's
-/// parameters. One argument is `(argument,)`, none is `()`; a kernel with more takes a structure.
-/// This trait is sealed.
-#[allow(private_bounds)] // Closed on purpose.
+/// parameters. A single argument is `(argument,)`, no arguments are `()`; kernels with more than
+/// twelve take a structure. This trait is sealed.
+#[allow(private_bounds)] // Sealed on purpose.
 pub trait KernelArgs: PackAll {}
 
 impl<A: PackAll> KernelArgs for A {}
 
 /// Conversion of an argument to bytes.
 pub(crate) trait Pack {
-    /// Calls `put` with the bytes.
+    /// Calls `put` with the bytes of the argument.
     fn pack(&self, put: impl FnOnce(&[u8]) -> Result<()>) -> Result<()>;
 
-    /// Returns the object that the kernel uses, if a launch there is to keep that alive.
+    /// Returns the object that the kernel uses, if a launch at `site` must keep it alive.
     ///
     /// # Errors
-    /// Why it cannot be used.
+    /// The reason why the argument cannot be used there.
     fn keep(&self, site: Site<'_>) -> Result<Option<Keep>, String> {
         let _ = site;
         Ok(None)
     }
 
-    /// Returns the source of the twin's argument on the CPU backend; by default from the packed
+    /// Returns the source of the twin's argument on the CPU backend. The default is the packed
     /// bytes of the parameter.
     fn host(&self, param: &PtxParam) -> HostArg {
         HostArg::Value { offset: param.offset, size: param.size }
@@ -66,12 +66,12 @@ pub(crate) trait Pack {
 
 /// Conversion of the arguments of a launch to bytes.
 pub(crate) trait PackAll {
-    /// Arguments.
+    /// Number of arguments.
     const COUNT: usize;
 
     fn pack_all(&self, packed: &mut Packed<'_>) -> Result<()>;
 
-    /// Returns the arguments of a twin on the CPU backend; there are as many parameters.
+    /// Returns the arguments of a twin on the CPU backend. `params` has the same length.
     fn host_all(&self, params: &[PtxParam]) -> HostArgs;
 }
 
@@ -114,7 +114,7 @@ impl Pack for KernelTexture<'_> {
     }
 }
 
-// What a tuple or a `Vec` of resources lends is often at hand by reference.
+// Resources that a tuple or a `Vec` lends are often only available by reference.
 impl<T: Pod> Pack for &KernelBuffer<'_, T> {
     fn pack(&self, put: impl FnOnce(&[u8]) -> Result<()>) -> Result<()> {
         (**self).pack(put)
@@ -159,7 +159,7 @@ impl<T: Pod> Pack for &KernelMemory<T> {
     }
 }
 
-/// Arguments as the driver takes them, each at the offset that the kernel's PTX gives it.
+/// Arguments in the driver's format, each at the offset of its parameter in the kernel's PTX.
 pub(crate) struct Packed<'e> {
     entry: &'e PtxEntry,
     site: Site<'e>,
@@ -172,8 +172,8 @@ impl<'e> Packed<'e> {
     /// Packs arguments for a kernel that is launched at `site`.
     ///
     /// # Errors
-    /// [`Error::Launch`] for another number of arguments than the kernel has, or one of another
-    /// size.
+    /// [`Error::Launch`] if the number of arguments or the size of one does not match the kernel's
+    /// parameters.
     pub(crate) fn new<A: KernelArgs>(entry: &'e PtxEntry, site: Site<'e>, args: &A) -> Result<Self> {
         let expected = entry.params().len();
         if A::COUNT != expected {
@@ -213,7 +213,7 @@ impl<'e> Packed<'e> {
     }
 }
 
-/// The error of a launch that was refused before the driver saw it.
+/// Returns the error of a launch that was rejected.
 pub(crate) fn launch_error(entry: &PtxEntry, reason: String) -> Error {
     Error::Launch { kernel: entry.name().to_owned(), reason }
 }

@@ -14,7 +14,7 @@ pub struct KernelBuffer<'t, T> {
     address: u64,
     len: usize,
     vulkan: Option<vk::Buffer>,
-    /// On the CPU backend.
+    /// Start of the elements, on the CPU backend.
     host: Option<HostPtr>,
     elements: PhantomData<fn() -> &'t mut [T]>,
 }
@@ -25,7 +25,7 @@ impl<T> Clone for KernelBuffer<'_, T> {
     }
 }
 
-// A kernel may be given it twice; what it does with the pointers is part of the launch's contract.
+// A kernel may get the same buffer twice; its use of the pointers is part of the launch's contract.
 impl<T> Copy for KernelBuffer<'_, T> {}
 
 impl<T> KernelBuffer<'_, T> {
@@ -42,15 +42,15 @@ impl<T> KernelBuffer<'_, T> {
         Self { address, len, vulkan: None, host, elements: PhantomData }
     }
 
-    /// Returns the address of the first element, as the kernels of this compute side see it, for
-    /// pointers inside structures. The address on a CUDA stream differs from that in the Vulkan
+    /// Returns the address of the first element, as seen by kernels of this compute side, for
+    /// pointers inside structures. The address on a CUDA stream differs from the one in the Vulkan
     /// queue.
     pub fn address(&self) -> u64 {
         self.address
     }
 
     /// Returns the Vulkan buffer, for [`KernelWork::record`](crate::KernelWork::record); `None` on
-    /// a CUDA stream and on the CPU.
+    /// CUDA streams and on the CPU.
     pub fn as_raw(&self) -> Option<vk::Buffer> {
         self.vulkan
     }

@@ -1,16 +1,16 @@
-//! Arguments of a launch on the CPU backend, without its types.
-#![allow(unsafe_code)] // Pointers that cross to the backend's thread.
+//! Type-erased arguments of a launch on the CPU backend.
+#![allow(unsafe_code)] // Pointers that are sent to the backend's thread.
 
 use std::any::TypeId;
 use std::cell::UnsafeCell;
 
 use bytemuck::Pod;
 
-/// The start of a slice, or a mapped image.
+/// Pointer to the start of a slice, or to a mapped image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HostPtr(pub(crate) *mut u8);
 
-// SAFETY: it is dereferenced by twins alone, by the contract of `Lend::take`.
+// SAFETY: only twins dereference the pointer, by the contract of `Lend::take`.
 unsafe impl Send for HostPtr {}
 // SAFETY: as above.
 unsafe impl Sync for HostPtr {}
@@ -18,9 +18,9 @@ unsafe impl Sync for HostPtr {}
 /// An argument of a launch on the CPU backend.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum HostArg {
-    /// Bytes among the packed arguments.
+    /// A value in the packed arguments.
     Value { offset: usize, size: usize },
-    /// All elements of a buffer, or of memory.
+    /// All elements of a buffer or of kernel memory.
     Slice { start: HostPtr, len: usize, bytes: usize, element: TypeId },
     /// A mapped image.
     Image { mapping: HostPtr, texel: TypeId },
@@ -32,7 +32,7 @@ impl HostArg {
         Self::Slice { start: HostPtr(start.cast()), len, bytes, element: TypeId::of::<T>() }
     }
 
-    /// For errors.
+    /// Returns a description for errors.
     pub(crate) fn kind(&self) -> String {
         match self {
             Self::Value { size, .. } => format!("a value of {size} bytes"),
@@ -41,25 +41,26 @@ impl HostArg {
         }
     }
 
-    /// Returns `true` if both reach the same memory.
+    /// Returns `true` if both refer to the same memory.
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Slice { start, bytes, .. }, Self::Slice { start: start2, bytes: bytes2, .. }) => {
                 let (one, two) = (start.0.addr(), start2.0.addr());
                 one < two.saturating_add(*bytes2) && two < one.saturating_add(*bytes)
             }
-            // No two images share memory.
+            // Different images never share memory.
             (Self::Image { mapping, .. }, Self::Image { mapping: other, .. }) => mapping == other,
             _ => false,
         }
     }
 }
 
-/// Memory of twins alone.
+/// Memory that only twins access.
 #[derive(Debug)]
 pub(crate) struct HostCells<T>(Box<[UnsafeCell<T>]>);
 
-// SAFETY: plain data; twins, which run one at a time, reach it by the contract of `Lend::take`.
+// SAFETY: the elements are plain data; only twins, which run one at a time, access them, by the
+// contract of `Lend::take`.
 unsafe impl<T: Pod> Send for HostCells<T> {}
 // SAFETY: as above.
 unsafe impl<T: Pod> Sync for HostCells<T> {}
@@ -70,7 +71,7 @@ impl<T: Pod> HostCells<T> {
     }
 
     pub(crate) fn start(&self) -> *mut T {
-        // An `UnsafeCell` has the layout of what is in it.
+        // An `UnsafeCell` has the layout of its contents.
         self.0.as_ptr().cast_mut().cast()
     }
 }

@@ -1,4 +1,4 @@
-//! [`KernelImage`]: a shared image as kernels see it.
+//! [`KernelImage`]: a shared image as a source of kernel arguments.
 
 use std::any::TypeId;
 use std::marker::PhantomData;
@@ -13,9 +13,9 @@ use crate::error::{Error, Result};
 use crate::kernel::buffer::KernelBuffer;
 use crate::kernel::host_arg::{HostArg, HostPtr};
 
-/// A shared image as kernels see it, lent for a turn: [`surface`](Self::surface) and
-/// [`texture`](Self::texture) are arguments; on another GPU than the one that draws,
-/// [`rows`](Self::rows) are.
+/// A shared image for kernels, lent for a turn. [`surface`](Self::surface) and
+/// [`texture`](Self::texture) return kernel arguments; on a GPU other than the drawing GPU,
+/// [`rows`](Self::rows) does.
 #[derive(Debug)]
 pub struct KernelImage<'t, T>(On<'t, T>);
 
@@ -26,8 +26,7 @@ enum On<'t, T> {
     Host(&'t HostImage<T>),
 }
 
-/// One mip level of an image as a kernel loads and stores it: an argument of type
-/// `cudaSurfaceObject_t`.
+/// One mip level of an image for loads and stores: a kernel argument of type `cudaSurfaceObject_t`.
 #[doc(alias = "CUsurfObject")]
 #[doc(alias = "vkGetImageViewHandleNVX")]
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +36,7 @@ pub struct KernelSurface<'t> {
     image: PhantomData<&'t ()>,
 }
 
-/// An image as a kernel samples it: an argument of type `cudaTextureObject_t`.
+/// An image for sampling: a kernel argument of type `cudaTextureObject_t`.
 #[doc(alias = "CUtexObject")]
 #[doc(alias = "vkGetImageViewHandleNVX")]
 #[derive(Debug, Clone, Copy)]
@@ -47,8 +46,8 @@ pub struct KernelTexture<'t> {
     image: PhantomData<&'t ()>,
 }
 
-/// One mip level of an image in linear memory: slice after slice (layers, or the depth of a 3D
-/// image), each row after row, without gaps. The texel at x, y of a slice is the
+/// One mip level of an image in linear memory, without gaps: the slices (layers, or the depth
+/// slices of a 3D image) in order, each with its rows in order. The texel at x, y of a slice is the
 /// element `(slice * height + y) * width + x`.
 #[derive(Debug)]
 pub struct KernelRows<'t, T> {
@@ -70,8 +69,8 @@ impl<'t, T> KernelImage<'t, T> {
         Self(On::Host(image))
     }
 
-    /// Returns the Vulkan image, for [`KernelWork::record`](crate::KernelWork::record); `None` on a
-    /// CUDA stream and on the CPU.
+    /// Returns the Vulkan image, for [`KernelWork::record`](crate::KernelWork::record); `None` on
+    /// CUDA streams and on the CPU.
     pub fn vulkan(&self) -> Option<&'t Image> {
         match self.0 {
             On::Stream(_) | On::Host(_) => None,
@@ -81,15 +80,16 @@ impl<'t, T> KernelImage<'t, T> {
 }
 
 impl<T: Texel> KernelImage<'_, T> {
-    /// Returns one mip level for loads and stores; level 0 is the largest. The first call creates
-    /// it with a driver call; later calls look it up in a list.
+    /// Returns one mip level for loads and stores; level 0 is the largest. The first call for a
+    /// level creates the surface with a driver call; later calls look it up in a list.
     ///
-    /// CUDA's surface functions count x in bytes, and move texels in the image's own order of
-    /// channels. Use `cudaBoundaryModeZero` in kernels that may access texels outside the image.
+    /// CUDA's surface functions take x in bytes, and use the channel order of the image. Use
+    /// `cudaBoundaryModeZero` in kernels that may access texels outside the image.
     ///
     /// # Errors
     /// [`Error::Cuda`](crate::Error::Cuda) or [`Error::Vulkan`](crate::Error::Vulkan) if there is
-    /// no such level, if the image is in [rows](Self::has_rows), or if the driver refuses.
+    /// no such level, if the image is stored as [rows](Self::has_rows), or if the driver call
+    /// fails.
     pub fn surface(&self, level: u32) -> Result<KernelSurface<'_>> {
         let handle = match &self.0 {
             On::Stream(view) => view.surface(level)?.as_raw(),
@@ -105,18 +105,19 @@ impl<T: Texel> KernelImage<'_, T> {
         Ok(KernelSurface { handle, host: self.on_host_arg(), image: PhantomData })
     }
 
-    /// Returns the image for sampling. It is created once per description, as with
-    /// [`surface`](Self::surface); an image can have 256 descriptions.
+    /// Returns the image for sampling. The texture is created on the first call with a description,
+    /// as for [`surface`](Self::surface); an image can have 256 descriptions.
     ///
-    /// Command buffers sample with [`normalized_coordinates`](TextureInfo::normalized_coordinates)
-    /// (the default), all levels of the image, in its own format or, for one that was made as sRGB,
-    /// decoded or not. One level, level limits, bias, anisotropy, borders other than zero and a
-    /// [`read`](TextureInfo::read) that does not suit the format are refused there. A twin on the
-    /// CPU gets texels, and samples by itself.
+    /// In command buffers, sampling uses
+    /// [`normalized_coordinates`](TextureInfo::normalized_coordinates) (the default), all levels of
+    /// the image, and the format of the image; images with an sRGB format can be sampled decoded or
+    /// not. Single levels, level limits, bias, anisotropy, borders other than zero and a
+    /// [`read`](TextureInfo::read) mode that does not match the format are rejected there. A twin
+    /// on the CPU gets texels and has to sample them itself.
     ///
     /// # Errors
-    /// As [`surface`](Self::surface), and for a description that this compute side cannot sample
-    /// with.
+    /// The errors of [`surface`](Self::surface), and an error for a description that this compute
+    /// side does not support.
     pub fn texture(&self, info: &TextureInfo) -> Result<KernelTexture<'_>> {
         let handle = match &self.0 {
             On::Stream(view) => view.texture(info)?.as_raw(),
@@ -128,9 +129,9 @@ impl<T: Texel> KernelImage<'_, T> {
 }
 
 impl<T: Texel> KernelImage<'_, T> {
-    /// Returns `true` if its texels lie in rows of linear memory, which kernels get as a pointer
-    /// ([`rows`](Self::rows)): with [`Compute::on_peer`](crate::Compute::on_peer) and
-    /// [`Compute::group`](crate::Compute::group). Otherwise kernels get surfaces and textures.
+    /// Returns `true` if the texels are in rows of linear memory, which kernels get as a pointer
+    /// ([`rows`](Self::rows)). This is the case with [`Compute::on_peer`](crate::Compute::on_peer)
+    /// and [`Compute::group`](crate::Compute::group). Otherwise kernels get surfaces and textures.
     pub fn has_rows(&self) -> bool {
         matches!(&self.0, On::Stream(view) if view.image().has_rows())
     }
@@ -139,9 +140,9 @@ impl<T: Texel> KernelImage<'_, T> {
     /// level 0 is the largest.
     ///
     /// # Errors
-    /// [`Error::Cuda`](crate::Error::Cuda) for a level that is not there, and for an image that is
-    /// a CUDA array; [`Error::InvalidArgument`](crate::Error::InvalidArgument) in command buffers
-    /// and for twins on the CPU, which take surfaces.
+    /// [`Error::Cuda`](crate::Error::Cuda) for a level that does not exist, and for an image that
+    /// is a CUDA array; [`Error::InvalidArgument`](crate::Error::InvalidArgument) in command
+    /// buffers and for twins on the CPU, which take surfaces.
     pub fn rows(&self, level: u32) -> Result<KernelRows<'_, T>> {
         let On::Stream(view) = &self.0 else {
             return Err(Error::invalid(
@@ -170,7 +171,7 @@ impl<T> Clone for KernelRows<'_, T> {
 impl<T> Copy for KernelRows<'_, T> {}
 
 impl<'t, T> KernelRows<'t, T> {
-    /// Returns all texels of the level: an argument of type `T *`.
+    /// Returns all texels of the level, as a kernel argument of type `T *`.
     pub fn texels(&self) -> KernelBuffer<'t, T> {
         self.texels
     }

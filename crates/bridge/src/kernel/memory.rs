@@ -1,4 +1,4 @@
-//! Device memory that only kernels access.
+//! [`KernelMemory`]: device memory that only kernels access.
 
 use std::any::Any;
 use std::marker::PhantomData;
@@ -22,11 +22,11 @@ use crate::kernel::site::Site;
 use crate::observe::live::{Alive, Kind};
 use crate::observe::{live, log_error};
 
-/// Device memory for the state of kernels, and host memory for that of their twins on the CPU.
+/// Device memory for the state of kernels, or host memory for the state of their twins on the CPU.
 ///
 /// Created by [`Compute::kernel_memory`], and passed to kernels as `&memory`. A launch keeps its
 /// arguments alive: the memory may be dropped while kernels use it. It can be used with exchanges
-/// of the [`Compute`] that created it. The host cannot read it; have a kernel copy results into a
+/// of the [`Compute`] that created it. The host cannot read it; use a kernel to copy results into a
 /// shared buffer.
 #[derive(Debug)]
 pub struct KernelMemory<T> {
@@ -48,7 +48,7 @@ struct Memory {
 
 #[derive(Debug)]
 enum Place {
-    /// Freed behind its stream's work. `None` only while it is dropped.
+    /// Freed after the work of its stream. `None` only while it is dropped.
     Cuda(Option<DeviceMemory>),
     Vulkan(Uploaded),
     /// For twins, of any element type.
@@ -60,16 +60,15 @@ enum Place {
 }
 
 impl Compute {
-    /// Creates device memory for kernels, with these elements in it. `name` is for errors and
+    /// Creates device memory for kernels with the elements of `contents`. `name` is for errors and
     /// debuggers.
     ///
-    /// The contents are copied, and nothing is waited for, whatever the compute side is waiting
-    /// for: with CUDA the copy runs on a stream of its own. In the Vulkan queue the copy is
-    /// recorded before what is launched next, and submitted with it; until it has run, as much
-    /// memory again is used.
+    /// The contents are copied without waiting, even if the compute side is blocked: with CUDA the
+    /// copy runs on a separate stream. In the Vulkan queue the copy is recorded before the next
+    /// launch and submitted with it; until it has run, a staging buffer of the same size is in use.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for no elements, and if CUDA has no room;
+    /// [`Error::InvalidArgument`] if `contents` is empty or CUDA is out of memory;
     /// [`StreamCaptured`](cuda_import::Error::StreamCaptured) while the program captures the
     /// stream; otherwise the error of the failed driver call.
     pub fn kernel_memory<T: Pod>(&self, name: &str, contents: &[T]) -> Result<KernelMemory<T>> {
@@ -86,8 +85,7 @@ impl Compute {
                 (Place::Vulkan(uploaded), address)
             }
             PerBackend::Host(host) => {
-                // In its place before the pointer is taken: moving a box ends what pointers into it
-                // may do.
+                // Boxed before the pointer is taken: moving a box invalidates pointers into it.
                 let cells = Box::new(HostCells::new(contents));
                 let (home, start) = (host.id(), cells.start());
                 (Place::Host { home, start: HostPtr(start.cast()), _cells: cells }, start.addr() as u64)
@@ -97,13 +95,14 @@ impl Compute {
         Ok(KernelMemory { memory: Memory::new(name, place), address, len: contents.len(), element: PhantomData })
     }
 
-    /// Creates device memory on each GPU of a [`group`](Compute::group), with a range of `contents`
-    /// in it, as [`ComputeTurn::work_split`](crate::ComputeTurn::work_split) divides a frame's
-    /// elements; `None` for an empty range. Each is for launches on the stream of its GPU alone.
+    /// Creates device memory on each GPU of a [`group`](Compute::group), with one range of
+    /// `contents` each, in the way that [`ComputeTurn::work_split`](crate::ComputeTurn::work_split)
+    /// divides a frame's elements; `None` for an empty range. Each memory can only be used by
+    /// launches on the stream of its GPU.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if there are not as many ranges as GPUs, if a range is outside
-    /// the contents, if CUDA has no room, and on another backend than CUDA;
+    /// [`Error::InvalidArgument`] if the number of ranges differs from the number of GPUs, if a
+    /// range is outside the contents, if CUDA is out of memory, or with a backend other than CUDA;
     /// [`StreamCaptured`](cuda_import::Error::StreamCaptured) while the program captures one of the
     /// streams; otherwise the error of the failed driver call.
     pub fn kernel_memory_split<T: Pod>(
@@ -133,7 +132,7 @@ impl Compute {
     }
 }
 
-/// Memory of the stream's GPU with these bytes in it.
+/// Creates memory on the stream's GPU with the given contents. Returns its address too.
 fn on_stream(name: &str, bytes: &[u8], device: &CudaDevice, stream: &Arc<CudaStream>) -> Result<(Place, u64)> {
     let failed = |error: cuda_import::Error| match error {
         cuda_import::Error::Driver { code: OUT_OF_MEMORY, .. } => Error::invalid(
@@ -166,7 +165,7 @@ impl Drop for Memory {
 }
 
 impl<T> KernelMemory<T> {
-    /// Returns the address of the first element, as the kernels of its compute side see it.
+    /// Returns the address of the first element, as seen by kernels of its compute side.
     pub fn address(&self) -> u64 {
         self.address
     }
@@ -176,13 +175,13 @@ impl<T> KernelMemory<T> {
         self.len
     }
 
-    /// Returns `false`: there is at least one element.
+    /// Returns `false`: kernel memory has at least one element.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Returns the Vulkan buffer, for [`KernelWork::record`](crate::KernelWork::record): it may be
-    /// copied from and to. `None` on a CUDA stream and on the CPU.
+    /// Returns the Vulkan buffer, for [`KernelWork::record`](crate::KernelWork::record): the buffer
+    /// can be a source and a destination of copies. `None` on CUDA streams and on the CPU.
     pub fn as_raw(&self) -> Option<vk::Buffer> {
         match &self.memory.place {
             Place::Cuda(_) | Place::Host { .. } => None,
@@ -190,11 +189,11 @@ impl<T> KernelMemory<T> {
         }
     }
 
-    /// Returns the object that a launch that uses it keeps alive.
+    /// Returns the object that a launch must keep alive while it uses the memory.
     ///
     /// # Errors
-    /// Why it has no contents and never will, or that nothing orders it with this stream, as the
-    /// reason of a launch that is refused.
+    /// The reason why a launch at `site` is rejected: the memory belongs to another stream, so
+    /// nothing orders its use there, or the copy of its contents was lost.
     pub(crate) fn keep(&self, site: Site<'_>) -> Result<Keep, String> {
         let is_home = match (&self.memory.place, site) {
             (Place::Cuda(Some(memory)), Site::Cuda(stream)) => memory.is_of(stream),

@@ -1,5 +1,4 @@
-//! Kernels of the program's own, launched on every compute side that runs CUDA code in the same
-//! way.
+//! The program's own kernels, launched in the same way on every compute side.
 
 pub(crate) mod args;
 pub(crate) mod buffer;

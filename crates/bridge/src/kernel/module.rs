@@ -1,4 +1,4 @@
-//! Kernels that were loaded from PTX.
+//! Kernels loaded from PTX.
 
 use std::sync::Arc;
 
@@ -36,8 +36,9 @@ enum Loaded {
 }
 
 /// A kernel of a [`KernelModule`], which [`KernelWork::launch`](crate::KernelWork::launch)
-/// launches. It keeps its module loaded, and work in command buffers and on the CPU keeps the
-/// kernel; on a CUDA stream the program keeps it until it has run. Clones refer to the same one.
+/// launches. It keeps its module loaded. Work in command buffers and on the CPU keeps the kernel
+/// alive; on a CUDA stream the program must keep it until the launches have run. Clones refer to
+/// the same kernel.
 #[derive(Clone)]
 pub struct Kernel(Arc<Inner>);
 
@@ -46,7 +47,7 @@ struct Inner {
     function: Function,
 }
 
-/// Target of a launch.
+/// The function to launch, by kind of compute side.
 pub(crate) enum Function {
     /// One for each GPU.
     Stream(Box<[cuda_import::Kernel]>),
@@ -54,7 +55,7 @@ pub(crate) enum Function {
     Host(Arc<dyn Twin>),
 }
 
-/// The kernel for a stream of this context.
+/// Returns the kernel for streams of this context.
 pub(crate) fn of_context<'f>(
     kernels: &'f [cuda_import::Kernel],
     context: &CudaContext,
@@ -63,20 +64,20 @@ pub(crate) fn of_context<'f>(
 }
 
 impl Compute {
-    /// Loads kernels from PTX, the text that `nvcc -ptx` writes, for streams or command buffers as
-    /// this compute side is. `name` is for errors.
+    /// Loads kernels from PTX, the text that `nvcc -ptx` writes, for the streams or command buffers
+    /// of this compute side. `name` is for errors.
     ///
-    /// The text is parsed first, for the kernels' parameters and limits; the driver then compiles
-    /// it for its GPU. On the CPU there is no driver: kernels have twins in Rust there, see
+    /// The text is parsed for the kernels' parameters and limits; then the driver compiles it for
+    /// its GPU. On the CPU, kernels are not compiled but need twins in Rust; see
     /// [`KernelModule::with_twin`]. Compiling takes tens of milliseconds the first time and less in
-    /// later processes, since drivers keep the result on disk: load before the first frame.
+    /// later processes, since drivers cache the result on disk: load before the first frame.
     ///
     /// # Errors
     /// [`vk_export::Error::Missing`] for command buffers of a device that cannot run kernels in
     /// them (streams, [`Backend::Cuda`](crate::Backend::Cuda), may still work); [`Error::Module`]
-    /// for text that [`Ptx::new`] cannot read, and for what CUDA refuses, with the log of the
-    /// driver's compiler; otherwise the error of the failed driver call. For command buffers there
-    /// is no log: the driver returns only a code.
+    /// for text that [`Ptx::new`] cannot parse or CUDA cannot compile, with the log of the driver's
+    /// compiler; otherwise the error of the failed driver call. For command buffers there is no
+    /// log: the driver returns only a code.
     #[doc(alias = "cuModuleLoadDataEx")]
     #[doc(alias = "vkCreateCuModuleNVX")]
     pub fn load(&self, name: &str, ptx: &str) -> Result<KernelModule> {
@@ -99,7 +100,7 @@ impl Compute {
     }
 }
 
-/// What CUDA refuses to compile is the module's fault, all else the call's.
+/// Converts a compile error into [`Error::Module`], and any other error into the error of the call.
 fn of_driver(name: &str, error: cuda_import::Error) -> Error {
     match error {
         cuda_import::Error::Compile { code, device, log, .. } => Error::Module {
@@ -116,15 +117,15 @@ impl KernelModule {
         &self.name
     }
 
-    /// Returns the names of its kernels, as the PTX has them.
+    /// Returns the names of its kernels, as in the PTX.
     pub fn kernels(&self) -> impl Iterator<Item = &str> {
         self.ptx.entries().iter().map(PtxEntry::name)
     }
 
-    /// Adds a twin to a kernel: a Rust function that computes the same, for the CPU backend. It
-    /// runs on the backend's thread, where the kernel would run in its stream, and is called once
-    /// per launch to do the work of all threads. On other backends it is checked against the
-    /// kernel's parameters and not called, so that a mismatch is reported on every backend.
+    /// Adds a twin to a kernel: a Rust function that does the same work on the CPU backend. It runs
+    /// on the backend's thread, in stream order, and is called once per launch to do the work of
+    /// all threads. On other backends it is checked against the kernel's parameters but not called,
+    /// so that a mismatch is reported on every backend.
     ///
     /// `P` are the kernel's parameters, a tuple of [`TwinArg`]s. The launch must pass the same
     /// types: the elements of a [`TwinSlice`](crate::TwinSlice) are those of the buffer or memory.
@@ -132,10 +133,10 @@ impl KernelModule {
     /// twice.
     ///
     /// # Errors
-    /// [`Error::Module`] for a kernel that is not there, or one with another number or size of
-    /// parameters.
+    /// [`Error::Module`] if there is no such kernel, or if the number or size of its parameters
+    /// differs from that of `P`.
     #[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/twin.rs"), "```")]
-    #[allow(private_bounds)] // `TwinArgs` is closed.
+    #[allow(private_bounds)] // `TwinArgs` is sealed.
     pub fn with_twin<P: TwinArgs + LendAll>(
         mut self,
         kernel: &str,
@@ -161,14 +162,14 @@ impl KernelModule {
         Error::Module { module: self.name.to_string(), reason }
     }
 
-    /// Returns a kernel by its name in the PTX: that of an `extern "C"` function, or the mangled
-    /// one.
+    /// Returns a kernel by its name in the PTX: the name of an `extern "C"` function, or the
+    /// mangled name of another function.
     ///
     /// # Errors
-    /// [`Error::Module`] with the names that there are, and on the CPU for one without a twin;
-    /// otherwise the error of the failed driver call. For command buffers also
-    /// [`vk_export::Error::RefusedKernel`], for a kernel with what hangs a Vulkan queue, see
-    /// [`PtxEntry::refused`].
+    /// [`Error::Module`] with the existing names if there is no such kernel, and on the CPU if it
+    /// has no twin; otherwise the error of the failed driver call. For command buffers also
+    /// [`vk_export::Error::RefusedKernel`], for a kernel with code that can hang a Vulkan queue;
+    /// see [`PtxEntry::refused`].
     #[doc(alias = "cuModuleGetFunction")]
     #[doc(alias = "vkCreateCuFunctionNVX")]
     pub fn kernel(&self, name: &str) -> Result<Kernel> {
@@ -195,7 +196,7 @@ impl KernelModule {
 }
 
 impl Kernel {
-    /// Returns the kernel's name, parameters and limits, as the PTX states them.
+    /// Returns the kernel's name, parameters and limits, as declared in the PTX.
     pub fn entry(&self) -> &PtxEntry {
         &self.0.entry
     }

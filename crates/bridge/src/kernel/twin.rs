@@ -1,5 +1,5 @@
-//! Twins of kernels: Rust that does the same on the CPU backend.
-#![allow(unsafe_code)] // Lends what launches were given.
+//! Twins of kernels: Rust functions that replace kernels on the CPU backend.
+#![allow(unsafe_code)] // Lends the arguments of launches.
 
 use std::any::{TypeId, type_name};
 use std::marker::PhantomData;
@@ -13,69 +13,71 @@ use crate::image::host::HostImageMut;
 use crate::kernel::host_arg::HostArg;
 use crate::tuples::up_to_12;
 
-/// A parameter of a twin, see [`KernelModule::with_twin`](crate::KernelModule::with_twin). This
+/// A parameter of a twin; see [`KernelModule::with_twin`](crate::KernelModule::with_twin). This
 /// trait is sealed; it is implemented for
 ///
 /// - [`Pod`] types, which the twin gets by value;
-/// - [`TwinSlice`] for a pointer to elements: the twin gets `&mut [T]`, all of the buffer or memory
-///   that was passed to the launch;
+/// - [`TwinSlice`] for a pointer to elements: the twin gets a `&mut [T]` of the whole buffer or
+///   kernel memory that was passed to the launch;
 /// - [`TwinImage`] for a surface or texture: the twin gets a [`HostImageMut`].
-#[allow(private_bounds)] // Closed on purpose.
+#[allow(private_bounds)] // Sealed on purpose.
 pub trait TwinArg: Take {
     /// Type that the twin receives.
     type Lent<'a>;
 }
 
-/// The parameters of a twin: a tuple of up to twelve [`TwinArg`]s, in the order of the kernel's.
-/// One is `(parameter,)`, none is `()`. This trait is sealed.
-#[allow(private_bounds)] // Closed on purpose.
+/// The parameters of a twin: a tuple of up to twelve [`TwinArg`]s, in the order of the kernel's
+/// parameters. A single parameter is `(parameter,)`, no parameters are `()`. This trait is sealed.
+#[allow(private_bounds)] // Sealed on purpose.
 pub trait TwinArgs: TakeAll + 'static {
     /// Type that the twin receives.
     type Lent<'a>;
 }
 
-/// Stands for a pointer to elements among the parameters of a twin, see [`TwinArg`].
+/// Marker type for a twin's parameter that is a pointer to elements; see [`TwinArg`].
 #[derive(Debug)]
 pub struct TwinSlice<T>(PhantomData<fn() -> T>);
 
-/// Stands for a surface or a texture among the parameters of a twin, see [`TwinArg`]. Sampling is
-/// the twin's own: it gets texels.
+/// Marker type for a twin's parameter that is a surface or a texture; see [`TwinArg`]. The twin
+/// gets texels and has to sample them itself.
 #[derive(Debug)]
 pub struct TwinImage<T>(PhantomData<fn() -> T>);
 
 /// Conversion of a parameter from the arguments of a launch.
 pub(crate) trait Take {
-    /// Bytes of the kernel's parameter.
+    /// Size of the kernel's parameter, in bytes.
     const SIZE: usize;
 
-    /// Description, for errors.
+    /// Returns a description for errors.
     fn name() -> String;
 
-    /// Returns `true` if it can be taken from this.
+    /// Returns `true` if the parameter can be taken from `arg`.
     fn accepts(arg: &HostArg) -> bool;
 }
 
-/// [`Take`], with what it gives.
+/// [`Take`], with the conversion itself.
 pub(crate) trait Lend: TwinArg {
     /// # Safety
-    /// It accepts `arg`, what that points to lives for `'a`, and nothing else uses it meanwhile.
-    /// `bytes` are the launch's packed arguments.
+    /// [`accepts`](Take::accepts) returns `true` for `arg`. The memory that `arg` points to lives
+    /// for `'a`, and nothing else uses it during `'a`. `bytes` are the launch's packed arguments.
     unsafe fn take<'a>(arg: &HostArg, bytes: &[u8]) -> Self::Lent<'a>;
 }
 
 /// Conversion of the parameters of a twin.
 pub(crate) trait TakeAll {
-    /// Bytes of each of the kernel's parameters, and what they are.
+    /// Returns the size in bytes and the description of each parameter.
     fn params() -> Vec<(usize, String)>;
 
-    /// The first argument that is not what the twin takes, and what that is.
+    /// Returns the index of the first argument that the twin does not accept, and the description
+    /// of its parameter.
     fn mismatch(args: &[HostArg]) -> Option<(usize, String)>;
 }
 
-/// [`TakeAll`], with what it gives.
+/// [`TakeAll`], with the conversion itself.
 pub(crate) trait LendAll: TwinArgs {
     /// # Safety
-    /// There are as many arguments as parameters, and for each what [`Lend::take`] asks for.
+    /// The number of arguments is the number of parameters, and each argument satisfies the
+    /// contract of [`Lend::take`].
     unsafe fn take_all<'a>(args: &[HostArg], bytes: &[u8]) -> Self::Lent<'a>;
 }
 
@@ -102,7 +104,7 @@ impl<T: Pod> Lend for T {
     }
 }
 
-/// Bytes of a pointer, a surface or a texture.
+/// Size of a pointer, a surface handle or a texture handle, in bytes.
 const HANDLE: usize = 8;
 
 impl<T: Pod + Send> Take for TwinSlice<T> {
@@ -124,8 +126,8 @@ impl<T: Pod + Send> TwinArg for TwinSlice<T> {
 impl<T: Pod + Send> Lend for TwinSlice<T> {
     unsafe fn take<'a>(arg: &HostArg, _: &[u8]) -> Self::Lent<'a> {
         let HostArg::Slice { start, len, .. } = *arg else { return &mut [] };
-        // SAFETY: `len` elements of `T`, which `accepts` has seen; alive and used by nobody else by
-        // this function's contract.
+        // SAFETY: `accepts` has checked that the pointer is to `len` elements of `T`; they are
+        // alive and nothing else uses them, by this function's contract.
         unsafe { std::slice::from_raw_parts_mut(start.0.cast::<T>(), len) }
     }
 }
@@ -153,22 +155,22 @@ impl<T: Texel> Lend for TwinImage<T> {
             _ => std::ptr::null_mut(),
         };
         debug_assert!(!pointer.is_null());
-        // SAFETY: a mapping of an image of `T`, which `accepts` has seen; alive for `'a` by this
-        // function's contract.
+        // SAFETY: `accepts` has checked that the pointer is to a mapping of an image of `T`; it is
+        // alive for `'a` by this function's contract.
         let mapping = unsafe { &*pointer.cast_const().cast::<HostImage<T>>() };
-        // SAFETY: alive and used by nobody else, by this function's contract.
+        // SAFETY: the image is alive and nothing else uses it, by this function's contract.
         unsafe { mapping.view_mut() }
     }
 }
 
-/// Rust that stands for a kernel.
+/// A Rust function that replaces a kernel.
 pub(crate) trait Twin: Send + Sync {
-    /// Returns the reason why it cannot be called with these.
+    /// Returns the reason why the twin cannot be called with `args`, if any.
     fn refusal(&self, args: &[HostArg]) -> Option<String>;
 
     /// # Safety
-    /// It does not refuse `args`, which are as many as its parameters; what they point to is alive,
-    /// and nobody else uses it.
+    /// [`refusal`](Self::refusal) returns `None` for `args`, and their number is the number of
+    /// parameters. The memory that they point to is alive, and nothing else uses it.
     unsafe fn call(&self, config: &LaunchConfig, args: &[HostArg], bytes: &[u8]);
 }
 
@@ -177,7 +179,7 @@ struct Typed<P, F> {
     params: PhantomData<fn(P)>,
 }
 
-#[allow(private_bounds)] // `TwinArgs` is closed.
+#[allow(private_bounds)] // `TwinArgs` is sealed.
 impl<P: LendAll, F> Twin for Typed<P, F>
 where
     F: for<'a> Fn(&LaunchConfig, P::Lent<'a>) + Send + Sync,
@@ -194,15 +196,15 @@ where
     }
 
     unsafe fn call(&self, config: &LaunchConfig, args: &[HostArg], bytes: &[u8]) {
-        // SAFETY: handed on to the caller; no two overlap.
+        // SAFETY: the caller upholds the contract; no two arguments overlap.
         (self.call)(config, unsafe { P::take_all(args, bytes) });
     }
 }
 
-/// A twin of `entry`.
+/// Creates a twin of `entry`.
 ///
 /// # Errors
-/// Returns the reason why it is not one: another number or size of parameters.
+/// The reason why `call` cannot be a twin: the number or size of the parameters differs.
 pub(crate) fn typed<P, F>(entry: &PtxEntry, call: F) -> Result<std::sync::Arc<dyn Twin>, String>
 where
     P: LendAll,
@@ -246,7 +248,7 @@ macro_rules! tuple {
         impl<$($name: Lend + 'static),*> LendAll for ($($name,)*) {
             #[allow(clippy::unused_unit, unused_variables)] // No parameters.
             unsafe fn take_all<'a>(args: &[HostArg], bytes: &[u8]) -> Self::Lent<'a> {
-                // SAFETY: handed on to the caller.
+                // SAFETY: the caller upholds the contract.
                 ($(unsafe { $name::take(&args[$index], bytes) },)*)
             }
         }

@@ -1,4 +1,4 @@
-//! Launching kernels in a frame.
+//! [`KernelWork`], which launches kernels in a frame.
 #![allow(unsafe_code)] // Launches.
 
 use std::ffi::c_void;
@@ -20,9 +20,9 @@ use crate::kernel::module::{Function, Kernel, of_context};
 use crate::kernel::site::Site;
 use crate::kernel::twin::Twin;
 
-/// A frame's work as launches of kernels, on a CUDA stream, in a command buffer of the Vulkan
-/// queue, or of their twins on the CPU. Returned by [`Work::kernels`](crate::Work::kernels), for
-/// kernels that [`Compute::load`](crate::Compute::load) has loaded.
+/// Launches the kernels of a frame: on a CUDA stream, in a command buffer of the Vulkan queue, or
+/// as their twins on the CPU. Returned by [`Work::kernels`](crate::Work::kernels), for kernels that
+/// [`Compute::load`](crate::Compute::load) has loaded.
 ///
 /// Launches run one after the other, in the order of the calls, even across turns of the same
 /// [`Compute`](crate::Compute); a kernel sees what earlier kernels wrote. With
@@ -37,14 +37,14 @@ pub struct KernelWork<'t, R: Resources> {
 
 /// Target of launches.
 enum Target<'t, R: Resources> {
-    /// `home` is the compute stream: another one while a graph is captured, which is launched
-    /// there.
+    /// `home` is the compute stream. `stream` differs from it while a graph is captured, which is
+    /// launched on `home`.
     Stream {
         stream: &'t Arc<CudaStream>,
         home: &'t Arc<CudaStream>,
     },
     Queue(&'t InlineStream),
-    /// The slots are kept until what was launched has run.
+    /// The slots are kept alive until the launches have run.
     Host(&'t HostStream, &'t Arc<[R::HostSlot]>),
 }
 
@@ -69,30 +69,31 @@ impl<'t, R: Resources> KernelWork<'t, R> {
     /// copied before the call returns.
     ///
     /// # Errors
-    /// [`Error::Launch`] for arguments of another number or size than the kernel's parameters, for
-    /// [`KernelMemory`](crate::KernelMemory) of another [`Compute`](crate::Compute) or of another
-    /// GPU's part, and for a grid, block or amount of shared memory that is too large or zero;
-    /// nothing is launched then. In command buffers all of this is checked before the driver is
-    /// called; on a stream, the driver checks grid, block and shared memory. On the CPU also for
-    /// arguments of another type than the twin's, and for the same memory passed twice.
-    /// [`Error::InvalidArgument`] for a kernel that was loaded for another kind of compute side;
-    /// otherwise the error of the failed driver call.
+    /// [`Error::Launch`] if the number or size of the arguments does not match the kernel's
+    /// parameters, if [`KernelMemory`](crate::KernelMemory) belongs to another
+    /// [`Compute`](crate::Compute) or another GPU, or if the grid, block or amount of shared memory
+    /// is too large or zero; nothing is launched in these cases. In command buffers all of this is
+    /// checked before the driver is called; on a stream, the driver checks grid, block and shared
+    /// memory. On the CPU also if the argument types do not match those of the twin, or if the same
+    /// memory is passed twice. [`Error::InvalidArgument`] for a kernel that was loaded for another
+    /// kind of compute side; otherwise the error of the failed driver call.
     ///
     /// # Safety
-    /// - The arguments are what the kernel's parameters mean (sizes are checked, types are not),
-    ///   and the kernel stays inside the memory that they point to.
-    /// - It uses no shared resource but those of turns that are open, of exchanges of the same
+    /// - The arguments have the types and meaning of the kernel's parameters (only sizes are
+    ///   checked), and the kernel stays inside the memory that they point to.
+    /// - The kernel only uses shared resources of open turns of exchanges of the same
     ///   [`Compute`](crate::Compute).
-    /// - On a CUDA stream, its module lives until it has run: the `Kernel` or the `KernelModule` is
-    ///   kept. In command buffers and on the CPU the launch keeps it.
+    /// - On a CUDA stream, the kernel's module lives until the kernel has run: the program keeps
+    ///   the `Kernel` or the `KernelModule`. In command buffers and on the CPU the launch keeps it.
     /// - On a CUDA stream, the program is not capturing the stream (`CudaStream::begin_capture`),
-    ///   which is not checked: the kernel would get into its graph, and run at any time or never.
-    /// - Memory that it reaches in another way lives until it has run;
-    ///   [`KernelMemory`](crate::KernelMemory) given as an argument does.
+    ///   which is not checked: the kernel would become part of its graph, and run at any time or
+    ///   never.
+    /// - Memory that the kernel accesses in other ways lives until the kernel has run. Launches
+    ///   keep [`KernelMemory`](crate::KernelMemory) arguments alive.
     /// - In command buffers: the kernel terminates, accesses nothing outside a surface unless it
     ///   uses `cudaBoundaryModeZero` or `cudaBoundaryModeClamp`, and a multiprocessor has enough
-    ///   registers for one block. That is always the case for up to 256 threads; for more, compile
-    ///   the kernel with `__launch_bounds__`. See [`vk_export::Kernel::record`].
+    ///   registers for one block, which is always the case for up to 256 threads; for more threads,
+    ///   compile the kernel with `__launch_bounds__`. See [`vk_export::Kernel::record`].
     #[doc(alias = "cuLaunchKernel")]
     #[doc(alias = "vkCmdCuLaunchKernelNVX")]
     pub unsafe fn launch<A: KernelArgs>(&self, kernel: &Kernel, config: &LaunchConfig, args: A) -> Result<()> {
@@ -112,46 +113,48 @@ impl<'t, R: Resources> KernelWork<'t, R> {
         match (&self.target, kernel.function()) {
             (Target::Stream { stream, .. }, Function::Stream(functions)) => {
                 let function = of_context(functions, stream.context()).ok_or_else(another_side)?;
-                // SAFETY: handed on to the caller.
+                // SAFETY: the caller upholds the contract.
                 unsafe { launch_on_stream(stream, function, entry, config, &packed) }
             }
-            // A kernel of another device would be a handle that this one does not know.
+            // The handle of another device's kernel would be invalid on this device.
             (Target::Queue(stream), Function::Queue(function))
                 if function.module().device().is_same(stream.device()) =>
             {
-                // SAFETY: handed on to the caller.
+                // SAFETY: the caller upholds the contract.
                 unsafe { launch_in_queue(stream, function, kernel, config, &packed) }
             }
             (Target::Host(stream, slots), Function::Host(twin)) => {
                 let host = args.host_all(entry.params());
-                // SAFETY: handed on to the caller.
+                // SAFETY: the caller upholds the contract.
                 unsafe { launch_twin(stream, slots, twin, entry, config, host, packed) }
             }
             _ => Err(another_side()),
         }
     }
 
-    /// Records the program's own commands after the work so far, in command buffers of the Vulkan
-    /// queue.
+    /// Records the program's own commands in a command buffer of the Vulkan queue, after the work
+    /// so far.
     ///
     /// No lock is held while the closure runs: other threads can wait for points with their
     /// timeouts, and can record and submit their own work, which runs before or after it. Each call
-    /// begins a command buffer, so one call for several commands costs less than several calls.
+    /// begins a command buffer, so recording several commands in one call costs less than several
+    /// calls.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] on the CPU, and on a CUDA stream, which
-    /// [`CudaWork::stream`](crate::CudaWork::stream) lends; otherwise the error of the failed
-    /// driver call. Inside the closure, other work of the compute side and waits for it return
-    /// [`Error::InvalidArgument`] too.
+    /// [`Error::InvalidArgument`] on the CPU and on CUDA streams (use
+    /// [`CudaWork::stream`](crate::CudaWork::stream) there); otherwise the error of the failed
+    /// driver call. Inside the closure, enqueuing other work on the compute side, or waiting for
+    /// it, returns [`Error::InvalidArgument`] too.
     ///
     /// # Safety
-    /// - The commands keep their Valid Usage, outside a render pass, on the compute side's queue.
-    /// - They come after, and what follows them comes after them, at
-    ///   `VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT` alone: commands of other stages bring barriers
-    ///   from and to it.
-    /// - They use no shared resource but those of turns that stay open until this call has
-    ///   returned,   of exchanges of the same [`Compute`](crate::Compute), in
-    ///   `VK_IMAGE_LAYOUT_GENERAL`; what   else they use lives until they have run.
+    /// - The commands satisfy their Valid Usage, outside a render pass, on the compute side's
+    ///   queue.
+    /// - The commands are ordered after earlier work and before later work only at
+    ///   `VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT`: commands of other stages need their own barriers
+    ///   from and to that stage.
+    /// - The commands only use shared resources of turns of exchanges of the same
+    ///   [`Compute`](crate::Compute) that stay open until this call has returned, with images in
+    ///   `VK_IMAGE_LAYOUT_GENERAL`. Everything else that they use lives until they have run.
     pub unsafe fn record(&self, record: impl FnOnce(vk::CommandBuffer)) -> Result<()> {
         let Target::Queue(stream) = &self.target else {
             return Err(Error::invalid(
@@ -159,13 +162,14 @@ impl<'t, R: Resources> KernelWork<'t, R> {
                 "its compute side is no Vulkan queue; use `CudaWork::stream` or `HostWork::run`, or `Backend::Inline`",
             ));
         };
-        // SAFETY: handed on to the caller.
+        // SAFETY: the caller upholds the contract.
         unsafe { stream.record_with(record) }
     }
 }
 
 /// # Safety
-/// As [`KernelWork::launch`]; `function` is that of `entry` for the stream's context.
+/// The contract of [`KernelWork::launch`]; `function` is the function of `entry` in the stream's
+/// context.
 unsafe fn launch_on_stream(
     stream: &Arc<CudaStream>,
     function: &cuda_import::Kernel,
@@ -180,9 +184,10 @@ unsafe fn launch_on_stream(
     };
     let place = |param: &PtxParam| packed.bytes[param.offset..].as_ptr().cast::<c_void>();
     let args: SmallVec<[_; MOST_ARGS]> = entry.params().iter().map(place).collect();
-    // SAFETY: each argument is where `Packed` has put it, with as many bytes as the PTX, and so the
-    // module, gives the parameter; `packed` lives until the call is over, which copies them. What
-    // they mean is the caller's, and that what the kernel uses lives.
+    // SAFETY: each argument points to the bytes in `Packed`, which have the size of the parameter
+    // in the PTX and therefore in the module; `packed` lives until the call, which copies them, has
+    // returned. The caller guarantees the meaning of the arguments, and that everything that the
+    // kernel uses lives.
     let launched = unsafe { function.launch(stream, &driver_config, &args) };
     launched.map_err(|error| match error {
         error if error.is_context_lost() => error.into(),
@@ -191,7 +196,8 @@ unsafe fn launch_on_stream(
 }
 
 /// # Safety
-/// As [`KernelWork::launch`]; `function` is the kernel's, on the stream's device.
+/// The contract of [`KernelWork::launch`]; `function` is the kernel's function on the stream's
+/// device.
 unsafe fn launch_in_queue(
     stream: &InlineStream,
     function: &vk_export::Kernel,
@@ -202,18 +208,18 @@ unsafe fn launch_in_queue(
     let keep = packed.keep.iter().cloned().chain([kernel.keep()]);
     let record = |commands| {
         // SAFETY: recording, outside a render pass, on the device of the kernel; the arguments were
-        // seen to be as many bytes as the kernel takes. What they mean is the caller's.
+        // checked to have the size that the kernel takes. The caller guarantees their meaning.
         unsafe { function.record(commands, config, &packed.bytes) }.map_err(|error| match error {
             vk_export::Error::Launch { reason, .. } => launch_error(kernel.entry(), reason),
             error => error.into(),
         })
     };
-    // SAFETY: handed on to the caller; the kernel and its memory are kept.
+    // SAFETY: the caller upholds the contract; the kernel and its memory are kept alive.
     unsafe { stream.record(keep, record) }
 }
 
 /// # Safety
-/// As [`KernelWork::launch`].
+/// The contract of [`KernelWork::launch`].
 unsafe fn launch_twin<S: Send + Sync + 'static>(
     stream: &HostStream,
     slots: &Arc<[S]>,
@@ -234,15 +240,16 @@ unsafe fn launch_twin<S: Send + Sync + 'static>(
     let (twin, config, slots) = (Arc::clone(twin), *config, Arc::clone(slots));
     stream.run(move || {
         let _kept = (slots, keep);
-        // SAFETY: the twin does not refuse them. The slots of this turn and kernel memory are kept;
-        // those of other turns are waited for by their exchanges, which the caller says they are
-        // of. Twins and closures run one at a time, between the turn's wait and its signal, and no
-        // two arguments overlap.
+        // SAFETY: the twin accepts the arguments. The slots of this turn and the kernel memory are
+        // kept alive; slots of other turns are kept by their exchanges, which wait for the work,
+        // and belong to the same `Compute` by the caller's contract. Twins and closures run one at
+        // a time, between the turn's wait and its signal, and no two arguments overlap.
         unsafe { twin.call(&config, &host, &bytes) };
     })
 }
 
-/// A launch that CUDA refused: its codes do not say which number was too large.
+/// Returns the reason for a launch that CUDA refused, including all sizes, since CUDA's error codes
+/// do not identify the one that is too large.
 fn of_driver(error: &cuda_import::Error, config: &LaunchConfig, entry: &PtxEntry) -> String {
     let shape = |[x, y, z]: [u32; 3]| format!("{x} x {y} x {z}");
     let most = entry.max_threads().map(|most| format!(", at most {most} of them by its __launch_bounds__"));

@@ -14,7 +14,7 @@ pub(crate) enum Kind {
     Block,
     Lease,
     KernelMemory,
-    /// Of commands; counted where it is leaked alone.
+    /// A pool of command buffers; counted only if it is leaked.
     CommandPool,
 }
 
@@ -23,7 +23,7 @@ const KINDS: usize = 9;
 static ALIVE: [AtomicUsize; KINDS] = [const { AtomicUsize::new(0) }; KINDS];
 static LEAKED: [AtomicUsize; KINDS] = [const { AtomicUsize::new(0) }; KINDS];
 
-/// Counts its owner as alive for as long as it lives; forgetting the owner keeps it counted.
+/// Counts an object as alive until this guard is dropped. A forgotten guard stays counted.
 #[derive(Debug)]
 pub(crate) struct Alive(Kind);
 
@@ -71,7 +71,7 @@ pub(crate) fn leaked(kind: Kind, count: usize) {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LiveObjects {
-    /// Exchanges, those included whose turns alone keep them.
+    /// Exchanges, including those that only their turns keep alive.
     pub exchanges: usize,
     /// Compute and render turns.
     pub turns: usize,
@@ -85,29 +85,29 @@ pub struct LiveObjects {
     pub blocks: usize,
     /// Leases; each keeps the buffers and images of one slot.
     pub leases: usize,
-    /// [`KernelMemory`](crate::KernelMemory), that included which was dropped while work that has
-    /// not completed uses it.
+    /// [`KernelMemory`](crate::KernelMemory), including memory that was dropped while unfinished
+    /// work uses it.
     pub kernel_memories: usize,
-    /// Shared buffers that were leaked on purpose, since they may still have been in use; counted
-    /// above too.
+    /// Shared buffers that were leaked on purpose because they may still have been in use; also
+    /// included in `buffers`.
     pub leaked_buffers: usize,
-    /// Shared images that were leaked on purpose; counted above too.
+    /// Shared images that were leaked on purpose; also included in `images`.
     pub leaked_images: usize,
-    /// Timelines that were leaked on purpose; counted above too.
+    /// Timelines that were leaked on purpose; also included in `timelines`.
     pub leaked_timelines: usize,
-    /// Blocks of shared pools that were leaked on purpose; counted above too.
+    /// Blocks of shared pools that were leaked on purpose; also included in `blocks`.
     pub leaked_blocks: usize,
-    /// [`KernelMemory`](crate::KernelMemory) that CUDA did not free when it was dropped; counted
-    /// above too.
+    /// [`KernelMemory`](crate::KernelMemory) that CUDA did not free when it was dropped; also
+    /// included in `kernel_memories`.
     pub leaked_kernel_memories: usize,
-    /// Command pools that were leaked on purpose, since their commands may still have been running,
-    /// with what these use: kernels, staging buffers, memory that is copied to. Such pools are
-    /// counted nowhere else, and keep the device alive.
+    /// Command pools that were leaked on purpose because their commands may still have been
+    /// running, together with the resources of those commands: kernels, staging buffers,
+    /// destinations of copies. These pools are counted only here, and keep the device alive.
     pub leaked_command_pools: usize,
 }
 
 impl LiveObjects {
-    /// Counts them now. Other threads may make and drop objects meanwhile.
+    /// Returns the current counts. Other threads may create and drop objects meanwhile.
     pub fn now() -> Self {
         let alive = |kind: Kind| ALIVE[kind as usize].load(Ordering::Relaxed);
         let leaked = |kind: Kind| LEAKED[kind as usize].load(Ordering::Relaxed);
@@ -129,7 +129,7 @@ impl LiveObjects {
         }
     }
 
-    /// Returns `true` if nothing is alive.
+    /// Returns `true` if all counts are zero.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }

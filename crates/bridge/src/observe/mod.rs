@@ -7,5 +7,5 @@ pub(crate) mod object;
 pub(crate) mod steps;
 
 pub(crate) use bridge_trace as trace;
-// Isolated: the crate logs with these alone.
+// The crate logs only through these macros.
 pub(crate) use bridge_trace::{log_error, log_info, log_warn};

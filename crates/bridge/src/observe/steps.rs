@@ -1,4 +1,4 @@
-//! Steps that threads come to, for tests that let something happen once a thread is there.
+//! Steps that threads reach, for tests that act once a thread has reached a step.
 
 use std::fmt::Debug;
 use std::sync::{Mutex, PoisonError};
@@ -6,18 +6,19 @@ use std::time::{Duration, Instant};
 
 static STEPS: Mutex<Vec<(&'static str, String)>> = Mutex::new(Vec::new());
 
-/// A thread has come to `step`, with what tells it from those of other tests.
+/// Records that a thread has reached `step`. `whose` distinguishes it from threads of other tests.
 pub(crate) fn note(step: &'static str, whose: impl Debug) {
     STEPS.lock().unwrap_or_else(PoisonError::into_inner).push((step, format!("{whose:?}")));
 }
 
-/// How often a thread has come there so far.
+/// Returns how often `step` has been recorded for `whose`.
 pub(crate) fn count(step: &'static str, whose: impl Debug) -> usize {
     let wanted = (step, format!("{whose:?}"));
     STEPS.lock().unwrap_or_else(PoisonError::into_inner).iter().filter(|noted| **noted == wanted).count()
 }
 
-/// Returns once a thread has come there more often than `before`, or once `ended`.
+/// Waits until `step` has been recorded for `whose` more than `before` times, or until `ended`
+/// returns `true`.
 pub(crate) fn until(step: &'static str, whose: impl Debug, before: usize, ended: impl Fn() -> bool) {
     let start = Instant::now();
     while count(step, &whose) <= before && !ended() {

@@ -8,7 +8,7 @@ use crate::compute::{Backend, Compute};
 use crate::error::{Error, Result};
 use crate::exchange::{ExchangeInfo, LatestInfo};
 
-/// Why a worker is not taken for an exchange in step.
+/// Reason why a worker is refused for an exchange in step.
 const NO_TRUST: &str = "it is in step, so that each side's GPU waits for the other process, which both have to allow: \
      accept the worker with `AcceptInfo::trust`, and let it connect with `WorkerInfo::trust`";
 
@@ -35,7 +35,8 @@ impl Remote {
         self.connection.session().has_trust()
     }
 
-    /// Makes what the worker is to be offered. Where that fails, the worker is told why.
+    /// Creates the objects to offer to the worker. If that fails, refuses the worker with the
+    /// error.
     pub(super) fn prepare<T>(self, make: impl FnOnce(&Self) -> Result<T>) -> Result<(Self, T)> {
         match make(&self) {
             Ok(made) => Ok((self, made)),
@@ -43,13 +44,13 @@ impl Remote {
         }
     }
 
-    /// Ends the connection with a worker that is not taken, and tells it why.
+    /// Ends the connection with a worker that is refused, and notifies it of the reason.
     pub(super) fn refuse(mut self, code: Code, error: Error) -> Error {
         self.connection.close(code, &error.to_string());
         error
     }
 
-    /// Checks that both sides allow the exchange, which is in step.
+    /// Checks that both sides allow an exchange in step.
     pub(super) fn require_trust(&self, exchange: &str) -> Result<()> {
         if self.has_trust() {
             return Ok(());
@@ -57,7 +58,7 @@ impl Remote {
         Err(Error::invalid(format!("exchange \"{exchange}\""), NO_TRUST))
     }
 
-    /// The same, where the worker reads.
+    /// Checks that both sides allow an exchange in step that the worker reads.
     pub(super) fn require_trusted_reader(&self, exchange: &str) -> Result<()> {
         self.require_trust(exchange)?;
         let session = self.connection.session();
@@ -75,19 +76,19 @@ impl Remote {
         ))
     }
 
-    /// The backend that it computes with.
+    /// Returns the backend that the worker computes with.
     pub(super) fn backend(&self) -> bridge_ipc::Backend {
-        // A worker has one, as the session has seen to.
+        // The session ensures that a worker has a backend.
         self.connection.session().backend().unwrap_or(bridge_ipc::Backend::Host)
     }
 
-    /// Returns `true` if it computes with CUDA on another GPU than the one that draws.
+    /// Returns `true` if the worker computes with CUDA on another GPU than the one that draws.
     pub(super) fn is_on_another_gpu(&self) -> bool {
         let uuid = self.connection.peer_hello().map(|hello| hello.device_uuid);
         self.backend() == bridge_ipc::Backend::Cuda && uuid != Some(self.device.uuid())
     }
 
-    /// The compute side of an exchange in step for workers like this one.
+    /// Creates the compute side of an exchange in step for workers like this one.
     pub(super) fn compute_in_step(&self, info: &ExchangeInfo<'_>) -> Result<Compute> {
         if info.pool.is_some() {
             return Err(Error::invalid(
@@ -103,7 +104,7 @@ impl Remote {
         }
     }
 
-    /// The compute side of an exchange for workers like this one.
+    /// Creates the compute side of an exchange for workers like this one.
     pub(super) fn compute(&self, info: &LatestInfo<'_>) -> Result<Compute> {
         match self.backend() {
             bridge_ipc::Backend::Host => Compute::new(&self.device, Backend::Host),
@@ -116,7 +117,7 @@ impl Remote {
     }
 }
 
-/// The error of offering an exchange to a worker with a backend that this version does not know.
+/// Returns the error of offering an exchange to a worker with an unknown backend.
 pub(super) fn unknown_backend(exchange: &str, backend: bridge_ipc::Backend) -> Error {
     Error::invalid(
         format!("exchange \"{exchange}\""),

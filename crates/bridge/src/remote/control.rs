@@ -10,7 +10,7 @@ use bridge_ipc::Connection;
 use super::wake::{Wake, sleep};
 use crate::error::{Error, Result};
 
-/// The program's hold on the thread of a connection.
+/// Shared state through which the program controls the thread of a connection.
 pub(super) struct Control {
     stop: AtomicBool,
     discards: AtomicBool,
@@ -19,15 +19,15 @@ pub(super) struct Control {
     changed: Condvar,
 }
 
-/// Whether the program that leaves waits for the thread.
+/// State of the thread, for a program that leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// It does.
+    /// The program waits for the thread.
     Runs,
-    /// The thread waits for the end of a worker that was killed, for as long as that takes, and has
-    /// all that it needs.
+    /// The thread waits for the end of a killed worker, without a time limit. It owns everything
+    /// that it needs, so the program does not wait for it.
     Detached,
-    /// The thread has done everything.
+    /// The thread has finished.
     Ended,
 }
 
@@ -48,7 +48,7 @@ impl Control {
         self.wake.wake();
     }
 
-    /// Asks the thread to end, and to wait for no copies of frames: nobody will look at them.
+    /// Asks the thread to end without waiting for copies of frames, which will not be used.
     pub(super) fn discard(&self) {
         self.discards.store(true, Ordering::Release);
         self.stop();
@@ -62,12 +62,12 @@ impl Control {
         self.stop.load(Ordering::Acquire)
     }
 
-    /// The thread goes on without the program.
+    /// Marks the thread as continuing without the program.
     pub(super) fn detach(&self) {
         self.enter(Stage::Detached);
     }
 
-    /// The thread has come to its end.
+    /// Marks the thread as finished.
     pub(super) fn end(&self) {
         self.enter(Stage::Ended);
     }
@@ -77,7 +77,7 @@ impl Control {
         self.changed.notify_all();
     }
 
-    /// Waits until the thread has ended or goes on without the program.
+    /// Waits until the thread has ended or is detached.
     pub(super) fn await_leave(&self) -> Stage {
         #[cfg(test)]
         crate::observe::steps::note("await leave", std::thread::current().id());
@@ -90,8 +90,8 @@ impl Control {
         &self.wake
     }
 
-    /// Waits until the process of a worker has ended, up to `limit`, or until the thread is asked
-    /// to end. Returns `true` if the process has ended.
+    /// Waits until the process of a worker has ended, for at most `limit`, or until the thread is
+    /// asked to end. Returns `true` if the process has ended.
     pub(super) fn await_death(&self, connection: &Connection, limit: Option<Duration>) -> bool {
         let start = Instant::now();
         loop {
@@ -106,8 +106,8 @@ impl Control {
     }
 }
 
-/// What a thread waits for on behalf of a worker that is to take the exchange: as long as the
-/// program wants it, and the worker is there.
+/// A thread's wait on behalf of a worker that is to take the exchange. It continues while the
+/// program wants the worker and the worker is connected.
 pub(super) struct Awaited<'a> {
     pub(super) exchange: &'a str,
     pub(super) control: &'a Control,
@@ -115,8 +115,10 @@ pub(super) struct Awaited<'a> {
 }
 
 impl Awaited<'_> {
+    /// Checks that the wait should continue.
+    ///
     /// # Errors
-    /// Why there is nothing to wait for any more.
+    /// The reason why it should not.
     pub(super) fn go_on(&self) -> Result<()> {
         let peer = self.worker.peer();
         let reason = if self.control.is_stopped() {
@@ -132,8 +134,8 @@ impl Awaited<'_> {
     }
 }
 
-/// Returns `true` once nothing of a worker is left that may write to its slots: the GPU's work of a
-/// process that was killed goes on as long as a child that was forked from it lives.
+/// Returns `true` once nothing is left of a worker that may write to its slots. The GPU work of a
+/// killed process continues while a child that was forked from it lives.
 pub(super) fn has_gone(connection: &Connection) -> bool {
     connection.peer().is_dead() && connection.is_released()
 }

@@ -1,11 +1,10 @@
-//! A frame of a worker on the CPU, copied out of the memory that both processes have, or one for a
-//! worker, copied into it.
+//! Copies of frames between slots and the memory that is shared with a worker on the CPU.
 //!
-//! Memory that a worker writes is read, and never mapped: bytes that change meanwhile are bytes
-//! that were read sooner or later, and memory that was made smaller is an error, where a mapping
-//! would be a data race and a signal that ends the process. Memory that a worker reads is mapped:
-//! its seals leave the worker no way to change it, and a `write` would wait for whoever else is in
-//! the middle of one.
+//! Memory that a worker writes is read with system calls and never mapped: bytes that change
+//! meanwhile are just older or newer, and memory that was shrunk results in an error, whereas a
+//! mapping would cause a data race and a signal that ends the process. Memory that a worker reads
+//! is mapped: its seals keep the worker from changing it, and a `write` call would have to wait for
+//! other `write` calls in progress.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -16,20 +15,20 @@ use bridge_ipc::MappedMemory;
 use crate::remote::runs::Run;
 use crate::remote::wake::Wake;
 
-/// The memory that a worker writes its frames to, or reads them from: of each of its slots, one
-/// for a resource.
+/// The memory that a worker writes its frames to, or reads them from: for each of its slots, the
+/// memory of each resource.
 pub(super) type Files = Box<[Arc<[Memory]>]>;
 
 /// The memory of a resource in a worker's slot.
 #[derive(Debug)]
 pub(super) enum Memory {
-    /// The worker writes it.
+    /// Memory that the worker writes.
     Theirs(File),
-    /// The worker reads it.
+    /// Memory that the worker reads.
     Ours(MappedMemory),
 }
 
-/// The result of a copy, set by the thread that makes it.
+/// The result of a copy, set by the thread that copies.
 pub(super) struct CopyEnd {
     result: OnceLock<Result<(), String>>,
     wake: Arc<Wake>,
@@ -40,17 +39,17 @@ impl CopyEnd {
         Arc::new(Self { result: OnceLock::new(), wake: Arc::clone(wake) })
     }
 
-    /// `None` while it goes on.
+    /// Returns the result, or `None` while the copy is in progress.
     pub(super) fn result(&self) -> Option<Result<(), String>> {
         self.result.get().cloned()
     }
 }
 
-/// Copies a slot's runs of bytes from the memory of a worker that writes, or to that of one that
-/// reads. Dropping it tells the end.
+/// A copy of a slot's runs of bytes from the memory of a worker that writes, or to that of a worker
+/// that reads. Dropping it sets the result.
 pub(super) struct Copy {
     files: Arc<[Memory]>,
-    /// Resources that were begun.
+    /// Number of resources that were started.
     begun: usize,
     offset: u64,
     /// `None` before the first run.
@@ -93,7 +92,7 @@ impl Copy {
 impl Drop for Copy {
     fn drop(&mut self) {
         let result = self.result.take().unwrap_or_else(|| Err("the compute thread has failed".to_owned()));
-        // It is told once.
+        // The result is set only here, once.
         let _ = self.end.result.set(result);
         self.end.wake.wake();
     }
@@ -157,7 +156,7 @@ mod tests {
         let end = end();
         let mut copy = Copy::new(&memory(&[b"0123"]), &end);
         copy.copy(Run::Resource, &mut [0; 8]);
-        // What follows does not hide it.
+        // A later run does not hide the error.
         copy.copy(Run::Next, &mut []);
         drop(copy);
         assert!(end.result().unwrap().unwrap_err().contains("cannot be used"));

@@ -1,5 +1,5 @@
-//! A worker that has hung up and owes several frames: each has its limit, all of them together have
-//! none.
+//! Tests of a worker that has closed its connection and owes several frames: each frame has its own
+//! time limit, and there is none for all of them together.
 #![allow(unsafe_code)] // Submitting, and the worker's signals.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,11 +19,11 @@ use crate::remote::wake::Wake;
 use bridge_ipc::{Direction, Listener};
 use vk_export::{BufferAccess, ExportDevice};
 
-/// Frames of which none overruns a limit of its own, unless the program leaves. Their copies are
-/// never done, where a test counts how often it is asked for them.
+/// A part whose frames do not overrun their own limits unless the program leaves. If a test counts
+/// the queries, its copies are never done.
 struct Steady(Step<Words>, Option<Arc<AtomicUsize>>);
 
-/// The handle behind them.
+/// The handle of an exchange for [`Steady`].
 struct SteadyAway(StepAway<Words>);
 
 impl Away for SteadyAway {
@@ -123,7 +123,7 @@ impl Part for Steady {
     }
 }
 
-/// A worker in step that was offered an exchange.
+/// A worker in step to which an exchange was offered.
 struct Connected {
     worker: Peer,
     away: StepAway<Words>,
@@ -132,7 +132,7 @@ struct Connected {
     connection: Connection,
 }
 
-/// Starts a worker that follows `script`, and offers it an exchange over a socket of this name.
+/// Starts a worker that follows `script`, and offers it an exchange over a socket with this name.
 fn connected(device: &ExportDevice, socket: &str, script: &str) -> Connected {
     let path = std::env::temp_dir().join(format!("bridge-{socket}-{}", std::process::id()));
     let listener = Listener::bind(&path).unwrap();
@@ -147,8 +147,8 @@ fn connected(device: &ExportDevice, socket: &str, script: &str) -> Connected {
     Connected { worker, away, control, status, connection }
 }
 
-/// The worker goes on with its second frame when all that it had announced is long late. A program
-/// that leaves does not wait for longer than the frame's own limit.
+/// A worker may finish its second frame long after the limit for both frames together. A program
+/// that leaves waits for at most the frame's own limit.
 #[test]
 fn a_worker_that_has_hung_up_has_its_limit_for_each_frame() {
     for leaves in [false, true] {
@@ -161,7 +161,7 @@ fn a_worker_that_has_hung_up_has_its_limit_for_each_frame() {
         let thread = std::thread::spawn(move || listening.run());
         let points = [(); 2].map(|()| {
             let turn = steps.take(LIMIT, || false).unwrap();
-            // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
+            // SAFETY: no commands use the slot, so nothing has to be acquired or released.
             unsafe { turn.submit(&[]) }.unwrap()
         });
         let finish = |value| {
@@ -169,7 +169,7 @@ fn a_worker_that_has_hung_up_has_its_limit_for_each_frame() {
             let semaphore = state.computed_semaphore().as_raw();
             let info = vk_export::ash::vk::SemaphoreSignalInfo::default().semaphore(semaphore).value(value);
             // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258 to -03260: the values rise, and the
-            // thread signals it only once the worker is dead.
+            // thread signals the timeline only once the worker is dead.
             unsafe { device.as_raw().signal_semaphore(&info) }.unwrap();
         };
         let owes = |frames: &[u64]| {
@@ -204,8 +204,8 @@ fn a_worker_that_has_hung_up_has_its_limit_for_each_frame() {
     }
 }
 
-/// A program that wants no more of a worker whose process has ended is told of that, and of what
-/// was signaled in its place.
+/// A program that disconnects a dead worker gets an error with the frames that the worker owed and
+/// the value that was signaled in its place.
 #[test]
 fn a_dead_worker_that_is_disconnected_is_told_with_what_it_owed() {
     let Some(device) = own_device() else { return };
@@ -221,7 +221,7 @@ fn a_dead_worker_that_is_disconnected_is_told_with_what_it_owed() {
     }
     worker.kill();
     asked.stop();
-    // What it is told at once: later calls may find more.
+    // The error at the time of the loss: later calls may return more.
     let (tell, heard) = std::sync::mpsc::channel();
     let losing = Arc::clone(&told);
     told.on_loss(move || tell.send(losing.error()).unwrap());
@@ -230,7 +230,7 @@ fn a_dead_worker_that_is_disconnected_is_told_with_what_it_owed() {
     assert_eq!((dead, owed, &*torn, signaled), (true, 2, &[0, 1][..], Some(2)));
 }
 
-/// A program that has no use for the frames of a worker any more does not wait for copies of them.
+/// A program that has no more use for the frames of a worker does not wait for copies of them.
 #[test]
 fn copies_are_waited_for_by_whoever_goes_on_alone() {
     for goes_on in [true, false] {

@@ -1,5 +1,5 @@
-//! What a worker has announced has to come: it is killed where it does not, and what a dead one
-//! owes is signaled in its place.
+//! Enforcement of announced values: a worker that does not reach them in time is killed, and the
+//! values that a dead worker owes are signaled in its place.
 
 use std::time::{Duration, Instant};
 
@@ -9,12 +9,12 @@ use super::wake::sleep;
 use crate::observe::trace::{self, Event};
 use crate::observe::{log_error, log_warn};
 
-/// How long a program that leaves waits for the end of a worker that was killed. A driver may hold
-/// the process for longer; the thread goes on alone then.
+/// How long a program that leaves waits for the end of a killed worker. A driver may hold the
+/// process for longer; the thread then continues alone.
 const LEAVE_LIMIT: Duration = Duration::from_secs(1);
 
 impl<P: Part> Listening<P> {
-    /// Kills a worker that something waits for and that has overrun its limit.
+    /// Kills a worker that has overrun its limit while something waits for it.
     pub(super) fn kill(&self, overrun: &str) -> End {
         trace::event(Event::new("kill", "host", self.status.exchange()).peer(self.status.worker()));
         let done = if self.status.worker() == std::process::id() {
@@ -32,8 +32,8 @@ impl<P: Part> Listening<P> {
         End { killed: true, ..End::from(format!("{overrun}, and {done}")) }
     }
 
-    /// What the worker has announced and that has overrun its limit, if any. Whether the program
-    /// `leaves` counts as in [`Part::overrun`].
+    /// Describes the announcement that has overrun its limit, if any. `leaves` is as in
+    /// [`Part::overrun`].
     pub(super) fn overrun(&mut self, leaves: bool) -> Option<String> {
         #[cfg(test)]
         if self.status.limit_is_over.load(std::sync::atomic::Ordering::Relaxed) {
@@ -42,10 +42,10 @@ impl<P: Part> Listening<P> {
         self.part.overrun(self.timeout, leaves)
     }
 
-    /// Waits for what the worker has announced, for each up to its limit from the end of the one
-    /// before; past that it is killed, unless it was already. Then its end is waited for, however
-    /// long its driver takes: without a program that leaves, which is let go. Gives what was
-    /// signaled in its place.
+    /// Waits for the values that the worker has announced, for each up to its limit after the end
+    /// of the previous one. A worker that exceeds a limit is killed, unless it was already. Then
+    /// waits for its end, however long its driver takes; a program that leaves does not have to
+    /// wait for that. Returns the signals that were made in the worker's place.
     pub(super) fn enforce(&mut self, killed: bool) -> Settled {
         let (mut killed, mut is_late) = (killed.then(Instant::now), false);
         while self.part.is_waited_for() {
@@ -83,15 +83,16 @@ impl<P: Part> Listening<P> {
         Settled::default()
     }
 
-    /// Tells what was signaled in the place of a worker that was lost, and what it owes still.
+    /// Records the signals that were made in the place of a lost worker, and what it still owes.
     pub(super) fn settled(&self, settled: Settled) {
         self.status.settled(settled);
         self.status.owes(self.part.waited_for());
     }
 
-    /// The worker's process has ended: signals what it owed and had not signaled itself.
+    /// Signals the values that a worker owed and had not signaled when its process ended.
     pub(super) fn settle(&mut self) -> Settled {
-        // Its GPU work may go on as long as a child of it lives. What it signals by then counts.
+        // Its GPU work may continue while a child of it lives. Values that it signals by then
+        // count.
         self.connection.wait_for_release(TOGETHER);
         let _ = self.take_over();
         self.part.settle(true)

@@ -35,7 +35,8 @@ use crate::exchange::{ExchangeInfo, InitialTurn, Lease, RemoteTurns, RenderTurn,
 /// way, so that nothing is left waiting: for up to [`ExchangeInfo::timeout`] for each frame while
 /// the worker makes progress, and for one timeout if neither the worker nor Vulkan does.
 pub struct RemoteExchangeReader<R: Resources> {
-    // Field order is drop order: the thread signals what the worker owes before the slots go.
+    // Field order is drop order: the thread signals what the worker owes before the slots are
+    // dropped.
     workers: Workers<StepAway<R>>,
     steps: Arc<RemoteTurns<R>>,
     compute: Compute,
@@ -116,7 +117,8 @@ impl<R: Resources> RemoteExchangeReader<R> {
         let Some(turn) = self.steps.take(left, || status.is_lost()) else {
             return self.check_behind_frames().map(|()| None);
         };
-        // Asked last: the thread that copies frames of the CPU signals them after a failure, too.
+        // Checked last: after a failure, the thread that copies frames of the CPU signals them,
+        // too.
         if let Err(error) = self.steps.check_compute() {
             turn.skip();
             return Err(error);
@@ -124,10 +126,9 @@ impl<R: Resources> RemoteExchangeReader<R> {
         Ok(Some(turn))
     }
 
-    /// [`check_worker`](Self::check_worker), where a worker that is lost is told of behind its
-    /// frames.
+    /// Like [`check_worker`](Self::check_worker), but reports a lost worker only after its frames.
     fn check_behind_frames(&self) -> Result<()> {
-        // Asked first: a worker announces no more once it is lost.
+        // Queried first: a worker announces no more frames once it is lost.
         let is_lost = self.workers.status().is_lost();
         if is_lost && self.steps.is_empty() { self.check_worker() } else { self.steps.check_compute() }
     }
@@ -261,7 +262,7 @@ impl<R: Resources> RemoteExchangeReader<R> {
     /// # Safety
     /// As [`Exchange::record_initial`](crate::Exchange::record_initial).
     pub unsafe fn record_initial(&mut self, commands: vk::CommandBuffer) -> Result<InitialTurn<R>> {
-        // SAFETY: handed on to the caller.
+        // SAFETY: the caller guarantees it.
         unsafe { self.steps.state().record_initial(commands) }
     }
 
@@ -277,7 +278,7 @@ impl<R: Resources> RemoteExchangeReader<R> {
 
 impl<R: Resources> Drop for RemoteExchangeReader<R> {
     fn drop(&mut self) {
-        // Its thread withdraws what is torn; the rest was not taken.
+        // The thread withdraws torn frames; the other frames were not taken.
         self.workers.leave();
         self.steps.skip_all();
     }

@@ -1,5 +1,5 @@
-//! One worker with CUDA after the other, whose processes are processes of their own and whose GPU
-//! is played by the test.
+//! Tests of successive workers with CUDA, which run in separate processes and whose GPU the test
+//! plays.
 #![allow(unsafe_code)] // Submitting, and the worker's signals.
 
 use bridge_ipc::{Code, ConnectInfo, Connection, Hello, Message, Role};
@@ -15,10 +15,10 @@ use crate::timeline::TimelinePoint;
 
 pub(super) type Words = BufferSpec<u32>;
 
-/// What no test waits for, if all goes well.
+/// A limit that no test reaches if all goes well.
 pub(super) const LIMIT: Duration = Duration::from_secs(20);
 
-/// A worker that has announced two frames, of which the first is finished, and has hung up.
+/// Returns a worker that has announced two frames, finished the first, and closed its connection.
 pub(super) fn hung_up(scene: &Renderer) -> (Peer, RemoteExchangeReader<Words>, TimelinePoint) {
     let mut worker = Peer::start(scene.listener.path(), "hangs-up");
     let mut exchange = taken(scene);
@@ -31,7 +31,7 @@ pub(super) fn hung_up(scene: &Renderer) -> (Peer, RemoteExchangeReader<Words>, T
     (worker, exchange, second)
 }
 
-/// The exchange of the next worker.
+/// Creates the exchange of the next worker.
 pub(super) fn taken(scene: &Renderer) -> RemoteExchangeReader<Words> {
     taken_with(scene, None)
 }
@@ -45,17 +45,17 @@ fn taken_with(scene: &Renderer, frames_in_flight: Option<usize>) -> RemoteExchan
 
 pub(super) fn submit(exchange: &mut RemoteExchangeReader<Words>) -> TimelinePoint {
     let turn = exchange.next(LIMIT).unwrap().expect("no frame is announced");
-    // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
+    // SAFETY: no commands use the slot, so nothing has to be acquired or released.
     unsafe { turn.submit(&[]) }.unwrap()
 }
 
-/// The worker's GPU has come to a value.
+/// Signals a value in place of the worker's GPU.
 pub(super) fn finish(exchange: &RemoteExchangeReader<Words>, value: u64) {
     let state = exchange.steps.state();
     let computed = state.computed_semaphore();
     let info = vk::SemaphoreSignalInfo::default().semaphore(computed.as_raw()).value(value);
     // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258 to -03260: the values rise, and the thread
-    // signals it only once the worker is dead, which signals no more then.
+    // signals the timeline only once the worker is dead and signals no more.
     unsafe { computed.device().as_raw().signal_semaphore(&info) }.unwrap();
 }
 
@@ -70,8 +70,8 @@ pub(super) fn until<T>(mut found: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// The queue waits for a worker that has hung up; the program does not, and knows for what it
-/// would.
+/// The queue waits for a worker that has closed its connection. The program does not wait, and can
+/// query the frames that the queue waits for.
 #[test]
 fn no_worker_takes_the_place_of_one_that_owes_frames_and_nobody_waits_for_it() {
     let Some(scene) = Renderer::new("in-step-owes") else { return };
@@ -91,7 +91,7 @@ fn no_worker_takes_the_place_of_one_that_owes_frames_and_nobody_waits_for_it() {
     let Error::FramesOwed { worker: process, frames, limit: LIMIT, .. } = &refused else { panic!("{refused}") };
     assert_eq!((*process, &**frames), (worker.process(), &[1][..]));
     next.join().unwrap();
-    // Whoever waits for the worker waits until it finishes.
+    // The queue waits for the worker until it finishes.
     assert!(!point.is_reached().unwrap() && worker.is_alive());
     finish(&exchange, 2);
     point.wait(LIMIT).unwrap();
@@ -101,7 +101,7 @@ fn no_worker_takes_the_place_of_one_that_owes_frames_and_nobody_waits_for_it() {
     assert!(matches!(&told, Error::PeerLost { signaled: None, torn, .. } if torn.is_empty()), "{told}");
 }
 
-/// What was signaled in the place of the last worker is told, whenever the next one comes.
+/// Signals in the place of the last worker are reported, whenever the next worker connects.
 #[test]
 fn frames_that_are_torn_are_told_of_behind_the_next_worker() {
     let Some(scene) = Renderer::new("in-step-torn") else { return };
@@ -130,14 +130,14 @@ fn frames_that_are_torn_are_told_of_behind_the_next_worker() {
     }
 }
 
-/// The limit of a call is the caller's, whatever the worker does meanwhile.
+/// A call does not exceed the caller's timeout, whatever the worker does meanwhile.
 #[test]
 fn a_frame_is_not_waited_for_longer_than_asked_where_as_many_as_may_be_are_in_flight() {
     let Some(scene) = Renderer::new("in-step-pace") else { return };
     let mut worker = Peer::start(scene.listener.path(), "stays");
     let mut exchange = taken_with(&scene, Some(1));
     let point = submit(&mut exchange);
-    // The second is announced, and the first not finished.
+    // The second frame is announced, and the first is not finished.
     for timeout in [Duration::ZERO, Duration::from_millis(50)] {
         assert!(matches!(exchange.next(timeout), Ok(None)));
     }
@@ -150,28 +150,28 @@ fn a_frame_is_not_waited_for_longer_than_asked_where_as_many_as_may_be_are_in_fl
     assert!(matches!(told, Error::PeerLost { .. }), "{told}");
 }
 
-/// Frames that are whole and were not taken are the program's also where it is to wait for earlier
-/// ones.
+/// Complete frames of a lost worker remain available, even if the program has to wait for earlier
+/// ones first.
 #[test]
 fn a_worker_is_not_told_to_be_lost_before_its_whole_frames_were_taken() {
     let Some(scene) = Renderer::new("in-step-whole") else { return };
     let mut worker = Peer::start(scene.listener.path(), "stays");
     let mut exchange = taken_with(&scene, Some(1));
     let first = exchange.next(LIMIT).unwrap().expect("no frame is announced");
-    // The queue stands still, whatever the worker does.
+    // The queue is blocked, whatever the worker does.
     let raw = scene.device.as_raw();
     let mut kind = vk::SemaphoreTypeCreateInfo::default().semaphore_type(vk::SemaphoreType::TIMELINE);
-    // SAFETY: a live device, which has timeline semaphores.
+    // SAFETY: the device is valid and has timeline semaphores.
     let gate = unsafe { raw.create_semaphore(&vk::SemaphoreCreateInfo::default().push_next(&mut kind), None) }.unwrap();
     let waits =
         [vk::SemaphoreSubmitInfo::default().semaphore(gate).value(1).stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)];
     let batch = [vk::SubmitInfo2::default().wait_semaphore_infos(&waits)];
     let submitted = scene.device.queue().with(|queue| {
-        // SAFETY: the semaphore lives until the queue has gone on, whose lock this is.
+        // SAFETY: the semaphore lives until the queue has continued, and its lock is held.
         unsafe { raw.queue_submit2(queue, &batch, vk::Fence::null()) }
     });
     submitted.unwrap().unwrap();
-    // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
+    // SAFETY: no commands use the slot, so nothing has to be acquired or released.
     let point = unsafe { first.submit(&[]) }.unwrap();
     worker.go_on();
     finish(&exchange, 1);
@@ -180,7 +180,7 @@ fn a_worker_is_not_told_to_be_lost_before_its_whole_frames_were_taken() {
     until(|| exchange.workers.status().is_lost().then_some(()));
     assert!(matches!(exchange.next(Duration::ZERO), Ok(None)));
     let info = vk::SemaphoreSignalInfo::default().semaphore(gate).value(1);
-    // SAFETY: nothing else signals it.
+    // SAFETY: nothing else signals the semaphore.
     unsafe { raw.signal_semaphore(&info) }.unwrap();
     point.wait(LIMIT).unwrap();
     let whole = exchange.next(LIMIT).unwrap().expect("it is whole");
@@ -189,6 +189,6 @@ fn a_worker_is_not_told_to_be_lost_before_its_whole_frames_were_taken() {
     let told = exchange.next(Duration::ZERO).unwrap_err();
     assert!(matches!(&told, Error::PeerLost { torn, .. } if torn.is_empty()), "{told}");
     exchange.close().unwrap();
-    // SAFETY: the queue has gone on, and nobody else has it.
+    // SAFETY: the queue has continued, and nothing else uses the semaphore.
     unsafe { raw.destroy_semaphore(gate, None) };
 }

@@ -39,7 +39,8 @@ use crate::exchange::{DrawAway, Draws, ExchangeInfo, InitialTurn, Lease, RenderF
 /// worker owes, so that nothing is left waiting: for up to [`ExchangeInfo::timeout`] for each slot
 /// while the worker makes progress, and for one timeout if neither the worker nor Vulkan does.
 pub struct RemoteExchangeWriter<R: Resources> {
-    // Field order is drop order: the thread signals what the worker owes before the slots go.
+    // Field order is drop order: the thread signals what the worker owes before the slots are
+    // dropped.
     workers: Workers<DrawAway<R>>,
     draws: Arc<Draws<R>>,
     compute: Compute,
@@ -243,7 +244,7 @@ impl<R: Resources> RemoteExchangeWriter<R> {
     /// # Safety
     /// As [`Exchange::record_initial`](crate::Exchange::record_initial).
     pub unsafe fn record_initial(&mut self, commands: vk::CommandBuffer) -> Result<InitialTurn<R>> {
-        // SAFETY: handed on to the caller.
+        // SAFETY: the caller guarantees it.
         unsafe { self.draws.state().record_initial(commands) }
     }
 

@@ -1,5 +1,5 @@
-//! Workers with CUDA that read in step, whose processes are processes of their own and whose GPU is
-//! played by the test.
+//! Tests of workers with CUDA that read in step, which run in separate processes and whose GPU the
+//! test plays.
 #![allow(unsafe_code)] // Submitting, and the worker's signals.
 
 use std::sync::atomic::Ordering;
@@ -15,11 +15,11 @@ use crate::timeline::TimelinePoint;
 
 type Words = BufferSpec<u32>;
 
-/// What no test waits for, if all goes well.
+/// A limit that no test reaches if all goes well.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// A worker that has given two slots back and is done with the first; Vulkan's last commands
-/// wait for the second. It goes on to its end.
+/// Returns a worker that has freed two slots and is finished with the first, while Vulkan's last
+/// commands wait for the second. It then ends as `ends` says.
 fn owes(scene: &Renderer, ends: &str) -> (Peer, RemoteExchangeWriter<Words>, TimelinePoint) {
     let mut worker = Peer::start(scene.listener.path(), ends);
     let compute = Compute::remote_of(&scene.device, false, Trust::Played).unwrap();
@@ -37,21 +37,21 @@ fn owes(scene: &Renderer, ends: &str) -> (Peer, RemoteExchangeWriter<Words>, Tim
 
 fn submit(exchange: &mut RemoteExchangeWriter<Words>) -> TimelinePoint {
     let turn = exchange.begin(LIMIT).unwrap().expect("there is no slot");
-    // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
+    // SAFETY: no commands use the slot, so nothing has to be acquired or released.
     unsafe { turn.submit(&[]) }.unwrap()
 }
 
-/// The worker's GPU has come to a value.
+/// Signals a value in place of the worker's GPU.
 fn finish(exchange: &RemoteExchangeWriter<Words>, value: u64) {
     let state = exchange.draws.state();
     let computed = state.computed_semaphore();
     let info = vk::SemaphoreSignalInfo::default().semaphore(computed.as_raw()).value(value);
     // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258 to -03260: the values rise, and the thread
-    // signals it only once the worker is dead, which signals no more then.
+    // signals the timeline only once the worker is dead and signals no more.
     unsafe { computed.device().as_raw().signal_semaphore(&info) }.unwrap();
 }
 
-/// The worker has overrun its limit.
+/// Makes the worker overrun its limit.
 fn limit_is_over(exchange: &RemoteExchangeWriter<Words>) {
     exchange.workers.status().limit_is_over.store(true, Ordering::Relaxed);
 }
@@ -60,7 +60,7 @@ fn hangs(point: &TimelinePoint) -> bool {
     matches!(point.wait(Duration::from_millis(50)), Err(Error::Timeout { .. }))
 }
 
-/// Waits until all is told of a worker's death.
+/// Waits until everything about a worker's death is reported; returns the error.
 fn dead(exchange: &RemoteExchangeWriter<Words>) -> Error {
     let start = std::time::Instant::now();
     loop {
@@ -89,7 +89,7 @@ fn the_queue_goes_on_once_the_reader_is_dead_and_another_reads() {
     };
     assert!(torn.is_empty(), "{error}");
     assert!(matches!(exchange.begin(LIMIT), Err(Error::PeerLost { .. })), "nobody reads");
-    // The next one counts from 1, on timelines of its own.
+    // The next worker's values start at 1, on new timelines.
     let _next = Peer::start(scene.listener.path(), "stays");
     exchange.reconnect(scene.accept()).unwrap();
     let turn = exchange.begin(LIMIT).unwrap().expect("the next worker takes nothing");
@@ -112,7 +112,7 @@ fn a_reader_that_overruns_its_limit_is_killed_whether_it_is_connected_or_not() {
         }
         assert!(hangs(&point) && worker.is_alive());
         limit_is_over(&exchange);
-        // Nobody else ends it.
+        // Nothing else ends the wait.
         point.wait(LIMIT).unwrap();
         let error = dead(&exchange).to_string();
         let reason = if ends == "stays" { "given back the slot of frame 1" } else { "has closed" };
@@ -121,8 +121,8 @@ fn a_reader_that_overruns_its_limit_is_killed_whether_it_is_connected_or_not() {
     }
 }
 
-/// The end of a connection is not death: what comes in time counts, and nobody takes its place
-/// before.
+/// The end of a connection is not the end of the process: values that are reached in time count,
+/// and no other worker replaces the old one before.
 #[test]
 fn a_reader_that_has_hung_up_and_comes_to_its_end_in_time_is_not_killed() {
     let Some(scene) = Renderer::new("draws-hang-up") else { return };
@@ -147,7 +147,7 @@ fn a_reader_that_has_hung_up_and_comes_to_its_end_in_time_is_not_killed() {
     assert!(matches!(&told, Error::PeerLost { dead: false, owed: 1, signaled: None, .. }), "{told}");
 }
 
-/// Leaving takes as long as the worker's limit at most, and leaves nothing waiting.
+/// Leaving takes at most the worker's limit, and leaves nothing waiting.
 #[test]
 fn the_program_leaves_while_its_queue_waits_for_a_reader() {
     let Some(scene) = Renderer::new("draws-leave") else { return };

@@ -7,7 +7,7 @@ use vk_export::{Buffer, Image, MemoryDescriptor, MemoryHandle, Uuid};
 
 use crate::error::{Error, Result};
 
-/// The memory of a resource as it leaves this process, with what an importer must repeat.
+/// Exported memory of a resource, with the parameters that an importer must repeat.
 #[derive(Debug)]
 pub(crate) struct Exported {
     handle: OwnedFd,
@@ -44,7 +44,7 @@ impl Exported {
         })
     }
 
-    /// The message that describes it to the worker.
+    /// Returns the message that describes the memory to the worker.
     pub(super) fn resource(&self, exchange: u32, slot: u32, index: u32, kind: ResourceKind) -> Resource {
         Resource {
             exchange,
@@ -89,7 +89,7 @@ mod tests {
         assert_eq!((read.allocation_size, read.offset), (1 << 16, 256));
     }
 
-    /// What does not lie in the allocation is no message.
+    /// A resource that is not inside its allocation cannot be encoded.
     #[test]
     fn what_does_not_fit_is_not_said() {
         let kind = ResourceKind::Buffer(BufferDescriptor { size: 1 << 16, element_size: 16 });

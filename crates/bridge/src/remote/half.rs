@@ -1,4 +1,4 @@
-//! This process's half of a worker's side of an exchange, between one worker and the next.
+//! The workers' half of an exchange, which is kept between one worker and the next.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,22 +9,21 @@ use super::control::{Awaited, Control};
 use super::part::{End, recover};
 use crate::error::{Error, Result};
 
-/// Time for which the end of an earlier worker is waited for, before the program is asked whether
-/// it still wants the next.
+/// Interval at which a wait for the end of an earlier worker checks that the program still wants
+/// the next one.
 const AT_A_TIME: Duration = Duration::from_millis(10);
 
-/// The handle of an exchange on behalf of its workers.
+/// The handle of an exchange on behalf of its workers, and a lost worker that may use slots.
 pub(super) struct Half<E: End> {
     pub(super) end: E,
-    /// The connection with a worker that was lost, and whose process may still use the slots which
-    /// it held.
+    /// The connection with a lost worker whose process may still use the slots that it held.
     pub(super) before: Option<Connection>,
 }
 
-/// The workers' half of an exchange, while nobody listens to one.
+/// Storage of the workers' half while no thread listens to a worker.
 pub(super) type Home<E> = Arc<Mutex<Option<Half<E>>>>;
 
-/// Takes the workers' half, if nobody has it.
+/// Takes the workers' half, if it is stored.
 pub(super) fn take<E: End>(home: &Home<E>) -> Option<Half<E>> {
     home.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
@@ -34,12 +33,12 @@ impl<E: End> Half<E> {
         Self { end, before: None }
     }
 
-    /// Waits until the worker before, if there was one, uses the slots no more: until its process
-    /// has ended. What it may still use is not given to the `next`.
+    /// Waits until the previous worker, if any, no longer uses the slots, that is, until its
+    /// process has ended. Only then can the slots be given to the `next` worker.
     ///
     /// # Errors
-    /// Where that takes longer than `limit`, the `next` is gone before, or the program wants it no
-    /// more.
+    /// If that takes longer than `limit`, if the `next` worker ends before, or if the program no
+    /// longer wants it.
     pub(super) fn await_quiet(&mut self, next: &Connection, control: &Control, limit: Duration) -> Result<()> {
         let Some(before) = &self.before else { return Ok(()) };
         let invalid = |reason| Err(Error::invalid(format!("exchange \"{}\"", self.end.exchange()), reason));

@@ -1,4 +1,4 @@
-//! A program that leaves on a thread that has locked the queue.
+//! Tests of a program that leaves on a thread that has locked the queue.
 
 use std::sync::mpsc;
 
@@ -8,8 +8,8 @@ use crate::observe::steps;
 use crate::remote::listening::steps::Peer;
 use crate::remote::test_device::Renderer;
 
-/// A renderer whose thread goes to the queue, to find out whether a lent frame was submitted, once
-/// the turn that the test holds is skipped; and the worker that it listens to.
+/// Returns a renderer whose thread uses the queue once the turn that the test holds is skipped, to
+/// find out whether a lent frame was submitted; with that turn and the connected worker.
 fn to_the_queue(scene: &Renderer) -> (RemoteExchangeReader<Words>, RenderTurn<Words>, Peer) {
     let mut worker = Peer::start(scene.listener.path(), "stays");
     let mut exchange = taken(scene);
@@ -24,11 +24,11 @@ fn to_the_queue(scene: &Renderer) -> (RemoteExchangeReader<Words>, RenderTurn<Wo
     (exchange, held, next)
 }
 
-/// A thread that has locked the queue, until this is dropped.
+/// A thread that keeps the queue locked until this is dropped.
 struct Locked(#[allow(dead_code, reason = "its end is what counts")] mpsc::Sender<()>);
 
-/// Lets the thread of the connection come to the queue, and leaves; both while another thread has
-/// locked it.
+/// Lets the connection's thread proceed to the queue, and leaves, both while another thread has
+/// locked the queue.
 fn leaves_locked(
     scene: &Renderer,
     (exchange, held): (RemoteExchangeReader<Words>, RenderTurn<Words>),
@@ -39,7 +39,7 @@ fn leaves_locked(
         device.queue().with(|_| {
             let whose = device.as_raw().handle();
             let before = steps::count("flush", whose);
-            // From here on its thread goes on, to the queue.
+            // From here on, the connection's thread proceeds, to the queue.
             held.skip();
             steps::until("flush", whose, before, || false);
             left.send(leave(exchange)).unwrap();
@@ -49,7 +49,7 @@ fn leaves_locked(
     (has_left.recv_timeout(LIMIT).expect("it waits for its thread"), Locked(unlock))
 }
 
-/// Makes a call that waits for the thread of the connection, which waits for the queue.
+/// Makes a call that waits for the connection's thread, which waits for the queue.
 fn waits<T: Send>(locked: Locked, call: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let called = scope.spawn(call);
@@ -80,7 +80,7 @@ fn a_program_that_has_locked_the_queue_waits_for_no_thread() {
         let (exchange, held, _worker) = to_the_queue(&scene);
         let (exchange, locked) = leaves_locked(&scene, (exchange, held), disconnected);
         let mut exchange = exchange.unwrap();
-        // These wait for the thread, which has the workers' half.
+        // These calls wait for the thread, which holds the workers' half.
         if closes {
             waits(locked, || exchange.close()).unwrap();
         } else {
@@ -92,7 +92,7 @@ fn a_program_that_has_locked_the_queue_waits_for_no_thread() {
     }
 }
 
-/// The thread of the worker before tells what it has to before the next one is connected.
+/// The previous worker's thread makes its reports before the next worker is connected.
 #[test]
 fn a_worker_that_was_disconnected_under_the_queues_lock_is_not_taken_for_the_next() {
     let Some(scene) = Renderer::new("in-step-after-lock") else { return };
@@ -113,7 +113,7 @@ fn a_worker_that_was_disconnected_under_the_queues_lock_is_not_taken_for_the_nex
     exchange.close().unwrap();
 }
 
-/// Whatever has an error to return, returns one.
+/// Calls that can return an error return one instead of waiting.
 #[test]
 fn calls_that_would_wait_for_the_thread_are_refused_under_the_queues_lock() {
     let Some(scene) = Renderer::new("in-step-under") else { return };

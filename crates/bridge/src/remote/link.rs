@@ -16,7 +16,7 @@ use super::wake::Wake;
 use crate::error::{Error, Result};
 use crate::observe::trace::{self, Event};
 
-/// A connection that a thread listens to. Dropping it ends both, and brings the workers' half back,
+/// A connection that a thread listens to. Dropping it ends both and restores the workers' half,
 /// unless the thread is [detached](Self::end).
 pub(super) struct Link {
     control: Arc<Control>,
@@ -24,9 +24,9 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Lets a thread offer the exchange to the worker, and listen to it once it has taken it. Waits
-    /// for neither; what comes of the offer is sent to `told`. The thread takes that of a link
-    /// `before` which was detached, and waits for it.
+    /// Starts a thread that offers the exchange to the worker, and listens to it once it has
+    /// accepted. Waits for neither; the result of the offer is sent to `told`. The thread also
+    /// takes over a detached thread `before`, and waits for it.
     pub(super) fn new<E: End>(
         mut connection: Connection,
         terms: &Terms,
@@ -48,10 +48,10 @@ impl Link {
             let tell = |result| told.as_ref().map(|told| told.send(result));
             let bring_back = |half| *home.lock().unwrap_or_else(PoisonError::into_inner) = Some(half);
             Patience::be_punctual();
-            // Nothing is owed any more: it is about to bring the half back. A panic in there has
-            // been reported.
+            // Nothing is owed any more, so that thread is about to restore the half. A panic of it
+            // was already reported.
             let _ = gives.recv().ok().map(JoinHandle::join);
-            // It went with a thread that panicked.
+            // The half was lost with a thread that panicked.
             let Some(mut half) = take(&home) else {
                 connection.close(Code::Failure, "the renderer's thread for the workers of this exchange has failed");
                 return unheard.tell();
@@ -66,7 +66,7 @@ impl Link {
                 Ok(given) => given,
                 Err(error) => {
                     let error = last_word(&mut connection, error);
-                    // Where this process has failed, the worker still waits.
+                    // If this process has failed, the worker is still waiting.
                     let code = if control.is_stopped() { Code::Done } else { Code::Failure };
                     connection.close(code, &error.to_string());
                     bring_back(half);
@@ -89,7 +89,7 @@ impl Link {
             let held = terms.given() as usize;
             bring_back(Listening { connection, part, control, status, timeout, held, deaf: false }.run());
         };
-        // Before the first word of the worker's that the thread hears.
+        // Before the thread can receive the first message of the worker.
         status.connected(worker);
         trace::event(Event::new("connect", "host", status.exchange()).peer(worker));
         let builder = std::thread::Builder::new().name("bridge-remote".into());
@@ -103,26 +103,26 @@ impl Link {
             status.lost(Lost { reason: reason.clone(), ..Lost::default() });
             Error::HostFailed { reason: format!("worker process {worker} {reason}") }
         })?;
-        // Not with the thread: where that does not start, somebody else waits for the one before.
+        // Not moved into the closure: if no thread starts, `before` is waited for by another one.
         if let Some(before) = before.take() {
             let _ = give.send(before);
         }
         Ok(Self { control, thread: Some(thread) })
     }
 
-    /// Ends it. Gives the thread back where it goes on: the worker owes something, was killed for
-    /// that, and its process does not end so far. The thread has all that it takes to signal in the
-    /// worker's place once it has, and brings the half back then.
+    /// Ends the connection. Returns the thread if it continues: the worker owes something, was
+    /// killed for that, and its process has not ended yet. The thread owns everything that it needs
+    /// to signal in the worker's place afterwards, and then restores the half.
     pub(super) fn end(mut self) -> Option<JoinHandle<()>> {
         self.leave()
     }
 
-    /// Asks the thread to end it, and waits for nothing.
+    /// Asks the thread to end the connection, without waiting.
     pub(super) fn stop(&self) {
         self.control.stop();
     }
 
-    /// The same, where nobody will look at frames that are being copied.
+    /// Like [`stop`](Self::stop), if frames that are being copied will not be used.
     pub(super) fn discard(&self) {
         self.control.discard();
     }
@@ -131,7 +131,7 @@ impl Link {
         self.control.is_stopped()
     }
 
-    /// Lets the thread end it alone. It brings the half back.
+    /// Lets the thread end the connection alone. It restores the half.
     pub(super) fn abandon(mut self) -> Option<JoinHandle<()>> {
         self.stop();
         self.thread.take()
@@ -143,7 +143,7 @@ impl Link {
         if self.control.await_leave() == Stage::Detached {
             return Some(thread);
         }
-        // A panic in there has been reported by the thread.
+        // A panic of the thread was already reported.
         let _ = thread.join();
         None
     }
@@ -156,11 +156,11 @@ impl Drop for Link {
     }
 }
 
-/// Messages that a worker may say before it is offered anything: Hello is behind it.
+/// Maximum number of messages that a worker sends after its Hello before it is offered anything.
 const WORDS: usize = 4;
 
-/// Why a worker was not offered the exchange: its own word, where it has said that it ends the
-/// connection.
+/// Returns the reason why a worker was not offered the exchange: the worker's own, if it has ended
+/// the connection with one, and `error` otherwise.
 fn last_word(connection: &mut Connection, error: Error) -> Error {
     if connection.has_ended() {
         return error;
@@ -175,7 +175,7 @@ fn last_word(connection: &mut Connection, error: Error) -> Error {
     error
 }
 
-/// Tells of the end of a thread, also where it panics.
+/// Reports the end of a thread, even if it panics.
 struct Ended(Arc<Control>);
 
 impl Drop for Ended {
@@ -184,12 +184,12 @@ impl Drop for Ended {
     }
 }
 
-/// Tells of a thread that panics: nobody listens to the worker from then on.
+/// Reports a thread that panics: no thread listens to the worker from then on.
 struct Unheard<'a>(&'a Status);
 
 impl Unheard<'_> {
     fn tell(&self) {
-        // What was told before stands.
+        // An earlier report takes precedence.
         self.0.lost(Lost { reason: "is not listened to any more".to_owned(), ..Lost::default() });
     }
 }

@@ -1,4 +1,4 @@
-//! The thread of a connection, where this process fails.
+//! Tests of the thread of a connection when this process fails.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::remote::test_device::device;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// A next worker whose memory cannot be made is told so: it waits for nothing.
+/// If the memory for the next worker cannot be created, the worker is notified, and does not wait.
 #[test]
 fn a_worker_that_cannot_be_offered_the_exchange_is_told() {
     let Some(device) = device() else { return };
@@ -27,7 +27,7 @@ fn a_worker_that_cannot_be_offered_the_exchange_is_told() {
         let hello = Hello { host: true, ..Hello::new(Role::Worker, "worker") };
         connection.send(&Message::Hello(hello), None, LIMIT).unwrap();
         assert!(matches!(connection.receive(LIMIT).unwrap().message, Message::Offer(_)));
-        // Its Bye; what comes behind it is the end.
+        // The Bye; only the end of the connection follows.
         connection.receive(LIMIT).map(|received| received.message)
     });
     let mut connection = listener.accept(LIMIT).unwrap().unwrap();
@@ -37,7 +37,7 @@ fn a_worker_that_cannot_be_offered_the_exchange_is_told() {
     let compute = Compute::new(&device, compute::Backend::Host).unwrap();
     let spec = BufferSpec::<u32>::new(64, BufferAccess::TRANSFER_WRITE);
     let (writer, reader) = Exchange::latest_render_first_of(&compute, &info, &spec).unwrap();
-    // There is no memory of no bytes.
+    // Memory of zero bytes cannot be created.
     let kinds = vec![runs::buffer::<u32>(0)];
     let terms = Terms::new(&info, kinds, Backend::Host, Direction::RendererWrites, false);
     let status = Arc::new(Status::new("frames"));
@@ -55,7 +55,7 @@ fn a_worker_that_cannot_be_offered_the_exchange_is_told() {
     writer.close(half.end).unwrap();
 }
 
-/// A worker that has gone before it was offered anything may have said why.
+/// If a worker ends before it is offered anything, the reason that it gave is reported.
 #[test]
 fn the_last_word_of_a_worker_that_is_gone_before_the_offer_is_told() {
     let Some(device) = device() else { return };

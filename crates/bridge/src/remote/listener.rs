@@ -1,4 +1,4 @@
-//! Accepting workers.
+//! The listener, which accepts workers.
 
 use std::path::Path;
 use std::time::Duration;
@@ -61,8 +61,8 @@ impl Listener {
     /// `.NAME.vk-cuda-bridge` for a socket NAME.
     ///
     /// # Errors
-    /// [`Error::Connection`](crate::Error::Connection) if another process listens there, if
-    /// something else is at the path, or if the system refuses.
+    /// [`Error::Connection`](crate::Error::Connection) if another process listens there, if another
+    /// kind of file is at the path, or if a system call fails.
     pub fn bind(path: impl AsRef<Path>) -> Result<Self> {
         Self::bind_with(path, &ListenerInfo::default())
     }

@@ -1,4 +1,4 @@
-//! Listening to a worker that has taken the exchange.
+//! The thread that listens to a worker which has accepted the exchange.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,39 +14,38 @@ use super::wake::sleep_from;
 use crate::observe::trace::{self, Event};
 use crate::timeline::wait::SPIN;
 
-/// The time by which the end of a process may follow the end of its connection, to be told as one.
+/// Time within which the ends of a connection and of its process are reported as one.
 pub(super) const TOGETHER: Duration = Duration::from_millis(20);
 
-/// The time within which a process that was killed ends: its driver may have to stop its work
-/// first.
+/// Time within which a killed process normally ends: its driver may have to stop its work first.
 pub(super) const KILL_LIMIT: Duration = Duration::from_secs(10);
 
-/// Messages that are read before the thread looks at what else there is.
+/// Maximum number of messages that are read before the thread does other work.
 const AT_ONCE: usize = 64;
 
-/// Number of such reads from a worker that has ended, or hears nothing any more: more than any
-/// socket holds. It, or a child of its, may say more.
+/// Maximum number of such reads from a worker that has ended or no longer receives: more than any
+/// socket holds. The worker, or a child of it, may send more.
 const AFTER_THE_END: usize = 32;
 
-/// A worker that has taken the exchange, and what becomes of its frames.
+/// A worker that has accepted the exchange, and the handling of its frames.
 pub(super) struct Listening<P: Part> {
     pub(super) connection: Connection,
     pub(super) part: P,
     pub(super) control: Arc<Control>,
     pub(super) status: Arc<Status>,
     pub(super) timeout: Duration,
-    /// Slots that are the worker's.
+    /// Number of slots that the worker holds.
     pub(super) held: usize,
-    /// The worker has closed its end for what it would be told.
+    /// Whether the worker has closed its end for receiving.
     pub(super) deaf: bool,
 }
 
-/// The way in which a worker was lost.
+/// How a worker was lost.
 pub(super) struct End {
     pub(super) reason: String,
-    /// It has closed the exchange, behind all of its work: it uses its slots no more.
+    /// Whether it has closed the exchange after all of its work, and no longer uses its slots.
     pub(super) closed: bool,
-    /// It was killed.
+    /// Whether it was killed.
     pub(super) killed: bool,
 }
 
@@ -57,22 +56,22 @@ impl From<String> for End {
 }
 
 impl<P: Part> Listening<P> {
-    /// Listens until the worker is lost, or the program wants no more of it. Returns the workers'
+    /// Listens until the worker is lost or the program no longer wants it. Returns the workers'
     /// half.
     pub(super) fn run(mut self) -> Half<P::End> {
         let (mut after_the_end, mut awake) = (0, Instant::now());
-        // What may have something to say: each look costs a call of the system.
+        // The descriptors that may be ready: checking each of them costs a system call.
         let mut ready = [true; 3];
         let end = loop {
             let [woken, ended, said] = ready;
-            // Before everything that it announces is looked at.
+            // Cleared before the events that it announces are processed.
             if woken {
                 self.control.wake().clear();
             }
             if self.control.is_stopped() {
                 return self.end();
             }
-            // Asked before what it has said is read: all that it said is read then.
+            // Checked before the worker's messages are read, so that all of them are read.
             let (dead, deaf) = (ended && self.connection.peer().is_dead(), self.deaf);
             after_the_end += usize::from(dead || deaf);
             let heard = if said || dead || deaf { self.hear() } else { Ok(true) };
@@ -81,7 +80,7 @@ impl<P: Part> Listening<P> {
                     break if dead { ENDED } else { CLOSED }.to_owned().into();
                 }
                 Ok((all, any)) => {
-                    // However much it says.
+                    // Checked even if the worker keeps sending messages.
                     if let Some(overrun) = self.overrun(false) {
                         break self.kill(&overrun);
                     }
@@ -103,14 +102,14 @@ impl<P: Part> Listening<P> {
         self.stop(quiet)
     }
 
-    /// The program wants no more of the worker.
+    /// Ends the connection with a worker that the program no longer wants.
     fn end(mut self) -> Half<P::End> {
         trace::event(Event::new("close", "host", self.status.exchange()).peer(self.status.worker()));
-        // A worker that reads has what was submitted for it before it is told of the end.
+        // A worker that reads gets the submitted frames before it is notified of the end.
         let handed_over = P::End::DIRECTION == Direction::WorkerWrites || self.hand_over();
         self.part.close();
-        // What it has said by now counts: frames that are whole, also in front of an end that is
-        // heard, and that it has closed the exchange.
+        // Messages that have arrived by now count: complete frames, even if followed by the end of
+        // the connection, and a Close of the exchange.
         let heard = self.hear();
         let usable = self.take_over().is_ok() && handed_over;
         self.connection.close(Code::Done, "the renderer has ended the exchange");
@@ -119,10 +118,10 @@ impl<P: Part> Listening<P> {
         }
         let (dead, owed) = (self.connection.peer().is_dead(), self.part.owed() as u64);
         let settled = if dead { self.settle() } else { self.part.settle(false) };
-        // Before the program may go on without this thread.
+        // Set before the program may continue without this thread.
         self.status.owes(self.part.waited_for());
         self.status.lost(Lost { reason: "was disconnected".to_owned(), dead, held: self.held, owed, settled });
-        // Nothing that was submitted waits for it afterwards.
+        // Afterwards, no submission waits for the worker.
         let settled = self.enforce(false);
         self.settled(settled);
         if self.connection.peer().is_dead() {
@@ -132,21 +131,21 @@ impl<P: Part> Listening<P> {
         self.stop(quiet)
     }
 
-    /// The worker is lost. Whether it is `quiet`: it uses its slots no more.
+    /// Stops listening to a lost worker. If the worker is `quiet`, it no longer uses its slots.
     fn stop(self, quiet: bool) -> Half<P::End> {
         let (end, recovered) = self.part.stop(quiet);
-        // The pidfd tells of its end.
+        // The pidfd will report the worker's end.
         Half { end, before: (!recovered).then_some(self.connection) }
     }
 
-    /// Sleeps until something happens: with a copy or the program, the worker's process, or what
-    /// the worker says; but not before `awake`. Returns with which of them something did.
+    /// Waits for a copy or the program, for the worker's process, or for its messages, without
+    /// sleeping before `awake`. Returns which of the three descriptors are ready.
     fn sleep(&self, limit: Option<Duration>, awake: Instant) -> [bool; 3] {
         sleep_from([&**self.control.wake(), self.connection.peer(), &self.connection], limit, awake)
     }
 
-    /// Reads what the worker has said, and returns whether that was all. One that says more and
-    /// more keeps the thread from nothing else.
+    /// Reads the worker's messages, and returns `true` if it has read all of them. The number is
+    /// limited, so that a worker that keeps sending does not block other work.
     fn hear(&mut self) -> Result<bool, End> {
         for _ in 0..AT_ONCE {
             let received = match self.connection.try_receive() {
@@ -169,19 +168,19 @@ impl<P: Part> Listening<P> {
                     self.tell(outcome)?;
                 }
                 &Message::Close { exchange } => {
-                    // The answer is of use to nobody that does not wait for it.
+                    // Best effort: a worker that does not wait for the answer does not need it.
                     let _ = self.connection.send(&Message::Close { exchange }, None, Duration::ZERO);
                     self.connection.close(Code::Done, "the worker has closed the exchange");
                     return Err(End { closed: true, ..End::from("has closed the exchange".to_owned()) });
                 }
-                // The session allows nothing else that says anything.
+                // The session allows no other message that matters here.
                 _ => {}
             }
         }
         Ok(false)
     }
 
-    /// Takes over what the worker has finished, and gives it slots or frames. Returns `true` if
+    /// Processes what the worker has finished, and gives it slots or frames. Returns `true` if
     /// there was anything.
     pub(super) fn take_over(&mut self) -> Result<bool, String> {
         let mut any = false;
@@ -200,7 +199,7 @@ impl<P: Part> Listening<P> {
         }
     }
 
-    /// Tells the program of a frame, and the worker of a slot that is its own.
+    /// Reports a frame to the program, and notifies the worker of a slot that it owns.
     fn tell(&mut self, outcome: Option<Outcome>) -> Result<(), String> {
         let Some(Outcome { published, handed }) = outcome else { return Ok(()) };
         if let Some(frame) = published {
@@ -234,7 +233,7 @@ impl<P: Part> Listening<P> {
             Err(error) => {
                 self.part.untold(&handed);
                 match error {
-                    // What it said before is still to be read, which tells the end.
+                    // The worker's earlier messages are still to be read, followed by the end.
                     bridge_ipc::Error::Closed { .. } => self.deaf = true,
                     error => return Err(ended(error)),
                 }

@@ -1,4 +1,4 @@
-//! Frames that a worker had finished when it was lost, or the program wanted no more of it.
+//! Tests of frames that a worker had finished when it was lost or disconnected.
 
 use std::fs::File;
 use std::io::Write;
@@ -10,10 +10,10 @@ use super::*;
 use crate::compute;
 use crate::remote::copy::Memory;
 
-/// What a process that is a worker does at last.
+/// What a process that is a worker does at the end.
 const PART: &str = "BRIDGE_LINK_WORKER_PART";
 
-/// What was finished counts, though the end of the exchange is heard behind it at once.
+/// A finished frame is shown even if a Close follows it at once and is not read yet.
 #[test]
 fn a_frame_in_front_of_a_close_that_is_unheard_is_shown() {
     let Some(mut scene) = Scene::new("in-front") else { return };
@@ -25,7 +25,7 @@ fn a_frame_in_front_of_a_close_that_is_unheard_is_shown() {
         connection
     });
     let (mut listening, gpu) = scene.prepare();
-    // Its slots.
+    // Gives the worker its slots.
     listening.take_over().unwrap();
     let connection = worker.join().unwrap();
     gpu(1);
@@ -82,8 +82,8 @@ fn a_worker_that_ends_with_a_reason_is_lost_for_that() {
     }
 }
 
-/// The copy of a frame that a worker on the CPU has published runs while the program puts another
-/// worker in its place, or disconnects it.
+/// A published frame of a worker on the CPU whose copy is in progress is shown even if the program
+/// replaces or disconnects the worker.
 #[test]
 fn a_frame_that_is_being_copied_is_shown_though_the_program_goes_on() {
     for hangs_up in [true, false] {
@@ -113,7 +113,7 @@ fn a_frame_that_is_being_copied_is_shown_though_the_program_goes_on() {
         connection.send(&Message::Free { exchange: EXCHANGE, slot: 0, value: 0 }, None, LIMIT).unwrap();
         assert!(matches!(worker.as_mut().unwrap().receive(LIMIT).unwrap().message, Message::Free { .. }));
 
-        // The thread that copies waits.
+        // Blocks the thread that copies.
         let (open, gate) = mpsc::channel::<()>();
         let compute::side::Side::Host(stream) = writer.compute().side() else { panic!() };
         stream.run(move || gate.recv().unwrap()).unwrap();
@@ -139,7 +139,7 @@ fn a_frame_that_is_being_copied_is_shown_though_the_program_goes_on() {
             control.stop();
         } else {
             control.stop();
-            // Its Bye.
+            // The Bye.
             let told = worker.as_mut().unwrap().receive(LIMIT);
             assert!(matches!(&told, Ok(received) if matches!(received.message, Message::Bye { .. })) || told.is_err());
         }
@@ -152,7 +152,7 @@ fn a_frame_that_is_being_copied_is_shown_though_the_program_goes_on() {
     }
 }
 
-/// Describes an exchange of one slot, which the worker writes.
+/// Offers an exchange of one slot, which the worker writes.
 fn offer(connection: &mut Connection, memory: &File) {
     let offer = Offer {
         exchange: EXCHANGE,

@@ -1,4 +1,4 @@
-//! The thread that listens to a worker with CUDA that reads, whose GPU is played by the test.
+//! Tests of the thread that listens to a worker with CUDA that reads, whose GPU the test plays.
 
 use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
@@ -27,9 +27,9 @@ type Reader = LatestReader<Words, RenderFirst>;
 
 const LIMIT: Duration = Duration::from_secs(20);
 const LEN: usize = 64;
-/// Set for a process that is a worker.
+/// Set for a process that runs a worker: the path to connect to.
 const PLACE: &str = "BRIDGE_LINK_READING_WORKER";
-/// The slots of which a worker has no more: of six, without two in flight and the newest.
+/// Maximum number of slots that a worker holds: of six, without two in flight and the newest.
 const MOST: usize = 3;
 
 struct Scene {
@@ -41,7 +41,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// `None`, and the test is skipped, without a Vulkan device.
+    /// Returns `None`, and skips the test, without a Vulkan device.
     fn new(name: &str) -> Option<(Self, Half<Reader>)> {
         let device = device()?;
         let path = std::env::temp_dir().join(format!("bridge-reads-{}-{name}", std::process::id()));
@@ -57,7 +57,8 @@ impl Scene {
         Some((Self { listener, device, writer, status, control }, Half::new(reader)))
     }
 
-    /// Accepts a worker, gives it the exchange and listens to it. Gives what plays its GPU.
+    /// Accepts a worker, gives it the exchange and listens to it. Returns a function that plays its
+    /// GPU.
     fn listen(&mut self, half: Half<Reader>) -> (JoinHandle<Half<Reader>>, impl Fn(u64) + use<>) {
         let mut connection = self.listener.accept(LIMIT).unwrap().unwrap();
         let device_uuid = self.device.uuid();
@@ -96,19 +97,19 @@ impl Scene {
         (std::thread::spawn(move || listening.run()), gpu)
     }
 
-    /// Draws a frame, and waits until it is finished; gives its slot.
+    /// Draws a frame, and waits until it is finished; returns its slot.
     fn draw(&mut self) -> usize {
         let turn = self.writer.begin().unwrap();
         let slot = turn.slot();
         #[allow(unsafe_code)]
-        // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
+        // SAFETY: no commands use the slot, so nothing has to be acquired or released.
         let point = unsafe { turn.submit(&[]) }.unwrap();
         point.wait(LIMIT).unwrap();
         slot
     }
 
-    /// Draws as many frames as two that are in flight and the newest can never hold; gives the
-    /// slots that were drawn to.
+    /// Draws more frames than two in flight and the newest can hold; returns the slots that were
+    /// drawn to.
     fn draw_many(&mut self) -> Vec<usize> {
         let mut slots: Vec<_> = (0..20).map(|_| self.draw()).collect();
         slots.sort_unstable();
@@ -132,7 +133,7 @@ impl Scene {
     }
 }
 
-/// A worker that has taken the exchange.
+/// Connects a worker that accepts the exchange.
 fn taken(path: &Path) -> Connection {
     let mut connection = Connection::connect(path, &ConnectInfo::default()).unwrap();
     let device_uuid = connection.peer_hello().unwrap().device_uuid;
@@ -144,7 +145,7 @@ fn taken(path: &Path) -> Connection {
     connection
 }
 
-/// The next frame: its slot and its number.
+/// Receives the next frame; returns its slot and its number.
 fn shown(connection: &mut Connection) -> (u32, u64) {
     match connection.receive(LIMIT).unwrap().message {
         Message::Publish { slot, frame, .. } => (slot, frame),
@@ -156,8 +157,8 @@ fn free(connection: &mut Connection, slot: u32, value: u64) {
     connection.send(&Message::Free { exchange: EXCHANGE, slot, value }, None, LIMIT).unwrap();
 }
 
-/// Whatever becomes of a worker that lives, the slots which it may read are drawn to by nobody,
-/// and the writer has enough others.
+/// Slots that a lost worker may still read are not drawn to while its process runs, and the writer
+/// has enough others.
 #[test]
 fn slots_of_a_lost_worker_that_lives_are_left_alone() {
     for hangs_up in [true, false] {
@@ -169,7 +170,7 @@ fn slots_of_a_lost_worker_that_lives_are_left_alone() {
             let mut connection = taken(&path);
             let frames: Vec<_> =
                 (0..MOST).map(|_| shown(&mut connection)).inspect(|one| see.send(*one).unwrap()).collect();
-            // One that is done with, and one that is said to be.
+            // One slot that the worker is finished with, and one that it only announces.
             free(&mut connection, frames[0].0, 1);
             free(&mut connection, frames[1].0, 2);
             gone.recv().unwrap();
@@ -185,7 +186,7 @@ fn slots_of_a_lost_worker_that_lives_are_left_alone() {
         }
         gpu(1);
         go.send(()).unwrap();
-        // Once the slot has come back, the worker is given the newest frame in its place.
+        // Once the slot has returned, the worker gets the newest frame in its place.
         let _connection = worker.join().unwrap();
         if hangs_up {
             let Error::PeerLost { dead, owed, .. } = scene.lost() else { panic!() };
@@ -204,14 +205,14 @@ fn slots_of_a_lost_worker_that_lives_are_left_alone() {
     }
 }
 
-/// A worker that is killed gives back what it had, whatever it had said, and the next one has as
-/// many slots as the first: no more and no fewer, however often.
+/// A killed worker's slots return, whatever messages it had sent, and each next worker gets exactly
+/// as many slots as the first.
 #[test]
 fn the_next_worker_has_as_many_slots_as_the_first() {
     if let Ok(path) = std::env::var(PLACE) {
         let mut connection = taken(Path::new(&path));
         let slots: Vec<_> = (0..MOST).map(|_| shown(&mut connection).0).collect();
-        // Neither is ever done with.
+        // The worker never finishes with either of them.
         free(&mut connection, slots[0], 1);
         free(&mut connection, slots[1], 2);
         println!("there");
@@ -230,7 +231,7 @@ fn the_next_worker_has_as_many_slots_as_the_first() {
             assert!(start.elapsed() < LIMIT, "it has not come to have {MOST} slots");
         }
         assert!(waiting.join().unwrap());
-        // It has all that it may have: no frame is shown any more.
+        // The worker holds all slots that it may have, so it is shown no more frames.
         scene.draw_many();
         process.kill().unwrap();
         process.wait().unwrap();
@@ -244,7 +245,7 @@ fn the_next_worker_has_as_many_slots_as_the_first() {
     writer.close(half.end).unwrap();
 }
 
-/// A frame that could not be said to a worker, since that was gone, is the next one's.
+/// A frame whose message could not be sent to a worker that had ended is given to the next one.
 #[test]
 fn a_frame_that_a_lost_worker_was_not_told_of_is_the_next_ones() {
     let Some((mut scene, half)) = Scene::new("untold") else { return };
@@ -253,7 +254,7 @@ fn a_frame_that_a_lost_worker_was_not_told_of_is_the_next_ones() {
     let worker = std::thread::spawn(move || {
         let connection = taken(&path);
         gone.recv().unwrap();
-        // It hears nothing more, and what it might still say is waited for.
+        // The worker receives nothing more, and messages that it may still send are waited for.
         let socket = std::os::unix::net::UnixStream::from(connection.as_fd().try_clone_to_owned().unwrap());
         socket.shutdown(std::net::Shutdown::Read).unwrap();
         connection

@@ -1,5 +1,5 @@
-//! The thread that listens to a worker with CUDA in step, whose process is one of its own and whose
-//! GPU is played by the test.
+//! Tests of the thread that listens to a worker with CUDA in step, which runs in a separate process
+//! and whose GPU the test plays.
 #![allow(unsafe_code)] // Submitting, and the worker's signals.
 
 use std::io::{BufRead, BufReader, Write};
@@ -26,20 +26,20 @@ use crate::timeline::TimelinePoint;
 
 pub(in crate::remote) type Words = BufferSpec<u32>;
 
-/// What no test waits for, if all goes well.
+/// A limit that no test reaches if all goes well.
 pub(in crate::remote) const LIMIT: Duration = Duration::from_secs(20);
 const LEN: usize = 64;
 
-/// Ends a connection without a word.
+/// Ends a connection without a message.
 fn hang_up(connection: Connection) {
     let socket = connection.as_fd().try_clone_to_owned().unwrap();
     std::os::unix::net::UnixStream::from(socket).shutdown(std::net::Shutdown::Both).unwrap();
 }
 const SLOTS: u32 = 3;
-/// Set for a process that is a worker: where it connects, and whether it hangs up.
+/// Set for a process that runs a worker: how it ends, and the path to connect to.
 const PLACE: &str = "BRIDGE_STEPS_WORKER";
 
-/// Not a test: a worker that announces two frames, or gives two back, and lives on.
+/// Not a test: a worker that announces two frames, or frees two slots, and keeps running.
 #[test]
 fn the_worker() {
     let Ok(place) = std::env::var(PLACE) else { return };
@@ -60,7 +60,7 @@ fn the_worker() {
         connection.send(&said, None, LIMIT).unwrap();
     }
     println!("there");
-    // Until the first frame is finished.
+    // Waits until the first frame is finished.
     std::io::stdin().read_line(&mut String::new()).unwrap();
     match ends {
         "hangs-up" => hang_up(connection),
@@ -73,11 +73,11 @@ fn the_worker() {
     std::thread::sleep(LIMIT * 2);
 }
 
-/// A process that is a worker.
+/// A process that runs a worker.
 pub(in crate::remote) struct Peer(Child);
 
 impl Peer {
-    /// Starts one, which ends its connection so once it was told to go on.
+    /// Starts a worker that ends its connection as `ends` says once it was told to continue.
     pub(in crate::remote) fn start(path: &Path, ends: &str) -> Self {
         let worker = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "--nocapture", "remote::listening::steps::the_worker"])
@@ -92,7 +92,7 @@ impl Peer {
         self.0.id()
     }
 
-    /// It has announced its frames, and goes on.
+    /// Waits until the worker has announced its frames, and lets it continue.
     pub(in crate::remote) fn go_on(&mut self) {
         let said = BufReader::new(self.0.stdout.take().unwrap()).lines();
         assert!(said.map_while(Result::ok).any(|line| line.ends_with("there")));
@@ -109,7 +109,7 @@ impl Peer {
     }
 }
 
-/// The connection with a worker that has taken the exchange.
+/// Returns the connection with a worker that has accepted the exchange.
 pub(in crate::remote) fn offered(listener: &Listener, device: &ExportDevice, away: &StepAway<Words>) -> Connection {
     let mut connection = listener.accept(LIMIT).unwrap().unwrap();
     let hello = Hello { cuda: true, trust: true, device_uuid: device.uuid(), ..Hello::new(Role::Renderer, "test") };
@@ -162,12 +162,12 @@ struct Scene {
 }
 
 impl Scene {
-    /// `None`, and the test is skipped, without a Vulkan device.
+    /// Returns `None`, and skips the test, without a Vulkan device.
     fn new(name: &str, ends: &str) -> Option<Self> {
         Self::with(name, ends, |_| {})
     }
 
-    /// The same; `change` sees what becomes of the worker's frames.
+    /// Like [`new`](Self::new); `change` may modify the part for the worker's frames.
     fn with(name: &str, ends: &str, change: impl FnOnce(&mut Step<Words>)) -> Option<Self> {
         let device = own_device()?;
         let path = std::env::temp_dir().join(format!("bridge-steps-{}-{name}", std::process::id()));
@@ -197,7 +197,7 @@ impl Scene {
         };
         let thread = Some(std::thread::spawn(move || listening.run()));
         let [first, second] = [(); 2].map(|()| {
-            // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
+            // SAFETY: no commands use the slot, so nothing has to be acquired or released.
             unsafe { steps.take(LIMIT, || false).unwrap().submit(&[]) }.unwrap()
         });
         let mut scene = Self { worker, device, steps, status, control, thread, point: second };
@@ -207,22 +207,22 @@ impl Scene {
         Some(scene)
     }
 
-    /// The worker's GPU has come to a value.
+    /// Signals a value in place of the worker's GPU.
     fn finish(&self, value: u64) {
         let state = self.steps.state();
         let semaphore = state.computed_semaphore().as_raw();
         let info = vk_export::ash::vk::SemaphoreSignalInfo::default().semaphore(semaphore).value(value);
         // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258 to -03260: the values rise, and the thread
-        // signals it only once the worker is dead, which signals no more then.
+        // signals the timeline only once the worker is dead and signals no more.
         unsafe { self.device.as_raw().signal_semaphore(&info) }.unwrap();
     }
 
-    /// The worker has overrun its limit.
+    /// Makes the worker overrun its limit.
     fn limit_is_over(&self) {
         self.status.limit_is_over.store(true, Ordering::Relaxed);
     }
 
-    /// Waits until the worker is told to be lost.
+    /// Waits until the worker is reported as lost.
     fn lost(&self) {
         let start = Instant::now();
         while self.status.error().is_none() {
@@ -235,13 +235,14 @@ impl Scene {
         matches!(self.point.wait(Duration::from_millis(50)), Err(Error::Timeout { .. }))
     }
 
-    /// What the program is told, once the thread has ended.
+    /// Waits for the end of the thread; returns the program's error and the workers' half.
     fn end(&mut self) -> (Error, Half<StepAway<Words>>) {
         let half = self.thread.take().unwrap().join().unwrap();
         (self.status.error().unwrap(), half)
     }
 
-    /// The queue has gone on, with the second frame torn, and nobody uses the slots.
+    /// Asserts that the queue has continued, with the second frame torn, and that the slots are
+    /// free.
     fn assert_settled(&mut self, reason: &str) {
         self.point.wait(LIMIT).unwrap();
         let (error, half) = self.end();
@@ -262,17 +263,17 @@ fn the_queue_goes_on_once_the_worker_is_dead_and_not_before() {
     scene.assert_settled("has ended");
 }
 
-/// The negative control: all else is done for a worker that was killed, and the queue hangs.
+/// Negative control: without the signal in a killed worker's place, the queue hangs.
 #[test]
 fn without_the_signal_in_the_place_of_a_dead_worker_the_queue_hangs() {
     let signals_nothing = |step: &mut Step<Words>| step.signals_nothing = true;
     let Some(mut scene) = Scene::with("control", "stays", signals_nothing) else { return };
     scene.worker.kill();
-    // Nobody is left who would signal once the thread has ended.
+    // Once the thread has ended, nothing is left that would signal.
     let (error, _) = scene.end();
     let Error::PeerLost { dead: true, torn, signaled: Some(2), .. } = &error else { panic!("{error}") };
     assert!(**torn == [1] && scene.hangs(), "{error}");
-    // The queue is that of other tests, too.
+    // Releases the queue.
     scene.finish(2);
     scene.point.wait(LIMIT).unwrap();
 }
@@ -286,15 +287,15 @@ fn a_worker_that_overruns_its_limit_is_killed_whether_it_is_connected_or_not() {
         }
         assert!(scene.hangs() && scene.worker.is_alive());
         scene.limit_is_over();
-        // Nobody else ends it.
+        // Nothing else ends the wait.
         scene.point.wait(LIMIT).unwrap();
-        // Whoever has hung up is killed for it later, and both are said.
+        // A worker that has closed its connection is killed later, and both are reported.
         scene.assert_settled(if ends == "stays" { "has not finished frame 1" } else { "has closed" });
         assert!(!scene.worker.is_alive());
     }
 }
 
-/// The end of a connection is not death: what comes in time counts.
+/// The end of a connection is not the end of the process: values that are reached in time count.
 #[test]
 fn a_worker_that_has_hung_up_and_finishes_in_time_is_not_killed() {
     let Some(mut scene) = Scene::new("hang-up", "hangs-up") else { return };
@@ -310,7 +311,7 @@ fn a_worker_that_has_hung_up_and_finishes_in_time_is_not_killed() {
     assert!(half.before.is_some(), "it may still use its slots");
 }
 
-/// Leaving takes as long as the worker's limit at most, and leaves nothing waiting.
+/// Leaving takes at most the worker's limit, and leaves nothing waiting.
 #[test]
 fn the_program_leaves_while_its_queue_waits() {
     for finishes in [true, false] {
@@ -332,7 +333,7 @@ fn the_program_leaves_while_its_queue_waits() {
     }
 }
 
-/// Whoever cannot be seen to finish, since the renderer's device is lost, is not killed for that.
+/// A worker whose progress cannot be observed, since the device is lost, is not killed for that.
 #[test]
 fn a_worker_of_a_lost_device_is_left_at_once_and_lives() {
     let Some(mut scene) = Scene::new("lost", "stays") else { return };
@@ -342,6 +343,6 @@ fn a_worker_of_a_lost_device_is_left_at_once_and_lives() {
     let (error, _) = scene.end();
     assert!(matches!(&error, Error::PeerLost { dead: false, signaled: None, .. }), "{error}");
     assert!(scene.worker.is_alive() && scene.status.owed().is_empty());
-    // The queue waits still.
+    // The queue still waits.
     scene.finish(2);
 }

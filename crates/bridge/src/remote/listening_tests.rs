@@ -1,5 +1,5 @@
-//! The thread that listens to a worker with CUDA, with a worker whose GPU is played by the test:
-//! the software driver exports memory, and no timelines.
+//! Tests of the thread that listens to a worker with CUDA, whose GPU the test plays: the software
+//! driver exports memory, but no timelines.
 
 use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
@@ -30,7 +30,7 @@ const LEN: usize = 64;
 #[path = "listening_ends_tests.rs"]
 mod ends;
 
-/// Set for a process that is a worker.
+/// Set for a process that runs a worker: the path to connect to.
 const PLACE: &str = "BRIDGE_LINK_WORKER";
 
 struct Scene {
@@ -45,7 +45,7 @@ struct Scene {
 type LatestWriter<R> = crate::exchange::LatestWriter<R, crate::exchange::ComputeFirst>;
 
 impl Scene {
-    /// `None`, and the test is skipped, without a Vulkan device.
+    /// Returns `None`, and skips the test, without a Vulkan device.
     fn new(name: &str) -> Option<Self> {
         let device = device()?;
         let path = std::env::temp_dir().join(format!("bridge-link-{}-{name}", std::process::id()));
@@ -73,14 +73,14 @@ impl Scene {
         connection
     }
 
-    /// Describes the exchange, with descriptors of nothing for timelines, and listens to the worker
-    /// once it has taken it. Gives what plays its GPU.
+    /// Offers the exchange, with placeholder descriptors for timelines, and listens to the worker
+    /// once it has accepted. Returns a function that plays its GPU.
     fn listen(&mut self) -> (JoinHandle<Half<LatestWriter<Words>>>, impl Fn(u64) + use<>) {
         let (listening, gpu) = self.prepare();
         (std::thread::spawn(move || listening.run()), gpu)
     }
 
-    /// As [`listen`](Self::listen), without the thread.
+    /// Like [`listen`](Self::listen), without starting the thread.
     fn prepare(&mut self) -> (Listening<Feed<Words>>, impl Fn(u64) + use<>) {
         let mut connection = self.accept();
         let writer = self.writer.take().unwrap();
@@ -122,7 +122,7 @@ impl Scene {
         thread.join().unwrap()
     }
 
-    /// Waits until something new is shown.
+    /// Waits until a new frame is shown; returns its number.
     fn new_frame(&mut self) -> u64 {
         let start = Instant::now();
         loop {
@@ -146,14 +146,14 @@ impl Scene {
     }
 }
 
-/// A worker that has taken the exchange, and the slots that are its own.
+/// Connects a worker that accepts the exchange; returns it with the slots that it owns.
 fn connect(path: &Path) -> (Connection, Vec<u32>) {
     let mut connection = taken(path);
     let slots = (0..6).map(|_| free(&mut connection)).collect();
     (connection, slots)
 }
 
-/// A worker that has taken the exchange.
+/// Connects a worker that accepts the exchange.
 fn taken(path: &Path) -> Connection {
     let mut connection = Connection::connect(path, &ConnectInfo::default()).unwrap();
     let device_uuid = connection.peer_hello().unwrap().device_uuid;
@@ -187,11 +187,11 @@ fn frames_cross_and_a_worker_that_closes_leaves_its_slots() {
         for (slot, frame) in slots.iter().zip(0..3) {
             publish(&mut connection, *slot, frame);
         }
-        // One is drawn, and one is the newest: the one before goes back as soon as it is drawn no
-        // more.
+        // One frame is drawn and one is the newest: the slot of the frame before returns once it is
+        // no longer drawn.
         assert_eq!(free(&mut connection), slots[0]);
         publish(&mut connection, slots[3], 3);
-        // Close says that all is signaled: a value that comes behind it counts no more.
+        // Close states that everything is signaled: a value that is reached later does not count.
         all.recv().unwrap();
         connection.send(&Message::Close { exchange: EXCHANGE }, None, LIMIT).unwrap();
         connection
@@ -204,7 +204,7 @@ fn frames_cross_and_a_worker_that_closes_leaves_its_slots() {
     gpu(3);
     assert_eq!(scene.new_frame(), 2);
     gpu(4);
-    // The last frame may be seen behind the Close alone, and is shown all the same.
+    // The last frame may be observed only after the Close, and is still shown.
     finished.send(()).unwrap();
     let connection = worker.join().unwrap();
     let error = scene.lost();
@@ -216,7 +216,7 @@ fn frames_cross_and_a_worker_that_closes_leaves_its_slots() {
     half.end.close(scene.reader).unwrap();
 }
 
-/// The program disconnects a worker that has closed the exchange, which was not heard so far.
+/// A Close of the exchange counts even if the program disconnects the worker before reading it.
 #[test]
 fn a_close_that_is_unheard_counts_all_the_same() {
     for closes in [true, false] {
@@ -252,7 +252,7 @@ fn a_worker_that_hangs_up_keeps_its_slots_while_it_lives() {
     worker.join().unwrap();
     let Error::PeerLost { dead, held, owed, .. } = scene.lost() else { panic!() };
     assert_eq!((dead, held, owed), (false, 5, 1));
-    // What it had said before still counts.
+    // Frames that the worker had announced before still count.
     gpu(1);
     assert_eq!(scene.new_frame(), 0);
     let mut half = scene.stop(thread);
@@ -270,7 +270,7 @@ fn a_worker_that_hangs_up_keeps_its_slots_while_it_lives() {
     half.end.close(scene.reader).unwrap();
 }
 
-/// A kernel of a process that was killed runs on as long as a child has its descriptors.
+/// A kernel of a killed process continues while a child holds the process's descriptors.
 #[test]
 #[expect(clippy::zombie_processes, reason = "it outlives the process that starts it")]
 fn a_child_of_a_dead_worker_keeps_its_slots() {
@@ -332,7 +332,7 @@ fn a_worker_that_dies_owes_what_it_had_not_finished() {
     assert_eq!(scene.new_frame(), 0);
     process.kill().unwrap();
     process.wait().unwrap();
-    // Nobody has to stop it.
+    // The thread ends by itself.
     let half = thread.join().unwrap();
     let Error::PeerLost { dead, owed, held, frame, worker, .. } = scene.lost() else { panic!() };
     assert_eq!((dead, owed, held, frame, worker), (true, 1, 4, Some(0), process.id()));

@@ -12,12 +12,12 @@ use super::timelines::Timelines;
 use crate::error::Result;
 use crate::exchange::Away;
 
-/// The memory that a worker is offered.
+/// The memory that is offered to a worker.
 pub(super) enum Memory<'a, S> {
-    /// Memory files, which are made for it.
+    /// Memory files, which are created for the worker.
     New,
     /// The slots of the exchange, and timelines that no other worker had. Each slot is exported
-    /// when it is sent: a process has a limit of descriptors.
+    /// when it is sent, because a process has a limit of descriptors.
     Exported {
         slots: usize,
         export: Box<dyn Fn(usize) -> Result<Vec<Exported>> + 'a>,
@@ -26,14 +26,14 @@ pub(super) enum Memory<'a, S> {
     },
 }
 
-/// The memory that a worker has taken.
+/// The memory that a worker has accepted.
 pub(super) enum Given<S> {
     Files(Files),
-    /// The slots themselves.
+    /// The slots of the exchange.
     Slots(S),
 }
 
-/// The memory of workers that never signal what others wait for: files, or the slots, with
+/// Returns the memory for workers whose signals no submission waits for: files, or the slots with
 /// timelines of the connection.
 pub(super) fn untrusted_memory<'a>(end: &'a impl Away, terms: &Terms) -> Result<Memory<'a, Timelines>> {
     memory(end, terms, || {
@@ -42,7 +42,7 @@ pub(super) fn untrusted_memory<'a>(end: &'a impl Away, terms: &Terms) -> Result<
     })
 }
 
-/// Files, or the slots with the timelines that `export` gives.
+/// Returns the memory for a worker: files, or the slots with the timelines that `export` returns.
 pub(super) fn memory<'a, S>(
     end: &'a impl Away,
     terms: &Terms,

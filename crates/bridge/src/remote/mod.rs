@@ -1,23 +1,23 @@
-//! The other side in another process: what a worker computes, this one draws, or the other way
+//! Exchanges with another process: a worker computes and this process draws, or the other way
 //! round.
 //!
-//! The renderer owns the Vulkan device, the slots and the timelines; nothing that it submits
-//! depends on the worker, unless it is trusted. `listener` accepts a worker (`accepted`), `offer`
-//! tells it the `terms` of the exchange and gives it `memory`, `link` is the thread of its
-//! connection, which then listens to it (`listening`). What is done with frames is a `part`, which
-//! has a handle of an exchange in one process (`exchange/latest/`) on behalf of the worker; the
-//! program has the other handle, and `workers` are replaced behind both.
+//! The renderer owns the Vulkan device, the slots and the timelines; its submissions do not depend
+//! on the worker unless the worker is trusted. `listener` accepts a worker (`accepted`). `link` is
+//! the thread of its connection: it sends the `terms` of the exchange and the `memory` (`offer`),
+//! and then listens to the worker (`listening`). The frames are handled by a `part`, which holds
+//! one handle of an exchange in one process (`exchange/latest/`) on behalf of the worker. The
+//! program holds the other handle, and `workers` can be replaced without changing either.
 //!
-//! - Workers that write: `feed` has the exchange's writer, and the program the `reader`.
-//!   `feed/host.rs` copies the frames of a worker on the CPU, `feed/cuda.rs` publishes slots that a
-//!   worker has written itself, once its timeline (`timelines`) says that they are whole.
-//! - Workers that read: `serve` has the exchange's reader, and the program the `writer`.
-//!   `serve/host.rs` copies finished frames for a worker on the CPU, `serve/cuda.rs` gives slots to
-//!   a worker, and takes those back that its timeline says it has finished with.
-//! - Workers in step, where both sides allow it: `step` announces frames of workers that write, and
-//!   the program has the `exchange`; `draw` gives frames to workers that read, and the program has
-//!   the `exchange_writer`. Both signal for workers that are gone (`enforce` sees to it that what
-//!   is announced, which `owed` counts, comes). Here commands do wait for the worker.
+//! - Workers that write: `feed` holds the exchange's writer, and the program the `reader`.
+//!   `feed/host.rs` copies the frames of a worker on the CPU; `feed/cuda.rs` publishes slots that a
+//!   worker has written directly, once its timeline (`timelines`) shows that they are complete.
+//! - Workers that read: `serve` holds the exchange's reader, and the program the `writer`.
+//!   `serve/host.rs` copies finished frames for a worker on the CPU; `serve/cuda.rs` gives slots to
+//!   a worker, and takes them back once its timeline shows that it is finished with them.
+//! - Workers in step, if both sides allow it: `step` announces frames of workers that write, and
+//!   the program holds the `exchange`; `draw` gives frames to workers that read, and the program
+//!   holds the `exchange_writer`. Submissions wait for the worker here: `owed` counts the announced
+//!   values, `enforce` ensures that they are reached, and both parts signal what dead workers owe.
 
 mod accepted;
 mod control;

@@ -1,4 +1,4 @@
-//! Telling a worker what there is to write, or to read.
+//! The offer of an exchange to a worker.
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -14,16 +14,17 @@ use super::memory::{Given, Memory};
 use super::terms::{EXCHANGE, Terms};
 use crate::error::{Error, Result};
 
-/// The interval at which a wait for an answer looks at whether the program still wants it.
+/// Interval at which a wait for an answer checks that the program still wants it.
 const AT_A_TIME: Duration = Duration::from_millis(10);
 
 impl Terms {
     /// Offers the exchange, and waits for the answer until `control` is stopped. A worker on the
-    /// CPU gets memory that no other ever had, and all of its slots to write to; one that computes
-    /// with CUDA gets what `slots` are, timelines that no other ever had, and no slot so far.
+    /// CPU gets memory that no other had and, if it writes without trust, all of its slots. One
+    /// that computes with CUDA gets what `slots` contains, with timelines that no other had, and
+    /// owns no slot yet.
     ///
     /// # Errors
-    /// The worker's refusal, or what the connection says.
+    /// The worker's refusal, or the error of the connection.
     pub(super) fn offer<S>(
         &self,
         connection: &mut Connection,
@@ -67,7 +68,7 @@ impl Terms {
             Message::Bye { code, text } => {
                 return Err(self.invalid(format!("{} ends the connection ({code}): {text}", connection.name())));
             }
-            // The session allows nothing else that matters here.
+            // The session allows no other message that matters here.
             other => {
                 connection.close(Code::Done, "the exchange was not taken");
                 return Err(self.invalid(format!("{} answers the offer with {}", connection.name(), other.kind())));
@@ -79,7 +80,7 @@ impl Terms {
         Ok(given)
     }
 
-    /// Makes memory for each slot, and sends it.
+    /// Creates memory for each slot, and sends it.
     fn send_files(&self, mut send: impl FnMut(Message, BorrowedFd<'_>) -> Result<()>) -> Result<Files> {
         let mut slots = Vec::new();
         for slot in 0..self.slots() {
@@ -106,7 +107,7 @@ impl Terms {
         Ok(slots.into())
     }
 
-    /// Memory of a resource: what is sent to the worker, and what is kept.
+    /// Creates the memory of a resource; returns what is sent to the worker and what is kept.
     fn new_memory(&self, bytes: u64) -> Result<(SharedMemory, CopyMemory)> {
         if self.direction == Direction::RendererWrites {
             let (memory, ours) = SharedMemory::new_for_reading(&self.name, bytes)?;
@@ -118,8 +119,8 @@ impl Terms {
         Ok((memory, CopyMemory::Theirs(theirs)))
     }
 
-    /// Sends a message once there is room for it and for its descriptor, for which it waits a
-    /// little at a time.
+    /// Sends a message once there is room for it and for its descriptor, waiting in short
+    /// intervals.
     fn send(
         &self,
         connection: &mut Connection,
@@ -129,22 +130,22 @@ impl Terms {
         control: &Control,
     ) -> Result<()> {
         let at_a_time = Timespec { tv_sec: 0, tv_nsec: i64::from(AT_A_TIME.subsec_nanos()) };
-        // Interrupted, it is as if there were no room.
+        // An interrupted poll counts as no room.
         while poll(&mut [PollFd::new(&connection.as_fd(), PollFlags::OUT)], Some(&at_a_time)).unwrap_or(0) == 0 {
             self.go_on(connection, left, control)?;
         }
-        // No poll tells whether there is room for a descriptor.
+        // `poll` does not report whether there is room for a descriptor.
         while !left().is_zero() {
             if connection.try_send(message, descriptor, left().min(AT_A_TIME))? {
                 return Ok(());
             }
             self.check_wanted(connection, control)?;
         }
-        // Its error names the limit that is in the way.
+        // The error names the limit that was reached.
         Ok(connection.send(message, descriptor, Duration::ZERO)?)
     }
 
-    /// Waits for what the worker says, a little at a time.
+    /// Waits for the worker's answer, in short intervals.
     fn answer(&self, connection: &mut Connection, left: &impl Fn() -> Duration, control: &Control) -> Result<Received> {
         loop {
             match connection.receive(left().min(AT_A_TIME)) {
@@ -154,7 +155,7 @@ impl Terms {
         }
     }
 
-    /// Checks that the worker is still waited for; else ends the connection.
+    /// Checks that the wait should continue; ends the connection otherwise.
     fn go_on(&self, connection: &mut Connection, left: &impl Fn() -> Duration, control: &Control) -> Result<()> {
         self.check_wanted(connection, control)?;
         if left().is_zero() {
@@ -166,7 +167,7 @@ impl Terms {
         Ok(())
     }
 
-    /// Checks that the program still wants the worker; else ends the connection.
+    /// Checks that the program still wants the worker; ends the connection otherwise.
     fn check_wanted(&self, connection: &mut Connection, control: &Control) -> Result<()> {
         if control.is_stopped() {
             connection.close(Code::Done, "the renderer has ended the exchange");

@@ -1,4 +1,4 @@
-//! An offer for whose descriptors the kernel has no room.
+//! Test of an offer when the kernel has no room for descriptors.
 
 use std::process::{Command, Stdio};
 
@@ -12,12 +12,12 @@ use crate::remote::runs;
 use crate::remote::wake::Wake;
 
 const LIMIT: Duration = Duration::from_secs(20);
-/// Set for the process that has no room.
+/// Set for the process that has no room for descriptors.
 const FULL: &str = "BRIDGE_OFFER_FULL";
-/// The descriptors that this process may have on their way.
+/// Maximum number of descriptors that this process may have in flight.
 const MOST: u64 = 100;
 
-/// Both ends of a connection: a renderer's, and a worker's on the CPU.
+/// Returns both ends of a connection: the renderer's, and that of a worker on the CPU.
 fn connected(name: &str) -> (Connection, Connection) {
     let path = std::env::temp_dir().join(format!("bridge-offer-{name}-{}", std::process::id()));
     let listener = Listener::bind(&path).unwrap();
@@ -32,7 +32,7 @@ fn connected(name: &str) -> (Connection, Connection) {
     (renderer, worker.join().unwrap())
 }
 
-/// As many descriptors on their way as this process may have, which nobody receives.
+/// Puts as many descriptors in flight as this process may have; they are never received.
 fn fill() -> (Connection, Connection) {
     let (mut renderer, worker) = connected("fill");
     let (slots, resources) = (16, 16);
@@ -64,15 +64,15 @@ fn fill() -> (Connection, Connection) {
         renderer.send(&Message::Resource(resource), Some(memory.handle().as_fd()), LIMIT).unwrap();
     }
     setrlimit(Limited::Nofile, Rlimit { current: Some(MOST), ..getrlimit(Limited::Nofile) }).unwrap();
-    // Those that are above the limit, of this thread.
+    // Drops the capabilities of this thread that lift the limit.
     let mut sets = capabilities(None).unwrap();
     sets.effective.remove(CapabilitySet::SYS_RESOURCE | CapabilitySet::SYS_ADMIN);
     set_capabilities(None, sets).unwrap();
     (renderer, worker)
 }
 
-/// Whoever else of this user's has filled it: the program that wants no more of a worker waits for
-/// no room, and one that does is told what there is no room for.
+/// If other connections of the user take all the room, a program that still wants a worker gets an
+/// error that names the limit, and one that no longer wants it does not wait for room.
 #[test]
 fn room_for_a_descriptor_is_waited_for_as_long_as_the_worker_is_wanted() {
     let Some(_) = std::env::var_os(FULL) else {

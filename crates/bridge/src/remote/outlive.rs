@@ -1,4 +1,4 @@
-//! What a worker leaves that is lost, or that the program wants no more of: frames on their way.
+//! Frames in progress of a worker that is lost or disconnected.
 
 use std::time::{Duration, Instant};
 
@@ -10,32 +10,32 @@ use super::wake::sleep;
 use crate::observe::log_warn;
 use crate::observe::trace::{self, Event};
 
-/// How long the program that wants no more of a worker waits for copies of the frames that it had
-/// finished: far longer than most take.
+/// Time for which a program that no longer wants a worker waits for copies of its finished frames:
+/// far longer than most copies take.
 const COPY_LIMIT: Duration = Duration::from_millis(500);
 
 impl<P: Part> Listening<P> {
-    /// The worker is lost: tells so, and takes over what it had finished. Returns whether it uses
-    /// its slots no more.
+    /// Handles the loss of the worker: reports it, and processes the frames that it had finished.
+    /// Returns `true` if the worker no longer uses its slots.
     pub(super) fn outlive(&mut self, end: End) -> bool {
         let End { mut reason, closed, killed } = end;
         self.part.close();
-        // The kernel closes a dead process's sockets before it tells of its end. A driver may hold
-        // one that was killed for long: the program is told meanwhile.
+        // The kernel closes a dead process's sockets before it reports its end. A driver may delay
+        // the end of a killed process for long: the program is notified meanwhile.
         let dead = self.control.await_death(&self.connection, Some(TOGETHER));
         if dead && !killed {
             reason = and_has_ended(reason);
         }
-        // Nothing more comes of a worker that has failed in this.
+        // A worker that fails here contributes no more frames.
         let mut usable = self.take_over().is_ok();
-        // Behind its Close, all that it will ever finish is finished.
+        // After its Close, the worker finishes nothing more.
         usable &= !(closed && self.part.needs_worker());
         let owed = self.part.owed() as u64;
         let settled = if dead { self.settle() } else { self.part.settle(false) };
         if !dead {
             trace::event(Event::new("close", "host", self.status.exchange()).peer(self.status.worker()));
         }
-        // Before the program knows of the loss, and may ask for another worker.
+        // Set before the program learns of the loss, and may connect another worker.
         self.status.owes(self.part.waited_for());
         self.status.lost(Lost { reason, dead, held: self.held, owed, settled });
         if let Some(error) = self.status.error() {
@@ -50,14 +50,14 @@ impl<P: Part> Listening<P> {
                 break;
             }
             let left = self.timeout.saturating_sub(start.elapsed());
-            // Asked before what it has finished is looked at: a worker that has ended finishes
-            // nothing more.
+            // Checked before its finished frames are processed: a worker that has ended finishes no
+            // more.
             let ended = self.part.needs_worker() && self.connection.peer().is_dead();
-            // With the memory that it left, nothing new can be broken.
+            // An error ends the loop and is not reported: the connection has already ended.
             usable = self.take_over().is_ok() && !left.is_zero() && !ended;
             if usable && self.part.is_busy() {
                 let retry = self.part.retry().map_or(left, |retry| left.min(retry));
-                // Process and socket are ready for good.
+                // Without the process and the socket, which stay ready.
                 sleep([&**self.control.wake()], Some(retry));
             }
         }
@@ -65,7 +65,7 @@ impl<P: Part> Listening<P> {
             self.await_copies();
         }
         self.part.release();
-        // Its process may go on, and end later.
+        // The process may continue, and end later.
         if !dead && self.control.await_death(&self.connection, None) {
             let settled = self.settle();
             self.settled(settled);
@@ -75,7 +75,8 @@ impl<P: Part> Listening<P> {
     }
 
     /// Gives the worker the frames that were submitted for it, as far as they are drawn and copied
-    /// within [`COPY_LIMIT`]. Returns `false` where it has failed, or is not told of them.
+    /// within [`COPY_LIMIT`]. Returns `false` if the worker has failed or can no longer be
+    /// notified.
     pub(super) fn hand_over(&mut self) -> bool {
         let start = Instant::now();
         loop {
@@ -92,8 +93,8 @@ impl<P: Part> Listening<P> {
         }
     }
 
-    /// Takes over the frames that this process copies, though the program wants no more of the
-    /// worker: they are whole, and nothing but the copies is waited for. Not where it
+    /// Processes the frames that this process is copying, although the program no longer wants the
+    /// worker: they are complete, and only the copies are waited for. Does nothing if the program
     /// [discards](Control::discard) them.
     pub(super) fn await_copies(&mut self) {
         let start = Instant::now();

@@ -1,26 +1,26 @@
-//! The frames that a worker in step has announced and not finished, or given back and is not done
-//! with, and for how long nothing but the worker has delayed the oldest of them.
+//! The frames that a worker in step has announced and not finished, or freed and is not finished
+//! with, and the time for which only the worker has delayed the oldest of them.
 //!
-//! Without a driver: what the worker says and how far the timelines are goes in.
+//! Independent of the driver: the inputs are the worker's messages and the values of the timelines.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::exchange::Announced;
 
-/// The most time between two looks that counts: where this process was stopped itself, the worker
-/// may have been so too.
+/// Maximum time between two checks that counts: if this process was stopped, the worker may have
+/// been stopped as well.
 const MOST_COUNTED: Duration = Duration::from_millis(100);
 
 /// Announced frames that are not finished.
 #[derive(Debug)]
 pub(super) struct Owed {
-    /// The values rise by one.
+    /// In order of values, which rise by 1.
     frames: VecDeque<Frame>,
-    /// The time for which nothing but the worker has delayed the oldest.
+    /// The time for which only the worker has delayed the oldest frame.
     waited: Duration,
     looked: Instant,
-    /// How far Vulkan was at the last look.
+    /// Value of Vulkan's timeline at the last check.
     rendered: u64,
 }
 
@@ -28,9 +28,9 @@ pub(super) struct Owed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Frame {
     pub(super) announced: Announced,
-    /// The worker's number.
+    /// The worker's number of the frame.
     pub(super) number: u64,
-    /// The worker has said that it will not be whole.
+    /// Whether the worker has reported that the frame will not be complete.
     pub(super) torn: bool,
 }
 
@@ -46,21 +46,21 @@ impl Owed {
         self.frames.push_back(Frame { announced, number, torn: false });
     }
 
-    /// The worker takes a frame back: it will not be whole, and its value comes all the same. Gives
-    /// the exchange's number of it once, if it is not finished.
+    /// Marks a frame that the worker takes back: it will not be complete, but its value is still
+    /// reached. Returns the exchange's number of it, once, if it is not finished.
     pub(super) fn torn(&mut self, number: u64) -> Option<u64> {
         let torn = self.frames.iter_mut().find(|frame| frame.number == number && !frame.torn)?;
         torn.torn = true;
         Some(torn.announced.frame)
     }
 
-    /// The oldest is finished.
+    /// Removes the oldest frame, which is finished.
     pub(super) fn finish(&mut self, now: Instant) -> Option<Frame> {
         self.start(now);
         self.frames.pop_front()
     }
 
-    /// The oldest, if its value is at most `value`, is finished.
+    /// Removes the oldest frame if its value is at most `value`.
     pub(super) fn reached(&mut self, value: u64, now: Instant) -> Option<Frame> {
         let is_reached = self.frames.front()?.announced.value <= value;
         if is_reached { self.finish(now) } else { None }
@@ -70,10 +70,10 @@ impl Owed {
         (self.waited, self.looked) = (Duration::ZERO, now);
     }
 
-    /// Counts the time since the last look, if nothing but the worker delays the oldest frame:
-    /// where it waits for Vulkan's last use of its slot, `rendered` is how far Vulkan is. For a
-    /// program that `leaves`, the time in which Vulkan does not move counts as well: nobody may be
-    /// left that would submit what it waits for. Gives the frame once that is more than `limit`.
+    /// Adds the time since the last check, if only the worker delays the oldest frame. If the frame
+    /// waits for Vulkan's last use of its slot, `rendered` shows whether that has ended. For a
+    /// program that `leaves`, time in which Vulkan makes no progress counts as well: the submission
+    /// that it waits for may never be made. Returns the frame once the time exceeds `limit`.
     pub(super) fn overrun(&mut self, rendered: u64, leaves: bool, limit: Duration, now: Instant) -> Option<Frame> {
         let oldest = *self.frames.front()?;
         let since = now.saturating_duration_since(self.looked);
@@ -88,13 +88,13 @@ impl Owed {
         (self.waited > limit).then_some(oldest)
     }
 
-    /// Takes all of them.
+    /// Removes and returns all frames.
     pub(super) fn take(&mut self) -> Vec<Frame> {
         self.frames.drain(..).collect()
     }
 
-    /// What is owed to a device that is lost is of no use to anybody, and cannot be seen to come.
-    /// Gives `is_lost` back.
+    /// Drops all frames if the device `is_lost`: they are of no use, and could not be observed.
+    /// Returns `is_lost`.
     pub(super) fn forgive(&mut self, is_lost: bool) -> bool {
         if is_lost {
             self.frames.clear();
@@ -106,7 +106,7 @@ impl Owed {
         self.frames.len()
     }
 
-    /// The exchange's numbers of all.
+    /// Returns the exchange's numbers of all frames.
     pub(super) fn frames(&self) -> Box<[u64]> {
         self.frames.iter().map(|frame| frame.announced.frame).collect()
     }
@@ -124,7 +124,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(1);
     const LOOK: Duration = Duration::from_millis(50);
 
-    /// Announced frames, on a clock of the test's own.
+    /// Announced frames, with a clock that the test controls.
     struct World {
         owed: Owed,
         now: Instant,
@@ -144,12 +144,12 @@ mod tests {
             self.next += 1;
         }
 
-        /// Looks so often, and gives the frame that overran its limit meanwhile.
+        /// Checks `times` times; returns the frame that overran its limit meanwhile.
         fn look(&mut self, times: u32, rendered: u64) -> Option<u64> {
             self.look_as(times, rendered, false)
         }
 
-        /// The same, for a program that leaves or does not.
+        /// Like [`look`](Self::look), for a program that leaves or does not.
         fn look_as(&mut self, times: u32, rendered: u64, leaves: bool) -> Option<u64> {
             (0..times).find_map(|_| {
                 self.now += LOOK;
@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(world.look(21, 0), Some(103));
     }
 
-    /// The time in which the worker's stream waits for Vulkan is not the worker's.
+    /// Time in which the worker's stream waits for Vulkan does not count.
     #[test]
     fn what_vulkan_delays_does_not_count() {
         let mut world = World::new();
@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(world.look(1, 5), Some(100));
     }
 
-    /// Of a program that leaves, nobody may be left that would submit what Vulkan waits for.
+    /// If a program leaves, nothing may be left that makes the submission that Vulkan waits for.
     #[test]
     fn a_program_that_leaves_waits_for_vulkan_as_long_as_that_moves() {
         let mut world = World::new();
@@ -191,16 +191,16 @@ mod tests {
         for rendered in 1..=4 {
             assert_eq!(world.look_as(20, rendered, true), None, "it moves");
         }
-        // From here on it is the worker's time alone, of which Vulkan has taken none.
+        // From here on, only the worker's time counts; Vulkan has used none of it.
         assert_eq!(world.look_as(20, 5, true), None);
-        // That Vulkan moves on is of no use to it.
+        // Further progress of Vulkan does not help the worker.
         assert_eq!(world.look_as(1, 6, true), Some(100));
         let mut world = World::new();
         world.announce(5);
         assert_eq!((world.look_as(20, 4, true), world.look_as(1, 4, true)), (None, Some(100)), "it stands still");
     }
 
-    /// A renderer that was stopped has not seen what the worker did meanwhile.
+    /// A renderer that was stopped has not observed the worker meanwhile.
     #[test]
     fn a_pause_between_two_looks_counts_a_little_alone() {
         let mut world = World::new();

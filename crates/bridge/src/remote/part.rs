@@ -1,5 +1,5 @@
-//! The interface that both directions implement: this process's part in the frames of a worker.
-#![allow(unsafe_code)] // Signals in the place of a process that is gone.
+//! The interface of the parts for all kinds of workers: this process's handling of their frames.
+#![allow(unsafe_code)] // Signals in the place of a process that has ended.
 
 use std::num::NonZeroU64;
 use std::ops::Deref;
@@ -18,126 +18,126 @@ use crate::observe::{log_error, log_warn};
 /// The handle of an exchange on behalf of its workers.
 pub(super) trait End: Away {
     const DIRECTION: Direction;
-    /// Whether frames are in step, and values announced before they are reached.
+    /// Whether frames are in step, with values that are announced before they are reached.
     const TRUST: bool = false;
     type Part: Part<End = Self>;
 
-    /// The memory for the next worker.
+    /// Returns the memory for the next worker.
     fn memory(&self, terms: &Terms) -> Result<Memory<'_, Slots<Self>>>;
 
-    /// Prepares for the next worker, which computes with `backend`: none before uses anything any
-    /// more. Waits for at most `limit`, and until `go_on` gives an error.
+    /// Prepares for the next worker, which computes with `backend`. Called once no previous worker
+    /// uses the slots any more. Waits for at most `limit`, and until `go_on` returns an error.
     ///
     /// # Errors
-    /// That of `go_on`; else why no worker can be taken now.
+    /// The error of `go_on`, or the reason why no worker can be accepted now.
     fn prepare(&mut self, _backend: Backend, _limit: Duration, _go_on: &dyn Fn() -> Result<()>) -> Result<()> {
         Ok(())
     }
 }
 
-/// What a part has of slots that the worker uses itself.
+/// The objects that a part needs for slots that the worker uses directly.
 pub(super) type Slots<E> = <<E as End>::Part as Part>::Slots;
 
-/// This process's part in the frames of a worker: what the worker says goes in, and what becomes of
-/// frames and slots comes out.
+/// This process's handling of a worker's frames: the inputs are the worker's messages, and the
+/// outputs are frames and slots.
 pub(super) trait Part: Sized + Send + 'static {
     type End: End<Part = Self>;
-    /// What it has of slots that the worker uses itself.
+    /// The objects that it needs for slots that the worker uses directly.
     type Slots: Send;
 
     fn new(end: Self::End, given: Given<Self::Slots>, wake: &Arc<Wake>) -> Self;
 
-    /// Notes what the worker has said of a frame or a slot, as the session allows it. Gives what
-    /// has come of it at once.
+    /// Handles a message of the worker about a frame or a slot, which the session has allowed.
+    /// Returns its immediate outcome, if any.
     fn hear(&mut self, said: &Message) -> Option<Outcome>;
 
-    /// Takes over what the worker has finished. Gives something that has come of it, until there is
-    /// nothing more. Does not block.
+    /// Processes what the worker has finished. Returns one outcome per call, until there are no
+    /// more. Does not block.
     ///
     /// # Errors
-    /// A message for a worker whose memory or values are not what it announced.
+    /// A description of the violation, if the worker's memory or values are not what it announced.
     fn advance(&mut self) -> Result<Option<Outcome>, String>;
 
-    /// Returns `true` while the worker has announced something that has not come.
+    /// Returns `true` while the worker has announced something that it has not finished.
     fn is_busy(&self) -> bool;
 
     /// Returns `true` while this process copies a frame that the worker has finished, or is about
-    /// to: nothing but the copy is waited for.
+    /// to: only the copy is waited for.
     fn copies(&self) -> bool {
         false
     }
 
-    /// Returns `true` while frames that were submitted for the worker are on their way to it, which
-    /// nothing but this process's queue delays.
+    /// Returns `true` while frames that were submitted for the worker are on their way to it,
+    /// delayed only by this process's queue.
     fn hands_over(&self) -> bool {
         false
     }
 
-    /// After which time [`advance`](Self::advance) is to be called again, since something is waited
-    /// for that tells nobody.
+    /// Returns the time after which [`advance`](Self::advance) is to be called again, if it waits
+    /// for an event without a notification.
     fn retry(&self) -> Option<Duration>;
 
-    /// The worker is given nothing more.
+    /// Stops giving slots or frames to the worker.
     fn close(&mut self);
 
-    /// What was handed to the worker could not be said to it. It is given nothing more.
+    /// Handles a slot whose message could not be sent to the worker, which is given nothing more.
     fn untold(&mut self, _handed: &Handed) {
         self.close();
     }
 
-    /// The number of announced signals that have not come.
+    /// Returns the number of announced signals that were not made.
     fn owed(&self) -> usize;
 
     /// Returns `true` if only the worker itself can finish what it has announced.
     fn needs_worker(&self) -> bool;
 
-    /// Frees memory that was made for the worker: nothing more comes of it.
+    /// Frees memory that was created for the worker, which is not used any more.
     fn release(&mut self);
 
-    /// What the worker has announced and not finished within `limit` from the end of what it had
-    /// announced before, though nothing but itself delays it: it is killed for that. For a program
-    /// that `leaves`, Vulkan is no excuse where it does not move.
+    /// Describes the announcement that the worker has not finished within `limit` from the end of
+    /// the previous one, although only the worker delays it: it is killed for that. For a program
+    /// that `leaves`, a delay by Vulkan is no excuse unless Vulkan makes progress.
     fn overrun(&mut self, _limit: Duration, _leaves: bool) -> Option<String> {
         None
     }
 
-    /// Returns `true` if something that is enqueued waits for the worker.
+    /// Returns `true` if enqueued work waits for the worker.
     fn is_waited_for(&self) -> bool {
         false
     }
 
-    /// The frames that something waits for, by the exchange's numbers.
+    /// Returns the exchange's numbers of the frames that enqueued work waits for.
     fn waited_for(&self) -> Box<[u64]> {
         Box::default()
     }
 
-    /// Signals what the worker owes and will not signal any more, where something waits for it. Its
-    /// connection has ended, and if `dead` its process.
+    /// Signals the values that the worker owes and will not signal any more, if enqueued work waits
+    /// for them. Its connection has ended, and its process if `dead`.
     fn settle(&mut self, _dead: bool) -> Settled {
         Settled::default()
     }
 
-    /// Gives up what is on its way. Whether the worker is `quiet`: it uses none of its slots any
-    /// more. Gives the handle, and whether all of its slots are its own.
+    /// Abandons the frames in progress. If the worker is `quiet`, it no longer uses its slots.
+    /// Returns the handle, and whether the exchange owns all of its slots again.
     fn stop(self, quiet: bool) -> (Self::End, bool);
 }
 
-/// What was signaled in a worker's place.
+/// The signals that were made in a worker's place.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Settled {
-    /// The frames that will not be whole.
+    /// The frames that will not be complete.
     pub(super) torn: Box<[u64]>,
-    /// The value of the exchange's timeline, the highest that was owed.
+    /// The highest owed value of the exchange's timeline, if any.
     pub(super) value: Option<u64>,
 }
 
-/// Frames that a worker has taken back. A hostile one takes back as many as it likes: the log has
-/// the first of them, and their number once the worker is lost.
+/// Number of frames that a worker has taken back. A hostile worker may take back any number, so
+/// only the first is logged, and the total once the worker is lost.
 #[derive(Debug, Default)]
 pub(super) struct TakenBack(u64);
 
 impl TakenBack {
-    /// Counts one. Returns `true` for the first.
+    /// Counts a frame. Returns `true` for the first.
     pub(super) fn is_first(&mut self) -> bool {
         self.0 += 1;
         self.0 == 1
@@ -150,17 +150,17 @@ impl TakenBack {
     }
 }
 
-/// The interval at which something is tried again that waits for an event which wakes nobody.
+/// Interval between attempts, if the awaited event has no notification.
 pub(super) const RETRY: Duration = Duration::from_millis(10);
 
-/// The interval at which a value that is owed is looked at, at least: the time of a worker that
-/// overruns is counted so often.
+/// Maximum interval at which an owed value is checked. It is the resolution of the time of a worker
+/// that overruns its limit.
 pub(super) const LOOK: Duration = Duration::from_millis(50);
 
 /// Waits, for at most `limit`, until no turn with the last worker's timelines is open.
 ///
 /// # Errors
-/// That of `go_on`; [`Error::InvalidArgument`] where one still is.
+/// The error of `go_on`; [`Error::InvalidArgument`] if a turn is still open at the limit.
 pub(super) fn await_settled(
     exchange: &str,
     limit: Duration,
@@ -182,35 +182,37 @@ pub(super) fn await_settled(
     Ok(())
 }
 
-/// Something that has come of frames.
+/// An outcome of a worker's frames.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Outcome {
-    /// The number of a frame of the worker's that the reader may have from now on.
+    /// The number of a frame of the worker that the reader may take from now on.
     pub(super) published: Option<u64>,
-    /// A slot that is the worker's from now on.
+    /// A slot that the worker owns from now on.
     pub(super) handed: Option<Handed>,
 }
 
-/// A slot that is the worker's: to write to, or with a frame to read.
+/// A slot that the worker owns: to write to, or with a frame to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Handed {
     pub(super) slot: usize,
-    /// The frame that it holds, where the worker reads.
+    /// The frame that the slot holds, if the worker reads.
     pub(super) frame: Option<u64>,
-    /// The value of the renderer's timeline, which has reached it; on the CPU a count.
+    /// The value of the renderer's timeline after which the worker may use it; on the CPU, a count.
     pub(super) value: u64,
 }
 
-/// The sleep of the thread while it waits for a value that wakes nobody: a sixteenth of what it has
-/// waited, within limits. A frame that takes 3 ms is seen 0.2 ms after its end at the latest, and a
-/// kernel that never ends costs a hundred looks a second, each of less than a microsecond.
+/// Sleep duration of the thread while it waits for a value without a notification: a sixteenth of
+/// the time that it has waited, within limits. The end of a frame that takes 3 ms is observed at
+/// most 0.2 ms late, and a kernel that never ends costs a hundred checks per second, each of less
+/// than a microsecond.
 pub(super) struct Patience {
-    /// When something has happened last.
+    /// Time of the last event.
     since: Instant,
 }
 
 impl Patience {
-    /// Slots go round once in this time at best: with the shortest frames, it bounds their rate.
+    /// A slot can be reused at most once in this time, which bounds the rate of the shortest
+    /// frames.
     const LEAST: Duration = Duration::from_micros(20);
     const MOST: Duration = Duration::from_millis(10);
 
@@ -218,15 +220,15 @@ impl Patience {
         Self { since: Instant::now() }
     }
 
-    /// Has the sleeps of the calling thread end when they should. By default Linux ends them up to
-    /// 50 µs late, to wake the processor less often.
+    /// Makes the sleeps of the calling thread end on time. By default, Linux ends them up to 50 µs
+    /// late, to wake the processor less often.
     pub(super) fn be_punctual() {
         if let Err(error) = rustix::thread::set_current_timer_slack(NonZeroU64::new(1_000)) {
             log_warn!("frames of workers are seen up to 50 µs late: the timer slack cannot be set: {error}");
         }
     }
 
-    /// Something has happened.
+    /// Restarts the wait after an event.
     pub(super) fn renew(&mut self) {
         *self = Self::new();
     }
@@ -236,39 +238,40 @@ impl Patience {
     }
 }
 
-/// Turns an error of what a worker was given into the reason for which its connection ends. The
-/// loss of the device is not the worker's fault, and the program's handle tells of it.
+/// Converts an error with an object that a worker was given into the reason for ending its
+/// connection. The loss of the device is not the worker's fault, and the program's handle reports
+/// it.
 pub(super) fn blame(what: &str, result: Result<()>, end: &impl Away) -> Result<(), String> {
     match result {
         Err(error) if !error.is_device_lost() => Err(format!("{what}: {error}")),
-        // The value that a timeline of a lost device has, and the worker can signal.
+        // The device is alive, so the worker has signaled the value that lost devices report.
         Err(_) if !end.is_lost() => Err(format!("{what}: it has reached 2^64 - 1, which no value may be")),
         _ => Ok(()),
     }
 }
 
-/// Signals all that a worker with CUDA owes.
+/// Signals all values that a worker with CUDA owes.
 ///
 /// # Safety
-/// Its process has ended.
+/// The worker's process must have ended.
 pub(super) unsafe fn release_gpu<E>(end: &E)
 where
     E: Away + Deref<Target = AwayState<E::Resources>>,
 {
-    // SAFETY: with the process its work on the GPU has ended; what a child that was forked from it
-    // keeps going is signaled behind values that nothing waits for any more, on a timeline that
-    // nobody uses again.
+    // SAFETY: the process's work on the GPU has ended with it. Work that a child forked from it
+    // keeps running is signaled after values that nothing waits for any more, on a timeline that is
+    // not used again.
     if let Err(error) = unsafe { end.release() } {
         log_error!("exchange \"{}\": the Vulkan queue may hang: {error}", end.exchange());
     }
 }
 
-/// The worker that held slots uses them no more.
+/// Returns the slots of a worker that no longer uses them to the exchange.
 pub(super) fn recover(end: &impl Away) {
     end.away().into_iter().for_each(|slot| end.come_back(slot));
 }
 
-/// The number of a slot, as it is said.
+/// Converts a slot number in a message to an index.
 pub(super) fn index(slot: u32) -> usize {
     usize::try_from(slot).unwrap_or(usize::MAX)
 }

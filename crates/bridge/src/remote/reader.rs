@@ -24,7 +24,7 @@ use crate::exchange::{Exchange, InitialTurn, LatestInfo, LatestReader, LatestWri
 /// backend of [`compute`](LatestReader::compute) is then
 /// [`Backend::Remote`](crate::Backend::Remote).
 pub struct RemoteLatestReader<R: Resources> {
-    // Field order is drop order: the thread brings the writer back before both halves go.
+    // Field order is drop order: the thread returns the writer before both halves are dropped.
     workers: Workers<LatestWriter<R>>,
     reader: LatestReader<R>,
 }
@@ -86,7 +86,7 @@ impl<R: Resources> RemoteLatestReader<R> {
     /// # Safety
     /// As [`LatestReader::record_initial`].
     pub unsafe fn record_initial(&mut self, commands: vk::CommandBuffer) -> Result<InitialTurn<R>> {
-        // SAFETY: handed on to the caller.
+        // SAFETY: the caller guarantees it.
         unsafe { self.reader.record_initial(commands) }
     }
 
@@ -165,7 +165,7 @@ impl<R: Resources> std::fmt::Debug for RemoteLatestReader<R> {
     }
 }
 
-/// Ambiguous, and so no program, for a type with `DerefMut`.
+/// Ambiguous, and thus a compile error, for a type with `DerefMut`.
 #[cfg(test)]
 const _: () = {
     use super::writer::RemoteLatestWriter;

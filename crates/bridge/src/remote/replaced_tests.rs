@@ -1,5 +1,4 @@
-//! A worker in the place of another one, and a program that leaves: neither waits for longer than
-//! it has to.
+//! Tests of replacing a worker and of leaving: neither waits longer than necessary.
 
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -15,11 +14,11 @@ use crate::observe::steps;
 use crate::remote::listening::steps::Peer;
 use crate::remote::test_device::Renderer;
 
-/// Far less than [`LIMIT`], and far more than anything takes that does not wait for it.
+/// Far less than [`LIMIT`], and far more than a call takes that does not wait for it.
 const SOON: Duration = Duration::from_secs(8);
 
-/// A worker in the place of one that lives on without its connection and may still use the slots is
-/// not waited for once it is dead itself.
+/// The death of a replacement is reported while it still waits for the previous worker, which keeps
+/// running without its connection and may use the slots.
 #[test]
 fn the_death_of_a_worker_is_told_while_the_one_before_it_is_waited_for() {
     let Some(scene) = Renderer::new("in-step-next") else { return };
@@ -38,8 +37,8 @@ fn the_death_of_a_worker_is_told_while_the_one_before_it_is_waited_for() {
     assert!(start.elapsed() < SOON && before.is_alive(), "{:?}", start.elapsed());
 }
 
-/// The next worker's thread waits for Vulkan, which waits for what is none of its business; the
-/// program does not.
+/// The next worker's thread waits for Vulkan, which waits for something unrelated; the program does
+/// not wait.
 #[test]
 fn the_program_leaves_while_vulkan_is_not_done_with_the_frames_of_the_last_worker() {
     let Some(scene) = Renderer::new("in-step-gate") else { return };
@@ -49,14 +48,14 @@ fn the_program_leaves_while_vulkan_is_not_done_with_the_frames_of_the_last_worke
     let mut worker = Peer::start(scene.listener.path(), "stays");
     let mut exchange = taken(&scene);
     let turn = exchange.next(LIMIT).unwrap().expect("no frame is announced");
-    // SAFETY: no commands use the slot, so that nothing is to be acquired or released; the gate is
+    // SAFETY: no commands use the slot, so nothing has to be acquired or released; the gate is
     // opened below.
     let point = unsafe { turn.submit_with(&SubmitInfo { waits: &wait, ..SubmitInfo::default() }) }.unwrap();
     worker.go_on();
     worker.kill();
     until(|| exchange.owed_frames().is_empty().then_some(()).filter(|()| exchange.check_worker().is_err()));
     let device = scene.device.as_raw().handle();
-    // One after the other: that of the first is in the wait by then.
+    // One after the other: the thread of the first is in its wait when the second connects.
     for end in ["dies", "is disconnected"] {
         let mut next = Peer::start(scene.listener.path(), "stays");
         let accepted = scene.accept();
@@ -75,13 +74,14 @@ fn the_program_leaves_while_vulkan_is_not_done_with_the_frames_of_the_last_worke
         assert!(start.elapsed() < SOON, "{end}: {:?}", start.elapsed());
     }
     assert!(!point.is_reached().unwrap());
-    // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258 to -03260: it rises, and nobody else signals.
+    // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258 to -03260: it rises, and nothing else signals
+    // it.
     unsafe { gate.signal(1) }.unwrap();
     point.wait(LIMIT).unwrap();
     exchange.close().unwrap();
 }
 
-/// Ends the connection, and the limit of what the worker owes once it is told to be lost.
+/// Disconnects the worker, and lets its limit expire once it is reported as lost.
 fn disconnect_at_the_limit(exchange: &mut RemoteExchangeReader<Words>) {
     let status = Arc::clone(exchange.workers.status());
     std::thread::scope(|scope| {
@@ -93,7 +93,7 @@ fn disconnect_at_the_limit(exchange: &mut RemoteExchangeReader<Words>) {
     });
 }
 
-/// A driver may hold a process that was killed for long. The program knows meanwhile.
+/// If a driver delays the end of a killed process, the program is notified meanwhile.
 #[test]
 fn a_worker_that_was_killed_and_does_not_end_is_told_of() {
     let Some(scene) = Renderer::new("in-step-told") else { return };
@@ -117,7 +117,7 @@ fn a_worker_that_was_killed_and_does_not_end_is_told_of() {
     until(|| exchange.check_worker().err().filter(is_settled));
 }
 
-/// A driver may hold a process that was killed for long. The program leaves, and the queue goes on
+/// If a driver delays the end of a killed process, the program can leave, and the queue continues
 /// once the process has ended.
 #[test]
 fn a_worker_that_was_killed_and_does_not_end_is_left_to_a_thread() {
@@ -142,7 +142,7 @@ fn a_worker_that_was_killed_and_does_not_end_is_left_to_a_thread() {
         let told = exchange.check_worker().unwrap_err();
         let Error::PeerLost { dead: true, torn, signaled: Some(2), .. } = &told else { panic!("{told}") };
         assert!(**torn == [1]);
-        // The thread brings the slots back.
+        // The thread returns the slots.
         let mut next = Peer::start(scene.listener.path(), "stays");
         exchange.reconnect(scene.accept()).unwrap();
         let points: [_; 2] = std::array::from_fn(|_| submit(&mut exchange));
@@ -153,8 +153,8 @@ fn a_worker_that_was_killed_and_does_not_end_is_left_to_a_thread() {
     }
 }
 
-/// Where no thread starts for the next worker, that of the one before is still waited for in the
-/// end.
+/// If no thread can be started for the next worker, that of the previous worker is still waited for
+/// in the end.
 #[test]
 fn a_thread_that_does_not_start_takes_no_other_along() {
     let Some(scene) = Renderer::new("in-step-no-thread") else { return };
@@ -178,7 +178,7 @@ fn a_thread_that_does_not_start_takes_no_other_along() {
     exchange.close().unwrap();
 }
 
-/// The device again, as an engine has it. `keep_alive` where it leaves its end to the bridge.
+/// Adopts the device again, as an engine does. With `keep_alive`, the bridge keeps it alive.
 fn adopted(device: &ExportDevice, keep_alive: bool) -> ExportDevice {
     let (handles, physical) = (device.queue().with(|queue| queue).unwrap(), device.physical());
     let instance = (device.entry().clone(), device.instance().clone(), device.api_version());
@@ -189,13 +189,13 @@ fn adopted(device: &ExportDevice, keep_alive: bool) -> ExportDevice {
     info.device_extensions = &has;
     (info.features.timeline_semaphore, info.features.synchronization2) = (true, true);
     info.keep_alive = keep_alive.then(|| Box::new(device.clone()) as _);
-    // SAFETY: the handles of a device that is never destroyed, with what was enabled on it; nobody
-    // else uses the queue.
+    // SAFETY: the handles are those of a device that is never destroyed, with what was enabled on
+    // it; nothing else uses the queue.
     unsafe { ExportDevice::adopt(info) }.unwrap()
 }
 
-/// An engine destroys its device once all that was made from it is gone, unless the bridge keeps it
-/// alive.
+/// An engine destroys its device once everything that was created from it is dropped, unless the
+/// bridge keeps it alive.
 #[test]
 fn a_device_that_is_not_kept_alive_is_left_to_no_thread() {
     for keep_alive in [true, false] {
@@ -207,7 +207,7 @@ fn a_device_that_is_not_kept_alive_is_left_to_no_thread() {
         (0..2).for_each(|_| drop(submit(&mut exchange)));
         finish(&exchange, 1);
         worker.go_on();
-        // A thread waits for its end from here on.
+        // From here on, a thread waits for the worker's end.
         disconnect_at_the_limit(&mut exchange);
         assert_eq!(*exchange.owed_frames(), [1]);
         let device = scene.device;
@@ -219,7 +219,7 @@ fn a_device_that_is_not_kept_alive_is_left_to_no_thread() {
             let mut device = ended.join().unwrap().unwrap_err().device;
             assert!(worker.is_alive(), "it is not waited for");
             worker.kill();
-            // Once the thread has freed what it has.
+            // Once the thread has freed its objects.
             let start = Instant::now();
             while let Err(in_use) = device.try_release() {
                 assert!(start.elapsed() < LIMIT, "{in_use}");
@@ -237,7 +237,7 @@ fn a_device_that_is_not_kept_alive_is_left_to_no_thread() {
     }
 }
 
-/// A worker that is not taken hears why.
+/// A worker that is refused receives the reason.
 #[test]
 fn a_worker_that_is_refused_is_told_why() {
     let Some(scene) = Renderer::new("in-step-refused") else { return };
@@ -261,7 +261,7 @@ fn a_worker_that_is_refused_is_told_why() {
     let one = worker(false);
     let refused = scene.accept().exchange(&info, words()).unwrap_err();
     let (code, text) = one.join().unwrap();
-    // As much of it as a message has room for.
+    // A message has room only for a part of the text.
     assert!(code == Code::Failure && refused.to_string().starts_with(text.trim_end_matches('…')), "{code}, {text}");
     assert!(text.contains("in step"), "{text}");
     let one = worker(false);
@@ -274,6 +274,6 @@ fn a_worker_that_is_refused_is_told_why() {
     exchange.reconnect(scene.accept()).unwrap_err();
     let (code, text) = one.join().unwrap();
     assert!(code == Code::Failure && text.contains("`disconnect` it first"), "{code}, {text}");
-    // Its frames would be waited for.
+    // Otherwise its frames would be waited for.
     there.kill();
 }

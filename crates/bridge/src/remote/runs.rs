@@ -1,5 +1,5 @@
-//! Descriptions of resources for another process, and the places of their bytes in memory that such
-//! a process fills.
+//! Descriptions of resources for another process, and the layout of their bytes in memory that the
+//! process fills.
 
 use bridge_ipc::{BufferDescriptor, Channel, ImageDescriptor, ImageShape};
 use bytemuck::Pod;
@@ -13,26 +13,26 @@ use crate::image::spec::ImageSpec;
 
 pub(crate) use bridge_ipc::ResourceKind;
 
-/// The place of a run of bytes in memory that another process has filled.
+/// Position of a run of bytes in memory that another process has filled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Run {
     /// At the start of the next resource's memory.
     Resource,
-    /// Behind the last, at a multiple of 16 bytes: the next mip level.
+    /// After the previous run, at a multiple of 16 bytes: the next mip level.
     Level,
-    /// Right behind the last.
+    /// Directly after the previous run.
     Next,
 }
 
-/// A buffer of `len` elements.
+/// Describes a buffer of `len` elements.
 pub(crate) fn buffer<T>(len: usize) -> ResourceKind {
     let size = len.saturating_mul(size_of::<T>()) as u64;
     let element_size = u32::try_from(size_of::<T>()).unwrap_or(0);
     ResourceKind::Buffer(BufferDescriptor { size, element_size })
 }
 
-/// An image of a format that can cross; `None` for a kind or a type of channels that other
-/// processes do not know.
+/// Describes an image; returns `None` for a kind or a channel type that the protocol does not
+/// support.
 pub(crate) fn image<T: Texel>(spec: &ImageSpec<T>, format: FormatInfo) -> Option<ResourceKind> {
     Some(ResourceKind::Image(ImageDescriptor {
         shape: match spec.kind {
@@ -63,7 +63,7 @@ pub(crate) fn image<T: Texel>(spec: &ImageSpec<T>, format: FormatInfo) -> Option
     }))
 }
 
-/// Calls `each` with all texels, level by level, of each all layers: with as many rows at a time as
+/// Calls `each` with all texels, level by level and layer by layer, in runs of as many rows as
 /// follow each other without a gap.
 pub(crate) fn of_image<T: Pod>(image: &mut HostImageMut<'_, T>, each: &mut dyn FnMut(Run, &mut [u8])) {
     let mut run = Run::Resource;
@@ -86,8 +86,8 @@ mod tests {
     use super::*;
     use crate::image::host::PlaneLayout;
 
-    /// A volume without gaps is one run, so that it is read with one call a frame and not with one
-    /// for each of its rows.
+    /// A volume without gaps is one run, so that a frame is read with one call instead of one call
+    /// per row.
     #[test]
     #[allow(unsafe_code)]
     fn a_volume_without_gaps_is_one_run() {
@@ -105,7 +105,7 @@ mod tests {
         for (gap, expected) in [(0, 1), (1, SIDE * SIDE)] {
             let planes = [plane(gap)];
             assert!(planes[0].fits::<u8>(memory.len()));
-            // SAFETY: the plane was seen to fit, and nothing else uses the memory.
+            // SAFETY: the plane was checked to fit, and nothing else uses the memory.
             let mut image = unsafe { HostImageMut::<u8>::new(start, &planes, 1) };
             let (mut runs, mut bytes) = (Vec::new(), 0);
             of_image(&mut image, &mut |place, run| {

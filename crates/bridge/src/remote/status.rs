@@ -1,4 +1,4 @@
-//! The state of the worker at the other end.
+//! The state of the worker of an exchange.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -7,19 +7,19 @@ use super::part::Settled;
 use crate::error::Error;
 use crate::observe::trace::{self, Event};
 
-/// The state of the worker at the other end of an exchange, for the thread that draws.
+/// The state of the worker of an exchange, for the program.
 pub(super) struct Status {
     exchange: String,
     state: Mutex<State>,
-    /// Told when the worker is lost.
+    /// Called when the worker is lost.
     on_loss: OnceLock<Box<dyn Fn() + Send + Sync>>,
-    /// For tests of a worker that its driver keeps from ending: nobody is killed.
+    /// For tests of a worker whose driver delays its end: no worker is killed.
     #[cfg(test)]
     pub(super) spares: std::sync::atomic::AtomicBool,
-    /// For tests of a worker that overruns its limit: it has, whatever that is.
+    /// For tests of a worker that overruns its limit: the limit counts as exceeded.
     #[cfg(test)]
     pub(super) limit_is_over: std::sync::atomic::AtomicBool,
-    /// For tests of a system that starts no thread.
+    /// For tests of a system on which no thread can be started.
     #[cfg(test)]
     pub(super) starts_no_thread: std::sync::atomic::AtomicBool,
 }
@@ -27,28 +27,28 @@ pub(super) struct Status {
 #[derive(Default)]
 struct State {
     worker: u32,
-    /// The number of its last frame that was published, or of the last that it was shown.
+    /// The number of the last frame that the worker has published, or was shown.
     whole: Option<u64>,
     lost: Option<Lost>,
-    /// The program was told what was signaled in its place.
+    /// Whether the program was notified of the signals that were made in the worker's place.
     told: bool,
-    /// Why it was killed once it was lost, or was no more wanted.
+    /// Reason why the worker was killed after it was lost or disconnected.
     killed: Option<String>,
-    /// Frames that it owes after its loss, and that something waits for: in step, by the exchange's
-    /// numbers.
+    /// Frames that the worker owes after its loss and that something waits for, in step, by the
+    /// exchange's numbers.
     owed: Box<[u64]>,
-    /// What was signaled in the place of workers before, of which the program was not told.
+    /// Signals in the place of earlier workers, of which the program was not notified.
     untold: VecDeque<(u32, Settled)>,
 }
 
-/// The way in which a worker was lost.
+/// How a worker was lost.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Lost {
     pub(super) reason: String,
     pub(super) dead: bool,
     pub(super) held: usize,
     pub(super) owed: u64,
-    /// What was signaled in its place.
+    /// The signals that were made in its place.
     pub(super) settled: Settled,
 }
 
@@ -75,7 +75,7 @@ impl Status {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Another worker has come.
+    /// Replaces the state by that of a newly connected worker.
     pub(super) fn connected(&self, worker: u32) {
         let mut state = self.lock();
         let last = std::mem::take(&mut *state);
@@ -89,8 +89,8 @@ impl Status {
         self.lock().whole = Some(frame);
     }
 
-    /// The first word stands. The end of its process is traced here, and by
-    /// [`has_died`](Self::has_died) where that comes later.
+    /// Records the loss of the worker; the first call counts. Traces the end of its process, which
+    /// [`has_died`](Self::has_died) does if the process ends later.
     pub(super) fn lost(&self, lost: Lost) {
         let dead = lost.dead;
         let is_first = {
@@ -102,13 +102,13 @@ impl Status {
         if dead && is_first {
             self.trace_death();
         }
-        // The lock is not held.
+        // Called without holding the lock.
         if let Some(told) = self.on_loss.get() {
             told();
         }
     }
 
-    /// Something was signaled in the place of a worker that was lost.
+    /// Records the signals that were made in the place of a lost worker.
     pub(super) fn settled(&self, settled: Settled) {
         if let Some(lost) = &mut self.lock().lost
             && settled.value.is_some()
@@ -117,27 +117,27 @@ impl Status {
         }
     }
 
-    /// It was killed, for what it owed.
+    /// Records why the worker was killed for what it owed.
     pub(super) fn killed(&self, reason: &str) {
         self.lock().killed = Some(reason.to_owned());
     }
 
-    /// The worker is lost, and owes these frames still, if any.
+    /// Records the frames that a lost worker still owes, if any.
     pub(super) fn owes(&self, frames: Box<[u64]>) {
         self.lock().owed = frames;
     }
 
-    /// The frames that a worker which is lost owes.
+    /// Returns the frames that a lost worker still owes.
     pub(super) fn owed(&self) -> Box<[u64]> {
         self.lock().owed.clone()
     }
 
-    /// Has `told` called when a worker is lost.
+    /// Sets a function that is called when a worker is lost.
     pub(super) fn on_loss(&self, told: impl Fn() + Send + Sync + 'static) {
         let _ = self.on_loss.set(Box::new(told));
     }
 
-    /// The process of a worker that was lost has ended.
+    /// Records that the process of a lost worker has ended.
     pub(super) fn has_died(&self) {
         let was_dead = match &mut self.lock().lost {
             Some(lost) => std::mem::replace(&mut lost.dead, true),
@@ -160,14 +160,15 @@ impl Status {
         self.lock().lost.is_some()
     }
 
-    /// The error for frames of an earlier worker that are torn, once.
+    /// Returns the error for torn frames of an earlier worker, once.
     pub(super) fn tell_torn(&self) -> Option<Error> {
         let (worker, Settled { torn, value }) = self.lock().untold.pop_front()?;
         let signaled = value.unwrap_or(0);
         Some(Error::FramesTorn { exchange: self.exchange.clone(), worker, torn, signaled })
     }
 
-    /// What the program is told: of an earlier worker, and of the loss of this one.
+    /// Returns the error to report to the program: for an earlier worker, or for the loss of this
+    /// one.
     pub(super) fn tell(&self) -> Option<Error> {
         if let Some(torn) = self.tell_torn() {
             return Some(torn);
@@ -177,7 +178,7 @@ impl Status {
         self.error_of(&state)
     }
 
-    /// The error, once the worker is lost.
+    /// Returns the error of the worker's loss, if it is lost.
     pub(super) fn error(&self) -> Option<Error> {
         self.error_of(&self.lock())
     }
@@ -215,7 +216,7 @@ mod tests {
         assert!(status.error().is_none());
         status.lost(lost("has ended"));
         status.lost(lost("has closed the connection"));
-        // A frame that it had finished before.
+        // A frame that the worker had finished before.
         status.published(4);
         let told = status.error().unwrap().to_string();
         assert!(told.contains("worker process 7 has ended") && told.contains("last complete frame: 4"), "{told}");
@@ -223,7 +224,7 @@ mod tests {
         assert!(status.error().is_none());
     }
 
-    /// What was signaled in a worker's place becomes known when it may have been replaced.
+    /// Signals in a worker's place may become known only after the worker was replaced.
     #[test]
     fn frames_that_are_torn_are_told_once_also_behind_the_next_worker() {
         let status = Status::new("cells");
@@ -238,12 +239,12 @@ mod tests {
         assert!(matches!(status.tell(), Some(Error::PeerLost { signaled: None, .. })));
         status.settled(torn(3));
         assert!(status.is_lost());
-        // A third one comes before the program asks.
+        // A third worker connects before the program asks.
         status.connected(8);
         status.lost(Lost { settled: torn(5), ..lost("has ended") });
         status.connected(9);
         assert_eq!([(); 3].map(|()| told(&status)), [Some((7, 3, 4)), Some((8, 5, 6)), None]);
-        // One that was told of is not told again.
+        // Torn frames that were reported are not reported again.
         status.lost(Lost { settled: torn(6), ..lost("has ended") });
         assert!(matches!(status.tell(), Some(Error::PeerLost { signaled: Some(7), .. })));
         status.connected(10);

@@ -1,4 +1,4 @@
-//! What every worker of an exchange is offered.
+//! The terms that every worker of an exchange is offered.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::runs::ResourceKind;
 use crate::error::{Error, Result};
 use crate::exchange::{ExchangeInfo, LatestInfo};
 
-/// The number of the one exchange of a connection.
+/// The number of the only exchange of a connection.
 pub(super) const EXCHANGE: u32 = 0;
 
 /// Terms that are the same for every worker of an exchange.
@@ -17,7 +17,7 @@ pub(super) struct Terms {
     pub(super) name: String,
     pub(super) kinds: Box<[ResourceKind]>,
     pub(super) direction: Direction,
-    /// The workers' backend, which decides what memory they are given.
+    /// The workers' backend, which determines the memory that they are given.
     pub(super) backend: Backend,
     /// The number of the exchange's slots.
     slots: u32,
@@ -28,7 +28,7 @@ pub(super) struct Terms {
 }
 
 impl Terms {
-    /// `info` was checked.
+    /// Creates the terms from `info`, which was checked.
     pub(super) fn new(
         info: &LatestInfo<'_>,
         kinds: Vec<ResourceKind>,
@@ -52,23 +52,25 @@ impl Terms {
 
     pub(super) fn slots(&self) -> u32 {
         let in_flight = match self.direction {
-            // One more than the worker writes is copied here, and one waits for that: the worker
-            // never does.
+            // In addition to those that the worker writes, one is copied here, and one waits for
+            // that copy, so the worker never waits.
             Direction::WorkerWrites => self.writer_in_flight,
-            // It has one, and one more is filled here, besides those that it has not looked at.
+            // The worker holds one, and one is filled here, in addition to those that it has not
+            // read yet.
             Direction::RendererWrites => self.reader_in_flight,
         };
         match self.backend {
-            // One for each of the exchange's.
+            // One for each slot of the exchange.
             Backend::Host if self.trust => self.slots,
             Backend::Host => in_flight.saturating_add(2).min(MOST_SLOTS),
-            // It uses the exchange's own.
+            // The worker uses the slots of the exchange.
             _ => self.slots,
         }
     }
 
-    /// Slots that are the worker's as soon as it has taken the exchange. Those of the exchange
-    /// itself are given once Vulkan is seen to be done with them; in step, as they come.
+    /// Returns the number of slots that the worker owns as soon as it has accepted. Slots of the
+    /// exchange itself are given once Vulkan was observed to be finished with them; in step, as
+    /// they are freed.
     pub(super) fn given(&self) -> u32 {
         match (self.direction, self.backend) {
             (Direction::WorkerWrites, Backend::Host) if !self.trust => self.slots(),
@@ -78,12 +80,12 @@ impl Terms {
 }
 
 /// Number of owed values from which on a worker in step gets no more slots or frames: two rounds of
-/// slots. While the GPU works on one, the other is enqueued behind it, and waits for no message.
+/// slots. While the GPU works on one round, the other is enqueued, and waits for no message.
 pub(super) fn most_owed(slots: usize) -> usize {
     slots.saturating_mul(2).min(MOST_SLOTS as usize)
 }
 
-/// The terms of an exchange in step: all slots may be in flight, twice.
+/// Returns the terms of an exchange in step: all slots may be in flight, and the writer's twice.
 pub(super) fn in_step<'a>(info: &ExchangeInfo<'a>) -> LatestInfo<'a> {
     LatestInfo {
         name: info.name,
@@ -96,7 +98,7 @@ pub(super) fn in_step<'a>(info: &ExchangeInfo<'a>) -> LatestInfo<'a> {
     }
 }
 
-/// Checks that a worker can be told of all slots.
+/// Checks that the protocol supports this number of slots.
 pub(super) fn check_slots(name: &str, slots: usize) -> Result<()> {
     if slots <= MOST_SLOTS as usize {
         return Ok(());

@@ -8,15 +8,20 @@ use vk_export::{ExportDevice, OpenInfo};
 
 use super::accepted::Remote;
 
-/// Far more than a connection takes.
+/// A limit far above the duration of a connection.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// One for all tests, which is never destroyed: NVIDIA's driver deadlocks when a device is
-/// destroyed while a thread that has used Vulkan exits, and every test is such a thread. `None`,
-/// and the test is skipped, where there is none.
+/// Returns a device that all tests share and that is never destroyed: NVIDIA's driver deadlocks if
+/// a device is destroyed while a thread that has used Vulkan exits, and every test is such a
+/// thread. Returns `None`, and skips the test, if there is none.
 pub(super) fn device() -> Option<ExportDevice> {
     static DEVICE: OnceLock<Result<ExportDevice, String>> = OnceLock::new();
-    match DEVICE.get_or_init(|| ExportDevice::open(&OpenInfo::default()).map_err(|error| error.to_string())) {
+    let open = || {
+        let device = ExportDevice::open(&OpenInfo::default()).map_err(|error| error.to_string())?;
+        exit_without_the_driver();
+        Ok(device)
+    };
+    match DEVICE.get_or_init(open) {
         Ok(device) => Some(device.clone()),
         Err(reason) => {
             test_support::skip(test_support::Need::Other, reason);
@@ -25,8 +30,34 @@ pub(super) fn device() -> Option<ExportDevice> {
     }
 }
 
-/// A device of the caller's, for a test in which the queue stands still for a limit that counts. It
-/// is never destroyed either.
+/// Ends the process without the driver's exit handlers, with the status that it exits with.
+///
+/// NVIDIA's driver unloads its libraries there while threads of devices that are still alive run in
+/// them, and the process crashes (seen with 580.159.04, after all tests had passed). Handlers run in
+/// the reverse order of their registration: this one has to be registered after the driver's own.
+#[allow(unsafe_code)] // Functions of the C library.
+fn exit_without_the_driver() {
+    #[cfg(target_env = "gnu")]
+    {
+        use std::ffi::{c_int, c_void};
+        use std::ptr::null_mut;
+
+        unsafe extern "C" {
+            fn on_exit(handler: extern "C" fn(c_int, *mut c_void), argument: *mut c_void) -> c_int;
+            fn _exit(status: c_int) -> !;
+        }
+        extern "C" fn exit_now(status: c_int, _: *mut c_void) {
+            // SAFETY: ends the process; Rust has flushed its output before `exit`.
+            unsafe { _exit(status) }
+        }
+        // SAFETY: the handler is a function of this program, which is never unloaded, and ignores
+        // its argument.
+        unsafe { on_exit(exit_now, null_mut()) };
+    }
+}
+
+/// Returns a separate device, for a test in which the queue is blocked until a limit expires. It is
+/// never destroyed either.
 pub(super) fn own_device() -> Option<ExportDevice> {
     device()?;
     let own = ExportDevice::open(&OpenInfo::default()).unwrap();
@@ -34,15 +65,16 @@ pub(super) fn own_device() -> Option<ExportDevice> {
     Some(own)
 }
 
-/// A renderer with a device of its own that workers connect to, as processes of their own.
-/// Exchanges in step are allowed.
+/// A renderer with its own device, to which workers in separate processes connect. Exchanges in
+/// step are allowed.
 pub(super) struct Renderer {
     pub(super) device: ExportDevice,
     pub(super) listener: Listener,
 }
 
 impl Renderer {
-    /// Listens at a path of this name. `None`, and the test is skipped, without a Vulkan device.
+    /// Listens at a path with this name. Returns `None`, and skips the test, without a Vulkan
+    /// device.
     pub(super) fn new(name: &str) -> Option<Self> {
         let device = own_device()?;
         let path = std::env::temp_dir().join(format!("bridge-{}-{name}", std::process::id()));

@@ -22,7 +22,7 @@ pub(super) struct Timelines {
 }
 
 impl Timelines {
-    /// New ones: no other worker has them, whatever it does.
+    /// Creates new timelines, which no other worker has.
     pub(super) fn new(device: &ExportDevice, exchange: &str) -> Result<Self> {
         Self::create(device, exchange, true)
     }
@@ -35,7 +35,7 @@ impl Timelines {
         Ok(Self { computed: semaphore("computed")?, rendered: semaphore("rendered")?, signaled: 0 })
     }
 
-    /// The messages that describe them to the worker, with their handles, in order.
+    /// Returns the messages that describe them to the worker, with their handles, in order.
     pub(super) fn export(&self, exchange: u32) -> Result<[(Timeline, OwnedFd); 2]> {
         let export = |semaphore: &Semaphore, side| -> Result<_> {
             let exported = semaphore.export()?;
@@ -45,37 +45,37 @@ impl Timelines {
         Ok([export(&self.computed, Side::Computed)?, export(&self.rendered, Side::Rendered)?])
     }
 
-    /// The value that the worker's timeline has reached.
+    /// Returns the value that the worker's timeline has reached.
     ///
     /// # Errors
-    /// The error of the failed driver call. The worker can signal the value that is told for the
-    /// loss of the device.
+    /// The error of the failed driver call. The worker can signal the value that reports the loss
+    /// of the device.
     pub(super) fn reached(&self) -> Result<u64> {
         Ok(self.computed.value()?)
     }
 
-    /// What the worker did before `value`, which was seen reached, is ordered before what the host
-    /// does next. Asking for the value orders no memory; a wait does, and returns at once.
+    /// Orders the worker's accesses before `value`, which was observed as reached, before the
+    /// host's next accesses. Reading the value does not order memory; a wait does, and returns
+    /// immediately.
     pub(super) fn order(&self, value: u64) -> Result<()> {
-        // NVIDIA's driver notices signals of CUDA in a wait later than it counts them, so that the
-        // wait may time out. There the counter is what the GPU has written, behind all that the
-        // signal is behind.
+        // With NVIDIA's driver, a wait notices signals of CUDA later than the counter does, and may
+        // time out. The GPU writes the counter after all work before the signal, so that is
+        // sufficient.
         self.computed.try_wait(value, Duration::ZERO)?;
         Ok(())
     }
 
-    /// Signals the next value of `rendered`, behind what the host has seen the end of: a slot is
-    /// free, or a frame drawn. Gives the value.
+    /// Signals the next value of `rendered`, after the host has observed the end of an event: a
+    /// slot is free, or a frame is drawn. Returns the value.
     ///
     /// # Errors
-    /// The error of the failed driver call; and where the worker has signaled the timeline, which
-    /// is not its own.
+    /// The error of the failed driver call, or an error if the worker has signaled the timeline,
+    /// which only this process may do.
     pub(super) fn signal_next(&mut self) -> Result<u64> {
         let value = self.signaled + 1;
-        // SAFETY: VUID-VkSemaphoreSignalInfo-value-03259 and -03260: this call is the only signal
-        // of the timeline that this process makes, its values rise, and none is pending, since no
-        // submission has it. A worker that signals it all the same is seen by the value that it has
-        // then.
+        // SAFETY: VUID-VkSemaphoreSignalInfo-value-03259 and -03260: this call makes the only
+        // signals of the timeline in this process, its values rise, and none is pending, since no
+        // submission uses the timeline. If a worker signals it nevertheless, its value shows that.
         unsafe { signal_exactly(&self.rendered, value) }?;
         self.signaled = value;
         Ok(value)
@@ -86,15 +86,15 @@ impl Timelines {
 #[path = "timelines_tests.rs"]
 mod tests;
 
-/// The other process's part, for tests in this one.
+/// The other process's actions, for tests in this process.
 #[cfg(test)]
 impl Timelines {
-    /// On a device that exports none.
+    /// Creates timelines on a device that cannot export them.
     pub(super) fn unexported(device: &ExportDevice, exchange: &str) -> Result<Self> {
         Self::create(device, exchange, false)
     }
 
-    /// A stand-in for the worker's GPU, while the timelines live.
+    /// Returns a function that plays the worker's GPU while the timelines live.
     pub(super) fn player(&self) -> impl Fn(u64) + use<> {
         let (device, computed) = (self.computed.device().clone(), self.computed.as_raw());
         move |value| {
@@ -105,20 +105,20 @@ impl Timelines {
         }
     }
 
-    /// The worker's GPU has come to `value`.
+    /// Signals `value` in place of the worker's GPU.
     pub(super) fn finish_in_test(&self, value: u64) {
         // SAFETY: VUID-VkSemaphoreSignalInfo-value-03259 and -03260: tests signal it from one
-        // thread, and no submission does.
+        // thread, and no submission signals it.
         unsafe { self.computed.signal(value) }.unwrap();
     }
 
-    /// The worker signals what is not its own.
+    /// Signals the timeline that the worker must not signal.
     pub(super) fn disturb_in_test(&self, value: u64) {
         // SAFETY: as above.
         unsafe { self.rendered.signal(value) }.unwrap();
     }
 
-    /// The value of the renderer's timeline that the worker sees.
+    /// Returns the value of the renderer's timeline that the worker sees.
     pub(super) fn freed(&self) -> Result<u64> {
         Ok(self.rendered.value()?)
     }

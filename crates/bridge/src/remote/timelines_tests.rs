@@ -1,9 +1,9 @@
-//! Signals that the driver makes and returns an error for.
+//! Tests of signals that the driver makes although it returns an error.
 
 use super::Timelines;
 use crate::timeline::hooked::{refuse_next_signal, refusing};
 
-/// A second signal of the same value would fail for good, and the connection with it.
+/// The signal counts: a second one of the same value would always fail, and end the connection.
 #[test]
 fn a_signal_that_is_made_and_refused_is_enough() {
     let Some(device) = refusing() else { return };
@@ -13,7 +13,7 @@ fn a_signal_that_is_made_and_refused_is_enough() {
     assert_eq!((timelines.signal_next().unwrap(), timelines.freed().unwrap()), (2, 2));
 }
 
-/// Only this process signals it: a higher value is the worker's, whatever the driver says.
+/// Only this process may signal it: a higher value is the worker's, whatever the driver returns.
 #[test]
 fn a_value_that_a_worker_has_raised_is_no_signal_of_ours() {
     let Some(device) = refusing() else { return };

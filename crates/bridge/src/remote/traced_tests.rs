@@ -1,4 +1,4 @@
-//! What the trace says of a worker's end.
+//! Test of the trace of a worker's end.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -21,7 +21,7 @@ impl Write for Lines {
 }
 
 impl Lines {
-    /// The number of these events with a worker.
+    /// Returns the number of these events with a worker.
     fn count(&self, event: &str, worker: u32) -> usize {
         let lines = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
         let (event, peer) = (format!("\"event\":\"{event}\""), format!("\"peer\":{worker}"));
@@ -30,7 +30,7 @@ impl Lines {
     }
 }
 
-/// Its connection ends first, and its process some time later.
+/// The connection ends first, and the process some time later; both are traced once.
 #[test]
 fn the_end_of_a_process_is_traced_however_late_it_comes() {
     let Some(scene) = Renderer::new("in-step-traced") else { return };

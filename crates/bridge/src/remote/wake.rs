@@ -1,4 +1,4 @@
-//! Sleep of the thread of a connection, and waking it.
+//! Sleeping and waking of the thread of a connection.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use crate::error::{Error, Result};
 
-/// A counter that `poll` sees.
+/// An event counter that can be polled.
 pub(super) struct Wake(OwnedFd);
 
 impl Wake {
@@ -17,13 +17,13 @@ impl Wake {
     }
 
     pub(super) fn wake(&self) {
-        // It fails only where the counter is full: then it wakes already.
+        // Fails only if the counter is full, so the thread is already woken.
         let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
     }
 
-    /// Sleeps until the next call of [`wake`](Self::wake) again.
+    /// Resets the counter, so that a sleep lasts until the next call of [`wake`](Self::wake).
     pub(super) fn clear(&self) {
-        // It fails only where nobody has woken it.
+        // Fails only if there was no wake.
         let _ = rustix::io::read(&self.0, &mut [0; 8]);
     }
 }
@@ -34,13 +34,13 @@ impl AsFd for Wake {
     }
 }
 
-/// Sleeps until one of the descriptors can be read, up to `limit`. It may return before.
+/// Sleeps until one of the descriptors is readable, for at most `limit`. It may return earlier.
 pub(super) fn sleep<const N: usize>(descriptors: [&dyn AsFd; N], limit: Option<Duration>) {
     sleep_from(descriptors, limit, Instant::now());
 }
 
-/// The same, but stays awake until `awake`, and lets other threads run meanwhile. Returns for each
-/// of the descriptors whether it can be read: none at the limit, and all where that is not known.
+/// Like `sleep`, but polls until `awake` instead of sleeping, and yields to other threads. Returns
+/// for each descriptor whether it is readable: none at the limit, and all if that is unknown.
 pub(super) fn sleep_from<const N: usize>(
     descriptors: [&dyn AsFd; N],
     limit: Option<Duration>,
@@ -61,7 +61,7 @@ pub(super) fn sleep_from<const N: usize>(
     if spent > Duration::ZERO && is_over(spent) {
         return [false; N];
     }
-    // A limit that is too large for the system is none.
+    // A limit that is too large for the system counts as none.
     let left = limit.and_then(|limit| Timespec::try_from(limit.saturating_sub(spent)).ok());
     polled(&mut fds, left.as_ref())
 }
@@ -70,7 +70,7 @@ fn polled<const N: usize>(fds: &mut [PollFd<'_>; N], left: Option<&Timespec>) ->
     match poll(&mut fds[..], left) {
         Ok(0) => [false; N],
         Ok(_) => fds.each_ref().map(|fd| !fd.revents().is_empty()),
-        // Interrupted, it is as if everything had happened.
+        // If interrupted, all descriptors count as readable.
         Err(_) => [true; N],
     }
 }

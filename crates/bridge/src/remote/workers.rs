@@ -1,4 +1,4 @@
-//! The workers of an exchange, one after the other.
+//! The successive workers of an exchange.
 
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -20,18 +20,18 @@ use crate::error::{Error, Result};
 use crate::exchange::LatestInfo;
 use crate::observe::{log_error, log_warn};
 
-/// The worker of an exchange, and the handle on its behalf. Dropping it ends the connection and
-/// waits for what a worker owes, for each up to its limit, where something that is submitted waits
-/// for that; for the end of one that was killed for it as well, however long that takes, where the
-/// engine may destroy the device behind it. On a thread that has locked a queue it waits for
-/// nothing: the thread does all that alone, with the device.
+/// The worker of an exchange, and the handle on its behalf. Dropping it ends the connection. If
+/// submitted work waits for values that the worker owes, it waits for each of them, up to its
+/// limit; if the engine may destroy the device afterwards, it also waits for the end of a worker
+/// that was killed for that, however long it takes. On a thread that has locked a queue it does not
+/// wait: the connection's thread does all of that alone, using the device.
 pub(super) struct Workers<E: End> {
-    // Field order is drop order: the thread brings the handle back.
+    // Field order is drop order: the thread returns the handle.
     link: Option<Link>,
-    /// The thread of the last link, where it still waits for the end of a worker that was killed.
+    /// The thread of the last link, if it still waits for the end of a killed worker.
     leaving: Option<JoinHandle<()>>,
     home: Home<E>,
-    /// Of whichever thread listens.
+    /// Wakes the thread that currently listens.
     wake: Arc<Wake>,
     status: Arc<Status>,
     terms: Terms,
@@ -39,19 +39,19 @@ pub(super) struct Workers<E: End> {
 }
 
 impl<E: End> Workers<E> {
-    /// Offers an exchange to the worker, and waits until it has taken it.
+    /// Offers an exchange to the worker, and waits until the worker has accepted it.
     pub(super) fn new(remote: Remote, info: &LatestInfo<'_>, kinds: Vec<ResourceKind>, mut end: E) -> Result<Self> {
         let (remote, wake) = remote.prepare(|_| Wake::new().map(Arc::new))?;
         let compute = end.side().clone();
         let woken = Arc::clone(&wake);
-        // What this process publishes or gives back is the worker's, and nobody else looks.
+        // Frames that this process publishes and slots that it returns are for the worker.
         end.on_change(move || woken.wake());
         let terms = Terms::new(info, kinds, remote.backend(), E::DIRECTION, E::TRUST);
         let status = Arc::new(Status::new(info.name));
         let home = Arc::new(Mutex::new(Some(Half::new(end))));
         let (tell, told) = std::sync::mpsc::sync_channel(1);
         let link = Link::new(remote.connection, &terms, &status, &home, &wake, &mut None, Some(tell))?;
-        // It says so within the limit of the offer, or is gone.
+        // The thread reports the result within the limit of the offer, or has ended.
         told.recv().unwrap_or_else(|_| Err(Error::HostFailed { reason: "the thread of a worker has ended".into() }))?;
         Ok(Self { link: Some(link), leaving: None, home, wake, status, terms, compute })
     }
@@ -64,18 +64,19 @@ impl<E: End> Workers<E> {
         self.status.worker()
     }
 
-    /// Of frames of an earlier worker that are torn, it tells once.
+    /// Checks that a worker is connected. Torn frames of an earlier worker are reported once.
     pub(super) fn require_worker(&self) -> Result<()> {
         self.status.tell().map_or(Ok(()), Err)
     }
 
-    /// As [`RemoteLatestReader::reconnect`](super::RemoteLatestReader::reconnect).
+    /// Implements [`RemoteLatestReader::reconnect`](super::RemoteLatestReader::reconnect).
     pub(super) fn reconnect(&mut self, remote: Remote) -> Result<()> {
         if let Err(error) = self.check_queue() {
             return Err(remote.refuse(Code::Failure, error));
         }
         if self.link.as_ref().is_some_and(Link::is_stopped) {
-            // What it owes is known then, and it tells nothing of the next worker.
+            // Afterwards, the owed frames are known, and its thread reports nothing about the next
+            // worker.
             self.disconnect();
         }
         let checks = [
@@ -96,7 +97,7 @@ impl<E: End> Workers<E> {
         Ok(())
     }
 
-    /// Returns `true` if no thread has the workers' half.
+    /// Returns `true` if the workers' half is stored, and no thread holds it.
     #[cfg(test)]
     pub(super) fn has_half(&self) -> bool {
         self.home.lock().unwrap().is_some()
@@ -108,11 +109,11 @@ impl<E: End> Workers<E> {
         self.leaving.is_some()
     }
 
-    /// Checks that this thread may wait for that of the connection, which may wait for the queue;
-    /// for another one of the device as well, where an engine has one lock for all.
+    /// Checks that this thread may wait for the connection's thread, which may wait for the queue,
+    /// or for another queue of the device if an engine uses one lock for all.
     ///
     /// # Errors
-    /// [`vk_export::Error::QueueHeld`] where it has locked a queue.
+    /// [`vk_export::Error::QueueHeld`] if this thread has locked a queue.
     pub(super) fn check_queue(&self) -> Result<()> {
         let device = self.compute.device();
         let further = (0..).map_while(|index| device.queue_of(QueueKind::Further(index)));
@@ -157,8 +158,8 @@ impl<E: End> Workers<E> {
         Ok(())
     }
 
-    /// Checks that the last worker owes nothing: its thread ends only once that has come, or it was
-    /// killed.
+    /// Checks that the last worker owes nothing: its thread ends only once the values are reached,
+    /// or the worker was killed.
     fn check_owed(&self) -> Result<()> {
         let frames = self.status.owed();
         if frames.is_empty() {
@@ -172,8 +173,8 @@ impl<E: End> Workers<E> {
         Err(Error::invalid(format!("exchange \"{}\"", self.status.exchange()), reason))
     }
 
-    /// Ends the connection with the worker, which is told. On a thread that has locked the queue,
-    /// its thread is asked to, and the next call on another one waits for it.
+    /// Ends the connection with the worker, and notifies it. On a thread that has locked the queue,
+    /// only asks the connection's thread to do so; the next call on another thread waits for that.
     pub(super) fn disconnect(&mut self) {
         let Some(link) = self.link.take() else { return };
         if self.check_queue().is_err() {
@@ -182,11 +183,11 @@ impl<E: End> Workers<E> {
             return;
         }
         self.leaving = link.end();
-        // Unless it has taken the exchange: its thread has told what it had.
+        // No effect if the worker had accepted the exchange: its thread has reported the loss.
         self.status.lost(Lost { reason: "was disconnected".into(), ..Lost::default() });
     }
 
-    /// Ends the connection; gives the handle back, unless a thread has it that waits for the end of
+    /// Ends the connection. Returns the handle, unless a thread holds it that waits for the end of
     /// a worker.
     ///
     /// # Errors
@@ -197,9 +198,10 @@ impl<E: End> Workers<E> {
         Ok(take(&self.home).map(|half| half.end))
     }
 
-    /// Ends the connection, for good. A thread that still waits for the end of a worker goes on
-    /// where it keeps the device alive, and is waited for elsewhere: the engine may destroy the
-    /// device then. On a thread that has locked the queue, it goes on in any case.
+    /// Ends the connection permanently. A thread that still waits for the end of a worker continues
+    /// if it keeps the device alive; otherwise this call waits for it, since the engine may destroy
+    /// the device afterwards. On a thread that has locked the queue, the thread continues in any
+    /// case.
     pub(super) fn leave(&mut self) {
         self.link.iter().for_each(Link::discard);
         if let Err(error) = self.check_queue() {
@@ -224,7 +226,7 @@ impl<E: End> Workers<E> {
                 self.process()
             );
         }
-        // A panic in there has been reported by the thread.
+        // A panic of the thread was already reported.
         let _ = thread.join();
     }
 }

@@ -28,7 +28,7 @@ use crate::exchange::{
 /// of [`compute`](LatestWriter::compute) is then [`Backend::Remote`](crate::Backend::Remote). For a
 /// worker on the CPU, a thread of this process copies each frame that the worker has room for.
 pub struct RemoteLatestWriter<R: Resources> {
-    // Field order is drop order: the thread brings the reader back before both halves go.
+    // Field order is drop order: the thread returns the reader before both halves are dropped.
     workers: Workers<LatestReader<R, RenderFirst>>,
     writer: LatestWriter<R, RenderFirst>,
 }
@@ -93,7 +93,7 @@ impl<R: Resources> RemoteLatestWriter<R> {
     /// # Safety
     /// As [`LatestWriter::record_initial`].
     pub unsafe fn record_initial(&mut self, commands: vk::CommandBuffer) -> Result<InitialTurn<R>> {
-        // SAFETY: handed on to the caller.
+        // SAFETY: the caller guarantees it.
         unsafe { self.writer.record_initial(commands) }
     }
 

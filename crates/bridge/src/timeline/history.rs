@@ -1,5 +1,5 @@
-//! Operations last enqueued on an exchange's two timelines, for the message of a wait that did not
-//! end.
+//! The operations last enqueued on an exchange's two timelines, for the message of a wait that
+//! timed out.
 
 use super::sync::atomic::{AtomicU64, Ordering};
 use crate::timeline::signaler::Signaler;
@@ -31,9 +31,9 @@ impl History {
     #[inline]
     pub(crate) fn signaled(&self, signaler: Signaler, value: u64) {
         match signaler {
-            // Noted under the lock under which they are made, in order.
+            // The compute side enqueues signals in order under a lock, which is still held here.
             Signaler::Compute => raise(&self.computed.signal, value),
-            // A lent turn ends outside of that lock, on any thread.
+            // The end of a lent turn is recorded outside the lock, by any thread.
             Signaler::Queue => {
                 self.rendered.signal.fetch_max(value, Ordering::AcqRel);
             }
@@ -45,7 +45,7 @@ impl History {
         raise(&self.marks(signaler).wait, value);
     }
 
-    /// The highest value whose signal was enqueued; 0 before the first.
+    /// Returns the highest value whose signal was enqueued; 0 before the first.
     pub(crate) fn last_signal(&self, signaler: Signaler) -> u64 {
         self.marks(signaler).signal.load(Ordering::Acquire)
     }
@@ -59,8 +59,8 @@ impl History {
     }
 }
 
-/// For what is noted by one thread at a time, in order, or is only a part of a message: an atomic
-/// maximum would cost every frame more.
+/// Raises `mark`, whose values are recorded by one thread at a time in order, or only appear in a
+/// message. An atomic maximum would cost more in every frame.
 #[inline]
 fn raise(mark: &AtomicU64, value: u64) {
     if mark.load(Ordering::Relaxed) < value {

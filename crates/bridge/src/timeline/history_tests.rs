@@ -1,4 +1,4 @@
-//! What the message of a wait says.
+//! Tests of the history in the message of a wait.
 
 use super::history::History;
 use super::signaler::Signaler;
@@ -13,7 +13,7 @@ fn the_last_of_each_is_told_apart() {
     history.signaled(Signaler::Queue, 5);
     assert_eq!(history.last_signal(Signaler::Compute), 3);
     assert_eq!(history.last_signal(Signaler::Queue), 5);
-    // What is told late does not undo what is known.
+    // A value that is recorded late does not replace a higher one.
     history.signaled(Signaler::Compute, 1);
     history.waited(Signaler::Queue, 4);
     history.waited(Signaler::Queue, 4);

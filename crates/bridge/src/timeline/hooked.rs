@@ -1,4 +1,4 @@
-//! A device with stand-ins for Vulkan functions, for tests.
+//! A device whose Vulkan functions can be replaced, for tests.
 #![allow(unsafe_code, clippy::unwrap_used)] // Stand-ins for Vulkan functions.
 
 use std::cell::Cell;
@@ -15,32 +15,33 @@ thread_local! {
 }
 
 unsafe extern "system" fn signal(device: vk::Device, info: *const vk::SemaphoreSignalInfo<'_>) -> vk::Result {
-    // SAFETY: handed on.
+    // SAFETY: upheld by the caller.
     let result = unsafe { SIGNAL.get().unwrap()(device, info) };
     if REFUSES.replace(false) { vk::Result::ERROR_OUT_OF_HOST_MEMORY } else { result }
 }
 
-/// The next signal by this thread on a device of [`refusing`] is made, and returns an error.
+/// Lets the next signal by this thread on a device of [`refusing`] succeed but return an error.
 pub(crate) fn refuse_next_signal() {
     REFUSES.set(true);
 }
 
-/// A device for [`refuse_next_signal`].
+/// Creates a device for [`refuse_next_signal`].
 pub(crate) fn refusing() -> Option<ExportDevice> {
     hooked(|name, real| {
         if name != c"vkSignalSemaphore" {
             return real;
         }
-        // SAFETY: the function of that name has this type.
+        // SAFETY: the function of this name has this type.
         let _ = SIGNAL.set(unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkSignalSemaphore>(real) });
         signal as *const c_void
     })
 }
 
-/// A device whose functions `stand_in` may replace; `None`, and the test is skipped, without one.
+/// Creates a device whose functions `stand_in` may replace. Returns `None` and skips the test if
+/// there is no device.
 pub(crate) fn hooked(stand_in: impl Fn(&CStr, *const c_void) -> *const c_void) -> Option<ExportDevice> {
-    // Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used
-    // Vulkan exits.
+    // Never destroyed: NVIDIA's driver deadlocks if a device is destroyed while a thread that has
+    // used Vulkan exits.
     let opened = match ExportDevice::open(&OpenInfo::default()) {
         Ok(opened) => Box::leak(Box::new(opened)),
         Err(error) => {
@@ -50,14 +51,14 @@ pub(crate) fn hooked(stand_in: impl Fn(&CStr, *const c_void) -> *const c_void) -
     };
     let (entry, instance) = (opened.entry().clone(), opened.instance().clone());
     let load = |name: &CStr| {
-        // SAFETY: a live device and a string.
+        // SAFETY: the device is alive, and the name is a C string.
         let real = unsafe { (instance.fp_v1_0().get_device_proc_addr)(opened.as_raw().handle(), name.as_ptr()) };
         stand_in(name, real.map_or(std::ptr::null(), |function| function as *const c_void))
     };
-    // SAFETY: every function is the device's own, or a stand-in with its signature.
+    // SAFETY: every function is the device's own, or a replacement with the same signature.
     let device = unsafe { ash::Device::load_with(load, opened.as_raw().handle()) };
     let queue = opened.queue().with(|raw| raw).unwrap();
-    // SAFETY: the instance lives.
+    // SAFETY: the instance is alive.
     let all = unsafe { opened.instance().enumerate_physical_devices() }.unwrap();
     let is_it = |physical: &vk::PhysicalDevice| {
         let mut id = vk::PhysicalDeviceIDProperties::default();
@@ -75,7 +76,7 @@ pub(crate) fn hooked(stand_in: impl Fn(&CStr, *const c_void) -> *const c_void) -
     info.device_extensions = &extensions;
     info.features.timeline_semaphore = true;
     info.features.synchronization2 = true;
-    // SAFETY: handles that live for ever, with what the crate enables where the device has it, and
-    // a queue that nobody else uses.
+    // SAFETY: the handles are never destroyed; this crate opened the device and enabled the listed
+    // extensions and features; nothing else uses the queue.
     Some(unsafe { ExportDevice::adopt(info) }.unwrap())
 }

@@ -1,17 +1,17 @@
-//! A Vulkan device that is lost, and values that are signaled in its place.
+//! Loss of the Vulkan device, and values that are signaled on its behalf.
 
 use super::{Inner, Timeline};
 use crate::error::{Error, Result};
 
 impl Timeline {
-    /// Returns `true` if both are of one Vulkan device.
+    /// Returns `true` if both timelines belong to the same Vulkan device.
     pub(crate) fn is_of_device_of(&self, other: &Self) -> bool {
         let handle = |timeline: &Self| timeline.0.vulkan.device().as_raw().handle();
         handle(self) == handle(other)
     }
 
-    /// Asks whether the Vulkan device is lost, by a wait that does not end: some drivers tell it in
-    /// no other way. Returns the error that says so.
+    /// Checks for a lost Vulkan device with a zero-timeout wait for an unreached value, since some
+    /// drivers report the loss in no other way. Returns the error that reports it.
     pub(crate) fn device_loss(&self) -> Option<vk_export::Error> {
         match self.value().and_then(|reached| self.0.check_vulkan(reached.saturating_add(1))) {
             Err(Error::Vulkan(error)) if error.is_device_lost() => Some(error),
@@ -19,8 +19,8 @@ impl Timeline {
         }
     }
 
-    /// Makes every later look at a value return `loss`: from here on the counter may be raised for
-    /// commands that a lost device never ran. To be called before it is raised.
+    /// Makes every later read of the value return `loss`, because the counter may then be raised
+    /// for commands that the lost device never ran. Must be called before the counter is raised.
     pub(crate) fn abandon(&self, loss: &vk_export::Error) {
         let _ = self.0.lost.set(loss.clone());
     }
@@ -30,18 +30,19 @@ impl Timeline {
         self.0.lost.get().is_some()
     }
 
-    /// The counter, whoever has raised it.
+    /// Returns the counter's value, whichever side or thread has raised it.
     pub(crate) fn counter(&self) -> Result<u64> {
         Ok(self.0.vulkan.value()?)
     }
 }
 
 impl Inner {
-    /// The value that was reached, by signals of the signaler.
+    /// Returns the value reached through signals of the signaler.
     #[inline]
     pub(super) fn value(&self) -> Result<u64> {
         let value = self.vulkan.value()?;
-        // Only now: whoever raises the counter in place of a lost device notes the loss before.
+        // Checked after the read, because the loss is recorded before the counter is raised on
+        // behalf of the lost device.
         self.check_kept()?;
         Ok(value)
     }
@@ -51,7 +52,7 @@ impl Inner {
         Ok(self.value()? >= value)
     }
 
-    /// Checks that nobody signals in place of a lost device.
+    /// Checks that no values are signaled on behalf of a lost device.
     #[inline]
     pub(super) fn check_kept(&self) -> Result<()> {
         match self.lost.get() {

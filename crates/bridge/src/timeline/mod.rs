@@ -1,4 +1,4 @@
-//! Timelines with one signaler each.
+//! Timeline semaphores with one signaler each.
 #![allow(unsafe_code)] // Signaling from the host.
 
 pub(crate) mod history;
@@ -34,33 +34,33 @@ pub use crate::timeline::point::TimelinePoint;
 use crate::timeline::signaler::Signaler;
 use crate::timeline::wait::Waiter;
 
-/// The compute side as its timelines see it.
+/// The operations of the compute side that its timelines use.
 pub(crate) trait Peer: Send + Sync {
-    /// Its name in a trace.
+    /// Returns its name for the trace.
     fn name(&self) -> &'static str;
 
-    /// Returns `true` if it is another API on the GPU: its signals are polled for, and only
-    /// [`ensure_alive`](Self::ensure_alive) tells that it is gone.
+    /// Returns `true` if the compute side is another API on the GPU. The host then polls for its
+    /// signals, and only [`ensure_alive`](Self::ensure_alive) reports that it has failed.
     fn is_foreign(&self) -> bool;
 
-    /// Returns `true` if it has the timeline of a signaler by export.
+    /// Returns `true` if the compute side imports the timeline of `signaler`.
     fn takes_timeline(&self, signaler: Signaler) -> bool;
 
-    /// Checks that it still works.
+    /// Checks that the compute side still works.
     fn ensure_alive(&self) -> Result<()>;
 
-    /// Returns `true` if it is another API, and lost: nothing of it goes on.
+    /// Returns `true` if the compute side is another API and is lost: none of its work continues.
     fn is_lost(&self) -> bool;
 
-    /// Lets Vulkan go on wherever it waits for one that is lost, this one or others on its
-    /// contexts.
+    /// Lets Vulkan continue wherever it waits for a lost compute side: this one, or others on the
+    /// same contexts.
     fn release_lost(&self);
 
-    /// Submits work that was recorded and not submitted to the GPU yet.
+    /// Submits work that was recorded but has not been submitted to the GPU yet.
     fn flush(&self) -> Result<()>;
 }
 
-/// A timeline semaphore that both sides know. Clones refer to the same one.
+/// A timeline semaphore that both sides use. Clones refer to the same semaphore.
 #[derive(Clone)]
 pub(crate) struct Timeline(Arc<Inner>);
 
@@ -69,15 +69,16 @@ struct Inner {
     signaler: Signaler,
     history: Arc<History>,
     peer: Arc<dyn Peer>,
-    /// Held from the look at a value to its signal, where the host signals for the compute side.
+    /// Held by the host from reading a value until it has signaled on behalf of the compute side.
     releasing: Mutex<()>,
-    /// Set once values may be signaled in place of a lost Vulkan device: by which error it said so.
+    /// Set before values are signaled on behalf of a lost Vulkan device: the error that reported
+    /// the loss.
     lost: OnceLock<vk_export::Error>,
     _object: Object,
 }
 
 impl Timeline {
-    /// One of the two timelines of an exchange.
+    /// Creates one of the two timelines of an exchange.
     pub(crate) fn new(
         device: &ExportDevice,
         peer: Arc<dyn Peer>,
@@ -97,19 +98,19 @@ impl Timeline {
         self.0.vulkan.name()
     }
 
-    /// Vulkan's semaphore, lent.
+    /// Returns the Vulkan semaphore.
     #[inline]
     pub(crate) fn semaphore(&self) -> &Semaphore {
         &self.0.vulkan
     }
 
-    /// The value that it has reached, by signals of its signaler.
+    /// Returns the value that the timeline has reached through signals of its signaler.
     #[inline]
     pub(crate) fn value(&self) -> Result<u64> {
         self.0.value()
     }
 
-    /// The point whose signal has just been enqueued by the timeline's signaler.
+    /// Records the signal of `value`, which the signaler has just enqueued, and returns its point.
     #[inline]
     pub(crate) fn issue(&self, value: u64) -> TimelinePoint {
         self.0.history.signaled(self.0.signaler, value);
@@ -123,13 +124,13 @@ impl Timeline {
         TimelinePoint::new(self, value)
     }
 
-    /// The point of a signal that was enqueued before, or the start of the timeline.
+    /// Returns the point of a signal that was enqueued earlier, or of the initial value 0.
     #[inline]
     pub(crate) fn issued(&self, value: u64) -> TimelinePoint {
         TimelinePoint::new(self, value)
     }
 
-    /// Notes that a wait for `value` has just been enqueued by the other side than the signaler.
+    /// Records that the side that does not signal has just enqueued a wait for `value`.
     #[inline]
     pub(crate) fn awaited(&self, value: u64) {
         self.0.history.waited(self.0.signaler, value);
@@ -142,41 +143,42 @@ impl Timeline {
         }
     }
 
-    /// The highest point whose signal was enqueued.
+    /// Returns the point of the highest value whose signal was enqueued, if any.
     pub(crate) fn last_issued(&self) -> Option<TimelinePoint> {
         let value = self.0.history.last_signal(self.0.signaler);
         (value > 0).then(|| TimelinePoint::new(self, value))
     }
 
-    /// [`wait_value`](Self::wait_value), and orders what was done before the signal before what the
-    /// host does next: for whoever reads mapped memory then, or writes to it.
+    /// Like [`wait_value`](Self::wait_value), but also orders memory accesses before the signal
+    /// before later accesses of the host. For callers that then read or write mapped memory.
     pub(crate) fn wait_in_order(&self, value: u64, limit: Duration) -> Result<()> {
         self.wait_value(value, limit)?;
         self.order(value)
     }
 
-    /// Makes memory accesses before the signal of `value`, which was reached, visible to the host.
-    /// Reading the counter is not a memory dependency, but a wait is, and it returns at once. For a
-    /// signal from CUDA no wait is made: Vulkan notices such a signal late, and a wait that times
-    /// out orders nothing. There the GPU writes the counter after everything that precedes the
-    /// signal.
+    /// Makes memory accesses before the signal of `value`, which has been reached, visible to the
+    /// host. Reading the counter is not a memory dependency; a wait is, and it returns at once. For
+    /// a signal from CUDA there is no wait: Vulkan notices such a signal late, and a wait that
+    /// times out orders nothing. The GPU writes the counter of a CUDA signal after everything that
+    /// precedes the signal.
     fn order(&self, value: u64) -> Result<()> {
         if self.0.is_signaled_by_foreign() {
             return Ok(());
         }
         match self.0.check_vulkan(value) {
-            // Nothing is left to be ordered; other calls return the error.
+            // Nothing is left to order; other calls return the error.
             Err(error) if error.is_device_lost() => Ok(()),
             ordered => ordered,
         }
     }
 
-    /// Blocks until `value` is reached, asking the side that signals; for at most `limit`. It may
-    /// order no memory: enough for the pace of frames, and to free what commands used.
+    /// Blocks until `value` is reached, for at most `limit`, and checks that the signaler is alive.
+    /// May not order memory accesses, which is enough to limit frames in flight and to free
+    /// resources.
     pub(crate) fn wait_value(&self, value: u64, limit: Duration) -> Result<()> {
         self.flush()?;
         let inner = &*self.0;
-        // What most frames that keep a pace find: no clock is asked for them.
+        // The common case when frames in flight are limited; it does not read the clock.
         if inner.has_reached(value)? {
             return Ok(());
         }
@@ -192,7 +194,7 @@ impl Timeline {
         Err(self.timed_out(value, start.elapsed())?)
     }
 
-    /// [`wait_in_order`](Self::wait_in_order) without spinning.
+    /// Like [`wait_in_order`](Self::wait_in_order), but without spinning.
     pub(crate) fn block_on_value(&self, value: u64, limit: Duration) -> Result<()> {
         let start = Instant::now();
         self.flush()?;
@@ -206,7 +208,7 @@ impl Timeline {
         if reached { self.order(value) } else { Err(self.timed_out(value, start.elapsed())?) }
     }
 
-    /// Makes sure that the signals which were issued are on their way.
+    /// Submits pending work, so that issued signals reach the GPU.
     fn flush(&self) -> Result<()> {
         match self.0.signaler {
             Signaler::Compute => self.0.peer.flush(),
@@ -214,7 +216,7 @@ impl Timeline {
         }
     }
 
-    /// The error of a wait for `value` that did not end.
+    /// Returns the error of a wait for `value` that timed out.
     fn timed_out(&self, value: u64, waited: Duration) -> Result<Error> {
         Ok(self.timeout(value, self.value()?, waited))
     }
@@ -231,8 +233,8 @@ impl Timeline {
         }
     }
 
-    /// Returns `true` if its signals do not come any more, since nothing of the side that makes
-    /// them goes on.
+    /// Returns `true` if no more signals will arrive because the compute side, which makes them, is
+    /// lost.
     pub(crate) fn is_deserted(&self) -> bool {
         self.0.signaler == Signaler::Compute && self.0.peer.is_lost()
     }
@@ -246,9 +248,9 @@ impl Timeline {
     pub(crate) unsafe fn release(&self) -> Result<()> {
         let traced = trace::Held::new();
         let releasing = self.0.releasing.lock().unwrap_or_else(PoisonError::into_inner);
-        // SAFETY: handed on to the caller.
+        // SAFETY: upheld by the caller.
         let released = unsafe { self.release_last() };
-        // The program's logger and sink may take any lock.
+        // The program's logger and trace sink may take any lock.
         drop(releasing);
         drop(traced);
         if released? {
@@ -257,10 +259,10 @@ impl Timeline {
         Ok(())
     }
 
-    /// Signals the last value that was issued, and returns whether it had not been reached.
+    /// Signals the last issued value. Returns `true` if the value had not been reached before.
     ///
     /// # Safety
-    /// As [`release`](Self::release); no other thread is in here.
+    /// As [`release`](Self::release); no other thread runs this function.
     unsafe fn release_last(&self) -> Result<bool> {
         let Some(point) = self.last_issued() else { return Ok(false) };
         // Nothing waits on a lost device.
@@ -268,14 +270,14 @@ impl Timeline {
             return Ok(false);
         }
         trace::event(Event::new("signal", "host", self.name()).value(point.value()));
-        // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258: not reached, and nobody else signals by
-        // this function's contract; -03259 and -03260: the pending signals of lower values are
-        // those of the failed side, which do not come.
+        // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258: the value is not reached, and by this
+        // function's contract there is no other signaler; -03259 and -03260: the pending signals of
+        // lower values are those of the failed side, which will not be executed.
         unsafe { host_signal::signal(&self.0.vulkan, point.value()) }?;
         Ok(true)
     }
 
-    /// Signals from the thread of the CPU backend, the only signaler of such a timeline.
+    /// Signals `value` from the thread of the CPU backend, the only signaler of such a timeline.
     pub(crate) fn signal_from_host(&self, value: u64) -> Result<()> {
         // SAFETY: VUID-VkSemaphoreSignalInfo-value-03259: this timeline's signaler is the CPU
         // backend, whose one thread makes this call; frames are finished in order, so no other
@@ -284,18 +286,18 @@ impl Timeline {
     }
 }
 
-/// Duration for which Vulkan is polled at a stretch, before the side that it waits for is looked
-/// at.
+/// The longest single wait in Vulkan, and the interval at which another API is checked for a loss.
 const STRETCH: Duration = Duration::from_millis(100);
 
 impl Inner {
-    /// Returns `true` if another API signals the timeline, which `vkWaitSemaphores` notices late.
+    /// Returns `true` if another API signals the timeline. `vkWaitSemaphores` notices such signals
+    /// late.
     fn is_signaled_by_foreign(&self) -> bool {
         self.peer.is_foreign() && self.signaler == Signaler::Compute
     }
 
     /// Checks that neither the compute side nor the Vulkan device is lost. Some drivers report a
-    /// lost device from waits and submissions only, while the counter keeps its last value.
+    /// lost device only from waits and submissions, while the counter keeps its last value.
     fn check_signaler(&self, value: u64) -> Result<()> {
         self.peer.ensure_alive()?;
         self.check_vulkan(value)
@@ -306,8 +308,8 @@ impl Inner {
         Ok(())
     }
 
-    /// Blocks in Vulkan; ends with an error when the queue waits for another API's context that is
-    /// lost.
+    /// Blocks in Vulkan until `value` is reached, for at most `limit`. Returns an error if the
+    /// compute side is another API and is lost, since the queue may then wait for it forever.
     fn block(&self, value: u64, limit: Duration) -> Result<bool> {
         let (start, foreign) = (Instant::now(), self.peer.is_foreign());
         let waiter = foreign.then(|| Waiter::enter(&wait::WAITERS));

@@ -1,5 +1,5 @@
-//! Host waits that a compute side which fails does not end: for the end of commands, whose memory is
-//! freed then.
+//! Host waits that a failure of the compute side does not end, for commands whose memory is freed
+//! afterwards.
 
 use std::time::{Duration, Instant};
 
@@ -8,9 +8,9 @@ use crate::observe::log_error;
 use crate::timeline::{Timeline, wait};
 
 impl Timeline {
-    /// [`wait_value`](Self::wait_value) where the compute side is known to have lost a GPU, which
-    /// does not end the wait: only a lost Vulkan device does. `release` is called now and then: the
-    /// queue may be behind a value that was issued meanwhile.
+    /// Like [`wait_value`](Self::wait_value), for a compute side that is known to have lost a GPU:
+    /// only a lost Vulkan device ends the wait early. `release` is called repeatedly, since the
+    /// queue may be waiting for a value that was issued in the meantime.
     pub(crate) fn wait_out(&self, value: u64, limit: Duration, release: impl Fn()) -> Result<()> {
         let (start, inner) = (Instant::now(), &*self.0);
         let alive = || {
@@ -18,20 +18,20 @@ impl Timeline {
             inner.check_vulkan(value)
         };
         if wait::poll(limit, || inner.has_reached(value), alive)? {
-            // Whatever this returns, the commands have run.
+            // The commands have run, whatever this call returns.
             let _ = self.order(value);
             return Ok(());
         }
         Err(self.timed_out(value, start.elapsed())?)
     }
 
-    /// Waits until the commands that signal `value` have run, for at most `limit`. A compute side
-    /// that fails or is lost does not end them, and so does not end the wait. `release` is called as
-    /// by [`wait_out`](Self::wait_out).
+    /// Waits until the commands that signal `value` have run, for at most `limit`. A failed or lost
+    /// compute side does not end the commands, so it does not end the wait either. `release` is
+    /// called as in [`wait_out`](Self::wait_out).
     ///
     /// # Errors
-    /// [`Error::Timeout`] where they may still run, whatever made the wait fail; else the Vulkan
-    /// device is lost, and nothing runs on it.
+    /// [`Error::Timeout`] if the commands may still run, whatever made the wait fail. After any
+    /// other error the Vulkan device is lost, and nothing runs on it.
     pub(crate) fn outlast(&self, value: u64, limit: Duration, release: impl Fn()) -> Result<()> {
         let start = Instant::now();
         let waited = self.wait_out(value, limit, release);
@@ -41,11 +41,11 @@ impl Timeline {
         })
     }
 
-    /// [`wait_in_order`](Self::wait_in_order), but the error of a compute side that fails meanwhile
-    /// comes once the commands that signal `value` have run.
+    /// Like [`wait_in_order`](Self::wait_in_order), but if the compute side fails meanwhile,
+    /// returns its error only after the commands that signal `value` have run.
     ///
     /// # Errors
-    /// [`Error::Timeout`] where they may still run; after every other error they do not.
+    /// [`Error::Timeout`] if the commands may still run; after any other error they do not.
     pub(crate) fn wait_ended(&self, value: u64, limit: Duration, release: impl Fn()) -> Result<()> {
         let start = Instant::now();
         let Err(error) = self.wait_in_order(value, limit) else { return Ok(()) };
@@ -56,8 +56,8 @@ impl Timeline {
         Err(error)
     }
 
-    /// The error of a wait for `value` that failed with `cause`, for callers whose own callers tell
-    /// by [`Error::Timeout`] that work may still run.
+    /// Returns the error of a wait for `value` that failed with `cause` as an [`Error::Timeout`],
+    /// which callers take to mean that work may still run.
     fn unknown(&self, value: u64, waited: Duration, cause: Error) -> Error {
         if matches!(cause, Error::Timeout { .. }) {
             return cause;

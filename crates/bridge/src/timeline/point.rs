@@ -24,7 +24,7 @@ pub struct TimelinePoint {
 }
 
 impl TimelinePoint {
-    /// A point whose signal the caller knows to be enqueued.
+    /// Creates the point of a value whose signal the caller knows to be enqueued.
     #[inline]
     pub(super) fn new(timeline: &Timeline, value: u64) -> Self {
         Self { timeline: timeline.clone(), value }
@@ -51,8 +51,8 @@ impl TimelinePoint {
     ///
     /// # Errors
     /// The error of the failed driver call. After a Vulkan device was lost and CUDA was released
-    /// from its waits, every point of the device's exchanges returns the loss, whether it was
-    /// reached or not.
+    /// from its waits, every point of the device's exchanges returns the loss, even if it was
+    /// reached.
     pub fn is_reached(&self) -> Result<bool> {
         self.timeline.flush()?;
         Ok(self.timeline.value()? >= self.value)
@@ -61,16 +61,15 @@ impl TimelinePoint {
     /// Blocks the calling thread until the point is reached, for at most `timeout`.
     ///
     /// With [`Backend::Inline`](crate::Backend::Inline), work that is not on the queue yet is
-    /// submitted first: do not call it under a lock that the engine's
+    /// submitted first: do not call it while you hold a lock that the engine's
     /// [`QueueLock`](vk_export::QueueLock) takes.
     ///
-    /// The kind of wait depends on the signaler: a CUDA signal is polled, since `vkWaitSemaphores`
-    /// notices it only after milliseconds; for a signal of a queue or the CPU, the thread blocks in
-    /// Vulkan, unless CUDA is in use and several threads wait: then each one polls and sleeps. For
-    /// those signals the wait ends with a call of `vkWaitSemaphores`, so that mapped memory can be
-    /// read after it; [`is_reached`](Self::is_reached) orders no memory. After a CUDA signal no
-    /// such call is made, which would notice the signal late: the value was written by the GPU,
-    /// after all work before the signal.
+    /// The kind of wait depends on the signaler. A CUDA signal is polled, since `vkWaitSemaphores`
+    /// notices it only after milliseconds. For a signal of a queue or the CPU, the thread blocks in
+    /// Vulkan, unless CUDA is in use and several threads wait: each thread then polls and sleeps.
+    /// Such a wait ends with a call of `vkWaitSemaphores`, so mapped memory can be read afterwards;
+    /// [`is_reached`](Self::is_reached) orders no memory accesses. A CUDA signal needs no such
+    /// call: the GPU has written the value after all work before the signal.
     ///
     /// # Errors
     /// [`Error::Timeout`](crate::Error::Timeout) with the last value seen, otherwise as
@@ -92,8 +91,8 @@ impl TimelinePoint {
         self.timeline.block_on_value(self.value, timeout)
     }
 
-    /// Blocks like [`wait`](Self::wait) until the commands before the point have ended, to free
-    /// what they use.
+    /// Blocks like [`wait`](Self::wait) until the commands before the point have ended, so that
+    /// their resources can be freed.
     ///
     /// If the compute side fails, its error is returned only after the commands have ended. If its
     /// context is lost, the host signals in its place so that Vulkan can proceed, as
@@ -125,8 +124,8 @@ impl TimelinePoint {
         self.submitted_wait(stages)
     }
 
-    /// [`wait_info`](Self::wait_info) for a point that was flushed before, or for none: it submits
-    /// nothing, so that engines may call it under their lock.
+    /// [`wait_info`](Self::wait_info) without submitting pending work, for a point that was flushed
+    /// before or needs no flush. Engines may call it while they hold their queue's lock.
     pub(crate) fn submitted_wait(&self, stages: vk::PipelineStageFlags2) -> vk::SemaphoreSubmitInfo<'static> {
         vk::SemaphoreSubmitInfo::default()
             .semaphore(self.timeline.semaphore().as_raw())

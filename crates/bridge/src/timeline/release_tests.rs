@@ -1,4 +1,4 @@
-//! What a lost compute side owes, signaled in its place.
+//! Tests of signals that the host makes on behalf of a lost compute side.
 #![allow(unsafe_code, clippy::unwrap_used)] // Tests.
 
 use std::sync::Arc;
@@ -17,7 +17,7 @@ fn a_release_that_is_made_and_refused_is_enough() {
     let timeline = Timeline::new(&device, compute.peer(), Signaler::Compute, &history).unwrap();
     let point = timeline.issue(1);
     refuse_next_signal();
-    // SAFETY: nobody else signals it.
+    // SAFETY: the timeline has no other signaler.
     unsafe { timeline.release() }.unwrap();
     assert!(point.is_reached().unwrap());
 }

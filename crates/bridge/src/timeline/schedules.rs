@@ -1,5 +1,5 @@
-//! The history under a scheduler that decides which thread goes on at each atomic access.
-#![allow(clippy::unwrap_used)] // What fails here fails the test.
+//! Tests of the history under a scheduler that chooses the next thread at each atomic access.
+#![allow(clippy::unwrap_used)] // A failure here fails the test.
 
 use sync::{Arc, Mutex, thread};
 
@@ -18,8 +18,9 @@ use history::History;
 
 const SIGNALS: u64 = 6;
 
-/// Two threads signal, under the lock of the side or with values of their own, which for the
-/// compute side is wrong on purpose; a third asks meanwhile.
+/// Lets two threads signal while a third one reads the last signal. If `locked`, the threads take
+/// their values under a lock; otherwise each uses its own values, which is deliberately wrong for
+/// the compute side.
 fn signals(signaler: Signaler, locked: bool) {
     let (history, next) = (Arc::new(History::new("frames")), Arc::new(Mutex::new(0)));
     let signalers: Vec<_> = (0..2)
@@ -57,7 +58,7 @@ fn under_the_lock_of_its_side_no_signal_is_forgotten() {
     explore(|| signals(Signaler::Compute, true));
 }
 
-/// The negative control.
+/// The negative control: a signal is lost.
 #[test]
 #[should_panic]
 fn without_the_lock_one_is() {

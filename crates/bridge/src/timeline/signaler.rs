@@ -1,7 +1,7 @@
 //! The side that signals a timeline.
 
-/// Side that signals a timeline: always the same side, so that its values rise by construction and
-/// the side to ask on the host is known.
+/// The side that signals a timeline. It never changes, so the values rise by construction, and the
+/// host knows which side to check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Signaler {

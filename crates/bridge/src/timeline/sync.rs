@@ -1,3 +1,3 @@
-//! Atomics of the history; `schedules` replaces them with those of a scheduler.
+//! Atomics of the history; the `schedules` tests replace them with those of a scheduler.
 
 pub(super) use std::sync::atomic;

@@ -1,29 +1,30 @@
-//! Host waits with a limit.
+//! Host waits with a time limit.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
 
-/// Duration of looking without giving the processor up: about what blocking and waking would cost.
+/// Time for which a wait spins before it yields: about the cost of blocking and waking.
 pub(crate) const SPIN: Duration = Duration::from_micros(100);
 
-/// Duration of offering the processor to others between two looks, which costs microseconds, before
-/// sleeping, which costs as long as the sleep. Frames and their parts end within that, as a rule.
+/// Time for which a wait yields the processor between checks, which costs microseconds, before it
+/// sleeps, which costs the length of the sleep. Frames and their parts usually end within this
+/// time.
 const YIELD: Duration = Duration::from_millis(2);
 
-/// The shortest sleep between two looks of a wait that does not spin.
+/// The shortest sleep between two checks of a wait that does not spin.
 const SHORTEST_NAP: Duration = Duration::from_micros(20);
 
-/// The longest sleep between two looks.
+/// The longest sleep between two checks.
 const LONGEST_NAP: Duration = Duration::from_micros(500);
 
-/// Interval at which the signaler is checked for being alive.
+/// Interval at which the signaler is checked for a failure.
 const CHECK_EVERY: Duration = Duration::from_millis(20);
 
-/// Looks until `reached`, first without pause, then whenever nobody else wants the processor, then
-/// ever less often; for at most `limit`. `alive` ends the wait with an error when nobody will
-/// signal any more.
+/// Waits until `reached` returns `true`, for at most `limit`: spins first, then yields between
+/// checks, then sleeps for longer and longer. `alive` returns an error, which ends the wait, if no
+/// signal can arrive any more.
 pub(crate) fn poll(
     limit: Duration,
     reached: impl FnMut() -> Result<bool>,
@@ -32,7 +33,7 @@ pub(crate) fn poll(
     look(limit, YIELD, reached, alive)
 }
 
-/// As [`poll`], but sleeps between looks from the first on.
+/// Like [`poll`], but sleeps between checks from the start.
 pub(crate) fn nap(
     limit: Duration,
     reached: impl FnMut() -> Result<bool>,
@@ -41,7 +42,7 @@ pub(crate) fn nap(
     look(limit, Duration::ZERO, reached, alive)
 }
 
-/// The loop of [`poll`], which stays awake for `awake`.
+/// The loop of [`poll`] and [`nap`], which does not sleep during the first `awake`.
 fn look(
     limit: Duration,
     awake: Duration,
@@ -67,14 +68,15 @@ fn look(
         } else if elapsed < awake {
             std::thread::yield_now();
         } else {
-            // A nap of an eighth of the time so far makes the wait late by an eighth at most.
+            // Sleeping for an eighth of the elapsed time delays the end of the wait by at most an
+            // eighth.
             std::thread::sleep((elapsed / 8).clamp(SHORTEST_NAP, LONGEST_NAP).min(limit - elapsed));
         }
     }
 }
 
-/// Looks as [`poll`] does at first, then blocks in `block` for what is left of `limit`: a driver
-/// wakes who blocks tens of microseconds late.
+/// Spins and yields like [`poll`], then calls `block` with the rest of `limit`. The thread does not
+/// block at once because a driver wakes a blocked thread tens of microseconds late.
 pub(crate) fn spin_then_block(
     limit: Duration,
     mut reached: impl FnMut() -> Result<bool>,
@@ -97,18 +99,19 @@ pub(crate) fn spin_then_block(
     }
 }
 
-/// A thread that waits for Vulkan beside CUDA, which is NVIDIA's driver.
+/// Registration of a thread that waits for Vulkan while CUDA is in use, that is, with NVIDIA's
+/// driver.
 ///
-/// With several threads in `vkWaitSemaphores` at once the last wakes milliseconds late, and so does
-/// one that asks for a counter beside a single one in there (BENCHMARKS.md, "Host waits"). So a
-/// thread blocks while it is the only one, for [`TURN`] at a time, and several look and sleep, as
-/// [`nap`] does.
+/// With several threads in `vkWaitSemaphores` at once, the last one wakes milliseconds late; so
+/// does a thread that reads a counter while another one is in that call (BENCHMARKS.md, "Host
+/// waits"). Therefore a thread blocks only while it is alone, for [`TURN`] at a time, and several
+/// threads check and sleep like [`nap`].
 pub(crate) struct Waiter<'a>(&'a AtomicUsize);
 
-/// The longest that a thread blocks before it sees that it is not the only one.
+/// The longest time that a thread blocks before it notices other waiting threads.
 pub(crate) const TURN: Duration = Duration::from_millis(1);
 
-/// The threads of this process that wait so.
+/// Number of threads of this process that are registered as waiting.
 pub(crate) static WAITERS: AtomicUsize = AtomicUsize::new(0);
 
 impl<'a> Waiter<'a> {
@@ -155,7 +158,7 @@ mod tests {
         assert!(start.elapsed() < Duration::from_secs(30));
     }
 
-    /// No sleep is shorter than it was told to be, except the last before the limit.
+    /// No sleep is shorter than requested, except the last one before the limit.
     #[test]
     fn a_nap_looks_no_more_often_than_it_sleeps() {
         let (start, mut looks) = (Instant::now(), 0);

@@ -1,4 +1,4 @@
-//! Memory of a buffer's elements: a mapping of its own, or a range of a mapped block.
+//! The memory of a buffer's elements: its own mapping, or a range of a mapped block.
 //!
 //! Unsafe because it frees.
 #![allow(unsafe_code)]
@@ -14,14 +14,14 @@ use crate::memory::mapping::Backing;
 
 #[derive(Debug)]
 pub(crate) enum BufferBacking {
-    /// The buffer frees it.
+    /// A mapping that the buffer frees.
     Own(LinearMapping),
-    /// The block keeps its mapping; the buffer gives its bytes back.
+    /// A range of a block. The block frees the mapping; the buffer returns its range to the block.
     Part { range: Range<u64>, block: Arc<MappedBlock> },
 }
 
 impl BufferBacking {
-    /// In bytes, in the memory.
+    /// Returns the range in the memory, in bytes.
     pub(crate) fn range(&self) -> &Range<u64> {
         match self {
             Self::Own(mapping) => mapping.range(),
@@ -47,7 +47,7 @@ impl Backing for BufferBacking {
 
     unsafe fn release(&mut self) -> Result<()> {
         match self {
-            // SAFETY: the same contract.
+            // SAFETY: this function has the same contract.
             Self::Own(mapping) => unsafe { mapping.release() },
             Self::Part { range, block } => {
                 block.give_back(range);
@@ -59,7 +59,7 @@ impl Backing for BufferBacking {
     fn keep(&mut self) {
         match self {
             Self::Own(mapping) => mapping.keep(),
-            // The block stays mapped, and these bytes stay claimed in it.
+            // The block stays mapped, and the range stays reserved in it.
             Self::Part { block, .. } => std::mem::forget(Arc::clone(block)),
         }
     }

@@ -1,5 +1,4 @@
-//! Device memory that copies take: of types that are known to tell the truth of where and how long
-//! it is.
+//! Device memory for copies: types that are known to report their address and length correctly.
 
 use cudarc::driver::{CudaSlice, CudaView, CudaViewMut, DevicePtr, DevicePtrMut};
 
@@ -11,11 +10,10 @@ mod sealed {
 
 /// Device memory that can be copied from: views of mapped buffers, and cudarc's slices and views.
 ///
-/// Sealed: cudarc's [`DevicePtr`] may be implemented by anybody, for any address, without a word of
-/// `unsafe`.
+/// Sealed, because any safe code can implement cudarc's [`DevicePtr`] for any address.
 pub trait DeviceSource<T>: DevicePtr<T> + sealed::Sealed {}
 
-/// Device memory that can be copied to. Otherwise as [`DeviceSource`].
+/// Device memory that can be copied to. Otherwise like [`DeviceSource`].
 pub trait DeviceSink<T>: DevicePtrMut<T> + sealed::Sealed {}
 
 impl<T> sealed::Sealed for DeviceView<'_, T> {}

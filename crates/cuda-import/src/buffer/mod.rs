@@ -1,6 +1,6 @@
-//! A typed array in imported memory.
+//! Typed arrays in imported memory.
 //!
-//! Unsafe because freeing a mapping needs proof that its use has ended.
+//! Contains unsafe code because freeing a mapping requires that its use has ended.
 
 #![allow(unsafe_code)]
 pub(crate) mod backing;
@@ -25,13 +25,13 @@ use crate::memory::{ImportedMemory, range_within};
 use crate::stream::order::StreamOrder;
 use crate::stream::order::several::Orders;
 
-/// Which part of the memory to map.
+/// The part of the memory to map.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BufferMappingInfo {
     /// Offset in bytes from the start of the allocation; a multiple of the element's alignment.
     /// Default: 0.
     pub offset: u64,
-    /// Length in elements. Default: 0, which is refused.
+    /// Length in elements. Default: 0, which is rejected.
     pub len: usize,
 }
 
@@ -65,31 +65,31 @@ pub struct MappedBuffer<T> {
 }
 
 impl<T: Pod> MappedBuffer<T> {
-    /// Maps a part of `memory`. Parts mapped at the same time must not overlap: map once and take
-    /// slices.
+    /// Maps a part of `memory`. Parts that are mapped at the same time must not overlap: map once
+    /// and take slices.
     ///
-    /// `home` is the stream that most of the work runs on; use of the buffer there costs nothing
-    /// extra.
+    /// `home` is the stream on which most of the work runs; using the buffer there has no extra
+    /// cost.
     ///
     /// # Errors
-    /// Bad arguments each have their own [`Error`]; [`Error::Driver`] when the driver refuses.
+    /// Each invalid argument has its own [`Error`]; [`Error::Driver`] if the driver call fails.
     #[doc(alias = "cuExternalMemoryGetMappedBuffer")]
     pub fn map(memory: &Arc<ImportedMemory>, info: &BufferMappingInfo, home: &Arc<CudaStream>) -> Result<Self> {
         Self::map_on(memory, info, std::slice::from_ref(home))
     }
 
-    /// [`map`](Self::map) with a home stream on each of the memory's
+    /// Like [`map`](Self::map), with a home stream on each of the memory's
     /// [`devices`](ImportedMemory::devices), in their order:
     /// [`part_mut_unchecked`](Self::part_mut_unchecked) lends parts to each. The first is
     /// [`stream`](Self::stream).
     ///
-    /// The order of other streams of a device is kept with that device's home stream; that of the
-    /// home streams with each other is the caller's part
+    /// Work on other streams of a device is ordered with that device's home stream. The caller must
+    /// order the home streams with each other
     /// ([`StreamEvent::make_wait`](crate::StreamEvent::make_wait)).
     ///
     /// # Errors
-    /// As [`map`](Self::map); [`Error::ContextMismatch`] for a stream of another device than the
-    /// one at its place, for none, and for more streams than devices.
+    /// Those of [`map`](Self::map); [`Error::ContextMismatch`] for a stream of another device than
+    /// the one at its index, for no streams, and for more streams than devices.
     pub fn map_on(memory: &Arc<ImportedMemory>, info: &BufferMappingInfo, homes: &[Arc<CudaStream>]) -> Result<Self> {
         let object = Object("buffer", memory.name());
         let size = size_in_bytes::<T>(&object, info.len)?;
@@ -102,26 +102,27 @@ impl<T: Pod> MappedBuffer<T> {
         Ok(mapped)
     }
 
-    /// Takes a part of `block`, of bytes that no other buffer has. `home` as for
+    /// Creates a buffer in a part of `block` that no other buffer occupies. `home` is as for
     /// [`map`](Self::map).
     ///
     /// # Errors
-    /// Bad arguments each have their own [`Error`]; no driver call is made.
+    /// Each invalid argument has its own [`Error`]; no driver call is made.
     pub fn new_in(block: &Arc<MappedBlock>, info: &BufferMappingInfo, home: &Arc<CudaStream>) -> Result<Self> {
         Self::new_in_on(block, info, std::slice::from_ref(home))
     }
 
-    /// [`new_in`](Self::new_in) with a home stream on each device, as [`map_on`](Self::map_on).
+    /// Like [`new_in`](Self::new_in), with a home stream on each device, see
+    /// [`map_on`](Self::map_on).
     ///
     /// # Errors
-    /// As [`new_in`](Self::new_in) and [`map_on`](Self::map_on).
+    /// Those of [`new_in`](Self::new_in) and [`map_on`](Self::map_on).
     pub fn new_in_on(block: &Arc<MappedBlock>, info: &BufferMappingInfo, homes: &[Arc<CudaStream>]) -> Result<Self> {
         let (object, memory) = (block.object(), block.memory());
         let size = size_in_bytes::<T>(&object, info.len)?;
         let range = range_within(memory, info.offset, size)?;
         check_alignment::<T>(memory, info.offset)?;
-        // A type may want more alignment than the driver gives the whole mapping: then the address
-        // is told as the offset.
+        // A type may need more alignment than the driver gives the whole mapping. The error then
+        // contains the address as the offset.
         let pointer = block.as_raw() + info.offset;
         check_alignment::<T>(memory, pointer)?;
         let orders = Orders::new(homes, memory, &object)?;
@@ -141,13 +142,14 @@ impl<T: Pod> MappedBuffer<T> {
         DeviceViewMut::new(self.pointer, self.len, self.mapping.order())
     }
 
-    /// [`view_mut`](Self::view_mut) for owners that keep views apart by other means than a `&mut`.
+    /// Returns [`view_mut`](Self::view_mut) for owners that ensure exclusive access without a
+    /// `&mut`.
     ///
     /// # Safety
-    /// As long as the view lives, no other view of the same elements does, and nobody holds what
-    /// was borrowed from one.
+    /// As long as the view lives, there is no other view of the same elements, and no borrow from
+    /// one.
     pub unsafe fn view_mut_unchecked(&self) -> DeviceViewMut<'_, T> {
-        // All elements, so no view of the buffer lives now.
+        // The view covers all elements, so no other view of the buffer is alive.
         self.mapping.order().settle();
         DeviceViewMut::new(self.pointer, self.len, self.mapping.order())
     }
@@ -184,25 +186,26 @@ impl<T: Pod> MappedBuffer<T> {
 }
 
 impl<T: Pod> MappedBuffer<T> {
-    /// Enqueues a copy of the first elements of `source`, as many as both have, on the home stream.
+    /// Enqueues a copy of the first elements of `source` on the home stream. The shorter buffer
+    /// determines the number of elements.
     ///
     /// # Errors
-    /// [`Error::Driver`] when the driver refuses; nothing is copied then.
+    /// [`Error::Driver`] if the driver call fails; nothing is copied then.
     ///
     /// # Safety
-    /// Until the copy has ended, nobody else uses either buffer, and both live.
+    /// Until the copy has ended, both buffers live and are not used in any other way.
     #[doc(alias = "cuMemcpyDtoDAsync")]
     pub unsafe fn copy_from(&self, source: &Self) -> Result<()> {
         let (device, home) = (self.memory().device(), self.stream());
         let object = self.mapping.backing().object();
         device.check_recorded()?;
-        // It fits: the whole buffers were seen to.
+        // Does not overflow, because the sizes of the whole buffers were checked.
         let size = self.len.min(source.len) * size_of::<T>();
         let _current = device.bind().map_err(|error| error.at(&object, device.name()))?;
         let _read_in_order = source.mapping.order().begin_use_for(home, &object)?;
         let _written_in_order = self.mapping.order().begin_use_for(home, &object)?;
-        // SAFETY: both have as many bytes, and are different mappings; the caller keeps them. The
-        // home stream's context is current.
+        // SAFETY: both have at least `size` bytes and are different mappings; the caller keeps them
+        // alive. The home stream's context is current.
         let copied = unsafe { device.driver().copy_linear(self.pointer, source.pointer, size, home) };
         copied.map_err(|error| error.at(&object, device.name()))
     }
@@ -230,61 +233,63 @@ impl<T> MappedBuffer<T> {
         self.mapping.order().home()
     }
 
-    /// Returns the object that it is a part of. Lent: nothing else can be mapped from it with this.
+    /// Returns the memory that the buffer is a part of. Only a reference, so it cannot be used to
+    /// map another object, which needs the `Arc`.
     pub fn memory(&self) -> &ImportedMemory {
         self.mapping.backing().memory()
     }
 
-    /// Returns the device address, which is valid as long as the buffer.
+    /// Returns the device address, which is valid as long as the buffer lives.
     pub fn as_raw(&self) -> CUdeviceptr {
         self.pointer
     }
 
-    /// Returns `true` if there is anything for [`join_foreign_work`](Self::join_foreign_work) to
-    /// do: another stream used the buffer, and the home stream was not made to wait for that, or
-    /// somebody may still hold a view on such a stream. Calls no driver; one load if no other
-    /// stream ever used it.
+    /// Returns `true` if [`join_foreign_work`](Self::join_foreign_work) has anything to do: another
+    /// stream used the buffer and the home stream does not wait for that yet, or a view that is
+    /// still alive may be in use on such a stream. Makes no driver call, and costs one load if no
+    /// other stream ever used the buffer.
     pub fn has_foreign_work(&self) -> bool {
         self.mapping.has_foreign_work()
     }
 
-    /// Makes the home stream wait for what other streams did with the buffer, so that a signal
-    /// enqueued there afterwards covers it. Call it before such a signal, once nobody holds a view.
+    /// Makes the home stream wait for work on other streams that used the buffer, so that a signal
+    /// enqueued there afterwards covers that work. Call it before such a signal, after all views
+    /// were dropped.
     ///
     /// # Errors
-    /// [`Error::Driver`] when the wait cannot be enqueued, or when the end of such work could not
-    /// be recorded earlier; then no signal may follow.
+    /// [`Error::Driver`] if the wait cannot be enqueued, or if the end of such work could not be
+    /// recorded earlier; then no signal may follow.
     pub fn join_foreign_work(&self) -> Result<()> {
         self.mapping.join()
     }
 
-    /// [`join_foreign_work`](Self::join_foreign_work) on the device at `place` alone, as
-    /// [`part_mut_unchecked`](Self::part_mut_unchecked) counts them: launches on its home stream
-    /// then come after what other streams of that device did. Calls no driver where there is
-    /// nothing to join, or no home stream at the place.
+    /// Like [`join_foreign_work`](Self::join_foreign_work), for the device at index `place` only
+    /// (see [`part_mut_unchecked`](Self::part_mut_unchecked)): later launches on its home stream
+    /// run after the work of that device's other streams. Makes no driver call if there is nothing
+    /// to join, or no home stream for the device.
     ///
     /// # Errors
-    /// As [`join_foreign_work`](Self::join_foreign_work).
+    /// Those of [`join_foreign_work`](Self::join_foreign_work).
     pub fn join_foreign_work_at(&self, place: usize) -> Result<()> {
         self.mapping.join_at(place)
     }
 
-    /// Unmaps the buffer, as dropping does, and returns the error.
+    /// Unmaps the buffer like dropping it does, and returns the error.
     ///
     /// # Errors
-    /// [`Error::StillInUse`] past the limit, [`Error::Driver`] when the driver fails; the mapping
-    /// and its memory are then leaked: whoever exported the memory must keep it too.
+    /// [`Error::StillInUse`] after the time limit, [`Error::Driver`] if the driver call fails; the
+    /// mapping and its memory are then leaked, and the exporter must keep the memory too.
     pub fn close(self) -> Result<()> {
         self.mapping.close()
     }
 
     /// Declares that the next close or drop need not wait, until a view is lent again. For owners
-    /// that know by other means that all work has ended.
+    /// that know in another way that all work has ended.
     ///
     /// # Safety
     /// All work that uses the buffer has ended.
     pub unsafe fn assume_idle(&self) {
-        // SAFETY: the caller says so.
+        // SAFETY: guaranteed by the caller.
         unsafe { self.mapping.assume_idle() }
     }
 }
@@ -302,7 +307,7 @@ pub(crate) fn size_in_bytes<T>(object: &Object<'_>, len: usize) -> Result<u64> {
     }
 }
 
-/// Checks that a `T` may lie at `offset` bytes, or at an address.
+/// Checks that `offset`, a byte offset or an address, is aligned for a `T`.
 pub(crate) fn check_alignment<T>(memory: &ImportedMemory, offset: u64) -> Result<()> {
     match misalignment::<T>(offset) {
         None => Ok(()),
@@ -313,7 +318,7 @@ pub(crate) fn check_alignment<T>(memory: &ImportedMemory, offset: u64) -> Result
     }
 }
 
-/// The alignment that `offset` should have had.
+/// Returns the required alignment if `offset` does not have it.
 fn misalignment<T>(offset: u64) -> Option<u64> {
     let align = align_of::<T>() as u64;
     (!offset.is_multiple_of(align)).then_some(align)

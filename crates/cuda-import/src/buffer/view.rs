@@ -1,6 +1,6 @@
 //! Views of a mapped buffer: `&[T]` and `&mut [T]` on the device.
 //!
-//! Unsafe because cudarc's trait for kernel arguments is.
+//! Contains unsafe code because cudarc's trait for kernel arguments is unsafe.
 #![allow(unsafe_code)]
 
 use std::marker::PhantomData;
@@ -16,17 +16,17 @@ use crate::stream::order::StreamOrder;
 
 /// Elements on the device, lent for reading.
 ///
-/// A view is a cudarc slice ([`DevicePtr`]), which copies and libraries accept on any stream; on
-/// another stream than the buffer's home stream, the work is ordered automatically. It is also a
-/// kernel argument. Launches are unsafe, and on any other stream than the home stream the caller
-/// must order them: cudarc does not tell an argument which stream it is used on.
+/// A view is a cudarc slice ([`DevicePtr`]), which copies and libraries accept on any stream; on a
+/// stream other than the buffer's home stream, the work is ordered automatically. It is also a
+/// kernel argument. Launches are unsafe, and on a stream other than the home stream the caller must
+/// order them, because cudarc does not tell an argument which stream it is used on.
 ///
-/// While a stream is captured, a view lends it no address. This is checked when cudarc asks for the
-/// address, which is shortly before cudarc enqueues the work. Do not begin a capture of the stream
+/// While a stream is being captured, a view returns no address for it. This is checked when cudarc
+/// requests the address, shortly before it enqueues the work. Do not begin a capture of the stream
 /// in between, from another thread or in an implementation of [`DevicePtr`]: a copy in a graph is
 /// not ordered, and uses the buffer whenever the graph is launched.
 ///
-/// # To another device
+/// # Copies to another device
 /// cudarc's `memcpy_dtod` and `clone_dtod` on a stream of another context (0.19.10) wait for the
 /// home stream, but do not report their stream to the view, so nothing afterwards waits for the
 /// copy. After such a copy, and before the buffer is used again, handed over or closed, make the
@@ -54,7 +54,7 @@ pub struct DeviceView<'a, T> {
     elements: PhantomData<fn() -> &'a [T]>,
 }
 
-/// Elements on the device, lent for writing. Otherwise as [`DeviceView`].
+/// Elements on the device, lent for writing. Otherwise like [`DeviceView`].
 #[derive(Debug)]
 pub struct DeviceViewMut<'a, T> {
     pointer: CUdeviceptr,
@@ -73,7 +73,7 @@ impl<'a, T> DeviceView<'a, T> {
         self.len
     }
 
-    /// Returns `true` if a slice of no elements was taken.
+    /// Returns `true` if the view has no elements.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -83,7 +83,7 @@ impl<'a, T> DeviceView<'a, T> {
         self.pointer
     }
 
-    /// Returns a part of the view, or `None` if the range is not inside.
+    /// Returns a part of the view, or `None` if the range is out of bounds.
     pub fn slice(&self, range: impl RangeBounds<usize>) -> Option<DeviceView<'a, T>> {
         let range = resolve(range, self.len)?;
         Some(DeviceView::new(address::<T>(self.pointer, range.start), range.len(), self.order))
@@ -91,8 +91,8 @@ impl<'a, T> DeviceView<'a, T> {
 }
 
 impl<'a, T: Pod> DeviceView<'a, T> {
-    /// Lends the same memory as bytes: cudarc's host copies want its own `DeviceRepr` of an
-    /// element, which `u8` has.
+    /// Lends the same memory as bytes: cudarc's host copies require its own `DeviceRepr` for an
+    /// element, which `u8` implements.
     pub fn bytes(&self) -> DeviceView<'a, u8> {
         DeviceView::new(self.pointer, self.len * size_of::<T>(), self.order)
     }
@@ -108,7 +108,7 @@ impl<'a, T> DeviceViewMut<'a, T> {
         self.len
     }
 
-    /// Returns `true` if a slice of no elements was taken.
+    /// Returns `true` if the view has no elements.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -133,12 +133,12 @@ impl<'a, T> DeviceViewMut<'a, T> {
         DeviceView::new(self.pointer, self.len, self.order)
     }
 
-    /// Returns a part for reading, or `None` if the range is not inside.
+    /// Returns a part for reading, or `None` if the range is out of bounds.
     pub fn slice(&self, range: impl RangeBounds<usize>) -> Option<DeviceView<'_, T>> {
         self.as_view().slice(range)
     }
 
-    /// Returns a part of the view, or `None` if the range is not inside.
+    /// Returns a part of the view, or `None` if the range is out of bounds.
     pub fn slice_mut(&mut self, range: impl RangeBounds<usize>) -> Option<DeviceViewMut<'_, T>> {
         let range = resolve(range, self.len)?;
         Some(DeviceViewMut::new(address::<T>(self.pointer, range.start), range.len(), self.order))
@@ -195,8 +195,8 @@ impl<T> DevicePtrMut<T> for DeviceViewMut<'_, T> {
     }
 }
 
-// SAFETY: the argument is the device address, a u64 as every device pointer is, and the reference
-// to it lives as long as the launch arguments do.
+// SAFETY: the argument is the device address, a u64 like every device pointer, and the reference to
+// it lives as long as the launch arguments.
 unsafe impl<'a, 'b: 'a, 'c: 'b, T> PushKernelArg<&'b DeviceView<'c, T>> for LaunchArgs<'a> {
     #[inline(always)]
     fn arg(&mut self, view: &'b DeviceView<'c, T>) -> &mut Self {
@@ -205,7 +205,7 @@ unsafe impl<'a, 'b: 'a, 'c: 'b, T> PushKernelArg<&'b DeviceView<'c, T>> for Laun
     }
 }
 
-// SAFETY: as for DeviceView; the mutable borrow keeps other views of these elements away until the
+// SAFETY: as for DeviceView; the mutable borrow excludes other views of these elements until the
 // launch.
 unsafe impl<'a, 'b: 'a, 'c: 'b, T> PushKernelArg<&'b mut DeviceViewMut<'c, T>> for LaunchArgs<'a> {
     #[inline(always)]
@@ -215,8 +215,9 @@ unsafe impl<'a, 'b: 'a, 'c: 'b, T> PushKernelArg<&'b mut DeviceViewMut<'c, T>> f
     }
 }
 
-/// The address for work on `stream`. A null one where no order can be had: whatever is enqueued
-/// with that fails, and touches nothing. Why is recorded in the stream's context.
+/// Returns the address for work on `stream`, or a null address if the work cannot be ordered: work
+/// that is enqueued with a null address fails and accesses nothing. The reason is recorded in the
+/// stream's context.
 fn lend<'a>(pointer: CUdeviceptr, order: &'a StreamOrder, stream: &'a CudaStream) -> (CUdeviceptr, SyncOnDrop<'a>) {
     match order.begin_use(stream) {
         Some(guard) => (pointer, guard),
@@ -224,7 +225,8 @@ fn lend<'a>(pointer: CUdeviceptr, order: &'a StreamOrder, stream: &'a CudaStream
     }
 }
 
-/// `start` must lie inside a mapping, whose size in bytes is known to fit.
+/// Returns the address of the element `start`, which must lie inside a mapping, so that the size in
+/// bytes does not overflow.
 pub(crate) fn address<T>(pointer: CUdeviceptr, start: usize) -> CUdeviceptr {
     pointer + (start * size_of::<T>()) as CUdeviceptr
 }

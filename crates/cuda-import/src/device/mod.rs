@@ -1,4 +1,4 @@
-//! A CUDA device and the context that everything imported lives in.
+//! A CUDA device and the context of all imported objects.
 
 pub(crate) mod mailbox;
 pub(crate) mod peer;
@@ -19,9 +19,10 @@ use crate::error::{Error, Result};
 use crate::logging::log_debug;
 use crate::sys::{CallError, Current, Driver, Restoring};
 
-/// A device to import into, with its context. Clones share it; any thread may use it.
+/// A device to import into, with its context. Clones refer to the same device and can be used from
+/// any thread.
 ///
-/// Imported objects keep it alive, and the context with it.
+/// Imported objects keep the device and its context alive.
 #[derive(Clone)]
 pub struct CudaDevice {
     inner: Arc<Inner>,
@@ -32,21 +33,21 @@ struct Inner {
     version: DriverVersion,
     report: CudaDeviceReport,
     context: Restoring<Arc<CudaContext>>,
-    /// Done once the program may have the context object, or a stream of it.
+    /// Completed once the program may have the context object or a stream of it.
     known: Once,
     /// See [`CudaDevice::unsettled`].
     unsettled: Arc<AtomicBool>,
-    /// Template of the context, unless it belonged to somebody else already.
+    /// Template of the context object, unless that was already shared.
     template: Option<Template>,
 }
 
 impl CudaDevice {
-    /// Returns the device with this UUID, with its primary context. Take the UUID from the API that
-    /// exports: only a matching UUID proves that both are the same GPU.
+    /// Returns the device with this UUID, with its primary context. Take the UUID from the
+    /// exporting API: only a matching UUID proves that both are the same GPU.
     ///
     /// # Errors
-    /// Those of [`report`](crate::report()); [`Error::NoSuchDevice`] with a list of the devices
-    /// there are.
+    /// Those of [`report`](crate::report()); [`Error::NoSuchDevice`] with a list of the available
+    /// devices.
     pub fn by_uuid(uuid: Uuid) -> Result<Self> {
         let found = report::report()?;
         let Some(device) = found.devices.iter().find(|device| device.uuid == uuid) else {
@@ -61,7 +62,7 @@ impl CudaDevice {
     /// Returns the device of a context that the program already has.
     ///
     /// # Errors
-    /// [`Error::DriverTooOld`] when the driver lacks calls that this crate needs.
+    /// [`Error::DriverTooOld`] if the driver lacks functions that this crate needs.
     pub fn adopt(mut context: Arc<CudaContext>) -> Result<Self> {
         let driver = Driver::load()?;
         let version = driver.version().map_err(|error| error.at("", ""))?;
@@ -81,7 +82,7 @@ impl CudaDevice {
         Ok(device)
     }
 
-    /// Returns the marketing name, e.g. "NVIDIA H200".
+    /// Returns the marketing name, such as "NVIDIA H200".
     pub fn name(&self) -> &str {
         &self.inner.report.name
     }
@@ -96,7 +97,7 @@ impl CudaDevice {
         self.inner.report.ordinal
     }
 
-    /// Returns the report of [`report`](crate::report()) on this device.
+    /// Returns this device's part of [`report`](crate::report()).
     pub fn report(&self) -> &CudaDeviceReport {
         &self.inner.report
     }
@@ -112,7 +113,7 @@ impl CudaDevice {
         self.object()
     }
 
-    /// [`context`](Self::context), where no clone of it gets out of the crate.
+    /// Returns the [`context`](Self::context) for uses that do not pass a clone out of the crate.
     pub(crate) fn object(&self) -> &Arc<CudaContext> {
         &self.inner.context
     }
@@ -123,11 +124,12 @@ impl CudaDevice {
         self.inner.report.timeline_semaphores
     }
 
-    /// Checks that timeline semaphores can be imported; `object` is what needs them, for the error.
+    /// Checks that timeline semaphores can be imported; `object` names the user of that support in
+    /// the error.
     ///
     /// # Errors
-    /// [`Error::TimelineUnsupported`] where
-    /// [`supports_timeline_semaphores`](Self::supports_timeline_semaphores) is false.
+    /// [`Error::TimelineUnsupported`] if
+    /// [`supports_timeline_semaphores`](Self::supports_timeline_semaphores) returns `false`.
     pub fn require_timeline_semaphores(&self, object: &str) -> Result<()> {
         if self.supports_timeline_semaphores() {
             return Ok(());
@@ -139,15 +141,16 @@ impl CudaDevice {
         })
     }
 
-    /// Calls `with` with the context object if nobody outside of the crate can have it yet; nobody
-    /// gets it before `with` has returned.
+    /// Calls `with` with the context object if code outside of the crate cannot have it yet; such
+    /// code does not get it before `with` has returned.
     pub(crate) fn while_unknown<T>(&self, with: impl FnOnce(&Arc<CudaContext>) -> T) -> Option<T> {
         let mut done = None;
         self.inner.known.call_once(|| done = Some(with(self.object())));
         done
     }
 
-    /// Set while a first stream is being created, and after one was not.
+    /// Returns the flag that is set while a first stream is being created, and remains set if that
+    /// fails.
     pub(crate) fn unsettled(&self) -> &Arc<AtomicBool> {
         &self.inner.unsettled
     }
@@ -160,24 +163,24 @@ impl CudaDevice {
         self.inner.driver
     }
 
-    /// Makes the context current on this thread, as long as the result lives.
+    /// Makes the context current on this thread until the result is dropped.
     pub(crate) fn bind(&self) -> Result<Current, CallError> {
         self.driver().bind(self.object())
     }
 
-    /// Brings up what cudarc recorded where it could not return an error: in destructors, and in
+    /// Returns an error that cudarc recorded where it could not return it: in destructors, and in
     /// the ordering of streams.
     pub(crate) fn check_recorded(&self) -> Result<()> {
         check_recorded(self.object()).map_err(|error| error.at("", self.name()))
     }
 
-    /// Returns `true` if the stream lives in this device's context.
+    /// Returns `true` if the stream belongs to this device's context.
     pub(crate) fn owns(&self, stream: &CudaStream) -> bool {
         stream.context().cu_ctx() == self.object().cu_ctx()
     }
 }
 
-/// [`CudaDevice::check_recorded`] for a bare context.
+/// Implements [`CudaDevice::check_recorded`] for a context.
 pub(crate) fn check_recorded(context: &CudaContext) -> Result<(), CallError> {
     context.check_err().map_err(|error| CallError::from_cudarc("an earlier call in this context", error))
 }

@@ -1,4 +1,4 @@
-//! Which GPUs access each other's memory.
+//! Access between GPUs to each other's memory.
 
 use uuid::Uuid;
 
@@ -6,29 +6,29 @@ use crate::device::report::report;
 use crate::error::Result;
 use crate::sys::Driver;
 
-/// Whether kernels of one GPU may access memory of another.
+/// Whether kernels of one GPU may access the memory of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PeerAccess {
-    /// It is one and the same GPU.
+    /// Both are the same GPU.
     Same,
-    /// They may, over NVLink or PCIe.
+    /// Access is possible over NVLink or PCIe.
     Direct,
-    /// They may not: there is no link, or the system forbids its use (IOMMU, virtual machine,
-    /// container).
+    /// Access is not possible: there is no link, or the system forbids its use (IOMMU, virtual
+    /// machine, container).
     None,
-    /// CUDA does not see the GPU that owns the memory, as `CUDA_VISIBLE_DEVICES` may have it: it
-    /// cannot be asked. Access may work all the same.
+    /// The GPU that owns the memory is not visible to CUDA, for example because of
+    /// `CUDA_VISIBLE_DEVICES`, so it cannot be queried. Access may still be possible.
     Hidden,
 }
 
-/// Returns whether kernels of the GPU `accessing` may access memory of the GPU `owner`. Makes no
-/// context.
+/// Returns whether kernels of the GPU `accessing` may access the memory of the GPU `owner`. Creates
+/// no context.
 ///
 /// # Errors
-/// [`Error::NoSuchDevice`](crate::Error::NoSuchDevice) where CUDA does not see `accessing`;
-/// [`Error::DriverTooOld`](crate::Error::DriverTooOld) where the driver lacks calls; else those of
-/// [`report`](crate::report()).
+/// [`Error::NoSuchDevice`](crate::Error::NoSuchDevice) if `accessing` is not visible to CUDA;
+/// [`Error::DriverTooOld`](crate::Error::DriverTooOld) if the driver lacks functions; otherwise
+/// those of [`report`](crate::report()).
 #[doc(alias = "cuDeviceCanAccessPeer")]
 pub fn peer_access(accessing: Uuid, owner: Uuid) -> Result<PeerAccess> {
     let found = report()?;
@@ -42,7 +42,7 @@ pub fn peer_access(accessing: Uuid, owner: Uuid) -> Result<PeerAccess> {
     let Some(to) = ordinal(owner) else { return Ok(PeerAccess::Hidden) };
     let driver = Driver::load()?;
     let vmm = driver.vmm()?;
-    // Ordinals are those of the list, and fit what they came from.
+    // Cannot overflow: the ordinals come from an `i32` count.
     let device = |ordinal: usize| driver.device(i32::try_from(ordinal).unwrap_or(i32::MAX));
     let asked = device(from).and_then(|from| vmm.can_access_peer(from, device(to)?));
     let can = asked.map_err(|error| error.at("access to a peer's memory", &found.devices[from].name))?;

@@ -1,4 +1,4 @@
-//! CUDA installation of this machine. Asking makes no context and never panics.
+//! A report of this machine's CUDA installation. Creates no context and never panics.
 
 use cudarc::driver::sys::{CUdevice, CUdevice_attribute as Attribute};
 use uuid::Uuid;
@@ -11,57 +11,58 @@ use crate::sys::{CallError, CallResult, Driver, INVALID_VALUE};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CudaReport {
-    /// The newest CUDA that the driver supports.
+    /// The newest CUDA version that the driver supports.
     pub version: DriverVersion,
-    /// The devices, in the driver's order after `CUDA_VISIBLE_DEVICES`. Never empty: no device is
-    /// an error.
+    /// The devices, in the driver's order after `CUDA_VISIBLE_DEVICES`. Never empty: a machine
+    /// without devices is an error.
     pub devices: Vec<CudaDeviceReport>,
 }
 
-/// One device, as far as sharing with a graphics API is concerned.
+/// The properties of a device that matter for sharing with a graphics API.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CudaDeviceReport {
-    /// Its place in the driver's order. Differs from the order of every other API: match by `uuid`.
+    /// Index in the driver's order, which differs from that of other APIs: match devices by `uuid`.
     pub ordinal: usize,
-    /// Marketing name, e.g. "NVIDIA H200".
+    /// Marketing name, such as "NVIDIA H200".
     pub name: String,
-    /// UUID of the GPU, or of the MIG instance where the GPU is split. Equals
+    /// UUID of the GPU, or of the MIG instance if the GPU is partitioned. Equals
     /// `VkPhysicalDeviceIDProperties::deviceUUID`.
     #[doc(alias = "cuDeviceGetUuid_v2")]
     pub uuid: Uuid,
-    /// The adapter's locally unique id; only Windows has one.
+    /// The adapter's locally unique ID (Windows only).
     #[doc(alias = "cuDeviceGetLuid")]
     pub luid: Option<[u8; 8]>,
-    /// The device's bit among those of a linked adapter, where there is a `luid`.
+    /// The device's bit in the mask of a linked adapter, if there is a `luid`.
     pub node_mask: Option<u32>,
     /// Compute capability, major and minor.
     pub compute_capability: (u32, u32),
-    /// Size of its memory in bytes.
+    /// Size of the device memory in bytes.
     pub total_memory: u64,
     /// Whether timeline semaphores can be imported.
     pub timeline_semaphores: bool,
-    /// Whether memory that CUDA allocates can be exported as a descriptor (the other direction than
-    /// this crate's).
+    /// Whether memory that CUDA allocates can be exported as a file descriptor (the opposite
+    /// direction of this crate).
     pub posix_fd_export: bool,
-    /// Whether it maps memory of other GPUs, see
+    /// Whether the device can map the memory of other GPUs, see
     /// [`ImportedMemory::import_peer`](crate::ImportedMemory::import_peer).
     pub virtual_memory: bool,
     /// Compute mode of the device.
     pub compute_mode: ComputeMode,
     /// Whether the GPU shares the host's memory.
     pub integrated: bool,
-    /// Whether this is a MIG instance. Graphics APIs do not see those under the same UUID.
+    /// Whether this is a MIG instance. Graphics APIs do not report MIG instances under the same
+    /// UUID.
     pub mig: bool,
 }
 
-/// Compute mode of a device: who may create a context on it; set with `nvidia-smi -c`.
+/// Compute mode of a device: which processes may create a context on it; set with `nvidia-smi -c`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ComputeMode {
-    /// Anyone.
+    /// Any number of processes.
     Shared,
-    /// Nobody.
+    /// No process.
     Prohibited,
     /// One process at a time.
     ExclusiveProcess,
@@ -81,8 +82,8 @@ impl ComputeMode {
 }
 
 impl CudaDeviceReport {
-    /// Returns what keeps this device from sharing timelines and memory with a graphics API, all of
-    /// it; empty if nothing is known to.
+    /// Returns all known obstacles to sharing timelines and memory with a graphics API; empty if
+    /// there are none.
     pub fn obstacles(&self) -> Vec<&'static str> {
         let mut obstacles = Vec::new();
         if !self.timeline_semaphores {
@@ -99,7 +100,7 @@ impl CudaDeviceReport {
 }
 
 impl CudaReport {
-    /// The error where no device has this UUID: it names those that are there.
+    /// Returns the error for a UUID that no device has, which lists the available devices.
     pub(crate) fn has_no(self, uuid: Uuid) -> Error {
         let present = self.devices.into_iter().map(|device| PresentDevice { name: device.name, uuid: device.uuid });
         Error::NoSuchDevice { uuid, present: present.collect() }
@@ -109,9 +110,9 @@ impl CudaReport {
 /// Loads the driver and lists its devices.
 ///
 /// # Errors
-/// [`Error::NoDriver`] without libcuda, [`Error::DriverTooOld`] when it lacks calls, and
-/// [`Error::Driver`] with an explanation when it cannot start: no device, a kernel module of
-/// another version, the toolkit's stub library.
+/// [`Error::NoDriver`] without libcuda, [`Error::DriverTooOld`] if it lacks functions, and
+/// [`Error::Driver`] with an explanation if it cannot start: no device, a kernel module of another
+/// version, or the toolkit's stub library.
 #[doc(alias = "cuInit")]
 pub fn report() -> Result<CudaReport> {
     let driver = Driver::load()?;
@@ -128,16 +129,16 @@ fn list(driver: Driver) -> CallResult<CudaReport> {
     Ok(CudaReport { version, devices: devices.collect::<Result<_, _>>()? })
 }
 
-/// The report of one device of an initialized driver.
+/// Returns the report of one device of an initialized driver.
 pub(crate) fn describe(driver: Driver, device: CUdevice, ordinal: usize) -> CallResult<CudaDeviceReport> {
     let attribute = |attribute| driver.attribute(attribute, device);
-    // A driver that does not know an attribute does not have the ability.
+    // A driver that does not know an attribute does not support the feature.
     let has = |ability| match attribute(ability) {
         Err(CallError { code: INVALID_VALUE, .. }) => Ok(false),
         answer => answer.map(|value| value != 0),
     };
     let name = driver.device_name(device)?;
-    // A device that is no display adapter has none (the TCC driver model).
+    // A device that is not a display adapter has no LUID (the TCC driver model).
     #[cfg(windows)]
     let adapter = driver.device_luid(device).ok();
     #[cfg(not(windows))]

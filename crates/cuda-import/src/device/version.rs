@@ -1,18 +1,18 @@
-//! Versions of the driver.
+//! Driver versions.
 
 use std::fmt;
 
-/// The newest CUDA that an installed driver supports. Compares in order of age.
+/// The newest CUDA version that an installed driver supports. Older versions compare as less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DriverVersion {
-    /// 12 in CUDA 12.4.
+    /// The major version: 12 in CUDA 12.4.
     pub major: u32,
-    /// 4 in CUDA 12.4.
+    /// The minor version: 4 in CUDA 12.4.
     pub minor: u32,
 }
 
 impl DriverVersion {
-    /// From what `cuDriverGetVersion` reports: 1000 x major + 10 x minor.
+    /// Converts the result of `cuDriverGetVersion`: 1000 x major + 10 x minor.
     pub(crate) fn from_raw(raw: i32) -> Self {
         let raw = raw.max(0).unsigned_abs();
         Self { major: raw / 1000, minor: raw % 1000 / 10 }

@@ -1,4 +1,4 @@
-//! Failed calls and loads, on their way to an [`Error`] and to and from cudarc's.
+//! Conversions of failed calls and loads to [`Error`], and to and from cudarc's errors.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use crate::error::code::DriverCode;
 use crate::sys::{CallError, LoadError};
 
 impl CallError {
-    /// Says which object the call was about, and where.
+    /// Adds the object of the call and its device.
     pub(crate) fn at(self, object: impl fmt::Display, device: &str) -> Error {
         Error::Driver {
             call: self.call,
@@ -21,8 +21,8 @@ impl CallError {
         }
     }
 
-    /// For cudarc's record of errors. Its enum holds no number that it does not know, so rare ones
-    /// become "unknown".
+    /// Converts the error for cudarc's record of errors. cudarc's enum has no variant for unknown
+    /// codes, so codes that are not listed here become "unknown".
     pub(crate) fn to_cudarc(self) -> DriverError {
         use CUresult as Code;
         const CODES: &[Code] = &[
@@ -54,7 +54,7 @@ impl CallError {
         DriverError(known.copied().unwrap_or(Code::CUDA_ERROR_UNKNOWN))
     }
 
-    /// From a call that cudarc made. Its enum becomes a number at once.
+    /// Converts the error of a call that cudarc made to a numeric code.
     pub(crate) fn from_cudarc(call: &'static str, error: DriverError) -> Self {
         Self { call, code: error.0 as u32 }
     }

@@ -1,4 +1,4 @@
-//! The driver's result codes, kept open: a number that no list knows stays a number.
+//! The driver's result codes as numbers, so that unknown codes are preserved.
 
 use std::fmt;
 
@@ -12,23 +12,23 @@ use crate::sys;
 pub struct DriverCode(pub u32);
 
 impl DriverCode {
-    /// Returns the driver's name of the code. Codes that this crate explains have a name even if no
-    /// driver is loaded.
+    /// Returns the driver's name of the code. The codes that this crate explains have a name even
+    /// if no driver is loaded.
     pub fn name(self) -> Option<&'static str> {
         let listed = EXPLAINED.iter().find(|entry| entry.code == self.0);
         listed.map(|entry| entry.name).or_else(|| sys::error_name(self.0))
     }
 
-    /// Returns `true` if the context is lost: every later call in it fails the same way, until the
-    /// process ends or, where the context is not the primary one, the context is destroyed.
+    /// Returns `true` if the context is lost: every later call in it fails with the same error,
+    /// until the process ends or, if the context is not the primary one, the context is destroyed.
     ///
-    /// These are the codes of which cuda.h says "leaves the process in an inconsistent state" or
+    /// These are the codes for which cuda.h says "leaves the process in an inconsistent state" or
     /// "the context cannot be used anymore", and those of uncorrectable hardware errors.
     pub fn is_context_lost(self) -> bool {
         matches!(self.0, 4 | 214 | 220 | 226 | 700 | 702 | 709 | 710 | 714..=719 | 721 | 810 | 911)
     }
 
-    /// Returns advice about this code when `call` returned it, if that is known.
+    /// Returns advice about this code as a result of `call`, if any.
     pub(crate) fn advice(self, call: &str) -> Option<&'static str> {
         let of_call = CALL_ADVICE.iter().find(|(name, codes, _)| *name == call && codes.contains(&self.0));
         let of_code = EXPLAINED.iter().find(|entry| entry.code == self.0).and_then(|entry| entry.advice);
@@ -149,7 +149,7 @@ const EXPLAINED: &[Explained] = &[
     ),
 ];
 
-/// Codes that mean something particular in one call.
+/// Advice for codes that have a specific meaning in one call.
 const CALL_ADVICE: &[(&str, &[u32], &str)] = &[
     (
         "cuImportExternalMemory",

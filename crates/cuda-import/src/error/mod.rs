@@ -1,4 +1,4 @@
-//! Errors, worded so that the reader can act on them.
+//! Errors, with advice on how to resolve them.
 
 mod call;
 pub(crate) mod code;
@@ -22,20 +22,20 @@ pub use present::PresentDevice;
 /// The result of this crate's calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Errors of this crate. `object` names the object concerned, such as `memory "particles"`;
-/// `device` is a device's name.
+/// Errors of this crate. `object` is the object concerned, such as `memory "particles"`; `device`
+/// is a device's name.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// There is no CUDA driver on this machine, or the loader cannot find it.
+    /// No CUDA driver was found on this machine.
     #[error("no CUDA driver: {detail}")]
     #[non_exhaustive]
     NoDriver {
-        /// Object that was looked for, and what to do.
+        /// The library that was not found, and what to do.
         detail: String,
     },
 
-    /// The driver lacks calls that this crate needs.
+    /// The driver lacks functions that this crate needs.
     #[error(
         "the CUDA driver is too old{}: it lacks {}; install driver 525 or newer",
         version.map(|version| format!(" ({version})")).unwrap_or_default(),
@@ -43,24 +43,24 @@ pub enum Error {
     )]
     #[non_exhaustive]
     DriverTooOld {
-        /// The calls it lacks, all of them.
+        /// All missing functions.
         missing: Vec<&'static str>,
-        /// Supported version, if known.
+        /// The CUDA version that the driver supports, if known.
         version: Option<DriverVersion>,
     },
 
-    /// A driver call failed. A `call` that does not begin with `cu` stands for one that cudarc made
-    /// earlier and recorded.
+    /// A driver call failed. A `call` that does not begin with `cu` is an earlier call by cudarc,
+    /// which recorded the error.
     #[error("{call} failed: {code}{}{}", place(object, device), advice(*code, call))]
     #[non_exhaustive]
     Driver {
         /// The driver's name of the call.
         call: &'static str,
-        /// Returned code.
+        /// The returned code.
         code: DriverCode,
-        /// Object of the call; may be empty.
+        /// The object of the call; may be empty.
         object: String,
-        /// Where; may be empty.
+        /// The device's name; may be empty.
         device: String,
     },
 
@@ -70,32 +70,32 @@ pub enum Error {
     Compile {
         /// The module's name.
         module: String,
-        /// Code that `cuModuleLoadDataEx` returned.
+        /// The code that `cuModuleLoadDataEx` returned.
         code: DriverCode,
         /// The device.
         device: String,
-        /// Compiler output, one line a fault, with its line in the PTX.
+        /// The compiler's output, one line per error, each with its line in the PTX.
         log: String,
     },
 
-    /// The process has no file descriptor left to import with. The handle was closed.
+    /// The process has no free file descriptor for the import. The handle was closed.
     #[error("no file descriptor is left to import {object} with ({source}); raise the limit (`ulimit -n`)")]
     #[non_exhaustive]
     NoDescriptor {
-        /// Object that was to be imported.
+        /// The object that should be imported.
         object: String,
-        /// Message of the operating system.
+        /// The error of the operating system.
         source: std::io::Error,
     },
 
-    /// A handle that was rejected before calling the driver. It was closed, unless it is not open
-    /// in this process.
+    /// The handle was rejected before a driver call. It was closed, unless it is not open in this
+    /// process.
     #[error("{object} cannot be imported from this handle: {reason}")]
     #[non_exhaustive]
     InvalidHandle {
-        /// Object that was to be imported.
+        /// The object that should be imported.
         object: String,
-        /// Description of the problem, and what to do.
+        /// A description of the problem, and what to do.
         reason: String,
     },
 
@@ -107,9 +107,9 @@ pub enum Error {
     )]
     #[non_exhaustive]
     NoSuchDevice {
-        /// Requested value.
+        /// The requested UUID.
         uuid: Uuid,
-        /// Available value.
+        /// The available devices.
         present: Vec<PresentDevice>,
     },
 
@@ -123,11 +123,11 @@ pub enum Error {
         object: String,
         /// The device.
         device: String,
-        /// Version that its driver supports.
+        /// The CUDA version that the driver supports.
         driver: DriverVersion,
     },
 
-    /// A stream and an object, or two objects, live in different CUDA contexts.
+    /// A stream and an object, or two objects, belong to different CUDA contexts.
     #[error(
         "{object} lives in the CUDA context of {device}, the stream in another one; make the stream with CudaDevice::new_stream"
     )]
@@ -139,8 +139,8 @@ pub enum Error {
         device: String,
     },
 
-    /// The per-thread default stream is a different stream on each thread, so no order can be kept
-    /// with it.
+    /// The per-thread default stream is a different stream on each thread, so work on it cannot be
+    /// ordered.
     #[error("{object} cannot be used on the per-thread default stream; make a stream with CudaDevice::new_stream")]
     #[non_exhaustive]
     PerThreadStream {
@@ -154,7 +154,7 @@ pub enum Error {
     )]
     #[non_exhaustive]
     StreamCaptured {
-        /// Purpose that the stream was to be used for.
+        /// The object that the stream should be used for.
         object: String,
         /// The device.
         device: String,
@@ -176,9 +176,9 @@ pub enum Error {
     SizeOverflow {
         /// The object.
         object: String,
-        /// Elements asked for.
+        /// The requested number of elements.
         len: usize,
-        /// Bytes of one.
+        /// The size of an element in bytes.
         element_size: usize,
     },
 
@@ -188,29 +188,30 @@ pub enum Error {
     OutOfRange {
         /// The memory.
         object: String,
-        /// First byte asked for.
+        /// The first requested byte.
         offset: u64,
-        /// Bytes asked for.
+        /// The requested size in bytes.
         size: u64,
-        /// Bytes there are.
+        /// The size of the memory in bytes.
         allocation_size: u64,
     },
 
-    /// An offset does not suit the element type.
+    /// An offset is not aligned for the element type.
     #[error("offset {offset} in {object} is not a multiple of {align}, the alignment of {element}")]
     #[non_exhaustive]
     Misaligned {
         /// The memory.
         object: String,
-        /// In bytes.
+        /// The offset in bytes.
         offset: u64,
-        /// In bytes.
+        /// The required alignment in bytes.
         align: u64,
         /// The element type.
         element: &'static str,
     },
 
-    /// Memory for several GPUs is mapped in whole pages.
+    /// Memory for several GPUs is mapped in whole pages, but its size is not a multiple of the page
+    /// size.
     #[error(
         "{object} has {size} bytes, which is no multiple of {granularity}; allocate it rounded up to be mapped for other GPUs"
     )]
@@ -218,13 +219,13 @@ pub enum Error {
     Granularity {
         /// The memory.
         object: String,
-        /// Bytes of the allocation.
+        /// The size of the allocation in bytes.
         size: u64,
-        /// Bytes of a page.
+        /// The size of a page in bytes.
         granularity: u64,
     },
 
-    /// A device cannot be given access to memory of another GPU.
+    /// A device cannot get access to the memory of another GPU.
     #[error("{object} cannot be mapped for {device}: {reason}")]
     #[non_exhaustive]
     PeerUnsupported {
@@ -232,22 +233,22 @@ pub enum Error {
         object: String,
         /// The device.
         device: String,
-        /// Reason.
+        /// The reason.
         reason: String,
     },
 
-    /// Part of the range is mapped already. Two mappings of the same bytes need not be coherent
+    /// Part of the range is already mapped. Two mappings of the same bytes need not be coherent
     /// with each other.
     #[error("bytes {offset}..{end} of {object} overlap a mapping of {}..{}; map once and take slices, or close that one first", mapped.start, mapped.end)]
     #[non_exhaustive]
     Overlap {
         /// The memory.
         object: String,
-        /// First byte asked for.
+        /// The first requested byte.
         offset: u64,
-        /// One past the last byte asked for.
+        /// One past the last requested byte.
         end: u64,
-        /// Size of the mapping, in bytes.
+        /// The existing mapping, in bytes.
         mapped: std::ops::Range<u64>,
     },
 
@@ -259,7 +260,7 @@ pub enum Error {
         object: String,
         /// The device.
         device: String,
-        /// Why, and what to change.
+        /// The problem, and what to change.
         problem: ImageProblem,
     },
 
@@ -271,7 +272,7 @@ pub enum Error {
         object: String,
         /// The device.
         device: String,
-        /// Reason, and what to change.
+        /// The reason, and what to change.
         problem: &'static str,
     },
 
@@ -288,7 +289,8 @@ pub enum Error {
     },
 
     /// The driver call that frees the object has not returned: it blocks while any stream of the
-    /// context is blocked. The object counts as leaked; the driver frees it when it can.
+    /// context is blocked. The object counts as leaked; the driver frees it later, when the call
+    /// completes.
     #[error(
         "{object} on {device} could not be freed within {waited:?}: a stream of the context is blocked, and the driver \
          frees nothing until it resumes; the object counts as leaked"
@@ -314,7 +316,7 @@ impl Error {
         matches!(self, Self::Driver { call, code, .. } if call.starts_with("cu") && code.is_context_lost())
     }
 
-    /// Returns the driver's own code, if a driver call failed.
+    /// Returns the driver's code, if a driver call failed.
     pub fn driver_code(&self) -> Option<DriverCode> {
         match self {
             Self::Driver { code, .. } | Self::Compile { code, .. } => Some(*code),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Names an object in errors, logs and traces: `memory "particles"`, or `memory` where it has no
+/// The name of an object in errors, logs and traces: `memory "particles"`, or `memory` if it has no
 /// name.
 pub(crate) struct Object<'a>(pub(crate) &'static str, pub(crate) &'a str);
 
@@ -13,7 +13,7 @@ impl fmt::Display for Object<'_> {
     }
 }
 
-/// Location of a failed call, for the end of a message.
+/// Returns the object and device of a failed call, for the end of a message.
 pub(super) fn place(object: &str, device: &str) -> String {
     match (object, device) {
         ("", "") => String::new(),

@@ -1,10 +1,10 @@
-//! The devices that an error names when the one asked for is not among them.
+//! The available devices, for the error that a requested device does not exist.
 
 use std::fmt;
 
 use uuid::Uuid;
 
-/// A device that was there when another one was asked for.
+/// An available device, listed in the error that another device does not exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PresentDevice {

@@ -1,15 +1,15 @@
-//! File descriptors on their way into the driver.
+//! Imports of file descriptors.
 //!
 //! # A workaround
 //! Symptom: a failed import aborts the program, or closes a descriptor that another thread has just
 //! opened. Cause: cuda.h says that the driver owns the descriptor "when the handle is imported
-//! successfully". A driver for CUDA 13.0 closes it on failure too if `cuImportExternalMemory` gets
-//! as far as looking at it (any code but `CUDA_ERROR_INVALID_VALUE`), while
+//! successfully". A driver for CUDA 13.0 also closes it on failure if `cuImportExternalMemory` has
+//! already inspected it (any code except `CUDA_ERROR_INVALID_VALUE`), while
 //! `cuImportExternalSemaphore` leaves it open. Closing it here as well would be a second close.
-//! Solution: keep a duplicate, and after a failure close the number only if it still means the same
-//! open file. Remove when: no supported driver closes what it refuses.
+//! Solution: keep a duplicate, and after a failure close the number only if it still refers to the
+//! same open file. Remove when: no supported driver closes a descriptor that it rejects.
 //!
-//! Unsafe because a descriptor is looked at which the driver may have closed.
+//! Contains unsafe code because it inspects a descriptor that the driver may have closed.
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
@@ -18,11 +18,12 @@ use super::{ImportHandle, RawHandle};
 use crate::error::{Error, Object, Result};
 use crate::sys::CallResult;
 
-/// Lends the raw handle to `import` and settles who owns it afterwards.
+/// Lends the raw handle to `import` and closes the descriptor unless the driver owns or has closed
+/// it.
 ///
 /// # Errors
-/// [`Error::NoDescriptor`] when the process has none left for the duplicate, and nothing was
-/// imported; else those of `import`.
+/// [`Error::NoDescriptor`] if the process has no free descriptor for the duplicate, in which case
+/// nothing was imported; otherwise those of `import`.
 pub(crate) fn give<T>(
     handle: ImportHandle,
     object: &Object<'_>,
@@ -38,18 +39,19 @@ pub(crate) fn give<T>(
     imported.map_err(|error| error.at(object, device))
 }
 
-/// Returns `true` if the number `fd`, which may be closed or another thread's by now, means the
-/// same open file as `known`.
+/// Returns `true` if the number `fd`, which may be closed or belong to another thread by now,
+/// refers to the same open file as `known`.
 ///
-/// Inodes do not tell: descriptors of GPU memory all come from one device node. Status flags belong
-/// to the open file, so a flag flipped through the one descriptor shows through the other. Nobody
-/// reads or writes an opaque descriptor, so the flag means nothing to it. False where that cannot
-/// be found out: better a descriptor lost than another one closed.
+/// Inodes cannot distinguish them: all descriptors of GPU memory come from one device node. Status
+/// flags belong to the open file, so a flag that is flipped through one descriptor is visible
+/// through the other. Opaque descriptors are not read or written, so the flag has no effect on
+/// them. Returns `false` if this cannot be determined: leaking a descriptor is better than closing
+/// an unrelated one.
 fn is_same_file(fd: RawFd, known: &OwnedFd) -> bool {
     use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-    // SAFETY: the number is not -1, it came from an OwnedFd. Should it be closed or have another
-    // owner by now, F_GETFL reports EBADF or reads the flags of that file, and changes nothing.
+    // SAFETY: the number is not -1, because it came from an OwnedFd. If it is closed or has another
+    // owner by now, F_GETFL returns EBADF or reads the flags of that file, and changes nothing.
     let suspect = unsafe { BorrowedFd::borrow_raw(fd) };
     let Ok(before) = fcntl_getfl(known) else { return false };
     let flipped = before ^ OFlags::NONBLOCK;
@@ -76,9 +78,9 @@ mod tests {
         assert!(text.contains("(999) [memory \"m\", GPU]"), "{text}");
     }
 
-    /// One end to give away. The other one tells whether the given end is open: writing fails once
-    /// it is closed, which holds for every duplicate of it and cannot be confused by a number that
-    /// is used again.
+    /// Returns one end of a pipe to give away, and the other end to test whether the first is open:
+    /// writing fails once the first end and all its duplicates are closed, even if its number is
+    /// reused.
     fn pipe() -> (OwnedFd, std::io::PipeWriter) {
         let (reader, writer) = std::io::pipe().unwrap();
         (OwnedFd::from(reader), writer)
@@ -102,8 +104,7 @@ mod tests {
         let number = fd.as_raw_fd();
         assert_eq!(give(fd, Ok).unwrap(), number);
         assert!(is_open(&other_end));
-        // SAFETY: `give` released the descriptor and nobody else knows its number; this test is its
-        // only owner.
+        // SAFETY: `give` released the descriptor, and this test is its only owner.
         drop(unsafe { OwnedFd::from_raw_fd(number) });
         assert!(!is_open(&other_end));
     }
@@ -114,10 +115,10 @@ mod tests {
         let number = fd.as_raw_fd();
         let (stranger, strangers_other_end) = pipe();
         let refused = give(fd, |raw| {
-            // The driver closes the number, and another thread's file gets it. dup2 does both at
+            // The driver closes the number, and another thread's file reuses it. dup2 does both at
             // once.
-            // SAFETY: `give` still holds the number as its own, which is what is tested to end
-            // well.
+            // SAFETY: `give` still considers itself the owner of the number; the test checks that
+            // it does not close it.
             let mut taken = std::mem::ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(raw) });
             rustix::io::dup2(&stranger, &mut taken).unwrap();
             Err(REFUSED)
@@ -126,7 +127,7 @@ mod tests {
         assert!(!is_open(&other_end));
         drop(stranger);
         assert!(is_open(&strangers_other_end), "the stranger's descriptor was closed");
-        // SAFETY: the number means the stranger's file now, and this test is its only owner.
+        // SAFETY: the number refers to the stranger's file now, and this test is its only owner.
         drop(unsafe { OwnedFd::from_raw_fd(number) });
         assert!(!is_open(&strangers_other_end));
     }

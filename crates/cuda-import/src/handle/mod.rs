@@ -1,7 +1,7 @@
-//! Operating-system handles on their way into the driver: what they are, and who owns them when.
+//! Operating-system handles for imports, and their ownership.
 //!
-//! Every import takes its handle by value and then owns it; what that means is the variant's to
-//! know, not the caller's.
+//! Every import takes ownership of its handle. Whether the handle is then transferred to the driver
+//! or closed depends on the variant of [`ImportHandle`].
 
 #[cfg(unix)]
 mod fd;
@@ -17,34 +17,35 @@ pub(crate) use nt::give;
 pub use nt::{KmtHandle, NtName};
 pub(crate) use raw::RawHandle;
 
-/// An operating-system handle that owns what it names: a descriptor of exported memory or of an
-/// exported semaphore (`OPAQUE_FD`).
+/// An operating-system handle that owns a reference to its object: a descriptor of exported memory
+/// or of an exported semaphore (`OPAQUE_FD`).
 #[cfg(unix)]
 pub type OsHandle = std::os::fd::OwnedFd;
 
-/// An operating-system handle that owns what it names: an NT handle of exported memory or of an
-/// exported semaphore (`OPAQUE_WIN32`).
+/// An operating-system handle that owns a reference to its object: an NT handle of exported memory
+/// or of an exported semaphore (`OPAQUE_WIN32`).
 #[cfg(windows)]
 pub type OsHandle = std::os::windows::io::OwnedHandle;
 
-/// Handle that an import takes, made [`From`] an [`OsHandle`] or one of the others.
+/// The handle for an import, created with [`From`] from an [`OsHandle`] or another handle type.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ImportHandle {
     /// An opaque descriptor. On success the driver owns it; on failure it is closed before the
-    /// error returns. One descriptor is good for one import: export a fresh one for the next.
+    /// error is returned. A descriptor can be imported once: export a new one for the next import.
     #[cfg(unix)]
     Fd(OsHandle),
-    /// An opaque NT handle. It is never transferred: the driver takes a reference of its own, and
-    /// the handle is closed when the import returns, success or not.
+    /// An opaque NT handle. It is never transferred: the driver takes its own reference, and the
+    /// handle is closed when the import returns, with or without an error.
     #[cfg(windows)]
     Nt(OsHandle),
-    /// The name that an NT handle was exported under. The exporting side keeps the object alive
+    /// The name under which an NT handle was exported. The exporter must keep the object alive
     /// until the import returns.
     #[cfg(windows)]
     Name(NtName),
-    /// A global share handle: a number that holds no reference and is never closed. The exporting
-    /// side keeps the object alive until the import returns. No timeline semaphore has one.
+    /// A global share handle: a number that holds no reference and is never closed. The exporter
+    /// must keep the object alive until the import returns. Timeline semaphores cannot be exported
+    /// as this type.
     #[cfg(windows)]
     Kmt(KmtHandle),
 }

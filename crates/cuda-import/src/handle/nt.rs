@@ -1,6 +1,6 @@
-//! NT handles, names and KMT handles on their way into the driver.
+//! Imports of NT handles, names and KMT handles.
 //!
-//! Unsafe because Windows is asked about handles.
+//! Contains unsafe code because it queries handles.
 #![allow(unsafe_code)]
 
 use std::mem::ManuallyDrop;
@@ -14,15 +14,15 @@ use super::{ImportHandle, RawHandle};
 use crate::error::{Error, Object, Result};
 use crate::sys::CallResult;
 
-/// The name of a kernel object, as the exporting side gave it.
+/// The name of a kernel object, as the exporter chose it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct NtName(Box<[u16]>);
 
 impl NtName {
-    /// `Local\` or `Global\` may stand before it.
+    /// Creates the name, which may start with `Local\` or `Global\`.
     ///
     /// # Errors
-    /// [`Error::InvalidHandle`] for an empty name and for one with a NUL in it.
+    /// [`Error::InvalidHandle`] for an empty name or one that contains a NUL.
     pub fn new(name: &str) -> Result<Self> {
         if name.is_empty() || name.contains('\0') {
             let reason = format!("{name:?} is no name: it is empty or has a NUL in it");
@@ -32,23 +32,23 @@ impl NtName {
     }
 }
 
-/// A global share handle: a number that names memory or a semaphore, holds no reference to it, and
-/// is never closed.
+/// A global share handle: a number that identifies memory or a semaphore, holds no reference to it,
+/// and is never closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct KmtHandle(isize);
 
 impl KmtHandle {
-    /// Creates the handle from the number that the exporting side got.
+    /// Creates the handle from the number that the exporter got.
     pub fn from_raw(raw: isize) -> Self {
         Self(raw)
     }
 }
 
-/// Lends the raw handle to `import`; what is to be closed is closed afterwards.
+/// Lends the raw handle to `import`, and then closes it if it is an NT handle.
 ///
 /// # Errors
-/// [`Error::InvalidHandle`] for an NT handle that is not open in this process; else those of
-/// `import`, with what the handle is of.
+/// [`Error::InvalidHandle`] for an NT handle that is not open in this process; otherwise those of
+/// `import`, with the kind of the handle.
 pub(crate) fn give<T>(
     handle: ImportHandle,
     object: &Object<'_>,
@@ -87,20 +87,20 @@ pub(crate) fn give<T>(
 
 fn check_open(handle: HANDLE) -> std::io::Result<()> {
     let mut flags = 0;
-    // SAFETY: a number that is no open handle is an error, and `flags` is a place for the result.
+    // SAFETY: a number that is not an open handle is an error, and `flags` receives the result.
     let open = unsafe { GetHandleInformation(handle, &mut flags) } != 0;
     if open { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
-/// Returns the kind of object that the handle refers to, in the kernel's words: `Event`, `Section`,
+/// Returns the kernel's name for the kind of object that the handle refers to: `Event`, `Section`,
 /// `File`, …
 fn kind(handle: HANDLE) -> Option<String> {
-    // A UNICODE_STRING, other fields, and the text that the string points to. Of u64, to be
-    // aligned.
+    // A UNICODE_STRING, other fields, and the text that the string points to. `u64` ensures the
+    // alignment.
     let mut buffer = [0u64; 64];
     let size = u32::try_from(size_of_val(&buffer)).ok()?;
     let place = buffer.as_mut_ptr().cast();
-    // SAFETY: the buffer has as many bytes as is said; a number that is no open handle is an error.
+    // SAFETY: the buffer has `size` bytes; a number that is not an open handle is an error.
     let status = unsafe { NtQueryObject(handle, ObjectTypeInformation, place, size, null_mut()) };
     if status < 0 {
         return None;
@@ -108,20 +108,20 @@ fn kind(handle: HANDLE) -> Option<String> {
     // SAFETY: PUBLIC_OBJECT_TYPE_INFORMATION begins with the type's name, and the call filled the
     // aligned buffer with one.
     let name = unsafe { buffer.as_ptr().cast::<UNICODE_STRING>().read() };
-    // SAFETY: the call made the string, whose text is in the rest of the buffer.
+    // SAFETY: the call initialized the string, whose text is in the rest of the buffer.
     unsafe { text(&name) }
 }
 
-/// None where there is no text.
+/// Returns the text of the string; `None` if it has none.
 ///
 /// # Safety
-/// Unless the pointer is null, so many bytes of text are there.
+/// If the pointer is not null, it points to `name.Length` bytes of text.
 unsafe fn text(name: &UNICODE_STRING) -> Option<String> {
-    // The pointer of an empty string may be null, which no slice starts at.
+    // The pointer of an empty string may be null, which is not valid for a slice.
     if name.Buffer.is_null() {
         return None;
     }
-    // SAFETY: the pointer is not null; the caller answers for what is there.
+    // SAFETY: the pointer is not null; the text is valid by this function's contract.
     let text = unsafe { std::slice::from_raw_parts(name.Buffer, usize::from(name.Length) / 2) };
     Some(String::from_utf16_lossy(text))
 }
@@ -137,9 +137,9 @@ mod tests {
     const REFUSED: CallError = CallError { call: "cuImportExternalMemory", code: 999 };
     const OBJECT: Object<'_> = Object("memory", "m");
 
-    /// One end to give away. The other one tells whether the given end is open: writing fails once
-    /// it is closed, which holds for every duplicate of it and cannot be confused by a number that
-    /// is used again.
+    /// Returns one end of a pipe to give away, and the other end to test whether the first is open:
+    /// writing fails once the first end and all its duplicates are closed, even if its number is
+    /// reused.
     fn pipe() -> (OwnedHandle, std::io::PipeWriter) {
         let (reader, writer) = std::io::pipe().unwrap();
         (OwnedHandle::from(reader), writer)
@@ -196,10 +196,10 @@ mod tests {
 
     #[test]
     fn a_handle_that_is_not_open_here_is_neither_shown_nor_closed() {
-        // What another process might send. (A number that was open here would be another test's in
-        // no time.)
+        // A handle that another process might send. (A number that was open in this process would
+        // soon be reused by another test.)
         let raw = std::ptr::without_provenance_mut(0x7fff_fff0);
-        // SAFETY: not sound: the number is no open handle. That is what must come out.
+        // SAFETY: not sound, because the number is not an open handle, which `give` must detect.
         let handle = unsafe { OwnedHandle::from_raw_handle(raw) };
         let error = give(handle.into(), &OBJECT, "GPU", |_| -> CallResult<()> { panic!("shown") }).unwrap_err();
         let text = error.to_string();
@@ -223,7 +223,7 @@ mod tests {
         let text = error.unwrap_err().to_string();
         assert!(text.contains("memory \"m\" by the name \"Local\\\\ü\""), "{text}");
 
-        // A number that is an open handle too: it must not be closed.
+        // A number that is also an open handle, which must not be closed.
         let (handle, other_end) = pipe();
         let kmt = KmtHandle::from_raw(handle.as_raw_handle().addr().cast_signed());
         let given = give(kmt.into(), &OBJECT, "GPU", |lent| Ok(lent.parts()));
@@ -243,8 +243,8 @@ mod tests {
             let result = if round % 2 == 0 { Ok(()) } else { Err(REFUSED) };
             assert_eq!(give(handle.into(), &OBJECT, "GPU", |_| result).is_ok(), result.is_ok());
         }
-        // The smallest free number is given out first, and each round would have kept one. Other
-        // tests run meanwhile.
+        // The smallest free number is allocated first, and each round would have kept one if it
+        // leaked. The limit leaves room for other tests.
         let after = lowest_free();
         assert!(after < before + 4 * 1000, "the lowest free handle was {before:#x} and is {after:#x}");
     }

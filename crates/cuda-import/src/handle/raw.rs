@@ -1,4 +1,4 @@
-//! Operating-system handles as the driver's functions take them.
+//! Operating-system handles in the form of the driver's functions.
 
 #[cfg(windows)]
 use std::ffi::c_void;
@@ -10,14 +10,14 @@ use std::ptr::{null, null_mut};
 #[cfg(windows)]
 use windows_sys::Win32::Foundation::HANDLE;
 
-/// As the driver's functions want it. It stays its owner's.
+/// A handle as the driver's functions expect it. Does not own it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum RawHandle {
     #[cfg(unix)]
     Fd(RawFd),
     #[cfg(windows)]
     Nt(HANDLE),
-    /// A NUL ends it.
+    /// Null-terminated.
     #[cfg(windows)]
     Name(*const u16),
     #[cfg(windows)]
@@ -26,8 +26,8 @@ pub(crate) enum RawHandle {
 
 #[cfg(windows)]
 impl RawHandle {
-    /// "If handle is not NULL, then it must represent a valid shared NT handle […]; if handle is
-    /// NULL, name": one of the two is null.
+    /// Returns the handle and the name, one of which is null: "If handle is not NULL, then it must
+    /// represent a valid shared NT handle […]; if handle is NULL, name".
     pub(crate) fn parts(self) -> (HANDLE, *const c_void) {
         match self {
             Self::Nt(handle) | Self::Kmt(handle) => (handle, null()),

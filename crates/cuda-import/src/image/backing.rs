@@ -1,7 +1,7 @@
-//! An image's half of a mapping: a mipmapped array, made in imported memory and given back to it,
-//! or rows in linear memory.
+//! The memory of an image: a mipmapped array that is mapped from imported memory, or rows in linear
+//! memory.
 //!
-//! Unsafe because it maps and frees.
+//! Contains unsafe code because it maps and frees.
 
 #![allow(unsafe_code)]
 
@@ -22,12 +22,12 @@ use crate::memory::linear::LinearMapping;
 use crate::memory::mapping::Backing;
 use crate::sys::{self, ArrayHandle, CallResult, Driver, ImageEnd, MemoryHandle, MipmappedArrayHandle};
 
-/// Where the texels are.
+/// The memory of the texels.
 #[derive(Debug)]
 pub(super) enum ImageBacking {
-    /// In a CUDA array, in the order that suits the GPU.
+    /// A CUDA array, in a layout that suits the GPU.
     Array(ArrayBacking),
-    /// In linear memory.
+    /// Rows in linear memory.
     Rows(RowsBacking),
 }
 
@@ -35,16 +35,17 @@ pub(super) enum ImageBacking {
 #[derive(Debug)]
 pub(super) struct ArrayBacking {
     pub(super) array: MipmappedArrayHandle,
-    /// One a mip level, owned by the array.
+    /// One array per mip level, owned by `array`.
     pub(super) levels: Box<[ArrayHandle]>,
     pub(super) range: Range<u64>,
     /// Destroyed before `array`.
     pub(super) objects: ImageObjects,
-    /// Last: destroying the memory frees no mapping, so the mapping must be gone by then.
+    /// Dropped last: destroying the memory frees no mapping, so the mapping must be freed before.
     pub(super) memory: Arc<ImportedMemory>,
 }
 
-/// Rows without gaps, level after level, in each the layers (or slices) one after the other.
+/// Tightly packed rows: level after level, and in each level the layers (or slices) one after the
+/// other.
 #[derive(Debug)]
 pub(super) struct RowsBacking {
     pub(super) mapping: LinearMapping,
@@ -53,7 +54,7 @@ pub(super) struct RowsBacking {
 }
 
 impl ImageBacking {
-    /// The array, for texture and surface objects.
+    /// Returns the array, for texture and surface objects.
     pub(super) fn array(&self) -> Result<&ArrayBacking, ImageProblem> {
         match self {
             Self::Array(array) => Ok(array),
@@ -61,7 +62,7 @@ impl ImageBacking {
         }
     }
 
-    /// The rows, for pointers.
+    /// Returns the rows, for pointers.
     pub(super) fn rows(&self) -> Result<&RowsBacking, ImageProblem> {
         match self {
             Self::Array(_) => Err(ImageProblem::NoRows),
@@ -69,7 +70,7 @@ impl ImageBacking {
         }
     }
 
-    /// A mip level, as copies name it.
+    /// Returns a mip level as the end of a copy.
     pub(super) fn end(&self, level: u32) -> Result<ImageEnd, ImageProblem> {
         Ok(match self {
             Self::Array(array) => ImageEnd::Array(nth(&array.levels, level)?),
@@ -78,7 +79,7 @@ impl ImageBacking {
     }
 }
 
-/// What there is of a level.
+/// Returns the entry of a level.
 pub(super) fn nth<L: Copy>(levels: &[L], level: u32) -> Result<L, ImageProblem> {
     let of_level = usize::try_from(level).ok().and_then(|level| levels.get(level));
     let no_such = || ImageProblem::NoSuchLevel { level, levels: u32::try_from(levels.len()).unwrap_or(u32::MAX) };
@@ -99,9 +100,9 @@ impl Backing for ImageBacking {
 
     unsafe fn release(&mut self) -> Result<()> {
         match self {
-            // SAFETY: the same contract.
+            // SAFETY: this function has the same contract.
             Self::Array(array) => unsafe { array.release() },
-            // SAFETY: the same contract.
+            // SAFETY: this function has the same contract.
             Self::Rows(rows) => unsafe { rows.mapping.release() },
         }
     }
@@ -113,15 +114,16 @@ impl Backing for ImageBacking {
 
 impl ArrayBacking {
     /// # Safety
-    /// As [`Backing::release`].
+    /// The requirements of [`Backing::release`].
     unsafe fn release(&mut self) -> Result<()> {
         let (objects, array) = (self.objects.take(), self.array);
         self.memory.unmap(&self.range, "cuMipmappedArrayDestroy", move |driver| {
-            // SAFETY: the objects were made with this driver; the caller vouches for their use.
+            // SAFETY: the objects were created with this driver; the caller guarantees that they
+            // are no longer used.
             unsafe { objects.destroy(driver) }?;
             // SAFETY: this function is called once, so the array was not destroyed; its objects are
-            // gone, and the caller vouches for its use. Where this runs late, `keep` has kept the
-            // memory.
+            // destroyed, and the caller guarantees that it is no longer used. If this runs late,
+            // `keep` has kept the memory.
             unsafe { driver.destroy_array(array) }
         })
     }
@@ -132,7 +134,8 @@ pub(super) fn refuse(object: &Object<'_>, device: &str, problem: ImageProblem) -
 }
 
 /// # Safety
-/// As [`MappedImage::map`](super::MappedImage::map). The array goes before the memory.
+/// The requirements of [`MappedImage::map`](super::MappedImage::map). The array must be destroyed
+/// before the memory.
 pub(super) unsafe fn map_array<T: Texel>(
     driver: Driver,
     handle: MemoryHandle,
@@ -140,16 +143,17 @@ pub(super) unsafe fn map_array<T: Texel>(
     memory: &Arc<ImportedMemory>,
 ) -> CallResult<(MipmappedArrayHandle, Box<[ArrayHandle]>)> {
     let desc = sys::mipmapped_array_desc(info, T::FORMAT);
-    // SAFETY: the memory is alive, `memory` holds it; this function's caller answers for the image.
+    // SAFETY: `memory` keeps the memory alive; this function's caller guarantees the description of
+    // the image.
     let array = unsafe { driver.map_array(handle, &desc) }?;
     let levels = (0..info.levels).map(|level| {
-        // SAFETY: the array is alive, and its levels are kept beside it.
+        // SAFETY: the array is alive, and its levels are stored with it.
         unsafe { driver.array_level(array, level) }
     });
     match levels.collect() {
         Ok(levels) => Ok((array, levels)),
         Err(error) => {
-            // SAFETY: nothing was done with the array but to ask for its levels.
+            // SAFETY: the array was only queried for its levels.
             if let Err(error) = unsafe { driver.destroy_array(array) } {
                 memory.keep();
                 count_leak();

@@ -1,6 +1,6 @@
 //! Ordering, enqueueing and waiting for copies from and to an image.
 //!
-//! Unsafe because copies are told where they go by address.
+//! Contains unsafe code because copies take raw addresses.
 #![allow(unsafe_code)]
 
 use std::cell::Cell;
@@ -21,7 +21,7 @@ use crate::stream::capture::{Role, role};
 use crate::stream::refusal::check_stream;
 use crate::sys::{CallError, INVALID_VALUE, Linear, image_copy};
 
-/// The part of the image that `len` texels are copied from or to.
+/// Returns the part of the image that `len` texels are copied from or to.
 pub(crate) fn region<T>(
     image: &MappedImage<T>,
     level: u32,
@@ -29,7 +29,7 @@ pub(crate) fn region<T>(
     len: usize,
 ) -> Result<Region> {
     let region = image.info().region(level, layers).map_err(|problem| image.refuse(problem))?;
-    // What does not fit into a usize fits into no slice.
+    // A count that does not fit into a usize is larger than any slice.
     let expected = region.texels().unwrap_or(usize::MAX);
     if len != expected {
         return Err(image.refuse(ImageProblem::Length { len, expected }));
@@ -38,8 +38,8 @@ pub(crate) fn region<T>(
 }
 
 /// # Safety
-/// `linear` has as many texels as `region`, which came from [`region`]; nobody else uses them
-/// during the call, if it is a sink.
+/// `linear` has as many texels as `region`, which came from [`region`]; if it is the destination,
+/// it is not used in any other way during the call.
 pub(crate) unsafe fn copy_on_host<T: Texel>(
     image: &MappedImage<T>,
     stream: &CudaStream,
@@ -48,13 +48,13 @@ pub(crate) unsafe fn copy_on_host<T: Texel>(
 ) -> Result<()> {
     check_stream(stream, image.memory().device(), &image.object())?;
     if role(stream, image.stream()) != Role::Ordinary {
-        // The copy would get into the graph of this thread, and waiting for it would end the
-        // capture.
+        // The copy would be captured into the graph of this thread, and waiting for it would end
+        // the capture.
         return Err(captured(image));
     }
     let _caller = image.memory().device().driver().keep_current();
     let _in_order = begin_use(image, stream)?;
-    // SAFETY: the caller's promise; what is enqueued has ended below.
+    // SAFETY: guaranteed by the caller; the enqueued copy has ended before this function returns.
     unsafe { enqueue(image, stream, region, linear) }?;
     let device = image.memory().device();
     let ended = device.bind().and_then(|_current| device.driver().synchronize(stream));
@@ -64,15 +64,15 @@ pub(crate) unsafe fn copy_on_host<T: Texel>(
     })
 }
 
-/// Waits without a limit until the driver says that the stream is idle or that the context is lost,
-/// in which case nothing runs any more: what the driver was lent must not be given back before. A
-/// failure that says neither is waited out, such as that of a stream that another thread began to
-/// capture.
+/// Waits without a limit until the driver reports that the stream is idle or that the context is
+/// lost, in which case nothing runs any more: memory that was lent to the driver must not be
+/// returned before. Other errors are retried, such as that of a stream that another thread has
+/// begun to capture.
 fn wait_for_idle(device: &CudaDevice, stream: &CudaStream) {
     let driver = device.driver();
     let is_idle = || {
         let _current = device.bind()?;
-        // Asking a stream that is captured would end the capture.
+        // Querying a stream that is being captured would end the capture.
         Ok(!driver.is_capturing(stream)? && driver.stream_is_idle(stream)?)
     };
     loop {
@@ -86,7 +86,7 @@ fn wait_for_idle(device: &CudaDevice, stream: &CudaStream) {
 
 /// # Safety
 /// `linear` has as many texels as `region`, which came from [`region`]; its owner's guard for
-/// `stream` stands, and it recorded errors in `context`.
+/// `stream` is alive, and its errors were recorded in `context`.
 pub(crate) unsafe fn copy_on_device<T: Texel>(
     image: &MappedImage<T>,
     stream: &CudaStream,
@@ -96,11 +96,11 @@ pub(crate) unsafe fn copy_on_device<T: Texel>(
 ) -> Result<()> {
     bring_up_recorded(image, context)?;
     let _in_order = begin_use(image, stream)?;
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     unsafe { enqueue(image, stream, region, linear) }
 }
 
-/// [`ImageView::use_on`], with the errors.
+/// Same as [`ImageView::use_on`], but also returns recorded errors.
 fn begin_use<'a, T>(image: &'a MappedImage<T>, stream: &'a CudaStream) -> Result<SyncOnDrop<'a>> {
     check_stream(stream, image.memory().device(), &image.object())?;
     bring_up_recorded(image, stream.context())?;
@@ -108,7 +108,8 @@ fn begin_use<'a, T>(image: &'a MappedImage<T>, stream: &'a CudaStream) -> Result
     image.order().begin_use_for(stream, &image.object())
 }
 
-/// Checks that the buffer could be put in order, which it is told by its address alone.
+/// Checks that the use of the buffer could be ordered. The only sign of a failure is a null
+/// address.
 pub(crate) fn lent<T>(image: &MappedImage<T>, pointer: CUdeviceptr) -> Result<()> {
     if pointer != 0 {
         return Ok(());
@@ -118,13 +119,13 @@ pub(crate) fn lent<T>(image: &MappedImage<T>, pointer: CUdeviceptr) -> Result<()
     Err(refused.at(image.object(), image.memory().device().name()))
 }
 
-/// Brings up what was recorded where it could not be returned.
+/// Returns an error that was recorded where it could not be returned.
 fn bring_up_recorded<T>(image: &MappedImage<T>, context: &CudaContext) -> Result<()> {
     check_recorded(context).map_err(|error| error.at(image.object(), image.memory().device().name()))
 }
 
 /// # Safety
-/// Both ends hold what `region` says until the copy has ended.
+/// Both ends are valid for `region` until the copy has ended.
 unsafe fn enqueue<T: Texel>(
     image: &MappedImage<T>,
     stream: &CudaStream,
@@ -134,15 +135,15 @@ unsafe fn enqueue<T: Texel>(
     let copy = image_copy(image.end(region.level)?, region, size_of::<T>(), linear);
     let is_captured = Cell::new(false);
     let enqueued = image.call(|driver| {
-        // Asked once more, directly before: a logger or another thread may have begun a capture
-        // since the image was put in order. What is left is another thread that begins one between
-        // these two calls.
+        // Checked again directly before the copy: a logger or another thread may have begun a
+        // capture since the use of the image was ordered. Another thread can still begin one
+        // between these two calls.
         if role(stream, image.stream()) == Role::Ordinary && driver.is_capturing(stream)? {
             is_captured.set(true);
             return Ok(());
         }
-        // SAFETY: the region lies within the level, which lives as long as the image; that
-        // waits for its streams before it goes. The caller answers for the other end.
+        // SAFETY: the region lies within the level, which lives as long as the image, and the image
+        // waits for its streams before it is freed. The caller guarantees the other end.
         unsafe { driver.copy(&copy, stream) }
     });
     if is_captured.get() { Err(captured(image)) } else { enqueued }

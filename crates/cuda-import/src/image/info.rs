@@ -1,4 +1,4 @@
-//! Description of an image, and the arithmetic of its mip levels and layers.
+//! Description of an image, and the arithmetic for its mip levels and layers.
 
 use std::ops::{Bound, Range, RangeBounds};
 
@@ -6,32 +6,33 @@ use crate::image::kind::ImageKind;
 use crate::image::problem::ImageProblem;
 use crate::image::texel::{Texel, TexelFormat};
 
-/// Description of the image by the exporting API, and where in the memory it is. The texel type
-/// says the rest.
+/// Description of the image by the exporting API, and its location in the memory. The texel type
+/// defines the format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[doc(alias = "CUDA_EXTERNAL_MEMORY_MIPMAPPED_ARRAY_DESC")]
 pub struct ImageMappingInfo {
     /// Offset in bytes from the start of the allocation. Default: 0.
     pub offset: u64,
-    /// Dimensions of the image. Default: two.
+    /// The kind of the image. Default: 2D.
     pub kind: ImageKind,
     /// Extent of the first mip level, in texels; unused dimensions are 1. Default: zeros, which are
-    /// refused.
+    /// rejected.
     pub extent: [u32; 3],
-    /// Number of layers of an array of images; 6 for each cube. Default: 1.
+    /// Number of layers of an array of images; 6 per cube. Default: 1.
     pub layers: u32,
-    /// Whether kernels see an array of images (`tex2DLayered`, `surf2DLayeredwrite`, …) even if it
-    /// has one layer only, or one cube. More than that is an array anyway. Default: no.
+    /// Whether kernels access the image as an array of images (`tex2DLayered`,
+    /// `surf2DLayeredwrite`, …) even if it has only one layer, or one cube. An image with more is
+    /// always an array. Default: no.
     #[doc(alias = "CUDA_ARRAY3D_LAYERED")]
     pub layered: bool,
-    /// Mip levels of the whole image on the exporting side, not only of those that are used.
-    /// Default: 1.
+    /// Number of mip levels of the whole image on the exporting side, including levels that are not
+    /// used. Default: 1.
     pub levels: u32,
-    /// Whether kernels write it, or read it without a sampler. Default: no.
+    /// Whether kernels write the image, or read it without a sampler. Default: no.
     #[doc(alias = "CUDA_ARRAY3D_SURFACE_LDST")]
     pub surface: bool,
-    /// Whether the exporting API made the image with the right to render into it, used or not.
-    /// Default: no.
+    /// Whether the exporting API created the image with color attachment usage, even if it does not
+    /// render into the image. Default: no.
     #[doc(alias = "CUDA_ARRAY3D_COLOR_ATTACHMENT")]
     pub color_attachment: bool,
 }
@@ -52,13 +53,13 @@ impl Default for ImageMappingInfo {
 }
 
 impl ImageMappingInfo {
-    /// Returns `true` if it is an array of images for kernels.
+    /// Returns `true` if kernels access it as an array of images.
     pub(crate) fn is_layered(&self) -> bool {
         let one = if self.kind == ImageKind::Cube { 6 } else { 1 };
         self.layered || self.layers > one
     }
 
-    /// All that can be wrong without a device to ask.
+    /// Performs all checks that need no device.
     pub(crate) fn validate<T: Texel>(&self) -> Result<(), ImageProblem> {
         let [width, height, depth] = self.extent;
         check_texel(T::FORMAT, size_of::<T>(), std::any::type_name::<T>())?;
@@ -92,8 +93,8 @@ impl ImageMappingInfo {
         Ok(())
     }
 
-    /// The bytes of all texels, which an image has at least; None where they do not fit into 64
-    /// bits.
+    /// Returns the size in bytes of all texels, which is the minimum size of the image; `None` if
+    /// it overflows 64 bits.
     pub(crate) fn least_size(&self, texel_size: usize) -> Option<u64> {
         let of_level = |level| {
             let texels = level_extent(self.extent, level).map(u64::from).into_iter().try_fold(1, u64::checked_mul)?;
@@ -102,7 +103,7 @@ impl ImageMappingInfo {
         (0..self.levels).try_fold(0u64, |size, level| size.checked_add(of_level(level)?))
     }
 
-    /// The texels of some layers of a level.
+    /// Returns the region of some layers of a level.
     pub(crate) fn region(&self, level: u32, layers: impl RangeBounds<u32>) -> Result<Region, ImageProblem> {
         if level >= self.levels {
             return Err(ImageProblem::NoSuchLevel { level, levels: self.levels });
@@ -112,33 +113,33 @@ impl ImageMappingInfo {
             return Err(ImageProblem::NoSuchLayers { start: layers.start, end: layers.end, layers: self.layers });
         }
         let [width, height, depth] = level_extent(self.extent, level);
-        // A block has depth or layers, never both.
+        // A 3D image has either depth or layers, never both.
         Ok(Region { level, first_slice: layers.start, extent: [width, height, depth.max(layers.end - layers.start)] })
     }
 }
 
-/// A part of an image: whole slices of one level, which are layers, or the depth of a block.
+/// A part of an image: whole slices of one level, which are layers, or the depth of a 3D image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Region {
     pub(crate) level: u32,
     pub(crate) first_slice: u32,
-    /// In texels, rows and slices.
+    /// Width in texels, height in rows, and number of slices.
     pub(crate) extent: [u32; 3],
 }
 
 impl Region {
-    /// None where they do not fit.
+    /// Returns the number of texels; `None` if it overflows.
     pub(crate) fn texels(&self) -> Option<usize> {
         self.extent.into_iter().try_fold(1usize, |texels, size| texels.checked_mul(usize::try_from(size).ok()?))
     }
 }
 
-/// The extent of a mip level: halved from one to the next, never below 1.
+/// Returns the extent of a mip level: halved from one level to the next, at least 1.
 pub(crate) fn level_extent(extent: [u32; 3], level: u32) -> [u32; 3] {
     extent.map(|size| size.checked_shr(level).unwrap_or(0).max(1))
 }
 
-/// Mip levels until one texel is left.
+/// Returns the number of mip levels down to one texel.
 fn most_levels(extent: [u32; 3]) -> u32 {
     let longest = extent.into_iter().fold(0, u32::max);
     u32::BITS - longest.leading_zeros()
@@ -154,7 +155,7 @@ fn check_texel(format: TexelFormat, size: usize, texel: &'static str) -> Result<
     Ok(())
 }
 
-/// The range may lie outside, but its ends are numbers.
+/// Converts the bounds to a range, without checking it against `layers`.
 fn resolve(range: impl RangeBounds<u32>, layers: u32) -> Range<u32> {
     let start = match range.start_bound() {
         Bound::Included(&start) => start,

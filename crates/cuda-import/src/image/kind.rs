@@ -1,16 +1,16 @@
-//! The kinds of images.
+//! Kinds of images.
 
-/// Number of dimensions of an image.
+/// The kind of an image: its number of dimensions, or a cube.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ImageKind {
-    /// A row, or an array of rows.
+    /// A row of texels, or an array of rows.
     D1,
-    /// A rectangle, or an array of them.
+    /// A rectangle of texels, or an array of rectangles.
     #[default]
     D2,
-    /// A block.
+    /// A box of texels.
     D3,
-    /// The six faces of a cube, or an array of such. In order: +x, -x, +y, -y, +z, -z.
+    /// The six faces of a cube, or an array of cubes. In order: +x, -x, +y, -y, +z, -z.
     Cube,
 }

@@ -1,5 +1,5 @@
-//! Limits of a device on the size of images. Asked where one is mapped: the driver's refusal would
-//! not say what is wrong.
+//! A device's limits for the size of images. Checked before mapping, because the driver's error
+//! does not say which limit is exceeded.
 
 use cudarc::driver::sys::CUdevice_attribute as Attribute;
 
@@ -9,7 +9,7 @@ use crate::image::kind::ImageKind;
 use crate::image::problem::ImageProblem;
 use crate::sys::{CallError, CallResult, INVALID_VALUE};
 
-/// A side of an image, and the attributes of which the largest bounds it.
+/// A side of an image, and the attributes whose maximum limits it.
 type Limit = (Side, &'static [Attribute]);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl Side {
     }
 }
 
-/// Limits from the tables of valid extents in cuda.h, at `cuArray3DCreate` and
+/// Defines limits according to the tables of valid extents in cuda.h, at `cuArray3DCreate` and
 /// `cuMipmappedArrayCreate`.
 macro_rules! limits {
     ($($name:ident: $($side:ident <= $($attribute:ident)|+),+;)*) => {$(
@@ -52,7 +52,7 @@ limits! {
     TEXTURE_2D_LAYERED: Width <= CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE2D_LAYERED_WIDTH,
         Height <= CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE2D_LAYERED_HEIGHT,
         Layers <= CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE2D_LAYERED_LAYERS;
-    // The alternates hold where another side is short; which, the driver knows.
+    // The alternate limits apply if another side is shorter; the driver checks the combination.
     TEXTURE_3D: Width <= CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE3D_WIDTH
             | CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE3D_WIDTH_ALTERNATE,
         Height <= CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE3D_HEIGHT
@@ -105,11 +105,11 @@ fn surface_limits(info: &ImageMappingInfo) -> &'static [Limit] {
     }
 }
 
-/// The first limit of the device that the image is over, if there is one.
+/// Checks the image against the device's limits; the problem is the first exceeded limit.
 pub(crate) fn check_limits(info: &ImageMappingInfo, device: &CudaDevice) -> CallResult<Result<(), ImageProblem>> {
     let (driver, raw) = (device.driver(), device.object().cu_device());
     over_limit(info, |attribute| match driver.attribute(attribute, raw) {
-        // A limit that the driver does not know is its own to check.
+        // If the driver does not know the limit's attribute, it checks the limit itself.
         Err(CallError { code: INVALID_VALUE, .. }) => Ok(0),
         answer => answer,
     })

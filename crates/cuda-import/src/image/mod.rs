@@ -1,7 +1,7 @@
-//! A typed image in imported memory.
+//! Typed images in imported memory.
 //!
-//! Unsafe because the driver believes what it is told of an image, and because freeing one needs
-//! proof that its use has ended.
+//! Contains unsafe code because the driver does not validate the description of an image, and
+//! because freeing an image requires that its use has ended.
 
 #![allow(unsafe_code)]
 mod backing;
@@ -35,14 +35,14 @@ use crate::memory::{ImportedMemory, range_within};
 use crate::stream::order::StreamOrder;
 use crate::sys::{CallResult, Current, Driver, ImageEnd, Resource};
 
-/// An image of `T` in imported memory, with its mip levels and layers, on a home stream. Reached
-/// through [`view`](Self::view) and [`view_mut`](Self::view_mut), which lend texture and surface
-/// objects for kernels and copy. Any thread may use it.
+/// An image of `T` in imported memory, with its mip levels and layers, and with a home stream.
+/// Access it through [`view`](Self::view) and [`view_mut`](Self::view_mut), which copy and provide
+/// texture and surface objects for kernels. It can be used from any thread.
 ///
 /// It is a CUDA array ([`map`](Self::map)), or rows in linear memory
-/// ([`map_rows`](Self::map_rows)), which is all that a GPU other than the exporting one can map:
-/// kernels then get an address ([`ImageViewMut::rows`](crate::ImageViewMut::rows)), copies are the
-/// same.
+/// ([`map_rows`](Self::map_rows)), which is the only form that a GPU other than the exporting one
+/// can map. Kernels get the address of rows ([`ImageViewMut::rows`](crate::ImageViewMut::rows));
+/// copies work in the same way for both.
 ///
 /// ```no_run
 /// # #![allow(unsafe_code)]
@@ -69,7 +69,7 @@ use crate::sys::{CallResult, Current, Driver, ImageEnd, Resource};
 ///         color_attachment: true,
 ///         ..Default::default()
 ///     };
-///     // SAFETY: the exporting side states its own image.
+///     // SAFETY: the exporter describes its own image.
 ///     let mut image =
 ///         unsafe { MappedImage::<[u8; 4]>::map(memory, &info, home) }?;
 ///
@@ -114,15 +114,14 @@ pub struct MappedImage<T> {
 }
 
 impl<T: Texel> MappedImage<T> {
-    /// Maps the image that `memory` has at an offset.
+    /// Maps the image at an offset in `memory`.
     ///
-    /// `home` is the stream that most of the work runs on; use of the image there costs nothing
-    /// extra.
+    /// `home` is the stream on which most of the work runs; using the image there has no extra
+    /// cost.
     ///
-    /// # Errors
-    /// [`Error::Image`] for what cannot be an image on this device, [`Error::OutOfRange`] where the
-    /// memory is too small for its texels, other bad arguments each have their own;
-    /// [`Error::Driver`] when the driver refuses.
+    /// [`Error::Image`] for an image that is not possible on this device, [`Error::OutOfRange`] if
+    /// the memory is too small for its texels; other invalid arguments each have their own error;
+    /// [`Error::Driver`] if the driver call fails.
     ///
     /// # Safety
     /// The driver does not validate the description ("mappings must match those of the exporting
@@ -140,15 +139,15 @@ impl<T: Texel> MappedImage<T> {
         let order = StreamOrder::new(home, device, &object)?;
         let within = limits::check_limits(info, device).map_err(|error| error.at(&object, device.name()))?;
         within.map_err(|problem| refuse(&object, device.name(), problem))?;
-        // What is too large for 64 bits is out of range.
+        // A size that overflows 64 bits is out of range.
         range_within(memory, info.offset, info.least_size(size_of::<T>()).unwrap_or(u64::MAX))?;
-        // How much the image has beyond its texels is known to the drivers alone, so it takes all
-        // there is.
+        // Only the driver knows how much memory the image needs beyond its texels, so it claims the
+        // whole allocation.
         let several = || refuse(&object, device.name(), ImageProblem::SeveralGpus);
         let handle = memory.origin().external().ok_or_else(several)?;
         let ((array, levels), range) = memory.map(0, memory.allocation_size(), |driver| {
-            // SAFETY: the caller answers for the image; the result holds an Arc of the memory and
-            // destroys the array first.
+            // SAFETY: the caller guarantees the description of the image; the result holds an Arc
+            // of the memory and destroys the array first.
             unsafe { map_array::<T>(driver, handle, info, memory) }
         })?;
         let objects = ImageObjects::default();
@@ -160,7 +159,7 @@ impl<T: Texel> MappedImage<T> {
         Ok(image)
     }
 
-    /// The texture object of this description.
+    /// Returns the texture object for this description.
     pub(crate) fn texture(&self, texture: &TextureInfo) -> Result<u64> {
         let ArrayBacking { array, levels: of_levels, objects, .. } = self.array()?;
         if let Some(made) = objects.find_texture(texture) {
@@ -168,25 +167,27 @@ impl<T: Texel> MappedImage<T> {
         }
         let problem = texture.validate(self.info.kind, T::FORMAT, self.info.levels);
         problem.map_err(|problem| self.refuse(problem))?;
-        // A chain takes normalized coordinates even if it has one level, which alone does not.
+        // A mip chain needs normalized coordinates even if it has only one level. A single level
+        // does not.
         let one = texture.level.or((!texture.normalized_coordinates).then_some(0));
         let (resource, levels) = match one {
             Some(level) => (Resource::Level(nth(of_levels, level).map_err(|problem| self.refuse(problem))?), 1),
             None => (Resource::Levels(*array), self.info.levels),
         };
-        // Not under the lock of the list: giving the context back may call the logger.
+        // Bound before the lock of the list is taken: restoring the previous context may call the
+        // logger.
         let _current = self.bind()?;
         let made = objects.texture(texture, || {
             self.call(|driver| {
-                // SAFETY: the array is alive as long as `self` and has this format; `free` destroys
-                // the object before it.
+                // SAFETY: the array is alive as long as `self` and has this format; `release`
+                // destroys the object before it.
                 unsafe { driver.create_texture(resource, texture, T::FORMAT, levels) }
             })
         })?;
         made.ok_or_else(|| self.refuse(ImageProblem::TooManyObjects { most: objects::MOST }))
     }
 
-    /// The surface object of this mip level.
+    /// Returns the surface object of this mip level.
     pub(crate) fn surface(&self, level: u32) -> Result<u64> {
         let ArrayBacking { levels, objects, .. } = self.array()?;
         if let Some(made) = objects.find_surface(level) {
@@ -196,12 +197,12 @@ impl<T: Texel> MappedImage<T> {
         if !self.info.surface {
             return Err(self.refuse(ImageProblem::NoSurfaces));
         }
-        // As for textures.
+        // Same as for textures.
         let _current = self.bind()?;
         let made = objects.surface(level, || {
             self.call(|driver| {
-                // SAFETY: the array is alive as long as `self` and was made for surfaces; `free`
-                // destroys the object before it.
+                // SAFETY: the array is alive as long as `self` and was mapped for surfaces;
+                // `release` destroys the object before it.
                 unsafe { driver.create_surface(array) }
             })
         })?;
@@ -220,7 +221,7 @@ impl<T> MappedImage<T> {
         self.info.extent
     }
 
-    /// Returns the extent of a mip level, in texels: halved from one to the next, never below 1.
+    /// Returns the extent of a mip level, in texels: halved from one level to the next, at least 1.
     pub fn level_extent(&self, level: u32) -> [u32; 3] {
         level_extent(self.info.extent, level)
     }
@@ -230,12 +231,12 @@ impl<T> MappedImage<T> {
         self.info.levels
     }
 
-    /// Layers; at least 1, and 6 a cube.
+    /// Returns the number of layers, at least 1, and 6 per cube.
     pub fn layers(&self) -> u32 {
         self.info.layers
     }
 
-    /// Returns the parameters it was mapped with.
+    /// Returns the parameters that the image was mapped with.
     pub fn info(&self) -> &ImageMappingInfo {
         &self.info
     }
@@ -245,42 +246,44 @@ impl<T> MappedImage<T> {
         self.mapping.order().home()
     }
 
-    /// Returns the memory that it is in. Lent: nothing else can be mapped from it with this.
+    /// Returns the memory that contains the image. Only a reference, so it cannot be used to map
+    /// another object, which needs the `Arc`.
     pub fn memory(&self) -> &ImportedMemory {
         self.mapping.backing().memory()
     }
 
-    /// Returns `true` if another stream used the image and the home stream does not wait for that,
-    /// as [`MappedBuffer::has_foreign_work`](crate::MappedBuffer::has_foreign_work).
+    /// Returns `true` if another stream used the image and the home stream does not wait for that
+    /// yet, see [`MappedBuffer::has_foreign_work`](crate::MappedBuffer::has_foreign_work).
     pub fn has_foreign_work(&self) -> bool {
         self.mapping.has_foreign_work()
     }
 
-    /// Makes the home stream wait for what other streams did with the image, so that a signal
-    /// enqueued there afterwards covers it. Call it before such a signal, once nobody holds a view.
+    /// Makes the home stream wait for work on other streams that used the image, so that a signal
+    /// enqueued there afterwards covers that work. Call it before such a signal, after all views
+    /// were dropped.
     ///
     /// # Errors
-    /// As [`MappedBuffer::join_foreign_work`](crate::MappedBuffer::join_foreign_work).
+    /// Those of [`MappedBuffer::join_foreign_work`](crate::MappedBuffer::join_foreign_work).
     pub fn join_foreign_work(&self) -> Result<()> {
         self.mapping.join()
     }
 
-    /// Unmaps the image, as dropping does, and returns the error.
+    /// Unmaps the image like dropping it does, and returns the error.
     ///
     /// # Errors
-    /// [`Error::StillInUse`] past the limit, [`Error::Driver`] when the driver fails; the mapping
-    /// is then leaked.
+    /// [`Error::StillInUse`] after the time limit, [`Error::Driver`] if the driver call fails; the
+    /// mapping is then leaked.
     pub fn close(self) -> Result<()> {
         self.mapping.close()
     }
 
-    /// Lets the next close or drop not wait, as
+    /// Declares that the next close or drop need not wait, see
     /// [`MappedBuffer::assume_idle`](crate::MappedBuffer::assume_idle).
     ///
     /// # Safety
     /// All work that uses the image has ended.
     pub unsafe fn assume_idle(&self) {
-        // SAFETY: the caller says so.
+        // SAFETY: guaranteed by the caller.
         unsafe { self.mapping.order().assume_idle() }
     }
 
@@ -296,7 +299,8 @@ impl<T> MappedImage<T> {
         refuse(&self.object(), self.memory().device().name(), problem)
     }
 
-    /// Lets `call` run with the context current, once nothing is left to report of earlier calls.
+    /// Runs `call` with the context current, after checking that no error of an earlier call was
+    /// recorded.
     pub(crate) fn call<R>(&self, call: impl FnOnce(Driver) -> CallResult<R>) -> Result<R> {
         let device = self.memory().device();
         let called =
@@ -309,7 +313,7 @@ impl<T> MappedImage<T> {
         device.bind().map_err(|error| error.at(self.object(), device.name()))
     }
 
-    /// A mip level, as copies name it.
+    /// Returns a mip level as the end of a copy.
     pub(crate) fn end(&self, level: u32) -> Result<ImageEnd> {
         self.mapping.backing().end(level).map_err(|problem| self.refuse(problem))
     }

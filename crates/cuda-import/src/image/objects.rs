@@ -1,7 +1,7 @@
-//! The texture and surface objects of an image, each made once and kept until the image goes:
-//! asking again costs a look into a short list, and neither allocates nor calls the driver.
+//! A cache of an image's texture and surface objects. Each is created once and kept until the image
+//! is freed: later requests only search a short list, without an allocation or a driver call.
 //!
-//! Unsafe because destroying an object needs proof that its use has ended.
+//! Contains unsafe code because destroying an object requires that its use has ended.
 #![allow(unsafe_code)]
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,9 +9,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::image::texture::TextureInfo;
 use crate::sys::{CallResult, Driver};
 
-/// Limit for each kind of object in one image. Kernels that are enqueued may use any of them, so
-/// none goes before the image does; a description that changes from frame to frame is a fault of
-/// the program's.
+/// Limit for each kind of object per image. Enqueued kernels may use any of them, so none is
+/// destroyed before the image. A program that exceeds it probably changes the description in every
+/// frame.
 pub(crate) const MOST: usize = 256;
 
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ pub(crate) struct ImageObjects {
     made: Mutex<Made>,
 }
 
-/// Objects that were made and not destroyed.
+/// Objects that were created and not yet destroyed.
 #[derive(Debug, Default)]
 pub(crate) struct Made {
     textures: Vec<(TextureInfo, u64)>,
@@ -36,8 +36,8 @@ impl ImageObjects {
         find(&self.made().surfaces, &level)
     }
 
-    /// The texture object of this description, from `make` if there is none yet. None where there
-    /// are too many.
+    /// Returns the texture object for this description, created with `make` if there is none yet;
+    /// `None` if the limit is reached.
     pub(crate) fn texture<E>(
         &self,
         info: &TextureInfo,
@@ -46,33 +46,34 @@ impl ImageObjects {
         find_or_make(&mut self.made().textures, info, make)
     }
 
-    /// The surface object of this mip level, from `make` if there is none yet.
+    /// Returns the surface object of this mip level, created with `make` if there is none yet;
+    /// `None` if the limit is reached.
     pub(crate) fn surface<E>(&self, level: u32, make: impl FnOnce() -> Result<u64, E>) -> Result<Option<u64>, E> {
         find_or_make(&mut self.made().surfaces, &level, make)
     }
 
-    /// Takes all objects, to be destroyed.
+    /// Takes all objects in order to destroy them.
     pub(crate) fn take(&self) -> Made {
         std::mem::take(&mut *self.made())
     }
 
     fn made(&self) -> MutexGuard<'_, Made> {
-        // Nothing under this lock can leave a list half changed.
+        // No code under this lock can leave a list half changed.
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Made {
-    /// Destroys all. One that cannot be is leaked, and the first error returned; the image must
-    /// stay then.
+    /// Destroys all objects. If destroying one fails, it is leaked and the first error is returned;
+    /// the image must then stay alive.
     ///
     /// # Safety
-    /// The objects came from `driver`, and no work that uses one is pending or will follow.
+    /// The objects came from `driver`, and no pending or later work uses them.
     pub(crate) unsafe fn destroy(self, driver: Driver) -> CallResult<()> {
         let Self { textures, surfaces } = self;
         let textures = textures.into_iter().map(|(_, object)| {
-            // SAFETY: it is taken off the list, so it is destroyed once; the caller answers for its
-            // use.
+            // SAFETY: it was removed from the list, so it is destroyed once; the caller guarantees
+            // that it is no longer used.
             unsafe { driver.destroy_texture(object) }
         });
         let surfaces = surfaces.into_iter().map(|(_, object)| {

@@ -1,31 +1,31 @@
-//! Problems with an image, a texture or a copy, each with what to change.
+//! Problems with an image, a texture or a copy, each with advice.
 
 use crate::image::kind::ImageKind;
 use crate::image::texel::TexelFormat;
 
-/// Reasons why an image was refused before the driver was asked. Part of
+/// Reasons why an image was rejected before a driver call. Part of
 /// [`Error::Image`](crate::Error::Image).
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImageProblem {
-    /// An array in memory that was imported for GPUs which need not be the exporter's.
+    /// An array in memory that was imported for GPUs that may differ from the exporter's.
     #[error(
         "no array can be mapped for another GPU; map rows (`MappedImage::map_rows`), which are copied into an image on the drawing GPU"
     )]
     SeveralGpus,
 
-    /// A texture or a surface of an image whose texels lie in rows.
+    /// A texture or a surface of an image in rows.
     #[error(
         "its texels lie in rows of linear memory, as for a GPU other than the one that draws, and rows have no texture and no surface; \
          take their address (`ImageViewMut::rows`)"
     )]
     InRows,
 
-    /// The address of an image that is an array.
+    /// The address of an image that is a CUDA array.
     #[error("it is a CUDA array, whose texels have no address; take a texture or a surface (`texture`, `surface`)")]
     NoRows,
 
-    /// Mip levels that do not lie in memory as rows can.
+    /// Offsets of mip levels that are invalid for rows.
     #[error(
         "{levels} mip levels are given {offsets} offsets; each level has one, a multiple of the texel's {texel} bytes, behind the last \
          texel of the level before, and the image's own offset is such a multiple, too"
@@ -34,13 +34,13 @@ pub enum ImageProblem {
     RowOffsets {
         /// Number of mip levels.
         levels: u32,
-        /// Number of offsets that were given.
+        /// Number of given offsets.
         offsets: usize,
         /// Size of a texel in bytes.
         texel: usize,
     },
 
-    /// A side of no texels.
+    /// An extent of zero.
     #[error("its {side} is zero; the extent is in texels, unused dimensions are 1")]
     #[non_exhaustive]
     ZeroExtent {
@@ -48,95 +48,95 @@ pub enum ImageProblem {
         side: &'static str,
     },
 
-    /// A dimension that this kind of image has not.
+    /// A dimension that this kind of image does not have.
     #[error("an image of kind {kind:?} has no {side}, but {size} is given; unused dimensions are 1")]
     #[non_exhaustive]
     UnusedExtent {
-        /// As given.
+        /// The given kind.
         kind: ImageKind,
         /// `height` or `depth`.
         side: &'static str,
-        /// As given.
+        /// The given size.
         size: u32,
     },
 
-    /// A cube whose faces are no squares.
+    /// A cube whose faces are not square.
     #[error("the faces of a cube are squares, not {width} x {height}")]
     #[non_exhaustive]
     NotSquare {
-        /// In texels.
+        /// The width in texels.
         width: u32,
-        /// In texels.
+        /// The height in texels.
         height: u32,
     },
 
-    /// No layers.
+    /// Zero layers.
     #[error("it has zero layers; an image without layers has 1")]
     NoLayers,
 
-    /// A cube with a face too many or too few.
+    /// A number of cube layers that is not a multiple of 6.
     #[error("{layers} layers make no cubes; a cube has 6, an array of cubes 6 each")]
     #[non_exhaustive]
     CubeLayers {
-        /// As given.
+        /// The given number of layers.
         layers: u32,
     },
 
-    /// A three-dimensional image cannot have layers.
+    /// A three-dimensional image with layers.
     #[error("a three-dimensional image has no layers, but {layers} are given; set layers to 1 and layered to false")]
     #[non_exhaustive]
     LayersOf3D {
-        /// As given.
+        /// The given number of layers.
         layers: u32,
     },
 
-    /// More mip levels than there can be, or none.
+    /// More mip levels than possible, or none.
     #[error("{levels} mip levels; an image of {extent:?} texels has at least 1 and at most {most}")]
     #[non_exhaustive]
     Levels {
-        /// As given.
+        /// The given number of levels.
         levels: u32,
         /// Extent of the first level.
         extent: [u32; 3],
-        /// Until one texel is left.
+        /// The maximum number of levels, down to one texel.
         most: u32,
     },
 
-    /// A channel count that CUDA has no images of.
+    /// A channel count that CUDA does not support for images.
     #[error("CUDA has no images of {format}; take 1, 2 or 4 channels, with the fourth unused if need be")]
     #[non_exhaustive]
     Channels {
-        /// Format of the texel type.
+        /// The format of the texel type.
         format: TexelFormat,
     },
 
-    /// A texel type that does not have the size of its format.
+    /// A texel type whose size differs from that of its format.
     #[error("{texel} has {size} bytes, its format {format} has {}: its Texel implementation is wrong", format.size())]
     #[non_exhaustive]
     TexelSize {
         /// The type.
         texel: &'static str,
-        /// In bytes.
+        /// The size of the type in bytes.
         size: usize,
-        /// Properties that it reports.
+        /// The format of its [`Texel`](crate::Texel) implementation.
         format: TexelFormat,
     },
 
-    /// Larger than the device can do.
+    /// An image that exceeds a limit of the device.
     #[error("its {side} is {size}, and this device takes {limit} at most ({attribute})")]
     #[non_exhaustive]
     TooLarge {
         /// `width`, `height`, `depth` or `layers`.
         side: &'static str,
-        /// As given.
+        /// The given size.
         size: u32,
-        /// Limit of the device.
+        /// The limit of the device.
         limit: u32,
         /// The driver's name of the limit.
         attribute: String,
     },
 
-    /// No such mip level.
+    /// A mip level that does not exist.
     #[error("there is no mip level {level}; it has {levels}, counted from 0")]
     #[non_exhaustive]
     NoSuchLevel {
@@ -146,7 +146,7 @@ pub enum ImageProblem {
         levels: u32,
     },
 
-    /// No such layers.
+    /// Layers that do not exist.
     #[error("there are no layers {start}..{end}; it has {layers}, and at least one must be named")]
     #[non_exhaustive]
     NoSuchLayers {
@@ -158,25 +158,25 @@ pub enum ImageProblem {
         layers: u32,
     },
 
-    /// A slice or a buffer that does not hold exactly what is copied.
+    /// A slice or a buffer whose length differs from that of the copied region.
     #[error("{len} texels were given for a copy of {expected}")]
     #[non_exhaustive]
     Length {
-        /// In texels.
+        /// The given length in texels.
         len: usize,
-        /// In texels.
+        /// The required length in texels.
         expected: usize,
     },
 
-    /// A surface of an image that was mapped without any.
+    /// A surface of an image that was mapped without surfaces.
     #[error("it was mapped without surfaces; set `surface` in its ImageMappingInfo")]
     NoSurfaces,
 
-    /// Addresses wrap by the image's size, which such coordinates do not know.
+    /// Address modes that need normalized coordinates.
     #[error("wrap and mirror take normalized coordinates; set `normalized_coordinates`, or clamp")]
     AddressMode,
 
-    /// A mip chain is addressed by fractions only.
+    /// A mip chain, which needs normalized coordinates.
     #[error(
         "a texture of {levels} mip levels takes normalized coordinates; set `normalized_coordinates`, or choose a `level`"
     )]
@@ -186,57 +186,57 @@ pub enum ImageProblem {
         levels: u32,
     },
 
-    /// Integers are not interpolated.
+    /// Linear filters for integer reads, which are not interpolated.
     #[error(
         "linear filters need floating-point reads, and texels of {format} are read as integers; set `read` to NormalizedFloat, or filter Nearest"
     )]
     #[non_exhaustive]
     LinearInteger {
-        /// Format of the image.
+        /// The format of the image.
         format: TexelFormat,
     },
 
-    /// Only narrow integers are read as fractions.
+    /// Normalized reads of a format other than 8-bit and 16-bit integers.
     #[error(
         "texels of {format} cannot be read as normalized floats, only integers of 8 and 16 bits can; set `read` to Element"
     )]
     #[non_exhaustive]
     NormalizedWide {
-        /// Format of the image.
+        /// The format of the image.
         format: TexelFormat,
     },
 
-    /// sRGB is decoded from unsigned bytes that are read as fractions.
+    /// sRGB decoding of anything other than unsigned bytes that are read as normalized floats.
     #[error("sRGB is decoded from U8 channels that are read as NormalizedFloat, not from {format}")]
     #[non_exhaustive]
     Srgb {
-        /// Format of the image.
+        /// The format of the image.
         format: TexelFormat,
     },
 
-    /// Only cubes have seams between faces.
+    /// Seamless filtering for an image that is not a cube.
     #[error("`seamless_cube` is for cubes, this image is of kind {kind:?}")]
     #[non_exhaustive]
     SeamlessCube {
-        /// Kind of the image.
+        /// The kind of the image.
         kind: ImageKind,
     },
 
-    /// A number of a texture description that means nothing.
+    /// A value of a texture description that is out of range.
     #[error("{field} must be {range}")]
     #[non_exhaustive]
     Number {
-        /// Field of [`TextureInfo`](crate::TextureInfo).
+        /// The field of [`TextureInfo`](crate::TextureInfo).
         field: &'static str,
-        /// Allowed values.
+        /// The allowed values.
         range: &'static str,
     },
 
-    /// Each description has an object of its own, which stays as long as the image.
+    /// Too many descriptions: each has its own object, which is kept as long as the image.
     #[error("it has {most} texture or surface objects already; use few descriptions, not one a frame")]
     #[non_exhaustive]
     TooManyObjects {
-        /// As many as there may be of a kind.
+        /// The maximum number of objects of a kind.
         most: usize,
     },
 }

@@ -1,6 +1,6 @@
-//! Images in linear memory: rows of texels without gaps.
+//! Images in linear memory, as tightly packed rows of texels.
 //!
-//! Unsafe because cudarc's trait for kernel arguments is.
+//! Contains unsafe code because cudarc's trait for kernel arguments is unsafe.
 #![allow(unsafe_code)]
 
 use std::marker::PhantomData;
@@ -38,8 +38,8 @@ pub struct ImageRows<'a, T> {
 impl<T> ImageRows<'_, T> {
     /// Returns the address of the first texel, which is valid as long as the image.
     ///
-    /// The address alone orders nothing: call [`ImageView::use_on`](crate::ImageView::use_on), or
-    /// give `self` as the argument.
+    /// Using only the address does not order the work: call
+    /// [`ImageView::use_on`](crate::ImageView::use_on), or pass `self` as the argument.
     pub fn as_raw(&self) -> CUdeviceptr {
         self.pointer
     }
@@ -77,18 +77,18 @@ impl<T: Texel> MappedImage<T> {
     /// exporting API copies into an image. Use it if images of that API cannot be mapped, as on
     /// GPUs other than the exporting one ([`ImportedMemory::import_peer`]).
     ///
-    /// `level_offsets` has the offset of each mip level, in bytes from
+    /// `level_offsets` contains the offset of each mip level, in bytes from
     /// [`info.offset`](ImageMappingInfo::offset). Rows and slices (layers, or the depth of a 3D
     /// image) are tightly packed. `info.surface` and `info.color_attachment` are ignored. `home` is
     /// a stream of the memory's first device, the only one that uses the image; otherwise as for
     /// [`map`](Self::map).
     ///
     /// # Errors
-    /// [`Error::Image`](crate::Error::Image) for what cannot be an image, and for offsets that are
-    /// no multiples of the texel's size or levels that overlap;
-    /// [`Error::OutOfRange`](crate::Error::OutOfRange) where the memory is too small, other bad
-    /// arguments each have their own; [`Error::Driver`](crate::Error::Driver) when the driver
-    /// refuses.
+    /// [`Error::Image`](crate::Error::Image) for an image that is not possible, for offsets that
+    /// are not multiples of the texel's size, and for levels that overlap;
+    /// [`Error::OutOfRange`](crate::Error::OutOfRange) if the memory is too small; other invalid
+    /// arguments each have their own error; [`Error::Driver`](crate::Error::Driver) if the driver
+    /// call fails.
     pub fn map_rows(
         memory: &Arc<ImportedMemory>,
         info: &ImageMappingInfo,
@@ -103,7 +103,7 @@ impl<T: Texel> MappedImage<T> {
             return Err(problem(row_offsets(info, level_offsets, size_of::<T>())));
         }
         let order = StreamOrder::new(home, device, &object)?;
-        // What is too large for 64 bits is out of range.
+        // A size that overflows 64 bits is out of range.
         let mapping = LinearMapping::map(memory, info.offset, size.unwrap_or(u64::MAX))?;
         let range = mapping.range().clone();
         let levels = level_offsets.iter().map(|offset| mapping.pointer() + offset).collect();
@@ -113,28 +113,28 @@ impl<T: Texel> MappedImage<T> {
         Ok(image)
     }
 
-    /// The rows of a mip level.
+    /// Returns the rows of a mip level.
     pub(crate) fn rows(&self, level: u32) -> Result<ImageRows<'_, T>> {
         let rows = self.mapping.backing().rows().and_then(|rows| nth(&rows.levels, level));
         let pointer = rows.map_err(|problem| self.refuse(problem))?;
         let extent = self.level_extent(level);
-        // A block has depth or layers, never both.
+        // A 3D image has either depth or layers, never both.
         let slices = extent[2].max(self.layers());
         Ok(ImageRows { pointer, extent, slices, order: self.order(), texels: PhantomData })
     }
 }
 
 impl<T> MappedImage<T> {
-    /// Returns `true` if its texels lie in rows of linear memory, which kernels reach by an address
-    /// ([`ImageViewMut::rows`](crate::ImageViewMut::rows)); `false` for an array, which they reach
+    /// Returns `true` if the texels lie in rows of linear memory, which kernels access by address
+    /// ([`ImageViewMut::rows`](crate::ImageViewMut::rows)); `false` for an array, which they access
     /// through textures and surfaces.
     pub fn has_rows(&self) -> bool {
         self.mapping.backing().rows().is_ok()
     }
 }
 
-/// The bytes from the first level's texels to the end of the last one's; None where they do not fit
-/// into 64 bits.
+/// Returns the bytes from the first level's texels to the end of the last level's; `None` if they
+/// overflow 64 bits.
 fn size_of_rows(info: &ImageMappingInfo, offsets: &[u64], texel: usize) -> Result<Option<u64>, ImageProblem> {
     let wrong = || row_offsets(info, offsets, texel);
     if u32::try_from(offsets.len()) != Ok(info.levels) {
@@ -162,8 +162,8 @@ fn row_offsets(info: &ImageMappingInfo, offsets: &[u64], texel: usize) -> ImageP
     ImageProblem::RowOffsets { levels: info.levels, offsets: offsets.len(), texel }
 }
 
-// SAFETY: the argument is the address, a u64 as kernels take pointers, and the reference to it
-// lives as long as the launch arguments do.
+// SAFETY: the argument is the address, a u64 like every kernel pointer, and the reference to it
+// lives as long as the launch arguments.
 unsafe impl<'a, 'b: 'a, 'c: 'b, T> PushKernelArg<&'b mut ImageRows<'c, T>> for LaunchArgs<'a> {
     #[inline(always)]
     fn arg(&mut self, rows: &'b mut ImageRows<'c, T>) -> &mut Self {

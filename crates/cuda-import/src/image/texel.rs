@@ -1,6 +1,6 @@
-//! Description of one element of an image: how many channels, of which type.
+//! Formats of image texels: the type and number of channels.
 //!
-//! Unsafe because the driver is told the format, and Rust the type.
+//! Contains unsafe code because a texel type must match the format that is passed to the driver.
 #![allow(unsafe_code)]
 
 use std::fmt;
@@ -8,7 +8,7 @@ use std::fmt;
 use bytemuck::Pod;
 use half::f16;
 
-/// The type of one channel. What it means is the exporting API's business: normalized formats are
+/// The type of one channel. Its interpretation is up to the exporting API: normalized formats are
 /// integers here, read as fractions through
 /// [`ReadMode::NormalizedFloat`](crate::ReadMode::NormalizedFloat).
 #[doc(alias = "CUarray_format")]
@@ -43,7 +43,7 @@ impl ChannelType {
         }
     }
 
-    /// Returns `true` if it is no floating-point type.
+    /// Returns `true` if it is not a floating-point type.
     pub const fn is_integer(self) -> bool {
         !matches!(self, Self::F16 | Self::F32)
     }
@@ -52,9 +52,9 @@ impl ChannelType {
 /// The format of one element of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TexelFormat {
-    /// Type of every channel.
+    /// The type of every channel.
     pub channel: ChannelType,
-    /// 1, 2 or 4: there are no images of three.
+    /// The number of channels: 1, 2 or 4. CUDA has no images with three.
     pub channels: u32,
 }
 
@@ -71,27 +71,27 @@ impl fmt::Display for TexelFormat {
     }
 }
 
-/// An element of an image: a channel, or two or four of them, in memory order. An image whose blue
-/// comes first has it first here too.
+/// An element of an image: one, two or four channels, in memory order. In a BGRA image, the first
+/// channel is blue.
 ///
 /// # Safety
-/// The type has `FORMAT.size()` bytes, and in them the channels that `FORMAT` names.
+/// The type has `FORMAT.size()` bytes, which are the channels that `FORMAT` describes.
 pub unsafe trait Texel: Pod + Send + Sync {
-    /// Returns the texel format.
+    /// The texel format.
     const FORMAT: TexelFormat;
 }
 
 macro_rules! texels {
     ($($channel:ty => $variant:ident),* $(,)?) => {$(
-        // SAFETY: the variant is named after the type, and stands for one channel of it.
+        // SAFETY: the variant is named after the type, and the value is one channel of it.
         unsafe impl Texel for $channel {
             const FORMAT: TexelFormat = TexelFormat { channel: ChannelType::$variant, channels: 1 };
         }
-        // SAFETY: as above; an array of two holds two.
+        // SAFETY: as above, with two channels.
         unsafe impl Texel for [$channel; 2] {
             const FORMAT: TexelFormat = TexelFormat { channel: ChannelType::$variant, channels: 2 };
         }
-        // SAFETY: as above; an array of four holds four.
+        // SAFETY: as above, with four channels.
         unsafe impl Texel for [$channel; 4] {
             const FORMAT: TexelFormat = TexelFormat { channel: ChannelType::$variant, channels: 4 };
         }

@@ -1,7 +1,7 @@
-//! Access of kernels to an image: texture objects, which sample, and surface objects,
-//! which load and store.
+//! Access of kernels to an image: texture objects for sampling, and surface objects for loads and
+//! stores.
 //!
-//! Unsafe because cudarc's trait for kernel arguments is.
+//! Contains unsafe code because cudarc's trait for kernel arguments is unsafe.
 #![allow(unsafe_code)]
 
 use cudarc::driver::sys::{CUsurfObject, CUtexObject};
@@ -12,17 +12,17 @@ use crate::image::problem::ImageProblem;
 use crate::image::texel::{ChannelType, TexelFormat};
 use crate::stream::order::StreamOrder;
 
-/// Value read outside the image.
+/// The result of reads outside of the image.
 #[doc(alias = "CUaddress_mode")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AddressMode {
-    /// The image again, endlessly. Takes normalized coordinates.
+    /// Repeats the image. Needs normalized coordinates.
     Wrap,
-    /// Its nearest edge.
+    /// The texel at the nearest edge.
     #[default]
     Clamp,
-    /// The image again, every other one mirrored. Takes normalized coordinates.
+    /// Repeats the image, every second one mirrored. Needs normalized coordinates.
     Mirror,
     /// [`TextureInfo::border`].
     Border,
@@ -33,14 +33,15 @@ pub enum AddressMode {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Filter {
-    /// The nearest one.
+    /// The nearest texel or level.
     #[default]
     Nearest,
-    /// A mean of those around, weighed in steps of 1/256. Takes floating-point reads.
+    /// A weighted mean of the neighbors, with weights in steps of 1/256. Needs floating-point
+    /// reads.
     Linear,
 }
 
-/// Type that integers are read as. Floats are read as what they are.
+/// The type as which integers are read. Floats are always read as floats.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ReadMode {
@@ -48,7 +49,8 @@ pub enum ReadMode {
     #[default]
     #[doc(alias = "CU_TRSF_READ_AS_INTEGER")]
     Element,
-    /// Fractions of the largest value: 0 to 1, or -1 to 1 of signed ones. Of 8 and 16 bits only.
+    /// Fractions of the largest value: 0 to 1, or -1 to 1 for signed integers. Only for 8 and 16
+    /// bits.
     NormalizedFloat,
 }
 
@@ -56,36 +58,36 @@ pub enum ReadMode {
 #[doc(alias = "CUDA_TEXTURE_DESC")]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TextureInfo {
-    /// Mip level to read, with no others beside it. Default: None, the whole chain.
+    /// The only mip level to read. Default: `None`, the whole chain.
     pub level: Option<u32>,
-    /// Along x, y and z. Default: clamp.
+    /// Address modes along x, y and z. Default: clamp.
     pub address: [AddressMode; 3],
     /// Filter between texels. Default: nearest.
     pub filter: Filter,
     /// Filter between mip levels. Default: nearest.
     pub mip_filter: Filter,
-    /// Whether coordinates go from 0 to 1 over the image; texels are counted otherwise, with
-    /// centers at .5. A chain of mip levels takes normalized ones. Default: yes.
+    /// Whether coordinates go from 0 to 1 over the image; otherwise they count texels, with centers
+    /// at .5. A chain of mip levels needs normalized coordinates. Default: yes.
     #[doc(alias = "CU_TRSF_NORMALIZED_COORDINATES")]
     pub normalized_coordinates: bool,
-    /// What a read returns. Default: elements.
+    /// The type as which texels are read. Default: elements.
     pub read: ReadMode,
-    /// Whether sRGB is decoded on the way, from `U8` channels read as fractions; a fourth channel
-    /// stays as it is. Default: no.
+    /// Whether sRGB is decoded, from `U8` channels that are read as fractions; a fourth channel is
+    /// not decoded. Default: no.
     #[doc(alias = "CU_TRSF_SRGB")]
     pub srgb: bool,
-    /// Greatest anisotropy, 1 to 16. Default: 1, none.
+    /// Maximum anisotropy, 1 to 16. Default: 1, none.
     pub max_anisotropy: u32,
-    /// Added to the computed mip level. Default: 0.
+    /// Offset that is added to the computed mip level. Default: 0.
     pub mip_bias: f32,
-    /// Lower end of the mip levels read. Default: 0.
+    /// The lowest mip level that is read. Default: 0.
     pub min_level: f32,
-    /// Upper end of the mip levels read; beyond the last one there is none. Default: the last one.
+    /// The highest mip level that is read, limited to the last level. Default: the last level.
     pub max_level: f32,
-    /// Value read outside with [`AddressMode::Border`]. Default: zeros.
+    /// The result of reads outside of the image with [`AddressMode::Border`]. Default: zeros.
     pub border: [f32; 4],
-    /// Whether filters reach over the edges of a cube's faces; address modes are ignored then.
-    /// Default: no.
+    /// Whether filters cross the edges of a cube's faces; address modes are then ignored. Default:
+    /// no.
     #[doc(alias = "CU_TRSF_SEAMLESS_CUBEMAP")]
     pub seamless_cube: bool,
 }
@@ -111,8 +113,8 @@ impl Default for TextureInfo {
 }
 
 impl TextureInfo {
-    /// Checks for what cuda.h and the CUDA guide forbid for an image of this kind, format and
-    /// number of levels.
+    /// Checks for parameters that cuda.h and the CUDA guide forbid for an image of this kind,
+    /// format and number of levels.
     pub(crate) fn validate(&self, kind: ImageKind, format: TexelFormat, levels: u32) -> Result<(), ImageProblem> {
         let as_integer = self.read == ReadMode::Element && format.channel.is_integer();
         let repeats = |mode: &AddressMode| matches!(mode, AddressMode::Wrap | AddressMode::Mirror);
@@ -154,8 +156,7 @@ impl TextureInfo {
         if !self.max_level.is_finite() || self.max_level < self.min_level {
             return number("max_level", "a finite number from min_level up");
         }
-        // A NaN equals nothing, itself included: such a texture would never be found again among
-        // those made.
+        // A NaN is not equal to itself, so the cache would never find such a texture again.
         if self.border.iter().any(|channel| channel.is_nan()) {
             return number("border", "numbers, no NaN");
         }
@@ -163,11 +164,11 @@ impl TextureInfo {
     }
 }
 
-/// A texture object, lent: an image as a kernel samples it. A kernel argument of type
+/// A borrowed texture object, through which a kernel samples an image. A kernel argument of type
 /// `cudaTextureObject_t`.
 ///
-/// On the image's home stream the work is in order by itself. On another one it is the caller's
-/// part, see [`ImageView::use_on`](crate::ImageView::use_on).
+/// On the image's home stream, the work is ordered automatically. On another stream, the caller
+/// must order it, see [`ImageView::use_on`](crate::ImageView::use_on).
 #[doc(alias = "CUtexObject")]
 #[derive(Clone, Copy, Debug)]
 pub struct Texture<'a> {
@@ -175,8 +176,8 @@ pub struct Texture<'a> {
     order: &'a StreamOrder,
 }
 
-/// A surface object, lent: one mip level of an image as a kernel loads and stores it. A kernel
-/// argument of type `cudaSurfaceObject_t`. Otherwise as [`Texture`].
+/// A borrowed surface object, through which a kernel loads and stores one mip level of an image. A
+/// kernel argument of type `cudaSurfaceObject_t`. Otherwise like [`Texture`].
 #[doc(alias = "CUsurfObject")]
 #[derive(Debug)]
 pub struct Surface<'a> {
@@ -206,8 +207,8 @@ impl<'a> Surface<'a> {
     }
 }
 
-// SAFETY: the argument is the object, a u64 as cuda.h has it, and the reference to it lives as long
-// as the launch arguments do.
+// SAFETY: the argument is the object, a u64 as in cuda.h, and the reference to it lives as long as
+// the launch arguments.
 unsafe impl<'a, 'b: 'a, 'c: 'b> PushKernelArg<&'b Texture<'c>> for LaunchArgs<'a> {
     #[inline(always)]
     fn arg(&mut self, texture: &'b Texture<'c>) -> &mut Self {

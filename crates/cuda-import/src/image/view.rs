@@ -1,6 +1,6 @@
 //! Views of a mapped image: objects for kernels, and copies.
 //!
-//! Unsafe because copies are told where they go by address.
+//! Contains unsafe code because copies take raw addresses.
 #![allow(unsafe_code)]
 
 use std::marker::PhantomData;
@@ -20,15 +20,16 @@ use crate::sys::Linear;
 
 /// An image on the device, lent for reading.
 ///
-/// Copies take whole layers of one mip level, with rows and layers tightly packed. They can be made
-/// on any stream of the image's device; on another stream than the home stream, they are ordered
-/// automatically. The faces of a cube count as layers; a 3D image has one layer of its full depth.
+/// Copies cover whole layers of one mip level, with tightly packed rows and layers. They can be
+/// enqueued on any stream of the image's device; on a stream other than the home stream, they are
+/// ordered automatically. The faces of a cube count as layers; a 3D image has one layer of its full
+/// depth.
 #[derive(Debug)]
 pub struct ImageView<'a, T> {
     image: &'a MappedImage<T>,
 }
 
-/// An image on the device, lent for writing. Otherwise as [`ImageView`].
+/// An image on the device, lent for writing. Otherwise like [`ImageView`].
 #[derive(Debug)]
 pub struct ImageViewMut<'a, T> {
     image: &'a MappedImage<T>,
@@ -48,11 +49,11 @@ impl<T: Texel> MappedImage<T> {
         ImageViewMut::new(self)
     }
 
-    /// [`view_mut`](Self::view_mut) for owners that keep views apart by other means than a `&mut`.
+    /// Returns [`view_mut`](Self::view_mut) for owners that ensure exclusive access without a
+    /// `&mut`.
     ///
     /// # Safety
-    /// As long as the view lives, no other view of the image does, and nobody holds what was
-    /// borrowed from one.
+    /// As long as the view lives, there is no other view of the image, and no borrow from one.
     pub unsafe fn view_mut_unchecked(&self) -> ImageViewMut<'_, T> {
         self.order().settle();
         ImageViewMut::new(self)
@@ -77,46 +78,47 @@ impl<'a, T> ImageView<'a, T> {
         self.image
     }
 
-    /// Orders kernels on `stream` with all other uses of the image: they run after the work
-    /// enqueued with the image so far, and before any later work with it. Launch them before the
-    /// returned guard is dropped. This is only needed on other streams than the home stream,
+    /// Orders kernels on `stream` with all other uses of the image: they run after all work that
+    /// was enqueued with the image before, and before any later work with it. Launch them before
+    /// the returned guard is dropped. This is only needed on streams other than the home stream,
     /// because cudarc does not tell a kernel argument which stream it is used on.
     ///
     /// # Errors
     /// [`Error::ContextMismatch`](crate::Error::ContextMismatch),
     /// [`Error::PerThreadStream`](crate::Error::PerThreadStream);
     /// [`Error::StreamCaptured`](crate::Error::StreamCaptured) while that stream or the home stream
-    /// is captured; [`Error::Driver`](crate::Error::Driver) where the streams can be ordered in no
-    /// way. Nothing may be launched then.
+    /// is being captured; [`Error::Driver`](crate::Error::Driver) if the streams cannot be ordered.
+    /// In all cases, nothing may be launched.
     pub fn use_on<'s>(&'s self, stream: &'s CudaStream) -> Result<SyncOnDrop<'s>> {
         self.image.order().begin_use_for(stream, &self.image.object())
     }
 }
 
 impl<'a, T: Texel> ImageView<'a, T> {
-    /// Returns the image for sampling in kernels. The first call with a description creates it with
-    /// a driver call; later calls look it up in a list. It stays until the image is closed.
+    /// Returns the image for sampling in kernels. The first call with a description creates the
+    /// object with a driver call; later calls look it up in a list. It is kept until the image is
+    /// closed.
     ///
     /// # Errors
     /// [`Error::Image`](crate::Error::Image) for a combination that CUDA forbids, and for an image
-    /// in [rows](MappedImage::has_rows); [`Error::Driver`](crate::Error::Driver) when the driver
-    /// refuses.
+    /// in [rows](MappedImage::has_rows); [`Error::Driver`](crate::Error::Driver) if the driver call
+    /// fails.
     #[doc(alias = "cuTexObjectCreate")]
     pub fn texture(&self, info: &TextureInfo) -> Result<Texture<'a>> {
         Ok(Texture::new(self.image.texture(info)?, self.image.order()))
     }
 
-    /// Copies some layers of a mip level, `..` for all, into `texels`, which must be as long as
-    /// they are. Blocks until the copy has ended, and so until all earlier work on `stream` has,
-    /// without a limit.
+    /// Copies some layers of a mip level, `..` for all, into `texels`, which must have the same
+    /// length. Blocks without a limit until the copy and all earlier work on `stream` have ended.
     ///
     /// # Errors
-    /// [`Error::Image`](crate::Error::Image) for a level, layers or a length that do not fit;
-    /// [`Error::ContextMismatch`](crate::Error::ContextMismatch),
+    /// [`Error::Image`](crate::Error::Image) for a level or layers that do not exist, or a wrong
+    /// length; [`Error::ContextMismatch`](crate::Error::ContextMismatch),
     /// [`Error::PerThreadStream`](crate::Error::PerThreadStream);
     /// [`Error::StreamCaptured`](crate::Error::StreamCaptured) while that stream or the home stream
-    /// is captured, as in what records a graph; [`Error::Driver`](crate::Error::Driver) for this
-    /// call or an earlier one. On an error `texels` holds anything.
+    /// is being captured, for example while a graph is recorded;
+    /// [`Error::Driver`](crate::Error::Driver) for this call or an earlier one. On an error the
+    /// contents of `texels` are unspecified.
     #[doc(alias = "cuMemcpy3DAsync")]
     pub fn read_to_host(
         &self,
@@ -126,16 +128,16 @@ impl<'a, T: Texel> ImageView<'a, T> {
         texels: &mut [T],
     ) -> Result<()> {
         let region = region(self.image, level, layers, texels.len())?;
-        // SAFETY: the slice has the region's length, is borrowed mutably, and takes any bits, since
-        // a Texel is Pod.
+        // SAFETY: the slice has the region's length, is borrowed mutably, and any bits are valid,
+        // because a Texel is Pod.
         unsafe { copy_on_host(self.image, stream, &region, Linear::HostSink(texels.as_mut_ptr().cast())) }
     }
 
-    /// Copies some layers of a mip level, `..` for all, into a device buffer of as many elements.
-    /// Only enqueues it.
+    /// Enqueues a copy of some layers of a mip level, `..` for all, into a device buffer with the
+    /// same number of elements.
     ///
     /// # Errors
-    /// As [`read_to_host`](Self::read_to_host); on an error nothing was enqueued.
+    /// Those of [`read_to_host`](Self::read_to_host); on an error nothing was enqueued.
     #[doc(alias = "cuMemcpy3DAsync")]
     pub fn copy_to_buffer(
         &self,
@@ -147,12 +149,12 @@ impl<'a, T: Texel> ImageView<'a, T> {
         let region = region(self.image, level, layers, buffer.len())?;
         check_context(buffer.stream(), self.image.memory().device(), &self.image.object())?;
         check_stream(stream, self.image.memory().device(), &self.image.object())?;
-        // The guards below are cudarc's, and leave their context current.
+        // The guards below are cudarc's, which do not restore the caller's context.
         let _caller = self.image.memory().device().driver().keep_current();
         let context = buffer.stream().context().clone();
         let (pointer, _buffer_in_order) = buffer.device_ptr_mut(stream);
         lent(self.image, pointer)?;
-        // SAFETY: the buffer has the region's length, and both guards stand until the copy is
+        // SAFETY: the buffer has the region's length, and both guards live until the copy is
         // enqueued.
         unsafe { copy_on_device(self.image, stream, &context, &region, Linear::DeviceSink(pointer)) }
     }
@@ -173,51 +175,51 @@ impl<'a, T> ImageViewMut<'a, T> {
         ImageView::new(self.image)
     }
 
-    /// Lets kernels on `stream` write the image, as [`ImageView::use_on`].
+    /// Orders kernels on `stream` that write the image, see [`ImageView::use_on`].
     ///
     /// # Errors
-    /// As [`ImageView::use_on`].
+    /// Those of [`ImageView::use_on`].
     pub fn use_on<'s>(&'s self, stream: &'s CudaStream) -> Result<SyncOnDrop<'s>> {
         self.image.order().begin_use_for(stream, &self.image.object())
     }
 }
 
 impl<T: Texel> ImageViewMut<'_, T> {
-    /// Returns the image for sampling in kernels, as [`ImageView::texture`].
+    /// Returns the image for sampling in kernels, see [`ImageView::texture`].
     ///
     /// # Errors
-    /// As [`ImageView::texture`].
+    /// Those of [`ImageView::texture`].
     pub fn texture(&self, info: &TextureInfo) -> Result<Texture<'_>> {
         Ok(Texture::new(self.image.texture(info)?, self.image.order()))
     }
 
-    /// Returns a mip level for loads and stores in kernels. It is created once per level, like
-    /// textures.
+    /// Returns a mip level for loads and stores in kernels. The object is created once per level,
+    /// like textures.
     ///
     /// # Errors
-    /// [`Error::Image`](crate::Error::Image) where there is no such level, where the image was
-    /// mapped without surfaces, and for one in [rows](MappedImage::has_rows);
-    /// [`Error::Driver`](crate::Error::Driver) when the driver refuses.
+    /// [`Error::Image`](crate::Error::Image) if the level does not exist, if the image was mapped
+    /// without surfaces, and for an image in [rows](MappedImage::has_rows);
+    /// [`Error::Driver`](crate::Error::Driver) if the driver call fails.
     #[doc(alias = "cuSurfObjectCreate")]
     pub fn surface(&self, level: u32) -> Result<Surface<'_>> {
         Ok(Surface::new(self.image.surface(level)?, self.image.order()))
     }
 
-    /// Returns a mip level as rows in linear memory, if the image [has](MappedImage::has_rows)
-    /// rows: a pointer for kernels, which load and store texels there. Makes no driver call.
+    /// Returns a mip level of an image in [rows](MappedImage::has_rows), as a pointer through which
+    /// kernels load and store texels. Makes no driver call.
     ///
     /// # Errors
-    /// [`Error::Image`](crate::Error::Image) where there is no such level, and for an image that is
-    /// an array, of which [`texture`](Self::texture) and [`surface`](Self::surface) are what
-    /// kernels get.
+    /// [`Error::Image`](crate::Error::Image) if the level does not exist, and for an image that is
+    /// an array, which kernels access through [`texture`](Self::texture) and
+    /// [`surface`](Self::surface).
     pub fn rows(&self, level: u32) -> Result<ImageRows<'_, T>> {
         self.image.rows(level)
     }
 
-    /// Copies layers of a mip level into `texels`, as [`ImageView::read_to_host`].
+    /// Copies layers of a mip level into `texels`, see [`ImageView::read_to_host`].
     ///
     /// # Errors
-    /// As [`ImageView::read_to_host`].
+    /// Those of [`ImageView::read_to_host`].
     pub fn read_to_host(
         &self,
         stream: &CudaStream,
@@ -228,10 +230,10 @@ impl<T: Texel> ImageViewMut<'_, T> {
         self.as_view().read_to_host(stream, level, layers, texels)
     }
 
-    /// Copies layers of a mip level into a device buffer, as [`ImageView::copy_to_buffer`].
+    /// Copies layers of a mip level into a device buffer, see [`ImageView::copy_to_buffer`].
     ///
     /// # Errors
-    /// As [`ImageView::copy_to_buffer`].
+    /// Those of [`ImageView::copy_to_buffer`].
     pub fn copy_to_buffer(
         &self,
         stream: &CudaStream,
@@ -242,11 +244,12 @@ impl<T: Texel> ImageViewMut<'_, T> {
         self.as_view().copy_to_buffer(stream, level, layers, buffer)
     }
 
-    /// Copies `texels` into some layers of a mip level, `..` for all, of which they must have the
-    /// length. Blocks as [`ImageView::read_to_host`] does.
+    /// Copies `texels` into some layers of a mip level, `..` for all, which must have the same
+    /// length. Blocks like [`ImageView::read_to_host`].
     ///
     /// # Errors
-    /// As [`ImageView::read_to_host`]; on an error the layers hold anything.
+    /// Those of [`ImageView::read_to_host`]; on an error the contents of the layers are
+    /// unspecified.
     #[doc(alias = "cuMemcpy3DAsync")]
     pub fn write_from_host(
         &mut self,
@@ -260,11 +263,11 @@ impl<T: Texel> ImageViewMut<'_, T> {
         unsafe { copy_on_host(self.image, stream, &region, Linear::HostSource(texels.as_ptr().cast())) }
     }
 
-    /// Copies a device buffer into some layers of a mip level, `..` for all, of as many texels.
-    /// Only enqueues it.
+    /// Enqueues a copy of a device buffer into some layers of a mip level, `..` for all, which must
+    /// have the same number of texels.
     ///
     /// # Errors
-    /// As [`ImageView::copy_to_buffer`].
+    /// Those of [`ImageView::copy_to_buffer`].
     #[doc(alias = "cuMemcpy3DAsync")]
     pub fn copy_from_buffer(
         &mut self,
@@ -276,12 +279,12 @@ impl<T: Texel> ImageViewMut<'_, T> {
         let region = region(self.image, level, layers, buffer.len())?;
         check_context(buffer.stream(), self.image.memory().device(), &self.image.object())?;
         check_stream(stream, self.image.memory().device(), &self.image.object())?;
-        // The guards below are cudarc's, and leave their context current.
+        // The guards below are cudarc's, which do not restore the caller's context.
         let _caller = self.image.memory().device().driver().keep_current();
         let (pointer, _buffer_in_order) = buffer.device_ptr(stream);
         let context = buffer.stream().context();
         lent(self.image, pointer)?;
-        // SAFETY: the buffer has the region's length, and both guards stand until the copy is
+        // SAFETY: the buffer has the region's length, and both guards live until the copy is
         // enqueued.
         unsafe { copy_on_device(self.image, stream, context, &region, Linear::DeviceSource(pointer)) }
     }

@@ -1,7 +1,7 @@
-//! Kernels of PTX or cubins, loaded with the log of the driver's compiler, and launched without an
-//! allocation.
+//! Kernels from PTX or cubins, loaded with the log of the driver's compiler, and launched without
+//! an allocation.
 //!
-//! Unsafe because of launches.
+//! Contains unsafe code because launches are unsafe.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_void};
@@ -18,9 +18,9 @@ use crate::logging::{log_debug, log_error, log_trace};
 use crate::reaper;
 use crate::sys::{CallError, FunctionHandle, ModuleHandle, NOT_FOUND};
 
-/// Kernels in the context of a device. Cloning it is cheap and gives the same module.
+/// Kernels in the context of a device. Clones are cheap and refer to the same module.
 ///
-/// It is unloaded with its last clone and its last [`Kernel`].
+/// The module is unloaded when its last clone and its last [`Kernel`] are dropped.
 #[derive(Clone)]
 pub struct KernelModule(Arc<Module>);
 
@@ -30,7 +30,7 @@ struct Module {
     device: CudaDevice,
 }
 
-/// A kernel of a [`KernelModule`], which it keeps loaded. Cloning it is cheap and gives the same
+/// A kernel of a [`KernelModule`], which it keeps loaded. Clones are cheap and refer to the same
 /// kernel.
 #[derive(Clone)]
 pub struct Kernel {
@@ -40,13 +40,14 @@ pub struct Kernel {
 }
 
 impl KernelModule {
-    /// Loads PTX text, which the driver compiles for its GPU. `name` is for errors.
+    /// Loads PTX text, which the driver compiles for its GPU. `name` is the module's name in
+    /// errors.
     ///
-    /// The call returns only when no stream of the context has unfinished work: load before the
-    /// first frame.
+    /// The call returns only when no stream of the context has unfinished work: load modules before
+    /// the first frame.
     ///
     /// # Errors
-    /// [`Error::Compile`] with the compiler's log where it wrote one; else [`Error::Driver`].
+    /// [`Error::Compile`] with the compiler's log, if it wrote one; otherwise [`Error::Driver`].
     #[doc(alias = "cuModuleLoadDataEx")]
     pub fn new(device: &CudaDevice, name: &str, ptx: &CStr) -> Result<Self> {
         let object = Object("module", name);
@@ -69,18 +70,18 @@ impl KernelModule {
         Ok(Self(Arc::new(Module { handle, name: name.into(), device: device.clone() })))
     }
 
-    /// Returns a kernel by its name in the PTX: that of an `extern "C"` function, or a mangled one.
-    /// It is loaded at once: a first launch of one that is loaded lazily would wait for every
-    /// stream of the context (CUDA programming guide, "Lazy Loading").
+    /// Returns a kernel by its name in the PTX: that of an `extern "C"` function, or a mangled
+    /// name. The kernel is loaded immediately, because the first launch of a lazily loaded kernel
+    /// would wait for every stream of the context (CUDA programming guide, "Lazy Loading").
     ///
     /// # Errors
-    /// [`Error::Driver`], with `CUDA_ERROR_NOT_FOUND` for a name that is not there.
+    /// [`Error::Driver`], with `CUDA_ERROR_NOT_FOUND` if the module has no kernel of this name.
     #[doc(alias = "cuModuleGetFunction")]
     pub fn kernel(&self, name: &str) -> Result<Kernel> {
         let Module { handle, device, .. } = &*self.0;
         let failed = |error: CallError| error.at(self.object(name), device.name());
-        // No name of a kernel has a NUL: what there is up to it is not there either, or is another
-        // one.
+        // No kernel name contains a NUL, so such a name is not found. The part before the NUL could
+        // be the name of a different kernel.
         let absent = CallError { call: "cuModuleGetFunction", code: NOT_FOUND };
         let text = CString::new(name).map_err(|_| failed(absent))?;
         device.check_recorded()?;
@@ -98,7 +99,7 @@ impl KernelModule {
         &self.0.name
     }
 
-    /// Returns the device that it is loaded on.
+    /// Returns the device that the module is loaded on.
     pub fn device(&self) -> &CudaDevice {
         &self.0.device
     }
@@ -109,7 +110,7 @@ impl KernelModule {
 }
 
 impl Kernel {
-    /// Its name in the PTX.
+    /// Returns the kernel's name in the PTX.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -119,21 +120,22 @@ impl Kernel {
         &self.module
     }
 
-    /// Launches it on a stream, or into the graph that the stream is captured for. Allocates
-    /// nothing.
+    /// Launches the kernel on a stream, or records it into the graph that the stream is being
+    /// captured into. Allocates nothing.
     ///
     /// # Errors
     /// [`Error::ContextMismatch`] for a stream of another context; [`Error::Driver`] for this call,
-    /// or for an earlier one in the context. Nothing was launched then.
+    /// or for an earlier one in the context. In both cases nothing was launched.
     ///
     /// # Safety
-    /// - Each of `args` points to a parameter, in the order of the kernel's, with as many bytes as
-    ///   that has; there are as many. The driver copies them before the call returns.
-    /// - The kernel stays within memory that lives until it has run, and what else uses that is
-    ///   ordered with the stream.
+    /// - Each of `args` points to the value of a parameter, in the kernel's order and with the
+    ///   parameter's size, and there is one for each parameter. The driver copies them before the
+    ///   call returns.
+    /// - The kernel only accesses memory that lives until it has run, and other uses of that memory
+    ///   are ordered with the stream.
     /// - The kernel or its module lives until it has run.
-    /// - Where the stream is captured, which is not checked, all of this holds for each launch of
-    ///   the graph; the order is that of the graph then, not that of this call.
+    /// - If the stream is being captured, which is not checked, all of this holds for each launch
+    ///   of the graph, whose order then replaces that of this call.
     #[doc(alias = "cuLaunchKernel")]
     pub unsafe fn launch(&self, stream: &CudaStream, config: &LaunchConfig, args: &[*const c_void]) -> Result<()> {
         let device = self.module.device();
@@ -143,8 +145,8 @@ impl Kernel {
         }
         check_recorded(stream.context()).map_err(|error| error.at("", device.name()))?;
         let _current = device.bind().map_err(|error| error.at(object(), device.name()))?;
-        // SAFETY: the module lives as long as `self`, and until the launch has run by this
-        // function's contract, as the rest.
+        // SAFETY: the module lives as long as `self`, and until the kernel has run, by this
+        // function's contract, which also covers the rest.
         let launched = unsafe { device.driver().launch_kernel(self.handle, stream, config, args) };
         launched.map_err(|error| error.at(object(), device.name()))
     }
@@ -153,9 +155,10 @@ impl Kernel {
 impl Drop for Module {
     fn drop(&mut self) {
         let (handle, object) = (self.handle, Object("module", &self.name));
-        // It frees memory of the context, which the driver does when no stream of it waits.
+        // Unloading frees memory of the context, which the driver does only while no stream of it
+        // waits.
         let unloaded = reaper::call(&self.device, "cuModuleUnload", move |driver| {
-            // SAFETY: nobody has the module or a kernel of it any more.
+            // SAFETY: the last reference to the module and its kernels was dropped.
             unsafe { driver.unload_module(handle) }
         });
         match unloaded {

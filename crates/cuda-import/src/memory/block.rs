@@ -13,36 +13,36 @@ use crate::memory::linear::LinearMapping;
 use crate::memory::mapping::{Backing, Mapping};
 use crate::stream::order::several::Orders;
 
-/// A whole imported allocation under one mapping, in which many
-/// [`MappedBuffer`](crate::MappedBuffer)s lie: one import and one mapping for all of them. Each
-/// part keeps the block. Any thread may use it.
+/// A whole imported allocation with one mapping, which contains many
+/// [`MappedBuffer`](crate::MappedBuffer)s: one import and one mapping for all of them. Each part
+/// keeps the block alive. It can be used from any thread.
 ///
-/// Once nothing holds it, it is freed as a [`MappedBuffer`](crate::MappedBuffer) is.
+/// After its last owner is dropped, it is freed like a [`MappedBuffer`](crate::MappedBuffer).
 #[derive(Debug)]
 pub struct MappedBlock {
     mapping: Mapping<LinearMapping>,
-    /// The byte ranges of the parts, by start; no two overlap.
+    /// The end of each part by its start, in bytes; no two parts overlap.
     taken: Mutex<BTreeMap<u64, u64>>,
 }
 
 impl MappedBlock {
-    /// Maps all of `memory`. Nothing else may be mapped in it.
+    /// Maps all of `memory`. Nothing else may be mapped from it.
     ///
-    /// `home` is the stream whose work is waited for before the block is freed; parts have home
-    /// streams of their own.
+    /// `home` is the stream whose work is waited for before the block is freed; parts have their
+    /// own home streams.
     ///
     /// # Errors
-    /// As [`MappedBuffer::map`](crate::MappedBuffer::map).
+    /// Those of [`MappedBuffer::map`](crate::MappedBuffer::map).
     #[doc(alias = "cuExternalMemoryGetMappedBuffer")]
     pub fn map(memory: &Arc<ImportedMemory>, home: &Arc<CudaStream>) -> Result<Arc<Self>> {
         Self::map_on(memory, std::slice::from_ref(home))
     }
 
-    /// [`map`](Self::map) with a home stream on each device, as
+    /// Like [`map`](Self::map), with a home stream on each device, see
     /// [`MappedBuffer::map_on`](crate::MappedBuffer::map_on).
     ///
     /// # Errors
-    /// As [`map`](Self::map).
+    /// Those of [`map`](Self::map).
     pub fn map_on(memory: &Arc<ImportedMemory>, homes: &[Arc<CudaStream>]) -> Result<Arc<Self>> {
         let orders = Orders::new(homes, memory, &memory.object())?;
         let whole = LinearMapping::map(memory, 0, memory.allocation_size())?;
@@ -57,12 +57,13 @@ impl MappedBlock {
         self.memory().allocation_size()
     }
 
-    /// Parts that are alive, and those that were leaked because they were in use.
+    /// Returns the number of parts that are alive, or were leaked because they were in use.
     pub fn parts(&self) -> usize {
         self.taken().len()
     }
 
-    /// Returns the mapped memory. Lent: nothing else can be mapped from it with this.
+    /// Returns the mapped memory. Only a reference, so it cannot be used to map another object,
+    /// which needs the `Arc`.
     pub fn memory(&self) -> &ImportedMemory {
         self.imported()
     }
@@ -71,22 +72,22 @@ impl MappedBlock {
         self.mapping.backing().memory()
     }
 
-    /// Frees the block, as dropping the last owner does, and returns the error.
+    /// Frees the block like dropping the last owner does, and returns the error.
     ///
     /// # Errors
-    /// As [`MappedBuffer::close`](crate::MappedBuffer::close).
+    /// Those of [`MappedBuffer::close`](crate::MappedBuffer::close).
     pub fn close(self) -> Result<()> {
         self.mapping.close()
     }
 
-    /// Assumes that nothing uses the block, for its own stream, as
-    /// [`MappedBuffer::assume_idle`](crate::MappedBuffer::assume_idle) does for a buffer's.
+    /// Declares that the next close or drop need not wait for the block's home streams, see
+    /// [`MappedBuffer::assume_idle`](crate::MappedBuffer::assume_idle).
     ///
     /// # Safety
     /// All work that uses any part of the block has ended.
     #[allow(unsafe_code)]
     pub unsafe fn assume_idle(&self) {
-        // SAFETY: the caller says so.
+        // SAFETY: guaranteed by the caller.
         unsafe { self.mapping.assume_idle() }
     }
 
@@ -95,7 +96,7 @@ impl MappedBlock {
         self.mapping.backing().pointer()
     }
 
-    /// Claims bytes that no other part has.
+    /// Reserves a range that no other part occupies.
     pub(crate) fn take(&self, range: &Range<u64>) -> Result<()> {
         let mut taken = self.taken();
         if let Some((&start, &end)) = taken.range(..range.end).next_back()
@@ -112,18 +113,18 @@ impl MappedBlock {
         Ok(())
     }
 
-    /// Gives claimed bytes back.
+    /// Releases a reserved range.
     pub(crate) fn give_back(&self, range: &Range<u64>) {
         self.taken().remove(&range.start);
     }
 
-    /// Names a part in errors.
+    /// Returns the name of a part for errors.
     pub(crate) fn object(&self) -> Object<'_> {
         Object("a part of block", self.memory().name())
     }
 
     fn taken(&self) -> MutexGuard<'_, BTreeMap<u64, u64>> {
-        // Nothing under this lock can leave the map half changed.
+        // No code under this lock can leave the map half changed.
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

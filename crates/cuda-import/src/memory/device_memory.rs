@@ -1,4 +1,4 @@
-//! Memory of a device that is no other API's.
+//! Device memory that is not shared with another API.
 #![allow(unsafe_code)] // Allocations and copies.
 
 use std::sync::Arc;
@@ -23,6 +23,11 @@ use crate::sys::{CallResult, Driver, Restoring};
 /// Neither creating nor dropping it waits for the stream's work. The exception is dropping it on a
 /// device without memory pools, where the driver frees memory only while no stream of the context
 /// waits: dropping then blocks for at most 10 seconds, after which another thread frees the memory.
+///
+/// # Captures
+/// If the stream is captured when it is dropped, or the stream is the legacy default stream and a
+/// blocking stream is captured, the memory is not freed, because that would invalidate the capture.
+/// It is logged and counted as a [leak](crate::leaks).
 #[derive(Debug)]
 pub struct DeviceMemory {
     /// False once it has been freed or leaked.
@@ -34,7 +39,7 @@ pub struct DeviceMemory {
 }
 
 impl DeviceMemory {
-    /// Allocates memory with these contents. `name` is for errors.
+    /// Allocates memory with these contents. `name` is its name in errors.
     ///
     /// The contents are copied on a separate stream, and `stream` waits for the copy on the GPU. On
     /// `stream` itself, a copy of more than about 1 MiB from pageable memory would block until the
@@ -42,7 +47,7 @@ impl DeviceMemory {
     ///
     /// # Errors
     /// [`Error::ContextMismatch`] for a stream of another context; [`Error::PerThreadStream`] for
-    /// the per-thread default stream; [`Error::StreamCaptured`] while the stream is captured;
+    /// the per-thread default stream; [`Error::StreamCaptured`] while the stream is being captured;
     /// [`Error::Driver`] if the memory cannot be allocated, which includes empty contents, or
     /// cannot be written.
     #[doc(alias = "cuMemAllocAsync")]
@@ -67,7 +72,7 @@ impl DeviceMemory {
         let copied = copy_in(driver, address, contents, apart.stream());
         let behind = copied.and_then(|()| Event::new(driver, apart.stream())?.make_wait(stream));
         if let Err(error) = behind {
-            // SAFETY: nobody else has used it.
+            // SAFETY: only the copy on this stream has used it.
             if let Err(leaked) = unsafe { free(device, address, apart.stream(), &object) } {
                 log_error!("{leaked}");
             }
@@ -97,15 +102,15 @@ impl DeviceMemory {
     /// Frees the memory, as dropping does, and returns the error.
     ///
     /// # Errors
-    /// [`Error::Driver`] when the driver fails, and [`Error::FreeBlocked`] past the limit; the
-    /// memory then counts as leaked.
+    /// [`Error::Driver`] when the driver fails, [`Error::FreeBlocked`] past the limit, and
+    /// [`Error::StreamCaptured`] during a capture; the memory then counts as leaked.
     pub fn close(mut self) -> Result<(), Error> {
         self.end()
     }
 
     fn end(&mut self) -> Result<(), Error> {
         self.live = false;
-        // SAFETY: what the stream was given is all that uses it, by the type's contract.
+        // SAFETY: by the type's contract, only work that was enqueued on the stream uses it.
         unsafe { free(&self.device, self.address, &self.stream, &Object("device memory", &self.name)) }
     }
 }
@@ -132,7 +137,7 @@ fn copy_in(driver: Driver, to: cu::CUdeviceptr, contents: &[u8], stream: &Arc<Cu
         pageable.clear();
         pageable.extend_from_slice(piece);
         // SAFETY: `to` has as many bytes as the contents, by this function's contract; this vector
-        // is not pinned.
+        // is not pinned memory.
         unsafe { driver.copy_in(next, &pageable, stream) }?;
         next += piece.len() as u64;
     }
@@ -143,29 +148,32 @@ fn has_pools(device: &CudaDevice) -> bool {
     device.object().has_async_alloc()
 }
 
-/// Frees memory in the order of the stream, or counts it as leaked.
+/// Frees memory in stream order, or counts it as leaked.
 ///
 /// # Safety
-/// The memory is alive, and only work that the stream was given before uses it.
+/// The memory is alive, and only work that was enqueued on the stream before uses it.
 unsafe fn free(
     device: &CudaDevice,
     address: cu::CUdeviceptr,
     stream: &Arc<CudaStream>,
     object: &Object<'_>,
 ) -> Result<(), Error> {
-    let freed = if has_pools(device) {
-        let freed = device.bind().and_then(|_current| {
-            // SAFETY: handed on to the caller.
-            unsafe { device.driver().free_on(stream, address) }
-        });
-        freed.map_err(|error| error.at(object, device.name()))
-    } else {
-        // It returns once no stream of the context has work left (measured).
+    let free = || -> Result<(), Error> {
+        let failed = |error: crate::sys::CallError| error.at(object, device.name());
+        let _current = device.bind().map_err(failed)?;
+        // Freeing on a captured stream, or on the legacy default stream during a capture, would
+        // invalidate the program's capture.
+        check_capture(device.driver(), stream, object, || device.name().to_owned())?;
+        if has_pools(device) {
+            // SAFETY: this function's contract.
+            return unsafe { device.driver().free_on(stream, address) }.map_err(failed);
+        }
+        // The call returns once no stream of the context has work left (measured).
         let freed = reaper::call(device, "cuMemFree", move |driver| -> CallResult<()> {
-            // SAFETY: handed on to the caller.
+            // SAFETY: this function's contract.
             unsafe { driver.free(address) }
         });
         freed.map_err(|error| error.at(object, device.name()))
     };
-    freed.inspect_err(|_| count_leak())
+    free().inspect_err(|_| count_leak())
 }

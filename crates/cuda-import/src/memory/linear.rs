@@ -1,6 +1,6 @@
-//! A linear range of imported memory under a mapping of its own.
+//! A linear range of imported memory with its own mapping.
 //!
-//! Unsafe because it maps and frees.
+//! Contains unsafe code because it maps and frees.
 #![allow(unsafe_code)]
 
 use std::ops::Range;
@@ -13,27 +13,27 @@ use crate::memory::mapping::Backing;
 use crate::memory::origin::Origin;
 use crate::memory::{ImportedMemory, range_within};
 
-/// Dropping it frees nothing: [`Backing::release`] does.
+/// A linear mapping. Dropping it frees nothing; [`Backing::release`] does.
 #[derive(Debug)]
 pub(crate) struct LinearMapping {
-    /// Address of the first byte of `range`.
+    /// The address of the first byte of `range`.
     pointer: CUdeviceptr,
-    /// In bytes, in the memory.
+    /// The range in the memory, in bytes.
     range: Range<u64>,
-    /// Mapped range: `range`, or all of the memory, where that is mapped whole or not at all.
+    /// The mapped range: `range`, or the whole memory for [`Origin::Peer`].
     mapped: Range<u64>,
-    /// Last: destroying it frees no mapping, so the mapping must be gone by then.
+    /// Dropped last: destroying it frees no mapping, so the mapping must be freed before.
     memory: Arc<ImportedMemory>,
 }
 
 impl LinearMapping {
-    /// Maps `size` bytes at `offset`, which nothing else has mapped.
+    /// Maps `size` bytes at `offset`, which must not be mapped yet.
     pub(crate) fn map(memory: &Arc<ImportedMemory>, offset: u64, size: u64) -> Result<Self> {
         let range = range_within(memory, offset, size)?;
         let (pointer, mapped) = match memory.origin() {
             &Origin::External(handle) => memory.map(offset, size, |driver| {
-                // SAFETY: "the offset and size must be within the imported object" was checked by
-                // `map`; the result holds an Arc of the memory and frees the pointer first.
+                // SAFETY: `map` has checked that "the offset and size must be within the imported
+                // object"; the result holds an Arc of the memory and frees the pointer first.
                 unsafe { driver.map_buffer(handle, offset, size) }
             })?,
             Origin::Peer(peer) => {
@@ -44,7 +44,7 @@ impl LinearMapping {
         Ok(Self { pointer, range, mapped, memory: Arc::clone(memory) })
     }
 
-    /// The device address of the first byte.
+    /// Returns the device address of the first byte.
     pub(crate) fn pointer(&self) -> CUdeviceptr {
         self.pointer
     }
@@ -68,16 +68,17 @@ impl Backing for LinearMapping {
         match self.memory.origin() {
             Origin::External(_) => self.memory.unmap(&self.mapped, "cuMemFree", move |driver| {
                 // SAFETY: `release` is called once, so the pointer is a mapping that was not freed;
-                // the caller vouches for its use. Where this runs late, `keep` has kept the memory.
+                // the caller guarantees that it is no longer used. If this runs late, `keep` has
+                // kept the memory.
                 unsafe { driver.free(pointer) }
             }),
             Origin::Peer(peer) => {
                 let (vmm, start, size) = (peer.vmm(), pointer - self.range.start, peer.size());
                 self.memory.unmap(&self.mapped, "cuMemUnmap", move |_| {
-                    // SAFETY: as above; all of the memory was mapped, at the address of its first
+                    // SAFETY: as above; the whole memory was mapped, at the address of its first
                     // byte.
                     unsafe { vmm.unmap(start, size) }?;
-                    // SAFETY: it was reserved with this size, and is not mapped any more.
+                    // SAFETY: it was reserved with this size, and is no longer mapped.
                     unsafe { vmm.free_address(start, size) }
                 })
             }

@@ -1,7 +1,7 @@
-//! The life of a mapping, whatever is mapped: put in order between streams, released once its use
-//! has ended, and given up where that cannot be seen.
+//! The lifetime of a mapping of any kind: ordered between streams, released after its use has
+//! ended, and leaked if that cannot be determined.
 //!
-//! Unsafe because releasing a mapping needs proof that its use has ended.
+//! Contains unsafe code because releasing a mapping requires that its use has ended.
 #![allow(unsafe_code)]
 
 use std::sync::Arc;
@@ -13,30 +13,30 @@ use crate::memory::ImportedMemory;
 use crate::stream::order::StreamOrder;
 use crate::stream::order::several::Orders;
 
-/// Mapping, and how it is undone.
+/// A mapping that can be released.
 pub(crate) trait Backing {
     fn memory(&self) -> &Arc<ImportedMemory>;
 
-    /// Names it in errors.
+    /// Returns its name for errors.
     fn object(&self) -> Object<'_>;
 
-    /// Undoes the mapping. Called once, unless [`keep`](Self::keep) is.
+    /// Releases the mapping. Called once, unless [`keep`](Self::keep) is called.
     ///
     /// # Safety
     /// All work that uses it has ended, and no more will follow.
     unsafe fn release(&mut self) -> Result<()>;
 
-    /// Keeps what is mapped, and all that it lies in, for good. After [`release`](Self::release)
-    /// only where that failed.
+    /// Leaks the mapping and the memory that contains it. Called after [`release`](Self::release)
+    /// only if that failed.
     fn keep(&mut self);
 }
 
-/// A mapping with its order. Dropping it releases it, or logs why it did not.
+/// A mapping with its stream order. Dropping it releases it, or logs why it was not released.
 #[derive(Debug)]
 pub(crate) struct Mapping<B: Backing> {
-    /// False once it has been released or given up.
+    /// `false` once it was released or leaked.
     live: bool,
-    /// Its events and streams go after what is mapped, which `drop` releases.
+    /// Its events and streams must be dropped after the mapping, which `drop` releases.
     orders: Orders,
     backing: B,
 }
@@ -50,45 +50,46 @@ impl<B: Backing> Mapping<B> {
         &self.backing
     }
 
-    /// On the first device.
+    /// Returns the order of the first device.
     pub(crate) fn order(&self) -> &StreamOrder {
         self.orders.first()
     }
 
-    /// On each device.
+    /// Returns the order of each device.
     pub(crate) fn orders(&self) -> &Orders {
         &self.orders
     }
 
-    /// Returns `true` if a home stream does not wait yet for something that other streams of its
-    /// device did with it.
+    /// Returns `true` if a home stream does not wait yet for work on other streams of its device
+    /// that used the mapping.
     #[inline]
     pub(crate) fn has_foreign_work(&self) -> bool {
         self.orders.has_foreign_work()
     }
 
-    /// Makes each home stream wait for what other streams of its device did with it. Whatever
-    /// fails, the others are tried: an error of a lost context means that those of all others wait.
+    /// Makes each home stream wait for work on other streams of its device that used the mapping.
+    /// Continues after an error: if the error is a lost context, the other home streams do wait.
     pub(crate) fn join(&self) -> Result<()> {
         self.orders.iter().map(StreamOrder::join).fold(Ok(()), both)
     }
 
-    /// The same on one device. Nothing where the object is not lent to it.
+    /// Same as [`join`](Self::join) on one device. Does nothing if the mapping has no home stream
+    /// there.
     pub(crate) fn join_at(&self, place: usize) -> Result<()> {
         let order = self.orders.get(place).filter(|order| order.has_foreign_work());
         order.map_or(Ok(()), StreamOrder::join)
     }
 
-    /// All work that uses it has ended, and so releasing it need not wait, until it is used again.
+    /// Declares that releasing need not wait, until the mapping is used again.
     ///
     /// # Safety
-    /// It has.
+    /// All work that uses it has ended.
     pub(crate) unsafe fn assume_idle(&self) {
-        // SAFETY: the caller says so.
+        // SAFETY: guaranteed by the caller.
         self.orders.iter().for_each(|order| unsafe { order.assume_idle() });
     }
 
-    /// Does what dropping does, and returns the error.
+    /// Does the same as dropping, and returns the error.
     pub(crate) fn close(mut self) -> Result<()> {
         self.end()
     }
@@ -97,8 +98,8 @@ impl<B: Backing> Mapping<B> {
         self.live = false;
         let ended = self.orders.iter().try_for_each(|order| order.wait_for_end(&self.backing.object()));
         let ended = ended.and_then(|()| {
-            // SAFETY: the home streams and the guests have ended their work, no view lives any more
-            // since all borrow the owner.
+            // SAFETY: the home streams and the guests have ended their work, and no view is alive,
+            // because views borrow the owner.
             unsafe { self.backing.release() }
         });
         ended.inspect_err(|_| {
@@ -108,7 +109,7 @@ impl<B: Backing> Mapping<B> {
     }
 }
 
-/// A lost context is named only where nothing else failed.
+/// Returns the first error, or the second if the first is a lost context.
 fn both(first: Result<()>, second: Result<()>) -> Result<()> {
     match (first, second) {
         (Ok(()), other) | (other, Ok(())) => other,

@@ -1,6 +1,6 @@
 //! Memory that another API allocated and exported.
 //!
-//! Unsafe because the driver believes the numbers it is given.
+//! Contains unsafe code because the driver does not validate the import parameters.
 
 #![allow(unsafe_code)]
 pub(crate) mod block;
@@ -26,18 +26,18 @@ use crate::sys::{CallResult, Driver};
 /// Description of the memory by the exporting API.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MemoryImportInfo<'a> {
-    /// Name in errors, logs and traces. Default: empty.
+    /// The name in errors, logs and traces. Default: empty.
     pub name: &'a str,
-    /// Bytes of the whole allocation, as given to the call that allocated it; not the size of a
-    /// buffer inside. Default: 0, which is refused.
+    /// Size of the whole allocation in bytes, as passed to the call that allocated it; not the size
+    /// of a buffer inside. Default: 0, which is rejected.
     pub allocation_size: u64,
-    /// Whether the allocation was a dedicated one. Default: no.
+    /// Whether the allocation is a dedicated one. Default: no.
     #[doc(alias = "CUDA_EXTERNAL_MEMORY_DEDICATED")]
     pub dedicated: bool,
 }
 
-/// An imported allocation. Buffers and images are mapped from it, and each keeps it alive. Any
-/// thread may use it.
+/// An imported allocation. Buffers and images are mapped from it, and each keeps it alive. It can
+/// be used from any thread.
 ///
 /// See "Importing Memory Objects" in the [CUDA programming guide][guide].
 ///
@@ -50,29 +50,29 @@ pub struct ImportedMemory {
     name: Box<str>,
     allocation_size: u64,
     dedicated: bool,
-    /// The byte ranges mapped now; no two overlap.
+    /// The byte ranges that are currently mapped; no two overlap.
     mapped: Mutex<Vec<Range<u64>>>,
 }
 
 impl ImportedMemory {
     /// Imports an opaque handle. On success the CUDA driver owns a descriptor; on failure it is
-    /// closed here. An NT handle is closed here either way. What holds for which handle stands at
-    /// [`ImportHandle`].
+    /// closed here. An NT handle is closed here in both cases. See [`ImportHandle`] for each kind
+    /// of handle.
     ///
     /// # Errors
-    /// [`Error::Zero`] for an `allocation_size` of 0; [`Error::Driver`] when the driver refuses. On
-    /// Windows [`Error::InvalidHandle`] for one that is not open.
+    /// [`Error::Zero`] for an `allocation_size` of 0; [`Error::Driver`] if the driver call fails;
+    /// on Windows, [`Error::InvalidHandle`] for a handle that is not open.
     ///
     /// # Safety
-    /// The driver does not check what it is told: a wrong size or a wrong `dedicated` flag imports
-    /// without an error, and using such memory is undefined ("mappings must match those of the
-    /// exporting API", CUDA guide, external memory).
-    /// - `handle` is an opaque handle of memory that this very GPU exported, and of no other kind
+    /// The driver does not validate the parameters: an import with a wrong size or a wrong
+    /// `dedicated` flag succeeds, and using such memory is undefined ("mappings must match those of
+    /// the exporting API", CUDA guide, external memory).
+    /// - `handle` is an opaque handle of memory that the same GPU exported, and not of another kind
     ///   of object.
     /// - `allocation_size` and `dedicated` are those of that allocation.
     /// - While views of its buffers are used, or work enqueued through them is pending, the
-    ///   exporting API neither writes the memory nor reads what is written here; semaphores order
-    ///   the two.
+    ///   exporting API neither writes the memory nor reads the parts that are written here;
+    ///   semaphores order the two.
     #[doc(alias = "cuImportExternalMemory")]
     pub unsafe fn import(
         device: &CudaDevice,
@@ -86,8 +86,8 @@ impl ImportedMemory {
         device.check_recorded()?;
         let handle = give(handle, &object, device.name(), |raw| {
             let _current = device.bind()?;
-            // SAFETY: `raw` is open, `give` holds it; this function's caller answers for its
-            // origin, size and flag.
+            // SAFETY: `give` keeps `raw` open; this function's caller guarantees its origin, size
+            // and flag.
             unsafe { device.driver().import_memory(raw, info.allocation_size, info.dedicated) }
         })?;
         let imported = Self::new(Origin::External(handle), device, info);
@@ -106,7 +106,7 @@ impl ImportedMemory {
         })
     }
 
-    /// Returns the name, as errors, logs and traces have it.
+    /// Returns the name in errors, logs and traces.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -116,7 +116,7 @@ impl ImportedMemory {
         self.allocation_size
     }
 
-    /// Returns `true` if the allocation was a dedicated one.
+    /// Returns `true` if the allocation is a dedicated one.
     pub fn is_dedicated(&self) -> bool {
         self.dedicated
     }
@@ -127,8 +127,8 @@ impl ImportedMemory {
         &self.device
     }
 
-    /// Returns the devices whose kernels may access it: [`device`](Self::device), and the others
-    /// that [`import_peer`](Self::import_peer) was given.
+    /// Returns the devices whose kernels may access the memory: [`device`](Self::device), and the
+    /// others that were passed to [`import_peer`](Self::import_peer).
     pub fn devices(&self) -> impl Iterator<Item = &CudaDevice> {
         std::iter::once(&self.device).chain(self.origin.others())
     }
@@ -141,8 +141,8 @@ impl ImportedMemory {
         Object("memory", &self.name)
     }
 
-    /// Claims `size` bytes at `offset` and lets `map` map them, with the context current. What that
-    /// gives goes back through [`unmap`](Self::unmap), with the same range.
+    /// Reserves `size` bytes at `offset` and calls `map` to map them, with the context current. The
+    /// mapping must be freed with [`unmap`](Self::unmap) and the same range.
     pub(crate) fn map<M>(
         &self,
         offset: u64,
@@ -151,7 +151,7 @@ impl ImportedMemory {
     ) -> Result<(M, Range<u64>)> {
         let range = range_within(self, offset, size)?;
         self.device.check_recorded()?;
-        // Claimed before the call, and not under the lock: what is called may call the logger.
+        // Reserved before the call, and not under the lock, because `map` may call the logger.
         self.claim(&range)?;
         let mapping = self.device.bind().and_then(|_current| map(self.device.driver()));
         let mapping = mapping.map_err(|error| {
@@ -161,9 +161,9 @@ impl ImportedMemory {
         Ok((mapping, range))
     }
 
-    /// Lets `unmap`, whose last driver call is `name`, free what was mapped at `range`, with the
-    /// context current. On an error the range stays claimed; `unmap` may still be under way then,
-    /// so that the memory must stay.
+    /// Calls `unmap`, whose last driver call is `name`, to free the mapping of `range`, with the
+    /// context current. On an error the range stays reserved; `unmap` may still be running then, so
+    /// the memory must stay alive.
     pub(crate) fn unmap(
         &self,
         range: &Range<u64>,
@@ -176,7 +176,7 @@ impl ImportedMemory {
         Ok(())
     }
 
-    /// For whoever has become the owner of what [`map`](Self::map) mapped.
+    /// Logs a mapping by [`map`](Self::map), after it has an owner.
     pub(crate) fn log_mapped(&self, range: &Range<u64>) {
         log_trace!("map {}: bytes {}..{}", self.object(), range.start, range.end);
     }
@@ -199,14 +199,14 @@ impl ImportedMemory {
         self.mapped().retain(|other| other != range);
     }
 
-    /// Keeps the memory, and with it the device and the context, for good: for mappings that could
-    /// not be freed and must not outlive them.
+    /// Leaks the memory, and with it the device and the context: for mappings that could not be
+    /// freed and must not outlive them.
     pub(crate) fn keep(self: &Arc<Self>) {
         std::mem::forget(Arc::clone(self));
     }
 
     fn mapped(&self) -> MutexGuard<'_, Vec<Range<u64>>> {
-        // Nothing under this lock can leave the list half changed.
+        // No code under this lock can leave the list half changed.
         self.mapped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -214,7 +214,7 @@ impl ImportedMemory {
 impl Drop for ImportedMemory {
     fn drop(&mut self) {
         // SAFETY: every mapping holds an Arc of this memory until it is freed, so none is left; the
-        // origin is not used after its owner's drop.
+        // origin is not used after this drop.
         let destroyed = unsafe { self.origin.destroy(&self.device) };
         match destroyed {
             Ok(()) => log_trace!("destroy {}", self.object()),
@@ -227,7 +227,7 @@ impl Drop for ImportedMemory {
     }
 }
 
-/// `offset..offset + size` if that ends inside the memory.
+/// Returns `offset..offset + size` if it ends inside the memory.
 pub(crate) fn range_within(memory: &ImportedMemory, offset: u64, size: u64) -> Result<Range<u64>> {
     range(offset, size, memory.allocation_size).ok_or_else(|| Error::OutOfRange {
         object: memory.object().to_string(),

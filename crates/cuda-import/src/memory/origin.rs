@@ -1,6 +1,6 @@
-//! The kinds of imported memory.
+//! The two ways of importing memory.
 //!
-//! Unsafe because it destroys what was imported.
+//! Contains unsafe code because it destroys imported objects.
 #![allow(unsafe_code)]
 
 use crate::device::CudaDevice;
@@ -9,22 +9,23 @@ use crate::reaper;
 use crate::reaper::NotFreed;
 use crate::sys::MemoryHandle;
 
-/// Origin of memory in CUDA, which decides who owns it, who frees it, and what outlives what.
+/// The way in which memory was imported, which determines ownership, the way to free it, and the
+/// order of destruction.
 #[derive(Debug)]
 pub(crate) enum Origin {
-    /// By `cuImportExternalMemory`, on the GPU that exported it: the driver owns the descriptor and
-    /// the memory object; each mapping is freed by a call of its own, then the object is destroyed
-    /// on the reaper; the exporter's allocation outlives both.
+    /// Imported with `cuImportExternalMemory`, on the GPU that exported it: the driver owns the
+    /// descriptor and the memory object; each mapping is freed separately, then the object is
+    /// destroyed on the reaper; the exporter's allocation outlives both.
     External(MemoryHandle),
-    /// By `cuMemImportFromShareableHandle`, for GPUs that need not be the exporter's: the
-    /// descriptor stays ours and was closed; the one mapping of the whole is unmapped and its
-    /// addresses freed, then the handle is released, all on the reaper; the exporter's allocation
-    /// outlives both.
+    /// Imported with `cuMemImportFromShareableHandle`, for GPUs that may differ from the
+    /// exporter's: the descriptor was not transferred, and is closed after the import; the only
+    /// mapping, of the whole memory, is unmapped and its addresses are freed, then the handle is
+    /// released, all on the reaper; the exporter's allocation outlives both.
     Peer(PeerAllocation),
 }
 
 impl Origin {
-    /// The memory object that arrays can be mapped from.
+    /// Returns the memory object from which arrays can be mapped.
     pub(crate) fn external(&self) -> Option<MemoryHandle> {
         match self {
             &Self::External(handle) => Some(handle),
@@ -32,7 +33,7 @@ impl Origin {
         }
     }
 
-    /// The devices besides the first that may access it.
+    /// Returns the devices other than the first that may access the memory.
     pub(crate) fn others(&self) -> &[CudaDevice] {
         match self {
             Self::External(_) => &[],
@@ -40,20 +41,20 @@ impl Origin {
         }
     }
 
-    /// Undoes the import, on the reaper of `device`.
+    /// Destroys the imported object, on the reaper of `device`.
     ///
     /// # Safety
-    /// Nothing is mapped of it, and it is not used again.
+    /// Nothing is mapped from it, and it is not used again.
     pub(crate) unsafe fn destroy(&self, device: &CudaDevice) -> Result<(), NotFreed> {
         match self {
             &Self::External(handle) => reaper::call(device, "cuDestroyExternalMemory", move |driver| {
-                // SAFETY: handed on to the caller.
+                // SAFETY: this function's contract.
                 unsafe { driver.destroy_memory(handle) }
             }),
             Self::Peer(peer) => {
                 let (vmm, handle) = (peer.vmm(), peer.handle());
                 reaper::call(device, "cuMemRelease", move |_| {
-                    // SAFETY: handed on to the caller.
+                    // SAFETY: this function's contract.
                     unsafe { vmm.release(handle) }
                 })
             }

@@ -1,12 +1,12 @@
-//! Memory of a GPU for kernels of others.
+//! Memory of one GPU for kernels of other GPUs.
 //!
-//! `cuImportExternalMemory` takes only what its own GPU has exported. Virtual memory management
-//! takes the same descriptor for any GPU that can access the exporting one: it is mapped once in
-//! the address space of the process, and each device is given access. (Measured with two H100s
-//! linked by NVLink: kernels of the one write memory that Vulkan allocated on the other with 370
-//! GB/s, as fast as memory of CUDA's own.)
+//! `cuImportExternalMemory` accepts only memory that its own GPU exported. The virtual memory
+//! management functions accept the same descriptor for any GPU that can access the exporting one:
+//! the memory is mapped once in the address space of the process, and each device is given access.
+//! (Measured with two H100s linked by NVLink: kernels of one write memory that Vulkan allocated on
+//! the other at 370 GB/s, as fast as memory that CUDA allocated.)
 //!
-//! Unsafe because the driver believes what it is told of a descriptor.
+//! Contains unsafe code because the driver does not validate the origin of a descriptor.
 #![allow(unsafe_code)]
 
 use std::sync::Arc;
@@ -20,34 +20,35 @@ use crate::memory::peer_allocation::PeerAllocation;
 use crate::memory::{ImportedMemory, MemoryImportInfo};
 use crate::sys::{AllocationHandle, Vmm};
 
-/// Granularity of the size of memory for several GPUs, in bytes.
+/// The size of memory for several GPUs must be a multiple of this, in bytes.
 pub const PEER_GRANULARITY: u64 = 2 << 20;
 
 impl ImportedMemory {
     /// Imports memory of any GPU of this driver for kernels and copies of `device` and `others`,
-    /// none of which need be the GPU that the memory is on. No context on that GPU is needed, and
-    /// `CUDA_VISIBLE_DEVICES` may hide it.
+    /// which may all differ from the GPU that contains the memory. No context on that GPU is
+    /// needed, and `CUDA_VISIBLE_DEVICES` may hide it.
     ///
-    /// The descriptor stays the caller's side: it is closed before this returns, success or not.
-    /// All of the memory is mapped at once, by one [`MappedBuffer`](crate::MappedBuffer),
-    /// [`MappedBlock`](crate::MappedBlock) or image in rows
+    /// The descriptor is not transferred to the driver: it is closed before this returns, with or
+    /// without an error. All of the memory is mapped at once, by one
+    /// [`MappedBuffer`](crate::MappedBuffer), [`MappedBlock`](crate::MappedBlock) or image in rows
     /// ([`MappedImage::map_rows`](crate::MappedImage::map_rows)); arrays cannot be mapped from it.
-    /// Freeing it is done as for other imported memory.
+    /// It is freed like other imported memory.
     ///
     /// # Errors
-    /// [`Error::Zero`] and [`Error::Granularity`] for a size that is no multiple of
-    /// [`PEER_GRANULARITY`]; [`Error::PeerUnsupported`] for a device that cannot map memory of
-    /// others, for one that is given twice, and on Windows, where only descriptors are known to
-    /// work; [`Error::DriverTooOld`] naming the calls that the driver lacks; [`Error::Driver`] when
-    /// it refuses. Whether a GPU can access the other shows when the memory is mapped;
-    /// [`peer_access`](crate::peer_access) asks beforehand.
+    /// [`Error::Zero`] and [`Error::Granularity`] for a size that is not a multiple of
+    /// [`PEER_GRANULARITY`]; [`Error::PeerUnsupported`] for a device that cannot map the memory of
+    /// other GPUs, for a device that is listed twice, and on Windows, because only file descriptors
+    /// are known to work; [`Error::DriverTooOld`] with the functions that the driver lacks;
+    /// [`Error::Driver`] if the driver call fails. Whether a GPU can access the other is only
+    /// detected when the memory is mapped; [`peer_access`](crate::peer_access) queries it
+    /// beforehand.
     ///
     /// # Safety
-    /// - `handle` is an opaque descriptor of memory that a GPU of this driver exported, and of no
-    ///   other kind of object. **A descriptor of another GPU than the one meant is accepted, and
-    ///   other memory accessed**: compare UUIDs first.
+    /// - `handle` is an opaque descriptor of memory that a GPU of this driver exported, and not of
+    ///   another kind of object. **A descriptor of a different GPU than intended is accepted, and
+    ///   other memory is accessed**: compare UUIDs first.
     /// - `allocation_size` is that of the allocation.
-    /// - The last point of [`import`](Self::import), for all devices.
+    /// - The last requirement of [`import`](Self::import) holds for all devices.
     #[doc(alias = "cuMemImportFromShareableHandle")]
     pub unsafe fn import_peer(
         device: &CudaDevice,
@@ -75,8 +76,8 @@ impl ImportedMemory {
         })?;
         device.check_recorded()?;
         let vmm = device.driver().vmm()?;
-        // SAFETY: the descriptor is open as long as `handle` lives; this function's caller answers
-        // for what it is of.
+        // SAFETY: the descriptor is open as long as `handle` lives; this function's caller
+        // guarantees its origin.
         let allocation = unsafe { import(vmm, &handle, device, &object) }?;
         drop(handle);
         let access = all.iter().map(|device| device.object().cu_device()).collect();
@@ -93,14 +94,14 @@ impl ImportedMemory {
 unsafe fn import(vmm: Vmm, handle: &OsHandle, device: &CudaDevice, object: &Object<'_>) -> Result<AllocationHandle> {
     use std::os::fd::AsRawFd;
     let imported = device.bind().and_then(|_current| {
-        // SAFETY: handed on to the caller.
+        // SAFETY: this function's contract.
         unsafe { vmm.import(handle.as_raw_fd()) }
     });
     imported.map_err(|error| error.at(object, device.name()))
 }
 
 /// # Safety
-/// None: it makes no call.
+/// None: it makes no driver call.
 #[cfg(windows)]
 unsafe fn import(_: Vmm, _: &OsHandle, device: &CudaDevice, object: &Object<'_>) -> Result<AllocationHandle> {
     Err(unsupported(
@@ -110,7 +111,7 @@ unsafe fn import(_: Vmm, _: &OsHandle, device: &CudaDevice, object: &Object<'_>)
     ))
 }
 
-/// Checks that each device can map memory of others, and is there once.
+/// Checks that each device can map the memory of other GPUs, and is listed once.
 fn check_devices(devices: &[&CudaDevice], object: &Object<'_>) -> Result<()> {
     for (place, device) in devices.iter().enumerate() {
         if !device.report().virtual_memory {

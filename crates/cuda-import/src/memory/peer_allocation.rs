@@ -1,6 +1,6 @@
 //! An allocation that several GPUs may access, and its mapping.
 //!
-//! Unsafe because it maps memory.
+//! Contains unsafe code because it maps memory.
 #![allow(unsafe_code)]
 
 use std::sync::Arc;
@@ -13,16 +13,16 @@ use crate::logging::log_error;
 use crate::memory::ImportedMemory;
 use crate::sys::{AllocationHandle, CallError, CallResult, Vmm};
 
-/// An allocation by handle, and who may access it.
+/// The handle of an allocation, and the devices with access to it.
 #[derive(Debug)]
 pub(crate) struct PeerAllocation {
     handle: AllocationHandle,
     vmm: Vmm,
-    /// In bytes.
+    /// Size in bytes.
     size: usize,
-    /// All devices with access, as the driver numbers them.
+    /// The driver's handles of all devices with access.
     access: Box<[CUdevice]>,
-    /// All but the first.
+    /// All devices with access except the first.
     others: Box<[CudaDevice]>,
 }
 
@@ -49,23 +49,25 @@ impl PeerAllocation {
         self.handle
     }
 
-    /// In bytes.
+    /// Returns the size in bytes.
     pub(crate) fn size(&self) -> usize {
         self.size
     }
 
-    /// Maps all of `memory`, whose origin this is, for all devices. On an error nothing is mapped.
+    /// Maps all of `memory`, of which this is the origin, for all devices. On an error nothing is
+    /// mapped.
     pub(crate) fn map(&self, memory: &Arc<ImportedMemory>) -> CallResult<CUdeviceptr> {
         let (vmm, size) = (self.vmm, self.size);
         let address = vmm.reserve(size)?;
-        // SAFETY: the range was just reserved; `memory` keeps the handle, which is of `size` bytes.
+        // SAFETY: the range was just reserved; `memory` keeps the handle alive, which has `size`
+        // bytes.
         if let Err(error) = unsafe { vmm.map(address, size, self.handle) } {
             self.free_address(memory, address);
             return Err(error);
         }
         // SAFETY: mapped above, at this range.
         if let Err(error) = unsafe { vmm.set_access(address, size, &self.access) } {
-            // SAFETY: mapped above; nobody else knows the address, and none has access.
+            // SAFETY: mapped above; the address was not passed on, and no device has access.
             match unsafe { vmm.unmap(address, size) } {
                 Ok(()) => self.free_address(memory, address),
                 Err(error) => left(memory, error),
@@ -75,16 +77,16 @@ impl PeerAllocation {
         Ok(address)
     }
 
-    /// Frees an address that was not mapped after all.
+    /// Frees a reserved address that is not mapped.
     fn free_address(&self, memory: &Arc<ImportedMemory>, address: CUdeviceptr) {
-        // SAFETY: reserved with this size, and nothing is mapped there.
+        // SAFETY: reserved with this size, and not mapped.
         if let Err(error) = unsafe { self.vmm.free_address(address, self.size) } {
             left(memory, error);
         }
     }
 }
 
-/// Something of a mapping that was given up could not be undone.
+/// Leaks the memory and logs the error, after undoing a failed mapping failed as well.
 fn left(memory: &Arc<ImportedMemory>, error: CallError) {
     memory.keep();
     count_leak();

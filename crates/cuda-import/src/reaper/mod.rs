@@ -1,10 +1,11 @@
-//! Driver calls that may block, made in order on a thread of their context's own.
+//! Driver calls that may block, made in order on one thread per context.
 //!
 //! `cuMemFree`, `cuDestroyExternalSemaphore` and `cuCtxSynchronize` return only when no stream of
-//! the context has an unfinished wait, whoever enqueued it. That they would return at once cannot
-//! be known beforehand: no call asks for all streams. A destructor that made such a call itself
-//! could block forever behind another exchange's frame. Callers of [`call`] wait for at most
-//! [`LIMIT`], and what blocks in one context holds up no other.
+//! the context has an unfinished wait, no matter who enqueued it. Whether they would return
+//! immediately cannot be determined beforehand, because no call queries all streams. A destructor
+//! that made such a call itself could block forever because of another exchange's frame. Callers of
+//! [`call`] wait for at most [`LIMIT`], and a blocked call in one context does not delay other
+//! contexts.
 
 mod worker;
 
@@ -19,14 +20,14 @@ use crate::reaper::worker::{Job, NotDone, Worker};
 use crate::stream::capture;
 use crate::sys::{CallError, CallResult, Driver, TIMEOUT};
 
-/// Limit on how long a caller waits. Once one call has taken this long, callers behind it no longer
-/// wait.
+/// The maximum time that a caller waits. Once a call has taken this long, callers queued after it
+/// no longer wait.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Why an object was not freed.
+/// The reason why an object was not freed.
 pub(crate) enum NotFreed {
     /// The call of this name has not returned within the limit. It stays queued and completes when
-    /// the driver lets it.
+    /// the driver unblocks it.
     Blocked(&'static str, Duration),
     /// The driver returned an error.
     Call(CallError),
@@ -41,7 +42,7 @@ impl NotFreed {
         }
     }
 
-    /// Says which object the call was about, and where.
+    /// Adds the object of the call and its device.
     pub(crate) fn at(self, object: &Object<'_>, device: &str) -> Error {
         match self {
             Self::Blocked(_, waited) => {
@@ -53,8 +54,8 @@ impl NotFreed {
 }
 
 /// Runs `call`, which makes the driver call `name`, on the thread of the context of `device` with
-/// that context current, and waits for it for at most [`LIMIT`]. The closure owns what it uses,
-/// since it still runs after the limit.
+/// that context current, and waits for it for at most [`LIMIT`]. The closure owns everything that
+/// it uses, because it may run after the limit.
 pub(crate) fn call(
     device: &CudaDevice,
     name: &'static str,
@@ -63,7 +64,7 @@ pub(crate) fn call(
     run(device, name, false, call)
 }
 
-/// Waits, as [`call`] does, until all work of the context that is enqueued now has ended.
+/// Waits, like [`call`], until all work that is currently enqueued in the context has ended.
 pub(crate) fn synchronize(device: &CudaDevice) -> Result<(), NotFreed> {
     run(device, "cuCtxSynchronize", true, Driver::synchronize_context)
 }
@@ -74,21 +75,23 @@ fn run(
     shared: bool,
     call: impl FnOnce(Driver) -> CallResult<()> + Send + 'static,
 ) -> Result<(), NotFreed> {
-    // On a thread that captures the driver refuses to free what the graph may use; on another one
-    // it would not.
+    // On a thread that captures, the driver refuses to free objects that the graph may use; on
+    // another thread it would not, so the call is made on this thread.
     let inline = capture::is_active();
     let Some(mut worker) = (!inline).then(|| worker_of(device)).flatten() else {
         return device.bind().and_then(|_current| call(device.driver())).map_err(NotFreed::Call);
     };
     let owner = device.clone();
-    // A caller that has chosen to disturb no capture of other threads has chosen it for this call.
+    // If the caller has chosen a capture mode that does not disturb other threads' captures, use it
+    // for this call as well.
     let mode = device.driver().capture_mode();
     let bound = move || {
         let driver = owner.driver();
         let _mode = mode.map(|mode| driver.enter_capture_mode(mode));
         driver.bind_alone(owner.object()).and_then(|_current| call(driver))
     };
-    // One that another caller's stands for is made in that caller's mode.
+    // A shared call runs in the mode of the caller that queued it, so a call with its own mode is
+    // not shared.
     let shared = shared && mode.is_none();
     let mut job = Some(Job { name, call: Box::new(bound), shared });
     loop {
@@ -100,20 +103,25 @@ fn run(
         forget(&worker);
         match worker_of(device) {
             Some(next) => worker = next,
-            None => return job.map_or(Ok(()), |job| (job.call)()).map_err(NotFreed::Call),
+            None => {
+                // The call leaves no context current, which is right on a thread of our own only.
+                let _caller = device.driver().keep_current();
+                return job.map_or(Ok(()), |job| (job.call)()).map_err(NotFreed::Call);
+            }
         }
     }
 }
 
-/// Worker of each context, by its handle, while there is something to free in it.
+/// The worker of each context, by the context's handle, once one was needed.
 static WORKERS: Mutex<Vec<(usize, Arc<Worker>)>> = Mutex::new(Vec::new());
 
 fn workers() -> MutexGuard<'static, Vec<(usize, Arc<Worker>)>> {
     WORKERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The worker of the context of `device`, started when first asked for. `None`, so that the call is
-/// made inline, if its thread did not start (logged once), and on its own thread.
+/// Returns the worker of the context of `device`, which is started at the first call. Returns
+/// `None` on the worker's own thread, or if the thread did not start (logged once); the call is
+/// then made inline.
 fn worker_of(device: &CudaDevice) -> Option<Arc<Worker>> {
     let context = device.object().cu_ctx().addr();
     let mut workers = workers();
@@ -136,7 +144,7 @@ fn worker_of(device: &CudaDevice) -> Option<Arc<Worker>> {
     }
 }
 
-/// It has ended: the next call of its context starts another.
+/// Removes a worker that has ended: the next call in its context starts another.
 fn forget(worker: &Arc<Worker>) {
     workers().retain(|(_, other)| !Arc::ptr_eq(other, worker));
 }

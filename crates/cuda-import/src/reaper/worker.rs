@@ -1,8 +1,8 @@
-//! One thread with a queue of driver calls, and how callers wait for their results.
+//! A thread with a queue of driver calls, and how callers wait for the results.
 //!
 //! Waking a thread takes the system tens of microseconds, more than some of the calls. So both
-//! sides look for a while before they sleep: a caller for its result, the thread for another call.
-//! What is freed in a row, such as all that an exchange held, wakes the thread once.
+//! sides poll for a while before they sleep: a caller for its result, the thread for another call.
+//! Objects that are freed in a row, such as all resources of an exchange, wake the thread once.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -15,39 +15,37 @@ use std::time::{Duration, Instant};
 use crate::logging::log_error;
 use crate::sys::{CallError, CallResult, UNKNOWN};
 
-/// Duration for which the thread looks for another call before it sleeps.
+/// The time that the thread polls for another call before it sleeps.
 const HOT: Duration = Duration::from_micros(50);
 
-/// Duration for which a caller looks without giving the processor up: about what handing a call
-/// over takes.
+/// The time that a caller polls without yielding the processor: about the time of a hand-over to
+/// the thread.
 const SPIN: Duration = Duration::from_micros(10);
 
-/// Duration for which it offers the processor to others between two looks, before it sleeps. Calls
-/// that do not block take less.
+/// The time that a caller polls with yielding, before it sleeps. Calls that do not block take less.
 const YIELD: Duration = Duration::from_micros(500);
 
-/// Duration for which the thread sleeps before it ends.
+/// The time that the thread sleeps before it ends.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// One driver call, or several, on the thread that frees.
+/// A closure for the thread that makes one or several driver calls.
 pub(super) struct Job {
-    /// The driver call that may block, for errors.
+    /// The name of the driver call that may block, for errors.
     pub(super) name: &'static str,
     pub(super) call: Box<dyn FnOnce() -> CallResult<()> + Send>,
-    /// One that is queued and has not begun does for all who ask for the same: it sees whatever
-    /// they did before.
+    /// Whether one queued job may serve all callers that ask for the same call. A job that has not
+    /// started yet covers everything that they did before.
     pub(super) shared: bool,
 }
 
-/// Place of the result.
+/// The result of a job, once it is done.
 type Ticket = OnceLock<CallResult<()>>;
 
-/// One thread with a queue, for one context. The thread ends when nothing was asked of it for
-/// [`IDLE`].
+/// A thread with a queue, for one context. The thread ends after [`IDLE`] without a job.
 #[derive(Default)]
 pub(super) struct Worker {
     queue: Mutex<Queue>,
-    /// As many as there are calls in the queue, for a look without the lock.
+    /// The number of jobs in the queue, readable without the lock.
     queued: AtomicUsize,
     asked: Condvar,
     answered: Condvar,
@@ -56,32 +54,32 @@ pub(super) struct Worker {
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<(Job, Arc<Ticket>)>,
-    /// When the call that is being made began.
+    /// The start time of the current call.
     began: Option<Instant>,
-    /// The thread sleeps.
+    /// Whether the thread sleeps.
     asleep: bool,
-    /// Callers that sleep.
+    /// The number of callers that sleep.
     waiting: usize,
-    /// The thread has ended, or will without another look.
+    /// Whether the thread has ended, or will end without checking the queue again.
     ended: bool,
 }
 
-/// Why a job was not done.
+/// The reason why a job was not done.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NotDone {
-    /// It has not ended after so long. It will be done all the same.
+    /// The job has not completed after this time. It will still be done.
     Waited(Duration),
-    /// The thread has ended: it was not taken.
+    /// The thread has ended, and the job was not queued.
     Ended,
 }
 
 thread_local! {
-    /// The worker that this thread is of, by its address.
+    /// The address of the worker that this thread belongs to.
     static OF: Cell<usize> = const { Cell::new(0) };
 }
 
 impl Worker {
-    /// `ended` is called by the thread when it ends.
+    /// Starts a worker. Its thread calls `ended` when it ends.
     pub(super) fn start(ended: impl FnOnce(&Arc<Self>) + Send + 'static) -> std::io::Result<Arc<Self>> {
         let worker = Arc::new(Self::default());
         let this = Arc::clone(&worker);
@@ -94,7 +92,7 @@ impl Worker {
         Ok(worker)
     }
 
-    /// Returns `true` if the caller is a part of what the thread does.
+    /// Returns `true` if the caller runs on the worker's thread.
     pub(super) fn is_current(&self) -> bool {
         OF.get() == self.address()
     }
@@ -103,8 +101,8 @@ impl Worker {
         std::ptr::from_ref(self).addr()
     }
 
-    /// The result of `job`, which is waited for until it, or what is done before it, has taken as
-    /// long as `limit`.
+    /// Queues `job` and returns its result. Waits until the job, or the job that runs before it,
+    /// has taken as long as `limit`.
     pub(super) fn run(&self, job: &mut Option<Job>, limit: Duration) -> Result<CallResult<()>, NotDone> {
         let start = Instant::now();
         let ticket = self.ask(job)?;
@@ -116,11 +114,12 @@ impl Worker {
         }
         let mut queue = self.queue();
         loop {
-            // Set before the lock is taken for the notice, so that none is missed.
+            // The result is set before the thread takes the lock to notify, so no notification is
+            // missed.
             if let Some(result) = ticket.get() {
                 return Ok(*result);
             }
-            // The call in front may be this one: both limits count.
+            // The current call may be this job: both limits apply.
             let since = queue.began.map_or(start, |began| began.min(start));
             let Some(left) = limit.checked_sub(since.elapsed()) else { return Err(NotDone::Waited(start.elapsed())) };
             queue.waiting += 1;
@@ -129,7 +128,7 @@ impl Worker {
         }
     }
 
-    /// Takes the job, unless another does for it or the thread has ended.
+    /// Queues the job, unless a queued job covers it or the thread has ended.
     fn ask(&self, job: &mut Option<Job>) -> Result<Arc<Ticket>, NotDone> {
         let mut queue = self.queue();
         if queue.ended {
@@ -158,7 +157,7 @@ impl Worker {
         while let Some((job, ticket)) = self.next() {
             let Job { name, call, .. } = job;
             let result = catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
-                // The payload may panic in turn when it is dropped.
+                // Dropping the payload may panic as well.
                 std::mem::forget(panic);
                 log_error!("{name} panicked on the thread that frees CUDA objects; the thread continues");
                 Err(CallError { call: name, code: UNKNOWN })
@@ -174,7 +173,7 @@ impl Worker {
         }
     }
 
-    /// The next job. None once there was none for [`IDLE`].
+    /// Returns the next job, or `None` after [`IDLE`] without a job.
     fn next(&self) -> Option<(Job, Arc<Ticket>)> {
         let since = Instant::now();
         while self.queued.load(Ordering::Acquire) == 0 && since.elapsed() < HOT {
@@ -198,7 +197,7 @@ impl Worker {
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        // Nothing under this lock can leave the queue half changed.
+        // No code under this lock can leave the queue half changed.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

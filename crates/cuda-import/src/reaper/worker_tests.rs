@@ -27,7 +27,7 @@ fn the_result_is_that_of_the_call() {
     let error = CallError { call: NAME, code: 1 };
     assert_eq!(run(&worker, LONG, Box::new(|| Ok(()))), Ok(Ok(())));
     assert_eq!(run(&worker, LONG, Box::new(move || Err(error))), Ok(Err(error)));
-    // Also where the caller sleeps, and where the thread does.
+    // Also if the caller sleeps, and if the thread sleeps.
     let slow = move || {
         thread::sleep(4 * YIELD);
         Err(error)
@@ -49,7 +49,7 @@ fn a_blocked_call_is_given_up_and_made_all_the_same() {
         Ok(())
     };
     assert!(waited(run(&worker, SHORT, Box::new(blocked))) >= SHORT);
-    // What is behind it is not waited for.
+    // Calls that are queued after a blocked call are not waited for.
     let behind = move || {
         made.send(2).unwrap();
         Ok(())
@@ -92,7 +92,7 @@ fn a_shared_job_that_has_not_begun_does_for_all() {
     drop(made);
     open.send(()).unwrap();
     assert_eq!(calls.iter().count(), 2, "the shared ones are one");
-    // One that has begun has perhaps not seen what was done since.
+    // A job that has started may not cover what was done since, so it is not shared.
     let (made, calls) = mpsc::channel();
     for _ in 0..2 {
         let made = made.clone();
@@ -133,8 +133,8 @@ fn calls_of_several_threads_have_their_own_results() {
     });
 }
 
-/// What the way there and back adds to a call of 100 µs, about what `cuMemFree` takes, in
-/// nanoseconds: at best, and in the middle.
+/// Measures the overhead of the thread for a call of 100 µs, about the time of `cuMemFree`, in
+/// nanoseconds: minimum and median.
 #[test]
 #[ignore = "measures; run with --ignored --nocapture"]
 fn the_hop() {

@@ -1,9 +1,9 @@
-//! Buffers and images while a graph is captured.
+//! Use of buffers and images while a graph is captured.
 //!
-//! A graph is captured on a stream of its own and launched on another, the home stream of what it
-//! works on. So that copies on the captured stream are not taken for a guest's, which would have to
-//! wait for work outside of the graph, it stands in for the home stream: on the thread that
-//! captures, until the capture ends.
+//! A graph is captured on a separate stream and launched on the home stream of the buffers and
+//! images that it uses. Copies on the captured stream must not count as those of a guest, which
+//! would have to wait for work outside of the graph. So the captured stream replaces the home
+//! stream, on the thread that captures, until the capture ends.
 
 use std::cell::Cell;
 
@@ -17,31 +17,31 @@ thread_local! {
 
 #[derive(Clone, Copy)]
 struct Capture {
-    /// The driver's handles as numbers. Whoever captures holds both streams.
+    /// The driver's handles as numbers. The owner of the scope keeps both streams alive.
     home: usize,
     captured: usize,
-    /// Something was used on a stream that the graph does not order.
+    /// Whether an object was used on a stream that the graph does not order.
     unordered: bool,
 }
 
-/// Relation of a stream to a buffer or image that is about to be used on it.
+/// The relation of a stream to a buffer or image that will be used on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// No capture concerns it.
+    /// No capture affects it.
     Ordinary,
-    /// It is captured in place of the home stream, on which the graph is launched.
+    /// It is captured in place of the home stream, on which the graph will be launched.
     Captured,
-    /// It is captured for another home stream. The graph cannot keep that order and will be
+    /// It is captured for another home stream. The graph cannot ensure the order and will be
     /// discarded.
     Unordered,
 }
 
-/// On this thread the captured stream stands for the home stream, until this is dropped.
+/// Replaces the home stream by the captured stream on this thread, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct CaptureScope(());
 
 impl CaptureScope {
-    /// None while another one is there.
+    /// Returns `None` if another scope is open on this thread.
     pub(crate) fn new(home: &CudaStream, captured: &CudaStream) -> Option<Self> {
         if CAPTURE.get().is_some() {
             return None;
@@ -50,7 +50,7 @@ impl CaptureScope {
         Some(Self(()))
     }
 
-    /// Returns `true` if something was used on a stream that the graph does not order.
+    /// Returns `true` if an object was used on a stream that the graph does not order.
     pub(crate) fn has_unordered_use(&self) -> bool {
         CAPTURE.get().is_some_and(|capture| capture.unordered)
     }
@@ -74,7 +74,8 @@ pub(crate) fn role(stream: &CudaStream, home: &CudaStream) -> Role {
         (true, true) => return Role::Captured,
         (false, false) => return Role::Ordinary,
         (true, false) => Role::Unordered,
-        // Done once, now, behind what the home stream has been given, and not in every frame.
+        // This work runs once, now, after the earlier work of the home stream, and not in every
+        // frame.
         (false, true) => Role::Ordinary,
     };
     CAPTURE.set(Some(Capture { unordered: true, ..capture }));

@@ -1,10 +1,11 @@
-//! Streams, created without a wait that has no limit.
+//! Creation of streams without an unlimited wait.
 //!
-//! cudarc's `new_stream` synchronizes the context (`cuCtxSynchronize`) where its object has no
-//! other stream, since slices that were allocated before have no events to be ordered by. All
-//! objects of a GPU's primary context share that context: one that was just created would wait for
-//! whatever any other has enqueued, which may be a frame whose gate the same thread opens.
-#![allow(unsafe_code)] // The switch of cudarc's tracking.
+//! cudarc's `new_stream` synchronizes the context (`cuCtxSynchronize`) if its context object has no
+//! other stream, because slices that were allocated before have no events for ordering. All context
+//! objects of a GPU's primary context share that context, so the first stream of a new object would
+//! wait for everything that was enqueued through other objects, possibly for a frame that the same
+//! thread must unblock.
+#![allow(unsafe_code)] // Disables cudarc's event tracking.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +26,7 @@ impl CudaDevice {
     ///
     /// Blocks for at most 10 s until all work of the context has ended, if the context has no
     /// stream besides the default one and either [`context`](Self::context) was called before or
-    /// the program provided the context: cudarc has no events for what was allocated until then.
+    /// the program provided the context: cudarc has no events for earlier allocations.
     ///
     /// # Errors
     /// [`Error::Driver`](crate::Error::Driver) if the stream cannot be created, or if an earlier
@@ -38,11 +39,11 @@ impl CudaDevice {
     }
 }
 
-/// The first stream of a context object that nobody else has, so that nothing was allocated with
-/// it, without a wait.
+/// Creates the first stream of an unshared context object, with which nothing was allocated,
+/// without a wait.
 fn first(context: &Arc<CudaContext>) -> CallResult<Arc<CudaStream>> {
     let tracked = context.is_event_tracking();
-    // SAFETY: no slice is created meanwhile, since nobody else has the object.
+    // SAFETY: no slice is created meanwhile, because the object is not shared.
     unsafe { context.disable_event_tracking() };
     let created = context.new_stream();
     if tracked {
@@ -52,9 +53,9 @@ fn first(context: &Arc<CudaContext>) -> CallResult<Arc<CudaStream>> {
     created.map_err(|error| CallError::from_cudarc(CREATE, error))
 }
 
-/// Another stream by an object of the device's context. Where it is the object's first, its wait
-/// has the reaper's limit. cudarc counts a stream before it waits, also where that fails: those
-/// that come meanwhile, or behind a failure, are behind a wait of their own.
+/// Creates another stream with an object of the device's context. If it is the object's first, the
+/// wait has the reaper's limit. cudarc counts a stream before it waits, even if the wait fails:
+/// calls during that wait or after a failed one therefore wait themselves.
 pub(crate) fn another(device: &CudaDevice, context: &Arc<CudaContext>) -> CallResult<Arc<CudaStream>> {
     let create =
         |context: &Arc<CudaContext>| context.new_stream().map_err(|error| CallError::from_cudarc(CREATE, error));
@@ -74,6 +75,6 @@ pub(crate) fn another(device: &CudaDevice, context: &Arc<CudaContext>) -> CallRe
     });
     called.map_err(NotFreed::into_call)?;
     let created = place.lock().unwrap_or_else(PoisonError::into_inner).take();
-    // The call has run, and left what it created.
+    // The call has returned, so the stream was created.
     created.ok_or(CallError { call: CREATE, code: TIMEOUT })
 }

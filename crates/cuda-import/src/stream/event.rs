@@ -1,6 +1,6 @@
 //! Recorded events.
 //!
-//! Unsafe because it hands events to the driver.
+//! Contains unsafe code because it passes events to the driver.
 #![allow(unsafe_code)]
 
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::sys::{CallResult, Driver, EventHandle, Restoring};
 pub(crate) struct Event {
     event: EventHandle,
     driver: Driver,
-    /// Keeps the event's context.
+    /// Keeps the event's context alive.
     context: Restoring<Arc<CudaContext>>,
 }
 
@@ -26,20 +26,20 @@ impl Event {
         Ok(event)
     }
 
-    /// Records it again after all work of the stream. The stream's context must be current, and
-    /// the event's.
+    /// Records the event again, after all work of the stream. The stream's context, which must be
+    /// the event's, must be current.
     pub(crate) fn record(&self, stream: &CudaStream) -> CallResult<()> {
         // SAFETY: the event is alive.
         unsafe { self.driver.record_event(self.event, stream) }
     }
 
-    /// Returns `true` if all work before it has ended.
+    /// Returns `true` if all work before the event has ended.
     pub(crate) fn is_reached(&self) -> CallResult<bool> {
         // SAFETY: the event is alive.
         unsafe { self.driver.event_is_reached(self.event) }
     }
 
-    /// Makes `stream` wait for it. The context must be current.
+    /// Makes `stream` wait for the event. The context must be current.
     pub(crate) fn make_wait(&self, stream: &CudaStream) -> CallResult<()> {
         // SAFETY: the event is alive.
         unsafe { self.driver.wait_event(stream, self.event) }
@@ -56,9 +56,9 @@ impl Event {
 
 impl Drop for Event {
     fn drop(&mut self) {
-        // SAFETY: it is alive, and not used afterwards.
+        // SAFETY: the event is alive, and not used afterwards.
         let destroyed = unsafe { self.driver.destroy_event(self.event) };
-        // Where cudarc leaves what fails in destructors.
+        // cudarc also records errors of destructors here.
         self.context.record_err(destroyed.map_err(|error| error.to_cudarc()));
     }
 }

@@ -1,7 +1,7 @@
-//! A frame as a CUDA graph: a wait, the work and a signal, captured once and launched again with
-//! other values.
+//! A frame as a CUDA graph: a wait, the work and a signal, captured once and launched repeatedly
+//! with other values.
 //!
-//! Unsafe because what was captured uses what it uses whenever it is launched.
+//! Contains unsafe code because each launch accesses everything that was captured.
 #![allow(unsafe_code)]
 
 use std::sync::Arc;
@@ -37,11 +37,11 @@ pub struct StreamGraph {
     wait: (NodeHandle, SemaphoreHandle),
     signal: (NodeHandle, SemaphoreHandle),
     stream: Restoring<Arc<CudaStream>>,
-    /// After the executable graph, which `drop` destroys.
+    /// Dropped after the executable graph, which `drop` destroys.
     graph: Graph,
 }
 
-/// Captured graph; its nodes are the names by which an executable graph is changed.
+/// The captured graph, whose nodes identify the parts of the executable graph to change.
 #[derive(Debug)]
 struct Graph {
     handle: GraphHandle,
@@ -49,22 +49,22 @@ struct Graph {
     device: CudaDevice,
 }
 
-/// Reasons why there is no graph.
+/// The reason why a capture failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CaptureError<E> {
-    /// The capture failed.
+    /// A CUDA call failed, or the captured work cannot be launched repeatedly.
     #[error(transparent)]
     Cuda(#[from] Error),
-    /// The closure did.
+    /// The closure returned an error.
     #[error("{0}")]
     Record(E),
 }
 
 impl StreamGraph {
-    /// Captures what `record` enqueues on the stream that is passed to it, between a wait for
-    /// `wait` and a signal of `signal`. Nothing runs yet. `name` is the graph's name in errors and
-    /// logs, and the graph will be launched on `stream`.
+    /// Captures the work that `record` enqueues on the stream that is passed to it, between a wait
+    /// for `wait` and a signal of `signal`. Nothing runs yet. `name` is the graph's name in errors
+    /// and logs, and the graph will be launched on `stream`.
     ///
     /// The stream passed to `record` is not `stream`, which others can use in the meantime. Buffers
     /// and images whose home stream is `stream` treat it as their home stream; using them on any
@@ -76,14 +76,14 @@ impl StreamGraph {
     /// here after a call of `CudaContext::disable_event_tracking`.
     ///
     /// # Errors
-    /// [`CaptureError::Record`] with what `record` returned; [`Error::ContextMismatch`] for a
-    /// semaphore of another context, [`Error::Graph`] for what cannot be launched again,
-    /// [`Error::Driver`]. Nothing is left behind then, nor when `record` panics.
+    /// [`CaptureError::Record`] with the error of `record`; [`Error::ContextMismatch`] for a
+    /// semaphore of another context, [`Error::Graph`] for work that cannot be launched repeatedly,
+    /// [`Error::Driver`]. In all cases, and if `record` panics, the capture is ended and discarded.
     ///
     /// # Safety
     /// - Both semaphores are timelines, and live longer than the graph.
-    /// - `record` enqueues work on the lent stream only, and that work reads host memory, if any,
-    ///   whenever it is launched: see [`launch`](Self::launch) for what must be alive then.
+    /// - `record` enqueues work only on the stream that is passed to it. That work reads host
+    ///   memory, if any, at each launch: see [`launch`](Self::launch) for what must be alive then.
     #[doc(alias = "cuStreamBeginCapture")]
     pub unsafe fn capture<E>(
         name: &str,
@@ -104,17 +104,17 @@ impl StreamGraph {
         let lent = create::another(device, stream.context()).map_err(failed)?;
         let scope = CaptureScope::new(stream, &lent).ok_or_else(|| refused(NESTED))?;
         let capture = Capture::begin(&lent, device).map_err(failed)?;
-        // SAFETY: it is captured, not enqueued; the semaphore lives as long as the graph, by this
-        // function's contract.
+        // SAFETY: the wait is captured, not enqueued; the semaphore lives as long as the graph, by
+        // this function's contract.
         unsafe { enqueue_wait(Target::Graph, &lent, &[SemaphorePoint { semaphore: wait, value: 0 }]) }?;
         record(&lent).map_err(CaptureError::Record)?;
         if scope.has_unordered_use() {
-            // What cudarc recorded of it says less.
+            // The error that cudarc recorded for it is less specific.
             let _ = stream.context().check_err();
             return Err(refused(ASTRAY).into());
         }
-        // Whoever ended the capture meanwhile has a graph of ours, and the signal would be given at
-        // once.
+        // If the capture was ended in the meantime, its graph belongs to other code, and the signal
+        // would be enqueued immediately.
         if !device.driver().is_capturing(&lent).map_err(failed)? {
             return Err(refused(ENDED).into());
         }
@@ -124,34 +124,34 @@ impl StreamGraph {
         let graph = Graph { handle, name: name.into(), device: device.clone() };
         drop(scope);
         let (wait_node, signal_node) = graph.semaphore_nodes().map_err(failed)?.ok_or_else(|| refused(SEMAPHORES))?;
-        // SAFETY: the graph is alive, and nobody else has it.
+        // SAFETY: the graph is alive, and not shared.
         let exec = unsafe { device.driver().instantiate(handle) }.map_err(failed)?;
         let (wait, signal) = ((wait_node, wait.handle()), (signal_node, signal.handle()));
         let made = Self { exec, wait, signal, stream: Restoring::new(Arc::clone(stream)), graph };
-        // So that the first launch costs no more than the next.
-        // SAFETY: it was just made, and nobody else has it.
+        // Upload now, so that the first launch costs no more than later ones.
+        // SAFETY: it was just created, and is not shared.
         unsafe { device.driver().upload(exec, stream) }.map_err(failed)?;
         log_trace!("capture {object}");
         Ok(made)
     }
 
-    /// Enqueues the frame on the graph's stream: wait until the one semaphore is at `wait_value`,
-    /// do the work, set the other to `signal_value`. Launches before keep their values. Allocates
-    /// nothing.
+    /// Enqueues the frame on the graph's stream: waits until the first semaphore reaches
+    /// `wait_value`, does the work, and sets the second semaphore to `signal_value`. Earlier
+    /// launches keep their values. Allocates nothing.
     ///
-    /// Buffers that other streams used too: call
+    /// If other streams used the buffers too, call
     /// [`MappedBuffer::join_foreign_work`](crate::MappedBuffer::join_foreign_work) first.
     ///
     /// # Errors
-    /// [`Error::Driver`] for one of the calls or an earlier one in the context. Nothing was
-    /// enqueued then.
+    /// [`Error::Driver`] for one of the calls or an earlier one in the context. In both cases
+    /// nothing was enqueued.
     ///
     /// # Safety
-    /// - Somebody will signal `wait_value`, or the stream waits forever. `signal_value` is greater
-    ///   than every value that is signaled or pending.
-    /// - All that was recorded may run once more, now: the memory it uses, on the device and on the
-    ///   host, its kernels' modules, texture and surface objects are alive until the launch has
-    ///   ended, and nobody uses them otherwise.
+    /// - `wait_value` will be signaled, otherwise the stream waits forever. `signal_value` is
+    ///   greater than every value that is signaled or pending.
+    /// - All recorded work may run again now: the memory that it uses, on the device and on the
+    ///   host, its kernels' modules, and its texture and surface objects are alive until the launch
+    ///   has ended, and are not used in any other way.
     /// - The semaphores live until the launch has ended.
     #[doc(alias = "cuGraphLaunch")]
     #[doc(alias = "cuGraphExecExternalSemaphoresWaitNodeSetParams")]
@@ -164,11 +164,11 @@ impl StreamGraph {
         check_capture(driver, &self.stream, self.graph.object(), || device.name().to_owned())?;
         let launch = || {
             // SAFETY: the node waits for one semaphore, in the graph that `self` holds; the
-            // semaphore lives.
+            // semaphore is alive.
             unsafe { driver.set_wait(exec, wait.0, wait.1, wait_value) }?;
             // SAFETY: the node signals one semaphore, otherwise as above.
             unsafe { driver.set_signal(exec, signal.0, signal.1, signal_value) }?;
-            // SAFETY: this function's caller answers for what the graph uses.
+            // SAFETY: this function's caller guarantees that everything the graph uses is alive.
             unsafe { driver.launch_graph(exec, &self.stream) }
         };
         launch().map_err(failed)?;
@@ -176,7 +176,7 @@ impl StreamGraph {
         Ok(())
     }
 
-    /// Returns the stream that it is launched on.
+    /// Returns the stream that the graph is launched on.
     pub fn stream(&self) -> &Arc<CudaStream> {
         &self.stream
     }
@@ -193,8 +193,7 @@ const SEMAPHORES: &str = "semaphores were waited for or signaled in between, wit
 impl Drop for StreamGraph {
     fn drop(&mut self) {
         let Graph { device, .. } = &self.graph;
-        // SAFETY: it is alive, and not used after its owner's drop. Launches that still run are
-        // allowed.
+        // SAFETY: it is alive, and not used after this drop. Launches may still be running.
         let destroyed = device.bind().and_then(|_current| unsafe { device.driver().destroy_exec(self.exec) });
         match destroyed {
             Ok(()) => log_trace!("destroy {}", self.graph.object()),
@@ -212,11 +211,11 @@ impl Graph {
         Object("graph", &self.name)
     }
 
-    /// The node that waits and the one that signals; None unless there is one of each.
+    /// Returns the only wait node and the only signal node; `None` unless there is one of each.
     fn semaphore_nodes(&self) -> CallResult<Option<(NodeHandle, NodeHandle)>> {
         let driver = self.device.driver();
         let (mut waits, mut signals) = (Vec::new(), Vec::new());
-        // SAFETY: the graph is alive, and nobody else has it.
+        // SAFETY: the graph is alive, and not shared.
         for node in unsafe { driver.graph_nodes(self.handle) }? {
             // SAFETY: as above.
             match unsafe { driver.node_kind(node) }? {
@@ -235,8 +234,7 @@ impl Graph {
 impl Drop for Graph {
     fn drop(&mut self) {
         let destroyed = self.device.bind().and_then(|_current| {
-            // SAFETY: the graph is alive, and neither it nor its nodes are used after its owner's
-            // drop.
+            // SAFETY: the graph is alive, and neither it nor its nodes are used after this drop.
             unsafe { self.device.driver().destroy_graph(self.handle) }
         });
         if let Err(error) = destroyed {
@@ -247,8 +245,8 @@ impl Drop for Graph {
     }
 }
 
-/// A stream that is being captured by this thread. Dropping it ends the capture and throws away
-/// what came of it.
+/// A stream that is being captured by this thread. Dropping it ends the capture and destroys the
+/// graph.
 struct Capture<'a> {
     stream: &'a CudaStream,
     device: &'a CudaDevice,
@@ -256,16 +254,16 @@ struct Capture<'a> {
 }
 
 impl<'a> Capture<'a> {
-    /// The stream must be nobody else's.
+    /// Begins the capture of a stream, which must not be shared.
     fn begin(stream: &'a CudaStream, device: &'a CudaDevice) -> CallResult<Self> {
         let _current = device.bind()?;
-        // SAFETY: the stream is used by nobody else; the result ends the capture, and stays on this
-        // thread since it is a local of the one function that makes it.
+        // SAFETY: the stream is not shared; the result ends the capture, and stays on this thread,
+        // because it is a local variable of the only function that creates it.
         unsafe { device.driver().begin_capture(stream) }?;
         Ok(Self { stream, device, open: true })
     }
 
-    /// The graph, to be destroyed by the caller.
+    /// Ends the capture and returns the graph, which the caller must destroy.
     fn end(mut self) -> CallResult<Option<GraphHandle>> {
         self.close()
     }
@@ -273,13 +271,14 @@ impl<'a> Capture<'a> {
     fn close(&mut self) -> CallResult<Option<GraphHandle>> {
         let bound = self.device.bind();
         self.open = false;
-        // Also where that failed: the context has been current since before the capture, unless it
-        // was changed inside, and a stream must not be destroyed while it is captured.
+        // End the capture even if `bind` failed: the context has been current since before the
+        // capture, unless the closure changed it, and a stream must not be destroyed while it is
+        // being captured.
         // SAFETY: this thread began the capture, see `begin`.
         let ended = unsafe { self.device.driver().end_capture(self.stream) };
         let Err(error) = bound else { return ended };
         if let Ok(Some(graph)) = ended {
-            // SAFETY: it was just made, and nobody else knows it.
+            // SAFETY: it was just created, and is not shared.
             unsafe { self.device.driver().destroy_graph(graph) }?;
         }
         Err(error)
@@ -292,12 +291,12 @@ impl Drop for Capture<'_> {
             return;
         }
         let thrown = self.close().and_then(|graph| match graph {
-            // SAFETY: nobody else knows it.
+            // SAFETY: the graph is not shared.
             Some(graph) => unsafe { self.device.driver().destroy_graph(graph) },
             None => Ok(()),
         });
         if let Err(error) = thrown {
-            // Usual where a forbidden call ended the capture before.
+            // Expected if a forbidden call ended the capture before.
             let error = error.at("a capture that was given up", self.device.name());
             log_debug!("{error}");
         }

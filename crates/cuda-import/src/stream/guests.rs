@@ -14,7 +14,7 @@
 //! borrow for that many uses, as in a program that only reads through `view`, tickets are reused in
 //! turn. Only then can code that has kept parts of an old guard affect a later one.
 //!
-//! Unsafe because it makes cudarc objects of raw handles.
+//! Contains unsafe code because it creates cudarc objects from raw handles.
 #![allow(unsafe_code)]
 
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -27,70 +27,73 @@ use crate::device::mailbox::OwnMailbox;
 use crate::stream::identity::key;
 use crate::sys::{CallError, CallResult, EventHandle, Owner};
 
-/// More guests than this are synchronized on the host, so that a program which makes a stream a
-/// frame stays bounded.
+/// The maximum number of tickets with events. Further guests are synchronized on the host, so that
+/// a program that creates a stream per frame stays bounded.
 const MAX_EVENTS: usize = 64;
 
-/// More are refused: that many different handles are no use of streams any more.
+/// The maximum number of tickets. Further guests are rejected, because so many different streams
+/// are most likely a bug.
 const MAX_GUESTS: usize = 1024;
 
-/// Somebody may have a ticket's guard, or what was in one.
+/// The ticket's guard, or an object from it, may still be alive.
 const LENT: u8 = 1;
 
-/// A ticket was lent since the home stream was last made to wait for its event.
+/// The ticket was lent since the home stream was last made to wait for its event.
 const PENDING: u8 = 2;
 
 #[derive(Debug)]
 pub(crate) struct Guests {
-    /// As a list that only grows: a guard borrows an event in it.
+    /// A list that only grows, because guards borrow the events in it.
     first: OnceLock<Box<Ticket>>,
-    /// Which ticket is lent again where none is free.
+    /// Selects the ticket to lend again if none is free.
     turn: AtomicUsize,
-    /// cudarc records events only in a context that has a stream of its own making, so this one is
-    /// there as long as the list.
+    /// cudarc records events only in a context object that has created a stream, so this stream
+    /// lives as long as the list.
     _anchor: Arc<CudaStream>,
-    /// Last: the others hold it. In no guard; those of the tickets are copies.
+    /// Dropped last, because the others refer to it. Never given to a guard; the tickets have
+    /// copies.
     context: OwnMailbox,
 }
 
-/// State of one guard at a time.
+/// The state of one guard at a time.
 #[derive(Debug)]
 struct Ticket {
-    /// [`LENT`] and [`PENDING`].
+    /// A combination of [`LENT`] and [`PENDING`].
     state: AtomicU8,
-    /// None for one of too many.
+    /// `None` beyond [`MAX_EVENTS`].
     last_use: Option<CudaEvent>,
-    /// The guest under the ticket's own context object. Borrowed: only used while a guard borrows
-    /// the real one.
+    /// The guest stream with the ticket's own context object. Borrowed: only used while a guard
+    /// borrows the real stream.
     stream: Arc<CudaStream>,
     next: OnceLock<Box<Ticket>>,
-    /// Last: the event and the stream hold it.
+    /// Dropped last, because the event and the stream refer to it.
     context: OwnMailbox,
 }
 
 impl Owner for Guests {}
 
 impl Guests {
-    /// The device's context must be current.
+    /// Creates the list. The device's context must be current.
     pub(crate) fn new(device: &CudaDevice, home: &CudaStream) -> CallResult<Self> {
         let context = OwnMailbox::new(device)?;
-        // SAFETY: the handle is live while `home` is borrowed, and the wrapper goes at the end of
-        // this function.
+        // SAFETY: the handle is live while `home` is borrowed, and the wrapper is dropped at the
+        // end of this function.
         let home = unsafe { context.object().wrap_borrowed_stream(home.cu_stream()) };
         let anchor = home.fork().map_err(|error| CallError::from_cudarc("cuStreamCreate", error))?;
-        // What the destructors in there noted is no guest's.
+        // Errors that destructors recorded there do not belong to a guest.
         device.object().record_err(context.object().check_err());
         Ok(Self { first: OnceLock::new(), turn: AtomicUsize::new(0), _anchor: anchor, context })
     }
 
-    /// What was noted since the last call: a guest's work is not covered by its event.
+    /// Returns an error that was recorded since the last call, which means that a guest's work is
+    /// not covered by its event.
     pub(crate) fn take_failure(&self) -> Option<CallError> {
-        // All are taken: one failure stands for every use.
+        // Takes all errors and returns one, which applies to all uses.
         let failures = self.tickets().filter_map(|ticket| ticket.context.object().check_err().err());
         failures.last().map(|error| CallError::from_cudarc("cuEventRecord", error))
     }
 
-    /// The events of all guests.
+    /// Returns the events of all guests.
     pub(crate) fn events(&self) -> impl Iterator<Item = EventHandle> {
         self.tickets().filter_map(Ticket::event)
     }
@@ -109,8 +112,9 @@ impl Guests {
             .try_for_each(wait)
     }
 
-    /// As [`pending`](Self::pending), where `wait` makes the home stream wait: it need not do so
-    /// again, unless a guard may still be dropped, which records the event once more.
+    /// Like [`pending`](Self::pending), for a `wait` that makes the home stream wait. That stream
+    /// need not wait for the same use again, unless a guard may still be dropped, which records the
+    /// event again.
     pub(crate) fn join(&self, mut wait: impl FnMut(EventHandle) -> CallResult<()>) -> CallResult<()> {
         for ticket in self.tickets() {
             let state = ticket.state.load(Ordering::Acquire);
@@ -119,21 +123,21 @@ impl Guests {
             }
             ticket.event().map_or(Ok(()), &mut wait)?;
             if state == PENDING {
-                // Fails if it was lent meanwhile.
+                // Fails if it was lent in the meantime.
                 let _ = ticket.state.compare_exchange(PENDING, 0, Ordering::AcqRel, Ordering::Relaxed);
             }
         }
         Ok(())
     }
 
-    /// Nobody has a guard, nor what was in one: each ticket may be lent again.
+    /// Marks each ticket as free: no guard, and no object from one, may be alive.
     pub(crate) fn settle(&self) {
         for ticket in self.tickets() {
             ticket.state.fetch_and(!LENT, Ordering::AcqRel);
         }
     }
 
-    /// Returns a guard that has the end of the work on `stream` recorded once it is dropped.
+    /// Returns a guard that records the end of the work on `stream` when it is dropped.
     pub(crate) fn guard(&self, stream: &CudaStream) -> CallResult<SyncOnDrop<'_>> {
         let mut place = &self.first;
         for nth in 0..MAX_GUESTS {
@@ -143,7 +147,7 @@ impl Guests {
                 {
                     return Ok(ticket.guard());
                 }
-                // Losing a race here leaves another guard's ticket in this place: go on behind it.
+                // If another thread was faster, this place has its ticket: continue after it.
                 let _ = place.set(Box::new(self.ticket(stream, nth < MAX_EVENTS)?));
             }
             let Some(ticket) = place.get() else { break };
@@ -167,7 +171,7 @@ impl Guests {
         Ok(Ticket { state: AtomicU8::new(0), last_use, stream, next: OnceLock::new(), context })
     }
 
-    /// One of the stream's tickets, lent or not.
+    /// Returns one of the stream's tickets, lent or not.
     fn next_in_turn(&self, stream: &CudaStream) -> Option<&Ticket> {
         let own = || self.tickets().filter(|ticket| ticket.is_of(stream));
         let turn = self.turn.fetch_add(1, Ordering::Relaxed).checked_rem(own().count())?;
@@ -186,7 +190,7 @@ impl Ticket {
         key(&self.stream) == key(stream)
     }
 
-    /// Returns `true` if it was nobody's.
+    /// Lends the ticket. Returns `true` if it was free.
     fn lend(&self) -> bool {
         self.state.fetch_or(LENT | PENDING, Ordering::AcqRel) & LENT == 0
     }

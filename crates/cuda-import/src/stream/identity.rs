@@ -1,19 +1,19 @@
-//! Which streams are the same one.
+//! Comparison of streams.
 
 use cudarc::driver::CudaStream;
 
-/// The driver's handle as a number.
+/// Returns the driver's handle as a number.
 pub(crate) fn key(stream: &CudaStream) -> usize {
     stream.cu_stream() as usize
 }
 
-/// `CU_STREAM_PER_THREAD` is one handle for as many streams as there are threads.
+/// Returns `true` for `CU_STREAM_PER_THREAD`, one handle for a different stream on each thread.
 pub(crate) fn is_per_thread(stream: &CudaStream) -> bool {
     const CU_STREAM_PER_THREAD: usize = 2;
     key(stream) == CU_STREAM_PER_THREAD
 }
 
-/// Returns `true` if two objects stand for one stream of the driver's.
+/// Returns `true` if both objects refer to the same stream of the driver.
 pub(crate) fn is_same(one: &CudaStream, other: &CudaStream) -> bool {
     one.cu_stream() == other.cu_stream() && one.context().cu_ctx() == other.context().cu_ctx()
 }

@@ -1,6 +1,6 @@
 //! Waits and signals of imported semaphores on a stream, in stream order; the host does not wait.
 //!
-//! Unsafe because the order between two APIs cannot be seen from one of them.
+//! Contains unsafe code because the order between two APIs cannot be checked from one of them.
 
 #![allow(unsafe_code)]
 pub(crate) mod apart;
@@ -30,119 +30,120 @@ use crate::sys::{CallError, CallResult, Driver, SemaphoreHandle};
 
 pub(crate) use crate::stream::event::Event;
 
-/// Up to this many points need no allocation.
+/// Number of points that need no allocation.
 const ON_STACK: usize = 16;
 
-/// A value of a semaphore: to be reached, in a wait; to be set, in a signal.
+/// A value of a semaphore that a wait waits for, or that a signal sets.
 #[derive(Clone, Copy, Debug)]
 pub struct SemaphorePoint<'a> {
-    /// The semaphore to signal or to wait for.
+    /// The semaphore to wait for or to signal.
     pub semaphore: &'a ImportedSemaphore,
-    /// Value of a point on a timeline; a binary semaphore ignores it.
+    /// The timeline value; ignored for a binary semaphore.
     pub value: u64,
 }
 
-/// Makes work that is enqueued on `stream` from now on wait until every point is reached. It is one
-/// driver call for all points; on an error, no wait is enqueued.
+/// Makes work that is enqueued on `stream` from now on wait until every point is reached. This is
+/// one driver call for all points; on an error, no wait is enqueued.
 ///
-/// Also brings up what earlier calls in the context recorded, so that no hand-over builds on work
-/// that was never enqueued. Allocates nothing for up to 16 points; no points are no call.
+/// Also returns errors that earlier calls in the context recorded, so that no hand-over depends on
+/// work that was never enqueued. Allocates nothing for up to 16 points. Makes no driver call if
+/// there are no points.
 ///
 /// # Errors
 /// [`Error::ContextMismatch`] for a semaphore of another context; [`Error::StreamCaptured`] while
-/// the stream is captured: the values of a graph would be the same in every launch;
+/// the stream is being captured, because a graph would use the same values in every launch;
 /// [`Error::Driver`] for this call or an earlier one. On any error nothing was enqueued.
 ///
 /// # Safety
 /// - Each semaphore lives until the wait has completed.
-/// - Binary: its signal has been submitted already, and no other wait is for the same signal
+/// - Binary: its signal has already been submitted, and no other wait waits for the same signal
 ///   ("semaphores must be signaled before waited on", CUDA guide).
-/// - Timeline: somebody will signal the value, or the stream waits forever.
+/// - Timeline: the value will be signaled, otherwise the stream waits forever.
 #[doc(alias = "cuWaitExternalSemaphoresAsync")]
 #[inline]
 pub unsafe fn wait(stream: &CudaStream, points: &[SemaphorePoint<'_>]) -> Result<()> {
-    // SAFETY: the caller keeps the same promises.
+    // SAFETY: this function has the same contract.
     unsafe { enqueue_wait(Target::Stream, stream, points) }
 }
 
 /// # Safety
-/// As [`wait`].
+/// The requirements of [`wait`].
 pub(crate) unsafe fn enqueue_wait(target: Target, stream: &CudaStream, points: &[SemaphorePoint<'_>]) -> Result<()> {
     let enqueue = |driver: Driver, handles: &[_], params: &[_]| {
-        // SAFETY: the two slices are as long as each other; this function's caller answers for the
+        // SAFETY: both slices have the same length; this function's caller guarantees the
         // semaphores.
         unsafe { driver.wait(handles, params, stream) }
     };
     for_all("wait", target, stream, points, sys::wait_params, enqueue)
 }
 
-/// Signals every point once the work enqueued on `stream` so far has completed. It is one driver
-/// call for all points; on an error, no signal is enqueued.
+/// Signals every point after the work that is currently enqueued on `stream` has completed. This is
+/// one driver call for all points; on an error, no signal is enqueued.
 ///
-/// What that work wrote is visible to whoever waits for the points. Buffers that other streams used
-/// too: call [`MappedBuffer::join_foreign_work`](crate::MappedBuffer::join_foreign_work) first.
-/// Otherwise as [`wait`].
+/// The writes of that work are visible after a wait for the points. If other streams used the
+/// buffers too, call [`MappedBuffer::join_foreign_work`](crate::MappedBuffer::join_foreign_work)
+/// first. Otherwise like [`wait`].
 ///
 /// # Errors
-/// As [`wait`].
+/// Those of [`wait`].
 ///
 /// # Safety
 /// - Each semaphore lives until the signal has completed.
 /// - Binary: it is not signaled, and every wait for an earlier signal has been submitted.
-/// - Timeline: the value is greater than every value signaled or pending, on any side.
+/// - Timeline: the value is greater than every value that is signaled or pending, on any side.
 #[doc(alias = "cuSignalExternalSemaphoresAsync")]
 #[inline]
 pub unsafe fn signal(stream: &CudaStream, points: &[SemaphorePoint<'_>]) -> Result<()> {
-    // SAFETY: the caller keeps the same promises.
+    // SAFETY: this function has the same contract.
     unsafe { enqueue_signal(Target::Stream, stream, points) }
 }
 
 /// # Safety
-/// As [`signal`].
+/// The requirements of [`signal`].
 pub(crate) unsafe fn enqueue_signal(target: Target, stream: &CudaStream, points: &[SemaphorePoint<'_>]) -> Result<()> {
     let enqueue = |driver: Driver, handles: &[_], params: &[_]| {
-        // SAFETY: the two slices are as long as each other; this function's caller answers for the
+        // SAFETY: both slices have the same length; this function's caller guarantees the
         // semaphores.
         unsafe { driver.signal(handles, params, stream) }
     };
     for_all("signal", target, stream, points, sys::signal_params, enqueue)
 }
 
-/// [`wait`] for one point.
+/// Calls [`wait`] for one point.
 ///
 /// # Errors
-/// As [`wait`].
+/// Those of [`wait`].
 ///
 /// # Safety
-/// As [`wait`].
+/// The requirements of [`wait`].
 #[inline]
 pub unsafe fn wait_one(stream: &CudaStream, semaphore: &ImportedSemaphore, value: u64) -> Result<()> {
-    // SAFETY: the caller keeps the same promises.
+    // SAFETY: this function has the same contract.
     unsafe { wait(stream, &[SemaphorePoint { semaphore, value }]) }
 }
 
-/// [`signal`] for one point.
+/// Calls [`signal`] for one point.
 ///
 /// # Errors
-/// As [`signal`].
+/// Those of [`signal`].
 ///
 /// # Safety
-/// As [`signal`].
+/// The requirements of [`signal`].
 #[inline]
 pub unsafe fn signal_one(stream: &CudaStream, semaphore: &ImportedSemaphore, value: u64) -> Result<()> {
-    // SAFETY: the caller keeps the same promises.
+    // SAFETY: this function has the same contract.
     unsafe { signal(stream, &[SemaphorePoint { semaphore, value }]) }
 }
 
-/// Returns `true` if all work enqueued on `stream` has ended. Does not block; false while something
-/// is pending.
+/// Returns `true` if all work that is enqueued on `stream` has ended, `false` if some is pending.
+/// Does not block.
 ///
-/// The answer is the driver's own: what cudarc recorded in the context is neither returned nor
+/// Only queries the driver: errors that cudarc recorded in the context are neither returned nor
 /// cleared.
 ///
 /// # Errors
-/// [`Error::StreamCaptured`] while the stream is captured; [`Error::Driver`] when the work failed,
-/// here or earlier in the context; see [`Error::is_context_lost`].
+/// [`Error::StreamCaptured`] while the stream is being captured; [`Error::Driver`] if the work
+/// failed, here or earlier in the context; see [`Error::is_context_lost`].
 #[doc(alias = "cuStreamQuery")]
 pub fn query(stream: &CudaStream) -> Result<bool> {
     let driver = Driver::load()?;
@@ -152,11 +153,11 @@ pub fn query(stream: &CudaStream) -> Result<bool> {
     driver.stream_is_idle(stream).map_err(failed)
 }
 
-/// Records an event after the work that is enqueued on `stream` now.
+/// Records an event after the work that is currently enqueued on `stream`.
 ///
 /// # Errors
-/// [`Error::StreamCaptured`] while the stream is captured; [`Error::Driver`] when the event cannot
-/// be made or recorded.
+/// [`Error::StreamCaptured`] while the stream is being captured; [`Error::Driver`] if the event
+/// cannot be created or recorded.
 #[doc(alias = "cuEventRecord")]
 pub fn record_event(stream: &CudaStream) -> Result<StreamEvent> {
     let driver = Driver::load()?;
@@ -177,11 +178,11 @@ impl StreamEvent {
         Self(event)
     }
 
-    /// Returns `true` if all work before the event has ended. Does not block. The answer is the
-    /// driver's own, as that of [`query`] is.
+    /// Returns `true` if all work before the event has ended. Does not block. Only queries the
+    /// driver, like [`query`].
     ///
     /// # Errors
-    /// [`Error::Driver`] when the work failed, here or earlier in the context; see
+    /// [`Error::Driver`] if the work failed, here or earlier in the context; see
     /// [`Error::is_context_lost`].
     #[doc(alias = "cuEventQuery")]
     pub fn is_reached(&self) -> Result<bool> {
@@ -189,26 +190,26 @@ impl StreamEvent {
         reached.map_err(|error| error.at("stream", &device_name(self.0.driver(), self.0.context())))
     }
 
-    /// Waits until all work before the event has ended, for `timeout` at most. Returns `false` if
+    /// Waits until all work before the event has ended, for at most `timeout`. Returns `false` if
     /// it has not ended by then.
     ///
-    /// Looks without pause at first, for short waits, and sleeps between two looks after 2 ms.
+    /// Polls without sleeping at first, for short waits, and sleeps between polls after 2 ms.
     ///
     /// # Errors
-    /// As [`is_reached`](Self::is_reached).
+    /// Those of [`is_reached`](Self::is_reached).
     #[doc(alias = "cuEventSynchronize")]
     pub fn wait(&self, timeout: Duration) -> Result<bool> {
         let reached = poll_within(timeout, || self.0.is_reached());
         reached.map_err(|error| error.at("stream", &device_name(self.0.driver(), self.0.context())))
     }
 
-    /// Records the event again, after the work that is enqueued on `stream` now. The stream belongs
-    /// to the context in which the event was [recorded](record_event) first. Streams that
-    /// [wait](Self::make_wait) for it already keep waiting for the earlier place.
+    /// Records the event again, after the work that is currently enqueued on `stream`. The stream
+    /// must belong to the context in which the event was first [recorded](record_event). Streams
+    /// that already [wait](Self::make_wait) for it keep waiting for the earlier position.
     ///
     /// # Errors
-    /// [`Error::ContextMismatch`] for a stream of another context, otherwise as [`record_event`];
-    /// the event then stays where it was.
+    /// [`Error::ContextMismatch`] for a stream of another context, otherwise those of
+    /// [`record_event`]; on an error the event keeps its position.
     #[doc(alias = "cuEventRecord")]
     pub fn record(&self, stream: &CudaStream) -> Result<()> {
         let driver = self.0.driver();
@@ -226,7 +227,7 @@ impl StreamEvent {
     /// stream may belong to another device.
     ///
     /// # Errors
-    /// [`Error::StreamCaptured`] while the stream is captured; [`Error::Driver`] when the wait
+    /// [`Error::StreamCaptured`] while the stream is being captured; [`Error::Driver`] if the wait
     /// cannot be enqueued.
     #[doc(alias = "cuStreamWaitEvent")]
     pub fn make_wait(&self, stream: &CudaStream) -> Result<()> {
@@ -238,17 +239,18 @@ impl StreamEvent {
     }
 }
 
-/// For errors. Asks the driver: cudarc would give back what was recorded in the context.
+/// Returns the device's name for errors. Asks the driver, because cudarc would return errors that
+/// were recorded in the context.
 fn device_name(driver: Driver, context: &CudaContext) -> String {
     driver.device_name(context.cu_device()).unwrap_or_default()
 }
 
-/// Whether what is enqueued on the stream runs, or goes into a graph of ours.
+/// Whether work that is enqueued on the stream runs, or is captured into a graph of this crate.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Target {
-    /// It runs; a stream that is captured is refused.
+    /// It runs; a stream that is being captured is rejected.
     Stream,
-    /// The stream is captured on purpose.
+    /// The stream is captured intentionally.
     Graph,
 }
 
@@ -265,8 +267,7 @@ fn for_all<P: Copy>(
         return Err(mismatch(stranger));
     }
     let device = first.semaphore.device();
-    // What was recorded may be in the context object that the stream holds, or in the one that the
-    // semaphore holds.
+    // Errors may be recorded in the context object of the stream, or in that of the semaphore.
     check_recorded(stream.context()).map_err(|error| recorded(error, device))?;
     if !Arc::ptr_eq(stream.context(), device.object()) {
         device.check_recorded()?;
@@ -285,7 +286,7 @@ fn for_all<P: Copy>(
     Ok(())
 }
 
-// Every frame comes by here: what only an error needs, or a logger, is kept out of its way.
+// This code runs in every frame, so code for errors and logging is kept out of line.
 
 #[cold]
 fn mismatch(stranger: &SemaphorePoint<'_>) -> Error {
@@ -310,7 +311,7 @@ fn tell(verb: &str, points: &[SemaphorePoint<'_>]) {
     }
 }
 
-/// Lays the points out as the driver wants them, two arrays of the same length.
+/// Converts the points to the driver's format, two arrays of the same length.
 fn gather<P: Copy, R>(
     points: &[SemaphorePoint<'_>],
     params: impl Fn(u64) -> P,

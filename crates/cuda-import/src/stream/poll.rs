@@ -1,4 +1,4 @@
-//! Waiting on the host in place of streams, with a limit, and saying so.
+//! Waits on the host by polling, with a limit and a warning.
 
 use std::time::{Duration, Instant};
 
@@ -6,20 +6,20 @@ use crate::error::code::DriverCode;
 use crate::logging::log_warn;
 use crate::sys::{CallError, CallResult, TIMEOUT};
 
-/// Limit on how long the host waits in place of a stream that cannot be told to.
+/// The maximum time that the host waits if a stream cannot be made to wait.
 const HOST_LIMIT: Duration = Duration::from_secs(10);
 
-/// Duration of looking without giving the processor up: about what blocking and waking would cost.
+/// The time of polling without yielding the processor: about the cost of blocking and waking.
 const SPIN: Duration = Duration::from_micros(100);
 
-/// Duration of offering the processor to others between two looks, before sleeping: a sleep takes
-/// tens of microseconds more than it is told to.
+/// The time of polling with yielding, before sleeping: a sleep takes tens of microseconds longer
+/// than requested.
 const YIELD: Duration = Duration::from_millis(2);
 
-/// The longest sleep between two looks.
+/// The longest sleep between two polls.
 const LONGEST_NAP: Duration = Duration::from_micros(500);
 
-/// Passes the time between two looks, `elapsed` after the first.
+/// Waits between two polls, `elapsed` after the first.
 pub(crate) fn pause(elapsed: Duration) {
     if elapsed < SPIN {
         std::hint::spin_loop();
@@ -30,7 +30,7 @@ pub(crate) fn pause(elapsed: Duration) {
     }
 }
 
-/// Looks until it is so, or for `limit`.
+/// Polls until `done` returns `true`, or for `limit`. Returns whether it did.
 pub(crate) fn poll_within(limit: Duration, mut done: impl FnMut() -> CallResult<bool>) -> CallResult<bool> {
     let start = Instant::now();
     while !done()? {
@@ -43,7 +43,7 @@ pub(crate) fn poll_within(limit: Duration, mut done: impl FnMut() -> CallResult<
     Ok(true)
 }
 
-/// Asks until it is so, or [`HOST_LIMIT`] after `start`.
+/// Polls until `done` returns `true`, until at most [`HOST_LIMIT`] after `start`.
 pub(crate) fn poll(call: &'static str, start: Instant, done: impl FnMut() -> CallResult<bool>) -> CallResult<()> {
     match poll_within(HOST_LIMIT.saturating_sub(start.elapsed()), done)? {
         true => Ok(()),

@@ -1,4 +1,4 @@
-//! Streams that an object cannot be used on.
+//! Streams on which an object cannot be used.
 
 use cudarc::driver::sys::CUresult;
 use cudarc::driver::{CudaStream, DriverError};
@@ -8,14 +8,14 @@ use crate::error::{Error, Object, Result};
 use crate::stream::identity::is_per_thread;
 use crate::sys::{CallError, CallResult, Driver};
 
-/// Reasons why a stream may not use an object.
+/// The reason why a stream may not use an object.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Refusal {
-    /// It is a different stream on each thread.
+    /// It is the per-thread default stream, a different stream on each thread.
     PerThread,
-    /// It is of another context.
+    /// It belongs to another context.
     Context,
-    /// It, or the home stream, is captured by somebody else.
+    /// It, or the home stream, is being captured by other code.
     Captured,
     Call(CallError),
 }
@@ -27,7 +27,7 @@ impl From<CallError> for Refusal {
 }
 
 impl Refusal {
-    /// As cudarc notes it.
+    /// Returns the error that is recorded with cudarc.
     pub(crate) fn note(self) -> DriverError {
         match self {
             Self::PerThread => DriverError(CUresult::CUDA_ERROR_NOT_PERMITTED),
@@ -38,7 +38,7 @@ impl Refusal {
     }
 }
 
-/// Whether `object`, which lives on `device`, can be used on the stream.
+/// Checks that `object`, which belongs to `device`, can be used on the stream.
 pub(crate) fn check_stream(stream: &CudaStream, device: &CudaDevice, object: &Object<'_>) -> Result<()> {
     check_context(stream, device, object)?;
     if is_per_thread(stream) {
@@ -47,7 +47,7 @@ pub(crate) fn check_stream(stream: &CudaStream, device: &CudaDevice, object: &Ob
     Ok(())
 }
 
-/// Whether the stream is of the context that `object` lives in.
+/// Checks that the stream belongs to the context of `object`.
 pub(crate) fn check_context(stream: &CudaStream, device: &CudaDevice, object: &Object<'_>) -> Result<()> {
     if device.owns(stream) {
         return Ok(());
@@ -55,8 +55,8 @@ pub(crate) fn check_context(stream: &CudaStream, device: &CudaDevice, object: &O
     Err(Error::ContextMismatch { object: object.to_string(), device: device.name().to_owned() })
 }
 
-/// Checks that nobody captures the stream: what is enqueued would go into a graph, and run at any
-/// time or never. Its context must be current.
+/// Checks that the stream is not being captured: enqueued work would become part of a graph, and
+/// run at any time or never. The stream's context must be current.
 #[inline]
 pub(crate) fn check_capture(
     driver: Driver,

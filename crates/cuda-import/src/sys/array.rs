@@ -1,7 +1,7 @@
-//! Mipmapped arrays on external memory, and copies to and from their levels.
+//! Mipmapped arrays in external memory, and copies to and from their levels.
 //!
-//! Unsafe because it calls C. All need a current context; descriptors are whole literals, never
-//! zeroed, since their formats have no zero value.
+//! Contains unsafe code because it calls C. All functions need a current context; descriptors are
+//! complete literals, never zeroed, because their formats have no zero value.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_uint, c_void};
@@ -17,17 +17,17 @@ use crate::image::texel::{ChannelType, TexelFormat};
 pub(crate) type MipmappedArrayDesc = cu::CUDA_EXTERNAL_MEMORY_MIPMAPPED_ARRAY_DESC;
 pub(crate) type ArrayCopy = cu::CUDA_MEMCPY3D;
 
-/// A mipmapped array. Names it; does not own it.
+/// A mipmapped array. Does not own it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MipmappedArrayHandle(pub(super) cu::CUmipmappedArray);
 
-/// One level of a mipmapped array, which owns it.
+/// A level of a mipmapped array, which owns it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ArrayHandle(pub(super) cu::CUarray);
 
-// SAFETY: the driver API is thread safe and the handle is a name, never dereferenced here.
+// SAFETY: the driver API is thread-safe, and the handle is never dereferenced here.
 unsafe impl Send for MipmappedArrayHandle {}
-// SAFETY: as for Send; the calls that take a shared handle may run at the same time on any thread.
+// SAFETY: as for Send; the calls that take a shared handle may run concurrently on any thread.
 unsafe impl Sync for MipmappedArrayHandle {}
 // SAFETY: as for MipmappedArrayHandle.
 unsafe impl Send for ArrayHandle {}
@@ -50,8 +50,9 @@ impl ChannelType {
     }
 }
 
-/// The image as cuda.h describes it at `cuMipmappedArrayCreate`: dimensions that an image has not
-/// are 0, and layers are its depth. `info` was checked.
+/// Returns the descriptor of an image as specified in cuda.h at `cuMipmappedArrayCreate`:
+/// dimensions that the image does not have are 0, and its depth is the number of layers. `info`
+/// must be valid.
 pub(crate) fn mipmapped_array_desc(info: &ImageMappingInfo, format: TexelFormat) -> MipmappedArrayDesc {
     let [width, height, depth] = info.extent.map(|size| size as usize);
     let layers = if info.is_layered() { info.layers as usize } else { 0 };
@@ -81,16 +82,16 @@ pub(crate) fn mipmapped_array_desc(info: &ImageMappingInfo, format: TexelFormat)
     }
 }
 
-/// Memory at the other end of a copy, in rows and slices without gaps.
+/// The memory at the other end of a copy, with tightly packed rows and slices.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Linear {
-    /// Read from.
+    /// Host memory to read from.
     HostSource(*const c_void),
-    /// Written to.
+    /// Host memory to write to.
     HostSink(*mut c_void),
-    /// Read from.
+    /// Device memory to read from.
     DeviceSource(cu::CUdeviceptr),
-    /// Written to.
+    /// Device memory to write to.
     DeviceSink(cu::CUdeviceptr),
 }
 
@@ -98,11 +99,11 @@ pub(crate) enum Linear {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum ImageEnd {
     Array(ArrayHandle),
-    /// The address of its first texel, of rows and slices without gaps.
+    /// The address of the first texel, with tightly packed rows and slices.
     Rows(cu::CUdeviceptr),
 }
 
-/// A copy of `region`, which lies in the level `image`, from or to `linear`.
+/// Returns a copy of `region`, which lies in the level `image`, from or to `linear`.
 pub(crate) fn image_copy(image: ImageEnd, region: &Region, texel_size: usize, linear: Linear) -> ArrayCopy {
     use cu::CUmemorytype::{CU_MEMORYTYPE_ARRAY, CU_MEMORYTYPE_DEVICE, CU_MEMORYTYPE_HOST};
     let [width, height, depth] = region.extent.map(|size| size as usize);
@@ -139,7 +140,8 @@ pub(crate) fn image_copy(image: ImageEnd, region: &Region, texel_size: usize, li
             ArrayCopy { dstArray: array, dstZ: slice, ..nothing },
             ArrayCopy { srcArray: array, srcZ: slice, ..nothing },
         ),
-        // By the slice's own address: it fits, since the region lies in what was mapped.
+        // Uses the address of the slice, which cannot overflow, because the region lies in the
+        // mapping.
         ImageEnd::Rows(start) => {
             let first = start + (slice * height * row_size) as u64;
             let (pitch, memory) = (row_size, CU_MEMORYTYPE_DEVICE);
@@ -163,55 +165,56 @@ pub(crate) fn image_copy(image: ImageEnd, region: &Region, texel_size: usize, li
 
 impl Driver {
     /// # Safety
-    /// `memory` is alive and has, at the offset, an image of exactly this description. The array
-    /// goes back through [`destroy_array`](Self::destroy_array) before the memory is destroyed.
+    /// `memory` is alive and contains, at the offset, an image of exactly this description. The
+    /// array must be destroyed with [`destroy_array`](Self::destroy_array) before the memory is
+    /// destroyed.
     pub(crate) unsafe fn map_array(
         self,
         memory: MemoryHandle,
         desc: &MipmappedArrayDesc,
     ) -> CallResult<MipmappedArrayHandle> {
         let mut array = std::ptr::null_mut();
-        // SAFETY: the descriptor is whole; "the properties of the mipmapped array being mapped must
-        // be described" in it: the caller's part.
+        // SAFETY: the descriptor is complete; "the properties of the mipmapped array being mapped
+        // must be described" in it: guaranteed by the caller.
         let code = unsafe { (self.table.cuExternalMemoryGetMappedMipmappedArray)(&mut array, memory.0, desc) };
         check_call("cuExternalMemoryGetMappedMipmappedArray", code)?;
         Ok(MipmappedArrayHandle(array))
     }
 
-    /// The array owns what is returned.
+    /// Returns a level, which the array owns.
     ///
     /// # Safety
-    /// `array` is alive, and the level is not used after it.
+    /// `array` is alive, and the level is not used after the array is destroyed.
     pub(crate) unsafe fn array_level(self, array: MipmappedArrayHandle, level: u32) -> CallResult<ArrayHandle> {
         let mut of_level = std::ptr::null_mut();
-        // SAFETY: `of_level` is a place for the result; a level out of range is an error; the
-        // caller answers for `array`.
+        // SAFETY: `of_level` receives the result; a level out of range is an error; the caller
+        // guarantees `array`.
         let code = unsafe { (self.table.cuMipmappedArrayGetLevel)(&mut of_level, array.0, c_uint::from(level)) };
         check_call("cuMipmappedArrayGetLevel", code)?;
         Ok(ArrayHandle(of_level))
     }
 
     /// # Safety
-    /// `array` is alive, no texture or surface object of it is left, no work that uses it is
+    /// `array` is alive, its texture and surface objects are destroyed, and no work that uses it is
     /// pending or will follow.
     pub(crate) unsafe fn destroy_array(self, array: MipmappedArrayHandle) -> CallResult<()> {
-        // SAFETY: mapped arrays "must be freed using cuMipmappedArrayDestroy"; the caller answers
-        // for the array and its use.
+        // SAFETY: mapped arrays "must be freed using cuMipmappedArrayDestroy"; the caller
+        // guarantees the array and that it is no longer used.
         check_call("cuMipmappedArrayDestroy", unsafe { (self.table.cuMipmappedArrayDestroy)(array.0) })
     }
 
     /// # Safety
-    /// The array of `copy` is alive and both ends of the copy lie within their objects, until the
+    /// The array of `copy` is alive, and both ends of the copy lie within their objects, until the
     /// copy has ended.
     pub(crate) unsafe fn copy(self, copy: &ArrayCopy, stream: &CudaStream) -> CallResult<()> {
-        // SAFETY: the descriptor is whole, the stream is borrowed; the caller answers for both
+        // SAFETY: the descriptor is complete, the stream is borrowed; the caller guarantees both
         // ends.
         check_call("cuMemcpy3DAsync", unsafe { (self.table.cuMemcpy3DAsync_v2)(copy, stream.cu_stream()) })
     }
 
     /// Blocks until all work of the stream has ended. Its context must be current.
     pub(crate) fn synchronize(self, stream: &CudaStream) -> CallResult<()> {
-        // SAFETY: the handle is live, `stream` is borrowed for the call.
+        // SAFETY: the handle is live, because `stream` is borrowed for the call.
         check_call("cuStreamSynchronize", unsafe { (self.table.cuStreamSynchronize)(stream.cu_stream()) })
     }
 }

@@ -1,6 +1,7 @@
-//! The capture mode of a thread: which captures of other threads its calls are not to disturb.
+//! The capture mode of a thread, which determines which of its calls are errors during captures of
+//! other threads.
 
-// Calls C.
+// Contains unsafe code because it calls C.
 #![allow(unsafe_code)]
 
 use std::ffi::c_uint;
@@ -14,11 +15,11 @@ const GLOBAL: c_uint = 0;
 /// `CU_STREAM_CAPTURE_MODE_RELAXED`
 const RELAXED: c_uint = 2;
 
-/// A mode other than that of a new thread.
+/// A mode other than the default of a new thread.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CaptureMode(c_uint);
 
-/// Sets the mode of this thread for as long as it lives.
+/// Sets the mode of this thread until it is dropped.
 #[must_use = "the mode is set only as long as this lives"]
 #[derive(Debug)]
 pub(crate) struct InMode {
@@ -27,9 +28,9 @@ pub(crate) struct InMode {
 }
 
 impl Driver {
-    /// The mode of this thread; `None` for that of a new one, and where the driver does not tell.
+    /// Returns the mode of this thread; `None` for the default, and if the driver call fails.
     pub(crate) fn capture_mode(self) -> Option<CaptureMode> {
-        // It is told only in exchange for another.
+        // The mode can only be read by exchanging it.
         let mode = self.exchange_capture_mode(RELAXED).ok()?;
         if mode != RELAXED {
             self.restore_capture_mode(mode);
@@ -37,8 +38,8 @@ impl Driver {
         (mode != GLOBAL).then_some(CaptureMode(mode))
     }
 
-    /// Sets the mode of this thread. Where the driver refuses it, the calls that follow are made in
-    /// the mode that the thread has.
+    /// Sets the mode of this thread. If the driver call fails, later calls are made in the current
+    /// mode.
     pub(crate) fn enter_capture_mode(self, CaptureMode(mode): CaptureMode) -> InMode {
         InMode { driver: self, before: self.exchange_capture_mode(mode).ok() }
     }
@@ -52,7 +53,7 @@ impl Driver {
 
     fn exchange_capture_mode(self, mut mode: c_uint) -> CallResult<c_uint> {
         let exchange = self.table.cuThreadExchangeStreamCaptureMode;
-        // SAFETY: `mode` is a place for input and result, an enum of the size of an int.
+        // SAFETY: `mode` is both input and result, an enum of the size of an int.
         check_call("cuThreadExchangeStreamCaptureMode", unsafe { exchange(&mut mode) })?;
         Ok(mode)
     }

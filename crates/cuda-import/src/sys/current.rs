@@ -1,6 +1,6 @@
-//! The thread's current context: made ours for a call, and given back afterwards.
+//! The thread's current context: changed for a call, and restored afterwards.
 //!
-//! Unsafe because it calls C, and because drops are put under its guard.
+//! Contains unsafe code because it calls C, and because it drops values manually.
 #![allow(unsafe_code)]
 
 use std::marker::PhantomData;
@@ -14,13 +14,13 @@ use super::{CallError, CallResult, Driver, check_call};
 use crate::error::code::DriverCode;
 use crate::logging::log_warn;
 
-/// While it lives the context that was asked for is current; then the one before is again, or none.
+/// Keeps a context current until it is dropped, and then restores the previous context, if any.
 #[must_use = "the context is current only as long as this lives"]
 #[derive(Debug)]
 pub(crate) struct Current {
-    /// None where it was current already, or where it is unknown what was.
+    /// `None` if the context was already current, or if the previous context is unknown.
     before: Option<Before>,
-    /// The current context is a property of the thread.
+    /// The current context is a property of the thread, so this is not `Send`.
     thread: PhantomData<*const ()>,
 }
 
@@ -36,9 +36,9 @@ impl std::fmt::Debug for Before {
 }
 
 impl Driver {
-    /// Makes `context` current on this thread. Unlike cudarc's own it neither returns nor clears
-    /// errors that earlier calls left in the context, so that a destructor which follows runs in
-    /// the right context whatever happened before.
+    /// Makes `context` current on this thread. Unlike cudarc's function, it neither returns nor
+    /// clears errors that earlier calls recorded in the context, so that destructors always run in
+    /// the right context.
     pub(crate) fn bind(self, context: &CudaContext) -> CallResult<Current> {
         let (before, now) = (self.current()?, context.cu_ctx());
         if before == now {
@@ -48,14 +48,15 @@ impl Driver {
         Ok(Current { before: Some(Before { driver: self, context: before }), thread: PhantomData })
     }
 
-    /// [`bind`](Self::bind) on a thread of our own, where no context is anybody's: afterwards none
-    /// is current.
+    /// Like [`bind`](Self::bind), on a thread of this crate, where no other code has a current
+    /// context: none is current afterwards.
     pub(crate) fn bind_alone(self, context: &CudaContext) -> CallResult<Current> {
         self.set_current(context.cu_ctx())?;
         Ok(Current { before: Some(Before { driver: self, context: std::ptr::null_mut() }), thread: PhantomData })
     }
 
-    /// For calls of cudarc, which make a context current by themselves and leave it so.
+    /// Keeps the current context over calls of cudarc, which make a context current and do not
+    /// restore the previous one.
     pub(crate) fn keep_current(self) -> Current {
         let before = self.current().inspect_err(warn).ok();
         Current { before: before.map(|context| Before { driver: self, context }), thread: PhantomData }
@@ -63,15 +64,14 @@ impl Driver {
 
     fn current(self) -> CallResult<cu::CUcontext> {
         let mut current = std::ptr::null_mut();
-        // SAFETY: `current` is a valid place for the result; no current context is reported as
-        // null.
+        // SAFETY: `current` receives the result; null means that no context is current.
         check_call("cuCtxGetCurrent", unsafe { (self.table.cuCtxGetCurrent)(&mut current) })?;
         Ok(current)
     }
 
     fn set_current(self, context: cu::CUcontext) -> CallResult<()> {
-        // SAFETY: the handle is one that was current on this thread a moment ago, null for none, or
-        // a live context's.
+        // SAFETY: the handle was current on this thread shortly before, is null for none, or
+        // belongs to a live context.
         check_call("cuCtxSetCurrent", unsafe { (self.table.cuCtxSetCurrent)(context) })
     }
 }
@@ -82,8 +82,8 @@ impl Drop for Current {
         let restored = match driver.current() {
             Ok(current) if current == context => Ok(()),
             Ok(_) => driver.set_current(context),
-            // Perhaps what was dropped has taken the context with it, so it is not made current
-            // untold.
+            // The dropped value may have destroyed the context, so it is not made current without
+            // knowing the state.
             Err(error) => Err(error),
         };
         if let Err(error) = restored {
@@ -97,7 +97,7 @@ fn warn(error: &CallError) {
     log_warn!("could not restore the current context of this host thread: {} failed: {code}", error.call);
 }
 
-/// A value of cudarc's that [`Restoring`] can hold.
+/// A cudarc value that [`Restoring`] can hold.
 pub trait Owner {
     /// Returns `true` if dropping the value now may call the driver, which is the default.
     fn is_last(&self) -> bool {
@@ -117,11 +117,11 @@ impl<T: Owner> Owner for Box<[T]> {
     }
 }
 
-/// Owner of streams or contexts of cudarc's that leaves the thread's current CUDA context alone.
+/// An owner of cudarc streams or contexts that does not change the thread's current CUDA context.
 ///
-/// The drop of cudarc's types makes their context current on the calling thread and leaves it so,
-/// which a caller with a context of its own does not expect. Dropped in a `Restoring`, the context
-/// that was current before is current afterwards.
+/// Dropping cudarc's types makes their context current on the calling thread and does not restore
+/// the previous one, which a caller with its own context does not expect. When a `Restoring` is
+/// dropped, the current context is the same afterwards as before.
 ///
 /// ```no_run
 /// # use cuda_import::{CudaDevice, Error, Restoring};
@@ -136,7 +136,7 @@ impl<T: Owner> Owner for Box<[T]> {
 pub struct Restoring<T: Owner>(ManuallyDrop<T>);
 
 impl<T: Owner> Restoring<T> {
-    /// Takes the value over.
+    /// Takes ownership of the value.
     pub fn new(value: T) -> Self {
         Self(ManuallyDrop::new(value))
     }
@@ -153,7 +153,7 @@ impl<T: Owner> Deref for Restoring<T> {
 impl<T: Owner> Drop for Restoring<T> {
     fn drop(&mut self) {
         let _current = self.0.is_last().then(|| Driver::load().ok().map(Driver::keep_current));
-        // SAFETY: dropped here only, once, and not used afterwards.
+        // SAFETY: dropped only here, once, and not used afterwards.
         unsafe { ManuallyDrop::drop(&mut self.0) };
     }
 }

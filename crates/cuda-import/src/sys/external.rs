@@ -1,8 +1,8 @@
-//! The calls of the external resource interoperability chapter (`CUDA_EXTRES_INTEROP`), and the
-//! free that goes with them.
+//! The functions of the driver API's external resource interoperability (`CUDA_EXTRES_INTEROP`),
+//! and the corresponding free.
 //!
-//! Unsafe because it calls C. All need a current context; descriptors are whole literals, never
-//! zeroed, since their type fields have no zero value.
+//! Contains unsafe code because it calls C. All functions need a current context; descriptors are
+//! complete literals, never zeroed, because their type fields have no zero value.
 #![allow(unsafe_code)]
 
 use std::ffi::c_uint;
@@ -15,44 +15,44 @@ use crate::handle::RawHandle;
 pub(crate) type WaitParams = cu::CUDA_EXTERNAL_SEMAPHORE_WAIT_PARAMS;
 pub(crate) type SignalParams = cu::CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS;
 
-/// An imported memory object. Names it; does not own it.
+/// An imported memory object. Does not own it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MemoryHandle(pub(super) cu::CUexternalMemory);
 
-/// An imported semaphore. Names it; does not own it. Same layout as the driver's handle, for arrays
-/// of them.
+/// An imported semaphore. Does not own it. Same layout as the driver's handle, for arrays.
 #[derive(Clone, Copy, Debug)]
 #[repr(transparent)]
 pub(crate) struct SemaphoreHandle(pub(super) cu::CUexternalSemaphore);
 
-// SAFETY: the driver API is thread safe and the handle is a name, never dereferenced here.
+// SAFETY: the driver API is thread-safe, and the handle is never dereferenced here.
 unsafe impl Send for MemoryHandle {}
-// SAFETY: as for Send; the calls that take a shared handle may run at the same time on any thread.
+// SAFETY: as for Send; the calls that take a shared handle may run concurrently on any thread.
 unsafe impl Sync for MemoryHandle {}
-// SAFETY: the driver API is thread safe and the handle is a name, never dereferenced here.
+// SAFETY: the driver API is thread-safe, and the handle is never dereferenced here.
 unsafe impl Send for SemaphoreHandle {}
-// SAFETY: as for Send; waits and signals may be enqueued at the same time on any thread.
+// SAFETY: as for Send; waits and signals may be enqueued concurrently on any thread.
 unsafe impl Sync for SemaphoreHandle {}
 
 impl SemaphoreHandle {
-    /// Fills the unused rest of an array whose counted part holds real handles.
+    /// Fills the unused elements of an array after the counted handles.
     pub(crate) const NONE: Self = Self(std::ptr::null_mut());
 }
 
-/// Kind of a semaphore on the exporting side. Importing it as the other kind is undefined.
+/// The kind of a semaphore on the exporting side. Importing it as the other kind is undefined
+/// behavior.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SemaphoreKind {
-    /// Set or not. Each signal is consumed by exactly one wait, and must have been submitted before
-    /// it.
+    /// Signaled or unsignaled. Each signal is consumed by exactly one wait, which must be submitted
+    /// after the signal.
     Binary,
-    /// A 64-bit counter. Signals raise it strictly; a wait for `value` passes once the counter is
-    /// at least that.
+    /// A 64-bit counter. Signals strictly increase it; a wait for `value` completes once the
+    /// counter is at least `value`.
     Timeline,
 }
 
-/// The handle's type and its place in the descriptors of both imports, whose unions have one layout
-/// but two names.
+/// Creates the handle union of an import descriptor. The unions of both imports have the same
+/// layout but different names.
 macro_rules! handle {
     ($raw:expr, $union:ident, $win32:ident) => {
         match $raw {
@@ -95,7 +95,7 @@ fn semaphore_type(handle: RawHandle, kind: SemaphoreKind) -> cu::CUexternalSemap
     }
 }
 
-/// Wait until the semaphore is at least `value`; a binary semaphore ignores it.
+/// Returns the parameters of a wait for at least `value`; a binary semaphore ignores the value.
 pub(crate) fn wait_params(value: u64) -> WaitParams {
     WaitParams {
         params: cu::CUDA_EXTERNAL_SEMAPHORE_WAIT_PARAMS_st__bindgen_ty_1 {
@@ -109,7 +109,7 @@ pub(crate) fn wait_params(value: u64) -> WaitParams {
     }
 }
 
-/// Set the semaphore to `value`; a binary semaphore ignores it.
+/// Returns the parameters of a signal that sets `value`; a binary semaphore ignores the value.
 pub(crate) fn signal_params(value: u64) -> SignalParams {
     SignalParams {
         params: cu::CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS_st__bindgen_ty_1 {
@@ -125,7 +125,7 @@ pub(crate) fn signal_params(value: u64) -> SignalParams {
 
 impl Driver {
     /// # Safety
-    /// `handle` is open, exported by the same GPU as the current context's, with exactly this size
+    /// `handle` is open, and was exported by the GPU of the current context, with exactly this size
     /// and flag.
     pub(crate) unsafe fn import_memory(
         self,
@@ -142,21 +142,21 @@ impl Driver {
         let flags = if dedicated { cu::CUDA_EXTERNAL_MEMORY_DEDICATED } else { 0 };
         let desc = cu::CUDA_EXTERNAL_MEMORY_HANDLE_DESC { type_, handle, size, flags, reserved: [0; 16] };
         let mut memory = std::ptr::null_mut();
-        // SAFETY: the descriptor is whole and its type names the union member that is set; the
-        // caller answers for the handle.
+        // SAFETY: the descriptor is complete and its type matches the union member that is set; the
+        // caller guarantees the handle.
         let code = unsafe { (self.table.cuImportExternalMemory)(&mut memory, &desc) };
         check_call("cuImportExternalMemory", code)?;
         Ok(MemoryHandle(memory))
     }
 
     /// # Safety
-    /// `memory` is alive. The pointer goes back through [`free`](Self::free) before the memory is
+    /// `memory` is alive. The pointer must be freed with [`free`](Self::free) before the memory is
     /// destroyed.
     pub(crate) unsafe fn map_buffer(self, memory: MemoryHandle, offset: u64, size: u64) -> CallResult<cu::CUdeviceptr> {
         let desc = cu::CUDA_EXTERNAL_MEMORY_BUFFER_DESC { offset, size, flags: 0, reserved: [0; 16] };
         let mut pointer = 0;
-        // SAFETY: "flags must be zero" holds; a range out of bounds is an error; the caller answers
-        // for `memory`.
+        // SAFETY: "flags must be zero" holds; a range out of bounds is an error; the caller
+        // guarantees `memory`.
         let code = unsafe { (self.table.cuExternalMemoryGetMappedBuffer)(&mut pointer, memory.0, &desc) };
         check_call("cuExternalMemoryGetMappedBuffer", code)?;
         Ok(pointer)
@@ -165,16 +165,16 @@ impl Driver {
     /// # Safety
     /// `pointer` is a live mapping and no work that uses it is pending or will follow.
     pub(crate) unsafe fn free(self, pointer: cu::CUdeviceptr) -> CallResult<()> {
-        // SAFETY: "mapped buffers must be freed using cuMemFree"; the caller answers for the
-        // pointer and its use.
+        // SAFETY: "mapped buffers must be freed using cuMemFree"; the caller guarantees the pointer
+        // and that it is no longer used.
         check_call("cuMemFree", unsafe { (self.table.cuMemFree_v2)(pointer) })
     }
 
     /// Enqueues a copy of `size` bytes.
     ///
     /// # Safety
-    /// Both mappings have as many bytes, do not overlap, and live until the copy has ended. The
-    /// stream is of the current context.
+    /// Both mappings have `size` bytes, do not overlap, and live until the copy has ended. The
+    /// stream belongs to the current context.
     pub(crate) unsafe fn copy_linear(
         self,
         to: cu::CUdeviceptr,
@@ -182,8 +182,8 @@ impl Driver {
         size: usize,
         stream: &CudaStream,
     ) -> CallResult<()> {
-        // SAFETY: "dstDevice and srcDevice are base pointers with at least ByteCount bytes": the
-        // caller's part.
+        // SAFETY: "dstDevice and srcDevice are base pointers with at least ByteCount bytes":
+        // guaranteed by the caller.
         check_call("cuMemcpyDtoDAsync", unsafe {
             (self.table.cuMemcpyDtoDAsync_v2)(to, from, size, stream.cu_stream())
         })
@@ -193,13 +193,13 @@ impl Driver {
     /// `memory` is alive, all its mappings were freed, and it is not used again.
     pub(crate) unsafe fn destroy_memory(self, memory: MemoryHandle) -> CallResult<()> {
         // SAFETY: "any existing mappings onto this object must no longer be used and must be
-        // explicitly freed": the caller's part.
+        // explicitly freed": guaranteed by the caller.
         check_call("cuDestroyExternalMemory", unsafe { (self.table.cuDestroyExternalMemory)(memory.0) })
     }
 
     /// # Safety
-    /// `handle` is open, and was exported from a semaphore of this type by the same GPU as the
-    /// current context's.
+    /// `handle` is open, and was exported from a semaphore of this kind by the GPU of the current
+    /// context.
     pub(crate) unsafe fn import_semaphore(self, handle: RawHandle, kind: SemaphoreKind) -> CallResult<SemaphoreHandle> {
         let type_ = semaphore_type(handle, kind);
         let handle = handle!(
@@ -209,16 +209,16 @@ impl Driver {
         );
         let desc = cu::CUDA_EXTERNAL_SEMAPHORE_HANDLE_DESC { type_, handle, flags: 0, reserved: [0; 16] };
         let mut semaphore = std::ptr::null_mut();
-        // SAFETY: the descriptor is whole and its type names the union member that is set; the
-        // caller answers for the handle.
+        // SAFETY: the descriptor is complete and its type matches the union member that is set; the
+        // caller guarantees the handle.
         let code = unsafe { (self.table.cuImportExternalSemaphore)(&mut semaphore, &desc) };
         check_call("cuImportExternalSemaphore", code)?;
         Ok(SemaphoreHandle(semaphore))
     }
 
     /// # Safety
-    /// The semaphores are alive until the wait has completed; a binary one has its signal submitted
-    /// already.
+    /// The semaphores are alive until the wait has completed; the signal of a binary semaphore has
+    /// already been submitted.
     pub(crate) unsafe fn wait(
         self,
         semaphores: &[SemaphoreHandle],
@@ -227,8 +227,8 @@ impl Driver {
     ) -> CallResult<()> {
         let call = "cuWaitExternalSemaphoresAsync";
         let count = count(call, semaphores.len(), params.len())?;
-        // SAFETY: both arrays hold `count` whole elements, the stream is borrowed; the caller
-        // answers for the semaphores.
+        // SAFETY: both arrays hold `count` complete elements, the stream is borrowed; the caller
+        // guarantees the semaphores.
         let code = unsafe {
             (self.table.cuWaitExternalSemaphoresAsync)(semaphores.as_ptr(), params.as_ptr(), count, stream.cu_stream())
         };
@@ -236,7 +236,8 @@ impl Driver {
     }
 
     /// # Safety
-    /// The semaphores are alive until the signal has completed; values of a timeline rise strictly.
+    /// The semaphores are alive until the signal has completed; values of a timeline strictly
+    /// increase.
     pub(crate) unsafe fn signal(
         self,
         semaphores: &[SemaphoreHandle],
@@ -245,8 +246,8 @@ impl Driver {
     ) -> CallResult<()> {
         let call = "cuSignalExternalSemaphoresAsync";
         let count = count(call, semaphores.len(), params.len())?;
-        // SAFETY: both arrays hold `count` whole elements, the stream is borrowed; the caller
-        // answers for the semaphores.
+        // SAFETY: both arrays hold `count` complete elements, the stream is borrowed; the caller
+        // guarantees the semaphores.
         let code = unsafe {
             (self.table.cuSignalExternalSemaphoresAsync)(
                 semaphores.as_ptr(),
@@ -261,12 +262,12 @@ impl Driver {
     /// # Safety
     /// `semaphore` is alive, every wait and signal on it has completed, and it is not used again.
     pub(crate) unsafe fn destroy_semaphore(self, semaphore: SemaphoreHandle) -> CallResult<()> {
-        // SAFETY: "any outstanding signals or waits must have completed": the caller's part.
+        // SAFETY: "any outstanding signals or waits must have completed": guaranteed by the caller.
         check_call("cuDestroyExternalSemaphore", unsafe { (self.table.cuDestroyExternalSemaphore)(semaphore.0) })
     }
 }
 
-/// The one count that two parallel arrays share.
+/// Returns the common length of two parallel arrays.
 fn count(call: &'static str, semaphores: usize, params: usize) -> CallResult<c_uint> {
     let count = c_uint::try_from(semaphores.min(params));
     count.map_err(|_| CallError { call, code: INVALID_VALUE })

@@ -1,7 +1,7 @@
-//! Modules, functions and launches. cudarc's own calls give no log of the compiler, and allocate
-//! for each launch.
+//! Modules, functions and launches. cudarc's functions do not return the compiler's log, and
+//! allocate for each launch.
 //!
-//! Unsafe because it calls C. All need a current context.
+//! Contains unsafe code because it calls C. All functions need a current context.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_uint, c_void};
@@ -10,28 +10,28 @@ use cudarc::driver::{CudaStream, LaunchConfig, sys as cu};
 
 use super::{CallResult, Driver, check_call};
 
-/// A module. Names it; does not own it.
+/// A module. Does not own it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ModuleHandle(cu::CUmodule);
 
-// SAFETY: the driver API is thread safe and the handle is a name, never dereferenced here.
+// SAFETY: the driver API is thread-safe, and the handle is never dereferenced here.
 unsafe impl Send for ModuleHandle {}
-// SAFETY: as for Send; the calls that take a shared handle may run at the same time on any thread.
+// SAFETY: as for Send; the calls that take a shared handle may run concurrently on any thread.
 unsafe impl Sync for ModuleHandle {}
 
 /// A function of a module, which owns it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FunctionHandle(cu::CUfunction);
 
-// SAFETY: the driver API is thread safe and the handle is a name, never dereferenced here.
+// SAFETY: the driver API is thread-safe, and the handle is never dereferenced here.
 unsafe impl Send for FunctionHandle {}
-// SAFETY: as for Send; the calls that take a shared handle may run at the same time on any thread.
+// SAFETY: as for Send; the calls that take a shared handle may run concurrently on any thread.
 unsafe impl Sync for FunctionHandle {}
 
-/// Bytes of each of the compiler's two logs.
+/// Size in bytes of each of the compiler's two logs.
 const LOG: usize = 16 << 10;
 
-/// Output of the compiler, without the NUL at its end.
+/// Output of the compiler, without the final NUL.
 #[derive(Debug, Default)]
 pub(crate) struct Logs {
     pub(crate) info: String,
@@ -39,7 +39,7 @@ pub(crate) struct Logs {
 }
 
 impl Driver {
-    /// The module is the caller's to unload.
+    /// Loads a module, which the caller must unload.
     pub(crate) fn load_module(self, text: &CStr) -> (CallResult<ModuleHandle>, Logs) {
         use cu::CUjit_option as Option;
         let (mut info, mut error) = (vec![0_u8; LOG], vec![0_u8; LOG]);
@@ -49,13 +49,13 @@ impl Driver {
             Option::CU_JIT_ERROR_LOG_BUFFER,
             Option::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES,
         ];
-        // Sizes stand where the pointers do (cuda.h, CUjit_option).
+        // Sizes are passed in place of pointers (cuda.h, CUjit_option).
         let size: *mut c_void = std::ptr::without_provenance_mut(LOG);
         let mut values = [info.as_mut_ptr().cast::<c_void>(), size, error.as_mut_ptr().cast::<c_void>(), size];
         let mut module = std::ptr::null_mut();
-        // SAFETY: `module` is a place for the result; the text ends with NUL; there are as many
-        // names as values, each buffer has the size that stands behind it, and all outlive the
-        // call, which reads and writes them before it returns.
+        // SAFETY: `module` receives the result; the text ends with a NUL; there are as many names
+        // as values, each buffer has the size that follows it, and all outlive the call, which
+        // reads and writes them before it returns.
         let code = unsafe {
             (self.table.cuModuleLoadDataEx)(
                 &mut module,
@@ -72,7 +72,7 @@ impl Driver {
     /// # Safety
     /// `module` is loaded, and neither it nor its functions are used again.
     pub(crate) unsafe fn unload_module(self, module: ModuleHandle) -> CallResult<()> {
-        // SAFETY: the caller answers for the module.
+        // SAFETY: the caller guarantees the module.
         check_call("cuModuleUnload", unsafe { (self.table.cuModuleUnload)(module.0) })
     }
 
@@ -80,28 +80,28 @@ impl Driver {
     /// `module` is loaded.
     pub(crate) unsafe fn module_function(self, module: ModuleHandle, name: &CStr) -> CallResult<FunctionHandle> {
         let mut function = std::ptr::null_mut();
-        // SAFETY: `function` is a place for the result; the name ends with NUL; the caller answers
-        // for the module.
+        // SAFETY: `function` receives the result; the name ends with a NUL; the caller guarantees
+        // the module.
         let code = unsafe { (self.table.cuModuleGetFunction)(&mut function, module.0, name.as_ptr()) };
         check_call("cuModuleGetFunction", code).map(|()| FunctionHandle(function))
     }
 
-    /// The registers of a thread of the function. Loads it, where it is loaded lazily.
+    /// Returns the registers per thread of the function. Loads the function if it is loaded lazily.
     ///
     /// # Safety
     /// The module of `function` is loaded.
     pub(crate) unsafe fn function_registers(self, function: FunctionHandle) -> CallResult<i32> {
         let mut value = 0;
         let registers = cu::CUfunction_attribute::CU_FUNC_ATTRIBUTE_NUM_REGS;
-        // SAFETY: `value` is a place for the result; the caller answers for the function.
+        // SAFETY: `value` receives the result; the caller guarantees the function.
         let code = unsafe { (self.table.cuFuncGetAttribute)(&mut value, registers, function.0) };
         check_call("cuFuncGetAttribute", code).map(|()| value)
     }
 
     /// # Safety
-    /// The module of `function` is loaded, and stays so until the launch has run. Each of `args`
-    /// points to a parameter of the function, and there are as many as it has. What the kernel does
-    /// is the caller's.
+    /// The module of `function` stays loaded until the kernel has run. Each of `args` points to the
+    /// value of a parameter of the function, and there is one for each parameter. The caller is
+    /// responsible for the kernel's accesses.
     pub(crate) unsafe fn launch_kernel(
         self,
         function: FunctionHandle,
@@ -110,10 +110,10 @@ impl Driver {
         args: &[*const c_void],
     ) -> CallResult<()> {
         let LaunchConfig { grid_dim: grid, block_dim: block, shared_mem_bytes } = *config;
-        // The driver copies the parameters and writes none (cuda.h, cuLaunchKernel).
+        // The driver copies the parameters and does not write to them (cuda.h, cuLaunchKernel).
         let params = args.as_ptr().cast_mut().cast::<*mut c_void>();
         let none = std::ptr::null_mut();
-        // SAFETY: the stream is borrowed; the caller answers for the rest.
+        // SAFETY: the stream is borrowed; the caller guarantees the rest.
         let code = unsafe {
             (self.table.cuLaunchKernel)(
                 function.0,

@@ -1,12 +1,13 @@
-//! The driver's entry points, one thin function each: the raw call in, `Result<_, CallError>` out.
+//! The driver's entry points, one thin function each, which converts result codes to `Result<_,
+//! CallError>`.
 //!
-//! The table is our own, over the library that cudarc loads. Its bindings panic at a missing
-//! symbol, and return a Rust enum in which a code newer than the binding would be undefined
-//! behavior. Here each symbol is looked up before anything is called, and a code is a number.
-//! Calls that cudarc makes for us (contexts, streams, events) still pass through its enum; their
-//! symbols are looked up here too, so that none of them can panic later.
+//! This crate has its own function table, for the library that cudarc loads. cudarc's bindings
+//! panic if a symbol is missing, and return a Rust enum, for which a code that is newer than the
+//! bindings would be undefined behavior. Here each symbol is looked up before the first call, and a
+//! code is a number. Calls that cudarc makes for this crate (contexts, streams, events) still use
+//! its enum; their symbols are looked up here too, so that none of them can panic later.
 //!
-//! Unsafe because it calls C.
+//! Contains unsafe code because it calls C.
 
 #![allow(unsafe_code)]
 
@@ -39,7 +40,7 @@ pub(crate) use kernel::{FunctionHandle, ModuleHandle};
 pub(crate) use object::Resource;
 pub(crate) use vmm::{AllocationHandle, Vmm};
 
-/// A driver call that did not return `CUDA_SUCCESS`.
+/// A failed driver call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CallError {
     pub(crate) call: &'static str,
@@ -63,11 +64,11 @@ pub(crate) const UNKNOWN: u32 = 999;
 /// `CUDA_ERROR_NOT_READY`
 const NOT_READY: u32 = 600;
 
-/// Reasons why there is no [`Driver`].
+/// The reason why the driver could not be loaded.
 #[derive(Clone, Debug)]
 pub(crate) enum LoadError {
     NoLibrary,
-    /// `version` as `cuDriverGetVersion` reports it, if the library has that much.
+    /// `version` as reported by `cuDriverGetVersion`, if the library has that function.
     MissingSymbols {
         missing: Vec<&'static str>,
         version: Option<i32>,
@@ -94,7 +95,7 @@ macro_rules! table {
         }
 
         impl $table {
-            /// Looks up every symbol, so that the error names all that is missing at once.
+            /// Looks up every symbol, so that the error lists all missing ones.
             #[allow(non_snake_case, reason = "locals are named as the fields")]
             fn load() -> Result<Self, Vec<&'static str>> {
                 let mut missing = Vec::new();
@@ -214,12 +215,11 @@ table! {
 /// Functions that `CudaContext`, `CudaStream` and `CudaEvent` call on behalf of this crate.
 const CALLED_BY_CUDARC: &[&str] = &["cuDevicePrimaryCtxRelease_v2", "cuDevicePrimaryCtxRetain", "cuGetErrorString"];
 
-/// Finds `name` in the library, which must be known to be present.
+/// Looks up `name` in the library, which must be present.
 fn lookup<F: Copy>(name: &'static str, missing: &mut Vec<&'static str>) -> Option<F> {
-    // SAFETY: loading libcuda runs its initializers, which the driver means any program to do.
+    // SAFETY: loading libcuda runs its initializers, which every program may do.
     let library = unsafe { cu::culib() };
-    // SAFETY: `F` is the function type that cuda.h gives to `name`, with CUresult as the C int it
-    // is.
+    // SAFETY: `F` is the function type of `name` in cuda.h, with CUresult as a C int.
     let symbol = unsafe { library.get::<F>(name.as_bytes()) };
     match symbol {
         Ok(symbol) => Some(*symbol),
@@ -231,20 +231,19 @@ fn lookup<F: Copy>(name: &'static str, missing: &mut Vec<&'static str>) -> Optio
 }
 
 fn load() -> Result<Table, LoadError> {
-    // SAFETY: opening libcuda runs its initializers, which the driver means any program to do.
+    // SAFETY: opening libcuda runs its initializers, which every program may do.
     if !unsafe { cu::is_culib_present() } {
         return Err(LoadError::NoLibrary);
     }
     Table::load().map_err(missing)
 }
 
-/// The error of a library without these symbols, with its version if it can tell.
+/// Returns the error of a library without these symbols, with its version if available.
 fn missing(missing: Vec<&'static str>) -> LoadError {
     let get = lookup::<unsafe extern "C" fn(*mut c_int) -> c_uint>("cuDriverGetVersion", &mut Vec::new());
     let version = get.and_then(|get| {
         let mut version = 0;
-        // SAFETY: cuDriverGetVersion may be called before cuInit; `version` is a valid place for
-        // the result.
+        // SAFETY: cuDriverGetVersion may be called before cuInit; `version` receives the result.
         (unsafe { get(&mut version) } == 0).then_some(version)
     });
     LoadError::MissingSymbols { missing, version }
@@ -256,20 +255,20 @@ fn check_call(call: &'static str, code: c_uint) -> CallResult<()> {
     if code == 0 { Ok(()) } else { Err(CallError { call, code }) }
 }
 
-/// A code in the driver's own spelling, if a driver is loaded that knows it. Loads nothing.
+/// Returns the driver's name of a code, if a driver is loaded that knows it. Loads nothing.
 pub(crate) fn error_name(code: u32) -> Option<&'static str> {
     let table = TABLE.get()?.as_ref().ok()?;
     let mut name = std::ptr::null();
-    // SAFETY: cuGetErrorName takes any number ("if the error code is not recognized,
+    // SAFETY: cuGetErrorName accepts any number ("if the error code is not recognized,
     // CUDA_ERROR_INVALID_VALUE").
     let found = unsafe { (table.cuGetErrorName)(code, &mut name) } == 0 && !name.is_null();
-    // SAFETY: on success the pointer is a NUL-terminated string inside the library, which is never
+    // SAFETY: on success the pointer is a null-terminated string inside the library, which is never
     // unloaded.
     found.then(|| unsafe { CStr::from_ptr(name) })?.to_str().ok()
 }
 
 impl Driver {
-    /// Loads the library once for the process. Never panics; the first outcome stays.
+    /// Loads the library once per process. Never panics; later calls return the first result.
     pub(crate) fn load() -> Result<Self, LoadError> {
         TABLE.get_or_init(load).as_ref().map(|table| Self { table }).map_err(Clone::clone)
     }
@@ -280,17 +279,17 @@ impl Driver {
         check_call("cuInit", unsafe { (self.table.cuInit)(0) })
     }
 
-    /// 1000 x major + 10 x minor of the newest CUDA that the driver supports.
+    /// Returns 1000 x major + 10 x minor of the newest CUDA version that the driver supports.
     pub(crate) fn version(self) -> CallResult<i32> {
         let mut version = 0;
-        // SAFETY: `version` is a valid place for the result.
+        // SAFETY: `version` receives the result.
         check_call("cuDriverGetVersion", unsafe { (self.table.cuDriverGetVersion)(&mut version) })?;
         Ok(version)
     }
 
-    /// Whether all work of the stream has ended. The stream's context must be current.
+    /// Returns `true` if all work of the stream has ended. The stream's context must be current.
     pub(crate) fn stream_is_idle(self, stream: &CudaStream) -> CallResult<bool> {
-        // SAFETY: the handle is live, `stream` is borrowed for the call.
+        // SAFETY: the handle is live, because `stream` is borrowed for the call.
         match unsafe { (self.table.cuStreamQuery)(stream.cu_stream()) } {
             NOT_READY => Ok(false),
             code => check_call("cuStreamQuery", code).map(|()| true),

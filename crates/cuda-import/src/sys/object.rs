@@ -1,6 +1,6 @@
 //! Texture and surface objects.
 //!
-//! Unsafe because it calls C. All need a current context.
+//! Contains unsafe code because it calls C. All functions need a current context.
 #![allow(unsafe_code)]
 
 use cudarc::driver::sys as cu;
@@ -10,7 +10,7 @@ use super::{CallResult, Driver, check_call};
 use crate::image::texel::TexelFormat;
 use crate::image::texture::{AddressMode, Filter, ReadMode, TextureInfo};
 
-/// Resource that a texture reads.
+/// The resource that a texture reads.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Resource {
     Level(ArrayHandle),
@@ -42,7 +42,7 @@ fn resource_desc(resource: Resource) -> cu::CUDA_RESOURCE_DESC {
     use cu::CUDA_RESOURCE_DESC_st__bindgen_ty_1__bindgen_ty_1 as Array;
     use cu::CUDA_RESOURCE_DESC_st__bindgen_ty_1__bindgen_ty_2 as Mipmap;
     use cu::CUDA_RESOURCE_DESC_st__bindgen_ty_1__bindgen_ty_5 as Reserved;
-    // The member that spans the union first, so that no byte of it is left undefined.
+    // Initialized with the largest member, so that no byte of the union is undefined.
     let mut res = cu::CUDA_RESOURCE_DESC_st__bindgen_ty_1 { reserved: Reserved { reserved: [0; 32] } };
     let kind = match resource {
         Resource::Level(array) => {
@@ -57,11 +57,11 @@ fn resource_desc(resource: Resource) -> cu::CUDA_RESOURCE_DESC {
     cu::CUDA_RESOURCE_DESC { resType: kind, res, flags: 0 }
 }
 
-/// `info` was checked against the image.
+/// Returns the descriptor of a texture. `info` must be valid for the image.
 fn texture_desc(info: &TextureInfo, format: TexelFormat, levels: u32) -> cu::CUDA_TEXTURE_DESC {
     let flag = |set, flag| if set { flag } else { 0 };
     let as_integer = info.read == ReadMode::Element && format.channel.is_integer();
-    // Level counts are at most 32, which a float holds.
+    // Level counts are at most 32, which a float represents exactly.
     let last_level = levels.saturating_sub(1) as f32;
     cu::CUDA_TEXTURE_DESC {
         addressMode: info.address.map(AddressMode::raw),
@@ -82,8 +82,8 @@ fn texture_desc(info: &TextureInfo, format: TexelFormat, levels: u32) -> cu::CUD
 
 impl Driver {
     /// # Safety
-    /// What `resource` names is alive, has this format and so many levels. The object goes back
-    /// through [`destroy_texture`](Self::destroy_texture) before it.
+    /// The array of `resource` is alive, and has this format and number of levels. The object must
+    /// be destroyed with [`destroy_texture`](Self::destroy_texture) before it.
     pub(crate) unsafe fn create_texture(
         self,
         resource: Resource,
@@ -93,8 +93,8 @@ impl Driver {
     ) -> CallResult<cu::CUtexObject> {
         let (resource, texture) = (resource_desc(resource), texture_desc(info, format, levels));
         let mut object = 0;
-        // SAFETY: both descriptors are whole and the resource's type names the member that is set;
-        // a null view is "no view"; the caller answers for the array.
+        // SAFETY: both descriptors are complete and the resource's type matches the member that is
+        // set; a null view means "no view"; the caller guarantees the array.
         let code = unsafe { (self.table.cuTexObjectCreate)(&mut object, &resource, &texture, std::ptr::null()) };
         check_call("cuTexObjectCreate", code)?;
         Ok(object)
@@ -103,18 +103,18 @@ impl Driver {
     /// # Safety
     /// `object` is alive, and no work that uses it is pending or will follow.
     pub(crate) unsafe fn destroy_texture(self, object: cu::CUtexObject) -> CallResult<()> {
-        // SAFETY: the caller answers for the object and its use.
+        // SAFETY: the caller guarantees the object and that it is no longer used.
         check_call("cuTexObjectDestroy", unsafe { (self.table.cuTexObjectDestroy)(object) })
     }
 
     /// # Safety
-    /// `array` is alive and was made for surfaces. The object goes back through
+    /// `array` is alive and was created for surfaces. The object must be destroyed with
     /// [`destroy_surface`](Self::destroy_surface) before it.
     pub(crate) unsafe fn create_surface(self, array: ArrayHandle) -> CallResult<cu::CUsurfObject> {
         let resource = resource_desc(Resource::Level(array));
         let mut object = 0;
-        // SAFETY: the descriptor is whole, "resType must be CU_RESOURCE_TYPE_ARRAY" holds; the
-        // caller answers for the array.
+        // SAFETY: the descriptor is complete, "resType must be CU_RESOURCE_TYPE_ARRAY" holds; the
+        // caller guarantees the array.
         check_call("cuSurfObjectCreate", unsafe { (self.table.cuSurfObjectCreate)(&mut object, &resource) })?;
         Ok(object)
     }
@@ -122,7 +122,7 @@ impl Driver {
     /// # Safety
     /// `object` is alive, and no work that uses it is pending or will follow.
     pub(crate) unsafe fn destroy_surface(self, object: cu::CUsurfObject) -> CallResult<()> {
-        // SAFETY: the caller answers for the object and its use.
+        // SAFETY: the caller guarantees the object and that it is no longer used.
         check_call("cuSurfObjectDestroy", unsafe { (self.table.cuSurfObjectDestroy)(object) })
     }
 }

@@ -1,9 +1,10 @@
 //! Virtual memory management: memory of another GPU, mapped for kernels of this one (`CUDA_VA`).
 //!
-//! In a table of its own, so that a driver without these calls does all else. None of them needs a
-//! current context: addresses are the process's, and access is a device's.
+//! Has a separate function table, so that everything else works with a driver that lacks these
+//! functions. No function needs a current context: addresses belong to the process, and access to a
+//! device.
 //!
-//! Unsafe because it calls C.
+//! Contains unsafe code because it calls C.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_uint, c_ulonglong, c_void};
@@ -26,8 +27,8 @@ table! {
     cuMemRelease(c_ulonglong);
 }
 
-/// `CUmemAccessDesc`: a location's type and id, and flags. Written out, since the binding's types
-/// are enums.
+/// `CUmemAccessDesc`: a location's type and ID, and flags. Defined here, because the bindings'
+/// types are enums.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct AccessDesc {
@@ -46,11 +47,11 @@ const READ_WRITE: c_uint = 3;
 #[cfg(unix)]
 const POSIX_DESCRIPTOR: c_uint = 1;
 
-/// An allocation by handle (`CUmemGenericAllocationHandle`). Names it; does not own it.
+/// The handle of an allocation (`CUmemGenericAllocationHandle`). Does not own it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AllocationHandle(c_ulonglong);
 
-/// Proof that the driver has these calls.
+/// Proof that the driver has these functions.
 #[derive(Clone, Copy)]
 pub(crate) struct Vmm {
     table: &'static VmmTable,
@@ -65,7 +66,7 @@ impl std::fmt::Debug for Vmm {
 static TABLE: OnceLock<Result<VmmTable, LoadError>> = OnceLock::new();
 
 impl Driver {
-    /// Looks the calls up once for the process. The error names all that are missing.
+    /// Looks up the functions once per process. The error lists all missing ones.
     pub(crate) fn vmm(self) -> Result<Vmm, LoadError> {
         let table = TABLE.get_or_init(|| VmmTable::load().map_err(missing));
         table.as_ref().map(|table| Vmm { table }).map_err(Clone::clone)
@@ -73,53 +74,53 @@ impl Driver {
 }
 
 impl Vmm {
-    /// Whether kernels of `device` may access memory of `owner`; false for one and the same.
+    /// Returns `true` if kernels of `device` may access the memory of `owner`; `false` if both are
+    /// the same device.
     pub(crate) fn can_access_peer(self, device: cu::CUdevice, owner: cu::CUdevice) -> CallResult<bool> {
         let mut can = 0;
-        // SAFETY: `can` is a valid place for the result; devices that are not there are an error.
+        // SAFETY: `can` receives the result; invalid devices are an error.
         let code = unsafe { (self.table.cuDeviceCanAccessPeer)(&mut can, device, owner) };
         check_call("cuDeviceCanAccessPeer", code)?;
         Ok(can != 0)
     }
 
-    /// Takes a reference to the memory behind a descriptor, which stays the caller's, whatever
-    /// comes of it.
+    /// Imports the memory of a descriptor. The caller keeps ownership of the descriptor, with or
+    /// without an error.
     ///
     /// # Safety
-    /// `fd` is open and was exported from memory of this driver's. The handle goes back through
+    /// `fd` is open and was exported from memory of this driver. The handle must be released with
     /// [`release`](Self::release).
     #[cfg(unix)]
     pub(crate) unsafe fn import(self, fd: std::os::fd::RawFd) -> CallResult<AllocationHandle> {
         let mut handle = 0;
         let raw = std::ptr::without_provenance_mut(fd as usize);
-        // SAFETY: `handle` is a valid place for the result; of this type, the "OS handle" is the
-        // descriptor's number; the caller answers for what it is of.
+        // SAFETY: `handle` receives the result; for this type, the "OS handle" is the descriptor's
+        // number; the caller guarantees its origin.
         let code = unsafe { (self.table.cuMemImportFromShareableHandle)(&mut handle, raw, POSIX_DESCRIPTOR) };
         check_call("cuMemImportFromShareableHandle", code)?;
         Ok(AllocationHandle(handle))
     }
 
-    /// Reserves addresses, which nothing is mapped at.
+    /// Reserves addresses, without mapping anything.
     pub(crate) fn reserve(self, size: usize) -> CallResult<cu::CUdeviceptr> {
         let mut address = 0;
-        // SAFETY: `address` is a valid place for the result; 0 is the default alignment and no wish
-        // for an address.
+        // SAFETY: `address` receives the result; 0 means the default alignment and any address.
         let code = unsafe { (self.table.cuMemAddressReserve)(&mut address, size, 0, 0, 0) };
         check_call("cuMemAddressReserve", code)?;
         Ok(address)
     }
 
-    /// Maps all of an allocation, which nobody can access yet.
+    /// Maps a whole allocation, without access for any device.
     ///
     /// # Safety
     /// The range was reserved and has nothing mapped in it; `handle` is alive and has `size` bytes.
     pub(crate) unsafe fn map(self, address: cu::CUdeviceptr, size: usize, handle: AllocationHandle) -> CallResult<()> {
-        // SAFETY: "offset must be 0, flags must be 0"; the caller answers for the range and the
+        // SAFETY: "offset must be 0, flags must be 0"; the caller guarantees the range and the
         // handle.
         check_call("cuMemMap", unsafe { (self.table.cuMemMap)(address, size, 0, handle.0, 0) })
     }
 
-    /// Lets each device read and write the range.
+    /// Gives each device read and write access to the range.
     ///
     /// # Safety
     /// An allocation is mapped at exactly this range.
@@ -131,8 +132,7 @@ impl Vmm {
     ) -> CallResult<()> {
         let access = |&device| AccessDesc { location_type: LOCATION_DEVICE, location_id: device, flags: READ_WRITE };
         let descs: Vec<_> = devices.iter().map(access).collect();
-        // SAFETY: there are as many descriptions as the count says; the caller answers for the
-        // range.
+        // SAFETY: `descs` has as many elements as the count; the caller guarantees the range.
         let code = unsafe { (self.table.cuMemSetAccess)(address, size, descs.as_ptr(), descs.len()) };
         check_call("cuMemSetAccess", code)
     }
@@ -141,21 +141,21 @@ impl Vmm {
     /// An allocation is mapped at exactly this range, and no work that uses it is pending or will
     /// follow, on any device.
     pub(crate) unsafe fn unmap(self, address: cu::CUdeviceptr, size: usize) -> CallResult<()> {
-        // SAFETY: the range is one that was mapped as a whole; the caller answers for its use.
+        // SAFETY: the range was mapped as a whole; the caller guarantees that it is no longer used.
         check_call("cuMemUnmap", unsafe { (self.table.cuMemUnmap)(address, size) })
     }
 
     /// # Safety
     /// The range was reserved as a whole and has nothing mapped in it.
     pub(crate) unsafe fn free_address(self, address: cu::CUdeviceptr, size: usize) -> CallResult<()> {
-        // SAFETY: the caller answers for the range.
+        // SAFETY: the caller guarantees the range.
         check_call("cuMemAddressFree", unsafe { (self.table.cuMemAddressFree)(address, size) })
     }
 
     /// # Safety
-    /// `handle` is alive and not used again. What is mapped of it stays mapped.
+    /// `handle` is alive and not used again. Mappings of it stay valid.
     pub(crate) unsafe fn release(self, handle: AllocationHandle) -> CallResult<()> {
-        // SAFETY: the caller answers for the handle.
+        // SAFETY: the caller guarantees the handle.
         check_call("cuMemRelease", unsafe { (self.table.cuMemRelease)(handle.0) })
     }
 }

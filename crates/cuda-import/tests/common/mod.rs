@@ -1,7 +1,7 @@
 //! A device and memory to import, for tests that need a driver.
 //!
-//! The memory comes from CUDA's own virtual memory calls, whose descriptors the driver imports like
-//! any other; so no second API is needed.
+//! The memory comes from CUDA's own virtual memory functions, whose descriptors the driver imports
+//! like any other, so no second API is needed.
 
 #![allow(dead_code, reason = "each test program uses its part")]
 
@@ -16,12 +16,12 @@ use cuda_import::{
 };
 use test_support::{Need, skip};
 
-/// In elements.
+/// The length of the buffers in elements.
 pub(crate) const LEN: usize = 1 << 16;
 
-/// The device, and the right to be the only test that runs: descriptors are counted. `None`, and
-/// the test is skipped, where there is none; a driver that is there and does not start is a
-/// failure.
+/// Returns the device, and a guard that ensures that no other test runs, because descriptors are
+/// counted. Returns `None` and skips the test if there is no device; a driver that exists but does
+/// not start is a failure.
 pub(crate) fn device() -> Option<(CudaDevice, MutexGuard<'static, ()>)> {
     static ALONE: Mutex<()> = Mutex::new(());
     // CUDA_ERROR_STUB_LIBRARY and CUDA_ERROR_NO_DEVICE.
@@ -38,7 +38,7 @@ pub(crate) fn device() -> Option<(CudaDevice, MutexGuard<'static, ()>)> {
     }
 }
 
-/// A fresh descriptor of fresh memory, and the size of its allocation: `size` rounded up.
+/// Returns a new descriptor of new memory, and the size of its allocation: `size` rounded up.
 fn export(device: &CudaDevice, size: usize) -> (OwnedFd, u64) {
     device.context().bind_to_thread().unwrap();
     let prop = sys::CUmemAllocationProp {
@@ -66,20 +66,19 @@ fn export(device: &CudaDevice, size: usize) -> (OwnedFd, u64) {
     unsafe { sys::cuMemCreate(&mut memory, size, &prop, 0) }.result().unwrap();
     let mut fd: RawFd = -1;
     let kind = sys::CUmemAllocationHandleType::CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR;
-    // SAFETY: a descriptor is an int, which `fd` is.
+    // SAFETY: a descriptor is an int, as `fd` is.
     let exported = unsafe { sys::cuMemExportToShareableHandle((&raw mut fd).cast(), memory, kind, 0) };
     exported.result().unwrap();
-    // SAFETY: the descriptor keeps the memory alive by itself.
+    // SAFETY: the descriptor keeps the memory alive.
     unsafe { sys::cuMemRelease(memory) }.result().unwrap();
-    // SAFETY: the driver made the descriptor for us.
+    // SAFETY: the driver created the descriptor for this process.
     (unsafe { OwnedFd::from_raw_fd(fd) }, size as u64)
 }
 
 pub(crate) fn import(device: &CudaDevice) -> Arc<ImportedMemory> {
     let (fd, allocation_size) = export(device, LEN * 4);
     let info = MemoryImportInfo { name: "test", allocation_size, dedicated: false };
-    // SAFETY: the descriptor, the size and the device belong together, and nobody else uses the
-    // memory.
+    // SAFETY: descriptor, size and device match, and the memory is not used elsewhere.
     unsafe { ImportedMemory::import(device, fd, &info) }.unwrap()
 }
 

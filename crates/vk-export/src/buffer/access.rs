@@ -1,4 +1,4 @@
-//! Vulkan's access to a buffer: one value for the buffer's usage and for both barriers.
+//! Vulkan's access to a buffer: one value for its usage flags and for both barriers.
 
 use std::ops::BitOr;
 
@@ -7,7 +7,7 @@ use ash::vk;
 /// Vulkan's access to a shared buffer while it owns it.
 ///
 /// One value decides the usage flags of the buffer and the stages and accesses of its acquire and
-/// release barriers, so the three cannot disagree. Several uses are joined with `|`.
+/// release barriers, so the three cannot disagree. Combine several accesses with `|`.
 ///
 /// ```
 /// use vk_export::BufferAccess;
@@ -20,22 +20,22 @@ use ash::vk;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BufferAccess {
-    /// The buffer usage that this needs.
+    /// The buffer usage flags that the access needs.
     pub usage: vk::BufferUsageFlags,
-    /// The stages that touch the buffer.
+    /// The stages that access the buffer.
     pub stages: vk::PipelineStageFlags2,
     /// The accesses that those stages make.
     pub access: vk::AccessFlags2,
 }
 
 impl BufferAccess {
-    /// Read by `vkCmdBindVertexBuffers` draws.
+    /// Read as vertex input of draws (`vkCmdBindVertexBuffers`).
     pub const VERTEX_INPUT: Self = Self {
         usage: vk::BufferUsageFlags::VERTEX_BUFFER,
         stages: vk::PipelineStageFlags2::VERTEX_INPUT,
         access: vk::AccessFlags2::VERTEX_ATTRIBUTE_READ,
     };
-    /// Vulkan reads it as indices of a draw.
+    /// Read as the indices of draws.
     pub const INDEX_INPUT: Self = Self {
         usage: vk::BufferUsageFlags::INDEX_BUFFER,
         stages: vk::PipelineStageFlags2::VERTEX_INPUT,
@@ -88,8 +88,8 @@ impl BufferAccess {
         access: vk::AccessFlags2::TRANSFER_WRITE,
     };
 
-    /// Read as vertices, indices, transforms or instances when acceleration structures are built,
-    /// by address. The features `accelerationStructure` and `bufferDeviceAddress` are on
+    /// Read by address as vertices, indices, transforms or instances in acceleration structure
+    /// builds. Needs the features `accelerationStructure` and `bufferDeviceAddress`
     /// ([`EnabledFeatures`](crate::EnabledFeatures)).
     #[doc(alias = "VK_KHR_acceleration_structure")]
     pub const ACCELERATION_STRUCTURE_INPUT: Self = Self {
@@ -101,7 +101,7 @@ impl BufferAccess {
         access: vk::AccessFlags2::SHADER_READ,
     };
 
-    /// Returns an access that allows what either of the two does.
+    /// Returns an access that allows everything that either of the two allows.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
         Self {

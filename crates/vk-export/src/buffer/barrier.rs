@@ -1,26 +1,27 @@
-//! The barriers that pass a buffer's contents from one owner to the other.
+//! The barriers that transfer the ownership of a buffer's contents.
 
 use ash::vk;
 
 use crate::buffer::Buffer;
 use crate::buffer::access::BufferAccess;
 
-/// Owner of a buffer or an image while Vulkan does not own it.
+/// The owner of a buffer or an image while Vulkan does not own it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Counterpart {
     /// Another API on the same GPU: ownership moves to and from `VK_QUEUE_FAMILY_EXTERNAL`.
     External,
-    /// The CPU through a host mapping: no ownership moves, host accesses are made visible.
+    /// The CPU through a host mapping: no ownership transfer; host accesses are made visible.
     Host,
     /// Kernels recorded into command buffers of the same queue, see [`Kernel`](crate::Kernel): no
-    /// ownership moves; their accesses are those of compute shaders.
+    /// ownership transfer; their accesses are those of compute shaders.
     Kernels,
 }
 
 impl Counterpart {
-    /// The counterpart's stages and accesses before Vulkan's, as Vulkan can name them. Another
-    /// API's are none of Vulkan's: the ownership transfer itself makes its writes available.
+    /// Returns the stages and accesses of the counterpart before Vulkan's access, for the source of
+    /// the acquire barrier. Another API has no Vulkan stages or accesses: the ownership transfer
+    /// itself makes its writes available.
     pub(crate) fn before(self) -> (vk::PipelineStageFlags2, vk::AccessFlags2) {
         match self {
             Self::External => (vk::PipelineStageFlags2::NONE, vk::AccessFlags2::NONE),
@@ -29,7 +30,8 @@ impl Counterpart {
         }
     }
 
-    /// The counterpart's stages and accesses after Vulkan's, as [`before`](Self::before).
+    /// Returns the stages and accesses of the counterpart after Vulkan's, see
+    /// [`before`](Self::before).
     pub(crate) fn after(self) -> (vk::PipelineStageFlags2, vk::AccessFlags2) {
         match self {
             Self::External => (vk::PipelineStageFlags2::NONE, vk::AccessFlags2::NONE),
@@ -41,7 +43,7 @@ impl Counterpart {
         }
     }
 
-    /// Queue families on the counterpart's and on Vulkan's side.
+    /// Returns the queue families of the counterpart and of Vulkan for the barriers.
     pub(crate) fn families(self, queue_family: u32) -> (u32, u32) {
         match self {
             Self::External => (vk::QUEUE_FAMILY_EXTERNAL, queue_family),
@@ -68,7 +70,7 @@ pub struct Handover {
     accesses: BufferAccess,
 }
 
-/// The accesses among these that write.
+/// Returns the accesses of `access` that write.
 pub(crate) fn writes(access: vk::AccessFlags2) -> vk::AccessFlags2 {
     use vk::AccessFlags2 as Access;
     let all = Access::SHADER_WRITE
@@ -106,9 +108,9 @@ impl Handover {
     pub fn acquire(&self) -> vk::BufferMemoryBarrier2<'static> {
         let (stages, access) = self.counterpart.before();
         let (from, to) = self.counterpart.families(self.queue_family);
-        // The stages of the accesses chain the barrier behind that wait, and behind Vulkan's own
-        // last writes. An acquire operation ignores the access; a validation layer, which sees
-        // nothing of what lies between, does not.
+        // The stages of the accesses chain the barrier after that wait and after Vulkan's own last
+        // writes. An acquire operation ignores the source access, but a validation layer, which
+        // does not see the counterpart's work, needs it.
         self.barrier()
             .src_stage_mask(stages | self.accesses.stages)
             .src_access_mask(access | writes(self.accesses.access))

@@ -9,8 +9,8 @@ use crate::handle::handle_type::HandleType;
 use crate::logging::log_warn;
 use crate::memory::size::{check_buffer, range_warning};
 
-/// Checks that neither is zero, the usage is known and its features are on, and the device takes as
-/// many bytes in one buffer.
+/// Checks that size and usage are not zero, that the usage is known and its features are enabled,
+/// and that the device supports buffers of this size.
 pub(crate) fn require_possible(
     device: &ExportDevice,
     size: u64,
@@ -34,15 +34,15 @@ pub(crate) fn require_possible(
     check_buffer(device.physical(), size, object)
 }
 
-/// Says so where no descriptor shows all of a buffer to shaders.
+/// Logs a warning if no descriptor can cover the whole buffer.
 pub(crate) fn warn_of_range(device: &ExportDevice, size: u64, usage: vk::BufferUsageFlags, object: &str) {
     if let Some(warning) = range_warning(device.physical(), size, usage, object) {
         log_warn!("{warning}");
     }
 }
 
-/// The usages that a shared buffer can have: those of Vulkan 1.0, and those of features that are
-/// on.
+/// Returns the usages that a shared buffer can have: those of Vulkan 1.0, and those of enabled
+/// features.
 fn usages(enabled: &EnabledFeatures) -> vk::BufferUsageFlags {
     use vk::BufferUsageFlags as Usage;
     let mut usages = Usage::TRANSFER_SRC
@@ -63,7 +63,8 @@ fn usages(enabled: &EnabledFeatures) -> vk::BufferUsageFlags {
     usages
 }
 
-/// Asks as what this usage can be exported, and whether only from a dedicated allocation.
+/// Returns the handle type as which a buffer of this usage can be exported, and whether only a
+/// dedicated allocation can be exported.
 pub(crate) fn query_handle_type(
     device: &ExportDevice,
     usage: vk::BufferUsageFlags,

@@ -1,4 +1,4 @@
-//! Buffers that are shared.
+//! Shared buffers.
 
 #![allow(unsafe_code)] // Vulkan calls, and a pointer into mapped memory.
 pub(crate) mod access;
@@ -26,9 +26,9 @@ use crate::memory::{Memory, MemoryDescriptor, Placement, Request, Resource, is_d
 /// Configuration of a shared buffer.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct BufferInfo<'a> {
-    /// Its name, in errors, traces and GPU debuggers. Default: empty.
+    /// The name in errors, traces and GPU debuggers. Default: empty.
     pub name: &'a str,
-    /// Size in bytes; not zero.
+    /// Size in bytes, not zero.
     pub size: u64,
     /// Vulkan usage; not empty. See [`BufferAccess`](crate::BufferAccess).
     pub usage: vk::BufferUsageFlags,
@@ -55,13 +55,13 @@ pub struct Buffer {
     name: String,
 }
 
-/// Whose the memory is.
+/// The owner of the memory.
 #[derive(Debug)]
 enum Backing {
-    /// The buffer's alone: freed behind the buffer.
+    /// The buffer alone: freed after the buffer.
     Own(Memory),
-    /// The block's, which its buffers own together: freed behind the last of them and the block's
-    /// own handle.
+    /// The block, which its buffers own together: freed after the last of them and the block's own
+    /// handle.
     Block(Arc<Block>),
 }
 
@@ -69,7 +69,7 @@ enum Backing {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ExportedBuffer {
-    /// Its own handle to the memory, which is closed on drop if its type requires that.
+    /// A handle to the memory, owned by this object. Closed on drop if its type requires that.
     pub handle: MemoryHandle,
     /// Parameters that the importer must repeat.
     pub descriptor: MemoryDescriptor,
@@ -139,25 +139,25 @@ impl Buffer {
         let memory = Memory::allocate(device, request)?;
         raw.bind(&memory, 0, &object)?;
         let made = Self { raw, backing: Backing::Own(memory), offset: 0, size: info.size, name: info.name.to_owned() };
-        // SAFETY: just made on this device; no other thread knows it yet.
+        // SAFETY: just created on this device, and not yet shared with another thread.
         unsafe { device.set_name(made.as_raw(), info.name) };
         Ok(made)
     }
 
-    /// Makes a buffer of `size` bytes that starts `offset` bytes into `block`, with the block's
+    /// Creates a buffer of `size` bytes that starts `offset` bytes into `block`, with the block's
     /// usage and placement.
     ///
-    /// The caller keeps buffers that are alive at the same time apart: each takes up its size,
-    /// rounded up to the block's [`alignment`](Block::alignment).
+    /// The caller must not let buffers that are alive at the same time overlap: each occupies its
+    /// size, rounded up to the block's [`alignment`](Block::alignment).
     ///
     /// # Errors
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for zero bytes, an offset that is
-    /// not aligned and bytes outside of the block, otherwise the error of the failed driver call.
+    /// not aligned, or bytes outside of the block, otherwise the error of the failed driver call.
     pub fn new_in(block: &Arc<Block>, name: &str, offset: u64, size: u64) -> Result<Self> {
         let object = format!("buffer \"{name}\" in block \"{}\"", block.name());
         let raw = block.place(offset, size, &object)?;
         warn_of_range(block.device(), size, block.usage(), &object);
-        // SAFETY: just made on this device; no other thread knows it yet.
+        // SAFETY: just created on this device, and not yet shared with another thread.
         unsafe { block.device().set_name(raw.as_raw(), name) };
         Ok(Self { raw, backing: Backing::Block(Arc::clone(block)), offset, size, name: name.to_owned() })
     }
@@ -182,31 +182,31 @@ impl Buffer {
         &self.name
     }
 
-    /// Returns the device that it belongs to.
+    /// Returns the device that the buffer belongs to.
     pub fn device(&self) -> &ExportDevice {
         self.raw.device()
     }
 
-    /// Returns the start of the host's mapping of [`size`](Self::size) bytes, with
-    /// [`Placement::HostVisible`]; it is valid as long as the buffer lives. Reading and writing
-    /// through it, and ordering that with the GPU, is up to the caller.
+    /// Returns the start of the host mapping of [`size`](Self::size) bytes if the placement is
+    /// [`Placement::HostVisible`]. The pointer is valid as long as the buffer lives. The caller is
+    /// responsible for accesses through it and for ordering them with the GPU.
     pub fn host_ptr(&self) -> Option<NonNull<u8>> {
         let start = self.memory().mapped()?;
-        // SAFETY: the offset was seen to lie inside the memory, all of which is mapped.
+        // SAFETY: the offset was checked to lie inside the memory, all of which is mapped.
         usize::try_from(self.offset).ok().map(|offset| unsafe { start.add(offset) })
     }
 
-    /// Returns its address in the GPU's address space, for shaders and for CUDA kernels that Vulkan
-    /// launches; `None` without `SHADER_DEVICE_ADDRESS` among its usage. Another API that imported
-    /// the buffer has an address of its own.
+    /// Returns the buffer's address in the GPU's address space, for shaders and for CUDA kernels
+    /// that Vulkan launches; `None` if its usage lacks `SHADER_DEVICE_ADDRESS`. Another API that
+    /// imported the buffer uses a different address.
     #[doc(alias = "vkGetBufferDeviceAddress")]
     pub fn device_address(&self) -> Option<u64> {
         self.raw.device_address()
     }
 
     /// Exports a new handle to the buffer's memory, with the parameters that an importer must
-    /// repeat. In a block it is that of the whole block, and the descriptor's offset says where the
-    /// buffer starts.
+    /// repeat. For a buffer in a block, the handle is to the memory of the whole block, and the
+    /// descriptor's offset is the start of the buffer.
     ///
     /// The caller owns the handle. Each import needs its own handle.
     ///

@@ -1,4 +1,4 @@
-//! A `VkBuffer` before and behind its memory.
+//! A `VkBuffer` without its memory.
 #![allow(unsafe_code)] // Vulkan calls.
 
 use ash::vk;
@@ -20,15 +20,15 @@ pub(crate) struct RawBuffer {
 /// Memory requirements of a buffer.
 pub(crate) struct BufferRequirements {
     pub(crate) memory: vk::MemoryRequirements,
-    /// The driver binds it to nothing but an allocation of its own.
+    /// Whether the driver binds the buffer to dedicated allocations only.
     pub(crate) requires_dedicated: bool,
-    /// The driver would like one.
+    /// Whether the driver prefers a dedicated allocation.
     pub(crate) prefers_dedicated: bool,
 }
 
 impl RawBuffer {
-    /// `size` and `usage` are not zero and within the device's limits; `handle_type`, if any, was
-    /// asked for with this usage.
+    /// Creates a buffer. `size` and `usage` must not be zero and must be within the device's
+    /// limits; `handle_type`, if any, must have been queried with this usage.
     pub(crate) fn create(
         device: &ExportDevice,
         size: u64,
@@ -45,8 +45,8 @@ impl RawBuffer {
         }
         let raw =
             // SAFETY: VUID-VkBufferCreateInfo-size-00912 and -None-09499 (usage): neither is zero;
-            // VUID-VkBufferCreateInfo-pNext-00920: the external handle type was asked for with this
-            // usage; both as this function's callers have checked.
+            // VUID-VkBufferCreateInfo-pNext-00920: the external handle type was queried with this
+            // usage; this function's callers have checked both.
             unsafe { device.as_raw().create_buffer(&create, None) }.map_err(device.failed("vkCreateBuffer", object))?;
         Ok(Self { raw, usage, device: device.register(object) })
     }
@@ -77,27 +77,28 @@ impl RawBuffer {
         }
     }
 
-    /// Binds it, once, to memory in which its requirements hold at `offset` bytes.
+    /// Binds the buffer to memory that meets its requirements at `offset` bytes. Must be called
+    /// only once.
     pub(crate) fn bind(&self, memory: &Memory, offset: u64, object: &str) -> Result<()> {
         // SAFETY: VUID-vkBindBufferMemory-buffer-07459: bound once; -memory-01035,
         // -memoryOffset-01036, -size-01037 and -buffer-01444: memory type, alignment, size and
-        // dedication suit it, as this function's callers have checked; -memory-02726: the memory
-        // was allocated for the same handle type.
+        // dedication are suitable, as this function's callers have checked; -memory-02726: the
+        // memory was allocated for the same handle type.
         unsafe { self.device.as_raw().bind_buffer_memory(self.raw, memory.as_raw(), offset) }
             .map_err(self.device.failed("vkBindBufferMemory", object))
     }
 }
 
 impl RawBuffer {
-    /// Its address, once it is bound; `None` without `SHADER_DEVICE_ADDRESS` among its usage.
+    /// Returns the address of the bound buffer; `None` if its usage lacks `SHADER_DEVICE_ADDRESS`.
     pub(crate) fn device_address(&self) -> Option<u64> {
         if !self.usage.contains(vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS) {
             return None;
         }
         let question = vk::BufferDeviceAddressInfo::default().buffer(self.raw);
         // SAFETY: VUID-vkGetBufferDeviceAddress-bufferDeviceAddress-03324: buffers with this usage
-        // are made with the feature on alone (`check`);
-        // VUID-VkBufferDeviceAddressInfo-buffer-02600: this one is bound, to memory with
+        // are created only if the feature is enabled (`check`);
+        // VUID-VkBufferDeviceAddressInfo-buffer-02600: this buffer is bound, to memory with
         // `VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT`; -buffer-02601: it has the usage.
         Some(unsafe { self.device.as_raw().get_buffer_device_address(&question) })
     }

@@ -1,5 +1,5 @@
-//! Borrowing an engine's device.
-#![allow(unsafe_code)] // The engine's handles are taken on trust.
+//! Adoption of an engine's device.
+#![allow(unsafe_code)] // Handles from the engine.
 
 use std::any::Any;
 use std::ffi::CStr;
@@ -15,8 +15,8 @@ use crate::device::requirements::Gaps;
 use crate::device::resident;
 use crate::error::{Error, Result};
 
-/// An engine's Vulkan objects, to be adopted. Create it with [`new`](Self::new), then set the
-/// remaining fields.
+/// An engine's Vulkan objects to adopt. Create it with [`new`](Self::new), then set the remaining
+/// fields.
 #[non_exhaustive]
 pub struct AdoptInfo<'a> {
     /// The loader that the instance came from.
@@ -33,7 +33,7 @@ pub struct AdoptInfo<'a> {
     pub queue: vk::Queue,
     /// The family of that queue.
     pub queue_family: u32,
-    /// Further queues with their families, for exchanges on another [`QueueKind`](crate::QueueKind)
+    /// Further queues with their families, for exchanges on a [`QueueKind`](crate::QueueKind) other
     /// than the main one; may be empty. They may be of any family, including the main queue's:
     /// [`QueueKind::Further`](crate::QueueKind::Further) selects one by its index.
     pub more_queues: &'a [(vk::Queue, u32)],
@@ -55,17 +55,17 @@ pub struct AdoptInfo<'a> {
     /// it; dropped with the last clone. With `None`, the engine must keep the device alive until
     /// [`try_release`](ExportDevice::try_release) succeeds; drops that could otherwise leave
     /// pending work to a background thread then wait for it, see
-    /// [`is_kept_alive`](ExportDevice::is_kept_alive). Nothing can wait inside
-    /// [`Queue::with`](crate::Queue::with): an exchange with another process that is dropped there
-    /// leaves a background thread that uses the device until the worker owes no more frames and, if
-    /// it was killed, its process has ended. `try_release` reports that as well.
+    /// [`is_kept_alive`](ExportDevice::is_kept_alive). A drop inside
+    /// [`Queue::with`](crate::Queue::with) cannot wait: an exchange with another process that is
+    /// dropped there leaves a background thread that uses the device until the worker owes no more
+    /// frames and, if it was killed, its process has ended. `try_release` reports that as well.
     pub keep_alive: Option<Box<dyn Any + Send + Sync>>,
 }
 
 impl AdoptInfo<'_> {
-    /// Creates the configuration from the handles, with the version that the instance was created
-    /// with, and the family of the queue. It has no further queues, extensions or features, and
-    /// nothing to keep alive.
+    /// Creates the configuration from the handles, the version that the instance was created with,
+    /// and the family of the queue. It has no further queues, extensions or features, and no
+    /// `keep_alive`.
     pub fn new(
         (entry, instance, api_version): (ash::Entry, ash::Instance, u32),
         physical_device: vk::PhysicalDevice,
@@ -98,35 +98,33 @@ pub struct EnabledFeatures {
     pub timeline_semaphore: bool,
     /// `synchronization2`
     pub synchronization2: bool,
-    /// `imageCubeArray`, which is needed by views of arrays of cubes alone. Default, as of the
-    /// others: off.
+    /// `imageCubeArray`, needed only by views of arrays of cubes. Default for all fields below as
+    /// well: off.
     pub image_cube_array: bool,
-    /// `bufferDeviceAddress`, which is needed by buffers with `SHADER_DEVICE_ADDRESS`.
+    /// `bufferDeviceAddress`, needed by buffers with `SHADER_DEVICE_ADDRESS`.
     pub buffer_device_address: bool,
-    /// `accelerationStructure`, which is needed by buffers that are its build inputs, and by the
-    /// stages that build.
+    /// `accelerationStructure`, needed by buffers that are build inputs, and by the build stages.
     pub acceleration_structure: bool,
-    /// `rayTracingPipeline`, which is needed by its shader stages.
+    /// `rayTracingPipeline`, needed by its shader stages.
     pub ray_tracing_pipeline: bool,
-    /// `geometryShader`, which is needed by its stage.
+    /// `geometryShader`, needed by its stage.
     pub geometry_shader: bool,
-    /// `tessellationShader`, which is needed by its stages.
+    /// `tessellationShader`, needed by its stages.
     pub tessellation_shader: bool,
-    /// `taskShader` of `VK_EXT_mesh_shader`, which is needed by its stage.
+    /// `taskShader` of `VK_EXT_mesh_shader`, needed by its stage.
     pub task_shader: bool,
-    /// `meshShader` of `VK_EXT_mesh_shader`, which is needed by its stage.
+    /// `meshShader` of `VK_EXT_mesh_shader`, needed by its stage.
     pub mesh_shader: bool,
 }
 
 impl ExportDevice {
-    /// Borrows an engine's device. Dropping the result destroys none of the engine's objects.
+    /// Adopts an engine's device. Dropping the result destroys none of the engine's objects.
     ///
-    /// [`export_gaps`](Self::export_gaps) lists what exporting needs and the engine did not enable.
+    /// [`export_gaps`](Self::export_gaps) lists what exporting needs but the engine did not enable.
     ///
     /// # Errors
-    /// [`Error::Missing`] with everything the device lacks or the engine left off,
-    /// [`Error::InvalidArgument`] for handles that are null, and for a queue family that does not
-    /// exist.
+    /// [`Error::Missing`] with everything that the device lacks or the engine did not enable,
+    /// [`Error::InvalidArgument`] for null handles and for a queue family that does not exist.
     ///
     /// # Safety
     /// - The handles are null, or valid and belong together as described for the fields, and stay
@@ -134,7 +132,7 @@ impl ExportDevice {
     ///   [`keep_alive`](AdoptInfo::keep_alive), no exchange with another process is dropped inside
     ///   [`Queue::with`](crate::Queue::with), which would leave a thread that uses the device:
     ///   [`try_release`](Self::try_release) refuses until that thread has ended.
-    /// - `device_extensions`, `instance_extensions` and `features` name only what was really
+    /// - `device_extensions`, `instance_extensions` and `features` name only what is actually
     ///   enabled.
     /// - The engine makes no calls that need external synchronization on the queues while a call is
     ///   made through [`queue`](Self::queue) or [`queue_of`](Self::queue_of). A
@@ -177,7 +175,7 @@ impl ExportDevice {
     }
 }
 
-/// Checks that no handle is null; the error names all that are.
+/// Checks that no handle is null; the error names all null handles.
 fn check_handles(info: &AdoptInfo<'_>) -> Result<()> {
     let given = [
         ("instance", info.instance.handle().is_null()),

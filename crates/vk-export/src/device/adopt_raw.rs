@@ -1,5 +1,5 @@
-//! Borrowing the device of an engine that does not use this crate's `ash`.
-#![allow(unsafe_code)] // The engine's handles are taken on trust.
+//! Adoption of the device of an engine that does not use this crate's `ash`.
+#![allow(unsafe_code)] // Handles from the engine.
 
 use std::ffi::{CStr, c_void};
 
@@ -25,7 +25,7 @@ pub struct RawHandles {
     pub physical_device: u64,
     /// The `VkDevice`.
     pub device: u64,
-    /// The `VkQueue` that will use what is shared.
+    /// The `VkQueue` that will use the shared resources.
     pub queue: u64,
     /// The family of that queue.
     pub queue_family: u32,
@@ -37,22 +37,21 @@ impl AdoptInfo<'_> {
     /// empty can be set afterwards; create further queues with `vk::Queue::from_raw`.
     ///
     /// `get_instance_proc_addr` is the engine's `vkGetInstanceProcAddr`, a function pointer cast to
-    /// `*const c_void`. All functions are loaded through it, so that layers and loaders of the
-    /// engine's own see the calls.
+    /// `*const c_void`. All functions are loaded through it, so that the engine's own layers and
+    /// loaders see the calls.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] that names every handle that is null, or the functions that
+    /// [`Error::InvalidArgument`] that names every null handle, or the functions that
     /// `get_instance_proc_addr` does not return for the instance.
     ///
     /// # Safety
-    /// - `get_instance_proc_addr` is null or a `PFN_vkGetInstanceProcAddr`, and it and the library
-    ///   that it is of stay loaded as long as the device that is adopted, and everything made from
-    ///   it.
+    /// - `get_instance_proc_addr` is null or a `PFN_vkGetInstanceProcAddr`, and the library that
+    ///   contains it stays loaded as long as the adopted device and everything made from it live.
     /// - The handles are null, or valid and belong together.
     ///
-    /// For how long they must stay valid, and what is forbidden without
-    /// [`keep_alive`](Self::keep_alive), which is not set here, see
-    /// [`ExportDevice::adopt`](crate::ExportDevice::adopt).
+    /// See [`ExportDevice::adopt`](crate::ExportDevice::adopt) for how long the handles must stay
+    /// valid, and for what is forbidden without [`keep_alive`](Self::keep_alive), which is not set
+    /// here.
     #[doc(alias = "vkGetInstanceProcAddr")]
     pub unsafe fn from_raw(get_instance_proc_addr: *const c_void, handles: &RawHandles) -> Result<Self> {
         let RawHandles { instance, api_version, physical_device, device, queue, queue_family } = *handles;
@@ -63,7 +62,7 @@ impl AdoptInfo<'_> {
             ("device", device == 0),
             ("queue", queue == 0),
         ])?;
-        // SAFETY: handed on to the caller; neither is null.
+        // SAFETY: this function's contract; neither is null.
         let (entry, instance) = unsafe { load(get_instance_proc_addr, instance) }?;
         // SAFETY: as above; a live device of the instance, by this function's contract.
         let device = unsafe { ash::Device::load(instance.fp_v1_0(), vk::Device::from_raw(device)) };
@@ -76,15 +75,15 @@ impl AdoptInfo<'_> {
     }
 }
 
-/// [`requirements_for`](crate::requirements_for), for engines of another binding that make their
-/// device: see [`AdoptInfo::from_raw`].
+/// Returns [`requirements_for`](crate::requirements_for) an engine that uses another Vulkan binding
+/// and creates its own device: see [`AdoptInfo::from_raw`].
 ///
 /// # Errors
-/// As [`AdoptInfo::from_raw`], otherwise the error of the failed query.
+/// Those of [`AdoptInfo::from_raw`], otherwise the error of the failed query.
 ///
 /// # Safety
 /// - `get_instance_proc_addr` is null or a `PFN_vkGetInstanceProcAddr`.
-/// - The handles are null, or `physical_device` is one of `instance`'s, which is alive and was
+/// - The handles are null, or `physical_device` belongs to `instance`, which is alive and was
 ///   created with `api_version`.
 pub unsafe fn requirements_for_raw(
     get_instance_proc_addr: *const c_void,
@@ -96,19 +95,19 @@ pub unsafe fn requirements_for_raw(
         ("instance", instance == 0),
         ("physical_device", physical_device == 0),
     ])?;
-    // SAFETY: handed on to the caller; neither is null.
+    // SAFETY: this function's contract; neither is null.
     let (_entry, instance) = unsafe { load(get_instance_proc_addr, instance) }?;
-    // SAFETY: handed on to the caller.
+    // SAFETY: this function's contract.
     unsafe { requirements_for(&instance, api_version, vk::PhysicalDevice::from_raw(physical_device)) }
 }
 
-/// Checks that nothing is null; each comes with its name.
+/// Checks that no value is null. Each is given with its name.
 fn require_not_null(given: &[(&str, bool)]) -> Result<()> {
     let null: Vec<&str> = given.iter().filter(|(_, is_null)| *is_null).map(|(name, _)| *name).collect();
     if null.is_empty() { Ok(()) } else { Err(invalid(format!("{} must not be null", null.join(", ")))) }
 }
 
-/// The functions of a loader and of an instance.
+/// Loads the functions of a loader and of an instance.
 ///
 /// # Safety
 /// `get_instance_proc_addr` is a `PFN_vkGetInstanceProcAddr`, and the instance is alive.
@@ -132,9 +131,10 @@ unsafe fn load(get_instance_proc_addr: *const c_void, instance: u64) -> Result<(
             lacking.join(", ")
         )));
     }
-    // SAFETY: the functions are looked up by their names, through the loader's own function.
+    // SAFETY: the functions are looked up by name, through the loader's own function.
     let entry = unsafe { ash::Entry::from_static_fn(ash::StaticFn { get_instance_proc_addr: load }) };
-    // SAFETY: as above, for a live instance; the function was seen to give what it needs.
+    // SAFETY: as above, for a live instance; the loader's function was checked to return the needed
+    // functions.
     let instance = unsafe { ash::Instance::load(entry.static_fn(), instance) };
     Ok((entry, instance))
 }
@@ -154,8 +154,8 @@ mod tests {
     }
 
     fn error(get_instance_proc_addr: *const c_void, handles: &RawHandles) -> String {
-        // SAFETY: null, or a function of this type that uses nothing; the handles are used no
-        // further.
+        // SAFETY: null, or a function of this type that ignores its arguments; the handles are not
+        // used.
         unsafe { AdoptInfo::from_raw(get_instance_proc_addr, handles) }.err().unwrap().to_string()
     }
 
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn what_is_asked_without_a_device_needs_none() {
-        // SAFETY: the null ones are refused.
+        // SAFETY: null pointers are rejected.
         let null = unsafe { requirements_for_raw(std::ptr::null(), (0, vk::API_VERSION_1_3), 7) };
         let text = null.err().unwrap().to_string();
         assert!(text.contains(": get_instance_proc_addr, instance must not be null"), "{text}");

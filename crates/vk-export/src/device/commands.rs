@@ -1,4 +1,4 @@
-//! Command buffers, each with a pool of its own.
+//! Command buffers, each with its own pool.
 #![allow(unsafe_code)] // Vulkan calls.
 
 use ash::vk;
@@ -8,11 +8,11 @@ use crate::device::queue::Queue;
 use crate::device::registry::Registered;
 use crate::error::Result;
 
-/// A command buffer with a command pool of its own, so that it may be recorded and reset while
-/// others run.
+/// A command buffer with its own command pool, so that it may be recorded and reset while others
+/// run.
 ///
-/// Dropping it frees the pool at once: keep it until the commands have run, or
-/// [`forget`](std::mem::forget) it where that is not known.
+/// Dropping it frees the pool immediately: keep it until the commands have run, or
+/// [`forget`](std::mem::forget) it if that is not known.
 #[derive(Debug)]
 pub struct Commands {
     raw: vk::CommandBuffer,
@@ -22,14 +22,14 @@ pub struct Commands {
 }
 
 impl Commands {
-    /// Makes the pool, for the family of `queue`, and the command buffer. `name` is its name in
+    /// Creates the pool, for the family of `queue`, and the command buffer. `name` is its name in
     /// errors, validation messages and GPU debuggers.
     ///
     /// # Errors
     /// The error of the failed driver call.
     ///
     /// # Safety
-    /// `queue` is one of `device`'s.
+    /// `queue` belongs to `device`.
     #[doc(alias = "vkCreateCommandPool")]
     pub unsafe fn new(device: &ExportDevice, queue: &Queue, name: &str) -> Result<Self> {
         let object = format!("commands \"{name}\"");
@@ -40,19 +40,19 @@ impl Commands {
         // device, by this function's contract.
         let pool = unsafe { device.as_raw().create_command_pool(&info, None) }
             .map_err(device.failed("vkCreateCommandPool", &object))?;
-        // From here on a failure drops it.
+        // From here on, an error drops the pool.
         let registered = device.register(&object);
         let mut commands = Self { raw: vk::CommandBuffer::null(), pool, object, device: registered };
         commands.raw = commands.allocate()?;
-        // SAFETY: just made on this device; no other thread knows it yet.
+        // SAFETY: just created on this device, and not yet shared with another thread.
         unsafe { device.set_name(commands.raw, name) };
         Ok(commands)
     }
 
     fn allocate(&self) -> Result<vk::CommandBuffer> {
         let info = vk::CommandBufferAllocateInfo::default().command_pool(self.pool).command_buffer_count(1);
-        // SAFETY: VUID-vkAllocateCommandBuffers-pAllocateInfo::commandBufferCount-arraylength: one,
-        // of a live pool that no other thread knows.
+        // SAFETY: VUID-vkAllocateCommandBuffers-pAllocateInfo::commandBufferCount-arraylength: one
+        // command buffer, from a live pool that no other thread uses.
         let buffers = unsafe { self.device.as_raw().allocate_command_buffers(&info) };
         let failed = self.device.failed("vkAllocateCommandBuffers", &self.object);
         match buffers.as_deref() {
@@ -62,13 +62,13 @@ impl Commands {
         }
     }
 
-    /// Begins to record for one submission; what was recorded before is gone.
+    /// Begins recording for one submission and discards earlier commands.
     ///
     /// # Errors
     /// The error of the failed driver call.
     ///
     /// # Safety
-    /// The commands recorded before are not pending execution.
+    /// The commands recorded earlier are not pending execution.
     #[doc(alias = "vkBeginCommandBuffer")]
     pub unsafe fn begin(&mut self) -> Result<()> {
         let Self { device, object, .. } = self;
@@ -86,10 +86,10 @@ impl Commands {
     /// Ends recording.
     ///
     /// # Errors
-    /// The error of the failed driver call; the commands may not be submitted then.
+    /// The error of the failed driver call; the commands must not be submitted then.
     ///
     /// # Safety
-    /// It is recording.
+    /// The command buffer is recording.
     #[doc(alias = "vkEndCommandBuffer")]
     pub unsafe fn end(&mut self) -> Result<()> {
         // SAFETY: VUID-vkEndCommandBuffer-commandBuffer-00059, by this function's contract.
@@ -105,8 +105,8 @@ impl Commands {
 
 impl Drop for Commands {
     fn drop(&mut self) {
-        // SAFETY: VUID-vkDestroyCommandPool-commandPool-00041: never submitted, or kept by its
-        // owner until the commands had run, as documented.
+        // SAFETY: VUID-vkDestroyCommandPool-commandPool-00041: the commands were never submitted,
+        // or the owner kept this object until they had run, as documented.
         unsafe { self.device.as_raw().destroy_command_pool(self.pool, None) };
     }
 }

@@ -1,8 +1,8 @@
-//! Extensions that need other extensions.
+//! Extensions that depend on other extensions.
 //!
 //! Source: the attribute `depends` of the extensions in the Vulkan registry (`vk.xml`), reduced to
-//! what is left with Vulkan 1.2. Left out: alternatives, and `VK_KHR_synchronization2`, which every
-//! device here has on.
+//! the dependencies that remain with Vulkan 1.2. Alternatives are left out, and so is
+//! `VK_KHR_synchronization2`, which is enabled on every device here.
 
 use std::ffi::CStr;
 
@@ -171,7 +171,7 @@ const DEVICE: &[(&CStr, &[&CStr])] = &[
     (c"VK_EXT_attachment_feedback_loop_layout", &[c"VK_EXT_attachment_feedback_loop_dynamic_state"]),
 ];
 
-/// Those of [`DEVICE`] that Vulkan 1.3 has without an extension.
+/// The extensions in [`DEVICE`] whose functionality is core in Vulkan 1.3.
 const CORE_IN_1_3: &[&CStr] = &[
     khr::dynamic_rendering::NAME,
     khr::copy_commands2::NAME,
@@ -180,13 +180,13 @@ const CORE_IN_1_3: &[&CStr] = &[
     ext::pipeline_creation_cache_control::NAME,
 ];
 
-/// The instance extensions that one of `enabled`, of either kind, needs, and that are not among
-/// `instance`.
+/// Returns the instance extensions that one of `enabled` (instance or device extensions) needs and
+/// that are not in `instance`.
 pub(crate) fn missing_of_instance(enabled: &[&CStr], instance: &[&CStr]) -> Vec<Requirement> {
     missing(INSTANCE, "instance", enabled, |name| instance.contains(&name))
 }
 
-/// The device extensions that one of `enabled` needs, on a device of `api_version`.
+/// Returns the missing device extensions that one of `enabled` needs, on a device of `api_version`.
 pub(crate) fn missing_of_device(enabled: &[&CStr], api_version: u32) -> Vec<Requirement> {
     let is_core = |name| api_version >= vk::API_VERSION_1_3 && CORE_IN_1_3.contains(&name);
     missing(DEVICE, "device", enabled, |name| is_core(name) || enabled.contains(&name))

@@ -1,4 +1,4 @@
-//! An instance of our own.
+//! An instance that this crate creates.
 #![allow(unsafe_code)] // Instance creation.
 
 use std::ffi::{CStr, CString};
@@ -19,9 +19,9 @@ const LAYER: &CStr = c"VK_LAYER_KHRONOS_validation";
 pub(crate) struct OwnedInstance {
     pub(crate) raw: ash::Instance,
     pub(crate) messenger: Option<Messenger>,
-    /// The version it was created with, packed.
+    /// The version that the instance was created with, packed.
     pub(crate) api_version: u32,
-    /// Whether `VK_EXT_debug_utils` is on.
+    /// Whether `VK_EXT_debug_utils` is enabled.
     pub(crate) names: bool,
 }
 
@@ -30,13 +30,13 @@ impl Drop for OwnedInstance {
         if let Some(messenger) = &mut self.messenger {
             messenger.destroy();
         }
-        // SAFETY: VUID-vkDestroyInstance-instance-00629: the messenger is gone, and whoever made a
-        // device from the instance destroys it before this is dropped.
+        // SAFETY: VUID-vkDestroyInstance-instance-00629: the messenger is destroyed, and the owner
+        // of a device of this instance destroys the device before this is dropped.
         unsafe { self.raw.destroy_instance(None) };
     }
 }
 
-/// Extensions and layers that the loader offers, and those that are enabled.
+/// The version, layer and extensions that an instance will be created with.
 struct Plan<'a> {
     api_version: u32,
     layer: bool,
@@ -55,7 +55,7 @@ impl OwnedInstance {
             .setting_name(c"validate_sync")
             .ty(vk::LayerSettingTypeEXT::BOOL32)
             .values(&on);
-        // The count is of values, not of their bytes.
+        // The count is of values, not of bytes.
         setting.value_count = 1;
         let settings = [setting];
         let mut settings_info = vk::LayerSettingsCreateInfoEXT::default().settings(&settings);
@@ -80,8 +80,8 @@ impl OwnedInstance {
             create = create.push_next(&mut features_info);
         }
         // SAFETY: VUID-vkCreateInstance-ppEnabledExtensionNames-01388: every extension and the
-        // layer were enumerated for the plan, and everything the structures point to lives until
-        // after the call.
+        // layer were enumerated for the plan, and everything that the structures point to lives
+        // until after the call.
         let raw = unsafe { entry.create_instance(&create, None) }.map_err(failed("vkCreateInstance"))?;
         let mut made = Self { raw, messenger: None, api_version: plan.api_version, names: plan.names };
         if plan.names && plan.layer {
@@ -126,8 +126,8 @@ impl<'a> Plan<'a> {
             return Err(Error::Missing { device: "the Vulkan loader".into(), purpose: "this program", missing });
         }
         let names = in_either(ext::debug_utils::NAME);
-        // The older way to configure the layer first: a loader that is older than a layer refuses
-        // extensions it has never heard of, even if the layer offers them.
+        // Prefer the older way to configure the layer: a loader that is older than a layer rejects
+        // extensions that it does not know, even if the layer offers them.
         let by_features = has(&of_layer, ext::validation_features::NAME);
         let by_settings = !by_features && has(&of_layer, ext::layer_settings::NAME);
         for (wanted, name) in [
@@ -147,7 +147,7 @@ fn has_layer(entry: &ash::Entry) -> Result<bool> {
     Ok(layers(entry)?.iter().any(|layer| layer.layer_name_as_c_str() == Ok(LAYER)))
 }
 
-/// The layers that the loader knows.
+/// Returns the layers that the loader knows.
 pub(crate) fn layers(entry: &ash::Entry) -> Result<Vec<vk::LayerProperties>> {
     // SAFETY: a global query without preconditions.
     let layers = unsafe { entry.enumerate_instance_layer_properties() };

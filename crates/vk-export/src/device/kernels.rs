@@ -12,19 +12,18 @@ impl ExportDevice {
         self.0.kernel_calls.is_ok()
     }
 
-    /// Reasons why CUDA kernels cannot be recorded into command buffers: extensions of
-    /// [`CUDA_KERNEL_EXTENSIONS`](crate::CUDA_KERNEL_EXTENSIONS) and features that are off, or that
-    /// the device lacks.
+    /// Returns the reasons why CUDA kernels cannot be recorded into command buffers: extensions of
+    /// [`CUDA_KERNEL_EXTENSIONS`](crate::CUDA_KERNEL_EXTENSIONS) and features that are not enabled,
+    /// or that the device lacks.
     pub fn cuda_kernel_gaps(&self) -> &[Requirement] {
         self.0.kernel_calls.as_ref().err().map_or(&[], Vec::as_slice)
     }
 
-    /// Checks that CUDA kernels can be recorded into command buffers; `purpose` is what needs it,
-    /// for the error.
+    /// Checks that CUDA kernels can be recorded into command buffers; `purpose` names the user of
+    /// that support in the error.
     ///
     /// # Errors
-    /// [`Error::Missing`] with all [`cuda_kernel_gaps`](Self::cuda_kernel_gaps), where there are
-    /// any.
+    /// [`Error::Missing`] with all [`cuda_kernel_gaps`](Self::cuda_kernel_gaps), if there are any.
     pub fn require_cuda_kernels(&self, purpose: &'static str) -> Result<()> {
         let missing = self.cuda_kernel_gaps();
         if missing.is_empty() {
@@ -33,7 +32,7 @@ impl ExportDevice {
         Err(Error::Missing { device: self.name().to_owned(), purpose, missing: missing.to_vec() })
     }
 
-    /// The functions for CUDA kernels.
+    /// Returns the functions for CUDA kernels.
     pub(crate) fn kernel_calls(&self) -> Result<&KernelCalls> {
         self.0.kernel_calls.as_ref().map_err(|missing| Error::Missing {
             device: self.name().to_owned(),

@@ -1,4 +1,4 @@
-//! A Vulkan device that things are exported from: opened here, or adopted from an engine.
+//! A Vulkan device that resources are exported from: opened here, or adopted from an engine.
 
 #![allow(unsafe_code)] // Vulkan calls.
 pub(crate) mod commands;
@@ -57,7 +57,7 @@ pub use select::DeviceSelector;
 
 /// A Vulkan device that can export. Clones are cheap and refer to the same device.
 ///
-/// Everything made from it holds a clone, so it is destroyed after the last of them.
+/// Every object made from it holds a clone, so the device is destroyed after the last object.
 #[derive(Clone)]
 pub struct ExportDevice(Arc<Inner>);
 
@@ -65,9 +65,9 @@ struct Inner {
     debug_utils: Option<ext::debug_utils::Device>,
     export_calls: ExportCalls,
     calls: Synchronization2,
-    /// The functions for CUDA kernels, or what they lack.
+    /// The functions for CUDA kernels, or the requirements that are not met.
     kernel_calls: std::result::Result<KernelCalls, Vec<Requirement>>,
-    /// The main queue, and those beside it.
+    /// The main queue, then the further queues.
     queue: Queue,
     more_queues: Vec<Queue>,
     raw: ash::Device,
@@ -78,33 +78,33 @@ struct Inner {
     enabled: EnabledFeatures,
     extensions: Vec<CString>,
     registry: Registry,
-    // Dropped after `Drop` below has destroyed the device: the instance outlives its child.
+    // Dropped after `Drop` below has destroyed the device: the instance must outlive it.
     ownership: Ownership,
     entry: ash::Entry,
 }
 
-/// Owner that destroys the instance and the device.
+/// The owner that destroys the instance and the device.
 enum Ownership {
-    /// We made them and destroy them.
+    /// Created and destroyed by this crate.
     Opened(Box<OwnedInstance>),
-    /// The engine made them and destroys them, after this has been dropped.
+    /// Created by the engine, which destroys them after this has been dropped.
     Adopted { keep_alive: Option<Box<dyn Any + Send + Sync>> },
 }
 
-/// Common end of `open` and `adopt`.
+/// The input of [`ExportDevice::assemble`], the common last step of `open` and `adopt`.
 struct Parts {
     entry: ash::Entry,
     instance: ash::Instance,
     raw: ash::Device,
     physical: PhysicalDeviceInfo,
     api_version: u32,
-    /// The main queue and further ones, with their families.
+    /// The main queue and further queues, with their families.
     queue: (vk::Queue, u32),
     more_queues: Vec<(vk::Queue, u32)>,
     queue_lock: Option<Arc<dyn QueueLock>>,
     export_gaps: Vec<Requirement>,
     enabled: EnabledFeatures,
-    /// The device extensions that are on.
+    /// The enabled device extensions.
     extensions: Vec<CString>,
     names: bool,
     ownership: Ownership,
@@ -151,7 +151,7 @@ impl ExportDevice {
         &self.0.physical.name
     }
 
-    /// Returns the UUID by which the same GPU is found in another API.
+    /// Returns the UUID that identifies the same GPU in another API.
     #[doc(alias = "VkPhysicalDeviceIDProperties")]
     pub fn uuid(&self) -> Uuid {
         self.0.physical.uuid
@@ -162,7 +162,7 @@ impl ExportDevice {
         &self.0.physical
     }
 
-    /// Returns the Vulkan version in force, packed: the lower of the instance's and the device's.
+    /// Returns the effective Vulkan version, packed: the lower of the instance's and the device's.
     pub fn api_version(&self) -> u32 {
         self.0.api_version
     }
@@ -185,8 +185,8 @@ impl ExportDevice {
         }
     }
 
-    /// Returns `true` if all submissions to the queues are known to be synchronized: this crate
-    /// opened the device, or the engine provided a [`queue_lock`](AdoptInfo::queue_lock).
+    /// Returns `true` if all submissions to the queues are known to be synchronized, because this
+    /// crate opened the device or the engine provided a [`queue_lock`](AdoptInfo::queue_lock).
     /// Otherwise, nothing may be submitted without the engine's knowledge.
     pub fn queues_are_synchronized(&self) -> bool {
         matches!(self.0.ownership, Ownership::Opened(_)) || self.0.queue.has_engine_lock()
@@ -207,20 +207,22 @@ impl ExportDevice {
         &self.0.entry
     }
 
-    /// Returns what keeps this device from exporting; empty if it can export.
+    /// Returns the requirements for exporting that this device does not meet; empty if it can
+    /// export.
     pub fn export_gaps(&self) -> &[Requirement] {
         &self.0.export_gaps
     }
 
-    /// Returns `true` if `bufferDeviceAddress` is on: buffers may have `SHADER_DEVICE_ADDRESS`.
+    /// Returns `true` if `bufferDeviceAddress` is enabled, so that buffers may have
+    /// `SHADER_DEVICE_ADDRESS`.
     pub fn has_buffer_device_address(&self) -> bool {
         self.0.enabled.buffer_device_address
     }
 
-    /// Checks that this device can export; `purpose` is what needs it, for the error.
+    /// Checks that this device can export; `purpose` names the user of that support in the error.
     ///
     /// # Errors
-    /// [`Error::Missing`] with all [`export_gaps`](Self::export_gaps), where there are any.
+    /// [`Error::Missing`] with all [`export_gaps`](Self::export_gaps), if there are any.
     pub fn require_export(&self, purpose: &'static str) -> Result<()> {
         if self.0.export_gaps.is_empty() {
             return Ok(());
@@ -228,18 +230,18 @@ impl ExportDevice {
         Err(Error::Missing { device: self.name().to_owned(), purpose, missing: self.0.export_gaps.clone() })
     }
 
-    /// The features that are on, of those that decide what may be made and named.
+    /// Returns the enabled features among those that decide which resources and stages are allowed.
     pub(crate) fn enabled(&self) -> &EnabledFeatures {
         &self.0.enabled
     }
 
-    /// Returns `true` if a device extension is on.
+    /// Returns `true` if a device extension is enabled.
     pub(crate) fn is_enabled(&self, extension: &CStr) -> bool {
         self.0.extensions.iter().any(|name| name.as_c_str() == extension)
     }
 
-    /// Returns the messages of the validation layer so far, without the silenced ones. A message is
-    /// available once the call that caused it has returned.
+    /// Returns the messages of the validation layer to date, without the silenced ones. A message
+    /// is available once the call that caused it has returned.
     ///
     /// They are also logged as warnings and errors, and the silenced ones as debug messages. A
     /// separate thread writes the log, soon after the call, so the logger may use this crate and
@@ -251,9 +253,10 @@ impl ExportDevice {
         self.messenger().map(|m| m.log().snapshot()).unwrap_or_default()
     }
 
-    /// Returns `true` if the device lives until the last clone of this is dropped, whatever the
-    /// program does meanwhile: it was [opened](Self::open), or adopted with
-    /// [`keep_alive`](AdoptInfo::keep_alive). What uses it may then be left to a thread.
+    /// Returns `true` if the device lives until the last clone of this is dropped, independent of
+    /// the rest of the program: it was [opened](Self::open), or adopted with
+    /// [`keep_alive`](AdoptInfo::keep_alive). Work that uses the device may then be left to a
+    /// background thread.
     pub fn is_kept_alive(&self) -> bool {
         match &self.0.ownership {
             Ownership::Opened(_) => true,
@@ -273,25 +276,25 @@ impl ExportDevice {
         }
     }
 
-    /// Returns `true` if both are the same device, not merely the same GPU.
+    /// Returns `true` if both refer to the same device, not only to the same GPU.
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Gives an object a name that validation messages and GPU debuggers show. Does nothing without
-    /// `VK_EXT_debug_utils`. Objects of this crate are named when they are made.
+    /// `VK_EXT_debug_utils`. Objects of this crate are named when they are created.
     ///
     /// # Safety
     /// `handle` is a valid handle of this device or of its instance, and no other thread uses the
     /// object during the call (`vkSetDebugUtilsObjectNameEXT`, "Host Synchronization"): name it
-    /// before another thread can know of it.
+    /// before sharing it with another thread.
     #[doc(alias = "vkSetDebugUtilsObjectNameEXT")]
     pub unsafe fn set_name<H: vk::Handle>(&self, handle: H, name: &str) {
         let Some(debug_utils) = &self.0.debug_utils else { return };
         let Ok(name) = std::ffi::CString::new(name) else { return };
         let info = vk::DebugUtilsObjectNameInfoEXT::default().object_handle(handle).object_name(&name);
         // SAFETY: VUID-vkSetDebugUtilsObjectNameEXT-pNameInfo-07874 and "Host access to
-        // pNameInfo->objectHandle must be externally synchronized": the caller's promise.
+        // pNameInfo->objectHandle must be externally synchronized": the caller guarantees both.
         if let Err(result) = unsafe { debug_utils.set_debug_utils_object_name(&info) } {
             log_debug!("vkSetDebugUtilsObjectNameEXT: {result}");
         }
@@ -304,7 +307,7 @@ impl ExportDevice {
     /// externally synchronized.
     #[doc(alias = "vkCmdPipelineBarrier2")]
     pub unsafe fn cmd_pipeline_barrier2(&self, commands: vk::CommandBuffer, dependency: &vk::DependencyInfo<'_>) {
-        // SAFETY: handed on to the caller.
+        // SAFETY: this function's contract.
         unsafe { self.0.calls.barrier(commands, dependency) };
     }
 
@@ -312,13 +315,13 @@ impl ExportDevice {
         &self.0.export_calls
     }
 
-    /// For `map_err`: a failed call about `object`.
+    /// Returns a closure for `map_err` that describes a failed call on `object`.
     pub(crate) fn failed(&self, call: &'static str, object: &str) -> impl FnOnce(vk::Result) -> Error + use<> {
         let (object, device) = (object.to_owned(), self.name().to_owned());
         move |result| Error::Vulkan { call, result, object, device }
     }
 
-    /// Checks that what `extension` exports can be exported from this device.
+    /// Checks that this device can export objects of the kind that `extension` exports.
     pub(crate) fn check_can_export(&self, extension: &CStr) -> Result<HandleType> {
         let needed = Requirement::device_extension(extension);
         if !self.0.export_gaps.contains(&needed) {
@@ -338,8 +341,8 @@ impl Drop for Inner {
     fn drop(&mut self) {
         if let Ownership::Opened(_) = self.ownership {
             // SAFETY: VUID-vkDestroyDevice-device-05137: every object of this crate holds a clone
-            // of the device, so none is left; what the program made itself through `as_raw` is its
-            // own to destroy first.
+            // of the device, so none is left; objects that the program created through `as_raw`
+            // must be destroyed by the program first.
             unsafe { self.raw.destroy_device(None) };
         }
     }

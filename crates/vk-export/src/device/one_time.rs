@@ -8,32 +8,31 @@ use crate::device::commands::Commands;
 use crate::device::queue::Queue;
 use crate::error::Result;
 
-/// A command buffer for one submission, in a command pool of its own.
+/// A command buffer for one submission, with its own command pool.
 ///
-/// For set-up, tools and tests: a program that records every frame keeps its pools and resets them.
+/// For setup, tools and tests: a program that records every frame keeps its pools and resets them.
 ///
-/// Dropping it frees the pool at once: keep it until the commands have run, or
-/// [`forget`](std::mem::forget) it where that is not known.
+/// Dropping it frees the pool immediately: keep it until the commands have run, or
+/// [`forget`](std::mem::forget) it if that is not known.
 #[derive(Debug)]
 pub struct OneTimeCommands(Commands);
 
 impl OneTimeCommands {
-    /// Makes a command pool for the family of `queue` and records a command buffer with what
-    /// `record` records. `name` is its name in errors, validation messages and GPU debuggers.
+    /// Creates a command pool for the family of `queue` and a command buffer, which `record`
+    /// records. `name` is its name in errors, validation messages and GPU debuggers.
     ///
     /// # Errors
     /// The error of the failed driver call.
     ///
     /// # Safety
-    /// `queue` is one of `device`'s. What `record` records satisfies the Valid Usage of the
-    /// commands.
+    /// `queue` belongs to `device`. The commands that `record` records satisfy their Valid Usage.
     pub unsafe fn record(
         device: &ExportDevice,
         queue: &Queue,
         name: &str,
         record: impl FnOnce(vk::CommandBuffer),
     ) -> Result<Self> {
-        // SAFETY: handed on to the caller.
+        // SAFETY: this function's contract.
         let mut commands = unsafe { Commands::new(device, queue, name) }?;
         // SAFETY: new, so not pending.
         unsafe { commands.begin() }?;

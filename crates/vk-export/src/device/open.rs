@@ -1,4 +1,4 @@
-//! Configuration of a device of our own.
+//! Configuration for a device that this crate opens.
 
 use std::ffi::CStr;
 
@@ -17,12 +17,13 @@ pub struct OpenInfo<'a> {
     /// the log and to [`validation_messages`](crate::ExportDevice::validation_messages). Default:
     /// off.
     pub validation: Validation,
-    /// Further instance extensions, such as a surface's, with those that they need. Default: none.
+    /// Further instance extensions, such as a surface's, including their dependencies. Default:
+    /// none.
     pub instance_extensions: &'a [&'a CStr],
-    /// Further device extensions, such as `VK_KHR_swapchain`, with those that they need:
-    /// `VK_KHR_surface` among the instance extensions for that one. Default: none.
+    /// Further device extensions, such as `VK_KHR_swapchain`, including their dependencies (for
+    /// that one, `VK_KHR_surface` among the instance extensions). Default: none.
     pub device_extensions: &'a [&'a CStr],
-    /// Further features of Vulkan 1.0 that the program needs; every value but 0 is `VK_TRUE`.
+    /// Further features of Vulkan 1.0 that the program needs; every value except 0 is `VK_TRUE`.
     /// Default: none.
     pub features: vk::PhysicalDeviceFeatures,
     /// Whether the program needs `dynamicRendering` (Vulkan 1.3). Default: no.
@@ -30,9 +31,9 @@ pub struct OpenInfo<'a> {
     /// Whether the program needs `bufferDeviceAddress`, for buffers with `SHADER_DEVICE_ADDRESS`.
     /// Default: no.
     pub buffer_device_address: bool,
-    /// Whether the program records CUDA kernels into command buffers: it needs
-    /// [`CUDA_KERNEL_EXTENSIONS`](crate::CUDA_KERNEL_EXTENSIONS), which NVIDIA's driver alone has,
-    /// and `bufferDeviceAddress`, which is on then too. Default: no.
+    /// Whether the program records CUDA kernels into command buffers. This needs
+    /// [`CUDA_KERNEL_EXTENSIONS`](crate::CUDA_KERNEL_EXTENSIONS), which only NVIDIA's driver has,
+    /// and `bufferDeviceAddress`, which is then enabled as well. Default: no.
     pub cuda_kernels: bool,
 }
 

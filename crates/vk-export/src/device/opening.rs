@@ -1,4 +1,4 @@
-//! Opening a device of our own.
+//! Creation of a device that this crate owns.
 #![allow(unsafe_code)] // Instance and device creation.
 
 use std::ffi::CStr;
@@ -13,6 +13,7 @@ use crate::device::queue::QueueKind;
 use crate::device::requirements::{CUDA_KERNEL_EXTENSIONS, EXPORT_EXTENSIONS, base_extensions, in_words};
 use crate::device::requirements::{RequiredFeatures, Requirement};
 use crate::device::resident::load;
+use crate::device::select::Candidate;
 use crate::error::{Error, Result};
 use crate::logging::log_info;
 
@@ -20,12 +21,12 @@ impl ExportDevice {
     /// Opens a device with everything enabled that this crate needs, and with the export extensions
     /// if the driver has them.
     ///
-    /// A device that cannot export is opened too, since memory that is shared with the CPU only
+    /// A device that cannot export is opened too, because memory that is only shared with the CPU
     /// needs no export; [`export_gaps`](Self::export_gaps) lists what it lacks.
     ///
     /// # Errors
-    /// [`Error::NoLoader`], [`Error::NoDevice`], [`Error::Missing`] with all that is missing, or
-    /// the error of the failed driver call.
+    /// [`Error::NoLoader`], [`Error::NoDevice`], [`Error::Missing`] with everything that is
+    /// missing, or the error of the failed driver call.
     pub fn open(info: &OpenInfo<'_>) -> Result<Self> {
         let info = &OpenInfo {
             features: normalized(info.features),
@@ -66,16 +67,16 @@ impl ExportDevice {
         if info.cuda_kernels {
             device.kernel_calls()?;
         }
-        // Only now: a logger that panics drops the device, and the instance after it.
+        // Log only now: a logger that panics here drops the device, and the instance after it.
         log_info!("Vulkan device: {}", device.physical().summary());
         Ok(device)
     }
 }
 
-/// The extensions to enable: the program's and this crate's own.
+/// Returns the extensions to enable: the program's and this crate's own.
 ///
 /// # Errors
-/// [`Error::Missing`] with what they need and is not there.
+/// [`Error::Missing`] with the dependencies of these extensions that are not enabled.
 fn wanted_extensions<'a>(
     info: &OpenInfo<'a>,
     instance: &OwnedInstance,
@@ -105,7 +106,7 @@ fn wanted_extensions<'a>(
     Ok(extensions)
 }
 
-/// What [`create`] enables.
+/// Returns the features that [`create`] enables.
 fn enabled_features(info: &OpenInfo<'_>, physical: &PhysicalDeviceInfo) -> EnabledFeatures {
     EnabledFeatures {
         timeline_semaphore: true,
@@ -131,7 +132,7 @@ fn create(
         .map(|family| vk::DeviceQueueCreateInfo::default().queue_family_index(family).queue_priorities(&[1.0]))
         .collect();
     let mut required = RequiredFeatures::default();
-    // For the views of shared cubes.
+    // For the views of shared cube arrays.
     let image_cube_array = vk::Bool32::from(physical.features.image_cube_array != vk::FALSE);
     let features = vk::PhysicalDeviceFeatures { image_cube_array, ..info.features };
     let mut rendering = vk::PhysicalDeviceDynamicRenderingFeatures::default().dynamic_rendering(true);
@@ -149,8 +150,8 @@ fn create(
         device_info = device_info.push_next(&mut addresses);
     }
     // SAFETY: VUID-vkCreateDevice-ppEnabledExtensionNames-01387 and the feature VUIDs: `candidates`
-    // let only a device through that has every extension and feature which is enabled here, and
-    // what extensions need was checked.
+    // rejects devices that lack an extension or feature that is enabled here, and the dependencies
+    // of the extensions were checked.
     unsafe { instance.raw.create_device(physical.handle, &device_info, None) }.map_err(|result| Error::Vulkan {
         call: "vkCreateDevice",
         result,
@@ -159,8 +160,8 @@ fn create(
     })
 }
 
-/// The physical devices, each with what speaks against it.
-fn candidates(instance: &OwnedInstance, info: &OpenInfo<'_>) -> Result<Vec<(PhysicalDeviceInfo, Vec<String>)>> {
+/// Returns the physical devices, each with the reasons against it or with the error of its queries.
+fn candidates(instance: &OwnedInstance, info: &OpenInfo<'_>) -> Result<Vec<Candidate>> {
     // SAFETY: the instance is alive; VUID-vkEnumeratePhysicalDevices-instance-parameter.
     let handles = unsafe { instance.raw.enumerate_physical_devices() }.map_err(|result| Error::Vulkan {
         call: "vkEnumeratePhysicalDevices",
@@ -168,7 +169,7 @@ fn candidates(instance: &OwnedInstance, info: &OpenInfo<'_>) -> Result<Vec<(Phys
         object: "instance".into(),
         device: "any device".into(),
     })?;
-    handles
+    let candidates = handles
         .into_iter()
         .map(|handle| {
             let device = PhysicalDeviceInfo::query(&instance.raw, handle, instance.api_version)?;
@@ -193,23 +194,24 @@ fn candidates(instance: &OwnedInstance, info: &OpenInfo<'_>) -> Result<Vec<(Phys
             missing.extend(missing_features(&info.features, &device.features));
             Ok((device, in_words(&missing)))
         })
-        .collect()
+        .collect();
+    Ok(candidates)
 }
 
-/// The features with every value 0 or 1: a `VkBool32` must be one of the two, and what is compared
-/// must be too.
+/// Returns the features with every value 0 or 1: a `VkBool32` must be one of the two, and
+/// `missing_features` compares the values.
 fn normalized(features: vk::PhysicalDeviceFeatures) -> vk::PhysicalDeviceFeatures {
     type Words = [vk::Bool32; size_of::<vk::PhysicalDeviceFeatures>() / size_of::<vk::Bool32>()];
-    // SAFETY: the structure is `repr(C)` and has `VkBool32` fields alone (Vulkan specification,
+    // SAFETY: the structure is `repr(C)` and has only `VkBool32` fields (Vulkan specification,
     // `VkPhysicalDeviceFeatures`), so it has no padding, and every value of the fields is valid.
     let words = unsafe { std::mem::transmute::<vk::PhysicalDeviceFeatures, Words>(features) };
     // SAFETY: as above.
     unsafe { std::mem::transmute::<Words, vk::PhysicalDeviceFeatures>(words.map(|word| u32::from(word != vk::FALSE))) }
 }
 
-/// Features of Vulkan 1.0 that are wanted but not there, by name. The structures are arrays of
-/// `VkBool32`; their `Debug` output names the fields, which beats a table of 55 names that could go
-/// stale.
+/// Returns the names of wanted features of Vulkan 1.0 that are missing. The structures are arrays
+/// of `VkBool32`. Their `Debug` output contains the field names, which avoids a table of 55 names
+/// that could become outdated.
 fn missing_features(wanted: &vk::PhysicalDeviceFeatures, there: &vk::PhysicalDeviceFeatures) -> Vec<Requirement> {
     let fields = |features: &vk::PhysicalDeviceFeatures| {
         format!("{features:?}")

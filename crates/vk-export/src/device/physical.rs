@@ -1,4 +1,4 @@
-//! Properties of a physical device, asked once.
+//! Properties of a physical device, queried once.
 #![allow(unsafe_code)] // Vulkan queries.
 
 use std::ffi::{CStr, CString};
@@ -24,31 +24,30 @@ pub struct PhysicalDeviceInfo {
     pub device_type: vk::PhysicalDeviceType,
     /// The Vulkan version of the device, packed as Vulkan does.
     pub api_version: u32,
-    /// The driver's name and version, in the driver's own words.
+    /// The driver's name and version, as the driver reports them.
     pub driver: String,
-    /// `VkPhysicalDeviceIDProperties::deviceUUID`: what matches it with the same GPU in another
-    /// API.
+    /// `VkPhysicalDeviceIDProperties::deviceUUID`, which identifies the same GPU in another API.
     pub uuid: Uuid,
-    /// `VkPhysicalDeviceIDProperties::deviceLUID` where valid (Windows).
+    /// `VkPhysicalDeviceIDProperties::deviceLUID` if valid (Windows).
     pub luid: Option<[u8; 8]>,
-    /// `VkPhysicalDeviceIDProperties::deviceNodeMask`, one bit, where the LUID is valid.
+    /// `VkPhysicalDeviceIDProperties::deviceNodeMask`, one bit, if the LUID is valid.
     pub node_mask: Option<u32>,
     /// The limits of Vulkan 1.0.
     pub limits: vk::PhysicalDeviceLimits,
     /// The features of Vulkan 1.0.
     pub features: vk::PhysicalDeviceFeatures,
-    /// Whether `timelineSemaphore` is there.
+    /// Whether `timelineSemaphore` is supported.
     pub timeline_semaphore: bool,
-    /// Whether `synchronization2` is there.
+    /// Whether `synchronization2` is supported.
     pub synchronization2: bool,
-    /// Whether `dynamicRendering` is there.
+    /// Whether `dynamicRendering` is supported.
     pub dynamic_rendering: bool,
-    /// Whether `bufferDeviceAddress` is there.
+    /// Whether `bufferDeviceAddress` is supported.
     pub buffer_device_address: bool,
-    /// The largest allocation in bytes that the driver promises to try (`maxMemoryAllocationSize`);
-    /// many take larger ones.
+    /// The largest allocation in bytes that the driver guarantees not to reject by size
+    /// (`maxMemoryAllocationSize`); many drivers allow larger ones.
     pub max_allocation_size: u64,
-    /// The largest buffer in bytes (`maxBufferSize`), where the device tells.
+    /// The largest buffer in bytes (`maxBufferSize`), if the device reports it.
     pub max_buffer_size: Option<u64>,
     /// The device extensions.
     pub extensions: Vec<CString>,
@@ -61,14 +60,15 @@ pub struct PhysicalDeviceInfo {
 }
 
 impl PhysicalDeviceInfo {
-    /// Asks `handle`, which belongs to `instance`, which was made with `instance_version`.
+    /// Queries `handle`, a device of `instance`, which was created with `instance_version`.
     pub(crate) fn query(instance: &ash::Instance, handle: vk::PhysicalDevice, instance_version: u32) -> Result<Self> {
-        // SAFETY: `handle` was enumerated from `instance` (or vouched for by `adopt`), which is
-        // alive for the call; VUID-vkGetPhysicalDeviceProperties-physicalDevice-parameter.
+        // SAFETY: `handle` was enumerated from `instance` (or is valid by the contract of `adopt`),
+        // which is alive for the call; VUID-vkGetPhysicalDeviceProperties-physicalDevice-parameter.
         let basic = unsafe { instance.get_physical_device_properties(handle) };
         let name = text(&basic.device_name);
-        // A device that is newer than its instance has none of what is newer (Vulkan specification,
-        // "Instances", `VkApplicationInfo::apiVersion`), structures to ask for it included.
+        // A device that is newer than its instance may not use newer functionality (Vulkan
+        // specification, "Instances", `VkApplicationInfo::apiVersion`), including the structures to
+        // query it.
         let usable_version = instance_version.min(basic.api_version);
         let failed = |call| {
             move |result| Error::Vulkan {
@@ -87,7 +87,7 @@ impl PhysicalDeviceInfo {
             .collect::<Vec<_>>();
         let has = |name: &CStr| extensions.iter().any(|e| e.as_c_str() == name);
 
-        // SAFETY: the device is one of the instance, and the version is usable with both.
+        // SAFETY: the device belongs to the instance, and the version is usable with both.
         let properties = unsafe { Properties::query(instance, handle, usable_version, has) };
         // SAFETY: as above.
         let features = unsafe { Features::query(instance, handle, usable_version, has) };
@@ -120,7 +120,7 @@ impl PhysicalDeviceInfo {
         })
     }
 
-    /// A device without anything, for tests to add to.
+    /// Returns a device without any properties, for tests to add to.
     #[cfg(test)]
     pub(crate) fn nameless() -> Self {
         Self {
@@ -157,7 +157,7 @@ impl PhysicalDeviceInfo {
         Gaps::find(self.usable_version, self.timeline_semaphore, self.synchronization2, |name| self.has_extension(name))
     }
 
-    /// Returns the reasons against recording CUDA kernels into its command buffers.
+    /// Returns the reasons against recording CUDA kernels into the device's command buffers.
     pub(crate) fn kernel_gaps(&self) -> Vec<Requirement> {
         let has = |name: &CStr| self.has_extension(name);
         kernel_gaps(self.buffer_device_address, has, has)
@@ -174,7 +174,7 @@ impl PhysicalDeviceInfo {
         self.family(family).is_some_and(|family| kind.is_family(family.queue_flags))
     }
 
-    /// The stages of a queue family, or `None` for all.
+    /// Returns the stages of a queue family, or `None` for all.
     pub(crate) fn stages_of(&self, family: u32) -> Option<vk::PipelineStageFlags2> {
         self.family(family).and_then(|family| stages_of(family.queue_flags))
     }
@@ -183,9 +183,9 @@ impl PhysicalDeviceInfo {
         usize::try_from(family).ok().and_then(|family| self.queue_families.get(family))
     }
 
-    /// Returns the first memory type of the bits `allowed` that has `wanted`, preferring one that
-    /// also has `preferred`. Types that take a feature to be enabled, and those for transient
-    /// attachments, are passed over.
+    /// Returns the first memory type among the bits `allowed` that has `wanted`, preferring one
+    /// that also has `preferred`. Skips types that need an enabled feature, and those for transient
+    /// attachments.
     pub fn memory_type(
         &self,
         allowed: u32,
@@ -195,7 +195,7 @@ impl PhysicalDeviceInfo {
         memory_type(&self.memory, allowed, wanted, preferred)
     }
 
-    /// Bytes of the heap that a memory type is of; `None` for a type that does not exist.
+    /// Returns the size in bytes of a memory type's heap; `None` for a type that does not exist.
     pub fn heap_size(&self, memory_type: u32) -> Option<u64> {
         heap_size(&self.memory, memory_type)
     }

@@ -14,15 +14,15 @@ pub(super) struct Properties {
     pub(super) node_mask: Option<u32>,
     pub(super) limits: vk::PhysicalDeviceLimits,
     pub(super) max_allocation_size: u64,
-    /// Where the device tells.
+    /// `None` if the device does not report it.
     pub(super) max_buffer_size: Option<u64>,
 }
 
 impl Properties {
-    /// Asks the device; `has` says whether it has an extension.
+    /// Queries the device; `has` returns whether it has an extension.
     ///
     /// # Safety
-    /// `handle` is of `instance`, which is alive; `version` is usable with both.
+    /// `handle` belongs to `instance`, which is alive; `version` is usable with both.
     pub(super) unsafe fn query(
         instance: &ash::Instance,
         handle: vk::PhysicalDevice,
@@ -42,7 +42,7 @@ impl Properties {
             properties = properties.push_next(&mut maintenance4);
         }
         // SAFETY: VUID-vkGetPhysicalDeviceProperties2-physicalDevice-parameter: by this function's
-        // contract; every structure of the chain is core in the version of both or of an extension
+        // contract; every structure of the chain is core in `version` or belongs to an extension
         // that the device has.
         unsafe { instance.get_physical_device_properties2(handle, &mut properties) };
         let limits = properties.properties.limits;
@@ -68,10 +68,10 @@ pub(super) struct Features {
 }
 
 impl Features {
-    /// Asks the device; `has` says whether it has an extension.
+    /// Queries the device; `has` returns whether it has an extension.
     ///
     /// # Safety
-    /// As [`Properties::query`].
+    /// The requirements of [`Properties::query`].
     pub(super) unsafe fn query(
         instance: &ash::Instance,
         handle: vk::PhysicalDevice,
@@ -93,7 +93,7 @@ impl Features {
             features = features.push_next(&mut rendering);
         }
         // SAFETY: VUID-vkGetPhysicalDeviceFeatures2-physicalDevice-parameter: by this function's
-        // contract; every structure of the chain is core in the version of both or of an extension
+        // contract; every structure of the chain is core in `version` or belongs to an extension
         // that the device has.
         unsafe { instance.get_physical_device_features2(handle, &mut features) };
         let core = features.features;
@@ -107,9 +107,9 @@ impl Features {
     }
 }
 
-/// What a driver has written to an array of characters.
+/// Converts a null-terminated character array from a driver to a string.
 pub(super) fn text(raw: &[std::ffi::c_char]) -> String {
-    // `c_char` is `i8` or `u8` by platform; the cast keeps the bits of either.
+    // `c_char` is `i8` or `u8` depending on the platform; the cast keeps the bits of either.
     let bytes: Vec<u8> = raw.iter().take_while(|c| **c != 0).map(|c| *c as u8).collect();
     String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -1,4 +1,4 @@
-//! A queue and the lock that Vulkan wants around it.
+//! A queue and the lock for its external synchronization.
 #![allow(unsafe_code)] // vkQueueSubmit2.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -11,17 +11,17 @@ use crate::device::synchronization2::Synchronization2;
 use crate::error::{Error, Result};
 use crate::logging::log_error;
 
-/// Purpose of a queue.
+/// The purpose of a queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum QueueKind {
-    /// Draws, computes and copies: the device's main queue.
+    /// Draws, dispatches and copies: the device's main queue.
     #[default]
     Graphics,
-    /// Computes and copies alongside the main queue; its family cannot draw.
+    /// Dispatches and copies alongside the main queue; its family cannot draw.
     Compute,
-    /// Only copies, on a dedicated copy engine. On NVIDIA it does not share the engine that CUDA
-    /// kernels run on, so a frame handed over to it costs no context switch of the GPU.
+    /// Only copies, on a dedicated copy engine. On NVIDIA GPUs it does not share the engine that
+    /// CUDA kernels run on, so handing a frame over to it causes no context switch of the GPU.
     Transfer,
     /// The queue of [`AdoptInfo::more_queues`](crate::AdoptInfo::more_queues) with this index, of
     /// any family, such as a second queue of the main queue's family for work that must not wait
@@ -54,7 +54,7 @@ impl QueueKind {
     }
 }
 
-/// The stages of a family with these capabilities, or `None` for all.
+/// Returns the stages of a family with these capabilities, or `None` for all.
 ///
 /// Source: the table "Supported pipeline stage flags" of the Vulkan specification.
 pub(crate) fn stages_of(flags: vk::QueueFlags) -> Option<vk::PipelineStageFlags2> {
@@ -80,12 +80,12 @@ impl std::fmt::Display for QueueKind {
     }
 }
 
-/// A Vulkan queue with the lock that its external synchronization needs.
+/// A Vulkan queue with the lock for its external synchronization.
 ///
-/// There is one lock for each queue in the process, however often its device is adopted. It only
-/// orders what goes through objects of this type; an engine adds its own with
-/// [`AdoptInfo::queue_lock`](crate::AdoptInfo), keeps its own submissions out of the way, or
-/// splices the submit parts of `bridge` into them.
+/// Each queue in the process has one lock, even if its device is adopted more than once. The lock
+/// only orders calls through objects of this type; an engine provides its own lock as
+/// [`AdoptInfo::queue_lock`](crate::AdoptInfo), keeps its own submissions apart in another way, or
+/// adds the submit parts of `bridge` to its own submissions.
 pub struct Queue {
     mutex: Arc<QueueMutex>,
     engine: Option<EngineLock>,
@@ -118,17 +118,17 @@ impl Queue {
         self.stages
     }
 
-    /// Locks the queue and calls `f` with the raw handle, for presenting or for calls that this
-    /// type lacks.
+    /// Locks the queue and calls `f` with the raw handle, for presenting or for other calls that
+    /// this type does not offer.
     ///
     /// If the engine's [`QueueLock`] panics after `f` has returned, the result is still returned
     /// and the panic is logged. A panic in `f` is propagated.
     ///
     /// # Errors
     /// [`Error::QueueHeld`] inside another call on this thread, for this queue or for another one
-    /// with the same [`QueueLock`]: it would deadlock.
-    /// [`Error::InvalidArgument`] for an engine's lock that returned or panicked without calling
-    /// `f`, or that caught a panic of `f`.
+    /// with the same [`QueueLock`], because it would deadlock.
+    /// [`Error::InvalidArgument`] if the engine's lock returned or panicked without calling `f`, or
+    /// caught a panic of `f`.
     pub fn with<R>(&self, f: impl FnOnce(vk::Queue) -> R) -> Result<R> {
         let raw = self.mutex.raw();
         self.check_free()?;
@@ -140,14 +140,15 @@ impl Queue {
                 result = Some(f(raw));
             }
         };
-        // Callers keep account of what was submitted, which a panic of the engine's must not undo.
+        // Callers record the submission afterwards, which a panic of the engine's lock must not
+        // prevent.
         let called = catch_unwind(AssertUnwindSafe(|| engine.with(raw, &mut once)));
-        // A logger may use the queue.
+        // Unlock before logging: a logger may use the queue.
         drop(guard);
         let how = match called {
             Err(panic) if result.is_none() && f.is_none() => resume_unwind(panic),
             Err(panic) => {
-                // The payload may panic in turn when it is dropped.
+                // Dropping the payload may panic as well.
                 std::mem::forget(panic);
                 "panicked"
             }
@@ -178,10 +179,11 @@ impl Queue {
         self.mutex.is_held_here() || self.engine.as_ref().is_some_and(EngineLock::is_held_here)
     }
 
-    /// Checks that this thread may submit: that the queue is not [held](Self::is_held).
+    /// Checks that this thread may submit, that is, that it does not [hold](Self::is_held) the
+    /// queue. For callers that take their own locks before they submit.
     ///
     /// # Errors
-    /// [`Error::QueueHeld`]. For callers that take locks of their own before they submit.
+    /// [`Error::QueueHeld`].
     #[inline]
     pub fn check_free(&self) -> Result<()> {
         if self.is_held() { Err(self.held()) } else { Ok(()) }
@@ -190,17 +192,17 @@ impl Queue {
     /// Submits batches in one `vkQueueSubmit2`, under the queue's lock.
     ///
     /// # Errors
-    /// [`Error::Vulkan`] with the driver's code, [`Error::QueueHeld`] inside [`with`](Self::with);
-    /// nothing was submitted then.
+    /// [`Error::Vulkan`] with the driver's code, [`Error::QueueHeld`] inside [`with`](Self::with).
+    /// In both cases nothing was submitted.
     ///
     /// # Safety
     /// All handles in `batches` and `fence` are valid, belong to this device and stay alive until
     /// the submission has completed, and the batches satisfy the Valid Usage of `vkQueueSubmit2`.
     #[doc(alias = "vkQueueSubmit2")]
     pub unsafe fn submit(&self, batches: &[vk::SubmitInfo2<'_>], fence: vk::Fence) -> Result<()> {
-        // SAFETY: the caller vouches for batches and fence; inside `with` the queue is externally
-        // synchronized, as the specification asks ("Host access to queue must be externally
-        // synchronized").
+        // SAFETY: the caller guarantees that batches and fence are valid; inside `with` the queue
+        // is externally synchronized, as the specification requires ("Host access to queue must be
+        // externally synchronized").
         let submitted = self.with(|queue| unsafe { self.calls.submit(queue, batches, fence) })?;
         submitted.map_err(|result| self.refused(result))
     }

@@ -1,4 +1,4 @@
-//! The locks around queues.
+//! Locks for queues.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -13,12 +13,12 @@ use ash::vk::Handle as _;
 ///
 /// Queues are externally synchronized: no two threads may call a function on the same queue at the
 /// same time. An engine that submits from other threads provides its lock, and every submission
-/// through the adopted device is made while holding it.
+/// through the adopted device holds it.
 pub trait QueueLock: Send + Sync {
     /// Locks `queue`, calls `f` once, and unlocks it.
     ///
     /// The lock need not be reentrant, and one mutex for all queues is enough: a thread inside this
-    /// method does not call it again, for any queue. Calls that would are
+    /// method does not call it again for any queue. Calls that would do so return
     /// [`Error::QueueHeld`](crate::Error::QueueHeld). The engine must not hold the lock when it
     /// calls a function that submits, or one that waits for a thread that submits.
     ///
@@ -27,17 +27,17 @@ pub trait QueueLock: Send + Sync {
     fn with(&self, queue: vk::Queue, f: &mut dyn FnMut());
 }
 
-/// The one lock of a queue in this process.
+/// The only lock of a queue in this process.
 pub(crate) struct QueueMutex {
     raw: vk::Queue,
     mutex: Mutex<()>,
-    /// The thread that holds it, as [`this_thread`] names it; 0 for none.
+    /// The thread that holds the lock, as returned by [`this_thread`]; 0 if it is not locked.
     holder: AtomicUsize,
 }
 
 impl QueueMutex {
-    /// A device that is adopted twice, or a queue that is named twice in one adoption, gets the
-    /// same lock.
+    /// Returns the lock of a queue. A device that is adopted twice, or a queue that is listed twice
+    /// in one adoption, gets the same lock.
     pub(crate) fn of(device: vk::Device, queue: vk::Queue) -> Arc<Self> {
         type Locks = HashMap<(u64, u64), Weak<QueueMutex>>;
         static LOCKS: Mutex<Option<Locks>> = Mutex::new(None);
@@ -47,7 +47,8 @@ impl QueueMutex {
         if let Some(lock) = locks.get(&key).and_then(Weak::upgrade) {
             return lock;
         }
-        // Handles are used again for later devices: those that nobody holds go.
+        // Handle values are reused by later devices: remove the locks of queues that no longer
+        // exist.
         locks.retain(|_, lock| lock.strong_count() > 0);
         let lock = Arc::new(Self { raw: queue, mutex: Mutex::new(()), holder: AtomicUsize::new(0) });
         locks.insert(key, Arc::downgrade(&lock));
@@ -68,8 +69,8 @@ impl QueueMutex {
         Some(QueueGuard { holder: &self.holder, _guard: guard })
     }
 
-    /// Returns `true` if this thread has locked the queue. Exact: only this thread writes its own
-    /// name, and takes it away again.
+    /// Returns `true` if this thread has locked the queue. The result is exact, because only this
+    /// thread stores and clears its own number.
     #[inline]
     pub(crate) fn is_held_here(&self) -> bool {
         self.holder.load(Ordering::Relaxed) == this_thread()
@@ -84,13 +85,13 @@ pub(crate) struct QueueGuard<'a> {
 
 impl Drop for QueueGuard<'_> {
     fn drop(&mut self) {
-        // Before the mutex is unlocked: fields are dropped after this.
+        // Clear the holder before the mutex is unlocked: fields are dropped after this function.
         self.holder.store(0, Ordering::Relaxed);
     }
 }
 
 /// An engine's lock. It may be one mutex for several queues, so a thread that holds it for one
-/// queue holds it for all queues with the same lock, across adoptions.
+/// queue holds it for all queues with the same lock, including those of other adoptions.
 pub(crate) struct EngineLock(Arc<dyn QueueLock>);
 
 thread_local! {
@@ -112,7 +113,7 @@ impl EngineLock {
     /// Returns `true` if this thread holds the lock.
     #[inline]
     pub(crate) fn is_held_here(&self) -> bool {
-        // A thread that is ending holds none.
+        // A thread whose thread-local values were destroyed holds no lock.
         INSIDE.try_with(|inside| inside.borrow().contains(&self.name())).unwrap_or(false)
     }
 
@@ -138,7 +139,7 @@ impl Drop for Inside {
     }
 }
 
-/// A number that no other living thread has; not 0.
+/// Returns a number, not 0, that no other living thread has.
 #[inline]
 fn this_thread() -> usize {
     thread_local! {
@@ -206,7 +207,7 @@ mod tests {
         one.with(vk::Queue::null(), &mut || {
             let elsewhere = std::thread::scope(|scope| scope.spawn(|| one.is_held_here()).join().unwrap());
             seen = Some((one.is_held_here(), other.is_held_here(), apart.is_held_here(), elsewhere));
-            // Two engines.
+            // The locks of two engines.
             apart.with(vk::Queue::null(), &mut || assert!(apart.is_held_here() && other.is_held_here()));
             assert!(!apart.is_held_here() && other.is_held_here());
         });

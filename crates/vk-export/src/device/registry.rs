@@ -1,4 +1,4 @@
-//! Live objects of a device: for its release, and for an engine's memory budget.
+//! Registry of a device's live objects and allocated memory.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -10,7 +10,7 @@ use ash::vk;
 use super::ExportDevice;
 use crate::memory::select::heap_of;
 
-/// Device memory that is allocated through an [`ExportDevice`], see
+/// The device memory that is allocated through an [`ExportDevice`], see
 /// [`ExportDevice::allocated_bytes`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -21,12 +21,12 @@ pub struct AllocatedBytes {
     pub by_heap: [u64; vk::MAX_MEMORY_HEAPS],
     /// The number of allocations, which count towards the device's `maxMemoryAllocationCount`.
     pub allocations: usize,
-    /// Bytes of exportable [`Block`](crate::Block)s, which are not dedicated: NVIDIA's driver
-    /// compresses them, and kernels that read some GiB of them at random places are slow.
+    /// Bytes of exportable [`Block`](crate::Block)s, which are not dedicated allocations. NVIDIA's
+    /// driver compresses them, and kernels with random reads across several GiB of them are slow.
     pub in_exported_blocks: u64,
 }
 
-/// The objects that were made from a device and are alive, and the memory that they take.
+/// The live objects of a device, and the memory that they occupy.
 #[derive(Default)]
 pub(crate) struct Registry {
     objects: Mutex<Objects>,
@@ -43,11 +43,11 @@ struct Objects {
 
 impl Registry {
     fn objects(&self) -> MutexGuard<'_, Objects> {
-        // One call of a map's under this lock: it is never left half changed.
+        // Only single map calls run under this lock, so a panic cannot leave a partial change.
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The objects in words, in the order in which they were made.
+    /// Returns the descriptions of the objects, in order of creation.
     pub(crate) fn alive(&self) -> Vec<String> {
         self.objects().alive.values().cloned().collect()
     }
@@ -57,15 +57,15 @@ impl Registry {
     }
 }
 
-/// A clone of the device that an object made from it holds: while it lives, the device knows the
-/// object by name.
+/// A clone of the device, held by an object made from it. The device lists the object until this is
+/// dropped.
 pub(crate) struct Registered {
     device: ExportDevice,
     id: u64,
 }
 
 impl ExportDevice {
-    /// Registers an object; `object` is what it is called in errors.
+    /// Registers an object; `object` is its description in errors.
     pub(crate) fn register(&self, object: &str) -> Registered {
         let object = object.to_owned();
         let mut objects = self.0.registry.objects();
@@ -76,11 +76,11 @@ impl ExportDevice {
     }
 
     /// Returns the device memory that is currently allocated through this device and its clones:
-    /// shared buffers, images and pools, with the alignment that the driver asks for, and what
-    /// could not be freed. An engine adds it to its own budget; the driver's `VK_EXT_memory_budget`
+    /// shared buffers, images and pools, including the driver's alignment, and memory that could
+    /// not be freed. An engine adds it to its own budget; the driver's `VK_EXT_memory_budget`
     /// counts it as the process's.
     ///
-    /// A device that is adopted twice counts each adoption apart.
+    /// A device that is adopted twice counts each adoption separately.
     pub fn allocated_bytes(&self) -> AllocatedBytes {
         let registry = &self.0.registry;
         let by_heap = registry.heaps.each_ref().map(|heap| heap.load(Ordering::Relaxed));
@@ -92,7 +92,7 @@ impl ExportDevice {
         }
     }
 
-    /// Counts an allocation that was made.
+    /// Counts an allocation.
     pub(crate) fn count_allocated(&self, memory_type: u32, size: u64) {
         self.0.registry.allocations.fetch_add(1, Ordering::Relaxed);
         if let Some(heap) = self.heap_of(memory_type) {
@@ -100,7 +100,7 @@ impl ExportDevice {
         }
     }
 
-    /// Takes back what [`count_allocated`](Self::count_allocated) counted.
+    /// Reverts [`count_allocated`](Self::count_allocated) when the allocation is freed.
     pub(crate) fn count_freed(&self, memory_type: u32, size: u64) {
         self.0.registry.allocations.fetch_sub(1, Ordering::Relaxed);
         if let Some(heap) = self.heap_of(memory_type) {
@@ -108,29 +108,19 @@ impl ExportDevice {
         }
     }
 
+    /// Counts the bytes of an exportable block.
+    pub(crate) fn count_exported_block(&self, bytes: u64) {
+        self.0.registry.in_exported_blocks.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes back what [`count_exported_block`](Self::count_exported_block) counted.
+    pub(crate) fn count_freed_block(&self, bytes: u64) {
+        self.0.registry.in_exported_blocks.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
     fn heap_of(&self, memory_type: u32) -> Option<&AtomicU64> {
         let heap = heap_of(&self.physical().memory, memory_type)?;
         self.0.registry.heaps.get(usize::try_from(heap).ok()?)
-    }
-}
-
-/// The bytes of an exportable block, counted while this lives.
-#[derive(Debug)]
-pub(crate) struct ExportedBlockBytes {
-    device: ExportDevice,
-    bytes: u64,
-}
-
-impl ExportedBlockBytes {
-    pub(crate) fn new(device: &ExportDevice, bytes: u64) -> Self {
-        device.0.registry.in_exported_blocks.fetch_add(bytes, Ordering::Relaxed);
-        Self { device: device.clone(), bytes }
-    }
-}
-
-impl Drop for ExportedBlockBytes {
-    fn drop(&mut self) {
-        self.device.0.registry.in_exported_blocks.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -145,7 +135,7 @@ impl Deref for Registered {
 impl Drop for Registered {
     fn drop(&mut self) {
         let object = self.device.0.registry.objects().alive.remove(&self.id);
-        // The text is freed outside of the lock.
+        // Free the text after the lock is released.
         drop(object);
     }
 }

@@ -1,20 +1,20 @@
-//! Giving a device back.
+//! Release of a device.
 
 use std::sync::Arc;
 
 use super::ExportDevice;
 
-/// A device that cannot be released, since something made from it is alive; see
+/// A device that cannot be released because an object made from it is alive; see
 /// [`ExportDevice::try_release`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct InUse {
-    /// The device, to be released once the rest is gone.
+    /// The device, to be released after the remaining objects are dropped.
     pub device: ExportDevice,
-    /// Live objects of the device, in the order in which it was made, such as `buffer "vertices"`.
+    /// Live objects of the device, in order of creation, such as `buffer "vertices"`.
     pub alive: Vec<String>,
-    /// Clones of the device that nothing in [`alive`](Self::alive) holds: the program's own, those
-    /// of compute sides, and of what is being freed at this moment.
+    /// Clones of the device that no object in [`alive`](Self::alive) holds: the program's own,
+    /// those of compute sides, and those of objects that are being freed.
     pub clones: usize,
 }
 
@@ -27,9 +27,9 @@ impl ExportDevice {
     /// themselves and need to know when they may do so.
     ///
     /// # Errors
-    /// [`InUse`] with the device and the objects that are alive; nothing has changed then. An
+    /// [`InUse`] with the device and the objects that are alive; the device is unchanged. An
     /// exchange that was dropped while the GPU or the compute side still used it is freed on a
-    /// separate thread, so a release that failed may succeed a moment later.
+    /// separate thread, so a failed release may succeed shortly afterwards.
     #[doc(alias = "vkDestroyDevice")]
     pub fn try_release(self) -> Result<(), InUse> {
         match Arc::try_unwrap(self.0) {

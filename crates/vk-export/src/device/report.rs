@@ -1,4 +1,4 @@
-//! Vulkan capabilities of this machine, for diagnosis.
+//! A report of this machine's Vulkan capabilities, for diagnosis.
 #![allow(unsafe_code)] // Vulkan queries.
 
 use ash::vk;
@@ -19,24 +19,24 @@ use crate::semaphore::is_exportable;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct VulkanReport {
-    /// The loader's version, as "1.3.239".
+    /// The loader's version, such as "1.3.239".
     pub loader_version: String,
-    /// The layers that a program can turn on.
+    /// The available layers.
     pub layers: Vec<LayerReport>,
-    /// Every physical device that answers.
+    /// Every physical device that could be queried.
     pub devices: Vec<VulkanDeviceReport>,
-    /// Reason why devices could not be listed. Without a single driver the loader makes no
-    /// instance: then this says so, and there are no devices.
+    /// The reasons why devices could not be listed or queried. Without any driver, the loader
+    /// cannot create an instance: that error is then listed here, and `devices` is empty.
     pub failures: Vec<Error>,
 }
 
-/// A layer that a program can turn on.
+/// A layer that a program can enable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LayerReport {
-    /// Its name, as `VK_LAYER_KHRONOS_validation`.
+    /// The layer's name, such as `VK_LAYER_KHRONOS_validation`.
     pub name: String,
-    /// The Vulkan that it was written for, as "1.3.239".
+    /// The Vulkan version that the layer was written for, such as "1.3.239".
     pub version: String,
 }
 
@@ -44,23 +44,23 @@ pub struct LayerReport {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct VulkanDeviceReport {
-    /// Its place in `vkEnumeratePhysicalDevices`, for
+    /// Index in `vkEnumeratePhysicalDevices`, for
     /// [`DeviceSelector::Index`](crate::DeviceSelector::Index).
     pub index: usize,
     /// The PCI vendor, or a Khronos vendor ID.
     pub vendor_id: u32,
-    /// Properties that it reports.
+    /// Properties that the device reports.
     pub info: PhysicalDeviceInfo,
-    /// Reasons why it cannot be opened at all.
+    /// Reasons why the device cannot be opened.
     pub base_gaps: Vec<Requirement>,
-    /// Reasons why it cannot export.
+    /// Reasons why the device cannot export.
     pub export_gaps: Vec<Requirement>,
-    /// Reasons why CUDA kernels cannot be recorded into its command buffers.
+    /// Reasons why CUDA kernels cannot be recorded into the device's command buffers.
     pub cuda_kernel_gaps: Vec<Requirement>,
-    /// Whether buffers can be exported from it.
+    /// Whether buffers can be exported from the device.
     pub exports_buffers: bool,
-    /// Type of handle that they are exported as: the first of [`HandleType::OF_MEMORY`] that the
-    /// driver offers.
+    /// The handle type as which buffers are exported: the first of [`HandleType::OF_MEMORY`] that
+    /// the driver supports.
     pub buffer_handle: Option<HandleType>,
     /// Whether timeline semaphores can be exported.
     pub exports_timelines: bool,
@@ -68,11 +68,10 @@ pub struct VulkanDeviceReport {
     pub exports_binaries: bool,
 }
 
-/// Looks at the loader and every device, opening none.
+/// Queries the loader and every device, without opening a device.
 ///
 /// # Errors
-/// [`Error::NoLoader`], or a failed question to the loader. Drivers that fail are part of the
-/// report.
+/// [`Error::NoLoader`], or a failed query of the loader. Errors of drivers are part of the report.
 pub fn report() -> Result<VulkanReport> {
     let entry = load()?;
     // SAFETY: a global query without preconditions.
@@ -117,7 +116,7 @@ fn full_version(packed: u32) -> String {
 fn device_report(instance: &OwnedInstance, index: usize, handle: vk::PhysicalDevice) -> Result<VulkanDeviceReport> {
     let (instance, api_version) = (&instance.raw, instance.api_version);
     // SAFETY: VUID-vkGetPhysicalDeviceProperties-physicalDevice-parameter: the handle was just
-    // listed by an instance that is alive.
+    // enumerated from an instance that is alive.
     let vendor_id = unsafe { instance.get_physical_device_properties(handle) }.vendor_id;
     let info = PhysicalDeviceInfo::query(instance, handle, api_version)?;
     let gaps = info.gaps();

@@ -1,40 +1,40 @@
-//! Requirements of a Vulkan device, as lists an engine can feed to its own device creation.
+//! Requirements for a Vulkan device, as lists that an engine can use in its own device creation.
 
 use std::ffi::CStr;
 
 use ash::{khr, nvx, vk};
 
-/// The oldest Vulkan that will do: 1.2, with `timelineSemaphore` and `synchronization2` on.
+/// The oldest supported Vulkan version: 1.2, with `timelineSemaphore` and `synchronization2`
+/// enabled.
 pub const MINIMUM_API_VERSION: u32 = vk::API_VERSION_1_2;
 
-/// The device extensions that exporting needs on this operating system.
+/// The device extensions that exports need on this operating system.
 pub const EXPORT_EXTENSIONS: &[&CStr] = &[MEMORY_EXTENSION, SEMAPHORE_EXTENSION];
 
-/// The device extensions that [`KernelModule`](crate::KernelModule) needs beside the feature
-/// `bufferDeviceAddress`: an engine enables them on its device, where it has them, and names them
-/// in [`AdoptInfo::device_extensions`](crate::AdoptInfo).
+/// The device extensions that [`KernelModule`](crate::KernelModule) needs in addition to the
+/// feature `bufferDeviceAddress`: an engine enables them on its device if it supports them, and
+/// lists them in [`AdoptInfo::device_extensions`](crate::AdoptInfo).
 ///
-/// Both are experimental by name (`NVX`), and NVIDIA's drivers for Linux and Windows have had them
-/// since 2020.
+/// Both are experimental (`NVX`). NVIDIA's drivers for Linux and Windows have had them since 2020.
 pub const CUDA_KERNEL_EXTENSIONS: &[&CStr] = &[nvx::binary_import::NAME, nvx::image_view_handle::NAME];
 
-/// Requirements of exporting memory.
+/// The device extension that exporting memory needs.
 pub(crate) const MEMORY_EXTENSION: &CStr =
     if cfg!(windows) { khr::external_memory_win32::NAME } else { khr::external_memory_fd::NAME };
 
-/// Requirements of exporting semaphores.
+/// The device extension that exporting semaphores needs.
 pub(crate) const SEMAPHORE_EXTENSION: &CStr =
     if cfg!(windows) { khr::external_semaphore_win32::NAME } else { khr::external_semaphore_fd::NAME };
 
-/// Returns the extensions that an engine must enable on its device, for a device of `api_version`
-/// (the lower of the instance's and the device's).
+/// Returns the extensions that an engine must enable on a device of `api_version` (the lower of the
+/// instance's and the device's).
 ///
-/// The features that go with it are [`RequiredFeatures`].
+/// The features to enable with them are [`RequiredFeatures`].
 pub fn required_device_extensions(api_version: u32) -> impl Iterator<Item = &'static CStr> {
     EXPORT_EXTENSIONS.iter().copied().chain(base_extensions(api_version).iter().copied())
 }
 
-/// The extensions without which nothing here works, exporting or not.
+/// Returns the extensions that every device needs, with or without exports.
 pub(crate) fn base_extensions(api_version: u32) -> &'static [&'static CStr] {
     if api_version < vk::API_VERSION_1_3 { &[khr::synchronization2::NAME] } else { &[] }
 }
@@ -69,17 +69,17 @@ impl Default for RequiredFeatures {
     }
 }
 
-/// One thing that a device, or an engine's set-up of it, lacks.
+/// A requirement that a device, or an engine's setup of it, does not meet.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Requirement {
-    /// A newer Vulkan.
+    /// A newer Vulkan version.
     #[error("Vulkan {} (it has {})", version(*needed), version(*found))]
     #[non_exhaustive]
     ApiVersion {
-        /// The oldest version that will do, packed as Vulkan does.
+        /// The oldest supported version, packed as Vulkan does.
         needed: u32,
-        /// Available value.
+        /// The available version.
         found: u32,
     },
     /// An instance extension.
@@ -92,12 +92,12 @@ pub enum Requirement {
     #[error("device extension {name} ({})", kernel_advice(*.on_device))]
     #[non_exhaustive]
     CudaKernelExtension {
-        /// Its name.
+        /// The extension's name.
         name: String,
-        /// Whether the physical device has it, so that it is merely off.
+        /// Whether the physical device has it, so that it only needs to be enabled.
         on_device: bool,
     },
-    /// An extension that another one needs.
+    /// An extension that another extension needs.
     #[error("{kind} extension {needed} for {by} (add it to `OpenInfo::{kind}_extensions`)")]
     #[non_exhaustive]
     Dependency {
@@ -105,16 +105,16 @@ pub enum Requirement {
         kind: &'static str,
         /// The name of the extension that is not enabled.
         needed: String,
-        /// The name of the one that needs it.
+        /// The name of the extension that needs it.
         by: String,
     },
     /// A feature, by its name in the specification.
     #[error("feature {0}")]
     Feature(&'static str),
-    /// A feature of Vulkan 1.0 that the program asked for, by its name in the bindings.
+    /// A feature of Vulkan 1.0 that the program requested, by its name in the bindings.
     #[error("feature {0}")]
     CoreFeature(String),
-    /// A function of an extension that is said to be on.
+    /// A function of an extension that is listed as enabled.
     #[error("function {0} (is its extension really enabled?)")]
     Function(&'static str),
     /// An instance layer.
@@ -131,7 +131,8 @@ impl Requirement {
     }
 }
 
-/// Each in words; advice that is the same for several of them stands at the last one.
+/// Returns each requirement as text. Advice that applies to several of them appears only at the
+/// last one.
 pub(crate) fn in_words(missing: &[Requirement]) -> Vec<String> {
     let said_later = |index: usize, on_device: bool| {
         let mut later = missing.iter().skip(index + 1);
@@ -155,7 +156,7 @@ fn kernel_advice(on_device: bool) -> &'static str {
     }
 }
 
-/// Returns what is disabled or missing of what CUDA kernels in command buffers need.
+/// Returns the disabled or missing requirements for CUDA kernels in command buffers.
 pub(crate) fn kernel_gaps(
     addresses: bool,
     is_enabled: impl Fn(&CStr) -> bool,
@@ -177,12 +178,11 @@ pub(crate) fn version(packed: u32) -> String {
     format!("{}.{}", vk::api_version_major(packed), vk::api_version_minor(packed))
 }
 
-/// The base and export requirements that `has_extension`, `timeline` and `synchronization2` leave
-/// open.
+/// The base and export requirements that are not met.
 pub(crate) struct Gaps {
-    /// Without these there is no [`ExportDevice`](crate::ExportDevice).
+    /// Requirements for an [`ExportDevice`](crate::ExportDevice).
     pub(crate) base: Vec<Requirement>,
-    /// Without these nothing can be exported from it.
+    /// Requirements for exports from the device.
     pub(crate) export: Vec<Requirement>,
 }
 

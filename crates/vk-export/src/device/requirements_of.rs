@@ -1,5 +1,5 @@
 //! Extensions and features that an engine enables on one physical device.
-#![allow(unsafe_code)] // Queries, about a handle that is taken on trust.
+#![allow(unsafe_code)] // Queries, with a handle from the caller.
 
 use std::ffi::CStr;
 
@@ -12,26 +12,25 @@ use crate::device::requirements::{
 };
 use crate::error::{Error, Result};
 
-/// Extensions and features that an engine enables on a physical device, and those it lacks; see
-/// [`requirements_for`].
+/// Extensions and features for an engine to enable on a physical device, and those that the device
+/// lacks; see [`requirements_for`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct DeviceRequirements {
     /// Properties of the device.
     pub physical: PhysicalDeviceInfo,
-    /// The extensions to enable: of
-    /// [`required_device_extensions`](crate::required_device_extensions) those that the device has.
-    /// They are also what to name in
-    /// [`AdoptInfo::device_extensions`](crate::AdoptInfo::device_extensions).
+    /// The extensions to enable: those of
+    /// [`required_device_extensions`](crate::required_device_extensions) that the device has. List
+    /// them in [`AdoptInfo::device_extensions`](crate::AdoptInfo::device_extensions) as well.
     pub extensions: Vec<&'static CStr>,
-    /// The features to enable, as [`AdoptInfo::features`](crate::AdoptInfo::features) takes them;
-    /// [`RequiredFeatures`](crate::RequiredFeatures) has them for `VkDeviceCreateInfo`.
+    /// The features to enable, in the form of [`AdoptInfo::features`](crate::AdoptInfo::features);
+    /// [`RequiredFeatures`](crate::RequiredFeatures) contains them for `VkDeviceCreateInfo`.
     pub features: EnabledFeatures,
-    /// Requirements of adopting that the device lacks; empty if it lacks none.
+    /// Requirements for adoption that the device lacks; empty if it lacks none.
     pub missing: Vec<Requirement>,
-    /// Optional items that are missing, each with its purpose. Those of exporting are in
-    /// [`extensions`](Self::extensions) already where the device has them; the rest is up to the
-    /// engine.
+    /// Optional extensions and features, each with its purpose. The export extensions are already
+    /// in [`extensions`](Self::extensions) if the device has them; the engine decides about the
+    /// others.
     pub optional: Vec<OptionalRequirement>,
 }
 
@@ -39,15 +38,15 @@ pub struct DeviceRequirements {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OptionalRequirement {
-    /// Kind of the requirement.
+    /// The extension or feature.
     pub what: OptionalKind,
-    /// Purpose that it is needed for.
+    /// Its purpose.
     pub why: &'static str,
     /// Whether the device has it.
     pub is_there: bool,
 }
 
-/// Something that an engine may enable.
+/// An extension or feature that an engine may enable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OptionalKind {
@@ -58,14 +57,14 @@ pub enum OptionalKind {
 }
 
 /// Returns the extensions and features for an engine to enable when it creates a device on
-/// `physical`: the required ones that the device supports, all that it lacks, and the optional ones
-/// with their purpose.
+/// `physical`: the required ones that the device supports, the required ones that it lacks, and the
+/// optional ones with their purpose.
 ///
-/// `api_version` is that of the instance's `VkApplicationInfo`, packed, because it cannot be
-/// queried from an instance.
+/// `api_version` is that of the instance's `VkApplicationInfo`, packed; it cannot be queried from
+/// an instance.
 ///
 /// # Errors
-/// The failed query. It is not an error if the device lacks something; see
+/// The error of the failed query. It is not an error if the device lacks something; see
 /// [`DeviceRequirements::check_met`].
 ///
 /// # Safety
@@ -95,12 +94,12 @@ pub unsafe fn requirements_for(
 }
 
 impl DeviceRequirements {
-    /// Returns `true` if a device made with this can be adopted.
+    /// Returns `true` if a device that is created with these requirements can be adopted.
     pub fn is_met(&self) -> bool {
         self.missing.is_empty()
     }
 
-    /// Checks that a device made with this can be adopted.
+    /// Checks that a device that is created with these requirements can be adopted.
     ///
     /// # Errors
     /// [`Error::Missing`] with everything that the device lacks.

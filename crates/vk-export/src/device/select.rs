@@ -1,4 +1,4 @@
-//! Which physical device is meant.
+//! Selection of a physical device.
 
 use std::str::FromStr;
 
@@ -8,24 +8,24 @@ use uuid::Uuid;
 use crate::device::physical::PhysicalDeviceInfo;
 use crate::error::{Error, Result};
 
-/// Which physical device to open.
+/// Selects the physical device to open.
 ///
-/// Parses from what a user would type: a number is an index, a UUID a UUID (with or without `GPU-`
-/// before it), anything else a part of the name.
+/// Parses from user input: a number is an index, a UUID is a UUID (with or without the prefix
+/// `GPU-`), and any other text is a part of the name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeviceSelector {
-    /// The best that fits: one that can export before one that cannot, then discrete, integrated,
+    /// The best suitable device: devices that can export come first, then discrete, integrated,
     /// virtual, CPU.
     #[default]
     Best,
-    /// The best that fits, those with one of these device UUIDs before all others.
+    /// The best suitable device; devices with one of these UUIDs come before all others.
     Preferred(Vec<Uuid>),
     /// By position in `vkEnumeratePhysicalDevices`.
     Index(usize),
     /// By device UUID.
     Uuid(Uuid),
-    /// By a part of the name, in any case.
+    /// By a part of the name, case-insensitive.
     Name(String),
 }
 
@@ -53,18 +53,22 @@ impl std::fmt::Display for DeviceSelector {
     }
 }
 
+/// A device with the reasons against it, or the error of its queries.
+pub(super) type Candidate = Result<(PhysicalDeviceInfo, Vec<String>)>;
+
 impl DeviceSelector {
-    /// Picks from `devices`, each with what else speaks against it.
-    pub(super) fn pick(&self, devices: Vec<(PhysicalDeviceInfo, Vec<String>)>) -> Result<PhysicalDeviceInfo> {
+    /// Selects one of `devices`, which are in the order of `vkEnumeratePhysicalDevices`.
+    pub(super) fn pick(&self, devices: Vec<Candidate>) -> Result<PhysicalDeviceInfo> {
         let found = if devices.is_empty() {
             "none".to_owned()
         } else {
             let lines: Vec<String> = devices
                 .iter()
                 .enumerate()
-                .map(|(index, (device, against))| match against.as_slice() {
-                    [] => format!("{index}: {}", device.name),
-                    against => format!("{index}: {} (no: {})", device.name, against.join("; ")),
+                .map(|(index, candidate)| match candidate {
+                    Ok((device, against)) if against.is_empty() => format!("{index}: {}", device.name),
+                    Ok((device, against)) => format!("{index}: {} (no: {})", device.name, against.join("; ")),
+                    Err(error) => format!("{index}: (no: {error})"),
                 })
                 .collect();
             lines.join(", ")
@@ -72,15 +76,16 @@ impl DeviceSelector {
         devices
             .into_iter()
             .enumerate()
-            .filter(|(index, (device, against))| against.is_empty() && self.matches(*index, device))
-            .min_by_key(|(index, (device, _))| {
+            .filter_map(|(index, candidate)| candidate.ok().map(|(device, against)| (index, device, against)))
+            .filter(|(index, device, against)| against.is_empty() && self.matches(*index, device))
+            .min_by_key(|(index, device, _)| {
                 (self.place(device.uuid, device.gaps().export.is_empty(), device.device_type), *index)
             })
-            .map(|(_, (device, _))| device)
+            .map(|(_, device, _)| device)
             .ok_or_else(|| Error::NoDevice { asked: self.to_string(), found })
     }
 
-    /// Of two devices that fit, the one with the lower place is taken.
+    /// Returns a sort key: of two suitable devices, the one with the lower key is selected.
     fn place(&self, uuid: Uuid, exports: bool, kind: vk::PhysicalDeviceType) -> impl Ord + use<> {
         let preferred = matches!(self, Self::Preferred(uuids) if uuids.contains(&uuid));
         (!preferred, !exports, rank(kind))
@@ -131,6 +136,28 @@ mod tests {
         let place = |uuid, exports, kind| selector.place(uuid, exports, kind);
         assert!(place(other, true, Kind::INTEGRATED_GPU) < place(one, true, Kind::DISCRETE_GPU));
         assert!(place(other, true, Kind::DISCRETE_GPU) < place(other, true, Kind::CPU));
+    }
+
+    #[test]
+    fn a_device_that_does_not_answer_hides_no_other() {
+        let failed = || {
+            Err(Error::Vulkan {
+                call: "vkEnumerateDeviceExtensionProperties",
+                result: vk::Result::ERROR_OUT_OF_HOST_MEMORY,
+                object: "physical device".into(),
+                device: "broken".into(),
+            })
+        };
+        let fine = || {
+            let mut device = PhysicalDeviceInfo::nameless();
+            device.name = "fine".into();
+            Ok((device, Vec::new()))
+        };
+        let pick = |selector: DeviceSelector| selector.pick(vec![failed(), fine()]).map(|device| device.name);
+        assert_eq!(pick(DeviceSelector::Best).unwrap(), "fine");
+        assert_eq!(pick(DeviceSelector::Index(1)).unwrap(), "fine", "it keeps its index");
+        let error = pick(DeviceSelector::Index(0)).unwrap_err().to_string();
+        assert!(error.contains("0: (no: ") && error.contains("broken") && error.contains("1: fine"), "{error}");
     }
 
     #[test]

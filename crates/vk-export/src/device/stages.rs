@@ -1,4 +1,4 @@
-//! Which stages a queue family has on a device, and which stages make which accesses.
+//! The stages that a queue family has on a device, and the accesses of each stage.
 
 use ash::vk;
 
@@ -10,17 +10,17 @@ use vk::AccessFlags2 as Access;
 use vk::PipelineStageFlags2 as Stages;
 
 impl ExportDevice {
-    /// Refuses stages that queues of `family` do not have on this device with the features that are
-    /// on, and accesses that none of the stages makes: barriers and semaphore waits must not name
+    /// Rejects stages that queues of `family` do not have on this device with the enabled features,
+    /// and accesses that none of the stages performs: barriers and semaphore waits must not name
     /// them.
     ///
-    /// `HOST` is refused on every queue: a barrier that passes ownership on must not name it
+    /// `HOST` is rejected on every queue: a barrier that transfers ownership must not name it
     /// (VUID-VkBufferMemoryBarrier2-srcStageMask-03851), and [`Handover`](crate::Handover) and
-    /// [`ImageHandover`](crate::ImageHandover) add it themselves where the counterpart is the host.
+    /// [`ImageHandover`](crate::ImageHandover) add it themselves if the counterpart is the host.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] with what is too much, and [`Error::InvalidArgument`] for a
-    /// family that does not exist.
+    /// [`Error::InvalidArgument`] with the unsupported stages or accesses, or for a family that
+    /// does not exist.
     #[doc(alias = "VUID-vkCmdPipelineBarrier2-srcStageMask-03849")]
     pub fn check_stages(&self, family: u32, stages: Stages, access: Access, object: &str) -> Result<()> {
         let invalid = |reason: String| Err(Error::invalid(object, reason));
@@ -65,9 +65,9 @@ const SHADERS: Stages = Stages::from_raw(
         | Stages::RAY_TRACING_SHADER_KHR.as_raw(),
 );
 
-/// The stages that barriers on queues with these capabilities may name.
+/// Returns the stages that barriers on queues with these capabilities may name.
 ///
-/// The host's stage is none of them, see [`ExportDevice::check_stages`].
+/// The host stage is not included, see [`ExportDevice::check_stages`].
 ///
 /// Source: the table "Supported pipeline stage flags" of the Vulkan specification, and the Valid
 /// Usage of `VkBufferMemoryBarrier2` for the features (srcStageMask-03929, -03930, -07316, -07946
@@ -115,8 +115,8 @@ fn allowed_stages(queue: vk::QueueFlags, enabled: &EnabledFeatures) -> Stages {
     allowed
 }
 
-/// The accesses that none of `stages` makes, and those that are not known here. The host's are made
-/// by none.
+/// Returns the accesses that none of `stages` performs, and unknown accesses. Host accesses are
+/// always included.
 ///
 /// Source: the table "Supported access types" of the Vulkan specification
 /// (VUID-VkBufferMemoryBarrier2-srcAccessMask-03900 and the following).
@@ -125,7 +125,7 @@ fn orphans(stages: Stages, access: Access) -> Access {
     let stages = stages | all_commands;
     let makers = MAKERS.iter().filter(|(_, makers)| stages.intersects(*makers));
     let made = makers.fold(Access::empty(), |made, (accesses, _)| made | *accesses);
-    // Of any stage.
+    // Valid for any stage.
     let general = if stages.is_empty() { Access::empty() } else { Access::MEMORY_READ | Access::MEMORY_WRITE };
     access & !(made | general)
 }
@@ -143,7 +143,7 @@ const fn makers(stages: &[Stages]) -> Stages {
     Stages::from_raw(all)
 }
 
-/// Accesses, each with the stages that make it.
+/// Accesses, each with the stages that perform it.
 const MAKERS: &[(Access, Stages)] = &[
     (
         Access::INDIRECT_COMMAND_READ,

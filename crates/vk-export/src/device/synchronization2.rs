@@ -1,10 +1,10 @@
-//! The two calls of synchronization2, from the core or from the extension.
+//! The two functions of synchronization2, from the core or from the extension.
 #![allow(unsafe_code)] // Thin wrappers of unsafe calls.
 
 use ash::prelude::VkResult;
 use ash::{khr, vk};
 
-/// `VK_KHR_synchronization2`'s functions from where the device has them.
+/// The functions of `VK_KHR_synchronization2`, in the variant that the device has.
 #[derive(Clone)]
 pub(crate) enum Synchronization2 {
     /// Vulkan 1.3 and later.

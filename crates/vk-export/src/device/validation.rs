@@ -1,5 +1,5 @@
-//! The validation layer as a canary: its messages are collected, so that a test or a program can
-//! insist on silence.
+//! Collects the messages of the validation layer, so that a test or a program can require that
+//! there are none.
 #![allow(unsafe_code)] // The messenger's callback reads pointers that the layer passes.
 
 use std::ffi::{CStr, c_void};
@@ -10,7 +10,7 @@ use ash::{ext, vk};
 use crate::device::validation_lines::{Line, Lines};
 use crate::logging::log_warn;
 
-/// A message that is known to be wrong, and why.
+/// A message that is known to be wrong, with the reason.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Silenced {
@@ -22,8 +22,8 @@ pub struct Silenced {
     pub link: &'static str,
 }
 
-/// Every message that is not counted: those about what neither this crate nor its user did, and
-/// those that the layer gets wrong since it cannot see what another API signals.
+/// Every message that is not counted: those about actions of neither this crate nor its user, and
+/// those that are wrong because the layer cannot see another API's signals.
 pub const SILENCED: &[Silenced] = &[Silenced {
     id: "WARNING-vkGetDeviceProcAddr-device",
     reason: "seen inside vkCreateDevice on NVIDIA's driver, from a query that nothing here makes; a null answer harms nobody",
@@ -36,19 +36,19 @@ pub const SILENCED: &[Silenced] = &[Silenced {
 pub struct ValidationMessage {
     /// The message's ID, mostly a VUID.
     pub id: String,
-    /// Whether it is an error; a warning else.
+    /// Whether it is an error; otherwise it is a warning.
     pub is_error: bool,
-    /// Text of the message.
+    /// The text of the message.
     pub text: String,
 }
 
-/// Messages kept; more than these are only logged.
+/// The maximum number of messages that are kept; further messages are only logged.
 const KEPT: usize = 1000;
 
 #[derive(Debug)]
 pub(crate) struct MessageLog {
     kept: Mutex<Vec<ValidationMessage>>,
-    /// `None` where the system has no thread for them.
+    /// `None` if the thread could not be started.
     lines: Option<Lines>,
 }
 
@@ -81,7 +81,7 @@ impl MessageLog {
     }
 }
 
-/// A debug messenger with the log it fills.
+/// A debug messenger with the log that it writes to.
 pub(crate) struct Messenger {
     functions: ext::debug_utils::Instance,
     raw: vk::DebugUtilsMessengerEXT,
@@ -100,8 +100,8 @@ impl Messenger {
             .message_type(vk::DebugUtilsMessageTypeFlagsEXT::VALIDATION)
             .pfn_user_callback(Some(on_message))
             .user_data(user_data.cast_mut().cast());
-        // SAFETY: VUID-VkDebugUtilsMessengerCreateInfoEXT-pUserData: the boxed log stays in place
-        // until `destroy`.
+        // SAFETY: VUID-VkDebugUtilsMessengerCreateInfoEXT-pUserData: the boxed log keeps its
+        // address until `destroy`.
         let raw = unsafe { functions.create_debug_utils_messenger(&info, None) }?;
         Ok(Self { functions, raw, log })
     }
@@ -110,16 +110,16 @@ impl Messenger {
         &self.log
     }
 
-    /// Call once, before the instance is destroyed.
+    /// Destroys the messenger. Must be called once, before the instance is destroyed.
     pub(crate) fn destroy(&mut self) {
         let raw = std::mem::take(&mut self.raw);
-        // SAFETY: made by this instance in `new`; taking it leaves a null handle, which Vulkan
+        // SAFETY: created by this instance in `new`; `take` leaves a null handle, which Vulkan
         // ignores.
         unsafe { self.functions.destroy_debug_utils_messenger(raw, None) };
     }
 }
 
-/// Only collects: this is inside a Vulkan call, see `validation_lines`.
+/// Only collects the message, because it runs inside a Vulkan call, see `validation_lines`.
 extern "system" fn on_message(
     severity: vk::DebugUtilsMessageSeverityFlagsEXT,
     _kind: vk::DebugUtilsMessageTypeFlagsEXT,
@@ -132,14 +132,15 @@ extern "system" fn on_message(
     // SAFETY: VUID-PFN_vkDebugUtilsMessengerCallbackEXT: the layer passes a valid structure for the
     // call's duration.
     let data = unsafe { &*data };
-    // SAFETY: `user_data` is the log that `Messenger::new` passed and `Messenger` keeps until the
-    // messenger is gone.
+    // SAFETY: `user_data` is the log that `Messenger::new` passed and that `Messenger` keeps until
+    // the messenger is destroyed.
     let log = unsafe { &*user_data.cast::<MessageLog>() };
     let string = |pointer: *const std::ffi::c_char| {
         if pointer.is_null() {
             return String::new();
         }
-        // SAFETY: the specification makes both strings null-terminated and valid for the call.
+        // SAFETY: the specification guarantees that both strings are null-terminated and valid for
+        // the call.
         unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned()
     };
     let (id, text) = (string(data.p_message_id_name), string(data.p_message));

@@ -1,8 +1,8 @@
-//! The log lines of the validation layer's messages, written on a thread of their own.
+//! Logs the validation layer's messages on a separate thread.
 //!
-//! The layer calls back from inside a Vulkan call. There a logger must not run: the callback "must
+//! The layer calls back from inside a Vulkan call. A logger must not run there: the callback "must
 //! not make calls to any Vulkan commands" (`PFN_vkDebugUtilsMessengerCallbackEXT`), which a logger
-//! may do, and a panic cannot leave it.
+//! may do, and a panic must not unwind out of the callback.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -12,11 +12,10 @@ use std::time::Duration;
 
 use crate::logging::{log_to, log_warn};
 
-/// Lines that may wait for the logger; what comes on top is counted, not logged.
+/// The maximum number of lines that wait for the logger; further lines are counted, not logged.
 const WAITING: usize = 1000;
 
-/// Limit on how long dropping waits for the remaining lines. A logger that needs longer still gets
-/// them.
+/// The maximum time that dropping waits for the remaining lines. A slower logger still gets them.
 const LIMIT: Duration = Duration::from_secs(1);
 
 /// One line for the log.
@@ -26,10 +25,10 @@ pub(crate) struct Line {
     pub(crate) text: String,
 }
 
-/// The thread that logs. Dropping it waits until every line is logged, for a second at most.
+/// The logging thread. Dropping it waits until every line is logged, for at most one second.
 #[derive(Debug)]
 pub(crate) struct Lines {
-    /// `None` only while this is dropped.
+    /// `None` only while this is being dropped.
     sender: Option<SyncSender<Line>>,
     left_out: Arc<AtomicU64>,
     /// Disconnected once the thread has logged everything.
@@ -50,7 +49,7 @@ impl Lines {
         Ok(Self { sender: Some(sender), left_out, ended: Mutex::new(ended), thread: Some(thread) })
     }
 
-    /// Hands a line over; never blocks.
+    /// Queues a line for the thread; never blocks.
     pub(crate) fn push(&self, line: Line) {
         if self.sender.as_ref().is_none_or(|sender| sender.try_send(line).is_err()) {
             self.left_out.fetch_add(1, Ordering::Relaxed);
@@ -62,20 +61,21 @@ impl Drop for Lines {
     fn drop(&mut self) {
         self.sender = None;
         let Some(thread) = self.thread.take() else { return };
-        // A logger may hold the last reference to a device, and would wait for itself.
+        // On the logging thread itself (a logger may hold the last reference to a device), the wait
+        // would deadlock.
         if thread.thread().id() == std::thread::current().id() {
             return;
         }
         let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
         if ended.recv_timeout(LIMIT) == Err(RecvTimeoutError::Disconnected) {
-            // It catches every panic.
+            // The thread catches every panic, so `join` returns `Ok`.
             let _ = thread.join();
         }
     }
 }
 
 fn log_all(lines: &Receiver<Line>, left_out: &AtomicU64) {
-    // A logger that panics misses that line alone; the panic hook tells of it.
+    // A logger that panics loses only that line; the panic hook reports the panic.
     for Line { level, text } in lines {
         log_to!("vk_export::device::validation", level, "{text}");
         let count = left_out.swap(0, Ordering::Relaxed);
@@ -97,7 +97,7 @@ mod tests {
         (0..WAITING).for_each(|number| lines.push(line(number)));
         drop(lines);
         assert_eq!(left_out.load(Ordering::Relaxed), 0);
-        // The thread's own reference is gone with it.
+        // The thread has ended and dropped its reference.
         assert_eq!(Arc::strong_count(&left_out), 1);
     }
 }

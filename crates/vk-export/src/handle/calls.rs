@@ -1,4 +1,4 @@
-//! The calls of the two export extensions of this operating system.
+//! The functions of the two export extensions of this operating system.
 
 use ash::khr;
 

@@ -1,4 +1,4 @@
-//! The types of handles.
+//! Types of exported handles.
 
 use ash::vk;
 
@@ -6,26 +6,26 @@ use ash::vk;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HandleType {
-    /// `VK_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD_BIT` and its semaphore sibling.
+    /// `VK_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD_BIT` and its semaphore counterpart.
     OpaqueFd,
-    /// `VK_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_WIN32_BIT` and its semaphore sibling.
+    /// `VK_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_WIN32_BIT` and its semaphore counterpart.
     OpaqueWin32,
-    /// `VK_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_WIN32_KMT_BIT`: a number that names memory and holds
-    /// no reference to it. For memory on drivers that offer nothing newer; no timeline semaphore
-    /// has one.
+    /// `VK_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_WIN32_KMT_BIT`: a number that identifies memory and
+    /// holds no reference to it. Used for memory on drivers that offer nothing newer; timeline
+    /// semaphores cannot be exported as this type.
     OpaqueWin32Kmt,
 }
 
 impl HandleType {
-    /// The type of this operating system.
+    /// The default type on this operating system.
     pub const NATIVE: Self = if cfg!(windows) { Self::OpaqueWin32 } else { Self::OpaqueFd };
 
-    /// Types of handle that memory is exported as on this operating system; the first that the
-    /// driver offers is taken.
+    /// The handle types for memory on this operating system, in order of preference; the first that
+    /// the driver supports is used.
     pub const OF_MEMORY: &[Self] =
         if cfg!(windows) { &[Self::OpaqueWin32, Self::OpaqueWin32Kmt] } else { &[Self::OpaqueFd] };
 
-    /// Returns the type in words, for messages.
+    /// Returns the type as text, for messages.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::OpaqueFd => "an opaque file descriptor",

@@ -1,4 +1,4 @@
-//! The operating system's handles.
+//! Operating-system handles.
 
 pub(crate) mod calls;
 pub(crate) mod handle_type;
@@ -8,27 +8,27 @@ pub(crate) mod fd;
 #[cfg(windows)]
 pub(crate) mod nt;
 
-// What differs between operating systems, under one name.
+// The exporter of this operating system, under one name.
 #[cfg(unix)]
 pub(crate) use fd as os;
 #[cfg(windows)]
 pub(crate) use nt as os;
 
-/// An operating-system handle that owns what it names: a file descriptor on Unix.
+/// An operating-system handle that owns a reference to its object: a file descriptor on Unix.
 ///
-/// Every export gives a fresh one. It belongs to whoever holds it; dropping it closes it. An
-/// importer that takes it over must give it up only after the import succeeded.
+/// Every export returns a new one, owned by the caller; dropping it closes it. An importer takes
+/// ownership of it only if the import succeeds, so release it (without closing) only then.
 #[cfg(unix)]
 pub type OsHandle = std::os::fd::OwnedFd;
 
-/// An operating-system handle that owns what it names: an NT handle on Windows.
+/// An operating-system handle that owns a reference to its object: an NT handle on Windows.
 ///
-/// Every export gives a fresh one. It belongs to whoever holds it; dropping it closes it. An
-/// importer takes a reference of its own, so that it may be closed right after the import.
+/// Every export returns a new one, owned by the caller; dropping it closes it. An importer takes
+/// its own reference, so the handle may be closed right after the import.
 #[cfg(windows)]
 pub type OsHandle = std::os::windows::io::OwnedHandle;
 
-/// Type of handle that exported memory is handed over as.
+/// The handle to exported memory.
 ///
 /// See [`vkGetMemoryFdKHR`] and [`vkGetMemoryWin32HandleKHR`].
 ///
@@ -37,15 +37,13 @@ pub type OsHandle = std::os::windows::io::OwnedHandle;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum MemoryHandle {
-    /// A file descriptor. It belongs to whoever holds it and is closed when dropped; an importer
-    /// takes it over.
+    /// A file descriptor, which is closed when dropped. An importer takes ownership of it.
     #[cfg(unix)]
     Fd(OsHandle),
-    /// An NT handle. It belongs to whoever holds it and is closed when dropped; an importer takes
-    /// its own reference.
+    /// An NT handle, which is closed when dropped. An importer takes its own reference.
     #[cfg(windows)]
     Nt(OsHandle),
-    /// A number that is good for as long as the memory lives, and is never closed.
+    /// A number that is valid as long as the memory lives, and is never closed.
     #[cfg(windows)]
     Kmt(nt::KmtHandle),
 }

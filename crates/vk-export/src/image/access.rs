@@ -1,5 +1,4 @@
-//! Vulkan's access to an image: one value for the image's usage, its layout and
-//! all its barriers.
+//! Vulkan's access to an image: one value for its usage, its layout and all its barriers.
 
 use std::ops::BitOr;
 
@@ -9,10 +8,9 @@ use crate::buffer::barrier::writes;
 
 /// Vulkan's access to a shared image while it owns it.
 ///
-/// One value decides the usage flags of the image, the layout that it is in meanwhile, and the
-/// stages and accesses of its barriers, so the four cannot disagree. Several uses are joined with
-/// `|`: where their layouts differ, the image is in `VK_IMAGE_LAYOUT_GENERAL`, which fits every
-/// use.
+/// One value decides the usage flags of the image, its layout while Vulkan owns it, and the stages
+/// and accesses of its barriers, so the four cannot disagree. Combine several accesses with `|`: if
+/// their layouts differ, the image is in `VK_IMAGE_LAYOUT_GENERAL`, which allows every access.
 ///
 /// ```
 /// use vk_export::ImageAccess;
@@ -29,14 +27,14 @@ use crate::buffer::barrier::writes;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ImageAccess {
-    /// The image usage that this needs.
+    /// The image usage flags that the access needs.
     pub usage: vk::ImageUsageFlags,
-    /// The stages that touch the image.
+    /// The stages that access the image.
     pub stages: vk::PipelineStageFlags2,
     /// The accesses that those stages make.
     pub access: vk::AccessFlags2,
-    /// The layout that the image is in for them, and descriptors and attachments must name; one
-    /// that `usage` allows, see [`check_layout`](crate::ExportDevice::check_layout).
+    /// The layout of the image for these accesses, which descriptors and attachments must name; it
+    /// must be allowed by `usage`, see [`check_layout`](crate::ExportDevice::check_layout).
     pub layout: vk::ImageLayout,
 }
 
@@ -73,7 +71,7 @@ impl ImageAccess {
         ),
         layout: vk::ImageLayout::GENERAL,
     };
-    /// Rendered to, loading or blending included.
+    /// Rendered to, including loading and blending.
     pub const COLOR_ATTACHMENT: Self = Self {
         usage: vk::ImageUsageFlags::COLOR_ATTACHMENT,
         stages: vk::PipelineStageFlags2::COLOR_ATTACHMENT_OUTPUT,
@@ -108,16 +106,16 @@ impl ImageAccess {
         Self::TRANSFER_WRITE,
     ];
 
-    /// Returns the accesses among these that write.
+    /// Returns the accesses that write.
     pub fn writes(&self) -> vk::AccessFlags2 {
         writes(self.access)
     }
 
-    /// Returns the same use in another layout: the one to which an engine returns the image, such
-    /// as `VK_IMAGE_LAYOUT_GENERAL` if it keeps all its images in that layout. The turn's acquire
-    /// brings the image into this layout, and its release expects the image in it.
+    /// Returns the same access in another layout: the one in which an engine returns the image,
+    /// such as `VK_IMAGE_LAYOUT_GENERAL` if it keeps all its images in that layout. The turn's
+    /// acquire transitions the image into this layout, and its release expects the image in it.
     ///
-    /// Call it last: [`union`](Self::union) sets the layout again.
+    /// Call it last, because [`union`](Self::union) sets the layout again.
     ///
     /// ```
     /// use vk_export::ImageAccess;
@@ -133,7 +131,7 @@ impl ImageAccess {
         Self { layout, ..self }
     }
 
-    /// Returns both uses combined, in the layout that they share, otherwise in
+    /// Returns both accesses combined, in the layout that they share, otherwise in
     /// `VK_IMAGE_LAYOUT_GENERAL`.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {

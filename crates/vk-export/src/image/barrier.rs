@@ -1,5 +1,4 @@
-//! The barriers that pass an image's contents from one owner to the other, and in and out of
-//! Vulkan's layouts.
+//! The barriers that transfer the ownership of an image's contents and change its layout.
 
 use ash::vk;
 
@@ -17,7 +16,7 @@ use crate::image::access::ImageAccess;
 /// | step | barriers |
 /// |---|---|
 /// | 1 | [`acquire`](Self::acquire): from the counterpart, in `GENERAL` |
-/// | 2 | [`transition_in`](Self::transition_in): into [`ImageAccess::layout`], where that is another |
+/// | 2 | [`transition_in`](Self::transition_in): into [`ImageAccess::layout`], if not `GENERAL` |
 /// | | Vulkan's work |
 /// | 3 | [`transition_out`](Self::transition_out): back to `GENERAL` |
 /// | 4 | [`release`](Self::release): to the counterpart |
@@ -25,7 +24,7 @@ use crate::image::access::ImageAccess;
 /// A new image is given to the counterpart once: [`initial`](Self::initial), then
 /// [`release`](Self::release).
 ///
-/// Each barrier is over all levels and layers.
+/// Each barrier covers all levels and layers.
 ///
 /// No image barrier changes both the owner and the layout. Vulkan executes such a transition
 /// between the release and the acquire, which must name the same two layouts (Vulkan specification,
@@ -49,10 +48,10 @@ impl ImageHandover {
     /// Creates the hand-over of `image` between `counterpart` and `queue_family`, which uses it
     /// with `accesses`.
     ///
-    /// Nothing is checked here: the barriers may be recorded if
+    /// Nothing is checked here: the barriers are valid if
     /// [`check_stages`](crate::ExportDevice::check_stages) and
-    /// [`check_layout`](crate::ExportDevice::check_layout) accept the accesses, with the usage that
-    /// the image was made with.
+    /// [`check_layout`](crate::ExportDevice::check_layout) accept the accesses with the usage that
+    /// the image was created with.
     pub fn new(image: &Image, counterpart: Counterpart, queue_family: u32, accesses: ImageAccess) -> Self {
         Self { image: image.as_raw(), range: image.range(), counterpart, queue_family, accesses }
     }
@@ -62,7 +61,7 @@ impl ImageHandover {
         self.accesses
     }
 
-    /// Returns the barrier that takes the image over from the counterpart, in `GENERAL`.
+    /// Returns the barrier that acquires the image from the counterpart, in `GENERAL`.
     ///
     /// From another API, it must be after a semaphore wait at
     /// `VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT`: an acquire operation happens in no other stage
@@ -79,7 +78,7 @@ impl ImageHandover {
             .dst_queue_family_index(to)
     }
 
-    /// Returns the barrier that brings the acquired image into the layout of the accesses, or
+    /// Returns the barrier that transitions the acquired image into the layout of the accesses, or
     /// `None` if that is `GENERAL`.
     pub fn transition_in(&self) -> Option<vk::ImageMemoryBarrier2<'static>> {
         let barrier =
@@ -87,15 +86,15 @@ impl ImageHandover {
         Some(barrier)
     }
 
-    /// Returns the barrier that brings the image back to `GENERAL` after Vulkan's last access, or
-    /// `None` if it never left that layout.
+    /// Returns the barrier that transitions the image back to `GENERAL` after Vulkan's last access,
+    /// or `None` if it is in that layout already.
     pub fn transition_out(&self) -> Option<vk::ImageMemoryBarrier2<'static>> {
         let barrier =
             self.transition(self.accesses.layout, vk::ImageLayout::GENERAL)?.src_access_mask(self.accesses.access);
         Some(barrier)
     }
 
-    /// Returns the barrier that gives the image to the counterpart, in `GENERAL`, the layout to
+    /// Returns the barrier that releases the image to the counterpart, in `GENERAL`, the layout to
     /// which [`transition_out`](Self::transition_out) or [`initial`](Self::initial) brought it.
     ///
     /// The semaphore signal of the submission, at `VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT`, orders
@@ -112,14 +111,14 @@ impl ImageHandover {
             .dst_queue_family_index(from)
     }
 
-    /// Returns the barrier that brings a new image to `GENERAL`; its contents are undefined then. A
+    /// Returns the barrier that transitions a new image to `GENERAL`, with undefined contents. A
     /// [`release`](Self::release) follows it.
     pub fn initial(&self) -> vk::ImageMemoryBarrier2<'static> {
         self.barrier(vk::ImageLayout::UNDEFINED, vk::ImageLayout::GENERAL).dst_stage_mask(self.accesses.stages)
     }
 
-    /// Between the stages of the accesses and themselves: chained to the barrier before and the one
-    /// after.
+    /// Returns a transition whose source and destination stages are those of the accesses, which
+    /// chains it to the barriers before and after it.
     fn transition(&self, from: vk::ImageLayout, to: vk::ImageLayout) -> Option<vk::ImageMemoryBarrier2<'static>> {
         let barrier = self.barrier(from, to).src_stage_mask(self.accesses.stages).dst_stage_mask(self.accesses.stages);
         (from != to).then_some(barrier)
@@ -161,7 +160,7 @@ mod tests {
         (barrier.src_queue_family_index, barrier.dst_queue_family_index)
     }
 
-    /// The barriers of a frame in order.
+    /// Returns the barriers of a frame in order.
     fn frame(h: &ImageHandover) -> Vec<vk::ImageMemoryBarrier2<'static>> {
         [Some(h.acquire()), h.transition_in(), h.transition_out(), Some(h.release())].into_iter().flatten().collect()
     }
@@ -199,7 +198,7 @@ mod tests {
                 }
             }
             assert_eq!((layout, family), (GENERAL, vk::QUEUE_FAMILY_EXTERNAL));
-            // Execution chains: what one barrier waits for last, the next waits for first.
+            // Execution chains: the last stages of one barrier are the first of the next.
             for pair in barriers.windows(2) {
                 if let [before, after] = pair {
                     assert!(before.dst_stage_mask.contains(after.src_stage_mask), "{before:?} {after:?}");

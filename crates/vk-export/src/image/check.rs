@@ -1,4 +1,4 @@
-//! Checks for images that no driver could create.
+//! Checks that reject images that no driver could create.
 
 use ash::vk;
 
@@ -8,8 +8,8 @@ use crate::image::info::mip_count;
 use crate::image::info::{ImageInfo, ImageKind};
 use crate::memory::Placement;
 
-/// The usages of Vulkan 1.0 but for transient attachments, whose memory nobody else can see. Later
-/// ones need features that a device here need not have.
+/// The usages of Vulkan 1.0 except transient attachments, whose memory cannot be shared. Later
+/// usages need features that a device here may lack.
 const USAGES: vk::ImageUsageFlags = vk::ImageUsageFlags::from_raw(
     vk::ImageUsageFlags::TRANSFER_SRC.as_raw()
         | vk::ImageUsageFlags::TRANSFER_DST.as_raw()
@@ -21,7 +21,7 @@ const USAGES: vk::ImageUsageFlags = vk::ImageUsageFlags::from_raw(
 );
 
 impl ImageInfo<'_> {
-    /// Refuses what no driver could make, whatever it supports.
+    /// Rejects images that no driver could create.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] with what to change.
@@ -32,7 +32,7 @@ impl ImageInfo<'_> {
         }
     }
 
-    /// The first thing that is wrong.
+    /// Returns the first problem.
     fn fault(&self, limits: &vk::PhysicalDeviceLimits) -> Option<String> {
         self.shape_fault().or_else(|| self.limit_fault(limits)).or_else(|| self.use_fault())
     }
@@ -129,7 +129,7 @@ impl ImageInfo<'_> {
     }
 }
 
-/// The largest width, height or depth that any image of a kind has, with the limit's name.
+/// Returns the largest width, height or depth of images of a kind, and the limit's name.
 fn dimension_limit(kind: ImageKind, limits: &vk::PhysicalDeviceLimits) -> (u32, &'static str) {
     match kind {
         ImageKind::D1 => (limits.max_image_dimension1_d, "maxImageDimension1D"),

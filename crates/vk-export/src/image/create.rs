@@ -1,4 +1,4 @@
-//! Creating an image, without its memory.
+//! Creation of an image without memory.
 #![allow(unsafe_code)] // A Vulkan call.
 
 use ash::vk;
@@ -7,11 +7,11 @@ use super::info::ImageInfo;
 use crate::device::ExportDevice;
 use crate::error::Result;
 
-/// The image alone, without memory.
+/// Creates an image without memory.
 ///
 /// # Safety
-/// The driver supports an image of `info` with these types of handles, and `ImageInfo::check` has
-/// checked it.
+/// The driver supports an image of `info` with these handle types, and `ImageInfo::validate` has
+/// accepted it.
 pub(super) unsafe fn raw(
     device: &ExportDevice,
     info: &ImageInfo<'_>,
@@ -39,10 +39,10 @@ pub(super) unsafe fn raw(
     if handle_types.is_some() {
         create = create.push_next(&mut external);
     }
-    // SAFETY: VUID-VkImageCreateInfo-imageCreateMaxMipLevels-02251 and its siblings for layers and
-    // extent, and -pNext-00990 (handle type): the driver was asked for exactly these; -pNext-01443:
-    // the layout is UNDEFINED; the shape VUIDs (-imageType-00956, -00957, -00961, -flags-08866) are
-    // checked by `ImageInfo::check`.
+    // SAFETY: VUID-VkImageCreateInfo-imageCreateMaxMipLevels-02251 and the corresponding VUIDs for
+    // layers and extent, and -pNext-00990 (handle type): the driver was queried for exactly these;
+    // -pNext-01443: the layout is UNDEFINED; the shape VUIDs (-imageType-00956, -00957, -00961,
+    // -flags-08866) are checked by `ImageInfo::validate`.
     let created = unsafe { device.as_raw().create_image(&create, None) };
     created.map_err(device.failed("vkCreateImage", &info.object()))
 }

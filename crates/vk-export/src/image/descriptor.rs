@@ -1,4 +1,4 @@
-//! Descriptions of an image: to its importer, and to the host that maps it.
+//! Descriptions of an image for its importer and for a host mapping.
 
 use ash::vk;
 
@@ -16,15 +16,15 @@ pub struct ImageDescriptor {
     pub kind: ImageKind,
     /// Format of the image.
     pub format: vk::Format,
-    /// Width, height and depth of the first level, in texels; those that the kind lacks are 1.
+    /// Width, height and depth of the first level, in texels; unused dimensions are 1.
     pub extent: [u32; 3],
     /// Number of mip levels.
     pub mip_levels: u32,
-    /// Its layers, six a cube.
+    /// Number of array layers, six per cube.
     pub array_layers: u32,
     /// Layout of its texels in memory.
     pub tiling: vk::ImageTiling,
-    /// Vulkan usage: an importer must know of `COLOR_ATTACHMENT`.
+    /// Vulkan usage flags, of which an importer must know `COLOR_ATTACHMENT`.
     pub usage: vk::ImageUsageFlags,
 }
 
@@ -32,24 +32,24 @@ pub struct ImageDescriptor {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ExportedImage {
-    /// Its own handle to the memory, which is closed on drop if its type requires that.
+    /// A handle to the memory, owned by this object. Closed on drop if its type requires that.
     pub handle: MemoryHandle,
     /// Parameters that the importer must repeat.
     pub descriptor: ImageDescriptor,
 }
 
-/// Location of one layer of one level in the host's mapping, in bytes.
+/// Location of one layer of one level in the host mapping, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HostLayout {
     /// Bytes from [`Image::host_ptr`](crate::Image::host_ptr) to the first texel.
     pub offset: u64,
-    /// Bytes from there to the end of the last row.
+    /// Bytes from the first texel to the end of the last row.
     pub size: u64,
     /// Bytes from one row to the next.
     pub row_pitch: u64,
-    /// Bytes from one layer to the next; without meaning for an image of one layer.
+    /// Bytes from one layer to the next; meaningless for an image with one layer.
     pub array_pitch: u64,
-    /// Bytes from one slice of a 3D image to the next; without meaning for others.
+    /// Bytes from one slice of a 3D image to the next; meaningless for other images.
     pub depth_pitch: u64,
 }

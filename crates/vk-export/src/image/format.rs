@@ -1,5 +1,5 @@
-//! Properties of formats: texels, aspects, views; and which formats a device may be
-//! asked for.
+//! Properties of formats (texels, aspects, views), and the formats that a device may be queried
+//! for.
 
 use std::ffi::CStr;
 
@@ -8,18 +8,18 @@ use ash::{ext, img, khr, nv, vk};
 use crate::device::ExportDevice;
 
 impl ExportDevice {
-    /// Why the device must not be asked for a format; `None` for those of the Vulkan in force and
-    /// of the extensions that are on.
+    /// Returns the reason why the device must not be queried for a format; `None` for formats of
+    /// the effective Vulkan version and of enabled extensions.
     pub(crate) fn format_fault(&self, format: vk::Format) -> Option<String> {
         is_known(format, self.api_version(), |name| self.is_enabled(name)).err()
     }
 }
 
-/// Definition of a range of formats.
+/// The origin of a range of formats.
 struct Origin {
     first: i32,
     last: i32,
-    /// The version that has them, packed; `None` where none does.
+    /// The first version that includes them, packed; `None` if there is none.
     version: Option<u32>,
     extension: Option<&'static CStr>,
 }
@@ -42,8 +42,8 @@ const ORIGINS: &[Origin] = &[
     origin(1_000_464_000, 1_000_464_000, None, Some(nv::optical_flow::NAME)),
 ];
 
-/// Returns `true` if a driver of `api_version` with these extensions may be asked for `format`;
-/// else what is wrong.
+/// Checks that a driver of `api_version` with these extensions may be queried for `format`. The
+/// error is the reason.
 fn is_known(format: vk::Format, api_version: u32, has: impl Fn(&CStr) -> bool) -> Result<(), String> {
     let raw = format.as_raw();
     let Some(origin) = ORIGINS.iter().find(|origin| (origin.first..=origin.last).contains(&raw)) else {
@@ -59,14 +59,14 @@ fn is_known(format: vk::Format, api_version: u32, has: impl Fn(&CStr) -> bool) -
     }
 }
 
-/// Bytes of a texel of an uncompressed, single-plane color format of Vulkan 1.0; `None` for every
-/// other.
+/// Returns the bytes per texel of an uncompressed, single-plane color format of Vulkan 1.0; `None`
+/// for all other formats.
 ///
-/// Those of the same size are one compatibility class (Vulkan specification, "Format Compatibility
-/// Classes"): views may take one for the other.
+/// Formats of the same size form a compatibility class (Vulkan specification, "Format Compatibility
+/// Classes"): views may use one format for another.
 pub(crate) fn texel_size(format: vk::Format) -> Option<u64> {
     use vk::Format as F;
-    // `VkFormat` counts up in blocks of one texel size each.
+    // `VkFormat` is numbered in blocks of one texel size each.
     const BLOCKS: &[(F, F, u64)] = &[
         (F::R4G4_UNORM_PACK8, F::R4G4_UNORM_PACK8, 1),
         (F::R4G4B4A4_UNORM_PACK16, F::A1R5G5B5_UNORM_PACK16, 2),
@@ -92,7 +92,7 @@ pub(crate) fn texel_size(format: vk::Format) -> Option<u64> {
     BLOCKS.iter().find(|(first, last, _)| (first.as_raw()..=last.as_raw()).contains(&raw)).map(|(.., size)| *size)
 }
 
-/// The aspects of a format's images, all of them, as barriers want them.
+/// Returns all aspects of a format's images, for barriers.
 pub(crate) fn aspects(format: vk::Format) -> vk::ImageAspectFlags {
     match format {
         vk::Format::D16_UNORM | vk::Format::X8_D24_UNORM_PACK32 | vk::Format::D32_SFLOAT => vk::ImageAspectFlags::DEPTH,
@@ -104,8 +104,8 @@ pub(crate) fn aspects(format: vk::Format) -> vk::ImageAspectFlags {
     }
 }
 
-/// Returns `true` if the format came with Y'CbCr conversion: multi-planar, or subsampled. A view of
-/// such an image wants a conversion object that only its user can choose.
+/// Returns `true` if the format was added with Y'CbCr conversion, that is, multi-planar or
+/// subsampled. A view of such an image needs a conversion object that only the user can choose.
 pub(crate) fn is_ycbcr(format: vk::Format) -> bool {
     let of = |first: vk::Format, last: vk::Format| (first.as_raw()..=last.as_raw()).contains(&format.as_raw());
     of(vk::Format::G8B8G8R8_422_UNORM, vk::Format::G16_B16_R16_3PLANE_444_UNORM)

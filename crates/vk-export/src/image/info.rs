@@ -9,19 +9,19 @@ use crate::memory::Placement;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ImageKind {
-    /// One line of texels a layer.
+    /// One line of texels per layer.
     D1,
-    /// A rectangle of texels a layer.
+    /// A rectangle of texels per layer.
     #[default]
     D2,
-    /// A box of texels; one layer.
+    /// A box of texels with one layer.
     D3,
-    /// Squares of texels, six layers a cube: +X, -X, +Y, -Y, +Z, -Z.
+    /// Squares of texels, six layers per cube: +X, -X, +Y, -Y, +Z, -Z.
     Cube,
 }
 
 impl ImageKind {
-    /// Returns the kind in words, for messages.
+    /// Returns the kind as text, for messages.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::D1 => "1D",
@@ -58,25 +58,27 @@ impl ImageKind {
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub struct ImageInfo<'a> {
-    /// Its name, in errors, traces and GPU debuggers. Default: empty.
+    /// The name in errors, traces and GPU debuggers. Default: empty.
     pub name: &'a str,
-    /// Its dimensions. Default: 2D.
+    /// The dimensions. Default: 2D.
     pub kind: ImageKind,
-    /// The format. Default: `UNDEFINED`, which is refused.
+    /// The format. Default: `UNDEFINED`, which is rejected.
     pub format: vk::Format,
-    /// Width, height and depth of the first level, in texels; those that the kind lacks are 1.
-    /// Default: 1, 1, 1.
+    /// Width, height and depth of the first level, in texels; unused dimensions are 1. Default: 1,
+    /// 1, 1.
     pub extent: [u32; 3],
-    /// Levels, each half as large as the one before; at most [`mip_count`]. Default: 1.
+    /// Number of mip levels, each half as large as the one before; at most [`mip_count`]. Default:
+    /// 1.
     pub mip_levels: u32,
-    /// Layers: 1 for 3D, six a cube. Default: 1.
+    /// Number of array layers: 1 for 3D, six per cube. Default: 1.
     pub array_layers: u32,
-    /// Layout of the texels in memory. Default: `OPTIMAL`. What the host maps is `LINEAR`.
+    /// Layout of the texels in memory. Default: `OPTIMAL`. An image that the host maps must be
+    /// `LINEAR`.
     pub tiling: vk::ImageTiling,
-    /// Vulkan usage; not empty. See [`ImageAccess`](crate::ImageAccess). Default: empty.
+    /// Vulkan usage, not empty. See [`ImageAccess`](crate::ImageAccess). Default: empty.
     pub usage: vk::ImageUsageFlags,
-    /// Further formats that it can be viewed in, such as the sRGB sibling of a UNORM format;
-    /// uncompressed, with texels of the same size. Default: none.
+    /// Further formats in which the image can be viewed, such as the sRGB counterpart of a UNORM
+    /// format; uncompressed, with texels of the same size. Default: none.
     pub view_formats: &'a [vk::Format],
     /// Placement of the memory: exportable, mapped for the host, or for Vulkan alone. Default:
     /// exportable.
@@ -106,8 +108,8 @@ pub fn mip_count(extent: [u32; 3]) -> u32 {
     extent.iter().fold(0, |all, dimension| all | dimension).checked_ilog2().map_or(0, |log2| log2 + 1)
 }
 
-/// Width, height and depth of a level, in texels: halved and rounded down at each level, at
-/// least 1.
+/// Returns the width, height and depth of a level, in texels: halved and rounded down at each
+/// level, at least 1.
 pub(crate) fn level_extent(extent: [u32; 3], level: u32) -> [u32; 3] {
     extent.map(|dimension| dimension.checked_shr(level).unwrap_or(0).max(1))
 }
@@ -128,8 +130,8 @@ impl ImageInfo<'_> {
         flags
     }
 
-    /// Every format that it can be viewed in, its own first: what `VkImageFormatListCreateInfo`
-    /// wants where there are several.
+    /// Returns every format in which the image can be viewed, its own first, for
+    /// `VkImageFormatListCreateInfo`.
     pub(crate) fn formats(&self) -> Vec<vk::Format> {
         let mut formats = vec![self.format];
         for format in self.view_formats {
@@ -140,7 +142,8 @@ impl ImageInfo<'_> {
         formats
     }
 
-    /// Bytes of all texels, without what the driver adds; `None` for formats that are not simple.
+    /// Returns the bytes of all texels, without the driver's padding; `None` for formats without a
+    /// known texel size.
     pub(crate) fn least_size(&self) -> Option<u64> {
         let texel = texel_size(self.format)?;
         let level = |level| {

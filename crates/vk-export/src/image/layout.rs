@@ -1,4 +1,4 @@
-//! Which layouts an image can be in while Vulkan uses it.
+//! The layouts that an image can be in while Vulkan uses it.
 
 use ash::vk;
 
@@ -9,10 +9,10 @@ use vk::ImageLayout as Layout;
 use vk::ImageUsageFlags as Usage;
 
 impl ExportDevice {
-    /// Refuses a layout that barriers must not bring an image with this usage into: `UNDEFINED` and
-    /// `PREINITIALIZED`, layouts without one of the usages that they need, those of features and
-    /// extensions that this crate does not know to be on, and numbers that are no layout. `GENERAL`
-    /// fits every usage.
+    /// Rejects a layout into which barriers must not transition an image with this usage:
+    /// `UNDEFINED` and `PREINITIALIZED`, layouts without one of the usages that they need, those of
+    /// features and extensions that this crate does not know to be enabled, and unknown values.
+    /// `GENERAL` is valid for every usage.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] with the layout, the usage that it needs, and what to do.
@@ -30,12 +30,13 @@ const fn either(first: Usage, second: Usage) -> Usage {
     Usage::from_raw(first.as_raw() | second.as_raw())
 }
 
-/// Layouts, each with the usages of which the image must have one.
+/// Layouts, each with the usages, one of which the image must have.
 ///
 /// Source: the Valid Usage of `VkImageMemoryBarrier2`: oldLayout-01208 to -01213, -01658, -01659,
-/// -04065 and the following. Missing on purpose: layouts of one aspect, since a handed-over image
-/// changes as a whole; those for presenting, since a shared image is in no swapchain; those of
-/// features that [`EnabledFeatures`](crate::EnabledFeatures) does not tell of.
+/// -04065 and the following. Intentionally missing: layouts of one aspect, because a shared image
+/// changes its layout as a whole; layouts for presenting, because a shared image belongs to no
+/// swapchain; and layouts of features that [`EnabledFeatures`](crate::EnabledFeatures) does not
+/// include.
 const NEEDS: &[(Layout, Usage)] = &[
     (Layout::COLOR_ATTACHMENT_OPTIMAL, Usage::COLOR_ATTACHMENT),
     (Layout::DEPTH_STENCIL_ATTACHMENT_OPTIMAL, Usage::DEPTH_STENCIL_ATTACHMENT),
@@ -45,7 +46,7 @@ const NEEDS: &[(Layout, Usage)] = &[
     (Layout::SHADER_READ_ONLY_OPTIMAL, either(Usage::SAMPLED, Usage::INPUT_ATTACHMENT)),
     (Layout::TRANSFER_SRC_OPTIMAL, Usage::TRANSFER_SRC),
     (Layout::TRANSFER_DST_OPTIMAL, Usage::TRANSFER_DST),
-    // With `synchronization2`, which is on in every device here.
+    // These two need `synchronization2`, which is enabled on every device here.
     (Layout::READ_ONLY_OPTIMAL, either(Usage::SAMPLED, Usage::INPUT_ATTACHMENT)),
     (Layout::ATTACHMENT_OPTIMAL, either(Usage::COLOR_ATTACHMENT, Usage::DEPTH_STENCIL_ATTACHMENT)),
 ];

@@ -1,4 +1,4 @@
-//! Images that are shared.
+//! Shared images.
 
 #![allow(unsafe_code)] // Vulkan calls.
 pub(crate) mod access;
@@ -41,7 +41,8 @@ use crate::memory::{Memory, Placement, Request, Resource, is_dedicated};
 #[derive(Debug)]
 pub struct Image {
     raw: vk::Image,
-    /// Its own format first, then the further ones; those that can be viewed.
+    /// Views in the image's own format and then in the further ones, except formats that cannot be
+    /// viewed.
     views: Vec<(vk::Format, vk::ImageView)>,
     memory: Memory, // Freed after `Drop` below has destroyed the views and the image.
     kind: ImageKind,
@@ -102,17 +103,17 @@ impl Image {
             _ => None,
         };
         let handle_types = exporter.as_ref().map(|exporter| exporter.handle_type().memory());
-        // SAFETY: the driver was asked for exactly this, and `support` has checked it.
+        // SAFETY: the driver was queried for exactly this image, and `support` has checked it.
         let raw = unsafe { create::raw(device, info, &formats, handle_types) }?;
         let memory = match allocate(device, info, raw, exporter) {
             Ok(memory) => memory,
             Err(error) => {
-                // SAFETY: `raw` was just made, nothing uses it.
+                // SAFETY: `raw` was just created and is not used.
                 unsafe { device.as_raw().destroy_image(raw, None) };
                 return Err(error);
             }
         };
-        // From here on a failure drops it.
+        // From here on, an error drops the image.
         let mut image = Self {
             raw,
             views: Vec::with_capacity(formats.len()),
@@ -127,17 +128,17 @@ impl Image {
             name: info.name.to_owned(),
             device: device.register(&object),
         };
-        // SAFETY: VUID-vkBindImageMemory-image-07460, -memory-01047 to -01049: fresh image, memory
-        // of its own type, size and alignment, offset 0.
+        // SAFETY: VUID-vkBindImageMemory-image-07460, -memory-01047 to -01049: a new image, with
+        // its own memory of the right type, size and alignment, offset 0.
         unsafe { device.as_raw().bind_image_memory(raw, image.memory.as_raw(), 0) }
             .map_err(device.failed("vkBindImageMemory", &object))?;
-        // SAFETY: just made on this device; no other thread knows it yet.
+        // SAFETY: just created on this device, and not yet shared with another thread.
         unsafe { device.set_name(raw, info.name) };
         for format in formats {
             if let Some(view) = view::create(device, info, raw, image.range(), format)? {
-                // Owned before it is named: a logger that panics leaves no view behind.
+                // Stored before it is named: a logger that panics does not leak the view.
                 image.views.push((format, view));
-                // SAFETY: just made on this device; no other thread knows it yet.
+                // SAFETY: just created on this device, and not yet shared with another thread.
                 unsafe { device.set_name(view, info.name) };
             }
         }
@@ -160,7 +161,8 @@ impl Image {
         self.view_as(self.format)
     }
 
-    /// [`view`](Self::view) in one of [`ImageInfo::view_formats`]; `None` for any other.
+    /// Returns the [`view`](Self::view) in one of [`ImageInfo::view_formats`]; `None` for any other
+    /// format.
     pub fn view_as(&self, format: vk::Format) -> Option<vk::ImageView> {
         self.views.iter().find(|(viewed, _)| *viewed == format).map(|(_, view)| *view)
     }
@@ -222,28 +224,30 @@ impl Image {
         &self.name
     }
 
-    /// Returns the device that it belongs to.
+    /// Returns the device that the image belongs to.
     pub fn device(&self) -> &ExportDevice {
         &self.device
     }
 
-    /// Returns the start of the host's mapping, with [`Placement::HostVisible`]; it is valid as
-    /// long as the image lives. For the place of the texels, see
+    /// Returns the start of the host mapping if the placement is [`Placement::HostVisible`]. The
+    /// pointer is valid as long as the image lives. For the location of the texels, see
     /// [`host_layout`](Self::host_layout).
     ///
-    /// Touch them only while the image is in `VK_IMAGE_LAYOUT_GENERAL`: a new one is not. Reading
-    /// and writing through the pointer, and ordering that with the GPU, is up to the caller.
+    /// Access the texels only while the image is in `VK_IMAGE_LAYOUT_GENERAL`, which is not the
+    /// layout of a new image. The caller is responsible for accesses through the pointer and for
+    /// ordering them with the GPU.
     pub fn host_ptr(&self) -> Option<NonNull<u8>> {
         self.memory.mapped()
     }
 
-    /// Returns the size of the host's mapping in bytes.
+    /// Returns the size of the host mapping in bytes.
     pub fn host_size(&self) -> u64 {
         self.memory.allocation_size()
     }
 
-    /// Returns the location of one layer of one level in the host's mapping; `None` without a
-    /// mapping, past the last level or layer, and for formats of several aspects or planes.
+    /// Returns the location of one layer of one level in the host mapping; `None` if there is no
+    /// mapping, if the level or layer does not exist, and for formats with several aspects or
+    /// planes.
     #[doc(alias = "vkGetImageSubresourceLayout")]
     pub fn host_layout(&self, level: u32, layer: u32) -> Option<HostLayout> {
         self.memory.mapped()?;
@@ -253,8 +257,8 @@ impl Image {
             return None;
         }
         let subresource = vk::ImageSubresource { aspect_mask, mip_level: level, array_layer: layer };
-        // SAFETY: VUID-vkGetImageSubresourceLayout-image-07790: what is mapped is LINEAR
-        // (`ImageInfo::check`); -mipLevel-01716, -arrayLayer-01717, -aspectMask-00997: checked
+        // SAFETY: VUID-vkGetImageSubresourceLayout-image-07790: mapped images are LINEAR
+        // (`ImageInfo::validate`); -mipLevel-01716, -arrayLayer-01717, -aspectMask-00997: checked
         // above.
         let layout = unsafe { self.device.as_raw().get_image_subresource_layout(self.raw, subresource) };
         Some(HostLayout {
@@ -295,7 +299,7 @@ impl Drop for Image {
     fn drop(&mut self) {
         for (_, view) in self.views.drain(..) {
             // SAFETY: VUID-vkDestroyImageView-imageView-01026: the owner keeps the image until the
-            // submissions that use it have completed, as the type's documentation says.
+            // submissions that use it have completed, as the type's documentation requires.
             unsafe { self.device.as_raw().destroy_image_view(view, None) };
         }
         // SAFETY: VUID-vkDestroyImage-image-01000: as above.

@@ -1,4 +1,4 @@
-//! Support of a device for exactly one image, asked before it is made.
+//! Queries of a device's support for one specific image, before it is created.
 #![allow(unsafe_code)] // Vulkan queries.
 
 use ash::vk;
@@ -15,25 +15,25 @@ use crate::memory::size::check_image;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ImageSupport {
-    /// Whether its memory can leave; asked for with [`Placement::Exportable`] only.
+    /// Whether the image can be exported; only queried for [`Placement::Exportable`].
     pub exportable: bool,
-    /// Handle type that it can be exported as: the first of [`HandleType::OF_MEMORY`] that the
-    /// driver offers.
+    /// The handle type as which it can be exported: the first of [`HandleType::OF_MEMORY`] that the
+    /// driver supports.
     pub handle_type: Option<HandleType>,
-    /// Whether that needs an allocation of its own.
+    /// Whether the export needs a dedicated allocation.
     pub dedicated_only: bool,
     /// The largest width, height and depth.
     pub max_extent: [u32; 3],
-    /// The most mip levels.
+    /// The maximum number of mip levels.
     pub max_mip_levels: u32,
-    /// The most array layers.
+    /// The maximum number of array layers.
     pub max_array_layers: u32,
-    /// The most bytes in all.
+    /// The maximum size in bytes.
     pub max_resource_size: u64,
 }
 
 /// Queries the support of `device` for an image as described by `info`.
-/// [`Image::new`](crate::Image::new) does so itself.
+/// [`Image::new`](crate::Image::new) does this itself.
 ///
 /// It is not an error if the image can be created but not exported; see
 /// [`ImageSupport::exportable`].
@@ -74,9 +74,8 @@ pub fn image_support(device: &ExportDevice, info: &ImageInfo<'_>) -> Result<Imag
 }
 
 impl ExportDevice {
-    /// Returns the driver's features for images of a format in a tiling; empty for a format that it
-    /// does not have, for one of an extension that is not enabled, and for a number that is no
-    /// format; then the driver is not asked.
+    /// Returns the driver's features for images of a format in a tiling. Returns empty features,
+    /// without asking the driver, for an unknown format or one of an extension that is not enabled.
     #[doc(alias = "vkGetPhysicalDeviceFormatProperties")]
     pub fn format_features(&self, format: vk::Format, tiling: vk::ImageTiling) -> vk::FormatFeatureFlags {
         if self.format_fault(format).is_some() {
@@ -94,7 +93,7 @@ impl ExportDevice {
     }
 }
 
-/// `None` where there is no such image.
+/// Returns `None` if such an image is not supported.
 fn query_support(
     device: &ExportDevice,
     info: &ImageInfo<'_>,
@@ -121,7 +120,7 @@ fn query_support(
     }
     // SAFETY: VUID-vkGetPhysicalDeviceImageFormatProperties2-physicalDevice-parameter: a device of
     // this instance; the chained structures are core in 1.2, the usage is not empty
-    // (`ImageInfo::check`).
+    // (`ImageInfo::validate`).
     let result = unsafe {
         device.instance().get_physical_device_image_format_properties2(device.physical().handle, &question, &mut answer)
     };
@@ -145,8 +144,8 @@ fn query_support(
     }))
 }
 
-/// Returns changes for the driver to take the image: each of these alone was asked and would
-/// do.
+/// Returns changes with which the driver supports the image: each of them alone was queried and is
+/// sufficient.
 fn advice(device: &ExportDevice, info: &ImageInfo<'_>) -> String {
     let would_do = |changed: &ImageInfo<'_>| matches!(query_support(device, changed, None), Ok(Some(_)));
     let mut ways = Vec::new();
@@ -163,7 +162,8 @@ fn advice(device: &ExportDevice, info: &ImageInfo<'_>) -> String {
 }
 
 impl ImageSupport {
-    /// Checks that `info` is within the limits, and can leave if it shall.
+    /// Checks that `info` is within the limits, and that the image is exportable if `info` requires
+    /// it.
     pub(crate) fn check_info(&self, device: &ExportDevice, info: &ImageInfo<'_>) -> Result<()> {
         if let Some(reason) = self.fault(info) {
             return Err(Error::invalid(info.object(), format!("{reason} on {}", device.name())));

@@ -1,4 +1,4 @@
-//! Views of all of a shared image, in each format that it can be viewed in.
+//! Views of a whole shared image, in each format in which it can be viewed.
 #![allow(unsafe_code)] // Vulkan calls.
 
 use ash::vk;
@@ -23,11 +23,11 @@ const VIEWED: [(vk::ImageUsageFlags, vk::FormatFeatureFlags); 5] = [
     ),
 ];
 
-/// The view of all levels and layers of `image` in `format`; `None` where the image's usage, or a
-/// Y'CbCr format, lets no view be made. The caller destroys it.
+/// Creates the view of all levels and layers of `image` in `format`; `None` if the image's usage or
+/// a Y'CbCr format does not allow a view. The caller destroys it.
 ///
-/// The view takes over what of the image's usage its format supports: an sRGB view of a storage
-/// image is no storage image itself.
+/// The view has those usages of the image that its format supports: an sRGB view of a storage image
+/// does not have the storage usage.
 pub(crate) fn create(
     device: &ExportDevice,
     info: &ImageInfo<'_>,
@@ -47,21 +47,21 @@ pub(crate) fn create(
     let mut usage = vk::ImageViewUsageCreateInfo::default().usage(usage);
     let create = vk::ImageViewCreateInfo::default()
         .image(image)
-        .view_type(view_type(info.kind, info.array_layers, device.enabled().image_cube_array))
+        .view_type(view_type(info.kind, info.array_layers, false, device.enabled().image_cube_array))
         .format(format)
         .subresource_range(range)
         .push_next(&mut usage);
     // SAFETY: VUID-VkImageViewCreateInfo-image-01020: the image is bound; -01761 and -pNext-01585:
-    // another format is of the same class and in the image's list (`ImageInfo::check`,
-    // `ImageInfo::formats`); -04441 and -usage-02274 to -02277: the usage is a part of the image's
-    // that the format supports; -viewType-01004: cube arrays only with their feature;
+    // another format is of the same class and in the image's list (`ImageInfo::validate`,
+    // `ImageInfo::formats`); -04441 and -usage-02274 to -02277: the usage is a subset of the
+    // image's that the format supports; -viewType-01004: cube arrays only with their feature;
     // -subResourceRange-01021: type and range are those of the whole image.
     let view = unsafe { device.as_raw().create_image_view(&create, None) }
         .map_err(device.failed("vkCreateImageView", &format!("{} as {format:?}", info.object())))?;
     Ok(Some(view))
 }
 
-/// The usages that views in `format` of images with `tiling` can have.
+/// Returns the usages that views in `format` of images with `tiling` can have.
 fn supported(device: &ExportDevice, format: vk::Format, tiling: vk::ImageTiling) -> vk::ImageUsageFlags {
     let features = device.format_features(format, tiling);
     VIEWED
@@ -70,14 +70,15 @@ fn supported(device: &ExportDevice, format: vk::Format, tiling: vk::ImageTiling)
         .fold(vk::ImageUsageFlags::empty(), |all, (usage, _)| all | *usage)
 }
 
-/// The type of a view of all of an image of a kind.
-pub(crate) fn view_type(kind: ImageKind, layers: u32, cube_arrays: bool) -> vk::ImageViewType {
+/// Returns the type of a view of a whole image of a kind. With `layered`, it is an array even if
+/// there is only one layer or cube.
+pub(crate) fn view_type(kind: ImageKind, layers: u32, layered: bool, cube_arrays: bool) -> vk::ImageViewType {
     match (kind, layers) {
-        (ImageKind::D1, 1) => vk::ImageViewType::TYPE_1D,
+        (ImageKind::D1, 1) if !layered => vk::ImageViewType::TYPE_1D,
         (ImageKind::D1, _) => vk::ImageViewType::TYPE_1D_ARRAY,
-        (ImageKind::D2, 1) => vk::ImageViewType::TYPE_2D,
+        (ImageKind::D2, 1) if !layered => vk::ImageViewType::TYPE_2D,
         (ImageKind::D3, _) => vk::ImageViewType::TYPE_3D,
-        (ImageKind::Cube, 6) => vk::ImageViewType::CUBE,
+        (ImageKind::Cube, 6) if !layered => vk::ImageViewType::CUBE,
         (ImageKind::Cube, _) if cube_arrays => vk::ImageViewType::CUBE_ARRAY,
         (ImageKind::D2 | ImageKind::Cube, _) => vk::ImageViewType::TYPE_2D_ARRAY,
     }
@@ -90,17 +91,21 @@ mod tests {
     #[test]
     fn a_view_is_of_everything() {
         use vk::ImageViewType as Type;
-        for (kind, layers, cube_arrays, expected) in [
-            (ImageKind::D1, 1, true, Type::TYPE_1D),
-            (ImageKind::D1, 2, true, Type::TYPE_1D_ARRAY),
-            (ImageKind::D2, 1, true, Type::TYPE_2D),
-            (ImageKind::D2, 6, true, Type::TYPE_2D_ARRAY),
-            (ImageKind::D3, 1, true, Type::TYPE_3D),
-            (ImageKind::Cube, 6, false, Type::CUBE),
-            (ImageKind::Cube, 12, true, Type::CUBE_ARRAY),
-            (ImageKind::Cube, 12, false, Type::TYPE_2D_ARRAY),
+        for (kind, layers, layered, cube_arrays, expected) in [
+            (ImageKind::D1, 1, false, true, Type::TYPE_1D),
+            (ImageKind::D1, 1, true, true, Type::TYPE_1D_ARRAY),
+            (ImageKind::D1, 2, false, true, Type::TYPE_1D_ARRAY),
+            (ImageKind::D2, 1, false, true, Type::TYPE_2D),
+            (ImageKind::D2, 1, true, true, Type::TYPE_2D_ARRAY),
+            (ImageKind::D2, 6, false, true, Type::TYPE_2D_ARRAY),
+            (ImageKind::D3, 1, false, true, Type::TYPE_3D),
+            (ImageKind::D3, 1, true, true, Type::TYPE_3D),
+            (ImageKind::Cube, 6, false, false, Type::CUBE),
+            (ImageKind::Cube, 6, true, true, Type::CUBE_ARRAY),
+            (ImageKind::Cube, 12, false, true, Type::CUBE_ARRAY),
+            (ImageKind::Cube, 12, false, false, Type::TYPE_2D_ARRAY),
         ] {
-            assert_eq!(view_type(kind, layers, cube_arrays), expected, "{kind:?} with {layers}");
+            assert_eq!(view_type(kind, layers, layered, cube_arrays), expected, "{kind:?} with {layers}");
         }
     }
 }

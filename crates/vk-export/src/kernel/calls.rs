@@ -3,7 +3,7 @@
 
 use ash::vk;
 
-/// The functions, of one device.
+/// The functions, loaded for one device.
 #[derive(Clone, Copy)]
 pub(crate) struct KernelCalls {
     pub(crate) create_module: vk::PFN_vkCreateCuModuleNVX,
@@ -14,24 +14,25 @@ pub(crate) struct KernelCalls {
     pub(crate) view_handle: vk::PFN_vkGetImageViewHandleNVX,
 }
 
-/// The function of a name with the type of that name, or the name out of the function around it.
+/// Expands to the function `$name` of type `$function`, or returns `$name` as an error from the
+/// enclosing function.
 macro_rules! load {
     ($get:ident, $name:literal, $function:ty) => {{
         let found: vk::PFN_vkVoidFunction = $get(concat!($name, "\0"));
         let found = found.ok_or($name)?;
-        // SAFETY: `vkGetDeviceProcAddr` returns the function of that name, whose type this is
+        // SAFETY: `vkGetDeviceProcAddr` returns the function of that name, which has this type
         // (Vulkan specification, "Command Function Pointers").
         unsafe { std::mem::transmute::<unsafe extern "system" fn(), $function>(found) }
     }};
 }
 
 impl KernelCalls {
-    /// Asks a device on which both extensions are on; the name of the first function that is not
-    /// there otherwise.
+    /// Loads the functions of a device on which both extensions are enabled. The error is the name
+    /// of the first missing function.
     pub(crate) fn load(instance: &ash::Instance, device: &ash::Device) -> Result<Self, &'static str> {
         let get = |name: &'static str| {
             // SAFETY: VUID-vkGetDeviceProcAddr-device-parameter: the device is alive; the name ends
-            // with NUL.
+            // with a NUL.
             unsafe { (instance.fp_v1_0().get_device_proc_addr)(device.handle(), name.as_ptr().cast()) }
         };
         Ok(Self {

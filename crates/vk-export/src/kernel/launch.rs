@@ -1,9 +1,9 @@
-//! Limits of a launch in a Vulkan queue.
+//! Limits of a kernel launch in a Vulkan queue.
 
 use crate::kernel::ptx::PtxEntry;
 
-/// The threads of a launch and the shared memory that it adds: what `<<<grid, block,
-/// shared_bytes>>>` is in CUDA C++.
+/// The grid, block and additional shared memory of a launch: `<<<grid, block, shared_bytes>>>` in
+/// CUDA C++.
 ///
 /// ```
 /// use vk_export::LaunchConfig;
@@ -14,24 +14,26 @@ use crate::kernel::ptx::PtxEntry;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct LaunchConfig {
-    /// Blocks in x, y and z; none is 0, and at most 2³¹ - 1, 65 535 and 65 535.
+    /// Blocks in x, y and z; not 0, and at most 2³¹ - 1, 65 535 and 65 535.
     pub grid: [u32; 3],
-    /// Threads of a block in x, y and z; none is 0, at most 1024, 1024 and 64, and 1024 in all.
+    /// Threads per block in x, y and z; not 0, at most 1024, 1024 and 64, and at most 1024 in
+    /// total.
     pub block: [u32; 3],
-    /// Bytes of shared memory for each block beside what the kernel declares (`extern __shared__`).
+    /// Bytes of shared memory per block in addition to those that the kernel declares (`extern
+    /// __shared__`).
     pub shared_bytes: u32,
 }
 
-/// The most threads of a block, and the most along x, y and z.
+/// The maximum number of threads per block, in total and along x, y and z.
 const MOST_THREADS: u32 = 1024;
 const MOST_OF_BLOCK: [u32; 3] = [1024, 1024, 64];
-/// The most blocks along x, y and z.
+/// The maximum number of blocks along x, y and z.
 const MOST_OF_GRID: [u32; 3] = [0x7fff_ffff, 65_535, 65_535];
-/// The most bytes of shared memory that a kernel may declare.
+/// The maximum number of bytes of shared memory that a kernel may declare.
 const MOST_STATIC_SHARED: u32 = 49_152;
-/// The most bytes of shared memory where a launch adds to it: with 49 152 the device is lost.
+/// The maximum number of bytes of shared memory if a launch adds to it: 49 152 lose the device.
 const MOST_SHARED: u32 = 47_104;
-/// The most bytes of arguments: those that CUDA gave every GPU.
+/// The maximum number of bytes of arguments: the limit of CUDA on every GPU.
 const MOST_ARGS: usize = 4096;
 
 impl LaunchConfig {
@@ -41,11 +43,11 @@ impl LaunchConfig {
         Self { grid, block, shared_bytes: 0 }
     }
 
-    /// Returns the configuration with a thread for each of `len` elements, in blocks of `block_x`.
+    /// Returns the configuration with one thread for each of `len` elements, in blocks of `block_x`
+    /// threads.
     ///
     /// The last block may have more threads than there are elements left, so kernels compare their
-    /// index with the length. More blocks than a launch can have, and none, are refused by the
-    /// launch.
+    /// index with the length. The launch rejects 0 blocks and more blocks than the limit.
     pub fn for_elements(len: u64, block_x: u32) -> Self {
         let blocks = len.div_ceil(u64::from(block_x).max(1));
         Self::new([u32::try_from(blocks).unwrap_or(u32::MAX), 1, 1], [block_x, 1, 1])
@@ -58,7 +60,7 @@ impl LaunchConfig {
     }
 }
 
-/// The first thing that is wrong with a launch of `entry` with arguments of `args_len` bytes.
+/// Returns the first problem of a launch of `entry` with arguments of `args_len` bytes.
 pub(crate) fn fault(entry: &PtxEntry, config: &LaunchConfig, args_len: usize) -> Option<String> {
     block_fault(entry, config.block)
         .or_else(|| grid_fault(config.grid))
@@ -71,7 +73,7 @@ fn shape([x, y, z]: [u32; 3]) -> String {
 }
 
 fn block_fault(entry: &PtxEntry, block: [u32; 3]) -> Option<String> {
-    // A launch that is fine makes no text.
+    // Formatted only if there is a problem.
     let all = || shape(block);
     if block.contains(&0) {
         return Some(format!("a block of {} threads has none", all()));

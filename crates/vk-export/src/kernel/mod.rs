@@ -1,13 +1,13 @@
 //! CUDA kernels recorded into Vulkan command buffers: `VK_NVX_binary_import` and
 //! `VK_NVX_image_view_handle`.
 //!
-//! [`ptx`] reads a module's text, [`module`] loads it and finds its kernels, [`launch`] says what a
-//! launch may be, and [`surface`] and [`texture`] give kernels a shared image. [`calls`] are the
-//! extensions' functions.
+//! [`ptx`] reads a module's text, [`module`] loads it and finds its kernels, [`launch`] defines the
+//! limits of a launch, and [`surface`] and [`texture`] give kernels access to a shared image.
+//! [`calls`] contains the extensions' functions.
 //!
-//! The driver checks next to nothing of a launch: it hangs, loses the device or leaves the kernel
-//! out. Every such launch that is known is refused here before the driver sees it, in [`ptx`] and
-//! [`launch`].
+//! The driver validates almost nothing of a launch: an invalid one hangs, loses the device or is
+//! silently skipped. [`ptx`] and [`launch`] reject every such launch that is known before it
+//! reaches the driver.
 
 pub(crate) mod calls;
 pub(crate) mod launch;

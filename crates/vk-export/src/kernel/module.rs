@@ -36,7 +36,7 @@ struct Module {
     device: Registered,
 }
 
-/// A CUDA kernel of a [`KernelModule`], which it keeps loaded. Cloning it is cheap and gives the
+/// A CUDA kernel of a [`KernelModule`], which it keeps loaded. Clones are cheap and refer to the
 /// same kernel.
 #[derive(Clone)]
 pub struct Kernel(Arc<Function>);
@@ -44,28 +44,28 @@ pub struct Kernel(Arc<Function>);
 struct Function {
     raw: vk::CuFunctionNVX,
     entry: PtxEntry,
-    // Destroyed after `Drop` below has destroyed the function.
+    // Dropped after `Drop` below has destroyed the function.
     module: KernelModule,
 }
 
 impl KernelModule {
-    /// Loads PTX into a device. `name` is the module's in errors.
+    /// Loads PTX on a device. `name` is the module's name in errors.
     ///
     /// # Errors
-    /// [`Error::Missing`] where the device has no CUDA kernels, see
-    /// [`ExportDevice::cuda_kernel_gaps`]; otherwise the error of the failed driver call: for PTX
-    /// that is broken, or newer than the driver or the GPU, the driver says
-    /// `VK_ERROR_INITIALIZATION_FAILED` and no more.
+    /// [`Error::Missing`] if the device does not support CUDA kernels, see
+    /// [`ExportDevice::cuda_kernel_gaps`]; otherwise the error of the failed driver call. For PTX
+    /// that is invalid, or newer than the driver or the GPU, the driver only returns
+    /// `VK_ERROR_INITIALIZATION_FAILED`.
     #[doc(alias = "vkCreateCuModuleNVX")]
     pub fn new(device: &ExportDevice, name: &str, ptx: &Ptx) -> Result<Self> {
         let calls = *device.kernel_calls()?;
-        // The final NUL is a part of the data: without it the driver does not see that it is PTX.
+        // The final NUL is part of the data: without it the driver does not recognize PTX.
         let info = vk::CuModuleCreateInfoNVX::default().data(ptx.as_c_str().to_bytes_with_nul());
         let mut raw = vk::CuModuleNVX::null();
         // SAFETY: VUID-vkCreateCuModuleNVX-pCreateInfo-parameter,
         // VUID-VkCuModuleCreateInfoNVX-pData-parameter: the text outlives the call; the extension
-        // is on (`kernel_calls`). The text was read: it is no part of an ELF file, which the driver
-        // hangs on.
+        // is enabled (`kernel_calls`). The text was parsed as PTX, so it is not part of an ELF
+        // file, on which the driver hangs.
         let result = unsafe { (calls.create_module)(device.as_raw().handle(), &info, ptr::null(), &mut raw) };
         let object = || format!("module \"{name}\", PTX {} for {}", ptx.version(), ptx.target());
         result.result().map_err(|result| device.failed("vkCreateCuModuleNVX", &object())(result))?;
@@ -74,11 +74,11 @@ impl KernelModule {
         Ok(Self(Arc::new(Module { raw, calls, ptx: ptx.clone(), name: name.to_owned(), device: registered })))
     }
 
-    /// Returns a kernel by its name in PTX: that of an `extern "C"` function, or a mangled one.
+    /// Returns a kernel by its name in PTX: that of an `extern "C"` function, or a mangled name.
     ///
     /// # Errors
-    /// [`Error::NoKernel`] with the names there are, [`Error::RefusedKernel`] for one that would
-    /// hang the queue, otherwise the error of the failed driver call.
+    /// [`Error::NoKernel`] with the available names, [`Error::RefusedKernel`] for a kernel that
+    /// would hang the queue, otherwise the error of the failed driver call.
     #[doc(alias = "vkCreateCuFunctionNVX")]
     pub fn kernel(&self, entry: &str) -> Result<Kernel> {
         let module = &*self.0;
@@ -96,13 +96,13 @@ impl KernelModule {
         let mut raw = vk::CuFunctionNVX::null();
         let device = module.device.as_raw().handle();
         // SAFETY: VUID-VkCuFunctionCreateInfoNVX-module-parameter: the module is alive;
-        // -pName-parameter: the name ends with NUL and outlives the call.
+        // -pName-parameter: the name ends with a NUL and outlives the call.
         let result = unsafe { (module.calls.create_function)(device, &info, ptr::null(), &mut raw) };
         result.result().map_err(module.device.failed("vkCreateCuFunctionNVX", &object))?;
         Ok(Kernel(Arc::new(Function { raw, entry: found.clone(), module: self.clone() })))
     }
 
-    /// Returns the text that it was loaded from.
+    /// Returns the PTX that the module was loaded from.
     pub fn ptx(&self) -> &Ptx {
         &self.0.ptx
     }
@@ -112,7 +112,7 @@ impl KernelModule {
         &self.0.name
     }
 
-    /// Returns the device that it belongs to.
+    /// Returns the device that the module belongs to.
     pub fn device(&self) -> &ExportDevice {
         &self.0.device
     }
@@ -128,7 +128,7 @@ impl KernelModule {
 }
 
 impl Kernel {
-    /// Properties read from the PTX.
+    /// Returns the kernel's properties, as read from the PTX.
     pub fn entry(&self) -> &PtxEntry {
         &self.0.entry
     }
@@ -143,14 +143,15 @@ impl Kernel {
         self.0.raw
     }
 
-    /// Checks a launch with arguments of `args_len` bytes in all. [`record`](Self::record) does the
-    /// same.
+    /// Checks a launch with arguments of `args_len` bytes in total. [`record`](Self::record)
+    /// performs the same check.
     ///
     /// # Errors
     /// [`Error::Launch`] for a launch that the driver would accept, but that would hang, lose the
     /// device or be silently skipped: a block with no threads, with more than 1024 threads, or with
-    /// other threads than the kernel was compiled for; a grid without blocks or beyond the limits;
-    /// more shared memory than is supported; arguments of another size than the kernel's.
+    /// other dimensions than the kernel was compiled for; a grid without blocks or beyond the
+    /// limits; more shared memory than is supported; arguments whose size differs from the
+    /// kernel's.
     pub fn check_launch(&self, config: &LaunchConfig, args_len: usize) -> Result<()> {
         match fault(&self.0.entry, config, args_len) {
             None => Ok(()),
@@ -173,9 +174,9 @@ impl Kernel {
     /// # Safety
     /// - `commands` belongs to the module's device and to a queue family with graphics or compute,
     ///   is recording outside of a render pass, and is externally synchronized.
-    /// - From the submission of the commands until they have run, a clone of this kernel is alive,
-    ///   and every address and handle in `args` is valid for the kernel's accesses. An invalid
-    ///   address loses the device.
+    /// - From the submission of the commands until they have completed, a clone of this kernel is
+    ///   alive, and every address and handle in `args` is valid for the kernel's accesses. An
+    ///   invalid address loses the device.
     /// - Barriers order the launch with other accesses to the same memory.
     /// - A multiprocessor has enough registers for one block. This always holds for up to 256
     ///   threads. For more, compile the kernel with `__launch_bounds__`, so that the compiler
@@ -186,8 +187,8 @@ impl Kernel {
     pub unsafe fn record(&self, commands: vk::CommandBuffer, config: &LaunchConfig, args: &[u8]) -> Result<()> {
         self.check_launch(config, args.len())?;
         let size = args.len();
-        // As for `cuLaunchKernel`: CU_LAUNCH_PARAM_BUFFER_POINTER, CU_LAUNCH_PARAM_BUFFER_SIZE,
-        // CU_LAUNCH_PARAM_END.
+        // Same format as for `cuLaunchKernel`: CU_LAUNCH_PARAM_BUFFER_POINTER,
+        // CU_LAUNCH_PARAM_BUFFER_SIZE, CU_LAUNCH_PARAM_END.
         let packed = [
             ptr::without_provenance(1),
             args.as_ptr().cast(),
@@ -208,10 +209,10 @@ impl Kernel {
             .shared_mem_bytes(config.shared_bytes)
             .extras(extras);
         // SAFETY: VUID-vkCmdCuLaunchKernelNVX-commandBuffer-recording, -commandBuffer-cmdpool,
-        // -renderpass, -videocoding: the caller's promises;
+        // -renderpass, -videocoding: guaranteed by the caller;
         // VUID-VkCuLaunchInfoNVX-function-parameter: the function is alive; -pExtras-parameter: the
-        // list is the one that `cuLaunchKernel` takes, and both it and the arguments outlive the
-        // call, which copies them.
+        // list has the format of `cuLaunchKernel`, and both it and the arguments outlive the call,
+        // which copies them.
         unsafe { (self.0.module.0.calls.launch)(commands, &info) };
         Ok(())
     }
@@ -232,9 +233,9 @@ impl std::fmt::Debug for Kernel {
 
 impl Drop for Module {
     fn drop(&mut self) {
-        // SAFETY: VUID-vkDestroyCuModuleNVX-module-parameter: made by this device, whose clone is
-        // here; every function of it is gone, since each holds the module, and what was recorded
-        // with them has run, as the type's documentation says.
+        // SAFETY: VUID-vkDestroyCuModuleNVX-module-parameter: created by this device, a clone of
+        // which is stored here; every function of the module is destroyed, because each holds the
+        // module; launches recorded with them have completed, as the type's documentation requires.
         unsafe { (self.calls.destroy_module)(self.device.as_raw().handle(), self.raw, ptr::null()) };
     }
 }
@@ -242,8 +243,8 @@ impl Drop for Module {
 impl Drop for Function {
     fn drop(&mut self) {
         let module = &*self.module.0;
-        // SAFETY: VUID-vkDestroyCuFunctionNVX-function-parameter: made by this device; what was
-        // recorded with it has run, as the type's documentation says.
+        // SAFETY: VUID-vkDestroyCuFunctionNVX-function-parameter: created by this device; launches
+        // recorded with it have completed, as the type's documentation requires.
         unsafe { (module.calls.destroy_function)(module.device.as_raw().handle(), self.raw, ptr::null()) };
     }
 }

@@ -7,7 +7,7 @@ use ash::vk;
 use crate::buffer::check::{query_handle_type, require_possible};
 use crate::buffer::raw::RawBuffer;
 use crate::device::ExportDevice;
-use crate::device::registry::{ExportedBlockBytes, Registered};
+use crate::device::registry::Registered;
 use crate::device::requirements::MEMORY_EXTENSION;
 use crate::error::{Error, Result};
 use crate::handle::MemoryHandle;
@@ -20,12 +20,12 @@ use crate::memory::{MemoryDescriptor, Placement};
 /// Configuration of a block.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct BlockInfo<'a> {
-    /// Its name, in errors, traces and GPU debuggers. Default: empty.
+    /// The name in errors, traces and GPU debuggers. Default: empty.
     pub name: &'a str,
-    /// Size in bytes, not zero. Rounded up where other GPUs map it.
+    /// Size in bytes, not zero. Rounded up if other GPUs map the block.
     pub size: u64,
-    /// Vulkan usage of the buffers in it, all uses together; not empty. Every buffer in it has this
-    /// usage.
+    /// Vulkan usage of the buffers in the block, all usages combined; not empty. Every buffer in
+    /// the block has this usage.
     pub usage: vk::BufferUsageFlags,
     /// Placement of the memory: exportable, mapped for the host, or for Vulkan alone. Default:
     /// exportable.
@@ -53,28 +53,27 @@ pub struct Block {
     usage: vk::BufferUsageFlags,
     handle_type: Option<HandleType>,
     name: String,
-    _exported: Option<ExportedBlockBytes>,
     device: Registered,
 }
 
-/// A block as it left Vulkan.
+/// An exported block.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ExportedBlock {
-    /// A handle of its own, which knows whether it is to be closed.
+    /// A handle to the memory, owned by this object. Closed on drop if its type requires that.
     pub handle: MemoryHandle,
     /// Parameters that the importer must repeat. Its `size` is the whole allocation.
     pub descriptor: MemoryDescriptor,
 }
 
 impl Block {
-    /// Allocates a block, after asking the driver whether buffers of this usage can be exported
-    /// from shared memory.
+    /// Allocates a block. First queries whether the driver can export buffers of this usage from
+    /// memory that several buffers share.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for zero bytes or no usage, [`Error::TooLarge`] past the device's
-    /// limits, [`Error::NotExportable`] where such buffers cannot leave, or only from allocations
-    /// of their own, [`Error::Missing`], otherwise the error of the failed driver call.
+    /// [`Error::InvalidArgument`] for zero bytes or no usage, [`Error::TooLarge`] beyond the
+    /// device's limits, [`Error::NotExportable`] if such buffers cannot be exported, or only from
+    /// dedicated allocations, [`Error::Missing`], otherwise the error of the failed driver call.
     pub fn new(device: &ExportDevice, info: &BlockInfo<'_>) -> Result<Arc<Self>> {
         let object = format!("block \"{}\"", info.name);
         let size = placed_size(info.size, info.placement);
@@ -98,8 +97,8 @@ impl Block {
             exporter = Some(Exporter::new(of_type, &object)?);
             handle_type = Some(of_type);
         }
-        // A buffer over all of it tells what suits every buffer in it; it is gone before the block
-        // is used.
+        // The requirements of a buffer over the whole block apply to every buffer in it. This
+        // buffer is destroyed before the block is used.
         let requirements = RawBuffer::create(device, size, info.usage, handle_type, &object)?.requirements();
         if requirements.requires_dedicated {
             return Err(own_only());
@@ -113,14 +112,17 @@ impl Block {
             placement: info.placement,
             exporter,
         };
+        let memory = Memory::allocate(device, request)?;
+        if handle_type.is_some() {
+            device.count_exported_block(size);
+        }
         Ok(Arc::new(Self {
-            memory: Memory::allocate(device, request)?,
+            memory,
             size,
             alignment: requirements.memory.alignment,
             usage: info.usage,
             handle_type,
             name: info.name.to_owned(),
-            _exported: handle_type.map(|_| ExportedBlockBytes::new(device, size)),
             device: device.register(&object),
         }))
     }
@@ -131,12 +133,12 @@ impl Block {
     }
 
     /// Returns the alignment in bytes, a power of two: the offset of each buffer is a multiple of
-    /// it, and a buffer takes up its size rounded up to it.
+    /// it, and a buffer occupies its size, rounded up to it.
     pub fn alignment(&self) -> u64 {
         self.alignment
     }
 
-    /// Returns the usage of the buffers in it.
+    /// Returns the usage of the buffers in the block.
     pub fn usage(&self) -> vk::BufferUsageFlags {
         self.usage
     }
@@ -146,18 +148,18 @@ impl Block {
         &self.name
     }
 
-    /// Returns the device that it belongs to.
+    /// Returns the device that the block belongs to.
     pub fn device(&self) -> &ExportDevice {
         &self.device
     }
 
     /// Exports a new handle to the block, with the parameters that an importer must repeat.
     ///
-    /// The handle is the caller's; each import takes one of its own.
+    /// The caller owns the handle. Each import needs its own handle.
     ///
     /// # Errors
-    /// [`Error::NotExportable`] for a host-visible block, otherwise the error of the failed driver
-    /// call.
+    /// [`Error::NotExportable`] for a block of another placement, otherwise the error of the failed
+    /// driver call.
     #[doc(alias = "vkGetMemoryFdKHR")]
     #[doc(alias = "vkGetMemoryWin32HandleKHR")]
     pub fn export(&self) -> Result<ExportedBlock> {
@@ -169,7 +171,7 @@ impl Block {
         &self.memory
     }
 
-    /// Makes the `VkBuffer` of `size` bytes at `offset`, bound.
+    /// Creates a `VkBuffer` of `size` bytes and binds it at `offset`.
     pub(crate) fn place(&self, offset: u64, size: u64, object: &str) -> Result<RawBuffer> {
         let invalid = |reason: String| Error::invalid(object, reason);
         if !offset.is_multiple_of(self.alignment) {
@@ -194,10 +196,10 @@ impl Block {
         Ok(raw)
     }
 
-    /// Returns the requirement of a buffer that is not met here. The specification promises nothing
-    /// of the kind happens; binding rests on it.
+    /// Returns a requirement of a buffer that the block does not meet. The specification guarantees
+    /// that there is none, but binding depends on it.
     fn misfit(&self, offset: u64, size: u64, wanted: &vk::MemoryRequirements) -> Option<&'static str> {
-        // A mask for a type out of range would be a driver's mistake: it fits nothing.
+        // An out-of-range memory type, which would be a driver bug, matches no mask.
         let of_type = 1u32.checked_shl(self.memory.memory_type()).unwrap_or(0) & wanted.memory_type_bits != 0;
         if !of_type {
             return Some("another type of memory");
@@ -208,5 +210,13 @@ impl Block {
         let room = self.memory.allocation_size().saturating_sub(offset);
         let reserved = size.checked_next_multiple_of(self.alignment).unwrap_or(u64::MAX);
         (wanted.size > room.min(reserved)).then_some("more bytes than its size")
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        if self.handle_type.is_some() {
+            self.device.count_freed_block(self.size);
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! Memory of our own: exportable, or mapped for the host. One allocation a resource, or a block of
-//! many buffers.
+//! Device memory allocations: exportable, mapped for the host, or for Vulkan alone, with one
+//! allocation per resource, or one block for many buffers.
 
 #![allow(unsafe_code)] // Vulkan calls.
 pub(crate) mod block;
@@ -22,26 +22,27 @@ use crate::logging::log_debug;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Placement {
-    /// On the device, exportable to another API as the first of [`HandleType::OF_MEMORY`] that the
-    /// driver offers. The buffer or image owns its allocation, or a [`Block`](crate::Block) does that
-    /// its buffers keep alive; an importer frees its mapping first.
+    /// In device memory, exportable to another API as the first of [`HandleType::OF_MEMORY`] that
+    /// the driver supports. The allocation is owned by the buffer or image, or by a
+    /// [`Block`](crate::Block) that its buffers keep alive; an importer must free its mapping
+    /// first.
     #[default]
     Exportable,
     /// In device memory, exportable, and mapped by other GPUs too. This takes whole pages of 2 MiB:
     /// a buffer outside of a [`Block`](crate::Block) has its own allocation, and the Vulkan buffer
-    /// is as large as that. Its `size` is still the requested one, but a descriptor with
-    /// `VK_WHOLE_SIZE` includes the rest, which holds no data. Not for images.
+    /// is as large as that allocation. Its `size` is still the requested one, but a descriptor with
+    /// `VK_WHOLE_SIZE` includes the rest, which contains no data. Not for images.
     Peers,
-    /// Mapped and coherent for the host, for as long as it lives. Vulkan owns it alone, and frees it
+    /// Mapped and coherent for the host as long as it lives. Only Vulkan owns it, and it is freed
     /// with the resource.
     HostVisible,
-    /// On the device, for Vulkan alone, which frees it with the resource: neither exported nor
-    /// mapped. What is shared through copies of it lies here.
+    /// In device memory, for Vulkan alone: neither exported nor mapped, and freed with the
+    /// resource. Used for resources that are shared through copies.
     DeviceLocal,
 }
 
 impl Placement {
-    /// Returns `true` if memory there is exported to other APIs.
+    /// Returns `true` if memory of this placement is exported to other APIs.
     pub(crate) fn is_exportable(self) -> bool {
         match self {
             Self::Exportable | Self::Peers => true,
@@ -52,11 +53,11 @@ impl Placement {
 
 /// Parameters that an importer must repeat exactly.
 ///
-/// No driver checks these: a wrong size or dedicated flag is accepted without a word and is
-/// undefined behavior (CUDA programming guide 6.2.16: "The mappings must match the mappings setup
-/// in the exporting API").
+/// Drivers do not check these: a wrong size or dedicated flag is silently accepted and is undefined
+/// behavior (CUDA programming guide 6.2.16: "The mappings must match the mappings setup in the
+/// exporting API").
 ///
-/// The importer's side is [`CUDA_EXTERNAL_MEMORY_HANDLE_DESC`].
+/// The importer passes them in [`CUDA_EXTERNAL_MEMORY_HANDLE_DESC`].
 ///
 /// [`CUDA_EXTERNAL_MEMORY_HANDLE_DESC`]: https://docs.nvidia.com/cuda/cuda-driver-api/structCUDA__EXTERNAL__MEMORY__HANDLE__DESC__v1.html
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,11 +65,12 @@ impl Placement {
 pub struct MemoryDescriptor {
     /// The type of the handle.
     pub handle_type: HandleType,
-    /// Bytes given to `vkAllocateMemory`; what the importer states as the size of the memory.
+    /// Bytes passed to `vkAllocateMemory`, which the importer must specify as the size of the
+    /// memory.
     pub allocation_size: u64,
-    /// Offset of the resource in it, in bytes.
+    /// Offset of the resource in the allocation, in bytes.
     pub offset: u64,
-    /// Bytes of the resource.
+    /// Size of the resource in bytes.
     pub size: u64,
     /// Whether the allocation is dedicated to the resource.
     pub dedicated: bool,
@@ -76,15 +78,15 @@ pub struct MemoryDescriptor {
     pub memory_type: u32,
     /// The UUID of the device that the memory is on.
     pub device_uuid: Uuid,
-    /// Name of the resource.
+    /// The name of the resource.
     pub name: String,
 }
 
-/// Resource to allocate for.
+/// The parameters of an allocation.
 pub(crate) struct Request<'a> {
     pub(crate) name: &'a str,
     pub(crate) requirements: vk::MemoryRequirements,
-    /// The resource, where [`is_dedicated`] says so.
+    /// The resource, if [`is_dedicated`] returns `true`.
     pub(crate) dedicated_to: Option<Resource>,
     pub(crate) device_address: bool,
     pub(crate) placement: Placement,
@@ -92,17 +94,17 @@ pub(crate) struct Request<'a> {
     pub(crate) exporter: Option<Exporter>,
 }
 
-/// Returns `true` if a resource's allocation is dedicated to it: wherever it is exported, and where
-/// the driver `asks` for it.
+/// Returns `true` if a resource needs a dedicated allocation: if it is exported, or if the driver
+/// `asks` for it.
 ///
-/// NVIDIA's driver asks for it with large resources only, and compresses exportable memory that is
-/// not dedicated: on an H100, CUDA reads 4 GiB of that at random at a sixth of the speed of its own
-/// memory, and buffers of 16 MiB take twice as long to make.
+/// NVIDIA's driver asks for it only for large resources, and compresses exportable memory that is
+/// not dedicated: on an H100, CUDA reads 4 GiB of such memory at random at a sixth of the speed of
+/// its own memory, and buffers of 16 MiB take twice as long to create.
 pub(crate) fn is_dedicated(exported: bool, asks: bool) -> bool {
     exported || asks
 }
 
-/// Resource that an allocation can be dedicated to.
+/// A resource that an allocation can be dedicated to.
 #[derive(Clone, Copy)]
 pub(crate) enum Resource {
     Buffer(vk::Buffer),
@@ -130,11 +132,10 @@ pub(crate) struct Memory {
     device: ExportDevice,
 }
 
-// SAFETY: the pointer is to a mapping that lives as long as this does; who reads and writes through
-// it, and when, is for the users of `host_ptr` to order. The Vulkan handle may be used from any
-// thread.
+// SAFETY: the pointer is to a mapping that lives as long as this does; the users of `host_ptr` must
+// order accesses through it. The Vulkan handle may be used from any thread.
 unsafe impl Send for Memory {}
-// SAFETY: as above; no method here reads or writes through the pointer.
+// SAFETY: as above; no method here accesses the memory through the pointer.
 unsafe impl Sync for Memory {}
 
 impl Memory {
@@ -144,7 +145,7 @@ impl Memory {
         use vk::MemoryPropertyFlags as Flags;
         let (wanted, preferred) = match request.placement {
             Placement::Exportable | Placement::Peers | Placement::DeviceLocal => (Flags::DEVICE_LOCAL, Flags::empty()),
-            // The specification promises a type with both to every buffer and every LINEAR image.
+            // The specification guarantees a type with both to every buffer and every LINEAR image.
             Placement::HostVisible => (Flags::HOST_VISIBLE | Flags::HOST_COHERENT, Flags::HOST_CACHED),
         };
         let physical = device.physical();
@@ -177,7 +178,7 @@ impl Memory {
         }
         // SAFETY: VUID-vkAllocateMemory-pAllocateInfo-01713/-01714: size and type were checked
         // against the device above; VUID-VkMemoryDedicatedAllocateInfo-buffer-02965, -image-02964:
-        // a dedicated size is the resource's own.
+        // the size of a dedicated allocation is the resource's own.
         let raw = unsafe { device.as_raw().allocate_memory(&info, None) }.map_err(|result| match result {
             vk::Result::ERROR_OUT_OF_DEVICE_MEMORY | vk::Result::ERROR_OUT_OF_HOST_MEMORY => {
                 size::refused(device, result, (size, memory_type), object)
@@ -194,10 +195,10 @@ impl Memory {
             exporter,
             device: device.clone(),
         };
-        // SAFETY: just made on this device; no other thread knows it yet.
+        // SAFETY: just created on this device, and not yet shared with another thread.
         unsafe { device.set_name(raw, request.name) };
         if request.placement == Placement::HostVisible {
-            // SAFETY: VUID-vkMapMemory-memory-00678/-00682: freshly allocated, not mapped yet, of a
+            // SAFETY: VUID-vkMapMemory-memory-00678/-00682: newly allocated, not mapped yet, of a
             // HOST_VISIBLE type.
             let pointer = unsafe { device.as_raw().map_memory(raw, 0, vk::WHOLE_SIZE, vk::MemoryMapFlags::empty()) }
                 .map_err(device.failed("vkMapMemory", request.name))?;
@@ -210,22 +211,22 @@ impl Memory {
         self.raw
     }
 
-    /// Bytes given to `vkAllocateMemory`.
+    /// Returns the bytes passed to `vkAllocateMemory`.
     pub(crate) fn allocation_size(&self) -> u64 {
         self.allocation_size
     }
 
-    /// The index of its memory type.
+    /// Returns the index of the memory type.
     pub(crate) fn memory_type(&self) -> u32 {
         self.memory_type
     }
 
-    /// The start of the host's mapping, if there is one.
+    /// Returns the start of the host mapping, if any.
     pub(crate) fn mapped(&self) -> Option<NonNull<u8>> {
         self.mapped
     }
 
-    /// A fresh handle, and the descriptor for a resource of `size` bytes at offset 0.
+    /// Returns a new handle, and the descriptor for a resource of `size` bytes at offset 0.
     pub(crate) fn export(&self, name: &str, size: u64) -> Result<(MemoryHandle, MemoryDescriptor)> {
         let object = format!("memory of \"{name}\"");
         let Some(exporter) = &self.exporter else {
@@ -255,9 +256,9 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // SAFETY: VUID-vkFreeMemory-memory-00677: the resource bound to it goes first (see
-        // `Buffer`), and the owner of that keeps it until the submissions which use it have
-        // completed. Freeing unmaps.
+        // SAFETY: VUID-vkFreeMemory-memory-00677: the resource bound to it is destroyed first (see
+        // `Buffer`), and its owner keeps it until the submissions that use it have completed.
+        // Freeing unmaps.
         unsafe { self.device.as_raw().free_memory(self.raw, None) };
         self.device.count_freed(self.memory_type, self.allocation_size);
     }

@@ -1,10 +1,10 @@
-//! Which memory type an allocation is made from.
+//! Selection of memory types.
 
 use ash::vk;
 
 use vk::MemoryPropertyFlags as Flags;
 
-/// Types that take a feature to be enabled, or that only some resources may lie in.
+/// Types that need an enabled feature, or that only some resources may use.
 ///
 /// `deviceCoherentMemory` (VUID-vkAllocateMemory-deviceCoherentMemory-02790), `protectedMemory`
 /// (VUID-VkMemoryAllocateInfo-memoryTypeIndex-01872), and transient attachments.
@@ -15,8 +15,8 @@ const SPECIAL: Flags = Flags::from_raw(
         | Flags::LAZILY_ALLOCATED.as_raw(),
 );
 
-/// The first memory type of `allowed` that has `wanted` and nothing special, preferring one that
-/// also has `preferred`.
+/// Returns the first memory type of `allowed` that has `wanted` and none of [`SPECIAL`], preferring
+/// one that also has `preferred`.
 pub(crate) fn memory_type(
     memory: &vk::PhysicalDeviceMemoryProperties,
     allowed: u32,
@@ -35,12 +35,13 @@ pub(crate) fn memory_type(
     find(wanted | preferred).or_else(|| find(wanted))
 }
 
-/// The index of the heap that a memory type is of; `None` for a type that does not exist.
+/// Returns the heap index of a memory type; `None` for a type that does not exist.
 pub(crate) fn heap_of(memory: &vk::PhysicalDeviceMemoryProperties, memory_type: u32) -> Option<u32> {
     memory.memory_types_as_slice().get(usize::try_from(memory_type).ok()?).map(|kind| kind.heap_index)
 }
 
-/// Bytes of the heap that a memory type is of; `None` for a type or a heap that does not exist.
+/// Returns the size in bytes of a memory type's heap; `None` for a type or a heap that does not
+/// exist.
 pub(crate) fn heap_size(memory: &vk::PhysicalDeviceMemoryProperties, memory_type: u32) -> Option<u64> {
     let heap = usize::try_from(heap_of(memory, memory_type)?).ok()?;
     let heap = memory.memory_heaps_as_slice().get(heap)?;

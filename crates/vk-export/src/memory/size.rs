@@ -1,12 +1,12 @@
-//! Sizes against the device's limits: the one place for buffers, blocks and images.
+//! Checks of sizes against the device's limits, for buffers, blocks and images.
 //!
 //! | limit | kind | what happens |
 //! |---|---|---|
-//! | `maxBufferSize`, `maxResourceSize` of an image | hard | an error before Vulkan is asked |
-//! | the size of the heap | hard | an error before Vulkan is asked |
-//! | `maxMemoryAllocationSize` | a promise | more is tried: many drivers take far more (an H100 promises 4 GiB and gives 32) |
-//! | pages of 2 MiB | of other GPUs | what they map is made larger |
-//! | `maxStorageBufferRange` | of a descriptor | a warning: the buffer is made, shaders see parts of it |
+//! | `maxBufferSize`, `maxResourceSize` of an image | hard | an error without a driver call |
+//! | the size of the heap | hard | an error without a driver call |
+//! | `maxMemoryAllocationSize` | a promise | still tried: an H100 promises 4 GiB and allows 32 |
+//! | pages of 2 MiB | of other GPUs | the memory that they map is enlarged |
+//! | `maxStorageBufferRange` | of a descriptor | a warning: shaders can access only a part |
 #![allow(unsafe_code)] // A query.
 
 use ash::{ext, vk};
@@ -19,7 +19,7 @@ use crate::logging::log_debug;
 use crate::memory::Placement;
 use crate::memory::select::heap_of;
 
-/// Checks that a buffer may have `size` bytes, or all buffers of a block together
+/// Checks that a buffer, or all buffers of a block together, may have `size` bytes
 /// (VUID-VkBufferCreateInfo-size-06409).
 pub(crate) fn check_buffer(device: &PhysicalDeviceInfo, size: u64, object: &str) -> Result<()> {
     match device.max_buffer_size.filter(|limit| size > *limit) {
@@ -28,19 +28,20 @@ pub(crate) fn check_buffer(device: &PhysicalDeviceInfo, size: u64, object: &str)
     }
 }
 
-/// Granularity that other GPUs map: whole pages of so many bytes (measured with NVIDIA driver 580).
+/// The granularity of mappings on other GPUs: whole pages of this size (measured with NVIDIA driver
+/// 580).
 const PEER_PAGE: u64 = 2 << 20;
 
-/// The bytes that a buffer, or a block of them, is made with where `size` are asked for.
+/// Returns the size in bytes with which a buffer or block of `size` requested bytes is created.
 pub(crate) fn placed_size(size: u64, placement: Placement) -> u64 {
     match placement {
-        // More than can be counted is more than any device takes.
+        // A size that overflows exceeds the limits of every device.
         Placement::Peers => size.checked_next_multiple_of(PEER_PAGE).unwrap_or(u64::MAX),
         Placement::Exportable | Placement::HostVisible | Placement::DeviceLocal => size,
     }
 }
 
-/// Checks that an allocation of `size` bytes can be what the placement promises.
+/// Checks that an allocation of `size` bytes can be used as the placement requires.
 pub(crate) fn check_placed(device: &PhysicalDeviceInfo, size: u64, placement: Placement, object: &str) -> Result<()> {
     if placement != Placement::Peers || size.is_multiple_of(PEER_PAGE) {
         return Ok(());
@@ -53,8 +54,8 @@ pub(crate) fn check_placed(device: &PhysicalDeviceInfo, size: u64, placement: Pl
     })
 }
 
-/// Checks that an image of at least `size` bytes may be made, where the device takes `limit` bytes
-/// of its format and usage.
+/// Checks that an image of at least `size` bytes may be created on a device that supports at most
+/// `limit` bytes for its format and usage.
 pub(crate) fn check_image(device: &PhysicalDeviceInfo, size: u64, limit: u64, object: &str) -> Result<()> {
     if size > limit {
         return Err(too_large(device, size, limit, "maxResourceSize", object));
@@ -63,8 +64,7 @@ pub(crate) fn check_image(device: &PhysicalDeviceInfo, size: u64, limit: u64, ob
 }
 
 /// Checks that the heap of a memory type has `size` bytes
-/// (VUID-vkAllocateMemory-pAllocateInfo-01713). What the driver does not promise to try is said in
-/// the log.
+/// (VUID-vkAllocateMemory-pAllocateInfo-01713). Logs a size beyond `maxMemoryAllocationSize`.
 pub(crate) fn check_memory(device: &PhysicalDeviceInfo, size: u64, memory_type: u32, object: &str) -> Result<()> {
     let heap = device.heap_size(memory_type).unwrap_or(0);
     if size > heap {
@@ -84,7 +84,7 @@ fn too_large(device: &PhysicalDeviceInfo, size: u64, limit: u64, limit_name: &'s
     Error::TooLarge { object: object.to_owned(), size, limit, limit_name, device: device.name.clone() }
 }
 
-/// Returns the warning for a buffer of which no descriptor shows all to shaders, if it is one.
+/// Returns the warning for a buffer that is larger than a descriptor can cover, if it is.
 pub(crate) fn range_warning(
     device: &PhysicalDeviceInfo,
     size: u64,
@@ -101,7 +101,8 @@ pub(crate) fn range_warning(
     })
 }
 
-/// The error of an allocation that was refused for want of memory, with what there is.
+/// Returns the error of an allocation that failed because of a lack of memory, with the available
+/// memory.
 pub(crate) fn refused(
     device: &ExportDevice,
     result: vk::Result,
@@ -122,15 +123,15 @@ pub(crate) fn refused(
     }
 }
 
-/// Bytes of a heap that this process may still take, where the device has `VK_EXT_memory_budget`.
-/// An estimate of the driver's.
+/// Returns the driver's estimate of how many bytes of a heap this process may still allocate, if
+/// the device has `VK_EXT_memory_budget`.
 fn free(device: &ExportDevice, heap: u32) -> Option<u64> {
     if !device.physical().has_extension(ext::memory_budget::NAME) {
         return None;
     }
     let mut budget = vk::PhysicalDeviceMemoryBudgetPropertiesEXT::default();
     let mut properties = vk::PhysicalDeviceMemoryProperties2::default().push_next(&mut budget);
-    // SAFETY: a query of a physical device of this instance, which is for Vulkan 1.2 at least; the
+    // SAFETY: a query of a physical device of this instance, which is for at least Vulkan 1.2; the
     // structure is of an extension that the physical device has, and that need not be enabled for
     // this (Vulkan specification, "Physical-Device-Level Functionality").
     unsafe { device.instance().get_physical_device_memory_properties2(device.physical().handle, &mut properties) };
@@ -144,7 +145,7 @@ mod tests {
 
     const GIB: u64 = 1 << 30;
 
-    /// As an H100 says, with two heaps.
+    /// Returns the properties that an H100 reports, with two heaps.
     fn device() -> PhysicalDeviceInfo {
         let mut device = PhysicalDeviceInfo::nameless();
         device.max_allocation_size = 4_292_870_144;

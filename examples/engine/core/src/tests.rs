@@ -43,11 +43,8 @@ fn alone() -> MutexGuard<'static, ()> {
     alone
 }
 
-fn spirv(stage: &str) -> Vec<u32> {
-    let module = naga::front::wgsl::parse_str(stage).unwrap();
-    let (flags, capabilities) = (naga::valid::ValidationFlags::all(), naga::valid::Capabilities::empty());
-    let info = naga::valid::Validator::new(flags, capabilities).validate(&module).unwrap();
-    naga::back::spv::write_vec(&module, &info, &naga::back::spv::Options::default(), None).unwrap()
+fn words(bytes: &[u8]) -> Vec<u32> {
+    bytes.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect()
 }
 
 /// A screen with a window.
@@ -100,11 +97,9 @@ fn engine(screen: &Screen) -> (Engine, Arc<Gpu>) {
     let info = GpuInfo { name: None, validation: true, window: &window, wishes: &|_, _, _| Ok(vec![]) };
     let mut gpu = Gpu::new(&info).unwrap();
     *SUBMIT.lock().unwrap() = Some(Arc::get_mut(&mut gpu).unwrap().replace_submit(submit));
-    let vertex = spirv("@vertex fn main() -> @builtin(position) vec4f { return vec4f(0.0); }");
-    let copy = spirv(
-        "@group(0) @binding(0) var texture: texture_2d<f32>;
-        @fragment fn main() -> @location(0) vec4f { return textureLoad(texture, vec2i(0), 0); }",
-    );
+    // The build script has compiled them.
+    let vertex = words(include_bytes!(concat!(env!("OUT_DIR"), "/vertex.spv")));
+    let copy = words(include_bytes!(concat!(env!("OUT_DIR"), "/copy.spv")));
     let mut engine = Engine::new(&gpu, 2, [&vertex, &copy]).unwrap();
     let surfaces = khr::xlib_surface::Instance::new(gpu.entry(), gpu.instance());
     let info = vk::XlibSurfaceCreateInfoKHR::default().dpy(screen.display.cast()).window(screen.window);

@@ -1,4 +1,4 @@
-//! What is wrong with a machine, and what to do about it.
+//! Problems of a machine, and what to do about them.
 
 mod nvidia;
 mod processes;
@@ -13,7 +13,7 @@ use super::{Cuda, Side, System, Trial, Unpaired, Vulkan, VulkanDevice};
 
 pub(super) use processes::advise as of_processes;
 
-/// One thing that is wrong, and what to do about it.
+/// A problem, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Advice {
     /// Description of the problem.
@@ -26,7 +26,7 @@ fn advice(problem: impl Into<String>, action: impl Into<String>) -> Option<Advic
     Some(Advice { problem: problem.into(), action: action.into() })
 }
 
-/// Everything there is to say, the likeliest cause of all the rest first.
+/// Returns all advice. The likeliest cause of the other problems comes first.
 pub(super) fn advise(
     system: &System,
     vulkan: &Vulkan,
@@ -36,17 +36,17 @@ pub(super) fn advise(
 ) -> Vec<Advice> {
     let mut all = Vec::new();
     all.extend(wsl(system));
-    all.extend(closed_files(system));
+    all.extend(closed_files(system, trials));
     all.extend(withheld_files(system, trials));
     all.extend(zero_uuids(vulkan, cuda));
-    all.extend(context_switch_timeout(system));
+    all.extend(context_switch_timeout(system, trials));
     all.extend(no_vulkan(system, vulkan));
     if !system.wsl {
         all.extend(nvidia::silent(system, vulkan, cuda));
         all.extend(nvidia::no_cuda(system, vulkan, cuda));
     }
     all.extend(nvidia::old_driver(system, cuda));
-    all.extend(nvidia::split_gpu(cuda));
+    all.extend(nvidia::split_gpu(cuda, trials));
     all.extend(hidden_device(system, vulkan, cuda, unpaired));
     all.extend(nvidia::device_gaps(system, vulkan));
     all.extend(failed_trials(system, trials));
@@ -65,9 +65,10 @@ fn wsl(system: &System) -> Option<Advice> {
     )
 }
 
-fn closed_files(system: &System) -> Option<Advice> {
+/// Files that this user may not open. Where a pair works, it needs none of them.
+fn closed_files(system: &System, trials: &[Trial]) -> Option<Advice> {
     let closed: Vec<_> = system.device_files.iter().filter(|file| file.closed).map(|file| file.path.as_str()).collect();
-    if closed.is_empty() {
+    if closed.is_empty() || cuda_works(trials) {
         return None;
     }
     advice(
@@ -76,11 +77,12 @@ fn closed_files(system: &System) -> Option<Advice> {
     )
 }
 
-/// Files that a device cgroup leaves out. Where a pair works, those are of GPUs that others use.
+/// Returns advice about device files that a device cgroup excludes. If a pair works, they belong to
+/// GPUs of other users.
 fn withheld_files(system: &System, trials: &[Trial]) -> Option<Advice> {
     let withheld = system.device_files.iter().filter(|file| file.withheld).map(|file| file.path.as_str());
     let withheld: Vec<_> = withheld.collect();
-    if withheld.is_empty() || trials.iter().any(|trial| trial.backend == "cuda" && trial.passed()) {
+    if withheld.is_empty() || cuda_works(trials) {
         return None;
     }
     advice(
@@ -90,11 +92,16 @@ fn withheld_files(system: &System, trials: &[Trial]) -> Option<Advice> {
     )
 }
 
+/// Whether frames have crossed between CUDA and Vulkan.
+fn cuda_works(trials: &[Trial]) -> bool {
+    trials.iter().any(|trial| trial.backend == "cuda" && trial.passed())
+}
+
 fn is_or_are(names: &[&str]) -> String {
     format!("{} {}", names.join(", "), if names.len() == 1 { "is" } else { "are" })
 }
 
-/// The variables that limit the loader to some drivers.
+/// Returns the environment variables that limit the loader to some drivers.
 fn limits(system: &System) -> Option<String> {
     let names = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES", "VK_LOADER_DRIVERS_SELECT", "VK_LOADER_DRIVERS_DISABLE"];
     let found: Vec<_> =
@@ -131,7 +138,7 @@ fn no_vulkan(system: &System, vulkan: &Vulkan) -> Option<Advice> {
     )
 }
 
-/// Devices pair by UUID, and one of the two sides has none.
+/// Returns advice about UUIDs that are all zeros, since devices are paired by UUID.
 fn zero_uuids(vulkan: &Vulkan, cuda: &Cuda) -> Option<Advice> {
     let vulkan = vulkan.devices.iter().filter(|device| !device.is_software() && device.is_anonymous());
     let cuda = cuda.devices.iter().filter(|device| is_zero(&device.uuid));
@@ -150,8 +157,8 @@ fn zero_uuids(vulkan: &Vulkan, cuda: &Cuda) -> Option<Advice> {
     )
 }
 
-/// A known class of faults: the GPU did not get from one context to the other in time.
-fn context_switch_timeout(system: &System) -> Option<Advice> {
+/// Returns advice about a known class of faults: a context switch on the GPU timed out.
+fn context_switch_timeout(system: &System, trials: &[Trial]) -> Option<Advice> {
     const CONTEXT_SWITCH_TIMEOUT: u32 = 109;
     let xid = system.xids.iter().find(|xid| xid.number == CONTEXT_SWITCH_TIMEOUT)?;
     let driver = system.nvidia_module.as_deref().unwrap_or("unknown");
@@ -161,13 +168,16 @@ fn context_switch_timeout(system: &System) -> Option<Advice> {
             if xid.times == 1 { "once".to_owned() } else { format!("{} times", xid.times) },
             xid.last
         ),
-        "reset the GPU or restart the machine: the state outlives the process. If no kernel of yours faulted before it (Xid \
-         31), it is a fault of the driver, reported of several: try the newest of its branch and another branch \
-         (github.com/NVIDIA/open-gpu-kernel-modules, issues 1080, 1146 and 1243)",
+        format!(
+            "{}reset the GPU or restart the machine: the state outlives the process. If no kernel of yours faulted before it \
+             (Xid 31), it is a fault of the driver, reported of several: try the newest of its branch and another branch \
+             (github.com/NVIDIA/open-gpu-kernel-modules, issues 1080, 1146 and 1243)",
+            if cuda_works(trials) { "nothing: CUDA works now; if it returns, " } else { "" }
+        ),
     )
 }
 
-/// CUDA was given one GPU, and Vulkan shows another.
+/// Returns advice if CUDA and Vulkan see different GPUs.
 fn hidden_device(system: &System, vulkan: &Vulkan, cuda: &Cuda, unpaired: &[Unpaired]) -> Option<Advice> {
     let value = system.variable("CUDA_VISIBLE_DEVICES")?;
     let is_alone = |side, index| unpaired.iter().any(|device| device.side == side && device.index == index);
@@ -185,7 +195,7 @@ fn failed_trials(system: &System, trials: &[Trial]) -> Vec<Advice> {
         false => "`dmesg | grep -e NVRM -e Xid` what the kernel saw",
     };
     let screen = system.variable("DISPLAY").filter(|display| !display.is_empty());
-    // The same code means something else in each call.
+    // The same code has a different meaning in each call.
     let told = |error: &str| {
         let calls = ["vkCreateInstance", "vkEnumeratePhysicalDevices", "vkCreateDevice"];
         let call = calls.into_iter().find(|call| error.contains(call) && error.contains(nvidia::NOT_STARTED))?;

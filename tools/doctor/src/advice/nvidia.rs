@@ -1,21 +1,22 @@
-//! An NVIDIA GPU that one side or the other cannot use.
+//! Advice about NVIDIA GPUs that Vulkan or CUDA cannot use.
 
-use super::{Advice, advice, limits, sandbox};
+use super::{Advice, advice, cuda_works, limits, sandbox};
 use crate::cuda::{Cuda, CudaProblemKind};
 use crate::system::{System, major};
+use crate::trial::Trial;
 use crate::vulkan::{Vulkan, VulkanDevice};
 
-/// The oldest driver that the kernels run on: their PTX is of version 8.0.
+/// The oldest driver version that the kernels run on: their PTX has version 8.0.
 const OLDEST_DRIVER: u32 = 525;
-/// The CUDA that came with it.
+/// The CUDA version of that driver.
 const OLDEST_CUDA: u32 = 12;
 
-/// The driver's code in a child of a process that had started it.
+/// The driver's error code in a forked child of a process that had initialized CUDA.
 const NOT_INITIALIZED: u32 = 3;
 
 const TOOLKIT: &str = "https://docs.nvidia.com/datacenter/cloud-native/container-toolkit";
 
-/// An NVIDIA GPU that Vulkan does not list through NVIDIA's own driver.
+/// Returns advice about an NVIDIA GPU that Vulkan does not list through NVIDIA's own driver.
 pub(super) fn silent(system: &System, vulkan: &Vulkan, cuda: &Cuda) -> Option<Advice> {
     let here = system.has_nvidia() || !cuda.devices.is_empty();
     if !here || vulkan.loader.is_none() || vulkan.devices.iter().any(VulkanDevice::is_nvidias_own) {
@@ -28,7 +29,7 @@ pub(super) fn silent(system: &System, vulkan: &Vulkan, cuda: &Cuda) -> Option<Ad
         return no_module(system);
     }
     let drivers: Vec<_> = vulkan.drivers.iter().filter(|driver| driver.is_nvidia()).collect();
-    // The best of several counts: the loader needs only one that loads.
+    // If there are several, the best one counts: the loader needs only one that loads.
     let broken = drivers.iter().map(|driver| driver.problem.as_deref()).min().flatten();
     if let (None, Some(advice)) = (limits(system), sandbox::advise(system, SILENT)) {
         return Some(advice);
@@ -43,30 +44,30 @@ pub(super) fn silent(system: &System, vulkan: &Vulkan, cuda: &Cuda) -> Option<Ad
     }
 }
 
-/// One package holds all of it.
+/// One package contains everything.
 const INSTALL_ON_WINDOWS: &str = "install NVIDIA's driver, 525 or newer, which brings Vulkan and CUDA (nvcuda.dll)";
 
 const SILENT: &str = "NVIDIA's GPU is here, but Vulkan does not list it";
 
-/// Whether no driver can reach the GPU: it has no kernel module, or did not come into the
-/// container.
+/// Returns `true` if no driver can access the GPU: it has no kernel module, or was not passed to
+/// the container, whose `/proc` shows the host's module nevertheless.
 fn is_out_of_reach(system: &System) -> bool {
-    system.nvidia_module.is_none() && !system.has_device_file("/dev/nvidiactl")
+    !system.has_device_file("/dev/nvidiactl") && (system.nvidia_module.is_none() || system.container.is_some())
 }
 
-/// Whether the container was asked for the driver's graphics part already.
+/// Returns `true` if the driver's graphics part was already requested for the container.
 fn asks_for_graphics(system: &System) -> bool {
     let asked = system.variable("NVIDIA_DRIVER_CAPABILITIES").unwrap_or_default();
     asked.split(',').any(|word| matches!(word.trim(), "all" | "graphics"))
 }
 
-/// Whether it was asked for the compute part.
+/// Returns `true` if the compute part was requested for the container.
 fn asks_for_compute(system: &System) -> bool {
     let asked = system.variable("NVIDIA_DRIVER_CAPABILITIES").unwrap_or_default();
     asked.split(',').any(|word| matches!(word.trim(), "all" | "compute"))
 }
 
-/// What is left where the container was asked for everything.
+/// The remaining advice if everything was requested for the container.
 const REGENERATE: &str = "the variable is right, so what the container is given is not: on the host, check that the driver's \
     Vulkan part is installed (nvidia_icd.json in /usr/share/vulkan/icd.d or /etc/vulkan/icd.d), update NVIDIA's container \
     toolkit, and write its CDI specification anew (`sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml`); for a try, \
@@ -125,16 +126,16 @@ fn does_not_load(system: &System, why: &str) -> Option<Advice> {
     advice(format!("{SILENT}: its driver does not load: {why}"), action)
 }
 
-/// What the call that failed tells.
+/// Returns the meaning of the failed call, if any.
 fn told_by(vulkan: &Vulkan) -> Option<String> {
     let failed = vulkan.failed_calls.iter().find(|failed| failed.code.contains(NOT_STARTED))?;
     Some(format!("{} says {}: {}", failed.call, failed.code, meaning(failed.call)))
 }
 
-/// The code of a driver that could not go on, whatever the reason.
+/// The error code of a driver that could not continue, for any reason.
 pub(super) const NOT_STARTED: &str = "INITIALIZATION_FAILED";
 
-/// The likeliest reason for it, by the call that said so.
+/// Returns the likeliest reason for that code, by the call that returned it.
 pub(super) fn meaning(call: &str) -> &'static str {
     match call {
         "vkCreateInstance" => {
@@ -183,7 +184,7 @@ fn finds_no_gpu(system: &System, vulkan: &Vulkan) -> Option<Advice> {
     )
 }
 
-/// An NVIDIA GPU that CUDA does not see.
+/// Returns advice about an NVIDIA GPU that CUDA cannot use.
 pub(super) fn no_cuda(system: &System, vulkan: &Vulkan, cuda: &Cuda) -> Option<Advice> {
     let problem = cuda.problem.as_ref()?;
     let own = vulkan.devices.iter().any(VulkanDevice::is_nvidias_own);
@@ -201,8 +202,8 @@ pub(super) fn no_cuda(system: &System, vulkan: &Vulkan, cuda: &Cuda) -> Option<A
         );
     }
     if !own && !system.windows && is_out_of_reach(system) {
-        // Said already.
-        return None;
+        // With a loader, `silent` has reported it already.
+        return if vulkan.loader.is_none() { no_module(system) } else { None };
     }
     if system.windows && problem.kind != CudaProblemKind::DoesNotStart {
         return advice(format!("CUDA does not run: {}", first_sentence(&problem.text)), INSTALL_ON_WINDOWS);
@@ -237,17 +238,17 @@ pub(super) fn no_cuda(system: &System, vulkan: &Vulkan, cuda: &Cuda) -> Option<A
     advice(format!("CUDA does not run: {}", first_sentence(&problem.text)), action)
 }
 
-/// What to say of a kernel module that is not too old, where a library is.
+/// Returns a note if the kernel module is new enough, so that a library must be too old.
 fn new_module(system: &System) -> Option<String> {
     let module = system.nvidia_module.as_deref()?;
     (major(module)? >= OLDEST_DRIVER).then(|| format!("the kernel module's version, {module}, is new enough"))
 }
 
-/// What to do about a libcuda that is older than the kernel module.
+/// Advice about a libcuda that is older than the kernel module.
 const OTHER_LIBCUDA: &str = "the library that is found is of another version: take the folder with it out of LD_LIBRARY_PATH \
     (a toolkit's stubs or compatibility package), or install the driver's CUDA part again";
 
-/// A driver that starts, but is too old for the kernels.
+/// Returns advice about a driver that starts, but is too old for the kernels.
 pub(super) fn old_driver(system: &System, cuda: &Cuda) -> Option<Advice> {
     let version = cuda.version.as_deref()?;
     if major(version)? >= OLDEST_CUDA {
@@ -263,7 +264,10 @@ pub(super) fn old_driver(system: &System, cuda: &Cuda) -> Option<Advice> {
     )
 }
 
-pub(super) fn split_gpu(cuda: &Cuda) -> Option<Advice> {
+pub(super) fn split_gpu(cuda: &Cuda, trials: &[Trial]) -> Option<Advice> {
+    if cuda_works(trials) {
+        return None;
+    }
     cuda.devices.iter().find(|device| device.mig).and_then(|device| {
         advice(
             format!("the GPU is split by MIG ({}), and Vulkan does not share with an instance", device.name),
@@ -272,7 +276,7 @@ pub(super) fn split_gpu(cuda: &Cuda) -> Option<Advice> {
     })
 }
 
-/// An NVIDIA device whose driver lacks something.
+/// Returns advice about an NVIDIA device whose driver lacks required features.
 pub(super) fn device_gaps(system: &System, vulkan: &Vulkan) -> Option<Advice> {
     let lacks = |device: &&VulkanDevice| {
         device.is_nvidias_own()

@@ -1,10 +1,10 @@
-//! Two processes that do not reach each other, although frames cross within one.
+//! Advice if sharing between two processes fails, although it works within one.
 
 use super::{Advice, advice};
 use crate::processes::{Problem, ProcessTrial};
 use crate::system::System;
 
-/// What to do about the trials that failed; each kind of failure is told once.
+/// Returns advice about the failed trials, once per kind of failure.
 pub(crate) fn advise(system: &System, trials: &[ProcessTrial]) -> Vec<Advice> {
     let mut told = Vec::new();
     let mut all = Vec::new();

@@ -1,10 +1,10 @@
-//! Flatpak and Snap: they bring the driver's libraries themselves, and no option of a container
-//! helps.
+//! Advice for Flatpak and Snap, which include their own copies of the driver's libraries, so that
+//! container options do not help.
 
 use super::{Advice, advice};
 use crate::system::{FLATPAK, SNAP, System};
 
-/// What to do so that the driver's libraries are in the sandbox, if this is one.
+/// Returns how to get the driver's libraries into the sandbox, if this is one.
 pub(super) fn action(system: &System) -> Option<String> {
     let version = system.nvidia_module.as_deref();
     match system.container.as_deref()? {
@@ -24,7 +24,7 @@ pub(super) fn action(system: &System) -> Option<String> {
     }
 }
 
-/// The same as advice.
+/// Returns [`action`] as advice for `problem`.
 pub(super) fn advise(system: &System, problem: &str) -> Option<Advice> {
     let kind = system.container.as_deref()?;
     advice(format!("{problem}: {kind} brings its own copy of the driver, or none"), action(system)?)

@@ -1,4 +1,6 @@
-//! Machines that have been met, and what they are told.
+//! Tests of the advice for machines that occurred in practice.
+
+mod containers;
 
 use super::*;
 use crate::vulkan::{NVIDIA, SOFTWARE};
@@ -79,24 +81,6 @@ fn a_headless_server_is_told_of_libxext() {
 }
 
 #[test]
-fn a_container_is_told_of_its_capabilities() {
-    let mut system = in_container(server());
-    system.variables.insert("NVIDIA_DRIVER_CAPABILITIES".to_owned(), "compute,utility".to_owned());
-    let text = said(&system, &lavapipe(), &cuda("13.0"));
-    assert!(text.contains("is \"compute,utility\"") && text.contains("CAPABILITIES=all"), "{text}");
-    let text = said(&system, &nvidia(), &no_cuda(CudaProblemKind::NoDriver, None));
-    assert!(text.contains("`compute` brings libcuda"), "{text}");
-}
-
-#[test]
-fn a_container_without_its_gpu_is_told_so_once() {
-    let system = in_container(System { nvidia_gpus_on_bus: 1, ..System::default() });
-    let text = said(&system, &lavapipe(), &no_cuda(CudaProblemKind::NoDriver, None));
-    assert!(text.contains("--gpus all"), "{text}");
-    assert!(!text.contains("CUDA does not run"), "{text}");
-}
-
-#[test]
 fn a_driver_that_finds_no_gpu_is_told_from_one_that_does_not_load() {
     let text = said(&server(), &with_manifest(None), &cuda("13.0"));
     assert!(text.contains("finds no GPU; not here: /dev/nvidia0, /dev/nvidia-modeset"), "{text}");
@@ -137,6 +121,8 @@ fn old_drivers_and_split_gpus_are_named_with_what_is_needed() {
     let mut split = cuda("13.0");
     split.devices[0].mig = true;
     assert!(said(&server(), &nvidia(), &split).contains("-mig 0"));
+    // Of two GPUs, one is whole.
+    assert!(advise(&server(), &nvidia(), &split, &[], &[passed_trial()]).is_empty());
 }
 
 #[test]
@@ -168,9 +154,10 @@ fn files_that_are_withheld_are_asked_for_and_closed_ones_opened() {
     assert!(text.contains("usermod") && !text.contains("job"), "{text}");
     let text = said(&closed(false), &nvidia(), &cuda("13.0"));
     assert!(text.contains("/dev/nvidia0 is not given to this job") && !text.contains("usermod"), "{text}");
-    // Another job's GPU.
-    let passed = Trial { failure: None, ..failed_trial("") };
-    assert!(advise(&closed(false), &nvidia(), &cuda("13.0"), &[], &[passed]).is_empty());
+    // A GPU of another job, or of another user.
+    for of_others in [true, false] {
+        assert!(advise(&closed(of_others), &nvidia(), &cuda("13.0"), &[], &[passed_trial()]).is_empty());
+    }
 }
 
 #[test]
@@ -210,18 +197,6 @@ fn a_forked_process_is_told_of_its_fork() {
 fn with(mut system: System, name: &str, value: &str) -> System {
     system.variables.insert(name.to_owned(), value.to_owned());
     system
-}
-
-#[test]
-fn a_container_that_asks_for_all_is_not_told_to_ask_for_all() {
-    for value in ["all", "compute,graphics"] {
-        let system = with(in_container(server()), "NVIDIA_DRIVER_CAPABILITIES", value);
-        let nothing = no_cuda(CudaProblemKind::NoDriver, None);
-        for vulkan in [lavapipe(), with_manifest(Some("libGLdispatch.so.0: cannot open"))] {
-            let text = said(&system, &vulkan, &nothing);
-            assert!(text.contains("nvidia-ctk cdi generate") && !text.contains("CAPABILITIES=all"), "{text}");
-        }
-    }
 }
 
 #[test]
@@ -284,6 +259,16 @@ fn a_context_switch_that_timed_out_is_a_known_class() {
         "{text}"
     );
     assert_eq!(said(&System { xids: vec![xid(13)], ..server() }, &nvidia(), &cuda("13.0")), "");
+    assert!(text.contains("-> reset the GPU"), "{text}");
+    // It was reset since.
+    let system = System { xids: vec![xid(109)], ..server() };
+    let now = &advise(&system, &nvidia(), &cuda("13.0"), &[], &[passed_trial()])[0];
+    assert!(now.problem.contains("Xid 109") && now.action.starts_with("nothing: CUDA works now"), "{now:?}");
+    assert!(now.action.contains("if it returns, reset the GPU"), "{now:?}");
+}
+
+fn passed_trial() -> Trial {
+    Trial { failure: None, ..failed_trial("") }
 }
 
 fn failed_trial(call: &str) -> Trial {

@@ -1,4 +1,4 @@
-//! The other process: started, listened to, ended.
+//! The worker process: starting it, reading its outcome, ending it.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -10,15 +10,15 @@ use super::problem::{Problem, Stopped};
 use super::task::{Task, VARIABLE};
 use super::{Direction, StartWorker};
 
-/// Limit of the wait for the end of a process that was killed: one that a driver holds in the
-/// kernel ends later.
+/// Limit of the wait for the end of a killed process, which may take longer if a driver blocks it
+/// in the kernel.
 const KILLED: Duration = Duration::from_secs(2);
 const AT_A_TIME: Duration = Duration::from_millis(2);
 
-/// A worker's process. Dropping it ends it.
+/// A worker process. Dropping this kills it.
 pub(super) struct Worker {
     child: Child,
-    /// Its outcome, in its own words; closed with its standard output.
+    /// Receives the outcome that the worker reports. Closed when its standard output closes.
     said: Receiver<Result<u32, Stopped>>,
     outcome: Option<Result<u32, Stopped>>,
 }
@@ -43,17 +43,17 @@ impl Worker {
         let listen = move || {
             for line in lines.into_iter().flatten().map_while(Result::ok) {
                 if let Ok(outcome) = serde_json::from_str(&line) {
-                    // Nobody may want to know any more.
+                    // The receiver may be dropped already.
                     let _ = tell.send(outcome);
                 }
             }
         };
-        // It ends with the worker's standard output.
+        // The thread ends when the worker's standard output closes.
         std::thread::Builder::new().name("doctor-worker".into()).spawn(listen).map_err(failed)?;
         Ok(worker)
     }
 
-    /// Its number. Nobody here ends it from then on.
+    /// Returns the process ID, and leaves the process running.
     #[cfg(test)]
     pub(super) fn leak(self) -> u32 {
         let number = self.child.id();
@@ -61,8 +61,8 @@ impl Worker {
         number
     }
 
-    /// The outcome in its own words, waited for at most `limit`; `None` if there is none so far.
-    /// The end of its process without a word is one, too.
+    /// Returns the outcome that the worker reports, waiting at most `limit`, or `None` if there is
+    /// none yet. If the process has ended without reporting, the outcome is an error.
     pub(super) fn outcome(&mut self, limit: Duration) -> Option<Result<u32, Stopped>> {
         if self.outcome.is_none() {
             self.outcome = match self.said.recv_timeout(limit) {
@@ -78,7 +78,7 @@ impl Worker {
         self.outcome.clone()
     }
 
-    /// Waits for its end, at most `limit`. Returns whether it has ended.
+    /// Waits until the process ends, for at most `limit`. Returns whether it has ended.
     pub(super) fn ends_within(&mut self, limit: Duration) -> bool {
         let start = Instant::now();
         while matches!(self.child.try_wait(), Ok(None)) {
@@ -100,7 +100,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // One that has ended is no error worth a word.
+        // The error of killing a process that has already ended is ignored.
         let _ = self.child.kill();
         if !self.ends_within(KILLED) {
             log::warn!("the worker, process {}, was killed and has not ended so far", self.child.id());

@@ -1,23 +1,23 @@
-//! The words of a frame.
+//! Contents of the frames.
 
 use super::problem::{Problem, Stopped};
 
-/// Words in a frame; `vkCmdUpdateBuffer` writes no more.
+/// Number of words in a frame, the maximum that `vkCmdUpdateBuffer` can write.
 pub(super) const WORDS: usize = 16 << 10;
 pub(super) const BYTES: u64 = (WORDS * size_of::<u32>()) as u64;
 
-/// Frames that one direction is tried with. Every slot is used several times.
+/// Number of frames per direction, so that every slot is used several times.
 pub(super) const FRAMES: u32 = 8;
 
-/// Bits of a word's place; its other bits are the frame's number.
+/// Number of bits for the index of a word; the other bits are the frame number.
 const PLACE: u32 = WORDS.trailing_zeros();
 
-/// The words of a frame. No two frames have a word in common at any place, and none is zero.
+/// Returns the words of a frame. Frames differ in every word, and no word is zero.
 pub(super) fn contents(frame: u32) -> Vec<u32> {
     (0..).take(WORDS).map(|place: u32| (frame + 1) << PLACE | place).collect()
 }
 
-/// The number of the frame that these words are, newer than `last`.
+/// Returns the number of the frame with these words, and checks that it is newer than `last`.
 pub(super) fn frame_of(words: &[u32], last: Option<u32>) -> Result<u32, Stopped> {
     let wrong = |error: String| Stopped::new(Problem::Contents, error);
     let first = words.first().copied().unwrap_or(0);

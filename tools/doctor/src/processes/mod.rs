@@ -1,12 +1,13 @@
-//! Frames that cross between two processes: this one draws, and a worker that it starts computes.
+//! Trials of sharing frames between two processes: this process draws, and a worker that it starts
+//! computes.
 //!
 //! | file | subject |
 //! |---|---|
 //! | `renderer` | this process's side, in both directions |
-//! | `worker` | the other process's side |
-//! | `task` | what the other process is told |
-//! | `child` | the other process: started, listened to, ended |
-//! | `contents` | the words of a frame |
+//! | `worker` | the worker's side |
+//! | `task` | the worker's task, passed in an environment variable |
+//! | `child` | the worker process: starting it, reading its outcome, ending it |
+//! | `contents` | contents of the frames |
 //! | `problem` | kinds of failures |
 
 use std::io;
@@ -35,10 +36,11 @@ mod worker;
 #[cfg(target_os = "linux")]
 pub use worker::work;
 
-/// How to start this program as a worker. The environment of the command is completed here.
+/// Returns the command that starts this program as a worker. This module adds the task to its
+/// environment.
 pub type StartWorker<'a> = &'a dyn Fn() -> io::Result<Command>;
 
-/// The test program as a worker: see `tests::the_other_process`.
+/// Returns the command that starts the test program as a worker: see `tests::the_other_process`.
 #[cfg(test)]
 pub(super) fn other_process() -> io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
@@ -46,7 +48,7 @@ pub(super) fn other_process() -> io::Result<Command> {
     Ok(command)
 }
 
-/// The outcome of frames between two processes, in one direction and on one backend.
+/// The result of sharing frames between two processes, in one direction and with one backend.
 #[derive(Debug, Clone, Serialize)]
 pub struct ProcessTrial {
     /// Backend that the worker computes with: `cuda` or `host`.
@@ -55,16 +57,16 @@ pub struct ProcessTrial {
     pub direction: Direction,
     /// Name of the Vulkan device.
     pub device: String,
-    /// Frames whose every word was right.
+    /// Number of frames that arrived with correct contents.
     pub frames: u32,
-    /// Bytes in each.
+    /// Bytes per frame.
     pub bytes: u64,
-    /// Where and why it ended, if before its time.
+    /// The failure, if the trial failed.
     pub failure: Option<ProcessFailure>,
-    /// From the start of the worker's process until it had taken the exchange, in milliseconds.
+    /// Time from starting the worker process until it has opened the exchange, in milliseconds.
     pub start_ms: Option<f64>,
-    /// From then on until its first frame had arrived and was seen to be whole, in milliseconds.
-    /// Where Vulkan writes, until the last one had.
+    /// Time from then until the worker's first frame was read and checked, in milliseconds. If
+    /// Vulkan writes, until the worker has checked the last frame.
     pub frames_ms: Option<f64>,
 }
 
@@ -79,13 +81,13 @@ pub enum Direction {
 }
 
 impl ProcessTrial {
-    /// Whether every frame crossed whole.
+    /// Returns `true` if all frames arrived with correct contents.
     pub fn passed(&self) -> bool {
         self.failure.is_none()
     }
 }
 
-/// A device and a backend on which both directions are tried.
+/// A device and a backend to try in both directions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "nothing is tried there"))]
 pub(super) struct Candidate {
@@ -93,12 +95,13 @@ pub(super) struct Candidate {
     index: usize,
     name: String,
     cuda: bool,
-    /// CUDA does not show it.
+    /// Whether the device is hidden from CUDA.
     hidden: bool,
 }
 
-/// What is tried: what has passed within one process, and CUDA on a GPU that CUDA is not shown,
-/// where it is shown another one. Such a worker is refused, and its words say what to do.
+/// Returns the candidates: devices and backends that passed within one process, and CUDA for GPUs
+/// that are hidden from CUDA if another GPU is visible. Such a worker fails, and its error says
+/// what to do.
 pub(super) fn candidates(
     vulkan: &[VulkanDevice],
     cuda: &[CudaDevice],
@@ -121,7 +124,7 @@ pub(super) fn candidates(
     passed.chain(hidden.map(|device| candidate(device, true, true))).collect()
 }
 
-/// Tries all of them in both directions; nothing where there is no other process.
+/// Tries all candidates in both directions.
 #[cfg(target_os = "linux")]
 pub(super) fn run(
     candidates: &[Candidate],
@@ -139,7 +142,7 @@ pub(super) fn run(
     trials
 }
 
-/// Two processes are written for Linux only.
+/// Does nothing: sharing between two processes is only implemented on Linux.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn run(_: &[Candidate], _: StartWorker<'_>, _: impl FnMut(&ProcessTrial)) -> Vec<ProcessTrial> {
     Vec::new()

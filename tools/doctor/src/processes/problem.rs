@@ -2,14 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Where and why a trial of two processes ended.
+/// The step and the reason of a failed trial with two processes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ProcessFailure {
-    /// Kind of the failure, by which advice is given.
+    /// The kind of failure, which determines the advice.
     pub problem: Problem,
-    /// What was being done.
+    /// The failed step.
     pub step: &'static str,
-    /// Why it could not be, in the words of whoever noticed.
+    /// The error message of the process that noticed the failure.
     pub error: String,
 }
 
@@ -17,23 +17,23 @@ pub struct ProcessFailure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Problem {
-    /// There is no folder for the socket, or no socket in it.
+    /// The folder or the socket in it could not be created.
     Folder,
     /// The worker's process could not be started.
     NoProcess,
-    /// There are no memory files (`memfd_create`), or no memory for them.
+    /// Memory files (`memfd_create`) are not available, or there is no memory for them.
     Memory,
-    /// One process does not know the other: another user, another pid namespace, no pidfd.
+    /// A process could not be identified: another user, another pid namespace, or no pidfd.
     Identity,
-    /// CUDA does not show the worker the GPU that draws.
+    /// The drawing GPU is hidden from CUDA in the worker.
     HiddenGpu,
-    /// Nothing happened within the limit.
+    /// A wait timed out.
     Timeout,
     /// The worker's process has ended early.
     Ended,
     /// A frame had wrong contents.
     Contents,
-    /// Anything else; the error says what.
+    /// Any other failure; see the error message.
     Other,
 }
 
@@ -93,7 +93,7 @@ mod of_linux {
         }
     }
 
-    /// The kind of an error of the connection.
+    /// Returns the kind of a connection error.
     fn of(error: &bridge_ipc::Error) -> Problem {
         use bridge_ipc::Error;
         match error {
@@ -106,7 +106,7 @@ mod of_linux {
         }
     }
 
-    /// The kind of a system call that failed.
+    /// Returns the kind for a failed system call.
     pub(super) fn of_call(call: &str) -> Problem {
         match call {
             "open" | "flock" | "socket" | "bind" | "lstat" | "chmod" | "listen" | "unlink" => Problem::Folder,

@@ -1,4 +1,4 @@
-//! This process's side, in both directions.
+//! The renderer's side of the trials, in both directions.
 #![allow(unsafe_code)] // Recording and submitting.
 
 use std::time::{Duration, Instant};
@@ -17,19 +17,20 @@ use super::task::NAME;
 use super::{Candidate, Direction, ProcessTrial, StartWorker};
 use crate::trial::milliseconds;
 
-/// The limit of every wait. The slowest, for CUDA's start in the worker, takes a second or two.
+/// Limit of every wait. The slowest one, for the start of CUDA in the worker, takes a second or
+/// two.
 pub(super) const LIMIT: Duration = Duration::from_secs(10);
 
-/// How long a worker may take to end once it was told that it is over.
+/// Limit on the end of a worker after the exchange is closed.
 const FAREWELL: Duration = Duration::from_secs(5);
-/// Pause between two looks.
+/// Pause between two polls.
 const PAUSE: Duration = Duration::from_millis(1);
-/// How often a worker that has not connected is looked after.
+/// Interval of checks of a worker that has not connected.
 const AT_A_TIME: Duration = Duration::from_millis(20);
 
 type Words = BufferSpec<u32>;
 
-/// Lets frames cross between this process and a worker that it starts.
+/// Shares frames between this process and a worker that it starts.
 pub(super) fn run(
     candidate: &Candidate,
     direction: Direction,
@@ -48,7 +49,7 @@ pub(super) fn run(
     };
     let mut step = "making a private folder for the socket";
     if let Err(Stopped { mut problem, error }) = attempt(candidate, start, limit, &mut trial, &mut step) {
-        // Each driver refuses it in words of its own.
+        // Each driver reports a hidden GPU with a different error.
         if candidate.hidden && problem == Problem::Other {
             problem = Problem::HiddenGpu;
         }
@@ -67,7 +68,7 @@ fn attempt(
     let in_folder = |error: std::io::Error| {
         Stopped::new(Problem::Folder, format!("{error}, in {}", std::env::temp_dir().display()))
     };
-    // Its mode is 0700.
+    // The folder has mode 0700.
     let folder = tempfile::Builder::new().prefix("doctor-").tempdir().map_err(in_folder)?;
     *step = "listening at a socket";
     let listener = Listener::bind(folder.path().join("renderer"))?;
@@ -81,13 +82,13 @@ fn attempt(
     if let Err(stopped) = ended {
         return Err(explained(stopped, &mut worker));
     }
-    // The exchange is closed: it has nothing more to wait for.
+    // The exchange is closed, so the worker has nothing more to wait for.
     let silent = || Stopped::new(Problem::Timeout, format!("the worker has not ended within {FAREWELL:?}"));
     worker.outcome(FAREWELL).ok_or_else(silent)??;
     if worker.ends_within(FAREWELL) { Ok(()) } else { Err(silent()) }
 }
 
-/// What the worker has said is the reason, where this process saw only that it is gone or silent.
+/// Replaces a generic error or timeout with the reason that the worker has reported, if any.
 fn explained(stopped: Stopped, worker: &mut Worker) -> Stopped {
     if !matches!(stopped.problem, Problem::Other | Problem::Timeout) {
         return stopped;
@@ -130,7 +131,7 @@ fn exchange(
     }
 }
 
-/// The worker, once it has connected.
+/// Waits until the worker connects.
 fn accept(listener: &Listener, device: &ExportDevice, worker: &mut Worker, limit: Duration) -> Result<Remote, Stopped> {
     let start = Instant::now();
     loop {
@@ -145,7 +146,8 @@ fn accept(listener: &Listener, device: &ExportDevice, worker: &mut Worker, limit
     }
 }
 
-/// Reads until enough frames were seen, each whole and newer than the one before.
+/// Reads frames until there were enough, checking that each is complete and newer than the previous
+/// one.
 fn read(reader: &mut RemoteLatestReader<Words>, limit: Duration, trial: &mut ProcessTrial) -> Result<(), Stopped> {
     let (start, mut since) = (Instant::now(), Instant::now());
     let (mut shown, mut last) = (None, None);
@@ -174,7 +176,7 @@ fn read(reader: &mut RemoteLatestReader<Words>, limit: Duration, trial: &mut Pro
     Ok(())
 }
 
-/// Draws until the worker has said that it has seen enough frames.
+/// Draws frames until the worker reports that it has seen enough.
 fn draw(
     device: &ExportDevice,
     writer: &mut RemoteLatestWriter<Words>,
@@ -184,7 +186,7 @@ fn draw(
 ) -> Result<(), Stopped> {
     let start = Instant::now();
     for frame in 0.. {
-        // It tells itself where no frame comes to it within the limit.
+        // The worker itself reports if it gets no frame within the limit.
         if let Some(outcome) = worker.outcome(PAUSE) {
             trial.frames = outcome?;
             trial.frames_ms = Some(milliseconds(start));
@@ -203,19 +205,20 @@ fn draw_one(device: &ExportDevice, turn: RenderWrite<Words>, frame: u32, limit: 
     let words = contents(frame);
     let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
     let record = |commands| {
-        // SAFETY: recording, outside a render pass, for the family of the turn's queue; submitted
-        // with this turn.
+        // SAFETY: the command buffer is recording, outside a render pass, for the family of the
+        // turn's queue, and is submitted with this turn.
         unsafe { turn.record_acquire(commands) };
         update(device, commands, turn.resources().as_raw(), &bytes);
         // SAFETY: as for the acquire.
         unsafe { turn.record_release(commands) };
     };
-    // SAFETY: the queue is the device's; what is recorded is between the turn's barriers.
+    // SAFETY: the queue belongs to the device; the commands are between the turn's barriers.
     let commands = unsafe { OneTimeCommands::record(device, turn.queue(), "doctor", record) }?;
-    // SAFETY: recorded with the turn's barriers; kept until they have run, or forever.
+    // SAFETY: the commands contain the turn's barriers, and are kept until they have run, or are
+    // leaked.
     let point = unsafe { turn.submit(&[commands.as_raw()]) }?;
     point.wait(limit).map_err(|error| {
-        // They may still run.
+        // The commands may still be running.
         std::mem::forget(commands);
         error.into()
     })
@@ -223,7 +226,7 @@ fn draw_one(device: &ExportDevice, turn: RenderWrite<Words>, frame: u32, limit: 
 
 /// Records the words of a frame.
 fn update(device: &ExportDevice, commands: vk::CommandBuffer, target: vk::Buffer, bytes: &[u8]) {
-    // SAFETY: VUID-vkCmdUpdateBuffer-dataSize-00037: 64 KiB, which is a multiple of 4 and no more
-    // than the command takes; the buffer has as many, and was acquired for transfer writes.
+    // SAFETY: VUID-vkCmdUpdateBuffer-dataSize-00037: 64 KiB is a multiple of 4 and the maximum of
+    // the command; the buffer has this size, and was acquired for transfer writes.
     unsafe { device.as_raw().cmd_update_buffer(commands, target, 0, bytes) };
 }

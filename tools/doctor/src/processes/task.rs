@@ -1,4 +1,4 @@
-//! What a worker is told by the process that starts it.
+//! The task of a worker, which the starting process passes in an environment variable.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,14 +8,14 @@ pub(super) const NAME: &str = "doctor";
 /// The environment variable that holds a worker's [`Task`].
 pub(super) const VARIABLE: &str = "BRIDGE_DOCTOR_WORKER";
 
-/// What a worker is to do.
+/// The task of a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Task {
     pub(super) cuda: bool,
     pub(super) writes: bool,
-    /// The process without which it ends.
+    /// ID of the doctor process, with which the worker ends.
     pub(super) doctor: u32,
-    /// The limit of every wait.
+    /// Limit of every wait.
     pub(super) limit: Duration,
 }
 
@@ -27,7 +27,7 @@ impl Task {
         value
     }
 
-    /// The task, and the socket.
+    /// Parses the task and the path of the socket.
     pub(super) fn of(value: &str) -> Option<(Self, PathBuf)> {
         let mut words = value.splitn(5, ' ');
         let cuda = words.next()?.parse().ok()?;

@@ -1,4 +1,4 @@
-//! Trials of two processes, and what becomes of them where something is missing.
+//! Tests of the trials with two processes, including failures.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -12,12 +12,12 @@ use crate::vulkan::NVIDIA;
 
 const LONG: Duration = Duration::from_secs(30);
 
-/// Not a test: the worker's process, where the environment says so.
+/// Not a test: runs as the worker process if the environment variable is set.
 #[test]
 fn the_other_process() {
     if std::env::var_os(task::VARIABLE).is_some() {
         let _ = work();
-        // The harness has more to say, which is no JSON.
+        // The test harness prints more lines, which are not JSON.
     }
 }
 
@@ -69,7 +69,7 @@ fn a_worker_that_cannot_be_started_is_told() {
     assert_eq!(failure.problem, Problem::NoProcess, "{failure:?}");
 }
 
-/// A worker's own words come before what is seen of it from here.
+/// The error that a worker reports takes precedence over the error seen by the renderer.
 #[test]
 fn a_worker_that_fails_says_why() {
     let says = || {
@@ -82,7 +82,8 @@ fn a_worker_that_fails_says_why() {
     assert!(failure.error.contains("cannot take the timelines"), "{failure:?}");
 }
 
-/// Whatever a driver says of a GPU that CUDA does not show, that it is hidden is the reason.
+/// For a GPU that is hidden from CUDA, the reason is reported as hidden, whatever the driver's
+/// error is.
 #[test]
 fn a_hidden_gpu_is_told_whatever_the_driver_says() {
     let says = || {
@@ -111,7 +112,7 @@ fn the_other_doctor() {
     std::thread::sleep(LONG * 100);
 }
 
-/// Ends its process at the end of a test.
+/// Kills its process at the end of a test.
 struct Ends(Child);
 
 impl Drop for Ends {
@@ -125,7 +126,7 @@ impl Drop for Ends {
 fn a_worker_ends_with_its_doctor() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("renderer");
-    // Nobody greets the worker, which waits.
+    // The listener accepts no connection, so the worker waits.
     let listener = bridge::Listener::bind(&socket).unwrap();
     let mut doctor = Command::new(std::env::current_exe().unwrap());
     doctor.args(["--exact", "processes::tests::the_other_doctor", "--nocapture", "--test-threads=1"]);

@@ -1,4 +1,4 @@
-//! The other process's side.
+//! The worker's side of the trials.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -16,8 +16,8 @@ use super::task::{NAME, Task, VARIABLE};
 /// Pause between two frames, so that the renderer sees more than the last one.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// The life of a worker that a doctor has started: it does what its environment says, and prints
-/// the outcome as a line of JSON.
+/// Runs as a worker that a doctor has started: performs the task in its environment, and prints the
+/// outcome as a line of JSON.
 pub fn work() -> ExitCode {
     let Some((task, socket)) = std::env::var(VARIABLE).ok().and_then(|value| Task::of(&value)) else {
         eprintln!("doctor: a worker is started by a doctor, which sets {VARIABLE}");
@@ -28,20 +28,20 @@ pub fn work() -> ExitCode {
     }
     let outcome = attempt(&task, &socket);
     let code = if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
-    // The one that reads has told it before, and the first word counts.
+    // A reading worker has reported its outcome before; only the first report counts.
     tell(&outcome);
     code
 }
 
-/// Tells the doctor of the outcome.
+/// Reports the outcome to the doctor.
 fn tell(outcome: &Result<u32, Stopped>) {
     let mut stdout = io::stdout().lock();
-    // A doctor that does not listen any more has its own outcome.
+    // Errors are ignored: a doctor that no longer reads has its own outcome.
     let _ = serde_json::to_string(outcome).map(|line| writeln!(stdout, "\n{line}").and_then(|()| stdout.flush()));
 }
 
-/// Makes the kernel kill this process when the one that started it ends. Returns `false` if it has
-/// ended already.
+/// Makes the kernel kill this process when the doctor that started it ends. Returns `false` if the
+/// doctor has ended already.
 fn ends_with(doctor: u32) -> bool {
     if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
         log::debug!("the worker ends by its limits alone: {error}");
@@ -69,7 +69,7 @@ fn write(mut writer: LatestWriter<Buffer<u32>>) -> Result<u32, Stopped> {
     Ok(frame)
 }
 
-/// Writes a frame. Returns `false` where the renderer has closed the exchange.
+/// Writes a frame. Returns `false` if the renderer has closed the exchange.
 fn write_one(writer: &mut LatestWriter<Buffer<u32>>, frame: u32) -> Result<bool, Stopped> {
     let mut turn = match writer.begin() {
         Err(Error::Closed { .. }) => return Ok(false),
@@ -82,7 +82,7 @@ fn write_one(writer: &mut LatestWriter<Buffer<u32>>, frame: u32) -> Result<bool,
             copied.map_err(|error| Stopped::new(Problem::Other, error))?;
         }
         Work::Host(mut host) => host.resources.write_from(0, &words)?,
-        // There is no other backend to ask for.
+        // Other backends are never requested.
         _ => {}
     }
     match turn.publish() {
@@ -91,7 +91,7 @@ fn write_one(writer: &mut LatestWriter<Buffer<u32>>, frame: u32) -> Result<bool,
     }
 }
 
-/// Reads frames until there were enough.
+/// Reads frames until there are enough.
 fn read(mut reader: LatestReader<Buffer<u32>>, limit: Duration) -> Result<u32, Stopped> {
     let (mut seen, mut last, mut since) = (0, None, Instant::now());
     while seen < FRAMES {
@@ -113,7 +113,7 @@ fn read(mut reader: LatestReader<Buffer<u32>>, limit: Duration) -> Result<u32, S
         turn.finish()?;
     }
     tell(&Ok(seen));
-    // Until the renderer has closed the exchange.
+    // Waits until the renderer has closed the exchange.
     let start = Instant::now();
     while reader.wait_for_newer(PAUSE).is_ok() && start.elapsed() < limit {}
     Ok(seen)

@@ -1,4 +1,4 @@
-//! A device on which the creation of images and submissions fail when a test requests it.
+//! A device whose images and submissions fail, and which is lost, when a test says so.
 #![allow(unsafe_code)] // Opens it, with stand-ins for functions of Vulkan's.
 
 use std::ffi::c_void;
@@ -17,6 +17,24 @@ use crate::vulkan::{init, stand_in};
 pub(super) static REFUSED: AtomicU32 = AtomicU32::new(0);
 /// Whether the bridge's submissions fail. wgpu's use `vkQueueSubmit` and do not.
 pub(super) static FULL: AtomicBool = AtomicBool::new(false);
+/// The next look at a semaphore's counter, counted from the next, that finds the device lost; 0 for
+/// none.
+pub(super) static LOOKS: AtomicU32 = AtomicU32::new(0);
+/// The device is lost.
+pub(super) static LOST: AtomicBool = AtomicBool::new(false);
+/// The memory that was freed.
+pub(super) static FREED: AtomicU32 = AtomicU32::new(0);
+/// The images of each copy, from and to.
+pub(super) static COPIES: Mutex<Vec<[vk::Image; 2]>> = Mutex::new(Vec::new());
+/// The images that were destroyed.
+pub(super) static DESTROYED: Mutex<Vec<vk::Image>> = Mutex::new(Vec::new());
+static COPY: OnceLock<vk::PFN_vkCmdCopyImage> = OnceLock::new();
+static DESTROY: OnceLock<vk::PFN_vkDestroyImage> = OnceLock::new();
+static COUNTER: OnceLock<vk::PFN_vkGetSemaphoreCounterValue> = OnceLock::new();
+static IDLE: OnceLock<vk::PFN_vkDeviceWaitIdle> = OnceLock::new();
+static WAIT: OnceLock<vk::PFN_vkWaitSemaphores> = OnceLock::new();
+static SUBMIT_OF_WGPU: OnceLock<vk::PFN_vkQueueSubmit> = OnceLock::new();
+static FREE: OnceLock<vk::PFN_vkFreeMemory> = OnceLock::new();
 static CREATE: OnceLock<vk::PFN_vkCreateImage> = OnceLock::new();
 static SUBMIT: OnceLock<vk::PFN_vkQueueSubmit2> = OnceLock::new();
 
@@ -44,16 +62,100 @@ unsafe extern "system" fn submit(
     if FULL.load(Ordering::SeqCst) {
         return vk::Result::ERROR_OUT_OF_DEVICE_MEMORY;
     }
-    // SAFETY: the arguments are passed on unchanged.
+    if LOST.load(Ordering::SeqCst) {
+        return vk::Result::ERROR_DEVICE_LOST;
+    }
+    // SAFETY: handed on.
     unsafe { SUBMIT.get().unwrap()(queue, count, infos, fence) }
 }
 
-/// The stand-ins exist once for the process, so one test runs at a time.
+unsafe extern "system" fn submit_of_wgpu(
+    queue: vk::Queue,
+    count: u32,
+    infos: *const vk::SubmitInfo<'_>,
+    fence: vk::Fence,
+) -> vk::Result {
+    if LOST.load(Ordering::SeqCst) {
+        return vk::Result::ERROR_DEVICE_LOST;
+    }
+    // SAFETY: handed on.
+    unsafe { SUBMIT_OF_WGPU.get().unwrap()(queue, count, infos, fence) }
+}
+
+unsafe extern "system" fn counter(device: vk::Device, semaphore: vk::Semaphore, value: *mut u64) -> vk::Result {
+    let left = LOOKS.load(Ordering::SeqCst);
+    LOOKS.store(left.saturating_sub(1), Ordering::SeqCst);
+    if left == 1 {
+        LOST.store(true, Ordering::SeqCst);
+        // Nothing runs on a lost device: what was submitted is freed.
+        // SAFETY: handed on; nothing is submitted any more.
+        let idle = unsafe { IDLE.get().unwrap()(device) };
+        assert_eq!(idle, vk::Result::SUCCESS);
+    }
+    if LOST.load(Ordering::SeqCst) {
+        return vk::Result::ERROR_DEVICE_LOST;
+    }
+    // SAFETY: handed on.
+    unsafe { COUNTER.get().unwrap()(device, semaphore, value) }
+}
+
+unsafe extern "system" fn wait(device: vk::Device, info: *const vk::SemaphoreWaitInfo<'_>, limit: u64) -> vk::Result {
+    if LOST.load(Ordering::SeqCst) {
+        return vk::Result::ERROR_DEVICE_LOST;
+    }
+    // SAFETY: handed on.
+    unsafe { WAIT.get().unwrap()(device, info, limit) }
+}
+
+unsafe extern "system" fn free(
+    device: vk::Device,
+    memory: vk::DeviceMemory,
+    callbacks: *const vk::AllocationCallbacks<'_>,
+) {
+    FREED.fetch_add(1, Ordering::SeqCst);
+    // SAFETY: handed on.
+    unsafe { FREE.get().unwrap()(device, memory, callbacks) };
+}
+
+unsafe extern "system" fn copy(
+    commands: vk::CommandBuffer,
+    from: vk::Image,
+    from_layout: vk::ImageLayout,
+    to: vk::Image,
+    to_layout: vk::ImageLayout,
+    count: u32,
+    regions: *const vk::ImageCopy,
+) {
+    COPIES.lock().unwrap().push([from, to]);
+    // SAFETY: handed on.
+    unsafe { COPY.get().unwrap()(commands, from, from_layout, to, to_layout, count, regions) };
+}
+
+unsafe extern "system" fn destroy(device: vk::Device, image: vk::Image, callbacks: *const vk::AllocationCallbacks<'_>) {
+    DESTROYED.lock().unwrap().push(image);
+    // SAFETY: handed on.
+    unsafe { DESTROY.get().unwrap()(device, image, callbacks) };
+}
+
+/// Puts a stand-in in place of a function, which is kept in `kept`.
+macro_rules! stand_in {
+    ($real:expr, $kept:ident, $kind:ty, $stand_in:ident) => {{
+        // SAFETY: the function of that name has this type.
+        let _ = $kept.set(unsafe { std::mem::transmute::<*const c_void, $kind>($real) });
+        $stand_in as *const c_void
+    }};
+}
+
+/// The stand-ins are the process's: one test at a time.
 pub(super) fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     REFUSED.store(0, Ordering::SeqCst);
+    LOOKS.store(0, Ordering::SeqCst);
     FULL.store(false, Ordering::SeqCst);
+    LOST.store(false, Ordering::SeqCst);
+    COPIES.lock().unwrap().clear();
+    DESTROYED.lock().unwrap().clear();
     alone
 }
 
@@ -95,16 +197,21 @@ pub(super) fn device() -> (wgpu::Device, wgpu::Queue) {
         // family.
         let made = unsafe { raw.create_device(hal.raw_physical_device(), &info, None) }.unwrap();
         let made = stand_in::load(raw, made.handle(), |name, real| match name.to_bytes() {
-            b"vkCreateImage" => {
-                // SAFETY: the function of that name has this type.
-                let _ = CREATE.set(unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkCreateImage>(real) });
-                create as *const c_void
+            b"vkCreateImage" => stand_in!(real, CREATE, vk::PFN_vkCreateImage, create),
+            b"vkQueueSubmit" => stand_in!(real, SUBMIT_OF_WGPU, vk::PFN_vkQueueSubmit, submit_of_wgpu),
+            b"vkQueueSubmit2" => stand_in!(real, SUBMIT, vk::PFN_vkQueueSubmit2, submit),
+            b"vkGetSemaphoreCounterValue" => {
+                stand_in!(real, COUNTER, vk::PFN_vkGetSemaphoreCounterValue, counter)
             }
-            b"vkQueueSubmit2" => {
+            b"vkDeviceWaitIdle" => {
                 // SAFETY: the function of that name has this type.
-                let _ = SUBMIT.set(unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkQueueSubmit2>(real) });
-                submit as *const c_void
+                let _ = IDLE.set(unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkDeviceWaitIdle>(real) });
+                real
             }
+            b"vkWaitSemaphores" => stand_in!(real, WAIT, vk::PFN_vkWaitSemaphores, wait),
+            b"vkCmdCopyImage" => stand_in!(real, COPY, vk::PFN_vkCmdCopyImage, copy),
+            b"vkDestroyImage" => stand_in!(real, DESTROY, vk::PFN_vkDestroyImage, destroy),
+            b"vkFreeMemory" => stand_in!(real, FREE, vk::PFN_vkFreeMemory, free),
             _ => real,
         });
         let (features, limits) = (descriptor.required_features, &descriptor.required_limits);

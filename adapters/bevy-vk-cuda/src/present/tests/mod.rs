@@ -4,6 +4,7 @@
 
 mod device;
 mod dropped;
+mod lost;
 mod pace;
 mod recovered;
 mod replaced;
@@ -238,7 +239,8 @@ fn copies_of_every_texel_are_settled() {
         let texture = device.create_texture(&descriptor(format, 3));
         let (images, buffers) = Default::default();
         let (device, raw, queue, images, buffers) = (&device, raw_device(&device), &queue, &images, &buffers);
-        let mut frame = PresentFrame { device, raw, queue, images, buffers, serial: 1, done: 0, commands: None };
+        let mut frame =
+            PresentFrame { device, raw, queue, images, buffers, serial: 1, done: 0, commands: None, kept: Vec::new() };
         let places = shared::Places::<bridge::ImageSpec<T>>::new(&mut frame, "picture", &texture);
         queue.submit(frame.commands.map(wgpu::CommandEncoder::finish));
         assert!(places.is_ok());

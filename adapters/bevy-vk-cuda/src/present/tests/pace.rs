@@ -23,7 +23,8 @@ fn given(in_flight: u64) -> u64 {
         let (images, buffers) = (scene.world.resource(), scene.world.resource());
         let (device, queue) = (&scene.device, &scene.queue);
         let raw = raw_device(device);
-        let mut frame = PresentFrame { device, raw, queue, images, buffers, serial, done, commands: None };
+        let mut frame =
+            PresentFrame { device, raw, queue, images, buffers, serial, done, commands: None, kept: Vec::new() };
         one.present(&mut frame);
         let last = queue.submit(frame.commands.map(wgpu::CommandEncoder::finish));
         // The copy that has begun precedes it on the same queue.

@@ -3,9 +3,8 @@
 use super::*;
 
 impl Scene {
-    /// Gives the render world a new device and an asset of that device, filled with texels of this
-    /// value.
-    fn recover(&mut self, value: u8) -> wgpu::Texture {
+    /// The render world has another device, and an asset of that with texels of this value.
+    pub(super) fn recover(&mut self, value: u8) -> wgpu::Texture {
         let former = raw_device(&self.device);
         (self.device, self.queue) = device();
         assert_ne!(raw_device(&self.device), former, "the former one lives");
@@ -14,8 +13,8 @@ impl Scene {
         self.insert(SIDE, value)
     }
 
-    /// Adopts the current device of the render world, as the plugin does.
-    fn adopt(&mut self) {
+    /// Adopts the device that the render world has now, as the plugin does.
+    pub(super) fn adopt(&mut self) {
         let cuda = Self::cuda(&self.device, Way::Host);
         let former = std::mem::replace(&mut *self.world.resource_mut::<Cuda>(), cuda);
         self.world.resource_mut::<Presented>().add_last(former.take_last());

@@ -8,37 +8,38 @@ use crate::CudaBuffer;
 
 const LEN: usize = 16;
 
-/// A buffer in addition to the scene's image.
-struct Numbers {
+/// A buffer beside the scene's image.
+pub(super) struct Numbers {
     buffer: CudaBuffer<u32>,
     handle: Handle<ShaderBuffer>,
 }
 
 impl Numbers {
-    fn new(scene: &Scene) -> Self {
+    pub(super) fn new(scene: &Scene) -> Self {
         let cuda = scene.world.resource::<Cuda>();
         let buffer = CudaBuffer::new(cuda, &mut Assets::default(), "numbers", LEN).unwrap();
         let handle = buffer.handle().clone();
         Self { buffer, handle }
     }
 
-    /// Inserts an asset with these usages.
-    fn insert(&self, scene: &mut Scene, usage: BufferUsages) {
+    /// The asset is one with these usages.
+    pub(super) fn insert(&self, scene: &mut Scene, usage: BufferUsages) -> wgpu::Buffer {
         let buffer_descriptor =
             wgpu::BufferDescriptor { label: None, size: 4 * LEN as u64, usage, mapped_at_creation: false };
-        let buffer = scene.device.create_buffer(&buffer_descriptor).into();
-        let buffer = GpuShaderBuffer { buffer, buffer_descriptor, had_data: true };
+        let made = scene.device.create_buffer(&buffer_descriptor);
+        let buffer = GpuShaderBuffer { buffer: made.clone().into(), buffer_descriptor, had_data: true };
         scene.world.resource_mut::<RenderAssets<GpuShaderBuffer>>().insert(&self.handle, buffer);
+        made
     }
 
-    fn write(&mut self) -> Result<bool> {
+    pub(super) fn write(&mut self) -> Result<bool> {
         self.buffer.writer().unwrap().write(|frame| match frame {
             Frame::Cpu(cpu) => cpu.run(|items| items.fill(1)),
             Frame::Cuda(_) => panic!("the CPU was asked for"),
         })
     }
 
-    fn presented(&mut self) -> u64 {
+    pub(super) fn presented(&mut self) -> u64 {
         self.buffer.writer().unwrap().presented()
     }
 }
@@ -87,6 +88,45 @@ fn a_buffer_that_cannot_be_copied_into_holds_up_no_other() {
         scene.until("the frame of the other", |scene| scene.value(&texture) == 4);
         let Err(Error::NotPresented { retried: true, source, .. }) = numbers.write() else { panic!("no error") };
         assert!(source.to_string().contains("COPY_DST"), "{source}");
+        numbers.insert(&mut scene, BufferUsages::STORAGE | BufferUsages::COPY_DST);
+        scene.until("the frame", |_| numbers.presented() == 1);
+        assert!(numbers.write().is_ok());
+    }
+}
+
+/// A program may destroy Bevy's object, which wgpu then refuses in all commands. The other has its
+/// frame, and so has the first once Bevy has made it again.
+#[test]
+fn a_texture_that_is_destroyed_holds_up_no_other() {
+    let _alone = alone();
+    for way in [Way::Upload, Way::Host] {
+        let mut scene = Scene::new(way);
+        let mut numbers = Numbers::new(&scene);
+        numbers.insert(&mut scene, BufferUsages::STORAGE | BufferUsages::COPY_DST);
+        scene.insert(SIDE, 0).destroy();
+        assert!(scene.write(4).unwrap() && numbers.write().unwrap());
+        scene.until("the frame of the other", |_| numbers.presented() == 1);
+        let fault = scene.fault(5).expect("it was destroyed");
+        assert!(fault.contains("destroyed"), "{fault}");
+        assert_eq!(scene.presented(), 0);
+        let texture = scene.insert(SIDE, 0);
+        scene.until("the frame", |scene| scene.value(&texture) == 4);
+        assert_eq!((scene.presented(), scene.fault(5)), (1, None), "{way:?}");
+    }
+}
+
+#[test]
+fn a_buffer_that_is_destroyed_holds_up_no_other() {
+    let _alone = alone();
+    for way in [Way::Upload, Way::Host] {
+        let mut scene = Scene::new(way);
+        let mut numbers = Numbers::new(&scene);
+        numbers.insert(&mut scene, BufferUsages::STORAGE | BufferUsages::COPY_DST).destroy();
+        let texture = scene.insert(SIDE, 0);
+        assert!(scene.write(4).unwrap() && numbers.write().unwrap());
+        scene.until("the frame of the other", |scene| scene.value(&texture) == 4);
+        let Err(Error::NotPresented { retried: true, source, .. }) = numbers.write() else { panic!("no error") };
+        assert!(source.to_string().contains("destroyed"), "{source}");
         numbers.insert(&mut scene, BufferUsages::STORAGE | BufferUsages::COPY_DST);
         scene.until("the frame", |_| numbers.presented() == 1);
         assert!(numbers.write().is_ok());

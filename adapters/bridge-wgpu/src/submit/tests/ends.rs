@@ -86,3 +86,11 @@ fn own_commands_are_submitted_where_a_callback_fails() {
     }
     assert_eq!(validation_messages(), [""; 0]);
 }
+
+/// On a lost device a wait may succeed whatever was reached: the counter decides.
+#[test]
+fn a_wait_that_succeeded_has_seen_its_value() {
+    let check = crate::submit::check_reached;
+    assert_eq!([3, 4].map(|counter| check(3, counter)), [Ok(()); 2]);
+    assert_eq!([0, 2, u64::MAX].map(|counter| check(3, counter)), [Err(ash::vk::Result::ERROR_DEVICE_LOST); 3]);
+}

@@ -1,4 +1,4 @@
-//! Descriptors that come with messages, or are not to come.
+//! Tests of expected and unexpected descriptors in messages.
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -19,8 +19,8 @@ fn descriptors_of_refused_messages_are_closed() {
     let (extra, _writer) = std::io::pipe().unwrap();
     let extra = OwnedFd::from(extra);
     let before = open_descriptors();
-    // With a message that has none, two and eight with one that has one, and with bytes that are no
-    // message.
+    // One descriptor with a message that has none, two and eight with a message that has one, and
+    // one with bytes that are not a message.
     for (bytes, count) in [
         (Message::Hello(hello(Role::Worker)).encode().unwrap(), 1),
         (resource(64).encode().unwrap(), 2),
@@ -35,7 +35,7 @@ fn descriptors_of_refused_messages_are_closed() {
         drop((socket, renderer));
         until_open(before);
     }
-    // Never received at all.
+    // A descriptor that is never received.
     let (mut renderer, worker) = greeted(&listener);
     renderer.send(&offer(), None, LIMIT).unwrap();
     renderer.send(&resource(64), Some(extra.as_fd()), LIMIT).unwrap();
@@ -43,7 +43,8 @@ fn descriptors_of_refused_messages_are_closed() {
     until_open(before);
 }
 
-/// A thread of its own closes a socket that may have descriptors in it.
+/// Waits until `before` descriptors are open: a separate thread closes a socket that may contain
+/// descriptors.
 fn until_open(before: usize) {
     let start = Instant::now();
     while open_descriptors() != before {
@@ -52,8 +53,8 @@ fn until_open(before: usize) {
     }
 }
 
-/// The renderer is sent no descriptors: one that comes is not installed in its process, whose
-/// threads would have to close it.
+/// A descriptor that a worker sends is not installed in the renderer's process, whose threads would
+/// have to close it.
 #[test]
 fn a_renderer_is_given_no_descriptors() {
     let _alone = alone();
@@ -70,8 +71,8 @@ fn a_renderer_is_given_no_descriptors() {
     assert!(renderer.has_ended());
 }
 
-/// A worker that leaves what it was told unread has a reset pending, which is told before the
-/// message in front of it: the message is looked at all the same.
+/// A worker that closes its socket with unread messages causes a reset, which is reported before
+/// the worker's last message. That message is still inspected before it is received.
 #[test]
 fn a_descriptor_behind_a_reset_is_not_taken() {
     let _alone = alone();
@@ -87,14 +88,14 @@ fn a_descriptor_behind_a_reset_is_not_taken() {
     drop(socket);
     let error = renderer.try_receive().unwrap_err();
     assert!(matches!(error, Error::Truncated { what: "descriptors", .. }), "{error}");
-    // It is still where it was.
+    // The message is still in the socket.
     assert_eq!(peek(&*renderer.socket()), Next::Carries);
 }
 
 /// The time for which closing [`lingering`] blocks, in seconds.
 const LINGERS: u64 = 5;
 
-/// A socket whose close blocks for a while, and its peer.
+/// Creates a socket whose close blocks for a while, and its peer.
 fn lingering() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -106,12 +107,12 @@ fn lingering() -> (TcpStream, TcpStream) {
     (socket, peer)
 }
 
-/// A descriptor whose close blocks holds up no call of the renderer's: whether the message that it
-/// came with is received, is left in its connection, or in one that nobody has accepted.
+/// A descriptor whose close blocks does not delay any call of the renderer, whether its message is
+/// received, left in the connection, or left in a connection that was not accepted.
 #[test]
 fn no_descriptor_of_a_workers_holds_up_the_renderer() {
     let _alone = alone();
-    // The negative control: it blocks whoever lets go of it.
+    // Negative control: closing the socket directly blocks.
     let (socket, _peer) = lingering();
     let start = Instant::now();
     drop(socket);
@@ -130,7 +131,7 @@ fn no_descriptor_of_a_workers_holds_up_the_renderer() {
             let sent = send_raw_with(&socket, bytes, &[lingering.as_fd()]);
             assert!(sent.is_ok() || !older);
             if sent.is_err() {
-                // The kernel has refused it, and the test closes it where nobody waits.
+                // The kernel has refused it, so the test closes it on another thread.
                 std::thread::spawn(move || drop(lingering));
             }
             peers.push(peer);
@@ -152,10 +153,10 @@ fn no_descriptor_of_a_workers_holds_up_the_renderer() {
     }
 }
 
-/// Set for a worker that has no room for descriptors: where the renderer listens.
+/// Set for a worker that has no room for descriptors: the path at which the renderer listens.
 const FULL: &str = "BRIDGE_IPC_TEST_FULL";
 
-/// A process whose descriptors are used up says so, and not that its peer has broken the protocol.
+/// A process without room for a descriptor reports that, and not a protocol violation by its peer.
 #[test]
 fn a_worker_without_room_for_a_descriptor_says_so() {
     let (name, full) = ("transport::tests::descriptors::a_worker_without_room_for_a_descriptor_says_so", FULL);

@@ -1,5 +1,5 @@
-//! When the end of a process is told: by its socket, by its pidfd, and to whoever reaps it.
-//! `docs/processes.md` has the figures that this prints.
+//! Tests of when the end of a process is reported: by its socket, by its pidfd, and by `wait` in
+//! its parent. `docs/processes.md` contains the figures that this prints.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use super::*;
 
-/// The peer waits for a message that does not come, and is told why.
+/// A peer that waits for a message that cannot be sent receives the reason.
 #[test]
 fn a_peer_is_told_of_a_message_that_cannot_be_sent() {
     let _alone = alone();
@@ -25,18 +25,18 @@ fn a_peer_is_told_of_a_message_that_cannot_be_sent() {
 }
 use crate::transport::peer::poll_until;
 
-/// Environment variable with the number of kills per kind of process, which is one without it.
+/// Environment variable with the number of kills per kind of process; 1 if it is not set.
 const ROUNDS: &str = "BRIDGE_KILL_ROUNDS";
-/// Set for the process that is killed: where it connects, and what it has.
+/// Set for the process that is killed: its kind, and the path to connect to.
 const PEER: &str = "BRIDGE_IPC_TEST_ENDS";
 const TEST: &str = "transport::tests::ends::an_end_is_told_before_anybody_has_reaped_the_process";
 
 /// Kinds of processes to kill.
 const KINDS: [&str; 4] = ["nothing", "stopped", "256 MiB", BUSY];
-/// Slows whatever runs beside it, and is left out without [`ROUNDS`].
+/// Slows everything that runs at the same time; skipped if [`ROUNDS`] is not set.
 const BUSY: &str = "8 busy threads";
 
-/// The times since the kill.
+/// Durations since the kill.
 struct Times {
     socket: Duration,
     pidfd: Duration,
@@ -69,7 +69,7 @@ fn an_end_is_told_before_anybody_has_reaped_the_process() {
     }
 }
 
-/// The process that is killed.
+/// The body of the process that is killed.
 fn live(place: &str) {
     let (kind, path) = place.split_once(' ').unwrap();
     let mut worker = Connection::connect(path, &ConnectInfo::default()).unwrap();
@@ -103,7 +103,7 @@ fn kill(kind: usize) -> Times {
     let (mut socket, mut pidfd) = (None, None);
     while socket.is_none() || pidfd.is_none() {
         let mut fds = [PollFd::new(&connection, PollFlags::IN), PollFd::new(connection.peer(), PollFlags::IN)];
-        // What was told stays so: only the other is waited for then.
+        // A reported end stays reported, so only the other descriptor is polled then.
         let left = match (socket, pidfd) {
             (Some(_), _) => &mut fds[1..],
             (_, Some(_)) => &mut fds[..1],
@@ -115,7 +115,7 @@ fn kill(kind: usize) -> Times {
         socket = socket.or(ended.then_some(now));
         pidfd = pidfd.or(dead.then_some(now));
     }
-    // Nobody has reaped it so far.
+    // The process has not been reaped yet.
     child.wait().unwrap();
     Times { socket: socket.unwrap(), pidfd: pidfd.unwrap(), reaped: start.elapsed() }
 }

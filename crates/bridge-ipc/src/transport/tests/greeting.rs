@@ -1,4 +1,4 @@
-//! Workers that take their time to say their Hello.
+//! Tests of workers that send their Hello late.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ fn listener(folder: &tempfile::TempDir, greeting: Duration) -> Listener {
     Listener::bind_with(folder.path().join("s"), &ListenerInfo { greeting, ..Default::default() }).unwrap()
 }
 
-/// A raw socket that has connected and says nothing.
+/// Connects a raw socket that sends nothing.
 fn silent(listener: &Listener) -> OwnedFd {
     let socket = new_socket().unwrap();
     rustix::net::connect(&socket, &rustix::net::SocketAddrUnix::new(listener.path()).unwrap()).unwrap();
@@ -27,7 +27,7 @@ fn a_worker_that_starts_slowly_is_had_by_a_later_call() {
     let ours = hello(Role::Renderer);
     let slow = silent(&listener);
     assert!(listener.greet(&ours, Duration::ZERO).unwrap().is_none());
-    // It has the renderer's Hello by then, and holds up nobody.
+    // The worker has received the renderer's Hello, and does not delay other workers.
     assert!(rustix::net::recv(&slow, &mut [0; 512], rustix::net::RecvFlags::empty()).unwrap().0 > 0);
     let quick = silent(&listener);
     answer(&quick);
@@ -73,7 +73,7 @@ fn a_worker_that_says_nothing_is_given_up_and_told() {
     assert_eq!(open_descriptors(), before);
 }
 
-/// One whose GPU takes longer to start than the renderer waits.
+/// A worker whose GPU takes longer to start than the renderer waits receives the reason.
 #[test]
 fn a_worker_that_answers_too_late_is_told_why() {
     let _alone = alone();
@@ -115,7 +115,7 @@ fn a_worker_that_goes_or_lies_ends_its_own_connection_alone() {
     assert_eq!(open_descriptors(), before);
 }
 
-/// What a worker chooses depends on the Hello that it was sent.
+/// A worker is returned only for the Hello that it has received, since its choice depends on it.
 #[test]
 fn a_worker_is_had_by_the_hello_that_it_answers() {
     let _alone = alone();
@@ -126,7 +126,7 @@ fn a_worker_is_had_by_the_hello_that_it_answers() {
     let socket = silent(&listener);
     assert!(listener.greet(&ours, Duration::ZERO).unwrap().is_none());
     answer(&socket);
-    // The answer is there: what the next call finds, this one would.
+    // The answer has arrived, so a call with the same Hello would return the worker.
     assert!(listener.greet(&other, Duration::ZERO).unwrap().is_none());
     assert!(listener.greet(&ours, Duration::ZERO).unwrap().is_some());
 }
@@ -217,8 +217,8 @@ fn silent_processes_do_not_add_up() {
     assert_eq!(open_descriptors(), before);
 }
 
-/// Processes that connect and fail, at whatever rate, keep nobody else from being had; each is told
-/// of.
+/// Processes that connect and fail, at any rate, do not keep other workers from being returned, and
+/// each failure is reported.
 #[test]
 fn a_worker_that_has_answered_is_had_whoever_fails() {
     let _alone = alone();
@@ -235,7 +235,7 @@ fn a_worker_that_has_answered_is_had_whoever_fails() {
     assert!(listener.greet(&ours, Duration::ZERO).unwrap().is_none());
 }
 
-/// A worker that one thread has met is had by another, which waits already.
+/// A worker whose Hello one thread has sent is returned by another thread that is already waiting.
 #[test]
 fn threads_wait_for_the_same_workers() {
     let _alone = alone();

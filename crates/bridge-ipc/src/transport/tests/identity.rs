@@ -1,11 +1,11 @@
-//! The process that a connection is with: the one that connected, whoever talks.
+//! Tests of the peer's identity, which is the process that connected, even if another one sends.
 
 use std::process::{Child, Stdio};
 
 use super::*;
 
-/// Set for a process that connects, with what its heir says it is; and for the heir, with the
-/// number of the socket that it has.
+/// Variable of a process that connects: the identity that its heir claims, and the path. Variable
+/// of the heir: the number of the inherited socket, and that identity.
 const PEER: &str = "BRIDGE_IPC_TEST_IDENTITY";
 const HEIR: &str = "BRIDGE_IPC_TEST_HEIR";
 
@@ -21,13 +21,13 @@ fn start(test: &str, variable: &str, value: &str) -> Child {
         .unwrap()
 }
 
-/// Not the process that connected: it has that one's socket, and says Hello as itself (`own`) or
-/// as that one. Ends with the connection.
+/// Runs the heir, which inherits the socket of the process that connected. It sends a Hello with
+/// its own process ID (`own`) or with that of its parent, and ends with the connection.
 fn inherit(told: &str) {
     let [socket, whose] = told.split(' ').collect::<Vec<_>>().try_into().unwrap();
     #[allow(unsafe_code)]
-    // SAFETY: `FromRawFd::from_raw_fd`: the descriptor is open, since the parent has left it so,
-    // and nothing else in this process owns it.
+    // SAFETY: `FromRawFd::from_raw_fd`: the descriptor is open, since the parent has let it be
+    // inherited, and nothing else in this process owns it.
     let socket = unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(socket.parse().unwrap()) };
     let mut hello = hello(Role::Worker);
     if whose == "parents" {
@@ -38,7 +38,7 @@ fn inherit(told: &str) {
     while rustix::net::recv(&socket, &mut bytes, rustix::net::RecvFlags::empty()).is_ok_and(|(count, _)| count > 0) {}
 }
 
-/// A process that connects, and leaves it to a child to talk.
+/// Runs a process that connects and lets a child send on the connection.
 fn bequeath(test: &str, told: &str) {
     let (whose, path) = told.split_once(' ').unwrap();
     let socket = new_socket().unwrap();
@@ -48,8 +48,8 @@ fn bequeath(test: &str, told: &str) {
     heir.wait().unwrap();
 }
 
-/// The pidfd is of the process that connected: a Hello of another one is refused, since its death
-/// would not be seen, and the wrong process be killed for it.
+/// The pidfd refers to the process that connected. The Hello of another process is refused, since
+/// that process's death would not be noticed, and the wrong process would be killed for it.
 #[test]
 fn a_hello_of_another_process_than_the_pidfds_is_refused() {
     const TEST: &str = "transport::tests::identity::a_hello_of_another_process_than_the_pidfds_is_refused";
@@ -73,7 +73,7 @@ fn a_hello_of_another_process_than_the_pidfds_is_refused() {
             assert_eq!(credentials, pid);
             assert_ne!(i64::from(hello), i64::from(pid), "the heir's");
         } else {
-            // The control: what the heir says is what the kernel says, and the process that is
+            // Control: the heir's claim matches what the kernel reports, and the process that is
             // watched, and would be killed, is the one that connected.
             let connection = met.unwrap().unwrap();
             assert_eq!(connection.peer().pid(), pid);

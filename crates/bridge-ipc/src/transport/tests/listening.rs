@@ -1,4 +1,4 @@
-//! The socket, and who may connect.
+//! Tests of the listening socket and of the processes that may connect.
 
 use super::*;
 
@@ -34,7 +34,7 @@ fn the_socket_is_the_users_own_and_goes_with_its_listener() {
     ));
     drop(listener);
     assert!(!path.exists());
-    // As after a crash.
+    // The state after a crash.
     leave_stale(&path);
     drop(Listener::bind(&path).unwrap());
     fs::write(&path, "a file").unwrap();
@@ -42,7 +42,8 @@ fn the_socket_is_the_users_own_and_goes_with_its_listener() {
     assert_eq!(fs::read(&path).unwrap(), b"a file");
 }
 
-/// Whoever can read the folder can lock it, and keeps nobody from listening in it.
+/// Any process that can read the folder can lock it, which does not keep others from listening in
+/// it.
 #[test]
 fn a_lock_on_the_folder_holds_nobody_up() {
     let _alone = alone();
@@ -78,13 +79,14 @@ fn only_a_file_of_the_users_is_locked() {
     fs::create_dir(&lock).unwrap();
     not_ours();
     fs::remove_dir(&lock).unwrap();
-    // Of a process of this user that was killed.
+    // A lock file left by a killed process of this user.
     fs::write(&lock, "").unwrap();
     drop(Listener::bind(&path).unwrap());
     assert!(!lock.exists());
 }
 
-/// Of many that replace the same socket file, one listens, and workers find it.
+/// If many processes replace the same socket file, exactly one listens, and workers can connect to
+/// it.
 #[test]
 fn one_of_many_replaces_a_stale_socket() {
     let _alone = alone();
@@ -107,7 +109,7 @@ fn one_of_many_replaces_a_stale_socket() {
     }
 }
 
-/// A socket file that nobody listens at.
+/// Creates a socket file at which no process listens.
 fn leave_stale(path: &Path) {
     let socket = new_socket().unwrap();
     rustix::net::bind(&socket, &rustix::net::SocketAddrUnix::new(path).unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! Memory that goes with a message, and access to it.
+//! Tests of memory that is sent with a message, and of access to it.
 
 use super::*;
 
@@ -44,8 +44,8 @@ fn memory_that_could_shrink_is_refused() {
     assert!(ftruncate(sealed(), 0).is_err(), "the control: a sealed file does not shrink");
 }
 
-/// With `vm.memfd_noexec=2`, the system refuses to create any others. A peer takes the seal that
-/// this adds.
+/// Memory files are sealed against execution, since the system may refuse to create others
+/// (`vm.memfd_noexec=2`). A peer accepts that seal.
 #[test]
 fn memory_is_not_executable() {
     let _alone = alone();
@@ -60,7 +60,7 @@ fn memory_is_not_executable() {
     }
 }
 
-/// Memory that a peer only reads: it cannot write it, take its pages away, or hold off who writes.
+/// A peer that may only read memory cannot write it, discard its pages, or delay writers.
 #[test]
 fn memory_for_reading_is_written_by_its_maker_alone() {
     let _alone = alone();
@@ -100,7 +100,7 @@ fn bytes_go_to_their_places_in_words() {
     assert!(!memory.write(60, &[1, 2]) && !memory.read(usize::MAX, &mut [0]), "outside");
 }
 
-/// Two threads write the halves of one word: neither undoes the other's bytes.
+/// Two threads can write the two halves of one word without overwriting each other's bytes.
 #[test]
 fn parts_of_a_word_are_written_by_two_threads() {
     let memory = SharedMemory::new("m", 8).unwrap().map().unwrap();

@@ -1,4 +1,4 @@
-//! Messages that end a connection, and their descriptors.
+//! Tests of messages that end a connection.
 
 use super::*;
 
@@ -14,7 +14,7 @@ fn what_is_no_message_ends_the_connection_and_says_why() {
         bytes
     };
     type Expected = fn(&Error) -> bool;
-    // Of a version to come, with a role that is not defined so far.
+    // A future version, with a role that is not defined yet.
     let mut newer = with(20, 9);
     newer[28] = 3;
     let cases: [(Vec<u8>, Expected); 7] = [
@@ -43,7 +43,8 @@ fn what_is_no_message_ends_the_connection_and_says_why() {
     }
 }
 
-/// A message that is not sent for lack of room was not said: it is sent later.
+/// A message that could not be sent for lack of room does not change the state, and can be sent
+/// later.
 #[test]
 fn a_message_without_room_is_tried_again() {
     let _alone = alone();

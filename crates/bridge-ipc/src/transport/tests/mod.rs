@@ -27,7 +27,7 @@ mod memory;
 mod messages;
 mod peers;
 
-/// The start of a process included.
+/// Time limit of each wait, including the start of a process.
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// Descriptors are counted process-wide, so the tests that open some run one at a time.
@@ -37,8 +37,8 @@ fn alone() -> std::sync::MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// The number of open descriptors of this process besides those of files: other tests read files
-/// meanwhile.
+/// Returns the number of open descriptors of this process, not counting those of files, which other
+/// tests read at the same time.
 fn open_descriptors() -> usize {
     let ours = |path: PathBuf| !path.is_absolute() || path.to_string_lossy().starts_with("/memfd:");
     let open = fs::read_dir("/proc/self/fd").unwrap();
@@ -49,16 +49,16 @@ fn hello(role: Role) -> Hello {
     Hello { host: true, ..Hello::new(role, "test") }
 }
 
-/// A raw socket that has connected and said nothing, and the renderer's end.
+/// Connects a raw socket that has sent nothing; returns it with the renderer's end.
 fn raw(listener: &Listener) -> (OwnedFd, Connection) {
     let socket = new_socket().unwrap();
     rustix::net::connect(&socket, &rustix::net::SocketAddrUnix::new(listener.path()).unwrap()).unwrap();
     (socket, listener.accept(LIMIT).unwrap().unwrap())
 }
 
-/// Has the kernel queue descriptors for workers' connections, as before Linux 6.16.
+/// Makes the kernel queue descriptors for workers' connections, as before Linux 6.16.
 fn as_an_older_kernel(listener: &Listener) {
-    // Older ones do, and do not know the option.
+    // Fails on older kernels, which always queue them.
     let _ = super::credentials::pass_rights(listener.as_fd(), true);
 }
 
@@ -96,7 +96,7 @@ fn resource(bytes: u64) -> Message {
     })
 }
 
-/// Sends bytes with descriptors, up to eight.
+/// Sends bytes with up to eight descriptors.
 fn send_raw_with(socket: &OwnedFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> rustix::io::Result<usize> {
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
     let mut control = SendAncillaryBuffer::new(&mut space);

@@ -1,4 +1,4 @@
-//! The end of a connection, and of a process.
+//! Tests of the end of a connection, and of a process.
 
 use super::*;
 
@@ -22,7 +22,7 @@ fn what_a_peer_said_is_read_even_if_it_has_not_listened() {
     let folder = tempfile::tempdir().unwrap();
     let listener = Listener::bind(folder.path().join("s")).unwrap();
     let (mut renderer, mut worker) = greeted(&listener);
-    // Unread when the worker closes: the system tells the renderer of a reset before all else.
+    // Unread when the worker closes its end: the system reports a reset to the renderer first.
     renderer.send(&offer(), None, LIMIT).unwrap();
     worker.close(Code::Done, "enough");
     drop(worker);
@@ -39,15 +39,15 @@ fn a_silent_peer_is_waited_for_with_a_limit() {
     assert!(matches!(Connection::connect(listener.path(), &info), Err(Error::Timeout { .. })));
 }
 
-/// Its process ends while a child of it still has the socket: only the pidfd tells.
+/// If a process ends while a child still holds its socket, only the pidfd reports the end.
 #[test]
 fn the_end_of_the_process_is_death_even_if_the_socket_stays_open() {
     const PEER: &str = "BRIDGE_IPC_TEST_PEER";
     if let Some(path) = std::env::var_os(PEER) {
         let socket = new_socket().unwrap();
         rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::empty()).unwrap();
-        // Before it connects: its child has the socket by the time the other side knows of it.
-        // It ends with the pipe that the test holds the other end of.
+        // Started before connecting, so that the child has the socket once the test sees the
+        // connection. It ends when the test closes its end of the pipe.
         let mut heir = Command::new("cat").spawn().unwrap();
         rustix::net::connect(&socket, &rustix::net::SocketAddrUnix::new(Path::new(&path)).unwrap()).unwrap();
         heir.wait().unwrap();
@@ -63,7 +63,7 @@ fn the_end_of_the_process_is_death_even_if_the_socket_stays_open() {
         .stdin(Stdio::piped())
         .spawn()
         .unwrap();
-    // `wait` below would close it.
+    // Taken, since `wait` below would close it.
     let heir = child.stdin.take();
     let mut connection = listener.accept(LIMIT).unwrap().unwrap();
     assert_eq!(connection.peer().pid(), child.id());
@@ -83,7 +83,7 @@ fn a_watch_ends_with_the_process_or_when_it_is_stopped() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let listener = Listener::bind(folder.path().join("s")).unwrap();
-    // This very process, which does not end.
+    // The peer is this process itself, which does not end.
     let (_socket, connection) = raw(&listener);
     let watch = std::sync::Arc::new(connection.peer().watch().unwrap());
     assert!(!watch.is_stopped_within(Duration::from_millis(1)));

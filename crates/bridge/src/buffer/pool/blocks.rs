@@ -1,4 +1,4 @@
-//! The blocks of a pool, and the bytes that buffers have in them.
+//! The blocks of a pool, and the byte ranges of buffers in them.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -14,24 +14,24 @@ use crate::observe::object::Object;
 /// The blocks of a pool.
 pub(super) struct Blocks {
     pub(super) list: Vec<Entry>,
-    /// Blocks that were ever begun; the next one's number.
+    /// Number of blocks that were ever requested, which is the number of the next one.
     pub(super) begun: usize,
 }
 
-/// A block, and which bytes of it are whose.
+/// A block, and the allocation state of its bytes.
 pub(super) struct Entry {
     pub(super) block: Arc<PoolBlock>,
     pub(super) ranges: Ranges,
 }
 
 impl Entry {
-    /// Returns `true` if it has no buffers.
+    /// Returns `true` if the block contains no buffers.
     fn is_spare(&self) -> bool {
         self.ranges.live() == 0
     }
 }
 
-/// One allocation, on both sides.
+/// One allocation, with its mapping on the compute side.
 #[derive(Debug)]
 pub(super) struct PoolBlock {
     pub(super) mapping: Mapped<BlockMapping, VulkanBlock>,
@@ -69,30 +69,32 @@ impl PoolBlock {
     }
 }
 
-/// A buffer's bytes in a block; free again once this is dropped. It keeps Vulkan's half of the
-/// block alone, since a lease may keep it: the buffer's mapping keeps that of the block.
+/// The byte range of a buffer in a block, which is freed when this is dropped. It keeps only
+/// Vulkan's half of the block alive, since a lease may keep it: the buffer's mapping keeps the
+/// mapping of the block.
 pub(crate) struct PoolRange {
-    /// Taken out when dropped.
+    /// `Some` until dropped.
     pub(super) taken: Option<Taken>,
     pub(super) block: Arc<VulkanBlock>,
-    /// Where nobody has the pool any more, nobody else can have the bytes.
+    /// Does not keep the pool alive: without the pool, the bytes cannot be reused, so they need not
+    /// be freed.
     pub(super) blocks: Weak<Mutex<Blocks>>,
 }
 
 impl PoolRange {
-    /// The block that the bytes are in.
+    /// Returns the block that contains the bytes.
     pub(crate) fn block(&self) -> &Arc<Block> {
         &self.block.vulkan
     }
 
-    /// Vulkan's half of the block, for what counts it as leaked.
+    /// Returns Vulkan's half of the block, for counting it as leaked.
     pub(super) fn container(&self) -> Weak<dyn Container> {
         let block: Arc<dyn Container> = self.block.clone();
         Arc::downgrade(&block)
     }
 
-    /// Maps `len` elements of the buffer that has the bytes, while the pool lives. With it comes
-    /// what has to outlive the mapping.
+    /// Maps `len` elements of the buffer in this range. Requires that the pool still exists. Also
+    /// returns the object that must outlive the mapping.
     pub(crate) fn map<T: Pod>(&self, buffer: &Buffer, len: usize) -> Result<(BufferMapping<T>, Option<Whole>)> {
         let blocks = self.blocks.upgrade();
         let block = blocks.and_then(|blocks| lock(&blocks).find(&self.block).map(|entry| Arc::clone(&entry.block)));
@@ -103,7 +105,7 @@ impl PoolRange {
         Ok((mapping, Some(whole)))
     }
 
-    /// Offset, in bytes.
+    /// Returns the offset in the block, in bytes.
     pub(crate) fn offset(&self) -> u64 {
         self.taken.as_ref().map_or(0, Taken::offset)
     }
@@ -113,7 +115,7 @@ impl Drop for PoolRange {
     fn drop(&mut self) {
         let Some(blocks) = self.blocks.upgrade() else { return };
         let released = lock(&blocks).give_back(&self.block, self.taken.take());
-        // Outside of the lock: freeing a mapping waits for the GPU.
+        // Dropped without holding the lock: freeing a mapping waits for the GPU.
         drop(released);
     }
 }
@@ -123,21 +125,21 @@ impl Blocks {
         self.list.iter().find(|entry| Arc::ptr_eq(&entry.block.vulkan, block))
     }
 
-    /// The number of a block that is about to be made.
+    /// Returns the number for a new block.
     pub(super) fn number(&mut self) -> usize {
         let number = self.begun;
         self.begun += 1;
         number
     }
 
-    /// Makes a buffer's bytes free; gives the blocks that are needed no more. Threads that found no
-    /// room at the same time have made more of them than one.
+    /// Frees the bytes of a buffer. Returns the blocks that are no longer needed: there may be
+    /// several, if threads that found no room at the same time each created one.
     fn give_back(&mut self, block: &Arc<VulkanBlock>, taken: Option<Taken>) -> Vec<Entry> {
         let entry = self.list.iter_mut().find(|entry| Arc::ptr_eq(&entry.block.vulkan, block));
         if let Some((entry, taken)) = entry.zip(taken) {
             entry.ranges.give_back(taken);
         }
-        // One stays.
+        // One empty block is kept for reuse.
         let Some(spare) = self.list.iter().position(Entry::is_spare) else { return Vec::new() };
         let mut index = 0..;
         self.list.extract_if(.., |entry| index.next() != Some(spare) && entry.is_spare()).collect()
@@ -145,7 +147,7 @@ impl Blocks {
 }
 
 pub(super) fn lock(blocks: &Mutex<Blocks>) -> MutexGuard<'_, Blocks> {
-    // Nothing under this lock can leave the list half changed.
+    // No operation under this lock panics halfway through a change of the list.
     blocks.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

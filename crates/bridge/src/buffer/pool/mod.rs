@@ -1,4 +1,4 @@
-//! Many shared buffers in few allocations.
+//! [`SharedPool`], which places many shared buffers in few allocations.
 
 mod blocks;
 mod own;
@@ -19,21 +19,22 @@ use blocks::{Blocks, Entry, PoolBlock, VulkanBlock, lock};
 use own::{OwnMemory, OwnTotal};
 use ranges::{LARGEST, Ranges, Taken, rounded};
 
-/// A smaller block would hold few buffers.
+/// Minimum block size, since smaller blocks would hold few buffers.
 const SMALLEST: u64 = 64 << 10;
 
-/// Bytes of a device's exportable blocks from which on buffers of [`LARGE`] and more get dedicated
-/// memory instead of one more block.
+/// Total bytes of a device's exportable blocks above which buffers of [`LARGE`] or more get
+/// dedicated memory instead of another block.
 const ENOUGH: u64 = 512 << 20;
-/// See [`ENOUGH`]: where an import of its own is worth it.
+/// Minimum buffer size at which a separate import is worth its cost; see [`ENOUGH`].
 const LARGE: u64 = 1 << 20;
 
 /// Configuration of a [`SharedPool`].
 #[derive(Debug, Clone, Copy)]
 pub struct SharedPoolInfo<'a> {
-    /// Name, in errors, traces and GPU debuggers. Default: "pool".
+    /// Name in errors, traces and GPU debuggers. Default: "pool".
     pub name: &'a str,
-    /// Bytes of one block, rounded up to a power of two and to 64 KiB; not zero. Default: 64 MiB.
+    /// Size of one block in bytes, not zero. Rounded up to a power of two of at least 64 KiB.
+    /// Default: 64 MiB.
     pub block_size: u64,
     /// Vulkan usage flags of all uses of the buffers; each buffer is created with all of them.
     /// Default: those of all constants of [`BufferAccess`] except
@@ -62,16 +63,17 @@ impl Default for SharedPoolInfo<'_> {
 /// Pass it to an exchange in [`ExchangeInfo::pool`](crate::ExchangeInfo::pool), or to
 /// [`SharedBuffer::new_in`](crate::SharedBuffer::new_in). Buffer offsets are multiples of 256 bytes
 /// and of the alignment that Vulkan and the elements require. The pool adds a block if no block has
-/// room. Of several empty blocks one stays for reuse; dropping a buffer frees the others. (Freeing
-/// a block on the CUDA side waits for all work of the context, as freeing a buffer with dedicated
-/// memory does.)
+/// room. One empty block is kept for reuse; dropping a buffer frees the other empty blocks.
+/// (Freeing a block on the CUDA side waits for all work of the context, as freeing a buffer with
+/// dedicated memory does.)
 ///
 /// Some buffers get dedicated memory instead, as without a pool: buffers that are larger than a
 /// block, and, once the exported blocks of all pools of the device add up to 512 MiB, buffers of 1
 /// MiB or more that do not fit into an existing block. The reason is that NVIDIA's driver
-/// compresses blocks, and beyond several GiB of them kernels with random reads slow down to a sixth
-/// or less; dedicated memory is not affected (see BENCHMARKS.md). [`PoolReport::dedicated`] counts
-/// these buffers, and the first is logged. Smaller buffers always go into blocks.
+/// compresses blocks, and with more than several GiB of blocks, kernels with random reads slow down
+/// to a sixth or less of their speed; dedicated memory is not affected (see BENCHMARKS.md).
+/// [`PoolReport::dedicated`] counts these buffers, and the first one is logged. Smaller buffers are
+/// always placed in blocks.
 ///
 /// The memory of a dropped buffer is reused. An exchange drops its buffers only after both sides
 /// have finished with them; memory that it leaks deliberately is never reused.
@@ -83,8 +85,9 @@ impl Default for SharedPoolInfo<'_> {
 pub struct SharedPool(Arc<Inner>);
 
 struct Inner {
-    /// Reference of a buffer to its pool. It holds no compute side: buffers may go on the CPU
-    /// backend's own thread, and the last to hold that backend waits for the thread's end.
+    /// Buffers reference their pool through this field. It holds no compute side: buffers may be
+    /// dropped on the CPU backend's own thread, and dropping the last reference to that backend
+    /// waits for the thread to end.
     blocks: Arc<Mutex<Blocks>>,
     own: Arc<OwnTotal>,
     compute: Compute,
@@ -93,18 +96,18 @@ struct Inner {
     usage: vk::BufferUsageFlags,
 }
 
-/// Place of a buffer in a pool.
+/// Where a pool places a buffer.
 #[derive(Debug)]
 pub(crate) enum Place {
-    /// Into a block.
+    /// In a block.
     Block(PoolRange),
-    /// Into memory of its own, which whoever makes the buffer allocates. It counts for as long as
+    /// In dedicated memory, which the creator of the buffer allocates. The buffer is counted while
     /// this is alive.
     Own { _counted: OwnMemory },
 }
 
 impl Place {
-    /// The block that the buffer is part of, if it is.
+    /// Returns the block that the buffer is part of, if any.
     pub(crate) fn container(&self) -> Option<Weak<dyn Container>> {
         match self {
             Self::Block(range) => Some(range.container()),
@@ -117,24 +120,24 @@ impl Place {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolReport {
-    /// Blocks that are alive.
+    /// Number of live blocks.
     pub blocks: usize,
-    /// Buffers that are alive, in blocks or not.
+    /// Number of live buffers, in blocks or in dedicated memory.
     pub buffers: usize,
-    /// Number of `buffers` with dedicated memory: see [`SharedPool`].
+    /// Number of `buffers` with dedicated memory; see [`SharedPool`].
     pub dedicated: usize,
-    /// Bytes of all blocks and of dedicated memory.
+    /// Total size of the blocks and of the dedicated memory, in bytes.
     pub allocated: u64,
-    /// Bytes that the buffers take up, with their padding.
+    /// Bytes used by the buffers, including padding.
     pub used: u64,
 }
 
 impl SharedPool {
     /// Creates a pool and allocates its first block, so that an unsupported configuration fails
-    /// here rather than at the first buffer.
+    /// here instead of at the first buffer.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for blocks of no bytes or of more than 512 GiB, otherwise the
+    /// [`Error::InvalidArgument`] for a block size of 0 or of more than 512 GiB, otherwise the
     /// error of the failed Vulkan or CUDA call, such as [`vk_export::Error::NotExportable`] if the
     /// driver requires a dedicated allocation for each buffer.
     pub fn new(compute: &Compute, info: &SharedPoolInfo<'_>) -> Result<Self> {
@@ -175,7 +178,7 @@ impl SharedPool {
         self.0.block_size
     }
 
-    /// Returns its current usage.
+    /// Returns the current usage of the pool.
     pub fn report(&self) -> PoolReport {
         let blocks = self.lock();
         let (dedicated, bytes) = self.0.own.now();
@@ -189,7 +192,7 @@ impl SharedPool {
         })
     }
 
-    /// Checks that `object` may be made here for `compute` and used as `accesses` says.
+    /// Checks that `object` may be created in this pool for `compute` and used for `accesses`.
     pub(crate) fn check_use(&self, compute: &Compute, accesses: BufferAccess, object: &str) -> Result<()> {
         let invalid = |reason| Err(Error::invalid(object, reason));
         if !self.0.compute.is_same(compute) {
@@ -208,7 +211,8 @@ impl SharedPool {
         Ok(())
     }
 
-    /// Takes bytes for a buffer, not zero, of elements that want `alignment`, a power of two.
+    /// Allocates `size` bytes, not zero, for a buffer whose elements require `alignment`, a power
+    /// of two.
     pub(crate) fn take(&self, size: u64, alignment: u64) -> Result<Place> {
         let mut blocks = self.lock();
         if rounded(size).is_none_or(|size| size > self.0.block_size) {
@@ -231,12 +235,12 @@ impl SharedPool {
         })
     }
 
-    /// Makes a block without the lock, since the driver may take its time, and takes bytes in what
-    /// others have made or freed meanwhile, or in the block: one that is not needed is for what
-    /// comes next, since freeing it would wait for the GPU.
+    /// Creates a block without holding the lock, since the driver call may be slow. Then allocates
+    /// from any block that has room by now, including the new one. If the new block turns out not
+    /// to be needed, it is kept for later buffers, since freeing it would wait for the GPU.
     ///
     /// # Errors
-    /// If no block can be made, and the others still have no room.
+    /// The error of creating the block, if the other blocks still have no room.
     fn take_from_new(&self, number: usize, size: u64, alignment: u64) -> Result<Option<PoolRange>> {
         let made = self.make_entry(number);
         let mut blocks = self.lock();
@@ -249,17 +253,17 @@ impl SharedPool {
         }
     }
 
-    /// Returns `true` if a driver may compress the blocks: see [`SharedPool`].
+    /// Returns `true` if the driver may compress the blocks; see [`SharedPool`].
     fn is_compressed(&self) -> bool {
         self.0.compute.side().sharing().counterpart == Counterpart::External
     }
 
-    /// Bytes of exported blocks, of all pools of the device.
+    /// Returns the total bytes of exported blocks of all pools of the device.
     fn blocks_of_device(&self) -> u64 {
         self.0.compute.device().allocated_bytes().in_exported_blocks
     }
 
-    /// Takes bytes in the first block that has room.
+    /// Allocates bytes in the first block that has room.
     fn take_from(&self, blocks: &mut Blocks, size: u64, alignment: u64) -> Option<PoolRange> {
         blocks.list.iter_mut().find_map(|Entry { block, ranges }| {
             let taken = ranges.take(size, alignment.max(block.vulkan().alignment()))?;

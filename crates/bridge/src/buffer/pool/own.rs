@@ -1,11 +1,11 @@
-//! Buffers of a pool that are part of no block.
+//! Buffers of a pool that have dedicated memory instead of a place in a block.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use crate::observe::log_info;
 
-/// Count and size of the buffers of one pool that have memory of their own.
+/// Count and size of the buffers of one pool that have dedicated memory.
 #[derive(Debug, Default)]
 pub(super) struct OwnTotal {
     buffers: AtomicUsize,
@@ -14,12 +14,12 @@ pub(super) struct OwnTotal {
 }
 
 impl OwnTotal {
-    /// Buffers and their bytes.
+    /// Returns the number of buffers and their bytes.
     pub(super) fn now(&self) -> (usize, u64) {
         (self.buffers.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
     }
 
-    /// Logs, the first time, that blocks are enough.
+    /// Logs on the first call that large buffers get dedicated memory from now on.
     pub(super) fn tell_once(&self, pool: &str) {
         if !self.told.swap(true, Ordering::Relaxed) {
             log_info!(
@@ -30,7 +30,7 @@ impl OwnTotal {
     }
 }
 
-/// One buffer with memory of its own, counted.
+/// A buffer with dedicated memory, counted in the total.
 #[derive(Debug)]
 pub(crate) struct OwnMemory {
     total: Arc<OwnTotal>,

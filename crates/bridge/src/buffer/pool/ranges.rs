@@ -1,4 +1,4 @@
-//! Which bytes of a block are whose.
+//! Allocation of the byte ranges of a block.
 
 use std::ops::Range;
 
@@ -8,13 +8,13 @@ use range_alloc::RangeAllocator;
 /// transaction with another.
 pub(super) const UNIT: u64 = 256;
 
-/// The most bytes that a block may have.
+/// Maximum size of a block, in bytes.
 pub(super) const LARGEST: u64 = 512 << 30;
 
-/// The free and the taken bytes of a block.
+/// The allocator for the bytes of a block.
 ///
-/// Its lock is held over calls of the allocator, which must therefore not call the program's
-/// logger.
+/// The pool's lock is held during calls of the allocator, which must therefore not call the
+/// program's logger.
 pub(super) struct Ranges {
     allocator: RangeAllocator<u64>,
     size: u64,
@@ -22,26 +22,26 @@ pub(super) struct Ranges {
     taken: u64,
 }
 
-/// Bytes that are one buffer's.
+/// A byte range allocated to one buffer.
 pub(super) struct Taken(Range<u64>);
 
 impl Taken {
-    /// Offset of the buffer, in bytes.
+    /// Returns the offset of the buffer, in bytes.
     pub(super) fn offset(&self) -> u64 {
         self.0.start
     }
 }
 
 impl Ranges {
-    /// Creates the ranges of a block of `size` bytes, a multiple of [`UNIT`]. Returns `None` for
-    /// none, and for more than [`LARGEST`].
+    /// Creates the ranges of a block of `size` bytes, a multiple of [`UNIT`]. Returns `None` if
+    /// `size` is 0 or greater than [`LARGEST`].
     pub(super) fn new(size: u64) -> Option<Self> {
         let allocator = (1..=LARGEST).contains(&size).then(|| RangeAllocator::new(0..size))?;
         Some(Self { allocator, size, live: 0, taken: 0 })
     }
 
-    /// Takes at least 1 byte that is free, or returns `None` if there are not as many in one piece.
-    /// `alignment` is a power of two.
+    /// Allocates `size` bytes, at least 1, or returns `None` if there is no contiguous free range
+    /// of that size. `alignment` is a power of two.
     pub(super) fn take(&mut self, size: u64, alignment: u64) -> Option<Taken> {
         let size = rounded(size.max(1)).filter(|size| *size <= self.size)?;
         let alignment = Some(alignment.max(UNIT)).filter(|alignment| *alignment <= LARGEST)?;
@@ -51,25 +51,25 @@ impl Ranges {
         Some(Taken(range))
     }
 
-    /// Makes bytes free that were taken here.
+    /// Frees a range that was allocated here.
     pub(super) fn give_back(&mut self, Taken(range): Taken) {
         self.live -= 1;
         self.taken -= range.end - range.start;
         self.allocator.free_range(range);
     }
 
-    /// Ranges that are taken.
+    /// Returns the number of allocated ranges.
     pub(super) fn live(&self) -> usize {
         self.live
     }
 
-    /// Bytes that are taken.
+    /// Returns the number of allocated bytes.
     pub(super) fn taken(&self) -> u64 {
         self.taken
     }
 }
 
-/// Bytes to take for `size` bytes. `None` if that cannot be counted.
+/// Returns `size` rounded up to [`UNIT`], or `None` on overflow.
 pub(super) fn rounded(size: u64) -> Option<u64> {
     size.checked_next_multiple_of(UNIT)
 }
@@ -161,7 +161,8 @@ mod tests {
         fn flush(&self) {}
     }
 
-    /// The pool's lock is held meanwhile, and the program's logger may use the pool.
+    /// The allocator logs nothing: the pool's lock is held during its calls, and the program's
+    /// logger may use the pool.
     #[test]
     fn nothing_is_logged() {
         log::set_logger(&Logger).unwrap();

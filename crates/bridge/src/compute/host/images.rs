@@ -1,7 +1,7 @@
-//! Images on the CPU backend: mapped if the driver supports them as LINEAR images, copied through a
-//! staging buffer otherwise.
+//! Images of the CPU backend: mapped if the driver supports them as LINEAR images, otherwise copied
+//! through a staging buffer.
 //!
-//! The choice between the two is made here and nowhere else.
+//! Only this module chooses between the two.
 
 use cuda_import::Texel;
 use vk_export::ash::vk;
@@ -23,7 +23,7 @@ use crate::observe::log_info;
 ///
 /// # Errors
 /// Errors of creating the OPTIMAL image. An error of creating the LINEAR image is returned only if
-/// the tiling does not matter for it, as when the device is out of memory.
+/// it does not depend on the tiling, for example if the device is out of memory.
 pub(in crate::compute) fn share<T: Texel>(
     device: &ExportDevice,
     info: &ImageInfo<'_>,
@@ -35,7 +35,7 @@ pub(in crate::compute) fn share<T: Texel>(
         Err(NotLinear::Failed(error)) => return Err(error),
     };
     let image = Image::new(device, &staged_info(info, accesses))?;
-    // No ownership moves between families.
+    // No queue family ownership transfer is needed.
     let family = vk::QUEUE_FAMILY_IGNORED;
     let staging = Staging::new(&image, size_of::<T>() as u64, accesses, super::SHARING, family)?;
     let mapping = PerBackend::Host(HostImage::of_rows(&image, &staging)?);
@@ -53,11 +53,11 @@ pub(in crate::compute) fn can_share(device: &ExportDevice, info: &ImageInfo<'_>,
     image_support(device, &linear_info(info)).is_ok() || image_support(device, &staged_info(info, accesses)).is_ok()
 }
 
-/// Why an image is not mapped itself.
+/// Why an image is not mapped directly.
 enum NotLinear {
-    /// The driver makes no such LINEAR image, or can do less with it.
+    /// The driver does not support the LINEAR image, or supports fewer features for it.
     For(String),
-    /// Something that another tiling does not change.
+    /// An error that does not depend on the tiling.
     Failed(Error),
 }
 

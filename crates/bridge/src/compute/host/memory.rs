@@ -1,4 +1,4 @@
-//! Vulkan's memory as the CPU maps it.
+//! Mappings of Vulkan memory on the CPU.
 #![allow(unsafe_code)] // Slices of mapped memory.
 
 use std::ptr::NonNull;
@@ -13,7 +13,7 @@ use crate::image::host::{HostImageMut, PlaneLayout};
 use crate::image::staging::Staging;
 use crate::kernel::buffer::KernelBuffer;
 
-/// A block of a pool needs no mapping of its own: Vulkan maps it.
+/// The mapping of a pool block, which is empty: Vulkan maps the block.
 #[derive(Debug)]
 pub(crate) struct HostBlock;
 
@@ -24,14 +24,14 @@ pub struct HostBuffer<T> {
     len: usize,
 }
 
-// SAFETY: the pointer is into Vulkan's mapping, and `T` is plain data; those who read and write
-// through it are ordered by the contract of `slice_mut`.
+// SAFETY: the pointer is into Vulkan's mapping, and `T` is plain data; the contract of `slice_mut`
+// orders reads and writes through the pointer.
 unsafe impl<T: Send> Send for HostBuffer<T> {}
 // SAFETY: as above.
 unsafe impl<T: Sync> Sync for HostBuffer<T> {}
 
 impl<T: Pod> HostBuffer<T> {
-    /// `len` elements are known to fit.
+    /// Maps a buffer that is known to have room for `len` elements.
     pub(in crate::compute) fn map(buffer: &Buffer, len: usize) -> Result<Self> {
         let invalid = |reason: &str| Error::invalid(format!("shared buffer \"{}\"", buffer.name()), reason);
         let start = buffer.host_ptr().ok_or_else(|| invalid("its memory could not be mapped"))?.cast::<T>();
@@ -41,25 +41,25 @@ impl<T: Pod> HostBuffer<T> {
         Ok(Self { start, len })
     }
 
-    /// The buffer as an argument of launches.
+    /// Returns the buffer as an argument of kernel launches.
     pub(crate) fn view(&self) -> KernelBuffer<'_, T> {
         KernelBuffer::on_host(self.start.as_ptr(), self.len)
     }
 
-    /// The elements.
+    /// Returns the elements.
     ///
     /// # Safety
-    /// Until the slice is gone, the buffer lives, Vulkan does not use it, and no other slice of it
+    /// While the slice exists, the buffer lives, Vulkan does not use it, and no other slice of it
     /// exists.
     #[allow(clippy::mut_from_ref)] // Exclusive by contract.
     pub(crate) unsafe fn slice_mut(&self) -> &mut [T] {
-        // SAFETY: `len` elements fit the mapped buffer, aligned; any bytes are a `Pod`; exclusive
-        // and alive by this function's contract.
+        // SAFETY: the mapped buffer has room for `len` aligned elements; all bit patterns are a
+        // valid `Pod`; access is exclusive and the buffer alive by this function's contract.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
     }
 }
 
-/// An image whose rows lie in host-visible memory: its own, or that of a staging buffer.
+/// An image whose rows are in host-visible memory: its own memory, or that of a staging buffer.
 #[derive(Debug)]
 pub struct HostImage<T> {
     start: NonNull<T>,
@@ -67,15 +67,15 @@ pub struct HostImage<T> {
     levels: u32,
 }
 
-// SAFETY: the pointer is into Vulkan's mapping, and texels are plain data; those who read and write
-// through it are ordered by the contract of `view_mut`.
+// SAFETY: the pointer is into Vulkan's mapping, and texels are plain data; the contract of
+// `view_mut` orders reads and writes through the pointer.
 unsafe impl<T: Send> Send for HostImage<T> {}
 // SAFETY: as above.
 unsafe impl<T: Sync> Sync for HostImage<T> {}
 
 impl<T: Texel> HostImage<T> {
-    /// Finds the planes, in the order of [`HostImageMut`], and checks them against the image's
-    /// memory.
+    /// Maps an image: gets the layouts of its planes, in the order of [`HostImageMut`], and checks
+    /// them against the image's memory.
     pub(in crate::compute) fn map(image: &Image) -> Result<Self> {
         let invalid = |reason: &str| Error::invalid(format!("shared image \"{}\"", image.name()), reason);
         let start = image.host_ptr().ok_or_else(|| invalid("its memory could not be mapped"))?.cast::<T>();
@@ -94,7 +94,7 @@ impl<T: Texel> HostImage<T> {
         Ok(Self { start, planes: planes.into(), levels: image.mip_levels() })
     }
 
-    /// Takes the planes of a staging buffer, whose rows are copied into the image and back.
+    /// Maps the planes of a staging buffer, whose rows are copied into the image and back.
     pub(in crate::compute) fn of_rows(image: &Image, staging: &Staging) -> Result<Self> {
         let buffer = staging.buffer();
         let invalid = |reason: &str| Error::invalid(format!("staging buffer \"{}\"", buffer.name()), reason);
@@ -107,14 +107,14 @@ impl<T: Texel> HostImage<T> {
         Ok(Self { start, planes: staging.planes().into(), levels: image.mip_levels() })
     }
 
-    /// The texels.
+    /// Returns the texels.
     ///
     /// # Safety
-    /// Until the view is gone, the image lives, Vulkan does not use it, and no other view of it
+    /// While the view exists, the image lives, Vulkan does not use it, and no other view of it
     /// exists.
     pub(crate) unsafe fn view_mut(&self) -> HostImageMut<'_, T> {
-        // SAFETY: the planes were seen to fit the mapping; exclusive and alive by this function's
-        // contract.
+        // SAFETY: the planes were checked to fit the mapping; access is exclusive and the image
+        // alive by this function's contract.
         unsafe { HostImageMut::new(self.start.cast(), &self.planes, self.levels) }
     }
 }
@@ -132,7 +132,7 @@ fn plane(image: &Image, level: u32, layer: u32) -> Option<PlaneLayout> {
     })
 }
 
-// The mapping is Vulkan's own: it goes with the memory.
+// Nothing is freed here: the mapping is Vulkan's and ends with the memory.
 
 impl<T> Mapping for HostBuffer<T> {
     fn close(self) -> Result<()> {

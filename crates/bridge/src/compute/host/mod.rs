@@ -1,4 +1,4 @@
-//! The CPU as a compute side.
+//! The CPU compute side.
 
 pub(crate) mod images;
 pub(crate) mod memory;
@@ -20,19 +20,19 @@ use crate::compute::mapped::Sharing;
 use crate::error::Result;
 use crate::timeline::Timeline;
 
-/// Memory is mapped.
+/// Memory is host-visible, and Vulkan maps it.
 pub(super) const SHARING: Sharing = Sharing {
     counterpart: Counterpart::Host,
     placement: Placement::HostVisible,
     buffer_usage: vk::BufferUsageFlags::empty(),
 };
 
-/// The compute thread's queue and an exchange's timelines.
+/// The compute thread's stream and an exchange's timelines.
 pub(crate) struct HostLink {
     stream: HostStream,
     computed: Timeline,
     rendered: Timeline,
-    /// The place in the queue behind which nothing is the exchange's.
+    /// The position in the stream after which there is no work of the exchange.
     end: AtomicU64,
 }
 
@@ -45,26 +45,26 @@ impl HostLink {
         &self.stream
     }
 
-    /// Lets later work wait for a value of `rendered`; past `limit` the stream fails.
+    /// Makes later work wait for a value of `rendered`. If that takes longer than `limit`, the
+    /// stream fails.
     pub(crate) fn wait(&self, value: u64, limit: Duration) -> Result<()> {
         let rendered = self.rendered.clone();
         self.note(self.stream.wait(move || rendered.wait_in_order(value, limit)))
     }
 
-    /// Lets the thread signal a value of `computed`, behind all work before.
+    /// Enqueues a signal of a value of `computed` after all earlier work.
     pub(crate) fn signal(&self, value: u64) -> Result<()> {
         let computed = self.computed.clone();
         self.note(self.stream.signal(move || computed.signal_from_host(value)))
     }
 
-    /// Notes that what the stream was given so far may be the exchange's, and has no signal behind
-    /// it.
+    /// Notes that the work enqueued so far may belong to the exchange and has no signal after it.
     pub(crate) fn note_unsignaled(&self) {
         self.end.fetch_max(self.stream.end(), Ordering::AcqRel);
     }
 
-    /// Waits until the stream has done what is the exchange's, for at most `limit`, and returns
-    /// whether it has.
+    /// Waits until the stream has completed the work of the exchange, for at most `limit`, and
+    /// returns whether it has.
     pub(crate) fn drain(&self, limit: Duration) -> bool {
         self.stream.drain_to(self.end.load(Ordering::Acquire), limit)
     }

@@ -1,4 +1,4 @@
-//! One thread that works through its queue in order, like a CUDA stream.
+//! A thread that runs enqueued work in order, like a CUDA stream.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,17 +17,19 @@ use crate::observe::log_error;
 #[derive(Clone)]
 pub(crate) struct HostStream(Arc<Owner>);
 
-/// Tells a stream from others, and keeps nothing of it.
+/// Identity of a stream, which does not keep the stream alive.
 #[derive(Debug, Clone)]
 pub(crate) struct HostStreamId(Weak<Worker>);
 
-/// The last clone stops the thread and waits for its end.
+/// Shared by the clones of a stream. Dropping the last clone stops the thread and waits for its
+/// end.
 ///
 /// Symptom: `vkDestroyDevice` never returns. Cause: NVIDIA's driver (seen with 580.159) deadlocks
-/// when a thread that has used Vulkan exits while another destroys a device: the one waits inside
-/// its thread-exit handler for a lock that the other holds while it joins a thread of the driver's,
-/// which waits for that same handler. Solution: the thread has exited before whoever drops this can
-/// go on to destroy the device. Remove when: no supported driver does so.
+/// if a thread that has used Vulkan exits while another thread destroys a device: the exiting
+/// thread waits in its thread-exit handler for a lock that the other thread holds while it joins a
+/// driver thread, which waits for that same handler. Solution: dropping this waits until the thread
+/// has exited, so that the caller cannot destroy the device before. Remove when: no supported
+/// driver has this deadlock.
 struct Owner {
     shared: Arc<Worker>,
     worker: Option<JoinHandle<()>>,
@@ -35,7 +37,7 @@ struct Owner {
 
 struct Worker {
     state: Mutex<State>,
-    /// The thread that works through the queue.
+    /// The ID of the thread that runs the jobs.
     worker: OnceLock<ThreadId>,
     changed: Condvar,
     failed: AtomicBool,
@@ -43,17 +45,17 @@ struct Worker {
 
 struct State {
     jobs: VecDeque<Job>,
-    /// Jobs that were ever enqueued, and those of them that are done.
+    /// Total number of enqueued jobs; `done` counts the completed ones.
     enqueued: u64,
     done: u64,
     stop: bool,
     failure: Option<String>,
 }
 
-/// Closures of up to 32 words live in the queue itself; larger ones are boxed.
+/// Closures of up to 32 words are stored inline in the queue; larger ones are boxed.
 type Closure = SmallBox<dyn FnMut() + Send, S32>;
 
-/// The bridge's own part of the work: a wait or a signal.
+/// A wait or a signal by the bridge itself.
 type Step = SmallBox<dyn Fn() -> Result<()> + Send, S32>;
 
 #[allow(clippy::large_enum_variant)] // Boxing the closure is what its inline storage avoids.
@@ -63,14 +65,14 @@ enum Job {
     Signal(Step),
 }
 
-/// Jobs that fit before the queue grows.
+/// Initial capacity of the queue.
 const QUEUE: usize = 256;
 
 /// Limit on retrying a failed signal, for example when the driver is out of memory.
 const SIGNAL_LIMIT: Duration = Duration::from_secs(2);
 
-/// Limit on the wait for the thread when the last clone is dropped; a closure that runs on is left
-/// alone.
+/// Limit on the wait for the thread when the last clone is dropped. A closure that runs longer is
+/// not waited for.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 impl HostStream {
@@ -100,23 +102,23 @@ impl HostStream {
         HostStreamId(Arc::downgrade(&self.0.shared))
     }
 
-    /// Returns `true` if it has this identity.
+    /// Returns `true` if the stream has this identity.
     pub(crate) fn has_id(&self, id: &HostStreamId) -> bool {
         std::ptr::eq(Arc::as_ptr(&self.0.shared), id.0.as_ptr())
     }
 
-    /// Returns `true` if both are the same queue.
+    /// Returns `true` if both are clones of the same stream.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Lets the thread wait; where that fails, so does the stream. Returns the place in the queue.
+    /// Enqueues a wait. If the wait fails, the stream fails. Returns the position in the queue.
     pub(super) fn wait(&self, wait: impl Fn() -> Result<()> + Send + 'static) -> Result<u64> {
         let step: Step = smallbox!(wait);
         self.push(Job::Wait(step))
     }
 
-    /// Lets the thread run a closure.
+    /// Enqueues a closure.
     pub(crate) fn run(&self, work: impl FnOnce() + Send + 'static) -> Result<()> {
         let mut work = Some(work);
         let once = move || {
@@ -128,7 +130,7 @@ impl HostStream {
         self.push(Job::Run(closure)).map(|_| ())
     }
 
-    /// Lets the thread signal, after all work before. Returns the place in the queue.
+    /// Enqueues a signal after all earlier work. Returns the position in the queue.
     pub(super) fn signal(&self, signal: impl Fn() -> Result<()> + Send + 'static) -> Result<u64> {
         let step: Step = smallbox!(signal);
         self.push(Job::Signal(step))
@@ -143,24 +145,24 @@ impl HostStream {
         Ok(())
     }
 
-    /// Returns `true` if the caller runs on the stream's own thread, inside one of its closures.
+    /// Returns `true` if the caller runs on the stream's thread, inside one of its closures.
     pub(crate) fn is_current(&self) -> bool {
         self.0.shared.is_current()
     }
 
-    /// Waits until the work that is enqueued now is done, for at most `limit`, and returns whether
-    /// it is. Inside one of the stream's own closures it returns `false` at once: that closure is
+    /// Waits until the work enqueued so far is done, for at most `limit`, and returns whether it
+    /// is. Inside one of the stream's own closures it returns `false` immediately: that closure is
     /// part of the work.
     pub(crate) fn drain(&self, limit: Duration) -> bool {
         self.0.shared.drain(self.end(), limit)
     }
 
-    /// The same for the work up to a place in the queue.
+    /// Like [`drain`](Self::drain), for the work up to a position in the queue.
     pub(super) fn drain_to(&self, place: u64, limit: Duration) -> bool {
         self.0.shared.drain(place, limit)
     }
 
-    /// The place of what was enqueued last.
+    /// Returns the position of the job that was enqueued last.
     pub(super) fn end(&self) -> u64 {
         self.0.shared.lock().enqueued
     }
@@ -220,8 +222,8 @@ impl Worker {
         }
     }
 
-    /// Runs one job. Whatever the job's closure or its captured values do, the thread goes on with
-    /// the next: Vulkan waits for the signals behind it.
+    /// Runs one job. A panic of the job's closure or its captured values does not end the thread,
+    /// since Vulkan waits for the signals of later jobs.
     fn execute(&self, job: Job) -> Result<(), String> {
         let failed = self.failed.load(Ordering::Acquire);
         match job {
@@ -234,8 +236,8 @@ impl Worker {
                 }
                 // The captured values are dropped here, where their panic is caught too.
             }),
-            // Signaled after a failure too: the frame's contents are wrong then, which the next
-            // call on the exchange says, but Vulkan is not left waiting forever.
+            // Signaled after a failure too. The contents of the frame are wrong then, which the
+            // next call on the exchange reports, but Vulkan does not wait forever.
             Job::Signal(signal) => persistently("host compute thread", &*signal).map_err(|error| error.to_string()),
         }
     }
@@ -247,8 +249,8 @@ impl Worker {
     }
 }
 
-/// Signals, and tries again for a while where that fails: somebody waits for it, and nobody else
-/// signals in its place. `who` stands in the log.
+/// Calls `signal`, and retries it for a while if it fails: Vulkan or CUDA waits for it, and nothing
+/// signals in its place. `who` is logged.
 pub(in crate::compute) fn persistently(who: &str, signal: &dyn Fn() -> Result<()>) -> Result<()> {
     let (start, mut pause) = (Instant::now(), Duration::from_millis(1));
     loop {
@@ -269,12 +271,12 @@ impl Drop for Owner {
         self.shared.changed.notify_all();
         let Some(worker) = self.worker.take() else { return };
         if self.shared.is_current() {
-            // The last clone went inside a job: the thread ends by itself after it.
+            // The last clone was dropped inside a job: the thread ends by itself after the job.
             return;
         }
         let end = self.shared.lock().enqueued;
         if self.shared.drain(end, STOP_LIMIT) {
-            // A panic was caught where it happened, there is none to hear of here.
+            // Panics were caught inside the thread, so there is no error to handle here.
             let _ = worker.join();
         } else {
             log_error!("a compute closure still runs after {STOP_LIMIT:?}; its thread is left to end by itself");
@@ -282,11 +284,11 @@ impl Drop for Owner {
     }
 }
 
-/// Calls user code and turns a panic into the reason of a failure.
+/// Calls user code, and returns an error with the message if it panics.
 fn catching(what: &str, call: impl FnOnce()) -> Result<(), String> {
     let Err(panic) = catch_unwind(AssertUnwindSafe(call)) else { return Ok(()) };
     let reason = format!("{what} panicked: {}", panic_text(panic.as_ref()));
-    // A payload may panic in turn when it is dropped; then it is leaked.
+    // Dropping the payload may panic too; the second payload is then leaked.
     if let Err(second) = catch_unwind(AssertUnwindSafe(move || drop(panic))) {
         std::mem::forget(second);
     }

@@ -78,7 +78,8 @@ fn dropping_waits_for_the_work() {
     let stream = HostStream::new().unwrap();
     stream
         .run(move || {
-            // A slow machine may miss a drop that does not wait; `schedules` tries all orders.
+            // On a slow machine this may not detect a drop that does not wait; `schedules` explores
+            // all orders.
             thread::sleep(Duration::from_millis(50));
             sender.send(()).unwrap();
         })
@@ -95,7 +96,7 @@ fn draining_does_not_wait_for_what_comes_later() {
     let later = stream.clone();
     stream
         .run(move || {
-            // Enqueued behind the end that is waited for, and before it is reached.
+            // Enqueued after the position that is waited for, and before that position is reached.
             begun.recv().unwrap();
             later.run(move || gate.recv().unwrap()).unwrap();
         })
@@ -116,8 +117,7 @@ fn draining_has_a_limit() {
     assert!(stream.drain(LONG));
 }
 
-/// Vulkan's queue waits for the signal: a call that fails for a moment must not leave it waiting
-/// forever.
+/// A signal that fails temporarily is retried, since Vulkan's queue would otherwise wait forever.
 #[test]
 fn a_signal_that_fails_is_tried_again() {
     let stream = HostStream::new().unwrap();

@@ -1,4 +1,4 @@
-//! Copies between buffers, in a stream of kernels.
+//! Copies between buffers, recorded in an inline stream.
 #![allow(unsafe_code)] // Recording.
 
 use vk_export::ash::vk;
@@ -7,7 +7,7 @@ use crate::compute::inline::segment::{Keep, barrier};
 use crate::compute::inline::stream::InlineStream;
 use crate::error::Result;
 
-/// Bytes of one buffer that go to another.
+/// A copy from the start of one buffer to the start of another.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BufferCopy {
     pub(crate) from: vk::Buffer,
@@ -16,13 +16,12 @@ pub(crate) struct BufferCopy {
 }
 
 impl InlineStream {
-    /// Records copies from the start of one buffer to the start of another, behind everything
-    /// before. `keep` lives until they have run.
+    /// Records copies after all earlier work. `keep` lives until they have run.
     ///
     /// # Safety
-    /// The buffers are this device's, have as many bytes and the usages of a copy, and live until
-    /// the copies have run, by `keep` or by the caller. Nothing but what is recorded here uses them
-    /// meanwhile.
+    /// The buffers belong to this device, have at least `size` bytes and the usages of a copy, and
+    /// are kept alive by `keep` or the caller until the copies have run. Until then, nothing but
+    /// the recorded commands uses them.
     pub(crate) unsafe fn copy(&self, keep: impl IntoIterator<Item = Keep>, copies: &[BufferCopy]) -> Result<()> {
         if copies.is_empty() {
             return Ok(());
@@ -43,7 +42,7 @@ impl InlineStream {
             unsafe { barrier(device, commands, transfer, kernels) };
             Ok(())
         };
-        // SAFETY: handed on to the caller.
+        // SAFETY: the caller upholds the contract.
         unsafe { self.record(keep, record) }
     }
 }

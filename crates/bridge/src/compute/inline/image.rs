@@ -1,4 +1,4 @@
-//! Vulkan images as kernels in command buffers access them: by the handles of image views.
+//! Access of kernels in command buffers to Vulkan images, through handles of image views.
 
 use std::marker::PhantomData;
 use std::sync::{Mutex, PoisonError};
@@ -10,14 +10,16 @@ use vk_export::{Image, ImageKind, KernelSurface, KernelTexture};
 use crate::compute::mapped::Mapping;
 use crate::error::{Error, Result};
 
-/// Limit for each kind of object in one image. Recorded work may use any of them, so none goes
-/// before the image does; a description that changes from frame to frame is a fault of the
-/// program's.
+/// Limit on the number of objects of each kind per image. Recorded work may use any of them, so
+/// they live as long as the image; a program that passes a different description each frame has a
+/// bug.
 const MOST: usize = 256;
 
-/// The view handles of an image, each created on first use.
+/// The image view handles of an image, each created on first use.
 #[derive(Debug)]
 pub struct InlineImage<T> {
+    /// Whether kernels see an array even if there is one layer.
+    layered: bool,
     made: Mutex<Made>,
     texel: PhantomData<fn() -> T>,
 }
@@ -30,30 +32,31 @@ struct Made {
 }
 
 impl<T> InlineImage<T> {
-    pub(in crate::compute) fn new() -> Self {
-        Self { made: Mutex::default(), texel: PhantomData }
+    pub(in crate::compute) fn new(layered: bool) -> Self {
+        Self { layered, made: Mutex::default(), texel: PhantomData }
     }
 
-    /// The handle of a mip level of `image`, which this is the mapping of, for loads and stores.
+    /// Returns the handle of a mip level for loads and stores. `image` is the image of this
+    /// mapping.
     pub(crate) fn surface(&self, image: &Image, level: u32) -> Result<u64> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        find_or_make(&mut made.surfaces, &level, image, || Ok(KernelSurface::new(image, level)?))
+        let make = if self.layered { KernelSurface::layered } else { KernelSurface::new };
+        find_or_make(&mut made.surfaces, &level, image, || Ok(make(image, level)?))
             .map(|surface| u64::from(surface.handle()))
     }
 
-    /// The handle of `image`, which this is the mapping of, for sampling; `format` is the one that
-    /// it is viewed in.
+    /// Returns the handle for sampling. `image` is the image of this mapping, viewed in `format`.
     pub(crate) fn texture(&self, image: &Image, format: vk::Format, info: &TextureInfo) -> Result<u64> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         find_or_make(&mut made.textures, info, image, || {
             let sampled = sampling(info, image, format).map_err(|reason| Error::invalid(object(image), reason))?;
-            Ok(KernelTexture::new(image, &sampled)?)
+            Ok(KernelTexture::new(image, &vk_export::TextureInfo { layered: self.layered, ..sampled })?)
         })
         .map(|texture| u64::from(texture.handle()))
     }
 }
 
-// The views are dropped with it, before the image.
+// The views are dropped with the mapping, before the image.
 impl<T> Mapping for InlineImage<T> {
     fn close(self) -> Result<()> {
         Ok(())
@@ -84,7 +87,8 @@ fn find_or_make<'a, K: PartialEq + Clone, V>(
     Ok(&list[index].1)
 }
 
-/// The same sampling in Vulkan's words; what differs between the two is refused.
+/// Converts to Vulkan's sampling parameters. Returns the reason if Vulkan cannot sample in the same
+/// way.
 fn sampling(info: &TextureInfo, image: &Image, format: vk::Format) -> Result<vk_export::TextureInfo, &'static str> {
     if !info.normalized_coordinates {
         return Err("it is sampled with normalized coordinates there; divide by the extent");
@@ -136,6 +140,7 @@ fn sampling(info: &TextureInfo, image: &Image, format: vk::Format) -> Result<vk_
         mipmap_mode,
         address_modes,
         format: Some(if info.srgb || !srgb { format } else { image.format() }),
+        layered: false,
     })
 }
 

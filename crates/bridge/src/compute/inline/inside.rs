@@ -1,4 +1,4 @@
-//! Detects calls from inside user closures that record commands.
+//! Detection of calls from inside user closures that record commands.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -9,7 +9,7 @@ use std::thread::ThreadId;
 pub(super) struct Recorders(Mutex<Vec<ThreadId>>);
 
 impl Recorders {
-    /// Returns `true` if the calling thread is running one.
+    /// Returns `true` if the calling thread is running a user closure.
     pub(super) fn include_current(&self) -> bool {
         self.threads().contains(&thread::current().id())
     }
@@ -23,7 +23,7 @@ impl Recorders {
 pub(super) struct Inside<'a>(&'a Recorders);
 
 impl<'a> Inside<'a> {
-    /// The thread is not running one.
+    /// Marks the calling thread, which must not be running a user closure already.
     pub(super) fn enter(recorders: &'a Recorders) -> Self {
         recorders.threads().push(thread::current().id());
         Self(recorders)

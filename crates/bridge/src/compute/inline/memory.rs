@@ -1,4 +1,4 @@
-//! Vulkan buffers as kernels in command buffers access them: by device address.
+//! Access of kernels in command buffers to Vulkan buffers, by device address.
 
 use std::marker::PhantomData;
 
@@ -9,7 +9,7 @@ use crate::compute::mapped::Mapping;
 use crate::error::{Error, Result};
 use crate::kernel::buffer::KernelBuffer;
 
-/// A buffer by its device address.
+/// A buffer, accessed by its device address.
 #[derive(Debug)]
 pub struct InlineBuffer<T> {
     address: u64,
@@ -34,13 +34,13 @@ impl<T> InlineBuffer<T> {
     }
 }
 
-/// The device address is Vulkan's own: it goes with the memory.
+/// Nothing is freed: the device address ends with the memory.
 impl<T> Mapping for InlineBuffer<T> {
     fn close(self) -> Result<()> {
         Ok(())
     }
 }
 
-/// A block of a pool: its buffers have addresses of their own.
+/// The mapping of a pool block, which is empty: each buffer in it has its own address.
 #[derive(Debug)]
 pub(crate) struct InlineBlock;

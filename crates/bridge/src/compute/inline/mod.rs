@@ -1,9 +1,9 @@
-//! Kernels recorded into Vulkan command buffers, as a compute side.
+//! The compute side that records kernels into Vulkan command buffers.
 //!
-//! There is no other API: a frame's kernels are command buffers of the exchange's own queue,
-//! submitted before the commands that use their results. The queue's submission order and barriers
-//! do what semaphores do for CUDA streams.
-#![allow(unsafe_code)] // Hands on contracts.
+//! No second API is involved: the kernels of a frame are in command buffers of the exchange's own
+//! queue, submitted before the commands that use their results. Submission order and barriers take
+//! the place of the semaphores that CUDA streams need.
+#![allow(unsafe_code)] // Passes safety contracts on to the caller.
 
 pub(crate) mod copy;
 pub(crate) mod image;
@@ -26,8 +26,8 @@ use crate::compute::mapped::Sharing;
 use crate::error::{Error, Result};
 use crate::timeline::Timeline;
 
-/// Memory is Vulkan's alone; kernels reach buffers by address, and images by the handles of views.
-/// Commands of the program's own may also fill and copy buffers.
+/// Memory is not exported. Kernels access buffers by address, and images by view handles. The
+/// program's own commands may also fill and copy buffers.
 pub(super) const SHARING: Sharing = Sharing {
     counterpart: Counterpart::Kernels,
     placement: Placement::DeviceLocal,
@@ -39,8 +39,8 @@ pub(super) const SHARING: Sharing = Sharing {
     ),
 };
 
-/// Creation parameters of an image for kernels: to be loaded, stored and sampled, as far as the
-/// device can.
+/// Returns the creation parameters of an image that kernels load, store and sample, as far as the
+/// device supports it for the format.
 pub(super) fn image_info<'a>(device: &ExportDevice, info: &ImageInfo<'a>) -> ImageInfo<'a> {
     let tiling = vk::ImageTiling::OPTIMAL;
     let features = device.format_features(info.format, tiling);
@@ -50,14 +50,14 @@ pub(super) fn image_info<'a>(device: &ExportDevice, info: &ImageInfo<'a>) -> Ima
     ImageInfo { tiling, usage: info.usage | kernels, placement: SHARING.placement, ..*info }
 }
 
-/// The device's kernels: one stream of recorded work, for one of its queues.
+/// The inline compute side of a device: one stream of recorded work for one of its queues.
 pub(crate) struct InlineCompute {
     stream: InlineStream,
 }
 
 impl InlineCompute {
     /// # Errors
-    /// [`Error::InvalidArgument`] where the device has no buffer addresses or no such queue, or the
+    /// [`Error::InvalidArgument`] if the device has no buffer addresses or no such queue, or the
     /// bridge may not submit to it.
     pub(super) fn new(device: &ExportDevice, queue: QueueKind) -> Result<Self> {
         let invalid = |reason: String| Error::invalid("the inline backend", reason);
@@ -90,7 +90,7 @@ impl InlineCompute {
         &self.stream
     }
 
-    /// Checks that an exchange's Vulkan side is on the queue that the kernels are on.
+    /// Checks that an exchange's Vulkan side uses the queue that the kernels run on.
     pub(super) fn check_queue(&self, queue: QueueKind, exchange: &str) -> Result<()> {
         let own = self.stream.queue_kind();
         if queue == own {
@@ -110,11 +110,11 @@ impl InlineCompute {
     }
 }
 
-/// The stream and an exchange's `computed`, which the queue signals.
+/// The stream and an exchange's `computed` timeline, which the queue signals.
 pub(crate) struct InlineLink {
     stream: InlineStream,
     computed: Timeline,
-    /// Something of the exchange's was recorded that may have no signal behind it.
+    /// Set if work of the exchange was recorded that may have no signal after it.
     unsignaled: AtomicBool,
 }
 
@@ -128,25 +128,25 @@ impl InlineLink {
         &self.stream
     }
 
-    /// Ends the work that was recorded so far. The submission that takes it signals `value` of
+    /// Ends the work recorded so far. The submission that contains it signals `value` of
     /// `computed`.
     ///
     /// # Safety
-    /// The values rise from call to call, nobody else signals `computed`, and it lives until the
-    /// value is reached, the device is lost, or forever.
+    /// The values increase from call to call, nothing else signals `computed`, and `computed` lives
+    /// until the value is reached or the device is lost, or is never freed.
     pub(crate) unsafe fn signal(&self, value: u64) -> Result<()> {
-        // SAFETY: handed on to the caller.
+        // SAFETY: the caller upholds the contract.
         let ended = unsafe { self.stream.end(self.computed.semaphore().as_raw(), value) };
         self.unsignaled.store(ended.is_err(), Ordering::Release);
         ended
     }
 
-    /// Notes that what was recorded so far may be the exchange's, and has no signal behind it.
+    /// Notes that the work recorded so far may belong to the exchange and has no signal after it.
     pub(crate) fn note_unsignaled(&self) {
         self.unsignaled.store(true, Ordering::Release);
     }
 
-    /// Waits until the queue has done what is the exchange's and no signal is behind, for at most
+    /// Waits until the queue has completed the exchange's work that no signal follows, for at most
     /// `limit`, and returns whether it has.
     pub(crate) fn drain(&self, limit: Duration) -> Result<bool> {
         if self.unsignaled.load(Ordering::Acquire) {

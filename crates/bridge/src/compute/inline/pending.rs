@@ -1,4 +1,4 @@
-//! The work of an inline stream that has not completed: being recorded, recorded, or submitted.
+//! The work of an inline stream that has not completed: still recording, recorded, or submitted.
 #![allow(unsafe_code)] // Ends command buffers.
 
 use std::collections::VecDeque;
@@ -15,31 +15,31 @@ pub(super) const FEW: usize = 8;
 /// The segments of a stream, by state.
 #[derive(Default)]
 pub(super) struct State {
-    /// Being recorded.
+    /// The segment that is being recorded.
     pub(super) open: Option<Segment>,
-    /// Recorded, to be submitted.
+    /// Recorded work that is not submitted yet.
     pub(super) ended: Ended,
-    /// Submitted, each with the value of `progress` at its end.
+    /// Submitted segments, each with the value of `progress` that marks its end.
     pub(super) running: VecDeque<(u64, Segment)>,
     pub(super) idle: Vec<Segment>,
     /// The value of `progress` that the last submission signals.
     pub(super) submitted: u64,
-    /// Ended work has been taken and is not on the queue yet: another thread is submitting it.
+    /// Set while another thread is submitting ended work that it has taken.
     pub(super) taken: bool,
 }
 
-/// Segments whose work has completed, with what it has used. At most [`FEW`], so that they need no
-/// heap.
+/// Segments whose work has completed, with the objects that the work used. At most [`FEW`], so that
+/// no heap allocation is needed.
 pub(super) type Completed = SmallVec<[Segment; FEW]>;
 
-/// A segment that could not be ended. Dropping it may call the program, so that it comes after the
-/// lock.
+/// A segment that could not be ended. Dropping it may call user code, so it is dropped after the
+/// lock is released.
 pub(super) struct Failed {
     pub(super) error: Error,
     _segment: Segment,
 }
 
-/// Command buffers that are submitted together, and what is signaled behind them.
+/// Command buffers that are submitted together, and the signals after them.
 #[derive(Default)]
 pub(super) struct Ended {
     pub(super) commands: SmallVec<[Segment; FEW]>,
@@ -51,15 +51,15 @@ impl State {
         self.ended.is_empty() && !self.taken
     }
 
-    /// Ends the segment that is being recorded, if there is one.
+    /// Ends the segment that is being recorded, if any.
     ///
     /// # Errors
-    /// The error of the failed driver call. The segment is lost, and those whose work it has are
-    /// told.
+    /// The error of the failed driver call. The segment is lost, and the exchanges with work in it
+    /// are notified.
     pub(super) fn end_open(&mut self) -> std::result::Result<(), Box<Failed>> {
         let Some(mut open) = self.open.take() else { return Ok(()) };
-        // SAFETY: it has been recording since it was taken. On an error it is dropped, never
-        // submitted.
+        // SAFETY: the segment has been recording since it was taken. On an error it is dropped,
+        // never submitted.
         if let Err(error) = unsafe { open.end() } {
             return Err(Box::new(Failed { error, _segment: open }));
         }
@@ -67,9 +67,9 @@ impl State {
         Ok(())
     }
 
-    /// Takes the oldest segments whose work has completed, up to this value of `progress`. They are
-    /// idle once what the work has used is dropped, which may call the program, so that it comes
-    /// after the lock.
+    /// Takes the oldest segments whose work has completed, up to this value of `progress`. They can
+    /// be reused after the objects that the work used are dropped, which may call user code, so the
+    /// caller does that after it releases the lock.
     #[must_use]
     pub(super) fn reap(&mut self, reached: u64) -> Completed {
         let mut completed = Completed::new();

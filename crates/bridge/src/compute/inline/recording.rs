@@ -1,4 +1,4 @@
-//! Recording into an inline stream: by the bridge, or by a closure of the program's.
+//! Recording into an inline stream, by the bridge or by user closures.
 #![allow(unsafe_code)] // Recording.
 
 use vk_export::ash::vk;
@@ -10,13 +10,13 @@ use crate::compute::inline::stream::{InlineStream, Inner};
 use crate::error::Result;
 
 impl InlineStream {
-    /// Records what `record` records behind everything before, and a barrier behind it. `keep`
-    /// lives until it has run. `record` calls nothing of the program's: a lock is held.
+    /// Records the commands of `record` after all earlier work, followed by a barrier. `keep` lives
+    /// until they have run. `record` must not call user code, since a lock is held.
     ///
     /// # Safety
-    /// The recorded commands keep their Valid Usage, outside a render pass, on a queue of
-    /// [`queue_kind`](Self::queue_kind), and everything they use besides `keep` lives until they
-    /// have run.
+    /// The recorded commands satisfy their Valid Usage, outside a render pass, on a queue of
+    /// [`queue_kind`](Self::queue_kind), and everything that they use besides `keep` lives until
+    /// they have run.
     pub(crate) unsafe fn record(
         &self,
         keep: impl IntoIterator<Item = Keep>,
@@ -31,7 +31,7 @@ impl InlineStream {
                 drop(state);
                 let fresh = inner.begin_segment()?;
                 state = inner.state();
-                // Another thread may have been faster.
+                // Another thread may have opened a segment in the meantime.
                 match state.open.take() {
                     Some(open) => {
                         state.idle.push(fresh);
@@ -44,20 +44,20 @@ impl InlineStream {
         let commands = state.open.insert(open);
         commands.keep(keep);
         commands.note(&self.1);
-        // Also behind what an error or a panic has left half recorded.
+        // The barrier is also recorded if an error or a panic interrupts `record`.
         let _barrier = Barrier { device: &inner.device, commands: commands.as_raw() };
         record(commands.as_raw())
     }
 
-    /// [`record`](Self::record) with a closure of the program's, which may call anything: inside of
-    /// it, what needs this stream is refused.
+    /// Like [`record`](Self::record), with a user closure, which may call anything. Calls inside
+    /// the closure that need this stream return an error.
     ///
-    /// No lock is held meanwhile: it records into a new segment, which comes behind what was
-    /// recorded before the call and ahead of what is recorded once it has returned. What other
-    /// threads record meanwhile is in another one.
+    /// No lock is held during the closure: it records into a new segment, which runs after the work
+    /// recorded before this call and before the work recorded after it. Commands that other threads
+    /// record during the closure go into another segment.
     ///
     /// # Safety
-    /// As [`record`](Self::record).
+    /// The contract of [`record`](Self::record).
     pub(crate) unsafe fn record_with(&self, record: impl FnOnce(vk::CommandBuffer)) -> Result<()> {
         let inner = &*self.0;
         inner.check_outside()?;
@@ -66,7 +66,7 @@ impl InlineStream {
         let commands = segment.as_raw();
         let _own = Own { inner, segment: Some(segment) };
         let _inside = Inside::enter(&inner.recorders);
-        // Also behind what a panic has left half recorded.
+        // The barrier is also recorded if `record` panics.
         let _barrier = Barrier { device: &inner.device, commands };
         record(commands);
         Ok(())
@@ -74,8 +74,8 @@ impl InlineStream {
 }
 
 impl Inner {
-    /// A segment that is recording. It is made without a lock: a name that the driver refuses is
-    /// told to the program's logger.
+    /// Returns a segment that is recording. No lock is held while it is created: if the driver
+    /// refuses its name, the program's logger is called.
     fn begin_segment(&self) -> Result<Segment> {
         let (mut completed, idle) = {
             let mut state = self.state();
@@ -89,13 +89,13 @@ impl Inner {
         };
         commands.forget_kept();
         self.recycle(completed);
-        // SAFETY: new, never submitted, or the submission that it was in has signaled `progress`
-        // behind it.
+        // SAFETY: the segment is new, was never submitted, or its submission has signaled
+        // `progress` after it.
         unsafe { commands.begin() }?;
         Ok(commands)
     }
 
-    /// Lets go of what was used by all work that has completed, up to this value of `progress`.
+    /// Drops the objects that completed work used, up to this value of `progress`.
     pub(super) fn reap(&self, reached: u64) {
         loop {
             let completed = self.state().reap(reached);
@@ -106,7 +106,8 @@ impl Inner {
         }
     }
 
-    /// Drops what completed work has used, which may call the program, without a lock.
+    /// Drops the objects that completed work used, which may call user code, without holding a
+    /// lock.
     fn recycle(&self, mut completed: Completed) {
         completed.iter_mut().for_each(Segment::forget_kept);
         if !completed.is_empty() {
@@ -115,8 +116,8 @@ impl Inner {
     }
 }
 
-/// A segment that a closure of the program's records into. Dropping it, which a panic does too,
-/// puts it behind everything that was recorded so far; what is recorded next is in it as well.
+/// A segment that a user closure records into. Dropping it, also during a panic, places the segment
+/// after all work recorded so far and leaves it open for the next work.
 struct Own<'a> {
     inner: &'a Inner,
     segment: Option<Segment>,
@@ -125,12 +126,13 @@ struct Own<'a> {
 impl Drop for Own<'_> {
     fn drop(&mut self) {
         let mut state = self.inner.state();
-        // The work from before the closure, and what other threads have recorded meanwhile, which
-        // may come before or behind.
+        // Ends the work from before the closure, and the work that other threads have recorded in
+        // the meantime, which may run before or after the closure's commands.
         let before = state.end_open();
         state.open = self.segment.take();
         drop(state);
-        // Those whose work is lost are told when they end it.
+        // On an error, the exchanges whose work is lost are notified when they end it. Dropped
+        // after the lock is released.
         drop(before);
     }
 }

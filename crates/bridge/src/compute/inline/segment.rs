@@ -11,8 +11,8 @@ use crate::error::Result;
 /// An object that recorded work uses, kept alive until the work has completed.
 pub(crate) type Keep = Arc<dyn Send + Sync>;
 
-/// Why recorded work of an exchange will never run, until the exchange has said so. Cloning it
-/// gives the same one.
+/// The error due to which recorded work of an exchange will never run, until the exchange has
+/// reported it. Clones share the error.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lost(Arc<Mutex<Option<vk_export::Error>>>);
 
@@ -21,7 +21,7 @@ impl Lost {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Why, if it is so; it stays so.
+    /// Returns the error, if any, without clearing it.
     pub(crate) fn get(&self) -> Option<vk_export::Error> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -31,18 +31,18 @@ impl Lost {
     }
 }
 
-/// Kernels in a command buffer, and what they use.
+/// A command buffer with kernels, and the objects that they use.
 pub(super) struct Segment {
     commands: Commands,
     keep: Vec<Keep>,
-    /// Markers of the exchanges that have work in it, while it is recording.
+    /// Error markers of the exchanges with work in this segment, while it is recording.
     users: Vec<Lost>,
 }
 
 impl Segment {
-    /// Nothing is recorded.
+    /// Creates a segment that is not recording.
     pub(super) fn new(device: &ExportDevice, queue: &Queue) -> Result<Self> {
-        // SAFETY: the stream has the queue from its device.
+        // SAFETY: the stream got the queue from this device.
         Ok(Self { commands: unsafe { Commands::new(device, queue, "kernels") }?, keep: Vec::new(), users: Vec::new() })
     }
 
@@ -59,32 +59,32 @@ impl Segment {
         self.keep.clear();
     }
 
-    /// Notes that an exchange has work in it.
+    /// Notes that an exchange has work in this segment.
     pub(super) fn note(&mut self, user: &Lost) {
         if !self.users.iter().any(|known| Arc::ptr_eq(&known.0, &user.0)) {
             self.users.push(user.clone());
         }
     }
 
-    /// Begins to record.
+    /// Begins recording.
     ///
     /// # Safety
-    /// The commands recorded before are not pending execution.
+    /// Previously recorded commands are not pending execution.
     pub(super) unsafe fn begin(&mut self) -> Result<()> {
-        // SAFETY: handed on to the caller.
+        // SAFETY: the caller upholds the contract.
         Ok(unsafe { self.commands.begin() }?)
     }
 
     /// Ends recording.
     ///
     /// # Errors
-    /// The error of the failed driver call. The work is lost then, and every exchange that has some
-    /// in it is told.
+    /// The error of the failed driver call. The work is lost in that case, and every exchange with
+    /// work in the segment is notified.
     ///
     /// # Safety
-    /// It is recording.
+    /// The segment is recording.
     pub(super) unsafe fn end(&mut self) -> Result<()> {
-        // SAFETY: handed on to the caller.
+        // SAFETY: the caller upholds the contract.
         let ended = unsafe { self.commands.end() };
         for user in self.users.drain(..) {
             if let Err(error) = &ended {
@@ -95,7 +95,7 @@ impl Segment {
     }
 }
 
-/// Makes what `from` wrote visible to what `to` does, as kernels on a CUDA stream see it.
+/// Makes the writes of the `from` stages visible to the `to` stages, as on a CUDA stream.
 ///
 /// # Safety
 /// `commands` is recording on `device`, outside a render pass, for a queue that has the stages.
@@ -111,7 +111,7 @@ pub(crate) unsafe fn barrier(
         .dst_stage_mask(to)
         .dst_access_mask(to_access)];
     let dependency = vk::DependencyInfo::default().memory_barriers(&barrier);
-    // SAFETY: handed on to the caller.
+    // SAFETY: the caller upholds the contract.
     unsafe { device.cmd_pipeline_barrier2(commands, &dependency) };
 }
 
@@ -126,8 +126,8 @@ impl Drop for Barrier<'_> {
     fn drop(&mut self) {
         let kernels = vk::PipelineStageFlags2::COMPUTE_SHADER;
         let access = vk::AccessFlags2::SHADER_READ | vk::AccessFlags2::SHADER_WRITE;
-        // SAFETY: the stream makes it in `record` and `record_with` alone, of a command buffer that
-        // has been recording since it was taken.
+        // SAFETY: only `record` and `record_with` create this type, for a command buffer that has
+        // been recording since it was taken.
         unsafe { barrier(self.device, self.commands, (kernels, access), (kernels, access)) };
     }
 }

@@ -24,22 +24,22 @@ const PATIENCE: Duration = Duration::from_secs(5);
 ///
 /// Work runs in the order of the calls, as on a CUDA stream, regardless of the turn that it belongs
 /// to. It is submitted with the next submission of any exchange, or when a caller waits for it.
-/// Clones share the stream and the exchange.
+/// Clones share the stream and the exchange's error.
 #[derive(Clone)]
 pub(crate) struct InlineStream(pub(super) Arc<Inner>, pub(super) Lost);
 
-/// Tells a stream from others, and keeps nothing of it.
+/// Identity of a stream, which does not keep the stream alive.
 #[derive(Debug, Clone)]
 pub(crate) struct InlineStreamId(Weak<Inner>);
 
 pub(super) struct Inner {
     state: Mutex<State>,
-    /// Held during a submission, so that submissions keep their order. It is never taken while
-    /// `state` is locked, since the submission calls the engine's queue lock.
+    /// Held during a submission, so that submissions keep their order. It is never locked while
+    /// `state` is locked, since submitting calls the engine's queue lock.
     submitting: Mutex<()>,
-    /// Counts submissions that have run.
+    /// Counts completed submissions.
     pub(super) progress: Arc<Semaphore>,
-    /// The threads that run a user closure, without a lock.
+    /// The threads that are running a user closure. No lock is held meanwhile.
     pub(super) recorders: Recorders,
     queue: QueueKind,
     pub(super) device: ExportDevice,
@@ -54,7 +54,7 @@ impl InlineStream {
         Ok(Self(inner, Lost::default()))
     }
 
-    /// The same stream for an exchange, which is told where its own work is lost.
+    /// Returns the same stream for an exchange, with its own marker for lost work.
     pub(super) fn of_exchange(&self) -> Self {
         Self(Arc::clone(&self.0), Lost::default())
     }
@@ -63,7 +63,7 @@ impl InlineStream {
         InlineStreamId(Arc::downgrade(&self.0))
     }
 
-    /// Returns `true` if it has this identity.
+    /// Returns `true` if the stream has this identity.
     pub(crate) fn has_id(&self, id: &InlineStreamId) -> bool {
         std::ptr::eq(Arc::as_ptr(&self.0), id.0.as_ptr())
     }
@@ -82,21 +82,21 @@ impl InlineStream {
         self.0.is_inside()
     }
 
-    /// Says that work of this handle is lost, where it is.
+    /// Returns the marker that is set if work of this handle is lost.
     pub(super) fn lost(&self) -> &Lost {
         &self.1
     }
 
-    /// Ends what was recorded so far; the submission that takes it signals `value` of the timeline
-    /// behind it.
+    /// Ends the work recorded so far. The submission that contains it signals `value` of `timeline`
+    /// after it.
     ///
     /// # Errors
-    /// The error of the failed driver call, of now or of an earlier end in which work of this
-    /// exchange was lost.
+    /// The error of the failed driver call, in this call or in an earlier end that lost work of
+    /// this exchange.
     ///
     /// # Safety
-    /// `timeline` is on this device, is signaled by this stream alone with values that rise, and
-    /// lives until the value is reached, the device is lost, or forever.
+    /// `timeline` belongs to this device, is signaled only by this stream with increasing values,
+    /// and lives until the value is reached or the device is lost, or is never freed.
     pub(super) unsafe fn end(&self, timeline: vk::Semaphore, value: u64) -> Result<()> {
         self.0.check_outside()?;
         let mut state = self.0.state();
@@ -105,7 +105,7 @@ impl InlineStream {
             drop(state);
             return lost.map_or_else(|| ended.map_err(|failed| failed.error), |error| Err(error.into()));
         }
-        // One submission signals a timeline once: the higher value stands for the lower.
+        // A submission signals each timeline once: the higher value replaces the lower one.
         match state.ended.signals.iter_mut().find(|(known, _)| *known == timeline) {
             Some((_, last)) => *last = value,
             None => state.ended.signals.push((timeline, value)),
@@ -113,15 +113,16 @@ impl InlineStream {
         Ok(())
     }
 
-    /// Submits what was ended and not submitted yet.
+    /// Submits work that was ended but not submitted yet.
     ///
     /// # Errors
-    /// The error of the failed driver call, or [`vk_export::Error::QueueHeld`]; what was ended is
-    /// submitted later then.
+    /// The error of the failed driver call, or [`vk_export::Error::QueueHeld`]. The ended work is
+    /// then submitted later.
     pub(crate) fn flush(&self) -> Result<()> {
         self.0.check_outside()?;
-        // What another thread is submitting counts too: the caller may put a wait for it on the
-        // same queue next, and it may be refused, which leaves it to be submitted here.
+        // Work that another thread is submitting counts too: the caller may enqueue a wait for it
+        // on the same queue next, and the other submission may fail, which leaves the work to be
+        // submitted here.
         if self.0.state().is_on_queue() {
             return Ok(());
         }
@@ -129,13 +130,13 @@ impl InlineStream {
         unsafe { self.submit(None, vk::Fence::null()) }
     }
 
-    /// Submits what was ended, and `batch` behind it, in one call.
+    /// Submits the ended work, followed by `batch`, in one call.
     ///
     /// # Errors
-    /// As [`flush`](Self::flush); nothing was submitted then.
+    /// The errors of [`flush`](Self::flush). Nothing was submitted in that case.
     ///
     /// # Safety
-    /// As [`Queue::submit`].
+    /// The contract of [`Queue::submit`].
     pub(crate) unsafe fn submit(&self, batch: Option<vk::SubmitInfo2<'_>>, fence: vk::Fence) -> Result<()> {
         let inner = &*self.0;
         inner.check_outside()?;
@@ -149,7 +150,7 @@ impl InlineStream {
             state.taken = !state.ended.is_empty();
             (std::mem::take(&mut state.ended), state.submitted + 1)
         };
-        // Another thread has submitted it meanwhile.
+        // Another thread has submitted the work in the meantime.
         if ended.is_empty() && batch.is_none() {
             return Ok(());
         }
@@ -168,21 +169,22 @@ impl InlineStream {
         let own = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
         let own = (!ended.is_empty()).then_some(own);
         let batches: SmallVec<[_; 2]> = own.into_iter().chain(batch).collect();
-        // SAFETY: VUID-vkQueueSubmit2-commandBuffer-03874: ended, never submitted since. Its pool
-        // lives in `running` until the value of `progress` is reached.
-        // VUID-VkSubmitInfo2-semaphore-03882: the values rise, `progress` by the lock held here and
-        // the others by the contract of `end`. The rest is the caller's.
+        // SAFETY: VUID-vkQueueSubmit2-commandBuffer-03874: each command buffer was ended and not
+        // submitted since. Its pool lives in `running` until the value of `progress` is reached.
+        // VUID-VkSubmitInfo2-semaphore-03882: the values increase, those of `progress` due to the
+        // lock held here and the others by the contract of `end`. The caller upholds the rest.
         let submitted = unsafe { queue.submit(&batches, fence) };
         let mut state = inner.state();
         state.taken = false;
         if let Err(error) = submitted {
-            // On a lost device nothing runs, and nothing is waited for.
+            // On a lost device nothing runs, and nothing has to be waited for.
             if !error.is_device_lost() {
                 state.put_back(ended);
                 return Err(error.into());
             }
             drop(state);
-            // Dropping what the work has used may call the program: behind the locks.
+            // Dropping the objects that the work used may call user code, so the locks are released
+            // first.
             drop(order);
             drop(ended);
             return Err(error.into());
@@ -194,19 +196,19 @@ impl InlineStream {
         Ok(())
     }
 
-    /// Lets go of what was used by work that has completed, without waiting for any.
+    /// Drops the objects that completed work used, without waiting for any work.
     pub(super) fn reap(&self) {
         if self.0.is_inside() {
             return;
         }
-        // What cannot be asked now is let go of later.
+        // If the value cannot be queried, the objects are dropped later.
         if let Ok(reached) = self.0.progress.value() {
             self.0.reap(reached);
         }
     }
 
-    /// Submits all that was recorded and waits until it has run, for at most `limit`; returns
-    /// whether it has.
+    /// Submits all recorded work, waits until it has run, for at most `limit`, and returns whether
+    /// it has.
     pub(super) fn drain(&self, limit: Duration) -> Result<bool> {
         self.0.check_outside()?;
         let ended = self.0.state().end_open();
@@ -221,8 +223,8 @@ impl InlineStream {
         match waited {
             Ok(()) => Ok(true),
             Err(Error::Vulkan(vk_export::Error::Timeout { .. })) => Ok(false),
-            // Nothing runs on a lost device (Vulkan specification, "Lost Device"), and what was
-            // ended has been given up.
+            // Nothing runs on a lost device (Vulkan specification, "Lost Device"), and the ended
+            // work has been dropped.
             Err(Error::Vulkan(error)) if error.is_device_lost() => Ok(true),
             Err(error) => Err(error),
         }
@@ -234,8 +236,9 @@ impl Inner {
         self.recorders.include_current()
     }
 
-    /// Checks that the caller is not inside a closure that records: what it records, ends or
-    /// waits for in there would come before the closure's commands, which it may take to be ahead.
+    /// Checks that the caller is not inside a closure that records. Work that is recorded, ended or
+    /// waited for inside the closure would precede the closure's commands, while the caller may
+    /// expect it to follow them.
     pub(super) fn check_outside(&self) -> Result<()> {
         if !self.is_inside() {
             return Ok(());
@@ -247,7 +250,7 @@ impl Inner {
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing under this lock can leave it half changed.
+        // No operation under this lock panics halfway through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,4 +1,4 @@
-//! First contents of kernel memory: copied by commands of the stream, without a wait.
+//! Initial contents of kernel memory, copied by commands of the stream without a host wait.
 #![allow(unsafe_code)] // Writes mapped memory, records a copy.
 
 use std::sync::Arc;
@@ -12,27 +12,27 @@ use crate::compute::inline::segment::{Keep, Lost};
 use crate::compute::inline::stream::InlineStreamId;
 use crate::error::{Error, Result};
 
-/// Accesses of kernels, and of copies by the program's own commands.
+/// Usage flags for kernels, and for copies by the program's own commands.
 const USAGE: vk::BufferUsageFlags = vk::BufferUsageFlags::from_raw(
     vk::BufferUsageFlags::TRANSFER_SRC.as_raw()
         | vk::BufferUsageFlags::TRANSFER_DST.as_raw()
         | vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS.as_raw(),
 );
 
-/// A buffer for kernels, whose contents are copied before the work that is recorded after it.
+/// A buffer for kernels. Its initial contents are copied before any work that is recorded later.
 #[derive(Debug)]
 pub(crate) struct Uploaded {
     pub(crate) buffer: Arc<Buffer>,
     pub(crate) address: u64,
-    /// The stream that its copy is recorded in.
+    /// The stream that the copy is recorded in.
     pub(crate) home: InlineStreamId,
-    /// Set if the copy will never run.
+    /// Marker that is set if the copy will never run.
     pub(crate) lost: Lost,
 }
 
 impl InlineCompute {
-    /// Makes a buffer that only the device accesses, with these bytes in it. What they are copied
-    /// from is freed once the copy has run.
+    /// Creates a buffer that only the device accesses, with these bytes as contents. The source of
+    /// the copy is freed once the copy has run.
     pub(crate) fn upload(&self, device: &ExportDevice, name: &str, bytes: &[u8]) -> Result<Uploaded> {
         let object = || format!("kernel memory \"{name}\"");
         let size = bytes.len() as u64;
@@ -44,17 +44,17 @@ impl InlineCompute {
         let start = from
             .host_ptr()
             .ok_or_else(|| Error::invalid(object(), "the driver has not mapped the memory for its contents"))?;
-        // SAFETY: the buffer has exactly this many bytes, mapped, and nothing else knows it. The
-        // submission of the copy makes them visible to it (Vulkan specification, "Host Write
-        // Ordering Guarantees").
+        // SAFETY: the buffer has exactly this many mapped bytes, and nothing else uses it.
+        // Submitting the copy makes the bytes visible to the copy (Vulkan specification, "Host
+        // Write Ordering Guarantees").
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), start.as_ptr(), bytes.len()) };
         let copy = BufferCopy { from: from.as_raw(), to: to.as_raw(), size };
         let (from, buffer) = (Arc::new(from), Arc::new(to));
         let keep = [from as Keep, Arc::clone(&buffer) as Keep];
-        // Told where this copy is lost, and nothing else.
+        // A handle whose marker is set only if this copy is lost.
         let stream = self.stream().of_exchange();
-        // SAFETY: both have `size` bytes and the usages of a copy; the stream keeps them until it
-        // has run, and nobody else uses them before it.
+        // SAFETY: both buffers have `size` bytes and the usages of a copy; the stream keeps them
+        // until the copy has run, and nothing else uses them before that.
         unsafe { stream.copy(keep, &[copy]) }?;
         Ok(Uploaded { buffer, address, home: stream.id(), lost: stream.lost().clone() })
     }

@@ -1,4 +1,4 @@
-//! Compute on other GPUs than the one that draws.
+//! Compute sides on GPUs other than the drawing GPU.
 
 pub(crate) mod probe;
 
@@ -12,32 +12,31 @@ use crate::compute::{Compute, Inner};
 use crate::error::{Error, Result};
 use crate::observe::log_info;
 
-/// Description of the access of one GPU to the other's memory, for errors.
+/// Text for errors about a drawing GPU that CUDA does not see.
 const HIDDEN: &str = "; CUDA does not see the GPU that draws (CUDA_VISIBLE_DEVICES), so it cannot be asked whether the two have \
      access to each other: let it see both to find out";
 
 impl Compute {
-    /// Creates a compute side with CUDA on another GPU than the one that draws, with the same
-    /// exchanges and turns: it computes into memory of the drawing GPU, over NVLink or PCIe,
-    /// without a copy. Kernels of the other GPU do not share the drawing GPU with Vulkan, so that
-    /// no hand-over pays for a switch of its context.
+    /// Creates a compute side with CUDA on a GPU other than the drawing GPU. It has the same
+    /// exchanges and turns, and computes into memory of the drawing GPU, over NVLink or PCIe,
+    /// without a copy. Kernels do not run on the drawing GPU, so a hand-over costs no context
+    /// switch.
     ///
-    /// Buffers are as large as the pages of 2 MiB that they lie in, see
+    /// The size of a buffer is rounded up to pages of 2 MiB, see
     /// [`Placement::Peers`](vk_export::Placement::Peers). Images are [rows](crate::ImageSpec) in
-    /// such a buffer, which the hand-over copies on the drawing GPU. The drawing GPU needs
-    /// no CUDA context and may be hidden by `CUDA_VISIBLE_DEVICES`. The drawing GPU's own
-    /// [`CudaDevice`] is taken too, where [`Compute::new`] is the better choice: it has textures
-    /// and surfaces.
+    /// such a buffer, which the hand-over copies on the drawing GPU. The drawing GPU needs no CUDA
+    /// context and may be hidden by `CUDA_VISIBLE_DEVICES`. `cuda` may also be the drawing GPU
+    /// itself, but [`Compute::new`] is the better choice then: it has textures and surfaces.
     ///
     /// A probe runs before anything is shared: a timeline is signaled in both directions, and the
     /// other GPU writes memory that Vulkan reads. On a device that was adopted without a
     /// [`queue_lock`](crate::AdoptInfo::queue_lock) nothing is submitted, and CUDA reads the memory
     /// back instead. If a probe does not complete within 5 s, the objects that it may still use
-    /// (command pools and buffers, and with them the device) are never freed.
+    /// (command pools and buffers, and therefore the device) are never freed.
     ///
     /// # Errors
-    /// [`Error::NoPeer`] naming both GPUs, if one has no access to the other's memory or the probe
-    /// fails; [`vk_export::Error::Missing`] with what the device lacks for exporting;
+    /// [`Error::NoPeer`] naming both GPUs, if one cannot access the other's memory or the probe
+    /// fails; [`vk_export::Error::Missing`] listing what the device lacks for exporting;
     /// [`Error::Cuda`] if a stream cannot be created or the device does not support timeline
     /// semaphores.
     #[doc(alias = "cuMemImportFromShareableHandle")]
@@ -46,19 +45,19 @@ impl Compute {
         Self::group(device, std::slice::from_ref(cuda))
     }
 
-    /// Creates a compute side with CUDA on several GPUs, which compute one frame together:
+    /// Creates a compute side with CUDA on several GPUs, which compute each frame together:
     /// [`ComputeTurn::work_split`](crate::ComputeTurn::work_split) lends each of them a range of
-    /// the elements on its own stream. The first one leads: its stream waits for Vulkan and signals
-    /// it, and events order the other streams between the two.
+    /// the elements on its own stream. The first GPU leads: its stream waits for Vulkan and signals
+    /// Vulkan, and events order the work of the other streams between the wait and the signal.
     /// [`ComputeTurn::work`](crate::ComputeTurn::work) runs on the leader, with all elements. Only
     /// the leader can access images; to split one, share its texels as a buffer.
     ///
-    /// The drawing GPU may be among them; otherwise as [`on_peer`](Self::on_peer).
+    /// The drawing GPU may be one of them. Everything else is as for [`on_peer`](Self::on_peer).
     #[doc = concat!("\n# Examples\n```no_run\n# #![allow(unsafe_code)]\n", include_str!("../../../docs/group.rs"), "# fn main() {}\n```")]
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if there is no device or one occurs twice, otherwise as
-    /// [`on_peer`](Self::on_peer).
+    /// [`Error::InvalidArgument`] if `cuda` is empty or contains a device twice, otherwise the
+    /// errors of [`on_peer`](Self::on_peer).
     pub fn group(device: &ExportDevice, cuda: &[CudaDevice]) -> Result<Self> {
         crate::observe::trace::init();
         let invalid = |reason: String| Error::invalid("a group of CUDA devices", reason);
@@ -87,7 +86,7 @@ impl Compute {
     }
 }
 
-/// Checks that CUDA does not rule it out.
+/// Checks that CUDA does not report that peer access is impossible.
 fn check_access(device: &ExportDevice, cuda: &CudaDevice) -> Result<PeerAccess> {
     let access = peer_access(cuda.uuid(), device.uuid());
     match access.map_err(|error| no_peer(device, cuda, error.to_string()))? {

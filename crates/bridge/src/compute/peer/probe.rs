@@ -1,6 +1,6 @@
-//! Whether a GPU can compute for another: tried, since neither the Vulkan nor the CUDA
-//! specification promises that what is imported here works, and a driver may take it and access
-//! something else.
+//! Probe of whether a GPU can compute for another GPU. It tries timelines and memory, since neither
+//! the Vulkan nor the CUDA specification guarantees that these imports work, and a driver may
+//! accept an import and then access something else.
 #![allow(unsafe_code)] // Waits, signals and views.
 
 use std::cell::Cell;
@@ -23,17 +23,17 @@ use crate::handoff;
 use crate::timeline::host_signal::signal;
 use crate::timeline::wait;
 
-/// Limit on the duration of a part of the probe.
+/// Time limit for each part of the probe.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Elements that each GPU writes.
+/// Number of elements that each GPU writes.
 const LEN: usize = 1024;
 
 const NAME: &str = "peer probe";
 
-/// Why a GPU cannot.
+/// A GPU that failed the probe, and the reason.
 pub(super) struct Failed {
-    /// Its place in the group.
+    /// Index of the GPU in the group.
     pub(super) gpu: usize,
     pub(super) reason: String,
 }
@@ -44,13 +44,13 @@ impl Failed {
     }
 }
 
-/// Tries timelines on the GPU that leads, and memory on all.
+/// Probes timelines on the leading GPU, and memory on all GPUs.
 pub(super) fn run(gpus: &Gpus, vulkan: &ExportDevice) -> Result<(), Failed> {
     timelines(gpus, vulkan)?;
     contents(gpus, vulkan)
 }
 
-/// Signals a timeline from both sides and sees it on the other.
+/// Signals a timeline from each side and checks that the other side sees the signal.
 fn timelines(gpus: &Gpus, vulkan: &ExportDevice) -> Result<(), Failed> {
     let failed = |error: &dyn Display| Failed::new(0, "its timelines do not work there", error);
     let info = SemaphoreInfo { name: NAME, kind: SemaphoreKind::Timeline, exportable: true };
@@ -59,16 +59,19 @@ fn timelines(gpus: &Gpus, vulkan: &ExportDevice) -> Result<(), Failed> {
     let stream = gpus.stream();
     let pending = Cell::new(false);
     let there_and_back = || -> Result<Option<&'static str>> {
-        // SAFETY: the values rise; both outlive the signal, or are forgotten below.
+        // SAFETY: the values increase; the stream and the semaphore outlive the signal, or are
+        // forgotten below.
         unsafe { signal_one(stream, &imported, 1) }?;
         pending.set(true);
         if !wait::poll(LIMIT, || Ok(made.value()? >= 1), || Ok(query(stream).map(|_| ())?))? {
             return Ok(Some("a signal of CUDA's was not seen by Vulkan"));
         }
-        // SAFETY: the host signals it next; both outlive the wait, or are forgotten below.
+        // SAFETY: the host signals the value next; both objects outlive the wait, or are forgotten
+        // below.
         let waits = unsafe { wait_one(stream, &imported, 2) };
         let end = record_event(stream);
-        // Whatever has failed: while a stream waits, the driver frees nothing of its context.
+        // Signaled even if something has failed: while a stream waits, the driver frees nothing of
+        // its context.
         // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258 to -03260: the counter is 1, and no other
         // signal is pending.
         persistently(NAME, &|| unsafe { signal(&made, 2) })?;
@@ -82,7 +85,7 @@ fn timelines(gpus: &Gpus, vulkan: &ExportDevice) -> Result<(), Failed> {
     };
     let outcome = there_and_back();
     if pending.get() {
-        // The stream may still signal it, or wait for it.
+        // The stream may still signal the semaphore or wait for it.
         std::mem::forget((imported, made));
     }
     match outcome {
@@ -92,7 +95,7 @@ fn timelines(gpus: &Gpus, vulkan: &ExportDevice) -> Result<(), Failed> {
     }
 }
 
-/// Has each GPU write its part of a buffer, and Vulkan read all of it.
+/// Lets each GPU write its part of a buffer, and reads the whole buffer with Vulkan.
 fn contents(gpus: &Gpus, vulkan: &ExportDevice) -> Result<(), Failed> {
     let failed = |gpu, error: &dyn Display| Failed::new(gpu, "its memory cannot be written there", error);
     let len = LEN * gpus.len();
@@ -105,7 +108,7 @@ fn contents(gpus: &Gpus, vulkan: &ExportDevice) -> Result<(), Failed> {
     drop(memory);
     let written = gpus.streams().iter().enumerate().try_for_each(|(gpu, stream)| {
         let failed = |error: &dyn Display| failed(gpu, error);
-        // SAFETY: nobody else uses the buffer, and the parts are disjoint.
+        // SAFETY: nothing else uses the buffer, and the parts are disjoint.
         let part = unsafe { mapped.part_mut_unchecked(gpu, gpu * LEN..(gpu + 1) * LEN) };
         let mut part = part.ok_or_else(|| failed(&"it has no part of the buffer"))?;
         let words = words(gpu);
@@ -119,10 +122,10 @@ fn contents(gpus: &Gpus, vulkan: &ExportDevice) -> Result<(), Failed> {
     });
     let closed = mapped.close();
     if closed.is_err() || copying.get() {
-        // What is still mapped, or copied from, must not become somebody else's memory.
+        // Memory that is still mapped or copied from must not be reused.
         std::mem::forget(buffer);
     }
-    // First the GPU that is at fault: where its copy has not ended, closing fails as well.
+    // Report the failed GPU first: if its copy has not ended, closing fails as well.
     let seen = seen?;
     closed.map_err(|error| failed(0, &error))?;
     let wrong = (0..gpus.len()).find(|&gpu| seen.get(gpu * LEN..(gpu + 1) * LEN) != Some(&words(gpu)[..]));
@@ -132,13 +135,13 @@ fn contents(gpus: &Gpus, vulkan: &ExportDevice) -> Result<(), Failed> {
     }
 }
 
-/// Value that a GPU writes.
+/// Returns the values that a GPU writes.
 fn words(gpu: usize) -> Vec<u32> {
     (0..LEN).map(|i| 0x9e37_79b9_u32.wrapping_mul((gpu * LEN + i + 1) as u32)).collect()
 }
 
-/// Waits until a stream has done what it was given, which uses `used`. Past the limit that is kept
-/// for good.
+/// Waits until the stream has completed its enqueued work, which uses `used`. If that exceeds the
+/// limit, `used` is leaked.
 fn ended<T>(stream: &CudaStream, used: T) -> Result<T, String> {
     let reached = record_event(stream)
         .map_err(Error::from)
@@ -152,21 +155,21 @@ fn ended<T>(stream: &CudaStream, used: T) -> Result<T, String> {
     Err(unfinished)
 }
 
-/// Reads the buffer with CUDA, on the GPU that leads.
+/// Reads the buffer with CUDA, on the leading GPU.
 fn read_with_cuda(stream: &Arc<CudaStream>, mapped: &MappedBuffer<u32>) -> Result<Vec<u32>, String> {
     let told = |error: DriverError| error.to_string();
-    // A copy to other memory could block without a limit. Written over below, all of it, before it
-    // is read.
-    // SAFETY: any bytes are words.
+    // Pinned, since a copy to pageable memory could block without a limit. The copy below
+    // overwrites all of it before it is read.
+    // SAFETY: all bit patterns are valid for `u32`.
     let mut seen = unsafe { stream.context().alloc_pinned::<u32>(mapped.len()) }.map_err(told)?;
     let copied = stream.memcpy_dtoh(&mapped.view(), &mut seen).map_err(told);
-    // Its drop waits for the copy.
+    // Dropping the pinned memory waits for the copy.
     let seen = ended(stream, seen)?;
     copied.and_then(|()| Ok(seen.as_slice().map_err(told)?.to_vec()))
 }
 
-/// Reads the buffer with Vulkan. `copying` is set while a copy from it may be running, also behind
-/// an error.
+/// Reads the buffer with Vulkan. Sets `copying` if a copy from it may still be running after an
+/// error.
 fn read(vulkan: &ExportDevice, buffer: &Buffer, len: usize, copying: &Cell<bool>) -> Result<Vec<u32>> {
     let size = 4 * len as u64;
     let usage = vk::BufferUsageFlags::TRANSFER_DST;
@@ -184,8 +187,8 @@ fn read(vulkan: &ExportDevice, buffer: &Buffer, len: usize, copying: &Cell<bool>
             .dst_access_mask(vk::AccessFlags2::HOST_READ)];
         let acquire = vk::DependencyInfo::default().buffer_memory_barriers(&acquire);
         let to_host = vk::DependencyInfo::default().memory_barriers(&to_host);
-        // SAFETY: recording, outside a render pass; the buffer is CUDA's until here, whose work has
-        // ended.
+        // SAFETY: recording, outside a render pass; CUDA owned the buffer until here, and its work
+        // has ended.
         unsafe { vulkan.cmd_pipeline_barrier2(commands, &acquire) };
         // SAFETY: VUID-vkCmdCopyBuffer-size-00115, -00116: both have `size` bytes; the usages are
         // those of a copy.
@@ -205,14 +208,13 @@ fn read(vulkan: &ExportDevice, buffer: &Buffer, len: usize, copying: &Cell<bool>
         }
     }
     let Some(start) = seen.host_ptr() else { return Ok(Vec::new()) };
-    // SAFETY: the mapping has `size` bytes; the copy has ended, with a barrier to the host behind
-    // it.
+    // SAFETY: the mapping has `size` bytes; the copy has ended, followed by a barrier to the host.
     let bytes = unsafe { std::slice::from_raw_parts(start.as_ptr(), 4 * len) };
     Ok(bytemuck::pod_collect_to_vec(bytes))
 }
 
-/// Submits the commands and waits for them. The outer error means that nothing was submitted, the
-/// inner one that the wait failed and the commands may still be running.
+/// Submits the commands and waits for them. The outer error means that nothing was submitted. The
+/// inner error means that the wait failed and the commands may still be running.
 fn run_commands(device: &ExportDevice, queue: &Queue, commands: &OneTimeCommands) -> Result<vk_export::Result<()>> {
     let info = SemaphoreInfo { name: NAME, kind: SemaphoreKind::Timeline, exportable: false };
     let done = Semaphore::new(device, &info)?;
@@ -222,7 +224,8 @@ fn run_commands(device: &ExportDevice, queue: &Queue, commands: &OneTimeCommands
         .value(1)
         .stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)];
     let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
-    // SAFETY: recorded for this queue, alive until the wait below has seen it end, or forever.
+    // SAFETY: the commands were recorded for this queue, and live until the wait below has seen
+    // their end, or are leaked.
     unsafe { queue.submit(&[batch], vk::Fence::null()) }?;
     let waited = done.wait(1, LIMIT);
     if waited.is_err() {

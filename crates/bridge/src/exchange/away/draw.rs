@@ -1,7 +1,7 @@
-//! An exchange in step that another process reads: what the thread on its behalf does.
+//! In-step exchanges that another process reads: the operations of the thread that acts for it.
 //!
-//! A frame goes to that process as soon as it is submitted, and its GPU waits for it; a slot is
-//! Vulkan's again as soon as it is given back with a value that the other process owes.
+//! A frame is passed to that process as soon as it is submitted, and its GPU waits for the frame. A
+//! slot is Vulkan's again as soon as it is returned with a value that the other process owes.
 #![allow(unsafe_code)] // Signals the mirror for an engine's submission.
 
 use std::ops::Deref;
@@ -25,15 +25,15 @@ pub(crate) struct DrawAway<R: Resources> {
     base: AwayState<R>,
 }
 
-/// A frame that was submitted.
+/// A submitted frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Drawn {
     pub(crate) frame: u64,
     pub(crate) slot: usize,
     /// The value of `rendered` that the submission signals.
     pub(crate) value: u64,
-    /// The value of `rendered` whose submission shows the other process that `value` is reached. It
-    /// is greater than `value` if an engine submitted the frame, and the bridge the one after it.
+    /// The value of `rendered` whose submission tells the other process that `value` is reached. It
+    /// is greater than `value` if an engine submitted the frame, and the bridge a later one.
     pub(crate) seen: u64,
 }
 
@@ -47,8 +47,8 @@ impl<R: Resources> DrawAway<R> {
         Arc::clone(&self.draws)
     }
 
-    /// Gives the other process the oldest submitted frame that it does not have yet. `None` if
-    /// there is none, or if its GPU could not wait for that frame so far.
+    /// Gives the other process the oldest submitted frame that it does not have yet. Returns `None`
+    /// if there is none, or if the other GPU has no way to wait for that frame yet.
     ///
     /// # Errors
     /// If the timeline of the other process cannot be signaled.
@@ -73,34 +73,35 @@ impl<R: Resources> DrawAway<R> {
         if self.rendered().unwrap_or(0) < value {
             return Ok(None);
         }
-        // Taken only if it is free. Its holder may wait for the queue, and the thread that has
-        // locked the queue may be joining this one.
+        // The lock is only tried: its holder may wait for the queue, and the thread that has locked
+        // the queue may be joining this thread.
         let Some(_order) = self.state.try_submitting() else { return Ok(None) };
         if let Some(covered) = covered() {
             return Ok(Some(covered));
         }
-        // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258 to -03260: the lock is held under which
-        // signals of the mirror are submitted, and none of this value or a greater one was; those
-        // of lower values came before this value of `rendered` on the same queue, which is reached.
-        // Another process that has raised the mirror against the rules is its own affair.
+        // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258 to -03260: the lock under which signals of
+        // the mirror are submitted is held, and no signal of this value or a greater one was
+        // submitted; signals of lower values precede this value of `rendered` on the same queue,
+        // and it is reached. If another process has raised the mirror against the rules, only that
+        // process is affected.
         unsafe { host_signal::signal(mirror.semaphore(), value) }?;
         mirror.submitted(value);
         Ok(Some(value))
     }
 
-    /// Returns `true` if the frame that is next will be seen once the commands that an engine has
-    /// submitted have ended.
+    /// Returns `true` if the other process will see the next frame only once commands that an
+    /// engine has submitted have ended.
     pub(crate) fn waits_for_engine(&self) -> bool {
         let drawn = self.state.ledger().drawn();
         let mirror = self.state.held.mirror.as_ref();
         mirror.zip(drawn).is_some_and(|(mirror, drawn)| mirror.covers() < drawn.value)
     }
 
-    /// Lets the compute thread copy a frame, which was taken with [`send_away`](Self::send_away),
-    /// once Vulkan has drawn it. The slot's next use waits for that.
+    /// Lets the compute thread copy a frame that was taken with [`send_away`](Self::send_away),
+    /// once Vulkan has drawn it. The slot's next use waits for the copy.
     ///
     /// # Errors
-    /// If nothing can be copied. The slot's next use is ordered behind the frame all the same.
+    /// If nothing can be copied. The slot's next use is ordered after the frame anyway.
     pub(crate) fn copy_out(
         &self,
         Drawn { frame, slot, value: after, .. }: Drawn,
@@ -117,8 +118,8 @@ impl<R: Resources> DrawAway<R> {
     }
 
     /// Takes back a slot from the other process. With `value`, the slot's next use waits for that
-    /// value, which the other process signals; without, it is free at once. Returns `false` if
-    /// `value` is not the next one.
+    /// value, which the other process signals; without it, the slot is free at once. Returns
+    /// `false` if `value` is not the next value.
     pub(crate) fn freed(&self, slot: usize, value: Option<u64>) -> bool {
         if let Some(value) = value {
             let mut ledger = self.state.ledger();
@@ -127,14 +128,14 @@ impl<R: Resources> DrawAway<R> {
             }
             ledger.used_away(slot, value);
             drop(ledger);
-            // Before anybody can use the slot, and wait for it.
+            // Issued before the slot can be used, since its next user waits for the value.
             self.state.held.computed.issue(value);
         }
         self.come_back(slot);
         true
     }
 
-    /// Makes new timelines for the next process, as [`AwayState::renew`].
+    /// Creates new timelines for the next process, as [`AwayState::renew`].
     ///
     /// # Errors
     /// As [`AwayState::renew`].

@@ -1,9 +1,9 @@
 //! In-step exchanges with another process: the half that the listening thread uses on behalf of
 //! that process.
 //!
-//! A process that signals the timelines itself is never given timelines that another one had: the
-//! exchange makes new ones for it, and keeps the slots.
-#![allow(unsafe_code)] // Signals in the place of a process that is gone.
+//! A process that signals the timelines itself never receives timelines that another process had:
+//! the exchange creates new ones for it, and keeps the slots.
+#![allow(unsafe_code)] // Signals on behalf of a process that has ended.
 
 mod draw;
 mod step;
@@ -44,23 +44,23 @@ use crate::timeline::signaler::Signaler;
 pub(crate) use draw::{DrawAway, Drawn};
 pub(crate) use step::StepAway;
 
-/// A signal of `computed` that was announced.
+/// An announced signal of `computed`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Announced {
-    /// The exchange's number of the frame.
+    /// The number of the frame in the exchange.
     pub(crate) frame: u64,
     pub(crate) slot: usize,
-    /// The value of `computed` that it owes.
+    /// The value of `computed` that the other process owes.
     pub(crate) value: u64,
-    /// The value of `rendered` that the other process waits for before.
+    /// The value of `rendered` that the other process waits for first.
     pub(crate) after: u64,
 }
 
-/// The slots and timelines, on behalf of another process.
+/// The slots and timelines of an exchange, used on behalf of another process.
 pub(crate) struct AwayState<R: Resources> {
     state: Arc<State<R>>,
     changed: Arc<dyn Fn() + Send + Sync>,
-    /// A process was told of the timelines, whatever has become of it.
+    /// Whether a process has received the timelines, even if it has ended since.
     exported: AtomicBool,
 }
 
@@ -70,7 +70,7 @@ impl<R: Resources> AwayState<R> {
         Ok(Self { state, changed: Arc::new(|| {}), exported: AtomicBool::new(false) })
     }
 
-    /// Calls `changed`, from then on, whenever Vulkan's side submits, or gives a slot back.
+    /// Calls `changed` from now on whenever Vulkan's side submits or returns a slot.
     fn on_change(&mut self, changed: impl Fn() + Send + Sync + 'static) {
         self.changed = Arc::new(changed);
         self.watch();
@@ -81,11 +81,11 @@ impl<R: Resources> AwayState<R> {
         let _ = self.state.changed.set(Box::new(move || changed()));
     }
 
-    /// Lets the compute thread copy what is in a slot, or fill it, behind Vulkan's use of it with
-    /// the value `after`, and signal `value`; without `copy`, signal alone.
+    /// Lets the compute thread copy the contents of a slot, or fill it, after Vulkan's use with the
+    /// value `after`, and then signal `value`. Without `copy`, it only signals.
     ///
     /// # Errors
-    /// If nothing can be copied. The value is signaled all the same.
+    /// If nothing can be copied. The value is signaled anyway.
     fn copy(
         &self,
         Announced { slot, value, after, .. }: Announced,
@@ -95,9 +95,9 @@ impl<R: Resources> AwayState<R> {
             if after > 0 {
                 self.state.compute_waits(after)?;
             }
-            // SAFETY: the slot is the compute side's until the signal below, and the caller is all
-            // that computes with it: it is given to nobody before the copy has ended. The wait for
-            // Vulkan's last use is before, in the same queue.
+            // SAFETY: the slot is the compute side's until the signal below, and only the caller
+            // computes with it: it is passed on only after the copy has ended. The wait for
+            // Vulkan's last use precedes the copy in the same queue.
             match unsafe { self.state.work(slot) } {
                 Work::Host(host) => host.run_on_bytes(copy),
                 _ => Ok(()),
@@ -107,14 +107,14 @@ impl<R: Resources> AwayState<R> {
         copied
     }
 
-    /// Signals an announced value of an exchange whose timelines this process signals, behind what
-    /// its compute thread was given.
+    /// Signals an announced value of an exchange whose timelines this process signals, after the
+    /// work that the compute thread was given.
     pub(crate) fn signal(&self, value: u64) {
-        // SAFETY: frames end in the order in which they were announced, so that the values rise;
-        // the lender lives until the point was reached, which closing waits for.
+        // SAFETY: frames end in the order in which they were announced, so the values rise; the
+        // lender lives until the point was reached, which closing waits for.
         let Err(error) = (unsafe { self.state.held.lender.signal(value) }) else { return };
         log_error!("exchange \"{}\": the compute thread takes nothing more: {error}", self.state.name);
-        // It still signals what it was given before.
+        // The thread still signals the values that it was given before.
         if self.state.compute.side().drain(self.state.timeout).unwrap_or(false)
             && let Err(error) = self.state.held.computed.signal_from_host(value)
         {
@@ -122,28 +122,28 @@ impl<R: Resources> AwayState<R> {
         }
     }
 
-    /// Signals, from this thread, all that was announced.
+    /// Signals all announced values from this thread.
     ///
     /// # Safety
-    /// The process that signals the timeline has ended: none of its signals will come any more, or
-    /// none that anything waits for.
+    /// The process that signals the timeline has ended: no more of its signals will arrive, or none
+    /// that anything waits for.
     pub(crate) unsafe fn release(&self) -> Result<()> {
-        // SAFETY: handed on to the caller.
+        // SAFETY: upheld by the caller.
         unsafe { self.state.held.computed.release() }
     }
 
-    /// How far the other process has come, where it signals itself.
+    /// Returns the value of `computed` that the other process has reached, if it signals it itself.
     pub(crate) fn computed(&self) -> Result<u64> {
         self.state.held.computed.value()
     }
 
-    /// How far Vulkan has come.
+    /// Returns the value of `rendered` that Vulkan has reached.
     pub(crate) fn rendered(&self) -> Result<u64> {
         self.state.held.rendered.value()
     }
 
-    /// The timelines, for the process that computes: `computed`, and the mirror of `rendered`.
-    /// Nothing that is concluded from `rendered` depends on that process.
+    /// Exports the timelines for the process that computes: `computed`, and the mirror of
+    /// `rendered`. No conclusion from `rendered` depends on that process.
     pub(crate) fn export_timelines(&self, exchange: u32) -> Result<[(Described, OwnedFd); 2]> {
         self.exported.store(true, Ordering::Relaxed);
         let export = |semaphore: &Semaphore, side| -> Result<_> {
@@ -162,8 +162,8 @@ impl<R: Resources> AwayState<R> {
         Ok([computed, export(mirror.semaphore(), TimelineSide::Rendered)?])
     }
 
-    /// Returns `true` if no process was told of the timelines so far. One that was may have
-    /// signaled them without having announced a frame, and may keep them.
+    /// Returns `true` if no process has received the timelines yet. A process that has received
+    /// them may have signaled them without having announced a frame, and may keep them.
     pub(crate) fn is_new(&self) -> bool {
         !self.exported.load(Ordering::Relaxed)
     }
@@ -175,13 +175,13 @@ impl<R: Resources> AwayState<R> {
         ledger.idle().is_ok() && ledger.initial() == Initial::Done
     }
 
-    /// Makes new timelines for the next process, over the same slots: once neither side uses them
-    /// any more, which is waited for up to the exchange's limit, and until `go_on` gives an error.
-    /// The process before has ended, or uses nothing more.
+    /// Creates new timelines for the next process, over the same slots, once neither side uses the
+    /// slots any more. Waits until then, for at most the exchange's timeout, unless `go_on` returns
+    /// an error. The previous process has ended, or uses nothing any more.
     ///
     /// # Errors
     /// That of `go_on`, [`Error::Timeout`](crate::Error::Timeout) or the error of the failed driver
-    /// call; all stays as it is.
+    /// call; nothing has changed then.
     fn renew(&mut self, go_on: &dyn Fn() -> Result<()>) -> Result<()> {
         let old = &self.state;
         old.quiesce_while(go_on)?;
@@ -193,15 +193,15 @@ impl<R: Resources> AwayState<R> {
 }
 
 impl<R: Resources> State<R> {
-    /// Waits for the end of all work, up to the limit, where no turn is open.
+    /// Waits, for at most the timeout, until all work has ended. No turn may be open.
     pub(super) fn close_away(&self) -> Result<()> {
         self.ledger().idle().map_err(|refusal| self.refused(refusal))?;
-        // Dropping would wait for as long once more.
+        // Otherwise the drop would wait for the timeout again.
         self.quiesce().inspect_err(|_| self.gave_up.store(true, Ordering::Release))
     }
 
-    /// The same slots with timelines that nobody has used, of the same frames. Neither side uses
-    /// the slots.
+    /// Creates a state with the same slots and unused timelines, which continues the frame numbers.
+    /// Neither side uses the slots.
     fn renew_timelines(&self) -> Result<Arc<Self>> {
         let history = Arc::new(History::new(&self.name));
         let timeline = |signaler| Timeline::new(self.compute.device(), self.compute.peer(), signaler, &history);
@@ -242,30 +242,30 @@ impl<R: Resources> State<R> {
     }
 }
 
-/// For tests that play another process.
+/// For tests that simulate another process.
 #[cfg(test)]
 impl<R: Resources> State<R> {
     pub(crate) fn computed_semaphore(&self) -> &Semaphore {
         self.held.computed.semaphore()
     }
 
-    /// The timeline on which that process sees how far Vulkan is.
+    /// Returns the timeline that shows Vulkan's progress to that process.
     pub(crate) fn mirror_semaphore(&self) -> Option<&Semaphore> {
         self.held.mirror.as_ref().map(|mirror| mirror.semaphore())
     }
 
-    /// Makes Vulkan's timeline, and if `both` the other process's, look as on a device that is
-    /// lost.
+    /// Makes Vulkan's timeline and, if `both`, the other process's timeline look as on a lost
+    /// device.
     pub(crate) fn pretend_loss(&self, both: bool) {
         for timeline in [Some(&self.held.rendered), both.then_some(&self.held.computed)].into_iter().flatten() {
-            // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258: it rises. What is signaled behind it
-            // is wrong on purpose, and no more than a number here.
+            // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258: the value rises. Later signals of
+            // lower values are deliberately wrong, and affect only this counter.
             unsafe { timeline.semaphore().signal(u64::MAX) }.unwrap();
         }
     }
 }
 
-/// A timeline that a worker whose GPU is played by a test is told of.
+/// Creates the description of a timeline for a worker whose GPU is simulated by a test.
 #[cfg(test)]
 fn played_timeline(exchange: u32, side: TimelineSide, device_uuid: vk_export::Uuid) -> (Described, OwnedFd) {
     let nothing = rustix::fs::memfd_create("timeline", rustix::fs::MemfdFlags::CLOEXEC).unwrap();

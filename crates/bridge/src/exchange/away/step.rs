@@ -1,7 +1,7 @@
-//! An exchange in step that another process writes: what the thread on its behalf does.
+//! In-step exchanges that another process writes: the operations of the thread that acts for it.
 //!
-//! A frame is Vulkan's as soon as it is announced: its turn is a [`RenderTurn`] like any other,
-//! which waits for a value that the other process owes.
+//! A frame is Vulkan's as soon as it is announced: its turn is an ordinary [`RenderTurn`], which
+//! waits for a value that the other process owes.
 
 use std::cell::OnceCell;
 use std::ops::Deref;
@@ -35,35 +35,37 @@ impl<R: Resources> StepAway<R> {
         Arc::clone(&self.steps)
     }
 
-    /// Gives the other process a slot that it `may` have: Vulkan's last commands with it are
-    /// submitted, with the signal of the value, or were seen to end.
+    /// Gives the other process a slot for which `may` returns `true`. Returns the slot and a value
+    /// to wait for: Vulkan's last commands that use the slot are submitted with the signal of that
+    /// value, or are known to have ended.
     pub(crate) fn send_away(&self, may: impl Fn(usize) -> bool) -> Option<(usize, u64)> {
         let Held { rendered, mirror, .. } = &*self.state.held;
         let reached = || rendered.value().unwrap_or(0);
         let Some(mirror) = mirror else {
             return self.state.ledger().send_away(|slot, _| may(slot), reached);
         };
-        // An engine that submits itself signals `rendered` alone: the other process cannot wait for
-        // that, and has the slot once it is reached.
+        // An engine's own submission signals only `rendered`, which the other process cannot wait
+        // for. That process gets the slot once `rendered` has reached the value.
         let (covered, ended) = (mirror.covers(), OnceCell::new());
         let has_ended = |after| after <= covered || after <= *ended.get_or_init(reached);
         let sent = self.state.ledger().send_away(|slot, after| may(slot) && has_ended(after), reached);
         sent.map(|(slot, after)| (slot, after.min(covered)))
     }
 
-    /// Returns `true` if there may be a slot without a word of anybody's.
+    /// Returns `true` if a slot may become free without a notification.
     pub(crate) fn waits_unseen(&self) -> bool {
         self.state.ledger().waits_unseen()
     }
 
-    /// Returns `true` if there will be a slot once Vulkan's commands with it, which an engine has
-    /// submitted, have ended.
+    /// Returns `true` if a slot will be available once commands that an engine submitted, and that
+    /// use the slot, have ended.
     pub(crate) fn waits_for_engine(&self) -> bool {
         let mirror = self.state.held.mirror.as_ref();
         mirror.is_some_and(|mirror| self.state.ledger().has_free_after(mirror.covers()))
     }
 
-    /// The other process has announced the frame in a slot that it holds: the program has its turn.
+    /// Records that the other process has announced the frame in a slot that it holds, and gives
+    /// the program the frame's turn.
     pub(crate) fn announce(&self, slot: usize) -> Option<Announced> {
         let (frame, after, value) = {
             let mut ledger = self.state.ledger();
@@ -76,11 +78,11 @@ impl<R: Resources> StepAway<R> {
         Some(Announced { frame, slot, value, after })
     }
 
-    /// Lets the compute thread copy an announced frame into its slot, once Vulkan is done with
-    /// that, and signal it; without `copy`, signal alone.
+    /// Lets the compute thread copy an announced frame into its slot, once Vulkan is done with the
+    /// slot, and then signal the frame. Without `copy`, it only signals.
     ///
     /// # Errors
-    /// If nothing can be copied. The value is signaled all the same.
+    /// If nothing can be copied. The value is signaled anyway.
     pub(crate) fn fill(
         &self,
         announced: Announced,
@@ -89,13 +91,12 @@ impl<R: Resources> StepAway<R> {
         self.copy(announced, copy)
     }
 
-    /// Takes the turns of frames that will not be whole away from the program, where it has not
-    /// taken them.
+    /// Withdraws the turns of torn frames that the program has not taken.
     pub(crate) fn withdraw(&self, torn: impl Fn(u64) -> bool) {
         self.steps.withdraw(torn);
     }
 
-    /// Makes new timelines for the next process, as [`AwayState::renew`].
+    /// Creates new timelines for the next process, as [`AwayState::renew`].
     ///
     /// # Errors
     /// As [`AwayState::renew`].

@@ -1,6 +1,6 @@
-//! A side of a latest exchange that is another process, which holds slots between its messages
-//! instead of having turns: what the handle on its behalf does, whichever side it is, and the
-//! writer's.
+//! Latest exchanges with a side in another process, which holds slots between its messages and has
+//! no turns: the operations of the handle that acts for it, on either side, and those of the
+//! writer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,21 +15,21 @@ use crate::exchange::resources::{Resources, Share};
 use crate::exchange::state::State;
 use crate::remote::exported::Exported;
 
-/// The handle of an exchange on behalf of another process.
+/// The handle of an exchange that acts for another process.
 pub(crate) trait Away: Send + Sized + 'static {
     type Resources: Resources;
 
     #[doc(hidden)]
     fn state(&self) -> &Arc<State<Self::Resources>>;
 
-    /// The other process does nothing more with a slot that it held. No frame is in it.
+    /// Takes back a slot that the other process held and no longer uses. It contains no frame.
     fn come_back(&self, slot: usize);
 
-    /// The slots that the other process holds.
+    /// Returns the slots that the other process holds.
     fn away(&self) -> Vec<usize>;
 
-    /// Calls `changed`, from then on, whenever this process's side publishes a frame or gives a
-    /// slot back; its commands with the slot may not have ended.
+    /// Calls `changed` from now on whenever this process's side publishes a frame or returns a
+    /// slot; its commands that use the slot may not have ended.
     fn on_change(&mut self, changed: impl Fn() + Send + Sync + 'static);
 
     fn exchange(&self) -> &str {
@@ -44,12 +44,13 @@ pub(crate) trait Away: Send + Sized + 'static {
         &self.state().compute
     }
 
-    /// Returns `true` if the device is lost, which a timeline tells that no other process has.
+    /// Returns `true` if the device is lost, according to a timeline that no other process has.
     fn is_lost(&self) -> bool {
         self.state().held.rendered.value().is_err_and(|error| error.is_device_lost())
     }
 
-    /// Handles to the memory of a slot's resources. There is none of a slot that does not exist.
+    /// Exports handles to the memory of a slot's resources. There are none if the slot does not
+    /// exist.
     fn export(&self, slot: usize) -> Result<Vec<Exported>> {
         let mut exported = Vec::new();
         if let Some(slot) = self.state().held.slots.get(slot) {
@@ -100,17 +101,18 @@ impl<R: Resources> Away for LatestReader<R, RenderFirst> {
 }
 
 impl<R: Resources> LatestWriter<R, ComputeFirst> {
-    /// Takes the slots that the other process may write: nobody here uses them any more, nor will.
-    /// Returns them, each with whether Vulkan has used it since that process had it last, as it may
-    /// have if that process has never had it and it `is_new`; and whether there will be others once
-    /// a timeline rises, or the engine has handed its images over, which wakes nobody.
+    /// Takes the slots that the other process may write: nothing in this process uses them any
+    /// more. Returns each slot with whether Vulkan has used it since that process last had it,
+    /// which is assumed if the slot `is_new` to that process. Also returns whether more slots will
+    /// be available, without a notification, once a timeline rises or the engine has handed its
+    /// images over.
     ///
-    /// What Vulkan has done with the slots is ordered before what the caller's host does next.
+    /// Vulkan's accesses to the slots are ordered before later accesses of the caller on the host.
     pub(crate) fn send_away(&self, mut is_new: impl FnMut(usize) -> bool) -> Result<(Vec<(usize, bool)>, bool)> {
         let state = &self.shared().state;
         state.check_compute()?;
         let rendered = &state.held.rendered;
-        // In this order: a slot that is given back from here on is not looked at.
+        // In this order: a slot that is returned from here on is not considered.
         let (read, written) = (rendered.value()?, state.held.computed.value()?);
         let (initial, handed_over) = {
             let values = state.ledger();
@@ -126,20 +128,20 @@ impl<R: Resources> LatestWriter<R, ComputeFirst> {
             (taken, ledger.is_ending(read, written))
         };
         if read > 0 && taken.iter().any(|(_, used)| *used) {
-            // Asking for a value orders no memory; a wait does. It is reached: nothing but the loss
-            // of the device, where nothing is left to order, is an error, and other calls tell
-            // that.
+            // Reading a value orders no memory accesses; a wait does. The value is reached, so the
+            // only possible error is the loss of the device, which leaves nothing to order and is
+            // reported by other calls.
             let _ = rendered.semaphore().try_wait(read, Duration::ZERO);
         }
         Ok((taken, ending))
     }
 
-    /// Publishes what the other process has written to a slot that it held. Gives the number of the
-    /// frame.
+    /// Publishes the frame that the other process has written to a slot that it held. Returns the
+    /// frame's number.
     ///
-    /// What it did is ordered before this call, on the host. The reader may have the frame at once,
-    /// and has it signaled then, which puts its commands behind this call. Nothing is signaled
-    /// for a frame that it never has, so that the slot of such a frame is free again at once.
+    /// The writes are ordered before this call, on the host. The reader may get the frame at once;
+    /// the frame is then signaled, which orders the reader's commands after this call. A frame that
+    /// the reader never gets is not signaled, so its slot is free again at once.
     pub(crate) fn publish_away(&self, slot: usize) -> Result<u64> {
         let shared = self.shared();
         shared.ledger().publish_away(slot).ok_or_else(|| {

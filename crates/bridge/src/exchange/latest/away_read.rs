@@ -1,5 +1,5 @@
-//! The reader of a latest exchange on behalf of another process: of one that computes with CUDA,
-//! which holds slots, and of one on the CPU, for which this process copies.
+//! The reader of a latest exchange on behalf of another process: one that computes with CUDA and
+//! holds slots, or one on the CPU, for which this process copies.
 
 use std::time::Duration;
 
@@ -17,11 +17,11 @@ pub(crate) struct Shown {
 }
 
 impl<R: Resources> LatestReader<R, RenderFirst> {
-    /// Takes the newest finished frame for the other process, unless that has it or a newer one, or
-    /// holds as many slots as it may. Returns it, and whether there will be one once Vulkan's
-    /// commands have ended, which wakes nobody.
+    /// Takes the newest finished frame for the other process, unless that process has it or a newer
+    /// one, or holds the maximum number of slots. Returns the frame, and whether there will be one,
+    /// without a notification, once Vulkan's commands have ended.
     ///
-    /// What Vulkan has done with the slot is ordered before what the caller's host does next.
+    /// Vulkan's accesses to the slot are ordered before later accesses of the caller on the host.
     pub(crate) fn send_away(&self) -> Result<(Option<Shown>, bool)> {
         let state = &self.shared().state;
         state.check_compute()?;
@@ -32,24 +32,25 @@ impl<R: Resources> LatestReader<R, RenderFirst> {
             (ledger.show_away(drawn, most), ledger.is_drawing(drawn))
         };
         if shown.is_some() {
-            // Asking for a value orders no memory; a wait does. It is reached: nothing but the loss
-            // of the device, where nothing is left to order, is an error, and other calls tell
-            // that.
+            // Reading a value orders no memory accesses; a wait does. The value is reached, so the
+            // only possible error is the loss of the device, which leaves nothing to order and is
+            // reported by other calls.
             let _ = state.held.rendered.semaphore().try_wait(drawn, Duration::ZERO);
         }
         Ok((shown.map(|(slot, frame)| Shown { slot, frame }), drawing))
     }
 
-    /// The other process was not told of a frame that was taken for it: it is the newest again for
-    /// the next one.
+    /// Gives back a frame that was taken for the other process, which was not notified of it: the
+    /// frame is the newest again for the next process.
     pub(crate) fn unshow(&self, slot: usize, frame: u64) {
         self.shared().ledger().unshow_away(slot, frame);
     }
 
-    /// A turn with the newest finished frame, if it is newer than `than`; and whether there will be
-    /// one once Vulkan's commands have ended, which wakes nobody.
+    /// Returns a turn with the newest finished frame if it is newer than `than`, and whether there
+    /// will be one, without a notification, once Vulkan's commands have ended.
     pub(crate) fn newer(&mut self, than: Option<u64>) -> Result<(Option<ComputeRead<R>>, bool)> {
-        // In this order: a frame that is finished in between is had now, or still being drawn.
+        // In this order: a frame that finishes in between is either returned now or counts as being
+        // drawn.
         let drawn = self.shared().state.held.rendered.value()?;
         let turn = self.newest()?.and_then(|turn| match Some(turn.frame()) > than {
             true => Some(turn),

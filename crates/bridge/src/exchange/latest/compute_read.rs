@@ -1,5 +1,5 @@
-//! The compute side reads the newest frame that Vulkan has drawn.
-#![allow(unsafe_code)] // Lends what the turn owns.
+//! Turns of the compute side that read the newest frame that Vulkan has drawn.
+#![allow(unsafe_code)] // Lends the resources that the turn owns.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ impl<R: Resources> ComputeRead<R> {
         if chosen.new
             && let Err(error) = shared.state.compute_waits(chosen.value)
         {
-            // No work was enqueued with it.
+            // No work was enqueued for the frame.
             shared.ledger().skip_read();
             return Err(error);
         }
@@ -67,17 +67,16 @@ impl<R: Resources> ComputeRead<R> {
         self.shared.state.held.rendered.issued(self.chosen.value)
     }
 
-    /// Returns the turn's resources, which are lent until the turn is finished. Later turns with
-    /// the same frame see what was written to it.
+    /// Returns the turn's resources, which are lent until the turn is finished. Writes to them are
+    /// visible to later turns with the same frame.
     pub fn work(&mut self) -> Work<'_, R> {
-        // SAFETY: the slot is the reader's, which has one turn at a time, and the borrow of the
-        // turn is the borrow of the work. The stream waits for the frame since this or an earlier
-        // turn; the signal is behind the work, and the slot's next writer waits for it.
+        // SAFETY: the slot is the reader's, which has one turn at a time, and the work borrows the
+        // turn. The stream waits for the frame since this or an earlier turn; the signal follows
+        // the work, and the slot's next writer waits for it.
         unsafe { self.shared.state.work(self.chosen.slot) }
     }
 
-    /// Ends the turn: the compute side signals when its work is done. Returns the point of that
-    /// signal.
+    /// Ends the turn by enqueuing a signal after its work. Returns the point of that signal.
     ///
     /// # Errors
     /// The error of the failed driver call.
@@ -87,7 +86,7 @@ impl<R: Resources> ComputeRead<R> {
         Ok(point)
     }
 
-    /// Ends a turn in which nothing was enqueued: a frame that is new may be had again.
+    /// Ends a turn in which nothing was enqueued; its frame, if new, may be chosen again.
     #[cfg(all(target_os = "linux", feature = "remote"))]
     pub(super) fn skip(mut self) {
         self.done = true;
@@ -95,15 +94,15 @@ impl<R: Resources> ComputeRead<R> {
         self.shared.ledger().skip_read();
     }
 
-    /// Enqueues the signal, behind all that was done with the slots which come back with it: that
-    /// which the turn gives back, and those of turns that could not signal.
+    /// Enqueues the signal after all work on the slots that it returns: the slot that the turn
+    /// gives back, and those of turns that could not signal.
     fn signals(&self) -> Result<TimelinePoint> {
         let state = &self.shared.state;
         let (own, mut retired): (SmallVec<[_; 2]>, SmallVec<[_; 4]>) = {
             let ledger = self.shared.ledger();
             (ledger.in_turn().collect(), ledger.retired().collect())
         };
-        // One that cannot be joined stays out of use, and costs this turn nothing.
+        // A slot that cannot be joined stays out of use, without an error for this turn.
         retired.retain(|slot| state.held.lender.join(*slot).is_ok());
         let point = state.compute_signals_of(own)?;
         let mut ledger = self.shared.ledger();
@@ -119,9 +118,9 @@ impl<R: Resources> Drop for ComputeRead<R> {
             return;
         }
         let name = &self.shared.state.name;
-        // What was enqueued may still read what Vulkan will draw over.
+        // Enqueued work may still read a slot that Vulkan will overwrite.
         if let Err(error) = self.signals() {
-            // A later turn's signal brings the slots back.
+            // A later turn's signal recovers the slots.
             self.shared.ledger().lose_read();
             log_error!("exchange \"{name}\": slot {} is out of use: {error}", self.chosen.slot);
         }

@@ -1,5 +1,5 @@
-//! The compute side writes a frame.
-#![allow(unsafe_code)] // Lends what the turn owns.
+//! Turns of the compute side that write a frame.
+#![allow(unsafe_code)] // Lends the resources that the turn owns.
 
 use std::sync::Arc;
 
@@ -30,8 +30,8 @@ impl<R: Resources> ComputeWrite<R> {
         let begun = shared.begin()?;
         let (frame, slot) = (begun.frame, begun.slot);
         let turn = Self { shared: Arc::clone(shared), frame, slot, done: false, _alive: Alive::new(Kind::Turn) };
-        // What this stream wrote before is before in its order; what Vulkan does with the slot is
-        // not.
+        // Earlier writes of this stream precede the frame in stream order; Vulkan's uses of the
+        // slot do not.
         let unused = (begun.behind.read, begun.behind.written) == (0, 0);
         let after = if unused { shared.state.ledger().handed_over() } else { begun.behind.read };
         if after > 0 {
@@ -59,9 +59,9 @@ impl<R: Resources> ComputeWrite<R> {
     /// Returns the turn's resources, which are lent until the turn ends. The stream is this
     /// exchange's own.
     pub fn work(&mut self) -> Work<'_, R> {
-        // SAFETY: this turn alone holds the slot, and the borrow of the turn is the borrow of the
-        // work. The stream waits for Vulkan's last use since `begin`; the signal is behind the
-        // work, and the reader waits for it.
+        // SAFETY: this turn alone holds the slot, and the work borrows the turn. The stream waits
+        // for Vulkan's last use since `begin`; the signal follows the work, and the reader waits
+        // for it.
         unsafe { self.shared.state.work(self.slot) }
     }
 
@@ -79,13 +79,12 @@ impl<R: Resources> ComputeWrite<R> {
     }
 
     /// Skips the frame and returns its slot, for example because there is nothing new or because
-    /// computing it failed. What was enqueued still runs, and the slot's next use is ordered after
-    /// it.
+    /// computing it failed. Enqueued work still runs, and the slot's next use is ordered after it.
     ///
     /// # Errors
     /// The error of the failed driver call; the turn then counts as dropped.
     pub fn skip(mut self) -> Result<()> {
-        // The slot's next writer is on the same stream, behind what is joined here.
+        // The slot's next writer is on the same stream, after the work that is joined here.
         self.shared.state.held.lender.join(self.slot)?;
         self.shared.state.held.lender.note_unsignaled();
         self.done = true;
@@ -97,8 +96,8 @@ impl<R: Resources> ComputeWrite<R> {
 impl<R: Resources> Drop for ComputeWrite<R> {
     fn drop(&mut self) {
         if !self.done {
-            // What other streams of CUDA still do with the slot is before whatever this one does
-            // with it next.
+            // Orders the work of other CUDA streams on the slot before the next work of this stream
+            // on it.
             self.shared.state.held.lender.note_unsignaled();
             if let Err(error) = self.shared.state.held.lender.join(self.slot) {
                 log_error!("exchange \"{}\": {error}", self.shared.state.name);

@@ -7,7 +7,7 @@ use vk_export::QueueKind;
 use crate::error::{Error, Result};
 use crate::exchange::info::{ExchangeInfo, MOST_IN_FLIGHT, MOST_SLOTS};
 
-/// Which frame the reader of an [`Exchange::latest`](crate::Exchange::latest) gets.
+/// The frame that the reader of an [`Exchange::latest`](crate::Exchange::latest) gets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Newest {
@@ -32,13 +32,13 @@ pub struct LatestInfo<'a> {
     pub slots: usize,
     /// Maximum number of unfinished frames of the writer, including the one that begins. At the
     /// limit, `begin` blocks until the writer's own oldest frame completes; it never waits for the
-    /// reader. 2 keep the GPU busy; more add latency. Default: 2.
+    /// reader. Two frames keep the GPU busy; more add latency. Default: 2.
     pub writer_in_flight: usize,
     /// Expected maximum number of unfinished turns of the reader, including the open one; usually
-    /// the engine's frames in flight. It is not enforced: with more, the writer's work may wait on
-    /// the GPU for the oldest. Default: 2.
+    /// the engine's frames in flight. It is not enforced: with more turns, the writer's work may
+    /// wait on the GPU for the oldest one. Default: 2.
     pub reader_in_flight: usize,
-    /// Which frame the reader gets. Default: the newest that is finished.
+    /// The frame that the reader gets. Default: the newest finished frame.
     pub newest: Newest,
     /// Time limit of every host wait, including the wait on drop. Default: 5 seconds.
     pub timeout: Duration,
@@ -90,7 +90,7 @@ impl<'a> LatestInfo<'a> {
         Ok(())
     }
 
-    /// The same for what it has in common with an exchange in step.
+    /// Returns the settings that it has in common with an exchange in step.
     pub(super) fn in_step(&self) -> ExchangeInfo<'a> {
         let Self { name, slots, timeout, queue, .. } = *self;
         ExchangeInfo { name, slots, timeout, queue, ..ExchangeInfo::default() }

@@ -1,20 +1,20 @@
-//! Which slot is whose, where the two sides go at their own rates: the bookkeeping of a latest
-//! exchange, without a driver.
+//! Slot ownership in exchanges whose two sides run at independent rates: the bookkeeping of a
+//! latest exchange, without driver calls.
 //!
-//! It is the same in both directions. The writer has a timeline, on which each frame has the value
-//! of its publication, and the reader has one, on which each of its submissions has a value.
+//! It is the same in both directions. On the writer's timeline, each frame has the value of its
+//! publication; on the reader's timeline, each submission of the reader has a value.
 
 use super::info::Newest;
 
-/// The last uses of a slot that its next writer waits for: a value of each timeline, 0 where there
+/// The last uses of a slot, which its next writer waits for: a value of each timeline, 0 if there
 /// is none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Behind {
-    /// On the reader's timeline.
+    /// Value on the reader's timeline.
     pub(super) read: u64,
-    /// On the writer's own.
+    /// Value on the writer's timeline.
     pub(super) written: u64,
-    /// It was initialized again since, behind all of these.
+    /// Whether the slot was initialized again after all of these uses.
     pub(super) revived: bool,
 }
 
@@ -23,24 +23,25 @@ impl Behind {
     const NEVER: Self = Self { read: u64::MAX, written: u64::MAX, revived: true };
 }
 
-/// The states of one slot.
+/// The state of one slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Slot {
-    /// Nobody holds it.
+    /// Neither side holds it.
     Free { behind: Behind },
     /// The writer's turn holds it.
     Writing { behind: Behind },
-    /// The other side is in another process and holds it. Several may be held at once, and that
-    /// side has no turns then.
+    /// The other side is in another process, which holds the slot. It may hold several at once, and
+    /// has no turns.
     Away,
-    /// The writer's lent turn is gone; whether its submission happened, only its timeline can tell.
+    /// The writer's lent turn was dropped; only its timeline can show whether it was submitted.
     Unknown { behind: Behind, value: u64 },
-    /// It holds a frame for the reader to choose, once the writer's timeline has reached `value`. A
-    /// value of 0 is another process's frame, which is finished: whoever chooses it signals.
+    /// It holds a frame that the reader may choose once the writer's timeline has reached `value`.
+    /// With a value of 0 it is a finished frame of another process, which is signaled when it is
+    /// chosen.
     Published { frame: u64, value: u64 },
-    /// The reader's open turn takes it over.
+    /// The reader's open turn is taking it over.
     Taking { frame: u64, value: u64 },
-    /// It is the reader's.
+    /// The reader holds it.
     Held { frame: u64, value: u64 },
     /// The reader's lent turn was dropped, so it is unknown whether the reader still owns the slot.
     /// It must be initialized again before its next use, after the writer's timeline has reached
@@ -49,12 +50,12 @@ enum Slot {
 }
 
 impl Slot {
-    /// What its next writer waits for, where it holds nothing that the reader may still want: no
-    /// frame from `floor` on.
+    /// Returns the uses that the slot's next writer waits for, if the slot can be written: it holds
+    /// no frame from `floor` on, which the reader may still want.
     fn free(&self, floor: u64) -> Option<Behind> {
         match *self {
             Self::Free { behind } => Some(behind),
-            // Nobody has read it: it is rewritten behind its own publication.
+            // The frame was never read: the next writer waits only for its publication.
             Self::Published { frame, value } if frame < floor => Some(Behind { written: value, ..Behind::default() }),
             _ => None,
         }
@@ -74,31 +75,32 @@ pub(super) struct Begun {
 pub(super) struct Chosen {
     pub(super) frame: u64,
     pub(super) slot: usize,
-    /// The value of the writer's timeline; 0 for a frame that was published without one.
+    /// Its value on the writer's timeline; 0 if it was published without one.
     pub(super) value: u64,
-    /// The reader does not have it so far. The turn waits for its value and takes it over.
+    /// Whether the reader does not have the frame yet. The turn then waits for its value and takes
+    /// it over.
     pub(super) new: bool,
-    /// The slot that the turn gives back when it takes another.
+    /// The slot that the turn gives back when it takes over another.
     pub(super) old: Option<usize>,
 }
 
-/// The reason for which a step is refused.
+/// The reason why a step is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// The side's last turn is open.
     Open { frame: u64 },
-    /// The writer's last turn was dropped; told once.
+    /// The writer's last turn was dropped; reported once.
     Lost { frame: u64 },
-    /// No slot can be written: so many are retired, and so many were lent to the writer and
-    /// dropped.
+    /// No slot can be written: `retired` slots are retired, and `unknown` slots are those of the
+    /// writer's dropped lent turns.
     NoSlot { frame: u64, retired: usize, unknown: usize },
 }
 
-/// The state of all slots, as far as every frame of the writer's needs it.
+/// State of all slots, as far as every frame of the writer needs it.
 struct Survey {
-    /// The writer's turn is open.
+    /// Whether the writer's turn is open.
     writing: bool,
-    /// The reader wants nothing that is older than this frame.
+    /// The reader wants no frame that is older than this one.
     floor: u64,
 }
 
@@ -106,17 +108,17 @@ struct Survey {
 pub(super) struct Ledger {
     slots: Box<[Slot]>,
     newest: Newest,
-    /// The number of the next frame that is published.
+    /// The number of the next published frame.
     next: u64,
-    /// The writer dropped a turn.
+    /// Whether the writer dropped a turn.
     dropped: bool,
-    /// The number of slots that are [`Slot::Unknown`], so that frames need not look for them.
+    /// The number of slots that are [`Slot::Unknown`]; if it is 0, frames need not look for them.
     unknown: usize,
     /// The reader's open turn.
     reading: Option<Chosen>,
-    /// The newest frame that the reader was ever given for good: it never goes back behind this.
+    /// The newest frame that the reader has taken for good; it never gets an older one.
     shown: Option<u64>,
-    /// The highest value of the writer's timeline that either side has seen reached.
+    /// The highest value of the writer's timeline that either side has seen.
     finished: u64,
 }
 
@@ -126,9 +128,10 @@ impl Ledger {
         Self { slots, newest, next: 0, dropped: false, unknown: 0, reading: None, shown: None, finished: 0 }
     }
 
-    /// Takes a slot for the writer: of those that hold nothing the reader may still want, the one
-    /// whose last reader is furthest in the past. The writer's timeline has reached at least
-    /// `known`; `reached` is asked for its value only where a lost submission makes it matter.
+    /// Takes a slot for the writer: among the slots without a frame that the reader may still want,
+    /// the one whose last use by the reader is the oldest. The writer's timeline has reached at
+    /// least `known`; `reached` returns its value, and is called only if there are lost
+    /// submissions.
     pub(super) fn begin(&mut self, known: u64, reached: impl FnOnce() -> u64) -> Result<Begun, Refusal> {
         if std::mem::take(&mut self.dropped) {
             return Err(Refusal::Lost { frame: self.next });
@@ -149,8 +152,8 @@ impl Ledger {
         Ok(Begun { frame: self.next, slot, behind })
     }
 
-    /// Notes how far the writer has come. Submissions of its own that are lost have run by then, or
-    /// will never.
+    /// Records the value that the writer's timeline has reached. Lost submissions of the writer up
+    /// to this value have run, or never will.
     fn reach(&mut self, reached: u64) {
         self.finished = self.finished.max(reached);
         if self.unknown == 0 {
@@ -160,15 +163,15 @@ impl Ledger {
             if let Slot::Unknown { behind, value } = *slot
                 && value <= self.finished
             {
-                // Without the submission, nobody has waited for the reader; with it, the commands
-                // are behind this value.
+                // Without the submission, nothing has waited for the reader; with it, its commands
+                // precede this value.
                 *slot = Slot::Free { behind: Behind { written: self.finished, ..behind } };
                 self.unknown -= 1;
             }
         }
     }
 
-    /// Looks at every slot once, which every frame does, where the writer's timeline has reached
+    /// Looks at every slot once, which every frame does. The writer's timeline has reached
     /// `finished`.
     fn survey(&self, finished: u64) -> Survey {
         let limit = self.limit(finished);
@@ -184,7 +187,7 @@ impl Ledger {
         seen
     }
 
-    /// The first of the slots that can be written whose last use is the oldest.
+    /// Returns the writable slot whose last use is the oldest; the first one of several.
     fn oldest(&self, floor: u64) -> Option<(Behind, usize)> {
         let (mut least, mut found) = (Behind::NEVER, None);
         for (index, slot) in self.slots.iter().enumerate() {
@@ -197,13 +200,13 @@ impl Ledger {
         found.map(|index| (least, index))
     }
 
-    /// The first frame that the reader has had neither itself nor a later one of: what it had is no
-    /// more for it to choose.
+    /// Returns the first frame that is newer than all that the reader has had. The reader can no
+    /// longer choose older frames.
     fn unseen(&self) -> u64 {
         self.shown.map_or(0, |frame| frame + 1)
     }
 
-    /// The highest value of a frame that the reader may choose, where `finished` was reached.
+    /// Returns the highest value of a frame that the reader may choose if `finished` is reached.
     fn limit(&self, finished: u64) -> u64 {
         match self.newest {
             Newest::Issued => u64::MAX,
@@ -218,7 +221,8 @@ impl Ledger {
         Refusal::NoSlot { frame: self.next, retired, unknown }
     }
 
-    /// The writer's frame was enqueued: its timeline reaches `value` behind it.
+    /// Publishes the writer's frame, which was enqueued: the writer's timeline reaches `value`
+    /// after it.
     pub(super) fn publish(&mut self, slot: usize, value: u64) {
         if let Slot::Writing { .. } = self.slots[slot] {
             self.slots[slot] = Slot::Published { frame: self.next, value };
@@ -226,21 +230,21 @@ impl Ledger {
         }
     }
 
-    /// The writer gives its slot back; the frame's number is the next one's.
+    /// Frees the writer's slot; the next frame gets the number of this one.
     pub(super) fn skip_write(&mut self, slot: usize) {
         if let Slot::Writing { behind } = self.slots[slot] {
             self.slots[slot] = Slot::Free { behind };
         }
     }
 
-    /// The writer's turn was dropped.
+    /// Records that the writer's turn was dropped.
     pub(super) fn drop_write(&mut self, slot: usize) {
         self.skip_write(slot);
         self.dropped = true;
     }
 
-    /// The writer's turn, which was lent with `value`, was dropped: the submission may have
-    /// happened.
+    /// Records that the writer's turn, which was lent with `value`, was dropped and may have been
+    /// submitted.
     pub(super) fn lose_write(&mut self, slot: usize, value: u64) {
         if let Slot::Writing { behind } = self.slots[slot] {
             self.slots[slot] = Slot::Unknown { behind, value };
@@ -248,8 +252,8 @@ impl Ledger {
         }
     }
 
-    /// Chooses the reader's frame. `None` where it has none and none can be had. `reached` is the
-    /// value of the writer's timeline.
+    /// Chooses the reader's frame. `reached` is the value of the writer's timeline. Returns `None`
+    /// if the reader has no frame and there is none to choose.
     pub(super) fn newest(&mut self, reached: u64) -> Result<Option<Chosen>, Refusal> {
         if let Some(open) = self.reading {
             return Err(Refusal::Open { frame: open.frame });
@@ -279,7 +283,8 @@ impl Ledger {
         Ok(Some(chosen))
     }
 
-    /// The reader's turn was submitted: its timeline reaches `value` behind it.
+    /// Records that the reader's turn was submitted: the reader's timeline reaches `value` after
+    /// it.
     pub(super) fn read(&mut self, value: u64) {
         let Some(Chosen { frame, slot, value: published, new: true, old }) = self.reading.take() else { return };
         if let Some(old) = old {
@@ -289,15 +294,15 @@ impl Ledger {
         self.shown = Some(frame);
     }
 
-    /// The reader's turn was never submitted, and will not be.
+    /// Records that the reader's turn was never submitted, and will not be.
     pub(super) fn skip_read(&mut self) {
         if let Some(Chosen { frame, slot, value, new: true, .. }) = self.reading.take() {
             self.slots[slot] = Slot::Published { frame, value };
         }
     }
 
-    /// Whether the reader's turn was submitted is not known. Both of its slots are retired; one
-    /// that it had before and has still is as it was.
+    /// Records that it is unknown whether the reader's turn was submitted. Both of its slots are
+    /// retired; a slot that the reader had before and still has is unchanged.
     pub(super) fn lose_read(&mut self) {
         if let Some(Chosen { frame, slot, new: true, old, .. }) = self.reading.take() {
             for slot in old.into_iter().chain([slot]) {
@@ -309,19 +314,19 @@ impl Ledger {
         }
     }
 
-    /// The slots that the signal behind the reader's open turn has to cover: the turn's own, and
-    /// the one that it gives back. An earlier turn may have left work with that one which no signal
+    /// Returns the slots that the signal after the reader's open turn must cover: the turn's own,
+    /// and the one that it gives back, on which an earlier turn may have left work that no signal
     /// covers.
     pub(super) fn in_turn(&self) -> impl Iterator<Item = usize> {
         self.reading.into_iter().flat_map(|open| open.old.into_iter().chain([open.slot]))
     }
 
-    /// The newest frame that the reader was ever given for good.
+    /// Returns the newest frame that the reader has taken for good.
     pub(super) fn shown(&self) -> Option<u64> {
         self.shown
     }
 
-    /// The turns that are open: the writer's frame, and the reader's.
+    /// Returns the frames of the open turns: the writer's, and the reader's.
     pub(super) fn open(&self) -> (Option<u64>, Option<u64>) {
         let writing = self.slots.iter().any(|slot| matches!(slot, Slot::Writing { .. }));
         (writing.then_some(self.next), self.reading.map(|open| open.frame))

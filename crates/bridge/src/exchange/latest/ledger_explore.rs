@@ -1,12 +1,12 @@
-//! All states of a model, made few by the symmetry of slots and numbers.
+//! Exploration of all states of a model, reduced by the symmetry of slots and numbers.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use super::super::Slot;
 use super::world::{AWAY, FAULTY, FAULTY_WRITER, SHOWN, SOUND, World};
 
-/// Goes through every state that can be reached; the number of them, or what is wrong and how it
-/// came to be.
+/// Explores every reachable state. Returns the number of states, or a description of a fault and of
+/// the step that caused it.
 pub(super) fn explore(start: World) -> Result<usize, String> {
     let (sound, faulty) = match (start.is_away, start.is_shown_away) {
         (true, _) => (&AWAY[..], &FAULTY[..]),
@@ -30,7 +30,7 @@ pub(super) fn explore(start: World) -> Result<usize, String> {
 }
 
 impl World {
-    /// The same world with its slots in an order of their own.
+    /// Returns the same world with its slots in a canonical order.
     pub(super) fn sorted(mut self) -> Self {
         let mut order: Vec<_> = (0..self.sizes.slots).collect();
         let of_turn = |slot| self.reading.map(|turn| (turn.slot == slot, turn.old == Some(slot)));
@@ -49,8 +49,8 @@ impl World {
         self
     }
 
-    /// The same world with the smallest numbers that are in the same order: there are finitely
-    /// many.
+    /// Returns the same world with the smallest numbers in the same order, so that there are
+    /// finitely many worlds.
     pub(super) fn normalized(mut self) -> Self {
         let (mut frames, mut writes, mut reads) = (Ranks::default(), Ranks::default(), Ranks::default());
         for rename in [false, true] {
@@ -103,7 +103,7 @@ impl World {
     }
 }
 
-/// Numbers and their ranks; 0 stays what it is.
+/// Numbers and their ranks; 0 keeps its rank.
 #[derive(Default)]
 struct Ranks(BTreeMap<u64, u64>);
 

@@ -1,24 +1,24 @@
-//! Slots that are out of use since whether a turn of the reader's was submitted is not known.
+//! Slots that are out of use because it is unknown whether a turn of the reader was submitted.
 
 use super::{Behind, Ledger, Slot};
 
 impl Ledger {
-    /// The slots that are out of use.
+    /// Returns the slots that are out of use.
     pub(in crate::exchange::latest) fn retired(&self) -> impl Iterator<Item = usize> {
         let slots = self.slots.iter().enumerate();
         slots.filter(|(_, slot)| matches!(slot, Slot::Retired { .. })).map(|(index, _)| index)
     }
 
-    /// The value of the writer's timeline behind which it uses no slot that is retired. Whoever
-    /// initializes them again waits for it: a turn whose submission never happened has not, and a
-    /// frame that is not finished may have been chosen.
+    /// Returns the value of the writer's timeline after which the writer uses no retired slot.
+    /// Initializing the slots again must wait for it: a turn that was never submitted has not
+    /// waited, and the chosen frame may be unfinished.
     pub(in crate::exchange::latest) fn retired_behind(&self) -> u64 {
         let values = self.slots.iter().map(|slot| if let Slot::Retired { value } = *slot { value } else { 0 });
         values.max().unwrap_or(0)
     }
 
-    /// These slots, which are retired, are used by neither side any more once the reader's timeline
-    /// has reached `read`, which is behind [`retired_behind`](Self::retired_behind).
+    /// Frees these retired slots. Neither side uses them once the reader's timeline has reached
+    /// `read`, which comes after [`retired_behind`](Self::retired_behind).
     pub(in crate::exchange::latest) fn revive(&mut self, slots: &[usize], read: u64) {
         for slot in slots {
             if let Slot::Retired { .. } = self.slots[*slot] {

@@ -6,20 +6,20 @@ pub(in super::super) enum Step {
     Publish,
     SkipWrite,
     DropWrite,
-    /// A lent turn of the writer is dropped, whose submission happened or not.
+    /// A lent turn of the writer is dropped. Its submission happened or not.
     LoseWrite(bool),
     Newest,
     Read,
     SkipRead,
     LoseRead(bool),
-    /// The writer, in another process, is given a slot, has filled the first of its slots, or gives
-    /// it back empty.
+    /// The writer, in another process, gets a slot, publishes the first of its slots, or returns it
+    /// empty.
     SendAway,
     PublishAway,
     ComeBack,
-    /// The reader, in another process, is given a frame. It gives the slot back by `ComeBack`.
+    /// The reader, in another process, gets a frame. It returns the slot by `ComeBack`.
     ShowAway,
-    /// What is retired is initialized again, behind all submissions.
+    /// Retired slots are initialized again, after all submissions.
     Revive,
     /// The oldest unfinished work of the writer ends.
     Written,
@@ -38,7 +38,7 @@ pub(in super::super) const SOUND: [Step; 8] = [
     Step::Rendered,
 ];
 
-/// With a writer in another process.
+/// Steps with a writer in another process.
 pub(in super::super) const AWAY: [Step; 8] = [
     Step::SendAway,
     Step::PublishAway,
@@ -50,11 +50,11 @@ pub(in super::super) const AWAY: [Step; 8] = [
     Step::Rendered,
 ];
 
-/// With a reader in another process.
+/// Steps with a reader in another process.
 pub(in super::super) const SHOWN: [Step; 6] =
     [Step::Begin, Step::Publish, Step::SkipWrite, Step::ShowAway, Step::ComeBack, Step::Written];
 
-/// Faults of a writer here, whose reader is in another process.
+/// Faults of a writer in this process, whose reader is in another process.
 pub(in super::super) const FAULTY_WRITER: [Step; 3] = [Step::DropWrite, Step::LoseWrite(true), Step::LoseWrite(false)];
 
 pub(in super::super) const FAULTY: [Step; 6] = [

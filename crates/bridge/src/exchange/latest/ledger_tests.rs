@@ -1,5 +1,5 @@
-//! The ledger against a model that knows which frame lies where: all schedules of small exchanges,
-//! and random ones of larger.
+//! Tests of the ledger against a model that knows the frame in each slot: all schedules of small
+//! exchanges, and random ones of larger exchanges.
 
 #[path = "ledger_explore.rs"]
 mod explore;
@@ -13,11 +13,11 @@ use explore::explore;
 use world::{FAULTY, SOUND, Sizes, Step, World};
 
 #[test]
-#[cfg_attr(miri, ignore)] // Many states, and no memory to look at.
+#[cfg_attr(miri, ignore)] // Many states, and no memory accesses to check.
 fn every_schedule_of_a_small_exchange_is_right() {
     let small = [(1, 1), (2, 1), (1, 2), (2, 2)];
-    // The last one has twice as many states where frames that are not finished may be read, and
-    // nothing else to see.
+    // If unfinished frames may be read, the last one has twice as many states, which cover nothing
+    // more.
     for (newest, sizes) in [(Newest::Finished, &small[..]), (Newest::Issued, &small[..3])] {
         for &(writer, reader) in sizes {
             let states = explore(World::new(Sizes::least(writer, reader), newest, 0)).unwrap();
@@ -27,17 +27,17 @@ fn every_schedule_of_a_small_exchange_is_right() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore)] // Many states, and no memory to look at.
+#[cfg_attr(miri, ignore)] // Many states, and no memory accesses to check.
 fn every_fault_of_a_small_exchange_is_survived() {
-    // With two faults there are many more where frames that are not finished may be read.
+    // If unfinished frames may be read, two faults lead to many more states.
     for (newest, faults) in [(Newest::Finished, 2), (Newest::Issued, 1)] {
         let states = explore(World::new(Sizes::least(1, 1), newest, faults)).unwrap();
         assert!(states > 2000, "only {states} states");
     }
 }
 
-/// The control of the same: it sees that slots are initialized again while they are written, which
-/// they are where the frame of a turn that was never submitted is not finished.
+/// Control of the previous test: the model detects that slots are initialized again while they are
+/// written, which happens if the frame of a turn that was never submitted is unfinished.
 #[test]
 fn a_slot_that_is_initialized_again_too_early_is_found() {
     let mut world = World::new(Sizes::least(1, 1), Newest::Issued, 1);
@@ -46,9 +46,9 @@ fn a_slot_that_is_initialized_again_too_early_is_found() {
     assert!(fault.contains("is initialized while it is written"), "{fault}");
 }
 
-/// The number of slots that the constructor asks for is the least.
+/// With fewer slots than the constructor requires, one side waits for the other.
 #[test]
-#[cfg_attr(miri, ignore)] // Many states, and no memory to look at.
+#[cfg_attr(miri, ignore)] // Many states, and no memory accesses to check.
 fn with_one_slot_less_a_side_waits_for_the_other() {
     for (writer, reader) in [(1, 1), (2, 1), (1, 2)] {
         let sizes = Sizes { slots: writer + reader + 1, writer, reader };
@@ -58,7 +58,7 @@ fn with_one_slot_less_a_side_waits_for_the_other() {
     }
 }
 
-/// The control of the model: it sees that a wait is missing.
+/// Control of the model: it detects a missing wait.
 #[test]
 fn a_writer_that_does_not_wait_is_found() {
     let mut world = World::new(Sizes::least(1, 1), Newest::Finished, 0);
@@ -67,9 +67,9 @@ fn a_writer_that_does_not_wait_is_found() {
     assert!(fault.contains("is not waited for"), "{fault}");
 }
 
-/// A writer in another process is given what is free and ended, all of it and nothing else.
+/// A writer in another process gets all slots that are free and no longer used, and no others.
 #[test]
-#[cfg_attr(miri, ignore)] // Many states, and no memory to look at.
+#[cfg_attr(miri, ignore)] // Many states, and no memory accesses to check.
 fn every_schedule_of_a_writer_in_another_process_is_right() {
     for (slots, reader) in [(3, 1), (4, 1), (4, 2)] {
         let mut world = World::new(Sizes { slots, writer: 1, reader }, Newest::Finished, 0);
@@ -79,7 +79,7 @@ fn every_schedule_of_a_writer_in_another_process_is_right() {
     }
 }
 
-/// The control of the same: it sees that a reader's submission is not waited for.
+/// Control of the previous test: the model detects a missing wait for a reader's submission.
 #[test]
 fn a_slot_that_is_given_away_too_early_is_found() {
     let mut world = World::new(Sizes { slots: 3, writer: 1, reader: 1 }, Newest::Finished, 0);
@@ -88,7 +88,7 @@ fn a_slot_that_is_given_away_too_early_is_found() {
     assert!(fault.contains("is in use"), "{fault}");
 }
 
-/// The control of the same: it sees that nothing puts Vulkan behind a frame.
+/// Control of the same test: the model detects that Vulkan does not wait for a frame.
 #[test]
 fn a_frame_of_another_process_without_a_signal_is_found() {
     let mut world = World::new(Sizes { slots: 3, writer: 1, reader: 1 }, Newest::Finished, 0);
@@ -97,10 +97,10 @@ fn a_frame_of_another_process_without_a_signal_is_found() {
     assert!(fault.contains("is not waited for"), "{fault}");
 }
 
-/// A reader in another process has the newest finished frame, and the writer never lacks a slot,
+/// A reader in another process gets the newest finished frame, and the writer always has a slot,
 /// whatever the reader keeps.
 #[test]
-#[cfg_attr(miri, ignore)] // Many states, and no memory to look at.
+#[cfg_attr(miri, ignore)] // Many states, and no memory accesses to check.
 fn every_schedule_of_a_reader_in_another_process_is_right() {
     for (writer, reader, faults) in [(1, 1, 0), (2, 1, 0), (1, 2, 0), (2, 2, 0), (1, 1, 2)] {
         let mut world = World::new(Sizes::least(writer, reader), Newest::Finished, faults);
@@ -110,7 +110,7 @@ fn every_schedule_of_a_reader_in_another_process_is_right() {
     }
 }
 
-/// The controls of the same: it sees that a frame has not ended, and that the writer lacks a slot.
+/// Controls of the previous test: an unfinished frame and the lack of a slot are detected.
 #[test]
 fn a_frame_that_is_shown_too_early_is_found() {
     let mut world = World::new(Sizes::least(1, 1), Newest::Finished, 0);
@@ -146,7 +146,7 @@ fn slots_that_are_away_are_told() {
     assert_eq!((ledger.away().collect::<Vec<_>>(), ledger.send_away(2, 2)), (vec![2, 3], Some((1, false))));
 }
 
-/// Whoever waits for a slot looks again only where one of the timelines brings it.
+/// A thread that waits for a slot polls only if a timeline can free one.
 #[test]
 fn whether_a_timeline_brings_a_slot_is_told() {
     let mut ledger = Ledger::new(2, Newest::Finished);
@@ -161,14 +161,14 @@ fn whether_a_timeline_brings_a_slot_is_told() {
     assert!(!ledger.is_ending(0, 1), "it has, and the frame is the reader's to take again");
 }
 
-/// A frame that nobody took leaves no signal to wait for: its slot is the writer's again at once.
+/// A frame that was never taken has no signal to wait for: its slot is the writer's again at once.
 #[test]
 fn a_slot_whose_frame_nobody_took_is_free_at_once() {
     let mut ledger = Ledger::new(3, Newest::Finished);
     while ledger.send_away(0, 0).is_some() {}
     assert_eq!([ledger.publish_away(0), ledger.publish_away(1)], [Some(0), Some(1)]);
     assert_eq!(ledger.send_away(0, 0), Some((0, false)));
-    // One that was taken and skipped is signaled, once.
+    // A frame that was taken and skipped is signaled once.
     assert_eq!(taken(&mut ledger, 1), 1);
     ledger.skip_read();
     let again = ledger.newest(0).unwrap().unwrap();
@@ -178,14 +178,14 @@ fn a_slot_whose_frame_nobody_took_is_free_at_once() {
     assert_eq!(ledger.publish_away(2), Some(2));
     assert_eq!((ledger.is_ending(0, 0), ledger.send_away(0, 0)), (true, None), "the signal is on its way");
     assert_eq!(ledger.send_away(0, 1), Some((1, false)));
-    // Read, it keeps its value.
+    // A frame that was read keeps its value.
     assert_eq!(taken(&mut ledger, 2), 2);
     ledger.read(1);
     let again = ledger.newest(1).unwrap().unwrap();
     assert_eq!((again.value, again.new, again.is_unsignaled()), (2, false, false));
 }
 
-/// The slot of the next frame for the reader, which is signaled with `value`.
+/// Takes the reader's next frame, which is signaled with `value`. Returns its slot.
 fn taken(ledger: &mut Ledger, value: u64) -> usize {
     let chosen = ledger.newest(value - 1).unwrap().unwrap();
     assert!(chosen.is_unsignaled(), "{chosen:?}");
@@ -227,11 +227,11 @@ fn a_stopped_reader_holds_one_slot_and_a_stopped_writer_none() {
     write(&mut ledger, 1);
     let first = ledger.newest(1).unwrap().unwrap();
     ledger.read(1);
-    // The writer goes on for ever without it.
+    // The writer continues indefinitely without the reader.
     for value in 2..100 {
         assert_ne!(write(&mut ledger, value).slot, first.slot);
     }
-    // The reader goes on for ever without the writer.
+    // The reader continues indefinitely without the writer.
     for value in 2..100 {
         let turn = ledger.newest(99).unwrap().unwrap();
         assert_eq!((turn.frame, turn.new), (98, value == 2));
@@ -260,7 +260,7 @@ fn mistakes_are_told_once() {
     assert_eq!(ledger.retired().collect::<Vec<_>>(), [0]);
 }
 
-/// Work of turns that could not signal is behind the signal that gives their slots to others.
+/// The signal that gives slots back covers the work of turns that could not signal.
 #[test]
 fn a_signal_covers_all_slots_that_it_gives_back() {
     let mut ledger = Ledger::new(8, Newest::Finished);
@@ -280,7 +280,7 @@ fn a_signal_covers_all_slots_that_it_gives_back() {
         slots
     };
     let in_turn = |ledger: &Ledger| sorted(ledger.in_turn().collect());
-    // A turn that takes another frame, and cannot signal: both slots are retired.
+    // A turn that takes over another frame and cannot signal: both slots are retired.
     let first = newest(&mut ledger, true);
     ledger.read(1);
     let second = newest(&mut ledger, true);
@@ -290,7 +290,8 @@ fn a_signal_covers_all_slots_that_it_gives_back() {
     assert_eq!(sorted(ledger.retired().collect()), sorted(vec![first, second]), "joined besides");
     ledger.read(2);
     ledger.revive(&[first, second], 2);
-    // One with the same frame again: its slot stays the reader's, until the next one gives it back.
+    // A turn with the same frame again: its slot stays the reader's until the next turn gives it
+    // back.
     newest(&mut ledger, false);
     ledger.lose_read();
     let fourth = newest(&mut ledger, true);
@@ -299,8 +300,8 @@ fn a_signal_covers_all_slots_that_it_gives_back() {
     assert_eq!((ledger.in_turn().count(), ledger.retired().count()), (0, 0), "no turn is open");
 }
 
-/// Commands that may have been submitted after all are behind the value that was seen: the next
-/// frame in the slot waits for it.
+/// Commands that may have been submitted after all precede the value that was seen, so the next
+/// frame in the slot waits for that value.
 #[test]
 fn a_lost_write_is_waited_for_at_the_value_that_was_seen() {
     let mut ledger = Ledger::new(1, Newest::Issued);
@@ -310,7 +311,7 @@ fn a_lost_write_is_waited_for_at_the_value_that_was_seen() {
     assert_eq!(begun.behind, Behind { written: 3, ..Behind::default() });
 }
 
-/// Vulkan has handed it over again: the writer's GPU waits for that.
+/// A slot that Vulkan has handed over again counts as used: the writer's GPU waits for that.
 #[test]
 fn a_slot_that_was_initialized_anew_counts_as_used() {
     let mut ledger = Ledger::new(4, Newest::Finished);

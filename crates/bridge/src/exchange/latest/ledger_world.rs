@@ -1,4 +1,4 @@
-//! The model: what really lies in the slots, and what the reader should get.
+//! The model: the actual contents of the slots, and the frame that the reader should get.
 
 use std::collections::VecDeque;
 
@@ -24,18 +24,18 @@ impl Sizes {
     }
 }
 
-/// Actual contents of a slot, and its last user.
+/// Actual contents of a slot, and its last uses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Content {
-    /// None while and after something else than a whole frame was written.
+    /// `None` during and after a write of anything but a whole frame.
     pub(super) frame: Option<u64>,
-    /// The value of the writer's last submission with it.
+    /// The value of the writer's last submission with the slot.
     pub(super) written: u64,
-    /// The value of the reader's last submission with it since then.
+    /// The value of the reader's last submission with the slot since then.
     pub(super) read: u64,
-    /// A lent turn of the reader's was dropped, and it was not initialized since.
+    /// Whether a lent turn of the reader was dropped and the slot was not initialized since.
     pub(super) retired: bool,
-    /// The other process has it.
+    /// Whether the other process holds it.
     pub(super) away: bool,
 }
 
@@ -45,14 +45,14 @@ pub(super) struct World {
     pub(super) ledger: Ledger,
     pub(super) contents: Vec<Content>,
     pub(super) writing: Option<usize>,
-    /// Values of the writer's timeline that are not reached, with their frames if they are of
-    /// published ones.
+    /// Values of the writer's timeline that are not reached, each with its frame if one was
+    /// published.
     pub(super) unwritten: VecDeque<(u64, Option<u64>)>,
     /// Values of the last frames, as many as may be unfinished.
     pub(super) recent: VecDeque<u64>,
     pub(super) written: u64,
     pub(super) reached: u64,
-    /// The newest frame that is finished.
+    /// The newest finished frame.
     pub(super) finished: Option<u64>,
     pub(super) published: Option<u64>,
     pub(super) reading: Option<Chosen>,
@@ -61,19 +61,20 @@ pub(super) struct World {
     pub(super) read: u64,
     pub(super) read_reached: u64,
     pub(super) shown: Option<u64>,
-    /// A turn was lost at some time: fewer slots go round.
+    /// Whether a turn was lost at some time, so that fewer slots are in use.
     pub(super) lost: bool,
-    /// The writer is in another process: it has slots instead of turns.
+    /// Whether the writer is in another process, which holds slots instead of having turns.
     pub(super) is_away: bool,
-    /// The reader is in another process: it has slots instead of turns.
+    /// Whether the reader is in another process, which holds slots instead of having turns.
     pub(super) is_shown_away: bool,
-    /// A control: the writer waits for nobody, and the other process is given what has not ended.
+    /// A control: the writer waits for nothing, and the other process gets slots that are still
+    /// used.
     pub(super) careless: bool,
-    /// A control: what another process has finished is read without a signal.
+    /// A control: finished frames of another process are read without a signal.
     pub(super) unsignaled: bool,
-    /// A control: what is retired is initialized again without a wait for the writer.
+    /// A control: retired slots are initialized again without a wait for the writer.
     pub(super) hasty: bool,
-    /// So many more may be lost.
+    /// The number of faults that may still happen.
     pub(super) faults: usize,
 }
 
@@ -106,13 +107,13 @@ impl World {
         }
     }
 
-    /// The frame that the reader should get next, if it is newer than its last one.
+    /// Returns the frame that the reader should get next, if it is newer than its last one.
     fn wanted(&self) -> Option<u64> {
         let newest = if self.ledger.newest == Newest::Issued { self.published } else { self.finished };
         newest.filter(|_| newest > self.shown)
     }
 
-    /// Takes a step that is possible; says whether it was.
+    /// Takes a step if it is possible. Returns `true` if it was.
     pub(super) fn step(&mut self, step: Step) -> Result<bool, String> {
         let possible = match step {
             Step::Begin => self.writing.is_none() && self.unwritten.len() < self.sizes.writer,
@@ -123,13 +124,13 @@ impl World {
             Step::LoseRead(_) => self.faults > 0 && self.reading.is_some(),
             Step::SendAway | Step::ShowAway => true,
             Step::PublishAway | Step::ComeBack => self.contents.iter().any(|content| content.away),
-            // The host sees the end of the hand-over, which is behind what it waits for.
+            // The host sees the end of the hand-over, which follows everything that it waits for.
             Step::Revive => {
                 let waited = self.hasty || self.ledger.retired_behind() <= self.reached;
                 waited && self.unread.is_empty() && self.reading.is_none()
             }
             Step::Written => !self.unwritten.is_empty(),
-            // Commands end behind the signal that they wait for.
+            // Commands end after the signal that they wait for.
             Step::Rendered => self.unread.front().is_some_and(|read| {
                 self.contents.iter().all(|content| content.read != *read || content.written <= self.reached)
             }),
@@ -150,7 +151,7 @@ impl World {
     }
 
     fn begin(&mut self) -> Result<(), String> {
-        // What the wait for the oldest of the last frames has seen.
+        // The value seen by the wait for the oldest of the last frames.
         let known = if self.recent.len() == self.sizes.writer { self.recent[0] } else { 0 };
         let begun = match self.ledger.begin(known, || self.reached) {
             Ok(begun) => begun,
@@ -165,7 +166,7 @@ impl World {
         }
         let Content { written, read, .. } = self.contents[slot];
         let behind = if self.careless && !self.is_shown_away { Behind::default() } else { begun.behind };
-        // Who read it had waited for its publication.
+        // A reader of the slot had waited for its publication.
         if read > behind.read || read == 0 && written > behind.written.max(self.reached) && behind.written < written {
             return Err(format!("slot {slot} is not waited for: {:?} behind {behind:?}", self.contents[slot]));
         }
@@ -206,7 +207,7 @@ impl World {
         Ok(())
     }
 
-    /// Initializes what is retired again.
+    /// Initializes the retired slots again.
     fn revive(&mut self) -> Result<(), String> {
         let retired: Vec<_> = self.ledger.retired().collect();
         let written = |slot: &usize| self.contents[*slot].written > self.reached;
@@ -214,7 +215,7 @@ impl World {
             return Err(format!("slot {slot} is initialized while it is written: {:?}", self.contents[*slot]));
         }
         self.ledger.revive(&retired, 0);
-        // The host has seen the end of all that used them.
+        // The host has seen the end of all uses of the slots.
         self.contents.iter_mut().filter(|slot| slot.retired).for_each(|slot| *slot = Content::default());
         Ok(())
     }

@@ -3,7 +3,7 @@
 use super::{Chosen, Content, World};
 
 impl World {
-    /// The writer has filled a slot: nothing is still to come of it.
+    /// Publishes a slot that the writer has filled. The frame is finished.
     pub(super) fn publish_away(&mut self, slot: usize) {
         let frame = self.published.map_or(0, |frame| frame + 1);
         self.published = Some(frame);
@@ -12,7 +12,8 @@ impl World {
         self.ledger.publish_away(slot);
     }
 
-    /// What was published without a value is signaled once it is chosen, which takes a while.
+    /// Signals a frame that was published without a value, once it is chosen. The signal arrives
+    /// later.
     pub(super) fn signal(&mut self, chosen: Chosen) -> Chosen {
         if !chosen.is_unsignaled() || self.unsignaled {
             return chosen;
@@ -23,23 +24,23 @@ impl World {
         self.ledger.signaled(self.written).unwrap_or(chosen)
     }
 
-    /// Gives the writer a slot if there is one; says whether there was.
+    /// Gives the writer a slot if there is one. Returns `true` if there was.
     pub(super) fn send_away(&mut self) -> Result<bool, String> {
         let reads = if self.careless { u64::MAX } else { self.read_reached };
-        // What the reader should get next, or has had.
+        // The frame that the reader should get next, or the one after its last.
         let floor = self.wanted().or(self.shown.map(|frame| frame + 1));
         let of_reader = |slot| {
             let of_turn = self.reading.is_some_and(|turn| turn.slot == slot || turn.old == Some(slot));
             of_turn || self.held == Some(slot)
         };
         let is_free = |(slot, content): (usize, &Content)| {
-            // Who has read it had waited for its publication.
+            // A reader of the slot had waited for its publication.
             let ended = content.read <= self.read_reached && (content.read > 0 || content.written <= self.reached);
             let unwanted = content.frame.is_none() || content.frame < floor;
             !content.away && !content.retired && !of_reader(slot) && ended && unwanted
         };
         let free: Vec<_> = self.contents.iter().enumerate().map(is_free).collect();
-        // What is free once all has ended, without another step of the reader's.
+        // The slots that are free once all work has ended, without another step of the reader.
         let last = self.published.filter(|_| self.published > self.shown).or(self.shown.map(|frame| frame + 1));
         let is_free_later = |(slot, content): (usize, &Content)| {
             let unwanted = content.frame.is_none() || content.frame < last;
@@ -62,7 +63,7 @@ impl World {
         Ok(true)
     }
 
-    /// Gives the reader the newest frame if it may have it; says whether it may.
+    /// Gives the reader the newest frame if it may have it. Returns `true` if it may.
     pub(super) fn show_away(&mut self) -> Result<bool, String> {
         let most = self.sizes.slots - self.sizes.writer - 1;
         let reached = if self.careless { u64::MAX } else { self.reached };

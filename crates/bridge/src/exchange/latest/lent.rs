@@ -1,5 +1,5 @@
 //! A turn of a latest exchange that an engine submits itself.
-#![allow(unsafe_code)] // The engine says what it has submitted.
+#![allow(unsafe_code)] // The engine reports what it has submitted.
 
 use std::ops::Deref;
 
@@ -15,7 +15,7 @@ pub trait Lendable: Lend {}
 #[allow(private_bounds)]
 impl<T: Lend> Lendable for T {}
 
-/// The end of a turn that was lent with a value of `rendered`.
+/// The steps that end a turn that was lent with a value of `rendered`.
 pub(crate) trait Lend {
     fn parts(&self, value: u64) -> SubmitParts;
 
@@ -40,7 +40,7 @@ pub(crate) trait Lend {
 /// End it with [`submitted`](Self::submitted) or [`not_submitted`](Self::not_submitted). If it is
 /// dropped, it is unknown whether the submission happened. A writer's slot then stays out of use
 /// until this or a later value of the queue is reached, and its frame is never read. A reader's two
-/// slots, that of the new frame and that of the one before, stay out of use until
+/// slots, those of the new and the previous frame, stay out of use until
 /// [`LatestReader::initialize`](crate::LatestReader::initialize). If the bridge does not submit by
 /// itself, closing needs a later turn's signal, or that of `flush_parts` of
 /// [`LatestReader`](crate::LatestReader::flush_parts) or

@@ -1,9 +1,9 @@
 //! Exchanges whose sides run at independent rates: the writer publishes frames, and the reader uses
 //! the most recent one.
 //!
-//! [`ledger`] decides which slot is whose, in both directions; `shared` has what the handles and
-//! turns of both sides hold. Slots, barriers, timelines and mappings are those of an exchange in
-//! step (`exchange/state.rs`).
+//! [`ledger`] decides slot ownership, in both directions; `shared` contains the state that the
+//! handles and turns of both sides share. Slots, barriers, timelines and mappings are those of an
+//! exchange in step (`exchange/state.rs`).
 
 #[cfg(all(target_os = "linux", feature = "remote"))]
 mod away;
@@ -50,7 +50,7 @@ pub use writer::LatestWriter;
 
 impl<R: Resources> Exchange<R, ComputeFirst> {
     /// Creates an exchange whose two sides run at independent rates: the compute side publishes
-    /// frames, and Vulkan draws the most recent one as often as it likes. For example, a 60 Hz
+    /// frames, and Vulkan draws the most recent one at its own rate. For example, a 60 Hz
     /// simulation with a 144 Hz renderer, or a renderer that pauses while the simulation continues.
     ///
     /// Each handle belongs to one thread, and neither waits for the other:
@@ -86,7 +86,7 @@ impl<R: Resources> Exchange<R, ComputeFirst> {
         Self::latest_of(compute, info, &resources)
     }
 
-    /// [`latest`](Self::latest), where the compute side may also be a worker in another process.
+    /// [`latest`](Self::latest), with a compute side that may also be a worker in another process.
     pub(crate) fn latest_of(
         compute: &Compute,
         info: &LatestInfo<'_>,
@@ -112,7 +112,7 @@ impl<R: Resources> Exchange<R, RenderFirst> {
         Self::latest_render_first_of(compute, info, &resources)
     }
 
-    /// [`latest_render_first`](Self::latest_render_first), where the compute side may also be a
+    /// [`latest_render_first`](Self::latest_render_first), with a compute side that may also be a
     /// worker in another process.
     pub(crate) fn latest_render_first_of(
         compute: &Compute,

@@ -1,4 +1,4 @@
-//! One submission of a reader's, recorded, submitted and waited for in one call.
+//! Recording and submitting a reader's commands and waiting for them, in one call.
 #![allow(unsafe_code)] // Recording and submitting.
 
 use std::sync::Arc;
@@ -21,28 +21,28 @@ use crate::image::spec::ImageSpec;
 
 impl<R: Resources> RenderRead<R> {
     /// Records commands that use the frame, submits them and blocks until they have run, for at
-    /// most `limit`. For examples, tests and tools, as
+    /// most `limit`. This method is for examples, tests and tools, as
     /// [`RenderTurn::run_once`](crate::RenderTurn::run_once).
     ///
     /// # Errors
     /// As [`submit`](Self::submit), and [`Error::Timeout`](crate::Error::Timeout): the commands may
-    /// then still run, and their pool is kept until they have ended. After every other error they
-    /// do not run: if the compute side fails meanwhile, this call blocks until they have ended.
+    /// then still run, and their pool is kept until they have ended. After any other error they do
+    /// not run: if the compute side fails meanwhile, this call blocks until they have ended.
     ///
     /// # Safety
-    /// What `record` records satisfies the Valid Usage of `vkQueueSubmit2` on the exchange's queue,
-    /// and everything that it uses lives until the commands have run: after
+    /// The recorded commands satisfy the Valid Usage of `vkQueueSubmit2` on the exchange's queue,
+    /// and everything that they use lives until they have run: after
     /// [`Error::Timeout`](crate::Error::Timeout), forever.
     pub unsafe fn run_once(
         self,
         limit: Duration,
         record: impl for<'t> FnOnce(vk::CommandBuffer, R::Render<'t>),
     ) -> Result<()> {
-        // SAFETY: handed on to the caller.
+        // SAFETY: upheld by the caller.
         unsafe { self.submit_once(record) }?.wait(limit)
     }
 
-    /// The first half of [`run_once`](Self::run_once): on an error nothing was submitted.
+    /// The first half of [`run_once`](Self::run_once). On an error nothing was submitted.
     ///
     /// # Safety
     /// As [`run_once`](Self::run_once).
@@ -51,11 +51,11 @@ impl<R: Resources> RenderRead<R> {
         let name = format!("{}: frame {}", state.name, self.frame());
         let acquired = |commands| {
             // SAFETY: recording, for the family of the turn's queue, outside a render pass, and
-            // known to this thread only.
+            // used by this thread only.
             unsafe { self.record_acquire(commands) };
             record(commands, self.resources());
         };
-        // SAFETY: the exchange's queue is one of its device's; the rest is the caller's.
+        // SAFETY: the exchange's queue is one of its device's; the rest is upheld by the caller.
         let commands = unsafe { OneTimeCommands::record(state.compute.device(), self.queue(), &name, acquired) }?;
         // SAFETY: they begin with the turn's barriers; alive until `Submitted::wait` has seen them
         // end, or forever. On an error nothing was submitted.
@@ -66,7 +66,7 @@ impl<R: Resources> RenderRead<R> {
 
 impl<T: Pod + Send + Sync> RenderRead<BufferSpec<T>> {
     /// Submits a copy of the buffer to the host, blocks until it has run, for at most `timeout`,
-    /// and returns the elements. For examples, tests and tools, as
+    /// and returns the elements. This method is for examples, tests and tools, as
     /// [`RenderTurn::read_back`](crate::RenderTurn::read_back).
     ///
     /// # Errors
@@ -77,12 +77,12 @@ impl<T: Pod + Send + Sync> RenderRead<BufferSpec<T>> {
         require_readable(is_buffer_readable(&source), (self.frame(), &state.name), "`BufferAccess::TRANSFER_READ`")?;
         let target = HostCopy::new(state.compute.device(), source.len())?;
         let copy = |commands, source: RenderBuffer<'_, T>| {
-            // SAFETY: both buffers have `len` elements; the source is acquired, with the copy among
-            // its uses.
+            // SAFETY: both buffers have `len` elements; the source is acquired, and copying is
+            // among its accesses.
             unsafe { target.record_buffer(commands, &source) };
         };
-        // SAFETY: the copy keeps its Valid Usage, see above. `target` lives until the copy has
-        // run, or forever; where nothing was submitted it goes at once.
+        // SAFETY: the copy satisfies its Valid Usage, see above. `target` lives until the copy has
+        // run, or forever; if nothing was submitted, it is freed at once.
         let submitted = unsafe { self.submit_once(copy) }?;
         target.finish(submitted, timeout)
     }
@@ -90,7 +90,7 @@ impl<T: Pod + Send + Sync> RenderRead<BufferSpec<T>> {
 
 impl<T: Texel> RenderRead<ImageSpec<T>> {
     /// Submits a copy of the image to the host, blocks until it has run, for at most `timeout`, and
-    /// returns the texels of the first mip level. For examples, tests and tools, as
+    /// returns the texels of the first mip level. This method is for examples, tests and tools, as
     /// [`RenderTurn::read_back`](crate::RenderTurn::read_back).
     ///
     /// # Errors
@@ -101,12 +101,12 @@ impl<T: Texel> RenderRead<ImageSpec<T>> {
         require_readable(is_image_readable(&source), (self.frame(), &state.name), "`ImageAccess::TRANSFER_READ`")?;
         let target = HostCopy::of_image(state.compute.device(), &source)?;
         let copy = |commands, source: RenderImage<'_>| {
-            // SAFETY: there is room for the first level of all layers; the source is acquired, with
-            // the copy among its uses.
+            // SAFETY: there is room for the first level of all layers; the source is acquired, and
+            // copying is among its accesses.
             unsafe { target.record_image(commands, &source) };
         };
-        // SAFETY: the copy keeps its Valid Usage, see above. `target` lives until the copy has
-        // run, or forever; where nothing was submitted it goes at once.
+        // SAFETY: the copy satisfies its Valid Usage, see above. `target` lives until the copy has
+        // run, or forever; if nothing was submitted, it is freed at once.
         let submitted = unsafe { self.submit_once(copy) }?;
         target.finish(submitted, timeout)
     }

@@ -62,6 +62,15 @@ impl<R: Resources, D: Direction> LatestReader<R, D> {
     pub fn lease(&self, slot: usize) -> Result<Lease> {
         self.shared.state.checked_lease(slot)
     }
+
+    /// Returns `true` once the writer is dropped and has no open turn, so that no further frame
+    /// will be published. A writer's thread that returns an error or panics drops it.
+    ///
+    /// Frames that were published before may still be unfinished: once this returns `true`, `newest`
+    /// returns the last one as soon as it is finished.
+    pub fn is_writer_dropped(&self) -> bool {
+        self.shared.is_writer_dropped()
+    }
 }
 
 impl<R: Resources> LatestReader<R, ComputeFirst> {
@@ -107,8 +116,8 @@ impl<R: Resources> LatestReader<R, ComputeFirst> {
     /// [`Exchange::record_initial`](crate::Exchange::record_initial). Once that is done, it records
     /// a hand-over that recovers the [`retired`](Self::retired) slots, for engines that submit it
     /// themselves, with its [`parts`](InitialTurn::parts): the slots' next use waits for their
-    /// signal. The host does not wait: before a present that follows, wait for a frame that the CPU
-    /// is still writing to such a slot.
+    /// signal. The host does not wait: if the CPU is still writing a frame to such a slot, wait for
+    /// that frame before a present that follows.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) if no image needs a hand-over and
@@ -119,7 +128,7 @@ impl<R: Resources> LatestReader<R, ComputeFirst> {
     /// # Safety
     /// As [`Exchange::record_initial`](crate::Exchange::record_initial).
     pub unsafe fn record_initial(&mut self, commands: vk::CommandBuffer) -> Result<InitialTurn<R>> {
-        // SAFETY: handed on to the caller.
+        // SAFETY: upheld by the caller.
         unsafe { self.shared.record_initial(commands) }
     }
 
@@ -146,6 +155,12 @@ impl<R: Resources> LatestReader<R, RenderFirst> {
     /// call.
     pub fn newest(&mut self) -> Result<Option<ComputeRead<R>>> {
         ComputeRead::newest(&self.shared)
+    }
+}
+
+impl<R: Resources, D: Direction> Drop for LatestReader<R, D> {
+    fn drop(&mut self) {
+        self.shared.note_reader_dropped();
     }
 }
 

@@ -1,4 +1,4 @@
-//! Vulkan reads the newest frame that the compute side has published.
+//! Vulkan's turns that read the newest frame that the compute side has published.
 #![allow(unsafe_code)] // Recording and submitting.
 
 use std::sync::Arc;
@@ -64,9 +64,9 @@ impl<R: Resources> RenderRead<R> {
     }
 
     /// Ensures that a present may depend on this turn, as
-    /// [`RenderTurn::prepare_present`](crate::RenderTurn::prepare_present). For a frame of another
-    /// process that is finished, it blocks only until a thread has signaled it, and for another
-    /// finished frame not at all.
+    /// [`RenderTurn::prepare_present`](crate::RenderTurn::prepare_present). For a finished frame of
+    /// another process, it blocks only until a thread has signaled the frame; for any other
+    /// finished frame, it does not block.
     ///
     /// # Errors
     /// As [`RenderTurn::prepare_present`](crate::RenderTurn::prepare_present).
@@ -104,12 +104,12 @@ impl<R: Resources> RenderRead<R> {
             return;
         }
         if let Some(old) = self.chosen.old {
-            // SAFETY: the caller vouches for the command buffer; the barriers are of this
-            // exchange's own resources, and the slot was acquired by the last turn with a new
+            // SAFETY: the caller guarantees the state of the command buffer; the barriers are of
+            // this exchange's own resources, and the slot was acquired by the last turn with a new
             // frame, which was submitted to the same queue.
             unsafe { state.barriers[old].record_release(state.compute.device(), commands) };
         }
-        // SAFETY: as above; the compute side has given the slot's resources to this turn.
+        // SAFETY: as above; the compute side has handed the slot's resources over to this turn.
         unsafe { state.barriers[self.chosen.slot].record_acquire(state.compute.device(), commands) };
     }
 
@@ -117,19 +117,19 @@ impl<R: Resources> RenderRead<R> {
     /// which they complete.
     ///
     /// # Errors
-    /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while what
+    /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while a hand-over that
     /// [`LatestReader::record_initial`](crate::LatestReader::record_initial) has recorded is lent,
     /// or the error of the failed driver call. Nothing was submitted then, and the turn counts as
     /// skipped.
     ///
     /// # Safety
-    /// - The command buffers are executable, belong to the device and stay alive, with all that
-    ///   they use, until the point is reached.
-    /// - They begin with what [`record_acquire`](Self::record_acquire) records, and use the
-    ///   resources of this turn only after that. Every use of them is submitted with a turn of this
-    ///   frame.
+    /// - The command buffers are executable, belong to the device and stay alive, with everything
+    ///   that they use, until the point is reached.
+    /// - They begin with the commands of [`record_acquire`](Self::record_acquire), and use the
+    ///   resources of this turn only after them. Every use of the resources is submitted with a
+    ///   turn of this frame.
     pub unsafe fn submit(self, commands: &[vk::CommandBuffer]) -> Result<TimelinePoint> {
-        // SAFETY: handed on to the caller.
+        // SAFETY: upheld by the caller.
         unsafe { self.submit_with(&SubmitInfo { commands, ..SubmitInfo::default() }) }
     }
 
@@ -144,7 +144,7 @@ impl<R: Resources> RenderRead<R> {
     pub unsafe fn submit_with(mut self, info: &SubmitInfo<'_>) -> Result<TimelinePoint> {
         let (shared, after) = (&self.shared, self.after());
         let accepted = |value| shared.was_read(value, self.chosen.new);
-        // SAFETY: handed on to the caller.
+        // SAFETY: upheld by the caller.
         let point = unsafe { shared.submit(self.chosen.frame, after.as_slice(), info, accepted) }?;
         self.done = true;
         Ok(point)
@@ -154,7 +154,7 @@ impl<R: Resources> RenderRead<R> {
     /// it while you hold the lock of the engine's [`QueueLock`](vk_export::QueueLock).
     ///
     /// # Errors
-    /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while what
+    /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while a hand-over that
     /// [`LatestReader::record_initial`](crate::LatestReader::record_initial) has recorded is lent,
     /// or [`vk_export::Error::QueueHeld`] inside [`Queue::with`]; the turn then counts as skipped.
     pub fn lend(mut self) -> Result<LentLatest<Self>> {
@@ -163,7 +163,8 @@ impl<R: Resources> RenderRead<R> {
         Ok(LentLatest::new(self, value))
     }
 
-    /// Returns the frame unused; a later turn can return it again. Submits nothing.
+    /// Skips the turn without using the frame, which a later turn can return again. Submits
+    /// nothing.
     pub fn skip(mut self) {
         self.end_unread();
     }
@@ -173,7 +174,7 @@ impl<R: Resources> RenderRead<R> {
         self.shared.was_skipped();
     }
 
-    /// The point that its submission waits for.
+    /// Returns the point that the submission waits for, if the frame is new.
     fn after(&self) -> Option<&TimelinePoint> {
         self.chosen.new.then_some(&self.computed)
     }

@@ -1,4 +1,4 @@
-//! Vulkan writes a frame.
+//! Vulkan's turns that write a frame.
 #![allow(unsafe_code)] // Recording and submitting.
 
 use std::sync::Arc;
@@ -28,8 +28,8 @@ pub struct RenderWrite<R: Resources> {
     shared: Arc<Shared<R>>,
     frame: u64,
     slot: usize,
-    /// Points that its submission waits for: the last reader of the slot, or its last writer where
-    /// nobody has read it.
+    /// Points that the submission waits for: the last reader of the slot, or its last writer if it
+    /// was never read.
     after: SmallVec<[TimelinePoint; 2]>,
     done: bool,
     _alive: Alive,
@@ -70,7 +70,7 @@ impl<R: Resources> RenderWrite<R> {
     /// As [`RenderTurn::prepare_present`](crate::RenderTurn::prepare_present).
     pub fn prepare_present(&self) -> Result<()> {
         let state = &self.shared.state;
-        // The queue's own signals were submitted.
+        // The queue's own signals have been submitted.
         let read = self.after.iter().filter(|point| point.timeline_name() == state.held.computed.name());
         read.into_iter().try_for_each(|point| state.prepare_present(point))
     }
@@ -97,8 +97,8 @@ impl<R: Resources> RenderWrite<R> {
     /// As [`RenderTurn::record_acquire`](crate::RenderTurn::record_acquire).
     pub unsafe fn record_acquire(&self, commands: vk::CommandBuffer) {
         let state = &self.shared.state;
-        // SAFETY: the caller vouches for the command buffer; the barriers are of this exchange's
-        // own resources.
+        // SAFETY: the caller guarantees the state of the command buffer; the barriers are of this
+        // exchange's own resources.
         unsafe { state.barriers[self.slot].record_acquire(state.compute.device(), commands) };
     }
 
@@ -123,7 +123,7 @@ impl<R: Resources> RenderWrite<R> {
     /// # Safety
     /// As [`RenderTurn::submit`](crate::RenderTurn::submit).
     pub unsafe fn submit(self, commands: &[vk::CommandBuffer]) -> Result<TimelinePoint> {
-        // SAFETY: handed on to the caller.
+        // SAFETY: upheld by the caller.
         unsafe { self.submit_with(&SubmitInfo { commands, ..SubmitInfo::default() }) }
     }
 
@@ -139,7 +139,7 @@ impl<R: Resources> RenderWrite<R> {
         self.done = true;
         let shared = &self.shared;
         let accepted = |value| shared.published(self.slot, value);
-        // SAFETY: handed on to the caller.
+        // SAFETY: upheld by the caller.
         let submitted = unsafe { shared.submit(self.frame, &self.after(), info, accepted) };
         submitted.inspect_err(|_| shared.ledger().skip_write(self.slot))
     }

@@ -1,7 +1,7 @@
-//! The two handles of a latest exchange under a scheduler that decides which thread goes on at each
-//! lock and atomic access. The GPU's two sides are threads as well, which wait and signal as the
-//! handles ask.
-#![allow(clippy::unwrap_used)] // What fails here fails the test.
+//! Tests of the two handles of a latest exchange under a scheduler that chooses the next thread at
+//! each lock and atomic access. The two sides of the GPU are threads as well, which wait and signal
+//! as the handles request.
+#![allow(clippy::unwrap_used)] // A failure here fails the test.
 
 use sync::atomic::{AtomicBool, Ordering};
 use sync::{Arc, Condvar, Mutex, mpsc, thread};
@@ -23,7 +23,7 @@ mod shared_ledger;
 
 use shared_ledger::SharedLedger;
 
-/// For one frame of each side in flight.
+/// Number of slots for one frame of each side in flight.
 const SLOTS: usize = 4;
 const FRAMES: u64 = 8;
 
@@ -36,7 +36,7 @@ fn explore(test: impl Fn() + Send + Sync + Copy + 'static) {
     shuttle::check_pct(test, 1_000, 3);
 }
 
-/// A semaphore's counter.
+/// The counter of a timeline semaphore.
 #[derive(Default)]
 struct Timeline(Mutex<u64>, Condvar);
 
@@ -60,13 +60,13 @@ impl Timeline {
     }
 }
 
-/// An exchange, and what the GPU has of it.
+/// An exchange, and the GPU's side of it.
 struct World {
     ledger: SharedLedger,
     written: Timeline,
     read: Timeline,
     failed: AtomicBool,
-    /// What has happened, where a side waits for that and not for a value.
+    /// Counts events, for waits that are not for a timeline's value.
     changes: Timeline,
     /// The frame that each slot holds.
     slots: [Mutex<Option<u64>>; SLOTS],
@@ -84,7 +84,8 @@ impl World {
         })
     }
 
-    /// The writer: each frame is enqueued and published. It `waits` for the reader, as it must.
+    /// Runs the writer, which enqueues and publishes each frame. With `waits`, it waits for the
+    /// reader, as it must.
     fn write(self: &Arc<Self>, waits: bool) {
         let (queue, jobs) = mpsc::channel::<(u64, usize, u64, u64)>();
         let world = Arc::clone(self);
@@ -113,8 +114,8 @@ impl World {
         gpu.join().unwrap();
     }
 
-    /// The reader: reads what it is given, up to the last frame, with so many submissions in
-    /// flight. It skips frames that it has read twice.
+    /// Runs the reader, which reads the frames that it gets, up to the last one, with `in_flight`
+    /// submissions in flight. It skips frames that it has read twice.
     fn look(self: &Arc<Self>, newest: Newest, in_flight: u64) {
         let (queue, jobs) = mpsc::channel::<(Chosen, u64)>();
         let world = Arc::clone(self);
@@ -139,7 +140,7 @@ impl World {
             };
             assert!(Some(chosen.frame) >= last, "frame {} after {last:?}", chosen.frame);
             assert!(newest == Newest::Issued || chosen.value <= self.written.value(), "an unfinished frame");
-            // The last frame that is finished may not be published yet.
+            // The last finished frame may not be published yet.
             assert!(chosen.value + 1 >= finished, "frame {}, and {finished} are finished", chosen.frame);
             if std::mem::replace(&mut again, !chosen.new) && !chosen.new {
                 self.ledger.lock().skip_read();
@@ -155,8 +156,8 @@ impl World {
         gpu.join().unwrap();
     }
 
-    /// Blocks until more than so many frames are finished. Perhaps the writer has not published the
-    /// last one then.
+    /// Blocks until more than `frames` frames are finished. The writer may not have published the
+    /// last one by then.
     fn wait_for_more(&self, frames: u64) {
         if self.written.value() > frames {
             return thread::yield_now();
@@ -164,7 +165,8 @@ impl World {
         self.written.wait(frames + 1);
     }
 
-    /// What the reader is given while the compute side may fail.
+    /// Chooses the reader's frame while the compute side may fail. With `asks_first`, checks for a
+    /// failure before the choice instead of after it.
     fn checked(&self, asks_first: bool) -> Result<Option<Chosen>> {
         let sound = || match self.failed.load(Ordering::Acquire) {
             true => Err(Error::HostFailed { reason: "on purpose".into() }),
@@ -194,21 +196,21 @@ fn each_frame_is_whole_and_none_goes_back() {
     explore(|| both_sides(Newest::Issued, 1, true));
 }
 
-/// The writer waits for their slots.
+/// The writer waits for the slots of the additional submissions.
 #[test]
 fn with_more_submissions_than_were_said_each_frame_is_whole() {
     explore(|| both_sides(Newest::Finished, FRAMES, true));
     explore(|| both_sides(Newest::Issued, FRAMES, true));
 }
 
-/// The negative control.
+/// The negative control: the writer does not wait.
 #[test]
 #[should_panic(expected = "the slot is written while it is read")]
 fn without_its_wait_the_writer_overwrites_what_is_read() {
     explore(|| both_sides(Newest::Finished, FRAMES, false));
 }
 
-/// Frame 0 is computed; frame 1 never is, and what waits for it is released.
+/// Frame 0 is computed; frame 1 never is, and waits for it are released.
 fn failing(asks_first: bool) {
     let world = World::new(Newest::Finished);
     for frame in 0..2 {
@@ -235,7 +237,7 @@ fn a_frame_that_was_never_computed_is_not_read() {
     explore(|| failing(false));
 }
 
-/// The negative control.
+/// The negative control: the failure is checked first.
 #[test]
 #[should_panic(expected = "a frame that was never computed")]
 fn asked_first_a_failure_comes_too_late() {

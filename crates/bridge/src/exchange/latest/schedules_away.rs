@@ -1,10 +1,10 @@
-//! The same with a writer in another process, which holds slots instead of having turns.
+//! The same tests with a writer in another process, which holds slots instead of having turns.
 
 use super::sync::{Arc, mpsc, thread};
 use super::{Chosen, FRAMES, Newest, World, explore};
 
-/// The writer is in another process: a frame that it has finished is signaled by a thread of this
-/// one, once it is chosen. `signals` says whether Vulkan waits for that.
+/// Runs a writer in another process: a thread of this process signals a finished frame once it is
+/// chosen. `signals` says whether that signal is made for Vulkan to wait for.
 fn away(signals: bool) {
     let world = World::new(Newest::Finished);
     let writer = Arc::clone(&world);
@@ -15,14 +15,14 @@ fn away(signals: bool) {
 }
 
 impl World {
-    /// Something has happened that may be waited for.
+    /// Records an event that may be waited for.
     fn change(&self) {
         let mut counter = self.changes.0.lock().unwrap();
         *counter += 1;
         self.changes.1.notify_all();
     }
 
-    /// Writes frames to slots that are free, and waits for no reader.
+    /// Writes frames to free slots, without waiting for the reader.
     fn write_away(&self) {
         for frame in 0..FRAMES {
             let slot = loop {
@@ -40,7 +40,7 @@ impl World {
         }
     }
 
-    /// Reads what it is given, up to the last frame, and skips every third turn.
+    /// Reads the frames that it gets, up to the last one, and skips every third turn.
     fn look_away(self: &Arc<Self>, signals: bool) {
         let ((queue, jobs), (host, signaled)) = (mpsc::channel::<(Chosen, u64)>(), mpsc::channel::<u64>());
         let world = Arc::clone(self);
@@ -82,7 +82,7 @@ impl World {
                 self.ledger.lock().skip_read();
                 self.change();
                 if known {
-                    // Its own change is the first.
+                    // The first change is this thread's own.
                     self.changes.wait(seen + 2);
                 }
                 continue;
@@ -104,7 +104,7 @@ fn frames_of_another_process_are_signaled_once_they_are_chosen() {
     explore(|| away(true));
 }
 
-/// The negative control.
+/// The negative control: no signal is made.
 #[test]
 #[should_panic(expected = "nothing puts Vulkan behind frame")]
 fn a_frame_that_is_chosen_without_a_signal_is_found() {

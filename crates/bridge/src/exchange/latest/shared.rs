@@ -1,7 +1,7 @@
 //! State that the handles and the turns of a latest exchange share.
 #![allow(unsafe_code)] // Submitting.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard, OnceLock};
 
 use vk_export::ash::vk;
@@ -28,10 +28,12 @@ pub(crate) struct Shared<R: Resources> {
     /// Called when this process's side gives a slot back or publishes a frame; set if the other
     /// side is in another process.
     changed: OnceLock<OnChange>,
+    writer_dropped: AtomicBool,
+    reader_dropped: AtomicBool,
     #[cfg_attr(not(all(target_os = "linux", feature = "remote")), expect(dead_code, reason = "workers are Linux's"))]
     writer_in_flight: usize,
-    /// Slots, timelines, barriers and mappings. Its own ledger has the values of the timelines, and
-    /// nothing of the slots.
+    /// Slots, timelines, barriers and mappings. Its own ledger manages the values of the timelines,
+    /// but not the slots.
     pub(super) state: Arc<State<R>>,
 }
 
@@ -39,22 +41,24 @@ impl<R: Resources> Shared<R> {
     pub(super) fn new(compute: &Compute, info: &LatestInfo<'_>, resources: &R, first: First) -> Result<Arc<Self>> {
         info.validate()?;
         let own = compute.beside(&format!("latest exchange \"{}\"", info.name))?;
-        // First, since it refuses a number of slots that cannot be.
+        // Created first, because this refuses an impossible number of slots.
         let state = State::new(&own, &info.in_step(), resources, first)?;
         Ok(Arc::new(Self {
             ledger: SharedLedger::new(info.slots, info.newest, info.writer_in_flight),
             changed: OnceLock::new(),
+            writer_dropped: AtomicBool::new(false),
+            reader_dropped: AtomicBool::new(false),
             writer_in_flight: info.writer_in_flight,
             state,
         }))
     }
 
-    /// Never held while the state's ledger is.
+    /// Locks the ledger, which is never held while the state's ledger is.
     pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock()
     }
 
-    /// The timeline on which frames are published.
+    /// Returns the timeline on which frames are published.
     fn written(&self) -> &Timeline {
         match self.state.first {
             First::Compute => &self.state.held.computed,
@@ -62,7 +66,8 @@ impl<R: Resources> Shared<R> {
         }
     }
 
-    /// Takes the slot of the writer's next frame, once few enough of its own are unfinished.
+    /// Takes the slot of the writer's next frame, once few enough frames of the writer are
+    /// unfinished.
     pub(super) fn begin(&self) -> Result<Begun> {
         self.ensure_alive()?;
         self.state.free_finished();
@@ -74,8 +79,8 @@ impl<R: Resources> Shared<R> {
         begun.map_err(|refusal| self.refused(refusal, self.writer()))
     }
 
-    /// Chooses the reader's frame. Does not block: what has to be signaled is signaled by a
-    /// thread of the compute side.
+    /// Chooses the reader's frame. Does not block: a thread of the compute side makes the signal,
+    /// if one is needed.
     pub(super) fn newest(&self) -> Result<Option<Chosen>> {
         self.state.free_finished();
         let signal = |slot| self.state.compute_signals(slot).map(|point| point.value());
@@ -83,7 +88,25 @@ impl<R: Resources> Shared<R> {
         chosen.map_err(|refusal| self.refused(refusal, self.reader()))
     }
 
-    /// Checks that the compute side has not failed, as far as a call has noticed.
+    pub(super) fn note_writer_dropped(&self) {
+        self.writer_dropped.store(true, Ordering::Release);
+    }
+
+    pub(super) fn note_reader_dropped(&self) {
+        self.reader_dropped.store(true, Ordering::Release);
+    }
+
+    /// Returns `true` once no further frame can be published.
+    pub(super) fn is_writer_dropped(&self) -> bool {
+        self.writer_dropped.load(Ordering::Acquire) && self.ledger().open().0.is_none()
+    }
+
+    /// Returns `true` once no further frame can be read.
+    pub(super) fn is_reader_dropped(&self) -> bool {
+        self.reader_dropped.load(Ordering::Acquire) && self.ledger().open().1.is_none()
+    }
+
+    /// Checks that the compute side has not failed, as far as earlier calls have noticed.
     fn ensure_alive(&self) -> Result<()> {
         let state = &self.state;
         if !state.compute.side().is_foreign() || state.failed.load(Ordering::Acquire) {
@@ -92,14 +115,14 @@ impl<R: Resources> Shared<R> {
         Ok(())
     }
 
-    /// The frame in `slot` is published; the writer's timeline reaches `value` behind it.
+    /// Publishes the frame in `slot`; the writer's timeline reaches `value` after it.
     pub(super) fn published(&self, slot: usize, value: u64) {
         self.ledger.published(slot, value);
         self.changed();
     }
 
-    /// The reader's turn was submitted: its timeline reaches `value` behind it. With a `new` frame
-    /// it has given another slot back.
+    /// Records that the reader's turn was submitted: the reader's timeline reaches `value` after
+    /// it. With a `new` frame, the turn has given another slot back.
     pub(super) fn was_read(&self, value: u64, new: bool) {
         self.ledger().read(value);
         if new {
@@ -107,13 +130,14 @@ impl<R: Resources> Shared<R> {
         }
     }
 
-    /// The reader's turn was never submitted: its frame may be had again, or is superseded by now.
+    /// Records that the reader's turn was never submitted: its frame may be chosen again, or is
+    /// superseded by now.
     pub(super) fn was_skipped(&self) {
         self.ledger().skip_read();
         self.changed();
     }
 
-    /// The first one stays.
+    /// Sets the callback. Only the first call has an effect.
     #[cfg(all(target_os = "linux", feature = "remote"))]
     pub(super) fn on_change(&self, changed: OnChange) {
         let _ = self.changed.set(changed);
@@ -125,15 +149,15 @@ impl<R: Resources> Shared<R> {
         }
     }
 
-    /// The most slots that a reader in another process holds: the writer keeps one for each of its
-    /// frames in flight, and the newest finished frame.
+    /// Returns the maximum number of slots that a reader in another process may hold: the writer
+    /// keeps one for each of its frames in flight, and one for the newest finished frame.
     #[cfg(all(target_os = "linux", feature = "remote"))]
     pub(super) fn most_away(&self) -> usize {
         self.state.held.slots.len().saturating_sub(self.writer_in_flight + 1)
     }
 
-    /// Submits a frame's commands behind the points. `accepted` notes the value of `rendered` that
-    /// they signal.
+    /// Submits a frame's commands with waits for the points in `after`. `accepted` records the
+    /// value of `rendered` that they signal.
     ///
     /// # Safety
     /// As [`RenderTurn::submit_with`](crate::RenderTurn::submit_with).
@@ -148,12 +172,12 @@ impl<R: Resources> Shared<R> {
         let _order = state.submitting()?;
         let value = state.ledger().next_rendered(frame).map_err(|refusal| state.refused(refusal))?;
         // SAFETY: the value was taken under the lock that is held, and none is lent. The rest is
-        // handed on to the caller.
+        // upheld by the caller.
         unsafe { state.submit_batch(after, value, info) }?;
         Ok(self.accepted(value, after, accepted))
     }
 
-    /// Notes what a submission that was accepted does.
+    /// Records that a submission was accepted, and returns its point.
     pub(super) fn accepted(&self, value: u64, after: &[&TimelinePoint], accepted: impl FnOnce(u64)) -> TimelinePoint {
         let state = &self.state;
         state.ledger().values().submitted(value);
@@ -164,7 +188,7 @@ impl<R: Resources> Shared<R> {
         state.held.rendered.issue(value)
     }
 
-    /// Lends a frame's submission; gives the value of `rendered` that it signals.
+    /// Lends a frame's submission and returns the value of `rendered` that it signals.
     pub(super) fn lend(&self, frame: u64) -> Result<u64> {
         let state = &self.state;
         let _order = state.submitting()?;
@@ -183,15 +207,15 @@ impl<R: Resources> Shared<R> {
             }
             let behind = self.behind(written);
             if let Some(point) = &behind {
-                // A present behind the hand-over depends on it.
+                // A present after the hand-over depends on this point.
                 state.prepare_present(point)?;
             }
             let commands = state.record_again(retired.iter().map(|slot| &state.barriers[*slot]))?;
             let value = {
                 let order = state.submitting()?;
                 self.ensure_not_lent()?;
-                // No hand-over brings slots back from here on. One that was submitted a moment ago
-                // has: those are the other side's.
+                // No hand-over recovers slots from here on. One that was submitted just before has
+                // recovered its slots, which are the other side's now.
                 if self.retired() != (retired.clone(), written) {
                     continue;
                 }
@@ -204,20 +228,20 @@ impl<R: Resources> Shared<R> {
         }
     }
 
-    /// The retired slots, and the value of the writer's timeline behind which they may be
+    /// Returns the retired slots, and the value of the writer's timeline after which they may be
     /// initialized again.
     fn retired(&self) -> (Vec<usize>, u64) {
         let ledger = self.ledger();
         (ledger.retired().collect(), ledger.retired_behind())
     }
 
-    /// The point of the writer's timeline.
+    /// Returns the point of a value of the writer's timeline; `None` for 0.
     fn behind(&self, written: u64) -> Option<TimelinePoint> {
         (written > 0).then(|| self.written().issued(written))
     }
 
-    /// Checks that neither a turn nor a hand-over of slots is lent: its value of `rendered` comes
-    /// first.
+    /// Checks that neither a turn nor a hand-over of slots is lent, since its value of `rendered`
+    /// must be signaled first.
     fn ensure_not_lent(&self) -> Result<()> {
         let frame = self.ledger().shown().unwrap_or_default();
         let next = self.state.ledger().values().next_rendered(frame);
@@ -231,16 +255,16 @@ impl<R: Resources> Shared<R> {
     pub(super) unsafe fn record_initial(self: &Arc<Self>, commands: vk::CommandBuffer) -> Result<InitialTurn<R>> {
         let state = &self.state;
         if self.ledger().retired().next().is_none() {
-            // SAFETY: handed on to the caller.
+            // SAFETY: upheld by the caller.
             return unsafe { state.record_initial(commands) };
         }
         let frame = self.ledger().shown().unwrap_or_default();
         let value = state.lend_revival(frame)?;
-        // Only now: another hand-over that was lent has brought its slots back.
+        // After `lend_revival`: another lent hand-over may have recovered its slots.
         let (retired, written) = self.retired();
         if retired.is_empty() {
             state.ledger().values().retract(value);
-            // SAFETY: handed on to the caller.
+            // SAFETY: upheld by the caller.
             return unsafe { state.record_initial(commands) };
         }
         let (shared, slots) = (Arc::clone(self), retired.clone());
@@ -248,7 +272,7 @@ impl<R: Resources> Shared<R> {
             shared.ledger().revive(&slots, value);
             shared.changed();
         };
-        // SAFETY: handed on to the caller.
+        // SAFETY: upheld by the caller.
         Ok(unsafe { state.record_revival(commands, value, &retired, self.behind(written), Box::new(revive)) })
     }
 
@@ -261,7 +285,7 @@ impl<R: Resources> Shared<R> {
                 return Err(self.refused(Refusal::Open { frame }, stage));
             }
         }
-        // Of this ledger, a hand-over alone can be open.
+        // In the state's ledger, only a hand-over can be open.
         let mut ledger = state.ledger();
         let idle = if ledger.values().is_lent() { Err(InStep::NotInitialized) } else { ledger.idle() };
         drop(ledger);
@@ -269,11 +293,11 @@ impl<R: Resources> Shared<R> {
         if state.compute.side().is_inside() {
             return Ok(());
         }
-        // Dropping would wait for as long once more.
+        // Otherwise the drop would wait for the timeout again.
         state.quiesce().inspect_err(|_| state.gave_up.store(true, Ordering::Release))
     }
 
-    /// The kind of the writer's turns.
+    /// Returns the kind of the writer's turns.
     fn writer(&self) -> Stage {
         match self.state.first {
             First::Compute => Stage::Compute,
@@ -281,7 +305,7 @@ impl<R: Resources> Shared<R> {
         }
     }
 
-    /// The kind of the reader's turns.
+    /// Returns the kind of the reader's turns.
     fn reader(&self) -> Stage {
         match self.state.first {
             First::Compute => Stage::Render,
@@ -295,7 +319,7 @@ impl<R: Resources> Shared<R> {
             Refusal::Open { frame } => Error::TurnOpen { exchange, frame, stage },
             Refusal::Lost { frame } => Error::TurnLost { exchange, frame, stage },
             Refusal::NoSlot { unknown, frame, .. } if unknown > 0 => {
-                // Where the bridge may submit, a later signal of its own brings the slots back.
+                // If the bridge may submit, its own later signal recovers the slots.
                 if let Err(error) = self.state.flush() {
                     log_error!("exchange \"{exchange}\": {error}");
                 }

@@ -1,4 +1,4 @@
-//! The ledger as two threads use it: what is asked of the timelines and the compute side, and when.
+//! The ledger as used by two threads: when the timelines are read and the compute side is checked.
 
 use super::sync::{Mutex, MutexGuard, PoisonError};
 use crate::error::Result;
@@ -6,11 +6,11 @@ use crate::exchange::latest::info::Newest;
 use crate::exchange::latest::ledger::{Begun, Chosen, Ledger, Refusal};
 use crate::exchange::pace::Pace;
 
-/// The ledger and the writer's pace, each under its lock. Neither lock is held while the other is,
-/// nor while the writer waits.
+/// The ledger and the writer's pace, each with its own lock. Neither lock is held while the other
+/// is, nor while the writer waits.
 pub(in crate::exchange::latest) struct SharedLedger {
     ledger: Mutex<Ledger>,
-    /// The values that the writer's unfinished frames end with.
+    /// The values with which the writer's unfinished frames end.
     pace: Mutex<Pace>,
 }
 
@@ -28,11 +28,12 @@ impl SharedLedger {
         self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the slot of the writer's next frame, once few enough of its own are unfinished: `wait`
-    /// blocks until the writer's timeline has a value, and `reached` returns its value.
+    /// Takes the slot of the writer's next frame, once few enough frames of the writer are
+    /// unfinished. `wait` blocks until the writer's timeline has reached a value, and `reached`
+    /// returns its value.
     ///
-    /// While another thread has the turn of the frame before, it is refused at once: the pace is
-    /// known only when that frame is published.
+    /// Refused at once while another thread has the turn of the previous frame: the pace is known
+    /// only once that frame is published.
     pub(in crate::exchange::latest) fn begin(
         &self,
         wait: impl FnOnce(u64) -> Result<()>,
@@ -41,7 +42,8 @@ impl SharedLedger {
         if let (Some(frame), _) = self.lock().open() {
             return Ok(Err(Refusal::Open { frame }));
         }
-        // Only now: with no open turn, all frames are published, and the pace is that of the last.
+        // After that check: with no open turn, all frames are published, and the pace is that of
+        // the last.
         let due = self.pace().due();
         if let Some(value) = due {
             wait(value)?;
@@ -49,16 +51,16 @@ impl SharedLedger {
         Ok(self.lock().begin(due.unwrap_or(0), reached))
     }
 
-    /// Chooses the reader's frame by the value that the writer's timeline has `reached`, if the
-    /// compute side is `sound`.
+    /// Chooses the reader's frame by the value that the writer's timeline has `reached`. `sound`
+    /// checks the compute side.
     ///
-    /// That is asked last. Whoever raises the timeline in place of a compute side that has failed
-    /// notes the failure before, and so does the CPU's thread before it signals a frame that is not
-    /// what it should be: a frame that was chosen by such a value, whichever side has looked at it,
-    /// is followed by an error here.
+    /// `sound` is called last. A thread that raises the timeline on behalf of a failed compute side
+    /// records the failure first, and so does the CPU backend's thread before it signals an invalid
+    /// frame. If a frame was chosen by such a value, whichever side has read it, `sound` therefore
+    /// returns an error here.
     ///
-    /// A frame of another process has no value until it is chosen: `signal` has that of its slot
-    /// signaled.
+    /// A frame of another process has no value until it is chosen: `signal` enqueues a signal for
+    /// its slot and returns the value.
     pub(in crate::exchange::latest) fn newest(
         &self,
         reached: impl FnOnce() -> Result<u64>,
@@ -83,9 +85,9 @@ impl SharedLedger {
         }
     }
 
-    /// The frame in `slot` is published; the writer's timeline reaches `value` behind it.
+    /// Publishes the frame in `slot`; the writer's timeline reaches `value` after it.
     pub(in crate::exchange::latest) fn published(&self, slot: usize, value: u64) {
-        // In this order: the writer's next frame asks for the pace once it sees the turn's end.
+        // In this order: the writer's next frame reads the pace once it sees the end of this turn.
         self.pace().note(value);
         self.lock().publish(slot, value);
     }

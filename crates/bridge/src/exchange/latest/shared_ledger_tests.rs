@@ -1,4 +1,4 @@
-//! What the reader is given while the compute side fails.
+//! Tests of the frames that the reader gets while the compute side fails.
 
 use std::cell::Cell;
 
@@ -7,9 +7,9 @@ use super::ledger::{Chosen, Refusal};
 use super::shared_ledger::SharedLedger;
 use crate::error::{Error, Result};
 
-/// The exchange at the moments of a call of the reader's. At one of them the compute side fails,
-/// and what waits for it is released: the timeline reaches the value of a frame that was never
-/// computed. The writer, which has looked for a failure before, sees that value.
+/// An exchange at the moments of one call of the reader. At one of them the compute side fails, and
+/// waits for it are released: the timeline reaches the value of a frame that was never computed.
+/// The writer, which has checked for a failure before, sees that value.
 struct Moments {
     ledger: SharedLedger,
     failed: Cell<bool>,
@@ -18,7 +18,8 @@ struct Moments {
 }
 
 impl Moments {
-    /// Frame 0 is computed, frame 1 is published, and the failure comes with moment `fails`.
+    /// Creates an exchange in which frame 0 is computed, frame 1 is published, and the compute side
+    /// fails at moment `fails`.
     fn new(fails: usize) -> Self {
         let ledger = SharedLedger::new(5, Newest::Finished, 5);
         for value in 1..=2 {
@@ -41,7 +42,7 @@ impl Moments {
         self.left.set(left);
     }
 
-    /// What `value` gives, with a moment before and one behind.
+    /// Returns the result of `value`, with one moment before the call and one after it.
     fn around<T>(&self, value: impl FnOnce() -> T) -> T {
         self.moment();
         let value = value();
@@ -85,8 +86,9 @@ fn an_open_turn_outlasts_the_error() {
     assert_eq!(moments.ledger.lock().open(), (None, Some(0)));
 }
 
-/// Another thread publishes the writer's frame while the next one begins. The reader has two slots,
-/// and the newest finished frame has another: a slot is free only once the frame is finished.
+/// While another thread publishes the writer's frame, the next frame finds a slot or is refused.
+/// The reader has two slots, and the newest finished frame has another, so a slot is free only once
+/// the frame is finished.
 #[test]
 fn a_frame_that_begins_beside_a_turn_finds_a_slot_or_is_refused() {
     let ledger = SharedLedger::new(4, Newest::Finished, 1);

@@ -1,3 +1,3 @@
-//! Locks of the ledger; `schedules` replaces them with those of a scheduler.
+//! Locks of the ledger; the `schedules` tests replace them with those of a scheduler.
 
 pub(super) use std::sync::{Mutex, MutexGuard, PoisonError};

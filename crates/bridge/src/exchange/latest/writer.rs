@@ -65,6 +65,12 @@ impl<R: Resources, D: Direction> LatestWriter<R, D> {
         self.shared.state.checked_lease(slot)
     }
 
+    /// Returns `true` once the reader is dropped and has no open turn, so that no frame can be read
+    /// any more. Call it to end a simulation whose renderer is gone.
+    pub fn is_reader_dropped(&self) -> bool {
+        self.shared.is_reader_dropped()
+    }
+
     /// Ends the exchange: waits for the work of both sides, for at most
     /// [`LatestInfo::timeout`](crate::LatestInfo::timeout), and frees everything. Dropping the last
     /// of the handles and turns does the same, and logs the error.
@@ -147,7 +153,7 @@ impl<R: Resources> LatestWriter<R, RenderFirst> {
     /// # Safety
     /// As [`Exchange::record_initial`](crate::Exchange::record_initial).
     pub unsafe fn record_initial(&mut self, commands: vk::CommandBuffer) -> Result<InitialTurn<R>> {
-        // SAFETY: handed on to the caller.
+        // SAFETY: upheld by the caller.
         unsafe { self.shared.state.record_initial(commands) }
     }
 
@@ -159,6 +165,12 @@ impl<R: Resources> LatestWriter<R, RenderFirst> {
     /// As [`Exchange::flush_parts`](crate::Exchange::flush_parts).
     pub fn flush_parts(&mut self) -> Result<Option<SubmitParts>> {
         self.shared.state.flush_parts()
+    }
+}
+
+impl<R: Resources, D: Direction> Drop for LatestWriter<R, D> {
+    fn drop(&mut self) {
+        self.shared.note_writer_dropped();
     }
 }
 

@@ -1,12 +1,13 @@
-//! A compute side in another process, which begins frames: it holds slots between its messages,
-//! several at once, and announces frames in the order in which it fills them.
+//! Operations for a compute side in another process that begins frames: it holds several slots
+//! between its messages, and announces frames in the order in which it fills them.
 
 use super::{Ledger, Refusal, Slot};
 use crate::exchange::hand_over::Initial;
 
 impl Ledger {
-    /// Gives the other process the free slot whose last use is the oldest, of those that it `may`
-    /// have with the value of that use. `reached` is as for [`begin`](Self::begin).
+    /// Gives the other process the free slot whose last use is the oldest, among those for which
+    /// `may` returns `true`, given the slot and the value of its last use. `reached` is as for
+    /// [`begin`](Self::begin).
     pub(in crate::exchange) fn send_away(
         &mut self,
         may: impl Fn(usize, u64) -> bool,
@@ -25,19 +26,19 @@ impl Ledger {
         Some((slot, after))
     }
 
-    /// Returns `true` if a slot may come free without a word: once a lost submission is known to
-    /// have run, or once new images were handed over.
+    /// Returns `true` if a slot may become free without a notification: once a lost submission is
+    /// known to have run, or once new images were handed over.
     pub(in crate::exchange) fn waits_unseen(&self) -> bool {
         self.initial != Initial::Done || self.slots.iter().any(|slot| matches!(slot, Slot::Unknown { .. }))
     }
 
-    /// Returns `true` if a slot is free whose last use has a greater value.
+    /// Returns `true` if there is a free slot whose last use has a value greater than `value`.
     pub(in crate::exchange) fn has_free_after(&self, value: u64) -> bool {
         self.slots.iter().any(|slot| matches!(slot, Slot::Free { after } if *after > value))
     }
 
-    /// The other process fills a slot that it holds, for Vulkan. Gives the frame's number, and the
-    /// value of the slot's last use.
+    /// Records that the other process fills a slot that it holds, for Vulkan. Returns the frame's
+    /// number and the value of the slot's last use.
     pub(in crate::exchange) fn announce(&mut self, slot: usize) -> Option<(u64, u64)> {
         let Some(&Slot::Away { after }) = self.slots.get(slot) else { return None };
         let frame = self.next;
@@ -46,25 +47,25 @@ impl Ledger {
         Some((frame, after))
     }
 
-    /// The other process does nothing more with the slots that it holds.
+    /// Frees a slot that the other process held and no longer uses.
     pub(in crate::exchange) fn come_back(&mut self, slot: usize) {
         if let Some(&Slot::Away { after }) = self.slots.get(slot) {
             self.slots[slot] = Slot::Free { after };
         }
     }
 
-    /// The slots that the other process holds.
+    /// Returns the slots that the other process holds.
     pub(in crate::exchange) fn away(&self) -> impl Iterator<Item = usize> {
         self.slots.iter().enumerate().filter(|(_, slot)| matches!(slot, Slot::Away { .. })).map(|(index, _)| index)
     }
 
-    /// A turn that was dropped since this was last asked.
+    /// Returns the refusal for a turn that was dropped since the last call, if any.
     pub(in crate::exchange) fn take_dropped(&mut self) -> Option<Refusal> {
         self.dropped.take().map(|(frame, stage)| Refusal::TurnLost { frame, stage })
     }
 
-    /// Frames go on as in the ledger before: with its next number, and a turn that was dropped and
-    /// that nobody was told of.
+    /// Continues the frames of the ledger `before`: takes over its next frame number, and a dropped
+    /// turn that has not been reported.
     pub(in crate::exchange) fn go_on_with(&mut self, before: &mut Self) {
         self.next = before.next;
         self.dropped = before.dropped.take();

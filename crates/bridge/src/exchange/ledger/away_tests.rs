@@ -22,7 +22,7 @@ fn slots_go_away_in_the_order_of_their_last_use_and_frames_are_numbered_as_they_
     let value = ledger.next_rendered(0).unwrap();
     ledger.submitted(2, value);
     assert_eq!([(); 3].map(|()| send(&mut ledger)), [Some((0, 1)), Some((2, 2)), None]);
-    // Skipped, there is nothing new to wait for.
+    // A skipped frame leaves no new value to wait for.
     assert_eq!(ledger.announce(2), Some((2, 2)));
     ledger.skip(2);
     assert_eq!(send(&mut ledger), Some((2, 2)));

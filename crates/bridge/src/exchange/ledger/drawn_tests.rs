@@ -7,7 +7,7 @@ fn ledger() -> Ledger {
     Ledger::new(First::Away, 2)
 }
 
-/// Begins and submits a frame; gives its slot, and what it waits for.
+/// Begins and submits a frame. Returns its slot, and the value that it waits for.
 fn draw(ledger: &mut Ledger) -> (usize, Option<u64>) {
     let begun = ledger.begin(|| 0).unwrap();
     let value = ledger.next_rendered(begun.frame).unwrap();
@@ -26,7 +26,7 @@ fn frames_go_to_the_other_process_in_the_order_in_which_they_were_submitted() {
     ledger.send_drawn_away(0);
     assert_eq!(ledger.drawn(), Some(Drawn { frame: 1, slot: 1, value: 2, seen: 2 }));
     ledger.send_drawn_away(1);
-    // The second is given back first.
+    // The second slot is returned first.
     ledger.used_away(1, 1);
     ledger.come_back(1);
     assert_eq!((ledger.drawn(), ledger.lacks_slots(|| 0)), (None, false));
@@ -47,8 +47,8 @@ fn a_frame_that_is_not_submitted_goes_to_nobody() {
     ledger.drop_render(begun.slot);
     assert!(!ledger.lacks_slots(|| 0), "so is the loss");
     assert!(matches!(ledger.begin(|| 0), Err(Refusal::TurnLost { frame: 1, .. })));
-    // What was lent and dropped may have been submitted: nobody has it before it is known to be
-    // over, and nobody is given it.
+    // A dropped lent turn may have been submitted: its slot is not used again until the submission
+    // is known to be over, and its frame is not passed on.
     let begun = ledger.begin(|| 0).unwrap();
     let value = ledger.lend(begun.slot, begun.frame).unwrap();
     ledger.drop_render(begun.slot);

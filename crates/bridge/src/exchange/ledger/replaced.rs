@@ -1,11 +1,11 @@
-//! The slots of a running exchange hold other resources from here on.
+//! Operations for replacing the resources in the slots of a running exchange.
 
 use super::{Ledger, Refusal, Slot};
 use crate::error::Stage;
 use crate::exchange::hand_over::Initial;
 
 impl Ledger {
-    /// A turn that uses the slots, of either side.
+    /// Returns a turn that uses the slots, of either side, if any.
     pub(in crate::exchange) fn holder(&self) -> Option<(u64, Stage)> {
         self.slots.iter().find_map(|slot| match slot {
             Slot::Computing { frame, .. } => Some((*frame, Stage::Compute)),
@@ -20,9 +20,9 @@ impl Ledger {
         })
     }
 
-    /// The value of `rendered` behind which Vulkan has left all slots alone that nobody holds: its
-    /// signal was submitted. Refused where a lost submission may still run, with nothing behind it.
-    /// `reached` is as for [`begin`](Self::begin).
+    /// Returns the value of `rendered` after which Vulkan no longer uses the slots that no turn
+    /// holds; its signal was submitted. Refused if a lost submission may still run and no signal
+    /// follows it. `reached` is as for [`begin`](Self::begin).
     pub(in crate::exchange) fn settled(&self, reached: impl FnOnce() -> u64) -> Result<u64, Refusal> {
         let lost = self.slots.iter().filter_map(|slot| match slot {
             Slot::Unknown { frame, value, .. } if *value > self.values.certain() => Some((*value, *frame)),
@@ -34,26 +34,26 @@ impl Ledger {
         }
     }
 
-    /// Other resources are in the slots now; nobody held any. The side that begins waits for
-    /// `after` before their first use. With `initial`, new images are to be handed over first. The
-    /// slots go on round in their order.
+    /// Records that the slots have other resources now; no turn held any slot. The side that begins
+    /// waits for `after` before their first use. With `initial`, new images must be handed over
+    /// first. The slots keep their order.
     pub(in crate::exchange) fn replaced(&mut self, after: u64, initial: bool) {
         self.start = self.oldest().map_or(0, |(_, slot)| slot);
         self.slots.fill(Slot::Free { after });
         self.initial = if initial { Initial::Needed } else { Initial::Done };
     }
 
-    /// A submission that signals the next value of `rendered`, and belongs to no frame, was
-    /// accepted. None is lent.
+    /// Takes the next value of `rendered` for a submission that belongs to no frame and was
+    /// accepted. No value is lent.
     pub(in crate::exchange) fn take_rendered(&mut self) -> u64 {
         let value = self.values.take_rendered();
         self.values.submitted(value);
         value
     }
 
-    /// The free slot whose last use is the oldest, with the value of that.
+    /// Returns the free slot whose last use is the oldest, with the value of that use.
     pub(super) fn oldest(&self) -> Option<(u64, usize)> {
-        // Of two slots that were used last at one time, the first behind `start`.
+        // Among slots with the same last use, the first one from `start` on.
         let mut oldest = None;
         let mut least = u64::MAX;
         for slots in [self.start..self.slots.len(), 0..self.start] {

@@ -19,7 +19,7 @@ fn what_a_replacement_waits_for_was_submitted() {
         assert_eq!(ledger.holder(), Some((0, Stage::Submit)));
         ledger.drop_render(begun.slot);
         assert_eq!(ledger.holder(), None);
-        // It may run, with nothing behind it.
+        // The submission may still run, with no signal after it.
         let lost = Refusal::TurnLost { frame: 0, stage: Stage::Submit };
         assert_eq!(ledger.settled(|| value - 1), Err(lost));
         assert_eq!(ledger.settled(|| value), Ok(0), "it has ended");
@@ -48,7 +48,7 @@ fn replaced_slots_are_free_and_values_go_on() {
     ledger.replaced(0, false);
     assert_eq!(ledger.begin(|| 0).unwrap(), Begun { frame: 3, slot: 0, wait: None });
     ledger.skip_compute(0);
-    // The order goes on: after slot 0 it is slot 1's turn.
+    // The order continues with slot 1, after slot 0.
     let begun = computed(&mut ledger);
     assert_eq!((begun.slot, submit(&mut ledger, begun)), (0, 4));
     ledger.replaced(5, false);

@@ -1,4 +1,4 @@
-//! What may begin and what may end: the first hand-over, turns that are open, and idleness.
+//! Tests of when frames begin and end: the first hand-over, open turns, and idleness.
 
 use super::*;
 
@@ -6,7 +6,7 @@ fn never() -> u64 {
     panic!("asked for the timeline without need")
 }
 
-/// New images are handed over before the first frame, by a submission that may be lent, retracted
+/// No frame begins before new images are handed over, by a submission that may be lent, retracted
 /// and lost.
 #[test]
 fn nothing_begins_before_images_are_handed_over() {
@@ -37,7 +37,7 @@ fn nothing_begins_before_images_are_handed_over() {
     assert_eq!(ledger.begin(never).unwrap().wait, None, "it has run");
 }
 
-/// One frame of Vulkan's at a time is between `begin` and `finish`, whoever has it.
+/// Only one frame that Vulkan began is between `begin` and `finish`, whichever turn holds it.
 #[test]
 fn vulkan_begins_no_second_frame() {
     let mut ledger = Ledger::new(First::Render, 3);
@@ -55,7 +55,7 @@ fn vulkan_begins_no_second_frame() {
     assert_eq!(ledger.begin(never).unwrap().frame, 1);
 }
 
-/// Whoever closes an exchange is told which turn is still held.
+/// Closing an exchange reports the turn that is still held.
 #[test]
 fn an_exchange_is_idle_when_nobody_holds_a_turn() {
     let mut ledger = Ledger::new(First::Compute, 2);
@@ -72,7 +72,7 @@ fn an_exchange_is_idle_when_nobody_holds_a_turn() {
     assert_eq!(ledger.idle(), Ok(()), "a lost one is nobody's");
 }
 
-/// A latest exchange keeps its slots elsewhere and has the values alone from here.
+/// A latest exchange keeps its slots in another ledger and uses only the values of this one.
 #[test]
 fn the_values_are_those_of_the_frames() {
     let mut ledger = Ledger::new(First::Compute, 1);
@@ -82,7 +82,7 @@ fn the_values_are_those_of_the_frames() {
     assert_eq!((ledger.take_computed(), ledger.last_rendered(), ledger.next_rendered(1)), (2, 1, Ok(2)));
 }
 
-/// Slots that were never used since they were replaced go on round where they were.
+/// Slots that were not used since they were replaced keep their order.
 #[test]
 fn replaced_slots_go_on_round_in_their_order() {
     let mut ledger = Ledger::new(First::Compute, 3);

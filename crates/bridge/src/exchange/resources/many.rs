@@ -11,7 +11,7 @@ use crate::remote::exported::Exported;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 use crate::remote::runs::{ResourceKind, Run};
 
-/// Iterator over the resources of a `Vec`, as a turn lends them. Not `Clone`: each is lent once.
+/// Iterator over the resources of a `Vec` that a turn lends. Not `Clone`: each is lent once.
 pub struct PerElement<'t, S, L> {
     slots: std::slice::Iter<'t, S>,
     lend: fn(&'t S) -> L,
@@ -56,12 +56,12 @@ impl<R: Resources> Share<Self> for Vec<R> {
     }
 
     unsafe fn cuda(slot: &Vec<R::CudaSlot>) -> PerElement<'_, R::CudaSlot, R::Cuda<'_>> {
-        // SAFETY: the same contract; `PerElement` lends each of them once.
+        // SAFETY: the same contract; `PerElement` lends each slot once.
         PerElement { slots: slot.iter(), lend: |slot| unsafe { R::cuda(slot) } }
     }
 
     unsafe fn host(slot: &Vec<R::HostSlot>) -> PerElement<'_, R::HostSlot, R::Host<'_>> {
-        // SAFETY: the same contract; `PerElement` lends each of them once.
+        // SAFETY: the same contract; `PerElement` lends each slot once.
         PerElement { slots: slot.iter(), lend: |slot| unsafe { R::host(slot) } }
     }
 

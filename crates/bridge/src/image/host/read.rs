@@ -1,4 +1,4 @@
-//! The texels of an image, lent to the CPU for reading.
+//! CPU views of an image for reading.
 #![allow(unsafe_code)] // Slices of mapped memory.
 
 use std::marker::PhantomData;
@@ -8,11 +8,11 @@ use bytemuck::Pod;
 
 use super::{HostImageMut, HostPlaneMut, PlaneLayout};
 
-/// The texels of an image, lent to the CPU for reading: levels of layers, each rows of `T`. Created
-/// by [`HostImageMut::as_image`].
+/// The texels of an image, lent to the CPU for reading. The image has levels and layers, each of
+/// which has rows of `T`. Created by [`HostImageMut::as_image`].
 ///
-/// [`row`](Self::row) and [`rows`](Self::rows) are those of the first layer's first level;
-/// [`plane`](Self::plane) reaches the others.
+/// [`row`](Self::row) and [`rows`](Self::rows) return rows of the first level of the first layer;
+/// [`plane`](Self::plane) returns the others.
 #[derive(Debug)]
 pub struct HostImage<'a, T> {
     start: NonNull<u8>,
@@ -29,7 +29,7 @@ pub struct HostPlane<'a, T> {
     texels: PhantomData<&'a [T]>,
 }
 
-// SAFETY: both are shared borrows of texels, as `&[T]` is.
+// SAFETY: both types are shared borrows of texels, like `&[T]`.
 unsafe impl<T: Sync> Send for HostImage<'_, T> {}
 // SAFETY: as above.
 unsafe impl<T: Sync> Sync for HostImage<'_, T> {}
@@ -60,7 +60,7 @@ impl<T: Pod> HostImageMut<'_, T> {
         HostImage { start: self.start, planes: self.planes, levels: self.levels, texels: PhantomData }
     }
 
-    /// Returns the rows of the first layer's first level, top down.
+    /// Returns the rows of the first level of the first layer, from top to bottom.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = &[T]> {
         self.as_image().rows()
     }
@@ -72,7 +72,7 @@ impl<T: Pod> HostPlaneMut<'_, T> {
         HostPlane { start: self.start, layout: self.layout, texels: PhantomData }
     }
 
-    /// Returns the rows at a depth, top down; none past the depth.
+    /// Returns the rows of depth slice `z`, from top to bottom. Empty if there is no such slice.
     pub fn rows(&self, z: usize) -> impl ExactSizeIterator<Item = &[T]> {
         self.as_plane().rows(z)
     }
@@ -109,12 +109,13 @@ impl<'a, T: Pod> HostImage<'a, T> {
         Some(HostPlane { start: self.start, layout, texels: PhantomData })
     }
 
-    /// Returns a row of the first layer's first level, or `None` past its height.
+    /// Returns row `y` of the first level of the first layer, or `None` if `y` is not less than its
+    /// height.
     pub fn row(&self, y: usize) -> Option<&'a [T]> {
         self.plane(0, 0)?.row(0, y)
     }
 
-    /// Returns the rows of the first layer's first level, top down.
+    /// Returns the rows of the first level of the first layer, from top to bottom.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = &'a [T]> + use<'a, T> {
         let plane = self.plane(0, 0);
         let height = plane.map_or(0, |plane| plane.layout.height);
@@ -128,19 +129,19 @@ impl<'a, T: Pod> HostPlane<'a, T> {
         [self.layout.width, self.layout.height, self.layout.depth]
     }
 
-    /// Returns a row at a depth, or `None` past the plane's height or depth.
+    /// Returns row `y` of depth slice `z`, or `None` if there is no such row or slice.
     pub fn row(&self, z: usize, y: usize) -> Option<&'a [T]> {
         let row = self.layout.row(z, y)?;
         // SAFETY: `row` is the offset of a row of a plane that fits the mapping, as
-        // `HostImageMut::new` asks.
+        // `HostImageMut::new` requires.
         let first = unsafe { self.start.as_ptr().add(row) };
-        // SAFETY: `width` texels lie there, aligned, in memory that any bytes make a `Pod`; the
-        // `HostImageMut` that this was made from is borrowed for `'a`, so nobody writes them
-        // meanwhile.
+        // SAFETY: there are `width` aligned texels, and all bit patterns are a valid `Pod`; the
+        // `HostImageMut` that this was created from is borrowed for `'a`, so nothing writes them
+        // during `'a`.
         Some(unsafe { std::slice::from_raw_parts(first.cast_const().cast(), self.layout.width) })
     }
 
-    /// Returns the rows at a depth, top down; none past the depth.
+    /// Returns the rows of depth slice `z`, from top to bottom. Empty if there is no such slice.
     pub fn rows(&self, z: usize) -> impl ExactSizeIterator<Item = &'a [T]> + use<'a, T> {
         let plane = *self;
         let height = if z < plane.layout.depth { plane.layout.height } else { 0 };
@@ -152,7 +153,8 @@ impl<'a, T: Pod> HostPlane<'a, T> {
 mod tests {
     use super::*;
 
-    /// 3 x 2 texels with a gap behind each row, 2 depths, 2 layers, in memory that counts.
+    /// Views return the texels that are in memory: 3 x 2 texels with a gap after each row, 2 depth
+    /// slices and 2 layers, in memory filled with ascending numbers.
     #[test]
     fn what_is_read_is_what_lies_there() {
         let plane = PlaneLayout { offset: 0, row_pitch: 16, depth_pitch: 40, width: 3, height: 2, depth: 2 };
@@ -160,7 +162,7 @@ mod tests {
         let mut memory: Vec<u32> = (0..40).collect();
         assert!(planes.iter().all(|plane| plane.fits::<u32>(160)));
         let start = NonNull::new(memory.as_mut_ptr().cast()).unwrap();
-        // SAFETY: the planes were seen to fit, and follow each other.
+        // SAFETY: the planes were checked to fit, and follow each other.
         let mut image = unsafe { HostImageMut::<u32>::new(start, &planes, 1) };
         image.row_mut(1).unwrap()[2] = 100;
         assert_eq!(image.rows().collect::<Vec<_>>(), [&[0, 1, 2][..], &[4, 5, 100]]);

@@ -39,8 +39,8 @@ fn what_vulkan_may_write_is_copied_back_and_nothing_else() {
     assert!(handover(ImageAccess::SAMPLED | ImageAccess::TRANSFER_WRITE).is_copied_back());
 }
 
-/// Each barrier of the image starts in the layout, and waits for the stages, where the one before
-/// ended; the last ends where the first of the next frame starts.
+/// Each barrier of the image starts with the layout and stages that the previous barrier ended
+/// with, and the last barrier of a frame leads to the first barrier of the next frame.
 #[test]
 fn a_frame_is_a_chain_and_ends_where_it_began() {
     for accesses in ALL {
@@ -54,7 +54,7 @@ fn a_frame_is_a_chain_and_ends_where_it_began() {
             assert_eq!(before.src_queue_family_index, before.dst_queue_family_index, "no owner changes");
             assert_eq!(before.subresource_range.level_count, 3);
         }
-        // The copies stand in their own layouts, and Vulkan's accesses see the copy in.
+        // The copies have their own layouts, and the copy in is visible to Vulkan's accesses.
         assert_eq!(h.acquire_image().new_layout, vk::ImageLayout::TRANSFER_DST_OPTIMAL);
         assert_eq!(h.transition_in().new_layout, accesses.layout);
         assert_eq!(h.transition_in().src_access_mask, vk::AccessFlags2::TRANSFER_WRITE);
@@ -78,8 +78,8 @@ fn layout(extents: &[[u32; 3]], layers: u32, texel: u64, optimal: u64) -> Option
 #[test]
 fn rows_are_tight_and_levels_are_aligned() {
     let made = layout(&[[5, 3, 1], [2, 1, 1], [1, 1, 1]], 2, 4, 1).unwrap();
-    // 5 x 3 texels of 4 bytes, two layers: 120 bytes, then 16 of the next level at a multiple
-    // of 16.
+    // Two layers of 5 x 3 texels of 4 bytes are 120 bytes. The 16 bytes of the next level start at
+    // a multiple of 16.
     let offsets: Vec<_> = made.regions.iter().map(|region| region.buffer_offset).collect();
     assert_eq!((offsets, made.size), (vec![0, 128, 144], 152));
     assert!(made.regions.iter().all(|region| region.image_subresource.layer_count == 2));

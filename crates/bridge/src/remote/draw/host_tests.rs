@@ -1,4 +1,4 @@
-//! A worker on the CPU that reads in step, whose memory is the test's.
+//! Tests of a worker on the CPU that reads in step, with memory that the test owns.
 #![allow(unsafe_code)] // Recording and submitting.
 
 use bridge_ipc::{MappedMemory, SharedMemory};
@@ -19,19 +19,19 @@ const LEN: usize = 16;
 
 type Words = BufferSpec<u32>;
 
-/// A worker that reads what is in its slots, and commands that fill them.
+/// A worker that reads its slots, and commands that fill them.
 struct Worker {
     draw: Draw<Words>,
     draws: Arc<Draws<Words>>,
     memory: Vec<MappedMemory>,
-    /// Slots and frames that the worker has.
+    /// Slots and frames that the worker holds.
     held: VecDeque<(usize, u64)>,
     commands: Vec<(OneTimeCommands, TimelinePoint)>,
     gate: Semaphore,
 }
 
 impl Worker {
-    /// `None`, and the test is skipped, without a Vulkan device.
+    /// Returns `None`, and skips the test, without a Vulkan device.
     fn new(timeout: Duration) -> Option<Self> {
         let device = device()?;
         let compute = Compute::new(&device, compute::Backend::Host).unwrap();
@@ -58,7 +58,7 @@ impl Worker {
         self.draws.begin(Duration::ZERO, || false).unwrap()
     }
 
-    /// Draws a frame of words that are all the same, which may be behind the gate.
+    /// Draws a frame in which all words are equal; if `gated`, the queue waits for the gate.
     fn draw(&mut self, word: u32, gated: bool) {
         let turn = self.begin().expect("there is no slot");
         let device = self.draw.away.side().device();
@@ -66,13 +66,13 @@ impl Worker {
             // SAFETY: recording, for the family of the turn's queue, outside a render pass.
             unsafe { turn.record_acquire(commands) };
             let (buffer, size) = (turn.resources().as_raw(), LEN as u64 * 4);
-            // SAFETY: VUID-vkCmdFillBuffer-dstBuffer-00029: the buffer is made as the target of
-            // transfers, and of this size; it is acquired with the transfer among its uses.
+            // SAFETY: VUID-vkCmdFillBuffer-dstBuffer-00029: the buffer was created as a transfer
+            // destination of this size; the acquire covers transfers.
             unsafe { device.as_raw().cmd_fill_buffer(commands, buffer, 0, size, word) };
             // SAFETY: as above.
             unsafe { turn.record_release(commands) };
         };
-        // SAFETY: the queue is the device's; what is recorded keeps its Valid Usage.
+        // SAFETY: the queue belongs to the device; the recorded commands keep their Valid Usage.
         let commands = unsafe { OneTimeCommands::record(device, turn.queue(), "draw", record) }.unwrap();
         let wait = [vk::SemaphoreSubmitInfo::default()
             .semaphore(self.gate.as_raw())
@@ -80,8 +80,8 @@ impl Worker {
             .stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)];
         let raw = [commands.as_raw()];
         let info = SubmitInfo { commands: &raw, waits: if gated { &wait } else { &[] }, ..SubmitInfo::default() };
-        // SAFETY: recorded with this turn's barriers; kept until they have run. The gate is opened
-        // by the test.
+        // SAFETY: the commands were recorded with this turn's barriers and are kept until they have
+        // run. The test opens the gate.
         let point = unsafe { turn.submit_with(&info) }.unwrap();
         self.commands.push((commands, point));
         self.advance();
@@ -99,7 +99,7 @@ impl Worker {
         }
     }
 
-    /// Waits until the worker has so many frames.
+    /// Waits until the worker has `count` frames.
     fn has(&mut self, count: usize) {
         let start = Instant::now();
         while self.held.len() < count {
@@ -108,7 +108,7 @@ impl Worker {
         }
     }
 
-    /// Reads the oldest frame: its number, and its word where all are the same.
+    /// Returns the number of the oldest frame, and its word if all words are equal.
     fn read(&mut self) -> (u64, Option<u32>) {
         let (slot, frame) = self.held[0];
         let mut words = [0u32; LEN];
@@ -128,7 +128,7 @@ impl Worker {
     }
 }
 
-/// A frame is copied once it is drawn, and its slot is drawn to again once the worker has read it.
+/// A frame is copied once it is drawn, and its slot is reused once the worker has read it.
 #[test]
 fn each_frame_is_read_once_and_in_order_and_its_slot_stays_until_then() {
     let Some(mut worker) = Worker::new(LIMIT) else { return };
@@ -150,7 +150,7 @@ fn each_frame_is_read_once_and_in_order_and_its_slot_stays_until_then() {
     worker.finish();
 }
 
-/// The negative control: a copy that does not wait for Vulkan has what was in the slot before.
+/// Negative control: a copy that does not wait for Vulkan has the previous contents of the slot.
 #[test]
 fn a_copy_that_does_not_wait_is_seen_to_be_stale() {
     let Some(mut worker) = Worker::new(LIMIT) else { return };
@@ -169,7 +169,7 @@ fn a_copy_that_does_not_wait_is_seen_to_be_stale() {
     worker.finish();
 }
 
-/// Nothing that was submitted waits for it, and the next one has memory that it never had.
+/// No submission waits for a lost reader on the CPU, and the next reader gets new memory.
 #[test]
 fn a_reader_on_the_cpu_is_lost_with_all_slots_and_holds_up_nobody() {
     let Some(mut worker) = Worker::new(LIMIT) else { return };
@@ -195,8 +195,8 @@ fn a_reader_on_the_cpu_is_lost_with_all_slots_and_holds_up_nobody() {
     drop(commands);
 }
 
-/// Once Vulkan has not drawn a frame in time, nothing is copied any more, and the program is told:
-/// it is no fault of the worker's.
+/// If Vulkan does not draw a frame in time, copying stops and the program gets an error; the worker
+/// is not at fault.
 #[test]
 fn frames_that_are_not_drawn_in_time_are_told_of() {
     let Some(mut worker) = Worker::new(Duration::from_millis(50)) else { return };

@@ -1,12 +1,12 @@
-//! A worker with CUDA that reads in step: what is lost with the device of its renderer, and what is
-//! not with the worker.
+//! Tests of a worker with CUDA that reads in step, after the loss of the renderer's device or of
+//! the worker.
 #![allow(unsafe_code)] // The worker's signals.
 
 use super::tests::{LIMIT, Worker};
 use super::*;
 use crate::error::Error;
 
-/// Nothing can be seen of it: it is neither blamed nor killed for that.
+/// If the device is lost, the worker's values cannot be observed: it is neither blamed nor killed.
 #[test]
 fn what_is_owed_to_a_lost_device_is_forgiven() {
     for both in [true, false] {
@@ -22,7 +22,7 @@ fn what_is_owed_to_a_lost_device_is_forgiven() {
         }
         assert!(!worker.draw.is_waited_for() && worker.draw.owed() == 0);
     }
-    // The negative control: a value that the worker itself has signaled.
+    // Negative control: a value that the worker itself has signaled.
     let Some(mut worker) = Worker::new() else { return };
     worker.draw().wait(LIMIT).unwrap();
     worker.free();
@@ -31,14 +31,14 @@ fn what_is_owed_to_a_lost_device_is_forgiven() {
     assert!(worker.draw.advance().is_err() && worker.draw.overrun(Duration::ZERO, false).is_some());
 }
 
-/// A turn that was dropped is told of once, also behind the next worker.
+/// A dropped turn is reported once, even after the next worker has connected.
 #[test]
 fn a_turn_that_was_dropped_is_told_of_behind_the_next_worker() {
     let Some(mut worker) = Worker::new() else { return };
     drop(worker.begin().unwrap());
     worker.draw.close();
     let (mut away, _) = worker.draw.stop(true);
-    // As when it was offered them; the software driver exports none.
+    // Marks the timelines as given to a worker; the software driver exports none.
     let _ = away.export_timelines(EXCHANGE);
     away.prepare(Backend::Cuda, LIMIT, &|| Ok(())).unwrap();
     let mut next = Worker::of(away);

@@ -1,14 +1,14 @@
-//! Workers that read in step: each frame once and in order, and values that are announced before
-//! they are reached.
+//! Workers that read in step: they get each frame once and in order, and values are announced
+//! before they are reached.
 //!
-//! With CUDA a frame is the worker's as soon as it is submitted: its stream waits for Vulkan's
-//! commands on the GPU. It gives the slot back with a value that its stream signals, and Vulkan's
-//! next commands with the slot wait for that. For a worker on the CPU the compute thread copies the
-//! frame into memory that the worker reads, and nothing that is submitted waits for the worker.
+//! With CUDA, the worker gets a frame as soon as it is submitted: its stream waits for Vulkan's
+//! commands on the GPU. It returns the slot with a value that its stream signals, and Vulkan's next
+//! commands that use the slot wait for that value. For a worker on the CPU, the compute thread
+//! copies the frame into memory that the worker reads, and no submission waits for the worker.
 //!
 //! A worker that does not reach an announced value within the limit (`owed`) is killed. Once its
-//! process has ended, the value is signaled from here.
-#![allow(unsafe_code)] // Signals in the place of a process that is gone.
+//! process has ended, the value is signaled by this process.
+#![allow(unsafe_code)] // Signals in the place of a process that has ended.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -33,26 +33,26 @@ use crate::observe::log_warn;
 pub(super) struct Draw<R: Resources> {
     away: DrawAway<R>,
     draws: Arc<Draws<R>>,
-    /// Slots that the worker has given back and is not done with.
+    /// Slots that the worker has returned but is not finished with.
     owed: Owed,
-    /// The frames that the worker has, by slot.
+    /// The frames that the worker holds, by slot.
     held: BTreeMap<usize, Drawn>,
-    /// The memory that the worker reads, where it computes on the CPU.
+    /// The memory that the worker reads, if it computes on the CPU.
     files: Option<Files>,
-    /// Frames in the hands of the compute thread.
+    /// Frames that the compute thread is copying.
     copies: VecDeque<Copying>,
-    /// Frames that were copied for the worker.
+    /// Number of frames that were copied for the worker.
     given: u64,
     /// Violation by the worker, which the next `advance` returns.
     broken: Option<String>,
-    /// The worker is given frames.
+    /// Whether the worker is given frames.
     is_open: bool,
     wake: Arc<Wake>,
     patience: Patience,
-    /// The negative control of the tests: nothing is signaled in the worker's place.
+    /// Negative control of the tests: nothing is signaled in the worker's place.
     #[cfg(test)]
     pub(in crate::remote) signals_nothing: bool,
-    /// The negative control of the order: copies wait for nothing.
+    /// Negative control of the order: copies do not wait for anything.
     #[cfg(test)]
     copies_unordered: bool,
 }
@@ -71,7 +71,8 @@ impl<R: Resources> End for DrawAway<R> {
         memory(self, terms, || Ok((self.export_timelines(EXCHANGE)?, ())))
     }
 
-    /// A worker with CUDA gets timelines that no other had. On the CPU they are this process's.
+    /// A worker with CUDA gets timelines that no other had. On the CPU, only this process uses
+    /// them.
     fn prepare(&mut self, backend: Backend, limit: Duration, go_on: &dyn Fn() -> Result<()>) -> Result<()> {
         if backend == Backend::Host || self.is_new() {
             return Ok(());
@@ -91,7 +92,7 @@ impl<R: Resources> Part for Draw<R> {
             Given::Slots(()) => None,
         };
         let draws = away.draws();
-        // From here on there is somebody who reads.
+        // From here on, a worker reads the frames.
         draws.open(true);
         Self {
             away,
@@ -114,7 +115,7 @@ impl<R: Resources> Part for Draw<R> {
 
     fn hear(&mut self, said: &Message) -> Option<Outcome> {
         self.patience.renew();
-        // The session allows nothing else of a reader.
+        // The session allows no other message of a reader.
         if let &Message::Free { slot, value, .. } = said {
             self.freed(index(slot), value);
         }
@@ -134,7 +135,7 @@ impl<R: Resources> Part for Draw<R> {
     }
 
     fn hands_over(&self) -> bool {
-        // Frames that an engine submits itself are seen by the host, and given then.
+        // Frames that an engine submits itself are given once the host has observed their end.
         let drawing = !self.is_host() && self.away.waits_for_engine();
         drawing && self.owed.count() < most_owed(self.away.count()) || !self.copies.is_empty()
     }
@@ -191,7 +192,7 @@ impl<R: Resources> Part for Draw<R> {
     }
 
     fn settle(&mut self, dead: bool) -> Settled {
-        // On the CPU nothing is owed.
+        // On the CPU, nothing is owed.
         if self.owed.count() == 0 || !dead {
             return Settled::default();
         }
@@ -200,14 +201,14 @@ impl<R: Resources> Part for Draw<R> {
         if self.signals_nothing {
             return Settled { torn: Box::default(), value };
         }
-        // SAFETY: `settle` is told that the process has ended.
+        // SAFETY: the process has ended (`dead`).
         unsafe { release_gpu(&self.away) };
-        // All frames are whole: it is the worker that read them.
+        // All frames are complete, since the worker only reads them.
         Settled { torn: Box::default(), value }
     }
 
     fn stop(self, quiet: bool) -> (DrawAway<R>, bool) {
-        // What a worker on the CPU held was memory of its own.
+        // A worker on the CPU has its own memory, and uses no slots of the exchange.
         let quiet = quiet || self.is_host();
         if quiet {
             recover(&self.away);
@@ -221,14 +222,15 @@ impl<R: Resources> Draw<R> {
         self.files.is_some()
     }
 
-    /// What a worker owes to a device that is lost is of no use to anybody, and cannot be seen to
-    /// come. Returns `true` if it is.
+    /// If the device is lost, drops the values that the worker owes: they are of no use, and could
+    /// not be observed. Returns `true` if it is lost.
     fn forgive(&mut self) -> bool {
         let is_lost = self.away.is_lost();
         self.owed.forgive(is_lost)
     }
 
-    /// The session has seen that the slot is the worker's, and that the value is the next.
+    /// Handles a returned slot. The session has checked that the worker owns it and that `value` is
+    /// next.
     fn freed(&mut self, slot: usize, value: u64) {
         let held = self.held.remove(&slot);
         if self.is_host() {
@@ -242,7 +244,7 @@ impl<R: Resources> Draw<R> {
         self.owed.announced(Announced { frame, slot, value, after }, frame, Instant::now());
     }
 
-    /// Takes over what the worker has reached, and gives it the next frame that was submitted.
+    /// Processes the values that the worker has reached, and returns its next submitted frame.
     ///
     /// # Errors
     /// A description of what is wrong with the worker's timeline.
@@ -271,14 +273,14 @@ impl<R: Resources> Draw<R> {
         Ok(Some(Handed { slot: drawn.slot, frame: Some(drawn.frame), value: drawn.value }))
     }
 
-    /// Lets the compute thread copy what was submitted, and gives the worker the oldest frame that
-    /// was copied.
+    /// Lets the compute thread copy the submitted frames, and returns the oldest copied frame for
+    /// the worker.
     ///
     /// # Errors
-    /// A description of why the worker's memory cannot be written: it was changed.
+    /// A description of why the worker's memory cannot be written, because it was changed.
     fn copy(&mut self) -> Result<Option<Handed>, String> {
         while self.is_open
-            // Nothing has to be signaled for it.
+            // `send_away` makes no signal for it, and therefore does not fail.
             && let Ok(Some(drawn)) = self.away.send_away()
         {
             self.begin(drawn);
@@ -300,14 +302,14 @@ impl<R: Resources> Draw<R> {
 
     fn begin(&mut self, drawn: Drawn) {
         let Some(files) = self.files.as_ref().and_then(|files| files.get(drawn.slot)) else {
-            // The exchange has as many slots as the worker.
+            // Unreachable: the exchange has as many slots as the worker.
             return self.away.come_back(drawn.slot);
         };
         let end = CopyEnd::new(&self.wake);
         let mut copy = Copy::new(files, &end);
         #[cfg(test)]
         let drawn = if self.copies_unordered { Drawn { value: 0, ..drawn } } else { drawn };
-        // Where it is not taken, the copy has ended with an error.
+        // If the copy cannot be enqueued, it has already ended with an error.
         self.copies.push_back(Copying { drawn, end });
         if let Err(error) = self.away.copy_out(drawn, move |place, run: &mut [u8]| copy.copy(place, run)) {
             log_warn!("exchange \"{}\": frame {} is not shown: {error}", self.away.exchange(), drawn.frame);

@@ -1,4 +1,4 @@
-//! A signal for the worker that the driver makes and returns an error for.
+//! Test of a signal for the worker that the driver makes although it returns an error.
 
 use vk_export::BufferAccess;
 
@@ -9,7 +9,7 @@ use crate::compute::remote::Trust;
 use crate::exchange::ExchangeInfo;
 use crate::timeline::hooked::{refuse_next_signal, refusing};
 
-/// A second signal of the same value would fail for good, and the connection with it.
+/// The signal counts: a second one of the same value would always fail, and end the connection.
 #[test]
 fn a_frame_whose_signal_is_made_and_refused_is_given() {
     let Some(device) = refusing() else { return };

@@ -1,5 +1,5 @@
-//! A worker with CUDA that reads in step, whose GPU is played by the test: the software driver
-//! exports memory, and no timelines.
+//! Tests of a worker with CUDA that reads in step, whose GPU the test plays: the software driver
+//! exports memory, but no timelines.
 #![allow(unsafe_code)] // Submitting, and the worker's signals.
 
 use vk_export::{BufferAccess, Semaphore, SemaphoreInfo, SemaphoreKind, ash::vk};
@@ -14,15 +14,15 @@ use crate::remote::test_device::device;
 use crate::timeline::TimelinePoint;
 
 pub(super) const LIMIT: Duration = Duration::from_secs(20);
-/// The limit of the exchange itself, which ends with what hangs.
+/// Time limit of the exchange, which ends waits that hang.
 const END: Duration = Duration::from_secs(2);
-/// The time for which a queue is seen to hang.
+/// Time after which a queue counts as hanging.
 const HANGS: Duration = Duration::from_millis(100);
 
 pub(super) type Words = BufferSpec<u32>;
 pub(super) type Turn = RenderTurn<Words, RenderFirstRemote>;
 
-/// The worker's view: the frames that it has, with the values that its stream waits for.
+/// The worker's view: the frames that it holds, with the values that its stream waits for.
 pub(super) struct Worker {
     pub(super) draw: Draw<Words>,
     pub(super) draws: Arc<Draws<Words>>,
@@ -31,7 +31,7 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// `None`, and the test is skipped, without a Vulkan device.
+    /// Returns `None`, and skips the test, without a Vulkan device.
     pub(super) fn new() -> Option<Self> {
         let device = device()?;
         let compute = Compute::remote_of(&device, false, Trust::Played).unwrap();
@@ -50,7 +50,7 @@ impl Worker {
         self.draws.begin(Duration::ZERO, || false).unwrap()
     }
 
-    /// Draws a frame, and lets this process's part do what there is to do.
+    /// Draws a frame, and advances this process's part.
     pub(super) fn draw(&mut self) -> TimelinePoint {
         let point = submit(self.begin().expect("there is no slot"));
         self.advance();
@@ -67,7 +67,7 @@ impl Worker {
         }
     }
 
-    /// Gives the oldest frame's slot back; gives the slot and its value.
+    /// Frees the oldest frame's slot; returns the slot and its value.
     pub(super) fn free(&mut self) -> (usize, u64) {
         let (slot, ..) = self.held.pop_front().unwrap();
         self.value += 1;
@@ -81,23 +81,23 @@ impl Worker {
         assert_eq!(self.draw.hear(&free), None);
     }
 
-    /// The worker's GPU has come to a value.
+    /// Signals a value in place of the worker's GPU.
     fn finish(&mut self, value: u64) {
         let state = self.draws.state();
         let computed = state.computed_semaphore();
         let info = vk::SemaphoreSignalInfo::default().semaphore(computed.as_raw()).value(value);
         // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258 to -03260: tests signal it from one
-        // thread, with values that rise, and no submission does.
+        // thread, with rising values, and no submission signals it.
         unsafe { computed.device().as_raw().signal_semaphore(&info) }.unwrap();
         self.advance();
     }
 
-    /// The value of `rendered` that the worker's GPU sees.
+    /// Returns the value of `rendered` that the worker's GPU sees.
     pub(super) fn sees(&self) -> u64 {
         self.draws.state().mirror_semaphore().unwrap().value().unwrap()
     }
 
-    /// A timeline that nobody but the test signals.
+    /// Creates a timeline that only the test signals.
     fn gate(&self) -> Semaphore {
         let info = SemaphoreInfo { name: "gate", kind: SemaphoreKind::Timeline, exportable: false };
         Semaphore::new(self.draw.away.side().device(), &info).unwrap()
@@ -105,18 +105,18 @@ impl Worker {
 }
 
 fn submit(turn: Turn) -> TimelinePoint {
-    // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
+    // SAFETY: no commands use the slot, so nothing has to be acquired or released.
     unsafe { turn.submit(&[]) }.unwrap()
 }
 
-/// Submits a turn as an engine does, with signals of `rendered` alone.
+/// Submits a turn as an engine does, with signals of `rendered` only.
 pub(super) fn submit_as_engine(turn: Turn, waits: &[vk::SemaphoreSubmitInfo<'_>]) -> TimelinePoint {
     let lent = turn.lend().unwrap();
     let (waits, signals) = ([lent.parts().waits(), waits].concat(), [lent.parts().signal()]);
     let batch = vk::SubmitInfo2::default().wait_semaphore_infos(&waits).signal_semaphore_infos(&signals);
     // SAFETY: no commands use the slot; the parts are submitted unchanged, to the turn's queue.
     unsafe { lent.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
-    // SAFETY: they were, by the call above.
+    // SAFETY: the parts were submitted by the call above.
     unsafe { lent.submitted() }
 }
 
@@ -130,8 +130,8 @@ fn open(gate: &Semaphore) {
     unsafe { gate.signal(1) }.unwrap();
 }
 
-/// Nobody waits on the host: the worker has a frame that is not drawn, and Vulkan a slot that is
-/// not read.
+/// Neither side waits on the host: the worker gets a frame that is not drawn yet, and Vulkan gets a
+/// slot that is not read yet.
 #[test]
 fn frames_and_slots_change_hands_before_either_gpu_is_done() {
     let Some(mut worker) = Worker::new() else { return };
@@ -146,7 +146,7 @@ fn frames_and_slots_change_hands_before_either_gpu_is_done() {
     assert!(worker.begin().is_none(), "the worker has all slots");
     assert_eq!((worker.draw.owed(), worker.draw.overrun(Duration::ZERO, false)), (0, None), "it owes nothing");
     assert_eq!(worker.free(), (0, 1));
-    // The slot is Vulkan's, whose commands wait for the worker's.
+    // Vulkan owns the slot, and its commands wait for the worker's.
     let again = worker.draw();
     assert_eq!(worker.held.back(), Some(&(0, 3, 4)));
     open(&gate);
@@ -158,7 +158,7 @@ fn frames_and_slots_change_hands_before_either_gpu_is_done() {
     assert_eq!((worker.sees(), worker.draw.owed(), worker.draw.retry()), (4, 0, None));
 }
 
-/// The negative control is the first half: with the survivor's signal left out, the queue hangs.
+/// The first half is the negative control: without the survivor's signal, the queue hangs.
 #[test]
 fn what_a_dead_reader_owed_is_signaled_once_and_nothing_before() {
     let Some(mut worker) = Worker::new() else { return };
@@ -177,7 +177,7 @@ fn what_a_dead_reader_owed_is_signaled_once_and_nothing_before() {
     assert_eq!(worker.draw.settle(true), settled);
     let hangs = points[1].wait(HANGS).unwrap_err();
     assert!(matches!(hangs, Error::Timeout { .. }), "{hangs}");
-    // SAFETY: the process is played, and signals nothing more.
+    // SAFETY: the test plays the process, which signals nothing more.
     unsafe { release_gpu(&worker.draw.away) };
     points[1].wait(LIMIT).unwrap();
     assert_eq!(worker.draw.settle(true), Settled::default(), "once");
@@ -197,7 +197,7 @@ fn a_dead_reader_holds_up_nobody() {
     assert!(recovered && away.away().is_empty());
 }
 
-/// The next worker has the slots with timelines that no other had, and frames go on.
+/// The next worker gets the slots with timelines that no other had, and frame numbers continue.
 #[test]
 fn the_next_reader_has_frames_once_all_of_the_last_is_over() {
     let Some(mut worker) = Worker::new() else { return };
@@ -208,7 +208,7 @@ fn the_next_reader_has_frames_once_all_of_the_last_is_over() {
     worker.draw.close();
     worker.draw.settle(true);
     let (mut away, _) = worker.draw.stop(true);
-    // As when it was offered them; the software driver exports none.
+    // Marks the timelines as given to a worker; the software driver exports none.
     let _ = away.export_timelines(EXCHANGE);
     let refused = away.prepare(Backend::Cuda, HANGS, &|| Ok(())).unwrap_err().to_string();
     assert!(refused.contains("is not submitted"), "{refused}");
@@ -217,7 +217,7 @@ fn the_next_reader_has_frames_once_all_of_the_last_is_over() {
     assert!(point.is_reached().unwrap());
     assert!(worker.draws.begin(Duration::ZERO, || false).unwrap().is_none(), "nobody has taken it");
     let mut next = Worker::of(away);
-    // That of the turn that was held is shown to nobody.
+    // The frame of the turn that was held is given to no worker.
     next.draw();
     assert_eq!(next.held, [(0, 3, 1)]);
     assert_eq!(next.free(), (0, 1));
@@ -230,7 +230,7 @@ fn values_that_a_reader_may_not_give_are_refused() {
     for (slot, value) in [(0, 2), (0, u64::MAX), (2, 1), (64, 1)] {
         let Some(mut worker) = Worker::new() else { return };
         worker.draw();
-        // The session has let it pass, which it does not.
+        // The session, which would refuse this, is not involved.
         worker.say_free(slot, value);
         let told = worker.draw.advance().unwrap_err();
         assert!(told.contains("is not the next"), "{told}");
@@ -267,7 +267,7 @@ fn a_reader_that_has_given_back_what_it_still_reads_overruns_its_limit() {
     assert_eq!(worker.draw.overrun(Duration::ZERO, false), None);
 }
 
-/// One that gives everything back and finishes nothing is given no frames for ever.
+/// A reader that frees all slots but finishes none does not get frames without end.
 #[test]
 fn a_reader_owes_a_bounded_number_of_values() {
     let Some(mut worker) = Worker::new() else { return };
@@ -286,7 +286,7 @@ fn a_reader_owes_a_bounded_number_of_values() {
     assert_eq!(worker.held.len(), 3, "the rest follows");
 }
 
-/// What an engine submits itself signals no timeline of the worker's.
+/// A submission of an engine does not signal the worker's timeline.
 #[test]
 fn a_frame_that_an_engine_submits_is_given_once_it_was_seen_to_be_drawn() {
     let Some(mut worker) = Worker::new() else { return };
@@ -298,7 +298,7 @@ fn a_frame_that_an_engine_submits_is_given_once_it_was_seen_to_be_drawn() {
     point.wait(LIMIT).unwrap();
     worker.advance();
     assert_eq!((&worker.held, worker.sees(), worker.draw.hands_over()), (&VecDeque::from([(0, 0, 1)]), 1, false));
-    // Behind one that the bridge submits, it is seen with that.
+    // If a submission of the bridge follows, the engine's frame is seen with it.
     submit_as_engine(worker.begin().unwrap(), &[]);
     worker.draw().wait(LIMIT).unwrap();
     assert_eq!(worker.held, [(0, 0, 1), (1, 1, 2), (2, 2, 3)]);
@@ -306,7 +306,7 @@ fn a_frame_that_an_engine_submits_is_given_once_it_was_seen_to_be_drawn() {
 }
 
 /// The worker sees a frame that an engine submits with the bridge's next submission. Until that has
-/// ended, it is not the worker that takes its time.
+/// ended, the worker's time does not count.
 #[test]
 fn a_reader_is_not_blamed_for_what_shows_it_an_engines_frame() {
     let Some(mut worker) = Worker::new() else { return };

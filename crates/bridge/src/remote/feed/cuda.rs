@@ -1,9 +1,9 @@
-//! A worker that computes with CUDA: it writes the slots themselves, and its frames are published
-//! once its timeline says that they are whole.
+//! The feed of a worker that computes with CUDA: the worker writes the slots directly, and its
+//! frames are published once its timeline shows that they are complete.
 //!
-//! Nothing that this process enqueues waits for the worker: its timeline is asked for by the host,
-//! which then signals the exchange's own. Nor does the worker's GPU wait for anything here: a slot
-//! is its own once Vulkan's last commands with it were seen to end.
+//! No work that this process enqueues waits for the worker: the host polls the worker's timeline,
+//! and then signals the exchange's own. The worker's GPU does not wait for this process either: the
+//! worker gets a slot only once Vulkan's last commands that use it were observed to have ended.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -17,24 +17,24 @@ use crate::observe::log_warn;
 use crate::remote::part::{Handed, Outcome, Patience, TakenBack, blame, recover};
 use crate::remote::timelines::Timelines;
 
-/// The slots of an exchange in the hands of a worker.
+/// The feed of a worker that writes the slots of an exchange.
 pub(in crate::remote) struct CudaFeed<R: Resources> {
     writer: LatestWriter<R, ComputeFirst>,
     timelines: Timelines,
     frames: Frames,
     /// Results that were not returned yet.
     taken: VecDeque<Outcome>,
-    /// Whether slots will be the worker's once Vulkan's commands have ended.
+    /// Whether the worker gets more slots once Vulkan's commands have ended.
     ending: bool,
-    /// Whether it could not be asked for slots, which was told.
+    /// Whether requesting slots has failed, which was logged.
     refused: bool,
     /// Whether the worker is given slots.
     is_open: bool,
-    /// Whether the timelines were asked, and what came of it was not all returned so far: there is
-    /// no second look before the next round.
+    /// Whether the timelines were read in this round, and not all outcomes were returned yet. They
+    /// are read once per round.
     asked: bool,
     patience: Patience,
-    /// The slots that the worker has had.
+    /// The slots that the worker has had before.
     known: Vec<usize>,
     taken_back: TakenBack,
 }
@@ -89,7 +89,7 @@ impl<R: Resources> CudaFeed<R> {
     pub(super) fn close(&mut self) {
         self.is_open = false;
         self.asked = false;
-        // The worker was not told of these.
+        // The worker was not notified of these slots.
         let untold = self.taken.iter_mut().filter_map(|taken| taken.handed.take());
         untold.for_each(|handed| self.writer.come_back(handed.slot));
     }
@@ -105,7 +105,7 @@ impl<R: Resources> CudaFeed<R> {
         Ok(next)
     }
 
-    /// Publishes the newest frame that is whole.
+    /// Publishes the newest complete frame.
     fn take_over(&mut self) -> Result<()> {
         if self.owed() == 0 {
             return Ok(());
@@ -118,8 +118,8 @@ impl<R: Resources> CudaFeed<R> {
         self.timelines.order(value)?;
         match self.writer.publish_away(slot) {
             Ok(frame) => self.taken.push_back(Outcome { published: Some(frame), handed: None }),
-            // The thread that signals has failed, which the reader is told. A frame is lost, and no
-            // more than that.
+            // The thread that signals has failed, which is reported to the reader. Only this frame
+            // is lost.
             Err(error) => {
                 log_warn!("exchange \"{}\": a frame is lost: {error}", self.writer.name());
                 self.writer.come_back(slot);
@@ -128,7 +128,7 @@ impl<R: Resources> CudaFeed<R> {
         Ok(())
     }
 
-    /// Gives the worker what is free.
+    /// Gives free slots to the worker.
     fn give(&mut self) -> Result<()> {
         if !self.is_open {
             return Ok(());
@@ -140,8 +140,8 @@ impl<R: Resources> CudaFeed<R> {
                 self.refused = false;
                 taken
             }
-            // What has failed is this process's own, of which the reader tells: it is not the
-            // worker's fault.
+            // The failure is in this process and is reported by the reader; the worker is not at
+            // fault.
             Err(error) => {
                 if !std::mem::replace(&mut self.refused, true) {
                     log_warn!("exchange \"{}\": the worker is given no slots: {error}", self.writer.name());
@@ -156,8 +156,8 @@ impl<R: Resources> CudaFeed<R> {
         if slots.is_empty() {
             return Ok(());
         }
-        // What Vulkan has not touched since the worker had it needs no signal, which takes 10 µs
-        // and a hundred times that while other threads use the device.
+        // Slots that Vulkan has not used since the worker had them need no signal. A signal takes
+        // 10 µs, and a hundred times as long while other threads use the device.
         let signaled = slots.iter().any(|(_, behind)| *behind).then(|| self.timelines.signal_next());
         let reached = match signaled.transpose() {
             Ok(value) => value.unwrap_or(0),
@@ -174,8 +174,8 @@ impl<R: Resources> CudaFeed<R> {
         Ok(())
     }
 
-    /// If the worker is `quiet`, its slots are the writer's again. Else they stay out of use: it
-    /// may still write to them.
+    /// Stops the feed. If the worker is `quiet`, its slots return to the writer. Otherwise they
+    /// stay out of use, since the worker may still write to them.
     pub(super) fn stop(self, quiet: bool) -> LatestWriter<R, ComputeFirst> {
         self.taken_back.tell(self.writer.name());
         if quiet {
@@ -185,8 +185,8 @@ impl<R: Resources> CudaFeed<R> {
     }
 }
 
-/// Returns `true` for the first time that a worker is given a slot, and notes that in those that it
-/// has `known`: others had it, or Vulkan has handed it over.
+/// Returns `true` if the worker is given a slot for the first time, and adds it to the `known`
+/// ones: such a slot was used by other workers, or handed over by Vulkan.
 fn is_new(known: &mut Vec<usize>, slot: usize) -> bool {
     let is_new = !known.contains(&slot);
     if is_new {

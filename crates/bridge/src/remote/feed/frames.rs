@@ -1,16 +1,16 @@
-//! The frames of a worker that computes with CUDA, from its word until its timeline says that they
-//! are whole.
+//! The frames of a worker that computes with CUDA, from their announcement until its timeline shows
+//! that they are complete.
 //!
-//! Without a driver: what the worker says and what its timeline has reached go in.
+//! Independent of the driver: the inputs are the worker's messages and its timeline's values.
 
 use std::collections::VecDeque;
 
 use super::Finished;
 
-/// Frames that were published and are not whole so far.
+/// Published frames that are not complete yet.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Frames {
-    /// The values rise.
+    /// In order of rising values.
     pending: VecDeque<Pending>,
     /// The highest value that was published.
     announced: u64,
@@ -23,18 +23,18 @@ struct Pending {
     value: u64,
 }
 
-/// The outcome of frames.
+/// The outcome of a value of the worker's timeline.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Settled {
-    /// The newest that is whole.
+    /// The slot of the newest complete frame.
     pub(super) whole: Option<usize>,
-    /// The slots of those which nobody is to see.
+    /// The slots of superseded frames.
     pub(super) unseen: Vec<usize>,
 }
 
 impl Frames {
-    /// The worker has published a frame. One whose value does not rise is given back: it is never
-    /// taken for whole.
+    /// Adds a published frame. If its value does not rise, returns its slot as an error: such a
+    /// frame could never be observed as complete.
     pub(super) fn published(&mut self, Finished { slot, frame, value }: Finished) -> Result<(), usize> {
         if value <= self.announced {
             return Err(slot);
@@ -44,23 +44,23 @@ impl Frames {
         Ok(())
     }
 
-    /// The worker takes a frame back. Gives its slot, if it is not whole so far.
+    /// Removes a frame that the worker takes back. Returns its slot if the frame was not complete.
     pub(super) fn torn(&mut self, slot: usize, frame: u64) -> Option<usize> {
         let place = self.pending.iter().position(|pending| (pending.slot, pending.frame) == (slot, frame))?;
         self.pending.remove(place).map(|torn| torn.slot)
     }
 
-    /// The worker's timeline has reached `value`.
+    /// Handles a value that the worker's timeline has reached.
     pub(super) fn reached(&mut self, value: u64) -> Settled {
         let mut settled = Settled::default();
         while let Some(whole) = self.pending.pop_front_if(|oldest| oldest.value <= value) {
-            // A newer one is there: nobody has to see this one.
+            // A newer frame is complete, so this one is not needed.
             settled.unseen.extend(settled.whole.replace(whole.slot));
         }
         settled
     }
 
-    /// The number of frames that are not whole.
+    /// Returns the number of frames that are not complete.
     pub(super) fn pending(&self) -> usize {
         self.pending.len()
     }
@@ -78,21 +78,21 @@ mod tests {
     #[derive(Debug, Clone, PartialEq, Eq, Hash)]
     struct World {
         frames: Frames,
-        /// Of each slot, the frame and the value that it was published with; none where it is the
-        /// worker's.
+        /// For each slot, the number and value of its published frame; `None` if the worker owns
+        /// it.
         published: [Option<(u64, u64)>; SLOTS],
         next: u64,
-        /// Of the worker's timeline.
+        /// Value of the worker's timeline.
         reached: u64,
         shown: Option<u64>,
     }
 
     #[derive(Debug, Clone, Copy)]
     enum Step {
-        /// From a slot, with a value that is so much greater.
+        /// Publishes from a slot, with a value that is this much greater.
         Publish(usize, u64),
         Torn(usize),
-        /// The timeline rises by so much, beyond what was said too.
+        /// The timeline rises by this much, possibly beyond the published values.
         Rise(u64),
     }
 
@@ -121,7 +121,7 @@ mod tests {
                 }
                 Step::Rise(by) => self.reached += by,
             }
-            // The thread asks whenever something has happened.
+            // The thread does this whenever something has happened.
             let Settled { whole, unseen } = self.frames.reached(self.reached);
             for slot in unseen.iter().chain(&whole) {
                 let (frame, value) = self.published[*slot].take().expect("a slot is given back once");
@@ -166,7 +166,7 @@ mod tests {
         assert_eq!(frames.reached(9), Settled::default());
         assert_eq!(frames.reached(11), Settled { whole: Some(1), unseen: vec![0] });
         assert_eq!((frames.reached(11), frames.pending()), (Settled::default(), 1));
-        // The worker ends here: nothing more is whole.
+        // The worker ends here: no more frames complete.
         assert_eq!(frames.torn(2, 2), Some(2));
         assert_eq!((frames.reached(99), frames.pending()), (Settled::default(), 0));
     }

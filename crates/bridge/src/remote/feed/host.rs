@@ -1,4 +1,4 @@
-//! A worker on the CPU: finished frames are copied into slots and published.
+//! The feed of a worker on the CPU: finished frames are copied into slots and published.
 
 use std::sync::Arc;
 
@@ -11,23 +11,23 @@ use crate::remote::copy::{Copy, CopyEnd, Files};
 use crate::remote::part::{Handed, Outcome};
 use crate::remote::wake::Wake;
 
-/// Copies a worker's frames, one at a time, the newest next. What is superseded meanwhile goes back
-/// uncopied.
+/// Copies a worker's frames, one at a time, the newest next. Superseded frames are not copied, and
+/// their slots return to the worker.
 pub(in crate::remote) struct HostFeed<R: Resources> {
     files: Files,
     writer: LatestWriter<R, ComputeFirst>,
     wake: Arc<Wake>,
     copying: Option<Copying<R>>,
-    /// The worker's newest finished frame, where that is not copied so far.
+    /// The worker's newest finished frame, if it is not being copied.
     next: Option<Finished>,
-    /// The reason for which no frame could be begun for `next`, which is tried again.
+    /// Reason why the copy of `next` could not be started, if any. It is tried again.
     refused: Option<String>,
 }
 
 struct Copying<R: Resources> {
     turn: ComputeWrite<R>,
     from: Finished,
-    /// The worker has taken it back.
+    /// Whether the worker has taken the frame back.
     torn: bool,
     end: Arc<CopyEnd>,
 }
@@ -37,13 +37,13 @@ impl<R: Resources> HostFeed<R> {
         Self { files, writer, wake: Arc::clone(wake), copying: None, next: None, refused: None }
     }
 
-    /// Notes a frame of the worker's. Gives the slot of the one that it supersedes.
+    /// Records a finished frame. Returns the slot of the frame that it supersedes.
     pub(super) fn finished(&mut self, frame: Finished) -> Option<Outcome> {
         self.next.replace(frame).map(|old| freed(old.slot, None))
     }
 
-    /// The worker takes a frame back, which it has published: it is shown to nobody if that is
-    /// still possible.
+    /// Handles a published frame that the worker takes back: it is not shown if that is still
+    /// possible.
     pub(super) fn torn(&mut self, slot: usize, frame: u64) -> Option<Outcome> {
         let is_it = |of: &Finished| (of.slot, of.frame) == (slot, frame);
         if let Some(copying) = &mut self.copying
@@ -54,22 +54,22 @@ impl<R: Resources> HostFeed<R> {
         self.next.take_if(|next| is_it(next)).map(|next| freed(next.slot, None))
     }
 
-    /// Returns `true` if any frame is on its way.
+    /// Returns `true` if a frame is waiting or being copied.
     pub(super) fn is_busy(&self) -> bool {
         self.copying.is_some() || self.next.is_some()
     }
 
-    /// Returns `true` if the newest frame waits for something that tells nobody:
+    /// Returns `true` if the newest frame waits for an event without a notification:
     /// [`advance`](Self::advance) is to be called again after a while.
     pub(super) fn is_refused(&self) -> bool {
         self.refused.is_some()
     }
 
-    /// Publishes what was copied and begins the next copy; gives the slot that is the worker's
-    /// again. Does not block.
+    /// Publishes a finished copy or starts the next one; returns a slot that the worker gets back.
+    /// Does not block.
     ///
     /// # Errors
-    /// Why the worker's memory cannot be read: it is not what it said.
+    /// A description of why the worker's memory cannot be read, because it was changed.
     pub(super) fn advance(&mut self) -> Result<Option<Outcome>, String> {
         if let Some(ended) = self.copying.take_if(|copying| copying.end.result().is_some()) {
             let Copying { turn, from, torn, end } = ended;
@@ -82,8 +82,8 @@ impl<R: Resources> HostFeed<R> {
                     None
                 }
             };
-            // Where the exchange's own thread has failed, its reader says so, and it is not the
-            // worker's fault.
+            // If the exchange's own thread has failed, the reader reports it, and the worker is not
+            // at fault.
             if self.writer.compute().check_alive().is_ok() {
                 copied?;
             }
@@ -95,8 +95,8 @@ impl<R: Resources> HostFeed<R> {
         let Some(next) = self.next else { return Ok(None) };
         let turn = match self.writer.begin() {
             Ok(turn) => turn,
-            // New images that nobody has initialized so far, or a frame that was lost and is told
-            // once: the worker's newest stays.
+            // New images that were not initialized yet, or a lost frame that is reported once: the
+            // worker's newest frame is kept.
             Err(error) => {
                 let reason = error.to_string();
                 if self.refused.as_ref() != Some(&reason) {
@@ -111,7 +111,7 @@ impl<R: Resources> HostFeed<R> {
         Ok(self.copying.is_none().then(|| freed(next.slot, None)))
     }
 
-    /// Begins to copy; `None` where that cannot be.
+    /// Starts a copy; returns `None` if that fails.
     fn begin(&mut self, mut turn: ComputeWrite<R>, from: Finished) -> Option<Copying<R>> {
         let Some(sources) = self.files.get(from.slot) else {
             self.told(turn.skip());
@@ -121,7 +121,7 @@ impl<R: Resources> HostFeed<R> {
         let mut copy = Copy::new(sources, &end);
         let enqueued = match turn.work() {
             Work::Host(host) => host.run_on_bytes(move |place, run| copy.copy(place, run)),
-            // The exchange was made for the CPU; dropping the copy tells that it did not run.
+            // Unreachable: the exchange is on the CPU. Dropping the copy makes it fail.
             _ => Ok(()),
         };
         if self.told(enqueued).is_none() {
@@ -131,27 +131,27 @@ impl<R: Resources> HostFeed<R> {
         Some(Copying { turn, from, torn: false, end })
     }
 
-    /// Frees the memory, as soon as no copy uses it.
+    /// Releases the memory once no copy uses it.
     pub(super) fn release(&mut self) {
         self.files = Files::default();
     }
 
-    /// Gives up what is on its way.
+    /// Abandons the frames in progress.
     pub(super) fn stop(mut self) -> LatestWriter<R, ComputeFirst> {
         if let Some(Copying { turn, .. }) = self.copying.take() {
-            // The copy goes on; the slot's next use is behind it.
+            // The copy continues; the slot's next use is ordered after it.
             self.told(turn.skip());
         }
         self.writer
     }
 
-    /// A frame that could not be taken over is lost, and no more than that.
+    /// Logs an error. Only the frame is lost.
     fn told<T>(&self, result: Result<T>) -> Option<T> {
         result.inspect_err(|error| log_warn!("exchange \"{}\": a frame is lost: {error}", self.writer.name())).ok()
     }
 }
 
-/// The slot is the worker's again; nothing of this process's uses it.
+/// Returns the outcome that gives a slot back to the worker. This process no longer uses it.
 fn freed(slot: usize, published: Option<u64>) -> Outcome {
     Outcome { published, handed: Some(Handed { slot, frame: None, value: 0 }) }
 }

@@ -1,4 +1,4 @@
-//! Workers that write: the writer of an exchange on behalf of one.
+//! Parts for workers that write, which hold the writer of an exchange on behalf of a worker.
 
 mod cuda;
 mod frames;
@@ -20,18 +20,18 @@ use crate::exchange::{ComputeFirst, LatestWriter};
 use cuda::CudaFeed;
 use host::HostFeed;
 
-/// A frame as the worker has published it.
+/// A frame that the worker has published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Finished {
     /// The worker's slot.
     pub(super) slot: usize,
-    /// The worker's number.
+    /// The worker's number of the frame.
     pub(super) frame: u64,
-    /// The value that the worker's timeline reaches once it is whole, with CUDA.
+    /// With CUDA, the value that the worker's timeline reaches once the frame is complete.
     pub(super) value: u64,
 }
 
-/// The frames of a worker on their way to the reader.
+/// The part for a worker that writes.
 pub(super) enum Feed<R: Resources> {
     Host(HostFeed<R>),
     Cuda(CudaFeed<R>),
@@ -57,7 +57,8 @@ impl<R: Resources> Part for Feed<R> {
         }
     }
 
-    /// A frame, or one that the worker takes back: it is shown to nobody if that is still possible.
+    /// Handles a published frame, or one that the worker takes back: it is not shown if still
+    /// possible.
     fn hear(&mut self, said: &Message) -> Option<Outcome> {
         match (self, said) {
             (Self::Host(feed), &Message::Publish { slot, frame, value, .. }) => {
@@ -68,7 +69,7 @@ impl<R: Resources> Part for Feed<R> {
                 feed.published(Finished { slot: index(slot), frame, value });
             }
             (Self::Cuda(feed), &Message::Torn { slot, frame, .. }) => feed.torn(index(slot), frame),
-            // The session allows nothing else of a writer.
+            // The session allows no other message of a writer.
             _ => {}
         }
         None
@@ -104,7 +105,7 @@ impl<R: Resources> Part for Feed<R> {
 
     fn close(&mut self) {
         match self {
-            // What it finished last is copied all the same.
+            // The last finished frame is still copied.
             Self::Host(_) => {}
             Self::Cuda(feed) => feed.close(),
         }

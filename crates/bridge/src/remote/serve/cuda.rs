@@ -1,8 +1,8 @@
-//! A worker that computes with CUDA: it reads the slots themselves.
+//! The frames for a worker that computes with CUDA, which reads the slots directly.
 //!
-//! Neither GPU waits for the other process: a frame is shown once Vulkan was seen to have drawn it,
-//! and a slot goes back to Vulkan once the worker has said that it is done with it and its timeline
-//! was seen to say so too.
+//! Neither GPU waits for the other process: a frame is shown once Vulkan was observed to have drawn
+//! it, and a slot returns to Vulkan once the worker has freed it and its timeline was observed to
+//! have reached the value.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -14,22 +14,22 @@ use crate::observe::log_warn;
 use crate::remote::part::{Handed, Outcome, Patience, blame, recover};
 use crate::remote::timelines::Timelines;
 
-/// The slots of an exchange in the hands of a worker.
+/// The slots of an exchange that a worker reads.
 pub(in crate::remote) struct CudaServe<R: Resources> {
     reader: LatestReader<R, RenderFirst>,
     timelines: Timelines,
-    /// Slots that the worker has freed, with the value of its timeline that says so.
+    /// Slots that the worker has freed, each with the value of its timeline that confirms it.
     freed: Vec<(usize, u64)>,
     /// Outcomes that were not returned yet.
     shown: VecDeque<Outcome>,
-    /// A frame will be finished once Vulkan's commands have ended.
+    /// Whether a frame will be finished once Vulkan's commands have ended.
     drawing: bool,
-    /// No frame could be had, which was logged.
+    /// Whether requesting a frame has failed, which was logged.
     refused: bool,
-    /// The worker is given frames.
+    /// Whether the worker is given frames.
     is_open: bool,
-    /// Whether the timelines were asked, and what came of it was not all returned so far: there is
-    /// no second look before the next round.
+    /// Whether the timelines were read in this round, and not all outcomes were returned yet. They
+    /// are read once per round.
     asked: bool,
     patience: Patience,
 }
@@ -49,7 +49,7 @@ impl<R: Resources> CudaServe<R> {
         }
     }
 
-    /// The worker is done with a slot once its timeline has reached `value`.
+    /// Records that the worker is finished with a slot once its timeline has reached `value`.
     pub(super) fn freed(&mut self, slot: usize, value: u64) {
         self.patience.renew();
         self.freed.push((slot, value));
@@ -72,7 +72,7 @@ impl<R: Resources> CudaServe<R> {
         }
     }
 
-    /// The worker was not told of a frame: the next one may have it.
+    /// Handles a frame that the worker was not notified of: the next worker may get it.
     pub(super) fn untold(&self, handed: &Handed) {
         match handed.frame {
             Some(frame) => self.reader.unshow(handed.slot, frame),
@@ -91,7 +91,7 @@ impl<R: Resources> CudaServe<R> {
         Ok(next)
     }
 
-    /// Takes back the slots that the worker was seen to be done with.
+    /// Takes back the slots that the worker was observed to be finished with.
     fn take_back(&mut self) -> Result<()> {
         if self.freed.is_empty() {
             return Ok(());
@@ -108,7 +108,7 @@ impl<R: Resources> CudaServe<R> {
         Ok(())
     }
 
-    /// Gives the worker the newest frame that is finished.
+    /// Gives the newest finished frame to the worker.
     fn show(&mut self) -> Result<()> {
         if !self.is_open {
             return Ok(());
@@ -119,8 +119,8 @@ impl<R: Resources> CudaServe<R> {
                 self.refused = false;
                 shown
             }
-            // What has failed is this process's own, of which the writer tells: it is not the
-            // worker's fault.
+            // The failure is in this process and is reported by the writer; the worker is not at
+            // fault.
             Err(error) => {
                 if !std::mem::replace(&mut self.refused, true) {
                     log_warn!("exchange \"{}\": the worker is shown no frame: {error}", self.reader.name());
@@ -139,8 +139,8 @@ impl<R: Resources> CudaServe<R> {
         Ok(())
     }
 
-    /// If the worker is `quiet`, its slots are the exchange's again. Else they stay out of use:
-    /// it may still read them.
+    /// Stops serving. If the worker is `quiet`, its slots return to the exchange. Otherwise they
+    /// stay out of use, since the worker may still read them.
     pub(super) fn stop(self, quiet: bool) -> LatestReader<R, RenderFirst> {
         if quiet {
             recover(&self.reader);

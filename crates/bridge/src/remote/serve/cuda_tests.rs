@@ -1,5 +1,5 @@
-//! A worker's slots with an exchange of Vulkan's, and timelines that this process signals in the
-//! worker's place: the software driver exports memory, and no timelines.
+//! Tests of a worker's slots with an exchange on Vulkan, and timelines that this process signals in
+//! the worker's place: the software driver exports memory, but no timelines.
 #![allow(unsafe_code)] // Submitting.
 
 use std::time::Instant;
@@ -21,14 +21,14 @@ type Words = BufferSpec<u32>;
 struct Worker {
     serve: CudaServe<Words>,
     writer: LatestWriter<Words, RenderFirst>,
-    /// Slots and frames.
+    /// Slots and frame numbers.
     shown: Vec<(usize, u64)>,
     /// The value of the last Publish.
     value: u64,
 }
 
 impl Worker {
-    /// `None`, and the test is skipped, without a Vulkan device.
+    /// Returns `None`, and skips the test, without a Vulkan device.
     fn new() -> Option<Self> {
         let device = device()?;
         let compute = Compute::remote_of(&device, false, Trust::None).unwrap();
@@ -39,17 +39,17 @@ impl Worker {
         Some(Self { serve, writer, shown: Vec::new(), value: 0 })
     }
 
-    /// Draws a frame, and waits until it is finished; gives its slot.
+    /// Draws a frame, and waits until it is finished; returns its slot.
     fn draw(&mut self) -> usize {
         let turn = self.writer.begin().unwrap();
         let slot = turn.slot();
-        // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
+        // SAFETY: no commands use the slot, so nothing has to be acquired or released.
         let point = unsafe { turn.submit(&[]) }.unwrap();
         point.wait(LIMIT).unwrap();
         slot
     }
 
-    /// Lets this process's part do what there is to do.
+    /// Advances this process's part until it has no more outcomes.
     fn advance(&mut self) {
         while let Some(Outcome { published, handed }) = self.serve.advance().unwrap() {
             let Handed { slot, frame, value } = handed.unwrap();
@@ -78,12 +78,12 @@ fn the_newest_frame_is_shown_and_a_slot_goes_back_once_it_was_seen_to_be_done_wi
     let first = worker.draw();
     worker.advance();
     assert_eq!(worker.shown, [(first, 0)]);
-    // Of several that are finished the newest is shown.
+    // Of several finished frames, the newest is shown.
     worker.draw();
     let third = worker.draw();
     worker.advance();
     assert_eq!(worker.shown[1..], [(third, 2)]);
-    // The worker frees the first behind its work.
+    // The worker frees the first slot, to be reused after its work.
     worker.serve.freed(first, 1);
     worker.advance();
     assert_eq!((worker.away().len(), worker.serve.owed()), (2, 1), "its work has not ended");
@@ -91,13 +91,13 @@ fn the_newest_frame_is_shown_and_a_slot_goes_back_once_it_was_seen_to_be_done_wi
     worker.serve.timelines.finish_in_test(1);
     worker.advance();
     assert_eq!((worker.away(), worker.serve.owed()), (vec![third], 0));
-    // Nothing was enqueued with this one.
+    // The worker has enqueued no work with this slot.
     worker.serve.freed(third, 0);
     worker.advance();
     assert_eq!((worker.away(), worker.serve.retry()), (vec![], None));
 }
 
-/// Whatever the worker keeps, frames are drawn; it holds three of six slots at most.
+/// Frames are drawn whatever slots the worker keeps; it holds at most three of six.
 #[test]
 fn a_worker_that_gives_nothing_back_delays_no_frame() {
     let Some(mut worker) = Worker::new() else { return };
@@ -109,7 +109,7 @@ fn a_worker_that_gives_nothing_back_delays_no_frame() {
     }
     assert!(start.elapsed() < LIMIT);
     assert_eq!(worker.shown.iter().map(|(_, frame)| *frame).collect::<Vec<_>>(), [0, 1, 2]);
-    // With one of them it has the newest, and none in between.
+    // In place of the freed slot, the worker gets the newest frame, and none in between.
     worker.serve.freed(worker.shown[0].0, 0);
     worker.advance();
     assert_eq!(worker.shown[3].1, 49);
@@ -147,7 +147,7 @@ fn the_slots_of_a_lost_worker_come_back_once_it_is_quiet() {
     }
 }
 
-/// A frame that was taken and not told of is not the worker's when it is lost.
+/// A frame that was taken but not sent to the worker is not the worker's when it is lost.
 #[test]
 fn what_a_worker_was_not_told_of_is_not_its_own() {
     let Some(mut worker) = Worker::new() else { return };

@@ -1,4 +1,4 @@
-//! A worker on the CPU: finished frames are copied into memory that it reads.
+//! The frames for a worker on the CPU, which are copied into memory that it reads.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,22 +12,22 @@ use crate::remote::copy::{Copy, CopyEnd, Files};
 use crate::remote::part::{Handed, Outcome, Patience, RETRY};
 use crate::remote::wake::Wake;
 
-/// Copies the newest finished frame, one at a time, as long as the worker leaves memory free. What
-/// is superseded meanwhile is not copied.
+/// Copies the newest finished frame, one at a time, while the worker leaves memory free. Superseded
+/// frames are not copied.
 pub(in crate::remote) struct HostServe<R: Resources> {
     files: Files,
     reader: LatestReader<R, RenderFirst>,
     wake: Arc<Wake>,
-    /// The worker's slots that it does not have. The one that came back first is used first.
+    /// The worker's slots that it does not hold, in the order in which they were freed.
     free: VecDeque<usize>,
     copying: Option<Copying<R>>,
     /// The last frame that was copied.
     last: Option<u64>,
-    /// Frames that were given to the worker.
+    /// Number of frames that were given to the worker.
     given: u64,
-    /// A frame will be finished once Vulkan's commands have ended.
+    /// Whether a frame will be finished once Vulkan's commands have ended.
     drawing: bool,
-    /// The reason for which no frame could be had, which is tried again.
+    /// Reason why no frame could be requested, if any. It is tried again.
     refused: Option<String>,
     is_open: bool,
     patience: Patience,
@@ -56,7 +56,7 @@ impl<R: Resources> HostServe<R> {
         }
     }
 
-    /// The worker gives a slot back.
+    /// Records that the worker frees a slot.
     pub(super) fn freed(&mut self, slot: usize) {
         self.free.push_back(slot);
     }
@@ -73,10 +73,10 @@ impl<R: Resources> HostServe<R> {
         self.is_open = false;
     }
 
-    /// Gives the worker what was copied, and begins the next copy. Does not block.
+    /// Gives the worker a copied frame, or starts the next copy. Does not block.
     ///
     /// # Errors
-    /// Why the worker's memory cannot be written to: it is not what it was.
+    /// A description of why the worker's memory cannot be written, because it was changed.
     pub(super) fn advance(&mut self) -> Result<Option<Outcome>, String> {
         if let Some(ended) = self.copying.take_if(|copying| copying.end.result().is_some()) {
             return self.ended(ended);
@@ -90,8 +90,8 @@ impl<R: Resources> HostServe<R> {
                 (self.drawing, self.refused) = (drawing, None);
                 turn
             }
-            // What has failed is this process's own, of which the writer tells: it is not the
-            // worker's fault.
+            // The failure is in this process and is reported by the writer; the worker is not at
+            // fault.
             Err(error) => {
                 let reason = error.to_string();
                 if self.refused.as_ref() != Some(&reason) {
@@ -110,7 +110,7 @@ impl<R: Resources> HostServe<R> {
         Ok(None)
     }
 
-    /// A copy has ended.
+    /// Handles a copy that has ended.
     fn ended(&mut self, Copying { turn, to, end }: Copying<R>) -> Result<Option<Outcome>, String> {
         let frame = turn.frame();
         self.told(turn.finish().map(drop));
@@ -122,15 +122,15 @@ impl<R: Resources> HostServe<R> {
             return Ok(Some(Outcome { published: None, handed: Some(handed) }));
         }
         self.free.push_front(to);
-        // Where the exchange's own thread has failed, its writer says so, and it is not the
-        // worker's fault.
+        // If the exchange's own thread has failed, the writer reports it, and the worker is not at
+        // fault.
         if self.reader.compute().check_alive().is_ok() {
             copied?;
         }
         Ok(None)
     }
 
-    /// Begins to copy; `None` where that cannot be.
+    /// Starts a copy; returns `None` if that fails.
     fn begin(&mut self, mut turn: ComputeRead<R>) -> Option<Copying<R>> {
         let to = self.free.pop_front()?;
         let end = CopyEnd::new(&self.wake);
@@ -139,7 +139,7 @@ impl<R: Resources> HostServe<R> {
                 let mut copy = Copy::new(files, &end);
                 host.run_on_bytes(move |place, run| copy.copy(place, run))
             }
-            // The exchange was made for the CPU, and the session knows the slots.
+            // Unreachable: the exchange is on the CPU, and the session knows the slots.
             _ => Ok(()),
         };
         if self.told(enqueued).is_none() {
@@ -150,21 +150,21 @@ impl<R: Resources> HostServe<R> {
         Some(Copying { turn, to, end })
     }
 
-    /// Frees the memory, as soon as no copy uses it.
+    /// Releases the memory once no copy uses it.
     pub(super) fn release(&mut self) {
         self.files = Files::default();
     }
 
-    /// Gives up what is on its way.
+    /// Abandons the frame in progress.
     pub(super) fn stop(mut self) -> LatestReader<R, RenderFirst> {
         if let Some(Copying { turn, .. }) = self.copying.take() {
-            // The copy goes on; the slot's next use is behind it.
+            // The copy continues; the slot's next use is ordered after it.
             self.told(turn.finish().map(drop));
         }
         self.reader
     }
 
-    /// A frame that could not be copied is not seen by the worker, and no more than that.
+    /// Logs an error. The worker does not get this frame; nothing else is affected.
     fn told<T>(&self, result: Result<T>) -> Option<T> {
         let warn = |error: &_| log_warn!("exchange \"{}\": a frame is not shown: {error}", self.reader.name());
         result.inspect_err(warn).ok()

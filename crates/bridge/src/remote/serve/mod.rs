@@ -1,4 +1,4 @@
-//! Workers that read: the reader of an exchange on behalf of one.
+//! Parts for workers that read, which hold the reader of an exchange on behalf of a worker.
 
 mod cuda;
 mod host;
@@ -19,7 +19,7 @@ use crate::exchange::{LatestReader, RenderFirst};
 use cuda::CudaServe;
 use host::HostServe;
 
-/// The frames of Vulkan on their way to a worker.
+/// The part for a worker that reads.
 pub(super) enum Serve<R: Resources> {
     Host(HostServe<R>),
     Cuda(CudaServe<R>),
@@ -46,7 +46,7 @@ impl<R: Resources> Part for Serve<R> {
     }
 
     fn hear(&mut self, said: &Message) -> Option<Outcome> {
-        // The session allows nothing else of a reader.
+        // The session allows no other message of a reader.
         if let &Message::Free { slot, value, .. } = said {
             match self {
                 Self::Host(serve) => serve.freed(index(slot)),

@@ -1,4 +1,4 @@
-//! A worker on the CPU in step, whose memory is the test's.
+//! Tests of a worker on the CPU in step, with memory that the test owns.
 #![allow(unsafe_code)] // Submitting.
 
 use std::fs::File;
@@ -16,7 +16,7 @@ use crate::remote::copy::Memory as File_;
 use crate::remote::test_device::device;
 
 const LIMIT: Duration = Duration::from_secs(20);
-/// The time for which a queue is seen to hang.
+/// Time after which a queue counts as hanging.
 const HANGS: Duration = Duration::from_millis(100);
 
 type Words = BufferSpec<u32>;
@@ -34,7 +34,7 @@ struct Worker {
 }
 
 impl Worker {
-    /// `None`, and the test is skipped, without a Vulkan device.
+    /// Returns `None`, and skips the test, without a Vulkan device.
     fn new() -> Option<Self> {
         let device = device()?;
         let compute = Compute::new(&device, compute::Backend::Host).unwrap();
@@ -62,7 +62,7 @@ impl Worker {
         }
     }
 
-    /// Announces a frame, and gives its slot.
+    /// Announces a frame, and returns its slot.
     fn announce(&mut self) -> usize {
         self.advance();
         let slot = self.slots.pop_front().unwrap();
@@ -72,7 +72,7 @@ impl Worker {
         slot
     }
 
-    /// Fills the slot of a frame and says so.
+    /// Fills the slot of a frame, and reports it as done.
     fn done(&mut self, slot: usize, frame: u64) {
         let bytes: Vec<u8> = (frame as u32).to_ne_bytes().repeat(LEN);
         std::os::unix::fs::FileExt::write_all_at(&self.files[slot], &bytes, 0).unwrap();
@@ -100,11 +100,11 @@ fn memory(len: usize) -> File {
 }
 
 fn submit(turn: RenderTurn<Words>) -> crate::timeline::TimelinePoint {
-    // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
+    // SAFETY: no commands use the slot, so nothing has to be acquired or released.
     unsafe { turn.submit(&[]) }.unwrap()
 }
 
-/// Nothing of a slot's memory is the worker's again before the copy has read it.
+/// The worker does not get a slot's memory back before the copy has read it.
 #[test]
 fn the_queue_waits_for_the_copy_of_a_frame_that_is_done() {
     let Some(mut worker) = Worker::new() else { return };
@@ -116,7 +116,7 @@ fn the_queue_waits_for_the_copy_of_a_frame_that_is_done() {
     point.wait(LIMIT).unwrap();
     worker.copied(0);
     assert!(worker.slots.contains(&slot));
-    // What is in the slot is what the worker wrote, frame after frame.
+    // The slot contains what the worker wrote, frame after frame.
     for frame in 1..6 {
         let slot = worker.announce();
         worker.done(slot, frame);
@@ -138,7 +138,7 @@ fn what_a_worker_owed_is_signaled_as_its_connection_ends_and_nothing_is_copied()
     let point = submit(torn);
     assert_eq!(worker.step.settle(false), Settled { torn: [1].into(), value: Some(2) });
     point.wait(LIMIT).unwrap();
-    // The next worker has memory of its own, at once, and the values go on.
+    // The next worker gets its own memory, immediately, and the values continue.
     let (mut away, recovered) = worker.step.stop(false);
     assert!(recovered);
     away.prepare(Backend::Host, Duration::ZERO, &|| unreachable!("nothing is waited for")).unwrap();
@@ -153,7 +153,7 @@ fn what_a_worker_owed_is_signaled_as_its_connection_ends_and_nothing_is_copied()
     }
 }
 
-/// The negative control: all else is done for a worker that is gone, and the queue hangs.
+/// Negative control: without the signal in the place of an ended worker, the queue hangs.
 #[test]
 fn without_the_signal_in_the_place_of_a_worker_on_the_cpu_the_queue_hangs() {
     let Some(mut worker) = Worker::new() else { return };
@@ -165,12 +165,12 @@ fn without_the_signal_in_the_place_of_a_worker_on_the_cpu_the_queue_hangs() {
     worker.advance();
     let hangs = point.wait(HANGS).unwrap_err();
     assert!(matches!(hangs, Error::Timeout { .. }), "{hangs}");
-    // The queue is that of other tests, too.
+    // Releases the queue, which other tests share.
     worker.step.away.signal(1);
     point.wait(LIMIT).unwrap();
 }
 
-/// Whatever its state, what was submitted goes on.
+/// Submissions continue even if the worker's memory cannot be read.
 #[test]
 fn memory_that_cannot_be_read_is_the_workers_fault_and_the_queue_goes_on() {
     let Some(mut worker) = Worker::new() else { return };
@@ -202,8 +202,8 @@ fn a_frame_that_is_torn_is_signaled_when_it_is_done_and_not_copied() {
     assert!(worker.whole.is_empty() && worker.slots.contains(&slot));
 }
 
-/// Once Vulkan has not been done with a slot in time, nothing is copied any more, and the program
-/// is told: the values are signaled all the same.
+/// If Vulkan does not finish with a slot in time, copying stops and the program gets an error, but
+/// the values are still signaled.
 #[test]
 fn frames_that_cannot_be_copied_are_told_of() {
     let Some(device) = device() else { return };
@@ -218,8 +218,8 @@ fn frames_that_cannot_be_copied_are_told_of() {
         .value(1)
         .stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)];
     let batch = vk::SubmitInfo2::default().wait_semaphore_infos(&waits);
-    // SAFETY: a timeline of this device, signaled below, which lives until the points were
-    // reached.
+    // SAFETY: the timeline belongs to this device, is signaled below, and lives until the points
+    // were reached.
     unsafe { device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
     let slot = worker.announce();
     worker.done(slot, 0);
@@ -235,7 +235,7 @@ fn frames_that_cannot_be_copied_are_told_of() {
             Ok(()) => assert!(start.elapsed() < LIMIT, "it is not told"),
         }
     };
-    // SAFETY: nobody else signals it.
+    // SAFETY: nothing else signals it.
     unsafe { gate.signal(1) }.unwrap();
     [first, second].iter().for_each(|point| point.wait(LIMIT).unwrap());
     assert!(error.contains("\"late.rendered\""), "{error}");

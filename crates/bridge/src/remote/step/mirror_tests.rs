@@ -1,5 +1,5 @@
-//! What a worker with CUDA sees of Vulkan, and what it can do with it: it has a timeline that it
-//! can signal with any value, and this process concludes nothing from that.
+//! Tests of the timeline on which a worker with CUDA sees Vulkan's progress: the worker can signal
+//! it with any value, and this process concludes nothing from that.
 #![allow(unsafe_code)] // Submitting, and the worker's signals.
 
 use vk_export::ash::vk;
@@ -14,46 +14,46 @@ use crate::remote::test_device::device;
 use crate::timeline::signaler::Signaler;
 
 impl Worker {
-    /// How far it sees Vulkan.
+    /// Returns the value of Vulkan's progress that the worker sees.
     fn sees(&self) -> u64 {
         self.steps.state().mirror_semaphore().unwrap().value().unwrap()
     }
 
-    /// It signals what is Vulkan's to signal.
+    /// Signals the timeline in Vulkan's place.
     fn lies(&self, value: u64) {
         let state = self.steps.state();
         let semaphore = state.mirror_semaphore().unwrap();
         let info = vk::SemaphoreSignalInfo::default().semaphore(semaphore.as_raw()).value(value);
-        // SAFETY: the handle is of this device. VUID-VkSemaphoreSignalInfo-value-03258 holds; what
-        // the queue signals behind it is wrong on purpose, and no more than a number here.
+        // SAFETY: the handle is of this device. VUID-VkSemaphoreSignalInfo-value-03258 holds; the
+        // lower value that the queue signals next is wrong on purpose, and only a number here.
         unsafe { semaphore.device().as_raw().signal_semaphore(&info) }.unwrap();
     }
 }
 
-/// A turn that an engine submits: it signals what the parts say, and nothing else.
+/// Submits a turn as an engine does, with the signals of its parts only.
 fn lend(turn: RenderTurn<Words>) -> crate::timeline::TimelinePoint {
     let lent = turn.lend().unwrap();
     let (parts, signals) = (lent.parts(), [lent.parts().signal()]);
     let batch = vk::SubmitInfo2::default().wait_semaphore_infos(parts.waits()).signal_semaphore_infos(&signals);
     // SAFETY: no commands use the slot; the parts are submitted unchanged, to the turn's queue.
     unsafe { lent.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
-    // SAFETY: they were, by the call above.
+    // SAFETY: the parts were submitted by the call above.
     unsafe { lent.submitted() }
 }
 
-/// Nothing is free, reused or over before the queue has said so on a timeline that the worker does
-/// not have.
+/// Nothing counts as free, reusable or finished before the queue has signaled it on a timeline that
+/// the worker does not have.
 #[test]
 fn a_worker_that_signals_for_vulkan_ends_no_wait_of_the_renderers() {
     let Some(mut worker) = Worker::new() else { return };
     worker.announce();
     let point = submit(worker.turn());
-    // The queue waits for the worker, which says that Vulkan is long done.
+    // The queue waits for the worker, which signals that Vulkan has long finished.
     worker.lies(1000);
     assert_eq!(worker.sees(), 1000);
     assert!(!point.is_reached().unwrap(), "the worker's word is taken for Vulkan's");
     assert!(matches!(point.wait(HANGS), Err(Error::Timeout { .. })));
-    // The next worker would have the slots, and the timelines be gone.
+    // If this succeeded, the next worker would get the slots, and the timelines would be destroyed.
     let _ = worker.step.away.export_timelines(EXCHANGE);
     let refused = worker.step.away.renew(&|| Ok(())).unwrap_err();
     assert!(matches!(refused, Error::Timeout { .. }), "{refused}");
@@ -66,7 +66,7 @@ fn a_worker_that_signals_for_vulkan_ends_no_wait_of_the_renderers() {
     worker.steps.close().unwrap();
 }
 
-/// The time in which a worker waits for Vulkan is none that it says itself.
+/// A worker cannot influence the time in which it counts as waiting for Vulkan.
 #[test]
 fn what_vulkan_delays_is_not_the_workers_to_say() {
     let Some(mut worker) = Worker::new() else { return };
@@ -81,7 +81,7 @@ fn what_vulkan_delays_is_not_the_workers_to_say() {
     assert_eq!((worker.step.away.rendered().unwrap(), worker.step.overrun(limit, false)), (6, None));
 }
 
-/// The loss of the device is told by a timeline that the worker does not have.
+/// The loss of the device is detected on a timeline that the worker does not have.
 #[test]
 fn a_worker_that_signals_the_value_of_a_lost_device_loses_no_device() {
     let Some(worker) = Worker::new() else { return };
@@ -104,8 +104,8 @@ fn a_worker_sees_each_value_of_the_queues() {
     assert_eq!(worker.sees(), 5);
 }
 
-/// An engine signals `rendered` alone: the worker has the slot once its commands have ended, and is
-/// told a value that it will see.
+/// An engine signals only `rendered`: the worker gets the slot once the engine's commands have
+/// ended, with a value that the worker will see.
 #[test]
 fn a_slot_that_an_engine_has_submitted_is_the_workers_once_it_is_over() {
     let Some(mut worker) = Worker::new() else { return };
@@ -120,7 +120,7 @@ fn a_slot_that_an_engine_has_submitted_is_the_workers_once_it_is_over() {
     worker.advance();
     assert_eq!(worker.slots.back(), Some(&(1, first.value())), "behind what it sees");
     assert_eq!((worker.sees(), worker.step.retry()), (first.value(), None));
-    // A submission of the bridge's own covers what the engine did.
+    // A submission of the bridge covers the engine's earlier ones.
     worker.announce();
     worker.announce();
     let (third, fourth) = (lend(worker.turn()), submit(worker.turn()));
@@ -131,7 +131,7 @@ fn a_slot_that_an_engine_has_submitted_is_the_workers_once_it_is_over() {
     worker.steps.state().mirror_semaphore().unwrap().wait(fourth.value(), LIMIT).unwrap();
 }
 
-/// Of a worker that has the timelines, on a device that exports them.
+/// A trusted worker gets the compute timeline, on a device that exports it, but never the queue's.
 #[test]
 fn the_timeline_of_the_queue_is_exported_to_no_worker() {
     let Some(device) = device() else { return };

@@ -1,14 +1,15 @@
-//! Workers in step: each frame once and in order, and values that are announced before they are
-//! reached.
+//! Workers that write in step: each frame arrives once and in order, and values are announced
+//! before they are reached.
 //!
-//! A frame is the program's as soon as it is announced, and its commands wait on the GPU. Where the
+//! The program gets a frame as soon as it is announced, and its commands wait on the GPU. If the
 //! worker computes with CUDA, its stream signals the exchange's own timeline, and waits for
-//! Vulkan's. One on the CPU fills memory of its own: once it says that a frame is done, the compute
-//! thread copies it into the slot and signals in its place.
+//! Vulkan's. A worker on the CPU fills its own memory: once it reports that a frame is done, the
+//! compute thread copies the frame into the slot and signals in the worker's place.
 //!
-//! An announced frame must be finished in time: past its limit (`owed`) the worker is killed. What
-//! it owes is signaled here once its process has ended; on the CPU, once its connection has.
-#![allow(unsafe_code)] // Signals in the place of a process that is gone.
+//! An announced frame must be finished within the limit (`owed`); otherwise the worker is killed.
+//! The values that it owes are signaled here once its process has ended; on the CPU, once its
+//! connection has ended.
+#![allow(unsafe_code)] // Signals in the place of a process that has ended.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -29,28 +30,29 @@ use crate::exchange::resources::Resources;
 use crate::exchange::{Announced, Away, StepAway};
 use crate::observe::log_warn;
 
-/// The frames of a worker in step.
+/// The part for a worker that writes in step.
 pub(super) struct Step<R: Resources> {
     away: StepAway<R>,
     owed: Owed,
-    /// The memory of the worker's slots, where it computes on the CPU.
+    /// The memory of the worker's slots, if it computes on the CPU.
     files: Option<Files>,
-    /// Frames that the worker has filled, in the hands of the compute thread.
+    /// Frames that the worker has filled and that the compute thread is copying.
     copies: VecDeque<Copying>,
-    /// The highest value of `rendered` that the worker was told.
+    /// The highest value of `rendered` that was sent to the worker.
     freed: u64,
-    /// The value that it was last told with each slot.
+    /// The value that was last sent with each slot.
     told: BTreeMap<usize, u64>,
     /// Violation by the worker, which the next `advance` returns.
     broken: Option<String>,
-    /// The worker is given slots.
+    /// Whether the worker is given slots.
     is_open: bool,
     wake: Arc<Wake>,
-    /// A slot is the worker's once the commands that an engine has submitted have ended.
+    /// Whether a slot becomes the worker's once the commands that an engine has submitted have
+    /// ended.
     ending: bool,
     taken_back: TakenBack,
     patience: Patience,
-    /// The negative control of the tests: nothing is signaled in the worker's place.
+    /// Negative control of the tests: nothing is signaled in the worker's place.
     #[cfg(test)]
     pub(in crate::remote) signals_nothing: bool,
 }
@@ -69,7 +71,8 @@ impl<R: Resources> End for StepAway<R> {
         memory(self, terms, || Ok((self.export_timelines(EXCHANGE)?, ())))
     }
 
-    /// A worker with CUDA gets timelines that no other had. On the CPU they are this process's.
+    /// A worker with CUDA gets timelines that no other had. On the CPU, only this process uses
+    /// them.
     fn prepare(&mut self, backend: Backend, limit: Duration, go_on: &dyn Fn() -> Result<()>) -> Result<()> {
         if backend == Backend::Host || self.is_new() {
             return Ok(());
@@ -119,7 +122,7 @@ impl<R: Resources> Part for Step<R> {
                     self.away.withdraw(|frame| frame == torn);
                 }
             }
-            // The session allows nothing else of a writer.
+            // The session allows no other message of a writer.
             _ => {}
         }
         None
@@ -171,7 +174,7 @@ impl<R: Resources> Part for Step<R> {
         if self.owed.count() == 0 {
             return None;
         }
-        // On the CPU the worker waits for nothing of Vulkan's.
+        // On the CPU, the worker does not wait for Vulkan.
         let rendered = if self.is_host() { u64::MAX } else { self.away.rendered().unwrap_or(u64::MAX) };
         let Frame { announced: Announced { frame, value, .. }, .. } =
             self.owed.overrun(rendered, leaves, limit, Instant::now())?;
@@ -196,13 +199,13 @@ impl<R: Resources> Part for Step<R> {
         let owed = self.owed.take();
         let value = owed.last().map(|frame| frame.announced.value);
         let torn: Box<[_]> = owed.iter().map(|frame| frame.announced.frame).collect();
-        // Before they are signaled: the program has none of them from here on.
+        // Withdrawn before the signals: the program gets none of them from here on.
         self.away.withdraw(|frame| torn.contains(&frame));
         match owed.last() {
             #[cfg(test)]
             _ if self.signals_nothing => {}
             Some(last) if self.is_host() => self.away.signal(last.announced.value),
-            // SAFETY: `settle` is told that the process has ended.
+            // SAFETY: the process has ended (`dead`).
             _ => unsafe { release_gpu(&self.away) },
         }
         Settled { torn, value }
@@ -210,7 +213,7 @@ impl<R: Resources> Part for Step<R> {
 
     fn stop(self, quiet: bool) -> (StepAway<R>, bool) {
         self.taken_back.tell(self.away.exchange());
-        // What a worker on the CPU held was memory of its own.
+        // A worker on the CPU has its own memory, and uses no slots of the exchange.
         let quiet = quiet || self.is_host();
         if quiet {
             super::part::recover(&self.away);
@@ -224,21 +227,22 @@ impl<R: Resources> Step<R> {
         self.files.is_some()
     }
 
-    /// What a worker with CUDA owes to a device that is lost is of no use to anybody, and cannot be
-    /// seen to come. Returns `true` if it is.
+    /// If the device is lost, drops the values that a worker with CUDA owes: they are of no use,
+    /// and could not be observed. Returns `true` if it is lost.
     fn forgive(&mut self) -> bool {
         let is_lost = !self.is_host() && self.away.is_lost();
         self.owed.forgive(is_lost)
     }
 
-    /// The session has seen that frame and value are the next, and that the slot is the worker's.
+    /// Handles an announced frame. The session has checked its number, its value and the slot's
+    /// owner.
     fn announced(&mut self, slot: usize, number: u64, value: u64) {
         match self.away.announce(slot) {
             Some(mut announced) => {
-                // What its stream waits for is what it was told, which may be more than the slot's.
+                // The stream waits for the value that was sent, which may exceed that of the slot.
                 announced.after = announced.after.max(self.told.get(&slot).copied().unwrap_or(0));
                 self.owed.announced(announced, number, Instant::now());
-                // On the CPU each worker counts from 1, and the exchange's timeline goes on.
+                // On the CPU, each worker counts from 1, and the exchange's timeline continues.
                 if !self.is_host() && announced.value != value {
                     let expected = announced.value;
                     self.broken = Some(format!("it has announced value {value}, and {expected} is next"));
@@ -248,7 +252,7 @@ impl<R: Resources> Step<R> {
         }
     }
 
-    /// The worker has filled the oldest frame, as the session has seen.
+    /// Handles the report that the oldest frame is filled, which the session has checked.
     fn done(&mut self) {
         let Some(Frame { announced, torn, .. }) = self.owed.finish(Instant::now()) else { return };
         let end = CopyEnd::new(&self.wake);
@@ -263,10 +267,10 @@ impl<R: Resources> Step<R> {
         }
     }
 
-    /// The oldest frame whose copy has ended.
+    /// Returns the oldest frame whose copy has ended.
     ///
     /// # Errors
-    /// Why the worker's memory cannot be read: it is not what it said.
+    /// A description of why the worker's memory cannot be read, because it was changed.
     fn copied(&mut self) -> Result<Option<u64>, String> {
         while let Some(ended) = self.copies.pop_front_if(|copying| copying.end.result().is_some()) {
             match ended.end.result() {
@@ -279,7 +283,7 @@ impl<R: Resources> Step<R> {
         Ok(None)
     }
 
-    /// The oldest frame that the worker's GPU has finished since this was last asked.
+    /// Returns the oldest frame that the worker's GPU has finished and that was not returned yet.
     fn reached(&mut self) -> Result<Option<u64>, String> {
         while self.owed.count() > 0 {
             let value = self.away.computed();
@@ -298,16 +302,16 @@ impl<R: Resources> Step<R> {
         Ok(None)
     }
 
-    /// A slot that is the worker's from now on: Vulkan's commands with it were submitted, and on
-    /// the CPU, where the worker has memory of its own, its last frame was copied.
+    /// Returns a slot that the worker owns from now on: Vulkan's commands with it were submitted
+    /// and, on the CPU, where the worker has its own memory, its last frame was copied.
     fn give(&mut self) -> Option<Handed> {
         if !self.is_open {
             return None;
         }
         let is_host = self.is_host();
+        // On the CPU, a slot is not given while its frame is owed or being copied.
         let (owed, copies) = (&self.owed, &self.copies);
         let in_use = |slot| owed.has(slot) || copies.iter().any(|copying| copying.announced.slot == slot);
-        // On the CPU, a slot that is owed is not given.
         if owed.count() >= most_owed(self.away.count()) {
             return None;
         }
@@ -320,7 +324,7 @@ impl<R: Resources> Step<R> {
         if is_host {
             return Some(Handed { slot, frame: None, value: 0 });
         }
-        // A frame that was skipped has an older value; what the worker is told does not fall.
+        // A skipped frame has an older value, but the values that are sent must not fall.
         self.freed = self.freed.max(after);
         self.told.insert(slot, self.freed);
         Some(Handed { slot, frame: None, value: self.freed })

@@ -1,5 +1,5 @@
-//! A worker with CUDA in step, whose GPU is played by the test: the software driver exports memory,
-//! and no timelines.
+//! Tests of a worker with CUDA in step, whose GPU the test plays: the software driver exports
+//! memory, but no timelines.
 #![allow(unsafe_code)] // Submitting, and the worker's signals.
 
 use vk_export::BufferAccess;
@@ -13,9 +13,9 @@ use crate::exchange::{ExchangeInfo, RemoteTurns, RenderTurn};
 use crate::remote::test_device::device;
 
 pub(super) const LIMIT: Duration = Duration::from_secs(20);
-/// The limit of the exchange itself, which ends with what hangs.
+/// Time limit of the exchange, which ends waits that hang.
 const END: Duration = Duration::from_secs(2);
-/// The time for which a queue is seen to hang.
+/// Time after which a queue counts as hanging.
 pub(super) const HANGS: Duration = Duration::from_millis(100);
 
 pub(super) type Words = BufferSpec<u32>;
@@ -30,7 +30,7 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// `None`, and the test is skipped, without a Vulkan device.
+    /// Returns `None`, and skips the test, without a Vulkan device.
     pub(super) fn new() -> Option<Self> {
         let device = device()?;
         let compute = Compute::remote_of(&device, false, Trust::Played).unwrap();
@@ -45,7 +45,7 @@ impl Worker {
         Self { step, steps, slots: VecDeque::new(), frames: 0, whole: Vec::new() }
     }
 
-    /// Lets this process's part do what there is to do.
+    /// Advances this process's part until it has no more outcomes.
     pub(super) fn advance(&mut self) {
         while let Some(Outcome { published, handed }) = self.step.advance().unwrap() {
             self.whole.extend(published);
@@ -56,7 +56,8 @@ impl Worker {
         }
     }
 
-    /// Announces a frame in the slot that came first; gives the slot and what the frame waits for.
+    /// Announces a frame in the slot that arrived first; returns the slot and the value to wait
+    /// for.
     pub(super) fn announce(&mut self) -> (usize, u64) {
         self.advance();
         let (slot, after) = self.slots.pop_front().unwrap();
@@ -67,13 +68,13 @@ impl Worker {
         (slot, after)
     }
 
-    /// The worker's GPU has come to a value.
+    /// Signals a value in place of the worker's GPU.
     pub(super) fn finish(&mut self, value: u64) {
         let state = self.steps.state();
         let computed = state.computed_semaphore();
         let info = vk_export::ash::vk::SemaphoreSignalInfo::default().semaphore(computed.as_raw()).value(value);
         // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258 to -03260: tests signal it from one
-        // thread, with values that rise, and no submission does.
+        // thread, with rising values, and no submission signals it.
         unsafe { computed.device().as_raw().signal_semaphore(&info) }.unwrap();
         self.advance();
     }
@@ -84,11 +85,11 @@ impl Worker {
 }
 
 pub(super) fn submit(turn: RenderTurn<Words>) -> crate::timeline::TimelinePoint {
-    // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
+    // SAFETY: no commands use the slot, so nothing has to be acquired or released.
     unsafe { turn.submit(&[]) }.unwrap()
 }
 
-/// The queue waits for what was announced, by nobody's leave, and the worker has the slot at once.
+/// The queue waits for an announced frame, and the worker gets the slot back at once.
 #[test]
 fn a_frame_is_submitted_before_it_is_finished_and_its_slot_is_the_workers_again() {
     let Some(mut worker) = Worker::new() else { return };
@@ -123,7 +124,7 @@ fn frames_come_once_and_in_order_whatever_the_program_submits_first() {
     );
 }
 
-/// The negative control is the first half: with the survivor's signal left out, the queue hangs.
+/// The first half is the negative control: without the survivor's signal, the queue hangs.
 #[test]
 fn what_a_dead_worker_owed_is_signaled_once_and_nothing_before() {
     let Some(mut worker) = Worker::new() else { return };
@@ -144,7 +145,7 @@ fn what_a_dead_worker_owed_is_signaled_once_and_nothing_before() {
     assert!(!worker.step.is_waited_for());
 }
 
-/// The next worker has the slots with timelines that no other had, and frames go on.
+/// The next worker gets the slots with timelines that no other had, and frame numbers continue.
 #[test]
 fn the_next_worker_has_the_slots_once_all_of_the_last_is_over() {
     let Some(mut worker) = Worker::new() else { return };
@@ -156,9 +157,9 @@ fn the_next_worker_has_the_slots_once_all_of_the_last_is_over() {
     worker.step.settle(true);
     let (mut away, recovered) = worker.step.stop(true);
     assert!(recovered && away.away().is_empty());
-    // As when it was offered them; the software driver exports none.
+    // Marks the timelines as given to a worker; the software driver exports none.
     let _ = away.export_timelines(EXCHANGE);
-    // A turn is open.
+    // A turn is still open.
     let refused = away.prepare(Backend::Cuda, HANGS, &|| Ok(())).unwrap_err().to_string();
     assert!(refused.contains("is not submitted"), "{refused}");
     submit(held).wait(LIMIT).unwrap();
@@ -194,7 +195,7 @@ fn a_worker_that_takes_a_frame_back_owes_its_value_still() {
 fn values_that_a_worker_may_not_announce_or_signal_are_refused() {
     let Some(mut worker) = Worker::new() else { return };
     worker.announce();
-    // The session has let it pass, which it does not.
+    // The session, which would refuse this, is not involved.
     worker.step.hear(&Message::Publish { exchange: EXCHANGE, slot: 1, frame: 1, value: 9 });
     let told = worker.step.advance().unwrap_err();
     assert!(told.contains("value 9, and 2 is next"), "{told}");
@@ -222,7 +223,7 @@ fn a_frame_that_does_not_come_overruns_its_limit() {
     assert_eq!(worker.step.overrun(Duration::ZERO, false), None);
 }
 
-/// A worker may have signaled before it announces, and may keep what it was told of.
+/// A worker may have signaled its timelines before it announces, and may keep them.
 #[test]
 fn timelines_that_a_worker_was_told_of_are_no_other_workers() {
     let Some(worker) = Worker::new() else { return };
@@ -231,14 +232,14 @@ fn timelines_that_a_worker_was_told_of_are_no_other_workers() {
     let before = steps.state().computed_semaphore().as_raw();
     away.prepare(Backend::Cuda, LIMIT, &|| Ok(())).unwrap();
     assert_eq!(steps.state().computed_semaphore().as_raw(), before, "nobody has had them");
-    // The software driver exports none.
+    // Marks the timelines as given to a worker; the software driver exports none.
     let _ = away.export_timelines(EXCHANGE);
     let old = steps.state();
     away.prepare(Backend::Cuda, LIMIT, &|| Ok(())).unwrap();
     assert_ne!(steps.state().computed_semaphore().as_raw(), old.computed_semaphore().as_raw());
 }
 
-/// The worker's stream waits for what it was told, which may be of another slot.
+/// The worker's stream waits for the value that was sent, which may be that of another slot.
 #[test]
 fn a_worker_that_waits_for_vulkan_does_not_overrun_its_limit() {
     let Some(mut worker) = Worker::new() else { return };
@@ -246,7 +247,7 @@ fn a_worker_that_waits_for_vulkan_does_not_overrun_its_limit() {
     worker.announce();
     worker.announce();
     let (first, second) = (worker.turn(), worker.turn());
-    // The queue is held by the second frame, and the first one's slot goes back without a use.
+    // The second frame blocks the queue, and the first one's slot returns without a use.
     let point = submit(second);
     worker.advance();
     first.skip();
@@ -272,7 +273,7 @@ fn a_worker_that_waits_for_vulkan_does_not_overrun_its_limit() {
     worker.finish(3);
 }
 
-/// One that announces and finishes nothing is given no slots for ever.
+/// A worker that announces frames but finishes none does not get slots without end.
 #[test]
 fn a_worker_owes_a_bounded_number_of_frames() {
     let Some(mut worker) = Worker::new() else { return };
@@ -290,7 +291,7 @@ fn a_worker_owes_a_bounded_number_of_frames() {
     assert_eq!(worker.slots.len(), 3);
 }
 
-/// Nothing can be seen of a worker whose device is lost: it is neither blamed nor killed for that.
+/// If the device is lost, the worker's values cannot be observed: it is neither blamed nor killed.
 #[test]
 fn what_is_owed_to_a_lost_device_is_forgiven() {
     for both in [true, false] {
@@ -305,7 +306,7 @@ fn what_is_owed_to_a_lost_device_is_forgiven() {
         }
         assert!(!worker.step.is_waited_for() && worker.step.owed() == 0 && worker.whole.is_empty());
     }
-    // The negative control: a value that the worker itself has signaled.
+    // Negative control: a value that the worker itself has signaled.
     let Some(mut worker) = Worker::new() else { return };
     worker.announce();
     // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258 to -03260: it is the only signal.

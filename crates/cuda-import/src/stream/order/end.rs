@@ -1,6 +1,6 @@
-//! End of the use of an object: seen by the host, up to a limit.
+//! The end of an object's use, determined by the host with a time limit.
 //!
-//! Unsafe because it hands events to the driver, and believes who says that nothing is in use.
+//! Contains unsafe code because it passes events to the driver, and trusts `assume_idle`.
 #![allow(unsafe_code)]
 
 use std::sync::atomic::Ordering;
@@ -16,27 +16,26 @@ use crate::stream::order::StreamOrder;
 use crate::stream::poll::{poll, poll_within};
 use crate::sys::CallResult;
 
-/// Limit on how long dropping a buffer or an image waits for the work that uses it.
+/// The maximum time that dropping a buffer or an image waits for the work that uses it.
 const DROP_LIMIT: Duration = Duration::from_secs(2);
 
 impl StreamOrder {
-    /// All work that uses the object has ended, and so the next
-    /// [`wait_for_end`](Self::wait_for_end) need not ask.
+    /// Declares that the next [`wait_for_end`](Self::wait_for_end) need not query the driver.
     ///
     /// # Safety
-    /// It has.
+    /// All work that uses the object has ended.
     pub(crate) unsafe fn assume_idle(&self) {
         self.known_idle.store(true, Ordering::Release);
     }
 
-    /// Waits until nothing uses `object` any more, on home and guests, up to a limit.
+    /// Waits until all use of `object` has ended, on the home stream and on guests, up to a limit.
     pub(crate) fn wait_for_end(&self, object: &Object<'_>) -> Result<()> {
         if self.known_idle.load(Ordering::Acquire) {
             return Ok(());
         }
         let _current = self.bind().map_err(|error| error.at(object, self.device.name()))?;
-        // Asking a stream that is captured, or the legacy default stream beside such a one, would
-        // end somebody's capture.
+        // Querying a stream that is being captured, or the legacy default stream during such a
+        // capture, would end that capture.
         self.check_capture(&self.home).map_err(|refusal| self.refused(refusal, object))?;
         match self.drain(DROP_LIMIT) {
             Ok(true) => Ok(()),
@@ -49,25 +48,25 @@ impl StreamOrder {
         }
     }
 
-    /// Whether all work of home and guests up to now ended within `limit`. Waits on the host by
-    /// polling.
+    /// Returns `true` if all current work of home stream and guests ended within `limit`. Waits on
+    /// the host by polling.
     fn drain(&self, limit: Duration) -> CallResult<bool> {
         let (driver, _current) = (self.device.driver(), self.bind()?);
         if self.check_failure().is_err() {
-            // No event covers that work. What follows, freeing a mapping, waits for the whole
-            // context anyway.
+            // No event covers that work. Wait for the whole context, as freeing the mapping does
+            // anyway.
             self.wait_on_host()?;
         }
         self.join_bound()?;
         if driver.stream_is_idle(&self.home)? {
             return Ok(true);
         }
-        // Work that others enqueue on the home stream from now on is not waited for.
+        // Work that is enqueued on the home stream from now on is not waited for.
         let end = Event::new(driver, &self.home)?;
         poll_within(limit, || end.is_reached())
     }
 
-    /// The slow way to the same order. The context must be current.
+    /// Orders by waiting on the host, which is slower. The context must be current.
     pub(super) fn wait_on_host(&self) -> CallResult<()> {
         let driver = self.device.driver();
         if let Err(error) = self.check_failure() {
@@ -82,7 +81,7 @@ impl StreamOrder {
         let start = Instant::now();
         if let Some(guests) = self.guests.get() {
             for event in guests.events() {
-                // SAFETY: the list holds the event.
+                // SAFETY: the list keeps the event alive.
                 poll("cuEventQuery", start, || unsafe { driver.event_is_reached(event) })?;
             }
         }

@@ -1,14 +1,14 @@
 //! Order between the streams that use one buffer or image.
 //!
-//! Each has a home stream. Work there is in order by itself and costs nothing more. Any other
-//! stream is a guest: it first waits for what the home stream and the other guests have been given
-//! so far, and leaves an event behind for those that come after it. What never had a guest pays one
-//! load for this.
+//! Each object has a home stream. Work there is in order and costs nothing more. Any other stream
+//! is a guest: it first waits for the work that is currently enqueued on the home stream and on the
+//! other guests, and records an event at its end for later users. An object that never had a guest
+//! pays one load for this.
 //!
-//! Nothing here reads or clears what cudarc notes in a program's context object: order is decided
-//! by the driver's own answers.
+//! This code neither reads nor clears errors that cudarc records in a program's context object: the
+//! order depends only on the driver's results.
 //!
-//! Unsafe because it hands events to the driver.
+//! Contains unsafe code because it passes events to the driver.
 #![allow(unsafe_code)]
 
 mod end;
@@ -36,18 +36,18 @@ use crate::sys::{CallError, CallResult, Current, Restoring};
 #[derive(Debug)]
 pub(crate) struct StreamOrder {
     guests: OnceLock<Restoring<Guests>>,
-    /// A guest's work that no event covers; stays until the host has seen it end.
+    /// A guest's work that no event covers; kept until the host has seen it end.
     failure: Mutex<Option<CallError>>,
-    /// Set when an owner has proven that all work so far ended; cleared by the next use.
+    /// Set when an owner has declared that all work has ended; cleared by the next use.
     known_idle: AtomicBool,
-    /// What is put in order, for errors.
+    /// Description of the object, for errors.
     object: Box<str>,
     home: Restoring<Arc<CudaStream>>,
     device: CudaDevice,
 }
 
 impl StreamOrder {
-    /// Creates the order of `object`, which lives on `device`.
+    /// Creates the order of `object`, which belongs to `device`.
     pub(crate) fn new(home: &Arc<CudaStream>, device: &CudaDevice, object: &Object<'_>) -> Result<Self> {
         check_stream(home, device, object)?;
         Ok(Self {
@@ -64,14 +64,14 @@ impl StreamOrder {
         &self.home
     }
 
-    /// Lets `stream` use the object after everything enqueued so far. What it enqueues before the
-    /// guard is dropped comes before every use that begins later.
+    /// Lets `stream` use the object after everything that is enqueued now. Work that it enqueues
+    /// before the guard is dropped precedes every use that begins later.
     ///
-    /// Where one stream cannot be told to wait for another, the host waits, and a warning says so.
-    /// None where no order can be had: the object must not be used then. Why is recorded in the
-    /// contexts of both streams, as cudarc does.
+    /// If one stream cannot be made to wait for another, the host waits, and a warning is logged.
+    /// Returns `None` if the use cannot be ordered: the object must then not be used. The reason is
+    /// recorded in the contexts of both streams, as cudarc does.
     ///
-    /// While a graph is captured, the captured stream stands in for the home stream.
+    /// While a graph is captured, the captured stream replaces the home stream.
     pub(crate) fn begin_use<'a>(&'a self, stream: &'a CudaStream) -> Option<SyncOnDrop<'a>> {
         match self.try_begin_use(stream) {
             Ok(guard) => Some(guard),
@@ -86,7 +86,7 @@ impl StreamOrder {
         }
     }
 
-    /// [`begin_use`](Self::begin_use) with the error.
+    /// Like [`begin_use`](Self::begin_use), but returns the error.
     pub(crate) fn begin_use_for<'a>(&'a self, stream: &'a CudaStream, object: &Object<'_>) -> Result<SyncOnDrop<'a>> {
         check_stream(stream, &self.device, object)?;
         self.try_begin_use(stream).map_err(|refusal| self.refused(refusal, object))
@@ -127,10 +127,10 @@ impl StreamOrder {
         let guests = self.guests()?;
         self.check_failure()?;
         Event::new(driver, &self.home)?.make_wait(stream)?;
-        // Its own event too: a handle of the driver's may have been another stream's before. What
-        // the home stream waits for is before the event.
+        // The stream's own event as well: the handle may have belonged to another stream before.
+        // Everything that the home stream waits for precedes the event.
         guests.pending(|event| {
-            // SAFETY: the list holds the event.
+            // SAFETY: the list keeps the event alive.
             unsafe { driver.wait_event(stream, event) }
         })?;
         self.guard(guests, stream)
@@ -149,14 +149,14 @@ impl StreamOrder {
         Ok(guard)
     }
 
-    /// The slow way to the same order.
+    /// Orders by waiting on the host, which is slower.
     fn begin_use_on_host<'a>(&'a self, stream: &'a CudaStream) -> Result<SyncOnDrop<'a>, Refusal> {
         let _current = self.bind()?;
         self.check_capture(stream)?;
         if !is_same(stream, &self.home) {
             self.wait_on_host()?;
             let guests = self.guests()?;
-            // A capture may have begun meanwhile.
+            // A capture may have begun in the meantime.
             self.check_capture(stream)?;
             return self.guard(guests, stream);
         }
@@ -167,7 +167,7 @@ impl StreamOrder {
         Ok(SyncOnDrop::Record(None))
     }
 
-    /// [`join`](Self::join) for places that cannot return an error.
+    /// Calls [`join`](Self::join) in places that cannot return an error.
     pub(crate) fn join_guests(&self) {
         self.known_idle.store(false, Ordering::Release);
         if let Err(refusal) = self.join_or_wait() {
@@ -187,7 +187,8 @@ impl StreamOrder {
         Ok(self.wait_on_host()?)
     }
 
-    /// Makes the home stream wait for what the guests enqueued under guards that have been dropped.
+    /// Makes the home stream wait for work that the guests enqueued under guards that have been
+    /// dropped.
     fn try_join(&self) -> CallResult<()> {
         if self.pending_guests().is_none() {
             return Ok(());
@@ -196,19 +197,19 @@ impl StreamOrder {
         self.join_bound()
     }
 
-    /// [`try_join`](Self::try_join) with the context current.
+    /// Implements [`try_join`](Self::try_join), with the context current.
     fn join_bound(&self) -> CallResult<()> {
         let Some(guests) = self.pending_guests() else { return Ok(()) };
         self.check_failure()?;
         guests.join(|event| {
-            // SAFETY: the list holds the event.
+            // SAFETY: the list keeps the event alive.
             unsafe { self.device.driver().wait_event(&self.home, event) }
         })
     }
 
-    /// The guests, if the home stream has not been made to wait for all of them. A failure of
-    /// theirs is found under these alone: whoever may still fail to record an event has a ticket
-    /// that is lent.
+    /// Returns the guests if the home stream does not wait for all of them yet. Only these need a
+    /// check for failures: a guard that may still fail to record its event belongs to a ticket that
+    /// is lent.
     fn pending_guests(&self) -> Option<&Guests> {
         self.guests.get().map(|guests| &**guests).filter(|guests| guests.are_pending())
     }
@@ -219,8 +220,8 @@ impl StreamOrder {
         self.guests.get().is_some_and(|guests| guests.are_pending())
     }
 
-    /// [`try_join`](Self::try_join) for a hand-over, which must not build on what was never
-    /// enqueued.
+    /// Calls [`try_join`](Self::try_join) for a hand-over, which must not depend on work that was
+    /// never enqueued.
     pub(crate) fn join(&self) -> Result<()> {
         let failed = |error: CallError| error.at(&self.object, self.device.name());
         let _current = self.bind().map_err(failed)?;
@@ -228,15 +229,15 @@ impl StreamOrder {
         self.join_bound().map_err(failed)
     }
 
-    /// The object is about to be lent. What is borrowed from a view, an address too, may be used
-    /// without a word to this.
+    /// Prepares lending the object. A value that is borrowed from a view, such as an address, may
+    /// be used without another call here.
     pub(crate) fn lend(&self) -> &Self {
         self.known_idle.store(false, Ordering::Release);
         self
     }
 
-    /// The object is about to be lent exclusively: nobody has a view of it, nor what was borrowed
-    /// from one.
+    /// Prepares lending the object exclusively: no view of it is alive, and nothing that was
+    /// borrowed from one.
     pub(crate) fn settle(&self) {
         self.lend();
         if let Some(guests) = self.guests.get() {
@@ -254,9 +255,9 @@ impl StreamOrder {
         failure.map_or(Ok(()), Err)
     }
 
-    /// A stream that somebody captures runs nothing now, and what is captured may run at any time:
-    /// nothing of the object may get into such a graph, nor can anything be ordered behind such a
-    /// stream. The context must be current.
+    /// Rejects streams that are being captured. Such a stream runs nothing now, and captured work
+    /// may run at any time: no use of the object may be captured into such a graph, and nothing can
+    /// be ordered after such a stream. The context must be current.
     fn check_capture(&self, stream: &CudaStream) -> Result<(), Refusal> {
         let driver = self.device.driver();
         let captured =
@@ -274,7 +275,7 @@ impl StreamOrder {
         }
     }
 
-    /// Notes an error in the contexts of both streams where nothing is noted yet.
+    /// Records an error in the contexts of both streams, unless they have one already.
     fn note(&self, error: DriverError, stream: &CudaStream) {
         for context in [self.home.context(), stream.context()] {
             let earlier = context.check_err();
@@ -284,7 +285,7 @@ impl StreamOrder {
 
     fn guests(&self) -> CallResult<&Guests> {
         if self.guests.get().is_none() {
-            // Losing a race here drops the list that was one too many.
+            // If another thread was faster, the superfluous list is dropped.
             let _ = self.guests.set(Restoring::new(Guests::new(&self.device, &self.home)?));
         }
         let lost = CallError { call: "cuStreamCreate", code: crate::sys::INVALID_VALUE };

@@ -1,4 +1,4 @@
-//! Order on several devices: what they all reach has a home stream on each.
+//! Order on several devices: an object that they share has a home stream on each.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use crate::error::{Error, Object, Result};
 use crate::memory::ImportedMemory;
 use crate::stream::order::StreamOrder;
 
-/// The orders of one object, by device. Work of different devices is not put in order here: that is
-/// for events between their home streams.
+/// The orders of one object, by device. Work on different devices is not ordered here: that needs
+/// events between their home streams.
 #[derive(Debug)]
 pub(crate) struct Orders {
     first: StreamOrder,
@@ -24,8 +24,7 @@ impl From<StreamOrder> for Orders {
 
 impl Orders {
     /// Creates the order of `object`, in `memory`: each of `homes` is a stream of the memory's
-    /// device at the same place. Where there are fewer, the object is not lent to the other
-    /// devices.
+    /// device at the same index. If there are fewer, the object is not lent to the other devices.
     pub(crate) fn new(homes: &[Arc<CudaStream>], memory: &ImportedMemory, object: &Object<'_>) -> Result<Self> {
         let mismatch =
             || Error::ContextMismatch { object: object.to_string(), device: memory.device().name().to_owned() };
@@ -38,17 +37,17 @@ impl Orders {
         Ok(Self { first, others: orders.collect::<Result<_, _>>()? })
     }
 
-    /// On the first device.
+    /// Returns the order of the first device.
     pub(crate) fn first(&self) -> &StreamOrder {
         &self.first
     }
 
-    /// On the device at this place.
+    /// Returns the order of the device at this index.
     pub(crate) fn get(&self, place: usize) -> Option<&StreamOrder> {
         self.iter().nth(place)
     }
 
-    /// Returns `true` if there is anything to join on any device.
+    /// Returns `true` if there is work to join on any device.
     #[inline]
     pub(crate) fn has_foreign_work(&self) -> bool {
         self.first.has_foreign_work() || self.others.iter().any(StreamOrder::has_foreign_work)

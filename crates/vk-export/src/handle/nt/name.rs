@@ -9,13 +9,13 @@ use windows_sys::Win32::System::Threading::CreateEventW;
 
 use crate::error::{Error, Result};
 
-/// Longest name that Windows accepts, with the NUL (`MAX_PATH`).
+/// The longest name that Windows accepts, including the NUL (`MAX_PATH`).
 const LONGEST: usize = 260;
 
-/// The name as Windows wants it, with its NUL, after seeing that nothing has it.
+/// Returns the null-terminated UTF-16 name after checking that no object has it.
 ///
-/// Another process can still take it before Vulkan does; then the driver refuses it in its own
-/// words.
+/// Another process can still take the name before Vulkan uses it; the driver then returns its own
+/// error.
 pub(super) fn reserve(name: &str, object: &str) -> Result<Vec<u16>> {
     let invalid = |reason: String| Error::invalid(object, reason);
     let wide = encode(name).map_err(|reason| invalid(format!("its NT name {name:?} {reason}")))?;
@@ -26,7 +26,7 @@ pub(super) fn reserve(name: &str, object: &str) -> Result<Vec<u16>> {
     }
 }
 
-/// In UTF-16, with a NUL behind it.
+/// Encodes the name in UTF-16 and appends a NUL.
 fn encode(name: &str) -> Result<Vec<u16>, &'static str> {
     let bare = name.strip_prefix(r"Local\").or_else(|| name.strip_prefix(r"Global\")).unwrap_or(name);
     if bare.is_empty() {
@@ -42,21 +42,21 @@ fn encode(name: &str) -> Result<Vec<u16>, &'static str> {
     if wide.len() > LONGEST { Err("is longer than 259 UTF-16 units") } else { Ok(wide) }
 }
 
-/// Kernel objects of all kinds share the namespace: an event cannot be made under a name that
-/// something has.
+/// Returns `true` if a kernel object has the name. All kinds of kernel objects share the namespace,
+/// so creating an event with the name fails or opens an existing object.
 fn is_taken(name: &[u16]) -> io::Result<bool> {
     // SAFETY: the name ends with a NUL and lives until the call returns; the other arguments are
-    // plain values.
+    // values.
     let event = unsafe { CreateEventW(std::ptr::null(), 1, 0, name.as_ptr()) };
     // SAFETY: reads this thread's last error.
     let code = unsafe { GetLastError() };
     if event.is_null() {
-        // "The name is that of an object of another kind": ERROR_INVALID_HANDLE. All else is no
-        // answer.
+        // ERROR_INVALID_HANDLE: an object of another kind has the name. Any other error leaves the
+        // question open.
         let taken = code == windows_sys::Win32::Foundation::ERROR_INVALID_HANDLE;
         return if taken { Ok(true) } else { Err(io::Error::from_raw_os_error(code.cast_signed())) };
     }
-    // SAFETY: the handle was made, or opened, for this call alone.
+    // SAFETY: the handle was created or opened by the call above and is not used elsewhere.
     drop(unsafe { OwnedHandle::from_raw_handle(event) });
     Ok(code == ERROR_ALREADY_EXISTS)
 }
@@ -94,16 +94,16 @@ mod tests {
         let event = || {
             // SAFETY: the name ends with a NUL.
             let raw = unsafe { CreateEventW(std::ptr::null(), 1, 0, wide.as_ptr()) };
-            // SAFETY: the event was just made, for this test alone.
+            // SAFETY: the event was just created and is not used elsewhere.
             unsafe { OwnedHandle::from_raw_handle(raw) }
         };
         let mutex = || {
             // SAFETY: the name ends with a NUL.
             let raw = unsafe { CreateMutexW(std::ptr::null(), 0, wide.as_ptr()) };
-            // SAFETY: the mutex was just made, for this test alone.
+            // SAFETY: the mutex was just created and is not used elsewhere.
             unsafe { OwnedHandle::from_raw_handle(raw) }
         };
-        // An object of the same kind as the question's, and one of another.
+        // An object of the same kind as the one that `is_taken` creates, and one of another kind.
         let makers: [&dyn Fn() -> OwnedHandle; 2] = [&event, &mutex];
         for make in makers {
             let holder = make();

@@ -1,4 +1,4 @@
-//! Handles, with events in place of what a driver shares.
+//! Tests of NT handles, with events instead of a driver's objects.
 
 use std::cell::Cell;
 use std::os::windows::io::AsRawHandle;
@@ -8,31 +8,30 @@ use windows_sys::Win32::System::Threading::CreateEventW;
 
 use super::*;
 
-/// As a driver makes its object: with the attributes, the access and the name that it is told.
+/// Creates an object as a driver does: with the exporter's attributes, access and name.
 fn driver_object(exporter: &Exporter) -> Result<OwnedHandle> {
     let info = exporter.memory_info().unwrap();
-    // SAFETY: attributes and name are whole and live as long as the exporter.
+    // SAFETY: attributes and name are complete and live as long as the exporter.
     let raw = unsafe { CreateEventW(info.p_attributes.cast(), 1, 0, info.name) };
     assert!(!raw.is_null());
-    // SAFETY: the event was just made, for the caller alone.
+    // SAFETY: the event was just created and is not used elsewhere.
     Ok(unsafe { OwnedHandle::from_raw_handle(raw) })
 }
 
-/// GetProcessHandleCount would tell, but is always 0 in Wine 8. Handles are multiples of four, and
-/// the smallest free one is given out first.
+/// Returns the number of open handles. GetProcessHandleCount is always 0 in Wine 8. Handles are
+/// multiples of four, and the smallest free one is allocated first.
 fn open_handles() -> usize {
     let is_open = |handle: &usize| {
         let mut flags = 0;
-        // SAFETY: a number that is no open handle is an error, and `flags` is a place for the
-        // result.
+        // SAFETY: a number that is not an open handle is an error, and `flags` receives the result.
         unsafe { GetHandleInformation(std::ptr::without_provenance_mut(*handle), &mut flags) != 0 }
     };
     (4..1 << 17).step_by(4).filter(is_open).count()
 }
 
-/// Other tests open and close handles meanwhile,
+/// The number of handles that concurrent tests may open or close.
 const NOISE: usize = 100;
-/// and those that count, or keep many, take turns.
+/// Held by tests that count handles or keep many.
 static COUNTING: Mutex<()> = Mutex::new(());
 
 #[test]
@@ -80,7 +79,7 @@ fn ten_thousand_exports_leave_no_handle() {
         for _ in 0..2 {
             drop(exporter.duplicate("buffer \"b\"", || driver_object(&exporter)).unwrap());
         }
-        // What is refused leaves nothing either.
+        // A rejected export leaves no handle either.
         let bad = NtSharing { sddl: Some("D:(A;;GA;;;NOBODY)"), ..NtSharing::default() };
         assert!(Exporter::shared(HandleType::OpaqueWin32, &bad, "buffer \"b\"").is_err());
     };
@@ -101,7 +100,7 @@ fn vulkan_is_told_access_security_and_name() {
     assert!(!memory.p_attributes.is_null() && memory.p_attributes == semaphore.p_attributes);
     assert_eq!(memory.name, semaphore.name);
     let made = driver_object(&exporter).unwrap();
-    // The object that now has the name is in the way of another.
+    // The object that now has the name blocks it for another.
     let error = Exporter::shared(HandleType::OpaqueWin32, &sharing, "timeline \"u\"").unwrap_err().to_string();
     assert!(error.contains("timeline \"u\"") && error.contains(&name) && error.contains("taken"), "{error}");
     drop((made, exporter));

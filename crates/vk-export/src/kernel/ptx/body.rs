@@ -1,5 +1,5 @@
-//! Body of a function: what it must not do in a Vulkan queue, what it calls,
-//! what it shares.
+//! Parser for function bodies: instructions that must not run in a Vulkan queue, calls, and shared
+//! memory.
 
 use std::collections::HashSet;
 
@@ -7,8 +7,7 @@ use super::declaration::{Variable, variables};
 use super::lexer::{Kind, Token};
 use crate::error::Result;
 
-/// Functions of the CUDA driver that hang a queue or do nothing in it, called by whatever name
-/// resolves to them.
+/// Functions of the CUDA driver that hang a queue or have no effect in it, however they are called.
 const DRIVER_FUNCTIONS: [&str; 4] = ["malloc", "free", "vprintf", "__assertfail"];
 
 /// An instruction that must not run in a Vulkan queue.
@@ -22,11 +21,12 @@ pub(super) struct Refused {
 #[derive(Default)]
 pub(super) struct Body<'a> {
     pub(super) refused: Option<Refused>,
-    /// Every word, with the first line it is in: names of functions and variables are among them.
+    /// Every distinct word with its first line, including names of functions and variables.
     pub(super) words: Vec<(&'a str, u32)>,
-    /// Callees: names of functions, or registers. Empty where it could not be told.
+    /// Callees: names of functions, or registers. An empty string if the callee could not be
+    /// determined.
     pub(super) called: Vec<&'a str>,
-    /// Shared memory declared inside.
+    /// Shared memory declared in the body.
     pub(super) shared: Vec<Variable<'a>>,
 }
 
@@ -53,7 +53,7 @@ impl<'a> Body<'a> {
         let tokens = guard(tokens);
         let Some((first, after)) = tokens.split_first() else { return Ok(&[]) };
         match first.kind {
-            // Their statements end without a semicolon.
+            // These directives end without a semicolon.
             Kind::Directive("loc" | "file") => return Ok(location(after)),
             Kind::Word(_) if after.first().is_some_and(|token| token.is(b':')) => {
                 return Ok(after.get(1..).unwrap_or_default());
@@ -65,7 +65,7 @@ impl<'a> Body<'a> {
         let (operands, rest) = after.split_at_checked(end.unwrap_or(after.len())).unwrap_or((after, &[]));
         match first.kind {
             Kind::Directive("shared") => {
-                // Braces come only with initial values, which shared memory cannot have.
+                // Braces occur only with initial values, which shared memory cannot have.
                 self.shared.extend(variables(operands, first.line)?.into_iter().filter(|one| !one.unsized_array));
             }
             Kind::Word(opcode) => {
@@ -85,14 +85,14 @@ impl<'a> Body<'a> {
     }
 }
 
-/// Behind `@p` and `@!p`.
+/// Returns the tokens after a predicate, `@p` or `@!p`.
 fn guard<'a, 't>(tokens: &'t [Token<'a>]) -> &'t [Token<'a>] {
     let Some((_, rest)) = tokens.split_first().filter(|(token, _)| token.is(b'@')) else { return tokens };
     let negated = usize::from(rest.first().is_some_and(|token| token.is(b'!')));
     rest.get(negated + 1..).unwrap_or_default()
 }
 
-/// Behind the numbers and names of a `.loc` or `.file`.
+/// Returns the tokens after the numbers and names of a `.loc` or `.file`.
 fn location<'a, 't>(tokens: &'t [Token<'a>]) -> &'t [Token<'a>] {
     let mut rest = tokens;
     loop {
@@ -106,8 +106,8 @@ fn location<'a, 't>(tokens: &'t [Token<'a>]) -> &'t [Token<'a>] {
     }
 }
 
-/// Returns the callee of a `call`: the first word behind its modifiers and its results, which stand
-/// in parentheses.
+/// Returns the callee of a `call`: the first word after its modifiers and its results, which are in
+/// parentheses.
 fn target<'a>(operands: &[Token<'a>]) -> &'a str {
     let mut depth = 0usize;
     for token in operands {
@@ -121,7 +121,7 @@ fn target<'a>(operands: &[Token<'a>]) -> &'a str {
     ""
 }
 
-/// The instruction in words if it is one that must not run in a Vulkan queue.
+/// Returns a description of the instruction if it must not run in a Vulkan queue.
 fn instruction(opcode: &str, operands: &[Token<'_>]) -> Option<String> {
     let has = |name: &str| operands.iter().any(|token| token.is_directive(name));
     let called = || operands.iter().filter_map(Token::word).find(|word| DRIVER_FUNCTIONS.contains(word));
@@ -129,7 +129,7 @@ fn instruction(opcode: &str, operands: &[Token<'_>]) -> Option<String> {
         "trap" | "brkpt" | "mapa" | "getctarank" | "clusterlaunchcontrol" => Some(format!("`{opcode}`")),
         "barrier" if has("cluster") => Some("`barrier.cluster`".into()),
         "call" => called().map(|name| format!("a call of `{name}`")),
-        // Only blocks of a cluster have others to work with.
+        // These operate across the blocks of a cluster.
         _ => ["multicast::cluster", "cta_group::2"]
             .into_iter()
             .find(|name| has(name))

@@ -1,34 +1,34 @@
-//! Declarations of parameters and of shared memory: how many bytes, and where.
+//! Parser for declarations of parameters and shared memory: sizes and offsets.
 
 use super::lexer::{Kind, Token, wrong};
 use crate::error::Result;
 
-/// A parameter of a kernel: where its bytes lie among the packed arguments.
+/// A parameter of a kernel: the location of its bytes in the packed arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PtxParam {
-    /// Offset, in bytes from the start of the arguments.
+    /// Offset in bytes from the start of the arguments.
     pub offset: usize,
-    /// Its size in bytes.
+    /// Size in bytes.
     pub size: usize,
-    /// Its alignment in bytes, a power of two; the offset is a multiple of it.
+    /// Alignment in bytes, a power of two; the offset is a multiple of it.
     pub align: usize,
 }
 
-/// More than any parameter or variable has.
+/// A size limit above that of any valid parameter or variable.
 const MOST: usize = 1 << 30;
 
 /// One declared name.
 pub(super) struct Variable<'a> {
     pub(super) name: &'a str,
-    /// Bytes; 0 for an array without a length.
+    /// Size in bytes; 0 for an array without a length.
     pub(super) size: usize,
     pub(super) align: usize,
     /// Whether it is an array without a length.
     pub(super) unsized_array: bool,
 }
 
-/// Bytes of a fundamental type.
+/// Returns the size in bytes of a fundamental type.
 fn size_of_type(name: &str) -> Option<usize> {
     Some(match name {
         "b8" | "u8" | "s8" | "e4m3" | "e5m2" => 1,
@@ -40,8 +40,8 @@ fn size_of_type(name: &str) -> Option<usize> {
     })
 }
 
-/// Reads a declaration without its state space: `.align 8 .b8 name[24]`, `.u64 .ptr .global .align
-/// 16 name`, with further names behind commas. What follows a `=` is not read.
+/// Parses a declaration without its state space: `.align 8 .b8 name[24]`, `.u64 .ptr .global .align
+/// 16 name`, optionally with further names after commas. Stops at a `=`.
 pub(super) fn variables<'a>(tokens: &[Token<'a>], line: u32) -> Result<Vec<Variable<'a>>> {
     let (mut element, mut lanes, mut align) = (None, 1, None);
     let mut is_pointer = false;
@@ -56,7 +56,7 @@ pub(super) fn variables<'a>(tokens: &[Token<'a>], line: u32) -> Result<Vec<Varia
                 if !value.is_power_of_two() || value > 1 << 16 {
                     return Err(wrong(token.line, format!("an alignment of {value} is no power of two up to 65536")));
                 }
-                // Behind `.ptr` it is that of what the pointer points to.
+                // After `.ptr`, it is the alignment of the memory that the pointer points to.
                 if !is_pointer {
                     align = Some(value);
                 }
@@ -96,7 +96,8 @@ pub(super) fn variables<'a>(tokens: &[Token<'a>], line: u32) -> Result<Vec<Varia
     Ok(all)
 }
 
-/// The product of `[a][b]`, 1 without any; `None` where one is empty.
+/// Returns the product of the lengths in `[a][b]`, 1 without dimensions, `None` if a length is
+/// empty; and the remaining tokens.
 fn dimensions<'a, 't>(tokens: &'t [Token<'a>], line: u32) -> Result<(Option<usize>, &'t [Token<'a>])> {
     let (mut count, mut rest) = (Some(1usize), tokens);
     while let Some((open, after)) = rest.split_first().filter(|(token, _)| token.is(b'[')) {
@@ -132,7 +133,7 @@ fn skip_parentheses<'a, 't>(tokens: &'t [Token<'a>]) -> &'t [Token<'a>] {
     &[]
 }
 
-/// The number that comes first.
+/// Returns the number at the start of `tokens`, and the remaining tokens.
 pub(super) fn number<'a, 't>(tokens: &'t [Token<'a>], line: u32) -> Result<(usize, &'t [Token<'a>])> {
     let unreadable = || wrong(line, "a number is missing or cannot be read");
     let (first, rest) = tokens.split_first().ok_or_else(unreadable)?;
@@ -150,7 +151,7 @@ pub(super) fn number<'a, 't>(tokens: &'t [Token<'a>], line: u32) -> Result<(usiz
     Ok((value.map_err(|_| unreadable())?, rest))
 }
 
-/// The parameters between the parentheses of an entry.
+/// Parses the parameters between the parentheses of an entry.
 pub(super) fn params(tokens: &[Token<'_>], line: u32) -> Result<Vec<PtxParam>> {
     let mut end = 0usize;
     let mut all = Vec::new();

@@ -1,24 +1,24 @@
-//! PTX as tokens, without comments.
+//! Splits PTX into tokens, without comments.
 
 use crate::error::{Error, Result};
 
 /// One token of PTX.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind<'a> {
-    /// A name, an opcode without its modifiers, or a register, `%` included.
+    /// A name, an opcode without its modifiers, or a register including `%`.
     Word(&'a str),
-    /// `.entry`, `.u64`, `.shared::cluster`: without the dot. Modifiers of opcodes too, each one
-    /// alone, since PTX lets spaces stand between them.
+    /// `.entry`, `.u64`, `.shared::cluster`: without the dot. Also the modifiers of opcodes, each
+    /// as a separate token, because PTX allows spaces between them.
     Directive(&'a str),
-    /// A number, or what begins as one.
+    /// A number, or text that starts with a digit.
     Number(&'a str),
-    /// A string, whatever it says.
+    /// A string, without its contents.
     Text,
     /// Any other character.
     Mark(u8),
 }
 
-/// A token and its line, from 1.
+/// A token and its line number, starting at 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Token<'a> {
     pub(super) kind: Kind<'a>,
@@ -42,7 +42,7 @@ impl<'a> Token<'a> {
     }
 }
 
-/// An error of a line.
+/// Returns an error at a line.
 pub(super) fn wrong(line: u32, reason: impl Into<String>) -> Error {
     Error::Ptx { line, reason: reason.into() }
 }
@@ -52,11 +52,11 @@ struct Lexer<'a> {
     line: u32,
 }
 
-/// The tokens of `text`.
+/// Returns the tokens of `text`.
 ///
 /// # Errors
-/// [`Error::Ptx`] for comments and strings without an end, for characters that are not ASCII
-/// outside of both, and for preprocessor lines, behind which anything could hide.
+/// [`Error::Ptx`] for unterminated comments and strings, for characters that are not ASCII outside
+/// of both, and for preprocessor lines, because their result is unknown.
 pub(super) fn tokens(text: &str) -> Result<Vec<Token<'_>>> {
     let mut lexer = Lexer { rest: text, line: 1 };
     let mut all = Vec::new();
@@ -71,7 +71,7 @@ fn in_name(c: char) -> bool {
 }
 
 impl<'a> Lexer<'a> {
-    /// Takes `bytes` bytes, which end at a character.
+    /// Consumes `bytes` bytes, which must end at a character boundary.
     fn take(&mut self, bytes: usize) -> &'a str {
         let (taken, rest) = self.rest.split_at_checked(bytes).unwrap_or((self.rest, ""));
         let lines = taken.bytes().filter(|byte| *byte == b'\n').count();
@@ -85,7 +85,7 @@ impl<'a> Lexer<'a> {
         self.take(end)
     }
 
-    /// Spaces and comments.
+    /// Skips spaces and comments.
     fn skip(&mut self) -> Result<()> {
         loop {
             self.take_while(|c| c.is_ascii_whitespace());
@@ -121,7 +121,7 @@ impl<'a> Lexer<'a> {
         Ok(Some(Token { kind, line }))
     }
 
-    /// A dot and a name, with what `::` joins to it.
+    /// Consumes a dot and a name, including parts joined with `::`.
     fn directive(&mut self) -> &'a str {
         self.take(1);
         let all = self.rest;

@@ -1,5 +1,5 @@
-//! PTX, read for what a launch must know: each kernel's arguments, its shared memory, and what it
-//! must not do.
+//! Reads from PTX what launches need: each kernel's arguments, its shared memory, and instructions
+//! that must not run in a Vulkan queue.
 
 mod body;
 mod declaration;
@@ -53,7 +53,7 @@ struct Inner {
     entries: Vec<PtxEntry>,
 }
 
-/// A kernel in PTX: what a launch of it must know.
+/// A kernel in PTX, with the properties that a launch depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PtxEntry {
     name: String,
@@ -65,11 +65,11 @@ pub struct PtxEntry {
 }
 
 impl Ptx {
-    /// Reads PTX: text, as compilers write it, with or without a final NUL.
+    /// Parses PTX text, as compilers write it, with or without a final NUL.
     ///
     /// # Errors
-    /// [`Error::Ptx`] for anything else (cubins and fatbins, which a driver may hang on), for
-    /// addresses of 32 bits, and for what cannot be read.
+    /// [`Error::Ptx`] for other data (cubins and fatbins, on which a driver may hang), for 32-bit
+    /// addresses, and for text that cannot be parsed.
     pub fn new(text: impl AsRef<[u8]>) -> Result<Self> {
         let text = text.as_ref();
         let text = text.strip_suffix(b"\0").unwrap_or(text);
@@ -90,17 +90,17 @@ impl Ptx {
         Ok(Self(Arc::new(Inner { text: owned, version, target, entries })))
     }
 
-    /// Returns the text with a final NUL, as drivers take it.
+    /// Returns the text with a final NUL, as drivers expect it.
     pub fn as_c_str(&self) -> &CStr {
         &self.0.text
     }
 
-    /// Returns the version of PTX, as "8.0".
+    /// Returns the PTX version, such as "8.0".
     pub fn version(&self) -> &str {
         &self.0.version
     }
 
-    /// Returns the architecture that it was compiled for, as "sm_52".
+    /// Returns the architecture that the module was compiled for, such as "sm_52".
     pub fn target(&self) -> &str {
         &self.0.target
     }
@@ -110,7 +110,7 @@ impl Ptx {
         &self.0.entries
     }
 
-    /// Returns a kernel by its name in PTX: that of an `extern "C"` function, or a mangled one.
+    /// Returns a kernel by its name in PTX: that of an `extern "C"` function, or a mangled name.
     pub fn entry(&self, name: &str) -> Option<&PtxEntry> {
         self.0.entries.iter().find(|entry| entry.name == name)
     }
@@ -134,24 +134,24 @@ impl PtxEntry {
         &self.params
     }
 
-    /// Bytes of all arguments, packed: the end of the last one.
+    /// Returns the size in bytes of all packed arguments: the end of the last one.
     pub fn args_size(&self) -> usize {
         self.params.last().map_or(0, |last| last.offset + last.size)
     }
 
-    /// Bytes of shared memory that a block takes without any that the launch adds.
+    /// Returns the bytes of shared memory per block, without those that the launch adds.
     pub fn static_shared_bytes(&self) -> u32 {
         self.static_shared_bytes
     }
 
-    /// Returns the most threads in a block that it was compiled for (`__launch_bounds__`), or
-    /// `None` if the PTX does not limit them.
+    /// Returns the maximum number of threads per block that the kernel was compiled for
+    /// (`__launch_bounds__`), or `None` if the PTX does not limit them.
     pub fn max_threads(&self) -> Option<u32> {
         self.max_threads
     }
 
-    /// Returns the one block that it was compiled for (`.reqntid`), or `None` if the PTX does not
-    /// require one.
+    /// Returns the only block size that the kernel was compiled for (`.reqntid`), or `None` if the
+    /// PTX does not require one.
     pub fn required_block(&self) -> Option<[u32; 3]> {
         self.required_block
     }
@@ -162,7 +162,7 @@ impl PtxEntry {
     /// from the device), in the kernel or in a function that it may call. All of these work on a
     /// CUDA stream.
     ///
-    /// The `.trap` modifier of surface instructions is not refused, because it takes effect only
+    /// The `.trap` modifier of surface instructions is not rejected, because it takes effect only
     /// for texels outside of the surface. Write kernels with `cudaBoundaryModeZero` to be safe.
     pub fn refused(&self) -> Option<&PtxRefusal> {
         self.refused.as_ref()
@@ -181,7 +181,7 @@ impl PtxEntry {
             own.or_else(|| Some(refusal(&missing_function(&one.body.words, module)?, one.name)))
         });
         let of_module = || {
-            // Tables of functions count where something is called that may come from them.
+            // Tables of functions matter only if a call may take its callee from them.
             let tables = reached.iter().any(|one| module.calls_anything(&one.body));
             let missing = || missing_function(&module.loose.words, module).filter(|_| tables);
             module.loose.refused.clone().or_else(missing).map(|refused| refusal(&refused, ""))
@@ -204,14 +204,15 @@ impl PtxEntry {
     }
 }
 
-/// A function that is named and that the module declares without defining it: one of the driver's.
+/// Returns the first of `words` that is a function which the module declares but does not define,
+/// that is, a function of the driver.
 fn missing_function(words: &[(&str, u32)], module: &Module<'_>) -> Option<Refused> {
     let (name, line) = words.iter().find(|(word, _)| module.is_undefined(word))?;
     Some(Refused { instruction: format!("a call of `{name}`, which the module does not hold,"), line: *line })
 }
 
-/// A function and all that it may call: those that it names, and where one calls what it does not
-/// name, every other.
+/// Returns a function and all functions that it may call: those that it names or, if one of them
+/// calls an unknown callee, all other functions.
 fn reached<'m, 'a>(from: &'m Function<'a>, module: &'m Module<'a>) -> Vec<&'m Function<'a>> {
     let mut seen = HashSet::new();
     let (mut all, mut next) = (Vec::new(), vec![from]);

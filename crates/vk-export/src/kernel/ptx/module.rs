@@ -1,4 +1,4 @@
-//! A PTX module: its directives, functions and variables.
+//! Parser for a PTX module: its directives, functions and variables.
 
 use std::collections::HashMap;
 
@@ -13,12 +13,12 @@ pub(super) struct Module<'a> {
     pub(super) version: &'a str,
     pub(super) target: String,
     pub(super) functions: Vec<Function<'a>>,
-    /// By name, the places in `functions` of those that have a body.
+    /// The indices in `functions` of the functions that have a body, by name.
     pub(super) defined: HashMap<&'a str, usize>,
-    /// Names of functions that were declared.
+    /// Declared functions by name, with their line.
     declared: HashMap<&'a str, u32>,
     pub(super) shared: Vec<Variable<'a>>,
-    /// Alignment of the static shared memory, before the dynamic one: 1 without any.
+    /// Alignment between the static and the dynamic shared memory; 1 if there is no dynamic one.
     pub(super) dynamic_align: usize,
     /// Contents outside of all functions.
     pub(super) loose: Body<'a>,
@@ -28,17 +28,17 @@ pub(super) struct Module<'a> {
 pub(super) struct Function<'a> {
     pub(super) name: &'a str,
     pub(super) body: Body<'a>,
-    /// For entries alone.
+    /// `Some` for entries only.
     pub(super) entry: Option<Header>,
 }
 
-/// Declaration of an entry, before its body.
+/// The declaration of an entry, before its body.
 #[derive(Default, Clone)]
 pub(super) struct Header {
     pub(super) params: Vec<PtxParam>,
     pub(super) max_threads: Option<u32>,
     pub(super) required_block: Option<[u32; 3]>,
-    /// Directives about clusters.
+    /// A cluster directive, if any.
     pub(super) refused: Option<Refused>,
 }
 
@@ -62,7 +62,7 @@ impl<'a> Module<'a> {
                     let (declaration, after) = rest.split_at_checked(end).unwrap_or((rest, &[]));
                     for variable in variables(declaration, token.line)? {
                         if is_extern || variable.unsized_array {
-                            // `ptxas` rounds to 16 bytes at least.
+                            // `ptxas` rounds to at least 16 bytes.
                             module.dynamic_align = module.dynamic_align.max(variable.align).max(16);
                         } else {
                             module.shared.push(variable);
@@ -80,7 +80,7 @@ impl<'a> Module<'a> {
         Ok(module)
     }
 
-    /// `.version`, `.target` and `.address_size`, which come first.
+    /// Parses `.version`, `.target` and `.address_size`, which come first.
     fn preamble<'t>(&mut self, tokens: &'t [Token<'a>]) -> Result<&'t [Token<'a>]> {
         let line = |tokens: &[Token<'_>]| tokens.first().map_or(1, |token| token.line);
         let after = |tokens: &'t [Token<'a>], name: &str| {
@@ -111,7 +111,7 @@ impl<'a> Module<'a> {
     }
 
     fn function<'t>(&mut self, tokens: &'t [Token<'a>], line: u32, is_entry: bool) -> Result<&'t [Token<'a>]> {
-        // A function's results come before its name.
+        // A function's results precede its name.
         let (_, rest) = parentheses(tokens, line)?;
         let unnamed = || wrong(line, "a function without a name");
         let (name, rest) = rest.split_first().ok_or_else(unnamed)?;
@@ -141,21 +141,21 @@ impl<'a> Module<'a> {
         Ok(rest.get(1..).unwrap_or_default())
     }
 
-    /// Returns `true` if a body calls what is no function by name: through a register, or an alias.
+    /// Returns `true` if a body calls a callee that is not a known function name: through a
+    /// register or an alias.
     pub(super) fn calls_anything(&self, body: &Body<'_>) -> bool {
         body.called.iter().any(|name| !self.defined.contains_key(name) && !self.declared.contains_key(name))
     }
 
-    /// Returns `true` if a name is that of a function that this module declares and does not
-    /// define.
+    /// Returns `true` if `name` is a function that this module declares but does not define.
     pub(super) fn is_undefined(&self, name: &str) -> bool {
         self.declared.contains_key(name) && !self.defined.contains_key(name)
     }
 }
 
 impl Header {
-    /// Reads what stands before a body, and whether there is one; what follows `{` or `;` is
-    /// returned.
+    /// Parses the directives between the parameters and the body. Returns whether there is a body,
+    /// and the tokens after the `{` or `;`.
     fn read<'a, 't>(&mut self, tokens: &'t [Token<'a>], line: u32) -> Result<(bool, &'t [Token<'a>])> {
         let mut rest = tokens;
         while let Some((token, after)) = rest.split_first() {
@@ -188,7 +188,7 @@ impl Header {
     }
 }
 
-/// One to three numbers; those that are left out are 1.
+/// Parses one to three numbers; missing dimensions are 1.
 fn block<'a, 't>(tokens: &'t [Token<'a>], line: u32) -> Result<([u32; 3], &'t [Token<'a>])> {
     let (mut block, mut rest) = ([1; 3], tokens);
     for (index, dimension) in block.iter_mut().enumerate() {
@@ -203,7 +203,7 @@ fn block<'a, 't>(tokens: &'t [Token<'a>], line: u32) -> Result<([u32; 3], &'t [T
     Ok((block, rest))
 }
 
-/// Splits the text between leading parentheses from what follows them.
+/// Splits off the tokens between leading parentheses.
 fn parentheses<'a, 't>(tokens: &'t [Token<'a>], line: u32) -> Result<(&'t [Token<'a>], &'t [Token<'a>])> {
     let Some((_, inside)) = tokens.split_first().filter(|(token, _)| token.is(b'(')) else { return Ok((&[], tokens)) };
     let mut depth = 1usize;

@@ -14,7 +14,7 @@ fn wrong(text: &str, because: &str) {
     assert!(error.contains(because), "{error:?} of {text:?}");
 }
 
-/// Offset, size and alignment of each parameter.
+/// Returns the offset, size and alignment of each parameter.
 fn params(ptx: &Ptx, name: &str) -> Vec<(usize, usize, usize)> {
     let entry = ptx.entry(name).unwrap_or_else(|| panic!("no {name}"));
     entry.params().iter().map(|param| (param.offset, param.size, param.align)).collect()
@@ -111,11 +111,11 @@ fn what_hangs_a_queue_is_refused_where_it_is_reached() {
     }
     let directive = ".visible .entry f() .explicitcluster .reqnctapercluster 2, 1, 1 { ret; }";
     assert!(refused(directive, "f").contains("cluster"), "{}", refused(directive, "f"));
-    // Works in a queue.
+    // Instructions that work in a queue.
     let bulk = ".visible .entry f() { cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [a], [b], c, [d]; \
                 sust.b.2d.b32.trap [s, {a, b}], {c}; nanosleep.u32 5; bar.sync 0; fence.acq_rel.cluster; exit; }";
     assert_eq!(refused(bulk, "f"), "");
-    // Names are no instructions.
+    // Names that are spelled like instructions are not rejected.
     let names =
         ".global .u32 trap; .visible .entry f(.param .u64 trap) { ld.param.u64 a, [trap]; bra mapa; mapa: ret; }";
     assert_eq!(refused(names, "f"), "");
@@ -173,7 +173,7 @@ fn shared_memory_is_counted_where_it_is_used() {
     assert_eq!(alone.entries()[0].static_shared_bytes(), 76);
 }
 
-/// A parameter as text, with its size and alignment.
+/// Generates a parameter as text, with its size and alignment.
 fn param() -> impl Strategy<Value = (String, usize, usize)> {
     let scalar = prop::sample::select(vec![("u8", 1), ("b16", 2), ("s32", 4), ("f32", 4), ("u64", 8), ("f64", 8)])
         .prop_map(|(name, size)| (format!(".param .{name} NAME"), size, size));
@@ -183,7 +183,7 @@ fn param() -> impl Strategy<Value = (String, usize, usize)> {
 }
 
 proptest! {
-    /// `Layout::extend` is the layout of `repr(C)`.
+    /// Parameters are laid out as by `repr(C)`, which `Layout::extend` computes.
     #[test]
     fn parameters_lie_as_in_a_c_struct(list in prop::collection::vec(param(), 0..12)) {
         let text: Vec<_> =
@@ -191,8 +191,8 @@ proptest! {
         let ptx = read(&format!(".visible .entry f({}) {{ ret; }}", text.join(", ")));
         let mut layout = std::alloc::Layout::new::<()>();
         for (found, (_, size, align)) in params(&ptx, "f").into_iter().zip(&list) {
-            // An array of bytes need not be a multiple of its alignment: a `Layout` of that
-            // alignment and size.
+            // The size of a byte array need not be a multiple of its alignment, so build the
+            // `Layout` from size and alignment.
             let one = std::alloc::Layout::from_size_align(*size, *align).unwrap();
             let (next, offset) = layout.extend(one).unwrap();
             layout = next;

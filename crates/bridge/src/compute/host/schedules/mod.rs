@@ -1,6 +1,6 @@
-//! The stream under a scheduler that decides which thread goes on at each lock, notice and atomic
-//! access: thousands of schedules, chosen at random and by priorities. No limit in time ends there,
-//! so that what would only end by one is a deadlock, which is found.
+//! Tests of the stream under a scheduler that chooses the running thread at each lock, notification
+//! and atomic access. They explore thousands of schedules, chosen at random and by priorities. Time
+//! limits never expire there, so a wait that only a time limit would end is reported as a deadlock.
 
 use std::time::Duration;
 
@@ -24,11 +24,10 @@ mod stream;
 
 use stream::HostStream;
 
-/// Ends nothing here.
+/// Never expires under the scheduler.
 const LIMIT: Duration = Duration::from_secs(3600);
 
-/// Runs `test` in as many schedules, half of them with few changes of thread at places chosen at
-/// random.
+/// Runs `test` in 2,000 schedules, half of them with few thread switches at random places.
 fn explore(test: impl Fn() + Send + Sync + Copy + 'static) {
     shuttle::check_random(test, 1_000);
     shuttle::check_pct(test, 1_000, 3);
@@ -113,7 +112,7 @@ fn after_a_failure_nothing_runs_and_all_is_signaled() {
                         counted.fetch_add(1, Ordering::SeqCst);
                         Ok(())
                     });
-                    // Once it has failed, nothing is taken any more.
+                    // After the failure the stream accepts no work.
                     assert!(!failed || ran.is_err() && signal.is_err());
                     usize::from(signal.is_ok())
                 })

@@ -1,4 +1,4 @@
-//! The negative control: notices that reach nobody are found.
+//! Negative control: the scheduler detects notifications that are never delivered.
 
 mod sync {
     pub(super) use std::sync::{OnceLock, PoisonError};

@@ -1,4 +1,5 @@
-//! Effect of the attributes on Windows: they are given to an event, and its security is read back.
+//! Tests of the attributes on Windows: an event is created with them, and its security is read
+//! back.
 
 use windows_sys::Win32::Foundation::ERROR_SUCCESS;
 use windows_sys::Win32::Security::Authorization::{
@@ -9,19 +10,19 @@ use windows_sys::Win32::System::Threading::CreateEventW;
 
 use super::*;
 
-/// An event with these attributes, as a driver would make its object with them.
+/// Creates an event with these attributes, as a driver creates its objects.
 fn event(attributes: &SecurityAttributes) -> OwnedHandle {
-    // SAFETY: whole attributes, and no name.
+    // SAFETY: complete attributes, and no name.
     let raw = unsafe { CreateEventW(&attributes.raw, 1, 0, std::ptr::null()) };
     assert!(!raw.is_null(), "{}", io::Error::last_os_error());
-    // SAFETY: the event was just made, for the caller alone.
+    // SAFETY: the event was just created and is not used elsewhere.
     unsafe { OwnedHandle::from_raw_handle(raw) }
 }
 
-/// The DACL of a kernel object, in SDDL.
+/// Returns the DACL of a kernel object, in SDDL.
 fn dacl(handle: &OwnedHandle) -> String {
     let (mut dacl, mut descriptor) = (null_mut(), null_mut());
-    // SAFETY: an open handle, and places for the results that are asked for.
+    // SAFETY: an open handle, and variables for the requested results.
     let code = unsafe {
         GetSecurityInfo(
             handle.as_raw_handle(),
@@ -40,7 +41,7 @@ fn dacl(handle: &OwnedHandle) -> String {
 
 fn to_sddl(descriptor: &Local) -> String {
     let mut text = null_mut();
-    // SAFETY: a whole descriptor, and a place for the result.
+    // SAFETY: a complete descriptor, and a variable for the result.
     let done = unsafe {
         ConvertSecurityDescriptorToStringSecurityDescriptorW(
             descriptor.0.as_ptr(),
@@ -52,7 +53,7 @@ fn to_sddl(descriptor: &Local) -> String {
     };
     assert_ne!(done, 0, "{}", io::Error::last_os_error());
     let _local = Local(NonNull::new(text.cast()).unwrap());
-    // SAFETY: a NUL ends it.
+    // SAFETY: the text ends with a NUL.
     unsafe { text_at(text) }
 }
 
@@ -68,31 +69,30 @@ fn the_default_lets_in_the_current_user_alone() {
 
     let handle = event(&attributes);
     let read = dacl(&handle);
-    // Windows turns GENERIC_ALL into the rights that an event has, EVENT_ALL_ACCESS; Wine leaves
-    // it.
+    // Windows maps GENERIC_ALL to the rights of an event, EVENT_ALL_ACCESS; Wine does not.
     let everything = ["(A;;0x1f0003;;;", "(A;;GA;;;"].iter().any(|entry| read.contains(entry));
     assert!(everything && read.matches('(').count() == 1, "{read}");
     assert_eq!(full_sid(&sid_in(&read)), sid, "{read}");
 }
 
-/// The trustee of the one entry.
+/// Returns the trustee of the only entry.
 fn sid_in(sddl: &str) -> String {
     sddl.rsplit(';').next().unwrap().trim_end_matches(')').to_owned()
 }
 
-/// SDDL has two letters for some SIDs.
+/// Returns the full form of a SID: SDDL abbreviates some SIDs to two letters.
 fn full_sid(trustee: &str) -> String {
     use windows_sys::Win32::Security::Authorization::ConvertStringSidToSidW;
 
     let wide: Vec<_> = trustee.encode_utf16().chain([0]).collect();
     let (mut sid, mut text) = (null_mut(), null_mut());
-    // SAFETY: a NUL ends the text, and there is a place for the result.
+    // SAFETY: the text ends with a NUL, and `sid` receives the result.
     assert_ne!(unsafe { ConvertStringSidToSidW(wide.as_ptr(), &mut sid) }, 0, "{trustee}");
     let sid = Local(NonNull::new(sid).unwrap());
-    // SAFETY: a whole SID, and a place for the result.
+    // SAFETY: a complete SID, and a variable for the result.
     assert_ne!(unsafe { ConvertSidToStringSidW(sid.0.as_ptr(), &mut text) }, 0, "{trustee}");
     let _local = Local(NonNull::new(text.cast()).unwrap());
-    // SAFETY: a NUL ends it.
+    // SAFETY: the text ends with a NUL.
     unsafe { text_at(text) }
 }
 

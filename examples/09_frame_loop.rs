@@ -1,0 +1,97 @@
+//! A frame loop that records and submits its own commands, with two frames in flight.
+//!
+//! Run it with `cargo run --example 09_frame_loop`. It needs a Vulkan device, which may be a
+//! software one, and uses CUDA if the device's GPU has it. The commands copy one half of the buffer
+//! to the other; a renderer would draw. It checks both halves at the end and exits with an error if
+//! they are wrong.
+
+#![allow(unsafe_code, clippy::multiple_unsafe_ops_per_block)] // Plain Vulkan.
+
+use std::error::Error;
+use std::time::Duration;
+
+use bridge::ash::{Device, vk};
+use bridge::{
+    BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, ExportDevice, OpenInfo, RenderTurn, TimelinePoint, Work,
+};
+
+/// The number of elements in one half of the buffer.
+const LEN: usize = 1000;
+/// The number of frames in flight, each with a command buffer.
+const IN_FLIGHT: usize = 2;
+/// The limit of every wait.
+const LIMIT: Duration = Duration::from_secs(10);
+
+fn main() {
+    if let Err(error) = run() {
+        eprintln!("error: {error}");
+        std::process::exit(1);
+    }
+}
+
+/// Records what Vulkan does with the buffer in one frame.
+fn record(vulkan: &Device, commands: vk::CommandBuffer, turn: &RenderTurn<BufferSpec<u32>>) -> Result<(), vk::Result> {
+    let once = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
+    let (buffer, half) = (turn.resources().as_raw(), LEN as u64 * 4);
+    let copy = [vk::BufferCopy::default().dst_offset(half).size(half)];
+    // SAFETY: the last frame with this command buffer has completed, and the shared buffer is used
+    // between the turn's two barriers only.
+    unsafe {
+        vulkan.begin_command_buffer(commands, &once)?;
+        turn.record_acquire(commands);
+        vulkan.cmd_copy_buffer(commands, buffer, buffer, &copy);
+        turn.record_release(commands);
+        vulkan.end_command_buffer(commands)
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
+    let device = ExportDevice::open(&OpenInfo::default())?;
+    let vulkan = device.as_raw();
+    let compute = Compute::for_device(&device)?;
+    println!("Vulkan on {}, compute on {} ({})", device.name(), compute.backend(), compute.reason());
+    let spec = BufferSpec::<u32>::new(2 * LEN, BufferAccess::TRANSFER_READ | BufferAccess::TRANSFER_WRITE);
+    let mut exchange = Exchange::new(&compute, &ExchangeInfo { name: "halves", ..Default::default() }, spec)?;
+
+    let flags = vk::CommandPoolCreateFlags::RESET_COMMAND_BUFFER;
+    let info = vk::CommandPoolCreateInfo::default().queue_family_index(exchange.queue().family()).flags(flags);
+    // SAFETY: the family is one of the device's.
+    let pool = unsafe { vulkan.create_command_pool(&info, None) }?;
+    let info = vk::CommandBufferAllocateInfo::default().command_pool(pool).command_buffer_count(IN_FLIGHT as u32);
+    // SAFETY: the pool was just created, and no other thread uses it.
+    let commands = unsafe { vulkan.allocate_command_buffers(&info) }?;
+
+    let mut submitted: [Option<TimelinePoint>; IN_FLIGHT] = [None, None];
+    for frame in 0..60 {
+        let mut turn = exchange.begin()?;
+        match turn.work() {
+            Work::Cuda(mut cuda) => {
+                let mut half = cuda.resources.slice_mut(..LEN).ok_or("the buffer is too short")?;
+                cuda.stream.memcpy_htod(&[frame; LEN], &mut half)?;
+            }
+            Work::Host(host) => host.run(move |numbers| numbers[..LEN].fill(frame))?,
+            _ => return Err("unsupported backend".into()),
+        }
+        let turn = turn.finish()?;
+        // The host waits only here, until the command buffer can be recorded again.
+        let index = frame as usize % IN_FLIGHT;
+        if let Some(point) = submitted[index].take() {
+            point.wait(LIMIT)?;
+        }
+        record(vulkan, commands[index], &turn)?;
+        // SAFETY: the commands hold both barriers, and are not recorded again before the point is
+        // reached.
+        submitted[index] = Some(unsafe { turn.submit(&[commands[index]]) }?);
+    }
+
+    // Slots keep their contents: each of the three holds one of the last three frames.
+    for frame in 57..60 {
+        if exchange.begin()?.finish()?.read_back(LIMIT)? != [frame; 2 * LEN] {
+            return Err(format!("frame {frame}: Vulkan sees other numbers than were computed").into());
+        }
+    }
+    // SAFETY: every frame has completed.
+    unsafe { vulkan.destroy_command_pool(pool, None) };
+    println!("60 frames of {LEN} numbers are right");
+    Ok(())
+}

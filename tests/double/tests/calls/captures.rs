@@ -1,0 +1,181 @@
+//! What cuda-import does beside captures of its own and of others.
+#![allow(unsafe_code, clippy::unwrap_used, reason = "imports, captures, waits and signals are unsafe")]
+
+use std::sync::Arc;
+
+use crate::common::world::{LEN, NAME, SIZE, device, import_memory, import_semaphore, map};
+use crate::common::{assert_clean, raw, said};
+use cuda_import::cudarc::driver::sys::CUstreamCaptureMode;
+use cuda_import::cudarc::driver::{CudaStream, DevicePtr, DriverError};
+use cuda_import::{
+    CaptureError, CudaDevice, DeviceMemory, ImportedMemory, ImportedSemaphore, MemoryImportInfo, SemaphoreKind,
+    StreamGraph, leaks, query,
+};
+use driver_double::{Double, Live};
+
+const GLOBAL: CUstreamCaptureMode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_GLOBAL;
+
+fn timelines(double: &Double, device: &CudaDevice) -> [ImportedSemaphore; 2] {
+    [(); 2].map(|()| import_semaphore(device, double.export_semaphore(true), SemaphoreKind::Timeline))
+}
+
+/// What is freed or imported inside ends the capture, is not done, and says so: the graph is
+/// refused, and nothing is lost but what the driver would not free, which is counted.
+#[test]
+fn frees_and_imports_inside_a_capture() {
+    let Some(double) = Double::in_child("captures::frees_and_imports_inside_a_capture") else { return };
+    said::collect();
+    let device = device();
+    let home = device.new_stream().unwrap();
+    let [rendered, computed] = timelines(&double, &device);
+    let before = leaks();
+    let mut buffer = Some(map(&import_memory(&double, &device), &home));
+    let mut semaphore = Some(import_semaphore(&device, double.export_semaphore(true), SemaphoreKind::Timeline));
+    let mut exported = Some(double.export_memory(SIZE, false));
+    let refused = |record: &mut dyn FnMut() -> bool| {
+        let record = |_: &Arc<CudaStream>| {
+            assert!(record(), "it was done");
+            Ok::<_, DriverError>(())
+        };
+        // SAFETY: the timelines live longer than the graph, and nothing else is captured.
+        let graph = unsafe { StreamGraph::capture(NAME, &home, &rendered, &computed, record) };
+        let Err(CaptureError::Cuda(error)) = graph else { panic!("{graph:?}") };
+        assert!(error.to_string().contains("CAPTURE_INVALIDATED (901)"), "{error}");
+    };
+    refused(&mut || buffer.take().unwrap().close().unwrap_err().to_string().contains("(900)"));
+    refused(&mut || {
+        drop(semaphore.take());
+        said::take().iter().any(|line| line.contains("cuDestroyExternalSemaphore") && line.contains("(900)"))
+    });
+    refused(&mut || {
+        let info = MemoryImportInfo { name: NAME, allocation_size: SIZE, dedicated: false };
+        // SAFETY: the double exported it so.
+        let imported = unsafe { ImportedMemory::import(&device, exported.take().unwrap().handle, &info) };
+        imported.unwrap_err().to_string().contains("(900)")
+    });
+    assert_eq!(leaks() - before, 2);
+    let left: Vec<_> = double.live().iter().map(Live::kind).map(str::to_owned).collect();
+    let kinds = ["mapping", "memory", "semaphore", "semaphore", "semaphore", "stream", "context"];
+    assert_eq!(left, kinds, "nothing else, and no descriptor");
+    // The home stream and the timelines are as before.
+    // SAFETY: the timelines live longer than the graph, and nothing else is captured.
+    let graph = unsafe { StreamGraph::capture(NAME, &home, &rendered, &computed, |_| Ok::<_, DriverError>(())) };
+    drop(graph.unwrap());
+    assert_eq!(double.findings(), Vec::new());
+}
+
+/// A thread that captures in global mode forbids others to free: that is an error there, not a hang
+/// and not a loss unsaid.
+#[test]
+fn a_global_capture_of_somebody_else() {
+    let Some(double) = Double::in_child("captures::a_global_capture_of_somebody_else") else { return };
+    said::collect();
+    let device = device();
+    let home = device.new_stream().unwrap();
+    let theirs = device.new_stream().unwrap();
+    let memory = import_memory(&double, &device);
+    theirs.begin_capture(GLOBAL).unwrap();
+    std::thread::scope(|scope| {
+        let mapping = scope.spawn(|| {
+            let place = cuda_import::BufferMappingInfo { offset: 0, len: LEN };
+            cuda_import::MappedBuffer::<u32>::map(&memory, &place, &home).map(drop)
+        });
+        let error = mapping.join().unwrap().unwrap_err();
+        assert!(error.to_string().contains("(900)") && error.to_string().contains(NAME), "{error}");
+    });
+    device.context().bind_to_thread().unwrap();
+    assert_eq!(raw::end_capture(theirs.cu_stream() as u64), Err(901), "their capture was ended, as the driver has it");
+    // Afterwards it can be mapped.
+    map(&memory, &home).close().unwrap();
+    drop((memory, home, theirs, device));
+    assert_clean(&double);
+}
+
+/// A thread that has chosen to disturb nobody's capture frees and maps beside one, although the
+/// calls that free are made on a thread of the crate's.
+#[test]
+fn a_relaxed_thread_beside_somebody_elses_capture() {
+    let Some(double) = Double::in_child("captures::a_relaxed_thread_beside_somebody_elses_capture") else { return };
+    let device = device();
+    let home = device.new_stream().unwrap();
+    let theirs = device.new_stream().unwrap();
+    let memory = import_memory(&double, &device);
+    let buffer = map(&memory, &home);
+    let semaphore = import_semaphore(&device, double.export_semaphore(true), SemaphoreKind::Timeline);
+    theirs.begin_capture(GLOBAL).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            assert_eq!(raw::exchange_capture_mode(2), 0);
+            buffer.close().unwrap();
+            drop(semaphore);
+            map(&memory, &home).close().unwrap();
+            assert_eq!(raw::exchange_capture_mode(0), 2, "the mode is as it was");
+        });
+    });
+    device.context().bind_to_thread().unwrap();
+    let graph = raw::end_capture(theirs.cu_stream() as u64).unwrap();
+    assert_eq!(raw::destroy_graph(graph), 0);
+    drop((memory, home, theirs, device));
+    assert_clean(&double);
+}
+
+/// The legacy default stream as home, while somebody captures a stream that is in order with it:
+/// nothing that is asked ends their capture.
+#[test]
+fn the_legacy_default_stream_beside_somebody_elses_capture() {
+    let test = "captures::the_legacy_default_stream_beside_somebody_elses_capture";
+    let Some(double) = Double::in_child(test) else { return };
+    said::collect();
+    let device = device();
+    let legacy = device.context().default_stream();
+    let buffer = map(&import_memory(&double, &device), &legacy);
+    device.context().bind_to_thread().unwrap();
+    let theirs = raw::create_stream_as(0).unwrap();
+    // The first stream of a context is made after a wait for all of it, which would end a capture.
+    let guest = device.new_stream().unwrap();
+    assert_eq!(raw::begin_capture(theirs), 0);
+    for stream in [&legacy, &guest] {
+        let view = buffer.view();
+        let (pointer, guard) = view.device_ptr(stream);
+        drop(guard);
+        let recorded = device.context().check_err().unwrap_err();
+        assert_eq!((pointer, recorded.0 as u32), (0, 906));
+    }
+    assert!(buffer.join_foreign_work().is_err() && query(&legacy).is_err());
+    assert_eq!(raw::capture_status(theirs), Ok(1), "their capture goes on");
+    let graph = raw::end_capture(theirs).unwrap();
+    assert_eq!([raw::destroy_graph(graph), raw::destroy_stream(theirs)], [0; 2]);
+    buffer.close().unwrap();
+    drop((legacy, guest, device));
+    assert_clean(&double);
+}
+
+/// As above, for the end of a mapping, of which it cannot be seen whether it is in use, and for
+/// memory that is freed in stream order: both are kept, and said so. The same where their own home
+/// stream is captured.
+#[test]
+fn closing_beside_somebody_elses_capture() {
+    let Some(double) = Double::in_child("captures::closing_beside_somebody_elses_capture") else { return };
+    said::collect();
+    let device = device();
+    let legacy = device.context().default_stream();
+    let home = device.new_stream().unwrap();
+    device.context().bind_to_thread().unwrap();
+    let blocking = raw::create_stream_as(0).unwrap();
+    for (stream, captured, word) in [(&legacy, blocking, "(906)"), (&home, home.cu_stream() as u64, "capture")] {
+        let [closed, dropped] = [(); 2].map(|()| map(&import_memory(&double, &device), stream));
+        let memory = DeviceMemory::with_contents(&device, &[7; 64], stream, "own").unwrap();
+        device.context().bind_to_thread().unwrap();
+        assert_eq!(raw::begin_capture(captured), 0);
+        let before = leaks();
+        let error = std::thread::scope(|scope| scope.spawn(|| closed.close()).join().unwrap()).unwrap_err();
+        assert!(error.to_string().contains(word) && error.to_string().contains(NAME), "{error}");
+        drop(dropped);
+        assert!(said::take().iter().any(|line| line.contains(word) && line.contains(NAME)));
+        drop(memory);
+        assert!(said::take().iter().any(|line| line.contains(word) && line.contains("device memory \"own\"")));
+        assert_eq!((leaks() - before, raw::capture_status(captured)), (3, Ok(1)), "their capture goes on");
+        assert_eq!(raw::end_capture(captured).map(raw::destroy_graph), Ok(0));
+    }
+    assert_eq!(double.findings(), Vec::new());
+}

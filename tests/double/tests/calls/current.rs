@@ -1,0 +1,98 @@
+//! The caller's current context is the same after every call as before it, drops included.
+#![allow(unsafe_code, clippy::unwrap_used, reason = "imports, waits and signals are unsafe")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::common::assert_clean;
+use crate::common::world::{LEN, NAME, TEXELS, device, import_image, import_memory, import_semaphore, map, map_image};
+use cuda_import::cudarc::driver::{CudaContext, CudaStream, result};
+use cuda_import::{CudaDevice, MappedBlock, MappedBuffer, Restoring, SemaphoreKind, StreamGraph, TextureInfo};
+use driver_double::Double;
+
+/// What is current on this thread, 0 for none.
+fn current() -> usize {
+    result::ctx::get_current().unwrap().map_or(0, |context| context as usize)
+}
+
+/// Runs `call`, with `before` current, and sees that it still is.
+fn keeps<R>(double: &Double, before: u64, what: &str, call: impl FnOnce() -> R) -> R {
+    double.set_current(before);
+    let made = call();
+    assert_eq!(current() as u64, before, "after {what}");
+    made
+}
+
+#[test]
+fn the_callers_context_stays_current() {
+    let Some(double) = Double::in_child("current::the_callers_context_stays_current") else { return };
+    let stranger = CudaContext::new(1).unwrap();
+    for before in [0, stranger.cu_ctx() as u64] {
+        every_call(&double, before);
+        assert_eq!(double.findings(), Vec::new());
+    }
+    drop(stranger);
+    assert_clean(&double);
+}
+
+fn every_call(double: &Double, before: u64) {
+    macro_rules! keeps {
+        ($call:expr) => {
+            keeps(double, before, stringify!($call), || $call)
+        };
+    }
+    let device: CudaDevice = keeps!(device());
+    let home: Arc<CudaStream> = keeps!(device.new_stream().unwrap());
+    let guest = keeps!(device.new_stream().unwrap());
+    let memory = keeps!(import_memory(double, &device));
+    let mut buffer = keeps!(map(&memory, &home));
+    let block = keeps!(MappedBlock::map(&import_memory(double, &device), &home).unwrap());
+    let place = cuda_import::BufferMappingInfo { offset: 0, len: LEN };
+    let part = keeps!(MappedBuffer::<u32>::new_in(&block, &place, &home).unwrap());
+    let mut image = keeps!(map_image(&import_image(double, &device), &home));
+    let [wait, signal] = [(); 2].map(|()| {
+        let exported = double.export_semaphore(true);
+        keeps!(import_semaphore(&device, exported, SemaphoreKind::Timeline))
+    });
+
+    // SAFETY: values rise, nobody waits for what does not come, and the timelines live.
+    keeps!(unsafe { cuda_import::signal_one(&home, &wait, 1) }.unwrap());
+    // SAFETY: as above.
+    keeps!(unsafe { cuda_import::wait_one(&home, &wait, 1) }.unwrap());
+    keeps!(cuda_import::query(&home).unwrap());
+    let mark = keeps!(cuda_import::record_event(&home).unwrap());
+    keeps!(mark.is_reached().unwrap());
+    keeps!(mark.wait(Duration::ZERO).unwrap());
+    keeps!(drop(mark));
+
+    // cudarc's own calls leave theirs current.
+    guest.memset_zeros(&mut buffer.view_mut()).unwrap();
+    keeps!(buffer.join_foreign_work().unwrap());
+    keeps!(image.view().texture(&TextureInfo::default()).map(drop).unwrap());
+    keeps!(image.view_mut().surface(0).map(drop).unwrap());
+    for stream in [&home, &guest] {
+        keeps!(image.view_mut().write_from_host(stream, 0, .., &[[1; 4]; TEXELS]).unwrap());
+        keeps!(image.view().read_to_host(stream, 0, .., &mut [[0; 4]; TEXELS]).unwrap());
+    }
+    keeps!(image.join_foreign_work().unwrap());
+
+    let record = |stream: &Arc<CudaStream>| stream.memset_zeros(&mut buffer.view_mut());
+    // SAFETY: the timelines and the buffer outlive the graph.
+    let mut graph = keeps!(unsafe { StreamGraph::capture(NAME, &home, &wait, &signal, record) }.unwrap());
+    // SAFETY: the one is at 1, the other was never signaled; all that is used lives.
+    keeps!(unsafe { graph.launch(1, 1) }.unwrap());
+
+    keeps!(drop(graph));
+    keeps!(part.close().unwrap());
+    keeps!(drop(block));
+    keeps!(image.close().unwrap());
+    keeps!(drop(buffer));
+    keeps!(drop(memory));
+    keeps!(drop((wait, signal)));
+    let others: Box<[_]> = [device.new_stream().unwrap(), Arc::clone(&guest)].into();
+    keeps!(drop(Restoring::new(others)));
+    keeps!(drop(Restoring::new(guest)));
+    // The program's own, which cudarc drops.
+    drop(home);
+    keeps!(drop(device));
+}

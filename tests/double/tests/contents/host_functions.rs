@@ -1,0 +1,104 @@
+//! Functions that a stream calls on the host, as cuda.h has `cuLaunchHostFunc`.
+#![allow(unsafe_code, clippy::unwrap_used, reason = "they are C functions")]
+
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::sync::{Condvar, Mutex};
+
+use crate::common::{kinds, raw};
+use driver_double::Double;
+
+/// What the functions were called with, in their order. Each test has a process of its own.
+static CALLED: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+
+/// Whether [`stand`] may return.
+static IS_OPEN: Mutex<bool> = Mutex::new(false);
+static OPENED: Condvar = Condvar::new();
+
+/// What a call of CUDA's in [`ask`] has returned.
+static ANSWER: AtomicU32 = AtomicU32::new(0);
+
+unsafe extern "C" fn note(data: *mut c_void) {
+    CALLED.lock().unwrap().push(data.addr());
+}
+
+unsafe extern "C" fn stand(data: *mut c_void) {
+    CALLED.lock().unwrap().push(data.addr());
+    drop(OPENED.wait_while(IS_OPEN.lock().unwrap(), |open| !*open).unwrap());
+}
+
+unsafe extern "C" fn ask(stream: *mut c_void) {
+    ANSWER.store(raw::query(stream.addr() as u64), SeqCst);
+}
+
+fn called() -> Vec<usize> {
+    CALLED.lock().unwrap().clone()
+}
+
+/// In the child: two streams, and a timeline with its number.
+fn begin(test: &str) -> Option<(Double, [u64; 2], u64, u64)> {
+    let double = Double::in_child(test)?;
+    raw::init();
+    raw::retain(0);
+    let exported = double.export_semaphore(true);
+    let number = exported.number;
+    let timeline = raw::import_semaphore(exported, true).unwrap();
+    Some((double, [(); 2].map(|()| raw::create_stream().unwrap()), timeline, number))
+}
+
+#[test]
+fn a_stream_stands_until_the_function_returns() {
+    let test = "host_functions::a_stream_stands_until_the_function_returns";
+    let Some((double, [stream, other], timeline, number)) = begin(test) else { return };
+    assert_eq!(raw::call_host(stream, None, 1), 1, "there is no function");
+    assert_eq!(raw::wait(timeline, 1, stream), 0);
+    assert_eq!([raw::call_host(stream, Some(stand), 1), raw::call_host(stream, Some(note), 2)], [0; 2]);
+    let event = raw::record(stream);
+    assert_eq!((called(), raw::query(stream)), (vec![], 600), "the wait comes first");
+    double.signal(number, 1);
+    double.until("the function is called", |_| called() == [1]);
+    assert_eq!([raw::query_event(event), raw::query(stream), raw::query(other)], [600, 600, 0]);
+    // Other streams, and functions of theirs, go on.
+    assert_eq!([raw::call_host(other, Some(note), 3), raw::await_stream(other)], [0; 2]);
+    assert_eq!(called(), [1, 3]);
+    std::thread::scope(|scope| {
+        let awaited = scope.spawn(|| {
+            raw::retain(0);
+            raw::await_stream(stream)
+        });
+        let waits_for = double.until_blocked("cuStreamSynchronize").waits_for;
+        assert_eq!(waits_for, format!("stream {stream:#x} waits for a host function to return"));
+        *IS_OPEN.lock().unwrap() = true;
+        OPENED.notify_all();
+        assert_eq!(awaited.join().unwrap(), 0);
+    });
+    assert_eq!((called(), raw::query_event(event)), (vec![1, 3, 2], 0));
+    assert_eq!(double.findings(), Vec::new());
+}
+
+#[test]
+fn a_call_of_cudas_in_the_function_is_found() {
+    let Some((double, [stream, other], ..)) = begin("host_functions::a_call_of_cudas_in_the_function_is_found") else {
+        return;
+    };
+    assert_eq!([raw::call_host(stream, Some(ask), other), raw::await_stream(stream)], [0; 2]);
+    assert_eq!((ANSWER.load(SeqCst), kinds(&double.findings())), (800, vec!["call-in-host-function"]));
+}
+
+#[test]
+fn a_captured_function_is_called_by_each_launch_and_by_none_in_a_lost_context() {
+    let test = "host_functions::a_captured_function_is_called_by_each_launch_and_by_none_in_a_lost_context";
+    let Some((double, [stream, other], timeline, _)) = begin(test) else { return };
+    assert_eq!([raw::begin_capture(stream), raw::call_host(stream, Some(note), 1)], [0; 2]);
+    let graph = raw::end_capture(stream).unwrap();
+    let exec = raw::instantiate(graph).unwrap();
+    assert_eq!(called(), [0; 0]);
+    for launches in 1..=2 {
+        assert_eq!([raw::launch(exec, stream), raw::await_stream(stream)], [0; 2]);
+        assert_eq!(called(), vec![1; launches]);
+    }
+    assert_eq!([raw::wait(timeline, 1, other), raw::call_host(other, Some(note), 2)], [0; 2]);
+    double.lose_context(0, 700);
+    assert_eq!((raw::await_stream(other), called()), (700, vec![1; 2]));
+    assert_eq!(double.findings(), Vec::new());
+}

@@ -1,0 +1,16 @@
+//! What is in memory, in images and in graphs, and what kernels make of it: the same on each system.
+#![cfg(any(target_os = "linux", windows))]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod device_memory;
+mod graphs;
+mod host_functions;
+mod hostile;
+mod images;
+mod images_order;
+mod kernels;
+mod large;
+mod parts;
+mod surfaces;

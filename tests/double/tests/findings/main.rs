@@ -1,0 +1,8 @@
+//! What the double finds of wrong calls.
+#![cfg(any(target_os = "linux", windows))]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod calls;
+mod images;

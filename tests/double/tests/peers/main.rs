@@ -1,0 +1,9 @@
+//! Memory of one GPU, imported into another.
+#![cfg(target_os = "linux")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod buffers;
+mod guests;
+mod images;

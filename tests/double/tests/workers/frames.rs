@@ -1,0 +1,249 @@
+//! A worker that computes with CUDA, against a scripted renderer: what it imports, what it signals,
+//! and what it does when the renderer is gone.
+#![allow(unsafe_code, clippy::unwrap_used, reason = "a test")]
+
+use std::time::Duration;
+
+use crate::common::assert_clean;
+use crate::common::renderer::{Exports, LEN, LIMIT, Renderer, connect, connect_on};
+use crate::common::world::import_semaphore;
+use bridge_worker::bridge_ipc::{Backend, Hello, Listener, Message, Role, Uuid};
+use bridge_worker::{Buffer, Error, LatestWriter, Work, Worker, WorkerInfo};
+use cuda_import::{SemaphoreKind, report};
+use driver_double::Double;
+
+/// `CUDA_ERROR_INVALID_DEVICE`
+const INVALID_DEVICE: u32 = 101;
+/// `CUDA_ERROR_NOT_READY`
+const NOT_READY: u32 = 600;
+
+/// How often this call was told that what it asks for has not ended.
+fn asked_in_vain(double: &Double, name: &str) -> usize {
+    double.calls().iter().filter(|call| call.name == name && call.code == NOT_READY).count()
+}
+
+fn write(writer: &mut LatestWriter<Buffer<f32>>) -> Result<(), Error> {
+    let mut turn = writer.begin()?;
+    match turn.work() {
+        Work::Cuda(cuda) => assert_eq!(cuda.resources.len() as u64, LEN),
+        _ => panic!("computes with CUDA"),
+    }
+    turn.publish()
+}
+
+#[test]
+fn frames_are_signaled_behind_their_work_and_nothing_is_left() {
+    let Some(double) = Double::in_child("frames::frames_are_signaled_behind_their_work_and_nothing_is_left") else {
+        return;
+    };
+    frames_cross(&double, None, "cuImportExternalMemory");
+}
+
+#[test]
+fn a_worker_on_another_gpu_writes_the_renderers_memory() {
+    let Some(double) = Double::in_child("frames::a_worker_on_another_gpu_writes_the_renderers_memory") else { return };
+    let other = report().unwrap().devices[1].uuid;
+    frames_cross(&double, Some(other), "cuMemImportFromShareableHandle");
+}
+
+/// The driver takes no timeline of a GPU that it does not see.
+#[test]
+fn a_worker_that_does_not_see_the_gpu_that_draws_is_told_so() {
+    let Some(double) = Double::in_child("frames::a_worker_that_does_not_see_the_gpu_that_draws_is_told_so") else {
+        return;
+    };
+    let (hidden, device) = (Uuid::from_bytes([0xdb; 16]), report().unwrap().devices[1].uuid);
+    let exports = Exports::new(&double);
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    let told = (1..100).find_map(|nth| {
+        std::thread::scope(|scope| {
+            let renderer = scope.spawn(|| Renderer::offer(&listener, hidden, false, &exports.all()));
+            let worker = connect_on(listener.path(), Some(device)).unwrap();
+            // The call that it is depends on what else is asked of the driver.
+            double.fail_nth(nth, INVALID_DEVICE, false);
+            let made = worker.latest::<Buffer<f32>>("x");
+            double.disarm();
+            drop(renderer.join().unwrap());
+            let refused = |error: &Error| error.to_string().contains("cuImportExternalSemaphore");
+            made.err().filter(|error| matches!(error, Error::HiddenGpu { .. }) && refused(error))
+        })
+    });
+    let text = told.expect("no call is the import of a timeline").to_string();
+    for part in ["CUDA_VISIBLE_DEVICES", "WorkerInfo::device", "Backend::Host", &hidden.to_string()] {
+        assert!(text.contains(part), "{text}");
+    }
+}
+
+/// With no backend named, the CPU computes where CUDA cannot have the timelines; a program that
+/// insists has another GPU.
+#[test]
+fn a_worker_that_does_not_see_the_gpu_that_draws_computes_on_the_cpu() {
+    let Some(double) = Double::in_child("frames::a_worker_that_does_not_see_the_gpu_that_draws_computes_on_the_cpu")
+    else {
+        return;
+    };
+    let (seen, hidden) = (report().unwrap().devices[0].uuid, Uuid::from_bytes([0xdb; 16]));
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    let (cpu, gpu) = (Backend::Host, Backend::Cuda);
+    for (device_uuid, host, backend, expected) in [
+        (hidden, true, None, cpu),
+        (hidden, true, Some(gpu), gpu),
+        (hidden, false, None, gpu),
+        (seen, true, None, gpu),
+        (seen, true, Some(cpu), cpu),
+    ] {
+        std::thread::scope(|scope| {
+            let renderer = scope.spawn(|| {
+                let mut connection = listener.accept(LIMIT).unwrap().unwrap();
+                let hello = Hello { cuda: true, host, device_uuid, ..Hello::new(Role::Renderer, "renderer") };
+                connection.greet(&hello, LIMIT).unwrap().backend()
+            });
+            let info = WorkerInfo { backend, timeout: LIMIT, ..Default::default() };
+            let worker = Worker::connect_with(listener.path(), &info).unwrap();
+            assert_eq!((worker.backend(), renderer.join().unwrap()), (expected, Some(expected)));
+            let told = worker.reason();
+            match (device_uuid == hidden, backend) {
+                (true, None) if host => assert!(told.contains("Check CUDA_VISIBLE_DEVICES"), "{told}"),
+                (true, _) => assert!(told.contains("CUDA does not see the GPU that draws"), "{told}"),
+                (false, None) => assert!(told.contains("it is the GPU that draws"), "{told}"),
+                (false, _) => assert!(told.contains("was asked for"), "{told}"),
+            }
+            assert!(device_uuid == seen || told.contains(&hidden.to_string()), "{told}");
+        });
+    }
+    drop(double);
+}
+
+/// 20 frames of a worker on this device, which imports memory by this call.
+fn frames_cross(double: &Double, device: Option<Uuid>, import: &str) {
+    const FRAMES: u64 = 20;
+    let gpu = report().unwrap().devices[0].uuid;
+    let exports = Exports::new(double);
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    std::thread::scope(|scope| {
+        let renderer = scope.spawn(|| {
+            let mut renderer = Renderer::offer(&listener, gpu, false, &exports.all());
+            assert_eq!(renderer.receive(), Message::Ready { exchange: 1 });
+            for slot in 0..2 {
+                renderer.send(Message::Free { exchange: 1, slot, value: 0 });
+            }
+            for expected in 0..FRAMES {
+                let Message::Publish { slot, frame, value, .. } = renderer.receive() else { panic!() };
+                assert_eq!((frame, value), (expected, expected + 1));
+                double.until("the frame to be whole", |double| double.value(exports.computed.1) >= value);
+                // One in four is drawn, and seen to be.
+                if value % 4 == 0 {
+                    double.signal(exports.rendered.1, value);
+                }
+                if frame + 2 < FRAMES {
+                    renderer.send(Message::Free { exchange: 1, slot, value: value / 4 * 4 });
+                }
+            }
+            assert_eq!(renderer.receive(), Message::Close { exchange: 1 });
+        });
+        let worker = connect_on(listener.path(), device).unwrap();
+        assert_eq!(worker.backend(), Backend::Cuda);
+        let mut writer = worker.latest("x").unwrap();
+        for _ in 0..FRAMES {
+            write(&mut writer).unwrap();
+        }
+        drop((writer, worker));
+        renderer.join().unwrap();
+    });
+    drop(exports);
+    let count = |name| double.calls().iter().filter(|call| call.name == name).count();
+    assert_eq!(count(import), 2, "one for each slot");
+    assert_eq!(count("cuWaitExternalSemaphoresAsync"), 4, "each value of the renderer's is waited for once");
+    let events = count("cuEventCreate");
+    assert!(events <= 2, "{events} events for {FRAMES} frames, of which 2 are in flight");
+    assert_clean(double);
+}
+
+#[test]
+fn frames_in_flight_are_bounded_and_torn_where_the_context_is_lost() {
+    let Some(double) = Double::in_child("frames::frames_in_flight_are_bounded_and_torn_where_the_context_is_lost")
+    else {
+        return;
+    };
+    let gpu = report().unwrap().devices[0].uuid;
+    let exports = Exports::new(&double);
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    std::thread::scope(|scope| {
+        let renderer = scope.spawn(|| {
+            let mut renderer = Renderer::offer(&listener, gpu, false, &exports.all());
+            renderer.receive();
+            for slot in 0..2 {
+                renderer.send(Message::Free { exchange: 1, slot, value: 0 });
+            }
+            for _ in 0..2 {
+                assert!(matches!(renderer.receive(), Message::Publish { .. }));
+            }
+            for frame in 0..2 {
+                assert!(matches!(renderer.receive(), Message::Torn { frame: of, .. } if of == frame));
+            }
+        });
+        let worker = connect(listener.path()).unwrap();
+        let mut writer = worker.latest("x").unwrap();
+        double.hold_work();
+        write(&mut writer).unwrap();
+        write(&mut writer).unwrap();
+        // A frame that has room asks for the end of the oldest one once.
+        double.forget_calls();
+        let lost = scope.spawn(|| {
+            double.until("the third frame to wait for the first", |double| asked_in_vain(double, "cuEventQuery") >= 3);
+            double.lose_context(0, 700);
+        });
+        assert!(matches!(write(&mut writer), Err(Error::Cuda(_))));
+        lost.join().unwrap();
+        renderer.join().unwrap();
+    });
+}
+
+/// The exchange is closed, and its memory freed, behind work on the program's own streams, whatever
+/// became of the turn.
+#[test]
+fn a_forgotten_turn_is_waited_for() {
+    let Some(double) = Double::in_child("frames::a_forgotten_turn_is_waited_for") else { return };
+    let gpu = report().unwrap().devices[0].uuid;
+    let exports = Exports::new(&double);
+    let exported = double.export_semaphore(true);
+    let gate = exported.number;
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    std::thread::scope(|scope| {
+        let renderer = scope.spawn(|| {
+            let mut renderer = Renderer::offer(&listener, gpu, false, &exports.all());
+            renderer.receive();
+            renderer.send(Message::Free { exchange: 1, slot: 0, value: 0 });
+            let mut early = None;
+            double.until("the worker to wait, or to close the exchange", |double| {
+                let waits = asked_in_vain(double, "cuStreamQuery") > 0;
+                early = renderer.connection.receive(Duration::ZERO).ok();
+                waits || early.is_some()
+            });
+            double.signal(gate, 1);
+            assert!(early.is_none(), "{early:?} while the slot is written");
+            assert_eq!(renderer.receive(), Message::Close { exchange: 1 });
+        });
+        let worker = connect(listener.path()).unwrap();
+        let mut writer = worker.latest::<Buffer<f32>>("x").unwrap();
+        let device = worker.cuda().unwrap().clone();
+        let semaphore = import_semaphore(&device, exported, SemaphoreKind::Timeline);
+        let guest = device.new_stream().unwrap();
+        // SAFETY: the renderer's thread signals it, and it is destroyed behind that.
+        unsafe { cuda_import::wait_one(&guest, &semaphore, 1) }.unwrap();
+        let mut turn = writer.begin().unwrap();
+        let Work::Cuda(mut cuda) = turn.work() else { panic!("computes with CUDA") };
+        guest.memset_zeros(&mut cuda.resources).unwrap();
+        std::mem::forget(turn);
+        drop((writer, worker));
+        renderer.join().unwrap();
+        drop((guest, semaphore));
+    });
+    drop(exports);
+    assert_clean(&double);
+}

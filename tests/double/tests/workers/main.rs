@@ -1,0 +1,13 @@
+//! `bridge-worker`, with CUDA.
+#![cfg(target_os = "linux")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod ends;
+mod frames;
+mod loggers;
+mod reads;
+mod steps;
+mod steps_reads;
+mod steps_torn;
