@@ -285,7 +285,8 @@ impl Bridge {
         // SAFETY: VUID-vkWaitSemaphores-device-parameter: the semaphore is a timeline of an
         // exchange that the caller holds, of this device, which has `timelineSemaphore` enabled.
         let waited = unsafe { device.as_raw().wait_semaphores(&info, nanoseconds) };
-        // SAFETY: VUID-vkGetSemaphoreCounterValue-semaphore-03255: as above.
+        // SAFETY: VUID-vkGetSemaphoreCounterValue-semaphore-03255: the semaphore is the timeline
+        // described above.
         let counter = || unsafe { device.as_raw().get_semaphore_counter_value(signal.semaphore) };
         let waited = waited.and_then(|()| check_reached(signal.value, counter()?));
         waited.map_err(|result| Error::HostWait { object: object.to_owned(), result, limit })
@@ -297,8 +298,8 @@ impl Bridge {
     }
 }
 
-/// Checks that a wait for `value` that succeeded has seen it: on a lost device one may succeed
-/// whatever was reached, and some drivers report the largest value there.
+/// Checks that a successful wait for `value` has reached it: on a lost device, a wait may succeed
+/// without that, and some drivers then report the largest value.
 fn check_reached(value: u64, counter: u64) -> Result<(), vk::Result> {
     if counter == u64::MAX || counter < value { Err(vk::Result::ERROR_DEVICE_LOST) } else { Ok(()) }
 }

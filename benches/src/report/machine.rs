@@ -73,12 +73,12 @@ fn now() -> String {
     date(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
 }
 
-/// The time in RFC 3339, to the second, so many seconds after 1970 began.
+/// Returns the time in RFC 3339, to the second, for this number of seconds since 1970.
 fn date(seconds: u64) -> String {
     let (days, second) = (seconds / 86_400, seconds % 86_400);
-    // Days since March 1 of the year 0, after which a year's length changes nothing.
+    // Days since March 1 of the year 0; a leap day is then the last day of its year.
     let days = days + 719_468;
-    // Four centuries have the same number of days, always.
+    // Four centuries always have the same number of days.
     let (era, day) = (days / 146_097, days % 146_097);
     let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
     let day = day - (365 * year + year / 4 - year / 100);
@@ -107,7 +107,7 @@ mod tests {
         assert!(now.len() == "2026-11-22T10:11:12Z".len() && now.ends_with('Z'), "{now}");
     }
 
-    /// As `date -u -d @SECONDS +%FT%TZ` has them.
+    /// Expected values are those of `date -u -d @SECONDS +%FT%TZ`.
     #[test]
     fn leap_years_have_their_day() {
         for (seconds, expected) in [

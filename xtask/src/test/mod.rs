@@ -81,8 +81,8 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<bool> {
     Ok(passed && !difference.is_failure())
 }
 
-/// Runs the commands, each of which runs tests that append to `log` when they skip, and says what they
-/// came to. False if one failed.
+/// Runs the commands, whose tests append to `log` when they skip, and prints the totals. Returns
+/// `false` if a test failed.
 pub(crate) fn count(commands: impl IntoIterator<Item = Command>, log: &Path) -> Result<bool> {
     let mut tally = Tally::default();
     let mut passed = true;
@@ -98,7 +98,7 @@ pub(crate) fn count(commands: impl IntoIterator<Item = Command>, log: &Path) -> 
     Ok(passed)
 }
 
-/// Runs a command, and says and returns what its tests came to.
+/// Runs a command, and prints and returns the totals of its tests.
 fn tally(command: &mut Command, log: &Path) -> Result<(Tally, bool)> {
     let mut tally = Tally::default();
     let status = stream(command, &mut tally)?;

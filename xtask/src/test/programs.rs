@@ -12,8 +12,8 @@ use super::each::each;
 use super::tally::Tally;
 use crate::shell;
 
-/// Those that run longest, by their targets' names. They begin before the others: one that began
-/// last would run alone.
+/// The targets that run longest. They start first, because a long program that started last would
+/// run alone.
 const LONGEST: &[&str] =
     &["remote", "bridge", "faults", "ipc", "calls", "images", "churn", "doubled", "contents", "latest", "cuda"];
 
@@ -23,7 +23,7 @@ pub(crate) struct TestProgram {
     pub(crate) file: PathBuf,
     pub(crate) package: String,
     pub(crate) target: String,
-    /// The folder of its package, in which cargo starts it.
+    /// The folder of its package, in which the program runs, as with cargo.
     folder: PathBuf,
 }
 
@@ -61,7 +61,7 @@ pub(super) fn run(prepare: impl Fn(&mut Command) + Sync, tally: &mut Tally) -> R
     Ok(failed.is_empty())
 }
 
-/// Builds what `command`, a `cargo test`, would run.
+/// Builds the programs that `command`, a `cargo test`, would run.
 pub(crate) fn build(mut command: Command) -> Result<Vec<TestProgram>> {
     command.args(["--no-run", "--message-format=json-render-diagnostics"]);
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
@@ -74,9 +74,9 @@ pub(crate) fn build(mut command: Command) -> Result<Vec<TestProgram>> {
     Ok(programs)
 }
 
-/// Reads cargo's messages, one JSON object a line.
+/// Reads cargo's messages, one JSON object per line.
 fn built(messages: &str) -> Result<Vec<TestProgram>> {
-    // Programs that tests start are built along, and are no tests.
+    // cargo also builds programs that tests start, which are not tests themselves.
     let programs =
         messages.lines().filter(|line| is_test(line)).filter_map(|line| Some((line, text(line, "executable")?)));
     programs
@@ -122,7 +122,7 @@ fn package<'a>(id: &'a str, folder: &'a Path) -> Option<&'a str> {
 }
 
 impl TestProgram {
-    /// Lets a command that starts it do so as cargo does.
+    /// Prepares a command to start the program as cargo would.
     pub(crate) fn prepare(&self, command: &mut Command) {
         shell::forget_package(command);
         command.current_dir(&self.folder).env("CARGO_MANIFEST_DIR", &self.folder);
@@ -130,7 +130,7 @@ impl TestProgram {
     }
 }
 
-/// Runs a program as cargo does.
+/// Runs a program as cargo would.
 fn start(program: &TestProgram, prepare: &impl Fn(&mut Command)) -> Result<(Output, Duration)> {
     let mut command = Command::new(&program.file);
     program.prepare(&mut command);

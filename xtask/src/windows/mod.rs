@@ -1,10 +1,10 @@
 //! `cargo xtask windows`: checks for Windows on a machine that runs Linux.
 //!
-//! Every line is compiled, linted and documented for Windows with MinGW: nothing distinguishes that
-//! from MSVC, for which all dependencies would be checked once more. Tests, the doctor and the demo are
-//! linked and run under Wine: the tests that can fail on Windows alone, for the others show there what
-//! they have shown on Linux, or all of them. No driver under Wine exports: the driver double stands in
-//! for `nvcuda.dll`, and the CPU backend needs no export.
+//! All code is compiled, linted and documented for Windows with MinGW. No code depends on the
+//! difference to MSVC, for which all dependencies would have to be checked again. Tests, the doctor
+//! and the demo are linked and run under Wine: either all tests or only those that can fail only on
+//! Windows, because the others behave as on Linux. No driver under Wine exports memory: the driver
+//! double replaces `nvcuda.dll`, and the CPU backend needs no export.
 
 mod tools;
 mod wine;
@@ -21,8 +21,8 @@ use crate::{lint, shell, test};
 use tools::Tools;
 use wine::Wine;
 
-/// Tests inside the crates, by package and library. Those beside them in `bridge-examples` and `doctor`
-/// start programs for Linux.
+/// Tests inside the crates, by package and library. The other tests of `bridge-examples` and
+/// `doctor` start Linux programs.
 const INSIDE: &[(&str, &str)] = &[
     ("vk-export", "vk_export"),
     ("cuda-import", "cuda_import"),
@@ -35,7 +35,7 @@ const INSIDE: &[(&str, &str)] = &[
     ("bridge-tests", "bridge_tests"),
 ];
 
-/// Packages of tests.
+/// Packages that consist of tests.
 const BESIDE: &[&str] = &["driver-double", "bridge-tests"];
 
 /// Test programs outside the crates that can fail only on Windows: those of the double, which acts
@@ -57,7 +57,7 @@ const DIFFERENT: &[&str] = &[
 /// exchange.
 const EXPLORATION: &str = "exchange::latest::ledger";
 
-/// What is run beside the tests, by package and target.
+/// Programs that run in addition to the tests, by package and target.
 const PROGRAMS: &[(&str, &str)] = &[("bridge-examples", "particles"), ("doctor", "doctor")];
 
 /// No optimization: it takes longer than it saves, because Wine itself is slow.
@@ -79,7 +79,7 @@ pub(crate) fn run(consent: Consent, all: bool) -> Result<()> {
     }
     let tools = timed("tools", || {
         let tools = Tools::set_up(consent)?;
-        // The screen and the software driver are Linux's own: Wine hands them on.
+        // Wine uses the screen and the software driver of Linux.
         setup::run(Scope::Tests, consent)?;
         Ok(tools)
     })?;
@@ -98,8 +98,7 @@ fn timed<T>(step: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     result
 }
 
-/// `cargo COMMAND` on the workspace, with lints. It builds what is run, and of the other programs
-/// nothing.
+/// Returns `cargo COMMAND` on the workspace, with lints. It only builds programs that are run.
 fn cargo(tools: &Tools, command: &str, all: bool) -> Result<Command> {
     let named = |(package, target): &(&str, &str)| format!("{package}/{target}");
     let mut built: Vec<_> = INSIDE.iter().chain(PROGRAMS).map(named).collect();
@@ -158,7 +157,8 @@ fn optimized(manifest: &str) -> Vec<&str> {
     section.filter_map(|line| Some(line.split_once(".opt-level")?.0)).collect()
 }
 
-/// The doctor has to find Vulkan and miss CUDA; the demo draws into memory, and into a window.
+/// Checks that the doctor finds Vulkan but no CUDA, and that the demo draws into memory and into a
+/// window.
 fn programs(tools: &Tools, wine: &Wine, all: bool) -> Result<()> {
     shell::run(cargo(tools, "build", all)?.args(["--example", "particles", "--bin", "doctor"]))?;
     let debug = tools.target_dir().join(tools.run_target()).join("debug");

@@ -32,7 +32,8 @@ enum Rust {
 }
 
 impl Tools {
-    /// Looks, and installs what is not there. In the error: what to type.
+    /// Looks for the tools and installs those that are missing. The error contains the command to
+    /// run.
     pub(super) fn set_up(consent: Consent) -> Result<Self> {
         let rust = rust(consent)?;
         let mut needs = Vec::new();

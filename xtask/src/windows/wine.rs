@@ -53,7 +53,7 @@ impl Wine {
         shell::run(&mut compile)
     }
 
-    /// Runs a program for Windows.
+    /// Returns a command that runs a Windows program.
     pub(super) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(&self.program);
         command.arg(program).current_dir(shell::root());

@@ -36,7 +36,7 @@ use crate::vulkan::{is_lost, is_valid, raw_device};
 /// recovers has two, and the last is that of the frame which is rendered next.
 const UNRENDERED: u32 = 3;
 
-/// The limit of the wait for what runs on a device that the program has destroyed.
+/// The timeout of the wait for work on a device that the program has destroyed.
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// Images and buffers that are presented.
@@ -99,7 +99,7 @@ impl Presented {
         self.all.retain(|one| !(is_over(&**one) && one.has_ended()));
     }
 
-    /// Notes that this device is lost, for all that is copied on it.
+    /// Records that this device is lost, for all objects that are copied on it.
     fn lose(&self, device: Option<vk::Device>) {
         let copied = self.all.iter().filter(|one| !is_over(&***one) && one.device() == device);
         copied.for_each(|one| {
@@ -109,7 +109,7 @@ impl Presented {
         });
     }
 
-    /// Forgets the submissions to another device than this one.
+    /// Forgets the submissions to any other device.
     fn follow(&mut self, device: &wgpu::Device, raw: Option<vk::Device>) {
         if self.device.as_ref().map(|(_, raw)| *raw) == raw {
             return;
@@ -121,9 +121,9 @@ impl Presented {
     }
 }
 
-/// Gives the number of Bevy's last submission that has ended. What the host submits then, to
-/// another queue, is behind it, and so is its memory. `None` where the device is lost, or the
-/// program has destroyed it: Bevy is told by wgpu.
+/// Returns the number of Bevy's last submission that has ended. Submissions that the host makes to
+/// another queue after this call are ordered after it, including its memory accesses. `None` if the
+/// device is lost or the program has destroyed it; wgpu reports this to Bevy.
 fn ended(device: &wgpu::Device, queue: &wgpu::Queue, presented: &mut Presented) -> Option<u64> {
     if is_lost(device) {
         // wgpu's own poll would panic.
@@ -133,7 +133,7 @@ fn ended(device: &wgpu::Device, queue: &wgpu::Queue, presented: &mut Presented) 
     // Runs the callbacks of submissions that have ended.
     poll(device, wgpu::PollType::Poll)?;
     if !is_valid(device) {
-        // wgpu tells of a device that was destroyed once nothing runs on it.
+        // wgpu reports that a device was destroyed when nothing runs on it any more.
         return poll(device, wgpu::PollType::Wait { submission_index: None, timeout: Some(LIMIT) }).and(None);
     }
     let done = presented.done.load(Ordering::Acquire);
@@ -147,14 +147,14 @@ fn ended(device: &wgpu::Device, queue: &wgpu::Queue, presented: &mut Presented) 
     Some(done)
 }
 
-/// Polls. `None` where the device is lost, for which wgpu 29 panics here.
+/// Polls the device; `None` if it is lost, in which case wgpu 29 panics here.
 fn poll(device: &wgpu::Device, how: wgpu::PollType) -> Option<()> {
     match catch_unwind(AssertUnwindSafe(|| device.poll(how))) {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => log::debug!("wgpu cannot be polled: {error}"),
-        // A callback of the program's, which this ran.
+        // The panic comes from a callback of the program that this poll ran.
         Err(panic) if is_valid(device) => resume_unwind(panic),
-        // wgpu has told whoever asked to hear of it.
+        // wgpu has already called the device-lost callback.
         Err(_) => return None,
     }
     Some(())
@@ -180,7 +180,7 @@ pub(crate) fn present(
     if presented.all.iter().all(|one| is_over(&**one)) {
         return;
     }
-    // Uploads wait for nothing, and what another device had is refused below.
+    // Uploads wait for nothing, and objects of another device fail with an error below.
     let shared = raw.is_some() && presented.all.iter().any(|one| !is_over(&**one) && one.device() == raw);
     let seen = if shared { ended(device.wgpu_device(), &queue, &mut presented) } else { Some(0) };
     let Some(seen) = seen else { return presented.lose(raw) };
@@ -204,12 +204,12 @@ pub(crate) fn present(
         let index = queue.submit(visible(device.wgpu_device()).into_iter().chain([commands.finish()]));
         submitted.push_back((*serial, index));
         let (done, serial) = (Arc::clone(done), *serial);
-        // Where wgpu drops the callback and does not call it, the commands may run for ever.
+        // If wgpu drops the callback without calling it, the commands may never end.
         let (kept, device) = (ManuallyDrop::new(frame.kept), device.wgpu_device().clone());
         queue.on_submitted_work_done(move || {
             done.fetch_max(serial, Ordering::AcqRel);
             drop(ManuallyDrop::into_inner(kept));
-            // What was kept is freed with it.
+            // Freeing the kept objects requires the device.
             drop(device);
         });
     }

@@ -38,12 +38,12 @@ pub(crate) struct SharedPresent<R: Target> {
     pub(crate) filled: Option<R::Id>,
 }
 
-/// What is copied into, and wgpu's objects for it.
+/// The targets of the copies, with wgpu's objects for them.
 pub(crate) struct Places<R: Target> {
     all: [Made<R>; PLACES],
-    /// The submission of Bevy's that has brought them to their state.
+    /// Bevy's submission that has brought them into their initial state.
     ready_behind: u64,
-    /// Keeps the device until all of them are dropped.
+    /// Keeps the device alive until all of them are dropped.
     _device: wgpu::Device,
 }
 
@@ -56,7 +56,7 @@ impl<R: Target> Places<R> {
         let like = || R::like(frame, name, object);
         let all: [_; PLACES] = [like()?, like()?, like()?, like()?, like()?];
         let recorded = R::settle(frame, name, all.each_ref().map(|(made, _)| made))?;
-        // Where nothing was recorded, nothing is waited for.
+        // If nothing was recorded, nothing has to be waited for.
         let ready_behind = if recorded { frame.serial } else { 0 };
         Ok(Self { all, ready_behind, _device: frame.device.clone() })
     }
@@ -81,10 +81,10 @@ impl<R: Target> SharedPresent<R> {
             return Ok(Some(()));
         }
         let target = places.all[index].1.raw();
-        // SAFETY: the target was made like an object of Bevy's that was seen to be of a frame's
-        // shape; it is not wgpu's, and lives as long as `self`, which waits for the copy, or for
-        // ever. The ring gave it: no copy into it is running, and the host has seen the end of
-        // Bevy's last submission that reads it.
+        // SAFETY: the target was created like an object of Bevy's that was checked to have the
+        // shape of a frame. It does not belong to wgpu and lives as long as `self`, which waits for
+        // the copy or leaks the target. The ring returned its index: no copy into it is running,
+        // and the host knows that Bevy's last submission which reads it has ended.
         unsafe { self.copier.submit(index, turn, target) }?;
         self.ring.copying(index);
         Ok(Some(()))

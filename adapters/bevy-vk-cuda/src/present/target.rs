@@ -1,4 +1,4 @@
-//! Textures and buffers as the copies' targets: those that are made for the copying queue, and
+//! Textures and buffers as targets of copies: those that are created for the copying queue, and
 //! those of Bevy's assets.
 #![allow(unsafe_code)] // Makes images, and looks at handles.
 
@@ -25,8 +25,8 @@ use crate::vulkan::copier::Source;
 use crate::vulkan::owned::Owned;
 use crate::vulkan::{buffer, image};
 
-/// One for the other queue: wgpu's object, and what that queue writes, which is kept until the end
-/// of the last submission that reads the object.
+/// An object for the other queue: wgpu's object, and the object that the queue writes, which is
+/// kept until the last submission that reads wgpu's object has ended.
 pub(crate) type Made<R> = (<R as Target>::Object, Arc<Owned<<R as Source>::Target>>);
 
 /// A resource in wgpu: as an asset of Bevy's, and as a copy that the other queue writes.
@@ -47,23 +47,23 @@ pub(crate) trait Target: Content + Source {
     /// Returns `true` if the object's usages allow copies into it.
     fn takes_copies(object: &Self::Object) -> bool;
 
-    /// Returns `false` if the object is destroyed, or could not be made. On Vulkan alone.
+    /// Returns `false` if the object is destroyed or could not be created. For Vulkan only.
     fn exists(object: &Self::Object) -> bool;
 
-    /// A shape, for messages.
+    /// Describes a shape for messages.
     fn describe(shape: &Self::Shape) -> String;
 
     /// Returns Bevy's object of an asset, or `None` if Bevy has not created it yet.
     fn find(frame: &PresentFrame<'_>, asset: Self::Asset) -> Option<(Self::Id, Self::Object)>;
 
-    /// Makes one like it for the other queue.
+    /// Creates a similar object for the other queue.
     ///
     /// # Errors
     /// The error of the failed driver call.
     fn like(frame: &PresentFrame<'_>, name: &str, object: &Self::Object) -> Result<Made<Self>>;
 
-    /// Records what those need before the other queue writes them: textures are brought to the
-    /// state that copies read from. Returns `true` if anything was recorded.
+    /// Records the commands that these objects need before the other queue writes them: textures
+    /// are brought into the state that copies read from. Returns `true` if anything was recorded.
     ///
     /// # Errors
     /// The error of the failed driver call. Nothing was recorded then.
@@ -97,7 +97,7 @@ impl TextureShape {
 /// another. wgpu would reject the copy, and with it all others of the same frame of Bevy's.
 ///
 /// # Errors
-/// [`Error::InvalidArgument`] where they cannot.
+/// [`Error::InvalidArgument`] if they cannot.
 pub(crate) fn check_object<R: Target>(
     frame: &PresentFrame<'_>,
     name: &str,
@@ -151,7 +151,7 @@ impl<T: Texel> Target for ImageSpec<T> {
     }
 
     fn exists(object: &wgpu::Texture) -> bool {
-        // SAFETY: the guard is only looked at.
+        // SAFETY: the guard is only read.
         unsafe { object.as_hal::<Vulkan>() }.is_some()
     }
 
@@ -176,7 +176,7 @@ impl<T: Texel> Target for ImageSpec<T> {
     }
 
     fn like(frame: &PresentFrame<'_>, name: &str, object: &wgpu::Texture) -> Result<Made<Self>> {
-        // Without sRGB, as the frames are: copies are of bytes.
+        // Without sRGB, like the frames: copies are of bytes.
         let (format, memory) = (object.format().remove_srgb_suffix(), memory_format(name, object.format())?);
         let descriptor = wgpu::TextureDescriptor {
             label: Some("newest frame"),
@@ -188,7 +188,7 @@ impl<T: Texel> Target for ImageSpec<T> {
             usage: wgpu::TextureUsages::COPY_SRC | wgpu::TextureUsages::COPY_DST,
             view_formats: &[],
         };
-        // SAFETY: a plain 2D texture, for copies alone, and the format's own in Vulkan.
+        // SAFETY: a plain 2D texture, only for copies, with the corresponding Vulkan format.
         let made = unsafe { image::make(frame.device, &descriptor, memory) };
         made.map_err(|(call, result)| Error::vulkan(name, call, result))
     }
@@ -203,10 +203,10 @@ impl<T: Texel> Target for ImageSpec<T> {
         let make = || frame.device.create_buffer(&descriptor);
         let texel =
             allocate(frame.device, make).map_err(|result| Error::vulkan(name, "Device::create_buffer", result))?;
-        // wgpu takes a texture that it did not make for one without contents, and its first copy
-        // discards them: let that be now, and not when the other queue has written it. A copy
-        // leaves a texture in `COPY_SRC`, where all later ones find it. It is a copy to nowhere:
-        // Bevy's texture keeps what it shows until there is a frame.
+        // wgpu treats a texture that it did not create as one without contents, and the first copy
+        // discards them. This must happen now, and not after the other queue has written it. A copy
+        // also leaves the texture in `COPY_SRC`, which all later copies expect. This copy goes to
+        // an unused buffer: Bevy's texture keeps its contents until there is a frame.
         let one = wgpu::Extent3d { width: 1, height: 1, depth_or_array_layers: 1 };
         let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: None, rows_per_image: None };
         for texture in made {

@@ -37,26 +37,28 @@ pub(crate) fn raw_device(device: &wgpu::Device) -> Option<vk::Device> {
     Some(hal.raw_device().handle())
 }
 
-/// Returns `true` if Vulkan says that the device below is lost, to the call that wgpu asks with.
+/// Returns `true` if the underlying Vulkan device reports that it is lost, in the call that wgpu
+/// uses.
 pub(crate) fn is_lost(device: &wgpu::Device) -> bool {
-    // SAFETY: the guard is used to make a semaphore on the device.
+    // SAFETY: the guard is used to create a semaphore on the device.
     let Some(hal) = (unsafe { device.as_hal::<Vulkan>() }) else { return false };
     let raw = hal.raw_device();
     let mut kind = vk::SemaphoreTypeCreateInfo::default().semaphore_type(vk::SemaphoreType::TIMELINE);
     let info = vk::SemaphoreCreateInfo::default().push_next(&mut kind);
-    // SAFETY: wgpu enables `timelineSemaphore` wherever a device has it, which sharing needs.
+    // SAFETY: wgpu enables `timelineSemaphore` on every device that supports it; sharing requires
+    // it.
     let Ok(semaphore) = (unsafe { raw.create_semaphore(&info, None) }) else { return false };
-    // SAFETY: made above.
+    // SAFETY: created above.
     let read = unsafe { raw.get_semaphore_counter_value(semaphore) };
-    // SAFETY: nobody else knows of it.
+    // SAFETY: nothing else uses the semaphore.
     unsafe { raw.destroy_semaphore(semaphore, None) };
     read == Err(vk::Result::ERROR_DEVICE_LOST)
 }
 
-/// Returns `false` once wgpu makes nothing more on the device: it is lost, or was destroyed.
+/// Returns `false` if wgpu creates nothing more on the device, because it is lost or destroyed.
 pub(crate) fn is_valid(device: &wgpu::Device) -> bool {
     let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("nothing") });
-    // SAFETY: nothing is done with it.
+    // SAFETY: the encoder is only tested for presence.
     unsafe { encoder.as_hal_mut::<Vulkan, _, _>(|commands| commands.is_some()) }
 }
 

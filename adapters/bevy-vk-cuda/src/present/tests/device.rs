@@ -1,4 +1,5 @@
-//! A device whose images and submissions fail, and which is lost, when a test says so.
+//! A device on which the creation of images and submissions fail, and which is lost, when a test
+//! requests it.
 #![allow(unsafe_code)] // Opens it, with stand-ins for functions of Vulkan's.
 
 use std::ffi::c_void;
@@ -17,16 +18,16 @@ use crate::vulkan::{init, stand_in};
 pub(super) static REFUSED: AtomicU32 = AtomicU32::new(0);
 /// Whether the bridge's submissions fail. wgpu's use `vkQueueSubmit` and do not.
 pub(super) static FULL: AtomicBool = AtomicBool::new(false);
-/// The next look at a semaphore's counter, counted from the next, that finds the device lost; 0 for
-/// none.
+/// The number of the query of a semaphore's counter, counted from the next, that loses the device;
+/// 0 for none.
 pub(super) static LOOKS: AtomicU32 = AtomicU32::new(0);
-/// The device is lost.
+/// Whether the device is lost.
 pub(super) static LOST: AtomicBool = AtomicBool::new(false);
-/// The memory that was freed.
+/// The number of freed memory allocations.
 pub(super) static FREED: AtomicU32 = AtomicU32::new(0);
-/// The images of each copy, from and to.
+/// The source and target images of each copy.
 pub(super) static COPIES: Mutex<Vec<[vk::Image; 2]>> = Mutex::new(Vec::new());
-/// The images that were destroyed.
+/// The destroyed images.
 pub(super) static DESTROYED: Mutex<Vec<vk::Image>> = Mutex::new(Vec::new());
 static COPY: OnceLock<vk::PFN_vkCmdCopyImage> = OnceLock::new();
 static DESTROY: OnceLock<vk::PFN_vkDestroyImage> = OnceLock::new();
@@ -65,7 +66,7 @@ unsafe extern "system" fn submit(
     if LOST.load(Ordering::SeqCst) {
         return vk::Result::ERROR_DEVICE_LOST;
     }
-    // SAFETY: handed on.
+    // SAFETY: the arguments are passed on unchanged.
     unsafe { SUBMIT.get().unwrap()(queue, count, infos, fence) }
 }
 
@@ -78,7 +79,7 @@ unsafe extern "system" fn submit_of_wgpu(
     if LOST.load(Ordering::SeqCst) {
         return vk::Result::ERROR_DEVICE_LOST;
     }
-    // SAFETY: handed on.
+    // SAFETY: the arguments are passed on unchanged.
     unsafe { SUBMIT_OF_WGPU.get().unwrap()(queue, count, infos, fence) }
 }
 
@@ -87,15 +88,15 @@ unsafe extern "system" fn counter(device: vk::Device, semaphore: vk::Semaphore, 
     LOOKS.store(left.saturating_sub(1), Ordering::SeqCst);
     if left == 1 {
         LOST.store(true, Ordering::SeqCst);
-        // Nothing runs on a lost device: what was submitted is freed.
-        // SAFETY: handed on; nothing is submitted any more.
+        // Nothing runs on a lost device: submitted resources are freed.
+        // SAFETY: the arguments are passed on unchanged; nothing is submitted any more.
         let idle = unsafe { IDLE.get().unwrap()(device) };
         assert_eq!(idle, vk::Result::SUCCESS);
     }
     if LOST.load(Ordering::SeqCst) {
         return vk::Result::ERROR_DEVICE_LOST;
     }
-    // SAFETY: handed on.
+    // SAFETY: the arguments are passed on unchanged.
     unsafe { COUNTER.get().unwrap()(device, semaphore, value) }
 }
 
@@ -127,17 +128,17 @@ unsafe extern "system" fn copy(
     regions: *const vk::ImageCopy,
 ) {
     COPIES.lock().unwrap().push([from, to]);
-    // SAFETY: handed on.
+    // SAFETY: the arguments are passed on unchanged.
     unsafe { COPY.get().unwrap()(commands, from, from_layout, to, to_layout, count, regions) };
 }
 
 unsafe extern "system" fn destroy(device: vk::Device, image: vk::Image, callbacks: *const vk::AllocationCallbacks<'_>) {
     DESTROYED.lock().unwrap().push(image);
-    // SAFETY: handed on.
+    // SAFETY: the arguments are passed on unchanged.
     unsafe { DESTROY.get().unwrap()(device, image, callbacks) };
 }
 
-/// Puts a stand-in in place of a function, which is kept in `kept`.
+/// Replaces a function by a stand-in, and stores the function in `kept`.
 macro_rules! stand_in {
     ($real:expr, $kept:ident, $kind:ty, $stand_in:ident) => {{
         // SAFETY: the function of that name has this type.
@@ -146,7 +147,7 @@ macro_rules! stand_in {
     }};
 }
 
-/// The stand-ins are the process's: one test at a time.
+/// The stand-ins exist once for the process, so one test runs at a time.
 pub(super) fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);

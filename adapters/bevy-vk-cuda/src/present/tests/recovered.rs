@@ -3,7 +3,8 @@
 use super::*;
 
 impl Scene {
-    /// The render world has another device, and an asset of that with texels of this value.
+    /// Gives the render world a new device and an asset of that device, filled with texels of this
+    /// value.
     pub(super) fn recover(&mut self, value: u8) -> wgpu::Texture {
         let former = raw_device(&self.device);
         (self.device, self.queue) = device();
@@ -13,7 +14,7 @@ impl Scene {
         self.insert(SIDE, value)
     }
 
-    /// Adopts the device that the render world has now, as the plugin does.
+    /// Adopts the current device of the render world, as the plugin does.
     pub(super) fn adopt(&mut self) {
         let cuda = Self::cuda(&self.device, Way::Host);
         let former = std::mem::replace(&mut *self.world.resource_mut::<Cuda>(), cuda);
