@@ -73,7 +73,7 @@ pub(crate) fn own_copy() -> Result<PathBuf> {
     Ok(copy)
 }
 
-/// Another copy, in a folder of this name.
+/// Returns another copy of this program, in a folder with this name.
 pub(crate) fn own_copy_in(folder: &str) -> Result<PathBuf> {
     copy_into(&own_copy()?, &target_dir().join("ci/bin").join(folder))
 }

@@ -25,7 +25,7 @@ pub(crate) trait Present: Send + Sync {
     /// `docs/limits.md`.
     fn has_ended(&self) -> bool;
 
-    /// The Vulkan device that its copies are made on; `None` where frames are uploaded.
+    /// Returns the Vulkan device that its copies are made on; `None` if frames are uploaded.
     fn device(&self) -> Option<vk::Device>;
 
     /// Returns the place for the errors of each step.
@@ -46,11 +46,11 @@ pub(crate) struct PresentFrame<'a> {
     pub(crate) done: u64,
     /// Created when something is first recorded.
     pub(crate) commands: Option<wgpu::CommandEncoder>,
-    /// What those read, which is kept until they have run.
+    /// Objects that the commands read, which are kept until the commands have run.
     pub(crate) kept: Vec<Kept>,
 }
 
-/// Anything that is kept.
+/// An object that is kept alive.
 pub(crate) type Kept = Arc<dyn Any + Send + Sync>;
 
 impl PresentFrame<'_> {

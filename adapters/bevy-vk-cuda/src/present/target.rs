@@ -1,6 +1,6 @@
 //! Textures and buffers as targets of copies: those that are created for the copying queue, and
 //! those of Bevy's assets.
-#![allow(unsafe_code)] // Makes images, and looks at handles.
+#![allow(unsafe_code)] // Creates images, and reads handles.
 
 use std::future::Future;
 use std::pin::pin;
@@ -243,7 +243,7 @@ impl<T: Pod + Send + Sync> Target for BufferSpec<T> {
     }
 
     fn exists(object: &wgpu::Buffer) -> bool {
-        // SAFETY: the guard is only looked at.
+        // SAFETY: the guard is only read.
         unsafe { object.as_hal::<Vulkan>() }.is_some()
     }
 

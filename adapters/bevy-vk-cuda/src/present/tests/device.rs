@@ -104,7 +104,7 @@ unsafe extern "system" fn wait(device: vk::Device, info: *const vk::SemaphoreWai
     if LOST.load(Ordering::SeqCst) {
         return vk::Result::ERROR_DEVICE_LOST;
     }
-    // SAFETY: handed on.
+    // SAFETY: the arguments are passed on unchanged.
     unsafe { WAIT.get().unwrap()(device, info, limit) }
 }
 
@@ -114,7 +114,7 @@ unsafe extern "system" fn free(
     callbacks: *const vk::AllocationCallbacks<'_>,
 ) {
     FREED.fetch_add(1, Ordering::SeqCst);
-    // SAFETY: handed on.
+    // SAFETY: the arguments are passed on unchanged.
     unsafe { FREE.get().unwrap()(device, memory, callbacks) };
 }
 

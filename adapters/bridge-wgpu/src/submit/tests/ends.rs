@@ -87,7 +87,7 @@ fn own_commands_are_submitted_where_a_callback_fails() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// On a lost device a wait may succeed whatever was reached: the counter decides.
+/// On a lost device, a wait may succeed although the value was not reached: the counter decides.
 #[test]
 fn a_wait_that_succeeded_has_seen_its_value() {
     let check = crate::submit::check_reached;
