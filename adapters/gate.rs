@@ -1,5 +1,5 @@
-//! A gate that a test opens: what the compute side enqueues behind it has not run before, however
-//! fast or slow the machine is.
+//! A gate that a test opens: work that the compute side enqueues after it does not run before the
+//! test opens the gate, regardless of the machine's speed.
 #![allow(unsafe_code, unreachable_pub, clippy::unwrap_used, reason = "enqueues a callback; a part of tests")]
 
 use std::ffi::c_void;
@@ -9,11 +9,11 @@ use std::time::Duration;
 use bridge::cuda_import::cudarc::driver::result::stream::launch_host_function;
 use bridge::{Resources, Work};
 
-/// A closed gate. Dropping it opens it.
+/// A closed gate, which opens on drop.
 ///
-/// While it is closed nothing may be called that waits for the GPU. With CUDA those are, beyond
-/// what says so, the first launch of a kernel, the free of memory, and copies from memory that is
-/// not pinned.
+/// While it is closed, the test must not make calls that wait for the GPU. With CUDA these include,
+/// besides explicit waits, the first launch of a kernel, freeing memory, and copies from memory
+/// that is not pinned.
 #[must_use = "a gate that is dropped is open"]
 pub struct Gate {
     #[allow(dead_code, reason = "its end is what it tells")]
@@ -21,7 +21,8 @@ pub struct Gate {
     stopped: Receiver<()>,
 }
 
-/// What the compute side has of it: tells that it stands, and waits for the end of the sender.
+/// The compute side's half: reports that it has reached the gate, and waits until the sender is
+/// dropped.
 struct Closed {
     stops: Sender<()>,
     opened: Receiver<()>,
@@ -29,14 +30,14 @@ struct Closed {
 
 impl Closed {
     fn wait(self) {
-        // Nobody may listen.
+        // The receiver may have been dropped.
         let _ = self.stops.send(());
         let _ = self.opened.recv();
     }
 }
 
 impl Gate {
-    /// Lets what the work's turn enqueues from now on wait for the gate.
+    /// Makes work that the turn enqueues from now on wait for the gate.
     pub fn hold<R: Resources>(work: Work<'_, R>) -> Self {
         let ((open, opened), (stops, stopped)) = (channel::<()>(), channel());
         let closed = Closed { stops, opened };
@@ -45,7 +46,8 @@ impl Gate {
             Work::Cuda(cuda) => {
                 cuda.stream.context().bind_to_thread().unwrap();
                 let closed = Box::into_raw(Box::new(closed));
-                // SAFETY: a live stream, whose context is current; the half is `wait`'s.
+                // SAFETY: a live stream, whose context is current; `wait` takes ownership of the
+                // half.
                 unsafe { launch_host_function(cuda.stream.cu_stream(), wait, closed.cast()) }.unwrap();
             }
             _ => panic!("no such compute side was asked for"),
@@ -53,19 +55,19 @@ impl Gate {
         Self { open, stopped }
     }
 
-    /// Waits until the compute side stands before it, and has done all that was enqueued before.
+    /// Waits until the compute side has reached the gate, and so has completed all earlier work.
     #[allow(dead_code, reason = "not every program has to")]
     pub fn await_stop(&self, limit: Duration) {
         self.stopped.recv_timeout(limit).unwrap();
     }
 
-    /// Opens it.
+    /// Opens the gate.
     pub fn open(self) {}
 }
 
-/// Waits for the gate. It calls nothing of CUDA's, as a callback must not.
+/// Waits for the gate. Calls no CUDA functions, which a callback must not do.
 unsafe extern "C" fn wait(closed: *mut c_void) {
-    // SAFETY: `hold` gives each half to one callback, which CUDA calls once.
+    // SAFETY: `hold` passes each half to one callback, which CUDA calls once.
     let closed = unsafe { Box::from_raw(closed.cast::<Closed>()) };
     closed.wait();
 }

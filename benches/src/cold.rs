@@ -1,4 +1,4 @@
-//! What the benchmark does in a process of its own, to measure how long a program takes to begin.
+//! The part of the benchmark that runs in a separate process, to measure startup times.
 #![allow(unsafe_code)] // Vulkan and driver calls.
 
 use std::io::Write as _;
@@ -15,23 +15,23 @@ use bridge::{
 use crate::harness::LIMIT;
 use crate::raw::cuda::check;
 
-/// What the process prints when it has begun.
+/// The output of the process when its part is done.
 pub(crate) const BEGUN: [u8; 1] = *b"!";
 
-/// What the process does until then.
+/// The part of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Cold {
-    /// Opens both sides, makes an exchange, and computes and reads back a frame.
+    /// Opens both sides, creates an exchange, and computes and reads back a frame.
     Bridge,
-    /// Makes an instance, a device and a CUDA context by hand: what no program that shares is
-    /// without.
+    /// Creates an instance, a device and a CUDA context by hand: the minimum for any program that
+    /// shares resources.
     Devices,
-    /// Nothing.
+    /// Does nothing.
     Nothing,
 }
 
 impl Cold {
-    /// For the command line.
+    /// Returns the name for the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Bridge => "bridge",
@@ -41,7 +41,7 @@ impl Cold {
     }
 }
 
-/// Does it with the GPU of this UUID, and says so.
+/// Runs the part with the GPU of this UUID, and reports when it is done.
 pub(crate) fn run(way: Cold, gpu: Option<&str>, backend: Backend) -> Result<()> {
     let gpu: Uuid = gpu.unwrap_or_default().parse().context("a cold start takes a GPU's UUID")?;
     match way {
@@ -82,9 +82,10 @@ fn first_frame(gpu: Uuid, backend: Backend) -> Result<Exchange<BufferSpec<u32>>>
     Ok(exchange)
 }
 
-/// What every program makes that shares, by hand. The process ends right after it.
+/// The objects that every sharing program needs, created by hand. The process exits right after
+/// that.
 struct Devices {
-    // Field order is drop order of what the loader's functions come from.
+    // Field order is drop order: the functions of each object come from the fields after it.
     device: Device,
     instance: Instance,
     _entry: Entry,
@@ -103,7 +104,7 @@ impl Devices {
         let uuid = |physical: &vk::PhysicalDevice| {
             let mut ids = vk::PhysicalDeviceIDProperties::default();
             let mut properties = vk::PhysicalDeviceProperties2::default().push_next(&mut ids);
-            // SAFETY: a device of this instance, which is of Vulkan 1.1 or newer.
+            // SAFETY: a physical device of this instance, which supports Vulkan 1.1 or newer.
             unsafe { instance.get_physical_device_properties2(*physical, &mut properties) };
             Uuid::from_bytes(ids.device_uuid)
         };
@@ -130,14 +131,14 @@ impl Devices {
 
 impl Drop for Devices {
     fn drop(&mut self) {
-        // SAFETY: VUID-vkDestroyDevice-device-05137: nothing was made from it.
+        // SAFETY: VUID-vkDestroyDevice-device-05137: the device has no child objects.
         unsafe { self.device.destroy_device(None) };
-        // SAFETY: VUID-vkDestroyInstance-instance-00629: its device is gone.
+        // SAFETY: VUID-vkDestroyInstance-instance-00629: its device is destroyed.
         unsafe { self.instance.destroy_instance(None) };
     }
 }
 
-/// Makes the primary context of a GPU; the end of the process releases it.
+/// Retains the primary context of a GPU; the end of the process releases it.
 fn context(gpu: Uuid) -> Result<()> {
     // SAFETY: flags must be 0.
     check("cuInit", unsafe { sys::cuInit(0) })?;
@@ -149,11 +150,11 @@ fn context(gpu: Uuid) -> Result<()> {
         // SAFETY: below the count.
         check("cuDeviceGet", unsafe { sys::cuDeviceGet(&mut device, ordinal) })?;
         let mut uuid = sys::CUuuid { bytes: [0; 16] };
-        // SAFETY: a device of the driver's.
+        // SAFETY: a device that the driver returned.
         check("cuDeviceGetUuid", unsafe { sys::cuDeviceGetUuid_v2(&mut uuid, device) })?;
         if uuid.bytes.map(|byte| byte as u8) == *gpu.as_bytes() {
             let mut context = std::ptr::null_mut();
-            // SAFETY: as above.
+            // SAFETY: a device that the driver returned.
             return check("cuDevicePrimaryCtxRetain", unsafe { sys::cuDevicePrimaryCtxRetain(&mut context, device) });
         }
     }

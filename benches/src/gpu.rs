@@ -1,4 +1,4 @@
-//! The device that everything runs on, with what only the benchmark needs.
+//! The device that all cases run on.
 
 use std::ffi::CStr;
 
@@ -12,18 +12,18 @@ use crate::options::Options;
 
 /// Both sides of a GPU.
 pub(crate) struct Gpu {
-    // Field order is drop order: the compute side's thread ends before the device may.
+    // Field order is drop order: the compute side's thread ends before the device may be destroyed.
     pub(crate) compute: Compute,
     pub(crate) device: ExportDevice,
     extensions: Vec<&'static CStr>,
 }
 
-/// Used where the device has it: pinned memory as a staging buffer, and one clock for both sides.
+/// Enabled if the device has them: pinned memory as a staging buffer, and one clock for both sides.
 const OPTIONAL: [&CStr; 3] =
     [ext::external_memory_host::NAME, ext::calibrated_timestamps::NAME, khr::calibrated_timestamps::NAME];
 
 impl Gpu {
-    /// Opens the device that the options choose, and compute on the same GPU.
+    /// Opens the device that the options select, and a compute side on the same GPU.
     pub(crate) fn open(options: &Options) -> Result<Self> {
         let chosen = options.gpu.as_deref().map(str::parse::<DeviceSelector>).transpose()?.unwrap_or_default();
         let open = |device, extensions: &[&CStr], kernels: bool| {
@@ -50,12 +50,12 @@ impl Gpu {
         Ok(Self { compute: Compute::new(&device, options.backend)?, device, extensions })
     }
 
-    /// Whether one of the optional device extensions is enabled.
+    /// Returns `true` if an optional device extension is enabled.
     pub(crate) fn has(&self, extension: &CStr) -> bool {
         self.extensions.contains(&extension)
     }
 
-    /// The queue of a kind.
+    /// Returns the queue of a kind, or skips the case.
     pub(crate) fn queue(&self, kind: QueueKind) -> Result<&Queue> {
         match self.device.queue_of(kind) {
             Some(queue) => Ok(queue),
@@ -63,17 +63,17 @@ impl Gpu {
         }
     }
 
-    /// The CUDA side, for cases that need it.
+    /// Returns the CUDA side, or skips the case.
     pub(crate) fn cuda(&self) -> Result<&CudaCompute> {
         self.compute.cuda().ok_or_else(|| Skip("needs CUDA".to_owned()).into())
     }
 
-    /// Whether CUDA computes.
+    /// Returns `true` if the compute side is CUDA.
     pub(crate) fn is_cuda(&self) -> bool {
         self.compute.cuda().is_some()
     }
 
-    /// Messages of the validation layer.
+    /// Returns the messages of the validation layer.
     pub(crate) fn validation_messages(&self) -> Vec<String> {
         let messages = self.device.validation_messages();
         messages.iter().map(|message| format!("{}: {}", message.id, message.text)).collect()

@@ -1,19 +1,19 @@
-//! The benchmark: what the bridge costs against the same calls written by hand, in one run on one
-//! machine.
+//! The benchmark: the costs of the bridge compared with the same calls written by hand, in one run
+//! on one machine.
 //!
 //! | | |
 //! |---|---|
-//! | `options` | what it can be asked for |
-//! | `harness/` | samples: in which order, how many, what is said of them |
-//! | `cold` | what a process of its own does to measure a cold start |
-//! | `worker` | what a process of its own does as the writer of frames |
-//! | `gpu` | one device for all, a queue of each kind |
+//! | `options` | the command-line options |
+//! | `harness/` | samples: their order, number and statistics |
+//! | `cold` | the separate process that measures a cold start |
+//! | `worker` | the separate process that writes frames |
+//! | `gpu` | the device that all cases share, with a queue of each kind |
 //! | `raw/` | the calls written by hand |
-//! | `cases/` | what is measured |
-//! | `report/` | rows, `results.json`, tables, pictures |
+//! | `cases/` | the measurements |
+//! | `report/` | rows, `results.json`, tables, plots |
 //!
-//! Where frames are the unit, a sample is a batch of them that ends with a drain. Ways are measured
-//! in turns, so that what drifts drifts for all of them, and ratios are of medians.
+//! If frames are measured, a sample is a batch of them that ends with a drain. The ways alternate,
+//! so that drift affects all of them, and ratios are ratios of medians.
 
 mod cases;
 mod cold;

@@ -1,4 +1,4 @@
-//! What the benchmark can be asked for.
+//! The command-line options of the benchmark.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,7 +23,7 @@ A program that runs beside another tree than its own is told its commit by BRIDG
 Exit status: 0 when every case was measured or had a reason not to be, 1 when one failed or the frame path
 allocated, 2 for options that cannot be.";
 
-/// What the bridge costs, against the same calls written by hand, in one run on one machine.
+/// Compares the bridge with the same calls written by hand, in one run on one machine.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "bridge-bench", version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Options {
@@ -31,11 +31,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
     pub(crate) only: Vec<String>,
 
-    /// Few samples of small cases: shows that the benchmark works, says little about speed
+    /// Take few samples of small cases: checks that the benchmark works, not how fast the bridge is
     #[arg(long)]
     pub(crate) quick: bool,
 
-    /// What computes: auto, cuda or host
+    /// The compute backend: auto, cuda or host
     #[arg(long, value_name = "BACKEND", default_value = "auto")]
     pub(crate) backend: Backend,
 
@@ -43,59 +43,59 @@ pub(crate) struct Options {
     #[arg(long, value_name = "GPU")]
     pub(crate) gpu: Option<String>,
 
-    /// Folder for results.json and the pictures; made if need be [default: bench in cargo's target
+    /// Folder for results.json and the plots; created if missing [default: bench in cargo's target
     /// folder]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
 
-    /// Write to benches/results at the end too, from where the tables for readers are made: takes a
-    /// run of everything, with CUDA, on a clean git tree
+    /// Also write to benches/results at the end, from which the tables for readers are made;
+    /// requires a run of all cases, with CUDA, on a clean git tree
     #[arg(long, conflicts_with_all = ["quick", "only", "validate", "list", "render_table", "render_plots"])]
     pub(crate) publish: bool,
 
-    /// Publish the results of an earlier run and stop, as --publish does
+    /// Publish the results of an earlier run and exit, as --publish does
     #[arg(long, value_name = "results.json", conflicts_with_all = ["publish", "list", "render_table", "render_plots"])]
     pub(crate) publish_from: Option<PathBuf>,
 
-    /// Begin as a program would, say so and stop: a part of the case start/cold
+    /// Start up as a program would, report it and exit: a part of the case start/cold
     #[arg(long, value_name = "WAY", hide = true)]
     pub(crate) cold_start: Option<Cold>,
 
-    /// Write frames for the renderer that listens there: a part of the cases processes/*
+    /// Write frames for the renderer that listens on this socket: a part of the cases processes/*
     #[cfg(target_os = "linux")]
     #[arg(long, value_name = "SOCKET", hide = true)]
     pub(crate) worker: Option<PathBuf>,
 
-    /// Run kernels on this GPU that nobody sees: a part of the case processes/alone
+    /// Run kernels on this GPU without sharing their results: a part of the case processes/alone
     #[cfg(target_os = "linux")]
     #[arg(long, value_name = "UUID", hide = true)]
     pub(crate) alone: Option<bridge::vk_export::Uuid>,
 
-    /// Name the cases and stop
+    /// List the cases and exit
     #[arg(long)]
     pub(crate) list: bool,
 
-    /// Print the tables of these results for readers as Markdown and stop; with --only the rows
+    /// Print the tables of these results for readers as Markdown and exit; with --only, the rows
     /// that it names
     #[arg(long, value_name = "results.json")]
     pub(crate) render_table: Option<PathBuf>,
 
-    /// Draw the pictures of these results beside them again and stop
+    /// Draw the plots of these results again, into the same folder, and exit
     #[arg(long, value_name = "results.json", conflicts_with = "render_table")]
     pub(crate) render_plots: Option<PathBuf>,
 
-    /// Turn the validation layer on, for work on the benchmark: the figures are worth nothing then
+    /// Enable the validation layer, for work on the benchmark; the figures are then meaningless
     #[arg(long)]
     pub(crate) validate: bool,
 }
 
 impl Options {
-    /// Whether a case or a row of this name is asked for.
+    /// Returns `true` if a case or a row of this name is requested.
     pub(crate) fn wants(&self, name: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|pattern| name.contains(pattern.as_str()))
     }
 
-    /// The folder for what a run writes.
+    /// Returns the folder for the output of a run.
     pub(crate) fn out(&self) -> PathBuf {
         self.out.clone().unwrap_or_else(|| {
             let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
@@ -103,29 +103,29 @@ impl Options {
         })
     }
 
-    /// How much is measured.
+    /// Returns the profile that the options select.
     pub(crate) fn profile(&self) -> Profile {
         if self.quick { Profile::QUICK } else { Profile::FULL }
     }
 }
 
-/// How much is measured.
+/// The amount of measuring.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Profile {
     /// Its name in the results.
     pub(crate) name: &'static str,
-    /// Rounds in which every way is measured once.
+    /// Number of rounds, in each of which every way is measured once.
     pub(crate) rounds: usize,
     /// How long a way runs in one round.
     pub(crate) slice: Duration,
-    /// When a case stops to begin further rounds.
+    /// The time after which a case starts no further rounds.
     pub(crate) enough: Duration,
-    /// When a case counts as hung, and the program ends.
+    /// The time after which a case counts as hung, and the program ends.
     pub(crate) hung: Duration,
 }
 
 impl Profile {
-    /// Enough for figures to be shown.
+    /// Enough samples for publishable figures.
     pub(crate) const FULL: Self = Self {
         name: "full",
         rounds: 15,
@@ -141,12 +141,12 @@ impl Profile {
         hung: Duration::from_secs(120),
     };
 
-    /// Whether this is the quick one.
+    /// Returns `true` for the quick profile.
     pub(crate) fn is_quick(&self) -> bool {
         self.name == Self::QUICK.name
     }
 
-    /// `full` of something, or `quick` of it.
+    /// Returns `quick` for the quick profile, and `full` otherwise.
     pub(crate) fn pick<T>(&self, full: T, quick: T) -> T {
         if self.is_quick() { quick } else { full }
     }

@@ -1,5 +1,5 @@
-//! A run: every case after the other, whatever becomes of each, and everything written down after
-//! each.
+//! A run: executes one case after another, whether or not they succeed, and writes all results
+//! after each case.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ use crate::report::machine::Machine;
 use crate::report::publish::publish;
 use crate::report::{FILE, Outcome, Results, Row, plots, table};
 
-/// Runs what the options ask for; whether nothing failed.
+/// Runs the selected cases; returns `true` if nothing failed.
 pub(crate) fn run(options: &Options) -> Result<bool> {
     let profile = options.profile();
     let cases: Vec<_> = cases::all(&profile).into_iter().filter(|case| options.wants(&case.name)).collect();
@@ -27,7 +27,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     let gpu = Gpu::open(options)?;
     let machine = Machine::look(&gpu.device, &gpu.compute);
     if options.publish {
-        // Before all the work.
+        // Checked before all measurements.
         ensure!(gpu.is_cuda(), "{} computes; only runs with CUDA are published", gpu.compute.backend());
         machine.sources.require_clean()?;
     }
@@ -88,7 +88,7 @@ fn without_figures(name: &str, what: &str, outcome: Outcome) -> Row {
     Row { name: name.to_owned(), what: what.to_owned(), parameters: Default::default(), unit: String::new(), outcome }
 }
 
-/// Ends the program when a case hangs, with what there is so far.
+/// Ends the program if a case hangs, after writing the results so far.
 fn watch(results: &Arc<Mutex<Results>>, options: &Options) -> Watchdog {
     let (results, out, Profile { hung, .. }) = (Arc::clone(results), options.out(), options.profile());
     Watchdog::start(move |name| {
@@ -99,12 +99,12 @@ fn watch(results: &Arc<Mutex<Results>>, options: &Options) -> Watchdog {
         if let Err(error) = results.write(&out) {
             eprintln!("error: {error:#}");
         }
-        // Not `exit`: what drivers do there may wait for the call that hangs.
+        // Not `exit`: the exit handlers of drivers may wait for the call that hangs.
         std::process::abort();
     })
 }
 
-/// The last words; whether nothing failed.
+/// Prints the summary; returns `true` if nothing failed.
 fn finish(results: &Results, out: &Path, validation: &[String]) -> bool {
     for message in validation {
         eprintln!("error: the validation layer said {message}");

@@ -1,4 +1,4 @@
-//! The benchmark as a worker in a process of its own, for the case `processes`.
+//! The benchmark as a worker in a separate process, for the cases `processes`.
 #![allow(unsafe_code)] // Kernel launches.
 
 use std::ffi::{CString, c_void};
@@ -17,7 +17,7 @@ use bridge_worker::{Buffer, ExchangeWriter, LatestWriter, Work, Worker, WorkerIn
 use crate::harness::LIMIT;
 use crate::raw::cuda::Module;
 
-/// The kernel that writes a frame: random words.
+/// The kernel that writes a frame of random words.
 pub(crate) struct Scrambler(Kernel);
 
 impl Scrambler {
@@ -26,11 +26,11 @@ impl Scrambler {
         Ok(Self(module.kernel("scramble")?))
     }
 
-    /// Enqueues a frame: writes it `times` times.
+    /// Enqueues the writing of a frame, `times` times.
     ///
     /// # Safety
-    /// There are `words` words of device memory at `address`, which nobody else uses before what
-    /// `stream` is given next.
+    /// `address` points to `words` words of device memory, which no other work uses before the next
+    /// work on `stream`.
     pub(crate) unsafe fn launch(
         &self,
         stream: &CudaStream,
@@ -42,26 +42,26 @@ impl Scrambler {
         let count = words as u64;
         let args: [*const c_void; 3] =
             [(&raw const address).cast(), (&raw const count).cast(), (&raw const seed).cast()];
-        // Each thread writes as many words as it takes.
+        // The kernel loops, so the grid size does not depend on the number of words.
         let config = LaunchConfig { grid_dim: (1024, 1, 1), block_dim: (256, 1, 1), shared_mem_bytes: 0 };
         for _ in 0..times {
-            // SAFETY: the kernel's three parameters, of these types; the memory is the caller's
-            // word.
+            // SAFETY: the kernel's three parameters, of these types; the caller guarantees the
+            // memory.
             unsafe { self.0.launch(stream, &config, &args) }?;
         }
         Ok(())
     }
 }
 
-/// What frames are written to.
+/// The exchange that frames are written to.
 enum Writer {
     Latest(LatestWriter<Buffer<u32>>),
     InStep(ExchangeWriter<Buffer<u32>>),
 }
 
-/// Connects to the benchmark that has started this process, and publishes as many frames as each
-/// line of the standard input says, each written as often as its second number says; in step where
-/// the benchmark allows that. Answers with the nanoseconds that they took.
+/// Connects to the benchmark that has started this process. Each line on standard input contains a
+/// number of frames to publish, and how many times each is written; the frames are in step if the
+/// benchmark allows it. Answers each line with the elapsed nanoseconds.
 pub(crate) fn run(socket: &Path, backend: bridge::Backend) -> Result<()> {
     let backend = if backend == bridge::Backend::Cuda { Backend::Cuda } else { Backend::Host };
     let info = WorkerInfo { backend: Some(backend), timeout: LIMIT, trust: true, ..Default::default() };
@@ -82,15 +82,14 @@ pub(crate) fn run(socket: &Path, backend: bridge::Backend) -> Result<()> {
     })
 }
 
-/// Writes as many frames as each line of the standard input says to memory of its own, and answers
-/// as [`run`] does.
+/// Writes frames to its own memory, and answers the lines on standard input as [`run`] does.
 pub(crate) fn run_alone(gpu: Uuid) -> Result<()> {
     let alone = Alone::new(&CudaDevice::by_uuid(gpu)?)?;
     serve(|frames, times| alone.run(frames, times))
 }
 
-/// Reads two numbers from each line of the standard input, and answers with the nanoseconds that
-/// `work` took.
+/// Reads two numbers from each line on standard input, and answers with the nanoseconds that `work`
+/// returns.
 fn serve(mut work: impl FnMut(usize, usize) -> Result<Duration>) -> Result<()> {
     for line in std::io::stdin().lock().lines() {
         let line = line?;
@@ -103,7 +102,7 @@ fn serve(mut work: impl FnMut(usize, usize) -> Result<Duration>) -> Result<()> {
     Ok(())
 }
 
-/// Frames that nobody sees, in memory of CUDA's own.
+/// Frames in memory allocated by CUDA, which are not shared.
 pub(crate) struct Alone {
     scrambler: Scrambler,
     stream: Arc<CudaStream>,
@@ -112,7 +111,7 @@ pub(crate) struct Alone {
 
 impl Alone {
     const WORDS: usize = 4 << 20;
-    /// Size of a frame.
+    /// Size of a frame in bytes.
     pub(crate) const BYTES: usize = 4 * Self::WORDS;
 
     pub(crate) fn new(device: &CudaDevice) -> Result<Self> {
@@ -122,13 +121,13 @@ impl Alone {
         Ok(Self { scrambler: Scrambler::new(device)?, stream, memory })
     }
 
-    /// Writes `frames` frames, each `times` times, and waits for the last.
+    /// Writes `frames` frames, each `times` times, and waits for the last one.
     pub(crate) fn run(&self, frames: usize, times: usize) -> Result<Duration> {
         let begun = Instant::now();
         let (address, _use) = self.memory.device_ptr(&self.stream);
         for frame in 0..frames {
-            // SAFETY: the memory is this object's, of so many words, and is used on this stream
-            // alone.
+            // SAFETY: the memory belongs to this object, has `WORDS` words, and is used on this
+            // stream only.
             unsafe { self.scrambler.launch(&self.stream, address, Self::WORDS, frame as u64, times) }?;
         }
         self.stream.synchronize()?;
@@ -166,7 +165,7 @@ fn fill(
 ) -> Result<()> {
     match (work, scrambler) {
         (Work::Cuda(work), Some(scrambler)) => {
-            // SAFETY: the slot is this turn's, which is handed over on the same stream.
+            // SAFETY: the slot belongs to this turn, which is handed over on the same stream.
             unsafe { scrambler.launch(work.stream, work.resources.as_raw(), work.resources.len(), number, times) }?;
         }
         (Work::Host(mut work), _) => {

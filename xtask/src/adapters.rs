@@ -1,5 +1,4 @@
-//! The adapters to engines, each a workspace of its own with its own versions and its own lock
-//! file.
+//! The engine adapters, each a workspace with its own dependency versions and lock file.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,29 +10,29 @@ use crate::setup;
 use crate::shell;
 use crate::test::{self, Package, Program, part, whole};
 
-/// What is run of `bridge-wgpu`: programs that check their own results, as small as they can.
+/// The runs of the examples of `bridge-wgpu`: self-checking programs with minimal workloads.
 const WGPU_EXAMPLES: &[&str] = &[
     "wgpu_particles --frames 8 --particles 20000 --size 640x360 --backend host",
     "wgpu_filter --frames 6 --size 320x180 --resize 150x200 --backend host",
     "wgpu_cost --frames 4 --samples 1 --rounds 1 --mib 1 --backend host",
 ];
 
-/// What of `bridge-wgpu` also runs with CUDA on the driver double: what wgpu's frames are made of,
-/// and how they live. What is left out repeats the others.
+/// The tests of `bridge-wgpu` that also run with CUDA on the driver double: the contents and the
+/// lifetimes of wgpu's frames. The other tests would repeat these.
 const WGPU_ON_THE_DOUBLE: &[Program] = &[part("lives", &["a_thousand_come_and_go"]), whole("contents")];
 
-/// What is run of `bevy-vk-cuda`: as a machine without CUDA does it, and as one with CUDA, on the
-/// one queue that software drivers have.
+/// The runs of the example of `bevy-vk-cuda`: as on a machine without CUDA, and as on one with
+/// CUDA, on the single queue that software drivers have.
 const BEVY_EXAMPLES: &[&str] = &[
     "bevy_cube --frames 6 --particles 5000 --way upload --validate",
     "bevy_cube --frames 6 --particles 5000 --way host --share-queue --validate",
     "bevy_cube --frames 4 --particles 5000 --texture 256 --way host --share-queue --compare --validate",
 ];
 
-/// Builds, lints, documents and tests `adapters/bridge-wgpu`, with CUDA on the driver double
-/// too, and runs its examples.
+/// Builds, lints, documents and tests `adapters/bridge-wgpu`, also with CUDA on the driver double,
+/// and runs its examples.
 pub(crate) fn wgpu() -> Result<()> {
-    // With the windows of the examples, which nothing else would lint.
+    // Includes the windows of the examples, which no other step lints.
     let features = &["--features", "window"];
     adapter("bridge-wgpu", features, WGPU_EXAMPLES)?;
     let package = Package { name: "vk-cuda-bridge-wgpu", folder: folder("bridge-wgpu") };
@@ -45,7 +44,7 @@ pub(crate) fn bevy() -> Result<()> {
     adapter("bevy-vk-cuda", &[], BEVY_EXAMPLES)
 }
 
-/// Lints the program on vulkano and runs it under validation.
+/// Lints the vulkano example and runs it under validation.
 pub(crate) fn vulkano() -> Result<()> {
     let manifest = shell::root().join("examples/vulkano/Cargo.toml");
     shell::run(cargo(&manifest, "fmt").args(["--", "--check"]))?;
@@ -62,7 +61,7 @@ fn adapter(name: &str, features: &[&str], examples: &[&str]) -> Result<()> {
     for example in examples {
         let mut words = example.split_whitespace();
         let mut command = cargo(&manifest, "run");
-        // The same features: without them wgpu would be built once more.
+        // The same features as the tests: other features would build wgpu a second time.
         lint::with_lints(&mut command)?;
         command
             .arg("--locked")
@@ -82,7 +81,7 @@ fn folder(name: &str) -> PathBuf {
     shell::root().join("adapters").join(name)
 }
 
-/// `cargo test` on the adapter in a folder, with lints.
+/// Returns a `cargo test` command with lints for the adapter in a folder.
 fn tests(folder: &Path, features: &[&str]) -> Result<Command> {
     let mut test = cargo(&folder.join("Cargo.toml"), "test");
     lint::with_lints(&mut test)?;
@@ -90,7 +89,7 @@ fn tests(folder: &Path, features: &[&str]) -> Result<Command> {
     Ok(test)
 }
 
-/// `cargo WORD` on an adapter, with a current validation layer where there is one.
+/// Returns a `cargo WORD` command for an adapter, with a current validation layer if there is one.
 fn cargo(manifest: &Path, word: &str) -> Command {
     let mut command = shell::cargo();
     command.arg(word).arg("--manifest-path").arg(manifest).env("CARGO_TARGET_DIR", shell::beside_dir());

@@ -1,9 +1,9 @@
 //! `cargo xtask api`: the public API of the published crates as text, in `docs/api/`.
 //!
-//! rustdoc's JSON is unstable, so stable rustdoc writes it only if told that it may, and its format
-//! changes with the release. cargo is given this program as its rustdoc, which passes the
-//! permission on to the real one alone: in cargo's own environment it would make build scripts
-//! probe for nightly features, and rebuild half of the graph.
+//! rustdoc's JSON is unstable: stable rustdoc writes it only with `RUSTC_BOOTSTRAP`, and its format
+//! changes between releases. cargo is given this program as its rustdoc, which sets the variable
+//! for the real rustdoc only: set for cargo itself, it would make build scripts probe for nightly
+//! features and rebuild half of the graph.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,12 +14,12 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::documented::DOCUMENTED;
 use crate::{kernels, shell};
 
-/// The release whose rustdoc JSON the pinned `public-api` reads. Move the two together.
+/// The release whose rustdoc JSON the pinned `public-api` reads. Update both together.
 const COMPILER: &str = "1.95";
-/// Makes this program the rustdoc of its name.
+/// Environment variable that makes this program act as the rustdoc that it names.
 pub(crate) const AS_RUSTDOC: &str = "XTASK_AS_RUSTDOC";
 
-/// Package, library.
+/// Pairs of package and library name.
 const CRATES: &[(&str, &str)] = &[
     ("vk-export", "vk_export"),
     ("vk-local", "vk_local"),
@@ -31,8 +31,8 @@ const CRATES: &[(&str, &str)] = &[
     ("vk-cuda-bridge-view", "bridge_view"),
 ];
 
-/// Compares the text of every published crate with the committed one; with `update` writes it
-/// instead.
+/// Compares the API text of every published crate with the committed text; with `update`, writes
+/// the committed text instead.
 pub(crate) fn run(update: bool) -> Result<()> {
     require_compiler()?;
     write_json()?;
@@ -65,8 +65,8 @@ pub(crate) fn run(update: bool) -> Result<()> {
     );
 }
 
-/// Checks that the compiler is the one whose texts are committed: with another, nothing would be
-/// compared.
+/// Checks that the compiler is the one that the committed texts are from: the output of another one
+/// differs.
 pub(crate) fn require_compiler() -> Result<()> {
     let output = Command::new("rustc").arg("--version").current_dir(shell::root()).output().ok();
     let version = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
@@ -83,8 +83,8 @@ fn is_release(version: &str) -> bool {
     version.starts_with(&format!("rustc {COMPILER}."))
 }
 
-/// Writes the JSON of all that is documented: with the features of the whole workspace, for which
-/// `clippy` and `docs` have checked the dependencies.
+/// Writes the JSON of everything that is documented, with the features of the whole workspace, for
+/// which `clippy` and `docs` have already checked the dependencies.
 fn write_json() -> Result<()> {
     let mut doc = shell::cargo();
     doc.args(["doc", "--quiet"]).args(DOCUMENTED.split_whitespace());
@@ -108,7 +108,7 @@ fn own_path() -> Result<PathBuf> {
     std::env::current_exe().context("this program's own path is unknown")
 }
 
-/// Is rustdoc: starts the real one, with the words that this program was given and the permission.
+/// Acts as rustdoc: starts the real one with this program's arguments and `RUSTC_BOOTSTRAP`.
 pub(crate) fn be_rustdoc(real: &Path) -> Result<ExitCode> {
     let mut command = Command::new(real);
     command.args(std::env::args_os().skip(1)).env("RUSTC_BOOTSTRAP", "1").env_remove(AS_RUSTDOC);
@@ -131,7 +131,8 @@ mod tests {
         assert!(text.contains(&format!("channel = \"{COMPILER}.0\"")), "{text}");
     }
 
-    /// A field that is added to a variant of an error breaks nobody.
+    /// Error variants are `#[non_exhaustive]`, so that adding a field to one is not a breaking
+    /// change.
     #[test]
     fn variants_with_fields_may_get_more() {
         for (package, _) in CRATES {
@@ -143,7 +144,7 @@ mod tests {
                 variant.contains("::Error::").then_some(variant)
             });
             let variants: std::collections::BTreeSet<&str> = variants.collect();
-            // Nothing that the trace does is an error.
+            // The trace crate has no errors.
             let has_errors = *package != "vk-cuda-bridge-trace";
             assert_eq!(!variants.is_empty(), has_errors, "{package}: the errors in the text");
             for variant in variants {

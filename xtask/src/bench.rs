@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: build the benchmark and become it.
+//! `cargo xtask bench`: builds the benchmark and replaces this process with it.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -9,12 +9,12 @@ use crate::setup::consent::Consent;
 use crate::setup::{self, Scope};
 use crate::{programs, shell};
 
-/// Options with which it measures nothing.
+/// Options with which the benchmark measures nothing.
 const HARMLESS: &[&str] =
     &["--help", "-h", "--list", "--render-table", "--render-plots", "--publish-from", "--version", "-V"];
 
-/// The benchmark, after making sure that Vulkan is there. Results go to `bench` in cargo's target
-/// folder, or where `--out` says; with `--publish` also to `benches/results`.
+/// Runs the benchmark, after making sure that Vulkan is available. Results go to `bench` in cargo's
+/// target folder, or to the folder in `--out`; with `--publish` also to `benches/results`.
 pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode> {
     if !arguments.iter().any(|argument| HARMLESS.iter().any(|harmless| argument == harmless)) {
         setup::run(Scope::Headless, Consent::of_environment())?;
@@ -25,11 +25,11 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode> {
     shell::become_command(command)
 }
 
-/// That it works, and that the frame path allocates nothing: few samples, without CUDA, validation
-/// on.
+/// Checks that the benchmark works and that the frame path allocates nothing: few samples, without
+/// CUDA, with validation.
 pub(crate) fn check() -> Result<()> {
-    // The example makes cargo count in what only tests need, as it did when it built the tests:
-    // nothing is built again.
+    // Building the example too makes cargo select the features of dev-dependencies, as when it
+    // built the tests, so that nothing is built again.
     shell::run(shell::cargo().args(["build", "--bin", "bridge-bench", "--example", "particles"]))?;
     let mut command = programs::built("bridge-bench");
     command.args(["--quick", "--backend", "host", "--validate", "--out"]).arg(shell::target_dir().join("ci/bench"));

@@ -1,4 +1,4 @@
-//! SHA-256 of files that were downloaded and kept: what is loaded must be what was fetched.
+//! SHA-256 digests of downloaded files, to verify that loaded files are the downloaded ones.
 
 use std::fs::File;
 use std::io::Read;
@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
-/// The file's digest in lower-case hexadecimal.
+/// Returns the file's digest in lowercase hexadecimal.
 pub(crate) fn of(path: &Path) -> Result<String> {
     let cannot = || format!("cannot read {}", path.display());
     let mut file = File::open(path).with_context(cannot)?;
@@ -23,7 +23,7 @@ pub(crate) fn of(path: &Path) -> Result<String> {
     Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Whether the file is there and has this digest.
+/// Returns `true` if the file exists and has this digest.
 pub(crate) fn matches(path: &Path, sha256: &str) -> bool {
     of(path).is_ok_and(|found| found == sha256)
 }
@@ -34,7 +34,7 @@ mod tests {
 
     use super::*;
 
-    /// FIPS 180-4's example, and the empty file.
+    /// The example in FIPS 180-4, and the empty file.
     const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
     const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 

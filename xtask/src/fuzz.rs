@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: random sequences of operations against a model, for a given time.
+//! `cargo xtask fuzz`: checks random sequences of operations against a model, for a given time.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::setup;
 use crate::shell;
 
-/// What `tests/fuzz` reads.
+/// The environment variables that `tests/fuzz` reads.
 const SECONDS: &str = "BRIDGE_FUZZ_SECONDS";
 const SEED: &str = "BRIDGE_FUZZ_SEED";
 const REPORT: &str = "BRIDGE_FUZZ_REPORT";
@@ -15,10 +15,10 @@ const REPORT: &str = "BRIDGE_FUZZ_REPORT";
 /// The test programs of `tests/fuzz`; the time is shared among them.
 const TARGETS: &[&str] = &["cuda", "driver", "exchange", "faults", "ipc", "latest"];
 
-/// The seconds of the step in continuous integration.
+/// The duration of the step in continuous integration, in seconds.
 const IN_CI: u64 = 60;
 
-/// Runs the targets, or one of them, for `seconds` in all, from a seed.
+/// Runs all targets, or one of them, for `seconds` in total, starting from a seed.
 pub(crate) fn run(target: Option<&str>, seconds: u64, seed: u64) -> Result<()> {
     let targets = targets(target)?;
     let report = shell::target_dir().join("fuzz.txt");
@@ -28,11 +28,11 @@ pub(crate) fn run(target: Option<&str>, seconds: u64, seed: u64) -> Result<()> {
     for target in targets {
         let mut command = shell::cargo();
         // The features of the whole workspace, with which `cargo test` has built it. Other packages
-        // have programs of these names, and no test.
+        // have targets of these names, but without tests.
         command.args(["test", "--workspace", "--test", target, "--", "--nocapture", "--exact", target]);
         command.env(SECONDS, each.to_string()).env(SEED, seed.to_string()).env(REPORT, &report);
         if std::env::var_os("RUST_LOG").is_none() {
-            // What is leaked on purpose is said on every occasion.
+            // Intentional leaks are logged each time.
             command.env("RUST_LOG", "off");
         }
         if let Some(path) = setup::layer_path() {
@@ -46,7 +46,8 @@ pub(crate) fn run(target: Option<&str>, seconds: u64, seed: u64) -> Result<()> {
     Ok(())
 }
 
-/// The step of continuous integration: other cases than `cargo test` runs, always the same.
+/// Runs the step of continuous integration: always the same cases, different from those of `cargo
+/// test`.
 pub(crate) fn in_ci() -> Result<()> {
     run(None, IN_CI, 1_000)
 }

@@ -1,5 +1,5 @@
-//! `cargo xtask kernels`: every `shaders/*.cu` to the `.ptx` beside it, or a proof that the `.ptx`
-//! is up to date.
+//! `cargo xtask kernels`: compiles every `shaders/*.cu` to the `.ptx` next to it, or checks that
+//! the `.ptx` is up to date.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,11 +9,12 @@ use anyhow::{Context, Result, bail};
 use crate::nvrtc::{self, Nvrtc};
 use crate::shell;
 
-/// The oldest architecture that NVRTC 12.0 names without a warning, and no fused multiply-add: a
-/// kernel rounds each operation exactly as its twin in Rust does, so the two agree bit for bit.
+/// The oldest architecture that NVRTC 12.0 accepts without a warning, and no fused multiply-add: a
+/// kernel then rounds each operation like its Rust counterpart, so that the results are
+/// bit-identical.
 const OPTIONS: &[&str] = &["--gpu-architecture=compute_52", "--fmad=false"];
 
-/// Writes the PTX of every kernel; with `check` compares instead, and fails if a file differs.
+/// Writes the PTX of every kernel; with `check`, compares instead and fails if a file differs.
 pub(crate) fn run(check: bool) -> Result<()> {
     let folder = shell::root().join("shaders");
     let sources = sources(&folder)?;
@@ -53,7 +54,7 @@ pub(crate) fn run(check: bool) -> Result<()> {
     Ok(())
 }
 
-/// An error that names the files to remake or delete, if there are any.
+/// Returns an error that names the files to recompile or delete, if any.
 fn all_current(stale: &[String], orphans: &[String]) -> Result<()> {
     if stale.is_empty() && orphans.is_empty() {
         return Ok(());
@@ -70,19 +71,19 @@ fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// The folder's kernels in the order of their names.
+/// Returns the kernel sources in a folder, sorted by name.
 fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
     with_extension(folder, "cu")
 }
 
-/// The PTX files that no source makes.
+/// Returns the PTX files without a source.
 fn orphans(folder: &Path, sources: &[PathBuf]) -> Result<Vec<String>> {
     let files = with_extension(folder, "ptx")?;
     let orphans = files.iter().filter(|file| !sources.contains(&file.with_extension("cu")));
     Ok(orphans.map(|file| file_name(file)).collect())
 }
 
-/// The folder's files with this extension, in the order of their names.
+/// Returns the files in a folder with this extension, sorted by name.
 pub(crate) fn with_extension(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
@@ -95,7 +96,7 @@ pub(crate) fn with_extension(folder: &Path, extension: &str) -> Result<Vec<PathB
     Ok(files)
 }
 
-/// The first line in which the two texts differ, shown; `None` if they are equal.
+/// Describes the first line in which the two texts differ; `None` if they are equal.
 pub(crate) fn difference(committed: &str, fresh: &str) -> Option<String> {
     if committed == fresh {
         return None;

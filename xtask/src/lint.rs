@@ -1,11 +1,11 @@
-//! Linting and documenting against what `cargo test` builds.
+//! Linting and documentation on top of the build of `cargo test`.
 //!
-//! `cargo clippy` and `cargo doc` check every dependency first, and what they make of it serves no
-//! build: a workspace whose tests are built needs hundreds of crates twice. Here cargo is given
-//! this program as its compiler and as its rustdoc. It calls clippy on each target of the workspace
-//! with the words, and so the dependencies, of the build, then the real compiler; and for the tests
-//! in the docs it makes the docs, too. Of a workspace of which few programs are run, only those are
-//! built: of the others it calls clippy alone.
+//! `cargo clippy` and `cargo doc` check every dependency first, and no build uses the results: a
+//! workspace whose tests are built needs hundreds of crates twice. Here cargo is given this program
+//! as its compiler and as its rustdoc. It calls clippy on each target of the workspace with the
+//! arguments, and therefore the dependencies, of the build, and then the real compiler. For doc
+//! tests, it also builds the docs. If only few programs of a workspace are run, only those are
+//! built; for the others, only clippy is called.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -17,26 +17,27 @@ use anyhow::{Context, Result};
 
 use crate::shell;
 
-/// Makes this program the compiler of the workspace's own packages, and rustdoc.
+/// Environment variable that makes this program act as rustdoc and as the compiler of workspace
+/// packages.
 pub(crate) const AS_TOOLS: &str = "XTASK_AS_TOOLS";
-/// Names the programs that are built, where the others are not: `PACKAGE/TARGET`, or `PACKAGE/` for all
-/// of a package's. Docs are made then, and not tested.
+/// Environment variable with the only programs to build: `PACKAGE/TARGET`, or `PACKAGE/` for all
+/// programs of a package. Docs are then built but not tested.
 const BUILT: &str = "XTASK_BUILT";
 
-/// Lets `cargo build` and `cargo test` fail for what clippy says of the workspace, and `cargo test`
-/// for what rustdoc says of it.
+/// Makes `cargo build` and `cargo test` fail on clippy's warnings about the workspace, and `cargo
+/// test` also on those of rustdoc.
 pub(crate) fn with_lints(command: &mut Command) -> Result<()> {
-    // cargo distinguishes what it builds by this path.
+    // cargo keeps build outputs apart by the path of the wrapper.
     let own = shell::own_copy()?;
     command.env(AS_TOOLS, "1").env("RUSTC_WORKSPACE_WRAPPER", &own).env("RUSTDOC", &own);
     Ok(())
 }
 
-/// As [`with_lints`], but builds no other program than those of `built`: in place of the others are
-/// empty files. What has other programs has another `name`.
+/// Like [`with_lints`], but only builds the programs in `built`; the others are empty files. A
+/// different set of programs needs a different `name`.
 pub(crate) fn with_lints_alone(command: &mut Command, built: &[String], name: &str) -> Result<()> {
     with_lints(command)?;
-    // cargo would take what is empty for what is built.
+    // Otherwise cargo would take the empty files for built programs.
     command.env(BUILT, built.join(" ")).env("RUSTC_WORKSPACE_WRAPPER", shell::own_copy_in(name)?);
     Ok(())
 }
@@ -52,7 +53,7 @@ pub(crate) fn be_tool() -> Result<ExitCode> {
 }
 
 fn be_compiler(compiler: &OsStr, arguments: &[OsString]) -> Result<ExitCode> {
-    // cargo also asks for the compiler's version and for its targets.
+    // cargo also calls the wrapper to query the compiler's version and targets.
     if arguments.iter().any(|word| starts(word, "--emit=")) {
         let folder = tempfile::tempdir()?;
         let mut clippy = Command::new("clippy-driver");
@@ -72,7 +73,7 @@ fn be_compiler(compiler: &OsStr, arguments: &[OsString]) -> Result<ExitCode> {
     shell::become_command(real)
 }
 
-/// Whether what the compiler makes is needed, and not only what clippy says.
+/// Returns `true` if the compiler's output is needed, and not only clippy's messages.
 fn is_built(arguments: &[OsString], package: &str, built: Option<&str>) -> bool {
     let is_bin = || values(arguments, "--crate-type").any(|kind| kind == "bin");
     let is_program = arguments.iter().any(|word| word == "--test") || is_bin();
@@ -83,7 +84,7 @@ fn is_built(arguments: &[OsString], package: &str, built: Option<&str>) -> bool 
     })
 }
 
-/// Leaves what cargo looks for: an empty program, and the list of the sources, which clippy has
+/// Writes the files that cargo expects: an empty program, and the list of sources, which clippy has
 /// written to `folder`.
 fn stand_in(arguments: &[OsString], folder: &Path) -> Result<()> {
     let name = values(arguments, "--crate-name").next().context("the crate has no name")?;
@@ -95,7 +96,7 @@ fn stand_in(arguments: &[OsString], folder: &Path) -> Result<()> {
     fs::write(Path::new(&out).join(format!("{stem}.exe")), "").context("cannot write an empty program")
 }
 
-/// What stands behind the word.
+/// Returns the values that follow `word`.
 fn values<'a>(arguments: &'a [OsString], word: &'a str) -> impl Iterator<Item = String> + 'a {
     let pairs = arguments.iter().zip(arguments.iter().skip(1));
     pairs.filter(move |(before, _)| *before == word).map(|(_, value)| value.to_string_lossy().into_owned())
@@ -117,8 +118,8 @@ fn be_documenter(arguments: &[OsString]) -> Result<ExitCode> {
     shell::become_command(real)
 }
 
-/// The compiler's arguments as clippy needs them: it makes metadata, which nobody uses, and tells
-/// cargo of nothing but what it finds.
+/// Returns the compiler's arguments adapted for clippy: clippy only writes metadata, to a temporary
+/// folder, and reports only diagnostics to cargo.
 fn lint_arguments(arguments: &[OsString], folder: &OsStr) -> Vec<OsString> {
     let mut result = Vec::new();
     let mut words = arguments.iter();
@@ -133,7 +134,7 @@ fn lint_arguments(arguments: &[OsString], folder: &OsStr) -> Vec<OsString> {
             words.next();
             result.extend([word.clone(), folder.to_owned()]);
         } else if text == "-C" && words.as_slice().first().is_some_and(|next| starts(next, "incremental=")) {
-            // The compiler's own.
+            // The incremental folder belongs to the compiler.
             words.next();
         } else {
             result.push(word.clone());
@@ -143,7 +144,7 @@ fn lint_arguments(arguments: &[OsString], folder: &OsStr) -> Vec<OsString> {
     result
 }
 
-/// The arguments of rustdoc's test run as those of a run that writes the docs to `folder`.
+/// Returns the arguments of rustdoc's test run, changed to write the docs to `folder`.
 fn document_arguments(arguments: &[OsString], folder: &OsStr) -> Vec<OsString> {
     let mut result = Vec::new();
     let mut words = arguments.iter();

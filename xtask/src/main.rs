@@ -1,7 +1,8 @@
-//! The project's commands, as `cargo xtask COMMAND`.
+//! The project's commands, run as `cargo xtask COMMAND`.
 //!
-//! It depends on no crate of the workspace, so that it builds quickly and runs on a machine where
-//! nothing is installed yet; its tests depend on `test-support`, which depends on nothing.
+//! This package depends on no crate of the workspace, so that it builds quickly and runs on a
+//! machine where nothing is installed yet. Its tests depend on `test-support`, which has no
+//! dependencies.
 
 mod adapters;
 mod api;
@@ -42,14 +43,14 @@ struct Arguments {
     task: Task,
 }
 
-const AFTER_HELP: &str = "Setup shows what it will install with the system's package manager, as root or through sudo, \
-                          and asks on a terminal; without one, in CI or with --yes it goes on by itself. \
-                          BRIDGE_NO_INSTALL=1 forbids it to install; then it prints what to type.";
+const AFTER_HELP: &str = "Setup shows what it will install with the system's package manager, as root or through sudo. \
+                          It asks first on a terminal; without a terminal, in CI or with --yes it continues without \
+                          asking. BRIDGE_NO_INSTALL=1 forbids installing; setup then prints the command to run.";
 
-/// What a command may install.
+/// Options of commands that may install packages.
 #[derive(Args)]
 struct Installing {
-    /// Say what is missing instead of installing it
+    /// Report what is missing instead of installing it
     #[arg(long, visible_alias = "offline", conflicts_with = "yes")]
     no_install: bool,
     /// Install without asking
@@ -65,100 +66,105 @@ impl Installing {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Set up, then build and run the particle demo; its own options follow (try --help)
+    /// Set up the machine, then build and run the particle demo; the demo's options follow (try
+    /// --help)
     #[command(disable_help_flag = true)]
     Demo {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
-    /// Set up, then run every test this machine can, and say what was skipped; cargo test's options
-    /// follow
+    /// Set up the machine, then run every test it can run and list what was skipped; the options of
+    /// cargo test follow
     #[command(disable_help_flag = true)]
     Test {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
-    /// Set up, then measure the bridge against raw calls, into target/bench; its own options follow
-    /// (try --help)
+    /// Set up the machine, then benchmark the bridge against raw calls, into target/bench; the
+    /// benchmark's options follow (try --help)
     #[command(disable_help_flag = true)]
     Bench {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
-    /// Can this machine do it, and if not, why and what to do; its own options follow (try --help)
+    /// Check whether this machine is supported and, if not, explain why and what to do; its options
+    /// follow (try --help)
     #[command(disable_help_flag = true)]
     Doctor {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
-    /// Install what the demo and the tests need: Vulkan loader, a device, validation layer, Xvfb
+    /// Install what the demo and the tests need: Vulkan loader and device, validation layer, Xvfb
     Setup {
         #[command(flatten)]
         installing: Installing,
     },
-    /// Compile shaders/*.cu to PTX with NVRTC, which it fetches; needs no GPU and no CUDA toolkit
+    /// Compile shaders/*.cu to PTX with NVRTC, which is downloaded; needs no GPU and no CUDA
+    /// toolkit
     Kernels {
-        /// Compare with the files that are there instead of writing them
+        /// Compare with the existing files instead of writing them
         #[arg(long)]
         check: bool,
     },
     /// Compare the public API of the published crates with the text in docs/api
     Api {
-        /// Write the text instead
+        /// Write the text instead of comparing
         #[arg(long)]
         update: bool,
     },
     /// Write the figures in README.md, BENCHMARKS.md and docs/python.md from benches/results
     Tables {
-        /// Compare with what is there instead
+        /// Compare with the existing figures instead of writing them
         #[arg(long)]
         check: bool,
     },
-    /// Random sequences of operations against models, see docs/testing.md
+    /// Run random sequences of operations against models; see docs/testing.md
     Fuzz {
-        /// How long to run
+        /// The total duration, in seconds
         #[arg(long, default_value_t = 60)]
         seconds: u64,
-        /// The first case; the others count up from it
+        /// The seed of the first case; later cases count up from it
         #[arg(long, default_value_t = 0)]
         seed: u64,
-        /// One target only
+        /// Run only this target
         #[arg(long)]
         target: Option<String>,
     },
-    /// Run mutants of what calls a device, made by `cargo mutants`, on the driver double
+    /// Run mutants of the code that calls a device, made by `cargo mutants`, on the driver double
     Mutants {
-        /// Files in `crates/bridge/src`; those of docs/testing.md if none is named
+        /// Files in `crates/bridge/src`; by default those listed in docs/testing.md
         files: Vec<String>,
-        /// Only mutants with this in their names; several of them, all that have one of these
+        /// Run only mutants whose name contains this text; may be given several times to run the
+        /// mutants that match any of them
         #[arg(long)]
         only: Vec<String>,
-        /// Only these programs of the step `double`, or `doubled`: fewer are built sooner
+        /// Run only these programs of the step `double`, or `doubled`; fewer programs build faster
         #[arg(long)]
         with: Vec<String>,
     },
-    /// Kill either process of two that share frames, in each state it can be in, and see that the
-    /// other goes on (Linux)
+    /// Kill either of two processes that share frames, in each of its states, and check that the
+    /// other continues (Linux)
     KillMatrix {
-        /// How often each
+        /// How many times each kill is repeated
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
         rounds: u32,
-        /// What the workers compute with: host or cuda
+        /// The backend of the workers: host or cuda
         #[arg(long, default_value = "host", value_parser = ["host", "cuda"])]
         backend: String,
-        /// One renderer instead that runs for so long, while its worker is killed every few
-        /// seconds: memory, descriptors and threads stay as they are
+        /// Instead, run one renderer for this many minutes while its worker is killed every few
+        /// seconds, and check that memory, descriptors and threads do not grow
         #[arg(long, conflicts_with = "rounds", value_parser = clap::value_parser!(u32).range(1..))]
         minutes: Option<u32>,
     },
-    /// What must not compile: compare its errors with those in crates/bridge/tests/compile_fail
+    /// Check the programs that must not compile: compare their errors with those in
+    /// crates/bridge/tests/compile_fail
     Misuse {
-        /// Write the errors instead
+        /// Write the errors instead of comparing
         #[arg(long)]
         update: bool,
     },
     /// Check and lint the workspace for Windows, and run its programs under Wine, with the tests
-    /// that can fail on Windows alone
+    /// that can fail only on Windows
     Windows {
         /// Run every test under Wine
         #[arg(long)]
@@ -166,28 +172,28 @@ enum Task {
         #[command(flatten)]
         installing: Installing,
     },
-    /// Build the wheel of the Python package for publishing, for glibc 2.28 and later, inspect and
-    /// test it, into target/wheel/dist; needs the network for zig, some 100 MB (Linux)
+    /// Build, inspect and test the Python wheel for publishing, for glibc 2.28 and later, into
+    /// target/wheel/dist; downloads zig, about 100 MB (Linux)
     Wheel {
-        /// The profile of cargo that it is built with
+        /// The cargo profile to build with
         #[arg(long, default_value = "release")]
         profile: String,
     },
-    /// The quick loop: format, clippy and unit tests of the crates, and the tests on the driver
-    /// double
+    /// Run the quick checks: format, clippy and unit tests of the crates, and the tests on the
+    /// driver double
     Check,
-    /// All that continuous integration does, or some steps of it
+    /// Run all of continuous integration, or some of its steps
     Ci {
-        /// Print the names of the steps and do nothing
+        /// Print the names of the steps and exit
         #[arg(long)]
         list: bool,
-        /// Run this step only; may be given several times, and the steps run in the given order
+        /// Run only this step; may be given several times, and the steps run in the given order
         #[arg(long = "step", value_name = "NAME", conflicts_with = "list")]
         steps: Vec<String>,
-        /// Leave this step out; may be given several times
+        /// Skip this step; may be given several times
         #[arg(long, value_name = "NAME", conflicts_with_all = ["steps", "list"])]
         without: Vec<String>,
-        /// One step after another, none beside another
+        /// Run the steps one after another, none in parallel
         #[arg(long)]
         serial: bool,
     },
@@ -237,8 +243,9 @@ fn done(result: Result<()>) -> Result<ExitCode> {
     result.map(|()| ExitCode::SUCCESS)
 }
 
-/// The words behind the command's name, to be handed on as they are. clap would swallow a `--` that
-/// is meant for libtest; `drop_dashes` drops a first one, which a program would not understand.
+/// Returns the arguments after the command's name, to be passed on unchanged. clap would drop a
+/// `--` that is meant for libtest. `drop_dashes` drops a leading `--`, which a program would not
+/// accept.
 fn after_the_command(drop_dashes: bool) -> Vec<OsString> {
     let mut words: Vec<_> = env::args_os().skip(2).collect();
     if drop_dashes && words.first().is_some_and(|word| word == "--") {

@@ -1,8 +1,8 @@
-//! NVIDIA's run-time compiler, one pinned release of it, without a toolkit and without a GPU.
+//! One pinned release of NVIDIA's runtime compiler (NVRTC), usable without a toolkit or a GPU.
 //!
-//! The release fixes the PTX: 12.0 writes ISA 8.0, which every driver from 525 on accepts.
+//! The release determines the PTX: 12.0 writes ISA 8.0, which drivers from 525 on accept.
 
-// The compiler is a C library opened at run time.
+// The compiler is a C library that is loaded at run time.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -20,10 +20,10 @@ use crate::{digest, shell};
 
 const PACKAGE: &str = "nvidia-cuda-nvrtc-cu12";
 const VERSION: &str = "12.0.140";
-/// Of the wheel for x86-64 Linux: code that is loaded must be the code that was meant.
+/// Digest of the wheel for x86-64 Linux, so that only the intended code is loaded.
 const SHA256: &str = "8e94e991d85c422de4da87bdc7472fdc1364367bd4aace7000b559cd33122071";
 const LIBRARY: &str = "nvidia/cuda_nvrtc/lib/libnvrtc.so.12";
-/// What is loaded from the wheel: the compiler, and the file beside it that the compiler opens by
+/// The loaded files of the wheel: the compiler, and the file next to it that the compiler opens
 /// itself.
 const LOADED: &[(&str, &str)] = &[
     (LIBRARY, "f26e5a4f98c9417a96694539096bd8e2fe69bce3b0ee522b62cc4ca8c647c79a"),
@@ -35,9 +35,9 @@ const LOADED: &[(&str, &str)] = &[
 
 type Program = *mut c_void;
 type Status = c_int;
-/// `nvrtcGetPTX` and `nvrtcGetProgramLog`.
+/// Type of `nvrtcGetPTX` and `nvrtcGetProgramLog`.
 type GetText = unsafe extern "C" fn(Program, *mut c_char) -> Status;
-/// `nvrtcGetPTXSize` and `nvrtcGetProgramLogSize`: bytes, with the closing NUL.
+/// Type of `nvrtcGetPTXSize` and `nvrtcGetProgramLogSize`: bytes, including the terminating NUL.
 type GetSize = unsafe extern "C" fn(Program, *mut usize) -> Status;
 type CreateProgram = unsafe extern "C" fn(
     *mut Program,
@@ -48,7 +48,7 @@ type CreateProgram = unsafe extern "C" fn(
     *const *const c_char,
 ) -> Status;
 
-/// The functions of nvrtc.h in use, and the library that keeps them loaded.
+/// The functions of nvrtc.h in use, and the library that contains them.
 pub(crate) struct Nvrtc {
     create: CreateProgram,
     compile: unsafe extern "C" fn(Program, c_int, *const *const c_char) -> Status,
@@ -58,25 +58,25 @@ pub(crate) struct Nvrtc {
     log_size: GetSize,
     log: GetText,
     error_string: unsafe extern "C" fn(Status) -> *const c_char,
-    // Last: the functions above point into it.
+    // Declared last, so dropped last: the functions above point into the library.
     _library: Library,
 }
 
-/// Why the compiler cannot be had on this machine; `None` if it can.
+/// Returns why the compiler is not available on this machine; `None` if it is.
 pub(crate) fn unavailable() -> Option<String> {
     let here = cfg!(all(target_os = "linux", target_arch = "x86_64"));
     (!here).then(|| format!("{PACKAGE} {VERSION} is fetched for x86-64 Linux only"))
 }
 
 impl Nvrtc {
-    /// Opens the compiler, fetching it from the Python package index into the target folder the
-    /// first time.
+    /// Opens the compiler. The first call downloads it from the Python package index into the
+    /// target folder.
     pub(crate) fn open() -> Result<Self> {
         if let Some(reason) = unavailable() {
             bail!("{reason}: regenerate the PTX on such a machine");
         }
         let path = fetch(&shell::target_dir().join("nvrtc"))?;
-        // SAFETY: libloading's rule: the library's initializers must be sound to run. `fetch` has
+        // SAFETY: libloading requires that the library's initializers are sound to run. `fetch` has
         // just compared this file, and the one it opens, with the digests of NVIDIA's build, whose
         // initializers only set up its own state.
         let library = unsafe { Library::new(&path) }
@@ -94,7 +94,7 @@ impl Nvrtc {
         })
     }
 
-    /// Compiles `source` to PTX. `name` is what the compiler's messages call it.
+    /// Compiles `source` to PTX. `name` is the file name in the compiler's messages.
     pub(crate) fn compile(&self, name: &str, source: &str, options: &[&str]) -> Result<String> {
         let source = CString::new(source).with_context(|| format!("{name} holds a NUL byte"))?;
         let c_name = CString::new(name)?;
@@ -123,11 +123,11 @@ impl Nvrtc {
 
     fn text(&self, program: &Guard<'_>, call: &str, size: GetSize, get: GetText) -> Result<String> {
         let mut bytes = 0;
-        // SAFETY: nvrtcGet*Size takes a live program and a place for one size_t.
+        // SAFETY: nvrtcGet*Size takes a live program and a pointer to one size_t.
         self.check(call, unsafe { size(program.program, &mut bytes) })?;
         let mut buffer = vec![0_u8; bytes];
-        // SAFETY: nvrtcGet* writes as many bytes as its Size call named, and the buffer has that
-        // many.
+        // SAFETY: nvrtcGet* writes the number of bytes that its Size call returned, which is the
+        // buffer's length.
         self.check(call, unsafe { get(program.program, buffer.as_mut_ptr().cast()) })?;
         buffer.truncate(buffer.iter().position(|&byte| byte == 0).unwrap_or(bytes));
         String::from_utf8(buffer).with_context(|| format!("{call} gave text that is not UTF-8"))
@@ -137,15 +137,15 @@ impl Nvrtc {
         if status == 0 {
             return Ok(());
         }
-        // SAFETY: nvrtcGetErrorString takes any value and gives a static string.
+        // SAFETY: nvrtcGetErrorString takes any value and returns a static string.
         let text = unsafe { (self.error_string)(status) };
-        // SAFETY: the string just given is NUL-terminated and static.
+        // SAFETY: the returned string is NUL-terminated and static.
         let text = unsafe { CStr::from_ptr(text) };
         bail!("{call} failed: {} ({status})", text.to_string_lossy());
     }
 }
 
-/// A program, destroyed when it goes out of use.
+/// A program that is destroyed on drop.
 struct Guard<'a> {
     nvrtc: &'a Nvrtc,
     program: Program,
@@ -153,21 +153,21 @@ struct Guard<'a> {
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
-        // SAFETY: nvrtcDestroyProgram takes a program that lives, and nothing uses it afterwards.
+        // SAFETY: nvrtcDestroyProgram takes a live program, and nothing uses it afterward.
         unsafe { (self.nvrtc.destroy)(&mut self.program) };
     }
 }
 
-/// Looks up a function; `T` is the function pointer type that nvrtc.h gives it.
+/// Looks up a function; `T` is its function pointer type in nvrtc.h.
 fn symbol<T: Copy>(library: &Library, name: &CStr) -> Result<T> {
-    // SAFETY: libloading's rule: the type must be the symbol's. Each caller assigns to the field of
-    // that C name, whose type is nvrtc.h's declaration.
+    // SAFETY: libloading requires that the type matches the symbol. Each caller assigns to the
+    // field of that C name, whose type is the declaration in nvrtc.h.
     let found = unsafe { library.get::<T>(name) };
     Ok(*found.with_context(|| format!("{} not found in NVRTC", name.to_string_lossy()))?)
 }
 
-/// The library's path under `folder`, downloaded and unpacked if it is not there yet, or is not
-/// what it should be.
+/// Returns the library's path under `folder`; downloads and unpacks the library first if it is
+/// missing or its digest differs.
 fn fetch(folder: &Path) -> Result<PathBuf> {
     let unpacked = folder.join(VERSION);
     let library = unpacked.join(LIBRARY);
@@ -203,8 +203,7 @@ fn fetch(folder: &Path) -> Result<PathBuf> {
         bail!("{PACKAGE} {VERSION} holds other files than those that were known; nothing of it is loaded");
     }
 
-    // A rename makes the folder whole or absent. Another run may have been first: then its folder
-    // serves.
+    // The rename makes the folder appear as a whole. If another run was faster, its folder is used.
     if let Err(error) = fs::rename(&fresh, &unpacked)
         && !is_genuine(&unpacked, LOADED)
     {
@@ -213,12 +212,12 @@ fn fetch(folder: &Path) -> Result<PathBuf> {
     Ok(library)
 }
 
-/// Whether every file under `folder` is there and has its digest.
+/// Returns `true` if every file exists under `folder` and has its digest.
 fn is_genuine(folder: &Path, files: &[(&str, &str)]) -> bool {
     files.iter().all(|(file, sha256)| digest::matches(&folder.join(file), sha256))
 }
 
-/// Makes room for a fresh copy where a folder holds files with another digest.
+/// Removes a folder whose files have other digests, to make room for a new copy.
 fn remove_wrong(unpacked: &Path) -> Result<()> {
     if !unpacked.exists() {
         return Ok(());
@@ -227,7 +226,7 @@ fn remove_wrong(unpacked: &Path) -> Result<()> {
     fs::remove_dir_all(unpacked).with_context(|| format!("cannot remove {}", unpacked.display()))
 }
 
-/// A Python that has pip, installed if it may be.
+/// Returns a Python that has pip; installs it if allowed.
 fn python_with_pip() -> Result<PathBuf> {
     let find = || {
         shell::on_path("python3")
@@ -249,7 +248,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let unpacked = folder.path().join(VERSION);
         fs::create_dir(&unpacked).unwrap();
-        // The digests of "abc" and of nothing.
+        // The digests of "abc" and of the empty file.
         let files = [
             ("compiler", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
             ("builtins", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),

@@ -1,4 +1,5 @@
-//! Programs of the workspace: `cargo xtask demo` and `cargo xtask doctor` build one and become it.
+//! `cargo xtask demo` and `cargo xtask doctor`: build a program of the workspace and replace this
+//! process with it.
 
 use std::env;
 use std::ffi::OsString;
@@ -10,7 +11,7 @@ use crate::setup::consent::Consent;
 use crate::setup::{self, Scope};
 use crate::shell;
 
-/// The particle demo, after making sure that Vulkan is there.
+/// Runs the particle demo, after making sure that Vulkan is available.
 pub(crate) fn demo(arguments: Vec<OsString>) -> Result<ExitCode> {
     let asks = |name: &str| arguments.iter().any(|argument| argument == name);
     if !asks("--help") && !asks("-h") {
@@ -19,7 +20,7 @@ pub(crate) fn demo(arguments: Vec<OsString>) -> Result<ExitCode> {
     shell::become_command(release(&["--package", "bridge-examples", "--example", "particles"], &arguments))
 }
 
-/// The machine check. It installs nothing: it is there to say what is wrong.
+/// Runs the machine check. It installs nothing, because its purpose is to report problems.
 pub(crate) fn doctor(arguments: Vec<OsString>) -> Result<ExitCode> {
     if let Some(advice) = setup::advice_without_loader() {
         eprintln!("doctor: no Vulkan loader on this machine. `cargo xtask setup` installs one; by hand:\n    {advice}");
@@ -27,8 +28,9 @@ pub(crate) fn doctor(arguments: Vec<OsString>) -> Result<ExitCode> {
     shell::become_command(release(&["--package", "doctor"], &arguments))
 }
 
-/// A program that cargo has built with the profile `dev`, by its path in that folder, in the root
-/// of the workspace; with a current validation layer where there is one.
+/// Returns the command for a program that cargo has built with the profile `dev`, given its path in
+/// that profile's folder. The command runs in the root of the workspace, with a current validation
+/// layer if there is one.
 pub(crate) fn built(path: &str) -> Command {
     let program = shell::target_dir().join("debug").join(format!("{path}{}", env::consts::EXE_SUFFIX));
     let mut command = Command::new(program);

@@ -1,5 +1,5 @@
-//! Checks before the crates can be published: each packs and compiles from its package, and
-//! licenses are allowed.
+//! Checks before publishing: each crate packs and compiles from its package, and the licenses are
+//! allowed.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -9,10 +9,10 @@ use anyhow::{Context, Result};
 
 use crate::shell;
 
-/// All packages of the workspace have one version, this one's too.
+/// The version of all packages of the workspace, including this one.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The published crates, in the order in which they depend on each other.
+/// The published crates in dependency order.
 pub(crate) const PACKAGES: &[&str] = &[
     "vk-export",
     "vk-local",
@@ -24,15 +24,15 @@ pub(crate) const PACKAGES: &[&str] = &[
     "vk-cuda-bridge-view",
 ];
 
-/// Packs the crates together and checks what came out, each against the others' packages: nothing
-/// of it needs to be on crates.io.
+/// Packs the crates together and checks the packages against each other, so that none of them needs
+/// to be on crates.io.
 ///
-/// Checking is enough: the same sources are built for the tests, and a package can only lack a
-/// file, a dependency or a feature. cargo's own verification would build the crates once more, and
-/// some of them several times.
+/// Checking is enough: the tests build the same sources, and a package can only lack a file, a
+/// dependency or a feature. cargo's own verification would build the crates again, and some of them
+/// several times.
 pub(crate) fn package() -> Result<()> {
     let mut pack = shell::cargo();
-    // In a working tree with changes it has to work, too. Nothing is published from here.
+    // Packing must also work in a working tree with changes. Nothing is published from here.
     pack.args(["package", "--allow-dirty", "--no-verify"]);
     pack.args(PACKAGES.iter().flat_map(|package| ["--package", package]));
     shell::run(&mut pack)?;
@@ -40,7 +40,7 @@ pub(crate) fn package() -> Result<()> {
     let folder = shell::target_dir().join("ci/package");
     unpack(&folder)?;
     let mut check = shell::cargo();
-    // Quiet, for the profile also names packages that only tests have.
+    // Quiet, because the profile also names packages that only tests use.
     check.args(["check", "--quiet", "--workspace", "--manifest-path"]).arg(folder.join("Cargo.toml"));
     check.env("CARGO_TARGET_DIR", shell::target_dir());
     shell::run(&mut check)?;
@@ -48,8 +48,8 @@ pub(crate) fn package() -> Result<()> {
     Ok(())
 }
 
-/// Makes a workspace of the packages in an empty folder, with the versions that this workspace has
-/// locked.
+/// Creates a workspace of the packages in an empty folder, with the locked versions of this
+/// workspace.
 fn unpack(folder: &Path) -> Result<()> {
     if folder.exists() {
         fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
@@ -57,7 +57,7 @@ fn unpack(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     for package in PACKAGES {
         let file = shell::target_dir().join(format!("package/{package}-{VERSION}.crate"));
-        // All files in a package have one date: with their own, cargo would see no change.
+        // All files in a package have the same date: if tar kept it, cargo would see no change.
         let mut tar = Command::new("tar");
         tar.args(["--extract", "--gzip", "--touch", "--file"]).arg(file).arg("--directory").arg(folder);
         shell::run(&mut tar)?;
@@ -65,19 +65,20 @@ fn unpack(folder: &Path) -> Result<()> {
     let locked = shell::root().join("Cargo.lock");
     fs::copy(&locked, folder.join("Cargo.lock")).with_context(|| format!("cannot copy {}", locked.display()))?;
     let root = fs::read_to_string(shell::root().join("Cargo.toml")).context("cannot read the workspace's manifest")?;
-    // With the same profile, dependencies that are checked already are not checked again.
+    // With the same profile, cargo does not check the dependencies again.
     let manifest = manifest() + profile(&root).context("the workspace has no profile `dev`")?;
     fs::write(folder.join("Cargo.toml"), manifest).context("cannot write the manifest of the packages")
 }
 
-/// The part of a workspace's manifest that configures the profile `dev`.
+/// Returns the part of a workspace manifest that configures the profile `dev`.
 fn profile(manifest: &str) -> Option<&str> {
     let start = manifest.find("[profile.dev]")?;
     let profile = &manifest[start..];
     Some(profile.find("[profile.release]").map_or(profile, |end| &profile[..end]))
 }
 
-/// A workspace in which each package finds the others where it looks for them, on crates.io.
+/// Returns the manifest of a workspace that patches crates.io, so that each package finds the
+/// others.
 fn manifest() -> String {
     let members: Vec<_> = PACKAGES.iter().map(|package| format!("\"{package}-{VERSION}\"")).collect();
     let mut text = format!("[workspace]\nresolver = \"3\"\nmembers = [{}]\n[patch.crates-io]\n", members.join(", "));
@@ -87,12 +88,12 @@ fn manifest() -> String {
     text
 }
 
-/// The workspaces beside the one of the crates.
+/// The workspaces other than that of the crates.
 const WORKSPACES: &[&str] = &["adapters/bridge-wgpu", "adapters/bevy-vk-cuda", "examples/vulkano", "python"];
 
-/// Every dependency's license is one that `deny.toml` allows: cargo-deny says so where it is
-/// installed, and this program where it is not, and for the other workspaces. Installing it would
-/// build 400 crates.
+/// Checks that `deny.toml` allows the license of every dependency. cargo-deny checks the main
+/// workspace if it is installed; otherwise, and for the other workspaces, this program does.
+/// Installing cargo-deny would build 400 crates.
 pub(crate) fn licenses() -> Result<()> {
     if shell::on_path("cargo-deny").is_some() {
         shell::run(shell::cargo().args(["deny", "check"]))?;
@@ -103,7 +104,7 @@ pub(crate) fn licenses() -> Result<()> {
     WORKSPACES.iter().try_for_each(|folder| licenses_of(&shell::root().join(folder).join("Cargo.toml")))
 }
 
-/// The dependencies of a workspace have licenses that `deny.toml` allows.
+/// Checks that `deny.toml` allows the licenses of a workspace's dependencies.
 fn licenses_of(manifest: &Path) -> Result<()> {
     let folder = shell::target_dir().join("ci");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
@@ -123,12 +124,13 @@ fn licenses_of(manifest: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Fails for an import cycle between files of a package.
+/// Fails if files of a package import each other in a cycle.
 pub(crate) fn cycles() -> Result<()> {
     shell::run(shell::cargo().args(["run", "--quiet", "--package", "xtask-checks", "--", "cycles"]))
 }
 
-/// Writes the figures of the published results into the documents, or checks that they are there.
+/// Writes the figures of the published results into the documents, or checks that they are up to
+/// date.
 pub(crate) fn tables(check: bool) -> Result<()> {
     let mut checks = shell::cargo();
     checks.args(["run", "--quiet", "--package", "xtask-checks", "--", "tables"]);
@@ -144,7 +146,7 @@ mod tests {
 
     use super::*;
 
-    /// Folder under `crates/` by package.
+    /// Returns the folder of a package under `crates/`.
     fn folder(package: &str) -> std::path::PathBuf {
         shell::root().join("crates").join(package.strip_prefix("vk-cuda-").unwrap_or(package))
     }
@@ -172,7 +174,7 @@ mod tests {
         }
     }
 
-    /// The features that a manifest gives under `key`, `default` or `features`, in a table.
+    /// Returns the features that a manifest lists under `key` (`default` or `features`) in a table.
     fn features(manifest: &str, table: &str, key: &str) -> Option<BTreeSet<String>> {
         let lines =
             manifest.lines().skip_while(|line| *line != table).skip(1).take_while(|line| !line.starts_with('['));
@@ -186,8 +188,8 @@ mod tests {
         )
     }
 
-    /// docs.rs builds `features` in place of the defaults, so that items behind a feature that is
-    /// left out there have no page.
+    /// docs.rs builds `features` in place of the defaults: items of a default feature that is
+    /// missing there have no page.
     #[test]
     fn docs_rs_shows_what_the_default_features_have() {
         for package in PACKAGES {

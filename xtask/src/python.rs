@@ -1,5 +1,5 @@
-//! The Python package, `python/`: a workspace of its own, whose wheel is built and tested as a user
-//! would get it.
+//! Checks of the Python package in `python/`, a separate workspace whose wheel is built and tested
+//! as a user would get it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,15 +14,15 @@ use crate::setup::install;
 use crate::setup::packages::Need;
 use crate::shell;
 
-/// What builds the wheel, and what tests it; numpy comes with the package.
+/// The packages that build and test the wheel; numpy is a dependency of the package.
 pub(crate) const BUILDER: &str = "maturin>=1.9,<2";
 const TESTER: &str = "pytest>=8,<10";
 
-/// Lints the package, builds its wheel, and tests the wheel in a fresh environment on the CPU
+/// Lints the package, builds its wheel, and tests the wheel in a new environment on the CPU
 /// backend.
 ///
-/// maturin refuses a wheel that needs libraries which not every Linux has: the loaders of Vulkan
-/// and CUDA are opened at run time.
+/// maturin refuses a wheel that links libraries that not every Linux has: the loaders of Vulkan and
+/// CUDA are opened at run time.
 pub(crate) fn ci() -> Result<()> {
     let package = shell::root().join("python");
     let manifest = package.join("Cargo.toml");
@@ -46,7 +46,8 @@ pub(crate) fn ci() -> Result<()> {
 pub(crate) fn test(python: &Path, fresh: &Path, wheel: &Path) -> Result<()> {
     environment(python, fresh, &[TESTER, &wheel.to_string_lossy()])?;
     let mut tests = Command::new(fresh.join("bin/python"));
-    // From the folder of the tests, where no folder is called as the package is.
+    // In the folder of the tests, where no folder has the package's name and would be imported
+    // instead.
     tests.args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]).current_dir(shell::root().join("python/tests"));
     if let Some(path) = setup::layer_path() {
         tests.env("VK_LAYER_PATH", path).env("VKVIEW_VALIDATION", "1");
@@ -60,7 +61,7 @@ fn cargo(manifest: &Path, words: &[&str]) -> Result<()> {
     shell::run(command.arg(word).arg("--manifest-path").arg(manifest).args(arguments))
 }
 
-/// Removes a folder, if it is there.
+/// Removes a folder if it exists.
 pub(crate) fn empty(folder: &Path) -> Result<()> {
     if folder.exists() {
         fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
@@ -68,19 +69,19 @@ pub(crate) fn empty(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A new virtual environment with these packages.
+/// Creates a virtual environment with these packages.
 pub(crate) fn environment(python: &Path, folder: &Path, packages: &[&str]) -> Result<()> {
     shell::run(Command::new(python).args(["-m", "venv", "--clear"]).arg(folder))?;
     let mut pip = Command::new(folder.join("bin/python"));
     shell::run(pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(packages))
 }
 
-/// Installs what is missing of Python.
+/// Installs the missing parts of Python.
 pub(crate) fn set_up() -> Result<()> {
     python_with_venv().map(drop)
 }
 
-/// A Python that makes virtual environments, installed if it may be.
+/// Returns a Python that can create virtual environments; installs it if allowed.
 pub(crate) fn python_with_venv() -> Result<PathBuf> {
     let find = || {
         shell::on_path("python3")

@@ -1,22 +1,22 @@
-//! An X server without a screen, for window tests on a machine that has none.
+//! A virtual X server, for window tests on a machine without a screen.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// A running Xvfb; it ends with this value.
+/// A running Xvfb, which is killed on drop.
 pub(crate) struct VirtualScreen {
     server: Child,
     display: String,
 }
 
 impl VirtualScreen {
-    /// Starts Xvfb on the first display that is free.
+    /// Starts Xvfb on the first free display.
     pub(crate) fn start() -> Result<Self> {
-        // With `-displayfd` the server chooses the number, and names it once it takes clients. By
-        // default it starts anew when its last client leaves, and refuses those that come
-        // meanwhile.
+        // With `-displayfd`, the server chooses the display number and prints it once it accepts
+        // clients. Without `-noreset`, it resets when its last client disconnects, and refuses
+        // clients that connect meanwhile.
         let server = Command::new("Xvfb")
             .args(["-displayfd", "1", "-screen", "0", "1280x800x24", "-nolisten", "tcp", "-noreset"])
             .stdin(Stdio::null())
@@ -36,7 +36,7 @@ impl VirtualScreen {
         Ok(screen)
     }
 
-    /// The value for `DISPLAY`.
+    /// Returns the value for `DISPLAY`.
     pub(crate) fn display(&self) -> &str {
         &self.display
     }
@@ -44,7 +44,7 @@ impl VirtualScreen {
 
 impl Drop for VirtualScreen {
     fn drop(&mut self) {
-        // Either fails only if the server has already ended.
+        // Both calls fail only if the server has already exited.
         let _ = self.server.kill();
         let _ = self.server.wait();
     }

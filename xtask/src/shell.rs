@@ -1,4 +1,4 @@
-//! Running other programs: where they are found, how they are shown, what a failure says.
+//! Running other programs: finding them, displaying commands, and reporting failures.
 
 use std::env;
 use std::ffi::OsStr;
@@ -9,19 +9,20 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
-/// The root of the workspace: the parent of this package's folder.
+/// Returns the root of the workspace: the parent of this package's folder.
 pub(crate) fn root() -> PathBuf {
     let package =
         env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     package.parent().map_or(package.clone(), Path::to_path_buf)
 }
 
-/// Where the workspaces beside this one are built: most of their dependencies are the same.
+/// Returns the target folder of the other workspaces; it is shared, because most of their
+/// dependencies are the same.
 pub(crate) fn beside_dir() -> PathBuf {
     target_dir().join("beside")
 }
 
-/// Where cargo puts what it builds.
+/// Returns cargo's target folder.
 pub(crate) fn target_dir() -> PathBuf {
     match env::var_os("CARGO_TARGET_DIR") {
         Some(dir) => from_here(Path::new(&dir)),
@@ -29,25 +30,25 @@ pub(crate) fn target_dir() -> PathBuf {
     }
 }
 
-/// The path as the user means it: relative to the folder in which this program was called.
+/// Returns the absolute path for a path that is relative to the user's current folder.
 pub(crate) fn from_here(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// The cargo that started this program, in the root of the workspace.
+/// Returns a command for the cargo that started this program, in the root of the workspace.
 pub(crate) fn cargo() -> Command {
     cargo_at(&own_cargo())
 }
 
-/// Another cargo, in the root of the workspace.
+/// Returns a command for another cargo, in the root of the workspace.
 pub(crate) fn cargo_at(program: &Path) -> Command {
     let mut command = plain_cargo(program);
     command.current_dir(root());
     command
 }
 
-/// `cargo WORD` on this workspace in the folder in which the user is, for commands that take words
-/// of the user's: paths among them are relative to that folder.
+/// Returns a `cargo WORD` command for this workspace in the user's current folder, for commands
+/// that take the user's arguments: paths in them are relative to that folder.
 pub(crate) fn cargo_here(word: &str) -> Command {
     let mut command = plain_cargo(&own_cargo());
     command.arg(word);
@@ -57,8 +58,9 @@ pub(crate) fn cargo_here(word: &str) -> Command {
     command
 }
 
-/// A copy of this program under a name that cargo does not write to: some commands build this
-/// program anew. It is made once a process, and not by a process that runs from it.
+/// Returns a copy of this program under a path that cargo does not write to, because some commands
+/// rebuild this program. Each process makes the copy once; a process that runs from the copy does
+/// not.
 pub(crate) fn own_copy() -> Result<PathBuf> {
     static COPY: Mutex<Option<PathBuf>> = Mutex::new(None);
     let mut made = COPY.lock().unwrap_or_else(PoisonError::into_inner);
@@ -71,19 +73,20 @@ pub(crate) fn own_copy() -> Result<PathBuf> {
     Ok(copy)
 }
 
-/// Another copy, in a folder of this name.
+/// Returns another copy of this program, in a folder with this name.
 pub(crate) fn own_copy_in(folder: &str) -> Result<PathBuf> {
     copy_into(&own_copy()?, &target_dir().join("ci/bin").join(folder))
 }
 
 fn copy_into(own: &Path, folder: &Path) -> Result<PathBuf> {
     let copy = folder.join(format!("xtask{}", env::consts::EXE_SUFFIX));
-    // Its name is another one if the copy was replaced since: `xtask (deleted)`, on Linux.
+    // On Linux, the name is `xtask (deleted)` if the copy has been replaced since.
     if own.parent() == Some(folder) && copy.exists() {
         return Ok(copy);
     }
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    // Complete under its name at once: another copy of this program may be running, or be started.
+    // The copy appears at its path as a whole, because another copy of this program may be running
+    // or starting.
     let fresh = tempfile::NamedTempFile::new_in(folder)?.into_temp_path();
     fs::copy(own, &fresh).with_context(|| format!("cannot copy {}", own.display()))?;
     fresh.persist(&copy).with_context(|| format!("cannot replace {}", copy.display()))?;
@@ -96,7 +99,7 @@ fn own_cargo() -> PathBuf {
 
 fn plain_cargo(program: &Path) -> Command {
     let mut command = Command::new(program);
-    // Relative ones would be so to the folder in which cargo is started.
+    // A relative path would be resolved in the folder in which cargo is started.
     if env::var_os("CARGO_TARGET_DIR").is_some() {
         command.env("CARGO_TARGET_DIR", target_dir());
     }
@@ -104,8 +107,8 @@ fn plain_cargo(program: &Path) -> Command {
     command
 }
 
-/// Removes what the outer `cargo run` has set for this package: build scripts and tests must not
-/// take it for theirs.
+/// Removes the variables that the outer `cargo run` has set for this package, so that build scripts
+/// and tests do not use them.
 pub(crate) fn forget_package(command: &mut Command) {
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
@@ -115,7 +118,7 @@ pub(crate) fn forget_package(command: &mut Command) {
     }
 }
 
-/// The command as one would type it.
+/// Returns the command as it would be typed.
 pub(crate) fn shown(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let name = program.file_name().unwrap_or(command.get_program());
@@ -132,15 +135,16 @@ fn quoted(word: &OsStr) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// Wayland's client library, which wgpu asks for a display, writes a line each time if it has no
-/// folder to look in. It finds no display in the one that it gets here either.
+/// Wayland's client library, which wgpu queries for a display, prints a line on each attempt if
+/// `XDG_RUNTIME_DIR` is not set. It finds no display in the folder set here either.
 pub(crate) fn without_wayland(command: &mut Command) {
     if env::var_os("XDG_RUNTIME_DIR").is_none() {
         command.env("XDG_RUNTIME_DIR", target_dir().join("ci"));
     }
 }
 
-/// Runs the command with this program's output and no input; a failure names the command.
+/// Runs the command with this program's output and no input; the error of a failure names the
+/// command.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command.stdin(Stdio::null()).status().with_context(|| format!("cannot start `{}`", shown(command)))?;
     if !status.success() {
@@ -149,20 +153,19 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Whether the command runs and says yes; it prints nothing.
+/// Returns `true` if the command runs and succeeds; discards its output.
 pub(crate) fn succeeds(command: &mut Command) -> bool {
     let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     quiet.status().is_ok_and(|status| status.success())
 }
 
-/// The program's path, if a folder of `PATH` holds it.
+/// Returns the program's path if a folder of `PATH` contains it.
 pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
     let file = format!("{program}{}", env::consts::EXE_SUFFIX);
     env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(&file)).find(|path| path.is_file())
 }
 
-/// Ends this program and lets the command take its place, so that its exit status, and a Ctrl-C,
-/// are its own.
+/// Replaces this process with the command, so that its exit status and Ctrl-C are the command's.
 #[cfg(unix)]
 pub(crate) fn become_command(mut command: Command) -> Result<ExitCode> {
     use std::os::unix::process::CommandExt;
@@ -170,7 +173,7 @@ pub(crate) fn become_command(mut command: Command) -> Result<ExitCode> {
     Err(error).with_context(|| format!("cannot start `{}`", shown(&command)))
 }
 
-/// Runs the command and hands on its exit status.
+/// Runs the command and returns its exit status.
 #[cfg(not(unix))]
 pub(crate) fn become_command(mut command: Command) -> Result<ExitCode> {
     let status = command.status().with_context(|| format!("cannot start `{}`", shown(&command)))?;
@@ -191,7 +194,7 @@ mod tests {
 
     #[test]
     fn what_the_user_names_is_found_from_where_the_user_is() {
-        // Tests run in the folder of their package, not in the root.
+        // Tests run in the folder of their package, not in the root of the workspace.
         let command = cargo_here("run");
         assert_eq!(command.get_current_dir(), None);
         assert!(shown(&command).ends_with("Cargo.toml"), "{}", shown(&command));
@@ -199,7 +202,8 @@ mod tests {
         assert_eq!(cargo().get_current_dir(), Some(root().as_path()));
     }
 
-    /// One process may replace the copy that another one runs from.
+    /// Another process may replace the copy that a process runs from; that process then uses the
+    /// new copy.
     #[test]
     fn a_copy_that_was_replaced_is_copied_no_further() {
         let folder = tempfile::tempdir().unwrap();

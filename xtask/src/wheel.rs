@@ -1,7 +1,7 @@
-//! The wheel of the Python package for publishing: `cargo xtask wheel`.
+//! `cargo xtask wheel`: the wheel of the Python package for publishing.
 //!
-//! What is linked on a machine may need its glibc. Here zig links against the symbols of glibc
-//! 2.28, and the wheel is inspected by another tool than the one that built it.
+//! A library linked on a machine may need the glibc of that machine. Here, zig links against the
+//! symbols of glibc 2.28, and a tool other than the builder inspects the wheel.
 
 use std::process::{Command, Stdio};
 
@@ -10,12 +10,13 @@ use anyhow::{Context, Result, bail};
 use crate::python;
 use crate::shell;
 
-/// The oldest glibc that the wheel is for: that of RHEL 8, Debian 10 and Ubuntu 18.10.
+/// The oldest supported glibc: that of RHEL 8, Debian 10 and Ubuntu 18.10.
 const POLICY: &str = "manylinux_2_28";
 
-/// The linker, with the symbols of old glibc versions; some 100 MB, so CI does without.
+/// The linker, which contains the symbols of old glibc versions; about 100 MB, so CI does not use
+/// it.
 const LINKER: &str = "ziglang==0.17.1";
-/// What inspects the wheel.
+/// The tool that inspects the wheel.
 const INSPECTOR: &str = "auditwheel>=6,<7";
 
 /// Builds the wheel into `target/wheel/dist`, inspects it, and tests it.
@@ -33,7 +34,7 @@ pub(crate) fn run(profile: &str) -> Result<()> {
     let mut build = Command::new(builder.join("bin/maturin"));
     build.args(["build", "--locked", "--profile", profile, "--zig", "--compatibility", POLICY]);
     build.args(["--auditwheel", "check", "--target", &format!("{arch}-unknown-linux-gnu"), "--out"]).arg(&dist);
-    // zig is found by the environment's own python.
+    // The Python of the environment finds zig.
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::env::join_paths([builder.join("bin")].into_iter().chain(std::env::split_paths(&path)));
     build.env("PATH", path.context("PATH cannot be extended")?);
@@ -52,7 +53,8 @@ pub(crate) fn run(profile: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether auditwheel, whose lines are wrapped, says that the wheel's symbols are those of `tag`.
+/// Returns `true` if auditwheel, whose output is wrapped, reports that the wheel is consistent with
+/// `tag`.
 fn is_for(said: &str, tag: &str) -> bool {
     let words: Vec<&str> = said.split_whitespace().collect();
     words.join(" ").contains(&format!("is consistent with the following platform tag: \"{tag}\""))
@@ -67,7 +69,7 @@ mod tests {
         let said = "\nvkview-0.1.0-cp310-abi3-manylinux_2_28_x86_64.whl is consistent with\nthe following platform \
                     tag: \"manylinux_2_34_x86_64\".\n\nThe wheel references";
         assert!(is_for(said, "manylinux_2_34_x86_64"));
-        // That of the file's name says nothing.
+        // The tag in the file name does not count.
         assert!(!is_for(said, "manylinux_2_28_x86_64"));
         assert!(!is_for("", "manylinux_2_28_x86_64"));
     }

@@ -62,7 +62,7 @@ impl<T: Texel> Rows<'_, T> {
         }
     }
 
-    /// Fills every texel with what `texel` returns for its column and row.
+    /// Fills every texel with the value that `texel` returns for its column and row.
     pub fn fill_with(&mut self, mut texel: impl FnMut(usize, usize) -> T) {
         for y in 0..self.height() {
             let row = self.row_mut(y).into_iter().flatten();

@@ -1,4 +1,4 @@
-//! The resource through which a program makes images and buffers.
+//! The resource with which a program creates images and buffers.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,7 +16,7 @@ pub enum Way {
     /// CUDA computes them in memory that is shared with Bevy's device. A separate queue of this
     /// crate copies them.
     Cuda,
-    /// As [`Cuda`](Self::Cuda), but the CPU computes.
+    /// Like [`Cuda`](Self::Cuda), but the CPU computes.
     Host,
     /// The CPU computes, and `RenderQueue::write_texture` or `write_buffer` uploads.
     Upload,
@@ -35,7 +35,7 @@ pub struct Cuda(Arc<Inner>);
 
 struct Inner {
     added: Mutex<Added>,
-    /// `None` where frames are uploaded.
+    /// `None` if frames are uploaded.
     compute: Option<Compute>,
     reason: String,
 }
@@ -44,7 +44,7 @@ struct Inner {
 #[derive(Default)]
 struct Added {
     all: Vec<Box<dyn Present>>,
-    /// Bevy has another device: nobody takes any.
+    /// `true` after Bevy has replaced its device: no more objects are added.
     replaced: bool,
 }
 
@@ -87,7 +87,7 @@ impl Cuda {
     /// Loads CUDA kernels, as [`Compute::load`] does. Returns `None` if the CPU computes.
     ///
     /// # Errors
-    /// As [`Compute::load`].
+    /// Those of [`Compute::load`].
     pub fn load(&self, name: &str, ptx: &str) -> Result<Option<KernelModule>> {
         let compute = self.0.compute.as_ref().filter(|compute| compute.backend() == Backend::Cuda);
         Ok(compute.map(|compute| compute.load(name, ptx)).transpose()?)
@@ -98,29 +98,30 @@ impl Cuda {
         self.0.compute.as_ref()
     }
 
-    /// The Vulkan device that was adopted; `None` where frames are uploaded.
+    /// Returns the Vulkan device that was adopted; `None` if frames are uploaded.
     pub(crate) fn device(&self) -> Option<vk::Device> {
         Some(self.compute()?.device().as_raw().handle())
     }
 
     /// # Errors
-    /// [`Error::DeviceReplaced`] for an object that cannot be made any more.
+    /// [`Error::DeviceReplaced`] if the object can no longer be created, because Bevy has replaced
+    /// its device.
     pub(crate) fn check_current(&self, object: &str) -> Result<()> {
         self.added().check_current(object)
     }
 
-    /// Has it presented.
+    /// Adds an object to present.
     ///
     /// # Errors
-    /// As [`check_current`](Self::check_current).
+    /// Those of [`check_current`](Self::check_current).
     pub(crate) fn add(&self, object: &str, present: Box<dyn Present>) -> Result<()> {
         let mut added = self.added();
         added.check_current(object)?;
-        // Where Bevy renders nothing, nobody takes them.
+        // If Bevy does not render, the render world never takes them.
         let ended: Vec<_> = added.all.extract_if(.., |one| one.is_dropped() && one.has_ended()).collect();
         added.all.push(present);
-        // Bevy's render thread takes the lock in each frame, and the end of an exchange frees
-        // memory.
+        // Dropped without the lock: Bevy's render thread takes the lock in each frame, and ending
+        // an exchange frees memory.
         drop(added);
         drop(ended);
         Ok(())
@@ -130,7 +131,8 @@ impl Cuda {
         std::mem::take(&mut self.added().all)
     }
 
-    /// Takes what was added last: Bevy has another device, and nothing is added from now on.
+    /// Takes the remaining objects after Bevy has replaced its device; no more objects can be
+    /// added.
     pub(crate) fn take_last(&self) -> Vec<Box<dyn Present>> {
         let mut added = self.added();
         added.replaced = true;
@@ -160,7 +162,7 @@ mod tests {
     use crate::fault::Fault;
     use crate::present::frame::PresentFrame;
 
-    /// Where Bevy renders nothing, nobody takes what was added.
+    /// If Bevy does not render, objects are removed once they are dropped.
     #[test]
     fn what_nobody_takes_is_forgotten_once_it_is_dropped() {
         let cuda = Cuda::new(Err("Bevy renders nothing".to_owned()));
@@ -171,7 +173,7 @@ mod tests {
         assert_eq!(cuda.take_added().len(), 1, "the last one");
     }
 
-    /// One that is dropped and has ended, and looks at its own end whether the lock is free.
+    /// A dropped and ended object, which checks on drop whether the lock is free.
     struct Ended {
         cuda: Cuda,
         free: Arc<AtomicUsize>,
@@ -205,7 +207,8 @@ mod tests {
         }
     }
 
-    /// The end of an exchange may take long, and Bevy's render thread takes the lock in each frame.
+    /// Removed objects are dropped without the lock, because the end of an exchange may take long,
+    /// and Bevy's render thread takes the lock in each frame.
     #[test]
     fn what_is_forgotten_is_dropped_without_the_lock() {
         let cuda = Cuda::new(Err("Bevy renders nothing".to_owned()));

@@ -22,7 +22,7 @@ pub enum Error {
         object: String,
         /// The call.
         call: &'static str,
-        /// The driver's code.
+        /// The driver's result code.
         result: ash::vk::Result,
     },
 
@@ -51,14 +51,14 @@ pub enum Error {
     )]
     #[non_exhaustive]
     WindowsConfigured {
-        /// The object that was to be made.
+        /// The object that should be created.
         object: String,
         /// The time that the call waited.
         limit: Duration,
     },
 
-    /// Bevy does not render, after an error for which its `RenderErrorHandler` has answered
-    /// `StopRendering`. Frames are shown again once it renders again.
+    /// Bevy does not render after an error, because its `RenderErrorHandler` has returned
+    /// `StopRendering`. Frames are shown again once Bevy renders again.
     #[error("{object}: Bevy has stopped rendering")]
     #[non_exhaustive]
     RenderingStopped {
@@ -86,7 +86,7 @@ pub enum Error {
     #[error("{object}: {reason}")]
     #[non_exhaustive]
     InvalidArgument {
-        /// The object that was to be made or used.
+        /// The object that should be created or used.
         object: String,
         /// The reason.
         reason: String,
@@ -98,8 +98,8 @@ fn again(retried: bool) -> &'static str {
 }
 
 impl Error {
-    /// Returns `true` if the device of either side is lost or was replaced: what failed fails
-    /// again.
+    /// Returns `true` if the device of either side is lost or was replaced, so that the same
+    /// operation will fail again.
     pub(crate) fn is_device_lost(&self) -> bool {
         match self {
             Self::Bridge(error) => error.is_device_lost(),

@@ -1,28 +1,29 @@
-//! The errors for which frames are not presented, shared by the presenting side and the writer.
+//! The errors because of which frames are not presented, shared by the presenting side and the
+//! writer.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, Result};
 
-/// A step of a frame on its way to Bevy. Each fails by itself, and its error is over once this step
-/// has gone well: what another one does, or a step that could not be tried, says nothing about it.
+/// A step of a frame on its way to Bevy. Each step has its own error, which ends once that step
+/// succeeds: the results of other steps, or a step that could not be tried, do not affect it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Bevy renders.
     Rendering,
-    /// Bevy's device is the one that the frames are made for.
+    /// Bevy's device is the one for which the frames are made.
     Device,
     /// A frame can be copied into the asset.
     Asset,
-    /// The copies are made.
+    /// The copies are created.
     Memory,
     /// The newest frame is copied.
     Copy,
 }
 
-/// The current errors of an image or a buffer, if its frames cannot be presented: one for each step
-/// at most, the oldest first. The presenting side sets and clears them; the writer returns the
-/// first.
+/// The current errors of an image or a buffer whose frames cannot be presented: at most one for
+/// each step, oldest first. The presenting side sets and clears them, and the writer returns the
+/// first one.
 #[derive(Debug)]
 pub(crate) struct Fault {
     name: String,
@@ -41,12 +42,12 @@ impl Fault {
         Arc::new(Self { name: name.to_owned(), now: Mutex::default() })
     }
 
-    /// Name of the image or buffer.
+    /// Returns the name of the image or buffer.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Notes what became of a step. A step that was not tried is not noted.
+    /// Records the result of a step that was tried.
     pub(crate) fn note<T>(&self, step: Step, result: Result<T>) -> Option<T> {
         match result {
             Ok(value) => {
@@ -77,7 +78,7 @@ impl Fault {
         let text = noted.error.to_string();
         let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
         let known = now.iter_mut().find(|noted| noted.step == step);
-        // The same in each frame of Bevy's is logged once.
+        // An error that repeats in each of Bevy's frames is logged once.
         let is_new = known.as_ref().is_none_or(|last| last.error.to_string() != text);
         match known {
             Some(last) => *last = noted,
@@ -94,7 +95,7 @@ impl Fault {
         }
     }
 
-    /// Returns `true` once no later frame can go better.
+    /// Returns `true` if presenting cannot succeed in any later frame.
     pub(crate) fn is_lost(&self) -> bool {
         self.now.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|noted| !noted.retried)
     }
@@ -135,7 +136,7 @@ mod tests {
         assert!(fault.note(Step::Memory, Ok(())).is_some() && fault.check().is_ok());
     }
 
-    /// An error is over once its own step goes well, and no other one.
+    /// An error ends once its own step succeeds, not another one.
     #[test]
     fn each_step_ends_its_own_error() {
         let fault = Fault::new("picture");

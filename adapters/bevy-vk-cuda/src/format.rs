@@ -1,12 +1,12 @@
-//! Formats that are shared.
+//! Formats of shared textures.
 
 use bridge::ash::vk;
 use wgpu::TextureFormat;
 
 use crate::error::{Error, Result};
 
-/// The format of the shared memory: that of the texture, without sRGB, which is a matter of views.
-/// Copies between the two are of bytes.
+/// Returns the format of the shared memory: that of the texture without sRGB, which only affects
+/// views. Copies between the two formats copy bytes.
 pub(crate) fn memory_format(name: &str, format: TextureFormat) -> Result<vk::Format> {
     use TextureFormat as F;
     Ok(match format.remove_srgb_suffix() {

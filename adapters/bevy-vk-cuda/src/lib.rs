@@ -25,7 +25,7 @@ pub use image::CudaImage;
 pub use plugin::{CudaPlugin, CudaSystems};
 pub use writer::{CpuFrame, CudaWriter, Frame};
 
-/// The guide's snippets, compiled.
+/// The guide's code examples, to compile them.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/embedding/bevy.md")]
 struct Guide;

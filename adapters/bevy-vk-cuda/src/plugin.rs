@@ -21,7 +21,7 @@ use crate::vulkan::{self, init};
 #[derive(SystemSet, Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CudaSystems;
 
-/// The wishes of a program.
+/// The way that the program requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Wish {
     #[default]
@@ -82,7 +82,8 @@ impl Plugin for CudaPlugin {
     fn build(&self, app: &mut App) {
         if app.is_plugin_added::<RenderPlugin>() {
             log::error!("{BEHIND}");
-            // At once: with pipelined rendering, the render world is out of reach in `cleanup`.
+            // Installed immediately: with pipelined rendering, `cleanup` cannot access the render
+            // world.
             return install(app, Cuda::new(Err(BEHIND.to_owned())), self.clone(), Gate::default());
         }
         if self.wish != Wish::Upload {
@@ -91,7 +92,7 @@ impl Plugin for CudaPlugin {
         }
     }
 
-    // Not `finish`, which for this plugin runs before that of `RenderPlugin`.
+    // Not in `finish`, which for this plugin runs before that of `RenderPlugin`.
     fn cleanup(&self, app: &mut App) {
         if app.world().contains_resource::<Cuda>() {
             return;
@@ -113,11 +114,11 @@ impl Plugin for CudaPlugin {
     }
 }
 
-/// The mistake in the order of plugins, and its remedy.
+/// The error message for a wrong order of plugins.
 const BEHIND: &str = "`CudaPlugin` was added after Bevy's `RenderPlugin`, which creates the device without what sharing needs; add it \
                       before `DefaultPlugins`";
 
-/// The plugin's configuration, for the render world to adopt another device with.
+/// The plugin's configuration, with which the render world adopts a new device.
 #[derive(Resource)]
 struct Configuration(CudaPlugin);
 
@@ -172,7 +173,7 @@ fn follow(
     main.insert_resource(cuda.clone());
 }
 
-/// Notes an extraction, which Bevy makes whether or not it renders.
+/// Records an extraction, which Bevy makes whether or not it renders.
 fn extract(mut presented: ResMut<'_, Presented>, cuda: Res<'_, Cuda>) {
     presented.extract(&cuda);
 }

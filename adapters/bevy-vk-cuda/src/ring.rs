@@ -1,32 +1,31 @@
-//! Which of the copies of a resource is whose: the copying queue's, or Bevy's. No driver is
-//! involved.
+//! Ownership of the copies of a resource by the copy queue or by Bevy. This module calls no driver.
 
 /// The number of Bevy's frames that may be unfinished when it begins another: wgpu acquires an
-/// image of a window once the frame that drew to it before has ended, and a window has as many as
-/// Bevy's default of `Window::desired_maximum_frame_latency`, which is 2, and one.
+/// image of a window only after the frame that last drew to that image has ended, and a window has
+/// one image more than Bevy's default of `Window::desired_maximum_frame_latency`, which is 2.
 pub(crate) const IN_FLIGHT: u64 = 2;
 
-/// The number of copies that are copied into at once. The copying queue shares the GPU with Bevy's,
-/// so that the host may see a copy's end a frame of Bevy's later than the next.
+/// The number of copies that may be written at the same time. The copy queue shares the GPU with
+/// Bevy's queue, so the host may see the end of a copy one of Bevy's frames late.
 pub(crate) const COPYING: usize = 2;
 
-/// The number of copies: one for each of Bevy's unfinished frames, which may read one each, the
-/// last of them the one that is shown; one that is whole and shown next; and those that are copied
-/// into. With fewer, Bevy draws frames without a new one though the writer is as fast as it.
+/// The number of copies: one for each of Bevy's unfinished frames, each of which may read one, the
+/// last of them being the shown one; a complete one that is shown next; and those that are being
+/// written. With fewer, some of Bevy's frames show nothing new although the writer is fast enough.
 pub(crate) const PLACES: usize = IN_FLIGHT as usize + 1 + COPYING;
 
 /// The state of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Place {
-    /// Nobody's.
+    /// Unused.
     Free,
-    /// The second queue writes it, behind so many others.
+    /// The copy queue writes it, after this many other copies.
     Copying(usize),
-    /// Whole, as the host has seen, and not shown yet.
+    /// Complete, as the host has seen, and not shown yet.
     Ready,
-    /// Bevy's current one; its last submission that reads it, or 0.
+    /// Bevy's current copy, with the last submission of Bevy that reads it, or 0.
     Shown(u64),
-    /// Bevy's former one, until that submission is done.
+    /// A former copy of Bevy, until this submission is done.
     Retiring(u64),
 }
 
@@ -43,25 +42,25 @@ impl<const N: usize> Ring<N> {
         self.0.iter().position(|place| is(*place))
     }
 
-    /// Returns the copy that may be written now; `None` while [`COPYING`] are written already, or
-    /// while Bevy may read the others.
+    /// Returns the copy that may be written now; `None` while [`COPYING`] copies are being written,
+    /// or while Bevy may read the others.
     pub(crate) fn free(&self) -> Option<usize> {
         if self.copies() < COPYING { self.find(|place| place == Place::Free) } else { None }
     }
 
-    /// The number of copies that are written.
+    /// Returns the number of copies that are being written.
     fn copies(&self) -> usize {
         self.0.iter().filter(|place| matches!(place, Place::Copying(_))).count()
     }
 
-    /// A submission that writes a free copy was made.
+    /// Notes a submission that writes a free copy.
     pub(crate) fn copying(&mut self, index: usize) {
         debug_assert_eq!(self.0[index], Place::Free);
         self.0[index] = Place::Copying(self.copies());
     }
 
-    /// The host has seen the end of the oldest of those submissions. An older copy that was never
-    /// shown is free again.
+    /// Notes that the host has seen the end of the oldest of those submissions. An older complete
+    /// copy that was never shown becomes free.
     pub(crate) fn copied(&mut self) {
         let Some(done) = self.find(|place| place == Place::Copying(0)) else { return };
         if let Some(superseded) = self.find(|place| place == Place::Ready) {
@@ -75,7 +74,7 @@ impl<const N: usize> Ring<N> {
         }
     }
 
-    /// Switches to the newest whole copy. Returns `true` if there is a newer one than before.
+    /// Switches to the newest complete copy. Returns `true` if there is a newer one than before.
     pub(crate) fn switch(&mut self) -> bool {
         let Some(ready) = self.find(|place| place == Place::Ready) else { return false };
         if let Some(old) = self.shown()
@@ -92,14 +91,14 @@ impl<const N: usize> Ring<N> {
         self.find(|place| matches!(place, Place::Shown(_)))
     }
 
-    /// A submission of Bevy's, numbered from 1, reads the shown copy.
+    /// Notes that a submission of Bevy, numbered from 1, reads the shown copy.
     pub(crate) fn read(&mut self, serial: u64) {
         if let Some(index) = self.shown() {
             self.0[index] = Place::Shown(serial);
         }
     }
 
-    /// The host has seen the end of all of Bevy's submissions up to this one.
+    /// Notes that the host has seen the end of all of Bevy's submissions up to this one.
     pub(crate) fn done(&mut self, serial: u64) {
         for place in &mut self.0 {
             if matches!(place, Place::Retiring(last) if *last <= serial) {
@@ -115,19 +114,20 @@ mod tests {
 
     use super::*;
 
-    /// The ring with the two queues: what has been submitted, and what has run.
+    /// The ring and the two queues: the submitted and the completed work.
     #[derive(Clone, PartialEq, Eq, Hash)]
     struct World {
         ring: Ring,
-        /// Copies that are written, the oldest first.
+        /// The copies that are being written, oldest first.
         writing: Vec<usize>,
-        /// Bevy's submissions that have not run, with the copy each reads.
+        /// Bevy's submissions that have not run, with the copy that each of them reads.
         reading: Vec<(u64, usize)>,
         serial: u64,
         done: u64,
     }
 
-    /// All that may happen next. `told` is what the ring is told of as done beside what has run.
+    /// Returns all possible next states. The ring is notified of `told` submissions more than have
+    /// run.
     fn next(world: &World, told: u64) -> Vec<World> {
         let mut worlds = Vec::new();
         if let Some(index) = world.ring.free() {
@@ -164,8 +164,7 @@ mod tests {
         worlds
     }
 
-    /// Returns whether any schedule writes a copy while Bevy reads it, and how many
-    /// states there are.
+    /// Returns whether any schedule writes a copy while Bevy reads it, and the number of states.
     fn explore(told: u64) -> (bool, usize) {
         let start = World { ring: Ring::new(), writing: Vec::new(), reading: Vec::new(), serial: 0, done: 0 };
         let (mut seen, mut open, mut torn) = (HashSet::from([start.clone()]), vec![start], false);
@@ -182,19 +181,19 @@ mod tests {
         assert!(!torn && states > 100, "{states} states");
     }
 
-    /// The negative control: a copy that is used again one submission too early is torn in some
-    /// schedule.
+    /// Negative control: if a copy is reused one submission too early, some schedule writes it
+    /// while Bevy reads it.
     #[test]
     fn told_too_early_a_schedule_tears() {
         assert!(explore(1).0);
     }
 
-    /// The number of new frames among a hundred of Bevy's, behind the first copy, where the writer
-    /// has one for each. The last `in_flight` of Bevy's are unfinished when it begins another, and
-    /// the host sees a copy's end so many of them later.
+    /// Returns the number of new frames among a hundred of Bevy's, after the first copy, if the
+    /// writer has a frame for each. The last `in_flight` of Bevy's frames are unfinished when it
+    /// begins another, and the host sees the end of a copy `later` frames later.
     fn new_frames<const N: usize>(in_flight: u64, later: u64) -> usize {
         let (mut ring, mut ends) = (Ring::<N>::new(), VecDeque::new());
-        // As `SharedPresent` does.
+        // The steps of `SharedPresent`.
         let newer = |serial: &u64| {
             while ends.pop_front_if(|end| *end <= *serial).is_some() {
                 ring.copied();
@@ -220,8 +219,8 @@ mod tests {
         }
     }
 
-    /// The negative control: with three copies frames are left out, and with one less than there
-    /// are; with as many, once more frames are in flight, or copies last longer.
+    /// Negative control: frames are skipped with three copies, with one copy less than `PLACES`,
+    /// and with `PLACES` if more frames are in flight or copies take longer.
     #[test]
     fn with_fewer_copies_frames_are_left_out() {
         assert!(new_frames::<3>(IN_FLIGHT, 1) < 80);

@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, Result};
 
-/// The number of closures that may wait or run: one that runs, one that is next.
+/// The number of closures that may wait or run: one running and one queued.
 const IN_FLIGHT: usize = 2;
 
 /// A closure that computes a frame.
 pub(crate) type Job<T> = Box<dyn FnOnce(&mut [T]) + Send>;
 
-/// The side that computes: closures in their order, on a thread of their own.
+/// The computing side: runs closures in order, on a separate thread.
 pub(crate) struct Uploader<T> {
     jobs: Sender<Job<T>>,
     shared: Arc<Shared<T>>,
@@ -24,7 +24,7 @@ pub(crate) struct Newest<T>(Arc<Shared<T>>);
 
 struct Shared<T> {
     name: String,
-    /// The newest whole frame, until it is taken.
+    /// The newest complete frame, until it is taken.
     newest: Mutex<Option<Vec<T>>>,
     /// Memory for later frames.
     spare: Mutex<Vec<Vec<T>>>,
@@ -32,7 +32,7 @@ struct Shared<T> {
     panicked: AtomicBool,
 }
 
-/// Makes both sides for frames of `len` items.
+/// Creates both sides for frames of `len` items.
 pub(crate) fn pair<T: bytemuck::Zeroable + Clone + Send + 'static>(
     name: &str,
     len: usize,
@@ -61,7 +61,7 @@ pub(crate) fn pair<T: bytemuck::Zeroable + Clone + Send + 'static>(
         }
     };
     std::thread::Builder::new()
-        // The name of a thread holds no NUL.
+        // Thread names must not contain NUL.
         .name(format!("cpu:{}", name.replace('\0', " ")))
         .spawn(run)
         .map_err(|error| Error::invalid(name, format!("a thread that computes cannot be made: {error}")))?;
@@ -69,7 +69,7 @@ pub(crate) fn pair<T: bytemuck::Zeroable + Clone + Send + 'static>(
 }
 
 impl<T> Uploader<T> {
-    /// Returns `true` if a frame may be begun: `false` while two are unfinished.
+    /// Returns `true` if a frame may be begun, and `false` while two frames are unfinished.
     ///
     /// # Errors
     /// [`Error::Panicked`] after a closure has panicked.
@@ -89,12 +89,12 @@ impl<T> Uploader<T> {
 }
 
 impl<T> Newest<T> {
-    /// The newest frame, if there is one that was not taken.
+    /// Takes the newest frame, if there is one that has not been taken.
     pub(crate) fn take(&self) -> Option<Vec<T>> {
         self.0.newest.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Gives the memory of a frame back.
+    /// Returns the memory of a frame for reuse.
     pub(crate) fn give_back(&self, items: Vec<T>) {
         self.0.give_spare(items);
     }

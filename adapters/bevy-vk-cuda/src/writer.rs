@@ -11,12 +11,12 @@ use crate::error::{Error, Result};
 use crate::fault::Fault;
 use crate::upload::{Job, Uploader};
 
-/// Computes the frames of a [`CudaImage`](crate::CudaImage) or a [`CudaBuffer`](crate::CudaBuffer):
-/// in a system, or on a thread of its own.
+/// The writer of the frames of a [`CudaImage`](crate::CudaImage) or a
+/// [`CudaBuffer`](crate::CudaBuffer), used in a system or on a separate thread.
 pub struct CudaWriter<R: Content> {
     side: Side<R>,
     width: usize,
-    /// The error of the presenting side, if there is one.
+    /// The errors of the presenting side.
     fault: Arc<Fault>,
     presented: Arc<AtomicU64>,
 }
@@ -24,15 +24,15 @@ pub struct CudaWriter<R: Content> {
 enum Side<R: Content> {
     Shared {
         writer: LatestWriter<R>,
-        /// The ends of frames that were unfinished when last looked at.
+        /// The end points of frames that were unfinished at the last check.
         unfinished: VecDeque<TimelinePoint>,
-        /// Tells the presenting side that there is a writer. Dropped behind it.
+        /// Signals to the presenting side that there is a writer. Dropped after it.
         _held: Arc<()>,
     },
     Upload(Uploader<R::Item>),
 }
 
-/// The number of frames that may be unfinished.
+/// The maximum number of unfinished frames.
 pub(crate) const WRITER_IN_FLIGHT: usize = 2;
 
 /// A frame to compute.
@@ -54,7 +54,7 @@ pub struct CpuFrame<'w, R: Content> {
 
 enum CpuSide<'w, R: Content> {
     Shared(HostWork<'w, R>),
-    /// The closure's place, until the frame is known not to fail.
+    /// The place for the closure, until the frame is known to succeed.
     Upload(&'w mut Option<Job<R::Item>>),
 }
 
@@ -150,7 +150,7 @@ impl<R: Content> CudaWriter<R> {
         }
     }
 
-    /// Returns the number of frames that are unfinished.
+    /// Returns the number of unfinished frames.
     #[cfg(test)]
     pub(crate) fn unfinished(&mut self) -> Result<usize> {
         match &mut self.side {
@@ -175,7 +175,7 @@ impl<R: Content> CudaWriter<R> {
     }
 }
 
-/// Forgets the frames that have finished, and returns the number of the others.
+/// Removes the frames that have finished, and returns the number of the others.
 fn left(unfinished: &mut VecDeque<TimelinePoint>) -> Result<usize> {
     while let Some(oldest) = unfinished.front()
         && oldest.is_reached()?

@@ -1,7 +1,7 @@
-//! wgpu draws a scene, CUDA or the CPU draws its edges over it, wgpu shows both side by side.
+//! wgpu draws a scene, CUDA or the CPU draws its edges over it, and wgpu shows both side by side.
 //!
 //! `cargo run --example wgpu_filter -- --frames 60 --out out`. It checks every texel that the
-//! filter has made from what wgpu drew, and exits with an error if one is wrong.
+//! filter has computed from wgpu's drawing, and exits with an error if one is wrong.
 #![allow(unsafe_code)] // Kernel launches.
 
 mod common;
@@ -17,7 +17,7 @@ type Texel = [u8; 4];
 type Image = SharedTexture<Texel>;
 
 struct Filter {
-    /// wgpu begins the frames of the first, the compute side those of the second.
+    /// wgpu begins the frames of `scene`, the compute side those of `filtered`.
     scene: Exchange<Image, RenderFirst>,
     filtered: Exchange<Image>,
     kernel: Option<Kernel>,
@@ -31,8 +31,8 @@ struct Filter {
     textures: wgpu::BindGroup,
 }
 
-/// The kernel `ink` of `shaders/wgpu.cu` for one texel, operation for operation; `at` gives the
-/// scene's texels.
+/// Computes one texel with the operations of the kernel `ink` in `shaders/wgpu.cu` in the same
+/// order; `at` returns the scene's texels.
 fn ink(x: i32, y: i32, [width, height]: [i32; 2], at: impl Fn(i32, i32) -> Texel) -> Texel {
     let light = |x: i32, y: i32| {
         let [r, g, b, _] = at(x.clamp(0, width - 1), y.clamp(0, height - 1)).map(i32::from);
@@ -81,7 +81,8 @@ fn group(gpu: &Bridge, pipeline: &wgpu::RenderPipeline, entries: &[wgpu::BindGro
     gpu.device().create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries })
 }
 
-/// A view of the scene, and both textures for the shader that compares them.
+/// Returns a view of the scene, and a bind group of both textures for the shader that compares
+/// them.
 fn views(
     gpu: &Bridge,
     compare: &wgpu::RenderPipeline,
@@ -150,7 +151,7 @@ impl Demo for Filter {
         let mut filtered = self.filtered.begin()?;
         self.filter(&mut source, &mut filtered)?;
         source.finish()?;
-        // What the compute side made is copied, then shown.
+        // The compute side's result is copied, then shown.
         let showing = pass(gpu, target, |pass| {
             pass.set_pipeline(&self.compare);
             pass.set_bind_group(0, &self.textures, &[]);
@@ -178,7 +179,7 @@ impl Demo for Filter {
                 bail!("texel {x}, {y} of the picture is {:?} and should be {shown:?}", picture.texels[place(x, y)]);
             }
         }
-        // An empty scene would be right everywhere.
+        // An empty scene would pass the checks above.
         if edges == 0 {
             bail!("the scene has no edges");
         }

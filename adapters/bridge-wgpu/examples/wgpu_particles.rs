@@ -1,4 +1,4 @@
-//! A million particles, or fewer: CUDA or the CPU moves them, wgpu draws them.
+//! A million particles or fewer: CUDA or the CPU moves them, and wgpu draws them.
 //!
 //! `cargo run --example wgpu_particles -- --frames 60 --out out`. It checks the particles that wgpu
 //! sees bit for bit, and exits with an error if one is wrong.
@@ -27,8 +27,8 @@ struct Particles {
     size: wgpu::BindGroup,
 }
 
-/// A particle on the CPU: the operations of the kernel `swarm` in `shaders/wgpu.cu`, in the same
-/// order.
+/// Computes a particle on the CPU, with the operations of the kernel `swarm` in `shaders/wgpu.cu`
+/// in the same order.
 fn particle(i: u32, count: u32, time: f32) -> Particle {
     let distance = ((i as f32 + 0.5) / count as f32).sqrt();
     let random = (i.wrapping_mul(2_654_435_769) >> 8) as f32 / 8_388_608.0 - 1.0;
@@ -131,11 +131,11 @@ impl Demo for Particles {
         if let Some(i) = (0..self.count).find(|&i| particles[i as usize] != expected(i)) {
             bail!("particle {i} is {:?} and should be {:?}", particles[i as usize], expected(i));
         }
-        // Where a particle is, there is light.
+        // The picture is lit where a particle is.
         let [width, height] = picture.size.map(|side| side as f32);
         for [x, y, ..] in particles {
             let at = [(x * height / width + 1.0) * 0.5 * width, (1.0 - y) * 0.5 * height];
-            // A picture that is higher than wide does not show all.
+            // A picture that is taller than wide does not show all particles.
             if !(0.0..width).contains(&at[0]) {
                 continue;
             }

@@ -1,4 +1,5 @@
-//! wgpu's usages as the bridge's accesses: what a slot is made with, and what its barriers name.
+//! The bridge's accesses for wgpu usages: those that a slot is created with, and those of its
+//! barriers.
 
 use bridge::ash::vk;
 use bridge::{BufferAccess, ImageAccess};
@@ -26,7 +27,7 @@ pub(crate) fn of_buffer(usage: wgpu::BufferUsages, object: &str) -> Result<Buffe
         (Usages::INDEX, BufferAccess::INDEX_INPUT),
         (Usages::UNIFORM, BufferAccess { stages: SHADERS, ..BufferAccess::UNIFORM_READ }),
         (Usages::STORAGE, storage),
-        // wgpu validates the arguments in a compute shader.
+        // wgpu validates the indirect arguments in a compute shader.
         (Usages::INDIRECT, BufferAccess::INDIRECT.union(BufferAccess::COMPUTE_READ)),
     ];
     let known = table.iter().fold(Usages::empty(), |all, (usage, _)| all | *usage);
@@ -37,14 +38,14 @@ pub(crate) fn of_buffer(usage: wgpu::BufferUsages, object: &str) -> Result<Buffe
     accesses.reduce(BufferAccess::union).ok_or_else(|| Error::invalid(object, "it has no usage"))
 }
 
-/// Returns the Vulkan access that corresponds to a use of a texture in wgpu, and wgpu's state in
-/// which it is handed over.
+/// Returns the Vulkan access that corresponds to a use of a texture in wgpu, and the wgpu state in
+/// which the texture is handed over.
 ///
 /// # Errors
 /// [`Error::InvalidArgument`] for no usage, and for usages that a shared texture cannot have.
 pub(crate) fn of_texture(usage: wgpu::TextureUsages, object: &str) -> Result<(ImageAccess, wgpu::TextureUses)> {
     use wgpu::{TextureUsages as Usages, TextureUses as Uses};
-    // The first that there is decides the state, and the layout is wgpu's for that state.
+    // The first matching entry decides the state, and the layout is wgpu's layout for that state.
     let table = [
         (Usages::TEXTURE_BINDING, Uses::RESOURCE, ImageAccess { stages: SHADERS, ..ImageAccess::SAMPLED }),
         (Usages::RENDER_ATTACHMENT, Uses::COLOR_TARGET, ImageAccess::COLOR_ATTACHMENT),

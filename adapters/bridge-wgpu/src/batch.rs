@@ -1,5 +1,5 @@
 //! Frames that are submitted together.
-#![allow(unsafe_code)] // Hands on contracts.
+#![allow(unsafe_code)] // Passes on contracts.
 
 use crate::device::Bridge;
 use crate::error::Result;
@@ -7,8 +7,8 @@ use crate::order::Order;
 use crate::parts::Parts;
 
 /// Frames that are submitted together: a [`Frame`](crate::Frame), a frame of a [latest
-/// exchange](crate::Exchange::latest), a pair, a `Vec`, or an `Option` of such; of different
-/// exchanges. This trait is sealed.
+/// exchange](crate::Exchange::latest), or a pair, a `Vec` or an `Option` of such frames, which may
+/// be of different exchanges. This trait is sealed.
 #[allow(private_bounds)] // Closed on purpose.
 pub trait Frames: Batch<Done = <Self as Frames>::Submitted> {
     /// Type that [`Bridge::submit`] returns: the [`TimelinePoint`](crate::TimelinePoint) at which
@@ -17,15 +17,15 @@ pub trait Frames: Batch<Done = <Self as Frames>::Submitted> {
     type Submitted;
 }
 
-/// Order in which frames are submitted.
+/// The steps of submitting frames.
 pub(crate) trait Batch: Sized {
     /// Frames whose waits and signals are lent.
     type Lent;
     /// [`Frames::Submitted`].
     type Done;
 
-    /// Does what has to be done before any of them is lent, and before the locks on submissions are
-    /// taken: host waits, which would hold other threads up.
+    /// Does the work that must precede lending any of the frames and taking the locks on
+    /// submissions: host waits, which would block other threads.
     fn prepare(&self, gpu: &Bridge) -> Result<()>;
 
     /// Adds the locks on submissions of all exchanges.
@@ -34,17 +34,18 @@ pub(crate) trait Batch: Sized {
     /// Lends the frames and records their hand-over.
     fn lend(self, parts: &mut Parts) -> Result<Self::Lent>;
 
-    /// Repairs what wgpu takes for done of a submission that it refused: of the command buffers in
-    /// front of the one at fault it has noted already in which state they leave what they use.
+    /// Corrects wgpu's tracking after it refused a submission: wgpu has already recorded the states
+    /// in which the command buffers before the one at fault leave their resources, as if they had
+    /// run.
     fn repair(lent: &Self::Lent);
 
-    /// Says that none of it was submitted.
+    /// Notifies the frames that nothing was submitted.
     ///
     /// # Safety
     /// No submission with the parts was accepted, and none will be.
     unsafe fn refused(lent: Self::Lent);
 
-    /// Says that all of it was submitted.
+    /// Notifies the frames that they were submitted.
     ///
     /// # Safety
     /// The parts were submitted to wgpu's queue: waits, then commands, then signals.
@@ -92,10 +93,11 @@ impl<F: Frames> Batch for Vec<F> {
     }
 
     unsafe fn submitted(lent: Self::Lent) -> Result<Self::Done> {
-        // Each is told, whatever becomes of the others.
+        // Each frame is notified, even if others fail.
         // SAFETY: the same contract.
         let all: Vec<_> = lent.into_iter().map(|lent| unsafe { F::submitted(lent) }).collect();
-        // Where one has failed, the turns of the others are dropped, as `Bridge::submit` says.
+        // If one has failed, the turns of the others are dropped, as documented at
+        // `Bridge::submit`.
         all.into_iter().collect()
     }
 }
@@ -180,7 +182,7 @@ impl<A: Frames, B: Frames> Batch for (A, B) {
     }
 
     unsafe fn submitted((first, second): Self::Lent) -> Result<Self::Done> {
-        // Each is told, whatever becomes of the other.
+        // Each frame is notified, even if the other fails.
         // SAFETY: the same contract.
         let first = unsafe { A::submitted(first) };
         // SAFETY: the same contract.

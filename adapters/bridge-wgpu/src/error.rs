@@ -11,7 +11,7 @@ pub enum Error {
     #[error(transparent)]
     Bridge(#[from] bridge::Error),
 
-    /// The adapter or device is of another backend of wgpu.
+    /// The adapter or device uses another backend of wgpu.
     #[error(
         "\"{adapter}\" is on wgpu's {backend:?} backend, and only Vulkan shares with CUDA: make the instance with \
          `Backends::VULKAN`"
@@ -24,15 +24,15 @@ pub enum Error {
         backend: wgpu::Backend,
     },
 
-    /// The device, or the way it was created, lacks what sharing needs.
+    /// The device, or the way it was created, lacks something that sharing needs.
     #[error("\"{device}\" lacks, for {purpose}: {}", .missing.join(", "))]
     #[non_exhaustive]
     Missing {
         /// The device's name.
         device: String,
-        /// Component that needs it.
+        /// The component that needs it.
         purpose: &'static str,
-        /// All that is missing.
+        /// Everything that is missing.
         missing: Vec<String>,
     },
 
@@ -42,67 +42,67 @@ pub enum Error {
     RequestDevice {
         /// The adapter's name.
         adapter: String,
-        /// Message of wgpu.
+        /// wgpu's message.
         reason: String,
     },
 
-    /// wgpu refused a call. Nothing of it was submitted.
+    /// wgpu refused a call. Nothing was submitted.
     #[error("{object}: wgpu refused {call}: {source}")]
     #[non_exhaustive]
     Refused {
-        /// Object of the call.
+        /// The object of the call.
         object: String,
         /// The call.
         call: &'static str,
-        /// Message of wgpu.
+        /// wgpu's error.
         source: wgpu::Error,
     },
 
     /// wgpu reported an error during a submission and did not say whether it submitted: the error
-    /// may be that of a callback which wgpu called afterwards.
+    /// may come from a callback that wgpu called afterward.
     #[error("{object}: wgpu reported an error during the submission, which may have been made: {source}")]
     #[non_exhaustive]
     Unconfirmed {
-        /// Object that was to be submitted.
+        /// The object that should be submitted.
         object: String,
-        /// Message of wgpu.
+        /// wgpu's error.
         source: wgpu::Error,
     },
 
-    /// wgpu's device is lost, or was destroyed, so that it takes no submissions.
+    /// wgpu's device is lost or was destroyed, so that it accepts no submissions.
     #[error("{object}: wgpu's device takes no submissions: it is lost or was destroyed")]
     #[non_exhaustive]
     DeviceLost {
-        /// Object that was to be submitted.
+        /// The object that should be submitted.
         object: String,
     },
 
-    /// The signal behind frames of which wgpu did not tell whether they were submitted did not come
-    /// within the limit, or the device is lost.
+    /// The signal after frames for which wgpu did not report whether they were submitted did not
+    /// arrive within the limit, or the device is lost.
     #[error("{object}: vkWaitSemaphores failed after {limit:?} at most: {result:?}")]
     #[non_exhaustive]
     HostWait {
         /// The exchange.
         object: String,
-        /// The driver's code; `TIMEOUT` where the limit has passed.
+        /// The driver's result code; `TIMEOUT` if the limit has passed.
         result: ash::vk::Result,
         /// The limit.
         limit: std::time::Duration,
     },
 
-    /// An argument that cannot be.
+    /// An invalid argument.
     #[error("{object}: {reason}")]
     #[non_exhaustive]
     InvalidArgument {
-        /// The object that was to be made or used.
+        /// The object that should be created or used.
         object: String,
-        /// Description of the problem.
+        /// A description of the problem.
         reason: String,
     },
 }
 
 impl Error {
-    /// The same error of a submission of which it is unknown whether it was made.
+    /// Returns the same error for a submission that may have been made.
     pub(crate) fn unconfirmed(self) -> Self {
         match self {
             Self::Refused { object, source, .. } => Self::Unconfirmed { object, source },
@@ -110,8 +110,8 @@ impl Error {
         }
     }
 
-    /// Logs this as an error of something else than the submission, which was made: of a callback,
-    /// for example.
+    /// Logs this as an error of something other than the submission, which was made, for example of
+    /// a callback.
     pub(crate) fn log_as_foreign(&self) {
         let source: &dyn std::fmt::Display = match self {
             Self::Refused { source, .. } => source,

@@ -1,4 +1,4 @@
-//! The exchange: slots that go round between the compute side and wgpu.
+//! The exchange: slots that cycle between the compute side and wgpu.
 #![allow(unsafe_code)] // Hands new images over.
 
 use std::mem::ManuallyDrop;
@@ -33,11 +33,11 @@ pub struct Exchange<S: Shared, D: Direction = ComputeFirst> {
 }
 
 impl<S: Shared> Exchange<S, ComputeFirst> {
-    /// Makes the slots, and wgpu's objects, for frames that the compute side begins.
+    /// Creates the slots and wgpu's objects, for frames that the compute side begins.
     ///
     /// # Errors
-    /// As [`bridge::Exchange::new`], and [`Error::Refused`](crate::Error::Refused) for usages that
-    /// wgpu does not accept.
+    /// Those of [`bridge::Exchange::new`], and [`Error::Refused`](crate::Error::Refused) for usages
+    /// that wgpu does not accept.
     pub fn new(gpu: &Bridge, info: &ExchangeInfo<'_>, shared: S) -> Result<Self> {
         let (specs, mirror) = Mirror::new(gpu, Flow::In, info.name, info.timeout, shared, Order::default())?;
         Self::initialized(bridge::Exchange::new(gpu.compute(), info, specs)?, mirror)
@@ -46,8 +46,9 @@ impl<S: Shared> Exchange<S, ComputeFirst> {
     /// Begins a frame. The compute side waits on the GPU until wgpu no longer uses the slot.
     ///
     /// # Errors
-    /// As [`bridge::Exchange::begin`]. If failed submissions have left no free slot, this waits for
-    /// the queue and then begins the frame, or returns [`Error::HostWait`](crate::Error::HostWait).
+    /// Those of [`bridge::Exchange::begin`]. If failed submissions have left no free slot, this
+    /// waits for the queue and then begins the frame, or returns
+    /// [`Error::HostWait`](crate::Error::HostWait).
     pub fn begin(&mut self) -> Result<ComputeTurn<S>> {
         let turn = self.begun(bridge::Exchange::begin)?;
         Ok(ComputeTurn::new(turn, self.mirror.clone()))
@@ -55,21 +56,22 @@ impl<S: Shared> Exchange<S, ComputeFirst> {
 }
 
 impl<S: Shared> Exchange<S, RenderFirst> {
-    /// [`Exchange::new`] for frames that wgpu begins: it draws, the compute side works on the
-    /// result.
+    /// Like [`Exchange::new`], for frames that wgpu begins: wgpu draws, and the compute side works
+    /// on the result.
     ///
     /// # Errors
-    /// As [`Exchange::new`].
+    /// Those of [`Exchange::new`].
     pub fn render_first(gpu: &Bridge, info: &ExchangeInfo<'_>, shared: S) -> Result<Self> {
         let (specs, mirror) = Mirror::new(gpu, Flow::Out, info.name, info.timeout, shared, Order::default())?;
         Self::initialized(bridge::Exchange::render_first(gpu.compute(), info, specs)?, mirror)
     }
 
-    /// Begins a frame, which takes a slot for what [`Bridge::submit`] copies out.
+    /// Begins a frame, with a slot into which [`Bridge::submit`] copies the objects.
     ///
     /// # Errors
-    /// As [`bridge::Exchange::begin`]. Where failed submissions have left no slot, it waits for the
-    /// queue and begins all the same, or is [`Error::HostWait`](crate::Error::HostWait).
+    /// Those of [`bridge::Exchange::begin`]. If failed submissions have left no free slot, this
+    /// waits for the queue and then begins the frame, or returns
+    /// [`Error::HostWait`](crate::Error::HostWait).
     pub fn begin(&mut self) -> Result<Frame<S, RenderFirst>> {
         let turn = self.begun(bridge::Exchange::begin)?;
         Ok(Frame::new(turn, self.mirror.clone()))
@@ -87,18 +89,18 @@ impl<S: Shared, D: Direction> Exchange<S, D> {
         Ok(this)
     }
 
-    /// Hands new images over to the compute side, through wgpu's queue, if there are any.
+    /// Hands over new images, if any, to the compute side, through wgpu's queue.
     pub(crate) fn hand_over(&mut self) -> Result<()> {
         let Self { exchange, mirror } = self;
         if !exchange.needs_initial() {
             return Ok(());
         }
-        // SAFETY: `initialize` submits what is recorded, or drops the turn.
+        // SAFETY: `initialize` submits the recorded commands or drops the turn.
         initialize(mirror, |commands| unsafe { exchange.record_initial(commands) })
     }
 
-    /// Begins a frame: once more where frames of which wgpu did not tell whether they were
-    /// submitted have left no slot, behind a signal that proves their end.
+    /// Begins a frame. If frames for which wgpu did not report whether they were submitted have
+    /// left no slot, submits a signal that proves their end, waits for it and tries again.
     fn begun<T>(&mut self, begin: impl Fn(&mut bridge::Exchange<S::Specs, D>) -> bridge::Result<T>) -> Result<T> {
         self.hand_over()?;
         let begun = begin(&mut self.exchange);
@@ -109,15 +111,15 @@ impl<S: Shared, D: Direction> Exchange<S, D> {
         Ok(begun?)
     }
 
-    /// Submits a signal behind frames of which wgpu did not tell whether they were submitted, and
-    /// waits for it: they have ended then.
+    /// Submits a signal after frames for which wgpu did not report whether they were submitted, and
+    /// waits for the signal, which proves that they have ended.
     pub(crate) fn recover(&mut self) -> Result<()> {
         self.mirror.recover(|| self.exchange.flush_parts())
     }
 
     /// Returns the wgpu objects: a [`wgpu::Buffer`], a [`wgpu::Texture`], or a tuple of them. They
     /// stay the same in every frame, until they are [replaced](Self::replace). Resources that wgpu
-    /// uses directly in the slots have none here; [`Frame::objects`] lends those.
+    /// uses directly in the slots have no objects here; [`Frame::objects`] lends those.
     ///
     /// They are ordinary wgpu objects and can be used in any submission. They contain a frame's
     /// results after that frame has been submitted.
@@ -125,7 +127,7 @@ impl<S: Shared, D: Direction> Exchange<S, D> {
         &self.mirror.objects
     }
 
-    /// Slots.
+    /// Returns the number of slots.
     pub fn slots(&self) -> usize {
         self.exchange.slots()
     }
@@ -138,7 +140,7 @@ impl<S: Shared, D: Direction> Exchange<S, D> {
 
 impl<S: Shared, D: Direction> Drop for Exchange<S, D> {
     fn drop(&mut self) {
-        // SAFETY: nothing uses it any more.
+        // SAFETY: the value is not used again.
         let exchange = unsafe { ManuallyDrop::take(&mut self.exchange) };
         self.mirror.leave(exchange, bridge::Exchange::flush_parts);
     }

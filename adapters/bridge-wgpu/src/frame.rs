@@ -16,7 +16,7 @@ use crate::turn::ComputeTurn;
 
 /// wgpu's part of a frame: it owns the slot until it is [submitted](Bridge::submit) or skipped.
 ///
-/// If it is dropped before that, the frame is lost, and the next `begin` returns an error.
+/// If the frame is dropped before that, it is lost, and the next `begin` returns an error.
 #[must_use = "a frame that is neither submitted nor skipped is lost"]
 pub struct Frame<S: Shared, D: Direction = ComputeFirst> {
     turn: RenderTurn<S::Specs, D>,
@@ -38,7 +38,7 @@ impl<S: Shared, D: Direction> Frame<S, D> {
         self.turn.slot()
     }
 
-    /// Returns the point at which the compute side is done with the slot, as
+    /// Returns the point at which the compute side is done with the slot, like
     /// [`RenderTurn::computed`].
     pub fn computed(&self) -> TimelinePoint {
         self.turn.computed()
@@ -49,21 +49,22 @@ impl<S: Shared, D: Direction> Frame<S, D> {
     /// [`Exchange::objects`](crate::Exchange::objects).
     ///
     /// # Errors
-    /// [`Error::Refused`] with what wgpu says where a slot is used for the first time.
+    /// [`Error::Refused`] with wgpu's error, at the first use of a slot.
     pub fn objects(&self) -> Result<S::Lent<'_>> {
         let slot = self.mirror.slot(self.turn.lease(), self.turn.resources())?;
         Ok(S::lend(slot, &self.mirror.objects))
     }
 
-    /// Gives the slot back unused: a window was minimized. Costs nothing on the GPU.
+    /// Returns the slot unused, for example because the window was minimized. Costs nothing on the
+    /// GPU.
     pub fn skip(self) {
         self.turn.skip();
     }
 }
 
 impl<S: Shared> ComputeTurn<S, ComputeFirst> {
-    /// Hands the slot over: the compute side signals when all its work is done. Gives the frame for
-    /// [`Bridge::submit`].
+    /// Hands the slot over: the compute side signals when all its work is done. Returns the frame
+    /// for [`Bridge::submit`].
     ///
     /// # Errors
     /// The error of the failed driver call; the frame is then lost, as if the turn had been
@@ -88,9 +89,9 @@ pub(crate) struct Lent<S: Shared, D: Direction> {
 impl<S: Shared, D: Direction> Frame<S, D> {
     fn prepare(&self, gpu: &Bridge) -> Result<()> {
         self.mirror.require_device(gpu)?;
-        // wgpu orders its submissions by binary semaphores, and what these depend on must have been
-        // submitted (VUID-vkQueueSubmit-pWaitSemaphores-03238). A signal of the CPU is so only once
-        // it is made, as for a present.
+        // wgpu orders its submissions by binary semaphores, and everything that these depend on
+        // must have been submitted (VUID-vkQueueSubmit-pWaitSemaphores-03238). A signal from the
+        // CPU counts only once it has been made, as for a present.
         Ok(self.turn.prepare_present()?)
     }
 
@@ -116,9 +117,9 @@ impl<S: Shared, D: Direction> Lent<S, D> {
     fn record(&self, parts: &mut Parts) -> Result<()> {
         let Self { turn, mirror } = self;
         // SAFETY: wgpu's encoders record for the family of its queue, which is the exchange's,
-        // outside a pass; submitted with this turn, or not at all.
+        // outside a pass; the commands are submitted with this turn, or not at all.
         let acquire = |commands| unsafe { turn.record_acquire(commands) };
-        // SAFETY: as above.
+        // SAFETY: as for the acquire.
         let release = |commands| unsafe { turn.record_release(commands) };
         mirror.record(turn.lease(), || turn.resources(), parts, acquire, release)
     }
@@ -155,8 +156,8 @@ impl<S: Shared> Batch for Frame<S, ComputeFirst> {
 
     unsafe fn submitted(lent: Self::Lent) -> Result<TimelinePoint> {
         lent.mirror.note_filled();
-        // SAFETY: the same contract; the slot is used by the recorded copy alone, between the
-        // turn's barriers.
+        // SAFETY: the same contract; only the recorded copy uses the slot, between the turn's
+        // barriers.
         Ok(unsafe { lent.turn.submitted() })
     }
 }
@@ -181,9 +182,9 @@ impl<S: Shared> Batch for Frame<S, RenderFirst> {
         Frame::lend(self, parts)
     }
 
-    /// Does nothing. The copies out come after the program's commands, and a frame for whose copy
-    /// wgpu refuses the submission has it [refused](Mirror::refuse_first) before any: wgpu has
-    /// noted none of them.
+    /// Does nothing. The copies into the slots come after the program's commands, and if wgpu
+    /// refuses the submission because of such a copy, it is [refused](Mirror::refuse_first) because
+    /// of the first command buffer: wgpu has then recorded none of them.
     fn repair(_: &Self::Lent) {}
 
     unsafe fn refused(lent: Self::Lent) {
@@ -193,8 +194,8 @@ impl<S: Shared> Batch for Frame<S, RenderFirst> {
 
     unsafe fn submitted(lent: Self::Lent) -> Result<ComputeTurn<S, RenderFirst>> {
         lent.mirror.note_filled();
-        // SAFETY: the same contract; the slot is used by the recorded copy alone, between the
-        // turn's barriers.
+        // SAFETY: the same contract; only the recorded copy uses the slot, between the turn's
+        // barriers.
         let turn = unsafe { lent.turn.submitted() }?;
         Ok(ComputeTurn::new(turn, lent.mirror))
     }

@@ -16,12 +16,12 @@ use crate::raw;
 use crate::shared::buffer::size;
 use crate::shared::raw::buffer;
 
-/// A buffer of `len` elements of `T` that CUDA kernels in wgpu's command buffers reach by its
+/// A buffer of `len` elements of `T` that CUDA kernels in wgpu's command buffers access by its
 /// address.
 ///
-/// [`buffer`](Self::buffer) is an ordinary buffer of wgpu's, in memory that nobody else works on:
-/// it may be used in any submission, and wgpu orders a [launch](Bridge::launch) with its other
-/// uses. It holds zeros at first. Clones are the same buffer.
+/// [`buffer`](Self::buffer) is an ordinary wgpu buffer, whose memory is not shared with the compute
+/// side: it may be used in any submission, and wgpu orders a [launch](Bridge::launch) with its
+/// other uses. It is initially zeroed. Clones refer to the same buffer.
 #[derive(Debug, Clone)]
 pub struct KernelBuffer<T> {
     buffer: wgpu::Buffer,
@@ -35,7 +35,7 @@ impl<T> KernelBuffer<T> {
         &self.buffer
     }
 
-    /// Address in the GPU's address space.
+    /// Returns the buffer's address in the GPU's address space.
     pub fn address(&self) -> u64 {
         self.address
     }
@@ -52,7 +52,8 @@ enum Arg<'a> {
 }
 
 impl<'a> LaunchArg<'a> {
-    /// A number or a `#[repr(C)]` structure, with the layout that the kernel's source gives it.
+    /// Returns an argument for a number or a `#[repr(C)]` structure, with the layout of the
+    /// kernel's source.
     pub fn value<T: Pod>(value: &'a T) -> Self {
         Self(Arg::Value(bytemuck::bytes_of(value)))
     }
@@ -65,15 +66,15 @@ impl<'a, T> From<&'a KernelBuffer<T>> for LaunchArg<'a> {
 }
 
 /// CUDA kernels in wgpu's command buffers, on devices of
-/// [`request_device_with_kernels`](Self::request_device_with_kernels): no exchange, no semaphore
-/// and no switch of the GPU's context stands between a kernel and wgpu's commands.
+/// [`request_device_with_kernels`](Self::request_device_with_kernels): there is no exchange,
+/// semaphore or switch of the GPU's context between a kernel and wgpu's commands.
 impl Bridge {
-    /// Makes a buffer for kernels that wgpu uses as `usage` says; `STORAGE` and `COPY_DST` are
+    /// Creates a buffer for kernels that wgpu uses with `usage`; `STORAGE` and `COPY_DST` are
     /// added.
     ///
     /// # Errors
-    /// [`bridge::vk_export::Error::Missing`] with what the device was created without, and those of
-    /// the failed driver calls.
+    /// [`bridge::vk_export::Error::Missing`] with what the device was created without, and the
+    /// errors of the failed driver calls.
     pub fn kernel_buffer<T: Pod>(&self, name: &str, len: usize, usage: wgpu::BufferUsages) -> Result<KernelBuffer<T>> {
         let device = self.compute().device();
         device.require_cuda_kernels("buffers for kernels in command buffers")?;
@@ -86,9 +87,10 @@ impl Bridge {
         let address = raw.device_address().ok_or_else(|| Error::invalid(&object, "the driver gives it no address"))?;
         let (handle, descriptor) =
             (raw.as_raw(), wgpu::BufferDescriptor { label: Some(name), size, usage, mapped_at_creation: false });
-        // SAFETY: made on this device with that size and usage; it lives until wgpu calls back.
+        // SAFETY: created on this device with that size and usage; the buffer lives until wgpu
+        // calls the closure.
         let buffer = unsafe { buffer(self, handle, &descriptor, Box::new(move || drop(raw))) }?;
-        // Memory of a driver's may hold anything.
+        // New driver memory may contain any data.
         let zeros = self.capture("CommandEncoder::finish", &object, || {
             let mut commands = self.device().create_command_encoder(&Default::default());
             commands.clear_buffer(&buffer, 0, None);
@@ -101,25 +103,25 @@ impl Bridge {
     /// Loads PTX for [`launch`](Self::launch).
     ///
     /// # Errors
-    /// As [`vk_export::Ptx::new`] and [`vk_export::KernelModule::new`].
+    /// Those of [`vk_export::Ptx::new`] and [`vk_export::KernelModule::new`].
     pub fn kernel_module(&self, name: &str, ptx: &str) -> Result<vk_export::KernelModule> {
         Ok(vk_export::KernelModule::new(self.compute().device(), name, &Ptx::new(ptx)?)?)
     }
 
-    /// Records a launch into command buffers that are submitted in this order, among others of
-    /// wgpu's. wgpu orders them with all other uses of the buffers among `args`.
+    /// Records a launch into two command buffers that must be submitted in this order; others may
+    /// precede and follow them. wgpu orders them with all other uses of the buffers in `args`.
     ///
     /// # Errors
     /// [`vk_export::Error::Launch`] for a grid, block or amount of shared memory that would hang
-    /// the GPU, [`Error::InvalidArgument`] for arguments of another number or size than the
-    /// kernel's parameters, [`Error::Refused`] with what wgpu says.
+    /// the GPU, [`Error::InvalidArgument`] if the number or sizes of the arguments differ from the
+    /// kernel's parameters, [`Error::Refused`] with wgpu's error.
     ///
     /// # Safety
-    /// - The arguments are what the kernel's parameters mean (sizes are checked, types are not),
-    ///   the kernel stays inside the buffers, and uses no other memory.
+    /// - The arguments match the kernel's parameters (sizes are checked, types are not), and the
+    ///   kernel only accesses memory within the buffers.
     /// - `kernel` was loaded by [`kernel_module`](Self::kernel_module) of this `Bridge`, and a
     ///   clone of it lives until the command buffers have run.
-    /// - The command buffers are submitted to wgpu's queue one behind the other, with no command
+    /// - The command buffers are submitted to wgpu's queue one after the other, with no command
     ///   buffer between them that uses the buffers.
     /// - The rest of the contract of [`vk_export::Kernel::record`]: the kernel ends, and a
     ///   multiprocessor has the registers for one block.
@@ -138,7 +140,7 @@ impl Bridge {
             Arg::Buffer(buffer, _) => Some(buffer),
             Arg::Value(_) => None,
         });
-        // For barriers a kernel is a compute shader that reads and writes its buffers.
+        // For barriers, a kernel is a compute shader that reads and writes its buffers.
         let order = self.capture("CommandEncoder::finish", &object, || {
             let mut commands = self.device().create_command_encoder(&Default::default());
             let state = wgpu::BufferUses::STORAGE_READ_WRITE;
@@ -147,9 +149,9 @@ impl Bridge {
             commands.finish()
         })?;
         // SAFETY: wgpu's encoder records on this device, outside a pass, for a family with
-        // graphics. What the command buffer before has brought the buffers to, orders the launch
-        // behind their earlier uses; their next use is ordered behind that state by wgpu. The rest
-        // is the caller's promise.
+        // graphics. The state to which the preceding command buffer brings the buffers orders the
+        // launch after their earlier uses; wgpu orders their next use after that state. The caller
+        // guarantees the rest.
         let record = |commands| unsafe { kernel.record(commands, config, &packed) };
         let (launch, recorded) = raw::record(self, &object, record)?;
         recorded?;

@@ -41,11 +41,11 @@ pub use shared::texture::SharedTexture;
 pub use turn::ComputeTurn;
 pub use wgpu;
 
-/// The guide's snippets, compiled.
+/// The guide's code examples, to compile them.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/embedding/wgpu.md")]
 struct Guide;
 
-/// The tests' support is written for programs.
+/// The test support code imports this crate by name, as programs do.
 #[cfg(test)]
 extern crate self as bridge_wgpu;

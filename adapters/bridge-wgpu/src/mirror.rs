@@ -1,4 +1,4 @@
-//! wgpu's view of an exchange, which its handles and turns hold together.
+//! wgpu's view of an exchange, shared by its handles and turns.
 #![allow(unsafe_code)] // Hands new images over, and records copies.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,16 +27,17 @@ pub(crate) struct Mirror<S: Shared> {
     pub(crate) objects: S::Objects,
     pub(crate) shared: S,
     pub(crate) order: Order,
-    /// Set once a copy by wgpu's own commands has covered the objects: wgpu then considers them
+    /// Set once a copy by wgpu's own commands has filled the objects: wgpu then considers them
     /// initialized.
     is_filled: AtomicBool,
-    /// Wrapped when they are first used.
+    /// Wrapped at their first use.
     slots: Box<[OnceLock<S::Slot>]>,
 }
 
 impl<S: Shared> Mirror<S> {
-    /// Makes the objects that stay; tells what the bridge is to make, and gives what makes the view
-    /// of the exchange's slots, whose number the bridge has checked by then.
+    /// Creates the objects that persist over all frames. Returns the specifications of the
+    /// resources, and a function that creates the view for the number of slots, which the bridge
+    /// has checked by then.
     pub(crate) fn new(
         gpu: &Bridge,
         flow: Flow,
@@ -65,7 +66,8 @@ impl<S: Shared> Mirror<S> {
         Ok((specs, of_slots))
     }
 
-    /// Checks that it is submitted with a `Bridge` of the device that it was made on.
+    /// Checks that the frame is submitted with a `Bridge` of the device that its exchange was
+    /// created on.
     pub(crate) fn require_device(&self, gpu: &Bridge) -> Result<()> {
         if gpu.is_same(&self.gpu) {
             return Ok(());
@@ -76,21 +78,21 @@ impl<S: Shared> Mirror<S> {
         ))
     }
 
-    /// A slot as wgpu sees it; `lease` is of the slot.
+    /// Returns a slot as wgpu sees it; `lease` must belong to the slot.
     pub(crate) fn slot(&self, lease: Lease, render: <S::Specs as Resources>::Render<'_>) -> Result<&S::Slot> {
         let slot = &self.slots[lease.slot()];
         if slot.get().is_none() {
             let Self { gpu, flow, name, .. } = self;
             let made = self.shared.wrap(&SlotInfo { gpu, flow: *flow, name, lease }, render)?;
-            // Another thread's, if it was faster, is as good.
+            // If another thread was faster, its equivalent value is used.
             let _ = slot.set(made);
         }
         slot.get().ok_or_else(|| Error::invalid(&self.name, "a slot was not wrapped"))
     }
 
-    /// Records what takes a slot over, the copy, and what gives the slot back, in command buffers
-    /// of their own: wgpu's barriers come first in each, and it refuses encoders with commands of
-    /// both kinds. Where Vulkan's commands copy as well it is one for all three, behind one for
+    /// Records the acquire of a slot, the copy, and the release, in separate command buffers:
+    /// wgpu's barriers come first in each, and wgpu rejects encoders with commands of both kinds.
+    /// If Vulkan commands also make the copy, all three are in one command buffer, after one for
     /// wgpu's barriers.
     pub(crate) fn record<'r>(
         &self,
@@ -102,19 +104,20 @@ impl<S: Shared> Mirror<S> {
     ) -> Result<()> {
         let Self { gpu, name, flow, .. } = self;
         self.refuse_first(parts)?;
-        // Before the first frame wgpu's commands copy: it would clear what its own have not filled.
+        // Before the first frame, wgpu's commands make the copy, because wgpu would clear objects
+        // that its own commands have not filled.
         if S::COPIES_RAW && self.is_filled() {
             let mut objects = Filled::default();
             S::filled(&self.objects, &mut objects);
             let ready = self.encode(|commands| self.transition(commands, objects.clone()))?;
             let device = gpu.compute().device().as_raw();
             let (all, ()) = raw::record(gpu, name, |commands| {
-                // `ready` has one command, and each buffer in it once.
+                // `ready` has only one command, which contains each buffer once.
                 parts.own.push(OwnCommands::behind_transitions(commands));
                 acquire(commands);
-                // SAFETY: between the slot's barriers, outside of a pass. The objects are those
-                // that wgpu's barriers are for, in the same submission, which keeps them, and which
-                // wgpu refuses where one is destroyed before.
+                // SAFETY: between the slot's barriers, outside of a pass. The objects are those of
+                // wgpu's barriers in the same submission, which keeps them alive, and which wgpu
+                // refuses if one has been destroyed.
                 unsafe { S::copy_raw(*flow, device, commands, resources(), &mut objects.buffers.into_iter()) };
                 release(commands);
             })?;
@@ -132,7 +135,7 @@ impl<S: Shared> Mirror<S> {
         let copy = self.copy(slot)?;
         let settle = if S::IN_PLACE { self.settle(slot)? } else { None };
         let (release, ()) = raw::record(gpu, name, |commands| {
-            // What settles has only the transitions of a slot's textures, each once.
+            // The settling commands contain only the transitions of a slot's textures, each once.
             parts.own.push(if settle.is_some() {
                 OwnCommands::behind_transitions(commands)
             } else {
@@ -156,8 +159,8 @@ impl<S: Shared> Mirror<S> {
         Ok(())
     }
 
-    /// Records wgpu's barriers for a copy of objects. With them wgpu keeps the objects for the
-    /// submission.
+    /// Records wgpu's barriers for a copy of objects. With them, wgpu keeps the objects alive for
+    /// the submission.
     pub(crate) fn transition(&self, commands: &mut wgpu::CommandEncoder, objects: Filled<'_>) {
         let (of_buffers, of_textures) = match self.flow {
             Flow::In => (wgpu::BufferUses::COPY_DST, wgpu::TextureUses::COPY_DST),
@@ -169,27 +172,29 @@ impl<S: Shared> Mirror<S> {
         commands.transition_resources(buffers, textures);
     }
 
-    /// The copy between a slot and the objects that stay, if there is any.
+    /// Returns the copy between a slot and the persistent objects, if any.
     pub(crate) fn copy(&self, slot: &S::Slot) -> Result<Option<wgpu::CommandBuffer>> {
         let copy = || self.encode(|commands| S::copy(self.flow, slot, &self.objects, commands));
         S::COPIES.then(copy).transpose()
     }
 
-    /// Returns the commands that bring a slot back to the state in which it is handed over, after
-    /// the program's commands have used it; `None` if there is nothing to do.
+    /// Returns the commands that bring a slot back to the state for the hand-over, after the
+    /// program's commands have used it; `None` if there is nothing to do.
     pub(crate) fn settle(&self, slot: &S::Slot) -> Result<Option<wgpu::CommandBuffer>> {
         S::SETTLES.then(|| self.encode(|commands| S::settle(slot, commands))).transpose()
     }
 
-    /// Submits a signal behind submissions of which wgpu did not tell whether they were made, so
-    /// that they are seen to end: `parts` are those of a flush. Gives the signal, if one is needed.
+    /// Submits a signal after submissions for which wgpu did not report whether they were made, so
+    /// that their end can be detected. `parts` returns the parts of a flush. Returns the signal, if
+    /// one is needed.
     pub(crate) fn flush(
         &self,
         parts: impl FnOnce() -> bridge::Result<Option<SubmitParts>>,
     ) -> Result<Option<vk::SemaphoreSubmitInfo<'static>>> {
-        // Before the value is taken: other threads submit frames of the exchange, and values rise.
-        // Where it is not free in a callback, a submission is being made, whose signal is behind
-        // them; if that is refused, the next call of the exchange flushes, or its end.
+        // Locked before the value is taken: other threads submit frames of the exchange, and the
+        // values must increase. If a callback finds the lock taken, another submission is being
+        // made, whose signal follows; if that is refused, the next call of the exchange flushes, or
+        // its end.
         let Some(_order) = self.order.lock() else { return Ok(None) };
         self.flush_locked(parts)
     }
@@ -203,16 +208,16 @@ impl<S: Shared> Mirror<S> {
         Ok(Some(signal))
     }
 
-    /// [Flushes](Self::flush), and waits until the signal has come: slots of such submissions are
-    /// free then.
+    /// [Flushes](Self::flush), and waits for the signal: the slots of such submissions are then
+    /// free.
     pub(crate) fn recover(&self, parts: impl FnOnce() -> bridge::Result<Option<SubmitParts>>) -> Result<()> {
         let signal = self.flush(parts)?;
         signal.map_or(Ok(()), |signal| self.gpu.wait(&self.name, &signal, self.timeout))
     }
 
     /// [Flushes](Self::flush), and then drops a handle of the exchange, which waits for the signal.
-    /// In a callback, where a submission of the exchange is being made, that is done behind it: it
-    /// may be refused, so that its own signal never comes.
+    /// If a callback calls this while a submission of the exchange is being made, this is done
+    /// after that submission, which may be refused, so that its own signal never arrives.
     pub(crate) fn end<T: Send + 'static>(
         self: &Arc<Self>,
         mut handle: T,
@@ -236,13 +241,14 @@ impl<S: Shared> Mirror<S> {
         let leaked = || LiveObjects::now().leaked_timelines;
         let before = leaked();
         drop(handle);
-        // It counts the whole process: if another exchange is leaked meanwhile, both queues are.
+        // The counter is for the whole process: if another exchange is leaked at the same time,
+        // both queues are.
         if leaked() != before {
             std::mem::forget(self.gpu.clone());
         }
     }
 
-    /// Notes that a frame was submitted that copies the objects.
+    /// Notes that a submitted frame copies the objects.
     pub(crate) fn note_filled(&self) {
         self.is_filled.store(true, Ordering::Release);
     }
@@ -263,7 +269,7 @@ impl<S: Shared> Mirror<S> {
     }
 }
 
-/// The handle of an exchange that has ended, which is [freed](Mirror::free) when this is dropped.
+/// The handle of an ended exchange, which is [freed](Mirror::free) on drop.
 struct Ended<S: Shared, T> {
     handle: Option<T>,
     mirror: Arc<Mirror<S>>,
@@ -277,7 +283,7 @@ impl<S: Shared, T> Drop for Ended<S, T> {
     }
 }
 
-/// A copy, if there is one, between the two parts of a hand-over.
+/// Chains the two parts of a hand-over, with a copy between, if any.
 fn chain(
     acquire: wgpu::CommandBuffer,
     copy: Option<wgpu::CommandBuffer>,
@@ -293,14 +299,15 @@ pub(crate) fn initialize<S: Shared>(
 ) -> Result<()> {
     let gpu = &mirror.gpu;
     let _order = mirror.order.lock().ok_or_else(Order::called_back)?;
-    // wgpu's encoders record for the family of its queue, which is the exchange's; outside a pass.
+    // wgpu's encoders record for the family of its queue, which is the exchange's, outside a pass.
     let (commands, (own, turn)) = raw::record(gpu, &mirror.name, |commands| (commands, record(commands)))?;
     let turn = turn?;
     let parts = turn.parts();
     let signal = parts.signal();
-    // Dropped, the turn counts as not submitted, and the exchange with it.
+    // If this fails, the turn is dropped and counts as not submitted, and so does the exchange's
+    // initialization.
     gpu.push_signaling(&mirror.name, Some((commands, OwnCommands::new(own))), parts.waits(), &[signal])?;
-    // SAFETY: the commands were submitted behind the waits, and the signal behind them.
+    // SAFETY: the commands were submitted after the waits, and the signal after the commands.
     unsafe { turn.submitted() };
     Ok(())
 }

@@ -8,15 +8,15 @@ use bridge::SubmitParts;
 use crate::mirror::Mirror;
 use crate::shared::Shared;
 
-/// A reference to wgpu's view of an exchange, held by its handles, turns and frames. The last one
-/// ends the exchange: a frame that outlives its handle may be lost too, and its end is then known
-/// only from a signal that is submitted after it.
+/// A reference to wgpu's view of an exchange, held by its handles, turns and frames. The last
+/// reference ends the exchange: a frame that outlives its handle may be lost too, and its end is
+/// then known only from a signal that is submitted after it.
 pub(crate) struct MirrorRef<S: Shared> {
     mirror: Arc<Mirror<S>>,
     last: Arc<Last>,
 }
 
-/// Ends an exchange whose handle was dropped, when this is dropped.
+/// Ends an exchange whose handle was dropped, on drop.
 #[derive(Default)]
 struct Last(Mutex<Option<Box<dyn FnOnce() + Send>>>);
 
@@ -33,19 +33,19 @@ impl<S: Shared> MirrorRef<S> {
         Self { mirror, last: Arc::default() }
     }
 
-    /// Returns a reference for a handle that does not end the exchange, and whose turns are not
-    /// wgpu's. The end of the exchange does not wait for it.
+    /// Returns a reference for a handle that does not end the exchange and whose turns do not
+    /// belong to wgpu. The end of the exchange does not wait for this reference.
     pub(crate) fn beside(&self) -> Self {
         Self::new(Arc::clone(&self.mirror))
     }
 
-    /// Replaces the mirror with that of other resources, while no frame is open.
+    /// Replaces the mirror by that of other resources, while no frame is open.
     pub(crate) fn replace(&mut self, mirror: Arc<Mirror<S>>) {
         self.mirror = mirror;
     }
 
-    /// Leaves the handle of the exchange to the last reference, which then [ends](Mirror::end) the
-    /// exchange. Called at most once for an exchange.
+    /// Leaves the exchange's handle to the last reference, which then [ends](Mirror::end) the
+    /// exchange. Called at most once per exchange.
     pub(crate) fn leave<T: Send + 'static>(
         &self,
         handle: T,

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use crate::error::{Error, Result};
 
-/// Lock on an exchange's submissions, which both of its handles and its frames share.
+/// Lock on an exchange's submissions, shared by both of its handles and its frames.
 #[derive(Clone, Default)]
 pub(crate) struct Order(Arc<Shared>);
 
@@ -24,18 +24,18 @@ struct Shared {
     ends: Mutex<Vec<End>>,
 }
 
-/// What is done with the lock held; what it gives is dropped without it.
+/// A function that is called with the lock held; its result is dropped without the lock.
 type End = Box<dyn FnOnce() -> Box<dyn Send> + Send>;
 
 thread_local! {
-    /// Whether the thread holds a lock.
+    /// `true` while the thread holds a lock.
     static SUBMITTING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// A held lock, which is unlocked when this is dropped.
+/// A held lock, which is released on drop.
 pub(crate) struct Held<'a>(#[expect(dead_code)] HeldAll<'a>);
 
-/// Locks of a batch, which are held.
+/// The held locks of a batch.
 pub(crate) struct HeldAll<'a> {
     orders: &'a [Order],
     locks: Vec<MutexGuard<'a, ()>>,
@@ -46,12 +46,12 @@ impl Drop for HeldAll<'_> {
     fn drop(&mut self) {
         self.locks.clear();
         self.thread = None;
-        // What found the lock taken, and left this to whoever has it.
+        // Ends that callbacks left to the holder, because they found the lock taken.
         self.orders.iter().for_each(Order::end_all);
     }
 }
 
-/// Says that the thread holds a lock.
+/// Marks the thread as holding a lock.
 struct Marked {
     before: bool,
 }
@@ -69,23 +69,24 @@ impl Drop for Marked {
 }
 
 impl Order {
-    /// Locks it; in a callback that wgpu calls while frames are submitted, only if it is free.
-    /// `None` where it is not: a submission of the exchange is being made, by this thread or by
-    /// another.
+    /// Takes the lock; in a callback that wgpu calls while frames are submitted, only if the lock
+    /// is free. Returns `None` if it is not, because this or another thread is making a submission
+    /// of the exchange.
     pub(crate) fn lock(&self) -> Option<Held<'_>> {
         let lock = if SUBMITTING.get() { self.take_free()? } else { self.wait() };
         Some(Held(self.held(lock)))
     }
 
-    /// Brings the locks of a batch into an order for [`lock_all`](Self::lock_all), each once.
+    /// Sorts the locks of a batch for [`lock_all`](Self::lock_all), and removes duplicates.
     pub(crate) fn sort(all: &mut Vec<Self>) {
         all.sort_by_key(|order| Arc::as_ptr(&order.0));
-        // Of two frames of one exchange the second is refused when it is lent.
+        // If a batch has two frames of one exchange, lending the second one fails.
         all.dedup_by(|one, other| Arc::ptr_eq(&one.0, &other.0));
     }
 
-    /// Takes the locks of a batch, which were [sorted](Self::sort). Waits for one at a time, and
-    /// holds no other meanwhile: whoever has that one may wait for what needs another.
+    /// Takes the locks of a batch, which must be [sorted](Self::sort). Waits for one lock at a time
+    /// while holding no other, because the holder of that lock may wait for something that needs
+    /// another one.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] in a callback that wgpu calls while frames are submitted.
@@ -115,9 +116,8 @@ impl Order {
         }
     }
 
-    /// Does `end` with the lock held, and drops what that gives without it, on this thread. In a
-    /// callback, where the lock is not free, whoever holds it does both once its submission is
-    /// made.
+    /// Calls `end` with the lock held, and drops the result without it, on this thread. In a
+    /// callback that finds the lock taken, the holder does both after its submission.
     pub(crate) fn end(&self, end: impl FnOnce() -> Box<dyn Send> + Send + 'static) {
         if SUBMITTING.get() {
             self.ends().push(Box::new(end));
@@ -129,11 +129,12 @@ impl Order {
         drop(left);
     }
 
-    /// Does what was left to whoever has the lock.
+    /// Calls the functions that were left to the holder of the lock.
     fn end_all(&self) {
-        // Looked at again without the lock: who finds that taken has left something before.
+        // Checked again without the lock, because a thread that finds the lock taken adds its
+        // function first.
         while !self.ends().is_empty() {
-            // Whoever has it does so once it is free.
+            // The current holder does it after releasing the lock.
             let Some(lock) = self.take_free() else { return };
             let thread = Marked::new();
             let ends = std::mem::take(&mut *self.ends());
@@ -164,7 +165,7 @@ impl Order {
         }
     }
 
-    /// The error of what cannot be done in a callback.
+    /// Returns the error for a call that is not possible in a callback.
     pub(crate) fn called_back() -> Error {
         let reason =
             "called by a callback of wgpu's while frames are submitted, which would wait for itself; do it later";
@@ -181,7 +182,8 @@ mod tests {
     use super::*;
     use crate::submit::tests::support::asleep::Thread;
 
-    /// On a thread that is in no callback, all is over when `end` returns, whoever has the lock.
+    /// On a thread that is not in a callback, everything is done when `end` returns, whichever
+    /// thread holds the lock.
     #[test]
     fn an_end_outside_of_callbacks_is_left_to_nobody() {
         let order = Order::default();
@@ -192,7 +194,7 @@ mod tests {
                 scope.spawn(|| {
                     let lock = order.lock().unwrap();
                     held.send(()).unwrap();
-                    // The other thread waits by then, or comes later; both have to be right.
+                    // The other thread waits by then, or calls later; both must work.
                     std::thread::yield_now();
                     drop(lock);
                 });
@@ -207,7 +209,8 @@ mod tests {
         }
     }
 
-    /// What a callback leaves where the lock is taken is done as soon as it is free.
+    /// A function that a callback leaves because the lock is taken is called as soon as the lock is
+    /// free.
     #[test]
     fn what_a_callback_leaves_is_done_by_whoever_has_the_lock() {
         let order = Order::default();
@@ -228,7 +231,8 @@ mod tests {
         assert_eq!(has_ended.try_recv(), Ok(()));
     }
 
-    /// Whoever holds a lock may wait for what needs another one of a batch that waits for it.
+    /// The holder of a lock may wait for something that needs another lock of a batch that waits
+    /// for the first.
     #[test]
     fn a_batch_that_waits_holds_no_lock() {
         let mut all = vec![Order::default(), Order::default(), Order::default()];

@@ -1,8 +1,8 @@
-//! Command buffers that this crate adds to a submission of wgpu's.
+//! Command buffers that this crate adds to wgpu's submissions.
 //!
-//! They identify the submission, and tell which of its other command buffers are empty. For each
-//! `wgpu::CommandBuffer`, wgpu submits two of Vulkan's: "Transit", with the barriers and clears
-//! that bring everything that the commands use to its initial state, and behind it the commands
+//! They identify the submission, and which of its other command buffers are empty. For each
+//! `wgpu::CommandBuffer`, wgpu submits two Vulkan command buffers: "Transit", with the barriers and
+//! clears that bring all resources of the commands to their initial state, followed by the commands
 //! (`Queue::submit` of wgpu-core). Transit is made from the trackers and lists of the command
 //! buffer. The following are therefore known to be empty:
 //!
@@ -12,36 +12,36 @@
 //!   once: all barriers are in its Transit. wgpu records a barrier among the commands only if the
 //!   same command buffer has used the resource before.
 //!
-//! A GPU takes microseconds for an empty command buffer, so these are left out. Vulkan does not
+//! A GPU takes microseconds for an empty command buffer, so these are omitted. Vulkan does not
 //! require that recorded command buffers are submitted, and wgpu resets all of them alike. When a
 //! device is created, [`probe`](crate::device::probe) checks that wgpu submits in this way.
 
 use ash::vk;
 
-/// A command buffer of this crate's, and which ones near it are empty. All that is not known to be
-/// empty is submitted.
+/// A command buffer of this crate, and which ones near it are empty. Every command buffer that is
+/// not known to be empty is submitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OwnCommands {
     commands: vk::CommandBuffer,
-    /// Number of command buffers directly in front of it that are empty.
+    /// Number of empty command buffers directly before it.
     empty_before: usize,
     /// `true` if the command buffer itself is empty.
     is_empty: bool,
 }
 
 impl OwnCommands {
-    /// A command buffer with commands.
+    /// Returns a command buffer with commands.
     pub(crate) fn new(commands: vk::CommandBuffer) -> Self {
         Self { commands, empty_before: 1, is_empty: false }
     }
 
-    /// A command buffer with commands, directly behind one of wgpu's that has only
+    /// Returns a command buffer with commands, directly after one of wgpu's that has only
     /// `transition_resources`, with each resource once.
     pub(crate) fn behind_transitions(commands: vk::CommandBuffer) -> Self {
         Self { empty_before: 2, ..Self::new(commands) }
     }
 
-    /// A command buffer without commands.
+    /// Returns a command buffer without commands.
     pub(crate) fn empty(commands: vk::CommandBuffer) -> Self {
         Self { is_empty: true, ..Self::new(commands) }
     }
@@ -96,7 +96,7 @@ mod tests {
         assert_eq!(held(&[], 1..5), [1, 2, 3, 4]);
         assert_eq!(held(&[OwnCommands::new(raw(2))], 1..5), [2, 3, 4]);
         assert_eq!(held(&[OwnCommands::new(raw(6)), OwnCommands::new(raw(2))], 1..7), [2, 3, 4, 6]);
-        // Of others behind each other.
+        // Two of this crate's, one directly after the other.
         assert_eq!(held(&[OwnCommands::new(raw(2)), OwnCommands::new(raw(4))], 1..5), [2, 4]);
     }
 

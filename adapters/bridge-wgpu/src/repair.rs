@@ -11,8 +11,8 @@
 //!
 //! wgpu rejects a frame's own copy only for objects that were destroyed and buffers that are
 //! mapped. Both are known before the submission, except for races with other threads. Such objects
-//! are then used in a command buffer in front of all others, so that wgpu rejects the submission
-//! before it has noted anything. Objects that a frame reads from therefore need no repair, and keep
+//! are then used in a command buffer before all others, so that wgpu rejects the submission before
+//! it has recorded any state. Objects that a frame reads from therefore need no repair, and keep
 //! their contents.
 #![allow(unsafe_code)] // Records barriers and clears.
 
@@ -34,19 +34,20 @@ const ALL: vk::ImageSubresourceRange = vk::ImageSubresourceRange {
 };
 
 impl<S: Shared> Mirror<S> {
-    /// Adds a command buffer for which wgpu refuses the submission before it has noted any other,
-    /// where it would refuse that for this frame's copy behind the copies of other frames.
+    /// Adds a command buffer for which wgpu refuses the submission before it has recorded any
+    /// state, if it would otherwise refuse it because of this frame's copy, after the copies of
+    /// other frames.
     pub(crate) fn refuse_first(&self, parts: &mut Parts) -> Result<()> {
         let mut copied = Filled::default();
         S::filled(&self.objects, &mut copied);
         let mappable = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::MAP_WRITE;
-        // Whether one is mapped wgpu does not tell.
+        // wgpu does not report whether a buffer is mapped.
         let is_behind_others = !parts.own.is_empty();
         let may_be_mapped = |buffer: &wgpu::Buffer| is_behind_others && buffer.usage().intersects(mappable);
-        // SAFETY: nothing is done with it.
+        // SAFETY: the handle is not used.
         let is_destroyed = |buffer: &wgpu::Buffer| unsafe { raw::with_buffer(buffer, |_| ()) }.is_none();
         copied.buffers.retain(|buffer| is_destroyed(buffer) || may_be_mapped(buffer));
-        // SAFETY: as above.
+        // SAFETY: the handle is not used.
         copied.textures.retain(|texture| unsafe { raw::with_image(texture, |_| ()) }.is_none());
         if !copied.buffers.is_empty() || !copied.textures.is_empty() {
             parts.first.push(self.encode(|commands| self.transition(commands, copied))?);
@@ -54,14 +55,14 @@ impl<S: Shared> Mirror<S> {
         Ok(())
     }
 
-    /// Brings the objects that a frame fills and wgpu's notion of them together, since it refused a
-    /// submission with a frame: textures hold zeros then, and so do buffers that no frame has
+    /// Makes the objects that a frame fills consistent with wgpu's tracking, after wgpu refused a
+    /// submission with a frame: textures then contain zeros, and so do buffers that no frame has
     /// filled.
     pub(crate) fn repair(&self) {
         let mut filled = Filled::default();
         S::filled(&self.objects, &mut filled);
         if self.is_filled() {
-            // What they hold is right; a buffer has no layout.
+            // Their contents are valid, and a buffer has no layout.
             filled.buffers.clear();
         }
         if let Err(error) = self.repair_all(&filled) {
@@ -90,34 +91,35 @@ impl<S: Shared> Mirror<S> {
                 let clear = |image| {
                     images.push(image);
                     // SAFETY: outside of a pass. The image is one of the exchange's objects, which
-                    // wgpu keeps for the submission that the transition above is part of; it
-                    // refuses that where the texture is destroyed before.
+                    // wgpu keeps alive for the submission because of the transition above; wgpu
+                    // refuses the submission if the texture has been destroyed before.
                     unsafe { clear(device, commands, image) };
                 };
-                // SAFETY: recorded into commands, and not destroyed. One that was destroyed holds
-                // nothing, and wgpu refuses the transition.
+                // SAFETY: recorded into commands, and not destroyed. If the texture is destroyed,
+                // nothing is recorded, and wgpu refuses the transition.
                 unsafe { raw::with_image(texture, clear) };
             }
         })?;
         match self.gpu.splice() {
-            // From whatever wgpu takes for the images' layout, and then from whatever it is.
+            // From any layout that wgpu tracks, and then from any actual layout.
             Some(splice) => splice.with_any_layout(&images, || self.gpu.push_own(&self.name, [states, cleared])),
-            // Right where wgpu has noted the copy, and nothing behind it.
+            // Correct if the copy is the last use that wgpu has recorded.
             None => self.gpu.push_own(&self.name, [cleared, states]),
         }
     }
 }
 
-/// Records zeros into an image of whatever layout, which leaves it as a target of copies.
+/// Records a clear with zeros of an image in any layout, which leaves the image as a copy
+/// destination.
 ///
 /// # Safety
 /// The commands are recording outside of a pass; the image is a color image of the device, with the
-/// usage `TRANSFER_DST`, and where they are submitted it lives until they have run.
+/// usage `TRANSFER_DST`, and if they are submitted, it lives until they have run.
 unsafe fn clear(device: &ash::Device, commands: vk::CommandBuffer, image: vk::Image) {
     let barrier = vk::ImageMemoryBarrier::default()
         .src_access_mask(vk::AccessFlags::MEMORY_WRITE)
         .dst_access_mask(vk::AccessFlags::TRANSFER_WRITE)
-        // What it held is given up: of what the image is used for last, nobody tells.
+        // The contents are discarded, because the last use of the image is unknown.
         .old_layout(vk::ImageLayout::UNDEFINED)
         .new_layout(vk::ImageLayout::TRANSFER_DST_OPTIMAL)
         .src_queue_family_index(vk::QUEUE_FAMILY_IGNORED)
@@ -125,11 +127,11 @@ unsafe fn clear(device: &ash::Device, commands: vk::CommandBuffer, image: vk::Im
         .image(image)
         .subresource_range(ALL);
     let (before, behind) = (vk::PipelineStageFlags::ALL_COMMANDS, vk::PipelineStageFlags::TRANSFER);
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller upholds the contract.
     unsafe {
         device.cmd_pipeline_barrier(commands, before, behind, vk::DependencyFlags::empty(), &[], &[], &[barrier])
     };
     let zeros = vk::ClearColorValue::default();
-    // SAFETY: the caller's promise; the barrier above leaves the image in that layout.
+    // SAFETY: the caller upholds the contract; the barrier above leaves the image in that layout.
     unsafe { device.cmd_clear_color_image(commands, image, vk::ImageLayout::TRANSFER_DST_OPTIMAL, &zeros, &[ALL]) };
 }

@@ -1,4 +1,5 @@
-//! Other resources in the slots of a running exchange: longer buffers, textures of another size.
+//! Replacement of the resources in the slots of a running exchange: longer buffers, textures of
+//! another size.
 
 use bridge::{Direction, Texel};
 use bytemuck::Pod;
@@ -13,7 +14,7 @@ use crate::shared::slot_texture::SlotTexture;
 use crate::shared::texture::SharedTexture;
 
 impl<S: Shared, D: Direction> Exchange<S, D> {
-    /// Replaces the resources in the slots, with another size, format or usage, as
+    /// Replaces the resources in the slots, with another size, format or usage, like
     /// [`bridge::Exchange::replace`]. Frames in flight keep using the old ones. The host waits only
     /// for frames that wgpu may have submitted although it reported an error
     /// ([`Error::Unconfirmed`]).
@@ -29,14 +30,14 @@ impl<S: Shared, D: Direction> Exchange<S, D> {
     ///
     /// # Errors
     /// [`bridge::Error::ReplacedWhileOpen`] while a turn or frame is neither submitted nor skipped,
-    /// otherwise as [`Exchange::new`] and [`bridge::Exchange::replace`]. On an error the exchange
-    /// keeps its resources, with one exception: if submitting the first hand-over of new textures
-    /// fails, it has the new ones, and the next `begin` retries the hand-over.
+    /// and otherwise those of [`Exchange::new`] and [`bridge::Exchange::replace`]. On an error the
+    /// exchange keeps its resources, with one exception: if submitting the first hand-over of new
+    /// textures fails, it has the new ones, and the next `begin` retries the hand-over.
     pub fn replace(&mut self, shared: S) -> Result<()> {
         let Mirror { gpu, flow, name, timeout, order, .. } = &*self.mirror;
         let (specs, mirror) = Mirror::new(gpu, *flow, name, *timeout, shared, order.clone())?;
-        // The end of frames whose fate wgpu did not tell is seen behind a later signal. Until that
-        // has come they may use the old resources.
+        // The end of frames for which wgpu did not report whether they were submitted is known only
+        // from a later signal. Until then, they may use the old resources.
         self.recover()?;
         self.exchange.replace(specs)?;
         self.mirror.replace(mirror(self.exchange.slots()));
@@ -45,9 +46,9 @@ impl<S: Shared, D: Direction> Exchange<S, D> {
 }
 
 impl<T: Pod + Send + Sync, D: Direction> Exchange<SharedBuffer<T>, D> {
-    /// Makes the buffer longer while frames are in flight, to `len` elements. The slots keep what
-    /// they hold, and what is beyond is undefined; [`replace`](Self::replace) says more. Does
-    /// nothing where it has as many.
+    /// Extends the buffer to `len` elements while frames are in flight. The slots keep their
+    /// contents, and the new elements are undefined; see [`replace`](Self::replace). Does nothing
+    /// if the buffer already has `len` elements.
     ///
     /// ```no_run
     /// # use bridge_wgpu::{Exchange, SharedBuffer};
@@ -64,7 +65,7 @@ impl<T: Pod + Send + Sync, D: Direction> Exchange<SharedBuffer<T>, D> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for fewer elements than there are, else as
+    /// [`Error::InvalidArgument`] if `len` is less than the current length, and otherwise those of
     /// [`replace`](Self::replace).
     pub fn grow(&mut self, len: usize) -> Result<()> {
         match self.grows(self.mirror.shared.len(), len)? {
@@ -75,12 +76,12 @@ impl<T: Pod + Send + Sync, D: Direction> Exchange<SharedBuffer<T>, D> {
 }
 
 impl<T: Pod + Send + Sync, D: Direction> Exchange<SlotBuffer<T>, D> {
-    /// Makes the buffers of the slots longer while frames are in flight, to `len` elements. They
-    /// keep what they hold, and what is beyond is undefined; [`replace`](Self::replace) says more.
-    /// Does nothing where they have as many.
+    /// Extends the buffers of the slots to `len` elements while frames are in flight. They keep
+    /// their contents, and the new elements are undefined; see [`replace`](Self::replace). Does
+    /// nothing if the buffers already have `len` elements.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for fewer elements than there are, else as
+    /// [`Error::InvalidArgument`] if `len` is less than the current length, and otherwise those of
     /// [`replace`](Self::replace).
     pub fn grow(&mut self, len: usize) -> Result<()> {
         match self.grows(self.mirror.shared.len(), len)? {
@@ -91,14 +92,14 @@ impl<T: Pod + Send + Sync, D: Direction> Exchange<SlotBuffer<T>, D> {
 }
 
 impl<T: Texel, D: Direction> Exchange<SharedTexture<T>, D> {
-    /// Gives the texture another width and height while frames are in flight, for instance those of
-    /// a window. What it holds is undefined until the next frame; [`replace`](Self::replace) says
-    /// more. Depth, layers and format stay; a texture that was made with `with_all_mips` has all of
-    /// them again, else those that it was made with, as many as fit. Does nothing where the size is
-    /// the same.
+    /// Gives the texture another width and height while frames are in flight, for example those of
+    /// a window. Its contents are undefined until the next frame; see [`replace`](Self::replace).
+    /// Depth, layers and format stay the same. A texture that was created with `with_all_mips`
+    /// again has all mip levels; another one has its original number of levels, or as many as fit.
+    /// Does nothing if the size is the same.
     ///
     /// # Errors
-    /// As [`replace`](Self::replace); a size of 0, as a minimized window has, is refused.
+    /// Those of [`replace`](Self::replace); a size of 0, as of a minimized window, is an error.
     pub fn resize(&mut self, size: [u32; 2]) -> Result<()> {
         match size == self.mirror.shared.size() {
             true => Ok(()),
@@ -109,13 +110,13 @@ impl<T: Texel, D: Direction> Exchange<SharedTexture<T>, D> {
 
 impl<T: Texel, D: Direction> Exchange<SlotTexture<T>, D> {
     /// Gives the textures of the slots another width and height while frames are in flight, for
-    /// instance those of a window. What they hold is undefined; [`replace`](Self::replace) says
-    /// more. Depth, layers and format stay; a texture that was made with `with_all_mips` has all of
-    /// them again, else those that it was made with, as many as fit. Does nothing where the size is
-    /// the same.
+    /// example those of a window. Their contents are undefined; see [`replace`](Self::replace).
+    /// Depth, layers and format stay the same. A texture that was created with `with_all_mips`
+    /// again has all mip levels; another one has its original number of levels, or as many as fit.
+    /// Does nothing if the size is the same.
     ///
     /// # Errors
-    /// As [`replace`](Self::replace); a size of 0, as a minimized window has, is refused.
+    /// Those of [`replace`](Self::replace); a size of 0, as of a minimized window, is an error.
     pub fn resize(&mut self, size: [u32; 2]) -> Result<()> {
         match size == self.mirror.shared.size() {
             true => Ok(()),
@@ -125,7 +126,8 @@ impl<T: Texel, D: Direction> Exchange<SlotTexture<T>, D> {
 }
 
 impl<S: Shared, D: Direction> Exchange<S, D> {
-    /// Returns `true` if a buffer of `now` elements has to be replaced by one of `len`.
+    /// Returns `true` if a buffer of `now` elements must be replaced by one of `len`; an error if
+    /// `len` is smaller.
     fn grows(&self, now: usize, len: usize) -> Result<bool> {
         if len < now {
             let reason =

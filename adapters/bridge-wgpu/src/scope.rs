@@ -19,7 +19,7 @@ pub(crate) struct Scopes([wgpu::ErrorScopeGuard; 3]);
 
 impl Scopes {
     pub(crate) fn open(device: &wgpu::Device) -> Self {
-        // The inner-most scope that fits takes an error: one for each kind.
+        // The innermost scope of the matching kind receives an error: one scope for each kind.
         let kinds = [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation];
         Self(kinds.map(|filter| device.push_error_scope(filter)))
     }
@@ -28,7 +28,7 @@ impl Scopes {
     /// opening scopes takes longer than recording a small command buffer. `record` must not call
     /// user code.
     pub(crate) fn recording<R>(&self, record: impl FnOnce() -> R) -> R {
-        /// Puts back what was there, also when `record` panics.
+        /// Restores the previous value, also if `record` panics.
         struct Restore(bool);
         impl Drop for Restore {
             fn drop(&mut self) {
@@ -75,7 +75,7 @@ fn first(mut errors: impl Iterator<Item = wgpu::Error>, object: &str) -> Option<
     first
 }
 
-/// On native backends an error scope's future is ready when it is made.
+/// Returns the error of a scope's future, which is ready immediately on native backends.
 fn at_once(error: impl Future<Output = Option<wgpu::Error>>) -> Option<wgpu::Error> {
     match pin!(error).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(error) => error,
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn errors_that_are_not_returned_are_logged() {
-        // Sets the log.
+        // Installs the logger.
         support::instance(wgpu::Backends::NOOP);
         let error = |what: &str| wgpu::Error::Validation { source: what.into(), description: what.to_owned() };
         let errors = ["the first of three", "the second of three", "the third of three"].map(error);

@@ -27,7 +27,7 @@ use crate::parts::Parts;
 use crate::raw;
 use crate::scope::Scopes;
 
-/// Object of errors.
+/// The object in errors.
 const OBJECT: &str = "submission of frames";
 
 impl Bridge {
@@ -64,17 +64,17 @@ impl Bridge {
     /// Textures that the frames would have filled contain zeros until the next frame, and so do
     /// buffers that no frame has filled yet. All other buffers are unchanged, and so are textures
     /// that the frames would have handed to the compute side. Textures that `commands` use may be
-    /// in another state than wgpu believes, since wgpu notes the effects of the command buffers in
-    /// front of the rejected one. On [adopted](Self::adopt) devices, textures of frames are
-    /// undefined if `commands` in front of the rejected one use them, or if wgpu rejects a frame's
-    /// own copy or a command buffer in front of it.
+    /// in another state than wgpu tracks, because wgpu records the effects of the command buffers
+    /// before the rejected one. On [adopted](Self::adopt) devices, textures of frames are undefined
+    /// if `commands` before the rejected one use them, or if wgpu rejects a frame's own copy or a
+    /// command buffer before it.
     pub fn submit<F: Frames>(
         &self,
         commands: impl IntoIterator<Item = wgpu::CommandBuffer>,
         frames: F,
     ) -> Result<F::Submitted> {
-        // The program's iterator may do anything: not while a lock is held or a semaphore is
-        // staged.
+        // The program's iterator may run any code, which must not happen while a lock is held or a
+        // semaphore is staged.
         let commands: Vec<_> = commands.into_iter().collect();
         frames.prepare(self)?;
         let mut orders = Vec::new();
@@ -101,8 +101,8 @@ impl Bridge {
         self.conclude::<F>(lent, &parts, pushed)
     }
 
-    /// Says what became of a submission that took waits and signals along: `pushed` is wgpu's
-    /// answer, `answer` that of the driver.
+    /// Returns the outcome of a submission to which waits and signals were added: `pushed` is
+    /// wgpu's result, and `answer` the driver's.
     fn conclude_spliced<F: Frames>(
         lent: F::Lent,
         parts: &Parts,
@@ -111,57 +111,58 @@ impl Bridge {
     ) -> Result<F::Submitted> {
         let lost = || Error::DeviceLost { object: OBJECT.to_owned() };
         match answer {
-            // Of a lost device wgpu reports no error; it just submits nothing.
+            // If the device is lost, wgpu reports no error, but submits nothing.
             None => {
                 if pushed.is_err() {
                     F::repair(&lent);
                 }
-                // SAFETY: the driver was given no command buffer of theirs, and no submission at
-                // all where they have none.
+                // SAFETY: the driver was given none of their command buffers, or no submission at
+                // all if they have none.
                 unsafe { F::refused(lent) };
                 Err(pushed.err().unwrap_or_else(lost))
             }
             Some(vk::Result::SUCCESS) => {
                 match pushed {
-                    // Of a callback that wgpu called when it had submitted: the frames went with
-                    // the command buffer by which the submission was known.
+                    // The error is that of a callback that wgpu called after the submission: the
+                    // frames were submitted with the command buffer that identifies the submission.
                     Err(error) if !parts.own.is_empty() => error.log_as_foreign(),
-                    // There are no frames. It may be wgpu's refusal, and what the refused commands
-                    // had deferred was submitted.
+                    // There are no frames. The error may be wgpu's refusal, after which it
+                    // submitted the deferred work of the refused commands.
                     Err(error) => return Err(error.unconfirmed()),
                     Ok(()) => {}
                 }
-                // SAFETY: one submission took the waits, the commands and the signals.
+                // SAFETY: one submission contained the waits, the commands and the signals.
                 unsafe { F::submitted(lent) }
             }
-            // Of a lost device it is unknown what the queue has taken.
+            // If the device is lost, it is unknown what the queue has executed.
             Some(_) => Err(pushed.err().unwrap_or_else(lost)),
         }
     }
 
-    /// Submits the signals behind commands with which the waits were staged, or says what became of
-    /// them otherwise: `pushed` is wgpu's answer.
+    /// Submits the signals after commands for which the waits were staged, or returns the other
+    /// outcome of the submission: `pushed` is wgpu's result.
     fn conclude<F: Frames>(&self, lent: F::Lent, parts: &Parts, pushed: Result<()>) -> Result<F::Submitted> {
         let lost = || Error::DeviceLost { object: OBJECT.to_owned() };
         match self.unstage_waits(&parts.waits) {
-            // The error may be of a callback that wgpu called when it had submitted, or another
-            // thread's submission may have taken the waits of one that was refused. It is unknown:
-            // what is lent is dropped, and comes back with a later signal, which the exchange's
-            // next call submits where it has to. Nothing is repaired: of objects that wgpu takes
-            // for filled by a refused frame, the next one begins from a wrong layout.
+            // The error may be that of a callback that wgpu called after submitting, or another
+            // thread's submission may have taken the waits of a refused one. The outcome is
+            // unknown: the lent frames are dropped, and their slots recovered by a later signal,
+            // which the exchange's next call submits if necessary. Nothing is repaired: if a
+            // refused frame counts as copied, the next frame begins from a wrong layout.
             Unstaged::None => pushed.map_err(Error::unconfirmed)?,
-            // Of a lost device wgpu reports no error; it just submits nothing.
+            // If the device is lost, wgpu reports no error, but submits nothing.
             Unstaged::All => {
                 if pushed.is_err() {
                     F::repair(&lent);
                 }
-                // SAFETY: nothing was submitted, since a submission takes all that is staged, and
-                // this one's waits were all staged before it.
+                // SAFETY: nothing was submitted, because a submission takes everything that is
+                // staged, and all waits were staged before this one.
                 unsafe { F::refused(lent) };
                 return Err(pushed.err().unwrap_or_else(lost));
             }
-            // It was refused, and another thread's submission, which came while they were staged,
-            // waits for some: what is lent is dropped, since its timelines are in use until then.
+            // The submission was refused, and a submission of another thread, made while the waits
+            // were staged, took some of them: the lent frames are dropped, because their timelines
+            // are in use until then.
             Unstaged::Some => {
                 if pushed.is_err() {
                     F::repair(&lent);
@@ -170,54 +171,54 @@ impl Bridge {
             }
         }
         match parts.signals.is_empty() {
-            // Nothing was staged that would tell.
+            // Nothing was staged that would show whether wgpu submitted.
             true => self.ensure_alive(OBJECT)?,
             false => self.signal(OBJECT, &parts.signals)?,
         }
-        // SAFETY: the waits were staged before the commands were submitted, the signals behind
-        // them, and both were taken by submissions of wgpu's, whose queue is the exchange's.
+        // SAFETY: the waits were staged before the commands were submitted, and the signals after
+        // them; submissions of wgpu took both, and its queue is the exchange's.
         unsafe { F::submitted(lent) }
     }
 
-    /// Checks that wgpu's device takes submissions: of those that it does not take without frames,
-    /// nothing else tells.
+    /// Checks that wgpu's device accepts submissions: without frames, there is no other sign of a
+    /// rejected submission.
     fn ensure_alive(&self, object: &str) -> Result<()> {
-        // wgpu gives an encoder that is invalid where the device was lost or destroyed.
+        // If the device was lost or destroyed, wgpu returns an invalid encoder.
         raw::record(self, object, drop).map(drop)
     }
 
-    /// Submits commands. An error may be that of a callback of the program's.
+    /// Submits commands. The error may be that of a callback of the program.
     fn push(&self, object: &str, commands: impl IntoIterator<Item = wgpu::CommandBuffer>) -> Result<()> {
         self.capture("Queue::submit", object, || self.queue().submit(commands)).map(drop)
     }
 
-    /// Submits commands that this crate has recorded. They have no deferred actions, so that wgpu
-    /// calls nothing of the program's unless it has submitted them.
+    /// Submits commands that this crate has recorded. They have no deferred actions, so wgpu calls
+    /// no callbacks of the program unless it has submitted them.
     ///
     /// # Errors
-    /// As [`signal`](Self::signal); on a device whose submissions do not pass through this crate,
-    /// also the error of a callback.
+    /// Those of [`signal`](Self::signal); on a device whose submissions do not pass through this
+    /// crate, also the error of a callback.
     pub(crate) fn push_own(&self, object: &str, commands: impl IntoIterator<Item = wgpu::CommandBuffer>) -> Result<()> {
         let Some(splice) = self.splice() else { return self.push(object, commands) };
-        // Known as the thread's first submission.
+        // Identified as the thread's first submission.
         let (pushed, answer) = splice.during(&[], &[], &[], || self.push(object, commands));
         made(object, answer == Some(vk::Result::SUCCESS), pushed)
     }
 
-    /// Lets the next submission, whoever makes it, wait.
+    /// Makes the next submission of any thread wait.
     pub(crate) fn stage_waits(&self, object: &str, waits: &[vk::SemaphoreSubmitInfo<'_>]) -> Result<()> {
         let queue = self.hal_queue(object)?;
         for wait in waits {
-            // All of the queue waits: an earlier submission may be the one that takes it.
+            // The whole queue waits, so that an earlier submission may also take the wait.
             queue.add_wait_semaphore(wait.semaphore, Some(wait.value), vk::PipelineStageFlags::ALL_COMMANDS);
         }
         Ok(())
     }
 
-    /// Takes back the waits that no submission took.
+    /// Removes the waits that no submission has taken.
     fn unstage_waits(&self, waits: &[vk::SemaphoreSubmitInfo<'_>]) -> Unstaged {
         let Ok(queue) = self.hal_queue("") else { return Unstaged::None };
-        // All of a semaphore are taken back at once.
+        // wgpu removes all staged waits of a semaphore at once.
         let mut semaphores: Vec<_> = waits.iter().map(|wait| wait.semaphore).collect();
         semaphores.sort();
         semaphores.dedup();
@@ -228,10 +229,10 @@ impl Bridge {
         }
     }
 
-    /// Submits signals behind all that was submitted so far.
+    /// Submits signals after everything that was submitted so far.
     ///
     /// # Errors
-    /// [`Error::DeviceLost`] where wgpu submits nothing any more, or what it says.
+    /// [`Error::DeviceLost`] if wgpu no longer submits, or the error that wgpu reports.
     pub(crate) fn signal(&self, object: &str, signals: &[vk::SemaphoreSubmitInfo<'static>]) -> Result<()> {
         if signals.is_empty() {
             return Ok(());
@@ -244,16 +245,16 @@ impl Bridge {
             queue.add_signal_semaphore(signal.semaphore, Some(signal.value));
         }
         let pushed = self.push(object, []);
-        // Whatever wgpu reports: a submission has taken them, or they are still there.
+        // Whatever wgpu reports, either a submission has taken the signals, or they are still
+        // staged.
         let left = signals.iter().filter(|signal| queue.remove_signal_semaphore(signal.semaphore)).count();
         made(object, left == 0, pushed)
     }
 
-    /// Submits commands that this crate has recorded by itself, behind waits, and signals behind
-    /// them.
+    /// Submits commands that this crate has recorded, after waits and followed by signals.
     ///
     /// # Errors
-    /// As [`signal`](Self::signal).
+    /// Those of [`signal`](Self::signal).
     pub(crate) fn push_signaling(
         &self,
         object: &str,
@@ -263,11 +264,11 @@ impl Bridge {
     ) -> Result<()> {
         let (commands, own) = commands.unzip();
         let Some(splice) = self.splice() else {
-            // Those of the signals wait for nothing, and tell whether a submission took them.
+            // The additional waits are already satisfied, and show whether a submission took them.
             let marks: Vec<_> = waits.iter().copied().chain(signals.iter().map(|signal| signal.value(0))).collect();
             let pushed = self.stage_waits(object, &marks).and_then(|()| self.push(object, commands));
-            // What was recorded through `wgpu::hal` uses nothing for which wgpu would refuse it: it
-            // is not submitted by a device that is lost or out of memory, whose marks stay.
+            // wgpu has no reason to refuse commands that were recorded through `wgpu::hal`: only a
+            // device that is lost or out of memory does not submit them, and their marks then stay.
             made(object, self.unstage_waits(&marks) == Unstaged::None, pushed)?;
             return self.signal(object, signals);
         };
@@ -275,29 +276,30 @@ impl Bridge {
         made(object, answer == Some(vk::Result::SUCCESS), pushed)
     }
 
-    /// Waits on the host until a signal that was submitted has come.
+    /// Waits on the host for a submitted signal.
     pub(crate) fn wait(&self, object: &str, signal: &vk::SemaphoreSubmitInfo<'_>, limit: Duration) -> Result<()> {
         let (semaphores, values) = ([signal.semaphore], [signal.value]);
         let info = vk::SemaphoreWaitInfo::default().semaphores(&semaphores).values(&values);
         let device = self.compute().device();
         let nanoseconds = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
         // SAFETY: VUID-vkWaitSemaphores-device-parameter: the semaphore is a timeline of an
-        // exchange that the caller holds, of this device, which has `timelineSemaphore` on.
+        // exchange that the caller holds, of this device, which has `timelineSemaphore` enabled.
         let waited = unsafe { device.as_raw().wait_semaphores(&info, nanoseconds) };
-        // SAFETY: VUID-vkGetSemaphoreCounterValue-semaphore-03255: as above.
+        // SAFETY: VUID-vkGetSemaphoreCounterValue-semaphore-03255: the semaphore is the timeline
+        // described above.
         let counter = || unsafe { device.as_raw().get_semaphore_counter_value(signal.semaphore) };
         let waited = waited.and_then(|()| check_reached(signal.value, counter()?));
         waited.map_err(|result| Error::HostWait { object: object.to_owned(), result, limit })
     }
 
     fn hal_queue(&self, object: &str) -> Result<impl Deref<Target = vulkan::Queue>> {
-        // SAFETY: the guard is used for what it has safe functions for.
+        // SAFETY: only safe functions of the guard are used.
         unsafe { self.queue().as_hal::<Vulkan>() }.ok_or_else(|| Error::DeviceLost { object: object.to_owned() })
     }
 }
 
-/// Checks that a wait for `value` that succeeded has seen it: on a lost device one may succeed
-/// whatever was reached, and some drivers report the largest value there.
+/// Checks that a successful wait for `value` has reached it: on a lost device, a wait may succeed
+/// without that, and some drivers then report the largest value.
 fn check_reached(value: u64, counter: u64) -> Result<(), vk::Result> {
     if counter == u64::MAX || counter < value { Err(vk::Result::ERROR_DEVICE_LOST) } else { Ok(()) }
 }
@@ -315,7 +317,7 @@ fn made(object: &str, is_made: bool, pushed: Result<()>) -> Result<()> {
     }
 }
 
-/// Waits that were taken back.
+/// Which of the staged waits could be removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unstaged {
     All,

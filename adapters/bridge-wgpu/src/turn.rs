@@ -8,7 +8,7 @@ use crate::shared::Shared;
 
 /// The compute side's part of a frame: it owns the slot until [`finish`](Self::finish).
 ///
-/// Dropped before that, its frame is lost: the next `begin` says so, and the one after goes on.
+/// If the turn is dropped before that, its frame is lost, and the next `begin` returns an error.
 #[must_use = "a turn that is dropped before `finish` loses its frame"]
 pub struct ComputeTurn<S: Shared, D: Direction = ComputeFirst> {
     pub(crate) turn: bridge::ComputeTurn<S::Specs, D>,
@@ -20,7 +20,7 @@ impl<S: Shared, D: Direction> ComputeTurn<S, D> {
         Self { turn, mirror }
     }
 
-    /// Resources to compute with, lent until the turn is finished.
+    /// Returns the resources to compute with, which are lent until the turn is finished.
     pub fn work(&mut self) -> Work<'_, S::Specs> {
         self.turn.work()
     }
@@ -35,18 +35,18 @@ impl<S: Shared, D: Direction> ComputeTurn<S, D> {
         self.turn.slot()
     }
 
-    /// Gives the slot back without handing it over, as [`bridge::ComputeTurn::skip`].
+    /// Returns the slot without handing it over, like [`bridge::ComputeTurn::skip`].
     ///
     /// # Errors
-    /// As [`bridge::ComputeTurn::skip`].
+    /// Those of [`bridge::ComputeTurn::skip`].
     pub fn skip(self) -> Result<()> {
         Ok(self.turn.skip()?)
     }
 }
 
 impl<S: Shared> ComputeTurn<S, RenderFirst> {
-    /// Gives the slot back: the compute side signals when all its work is done. Gives the point at
-    /// which that is.
+    /// Returns the slot: the compute side signals when all its work is done. Returns the point of
+    /// that signal.
     ///
     /// # Errors
     /// The error of the failed driver call; the frame is then lost, as if the turn had been

@@ -1,5 +1,5 @@
-//! How fast CUDA is on shared memory, beside memory of its own. What is copied and read is random:
-//! words that repeat would tell how well a driver compresses.
+//! The speed of CUDA on shared memory, compared with CUDA's own memory. The copied and read data is
+//! random: repeating words would measure how well a driver compresses.
 #![allow(unsafe_code)] // Driver calls.
 
 use std::ffi::c_void;
@@ -17,7 +17,7 @@ use crate::raw::cuda::{DeviceMemory, Event, Kernel, Module, Stream, bound, check
 use crate::raw::patterns::{BLOCK, Scramble, VECTOR, full_blocks};
 use crate::report::{Better, Bounded, Goal, Samples};
 
-/// What is done to the memory.
+/// The operation on the memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Work {
     Fill,
@@ -44,7 +44,7 @@ impl Work {
         }
     }
 
-    /// How often each byte of one buffer's size goes over the memory's bus.
+    /// How many times the bytes of one buffer cross the memory bus.
     fn passes(self) -> f64 {
         match self {
             Self::Fill => 1.0,
@@ -54,9 +54,9 @@ impl Work {
     }
 }
 
-/// Drivers tend to allocate less than 4 GiB at once.
+/// Drivers tend to limit an allocation to less than 4 GiB.
 const LARGEST: u64 = 3 << 30;
-/// What takes less time than launching it says nothing about memory.
+/// Work that takes less time than its launch does not measure memory.
 const SMALLEST: u64 = 16 << 20;
 
 pub(super) fn cases(profile: &Profile) -> Vec<Case> {
@@ -81,7 +81,7 @@ fn run(bench: &Bench, rows: &mut Rows, work: Work, size: u64, what: &str) -> Res
     let pointers = [[address(&shared[0])?, address(&shared[1])?], own.each_ref().map(DeviceMemory::as_raw)];
     let timer = Timer::new(cuda, work, size)?;
     for (pointer, seed) in pointers.into_iter().flatten().zip(1..) {
-        // SAFETY: `size` bytes, which live until the stream is done.
+        // SAFETY: the buffer has `size` bytes and lives until the stream is done.
         unsafe { timer.scramble.launch(timer.stream.as_raw(), pointer, size, seed) }?;
     }
     let repeats = timer.repeats(pointers[1], bench.profile.slice.as_secs_f64() * 1e6)?;
@@ -97,7 +97,7 @@ fn run(bench: &Bench, rows: &mut Rows, work: Work, size: u64, what: &str) -> Res
     rows.higher("", what, "GB/s", &ours, &[Samples::rival("cuMemAlloc", &raw)], Some(goal))
 }
 
-/// Two buffers of each kind, and what else is there, fit.
+/// Skips the case unless two buffers of each kind fit into the free memory.
 fn check_room(gpu: &Gpu, size: u64) -> Result<()> {
     let (mut free, mut total) = (0, 0);
     // SAFETY: a context is bound.
@@ -107,7 +107,7 @@ fn check_room(gpu: &Gpu, size: u64) -> Result<()> {
         let limit = bytes(largest);
         return Skip::because(format!("one allocation has at most {limit} here (maxMemoryAllocationSize)"));
     }
-    // And some for whoever else is there.
+    // Leaves some memory for other programs.
     let wanted = 4 * size + (256 << 20);
     if wanted > free as u64 {
         let (wanted, free) = (bytes(wanted), bytes(free as u64));
@@ -121,13 +121,13 @@ fn shared(gpu: &Gpu, size: u64) -> Result<SharedBuffer<u32>> {
 }
 
 pub(super) fn address(buffer: &SharedBuffer<u32>) -> Result<CUdeviceptr> {
-    // SAFETY: Vulkan never uses it; what is enqueued is waited for before the buffer is dropped,
-    // and ordered by one stream.
+    // SAFETY: Vulkan never uses the buffer; enqueued work is waited for before the buffer is
+    // dropped, and ordered by one stream.
     let view = unsafe { buffer.cuda_mut() };
     Ok(view.context("a buffer that CUDA does not see")?.as_raw())
 }
 
-/// Times work on memory by events.
+/// Times work on memory with CUDA events.
 struct Timer {
     work: Work,
     size: u64,
@@ -157,7 +157,7 @@ impl Timer {
         })
     }
 
-    /// Enough for a slice, by the time that one takes.
+    /// Returns the number of repetitions that fill a slice, from the time of one.
     fn repeats(&self, [to, from]: [CUdeviceptr; 2], slice: f64) -> Result<u32> {
         const TRIAL: u32 = 3;
         self.time(to, from, TRIAL)?;
@@ -165,7 +165,7 @@ impl Timer {
         Ok((slice / one.max(0.1)).clamp(2.0, 500.0) as u32)
     }
 
-    /// Microseconds of so many times the work.
+    /// Returns the microseconds that `repeats` repetitions of the work take.
     fn time(&self, to: CUdeviceptr, from: CUdeviceptr, repeats: u32) -> Result<f64> {
         let stream = self.stream.as_raw();
         self.from.record(stream)?;
@@ -183,7 +183,7 @@ impl Timer {
 
     fn fill(&self, to: CUdeviceptr) -> Result<()> {
         let words = usize::try_from(self.size / 4)?;
-        // SAFETY: `size` bytes, aligned, which live until the stream is done.
+        // SAFETY: the buffer has `size` bytes, is aligned, and lives until the stream is done.
         let code = unsafe { sys::cuMemsetD32Async(to, 0, words, self.stream.as_raw()) };
         check("cuMemsetD32Async", code)
     }
@@ -198,8 +198,8 @@ impl Timer {
         let (mut a, mut vectors) = (0.5f32, self.size / VECTOR);
         let arguments: [*mut c_void; 4] =
             [(&raw mut to).cast(), (&raw mut from).cast(), (&raw mut a).cast(), (&raw mut vectors).cast()];
-        // SAFETY: the kernel's four parameters, of these types; both buffers hold so many vectors,
-        // and live until the stream is done.
+        // SAFETY: the kernel's four parameters, of these types; both buffers hold `vectors`
+        // vectors, and live until the stream is done.
         unsafe { self.saxpy.launch(self.stream.as_raw(), self.blocks, BLOCK, arguments) }
     }
 }

@@ -1,5 +1,5 @@
-//! A frame whose kernels are captured as a CUDA graph and launched for the first time, beside the
-//! same by hand.
+//! A frame whose kernels are captured as a CUDA graph and launched for the first time, compared
+//! with the same calls by hand.
 #![allow(unsafe_code)] // Kernel launches, and graphs that run them.
 
 use std::time::Instant;
@@ -56,13 +56,14 @@ fn run(bench: &Bench, rows: &mut Rows, kernels: usize, what: &str) -> Result<()>
         let graph = Graph::capture(&stream, |stream| {
             rendered.wait_on(stream, 0)?;
             for _ in 0..kernels {
-                // SAFETY: the buffer and the module outlive the launch, which every sample waits
-                // for.
+                // SAFETY: the buffer and the module outlive the launch, for which every sample
+                // waits.
                 unsafe { touch(kernel, stream, pointer, 1) }?;
             }
             computed.signal_on(stream, value)
         })?;
-        // SAFETY: the timeline is at 0 from the start, and the signaled values rise.
+        // SAFETY: the timeline's value is at least 0 from the start, and the signaled values
+        // increase.
         unsafe { graph.launch(&stream) }?;
         let took = begun.elapsed().as_secs_f64() * 1e6;
         computed.spin(value)?;
@@ -74,12 +75,12 @@ fn run(bench: &Bench, rows: &mut Rows, kernels: usize, what: &str) -> Result<()>
     rows.lower("", what, "µs", ours, &[Samples::rival(RAW, raw)], None)
 }
 
-/// Through an exchange, with a graph that has captured nothing.
+/// Runs a frame through an exchange, with a graph that has not captured anything yet.
 fn ours(exchange: &mut Exchange<Words>, kernel: Kernel, kernels: usize) -> Result<f64> {
     let mut graph = FrameGraph::new(exchange);
     let begun = Instant::now();
-    // SAFETY: the kernels use the slot's buffer alone, on the stream that is lent; the module
-    // outlives the graph.
+    // SAFETY: the kernels only use the slot's buffer, on the lent stream; the module outlives the
+    // graph.
     let turn = unsafe { exchange.compute_with(&mut graph, |_, work| Ok(launch(work, kernel, kernels, 1)?)) }?;
     let took = begun.elapsed().as_secs_f64() * 1e6;
     turn.computed().wait(LIMIT)?;

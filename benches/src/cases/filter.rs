@@ -1,5 +1,5 @@
-//! A filter between drawing and showing, at 4K: what the hand-overs to the kernel and back add to
-//! the frame.
+//! A filter between drawing and showing, at 4K: the time that the filter and the hand-overs to and
+//! from its kernel add to a frame.
 #![allow(unsafe_code)] // Records, submits and launches.
 
 use anyhow::{Context, Result, bail};
@@ -54,9 +54,9 @@ fn run(bench: &Bench, rows: &mut Rows, slots: usize, what: &str) -> Result<()> {
     rows.lower("added", what, "µs", &over(inline), &[Samples::rival(STREAM, &over(cuda))], Some(goal))
 }
 
-/// Frames that Vulkan draws, a kernel filters, and Vulkan shows.
+/// Frames that Vulkan draws, a kernel filters and Vulkan shows.
 struct Filtered {
-    // Field order is drop order: dropping the exchanges waits for the frames, which use what comes
+    // Field order is drop order: dropping the exchanges waits for the frames, which use the fields
     // after them.
     scene: Exchange<Image, RenderFirst>,
     picture: Exchange<Image>,
@@ -69,16 +69,16 @@ struct Filtered {
     last: Option<TimelinePoint>,
 }
 
-/// A command buffer for each slot, recorded when it is needed first.
+/// A command buffer for each slot, recorded at its first use.
 struct Recorded(Commands, Vec<bool>);
 
 impl Recorded {
     /// # Safety
-    /// What is recorded for a slot may be submitted again and again.
+    /// The recorded commands of a slot must be valid to submit repeatedly.
     unsafe fn get(&mut self, slot: usize, record: impl FnOnce(vk::CommandBuffer)) -> Result<vk::CommandBuffer> {
         let recorded = self.1.get_mut(slot).context("no such slot")?;
         if !*recorded {
-            // SAFETY: not submitted yet; the rest is the caller's.
+            // SAFETY: not submitted yet; the caller guarantees the rest.
             unsafe { self.0.record(slot, vk::CommandBufferUsageFlags::SIMULTANEOUS_USE, record) }?;
             *recorded = true;
         }
@@ -98,7 +98,7 @@ impl Filtered {
             picture: Exchange::new(compute, &info("picture"), spec(ImageAccess::TRANSFER_READ))?,
             kernel: compute
                 .load("bench", Module::BENCH)?
-                // For tests without a GPU.
+                // The CPU implementation, for tests without a GPU.
                 .with_twin::<(Texels, Texels, u32, u32)>("exchange_channels", |_, (mut to, mut from, ..)| {
                     for (to, from) in to.rows_mut().zip(from.rows_mut()) {
                         to.iter_mut().zip(from).for_each(|(to, [r, g, b, a])| *to = [*b, *g, *r, *a]);
@@ -121,7 +121,7 @@ impl FrameLoop for Filtered {
         let turn = self.scene.begin()?;
         let record = |commands| {
             let image = turn.resources();
-            // SAFETY: recording, for the exchange's queue; goes with every turn of the slot, whose
+            // SAFETY: recording, for the exchange's queue; valid with every turn of the slot, whose
             // barriers are the same.
             unsafe { turn.record_acquire(commands) };
             blits.draw(commands, image.as_raw(), image.layout());
@@ -153,7 +153,7 @@ impl FrameLoop for Filtered {
         };
         // SAFETY: as for the scene.
         let commands = unsafe { self.shown.get(turn.slot(), record) }?;
-        // SAFETY: as for the scene.
+        // SAFETY: recorded for this slot, as for the scene.
         self.last = Some(unsafe { turn.submit(&[commands]) }?);
         Ok(())
     }
@@ -171,8 +171,8 @@ mod tests {
 
     use super::*;
 
-    /// The validation layer has nothing to say of the frames; they run on the processor, with the
-    /// kernel's twin.
+    /// The frames cause no validation messages; they run on the CPU, with the kernel's CPU
+    /// implementation.
     #[test]
     fn frames_are_drawn_filtered_and_shown() {
         let rig = Rig::open();

@@ -1,4 +1,4 @@
-//! Frames through an exchange whose commands are the same every time: recorded once a slot, as by
+//! Frames through an exchange whose commands are always the same: recorded once per slot, as by
 //! hand.
 #![allow(unsafe_code)] // Records and submits.
 
@@ -11,11 +11,11 @@ use crate::harness::frames::FrameLoop;
 use crate::harness::spin_until;
 use crate::raw::commands::Commands;
 
-/// The frames; `C` is the compute side's part, from `begin` to `finish`. What that uses outlives
-/// this.
+/// The frames; `C` is the compute side's part, from `begin` to `finish`. The resources that `C`
+/// uses outlive this value.
 pub(super) struct Frames<R: Resources, C> {
-    // Field order is drop order: what waits for the frames goes before their commands. That is the
-    // exchange, or a graph that `C` holds.
+    // Field order is drop order: the value that waits for the frames (the exchange, or a graph in
+    // `C`) is dropped before their commands.
     exchange: Exchange<R>,
     compute: C,
     commands: Commands,
@@ -23,8 +23,8 @@ pub(super) struct Frames<R: Resources, C> {
 }
 
 impl<R: Resources, C: FnMut(&mut Exchange<R>) -> Result<RenderTurn<R>>> Frames<R, C> {
-    /// `record` records what Vulkan does with a slot, between the two barriers; what that uses
-    /// outlives the result, and is the slot's alone.
+    /// `record` records what Vulkan does with a slot, between the two barriers; the resources that
+    /// it uses outlive the result and belong to that slot only.
     pub(super) fn new(
         gpu: &Gpu,
         info: &ExchangeInfo<'_>,
@@ -35,7 +35,7 @@ impl<R: Resources, C: FnMut(&mut Exchange<R>) -> Result<RenderTurn<R>>> Frames<R
         Self::on(&gpu.compute, info, resources, compute, record)
     }
 
-    /// [`new`](Self::new) on another compute side.
+    /// Like [`new`](Self::new), on another compute side.
     pub(super) fn on(
         side: &Compute,
         info: &ExchangeInfo<'_>,
@@ -45,11 +45,11 @@ impl<R: Resources, C: FnMut(&mut Exchange<R>) -> Result<RenderTurn<R>>> Frames<R
     ) -> Result<Self> {
         let mut exchange = Exchange::new(side, info, resources)?;
         let commands = Commands::new(side.device(), exchange.queue(), info.slots)?;
-        // All at once, since a slot that is skipped is the next to be taken again.
+        // All slots at once, because a skipped slot is the next one to be taken again.
         let turns = (0..info.slots).map(|_| Ok(exchange.begin()?.finish()?)).collect::<Result<Vec<_>>>()?;
         for turn in turns {
             let record = |commands| {
-                // SAFETY: recording, for the family of the exchange's queue; goes with every turn
+                // SAFETY: recording, for the family of the exchange's queue; valid with every turn
                 // of this slot, whose barriers are always the same.
                 unsafe { turn.record_acquire(commands) };
                 record(&turn, commands);
@@ -68,8 +68,8 @@ impl<R: Resources, C: FnMut(&mut Exchange<R>) -> Result<RenderTurn<R>>> FrameLoo
     fn frame(&mut self) -> Result<()> {
         let turn = (self.compute)(&mut self.exchange)?;
         let commands = self.commands.get(turn.slot())?;
-        // SAFETY: recorded for this slot, with its barriers; outlives the frames, which the
-        // exchange waits for.
+        // SAFETY: recorded for this slot, with its barriers; outlives the frames, for which the
+        // exchange waits.
         self.last = Some(unsafe { turn.submit(&[commands]) }?);
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! A frame's kernels as one CUDA graph, beside launching them one by one.
+//! A frame's kernels as one CUDA graph, compared with launching them one by one.
 #![allow(unsafe_code)] // Kernel launches, and graphs that run them again.
 
 use anyhow::{Result, bail};
@@ -14,7 +14,7 @@ use crate::raw::ring::{Recording, Ring, touch};
 use crate::report::{RAW, Samples};
 
 const SLOTS: usize = 3;
-/// Elements of a slot's buffer.
+/// Number of elements in a slot's buffer.
 const LEN: usize = 16 << 10;
 
 /// Resources of a slot.
@@ -41,8 +41,8 @@ fn run(bench: &Bench, rows: &mut Rows, kernels: usize, what: &str) -> Result<()>
     let compute = move |exchange: &mut Exchange<Words>| {
         let graph = graph.get_or_insert_with(|| FrameGraph::new(exchange));
         let record = |_, work: Work<'_, Words>| Ok(launch(work, kernel, kernels, 1)?);
-        // SAFETY: the kernels use the slot's buffer alone, on the stream that is lent; the module
-        // outlives the graph.
+        // SAFETY: the kernels only use the slot's buffer, on the lent stream; the module outlives
+        // the graph.
         Ok(unsafe { exchange.compute_with(graph, record) }?)
     };
     let mut graphs = Frames::new(gpu, &info, spec(), compute, |_, _| {})?;
@@ -68,11 +68,11 @@ fn run(bench: &Bench, rows: &mut Rows, kernels: usize, what: &str) -> Result<()>
     rows.lower("cpu", format!("{what}: processor time"), "µs", &graphs.cpu, &others(&launches.cpu, &raw.cpu), None)
 }
 
-/// Launches so many kernels that each write one word.
+/// Launches `kernels` kernels, each of which writes one word.
 pub(super) fn launch(work: Work<'_, Words>, kernel: Kernel, kernels: usize, value: u32) -> Result<()> {
     let Work::Cuda(cuda) = work else { bail!("CUDA computes here") };
     for _ in 0..kernels {
-        // SAFETY: the slot is the turn's, or the graph's, on the stream that it lends.
+        // SAFETY: the slot belongs to the turn, or to the graph, and the stream is the lent one.
         unsafe { touch(kernel, cuda.stream.cu_stream(), cuda.resources.as_raw(), value) }?;
     }
     Ok(())

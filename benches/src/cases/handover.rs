@@ -1,5 +1,4 @@
-//! A frame that hands over and does nothing else: what the exchange costs beside the same calls by
-//! hand.
+//! A frame with only the hand-over: the cost of the exchange compared with the same calls by hand.
 #![allow(unsafe_code)] // Kernel launches.
 
 use std::time::Duration;
@@ -17,7 +16,7 @@ use crate::raw::cuda::{Kernel, Module};
 use crate::raw::ring::{Recording, Ring, touch};
 use crate::report::{Better, Bounded, Goal, RAW, Samples};
 
-/// Elements of a slot's buffer.
+/// Number of elements in a slot's buffer.
 const LEN: usize = 16 << 10;
 
 /// Resources of a slot.
@@ -47,7 +46,8 @@ fn run(bench: &Bench, rows: &mut Rows, kind: QueueKind, slots: usize, what: &str
     let mut raw_loop = Ring::new(gpu, kind, slots, 1, LEN as u64 * 4, Recording::Once)?;
     let costs = compare(&bench.profile, MOST, &mut [&mut ours_loop, &mut raw_loop])?;
     let [ours, raw] = &costs[..] else { anyhow::bail!("two loops were measured") };
-    // By hand and without CUDA, one thread does everything: no twin of two that work side by gpu.
+    // By hand and without CUDA, one thread does everything, so there is no equivalent to two
+    // parallel sides.
     let twin = gpu.is_cuda();
     let against = |samples| if twin { Samples::rival(RAW, samples) } else { Samples::beside("on one thread", samples) };
     let wall = twin.then(|| Goal::times(1.02));
@@ -66,9 +66,9 @@ fn run(bench: &Bench, rows: &mut Rows, kind: QueueKind, slots: usize, what: &str
     Ok(())
 }
 
-/// Whether the frame takes longer than by hand because it takes more of the processor's time, where
-/// that is what limits it: then frames by hand that take as much take as long. If the bridge's
-/// still take longer, what it has the GPU do differs.
+/// Checks whether the frame takes longer than by hand because of its processor time, if that is the
+/// limiting factor: then frames by hand with the same processor time take as long. If the bridge's
+/// frames still take longer, their GPU work differs.
 fn alike(
     bench: &Bench,
     rows: &mut Rows,
@@ -88,8 +88,8 @@ fn alike(
     rows.lower("wall_alike", what, "µs", ours, &[Samples::rival("raw calls, slowed down", raw)], None)
 }
 
-/// The compute side's part of a frame: the kernel is launched as by hand, so that what differs is
-/// the bridge.
+/// The compute side's part of a frame. The kernel is launched as by hand, so that only the bridge
+/// differs.
 pub(super) fn compute(exchange: &mut Exchange<Words>, kernel: Option<Kernel>) -> Result<RenderTurn<Words>> {
     let mut turn = exchange.begin()?;
     let value = turn.frame() as u32;
@@ -102,7 +102,7 @@ pub(super) fn write_word(work: Work<'_, Words>, kernel: Option<Kernel>, value: u
     match work {
         Work::Cuda(cuda) => {
             let kernel = kernel.context("no kernel")?;
-            // SAFETY: the slot is this turn's, on its stream.
+            // SAFETY: the slot belongs to this turn, and the stream is the turn's.
             unsafe { touch(kernel, cuda.stream.cu_stream(), cuda.resources.as_raw(), value) }?;
         }
         Work::Host(host) => host.run(move |words| words.iter_mut().take(1).for_each(|word| *word = value))?,

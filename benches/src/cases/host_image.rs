@@ -1,5 +1,5 @@
-//! A frame whose image the processor writes and Vulkan copies a corner of: through an exchange on
-//! the CPU backend, beside a staging buffer and the same copies by hand.
+//! A frame whose image the CPU writes and of which Vulkan copies a corner: through an exchange on
+//! the CPU backend, compared with a staging buffer and the same copies by hand.
 #![allow(unsafe_code)] // Records and submits.
 
 use anyhow::{Context, Result, bail};
@@ -63,9 +63,9 @@ fn write(exchange: &mut Exchange<Images>) -> Result<RenderTurn<Images>> {
 }
 
 /// Frames by hand: the calling thread fills mapped memory, and Vulkan copies it into an image.
-/// Dropping it waits for its frames.
+/// Dropping this value waits for the frames.
 struct Staging<'g> {
-    // Field order is drop order: what frames use goes before what it came from.
+    // Field order is drop order: resources that frames use are dropped before their parents.
     slots: Vec<Slot>,
     commands: Commands,
     rendered: Timeline,
@@ -121,8 +121,8 @@ impl FrameLoop for Staging<'_> {
         bytemuck::try_cast_slice_mut(bytes).map_err(anyhow::Error::msg)?.fill(texel);
         let signal = self.rendered.info(value, vk::PipelineStageFlags2::ALL_COMMANDS);
         let (queue, commands) = (self.device.queue(), [self.commands.get(index)?]);
-        // SAFETY: recorded for this queue; what the commands use is dropped after a drain; the
-        // values rise.
+        // SAFETY: recorded for this queue; the resources of the commands are dropped after a drain;
+        // the values increase.
         unsafe { submit(self.device, queue, None, &commands, Some(signal), vk::Fence::null()) }?;
         self.frames = value;
         Ok(())

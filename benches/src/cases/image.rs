@@ -1,5 +1,6 @@
-//! A frame whose image the compute side writes and Vulkan copies a corner of: shared, beside the
-//! same calls by hand and beside a shared buffer that Vulkan copies into an image of its own.
+//! A frame whose image the compute side writes and of which Vulkan copies a corner: shared,
+//! compared with the same calls by hand and with a shared buffer that Vulkan copies into its own
+//! image.
 #![allow(unsafe_code)] // Records, and launches kernels.
 
 use anyhow::{Context, Result, bail};
@@ -21,9 +22,9 @@ use crate::raw::image_ring::ImageRing;
 use crate::report::{Goal, RAW, Samples};
 
 const SLOTS: usize = 3;
-/// Texels of the corner that Vulkan copies, each way.
+/// Width and height of the corner that Vulkan copies, in texels.
 const CORNER: u32 = 128;
-/// A texel as the buffer's elements are: 8 bytes.
+/// A texel as an element of the buffer: 8 bytes.
 pub(super) type Packed = u64;
 
 type Images = ImageSpec<[f16; 4]>;
@@ -44,7 +45,7 @@ fn run(bench: &Bench, rows: &mut Rows, extent: [u32; 2], what: &str) -> Result<(
     let module = gpu.compute.cuda().map(|cuda| Module::load(cuda, Module::BENCH)).transpose()?;
     let kernel = |name| module.as_ref().map(|module| module.kernel(name)).transpose();
     let info = ExchangeInfo { name: "image", slots: SLOTS, timeout: LIMIT, ..Default::default() };
-    // One a slot and a way: frames of different slots may run at once.
+    // One per slot and way: frames of different slots may run at the same time.
     let corners = |name| -> Result<Vec<LocalBuffer>> { (0..SLOTS).map(|_| corner(&gpu.device, name)).collect() };
     let (shared_corners, copied_corners, raw_corners) = (corners("shared")?, corners("copied")?, corners("raw")?);
 
@@ -108,7 +109,8 @@ fn write_image(
     match turn.work() {
         Work::Cuda(cuda) => {
             let target = Target::Surface(cuda.resources.surface(0)?.as_raw());
-            // SAFETY: the slot is this turn's, on its stream; its image has so many texels.
+            // SAFETY: the slot belongs to this turn, and the stream is the turn's; its image has
+            // this extent.
             unsafe { paint(kernel.context("no kernel")?, cuda.stream.cu_stream(), target, extent, value) }?;
         }
         Work::Host(host) => {
@@ -119,7 +121,7 @@ fn write_image(
     Ok(turn.finish()?)
 }
 
-/// The same with a shared buffer.
+/// The compute side's part of a frame with a shared buffer.
 fn write_buffer(
     exchange: &mut Exchange<Buffers>,
     kernel: Option<Kernel>,
@@ -130,7 +132,8 @@ fn write_buffer(
     match turn.work() {
         Work::Cuda(cuda) => {
             let target = Target::Buffer(cuda.resources.as_raw());
-            // SAFETY: the slot is this turn's, on its stream; its buffer has so many texels.
+            // SAFETY: the slot belongs to this turn, and the stream is the turn's; its buffer has
+            // this many texels.
             unsafe { paint(kernel.context("no kernel")?, cuda.stream.cu_stream(), target, extent, value) }?;
         }
         Work::Host(host) => host.run(move |texels| texels.fill(Packed::from(value) * 0x0001_0001_0001_0001))?,
@@ -159,7 +162,8 @@ fn region(width: u32, height: u32) -> vk::BufferImageCopy {
     vk::BufferImageCopy::default().image_subresource(layers).image_extent(vk::Extent3D { width, height, depth: 1 })
 }
 
-/// Records the copy of a corner of an image in a layout; both are of one slot, which is recorded.
+/// Records the copy of a corner of an image, which is in `layout`; both resources belong to the
+/// slot that is recorded.
 pub(super) fn copy_corner(
     device: &ExportDevice,
     commands: vk::CommandBuffer,
@@ -168,7 +172,7 @@ pub(super) fn copy_corner(
 ) {
     let regions = [region(CORNER, CORNER)];
     // SAFETY: recording; VUID-vkCmdCopyImageToBuffer-pRegions-00183: the buffer holds the corner;
-    // -srcImageLayout-00189: the image is in that layout there.
+    // -srcImageLayout-00189: the image is in that layout at this point.
     unsafe { device.as_raw().cmd_copy_image_to_buffer(commands, image, layout, to.as_raw(), &regions) };
 }
 
@@ -194,7 +198,7 @@ pub(super) fn fill_image(device: &ExportDevice, commands: vk::CommandBuffer, fro
         unsafe { device.cmd_pipeline_barrier2(commands, &dependency) };
     };
     let written = (Layout::TRANSFER_DST_OPTIMAL, Access::TRANSFER_WRITE);
-    // What the slot's last frame left in it is not wanted.
+    // The contents from the slot's last frame are discarded.
     barrier((Layout::UNDEFINED, Access::NONE), written);
     let vk::Extent2D { width, height } = to.extent();
     let regions = [region(width, height)];

@@ -1,4 +1,5 @@
-//! Kernels in the Vulkan queue beside the same kernels on a CUDA stream, through the same exchange.
+//! Kernels in the Vulkan queue compared with the same kernels on a CUDA stream, through the same
+//! exchange.
 #![allow(unsafe_code)] // Kernel launches.
 
 use anyhow::{Result, bail};
@@ -12,7 +13,7 @@ use crate::options::Profile;
 use crate::raw::cuda::Module;
 use crate::report::{Better, Bounded, Goal, Samples};
 
-/// Elements of a slot's buffer.
+/// Number of elements in a slot's buffer.
 const LEN: usize = 16 << 10;
 const STREAM: &str = "on a CUDA stream";
 
@@ -41,7 +42,7 @@ pub(super) fn cases(profile: &Profile) -> Vec<Case> {
     frames.chain(kernels.iter().map(|kernels| latency(*kernels))).collect()
 }
 
-/// Frames in flight, as many as there are slots.
+/// Measures frames with as many frames in flight as there are slots.
 fn frames(bench: &Bench, rows: &mut Rows, slots: usize, kernels: usize, what: &str) -> Result<()> {
     rows.parameter("slots", slots);
     rows.parameter("kernels", kernels);
@@ -61,7 +62,7 @@ fn frames(bench: &Bench, rows: &mut Rows, slots: usize, kernels: usize, what: &s
     rows.lower("allocations", what, "", &inline.allocations, &[Samples::rival(STREAM, &cuda.allocations)], Some(none))
 }
 
-/// One frame at a time, seen to its end by the host.
+/// Measures one frame at a time, including the host's wait for its end.
 fn latency(bench: &Bench, rows: &mut Rows, kernels: usize, what: &str) -> Result<()> {
     rows.parameter("kernels", kernels);
     let (inline, cuda) = sides(bench)?;
@@ -73,7 +74,7 @@ fn latency(bench: &Bench, rows: &mut Rows, kernels: usize, what: &str) -> Result
     rows.lower("wall", what, "µs", inline, &[Samples::rival(STREAM, cuda)], tenth)
 }
 
-/// The same device with both sides that run kernels.
+/// Returns the same device with both backends that run kernels.
 pub(super) fn sides(bench: &Bench) -> Result<(Compute, Compute)> {
     let device = &bench.gpu.device;
     bench.gpu.cuda()?;
@@ -83,7 +84,8 @@ pub(super) fn sides(bench: &Bench) -> Result<(Compute, Compute)> {
     Ok((inline, bench.gpu.compute.clone()))
 }
 
-/// Frames of so many kernels that each write one word, launched in the same way on both sides.
+/// Returns frames of `kernels` kernels that each write one word, launched in the same way on both
+/// sides.
 pub(super) fn ring(compute: &Compute, slots: usize, kernels: usize) -> Result<impl FrameLoop> {
     let kernel: Kernel = compute.load("bench", Module::BENCH)?.kernel("touch")?;
     let info = ExchangeInfo { name: "frames", slots, timeout: LIMIT, ..Default::default() };

@@ -1,5 +1,5 @@
-//! What a hand-over between a kernel and drawing costs the GPU inside of one command buffer of the
-//! Vulkan queue.
+//! The GPU cost of a hand-over between a kernel and drawing within one command buffer of the Vulkan
+//! queue.
 #![allow(unsafe_code)] // Records launches and rendering.
 
 use anyhow::{Context, Result, bail};
@@ -16,9 +16,9 @@ use crate::raw::cuda::Module;
 use crate::raw::inside::Inside;
 use crate::report::{Better, Bounded, Goal, Samples};
 
-/// Kernels, passes, or pairs of them in a command buffer.
+/// Number of kernels, passes, or pairs of them in a command buffer.
 const COUNT: u32 = 64;
-/// The side of the image that is drawn to.
+/// Width and height of the image that is drawn to.
 const SIDE: u32 = 64;
 
 pub(super) fn cases(_: &Profile) -> Vec<Case> {
@@ -61,14 +61,14 @@ fn run(bench: &Bench, rows: &mut Rows, what: &str) -> Result<()> {
 
 /// A kernel that writes a word, and an image that is cleared as a color attachment.
 struct Work {
-    // Field order is drop order: all commands were waited for.
+    // Field order is drop order: all commands have been waited for.
     kernel: Kernel,
     word: Buffer,
     image: LocalImage,
     device: ExportDevice,
 }
 
-/// What a barrier is from, and to.
+/// The stages and accesses on one side of a barrier.
 type Use = (vk::PipelineStageFlags2, vk::AccessFlags2);
 
 const KERNEL: Use = (vk::PipelineStageFlags2::COMPUTE_SHADER, vk::AccessFlags2::SHADER_STORAGE_WRITE);

@@ -1,5 +1,5 @@
-//! Two sides at rates of their own: what publishing a frame and having the newest cost beside the
-//! same calls by hand, and how long the host is held up.
+//! Two sides at independent rates: the cost of publishing a frame and of taking the newest frame
+//! compared with the same calls by hand, and how long the calls block the host.
 #![allow(unsafe_code)] // Records and submits.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,20 +21,20 @@ use crate::raw::cuda::{Kernel, Module};
 use crate::raw::ring::{Part, Recording, Ring};
 use crate::report::{Better, Bounded, Goal, RAW, Samples};
 
-/// Elements of a slot's buffer.
+/// Number of elements in a slot's buffer.
 const LEN: usize = 16 << 10;
 
-/// Frames of either side that may be in flight: more than a batch whose processor time is measured
-/// has, so that no wait is in it.
+/// Frames of either side that may be in flight: more than the frames in a batch whose processor
+/// time is measured, so that the batch contains no wait.
 const IN_FLIGHT: usize = 33;
 const SLOTS: usize = 2 * IN_FLIGHT + 2;
 
-/// From step to step of the paced writer: more than the GPU takes to go over to Vulkan and back, so
-/// that two frames in flight are enough.
+/// Interval of the paced writer: longer than the GPU takes to switch to Vulkan and back, so that
+/// two frames in flight are enough.
 const PACE: Duration = Duration::from_micros(400);
-/// From picture to picture of its reader.
+/// Interval of its reader.
 const PICTURE: Duration = Duration::from_millis(16);
-/// How often the longest is taken; the first frames do not count.
+/// How many times the maximum is measured; the first frames do not count.
 const BATCHES: usize = 4;
 const WARM_UP: usize = 100;
 
@@ -53,8 +53,8 @@ pub(super) fn cases(profile: &Profile) -> Vec<Case> {
     ]
 }
 
-/// A frame's costs against those by hand; `adds` is what the bridge may add to the processor's
-/// time, in microseconds.
+/// Measures a frame's costs against those by hand; `adds` is the processor time that the bridge may
+/// add, in microseconds.
 fn costs(bench: &Bench, rows: &mut Rows, what: &str, adds: f64, ours: &mut dyn FrameLoop, part: Part) -> Result<()> {
     let gpu = &bench.gpu;
     let recording = Recording::EachFrame(MOST_SMALL);
@@ -90,7 +90,7 @@ fn publish(bench: &Bench, rows: &mut Rows, what: &str) -> Result<()> {
 fn again(bench: &Bench, rows: &mut Rows, what: &str) -> Result<()> {
     let (mut writer, mut reader) = exchange(&bench.gpu)?;
     writer.begin()?.publish()?.wait(LIMIT)?;
-    // Taken over once.
+    // The first read performs the hand-over of the frame to Vulkan.
     reader.newest()?.context("a frame was published")?.read_back(LIMIT)?;
     costs(bench, rows, what, 1.0, &mut Again { reader, last: None }, Part::Submission)
 }
@@ -124,7 +124,8 @@ fn exchange(gpu: &Gpu) -> Result<(LatestWriter<Words>, LatestReader<Words>)> {
     Ok(Exchange::latest(&gpu.compute, &info, BufferSpec::new(LEN, BufferAccess::TRANSFER_READ))?)
 }
 
-/// The longest that either call of the writer holds the host up, of so many frames a sample.
+/// Measures the longest time that either call of the writer blocks the host, over `frames` frames
+/// per sample.
 fn paced(bench: &Bench, rows: &mut Rows, frames: usize) -> Result<()> {
     let gpu = &bench.gpu;
     let module = gpu.compute.cuda().map(|cuda| Module::load(cuda, Module::BENCH)).transpose()?;
@@ -154,17 +155,19 @@ fn paced(bench: &Bench, rows: &mut Rows, frames: usize) -> Result<()> {
     let goal = Goal { of: Bounded::Value, bound: 50.0, better: Better::Lower, strict: false };
     let what = format!("the longest of {} frames' begin and publish, a writer at a pace of 400 µs", BATCHES * frames);
     let most = |of: fn(&Longest) -> f64| longest.iter().map(of).fold(0.0, f64::max);
-    // What holds a thread up that makes no call, on the same processor at the same time.
+    // The longest interruption of a thread that makes no call, on the same processor at the same
+    // time.
     rows.parameter("held_up_us", most(|longest| longest.gap).round());
-    // One figure of all batches, for each of them: a median of their own longest would hide it.
+    // The maximum of all batches, for each of them: a median of the batches would hide it.
     rows.lower("longest", what, "µs", &[most(|longest| longest.call); BATCHES], &[], gpu.is_cuda().then_some(goal))
 }
 
-/// Of so many frames, in µs.
+/// The maxima over a number of frames, in µs.
 struct Longest {
-    /// Of `begin` and `publish`.
+    /// The longest call of `begin` or `publish`.
     call: f64,
-    /// Between two looks at the clock of the loop that waits for the next frame's time.
+    /// The longest time between two readings of the clock in the loop that waits for the next
+    /// frame.
     gap: f64,
 }
 
@@ -178,7 +181,7 @@ fn longest_of(writer: &mut LatestWriter<Words>, kernel: Option<Kernel>, frames: 
             gap = gap.max(now - looked);
             looked = now;
         }
-        // What is late is not caught up on.
+        // A late frame is not caught up on.
         due = Instant::now() + PACE;
         let start = Instant::now();
         let mut turn = writer.begin()?;
@@ -192,7 +195,7 @@ fn longest_of(writer: &mut LatestWriter<Words>, kernel: Option<Kernel>, frames: 
     Ok(Longest { call: longest.as_secs_f64() * 1e6, gap: gap.as_secs_f64() * 1e6 })
 }
 
-/// The writer's part.
+/// The writer's part of a frame.
 struct Publish {
     writer: LatestWriter<Words>,
     kernel: Option<Kernel>,
@@ -213,7 +216,7 @@ impl FrameLoop for Publish {
     }
 }
 
-/// The reader's part, with the same frame.
+/// The reader's part of a frame, with the same frame each time.
 struct Again {
     reader: LatestReader<Words>,
     last: Option<TimelinePoint>,
@@ -222,7 +225,7 @@ struct Again {
 impl FrameLoop for Again {
     fn frame(&mut self) -> Result<()> {
         let turn = self.reader.newest()?.context("a frame was published")?;
-        // SAFETY: no commands; the frame was taken over before.
+        // SAFETY: no commands; the hand-over of the frame was performed before.
         self.last = Some(unsafe { turn.submit(&[]) }?);
         Ok(())
     }
@@ -232,7 +235,7 @@ impl FrameLoop for Again {
     }
 }
 
-/// Both, in turns.
+/// The writer's and the reader's part, alternating.
 struct Both {
     // Field order is drop order: the last handle waits for the submissions, which use the commands.
     reader: Again,
@@ -248,10 +251,10 @@ impl FrameLoop for Both {
         // SAFETY: recording, for the family of the exchange's queue; submitted with this turn.
         let acquire = |commands| unsafe { turn.record_acquire(commands) };
         let recorded =
-            // SAFETY: one for each frame of a batch, which ends with a drain.
+            // SAFETY: one command buffer for each frame of a batch, which ends with a drain.
             unsafe { self.commands.record(self.batch, vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT, acquire) }?;
         self.batch += 1;
-        // SAFETY: it holds the turn's barriers; it lives until a drain.
+        // SAFETY: the commands contain the turn's barriers; they live until a drain.
         self.reader.last = Some(unsafe { turn.submit(&[recorded]) }?);
         Ok(())
     }

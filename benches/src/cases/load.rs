@@ -1,4 +1,4 @@
-//! Loading kernels from PTX: for the first time anywhere, and again.
+//! Loading kernels from PTX: without any cache, and a second time.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -36,7 +36,8 @@ fn run(bench: &Bench, rows: &mut Rows, what: &str, fresh: bool) -> Result<()> {
     rows.lower("", what, "ms", inline, &[Samples::rival("for a CUDA stream", cuda)], None)
 }
 
-/// Milliseconds; the text has a variable of this number, so that it is another one.
+/// Returns the milliseconds of loading a PTX text with a variable named after `number`, so that a
+/// new number makes a new text.
 fn load(compute: &Compute, number: u64) -> Result<f64> {
     let text =
         format!("{}\n.visible .global .u64 bench_{number:x} = {number};\n", Module::BENCH.trim_end_matches('\0'));

@@ -1,9 +1,9 @@
-//! Much shared memory in many buffers, with memory of their own and from a pool, beside CUDA's own:
-//! how fast CUDA reads it when the contents do not compress, through from one end and at random
+//! Large amounts of shared memory in many buffers, with dedicated memory and from a pool, compared
+//! with CUDA's own memory: how fast CUDA reads incompressible contents, sequentially and at random
 //! places.
 //!
-//! Memory that a driver compresses is quick while little of it is in use, and slow beyond: rows on
-//! one buffer, or on equal words, do not see that.
+//! Memory that a driver compresses is fast while little of it is in use, and slow beyond:
+//! measurements of one buffer, or of equal words, do not show that.
 #![allow(unsafe_code)] // Driver calls.
 
 use anyhow::{Context, Result};
@@ -19,9 +19,9 @@ use crate::raw::cuda::{DeviceMemory, Event, Module, Stream, bound, check};
 use crate::raw::patterns::{Pattern, Reads, Scramble};
 use crate::report::{Better, Bounded, Goal, Samples};
 
-/// Bytes of one buffer: a few of them fill a block of a pool.
+/// Bytes of one buffer: a few buffers fill a block of a pool.
 const BUFFER: u64 = 16 << 20;
-/// Reads of all the memory that make a sample.
+/// How many times a sample reads all the memory.
 const PASSES: u32 = 4;
 
 pub(super) fn cases(profile: &Profile) -> Vec<Case> {
@@ -73,7 +73,7 @@ fn run(bench: &Bench, rows: &mut Rows, total: u64, what: &str) -> Result<()> {
     Ok(())
 }
 
-/// Three times as much, and what else is there, fits.
+/// Skips the case unless three times `total`, with some memory for other programs, is free.
 fn check_room(total: u64) -> Result<()> {
     let (mut free, mut all) = (0, 0);
     // SAFETY: a context is bound.
@@ -86,9 +86,9 @@ fn check_room(total: u64) -> Result<()> {
     Ok(())
 }
 
-/// Times reads by events.
+/// Times reads with CUDA events.
 struct Reader {
-    /// The addresses of each kind's buffers.
+    /// For each kind of memory, the addresses of its buffers.
     tables: Vec<DeviceMemory>,
     out: DeviceMemory,
     count: u32,
@@ -100,7 +100,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// Fills all buffers with random words.
+    /// Creates a reader and fills all buffers with random words.
     fn new(cuda: &CudaCompute, kinds: &[Vec<CUdeviceptr>]) -> Result<Self> {
         let module = Module::load(cuda, Module::BENCH)?;
         let (stream, scramble) = (Stream::new(cuda)?, Scramble::new(cuda, &module)?);
@@ -129,15 +129,15 @@ impl Reader {
         })
     }
 
-    /// GB/s of reading one kind of memory.
+    /// Returns the GB/s of reading one kind of memory.
     fn speed(&self, kind: usize, pattern: Pattern) -> Result<f64> {
         let table = self.tables.get(kind).context("no such memory")?.as_raw();
         let stream = self.stream.as_raw();
         self.from.record(stream)?;
         let mut read = 0;
         for _ in 0..PASSES {
-            // SAFETY: table, buffers and result live until the stream is done, which every sample
-            // waits for.
+            // SAFETY: the table, the buffers and the result live until the stream is done, for
+            // which every sample waits.
             read += unsafe { self.reads.launch(stream, pattern, table, self.count, self.out.as_raw()) }?;
         }
         self.to.record(stream)?;
@@ -146,7 +146,7 @@ impl Reader {
     }
 }
 
-/// What a sample leaves enqueued when it fails goes before the memory does.
+/// Waits for the work that a failed sample leaves enqueued, before the memory is freed.
 impl Drop for Reader {
     fn drop(&mut self) {
         crate::raw::cuda::warn(self.stream.finish());

@@ -1,4 +1,4 @@
-//! Measurements. Each file is one kind of case; a case makes one row or a few.
+//! The measurements. Each file contains one kind of case; a case produces one or more rows.
 
 mod bandwidth;
 mod capture;
@@ -42,24 +42,24 @@ use crate::options::Profile;
 use crate::report::spans::Spans;
 use crate::report::{Better, Goal, Measured, Outcome, Row, Samples};
 
-/// Environment that cases run in.
+/// The environment in which cases run.
 pub(crate) struct Bench {
     pub(crate) gpu: Gpu,
     pub(crate) profile: Profile,
-    /// What cases leave for pictures.
+    /// Data that cases leave for plots.
     pub(crate) spans: RefCell<Vec<Spans>>,
 }
 
-/// Something to measure.
+/// A measurement.
 pub(crate) struct Case {
-    /// Its name, which those of its rows begin with.
+    /// Its name, which is the prefix of the names of its rows.
     pub(crate) name: String,
-    /// What it is, in words.
+    /// Its description.
     pub(crate) what: String,
     pub(crate) run: Box<Run>,
 }
 
-/// Measures, and leaves rows.
+/// Function that measures and adds rows.
 type Run = dyn Fn(&Bench, &mut Rows) -> Result<()>;
 
 impl Case {
@@ -72,7 +72,7 @@ impl Case {
     }
 }
 
-/// All cases of a profile, in the order in which they run.
+/// Returns all cases of a profile, in the order in which they run.
 pub(crate) fn all(profile: &Profile) -> Vec<Case> {
     [
         handover::cases(profile),
@@ -116,18 +116,18 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    /// Of a case.
+    /// Creates the empty rows of a case.
     pub(crate) fn of(case: &Case) -> Self {
         Self { case: case.name.clone(), ..Self::default() }
     }
 
-    /// All rows of the case were measured with this.
+    /// Adds a parameter of the measurement to the rows that follow.
     fn parameter(&mut self, name: &str, value: impl Into<Value>) {
         self.parameters.insert(name.to_owned(), value.into());
     }
 
-    /// A duration, or anything else of which less is better. `part` ends its name; nothing where
-    /// the case has one row.
+    /// Adds a row for a duration or another value of which less is better. `part` is the suffix of
+    /// its name; empty if the case has one row.
     fn lower(
         &mut self,
         part: &str,
@@ -141,7 +141,7 @@ impl Rows {
         self.push(part, what.into(), unit, measured)
     }
 
-    /// A rate: more is better.
+    /// Adds a row for a rate, of which more is better.
     fn higher(
         &mut self,
         part: &str,
@@ -169,7 +169,7 @@ impl Rows {
     }
 }
 
-/// A size with a binary unit.
+/// Formats a size with a binary unit.
 fn bytes(size: u64) -> String {
     let (unit, shift) = match size {
         size if size >= 1 << 30 => ("GiB", 30),

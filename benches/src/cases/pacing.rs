@@ -1,4 +1,4 @@
-//! What bounding the frames in flight costs in frames a second, and what it saves in latency.
+//! The frame rate that a bound on the frames in flight costs, and the latency that it saves.
 #![allow(unsafe_code)] // Records and submits.
 
 use std::collections::VecDeque;
@@ -23,7 +23,7 @@ use crate::harness::{LIMIT, spin_until};
 use crate::options::Profile;
 use crate::report::Samples;
 
-/// The bounds, the last of which is none.
+/// The bounds; the last one is no bound.
 const BOUNDS: [Option<usize>; 4] = [Some(1), Some(2), Some(3), None];
 
 pub(super) fn cases(profile: &Profile) -> Vec<Case> {
@@ -32,12 +32,12 @@ pub(super) fn cases(profile: &Profile) -> Vec<Case> {
     vec![Case::new("pacing", what.clone(), move |bench, rows| run(bench, rows, count, &what))]
 }
 
-/// What a batch of frames was like.
+/// The results of a batch of frames.
 struct Batch {
-    /// Frames a second.
+    /// Frames per second.
     rate: f64,
-    /// Milliseconds from `begin`'s return, which is when a program looks at its user's input, to
-    /// the frame being drawn: the median of the batch.
+    /// The batch's median time in milliseconds from the return of `begin`, when a program reads
+    /// user input, to the end of drawing the frame.
     latency: f64,
 }
 
@@ -49,7 +49,7 @@ fn run(bench: &Bench, rows: &mut Rows, count: u32, what: &str) -> Result<()> {
     let mut loops = BOUNDS.iter().map(|bound| Frames::new(gpu, &show, *bound)).collect::<Result<Vec<_>>>()?;
     let unbounded: &mut dyn FrameLoop = loops.last_mut().context("no loops")?;
     let fit = batch_size(4 * bench.profile.slice, MOST, &mut [unbounded])?.first().copied().unwrap_or(1);
-    // Whole swings there and back, so that all make the same frames.
+    // A multiple of a full cycle forward and back, so that all loops make the same frames.
     let frames = fit.next_multiple_of(2 * SHOWN as usize);
     let batches = alternate(&bench.profile, bench.profile.pick(7, 3), loops.len(), |way| {
         loops.get_mut(way).context("no such way")?.batch(frames)
@@ -89,14 +89,14 @@ fn run(bench: &Bench, rows: &mut Rows, count: u32, what: &str) -> Result<()> {
     Ok(())
 }
 
-/// The demo's frames, at a pace.
+/// The demo's frames, with a bound on the frames in flight.
 struct Frames<'s> {
-    // Field order is drop order: dropping the exchange waits for the frames, which use what comes
+    // Field order is drop order: dropping the exchange waits for the frames, which use the fields
     // after it.
     exchange: Exchange<Shared>,
     renderer: Renderer,
     mover: Mover,
-    /// The last frame of each slot, the oldest first.
+    /// The last frame of each slot, oldest first.
     in_flight: VecDeque<TimelinePoint>,
     frames: u64,
     show: &'s Show,
@@ -114,27 +114,28 @@ impl<'s> Frames<'s> {
         })
     }
 
-    /// Makes a frame; gives when it began, and the point at which it is drawn.
+    /// Makes a frame; returns when it began, and the point at which it is drawn.
     fn make(&mut self) -> Result<(Instant, TimelinePoint)> {
         let mut turn = self.exchange.begin()?;
         let begun = Instant::now();
         self.mover.advance(&mut turn, self.show.step(self.frames))?;
         let turn = turn.finish()?;
-        // As late as can be: only recording needs the slot's command buffer.
+        // As late as possible: only recording needs the slot's command buffer.
         if self.in_flight.len() == SLOTS {
             self.in_flight.pop_front().context("no slots")?.wait(LIMIT)?;
         }
         // SAFETY: the slot's last frame was waited for above.
         let commands = unsafe { self.renderer.record(&turn, self.show.view(self.frames), Wanted::default()) }?;
-        // SAFETY: recorded for this turn; what it uses is freed after the exchange, which waits for
-        // it.
+        // SAFETY: recorded for this turn; its resources are freed after the exchange, which waits
+        // for the commands.
         let point = unsafe { turn.submit(&[commands]) }?;
         self.in_flight.push_back(point.clone());
         self.frames += 1;
         Ok((begun, point))
     }
 
-    /// Makes so many frames while another thread looks without pause at when each is drawn.
+    /// Makes `frames` frames while another thread polls continuously for the time at which each is
+    /// drawn.
     fn batch(&mut self, frames: usize) -> Result<Batch> {
         let (sender, receiver) = mpsc::sync_channel::<(Instant, TimelinePoint)>(2 * SLOTS);
         thread::scope(|scope| {

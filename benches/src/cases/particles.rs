@@ -1,8 +1,8 @@
-//! A frame of the particle demo: zero-copy, beside the ways that need no interop, and beside its
-//! two halves alone.
+//! A frame of the particle demo: zero-copy, compared with ways without interop, and with each of
+//! its two halves alone.
 //!
-//! All ways show the same frames: the first of the story, there and back again, so that what a
-//! frame costs does not depend on how many were made before.
+//! All ways show the same frames, the first ones of the story, forward and back, so that the cost
+//! of a frame does not depend on the number of frames before it.
 #![allow(unsafe_code)] // Records and submits.
 
 use std::collections::VecDeque;
@@ -37,7 +37,7 @@ pub(super) fn cases(profile: &Profile) -> Vec<Case> {
     counts.iter().copied().map(of).collect()
 }
 
-/// Digits in threes.
+/// Formats a number with its digits in groups of three.
 pub(super) fn spaced(count: u32) -> String {
     let digits = count.to_string();
     let threes = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy);
@@ -60,7 +60,7 @@ fn run(bench: &Bench, rows: &mut Rows, count: u32, what: &str) -> Result<()> {
     if let Some(staged) = &mut staged {
         loops.push(staged);
     }
-    // The same number for all: whole swings there or back, so that all make the same frames.
+    // The same number for all: whole runs in one direction, so that all make the same frames.
     let mut frames = SHOWN as usize;
     if count < LARGE {
         let fit = batch_size(8 * bench.profile.slice, MOST, &mut loops)?.first().copied().unwrap_or(1);
@@ -87,12 +87,14 @@ fn run(bench: &Bench, rows: &mut Rows, count: u32, what: &str) -> Result<()> {
     rows.lower("", what, "ms", ours, &others, None)
 }
 
-/// From here on a frame takes so long that a batch is one swing in one direction.
+/// From this number of particles on, a frame takes so long that a batch is one run in one
+/// direction.
 const LARGE: u32 = 5_000_000;
 
-/// Through an exchange, as the demo does it; or with the host waiting for each side in turn.
+/// Frames through an exchange, as in the demo, optionally with the host waiting for each side in
+/// turn.
 struct Frames<'s> {
-    // Field order is drop order: dropping the exchange waits for the frames, which use what comes
+    // Field order is drop order: dropping the exchange waits for the frames, which use the fields
     // after it.
     exchange: Exchange<Shared>,
     renderer: Renderer,
@@ -130,8 +132,8 @@ impl FrameLoop for Frames<'_> {
         }
         // SAFETY: the slot's last frame was waited for above.
         let commands = unsafe { self.renderer.record(&turn, self.show.view(self.frames), Wanted::default()) }?;
-        // SAFETY: recorded for this turn; what it uses is freed after the exchange, which waits for
-        // it.
+        // SAFETY: recorded for this turn; its resources are freed after the exchange, which waits
+        // for the commands.
         let point = unsafe { turn.submit(&[commands]) }?;
         if self.host_waits {
             point.wait(LIMIT)?;
@@ -147,7 +149,7 @@ impl FrameLoop for Frames<'_> {
     }
 }
 
-/// The compute side without the other.
+/// The compute side alone.
 struct ComputeAlone<'s> {
     exchange: Exchange<Shared>,
     mover: Mover,
@@ -179,8 +181,7 @@ impl FrameLoop for ComputeAlone<'_> {
     }
 }
 
-/// The Vulkan side without the other: particles that stay where they are in the middle of what is
-/// shown.
+/// The Vulkan side alone: particles at rest in the positions of the middle of the shown frames.
 struct RenderAlone<'s> {
     renderer: Renderer,
     vertices: LocalBuffer,
@@ -225,7 +226,8 @@ impl FrameLoop for RenderAlone<'_> {
         let commands = unsafe { self.renderer.record(&points, self.show.view(self.frames), Wanted::default()) }?;
         self.frames += 1;
         let signal = self.rendered.info(self.frames, vk::PipelineStageFlags2::ALL_COMMANDS);
-        // SAFETY: recorded for this queue; what it uses is freed after a drain; the values rise.
+        // SAFETY: recorded for this queue; its resources are freed after a drain; the values
+        // increase.
         unsafe { submit(&self.device, self.device.queue(), None, &[commands], Some(signal), vk::Fence::null()) }
     }
 
@@ -242,7 +244,7 @@ impl Drop for RenderAlone<'_> {
     }
 }
 
-/// Particles that nobody moves.
+/// Particles at rest.
 struct Resting {
     slot: usize,
     buffer: vk::Buffer,
@@ -267,17 +269,17 @@ impl Points for Resting {
     unsafe fn record_after(&self, _: vk::CommandBuffer) {}
 }
 
-/// Fills `buffer` with `bytes`, and waits for that.
+/// Fills `buffer` with `bytes` and waits for the copy.
 fn upload(gpu: &Gpu, buffer: &LocalBuffer, bytes: &[u8]) -> Result<()> {
     let size = bytes.len() as u64;
     let usage = vk::BufferUsageFlags::TRANSFER_SRC;
     let mut staging = LocalBuffer::new(&gpu.device, "upload", size, usage, MemoryLocation::CpuToGpu)?;
-    // SAFETY: just made; the GPU has not been told of it.
+    // SAFETY: the buffer is new, and no GPU work uses it yet.
     unsafe { staging.bytes_mut() }.context("staging memory is not mapped")?.copy_from_slice(bytes);
     let commands = Commands::new(&gpu.device, gpu.device.queue(), 1)?;
     let done = Timeline::new(gpu, &Exports::new(&gpu.device))?;
     let regions = [vk::BufferCopy::default().size(size)];
-    // SAFETY: recording; VUID-vkCmdCopyBuffer-size-00115, -00116: both buffers hold so many bytes.
+    // SAFETY: recording; VUID-vkCmdCopyBuffer-size-00115, -00116: both buffers hold `size` bytes.
     let copy = |commands| unsafe {
         gpu.device.as_raw().cmd_copy_buffer(commands, staging.as_raw(), buffer.as_raw(), &regions);
     };

@@ -1,5 +1,5 @@
-//! Compute on another GPU: frames of the ring, beside the same on the GPU that draws, and kernels
-//! that write the drawing GPU's buffers, beside the same on memory of CUDA's own there.
+//! Compute on another GPU: frames of a ring, compared with the same on the GPU that draws, and
+//! kernels that write the drawing GPU's buffers, compared with the same on CUDA's own memory there.
 #![allow(unsafe_code)] // Driver calls.
 
 use anyhow::{Context, Result, bail};
@@ -36,7 +36,7 @@ pub(super) fn cases(profile: &Profile) -> Vec<Case> {
     frames.chain(writes).collect()
 }
 
-/// Frames in flight, as many as there are slots, each with a small kernel.
+/// Measures frames with a small kernel each, with as many frames in flight as there are slots.
 fn frames(bench: &Bench, rows: &mut Rows, slots: usize, what: &str) -> Result<()> {
     rows.parameter("slots", slots);
     let (peer, own) = (peer(bench)?, bench.gpu.compute.clone());
@@ -54,7 +54,7 @@ fn frames(bench: &Bench, rows: &mut Rows, slots: usize, what: &str) -> Result<()
     Ok(())
 }
 
-/// A kernel that writes random words, over NVLink or PCIe.
+/// Measures a kernel that writes random words over NVLink or PCIe.
 fn writes(bench: &Bench, rows: &mut Rows, size: u64, what: &str) -> Result<()> {
     rows.parameter("bytes", size);
     let drawing = bench.gpu.cuda()?;
@@ -67,7 +67,7 @@ fn writes(bench: &Bench, rows: &mut Rows, size: u64, what: &str) -> Result<()> {
     let pointers = [address(&shared)?, own.as_raw()];
     let reached = drawing.device().context().cu_ctx();
     let context = bound(peer)?;
-    // SAFETY: a context is bound, and the other one is alive; flags must be 0.
+    // SAFETY: a context is bound, and the other one is live; the flags must be 0.
     match unsafe { sys::cuCtxEnablePeerAccess(reached, 0) } {
         sys::CUresult::CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED => {}
         code => check("cuCtxEnablePeerAccess", code)?,
@@ -79,7 +79,7 @@ fn writes(bench: &Bench, rows: &mut Rows, size: u64, what: &str) -> Result<()> {
     let time = |pointer, repeats: u32| -> Result<f64> {
         from.record(stream.as_raw())?;
         for seed in 0..repeats {
-            // SAFETY: `size` bytes, which live until the stream is done.
+            // SAFETY: the buffer has `size` bytes and lives until the stream is done.
             unsafe { scramble.launch(stream.as_raw(), pointer, size, u64::from(seed)) }?;
         }
         to.record(stream.as_raw())?;
@@ -97,14 +97,14 @@ fn writes(bench: &Bench, rows: &mut Rows, size: u64, what: &str) -> Result<()> {
     stream.finish()?;
     let (ours, raw) = speeds.next().zip(speeds.next()).context("two ways were measured")?;
     drop((from, to, stream, module));
-    // What is on the GPU that draws is freed in its own context.
+    // Memory on the GPU that draws is freed in that GPU's context.
     bound(drawing)?;
     drop(own);
     let goal = Goal { of: Bounded::Ratio, bound: 0.95, better: Better::Higher, strict: false };
     rows.higher("", what, "GB/s", &ours, &[Samples::rival("cuMemAlloc on the GPU that draws", &raw)], Some(goal))
 }
 
-/// Two buffers of `size` bytes, and what else is there, fit into the drawing GPU's memory.
+/// Skips the case unless two buffers of `size` bytes fit into the free memory of the drawing GPU.
 fn check_room(drawing: &CudaCompute, size: u64) -> Result<()> {
     bound(drawing)?;
     let (mut free, mut total) = (0, 0);
@@ -118,7 +118,7 @@ fn check_room(drawing: &CudaCompute, size: u64) -> Result<()> {
     Ok(())
 }
 
-/// CUDA on the first GPU that reaches the memory of the one that draws.
+/// Returns CUDA on the first other GPU that can access the memory of the one that draws.
 fn peer(bench: &Bench) -> Result<Compute> {
     let drawing = &bench.gpu.device;
     bench.gpu.cuda()?;

@@ -1,4 +1,4 @@
-//! Making and dropping shared buffers: from a pool, with memory of their own, by hand.
+//! Creating and dropping shared buffers: from a pool, with dedicated memory, and by hand.
 
 use anyhow::{Result, bail, ensure};
 use bridge::{SharedBuffer, SharedPool, SharedPoolInfo};
@@ -27,7 +27,7 @@ fn run(bench: &Bench, rows: &mut Rows, size: u64, what: &str) -> Result<()> {
     rows.parameter("buffers", count);
     let exports = Exports::new(&gpu.device);
     let len = usize::try_from(size)?;
-    // All of them fit into the first block, so that no sample makes one.
+    // All buffers fit into the first block, so that no sample creates a block.
     let block_size = 2 * count as u64 * size;
     let pool = SharedPool::new(&gpu.compute, &SharedPoolInfo { name: "pool", block_size, ..Default::default() })?;
     let times = alternate(&bench.profile, bench.profile.rounds, 3, |way| match way {
@@ -39,7 +39,7 @@ fn run(bench: &Bench, rows: &mut Rows, size: u64, what: &str) -> Result<()> {
     let [pooled, own, raw] = &times[..] else { bail!("three ways were measured") };
     let by_hand = if gpu.is_cuda() { RAW } else { "raw calls, Vulkan alone" };
     let made: fn(&Times) -> f64 = |times| times.made;
-    // Without CUDA nothing is imported that a pool could save.
+    // Without CUDA, there are no imports that a pool could save.
     let goal = gpu.is_cuda().then(|| Goal::times(1.0 / 50.0));
     for (part, of, goal) in [("make", made, goal), ("drop", |times| times.dropped, None)] {
         let [pooled, own, raw] = [pooled, own, raw].map(|times| times.iter().map(of).collect::<Vec<_>>());

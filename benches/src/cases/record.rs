@@ -1,5 +1,5 @@
-//! A frame of the particle demo whose picture goes to the host: copied by the frame, or apart from
-//! it.
+//! A frame of the particle demo whose picture is copied to the host: by the frame itself, or
+//! separately.
 #![allow(unsafe_code)] // Records and submits.
 
 use std::collections::VecDeque;
@@ -50,7 +50,7 @@ fn run(bench: &Bench, rows: &mut Rows, size: [u32; 2], what: &str) -> Result<()>
 
 /// Frames as the demo records them.
 struct Frames<'s> {
-    // Field order is drop order: dropping the exchange waits for the frames, which use what comes
+    // Field order is drop order: dropping the exchange waits for the frames, which use the fields
     // after it.
     exchange: Exchange<Shared>,
     renderer: Renderer,
@@ -74,12 +74,12 @@ impl<'s> Frames<'s> {
         })
     }
 
-    /// Waits for the oldest frame and its picture, which the host would write to a file now.
+    /// Waits for the oldest frame and its picture, which a program would then write to a file.
     fn finish(&mut self) -> Result<()> {
         let (slot, rendered) = self.in_flight.pop_front().context("no frame")?;
         rendered.wait(LIMIT)?;
         if self.copies {
-            // SAFETY: the frame is done, and its slot begins the next only after this.
+            // SAFETY: the frame is done, and its slot begins the next frame only after this.
             std::hint::black_box(unsafe { self.renderer.picture(slot) }?);
         }
         Ok(())
@@ -98,8 +98,8 @@ impl FrameLoop for Frames<'_> {
         let slot = turn.slot();
         // SAFETY: the slot's last frame was waited for above.
         let commands = unsafe { self.renderer.record(&turn, self.show.view(self.frames), wanted) }?;
-        // SAFETY: recorded for this turn; what it uses is freed after the exchange, which waits for
-        // it.
+        // SAFETY: recorded for this turn; its resources are freed after the exchange, which waits
+        // for the commands.
         let rendered = unsafe { turn.submit(&[commands]) }?;
         // SAFETY: recorded with this slot, submitted just now.
         unsafe { self.renderer.send(slot, wanted, &rendered) }?;

@@ -1,5 +1,4 @@
-//! A frame that Vulkan begins, and that hands over and does nothing else, beside the same calls by
-//! hand.
+//! A frame that Vulkan begins, with only the hand-over, compared with the same calls by hand.
 #![allow(unsafe_code)] // Records and submits.
 
 use anyhow::{Context, Result, bail};
@@ -17,7 +16,7 @@ use crate::raw::cuda::{Kernel, Module};
 use crate::raw::ring::{Recording, Ring};
 use crate::report::{Goal, RAW, Samples};
 
-/// Elements of a slot's buffer.
+/// Number of elements in a slot's buffer.
 const LEN: usize = 16 << 10;
 
 pub(super) fn cases(profile: &Profile) -> Vec<Case> {
@@ -49,9 +48,9 @@ fn run(bench: &Bench, rows: &mut Rows, slots: usize, what: &str) -> Result<()> {
     Ok(())
 }
 
-/// Frames through an exchange, recorded once a slot.
+/// Frames through an exchange, recorded once per slot.
 struct Frames {
-    // Field order is drop order: dropping the exchange waits for the frames, which use what comes
+    // Field order is drop order: dropping the exchange waits for the frames, which use the fields
     // after it.
     exchange: Exchange<Words, RenderFirst>,
     commands: Commands,
@@ -77,7 +76,7 @@ impl FrameLoop for Frames {
         let recorded = self.recorded.get_mut(slot).context("no such slot")?;
         if !*recorded {
             let record = |commands| {
-                // SAFETY: recording, for the family of the exchange's queue; goes with every turn
+                // SAFETY: recording, for the family of the exchange's queue; valid with every turn
                 // of this slot, whose barriers are always the same.
                 unsafe { turn.record_acquire(commands) };
                 // SAFETY: as above.
@@ -87,8 +86,8 @@ impl FrameLoop for Frames {
             unsafe { self.commands.record(slot, vk::CommandBufferUsageFlags::SIMULTANEOUS_USE, record) }?;
             *recorded = true;
         }
-        // SAFETY: recorded for this slot, with its barriers; outlives the frames, which the
-        // exchange waits for.
+        // SAFETY: recorded for this slot, with its barriers; outlives the frames, for which the
+        // exchange waits.
         let mut turn = unsafe { turn.submit(&[self.commands.get(slot)?]) }?;
         let value = turn.frame() as u32;
         write_word(turn.work(), self.kernel, value)?;

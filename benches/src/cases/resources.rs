@@ -1,4 +1,5 @@
-//! Many buffers in one exchange: one wait and one signal a gpu, however many there are.
+//! Many buffers in one exchange: one wait and one signal per side, regardless of the number of
+//! buffers.
 #![allow(unsafe_code)] // Records and submits.
 
 use anyhow::{Context, Result};
@@ -16,9 +17,10 @@ use crate::raw::ring::{Recording, Ring, touch};
 use crate::report::{Goal, RAW, Samples};
 
 const SLOTS: usize = 3;
-/// As many as are measured against a ratio: by hand, they cost more than the calls of a frame.
+/// The count that is measured against a ratio: by hand, this many buffers cost more than the calls
+/// of a frame.
 const MANY: usize = 64;
-/// Elements of each buffer.
+/// Number of elements in each buffer.
 const LEN: usize = 1024;
 
 pub(super) fn cases(profile: &Profile) -> Vec<Case> {
@@ -49,9 +51,9 @@ fn run(bench: &Bench, rows: &mut Rows, count: usize, what: &str) -> Result<()> {
     Ok(())
 }
 
-/// Frames through an exchange, each recorded into a command buffer of its own.
+/// Frames through an exchange, each recorded into a separate command buffer.
 struct Frames {
-    // Field order is drop order: dropping the exchange waits for the frames, which use what comes
+    // Field order is drop order: dropping the exchange waits for the frames, which use the fields
     // after it.
     exchange: Exchange<Vec<BufferSpec<u32>>>,
     commands: Commands,
@@ -86,7 +88,7 @@ impl FrameLoop for Frames {
             Work::Cuda(mut cuda) => {
                 let (kernel, _) = self.touch.as_ref().context("no kernel")?;
                 let first = cuda.resources.next().context("no buffers")?;
-                // SAFETY: the slot is this turn's, on its stream.
+                // SAFETY: the slot belongs to this turn, and the stream is the turn's.
                 unsafe { touch(*kernel, cuda.stream.cu_stream(), first.as_raw(), value) }?;
             }
             Work::Host(host) => host.run(move |mut buffers| {
@@ -96,7 +98,7 @@ impl FrameLoop for Frames {
         }
         let turn = turn.finish()?;
         let record = |commands| {
-            // SAFETY: recording, for the family of the device's queue; goes with this turn.
+            // SAFETY: recording, for the family of the device's queue; submitted with this turn.
             unsafe { turn.record_acquire(commands) };
             // SAFETY: as above.
             unsafe { turn.record_release(commands) };
@@ -104,8 +106,8 @@ impl FrameLoop for Frames {
         let commands =
             // SAFETY: every batch ends with a drain, and has no more frames than command buffers.
             unsafe { self.commands.record(self.batch, vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT, record) }?;
-        // SAFETY: recorded with the turn's barriers; outlives the frames, which the exchange waits
-        // for.
+        // SAFETY: recorded with the turn's barriers; outlives the frames, for which the exchange
+        // waits.
         self.last = Some(unsafe { turn.submit(&[commands]) }?);
         self.batch += 1;
         Ok(())

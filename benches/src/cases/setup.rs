@@ -1,4 +1,5 @@
-//! Making what is shared: buffers and images imported and mapped, exchanges from beginning to end.
+//! Creating shared resources: importing and mapping buffers and images, creating and dropping
+//! exchanges.
 #![allow(unsafe_code)] // Asks for a surface outside of turns.
 
 use std::time::Instant;
@@ -17,9 +18,9 @@ use crate::raw::shared::{self, Exports};
 use crate::raw::timeline::Timeline;
 use crate::report::{RAW, Samples};
 
-/// How Vulkan is to use what is made.
+/// The Vulkan accesses of the created resources.
 pub(super) const ACCESSES: BufferAccess = BufferAccess::VERTEX_INPUT;
-/// Slots and bytes of the exchanges.
+/// Number of slots of the exchanges, and their size in bytes.
 const SLOTS: usize = 3;
 const SLOT: u64 = 1 << 20;
 
@@ -39,7 +40,7 @@ pub(super) fn cases(profile: &Profile) -> Vec<Case> {
     sizes.iter().copied().map(buffer).chain([image, exchange]).collect()
 }
 
-/// Microseconds to make something and to drop it, a few at a time.
+/// The microseconds to create and to drop a value, averaged over a few.
 pub(super) struct Times {
     pub(super) made: f64,
     pub(super) dropped: f64,
@@ -70,8 +71,8 @@ fn one_buffer(bench: &Bench, rows: &mut Rows, size: u64, what: &str) -> Result<(
     report(rows, gpu, &times, [format!("{what}: make, import, map"), format!("{what}: unmap, free")])
 }
 
-/// An image as CUDA writes it: by hand it has its surface from the start, through the bridge when
-/// that is asked for first.
+/// Measures an image that CUDA can write: by hand, the surface exists from the start; through the
+/// bridge, it is created at the first request.
 fn one_image(bench: &Bench, rows: &mut Rows, extent: [u32; 2], what: &str) -> Result<()> {
     let gpu = &bench.gpu;
     let cuda = gpu.cuda()?;
@@ -93,7 +94,7 @@ fn one_image(bench: &Bench, rows: &mut Rows, extent: [u32; 2], what: &str) -> Re
     report(rows, gpu, &times, [format!("{what}: make, import, map"), format!("{what}: unmap, free")])
 }
 
-/// The same by hand: buffers for all slots, and two timelines.
+/// The same resources by hand: buffers for all slots, and two timelines.
 struct ByHand {
     _buffers: Vec<shared::SharedBuffer>,
     _computed: Timeline,

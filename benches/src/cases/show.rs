@@ -1,4 +1,4 @@
-//! The frames of the particle demo that cases show: the same for every way to make them.
+//! The frames of the particle demo that cases show, identical for every way of making them.
 
 use anyhow::Result;
 use bridge::{BufferSpec, Exchange, ExchangeInfo, ExportDevice};
@@ -12,14 +12,14 @@ use bridge_examples::particles::view::View;
 use crate::gpu::Gpu;
 use crate::harness::LIMIT;
 
-/// Frames of the whole story, and how many of them are shown, there and back.
+/// The number of frames of the whole story, and of the frames that are shown, forward and back.
 const STORY: u32 = 120;
 pub(super) const SHOWN: u64 = 8;
 
 /// Frames in flight.
 pub(super) const SLOTS: usize = 3;
 
-/// What is shown: the same particles for every way.
+/// The shown content: the same particles for every way.
 pub(super) struct Show {
     pub(super) scene: Scene,
     pub(super) bodies: Vec<Body>,
@@ -54,12 +54,12 @@ impl Show {
         u64::from(self.count()) * size_of::<Particle>() as u64
     }
 
-    /// What happens before frame `frame`.
+    /// Returns the step before frame `frame`.
     pub(super) fn step(&self, frame: u64) -> &Step {
         &self.steps[(frame % (2 * SHOWN)) as usize]
     }
 
-    /// How frame `frame` is looked at.
+    /// Returns the view of frame `frame`.
     pub(super) fn view(&self, frame: u64) -> &View {
         &self.views[(frame % (2 * SHOWN)) as usize]
     }
@@ -72,7 +72,7 @@ impl Show {
         Renderer::new(device, self.scene.look(), self.count(), self.size, slots, copies)
     }
 
-    /// `frames_in_flight` as in [`ExchangeInfo`].
+    /// Creates the exchange; `frames_in_flight` is as in [`ExchangeInfo`].
     pub(super) fn exchange(
         &self,
         gpu: &Gpu,
@@ -85,7 +85,7 @@ impl Show {
     }
 }
 
-/// The same step in the other direction: the integrator is reversible.
+/// Returns the same step in the other direction: the integrator is reversible.
 fn back(step: Step) -> Step {
     match step {
         Step::Encounter(mut step) => {

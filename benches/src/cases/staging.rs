@@ -1,10 +1,10 @@
-//! A frame of the particle demo without interop: from CUDA to pinned memory of the host, and from
-//! there to Vulkan.
+//! A frame of the particle demo without interop: from CUDA to pinned host memory, and from there to
+//! Vulkan.
 //!
-//! As good as it gets: two streams, so that copying overlaps with computing; pinned memory that
-//! Vulkan copies from directly where it can (`VK_EXT_external_memory_host`); several frames in
-//! flight; and Vulkan a frame behind, so that the host waits for a copy while the next frame is
-//! computed.
+//! This is an optimized implementation: two streams, so that copying overlaps with computing;
+//! pinned memory from which Vulkan copies directly if it can (`VK_EXT_external_memory_host`);
+//! several frames in flight; and Vulkan one frame behind, so that the host waits for a copy while
+//! the next frame is computed.
 #![allow(unsafe_code)] // Vulkan and driver calls.
 
 use std::ffi::c_void;
@@ -28,7 +28,7 @@ use crate::raw::host_memory::{Imported, alignment};
 use crate::raw::shared::Exports;
 use crate::raw::timeline::Timeline;
 
-/// Frames by way of the host.
+/// Frames that are copied through the host.
 pub(super) struct Staged<'s> {
     renderer: Renderer,
     vertices: LocalBuffer,
@@ -38,7 +38,7 @@ pub(super) struct Staged<'s> {
     encounter: Kernel,
     compute: Stream,
     copy: Stream,
-    /// Computed, to be drawn next.
+    /// The frame that is computed and will be drawn next.
     pending: Option<u64>,
     frames: u64,
     show: &'s Show,
@@ -50,16 +50,16 @@ struct Slot {
     computed: DeviceMemory,
     at: Event,
     copied: Event,
-    // Before the memory that it may be a view of.
+    // Declared before the memory, which it may refer to.
     upload: Upload,
     pinned: Pinned,
 }
 
-/// What Vulkan copies from.
+/// The source of Vulkan's copy.
 enum Upload {
     /// The pinned memory itself.
     Imported(Imported),
-    /// Memory of Vulkan's own, which the host fills.
+    /// Memory allocated by Vulkan, which the host fills.
     Filled(LocalBuffer),
 }
 
@@ -116,7 +116,7 @@ impl<'s> Staged<'s> {
         })
     }
 
-    /// What it does, in words.
+    /// Returns a description.
     pub(super) fn name(&self) -> &'static str {
         match self.slots.first().map(|slot| &slot.upload) {
             Some(Upload::Imported(_)) => "staging through pinned memory",
@@ -128,7 +128,7 @@ impl<'s> Staged<'s> {
         (frame % SLOTS as u64) as usize
     }
 
-    /// Computes frame `frame` and copies it to the host; waits for neither.
+    /// Computes frame `frame` and copies it to the host; does not wait for either.
     fn compute(&self, frame: u64) -> Result<()> {
         let slot = &self.slots[self.slot(frame)];
         let Step::Encounter(step) = self.show.step(frame) else { bail!("the demo shows galaxies here") };
@@ -142,7 +142,7 @@ impl<'s> Staged<'s> {
         slot.at.record(self.compute.as_raw())?;
         slot.at.hold(self.copy.as_raw())?;
         let size = usize::try_from(self.show.bytes())?;
-        // SAFETY: both hold so many bytes and live until the stream is done.
+        // SAFETY: both hold `size` bytes and live until the stream is done.
         let code = unsafe {
             sys::cuMemcpyDtoHAsync_v2(slot.pinned.as_ptr().cast(), slot.computed.as_raw(), size, self.copy.as_raw())
         };
@@ -160,7 +160,7 @@ impl<'s> Staged<'s> {
             Upload::Filled(buffer) => {
                 let size = usize::try_from(self.show.bytes())?;
                 ensure!(size <= slot.pinned.size(), "the pinned memory is too small");
-                // SAFETY: `size` bytes that the copy, waited for above, has written.
+                // SAFETY: `size` bytes, written by the copy that was waited for above.
                 let bytes = unsafe { std::slice::from_raw_parts(slot.pinned.as_ptr(), size) };
                 // SAFETY: the frame that copied out of this slot's buffer is done before the slot
                 // is filled again.
@@ -180,7 +180,8 @@ impl<'s> Staged<'s> {
         // SAFETY: `frame` waited for the slot's last frame.
         let commands = unsafe { self.renderer.record(&points, self.show.view(frame), Wanted::default()) }?;
         let signal = self.rendered.info(frame + 1, vk::PipelineStageFlags2::ALL_COMMANDS);
-        // SAFETY: recorded for this queue; what it uses is freed after a drain; the values rise.
+        // SAFETY: recorded for this queue; its resources are freed after a drain; the values
+        // increase.
         unsafe { submit(&self.device, self.device.queue(), None, &[commands], Some(signal), vk::Fence::null()) }
     }
 }
@@ -247,14 +248,14 @@ impl Points for Uploaded<'_> {
                 .dst_stage_mask(to.0)
                 .dst_access_mask(to.1)];
             let dependency = vk::DependencyInfo::default().memory_barriers(&barriers);
-            // SAFETY: recording, says the caller.
+            // SAFETY: the caller guarantees that `commands` is recording.
             unsafe { self.device.cmd_pipeline_barrier2(commands, &dependency) };
         };
         let copied = (Stage::ALL_TRANSFER, Access::TRANSFER_WRITE);
-        // The frame before may still be drawing.
+        // The previous frame may still be drawing.
         barrier((Stage::VERTEX_INPUT, Access::NONE), copied);
         let regions = [vk::BufferCopy::default().size(self.size)];
-        // SAFETY: recording; VUID-vkCmdCopyBuffer-size-00115, -00116: both buffers hold so many
+        // SAFETY: recording; VUID-vkCmdCopyBuffer-size-00115, -00116: both buffers hold `size`
         // bytes.
         unsafe { self.device.as_raw().cmd_copy_buffer(commands, self.from, self.to, &regions) };
         barrier(copied, (Stage::VERTEX_INPUT, Access::VERTEX_ATTRIBUTE_READ));

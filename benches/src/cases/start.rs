@@ -1,4 +1,5 @@
-//! Beginnings: from a device to the first frame, and from nothing to the first frame.
+//! Startup times: from a device to the first frame, and from the start of a process to the first
+//! frame.
 #![allow(unsafe_code)] // Records and submits.
 
 use std::io::Read as _;
@@ -23,7 +24,7 @@ use crate::raw::ring::{Once, Recording, Ring};
 use crate::report::{RAW, Samples};
 
 const SLOTS: usize = 3;
-/// Elements of a slot's buffer.
+/// Number of elements in a slot's buffer.
 const LEN: usize = 16 << 10;
 
 pub(super) fn cases(_: &Profile) -> Vec<Case> {
@@ -42,7 +43,7 @@ fn first_frame(bench: &Bench, rows: &mut Rows, what: &str) -> Result<()> {
         if way == 0 {
             return ours(gpu);
         }
-        // As the compute side, which has its stream.
+        // Created before the measurement, because the compute side has its stream already.
         let once = Once::new(gpu)?;
         let begun = Instant::now();
         let size = LEN as u64 * 4;
@@ -57,7 +58,8 @@ fn first_frame(bench: &Bench, rows: &mut Rows, what: &str) -> Result<()> {
     rows.lower("", what, "µs", ours, &[raw], None)
 }
 
-/// Microseconds through an exchange; what was made is dropped after them, as by hand.
+/// Returns the microseconds of a first frame through an exchange; the resources are dropped after
+/// the measurement, as by hand.
 fn ours(gpu: &Gpu) -> Result<f64> {
     let begun = Instant::now();
     let module = gpu.compute.cuda().map(|cuda| Module::load(cuda, Module::BENCH)).transpose()?;
@@ -75,11 +77,11 @@ fn ours(gpu: &Gpu) -> Result<f64> {
     };
     // SAFETY: not submitted yet.
     let recorded = unsafe { commands.record(0, vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT, record) }?;
-    // SAFETY: recorded for this turn; it is waited for before the commands go.
+    // SAFETY: recorded for this turn, which is waited for before the commands are dropped.
     let rendered = unsafe { turn.submit(&[recorded]) }?;
     spin_until("the first frame", || Ok(rendered.is_reached()?))?;
     let took = begun.elapsed().as_secs_f64() * 1e6;
-    // Before the kernel's module and the commands.
+    // Closed before the kernel's module and the commands are dropped.
     exchange.close()?;
     Ok(took)
 }
@@ -98,8 +100,8 @@ fn cold_start(bench: &Bench, rows: &mut Rows, what: &str) -> Result<()> {
     rows.lower("", what, "ms", ours, &others, None)
 }
 
-/// Milliseconds from the start of this program in another process to when that says that it has
-/// done its part.
+/// Returns the milliseconds from the start of this program in another process until that process
+/// reports that its part is done.
 fn start(gpu: &Gpu, way: Cold) -> Result<f64> {
     let mut command = Command::new(std::env::current_exe().context("this program does not know its file")?);
     command.args(["--cold-start", way.name(), "--gpu", &gpu.device.uuid().to_string()]);
@@ -110,7 +112,7 @@ fn start(gpu: &Gpu, way: Cold) -> Result<f64> {
     let mut said = [0];
     let told = child.stdout.take().context("no output")?.read_exact(&mut said);
     let took = begun.elapsed().as_secs_f64() * 1e3;
-    // What it does at its end is not its start.
+    // The exit of the process is not part of its start.
     let status = child.wait()?;
     ensure!(
         told.is_ok() && said == BEGUN && status.success(),

@@ -1,9 +1,10 @@
-//! Where the time of a few frames goes: what both sides do, on one clock.
+//! How a few frames spend their time: the work of both sides, on one clock.
 //!
-//! The clock is `CLOCK_MONOTONIC`. Vulkan's timestamps are calibrated against it by the driver
-//! (`VK_KHR_calibrated_timestamps`, or its EXT sibling), CUDA's events against an event whose
-//! moment the host brackets. Both are done before and after the frames; the error is the half of
-//! the bracket, or the deviation that the driver reports, and what the two disagree by.
+//! The clock is `CLOCK_MONOTONIC`. The driver calibrates Vulkan's timestamps against it
+//! (`VK_KHR_calibrated_timestamps`, or its EXT variant). CUDA's events are measured from a
+//! reference event, whose time the host brackets. Both calibrations run before and after the
+//! frames; the error is half of the bracket, or the deviation that the driver reports, plus the
+//! difference between the two calibrations.
 #![allow(unsafe_code)] // Records and submits.
 
 use std::collections::VecDeque;
@@ -26,7 +27,7 @@ use crate::raw::stamps::{Stamps, VulkanClock};
 use crate::report::Samples;
 use crate::report::spans::{Lane, Span, Spans};
 
-/// Frames that are made before those that are shown, and those.
+/// The number of frames before those that are shown, and of shown frames.
 const BEFORE: u64 = 24;
 const SHOWN: u64 = 5;
 const FRAMES: u64 = BEFORE + SHOWN;
@@ -61,7 +62,7 @@ fn run(bench: &Bench, rows: &mut Rows, count: u32, what: &str) -> Result<()> {
     Ok(())
 }
 
-/// Makes the frames of the demo, and gives the last of them.
+/// Makes the frames of the demo, and returns the spans of the last ones.
 fn frames(gpu: &Gpu, show: &Show) -> Result<Spans> {
     let device = &gpu.device;
     let vulkan = VulkanClock::new(gpu, device)?;
@@ -69,7 +70,8 @@ fn frames(gpu: &Gpu, show: &Show) -> Result<Spans> {
     let compute = ComputeClock::new(gpu)?;
     let vulkan_before = vulkan.sample()?;
 
-    // The exchange goes first, and waits for the frames: they use what was made before it.
+    // The exchange is declared last, so it is dropped first and waits for the frames, which use the
+    // values declared before it.
     let mut renderer = show.renderer(device, SLOTS)?;
     let mut mover = Mover::new(&gpu.compute, &show.bodies)?;
     let mut exchange = show.exchange(gpu, SLOTS, None)?;
@@ -90,7 +92,7 @@ fn frames(gpu: &Gpu, show: &Show) -> Result<Spans> {
         let commands = unsafe { renderer.record(&turn, show.view(frame), Wanted::default()) }?;
         let [first, last] = stamps.around(frame)?;
         let info = SubmitInfo { commands: &[first, commands, last], ..SubmitInfo::default() };
-        // SAFETY: recorded for this turn, and two time stamps; what it uses is freed after the
+        // SAFETY: recorded for this turn, and two timestamps; its resources are freed after the
         // exchange.
         in_flight.push_back(unsafe { turn.submit_with(&info) }?);
         host.push((begun, now()?));
@@ -132,15 +134,15 @@ fn now() -> Result<i64> {
     monotonic_ns().map_or_else(|| Skip::because("this system has no CLOCK_MONOTONIC"), Ok)
 }
 
-/// When the compute side did what.
+/// The times of the compute side's work.
 enum ComputeClock {
-    /// CUDA's events, and the first of them with its moment.
+    /// CUDA's events, and a reference event with its time.
     Cuda { stamps: Vec<[Event; 2]>, reference: Reference, stream: Stream },
-    /// What closures on the processor saw, in nanoseconds.
+    /// The times that closures on the CPU read, in nanoseconds.
     Host(Arc<Mutex<Vec<[i64; 2]>>>),
 }
 
-/// An event and when it happened, in nanoseconds.
+/// An event and its time, in nanoseconds.
 struct Reference {
     event: Event,
     at: f64,
@@ -148,7 +150,7 @@ struct Reference {
 }
 
 impl Reference {
-    /// The event with the narrowest bracket of a few.
+    /// Records several events and returns the one with the narrowest bracket.
     fn take(stream: &Stream) -> Result<Self> {
         const TRIES: usize = 64;
         let mut best: Option<Self> = None;
@@ -180,7 +182,8 @@ impl ComputeClock {
         Ok(Self::Cuda { stamps, reference, stream })
     }
 
-    /// Notes the start (0) or the end (1) of a frame's work, when the compute side gets there.
+    /// Records the time of the start (0) or the end (1) of a frame's work when the compute side
+    /// reaches it.
     fn stamp(&self, turn: &mut ComputeTurn<Shared>, frame: u64, end: usize) -> Result<()> {
         match (self, turn.work()) {
             (Self::Cuda { stamps, .. }, Work::Cuda(cuda)) => {
@@ -200,8 +203,8 @@ impl ComputeClock {
         }
     }
 
-    /// Start and end of every frame's work in nanoseconds, and by how many they may be wrong. All
-    /// of it is done.
+    /// Returns the start and the end of every frame's work in nanoseconds, and the possible error.
+    /// All work must be done.
     fn read(&self) -> Result<(Vec<(f64, f64)>, f64)> {
         match self {
             Self::Host(stamps) => {
@@ -211,7 +214,8 @@ impl ComputeClock {
             Self::Cuda { stamps, reference, stream } => {
                 let at = |event: &Event| anyhow::Ok(reference.at + event.since(&reference.event)? * 1e3);
                 let times = stamps.iter().map(|[start, end]| Ok((at(start)?, at(end)?))).collect::<Result<Vec<_>>>()?;
-                // Where the clocks drift apart, a second reference is not where the first says.
+                // If the clocks drift apart, a second reference is not at the time that follows
+                // from the first one.
                 let again = Reference::take(stream)?;
                 Ok((times, reference.error + again.error + (at(&again.event)? - again.at).abs()))
             }

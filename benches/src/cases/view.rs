@@ -1,5 +1,5 @@
-//! A frame of an image that a view draws from where it was written, beside the same by hand: the
-//! hand-over, and the view's own shader.
+//! A frame of an image that a view draws directly from the shared buffer, compared with the same by
+//! hand: the hand-over and the view's shader.
 
 use anyhow::Result;
 use bridge::{BufferSpec, Exchange, ExchangeInfo, QueueKind};
@@ -15,9 +15,9 @@ use crate::raw::drawing::Kind;
 use crate::raw::ring::Ring;
 use crate::report::{Goal, RAW, Samples};
 
-/// Frames in flight, as many as a view has.
+/// Number of frames in flight, as in a view.
 const SLOTS: usize = 3;
-/// Of each pixel.
+/// Number of channels of each pixel.
 const CHANNELS: u32 = 4;
 
 pub(super) fn cases(profile: &Profile) -> Vec<Case> {
@@ -60,7 +60,8 @@ fn run(bench: &Bench, rows: &mut Rows, size: [u32; 2], (element, kind): (Element
     Ok(())
 }
 
-/// Frames through an exchange, drawn by a view. Field order is drop order: the view waits.
+/// Frames through an exchange, drawn by a view. Field order is drop order: dropping the view waits
+/// for its frames.
 struct Drawn {
     view: View,
     exchange: Exchange<BufferSpec<u32>>,

@@ -1,6 +1,6 @@
-//! Clocks that the standard library does not have.
+//! Clocks that the standard library does not provide.
 
-/// The processor time of the calling thread in microseconds, where the system tells.
+/// Returns the processor time of the calling thread in microseconds, if the system reports it.
 pub(crate) fn thread_cpu_us() -> Option<f64> {
     #[cfg(unix)]
     {
@@ -11,12 +11,12 @@ pub(crate) fn thread_cpu_us() -> Option<f64> {
     None
 }
 
-/// `CLOCK_MONOTONIC` in nanoseconds: the clock that Vulkan's timestamps can be calibrated against.
+/// Returns `CLOCK_MONOTONIC` in nanoseconds, against which Vulkan's timestamps can be calibrated.
 pub(crate) fn monotonic_ns() -> Option<i64> {
     #[cfg(unix)]
     {
         let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        // Seconds since the machine started: centuries fit.
+        // Seconds since boot: the product overflows only after centuries.
         Some(time.tv_sec as i64 * 1_000_000_000 + time.tv_nsec as i64)
     }
     #[cfg(not(unix))]

@@ -1,4 +1,4 @@
-//! Frame loops: how long a frame takes, what it costs the processor, what it allocates.
+//! Frame loops: the duration, processor time and allocations of a frame.
 
 use std::time::{Duration, Instant};
 
@@ -8,31 +8,31 @@ use super::clock::thread_cpu_us;
 use super::rounds::alternate;
 use crate::options::Profile;
 
-/// Something that makes frames, several of them in flight.
+/// A loop that makes frames, with several in flight.
 pub(crate) trait FrameLoop {
-    /// Makes a frame, and waits for no more than a program would.
+    /// Makes a frame, with only the waits that a program would have.
     fn frame(&mut self) -> Result<()>;
 
     /// Waits until all frames are done.
     fn drain(&mut self) -> Result<()>;
 }
 
-/// Frames of a batch whose processor time is measured: few enough that no driver's queue is full,
-/// which would make the driver spin.
+/// Number of frames in a batch whose processor time is measured: few enough that no driver queue
+/// becomes full, which would make the driver spin.
 const SHORT: usize = 32;
-/// The most frames of a batch whose duration is measured.
+/// The maximum number of frames in a batch whose duration is measured.
 pub(crate) const MOST: usize = 4096;
-/// The same for loops that need something of their own for every frame of a batch.
+/// The same for loops that need separate resources for every frame of a batch.
 pub(crate) const MOST_SMALL: usize = 256;
 
-/// What frames of one way cost, a sample a round.
+/// The costs of frames made in one way, one sample per round.
 #[derive(Debug, Default)]
 pub(crate) struct FrameCosts {
-    /// Microseconds from frame to frame.
+    /// Microseconds per frame.
     pub(crate) wall: Vec<f64>,
-    /// Microseconds of the calling thread's processor time, where the system tells.
+    /// Microseconds of the calling thread's processor time per frame, if the system reports it.
     pub(crate) cpu: Vec<f64>,
-    /// Heap allocations of the calling thread.
+    /// Heap allocations of the calling thread per frame.
     pub(crate) allocations: Vec<f64>,
 }
 
@@ -50,7 +50,7 @@ pub(crate) fn compare(profile: &Profile, most: usize, loops: &mut [&mut dyn Fram
     Ok(costs.collect())
 }
 
-/// Microseconds from frame to frame of each loop, with `frames` of each in a batch.
+/// Measures the microseconds per frame of each loop, with batches of `frames`.
 pub(crate) fn walls(
     profile: &Profile,
     rounds: usize,
@@ -65,8 +65,8 @@ pub(crate) fn walls(
     })
 }
 
-/// How many frames of each loop take about as long as `slice`, the same number for loops that are
-/// alike.
+/// Returns how many frames of each loop take about as long as `slice`; the same number for all
+/// loops if they differ by less than a factor of two.
 pub(crate) fn batch_size(slice: Duration, most: usize, loops: &mut [&mut dyn FrameLoop]) -> Result<Vec<usize>> {
     const TRIAL: usize = 4;
     let mut frames = Vec::new();

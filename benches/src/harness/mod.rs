@@ -1,4 +1,4 @@
-//! How things are measured: what a sample is, in which order samples are taken, and when that ends.
+//! The measuring methods: samples, the order in which they are taken, and time limits.
 
 pub(crate) mod clock;
 pub(crate) mod frames;
@@ -11,11 +11,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// The limit of every wait: far more than any takes.
+/// The limit of every wait, much longer than any wait takes.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
-/// Looks without pause until `reached`: the quickest way to notice anything, at the price of a
-/// processor.
+/// Polls continuously until `reached`: the lowest latency, at the cost of one processor.
 pub(crate) fn spin_until(what: &str, mut reached: impl FnMut() -> Result<bool>) -> Result<()> {
     let start = Instant::now();
     while !reached()? {
@@ -27,13 +26,13 @@ pub(crate) fn spin_until(what: &str, mut reached: impl FnMut() -> Result<bool>) 
     Ok(())
 }
 
-/// A case that this machine cannot run, and why.
+/// The reason why this machine cannot run a case.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Skip(pub(crate) String);
 
 impl Skip {
-    /// For returning from a case.
+    /// Returns the error that skips a case.
     pub(crate) fn because<T>(reason: impl Into<String>) -> Result<T> {
         Err(Self(reason.into()).into())
     }

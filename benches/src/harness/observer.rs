@@ -1,5 +1,5 @@
-//! A thread that watches a word in memory which the GPU writes: when it changes, the work before
-//! has ended.
+//! A thread that polls a word in memory that the GPU writes: when the word changes, the work before
+//! it has ended.
 #![allow(unsafe_code)] // Reads memory that the GPU writes.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -10,20 +10,20 @@ use anyhow::Result;
 
 use super::spin_until;
 
-/// The word and what was seen of it. It costs a processor for as long as it watches.
+/// The word, and the observations of it. Watching keeps one processor busy.
 pub(crate) struct Observer<'w> {
     word: &'w AtomicU32,
     begun: Instant,
-    /// What the word is going to be.
+    /// The next expected value of the word.
     expected: AtomicU32,
-    /// What it was last seen to be, and when, in nanoseconds from `begun`.
+    /// The last observed value, and the time of that observation in nanoseconds from `begun`.
     seen: AtomicU32,
     when: AtomicU64,
     stop: AtomicBool,
 }
 
 impl<'w> Observer<'w> {
-    /// Of a word that is 0 now, and on which every value is greater than the one before.
+    /// Creates an observer of a word that is 0 and whose values only increase.
     pub(crate) fn new(word: &'w AtomicU32) -> Self {
         Self {
             word,
@@ -35,7 +35,7 @@ impl<'w> Observer<'w> {
         }
     }
 
-    /// Watches until the result is dropped.
+    /// Watches the word until the result is dropped.
     pub(crate) fn watch<'s, 'e>(&'s self, scope: &'s Scope<'s, 'e>) -> Watch<'s, 'w> {
         thread::Builder::new().name("observer".into()).spawn_scoped(scope, || self.look()).ok();
         Watch(self)
@@ -45,7 +45,7 @@ impl<'w> Observer<'w> {
         while !self.stop.load(Ordering::Relaxed) {
             let expected = self.expected.load(Ordering::Acquire);
             if expected != self.seen.load(Ordering::Relaxed) && self.word.load(Ordering::Acquire) == expected {
-                // Centuries of nanoseconds fit.
+                // The nanoseconds overflow only after centuries.
                 self.when.store(self.begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
                 self.seen.store(expected, Ordering::Release);
             }
@@ -54,19 +54,19 @@ impl<'w> Observer<'w> {
     }
 }
 
-/// An observer at work.
+/// A running observer.
 pub(crate) struct Watch<'s, 'w>(&'s Observer<'w>);
 
 impl Watch<'_, '_> {
-    /// The value that is to be expected next. Nothing has been enqueued yet that writes it.
+    /// Returns the next value to be expected. The work that writes it must not be enqueued yet.
     pub(crate) fn expect_next(&self) -> u32 {
         let next = self.0.expected.load(Ordering::Relaxed) + 1;
         self.0.expected.store(next, Ordering::Release);
         next
     }
 
-    /// Microseconds from when the last expected value was seen until now; 0 where the caller was
-    /// quicker.
+    /// Returns the microseconds since the last expected value was observed; 0 if the observation
+    /// came after the call.
     pub(crate) fn since(&self) -> Result<f64> {
         let now = self.0.begun.elapsed().as_nanos() as u64;
         let expected = self.0.expected.load(Ordering::Relaxed);
@@ -81,13 +81,13 @@ impl Drop for Watch<'_, '_> {
     }
 }
 
-/// A word in memory that a device writes.
+/// Returns a word in memory that a device writes.
 ///
 /// # Safety
-/// `pointer` is to four bytes of mapped memory, aligned to four, which live as long as `'w`, and
-/// which nothing but the device writes.
+/// `pointer` points to four bytes of mapped memory, aligned to four, which live as long as `'w` and
+/// are written by the device only.
 pub(crate) unsafe fn word_at<'w>(pointer: *mut u8) -> &'w AtomicU32 {
-    // SAFETY: as the caller promises; an aligned write of the device is seen whole.
+    // SAFETY: the caller upholds the contract; an aligned write of the device is seen as a whole.
     unsafe { AtomicU32::from_ptr(pointer.cast()) }
 }
 
@@ -108,7 +108,7 @@ mod tests {
                 let before = Instant::now();
                 word.store(next, Ordering::Release);
                 spin_until("the word", || Ok(observer.seen.load(Ordering::Acquire) == next)).unwrap();
-                // The word was seen between `before` and `after`, however long either takes.
+                // The word was observed between `before` and `after`, however long either takes.
                 let after = Instant::now();
                 thread::sleep(Duration::from_millis(5));
                 let least = after.elapsed();

@@ -1,4 +1,4 @@
-//! Several ways to do the same, measured in turns.
+//! Alternating measurements of several ways to do the same.
 
 use std::time::Instant;
 
@@ -6,12 +6,12 @@ use anyhow::{Context, Result};
 
 use crate::options::Profile;
 
-/// The fewest rounds that are worth a median.
+/// The minimum number of rounds for a meaningful median.
 pub(crate) const LEAST: usize = 3;
 
-/// Lets each of `ways` take one sample a round, so that what drifts drifts for all of them:
-/// forwards in one round, backwards in the next. One round before, to warm up, does not count.
-/// Gives the samples of each way.
+/// Takes one sample of each of `ways` per round, so that drift affects all of them: forward in one
+/// round, backward in the next. A warm-up round comes first and is not counted. Returns the samples
+/// of each way.
 pub(crate) fn alternate<T>(
     profile: &Profile,
     rounds: usize,

@@ -1,30 +1,30 @@
-//! Samples and what is said of them.
+//! Summary statistics of samples.
 
 use serde::{Deserialize, Serialize};
 
-/// What is said of the samples of one way, in the unit of its row.
+/// The statistics of the samples of one way, in the unit of its row.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Summary {
-    /// The middle.
+    /// The median.
     pub(crate) median: f64,
-    /// The least.
+    /// The minimum.
     pub(crate) min: f64,
-    /// Nine tenths are above it.
+    /// The 10th percentile.
     pub(crate) p10: f64,
-    /// Nine tenths are below it.
+    /// The 90th percentile.
     pub(crate) p90: f64,
-    /// Ninety-nine of a hundred are below it, where there are enough for that.
+    /// The 99th percentile, if there are enough samples.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) p99: Option<f64>,
-    /// How many there were.
+    /// The number of samples.
     pub(crate) samples: usize,
 }
 
-/// The fewest samples that have a ninety-ninth percentile.
+/// The minimum number of samples for a 99th percentile.
 pub(crate) const PERCENTILE: usize = 100;
 
 impl Summary {
-    /// Of at least one sample, all of them numbers.
+    /// Summarizes the finite samples. `None` if there are none.
     pub(crate) fn of(samples: &[f64]) -> Option<Self> {
         let mut sorted: Vec<_> = samples.iter().copied().filter(|sample| sample.is_finite()).collect();
         sorted.sort_by(f64::total_cmp);
@@ -39,19 +39,19 @@ impl Summary {
     }
 }
 
-/// One way against another.
+/// The comparison of one way with another.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Ratio {
-    /// Ratio of the two medians.
+    /// The ratio of the two medians.
     pub(crate) median: f64,
-    /// Value that nine tenths of the ratios within each round are above.
+    /// The 10th percentile of the ratios within each round.
     pub(crate) p10: f64,
-    /// And nine tenths below.
+    /// Their 90th percentile.
     pub(crate) p90: f64,
 }
 
 impl Ratio {
-    /// Of samples that were taken side by side. `None` where the other way took nothing.
+    /// Compares samples that were taken side by side. `None` if the other way has no samples.
     pub(crate) fn of(ours: &[f64], other: &[f64]) -> Option<Self> {
         let (a, b) = (Summary::of(ours)?, Summary::of(other)?);
         let pairs: Vec<_> = ours.iter().zip(other).map(|(a, b)| a / b).collect();
@@ -61,7 +61,7 @@ impl Ratio {
     }
 }
 
-/// Between the two samples around the place `q` (0..=1) of `sorted`.
+/// Interpolates between the two samples around the position `q` (0..=1) of `sorted`.
 fn quantile(sorted: &[f64], q: f64) -> Option<f64> {
     let place = q * sorted.len().checked_sub(1)? as f64;
     let low = *sorted.get(place.floor() as usize)?;
@@ -89,7 +89,8 @@ mod tests {
 
     #[test]
     fn a_ratio_is_of_the_medians_and_its_spread_of_the_rounds() {
-        // The machine is twice as slow in the second round, for both: the spread does not see that.
+        // The machine is twice as slow in the second round for both ways, which does not affect the
+        // spread.
         let ratio = Ratio::of(&[1.1, 2.2, 1.1], &[1.0, 2.0, 1.0]).unwrap();
         assert!((ratio.median - 1.1).abs() < 1e-12 && (ratio.p90 - ratio.p10).abs() < 1e-12, "{ratio:?}");
         assert_eq!(Ratio::of(&[1.0], &[0.0]), None);

@@ -1,19 +1,19 @@
-//! The end of a case that hangs in a driver: nothing else can end that but the end of the program.
+//! A watchdog for a case that hangs in a driver, which only the end of the program can stop.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often the time is looked at.
+/// The interval at which the time is checked.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Watches one case at a time.
+/// A watchdog that watches one case at a time.
 #[derive(Clone, Default)]
 pub(crate) struct Watchdog(Arc<Mutex<Option<(String, Instant)>>>);
 
 impl Watchdog {
-    /// Starts watching. `hung` gets the name of a case that did not end in time; it is to end the
-    /// program.
+    /// Starts watching. `hung` is called with the name of a case that did not end in time, and must
+    /// end the program.
     pub(crate) fn start(hung: impl Fn(&str) + Send + 'static) -> Self {
         let watchdog = Self::default();
         let watched = watchdog.clone();
@@ -28,17 +28,17 @@ impl Watchdog {
         watchdog
     }
 
-    /// A case begins, and has this long.
+    /// Starts the time limit of a case.
     pub(crate) fn watch(&self, name: &str, limit: Duration) {
         *self.lock() = Some((name.to_owned(), Instant::now() + limit));
     }
 
-    /// It has ended.
+    /// Ends the time limit of the case.
     pub(crate) fn rest(&self) {
         *self.lock() = None;
     }
 
-    /// The case that should have ended by `now`, once.
+    /// Returns the case that should have ended by `now`, only once.
     fn late(&self, now: Instant) -> Option<String> {
         self.lock().take_if(|(_, end)| now > *end).map(|(name, _)| name)
     }

@@ -12,12 +12,12 @@ use super::fence::Fence;
 use crate::harness::LIMIT;
 use crate::harness::frames::FrameLoop;
 
-/// What is drawn.
+/// The format of the drawn images.
 pub(crate) const FORMAT: vk::Format = vk::Format::R16G16B16A16_SFLOAT;
-/// Blits that make a drawing.
+/// Number of blits in a drawing.
 const TIMES: usize = 16;
 
-/// Blits, and a use that a view can have, which `LocalImage` makes.
+/// The usages of blits, and one that allows the view that `LocalImage` creates.
 const USAGE: vk::ImageUsageFlags = vk::ImageUsageFlags::from_raw(
     vk::ImageUsageFlags::TRANSFER_SRC.as_raw()
         | vk::ImageUsageFlags::TRANSFER_DST.as_raw()
@@ -27,7 +27,7 @@ const USAGE: vk::ImageUsageFlags = vk::ImageUsageFlags::from_raw(
 const TARGET: vk::ImageLayout = vk::ImageLayout::TRANSFER_DST_OPTIMAL;
 const SOURCE: vk::ImageLayout = vk::ImageLayout::TRANSFER_SRC_OPTIMAL;
 
-/// A picture to draw with, and a screen to show on.
+/// An image to draw with, and a screen to show on.
 pub(crate) struct Blits {
     brush: LocalImage,
     screen: LocalImage,
@@ -53,7 +53,7 @@ impl Blits {
         Ok(blits)
     }
 
-    /// Draws into an image of the same size.
+    /// Records drawing into an image of the same size.
     pub(crate) fn draw(&self, commands: vk::CommandBuffer, image: vk::Image, layout: vk::ImageLayout) {
         for time in 0..TIMES {
             if time > 0 {
@@ -63,7 +63,7 @@ impl Blits {
         }
     }
 
-    /// Shows an image of the same size.
+    /// Records showing an image of the same size.
     pub(crate) fn show(&self, commands: vk::CommandBuffer, image: vk::Image, layout: vk::ImageLayout) {
         self.transition(commands, self.screen.as_raw(), TARGET, TARGET);
         self.blit(commands, (image, layout), (self.screen.as_raw(), TARGET));
@@ -83,12 +83,12 @@ impl Blits {
             .dst_subresource(layers)
             .dst_offsets(whole);
         let raw = self.device.as_raw();
-        // SAFETY: VUID-vkCmdBlitImage-srcOffset-00243 and its like: both have this size, and are in
-        // these layouts.
+        // SAFETY: VUID-vkCmdBlitImage-srcOffset-00243 and the corresponding rules: both images have
+        // this size, and are in these layouts.
         unsafe { raw.cmd_blit_image(commands, from.0, from.1, to.0, to.1, &[region], vk::Filter::NEAREST) };
     }
 
-    /// Orders what transfers do with an image.
+    /// Records a barrier between transfers of an image.
     fn transition(&self, commands: vk::CommandBuffer, image: vk::Image, from: vk::ImageLayout, to: vk::ImageLayout) {
         let (stages, access) = (vk::PipelineStageFlags2::ALL_TRANSFER, vk::AccessFlags2::TRANSFER_WRITE);
         let barrier = [vk::ImageMemoryBarrier2::default()
@@ -113,7 +113,7 @@ impl Blits {
     }
 }
 
-/// Frames that are drawn and shown in one submission, with nothing in between.
+/// Frames that are drawn and shown in one submission, without a filter between.
 pub(crate) struct Alone {
     commands: Commands,
     fences: Vec<Fence>,
@@ -179,7 +179,7 @@ impl FrameLoop for Alone {
 
 impl Drop for Alone {
     fn drop(&mut self) {
-        // An error has ended the case before it could drain.
+        // An error means that the case ended before a drain.
         let _ = self.drain();
     }
 }

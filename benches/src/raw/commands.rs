@@ -6,7 +6,7 @@ use bridge::ash::vk;
 use bridge::vk_export::Queue;
 use bridge::{BufferAccess, ExportDevice};
 
-/// Command buffers. Dropping it frees them: their owner waits for the GPU before.
+/// Command buffers, freed on drop. The owner must wait for the GPU first.
 pub(crate) struct Commands {
     pool: vk::CommandPool,
     buffers: Vec<vk::CommandBuffer>,
@@ -14,7 +14,7 @@ pub(crate) struct Commands {
 }
 
 impl Commands {
-    /// `count` of them for the queue of the device.
+    /// Allocates `count` command buffers for a queue of the device.
     pub(crate) fn new(device: &ExportDevice, queue: &Queue, count: usize) -> Result<Self> {
         let info = vk::CommandPoolCreateInfo::default()
             .queue_family_index(queue.family())
@@ -28,12 +28,12 @@ impl Commands {
             .level(vk::CommandBufferLevel::PRIMARY)
             .command_buffer_count(u32::try_from(count)?);
         // SAFETY: VUID-vkAllocateCommandBuffers-pAllocateInfo::commandBufferCount-arraylength:
-        // callers ask for some.
+        // callers request at least one.
         commands.buffers = unsafe { device.as_raw().allocate_command_buffers(&info) }?;
         Ok(commands)
     }
 
-    /// Command buffer `index`, as it was recorded.
+    /// Returns command buffer `index` as it was recorded.
     pub(crate) fn get(&self, index: usize) -> Result<vk::CommandBuffer> {
         self.buffers.get(index).copied().context("no such command buffer")
     }
@@ -41,8 +41,8 @@ impl Commands {
     /// Records command buffer `index` again; `record` gets it outside of any rendering.
     ///
     /// # Safety
-    /// The GPU is done with it; what `record` records, and how it is submitted then, is valid for
-    /// `usage`.
+    /// The GPU is done with the command buffer; the commands that `record` records, and their later
+    /// submission, are valid for `usage`.
     pub(crate) unsafe fn record(
         &self,
         index: usize,
@@ -51,8 +51,8 @@ impl Commands {
     ) -> Result<vk::CommandBuffer> {
         let commands = self.get(index)?;
         let info = vk::CommandBufferBeginInfo::default().flags(usage);
-        // SAFETY: VUID-vkBeginCommandBuffer-commandBuffer-00049: not pending, says the caller; the
-        // pool allows the reset.
+        // SAFETY: VUID-vkBeginCommandBuffer-commandBuffer-00049: not pending, as the caller
+        // guarantees; the pool allows the reset.
         unsafe { self.device.as_raw().begin_command_buffer(commands, &info) }?;
         record(commands);
         // SAFETY: VUID-vkEndCommandBuffer-commandBuffer-00059: begun above.
@@ -68,8 +68,8 @@ impl Drop for Commands {
     }
 }
 
-/// The barriers that take `buffer` over from CUDA, or from the host, for an access, and those that
-/// give it back.
+/// Returns the barriers that acquire `buffer` from CUDA, or from the host, for an access, and those
+/// that release it again.
 pub(crate) fn barriers(
     buffer: vk::Buffer,
     BufferAccess { stages, access, .. }: BufferAccess,
@@ -99,12 +99,12 @@ pub(crate) fn barriers(
     [acquire, release]
 }
 
-/// Submits one batch: waits for a point of one timeline, signals one of another, either of them
-/// left out where `None`.
+/// Submits one batch that waits for a point of one timeline and signals a point of another; `None`
+/// omits either.
 ///
 /// # Safety
 /// The Valid Usage of `vkQueueSubmit2`: the commands fit the queue and live until they are done,
-/// the values rise.
+/// and the values increase.
 pub(crate) unsafe fn submit(
     device: &ExportDevice,
     queue: &Queue,
@@ -122,6 +122,6 @@ pub(crate) unsafe fn submit(
         .wait_semaphore_infos(wait.as_slice())
         .command_buffer_infos(infos.get(..commands.len()).context("too many command buffers")?)
         .signal_semaphore_infos(signal.as_slice());
-    // SAFETY: as the caller promises; inside `with` the queue is locked.
+    // SAFETY: the caller upholds the contract; inside `with`, the queue is locked.
     Ok(queue.with(|queue| unsafe { device.as_raw().queue_submit2(queue, &[batch], fence) })??)
 }

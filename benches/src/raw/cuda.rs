@@ -1,6 +1,6 @@
-//! The CUDA driver's calls as they are, each with an owner for what it makes.
+//! The CUDA driver's calls without abstraction, with an owner for each object.
 //!
-//! Everything is used on the thread that made it, in the context that was bound there.
+//! Every object is used on the thread that created it, in the context that was bound there.
 #![allow(unsafe_code)] // Driver calls.
 
 use std::ffi::{CStr, CString, c_void};
@@ -13,26 +13,26 @@ use bridge::cuda_import::cudarc::driver::{CudaContext, sys};
 
 use crate::harness::spin_until;
 
-/// A call's code as a result.
+/// Converts the status code of a call to a result.
 pub(crate) fn check(call: &'static str, code: sys::CUresult) -> Result<()> {
     code.result().map_err(|error| anyhow!("{call} failed: {error:?}"))
 }
 
-/// The context, bound to the calling thread.
+/// Binds the context to the calling thread and returns it.
 pub(crate) fn bound(cuda: &CudaCompute) -> Result<Arc<CudaContext>> {
     let context = Arc::clone(cuda.device().context());
     context.bind_to_thread()?;
     Ok(context)
 }
 
-/// For destructors: an error is of no use there, but it is not kept quiet.
+/// For destructors, which cannot return errors: prints the error.
 pub(crate) fn warn(result: Result<()>) {
     if let Err(error) = result {
         eprintln!("warning: {error:#}");
     }
 }
 
-/// A stream that the legacy default stream does not wait for.
+/// A stream that does not synchronize with the legacy default stream.
 pub(crate) struct Stream {
     raw: sys::CUstream,
     context: Arc<CudaContext>,
@@ -56,7 +56,7 @@ impl Stream {
         &self.context
     }
 
-    /// Waits until everything on it is done, with a limit.
+    /// Waits until all work on the stream is done, with a time limit.
     pub(crate) fn finish(&self) -> Result<()> {
         finish(self.raw)
     }
@@ -70,10 +70,10 @@ impl Drop for Stream {
     }
 }
 
-/// Waits until everything on a stream is done, with a limit.
+/// Waits until all work on a stream is done, with a time limit.
 pub(crate) fn finish(stream: sys::CUstream) -> Result<()> {
     spin_until("a CUDA stream", || {
-        // SAFETY: the stream is alive: its owner is borrowed or held by the caller.
+        // SAFETY: the stream is live: its owner is borrowed or held by the caller.
         match unsafe { sys::cuStreamQuery(stream) } {
             sys::CUresult::CUDA_ERROR_NOT_READY => Ok(false),
             code => check("cuStreamQuery", code).map(|()| true),
@@ -81,16 +81,16 @@ pub(crate) fn finish(stream: sys::CUstream) -> Result<()> {
     })
 }
 
-/// An event.
+/// A CUDA event.
 pub(crate) struct Event(sys::CUevent);
 
 impl Event {
-    /// With timing; waiting for it spins.
+    /// Creates an event with timing; waiting for it spins.
     pub(crate) fn timing(context: &CudaContext) -> Result<Self> {
         Self::new(context, sys::CUevent_flags::CU_EVENT_DEFAULT)
     }
 
-    /// Without timing; waiting for it spins.
+    /// Creates an event without timing; waiting for it spins.
     pub(crate) fn plain(context: &CudaContext) -> Result<Self> {
         Self::new(context, sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)
     }
@@ -104,26 +104,26 @@ impl Event {
     }
 
     pub(crate) fn record(&self, stream: sys::CUstream) -> Result<()> {
-        // SAFETY: both are alive and of one context.
+        // SAFETY: both are live and belong to one context.
         check("cuEventRecord", unsafe { sys::cuEventRecord(self.0, stream) })
     }
 
-    /// Lets a stream wait for it.
+    /// Makes a stream wait for the event.
     pub(crate) fn hold(&self, stream: sys::CUstream) -> Result<()> {
-        // SAFETY: both are alive and of one context; flags must be 0.
+        // SAFETY: both are live and belong to one context; flags must be 0.
         check("cuStreamWaitEvent", unsafe { sys::cuStreamWaitEvent(stream, self.0, 0) })
     }
 
-    /// Blocks the host, as the driver does it.
+    /// Blocks the host with the driver's wait.
     pub(crate) fn synchronize(&self) -> Result<()> {
-        // SAFETY: alive.
+        // SAFETY: the event is live.
         check("cuEventSynchronize", unsafe { sys::cuEventSynchronize(self.0) })
     }
 
-    /// Blocks the host, by asking without pause, with a limit.
+    /// Blocks the host by polling continuously, with a time limit.
     pub(crate) fn spin(&self) -> Result<()> {
         spin_until("a CUDA event", || {
-            // SAFETY: alive.
+            // SAFETY: the event is live.
             match unsafe { sys::cuEventQuery(self.0) } {
                 sys::CUresult::CUDA_ERROR_NOT_READY => Ok(false),
                 code => check("cuEventQuery", code).map(|()| true),
@@ -131,10 +131,11 @@ impl Event {
         })
     }
 
-    /// Microseconds from `earlier` to this. Both have timing and were reached.
+    /// Returns the microseconds from `earlier` to this event. Both must have timing and have been
+    /// reached.
     pub(crate) fn since(&self, earlier: &Self) -> Result<f64> {
         let mut milliseconds = 0.0;
-        // SAFETY: both are alive and of one context.
+        // SAFETY: both are live and belong to one context.
         let code = unsafe { sys::cuEventElapsedTime(&mut milliseconds, earlier.0, self.0) };
         check("cuEventElapsedTime", code)?;
         Ok(f64::from(milliseconds) * 1e3)
@@ -143,7 +144,7 @@ impl Event {
 
 impl Drop for Event {
     fn drop(&mut self) {
-        // SAFETY: not used again; a pending one is released once it has completed.
+        // SAFETY: not used again; a pending event is released once it has completed.
         warn(check("cuEventDestroy", unsafe { sys::cuEventDestroy_v2(self.0) }));
     }
 }
@@ -164,10 +165,10 @@ impl Module {
         Ok(Self(raw))
     }
 
-    /// A kernel by name, good as long as the module.
+    /// Returns a kernel by name, valid as long as the module is loaded.
     pub(crate) fn kernel(&self, name: &CStr) -> Result<Kernel> {
         let mut raw = ptr::null_mut();
-        // SAFETY: the module is loaded, the name null-terminated.
+        // SAFETY: the module is loaded, and the name is null-terminated.
         let code = unsafe { sys::cuModuleGetFunction(&mut raw, self.0, name.as_ptr()) };
         check("cuModuleGetFunction", code)?;
         Ok(Kernel(raw))
@@ -176,7 +177,7 @@ impl Module {
 
 impl Drop for Module {
     fn drop(&mut self) {
-        // SAFETY: its owner waited for the kernels.
+        // SAFETY: the owner waited for the kernels.
         warn(check("cuModuleUnload", unsafe { sys::cuModuleUnload(self.0) }));
     }
 }
@@ -186,11 +187,11 @@ impl Drop for Module {
 pub(crate) struct Kernel(sys::CUfunction);
 
 impl Kernel {
-    /// Launches `blocks` of `threads`.
+    /// Launches `blocks` blocks of `threads` threads.
     ///
     /// # Safety
-    /// `arguments` point to values of the kernel's parameters' types, in order, with which it stays
-    /// inside of live memory until it is done; the module stays loaded until then.
+    /// `arguments` point to values of the kernel's parameter types, in order, with which the kernel
+    /// only accesses memory that is live until it is done; the module stays loaded until then.
     pub(crate) unsafe fn launch<const N: usize>(
         self,
         stream: sys::CUstream,
@@ -199,7 +200,8 @@ impl Kernel {
         mut arguments: [*mut c_void; N],
     ) -> Result<()> {
         let none = ptr::null_mut();
-        // SAFETY: as the caller promises; the driver copies the arguments before it returns.
+        // SAFETY: the caller upholds the contract; the driver copies the arguments before it
+        // returns.
         let code = unsafe {
             sys::cuLaunchKernel(self.0, blocks, 1, 1, threads, 1, 1, 0, stream, arguments.as_mut_ptr(), none)
         };
@@ -211,7 +213,7 @@ impl Kernel {
 pub(crate) struct DeviceMemory(sys::CUdeviceptr);
 
 impl DeviceMemory {
-    /// `size` bytes.
+    /// Allocates `size` bytes.
     pub(crate) fn new(cuda: &CudaCompute, size: u64) -> Result<Self> {
         bound(cuda)?;
         let mut raw = 0;
@@ -224,7 +226,7 @@ impl DeviceMemory {
         self.0
     }
 
-    /// Fills the start of it with `bytes`. The bytes fit.
+    /// Copies `bytes`, which must fit, to the start of the memory.
     pub(crate) fn write(&self, bytes: &[u8]) -> Result<()> {
         // SAFETY: the caller's bytes fit, and the call returns when they have been read.
         check("cuMemcpyHtoD", unsafe { sys::cuMemcpyHtoD_v2(self.0, bytes.as_ptr().cast(), bytes.len()) })
@@ -233,20 +235,20 @@ impl DeviceMemory {
 
 impl Drop for DeviceMemory {
     fn drop(&mut self) {
-        // SAFETY: its owner waited for what uses it, and so does the call itself.
+        // SAFETY: the owner waited for the work that uses the memory, and so does the call itself.
         warn(check("cuMemFree", unsafe { sys::cuMemFree_v2(self.0) }));
     }
 }
 
-/// Pinned memory of the host that the device reaches too. Its owner waits for the device before it
-/// drops it.
+/// Pinned host memory that the device can also access. The owner must wait for the device before
+/// dropping it.
 pub(crate) struct Pinned {
     raw: *mut c_void,
     size: usize,
 }
 
 impl Pinned {
-    /// `size` bytes, all of them 0.
+    /// Allocates `size` bytes, zeroed.
     pub(crate) fn new(cuda: &CudaCompute, size: u64) -> Result<Self> {
         bound(cuda)?;
         let size = usize::try_from(size)?;
@@ -260,17 +262,17 @@ impl Pinned {
         Ok(pinned)
     }
 
-    /// Where the host finds it.
+    /// Returns the host address.
     pub(crate) fn as_ptr(&self) -> *mut u8 {
         self.raw.cast()
     }
 
-    /// Bytes.
+    /// Returns the size in bytes.
     pub(crate) fn size(&self) -> usize {
         self.size
     }
 
-    /// Where the device finds it.
+    /// Returns the device address.
     pub(crate) fn on_device(&self) -> Result<sys::CUdeviceptr> {
         let mut pointer = 0;
         // SAFETY: allocated with CU_MEMHOSTALLOC_DEVICEMAP; flags must be 0.
@@ -282,7 +284,7 @@ impl Pinned {
 
 impl Drop for Pinned {
     fn drop(&mut self) {
-        // SAFETY: its owner waited for what uses it.
+        // SAFETY: the owner waited for the work that uses the memory.
         warn(check("cuMemFreeHost", unsafe { sys::cuMemFreeHost(self.raw) }));
     }
 }

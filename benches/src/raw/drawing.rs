@@ -1,4 +1,4 @@
-//! An image in a buffer drawn into a picture, by the shader that `bridge-view` has for it.
+//! Drawing an image in a buffer into a picture, with the shader that `bridge-view` uses for this.
 #![allow(unsafe_code)] // Vulkan calls.
 
 use anyhow::{Context, Result};
@@ -8,12 +8,12 @@ use vk_local::{LocalBuffer, MemoryLocation};
 
 const SHADER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/picture.spv"));
 
-/// A side of a workgroup.
+/// Width and height of a workgroup.
 const TILE: u32 = 8;
-/// Bytes of the parameters.
+/// Size of the parameters in bytes.
 const PARAMS: u32 = 32;
 
-/// Type of the image's values, as the shader numbers them.
+/// Type of the image's values, numbered as in the shader.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Kind {
     U8 = 0,
@@ -21,7 +21,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Bytes of a value.
+    /// Returns the size of a value in bytes.
     pub(crate) const fn size(self) -> u64 {
         match self {
             Self::U8 => 1,
@@ -30,8 +30,8 @@ impl Kind {
     }
 }
 
-/// A pipeline, a set for each source, and the picture. Its owner waits for the GPU before it drops
-/// it.
+/// A pipeline, a descriptor set for each source, and the picture. The owner must wait for the GPU
+/// before dropping it.
 pub(crate) struct Drawing {
     pipeline: vk::Pipeline,
     layout: vk::PipelineLayout,
@@ -45,7 +45,7 @@ pub(crate) struct Drawing {
 }
 
 impl Drawing {
-    /// Of images of `size` with four channels, in these buffers.
+    /// Creates the drawing of images of `size` with four channels, in these buffers.
     pub(crate) fn new(device: &ExportDevice, size: [u32; 2], kind: Kind, sources: &[vk::Buffer]) -> Result<Self> {
         let bytes = 4 * u64::from(size[0]) * u64::from(size[1]);
         let usage = vk::BufferUsageFlags::STORAGE_BUFFER | vk::BufferUsageFlags::TRANSFER_SRC;
@@ -82,8 +82,8 @@ impl Drawing {
         let range = [vk::PushConstantRange::default().stage_flags(vk::ShaderStageFlags::COMPUTE).size(PARAMS)];
         let sets = [self.set_layout];
         let info = vk::PipelineLayoutCreateInfo::default().set_layouts(&sets).push_constant_ranges(&range);
-        // SAFETY: VUID-VkPipelineLayoutCreateInfo-setLayoutCount-00286: one set; fewer bytes than
-        // every device has.
+        // SAFETY: VUID-VkPipelineLayoutCreateInfo-setLayoutCount-00286: one set; fewer push
+        // constant bytes than every device supports.
         self.layout = unsafe { raw.create_pipeline_layout(&info, None) }?;
         Ok(())
     }
@@ -93,18 +93,18 @@ impl Drawing {
         let words: Vec<u32> =
             SHADER.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect();
         let info = vk::ShaderModuleCreateInfo::default().code(&words);
-        // SAFETY: VUID-VkShaderModuleCreateInfo-pCode-08737: naga validated what it wrote.
+        // SAFETY: VUID-VkShaderModuleCreateInfo-pCode-08737: naga validated its output.
         let module = unsafe { raw.create_shader_module(&info, None) }?;
         let stage = vk::PipelineShaderStageCreateInfo::default()
             .stage(vk::ShaderStageFlags::COMPUTE)
             .module(module)
             .name(c"main");
         let info = [vk::ComputePipelineCreateInfo::default().stage(stage).layout(self.layout)];
-        // SAFETY: VUID-VkComputePipelineCreateInfo-layout-07987, -07988: the layout has what the
-        // shader declares.
+        // SAFETY: VUID-VkComputePipelineCreateInfo-layout-07987, -07988: the layout contains what
+        // the shader declares.
         let made = unsafe { raw.create_compute_pipelines(vk::PipelineCache::null(), &info, None) };
-        // SAFETY: VUID-vkDestroyShaderModule-shaderModule-parameter: made above; the pipeline does
-        // not need it any more.
+        // SAFETY: VUID-vkDestroyShaderModule-shaderModule-parameter: created above; the pipeline
+        // does not need it any more.
         unsafe { raw.destroy_shader_module(module, None) };
         let made = made.map_err(|(_, code)| code).context("vkCreateComputePipelines")?;
         self.pipeline = made.first().copied().unwrap_or_default();
@@ -116,13 +116,13 @@ impl Drawing {
         let count = u32::try_from(sources.len())?;
         let sizes = [vk::DescriptorPoolSize { ty: vk::DescriptorType::STORAGE_BUFFER, descriptor_count: 2 * count }];
         let info = vk::DescriptorPoolCreateInfo::default().max_sets(count).pool_sizes(&sizes);
-        // SAFETY: VUID-VkDescriptorPoolCreateInfo-descriptorPoolOverallocation-09227: callers have
-        // some sources.
+        // SAFETY: VUID-VkDescriptorPoolCreateInfo-descriptorPoolOverallocation-09227: callers pass
+        // at least one source.
         self.pool = unsafe { raw.create_descriptor_pool(&info, None) }?;
         let layouts = vec![self.set_layout; sources.len()];
         let info = vk::DescriptorSetAllocateInfo::default().descriptor_pool(self.pool).set_layouts(&layouts);
-        // SAFETY: VUID-VkDescriptorSetAllocateInfo-apiVersion-07895: as many as the pool was made
-        // for.
+        // SAFETY: VUID-VkDescriptorSetAllocateInfo-apiVersion-07895: the number that the pool was
+        // created for.
         self.sets = unsafe { raw.allocate_descriptor_sets(&info) }?;
         for (set, source) in self.sets.iter().zip(sources) {
             let whole = [*source, self.picture.as_raw()]
@@ -135,13 +135,13 @@ impl Drawing {
                     .buffer_info(&whole[binding])
             };
             // SAFETY: VUID-VkWriteDescriptorSet-descriptorType-00333: storage buffers, in a set
-            // that nothing uses yet.
+            // that no work uses yet.
             unsafe { raw.update_descriptor_sets(&[write(0), write(1)], &[]) };
         }
         Ok(())
     }
 
-    /// Records drawing from a source, behind what drew the picture before.
+    /// Records drawing from a source, after any earlier drawing of the picture.
     ///
     /// # Safety
     /// `commands` is recording outside of a render pass, and the source is acquired.
@@ -158,12 +158,12 @@ impl Drawing {
         unsafe { raw.cmd_pipeline_barrier(commands, stage, stage, none, &before, &[], &[]) };
         // SAFETY: VUID-vkCmdBindPipeline-pipeline-00779: a compute pipeline of this device.
         unsafe { raw.cmd_bind_pipeline(commands, point, self.pipeline) };
-        // SAFETY: VUID-vkCmdBindDescriptorSets-pDescriptorSets-00358: made with this layout.
+        // SAFETY: VUID-vkCmdBindDescriptorSets-pDescriptorSets-00358: allocated with this layout.
         unsafe { raw.cmd_bind_descriptor_sets(commands, point, self.layout, 0, &set, &[]) };
         let bytes = bytemuck::cast_slice(&words);
-        // SAFETY: VUID-vkCmdPushConstants-offset-01795: the one range of the layout.
+        // SAFETY: VUID-vkCmdPushConstants-offset-01795: the only range of the layout.
         unsafe { raw.cmd_push_constants(commands, self.layout, vk::ShaderStageFlags::COMPUTE, 0, bytes) };
-        // SAFETY: VUID-vkCmdDispatch-groupCountX-00386: no more than every device has.
+        // SAFETY: VUID-vkCmdDispatch-groupCountX-00386: no more than every device supports.
         unsafe { raw.cmd_dispatch(commands, width.div_ceil(TILE), height.div_ceil(TILE), 1) };
         Ok(())
     }
@@ -174,11 +174,12 @@ impl Drop for Drawing {
         let raw = self.device.as_raw();
         // SAFETY: VUID-vkDestroyPipeline-pipeline-00765: the owner waited; null is ignored.
         unsafe { raw.destroy_pipeline(self.pipeline, None) };
-        // SAFETY: VUID-vkDestroyPipelineLayout-pipelineLayout-parameter: as above.
+        // SAFETY: VUID-vkDestroyPipelineLayout-pipelineLayout-parameter: as for the pipeline.
         unsafe { raw.destroy_pipeline_layout(self.layout, None) };
-        // SAFETY: VUID-vkDestroyDescriptorPool-descriptorPool-00303: as above.
+        // SAFETY: VUID-vkDestroyDescriptorPool-descriptorPool-00303: as for the pipeline.
         unsafe { raw.destroy_descriptor_pool(self.pool, None) };
-        // SAFETY: VUID-vkDestroyDescriptorSetLayout-descriptorSetLayout-parameter: as above.
+        // SAFETY: VUID-vkDestroyDescriptorSetLayout-descriptorSetLayout-parameter: as for the
+        // pipeline.
         unsafe { raw.destroy_descriptor_set_layout(self.set_layout, None) };
     }
 }
@@ -196,11 +197,11 @@ mod tests {
         LocalBuffer::new(device, "of a drawing", size as u64, usage, place).unwrap()
     }
 
-    /// The picture of an image with these bytes.
+    /// Returns the picture that is drawn from an image with these bytes.
     fn drawn(device: &ExportDevice, kind: Kind, image: &[u8]) -> Vec<u8> {
         let usage = vk::BufferUsageFlags::STORAGE_BUFFER;
         let mut source = buffer(device, image.len(), usage, MemoryLocation::CpuToGpu);
-        // SAFETY: nothing uses it yet.
+        // SAFETY: no work uses the buffer yet.
         unsafe { source.bytes_mut() }.unwrap().copy_from_slice(image);
         let size = (4 * SIZE[0] * SIZE[1]) as usize;
         let target = buffer(device, size, vk::BufferUsageFlags::TRANSFER_DST, MemoryLocation::GpuToCpu);
@@ -210,21 +211,21 @@ mod tests {
             let barrier = |from, to| [vk::MemoryBarrier::default().src_access_mask(from).dst_access_mask(to)];
             let none = vk::DependencyFlags::empty();
             let (draws, copies) = (vk::PipelineStageFlags::COMPUTE_SHADER, vk::PipelineStageFlags::TRANSFER);
-            // SAFETY: recording; a source of the host's, which is its before every submission.
+            // SAFETY: recording; the host wrote the source, which every submission makes visible.
             unsafe { drawing.record(commands, 0) }.unwrap();
             let drawn = barrier(vk::AccessFlags::SHADER_WRITE, vk::AccessFlags::TRANSFER_READ);
             // SAFETY: VUID-vkCmdPipelineBarrier-srcStageMask-06461: stages of every graphics queue.
             unsafe { raw.cmd_pipeline_barrier(commands, draws, copies, none, &drawn, &[], &[]) };
             let whole = [vk::BufferCopy::default().size(size as u64)];
-            // SAFETY: VUID-vkCmdCopyBuffer-size-00115, -00116: both have so many bytes.
+            // SAFETY: VUID-vkCmdCopyBuffer-size-00115, -00116: both buffers have `size` bytes.
             unsafe { raw.cmd_copy_buffer(commands, drawing.picture.as_raw(), target.as_raw(), &whole) };
             let copied = barrier(vk::AccessFlags::TRANSFER_WRITE, vk::AccessFlags::HOST_READ);
-            // SAFETY: as above.
+            // SAFETY: VUID-vkCmdPipelineBarrier-srcStageMask-06461: as above.
             unsafe {
                 raw.cmd_pipeline_barrier(commands, copies, vk::PipelineStageFlags::HOST, none, &copied, &[], &[])
             };
         };
-        // SAFETY: what the commands use lives until they have run.
+        // SAFETY: the resources of the commands live until the commands have run.
         unsafe { device.run_once(device.queue(), "drawing", Rig::LONG, record) }.unwrap();
         // SAFETY: the copy has run.
         unsafe { target.bytes() }.unwrap().to_vec()

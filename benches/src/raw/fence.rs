@@ -1,4 +1,4 @@
-//! A fence: how the host waited for a submission before there were timelines.
+//! A fence, with which the host waited for submissions before timeline semaphores existed.
 #![allow(unsafe_code)] // Vulkan calls.
 
 use anyhow::Result;
@@ -7,7 +7,6 @@ use bridge::ash::vk;
 
 use crate::harness::{LIMIT, spin_until};
 
-/// A fence.
 pub(crate) struct Fence {
     raw: vk::Fence,
     device: ExportDevice,
@@ -24,24 +23,24 @@ impl Fence {
         self.raw
     }
 
-    /// Blocks, and resets it.
+    /// Blocks until the fence is signaled, and resets it.
     pub(crate) fn block(&self) -> Result<()> {
         let limit = u64::try_from(LIMIT.as_nanos())?;
-        // SAFETY: VUID-vkWaitForFences-pFences-parameter: alive.
+        // SAFETY: VUID-vkWaitForFences-pFences-parameter: the fence is live.
         unsafe { self.device.as_raw().wait_for_fences(&[self.raw], true, limit) }?;
         self.reset()
     }
 
-    /// Asks without pause, and resets it.
+    /// Polls continuously until the fence is signaled, and resets it.
     pub(crate) fn spin(&self) -> Result<()> {
-        // SAFETY: alive.
+        // SAFETY: the fence is live.
         spin_until("a fence", || Ok(unsafe { self.device.as_raw().get_fence_status(self.raw) }?))?;
         self.reset()
     }
 
     fn reset(&self) -> Result<()> {
-        // SAFETY: VUID-vkResetFences-pFences-01123: no submission is pending on it, it was waited
-        // for.
+        // SAFETY: VUID-vkResetFences-pFences-01123: the only submission with it was waited for, so
+        // none is pending.
         Ok(unsafe { self.device.as_raw().reset_fences(&[self.raw]) }?)
     }
 }

@@ -1,11 +1,11 @@
-//! From a Vulkan handle to a CUDA object, by file descriptor.
+//! Imports of Vulkan handles as CUDA objects, through file descriptors.
 #![allow(unsafe_code)] // Imports trust what they are told.
 
 use anyhow::Result;
 use bridge::ash::{khr, vk};
 use bridge::cuda_import::cudarc::driver::sys;
 
-/// Exports `memory`, an exportable allocation of `size` bytes, and imports it. The context is
+/// Exports `memory`, an exportable allocation of `size` bytes, and imports it. The context must be
 /// bound.
 #[cfg(unix)]
 pub(crate) fn memory(
@@ -20,7 +20,7 @@ pub(crate) fn memory(
         vk::MemoryGetFdInfoKHR::default().memory(memory).handle_type(vk::ExternalMemoryHandleTypeFlags::OPAQUE_FD);
     // SAFETY: VUID-VkMemoryGetFdInfoKHR-handleType-00671: allocated for this handle type.
     let fd = unsafe { calls.get_memory_fd(&info) }?;
-    // SAFETY: the driver made a new descriptor and gave it to us.
+    // SAFETY: the driver created a new descriptor and transferred its ownership.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
     let desc = sys::CUDA_EXTERNAL_MEMORY_HANDLE_DESC {
         type_: sys::CUexternalMemoryHandleType::CU_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD,
@@ -30,7 +30,7 @@ pub(crate) fn memory(
         reserved: [0; 16],
     };
     let mut imported = std::ptr::null_mut();
-    // SAFETY: an open descriptor of the same GPU's memory, with its true size and flag.
+    // SAFETY: an open descriptor of memory of the same GPU, with its correct size and flag.
     super::cuda::check("cuImportExternalMemory", unsafe { sys::cuImportExternalMemory(&mut imported, &desc) })?;
     // "Ownership of the file descriptor is transferred to the CUDA driver when the handle is
     // imported successfully."
@@ -38,7 +38,7 @@ pub(crate) fn memory(
     Ok(imported)
 }
 
-/// Exports `timeline`, an exportable timeline semaphore, and imports it. The context is bound.
+/// Exports `timeline`, an exportable timeline semaphore, and imports it. The context must be bound.
 #[cfg(unix)]
 pub(crate) fn timeline(
     calls: &khr::external_semaphore_fd::Device,
@@ -49,9 +49,9 @@ pub(crate) fn timeline(
     let info = vk::SemaphoreGetFdInfoKHR::default()
         .semaphore(timeline)
         .handle_type(vk::ExternalSemaphoreHandleTypeFlags::OPAQUE_FD);
-    // SAFETY: VUID-VkSemaphoreGetFdInfoKHR-handleType-01132: made for this handle type.
+    // SAFETY: VUID-VkSemaphoreGetFdInfoKHR-handleType-01132: created for this handle type.
     let fd = unsafe { calls.get_semaphore_fd(&info) }?;
-    // SAFETY: the driver made a new descriptor and gave it to us.
+    // SAFETY: the driver created a new descriptor and transferred its ownership.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
     let desc = sys::CUDA_EXTERNAL_SEMAPHORE_HANDLE_DESC {
         type_: sys::CUexternalSemaphoreHandleType::CU_EXTERNAL_SEMAPHORE_HANDLE_TYPE_TIMELINE_SEMAPHORE_FD,
@@ -60,13 +60,13 @@ pub(crate) fn timeline(
         reserved: [0; 16],
     };
     let mut imported = std::ptr::null_mut();
-    // SAFETY: an open descriptor of the same GPU's timeline.
+    // SAFETY: an open descriptor of a timeline of the same GPU.
     super::cuda::check("cuImportExternalSemaphore", unsafe { sys::cuImportExternalSemaphore(&mut imported, &desc) })?;
     let _owned_by_driver = fd.into_raw_fd();
     Ok(imported)
 }
 
-/// Only file descriptors are written by hand here.
+/// The calls by hand only support file descriptors.
 #[cfg(not(unix))]
 pub(crate) fn memory(
     _: &khr::external_memory_fd::Device,
@@ -77,7 +77,7 @@ pub(crate) fn memory(
     crate::harness::Skip::because("the calls written by hand know file descriptors only")
 }
 
-/// Only file descriptors are written by hand here.
+/// The calls by hand only support file descriptors.
 #[cfg(not(unix))]
 pub(crate) fn timeline(_: &khr::external_semaphore_fd::Device, _: vk::Semaphore) -> Result<sys::CUexternalSemaphore> {
     crate::harness::Skip::because("the calls written by hand know file descriptors only")

@@ -1,12 +1,12 @@
-//! Memory of the host as a Vulkan buffer (`VK_EXT_external_memory_host`): what is pinned for CUDA,
-//! Vulkan copies from.
+//! Host memory as a Vulkan buffer (`VK_EXT_external_memory_host`): Vulkan copies from memory that
+//! is pinned for CUDA.
 #![allow(unsafe_code)] // Vulkan calls.
 
 use anyhow::{Result, ensure};
 use bridge::ExportDevice;
 use bridge::ash::{ext, vk};
 
-/// What addresses and sizes of imported memory of the host must be multiples of.
+/// Returns the required alignment of the address and the size of imported host memory.
 pub(crate) fn alignment(device: &ExportDevice) -> u64 {
     let mut host = vk::PhysicalDeviceExternalMemoryHostPropertiesEXT::default();
     let mut properties = vk::PhysicalDeviceProperties2::default().push_next(&mut host);
@@ -15,7 +15,7 @@ pub(crate) fn alignment(device: &ExportDevice) -> u64 {
     host.min_imported_host_pointer_alignment.max(1)
 }
 
-/// A buffer to copy from over memory of the host.
+/// A buffer to copy from, backed by host memory.
 pub(crate) struct Imported {
     buffer: vk::Buffer,
     memory: vk::DeviceMemory,
@@ -26,7 +26,7 @@ impl Imported {
     const TYPE: vk::ExternalMemoryHandleTypeFlags = vk::ExternalMemoryHandleTypeFlags::HOST_ALLOCATION_EXT;
 
     /// # Safety
-    /// `pointer` is to `size` bytes, which outlive the result; the device has
+    /// `pointer` points to `size` bytes, which outlive the result; the device has
     /// `VK_EXT_external_memory_host` enabled.
     pub(crate) unsafe fn new(device: &ExportDevice, pointer: *mut u8, size: u64) -> Result<Self> {
         let alignment = alignment(device);
@@ -37,8 +37,8 @@ impl Imported {
         let raw = device.as_raw();
         let calls = ext::external_memory_host::Device::new(device.instance(), raw);
         let mut properties = vk::MemoryHostPointerPropertiesEXT::default();
-        // SAFETY: VUID-vkGetMemoryHostPointerPropertiesEXT-pHostPointer-01753: aligned; it is to
-        // memory of the host.
+        // SAFETY: VUID-vkGetMemoryHostPointerPropertiesEXT-pHostPointer-01753: the pointer is
+        // aligned and points to host memory.
         let asked = unsafe {
             (calls.fp().get_memory_host_pointer_properties_ext)(
                 raw.handle(),
@@ -53,9 +53,9 @@ impl Imported {
             .size(size)
             .usage(vk::BufferUsageFlags::TRANSFER_SRC)
             .push_next(&mut external);
-        // SAFETY: VUID-VkBufferCreateInfo-size-00912: not of no bytes.
+        // SAFETY: VUID-VkBufferCreateInfo-size-00912: the size is not 0.
         let buffer = unsafe { raw.create_buffer(&info, None) }?;
-        // From here on a failure drops what there is; null handles are ignored.
+        // From here on, a failure drops what was created; null handles are ignored.
         let mut imported = Self { buffer, memory: vk::DeviceMemory::null(), device: device.clone() };
         // SAFETY: a live buffer of this device.
         let requirements = unsafe { raw.get_buffer_memory_requirements(buffer) };
@@ -68,10 +68,10 @@ impl Imported {
             .memory_type_index(types.trailing_zeros())
             .push_next(&mut import);
         // SAFETY: VUID-VkMemoryAllocateInfo-allocationSize-01745,
-        // VUID-VkImportMemoryHostPointerInfoEXT-pHostPointer-01749: aligned, and the type is one
-        // that importing this pointer allows.
+        // VUID-VkImportMemoryHostPointerInfoEXT-pHostPointer-01749: aligned, and the memory type is
+        // allowed for importing this pointer.
         imported.memory = unsafe { raw.allocate_memory(&info, None) }?;
-        // SAFETY: VUID-vkBindBufferMemory-memory-02985: both were made for this handle type.
+        // SAFETY: VUID-vkBindBufferMemory-memory-02985: both were created for this handle type.
         unsafe { raw.bind_buffer_memory(buffer, imported.memory, 0) }?;
         Ok(imported)
     }
@@ -84,9 +84,9 @@ impl Imported {
 impl Drop for Imported {
     fn drop(&mut self) {
         // SAFETY: VUID-vkDestroyBuffer-buffer-00922: the owner waited for the submissions that use
-        // it.
+        // the buffer.
         unsafe { self.device.as_raw().destroy_buffer(self.buffer, None) };
-        // SAFETY: VUID-vkFreeMemory-memory-00677: as above.
+        // SAFETY: VUID-vkFreeMemory-memory-00677: the owner waited for those submissions.
         unsafe { self.device.as_raw().free_memory(self.memory, None) };
     }
 }
@@ -115,20 +115,20 @@ mod tests {
         }
         let size = 64u64.next_multiple_of(alignment(&gpu.device));
         let layout = Layout::from_size_align(size as usize, alignment(&gpu.device) as usize).unwrap();
-        // SAFETY: a layout of some bytes.
+        // SAFETY: the layout's size is not 0.
         let memory = unsafe { alloc_zeroed(layout) };
-        // SAFETY: inside of what was just allocated, and used by nobody else yet.
+        // SAFETY: within the new allocation, which has no other user yet.
         let bytes = unsafe { std::slice::from_raw_parts_mut(memory, 64) };
         bytes.iter_mut().zip(0..).for_each(|(byte, i)| *byte = i);
         {
-            // SAFETY: the memory outlives it.
+            // SAFETY: the memory outlives the buffer.
             let imported = unsafe { Imported::new(&gpu.device, memory, size) }.unwrap();
             let usage = vk::BufferUsageFlags::TRANSFER_DST;
             let copy = LocalBuffer::new(&gpu.device, "copy", 64, usage, MemoryLocation::GpuToCpu).unwrap();
             let commands = Commands::new(&gpu.device, gpu.device.queue(), 1).unwrap();
             let done = Timeline::new(&gpu, &Exports::new(&gpu.device)).unwrap();
             let regions = [vk::BufferCopy::default().size(64)];
-            // SAFETY: recording; both buffers hold so many bytes.
+            // SAFETY: recording; both buffers hold 64 bytes.
             let record = |commands| unsafe {
                 gpu.device.as_raw().cmd_copy_buffer(commands, imported.as_raw(), copy.as_raw(), &regions);
             };
@@ -139,11 +139,11 @@ mod tests {
             unsafe { submit(&gpu.device, gpu.device.queue(), None, &[recorded], Some(signal), vk::Fence::null()) }
                 .unwrap();
             done.wait(1).unwrap();
-            // SAFETY: the copy is done, waited for above.
+            // SAFETY: the copy was waited for above.
             let bytes = unsafe { copy.bytes() };
             assert_eq!(bytes.unwrap(), (0..64).collect::<Vec<u8>>());
         }
-        // SAFETY: allocated with this layout; Vulkan's view of it is gone.
+        // SAFETY: allocated with this layout; Vulkan's buffer for it is dropped.
         unsafe { dealloc(memory, layout) };
     }
 }

@@ -1,5 +1,5 @@
-//! An image that Vulkan and CUDA share, made by hand: allocated, exported, imported, mapped as a
-//! surface.
+//! An image that Vulkan and CUDA share, created by hand: allocated, exported, imported and mapped
+//! as a surface.
 #![allow(unsafe_code)] // Vulkan and driver calls.
 
 use std::ffi::c_void;
@@ -14,10 +14,10 @@ use super::cuda::{Kernel, bound, check, warn};
 use super::handle;
 use super::shared::Exports;
 
-/// Of every image here; a texel has 8 bytes.
+/// The format of all images here; a texel has 8 bytes.
 pub(crate) const FORMAT: vk::Format = vk::Format::R16G16B16A16_SFLOAT;
 
-/// A shared image to copy from. Its owner waits for both sides before it drops it.
+/// A shared image to copy from. The owner must wait for both sides before dropping it.
 pub(crate) struct SharedImage {
     image: vk::Image,
     memory: vk::DeviceMemory,
@@ -28,7 +28,7 @@ pub(crate) struct SharedImage {
 }
 
 impl SharedImage {
-    /// `extent` is in texels.
+    /// Creates an image of `extent` texels.
     pub(crate) fn new(device: &ExportDevice, cuda: &CudaCompute, exports: &Exports, extent: [u32; 2]) -> Result<Self> {
         let raw = device.as_raw();
         let [width, height] = extent;
@@ -45,9 +45,9 @@ impl SharedImage {
             .usage(vk::ImageUsageFlags::TRANSFER_SRC)
             .push_next(&mut external);
         // SAFETY: VUID-VkImageCreateInfo-pNext-00990, -imageCreateMaxMipLevels-02251: the bridge
-        // has made the same image, after asking for its support.
+        // has created the same image, after querying its support.
         let image = unsafe { raw.create_image(&info, None) }?;
-        // From here on a failure drops what there is; null handles are ignored.
+        // From here on, a failure drops what was created; null handles are ignored.
         let mut shared = Self {
             image,
             memory: vk::DeviceMemory::null(),
@@ -63,7 +63,8 @@ impl SharedImage {
         Ok(shared)
     }
 
-    /// Gives the image exportable memory; its bytes, and whether it is the image's alone.
+    /// Binds exportable memory to the image; returns its size in bytes, and whether it is
+    /// dedicated.
     fn allocate(&mut self) -> Result<(u64, bool)> {
         let raw = self.device.as_raw();
         let mut dedicated = vk::MemoryDedicatedRequirements::default();
@@ -92,13 +93,13 @@ impl SharedImage {
         // SAFETY: VUID-vkAllocateMemory-pAllocateInfo-01714: the type is one of the device's; the
         // size is the image's.
         self.memory = unsafe { raw.allocate_memory(&info, None) }?;
-        // SAFETY: VUID-vkBindImageMemory-memory-01047 to -01049: memory of its own type, size and
-        // alignment.
+        // SAFETY: VUID-vkBindImageMemory-memory-01047 to -01049: the type, size and alignment are
+        // the image's.
         unsafe { raw.bind_image_memory(self.image, self.memory, 0) }?;
         Ok((requirements.size, own))
     }
 
-    /// Maps the imported memory as what Vulkan made of it. The context is bound.
+    /// Maps the imported memory as an array like the Vulkan image. The context must be bound.
     fn map(&mut self, [width, height]: [u32; 2]) -> Result<()> {
         let desc = sys::CUDA_EXTERNAL_MEMORY_MIPMAPPED_ARRAY_DESC {
             offset: 0,
@@ -113,13 +114,13 @@ impl SharedImage {
             numLevels: 1,
             reserved: [0; 16],
         };
-        // SAFETY: the memory was just imported; the array is as the image, of one level.
+        // SAFETY: the memory was just imported; the array matches the image, with one level.
         let code = unsafe { sys::cuExternalMemoryGetMappedMipmappedArray(&mut self.array, self.imported, &desc) };
         check("cuExternalMemoryGetMappedMipmappedArray", code)?;
         let mut level = ptr::null_mut();
-        // SAFETY: the array has a level 0, which lives as long as it.
+        // SAFETY: the array has a level 0, which lives as long as the array.
         check("cuMipmappedArrayGetLevel", unsafe { sys::cuMipmappedArrayGetLevel(&mut level, self.array, 0) })?;
-        // SAFETY: plain data of C; 0 is CU_RESOURCE_TYPE_ARRAY, and "flags must be zero".
+        // SAFETY: a plain C struct; 0 is CU_RESOURCE_TYPE_ARRAY, and "flags must be zero".
         let mut desc: sys::CUDA_RESOURCE_DESC = unsafe { std::mem::zeroed() };
         desc.resType = sys::CUresourcetype::CU_RESOURCE_TYPE_ARRAY;
         desc.res.array.hArray = level;
@@ -131,7 +132,7 @@ impl SharedImage {
         self.image
     }
 
-    /// Where CUDA writes it.
+    /// Returns the surface through which CUDA writes the image.
     pub(crate) fn surface(&self) -> sys::CUsurfObject {
         self.surface
     }
@@ -140,36 +141,36 @@ impl SharedImage {
 impl Drop for SharedImage {
     fn drop(&mut self) {
         if self.surface != 0 {
-            // SAFETY: the owner waited for the kernels that use it.
+            // SAFETY: the owner waited for the kernels that use the surface.
             warn(check("cuSurfObjectDestroy", unsafe { sys::cuSurfObjectDestroy(self.surface) }));
         }
         if !self.array.is_null() {
-            // SAFETY: as above; "mapped mipmapped arrays must be freed using
-            // cuMipmappedArrayDestroy".
+            // SAFETY: the owner waited for the kernels; "mapped mipmapped arrays must be freed
+            // using cuMipmappedArrayDestroy".
             warn(check("cuMipmappedArrayDestroy", unsafe { sys::cuMipmappedArrayDestroy(self.array) }));
         }
         if !self.imported.is_null() {
-            // SAFETY: its one mapping has been freed.
+            // SAFETY: the only mapping has been freed.
             warn(check("cuDestroyExternalMemory", unsafe { sys::cuDestroyExternalMemory(self.imported) }));
         }
         let raw = self.device.as_raw();
         // SAFETY: VUID-vkDestroyImage-image-01000: the owner waited for the submissions that use
-        // it.
+        // the image.
         unsafe { raw.destroy_image(self.image, None) };
-        // SAFETY: VUID-vkFreeMemory-memory-00677: nothing uses it any more.
+        // SAFETY: VUID-vkFreeMemory-memory-00677: the memory is no longer used.
         unsafe { raw.free_memory(self.memory, None) };
     }
 }
 
-/// Threads of a block of the kernels that fill images.
+/// Number of threads in a block of the kernels that fill images.
 const BLOCK: u32 = 256;
 
-/// Launches `paint`, which fills a surface, or `paint_buffer`, which fills a buffer: `target` is
-/// either.
+/// Launches `paint`, which fills a surface, or `paint_buffer`, which fills a buffer, depending on
+/// `target`.
 ///
 /// # Safety
-/// `target` is what the kernel takes, of `extent` texels of four half floats, which the stream may
-/// write, and which lives until it has.
+/// `target` is what the kernel takes and has `extent` texels of four half floats. The stream may
+/// write it, and it lives until the kernel is done.
 pub(crate) unsafe fn paint(
     kernel: Kernel,
     stream: sys::CUstream,
@@ -184,24 +185,25 @@ pub(crate) unsafe fn paint(
             let mut width = width;
             let arguments: [*mut c_void; 4] =
                 [(&raw mut surface).cast(), (&raw mut width).cast(), (&raw mut texels).cast(), (&raw mut value).cast()];
-            // SAFETY: the kernel's four parameters, of these types; it stays inside of so many
+            // SAFETY: the kernel's four parameters, of these types; it stays within `texels`
             // texels.
             unsafe { kernel.launch(stream, blocks, BLOCK, arguments) }
         }
         Target::Buffer(mut pointer) => {
             let arguments: [*mut c_void; 3] =
                 [(&raw mut pointer).cast(), (&raw mut texels).cast(), (&raw mut value).cast()];
-            // SAFETY: as above, with three parameters.
+            // SAFETY: the kernel's three parameters, of these types; it stays within `texels`
+            // texels.
             unsafe { kernel.launch(stream, blocks, BLOCK, arguments) }
         }
     }
 }
 
-/// What is painted.
+/// The target of a kernel.
 #[derive(Clone, Copy)]
 pub(crate) enum Target {
-    /// For `paint`.
+    /// Target of `paint`.
     Surface(sys::CUsurfObject),
-    /// For `paint_buffer`.
+    /// Target of `paint_buffer`.
     Buffer(sys::CUdeviceptr),
 }

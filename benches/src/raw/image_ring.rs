@@ -1,4 +1,4 @@
-//! Frames by hand: slots of shared images that go round between CUDA, which writes them, and a
+//! Frames by hand: slots of shared images that alternate between CUDA, which writes them, and a
 //! Vulkan queue.
 #![allow(unsafe_code)] // Vulkan and driver calls.
 
@@ -17,7 +17,7 @@ use crate::harness::frames::FrameLoop;
 
 /// The ring. Dropping it waits for its frames.
 pub(crate) struct ImageRing<'g> {
-    // Field order is drop order: what frames use goes before what it came from.
+    // Field order is drop order: resources that frames use are dropped before their parents.
     slots: Vec<SharedImage>,
     commands: Commands,
     computed: Timeline,
@@ -31,8 +31,9 @@ pub(crate) struct ImageRing<'g> {
 }
 
 impl<'g> ImageRing<'g> {
-    /// Images of `extent` texels; `record` records what Vulkan does with the one of a slot, in
-    /// `TRANSFER_SRC_OPTIMAL`, and what that uses outlives the result.
+    /// Creates a ring of images of `extent` texels. `record` records what Vulkan does with the
+    /// image of a slot, which is in `TRANSFER_SRC_OPTIMAL`; the resources that it uses outlive the
+    /// result.
     pub(crate) fn new(
         gpu: &'g Gpu,
         slots: usize,
@@ -78,17 +79,17 @@ impl<'g> ImageRing<'g> {
                 barrier(commands, initial);
                 barrier(commands, release);
             };
-            // SAFETY: barriers of an image that nobody has used yet, and which is freed once they
-            // have run.
+            // SAFETY: barriers of an image that has not been used yet, and which is freed only
+            // after they have run.
             unsafe { device.run_once(device.queue(), "giving an image over", LIMIT, give) }?;
         }
         Ok(ring)
     }
 }
 
-/// From a new image to one in `GENERAL`; then those of a frame: over from CUDA, into the layout of
-/// copies, back, and back to CUDA. Ownership and layout never change in one: the other side makes
-/// no such barrier.
+/// Returns the barrier from a new image to `GENERAL`, and those of a frame: the acquire from CUDA,
+/// the transition to the copy layout, the transition back, and the release to CUDA. No barrier
+/// changes both the owner and the layout, because the other side has no matching barrier.
 fn barriers(image: vk::Image, family: u32) -> [vk::ImageMemoryBarrier2<'static>; 5] {
     use vk::{AccessFlags2 as Access, ImageLayout as Layout};
     let stages = vk::PipelineStageFlags2::ALL_TRANSFER;
@@ -134,17 +135,17 @@ impl FrameLoop for ImageRing<'_> {
             self.rendered.wait_on(stream, before)?;
         }
         let target = Target::Surface(image.surface());
-        // SAFETY: the image has so many texels and outlives the frame; the stream has waited for
+        // SAFETY: the image has this extent and outlives the frame; the stream has waited for
         // Vulkan.
         unsafe { paint(self.paint, stream, target, self.extent, value as u16) }?;
         self.computed.signal_on(stream, value)?;
-        // An acquire from another API happens in no narrower stage.
+        // The acquire from another API happens in no narrower stage.
         let wait = self.computed.info(value, vk::PipelineStageFlags2::ALL_COMMANDS);
         let signal = self.rendered.info(value, vk::PipelineStageFlags2::ALL_COMMANDS);
         let commands = [self.commands.get(slot)?];
         let queue = self.device.queue();
-        // SAFETY: the commands were recorded for this queue; what they use is dropped after a
-        // drain; the values rise.
+        // SAFETY: the commands were recorded for this queue; their resources are dropped after a
+        // drain; the values increase.
         unsafe { submit(self.device, queue, Some(wait), &commands, Some(signal), vk::Fence::null()) }?;
         self.frames = value;
         Ok(())

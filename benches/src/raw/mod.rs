@@ -1,8 +1,8 @@
-//! The same as the bridge does, written by hand with `ash` and the CUDA driver's own calls: what it
-//! is measured against.
+//! The work of the bridge written by hand with `ash` and the CUDA driver API, which the bridge is
+//! compared with.
 //!
-//! As good as a programmer would write it who knows both interfaces: no call that is not needed,
-//! nothing made twice.
+//! The code is what an expert in both APIs would write: it makes no unnecessary call and creates
+//! nothing twice.
 
 pub(crate) mod blits;
 pub(crate) mod commands;

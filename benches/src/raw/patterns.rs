@@ -1,4 +1,4 @@
-//! Kernels over much memory: random contents, which do not compress, and reads of them.
+//! Kernels over large amounts of memory: random contents, which do not compress, and reads of them.
 #![allow(unsafe_code)] // Kernel launches.
 
 use std::ffi::c_void;
@@ -9,21 +9,21 @@ use bridge::cuda_import::cudarc::driver::sys::{self, CUdeviceptr};
 
 use super::cuda::{Kernel, Module};
 
-/// Threads of a block.
+/// Number of threads in a block.
 pub(crate) const BLOCK: u32 = 256;
-/// Bytes of a vector, which a thread reads at once.
+/// Size in bytes of a vector, which a thread reads at once.
 pub(crate) const VECTOR: u64 = 16;
 /// Bytes that eight threads read at one place.
 const LINE: u64 = 128;
 
-/// Blocks that keep the whole device busy.
+/// Returns the number of blocks that keep the whole device busy.
 pub(crate) fn full_blocks(cuda: &CudaCompute) -> Result<u32> {
     let attribute = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
-    // Eight blocks keep a multiprocessor full.
+    // Eight blocks fill a multiprocessor.
     Ok(u32::try_from(cuda.device().context().attribute(attribute)?)? * 8)
 }
 
-/// Fills memory with random words.
+/// The kernel that fills memory with random words.
 pub(crate) struct Scramble {
     kernel: Kernel,
     blocks: u32,
@@ -34,13 +34,13 @@ impl Scramble {
         Ok(Self { kernel: module.kernel(c"scramble")?, blocks: full_blocks(cuda)? })
     }
 
-    /// Fills `size` bytes; another `seed` gives other words.
+    /// Fills `size` bytes; different seeds give different words.
     ///
     /// # Safety
-    /// `to` is to so many bytes, aligned to words, which live until the stream is done; the module
-    /// stays loaded.
+    /// `to` points to `size` bytes, aligned to words, which live until the stream is done; the
+    /// module stays loaded.
     pub(crate) unsafe fn launch(&self, stream: sys::CUstream, mut to: CUdeviceptr, size: u64, seed: u64) -> Result<()> {
-        // Far from the places that another seed reaches.
+        // Keeps the counters of different seeds apart.
         let (mut words, mut seed) = (size / 4, seed << 40);
         let arguments: [*mut c_void; 3] = [(&raw mut to).cast(), (&raw mut words).cast(), (&raw mut seed).cast()];
         // SAFETY: the kernel's three parameters, of these types; it writes `words` words.
@@ -48,26 +48,26 @@ impl Scramble {
     }
 }
 
-/// How memory is read.
+/// The order in which memory is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pattern {
-    /// From one end to the other.
+    /// Sequentially.
     Through,
     /// 128 bytes at a time, at random places.
     Scattered,
 }
 
-/// Reads buffers of one size.
+/// The kernels that read buffers of one size.
 pub(crate) struct Reads {
     through: Kernel,
     scattered: Kernel,
     blocks: u32,
-    /// Binary logarithm of a buffer's vectors.
+    /// Binary logarithm of the number of vectors in a buffer.
     shift: u32,
 }
 
 impl Reads {
-    /// Of buffers of `size` bytes, a power of two.
+    /// Creates the kernels for buffers of `size` bytes, a power of two.
     pub(crate) fn new(cuda: &CudaCompute, module: &Module, size: u64) -> Result<Self> {
         anyhow::ensure!(size.is_power_of_two() && size >= LINE, "{size} bytes are no power of two");
         Ok(Self {
@@ -78,11 +78,11 @@ impl Reads {
         })
     }
 
-    /// Reads once about as many bytes as all buffers hold; gives how many exactly.
+    /// Reads about as many bytes as all buffers hold; returns the exact number.
     ///
     /// # Safety
-    /// `table` is to the addresses of `count` buffers of the size; they, `out`, which is to one
-    /// word, and the module live until the stream is done.
+    /// `table` points to the addresses of `count` buffers of this size; they, `out`, which points
+    /// to one word, and the module live until the stream is done.
     pub(crate) unsafe fn launch(
         &self,
         stream: sys::CUstream,
@@ -97,8 +97,8 @@ impl Reads {
             Pattern::Through => {
                 let arguments: [*mut c_void; 4] =
                     [(&raw mut table).cast(), (&raw mut count).cast(), (&raw mut shift).cast(), (&raw mut out).cast()];
-                // SAFETY: the kernel's four parameters, of these types; it reads what the caller
-                // promises.
+                // SAFETY: the kernel's four parameters, of these types; it reads the buffers that
+                // the caller guarantees.
                 unsafe { self.through.launch(stream, self.blocks, BLOCK, arguments) }?;
                 Ok(size)
             }
@@ -113,8 +113,8 @@ impl Reads {
                     (&raw mut reads).cast(),
                     (&raw mut out).cast(),
                 ];
-                // SAFETY: the kernel's five parameters, of these types; its places lie inside of
-                // the buffers.
+                // SAFETY: the kernel's five parameters, of these types; it reads within the
+                // buffers.
                 unsafe { self.scattered.launch(stream, self.blocks, BLOCK, arguments) }?;
                 Ok(read)
             }

@@ -1,9 +1,9 @@
-//! Frames by hand: slots of shared buffers that go round between CUDA and a Vulkan queue.
+//! Frames by hand: slots of shared buffers that alternate between CUDA and a Vulkan queue.
 //!
-//! A frame is what the bridge makes of it: the stream waits for the slot, a kernel writes to it,
-//! the stream signals; one submission waits for that, runs the barriers, and signals back; or the
-//! other way round. The host waits for nothing. Without CUDA the calling thread is the compute
-//! side.
+//! A frame consists of the same work as with the bridge: the stream waits for the slot, a kernel
+//! writes to it, and the stream signals; one submission waits for that signal, runs the barriers,
+//! and signals back. With `render_first`, the order of the two sides is reversed. The host does not
+//! wait. Without CUDA, the calling thread is the compute side.
 #![allow(unsafe_code)] // Vulkan and driver calls.
 
 use std::ffi::c_void;
@@ -28,52 +28,53 @@ use crate::harness::frames::FrameLoop;
 pub(crate) enum Recording {
     /// Once for each slot.
     Once,
-    /// Anew for each frame, into one of this many command buffers; as many frames fit into a batch.
+    /// Again for each frame, into one of this many command buffers, which limits the frames in a
+    /// batch.
     EachFrame(usize),
 }
 
-/// Which part of a frame is made.
+/// The part of a frame that is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
-    /// Both sides'.
+    /// The parts of both sides.
     Frame,
-    /// The compute side's work and its signal, after nothing.
+    /// The compute side's work and its signal, without a wait.
     Compute,
-    /// A submission without commands, and its signal, after nothing.
+    /// A submission without commands, and its signal, without a wait.
     Submission,
 }
 
 /// The ring. Dropping it waits for its frames.
 pub(crate) struct Ring<'g> {
-    // Field order is drop order: what frames use goes before what it came from.
+    // Field order is drop order: resources that frames use are dropped before their parents.
     slots: Vec<Vec<SharedBuffer>>,
-    /// Barriers of each slot, those that take its buffers over and those that give them back: the
-    /// same in every frame.
+    /// The barriers of each slot that acquire its buffers, and those that release them; the same in
+    /// every frame.
     barriers: Vec<[Vec<vk::BufferMemoryBarrier2<'static>>; 2]>,
-    /// What frames draw, where they do.
+    /// The drawing of frames, if they draw.
     drawing: Option<Drawing>,
     commands: Commands,
     computed: Timeline,
     rendered: Timeline,
     cuda: Option<Cuda>,
     recording: Recording,
-    /// Launches of a frame.
+    /// Number of kernel launches in a frame.
     kernels: usize,
-    /// What each frame keeps the processor busy with besides.
+    /// Additional processor time of each frame.
     delay: Duration,
-    /// Whether Vulkan begins the frames.
+    /// `true` if Vulkan begins the frames.
     render_first: bool,
     part: Part,
-    /// What Vulkan does to the buffers.
+    /// Vulkan's accesses to the buffers.
     access: BufferAccess,
-    /// Made, and made since the last drain.
+    /// Number of frames made, in total and since the last drain.
     frames: u64,
     batch: usize,
     queue: &'g Queue,
     device: &'g ExportDevice,
 }
 
-/// What a program has once, and not for each ring.
+/// The objects that a program creates once, rather than for each ring.
 pub(crate) struct Once {
     stream: Option<Stream>,
     exports: Exports,
@@ -93,7 +94,7 @@ struct Cuda {
 }
 
 impl<'g> Ring<'g> {
-    /// `slots` of `resources` buffers of `size` bytes each.
+    /// Creates `slots` slots of `resources` buffers of `size` bytes each.
     pub(crate) fn new(
         gpu: &'g Gpu,
         queue: QueueKind,
@@ -105,7 +106,7 @@ impl<'g> Ring<'g> {
         Self::with(gpu, Once::new(gpu)?, queue, slots, (resources, size), recording)
     }
 
-    /// The same, with what there is before.
+    /// Like [`new`](Self::new), with existing objects.
     pub(crate) fn with(
         gpu: &'g Gpu,
         once: Once,
@@ -119,8 +120,8 @@ impl<'g> Ring<'g> {
         Ok(ring)
     }
 
-    /// `slots` of an image with four channels, which Vulkan's graphics queue draws into a picture
-    /// of its size.
+    /// Creates `slots` slots of an image with four channels, which Vulkan's graphics queue draws
+    /// into a picture of its size.
     pub(crate) fn drawing(gpu: &'g Gpu, slots: usize, size: [u32; 2], kind: Kind) -> Result<Self> {
         let bytes = u64::from(size[0]) * u64::from(size[1]) * 4 * kind.size();
         let (queue, access) = (QueueKind::Graphics, BufferAccess::COMPUTE_READ);
@@ -179,7 +180,7 @@ impl<'g> Ring<'g> {
         })
     }
 
-    /// Records the commands of each slot, where they are the same every time.
+    /// Records the commands of each slot, if they are the same in every frame.
     fn record_once(&self) -> Result<()> {
         if self.recording == Recording::Once {
             for slot in 0..self.slots.len() {
@@ -189,43 +190,43 @@ impl<'g> Ring<'g> {
         Ok(())
     }
 
-    /// With this many launches a frame; else it is one.
+    /// Sets the number of kernel launches per frame; the default is one.
     pub(crate) fn kernels(mut self, kernels: usize) -> Self {
         self.kernels = kernels;
         self
     }
 
-    /// From now on each frame takes so much more of the processor's time.
+    /// Adds processor time to each further frame.
     pub(crate) fn set_delay(&mut self, delay: Duration) {
         self.delay = delay;
     }
 
-    /// With frames that Vulkan begins.
+    /// Makes Vulkan begin the frames.
     pub(crate) fn render_first(mut self) -> Self {
         self.render_first = true;
         self
     }
 
-    /// With a part of each frame.
+    /// Makes only a part of each frame.
     pub(crate) fn part(mut self, part: Part) -> Self {
         self.part = part;
         self
     }
 
-    /// One side's part of a frame.
+    /// Makes one side's part of a frame.
     fn half(&mut self, slot: usize, value: u64) -> Result<()> {
         if self.part == Part::Compute {
             self.compute(slot, None, value)?;
         } else {
             let signal = self.rendered.info(value, vk::PipelineStageFlags2::ALL_COMMANDS);
-            // SAFETY: no commands; the values rise.
+            // SAFETY: no commands; the values increase.
             unsafe { submit(self.device, self.queue, None, &[], Some(signal), vk::Fence::null()) }?;
         }
         self.frames = value;
         Ok(())
     }
 
-    /// Records the hand-over of a slot, there and back, with the drawing between, if there is one.
+    /// Records the acquire and the release of a slot, with the drawing between, if any.
     fn record(&self, index: usize, slot: usize, usage: vk::CommandBufferUsageFlags) -> Result<vk::CommandBuffer> {
         let [acquires, releases] = self.barriers.get(slot).context("no such slot")?;
         let mut drawn = Ok(());
@@ -243,13 +244,13 @@ impl<'g> Ring<'g> {
             }
             hand_over(releases);
         };
-        // SAFETY: a command buffer is recorded before it is first submitted, or after a drain.
+        // SAFETY: a command buffer is recorded before its first submission, or after a drain.
         let commands = unsafe { self.commands.record(index, usage, record) }?;
         drawn?;
         Ok(commands)
     }
 
-    /// The compute side's part of a frame, after a value of the other side.
+    /// Runs the compute side's part of a frame, after a value of the other side.
     fn compute(&self, slot: usize, after: Option<u64>, value: u64) -> Result<()> {
         let buffer = self.slots.get(slot).and_then(|buffers| buffers.first()).context("no such slot")?;
         let Some(cuda) = &self.cuda else {
@@ -257,7 +258,7 @@ impl<'g> Ring<'g> {
                 self.rendered.spin(after)?;
             }
             let word = buffer.on_host().context("a slot that is not the host's")?.cast::<u32>();
-            // SAFETY: the start of a mapping, aligned by the driver, which Vulkan is done with.
+            // SAFETY: the start of a mapping, aligned by the driver; Vulkan is done with it.
             unsafe { word.write(value as u32) };
             return self.computed.signal_from_host(value);
         };
@@ -274,10 +275,10 @@ impl<'g> Ring<'g> {
     }
 }
 
-/// Launches `touch`, which writes one word: the kernel of every frame whose contents do not matter.
+/// Launches `touch`, which writes one word: the kernel of frames whose contents do not matter.
 ///
 /// # Safety
-/// `pointer` is to memory that the stream may write, and that lives until it has.
+/// `pointer` points to memory that the stream may write, and that lives until the kernel is done.
 pub(crate) unsafe fn touch(
     kernel: Kernel,
     stream: sys::CUstream,
@@ -302,7 +303,7 @@ impl FrameLoop for Ring<'_> {
         if self.part != Part::Frame {
             return self.half(slot, value);
         }
-        // The slot's last use by the side that comes second.
+        // The slot's last use by the side that is second in a frame.
         let before = value.checked_sub(self.slots.len() as u64).filter(|value| *value > 0);
         if !self.render_first {
             self.compute(slot, before, value)?;
@@ -311,7 +312,7 @@ impl FrameLoop for Ring<'_> {
             Recording::Once => self.commands.get(slot)?,
             Recording::EachFrame(_) => self.record(self.batch, slot, vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT)?,
         };
-        // An acquire from another API happens in no narrower stage.
+        // The acquire from another API happens in no narrower stage.
         let stages = match self.cuda {
             Some(_) => vk::PipelineStageFlags2::ALL_COMMANDS,
             None => self.access.stages,
@@ -319,8 +320,8 @@ impl FrameLoop for Ring<'_> {
         let after = if self.render_first { before } else { Some(value) };
         let wait = after.map(|after| self.computed.info(after, stages));
         let signal = self.rendered.info(value, vk::PipelineStageFlags2::ALL_COMMANDS);
-        // SAFETY: the commands were recorded for this queue; what they use is dropped after a
-        // drain; the values rise.
+        // SAFETY: the commands were recorded for this queue; their resources are dropped after a
+        // drain; the values increase.
         unsafe { submit(self.device, self.queue, wait, &[commands], Some(signal), vk::Fence::null()) }?;
         if self.render_first {
             self.compute(slot, Some(value), value)?;

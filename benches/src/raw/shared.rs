@@ -1,4 +1,4 @@
-//! A buffer that Vulkan and CUDA share, made by hand: allocated, exported, imported, mapped.
+//! A buffer that Vulkan and CUDA share, created by hand: allocated, exported, imported and mapped.
 #![allow(unsafe_code)] // Vulkan and driver calls.
 
 use std::ptr::NonNull;
@@ -12,7 +12,7 @@ use super::cuda::{bound, check};
 use super::handle;
 use crate::gpu::Gpu;
 
-/// The functions of a device that the loader does not hand out by itself; looked up once.
+/// The device's extension functions for exports, looked up once.
 pub(crate) struct Exports {
     pub(super) memory: khr::external_memory_fd::Device,
     semaphore: khr::external_semaphore_fd::Device,
@@ -26,13 +26,13 @@ impl Exports {
         }
     }
 
-    /// For semaphores.
+    /// Returns the functions for semaphores.
     pub(crate) fn semaphore(&self) -> &khr::external_semaphore_fd::Device {
         &self.semaphore
     }
 }
 
-/// A shared buffer. Its owner waits for both sides before it drops it.
+/// A shared buffer. The owner must wait for both sides before dropping it.
 pub(crate) struct SharedBuffer {
     buffer: vk::Buffer,
     memory: vk::DeviceMemory,
@@ -47,7 +47,8 @@ enum Mapping {
 }
 
 impl SharedBuffer {
-    /// `size` bytes for `accesses`, shared with CUDA, or with the host where there is no CUDA.
+    /// Creates a buffer of `size` bytes for `accesses`, shared with CUDA, or with the host without
+    /// CUDA.
     pub(crate) fn new(gpu: &Gpu, exports: &Exports, size: u64, accesses: BufferAccess) -> Result<Self> {
         let device = &gpu.device;
         let raw = device.as_raw();
@@ -58,10 +59,10 @@ impl SharedBuffer {
         if cuda.is_some() {
             info = info.push_next(&mut external);
         }
-        // SAFETY: VUID-VkBufferCreateInfo-size-00912: cases ask for some bytes; the handle type is
-        // the system's.
+        // SAFETY: VUID-VkBufferCreateInfo-size-00912: cases request a size other than 0; the handle
+        // type is the system's.
         let buffer = unsafe { raw.create_buffer(&info, None) }?;
-        // From here on a failure drops what there is; null handles are ignored.
+        // From here on, a failure drops what was created; null handles are ignored.
         let mut shared =
             Self { buffer, memory: vk::DeviceMemory::null(), mapping: Mapping::None, device: device.clone() };
 
@@ -71,7 +72,7 @@ impl SharedBuffer {
         // SAFETY: a live buffer of this device.
         unsafe { raw.get_buffer_memory_requirements2(&question, &mut requirements) };
         let requirements = requirements.memory_requirements;
-        // What is exported is dedicated, as the bridge makes it.
+        // Exported memory is dedicated, as in the bridge.
         let asks = dedicated.prefers_dedicated_allocation | dedicated.requires_dedicated_allocation;
         let own = cuda.is_some() || asks != 0;
         let wanted = match cuda {
@@ -98,8 +99,8 @@ impl SharedBuffer {
         // SAFETY: VUID-vkAllocateMemory-pAllocateInfo-01714: the type is one of the device's; the
         // size is the buffer's.
         shared.memory = unsafe { raw.allocate_memory(&info, None) }?;
-        // SAFETY: VUID-vkBindBufferMemory-memory-01035 to -01037: memory of its own type, size and
-        // alignment.
+        // SAFETY: VUID-vkBindBufferMemory-memory-01035 to -01037: the type, size and alignment are
+        // the buffer's.
         unsafe { raw.bind_buffer_memory(buffer, shared.memory, 0) }?;
 
         match cuda {
@@ -109,15 +110,15 @@ impl SharedBuffer {
                 shared.mapping = Mapping::Cuda { memory, pointer: 0 };
                 let desc = sys::CUDA_EXTERNAL_MEMORY_BUFFER_DESC { offset: 0, size, flags: 0, reserved: [0; 16] };
                 let mut mapped = 0;
-                // SAFETY: the memory was just imported, and the range lies inside.
+                // SAFETY: the memory was just imported, and the range is within it.
                 let code = unsafe { sys::cuExternalMemoryGetMappedBuffer(&mut mapped, memory, &desc) };
                 check("cuExternalMemoryGetMappedBuffer", code)?;
                 shared.mapping = Mapping::Cuda { memory, pointer: mapped };
             }
             None => {
                 let flags = vk::MemoryMapFlags::empty();
-                // SAFETY: VUID-vkMapMemory-memory-00678, -00682: of a host-visible type and not
-                // mapped yet.
+                // SAFETY: VUID-vkMapMemory-memory-00678, -00682: the memory has a host-visible type
+                // and is not mapped yet.
                 let mapped = unsafe { raw.map_memory(shared.memory, 0, vk::WHOLE_SIZE, flags) }?;
                 shared.mapping = Mapping::Host(NonNull::new(mapped.cast()).context("mapped to nowhere")?);
             }
@@ -129,7 +130,7 @@ impl SharedBuffer {
         self.buffer
     }
 
-    /// Where CUDA finds it.
+    /// Returns the CUDA address.
     pub(crate) fn on_cuda(&self) -> Option<sys::CUdeviceptr> {
         match self.mapping {
             Mapping::Cuda { pointer, .. } => Some(pointer),
@@ -137,7 +138,7 @@ impl SharedBuffer {
         }
     }
 
-    /// Where the host finds it.
+    /// Returns the host address.
     pub(crate) fn on_host(&self) -> Option<NonNull<u8>> {
         match self.mapping {
             Mapping::Host(pointer) => Some(pointer),
@@ -150,20 +151,21 @@ impl Drop for SharedBuffer {
     fn drop(&mut self) {
         if let Mapping::Cuda { memory, pointer } = self.mapping {
             if pointer != 0 {
-                // SAFETY: "mapped buffers must be freed using cuMemFree"; the owner waited for what
-                // uses it.
+                // SAFETY: "mapped buffers must be freed using cuMemFree"; the owner waited for the
+                // work that uses the buffer.
                 let code = unsafe { sys::cuMemFree_v2(pointer) };
                 super::cuda::warn(check("cuMemFree", code));
             }
-            // SAFETY: its one mapping has been freed.
+            // SAFETY: the only mapping has been freed.
             let code = unsafe { sys::cuDestroyExternalMemory(memory) };
             super::cuda::warn(check("cuDestroyExternalMemory", code));
         }
         let raw = self.device.as_raw();
         // SAFETY: VUID-vkDestroyBuffer-buffer-00922: the owner waited for the submissions that use
-        // it.
+        // the buffer.
         unsafe { raw.destroy_buffer(self.buffer, None) };
-        // SAFETY: VUID-vkFreeMemory-memory-00677: nothing uses it any more. Freeing unmaps it.
+        // SAFETY: VUID-vkFreeMemory-memory-00677: the memory is no longer used. Freeing it unmaps
+        // it.
         unsafe { raw.free_memory(self.memory, None) };
     }
 }

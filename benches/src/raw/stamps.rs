@@ -1,4 +1,4 @@
-//! Vulkan's time stamps around frames, on the host's clock.
+//! Vulkan timestamps around frames, converted to the host's clock.
 #![allow(unsafe_code)] // Vulkan calls.
 
 use anyhow::{Context, Result, ensure};
@@ -9,10 +9,10 @@ use super::commands::Commands;
 use crate::gpu::Gpu;
 use crate::harness::Skip;
 
-/// The clock of Vulkan's time stamps.
+/// The clock of Vulkan's timestamps.
 pub(crate) struct VulkanClock {
     calls: Calls,
-    /// Nanoseconds of a tick.
+    /// Nanoseconds per tick.
     period: f64,
     mask: u64,
 }
@@ -27,7 +27,7 @@ enum Calls {
 pub(crate) struct Moment {
     pub(crate) device: u64,
     pub(crate) host: i64,
-    /// By how many nanoseconds they may be apart.
+    /// The maximum deviation of the two, in nanoseconds.
     pub(crate) deviation: u64,
 }
 
@@ -64,13 +64,13 @@ impl VulkanClock {
             }
             Calls::Ext(_) => {
                 let calls = ext::calibrated_timestamps::Instance::new(entry, instance);
-                // SAFETY: as above.
+                // SAFETY: a query of a physical device of this instance, which has the extension.
                 unsafe { calls.get_physical_device_calibrateable_time_domains(physical) }?
             }
         })
     }
 
-    /// The best of a few.
+    /// Reads both clocks several times; returns the reading with the smallest deviation.
     pub(crate) fn sample(&self) -> Result<Moment> {
         const TRIES: usize = 32;
         let domain = |domain| vk::CalibratedTimestampInfoKHR::default().time_domain(domain);
@@ -78,10 +78,11 @@ impl VulkanClock {
         let mut best: Option<Moment> = None;
         for _ in 0..TRIES {
             let (times, deviation) = match &self.calls {
-                // SAFETY: VUID-vkGetCalibratedTimestampsEXT-timeDomain-09246: two domains, each
-                // once, which the device has.
+                // SAFETY: VUID-vkGetCalibratedTimestampsEXT-timeDomain-09246: two different
+                // domains, which the device supports.
                 Calls::Khr(calls) => unsafe { calls.get_calibrated_timestamps(&domains) }?,
-                // SAFETY: as above.
+                // SAFETY: VUID-vkGetCalibratedTimestampsEXT-timeDomain-09246: two different
+                // domains, which the device supports.
                 Calls::Ext(calls) => unsafe { calls.get_calibrated_timestamps(&domains) }?,
             };
             let [device, host] = times[..] else { anyhow::bail!("two clocks were asked for") };
@@ -92,16 +93,16 @@ impl VulkanClock {
         best.context("no clock was read")
     }
 
-    /// A time stamp in nanoseconds on the host's clock, counted from `moment`.
+    /// Converts a timestamp to nanoseconds on the host's clock, relative to `moment`.
     pub(crate) fn to_ns(&self, moment: Moment, ticks: u64) -> f64 {
         let since = ticks.wrapping_sub(moment.device) & self.mask;
-        // A stamp from a little before would be one from far ahead.
+        // A timestamp before `moment` wraps around to a large difference.
         let since = if since > self.mask / 2 { -((self.mask - since + 1) as f64) } else { since as f64 };
         moment.host as f64 + since * self.period
     }
 }
 
-/// Two time stamps for every frame, in command buffers of their own around the frame's.
+/// Two timestamps for every frame, in separate command buffers around the frame's.
 pub(crate) struct Stamps {
     commands: Commands,
     pool: vk::QueryPool,
@@ -110,38 +111,38 @@ pub(crate) struct Stamps {
 }
 
 impl Stamps {
-    /// For so many frames.
+    /// Creates the timestamps for `frames` frames.
     pub(crate) fn new(device: &ExportDevice, frames: u64) -> Result<Self> {
         let count = u32::try_from(2 * frames)?;
         let info = vk::QueryPoolCreateInfo::default().query_type(vk::QueryType::TIMESTAMP).query_count(count);
         let commands = Commands::new(device, device.queue(), count as usize)?;
-        // SAFETY: VUID-VkQueryPoolCreateInfo-queryCount-02763: some queries.
+        // SAFETY: VUID-VkQueryPoolCreateInfo-queryCount-02763: the count is not 0.
         let pool = unsafe { device.as_raw().create_query_pool(&info, None) }?;
         let stamps = Self { commands, pool, count, device: device.clone() };
         for query in 0..count {
             let stamp = |commands| {
                 let raw = device.as_raw();
-                // SAFETY: recording, outside of rendering; the query is one of the pool's.
+                // SAFETY: recording, outside of rendering; the query belongs to the pool.
                 unsafe { raw.cmd_reset_query_pool(commands, pool, query, 1) };
-                // When everything before has ended, and the wait of the submission.
+                // After all earlier commands, and after the wait of the submission.
                 let stage = vk::PipelineStageFlags2::ALL_COMMANDS;
-                // SAFETY: VUID-vkCmdWriteTimestamp2-timestampValidBits-03863: the family has time
-                // stamps.
+                // SAFETY: VUID-vkCmdWriteTimestamp2-timestampValidBits-03863: the family has
+                // timestamps.
                 unsafe { raw.cmd_write_timestamp2(commands, stage, pool, query) };
             };
-            // SAFETY: not submitted yet, and submitted once.
+            // SAFETY: not submitted yet, and submitted only once.
             unsafe { stamps.commands.record(query as usize, vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT, stamp) }?;
         }
         Ok(stamps)
     }
 
-    /// What goes before and after the commands of a frame.
+    /// Returns the command buffers to submit before and after those of a frame.
     pub(crate) fn around(&self, frame: u64) -> Result<[vk::CommandBuffer; 2]> {
         let first = 2 * frame as usize;
         Ok([self.commands.get(first)?, self.commands.get(first + 1)?])
     }
 
-    /// Start and end of every frame in nanoseconds. All frames are done.
+    /// Returns the start and the end of every frame in nanoseconds. All frames must be done.
     pub(crate) fn read(&self, clock: &VulkanClock, moment: Moment) -> Result<Vec<(f64, f64)>> {
         let mut ticks = vec![0u64; self.count as usize];
         let flags = vk::QueryResultFlags::TYPE_64;
@@ -156,8 +157,8 @@ impl Stamps {
 
 impl Drop for Stamps {
     fn drop(&mut self) {
-        // SAFETY: VUID-vkDestroyQueryPool-queryPool-00793: the exchange, dropped before, waited for
-        // the frames.
+        // SAFETY: VUID-vkDestroyQueryPool-queryPool-00793: the exchange, which was dropped before,
+        // waited for the frames.
         unsafe { self.device.as_raw().destroy_query_pool(self.pool, None) };
     }
 }

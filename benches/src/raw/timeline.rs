@@ -1,4 +1,4 @@
-//! A timeline that Vulkan and CUDA share, made by hand.
+//! A timeline semaphore that Vulkan and CUDA share, created by hand.
 #![allow(unsafe_code)] // Vulkan and driver calls.
 
 use std::ptr;
@@ -15,7 +15,7 @@ use super::shared::Exports;
 use crate::gpu::Gpu;
 use crate::harness::{LIMIT, spin_until};
 
-/// A timeline that begins at 0. Its owner waits for both sides before it drops it.
+/// A timeline that begins at 0. The owner must wait for both sides before dropping it.
 pub(crate) struct Timeline {
     semaphore: vk::Semaphore,
     /// Null without CUDA.
@@ -24,7 +24,7 @@ pub(crate) struct Timeline {
 }
 
 impl Timeline {
-    /// Shared with CUDA where that computes.
+    /// Creates a timeline, shared with CUDA if the compute side is CUDA.
     pub(crate) fn new(gpu: &Gpu, exports: &Exports) -> Result<Self> {
         let mut kind = vk::SemaphoreTypeCreateInfo::default().semaphore_type(vk::SemaphoreType::TIMELINE);
         let mut export =
@@ -34,10 +34,10 @@ impl Timeline {
         if cuda.is_some() {
             info = info.push_next(&mut export);
         }
-        // SAFETY: VUID-VkSemaphoreTypeCreateInfo-timelineSemaphore-03252: the feature is on; where
-        // CUDA computes, the bridge has seen that timelines can be exported.
+        // SAFETY: VUID-VkSemaphoreTypeCreateInfo-timelineSemaphore-03252: the feature is enabled;
+        // if CUDA computes, the bridge has checked that timelines can be exported.
         let semaphore = unsafe { gpu.device.as_raw().create_semaphore(&info, None) }?;
-        // From here on a failure drops it.
+        // From here on, a failure drops the semaphore.
         let mut timeline = Self { semaphore, imported: ptr::null_mut(), device: gpu.device.clone() };
         if let Some(cuda) = cuda {
             bound(cuda)?;
@@ -46,12 +46,12 @@ impl Timeline {
         Ok(timeline)
     }
 
-    /// For a submission that waits for `value`, or signals it.
+    /// Returns the info for a submission that waits for `value` or signals it.
     pub(crate) fn info(&self, value: u64, stages: vk::PipelineStageFlags2) -> vk::SemaphoreSubmitInfo<'static> {
         vk::SemaphoreSubmitInfo::default().semaphore(self.semaphore).value(value).stage_mask(stages)
     }
 
-    /// Lets a stream wait until `value` is reached; somebody will signal that.
+    /// Makes a stream wait until `value` is reached; its signal must be submitted at some point.
     pub(crate) fn wait_on(&self, stream: sys::CUstream, value: u64) -> Result<()> {
         let params = sys::CUDA_EXTERNAL_SEMAPHORE_WAIT_PARAMS {
             params: sys::CUDA_EXTERNAL_SEMAPHORE_WAIT_PARAMS_st__bindgen_ty_1 {
@@ -72,8 +72,8 @@ impl Timeline {
         check("cuWaitExternalSemaphoresAsync", code)
     }
 
-    /// Lets a stream signal `value`, which is greater than all before, when its work so far is
-    /// done.
+    /// Makes a stream signal `value`, which must be greater than all earlier values, when its
+    /// earlier work is done.
     pub(crate) fn signal_on(&self, stream: sys::CUstream, value: u64) -> Result<()> {
         let params = sys::CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS {
             params: sys::CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS_st__bindgen_ty_1 {
@@ -91,31 +91,32 @@ impl Timeline {
         check("cuSignalExternalSemaphoresAsync", code)
     }
 
-    /// Signals from the host; `value` is greater than all before and no other signal is pending.
+    /// Signals from the host; `value` must be greater than all earlier values, and no other signal
+    /// may be pending.
     pub(crate) fn signal_from_host(&self, value: u64) -> Result<()> {
         let info = vk::SemaphoreSignalInfo::default().semaphore(self.semaphore).value(value);
-        // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258, -03259: as the caller promises.
+        // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258, -03259: the caller upholds the contract.
         unsafe { self.device.as_raw().signal_semaphore(&info) }?;
         Ok(())
     }
 
-    /// What it counts, for any thread.
+    /// Returns the Vulkan side of the timeline, for any thread.
     pub(crate) fn counter(&self) -> Counter<'_> {
         Counter { semaphore: self.semaphore, device: &self.device }
     }
 
-    /// Asks without pause until `value` is reached.
+    /// Polls continuously until `value` is reached.
     pub(crate) fn spin(&self, value: u64) -> Result<()> {
         self.counter().spin(value)
     }
 
-    /// Asks for a moment, then blocks: quick, and no processor is busy for long.
+    /// Polls briefly, then blocks: low latency, without keeping a processor busy for long.
     pub(crate) fn wait(&self, value: u64) -> Result<()> {
         self.counter().wait(value)
     }
 }
 
-/// Vulkan's side of a timeline, which any thread may ask.
+/// The Vulkan side of a timeline, which any thread may query.
 #[derive(Clone, Copy)]
 pub(crate) struct Counter<'t> {
     semaphore: vk::Semaphore,
@@ -123,18 +124,18 @@ pub(crate) struct Counter<'t> {
 }
 
 impl Counter<'_> {
-    /// The value that it has reached.
+    /// Returns the current value.
     fn value(&self) -> Result<u64> {
         // SAFETY: VUID-vkGetSemaphoreCounterValue-semaphore-03255: a live timeline.
         Ok(unsafe { self.device.as_raw().get_semaphore_counter_value(self.semaphore) }?)
     }
 
-    /// Asks without pause until `value` is reached.
+    /// Polls continuously until `value` is reached.
     pub(crate) fn spin(&self, value: u64) -> Result<()> {
         spin_until("a timeline", || Ok(self.value()? >= value))
     }
 
-    /// Asks for a moment, then blocks: quick, and no processor is busy for long.
+    /// Polls briefly, then blocks: low latency, without keeping a processor busy for long.
     pub(crate) fn wait(&self, value: u64) -> Result<()> {
         const MOMENT: Duration = Duration::from_micros(100);
         let start = Instant::now();

@@ -1,6 +1,6 @@
-//! The rows that readers are shown: of all that is measured, what says how much the bridge costs.
+//! The rows that readers are shown: those that describe the bridge's costs best.
 
-/// Names of rows, and beginnings of names up to a `/`.
+/// Names of rows, and prefixes of names up to a `/`.
 const ROWS: &[&str] = &[
     "handover/graphics/1/wall",
     "handover/graphics/3/wall",
@@ -30,13 +30,13 @@ const ROWS: &[&str] = &[
     "particles",
 ];
 
-/// Whether a row is one of them. One that has no figures bears the name of its case: it is shown
-/// where a row of the case is.
+/// Returns `true` if a row is shown. A row without figures has the name of its case, and is shown
+/// if any row of the case is.
 pub(crate) fn shows(name: &str) -> bool {
     ROWS.iter().any(|row| begins(name, row) || begins(row, name))
 }
 
-/// Whether `name` is `beginning`, or goes on after it with a further part.
+/// Returns `true` if `name` is `beginning`, or continues after it with a further part.
 fn begins(name: &str, beginning: &str) -> bool {
     name.strip_prefix(beginning).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -1,4 +1,4 @@
-//! Environment of a run's measurements.
+//! The environment of a run.
 
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,37 +10,37 @@ use serde::{Deserialize, Serialize};
 
 use super::provenance::{Clocks, Sources, root};
 
-/// Environment of a run's measurements, and when.
+/// The environment of a run, and its time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Machine {
     /// The Vulkan device.
     pub(crate) device: String,
-    /// Its driver, in the driver's words.
+    /// Its driver, as the driver describes itself.
     pub(crate) driver: String,
-    /// The Vulkan version in force.
+    /// The Vulkan version in use.
     pub(crate) vulkan: String,
-    /// The newest CUDA that the driver supports, such as `CUDA 13.0`, where CUDA computes.
+    /// The newest CUDA version that the driver supports, such as `CUDA 13.0`, if CUDA computes.
     pub(crate) cuda: Option<String>,
-    /// What computes: `cuda` or `host`.
+    /// The backend: `cuda` or `host`.
     pub(crate) backend: String,
     /// The processor.
     pub(crate) processor: String,
-    /// Its threads that this program may use.
+    /// The number of threads that this program may use.
     pub(crate) threads: usize,
     /// The operating system.
     pub(crate) system: String,
-    /// When it began, in UTC.
+    /// The start time in UTC.
     pub(crate) date: String,
-    /// Description of the measurement.
+    /// The version of the sources.
     #[serde(default)]
     pub(crate) sources: Sources,
-    /// How fast the GPU was clocked.
+    /// The GPU's clock rates.
     #[serde(default)]
     pub(crate) clocks: Clocks,
 }
 
 impl Machine {
-    /// This one, now.
+    /// Describes this machine at the present time.
     pub(crate) fn look(device: &ExportDevice, compute: &bridge::Compute) -> Self {
         let system = System::look();
         let version = device.api_version();
@@ -63,7 +63,7 @@ impl Machine {
     }
 }
 
-/// The first processor's name in the words of Linux.
+/// Returns the first processor's name as Linux reports it.
 fn processor(cpuinfo: &str) -> String {
     let name = cpuinfo.lines().filter_map(|line| line.split_once(':')).find(|(key, _)| key.trim() == "model name");
     name.map_or_else(|| "unknown".to_owned(), |(_, name)| name.trim().to_owned())
@@ -73,12 +73,12 @@ fn now() -> String {
     date(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
 }
 
-/// The time in RFC 3339, to the second, so many seconds after 1970 began.
+/// Returns the time in RFC 3339, to the second, for this number of seconds since 1970.
 fn date(seconds: u64) -> String {
     let (days, second) = (seconds / 86_400, seconds % 86_400);
-    // Days since March 1 of the year 0, after which a year's length changes nothing.
+    // Days since March 1 of the year 0; a leap day is then the last day of its year.
     let days = days + 719_468;
-    // Four centuries have the same number of days, always.
+    // Four centuries always have the same number of days.
     let (era, day) = (days / 146_097, days % 146_097);
     let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
     let day = day - (365 * year + year / 4 - year / 100);
@@ -107,7 +107,7 @@ mod tests {
         assert!(now.len() == "2026-11-22T10:11:12Z".len() && now.ends_with('Z'), "{now}");
     }
 
-    /// As `date -u -d @SECONDS +%FT%TZ` has them.
+    /// Expected values are those of `date -u -d @SECONDS +%FT%TZ`.
     #[test]
     fn leap_years_have_their_day() {
         for (seconds, expected) in [

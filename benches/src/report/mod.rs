@@ -1,5 +1,4 @@
-//! Results of a run: rows, the machine they were measured on, and the forms in which both are
-//! shown.
+//! The results of a run: rows, the machine that they were measured on, and the output formats.
 
 pub(crate) mod digest;
 pub(crate) mod machine;
@@ -20,137 +19,137 @@ use crate::harness::stats::{Ratio, Summary};
 use machine::Machine;
 use spans::Spans;
 
-/// The name of the file that everything is in.
+/// The name of the results file.
 pub(crate) const FILE: &str = "results.json";
 
-/// The name of the other way where there is one: the same calls, written by hand.
+/// The name of the way that makes the same calls by hand.
 pub(crate) const RAW: &str = "raw calls";
 
-/// All that a run found.
+/// The results of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Results {
-    /// Version of this program.
+    /// The version of this program.
     pub(crate) version: String,
-    /// How much was measured.
+    /// The name of the profile.
     pub(crate) profile: String,
-    /// What on.
+    /// The machine.
     pub(crate) machine: Machine,
-    /// What.
+    /// The rows.
     pub(crate) rows: Vec<Row>,
-    /// Where the time of a few frames went.
+    /// How a few frames spent their time.
     pub(crate) spans: Vec<Spans>,
 }
 
-/// One thing that was measured.
+/// One measured quantity.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Row {
-    /// Its name, in parts from the general to the special: `handover/graphics/3/wall`.
+    /// Its name, in parts from the general to the specific: `handover/graphics/3/wall`.
     pub(crate) name: String,
-    /// What it is, in words.
+    /// Its description.
     pub(crate) what: String,
-    /// What it was measured with.
+    /// The parameters of the measurement.
     pub(crate) parameters: BTreeMap<String, Value>,
     /// The unit of all its figures.
     pub(crate) unit: String,
-    /// Outcome.
+    /// Its outcome.
     #[serde(flatten)]
     pub(crate) outcome: Outcome,
 }
 
-/// Outcome of a row.
+/// The outcome of a row.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "lowercase")]
 pub(crate) enum Outcome {
-    /// Figures.
+    /// The row was measured.
     Measured(Measured),
-    /// Not on this machine.
+    /// This machine cannot run the case.
     Skipped {
-        /// Reason.
+        /// The reason.
         reason: String,
     },
-    /// It went wrong.
+    /// The case failed.
     Failed {
-        /// How.
+        /// The error.
         error: String,
     },
 }
 
-/// The bridge's way and the others.
+/// The figures of the bridge and of the other ways.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Measured {
-    /// The bridge's.
+    /// The bridge's figures.
     pub(crate) bridge: Summary,
-    /// The others.
+    /// The figures of the other ways.
     pub(crate) others: Vec<Other>,
-    /// The bridge's against the best of its rivals.
+    /// The bridge compared with its best rival.
     pub(crate) ratio: Option<Ratio>,
-    /// What was aimed at.
+    /// The goal.
     pub(crate) goal: Option<Goal>,
-    /// Whether that was reached.
+    /// Whether the goal was met.
     pub(crate) met: Option<bool>,
 }
 
-/// Another way to do the same, or a figure to put beside it.
+/// Another way to do the same, or a figure for comparison.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Other {
     /// Its name.
     pub(crate) name: String,
     /// Its figures.
     pub(crate) summary: Summary,
-    /// Whether the bridge is measured against it.
+    /// `true` if the bridge is compared with it.
     pub(crate) rival: bool,
 }
 
-/// Which of two figures is the better one.
+/// Which of two figures is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Better {
-    /// A duration.
+    /// The lower one, as for a duration.
     Lower,
-    /// A rate.
+    /// The higher one, as for a rate.
     Higher,
 }
 
-/// What is aimed at: not more where lower is better, not less where higher is.
+/// A goal: an upper bound if lower is better, a lower bound if higher is better.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Goal {
-    /// What the bound is of.
+    /// The quantity that is bounded.
     pub(crate) of: Bounded,
     /// The bound.
     pub(crate) bound: f64,
-    /// Which way is better.
+    /// The direction that is better.
     pub(crate) better: Better,
-    /// Whether it does not depend on the speed of the machine, so that missing it is a failure
-    /// anywhere.
+    /// `true` if the goal does not depend on the speed of the machine, so that missing it is a
+    /// failure on any machine.
     #[serde(default)]
     pub(crate) strict: bool,
 }
 
-/// What a goal bounds.
+/// The quantity that a goal bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Bounded {
     /// The ratio to the best rival.
     Ratio,
-    /// What the bridge adds to the best rival.
+    /// The difference to the best rival.
     Difference,
     /// The bridge's own figure.
     Value,
 }
 
 impl Goal {
-    /// At most so many times the best rival.
+    /// Returns the goal of at most `bound` times the best rival.
     pub(crate) fn times(bound: f64) -> Self {
         Self { of: Bounded::Ratio, bound, better: Better::Lower, strict: false }
     }
 
-    /// So much more than the best of the others at most.
+    /// Returns the goal of at most `bound` more than the best rival.
     pub(crate) fn adds(bound: f64) -> Self {
         Self { of: Bounded::Difference, bound, better: Better::Lower, strict: false }
     }
 }
 
-/// Samples of one way, with its name; rivals are what the bridge is measured against.
+/// The samples of one way, with its name; the bridge is compared with rivals.
 pub(crate) struct Samples<'a> {
     pub(crate) name: &'a str,
     pub(crate) samples: &'a [f64],
@@ -158,19 +157,19 @@ pub(crate) struct Samples<'a> {
 }
 
 impl<'a> Samples<'a> {
-    /// A way that the bridge is measured against.
+    /// Returns a way that the bridge is compared with.
     pub(crate) fn rival(name: &'a str, samples: &'a [f64]) -> Self {
         Self { name, samples, rival: true }
     }
 
-    /// A figure to put beside it.
+    /// Returns a figure to show for comparison.
     pub(crate) fn beside(name: &'a str, samples: &'a [f64]) -> Self {
         Self { name, samples, rival: false }
     }
 }
 
 impl Measured {
-    /// From the samples of all ways; others without samples are left out.
+    /// Summarizes the samples of all ways; omits other ways without samples.
     pub(crate) fn new(bridge: &[f64], others: &[Samples<'_>], better: Better, goal: Option<Goal>) -> Result<Self> {
         let summary = Summary::of(bridge).context("no samples were taken")?;
         let summarized = others.iter().filter_map(|other| Some((other, Summary::of(other.samples)?)));
@@ -201,7 +200,7 @@ impl Measured {
 }
 
 impl Row {
-    /// Whether it is a reason for the program to fail.
+    /// Returns `true` if the row makes the program fail.
     pub(crate) fn is_failure(&self) -> bool {
         match &self.outcome {
             Outcome::Failed { .. } => true,
@@ -212,13 +211,13 @@ impl Row {
 }
 
 impl Results {
-    /// Reads what [`write`](Self::write) wrote.
+    /// Reads the output of [`write`](Self::write).
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         serde_json::from_str(&text).with_context(|| format!("{} is not a file of results", path.display()))
     }
 
-    /// Writes everything to `folder`, whole or not at all.
+    /// Writes the results to `folder` atomically.
     pub(crate) fn write(&self, folder: &Path) -> Result<()> {
         let mut file = bridge_examples::files::AtomicFile::create(&folder.join(FILE))?;
         serde_json::to_writer_pretty(&mut file, self)?;

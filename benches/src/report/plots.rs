@@ -1,4 +1,4 @@
-//! Results as pictures.
+//! Plots of the results.
 
 use std::ops::Range;
 use std::path::Path;
@@ -13,7 +13,7 @@ use super::{Measured, Outcome, Results, Row};
 const SIZE: (u32, u32) = (960, 540);
 const FONT: &str = "sans-serif";
 
-/// Colors that stay apart in print and for most eyes (Okabe and Ito).
+/// Colors that are distinguishable in print and with color blindness (Okabe and Ito).
 const COLORS: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -24,7 +24,7 @@ const COLORS: [RGBColor; 7] = [
     RGBColor(90, 90, 90),
 ];
 
-/// Draws all pictures that there are figures for, into `folder`.
+/// Draws all plots that have figures, into `folder`.
 pub(crate) fn write(results: &Results, folder: &Path) -> Result<()> {
     let device = &results.machine.device;
     let plots = [
@@ -61,15 +61,15 @@ pub(crate) fn write(results: &Results, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// One line.
+/// One line of a plot.
 struct Series {
     name: String,
     points: Vec<(f64, f64)>,
-    /// Figures to compare with.
+    /// `true` for a way that the bridge is compared with.
     dashed: bool,
 }
 
-/// A line for each value of the parameter `line` and each way, over the parameter `x`.
+/// Returns a line for each value of the parameter `line` and each way, over the parameter `x`.
 fn by(results: &Results, kind: &str, line: &str, x: &str) -> Vec<Series> {
     let mut all: Vec<Series> = Vec::new();
     for row in results.rows.iter().filter(|row| row.kind() == kind) {
@@ -91,7 +91,7 @@ fn by(results: &Results, kind: &str, line: &str, x: &str) -> Vec<Series> {
     all
 }
 
-/// The figures of a row that are drawn: of a frame only its duration.
+/// Returns the figures of a row that are plotted: for frames, only the durations.
 fn plotted(row: &Row) -> Option<&Measured> {
     let is_cost = row.name.ends_with("/cpu") || row.name.ends_with("/allocations");
     match &row.outcome {
@@ -100,7 +100,7 @@ fn plotted(row: &Row) -> Option<&Measured> {
     }
 }
 
-/// How an axis counts.
+/// The scale of an axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scale {
     Linear,
@@ -119,7 +119,7 @@ impl Scale {
         }
     }
 
-    /// What stands at a place; nothing where it would not be a round number.
+    /// Returns the label at a position; empty if the value would not be a round number.
     fn label(self, place: f64) -> String {
         let round = (place - place.round()).abs() < 1e-6;
         match self {
@@ -136,7 +136,7 @@ impl Scale {
         }
     }
 
-    /// A little more than `values`; all of it from 0 where it is linear.
+    /// Returns the range of `values` with a margin; a linear one can start at 0.
     fn range(self, values: Range<f64>, from_zero: bool) -> Range<f64> {
         let margin = ((values.end - values.start) * 0.06).max(0.1);
         let start = if self == Self::Linear && from_zero { 0.0 } else { values.start - margin };
@@ -144,7 +144,7 @@ impl Scale {
     }
 }
 
-/// A number in as few digits as do.
+/// Formats a number with as few digits as needed.
 fn short(value: f64) -> String {
     match value {
         value if value >= 999_999.0 => format!("{} M", value.round() / 1e6),
@@ -153,7 +153,7 @@ fn short(value: f64) -> String {
     }
 }
 
-/// Lines in one picture.
+/// A plot of lines.
 struct Plot {
     file: &'static str,
     title: String,
@@ -197,13 +197,13 @@ impl Plot {
             } else {
                 chart.draw_series(LineSeries::new(points, style))
             };
-            // One dash stands for a dashed line.
+            // A single dash represents a dashed line.
             let length = if series.dashed { 6 } else { 18 };
             let dash = move |(x, y)| PathElement::new(vec![(x, y), (x + length, y)], style);
             drawn.map_err(failed)?.label(&series.name).legend(dash);
         }
-        // Rates rise to the right, durations of frames fall with the slots: the labels keep out of
-        // the way.
+        // Rates rise to the right, and durations of frames fall with the number of slots: the
+        // labels are placed where the lines are not.
         let corner = match x {
             Scale::Linear => SeriesLabelPosition::UpperRight,
             Scale::Powers | Scale::Bytes => SeriesLabelPosition::UpperLeft,
@@ -215,7 +215,7 @@ impl Plot {
     }
 }
 
-/// Lanes of spans, a color for each frame.
+/// Draws lanes of spans, with a color for each frame.
 fn timeline(spans: &Spans, path: &Path) -> Result<()> {
     let lanes = spans.lanes.len() as f64;
     let area = SVGBackend::new(path, (SIZE.0, 160 + 90 * spans.lanes.len() as u32)).into_drawing_area();
@@ -267,7 +267,7 @@ fn builder<'a, 'b>(area: &'a DrawingArea<SVGBackend<'b>, Shift>, title: &str) ->
     builder
 }
 
-/// From the least to the largest; from 0 to 1 where there is none.
+/// Returns the range from the minimum to the maximum; 0 to 1 without values.
 fn extent(values: impl Iterator<Item = f64>) -> Range<f64> {
     let ends = values.fold(None, |ends: Option<(f64, f64)>, value| {
         Some(ends.map_or((value, value), |(least, most)| (least.min(value), most.max(value))))
@@ -275,7 +275,7 @@ fn extent(values: impl Iterator<Item = f64>) -> Range<f64> {
     ends.map_or(0.0..1.0, |(least, most)| least..most)
 }
 
-/// The library's errors bear the back end's, which cannot be kept.
+/// Converts an error of the library, which contains the back end's error and cannot be stored.
 fn failed<E: std::error::Error + Send + Sync>(error: DrawingAreaErrorKind<E>) -> anyhow::Error {
     anyhow!("{error}")
 }

@@ -1,4 +1,4 @@
-//! Which sources a run was built from, and how fast the GPU was clocked.
+//! The source version of a run, and the clock rates of the GPU.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,15 +7,15 @@ use anyhow::{Context, Result, bail, ensure};
 use bridge::Uuid;
 use serde::{Deserialize, Serialize};
 
-/// Placeholder for what is not known.
+/// Placeholder for unknown values.
 pub(crate) const UNKNOWN: &str = "unknown";
 
-/// The sources of a run.
+/// The source version of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Sources {
     /// The commit, or "unknown".
     pub(crate) commit: String,
-    /// Whether the tree was that commit's; `None` where that is not known.
+    /// `true` if the tree had no changes from that commit; `None` if unknown.
     pub(crate) clean: Option<bool>,
 }
 
@@ -26,8 +26,8 @@ impl Default for Sources {
 }
 
 impl Sources {
-    /// The commit that `BRIDGE_BENCH_COMMIT` names, for a program that was built from another tree;
-    /// otherwise that of the tree at `root`, if it was found.
+    /// Returns the commit in `BRIDGE_BENCH_COMMIT`, for a program that was built from another tree;
+    /// otherwise the commit of the tree at `root`, if that was found.
     pub(crate) fn look(root: Option<&Path>) -> Self {
         let ask = |arguments: &[&str]| root.and_then(|root| git(root, arguments));
         let told = std::env::var("BRIDGE_BENCH_COMMIT").ok();
@@ -42,7 +42,7 @@ impl Sources {
         }
     }
 
-    /// Checks that a commit tells what was measured.
+    /// Checks that the commit identifies the measured sources.
     pub(crate) fn require_clean(&self) -> Result<()> {
         match self.clean {
             Some(true) => Ok(()),
@@ -56,21 +56,21 @@ fn git(root: &Path, arguments: &[&str]) -> Option<String> {
     said(Command::new("git").arg("-C").arg(root).args(arguments))
 }
 
-/// What a program prints, where it is there and succeeds.
+/// Returns the output of a program, if it exists and succeeds.
 fn said(command: &mut Command) -> Option<String> {
     let output = command.output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     output.status.success().then(|| text.trim().to_owned())
 }
 
-/// Clocks of the GPU as `nvidia-smi` tells them, or "unknown".
+/// The GPU's clock rates as `nvidia-smi` reports them, or "unknown".
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Clocks {
-    /// The highest that it can have.
+    /// The maximum clock rates.
     pub(crate) most: String,
-    /// Before the first case.
+    /// The rates before the first case.
     pub(crate) before: String,
-    /// Right after the last.
+    /// The rates right after the last case.
     pub(crate) after: String,
 }
 
@@ -82,12 +82,12 @@ impl Default for Clocks {
 }
 
 impl Clocks {
-    /// Before the first case.
+    /// Reads the maximum rates, and the rates before the first case.
     pub(crate) fn look(gpu: Uuid) -> Self {
         Self { most: clocks(gpu, "clocks.max.sm,clocks.max.memory"), before: current(gpu), ..Self::default() }
     }
 
-    /// After the last.
+    /// Reads the rates after the last case.
     pub(crate) fn end(&mut self, gpu: Uuid) {
         self.after = current(gpu);
     }
@@ -103,7 +103,7 @@ fn clocks(gpu: Uuid, fields: &str) -> String {
     of_gpu(&lines, gpu).unwrap_or_else(|| UNKNOWN.to_owned())
 }
 
-/// From lines such as `GPU-…, 1980 MHz, 2619 MHz`.
+/// Parses lines such as `GPU-…, 1980 MHz, 2619 MHz`.
 fn of_gpu(lines: &str, gpu: Uuid) -> Option<String> {
     let name = format!("GPU-{gpu}");
     let line = lines.lines().find_map(|line| line.trim().strip_prefix(&name)?.strip_prefix(", "))?;
@@ -111,7 +111,8 @@ fn of_gpu(lines: &str, gpu: Uuid) -> Option<String> {
     Some(format!("{processors} processors, {memory} memory"))
 }
 
-/// The root of the workspace, where the program knows it: cargo tells where the package is.
+/// Returns the root of the workspace, which follows from the package's folder that cargo reports,
+/// or from the current folder.
 pub(crate) fn root() -> Result<PathBuf> {
     let package = match std::env::var_os("CARGO_MANIFEST_DIR") {
         Some(package) => PathBuf::from(package),

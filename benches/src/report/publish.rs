@@ -1,5 +1,5 @@
-//! What everyone is shown: the results that lie in the repository, from which BENCHMARKS.md and the
-//! README have their figures. Only a full run with CUDA of a known commit becomes that.
+//! Publication of results in the repository, from which BENCHMARKS.md and the README take their
+//! figures. Only the results of a full run with CUDA, of a known commit, can be published.
 
 use std::path::{Path, PathBuf};
 
@@ -10,10 +10,11 @@ use super::{FILE, Outcome, Results, plots};
 use crate::cases;
 use crate::options::Profile;
 
-/// Where published results lie, from the root of the workspace.
+/// The folder of published results, relative to the root of the workspace.
 const FOLDER: &str = "benches/results";
 
-/// Writes the results where everyone sees them, with the pictures; gives where.
+/// Writes the results and the plots to the folder of published results; returns the path of the
+/// results file.
 pub(crate) fn publish(results: &Results) -> Result<PathBuf> {
     let root = root()?;
     check(results, &Sources::look(Some(&root)))?;
@@ -28,14 +29,16 @@ fn write(results: &Results, folder: &Path) -> Result<()> {
     plots::write(results, folder)
 }
 
-/// Checks that these are results for everyone; `here` is the tree that they would be written to.
+/// Checks that the results can be published; `here` describes the tree that they would be written
+/// to.
 fn check(results: &Results, here: &Sources) -> Result<()> {
     let machine = &results.machine;
     let full = Profile::FULL.name;
     ensure!(results.profile == full, "the profile is \"{}\"; only \"{full}\" is published", results.profile);
     ensure!(machine.backend == "cuda", "{} computed; only runs with CUDA are published", machine.backend);
     match machine.sources.clean {
-        // Measured on a copy without git, which was told its commit: it has to be this one.
+        // Measured on a copy without git, which was given its commit in the environment: it must be
+        // the commit of this tree.
         None if here.clean == Some(true) && here.commit == machine.sources.commit => {}
         _ => machine.sources.require_clean()?,
     }
@@ -56,7 +59,7 @@ mod tests {
     use crate::report::table::tests::results;
     use crate::report::{Outcome, Row};
 
-    /// Results with a row of every case.
+    /// Returns results with a row of every case.
     fn complete() -> Results {
         let mut results = results();
         let row = results.rows.remove(0);

@@ -1,54 +1,53 @@
-//! Where the time of a few frames went, on one clock.
+//! How a few frames spent their time, on one clock.
 
 use serde::{Deserialize, Serialize};
 
 /// Frames in flight on one clock.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Spans {
-    /// The name of the file that the picture goes to, without its ending.
+    /// The name of the plot's file, without its extension.
     pub(crate) name: String,
-    /// What was run.
+    /// A description of the run.
     pub(crate) what: String,
-    /// From above to below.
+    /// The lanes from top to bottom.
     pub(crate) lanes: Vec<Lane>,
 }
 
-/// What one side did.
+/// The work of one side.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Lane {
     /// Its name.
     pub(crate) name: String,
-    /// By how many microseconds the whole lane may be shifted against the host's clock, as
-    /// measured.
+    /// The measured maximum offset of the whole lane from the host's clock, in microseconds.
     pub(crate) error_us: f64,
-    /// One for each frame.
+    /// One span for each frame.
     pub(crate) spans: Vec<Span>,
 }
 
-/// What a side did for one frame.
+/// The work of a side for one frame.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Span {
     /// The frame's number.
     pub(crate) frame: u64,
-    /// Microseconds from the start of the picture.
+    /// The start, in microseconds from the start of the plot.
     pub(crate) start_us: f64,
-    /// The same.
+    /// The end, in microseconds from the start of the plot.
     pub(crate) end_us: f64,
 }
 
 impl Lane {
-    /// How long its spans are, in microseconds.
+    /// Returns the durations of the spans, in microseconds.
     pub(crate) fn durations(&self) -> Vec<f64> {
         self.spans.iter().map(|span| span.end_us - span.start_us).collect()
     }
 
-    /// Microseconds from the end of one frame to that of the next.
+    /// Returns the microseconds from the end of each frame to the end of the next one.
     pub(crate) fn intervals(&self) -> Vec<f64> {
         self.spans.windows(2).map(|pair| pair[1].end_us - pair[0].end_us).collect()
     }
 
-    /// Microseconds from the end of each frame here to its start in `other`; negative where the
-    /// clocks' errors are larger than what they measure.
+    /// Returns the microseconds from the end of each frame in this lane to its start in `other`;
+    /// negative if the errors of the clocks exceed the gap.
     pub(crate) fn gaps_to(&self, other: &Self) -> Vec<f64> {
         let start = |frame| other.spans.iter().find(|span| span.frame == frame).map(|span| span.start_us);
         self.spans.iter().filter_map(|span| Some(start(span.frame)? - span.end_us)).collect()

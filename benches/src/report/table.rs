@@ -1,4 +1,4 @@
-//! Results as tables, for the terminal and for the README alike.
+//! Results as Markdown tables, for the terminal and for the README.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use super::machine::Machine;
 use super::{Better, Bounded, Goal, Measured, Outcome, RAW, Results, Row};
 use crate::harness::stats::{Ratio, Summary};
 
-/// All rows that `wants` names, one table for each kind of case.
+/// Formats all rows that `wants` selects, with one table for each kind of case.
 pub(crate) fn markdown(results: &Results, wants: impl Fn(&str) -> bool) -> String {
     let mut text = format!("{}\n", origin(&results.machine, &results.profile));
     let mut kinds: Vec<&str> = Vec::new();
@@ -24,7 +24,7 @@ pub(crate) fn markdown(results: &Results, wants: impl Fn(&str) -> bool) -> Strin
     text
 }
 
-/// One line on where the figures are from.
+/// Returns a line on the machine and the run of the figures.
 fn origin(machine: &Machine, profile: &str) -> String {
     let cuda = machine.cuda.as_ref().map_or(String::new(), |version| format!(", {version}"));
     format!(
@@ -41,7 +41,7 @@ fn origin(machine: &Machine, profile: &str) -> String {
     )
 }
 
-/// Rows as one table, its columns aligned.
+/// Formats rows as one table with aligned columns.
 pub(crate) fn table(rows: &[&Row]) -> String {
     let head = ["measured", "bridge", "otherwise", "ratio", "goal"].map(str::to_owned);
     let cells: Vec<[String; 5]> = std::iter::once(head).chain(rows.iter().map(|row| row.cells())).collect();
@@ -68,7 +68,7 @@ pub(crate) fn table(rows: &[&Row]) -> String {
 }
 
 impl Row {
-    /// The first part of its name.
+    /// Returns the first part of the name.
     pub(crate) fn kind(&self) -> &str {
         self.name.split('/').next().unwrap_or_default()
     }
@@ -125,7 +125,7 @@ impl Goal {
     }
 }
 
-/// The fewest samples that have a tenth and a ninetieth percentile.
+/// The minimum number of samples for a 10th and a 90th percentile.
 const TENTHS: usize = 10;
 
 fn spread(summary: &Summary, unit: &str) -> String {
@@ -147,7 +147,7 @@ fn ratio(ratio: Ratio, samples: usize) -> String {
     format!("{:.3} ({:.3}–{:.3})", ratio.median, ratio.p10, ratio.p90)
 }
 
-/// Three digits that count.
+/// Formats a value with three significant digits.
 fn figure(value: f64) -> String {
     let digits = match value.abs() {
         0.0 => 0,
@@ -160,7 +160,7 @@ fn figure(value: f64) -> String {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
-/// What would break a table is taken out.
+/// Replaces characters that would break a table.
 fn plain(text: &str) -> String {
     text.replace('|', "/").replace(['\n', '\r'], " ")
 }
@@ -172,7 +172,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::report::Samples;
 
-    /// Results with a row of every outcome.
+    /// Returns results with a row of every outcome.
     pub(crate) fn results() -> Results {
         let row = |name: &str, what: &str, outcome| Row {
             name: name.into(),

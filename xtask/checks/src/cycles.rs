@@ -1,9 +1,9 @@
 //! Import cycles between the files of a package.
 //!
-//! A file imports another one by a path to an item of it, in a `use` or elsewhere. A path by way of
-//! a re-export leads to the file of the item; the file that re-exports imports it only if it uses
-//! it too. What a file imports from those above it, of which it is a part, does not count, nor do
-//! tests.
+//! A file imports another file if it names an item of that file by path, in a `use` or elsewhere. A
+//! path through a re-export leads to the file of the item; the re-exporting file imports that file
+//! only if it also uses the item. Imports from the modules that contain a file do not count, and
+//! neither do tests.
 
 mod source;
 #[cfg(test)]
@@ -19,13 +19,13 @@ use source::Source;
 
 const FOLDERS: [&str; 6] = ["adapters", "benches", "crates", "examples", "tools", "xtask"];
 
-/// Two files, and the line in which the one imports the other first.
+/// Pairs of files, with the line of the first import of the second file in the first one.
 type Imports = BTreeMap<(String, String), usize>;
 
-/// The files of a package by their modules.
+/// The files of a package, by module path.
 type Package = BTreeMap<Vec<String>, Source>;
 
-/// Fails for an import cycle in a package of the current folder.
+/// Fails if a package in the current folder has an import cycle.
 pub(crate) fn run() -> Result<()> {
     let (mut imports, mut packages) = (Imports::new(), 0);
     for folder in FOLDERS {
@@ -39,7 +39,7 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// Adds the imports of all packages in a folder.
+/// Adds the imports of all packages in a folder and its subfolders.
 fn visit(folder: &Path, imports: &mut Imports, packages: &mut usize) -> Result<()> {
     if folder.join("Cargo.toml").is_file() && folder.join("src").is_dir() {
         let mut package = Package::new();
@@ -89,7 +89,8 @@ fn imports_of(package: &Package) -> Imports {
     imports
 }
 
-/// The module of the item that a path means in another one; `None` for items of other packages.
+/// Returns the module of the item that `path` names within `module`; `None` for items of other
+/// packages.
 fn resolve(package: &Package, module: &[String], path: &[String], depth: usize) -> Option<Vec<String>> {
     let (first, mut rest) = path.split_first().filter(|_| depth < 16)?;
     let mut at = match first.as_str() {
@@ -113,7 +114,7 @@ fn resolve(package: &Package, module: &[String], path: &[String], depth: usize) 
     Some(at)
 }
 
-/// The shortest cycle through each import.
+/// Returns the shortest cycle through each import.
 fn cycles(imports: &Imports) -> Vec<String> {
     let mut next = HashMap::<&str, Vec<&str>>::new();
     for (from, to) in imports.keys() {
@@ -134,7 +135,7 @@ fn cycles(imports: &Imports) -> Vec<String> {
     cycles.into_values().map(shown).collect()
 }
 
-/// The shortest way from one file to another, both included.
+/// Returns the shortest path from one file to another, including both.
 fn way<'a>(next: &HashMap<&'a str, Vec<&'a str>>, from: &'a str, to: &str) -> Option<Vec<&'a str>> {
     let mut queue = VecDeque::from([vec![from]]);
     let mut seen = HashSet::from([from]);

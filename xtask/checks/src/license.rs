@@ -1,17 +1,17 @@
-//! SPDX license expressions, as far as Cargo manifests use them.
+//! SPDX license expressions, limited to what Cargo manifests use.
 
 use anyhow::{Result, bail};
 
-/// The names in `allow = [...]` under `[licenses]` of a `deny.toml`.
+/// Returns the names in `allow = [...]` under `[licenses]` of a `deny.toml`.
 pub(crate) fn allowed(deny: &str) -> Option<Vec<String>> {
     let section = deny.split_once("[licenses]")?.1;
     let list = section.split_once("allow = [")?.1.split_once(']')?.0;
     Some(list.split(',').map(|name| name.trim().trim_matches('"').to_owned()).filter(|name| !name.is_empty()).collect())
 }
 
-/// Whether one who accepts `allowed` may use what is licensed under `expression`.
+/// Returns `true` if the `allowed` licenses permit the use of code under `expression`.
 pub(crate) fn is_met(expression: &str, allowed: &[String]) -> Result<bool> {
-    // `MIT/Apache-2.0` is how manifests said OR before SPDX.
+    // Manifests wrote `MIT/Apache-2.0` for OR before SPDX expressions.
     let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
     let words: Vec<&str> = spaced.split_whitespace().collect();
     let mut parser = Parser { words: &words, allowed };
@@ -28,7 +28,7 @@ struct Parser<'a> {
 }
 
 impl<'a> Parser<'a> {
-    /// Terms between ORs, which bind least.
+    /// Parses terms between ORs, which have the lowest precedence.
     fn any(&mut self) -> Option<bool> {
         let mut met = self.all()?;
         while self.takes("OR") {
@@ -37,7 +37,7 @@ impl<'a> Parser<'a> {
         Some(met)
     }
 
-    /// Terms between ANDs.
+    /// Parses terms between ANDs.
     fn all(&mut self) -> Option<bool> {
         let mut met = self.one()?;
         while self.takes("AND") {
@@ -55,7 +55,7 @@ impl<'a> Parser<'a> {
         if matches!(name, "OR" | "AND" | "WITH" | ")") {
             return None;
         }
-        // An exception only grants more.
+        // An exception only grants additional permissions.
         if self.takes("WITH") {
             self.next()?;
         }
@@ -92,7 +92,7 @@ mod tests {
         assert!(met("(MIT OR Apache-2.0) AND Unicode-3.0"));
         assert!(!met("(MIT OR Apache-2.0) AND BSD-3-Clause"));
         assert!(met("Apache-2.0 WITH LLVM-exception OR Apache-2.0 OR MIT"));
-        // AND binds closer than OR.
+        // AND has a higher precedence than OR.
         assert!(met("MIT OR GPL-3.0 AND Zlib"));
     }
 

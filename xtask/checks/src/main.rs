@@ -1,8 +1,8 @@
-//! The parts of `cargo xtask` that read JSON: the public API as text, the licenses of the
-//! dependencies, the figures in the documents. Beside them, import cycles between files.
+//! The parts of `cargo xtask` that read JSON (the public API as text, the licenses of the
+//! dependencies, the figures in the documents) and the check for import cycles between files.
 //!
-//! A package of its own, so that `cargo xtask demo` does not wait for serde and what else these
-//! need.
+//! This is a separate package, so that `cargo xtask demo` does not have to build serde and the
+//! other dependencies of these parts.
 
 mod cycles;
 mod license;
@@ -39,7 +39,7 @@ fn run() -> Result<()> {
     }
 }
 
-/// Prints one line for every public item of the crate whose rustdoc JSON this is.
+/// Prints one line for each public item of the crate that the rustdoc JSON describes.
 fn api(json: &str) -> Result<()> {
     let api = public_api::Builder::from_rustdoc_json(json)
         .omit_blanket_impls(true)
@@ -51,8 +51,8 @@ fn api(json: &str) -> Result<()> {
     Ok(())
 }
 
-/// Compares the licenses in `cargo metadata`'s output, on the standard input, with those that
-/// `deny` allows.
+/// Checks the licenses in the output of `cargo metadata`, read from standard input, against those
+/// that `deny` allows.
 fn licenses(deny: &str) -> Result<()> {
     let text = fs::read_to_string(deny).with_context(|| format!("cannot read {deny}"))?;
     let allowed = license::allowed(&text).with_context(|| format!("{deny} has no list `allow` under [licenses]"))?;

@@ -1,21 +1,22 @@
 //! `cargo xtask tables`: the figures in the documents, from the published results of the
 //! benchmarks.
 //!
-//! A document holds `<!-- figures: NAME -->` and `<!-- end of figures -->`; what is between them is
-//! the template `benches/tables/NAME.md` with its placeholders filled in, from the results of
-//! `cargo xtask bench`, or from those of `python/bench` where the name begins with `view`. As long
-//! as nobody has published the latter, the document keeps what it has.
+//! A document contains `<!-- figures: NAME -->` and `<!-- end of figures -->`. The text between the
+//! two is the template `benches/tables/NAME.md` with its placeholders filled in from the results of
+//! `cargo xtask bench`, or from those of `python/bench` if the name begins with `view`. While no
+//! results of `python/bench` are published, the document keeps its text.
 //!
 //! | placeholder | figure |
 //! |---|---|
 //! | `{row}` | the bridge's median |
 //! | `{row @ way}` | another way's median; a dash where it was absent |
 //! | `{row ratio}` | the ratio to the best rival |
-//! | `{row # parameter}` | a number that the case was run with, or has counted |
+//! | `{row # parameter}` | a number among the parameters or counters of the case |
 //! | `{… / 1000}` | divided |
 //! | `{device}`, `{driver}`, `{cuda}`, `{torch}`, `{date}` | the machine's |
-//! | `{absent}` | a sentence on the ways that were absent |
-//! | `{goals}`, `{missed}`, `{misses}` | how many goals there are and were missed, and a list of those |
+//! | `{absent}` | a sentence that lists the ways that were absent |
+//! | `{goals}`, `{missed}`, `{misses}` | the number of goals, of missed goals, and a table of the
+//! missed ones |
 
 use std::path::PathBuf;
 use std::{env, fs};
@@ -25,15 +26,15 @@ use serde_json::Value;
 
 const DOCUMENTS: &[&str] = &["README.md", "BENCHMARKS.md", "docs/python.md"];
 const RESULTS: &str = "benches/results/results.json";
-/// Written by `python/bench`, on a machine with a GPU.
+/// The results of `python/bench`, from a machine with a GPU.
 const VIEW_RESULTS: &str = "benches/results/view.json";
-/// Templates that are filled from those.
+/// Prefix of the templates that are filled from `VIEW_RESULTS`.
 const VIEW_PREFIX: &str = "view";
 const TEMPLATES: &str = "benches/tables";
 const BEGIN: &str = "<!-- figures: ";
 const END: &str = "<!-- end of figures -->";
 
-/// Writes the figures into the documents, or checks that they are there.
+/// Writes the figures into the documents, or checks that the documents have them.
 pub(crate) fn run(check: bool) -> Result<()> {
     let results = Results::read(RESULTS)?;
     let of_view = if root()?.join(VIEW_RESULTS).exists() { Some(Results::read(VIEW_RESULTS)?) } else { None };
@@ -64,7 +65,7 @@ pub(crate) fn run(check: bool) -> Result<()> {
     Ok(())
 }
 
-/// The root of the workspace: two folders above this package, of which cargo tells.
+/// Returns the root of the workspace: two folders above this package, whose folder cargo reports.
 fn root() -> Result<PathBuf> {
     let package = env::var_os("CARGO_MANIFEST_DIR").context("run it with `cargo xtask tables`")?;
     Ok(PathBuf::from(package).join("../.."))
@@ -74,7 +75,7 @@ fn read(path: &str) -> Result<String> {
     fs::read_to_string(root()?.join(path)).with_context(|| format!("cannot read {path}"))
 }
 
-/// The document with its figures; those that there are none of stay.
+/// Returns the document with its figures replaced; sections without results keep their text.
 fn document(text: &str, figures: impl Fn(&str) -> Result<Option<String>>) -> Result<String> {
     let (mut filled, mut rest, mut found) = (String::new(), text, false);
     while let Some((before, after)) = rest.split_once(BEGIN) {
@@ -93,7 +94,7 @@ fn document(text: &str, figures: impl Fn(&str) -> Result<Option<String>>) -> Res
     Ok(filled + rest)
 }
 
-/// The template with its placeholders filled in.
+/// Returns the template with its placeholders filled in.
 fn fill(template: &str, results: &Results) -> Result<String> {
     let (mut filled, mut rest) = (String::new(), template);
     while let Some((before, after)) = rest.split_once('{') {
@@ -105,7 +106,7 @@ fn fill(template: &str, results: &Results) -> Result<String> {
     Ok(filled + rest)
 }
 
-/// Output of a benchmark.
+/// The output of a benchmark.
 struct Results(Value);
 
 impl Results {
@@ -166,7 +167,7 @@ impl Results {
         self.rows().find(|row| row["name"] == name).with_context(|| format!("the results have no row {name}"))
     }
 
-    /// The ways that the machine did not have.
+    /// Returns a sentence on the ways that the machine does not have.
     fn absent(&self) -> String {
         let ways = self.0["absent"].as_object().into_iter().flatten();
         let ways: Vec<_> =
@@ -178,7 +179,7 @@ impl Results {
         }
     }
 
-    /// Rows with a goal that can be missed.
+    /// Returns the rows with a goal that can be missed.
     fn goals(&self) -> impl Iterator<Item = &Value> {
         self.rows().filter(|row| row["met"].is_boolean())
     }
@@ -187,7 +188,7 @@ impl Results {
         self.goals().filter(|row| row["met"] == false)
     }
 
-    /// A table of the rows that missed their goals.
+    /// Returns a table of the rows that missed their goals.
     fn misses(&self) -> Result<String> {
         let mut text = String::from("| missed | by the bridge | ratio | goal |\n|---|---|---|---|");
         for row in self.missed() {
@@ -211,7 +212,7 @@ impl Results {
     }
 }
 
-/// Three digits that count.
+/// Formats a value with three significant digits.
 fn digits(value: f64) -> String {
     let decimals = match value.abs() {
         0.0 => 0,

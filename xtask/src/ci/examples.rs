@@ -1,26 +1,27 @@
-//! The widths of code in docs: pages of docs.rs and crates.io cut off what is wider.
+//! Checks the width of code in docs: docs.rs and crates.io cut off wider lines.
 
 use std::path::Path;
 
-/// The most columns of a line of code.
+/// The maximum number of columns in a line of code.
 pub(super) const WIDEST: usize = 80;
 
-/// A line of a file that has code to be shown.
+/// A line of a file that may contain displayed code.
 #[derive(Debug, Clone, Copy)]
 enum Line<'a> {
     /// A line of Markdown.
     Markdown(&'a str),
-    /// Begins a block of code as an attribute: several that exclude each other can follow.
+    /// An attribute that begins a code block. Several attributes that exclude each other can follow
+    /// one another.
     Opens,
-    /// Code, wherever it stands.
+    /// Code, whatever the context.
     Code(&'a str),
-    /// Ends what Markdown there was.
+    /// Any other line; ends the Markdown before it.
     Other,
 }
 
-/// Returns the numbers of the lines of code that are too wide, of a page, of the docs in a Rust
-/// file, or of a Rust file that docs include (`docs/*.rs`). Of pages other than READMEs commands
-/// and output may be wider.
+/// Returns the numbers of the code lines that are too wide, for a page, the docs in a Rust file, or
+/// a Rust file that docs include (`docs/*.rs`). In pages other than READMEs, commands and output
+/// may be wider.
 pub(super) fn wide_lines(path: &Path, text: &str) -> Vec<usize> {
     let is_rust = path.extension().is_some_and(|extension| extension == "rs");
     let is_included = path.parent().is_some_and(|folder| folder.ends_with("docs"));
@@ -30,7 +31,7 @@ pub(super) fn wide_lines(path: &Path, text: &str) -> Vec<usize> {
         (true, true) => Line::Code(line),
         (true, false) => line_of_rust(line),
     };
-    // In a block, whether it is measured.
+    // `Some` within a block: whether its lines are measured.
     let mut block = None;
     let mut is_wide = |line| {
         let code = match line {
@@ -52,12 +53,13 @@ pub(super) fn wide_lines(path: &Path, text: &str) -> Vec<usize> {
     text.lines().zip(1..).filter(|(line, _)| is_wide(kind(line))).map(|(_, number)| number).collect()
 }
 
-/// Returns `true` for a block of a program's source, which readers copy from.
+/// Returns `true` for a block of source code, which readers copy.
 fn is_source(language: &str) -> bool {
     ["rust", "python", "c", "cpp", "toml"].iter().any(|source| language.split(',').next() == Some(source))
 }
 
-/// Doc comments are Markdown. Lines that rustdoc hides count: who reads the source sees them.
+/// Doc comments are Markdown. Lines that rustdoc hides count, because readers of the source see
+/// them.
 fn line_of_rust(line: &str) -> Line<'_> {
     let line = line.trim_start();
     if let Some(doc) = line.strip_prefix("///").or_else(|| line.strip_prefix("//!")) {
@@ -73,7 +75,8 @@ fn line_of_rust(line: &str) -> Line<'_> {
 mod tests {
     use super::*;
 
-    /// The lines that are too wide, where each `W` of the text is 81 columns and each `F` 80.
+    /// Returns the lines that are too wide, after replacing each `W` by 81 columns and each `F` by
+    /// 80.
     fn wide(path: &str, text: &str) -> Vec<usize> {
         wide_lines(Path::new(path), &text.replace('W', &"ü".repeat(WIDEST + 1)).replace('F', &"ü".repeat(WIDEST)))
     }

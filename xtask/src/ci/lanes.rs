@@ -1,9 +1,9 @@
-//! Steps beside each other: while one waits for a device, a download or the one thread of a linker,
-//! another compiles.
+//! Runs steps in parallel: while one waits for a device, a download or a single-threaded linker,
+//! another one compiles.
 //!
-//! The steps of one lane run in this program, with its output. Those of the other are each a
-//! process of this program's, with a log that is shown when the step is over, between two steps of
-//! the first lane.
+//! The steps of the first lane run in this process, with its output. Each step of the other lane is
+//! a separate process of this program, whose log is printed after the step has ended, between two
+//! steps of the first lane.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -21,10 +21,10 @@ use super::{FIRST_ALONE, INSTALLS, Step, Times};
 use crate::setup::consent::Consent;
 use crate::shell;
 
-/// Set for a step beside others: it ends when its standard input does.
+/// Set for a parallel step: the step ends when its standard input is closed.
 const BESIDE: &str = "XTASK_CI_BESIDE";
 
-/// Runs the steps in two lanes; stops both at the first that fails.
+/// Runs the steps in two lanes; stops both at the first failure.
 pub(super) fn run(steps: &[Step], times: &mut Times) -> Result<()> {
     if !cfg!(unix) {
         return super::in_order(steps, times);
@@ -33,7 +33,7 @@ pub(super) fn run(steps: &[Step], times: &mut Times) -> Result<()> {
     let alone = own.iter().position(|step| step.name == FIRST_ALONE).map_or(0, |last| last + 1);
     super::in_order(&own[..alone], times)?;
     if Consent::of_environment() == Consent::Ask {
-        // It asks before it installs, which a step with a log cannot.
+        // This step asks before it installs, which a step that writes to a log cannot do.
         let installs = beside.extract_if(.., |step| step.name == INSTALLS).collect::<Vec<_>>();
         super::in_order(&installs, times)?;
     }
@@ -55,7 +55,7 @@ pub(super) fn run(steps: &[Step], times: &mut Times) -> Result<()> {
     lane.join(times)
 }
 
-/// The steps that neither lane has begun.
+/// The steps that neither lane has started.
 #[derive(Clone)]
 struct Queue(Arc<Mutex<VecDeque<Step>>>);
 
@@ -65,7 +65,7 @@ impl Queue {
     }
 }
 
-/// The lane of processes.
+/// The lane of child processes.
 struct Lane {
     queue: Queue,
     ended: Receiver<Ended>,
@@ -73,15 +73,15 @@ struct Lane {
     thread: Option<thread::JoinHandle<()>>,
 }
 
-/// The process of a step.
+/// The state of the lane's current child process.
 enum Running {
-    /// Its standard input: it ends when this is closed. None between two steps.
+    /// The child's standard input: the child ends when it is closed. `None` between two steps.
     Held(Option<ChildStdin>),
-    /// No step is to run any more.
+    /// No further step may run.
     Stopped,
 }
 
-/// A step that is over.
+/// A step that has ended.
 struct Ended {
     step: Step,
     log: PathBuf,
@@ -90,7 +90,7 @@ struct Ended {
 }
 
 impl Lane {
-    /// Runs what `command` makes of each step.
+    /// Starts a thread that runs the command of each step.
     fn start(steps: Vec<Step>, logs: PathBuf, command: impl Fn(&Step) -> Command + Send + 'static) -> Result<Self> {
         fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
         let queue = Queue(Arc::new(Mutex::new(steps.into())));
@@ -110,7 +110,7 @@ impl Lane {
         Ok(())
     }
 
-    /// Waits for the step that still runs.
+    /// Waits for the running step to end.
     fn join(&mut self, times: &mut Times) -> Result<()> {
         while let Ok(ended) = self.ended.recv() {
             show(ended, times)?;
@@ -120,7 +120,7 @@ impl Lane {
 }
 
 impl Drop for Lane {
-    /// Ends the step that runs, and begins no other.
+    /// Ends the running step, and starts no other.
     fn drop(&mut self) {
         locked(&self.queue.0).clear();
         *locked(&self.running) = Running::Stopped;
@@ -130,7 +130,7 @@ impl Drop for Lane {
     }
 }
 
-/// One step after another, to the first that fails.
+/// Runs one step after another until one fails.
 fn run_queue(
     queue: &Queue,
     running: &Mutex<Running>,
@@ -152,14 +152,14 @@ fn run_queue(
 fn run_beside(mut command: Command, log: &Path, running: &Mutex<Running>) -> Result<()> {
     let file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
     command.env(BESIDE, "1").stdin(Stdio::piped()).stdout(file.try_clone()?).stderr(file);
-    // A group of its own, which it can end as a whole.
+    // A separate process group, so that the step can end all of its processes.
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let mut child: Child = command.spawn().with_context(|| format!("cannot start `{}`", shell::shown(&command)))?;
     let input = child.stdin.take();
     match &mut *locked(running) {
         Running::Held(held) => *held = input,
-        // The process reads the end of its input and ends.
+        // The process reads the end of its input and exits.
         Running::Stopped => drop(input),
     }
     let status = child.wait()?;
@@ -167,7 +167,7 @@ fn run_beside(mut command: Command, log: &Path, running: &Mutex<Running>) -> Res
     Ok(())
 }
 
-/// Prints the step's output and takes its time.
+/// Prints the step's output and records its time.
 fn show(ended: Ended, times: &mut Times) -> Result<()> {
     let Ended { step, log, time, result } = ended;
     times.add(step.name, time, true);
@@ -181,15 +181,15 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// For a step beside others: ends it, with all that it has started, when the program that started
-/// it is gone or wants it to end.
+/// For a parallel step: ends this process and everything that it started when the parent closes the
+/// pipe or exits.
 pub(crate) fn ends_with_its_parent() {
     if std::env::var_os(BESIDE).is_none() {
         return;
     }
     thread::spawn(|| {
         let mut nothing = [0; 1];
-        // Nobody writes: it returns when the other end is closed.
+        // Nothing is ever written: the read returns when the other end is closed.
         let _ = io::stdin().read(&mut nothing);
         #[cfg(unix)]
         let _ = rustix::process::kill_current_process_group(rustix::process::Signal::TERM);
@@ -202,7 +202,7 @@ mod tests {
     use super::*;
     use crate::ci::beside;
 
-    /// A lane of the steps `one` and `two`, in which each step is this script.
+    /// Returns a lane of the steps `one` and `two`, each of which runs `script`.
     fn lane(folder: &Path, script: &'static str) -> Result<Lane> {
         let steps = ["one", "two"].map(|name| beside(name, || unreachable!()));
         Lane::start(steps.to_vec(), folder.join("logs"), move |step| {
@@ -232,7 +232,7 @@ mod tests {
         assert!(!folder.path().join("logs/two.log").exists());
     }
 
-    /// The script, unlike this program, ends at the end of its input by itself.
+    /// The script exits by itself at the end of its input, unlike this program.
     #[test]
     fn a_step_is_told_to_end_with_the_others() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The lengths of source files, and of the lines of code in docs.
+//! Checks the length of source files and the width of code lines in docs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,13 +7,12 @@ use anyhow::{Context, Result, ensure};
 
 use super::examples::{WIDEST, wide_lines};
 
-/// The most lines of a Rust file.
+/// The maximum number of lines in a Rust file.
 const MOST: usize = 350;
 
 const FOLDERS: [&str; 9] = ["adapters", "benches", "crates", "docs", "examples", "python", "tests", "tools", "xtask"];
 
-/// Fails for Rust files in the current folder that are too long, and for code in docs and pages
-/// that is too wide.
+/// Fails if a Rust file in the current folder is too long, or if code in docs or pages is too wide.
 pub(super) fn check() -> Result<()> {
     let mut found = Found::default();
     FOLDERS.iter().try_for_each(|folder| found.visit(Path::new(folder)))?;
@@ -28,9 +27,9 @@ pub(super) fn check() -> Result<()> {
 
 #[derive(Debug, Default)]
 struct Found {
-    /// The Rust files that are too long, with their numbers of lines.
+    /// The Rust files that are too long, with their line counts.
     long: Vec<(PathBuf, usize)>,
-    /// The lines of code in docs that are too wide, by file and number.
+    /// The code lines in docs that are too wide, as file and line number.
     wide: Vec<(PathBuf, usize)>,
 }
 
@@ -42,7 +41,7 @@ impl Found {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             let is_page = path.extension().is_some_and(|extension| extension == "md");
             if path.is_dir() {
-                // Build outputs, and hidden folders such as those of Python environments.
+                // Skips build outputs, and hidden folders such as Python environments.
                 if name != "target" && !name.starts_with('.') {
                     self.visit(&path)?;
                 }

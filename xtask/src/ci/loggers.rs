@@ -1,15 +1,16 @@
-//! How the library crates call the program's logger, which may panic.
+//! Checks that library crates call the program's logger, which may panic, only through isolating
+//! macros.
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-/// The modules that call it, and let no panic out.
+/// The modules that call the logger directly and catch its panics.
 const ISOLATED: [&str; 3] =
     ["crates/bridge-trace/src/isolated.rs", "crates/cuda-import/src/logging.rs", "crates/vk-export/src/logging.rs"];
 
-/// Fails for calls elsewhere in the crates of the current folder.
+/// Fails if other modules in the crates of the current folder call the logger directly.
 pub(super) fn check() -> Result<()> {
     let mut raw = Vec::new();
     for entry in fs::read_dir("crates").context("cannot read crates")? {
@@ -25,7 +26,7 @@ pub(super) fn check() -> Result<()> {
     Ok(())
 }
 
-/// Adds the lines of a folder's files that call the logger themselves.
+/// Adds the lines of a folder's files that call the logger directly.
 fn visit(folder: &Path, raw: &mut Vec<String>) -> Result<()> {
     for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
         let path = entry?.path();
@@ -42,7 +43,7 @@ fn visit(folder: &Path, raw: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-/// Whether a line of code has one of the macros of `log`, or brings them in.
+/// Returns `true` if a line of code calls one of the macros of `log`, or imports them.
 fn calls_logger(line: &str) -> bool {
     let code = line.split("//").next().unwrap_or_default();
     let is_call =

@@ -1,5 +1,5 @@
-//! What must not compile: the programs in `crates/bridge/tests/compile_fail`, with the errors that
-//! each of them is to make.
+//! Programs that must not compile, in `crates/bridge/tests/compile_fail`, each with its expected
+//! errors.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,8 +9,8 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::{api, kernels, shell};
 
-/// Compiles each program against the crate, and compares the errors with the file beside it; with
-/// `update` writes that file instead.
+/// Compiles each program against the crate and compares the errors with the file next to it; with
+/// `update`, writes that file instead.
 pub(crate) fn run(update: bool) -> Result<()> {
     api::require_compiler()?;
     let package = shell::root().join("crates/bridge");
@@ -34,8 +34,8 @@ pub(crate) fn run(update: bool) -> Result<()> {
     Ok(())
 }
 
-/// Checks the crate, and returns its metadata's path. The features are those of the step
-/// `features`, which has checked it.
+/// Checks the crate and returns the path of its metadata. The features are those of the step
+/// `features`, which has already checked it.
 fn library(package: &Path) -> Result<PathBuf> {
     let mut check = shell::cargo();
     check.args(["check", "--lib", "--no-default-features", "--features", "cuda-12000", "--message-format=json"]);
@@ -46,21 +46,21 @@ fn library(package: &Path) -> Result<PathBuf> {
     path_in(&messages).context("cargo does not say where the crate's metadata is")
 }
 
-/// The path of the metadata in cargo's messages, one JSON object a line.
+/// Returns the path of the metadata in cargo's messages, which are one JSON object per line.
 fn path_in(messages: &str) -> Option<PathBuf> {
     let is_it = |text: &&str| text.ends_with(".rmeta") && text.contains("libbridge-");
     let text = messages.split('"').rev().find(is_it)?;
     Some(text.replace(r"\\", r"\").into())
 }
 
-/// The folder's programs in the order of their names.
+/// Returns the programs in a folder, sorted by name.
 fn cases(folder: &Path) -> Result<Vec<PathBuf>> {
     let cases = kernels::with_extension(folder, "rs")?;
     ensure!(!cases.is_empty(), "no program in {}", folder.display());
     Ok(cases)
 }
 
-/// A line for each error: where it is, its code and what it says.
+/// Returns one line for each error: its location, code and message.
 fn errors_of(case: &Path, package: &Path, library: &Path) -> Result<String> {
     let mut rustc = Command::new("rustc");
     let dependencies = library.parent().context("the crate's metadata is in no folder")?;

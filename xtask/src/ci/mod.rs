@@ -1,4 +1,5 @@
-//! `cargo xtask ci`: all that has to hold before a change goes in, in steps, the quick ones first.
+//! `cargo xtask ci`: all checks that a change has to pass, as a sequence of steps, quick ones
+//! first.
 
 mod examples;
 mod lanes;
@@ -21,12 +22,12 @@ pub(crate) use lanes::ends_with_its_parent;
 pub(crate) use misuse::run as misuse;
 pub(crate) use steps::{kill_matrix, kill_soak};
 
-/// A part of continuous integration.
+/// One step of continuous integration.
 #[derive(Clone, Copy)]
 struct Step {
     name: &'static str,
     run: fn() -> Result<()>,
-    /// Whether it needs nothing that the others build: it may run beside them.
+    /// `true` if the step needs no output of other steps, so it may run in parallel.
     beside: bool,
 }
 
@@ -38,8 +39,8 @@ const fn beside(name: &'static str, run: fn() -> Result<()>) -> Step {
     Step { name, run, beside: true }
 }
 
-/// Checking first: `clippy` leaves the metadata that `features`, `docs`, `package` and `misuse`
-/// build on. Those that run beside the others begin behind `tables`.
+/// Checks come first: `clippy` leaves the metadata that `features`, `docs`, `package` and `misuse`
+/// build on. The parallel steps start after `tables`.
 const STEPS: &[Step] = &[
     step("toolchain", steps::toolchain),
     step("setup", || setup::run(Scope::Tests, Consent::of_environment())),
@@ -74,17 +75,17 @@ fn format() -> Result<()> {
     loggers::check()
 }
 
-/// What is over before a step is run beside another.
+/// The last step that completes before any steps run in parallel.
 const FIRST_ALONE: &str = "tables";
 
-/// The step that installs for those that run beside others.
+/// The step that installs what the parallel steps need.
 const INSTALLS: &str = "tools";
 
-/// All that is in `crates/`.
+/// The packages in `crates/`.
 const CRATES: &str = "-p vk-export -p vk-local -p cuda-import -p vk-cuda-bridge-ipc -p vk-cuda-bridge-trace \
                       -p vk-cuda-bridge-worker -p vk-cuda-bridge -p vk-cuda-bridge-view";
 
-/// The steps of [`check`], on the crates alone.
+/// The steps of [`check`], for the crates only.
 const QUICK: &[Step] = &[
     step("format", format),
     step("clippy", || cargo(&format!("clippy {CRATES} --lib --tests -- -D warnings"))),
@@ -98,8 +99,8 @@ pub(crate) fn list() -> Result<()> {
     Ok(())
 }
 
-/// Runs the named steps one after another, or all but those of `without` if none is named, some
-/// beside others; stops at the first that fails, and names it.
+/// Runs the named steps one after another. If none is named, runs all steps except those in
+/// `without`, some in parallel. Stops at the first failure and names the step.
 pub(crate) fn run(names: &[String], without: &[String], serial: bool) -> Result<()> {
     let steps = chosen(names, without)?;
     let mut times = Times::new();
@@ -119,8 +120,8 @@ fn chosen(names: &[String], without: &[String]) -> Result<Vec<Step>> {
     Ok(STEPS.iter().filter(|step| !left_out.contains(&step.name)).copied().collect())
 }
 
-/// Runs what is worth running after every change: without a device, and incrementally in under a
-/// minute.
+/// Runs the checks that are worth running after every change: they need no device and take less
+/// than a minute incrementally.
 pub(crate) fn check() -> Result<()> {
     let mut times = Times::new();
     let result = in_order(QUICK, &mut times);
@@ -139,7 +140,7 @@ fn in_order(steps: &[Step], times: &mut Times) -> Result<()> {
     steps.iter().try_for_each(|step| here(step, times))
 }
 
-/// Runs one step with this program's output.
+/// Runs one step in this process, with its output.
 fn here(step: &Step, times: &mut Times) -> Result<()> {
     println!("== {}", step.name);
     let start = Instant::now();
@@ -148,7 +149,7 @@ fn here(step: &Step, times: &mut Times) -> Result<()> {
     result.with_context(|| failed(step.name, None))
 }
 
-/// The message for a step that failed; `log` is where its output is.
+/// Returns the message for a failed step; `log` is the file with its output.
 fn failed(name: &str, log: Option<&Path>) -> String {
     match log {
         None => format!("step `{name}` failed"),
@@ -156,7 +157,7 @@ fn failed(name: &str, log: Option<&Path>) -> String {
     }
 }
 
-/// How long each step took.
+/// The duration of each step.
 struct Times {
     start: Instant,
     steps: Vec<(&'static str, Duration, bool)>,

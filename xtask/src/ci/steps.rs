@@ -1,4 +1,4 @@
-//! What the steps do that belong to no other command.
+//! The implementations of steps that belong to no other command.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,27 +11,27 @@ use crate::setup;
 use crate::setup::consent::Consent;
 use crate::{api, programs, python, shell, test, windows};
 
-/// Builds all that [`demo`] runs. It names no package, and an example: cargo chooses the features
-/// of the dependencies by the packages and kinds of targets of a command, and would build the
-/// crates once more for each choice. This one is that of `cargo test --workspace`.
+/// Builds everything that [`demo`] runs. The command names an example and no package: cargo selects
+/// the features of dependencies by the packages and target kinds of a command, and would build the
+/// crates again for each selection. This selection is that of `cargo test --workspace`.
 const DEMOS: &str = "build --examples --bin engine";
 
 /// Small enough for two cores without a GPU, large enough for the demo to check its own picture.
 const DEMO: &str = "examples/particles --frames 24 --particles 60000 --size 640x360 --backend host --validate";
 
-/// The demos of images, as small.
+/// The image demos, at a similarly small size.
 const IMAGE_DEMOS: &[&str] = &[
     "examples/texture --frames 24 --grid 256x112 --size 640x360 --backend host --validate",
     "examples/postprocess --frames 24 --size 640x360 --backend host --validate",
 ];
 
-/// The engine, which runs its script of pauses, sizes and systems that come and go.
+/// The engine, which runs its script of pauses, resizes, and systems that are added and removed.
 const ENGINE: &str = "engine --frames 100 --size 320x180 --backend host --validate";
 
-/// A renderer that kills its worker and takes another.
+/// A renderer that kills its worker and accepts another one.
 const PROCESSES: &str = "examples/remote_particles --frames 60";
 
-/// The tests that kill: each prints its table.
+/// The tests that kill processes; each prints a table.
 const MATRIX: &str = "test --workspace --test remote -- --exact --nocapture --test-threads=1";
 const MATRIX_OF_HOST: &[&str] = &[
     "matrix::each_state_and_each_signal_is_survived",
@@ -48,10 +48,10 @@ const MATRIX_OF_CUDA: &[&str] = &[
     "matrix_steps::each_state_in_step_with_cuda_is_survived",
     "matrix_steps::each_state_of_a_reader_in_step_with_cuda_is_survived",
 ];
-/// The run of one renderer, which prints what it holds.
+/// The test that runs one renderer and prints its resource use.
 const SOAK: &str = "test --workspace --test remote_soak -- --exact --nocapture";
 
-/// The programs for people who have never seen the crates.
+/// The introductory programs.
 const FIRST: &[&str] = &[
     "01_buffer",
     "02_image",
@@ -64,12 +64,13 @@ const FIRST: &[&str] = &[
     "09_frame_loop",
 ];
 
-/// A cargo command of plain words.
+/// Runs a cargo command given as words separated by spaces.
 pub(super) fn cargo(words: &str) -> Result<()> {
     shell::run(shell::cargo().args(words.split_whitespace()))
 }
 
-/// The compiler that two of the steps need, and the two components a minimal toolchain lacks.
+/// Checks for the compiler that two of the steps need, and for the two components that a minimal
+/// toolchain lacks.
 pub(super) fn toolchain() -> Result<()> {
     api::require_compiler()?;
     let lacks = |tool: &&str| !shell::succeeds(shell::cargo().args([tool, "--version"]));
@@ -84,8 +85,9 @@ pub(super) fn toolchain() -> Result<()> {
         .with_context(|| format!("cargo has no {}; install it and try again", missing.join(" and no ")))
 }
 
-/// The oldest and the newest binding of CUDA, each alone: no two of them build together, and what
-/// both have, all between them have. Two at once are refused.
+/// Checks each crate with its oldest and its newest CUDA binding, one at a time: bindings exclude
+/// each other, and an API that both versions have exists in all versions between them. Also checks
+/// that two bindings at once are refused.
 pub(super) fn features() -> Result<()> {
     let crates = shell::root().join("crates");
     let mut checked = 0;
@@ -107,11 +109,11 @@ pub(super) fn features() -> Result<()> {
     refused_bindings()
 }
 
-/// Neither all bindings at once nor none builds, and one error says why.
+/// Checks that building with all bindings or with none fails with one error that says why.
 fn refused_bindings() -> Result<()> {
     for features in ["--all-features", "--no-default-features"] {
         let mut command = shell::cargo();
-        // cudarc refuses as well, and must not end the build before this crate has.
+        // cudarc also refuses, and must not end the build before this crate reports its error.
         command.args(["check", "--keep-going", features, "--package", "cuda-import"]);
         let output = command.output().with_context(|| format!("cannot run `{}`", shell::shown(&command)))?;
         let text = String::from_utf8_lossy(&output.stderr);
@@ -122,7 +124,7 @@ fn refused_bindings() -> Result<()> {
     Ok(())
 }
 
-/// The names under `[features]` that choose a version of CUDA's interface.
+/// Returns the names under `[features]` that select a version of CUDA's API.
 fn cuda_features(manifest: &str) -> Vec<&str> {
     let section = manifest.lines().map(str::trim).skip_while(|line| *line != "[features]").skip(1);
     section
@@ -136,34 +138,33 @@ pub(super) fn docs() -> Result<()> {
     shell::run(shell::cargo().arg("doc").args(DOCUMENTED.split_whitespace()).env("RUSTDOCFLAGS", "-D warnings"))
 }
 
-/// What the steps that run beside the others need to be installed: it comes down while something
-/// else compiles.
+/// Installs what the parallel steps need, so that downloads overlap with compilation.
 pub(super) fn tools() -> Result<()> {
     python::set_up()?;
     if cfg!(target_os = "linux") { windows::set_up(Consent::of_environment()) } else { Ok(()) }
 }
 
-/// The README's test command.
+/// Runs the README's test command.
 pub(super) fn tests() -> Result<()> {
     if test::run(&[])? { Ok(()) } else { bail!("`cargo xtask test` failed") }
 }
 
-/// Two processes, of which each is killed in each state: prints the table of what that took.
-/// Workers compute on the CPU, or with CUDA.
+/// Runs the tests that kill either of two processes in each of its states, and prints the table of
+/// recovery times. The workers compute on the CPU or with CUDA.
 pub(crate) fn kill_matrix(rounds: u32, cuda: bool) -> Result<()> {
     let tests = if cuda { MATRIX_OF_CUDA } else { MATRIX_OF_HOST };
     kill(MATRIX, tests, "BRIDGE_KILL_ROUNDS", u64::from(rounds))
 }
 
-/// One renderer whose workers are killed one after another, for so many minutes: prints what it
-/// holds at first and at last.
+/// Runs one renderer whose workers are killed one after another, for the given number of minutes,
+/// and prints the resources that it holds at the start and at the end.
 pub(crate) fn kill_soak(minutes: u32, cuda: bool) -> Result<()> {
     let of_workers = if cuda { "its_workers_with_cuda" } else { "its_workers" };
     let test = format!("a_renderer_outlives_{of_workers}_and_keeps_its_size");
     kill(SOAK, &[&test], "BRIDGE_KILL_SECONDS", u64::from(minutes) * 60)
 }
 
-/// Runs tests of two processes, as long as the variable says.
+/// Runs tests of two processes; `variable` and `value` set their duration.
 fn kill(program: &str, tests: &[&str], variable: &str, value: u64) -> Result<()> {
     if !cfg!(target_os = "linux") {
         println!("two processes are written for Linux only: there is nothing to kill");
@@ -177,8 +178,8 @@ fn kill(program: &str, tests: &[&str], variable: &str, value: u64) -> Result<()>
     shell::run(&mut command)
 }
 
-/// The first programs and every demo, the first demo in both scenes; they exit non-zero if what
-/// they see is wrong.
+/// Runs the introductory programs and every demo, the first demo with both scenes. The programs
+/// exit non-zero if their results are wrong.
 pub(super) fn demo() -> Result<()> {
     cargo(DEMOS)?;
     for name in FIRST {
@@ -198,7 +199,7 @@ pub(super) fn demo() -> Result<()> {
     shell::run(&mut program(ENGINE))
 }
 
-/// A program that cargo has built, with its arguments.
+/// Returns the command for a program that cargo has built, with its arguments.
 fn program(words: &str) -> Command {
     let mut words = words.split_whitespace();
     let mut command = programs::built(words.next().unwrap_or_default());
@@ -206,7 +207,7 @@ fn program(words: &str) -> Command {
     command
 }
 
-/// The folder's first PNG.
+/// Returns the first PNG in a folder.
 fn picture(folder: &Path) -> Option<PathBuf> {
     let files = fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
     files.filter(|path| path.extension().is_some_and(|extension| extension == "png")).min()

@@ -1,39 +1,38 @@
-//! Who says yes before something is installed: the user on a terminal, or whoever started this
-//! without one.
+//! Consent to installations: from the user on a terminal, or from options and the environment.
 
 use std::env;
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use anyhow::{Result, bail};
 
-/// Forbids installing; then what is missing is only named.
+/// Environment variable that forbids installing; missing items are then only reported.
 const NO_INSTALL: &str = "BRIDGE_NO_INSTALL";
 
 /// Whether this program may install, and whether it has to ask first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Consent {
-    /// Nothing is installed: `--no-install`, or `BRIDGE_NO_INSTALL=1`.
+    /// Nothing is installed, because of `--no-install` or `BRIDGE_NO_INSTALL=1`.
     Forbidden,
-    /// There is a terminal: the user is shown what is about to happen and asked.
+    /// There is a terminal: the user is shown the planned installation and asked.
     Ask,
-    /// Shown, and done: `--yes`, CI, or no terminal on which to ask.
+    /// The planned installation is shown and run: `--yes`, CI, or no terminal to ask on.
     Given,
 }
 
 impl Consent {
-    /// From the command's options and the environment.
+    /// Determines the consent from the command's options and the environment.
     pub(crate) fn of(no_install: bool, yes: bool) -> Self {
         let terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
         decide(no_install || is_set(NO_INSTALL), yes || is_set("CI"), terminal)
     }
 
-    /// Of a command without such options.
+    /// Determines the consent for a command without these options.
     pub(crate) fn of_environment() -> Self {
         Self::of(false, false)
     }
 
-    /// Asks if it has to, after the caller has shown what is about to happen. In the error:
-    /// `by_hand`, what to type instead.
+    /// Asks if necessary, after the caller has shown the planned installation. The error contains
+    /// `by_hand`, the command to run instead.
     pub(crate) fn confirm(self, by_hand: &str) -> Result<()> {
         match self {
             Self::Given => Ok(()),
@@ -60,12 +59,12 @@ fn decide(forbidden: bool, yes: bool, terminal: bool) -> Consent {
     }
 }
 
-/// An environment variable that says yes.
+/// Returns `true` if the environment variable is set and not empty, `0` or `false`.
 fn is_set(name: &str) -> bool {
     env::var_os(name).is_some_and(|value| !(value.is_empty() || value == "0" || value == "false"))
 }
 
-/// Return alone is a yes, as it is to apt-get.
+/// An empty answer means yes, as for apt-get.
 fn is_yes(answer: &str) -> bool {
     matches!(answer.trim().to_ascii_lowercase().as_str(), "" | "y" | "yes")
 }

@@ -1,5 +1,5 @@
-//! Installing: what it will be is shown, the user is asked if there is one, and then the package
-//! manager does it.
+//! Installation of packages: shows what will be installed, asks the user if there is a terminal,
+//! and runs the package manager.
 
 use std::process::{Command, Stdio};
 
@@ -9,8 +9,8 @@ use super::consent::Consent;
 use super::packages::{Manager, Need};
 use crate::shell;
 
-/// Shows what `needs` would bring, and the `downloads` beside it that stay in the target folder;
-/// asks if `consent` says so; installs. In the error: what to type.
+/// Shows the packages for `needs` and the `downloads`, which stay in the target folder; asks if
+/// `consent` requires it; installs. The error contains the command to run by hand.
 pub(crate) fn install(needs: &[Need], downloads: &[&str], consent: Consent) -> Result<()> {
     if needs.is_empty() {
         show_downloads(downloads);
@@ -28,7 +28,7 @@ pub(crate) fn install(needs: &[Need], downloads: &[&str], consent: Consent) -> R
         bail!("installing needs root, or sudo without a password; run this, then try again:\n    {advice}");
     };
     if manager == Manager::Apt {
-        // A repository that does not answer need not be the one that holds these packages.
+        // The repository that does not respond may not be the one with these packages.
         if let Err(error) = privilege.refresh_apt_lists() {
             eprintln!("setup: {error:#}; going on");
         }
@@ -51,8 +51,8 @@ fn show_downloads(downloads: &[&str]) {
     downloads.iter().for_each(|download| eprintln!("setup: to be downloaded into the target folder: {download}"));
 }
 
-/// What the package manager says that it would fetch; `None` if it does not say so without root and
-/// without a network.
+/// Returns the package manager's estimate of the download size; `None` if it does not report one
+/// without root and network access.
 fn size(manager: Manager, needs: &[Need]) -> Option<String> {
     let mut command = Command::new(manager.program());
     command.args(manager.size_arguments()?).args(manager.packages_of(needs));
@@ -60,7 +60,7 @@ fn size(manager: Manager, needs: &[Need]) -> Option<String> {
     manager.read_size(&String::from_utf8_lossy(&output.stdout))
 }
 
-/// Fetches apt's package lists, if this user may.
+/// Updates apt's package lists, if this user may.
 pub(crate) fn refresh_apt_lists(consent: Consent) -> Result<()> {
     let privilege = Privilege::of_this_user(consent);
     privilege.context("`apt-get update` needs root, or sudo without a password")?.refresh_apt_lists()
@@ -70,18 +70,19 @@ fn is_root() -> bool {
     Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }
 
-/// Way in which this user becomes root.
+/// How this user becomes root.
 #[derive(Clone, Copy)]
 enum Privilege {
     Root,
-    /// Without being asked for anything.
+    /// Sudo without a password.
     Sudo,
-    /// Has said yes on a terminal, and types the password there.
+    /// Sudo with a password that the user, who has agreed on a terminal, types there.
     SudoOnTerminal,
 }
 
 impl Privilege {
-    /// Called after the user has agreed: asking sudo is a use of it, too.
+    /// Returns this user's way to become root. Called only after the user has agreed, because it
+    /// already runs sudo.
     fn of_this_user(consent: Consent) -> Option<Self> {
         if is_root() {
             return Some(Self::Root);
@@ -107,8 +108,9 @@ impl Privilege {
             Self::Sudo => drop(command.args(["--non-interactive", "env"])),
             Self::SudoOnTerminal => drop(command.arg("env")),
         }
-        // Through `env`: sudo drops the variables of its caller. The manager's talk must not end up
-        // in the output of the program that is set up for.
+        // Runs through `env`, because sudo drops its caller's variables. The manager's output goes
+        // to standard error, so that it does not mix with the output of the program that follows
+        // the setup.
         command.args([QUIET, program]).stdout(std::io::stderr());
         command
     }

@@ -1,5 +1,5 @@
-//! `cargo xtask setup`: is all here that the demo and the tests need, and if not, install it or say
-//! how.
+//! `cargo xtask setup`: checks for everything that the demo and the tests need, and installs what
+//! is missing or reports how to.
 
 pub(crate) mod consent;
 pub(crate) mod install;
@@ -20,33 +20,33 @@ use validation::Layer;
 pub(crate) use validation::layer_path;
 pub(crate) use vulkan::opens;
 
-/// What winit opens at run time to show a window on X11.
+/// The libraries that winit opens at run time to show a window on X11.
 const WINDOW_LIBRARIES: &[&str] =
     &["libX11.so.6", "libX11-xcb.so.1", "libXcursor.so.1", "libXi.so.6", "libxkbcommon-x11.so.0", "libXrandr.so.2"];
 
-/// What a command is about to do, and so what it needs.
+/// What a command is about to do, which determines its needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
     /// Run a program that draws into memory.
     Headless,
-    /// Run a program that opens a window on the screen that is there.
+    /// Run a program that opens a window on the existing screen.
     Window,
-    /// Run the tests: validation, and windows even where there is no screen.
+    /// Run the tests: they need validation, and windows even if there is no screen.
     Tests,
 }
 
-/// What a look at the machine gave.
+/// The result of examining the machine.
 struct Found {
     missing: Vec<Need>,
-    /// The good news, in words.
+    /// Names of what is present, for the message.
     present: Vec<String>,
-    /// An NVIDIA GPU whose Vulkan driver shows no device.
+    /// `true` if there is an NVIDIA GPU but its Vulkan driver lists no device.
     nvidia_is_silent: bool,
     layer: Layer,
 }
 
-/// Makes sure that all is here for `scope`, as far as `consent` goes. In the error: what is missing
-/// and what to type.
+/// Makes sure that everything for `scope` is installed, as far as `consent` allows. The error
+/// contains what is missing and the command to run.
 pub(crate) fn run(scope: Scope, consent: Consent) -> Result<()> {
     if cfg!(all(target_env = "musl", target_feature = "crt-static")) {
         bail!(
@@ -83,8 +83,9 @@ pub(crate) fn run(scope: Scope, consent: Consent) -> Result<()> {
     Ok(())
 }
 
-/// Fetches the layer if that of the system is old or missing, after all else, which brings the
-/// package lists with it. Where it cannot be had, the system's own stays what is wanted.
+/// Fetches the validation layer if the system's layer is old or missing, after everything else,
+/// because that installation updates the package lists. If the layer cannot be fetched, the
+/// system's layer remains a need.
 fn with_current_layer(found: Found, consent: Consent) -> Result<Found> {
     if !matches!(found.layer, Layer::Old(_) | Layer::Absent) {
         return Ok(found);
@@ -120,13 +121,13 @@ fn fill(missing: &[Need], downloads: &[&str], consent: Consent) -> Result<()> {
     install::install(missing, downloads, consent)
 }
 
-/// What to type if there is no Vulkan loader at all; `None` if there is one.
+/// Returns the command to run if there is no Vulkan loader; `None` if there is one.
 pub(crate) fn advice_without_loader() -> Option<String> {
     let missing = [Need::Loader, Need::SoftwareDevice];
     vulkan::probe().is_none().then(|| Manager::advice(&missing))
 }
 
-/// Whether a window has a screen to appear on.
+/// Returns `true` if windows have a screen to appear on.
 pub(crate) fn has_screen() -> bool {
     let set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
     !cfg!(target_os = "linux") || set("DISPLAY") || set("WAYLAND_DISPLAY")

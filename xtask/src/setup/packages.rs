@@ -1,10 +1,10 @@
-//! The system's package manager: which one, what it calls things, and what to type.
+//! The system's package manager: which one it is, its package names, and the command to type.
 
 use std::path::Path;
 
 use crate::shell;
 
-/// Where pacman keeps its package lists.
+/// The folder of pacman's package lists.
 const PACMAN_LISTS: &str = "/var/lib/pacman/sync";
 
 /// Something a machine may lack.
@@ -12,26 +12,26 @@ const PACMAN_LISTS: &str = "/var/lib/pacman/sync";
 pub(crate) enum Need {
     /// `libvulkan.so.1`.
     Loader,
-    /// A device that runs on the processor, for a machine whose GPUs offer none.
+    /// A software device, for a machine whose GPUs have no Vulkan driver.
     SoftwareDevice,
     /// `VK_LAYER_KHRONOS_validation`.
     ValidationLayer,
-    /// Libraries that a window needs of X11 on the client's side.
+    /// The X11 client libraries that a window needs.
     WindowLibraries,
-    /// `Xvfb`: an X server without a screen, and the library by which tests move its mouse.
+    /// `Xvfb`, an X server without a screen, and the library with which tests move its mouse.
     VirtualScreen,
-    /// Libraries that NVIDIA's Vulkan driver loads, and server images leave out.
+    /// Libraries that NVIDIA's Vulkan driver loads and that server images lack.
     NvidiaLibraries,
     /// Python's package installer.
     Pip,
-    /// Python with its virtual environments.
+    /// Python with support for virtual environments.
     Venv,
-    /// Compiler and linker for Windows.
+    /// A compiler and linker for Windows.
     MinGw,
-    /// Runs programs for Windows.
+    /// A runtime for Windows programs.
     Wine,
-    /// A compiler of Debian's with the source of its standard library, where rustup brings no
-    /// library for Windows.
+    /// A Debian compiler with the source of its standard library, for systems where rustup provides
+    /// no standard library for Windows.
     DebianRust,
 }
 
@@ -54,7 +54,7 @@ impl Need {
     }
 }
 
-/// A package manager this program can speak to.
+/// A supported package manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Manager {
     Apt,
@@ -67,7 +67,7 @@ pub(crate) enum Manager {
 impl Manager {
     const ALL: [Self; 5] = [Self::Apt, Self::Dnf, Self::Pacman, Self::Zypper, Self::Apk];
 
-    /// The one that is installed.
+    /// Returns the installed package manager.
     pub(super) fn of_this_machine() -> Option<Self> {
         Self::choose(|program| shell::on_path(program).is_some())
     }
@@ -82,12 +82,12 @@ impl Manager {
         }
     }
 
-    /// The first manager for which `exists` says yes.
+    /// Returns the first manager for which `exists` returns `true`.
     fn choose(exists: impl Fn(&str) -> bool) -> Option<Self> {
         Self::ALL.into_iter().find(|manager| exists(manager.program()))
     }
 
-    /// The packages that bring `need`.
+    /// Returns the packages that provide `need`.
     fn packages(self, need: Need) -> &'static [&'static str] {
         match (need, self) {
             (Need::Loader, Self::Apt | Self::Zypper) => &["libvulkan1"],
@@ -138,7 +138,7 @@ impl Manager {
         }
     }
 
-    /// The arguments that install `needs`, without a question of the manager's own.
+    /// Returns the arguments that install `needs` without a prompt of the package manager.
     pub(super) fn install_arguments(self, needs: &[Need]) -> Vec<&'static str> {
         self.arguments(needs, pacman_has_lists(Path::new(PACMAN_LISTS)))
     }
@@ -148,8 +148,8 @@ impl Manager {
             Self::Apt => vec!["install", "--yes", "--no-install-recommends"],
             Self::Dnf => vec!["install", "--assumeyes"],
             Self::Pacman if pacman_has_lists => vec!["--sync", "--needed", "--noconfirm"],
-            // Lists without an upgrade of the rest would be a partial upgrade, which can break an
-            // Arch system.
+            // Updating the lists without upgrading the rest would be a partial upgrade, which can
+            // break an Arch system.
             Self::Pacman => vec!["--sync", "--refresh", "--sysupgrade", "--needed", "--noconfirm"],
             Self::Zypper => vec!["--non-interactive", "install", "--no-recommends"],
             Self::Apk => vec!["add", "--update-cache"],
@@ -158,13 +158,13 @@ impl Manager {
         arguments
     }
 
-    /// Returns what the user has to know before the command runs.
+    /// Returns what the user must know before the command runs.
     pub(super) fn warning(self) -> Option<&'static str> {
         (self == Self::Pacman && !pacman_has_lists(Path::new(PACMAN_LISTS)))
             .then_some("pacman has no package lists yet: they are fetched, and the whole system is upgraded with them")
     }
 
-    /// Returns advice for when the command has failed.
+    /// Returns advice for a failed command.
     pub(super) fn when_it_fails(self, needs: &[Need]) -> String {
         match self {
             Self::Pacman => format!(
@@ -177,7 +177,7 @@ impl Manager {
         }
     }
 
-    /// Returns the command to type to install `needs`, on whatever this machine is.
+    /// Returns the command to type to install `needs` on this machine.
     pub(crate) fn advice(needs: &[Need]) -> String {
         match Self::of_this_machine() {
             Some(manager) => manager.typed(needs, true),
@@ -201,11 +201,12 @@ impl Manager {
         needs.iter().flat_map(|&need| self.packages(need)).copied().collect()
     }
 
-    /// With these, and packages behind them, the manager says what it would fetch and does nothing.
+    /// Returns arguments that, followed by packages, make the manager report the download and
+    /// install nothing.
     pub(super) fn size_arguments(self) -> Option<&'static [&'static str]> {
         match self {
-            // `--print-uris` installs nothing. `--assume-no` would: apt asks nothing, and goes
-            // ahead, where the named packages need no others. Without the lock no root is needed.
+            // `--print-uris` installs nothing. `--assume-no` is unsuitable: if the named packages
+            // need no others, apt asks nothing and installs. Without the lock, no root is needed.
             Self::Apt => {
                 Some(&["--option", "Debug::NoLocking=1", "--print-uris", "install", "--no-install-recommends"])
             }
@@ -214,7 +215,7 @@ impl Manager {
         }
     }
 
-    /// Takes the size out of what it then says.
+    /// Extracts the size from the output of such a run.
     pub(super) fn read_size(self, said: &str) -> Option<String> {
         match self {
             Self::Apt => {
@@ -239,7 +240,7 @@ impl Manager {
     }
 }
 
-/// Whether pacman has package lists. A fresh container has none.
+/// Returns `true` if pacman has package lists. A new container has none.
 fn pacman_has_lists(folder: &Path) -> bool {
     let Ok(files) = folder.read_dir() else { return false };
     files.filter_map(Result::ok).any(|file| file.path().extension().is_some_and(|extension| extension == "db"))

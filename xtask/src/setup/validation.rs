@@ -1,10 +1,10 @@
 //! A validation layer that is recent enough for the tests.
 //!
-//! Symptom: with the CPU backend the layer reports UNASSIGNED-VkSemaphore-state-timeout, ten
+//! Symptom: with the CPU backend, the layer reports UNASSIGNED-VkSemaphore-state-timeout ten
 //! seconds into a wait that has long ended. Cause: old layers (Debian 12 has one of 2023) can lose
-//! a host's signal of a timeline in a race. Solution: the layer that Debian builds along with
-//! Chromium, unpacked into the target folder; nothing is installed. Remove when no supported system
-//! has a layer older than [`OLDEST`].
+//! a host signal of a timeline semaphore in a race. Solution: the layer that Debian builds with
+//! Chromium, unpacked into the target folder without installing anything. Remove this when every
+//! supported system has at least [`OLDEST`].
 
 use std::env;
 use std::ffi::OsString;
@@ -21,34 +21,34 @@ use crate::{digest, shell};
 
 const NAME: &str = "VK_LAYER_KHRONOS_validation";
 
-/// The oldest layer whose word is taken.
+/// The oldest layer whose reports are reliable.
 pub(crate) const OLDEST: Version = Version::new(1, 3, 280);
 
-/// The package that brings a current one, and where in it.
+/// The package that contains a current layer, and the paths in it.
 const PACKAGE: &str = "chromium-common";
 const LIBRARY: &str = "libVkLayer_khronos_validation.so";
 const FOLDER_IN_PACKAGE: &str = "./usr/lib/chromium";
 const MANIFEST: &str = "VkLayer_khronos_validation.json";
-/// Beside the two: the library's digest when it was fetched. No digest in the source could stand
-/// for it: each system's package holds another build, which apt compares with its signed lists when
-/// it arrives.
+/// The file next to the two others with the library's digest at the time of the download. The
+/// source cannot contain the digest: each system's package holds another build, which apt verifies
+/// against its signed lists.
 const DIGEST: &str = "SHA256";
 
-/// State of the layer.
+/// The state of the validation layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Layer {
-    /// The loader lists one that is recent enough.
+    /// The loader lists a layer that is recent enough.
     Current(Version),
-    /// One was unpacked into the target folder.
+    /// A layer was unpacked into the target folder.
     Fetched,
-    /// The loader lists one that says things which are not so.
+    /// The loader lists only a layer that is too old and can report false errors.
     Old(Version),
-    /// None.
+    /// There is no layer.
     Absent,
 }
 
 impl Layer {
-    /// Judges what the loader lists.
+    /// Determines the state from the layers that the loader lists.
     pub(crate) fn among(layers: &[vulkan::Layer]) -> Self {
         let listed = layers.iter().filter(|layer| layer.name == NAME).map(|layer| layer.version).max();
         match listed {
@@ -60,22 +60,23 @@ impl Layer {
     }
 }
 
-/// `VK_LAYER_PATH` for a program that is to use the fetched layer: its folder, and then the user's
-/// own. `None` if the system's layer will do, or none was fetched.
+/// Returns `VK_LAYER_PATH` for a program that should use the fetched layer: the layer's folder,
+/// followed by the user's paths. `None` if the system's layer is recent enough, or none was
+/// fetched.
 pub(crate) fn layer_path() -> Option<OsString> {
     if Layer::among(&vulkan::layers()) != Layer::Fetched {
         return None;
     }
     let own = env::var_os("VK_LAYER_PATH").filter(|paths| !paths.is_empty());
-    // Tests run in the folders of their packages: a path from here has to be whole.
+    // Tests run in the folders of their packages, so a relative path has to be made absolute.
     let own = own.iter().flat_map(env::split_paths).map(|path| shell::from_here(&path));
     env::join_paths(std::iter::once(folder()).chain(own)).ok()
 }
 
-/// What the user is told before it is fetched.
+/// The description shown to the user before the download.
 pub(super) const DOWNLOAD: &str = "a current validation layer, out of the package chromium-common (about 30 MB)";
 
-/// Why the layer cannot be fetched on this system; `None` if it can be tried.
+/// Returns why the layer cannot be fetched on this system; `None` if a download can be tried.
 pub(super) fn why_not_fetched() -> Option<String> {
     let missing = ["apt-get", "dpkg-deb", "tar"].into_iter().find(|tool| shell::on_path(tool).is_none());
     if let Some(tool) = missing {
@@ -90,28 +91,29 @@ pub(super) fn why_not_fetched() -> Option<String> {
     })
 }
 
-/// Whether Chromium is a snap on the system of this `/etc/os-release`: on Ubuntu, and not on all
-/// that is made from it.
+/// Returns `true` if Chromium is a snap on the system of this `/etc/os-release`: on Ubuntu, but not
+/// on all systems derived from it.
 fn is_snap_there(release: &str) -> bool {
     release.lines().any(|line| line.trim() == "ID=ubuntu" || line.trim() == "ID=\"ubuntu\"")
 }
 
-/// Fetches the layer. It needs no root, unless the system has no package lists yet.
+/// Fetches the layer. This needs no root, unless the system has no package lists yet.
 pub(super) fn fetch(consent: Consent) -> Result<()> {
     if !is_known(PACKAGE) {
-        // Every system of this family knows its own base: where it does not, there are no lists
-        // yet.
+        // Every Debian-based system lists `base-files`: if it is unknown, there are no package
+        // lists yet.
         if is_known("base-files") {
             bail!("this system has no package {PACKAGE}");
         }
         install::refresh_apt_lists(consent)?;
     }
     fs::create_dir_all(shell::target_dir())?;
-    // In the target folder, so that the last step is a rename: what stands there is whole.
+    // A folder in the target folder, so that the last step is a rename and the final folder is
+    // always complete.
     let temporary = tempfile::tempdir_in(shell::target_dir())?;
     eprintln!("setup: fetching a current validation layer, from the package {PACKAGE} (about 30 MB)");
     match download(temporary.path()) {
-        // The lists name a release that has been replaced since.
+        // The lists name a release that has been replaced in the meantime.
         Err(error) if error.to_string().contains("404") => {
             install::refresh_apt_lists(consent).context(error)?;
             download(temporary.path())?;
@@ -126,7 +128,7 @@ pub(super) fn fetch(consent: Consent) -> Result<()> {
     let library = fresh.join(LIBRARY);
     fs::rename(temporary.path().join(FOLDER_IN_PACKAGE).join(LIBRARY), &library)
         .with_context(|| format!("{PACKAGE} holds no {LIBRARY}"))?;
-    // The layer knows its version; that it can be asked proves that it loads here.
+    // The layer reports its version, which also proves that it loads on this machine.
     let layers = vulkan::layers_in(&library)?;
     let version = layers.iter().find(|layer| layer.name == NAME).map(|layer| layer.version);
     let version = version.with_context(|| format!("{LIBRARY} does not name itself {NAME}"))?;
@@ -141,21 +143,22 @@ fn folder() -> PathBuf {
     shell::target_dir().join("validation-layer")
 }
 
-/// Whether the layer is there, and is the one that was fetched: programs under test are going to
-/// load it.
+/// Returns `true` if the layer is present and unchanged since it was fetched: programs under test
+/// will load it.
 fn is_whole(folder: &Path) -> bool {
     let manifest = fs::metadata(folder.join(MANIFEST)).is_ok_and(|data| data.len() > 0);
     let sha256 = fs::read_to_string(folder.join(DIGEST));
     manifest && sha256.is_ok_and(|sha256| digest::matches(&folder.join(LIBRARY), sha256.trim()))
 }
 
-/// Whether the package lists say where to get `package`.
+/// Returns `true` if the package lists contain a source for `package`.
 fn is_known(package: &str) -> bool {
     shell::succeeds(Command::new("apt-get").args(["download", "--print-uris", package]))
 }
 
 fn download(folder: &Path) -> Result<()> {
-    // The sandbox's user could not write here; for anyone but root the option means nothing.
+    // apt's sandbox user cannot write to this folder; the option has no effect for users other than
+    // root.
     let options = ["--quiet=2", "--option", "APT::Sandbox::User=root", "--option", "Acquire::http::Timeout=30"];
     let mut command = Command::new("apt-get");
     command.args(options).args(["download", PACKAGE]).current_dir(folder);
@@ -173,7 +176,7 @@ fn first_deb(folder: &Path) -> Result<PathBuf> {
     packages.next().with_context(|| format!("apt-get left no package in {}", folder.display()))
 }
 
-/// Takes the library, and nothing else, out of the package.
+/// Extracts only the library from the package.
 fn unpack(package: &Path, into: &Path) -> Result<()> {
     let mut reader = Command::new("dpkg-deb")
         .arg("--fsys-tarfile")
@@ -195,8 +198,8 @@ fn unpack(package: &Path, into: &Path) -> Result<()> {
 }
 
 fn manifest(version: Version) -> String {
-    // The loader takes the extensions from here. These are the ones for messages and for the
-    // layer's settings.
+    // The loader reads the extensions from the manifest: those for messages and for the layer's
+    // settings.
     format!(
         r#"{{
     "file_format_version": "1.2.0",
@@ -219,7 +222,7 @@ fn manifest(version: Version) -> String {
     )
 }
 
-/// Moves a finished folder to its place; one that another run has put there meanwhile is as good.
+/// Moves a finished folder to its place, unless another run has already put one there.
 fn put(fresh: &Path, place: &Path) -> Result<()> {
     if is_whole(place) {
         return Ok(());
@@ -270,7 +273,7 @@ mod tests {
         assert!(is_whole(&place));
         put(&fresh("second"), &place).unwrap();
         assert_eq!(fs::read_to_string(place.join(LIBRARY)).unwrap(), "first");
-        // One that was changed since is replaced.
+        // A changed folder is replaced.
         fs::write(place.join(LIBRARY), "firs!").unwrap();
         assert!(!is_whole(&place));
         put(&fresh("third"), &place).unwrap();

@@ -1,10 +1,10 @@
-//! Findings of the Vulkan loader on this machine: devices and layers.
+//! The devices and layers that the Vulkan loader finds on this machine.
 //!
-//! The loader is asked rather than the folders of manifests: it knows every folder and variable
-//! that counts, and a manifest is no proof that its driver offers a device (Mesa's come all at
-//! once, for GPUs that are not there).
+//! The loader is queried instead of the manifest folders: it knows every folder and variable that
+//! it uses, and a manifest does not prove that its driver has a device (Mesa installs the manifests
+//! of all its drivers, also for absent GPUs).
 
-// The loader is a C library opened at run time.
+// The loader is a C library that is opened at run time.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_char, c_void};
@@ -21,29 +21,29 @@ const LIBRARY: &str = "libvulkan.dylib";
 #[cfg(all(unix, not(target_os = "macos")))]
 const LIBRARY: &str = "libvulkan.so.1";
 
-/// PCI vendor of NVIDIA.
+/// NVIDIA's PCI vendor ID.
 const NVIDIA: u32 = 0x10de;
-/// The oldest version the project runs on; a newer device answers all the same.
+/// The oldest version the project runs on; newer devices accept it too.
 const API_VERSION_1_2: u32 = (1 << 22) | (2 << 12);
 const STRUCTURE_TYPE_APPLICATION_INFO: u32 = 0;
 const STRUCTURE_TYPE_INSTANCE_CREATE_INFO: u32 = 1;
 
-/// A physical device the loader lists.
+/// A physical device that the loader lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Device {
     pub(crate) name: String,
     pub(crate) nvidia: bool,
 }
 
-/// A layer that can be turned on.
+/// An available layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Layer {
     pub(crate) name: String,
-    /// The Vulkan that it was written for, which tells its age.
+    /// The Vulkan version that the layer was written for, which indicates its age.
     pub(crate) version: Version,
 }
 
-/// A version as Vulkan packs it: major, minor, patch.
+/// A version in Vulkan's packed format: major, minor, patch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Version(u32);
 
@@ -59,27 +59,27 @@ impl fmt::Display for Version {
     }
 }
 
-/// What was found; empty lists mean nothing was.
+/// What the loader lists; the lists are empty if it lists nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Vulkan {
     pub(crate) devices: Vec<Device>,
     pub(crate) layers: Vec<Layer>,
 }
 
-/// Asks the loader; `None` if there is none.
+/// Queries the loader; `None` if there is none.
 pub(crate) fn probe() -> Option<Vulkan> {
     let library = loader()?;
     Some(Vulkan { devices: devices(&library).unwrap_or_default(), layers: layers_of(&library).unwrap_or_default() })
 }
 
-/// The layers that the loader lists; none without a loader.
+/// Returns the layers that the loader lists, or none without a loader.
 pub(crate) fn layers() -> Vec<Layer> {
     loader().as_ref().and_then(layers_of).unwrap_or_default()
 }
 
-/// The layers that a layer's library itself says it holds.
+/// Returns the layers that a layer library itself lists.
 pub(crate) fn layers_in(library: &Path) -> Result<Vec<Layer>> {
-    // SAFETY: libloading's rule: the library's initializers must be sound to run. The caller has
+    // SAFETY: libloading requires that the library's initializers are sound to run. The caller has
     // just unpacked it from a package that apt compared with the distribution's signed lists, and
     // it is made to be opened by the Vulkan loader.
     let opened = unsafe { Library::new(library) }.with_context(|| format!("cannot load {}", library.display()))?;
@@ -87,15 +87,16 @@ pub(crate) fn layers_in(library: &Path) -> Result<Vec<Layer>> {
 }
 
 fn loader() -> Option<Library> {
-    // SAFETY: libloading's rule: the library's initializers must be sound to run. This is the
-    // system's Vulkan loader, made to be opened like this.
+    // SAFETY: libloading requires that the library's initializers are sound to run. This is the
+    // system's Vulkan loader, which is made to be opened like this.
     unsafe { Library::new(LIBRARY) }.ok()
 }
 
-/// Whether a shared library is there to be opened.
+/// Returns `true` if a shared library can be opened.
 pub(crate) fn opens(library: &str) -> bool {
-    // SAFETY: libloading's rule: the library's initializers must be sound to run. Those asked for
-    // are the system's X11 client libraries, made to be opened like this.
+    // SAFETY: libloading requires that the library's initializers are sound to run. The callers
+    // name system libraries (X11 client libraries, software Vulkan drivers), which are made to be
+    // opened like this.
     unsafe { Library::new(library) }.is_ok()
 }
 
@@ -124,8 +125,8 @@ struct InstanceCreateInfo {
     extensions: *const *const c_char,
 }
 
-/// `VkPhysicalDeviceProperties`: the head, and more room than the limits behind it take, which are
-/// not read.
+/// The beginning of `VkPhysicalDeviceProperties`, followed by more room than its remaining fields
+/// take, which are not read.
 #[repr(C, align(8))]
 struct DeviceProperties {
     api_version: u32,
@@ -181,24 +182,24 @@ fn devices(library: &Library) -> Option<Vec<Device>> {
         extensions: ptr::null(),
     };
     let mut instance: Handle = ptr::null_mut();
-    // SAFETY: VUID-vkCreateInstance-pCreateInfo-parameter: `info` is whole and names no layer and
-    // no extension.
+    // SAFETY: VUID-vkCreateInstance-pCreateInfo-parameter: `info` is fully initialized and names no
+    // layers or extensions.
     if unsafe { create(&info, ptr::null(), &mut instance) } != 0 {
         return None;
     }
     let mut count = 0;
-    // SAFETY: VUID-vkEnumeratePhysicalDevices-instance-parameter: the instance lives; a null array
-    // asks for the count.
+    // SAFETY: VUID-vkEnumeratePhysicalDevices-instance-parameter: the instance is live; a null
+    // array queries the count.
     let asked = unsafe { enumerate(instance, &mut count, ptr::null_mut()) };
     let mut handles = vec![ptr::null_mut(); if asked == 0 { count as usize } else { 0 }];
     count = u32::try_from(handles.len()).unwrap_or(0);
     // SAFETY: VUID-vkEnumeratePhysicalDevices-pPhysicalDevices-parameter: the array has room for
     // `count` handles.
     let listed = unsafe { enumerate(instance, &mut count, handles.as_mut_ptr()) };
-    // VK_INCOMPLETE (5) lists as many as there was room for.
+    // VK_INCOMPLETE (5) means that the array was filled.
     handles.truncate(if listed == 0 || listed == 5 { count as usize } else { 0 });
     let found = handles.into_iter().map(|handle| device(properties, handle)).collect();
-    // SAFETY: VUID-vkDestroyInstance-instance-00629: nothing was made from the instance.
+    // SAFETY: VUID-vkDestroyInstance-instance-00629: the instance has no child objects.
     unsafe { destroy(instance, ptr::null()) };
     Some(found)
 }
@@ -214,9 +215,8 @@ fn device(properties: GetProperties, handle: Handle) -> Device {
         cache_uuid: [0; 16],
         limits: [0; 1024],
     };
-    // SAFETY: VUID-vkGetPhysicalDeviceProperties-physicalDevice-parameter: the handle was just
-    // listed by an instance that lives; the struct is at least as large as
-    // VkPhysicalDeviceProperties.
+    // SAFETY: VUID-vkGetPhysicalDeviceProperties-physicalDevice-parameter: a live instance has just
+    // returned the handle; the struct is at least as large as VkPhysicalDeviceProperties.
     unsafe { properties(handle, &mut found) };
     Device { name: text(&found.name), nvidia: found.vendor == NVIDIA }
 }
@@ -224,8 +224,8 @@ fn device(properties: GetProperties, handle: Handle) -> Device {
 fn layers_of(library: &Library) -> Option<Vec<Layer>> {
     let enumerate: EnumerateLayers = symbol(library, c"vkEnumerateInstanceLayerProperties")?;
     let mut count = 0;
-    // SAFETY: VUID-vkEnumerateInstanceLayerProperties-pPropertyCount-parameter: a null array asks
-    // for the count.
+    // SAFETY: VUID-vkEnumerateInstanceLayerProperties-pPropertyCount-parameter: a null array
+    // queries the count.
     if unsafe { enumerate(&mut count, ptr::null_mut()) } != 0 {
         return None;
     }
@@ -239,15 +239,15 @@ fn layers_of(library: &Library) -> Option<Vec<Layer>> {
     Some(found.iter().map(layer).collect())
 }
 
-/// A fixed array that holds a C string.
+/// Returns the text of a fixed-size array with a C string.
 fn text(bytes: &[u8]) -> String {
     CStr::from_bytes_until_nul(bytes).map(|text| text.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// Looks up a function; `T` is the function pointer type that vulkan_core.h gives it.
+/// Looks up a function; `T` is its function pointer type in vulkan_core.h.
 fn symbol<T: Copy>(library: &Library, name: &CStr) -> Option<T> {
-    // SAFETY: libloading's rule: the type must be the symbol's. Each caller names the type written
-    // after the declaration of the same name in vulkan_core.h.
+    // SAFETY: libloading requires that the type matches the symbol. Each caller names the type that
+    // follows the declaration of the same name in vulkan_core.h.
     unsafe { library.get::<T>(name) }.ok().map(|found| *found)
 }
 

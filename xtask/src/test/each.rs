@@ -1,4 +1,4 @@
-//! Several programs at a time.
+//! Running several programs at a time.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError, mpsc};
@@ -6,9 +6,8 @@ use std::thread;
 
 use anyhow::Result;
 
-/// Runs `work` on all items, on one thread more than there are processors, since tests of order
-/// wait. Hands over what it returns, in the order in which it ends; the first error of `take` ends
-/// the run.
+/// Runs `work` on all items, on one thread more than there are processors, because tests of order
+/// wait. Passes the results to `take` as they complete; the first error of `take` ends the run.
 pub(super) fn each<T: Sync, R: Send>(
     items: &[T],
     work: impl Fn(&T) -> R + Sync,

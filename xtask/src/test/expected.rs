@@ -1,5 +1,5 @@
-//! The skips that are expected where there is no GPU, compared with those that happened: a test
-//! that silently stops to run there fails the run.
+//! The comparison of skipped tests with the skips that are expected without a GPU: the run fails if
+//! a test silently stops running there.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,32 +10,32 @@ use anyhow::{Context, Result};
 use super::tally::Skip;
 use crate::shell;
 
-/// Difference of the skips of a run from the list.
+/// The difference between the skips of a run and the list.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Difference {
-    /// They happened and are not listed.
+    /// Skips that happened but are not listed.
     unlisted: Vec<String>,
-    /// They are listed and did not happen.
+    /// Skips that are listed but did not happen.
     absent: Vec<String>,
 }
 
-/// The committed list.
+/// Returns the path of the committed list.
 pub(super) fn path() -> PathBuf {
     shell::root().join("tests/skips.txt")
 }
 
-/// The committed list for the tests on the driver double of the package in a folder.
+/// Returns the path of the committed list for the driver double tests of the package in a folder.
 pub(super) fn path_of_double(package: &Path) -> PathBuf {
     package.join("skips_double.txt")
 }
 
-/// The lines of the list at `path`, without comments.
+/// Reads the list at `path`.
 pub(super) fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read the expected skips in {}", path.display()))
 }
 
-/// Whether the list is for this machine: it runs Linux and has no GPU, neither one of NVIDIA's nor
-/// one that renders.
+/// Returns `true` if the list is for this machine: it runs Linux and has no GPU, neither one from
+/// NVIDIA nor one with a render node.
 pub(super) fn applies() -> bool {
     cfg!(target_os = "linux") && !has_gpu(Path::new("/dev"))
 }
@@ -48,13 +48,13 @@ fn has_gpu(devices: &Path) -> bool {
             names.iter().any(|start| name.starts_with(start))
         })
     };
-    // `dxg` is the GPU of a Windows host.
+    // `dxg` is the GPU of the Windows host under WSL.
     has(devices, &["nvidia", "dxg"]) || has(&devices.join("dri"), &["renderD"])
 }
 
 impl Difference {
-    /// Compares. `everything` says that all tests were run: only then a listed skip that did not
-    /// happen says anything.
+    /// Compares the skips with the list. `everything` means that all tests were run: only then is a
+    /// listed skip that did not happen meaningful.
     pub(super) fn of<'a>(list: &str, skips: impl Iterator<Item = &'a Skip>, everything: bool) -> Self {
         let lines = list.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         let listed: BTreeSet<String> = lines.map(str::to_owned).collect();
@@ -63,12 +63,12 @@ impl Difference {
         Self { unlisted: happened.difference(&listed).cloned().collect(), absent }
     }
 
-    /// Whether the run fails for it.
+    /// Returns `true` if the difference makes the run fail.
     pub(super) fn is_failure(&self) -> bool {
         !self.unlisted.is_empty()
     }
 
-    /// Returns the message for the user; empty if there is nothing to say.
+    /// Returns the message for the user; empty if there is nothing to report.
     pub(super) fn report(&self, path: &Path) -> String {
         let mut text = String::new();
         let list = path.display();

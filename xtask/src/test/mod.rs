@@ -1,4 +1,5 @@
-//! `cargo xtask test`: every test this machine can run, and at the end what was skipped and why.
+//! `cargo xtask test`: runs every test that this machine can run, and lists the skipped tests with
+//! reasons at the end.
 
 mod double;
 mod each;
@@ -26,14 +27,15 @@ pub(crate) use double::{Package, Program, part, run as on_the_double, run_adapte
 pub(crate) use mutants::run as mutants;
 pub(crate) use programs::{TestProgram, build};
 
-/// Names the file that a test appends to when it cannot run here: program, test, case and reason,
-/// tabs between them.
+/// Environment variable with the file to which a test that cannot run appends its program, test,
+/// case and reason, separated by tabs.
 pub(crate) const SKIP_LOG: &str = "BRIDGE_SKIP_LOG";
 
-/// Sets up, runs `cargo test --workspace` with `arguments` behind it, and reports. False if a test
-/// failed.
+/// Sets up the machine, runs `cargo test --workspace` with `arguments` appended, and reports.
+/// Returns `false` if a test failed.
 ///
-/// All tests, where there is no GPU for them to share, are run several programs at a time.
+/// Without arguments and without a GPU that tests would have to share, several programs run at a
+/// time.
 pub(crate) fn run(arguments: &[OsString]) -> Result<bool> {
     if let Err(error) = setup::run(Scope::Tests, Consent::of_environment()) {
         eprintln!("test: {error:#}\ntest: going on; the tests that need it will be skipped");
@@ -69,7 +71,7 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<bool> {
         prepare(&mut command);
         tally(&mut command, &log)?
     };
-    // Tests of one's own choice are no surprise, but a skip among them that is not listed is.
+    // Selected tests may leave listed skips out, but must not add skips that are not listed.
     if !expected::applies() {
         return Ok(passed);
     }
@@ -79,8 +81,8 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<bool> {
     Ok(passed && !difference.is_failure())
 }
 
-/// Runs the commands, each of which runs tests that append to `log` when they skip, and says what they
-/// came to. False if one failed.
+/// Runs the commands, whose tests append to `log` when they skip, and prints the totals. Returns
+/// `false` if a test failed.
 pub(crate) fn count(commands: impl IntoIterator<Item = Command>, log: &Path) -> Result<bool> {
     let mut tally = Tally::default();
     let mut passed = true;
@@ -96,7 +98,7 @@ pub(crate) fn count(commands: impl IntoIterator<Item = Command>, log: &Path) -> 
     Ok(passed)
 }
 
-/// Runs a command, and says and returns what its tests came to.
+/// Runs a command, and prints and returns the totals of its tests.
 fn tally(command: &mut Command, log: &Path) -> Result<(Tally, bool)> {
     let mut tally = Tally::default();
     let status = stream(command, &mut tally)?;
@@ -112,7 +114,7 @@ fn say(error: anyhow::Error) {
     eprintln!("test: {error:#}; no window tests");
 }
 
-/// Whether the caller chose what to test; then `--workspace` would override the choice.
+/// Returns `true` if the caller chose packages to test; `--workspace` would override the choice.
 fn names_a_package(arguments: &[OsString]) -> bool {
     let before_dashes = arguments.iter().take_while(|argument| *argument != "--");
     before_dashes.map(|argument| argument.to_string_lossy()).any(|argument| {
@@ -122,7 +124,7 @@ fn names_a_package(arguments: &[OsString]) -> bool {
     })
 }
 
-/// Runs the command, passing its output on line by line and reading the results in it.
+/// Runs the command, passing its output through line by line and reading the results from it.
 fn stream(command: &mut Command, tally: &mut Tally) -> Result<ExitStatus> {
     let mut child = command
         .stdin(Stdio::null())

@@ -1,5 +1,5 @@
-//! `cargo xtask mutants`: mutants of what calls a device, which unit tests cannot catch, run on the
-//! driver double one after the other (docs/testing.md, "Mutation testing").
+//! `cargo xtask mutants`: runs mutants of code that calls a device, which unit tests cannot catch,
+//! on the driver double one after another (docs/testing.md, "Mutation testing").
 
 mod copy;
 mod outcome;
@@ -17,7 +17,7 @@ use super::double::{Built, PROGRAMS, Package, Place, Program, Ran, whole, why_no
 use super::each::each;
 use crate::shell;
 
-/// Programs of the step `double` that make frames of every kind.
+/// The programs of the step `double` that make frames of every kind.
 const CATCHERS: &[&str] = &[
     "turns",
     "exchange",
@@ -34,17 +34,17 @@ const CATCHERS: &[&str] = &[
     "pacing",
 ];
 
-/// It brings the double with it, and breaks rules on purpose.
+/// This program contains its own double, and breaks rules on purpose.
 const DOUBLED: Program = whole("doubled");
 
-/// Files of the bridge whose mutants are run if none is named.
+/// The files of the bridge whose mutants run by default.
 const FILES: &[&str] = &["exchange/state.rs", "exchange/order.rs", "handoff.rs", "timeline/mod.rs"];
 
-/// A program that a mutant has hung is ended after so many seconds.
+/// The time limit in seconds after which a hanging program is ended.
 const LIMIT: u64 = 60;
 
-/// Runs the mutants of the files that have one of `only` in their names, or all, with the programs
-/// `with`, or all. The report is written to `target/mutants.txt`.
+/// Runs the mutants of `files` whose names contain one of `only` (all if empty) with the programs
+/// `with` (the defaults if empty). Writes the report to `target/mutants.txt`.
 pub(crate) fn run(files: &[String], only: &[String], with: &[String]) -> Result<()> {
     if let Some(reason) = why_not() {
         bail!("nothing is tested: {reason}");
@@ -69,7 +69,7 @@ pub(crate) fn run(files: &[String], only: &[String], with: &[String]) -> Result<
     Ok(())
 }
 
-/// The programs of these names, or [`CATCHERS`] and [`DOUBLED`] if none is named.
+/// Returns the programs with these names, or [`CATCHERS`] and [`DOUBLED`] if none is named.
 fn programs(names: &[String]) -> Result<Vec<&'static Program>> {
     let all = || PROGRAMS.iter().chain([&DOUBLED]);
     if names.is_empty() {
@@ -82,7 +82,7 @@ fn programs(names: &[String]) -> Result<Vec<&'static Program>> {
         .collect()
 }
 
-/// A change of one file.
+/// A change to one file.
 #[derive(Debug, PartialEq, Eq)]
 struct Mutant {
     name: String,
@@ -90,7 +90,7 @@ struct Mutant {
     diff: String,
 }
 
-/// What `cargo mutants` makes of the files.
+/// Returns the mutants that `cargo mutants` lists for the files.
 fn list(files: &[String]) -> Result<Vec<Mutant>> {
     let mut command = shell::cargo();
     command.args(["mutants", "--list", "--diff", "-p", "vk-cuda-bridge"]);
@@ -105,7 +105,7 @@ fn list(files: &[String]) -> Result<Vec<Mutant>> {
     Ok(parse(&String::from_utf8_lossy(&output.stdout)))
 }
 
-/// A line with the name of a mutant, then its diff.
+/// Parses a list in which each mutant is a line with its name followed by its diff.
 fn parse(listed: &str) -> Vec<Mutant> {
     let mut mutants: Vec<Mutant> = Vec::new();
     let mut before = "";
@@ -129,8 +129,8 @@ fn parse(listed: &str) -> Vec<Mutant> {
     mutants
 }
 
-/// Builds and runs the programs in the copy, until a test fails or a rule of the driver's is
-/// broken.
+/// Builds and runs the programs in the copy until a test fails or a program breaks a rule of the
+/// driver.
 fn outcome(programs: &[&'static Program], copy: &Copy, file: Option<&Path>) -> Result<Outcome> {
     let mut command = Built::command(programs, workspace_tests(copy.cargo()));
     let output = command.output().with_context(|| format!("cannot start `{}`", shell::shown(&command)))?;
@@ -152,7 +152,7 @@ fn outcome(programs: &[&'static Program], copy: &Copy, file: Option<&Path>) -> R
         {
             ended = Some(outcome);
         }
-        // Where one hangs, another may fail.
+        // If one program hangs, another may still fail.
         let is_caught = ended.as_ref().is_some_and(|outcome| !matches!(outcome, Outcome::Hangs(_)));
         ensure!(!is_caught, "caught");
         Ok(())

@@ -1,5 +1,5 @@
-//! All test programs of the workspace, several at a time: many of them wait for a device, a process
-//! or a clock while a processor is idle. `cargo test` runs one after another.
+//! Runs all test programs of the workspace, several at a time: many of them wait for a device, a
+//! process or a clock while a processor is idle. `cargo test` runs one after another.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ use super::each::each;
 use super::tally::Tally;
 use crate::shell;
 
-/// Those that run longest, by their targets' names. They begin before the others: one that began
-/// last would run alone.
+/// The targets that run longest. They start first, because a long program that started last would
+/// run alone.
 const LONGEST: &[&str] =
     &["remote", "bridge", "faults", "ipc", "calls", "images", "churn", "doubled", "contents", "latest", "cuda"];
 
@@ -23,12 +23,12 @@ pub(crate) struct TestProgram {
     pub(crate) file: PathBuf,
     pub(crate) package: String,
     pub(crate) target: String,
-    /// The folder of its package, in which cargo starts it.
+    /// The folder of its package, in which the program runs, as with cargo.
     folder: PathBuf,
 }
 
-/// What `cargo test --workspace --no-fail-fast` does. `prepare` is applied to each command that
-/// runs tests. False if a test failed.
+/// Does the same as `cargo test --workspace --no-fail-fast`. `prepare` is applied to each command
+/// that runs tests. Returns `false` if a test failed.
 pub(super) fn run(prepare: impl Fn(&mut Command) + Sync, tally: &mut Tally) -> Result<bool> {
     let mut command = shell::cargo();
     command.args(["test", "--workspace"]);
@@ -61,7 +61,7 @@ pub(super) fn run(prepare: impl Fn(&mut Command) + Sync, tally: &mut Tally) -> R
     Ok(failed.is_empty())
 }
 
-/// Builds what `command`, a `cargo test`, would run.
+/// Builds the programs that `command`, a `cargo test`, would run.
 pub(crate) fn build(mut command: Command) -> Result<Vec<TestProgram>> {
     command.args(["--no-run", "--message-format=json-render-diagnostics"]);
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
@@ -74,9 +74,9 @@ pub(crate) fn build(mut command: Command) -> Result<Vec<TestProgram>> {
     Ok(programs)
 }
 
-/// Reads cargo's messages, one JSON object a line.
+/// Reads cargo's messages, one JSON object per line.
 fn built(messages: &str) -> Result<Vec<TestProgram>> {
-    // Programs that tests start are built along, and are no tests.
+    // cargo also builds programs that tests start, which are not tests themselves.
     let programs =
         messages.lines().filter(|line| is_test(line)).filter_map(|line| Some((line, text(line, "executable")?)));
     programs
@@ -84,7 +84,7 @@ fn built(messages: &str) -> Result<Vec<TestProgram>> {
             let read = || {
                 let folder = Path::new(text(line, "manifest_path")?).parent()?;
                 let package = package(text(line, "package_id")?, folder)?;
-                // The package's name does not stand under this key.
+                // The first `name` is the target's: the package's name has another key.
                 let target = text(line, "name")?;
                 Some(TestProgram {
                     file: file.into(),
@@ -98,21 +98,21 @@ fn built(messages: &str) -> Result<Vec<TestProgram>> {
         .collect()
 }
 
-/// Whether the line says that a program of tests was built, by the profile: the target's `test`
-/// says that it may have tests.
+/// Returns `true` if the line reports a built test program. Reads the profile, because the `test`
+/// key of the target only says whether it may have tests.
 fn is_test(line: &str) -> bool {
     let profile = line.split_once(r#""profile":{"#).and_then(|(_, rest)| rest.split('}').next());
     profile.is_some_and(|profile| profile.contains(r#""test":true"#))
 }
 
-/// The string under a key.
+/// Returns the string value of a key.
 fn text<'a>(line: &'a str, key: &str) -> Option<&'a str> {
     let (_, rest) = line.split_once(&format!(r#""{key}":""#))?;
     rest.split('"').next()
 }
 
-/// The name in `path+file:///FOLDER#NAME@VERSION`, or in `path+file:///FOLDER#VERSION` if the
-/// folder has the same name.
+/// Returns the name in `path+file:///FOLDER#NAME@VERSION`; in `path+file:///FOLDER#VERSION`, the
+/// folder has the package's name.
 fn package<'a>(id: &'a str, folder: &'a Path) -> Option<&'a str> {
     let (_, name) = id.rsplit_once('#')?;
     match name.split_once('@') {
@@ -122,7 +122,7 @@ fn package<'a>(id: &'a str, folder: &'a Path) -> Option<&'a str> {
 }
 
 impl TestProgram {
-    /// Lets a command that starts it do so as cargo does.
+    /// Prepares a command to start the program as cargo would.
     pub(crate) fn prepare(&self, command: &mut Command) {
         shell::forget_package(command);
         command.current_dir(&self.folder).env("CARGO_MANIFEST_DIR", &self.folder);
@@ -130,12 +130,12 @@ impl TestProgram {
     }
 }
 
-/// Runs a program as cargo does.
+/// Runs a program as cargo would.
 fn start(program: &TestProgram, prepare: &impl Fn(&mut Command)) -> Result<(Output, Duration)> {
     let mut command = Command::new(&program.file);
     program.prepare(&mut command);
     prepare(&mut command);
-    // One that never ends is among those that have not ended.
+    // Printed before the run, so that the log shows which programs started and never ended.
     eprintln!("     Running {}", program.file.display());
     let start = Instant::now();
     let output = command.stdin(Stdio::null()).output();

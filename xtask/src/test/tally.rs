@@ -1,24 +1,24 @@
-//! Outcome of a run of the tests, from libtest's output and the log of skips.
+//! The totals of a test run, from libtest's output and the log of skips.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// A skip: of a whole test, or of one case of a test that passed.
+/// A skipped test, or a skipped case of a test that passed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Skip {
     /// The package and the test program, or [`Skip::IGNORED`].
     pub(super) program: String,
     pub(super) test: String,
-    /// Empty for a whole test.
+    /// The case; empty for a whole test.
     pub(super) case: String,
 }
 
 impl Skip {
-    /// In place of a program: libtest does not say in which program an ignored test is.
+    /// Used in place of the program: libtest does not print the program of an ignored test.
     const IGNORED: &str = "ignored";
 }
 
-/// As it stands in the committed list.
+/// Formats the skip as in the committed list.
 impl fmt::Display for Skip {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.program, self.test)?;
@@ -26,20 +26,21 @@ impl fmt::Display for Skip {
     }
 }
 
-/// Outcome of a run of the tests.
+/// The totals of a test run.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     passed: usize,
     pub(super) failed: usize,
     /// Each skip, with its reason.
     skipped: BTreeMap<Skip, String>,
-    /// Ignored tests of one name beyond the first: they are in several programs.
+    /// The number of ignored tests with a name that was already recorded, because they are in
+    /// several programs.
     more_ignored: usize,
 }
 
 impl Tally {
-    /// Takes what libtest prints: `test NAME ... ignored, REASON` and `test result: ok. 3 passed; 0
-    /// failed; …`.
+    /// Reads a line of libtest's output: `test NAME ... ignored, REASON` or `test result: ok. 3
+    /// passed; 0 failed; …`.
     pub(super) fn take_line(&mut self, line: &str) {
         let line = line.trim();
         if let Some(counts) = line.strip_prefix("test result: ") {
@@ -67,8 +68,8 @@ impl Tally {
         }
     }
 
-    /// Takes the log of skips. To libtest a test that was skipped as a whole passed: it is taken
-    /// out of those that did.
+    /// Reads the log of skips. libtest counts a test that skipped as passed, so it is subtracted
+    /// from the passed tests.
     pub(super) fn take_log(&mut self, log: &str) {
         for line in log.lines().filter(|line| !line.trim().is_empty()) {
             let mut parts = line.splitn(4, '\t').map(str::to_owned);
@@ -81,7 +82,7 @@ impl Tally {
         }
     }
 
-    /// Every skip.
+    /// Returns all skips.
     pub(super) fn skips(&self) -> impl Iterator<Item = &Skip> {
         self.skipped.keys()
     }

@@ -1,10 +1,10 @@
-//! `cargo xtask windows`: what can be known of Windows on a machine that runs Linux.
+//! `cargo xtask windows`: checks for Windows on a machine that runs Linux.
 //!
-//! Every line is compiled, linted and documented for Windows with MinGW: nothing distinguishes that
-//! from MSVC, for which all dependencies would be checked once more. Tests, the doctor and the demo are
-//! linked and run under Wine: the tests that can fail on Windows alone, for the others show there what
-//! they have shown on Linux, or all of them. No driver under Wine exports: the driver double stands in
-//! for `nvcuda.dll`, and the CPU backend needs no export.
+//! All code is compiled, linted and documented for Windows with MinGW. No code depends on the
+//! difference to MSVC, for which all dependencies would have to be checked again. Tests, the doctor
+//! and the demo are linked and run under Wine: either all tests or only those that can fail only on
+//! Windows, because the others behave as on Linux. No driver under Wine exports memory: the driver
+//! double replaces `nvcuda.dll`, and the CPU backend needs no export.
 
 mod tools;
 mod wine;
@@ -21,8 +21,8 @@ use crate::{lint, shell, test};
 use tools::Tools;
 use wine::Wine;
 
-/// Tests inside the crates, by package and library. Those beside them in `bridge-examples` and `doctor`
-/// start programs for Linux.
+/// Tests inside the crates, by package and library. The other tests of `bridge-examples` and
+/// `doctor` start Linux programs.
 const INSIDE: &[(&str, &str)] = &[
     ("vk-export", "vk_export"),
     ("cuda-import", "cuda_import"),
@@ -35,12 +35,12 @@ const INSIDE: &[(&str, &str)] = &[
     ("bridge-tests", "bridge_tests"),
 ];
 
-/// Packages of tests.
+/// Packages that consist of tests.
 const BESIDE: &[&str] = &["driver-double", "bridge-tests"];
 
-/// Test programs that can fail on Windows alone, beside the tests inside the crates: those of the
-/// double, which is `nvcuda.dll` and counts handles, and of those on a device the ones that export,
-/// name and choose, and one that sends frames over the CPU backend.
+/// Test programs outside the crates that can fail only on Windows: those of the double, which acts
+/// as `nvcuda.dll` and counts handles, and those on a device that export, name and select devices,
+/// and one that transfers frames with the CPU backend.
 const DIFFERENT: &[&str] = &[
     // driver-double
     "calls",
@@ -53,33 +53,33 @@ const DIFFERENT: &[&str] = &[
     "images_export",
 ];
 
-/// Bookkeeping that calls nothing of the system: every schedule of a small exchange, of which there
-/// are many.
+/// Bookkeeping without system calls: the exhaustive exploration of the schedules of a small
+/// exchange.
 const EXPLORATION: &str = "exchange::latest::ledger";
 
-/// What is run beside the tests, by package and target.
+/// Programs that run in addition to the tests, by package and target.
 const PROGRAMS: &[(&str, &str)] = &[("bridge-examples", "particles"), ("doctor", "doctor")];
 
-/// Wine takes longer than any optimization saves.
+/// No optimization: it takes longer than it saves, because Wine itself is slow.
 const QUICK_TO_BUILD: &str = "--config profile.dev.opt-level=0 --config profile.dev.debug=false";
 
-/// The frames are drawn in software; the demo checks its own picture.
+/// A small demo, because the frames are drawn in software; the demo checks its own picture.
 const DEMO: &str = "--backend host --frames 4 --particles 20000 --size 320x180 --slots 2";
 
-/// Installs what is missing of the tools.
+/// Installs the missing tools.
 pub(crate) fn set_up(consent: Consent) -> Result<()> {
     Tools::set_up(consent).map(drop)
 }
 
-/// Stops at the first step that fails. Under Wine it runs the tests that can fail on Windows alone,
-/// or `all`.
+/// Runs the steps, and stops at the first failure. Under Wine, runs the tests that can fail only on
+/// Windows, or all tests with `all`.
 pub(crate) fn run(consent: Consent, all: bool) -> Result<()> {
     if !cfg!(target_os = "linux") {
         bail!("this is for Linux, where Windows has to be imitated; on Windows run `cargo xtask test`");
     }
     let tools = timed("tools", || {
         let tools = Tools::set_up(consent)?;
-        // The screen and the software driver are Linux's own: Wine hands them on.
+        // Wine uses the screen and the software driver of Linux.
         setup::run(Scope::Tests, consent)?;
         Ok(tools)
     })?;
@@ -98,8 +98,7 @@ fn timed<T>(step: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     result
 }
 
-/// `cargo COMMAND` on the workspace, with lints. It builds what is run, and of the other programs
-/// nothing.
+/// Returns `cargo COMMAND` on the workspace, with lints. It only builds programs that are run.
 fn cargo(tools: &Tools, command: &str, all: bool) -> Result<Command> {
     let named = |(package, target): &(&str, &str)| format!("{package}/{target}");
     let mut built: Vec<_> = INSIDE.iter().chain(PROGRAMS).map(named).collect();
@@ -151,14 +150,15 @@ fn quick(mut command: Command) -> Result<Command> {
     Ok(command)
 }
 
-/// The packages that a manifest optimizes by name in the profile `dev`.
+/// Returns the packages that a manifest optimizes by name in the profile `dev`.
 fn optimized(manifest: &str) -> Vec<&str> {
     let section = manifest.lines().skip_while(|line| *line != "[profile.dev.package]").skip(1);
     let section = section.take_while(|line| !line.starts_with('['));
     section.filter_map(|line| Some(line.split_once(".opt-level")?.0)).collect()
 }
 
-/// The doctor has to find Vulkan and miss CUDA; the demo draws into memory, and into a window.
+/// Checks that the doctor finds Vulkan but no CUDA, and that the demo draws into memory and into a
+/// window.
 fn programs(tools: &Tools, wine: &Wine, all: bool) -> Result<()> {
     shell::run(cargo(tools, "build", all)?.args(["--example", "particles", "--bin", "doctor"]))?;
     let debug = tools.target_dir().join(tools.run_target()).join("debug");
@@ -169,7 +169,7 @@ fn programs(tools: &Tools, wine: &Wine, all: bool) -> Result<()> {
     println!("{said}");
     for expected in ["no CUDA driver: nvcuda.dll was not found", "ok: the CPU and Vulkan", "only the CPU backend works"]
     {
-        // Lines are folded at spaces.
+        // The doctor wraps its lines at spaces.
         let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         if !words(&said).contains(expected) {
             bail!("the doctor under Wine does not say {expected:?} ({})", output.status);

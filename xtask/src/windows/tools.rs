@@ -1,4 +1,4 @@
-//! Rust for Windows, a linker for it, and Wine: found, or installed.
+//! Rust for Windows, a linker for it, and Wine; installed if missing.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -11,28 +11,29 @@ use crate::setup::install;
 use crate::setup::packages::Need;
 use crate::shell;
 
-/// Debian puts Wine's 64-bit loader here alone, other systems on the path.
+/// The path of Wine's 64-bit loader on Debian, which does not put it on `PATH`.
 const WINE_OF_DEBIAN: &str = "/usr/lib/wine/wine64";
-/// Where Debian's packages put their programs; rustup's come before them on the path.
+/// The folder of the programs from Debian packages; those of rustup precede it on `PATH`.
 const DEBIAN: &str = "/usr/bin";
 
-/// Tools that build and run for Windows.
+/// The tools that build and run programs for Windows.
 pub(super) struct Tools {
     rust: Rust,
     wine: PathBuf,
 }
 
-/// Which compiler.
+/// The compiler to use.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Rust {
-    /// The one in force, with the standard library for Windows from rustup.
+    /// The active compiler, with the standard library for Windows from rustup.
     Own,
-    /// Debian's, which has the library's source and builds it along.
+    /// Debian's compiler, which builds the standard library from source.
     Debian,
 }
 
 impl Tools {
-    /// Looks, and installs what is not there. In the error: what to type.
+    /// Looks for the tools and installs those that are missing. The error contains the command to
+    /// run.
     pub(super) fn set_up(consent: Consent) -> Result<Self> {
         let rust = rust(consent)?;
         let mut needs = Vec::new();
@@ -49,7 +50,7 @@ impl Tools {
         Ok(Self { rust, wine })
     }
 
-    /// `cargo COMMAND --target TARGET`.
+    /// Returns the command `cargo COMMAND --target TARGET`.
     pub(super) fn cargo(&self, command: &str, target: &str) -> Command {
         let mut cargo = match self.rust {
             Rust::Own => shell::cargo(),
@@ -63,8 +64,8 @@ impl Tools {
         cargo
     }
 
-    /// Where cargo puts what it builds. Two compilers in one folder would build everything anew,
-    /// each time.
+    /// Returns cargo's target folder. Each compiler has its own: sharing a folder would rebuild
+    /// everything at each change of compiler.
     pub(super) fn target_dir(&self) -> PathBuf {
         match self.rust {
             Rust::Own => shell::target_dir(),
@@ -72,12 +73,12 @@ impl Tools {
         }
     }
 
-    /// For what is not cargo's: Wine's folder, logs, pictures.
+    /// Returns the folder for other files: Wine's folder, logs, pictures.
     pub(super) fn folder(&self) -> PathBuf {
         shell::target_dir().join("windows")
     }
 
-    /// What is linked with MinGW, to be run.
+    /// Returns the target that is linked with MinGW and run.
     pub(super) fn run_target(&self) -> &'static str {
         self.rust.run_target()
     }
@@ -88,7 +89,8 @@ impl Tools {
 }
 
 impl Rust {
-    /// A library that is built along is built for an older Windows, which asks less of Wine.
+    /// Returns the target to run. A standard library built from source is built for an older
+    /// Windows, which requires less of Wine.
     fn run_target(self) -> &'static str {
         match self {
             Self::Own => "x86_64-pc-windows-gnu",
@@ -97,7 +99,7 @@ impl Rust {
     }
 }
 
-/// C for Windows.
+/// Returns the C compiler for Windows.
 pub(super) fn compiler() -> &'static str {
     "x86_64-w64-mingw32-gcc"
 }
@@ -123,7 +125,7 @@ fn rust(consent: Consent) -> Result<Rust> {
     Ok(Rust::Debian)
 }
 
-/// Whether the toolchain in force has the target's standard library.
+/// Returns `true` if the active toolchain has the target's standard library.
 fn has_target(target: &str) -> bool {
     let mut rustc = Command::new("rustc");
     let found = rustc.current_dir(shell::root()).args(["--print", "target-libdir", "--target", target]).output();
@@ -149,8 +151,8 @@ fn has_debians_rust() -> bool {
         && shell::succeeds(debians_cargo().args(["-Zbuild-std", "--version"]))
 }
 
-/// Debian's programs first, and nothing of rustup's. A stable compiler builds its own library only
-/// if told that it may.
+/// Returns Debian's cargo, with Debian's programs first and without rustup's variables. A stable
+/// compiler builds its standard library only with `RUSTC_BOOTSTRAP`.
 fn debians_cargo() -> Command {
     let mut cargo = shell::cargo_at(&Path::new(DEBIAN).join("cargo"));
     let path = env::var_os("PATH").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! A Windows of our own under Wine, with a screen.
+//! A separate Windows environment under Wine, with a screen.
 
 use std::ffi::OsString;
 use std::fs;
@@ -12,19 +12,19 @@ use crate::screen::VirtualScreen;
 use crate::setup;
 use crate::shell;
 
-/// Stands in for a library of Windows that Wine 8 does not have. Rust's standard library takes
-/// random numbers from it.
+/// Replaces a Windows library that Wine 8 lacks. Rust's standard library takes random numbers from
+/// it.
 const PRIMITIVES: &str = "bcryptprimitives.dll";
 
 pub(super) struct Wine {
     program: PathBuf,
     prefix: PathBuf,
-    /// Wine offers Vulkan to those alone that have a screen.
+    /// Set if the machine has no screen: Wine provides Vulkan only to programs with a screen.
     screen: Option<VirtualScreen>,
 }
 
 impl Wine {
-    /// Makes the folder of C: and lets Windows boot.
+    /// Creates the folder of drive C: and boots Windows.
     pub(super) fn start(tools: &Tools) -> Result<Self> {
         let prefix = tools.folder().join("wine");
         fs::create_dir_all(&prefix).with_context(|| format!("cannot make {}", prefix.display()))?;
@@ -41,7 +41,7 @@ impl Wine {
         Ok(wine)
     }
 
-    /// Only where Wine has no library of its own.
+    /// Builds the replacement library, unless Wine has its own.
     fn add_primitives(&self, system: &Path) -> Result<()> {
         let library = system.join(PRIMITIVES);
         if library.exists() {
@@ -53,7 +53,7 @@ impl Wine {
         shell::run(&mut compile)
     }
 
-    /// Runs a program for Windows.
+    /// Returns a command that runs a Windows program.
     pub(super) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(&self.program);
         command.arg(program).current_dir(shell::root());
@@ -61,17 +61,17 @@ impl Wine {
         command
     }
 
-    /// What a command needs that starts programs for Windows.
+    /// Sets the environment variables that a command needs to start Windows programs.
     pub(super) fn prepare(&self, command: &mut Command) {
         command.env("WINEPREFIX", &self.prefix).env("WINEDEBUG", "-all");
-        // No window that offers to install .NET or a browser.
+        // Suppresses windows that offer to install .NET or a browser.
         command.env("WINEDLLOVERRIDES", "mscoree,mshtml=");
         if let Some(screen) = &self.screen {
             command.env("DISPLAY", screen.display());
         }
     }
 
-    /// A path of Linux as Windows has it.
+    /// Converts a Linux path to the corresponding Windows path.
     pub(super) fn path(path: &Path) -> OsString {
         let mut windows = OsString::from("Z:");
         windows.push(path);

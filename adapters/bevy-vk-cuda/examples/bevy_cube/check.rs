@@ -1,4 +1,4 @@
-//! Checks of the picture, the texture and the particles that were read back.
+//! Checks of the picture, texture and particles that were read back.
 
 use anyhow::{Context, Result, bail, ensure};
 use bevy::prelude::*;
@@ -7,7 +7,7 @@ use crate::cube::{self, Painting, SQUARES};
 use crate::scene::{SIZE, Seen, cube_place};
 use crate::swarm::{self, Particle, Swarm};
 
-/// Texture and particles are those of the last frames, bit for bit.
+/// Checks that the texture and the particles are those of the last frames, bit for bit.
 pub(crate) fn whole(app: &mut App) -> Result<()> {
     let world = app.world_mut();
     let painting = world.query::<&Painting>().single(world)?;
@@ -18,7 +18,7 @@ pub(crate) fn whole(app: &mut App) -> Result<()> {
     let square = side / SQUARES;
     let row_size = 4 * side as usize;
     ensure!(seen.texture.len() == row_size * side as usize, "the texture was not read back");
-    // The rows of a square are the same.
+    // All rows of a square are the same.
     let mut bands = seen.texture.chunks_exact(row_size * square as usize).zip(0..);
     let right = bands.all(|(band, y)| {
         let row: Vec<u8> = (0..side).flat_map(|x| cube::texel(x / square, y, frame)).collect();
@@ -33,13 +33,13 @@ pub(crate) fn whole(app: &mut App) -> Result<()> {
     Ok(())
 }
 
-/// A texel of the picture, by column and row.
+/// Returns a texel of the picture, by column and row.
 fn pixel(picture: &[u8], [x, y]: [u32; 2]) -> Option<&[u8]> {
     picture.chunks_exact(4).nth((y * SIZE[0] + x) as usize).map(|texel| &texel[..3])
 }
 
-/// In the picture, the front of the cube shows its texture: at the middle of each square is its
-/// color.
+/// Checks that the front of the cube in the picture shows its texture: the middle of each square
+/// has its color.
 pub(crate) fn cube(app: &mut App) -> Result<()> {
     let world = app.world_mut();
     let frame = world.query::<&Painting>().single(world)?.frames;
@@ -54,13 +54,13 @@ pub(crate) fn cube(app: &mut App) -> Result<()> {
         let seen = pixel(picture, [seen.x as u32, seen.y as u32]).context("the cube is outside of the picture")?;
         right += u32::from(seen.iter().zip(expected).all(|(a, b)| a.abs_diff(*b) <= 1));
     }
-    // Particles may shine before the cube.
+    // Particles may be in front of the cube.
     let all = SQUARES * SQUARES;
     ensure!(right > all * 95 / 100, "{right} of {all} squares of the cube are right");
     Ok(())
 }
 
-/// There is light where the particles are, and dark in the corners.
+/// Checks that the picture is lit where the particles are, and dark in the corners.
 pub(crate) fn lights(app: &App) -> Result<()> {
     let picture = &app.world().resource::<Seen>().picture;
     let lit = |x: std::ops::Range<u32>, y: std::ops::Range<u32>| {

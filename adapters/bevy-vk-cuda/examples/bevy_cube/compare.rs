@@ -1,5 +1,5 @@
-//! The same scene in three ways, in one run: with textures and buffers that stay as they are, with
-//! frames that are shared, and with the same frames uploaded from the host.
+//! The same scene in three variants, in one run: with static textures and buffers, with shared
+//! frames, and with the same frames uploaded from the host.
 
 use anyhow::{Result, ensure};
 use bevy_vk_cuda::{CudaPlugin, Way};
@@ -7,7 +7,7 @@ use bevy_vk_cuda::{CudaPlugin, Way};
 use crate::pace::Pace;
 use crate::scene::{Contents, SIZE, Scene};
 
-/// Rates of one of the ways, in frames of Bevy's a second.
+/// Results of one variant, with rates in Bevy's frames per second.
 #[derive(Default)]
 struct Rates {
     all: Vec<f32>,
@@ -27,8 +27,8 @@ impl Rates {
     }
 }
 
-/// Draws, checks and prints. Each frame of Bevy's has a new frame of both simulations, where they
-/// run.
+/// Draws, checks and prints the comparison. If the simulations run, each of Bevy's frames has a new
+/// frame of both.
 pub(crate) fn compare(contents: &Contents, plugin: &CudaPlugin, frames: u32, rounds: u32) -> Result<()> {
     let (mut still, mut shared, mut uploaded) = (Rates::default(), Rates::default(), Rates::default());
     let (mut contents, mut way, mut gpu) = (*contents, Way::Upload, None);
@@ -43,7 +43,7 @@ pub(crate) fn compare(contents: &Contents, plugin: &CudaPlugin, frames: u32, rou
                 cuda.reason()
             );
             gpu = cuda.compute().and_then(|compute| compute.cuda()).map(|cuda| cuda.device().clone());
-            // Uploads have as many.
+            // The uploaded variant has the same number of particles.
             contents.particles = Some(scene.particles()?);
             measure(&mut scene, rates, frames, pace)?;
         }

@@ -14,28 +14,28 @@ use bevy_vk_cuda::{Cuda, CudaImage, Frame};
 use crate::pace::Pace;
 use crate::staged::{self, Staged};
 
-/// The squares in a row of the texture.
+/// The number of squares in a row of the texture.
 pub(crate) const SQUARES: u32 = 64;
 
 const KERNELS: &str = include_str!("../../../../shaders/wgpu.ptx");
 
-/// The side of a block of threads.
+/// Width and height of a block of threads.
 const BLOCK: u32 = 16;
 
-/// The painting.
+/// The simulation that paints the cube's texture.
 #[derive(Component)]
 pub(crate) struct Painting {
     pub(crate) image: CudaImage<[u8; 4]>,
-    /// The side of the texture in texels.
+    /// Width and height of the texture in texels.
     pub(crate) side: u32,
     kernel: Option<Kernel>,
-    /// CUDA computes what is uploaded.
+    /// Set if CUDA computes frames that are uploaded.
     staged: Option<staged::Shared<u8>>,
-    /// Frames so far.
+    /// The number of frames so far.
     pub(crate) frames: u32,
 }
 
-/// Puts the cube into a scene. Where frames are uploaded, `gpu` computes them.
+/// Adds the cube to a scene. If frames are uploaded, `gpu` computes them.
 pub(crate) fn spawn(
     world: &mut World,
     side: u32,
@@ -45,7 +45,7 @@ pub(crate) fn spawn(
     let cuda = world.resource::<Cuda>().clone();
     let mut images = world.resource_mut::<Assets<Image>>();
     let image = CudaImage::new(&cuda, &mut images, "painting", TextureFormat::Rgba8UnormSrgb, [side; 2])?;
-    // Squares with sharp edges; it is an asset as any other.
+    // Nearest filtering, for squares with sharp edges; the image is an ordinary asset.
     if let Some(mut asset) = images.get_mut(image.handle()) {
         asset.sampler = ImageSampler::Descriptor(ImageSamplerDescriptor::nearest());
     }
@@ -62,7 +62,7 @@ pub(crate) fn spawn(
     Ok(())
 }
 
-/// The system that computes.
+/// The system that paints.
 pub(crate) fn paint(mut paintings: Query<'_, '_, &mut Painting>, pace: Res<'_, Pace>) -> Result {
     for mut painting in &mut paintings {
         let Painting { image, side, kernel, staged, frames } = &mut *painting;
@@ -90,7 +90,7 @@ pub(crate) fn paint(mut paintings: Query<'_, '_, &mut Painting>, pace: Res<'_, P
                                 row.for_each(|row| bytemuck::cast_slice_mut(row).copy_from_slice(texels));
                             }
                         };
-                        // SAFETY: these are the kernel's parameters behind its memory, of which it
+                        // SAFETY: these are the kernel's parameters after its memory, to which it
                         // writes `side` rows of `side` texels of 4 bytes.
                         unsafe { staged::compute(&staged, &config, &args, take) };
                     }),
@@ -111,7 +111,8 @@ pub(crate) fn paint(mut paintings: Query<'_, '_, &mut Painting>, pace: Res<'_, P
     Ok(())
 }
 
-/// A square on the CPU: the operations of the kernels `tiles` in `shaders/wgpu.cu`.
+/// Returns the color of a square on the CPU, with the operations of the kernels `tiles` in
+/// `shaders/wgpu.cu`.
 pub(crate) fn texel(x: u32, y: u32, frame: u32) -> [u8; 4] {
     let [r, g, b] = [(x ^ y).wrapping_add(frame), 2 * x + 3 * frame, (2 * y).wrapping_sub(frame)];
     [r as u8, g as u8, b as u8, 255]

@@ -1,9 +1,10 @@
-//! A cube that CUDA paints, and a million particles that CUDA moves, or fewer on the CPU, in a
-//! scene of Bevy's.
+//! A cube that CUDA paints, and a million particles that CUDA moves, or fewer on the CPU, in a Bevy
+//! scene.
 //!
 //! `cargo run --example bevy_cube -- --frames 60 --out out` draws without a window, writes the last
-//! picture and checks it: texture and particles bit for bit, and the picture of the cube square for
-//! square. `--compare` says what a frame costs, with textures as large as `--texture` says.
+//! picture and checks it: the texture and the particles bit for bit, and the picture of the cube
+//! square by square. `--compare` measures the cost of a frame, with textures of the sizes in
+//! `--texture`.
 
 mod check;
 mod compare;
@@ -36,7 +37,7 @@ struct Args {
     frames: u32,
     out: PathBuf,
     contents: Contents,
-    /// The texture's sides.
+    /// Widths and heights of the textures to compare.
     sides: Vec<u32>,
     plugin: CudaPlugin,
     compare: bool,
@@ -113,7 +114,7 @@ fn write(folder: &Path, picture: &[u8]) -> Result<PathBuf> {
     let mut encoder = png::Encoder::new(std::io::BufWriter::new(made), SIZE[0], SIZE[1]);
     encoder.set_color(png::ColorType::Rgba);
     encoder.set_depth(png::BitDepth::Eight);
-    // Added light leaves the alpha channel as it was: opaque.
+    // Additive blending does not change the alpha channel, which stays opaque.
     encoder.write_header()?.write_image_data(picture)?;
     Ok(file)
 }

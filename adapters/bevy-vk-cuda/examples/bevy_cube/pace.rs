@@ -6,18 +6,18 @@ use bevy::prelude::*;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// There while the simulations run.
+/// The pace of the simulations; the resource exists while they run.
 #[derive(Resource, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pace {
-    /// A frame of Bevy's begins one of each simulation's if fewer than two are unfinished.
+    /// Each of Bevy's frames begins a frame of each simulation, if fewer than two are unfinished.
     Free,
-    /// Each frame of Bevy's begins one, and waits until it may: for comparisons, in which no variant
-    /// draws faster by showing fewer frames.
+    /// Each of Bevy's frames begins a frame of each simulation, waiting if necessary. For
+    /// comparisons, so that no variant draws faster by showing fewer frames.
     EachFrame,
 }
 
 impl Pace {
-    /// Begins a frame by `write`, which returns `false` while it may not.
+    /// Begins a frame with `write`, which returns `false` while no frame can begin.
     pub(crate) fn begin<E>(self, mut write: impl FnMut() -> Result<bool, E>) -> Result<bool, E> {
         let start = Instant::now();
         loop {

@@ -1,4 +1,4 @@
-//! The scene, in an app of Bevy's without a window.
+//! The scene, in a Bevy app without a window.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -23,23 +23,23 @@ use crate::swarm::{self, Swarm};
 /// The size of the picture.
 pub(crate) const SIZE: [u32; 2] = [960, 540];
 
-/// Frames that are drawn before those that are counted.
+/// The number of frames that are drawn before those that are counted.
 const WARM_UP: u32 = 3;
 
-/// The most frames of Bevy's that are unfinished.
+/// The maximum number of Bevy's unfinished frames.
 const IN_FLIGHT: usize = 2;
 
-/// Contents of a scene.
+/// The contents of a scene.
 #[derive(Clone, Copy)]
 pub(crate) struct Contents {
-    /// The side of the cube's texture in texels.
+    /// Width and height of the cube's texture in texels.
     pub(crate) side: u32,
-    /// `None`: as many as the way can.
+    /// The number of particles; `None` for the default, which depends on the way.
     pub(crate) particles: Option<u32>,
     pub(crate) validate: bool,
 }
 
-/// Results that are read back: the camera's picture, the cube's texture, the particles.
+/// The data that is read back: the camera's picture, the cube's texture, and the particles.
 #[derive(Resource, Default)]
 pub(crate) struct Seen {
     pub(crate) picture: Vec<u8>,
@@ -52,26 +52,26 @@ pub(crate) struct Scene {
     target: Handle<Image>,
 }
 
-/// Frames of the texture, and of the particles.
+/// A value for the texture and one for the particles.
 pub(crate) type Both<T> = [T; 2];
 
-/// Counts and rate of the frames that [`Scene::draw`] has drawn.
+/// The rate and the counts of the frames that [`Scene::draw`] has drawn.
 pub(crate) struct Drawn {
-    /// Of Bevy's, a second.
+    /// Bevy's frames per second.
     pub(crate) rate: f32,
-    /// The simulations' frames that were begun meanwhile.
+    /// The number of frames that the simulations began.
     pub(crate) begun: Both<u64>,
-    /// Those that Bevy was given meanwhile.
+    /// The number of frames that Bevy received.
     pub(crate) shown: Both<u64>,
 }
 
 impl Scene {
-    /// Makes the scene. Where frames are uploaded, `gpu` computes them, or else the CPU.
+    /// Creates the scene. If frames are uploaded, `gpu` computes them, or the CPU if it is `None`.
     pub(crate) fn new(contents: &Contents, plugin: CudaPlugin, gpu: Option<&CudaDevice>) -> Result<Self> {
         let flags = if contents.validate { InstanceFlags::debugging() } else { InstanceFlags::empty() };
         let settings = WgpuSettings { instance_flags: flags, ..Default::default() };
         let mut app = App::new();
-        // Before Bevy's plugins: it adds to what the device is created with.
+        // Before Bevy's plugins, because this plugin changes how the device is created.
         app.add_plugins(plugin);
         let render = RenderPlugin {
             render_creation: settings.into(),
@@ -98,16 +98,16 @@ impl Scene {
         self.app.world().resource::<Cuda>()
     }
 
-    /// The number of particles.
+    /// Returns the number of particles.
     pub(crate) fn particles(&mut self) -> Result<u32> {
         let world = self.app.world_mut();
         Ok(world.query::<&Swarm>().single(world)?.count)
     }
 
-    /// Draws frames, and takes the time. The simulations go at a pace, or stop after their first
-    /// frames.
+    /// Draws frames, and measures the time. The simulations run at a pace, or stop after their
+    /// first frames.
     pub(crate) fn draw(&mut self, frames: u32, pace: Option<Pace>) -> Result<Drawn> {
-        // The first frames compile pipelines, and begin the simulations.
+        // The first frames compile pipelines and start the simulations.
         self.app.insert_resource(pace.unwrap_or(Pace::Free));
         (0..WARM_UP).for_each(|_| self.app.update());
         if pace.is_none() {
@@ -129,9 +129,9 @@ impl Scene {
         Ok(Drawn { rate, begun: since(0), shown: since(1) })
     }
 
-    /// Checks texture and particles bit for bit, and the picture. Returns the picture.
+    /// Checks the texture and the particles bit for bit, and the picture. Returns the picture.
     pub(crate) fn check(&mut self) -> Result<&[u8]> {
-        // What was written last comes, with the CPU maybe some frames later.
+        // The last written frame arrives, with the CPU possibly some frames later.
         self.read_back()?;
         let end = Instant::now() + Duration::from_secs(60);
         while let Err(error) = check::whole(&mut self.app) {
@@ -147,9 +147,8 @@ impl Scene {
         Ok(&self.app.world().resource::<Seen>().picture)
     }
 
-    /// Waits until no more than [`IN_FLIGHT`] of Bevy's frames are unfinished, as a window does.
-    /// Without, the CPU is dozens of frames ahead of the GPU, and what is presented with them is as
-    /// late.
+    /// Waits until at most [`IN_FLIGHT`] of Bevy's frames are unfinished, as with a window. Without
+    /// this, the CPU is dozens of frames ahead of the GPU, and presented frames are equally late.
     fn keep_in_flight(&self, submitted: &mut VecDeque<wgpu::SubmissionIndex>) -> Result<()> {
         let render = self.app.get_sub_app(RenderApp).context("Bevy renders nothing")?;
         submitted.push_back(render.world().resource::<RenderQueue>().submit([]));
@@ -159,7 +158,7 @@ impl Scene {
         Ok(())
     }
 
-    /// Waits until the GPU has drawn everything, for at most a minute.
+    /// Waits until the GPU has drawn everything, with a limit of one minute.
     fn finish(&self) -> Result<()> {
         self.wait(None)
     }
@@ -171,7 +170,7 @@ impl Scene {
         Ok(())
     }
 
-    /// The frames begun and those given to Bevy, so far.
+    /// Returns the numbers of frames that were begun, and of those that Bevy received, so far.
     fn counts(&mut self) -> Result<[Both<u64>; 2]> {
         let world = self.app.world_mut();
         let mut painting = world.query::<&mut Painting>().single_mut(world)?;
@@ -201,12 +200,12 @@ impl Scene {
     }
 }
 
-/// Position of the cube.
+/// Returns the position of the cube.
 pub(crate) fn cube_place() -> Transform {
     Transform::from_xyz(-1.9, 0.0, 0.0).with_rotation(Quat::from_rotation_y(0.35) * Quat::from_rotation_x(0.25))
 }
 
-/// A camera that draws into an image.
+/// Creates a camera that draws into an image.
 fn camera(app: &mut App) -> Handle<Image> {
     let mut target = Image::new_target_texture(SIZE[0], SIZE[1], TextureFormat::Rgba8UnormSrgb, None);
     target.texture_descriptor.usage |= TextureUsages::COPY_SRC;

@@ -1,4 +1,4 @@
-//! A simulation with CUDA whose frames reach Bevy by way of the host, as without sharing.
+//! A CUDA simulation whose frames reach Bevy through host memory, as without sharing.
 #![allow(unsafe_code)] // Kernel launches, and memory of the host that starts undefined.
 
 use std::ffi::{CString, c_void};
@@ -11,7 +11,7 @@ use bevy_vk_cuda::bridge::cuda_import::cudarc::driver::{
 use bevy_vk_cuda::bridge::cuda_import::{CudaDevice, Kernel, KernelModule};
 use bevy_vk_cuda::bridge::cudarc::driver::LaunchConfig;
 
-/// CUDA's memory of a frame, and page-locked memory of the host that it is copied to.
+/// CUDA memory for a frame, and page-locked host memory that the frame is copied to.
 pub(crate) struct Staged<T> {
     kernel: Kernel,
     stream: Arc<CudaStream>,
@@ -19,31 +19,31 @@ pub(crate) struct Staged<T> {
     pinned: PinnedHostSlice<T>,
 }
 
-/// The same, for the thread that computes frames.
+/// A shared simulation, for the thread that computes frames.
 pub(crate) type Shared<T> = Arc<Mutex<Staged<T>>>;
 
 impl<T: DeviceRepr + ValidAsZeroBits> Staged<T> {
-    /// A frame of `len` elements that `kernel` of the PTX computes.
+    /// Creates a simulation with frames of `len` elements, which `kernel` of the PTX computes.
     pub(crate) fn new(device: &CudaDevice, ptx: &str, kernel: &str, len: usize) -> Result<Shared<T>> {
         let kernel = KernelModule::new(device, kernel, &CString::new(ptx)?)?.kernel(kernel)?;
         let stream = device.new_stream()?;
         let memory = stream.alloc_zeros(len)?;
-        // Cached: the CPU reads it.
-        // SAFETY: it is read behind the copy into all of it.
+        // Cached, because the CPU reads it.
+        // SAFETY: the memory is read only after a copy into all of it.
         let pinned = unsafe { device.context().alloc_pinned_with_flags(len, 0) }?;
         Ok(Arc::new(Mutex::new(Self { kernel, stream, memory, pinned })))
     }
 
     /// Computes a frame, waits for it on the host, and lends it. `args` are the kernel's parameters
-    /// behind the memory that it writes.
+    /// after the memory that it writes.
     ///
     /// # Safety
-    /// The kernel takes a pointer to a frame's elements and `args`, and writes nothing else.
+    /// The kernel takes a pointer to a frame's elements and `args`, and writes only those elements.
     unsafe fn compute(&mut self, config: &LaunchConfig, args: &[*const c_void]) -> Result<&[T]> {
         let (address, recorded) = self.memory.device_ptr(&self.stream);
         let args: Vec<_> = std::iter::once(std::ptr::from_ref(&address).cast()).chain(args.iter().copied()).collect();
-        // SAFETY: the caller's promise; memory and kernel live as long as `self`, and the copy
-        // behind it on the stream is waited for below.
+        // SAFETY: the caller upholds the contract; the memory and the kernel live as long as
+        // `self`, and the copy after the launch on the stream is waited for below.
         unsafe { self.kernel.launch(&self.stream, config, &args) }?;
         drop(recorded);
         self.stream.memcpy_dtoh(&self.memory, &mut self.pinned)?;
@@ -51,13 +51,13 @@ impl<T: DeviceRepr + ValidAsZeroBits> Staged<T> {
     }
 }
 
-/// Computes a frame on the thread of the caller, and gives it to `take`.
+/// Computes a frame on the caller's thread, and passes it to `take`.
 ///
 /// # Panics
-/// Where CUDA fails: on the simulation's thread, of which Bevy is told then.
+/// Panics if CUDA fails, which happens on the simulation's thread and is reported to Bevy.
 ///
 /// # Safety
-/// As [`Staged::compute`].
+/// The contract of [`Staged::compute`].
 pub(crate) unsafe fn compute<T: DeviceRepr + ValidAsZeroBits>(
     staged: &Shared<T>,
     config: &LaunchConfig,
@@ -65,7 +65,7 @@ pub(crate) unsafe fn compute<T: DeviceRepr + ValidAsZeroBits>(
     take: impl FnOnce(&[T]),
 ) {
     let mut staged = staged.lock().unwrap_or_else(PoisonError::into_inner);
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller upholds the contract.
     let frame = unsafe { staged.compute(config, args) };
     take(frame.unwrap_or_else(|error| panic!("CUDA has failed: {error}")));
 }

@@ -22,7 +22,7 @@ const KERNELS: &str = include_str!("../../../../shaders/wgpu.ptx");
 
 const SHADER: Handle<Shader> = uuid_handle!("3a2cbb2e-1a0b-4f0e-9c68-5d1c6c2a7e51");
 
-/// Place in the plane, distance from the middle, brightness.
+/// Position in the plane, distance from the middle, brightness.
 pub(crate) type Particle = [f32; 4];
 
 #[derive(Asset, TypePath, AsBindGroup, Clone)]
@@ -53,19 +53,19 @@ impl Material for SwarmMaterial {
     }
 }
 
-/// The simulation.
+/// The simulation that moves the particles.
 #[derive(Component)]
 pub(crate) struct Swarm {
     pub(crate) buffer: CudaBuffer<Particle>,
     kernel: Option<Kernel>,
-    /// CUDA computes what is uploaded.
+    /// Set if CUDA computes frames that are uploaded.
     staged: Option<staged::Shared<f32>>,
     pub(crate) count: u32,
-    /// Frames so far.
+    /// The number of frames so far.
     pub(crate) frames: u32,
 }
 
-/// The time of a frame.
+/// Returns the time of a frame.
 fn time(frame: u32) -> f32 {
     frame as f32 / 30.0
 }
@@ -73,11 +73,11 @@ fn time(frame: u32) -> f32 {
 pub(crate) fn plugin(app: &mut App) {
     let shader = Shader::from_wgsl(include_str!("particles.wgsl"), "particles.wgsl");
     app.add_plugins(MaterialPlugin::<SwarmMaterial>::default());
-    // The handle is in use from here on.
+    // The insertion fails only if the handle is no longer in use.
     let _ = app.world_mut().resource_mut::<Assets<Shader>>().insert(&SHADER, shader);
 }
 
-/// Puts particles into a scene. Where frames are uploaded, `gpu` computes them.
+/// Adds particles to a scene. If frames are uploaded, `gpu` computes them.
 pub(crate) fn spawn(
     world: &mut World,
     count: u32,
@@ -102,7 +102,7 @@ pub(crate) fn spawn(
     Ok(())
 }
 
-/// The system that computes.
+/// The system that computes the particles.
 pub(crate) fn simulate(mut swarms: Query<'_, '_, &mut Swarm>, pace: Res<'_, Pace>) -> Result {
     for mut swarm in &mut swarms {
         let Swarm { buffer, kernel, staged, count, frames } = &mut *swarm;
@@ -122,7 +122,7 @@ pub(crate) fn simulate(mut swarms: Query<'_, '_, &mut Swarm>, pace: Res<'_, Pace
                         };
                         let args: [*const c_void; 2] = [from_ref(&count).cast(), from_ref(&time).cast()];
                         let take = |frame: &[f32]| particles.as_flattened_mut().copy_from_slice(frame);
-                        // SAFETY: these are the kernel's parameters behind its memory, of which it
+                        // SAFETY: these are the kernel's parameters after its memory, to which it
                         // writes `count` elements of four numbers.
                         unsafe { staged::compute(&staged, &config, &args, take) };
                     }),
@@ -142,14 +142,14 @@ pub(crate) fn simulate(mut swarms: Query<'_, '_, &mut Swarm>, pace: Res<'_, Pace
     Ok(())
 }
 
-/// The expected last frame.
+/// Returns the expected last frame.
 pub(crate) fn expected(swarm: &Swarm) -> impl Iterator<Item = Particle> + use<> {
     let (count, time) = (swarm.count, time(swarm.frames));
     (0..count).map(move |i| particle(i, count, time))
 }
 
-/// A particle on the CPU: the operations of the kernel `swarm` in `shaders/wgpu.cu`, in the same
-/// order.
+/// Computes a particle on the CPU, with the operations of the kernel `swarm` in `shaders/wgpu.cu`
+/// in the same order.
 fn particle(i: u32, count: u32, time: f32) -> Particle {
     let distance = ((i as f32 + 0.5) / count as f32).sqrt();
     let random = (i.wrapping_mul(2_654_435_769) >> 8) as f32 / 8_388_608.0 - 1.0;
@@ -161,7 +161,8 @@ fn particle(i: u32, count: u32, time: f32) -> Particle {
     [radius * cos_turns(turns), radius * sin_turns(turns), distance, light]
 }
 
-/// The sine of an angle in turns: the twin of `shaders/maths.cuh`, operation for operation.
+/// Returns the sine of an angle in turns, with the operations of `shaders/maths.cuh` in the same
+/// order.
 fn sin_turns(x: f32) -> f32 {
     let mut r = x - (x + 0.5).floor();
     if r > 0.25 {

@@ -1,4 +1,4 @@
-//! Connecting an asset to the side that computes its frames.
+//! Connects an asset to the side that computes its frames.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -17,21 +17,21 @@ use crate::vulkan::copier::Copier;
 use crate::vulkan::gate;
 use crate::writer::{CudaWriter, WRITER_IN_FLIGHT};
 
-/// An asset of Bevy's, and the frames that it is made for.
+/// An asset of Bevy's, and the frames that it shows.
 pub(crate) struct Connection<'a, R: Target> {
     pub(crate) name: &'a str,
     pub(crate) asset: R::Asset,
     pub(crate) spec: R,
     pub(crate) shape: R::Shape,
-    /// Items of a frame, and of a row of it.
+    /// Numbers of items of a frame and of one of its rows.
     pub(crate) items: [usize; 2],
 }
 
-/// Has the newest frames brought to the asset, in the way that `cuda` says, for as long as the
-/// program keeps what comes with the writer.
+/// Starts presenting the newest frames in the asset, in the way that `cuda` selects, until the
+/// program drops the value that is returned with the writer.
 ///
 /// # Errors
-/// What [`Exchange::latest`] says, a thread that cannot be started, or
+/// Those of [`Exchange::latest`], a thread that cannot be started, or
 /// [`Error::DeviceReplaced`](crate::Error::DeviceReplaced).
 pub(crate) fn connect<R: Target>(cuda: &Cuda, connection: Connection<'_, R>) -> Result<(CudaWriter<R>, Arc<()>)>
 where

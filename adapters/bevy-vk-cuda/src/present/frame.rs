@@ -1,4 +1,4 @@
-//! A frame of Bevy's, and what is presented in it.
+//! A frame of Bevy's, and the objects that are presented in it.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -12,19 +12,20 @@ use crate::fault::Fault;
 
 /// Brings the newest frame of one image or buffer to Bevy.
 pub(crate) trait Present: Send + Sync {
-    /// Called once a frame of Bevy's, before it draws, until it is lost. What fails is in
-    /// [`fault`](Self::fault), and tried again in the next frame; Bevy's object keeps what it holds
-    /// until then.
+    /// Called once for each of Bevy's frames, before Bevy draws, until the object is lost. Errors
+    /// are stored in [`fault`](Self::fault), and the failed step is retried in the next frame;
+    /// until then, Bevy's object keeps its contents.
     fn present(&mut self, frame: &mut PresentFrame<'_>);
 
     /// Returns `true` if the program has dropped its object.
     fn is_dropped(&self) -> bool;
 
-    /// Returns `true` if nothing of its own runs that dropping it would wait for. With CUDA,
-    /// freeing its memory may wait for others of the context, see `docs/limits.md`.
+    /// Returns `true` if no work of this object is running, so that dropping it does not wait for
+    /// any. With CUDA, freeing its memory may wait for other work of the context, see
+    /// `docs/limits.md`.
     fn has_ended(&self) -> bool;
 
-    /// The Vulkan device that its copies are made on; `None` where frames are uploaded.
+    /// Returns the Vulkan device that its copies are made on; `None` if frames are uploaded.
     fn device(&self) -> Option<vk::Device>;
 
     /// Returns the place for the errors of each step.
@@ -41,19 +42,19 @@ pub(crate) struct PresentFrame<'a> {
     pub(crate) buffers: &'a RenderAssets<GpuShaderBuffer>,
     /// The number of the submission that holds `commands`.
     pub(crate) serial: u64,
-    /// The number of Bevy's last submission that the host has seen the end of.
+    /// The number of Bevy's last submission that the host knows to have ended.
     pub(crate) done: u64,
-    /// Made when they are first recorded into.
+    /// Created when something is first recorded.
     pub(crate) commands: Option<wgpu::CommandEncoder>,
-    /// What those read, which is kept until they have run.
+    /// Objects that the commands read, which are kept until the commands have run.
     pub(crate) kept: Vec<Kept>,
 }
 
-/// Anything that is kept.
+/// An object that is kept alive.
 pub(crate) type Kept = Arc<dyn Any + Send + Sync>;
 
 impl PresentFrame<'_> {
-    /// Commands that run before Bevy's of this frame.
+    /// Returns commands that run before Bevy's own in this frame.
     pub(crate) fn commands(&mut self) -> &mut wgpu::CommandEncoder {
         let descriptor = wgpu::CommandEncoderDescriptor { label: Some("newest frames") };
         self.commands.get_or_insert_with(|| self.device.create_command_encoder(&descriptor))

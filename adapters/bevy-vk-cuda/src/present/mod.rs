@@ -1,4 +1,4 @@
-//! The render world's part: the newest frames into Bevy's textures and buffers.
+//! The part in the render world: copies the newest frames to Bevy's textures and buffers.
 #![allow(unsafe_code)] // Records a barrier through `wgpu::hal`.
 
 pub(crate) mod connect;
@@ -32,38 +32,38 @@ use crate::present::frame::{Present, PresentFrame};
 use crate::vulkan::copier::record_visible;
 use crate::vulkan::{is_lost, is_valid, raw_device};
 
-/// The number of extractions without a frame behind them that are not taken for a stop. A renderer
-/// that recovers has two, and the last is that of a frame which is rendered next.
+/// The number of extractions without a rendered frame that do not count as a stop. A renderer that
+/// recovers has two, and the last is that of the frame which is rendered next.
 const UNRENDERED: u32 = 3;
 
-/// The limit of the wait for what runs on a device that the program has destroyed.
+/// The timeout of the wait for work on a device that the program has destroyed.
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// Images and buffers that are presented.
 #[derive(Resource, Default)]
 pub(crate) struct Presented {
     all: Vec<Box<dyn Present>>,
-    /// The number of extractions since Bevy has rendered.
+    /// The number of extractions since Bevy last rendered.
     extracted: u32,
-    /// Of what follows: the device of those submissions, and Vulkan's below it, whose handle is no
-    /// other's while this lives.
+    /// The device of the submissions below, and its Vulkan device, whose handle no other device
+    /// gets while this one lives.
     device: Option<(wgpu::Device, vk::Device)>,
     serial: u64,
     done: Arc<AtomicU64>,
-    /// Submissions with commands, by number, that the host has not seen the end of.
+    /// Numbered submissions with commands that the host does not know to have ended.
     submitted: VecDeque<(u64, wgpu::SubmissionIndex)>,
 }
 
 impl Presented {
-    /// Adds what was made for the device that Bevy had before: the next frame says what became of
-    /// it.
+    /// Adds objects that were created for Bevy's previous device: the next frame reports what
+    /// happened to them.
     pub(crate) fn add_last(&mut self, all: Vec<Box<dyn Present>>) {
         self.all.extend(all);
     }
 
-    /// Notes that Bevy extracts what it is to render. It does so even if its `RenderErrorHandler`
-    /// has stopped rendering; then nothing else frees what was dropped, or tells a writer that its
-    /// frames are not shown.
+    /// Counts an extraction. Bevy also extracts when its `RenderErrorHandler` has stopped
+    /// rendering; then nothing else frees dropped objects or reports to writers that their frames
+    /// are not shown.
     pub(crate) fn extract(&mut self, cuda: &Cuda) {
         self.extracted = self.extracted.saturating_add(1);
         if !self.has_stopped() {
@@ -76,12 +76,12 @@ impl Presented {
         }
     }
 
-    /// Returns `true` if Bevy has extracted several frames, and rendered none of them.
+    /// Returns `true` if Bevy has extracted several frames without rendering any.
     fn has_stopped(&self) -> bool {
         self.extracted > UNRENDERED
     }
 
-    /// Notes that Bevy renders what it has extracted.
+    /// Records that Bevy renders the extracted frame.
     fn render(&mut self) {
         if self.has_stopped() {
             self.all.iter().filter(|one| !is_over(&***one)).for_each(|one| {
@@ -91,15 +91,15 @@ impl Presented {
         self.extracted = 0;
     }
 
-    /// Takes what was added, and drops what is over.
+    /// Takes added objects, and drops those that are over.
     fn take_added(&mut self, cuda: &Cuda) {
         self.all.extend(cuda.take_added());
-        // What was dropped while it computes a frame, or is lost, is kept until that has ended:
-        // this is Bevy's thread, and the end of an exchange waits.
+        // An object that was dropped or lost while it computes a frame is kept until the
+        // computation has ended: this is Bevy's thread, and dropping an exchange waits.
         self.all.retain(|one| !(is_over(&**one) && one.has_ended()));
     }
 
-    /// Notes that this device is lost, for all that is copied on it.
+    /// Records that this device is lost, for all objects that are copied on it.
     fn lose(&self, device: Option<vk::Device>) {
         let copied = self.all.iter().filter(|one| !is_over(&***one) && one.device() == device);
         copied.for_each(|one| {
@@ -109,21 +109,21 @@ impl Presented {
         });
     }
 
-    /// Forgets the submissions to another device than this one.
+    /// Forgets the submissions to any other device.
     fn follow(&mut self, device: &wgpu::Device, raw: Option<vk::Device>) {
         if self.device.as_ref().map(|(_, raw)| *raw) == raw {
             return;
         }
-        // Callbacks of the former device write to their own number.
+        // Callbacks of the previous device write to their own number.
         (self.serial, self.done) = (0, Arc::default());
         self.submitted.clear();
         self.device = raw.map(|raw| (device.clone(), raw));
     }
 }
 
-/// Gives the number of Bevy's last submission that has ended. What the host submits then, to
-/// another queue, is behind it, and so is its memory. `None` where the device is lost, or the
-/// program has destroyed it: Bevy is told by wgpu.
+/// Returns the number of Bevy's last submission that has ended. Submissions that the host makes to
+/// another queue after this call are ordered after it, including its memory accesses. `None` if the
+/// device is lost or the program has destroyed it; wgpu reports this to Bevy.
 fn ended(device: &wgpu::Device, queue: &wgpu::Queue, presented: &mut Presented) -> Option<u64> {
     if is_lost(device) {
         // wgpu's own poll would panic.
@@ -133,39 +133,39 @@ fn ended(device: &wgpu::Device, queue: &wgpu::Queue, presented: &mut Presented) 
     // Runs the callbacks of submissions that have ended.
     poll(device, wgpu::PollType::Poll)?;
     if !is_valid(device) {
-        // wgpu tells of a device that was destroyed once nothing runs on it.
+        // wgpu reports that a device was destroyed when nothing runs on it any more.
         return poll(device, wgpu::PollType::Wait { submission_index: None, timeout: Some(LIMIT) }).and(None);
     }
     let done = presented.done.load(Ordering::Acquire);
     let ended = presented.submitted.iter().take_while(|(serial, _)| *serial <= done).count();
-    // wgpu has read a counter, which says that commands have run, and is no memory dependency
-    // between them and the next copy. With a limit, wgpu calls `vkWaitSemaphores`, which is one
-    // where it succeeds, and it does at once: the counter was reached.
+    // wgpu has read a counter. This shows that the commands have run, but is no memory dependency
+    // between them and the next copy. With a timeout, wgpu calls `vkWaitSemaphores`, which is one
+    // if it succeeds; here it succeeds at once, since the counter has reached the value.
     if let Some((_, index)) = presented.submitted.drain(..ended).next_back() {
         poll(device, wgpu::PollType::Wait { submission_index: Some(index), timeout: Some(Duration::ZERO) })?;
     }
     Some(done)
 }
 
-/// Polls. `None` where the device is lost, for which wgpu 29 panics here.
+/// Polls the device; `None` if it is lost, in which case wgpu 29 panics here.
 fn poll(device: &wgpu::Device, how: wgpu::PollType) -> Option<()> {
     match catch_unwind(AssertUnwindSafe(|| device.poll(how))) {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => log::debug!("wgpu cannot be polled: {error}"),
-        // A callback of the program's, which this ran.
+        // The panic comes from a callback of the program that this poll ran.
         Err(panic) if is_valid(device) => resume_unwind(panic),
-        // wgpu has told whoever asked to hear of it.
+        // wgpu has already called the device-lost callback.
         Err(_) => return None,
     }
     Some(())
 }
 
-/// Nothing is presented of what was dropped, or is lost.
+/// Returns `true` for an object that was dropped or lost; it is no longer presented.
 fn is_over(one: &dyn Present) -> bool {
     one.is_dropped() || one.fault().is_lost()
 }
 
-/// Brings all newest frames to Bevy.
+/// Copies all newest frames to Bevy's objects.
 pub(crate) fn present(
     mut presented: ResMut<'_, Presented>,
     cuda: Res<'_, Cuda>,
@@ -180,7 +180,7 @@ pub(crate) fn present(
     if presented.all.iter().all(|one| is_over(&**one)) {
         return;
     }
-    // Uploads wait for nothing, and what another device had is refused below.
+    // Uploads wait for nothing, and objects of another device fail with an error below.
     let shared = raw.is_some() && presented.all.iter().any(|one| !is_over(&**one) && one.device() == raw);
     let seen = if shared { ended(device.wgpu_device(), &queue, &mut presented) } else { Some(0) };
     let Some(seen) = seen else { return presented.lose(raw) };
@@ -196,36 +196,36 @@ pub(crate) fn present(
         commands: None,
         kept: Vec::new(),
     };
-    // What has failed is tried again in the next frame: a copy that did not begin has left its
-    // frame to be had again, and what has begun goes on.
+    // Failed steps are retried in the next frame: if a copy did not begin, its frame can be
+    // acquired again, and a copy that has begun continues.
     all.iter_mut().filter(|one| !is_over(&***one)).for_each(|one| one.present(&mut frame));
     if let Some(commands) = frame.commands {
         *serial += 1;
         let index = queue.submit(visible(device.wgpu_device()).into_iter().chain([commands.finish()]));
         submitted.push_back((*serial, index));
         let (done, serial) = (Arc::clone(done), *serial);
-        // Where wgpu drops the callback and does not call it, the commands may run for ever.
+        // If wgpu drops the callback without calling it, the commands may never end.
         let (kept, device) = (ManuallyDrop::new(frame.kept), device.wgpu_device().clone());
         queue.on_submitted_work_done(move || {
             done.fetch_max(serial, Ordering::AcqRel);
             drop(ManuallyDrop::into_inner(kept));
-            // What was kept is freed with it.
+            // Freeing the kept objects requires the device.
             drop(device);
         });
     }
 }
 
-/// Commands that make what the other queue has written visible to this one; none on other backends
-/// than Vulkan.
+/// Commands that make the other queue's writes visible to this one; `None` on backends other than
+/// Vulkan.
 fn visible(device: &wgpu::Device) -> Option<wgpu::CommandBuffer> {
-    // SAFETY: the guard is only read from.
+    // SAFETY: the guard is only read.
     let hal = unsafe { device.as_hal::<Vulkan>() }?;
     let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("hand-over") });
     let record = |commands: Option<&mut wgpu::hal::vulkan::CommandEncoder>| {
         let Some(commands) = commands else { return };
-        // SAFETY: recorded into, not destroyed, and not kept.
+        // SAFETY: the handle is recorded into, and neither destroyed nor kept.
         let commands = unsafe { commands.raw_handle() };
-        // SAFETY: wgpu has begun it, and it holds nothing else.
+        // SAFETY: wgpu has begun the command buffer, and it contains nothing else.
         unsafe { record_visible(hal.raw_device(), commands) };
     };
     // SAFETY: the encoder is used for nothing else.

@@ -13,42 +13,42 @@ use crate::fault::{Fault, Step};
 use crate::ring::{PLACES, Ring};
 use crate::vulkan::copier::{Copier, Source};
 
-/// Copies the newest frame on the bridge's queue into one of its copies, and from there, on
-/// Bevy's queue, into Bevy's object.
+/// Copies the newest frame on the bridge's queue into one of several intermediate copies, and from
+/// there, on Bevy's queue, into Bevy's object.
 ///
 /// Bevy's object stays the same, so that materials' bind groups stay valid.
 pub(crate) struct SharedPresent<R: Target> {
     pub(crate) name: String,
-    /// The Vulkan device of all that follows, which keeps it alive.
+    /// The Vulkan device of all fields below, which keep it alive.
     pub(crate) device: vk::Device,
     pub(crate) copier: Copier,
     pub(crate) places: Option<Places<R>>,
     pub(crate) ring: Ring,
     pub(crate) reader: LatestReader<R>,
     pub(crate) asset: R::Asset,
-    /// Of a frame, and so of Bevy's object.
+    /// The shape of a frame, and therefore of Bevy's object.
     pub(crate) shape: R::Shape,
     pub(crate) alive: Weak<()>,
-    /// The writer, which keeps the exchange itself while it is alive.
+    /// The writer, which keeps the exchange alive on its own.
     pub(crate) writing: Weak<()>,
     pub(crate) fault: Arc<Fault>,
-    /// The number of frames that Bevy's object has been given.
+    /// The number of frames that were copied to Bevy's object.
     pub(crate) presented: Arc<AtomicU64>,
-    /// Bevy's object that has the shown frame.
+    /// Bevy's object that contains the shown frame.
     pub(crate) filled: Option<R::Id>,
 }
 
-/// What is copied into, and wgpu's objects for it.
+/// The targets of the copies, with wgpu's objects for them.
 pub(crate) struct Places<R: Target> {
     all: [Made<R>; PLACES],
-    /// The submission of Bevy's that has brought them to their state.
+    /// Bevy's submission that has brought them into their initial state.
     ready_behind: u64,
-    /// Keeps the device until all of them are dropped.
+    /// Keeps the device alive until all of them are dropped.
     _device: wgpu::Device,
 }
 
 impl<R: Target> Places<R> {
-    /// Makes all copies, and records what they need before their first use.
+    /// Creates all copies, and records the commands that they need before their first use.
     ///
     /// # Errors
     /// The error of the failed driver call. Nothing is recorded then.
@@ -56,33 +56,35 @@ impl<R: Target> Places<R> {
         let like = || R::like(frame, name, object);
         let all: [_; PLACES] = [like()?, like()?, like()?, like()?, like()?];
         let recorded = R::settle(frame, name, all.each_ref().map(|(made, _)| made))?;
-        // Where nothing was recorded, nothing is waited for.
+        // If nothing was recorded, nothing has to be waited for.
         let ready_behind = if recorded { frame.serial } else { 0 };
         Ok(Self { all, ready_behind, _device: frame.device.clone() })
     }
 }
 
 impl<R: Target> SharedPresent<R> {
-    /// Looks what has ended, and begins the next copy. `None` where there is no place for one yet.
+    /// Checks which copies have ended, and begins the next one. `None` if there is no free place
+    /// yet.
     fn copy(&mut self, done: u64) -> Result<Option<()>> {
         while self.copier.finished()? {
             self.ring.copied();
         }
         self.ring.done(done);
-        // Before that, wgpu's own commands with them have not run.
+        // Before this submission has ended, wgpu's own commands on them may not have run.
         let Some(places) = self.places.as_ref().filter(|places| places.ready_behind <= done) else { return Ok(None) };
         let Some(index) = self.ring.free() else { return Ok(None) };
-        // A frame of which the copy has failed is new still: without one, nothing is left to try.
+        // If the copy of a frame failed, the frame is still new. Without a new frame, nothing has
+        // to be retried.
         let Some(turn) = self.reader.newest()? else { return Ok(Some(())) };
         if !turn.is_new() {
             turn.skip();
             return Ok(Some(()));
         }
         let target = places.all[index].1.raw();
-        // SAFETY: the target was made like an object of Bevy's that was seen to be of a frame's
-        // shape; it is not wgpu's, and lives as long as `self`, which waits for the copy, or for
-        // ever. The ring gave it: no copy into it is running, and the host has seen the end of
-        // Bevy's last submission that reads it.
+        // SAFETY: the target was created like an object of Bevy's that was checked to have the
+        // shape of a frame. It does not belong to wgpu and lives as long as `self`, which waits for
+        // the copy or leaks the target. The ring returned its index: no copy into it is running,
+        // and the host knows that Bevy's last submission which reads it has ended.
         unsafe { self.copier.submit(index, turn, target) }?;
         self.ring.copying(index);
         Ok(Some(()))
@@ -103,13 +105,13 @@ where
     <R as Source>::Target: Send + Sync,
 {
     fn present(&mut self, frame: &mut PresentFrame<'_>) {
-        // Before anything else: what follows records handles of one device into commands of
-        // another's (VUID-*-commonparent), or has wgpu look its ids up among another's.
+        // This check comes first: the code below records handles of one device into commands of
+        // another (VUID-*-commonparent), or lets wgpu look up ids of another device.
         if frame.raw != Some(self.device) {
             self.fault.note::<()>(Step::Device, Err(Error::DeviceReplaced { object: self.name.clone() }));
             return;
         }
-        // Nothing is known of an asset that is missing.
+        // A missing asset cannot be checked.
         let found = R::find(frame, self.asset).filter(|(_, object)| {
             let checked = check_object::<R>(frame, &self.name, object, &self.shape);
             self.fault.note(Step::Asset, checked).is_some()
@@ -120,7 +122,7 @@ where
         if let Some(copied) = self.copy(frame.done).transpose() {
             self.fault.note(Step::Copy, copied);
         }
-        // Whatever has failed: an object that Bevy has made anew gets the last whole frame.
+        // Even after a failure, an object that Bevy has recreated receives the last complete frame.
         let (Some((id, object)), Some(places)) = (found, &self.places) else { return };
         let newer = self.ring.switch();
         if let Some(shown) = self.ring.shown().filter(|_| newer || self.filled != Some(id)) {
@@ -138,8 +140,8 @@ where
     }
 
     fn has_ended(&self) -> bool {
-        // A frame that failed has no end to wait for, but may run still. Where a side is lost,
-        // nothing runs any more.
+        // A failed frame has no point to wait for, but may still be running. If a side is lost,
+        // nothing is running.
         let computes = || matches!(self.reader.compute().is_idle(), Ok(false));
         !self.copier.is_running() && (self.writing.strong_count() > 0 || !computes())
     }

@@ -1,6 +1,6 @@
-//! Textures and buffers as the copies' targets: those that are made for the copying queue, and
+//! Textures and buffers as targets of copies: those that are created for the copying queue, and
 //! those of Bevy's assets.
-#![allow(unsafe_code)] // Makes images, and looks at handles.
+#![allow(unsafe_code)] // Creates images, and reads handles.
 
 use std::future::Future;
 use std::pin::pin;
@@ -25,8 +25,8 @@ use crate::vulkan::copier::Source;
 use crate::vulkan::owned::Owned;
 use crate::vulkan::{buffer, image};
 
-/// One for the other queue: wgpu's object, and what that queue writes, which is kept until the end
-/// of the last submission that reads the object.
+/// An object for the other queue: wgpu's object, and the object that the queue writes, which is
+/// kept until the last submission that reads wgpu's object has ended.
 pub(crate) type Made<R> = (<R as Target>::Object, Arc<Owned<<R as Source>::Target>>);
 
 /// A resource in wgpu: as an asset of Bevy's, and as a copy that the other queue writes.
@@ -35,44 +35,44 @@ pub(crate) trait Target: Content + Source {
     type Asset: Copy + Send + Sync;
     /// wgpu's object.
     type Object: Clone + Send + Sync;
-    /// Tells whether Bevy has made its object again.
+    /// Changes when Bevy creates its object again.
     type Id: Copy + PartialEq + Send + Sync;
 
-    /// Size, format and the like: two objects between which a copy is valid have the same.
+    /// Size, format and similar properties: a copy is valid between two objects of the same shape.
     type Shape: PartialEq + Send + Sync;
 
-    /// The shape of an object.
+    /// Returns the shape of an object.
     fn shape(object: &Self::Object) -> Self::Shape;
 
     /// Returns `true` if the object's usages allow copies into it.
     fn takes_copies(object: &Self::Object) -> bool;
 
-    /// Returns `false` if the object is destroyed, or could not be made. On Vulkan alone.
+    /// Returns `false` if the object is destroyed or could not be created. For Vulkan only.
     fn exists(object: &Self::Object) -> bool;
 
-    /// A shape, for messages.
+    /// Describes a shape for messages.
     fn describe(shape: &Self::Shape) -> String;
 
-    /// Bevy's object of an asset, once Bevy has made it.
+    /// Returns Bevy's object of an asset, or `None` if Bevy has not created it yet.
     fn find(frame: &PresentFrame<'_>, asset: Self::Asset) -> Option<(Self::Id, Self::Object)>;
 
-    /// Makes one like it for the other queue.
+    /// Creates a similar object for the other queue.
     ///
     /// # Errors
     /// The error of the failed driver call.
     fn like(frame: &PresentFrame<'_>, name: &str, object: &Self::Object) -> Result<Made<Self>>;
 
-    /// Records what those need before the other queue writes them: textures are brought to the
-    /// state that copies read from. Returns `true` if anything was recorded.
+    /// Records the commands that these objects need before the other queue writes them: textures
+    /// are brought into the state that copies read from. Returns `true` if anything was recorded.
     ///
     /// # Errors
     /// The error of the failed driver call. Nothing was recorded then.
     fn settle(frame: &mut PresentFrame<'_>, name: &str, made: [&Self::Object; PLACES]) -> Result<bool>;
 
-    /// Records a copy of all of it.
+    /// Records a copy of the whole object.
     fn copy(commands: &mut wgpu::CommandEncoder, from: &Self::Object, to: &Self::Object);
 
-    /// Uploads items of the CPU's.
+    /// Uploads items from the CPU.
     fn upload(queue: &wgpu::Queue, items: &[Self::Item], to: &Self::Object);
 }
 
@@ -87,17 +87,17 @@ pub(crate) struct TextureShape {
 }
 
 impl TextureShape {
-    /// A plain texture: of two dimensions, one level, and one sample.
+    /// A plain texture: two dimensions, one level and one sample.
     pub(crate) fn plain(size: wgpu::Extent3d, format: wgpu::TextureFormat) -> Self {
         Self { size, format, dimension: wgpu::TextureDimension::D2, levels: 1, samples: 1 }
     }
 }
 
-/// Checks that frames can be copied into Bevy's object: a program may replace an asset by another.
-/// wgpu would refuse the copy, and with it all others of that frame of Bevy's.
+/// Checks that frames can be copied into Bevy's object, because a program may replace an asset by
+/// another. wgpu would reject the copy, and with it all others of the same frame of Bevy's.
 ///
 /// # Errors
-/// [`Error::InvalidArgument`] where they cannot.
+/// [`Error::InvalidArgument`] if they cannot.
 pub(crate) fn check_object<R: Target>(
     frame: &PresentFrame<'_>,
     name: &str,
@@ -118,12 +118,12 @@ pub(crate) fn check_object<R: Target>(
     Ok(())
 }
 
-/// Makes an object of wgpu's. Where memory runs out that is an error, of which Bevy would otherwise
-/// hear, and end the program.
+/// Creates an object of wgpu's. Running out of memory is returned as an error; otherwise Bevy would
+/// receive the error and end the program.
 fn allocate<T>(device: &wgpu::Device, make: impl FnOnce() -> T) -> Result<T, vk::Result> {
     let scope = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
     let made = make();
-    // On native backends the future is ready when it is made.
+    // On native backends, the future is ready as soon as it is created.
     match pin!(scope.pop()).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(Some(_)) => Err(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY),
         _ => Ok(made),
@@ -151,7 +151,7 @@ impl<T: Texel> Target for ImageSpec<T> {
     }
 
     fn exists(object: &wgpu::Texture) -> bool {
-        // SAFETY: the guard is only looked at.
+        // SAFETY: the guard is only read.
         unsafe { object.as_hal::<Vulkan>() }.is_some()
     }
 
@@ -176,7 +176,7 @@ impl<T: Texel> Target for ImageSpec<T> {
     }
 
     fn like(frame: &PresentFrame<'_>, name: &str, object: &wgpu::Texture) -> Result<Made<Self>> {
-        // Without sRGB, as the frames are: copies are of bytes.
+        // Without sRGB, like the frames: copies are of bytes.
         let (format, memory) = (object.format().remove_srgb_suffix(), memory_format(name, object.format())?);
         let descriptor = wgpu::TextureDescriptor {
             label: Some("newest frame"),
@@ -188,7 +188,7 @@ impl<T: Texel> Target for ImageSpec<T> {
             usage: wgpu::TextureUsages::COPY_SRC | wgpu::TextureUsages::COPY_DST,
             view_formats: &[],
         };
-        // SAFETY: a plain 2D texture, for copies alone, and the format's own in Vulkan.
+        // SAFETY: a plain 2D texture, only for copies, with the corresponding Vulkan format.
         let made = unsafe { image::make(frame.device, &descriptor, memory) };
         made.map_err(|(call, result)| Error::vulkan(name, call, result))
     }
@@ -203,10 +203,10 @@ impl<T: Texel> Target for ImageSpec<T> {
         let make = || frame.device.create_buffer(&descriptor);
         let texel =
             allocate(frame.device, make).map_err(|result| Error::vulkan(name, "Device::create_buffer", result))?;
-        // wgpu takes a texture that it did not make for one without contents, and its first copy
-        // discards them: let that be now, and not when the other queue has written it. A copy
-        // leaves a texture in `COPY_SRC`, where all later ones find it. It is a copy to nowhere:
-        // Bevy's texture keeps what it shows until there is a frame.
+        // wgpu treats a texture that it did not create as one without contents, and the first copy
+        // discards them. This must happen now, and not after the other queue has written it. A copy
+        // also leaves the texture in `COPY_SRC`, which all later copies expect. This copy goes to
+        // an unused buffer: Bevy's texture keeps its contents until there is a frame.
         let one = wgpu::Extent3d { width: 1, height: 1, depth_or_array_layers: 1 };
         let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: None, rows_per_image: None };
         for texture in made {
@@ -243,7 +243,7 @@ impl<T: Pod + Send + Sync> Target for BufferSpec<T> {
     }
 
     fn exists(object: &wgpu::Buffer) -> bool {
-        // SAFETY: the guard is only looked at.
+        // SAFETY: the guard is only read.
         unsafe { object.as_hal::<Vulkan>() }.is_some()
     }
 
@@ -262,7 +262,7 @@ impl<T: Pod + Send + Sync> Target for BufferSpec<T> {
             usage: wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         };
-        // wgpu takes for granted that what it is given is initialized, so that it never clears it.
+        // wgpu assumes that a buffer which it is given is initialized, so it never clears it.
         buffer::make(frame.device, &descriptor).map_err(|(call, result)| Error::vulkan(name, call, result))
     }
 

@@ -15,13 +15,14 @@ pub(crate) struct UploadPresent<R: Target> {
     pub(crate) name: String,
     pub(crate) newest: Newest<R::Item>,
     pub(crate) asset: R::Asset,
-    /// Of a frame, and so of Bevy's object.
+    /// The shape of a frame, and therefore of Bevy's object.
     pub(crate) shape: R::Shape,
     pub(crate) alive: Weak<()>,
     pub(crate) fault: Arc<Fault>,
-    /// The number of frames that Bevy's object has been given.
+    /// The number of frames that were uploaded to Bevy's object.
     pub(crate) presented: Arc<AtomicU64>,
-    /// The frame that was uploaded, and where to: Bevy may make its object again.
+    /// The uploaded frame and the object that it was uploaded to, because Bevy may create its
+    /// object again.
     pub(crate) uploaded: Option<(R::Id, Vec<R::Item>)>,
 }
 

@@ -1,5 +1,5 @@
-//! Buffers that the copying queue writes, and wgpu's of the same memory.
-#![allow(unsafe_code)] // Makes buffers and gives them to wgpu.
+//! Buffers that the copying queue writes, and wgpu's buffers in the same memory.
+#![allow(unsafe_code)] // Creates buffers and gives them to wgpu.
 
 use std::sync::Arc;
 
@@ -9,41 +9,42 @@ use wgpu::hal::vulkan::{Buffer, Device};
 
 use super::owned::{Bound, Failed, Owned};
 
-/// Makes two buffers of one memory: the one that is returned last owns it, and the other is
-/// wgpu's. wgpu 29 destroys each buffer that it is given, and does not say when.
+/// Creates two buffers in one memory: the last returned one owns the memory, and the other belongs
+/// to wgpu. wgpu 29 destroys each buffer that it is given, at an unknown time.
 ///
-/// wgpu's is used only while the other is kept: until the end of the last submission that reads it.
+/// wgpu's buffer is used only while the other one is kept: until the last submission that reads it
+/// has ended.
 ///
 /// # Errors
-/// The call that failed. `ERROR_DEVICE_LOST` where wgpu's device is gone.
+/// The call that failed; `ERROR_DEVICE_LOST` if wgpu's device no longer exists.
 pub(crate) fn make(
     device: &wgpu::Device,
     descriptor: &wgpu::BufferDescriptor<'_>,
 ) -> Result<(wgpu::Buffer, Arc<Owned<vk::Buffer>>), Failed> {
-    // SAFETY: the guard is used to make buffers on the device.
+    // SAFETY: the guard is used to create buffers on the device.
     let hal = unsafe { device.as_hal::<Vulkan>() }.ok_or(("Device::as_hal", vk::Result::ERROR_DEVICE_LOST))?;
     let made = create(&hal, descriptor.size)?;
-    // SAFETY: made above; the caller keeps it as long as the documentation says.
+    // SAFETY: created above; the caller keeps it as long as this function's documentation requires.
     let owned = unsafe { Owned::new(&hal, made) }?;
     let alias = create(&hal, descriptor.size)?;
-    // SAFETY: of the same size and usage as the one that the memory was allocated for, so that it
-    // needs the same (VkMemoryRequirements).
+    // SAFETY: the buffer has the size and usage of the one that the memory was allocated for, so
+    // its requirements are the same (VkMemoryRequirements).
     unsafe { alias.bind(hal.raw_device(), owned.memory()) }.inspect_err(|_| {
-        // SAFETY: made above, and used by nothing.
+        // SAFETY: created above and not in use.
         unsafe { alias.destroy(hal.raw_device()) };
     })?;
     drop(hal);
-    // SAFETY: made above; its memory is `owned`'s.
+    // SAFETY: created above; its memory belongs to `owned`.
     let alias = unsafe { Buffer::from_raw(alias) };
-    // SAFETY: made on this device as described: with these two usages, and never mapped.
+    // SAFETY: created on this device as described, with these two usages, and never mapped.
     Ok((unsafe { device.create_buffer_from_hal::<Vulkan>(alias, descriptor) }, Arc::new(owned)))
 }
 
-/// A buffer without memory, for copies.
+/// Creates a buffer for copies, without memory.
 fn create(hal: &Device, size: u64) -> Result<vk::Buffer, Failed> {
     let info = vk::BufferCreateInfo::default()
         .size(size)
         .usage(vk::BufferUsageFlags::TRANSFER_SRC | vk::BufferUsageFlags::TRANSFER_DST);
-    // SAFETY: of a size that is not zero, for one family.
+    // SAFETY: the size is not zero, and the buffer is used by one family.
     unsafe { hal.raw_device().create_buffer(&info, None) }.map_err(|result| ("vkCreateBuffer", result))
 }

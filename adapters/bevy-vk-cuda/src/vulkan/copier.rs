@@ -13,33 +13,33 @@ use crate::ring::PLACES;
 use crate::vulkan::init::FAMILY;
 use crate::vulkan::owned::Bound;
 
-/// The limit of the wait for a copy at the end.
+/// The timeout of the wait for a copy on drop.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// A command buffer for each of the copies of a resource.
+/// Command buffers for the copies of a resource, one for each place.
 pub(crate) struct Copier {
     name: String,
     device: ExportDevice,
     pool: vk::CommandPool,
     commands: [vk::CommandBuffer; PLACES],
-    /// The ends of copies that may be running, the oldest first, in whose order they come.
+    /// The end points of copies that may be running, oldest first; they are reached in this order.
     running: VecDeque<TimelinePoint>,
-    /// A wait for the running copy has timed out.
+    /// Whether a wait for the running copy has timed out.
     lost: bool,
 }
 
-/// A slot that a copy can be recorded from, into a handle of the same kind.
+/// A slot from which a copy can be recorded into a handle of the same kind.
 pub(crate) trait Source: Resources {
     /// The handle copied into.
     type Target: Bound;
 
-    /// Records the copy of all of it, and what makes it visible to nobody yet: the end of the
-    /// submission does that. An image is in `TRANSFER_SRC_OPTIMAL` before and after, which is what
-    /// wgpu knows.
+    /// Records the copy of the whole slot. It does not make the copy visible to other accesses; the
+    /// end of the submission does that. An image is in `TRANSFER_SRC_OPTIMAL` before and after the
+    /// copy, which is the layout that wgpu expects.
     ///
     /// # Safety
-    /// `commands` is recording; the target is of the slot's size, and nobody else uses it until the
-    /// commands have run.
+    /// `commands` is recording; the target has the slot's size and is not used by anything else
+    /// until the commands have run.
     unsafe fn record(device: &ash::Device, commands: vk::CommandBuffer, slot: Self::Render<'_>, target: Self::Target);
 }
 
@@ -49,7 +49,7 @@ impl Copier {
         let info = vk::CommandPoolCreateInfo::default()
             .queue_family_index(FAMILY)
             .flags(vk::CommandPoolCreateFlags::RESET_COMMAND_BUFFER);
-        // SAFETY: a pool for a family that the device has a queue of.
+        // SAFETY: the pool is for a family that the device has a queue of.
         let pool = unsafe { raw.create_command_pool(&info, None) };
         let pool = pool.map_err(|result| Error::vulkan(name, "vkCreateCommandPool", result))?;
         let mut copier = Self {
@@ -64,19 +64,19 @@ impl Copier {
             .command_pool(pool)
             .level(vk::CommandBufferLevel::PRIMARY)
             .command_buffer_count(PLACES as u32);
-        // SAFETY: from the pool made above, which is used by one thread at a time.
+        // SAFETY: the pool was created above and is used by one thread at a time.
         let made = unsafe { raw.allocate_command_buffers(&info) };
         let made = made.map_err(|result| Error::vulkan(name, "vkAllocateCommandBuffers", result))?;
         copier.commands.copy_from_slice(&made);
         Ok(copier)
     }
 
-    /// Submits the copy of a new frame into a target, the one of this index.
+    /// Submits the copy of a new frame into the target at `index`.
     ///
     /// # Safety
-    /// The target is of the frame's size and format, is kept until the copy has run, and is used by
-    /// nobody else until [`finished`](Self::finished) has returned `true` for it. No copy of this
-    /// index is running.
+    /// The target has the frame's size and format, is kept until the copy has run, and is not used
+    /// by anything else until [`finished`](Self::finished) has returned `true` for it. No copy with
+    /// this index is running.
     pub(crate) unsafe fn submit<R: Source>(
         &mut self,
         index: usize,
@@ -86,25 +86,25 @@ impl Copier {
         let (raw, commands) = (self.device.as_raw(), self.commands[index]);
         let failed = |call, result| Error::vulkan(&self.name, call, result);
         let begin = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
-        // SAFETY: no copy of this index is running, so that its command buffer is not pending;
+        // SAFETY: no copy with this index is running, so its command buffer is not pending;
         // beginning resets it.
         unsafe { raw.begin_command_buffer(commands, &begin) }
             .map_err(|result| failed("vkBeginCommandBuffer", result))?;
-        // SAFETY: recording, for the family of the exchange's queue; submitted with the turn below,
-        // or not at all.
+        // SAFETY: the command buffer is recording, for the family of the exchange's queue; it is
+        // submitted with the turn below, or never.
         unsafe { turn.record_acquire(commands) };
-        // SAFETY: recording; the target is the caller's promise.
+        // SAFETY: the command buffer is recording; the caller upholds the contract for the target.
         unsafe { R::record(raw, commands, turn.resources(), target) };
-        // SAFETY: recording, as above.
+        // SAFETY: the command buffer is recording.
         unsafe { raw.end_command_buffer(commands) }.map_err(|result| failed("vkEndCommandBuffer", result))?;
-        // SAFETY: the command buffer lives until the point is reached: `Drop` waits for it. It
-        // begins with the turn's acquire.
+        // SAFETY: the command buffer lives until the point is reached, because `Drop` waits for it.
+        // It begins with the turn's acquire.
         self.running.push_back(unsafe { turn.submit(&[commands]) }?);
         Ok(())
     }
 
-    /// Returns `true` if the oldest copy has ended, once for each. What it wrote is then before
-    /// what the host does next, a submission that reads it included.
+    /// Returns `true` if the oldest copy has ended, once for each copy. The copy's writes are then
+    /// ordered before later actions of the host, including a submission that reads them.
     pub(crate) fn finished(&mut self) -> Result<bool> {
         let Some(point) = self.running.front() else { return Ok(false) };
         let reached = point.is_reached()?;
@@ -115,44 +115,44 @@ impl Copier {
         Ok(reached)
     }
 
-    /// Returns `true` if a copy was seen to run just now.
+    /// Returns `true` if a copy is running at this moment.
     pub(crate) fn is_running(&self) -> bool {
         self.running.back().is_some_and(|point| matches!(point.is_reached(), Ok(false)))
     }
 
-    /// Orders what ran before a point that was reached before what the host submits from now on.
-    /// The counter (`vkGetSemaphoreCounterValue`, [`TimelinePoint::is_reached`]) says that the copy
-    /// has run, and is no memory dependency between it and what another queue does then; a host
-    /// wait is one. It does not block.
+    /// Orders the work before a reached point before later submissions of the host. The counter
+    /// (`vkGetSemaphoreCounterValue`, [`TimelinePoint::is_reached`]) shows that the copy has run,
+    /// but is no memory dependency between the copy and later work of another queue; a host wait is
+    /// one. It does not block.
     fn order(&self, point: &TimelinePoint) -> Result<()> {
         let info = point.wait_info(vk::PipelineStageFlags2::ALL_COMMANDS);
         let (semaphores, values) = ([info.semaphore], [info.value]);
         let wait = vk::SemaphoreWaitInfo::default().semaphores(&semaphores).values(&values);
-        // SAFETY: VUID-vkWaitSemaphores-device-parameter: the semaphore is the exchange's on this
-        // device, and the point keeps it. The device has `timelineSemaphore` on, as the exchange
-        // shows.
+        // SAFETY: VUID-vkWaitSemaphores-device-parameter: the semaphore belongs to the exchange on
+        // this device, and the point keeps it alive. `timelineSemaphore` is enabled on the device,
+        // since the exchange exists.
         match unsafe { self.device.as_raw().wait_semaphores(&wait, 0) } {
-            // NVIDIA's driver notices a value in a wait later than in the counter, where a
-            // timeline is exported. There the counter is what the GPU has written, behind the copy.
+            // With an exported timeline, NVIDIA's driver reports a value in a wait later than in
+            // the counter. The GPU writes the counter after the copy.
             Ok(()) | Err(vk::Result::TIMEOUT) => Ok(()),
             Err(result) => Err(Error::vulkan(&self.name, "vkWaitSemaphores", result)),
         }
     }
 
-    /// Waits for the running copies, up to a limit, and returns `true` once none is running. After
-    /// one wait in vain it returns `false` without waiting.
+    /// Waits for the running copies, with a timeout, and returns `true` when none is running. After
+    /// one wait has timed out, it returns `false` without waiting.
     pub(crate) fn end(&mut self) -> bool {
         if self.lost {
             return false;
         }
-        // The last one's is behind all others.
+        // The last copy ends after all others.
         match self.running.back().map(|point| point.wait_ended(LIMIT)) {
             Some(Err(error @ bridge::Error::Timeout { .. })) => {
                 self.lost = true;
                 log::error!("{}: a copy has not ended, and what it uses is leaked: {error}", self.name);
                 return false;
             }
-            // It has ended, or nothing runs on the device any more.
+            // The copy has ended, or nothing runs on the device any more.
             Some(Err(error)) => log::error!("{}: a copy has failed: {error}", self.name),
             Some(Ok(())) | None => {}
         }
@@ -166,14 +166,14 @@ impl Drop for Copier {
         if !self.end() {
             return;
         }
-        // SAFETY: made from this device, and no command buffer of it is pending, as the wait has
-        // shown.
+        // SAFETY: the pool was created from this device, and none of its command buffers is
+        // pending, because the wait has succeeded.
         unsafe { self.device.as_raw().destroy_command_pool(self.pool, None) };
     }
 }
 
-/// Makes what another queue's submission has written, as the host has seen, visible to the commands
-/// behind this in Bevy's queue.
+/// Makes the writes of another queue's submission, whose end the host has seen, visible to later
+/// commands of Bevy's queue.
 ///
 /// # Safety
 /// `commands` is recording outside a render pass.
@@ -182,7 +182,8 @@ pub(crate) unsafe fn record_visible(device: &ash::Device, commands: vk::CommandB
         .src_access_mask(vk::AccessFlags::MEMORY_WRITE)
         .dst_access_mask(vk::AccessFlags::MEMORY_READ);
     let (all, none) = (vk::PipelineStageFlags::ALL_COMMANDS, vk::DependencyFlags::empty());
-    // SAFETY: recording outside a render pass; a global barrier names no resources.
+    // SAFETY: the command buffer is recording outside a render pass; a global barrier names no
+    // resources.
     unsafe { device.cmd_pipeline_barrier(commands, all, all, none, &[barrier], &[], &[]) };
 }
 
@@ -191,7 +192,8 @@ impl<T: Pod + Send + Sync> Source for BufferSpec<T> {
 
     unsafe fn record(device: &ash::Device, commands: vk::CommandBuffer, slot: Self::Render<'_>, target: vk::Buffer) {
         let region = vk::BufferCopy::default().size(slot.size());
-        // SAFETY: the slot is acquired for transfer reads; the target is the caller's promise.
+        // SAFETY: the slot is acquired for transfer reads; the caller upholds the contract for the
+        // target.
         unsafe { device.cmd_copy_buffer(commands, slot.as_raw(), target, &[region]) };
     }
 }
@@ -204,17 +206,17 @@ impl<T: Texel> Source for ImageSpec<T> {
         let [width, height, depth] = slot.level_extent(0);
         let extent = vk::Extent3D { width, height, depth };
         let region = vk::ImageCopy::default().src_subresource(layers).dst_subresource(layers).extent(extent);
-        // All of it is overwritten, so that what it held is not kept.
+        // The whole image is overwritten, so its previous contents are discarded.
         let (written, left) = (vk::ImageLayout::TRANSFER_DST_OPTIMAL, vk::ImageLayout::TRANSFER_SRC_OPTIMAL);
         barrier(device, commands, target, (vk::ImageLayout::UNDEFINED, vk::AccessFlags::empty()), written);
-        // SAFETY: the slot is acquired in its layout for transfer reads; the target is the caller's
-        // promise, in the layout of the barrier above.
+        // SAFETY: the slot is acquired in its layout for transfer reads; the caller upholds the
+        // contract for the target, which is in the layout of the barrier above.
         unsafe { device.cmd_copy_image(commands, slot.as_raw(), slot.layout(), target, written, &[region]) };
         barrier(device, commands, target, (written, vk::AccessFlags::TRANSFER_WRITE), left);
     }
 }
 
-/// Changes the layout of a target, between transfers.
+/// Changes the layout of a target between transfers.
 fn barrier(
     device: &ash::Device,
     commands: vk::CommandBuffer,
@@ -239,8 +241,9 @@ fn barrier(
         .src_queue_family_index(vk::QUEUE_FAMILY_IGNORED)
         .dst_queue_family_index(vk::QUEUE_FAMILY_IGNORED);
     let (transfer, none) = (vk::PipelineStageFlags::TRANSFER, vk::DependencyFlags::empty());
-    // SAFETY: called by `record` alone, whose caller has the command buffer recording and the image
-    // to itself; both queues are of one family, so that nobody's ownership changes.
+    // SAFETY: only called by `record`, whose caller ensures that the command buffer is recording
+    // and that the image is not used elsewhere; both queues belong to one family, so no ownership
+    // is transferred.
     unsafe { device.cmd_pipeline_barrier(commands, transfer, transfer, none, &[], &[], &[barrier]) };
 }
 

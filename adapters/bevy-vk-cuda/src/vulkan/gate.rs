@@ -16,20 +16,20 @@ use bridge::{QueueLock, ash::vk};
 
 use crate::error::{Error, Result};
 
-/// The limit of a submission's wait for surfaces to be configured. After it, the submission fails.
+/// The timeout of a submission's wait while surfaces are configured; after it, the submission
+/// fails.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// The lock of the bridge's queue, which also keeps it from submitting while wgpu configures
-/// surfaces.
+/// The lock of the bridge's queue, which also prevents submissions while wgpu configures surfaces.
 ///
-/// wgpu calls `vkDeviceWaitIdle` then, and Vulkan requires that nobody uses any queue of the device
-/// meanwhile ([`vkDeviceWaitIdle`], "Host Synchronization"). wgpu guards its own queue. The
-/// bridge's is guarded by the systems [`close`] and [`open`], between which the render world
+/// wgpu then calls `vkDeviceWaitIdle`, and Vulkan requires that no queue of the device is used
+/// during this call ([`vkDeviceWaitIdle`], "Host Synchronization"). wgpu guards its own queue. The
+/// bridge's queue is guarded by the systems [`close`] and [`open`], between which the render world
 /// configures the windows' surfaces and acquires their images.
 ///
-/// wgpu 29 calls it in one place, where it releases a surface's swapchain, and so also when a
-/// window is closed, which this does not cover. When its queue is dropped, it waits for its own
-/// last submission alone, for 6.3 s at most, and then panics.
+/// wgpu 29 calls it in one place, where it releases a surface's swapchain. This also happens when a
+/// window is closed, which this lock does not cover. When wgpu's queue is dropped, it only waits
+/// for its own last submission, for at most 6.3 s, and then panics.
 ///
 /// [`vkDeviceWaitIdle`]: https://registry.khronos.org/vulkan/specs/latest/man/html/vkDeviceWaitIdle.html
 #[derive(Resource, Debug, Clone, Default)]
@@ -48,19 +48,19 @@ struct State {
 }
 
 thread_local! {
-    /// A submission of this thread was not made, since the gate stayed closed.
+    /// Whether a submission of this thread was not made because the gate stayed closed.
     static GAVE_UP: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Calls what may submit. Where it fails because the gate stayed closed, that is the error: the
-/// bridge's own names the lock alone.
+/// Calls a function that may submit. If it fails because the gate stayed closed, returns an error
+/// that says so: the bridge's own error only mentions the lock.
 pub(crate) fn explained<T, E: Into<Error>>(object: &str, call: impl FnOnce() -> Result<T, E>) -> Result<T> {
     GAVE_UP.set(false);
     call().map_err(|error| if GAVE_UP.take() { Error::windows_configured(object, LIMIT) } else { error.into() })
 }
 
 impl Gate {
-    /// Waits for a submission that is being made, and lets none begin until [`open`](Self::open).
+    /// Waits for a submission that is being made, and blocks new ones until [`open`](Self::open).
     pub(crate) fn close(&self) {
         let state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         let state = self.0.changed.wait_while(state, |state| state.submitting);
@@ -71,8 +71,8 @@ impl Gate {
         self.0.change(|state| state.closed = false);
     }
 
-    /// The lock for every device that Bevy makes: one, since calls that would wait for themselves
-    /// are found by it.
+    /// Returns the lock for every device that Bevy creates. There is only one, since the bridge
+    /// uses it to detect calls that would wait for themselves.
     pub(crate) fn lock(&self) -> Arc<dyn QueueLock> {
         Arc::clone(&self.0) as Arc<dyn QueueLock>
     }
@@ -87,7 +87,7 @@ impl Inner {
 
 impl QueueLock for Inner {
     fn with(&self, _: vk::Queue, f: &mut dyn FnMut()) {
-        /// Reopens the way where `f` panics, too.
+        /// Ends the submission even if `f` panics.
         struct Submitting<'a>(&'a Inner);
         impl Drop for Submitting<'_> {
             fn drop(&mut self) {
@@ -95,8 +95,8 @@ impl QueueLock for Inner {
             }
         }
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        // `open` may never come: a system between the two has panicked, or is the caller on a
-        // schedule with one thread.
+        // `open` may never be called: a system between the two has panicked, or it is the caller,
+        // in a schedule with one thread.
         let waited = self.changed.wait_timeout_while(state, LIMIT, |state| state.closed || state.submitting);
         let (mut state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
         if waited.timed_out() {
@@ -113,11 +113,11 @@ impl QueueLock for Inner {
     }
 }
 
-/// Adds the systems that close and open the gate of a render world; it is closed where `needed`.
+/// Adds the systems that close and open the gate of a render world; it is closed if `needed`.
 ///
-/// It is closed as late as Bevy lets it: behind all that comes before
-/// [`RenderSystems::PrepareViews`], such as the preparation of assets and meshes, and behind what
-/// Bevy has before `create_surfaces` there.
+/// It is closed as late as Bevy allows: after everything before [`RenderSystems::PrepareViews`],
+/// such as the preparation of assets and meshes, and after Bevy's systems before `create_surfaces`
+/// in that set.
 pub(crate) fn add_systems<M>(render: &mut SubApp, needed: impl SystemCondition<M>) {
     let close = close
         .after(clear_view_attachments)
@@ -129,8 +129,8 @@ pub(crate) fn add_systems<M>(render: &mut SubApp, needed: impl SystemCondition<M
     render.add_systems(Render, (close, open).in_set(RenderSystems::PrepareViews));
 }
 
-/// Nothing is configured without windows. Whether it is with some is not known before: an image
-/// that cannot be acquired has `prepare_windows` configure its surface.
+/// Without windows, nothing is configured. With windows, it is not known in advance: if an image
+/// cannot be acquired, `prepare_windows` configures its surface.
 pub(crate) fn has_windows(windows: Option<Res<'_, ExtractedWindows>>) -> bool {
     windows.is_some_and(|windows| !windows.is_empty())
 }
@@ -203,7 +203,7 @@ mod tests {
         }
     }
 
-    /// The error names the windows, and not the bridge's lock.
+    /// The error names the windows instead of the bridge's lock.
     #[test]
     fn a_submission_that_is_given_up_is_explained() {
         let gate = Gate::default();
@@ -217,12 +217,12 @@ mod tests {
         let error = explained("picture", submit).unwrap_err();
         assert!(matches!(error, Error::WindowsConfigured { .. }), "{error}");
         assert!(error.to_string().contains("windows") && error.to_string().contains("again"), "{error}");
-        // The next failure is another one.
+        // The next failure is a different one.
         let error = explained("picture", || Err::<(), _>(Error::invalid("picture", "on purpose"))).unwrap_err();
         assert!(matches!(error, Error::InvalidArgument { .. }), "{error}");
     }
 
-    /// Whoever closed it has panicked, or waits for the caller.
+    /// The system that closed the gate has panicked, or waits for the caller.
     #[test]
     fn a_gate_that_stays_closed_holds_nobody_up_for_good() {
         let (gate, mut submitted) = (Gate::default(), false);

@@ -1,5 +1,5 @@
 //! Images that the copying queue writes and wgpu reads.
-#![allow(unsafe_code)] // Makes an image and lends it to wgpu.
+#![allow(unsafe_code)] // Creates an image and lends it to wgpu.
 
 use std::sync::Arc;
 
@@ -10,21 +10,21 @@ use wgpu::hal::vulkan::TextureMemory;
 
 use super::owned::{Failed, Owned};
 
-/// Makes an image, and a texture of wgpu's that is the same. The image lives until both are
-/// dropped and wgpu's submissions with the texture have ended. wgpu takes the texture for
+/// Creates an image, and a wgpu texture of the same image. The image lives until both are dropped
+/// and wgpu's submissions with the texture have ended. wgpu assumes that the texture is
 /// initialized.
 ///
 /// # Safety
-/// The descriptor is of a plain 2D texture of that format, for copies alone.
+/// The descriptor describes a plain 2D texture of that format, used only for copies.
 ///
 /// # Errors
-/// The call that failed. `ERROR_DEVICE_LOST` where wgpu's device is gone.
+/// The call that failed; `ERROR_DEVICE_LOST` if wgpu's device no longer exists.
 pub(crate) unsafe fn make(
     device: &wgpu::Device,
     descriptor: &wgpu::TextureDescriptor<'_>,
     format: vk::Format,
 ) -> Result<(wgpu::Texture, Arc<Owned<vk::Image>>), Failed> {
-    // SAFETY: the guard is used to make an image on the device.
+    // SAFETY: the guard is used to create an image on the device.
     let hal = unsafe { device.as_hal::<Vulkan>() }.ok_or(("Device::as_hal", vk::Result::ERROR_DEVICE_LOST))?;
     let wgpu::Extent3d { width, height, .. } = descriptor.size;
     let info = vk::ImageCreateInfo::default()
@@ -35,10 +35,11 @@ pub(crate) unsafe fn make(
         .array_layers(1)
         .samples(vk::SampleCountFlags::TYPE_1)
         .usage(vk::ImageUsageFlags::TRANSFER_SRC | vk::ImageUsageFlags::TRANSFER_DST);
-    // SAFETY: of the size and the format of a texture of the device's, for one family.
+    // SAFETY: size and format are those of a texture of the device, and the image is used by one
+    // family.
     let made = unsafe { hal.raw_device().create_image(&info, None) }.map_err(|result| ("vkCreateImage", result))?;
-    // SAFETY: made above; the caller keeps it while its own commands use it, and wgpu's texture
-    // while wgpu's do, whose device is alive as long as its texture.
+    // SAFETY: created above. The caller keeps it while its own commands use it, and wgpu's texture
+    // keeps it while wgpu's commands do; the device lives as long as its texture.
     let owned = Arc::new(unsafe { Owned::new(&hal, made) }?);
     let described = TextureDescriptor {
         label: descriptor.label,
@@ -53,10 +54,10 @@ pub(crate) unsafe fn make(
     };
     let kept = Arc::clone(&owned);
     let dropped = Box::new(move || drop(kept));
-    // SAFETY: made as described. With a callback, which keeps it, wgpu does not destroy it, and the
-    // memory is not wgpu's.
+    // SAFETY: created as described. Since there is a drop callback, which keeps the image alive,
+    // wgpu does not destroy it, and the memory does not belong to wgpu.
     let texture = unsafe { hal.texture_from_raw(made, &described, Some(dropped), TextureMemory::External) };
     drop(hal);
-    // SAFETY: made on this device as described.
+    // SAFETY: created on this device as described.
     Ok((unsafe { device.create_texture_from_hal::<Vulkan>(texture, descriptor) }, owned))
 }

@@ -1,4 +1,4 @@
-//! Bevy's Vulkan device, and the bridge's part of it.
+//! Bevy's Vulkan device, and its use by the bridge.
 #![allow(unsafe_code)] // Lends Bevy's device to the bridge.
 
 pub(crate) mod buffer;
@@ -21,42 +21,44 @@ use crate::vulkan::gate::Gate;
 /// The queue that copies are submitted to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CopyQueue {
-    /// A second queue of the device's, for nothing else.
+    /// A second queue of the device, used only for copies.
     Own,
-    /// Bevy's, as the program has promised that it may be.
+    /// Bevy's queue, which the program has permitted with a promise.
     Bevys,
 }
 
-/// The Vulkan device below one of wgpu's, also where it is lost; `None` on another backend.
+/// Returns the Vulkan device of a wgpu device, even if it is lost; `None` on another backend.
 ///
-/// By this two devices are told apart as long as both live. wgpu compares its devices by ids, which
-/// start again in each instance, and the renderer's recovery makes a new one.
+/// It distinguishes two devices as long as both live. wgpu compares its devices by ids, which
+/// restart in each instance, and the renderer's recovery creates a new instance.
 pub(crate) fn raw_device(device: &wgpu::Device) -> Option<vk::Device> {
-    // SAFETY: the guard is only read from.
+    // SAFETY: the guard is only read.
     let hal = unsafe { device.as_hal::<Vulkan>() }?;
     Some(hal.raw_device().handle())
 }
 
-/// Returns `true` if Vulkan says that the device below is lost, to the call that wgpu asks with.
+/// Returns `true` if the underlying Vulkan device reports that it is lost, in the call that wgpu
+/// uses.
 pub(crate) fn is_lost(device: &wgpu::Device) -> bool {
-    // SAFETY: the guard is used to make a semaphore on the device.
+    // SAFETY: the guard is used to create a semaphore on the device.
     let Some(hal) = (unsafe { device.as_hal::<Vulkan>() }) else { return false };
     let raw = hal.raw_device();
     let mut kind = vk::SemaphoreTypeCreateInfo::default().semaphore_type(vk::SemaphoreType::TIMELINE);
     let info = vk::SemaphoreCreateInfo::default().push_next(&mut kind);
-    // SAFETY: wgpu enables `timelineSemaphore` wherever a device has it, which sharing needs.
+    // SAFETY: wgpu enables `timelineSemaphore` on every device that supports it; sharing requires
+    // it.
     let Ok(semaphore) = (unsafe { raw.create_semaphore(&info, None) }) else { return false };
-    // SAFETY: made above.
+    // SAFETY: created above.
     let read = unsafe { raw.get_semaphore_counter_value(semaphore) };
-    // SAFETY: nobody else knows of it.
+    // SAFETY: nothing else uses the semaphore.
     unsafe { raw.destroy_semaphore(semaphore, None) };
     read == Err(vk::Result::ERROR_DEVICE_LOST)
 }
 
-/// Returns `false` once wgpu makes nothing more on the device: it is lost, or was destroyed.
+/// Returns `false` if wgpu creates nothing more on the device, because it is lost or destroyed.
 pub(crate) fn is_valid(device: &wgpu::Device) -> bool {
     let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("nothing") });
-    // SAFETY: nothing is done with it.
+    // SAFETY: the encoder is only tested for presence.
     unsafe { encoder.as_hal_mut::<Vulkan, _, _>(|commands| commands.is_some()) }
 }
 
@@ -68,7 +70,7 @@ pub(crate) fn adopt(
     promised: bool,
     gate: &Gate,
 ) -> Result<(Compute, CopyQueue), String> {
-    // SAFETY: the guard is only read from.
+    // SAFETY: the guard is only read.
     let hal = unsafe { device.as_hal::<Vulkan>() }.ok_or("Bevy renders on another backend of wgpu than Vulkan")?;
     let told = told.filter(|told| told.has::<init::Shareable>());
     let Some(told) = told else {
@@ -79,7 +81,7 @@ pub(crate) fn adopt(
         );
     };
     let (queue, of) = if told.has::<init::SecondQueue>() {
-        // SAFETY: `SecondQueue` says that the device was created with this queue.
+        // SAFETY: `SecondQueue` marks that the device was created with this queue.
         (unsafe { hal.raw_device().get_device_queue(init::FAMILY, init::SECOND_QUEUE) }, CopyQueue::Own)
     } else if promised {
         (hal.raw_queue(), CopyQueue::Bevys)
@@ -96,7 +98,7 @@ pub(crate) fn adopt(
         (queue, init::FAMILY),
     );
     let mut features = EnabledFeatures::default();
-    // wgpu enables it wherever a device has it, which the callback has seen.
+    // wgpu enables it on every device that supports it, which the callback has checked.
     features.timeline_semaphore = true;
     features.synchronization2 = true;
     info.features = features;
@@ -105,10 +107,10 @@ pub(crate) fn adopt(
     info.instance_extensions = instance.extensions();
     info.queue_lock = Some(gate.lock());
     info.keep_alive = Some(Box::new(device.clone()));
-    // SAFETY: the handles are those of one wgpu device, which lives as long as its clone in
-    // `keep_alive`, and its instance with it; the extensions are those that wgpu enabled, the
-    // features were enabled by the callback and by wgpu. The queue is this crate's alone, or
-    // Bevy's, where the program has promised that nothing else is submitted meanwhile.
+    // SAFETY: the handles belong to one wgpu device, which lives as long as its clone in
+    // `keep_alive`, as does its instance. The extensions are those that wgpu enabled, and the
+    // features were enabled by the callback and by wgpu. The queue is used by this crate alone, or
+    // it is Bevy's and the program has promised that nothing else is submitted at the same time.
     let export = unsafe { ExportDevice::adopt(info) }.map_err(|error| error.to_string())?;
     let compute = Compute::new(&export, backend).map_err(|error| error.to_string())?;
     Ok((compute, of))

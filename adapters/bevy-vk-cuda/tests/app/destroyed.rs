@@ -1,4 +1,4 @@
-//! A program destroys Bevy's device in the middle of everything.
+//! A program destroys Bevy's device while frames are written and copied.
 #![allow(clippy::unwrap_used)] // A test.
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,7 +13,7 @@ use bevy_vk_cuda::{CudaBuffer, Error};
 use crate::support::simulation::{Filler, Painter, Picture, TEXELS, numbers, picture};
 use crate::support::*;
 
-/// The elements of a buffer.
+/// The number of elements of a buffer.
 const LEN: usize = 1 << 16;
 
 static RECOVERIES: AtomicU32 = AtomicU32::new(0);
@@ -24,8 +24,8 @@ fn recover(error: &RenderError, _: &mut World, _: &mut World) -> RenderErrorPoli
     RenderErrorPolicy::Recover(settings().into())
 }
 
-/// A picture and a buffer, and what fills them. Bevy draws nothing: with a view, it panics itself
-/// on a device that is destroyed (`prepare_clusters_for_gpu_clustering` of 0.19 maps a buffer).
+/// A picture and a buffer, with their producers. Bevy draws nothing, because with a view, it panics
+/// on a destroyed device itself (`prepare_clusters_for_gpu_clustering` of 0.19 maps a buffer).
 struct Scene {
     image: Picture,
     values: CudaBuffer<u32>,
@@ -39,7 +39,7 @@ impl Scene {
         Self { image: picture(app, name, [TEXELS; 2]), values: numbers(app, LEN), painter, filler }
     }
 
-    /// Begins a frame of both, which waits for those before.
+    /// Begins a frame of both, after waiting for earlier ones.
     fn write(&mut self) {
         while !self.painter.paint(self.image.writer().unwrap(), TEXELS, 7).unwrap() {}
         while !self.filler.fill(self.values.writer().unwrap(), LEN as u32, 1, Duration::ZERO).unwrap() {}
@@ -52,7 +52,7 @@ impl Scene {
         });
     }
 
-    /// Both are lost for good.
+    /// Checks that both are permanently lost.
     fn assert_lost(&mut self) {
         let painted = self.painter.paint(self.image.writer().unwrap(), TEXELS, 8);
         let filled = self.filler.fill(self.values.writer().unwrap(), LEN as u32, 1, Duration::ZERO);
@@ -62,8 +62,8 @@ impl Scene {
     }
 }
 
-/// wgpu then frees what it owns, which is nothing that the other queue writes. Writers are told, and
-/// Bevy recovers.
+/// wgpu then frees its own objects, none of which the other queue writes. Writers receive an error,
+/// and Bevy recovers.
 #[test]
 fn a_device_may_be_destroyed_while_frames_are_copied() {
     let _alone = alone();
@@ -73,14 +73,14 @@ fn a_device_may_be_destroyed_while_frames_are_copied() {
         let before = RECOVERIES.load(Ordering::SeqCst);
         let mut former = Scene::new(&mut app, "former");
         former.until_presented(&mut app);
-        // At most two are unfinished: of three, there is one that Bevy's next frame copies.
+        // At most two frames are unfinished: of three, there is one that Bevy's next frame copies.
         (0..3).for_each(|_| former.write());
         let device = app.sub_app(RenderApp).world().resource::<RenderDevice>().wgpu_device().clone();
         device.destroy();
         app.update();
         former.assert_lost();
         until(&mut app, "the recovery", |_| RECOVERIES.load(Ordering::SeqCst) > before);
-        // Another update takes the new device.
+        // Another update adopts the new device.
         app.update();
 
         let mut new = Scene::new(&mut app, "new");

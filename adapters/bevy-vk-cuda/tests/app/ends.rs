@@ -1,4 +1,4 @@
-//! Ends in every order, and a thousand of them.
+//! Dropping everything in every order, and creating and dropping a thousand images.
 #![allow(clippy::unwrap_used)] // Tests.
 
 use std::any::Any;
@@ -13,12 +13,12 @@ use bevy::render::texture::GpuImage;
 use bevy_vk_cuda::bridge::LiveObjects;
 use bevy_vk_cuda::{CudaPlugin, Way};
 
-/// Begins a frame, if there is room.
+/// Begins a frame if fewer than two are unfinished.
 fn paint(painter: &Painter, image: &mut Picture, side: u32) -> bool {
     painter.paint(image.writer().unwrap(), side, 7).unwrap()
 }
 
-/// Frames have been shown, and one more was begun.
+/// Shows frames, and begins one more.
 fn painted(app: &mut App, image: &mut Picture) {
     let painter = Painter::new(&cuda(app));
     for _ in 0..5 {
@@ -28,7 +28,8 @@ fn painted(app: &mut App, image: &mut Picture) {
     paint(&painter, image, 64);
 }
 
-/// The app, the asset, the writer, and what a program has cloned of the plugin's and of wgpu's.
+/// The app, the asset, the writer and the program's clones of plugin and wgpu objects can be
+/// dropped in every order.
 #[test]
 fn everything_is_dropped_in_every_order() {
     let _alone = alone();
@@ -37,7 +38,7 @@ fn everything_is_dropped_in_every_order() {
     let ways = ways();
     let (slow, cuda_too) = ways.split_at(2);
     for (index, order) in all.iter().enumerate() {
-        // An app takes a second to start: the two ways without CUDA take turns.
+        // Starting an app takes a second, so the two ways without CUDA alternate.
         for plugin in cuda_too.iter().chain([&slow[index / 2 % 2]]) {
             let mut app = app(plugin.clone());
             let mut image = picture(&mut app, "picture", [64; 2]);
@@ -60,7 +61,7 @@ fn everything_is_dropped_in_every_order() {
     assert_eq!(errors(), [""; 0]);
 }
 
-/// As above, with pipelines, which take seconds to compile, and with frames between two drops.
+/// The same with pipelines, which take seconds to compile, and with frames between two drops.
 #[test]
 fn what_is_on_screen_may_be_dropped_before_the_app_and_behind_it() {
     let _alone = alone();
@@ -107,13 +108,13 @@ fn a_thousand_are_added_and_removed() {
         for round in 0..1000 {
             let mut image = picture(&mut app, "picture", [8; 2]);
             paint(&painter, &mut image, 8);
-            // Most are gone before Bevy has seen them, the others while a copy runs.
+            // Most are dropped before Bevy has seen them, the others while a copy is in progress.
             if round % 4 == 3 {
                 app.update();
                 app.update();
             }
         }
-        // The last is removed by the next frame.
+        // The next frame removes the last one.
         app.update();
         let same = |before: &LiveObjects, now: &LiveObjects| {
             (before.exchanges, before.images, before.turns) == (now.exchanges, now.images, now.turns)
@@ -127,7 +128,8 @@ fn a_thousand_are_added_and_removed() {
     assert_eq!(errors(), [""; 0]);
 }
 
-/// Where the device has one queue, or no CUDA, frames are uploaded, and the log says so.
+/// If the device has only one queue or CUDA is not available, frames are uploaded, and the log
+/// reports it.
 #[test]
 fn the_fallback_is_visible() {
     let _alone = alone();

@@ -1,4 +1,4 @@
-//! What a simulation computes is what Bevy's materials show.
+//! Bevy's materials show the frames that a simulation computes.
 #![allow(clippy::unwrap_used)] // Tests.
 
 use std::sync::Arc;
@@ -27,12 +27,12 @@ fn a_material_shows_every_frame_and_keeps_the_last() {
             until(&mut app, "a free frame", |_| painter.paint(image.writer().unwrap(), TEXELS, frame).unwrap());
             until(&mut app, "the frame", |app| shows(app, frame));
         }
-        // The writer pauses: the same frame again and again.
+        // The writer pauses: each of Bevy's frames shows the same frame.
         for _ in 0..20 {
             app.update();
             assert!(shows(&app, 11));
         }
-        // Removed, while its texture is shown.
+        // Dropped while its texture is shown.
         drop(image);
         for _ in 0..20 {
             app.update();
@@ -44,7 +44,8 @@ fn a_material_shows_every_frame_and_keeps_the_last() {
     assert_eq!(errors(), [""; 0]);
 }
 
-/// Added after the renderer, the plugin says so, and frames are shown nevertheless.
+/// A plugin that is added after the renderer reports the mistake, and frames are shown
+/// nevertheless.
 #[test]
 fn a_plugin_in_the_wrong_place_uploads() {
     let _alone = alone();
@@ -62,11 +63,11 @@ fn a_plugin_in_the_wrong_place_uploads() {
     forget_errors();
 }
 
-/// A writer paints frames as fast as it can. Each picture is whole, and none is older than the one
-/// before.
+/// With a writer that paints as fast as possible, each picture is whole, and none is older than the
+/// one before.
 #[test]
 fn a_writer_on_a_thread_of_its_own_is_never_torn_and_never_backwards() {
-    /// Frames by which the writer may be ahead of what was seen: the patterns go round after 256.
+    /// The maximum lead of the writer over the seen frames: the patterns repeat after 256.
     const AHEAD: u32 = 100;
     let _alone = alone();
     for plugin in ways() {
@@ -107,7 +108,7 @@ fn a_writer_on_a_thread_of_its_own_is_never_torn_and_never_backwards() {
     assert_eq!(errors(), [""; 0]);
 }
 
-/// The numbers in the buffer that Bevy sees, if they are those of one frame: the first.
+/// Returns the first number in the buffer that Bevy sees, if all numbers belong to one frame.
 fn row(app: &App) -> Option<u32> {
     let bytes = &app.world().resource::<Seen>().buffer;
     let numbers: Vec<u32> = bytemuck::pod_collect_to_vec(bytes);
@@ -135,7 +136,8 @@ fn a_storage_buffer_has_every_frame() {
     assert_eq!(errors(), [""; 0]);
 }
 
-/// A slow simulation on a thread of its own: what Bevy sees is whole and never older than before.
+/// With a slow simulation on a separate thread, the buffer that Bevy sees is whole and never older
+/// than before.
 #[test]
 fn a_large_buffer_is_never_torn_and_never_backwards() {
     const LEN: u32 = 1 << 18;
@@ -170,7 +172,8 @@ fn a_large_buffer_is_never_torn_and_never_backwards() {
     assert_eq!(errors(), [""; 0]);
 }
 
-/// A name is for messages, and for the name of a thread, which may hold no NUL.
+/// A name may contain NUL, although it is used for messages and for a thread's name, which must
+/// not.
 #[test]
 fn a_name_may_hold_any_text() {
     let _alone = alone();
@@ -234,8 +237,7 @@ fn own(text: &'static str) -> Failed {
     Failed::Own(text)
 }
 
-/// A program may put another asset in the place of one that is filled: no frame is copied into what
-/// is of another size.
+/// If a program replaces the asset by one of another size, no frame is copied into it.
 #[test]
 fn an_asset_that_was_replaced_by_a_smaller_one_is_not_written() {
     let _alone = alone();
@@ -261,8 +263,8 @@ fn an_asset_that_was_replaced_by_a_smaller_one_is_not_written() {
     forget_errors();
 }
 
-/// While an asset is of another size its writer says so, and frames are shown again once it is of
-/// the former one.
+/// While an asset has another size, its writer reports it, and frames are shown again once the
+/// asset has its original size.
 #[test]
 fn frames_go_on_once_an_asset_is_of_its_size_again() {
     const LEN: u32 = 1000;

@@ -1,8 +1,8 @@
-//! Copies on the bridge's queue run behind the computation of their frame, and not before.
+//! Copies on the bridge's queue run only after the computation of their frame.
 //!
-//! The plugin shows finished frames alone, so that its copies never have to wait. Here an exchange
-//! of the test's own gives a frame that is held by a gate to the same queue, for a copy into the
-//! texture that Bevy shows.
+//! The plugin shows finished frames only, so its copies never have to wait. Here, a separate
+//! exchange submits a frame that a gate holds to the same queue, for a copy into the texture that
+//! Bevy shows.
 
 use std::time::Duration;
 
@@ -26,14 +26,14 @@ use crate::support::*;
 type Spec = ImageSpec<[u8; 4]>;
 
 const LONG: Duration = Duration::from_secs(60);
-/// Many times as long as a copy takes.
+/// Many times the duration of a copy.
 const A_WHILE: Duration = Duration::from_millis(300);
-/// The frame that Bevy's own texture holds at first.
+/// The frame that Bevy's texture contains at first.
 const FIRST: u32 = 200;
 /// The frame that is late.
 const LATE: u32 = 100;
 
-/// Copies frames into a texture of Bevy's, on the bridge's queue.
+/// Copies of frames into a Bevy texture, on the bridge's queue.
 struct Copies {
     device: ExportDevice,
     pool: vk::CommandPool,
@@ -44,7 +44,7 @@ impl Copies {
     fn new(compute: &Compute, target: vk::Image) -> Self {
         let device = compute.device().clone();
         let info = vk::CommandPoolCreateInfo::default().queue_family_index(device.queue().family());
-        // SAFETY: of the queue's family.
+        // SAFETY: the family is that of the queue.
         let pool = unsafe { device.as_raw().create_command_pool(&info, None) }.unwrap();
         Self { device, pool, target }
     }
@@ -52,10 +52,10 @@ impl Copies {
     fn record(&self, turn: &RenderRead<Spec>) -> vk::CommandBuffer {
         let raw = self.device.as_raw();
         let info = vk::CommandBufferAllocateInfo::default().command_pool(self.pool).command_buffer_count(1);
-        // SAFETY: from the pool, which one thread uses.
+        // SAFETY: from the pool, which only one thread uses.
         let commands = unsafe { raw.allocate_command_buffers(&info) }.unwrap()[0];
         let begin = vk::CommandBufferBeginInfo::default();
-        // SAFETY: allocated a moment ago.
+        // SAFETY: just allocated.
         unsafe { raw.begin_command_buffer(commands, &begin) }.unwrap();
         // SAFETY: recording, for the queue's family; submitted with the turn.
         unsafe { turn.record_acquire(commands) };
@@ -65,11 +65,11 @@ impl Copies {
         let layers = layers.aspect_mask(vk::ImageAspectFlags::COLOR).layer_count(1);
         let extent = vk::Extent3D { width: TEXELS, height: TEXELS, depth: 1 };
         let region = vk::ImageCopy::default().src_subresource(layers).dst_subresource(layers).extent(extent);
-        // SAFETY: both are of this size, in these layouts.
+        // SAFETY: both images have this size, and are in these layouts.
         unsafe { raw.cmd_copy_image(commands, slot.as_raw(), slot.layout(), self.target, written, &[region]) };
-        // The one in which wgpu samples it.
+        // The layout in which wgpu samples the texture.
         self.barrier(commands, written, shown);
-        // SAFETY: recording.
+        // SAFETY: the command buffer is recording.
         unsafe { raw.end_command_buffer(commands) }.unwrap();
         commands
     }
@@ -86,12 +86,12 @@ impl Copies {
             .src_queue_family_index(vk::QUEUE_FAMILY_IGNORED)
             .dst_queue_family_index(vk::QUEUE_FAMILY_IGNORED);
         let (all, none) = (vk::PipelineStageFlags::ALL_COMMANDS, vk::DependencyFlags::empty());
-        // SAFETY: recording; Bevy's queue is idle, and both are of one family.
+        // SAFETY: recording; Bevy's queue is idle, and both queues have the same family.
         unsafe { self.device.as_raw().cmd_pipeline_barrier(commands, all, all, none, &[], &[], &[barrier]) };
     }
 
-    /// Submits a copy of the turn's frame; `waits`: with its wait, or else, wrong on purpose,
-    /// without.
+    /// Submits a copy of the turn's frame, with the turn's wait if `waits`, and otherwise without,
+    /// which is wrong on purpose.
     fn submit(&self, turn: RenderRead<Spec>, waits: bool) -> TimelinePoint {
         let commands = self.record(&turn);
         if waits {
@@ -102,22 +102,22 @@ impl Copies {
         let (infos, signals) =
             ([vk::CommandBufferSubmitInfo::default().command_buffer(commands)], [turn.parts().signal()]);
         let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
-        // SAFETY: wrong on purpose: the waits are missing. Texels that are read too early are wrong
-        // data and nothing else.
+        // SAFETY: wrong on purpose: the waits are missing. Reading texels too early only gives
+        // wrong data.
         unsafe { self.device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
-        // SAFETY: it was submitted, if without its wait.
+        // SAFETY: the turn was submitted, although without its wait.
         unsafe { turn.submitted() }
     }
 }
 
 impl Drop for Copies {
     fn drop(&mut self) {
-        // SAFETY: made from this device; each copy was waited for.
+        // SAFETY: created from this device; each copy was waited for.
         unsafe { self.device.as_raw().destroy_command_pool(self.pool, None) };
     }
 }
 
-/// A texture of Bevy's that the camera sees, and its raw handle.
+/// Creates a Bevy texture that the camera sees; returns it with its raw handle.
 fn shown_texture(app: &mut App) -> (GpuImage, vk::Image) {
     camera(app);
     let texels = |at: u32| Painter::texel((at % TEXELS) as usize, (at / TEXELS) as usize, FIRST);
@@ -134,7 +134,7 @@ fn shown_texture(app: &mut App) -> (GpuImage, vk::Image) {
     let gpu = app.sub_app(RenderApp).world().resource::<RenderAssets<GpuImage>>().get(&handle).unwrap().clone();
     // SAFETY: the texture lives as long as the clone.
     let raw = unsafe { gpu.texture.as_hal::<Vulkan>() }.map(|texture| {
-        // SAFETY: it is not destroyed.
+        // SAFETY: the handle is not destroyed.
         unsafe { texture.raw_handle() }
     });
     (gpu, raw.unwrap())
@@ -145,7 +145,8 @@ fn idle(app: &App) {
     device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
 }
 
-/// The frame that Bevy shows for the one that is held, and the one that the slot held before.
+/// Returns the frame that Bevy shows for the held one, and the frame that the slot contained
+/// before.
 fn show_late(app: &mut App, waits: bool) -> (u32, u32) {
     let compute = cuda(app).compute().unwrap().clone();
     let (_texture, target) = shown_texture(app);
@@ -173,7 +174,8 @@ fn show_late(app: &mut App, waits: bool) -> (u32, u32) {
     assert!(turn.is_new());
     let copied = copies.submit(turn, waits);
     if waits {
-        // Nothing tells that a queue waits; a copy that does not is done long before.
+        // The wait of a queue cannot be observed directly, but a copy without the wait would
+        // complete much earlier.
         assert!(copied.wait(A_WHILE).is_err() && !copied.is_reached().unwrap(), "the copy did not wait");
         assert!(!computed.is_reached().unwrap(), "the gate holds nothing");
         gate.open();
@@ -193,7 +195,7 @@ fn show_late(app: &mut App, waits: bool) -> (u32, u32) {
     (shown.unwrap(), before)
 }
 
-/// The ways on which a queue of the bridge's copies.
+/// Returns the apps in which a queue of the bridge makes the copies.
 fn apps() -> impl Iterator<Item = App> {
     ways().into_iter().map(app).filter(|app| cuda(app).way() != Way::Upload)
 }
@@ -207,7 +209,7 @@ fn a_copy_waits_for_a_frame_that_is_late() {
     assert_eq!(errors(), [""; 0]);
 }
 
-/// The negative control of the test above.
+/// Negative control of the test above.
 #[test]
 fn without_its_wait_a_stale_frame_is_copied_and_shown() {
     let _alone = alone();

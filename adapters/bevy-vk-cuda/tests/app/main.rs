@@ -1,5 +1,5 @@
-//! Apps of Bevy's. One program, since each links all of Bevy; its tests run one after the other,
-//! since live objects and the log are the process's.
+//! Tests with Bevy apps. They are one program, because each program links all of Bevy, and run one
+//! after the other, because live objects and the log belong to the process.
 #![allow(unsafe_code, clippy::unwrap_used)] // Tests.
 
 mod destroyed;

@@ -14,7 +14,8 @@ use bevy_vk_cuda::{CudaBuffer, Frame, Way};
 
 const LEN: usize = 1000;
 
-/// The first number of the buffer that Bevy has read back, if all belong to one frame.
+/// Returns the first number of the buffer that Bevy has read back, if all numbers belong to one
+/// frame.
 fn seen(app: &App) -> Option<u32> {
     let numbers: Vec<u32> = bytemuck::pod_collect_to_vec(&app.world().resource::<Seen>().buffer);
     let first = *numbers.first()?;
@@ -23,7 +24,7 @@ fn seen(app: &App) -> Option<u32> {
     Some(first).filter(|_| !zeros)
 }
 
-/// Either side stands still for a second, and the other goes on.
+/// If either side pauses for a second, the other continues.
 #[test]
 fn a_pause_of_one_side_is_none_of_the_others() {
     let _alone = alone();
@@ -46,7 +47,7 @@ fn a_pause_of_one_side_is_none_of_the_others() {
             }
         }
         until(&mut app, "the frame behind the pause", |app| seen(app) == Some(last));
-        // Nothing is written: Bevy has the last frame in each of its own.
+        // Nothing is written: each of Bevy's frames has the last frame.
         let (start, mut frames) = (Instant::now(), 0);
         while frames < 20 || start.elapsed() < Duration::from_secs(1) {
             app.update();
@@ -59,7 +60,7 @@ fn a_pause_of_one_side_is_none_of_the_others() {
     assert_eq!(errors(), [""; 0]);
 }
 
-/// A frame that does not end holds up neither Bevy nor another writer.
+/// A frame that does not end delays neither Bevy nor another writer.
 #[test]
 fn a_stalled_writer_stalls_no_other() {
     let _alone = alone();
@@ -71,7 +72,7 @@ fn a_stalled_writer_stalls_no_other() {
         let (gate, closed) = channel::<()>();
         let wait = |work: Frame<'_, _>| match work {
             Frame::Cpu(cpu) => cpu.run(move |items: &mut [u32]| {
-                // Until the gate is dropped.
+                // Waits until the gate is dropped.
                 let _ = closed.recv();
                 (5000..).zip(items).for_each(|(number, item)| *item = number);
             }),
@@ -92,7 +93,7 @@ fn a_stalled_writer_stalls_no_other() {
     assert_eq!(errors(), [""; 0]);
 }
 
-/// A system must not wait for a slow kernel.
+/// A system does not wait for a slow kernel.
 #[test]
 fn a_writer_with_two_unfinished_frames_does_not_wait() {
     let _alone = alone();
@@ -103,7 +104,7 @@ fn a_writer_with_two_unfinished_frames_does_not_wait() {
         let fill = |buffer: &mut CudaBuffer<u32>, base| {
             filler.fill(buffer.writer().unwrap(), LEN as u32, base, Duration::ZERO)
         };
-        // CUDA loads the kernel at its first launch, which may wait for what is held.
+        // CUDA loads the kernel at its first launch, which may wait for the held work.
         assert!(fill(&mut buffer, 1).unwrap());
         until(&mut app, "the first frame", |_| buffer.writer().unwrap().presented() == 1);
         let mut held = None;
@@ -119,8 +120,8 @@ fn a_writer_with_two_unfinished_frames_does_not_wait() {
     assert_eq!(errors(), [""; 0]);
 }
 
-/// Bevy does not wait for the frame that a simulation computes when it is dropped, and what that
-/// frame uses is freed behind it. A wait in vain would be an error in the log.
+/// Bevy does not wait for a frame that is being computed when its buffer is dropped, and the
+/// frame's resources are freed after it. A futile wait would log an error.
 #[test]
 fn what_is_dropped_while_it_computes_holds_nobody_up() {
     let _alone = alone();
@@ -141,11 +142,11 @@ fn what_is_dropped_while_it_computes_holds_nobody_up() {
     assert_eq!(errors(), [""; 0]);
 }
 
-/// A thread of the program's submits to Bevy's queue all the while.
+/// Another thread of the program can submit to Bevy's queue continuously.
 #[test]
 fn another_thread_may_submit_all_the_while() {
     let _alone = alone();
-    // Not the way that shares Bevy's queue, whose program has promised otherwise.
+    // Not the way that shares Bevy's queue, for which the program guarantees not to do this.
     for (_, plugin) in ways().into_iter().enumerate().filter(|(way, _)| *way != 1) {
         let mut app = app(plugin);
         let render = app.sub_app(RenderApp).world();

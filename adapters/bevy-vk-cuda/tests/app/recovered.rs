@@ -1,4 +1,4 @@
-//! Bevy's renderer recovery, after which it has another device.
+//! Bevy's renderer recovery, which replaces the device.
 #![allow(clippy::unwrap_used)] // Tests.
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -26,11 +26,11 @@ fn recover(_: &RenderError, _: &mut World, _: &mut World) -> RenderErrorPolicy {
     RenderErrorPolicy::Recover(settings().into())
 }
 
-/// Has wgpu report an error that Bevy's handler hears of, and waits until Bevy has another device.
+/// Makes wgpu report an error to Bevy's handler, and waits until Bevy has another device.
 fn break_renderer(app: &mut App) {
     let before = RECOVERIES.load(Ordering::SeqCst);
     let device = app.sub_app(RenderApp).world().resource::<RenderDevice>().wgpu_device().clone();
-    // Of no usage, which no device takes.
+    // No usage, which is an error on every device.
     drop(device.create_buffer(&wgpu::BufferDescriptor {
         label: Some("on purpose"),
         size: 4,
@@ -47,15 +47,15 @@ fn adopted(cuda: &Cuda) -> Option<vk::Device> {
     cuda.compute().map(|compute| compute.device().as_raw().handle())
 }
 
-/// A picture, and the camera that sees it.
+/// An app, and the image that its camera draws to.
 struct Scene {
     app: App,
     target: Handle<Image>,
 }
 
 impl Scene {
-    /// Reads the camera's picture. Bevy's read-back keeps buffers of the former device beyond a
-    /// recovery, so it is not used here.
+    /// Reads the camera's picture. Bevy's read-back is not used, because it keeps buffers of the
+    /// former device after a recovery.
     fn look(&mut self) {
         let render = self.app.sub_app(RenderApp).world();
         let device = render.resource::<RenderDevice>().wgpu_device();
@@ -87,8 +87,8 @@ impl Scene {
     }
 }
 
-/// Images of the former device say that they are to be created again, and new ones are shown. Where
-/// frames are uploaded nothing has to be done.
+/// Images of the former device report that they must be created again, and new ones are shown. If
+/// frames are uploaded, nothing has to be done.
 #[test]
 fn the_plugin_goes_on_with_the_device_of_a_recovery() {
     let _alone = alone();
@@ -121,7 +121,7 @@ fn the_plugin_goes_on_with_the_device_of_a_recovery() {
             square(&mut scene.app, image.handle().clone());
             let painter = Painter::new(&cuda(&scene.app));
             scene.until_shown(&painter, &mut image, 9);
-            // Once more, with the former device's image still there.
+            // A second recovery, while the image of the first device still exists.
             break_renderer(&mut scene.app);
             assert!(painter.paint(image.writer().unwrap(), TEXELS, 8).is_err());
             drop(image);

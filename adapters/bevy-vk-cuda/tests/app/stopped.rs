@@ -1,4 +1,4 @@
-//! Bevy's renderer stops after an error, and goes on later.
+//! Bevy's renderer stops after an error, and continues later.
 #![allow(clippy::unwrap_used)] // A test.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +22,7 @@ fn stop(_: &RenderError, _: &mut World, _: &mut World) -> RenderErrorPolicy {
     }
 }
 
-/// Paints until Bevy has been given another frame.
+/// Paints until Bevy has received another frame.
 fn until_presented(app: &mut App, painter: &Painter, image: &mut Picture) {
     let before = image.writer().unwrap().presented();
     until(app, "a frame", |_| {
@@ -34,7 +34,7 @@ fn until_presented(app: &mut App, painter: &Painter, image: &mut Picture) {
     });
 }
 
-/// Writers are told, and what is dropped is freed, though no frame is rendered.
+/// Although no frame is rendered, writers report the error, and dropped objects are freed.
 #[test]
 fn writers_are_told_that_bevy_has_stopped_rendering() {
     let _alone = alone();
@@ -48,7 +48,7 @@ fn writers_are_told_that_bevy_has_stopped_rendering() {
 
         STOPPED.store(true, Ordering::SeqCst);
         let device = app.sub_app(RenderApp).world().resource::<RenderDevice>().wgpu_device().clone();
-        // Of no usage, which no device takes.
+        // No usage, which is an error on every device.
         drop(device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("on purpose"),
             size: 4,

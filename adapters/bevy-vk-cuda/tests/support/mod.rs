@@ -1,4 +1,4 @@
-//! A headless app of Bevy's with a camera that sees one square, and a log that notices warnings.
+//! A headless Bevy app with a camera that sees one square, and a log that records warnings.
 #![allow(dead_code, unreachable_pub, unsafe_code, clippy::unwrap_used)] // Each test uses a part of it.
 
 #[path = "../../../gate.rs"]
@@ -39,23 +39,23 @@ impl log::Log for Log {
     fn flush(&self) {}
 }
 
-/// What was logged as an error so far, the validation layer's messages among it.
+/// Returns the errors logged so far, including validation messages.
 pub fn errors() -> Vec<String> {
     let lines = LOG.0.lock().unwrap();
     lines.iter().filter(|line| line.starts_with("ERROR") || line.contains("VUID")).cloned().collect()
 }
 
-/// Errors that a test has caused on purpose are none to the next.
+/// Clears the log, so that the next test does not see errors that a test has caused on purpose.
 pub fn forget_errors() {
     LOG.0.lock().unwrap().clear();
 }
 
-/// Whether a line of the log so far contains `text`.
+/// Returns `true` if a line of the log so far contains `text`.
 pub fn logged(text: &str) -> bool {
     LOG.0.lock().unwrap().iter().any(|line| line.contains(text))
 }
 
-/// Live objects and the log are the process's: one test at a time.
+/// Locks out other tests, because live objects and the log belong to the process.
 pub fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     static ONCE: Once = Once::new();
@@ -64,13 +64,13 @@ pub fn alone() -> MutexGuard<'static, ()> {
         log::set_max_level(log::LevelFilter::Warn);
     });
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    // What the last test has left to other threads.
+    // Waits for objects that the last test has left to other threads.
     assert_nothing_alive();
     alone
 }
 
-/// The ways that this machine has: uploads; copies on a queue, which on software drivers is Bevy's,
-/// of which they have one; and CUDA.
+/// Returns the ways that this machine supports: uploads; copies on a queue, which on software
+/// drivers is Bevy's because they have only one; and CUDA.
 pub fn ways() -> Vec<CudaPlugin> {
     static CUDA: OnceLock<bool> = OnceLock::new();
     let has_cuda = *CUDA.get_or_init(|| {
@@ -86,7 +86,8 @@ pub fn ways() -> Vec<CudaPlugin> {
     [CudaPlugin::upload(), host].into_iter().chain(has_cuda.then(CudaPlugin::default)).collect()
 }
 
-/// The side of the camera's picture in texels; rows of 256 bytes are read back as they are.
+/// Width and height of the camera's picture in texels; rows of 256 bytes need no padding for
+/// read-backs.
 pub const SIDE: usize = 64;
 
 /// The camera's picture, and the contents of the buffers that are read back.
@@ -105,8 +106,8 @@ pub fn app(plugin: CudaPlugin) -> App {
     app
 }
 
-/// An app whose plugins were added in the wrong order, and whose render world is elsewhere in
-/// `cleanup`, as with pipelined rendering.
+/// Creates an app whose plugins were added in the wrong order, and whose render world is not
+/// available in `cleanup`, as with pipelined rendering.
 pub fn app_behind(plugin: CudaPlugin) -> App {
     let mut app = App::new();
     defaults(&mut app);
@@ -118,7 +119,7 @@ pub fn app_behind(plugin: CudaPlugin) -> App {
     app
 }
 
-/// What Bevy's device is created with.
+/// Returns the settings with which Bevy's device is created.
 pub fn settings() -> WgpuSettings {
     WgpuSettings {
         backends: Some(bevy::render::settings::Backends::VULKAN),
@@ -137,14 +138,14 @@ fn defaults(app: &mut App) {
     app.add_plugins(DefaultPlugins.set(window).set(render)).init_resource::<Seen>();
 }
 
-/// A camera that sees a square of 2 by 2 and nothing else, and the read-back of its picture.
+/// Adds a camera that sees only a square of 2 by 2, and the read-back of its picture.
 pub fn camera(app: &mut App) {
     let target = camera_alone(app);
     let read = |event: On<'_, '_, ReadbackComplete>, mut seen: ResMut<'_, Seen>| seen.picture = event.data.clone();
     app.world_mut().spawn(Readback::texture(target)).observe(read);
 }
 
-/// The camera, and what it draws to.
+/// Adds the camera, and returns the image that it draws to.
 pub fn camera_alone(app: &mut App) -> Handle<Image> {
     let mut target = Image::new_target_texture(SIDE as u32, SIDE as u32, TextureFormat::Rgba8UnormSrgb, None);
     target.texture_descriptor.usage |= TextureUsages::COPY_SRC;
@@ -165,7 +166,7 @@ pub fn camera_alone(app: &mut App) -> Handle<Image> {
     target
 }
 
-/// The square, with an unlit material that shows a texture.
+/// Adds the square, with an unlit material that shows a texture.
 pub fn square(app: &mut App, texture: Handle<Image>) -> Entity {
     let mesh = app.world_mut().resource_mut::<Assets<Mesh>>().add(Rectangle::new(2.0, 2.0));
     let material = StandardMaterial { base_color_texture: Some(texture), unlit: true, ..Default::default() };
@@ -182,7 +183,7 @@ pub fn cuda(app: &App) -> Cuda {
     app.world().resource::<Cuda>().clone()
 }
 
-/// Runs Bevy's frames until what is seen fits.
+/// Runs Bevy's frames until `fits` returns `true`.
 pub fn until(app: &mut App, what: &str, mut fits: impl FnMut(&mut App) -> bool) {
     let end = Instant::now() + Duration::from_secs(60);
     while !fits(app) {
@@ -191,7 +192,7 @@ pub fn until(app: &mut App, what: &str, mut fits: impl FnMut(&mut App) -> bool) 
     }
 }
 
-/// Waits for what is freed on other threads.
+/// Waits until objects that other threads free are gone.
 pub fn assert_nothing_alive() {
     let end = Instant::now() + Duration::from_secs(10);
     while !LiveObjects::now().is_empty() {

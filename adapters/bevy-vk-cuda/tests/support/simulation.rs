@@ -1,4 +1,4 @@
-//! What the tests compute, on the CPU and with CUDA.
+//! The simulations of the tests, on the CPU and with CUDA.
 
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
@@ -13,21 +13,21 @@ use super::{SIDE, Seen, cuda};
 
 pub type Picture = CudaImage<[u8; 4]>;
 
-/// The side of the pictures that fill the camera's.
+/// Width and height of the pictures, which fill the camera's picture.
 pub const TEXELS: u32 = SIDE as u32;
 
-/// A texture of which each texel tells the frame and its place.
+/// Creates a texture whose texels depend on the frame and their position.
 pub fn picture(app: &mut App, name: &str, size: [u32; 2]) -> Picture {
     let cuda = cuda(app);
     let mut images = app.world_mut().resource_mut::<Assets<Image>>();
     Picture::new(&cuda, &mut images, name, TextureFormat::Rgba8UnormSrgb, size).unwrap()
 }
 
-/// The camera's picture is all of one frame, texel for texel.
+/// Returns `true` if the camera's picture consists of one frame, texel for texel.
 pub fn shows(app: &App, frame: u32) -> bool {
     let seen = &app.world().resource::<Seen>().picture;
     let expected = (0..SIDE * SIDE).map(|at| Painter::texel(at % SIDE, at / SIDE, frame));
-    // The texture is filtered, at the centers of its texels.
+    // The texture is sampled with filtering at the centers of its texels.
     let near = |(seen, expected): (&[u8], [u8; 4])| seen.iter().zip(expected).all(|(a, b)| a.abs_diff(b) <= 1);
     seen.len() == 4 * SIDE * SIDE && seen.chunks_exact(4).zip(expected).all(near)
 }
@@ -37,7 +37,7 @@ pub fn numbers(app: &mut App, len: usize) -> CudaBuffer<u32> {
     CudaBuffer::new(&cuda, &mut app.world_mut().resource_mut(), "numbers", len).unwrap()
 }
 
-/// Paints pictures.
+/// Paints pictures, with a kernel or on the CPU.
 pub struct Painter(Option<Kernel>);
 
 impl Painter {
@@ -46,13 +46,13 @@ impl Painter {
         Self(module.map(|module| module.kernel("paint").unwrap()))
     }
 
-    /// The twin of the kernel `paint` in `shaders/engine.cu`.
+    /// Returns a texel, as computed by the kernel `paint` in `shaders/engine.cu`.
     pub fn texel(x: usize, y: usize, frame: u32) -> [u8; 4] {
         let (x, y) = (x as u32, y as u32);
         [((x ^ y) + frame) as u8, (2 * x + 3 * frame) as u8, (2 * y).wrapping_sub(frame) as u8, 255]
     }
 
-    /// Begins a frame of `side` by `side` texels; `false` if two are unfinished.
+    /// Begins a frame of `side` by `side` texels; returns `false` if two are unfinished.
     pub fn paint(&self, writer: &mut CudaWriter<ImageSpec<[u8; 4]>>, side: u32, frame: u32) -> Result<bool, Error> {
         writer.write(|work| match (work, &self.0) {
             (Frame::Cpu(cpu), _) => cpu.run(move |mut rows| rows.fill_with(|x, y| Self::texel(x, y, frame))),
@@ -61,7 +61,7 @@ impl Painter {
         })
     }
 
-    /// Paints in the work of a turn of the bridge's own.
+    /// Paints in the work of one of the bridge's turns.
     pub fn paint_work(&self, work: Work<'_, ImageSpec<[u8; 4]>>, side: u32, frame: u32) {
         match (work, &self.0) {
             (Work::Host(host), _) => host.run(move |mut image| {
@@ -84,7 +84,7 @@ fn launch(kernel: &Kernel, work: Work<'_, ImageSpec<[u8; 4]>>, side: u32, frame:
     unsafe { work.launch(kernel, &config, (surface, side, side, frame)) }
 }
 
-/// Fills buffers with numbers in a row.
+/// Fills buffers with consecutive numbers.
 pub struct Filler(Option<Kernel>);
 
 impl Filler {
@@ -93,8 +93,8 @@ impl Filler {
         Self(module.map(|module| module.kernel("fill_after").unwrap()))
     }
 
-    /// Begins a frame: spend some time, then write numbers from `base` on; `false` if two are
-    /// unfinished.
+    /// Begins a frame that takes `delay`, then writes consecutive numbers from `base` on; returns
+    /// `false` if two are unfinished.
     pub fn fill(
         &self,
         writer: &mut CudaWriter<BufferSpec<u32>>,
@@ -119,11 +119,11 @@ impl Filler {
     }
 }
 
-/// A frame that ends once this is dropped.
+/// A frame that ends when this value is dropped.
 #[must_use]
 pub struct Held(#[allow(dead_code)] (Option<Gate>, Sender<()>));
 
-/// Begins a frame that is held; `None` if two are unfinished.
+/// Begins a frame that is held; returns `None` if two are unfinished.
 pub fn hold(writer: &mut CudaWriter<BufferSpec<u32>>) -> Option<Held> {
     let ((open, opened), mut gate) = (channel::<()>(), None);
     let begun = writer.write(|work| match work {

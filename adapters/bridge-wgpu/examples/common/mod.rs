@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use bridge_wgpu::{Backend, Bridge, wgpu};
 
-/// The format that is drawn to without a window.
+/// The format of the picture without a window.
 const FORMAT: wgpu::TextureFormat = wgpu::TextureFormat::Rgba8Unorm;
 
-/// The command line.
+/// The command-line options.
 pub(crate) struct Args {
     pub(crate) frames: u32,
     pub(crate) size: [u32; 2],
@@ -63,7 +63,7 @@ impl Args {
     }
 }
 
-/// WIDTHxHEIGHT in texels.
+/// Parses WIDTHxHEIGHT in texels.
 fn size(text: &str) -> Result<[u32; 2]> {
     let (width, height) = text.split_once('x').with_context(|| format!("{text} is not WIDTHxHEIGHT"))?;
     let size = [width.parse()?, height.parse()?];
@@ -73,24 +73,24 @@ fn size(text: &str) -> Result<[u32; 2]> {
     Ok(size)
 }
 
-/// A program that draws frames, and knows what they should look like.
+/// A program that draws frames and can check them.
 pub(crate) trait Demo: Sized {
-    /// For the name of the picture.
+    /// The name of the picture's file.
     const NAME: &str;
 
     fn new(gpu: &Bridge, args: &Args, format: wgpu::TextureFormat) -> Result<Self>;
 
-    /// The target of the frames that follow is of this size.
+    /// Resizes the resources for the following frames.
     fn resize(&mut self, gpu: &Bridge, size: [u32; 2]) -> Result<()>;
 
     /// Computes and draws a frame.
     fn frame(&mut self, gpu: &Bridge, frame: u32, target: &wgpu::TextureView) -> Result<()>;
 
-    /// Checks the frame that was drawn last.
+    /// Checks the last drawn frame.
     fn check(&self, gpu: &Bridge, frame: u32, picture: &Picture) -> Result<()>;
 }
 
-/// Runs a demo; the process ends with 1 if anything is wrong.
+/// Runs a demo; the process exits with 1 on an error.
 pub(crate) fn run<D: Demo>() {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
     if let Err(error) =
@@ -150,7 +150,7 @@ fn headless<D: Demo>(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// A texture that is drawn to in a window's place.
+/// Creates a texture to draw to instead of a window.
 fn target(gpu: &Bridge, size: [u32; 2], format: wgpu::TextureFormat) -> wgpu::Texture {
     gpu.device().create_texture(&wgpu::TextureDescriptor {
         label: Some("picture"),
@@ -168,14 +168,14 @@ fn extent([width, height]: [u32; 2]) -> wgpu::Extent3d {
     wgpu::Extent3d { width, height, depth_or_array_layers: 1 }
 }
 
-/// Texels of four bytes on the host.
+/// A picture on the host, with texels of four bytes.
 pub(crate) struct Picture {
     pub(crate) size: [u32; 2],
     pub(crate) texels: Vec<[u8; 4]>,
 }
 
 impl Picture {
-    /// Reads a texture behind all that was submitted.
+    /// Reads a texture after everything that was submitted.
     pub(crate) fn read(gpu: &Bridge, texture: &wgpu::Texture) -> Result<Self> {
         let (width, height) = (texture.width(), texture.height());
         let pitch = (4 * width).next_multiple_of(wgpu::COPY_BYTES_PER_ROW_ALIGNMENT);
@@ -203,7 +203,7 @@ impl Picture {
     }
 }
 
-/// Contents that `copy` puts into a buffer of `size` bytes that the host can read.
+/// Returns the contents that `copy` puts into a buffer of `size` bytes that the host can read.
 pub(crate) fn read(
     gpu: &Bridge,
     size: u64,
@@ -223,7 +223,7 @@ pub(crate) fn read(
     Ok(staging.get_mapped_range(..)?.to_vec())
 }
 
-/// A pipeline that draws with the shader's `vertex` and `fragment`.
+/// Creates a pipeline that draws with the shader's `vertex` and `fragment`.
 pub(crate) fn pipeline(
     gpu: &Bridge,
     wgsl: &str,
@@ -257,7 +257,7 @@ pub(crate) fn pipeline(
     })
 }
 
-/// A command buffer with one pass over a cleared target.
+/// Records a command buffer with one pass over a cleared target.
 pub(crate) fn pass(
     gpu: &Bridge,
     target: &wgpu::TextureView,

@@ -1,4 +1,4 @@
-//! The loop of frames in a window.
+//! The frame loop in a window.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use winit::window::{Window, WindowId};
 
 use super::{Args, Demo, Picture, target};
 
-/// Shows frames until the window is closed, or as many as were asked for. One more is then drawn
-/// without it, and checked.
+/// Shows frames until the window is closed, or as many as requested. Then draws one more frame
+/// without the window, and checks it.
 pub(super) fn show<D: Demo>(args: Args) -> Result<()> {
     let events = EventLoop::new()?;
     events.set_control_flow(ControlFlow::Poll);
@@ -69,7 +69,7 @@ impl<D: Demo> Shown<D> {
         let mut config = surface
             .get_default_config(&adapter, args.size[0], args.size[1])
             .context("the adapter cannot draw to the window")?;
-        // What is drawn are bytes, not light.
+        // The drawn colors are bytes, so the format must not be sRGB.
         let formats = surface.get_capabilities(&adapter).formats;
         let plain = [wgpu::TextureFormat::Bgra8Unorm, wgpu::TextureFormat::Rgba8Unorm];
         config.format =
@@ -79,7 +79,7 @@ impl<D: Demo> Shown<D> {
         Ok(Self { demo, surface, config, window, gpu, frame: 0 })
     }
 
-    /// A minimized window is of no size, and keeps the one that it had.
+    /// A minimized window has no size; the previous size is kept.
     fn resize(&mut self, size: PhysicalSize<u32>) -> Result<()> {
         if size.width == 0 || size.height == 0 || (size.width, size.height) == (self.config.width, self.config.height) {
             return Ok(());

@@ -1,22 +1,23 @@
-//! Measures what a frame with one shared buffer costs in wgpu: against the same frame by the bridge
-//! on raw Vulkan, and against the same frames with nothing shared, in the same run.
+//! Measures the cost of a frame with one shared buffer in wgpu, compared with the same frame with
+//! the bridge on raw Vulkan, and with the same frames without sharing, in the same run.
 //!
-//! `cargo run --release --example wgpu_cost`. In each frame the compute side fills a buffer, and
+//! `cargo run --release --example wgpu_cost`. In each frame, the compute side fills a buffer, and
 //! the queue copies it into another one. For each way it prints
 //!
-//! - **frame**: the wall time per frame with two frames in flight. It holds all that the GPU does
-//!   for a frame, the change between CUDA and Vulkan included.
+//! - **frame**: the wall time per frame with two frames in flight. It includes all GPU work of a
+//!   frame, and the switches between CUDA and Vulkan.
 //! - **submitting**: the calling thread's time per frame in the calls that record and submit.
-//! - **GPU**: what one more frame adds to the queue's time between two timestamps: the time around
-//!   two frames, less the time around one. Each timestamp is at the bottom of the pipe, alone in a
-//!   submission of its own, directly before and directly behind the frames. What those submissions
-//!   take is in both times, and so not in the difference, however a way submits. The compute side
-//!   is done with the frames before the first timestamp, and the queue is kept busy with copies
-//!   until all is submitted. So it is the frame's barriers, its copies and what the queue takes for
-//!   its submissions; neither the time of the CPU nor the wait for the compute side is in it.
+//! - **GPU**: the time that one more frame adds on the queue between two timestamps: the time
+//!   around two frames minus the time around one. Each timestamp is at the bottom of the pipe, in a
+//!   separate submission, directly before and directly after the frames. The time of those
+//!   submissions is in both measurements, and so cancels out, however a way submits. The compute
+//!   side completes the frames before the first timestamp, and the queue is kept busy with copies
+//!   until everything is submitted. The result is therefore the time of the frame's barriers, its
+//!   copies, and the queue's overhead per submission; it includes neither CPU time nor the wait for
+//!   the compute side.
 //!
-//! The last line is the same as JSON, which `--out` also writes to a file. On software Vulkan all
-//! of it runs, and the figures mean nothing.
+//! The last line is the same as JSON, which `--out` also writes to a file. With software Vulkan the
+//! program runs, but the figures are meaningless.
 #![allow(unsafe_code)] // Raw Vulkan, to compare with, kernel launches, and slots.
 
 mod on_ash;
@@ -37,38 +38,38 @@ use wgpu::hal::api::Vulkan;
 
 const LIMIT: Duration = Duration::from_secs(20);
 const IN_FLIGHT: usize = 2;
-/// The most copies that keep a queue busy while a frame is submitted.
+/// The maximum number of copies that keep a queue busy while a frame is submitted.
 const MOST_COPIES: u32 = 256;
 
-/// A way to make the same frame.
+/// A way of making the same frame.
 trait Way {
-    /// Lets the compute side fill the frame with `base`, `base + 1`, ...; waits while [`IN_FLIGHT`]
-    /// frames are unfinished.
+    /// Makes the compute side fill the frame with `base`, `base + 1`, ...; waits while
+    /// [`IN_FLIGHT`] frames are unfinished.
     fn compute(&mut self, base: u32) -> Result<()>;
 
-    /// Waits until the compute side has filled all frames that are to be submitted.
+    /// Waits until the compute side has filled all frames that are about to be submitted.
     fn computed(&self) -> Result<()>;
 
-    /// Records and submits the oldest frame that was computed.
+    /// Records and submits the oldest computed frame.
     fn submit(&mut self) -> Result<()>;
 
     /// Waits for all frames.
     fn finish(&mut self) -> Result<()>;
 
-    /// Submits copies that keep the queue busy, and behind them the first timestamp.
+    /// Submits copies that keep the queue busy, followed by the first timestamp.
     fn open(&mut self, copies: u32) -> Result<()>;
 
-    /// Submits the second timestamp, and nothing with it.
+    /// Submits only the second timestamp.
     fn close(&mut self) -> Result<()>;
 
     /// Waits, and returns the time of the copies and of the frames, in microseconds.
     fn times(&mut self) -> Result<[f64; 2]>;
 
-    /// The last frame, where anything is shared.
+    /// Returns the contents of the last frame, if anything is shared.
     fn target(&mut self) -> Result<Option<Vec<u32>>>;
 }
 
-/// The command line.
+/// The command-line options.
 struct Args {
     frames: u32,
     samples: u32,
@@ -141,26 +142,26 @@ fn main() -> Result<()> {
 fn adapter() -> Result<wgpu::Adapter> {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = wgpu::Backends::VULKAN;
-    // Validation is not what is measured.
+    // Without validation, which would distort the measurements.
     descriptor.flags = wgpu::InstanceFlags::empty();
     let options =
         wgpu::RequestAdapterOptions { power_preference: wgpu::PowerPreference::HighPerformance, ..Default::default() };
     Ok(pollster::block_on(wgpu::Instance::new(descriptor).request_adapter(&options))?)
 }
 
-/// The GPU that wgpu has chosen.
+/// Returns the UUID of the GPU that wgpu has chosen.
 fn uuid(adapter: &wgpu::Adapter) -> Result<Uuid> {
-    // SAFETY: the guard is only read from.
+    // SAFETY: the guard is only read.
     let hal = unsafe { adapter.as_hal::<Vulkan>() }.context("a Vulkan adapter")?;
     let mut id = vk::PhysicalDeviceIDProperties::default();
     let mut properties = vk::PhysicalDeviceProperties2::default().push_next(&mut id);
     let instance = hal.shared_instance().raw_instance();
-    // SAFETY: the physical device is one of the instance's, which is of Vulkan 1.1 or newer.
+    // SAFETY: the physical device belongs to the instance, which has Vulkan 1.1 or newer.
     unsafe { instance.get_physical_device_properties2(hal.raw_physical_device(), &mut properties) };
     Ok(Uuid::from_bytes(id.device_uuid))
 }
 
-/// Measures all ways in turns, so that a clock that changes changes it for all.
+/// Measures all ways alternately, so that changes of the clock rate affect all of them.
 fn measure(args: &Args, gpu: &Bridge, compute: &Compute, len: usize) -> Result<Vec<Row>> {
     let wgpus = kernel(gpu.backend(), |ptx| Ok(gpu.load("probe", ptx)?))?;
     let own = kernel(compute.backend(), |ptx| Ok(compute.load("probe", ptx)?))?;
@@ -171,7 +172,7 @@ fn measure(args: &Args, gpu: &Bridge, compute: &Compute, len: usize) -> Result<V
         (Row::new("wgpu, SlotBuffer"), Box::new(OnWgpu::slots(gpu, len, wgpus.clone())?)),
         (Row::new("wgpu, SharedBuffer"), Box::new(OnWgpu::stays(gpu, len, wgpus)?)),
     ];
-    // Software takes its time in the calls that submit: no copies hide that.
+    // Software drivers work in the submitting calls, which no copies can hide.
     let most = if gpu.device().adapter_info().device_type == wgpu::DeviceType::Cpu { 1 } else { MOST_COPIES };
     for round in 0..=args.rounds {
         for (row, way) in &mut ways {
@@ -187,7 +188,7 @@ fn measure(args: &Args, gpu: &Bridge, compute: &Compute, len: usize) -> Result<V
     Ok(ways.into_iter().map(|(row, _)| row).collect())
 }
 
-/// The kernel that fills a buffer; the CPU backend needs none.
+/// Returns the kernel that fills a buffer; the CPU backend needs none.
 fn kernel(backend: Backend, load: impl Fn(&str) -> Result<KernelModule>) -> Result<Option<Kernel>> {
     if backend == Backend::Host {
         return Ok(None);
@@ -195,7 +196,7 @@ fn kernel(backend: Backend, load: impl Fn(&str) -> Result<KernelModule>) -> Resu
     Ok(Some(load(include_str!("../../../../shaders/probe.ptx"))?.kernel("fill_after")?))
 }
 
-/// Lets the compute side write `base`, `base + 1`, and so on.
+/// Makes the compute side write `base`, `base + 1`, and so on.
 fn fill(work: Work<'_, BufferSpec<u32>>, kernel: Option<&Kernel>, base: u32) -> Result<()> {
     match (work, kernel) {
         (Work::Host(host), _) => host.run(move |words| {
@@ -214,7 +215,8 @@ fn fill(work: Work<'_, BufferSpec<u32>>, kernel: Option<&Kernel>, base: u32) -> 
     Ok(())
 }
 
-/// The time per frame, and of submitting it, in microseconds. Checks the last frame.
+/// Returns the time per frame and the time of submitting it, in microseconds. Checks the last
+/// frame.
 fn run(way: &mut dyn Way, frames: u32) -> Result<(f64, f64)> {
     let (start, mut submitting) = (Instant::now(), Duration::ZERO);
     for frame in 0..frames {
@@ -233,13 +235,13 @@ fn run(way: &mut dyn Way, frames: u32) -> Result<(f64, f64)> {
     Ok(times)
 }
 
-/// The GPU's time of a frame, in microseconds: what the second of two takes.
+/// Returns the GPU time of a frame in microseconds: that of the second of two frames.
 fn gpu_time(way: &mut dyn Way, row: &mut Row, most: u32) -> Result<f64> {
     let one = between(way, row, most, 1)?;
     Ok(between(way, row, most, 2)? - one)
 }
 
-/// The GPU's time between two timestamps around frames, in microseconds.
+/// Returns the GPU time between two timestamps around frames, in microseconds.
 fn between(way: &mut dyn Way, row: &mut Row, most: u32, frames: usize) -> Result<f64> {
     loop {
         for _ in 0..frames {
@@ -254,7 +256,7 @@ fn between(way: &mut dyn Way, row: &mut Row, most: u32, frames: usize) -> Result
         way.close()?;
         let submitting = start.elapsed().as_secs_f64() * 1e6;
         let [busy, time] = way.times()?;
-        // Else the queue may have waited for the CPU meanwhile.
+        // Otherwise the queue may have waited for the CPU in between.
         if busy >= submitting {
             return Ok(time);
         }

@@ -1,5 +1,5 @@
-//! The frame on raw Vulkan, on a device of the bridge's own: with nothing shared, and by the
-//! bridge. It is recorded again in each frame, as wgpu does.
+//! The frame on raw Vulkan, on a device of the bridge: without sharing, and with the bridge. The
+//! commands are recorded again in each frame, as with wgpu.
 
 use std::collections::VecDeque;
 
@@ -11,7 +11,7 @@ use bridge_wgpu::bridge::{BufferAccess, BufferSpec, Compute, Exchange, Kernel, R
 
 use super::{IN_FLIGHT, LIMIT, Way, fill, info};
 
-/// Bytes of a copy that keeps the queue busy.
+/// Size in bytes of a copy that keeps the queue busy.
 const BUSY: u64 = 16 << 20;
 
 pub(crate) struct OnAsh<'c> {
@@ -22,7 +22,7 @@ pub(crate) struct OnAsh<'c> {
     kernel: Option<Kernel>,
     pool: vk::CommandPool,
     queries: vk::QueryPool,
-    /// Those of the two timestamps.
+    /// The command buffers of the two timestamps.
     clock: [vk::CommandBuffer; 2],
     free: VecDeque<Recording>,
     pending: VecDeque<(Recording, Option<TimelinePoint>)>,
@@ -36,7 +36,7 @@ enum Source {
 
 struct Recording {
     commands: vk::CommandBuffer,
-    /// Of frames with nothing shared.
+    /// The fence of frames without sharing.
     fence: vk::Fence,
 }
 
@@ -59,7 +59,7 @@ impl<'c> OnAsh<'c> {
         let create = vk::CommandPoolCreateInfo::default()
             .queue_family_index(family)
             .flags(vk::CommandPoolCreateFlags::RESET_COMMAND_BUFFER);
-        // SAFETY: the family is one of the device's; destroyed in `drop`, behind all frames.
+        // SAFETY: the family is one of the device's; destroyed in `drop`, after all frames.
         let pool = unsafe { device.create_command_pool(&create, None) }?;
         let mut this = Self {
             compute,
@@ -78,7 +78,7 @@ impl<'c> OnAsh<'c> {
         this.queries = unsafe { device.create_query_pool(&create, None) }?;
         let allocate =
             vk::CommandBufferAllocateInfo::default().command_pool(pool).command_buffer_count(IN_FLIGHT as u32 + 3);
-        // SAFETY: of the pool above, which one thread uses.
+        // SAFETY: the pool above, which only one thread uses.
         let mut commands = unsafe { device.allocate_command_buffers(&allocate) }?;
         this.clock = [commands.pop(), commands.pop()].map(Option::unwrap_or_default);
         for commands in commands {
@@ -89,7 +89,7 @@ impl<'c> OnAsh<'c> {
         Ok(this)
     }
 
-    /// Waits for the oldest frame. A fence is asked without pause, as the bridge asks its points.
+    /// Waits for the oldest frame. A fence is polled continuously, as the bridge polls its points.
     fn wait_for_oldest(&mut self) -> Result<()> {
         let Some((recording, point)) = self.pending.pop_front() else { return Ok(()) };
         let device = self.compute.device().as_raw();
@@ -100,7 +100,7 @@ impl<'c> OnAsh<'c> {
                 while !unsafe { device.get_fence_status(recording.fence) }? {
                     std::hint::spin_loop();
                 }
-                // SAFETY: no submission has it any more.
+                // SAFETY: no pending submission uses the fence.
                 unsafe { device.reset_fences(&[recording.fence]) }?;
             }
         }
@@ -111,7 +111,7 @@ impl<'c> OnAsh<'c> {
     fn record(&self, commands: vk::CommandBuffer, record: impl FnOnce(&ash::Device)) -> Result<()> {
         let device = self.compute.device().as_raw();
         let begin = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
-        // SAFETY: not pending: what used it was waited for.
+        // SAFETY: not pending, because its last use was waited for.
         unsafe { device.begin_command_buffer(commands, &begin) }?;
         record(device);
         // SAFETY: recording.
@@ -121,12 +121,12 @@ impl<'c> OnAsh<'c> {
     fn push(&self, commands: vk::CommandBuffer, fence: vk::Fence) -> Result<()> {
         let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(commands)];
         let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos);
-        // SAFETY: recorded above, of this device and the queue's family; it and the buffers live
-        // until all frames were waited for.
+        // SAFETY: recorded above, for this device and the queue's family; the command buffer and
+        // the buffers live until all frames have been waited for.
         Ok(unsafe { self.compute.device().queue().submit(&[batch], fence) }?)
     }
 
-    /// Records a timestamp, and the query's reset before it, as wgpu does.
+    /// Records a timestamp after the reset of its query, as wgpu does.
     fn timestamp(&self, device: &ash::Device, commands: vk::CommandBuffer, query: u32) {
         // SAFETY: recording, outside of a pass; the pool has three queries.
         unsafe { device.cmd_reset_query_pool(commands, self.queries, query, 1) };
@@ -150,7 +150,7 @@ impl Way for OnAsh<'_> {
     }
 
     fn computed(&self) -> Result<()> {
-        // The last one's is behind those before.
+        // The last frame's point comes after those of the earlier frames.
         match &self.source {
             Source::Shared { frames, .. } => Ok(frames.back().map_or(Ok(()), |turn| turn.computed().wait(LIMIT))?),
             Source::Alone(_) => Ok(()),
@@ -174,7 +174,7 @@ impl Way for OnAsh<'_> {
             let barrier = vk::MemoryBarrier::default()
                 .src_access_mask(vk::AccessFlags::TRANSFER_WRITE)
                 .dst_access_mask(vk::AccessFlags::TRANSFER_WRITE);
-            // The frame before has written the target; wgpu's barriers say so, too.
+            // The previous frame has written the target; wgpu records the same barrier.
             pipeline_barrier(device, commands, barrier, vk::PipelineStageFlags::TRANSFER);
             if let Some(turn) = &turn {
                 // SAFETY: recording, outside of a pass, on the exchange's device.
@@ -183,12 +183,13 @@ impl Way for OnAsh<'_> {
             // SAFETY: both buffers have that size, and these usages.
             unsafe { device.cmd_copy_buffer(commands, source, target, &[region]) };
             if let Some(turn) = &turn {
-                // SAFETY: as above.
+                // SAFETY: as for the acquire.
                 unsafe { turn.record_release(commands) };
             }
         })?;
         let point = match turn {
-            // SAFETY: recorded with the turn's barriers; recorded again once the point was reached.
+            // SAFETY: recorded with the turn's barriers; recorded again only after the point is
+            // reached.
             Some(turn) => Some(unsafe { turn.submit(&[commands]) }?),
             None => {
                 self.push(commands, recording.fence)?;
@@ -230,9 +231,9 @@ impl Way for OnAsh<'_> {
     fn times(&mut self) -> Result<[f64; 2]> {
         self.finish()?;
         let device = self.compute.device();
-        // Before their resets have run, queries have the values of the frame before. The commands
-        // of the timestamps are recorded again after this, too.
-        // SAFETY: nobody else uses the device's queues.
+        // Before their resets have run, queries contain the values of the previous frame. The
+        // timestamps' command buffers are also recorded again after this.
+        // SAFETY: no other thread uses the device's queues.
         unsafe { device.as_raw().device_wait_idle() }?;
         let mut ticks = [0u64; 3];
         let flags = vk::QueryResultFlags::TYPE_64 | vk::QueryResultFlags::WAIT;
@@ -257,12 +258,12 @@ impl Way for OnAsh<'_> {
                 .dst_access_mask(vk::AccessFlags::HOST_READ);
             pipeline_barrier(device.as_raw(), commands, barrier, vk::PipelineStageFlags::HOST);
         };
-        // SAFETY: the queue is the device's; both buffers live until the copy was waited for, and
-        // the process ends where that fails.
+        // SAFETY: the queue is the device's; both buffers live until the copy has been waited for,
+        // and if that fails, the process ends.
         unsafe { device.run_once(device.queue(), "copy of the target", LIMIT, copy) }?;
         let bytes = mapped.host_ptr().context("the buffer is mapped")?;
         let len = usize::try_from(mapped.size())? / 4;
-        // SAFETY: mapped, of that size, aligned as allocations are, and nobody writes it any more.
+        // SAFETY: mapped, of that size, aligned like an allocation, and no longer written.
         Ok(Some(unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast::<u32>(), len) }.to_vec()))
     }
 }
@@ -270,14 +271,15 @@ impl Way for OnAsh<'_> {
 impl Drop for OnAsh<'_> {
     fn drop(&mut self) {
         let device = self.compute.device().as_raw();
-        // SAFETY: nobody else uses the device's queues. Where it fails, nothing runs any more.
+        // SAFETY: no other thread uses the device's queues. If the call fails, no work is running
+        // any more.
         let _ = unsafe { device.device_wait_idle() };
-        // SAFETY: of this device; no submission uses it any more.
+        // SAFETY: created from this device; no pending submission uses it.
         unsafe { device.destroy_query_pool(self.queries, None) };
-        // SAFETY: as above.
+        // SAFETY: created from this device; no pending submission uses it.
         unsafe { device.destroy_command_pool(self.pool, None) };
         for recording in self.free.iter().chain(self.pending.iter().map(|(recording, _)| recording)) {
-            // SAFETY: as above.
+            // SAFETY: created from this device; no pending submission uses it.
             unsafe { device.destroy_fence(recording.fence, None) };
         }
     }
@@ -291,7 +293,7 @@ fn pipeline_barrier(
     to: vk::PipelineStageFlags,
 ) {
     let (from, none) = (vk::PipelineStageFlags::TRANSFER, vk::DependencyFlags::empty());
-    // SAFETY: recording, outside of a pass, on a queue that copies.
+    // SAFETY: recording, outside of a pass, on a queue that supports copies.
     unsafe { device.cmd_pipeline_barrier(commands, from, to, none, &[barrier], &[], &[]) };
 }
 

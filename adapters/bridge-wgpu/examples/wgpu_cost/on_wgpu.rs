@@ -1,4 +1,4 @@
-//! The frame in wgpu: with nothing shared, with slots, and with a buffer that stays.
+//! The frame in wgpu: without sharing, with slots, and with a persistent buffer.
 
 use std::collections::VecDeque;
 
@@ -8,7 +8,7 @@ use bridge_wgpu::{Bridge, Exchange, Frame, SharedBuffer, SlotBuffer, wgpu};
 
 use super::{IN_FLIGHT, LIMIT, Way, fill, info};
 
-/// Bytes of a copy that keeps the queue busy.
+/// Size in bytes of a copy that keeps the queue busy.
 const BUSY: u64 = 16 << 20;
 
 pub(crate) struct OnWgpu<'g> {
@@ -23,7 +23,7 @@ pub(crate) struct OnWgpu<'g> {
 enum Source {
     Alone { buffer: wgpu::Buffer, pending: VecDeque<wgpu::SubmissionIndex> },
     Slots { exchange: Exchange<SlotBuffer<u32>>, frames: VecDeque<Frame<SlotBuffer<u32>>> },
-    // The copy is the frame's own.
+    // The frame itself makes the copy.
     Stays { exchange: Exchange<SharedBuffer<u32>>, frames: VecDeque<Frame<SharedBuffer<u32>>> },
 }
 
@@ -34,7 +34,7 @@ impl<'g> OnWgpu<'g> {
     }
 
     pub(crate) fn slots(gpu: &'g Bridge, len: usize, kernel: Option<Kernel>) -> Result<Self> {
-        // SAFETY: what a frame lends is used in the commands that are submitted with it.
+        // SAFETY: the lent buffer is only used in the commands that are submitted with its frame.
         let spec = unsafe { SlotBuffer::<u32>::new(len, wgpu::BufferUsages::COPY_SRC) };
         let source = Source::Slots { exchange: Exchange::new(gpu, &info(), spec)?, frames: VecDeque::new() };
         Self::new(gpu, source, buffer(gpu, 4 * len as u64), kernel)
@@ -83,7 +83,7 @@ impl Way for OnWgpu<'_> {
     }
 
     fn computed(&self) -> Result<()> {
-        // The last one's is behind those before.
+        // The last frame's point comes after those of the earlier frames.
         let point = match &self.source {
             Source::Alone { .. } => None,
             Source::Slots { frames, .. } => frames.back().map(Frame::computed),
@@ -126,7 +126,8 @@ impl Way for OnWgpu<'_> {
     }
 
     fn close(&mut self) -> Result<()> {
-        // Alone: wgpu's barriers for what else were in the encoder would come before it.
+        // In a separate encoder, because wgpu's barriers for other commands would come before the
+        // timestamp.
         let mut commands = self.gpu.device().create_command_encoder(&Default::default());
         commands.write_timestamp(&self.clock.queries, 2);
         self.gpu.queue().submit([commands.finish()]);
@@ -162,7 +163,7 @@ impl Way for OnWgpu<'_> {
     }
 }
 
-/// Timestamps, and what keeps the queue busy.
+/// Timestamps, and the buffers of the copies that keep the queue busy.
 struct Clock {
     queries: wgpu::QuerySet,
     resolved: wgpu::Buffer,

@@ -7,9 +7,10 @@ use bridge_wgpu::{Backend, wgpu};
 /// Results of one way, in microseconds.
 pub(crate) struct Row {
     pub(crate) name: &'static str,
-    /// Copies that keep the queue busy while a frame is submitted; as many as it takes.
+    /// The number of copies that keep the queue busy while a frame is submitted; increased as
+    /// needed.
     pub(crate) copies: u32,
-    /// Frames that were not submitted before the copies were done.
+    /// The number of frames that were submitted only after the copies were done.
     pub(crate) uncovered: u32,
     frame: Vec<f64>,
     submitting: Vec<f64>,
@@ -32,7 +33,7 @@ impl Row {
     }
 }
 
-/// The nearest sample to a quantile; NaN of none.
+/// Returns the sample closest to a quantile; NaN without samples.
 fn quantile(samples: &[f64], at: f64) -> f64 {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -40,7 +41,7 @@ fn quantile(samples: &[f64], at: f64) -> f64 {
     sorted.get((last as f64 * at).round() as usize).copied().unwrap_or(f64::NAN)
 }
 
-/// All that was measured.
+/// All results.
 pub(crate) struct Report {
     device: String,
     driver: String,
@@ -93,7 +94,7 @@ impl Report {
     }
 }
 
-/// Comparisons of two ways: ratios, and a difference in microseconds.
+/// Returns comparisons of two ways: ratios, and a difference in microseconds.
 fn derived(rows: &[Row]) -> Vec<(&'static str, [f64; 3])> {
     let of = |name| rows.iter().find(|row| row.name == name).map_or([f64::NAN; 3], Row::medians);
     let pair = |a: [f64; 3], b: [f64; 3], f: fn(f64, f64) -> f64| [f(a[0], b[0]), f(a[1], b[1]), f(a[2], b[2])];
@@ -130,7 +131,7 @@ fn size(mib: usize, rows: &[Row]) -> String {
     format!("{{\"mib\":{mib},\"ways\":[{ways}],\"derived\":{{{}}}}}", derived.collect::<Vec<_>>().join(","))
 }
 
-/// JSON knows no NaN.
+/// JSON has no NaN.
 fn number(value: f64) -> String {
     if value.is_finite() { format!("{value:.4}") } else { "null".to_owned() }
 }

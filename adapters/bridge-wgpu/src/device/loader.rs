@@ -1,6 +1,6 @@
-//! The Vulkan loader's own functions, for those that this crate stands in for and that take a
-//! command buffer: a command buffer does not name its device, and the loader finds the driver's
-//! function by it.
+//! The Vulkan loader's own versions of the functions that this crate replaces and that take a
+//! command buffer. A command buffer does not identify its device, so the call goes through the
+//! loader, which dispatches to the driver.
 #![allow(unsafe_code)] // Stores functions of the loader.
 
 use std::ffi::{CStr, c_void};
@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use ash::vk;
 
-/// The loader of all devices whose command buffers pass through this crate.
+/// The loader of all devices whose command buffer calls pass through this crate.
 static LOADER: Loader = Loader::new();
 
 /// The loader's functions.
@@ -22,25 +22,25 @@ struct Functions {
 
 impl Functions {
     /// # Safety
-    /// The instance lives.
+    /// The instance is live.
     unsafe fn of(entry: &ash::Entry, instance: vk::Instance) -> Option<Self> {
         let get = entry.static_fn().get_instance_proc_addr;
-        // SAFETY: the caller's promise; names are null-terminated.
+        // SAFETY: the caller upholds the contract; the names are null-terminated.
         let function = |name: &CStr| unsafe { get(instance, name.as_ptr()) };
         let (barrier, begin) = (function(c"vkCmdPipelineBarrier")?, function(c"vkBeginCommandBuffer")?);
-        // SAFETY: the function of that name has that signature.
+        // SAFETY: the function with this name has this signature.
         let barrier =
             unsafe { std::mem::transmute::<unsafe extern "system" fn(), vk::PFN_vkCmdPipelineBarrier>(barrier) };
-        // SAFETY: as above.
+        // SAFETY: the function with this name has this signature.
         let begin = unsafe { std::mem::transmute::<unsafe extern "system" fn(), vk::PFN_vkBeginCommandBuffer>(begin) };
         Some(Self { barrier, begin })
     }
 }
 
-/// A Vulkan loader. It is unloaded with its last instance, and may be elsewhere when it is loaded
-/// again.
+/// A Vulkan loader. It is unloaded with its last instance, and may have another address when it is
+/// loaded again.
 struct Loader {
-    /// Its [`Functions`]. They change only while there is no device; null before the first.
+    /// Its [`Functions`]. They change only while there is no device; null before the first one.
     barrier: AtomicPtr<c_void>,
     begin: AtomicPtr<c_void>,
     devices: Mutex<usize>,
@@ -69,17 +69,17 @@ impl Loader {
         *self.devices.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
     }
 
-    /// `None` before the first device.
+    /// Returns `None` before the first device.
     fn barrier(&self) -> Option<vk::PFN_vkCmdPipelineBarrier> {
         let address = self.barrier.load(Ordering::Acquire);
-        // SAFETY: null, which is `None`, or a function of that type, by `add`.
+        // SAFETY: null, which is `None`, or a function of this type that `add` stored.
         unsafe { std::mem::transmute::<*mut c_void, Option<vk::PFN_vkCmdPipelineBarrier>>(address) }
     }
 
-    /// `None` before the first device.
+    /// Returns `None` before the first device.
     fn begin(&self) -> Option<vk::PFN_vkBeginCommandBuffer> {
         let address = self.begin.load(Ordering::Acquire);
-        // SAFETY: null, which is `None`, or a function of that type, by `add`.
+        // SAFETY: null, which is `None`, or a function of this type that `add` stored.
         unsafe { std::mem::transmute::<*mut c_void, Option<vk::PFN_vkBeginCommandBuffer>>(address) }
     }
 }
@@ -88,13 +88,13 @@ impl Loader {
 /// and there are devices of the other one.
 ///
 /// # Safety
-/// The instance lives.
+/// The instance is live.
 pub(super) unsafe fn add(entry: &ash::Entry, instance: vk::Instance) -> bool {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller upholds the contract.
     unsafe { Functions::of(entry, instance) }.is_some_and(|functions| LOADER.add(functions))
 }
 
-/// Removes a device that was added and is about to be destroyed.
+/// Removes a device that was added and will be destroyed.
 pub(super) fn remove() {
     LOADER.remove();
 }
@@ -136,7 +136,8 @@ mod tests {
         unreachable!("never called, and not the same function");
     }
 
-    /// A loader that was unloaded with its last device is another one when it is loaded again.
+    /// A loader that was unloaded with its last device may have other addresses when it is loaded
+    /// again.
     #[test]
     fn the_loader_changes_where_no_device_has_it() {
         let loader = Loader::new();

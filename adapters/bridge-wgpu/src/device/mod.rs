@@ -1,4 +1,4 @@
-//! A wgpu device and the bridge beside it.
+//! A wgpu device and its bridge.
 #![allow(unsafe_code)] // Lends wgpu's device to the bridge.
 
 pub(crate) mod layouts;
@@ -20,49 +20,50 @@ use crate::scope::capture;
 use splice::Splice;
 
 /// A wgpu device with its queue, and the compute side on the same GPU. Clones refer to the same
-/// one.
+/// device.
 ///
-/// Made by [`request_device`](Self::request_device), or by [`adopt`](Self::adopt) from a device
-/// that was created elsewhere. [`on_stream`](Self::on_stream) makes a second one of the same device
-/// that computes on a CUDA stream of the program's own.
+/// Created by [`request_device`](Self::request_device), or by [`adopt`](Self::adopt) from an
+/// existing device. [`on_stream`](Self::on_stream) creates a second `Bridge` of the same device
+/// that computes on an existing CUDA stream.
 ///
 /// # Submissions
-/// wgpu has a lock of its own around its queue, which nobody else can take. So everything that this
-/// crate submits goes through [`wgpu::Queue::submit`], and any thread may submit meanwhile.
+/// wgpu has a private lock around its queue, which other code cannot take. Therefore everything
+/// that this crate submits goes through [`wgpu::Queue::submit`], and any thread may submit at the
+/// same time.
 #[derive(Clone)]
 pub struct Bridge(Arc<Inner>);
 
 struct Inner {
-    // Field order is drop order: the compute side before the device that it stands on.
+    // Field order is drop order: the compute side is dropped before the device that it uses.
     compute: Compute,
     shared: Arc<Gpu>,
 }
 
-/// wgpu's side, which is the same for all compute sides of a device.
+/// wgpu's side, which all compute sides of a device share.
 struct Gpu {
     queue: wgpu::Queue,
     device: wgpu::Device,
     adapter: wgpu::Adapter,
-    /// Takes a frame's semaphores along, where the device was created here.
+    /// Adds a frame's semaphores to wgpu's submission; only on devices created here.
     splice: Option<Splice>,
 }
 
 impl Bridge {
-    /// Borrows a wgpu device that was created elsewhere, such as an engine's. It is kept alive by
-    /// what is made from it.
+    /// Borrows a wgpu device that was created elsewhere, such as an engine's. The device stays
+    /// alive as long as the `Bridge` and everything created from it.
     ///
-    /// A device of `wgpu::Adapter::request_device` lacks `synchronization2`.
-    /// [`Requirements`](crate::Requirements) has what is to be added when a device is created with
-    /// `wgpu::hal`.
+    /// A device from `wgpu::Adapter::request_device` lacks `synchronization2`.
+    /// [`Requirements`](crate::Requirements) contains what must be added when a device is created
+    /// with `wgpu::hal`.
     ///
     /// # Errors
-    /// [`Error::NotVulkan`], [`Error::Missing`] with everything that was left off,
-    /// [`Error::InvalidArgument`] for [`Backend::Inline`], and what [`Compute::new`] says of the
-    /// backend.
+    /// [`Error::NotVulkan`], [`Error::Missing`] with everything that was not enabled,
+    /// [`Error::InvalidArgument`] for [`Backend::Inline`], and the errors of [`Compute::new`] for
+    /// the backend.
     ///
     /// # Safety
-    /// - `device` and `queue` belong together and were made from `adapter`.
-    /// - `features` names only what was enabled when the device was created.
+    /// - `device` and `queue` belong together and were created from `adapter`.
+    /// - `features` contains only features that were enabled when the device was created.
     pub unsafe fn adopt(
         adapter: &wgpu::Adapter,
         device: &wgpu::Device,
@@ -74,10 +75,11 @@ impl Bridge {
         unsafe { Self::adopt_with(adapter, (device, queue), features, backend, None) }
     }
 
-    /// [`adopt`](Self::adopt) for a device whose queue may be one that takes semaphores along.
+    /// Like [`adopt`](Self::adopt), for a device whose queue may add semaphores to wgpu's
+    /// submissions.
     ///
     /// # Safety
-    /// As [`adopt`](Self::adopt).
+    /// The contract of [`adopt`](Self::adopt).
     unsafe fn adopt_with(
         adapter: &wgpu::Adapter,
         (device, queue): (&wgpu::Device, &wgpu::Queue),
@@ -85,7 +87,7 @@ impl Bridge {
         backend: Backend,
         splice: Option<Splice>,
     ) -> Result<Self> {
-        // SAFETY: the guard is only read from.
+        // SAFETY: the guard is only read.
         let hal = unsafe { device.as_hal::<Vulkan>() }.ok_or_else(|| not_vulkan(adapter))?;
         if backend == Backend::Inline {
             return Err(Error::invalid(
@@ -106,13 +108,13 @@ impl Bridge {
         info.device_extensions = &extensions;
         info.instance_extensions = instance.extensions();
         info.features = features;
-        // No lock: wgpu's cannot be taken. The bridge then submits nothing unasked, and this crate
-        // asks wgpu.
+        // No lock, because wgpu's lock cannot be taken. The bridge then submits nothing by itself,
+        // and this crate submits through wgpu.
         info.queue_lock = None;
         info.keep_alive = Some(Box::new(device.clone()));
-        // SAFETY: the handles are those of one wgpu device, which lives as long as its clone in
-        // `keep_alive`, and its instance with it; the extensions are those that wgpu enabled, the
-        // features are the caller's promise. Nothing is submitted to the queue but by wgpu.
+        // SAFETY: the handles belong to one wgpu device, which lives as long as its clone in
+        // `keep_alive`, as does its instance; the extensions are those that wgpu enabled; the
+        // caller guarantees the features. Only wgpu submits to the queue.
         let export = unsafe { ExportDevice::adopt(info) }?;
         drop(hal);
         let compute = Compute::new(&export, backend)?;
@@ -121,12 +123,12 @@ impl Bridge {
         Ok(Self(Arc::new(Inner { compute, shared })))
     }
 
-    /// The same wgpu device with another compute side, which is one of that device.
+    /// Returns a `Bridge` of the same wgpu device with another compute side of that device.
     pub(crate) fn beside(&self, compute: Compute) -> Self {
         Self(Arc::new(Inner { compute, shared: Arc::clone(&self.0.shared) }))
     }
 
-    /// The same wgpu device, with semaphores that are staged as on one that was created elsewhere.
+    /// Returns a `Bridge` of the same wgpu device that stages semaphores, as on an adopted device.
     #[cfg(test)]
     #[allow(clippy::unwrap_used)] // For tests.
     pub(crate) fn staging(&self) -> Self {
@@ -152,12 +154,12 @@ impl Bridge {
         self.0.compute.backend()
     }
 
-    /// Returns the reason for this backend, in words for the user.
+    /// Returns the reason for this backend, as text for the user.
     pub fn reason(&self) -> &str {
         self.0.compute.reason()
     }
 
-    /// Returns the CUDA side, if that is what computes.
+    /// Returns the CUDA side, if CUDA computes.
     pub fn cuda(&self) -> Option<&CudaCompute> {
         self.0.compute.cuda()
     }
@@ -165,12 +167,12 @@ impl Bridge {
     /// Loads CUDA kernels, as [`Compute::load`].
     ///
     /// # Errors
-    /// As [`Compute::load`]; with [`Backend::Host`] always.
+    /// Those of [`Compute::load`]; always an error with [`Backend::Host`].
     pub fn load(&self, name: &str, ptx: &str) -> Result<KernelModule> {
         Ok(self.0.compute.load(name, ptx)?)
     }
 
-    /// Returns `true` if both are of the same wgpu device, so that frames of both may be submitted
+    /// Returns `true` if both belong to the same wgpu device, so that their frames may be submitted
     /// together.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0.shared, &other.0.shared)
@@ -184,14 +186,14 @@ impl Bridge {
         &self.0.compute
     }
 
-    /// A texture format as wgpu's Vulkan backend has it.
+    /// Returns the Vulkan format of a texture format in wgpu's Vulkan backend.
     pub(crate) fn format(&self, format: wgpu::TextureFormat) -> Result<ash::vk::Format> {
-        // SAFETY: the guard is only read from.
+        // SAFETY: the guard is only read.
         let adapter = unsafe { self.0.shared.adapter.as_hal::<Vulkan>() };
         Ok(adapter.ok_or_else(|| not_vulkan(&self.0.shared.adapter))?.texture_format_as_raw(format))
     }
 
-    /// wgpu's errors meanwhile, as a result.
+    /// Calls `f` and returns wgpu's errors during the call as a result.
     pub(crate) fn capture<R>(&self, call: &'static str, object: &str, f: impl FnOnce() -> R) -> Result<R> {
         capture(&self.0.shared.device, call, object, f)
     }

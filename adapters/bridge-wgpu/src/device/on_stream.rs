@@ -1,4 +1,4 @@
-//! CUDA on a stream that the program has already.
+//! CUDA on an existing stream of the program.
 
 use std::sync::Arc;
 
@@ -10,13 +10,14 @@ use crate::error::Result;
 
 impl Bridge {
     /// Returns the same wgpu device, with CUDA on an existing stream, such as that of a library.
-    /// Exchanges of the new `Bridge` order their frames on that stream: work that it was given
-    /// earlier runs before a frame's, and no event or wait of another stream is needed.
+    /// Exchanges of the new `Bridge` order their frames on that stream: earlier work on it runs
+    /// before a frame's work, and no event or wait of another stream is needed.
     ///
-    /// Any `Bridge` of the device will do, of any backend; with [`Backend::Host`](crate::Backend)
-    /// no other stream is made. Frames of both may be [submitted](Self::submit) together. The two
-    /// sides of [`Exchange::latest`](crate::Exchange::latest) go at rates of their own, so that its
-    /// compute side has a stream of its own in the same context.
+    /// Any `Bridge` of the device can be used, with any backend; with
+    /// [`Backend::Host`](crate::Backend) no other stream is created. Frames of both may be
+    /// [submitted](Self::submit) together. The two sides of
+    /// [`Exchange::latest`](crate::Exchange::latest) run at independent rates, so its compute side
+    /// uses a separate stream in the same context.
     ///
     /// ```no_run
     /// use bridge_wgpu::bridge::cudarc::driver::CudaContext;
@@ -36,9 +37,9 @@ impl Bridge {
     /// ```
     ///
     /// # Errors
-    /// [`bridge::Error::DifferentDevices`] naming both devices where the stream is of another GPU,
-    /// and what [`Compute::on_stream`] says. The stream is dropped then; this `Bridge` is as
-    /// before.
+    /// [`bridge::Error::DifferentDevices`] with both devices if the stream is of another GPU, and
+    /// the errors of [`Compute::on_stream`]. The stream is then dropped; this `Bridge` is
+    /// unchanged.
     pub fn on_stream(&self, stream: Arc<CudaStream>) -> Result<Self> {
         Ok(self.beside(Compute::on_stream(self.compute().device(), stream)?))
     }

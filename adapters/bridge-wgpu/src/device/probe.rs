@@ -1,4 +1,4 @@
-//! Checks on a new device how wgpu submits, since another version of wgpu may do it differently:
+//! Checks on a new device how wgpu submits, because another version of wgpu may do it differently:
 //! whether it calls the functions of [`splice`](super::splice), and with which command buffers.
 
 use ash::vk;
@@ -14,17 +14,17 @@ use crate::scope::capture;
 const PAIR: usize = 4;
 
 /// Makes test submissions. Returns `None` if wgpu does not call the functions of `splice`;
-/// semaphores are staged then. Command buffers are left out only if wgpu submits as
+/// semaphores are then staged. Submissions omit command buffers only if wgpu submits as
 /// [`own_commands`](crate::own_commands) expects.
 ///
 /// # Errors
-/// The reason, for the error of the device's creation.
+/// The reason as text, for the error of the device's creation.
 pub(super) fn probe(
     splice: Splice,
     (device, queue): (&wgpu::Device, &wgpu::Queue),
     name: &str,
 ) -> Result<Option<Splice>, String> {
-    // Includes what wgpu writes when it creates a device.
+    // This submission includes the writes that wgpu makes when it creates a device.
     let first = || splice.during(&[], &[], &[], || queue.submit([]));
     let (_, answer) = capture(device, "Queue::submit", name, first).map_err(|error| error.to_string())?;
     match answer {

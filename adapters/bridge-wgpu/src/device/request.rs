@@ -1,4 +1,4 @@
-//! A wgpu device that is created with what the bridge needs.
+//! Creation of a wgpu device with the extensions and features that the bridge needs.
 #![allow(unsafe_code)] // Opens a device through `wgpu::hal`.
 
 use ash::vk;
@@ -12,9 +12,9 @@ use super::{Bridge, not_vulkan, probe};
 use crate::error::{Error, Result};
 
 impl Bridge {
-    /// Creates a device, as [`wgpu::Adapter::request_device`], with the extensions and features
-    /// that sharing needs, and the compute side on the same GPU: with [`Backend::Auto`] CUDA where
-    /// that can share, else the CPU, with a warning in the log.
+    /// Creates a device like [`wgpu::Adapter::request_device`], with the extensions and features
+    /// that sharing needs, and the compute side on the same GPU. [`Backend::Auto`] selects CUDA if
+    /// it can share, and otherwise the CPU, with a warning in the log.
     ///
     /// ```no_run
     /// # use bridge_wgpu::{Backend, Bridge, wgpu};
@@ -36,10 +36,11 @@ impl Bridge {
     ///
     /// # Errors
     /// - [`Error::NotVulkan`] on other backends of wgpu.
-    /// - [`Error::Missing`] with all that the GPU lacks of what `descriptor` requires, and
-    ///   [`bridge::vk_export::Error::Missing`] with all that it lacks of what sharing needs.
-    /// - [`Error::RequestDevice`] with what wgpu says.
-    /// - [`bridge::Error::NoCuda`] where CUDA was asked for and cannot share, and
+    /// - [`Error::Missing`] with everything that `descriptor` requires and the GPU lacks, and
+    ///   [`bridge::vk_export::Error::Missing`] with everything that sharing needs and the GPU
+    ///   lacks.
+    /// - [`Error::RequestDevice`] with wgpu's message.
+    /// - [`bridge::Error::NoCuda`] if CUDA was requested and cannot share, and
     ///   [`Error::InvalidArgument`] for [`Backend::Inline`], whose submissions cannot be made under
     ///   wgpu's lock.
     pub fn request_device(
@@ -50,12 +51,12 @@ impl Bridge {
         Self::request(adapter, descriptor, backend, false)
     }
 
-    /// [`request_device`](Self::request_device) with what CUDA kernels in wgpu's own command
-    /// buffers need, see [`launch`](Self::launch).
+    /// Like [`request_device`](Self::request_device), with everything that CUDA kernels in wgpu's
+    /// command buffers need; see [`launch`](Self::launch).
     ///
     /// # Errors
-    /// As [`request_device`](Self::request_device), and [`Error::Missing`] with all that the GPU
-    /// lacks for kernels: NVIDIA's drivers alone have the extensions.
+    /// Those of [`request_device`](Self::request_device), and [`Error::Missing`] with everything
+    /// that the GPU lacks for kernels: only NVIDIA's drivers have the extensions.
     pub fn request_device_with_kernels(
         adapter: &wgpu::Adapter,
         descriptor: &wgpu::DeviceDescriptor<'_>,
@@ -70,7 +71,7 @@ impl Bridge {
         backend: Backend,
         kernels: bool,
     ) -> Result<Self> {
-        // SAFETY: the guard is only read from, and used to open a device.
+        // SAFETY: the guard is only read, and used to open a device.
         let hal = unsafe { adapter.as_hal::<Vulkan>() }.ok_or_else(|| not_vulkan(adapter))?;
         let name = adapter.get_info().name;
         let missing = lacking(adapter, descriptor);
@@ -82,7 +83,7 @@ impl Bridge {
         if kernels {
             needed = needed.cuda_kernels(&hal)?;
         }
-        // SAFETY: the required features and limits are the adapter's, as seen above.
+        // SAFETY: the adapter has the required features and limits, as checked above.
         let opened = unsafe { open(adapter, &hal, descriptor, &mut needed) };
         let (opened, splice) = opened.map_err(failed)?;
         drop(hal);
@@ -94,17 +95,17 @@ impl Bridge {
             None => None,
         };
         let mut enabled = EnabledFeatures::default();
-        // wgpu enables it wherever a device has it, which was asked for above.
+        // wgpu enables the feature on every device that has it, which was checked above.
         enabled.timeline_semaphore = true;
         enabled.synchronization2 = true;
         enabled.buffer_device_address = kernels;
-        // SAFETY: made from this adapter a moment ago, with these two features.
+        // SAFETY: just created from this adapter, with these features.
         unsafe { Self::adopt_with(adapter, (&device, &queue), enabled, backend, splice) }
     }
 }
 
 /// Creates the device as `open_with_callback` of `wgpu::hal` does, with a queue that submits
-/// through [`splice`] unless the program has two Vulkan loaders. The error is what is to be told.
+/// through [`splice`] unless the program has two Vulkan loaders. The error is the reason as text.
 ///
 /// # Safety
 /// The adapter has the features and limits that the descriptor requires.
@@ -114,7 +115,7 @@ unsafe fn open(
     descriptor: &wgpu::DeviceDescriptor<'_>,
     needed: &mut Requirements,
 ) -> Result<(OpenDevice<Vulkan>, Option<Splice>), String> {
-    /// The family of wgpu's queue.
+    /// The queue family that wgpu uses.
     const FAMILY: u32 = 0;
     let (features, instance) = (descriptor.required_features, hal.shared_instance().raw_instance());
     let mut extensions = hal.required_device_extensions(features);
@@ -123,33 +124,35 @@ unsafe fn open(
     let info = needed.add(&mut extensions, vk::DeviceCreateInfo::default());
     let names: Vec<_> = extensions.iter().map(|name| name.as_ptr()).collect();
     let info = enabled.add_to_device_create(info.queue_create_infos(&queues).enabled_extension_names(&names));
-    // SAFETY: extensions and features are those that wgpu finds on the physical device for what is
-    // required, and those that `Requirements` has found there.
+    // SAFETY: the extensions and features are those that wgpu has found on the physical device for
+    // the requirements, and those that `Requirements` has found there.
     let created = unsafe { instance.create_device(hal.raw_physical_device(), &info, None) };
     let created = created.map_err(|error| format!("vkCreateDevice failed: {error:?}"))?;
-    // SAFETY: it lives, with a queue of that family; forgotten below, before it is destroyed.
+    // SAFETY: the device is live, with a queue of that family; it is forgotten below, before it is
+    // destroyed.
     let loaded = unsafe { splice::load(hal.shared_instance().entry(), instance, created.handle(), FAMILY) };
     let (device, splice) = match loaded {
         Ok(Some((device, splice))) => (device, Some(splice)),
         Ok(None) => (created.clone(), None),
         Err(function) => {
-            // SAFETY: nothing was made of it.
+            // SAFETY: the device has no child objects.
             unsafe { created.destroy_device(None) };
             return Err(format!("the device has no {function}"));
         }
     };
-    // The adapter keeps the instance, which wgpu lets go first.
+    // The adapter keeps the instance alive, of which wgpu drops its own reference first.
     let instance = adapter.clone();
     let dropped = move || {
         splice.into_iter().for_each(splice::forget);
-        // SAFETY: wgpu calls this once, when it has destroyed all that it made of the device.
+        // SAFETY: wgpu calls this once, after it has destroyed everything that it created from the
+        // device.
         unsafe { created.destroy_device(None) };
         drop(instance);
     };
     let opened =
-        // SAFETY: created from this adapter a moment ago, with that family and these extensions,
-        // which are a superset of those that wgpu requires, and with its features; valid until the
-        // callback is called.
+        // SAFETY: just created from this adapter, with that family and these extensions, which are
+        // a superset of those that wgpu requires, and with its features; valid until the callback
+        // is called.
         unsafe {
             hal.device_from_raw(
                 device,
@@ -165,7 +168,7 @@ unsafe fn open(
     opened.map(|opened| (opened, splice)).map_err(|error| error.to_string())
 }
 
-/// Makes all checks that [`wgpu::Adapter::request_device`] makes and `wgpu::hal` does not.
+/// Makes the checks that [`wgpu::Adapter::request_device`] makes and `wgpu::hal` does not.
 fn lacking(adapter: &wgpu::Adapter, descriptor: &wgpu::DeviceDescriptor<'_>) -> Vec<String> {
     let features = descriptor.required_features - adapter.features();
     let mut missing: Vec<_> = features.iter_names().map(|(name, _)| format!("wgpu feature {name}")).collect();

@@ -11,14 +11,14 @@ use wgpu::hal::vulkan;
 
 use super::not_vulkan;
 
-/// The newest Vulkan that wgpu 30 asks an instance for.
+/// The newest Vulkan version that wgpu 30 requests for an instance.
 const WGPU_API_VERSION: u32 = vk::API_VERSION_1_3;
 
 /// Extensions and features that a device needs for sharing and that wgpu does not enable itself.
 ///
 /// For programs that create their device with `wgpu::hal`;
-/// [`Bridge::request_device`](crate::Bridge::request_device) does the same. It outlives the call of
-/// `open_with_callback`:
+/// [`Bridge::request_device`](crate::Bridge::request_device) does the same. The value must outlive
+/// the call of `open_with_callback`:
 ///
 /// ```no_run
 /// # use bridge_wgpu::{Error, Requirements, wgpu};
@@ -56,26 +56,26 @@ pub struct Requirements {
 }
 
 impl Requirements {
-    /// Asks the physical device. Extensions that only exporting needs are left out where the device
-    /// has none: then the bridge computes on the CPU.
+    /// Queries the physical device. Extensions that are only needed for exporting are omitted if
+    /// the device lacks them: the bridge then computes on the CPU.
     ///
     /// # Errors
-    /// [`bridge::vk_export::Error::Missing`] with all that the device lacks and without which
-    /// nothing works.
+    /// [`bridge::vk_export::Error::Missing`] with everything that the device lacks and that is
+    /// needed in any case.
     pub fn of(adapter: &vulkan::Adapter) -> crate::Result<Self> {
         let needed = needed(adapter)?;
         needed.check_met()?;
-        // What the device lacks of exporting is left out; the bridge tells of it.
+        // Missing extensions for exporting are omitted; the bridge reports them.
         let synchronization2 = RequiredFeatures::default().synchronization2;
         Ok(Self { extensions: needed.extensions, synchronization2, addresses: None })
     }
 
-    /// With what CUDA kernels in command buffers need: [`CUDA_KERNEL_EXTENSIONS`] and
-    /// `bufferDeviceAddress`. NVIDIA's drivers alone have these extensions, which are experimental
-    /// by name.
+    /// Adds what CUDA kernels in command buffers need: [`CUDA_KERNEL_EXTENSIONS`] and
+    /// `bufferDeviceAddress`. Only NVIDIA's drivers have these extensions, whose names mark them as
+    /// experimental.
     ///
     /// # Errors
-    /// [`Error::Missing`](crate::Error::Missing) with all that the device lacks of it.
+    /// [`Error::Missing`](crate::Error::Missing) with everything that the device lacks for this.
     pub fn cuda_kernels(mut self, adapter: &vulkan::Adapter) -> crate::Result<Self> {
         let optional = needed(adapter)?.optional;
         let lacks = |what| !optional.iter().any(|one| one.what == what && one.is_there);
@@ -94,11 +94,11 @@ impl Requirements {
         Ok(self)
     }
 
-    /// A callback for `open_with_callback` that adds what is needed, and then calls `more`, which
-    /// may add further extensions and features.
+    /// Returns a callback for `open_with_callback` that adds the requirements, and then calls
+    /// `more`, which may add further extensions and features.
     ///
-    /// `VkPhysicalDeviceSynchronization2Features` is chained by this; `timelineSemaphore` is
-    /// enabled by wgpu. Neither may be chained once more.
+    /// The callback chains `VkPhysicalDeviceSynchronization2Features`, and wgpu enables
+    /// `timelineSemaphore`. Neither may be chained a second time.
     pub fn with<'this>(
         &'this mut self,
         more: impl for<'arg, 'pnext> FnOnce(vulkan::CreateDeviceCallbackArgs<'arg, 'pnext, 'this>) + 'this,
@@ -109,14 +109,15 @@ impl Requirements {
         }
     }
 
-    /// Adds what is needed to the extensions and the chain of a device that is to be created.
+    /// Adds the requirements to the extensions and the structure chain of a device that will be
+    /// created.
     pub(super) fn add<'this>(
         &'this mut self,
         enabled: &mut Vec<&'static CStr>,
         mut info: vk::DeviceCreateInfo<'this>,
     ) -> vk::DeviceCreateInfo<'this> {
         let Self { extensions, synchronization2, addresses } = self;
-        // With this extension, which it enables for ray tracing, wgpu chains the feature itself.
+        // If wgpu enables this extension, for ray tracing, it chains the feature itself.
         let by_wgpu = enabled.contains(&khr::buffer_device_address::NAME);
         for name in extensions.iter() {
             // wgpu enables some of them itself.
@@ -132,15 +133,15 @@ impl Requirements {
     }
 }
 
-/// Checks what was left off when a device was created. Without the features nothing works; the rest
-/// is told along, and is needed by CUDA.
+/// Checks for extensions and features that were not enabled when a device was created. The features
+/// are always required; the extensions are required for CUDA only, but are included in the error.
 pub(crate) fn check(
     adapter: &wgpu::Adapter,
     enabled: &[&CStr],
     features: &EnabledFeatures,
     backend: Backend,
 ) -> crate::Result<()> {
-    // SAFETY: the guard is only read from.
+    // SAFETY: the guard is only read.
     let hal = unsafe { adapter.as_hal::<Vulkan>() }.ok_or_else(|| not_vulkan(adapter))?;
     let needed = needed(&hal)?;
     let on = [("timelineSemaphore", features.timeline_semaphore), ("synchronization2", features.synchronization2)];
@@ -155,16 +156,16 @@ pub(crate) fn check(
     Ok(())
 }
 
-/// Returns what the bridge requires of the adapter's device.
+/// Returns the bridge's requirements for the adapter's device.
 fn needed(adapter: &vulkan::Adapter) -> crate::Result<DeviceRequirements> {
     let instance = adapter.shared_instance();
     let (raw, physical) = (instance.raw_instance(), adapter.raw_physical_device());
-    // SAFETY: the physical device is the adapter's own, of this instance, which was created for
-    // that version.
+    // SAFETY: the physical device is the adapter's, of this instance, which was created for that
+    // version.
     Ok(unsafe { requirements_for(raw, api_version(instance), physical) }?)
 }
 
-/// The version that the instance of a wgpu device was created with.
+/// Returns the version that the instance of a wgpu device was created with.
 pub(crate) fn api_version(instance: &vulkan::InstanceShared) -> u32 {
     instance.instance_api_version().min(WGPU_API_VERSION)
 }

@@ -1,18 +1,19 @@
-//! Waits and signals in the very submission of wgpu's that holds a frame's commands.
+//! Waits and signals in the same wgpu submission that contains a frame's commands.
 //!
-//! wgpu stages semaphores for its next submission, whichever thread makes that, so that a frame's
-//! signal needs a submission of its own. On devices that this crate creates, wgpu calls
-//! `vkQueueSubmit` through a function of this module: what a thread [adds](Splice::during) goes
-//! into the next submission that this thread makes with the command buffers that it is for, and
-//! whether that was made is known. wgpu may make others before: behind a submission that it refused
-//! it does what the command buffers had deferred, and submits pending writes for that.
+//! wgpu stages semaphores for its next submission, whichever thread makes it, so that a frame's
+//! signal needs a separate submission. On devices that this crate creates, wgpu calls
+//! `vkQueueSubmit` through a function of this module: the semaphores that a thread
+//! [adds](Splice::during) become part of the next submission of this thread that contains the
+//! corresponding command buffers, and the result of that submission is recorded. wgpu may make
+//! other submissions before: after a refused submission, it does the work that the command buffers
+//! had deferred, and submits pending writes for that.
 //!
-//! wgpu calls it under its lock on submissions, so that the queue is externally synchronized as
-//! before: the function makes one call of the driver's in place of one. In that call it leaves out
-//! command buffers that are known to hold nothing, see [`OwnCommands`].
+//! wgpu calls the function under its lock on submissions, so that the queue is externally
+//! synchronized as before: the function replaces one driver call by one driver call. That call
+//! omits command buffers that are known to be empty, see [`OwnCommands`].
 //!
-//! A command buffer stands for its submission only as long as it holds what was recorded into it,
-//! see [`recordings`].
+//! A command buffer identifies its submission only while it contains what was recorded into it, see
+//! [`recordings`].
 #![allow(unsafe_code)] // Stands in for a function of the driver's.
 
 mod merged;
@@ -29,19 +30,19 @@ use crate::own_commands::OwnCommands;
 use merged::{commands_of, slice, submit_with};
 use recordings::Recordings;
 
-/// The queues of devices that call [`queue_submit`], and the driver's own function.
+/// The queues of devices that call [`queue_submit`], and the driver's function for each.
 static QUEUES: RwLock<Vec<(vk::Queue, vk::PFN_vkQueueSubmit)>> = RwLock::new(Vec::new());
 
 thread_local! {
-    /// Semaphores for the next submission of this thread, owned by the [`Splice::during`] that it
-    /// is in; null outside of one. Without a destructor, since a thread that ends may still submit.
+    /// Semaphores for the next submission of this thread, owned by the current [`Splice::during`];
+    /// null outside of one. Without a destructor, because a thread may still submit while it exits.
     static ADDED: Cell<*const Added<'static>> = const { Cell::new(std::ptr::null()) };
 }
 
 /// Waits and signals for a submission.
 struct Added<'a> {
     queue: vk::Queue,
-    /// Command buffers of the submission that takes them along; empty where any does.
+    /// Command buffers of the submission to add to; empty for any submission.
     own: &'a [OwnCommands],
     /// Tracks whether the command buffers in `own` still contain what this crate recorded.
     recordings: Recordings,
@@ -49,20 +50,20 @@ struct Added<'a> {
     signals: &'a [vk::SemaphoreSubmitInfo<'static>],
     /// If `true`, the submission omits the command buffers that `own` identifies as empty.
     leaves_out: bool,
-    /// The driver's answer, once it was taken along.
+    /// The driver's result, after the semaphores were submitted.
     result: Cell<Option<vk::Result>>,
     /// The number of command buffers that wgpu gave to that submission.
     count: Cell<usize>,
 }
 
 impl Added<'_> {
-    /// Returns `true` if a submission of these batches to the queue takes it along.
+    /// Returns `true` if a submission of these batches to the queue is the one to add to.
     ///
     /// # Safety
-    /// The batches are valid ones.
+    /// The batches are valid.
     unsafe fn goes_with(&self, queue: vk::Queue, batches: &[vk::SubmitInfo<'_>]) -> bool {
         let is_for = |batch: &vk::SubmitInfo<'_>| {
-            // SAFETY: the caller's promise.
+            // SAFETY: the caller upholds the contract.
             OwnCommands::is_any_in(self.own, unsafe { commands_of(batch) })
         };
         let is_own = || self.own.is_empty() || batches.iter().any(is_for);
@@ -70,7 +71,7 @@ impl Added<'_> {
     }
 }
 
-/// A queue whose submissions take along what is added to them.
+/// A queue to whose submissions semaphores can be added.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Splice {
     queue: vk::Queue,
@@ -81,8 +82,8 @@ pub(crate) struct Splice {
 
 impl Splice {
     /// Calls `submit`, and adds the waits and signals to the submission that contains one of `own`,
-    /// or to the first one if `own` is empty. That submission leaves out the command buffers that
-    /// `own` knows to be empty. Returns the result of `submit`, and that of `vkQueueSubmit`;
+    /// or to the first one if `own` is empty. That submission omits the command buffers that
+    /// `own` identifies as empty. Returns the result of `submit`, and that of `vkQueueSubmit`;
     /// `None` if there was no such submission.
     pub(crate) fn during<R>(
         self,
@@ -113,18 +114,18 @@ impl Splice {
         Added { queue, own, recordings, waits, signals, leaves_out, result, count }
     }
 
-    /// The same queue, whose submissions leave out what is known to be empty.
+    /// Returns the same queue, whose submissions omit command buffers that are known to be empty.
     pub(super) fn leaving_out(self) -> Self {
         Self { leaves_out: true, ..self }
     }
 
-    /// Calls `submit` so that barriers of these images in its first submission begin from whatever
-    /// layout they are in.
+    /// Calls `submit` so that barriers of these images in its first submission begin from any
+    /// layout.
     pub(crate) fn with_any_layout<R>(self, images: &Vec<vk::Image>, submit: impl FnOnce() -> R) -> R {
         layouts::during(images, submit)
     }
 
-    /// Returns `true` if the thread's last recording, which is in `commands`, was begun through
+    /// Returns `true` if the thread's last recording is in `commands` and was begun through
     /// [`recordings`].
     pub(super) fn saw_begin(self, commands: vk::CommandBuffer) -> bool {
         recordings::was_begun_last(commands)
@@ -132,9 +133,9 @@ impl Splice {
 }
 
 impl Added<'_> {
-    /// Calls `submit`, whose submissions may take this along.
+    /// Calls `submit`, one of whose submissions may include these semaphores.
     fn during<R>(&self, submit: impl FnOnce() -> R) -> R {
-        /// Puts back what an outer submission has added, also when `submit` panics.
+        /// Restores the semaphores of an outer submission, also if `submit` panics.
         struct Restore(*const Added<'static>);
         impl Drop for Restore {
             fn drop(&mut self) {
@@ -146,16 +147,16 @@ impl Added<'_> {
     }
 }
 
-/// Loads a device's functions, with [`queue_submit`] in place of its own for the first queue of a
-/// family, and with those of [`layouts`] and [`recordings`]. `None` if the program has two Vulkan
-/// loaders, and there are devices of the other one.
+/// Loads a device's functions, with [`queue_submit`] in place of the driver's for the first queue
+/// of a family, and with those of [`layouts`] and [`recordings`]. `None` if the program has two
+/// Vulkan loaders and there are devices of the other one.
 ///
 /// # Errors
-/// The name of a function that the device does not have.
+/// The name of a function that the device lacks.
 ///
 /// # Safety
-/// The device lives, and was made with one queue, of that family. [`forget`] is called before it is
-/// destroyed.
+/// The device is live, and was created with one queue, of that family. [`forget`] is called before
+/// it is destroyed.
 pub(crate) unsafe fn load(
     entry: &ash::Entry,
     instance: &ash::Instance,
@@ -164,12 +165,12 @@ pub(crate) unsafe fn load(
 ) -> Result<Option<(ash::Device, Splice)>, &'static str> {
     const SUBMIT: &CStr = c"vkQueueSubmit";
     let get = instance.fp_v1_0().get_device_proc_addr;
-    // SAFETY: the caller's promise; names are null-terminated.
+    // SAFETY: the caller upholds the contract; the names are null-terminated.
     let function = |name: &CStr| unsafe { get(device, name.as_ptr()) };
     let own = function(SUBMIT).ok_or("vkQueueSubmit")?;
-    // SAFETY: the function of that name has that signature.
+    // SAFETY: the function with this name has this signature.
     let own = unsafe { std::mem::transmute::<unsafe extern "system" fn(), vk::PFN_vkQueueSubmit>(own) };
-    // SAFETY: the caller's promise: a device of the instance lives.
+    // SAFETY: the caller guarantees that a device of the instance is live.
     if !unsafe { loader::add(entry, instance.handle()) } {
         log::warn!(
             "there are devices of another Vulkan loader: on this one, frames take two submissions, and are handled as \
@@ -187,24 +188,24 @@ pub(crate) unsafe fn load(
         }
         name => function(name).map_or(std::ptr::null(), |function| function as *const c_void),
     };
-    // SAFETY: each function is the device's own, or one of the same signature.
+    // SAFETY: each function is the device's own, or one with the same signature.
     let device = unsafe { ash::Device::load_with(replaced, device) };
-    // SAFETY: the caller's promise: the device was made with a queue of that family.
+    // SAFETY: the caller guarantees that the device was created with a queue of that family.
     let queue = unsafe { device.get_device_queue(family, 0) };
     QUEUES.write().unwrap_or_else(PoisonError::into_inner).push((queue, own));
     Ok(Some((device, Splice { queue, leaves_out: false })))
 }
 
-/// Forgets a queue whose device is to be destroyed.
+/// Forgets a queue whose device will be destroyed.
 pub(crate) fn forget(splice: Splice) {
     QUEUES.write().unwrap_or_else(PoisonError::into_inner).retain(|(queue, _)| *queue != splice.queue);
     loader::remove();
 }
 
-/// `vkQueueSubmit`, with what the thread has added.
+/// `vkQueueSubmit`, with the semaphores that the thread has added.
 ///
 /// # Safety
-/// As `vkQueueSubmit`.
+/// The contract of `vkQueueSubmit`.
 unsafe extern "system" fn queue_submit(
     queue: vk::Queue,
     count: u32,
@@ -216,31 +217,32 @@ unsafe extern "system" fn queue_submit(
         queues.iter().find(|(one, _)| *one == queue).map(|(_, own)| *own)
     };
     layouts::submitted();
-    // Not a queue of a device that was loaded here, or of one that is destroyed.
+    // The queue is not of a device that was loaded here, or its device is destroyed.
     let Some(own) = own else { return vk::Result::ERROR_UNKNOWN };
     #[cfg(test)]
     tests::note_call(queue);
     #[cfg(test)]
     let own = tests::failing().unwrap_or(own);
-    // SAFETY: VUID-vkQueueSubmit-pSubmits-parameter: there are `count` of them.
+    // SAFETY: VUID-vkQueueSubmit-pSubmits-parameter: the array has `count` elements.
     let batches = unsafe { slice(batches, count as usize) };
     #[cfg(test)]
     tests::note_given(batches);
     #[cfg(test)]
     if let Some(stolen) = tests::steal(queue) {
-        // SAFETY: the caller's promise; wrong on purpose.
+        // SAFETY: the caller upholds the contract; wrong on purpose in tests.
         return unsafe { submit_with(own, queue, batches, fence, &stolen) };
     }
-    // SAFETY: it is null, or of the `Added::during` that the thread is in, which sets it back
-    // before what it points to goes. It is not used behind this call, which is inside of that.
+    // SAFETY: null, or set by the `Added::during` that the thread is in, which resets it before the
+    // value that it points to is dropped. It is not used after this call, which is within that one.
     let added = unsafe { ADDED.get().as_ref() };
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller upholds the contract.
     let Some(added) = added.filter(|added| unsafe { added.goes_with(queue, batches) }) else {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller upholds the contract.
         return unsafe { own(queue, count, batches.as_ptr(), fence) };
     };
     added.count.set(batches.iter().map(|batch| batch.command_buffer_count as usize).sum());
-    // SAFETY: the caller's promise, of the batches; of what is added, that of `Splice::during`.
+    // SAFETY: the caller upholds the contract for the batches; the caller of `Splice::during` does
+    // for the added semaphores.
     let result = unsafe { submit_with(own, queue, batches, fence, added) };
     added.result.set(Some(result));
     result

@@ -1,4 +1,4 @@
-//! wgpu's part of frames at rates of their own.
+//! wgpu's frames of exchanges whose two sides run at independent rates.
 #![allow(unsafe_code)] // Records the hand-over.
 
 use bridge::{Lendable, LentLatest, RenderRead, RenderWrite, TimelinePoint};
@@ -14,7 +14,7 @@ use crate::parts::Parts;
 use crate::raw;
 use crate::shared::Shared;
 
-/// The newest frame of the compute side, for one submission of wgpu's, see
+/// The newest frame of the compute side, for one wgpu submission, see
 /// [`LatestReader::newest`](crate::LatestReader::newest).
 ///
 /// Submitting it copies a [new](Self::is_new) frame into the exchange's objects before the
@@ -33,7 +33,7 @@ pub struct NewestFrame<S: Shared> {
 /// Submitting it copies the exchange's objects to the slot after the submitted commands have run.
 /// The compute side can take the frame once the copy has completed.
 ///
-/// If it is dropped before that, the frame is lost, and the next `begin` returns an error.
+/// If the frame is dropped before that, it is lost, and the next `begin` returns an error.
 #[must_use = "a frame that is neither submitted nor skipped is lost"]
 pub struct WrittenFrame<S: Shared> {
     turn: RenderWrite<S::Specs>,
@@ -56,22 +56,22 @@ impl<S: Shared> NewestFrame<S> {
         self.turn.slot()
     }
 
-    /// Returns `false` where the frame is that of the last submission.
+    /// Returns `false` if the frame is the same as in the last submission.
     pub fn is_new(&self) -> bool {
         self.turn.is_new()
     }
 
-    /// Returns wgpu's objects for the commands of this frame, as
+    /// Returns wgpu's objects for the commands of this frame, like
     /// [`Frame::objects`](crate::Frame::objects).
     ///
     /// # Errors
-    /// As [`Frame::objects`](crate::Frame::objects).
+    /// Those of [`Frame::objects`](crate::Frame::objects).
     pub fn objects(&self) -> Result<S::Lent<'_>> {
         let slot = self.mirror.slot(self.turn.lease(), self.turn.resources())?;
         Ok(S::lend(slot, &self.mirror.objects))
     }
 
-    /// Gives the frame back unread: it may be had again.
+    /// Returns the frame unread; a later call may return it again.
     pub fn skip(self) {
         self.turn.skip();
     }
@@ -93,23 +93,23 @@ impl<S: Shared> WrittenFrame<S> {
         self.turn.slot()
     }
 
-    /// Returns wgpu's objects for the commands of this frame, as
+    /// Returns wgpu's objects for the commands of this frame, like
     /// [`Frame::objects`](crate::Frame::objects).
     ///
     /// # Errors
-    /// As [`Frame::objects`](crate::Frame::objects).
+    /// Those of [`Frame::objects`](crate::Frame::objects).
     pub fn objects(&self) -> Result<S::Lent<'_>> {
         let slot = self.mirror.slot(self.turn.lease(), self.turn.resources())?;
         Ok(S::lend(slot, &self.mirror.objects))
     }
 
-    /// Gives the slot back without a frame.
+    /// Returns the slot without a frame.
     pub fn skip(self) {
         self.turn.skip();
     }
 }
 
-/// Records the hand-over of a frame that is lent, and adds its waits and its signal.
+/// Records the hand-over of a lent frame, and adds its waits and its signal.
 fn lent<T: Lendable>(
     turn: LentLatest<T>,
     parts: &mut Parts,
@@ -140,7 +140,7 @@ impl<S: Shared> Batch for NewestFrame<S> {
 
     fn prepare(&self, gpu: &Bridge) -> Result<()> {
         self.mirror.require_device(gpu)?;
-        // As for a frame in step.
+        // As for a frame of an exchange in step.
         Ok(self.turn.prepare_present()?)
     }
 
@@ -155,17 +155,18 @@ impl<S: Shared> Batch for NewestFrame<S> {
             let slot = mirror.slot(turn.lease(), turn.resources())?;
             if turn.is_new() {
                 mirror.refuse_first(parts)?;
-                // Gives the frame before back as well.
+                // These barriers also release the previous frame.
                 let (acquire, ()) = raw::record(gpu, name, |commands| {
                     parts.own.push(OwnCommands::new(commands));
                     // SAFETY: wgpu's encoders record for the family of its queue, which is the
-                    // exchange's, outside a pass; submitted with this turn, or not at all.
+                    // exchange's, outside a pass; the commands are submitted with this turn, or not
+                    // at all.
                     unsafe { turn.record_acquire(commands) }
                 })?;
                 parts.before.push(acquire);
                 parts.before.extend(mirror.copy(slot)?);
             } else if gpu.splice().is_some() {
-                // By this the submission is known; the queue is not given it.
+                // This command buffer identifies the submission; it is not submitted to the queue.
                 let (own, ()) = raw::record(gpu, name, |commands| parts.own.push(OwnCommands::empty(commands)))?;
                 parts.before.push(own);
             }
@@ -188,8 +189,8 @@ impl<S: Shared> Batch for NewestFrame<S> {
 
     unsafe fn submitted((turn, mirror): Self::Lent) -> Result<TimelinePoint> {
         mirror.note_filled();
-        // SAFETY: the same contract; the slot is used behind the turn's barriers, by the copy or by
-        // the program's commands.
+        // SAFETY: the same contract; the copy or the program's commands use the slot after the
+        // turn's barriers.
         Ok(unsafe { turn.submitted() })
     }
 }
@@ -204,7 +205,7 @@ impl<S: Shared> Batch for WrittenFrame<S> {
 
     fn prepare(&self, gpu: &Bridge) -> Result<()> {
         self.mirror.require_device(gpu)?;
-        // Where the reader has more turns than it said, its CPU may be at work in the slot.
+        // If the reader has more turns than it announced, its CPU may still use the slot.
         Ok(self.turn.prepare_present()?)
     }
 
@@ -216,16 +217,16 @@ impl<S: Shared> Batch for WrittenFrame<S> {
         let mirror = self.mirror;
         let turn = lent(self.turn.lend()?, parts, |turn, parts| {
             // SAFETY: wgpu's encoders record for the family of its queue, which is the exchange's,
-            // outside a pass; submitted with this turn, or not at all.
+            // outside a pass; the commands are submitted with this turn, or not at all.
             let acquire = |commands| unsafe { turn.record_acquire(commands) };
-            // SAFETY: as above.
+            // SAFETY: as for the acquire.
             let release = |commands| unsafe { turn.record_release(commands) };
             mirror.record(turn.lease(), || turn.resources(), parts, acquire, release)
         })?;
         Ok((turn, mirror))
     }
 
-    /// Does nothing, as for a frame in step that wgpu begins.
+    /// Does nothing, as for a frame of an exchange in step that wgpu begins.
     fn repair(_: &Self::Lent) {}
 
     unsafe fn refused((turn, _): Self::Lent) {
@@ -235,8 +236,8 @@ impl<S: Shared> Batch for WrittenFrame<S> {
 
     unsafe fn submitted((turn, mirror): Self::Lent) -> Result<TimelinePoint> {
         mirror.note_filled();
-        // SAFETY: the same contract; the slot is used between the turn's barriers, by the copy or
-        // by the program's commands.
+        // SAFETY: the same contract; the copy or the program's commands use the slot between the
+        // turn's barriers.
         Ok(unsafe { turn.submitted() })
     }
 }

@@ -1,4 +1,4 @@
-//! Two sides at rates of their own.
+//! Exchanges whose two sides run at independent rates.
 #![allow(unsafe_code)] // Hands new images over.
 
 pub(crate) mod frame;
@@ -16,7 +16,7 @@ use crate::order::Order;
 use crate::shared::{Flow, Shared};
 use frame::{NewestFrame, WrittenFrame};
 
-/// Gives the parts of a flush: of the handle of wgpu's side, and none of the other's.
+/// Returns the parts of a flush of a handle. Only the handle of wgpu's side has this function.
 type FlushParts<H> = fn(&mut H) -> bridge::Result<Option<SubmitParts>>;
 
 /// The side of an [`Exchange::latest`] that writes frames: the compute side, or, with
@@ -38,9 +38,9 @@ pub struct LatestReader<S: Shared, D: Direction = ComputeFirst> {
 }
 
 impl<S: Shared> Exchange<S, ComputeFirst> {
-    /// Creates two handles for two sides that run at independent rates, as
-    /// [`bridge::Exchange::latest`]: the compute side publishes frames, wgpu gets the newest as
-    /// often as it likes, and neither waits for the other.
+    /// Creates two handles for two sides that run at independent rates, like
+    /// [`bridge::Exchange::latest`]: the compute side publishes frames, wgpu reads the newest one
+    /// at any time, and neither waits for the other.
     ///
     /// ```no_run
     /// use bridge_wgpu::{Bridge, Exchange, LatestInfo, SharedTexture, Work, wgpu};
@@ -79,8 +79,8 @@ impl<S: Shared> Exchange<S, ComputeFirst> {
     /// ```
     ///
     /// # Errors
-    /// As [`bridge::Exchange::latest`], and [`Error::Refused`](crate::Error::Refused) for usages
-    /// that wgpu does not accept.
+    /// Those of [`bridge::Exchange::latest`], and [`Error::Refused`](crate::Error::Refused) for
+    /// usages that wgpu does not accept.
     pub fn latest(
         gpu: &Bridge,
         info: &LatestInfo<'_>,
@@ -98,11 +98,11 @@ impl<S: Shared> Exchange<S, ComputeFirst> {
 }
 
 impl<S: Shared> Exchange<S, RenderFirst> {
-    /// [`Exchange::latest`] for frames that wgpu writes: the compute side works on the newest that
-    /// was drawn.
+    /// Like [`Exchange::latest`], for frames that wgpu writes: the compute side works on the newest
+    /// frame that was drawn.
     ///
     /// # Errors
-    /// As [`Exchange::latest`].
+    /// Those of [`Exchange::latest`].
     pub fn latest_render_first(
         gpu: &Bridge,
         info: &LatestInfo<'_>,
@@ -115,7 +115,7 @@ impl<S: Shared> Exchange<S, RenderFirst> {
         let reader = LatestReader { reader: ManuallyDrop::new(reader), mirror: mirror.beside(), flush: None };
         let mut writer = LatestWriter { writer: ManuallyDrop::new(writer), mirror, flush: Some(flush) };
         if writer.writer.needs_initial() {
-            // SAFETY: `initialize` submits what is recorded, or drops the turn.
+            // SAFETY: `initialize` submits the recorded commands or drops the turn.
             initialize(&writer.mirror, |commands| unsafe { writer.writer.record_initial(commands) })?;
         }
         Ok((writer, reader))
@@ -123,19 +123,19 @@ impl<S: Shared> Exchange<S, RenderFirst> {
 }
 
 impl<S: Shared, D: Direction> LatestWriter<S, D> {
-    /// Returns wgpu's objects, as [`Exchange::objects`].
+    /// Returns wgpu's objects, like [`Exchange::objects`].
     pub fn objects(&self) -> &S::Objects {
         &self.mirror.objects
     }
 }
 
 impl<S: Shared> LatestWriter<S, ComputeFirst> {
-    /// Begins a frame, as [`bridge::LatestWriter::begin`]: it waits for the writer's own oldest
-    /// frame, where too many are unfinished, and never for wgpu.
+    /// Begins a frame, like [`bridge::LatestWriter::begin`]: it waits for the writer's own oldest
+    /// frame if too many are unfinished, but never for wgpu.
     ///
     /// # Errors
-    /// As [`bridge::LatestWriter::begin`]. [`bridge::Error::SlotsRetired`] lasts until the reader's
-    /// next [`newest`](LatestReader::newest), which brings the slots back.
+    /// Those of [`bridge::LatestWriter::begin`]. [`bridge::Error::SlotsRetired`] lasts until the
+    /// reader's next [`newest`](LatestReader::newest), which recovers the slots.
     pub fn begin(&mut self) -> Result<ComputeWrite<S::Specs>> {
         Ok(self.writer.begin()?)
     }
@@ -145,8 +145,9 @@ impl<S: Shared> LatestWriter<S, RenderFirst> {
     /// Begins a frame that wgpu writes, for [`Bridge::submit`].
     ///
     /// # Errors
-    /// As [`bridge::LatestWriter::begin`]. Where failed submissions have left no slot, it waits for
-    /// the queue and begins all the same, or is [`Error::HostWait`](crate::Error::HostWait).
+    /// Those of [`bridge::LatestWriter::begin`]. If failed submissions have left no free slot, this
+    /// waits for the queue and then begins the frame, or returns
+    /// [`Error::HostWait`](crate::Error::HostWait).
     pub fn begin(&mut self) -> Result<WrittenFrame<S>> {
         let Self { writer, mirror, .. } = self;
         let turn = match writer.begin() {
@@ -161,7 +162,7 @@ impl<S: Shared> LatestWriter<S, RenderFirst> {
 }
 
 impl<S: Shared, D: Direction> LatestReader<S, D> {
-    /// Returns wgpu's objects, as [`Exchange::objects`].
+    /// Returns wgpu's objects, like [`Exchange::objects`].
     pub fn objects(&self) -> &S::Objects {
         &self.mirror.objects
     }
@@ -169,13 +170,14 @@ impl<S: Shared, D: Direction> LatestReader<S, D> {
 
 impl<S: Shared> LatestReader<S, ComputeFirst> {
     /// Returns the newest frame, for [`Bridge::submit`], which is the previous one again if there
-    /// is none newer; `None` before the first, which may be submitted too. Never blocks.
+    /// is none newer; `None` before the first frame, which [`Bridge::submit`] also accepts. Never
+    /// blocks.
     ///
     /// Calls [`initialize`](Self::initialize) first, which recovers the slots of frames whose
     /// submission failed.
     ///
     /// # Errors
-    /// As [`bridge::LatestReader::newest`], and as [`initialize`](Self::initialize).
+    /// Those of [`bridge::LatestReader::newest`] and [`initialize`](Self::initialize).
     pub fn newest(&mut self) -> Result<Option<NewestFrame<S>>> {
         self.initialize()?;
         Ok(self.reader.newest()?.map(|turn| NewestFrame::new(turn, self.mirror.clone())))
@@ -191,19 +193,19 @@ impl<S: Shared> LatestReader<S, ComputeFirst> {
     /// [`newest`](Self::newest) calls this. Call it yourself only in a reader that pauses.
     ///
     /// # Errors
-    /// [`Error::DeviceLost`](crate::Error::DeviceLost), and what wgpu reports meanwhile; the slots
-    /// stay out of use, and it may be called again.
+    /// [`Error::DeviceLost`](crate::Error::DeviceLost), and errors that wgpu reports during the
+    /// submission; the slots stay out of use, and this can be called again.
     pub fn initialize(&mut self) -> Result<()> {
         let Self { reader, mirror, .. } = self;
         if !reader.needs_initial() && reader.retired() == 0 {
             return Ok(());
         }
-        // SAFETY: `initialize` submits what is recorded, or drops the turn.
+        // SAFETY: `initialize` submits the recorded commands or drops the turn.
         initialize(mirror, |commands| unsafe { reader.record_initial(commands) })
     }
 
     /// Returns the number of slots that are out of use because a submission failed and wgpu did not
-    /// report whether it was made; [`initialize`](Self::initialize) brings them back.
+    /// report whether it was made; [`initialize`](Self::initialize) recovers them.
     pub fn retired(&self) -> usize {
         self.reader.retired()
     }
@@ -214,7 +216,7 @@ impl<S: Shared> LatestReader<S, RenderFirst> {
     /// none newer; `None` before the first frame. Never blocks.
     ///
     /// # Errors
-    /// As [`bridge::LatestReader::newest`].
+    /// Those of [`bridge::LatestReader::newest`].
     pub fn newest(&mut self) -> Result<Option<ComputeRead<S::Specs>>> {
         Ok(self.reader.newest()?)
     }
@@ -222,7 +224,7 @@ impl<S: Shared> LatestReader<S, RenderFirst> {
 
 impl<S: Shared, D: Direction> Drop for LatestWriter<S, D> {
     fn drop(&mut self) {
-        // SAFETY: nothing uses it any more.
+        // SAFETY: the value is not used again.
         let writer = unsafe { ManuallyDrop::take(&mut self.writer) };
         match self.flush {
             Some(flush) => self.mirror.leave(writer, flush),
@@ -233,7 +235,7 @@ impl<S: Shared, D: Direction> Drop for LatestWriter<S, D> {
 
 impl<S: Shared, D: Direction> Drop for LatestReader<S, D> {
     fn drop(&mut self) {
-        // SAFETY: nothing uses it any more.
+        // SAFETY: the value is not used again.
         let reader = unsafe { ManuallyDrop::take(&mut self.reader) };
         match self.flush {
             Some(flush) => self.mirror.leave(reader, flush),

@@ -1,4 +1,4 @@
-//! Objects that another thread destroys while commands with them are recorded.
+//! Objects that another thread destroys while commands that use them are recorded.
 #![allow(clippy::unwrap_used)] // A test.
 
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::*;
 use crate::submit::tests::support;
 
-/// wgpu frees what no submission uses at once, so that `destroy` has to wait.
+/// wgpu frees resources that no submission uses immediately, so `destroy` must wait for the
+/// recording.
 #[test]
 fn what_is_recorded_is_not_destroyed_meanwhile() {
     let Some(gpu) = support::bridge_on(crate::Backend::Host) else { panic!("the CPU computes everywhere") };
@@ -34,21 +35,21 @@ fn what_is_recorded_is_not_destroyed_meanwhile() {
             is_destroyed.recv_timeout(Duration::from_millis(200)) == Err(RecvTimeoutError::Timeout)
         };
         let (clone, image) = (buffer.clone(), texture.clone());
-        // Inside of the encoder's own lock, as where it is used.
+        // Inside the encoder's lock, as in the crate's code.
         let (_, waits) = record(&gpu, "commands", |_| {
-            // SAFETY: not destroyed by what is called; the other thread waits.
+            // SAFETY: the closure does not destroy the buffer; the other thread waits.
             unsafe { with_buffer(&buffer, |_| is_waiting(Box::new(move || clone.destroy()))) }
         })
         .unwrap();
         assert_eq!(waits, Some(true), "the buffer was destroyed while it was used");
         is_destroyed.recv().unwrap();
-        // SAFETY: as above.
+        // SAFETY: the closure does not destroy the image; the other thread waits.
         let waits = unsafe { with_image(&texture, |_| is_waiting(Box::new(move || image.destroy()))) };
         assert_eq!(waits, Some(true), "the image was destroyed while it was used");
         is_destroyed.recv().unwrap();
-        // SAFETY: nothing is destroyed by what is called.
+        // SAFETY: the closure destroys nothing.
         assert!(unsafe { with_buffer(&buffer, drop) }.is_none());
-        // SAFETY: as above.
+        // SAFETY: the closure destroys nothing.
         assert!(unsafe { with_image(&texture, drop) }.is_none());
     });
     assert_eq!(support::validation_messages(), [""; 0]);

@@ -1,4 +1,4 @@
-//! Buffers.
+//! Buffers that are copied from or to the slots.
 #![allow(unsafe_code)] // Wraps a buffer of the bridge for wgpu.
 
 use std::marker::PhantomData;
@@ -11,13 +11,13 @@ use super::{Filled, Flow, Share, Shared, SlotInfo, raw};
 use crate::device::Bridge;
 use crate::error::{Error, Result};
 
-/// A buffer of `len` elements of `T` in a [`wgpu::Buffer`] that stays the same, so that bind groups
-/// stay valid.
+/// A buffer of `len` elements of `T`, as a persistent [`wgpu::Buffer`], so that bind groups stay
+/// valid.
 ///
 /// In an exchange whose frames the compute side begins, submitting a frame first copies the frame
-/// into it, then runs the submitted commands. In one whose frames wgpu begins, the commands run
-/// first, and then it is copied out. Either is one copy on the GPU, from or to the slot that the
-/// compute side works on.
+/// into the buffer, then runs the submitted commands. In one whose frames wgpu begins, the commands
+/// run first, and then the buffer is copied to the slot. Either is one copy on the GPU, from or to
+/// the slot that the compute side works on.
 #[derive(Debug, Clone)]
 pub struct SharedBuffer<T> {
     len: usize,
@@ -32,18 +32,18 @@ impl<T: Pod + Send + Sync> SharedBuffer<T> {
         Self { len, usage, element: PhantomData }
     }
 
-    /// Elements.
+    /// Returns the number of elements.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// The same with another length.
+    /// Returns the same description with another length.
     pub(crate) fn with_len(&self, len: usize) -> Self {
         Self { len, ..self.clone() }
     }
 }
 
-/// The size of a buffer in bytes, which wgpu copies in multiples of 4.
+/// Returns the size of a buffer in bytes, which must be a multiple of 4 for wgpu's copies.
 pub(crate) fn size<T>(len: usize, object: &str) -> Result<u64> {
     let size = len.checked_mul(size_of::<T>()).and_then(|size| u64::try_from(size).ok());
     match size {
@@ -94,9 +94,9 @@ impl<T: Pod + Send + Sync> Share<Self> for SharedBuffer<T> {
         };
         let (label, size) = (Some(slot.name), render.size());
         let descriptor = wgpu::BufferDescriptor { label, size, usage, mapped_at_creation: false };
-        // SAFETY: made with the usage that the flow decided here and in `specs`. Nobody is lent the
-        // wrapper: it is used in submissions with a frame of the exchange, which keeps the buffer
-        // until these have run.
+        // SAFETY: created with the usage that the flow determines here and in `specs`. The wrapper
+        // is not lent: it is only used in submissions with a frame of the exchange, which keeps the
+        // buffer alive until they have run.
         unsafe { raw::buffer(slot.gpu, render.as_raw(), &descriptor, Box::new(|| {})) }
     }
 
@@ -126,7 +126,8 @@ impl<T: Pod + Send + Sync> Share<Self> for SharedBuffer<T> {
                 Flow::Out => (object, render.as_raw()),
             };
             let all = [vk::BufferCopy::default().size(render.size())];
-            // SAFETY: the caller's promise; both are that long, and made with these usages.
+            // SAFETY: the caller upholds the contract; both buffers have this length, and were
+            // created with these usages.
             unsafe { device.cmd_copy_buffer(commands, from, to, &all) };
         };
         // SAFETY: recorded into commands, and not destroyed.

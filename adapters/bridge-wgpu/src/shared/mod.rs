@@ -14,16 +14,16 @@ use bridge::{Lease, Resources};
 use crate::device::Bridge;
 use crate::error::Result;
 
-/// A description of what an [`Exchange`](crate::Exchange) shares:
+/// A description of the resources that an [`Exchange`](crate::Exchange) shares:
 /// [`SharedBuffer`](crate::SharedBuffer), [`SharedTexture`](crate::SharedTexture),
-/// [`SlotBuffer`](crate::SlotBuffer), [`SlotTexture`](crate::SlotTexture), or a tuple of such. The
-/// parts of a tuple are handed over together, with one wait and one signal per side. The trait is
-/// closed.
+/// [`SlotBuffer`](crate::SlotBuffer), [`SlotTexture`](crate::SlotTexture), or a tuple of these. The
+/// parts of a tuple are handed over together, with one wait and one signal per side. This trait is
+/// sealed.
 #[allow(private_bounds)] // Closed on purpose.
 pub trait Shared: Share<Self> + Send + Sync + Sized + 'static {
-    /// The same for the bridge: what a turn's work lends.
+    /// The corresponding resources of the bridge, which a turn's work lends.
     type Specs: Resources;
-    /// wgpu's objects, the same in every frame; `()` for what is lent by each frame.
+    /// wgpu's objects, which are the same in every frame; `()` for resources that each frame lends.
     type Objects: Send + Sync;
     /// Objects that a frame lends: wgpu's objects of its slot, or those that are the same in every
     /// frame.
@@ -35,42 +35,43 @@ pub trait Shared: Share<Self> + Send + Sync + Sized + 'static {
 
 /// Creation, lending and copies of the resources of `S`, which is the implementor.
 pub(crate) trait Share<S: Shared> {
-    /// Whether the program's commands use any of it in the slots.
+    /// `true` if the program's commands use any of the resources in the slots.
     const IN_PLACE: bool;
 
-    /// Whether [`copy`](Self::copy) records anything. A command buffer costs a submission as much
-    /// where it is empty.
+    /// `true` if [`copy`](Self::copy) records anything. An empty command buffer costs a submission
+    /// as much as another one.
     const COPIES: bool;
 
-    /// Whether [`copy_raw`](Self::copy_raw) records the same copy, which saves a command buffer.
-    /// Textures do not: a pass that discards one has wgpu clear it, unless it sees the copy.
+    /// `true` if [`copy_raw`](Self::copy_raw) can record the same copy, which saves a command
+    /// buffer. Not for textures: if a pass discards one, wgpu clears it unless wgpu tracks the
+    /// copy.
     const COPIES_RAW: bool = false;
 
-    /// Whether [`settle`](Self::settle) records anything.
+    /// `true` if [`settle`](Self::settle) records anything.
     const SETTLES: bool;
 
     /// Returns the description for the bridge; `name` is the exchange's.
     fn specs(&self, gpu: &Bridge, flow: Flow, name: &str) -> Result<S::Specs>;
 
-    /// Makes the objects that stay.
+    /// Creates the persistent objects.
     fn objects(&self, gpu: &Bridge, flow: Flow, name: &str) -> Result<S::Objects>;
 
-    /// Wraps a slot for wgpu. wgpu destroys none of it.
+    /// Wraps a slot for wgpu, which does not destroy the wrapped resources.
     fn wrap(&self, slot: &SlotInfo<'_>, render: <S::Specs as Resources>::Render<'_>) -> Result<S::Slot>;
 
-    /// Objects that a frame lends.
+    /// Returns the objects that a frame lends.
     fn lend<'f>(slot: &'f S::Slot, objects: &'f S::Objects) -> S::Lent<'f>;
 
-    /// Records the copy between a slot and the objects that stay, in the direction of `flow`.
+    /// Records the copy between a slot and the persistent objects, in the direction of `flow`.
     fn copy(flow: Flow, slot: &S::Slot, objects: &S::Objects, commands: &mut wgpu::CommandEncoder);
 
-    /// Records [`copy`](Self::copy) with Vulkan's commands; `objects` are those of
-    /// [`filled`](Self::filled), as far as no other part has taken them. Leaves out what was
-    /// destroyed: wgpu refuses the submission.
+    /// Records [`copy`](Self::copy) with Vulkan commands; `objects` are those of
+    /// [`filled`](Self::filled) that no earlier part has taken. Skips destroyed objects, because
+    /// wgpu then refuses the submission.
     ///
     /// # Safety
-    /// The commands are recording outside of a pass, behind barriers for copies of the slot and of
-    /// the objects, and where they are submitted both live until they have run.
+    /// The commands are recording outside of a pass, after barriers for copies of the slot and of
+    /// the objects, and if they are submitted, both live until they have run.
     unsafe fn copy_raw(
         _: Flow,
         _: &ash::Device,
@@ -80,14 +81,15 @@ pub(crate) trait Share<S: Shared> {
     ) {
     }
 
-    /// Adds the objects that a copy fills, or empties.
+    /// Adds the objects that a copy reads or writes.
     fn filled<'o>(objects: &'o S::Objects, all: &mut Filled<'o>);
 
-    /// Brings what the program's commands used back to the state in which it is handed over.
+    /// Records transitions of resources that the program's commands used, back to the state for the
+    /// hand-over.
     fn settle(slot: &S::Slot, commands: &mut wgpu::CommandEncoder);
 }
 
-/// Objects that a frame copies: fills, if the compute side begins it.
+/// The objects that a frame copies; a frame that the compute side begins fills them.
 #[derive(Clone, Default)]
 pub(crate) struct Filled<'o> {
     pub(crate) buffers: Vec<&'o wgpu::Buffer>,
@@ -99,11 +101,11 @@ pub(crate) struct SlotInfo<'a> {
     pub(crate) gpu: &'a Bridge,
     pub(crate) flow: Flow,
     pub(crate) name: &'a str,
-    /// Keeps the objects alive for those who are lent them.
+    /// Keeps the slot's resources alive for users of the lent objects.
     pub(crate) lease: Lease,
 }
 
-/// Where what is shared goes.
+/// The direction in which the contents are handed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flow {
     /// From the compute side to wgpu.
@@ -166,7 +168,7 @@ macro_rules! tuple {
                 render: <<Self as Shared>::Specs as Resources>::Render<'_>,
                 objects: &mut dyn Iterator<Item = &wgpu::Buffer>,
             ) {
-                // SAFETY: the same contract, of each.
+                // SAFETY: the same contract for each part.
                 $(unsafe { $part::copy_raw(flow, device, commands, render.$index, objects) };)*
             }
 

@@ -1,4 +1,4 @@
-//! Slots as objects of wgpu's.
+//! Wrapping of the bridge's resources as wgpu objects.
 #![allow(unsafe_code)] // Wraps the bridge's objects.
 
 use ash::vk;
@@ -9,10 +9,11 @@ use wgpu::hal::{DropCallback, MemoryFlags, TextureDescriptor};
 use crate::device::Bridge;
 use crate::error::{Error, Result};
 
-/// Wraps a buffer for wgpu, which calls `dropped` when it does not use it any more.
+/// Wraps a buffer for wgpu, which calls `dropped` when it no longer uses the buffer.
 ///
 /// # Safety
-/// - The buffer is of this device, and was made with that size, not zero, and that usage.
+/// - The buffer belongs to this device, and was created with that size, which is not 0, and that
+///   usage.
 /// - It lives until `dropped` is called, or until the GPU is done with all submissions that use the
 ///   wrapper.
 pub(crate) unsafe fn buffer(
@@ -21,22 +22,22 @@ pub(crate) unsafe fn buffer(
     descriptor: &wgpu::BufferDescriptor<'_>,
     dropped: DropCallback,
 ) -> Result<wgpu::Buffer> {
-    // SAFETY: the caller's promise; it cannot be mapped, by its usage.
+    // SAFETY: the caller upholds the contract; the usage does not allow mapping.
     let raw = unsafe { vulkan::Buffer::from_raw_externally_owned(raw, dropped) };
     let object = descriptor.label.unwrap_or_default();
-    // SAFETY: the caller's promise. It counts as initialized: what is read was written by the side
-    // that handed it over, or is undefined, as documented.
+    // SAFETY: the caller upholds the contract. The buffer counts as initialized: its contents were
+    // written by the side that handed it over, or are documented as undefined.
     let wrap = || unsafe { gpu.device().create_buffer_from_hal::<Vulkan>(raw, descriptor) };
     gpu.capture("Device::create_buffer_from_hal", object, wrap)
 }
 
-/// Wraps an image for wgpu, which calls `dropped` when it does not use it any more.
+/// Wraps an image for wgpu, which calls `dropped` when it no longer uses the image.
 ///
 /// # Safety
-/// - The image is of this device, and was made as described.
+/// - The image belongs to this device, and was created as described.
 /// - It lives until `dropped` is called, or until the GPU is done with all submissions that use the
 ///   wrapper.
-/// - It is in the layout of `state` when wgpu uses it first.
+/// - It is in the layout of `state` when wgpu first uses it.
 pub(crate) unsafe fn texture(
     gpu: &Bridge,
     raw: vk::Image,
@@ -60,11 +61,11 @@ pub(crate) unsafe fn texture(
         memory_flags: MemoryFlags::empty(),
         view_formats: Vec::new(),
     };
-    // SAFETY: the caller's promise. With a callback wgpu does not destroy the image, and the memory
-    // is not wgpu's.
+    // SAFETY: the caller upholds the contract. With a callback, wgpu does not destroy the image,
+    // and the memory does not belong to wgpu.
     let raw = unsafe { hal.texture_from_raw(raw, &described, Some(dropped), TextureMemory::External) };
     drop(hal);
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller upholds the contract.
     let wrap = || unsafe { gpu.device().create_texture_from_hal::<Vulkan>(raw, descriptor, state) };
     gpu.capture("Device::create_texture_from_hal", object, wrap)
 }

@@ -9,10 +9,10 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Shape {
     kind: Kind,
-    /// Width, height and depth in texels; those that the kind lacks are 1.
+    /// Width, height and depth in texels; 1 for dimensions that the kind lacks.
     size: [u32; 3],
     levels: Levels,
-    /// `None` for what is no array.
+    /// `None` if the texture is not an array.
     layers: Option<u32>,
 }
 
@@ -27,7 +27,7 @@ enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Levels {
     Count(u32),
-    /// That many, as far as the size has them.
+    /// The given number, or fewer if the size has fewer.
     AtMost(u32),
     All,
 }
@@ -65,14 +65,14 @@ impl Shape {
         Self { layers: Some(layers), ..self }
     }
 
-    /// Width and height in texels.
+    /// Returns the width and height in texels.
     pub(crate) fn width_and_height(&self) -> [u32; 2] {
         let [width, height, _] = self.size;
         [width, height]
     }
 
-    /// The same with another width and height: with all levels again, or those that it was made
-    /// with, as many as fit.
+    /// Returns the shape with another width and height: again with all levels, or with the original
+    /// number of levels, or as many as fit.
     pub(crate) fn resized(&self, [width, height]: [u32; 2]) -> Self {
         let [_, _, depth] = self.size;
         let size = [width, height, depth];
@@ -86,16 +86,16 @@ impl Shape {
     fn level_count(&self) -> u32 {
         match self.levels {
             Levels::Count(levels) => levels,
-            // An extent of 0 is refused with its own message.
+            // An extent of 0 has its own error message.
             Levels::AtMost(levels) => levels.min(mip_count(self.size).max(1)),
             Levels::All => mip_count(self.size).max(1),
         }
     }
 
-    /// Checks what neither wgpu nor the bridge can know; they check the rest.
+    /// Checks conditions that neither wgpu nor the bridge can check; they check the others.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] with what to change.
+    /// [`Error::InvalidArgument`] with the necessary change.
     pub(crate) fn check_usage(&self, usage: wgpu::TextureUsages, place: Place, object: &str) -> Result<()> {
         let drawn_to = usage.contains(wgpu::TextureUsages::RENDER_ATTACHMENT);
         let reason = match (self.kind, place) {
@@ -115,11 +115,11 @@ impl Shape {
         Err(Error::invalid(object, reason))
     }
 
-    /// The image of a slot.
+    /// Returns the specification of a slot's image.
     pub(crate) fn spec<T: Texel>(&self, format: ash::vk::Format, accesses: ImageAccess) -> ImageSpec<T> {
         let [width, height, _] = self.size;
         let spec = match self.kind {
-            // The bridge refuses a height that the kind cannot have: wgpu would take it for true.
+            // The bridge rejects a height that the kind cannot have, but wgpu would accept it.
             Kind::D1 => ImageSpec::d1(format, width, accesses).with_extent([width, height]),
             Kind::D2 => ImageSpec::new(format, [width, height], accesses),
             Kind::D3 => ImageSpec::d3(format, self.size, accesses),
@@ -158,37 +158,38 @@ impl Shape {
     }
 }
 
-/// The texture that wgpu's commands use.
+/// Where the texture is that wgpu's commands use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// In a texture of its own, between which and a slot is copied.
+    /// A separate texture, which is copied from or to a slot.
     OwnCommands,
     /// In the slot.
     Slot,
 }
 
-/// What a texture's description has beside its constructors.
+/// The methods that texture descriptions have in addition to their constructors.
 macro_rules! shaped {
     ($texture:ident) => {
         impl<T: bridge::Texel> $texture<T> {
-            /// Sets the number of mip levels, at most those that the size has. The program has to
-            /// fill them.
+            /// Sets the number of mip levels, which is at most the number for the size. The program
+            /// must fill them.
             ///
-            /// With CUDA an array, and a cube is one, has one level or all: in between, CUDA places
-            /// the layers elsewhere than Vulkan does. That is refused.
+            /// With CUDA, an array (which includes a cube) must have one level or all levels:
+            /// otherwise CUDA lays out the layers differently than Vulkan, and creating it is an
+            /// error.
             #[must_use]
             pub fn with_mips(self, levels: u32) -> Self {
                 Self { shape: self.shape.with_mips(levels), ..self }
             }
 
-            /// Sets the number of mip levels to all, down to one texel.
+            /// Enables all mip levels, down to one texel.
             #[must_use]
             pub fn with_all_mips(self) -> Self {
                 Self { shape: self.shape.with_all_mips(), ..self }
             }
 
-            /// Makes it an array of this many layers, or of this many cubes. Even with one layer,
-            /// CUDA kernels see an array.
+            /// Makes the texture an array of this many layers, or of this many cubes. CUDA kernels
+            /// see an array even with one layer.
             #[must_use]
             pub fn with_layers(self, layers: u32) -> Self {
                 Self { shape: self.shape.with_layers(layers), ..self }
@@ -209,7 +210,7 @@ mod tests {
         assert_eq!((full.level_count(), full.resized([256, 3]).level_count()), (7, 9));
         let some = Shape::d2([64, 16]).with_mips(5);
         assert_eq!((some.resized([256, 256]).level_count(), some.resized([4, 2]).level_count()), (5, 3));
-        // The size is what is wrong, not the levels.
+        // The size is the error, not the number of levels.
         assert_eq!(full.resized([0, 0]).level_count(), 1);
     }
 

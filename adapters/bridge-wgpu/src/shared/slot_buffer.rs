@@ -15,11 +15,11 @@ use crate::error::Result;
 /// A buffer of `len` elements of `T` without a copy: wgpu uses the slots themselves.
 ///
 /// Each [`Frame`](crate::Frame) lends the [`wgpu::Buffer`] of its slot with
-/// [`objects`](crate::Frame::objects). There are as many as slots, the same one whenever the slot
-/// comes round: what a program makes of it, such as a bind group, it keeps for each
-/// [`slot`](crate::Frame::slot).
+/// [`objects`](crate::Frame::objects). There is one buffer per slot, which stays the same each time
+/// the slot is used: a program should keep objects that it creates from the buffer, such as bind
+/// groups, for each [`slot`](crate::Frame::slot).
 ///
-/// A clone keeps the memory alive, also after the exchange is gone.
+/// A clone keeps the memory alive, even after the exchange is dropped.
 #[derive(Debug, Clone)]
 pub struct SlotBuffer<T> {
     len: usize,
@@ -31,19 +31,19 @@ impl<T: Pod + Send + Sync> SlotBuffer<T> {
     /// Describes a buffer of `len` elements that wgpu uses with `usage`.
     ///
     /// # Safety
-    /// The buffer that a frame lends, and its clones, are used in the commands that are
-    /// [submitted](Bridge::submit) with that frame and nowhere else: in no other submission, and
-    /// not by [`wgpu::Queue::write_buffer`]. The compute side works on it before and after.
+    /// The buffer that a frame lends, and its clones, are only used in the commands that are
+    /// [submitted](Bridge::submit) with that frame: not in other submissions, and not with
+    /// [`wgpu::Queue::write_buffer`]. The compute side works on the buffer before and after.
     pub unsafe fn new(len: usize, usage: wgpu::BufferUsages) -> Self {
         Self { len, usage, element: PhantomData }
     }
 
-    /// Elements.
+    /// Returns the number of elements.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// The same with another length.
+    /// Returns the same description with another length.
     pub(crate) fn with_len(&self, len: usize) -> Self {
         Self { len, ..self.clone() }
     }
@@ -74,8 +74,8 @@ impl<T: Pod + Send + Sync> Share<Self> for SlotBuffer<T> {
     fn wrap(&self, slot: &SlotInfo<'_>, render: RenderBuffer<'_, T>) -> Result<wgpu::Buffer> {
         let (label, size, lease) = (Some(slot.name), render.size(), slot.lease.clone());
         let descriptor = wgpu::BufferDescriptor { label, size, usage: self.usage, mapped_at_creation: false };
-        // SAFETY: made with this usage, by `specs`. The lease keeps it until wgpu is done with the
-        // wrapper and its clones.
+        // SAFETY: created with this usage, by `specs`. The lease keeps the buffer alive until wgpu
+        // is done with the wrapper and its clones.
         unsafe { raw::buffer(slot.gpu, render.as_raw(), &descriptor, Box::new(move || drop(lease))) }
     }
 

@@ -14,11 +14,11 @@ use crate::error::Result;
 /// A texture with texels of type `T` without a copy: wgpu uses the slots themselves.
 ///
 /// Each [`Frame`](crate::Frame) lends the [`wgpu::Texture`] of its slot with
-/// [`objects`](crate::Frame::objects). There are as many as slots, the same one whenever the slot
-/// comes round: what a program makes of it, such as a view or a bind group, it keeps for each
-/// [`slot`](crate::Frame::slot).
+/// [`objects`](crate::Frame::objects). There is one texture per slot, which stays the same each
+/// time the slot is used: a program should keep objects that it creates from the texture, such as
+/// views and bind groups, for each [`slot`](crate::Frame::slot).
 ///
-/// A clone keeps the memory alive, also after the exchange is gone.
+/// A clone keeps the memory alive, even after the exchange is dropped.
 #[derive(Debug, Clone)]
 pub struct SlotTexture<T> {
     format: wgpu::TextureFormat,
@@ -30,48 +30,48 @@ pub struct SlotTexture<T> {
 shaped!(SlotTexture);
 
 impl<T: Texel> SlotTexture<T> {
-    /// Describes a 2D texture of width and height in texels, with one level and one layer, that
-    /// wgpu uses with `usage`.
+    /// Describes a 2D texture of the given width and height in texels, with one level and one
+    /// layer, that wgpu uses with `usage`.
     ///
     /// # Safety
-    /// The texture that a frame lends, its clones and their views are used in the commands that are
-    /// [submitted](Bridge::submit) with that frame and nowhere else: in no other submission, and
-    /// not by [`wgpu::Queue::write_texture`]. The compute side works on it before and after, and it
-    /// is in another layout meanwhile.
+    /// The texture that a frame lends, its clones and their views are only used in the commands
+    /// that are [submitted](Bridge::submit) with that frame: not in other submissions, and not with
+    /// [`wgpu::Queue::write_texture`]. The compute side works on the texture before and after, when
+    /// it is in another layout.
     ///
     /// No render pass ends with [`StoreOp::Discard`](wgpu::StoreOp::Discard) for it: wgpu clears
-    /// what was discarded before it is used again, and panics where the texture is one that it
-    /// did not make. The commands of a frame are one command buffer, or else the texture is not
-    /// used any more once wgpu has refused a submission: it takes the command buffers in front of
-    /// the one at fault for done, and the texture to be in the state in which they leave it.
+    /// discarded contents before the next use, and panics if it did not create the texture. Either
+    /// the commands of a frame are one command buffer, or the texture is not used any more after
+    /// wgpu has refused a submission: wgpu treats the command buffers before the one at fault as if
+    /// they had run, and the texture as if it were in the state in which they leave it.
     ///
-    /// Views as cubes are made only of what was made by [`cube`](Self::cube).
+    /// Cube views are created only of textures from [`cube`](Self::cube).
     pub unsafe fn new(format: wgpu::TextureFormat, size: [u32; 2], usage: wgpu::TextureUsages) -> Self {
         Self::with_shape(format, Shape::d2(size), usage)
     }
 
-    /// As [`new`](Self::new), a 1D texture of a width in texels.
+    /// Like [`new`](Self::new), for a 1D texture of the given width in texels.
     ///
     /// # Safety
-    /// As [`new`](Self::new).
+    /// The contract of [`new`](Self::new).
     pub unsafe fn d1(format: wgpu::TextureFormat, width: u32, usage: wgpu::TextureUsages) -> Self {
         Self::with_shape(format, Shape::d1(width), usage)
     }
 
-    /// As [`new`](Self::new), a 3D texture of width, height and depth in texels. It cannot be a
-    /// `RENDER_ATTACHMENT`.
+    /// Like [`new`](Self::new), for a 3D texture of the given width, height and depth in texels. It
+    /// cannot be a `RENDER_ATTACHMENT`.
     ///
     /// # Safety
-    /// As [`new`](Self::new).
+    /// The contract of [`new`](Self::new).
     pub unsafe fn d3(format: wgpu::TextureFormat, size: [u32; 3], usage: wgpu::TextureUsages) -> Self {
         Self::with_shape(format, Shape::d3(size), usage)
     }
 
-    /// As [`new`](Self::new), a cube map whose faces have this many texels a side: a 2D texture of
-    /// wgpu's with six layers.
+    /// Like [`new`](Self::new), for a cube map whose faces are `side` texels wide: a wgpu 2D
+    /// texture with six layers.
     ///
     /// # Safety
-    /// As [`new`](Self::new).
+    /// The contract of [`new`](Self::new).
     pub unsafe fn cube(format: wgpu::TextureFormat, side: u32, usage: wgpu::TextureUsages) -> Self {
         Self::with_shape(format, Shape::cube(side), usage)
     }
@@ -80,12 +80,12 @@ impl<T: Texel> SlotTexture<T> {
         Self { format, shape, usage, texel: PhantomData }
     }
 
-    /// Width and height of the first level in texels.
+    /// Returns the width and height of the first level in texels.
     pub(crate) fn size(&self) -> [u32; 2] {
         self.shape.width_and_height()
     }
 
-    /// The same with another width and height.
+    /// Returns the same description with another width and height.
     pub(crate) fn resized(&self, size: [u32; 2]) -> Self {
         Self { shape: self.shape.resized(size), ..self.clone() }
     }
@@ -125,10 +125,10 @@ impl<T: Texel> Share<Self> for SlotTexture<T> {
         let (_, state) = access::of_texture(self.usage, slot.name)?;
         let (descriptor, lease) = (self.shape.descriptor(slot.name, self.format, self.usage), slot.lease.clone());
         let texture =
-            // SAFETY: made as described, by `specs`; of an sRGB format as UNORM with
-            // `MUTABLE_FORMAT`, so that views of it are sRGB. The lease keeps it until wgpu is done
-            // with the wrapper and its clones. Its state is the one whose layout the bridge's
-            // acquire brings it to, which is recorded before the frame's commands.
+            // SAFETY: created as described, by `specs`; an sRGB format as UNORM with
+            // `MUTABLE_FORMAT`, so that its views can be sRGB. The lease keeps the image alive
+            // until wgpu is done with the wrapper and its clones. Its state is the one whose layout
+            // the bridge's acquire, recorded before the frame's commands, leaves it in.
             unsafe { raw::texture(slot.gpu, render.as_raw(), &descriptor, state, Box::new(move || drop(lease))) }?;
         Ok(TextureSlot { texture, state })
     }

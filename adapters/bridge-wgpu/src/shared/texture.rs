@@ -1,4 +1,4 @@
-//! Textures.
+//! Textures that are copied from or to the slots.
 #![allow(unsafe_code)] // Wraps an image of the bridge for wgpu.
 
 use std::marker::PhantomData;
@@ -10,18 +10,18 @@ use super::{Filled, Flow, Share, Shared, SlotInfo, raw};
 use crate::device::Bridge;
 use crate::error::Result;
 
-/// A texture with texels of type `T` in a [`wgpu::Texture`] that stays the same, so that views and
-/// bind groups stay valid.
+/// A texture with texels of type `T`, as a persistent [`wgpu::Texture`], so that views and bind
+/// groups stay valid.
 ///
 /// `T` is the texel as the compute side sees it: `[u8; 4]` for `Rgba8Unorm`, `f32` for `R32Float`.
 /// sRGB formats are shared as their bytes.
 ///
 /// In an exchange whose frames the compute side begins, submitting a frame first copies the frame
-/// into it, then runs the submitted commands. In one whose frames wgpu begins, the commands run
-/// first, and then it is copied out. Either is one copy on the GPU, from or to the slot that the
-/// compute side works on, of all mip levels and layers.
+/// into the texture, then runs the submitted commands. In one whose frames wgpu begins, the
+/// commands run first, and then the texture is copied to the slot. Either is a copy on the GPU of
+/// all mip levels and layers, from or to the slot that the compute side works on.
 ///
-/// Depth and stencil formats, compressed ones and several samples per texel are not shared.
+/// Depth, stencil and compressed formats, and multisampled textures, cannot be shared.
 #[derive(Debug, Clone)]
 pub struct SharedTexture<T> {
     format: wgpu::TextureFormat,
@@ -33,24 +33,24 @@ pub struct SharedTexture<T> {
 shaped!(SharedTexture);
 
 impl<T: Texel> SharedTexture<T> {
-    /// Describes a 2D texture of width and height in texels, with one level and one layer, that
-    /// wgpu uses with `usage`; the flags that the copy needs are added.
+    /// Describes a 2D texture of the given width and height in texels, with one level and one
+    /// layer, that wgpu uses with `usage`; the flags that the copy needs are added.
     pub fn new(format: wgpu::TextureFormat, size: [u32; 2], usage: wgpu::TextureUsages) -> Self {
         Self::with_shape(format, Shape::d2(size), usage)
     }
 
-    /// As [`new`](Self::new), a 1D texture of a width in texels.
+    /// Like [`new`](Self::new), for a 1D texture of the given width in texels.
     pub fn d1(format: wgpu::TextureFormat, width: u32, usage: wgpu::TextureUsages) -> Self {
         Self::with_shape(format, Shape::d1(width), usage)
     }
 
-    /// As [`new`](Self::new), a 3D texture of width, height and depth in texels.
+    /// Like [`new`](Self::new), for a 3D texture of the given width, height and depth in texels.
     pub fn d3(format: wgpu::TextureFormat, size: [u32; 3], usage: wgpu::TextureUsages) -> Self {
         Self::with_shape(format, Shape::d3(size), usage)
     }
 
-    /// As [`new`](Self::new), a cube map whose faces have this many texels a side: a 2D texture of
-    /// wgpu's with six layers.
+    /// Like [`new`](Self::new), for a cube map whose faces are `side` texels wide: a wgpu 2D
+    /// texture with six layers.
     pub fn cube(format: wgpu::TextureFormat, side: u32, usage: wgpu::TextureUsages) -> Self {
         Self::with_shape(format, Shape::cube(side), usage)
     }
@@ -59,17 +59,17 @@ impl<T: Texel> SharedTexture<T> {
         Self { format, shape, usage, texel: PhantomData }
     }
 
-    /// Width and height of the first level in texels.
+    /// Returns the width and height of the first level in texels.
     pub(crate) fn size(&self) -> [u32; 2] {
         self.shape.width_and_height()
     }
 
-    /// The same with another width and height.
+    /// Returns the same description with another width and height.
     pub(crate) fn resized(&self, size: [u32; 2]) -> Self {
         Self { shape: self.shape.resized(size), ..self.clone() }
     }
 
-    /// Format of the slots: wgpu copies between formats that differ in sRGB alone.
+    /// Returns the format of the slots: wgpu copies between formats that differ only in sRGB.
     fn slot_format(&self) -> wgpu::TextureFormat {
         self.format.remove_srgb_suffix()
     }
@@ -107,16 +107,17 @@ impl<T: Texel> Share<Self> for SharedTexture<T> {
     }
 
     fn wrap(&self, slot: &SlotInfo<'_>, render: RenderImage<'_>) -> Result<wgpu::Texture> {
-        // The state in which the bridge's barriers leave the image, by the accesses of `specs`.
+        // The state in which the bridge's barriers leave the image, which follows from the accesses
+        // in `specs`.
         let (usage, state) = match slot.flow {
             Flow::In => (wgpu::TextureUsages::COPY_SRC, wgpu::TextureUses::COPY_SRC),
             Flow::Out => (wgpu::TextureUsages::COPY_DST, wgpu::TextureUses::COPY_DST),
         };
         let descriptor = self.shape.descriptor(slot.name, self.slot_format(), usage);
-        // SAFETY: made as described, by `specs`. Nobody is lent the wrapper: it is used in
-        // submissions with a frame of the exchange, which keeps the image until these have run. Its
-        // state is the one that the bridge's acquire leaves it in, which is recorded before wgpu's
-        // first command with it.
+        // SAFETY: created as described, by `specs`. The wrapper is not lent: it is only used in
+        // submissions with a frame of the exchange, which keeps the image alive until they have
+        // run. Its state is the one in which the bridge's acquire, recorded before wgpu's first
+        // command with it, leaves it.
         unsafe { raw::texture(slot.gpu, render.as_raw(), &descriptor, state, Box::new(|| {})) }
     }
 

@@ -1,5 +1,5 @@
-//! Frames beside a thread that submits all the while, each with its number in it, and what goes
-//! wrong otherwise.
+//! Numbered frames while another thread submits continuously, and the errors with incorrect
+//! submissions.
 #![allow(unsafe_code, clippy::unwrap_used)] // A test, and submissions that are wrong on purpose.
 
 mod counts;
@@ -20,24 +20,24 @@ use support::{Filler, bridges, info, mapped, staging, validation_messages};
 
 const LEN: usize = 4096;
 
-/// Order in which the frames are submitted.
+/// The way in which the frames are submitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Splice {
     Right,
     /// Neither the host nor the queue waits for the compute side.
     WithoutWait,
-    /// The host does not wait, and the submission itself does: what is right with CUDA as it is.
+    /// The host does not wait, but the submission does, as is correct with CUDA.
     WithoutHostWait,
-    /// The same, and the submission takes no wait along.
+    /// The host does not wait, and neither does the submission.
     WithoutQueueWait,
     /// The signal is staged before the commands are submitted, and another thread's submission
     /// takes it.
     SignalTakenByAnother,
-    /// What is added to the submission is not the thread's own, and another thread's takes it.
+    /// The semaphores are added for any thread's submission, and another thread's takes them.
     AddedForAll,
 }
 
-/// Both ways of submitting, for each compute side.
+/// Returns both ways of submitting, for each compute side.
 fn ways() -> impl Iterator<Item = Bridge> {
     bridges().flat_map(|gpu| {
         assert!(gpu.splice().is_some(), "wgpu does not submit by the function that it was given");
@@ -46,7 +46,8 @@ fn ways() -> impl Iterator<Item = Bridge> {
     })
 }
 
-/// A thread that submits all the while, and the number of its submissions.
+/// Runs `work` while another thread submits continuously; passes it the number of that thread's
+/// submissions.
 fn beside<R>(gpu: &Bridge, work: impl FnOnce(&AtomicU64) -> R) -> R {
     let (count, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
@@ -61,7 +62,7 @@ fn beside<R>(gpu: &Bridge, work: impl FnOnce(&AtomicU64) -> R) -> R {
                 count.fetch_add(1, Ordering::SeqCst);
             }
         });
-        // Stops the thread when `work` panics too.
+        // Stops the thread even if `work` panics.
         struct Stop<'a>(&'a AtomicBool);
         impl Drop for Stop<'_> {
             fn drop(&mut self) {
@@ -82,8 +83,8 @@ fn staging_source(gpu: &Bridge, size: u64) -> wgpu::Buffer {
     })
 }
 
-/// Frames in flight that wgpu reads late, since the queue has other things to do first; the number
-/// of those that it reads wrong.
+/// Submits frames that wgpu reads late, because the queue has other work to do first; returns the
+/// number of frames that are read incorrectly.
 fn wrong(gpu: &Bridge, frames: u32, delay: Duration, busy: bool, splice: Splice) -> usize {
     let spec = SharedBuffer::<u32>::new(LEN, wgpu::BufferUsages::COPY_SRC);
     let info = ExchangeInfo { slots: if busy { 1 } else { 3 }, frames_in_flight: Some(3), ..info("numbers") };
@@ -103,7 +104,7 @@ fn wrong(gpu: &Bridge, frames: u32, delay: Duration, busy: bool, splice: Splice)
             let (commands, turn) = (commands.finish(), turn.finish().unwrap());
             let busy = busy.then(|| {
                 let mut commands = gpu.device().create_command_encoder(&Default::default());
-                // As long as it takes a GPU to be slower than the compute side's next frame.
+                // Enough work that the GPU is slower than the compute side's next frame.
                 let times = if gpu.backend() == Backend::Host { 1 } else { 200 };
                 (0..times).for_each(|_| commands.clear_buffer(&heavy, 0, None));
                 commands.finish()
@@ -117,7 +118,7 @@ fn wrong(gpu: &Bridge, frames: u32, delay: Duration, busy: bool, splice: Splice)
         }
     });
     if splice != Splice::Right {
-        // Of these the exchange does not know when they end.
+        // The exchange does not know when these frames end.
         gpu.device().poll(wgpu::PollType::wait_indefinitely()).unwrap();
     }
     drop(exchange);
@@ -126,7 +127,7 @@ fn wrong(gpu: &Bridge, frames: u32, delay: Duration, busy: bool, splice: Splice)
     frames as usize - (0..frames).zip(words.chunks_exact(2)).filter(right).count()
 }
 
-/// The steps of `Bridge::submit`, one of them wrong.
+/// The steps of `Bridge::submit`, one of which is incorrect.
 fn submit_wrongly(
     gpu: &Bridge,
     busy: Option<wgpu::CommandBuffer>,
@@ -155,7 +156,7 @@ fn submit_wrongly(
         let queue = gpu.hal_queue("frame").unwrap();
         parts.signals.iter().for_each(|signal| queue.add_signal_semaphore(signal.semaphore, Some(signal.value)));
         let submitted = others.load(Ordering::SeqCst);
-        // The second of these began after the signal was staged.
+        // The second of these submissions began after the signal was staged.
         while others.load(Ordering::SeqCst) < submitted + 2 {
             std::thread::yield_now();
         }
@@ -175,8 +176,8 @@ fn submit_wrongly(
     if splice == Splice::WithoutWait {
         gpu.signal("frame", &parts.signals).unwrap();
     }
-    // SAFETY: wrong on purpose. What is read is plain words, and the queue is waited for before the
-    // exchange is closed.
+    // SAFETY: incorrect on purpose. Only plain words are read, and the queue is waited for before
+    // the exchange is closed.
     unsafe { <Frame<SharedBuffer<u32>> as Batch>::submitted(lent) }.unwrap()
 }
 
@@ -190,7 +191,7 @@ fn no_frame_is_wrong_beside_a_thread_that_submits() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// Frames of two exchanges, from two threads at once.
+/// Frames of two exchanges that two threads submit at the same time are read correctly.
 #[test]
 fn no_frame_is_wrong_beside_another_exchange() {
     for gpu in ways() {
@@ -203,7 +204,7 @@ fn no_frame_is_wrong_beside_another_exchange() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// Returns `true` if a fault that depends on a race is seen in one of many tries.
+/// Returns `true` if a fault that depends on a race occurs in one of many tries.
 fn is_seen(is_wrong: impl FnMut() -> bool) -> bool {
     std::iter::repeat_with(is_wrong).take(50).any(|wrong| wrong)
 }
@@ -216,9 +217,9 @@ fn without_the_wait_frames_are_wrong() {
     }
 }
 
-/// The wait that the submission takes along, alone: on the host nothing waits. A process of its own
-/// has the layer's messages: wgpu's next submission depends on a signal that the CPU has yet to
-/// make.
+/// The wait in the submission is sufficient without a wait on the host. The test runs in a separate
+/// process because of validation messages: wgpu's next submission depends on a signal that the CPU
+/// has not made yet.
 #[test]
 fn the_wait_of_the_submission_is_what_makes_frames_right() {
     const ALONE: &str = "BRIDGE_WGPU_TEST_ALONE";
@@ -257,7 +258,7 @@ fn with_semaphores_that_are_any_threads_frames_are_wrong() {
     }
 }
 
-/// A frame is one call of the driver's, which wgpu makes through the function that it was given.
+/// A frame is one driver call, which wgpu makes through this crate's function.
 #[test]
 fn a_frame_is_one_submission() {
     for gpu in bridges() {
@@ -279,8 +280,8 @@ fn a_frame_is_one_submission() {
     }
 }
 
-/// Two compute sides of one wgpu device, as [`Bridge::on_stream`] makes them: one submission takes
-/// frames of both, whichever side submits it.
+/// With two compute sides of one wgpu device, as [`Bridge::on_stream`] creates them, one submission
+/// can contain frames of both, whichever `Bridge` submits it.
 #[test]
 fn frames_of_two_compute_sides_go_together() {
     for first in ways() {

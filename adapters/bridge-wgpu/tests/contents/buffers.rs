@@ -21,7 +21,7 @@ fn what_the_compute_side_fills_is_in_wgpus_buffer() {
             bridge.submit([], turn.finish().unwrap()).unwrap();
             assert_eq!(read_buffer(&bridge, &buffer), Filler::pattern(LEN, frame * 1000), "frame {frame}");
         }
-        // What was not submitted is not in it.
+        // A skipped frame is not copied to the buffer.
         let mut turn = exchange.begin().unwrap();
         filler.fill(&mut turn, 99, Duration::ZERO);
         turn.finish().unwrap().skip();

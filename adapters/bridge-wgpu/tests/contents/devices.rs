@@ -1,4 +1,5 @@
-//! Devices: created with what is needed, adopted, refused with everything that is missing.
+//! Devices that are created with all requirements, adopted, or refused with everything that is
+//! missing.
 #![allow(unsafe_code, clippy::unwrap_used)] // A test; devices created with `wgpu::hal`.
 
 use std::sync::Arc;
@@ -17,7 +18,7 @@ fn fails(adapter: &wgpu::Adapter, descriptor: &wgpu::DeviceDescriptor<'_>, backe
     }
 }
 
-/// Checks that frames cross.
+/// Checks that frames are transferred.
 fn check(bridge: &Bridge) {
     let spec = SharedBuffer::<u32>::new(256, wgpu::BufferUsages::COPY_SRC);
     let mut exchange = Exchange::new(bridge, &info("numbers"), spec).unwrap();
@@ -41,7 +42,8 @@ fn another_backend_of_wgpu_is_named() {
     assert!(matches!(error, Error::NotVulkan { backend: wgpu::Backend::Noop, .. }), "{error}");
     assert!(error.to_string().contains("Backends::VULKAN"), "{error}");
     let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor::default())).unwrap();
-    // SAFETY: device and queue were made from this adapter; no feature is said to be on.
+    // SAFETY: the device and the queue were created from this adapter; no feature is claimed to be
+    // enabled.
     let adopted = unsafe { Bridge::adopt(&adapter, &device, &queue, EnabledFeatures::default(), Backend::Auto) };
     assert!(matches!(adopted, Err(Error::NotVulkan { .. })));
 }
@@ -50,25 +52,27 @@ fn another_backend_of_wgpu_is_named() {
 fn what_a_device_of_wgpus_own_lacks_is_named_at_once() {
     let adapter = adapter();
     let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor::default())).unwrap();
-    // SAFETY: device and queue were made from this adapter; no feature is said to be on.
+    // SAFETY: the device and the queue were created from this adapter; no feature is claimed to be
+    // enabled.
     let adopted = unsafe { Bridge::adopt(&adapter, &device, &queue, EnabledFeatures::default(), Backend::Auto) };
     let text = adopted.unwrap_err().to_string();
     for name in ["timelineSemaphore", "synchronization2", "`Requirements`"] {
         assert!(text.contains(name), "{name}: {text}");
     }
-    // What the device has, and wgpu leaves off.
+    // Extensions that the device has, but wgpu does not enable.
     let exports = {
-        // SAFETY: only read from.
+        // SAFETY: the guard is only read.
         let hal = unsafe { adapter.as_hal::<Vulkan>() }.unwrap();
         EXPORT_EXTENSIONS.iter().all(|name| hal.physical_device_capabilities().supports_extension(name))
     };
     assert_eq!(text.contains("VK_KHR_external_semaphore"), exports, "{text}");
-    // What only exporting needs is no error for the CPU backend, and one for CUDA.
+    // Missing extensions that only exporting needs are an error for CUDA, but not for the CPU
+    // backend.
     let mut enabled = EnabledFeatures::default();
     enabled.timeline_semaphore = true;
     enabled.synchronization2 = true;
-    // SAFETY: made from this adapter. `synchronization2` is not on, so that nothing is made with
-    // what comes of it.
+    // SAFETY: created from this adapter. `synchronization2` is not actually enabled, so nothing is
+    // created with the result.
     let adopt = |backend| unsafe { Bridge::adopt(&adapter, &device, &queue, enabled, backend) };
     let text = adopt(Backend::Cuda).unwrap_err().to_string();
     assert_eq!(text.contains("VK_KHR_external_semaphore"), exports, "{text}");
@@ -86,7 +90,7 @@ fn a_device_created_elsewhere_is_adopted() {
         let hal = unsafe { adapter.as_hal::<Vulkan>() }.unwrap();
         let mut needed = Requirements::of(&hal).unwrap();
         let callback = needed.with(|args| {
-            // Nothing twice.
+            // No extension is listed twice.
             let mut names = args.extensions.clone();
             names.sort();
             names.dedup();
@@ -94,7 +98,7 @@ fn a_device_created_elsewhere_is_adopted() {
             called = true;
         });
         let features = wgpu::Features::empty();
-        // SAFETY: the callback adds what the device has.
+        // SAFETY: the callback only adds extensions and features that the device has.
         let opened = unsafe {
             hal.open_with_callback(
                 features,
@@ -109,7 +113,8 @@ fn a_device_created_elsewhere_is_adopted() {
         let mut enabled = EnabledFeatures::default();
         enabled.timeline_semaphore = true;
         enabled.synchronization2 = true;
-        // SAFETY: made from this adapter with both features: one by `Requirements`, one by wgpu.
+        // SAFETY: created from this adapter with both features: one from `Requirements`, one from
+        // wgpu.
         unsafe { Bridge::adopt(&adapter, &device, &queue, enabled, Backend::Auto) }.unwrap()
     };
     assert!(called);
@@ -132,7 +137,7 @@ fn what_a_device_cannot_be_asked_for_is_said() {
     let text = fails(&adapter, &descriptor, Backend::Auto).to_string();
     assert!(text.contains("max_texture_dimension_2d of 4294967295") && text.contains("max_bind_groups"), "{text}");
 
-    // As wgpu itself asks for it: experimental features may be unsound.
+    // wgpu itself has the same requirement, because experimental features may be unsound.
     let experimental = adapter.features() & wgpu::Features::all_experimental_mask();
     if !experimental.is_empty() {
         let descriptor = wgpu::DeviceDescriptor { required_features: experimental, ..Default::default() };
@@ -140,7 +145,7 @@ fn what_a_device_cannot_be_asked_for_is_said() {
         assert!(text.contains("`experimental_features` for"), "{text}");
     }
 
-    // It submits by itself, which wgpu's lock does not allow.
+    // This backend submits by itself, which wgpu's lock does not allow.
     let error = fails(&adapter, &wgpu::DeviceDescriptor::default(), Backend::Inline);
     assert!(error.to_string().contains("`Bridge::launch`"), "{error}");
 }
@@ -163,8 +168,8 @@ fn cuda_or_the_reason_why_not() {
     }
 }
 
-/// What a frame lends is on the stream that the program has made, and frames of the device's other
-/// compute side go along.
+/// The work of frames runs on the program's stream, and frames of the device's other compute side
+/// can be in the same submission.
 #[test]
 fn cuda_computes_on_the_programs_own_stream() {
     let Some(cuda) = bridge_on(Backend::Cuda) else { return };

@@ -7,7 +7,7 @@ use bridge_wgpu::{Backend, Bridge, Error, LaunchArg, LaunchConfig, wgpu};
 const LEN: usize = 4096;
 const PTX: &str = include_str!("../../../../shaders/probe.ptx");
 
-/// A device with kernels, or `None`, with a skip, where the driver has none.
+/// Returns a device with kernels; `None`, with a skip, if the driver does not support them.
 fn with_kernels() -> Option<Bridge> {
     match Bridge::request_device_with_kernels(&adapter(), &wgpu::DeviceDescriptor::default(), Backend::Host) {
         Ok(bridge) => Some(bridge),
@@ -29,7 +29,7 @@ fn what_kernels_lack_is_named_at_once() {
             assert!(text.contains("VK_NVX_binary_import") && text.contains("VK_NVX_image_view_handle"), "{text}");
         }
     }
-    // Without the choice a device has none of it, whatever the GPU.
+    // Unless kernels are requested, a device does not support them, whatever the GPU.
     let bridge = bridge_on(Backend::Host).unwrap();
     let error = bridge.kernel_buffer::<u32>("words", LEN, wgpu::BufferUsages::COPY_SRC).unwrap_err();
     assert!(error.to_string().contains("bufferDeviceAddress"), "{error}");
@@ -37,8 +37,8 @@ fn what_kernels_lack_is_named_at_once() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// wgpu writes, a kernel adds to it, wgpu copies: each sees what was before, round after round, in
-/// one submission and in several.
+/// wgpu writes, a kernel adds, wgpu copies: each sees the previous results, in many rounds, in one
+/// submission and in several.
 #[test]
 fn kernels_and_wgpus_commands_alternate() {
     let Some(bridge) = with_kernels() else { return };
@@ -91,7 +91,7 @@ fn launches_that_would_hang_are_refused() {
     let good =
         [LaunchArg::from(&buffer), LaunchArg::value(&len), LaunchArg::value(&base), LaunchArg::value(&nanoseconds)];
     let refused = |config: LaunchConfig, args: &[LaunchArg<'_>]| {
-        // SAFETY: nothing of it is recorded.
+        // SAFETY: nothing is recorded.
         unsafe { bridge.launch(&fill, &config, args) }.unwrap_err().to_string()
     };
     refused(LaunchConfig::new([1; 3], [0, 1, 1]), &good);

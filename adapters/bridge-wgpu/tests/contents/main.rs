@@ -1,5 +1,5 @@
-//! Devices, and what is shared on them. One program, since each links wgpu; its tests run beside
-//! each other.
+//! Devices, and resources that are shared on them. The tests are one program, because each program
+//! links wgpu, and run in parallel.
 #![allow(unsafe_code, clippy::unwrap_used)] // Tests.
 
 mod buffers;

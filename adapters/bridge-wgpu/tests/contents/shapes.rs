@@ -6,14 +6,14 @@ use crate::support::{bridge_on, bridges, info, validation_messages};
 use bridge_wgpu::{Bridge, Exchange, SharedTexture, SlotTexture, wgpu};
 use wgpu::TextureFormat::R32Uint;
 
-/// A command buffer.
+/// Records a command buffer.
 fn encode(bridge: &Bridge, record: impl FnOnce(&mut wgpu::CommandEncoder)) -> wgpu::CommandBuffer {
     let mut commands = bridge.device().create_command_encoder(&Default::default());
     record(&mut commands);
     commands.finish()
 }
 
-/// Textures of every kind.
+/// Returns textures of every kind.
 fn shared(usage: wgpu::TextureUsages) -> Vec<SharedTexture<u32>> {
     vec![
         SharedTexture::d1(R32Uint, 40, usage),
@@ -28,16 +28,16 @@ fn shared(usage: wgpu::TextureUsages) -> Vec<SharedTexture<u32>> {
     ]
 }
 
-/// The same in the slots, with their dimensions.
+/// Returns the same textures in the slots, with their dimensions.
 fn slots(usage: wgpu::TextureUsages) -> Vec<(SlotTexture<u32>, Dimensions)> {
     use wgpu::TextureDimension::{D1, D2, D3};
-    // SAFETY: the tests use what frames lend in the commands of these frames.
+    // SAFETY: the lent textures are only used in the commands of their frames.
     let line = |width| unsafe { SlotTexture::d1(R32Uint, width, usage) };
-    // SAFETY: as above.
+    // SAFETY: the lent textures are only used in the commands of their frames.
     let flat = |size| unsafe { SlotTexture::new(R32Uint, size, usage) };
-    // SAFETY: as above.
+    // SAFETY: the lent textures are only used in the commands of their frames.
     let volume = |size| unsafe { SlotTexture::d3(R32Uint, size, usage) };
-    // SAFETY: as above.
+    // SAFETY: the lent textures are only used in the commands of their frames.
     let cube = |side| unsafe { SlotTexture::cube(R32Uint, side, usage) };
     let of = |dimension, [width, height, depth_or_array_layers]: [u32; 3], levels| Dimensions {
         size: wgpu::Extent3d { width, height, depth_or_array_layers },
@@ -136,14 +136,14 @@ fn every_level_and_layer_of_a_slot_is_the_compute_sides() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// A cube in a slot is seen as a cube: each face is another word, and each is found by its
-/// direction.
+/// A cube in a slot can be sampled as a cube: each face has another value, which is found by the
+/// face's direction.
 #[test]
 fn a_shader_samples_a_cube_in_a_slot() {
     for bridge in bridges() {
         let device = bridge.device();
         let usage = wgpu::TextureUsages::TEXTURE_BINDING;
-        // SAFETY: what frames lend is used in the commands of these frames.
+        // SAFETY: the lent textures are only used in the commands of their frames.
         let cube = unsafe { SlotTexture::<f32>::cube(wgpu::TextureFormat::R32Float, 4, usage) };
         let mut exchange = Exchange::new(&bridge, &info("cube"), cube).unwrap();
         let shader = device.create_shader_module(wgpu::ShaderModuleDescriptor {
@@ -245,7 +245,7 @@ fn a_shader_samples_a_cube_in_a_slot() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// The error of an exchange that cannot be.
+/// Returns the error of an exchange that cannot be created.
 fn fault(bridge: &Bridge, texture: SharedTexture<u32>) -> String {
     Exchange::new(bridge, &info("texture"), texture).unwrap_err().to_string()
 }
@@ -269,17 +269,17 @@ fn what_is_not_shared_is_named() {
     let texel = fault(&bridge, flat(wgpu::TextureFormat::R32Float));
     assert!(texel.contains("u32") || texel.contains("U32"), "{texel}");
     let drawn = wgpu::TextureUsages::RENDER_ATTACHMENT;
-    // SAFETY: nothing is made of it.
+    // SAFETY: no slot is created.
     let slot = unsafe { SlotTexture::<u32>::d3(R32Uint, [8, 8, 8], drawn) };
     let slot = Exchange::new(&bridge, &info("texture"), slot).unwrap_err().to_string();
     assert!(slot.contains("slot texture \"texture\"") && slot.contains("`SharedTexture`"), "{slot}");
-    // Whose own texture wgpu may draw to.
+    // wgpu may draw to the separate texture of a `SharedTexture`.
     let own = SharedTexture::<u32>::d3(R32Uint, [8, 8, 8], drawn);
     Exchange::render_first(&bridge, &info("texture"), own).unwrap();
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// Levels that do not fit a small size are there again in a larger one.
+/// Mip levels that do not fit a small size return with a larger one.
 #[test]
 fn levels_come_back_with_the_size() {
     for bridge in bridges() {

@@ -8,16 +8,16 @@ use crate::support::{bridges, info, mapped, read_buffer, staging, validation_mes
 use bridge_wgpu::bridge::Texel;
 use bridge_wgpu::{Bridge, ComputeTurn, Exchange, RenderFirst, SharedBuffer, SharedTexture, Work, wgpu};
 
-/// Rows of 256 bytes with texels of 4, as copies to buffers want them.
+/// Rows of 256 bytes with texels of 4 bytes, as copies to buffers require.
 const SIZE: [u32; 2] = [64, 24];
 const TEXELS: usize = (SIZE[0] * SIZE[1]) as usize;
 
-/// Texels that are different in every place and frame.
+/// Returns texels that differ in every position and frame.
 fn pattern(frame: u32) -> Vec<u32> {
     (0..TEXELS as u32).map(|index| index.wrapping_mul(2_654_435_761).rotate_left(frame)).collect()
 }
 
-/// Lets the compute side write all texels.
+/// Makes the compute side write all texels.
 fn write<T: Texel>(turn: &mut ComputeTurn<SharedTexture<T>>, texels: Vec<T>) {
     match turn.work() {
         Work::Host(host) => host
@@ -32,7 +32,7 @@ fn write<T: Texel>(turn: &mut ComputeTurn<SharedTexture<T>>, texels: Vec<T>) {
     }
 }
 
-/// What the compute side sees.
+/// Returns the texels that the compute side sees.
 fn seen<T: Texel>(turn: &mut ComputeTurn<SharedTexture<T>, RenderFirst>) -> Vec<T> {
     match turn.work() {
         Work::Host(host) => {
@@ -49,7 +49,7 @@ fn seen<T: Texel>(turn: &mut ComputeTurn<SharedTexture<T>, RenderFirst>) -> Vec<
     }
 }
 
-/// All texels of a texture of 4 bytes each.
+/// Returns all texels of a texture, of 4 bytes each.
 fn read_texture(bridge: &Bridge, texture: &wgpu::Texture) -> Vec<u32> {
     let staging = staging(bridge, 4 * TEXELS as u64);
     let mut commands = bridge.device().create_command_encoder(&Default::default());
@@ -82,7 +82,7 @@ fn what_the_compute_side_fills_is_in_wgpus_texture() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// A command buffer that clears a texture.
+/// Records a command buffer that clears a texture.
 fn clear(bridge: &Bridge, texture: &wgpu::Texture, color: wgpu::Color) -> wgpu::CommandBuffer {
     let view = texture.create_view(&Default::default());
     let mut commands = bridge.device().create_command_encoder(&Default::default());
@@ -117,7 +117,7 @@ fn what_wgpu_draws_reaches_the_compute_side() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// One bind group, made before the first frame, sees every frame.
+/// One bind group, created before the first frame, sees every frame.
 #[test]
 fn a_bind_group_stays_valid() {
     for bridge in bridges() {
@@ -176,8 +176,8 @@ fn a_bind_group_stays_valid() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// A buffer and a texture in one exchange, and two exchanges in one submission: one that brings,
-/// one that takes.
+/// A buffer and a texture in one exchange are handed over together, and so are frames of two
+/// exchanges in opposite directions in one submission.
 #[test]
 fn several_resources_and_several_frames_go_together() {
     for bridge in bridges() {
@@ -206,8 +206,8 @@ fn several_resources_and_several_frames_go_together() {
                 }
                 _ => panic!("no such compute side was asked for"),
             }
-            // From the texture that the frame fills into the one that is taken, in the commands
-            // between.
+            // The commands between copy from the texture that the frame fills into the one that is
+            // handed back.
             let (buffer, picture) = there.objects();
             let mut commands = bridge.device().create_command_encoder(&Default::default());
             commands.copy_texture_to_texture(picture.as_image_copy(), back.objects().as_image_copy(), picture.size());

@@ -1,4 +1,4 @@
-//! What callbacks of wgpu's do that it calls while frames are submitted.
+//! Calls made from callbacks that wgpu calls while frames are submitted.
 #![allow(clippy::unwrap_used)] // A test.
 
 use std::sync::mpsc;
@@ -13,7 +13,7 @@ use crate::support::{
 };
 
 const LEN: usize = 256;
-/// Longer than anything here takes, and shorter than an exchange's timeout.
+/// Longer than any wait here takes, and shorter than an exchange's timeout.
 const LIMIT: Duration = Duration::from_secs(20);
 
 type Numbers = SharedBuffer<u32>;
@@ -28,7 +28,7 @@ fn frame(exchange: &mut Exchange<Numbers>, filler: &Filler, base: u32) -> Frame<
     turn.finish().unwrap()
 }
 
-/// Lets the next submission call `callback`.
+/// Makes the next submission call `callback`.
 fn call_back(bridge: &Bridge, callback: impl FnOnce() + Send + 'static) {
     bridge.queue().submit([]);
     bridge.queue().on_submitted_work_done(callback);
@@ -55,7 +55,7 @@ fn a_callback_may_wait_for_a_submission_of_another_exchange() {
             scope.spawn(move || {
                 started.recv_timeout(LIMIT).unwrap();
                 bridge.submit([], second).unwrap();
-                // Nobody listens any more where it was too late.
+                // The receiver may have stopped waiting.
                 let _ = done.send(());
             });
             bridge.submit([], first).unwrap();
@@ -67,8 +67,8 @@ fn a_callback_may_wait_for_a_submission_of_another_exchange() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// An exchange ends in a callback as it does elsewhere, also with a frame of which it is unknown
-/// whether it was submitted.
+/// An exchange can be dropped in a callback, even with a frame for which it is unknown whether it
+/// was submitted.
 #[test]
 fn an_exchange_may_be_dropped_in_a_callback() {
     let _alone = alone();
@@ -102,7 +102,7 @@ fn an_exchange_may_be_dropped_in_a_callback() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// Of an exchange that is dropped while its own submission is refused nothing else would show that
+/// If an exchange is dropped while its own submission is refused, no other submission shows that
 /// its lost frames have ended.
 #[test]
 fn an_exchange_may_be_dropped_while_its_submission_is_refused() {
@@ -124,7 +124,7 @@ fn an_exchange_may_be_dropped_while_its_submission_is_refused() {
         let destroyed = staging(&bridge, 16);
         let mut commands = bridge.device().create_command_encoder(&Default::default());
         commands.clear_buffer(&destroyed, 0, None);
-        // The commands are refused, and then what they deferred fails at once.
+        // The commands are refused, and their deferred action then fails immediately.
         let (dropped, is_dropped) = mpsc::channel();
         commands.map_buffer_on_submit(&destroyed, wgpu::MapMode::Read, .., move |mapped| {
             drop(exchange);

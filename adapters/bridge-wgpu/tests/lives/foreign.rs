@@ -1,5 +1,5 @@
-//! Errors that wgpu reports during a submission that was made: those of callbacks. They are not
-//! those of what was submitted.
+//! Errors of callbacks, which wgpu reports during a submission that was made. They are not errors
+//! of the submitted commands.
 #![allow(clippy::unwrap_used)] // A test.
 
 use std::time::Duration;
@@ -14,7 +14,7 @@ fn numbers() -> SharedBuffer<u32> {
     SharedBuffer::new(LEN, wgpu::BufferUsages::COPY_SRC)
 }
 
-/// The error is in the log.
+/// Checks that the error is in the log.
 fn is_logged() {
     assert!(logged("such as that of a callback, during a submission that was made"));
 }
@@ -26,7 +26,7 @@ fn frames_go_on_where_a_callback_fails() {
         let filler = Filler::new(&bridge);
         let mut exchange = Exchange::new(&bridge, &info("numbers"), numbers()).unwrap();
         let mut back = Exchange::render_first(&bridge, &info("back"), numbers()).unwrap();
-        // More than there are slots.
+        // More frames than there are slots.
         for base in 0..8 {
             let mut turn = exchange.begin().unwrap();
             filler.fill(&mut turn, base, Duration::ZERO);
@@ -64,7 +64,7 @@ fn newest_frames_go_on_where_a_callback_fails() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// The first hand-over of images.
+/// An error of a callback does not affect the first hand-over of images.
 #[test]
 fn an_exchange_is_made_where_a_callback_fails() {
     let _alone = alone();
@@ -79,7 +79,7 @@ fn an_exchange_is_made_where_a_callback_fails() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// The signal behind frames that were lost.
+/// An error of a callback does not affect the signal after lost frames.
 #[test]
 fn a_flush_succeeds_where_a_callback_fails() {
     let _alone = alone();
@@ -88,7 +88,7 @@ fn a_flush_succeeds_where_a_callback_fails() {
         let frame = exchange.begin().unwrap().finish().unwrap();
         lose(bridge, frame);
         fail_back(bridge);
-        // Waits for the signal: until it has arrived the frame may use what is replaced.
+        // Waits for the signal: before it, the frame may use the replaced resources.
         exchange.grow(2 * LEN).unwrap();
         is_logged();
         let frame = exchange.begin().unwrap().finish().unwrap();

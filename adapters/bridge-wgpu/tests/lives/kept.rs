@@ -1,5 +1,5 @@
-//! Objects that stay alive: those that frames copy out when wgpu refuses the submission, and the
-//! queue of an exchange whose work does not end.
+//! Objects that keep their contents or stay alive: those that wgpu hands to the compute side in a
+//! refused submission, and the queue of an exchange whose work does not end.
 #![allow(clippy::unwrap_used)] // A test.
 
 use std::sync::mpsc;
@@ -14,8 +14,8 @@ use crate::support::{alone, bridge_on, info, validation_messages, ways};
 
 const LEN: usize = 512;
 
-/// A frame whose copy wgpu refuses, for a buffer that is mapped or a texture that was destroyed,
-/// behind one of another exchange: that one's texture is not taken for copied.
+/// wgpu refuses a frame's copy because a buffer is mapped or a texture is destroyed; the texture of
+/// another exchange's earlier frame in the same submission does not count as copied.
 #[test]
 fn textures_that_wgpu_hands_over_keep_what_they_hold() {
     let _alone = alone();
@@ -29,7 +29,7 @@ fn textures_that_wgpu_hands_over_keep_what_they_hold() {
         let seen = first.objects().clone();
         gone.objects().destroy();
         for word in 1..4u32 {
-            // The texture is written to, and so a target of copies. Before, it was not initialized.
+            // The write makes the texture a copy destination; before, it was not initialized.
             let words = [word; LEN];
             let bytes: Vec<_> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
             let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(256), rows_per_image: None };
@@ -57,8 +57,8 @@ fn textures_that_wgpu_hands_over_keep_what_they_hold() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// wgpu waits for its queue without a limit when the last reference to it is dropped. Behind an
-/// exchange whose work has not completed in time, it may wait forever.
+/// wgpu waits for its queue without a limit when the last reference to it is dropped. After an
+/// exchange whose work has not completed in time, that wait may never end.
 #[test]
 fn the_queue_of_an_exchange_that_is_leaked_is_never_dropped() {
     let _alone = alone();
@@ -86,7 +86,7 @@ fn the_queue_of_an_exchange_that_is_leaked_is_never_dropped() {
             drop(exchange);
             gate
         };
-        // Called when the queue is dropped: nothing polls the device before.
+        // Called when the queue is dropped, because nothing polls the device before.
         let (called, is_called) = mpsc::channel();
         bridge.queue().submit([]);
         bridge.queue().on_submitted_work_done(move || called.send(()).unwrap());

@@ -1,4 +1,4 @@
-//! wgpu's commands with a frame run behind the computation of the frame, and not before.
+//! wgpu's commands with a frame run only after the computation of the frame.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -11,16 +11,17 @@ use crate::support::gate::Gate;
 use crate::support::{Filler, alone, bridges, info, mapped, staging, validation_messages};
 
 const LEN: usize = 1024;
-/// The numbers of the frame that is late begin here.
+/// The first number of the frame that is late.
 const LATE: u32 = 50_000;
-/// Many times as long as a copy takes.
+/// Many times the duration of a copy.
 const A_WHILE: Duration = Duration::from_millis(300);
 
-/// The numbers that wgpu reads in the slot of a frame that is held by a gate, behind frames in all
-/// slots. `is_submitted`: the commands go out with the frame; or else, wrong on purpose, alone.
+/// Returns the numbers that wgpu reads in the slot of a frame that a gate holds, after frames in
+/// all slots. With `is_submitted`, the commands are submitted with the frame; otherwise without it,
+/// which is wrong on purpose.
 fn read(bridge: &Bridge, is_submitted: bool) -> (Vec<u32>, usize) {
-    // SAFETY: what frames lend is used in the commands of these frames; in the negative control
-    // before them, which are plain words that are read too early.
+    // SAFETY: the lent buffers are only used in the commands of their frames; in the negative
+    // control, the commands run before, and only read plain words too early.
     let spec = unsafe { SlotBuffer::<u32>::new(LEN, wgpu::BufferUsages::COPY_SRC) };
     let mut exchange = Exchange::new(bridge, &info("late"), spec).unwrap();
     let (filler, seen) = (Filler::new(bridge), staging(bridge, 4 * LEN as u64));
@@ -57,14 +58,14 @@ fn read(bridge: &Bridge, is_submitted: bool) -> (Vec<u32>, usize) {
     (words, slot)
 }
 
-/// Submits commands with a frame that is held by a gate, and opens that once they would have run if
-/// they did not wait.
+/// Submits commands with a frame that a gate holds, and opens the gate after a time in which the
+/// commands would have run if they did not wait.
 fn submit_held(bridge: &Bridge, commands: wgpu::CommandBuffer, frame: Frame<SlotBuffer<u32>>, gate: Gate) {
     let computed = frame.computed();
     assert!(!computed.is_reached().unwrap(), "the gate holds nothing");
     let (submitted, (sender, receiver)) = (AtomicBool::new(false), mpsc::channel());
     std::thread::scope(|scope| {
-        // Opened as well where this panics: the thread is joined.
+        // Moved into this scope, so that a panic opens the gate before the thread is joined.
         let (gate, submitted) = (gate, &submitted);
         let submitting = scope.spawn(move || {
             sender.send(Thread::current()).unwrap();
@@ -73,11 +74,12 @@ fn submit_held(bridge: &Bridge, commands: wgpu::CommandBuffer, frame: Frame<Slot
         });
         let thread = receiver.recv().unwrap();
         if bridge.backend() == Backend::Host {
-            // For the CPU's frames the submission itself waits.
+            // With the CPU backend, the submission itself waits for the frame.
             assert!(thread.until_asleep(|| submitted.load(Ordering::SeqCst)), "it did not wait for the CPU");
         } else {
             submitting.join().unwrap();
-            // Nothing tells that the queue waits; commands that do not are done long before.
+            // The wait of a queue cannot be observed directly, but commands without the wait would
+            // complete much earlier.
             let wait = wgpu::PollType::Wait { submission_index: None, timeout: Some(A_WHILE) };
             let polled = bridge.device().poll(wait);
             assert!(matches!(polled, Err(wgpu::PollError::Timeout)), "the queue did not wait: {polled:?}");
@@ -100,7 +102,7 @@ fn commands_wait_for_a_frame_that_is_late() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// The negative control of the test above.
+/// Negative control of the test above.
 #[test]
 fn without_their_frame_commands_read_the_one_before() {
     let _alone = alone();

@@ -1,4 +1,4 @@
-//! What is dropped, destroyed or refused, in any order.
+//! Objects that are dropped, destroyed or refused, in any order.
 #![allow(clippy::unwrap_used)] // A test.
 
 use std::any::Any;
@@ -20,7 +20,7 @@ fn numbers() -> SharedBuffer<u32> {
     SharedBuffer::new(LEN, wgpu::BufferUsages::COPY_SRC)
 }
 
-/// A frame that is to be submitted.
+/// Returns a frame to submit.
 fn frame(
     exchange: &mut Exchange<SharedBuffer<u32>>,
     filler: &Filler,
@@ -46,7 +46,7 @@ fn objects_outlive_their_exchange() {
         let usage = wgpu::TextureUsages::TEXTURE_BINDING;
         let spec = SharedTexture::<[u8; 4]>::new(wgpu::TextureFormat::Rgba8Unorm, [16, 16], usage);
         let texture = Exchange::new(&bridge, &info("picture"), spec).unwrap().objects().clone();
-        // What crashes if the texture is not wgpu's own.
+        // This would crash if wgpu did not own the texture.
         drop(texture.create_view(&Default::default()));
     }
     assert_eq!(validation_messages(), [""; 0]);
@@ -65,7 +65,7 @@ fn everything_is_dropped_in_every_order() {
         let spec = SharedTexture::<[u8; 4]>::new(wgpu::TextureFormat::Rgba8Unorm, [16, 16], usage);
         let mut scene = Exchange::render_first(&bridge, &info("scene"), spec).unwrap();
         let filler = Filler::new(&bridge);
-        // One in flight, one never submitted, and a turn of the other direction.
+        // One frame in flight, one that is never submitted, and a turn of the other direction.
         let first = frame(&mut exchange, &filler, 1);
         bridge.submit([], first).unwrap();
         let second = frame(&mut exchange, &filler, 2);
@@ -85,7 +85,8 @@ fn everything_is_dropped_in_every_order() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// Both directions and `latest`, each with a frame or two.
+/// Creates and drops exchanges of both directions and latest exchanges, each with one or two
+/// frames.
 fn come_and_go(bridge: &Bridge, filler: &Filler) {
     let mut exchange = Exchange::new(bridge, &info("numbers"), numbers()).unwrap();
     let first = frame(&mut exchange, filler, 1);
@@ -111,7 +112,7 @@ fn come_and_go(bridge: &Bridge, filler: &Filler) {
     }
 }
 
-/// Counts live objects and open descriptors, once they are as `before`, or a limit has passed.
+/// Counts live objects and open descriptors, once they equal `before` or a limit has passed.
 fn settled(before: Option<&(LiveObjects, usize)>) -> (LiveObjects, usize) {
     let end = Instant::now() + Duration::from_secs(20);
     loop {
@@ -128,7 +129,7 @@ fn a_thousand_come_and_go_and_leave_nothing() {
     let _alone = alone();
     for bridge in ways() {
         let filler = Filler::new(&bridge);
-        // What the first use of anything leaves for good is not a leak.
+        // Objects that a first use keeps permanently are not a leak.
         let empty = LiveObjects::now();
         come_and_go(&bridge, &filler);
         let after = settled(Some(&(empty, open_descriptors())));
@@ -141,7 +142,7 @@ fn a_thousand_come_and_go_and_leave_nothing() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// A command buffer that wgpu refuses: it uses what was destroyed.
+/// Records a command buffer that wgpu refuses, because it uses a destroyed buffer.
 fn refused(bridge: &Bridge) -> wgpu::CommandBuffer {
     let buffer = crate::support::staging(bridge, 16);
     let mut commands = bridge.device().create_command_encoder(&Default::default());
@@ -162,8 +163,8 @@ fn a_refused_submission_costs_its_frame_alone() {
             let error = bridge.submit([refused(&bridge)], frames).unwrap_err();
             assert!(matches!(error, Error::Refused { call: "Queue::submit", .. }), "{error}");
             assert!(error.to_string().contains("destroyed"), "{error}");
-            // Nothing is left behind in the queue, and no slot is missing: the next frames come at
-            // once.
+            // Nothing is left in the queue, and no slot is missing: the next frames can be
+            // submitted immediately.
             for next in 0..4 {
                 let frames = (frame(&mut exchange, &filler, 10 * round + next), back.begin().unwrap());
                 let (_, turn) = bridge.submit([], frames).unwrap();
@@ -188,7 +189,7 @@ fn a_device_that_was_destroyed_is_an_error() {
         bridge.device().destroy();
         let error = bridge.submit([], second).unwrap_err();
         assert!(matches!(error, Error::DeviceLost { .. } | Error::Refused { .. }), "{error}");
-        // No frame that would tell.
+        // Without a frame, there are no semaphores that would show the error.
         let none = None::<Frame<SharedBuffer<u32>>>;
         let error = bridge.submit([], none).unwrap_err();
         assert!(matches!(error, Error::DeviceLost { .. }), "{error}");
@@ -201,7 +202,7 @@ fn a_device_that_was_destroyed_is_an_error() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// wgpu calls the program's callbacks while it submits, and the program may do there what it likes.
+/// wgpu calls the program's callbacks during a submission, and the program may make any call there.
 #[test]
 fn callbacks_of_a_submission_wait_for_nothing() {
     let _alone = alone();
@@ -212,12 +213,12 @@ fn callbacks_of_a_submission_wait_for_nothing() {
         let mut other = Exchange::new(&bridge, &info("others"), numbers()).unwrap();
         let (sender, receiver) = std::sync::mpsc::channel();
         let (inner, held) = (bridge.clone(), frame(&mut other, &filler, 1));
-        // What a callback does wrong outside of a submission.
+        // Receives errors of the callback outside of a submission.
         bridge.device().on_uncaptured_error(std::sync::Arc::new(|error| eprintln!("{error}")));
         bridge.queue().submit([]);
         bridge.queue().on_submitted_work_done(move || {
             let error = inner.submit([], held).err().map(|error| error.to_string());
-            // wgpu's own errors of a callback are not the submission's.
+            // wgpu's errors in a callback are not errors of the submission.
             drop(inner.device().create_buffer(&wgpu::BufferDescriptor {
                 label: None,
                 size: 4,
@@ -227,16 +228,16 @@ fn callbacks_of_a_submission_wait_for_nothing() {
             drop(other);
             sender.send(error).unwrap();
         });
-        // The next submissions call it.
+        // The following submissions call the callback.
         let mut results = Vec::new();
         for base in 0..3 {
             let turn = frame(&mut exchange, &filler, base);
-            // The first submission is over by then, so that the next one finds it so.
+            // The first submission is complete by then, as the next one will find.
             await_queue(&bridge);
             results.push(bridge.submit([], turn));
         }
         let error = receiver.recv_timeout(Duration::from_secs(60)).unwrap();
-        // Called by one of the submissions. On an adopted device it is unknown whose error it is.
+        // One of the submissions called it. On an adopted device, it is unknown whose error it is.
         let is_unconfirmed = |result: &&Result<_, _>| matches!(result, Err(Error::Unconfirmed { .. }));
         let counts = [results.iter().filter(is_unconfirmed).count(), results.iter().filter(|one| one.is_err()).count()];
         assert!(
@@ -269,7 +270,7 @@ fn frames_of_one_exchange_or_of_another_bridge_are_refused() {
         let frames = vec![frame(&mut exchange, &filler, 1), frame(&mut exchange, &filler, 2)];
         let error = bridge.submit([], frames).unwrap_err();
         assert!(matches!(error, Error::Bridge(bridge_wgpu::bridge::Error::OutOfOrder { .. })), "{error}");
-        // What was dropped is told once.
+        // Each lost frame is reported once.
         while exchange.begin().map(|turn| turn.skip().unwrap()).is_err() {}
         let next = frame(&mut exchange, &filler, 3);
         bridge.submit([], next).unwrap();
@@ -286,7 +287,7 @@ fn what_cannot_be_shared_is_said() {
     assert!(fails(Exchange::new(&bridge, &info("odd"), odd).err()).contains("multiples of 4"));
     let empty = SharedBuffer::<u32>::new(0, wgpu::BufferUsages::COPY_SRC);
     fails(Exchange::new(&bridge, &info("empty"), empty).err());
-    // Both mappings at once are a usage that wgpu refuses.
+    // wgpu refuses the combination of both mapping usages.
     let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::MAP_WRITE;
     let error = fails(Exchange::new(&bridge, &info("mapped"), SharedBuffer::<u32>::new(4, usage)).err());
     assert!(error.contains("create_buffer"), "{error}");
@@ -294,7 +295,7 @@ fn what_cannot_be_shared_is_said() {
         SharedTexture::<f32>::new(wgpu::TextureFormat::Depth32Float, [4, 4], wgpu::TextureUsages::RENDER_ATTACHMENT);
     let error = fails(Exchange::<_, RenderFirst>::render_first(&bridge, &info("depth"), depth).err());
     assert!(error.contains("R32_SFLOAT"), "{error}");
-    // Nothing is made of a number of slots that the bridge refuses.
+    // With a number of slots that the bridge refuses, nothing is created.
     let slots = usize::MAX;
     let invalid = |error: Option<Error>| {
         let error = error.expect("it was shared");

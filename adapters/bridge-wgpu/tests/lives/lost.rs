@@ -1,5 +1,5 @@
-//! Submissions of which wgpu does not tell whether they were made: on a device that was adopted, a
-//! callback of the program's has an error while frames are submitted.
+//! Submissions for which wgpu does not report whether they were made: on an adopted device, a
+//! callback of the program causes an error while frames are submitted.
 #![allow(clippy::unwrap_used)] // A test.
 
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use bridge_wgpu::{
     Bridge, Error, Exchange, ExchangeInfo, Frames, LatestInfo, Newest, SharedBuffer, SharedTexture, Work, wgpu,
 };
 
-/// Longer than anything that is waited for in vain, and told from it.
+/// Long enough to be distinguishable from the other waits.
 const LIMIT: Duration = Duration::from_secs(10);
 
 fn latest(name: &str) -> LatestInfo<'_> {
     LatestInfo { name, newest: Newest::Issued, timeout: LIMIT, ..Default::default() }
 }
 
-/// Lets the next submission call a callback that has an error of wgpu's.
+/// Makes the next submission call a callback that causes a wgpu error.
 pub(crate) fn fail_back(bridge: &Bridge) {
     bridge.queue().submit([]);
     let inner = bridge.device().clone();
@@ -31,11 +31,11 @@ pub(crate) fn fail_back(bridge: &Bridge) {
             mapped_at_creation: false,
         }));
     });
-    // The submission is over by then, so that the next one calls it.
+    // The submission is complete by then, so that the next one calls the callback.
     await_queue(bridge);
 }
 
-/// Submits the frames on an adopted device, so that they are lost.
+/// Submits the frames on an adopted device in such a way that they are lost.
 pub(crate) fn lose<F: Frames>(bridge: &Bridge, frames: F)
 where
     F::Submitted: std::fmt::Debug,
@@ -46,12 +46,12 @@ where
     assert!(error.to_string().contains("create_buffer"), "the callback's error: {error}");
 }
 
-/// Runs `lost` for each compute side, on devices that were adopted. Nothing is left of what it
-/// made, and its end is seen without waiting for a limit.
+/// Runs `lost` for each compute side, on adopted devices. Checks that all objects that it created
+/// are gone.
 fn ends(lost: impl Fn(&Bridge)) {
     let _alone = alone();
     for bridge in adopted() {
-        // Of a callback that something else calls.
+        // Receives errors of callbacks that another call triggers.
         bridge.device().on_uncaptured_error(Arc::new(|error| eprintln!("{error}")));
         let before = LiveObjects::now();
         lost(&bridge);
@@ -68,7 +68,7 @@ fn numbers() -> SharedBuffer<u32> {
 fn a_reader_that_loses_frames_goes_on() {
     ends(|bridge| {
         let (mut writer, mut reader) = Exchange::latest(bridge, &latest("numbers"), numbers()).unwrap();
-        // More incidents than there are slots, with two slots each.
+        // More lost frames than there are slots, with two slots each.
         for frame in 1..=24 {
             let mut turn = writer.begin().unwrap();
             write(&mut turn, frame, Duration::ZERO);
@@ -86,7 +86,7 @@ fn a_reader_that_loses_frames_goes_on() {
     });
 }
 
-/// A writer that has no slot left says what the reader is to do, which it can.
+/// The error of a writer without a free slot names the reader's call that recovers the slots.
 #[test]
 fn a_reader_that_pauses_brings_slots_back() {
     ends(|bridge| {
@@ -135,7 +135,7 @@ fn textures_of_frames_that_were_lost_are_handed_over_anew() {
     });
 }
 
-/// Frames that are lost one after the other, with none between that is submitted.
+/// All frames are lost one after the other, without a submitted one in between.
 #[test]
 fn a_writer_that_loses_all_its_frames_goes_on() {
     ends(|bridge| {
@@ -170,7 +170,7 @@ fn an_exchange_in_step_that_loses_all_its_frames_goes_on() {
     });
 }
 
-/// The lost frame is the last one of its exchange, so that no later signal shows that it has ended.
+/// The lost frame is the last one of its exchange, so no later signal shows that it has ended.
 #[test]
 fn the_end_behind_a_lost_frame_is_seen_at_once() {
     ends(|bridge| {
@@ -188,7 +188,8 @@ fn the_end_behind_a_lost_frame_is_seen_at_once() {
     });
 }
 
-/// Whatever holds the exchange last ends it. Its handle was dropped before the frame was lost.
+/// The last owner of the exchange ends it, even if its handle was dropped before the frame was
+/// lost.
 #[test]
 fn the_end_of_a_lost_frame_that_outlives_its_exchange_is_seen_at_once() {
     ends(|bridge| {

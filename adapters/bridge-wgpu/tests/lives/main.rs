@@ -1,5 +1,5 @@
-//! Frames, their order and their ends. One program, since each links wgpu; its tests run one after
-//! the other, since live objects are counted for the process.
+//! Frames, their order and their ends. The tests are one program, because each program links wgpu,
+//! and run one after the other, because live objects are counted per process.
 #![allow(unsafe_code, clippy::unwrap_used)] // Tests.
 
 mod callbacks;

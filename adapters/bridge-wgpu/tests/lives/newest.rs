@@ -1,4 +1,4 @@
-//! Both sides at rates of their own.
+//! Exchanges whose two sides run at independent rates.
 #![allow(unsafe_code, clippy::unwrap_used)] // A test; slots are used in their frames' commands alone.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,25 +14,25 @@ use bridge_wgpu::{
     Work, wgpu,
 };
 
-/// Longer than anything here takes.
+/// Longer than any wait here takes.
 const LIMIT: Duration = Duration::from_secs(60);
 
 type Numbers = SharedBuffer<u32>;
 
-/// Both handles of an exchange of words.
+/// Returns both handles of an exchange of words.
 fn numbers(bridge: &Bridge) -> (LatestWriter<Numbers>, LatestReader<Numbers>) {
     let spec = Numbers::new(LEN, wgpu::BufferUsages::COPY_SRC);
     Exchange::latest(bridge, &latest("numbers"), spec).unwrap()
 }
 
-/// Publishes a frame of this number once the one before is finished.
+/// Publishes a frame with this number, and waits until it is finished.
 fn publish_finished(writer: &mut LatestWriter<Numbers>, frame: u32) {
     let mut turn = writer.begin().unwrap();
     write(&mut turn, frame, Duration::ZERO);
     turn.publish().unwrap().wait(LIMIT).unwrap();
 }
 
-/// Both sides as fast as they go.
+/// The reader always gets the newest frame while both sides run at full speed.
 #[test]
 fn the_reader_has_the_newest() {
     let _alone = alone();
@@ -65,8 +65,8 @@ fn the_reader_has_the_newest() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// While the reader has a frame open, the writer goes on for twice as many frames as there are
-/// slots. The next frame that is read is the last of them.
+/// While the reader has a frame open, the writer makes twice as many frames as there are slots. The
+/// next frame that is read is the last of them.
 #[test]
 fn a_slow_reader_holds_up_no_writer() {
     let _alone = alone();
@@ -81,7 +81,7 @@ fn a_slow_reader_holds_up_no_writer() {
                     done.send(()).unwrap();
                 }
             });
-            // Ends the thread where this panics.
+            // Moved here, so that a panic ends the thread.
             let ask = ask;
             let publish = |first, count| {
                 ask.send((first, count)).unwrap();
@@ -102,7 +102,7 @@ fn a_slow_reader_holds_up_no_writer() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// While the writer computes a frame, the reader goes on with the one before.
+/// While the writer computes a frame, the reader keeps getting the previous one.
 #[test]
 fn a_slow_writer_holds_up_no_reader() {
     let _alone = alone();
@@ -117,7 +117,7 @@ fn a_slow_writer_holds_up_no_reader() {
             };
             newest(true);
             let mut turn = writer.begin().unwrap();
-            // In this order: a copy from memory of the host's may wait for the gate.
+            // In this order, because a copy from host memory may wait for the gate.
             write(&mut turn, frame, Duration::ZERO);
             let gate = Gate::hold(turn.work());
             let computed = turn.publish().unwrap();
@@ -131,7 +131,7 @@ fn a_slow_writer_holds_up_no_reader() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// A writer that stops, and one that is slow, leave the last frame where it is.
+/// If the writer stops or is slow, the last frame stays in place without further copies.
 #[test]
 fn the_same_frame_again_costs_no_copy() {
     let _alone = alone();
@@ -150,7 +150,7 @@ fn the_same_frame_again_costs_no_copy() {
             bridge.submit([], turn).unwrap();
             let words = read_buffer(&bridge, reader.objects());
             assert_eq!(words, [if round == 0 { 7 } else { 70 + round - 1 }; LEN]);
-            // What a copy would overwrite.
+            // Contents that a copy would overwrite.
             let bytes: Vec<u8> = [70 + round; LEN].iter().flat_map(|word| word.to_ne_bytes()).collect();
             bridge.queue().write_buffer(reader.objects(), 0, &bytes);
         }
@@ -179,7 +179,7 @@ fn a_refused_submission_gives_the_frame_back() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// Commands that wgpu refuses.
+/// Records commands that wgpu refuses.
 fn refused(bridge: &Bridge) -> wgpu::CommandBuffer {
     let destroyed = staging(bridge, 16);
     let mut commands = bridge.device().create_command_encoder(&Default::default());
@@ -188,8 +188,7 @@ fn refused(bridge: &Bridge) -> wgpu::CommandBuffer {
     commands.finish()
 }
 
-/// The same frame again waits for nothing, and a submission with it that fails is told all the
-/// same.
+/// A submission with the same frame again waits for nothing, but its failure is still reported.
 #[test]
 fn a_refused_submission_of_the_same_frame_costs_nothing() {
     let _alone = alone();
@@ -224,7 +223,7 @@ fn a_refused_submission_of_the_same_frame_costs_nothing() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// wgpu writes textures, the compute side reads the newest.
+/// wgpu writes textures, and the compute side reads the newest one.
 #[test]
 fn the_compute_side_has_wgpus_newest() {
     let _alone = alone();
@@ -263,12 +262,12 @@ fn the_compute_side_has_wgpus_newest() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// In the slots, without a copy: the same frame again is the same slot, and stays wgpu's.
+/// Without a copy, the same frame again is in the same slot, which stays with wgpu.
 #[test]
 fn the_newest_is_read_in_its_slot() {
     let _alone = alone();
     for bridge in bridges() {
-        // SAFETY: what frames lend is used in the commands of these frames.
+        // SAFETY: the lent buffers are only used in the commands of their frames.
         let spec = unsafe { SlotBuffer::<u32>::new(LEN, wgpu::BufferUsages::COPY_SRC) };
         let info = LatestInfo { newest: Newest::Issued, ..latest("slots") };
         let (mut writer, mut reader) = Exchange::latest(&bridge, &info, spec).unwrap();

@@ -1,4 +1,4 @@
-//! Sides that pause, end and stall beside the other.
+//! Sides that pause, end or stall while the other continues.
 #![allow(clippy::unwrap_used)] // A test.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use crate::support::{alone, bridges, read_buffer, staging, validation_messages};
 use bridge_wgpu::bridge::LiveObjects;
 use bridge_wgpu::{Backend, Exchange, LatestInfo, LatestReader, RenderFirst, SharedBuffer, Work, wgpu};
 
-/// Either side stands still for a second, and the other goes on.
+/// If either side pauses for a second, the other continues.
 #[test]
 fn a_pause_of_one_side_is_none_of_the_others() {
     let _alone = alone();
@@ -36,8 +36,8 @@ fn a_pause_of_one_side_is_none_of_the_others() {
         while newest() != (1, true) {
             assert!(Instant::now() < end, "the first frame was never seen");
         }
-        // wgpu takes nothing for a second and for a hundred frames, which is far more than there
-        // are slots: were the writer to wait for it, this would not end.
+        // wgpu takes no frame for a second and a hundred frames, far more than there are slots: if
+        // the writer waited for it, this loop would not end.
         let (start, mut frame) = (Instant::now(), 1);
         while frame < 100 || start.elapsed() < Duration::from_secs(1) {
             frame += 1;
@@ -45,7 +45,7 @@ fn a_pause_of_one_side_is_none_of_the_others() {
         }
         let (mut seen, is_new) = newest();
         assert!(is_new && seen > 1, "{seen} of {frame}");
-        // Nothing is computed for a second: what is being written arrives, and stays.
+        // Nothing is computed for a second: the frame that is being written arrives, and stays.
         let (start, mut last, mut rounds) = (Instant::now(), (seen, is_new), 0);
         while last != (frame, false) || rounds < 20 || start.elapsed() < Duration::from_secs(1) {
             assert!(Instant::now() < end, "the last frame was never seen: {last:?} of {frame}");
@@ -53,7 +53,7 @@ fn a_pause_of_one_side_is_none_of_the_others() {
             assert!(last.0 >= seen, "never back: {last:?} after {seen}");
             (seen, rounds) = (last.0, rounds + 1);
         }
-        // And both go on.
+        // Both sides continue.
         publish(frame + 1);
         while newest().0 != frame + 1 {
             assert!(Instant::now() < end, "nothing is seen after the pauses");
@@ -62,7 +62,7 @@ fn a_pause_of_one_side_is_none_of_the_others() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// Either side is removed while the other one works, with a frame of its own under way.
+/// Either side can be dropped while the other works and has a frame in progress.
 #[test]
 fn one_side_is_removed_while_the_other_works() {
     let _alone = alone();
@@ -85,13 +85,14 @@ fn one_side_is_removed_while_the_other_works() {
                 }
                 let mut reader = Some(reader);
                 if reader_first {
-                    // Its last copy may still run, and the writer is in the middle of a frame.
+                    // The reader's last copy may still run, and the writer is in the middle of a
+                    // frame.
                     drop(reader.take());
                 }
                 stop.store(true, Ordering::Relaxed);
                 assert!(writing.join().unwrap() >= 10);
                 if let Some(mut reader) = reader {
-                    // The writer is gone: the last frame stays.
+                    // The writer is dropped: the last frame stays.
                     let turn = reader.newest().unwrap();
                     bridge.submit([], turn).unwrap();
                     let words = read_buffer(&bridge, reader.objects());
@@ -108,7 +109,7 @@ fn one_side_is_removed_while_the_other_works() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// The compute side of one exchange stands still, and another exchange of the same device goes on.
+/// If the compute side of one exchange stalls, another exchange of the same device continues.
 #[test]
 fn a_stalled_exchange_stalls_no_other() {
     let _alone = alone();
@@ -120,7 +121,7 @@ fn a_stalled_exchange_stalls_no_other() {
     let mut turn = stalled.begin().unwrap();
     let Work::Host(host) = turn.work() else { panic!("the CPU was asked for") };
     host.run(move |words| {
-        // Until the gate is dropped.
+        // Waits until the gate is dropped.
         let _ = closed.recv();
         words.fill(9);
     })
@@ -134,7 +135,7 @@ fn a_stalled_exchange_stalls_no_other() {
         loop {
             let turn = reader.newest().unwrap();
             bridge.submit([], turn).unwrap();
-            // wgpu's frames go on beside the stalled one, which has nothing to show.
+            // wgpu's frames continue despite the stalled exchange, which has no frame.
             let nothing = waiting.newest().unwrap();
             assert!(nothing.is_none());
             bridge.submit([], nothing).unwrap();
@@ -163,7 +164,7 @@ fn a_stalled_exchange_stalls_no_other() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// Has the compute side hold the newest frame until the gate is dropped.
+/// Makes the compute side hold the newest frame until the gate is opened.
 fn hold(reader: &mut LatestReader<SharedBuffer<u32>, RenderFirst>, gate: &Arc<Mutex<()>>) {
     let mut turn = reader.newest().unwrap().unwrap();
     assert!(turn.is_new());
@@ -173,8 +174,8 @@ fn hold(reader: &mut LatestReader<SharedBuffer<u32>, RenderFirst>, gate: &Arc<Mu
     turn.finish().unwrap();
 }
 
-/// A reader on the CPU with more turns than it said has the slot that wgpu writes next: the thread
-/// that submits the frame waits for it, and no other does.
+/// A reader on the CPU with more turns than announced holds the slot that wgpu writes next: only
+/// the thread that submits that frame waits for it.
 #[test]
 fn a_slow_reader_holds_up_its_own_writer_alone() {
     let _alone = alone();
@@ -192,10 +193,10 @@ fn a_slow_reader_holds_up_its_own_writer_alone() {
     }
     let (submitted, (sender, receiver)) = (AtomicBool::new(false), mpsc::channel());
     std::thread::scope(|scope| {
-        // Opened as well where this panics: the thread is joined.
+        // Moved into this scope, so that a panic opens the gate before the thread is joined.
         let (inner, submitted, closed) = (&bridge, &submitted, closed);
         let thread = scope.spawn(move || {
-            // The slot that was never used, and the first that was read.
+            // The slot that was never used, and the first one that was read.
             let mut results = Vec::new();
             for _ in 0..2 {
                 let turn = writer.begin().unwrap();
@@ -205,8 +206,8 @@ fn a_slow_reader_holds_up_its_own_writer_alone() {
                 results.push(inner.submit([], turn));
             }
             submitted.store(true, Ordering::SeqCst);
-            // Its wait has ended by the gate and not by its limit, which is what ends it if others
-            // wait for it.
+            // The wait ended because of the gate, not its limit; it would reach the limit if others
+            // waited for it.
             results.into_iter().for_each(|result| drop(result.unwrap()));
         });
         let second = receiver.recv().unwrap();

@@ -1,5 +1,5 @@
-//! Command buffers of a refused submission that wgpu uses again while `submit` has not returned.
-//! They are not those of the frames any more.
+//! Command buffers of a refused submission that wgpu reuses before `submit` has returned. They no
+//! longer belong to the frames.
 #![allow(clippy::unwrap_used)] // A test.
 
 use std::sync::mpsc;
@@ -11,8 +11,8 @@ use crate::refused::read_texture;
 use crate::support::latest::{LEN, latest, write};
 use crate::support::{Filler, alone, bridges, info, read_buffer, staging, validation_messages};
 
-/// Commands that wgpu refuses, since a buffer is destroyed which they map; the program then submits
-/// others instead. Tells whether it has done so.
+/// Records commands that wgpu refuses, because they map a destroyed buffer; a callback of the
+/// program then submits other commands instead. The receiver gets a message when it has done so.
 fn falling_back(bridge: &Bridge, elsewhere: bool) -> (wgpu::CommandBuffer, mpsc::Receiver<()>) {
     let destroyed = staging(bridge, 16);
     let mut commands = bridge.device().create_command_encoder(&Default::default());
@@ -31,7 +31,7 @@ fn falling_back(bridge: &Bridge, elsewhere: bool) -> (wgpu::CommandBuffer, mpsc:
     (commands.finish(), receiver)
 }
 
-/// As many command buffers as a refused submission gives back, and more.
+/// Records at least as many command buffers as a refused submission returns.
 fn record(bridge: &Bridge) -> Vec<wgpu::CommandBuffer> {
     let buffer = staging(bridge, 16);
     let record = |_| {
@@ -42,7 +42,7 @@ fn record(bridge: &Bridge) -> Vec<wgpu::CommandBuffer> {
     (0..12).map(record).collect()
 }
 
-/// Submits the frames with commands that are refused, and replaced in a callback.
+/// Submits the frames with commands that are refused and replaced in a callback.
 fn fall_back<F: Frames>(bridge: &Bridge, elsewhere: bool, frames: F)
 where
     F::Submitted: std::fmt::Debug,
@@ -119,7 +119,7 @@ fn a_refused_newest_frame_does_not_go_with_what_a_callback_submits() {
             let mut turn = writer.begin().unwrap();
             write(&mut turn, frame, Duration::ZERO);
             turn.publish().unwrap();
-            // A new frame, which is given back, and the same frame again.
+            // A new frame, which is returned to the exchange, and the same frame again.
             for is_new in [true, false] {
                 let turn = reader.newest().unwrap().unwrap();
                 assert_eq!(turn.is_new(), is_new);

@@ -1,4 +1,4 @@
-//! Submissions that wgpu refuses: what they leave of the objects that a frame would have filled.
+//! The contents of the objects that a frame fills, after wgpu has refused the submission.
 #![allow(clippy::unwrap_used)] // A test.
 
 use bridge_wgpu::bridge::ImageSpec;
@@ -19,7 +19,7 @@ fn picture() -> Picture {
     SharedTexture::new(wgpu::TextureFormat::R32Uint, [64, 8], wgpu::TextureUsages::COPY_SRC).with_mips(2)
 }
 
-/// A command buffer that wgpu refuses: it uses what was destroyed.
+/// Records a command buffer that wgpu refuses, because it uses a destroyed buffer.
 fn refused(bridge: &Bridge) -> wgpu::CommandBuffer {
     let buffer = staging(bridge, 16);
     let mut commands = bridge.device().create_command_encoder(&Default::default());
@@ -45,7 +45,7 @@ fn fill(work: Work<'_, ImageSpec<u32>>, word: u32) {
     }
 }
 
-/// A frame of both, which is to be submitted.
+/// Returns a frame of each exchange to submit.
 fn frame(
     (buffers, textures): (&mut Exchange<Numbers>, &mut Exchange<Picture>),
     filler: &Filler,
@@ -57,7 +57,7 @@ fn frame(
     (numbers.finish().unwrap(), picture.finish().unwrap())
 }
 
-/// The first level.
+/// Reads the first level.
 pub(crate) fn read_texture(bridge: &Bridge, texture: &wgpu::Texture) -> Vec<u32> {
     let seen = staging(bridge, 4 * LEN as u64);
     let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(256), rows_per_image: None };
@@ -68,7 +68,7 @@ pub(crate) fn read_texture(bridge: &Bridge, texture: &wgpu::Texture) -> Vec<u32>
     mapped(bridge, &seen)
 }
 
-/// A frame of both that nothing refuses is in the objects.
+/// Checks that frames of both exchanges that are not refused arrive in the objects.
 fn arrives(
     bridge: &Bridge,
     (buffers, textures): (&mut Exchange<Numbers>, &mut Exchange<Picture>),
@@ -86,14 +86,15 @@ fn lose(bridge: &Bridge, frames: (Frame<Numbers>, Frame<Picture>)) {
     assert!(matches!(error, Error::Refused { call: "Queue::submit", .. }), "{error}");
 }
 
-/// Nothing was shown yet: the objects hold zeros, and not what was in their memory.
+/// If the first frame is refused, the objects contain zeros, not the previous contents of their
+/// memory.
 #[test]
 fn objects_hold_zeros_where_the_first_frame_is_refused() {
     let _alone = alone();
     for bridge in ways() {
         let filler = Filler::new(&bridge);
         for _ in 0..4 {
-            // What memory that is allocated anew holds.
+            // Fills memory that new allocations may reuse.
             let usage = wgpu::BufferUsages::COPY_DST;
             let descriptor =
                 wgpu::BufferDescriptor { label: None, size: 4 * LEN as u64, usage, mapped_at_creation: false };
@@ -123,7 +124,7 @@ fn frames_go_on_behind_those_that_are_refused() {
             let both = (&mut buffers, &mut textures);
             lose(&bridge, frame(both, &filler, 1000 + round));
             if round > 0 {
-                // What a buffer held it holds.
+                // The buffer keeps its contents.
                 assert_eq!(read_buffer(&bridge, buffers.objects()), Filler::pattern(LEN, 10 * (round - 1) + 2));
             }
             for next in 0..3 {
@@ -135,7 +136,8 @@ fn frames_go_on_behind_those_that_are_refused() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// At rates of their own a frame that was refused is given back, and is there once it is submitted.
+/// A refused frame of a latest exchange is returned to the exchange, and arrives once it is
+/// submitted.
 #[test]
 fn a_refused_texture_of_a_latest_exchange_is_given_back() {
     let _alone = alone();
@@ -155,7 +157,7 @@ fn a_refused_texture_of_a_latest_exchange_is_given_back() {
                 bridge.submit([], turn).unwrap();
                 assert_eq!(read_texture(&bridge, reader.objects()), [word; LEN]);
             }
-            // The same frame again fills nothing, so that nothing is repaired.
+            // The same frame again fills nothing, so nothing is repaired.
             let turn = reader.newest().unwrap();
             bridge.submit([refused(&bridge)], turn).unwrap_err();
             assert_eq!(read_texture(&bridge, reader.objects()), [word; LEN]);
@@ -164,7 +166,7 @@ fn a_refused_texture_of_a_latest_exchange_is_given_back() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// What frames fill is the program's to destroy.
+/// A program may destroy the objects that frames fill.
 #[test]
 fn frames_of_objects_that_were_destroyed_are_refused() {
     let _alone = alone();
@@ -188,15 +190,15 @@ fn frames_of_objects_that_were_destroyed_are_refused() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// What a command buffer has deferred wgpu does where it was refused as well, and submits pending
-/// writes for it: another submission than that of the frames.
+/// wgpu also runs the deferred actions of a refused command buffer, and submits pending writes for
+/// them, in a submission that is not that of the frames.
 #[test]
 fn frames_do_not_go_with_what_refused_commands_had_deferred() {
     let _alone = alone();
     for bridge in bridges() {
         let filler = Filler::new(&bridge);
         let (to_write, to_map) = (staging(&bridge, 16), staging(&bridge, 16));
-        // Refused, behind pending writes, with a callback, or to be mapped.
+        // Refused commands after pending writes, with a callback or a mapping.
         let refused = |maps: bool| {
             let destroyed = staging(&bridge, 16);
             let mut commands = bridge.device().create_command_encoder(&Default::default());
@@ -222,7 +224,7 @@ fn frames_do_not_go_with_what_refused_commands_had_deferred() {
             if maps {
                 to_map.unmap();
             }
-            // They were skipped, and what wgpu took for done is repaired.
+            // The frames were skipped, and wgpu's tracking is repaired.
             assert_eq!(read_texture(&bridge, textures.objects()), [0; LEN]);
             let mut turn = writer.begin().unwrap();
             fill(turn.work(), word);
@@ -237,7 +239,7 @@ fn frames_do_not_go_with_what_refused_commands_had_deferred() {
             assert!(turn.is_new());
             bridge.submit([], turn).unwrap();
             assert_eq!(read_texture(&bridge, reader.objects()), [word; LEN]);
-            // The same frame again, which has nothing to copy.
+            // The same frame again, which needs no copy.
             let turn = reader.newest().unwrap().unwrap();
             assert!(!turn.is_new());
             let error = bridge.submit([refused(maps)], turn).unwrap_err();
@@ -252,8 +254,8 @@ fn frames_do_not_go_with_what_refused_commands_had_deferred() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// wgpu has the picture for what the commands in front of the one at fault made of it, or for what
-/// it is where its fault came first.
+/// wgpu's tracked state of the picture is the one after the commands before the one at fault, or
+/// the actual one if the fault came first.
 #[test]
 fn textures_are_repaired_from_whatever_wgpu_has_noted() {
     let _alone = alone();
@@ -281,7 +283,7 @@ fn textures_are_repaired_from_whatever_wgpu_has_noted() {
         };
         for round in 0..4 {
             let (lost, numbers, texture) = frame(100 + round);
-            // The first commands leave the picture as the source of copies, the second are refused.
+            // The first commands leave the picture as a copy source, and the second are refused.
             let seen = staging(&bridge, 4 * LEN as u64);
             let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(256), rows_per_image: None };
             let mut reads = bridge.device().create_command_encoder(&Default::default());
@@ -293,7 +295,7 @@ fn textures_are_repaired_from_whatever_wgpu_has_noted() {
             let (kept, ..) = frame(round);
             bridge.submit([], kept).unwrap();
             assert_eq!(read_texture(&bridge, &texture), [round; LEN]);
-            // The copy itself is refused.
+            // wgpu refuses the copy itself.
             let (lost, ..) = frame(200 + round);
             map(&bridge, &numbers);
             let error = bridge.submit([], lost).unwrap_err();

@@ -1,5 +1,5 @@
-//! Buffers that grow and textures that are resized while frames are in flight, with a copy and
-//! without.
+//! Buffers that are extended and textures that are resized while frames are in flight, with and
+//! without a copy.
 #![allow(unsafe_code, clippy::unwrap_used)] // A test; slots are used in their frames' commands alone.
 
 use crate::support::texels::{Dimensions, Levels, patterns, seen, write};
@@ -10,22 +10,22 @@ use bridge_wgpu::{
 };
 use wgpu::TextureFormat::R32Uint;
 
-/// Lengths of a buffer, one after the other.
+/// Successive lengths of a buffer.
 const LENS: [usize; 4] = [256, 1000, 1000, 4096];
 
-/// One slot, so that each frame sees what the one before has left.
+/// Exchange with one slot, so that each frame sees the contents that the previous one left.
 fn one_slot(name: &str) -> ExchangeInfo<'_> {
     ExchangeInfo { slots: 1, ..info(name) }
 }
 
-/// A command buffer.
+/// Returns a recorded command buffer.
 fn encode(bridge: &Bridge, record: impl FnOnce(&mut wgpu::CommandEncoder)) -> wgpu::CommandBuffer {
     let mut commands = bridge.device().create_command_encoder(&Default::default());
     record(&mut commands);
     commands.finish()
 }
 
-/// Lets the compute side write `word` to the elements from `from` on, and leave the others.
+/// Lets the compute side write `word` to the elements from `from` on; the others keep their values.
 fn append(work: Work<'_, BufferSpec<u32>>, from: usize, word: u32) {
     match work {
         Work::Host(host) => host
@@ -45,8 +45,8 @@ fn append(work: Work<'_, BufferSpec<u32>>, from: usize, word: u32) {
     }
 }
 
-/// What a buffer holds that has grown to each of these lengths, where each frame wrote its number
-/// to what was new.
+/// Returns the contents of a buffer that was extended to each of these lengths, where each frame
+/// wrote its number to the new elements.
 fn appended(lens: &[usize]) -> Vec<u32> {
     let mut words = Vec::new();
     lens.iter().zip(1..).for_each(|(len, word)| words.resize(*len, word));
@@ -64,18 +64,18 @@ fn a_buffer_grows_and_keeps_its_slots() {
             exchange.grow(len).unwrap();
             let buffer = exchange.objects().clone();
             assert_eq!(buffer.size(), 4 * len as u64);
-            // The same length leaves everything as it was.
+            // The same length changes nothing.
             assert_eq!(before.as_ref() == Some(&buffer), round > 0 && LENS[round - 1] == len);
             let mut turn = exchange.begin().unwrap();
             append(turn.work(), from, round as u32 + 1);
-            // In flight when it grows the next time, but for those that are read here.
+            // The frame is in flight during the next extension, except those that are read here.
             bridge.submit([], turn.finish().unwrap()).unwrap();
             if round % 2 == 1 {
                 assert_eq!(read_buffer(&bridge, &buffer), appended(&LENS[..=round]), "on {}", bridge.backend());
             }
             (from, before) = (len, Some(buffer));
         }
-        // A clone of an older one is wgpu's, and holds what it held.
+        // A clone of a replaced buffer belongs to wgpu and keeps its contents.
         let text = exchange.grow(7).unwrap_err().to_string();
         assert!(text.contains("4096 elements") && text.contains("`Exchange::replace`"), "{text}");
         exchange.replace(SharedBuffer::new(7, wgpu::BufferUsages::COPY_SRC)).unwrap();
@@ -106,7 +106,7 @@ fn a_buffer_that_wgpu_fills_grows() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// What the compute side sees of a buffer.
+/// Returns the buffer's contents on the compute side.
 fn words(work: Work<'_, BufferSpec<u32>>) -> Vec<u32> {
     match work {
         Work::Host(host) => {
@@ -124,13 +124,14 @@ fn words(work: Work<'_, BufferSpec<u32>>) -> Vec<u32> {
     }
 }
 
-/// What frames lent before stays valid, and is not worked on any more.
+/// Objects that frames lent earlier stay valid, but are no longer written.
 #[test]
 fn slots_grow_and_what_was_lent_stays_valid() {
     let _alone = alone();
     for bridge in bridges() {
         let before = LiveObjects::now();
-        // SAFETY: what a frame lends is used in its commands; what is kept, once it was replaced.
+        // SAFETY: lent objects are used in the commands of their frame; kept ones are used after
+        // they were replaced.
         let spec = unsafe { SlotBuffer::<u32>::new(LENS[0], wgpu::BufferUsages::COPY_SRC) };
         let mut exchange = Exchange::new(&bridge, &one_slot("slots"), spec).unwrap();
         let (mut from, mut kept) = (0, Vec::new());
@@ -199,7 +200,7 @@ fn a_texture_is_resized_in_both_directions() {
 fn textures_in_slots_are_resized_in_both_directions() {
     let _alone = alone();
     for bridge in bridges() {
-        // SAFETY: what frames lend is used in their commands.
+        // SAFETY: objects that frames lend are used in their commands.
         let spec = |usage| unsafe { SlotTexture::<u32>::new(R32Uint, SIZES[0], usage) };
         let mut there = Exchange::new(&bridge, &info("there"), spec(wgpu::TextureUsages::COPY_SRC)).unwrap();
         let mut back = Exchange::render_first(&bridge, &info("back"), spec(wgpu::TextureUsages::COPY_DST)).unwrap();
@@ -229,7 +230,7 @@ fn textures_in_slots_are_resized_in_both_directions() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// A buffer and a texture together: `replace` takes what the exchange shares.
+/// A buffer and a texture together: `replace` takes all resources of the exchange.
 #[test]
 fn several_resources_are_replaced_together() {
     let _alone = alone();
@@ -250,7 +251,7 @@ fn several_resources_are_replaced_together() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// Whatever is refused, frames go on with what there is.
+/// After each error, frames continue with the existing resources.
 #[test]
 fn what_cannot_be_leaves_the_exchange_as_it_was() {
     let _alone = alone();
@@ -292,7 +293,8 @@ fn what_cannot_be_leaves_the_exchange_as_it_was() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// On a device that takes no submissions any more nothing is handed over: each call says so.
+/// On a device that accepts no submissions any more, nothing is handed over, and each call returns
+/// an error.
 #[test]
 fn a_lost_device_is_told_of_by_each_call() {
     let _alone = alone();
@@ -314,13 +316,13 @@ fn a_lost_device_is_told_of_by_each_call() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// wgpu takes the size that it is told of a slot's image for true.
+/// wgpu does not check the size that it is given for a slot's image.
 #[test]
 fn a_1d_texture_keeps_its_height() {
     let _alone = alone();
     for bridge in bridges() {
         let usage = wgpu::TextureUsages::COPY_SRC;
-        // SAFETY: what frames lend is used in their commands.
+        // SAFETY: objects that frames lend are used in their commands.
         let slots = unsafe { SlotTexture::<u32>::d1(R32Uint, 40, usage) };
         let mut slots = Exchange::new(&bridge, &info("slots"), slots).unwrap();
         let mut stays = Exchange::new(&bridge, &info("stays"), SharedTexture::<u32>::d1(R32Uint, 40, usage)).unwrap();

@@ -16,12 +16,12 @@ fn pattern(frame: u32) -> Vec<u32> {
 }
 
 fn slot_buffer(usage: wgpu::BufferUsages) -> SlotBuffer<u32> {
-    // SAFETY: the tests use what frames lend in the commands of these frames.
+    // SAFETY: the tests use the objects that frames lend in the commands of these frames.
     unsafe { SlotBuffer::new(LEN, usage) }
 }
 
 fn slot_texture(usage: wgpu::TextureUsages) -> SlotTexture<[u8; 4]> {
-    // SAFETY: as above.
+    // SAFETY: the tests use the objects that frames lend in the commands of these frames.
     unsafe { SlotTexture::new(wgpu::TextureFormat::Rgba8Unorm, SIZE, usage) }
 }
 
@@ -33,7 +33,7 @@ fn write(work: Work<'_, bridge_wgpu::bridge::BufferSpec<u32>>, words: Vec<u32>) 
     }
 }
 
-/// A command buffer.
+/// Returns a recorded command buffer.
 fn encode(bridge: &Bridge, record: impl FnOnce(&mut wgpu::CommandEncoder)) -> wgpu::CommandBuffer {
     let mut commands = bridge.device().create_command_encoder(&Default::default());
     record(&mut commands);
@@ -53,7 +53,7 @@ fn a_slot_is_read_in_its_frame() {
             let seen = staging(&bridge, 4 * LEN as u64);
             let buffer = turn.objects().unwrap();
             let copy = encode(&bridge, |commands| commands.copy_buffer_to_buffer(buffer, 0, &seen, 0, None));
-            // One for each slot, and the same one each time.
+            // One buffer for each slot, the same each time.
             if !buffers.contains(buffer) {
                 buffers.push(buffer.clone());
             }
@@ -65,8 +65,8 @@ fn a_slot_is_read_in_its_frame() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// A shader writes a slot, and the compute side sees it; what a frame brings beside it is copied
-/// before.
+/// A shader writes a slot, and the compute side reads it. Other data of the same frame is copied
+/// first.
 #[test]
 fn a_shader_writes_a_slot() {
     let _alone = alone();
@@ -129,8 +129,7 @@ fn a_shader_writes_a_slot() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// Draws into a slot that is also sampled, and copies it, so that its state changes twice in the
-/// frame.
+/// Draws into a slot whose texture can also be sampled and copied.
 fn draw(
     bridge: &Bridge,
     frame: &Frame<SlotTexture<[u8; 4]>, bridge_wgpu::RenderFirst>,
@@ -185,8 +184,8 @@ fn wgpu_draws_into_a_slot() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// What the contract of `SlotTexture::new` is about: wgpu clears what a pass has discarded before
-/// it is used again, and cannot clear the wrapper of a slot.
+/// Demonstrates a requirement of `SlotTexture::new`: wgpu clears a texture whose contents a pass
+/// has discarded before the next use, and cannot clear the wrapper of a slot.
 #[test]
 fn wgpu_cannot_use_a_slot_that_was_discarded() {
     let _alone = alone();
@@ -251,7 +250,7 @@ fn wgpu_reads_a_texture_in_its_slot() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// Clones keep the memory alive, whatever goes first.
+/// Clones keep the memory alive, in whatever order the objects are dropped.
 #[test]
 fn clones_of_slots_outlive_everything() {
     let _alone = alone();
@@ -268,7 +267,7 @@ fn clones_of_slots_outlive_everything() {
         let (turn, _) = bridge.submit([drawing], (turn, other)).unwrap();
         drop(turn);
         let device = bridge.device().clone();
-        // What crashed when the image was gone: a view of a clone.
+        // Creating a view of a clone crashed when the image had been destroyed.
         let use_it = |texture: &wgpu::Texture| drop(texture.create_view(&Default::default()));
         match order {
             0 => drop((exchange, buffers, bridge, device)),
@@ -289,7 +288,7 @@ fn clones_of_slots_outlive_everything() {
                 drop((exchange, buffers, bridge, device));
             }
         }
-        // wgpu refuses what was destroyed.
+        // wgpu returns an error for destroyed objects.
         if order < 4 {
             use_it(&texture);
         }

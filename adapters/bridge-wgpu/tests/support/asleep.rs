@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-/// A thread, as the system knows it.
+/// A thread, identified by its file in `/proc`.
 #[derive(Debug, Clone)]
 pub struct Thread(#[cfg_attr(not(target_os = "linux"), allow(dead_code))] std::path::PathBuf);
 
 impl Thread {
-    /// The calling thread.
+    /// Returns the calling thread.
     pub fn current() -> Self {
         // "PID/task/TID".
         #[cfg(target_os = "linux")]
@@ -19,15 +19,15 @@ impl Thread {
 
     #[cfg(target_os = "linux")]
     fn is_asleep(&self) -> bool {
-        // "TID (NAME) STATE ..."; it may have ended.
+        // "TID (NAME) STATE ..."; the thread may have ended.
         let stat = std::fs::read_to_string(&self.0).unwrap_or_default();
         stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('S'))
     }
 
     /// Waits until the thread sleeps, or `is_over` returns `true`. Returns `true` if it sleeps.
     ///
-    /// A thread may also sleep for a moment where it finds a lock taken, so it has to be asleep
-    /// several times in a row. Where the system does not tell, a while has to be enough.
+    /// A thread may also sleep for a moment when a lock is taken, so it must be asleep several
+    /// times in a row. On systems that do not report this, a fixed time has to be enough.
     pub fn until_asleep(&self, is_over: impl Fn() -> bool) -> bool {
         let (mut asleep, end) = (0, std::time::Instant::now() + Duration::from_secs(60));
         while asleep < 20 {

@@ -25,7 +25,7 @@ pub fn write(turn: &mut ComputeWrite<BufferSpec<u32>>, word: u32, delay: Duratio
     }
 }
 
-/// Publishes frames with their number in each word, until it is told to stop.
+/// Publishes frames with their number in each word, until `stop` is set.
 pub fn publish(mut writer: LatestWriter<SharedBuffer<u32>>, pause: Duration, stop: &AtomicBool) -> u32 {
     let mut frame = 0;
     while !stop.load(Ordering::Relaxed) {
@@ -38,7 +38,7 @@ pub fn publish(mut writer: LatestWriter<SharedBuffer<u32>>, pause: Duration, sto
     frame
 }
 
-/// Stops the writer when a test fails: its thread is joined.
+/// Stops the writer when a test fails, because its thread is joined.
 pub struct Stops<'a>(pub &'a AtomicBool);
 
 impl Drop for Stops<'_> {

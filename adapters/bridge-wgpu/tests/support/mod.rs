@@ -1,5 +1,5 @@
-//! A wgpu device on whatever Vulkan there is, with a log that notices what the validation layer
-//! says.
+//! A wgpu device on any available Vulkan driver, with a log that collects the messages of the
+//! validation layer.
 #![allow(dead_code, unreachable_pub, unsafe_code, clippy::unwrap_used)] // Each test uses a part of it; kernel launches.
 
 pub mod asleep;
@@ -14,8 +14,8 @@ use std::time::Duration;
 use bridge_wgpu::bridge::{BufferSpec, Direction, EnabledFeatures, Kernel};
 use bridge_wgpu::{Backend, Bridge, ComputeTurn, ExchangeInfo, LaunchConfig, SharedBuffer, Work, wgpu};
 
-/// Collects what wgpu and the bridge log as a warning or an error, the validation layer's messages
-/// among it.
+/// Collects the warnings and errors that wgpu and the bridge log, including the messages of the
+/// validation layer.
 struct Log(Mutex<Vec<String>>);
 
 static LOG: Log = Log(Mutex::new(Vec::new()));
@@ -36,7 +36,7 @@ impl log::Log for Log {
     fn flush(&self) {}
 }
 
-/// The lines of the log so far that are the validation layer's.
+/// Returns the lines of the log so far that come from the validation layer.
 pub fn validation_messages() -> Vec<String> {
     let lines = LOG.0.lock().unwrap();
     lines.iter().filter(|line| line.starts_with("ERROR wgpu_hal::vulkan") || line.contains("VUID")).cloned().collect()
@@ -47,7 +47,7 @@ pub fn logged(text: &str) -> bool {
     LOG.0.lock().unwrap().iter().any(|line| line.contains(text))
 }
 
-/// wgpu's instance, with the validation layer where it is installed.
+/// Returns wgpu's instance, with the validation layer if it is installed.
 pub fn instance(backends: wgpu::Backends) -> wgpu::Instance {
     static ONCE: OnceLock<()> = OnceLock::new();
     ONCE.get_or_init(|| {
@@ -64,25 +64,25 @@ pub fn instance(backends: wgpu::Backends) -> wgpu::Instance {
 }
 
 fn has_layer() -> bool {
-    // SAFETY: loads the system's Vulkan, which wgpu does as well.
+    // SAFETY: loads the system's Vulkan library, as wgpu does.
     let entry = unsafe { ash::Entry::load() }.unwrap();
-    // SAFETY: asks the loader.
+    // SAFETY: only queries the loader.
     let layers = unsafe { entry.enumerate_instance_layer_properties() }.unwrap();
     layers.iter().any(|layer| layer.layer_name_as_c_str() == Ok(c"VK_LAYER_KHRONOS_validation"))
 }
 
 pub fn adapter() -> wgpu::Adapter {
-    // Never destroyed: the loader unloads the driver with the last instance, and NVIDIA's (seen
-    // with 580.159) cannot be loaded again some hundred times ("cannot allocate memory in static
-    // TLS block").
+    // Never destroyed: the loader unloads the driver with the last instance, and NVIDIA's (observed
+    // with 580.159) can be loaded only some hundred times ("cannot allocate memory in static TLS
+    // block").
     static KEPT: OnceLock<wgpu::Instance> = OnceLock::new();
     KEPT.get_or_init(|| instance(wgpu::Backends::VULKAN));
     let options = wgpu::RequestAdapterOptions::default();
     pollster::block_on(instance(wgpu::Backends::VULKAN).request_adapter(&options)).expect("a Vulkan device")
 }
 
-/// A device with a compute side, or `None`, with a skip, where this machine has no such compute
-/// side.
+/// Returns a device with a compute side, or `None`, with a skip, if this machine has no such
+/// compute side.
 pub fn bridge_on(backend: Backend) -> Option<Bridge> {
     bridge_of(&adapter(), backend)
 }
@@ -98,18 +98,18 @@ fn bridge_of(adapter: &wgpu::Adapter, backend: Backend) -> Option<Bridge> {
     }
 }
 
-/// The compute sides of this machine.
+/// Devices with each compute side of this machine.
 pub fn bridges() -> impl Iterator<Item = Bridge> {
     [Backend::Host, Backend::Cuda].into_iter().filter_map(bridge_on)
 }
 
-/// Both ways in which frames are submitted, for each compute side of this machine.
+/// Both kinds of submission, with each compute side of this machine.
 pub fn ways() -> impl Iterator<Item = Bridge> {
     bridges().chain(adopted())
 }
 
-/// Devices as those that were created elsewhere, for each compute side of this machine: semaphores
-/// are staged, where those of [`bridges`] are taken along by wgpu's submissions.
+/// Devices that are adopted as if created elsewhere, with each compute side of this machine: their
+/// semaphores are staged, whereas wgpu's submissions include those of [`bridges`].
 pub fn adopted() -> impl Iterator<Item = Bridge> {
     [Backend::Host, Backend::Cuda].into_iter().filter_map(|backend| {
         let adapter = adapter();
@@ -117,13 +117,13 @@ pub fn adopted() -> impl Iterator<Item = Bridge> {
         let mut enabled = EnabledFeatures::default();
         enabled.timeline_semaphore = true;
         enabled.synchronization2 = true;
-        // SAFETY: device and queue were made from the adapter, with both features.
+        // SAFETY: device and queue were created from the adapter, with both features.
         let adopted = unsafe { Bridge::adopt(&adapter, bridge.device(), bridge.queue(), enabled, backend) };
         Some(adopted.unwrap())
     })
 }
 
-/// Live objects are counted for the whole process: one test at a time.
+/// Live objects are counted for the whole process, so one test runs at a time.
 pub fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -133,16 +133,17 @@ pub fn info(name: &str) -> ExchangeInfo<'_> {
     ExchangeInfo { name, timeout: std::time::Duration::from_secs(60), ..Default::default() }
 }
 
-/// Waits until the device has done all that it was given. wgpu calls nothing back meanwhile, as it
-/// would in a wait of its own.
+/// Waits until the device has finished all submitted work. Unlike a wait of wgpu's own, this runs
+/// none of wgpu's callbacks.
 pub fn await_queue(bridge: &Bridge) {
     // SAFETY: nothing is destroyed.
     let device = unsafe { bridge.device().as_hal::<wgpu::hal::api::Vulkan>() }.unwrap();
-    // SAFETY: no other thread uses the device's queues: tests of a program take turns.
+    // SAFETY: no other thread uses the device's queues, because the tests of a program run one at a
+    // time.
     unsafe { device.raw_device().device_wait_idle() }.unwrap();
 }
 
-/// A mapped copy of a buffer.
+/// Returns the contents of a buffer, through a staging buffer.
 pub fn read_buffer(bridge: &Bridge, buffer: &wgpu::Buffer) -> Vec<u32> {
     let staging = staging(bridge, buffer.size());
     let mut commands = bridge.device().create_command_encoder(&Default::default());
@@ -182,17 +183,17 @@ impl Filler {
         Self((bridge.backend() != Backend::Host).then(load))
     }
 
-    /// What [`fill`](Self::fill) leaves.
+    /// Returns the contents that [`fill`](Self::fill) leaves.
     pub fn pattern(len: usize, base: u32) -> Vec<u32> {
         (0..u32::try_from(len).unwrap()).map(|index| base.wrapping_add(index)).collect()
     }
 
-    /// Enqueues: spend some time, then write the pattern.
+    /// Enqueues a delay and then a write of the pattern.
     pub fn fill<D: Direction>(&self, turn: &mut ComputeTurn<SharedBuffer<u32>, D>, base: u32, delay: Duration) {
         self.fill_work(turn.work(), base, delay);
     }
 
-    /// [`fill`](Self::fill) for the work of any turn.
+    /// Like [`fill`](Self::fill), for the work of any turn.
     pub fn fill_work(&self, work: Work<'_, BufferSpec<u32>>, base: u32, delay: Duration) {
         match (work, &self.0) {
             (Work::Host(host), _) => host

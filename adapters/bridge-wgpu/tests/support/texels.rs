@@ -1,4 +1,4 @@
-//! Texels that are different in every place of a texture, as each side writes and reads them.
+//! Texels that differ at every position of a texture, written and read by each side.
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -26,12 +26,12 @@ impl Dimensions {
     }
 }
 
-/// The texel of a frame in a place; `slice` is a layer or a depth.
+/// Returns a frame's texel at a position; `slice` is a layer or a depth.
 fn texel(frame: u32, level: u32, slice: usize, y: usize, x: usize) -> u32 {
     (frame << 28) | (level << 24) | ((slice as u32) << 16) | ((y as u32) << 8) | x as u32
 }
 
-/// All texels of a level: slice after slice, row after row.
+/// Returns all texels of a level, slice by slice and row by row.
 pub fn pattern(dimensions: Dimensions, frame: u32, level: u32) -> Vec<u32> {
     let wgpu::Extent3d { width, height, depth_or_array_layers } = dimensions.level(level);
     let slices = 0..depth_or_array_layers as usize;
@@ -69,7 +69,7 @@ pub fn write(work: Work<'_, ImageSpec<u32>>, dimensions: Dimensions, frame: u32)
     }
 }
 
-/// What the compute side sees of each level.
+/// Returns the texels of each level on the compute side.
 pub fn seen(work: Work<'_, ImageSpec<u32>>, dimensions: Dimensions) -> Vec<Vec<u32>> {
     match work {
         Work::Host(host) => {
@@ -98,12 +98,12 @@ pub fn seen(work: Work<'_, ImageSpec<u32>>, dimensions: Dimensions) -> Vec<Vec<u
     }
 }
 
-/// Rows as copies of buffers want them.
+/// Returns the row pitch that copies of buffers require.
 fn pitch(size: wgpu::Extent3d) -> u32 {
     (4 * size.width).next_multiple_of(wgpu::COPY_BYTES_PER_ROW_ALIGNMENT)
 }
 
-/// A buffer for each level.
+/// Creates a buffer for each level.
 fn buffers(bridge: &Bridge, dimensions: Dimensions, usage: wgpu::BufferUsages) -> Vec<wgpu::Buffer> {
     let each = |level| {
         let size = dimensions.level(level);
@@ -113,20 +113,20 @@ fn buffers(bridge: &Bridge, dimensions: Dimensions, usage: wgpu::BufferUsages) -
     (0..dimensions.levels).map(each).collect()
 }
 
-/// Buffers, and what is recorded between them and a texture, level by level.
+/// Buffers, and the copies between them and a texture, level by level.
 pub struct Levels {
     dimensions: Dimensions,
     buffers: Vec<wgpu::Buffer>,
 }
 
 impl Levels {
-    /// For texels to be read.
+    /// Buffers that texels are read into.
     pub fn to_read(bridge: &Bridge, dimensions: Dimensions) -> Self {
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
         Self { dimensions, buffers: buffers(bridge, dimensions, usage) }
     }
 
-    /// With the texels of a frame.
+    /// Buffers with the texels of a frame.
     pub fn of_frame(bridge: &Bridge, dimensions: Dimensions, frame: u32) -> Self {
         let buffers = buffers(bridge, dimensions, wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST);
         for (buffer, (level, texels)) in buffers.iter().zip((0..).zip(patterns(dimensions, frame))) {

@@ -1,5 +1,5 @@
-//! What another process costs before anything is handed over: kernels that nobody sees, beside a
-//! queue that Vulkan submits to, in this process and in another.
+//! The cost of another process before anything is handed over: kernels whose results are not
+//! shared, alongside a queue that Vulkan submits to, in this process and in another.
 #![allow(unsafe_code)] // Empty submissions.
 
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::options::Profile;
 use crate::report::Samples;
 use crate::worker::Alone;
 
-/// From one submission to the next.
+/// Interval of the submissions.
 const TICK: Duration = Duration::from_millis(1);
 
 pub(super) fn cases(_: &Profile) -> Vec<Case> {
@@ -59,7 +59,7 @@ fn run(bench: &Bench, rows: &mut Rows, what: &str) -> Result<()> {
     rows.lower("", what, "µs", theirs, &others, None)
 }
 
-/// Submissions without commands, each of which signals.
+/// Submissions without commands, each of which signals a timeline.
 struct Ticks<'a> {
     gpu: &'a Gpu,
     timeline: Semaphore,
@@ -79,8 +79,8 @@ impl<'a> Ticks<'a> {
             .value(self.value)
             .stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)];
         let batch = vk::SubmitInfo2::default().signal_semaphore_infos(&signals);
-        // SAFETY: the timeline is of this device and lives until its last value was reached
-        // (`drop`); the values rise by one.
+        // SAFETY: the timeline belongs to this device and lives until its last value is reached
+        // (`drop`); the values increase by one.
         unsafe { self.gpu.device.queue().submit(&[batch], vk::Fence::null()) }?;
         Ok(())
     }

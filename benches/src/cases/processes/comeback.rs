@@ -1,4 +1,5 @@
-//! From the end of a worker to the next one's first whole frame. The next has started CUDA by then.
+//! The time from the end of a worker to the next worker's first whole frame. The next worker has
+//! already started CUDA.
 
 use std::time::Instant;
 
@@ -27,7 +28,7 @@ fn run(bench: &Bench, rows: &mut Rows, what: &str) -> Result<()> {
     let mut reader = remote.latest(&info, BufferSpec::new(len, BufferAccess::TRANSFER_READ))?;
     let (mut samples, mut last) = (Vec::new(), None);
     for _ in 0..bench.profile.pick(20, 3) {
-        // One frame: none of it is seen later.
+        // Only one frame, so that no later frame of this worker is mistaken for one of the next.
         worker.ask(1, 1)?;
         worker.took()?;
         spin_until("a frame of the worker", || newest(&mut reader, &mut last))?;
@@ -56,7 +57,7 @@ fn run(bench: &Bench, rows: &mut Rows, what: &str) -> Result<()> {
     rows.lower("", what, "ms", &samples, &[], Some(goal))
 }
 
-/// Reads the newest frame; whether it is another one than the last.
+/// Reads the newest frame; returns `true` if it is not the last one that was read.
 fn newest(reader: &mut RemoteLatestReader<Spec>, last: &mut Option<u64>) -> Result<bool> {
     let Some(turn) = reader.newest()? else { return Ok(false) };
     let frame = turn.frame();

@@ -1,5 +1,5 @@
-//! A writer in a process of its own, beside the same writer on a thread of the renderer's: frames
-//! one after the other while the renderer takes the newest.
+//! A writer in a separate process, compared with the same writer on a thread of the renderer:
+//! consecutive frames while the renderer takes the newest one.
 #![allow(unsafe_code)] // Kernel launches.
 
 mod alone;
@@ -22,18 +22,18 @@ use crate::report::{Goal, Samples};
 use crate::worker::Scrambler;
 use other::{Other, Place};
 
-/// From picture to picture of the renderer. On a clock, so that as many are read of either writer:
-/// each costs the writer a switch of the GPU's context.
+/// Interval at which the renderer takes a frame. It is fixed, so that equally many frames of either
+/// writer are read: each read costs the writer a switch of the GPU's context.
 const PICTURE: Duration = Duration::from_millis(16);
-/// From one look at the clock to the next.
+/// Interval at which the clock is read.
 const LOOK: Duration = Duration::from_micros(200);
-/// Kernels of a frame that takes longer than it takes to be handed over.
+/// Number of kernels of a frame that takes longer than its hand-over.
 const LONG: usize = 24;
 const OWN: &str = "on a thread of the renderer's";
 
 pub(super) fn cases(profile: &Profile) -> Vec<Case> {
     let lags: &[usize] = profile.pick(&[1, 2, 3], &[2]);
-    // Of some 10 µs, and of some 250.
+    // Frames of about 250 µs and of about 10 µs.
     let sizes = profile.pick(vec![("", LONG), ("short/", 1)], vec![("", 1)]);
     let cases = sizes.into_iter().flat_map(|(prefix, kernels)| {
         lags.iter().map(move |&lag| {
@@ -55,8 +55,8 @@ fn run(bench: &Bench, rows: &mut Rows, lag: usize, kernels: usize, what: &str) -
     rows.parameter("kernels", kernels);
     rows.parameter("bytes", 4 * len);
     rows.parameter("frames", frames);
-    // A slot comes back to another process once that is told: with `lag + 4` of them the writer
-    // waits for one in a quarter of its frames.
+    // A slot returns to another process only after a message: with `lag + 4` slots, the writer
+    // waits for a slot in a quarter of its frames.
     let slots = lag + 8;
     rows.parameter("slots", slots);
     let info = LatestInfo { name: "processes", slots, writer_in_flight: lag, timeout: LIMIT, ..Default::default() };
@@ -90,7 +90,7 @@ fn run(bench: &Bench, rows: &mut Rows, lag: usize, kernels: usize, what: &str) -
     rows.lower("", what, "µs", theirs, &[ours], goal)
 }
 
-/// Has the newest frame every [`PICTURE`], until `work` has ended on another thread.
+/// Takes the newest frame every [`PICTURE`] until `work` has ended on another thread.
 fn newest_beside<T: Send>(
     mut newest: impl FnMut() -> Result<bool>,
     work: impl FnOnce() -> Result<T> + Send,
@@ -98,7 +98,7 @@ fn newest_beside<T: Send>(
     let mut next = Instant::now();
     beside(
         || {
-            // Looks often, so that the end of the work is not missed for long.
+            // Polls often, so that the end of the work is noticed soon.
             if Instant::now() >= next {
                 newest()?;
                 next += PICTURE;
@@ -110,7 +110,7 @@ fn newest_beside<T: Send>(
     )
 }
 
-/// Takes one step after the other until `work` has ended on another thread. Returns what that says.
+/// Repeats `step` until `work` has ended on another thread. Returns the result of `work`.
 fn beside<T: Send>(mut step: impl FnMut() -> Result<()>, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let ended = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -147,7 +147,7 @@ fn launch(work: Work<'_, Spec>, scrambler: Option<&Scrambler>, number: u64, kern
     match (work, scrambler) {
         (Work::Cuda(work), Some(scrambler)) => {
             let (address, words) = (work.resources.as_raw(), work.resources.len());
-            // SAFETY: the slot is this turn's, which is handed over on the same stream.
+            // SAFETY: the slot belongs to this turn, which is handed over on the same stream.
             unsafe { scrambler.launch(work.stream, address, words, number, kernels) }?;
         }
         (Work::Host(host), _) => host.run(move |words| words.fill(number as u32))?,

@@ -1,4 +1,4 @@
-//! This program once more, as a worker.
+//! A second process of this program, as a worker.
 
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -11,7 +11,7 @@ use bridge::{AcceptInfo, Listener, Remote};
 use crate::gpu::Gpu;
 use crate::harness::LIMIT;
 
-/// A socket in a folder of its own.
+/// A socket in a temporary folder.
 pub(super) struct Place {
     pub(super) listener: Listener,
     _folder: tempfile::TempDir,
@@ -24,17 +24,17 @@ impl Place {
     }
 }
 
-/// A worker's process, which writes frames when it is asked to.
+/// A worker process, which writes frames on request.
 pub(super) struct Other {
     child: Child,
-    // None once it is to end.
+    // `None` after the worker was asked to end.
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
 }
 
 impl Other {
-    /// Starts one, which has started CUDA when it is met. It takes what it is offered, in step with
-    /// `trust`.
+    /// Starts a worker, which has started CUDA by the time it connects. It accepts what it is
+    /// offered; `trust` allows exchanges in step.
     pub(super) fn start(gpu: &Gpu, place: &Place, trust: bool) -> Result<(Self, Remote)> {
         let other = Self::spawn(gpu, &["--worker".as_ref(), place.listener.path().as_os_str()])?;
         let info = AcceptInfo { timeout: LIMIT, trust };
@@ -42,7 +42,7 @@ impl Other {
         Ok((other, remote))
     }
 
-    /// Starts one that writes to memory of its own, and knows nothing of this process.
+    /// Starts a process that writes to its own memory, independently of this process.
     pub(super) fn start_alone(gpu: &Gpu) -> Result<Self> {
         Self::spawn(gpu, &["--alone".as_ref(), gpu.device.uuid().to_string().as_ref()])
     }
@@ -57,13 +57,13 @@ impl Other {
         Ok(Self { child, stdin, stdout })
     }
 
-    /// Lets it write frames, each as often as `kernels` says.
+    /// Requests frames, each written `kernels` times.
     pub(super) fn ask(&mut self, frames: usize, kernels: usize) -> Result<()> {
         let stdin = self.stdin.as_mut().context("the worker is to end")?;
         writeln!(stdin, "{frames} {kernels}").context("the worker has ended")
     }
 
-    /// The time that they took it, once they are written.
+    /// Waits until the frames are written; returns the time that the worker took.
     pub(super) fn took(&mut self) -> Result<Duration> {
         let mut line = String::new();
         self.stdout.read_line(&mut line)?;
@@ -76,9 +76,9 @@ impl Other {
         Ok(())
     }
 
-    /// Ends it, behind its exchange.
+    /// Ends the worker after its exchange.
     pub(super) fn end(mut self) -> Result<()> {
-        // The worker reads to the end.
+        // The worker exits at the end of its input.
         self.stdin = None;
         let status = self.child.wait()?;
         if !status.success() {
@@ -89,7 +89,7 @@ impl Other {
 }
 
 impl Drop for Other {
-    /// After an error, or where it has ended already.
+    /// Kills the worker after an error; has no effect if it has already ended.
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

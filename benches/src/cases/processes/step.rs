@@ -1,4 +1,4 @@
-//! A worker in step, beside the same exchange in one process.
+//! A worker in step, compared with the same exchange in one process.
 #![allow(unsafe_code)] // Submissions.
 
 use std::time::{Duration, Instant};
@@ -60,7 +60,7 @@ fn run(bench: &Bench, rows: &mut Rows, slots: usize, kernels: usize, what: &str)
     rows.lower("", what, "µs", theirs, &[ours], None)
 }
 
-/// Submits each frame as it is announced, until all have ended.
+/// Submits each frame when it is announced, until all have completed.
 fn draw(steps: &mut RemoteExchangeReader<Spec>, other: &mut Other, frames: usize, kernels: usize) -> Result<Duration> {
     let begun = Instant::now();
     let (mut left, mut last) = (frames, None);
@@ -96,12 +96,12 @@ fn make(
 }
 
 fn submit(turn: RenderTurn<Spec>) -> Result<TimelinePoint> {
-    // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
+    // SAFETY: no commands use the slot, so there is nothing to acquire or release.
     Ok(unsafe { turn.submit(&[]) }?)
 }
 
-/// A thousand frames fit into the queues of either side: without this, most of them would not be
-/// measured.
+/// Waits for the last frame. The queues of either side hold a thousand frames: without the wait,
+/// most of them would not be measured.
 fn finish(last: Option<TimelinePoint>) -> Result<()> {
     Ok(last.map_or(Ok(()), |point| point.wait(LIMIT))?)
 }

@@ -1,8 +1,8 @@
-//! The host waits for a point: how long after the work has ended it knows.
+//! Host waits for a point: the time between the end of the work and the return of the wait.
 //!
-//! The work ends by writing a word that a thread watches; a sample is the time from when that
-//! thread saw the word to when the waiting thread went on. What a write takes to become visible
-//! (about a microsecond) is left out for all ways alike.
+//! The work ends by writing a word that a thread polls. A sample is the time from when that thread
+//! saw the word to when the waiting thread continued. The time until a write becomes visible (about
+//! a microsecond) is excluded for all ways alike.
 #![allow(unsafe_code)] // Vulkan and driver calls.
 
 mod waiters;
@@ -32,11 +32,11 @@ use crate::report::{Goal, Samples};
 use waiters::{Wait, all_waited, waited};
 use work::{Fills, Spin};
 
-/// How long the work takes that is waited for, roughly. A wait that spins for all of it is quick,
-/// and a waste.
+/// The approximate durations of the work that is waited for. Spinning for all of it would be fast,
+/// but wasteful.
 const WORK: [Duration; 4] =
     [Duration::from_micros(50), Duration::from_millis(1), Duration::from_millis(5), Duration::from_millis(20)];
-/// Several threads that wait for one point.
+/// Number of threads that wait for one point.
 const WAITERS: usize = 4;
 
 pub(super) fn cases(profile: &Profile) -> Vec<Case> {
@@ -64,7 +64,7 @@ pub(super) fn cases(profile: &Profile) -> Vec<Case> {
     one.chain(many).collect()
 }
 
-/// Each wait is one sample; enough of them for a ninety-ninth percentile.
+/// Returns the number of rounds. Each wait is one sample; there are enough for a 99th percentile.
 fn rounds(profile: &Profile) -> usize {
     profile.pick(PERCENTILE, 5)
 }
@@ -96,10 +96,10 @@ fn exchange(gpu: &Gpu) -> Result<Exchange<BufferSpec<u32>>> {
     Ok(Exchange::new(&gpu.compute, &info, BufferSpec::new(1024, BufferAccess::TRANSFER_READ))?)
 }
 
-/// The first ways by hand can be gone by several threads at once.
+/// The number of ways by hand, from the start of the lists, that several threads can use at once.
 const SHAREABLE: usize = 2;
 
-/// The ways by hand for a point that CUDA signals.
+/// The ways by hand to wait for a point that CUDA signals.
 const AFTER_CUDA: [&str; 5] = [
     "vkGetSemaphoreCounterValue, without pause",
     "vkWaitSemaphores",
@@ -131,7 +131,7 @@ fn from_cuda(bench: &Bench, work: Duration, waiters: usize) -> Result<Waits> {
                 return ours_after_cuda(&mut exchange, &spin, value, waiters, &watch);
             };
             let raw = stream.as_raw();
-            // SAFETY: the word outlives the stream's work, which every sample waits for.
+            // SAFETY: the word outlives the stream's work, for which every sample waits.
             unsafe { spin.launch(raw, value) }?;
             let (point, counter) = (u64::from(value), timeline.counter());
             timeline.signal_on(raw, point)?;
@@ -146,7 +146,7 @@ fn from_cuda(bench: &Bench, work: Duration, waiters: usize) -> Result<Waits> {
                 }
                 _ => waited(&watch, || {
                     let wait = timeline.info(point, vk::PipelineStageFlags2::ALL_COMMANDS);
-                    // SAFETY: the point's signal is enqueued, the fence is not in use.
+                    // SAFETY: the point's signal is enqueued, and the fence is not in use.
                     unsafe { submit(&gpu.device, gpu.device.queue(), Some(wait), &[], None, fence.as_raw()) }?;
                     fence.block()
                 }),
@@ -157,7 +157,7 @@ fn from_cuda(bench: &Bench, work: Duration, waiters: usize) -> Result<Waits> {
     Ok(Waits { names, samples: samples? })
 }
 
-/// Through an exchange: compute, and wait for that.
+/// Computes through an exchange, and waits for the result.
 fn ours_after_cuda(
     exchange: &mut Exchange<BufferSpec<u32>>,
     spin: &Spin,
@@ -176,7 +176,7 @@ fn ours_after_cuda(
     wait
 }
 
-/// The ways by hand for a point that a queue signals; the last needs CUDA.
+/// The ways by hand to wait for a point that a queue signals; the last one needs CUDA.
 const AFTER_VULKAN: [&str; 5] = [
     "vkGetSemaphoreCounterValue, without pause",
     "vkWaitSemaphores",
@@ -212,7 +212,7 @@ fn from_vulkan(bench: &Bench, work: Duration, waiters: usize) -> Result<Waits> {
             let (point, counter) = (u64::from(value), timeline.counter());
             let signal = Some(timeline.info(point, vk::PipelineStageFlags2::ALL_COMMANDS));
             let with_fence = if way == 2 || way == 3 { fence.as_raw() } else { vk::Fence::null() };
-            // SAFETY: recorded for this queue; the values rise; every sample waits for its
+            // SAFETY: recorded for this queue; the values increase; every sample waits for its
             // submission.
             unsafe { submit(&gpu.device, gpu.device.queue(), None, &[commands], signal, with_fence) }?;
             let wait = match (way, &stream) {
@@ -228,8 +228,8 @@ fn from_vulkan(bench: &Bench, work: Duration, waiters: usize) -> Result<Waits> {
                 }),
                 (_, None) => bail!("a way that needs CUDA"),
             };
-            // A fence may be seen before the semaphore, and the next sample records the commands
-            // anew.
+            // A fence may signal before the semaphore, and the next sample records the commands
+            // again.
             timeline.spin(point)?;
             wait
         })
@@ -237,7 +237,7 @@ fn from_vulkan(bench: &Bench, work: Duration, waiters: usize) -> Result<Waits> {
     Ok(Waits { names, samples: samples? })
 }
 
-/// Through an exchange: hand over without computing, fill, and wait for that.
+/// Hands over through an exchange without computing, fills, and waits for the fills.
 fn ours_after_vulkan(
     exchange: &mut Exchange<BufferSpec<u32>>,
     fills: &Fills,

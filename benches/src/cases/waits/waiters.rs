@@ -1,4 +1,4 @@
-//! Threads that wait for the same: how late the last of them goes on, and what they cost together.
+//! Threads that wait for the same point: the delay of the last one, and their total processor time.
 
 use std::sync::Barrier;
 use std::thread;
@@ -8,12 +8,12 @@ use anyhow::{Context, Result, anyhow};
 use crate::harness::clock::thread_cpu_us;
 use crate::harness::observer::Watch;
 
-/// What a wait was like.
+/// The result of a wait.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wait {
-    /// Microseconds from when the work had ended to when the last waiter went on.
+    /// Microseconds from the end of the work to when the last waiter continued.
     pub(super) late: f64,
-    /// Microseconds of processor time of all waiters, where the system tells.
+    /// Microseconds of processor time of all waiters, if the system reports it.
     pub(super) cpu: Option<f64>,
 }
 
@@ -21,13 +21,13 @@ pub(super) struct Wait {
 pub(super) fn waited(watch: &Watch<'_, '_>, wait: impl FnOnce() -> Result<()>) -> Result<Wait> {
     let before = thread_cpu_us();
     wait()?;
-    // First, for asking for the processor time takes a while.
+    // Read first, because reading the processor time takes a while.
     let late = watch.since()?;
     let after = thread_cpu_us();
     Ok(Wait { late, cpu: before.zip(after).map(|(before, after)| after - before) })
 }
 
-/// Waits on this thread, or on `count` threads of which each calls `wait`; they begin at once.
+/// Waits on this thread, or on `count` threads that each call `wait` and start together.
 pub(super) fn all_waited(count: usize, watch: &Watch<'_, '_>, wait: impl Fn() -> Result<()> + Sync) -> Result<Wait> {
     if count == 1 {
         return waited(watch, wait);
@@ -64,11 +64,11 @@ mod tests {
         thread::scope(|scope| {
             let watch = observer.watch(scope);
             word.store(watch.expect_next(), Ordering::Release);
-            // The word has been seen before anyone waits.
+            // The observer has seen the word before any thread waits.
             watch.since().unwrap();
             let number = AtomicUsize::new(0);
             let wait = || {
-                // One of them sleeps, the others burn processor time.
+                // One of the threads sleeps, the others spin.
                 if number.fetch_add(1, Ordering::Relaxed) == 0 {
                     thread::sleep(Duration::from_millis(30));
                     return Ok(());

@@ -1,4 +1,4 @@
-//! Work that takes its time and ends by writing a word that the host watches.
+//! Work of a given duration that ends by writing a word that the host polls.
 #![allow(unsafe_code)] // Vulkan calls and kernel launches.
 
 use std::ffi::c_void;
@@ -15,10 +15,10 @@ use crate::raw::commands::{Commands, submit};
 use crate::raw::cuda::Kernel;
 use crate::raw::fence::Fence;
 
-/// The kernel that takes its time.
+/// The kernel that runs for a given duration.
 pub(super) struct Spin {
     pub(super) kernel: Kernel,
-    /// Where the device finds the word that it writes at the end.
+    /// Device address of the word that the kernel writes at its end.
     pub(super) word: CUdeviceptr,
     pub(super) work: Duration,
 }
@@ -36,7 +36,7 @@ impl Spin {
     }
 }
 
-/// Work for a queue that takes its time and ends by writing a word.
+/// Queue work of a given duration that ends by writing a word.
 pub(super) struct Fills {
     commands: Commands,
     scratch: LocalBuffer,
@@ -47,7 +47,8 @@ pub(super) struct Fills {
 
 impl Fills {
     pub(super) fn new(gpu: &Gpu, work: Duration) -> Result<Self> {
-        /// Enough for a GPU's launch not to be all of it; little enough for a software device.
+        /// Large enough that the launch is not most of the time, small enough for a software
+        /// device.
         const SCRATCH: u64 = 4 << 20;
         const TRIAL: u32 = 32;
         let device = &gpu.device;
@@ -59,12 +60,12 @@ impl Fills {
             repeats: TRIAL,
             device: device.clone(),
         };
-        // SAFETY: just made; the GPU has not been told of it.
+        // SAFETY: the buffer is new, and no GPU work uses it yet.
         unsafe { fills.word.bytes_mut() }.context("the word is not mapped")?.fill(0);
         let fence = Fence::new(device)?;
         let mut took = Duration::ZERO;
         for _ in 0..2 {
-            // Written before it is watched: back to 0.
+            // Sets the word back to 0, before it is watched.
             let commands = fills.record(0, |_| (), |_| ())?;
             let start = std::time::Instant::now();
             // SAFETY: recorded for this queue, and waited for.
@@ -77,13 +78,13 @@ impl Fills {
         Ok(fills)
     }
 
-    /// Where the word is. It is 0.
+    /// Returns the address of the word, which is 0.
     pub(super) fn word(&self) -> Result<*mut u8> {
         Ok(self.word.host_ptr().context("the word is not mapped")?.as_ptr())
     }
 
-    /// Records the work, with more before and after it. The GPU is done with what was recorded
-    /// last.
+    /// Records the work, with more commands before and after it. The GPU must be done with the
+    /// previous recording.
     pub(super) fn record(
         &self,
         value: u32,
@@ -110,7 +111,7 @@ impl Fills {
                 unsafe { raw.cmd_fill_buffer(commands, self.scratch.as_raw(), 0, vk::WHOLE_SIZE, value) };
                 barrier(commands, transfer.0, transfer.1);
             }
-            // SAFETY: as above.
+            // SAFETY: VUID-vkCmdFillBuffer-dstOffset-00024: as for the scratch buffer.
             unsafe { raw.cmd_fill_buffer(commands, self.word.as_raw(), 0, 4, value) };
             barrier(commands, vk::PipelineStageFlags2::HOST, vk::AccessFlags2::HOST_READ);
             after(commands);

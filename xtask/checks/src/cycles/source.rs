@@ -1,21 +1,21 @@
-//! The paths in a file of Rust, in rustfmt's layout.
+//! The paths in a Rust file that rustfmt has formatted.
 
 use std::collections::HashSet;
 
-/// A file and what it imports.
+/// A file and its imports.
 pub(super) struct Source {
     pub(super) name: String,
     pub(super) imports: Vec<Import>,
-    /// The identifiers outside of `use`.
+    /// The identifiers outside `use` items.
     pub(super) words: HashSet<String>,
-    /// The modules that it declares for tests.
+    /// The modules that the file declares for tests.
     pub(super) tests: HashSet<String>,
 }
 
 /// A path in a `use` or elsewhere.
 pub(super) struct Import {
     pub(super) path: Vec<String>,
-    /// What it is called here.
+    /// The name of the item in this file.
     pub(super) name: String,
     pub(super) line: usize,
     pub(super) binds: bool,
@@ -73,7 +73,7 @@ impl Source {
         source
     }
 
-    /// Adds the paths of a tree of `use`.
+    /// Adds the paths of a `use` tree.
     fn import(&mut self, prefix: &[String], tree: &str, line: usize, exported: bool) {
         let (head, group) = tree.split_once('{').unwrap_or((tree, ""));
         let (head, alias) = head.split_once(" as ").map_or((head, None), |(head, alias)| (head, Some(alias.trim())));

@@ -1,7 +1,7 @@
 use super::source::Source;
 use super::{Package, cycles, imports_of};
 
-/// The cycles in a package of these files, each with its text.
+/// Returns the cycles in a package of the given files, each a name and a text.
 fn found(files: &[(&str, &str)]) -> Vec<String> {
     let module = |name: &str| {
         let parts = name.trim_end_matches(".rs").split('/').filter(|part| !["lib", "mod"].contains(part));

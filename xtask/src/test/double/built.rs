@@ -1,4 +1,4 @@
-//! The programs, and what cargo has built of them.
+//! Test programs, and the files that cargo has built for them.
 
 use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::shell;
 /// A test program.
 pub(crate) struct Program {
     pub(crate) name: &'static str,
-    /// Tests whose names contain one of these are left out.
+    /// Tests whose names contain one of these are skipped.
     pub(super) without: &'static [&'static str],
 }
 
@@ -31,23 +31,24 @@ pub(crate) struct Package {
 }
 
 impl Package {
-    /// `bridge-tests`, of the workspace at `root`.
+    /// Returns `bridge-tests` in the workspace at `root`.
     pub(in crate::test) fn of_workspace(root: &Path) -> Self {
         Self { name: "bridge-tests", folder: root.join("tests") }
     }
 }
 
-/// What cargo has built.
+/// The output of a cargo build.
 pub(in crate::test) struct Built {
     pub(in crate::test) double: PathBuf,
-    /// The programs, in folders of cargo's and with a hash behind their names.
+    /// The executables, in folders that cargo chooses and with a hash after their names.
     programs: Vec<PathBuf>,
-    /// They run in its folder.
+    /// The package in whose folder the programs run.
     pub(super) package: Package,
 }
 
 impl Built {
-    /// Of `package`, by a `cargo test` with the words that have built its tests before.
+    /// Builds programs of `package` with the `cargo test` arguments that its tests were built with
+    /// before.
     pub(super) fn new<P: Borrow<Program>>(programs: &[P], test: Command, package: Package) -> Result<Self> {
         let mut command = Self::command(programs, test);
         let output = command.stderr(Stdio::inherit()).output();
@@ -56,7 +57,7 @@ impl Built {
         Self::of(&String::from_utf8_lossy(&output.stdout), package)
     }
 
-    /// What builds the programs and says on its output what it has built.
+    /// Returns a command that builds the programs and prints what it has built.
     pub(in crate::test) fn command<P: Borrow<Program>>(programs: &[P], mut test: Command) -> Command {
         test.args(["--no-run", "--message-format=json-render-diagnostics"]);
         programs.iter().for_each(|program| _ = test.args(["--test", program.borrow().name]));
@@ -64,7 +65,7 @@ impl Built {
         test
     }
 
-    /// Reads cargo's messages, one JSON object a line.
+    /// Reads cargo's messages, one JSON object per line.
     pub(in crate::test) fn of(messages: &str, package: Package) -> Result<Self> {
         let mut double = None;
         let mut programs = Vec::new();

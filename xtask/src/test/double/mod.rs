@@ -1,5 +1,5 @@
-//! Tests that need a device and CUDA, on the driver double as both of them (docs/testing.md, "CUDA
-//! without a GPU"): those of the workspace (`cargo xtask ci --step double`), and those of adapters.
+//! Tests that need a device and CUDA, with the driver double as both (docs/testing.md, "CUDA
+//! without a GPU"): those of the workspace (`cargo xtask ci --step double`) and those of adapters.
 
 mod built;
 mod place;
@@ -19,9 +19,9 @@ use super::read_log;
 use super::tally::Tally;
 use crate::{setup, shell};
 
-/// Those in which CUDA has a part and that the double can run, the longest first. What they leave
-/// out are kernels without a twin in it, what CUDA has no part in, and what takes seconds for the
-/// number of its frames; every program, the tests of the CPU's backend ([`HOST`]).
+/// The test programs that involve CUDA and that the double can run, longest first. Skipped are
+/// tests of kernels that the double does not implement, tests without CUDA, tests that take seconds
+/// because of their number of frames, and in every program the tests of the CPU backend ([`HOST`]).
 pub(super) const PROGRAMS: &[Program] = &[
     part("peers", &["hidden::"]),
     part("latest", &["a_thousand_come_and_go"]),
@@ -55,43 +55,44 @@ pub(super) const PROGRAMS: &[Program] = &[
     whole("latest_engine"),
 ];
 
-/// The module of tests that `cargo xtask test` has run as well as they can be.
+/// The module of CPU backend tests, which `cargo xtask test` has already run in full.
 const HOST: &str = "on_host";
 
-/// Names the Vulkan driver that the double builds on.
+/// Environment variable with the Vulkan driver that the double builds on.
 const BELOW: &str = "DRIVER_DOUBLE_VULKAN";
 const LAVAPIPE: &str = "libvulkan_lvp.so";
 
-/// Runs the programs of the workspace. Fails where nothing can be run.
+/// Runs the programs of the workspace. Fails if nothing can be run.
 pub(crate) fn run() -> Result<()> {
     if let Some(reason) = why_not() {
         bail!("nothing is tested: {reason}");
     }
-    // With the features of the whole workspace, with which `cargo test --workspace` has built it.
+    // With the features of the whole workspace, as `cargo test --workspace` has built it.
     let built = Built::new(PROGRAMS, workspace_tests(shell::cargo()), Package::of_workspace(&shell::root()))?;
     run_all(PROGRAMS, &built, &[HOST], &shell::target_dir().join("doubled"))
 }
 
-/// Runs programs of an adapter, which `test`, a `cargo test`, has built before. The double is one of
-/// its dependencies. Where nothing can be run, it says so.
+/// Runs programs of an adapter, which the `cargo test` command `test` has built before. The double
+/// is one of their dependencies. If nothing can be run, prints the reason.
 pub(crate) fn run_adapter(programs: &[Program], test: Command, package: Package) -> Result<()> {
     if let Some(reason) = why_not() {
         println!("nothing is tested on the driver double: {reason}");
         return Ok(());
     }
-    // Not in the folder of the workspace's, which may run meanwhile.
+    // A different folder than the workspace's, whose tests may run at the same time.
     let folder = shell::target_dir().join("ci").join(package.name).join("doubled");
     run_all(programs, &Built::new(programs, test, package)?, &[], &folder)
 }
 
-/// `cargo test` on the workspace.
+/// Returns a `cargo test` command for the workspace.
 pub(super) fn workspace_tests(mut cargo: Command) -> Command {
     cargo.args(["test", "--workspace"]);
     cargo
 }
 
-/// Runs the programs without the tests that have one of `without` in their names, several programs
-/// at a time. Fails for a test that fails, a finding, and a skip that is not in the package's list.
+/// Runs the programs, several at a time, without the tests whose names contain one of `without`.
+/// Fails if a test fails, if the double reports a finding, or if a skip is not in the package's
+/// list.
 fn run_all(programs: &[Program], built: &Built, without: &[&str], folder: &Path) -> Result<()> {
     let place = Place::new(folder, &built.double)?;
     fs::write(place.skips(), "")?;
@@ -126,7 +127,7 @@ fn run_all(programs: &[Program], built: &Built, without: &[&str], folder: &Path)
     Ok(())
 }
 
-/// Why nothing can be run here.
+/// Returns why nothing can be run on this machine, if so.
 pub(super) fn why_not() -> Option<String> {
     if !cfg!(target_os = "linux") {
         return Some("the driver double is a Vulkan driver on Linux only".to_owned());
@@ -137,7 +138,7 @@ pub(super) fn why_not() -> Option<String> {
     })
 }
 
-/// Whether all that was asked for was left out, or is not there any more.
+/// Returns `true` if all requested tests were filtered out or no longer exist.
 fn has_run_nothing(said: &str) -> bool {
     !said.lines().any(|line| line.starts_with("running ") && !line.starts_with("running 0 "))
 }

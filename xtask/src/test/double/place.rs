@@ -1,4 +1,4 @@
-//! The folder in which the loaders find the double, and runs there.
+//! The folder in which the loaders find the double, and test runs that use it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,20 +11,20 @@ use super::super::{SKIP_LOG, read_log};
 use super::built::{Built, Program};
 use crate::{setup, shell};
 
-/// What the double finds and is no fault of the crates: its kind and how the text begins.
+/// Findings that are not defects of the crates: the kind, and the beginning of the text.
 const KNOWN: &[(&str, &str)] = &[
-    // cudarc leaves its context current on the thread. Where that context is destroyed since, the
-    // next call of the bridge's that restores what was current restores it.
+    // cudarc leaves its context current on the thread. If that context is destroyed, the next call
+    // of the bridge that restores the current context restores the destroyed one.
     ("use-after-destroy", "cuCtxSetCurrent: context "),
 ];
 
-/// Names the file to which the double appends what it finds.
+/// Environment variable with the file to which the double appends its findings.
 const FINDINGS: &str = "DRIVER_DOUBLE_FINDINGS";
-/// How a program ended.
+/// The result of a program.
 pub(in crate::test) struct Ran {
     pub(in crate::test) output: Output,
     pub(super) time: Duration,
-    /// Those that are not known.
+    /// The findings that are not in `KNOWN`.
     pub(in crate::test) findings: Vec<String>,
 }
 
@@ -34,7 +34,7 @@ pub(in crate::test) struct Place {
 }
 
 impl Place {
-    /// Makes it anew.
+    /// Creates the folder, replacing an existing one.
     pub(in crate::test) fn new(folder: &Path, double: &Path) -> Result<Self> {
         if folder.exists() {
             fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
@@ -54,8 +54,8 @@ impl Place {
         self.folder.join("skips.log")
     }
 
-    /// Runs a program without the tests that have one of `without` in their names, for so many
-    /// seconds at most.
+    /// Runs a program without the tests whose names contain one of `without`, for at most `limit`
+    /// seconds.
     pub(in crate::test) fn run(
         &self,
         program: &Program,
@@ -69,7 +69,7 @@ impl Place {
             Some(seconds) => limited(path, seconds),
             None => Command::new(path),
         };
-        // As cargo starts it.
+        // Set up as cargo would do it.
         let package = &built.package;
         command
             .current_dir(&package.folder)
@@ -89,7 +89,7 @@ impl Place {
         }
         command.env(SKIP_LOG, self.skips()).env(FINDINGS, &findings);
         shell::without_wayland(&mut command);
-        // They are about a real GPU.
+        // These variables concern a real GPU.
         command.env_remove("REQUIRE_GPU").env_remove("BRIDGE_TEST_GPU_FAULTS");
         let start = Instant::now();
         let output = command.stdin(Stdio::null()).output();
@@ -99,14 +99,14 @@ impl Place {
     }
 }
 
-/// The program, ended after so many seconds.
+/// Returns a command that runs the program and ends it after the given time.
 fn limited(program: &Path, seconds: u64) -> Command {
     let mut command = Command::new("timeout");
     command.args(["--kill-after", "5", &seconds.to_string()]).arg(program);
     command
 }
 
-/// The findings that are not known, one a line.
+/// Returns the findings that are not in `KNOWN`, one per line of the log.
 fn unknown(log: &str) -> Vec<String> {
     let is_known = |line: &str| {
         let (kind, text) = line.split_once('\t').unwrap_or((line, ""));

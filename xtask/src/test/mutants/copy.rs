@@ -1,5 +1,5 @@
-//! The copy of the working tree that mutants are built in, so that a run that is interrupted leaves
-//! none behind, and the tree may be edited meanwhile.
+//! A copy of the working tree in which mutants are built, so that an interrupted run leaves none in
+//! the tree, and the tree may be edited during the run.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,15 +12,15 @@ use anyhow::{Context as _, Result, ensure};
 use super::Mutant;
 use crate::shell;
 
-/// A copy of the files of the working tree, with a target folder of its own.
+/// A copy of the files of the working tree, with a separate target folder.
 pub(super) struct Copy {
     root: PathBuf,
     target: PathBuf,
 }
 
 impl Copy {
-    /// Makes the copy in `folder`, or what is left of an earlier one the same as the tree. A file
-    /// that is the same already keeps its time, so that cargo does not build it anew.
+    /// Copies the tree into `folder`, or updates an earlier copy. Unchanged files keep their
+    /// modification time, so that cargo does not rebuild them.
     pub(super) fn new(folder: &Path) -> Result<Self> {
         let copy = Self { root: folder.join("tree"), target: folder.join("target") };
         let files = files_of(&shell::root())?;
@@ -36,8 +36,8 @@ impl Copy {
         &self.root
     }
 
-    /// Cargo, in the copy. Of two mutants, most of the bridge is the same, and optimizing it takes
-    /// longer than the programs do.
+    /// Returns a cargo command in the copy, without optimization: two mutants share most of the
+    /// bridge, and optimizing it would take longer than running the programs.
     pub(super) fn cargo(&self) -> Command {
         let mut command = shell::cargo();
         command.args(["--config", "profile.dev.package.vk-cuda-bridge.opt-level=0"]);
@@ -45,14 +45,14 @@ impl Copy {
         command
     }
 
-    /// Makes a mutant in the copy, which is as it was once what is returned is dropped.
+    /// Applies a mutant to the copy. Dropping the returned value restores the file.
     pub(super) fn apply(&self, mutant: &Mutant) -> Result<Applied> {
         let path = self.root.join(&mutant.file);
         let before = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let applied = Applied { path, before };
         let mut git = Command::new("git");
         git.args(["apply", "-p0", "--unidiff-zero", "-"]).current_dir(&self.root);
-        // The copy is in no repository of its own, and its files are ignored in that of the tree.
+        // The copy is not a repository itself, and the repository of the tree ignores its files.
         git.env("GIT_CEILING_DIRECTORIES", self.root.parent().unwrap_or(&self.root));
         let mut child = git.stdin(Stdio::piped()).spawn().context("cannot start `git`")?;
         child.stdin.take().context("`git` takes no input")?.write_all(mutant.diff.as_bytes())?;
@@ -62,7 +62,7 @@ impl Copy {
     }
 }
 
-/// A mutant in the copy.
+/// A mutant in the copy; reverted on drop.
 pub(super) struct Applied {
     path: PathBuf,
     before: Vec<u8>,
@@ -76,7 +76,7 @@ impl Drop for Applied {
     }
 }
 
-/// The files that git knows or would add, relative to `root`.
+/// Returns the files that git tracks or would add, relative to `root`.
 fn files_of(root: &Path) -> Result<BTreeSet<PathBuf>> {
     let mut git = Command::new("git");
     git.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).current_dir(root);
@@ -84,11 +84,11 @@ fn files_of(root: &Path) -> Result<BTreeSet<PathBuf>> {
     ensure!(output.status.success(), "`{}` failed: {}", shell::shown(&git), output.status);
     let listed = String::from_utf8(output.stdout).context("a file's name is no text")?;
     let files = listed.split('\0').filter(|name| !name.is_empty()).map(PathBuf::from);
-    // One that was deleted is listed until that is committed.
+    // git lists a deleted file until the deletion is committed.
     Ok(files.filter(|file| root.join(file).is_file()).collect())
 }
 
-/// Copies a file, unless `to` is the same.
+/// Copies a file unless `to` has the same content.
 fn take_over(from: &Path, to: &Path) -> Result<()> {
     let content = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
     match fs::read(to) {
@@ -96,12 +96,12 @@ fn take_over(from: &Path, to: &Path) -> Result<()> {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
         _ => fs::create_dir_all(to.parent().unwrap_or(to))?,
     }
-    // With its permissions.
+    // `fs::copy` also copies the permissions.
     fs::copy(from, to).with_context(|| format!("cannot write {}", to.display()))?;
     Ok(())
 }
 
-/// Removes the files in `folder` that are not among `files`, which are relative to `root`.
+/// Removes the files in `folder` that are not in `files`, whose paths are relative to `root`.
 fn remove_others(root: &Path, folder: &Path, files: &BTreeSet<PathBuf>) -> Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(read(), "other\n");
     }
 
-    /// The copy lies in a folder that git ignores.
+    /// The copy is in a folder that git ignores.
     #[test]
     fn a_mutant_is_applied_inside_another_repository() {
         let target = shell::target_dir();

@@ -1,20 +1,20 @@
-//! What becomes of a mutant.
+//! The outcomes of running mutants.
 
 use std::fmt;
 use std::path::Path;
 use std::process::ExitStatus;
 
-/// What became of a mutant.
+/// The outcome of running a mutant.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// The compiler refuses it, with this error.
+    /// The compiler rejects the mutant with this error.
     Unviable(String),
     Survives,
     /// A test of this program fails.
     Caught(&'static str),
-    /// This program breaks a rule of the driver's.
+    /// This program breaks a rule of the driver.
     BreaksRules(&'static str),
-    /// This program did not end within its limit.
+    /// This program did not end within its time limit.
     Hangs(&'static str),
 }
 
@@ -31,9 +31,9 @@ impl fmt::Display for Outcome {
 }
 
 impl Outcome {
-    /// How a program that was given a limit has ended; `None` if it has passed.
+    /// Returns the outcome of a program that ran with a time limit; `None` if it passed.
     pub(super) fn of(program: &'static str, status: ExitStatus, breaks_rules: bool) -> Option<Self> {
-        // 124 is `timeout`'s own code, and 137 what it returns once it had to kill the program.
+        // `timeout` exits with 124, or with 137 if it had to kill the program.
         match status.code() {
             Some(0) => breaks_rules.then_some(Self::BreaksRules(program)),
             Some(124 | 137) => Some(Self::Hangs(program)),
@@ -41,14 +41,14 @@ impl Outcome {
         }
     }
 
-    /// A test that fails says more than one that does not end.
+    /// Returns `true` if this outcome is more informative: a failing test is more so than a hang.
     pub(super) fn says_more_than(&self, other: &Self) -> bool {
         matches!(other, Self::Hangs(_)) && !matches!(self, Self::Hangs(_))
     }
 }
 
-/// The compiler's first error in a file, as `error[E0308]: mismatched types`. `None` if it has none
-/// there: then it is no mutant of this file that does not build.
+/// Returns the compiler's first error in a file, such as `error[E0308]: mismatched types`. `None`
+/// if there is none in that file, so that the build failure is not due to a mutant of it.
 pub(super) fn error_in(file: &Path, said: &str) -> Option<String> {
     let place = format!("--> {}:", file.display());
     let mut error = None;
@@ -75,7 +75,7 @@ mod tests {
         assert_eq!(of(0, true), Some(Outcome::BreaksRules("turns")));
         assert_eq!(of(101, true), Some(Outcome::Caught("turns")));
         assert_eq!([of(124, false), of(137, true)], [Some(Outcome::Hangs("turns")), Some(Outcome::Hangs("turns"))]);
-        // It crashed: `timeout` ends in the same way.
+        // The program crashed, and `timeout` ends in the same way.
         assert_eq!(Outcome::of("turns", ExitStatus::from_raw(11), false), Some(Outcome::Caught("turns")));
         assert!(Outcome::Caught("turns").says_more_than(&Outcome::Hangs("turns")));
         assert!(!Outcome::Hangs("turns").says_more_than(&Outcome::Hangs("turns")));

@@ -1,4 +1,5 @@
-//! A device whose images and submissions fail, and which is lost, when a test says so.
+//! A device on which the creation of images and submissions fail, and which is lost, when a test
+//! requests it.
 #![allow(unsafe_code)] // Opens it, with stand-ins for functions of Vulkan's.
 
 use std::ffi::c_void;
@@ -13,20 +14,20 @@ use wgpu::hal::api::Vulkan;
 
 use crate::vulkan::{init, stand_in};
 
-/// The image, counted from the next, that cannot be made; 0 for none.
+/// The number of the image, counted from the next, whose creation fails; 0 for none.
 pub(super) static REFUSED: AtomicU32 = AtomicU32::new(0);
-/// Submissions of the bridge's fail. wgpu's are made with `vkQueueSubmit`.
+/// Whether the bridge's submissions fail. wgpu's use `vkQueueSubmit` and do not.
 pub(super) static FULL: AtomicBool = AtomicBool::new(false);
-/// The next look at a semaphore's counter, counted from the next, that finds the device lost; 0 for
-/// none.
+/// The number of the query of a semaphore's counter, counted from the next, that loses the device;
+/// 0 for none.
 pub(super) static LOOKS: AtomicU32 = AtomicU32::new(0);
-/// The device is lost.
+/// Whether the device is lost.
 pub(super) static LOST: AtomicBool = AtomicBool::new(false);
-/// The memory that was freed.
+/// The number of freed memory allocations.
 pub(super) static FREED: AtomicU32 = AtomicU32::new(0);
-/// The images of each copy, from and to.
+/// The source and target images of each copy.
 pub(super) static COPIES: Mutex<Vec<[vk::Image; 2]>> = Mutex::new(Vec::new());
-/// The images that were destroyed.
+/// The destroyed images.
 pub(super) static DESTROYED: Mutex<Vec<vk::Image>> = Mutex::new(Vec::new());
 static COPY: OnceLock<vk::PFN_vkCmdCopyImage> = OnceLock::new();
 static DESTROY: OnceLock<vk::PFN_vkDestroyImage> = OnceLock::new();
@@ -49,7 +50,7 @@ unsafe extern "system" fn create(
     if left == 1 {
         return vk::Result::ERROR_OUT_OF_DEVICE_MEMORY;
     }
-    // SAFETY: handed on.
+    // SAFETY: the arguments are passed on unchanged.
     unsafe { CREATE.get().unwrap()(device, info, callbacks, image) }
 }
 
@@ -65,7 +66,7 @@ unsafe extern "system" fn submit(
     if LOST.load(Ordering::SeqCst) {
         return vk::Result::ERROR_DEVICE_LOST;
     }
-    // SAFETY: handed on.
+    // SAFETY: the arguments are passed on unchanged.
     unsafe { SUBMIT.get().unwrap()(queue, count, infos, fence) }
 }
 
@@ -78,7 +79,7 @@ unsafe extern "system" fn submit_of_wgpu(
     if LOST.load(Ordering::SeqCst) {
         return vk::Result::ERROR_DEVICE_LOST;
     }
-    // SAFETY: handed on.
+    // SAFETY: the arguments are passed on unchanged.
     unsafe { SUBMIT_OF_WGPU.get().unwrap()(queue, count, infos, fence) }
 }
 
@@ -87,15 +88,15 @@ unsafe extern "system" fn counter(device: vk::Device, semaphore: vk::Semaphore, 
     LOOKS.store(left.saturating_sub(1), Ordering::SeqCst);
     if left == 1 {
         LOST.store(true, Ordering::SeqCst);
-        // Nothing runs on a lost device: what was submitted is freed.
-        // SAFETY: handed on; nothing is submitted any more.
+        // Nothing runs on a lost device: submitted resources are freed.
+        // SAFETY: the arguments are passed on unchanged; nothing is submitted any more.
         let idle = unsafe { IDLE.get().unwrap()(device) };
         assert_eq!(idle, vk::Result::SUCCESS);
     }
     if LOST.load(Ordering::SeqCst) {
         return vk::Result::ERROR_DEVICE_LOST;
     }
-    // SAFETY: handed on.
+    // SAFETY: the arguments are passed on unchanged.
     unsafe { COUNTER.get().unwrap()(device, semaphore, value) }
 }
 
@@ -103,7 +104,7 @@ unsafe extern "system" fn wait(device: vk::Device, info: *const vk::SemaphoreWai
     if LOST.load(Ordering::SeqCst) {
         return vk::Result::ERROR_DEVICE_LOST;
     }
-    // SAFETY: handed on.
+    // SAFETY: the arguments are passed on unchanged.
     unsafe { WAIT.get().unwrap()(device, info, limit) }
 }
 
@@ -113,7 +114,7 @@ unsafe extern "system" fn free(
     callbacks: *const vk::AllocationCallbacks<'_>,
 ) {
     FREED.fetch_add(1, Ordering::SeqCst);
-    // SAFETY: handed on.
+    // SAFETY: the arguments are passed on unchanged.
     unsafe { FREE.get().unwrap()(device, memory, callbacks) };
 }
 
@@ -127,17 +128,17 @@ unsafe extern "system" fn copy(
     regions: *const vk::ImageCopy,
 ) {
     COPIES.lock().unwrap().push([from, to]);
-    // SAFETY: handed on.
+    // SAFETY: the arguments are passed on unchanged.
     unsafe { COPY.get().unwrap()(commands, from, from_layout, to, to_layout, count, regions) };
 }
 
 unsafe extern "system" fn destroy(device: vk::Device, image: vk::Image, callbacks: *const vk::AllocationCallbacks<'_>) {
     DESTROYED.lock().unwrap().push(image);
-    // SAFETY: handed on.
+    // SAFETY: the arguments are passed on unchanged.
     unsafe { DESTROY.get().unwrap()(device, image, callbacks) };
 }
 
-/// Puts a stand-in in place of a function, which is kept in `kept`.
+/// Replaces a function by a stand-in, and stores the function in `kept`.
 macro_rules! stand_in {
     ($real:expr, $kept:ident, $kind:ty, $stand_in:ident) => {{
         // SAFETY: the function of that name has this type.
@@ -146,7 +147,7 @@ macro_rules! stand_in {
     }};
 }
 
-/// The stand-ins are the process's: one test at a time.
+/// The stand-ins exist once for the process, so one test runs at a time.
 pub(super) fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -159,13 +160,13 @@ pub(super) fn alone() -> MutexGuard<'static, ()> {
     alone
 }
 
-/// Polls a future of wgpu's once: on native backends it is ready at once.
+/// Polls a future of wgpu's once; on native backends it is ready at once.
 fn ready<T>(future: impl Future<Output = T>) -> T {
     let Poll::Ready(value) = pin!(future).poll(&mut Context::from_waker(Waker::noop())) else { panic!("not ready") };
     value
 }
 
-/// A device with the stand-ins, made as Bevy makes it with the plugin.
+/// Creates a device with the stand-ins, in the way Bevy does with the plugin.
 pub(super) fn device() -> (wgpu::Device, wgpu::Queue) {
     // Never destroyed: the loader unloads the driver with its last instance, and the stand-ins call
     // the functions that they found first.
@@ -178,7 +179,7 @@ pub(super) fn device() -> (wgpu::Device, wgpu::Queue) {
     let adapter = ready(instance.request_adapter(&wgpu::RequestAdapterOptions::default())).unwrap();
     let descriptor = wgpu::DeviceDescriptor::default();
     let opened = {
-        // SAFETY: only used to open a device.
+        // SAFETY: the guard is only used to open a device.
         let hal = unsafe { adapter.as_hal::<Vulkan>() }.unwrap();
         let raw = hal.shared_instance().raw_instance();
         let mut extensions = hal.required_device_extensions(descriptor.required_features);
@@ -193,7 +194,8 @@ pub(super) fn device() -> (wgpu::Device, wgpu::Queue) {
         let queues = [vk::DeviceQueueCreateInfo::default().queue_family_index(init::FAMILY).queue_priorities(&[1.0])];
         let info = vk::DeviceCreateInfo::default().queue_create_infos(&queues).enabled_extension_names(&names);
         let info = features.add_to_device_create(info).push_next(&mut synchronization2);
-        // SAFETY: of what the physical device has, with one queue of its first family.
+        // SAFETY: the physical device has these extensions and features, and one queue in its first
+        // family.
         let made = unsafe { raw.create_device(hal.raw_physical_device(), &info, None) }.unwrap();
         let made = stand_in::load(raw, made.handle(), |name, real| match name.to_bytes() {
             b"vkCreateImage" => stand_in!(real, CREATE, vk::PFN_vkCreateImage, create),
@@ -214,8 +216,8 @@ pub(super) fn device() -> (wgpu::Device, wgpu::Queue) {
             _ => real,
         });
         let (features, limits) = (descriptor.required_features, &descriptor.required_limits);
-        // SAFETY: made from this adapter with these extensions and features, and this queue; it is
-        // wgpu's from here on.
+        // SAFETY: the device was created from this adapter with these extensions and features, and
+        // this queue; from here on it belongs to wgpu.
         unsafe {
             hal.device_from_raw(made, None, &extensions, features, limits, &descriptor.memory_hints, init::FAMILY, 0)
         }

@@ -1,4 +1,4 @@
-//! Images that are dropped while the CPU computes a frame of theirs.
+//! Images that are dropped while the CPU computes one of their frames.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Sender, channel};
@@ -42,13 +42,13 @@ fn hold(writer: &mut Writer, then: Then) -> Sender<()> {
     gate
 }
 
-/// The number of images and buffers that the render world has.
+/// Returns the number of images and buffers in the render world.
 fn kept(world: &World) -> usize {
     world.resource::<Presented>().all.len()
 }
 
-/// Bevy's thread keeps what still runs, whether or not its frame has an end that is known, and
-/// frees it once it has ended.
+/// Bevy's thread keeps an object whose work is still running, whether or not the end of its frame
+/// is known, and frees it when the work has ended.
 #[test]
 fn what_computes_a_frame_is_kept_until_it_has_ended() {
     let _alone = alone();
@@ -74,7 +74,7 @@ fn what_computes_a_frame_is_kept_until_it_has_ended() {
     }
 }
 
-/// A writer that the program has taken keeps what it writes to by itself.
+/// A writer that the program has taken keeps the resources that it writes to alive itself.
 #[test]
 fn nothing_is_kept_for_a_writer_that_goes_on() {
     let _alone = alone();

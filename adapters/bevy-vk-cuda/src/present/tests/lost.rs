@@ -10,7 +10,7 @@ use super::device::{COPIES, DESTROYED, FREED, LOOKS, LOST};
 use super::replaced::Numbers;
 use super::*;
 
-/// What wgpu tells of a device, as Bevy is told.
+/// The reasons that wgpu passes to the device-lost callback, which Bevy also uses.
 type Heard = Arc<Mutex<Vec<DeviceLostReason>>>;
 
 impl Scene {
@@ -21,7 +21,7 @@ impl Scene {
         heard
     }
 
-    /// An image of which a frame is shown, and another is there to be copied.
+    /// Creates a scene whose image shows a frame and has another one ready to be copied.
     fn with_frames(way: Way) -> Self {
         let mut scene = Self::new(way);
         let texture = scene.insert(SIDE, 0);
@@ -41,7 +41,7 @@ impl Scene {
         assert!(matches!(written, Err(Error::NotPresented { retried: false, .. })), "{written:?}");
     }
 
-    /// The device is replaced, and a new image has a frame.
+    /// Replaces the device and checks that a new image shows a frame.
     fn assert_recovers(&mut self) {
         self.recover(0);
         self.adopt();
@@ -53,7 +53,7 @@ impl Scene {
     }
 }
 
-/// Whichever look at it finds the device lost, the program goes on, and hears of it.
+/// Whichever query of a counter finds the device lost, the program continues and is notified.
 #[test]
 fn a_lost_device_ends_no_program() {
     let _alone = alone();
@@ -64,7 +64,7 @@ fn a_lost_device_ends_no_program() {
         LOOKS.store(looks, Ordering::SeqCst);
         scene.until("the loss", |_| LOST.load(Ordering::SeqCst));
         told += usize::from(!heard.lock().unwrap().is_empty());
-        // As Bevy does in each frame.
+        // Bevy also submits in each frame.
         scene.queue.submit([]);
         assert_eq!(*heard.lock().unwrap(), [DeviceLostReason::Unknown], "{looks}");
         scene.present();
@@ -75,7 +75,7 @@ fn a_lost_device_ends_no_program() {
     assert!(told > 1, "by the probe, and by wgpu's poll");
 }
 
-/// What is uploaded asks nothing of the device.
+/// Uploads do not query the device.
 #[test]
 fn uploads_to_a_lost_device_end_no_program() {
     let _alone = alone();
@@ -91,7 +91,7 @@ fn uploads_to_a_lost_device_end_no_program() {
     scene.until("the last frame", |scene| scene.value(&texture) == 6);
 }
 
-/// The program hears of that as well, once nothing runs on it.
+/// The program is also notified of a destroyed device, when nothing runs on it any more.
 #[test]
 fn a_device_may_be_destroyed() {
     let _alone = alone();
@@ -107,7 +107,7 @@ fn a_device_may_be_destroyed() {
     assert_eq!((now.exchanges, now.leaked_images), (before.exchanges + 1, before.leaked_images));
 }
 
-/// A callback of the program's, which the adapter's poll runs, may panic: that is no loss.
+/// A callback of the program, run by the adapter's poll, may panic; this does not count as a loss.
 #[test]
 fn a_panic_of_the_programs_is_handed_on() {
     let _alone = alone();
@@ -117,8 +117,8 @@ fn a_panic_of_the_programs_is_handed_on() {
     assert_eq!(presented.unwrap_err().downcast_ref::<&str>(), Some(&"on purpose"));
 }
 
-/// wgpu does not say when it is done with a buffer that it was given: what Bevy's commands read is
-/// kept until the host has seen their end.
+/// wgpu does not report when it no longer uses a buffer that it was given: memory that Bevy's
+/// commands read is kept until the host has seen their end.
 #[test]
 fn memory_is_kept_for_the_commands_that_read_it() {
     let _alone = alone();
@@ -136,8 +136,8 @@ fn memory_is_kept_for_the_commands_that_read_it() {
     assert_eq!(FREED.load(Ordering::SeqCst), freed + 1, "the copy that was shown");
 }
 
-/// wgpu frees all that it owns of a device that was destroyed, at once, while the other queue may
-/// write what is copied into.
+/// When a device is destroyed, wgpu immediately frees everything that it owns, while the other
+/// queue may still be writing to targets of copies.
 #[test]
 fn what_is_copied_into_outlives_wgpus_objects() {
     let _alone = alone();
@@ -149,7 +149,7 @@ fn what_is_copied_into_outlives_wgpus_objects() {
     let freed = FREED.load(Ordering::SeqCst);
     scene.device.destroy();
     scene.device.poll(wgpu::PollType::Wait { submission_index: None, timeout: Some(LIMIT) }).unwrap();
-    // SAFETY: the guard is only looked at.
+    // SAFETY: the guard is only read.
     assert!(unsafe { bevys.as_hal::<Vulkan>() }.is_none(), "Bevy's own is destroyed");
     let (copies, destroyed) = (COPIES.lock().unwrap().clone(), DESTROYED.lock().unwrap().clone());
     let written = copies.iter().filter(|[_, to]| copies.iter().any(|[from, _]| from == to));

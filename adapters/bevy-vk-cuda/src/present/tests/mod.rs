@@ -1,4 +1,5 @@
-//! Frames on a device that runs out of memory when a test says so, and assets that come and go.
+//! Frames on a device that runs out of memory when a test requests it, and assets that are removed
+//! and replaced.
 #![allow(clippy::unwrap_used)] // Tests.
 
 mod device;
@@ -31,7 +32,7 @@ use crate::{Error, Result, Way};
 type Descriptor = wgpu::TextureDescriptor<'static>;
 
 const LIMIT: Duration = Duration::from_secs(60);
-/// Rows of 256 bytes are read back as they are.
+/// Rows of 256 bytes can be read back without padding.
 const SIDE: u32 = 64;
 
 fn descriptor(format: TextureFormat, side: u32) -> Descriptor {
@@ -47,7 +48,7 @@ fn descriptor(format: TextureFormat, side: u32) -> Descriptor {
     }
 }
 
-/// A render world with an image that frames come to.
+/// A render world with an image that shows frames.
 struct Scene {
     world: World,
     device: wgpu::Device,
@@ -90,7 +91,7 @@ impl Scene {
         CudaImage::new(cuda, &mut Assets::default(), "picture", TextureFormat::Rgba8Unorm, [SIDE; 2]).unwrap()
     }
 
-    /// The asset is one of this side, with texels of this value.
+    /// Inserts an asset with this side length, filled with texels of this value.
     fn insert(&mut self, side: u32, value: u8) -> wgpu::Texture {
         let texture = self.insert_like(descriptor(TextureFormat::Rgba8Unorm, side));
         let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(4 * side), rows_per_image: None };
@@ -99,7 +100,7 @@ impl Scene {
         texture
     }
 
-    /// The asset is one like this.
+    /// Inserts an asset with this descriptor.
     fn insert_like(&mut self, descriptor: Descriptor) -> wgpu::Texture {
         let texture = self.device.create_texture(&descriptor);
         let image = GpuImage {
@@ -134,7 +135,7 @@ impl Scene {
         self.image.writer().unwrap().presented()
     }
 
-    /// Presents until something is so.
+    /// Presents until the condition holds.
     fn until(&mut self, what: &str, mut so: impl FnMut(&mut Self) -> bool) {
         let start = Instant::now();
         while !so(self) {
@@ -153,7 +154,7 @@ impl Scene {
         }
     }
 
-    /// The value of all texels.
+    /// Returns the value of all texels.
     fn value(&self, texture: &wgpu::Texture) -> u8 {
         let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
             label: None,
@@ -174,8 +175,8 @@ impl Scene {
     }
 }
 
-/// Whichever of the copies there is no memory for: the asset keeps its picture until there is a
-/// frame, and the error lasts until memory was had.
+/// Memory runs out for each of the copies in turn: the asset keeps its contents until there is a
+/// frame, and the error lasts until memory is available.
 #[test]
 fn memory_that_runs_out_leaves_the_picture_and_is_tried_again() {
     let _alone = alone();
@@ -187,7 +188,7 @@ fn memory_that_runs_out_leaves_the_picture_and_is_tried_again() {
         let fault = scene.fault(1).expect("the copy was made");
         assert!(fault.contains("OUT_OF_DEVICE_MEMORY"), "{fault}");
         assert_eq!(scene.value(&texture), 77, "by a frame without memory");
-        // While it is missing nothing is made.
+        // Nothing is created while the asset is missing.
         scene.remove();
         scene.present();
         assert_eq!(scene.fault(1), Some(fault), "what could not be tried says nothing");
@@ -204,7 +205,8 @@ fn memory_that_runs_out_leaves_the_picture_and_is_tried_again() {
     }
 }
 
-/// A texture that Bevy has made again gets the last whole frame, while the next one's copy fails.
+/// A texture that Bevy has recreated receives the last complete frame while the copy of the next
+/// one fails.
 #[test]
 fn a_new_texture_has_the_last_frame_though_copies_fail() {
     let _alone = alone();
@@ -228,7 +230,7 @@ fn a_new_texture_has_the_last_frame_though_copies_fail() {
     assert_eq!(scene.fault(3), None);
 }
 
-/// The smallest and the largest texel: the copies' first use is one that wgpu accepts, whose errors
+/// The smallest and the largest texel: wgpu accepts the first use of the copies; its errors would
 /// panic here.
 #[test]
 fn copies_of_every_texel_are_settled() {
@@ -248,8 +250,8 @@ fn copies_of_every_texel_are_settled() {
     settle::<[f32; 4]>(TextureFormat::Rgba32Float);
 }
 
-/// An asset of another size is an error until there is one of the right size, and not until there
-/// is none.
+/// An asset of another size is an error until there is one of the right size; removing the asset
+/// does not end the error.
 #[test]
 fn a_missing_asset_ends_no_error() {
     let _alone = alone();
@@ -272,7 +274,7 @@ fn a_missing_asset_ends_no_error() {
     }
 }
 
-/// The bridge sees no texels that are uploaded.
+/// The bridge does not check uploaded texels.
 #[test]
 fn a_texel_of_another_type_is_refused_in_every_way() {
     fn refused<T: bridge::Texel>(cuda: &Cuda, format: TextureFormat) -> String {

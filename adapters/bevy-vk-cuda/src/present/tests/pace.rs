@@ -6,8 +6,8 @@ use crate::ring::{COPYING, IN_FLIGHT};
 /// Bevy's frames.
 const FRAMES: u64 = 20;
 
-/// The number of frames that Bevy was given, where the last `in_flight` of its own are unfinished
-/// when it begins another.
+/// Returns the number of frames that Bevy received if the last `in_flight` of its own are
+/// unfinished when it begins another.
 fn given(in_flight: u64) -> u64 {
     let mut scene = Scene::new(Way::Host);
     scene.insert(SIDE, 0);
@@ -27,14 +27,14 @@ fn given(in_flight: u64) -> u64 {
             PresentFrame { device, raw, queue, images, buffers, serial, done, commands: None, kept: Vec::new() };
         one.present(&mut frame);
         let last = queue.submit(frame.commands.map(wgpu::CommandEncoder::finish));
-        // The copy that has begun is before it on the same queue.
+        // The copy that has begun precedes it on the same queue.
         device.poll(wgpu::PollType::Wait { submission_index: Some(last), timeout: Some(LIMIT) }).unwrap();
     }
     scene.presented()
 }
 
-/// The copies are made in the first frame, and used once it has ended. What is copied in one of
-/// Bevy's frames is shown in the next.
+/// The copies are created in the first frame and used once that has ended. A frame that is copied
+/// during one of Bevy's frames is shown in the next.
 #[test]
 fn each_of_bevys_frames_has_a_new_one() {
     let _alone = alone();
@@ -43,8 +43,8 @@ fn each_of_bevys_frames_has_a_new_one() {
     }
 }
 
-/// The negative control. Here each copy has ended before the next frame, so that there is one more
-/// for Bevy's.
+/// The negative control. Here each copy has ended before the next frame, so one more of Bevy's
+/// frames is possible.
 #[test]
 fn with_more_in_flight_than_copies_frames_are_left_out() {
     let _alone = alone();

@@ -1,9 +1,10 @@
-//! Bevy's renderer recovery: the render world has another device from one frame to the next.
+//! Bevy's renderer recovery: the render world has a different device from one frame to the next.
 
 use super::*;
 
 impl Scene {
-    /// The render world has another device, and an asset of that with texels of this value.
+    /// Gives the render world a new device and an asset of that device, filled with texels of this
+    /// value.
     pub(super) fn recover(&mut self, value: u8) -> wgpu::Texture {
         let former = raw_device(&self.device);
         (self.device, self.queue) = device();
@@ -13,7 +14,7 @@ impl Scene {
         self.insert(SIDE, value)
     }
 
-    /// Adopts the device that the render world has now, as the plugin does.
+    /// Adopts the current device of the render world, as the plugin does.
     pub(super) fn adopt(&mut self) {
         let cuda = Self::cuda(&self.device, Way::Host);
         let former = std::mem::replace(&mut *self.world.resource_mut::<Cuda>(), cuda);
@@ -28,7 +29,8 @@ impl Scene {
     }
 }
 
-/// Nothing of the former device comes to the new one: neither what was shown nor what is copied.
+/// Nothing of the previous device reaches the new one, neither the shown frame nor one being
+/// copied.
 #[test]
 fn frames_of_a_former_device_are_refused() {
     let _alone = alone();
@@ -39,7 +41,7 @@ fn frames_of_a_former_device_are_refused() {
             assert!(scene.write(5).unwrap());
             scene.until("the frame", |scene| scene.value(&texture) == 5);
         }
-        // It waits for the next of Bevy's frames.
+        // This frame waits for the next of Bevy's frames.
         assert!(scene.write(6).unwrap());
         let texture = scene.recover(77);
         for _ in 0..3 {
@@ -52,7 +54,7 @@ fn frames_of_a_former_device_are_refused() {
     }
 }
 
-/// An image that the render world has not seen yet is refused as well.
+/// An image that the render world has not seen yet also returns the error.
 #[test]
 fn images_that_no_frame_has_seen_are_refused() {
     let _alone = alone();
@@ -63,8 +65,8 @@ fn images_that_no_frame_has_seen_are_refused() {
     scene.assert_replaced();
 }
 
-/// The numbers of submissions begin again with the device, since those of the former one tell
-/// nothing of it.
+/// The numbers of submissions restart with the device, because those of the previous device do not
+/// apply to it.
 #[test]
 fn new_images_work_on_the_new_device() {
     let _alone = alone();
@@ -88,7 +90,7 @@ fn new_images_work_on_the_new_device() {
     scene.assert_replaced();
 }
 
-/// Uploads need no device but the current one.
+/// Uploads only need the current device.
 #[test]
 fn uploads_go_on() {
     let _alone = alone();

@@ -1,4 +1,4 @@
-//! Assets that a program has replaced by what no frame can be copied into.
+//! Assets that a program has replaced by objects that frames cannot be copied into.
 
 use bevy_render::storage::ShaderBuffer;
 use wgpu::{BufferUsages, TextureDimension};
@@ -8,7 +8,7 @@ use crate::CudaBuffer;
 
 const LEN: usize = 16;
 
-/// A buffer beside the scene's image.
+/// A buffer in addition to the scene's image.
 pub(super) struct Numbers {
     buffer: CudaBuffer<u32>,
     handle: Handle<ShaderBuffer>,
@@ -22,7 +22,7 @@ impl Numbers {
         Self { buffer, handle }
     }
 
-    /// The asset is one with these usages.
+    /// Inserts an asset with these usages.
     pub(super) fn insert(&self, scene: &mut Scene, usage: BufferUsages) -> wgpu::Buffer {
         let buffer_descriptor =
             wgpu::BufferDescriptor { label: None, size: 4 * LEN as u64, usage, mapped_at_creation: false };
@@ -44,8 +44,8 @@ impl Numbers {
     }
 }
 
-/// The one that cannot be copied into says what it lacks, the other has its frame, and so has the
-/// first once it is replaced by one that can.
+/// The object that cannot be copied into reports what it lacks, and the other one receives its
+/// frame. The first one receives its frame when it is replaced by a suitable object.
 #[test]
 fn a_texture_that_cannot_be_copied_into_holds_up_no_other() {
     let _alone = alone();
@@ -94,8 +94,8 @@ fn a_buffer_that_cannot_be_copied_into_holds_up_no_other() {
     }
 }
 
-/// A program may destroy Bevy's object, which wgpu then refuses in all commands. The other has its
-/// frame, and so has the first once Bevy has made it again.
+/// A program may destroy Bevy's object, after which wgpu rejects it in all commands. The other
+/// object receives its frame, and so does the first one when Bevy has created it again.
 #[test]
 fn a_texture_that_is_destroyed_holds_up_no_other() {
     let _alone = alone();

@@ -1,11 +1,11 @@
-//! Bevy's renderer stops, as its error handler asks it to, and goes on.
+//! Bevy's renderer stops, as its error handler requests, and continues.
 
 use bridge::LiveObjects;
 
 use super::*;
 
 impl Scene {
-    /// Extracts as often as no renderer does that only recovers.
+    /// Extracts more often than a renderer does that only recovers.
     fn stop(&mut self) {
         for _ in 0..=UNRENDERED {
             self.extract();
@@ -18,7 +18,8 @@ impl Scene {
     }
 }
 
-/// Writers are told, also those of images that no frame has seen, until Bevy renders again.
+/// Writers receive an error until Bevy renders again, including those of images that no frame has
+/// seen.
 #[test]
 fn writers_are_told_while_bevy_does_not_render() {
     let _alone = alone();
@@ -39,7 +40,7 @@ fn writers_are_told_while_bevy_does_not_render() {
     }
 }
 
-/// As many extractions without a frame as a recovery has are no stop.
+/// The number of extractions without a frame that a recovery has does not count as a stop.
 #[test]
 fn a_recovery_is_no_stop() {
     let _alone = alone();

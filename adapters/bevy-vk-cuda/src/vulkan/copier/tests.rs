@@ -1,4 +1,4 @@
-//! A copy's end, on a device whose waits are counted.
+//! The end of a copy, on a device that counts waits.
 #![allow(clippy::unwrap_used)] // A test, with a stand-in for a function of Vulkan's.
 
 use std::ffi::c_void;
@@ -13,9 +13,9 @@ use crate::vulkan::stand_in;
 
 const LEN: usize = 1024;
 
-/// Waits that did not block and have found what they waited for.
+/// The number of non-blocking waits that succeeded.
 static ORDERED: AtomicU32 = AtomicU32::new(0);
-/// Waits that do not block find nothing, as those of a driver which notices signals late.
+/// Whether non-blocking waits time out, as on a driver that reports signals late.
 static LATE: AtomicBool = AtomicBool::new(false);
 static WAIT: OnceLock<vk::PFN_vkWaitSemaphores> = OnceLock::new();
 
@@ -24,7 +24,7 @@ unsafe extern "system" fn wait(device: vk::Device, info: *const vk::SemaphoreWai
         return vk::Result::TIMEOUT;
     }
     let real = WAIT.get().unwrap();
-    // SAFETY: handed on.
+    // SAFETY: the arguments are passed on unchanged.
     let result = unsafe { real(device, info, limit) };
     if limit == 0 && result == vk::Result::SUCCESS {
         ORDERED.fetch_add(1, Ordering::SeqCst);
@@ -32,7 +32,7 @@ unsafe extern "system" fn wait(device: vk::Device, info: *const vk::SemaphoreWai
     result
 }
 
-/// The same device with that stand-in.
+/// Returns the same device with this stand-in.
 fn hooked(own: &ExportDevice) -> ExportDevice {
     let device = stand_in::load(own.instance(), own.as_raw().handle(), |name, real| {
         if name != c"vkWaitSemaphores" {
@@ -42,20 +42,20 @@ fn hooked(own: &ExportDevice) -> ExportDevice {
         let _ = WAIT.set(unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkWaitSemaphores>(real) });
         wait as *const c_void
     });
-    // SAFETY: the bridge made this queue.
+    // SAFETY: the bridge created this queue.
     let queue = (unsafe { device.get_device_queue(FAMILY, 0) }, FAMILY);
     let made = (own.entry().clone(), own.instance().clone(), own.api_version());
     let mut info = AdoptInfo::new(made, own.physical().handle, device, queue);
     info.features.timeline_semaphore = true;
     info.features.synchronization2 = true;
     info.keep_alive = Some(Box::new(own.clone()));
-    // SAFETY: the handles are those of one device, which lives as long as its clone; both features
-    // are on in every device that the bridge opens. The test submits from one thread.
+    // SAFETY: the handles belong to one device, which lives as long as its clone; both features are
+    // enabled on every device that the bridge opens. The test submits from one thread.
     unsafe { ExportDevice::adopt(info) }.unwrap()
 }
 
-/// The copy is before what the host does once it was seen to end: the counter alone would not say
-/// so. A driver whose waits are late holds no frame up.
+/// Once a copy is reported as ended, it is ordered before later actions of the host, which the
+/// counter alone would not ensure. Late waits of a driver delay no frame.
 #[test]
 fn a_copy_has_ended_once_a_wait_says_so() {
     let own = ExportDevice::open(&OpenInfo::default()).unwrap();
@@ -66,7 +66,7 @@ fn a_copy_has_ended_once_a_wait_says_so() {
     let target = BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_WRITE);
     let info = LatestInfo { name: "target", ..Default::default() };
     let (mut other, _reader) = Exchange::latest_render_first(&compute, &info, target).unwrap();
-    // What it holds is nobody else's, until it is dropped.
+    // Nothing else uses the slot until the turn is dropped.
     let target = other.begin().unwrap();
     let mut copier = Copier::new("numbers", &device).unwrap();
     for place in 0..PLACES {
@@ -76,7 +76,8 @@ fn a_copy_has_ended_once_a_wait_says_so() {
         published.wait(LIMIT).unwrap();
         let turn = reader.newest().unwrap().unwrap();
         let before = ORDERED.load(Ordering::SeqCst);
-        // SAFETY: a slot of the same size that is held above; the copy is waited for.
+        // SAFETY: the target is a slot of the same size, which is held above; the copy is waited
+        // for.
         unsafe { copier.submit(place, turn, target.resources().as_raw()) }.unwrap();
         let start = Instant::now();
         while !copier.finished().unwrap() {

@@ -1,4 +1,5 @@
-//! A submission with waits and signals more, and without what is known to be empty.
+//! A submission with additional waits and signals, and without command buffers that are known to be
+//! empty.
 #![allow(unsafe_code)] // Reads what Vulkan's pointers point to.
 
 use ash::vk;
@@ -7,15 +8,15 @@ use smallvec::SmallVec;
 use super::Added;
 use crate::own_commands::OwnCommands;
 
-/// As many as a submission has, as a rule.
+/// The usual number of elements in a submission.
 type Few<T> = SmallVec<[T; 8]>;
 
-/// Submits with waits and signals more: in the batch where there is one, whose semaphores are
-/// known, else in batches of their own in front of all and behind them.
+/// Submits with additional waits and signals: within the batch, if there is only one and its
+/// semaphore values are known, and otherwise in separate batches before and after all others.
 ///
 /// # Safety
-/// As `vkQueueSubmit`; the semaphores are timelines of the device and live until the queue has
-/// reached them.
+/// The contract of `vkQueueSubmit`; the semaphores are timelines of the device and live until the
+/// queue has reached them.
 pub(super) unsafe fn submit_with(
     own: vk::PFN_vkQueueSubmit,
     queue: vk::Queue,
@@ -24,7 +25,7 @@ pub(super) unsafe fn submit_with(
     added: &Added<'_>,
 ) -> vk::Result {
     let merged = match batches {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller upholds the contract.
         [batch] => unsafe { Merged::of(batch, added) },
         _ => None,
     };
@@ -35,7 +36,7 @@ pub(super) unsafe fn submit_with(
             .wait_semaphore_values(&merged.waits.values)
             .signal_semaphore_values(&merged.signals.values);
         let mut batch = merged.batch;
-        // Its values, which are among the merged ones.
+        // The chained values of the batch, which the merged values contain.
         batch.p_next = std::ptr::null();
         let batch = batch
             .command_buffers(&merged.commands)
@@ -43,8 +44,8 @@ pub(super) unsafe fn submit_with(
             .wait_dst_stage_mask(&merged.stages)
             .signal_semaphores(&merged.signals.raw)
             .push_next(&mut values);
-        // SAFETY: the batch is the caller's with waits and signals more, and their values, and
-        // without command buffers that hold nothing.
+        // SAFETY: the batch is the caller's with additional waits and signals, and their values,
+        // and without empty command buffers.
         return unsafe { own(queue, 1, &batch, fence) };
     }
     let (waits, signals) = (List::of(added.waits), List::of(added.signals));
@@ -56,7 +57,8 @@ pub(super) unsafe fn submit_with(
     let mut all = vec![first.push_next(&mut wait_values)];
     all.extend_from_slice(batches);
     all.push(last.push_next(&mut signal_values));
-    // SAFETY: a wait covers all that follows on the queue, a signal all that comes before.
+    // SAFETY: a wait covers everything that follows on the queue, and a signal everything before
+    // it.
     unsafe { own(queue, all.len() as u32, all.as_ptr(), fence) }
 }
 
@@ -64,7 +66,7 @@ fn stages(len: usize) -> Few<vk::PipelineStageFlags> {
     SmallVec::from_elem(vk::PipelineStageFlags::ALL_COMMANDS, len)
 }
 
-/// Semaphores, and a value for each.
+/// Semaphores with their values.
 #[derive(Debug, Clone, Default)]
 struct List {
     raw: Few<vk::Semaphore>,
@@ -79,14 +81,14 @@ impl List {
     }
 
     fn extend(&mut self, semaphores: &[vk::SemaphoreSubmitInfo<'_>]) {
-        // Values of binary semaphores are ignored.
+        // The values of binary semaphores are ignored.
         self.values.resize(self.raw.len(), 0);
         self.raw.extend(semaphores.iter().map(|info| info.semaphore));
         self.values.extend(semaphores.iter().map(|info| info.value));
     }
 }
 
-/// A batch with semaphores more.
+/// A batch with additional semaphores.
 struct Merged<'a> {
     batch: vk::SubmitInfo<'a>,
     commands: SmallVec<[vk::CommandBuffer; 16]>,
@@ -96,16 +98,16 @@ struct Merged<'a> {
 }
 
 impl<'a> Merged<'a> {
-    /// `None` where more than the values of its timelines is chained to the batch.
+    /// Returns `None` if the batch's chain contains more than the values of its timelines.
     ///
     /// # Safety
-    /// The batch is a valid one.
+    /// The batch is valid.
     unsafe fn of(batch: &vk::SubmitInfo<'a>, added: &Added<'_>) -> Option<Self> {
         let (mut waits, mut signals) = (List::default(), List::default());
         let (waited, signaled) = (batch.wait_semaphore_count as usize, batch.signal_semaphore_count as usize);
-        // SAFETY: the caller's promise: as many as it says.
+        // SAFETY: the caller guarantees that the array has this length.
         waits.raw.extend_from_slice(unsafe { slice(batch.p_wait_semaphores, waited) });
-        // SAFETY: as above.
+        // SAFETY: the caller guarantees that the array has this length.
         signals.raw.extend_from_slice(unsafe { slice(batch.p_signal_semaphores, signaled) });
         if !batch.p_next.is_null() {
             let values = batch.p_next.cast::<vk::TimelineSemaphoreSubmitInfo<'_>>();
@@ -114,26 +116,26 @@ impl<'a> Merged<'a> {
             if kind != vk::StructureType::TIMELINE_SEMAPHORE_SUBMIT_INFO {
                 return None;
             }
-            // SAFETY: it is one, by its type.
+            // SAFETY: the structure has this type.
             let values = unsafe { &*values };
             if !values.p_next.is_null() {
                 return None;
             }
             let of_waits = values.wait_semaphore_value_count as usize;
-            // SAFETY: as many as it says.
+            // SAFETY: the array has the length that the structure specifies.
             waits.values.extend_from_slice(unsafe { slice(values.p_wait_semaphore_values, of_waits) });
             let of_signals = values.signal_semaphore_value_count as usize;
-            // SAFETY: as above.
+            // SAFETY: the array has the length that the structure specifies.
             signals.values.extend_from_slice(unsafe { slice(values.p_signal_semaphore_values, of_signals) });
         }
         waits.extend(added.waits);
         signals.extend(added.signals);
         let mut stages = stages(waits.raw.len());
-        // SAFETY: as above: one for each wait.
+        // SAFETY: the array has one element for each wait.
         let of_batch = unsafe { slice(batch.p_wait_dst_stage_mask, waited) };
         stages.iter_mut().zip(of_batch).for_each(|(stage, of_batch)| *stage = *of_batch);
         let mut commands = SmallVec::new();
-        // SAFETY: as above.
+        // SAFETY: the caller guarantees a valid batch.
         let all = unsafe { commands_of(batch) };
         let own = if added.leaves_out { added.own } else { &[] };
         OwnCommands::held_by(own, all, |one| commands.push(one));
@@ -142,24 +144,24 @@ impl<'a> Merged<'a> {
     }
 }
 
-/// The command buffers of a batch.
+/// Returns the command buffers of a batch.
 ///
 /// # Safety
-/// The batch is a valid one, and lives as long as this is used.
+/// The batch is valid, and lives as long as the result is used.
 pub(super) unsafe fn commands_of<'a>(batch: &vk::SubmitInfo<'_>) -> &'a [vk::CommandBuffer] {
-    // SAFETY: the caller's promise: as many as it says.
+    // SAFETY: the caller guarantees that the array has this length.
     unsafe { slice(batch.p_command_buffers, batch.command_buffer_count as usize) }
 }
 
-/// An array of Vulkan's.
+/// Returns a Vulkan array as a slice.
 ///
 /// # Safety
-/// There are `count` elements at `first`, which may be null if that is 0, and they live as long as
-/// this is used.
+/// `first` points to `count` elements, or may be null if `count` is 0; they live as long as the
+/// result is used.
 pub(super) unsafe fn slice<'a, T>(first: *const T, count: usize) -> &'a [T] {
     match count {
         0 => &[],
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller upholds the contract.
         _ => unsafe { std::slice::from_raw_parts(first, count) },
     }
 }

@@ -16,22 +16,22 @@ use ash::vk;
 use crate::device::loader;
 use crate::own_commands::OwnCommands;
 
-/// Command buffers that are about to be submitted, and whether one of the same submission was begun
-/// again meanwhile.
+/// Command buffers that are about to be submitted, and whether one of the same submission has been
+/// begun again in the meantime.
 static EXPECTED: RwLock<Vec<(vk::CommandBuffer, Arc<AtomicBool>)>> = RwLock::new(Vec::new());
 
 thread_local! {
     static LAST_BEGUN: Cell<vk::CommandBuffer> = const { Cell::new(vk::CommandBuffer::null()) };
 }
 
-/// The recordings of command buffers that are to be submitted together.
+/// The recordings of command buffers that will be submitted together.
 pub(super) struct Recordings {
     /// `None` if there are no command buffers.
     are_gone: Option<Arc<AtomicBool>>,
 }
 
 impl Recordings {
-    /// Those of `own`, which were made, and not submitted yet.
+    /// Tracks the recordings of `own`, which are complete and not submitted yet.
     pub(super) fn of(own: &[OwnCommands]) -> Self {
         let are_gone = (!own.is_empty()).then(Arc::<AtomicBool>::default);
         if let Some(are_gone) = &are_gone {
@@ -41,10 +41,11 @@ impl Recordings {
         Self { are_gone }
     }
 
-    /// Returns `true` if one of the command buffers was begun again: the submission of all was
-    /// refused.
+    /// Returns `true` if one of the command buffers was begun again, which means that the
+    /// submission of all was refused.
     pub(super) fn are_gone(&self) -> bool {
-        // Whoever submits what was recorded instead has that from the thread that began it.
+        // Relaxed is enough: a thread that submits the new recording has received it from the
+        // thread that began it.
         self.are_gone.as_ref().is_some_and(|are_gone| are_gone.load(Ordering::Relaxed))
     }
 }
@@ -57,16 +58,15 @@ impl Drop for Recordings {
     }
 }
 
-/// Returns `true` if this is the command buffer that the thread has begun last, as far as this
-/// module was called.
+/// Returns `true` if this is the command buffer that the thread has begun last through this module.
 pub(super) fn was_begun_last(commands: vk::CommandBuffer) -> bool {
     LAST_BEGUN.get() == commands
 }
 
-/// `vkBeginCommandBuffer`, which notes that what was recorded before is gone.
+/// `vkBeginCommandBuffer`, which notes that the earlier recording is gone.
 ///
 /// # Safety
-/// As `vkBeginCommandBuffer`.
+/// The contract of `vkBeginCommandBuffer`.
 pub(super) unsafe extern "system" fn begin_command_buffer(
     commands: vk::CommandBuffer,
     info: *const vk::CommandBufferBeginInfo<'_>,
@@ -76,8 +76,8 @@ pub(super) unsafe extern "system" fn begin_command_buffer(
     let expected = EXPECTED.read().unwrap_or_else(PoisonError::into_inner);
     expected.iter().filter(is_this).for_each(|(_, are_gone)| are_gone.store(true, Ordering::Relaxed));
     drop(expected);
-    // It was set before the function was given to anybody.
+    // Set before any device got this function.
     let Some(own) = loader::begin() else { return vk::Result::ERROR_UNKNOWN };
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller upholds the contract.
     unsafe { own(commands, info) }
 }

@@ -1,5 +1,5 @@
-//! Submissions that are counted, and what goes wrong where a thread's semaphores are taken by
-//! another's.
+//! Counting of submissions, and the errors if another thread's submission takes a thread's
+//! semaphores.
 
 use std::cell::RefCell;
 use std::sync::Mutex;
@@ -8,27 +8,27 @@ use super::*;
 use crate::submit::tests::support;
 use crate::{Backend, Bridge, Error};
 
-/// Calls of [`queue_submit`], by their queues.
+/// Calls of [`queue_submit`], recorded as their queues.
 static CALLS: Mutex<Vec<vk::Queue>> = Mutex::new(Vec::new());
-/// Semaphores for the next submission of any thread: wrong on purpose.
+/// Semaphores for the next submission of any thread, which is wrong on purpose.
 static STOLEN: Mutex<Vec<Stolen>> = Mutex::new(Vec::new());
 
-/// Leaked, for a test or two.
+/// The semaphores are leaked, for few tests.
 struct Stolen {
     queue: vk::Queue,
     waits: &'static [vk::SemaphoreSubmitInfo<'static>],
     signals: &'static [vk::SemaphoreSubmitInfo<'static>],
 }
 
-// SAFETY: they are handles and numbers, and nothing is chained to them.
+// SAFETY: the values are handles and numbers, and nothing is chained to them.
 unsafe impl Send for Stolen {}
 
 pub(super) fn note_call(queue: vk::Queue) {
     CALLS.lock().unwrap().push(queue);
 }
 
-/// The command buffers of a submission, and those of the thread's that a barrier of wgpu's was
-/// recorded into since the one before.
+/// The command buffers of a submission, and those command buffers of the thread into which wgpu has
+/// recorded a barrier since the previous submission.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Given {
     pub(crate) by_wgpu: Vec<vk::CommandBuffer>,
@@ -45,15 +45,15 @@ pub(crate) fn note_barrier(commands: vk::CommandBuffer) {
     WITH_BARRIERS.with_borrow_mut(|all| all.push(commands));
 }
 
-/// Notes what wgpu submits.
+/// Records a submission of wgpu.
 pub(super) fn note_given(batches: &[vk::SubmitInfo<'_>]) {
-    // SAFETY: valid batches, of wgpu's.
+    // SAFETY: wgpu passes valid batches.
     let by_wgpu: Vec<_> = batches.iter().flat_map(|batch| unsafe { commands_of(batch) }).copied().collect();
     let given = Given { to_driver: by_wgpu.clone(), by_wgpu, with_barriers: WITH_BARRIERS.take() };
     GIVEN.with_borrow_mut(|all| all.push(given));
 }
 
-/// Notes what becomes of the submission.
+/// Records the command buffers that reach the driver.
 pub(super) fn note_held(commands: &[vk::CommandBuffer]) {
     GIVEN.with_borrow_mut(|all| {
         if let Some(last) = all.last_mut() {
@@ -63,11 +63,11 @@ pub(super) fn note_held(commands: &[vk::CommandBuffer]) {
 }
 
 thread_local! {
-    /// The answer to all submissions of the thread.
+    /// The result of all submissions of the thread.
     static ANSWER: Cell<Option<vk::Result>> = const { Cell::new(None) };
 }
 
-/// A driver that fails, if the thread's is to.
+/// Returns a driver function that fails, if the thread's submissions should fail.
 pub(super) fn failing() -> Option<vk::PFN_vkQueueSubmit> {
     unsafe extern "system" fn fail(_: vk::Queue, _: u32, _: *const vk::SubmitInfo<'_>, _: vk::Fence) -> vk::Result {
         ANSWER.get().unwrap_or_default()
@@ -83,18 +83,18 @@ pub(super) fn steal(queue: vk::Queue) -> Option<Added<'static>> {
 }
 
 impl Splice {
-    /// wgpu's calls of `vkQueueSubmit` so far.
+    /// Returns the number of wgpu's calls of `vkQueueSubmit` so far.
     pub(crate) fn calls(self) -> usize {
         CALLS.lock().unwrap().iter().filter(|queue| **queue == self.queue).count()
     }
 
-    /// The thread's submissions since this was called.
+    /// Returns the thread's submissions since the previous call.
     pub(crate) fn take_given(self) -> Vec<Given> {
         WITH_BARRIERS.take();
         GIVEN.take()
     }
 
-    /// Lets the next submission of whichever thread wait and signal.
+    /// Makes the next submission of any thread wait and signal.
     pub(crate) fn add_for_all(
         self,
         waits: &[vk::SemaphoreSubmitInfo<'static>],
@@ -104,28 +104,28 @@ impl Splice {
         STOLEN.lock().unwrap().push(Stolen { queue: self.queue, waits, signals });
     }
 
-    /// Returns `true` if no submission has taken it.
+    /// Returns `true` if no submission has taken the semaphores.
     pub(crate) fn is_for_all(self) -> bool {
         STOLEN.lock().unwrap().iter().any(|added| added.queue == self.queue)
     }
 }
 
-/// Semaphores and their values.
+/// Semaphore handles and their values.
 type Values = Vec<(u64, u64)>;
 
 thread_local! {
-    /// The batches of the last submission: numbers of command buffers, waits and signals.
+    /// The batches of the last submission: the number of command buffers, waits and signals.
     static SEEN: RefCell<Vec<(u32, Values, Values)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A driver that notes what it is given.
+/// A driver function that records the submissions.
 unsafe extern "system" fn driver(
     _: vk::Queue,
     count: u32,
     batches: *const vk::SubmitInfo<'_>,
     _: vk::Fence,
 ) -> vk::Result {
-    // SAFETY: as many as were submitted.
+    // SAFETY: the array has `count` elements.
     let batches = unsafe { slice(batches, count as usize) };
     SEEN.set(batches.iter().map(seen).collect());
     vk::Result::SUCCESS
@@ -134,11 +134,11 @@ unsafe extern "system" fn driver(
 fn seen(batch: &vk::SubmitInfo<'_>) -> (u32, Values, Values) {
     let chained = batch.p_next.cast::<vk::TimelineSemaphoreSubmitInfo<'_>>();
     let is_values = |kind| kind == vk::StructureType::TIMELINE_SEMAPHORE_SUBMIT_INFO;
-    // SAFETY: a chain of the tests', or of the function under test.
+    // SAFETY: the chain comes from the tests or from the function under test.
     let values = unsafe { chained.as_ref() }.copied().filter(|values| is_values(values.s_type));
     let values = values.unwrap_or_default();
     let (waits, signals) = (batch.wait_semaphore_count, batch.signal_semaphore_count);
-    // SAFETY: as long as the batch says.
+    // SAFETY: the array has the length that the batch specifies.
     let stages = unsafe { slice(batch.p_wait_dst_stage_mask, waits as usize) };
     assert!(stages.iter().all(|stage| !stage.is_empty()));
     let waits =
@@ -147,12 +147,12 @@ fn seen(batch: &vk::SubmitInfo<'_>) -> (u32, Values, Values) {
     (batch.command_buffer_count, waits, pairs(batch.p_signal_semaphores, signals, values.0, values.1))
 }
 
-/// Semaphores with their values, of which there are none where all are binary.
+/// Returns semaphores with their values; the values are omitted if all semaphores are binary.
 fn pairs(raw: *const vk::Semaphore, count: u32, values: *const u64, value_count: u32) -> Values {
     assert!(value_count == 0 || value_count == count);
-    // SAFETY: as long as the batch says.
+    // SAFETY: the array has the length that the batch specifies.
     let raw = unsafe { slice(raw, count as usize) };
-    // SAFETY: as above.
+    // SAFETY: the array has the length that the structure specifies.
     let values = unsafe { slice(values, value_count as usize) };
     raw.iter().map(|raw| vk::Handle::as_raw(*raw)).zip(values.iter().copied().chain(std::iter::repeat(0))).collect()
 }
@@ -166,7 +166,7 @@ fn submitted(batches: &[vk::SubmitInfo<'_>]) -> Vec<(u32, Values, Values)> {
     let (waits, signals) = ([semaphore(10, 100), semaphore(11, 101)], [semaphore(20, 200)]);
     let splice = Splice { queue: vk::Queue::null(), leaves_out: false };
     let added = splice.added(&waits, &signals, &[]);
-    // SAFETY: the driver only reads what is there.
+    // SAFETY: the driver function only reads existing elements.
     unsafe { submit_with(driver, vk::Queue::null(), batches, vk::Fence::null(), &added) }.result().unwrap();
     SEEN.take()
 }
@@ -181,17 +181,17 @@ fn semaphores_are_merged_with_those_of_the_batch() {
         .wait_semaphores(&waits)
         .wait_dst_stage_mask(&stages)
         .signal_semaphores(&signals);
-    // Without values, as of binary semaphores alone.
+    // Without values, as with binary semaphores only.
     let all = submitted(&[batch]);
     assert_eq!(all, [(3, vec![(1, 0), (2, 0), (10, 100), (11, 101)], vec![(3, 0), (4, 0), (20, 200)])]);
-    // With values of either kind.
+    // With values for one kind.
     let mut values = vk::TimelineSemaphoreSubmitInfo::default().signal_semaphore_values(&[30, 40]);
     let all = submitted(&[batch.push_next(&mut values)]);
     assert_eq!(all, [(3, vec![(1, 0), (2, 0), (10, 100), (11, 101)], vec![(3, 30), (4, 40), (20, 200)])]);
     let mut values = vk::TimelineSemaphoreSubmitInfo::default().wait_semaphore_values(&[7, 8]);
     let all = submitted(&[batch.push_next(&mut values)]);
     assert_eq!(all, [(3, vec![(1, 7), (2, 8), (10, 100), (11, 101)], vec![(3, 0), (4, 0), (20, 200)])]);
-    // Without any of its own.
+    // Without semaphores of the batch.
     let all = submitted(&[vk::SubmitInfo::default()]);
     assert_eq!(all, [(0, vec![(10, 100), (11, 101)], vec![(20, 200)])]);
 }
@@ -209,7 +209,8 @@ fn what_cannot_be_merged_goes_in_front_and_behind() {
     assert_eq!(submitted(&[]), [first, last]);
 }
 
-/// The first submission of a device tells how wgpu submits; where it fails, nothing panics.
+/// The first submission of a device shows how wgpu submits; if it fails, creating the device
+/// returns an error.
 #[test]
 fn a_device_whose_first_submission_fails_is_an_error() {
     let adapter = support::adapter();

@@ -1,4 +1,5 @@
-//! The command buffers of frames: those of wgpu's, and those of Vulkan's that the queue gets.
+//! The number of command buffers of frames: those that wgpu submits, and those that reach the
+//! queue.
 
 use super::*;
 use crate::device::splice::tests::Given;
@@ -6,8 +7,8 @@ use crate::{LatestInfo, Newest, Shared, SharedTexture, SlotBuffer, SlotTexture};
 
 const RGBA: wgpu::TextureFormat = wgpu::TextureFormat::Rgba8Unorm;
 
-/// The number of command buffers that a frame adds to a submission, before the program's and behind
-/// them, behind `frames` others.
+/// Returns the number of command buffers that a frame adds to a submission before and after the
+/// program's, following `frames` other frames.
 fn added<S: Shared>(gpu: &Bridge, spec: S, frames: usize) -> [usize; 2] {
     let mut exchange = Exchange::new(gpu, &info("added"), spec).unwrap();
     for _ in 0..frames {
@@ -23,15 +24,16 @@ fn added<S: Shared>(gpu: &Bridge, spec: S, frames: usize) -> [usize; 2] {
     [parts.before.len(), parts.behind.len()]
 }
 
-/// A command buffer costs the host as much where it is empty: a slot without a copy has none.
+/// An empty command buffer costs the host as much as another one, so a slot without a copy has
+/// none.
 #[test]
 fn no_frame_submits_command_buffers_that_are_empty() {
     for gpu in bridges() {
         let (buffer, usage) = (wgpu::BufferUsages::COPY_SRC, wgpu::TextureUsages::COPY_SRC);
         let shared = || SharedBuffer::<u32>::new(LEN, buffer);
-        // SAFETY: what frames lend is not used.
+        // SAFETY: the lent objects are not used.
         let slot = || unsafe { SlotBuffer::<u32>::new(LEN, buffer) };
-        // SAFETY: as above.
+        // SAFETY: the lent objects are not used.
         let texture = || unsafe { SlotTexture::<[u8; 4]>::new(wgpu::TextureFormat::Rgba8Unorm, [8, 8], usage) };
         assert_eq!(added(&gpu, shared(), 0), [3, 0], "acquire, copy, release");
         assert_eq!(added(&gpu, shared(), 1), [2, 0], "wgpu's barriers; acquire, copy and release");
@@ -57,13 +59,14 @@ fn given(gpu: &Bridge, submit: impl FnOnce()) -> [usize; 2] {
     [by_wgpu.len(), to_driver.len()]
 }
 
-/// The number of Vulkan's command buffers of a frame that the compute side begins, behind `frames`
-/// others, with one of the program's: those of wgpu, and those that the queue gets.
+/// Returns the number of Vulkan command buffers of a frame that the compute side begins, following
+/// `frames` others, with one command buffer of the program: those that wgpu submits, and those that
+/// reach the queue.
 fn of_frame<S: Shared>(gpu: &Bridge, spec: S, frames: usize) -> [usize; 2] {
     let mut exchange = Exchange::new(gpu, &info("given"), spec).unwrap();
     let mut submit = || {
         let frame = exchange.begin().unwrap().finish().unwrap();
-        // wgpu submits two for it: one for barriers, of which there are none, and this.
+        // wgpu submits two for it: one for barriers, which is empty, and this one.
         let program = gpu.device().create_command_encoder(&Default::default());
         given(gpu, || drop(gpu.submit([program.finish()], frame).unwrap()))
     };
@@ -79,11 +82,11 @@ fn the_queue_gets_no_command_buffers_that_are_known_to_be_empty() {
         let (buffer, usage) = (wgpu::BufferUsages::COPY_SRC, wgpu::TextureUsages::COPY_SRC);
         let shared = || SharedBuffer::<u32>::new(LEN, buffer);
         let picture = || SharedTexture::<[u8; 4]>::new(RGBA, [8, 8], usage);
-        // SAFETY: what frames lend is not used.
+        // SAFETY: the lent objects are not used.
         let slot = || unsafe { SlotBuffer::<u32>::new(LEN, buffer) };
-        // SAFETY: as above.
+        // SAFETY: the lent objects are not used.
         let texture = || unsafe { SlotTexture::<[u8; 4]>::new(RGBA, [8, 8], usage) };
-        // Of the program's command buffer, which records nothing, wgpu's own is alone.
+        // For the program's empty command buffer, only wgpu's own count.
         assert_eq!(of_frame(&gpu, shared(), 0), [7, 5], "acquire; barriers, copy; release");
         assert_eq!(of_frame(&gpu, shared(), 2), [5, 3], "barriers; acquire, copy and release");
         assert_eq!(of_frame(&gpu, (shared(), shared()), 2), [5, 3], "the same for both");

@@ -1,9 +1,9 @@
-//! Submissions that are refused, and how that is told.
+//! Refused submissions, and their errors.
 
 use super::*;
 
-/// A frame of which part of the waits went with another submission is not taken for one that was
-/// refused: its timelines are in use.
+/// A frame some of whose waits were taken by another submission does not count as refused, because
+/// its timelines are in use.
 #[test]
 fn a_wait_that_another_submission_took_is_waited_for() {
     for gpu in bridges() {
@@ -26,14 +26,14 @@ fn a_wait_that_another_submission_took_is_waited_for() {
         let error = gpu.conclude::<(Frame<_>, Frame<_>)>(lent, &parts, pushed).unwrap_err();
         assert!(error.to_string().contains("destroyed"), "{error}");
         assert_eq!(gpu.splice().unwrap().calls() - calls, 2, "the objects of both are repaired");
-        // It is in the way until a later signal, which nobody has submitted yet.
+        // The frame is pending until a later signal, which has not been submitted yet.
         assert!(one.exchange.flush_parts().unwrap().is_some());
         drop((one, other));
     }
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// A command buffer that wgpu refuses.
+/// Returns a command buffer that wgpu refuses.
 pub(super) fn refused(gpu: &Bridge) -> wgpu::CommandBuffer {
     let buffer = staging_source(gpu, 16);
     let mut commands = gpu.device().create_command_encoder(&Default::default());
@@ -42,7 +42,7 @@ pub(super) fn refused(gpu: &Bridge) -> wgpu::CommandBuffer {
     commands.finish()
 }
 
-/// A mark costs a wait: frames that wait have none.
+/// A mark costs a wait, so frames that have waits are not marked.
 #[test]
 fn frames_that_wait_are_not_marked() {
     for gpu in bridges() {
@@ -58,8 +58,8 @@ fn frames_that_wait_are_not_marked() {
     }
 }
 
-/// The error of a callback is not that of commands which this crate has recorded, such as the first
-/// zeros of a buffer for kernels.
+/// The error of a callback is not attributed to commands that this crate has recorded, such as the
+/// initial clear of a buffer for kernels.
 #[test]
 fn own_commands_are_submitted_where_a_callback_fails() {
     for gpu in bridges() {
@@ -87,7 +87,7 @@ fn own_commands_are_submitted_where_a_callback_fails() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// On a lost device a wait may succeed whatever was reached: the counter decides.
+/// On a lost device, a wait may succeed although the value was not reached: the counter decides.
 #[test]
 fn a_wait_that_succeeded_has_seen_its_value() {
     let check = crate::submit::check_reached;
