@@ -222,7 +222,7 @@ fn remove_wrong(unpacked: &Path) -> Result<()> {
     if !unpacked.exists() {
         return Ok(());
     }
-    eprintln!("{} is not what was fetched (its SHA-256 differs); it is removed and fetched anew", unpacked.display());
+    eprintln!("{} is not what was fetched (its SHA-256 differs); it is removed and fetched again", unpacked.display());
     fs::remove_dir_all(unpacked).with_context(|| format!("cannot remove {}", unpacked.display()))
 }
 

@@ -26,7 +26,7 @@ const LEN: usize = 1024;
 pub(super) fn cases(profile: &Profile) -> Vec<Case> {
     let counts: &[usize] = profile.pick(&[1, 16, MANY], &[1, 16]);
     let of = |count: usize| {
-        let what = format!("frame of {count} buffer{}, recorded anew", if count == 1 { "" } else { "s" });
+        let what = format!("frame of {count} buffer{}, recorded each time", if count == 1 { "" } else { "s" });
         Case::new(format!("resources/{count}"), what.clone(), move |bench, rows| run(bench, rows, count, &what))
     };
     counts.iter().copied().map(of).collect()
