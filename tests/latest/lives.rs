@@ -17,6 +17,31 @@ fn assert_gone(before: &LiveObjects) {
     }
 }
 
+/// Each side can see that the other is gone, but not before its open turn has ended.
+pub(crate) fn a_side_that_is_dropped_is_seen_by_the_other(_: &Rig, compute: &Compute) {
+    let filler = Filler::new(compute);
+    let (mut writer, mut reader) = words(compute, &info());
+    publish(&mut writer, &filler, 0).wait(Rig::LONG).unwrap();
+    assert!(!reader.is_writer_dropped() && !writer.is_reader_dropped());
+    let turn = writer.begin().unwrap();
+    drop(writer);
+    assert!(!reader.is_writer_dropped(), "its turn can still be published");
+    turn.publish().unwrap().wait(Rig::LONG).unwrap();
+    assert!(reader.is_writer_dropped());
+    let last = reader.newest().unwrap().unwrap();
+    assert_eq!(last.frame(), 1, "the last frame is there");
+    last.skip();
+
+    let (mut writer, mut reader) = words(compute, &info());
+    publish(&mut writer, &filler, 0).wait(Rig::LONG).unwrap();
+    let turn = reader.newest().unwrap().unwrap();
+    drop(reader);
+    assert!(!writer.is_reader_dropped(), "its turn can still be submitted");
+    turn.skip();
+    assert!(writer.is_reader_dropped());
+    publish(&mut writer, &filler, 0).wait(Rig::LONG).unwrap();
+}
+
 pub(crate) fn either_side_is_removed_while_the_other_runs(rig: &Rig, compute: &Compute) {
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
     let before = LiveObjects::now();

@@ -26,7 +26,8 @@ use images::{
 };
 use lent::{a_lent_turn_of_unknown_fate_retires_its_slots, a_lent_turn_takes_its_frame};
 use lives::{
-    a_thousand_come_and_go, either_side_is_removed_while_the_other_runs, the_last_handle_goes_inside_its_own_closure,
+    a_side_that_is_dropped_is_seen_by_the_other, a_thousand_come_and_go, either_side_is_removed_while_the_other_runs,
+    the_last_handle_goes_inside_its_own_closure,
 };
 use mistakes::{dropped_turns_cost_no_more_than_a_frame, what_cannot_be_is_refused, work_that_fails_is_told_to_both};
 use rates::{
@@ -48,6 +49,7 @@ on_both_backends!(
     a_torn_frame_is_seen_to_be_torn,
     a_lent_turn_takes_its_frame,
     a_lent_turn_of_unknown_fate_retires_its_slots,
+    a_side_that_is_dropped_is_seen_by_the_other,
     a_thousand_come_and_go,
     either_side_is_removed_while_the_other_runs,
     dropped_turns_cost_no_more_than_a_frame,
