@@ -166,8 +166,7 @@ impl Order {
 
     /// The error of what cannot be done in a callback.
     pub(crate) fn called_back() -> Error {
-        let reason =
-            "called by a callback of wgpu's while frames are submitted, which would wait for itself; do it later";
+        let reason = "called from a callback of wgpu's while frames are submitted, which would deadlock; call it later";
         Error::invalid("submission of frames", reason)
     }
 }
