@@ -42,9 +42,9 @@ struct Arguments {
     task: Task,
 }
 
-const AFTER_HELP: &str = "Setup shows what it will install with the system's package manager, as root or through sudo, \
-                          and asks on a terminal; without one, in CI or with --yes it goes on by itself. \
-                          BRIDGE_NO_INSTALL=1 forbids it to install; then it prints what to type.";
+const AFTER_HELP: &str = "Setup shows what it will install with the system's package manager, as root or through \
+    sudo, and asks on a terminal; without one, in CI or with --yes it continues without asking. BRIDGE_NO_INSTALL=1 \
+    forbids it to install; then it prints what to type.";
 
 /// What a command may install.
 #[derive(Args)]

@@ -125,7 +125,7 @@ pub(super) fn fetch(consent: Consent) -> Result<()> {
     fs::create_dir(&fresh)?;
     let library = fresh.join(LIBRARY);
     fs::rename(temporary.path().join(FOLDER_IN_PACKAGE).join(LIBRARY), &library)
-        .with_context(|| format!("{PACKAGE} holds no {LIBRARY}"))?;
+        .with_context(|| format!("{PACKAGE} does not contain {LIBRARY}"))?;
     // The layer knows its version; that it can be asked proves that it loads here.
     let layers = vulkan::layers_in(&library)?;
     let version = layers.iter().find(|layer| layer.name == NAME).map(|layer| layer.version);
