@@ -155,7 +155,7 @@ fn host_waits_end_and_values_rise() {
     timeline.wait(3, Duration::ZERO).unwrap();
     // SAFETY: as above.
     let again = unsafe { timeline.signal(3) }.unwrap_err();
-    assert!(again.to_string().contains("values rise strictly"), "{again}");
+    assert!(again.to_string().contains("values must strictly increase"), "{again}");
     let info = SemaphoreInfo { name: "binary", kind: SemaphoreKind::Binary, exportable: false };
     let binary = Semaphore::new(rig.device(), &info).unwrap();
     assert!(binary.value().unwrap_err().to_string().contains("only a timeline has a value"));
@@ -186,7 +186,7 @@ fn names_and_security_are_the_callers_on_windows() {
     assert!(taken.contains("buffer \"named\"") && taken.contains("taken"), "{taken}");
     drop((exported, named));
     Buffer::new_shared(rig.device(), &info, &sharing).unwrap();
-    let open = NtSharing { name: None, sddl: Some("let everyone in") };
+    let open = NtSharing { name: None, sddl: Some("give everyone access") };
     let refused = Buffer::new_shared(rig.device(), &info, &open).unwrap_err().to_string();
     assert!(refused.contains("security descriptor"), "{refused}");
     let timeline = SemaphoreInfo { name: "named", kind: SemaphoreKind::Timeline, exportable: true };

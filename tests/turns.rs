@@ -59,7 +59,7 @@ fn bad_arguments_are_refused_before_anything_is_made(_: &Rig, compute: &Compute)
     let error = |slots, spec| Exchange::new(compute, &info(slots), spec).unwrap_err().to_string();
     let len = |len| BufferSpec::<u32>::new(len, BufferAccess::TRANSFER_READ);
     assert!(error(0, len(1)).contains("\"bad\": it has 0 slots"));
-    assert!(error(3, len(0)).contains("\"bad[0]\": it has no bytes"));
+    assert!(error(3, len(0)).contains("\"bad[0]\": its size is 0 bytes"));
     assert!(error(3, len(usize::MAX / 2)).contains("more bytes than this machine can address"));
     let too_large = error(3, len(usize::MAX / 16));
     assert!(too_large.contains("allows at most") && too_large.contains("max"), "{too_large}");

@@ -134,9 +134,12 @@ fn twins_that_do_not_fit_their_kernel_are_refused() {
     };
     let load = || compute.load("brook", PTX).unwrap();
     refused(load().with_twin::<()>("sub", |_, ()| {}), "it has add, store");
-    refused(load().with_twin::<(TwinSlice<u32>,)>("add", |_, _| {}), "it takes 3 parameters, and its twin in Rust 1");
+    refused(
+        load().with_twin::<(TwinSlice<u32>,)>("add", |_, _| {}),
+        "it takes 3 parameters, but its twin in Rust takes 1",
+    );
     let wide = load().with_twin::<(TwinSlice<u32>, TwinSlice<u32>, u64)>("add", |_, _| {});
-    refused(wide, "parameter 2 has 4 bytes, and that of its twin in Rust, u64, has 8");
+    refused(wide, "parameter 2 has 4 bytes, but that of its twin in Rust, u64, has 8");
     refused(load().with_twin::<(u32,)>("lonely", |_, _| {}), "parameter 0 has 8 bytes");
     let error = module.kernel("lonely").unwrap_err().to_string();
     assert!(error.contains("\"lonely\" has no twin in Rust") && error.contains("with_twin"), "{error}");
@@ -161,7 +164,7 @@ fn launches_that_no_twin_takes_are_refused() {
         assert!(text.contains("kernel \"add\"") && text.contains(needle), "{needle}: {text}");
     };
     // SAFETY: refused, as the test checks.
-    refused(unsafe { work.launch(&add, &threads(), (slot, &state)) }, "3 arguments, and 2 were given");
+    refused(unsafe { work.launch(&add, &threads(), (slot, &state)) }, "3 arguments, but 2 were given");
     // SAFETY: as above.
     refused(unsafe { work.launch(&add, &threads(), (slot, &state, 1_u64)) }, "argument 2 has 8 bytes");
     refused(
@@ -174,7 +177,7 @@ fn launches_that_no_twin_takes_are_refused() {
     // SAFETY: as above.
     refused(unsafe { work.launch(&add, &threads(), (slot, slot, len)) }, "arguments 0 and 1 are the same memory");
     // SAFETY: as above.
-    refused(unsafe { work.launch(&add, &LaunchConfig::for_elements(0, 256), (slot, &state, len)) }, "has none");
+    refused(unsafe { work.launch(&add, &LaunchConfig::for_elements(0, 256), (slot, &state, len)) }, "is empty");
     // SAFETY: nothing is recorded.
     let error = unsafe { work.record(|_| {}) }.unwrap_err().to_string();
     assert!(error.contains("HostWork::run"), "{error}");
@@ -261,7 +264,7 @@ fn memory_of_another_stream_is_refused() {
     let memory = |compute: &Compute| compute.kernel_memory("brook", &[1_u32; LEN]).unwrap();
     let refused = |launched: Result<(), Error>| {
         let refused = launched.unwrap_err().to_string();
-        assert!(refused.contains("kernel memory \"brook\" is of another stream"), "{refused}");
+        assert!(refused.contains("kernel memory \"brook\" belongs to another stream"), "{refused}");
     };
 
     let another = Compute::new(rig.device(), Backend::Host).unwrap();

@@ -74,7 +74,7 @@ fn check_main_thread(py: Python<'_>) -> PyResult<()> {
     if here {
         return Ok(());
     }
-    let reason = "a view with a window is made on the main thread, where the process's events arrive; make it there, or pass \
-                  headless=True";
+    let reason = "a view with a window must be made on the main thread, where the process's events arrive; make it \
+        there, or pass headless=True";
     Err(Fault::new(Kind::Usage, reason).into())
 }

@@ -96,7 +96,7 @@ impl From<bridge_view::Error> for Fault {
             }
             Error::OtherThread => Self::new(
                 Kind::Usage,
-                "draw() of a view with a window is called on the main thread, where the process's events arrive",
+                "draw() of a view with a window must be called on the main thread, where the process's events arrive",
             ),
             Error::EventLoopBusy => Self::new(Kind::Usage, error),
             Error::Forked => Self::new(

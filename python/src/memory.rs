@@ -88,7 +88,10 @@ impl Memory {
                 let ordinal = i32::try_from(cuda.device().ordinal()).unwrap_or(-1);
                 let failed = |error: DriverError| {
                     let code = error.0 as u32;
-                    Fault::new(Kind::Driver, format!("no {size} bytes on {}: {error} ({code})", cuda.device().name()))
+                    Fault::new(
+                        Kind::Driver,
+                        format!("cannot allocate {size} bytes on {}: {error} ({code})", cuda.device().name()),
+                    )
                 };
                 let start = on_cuda(&context, size).map_err(failed)?;
                 let block = CudaBlock { context, start, copied: Mutex::default() };
@@ -156,7 +159,7 @@ impl Drop for Memory {
 
 impl HostBlock {
     fn zeroed(size: usize) -> Result<Self, Fault> {
-        let none = || Fault::new(Kind::Driver, format!("no {size} bytes of host memory"));
+        let none = || Fault::new(Kind::Driver, format!("cannot allocate {size} bytes of host memory"));
         let layout = Layout::from_size_align(size, ALIGNMENT).map_err(|_| none())?;
         // SAFETY: `GlobalAlloc::alloc_zeroed` requires a size greater than 0, which `checked_shape`
         // has checked.

@@ -16,7 +16,7 @@ pub(crate) fn backend_of(name: Option<&str>) -> PyResult<Backend> {
         Some("cuda") => Ok(Backend::Cuda),
         Some("host") => Ok(Backend::Host),
         Some(other) => {
-            Err(PyValueError::new_err(format!("backend is {other:?}; there are \"cuda\", \"host\" and None")))
+            Err(PyValueError::new_err(format!("backend is {other:?}; it must be \"cuda\", \"host\" or None")))
         }
     }
 }
@@ -26,7 +26,7 @@ pub(crate) fn look(exposure: f32, linear: bool, colormap: Option<&str>) -> PyRes
         None => ColorMap::Gray,
         Some("viridis") => ColorMap::Viridis,
         Some(other) => {
-            return Err(PyValueError::new_err(format!("colormap is {other:?}; there are \"viridis\" and None")));
+            return Err(PyValueError::new_err(format!("colormap is {other:?}; it must be \"viridis\" or None")));
         }
     };
     if !exposure.is_finite() {
@@ -45,7 +45,7 @@ pub(crate) fn dtype_of(dtype: Option<&Bound<'_, PyAny>>, default: DType) -> PyRe
     };
     let names = tuple(&["uint8", "float16", "float32"]);
     DType::from_name(&text)
-        .ok_or_else(|| Fault::new(Kind::DType, format!("there is no type {text}; use one such as {names}")).into())
+        .ok_or_else(|| Fault::new(Kind::DType, format!("unknown type {text}; use one such as {names}")).into())
 }
 
 /// Returns the separate tensor with colors or values of points, if any.
@@ -66,10 +66,10 @@ pub(crate) fn point_look(camera: Camera, size: i64, color: [f32; 3]) -> PyResult
     let finite = [x, y, z, distance, yaw, pitch].iter().all(|number| number.is_finite());
     if !finite || distance <= 0.0 || !(0.01..=3.0).contains(&field_of_view) {
         return Err(PyValueError::new_err(
-            "all numbers of the camera are finite, distance is above 0, and field_of_view from 0.01 to 3",
+            "all numbers of the camera must be finite, distance above 0, and field_of_view from 0.01 to 3",
         ));
     }
-    let wrong = || PyValueError::new_err(format!("size is {size}; it is from 1 to 64 pixels"));
+    let wrong = || PyValueError::new_err(format!("size is {size}; it must be from 1 to 64 pixels"));
     let size = u32::try_from(size).ok().filter(|size| (1..=64).contains(size)).ok_or_else(wrong)?;
     // Rounded; NaN becomes 0.
     let byte = |value: f32| (value.clamp(0.0, 1.0) * 255.0).round() as u8;

@@ -108,7 +108,7 @@ XYZ = np.zeros((N, 3), np.float32)
     (XYZ, {"values": np.zeros(N)}, DTypeError, "values of float64"),
     (np.zeros((N, 6), np.float32), {"colors": XYZ}, ShapeError, r"t\[:, :3\]"),
     (XYZ, {"colors": XYZ[::-1]}, vkview.LayoutError, "ascontiguousarray"),
-    (XYZ, {"colors": 3}, vkview.TensorError, "no tensor"),
+    (XYZ, {"colors": 3}, vkview.TensorError, "not a tensor"),
     (XYZ, {"colors": XYZ, "values": XYZ[:, 0]}, ValueError, "not both"),
 ])
 def test_values_and_colors_that_cannot_be(view, points, own, error, reason):

@@ -93,7 +93,7 @@ def test_types_without_a_picture_are_refused(x):
 
 @pytest.mark.parametrize("x", [None, 3, "picture", [[1, 2], [3, 4]], array.array("f", [1.0]), object()])
 def test_what_is_no_tensor_is_named(x):
-    with pytest.raises(TensorError, match=f"{type(x).__name__} is no tensor"):
+    with pytest.raises(TensorError, match=f"{type(x).__name__} is not a tensor"):
         describe(x)
 
 

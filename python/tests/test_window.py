@@ -528,7 +528,7 @@ print("went on")
 """
     ended = run(code, TESTS=os.path.dirname(__file__))
     assert (ended.returncode, ended.stdout) == (0, "went on\n"), ended.stderr
-    assert ended.stderr.count("go on without their windows") == 1
+    assert ended.stderr.count("continue without their windows") == 1
 
 
 def test_a_loop_without_news_leaves_the_processor(display):

@@ -177,7 +177,7 @@ impl Log for Leaks {
     }
 
     fn log(&self, record: &Record<'_>) {
-        let leaked = record.args().to_string().starts_with("what the commands of a view use is leaked");
+        let leaked = record.args().to_string().starts_with("the resources that the commands of a view use are leaked");
         self.0.fetch_add(usize::from(leaked), Ordering::SeqCst);
     }
 

@@ -36,7 +36,7 @@ pub(crate) fn the_gpu_that_stands_still_is_named(name: &str) {
     double.hold_work_of(Some(i32::try_from(devices[1].ordinal()).unwrap()));
     let error = Compute::group(rig.device(), &devices).unwrap_err();
     let Error::NoPeer { cuda_uuid, reason, .. } = &error else { panic!("{error}") };
-    assert!(*cuda_uuid == devices[1].uuid() && reason.contains("a copy has not ended"), "{error}");
+    assert!(*cuda_uuid == devices[1].uuid() && reason.contains("a copy did not finish"), "{error}");
     double.hold_work_of(None);
     assert_silent(rig.device());
 }

@@ -73,7 +73,7 @@ pub(crate) fn another_stream_is_refused(rig: &Rig, side: &Compute) {
         // SAFETY: the enqueued work is refused.
         let refused = unsafe { exchange.compute_with(&mut graph, stray) };
         let Err(error @ Error::Cuda(_)) = refused else { panic!("{refused:?}") };
-        assert!(error.to_string().contains("the stream that is lent"), "{error}");
+        assert!(error.to_string().contains("the lent stream"), "{error}");
         assert!(matches!(exchange.begin(), Err(Error::TurnLost { frame: 0, .. })));
     }
     // Copies on the lent stream are a part of the graph.

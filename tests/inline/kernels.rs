@@ -181,7 +181,7 @@ fn launches_that_cannot_be_are_refused() {
     };
     // SAFETY: the launch is refused, or the test fails.
     let result = unsafe { work.launch(&kernel, &config(LEN), (slot, len, 0_u32)) };
-    refused(result, "4 arguments, and 3 were given");
+    refused(result, "4 arguments, but 3 were given");
     // SAFETY: as above.
     let result = unsafe { work.launch(&kernel, &config(LEN), (slot, len, 0_u32, 0_u32)) };
     refused(result, "argument 3 has 4 bytes");

@@ -79,7 +79,7 @@ fn what_would_come_before_a_closures_own_commands_is_refused() {
     unsafe { work(&mut open).record(inside) }.unwrap();
     for told in told {
         let error = told.unwrap_err().to_string();
-        assert!(error.contains("inside of a closure of `KernelWork::record`"), "{error}");
+        assert!(error.contains("inside a closure of `KernelWork::record`"), "{error}");
     }
     open.skip().unwrap();
     one.close().unwrap();

@@ -47,9 +47,9 @@ pub(crate) fn launches_are_recorded_or_refused(device: &ExportDevice, other: &Ex
         let text = error.to_string();
         assert!(text.starts_with("kernel \"scale\" cannot be launched: ") && text.contains(needle), "{needle}: {text}");
     };
-    refused(launch(&work, &scale, &fine, (values, 100_u32)), "it takes 3 arguments, and 2 were given");
+    refused(launch(&work, &scale, &fine, (values, 100_u32)), "it takes 3 arguments, but 2 were given");
     let doubled = launch(&work, &scale, &fine, (values, 100_u32, 0.5));
-    refused(doubled, "argument 2 has 8 bytes, and the kernel's parameter has 4");
+    refused(doubled, "argument 2 has 8 bytes, but the kernel's parameter has 4");
     let block = LaunchConfig::new(fine.grid, [257, 1, 1]);
     refused(launch(&work, &scale, &block, (values, 100_u32, 0.5_f32)), "at most 256 threads");
     let grid = LaunchConfig::new([0, 1, 1], fine.block);
@@ -104,7 +104,7 @@ fn memory_is_kept_while_it_is_used(compute: &Compute, scale: &Kernel, exchange: 
     let error = launch(&work, scale, &fine, (&state, 64_u32, 0.5_f32)).unwrap_err();
     assert!(matches!(error, Error::Launch { .. }), "{error:?}");
     let text = error.to_string();
-    assert!(text.contains("kernel memory \"state\"") && text.contains("make it again"), "{text}");
+    assert!(text.contains("kernel memory \"state\"") && text.contains("create it again"), "{text}");
     assert_eq!(seen().launches, [], "what has no contents was recorded");
     launch(&work, scale, &fine, (&make(), 64_u32, 0.5_f32)).unwrap();
     turn.finish().unwrap().read_back(Rig::LONG).unwrap();

@@ -20,7 +20,7 @@ pub(crate) fn what_cannot_be_is_refused(rig: &Rig, compute: &Compute) {
     assert!(refused(compute, &LatestInfo { writer_in_flight: 0, ..info() }).contains("`writer_in_flight` is 0"));
     assert!(refused(compute, &LatestInfo { reader_in_flight: 0, ..info() }).contains("`reader_in_flight` is 0"));
     assert!(refused(compute, &LatestInfo { reader_in_flight: usize::MAX, ..info() }).contains("1 to 1024"));
-    assert!(refused(compute, &LatestInfo { slots: 5000, ..info() }).contains("1024 are the most"));
+    assert!(refused(compute, &LatestInfo { slots: 5000, ..info() }).contains("the maximum is 1024"));
     let inline = Compute::inline(rig.device(), QueueKind::Graphics).unwrap();
     let error = refused(&inline, &info());
     assert!(error.contains("one queue") && error.contains("`Backend::Cuda`"), "{error}");

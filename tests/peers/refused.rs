@@ -20,7 +20,7 @@ pub(crate) fn ranges_that_cannot_be_are_refused(rig: &Rig, compute: &Compute) {
         assert!(matches!(error, Error::InvalidArgument { .. }) && text.contains(why), "{text}");
         assert!(text.contains("parts"), "it does not name the exchange: {text}");
     };
-    refused(&vec![0..0; gpus + 1], "ranges are given");
+    refused(&vec![0..0; gpus + 1], "ranges were given");
     let with_first = |first| [vec![first], vec![0..0; gpus - 1]].concat();
     refused(&with_first(0..LEN + 1), "do not lie inside");
     #[allow(clippy::reversed_empty_ranges, reason = "what is tested")]

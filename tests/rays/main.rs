@@ -123,5 +123,5 @@ fn the_access_takes_the_feature() {
     let compute = Compute::new(rig.device(), Backend::Host).unwrap();
     let spec = Vertices::new(3, BufferAccess::ACCELERATION_STRUCTURE_INPUT);
     let error = Exchange::new(&compute, &ExchangeInfo::default(), spec).unwrap_err().to_string();
-    assert!(error.contains("ACCELERATION_STRUCTURE_BUILD") && error.contains("feature is not on"), "{error}");
+    assert!(error.contains("ACCELERATION_STRUCTURE_BUILD") && error.contains("feature is not enabled"), "{error}");
 }

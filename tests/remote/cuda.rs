@@ -229,7 +229,7 @@ fn a_worker_on_the_cpu_does_not_take_the_place_of_one_with_cuda() {
     shown.lost(&mut reader);
     let _other = Worker::start(&shown.scene.path(), crate::worker::Habit::Runs, 2);
     let error = reader.reconnect(shown.scene.accept()).unwrap_err().to_string();
-    assert!(error.contains("for workers with Cuda, and the next has Host"), "{error}");
+    assert!(error.contains("for workers with Cuda, but the next one uses Host"), "{error}");
     // This process does not compute.
     let compute = reader.compute();
     for error in [
@@ -261,7 +261,7 @@ fn more_slots_than_a_worker_can_be_told_of_are_refused() {
     let _worker = start(&shown.scene.path(), Habit::Runs, 1);
     let info = LatestInfo { slots: 65, ..Scene::info() };
     let error = shown.scene.accept().latest(&info, Scene::spec()).unwrap_err().to_string();
-    assert!(error.contains("65 slots") && error.contains("64 at most"), "{error}");
+    assert!(error.contains("65 slots") && error.contains("at most 64"), "{error}");
 }
 
 /// CUDA is allowed only if the device exports the required memory and semaphores.

@@ -155,9 +155,9 @@ fn a_worker_that_would_write_refuses_the_offer() {
         worker.latest::<Buffer<u32>>("remote").map(drop).unwrap_err().to_string()
     });
     let error = scene.accept().latest_render_first(&Scene::info(), Painter::spec()).unwrap_err().to_string();
-    assert!(error.contains("the renderer writes it, and its writer was asked for"), "{error}");
+    assert!(error.contains("the renderer writes it, but its writer was requested"), "{error}");
     let error = worker.join().unwrap();
-    assert!(error.contains("its writer was asked for"), "{error}");
+    assert!(error.contains("its writer was requested"), "{error}");
 }
 
 /// A buffer and an image of a slot belong to the same frame.

@@ -111,9 +111,9 @@ fn a_reading_worker_on_the_cpu_does_not_take_the_place_of_one_with_cuda() {
     painter.lost(&mut writer);
     let _other = Worker::start(&painter.scene.path(), crate::worker::Habit::Runs, 2);
     let error = writer.reconnect(painter.scene.accept()).unwrap_err().to_string();
-    assert!(error.contains("for workers with Cuda, and the next has Host"), "{error}");
+    assert!(error.contains("for workers with Cuda, but the next one uses Host"), "{error}");
     let info = bridge::LatestInfo { slots: 65, ..Scene::info() };
     let _third = Reading::start(&painter.scene.path(), Backend::Cuda, Habit::Reads);
     let error = painter.scene.accept().latest_render_first(&info, Painter::spec()).unwrap_err().to_string();
-    assert!(error.contains("65 slots") && error.contains("64 at most"), "{error}");
+    assert!(error.contains("65 slots") && error.contains("at most 64"), "{error}");
 }

@@ -253,10 +253,10 @@ fn both_sides_have_to_ask_for_it() {
     let latest = LatestInfo { name: "steps", ..Default::default() };
     let in_step = StepPainter::info(FAR);
     for (case, part) in [
-        "it is in step, and `Worker::latest_reader` was called",
-        "it is a latest exchange, and `Worker::exchange_reader` was called",
-        "the renderer writes it, and its writer was asked for",
-        "the worker writes it, and its reader was asked for",
+        "it is in step, but `Worker::latest_reader` was called",
+        "it is a latest exchange, but `Worker::exchange_reader` was called",
+        "the renderer writes it, but its writer was requested",
+        "the worker writes it, but its reader was requested",
     ]
     .into_iter()
     .enumerate()
@@ -316,7 +316,7 @@ fn an_older_peer_is_refused_in_words() {
     });
     let remote = accept(&scene.listener, &scene.rig, true);
     let refused = remote.exchange_render_first(&StepPainter::info(FAR), Painter::spec()).unwrap_err().to_string();
-    assert!(refused.contains("version 3") && refused.contains("speaks version 2"), "{refused}");
+    assert!(refused.contains("version 3") && refused.contains("uses version 2"), "{refused}");
     worker.join().unwrap();
 
     let folder = tempfile::tempdir().unwrap();
@@ -329,7 +329,7 @@ fn an_older_peer_is_refused_in_words() {
     let mut connection = listener.accept(FAR).unwrap().unwrap();
     connection.greet(&old(Role::Renderer), FAR).unwrap();
     let told = worker.join().unwrap();
-    assert!(told.contains("since version 3") && told.contains("speaks version 2"), "{told}");
+    assert!(told.contains("requires version 3") && told.contains("uses version 2"), "{told}");
 }
 
 /// A worker that reads more slowly than the renderer draws still receives every frame.

@@ -190,7 +190,7 @@ fn fetch(folder: &Path) -> Result<PathBuf> {
             .arg("--dest")
             .arg(work.path()),
     )
-    .with_context(|| format!("cannot download {PACKAGE} {VERSION}: is the network there?"))?;
+    .with_context(|| format!("cannot download {PACKAGE} {VERSION}: is the network reachable?"))?;
 
     let wheel = fs::read_dir(work.path())?
         .filter_map(|entry| Some(entry.ok()?.path()))
@@ -236,7 +236,7 @@ fn python_with_pip() -> Result<PathBuf> {
         return Ok(python);
     }
     install::install(&[Need::Pip], &[], Consent::of_environment())?;
-    find().context("python3 with pip is still not there; install it and try again")
+    find().context("python3 with pip is still missing; install it and try again")
 }
 
 #[cfg(test)]

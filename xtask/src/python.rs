@@ -91,7 +91,7 @@ pub(crate) fn python_with_venv() -> Result<PathBuf> {
         return Ok(python);
     }
     install::install(&[Need::Venv], &[], Consent::of_environment())?;
-    find().context("python3 with its module venv is still not there; install it and try again")
+    find().context("python3 with its module venv is still missing; install it and try again")
 }
 
 pub(crate) fn only_file(folder: &Path) -> Result<PathBuf> {

@@ -42,8 +42,10 @@ impl<T: Pod + Send + Sync> CudaBuffer<T> {
         let refused = |what: &str| Error::invalid(name, format!("{len} elements of {element} bytes are {what}"));
         let size = match len.checked_mul(element) {
             None => return Err(refused("more than can be addressed")),
-            Some(0) => return Err(refused("no bytes: a buffer has some")),
-            Some(size) if !size.is_multiple_of(4) => return Err(refused("no multiple of 4 bytes, as copies are")),
+            Some(0) => return Err(refused("0 bytes; a buffer must not be empty")),
+            Some(size) if !size.is_multiple_of(4) => {
+                return Err(refused("not a multiple of 4 bytes, which copies require"));
+            }
             Some(size) => size,
         };
         let asset = ShaderBuffer::with_size(size, RenderAssetUsages::RENDER_WORLD);

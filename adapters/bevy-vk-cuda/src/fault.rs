@@ -87,7 +87,7 @@ impl Fault {
         drop(now);
         if is_new {
             let what = if retried {
-                "keeps its last frame until a later frame of Bevy's goes better"
+                "keeps its last frame until a later frame of Bevy's succeeds"
             } else {
                 "gets no more frames"
             };

@@ -59,7 +59,7 @@ impl<T: Texel> CudaImage<T> {
             return Err(Error::invalid(name, reason));
         }
         if width == 0 || height == 0 {
-            return Err(Error::invalid(name, format!("a texture cannot be of {width}x{height} texels")));
+            return Err(Error::invalid(name, format!("a texture cannot have {width}x{height} texels")));
         }
         let size = wgpu::Extent3d { width, height, depth_or_array_layers: 1 };
         let usage = RenderAssetUsages::RENDER_WORLD;

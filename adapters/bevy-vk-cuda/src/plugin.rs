@@ -99,7 +99,7 @@ impl Plugin for CudaPlugin {
         }
         let gate = Gate::default();
         let cuda = match app.get_sub_app(RenderApp) {
-            _ if self.wish == Wish::Upload => Cuda::new(Err("asked for".to_owned())),
+            _ if self.wish == Wish::Upload => Cuda::new(Err("requested".to_owned())),
             None => Cuda::new(Err("Bevy renders nothing".to_owned())),
             Some(render) => {
                 let told = render.world().get_resource::<AdditionalVulkanFeatures>();

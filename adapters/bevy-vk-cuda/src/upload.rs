@@ -64,7 +64,7 @@ pub(crate) fn pair<T: bytemuck::Zeroable + Clone + Send + 'static>(
         // Thread names must not contain NUL.
         .name(format!("cpu:{}", name.replace('\0', " ")))
         .spawn(run)
-        .map_err(|error| Error::invalid(name, format!("a thread that computes cannot be made: {error}")))?;
+        .map_err(|error| Error::invalid(name, format!("could not start a compute thread: {error}")))?;
     Ok((Uploader { jobs, shared: Arc::clone(&shared) }, Newest(shared)))
 }
 

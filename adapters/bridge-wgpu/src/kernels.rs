@@ -166,7 +166,7 @@ fn pack(
     args: &[LaunchArg<'_>],
 ) -> Result<Vec<u8>, String> {
     if params.len() != args.len() {
-        return Err(format!("the kernel takes {} arguments, and {} were given", params.len(), args.len()));
+        return Err(format!("the kernel takes {} arguments, but {} were given", params.len(), args.len()));
     }
     let mut packed = vec![0; len];
     for (index, ((offset, size), arg)) in params.zip(args).enumerate() {
@@ -181,7 +181,7 @@ fn pack(
         let target = packed.get_mut(offset..).and_then(|rest| rest.get_mut(..size));
         match target.filter(|target| target.len() == bytes.len()) {
             Some(target) => target.copy_from_slice(bytes),
-            None => return Err(format!("argument {index} has {} bytes, and its parameter {size}", bytes.len())),
+            None => return Err(format!("argument {index} has {} bytes, but its parameter has {size}", bytes.len())),
         }
     }
     Ok(packed)
@@ -206,8 +206,8 @@ mod tests {
     fn arguments_that_do_not_fit_are_named() {
         let number = 7u32;
         let args = [LaunchArg::value(&number)];
-        assert!(pack([(0, 4), (8, 8)].into_iter(), 16, &args).unwrap_err().contains("takes 2 arguments, and 1"));
+        assert!(pack([(0, 4), (8, 8)].into_iter(), 16, &args).unwrap_err().contains("takes 2 arguments, but 1"));
         let error = pack([(0, 8)].into_iter(), 8, &args).unwrap_err();
-        assert!(error.contains("argument 0 has 4 bytes, and its parameter 8"), "{error}");
+        assert!(error.contains("argument 0 has 4 bytes, but its parameter has 8"), "{error}");
     }
 }

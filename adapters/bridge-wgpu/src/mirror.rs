@@ -74,7 +74,7 @@ impl<S: Shared> Mirror<S> {
         }
         Err(Error::invalid(
             format!("a frame of exchange \"{}\"", self.name),
-            "it is of another wgpu device; submit it with a `Bridge` of the device that its exchange is of",
+            "it belongs to another wgpu device; submit it with a `Bridge` of its exchange's device",
         ))
     }
 

@@ -167,8 +167,7 @@ impl Order {
 
     /// Returns the error for a call that is not possible in a callback.
     pub(crate) fn called_back() -> Error {
-        let reason =
-            "called by a callback of wgpu's while frames are submitted, which would wait for itself; do it later";
+        let reason = "called from a callback of wgpu's while frames are submitted, which would deadlock; call it later";
         Error::invalid("submission of frames", reason)
     }
 }

@@ -78,7 +78,8 @@ pub enum Error {
 
     /// The two sides support no common version of the protocol.
     #[error(
-        "the peer speaks versions {oldest} to {newest} of the protocol, and this side {} to {}; update the older of the two",
+        "the peer supports protocol versions {oldest} to {newest}, but this side supports {} to {}; update the older \
+         of the two",
         crate::limits::OLDEST_VERSION,
         crate::limits::VERSION
     )]
@@ -112,7 +113,7 @@ pub enum Error {
     },
 
     /// A message exceeded the maximum length or number of descriptors.
-    #[error("{peer} sent a message that was cut ({what}); the connection is closed")]
+    #[error("{peer} sent a truncated message ({what}); the connection is closed")]
     #[non_exhaustive]
     Truncated {
         /// The peer, as `worker "name" (process 1)`.
@@ -136,7 +137,7 @@ pub enum Error {
     },
 
     /// A wait reached its time limit.
-    #[error("{what} did not come within {waited:?}")]
+    #[error("timed out after {waited:?} waiting for {what}")]
     #[non_exhaustive]
     Timeout {
         /// Event that was waited for.

@@ -19,8 +19,8 @@ pub(crate) fn why_unsealed(seals: SealFlags, error: Errno) -> std::io::Error {
     if error != Errno::INVAL || !seals.contains(SealFlags::FUTURE_WRITE) {
         return system;
     }
-    let reason = "the system has no F_SEAL_FUTURE_WRITE, which memory that a worker reads takes (Linux 5.1 or later; sandboxes with a \
-        kernel of their own may lack it); a worker that writes its frames needs none";
+    let reason = "the system has no F_SEAL_FUTURE_WRITE, which memory that a worker reads requires (Linux 5.1 or \
+        later; sandboxes with a kernel of their own may lack it); a worker that writes its frames does not need it";
     std::io::Error::new(system.kind(), format!("{system}: {reason}"))
 }
 

@@ -260,7 +260,7 @@ fn a_memory_file_is_of_no_gpu() {
     let mut bytes = Message::Resource(resource).encode().unwrap();
     // A byte of the UUID.
     bytes[40] = 1;
-    assert!(Message::decode(&bytes).unwrap_err().to_string().contains("of no GPU"));
+    assert!(Message::decode(&bytes).unwrap_err().to_string().contains("must not name a GPU"));
 }
 
 #[test]

@@ -140,8 +140,8 @@ fn fail(sink: Sink, error: &io::Error) {
         current.next.is_some()
     };
     match goes_on {
-        true => log_error!("the trace goes on with another sink, this one failed: {error}"),
-        false => log_error!("the trace ends here, its sink failed: {error}"),
+        true => log_error!("this trace sink failed ({error}); the trace continues with the sink that replaced it"),
+        false => log_error!("this trace sink failed ({error}); the trace ends here"),
     }
 }
 

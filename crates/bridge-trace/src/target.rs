@@ -150,7 +150,9 @@ fn open_at_once(path: &Path) -> io::Result<File> {
     let flag = OFlags::NONBLOCK.bits().cast_signed();
     let opened = OpenOptions::new().create(true).append(true).custom_flags(flag).open(path);
     let file = opened.map_err(|error| match Errno::from_io_error(&error) {
-        Some(Errno::NXIO) => io::Error::other(format!("{error}: nobody reads this pipe; start its reader before")),
+        Some(Errno::NXIO) => {
+            io::Error::other(format!("{error}: no process has this pipe open for reading; start the reader first"))
+        }
         _ => error,
     })?;
     // Writes wait for the reader.
@@ -229,7 +231,7 @@ mod tests {
         rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).unwrap();
         let open = || of(path.to_str().unwrap());
         let error = open().err().unwrap();
-        assert!(error.to_string().contains("start its reader"), "{error}");
+        assert!(error.to_string().contains("start the reader first"), "{error}");
 
         let mut reader =
             OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(&path).unwrap();

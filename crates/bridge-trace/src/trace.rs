@@ -50,7 +50,7 @@ pub fn trace_off() {
     sink::end();
     let Some(_writing) = Writing::enter() else { return };
     if !sink::await_return(LIMIT) {
-        log_error!("the sink of the trace has not returned within {LIMIT:?}; it is flushed once it has");
+        log_error!("the sink of the trace has not returned within {LIMIT:?}; it is flushed after it returns");
     }
     // The sink may have set another one, and other threads may have added lines meanwhile.
     drain_all();

@@ -127,7 +127,7 @@ fn the_drop_of_a_sink_that_has_failed_may_set_the_next() {
     tell("of the next");
     trace_off();
     assert!(next.text().contains("of the next"), "{}", next.text());
-    assert!(said().contains("goes on with another sink") && !said().contains("ends here"), "{}", said());
+    assert!(said().contains("continues with the sink that replaced it") && !said().contains("ends here"), "{}", said());
 }
 
 #[test]

@@ -32,7 +32,7 @@ impl Camera {
         if finite && distance > 0.0 && (0.01..=3.0).contains(&field_of_view) {
             return Ok(());
         }
-        let reason = "all its numbers are finite, its distance is above 0, and its field of view from 0.01 to 3";
+        let reason = "all its numbers must be finite, its distance above 0, and its field of view from 0.01 to 3";
         Err(Error::invalid("camera", reason))
     }
 

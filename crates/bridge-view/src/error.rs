@@ -59,7 +59,7 @@ pub enum Error {
     NothingDrawn,
 
     /// Commands of the view did not end in time, and may still use its picture.
-    #[error("commands of the view did not end within its timeout, so it draws no more; make another view")]
+    #[error("commands of the view did not finish within its timeout, so it can no longer draw; create another view")]
     Stuck,
 
     /// A picture could not be encoded or written.

@@ -55,7 +55,7 @@ impl Default for PointLook {
 impl PointLook {
     pub(crate) fn validate(&self) -> Result<()> {
         if !(1..=64).contains(&self.size) {
-            return Err(Error::invalid("points", format!("size is {}; it is from 1 to 64 pixels", self.size)));
+            return Err(Error::invalid("points", format!("size is {}; it must be from 1 to 64 pixels", self.size)));
         }
         self.camera.validate()
     }

@@ -65,7 +65,10 @@ impl<R: Resources> CudaSide<R> {
             *place = Some(imported.map_err(|error| refused_timeline(device, timeline.device_uuid, error))?);
         }
         let (Some(computed), Some(rendered)) = (computed, rendered) else {
-            return Err(Error::Mismatch { exchange: name.to_owned(), reason: "it has not two timelines".to_owned() });
+            return Err(Error::Mismatch {
+                exchange: name.to_owned(),
+                reason: "it does not have two timelines".to_owned(),
+            });
         };
         let (stream, signals) = (Restoring::new(device.new_stream()?), Restoring::new(device.new_stream()?));
         let mut side = Self {
@@ -149,7 +152,7 @@ impl<R: Resources> CudaSide<R> {
         match end {
             Ok(end) => self.unfinished.push_back((frame, slot, end)),
             // The frame is signaled anyway, but not counted among those in flight.
-            Err(error) => log_warn!("the end of frame {frame} cannot be asked for: {error}"),
+            Err(error) => log_warn!("the end of frame {frame} cannot be queried: {error}"),
         }
         Ok(())
     }

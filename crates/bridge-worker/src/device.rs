@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 pub(crate) fn choose(renderer: &Hello, asked: Option<Uuid>, insists: bool) -> Result<(CudaDevice, String)> {
     let owner = renderer.device_uuid;
     if let Some(asked) = asked {
-        return Ok((CudaDevice::by_uuid(asked)?, "this device was asked for".to_owned()));
+        return Ok((CudaDevice::by_uuid(asked)?, "this device was requested".to_owned()));
     }
     let found = report()?;
     let is_hidden = found.devices.iter().all(|device| device.uuid != owner);

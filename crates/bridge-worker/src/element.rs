@@ -90,16 +90,16 @@ impl<T: Pod + Send + Sync> Element for Buffer<T> {
             ResourceKind::Buffer(buffer) if u64::from(buffer.element_size) == size_of::<T>() as u64 => {
                 match resource.offset.is_multiple_of(align_of::<T>() as u64) && usize::try_from(buffer.size).is_ok() {
                     true => Ok(()),
-                    false => Err(format!("offset {} does not suit {asked}", resource.offset)),
+                    false => Err(format!("offset {} is not aligned for {asked}", resource.offset)),
                 }
             }
             ResourceKind::Buffer(buffer) => Err(format!(
-                "a buffer of elements of {} bytes is offered, and {asked} has {}",
+                "a buffer with elements of {} bytes is offered, but {asked} has {}",
                 buffer.element_size,
                 size_of::<T>()
             )),
-            ResourceKind::Image(_) => Err(format!("an image is offered, and a buffer of {asked} was asked for")),
-            other => Err(format!("{other:?} is offered, and a buffer of {asked} was asked for")),
+            ResourceKind::Image(_) => Err(format!("an image is offered, but a buffer of {asked} was requested")),
+            other => Err(format!("{other:?} is offered, but a buffer of {asked} was requested")),
         }
     }
 
@@ -150,9 +150,9 @@ impl<T: Texel> Element for Image<T> {
         let image = match &resource.kind {
             ResourceKind::Image(image) => image,
             ResourceKind::Buffer(_) => {
-                return Err(format!("a buffer is offered, and an image of {} was asked for", T::FORMAT));
+                return Err(format!("a buffer is offered, but an image of {} was requested", T::FORMAT));
             }
-            other => return Err(format!("{other:?} is offered, and an image of {} was asked for", T::FORMAT)),
+            other => return Err(format!("{other:?} is offered, but an image of {} was requested", T::FORMAT)),
         };
         if kind(image.shape).is_none() {
             return Err(format!("an image of shape {:?} is offered, which this version does not map", image.shape));
@@ -161,7 +161,7 @@ impl<T: Texel> Element for Image<T> {
             return Ok(());
         }
         Err(format!(
-            "an image of {} x {:?} is offered, and one of {} was asked for",
+            "an image of {} x {:?} is offered, but one of {} was requested",
             image.channels,
             image.channel,
             T::FORMAT

@@ -69,7 +69,7 @@ pub enum Error {
     },
 
     /// A wait timed out.
-    #[error("{what} did not come within {waited:?}")]
+    #[error("timed out after {waited:?} waiting for {what}")]
     #[non_exhaustive]
     Timeout {
         /// Event that was waited for.
@@ -90,7 +90,8 @@ pub enum Error {
 
     /// An exchange in step was requested, but a side does not allow it.
     #[error(
-        "\"{exchange}\" cannot be had in step: {who}; both sides have to set it, or use `Worker::latest` or `Worker::latest_reader`"
+        "\"{exchange}\" cannot be used in step: {who}; both sides must set it, or use `Worker::latest` or \
+         `Worker::latest_reader`"
     )]
     #[non_exhaustive]
     NoTrust {
@@ -101,7 +102,7 @@ pub enum Error {
     },
 
     /// No allowed backend is available.
-    #[error("no backend that the renderer allows can be had: {reason}")]
+    #[error("no backend that the renderer allows is available: {reason}")]
     #[non_exhaustive]
     NoBackend {
         /// Reason for each backend.
@@ -109,7 +110,7 @@ pub enum Error {
     },
 
     /// A range is outside a resource.
-    #[error("{what} {start}..{end} do not lie inside of {len}")]
+    #[error("{what} {start}..{end} are out of range; there are {len}")]
     #[non_exhaustive]
     OutOfRange {
         /// Kind of the items: elements, or texels of a level.

@@ -87,7 +87,7 @@ impl<R: Resources> ExchangeReader<R> {
             if !frame.torn {
                 break frame;
             }
-            log_warn!("exchange \"{}\": frame {} is torn, as the renderer says", self.name(), frame.frame);
+            log_warn!("exchange \"{}\": the renderer reports that frame {} is torn", self.name(), frame.frame);
             self.give_back(frame)?;
         };
         self.last = frame.frame;

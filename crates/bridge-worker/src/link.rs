@@ -306,7 +306,7 @@ impl Link {
             _ => Message::Refused { exchange: Some(exchange), code, text: text.to_owned() },
         };
         if let Err(error) = state.connection.send(&refused, None, Duration::from_millis(100)) {
-            log_warn!("the renderer could not be told that exchange {exchange} is refused: {error}");
+            log_warn!("could not notify the renderer that exchange {exchange} is refused: {error}");
         }
     }
 
@@ -319,7 +319,7 @@ impl Link {
             (quoted(&state.asked_in_vain), if is_over { Vec::new() } else { state.untaken() })
         };
         for (exchange, name) in untaken {
-            let text = format!("the worker has asked for {asked} and not for \"{name}\"");
+            let text = format!("the worker requested {asked}, not \"{name}\"");
             self.refuse(exchange, Code::Resource, &text);
         }
         self.state().connection.close(Code::Done, "the worker has ended");

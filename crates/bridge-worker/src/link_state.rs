@@ -147,7 +147,7 @@ impl State {
                     let _ = self.connection.send(&Message::Close { exchange }, None, Duration::from_millis(100));
                 }
             },
-            other => log_debug!("nothing is done about a {} message of the renderer", other.kind()),
+            other => log_debug!("ignored a {} message from the renderer", other.kind()),
         }
     }
 }

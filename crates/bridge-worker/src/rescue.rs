@@ -96,7 +96,7 @@ impl Rescue {
         // be past the value and is set back, but nothing reads it any more.
         match unsafe { signal_one(&self.signals, &self.rendered, values.waited) } {
             Ok(()) => (values.signaled, values.untold) = (values.waited, Some(values.waited)),
-            Err(error) => log_error!("what the renderer owed could not be signaled in its place: {error}"),
+            Err(error) => log_error!("the renderer's outstanding signals could not be made in its place: {error}"),
         }
     }
 
@@ -147,7 +147,10 @@ impl Guard {
         match thread {
             Ok(thread) => Some(Self { watch, left, thread: Some(thread) }),
             Err(error) => {
-                log_warn!("a renderer that dies is noticed by the next call alone: no thread starts: {error}");
+                log_warn!(
+                    "the end of the renderer is noticed only by the next call, since no thread could be started: \
+                     {error}"
+                );
                 None
             }
         }

@@ -73,7 +73,7 @@ fn missing(shared: &Shared, name: &str) -> String {
     let others: Vec<_> = state.untaken().into_iter().map(|(_, name)| name).collect();
     let who = state.connection.name();
     let offered = if others.is_empty() { "nothing else".to_owned() } else { quoted(&others) };
-    format!("the offer of \"{name}\" by {who}, which offers {offered} so far,")
+    format!("the offer of \"{name}\" by {who}, which offers {offered} so far")
 }
 
 fn import_offer<R: Resources>(
@@ -89,7 +89,7 @@ fn import_offer<R: Resources>(
             Direction::RendererWrites => ("renderer", "writer"),
             Direction::WorkerWrites => ("worker", "reader"),
         };
-        return Err(mismatch(format!("the {writes} writes it, and its {other} was asked for")));
+        return Err(mismatch(format!("the {writes} writes it, but its {other} was requested")));
     }
     if offer.trust != trust {
         let (is, was) = match (offer.trust, direction) {
@@ -98,10 +98,10 @@ fn import_offer<R: Resources>(
             (false, Direction::WorkerWrites) => ("a latest exchange", "exchange"),
             (false, Direction::RendererWrites) => ("a latest exchange", "exchange_reader"),
         };
-        return Err(mismatch(format!("it is {is}, and `Worker::{was}` was called")));
+        return Err(mismatch(format!("it is {is}, but `Worker::{was}` was called")));
     }
     if offer.resources as usize != R::RESOURCES {
-        return Err(mismatch(format!("a slot has {} resources, and {} were asked for", offer.resources, R::RESOURCES)));
+        return Err(mismatch(format!("a slot has {} resources, but {} were requested", offer.resources, R::RESOURCES)));
     }
     let described: Vec<_> = resources.iter().map(|(resource, _)| *resource).collect();
     for slot in described.chunks_exact(R::RESOURCES) {
@@ -211,9 +211,10 @@ pub(crate) fn ended_error(shared: &Shared, exchange: &str, frame: u64, owed: Opt
             let (who, reason) = (shared.link.peer(), shared.link.cause());
             Error::PeerLost { who, exchange, frame, owed, reason }
         }
-        Ended::Timeout => {
-            Error::Timeout { what: format!("{} for \"{exchange}\"", shared.link.peer()), waited: shared.timeout }
-        }
+        Ended::Timeout => Error::Timeout {
+            what: format!("{} in exchange \"{exchange}\"", shared.link.peer()),
+            waited: shared.timeout,
+        },
         Ended::Closed(error @ bridge_ipc::Error::Closed { .. }) => {
             Error::Closed { exchange, reason: error.to_string() }
         }

@@ -177,8 +177,8 @@ impl Worker {
         if let Some(version) = version {
             let since = bridge_ipc::RENDERER_IN_STEP_SINCE;
             let reason = format!(
-                "the renderer draws in step since version {since} of the protocol, and speaks version {version}; use a \
-                 newer renderer, or `Worker::latest_reader`"
+                "drawing in step requires version {since} of the protocol, but the renderer uses version {version}; \
+                 use a newer renderer, or `Worker::latest_reader`"
             );
             return Err(Error::Mismatch { exchange: name.to_owned(), reason });
         }
@@ -220,7 +220,7 @@ fn choose(renderer: &Hello, info: &WorkerInfo<'_>) -> Result<(Option<CudaDevice>
     }
     if allowed(Backend::Host) {
         if info.backend.is_some() {
-            return Ok((None, "the CPU was asked for".to_owned()));
+            return Ok((None, "the CPU was requested".to_owned()));
         }
         let reason = reasons.join("; ");
         log_warn!("the worker computes on the CPU: {reason}");

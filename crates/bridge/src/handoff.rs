@@ -66,7 +66,7 @@ fn kind(kind: ImageKind, object: &str) -> Result<cuda_import::ImageKind> {
         ImageKind::D2 => Ok(cuda_import::ImageKind::D2),
         ImageKind::D3 => Ok(cuda_import::ImageKind::D3),
         ImageKind::Cube => Ok(cuda_import::ImageKind::Cube),
-        other => Err(Error::invalid(object, format!("CUDA maps no image of this kind: {other:?}"))),
+        other => Err(Error::invalid(object, format!("CUDA cannot map an image of this kind: {other:?}"))),
     }
 }
 
@@ -113,7 +113,7 @@ pub(crate) fn semaphore(semaphore: &Semaphore, gpus: &Gpus) -> Result<ImportedSe
         vk_export::SemaphoreKind::Timeline => SemaphoreKind::Timeline,
         vk_export::SemaphoreKind::Binary => SemaphoreKind::Binary,
         other => {
-            let reason = format!("CUDA imports no semaphore of this kind: {other:?}");
+            let reason = format!("CUDA cannot import a semaphore of this kind: {other:?}");
             return Err(Error::invalid(&*descriptor.name, reason));
         }
     };
@@ -134,7 +134,7 @@ fn import_handle(handle: MemoryHandle, object: &str) -> Result<cuda_import::Impo
         MemoryHandle::Nt(handle) => Ok(handle.into()),
         #[cfg(windows)]
         MemoryHandle::Kmt(handle) => Ok(cuda_import::KmtHandle::from_raw(handle.as_raw()).into()),
-        other => Err(Error::invalid(object, format!("CUDA imports no handle of this kind: {other:?}"))),
+        other => Err(Error::invalid(object, format!("CUDA cannot import a handle of this kind: {other:?}"))),
     }
 }
 
@@ -145,7 +145,7 @@ fn peer_handle(handle: MemoryHandle, object: &str) -> Result<cuda_import::OsHand
         #[cfg(unix)]
         MemoryHandle::Fd(handle) => Ok(handle),
         other => {
-            let reason = format!("no other GPU than the exporting one takes a handle of this kind: {other:?}");
+            let reason = format!("only the exporting GPU can import a handle of this kind: {other:?}");
             Err(Error::invalid(object, reason))
         }
     }
@@ -182,8 +182,8 @@ fn check_device(vulkan: &str, object: &str, exported: Uuid, proven: Proven<'_>) 
         Proven::Peer(drawing, uuid) => Err(Error::invalid(
             object,
             format!(
-                "it is on \"{vulkan}\" ({exported}), and this compute side was made for \"{drawing}\" ({uuid}); make one with \
-                 `Compute::on_peer` for that device"
+                "it is on \"{vulkan}\" ({exported}), but this compute side was created for \"{drawing}\" ({uuid}); \
+                 create one with `Compute::on_peer` for that device"
             ),
         )),
     }

@@ -58,7 +58,7 @@ impl ImportedSemaphore {
         if matches!((&handle, kind), (ImportHandle::Kmt(_), SemaphoreKind::Timeline)) {
             return Err(crate::Error::InvalidHandle {
                 object: object.to_string(),
-                reason: "no timeline is shared by a KMT handle; export it as OPAQUE_WIN32".to_owned(),
+                reason: "a timeline cannot be shared by a KMT handle; export it as OPAQUE_WIN32".to_owned(),
             });
         }
         if kind == SemaphoreKind::Timeline {

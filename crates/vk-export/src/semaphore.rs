@@ -269,7 +269,7 @@ impl Semaphore {
         if value <= reached {
             return Err(Error::invalid(
                 describe(self.kind, &self.name),
-                format!("signaled with {value}, but it already has {reached}: values rise strictly"),
+                format!("signaled with {value}, but it already has {reached}: values must strictly increase"),
             ));
         }
         let info = vk::SemaphoreSignalInfo::default().semaphore(self.raw).value(value);

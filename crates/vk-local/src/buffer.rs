@@ -40,7 +40,7 @@ impl LocalBuffer {
             return Err(about.invalid("neither its size nor its usage may be 0".into()));
         }
         if !USAGES.contains(usage) {
-            return Err(about.invalid(format!("its usage has {:?}, which takes features", usage & !USAGES)));
+            return Err(about.invalid(format!("its usage has {:?}, which requires device features", usage & !USAGES)));
         }
         if let Some(limit) = device.physical().max_buffer_size.filter(|limit| size > *limit) {
             return Err(about.invalid(format!("it has {size} bytes, but a buffer at most {limit} (maxBufferSize)")));

@@ -41,7 +41,8 @@ impl OpenFrame {
     pub(crate) fn lend(&self, stream: Option<usize>) -> Result<Kept, Fault> {
         self.shared.process.check("canvas")?;
         let ended = || {
-            let reason = "the frame of the canvas has ended: its memory is drawn, or another frame's by now";
+            let reason =
+                "the frame of the canvas has ended: its memory is being drawn, or belongs to another frame by now";
             Fault::new(Kind::Closed, reason)
         };
         // Locked during the whole call, so that the frame does not end meanwhile.

@@ -27,7 +27,7 @@ pub(crate) fn check_device(device: &CudaDevice, context: &Arc<CudaContext>, tens
     };
     let what = || tensor.describe();
     let Some(ordinal) = ordinal else {
-        let reason = format!("{} says that it is at {first:#x}, which is no memory of CUDA", what());
+        let reason = format!("{} says that it is at {first:#x}, which is not memory of CUDA", what());
         return Err(Fault::new(Kind::Tensor, reason));
     };
     if last != Some(ordinal) {

@@ -59,7 +59,7 @@ pub(crate) fn limit() -> Duration {
         let Some(asked) = std::env::var_os(TIMEOUT) else { return LIMIT };
         let seconds = asked.to_str().and_then(|text| text.parse().ok());
         seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).unwrap_or_else(|| {
-            log::warn!("{TIMEOUT} is {}, which is no number of seconds: waits end after {LIMIT:?}", asked.display());
+            log::warn!("{TIMEOUT} is {}, which is not a number of seconds: waits end after {LIMIT:?}", asked.display());
             LIMIT
         })
     })

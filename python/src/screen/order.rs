@@ -44,7 +44,8 @@ pub(crate) fn check_stream(ours: &CudaStream, stream: usize) -> Result<(), Fault
         _ => Err(Fault::new(
             Kind::Usage,
             format!(
-                "stream {stream:#x} is being captured into a CUDA graph, and a view takes no part in one: show the tensor after the capture"
+                "stream {stream:#x} is being captured into a CUDA graph, and a view cannot take part in one: show \
+                 the tensor after the capture"
             ),
         )),
     }

@@ -173,7 +173,7 @@ impl TensorView {
             None => (Rows::packed(shape.iter().product::<usize>() * claims.dtype.bytes()), false),
         };
         if claims.address.checked_add(rows.last()).is_none() {
-            return Err(Fault::new(Kind::Tensor, "the tensor says that its elements are beyond all addresses"));
+            return Err(Fault::new(Kind::Tensor, "the tensor says that its elements are beyond the address space"));
         }
         if claims.address == 0 {
             return Err(Fault::new(Kind::Tensor, "the tensor says that its elements are at address 0"));
@@ -244,8 +244,8 @@ fn not_a_tensor(object: &Bound<'_, PyAny>) -> Fault {
     Fault::new(
         Kind::Tensor,
         format!(
-            "{name} is no tensor: it has none of __dlpack__, __cuda_array_interface__ and __array_interface__; numpy.asarray(x) or \
-             torch.as_tensor(x) makes one"
+            "{name} is not a tensor: it has none of __dlpack__, __cuda_array_interface__ and __array_interface__; \
+             numpy.asarray(x) or torch.as_tensor(x) makes one"
         ),
     )
 }
@@ -262,7 +262,7 @@ pub(crate) fn checked_shape(shape: &[i64], dtype: DType) -> Result<Vec<usize>, F
         bytes = bytes
             .checked_mul(side)
             .filter(|&bytes| isize::try_from(bytes).is_ok())
-            .ok_or_else(|| wrong(format!("of {dtype} needs more bytes than there are addresses")))?;
+            .ok_or_else(|| wrong(format!("of {dtype} needs more bytes than the address space has")))?;
     }
     if bytes == 0 {
         return Err(wrong("has no elements".into()));

@@ -48,7 +48,7 @@ impl Rows {
                 return Err(wrong("is not in C order, with gaps between equal rows at most"));
             }
         }
-        rows.span().map(|_| rows).ok_or_else(|| wrong("needs more bytes than there are addresses"))
+        rows.span().map(|_| rows).ok_or_else(|| wrong("needs more bytes than the address space has"))
     }
 
     /// Returns `true` if there are no gaps.

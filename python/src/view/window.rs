@@ -23,7 +23,7 @@ impl View {
         self.process.check("view")?;
         py.detach(|| poll_events(Duration::ZERO)).map_err(Fault::from)?;
         if display_has_ended() && !TOLD.swap(true, Ordering::Relaxed) {
-            warn(py, "the display has ended: views go on without their windows")?;
+            warn(py, "the display has ended: views continue without their windows")?;
         }
         let did = self.with(py, |screen| screen.draw())?;
         if !did.drawn && !did.presented {

@@ -81,7 +81,7 @@ pub fn examine_without(arguments: &[&str]) -> Option<WithoutLayers> {
     match run() {
         Ok(report) => WithoutLayers::read(&report),
         Err(error) => {
-            log::warn!("nothing is known of implicit layers: the doctor cannot be run without them: {error}");
+            log::warn!("implicit layers could not be checked: the doctor cannot be run without them: {error}");
             None
         }
     }
@@ -112,12 +112,12 @@ pub fn end_of(status: ExitStatus, without: impl FnOnce() -> Option<WithoutLayers
     let end = format!("a Vulkan driver or layer, or CUDA, ended the check ({status})");
     Err(match without() {
         Some(_) => format!(
-            "{end}. Without implicit layers it comes to its end: set {VARIABLE}={IMPLICIT}, and remove or update the layers \
+            "{end}. Without implicit layers it completes: set {VARIABLE}={IMPLICIT}, and remove or update the layers \
              that overlays and capture tools installed (`VK_LOADER_DEBUG=layer` lists them)"
         ),
         None => format!(
-            "{end}, also without implicit layers. The part above that is cut short was being asked; VK_DRIVER_FILES leaves a \
-             driver out"
+            "{end}, also without implicit layers. The incomplete part above was being queried; VK_DRIVER_FILES \
+             leaves a driver out"
         ),
     })
 }

@@ -69,7 +69,7 @@ pub(super) fn find(system: &System, vulkan: &Vulkan, cuda: &Cuda) -> (Vec<Pair>,
 
 fn not_in_cuda(device: &VulkanDevice, system: &System, cuda: &Cuda) -> String {
     if device.is_software() {
-        return "a software device: CUDA has no part in it".to_owned();
+        return "a software device: CUDA does not support it".to_owned();
     }
     if device.vendor != NVIDIA {
         return format!("a device of {}: CUDA runs on NVIDIA's only", device.vendor);

@@ -133,7 +133,11 @@ pub(super) fn pairs(pairs: &[Pair], unpaired: &[Unpaired], vulkan: &Vulkan, cuda
             Side::Vulkan => "Vulkan",
             Side::Cuda => "CUDA",
         };
-        line(&mut text, INDENT, &format!("{side} [{}] {} is alone: {}", device.index, device.name, device.reason));
+        line(
+            &mut text,
+            INDENT,
+            &format!("{side} [{}] {} has no counterpart: {}", device.index, device.name, device.reason),
+        );
     }
     text
 }
@@ -148,7 +152,7 @@ pub(super) fn trial(trial: &Trial) -> String {
     let outcome = match &trial.failure {
         None => {
             line(&mut text, INDENT, &format!("ok: {way} and Vulkan on {}", trial.device));
-            format!("{} frames of {} KiB crossed whole", trial.frames, trial.bytes >> 10)
+            format!("{} frames of {} KiB arrived intact", trial.frames, trial.bytes >> 10)
         }
         Some(failure) => {
             line(&mut text, INDENT, &format!("FAILED: {way} and Vulkan on {}", trial.device));
@@ -203,7 +207,7 @@ pub(super) fn process(trial: &ProcessTrial) -> String {
     };
     match &trial.failure {
         None => {
-            let crossed = format!("{} frames of {} KiB crossed whole", trial.frames, trial.bytes >> 10);
+            let crossed = format!("{} frames of {} KiB arrived intact", trial.frames, trial.bytes >> 10);
             line(&mut text, INDENT, &format!("ok: {way}: {crossed}"));
         }
         Some(failure) => {

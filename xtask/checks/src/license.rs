@@ -18,7 +18,7 @@ pub(crate) fn is_met(expression: &str, allowed: &[String]) -> Result<bool> {
     let met = parser.any();
     match (met, parser.words) {
         (Some(met), []) => Ok(met),
-        _ => bail!("`{expression}` is no license expression"),
+        _ => bail!("`{expression}` is not a license expression"),
     }
 }
 

@@ -43,7 +43,7 @@ pub(crate) fn run(check: bool) -> Result<()> {
         ensure!(backend == "cuda", "{VIEW_RESULTS} is of the backend {backend}; only runs with CUDA are published");
     }
     if of_view.is_none() {
-        println!("tables: no {VIEW_RESULTS}, which `python bench --json` writes on a GPU; what is there of it stays");
+        println!("tables: no {VIEW_RESULTS}, which `python bench --json` writes on a GPU; the existing figures stay");
     }
     let figures = |name: &str| {
         let results = if name.starts_with(VIEW_PREFIX) { of_view.as_ref() } else { Some(&results) };
@@ -111,7 +111,7 @@ struct Results(Value);
 
 impl Results {
     fn read(path: &str) -> Result<Self> {
-        Ok(Self(serde_json::from_str(&read(path)?).with_context(|| format!("{path} is no JSON"))?))
+        Ok(Self(serde_json::from_str(&read(path)?).with_context(|| format!("{path} is not JSON"))?))
     }
 
     fn figure(&self, placeholder: &str) -> Result<String> {
@@ -136,7 +136,7 @@ impl Results {
 
     fn of_row(&self, placeholder: &str) -> Result<String> {
         let (path, divisor) = match placeholder.rsplit_once(" / ") {
-            Some((path, divisor)) => (path, divisor.parse().with_context(|| format!("{divisor} is no number"))?),
+            Some((path, divisor)) => (path, divisor.parse().with_context(|| format!("{divisor} is not a number"))?),
             None => (placeholder, 1.0),
         };
         if let Some(name) = path.strip_suffix(" ratio") {

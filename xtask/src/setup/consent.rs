@@ -38,7 +38,7 @@ impl Consent {
             Self::Given => Ok(()),
             Self::Forbidden => bail!("installing is turned off; run this, then try again:\n    {by_hand}"),
             Self::Ask => {
-                eprint!("setup: go on? [Y/n] ");
+                eprint!("setup: continue? [Y/n] ");
                 io::stderr().flush()?;
                 let mut answer = String::new();
                 let read = io::stdin().lock().read_line(&mut answer)?;

@@ -30,7 +30,7 @@ pub(crate) fn install(needs: &[Need], downloads: &[&str], consent: Consent) -> R
     if manager == Manager::Apt {
         // The repository that does not respond may not be the one with these packages.
         if let Err(error) = privilege.refresh_apt_lists() {
-            eprintln!("setup: {error:#}; going on");
+            eprintln!("setup: {error:#}; continuing");
         }
     }
     let mut command = privilege.command(manager.program());

@@ -63,13 +63,13 @@ pub(crate) fn run(scope: Scope, consent: Consent) -> Result<()> {
         found = look(scope);
         if !found.missing.is_empty() {
             bail!(
-                "the packages went in, and still missing: {}. `cargo xtask doctor` says more; are VK_DRIVER_FILES, \
-                 VK_ICD_FILENAMES or VK_LAYER_PATH set?",
+                "the packages were installed, but these are still missing: {}. `cargo xtask doctor` says more; are \
+                 VK_DRIVER_FILES, VK_ICD_FILENAMES or VK_LAYER_PATH set?",
                 names(&found.missing)
             );
         }
     }
-    eprintln!("setup: all here: {}", found.present.join(", "));
+    eprintln!("setup: everything is installed: {}", found.present.join(", "));
     if found.nvidia_is_silent {
         eprintln!("setup: an NVIDIA GPU is here, but Vulkan does not list it; `cargo xtask doctor` says why");
     }

@@ -127,7 +127,7 @@ pub(super) fn fetch(consent: Consent) -> Result<()> {
     fs::create_dir(&fresh)?;
     let library = fresh.join(LIBRARY);
     fs::rename(temporary.path().join(FOLDER_IN_PACKAGE).join(LIBRARY), &library)
-        .with_context(|| format!("{PACKAGE} holds no {LIBRARY}"))?;
+        .with_context(|| format!("{PACKAGE} does not contain {LIBRARY}"))?;
     // The layer reports its version, which also proves that it loads on this machine.
     let layers = vulkan::layers_in(&library)?;
     let version = layers.iter().find(|layer| layer.name == NAME).map(|layer| layer.version);

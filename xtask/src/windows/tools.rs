@@ -46,7 +46,7 @@ impl Tools {
         if !needs.is_empty() {
             install::install(&needs, &[], consent)?;
         }
-        let wine = wine().context("the packages went in, but there is neither `wine64` nor `wine`")?;
+        let wine = wine().context("the packages were installed, but there is neither `wine64` nor `wine`")?;
         Ok(Self { rust, wine })
     }
 
@@ -143,7 +143,7 @@ fn add_target(target: &str, consent: Consent) -> Result<()> {
     consent.confirm(&typed)?;
     let mut rustup = Command::new("rustup");
     rustup.current_dir(shell::root()).args(["target", "add", target]);
-    shell::run(&mut rustup).context("rustup brings no Rust for Windows")
+    shell::run(&mut rustup).context("rustup does not provide Rust for Windows")
 }
 
 fn has_debians_rust() -> bool {

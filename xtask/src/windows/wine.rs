@@ -35,7 +35,7 @@ impl Wine {
             shell::run(wine.command(Path::new("wineboot")).arg("--init"))?;
         }
         if !system.is_dir() {
-            bail!("`{}` has made no Windows in {}", wine.program.display(), wine.prefix.display());
+            bail!("`{}` did not create a Wine prefix in {}", wine.program.display(), wine.prefix.display());
         }
         wine.add_primitives(&system)?;
         Ok(wine)

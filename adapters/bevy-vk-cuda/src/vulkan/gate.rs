@@ -101,8 +101,8 @@ impl QueueLock for Inner {
         let (mut state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
         if waited.timed_out() {
             log::error!(
-                "nothing is submitted: Bevy was configuring the surfaces of its windows for more than {LIMIT:?}, and what \
-                 was called may be called again"
+                "nothing is submitted: Bevy was configuring the surfaces of its windows for more than {LIMIT:?}; the \
+                 call can be repeated"
             );
             return GAVE_UP.set(true);
         }

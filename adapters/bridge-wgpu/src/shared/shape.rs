@@ -99,8 +99,10 @@ impl Shape {
     pub(crate) fn check_usage(&self, usage: wgpu::TextureUsages, place: Place, object: &str) -> Result<()> {
         let drawn_to = usage.contains(wgpu::TextureUsages::RENDER_ATTACHMENT);
         let reason = match (self.kind, place) {
-            (Kind::D1, _) if self.size[1] != 1 => "a 1D texture has a height of 1; give `resize` that one",
-            (Kind::D1, _) if self.layers.is_some() => "wgpu has no arrays of 1D textures; make it 2D of height 1",
+            (Kind::D1, _) if self.size[1] != 1 => "a 1D texture has a height of 1; pass 1 to `resize`",
+            (Kind::D1, _) if self.layers.is_some() => {
+                "wgpu does not support arrays of 1D textures; make it 2D of height 1"
+            }
             (Kind::D1, _) if self.level_count() > 1 => "a 1D texture of wgpu has one mip level; make it 2D of height 1",
             (Kind::D1, _) if drawn_to => "wgpu does not draw to 1D textures; make it 2D of height 1",
             (Kind::D3, Place::Slot) if drawn_to => {
@@ -230,7 +232,8 @@ mod tests {
         let drawn = wgpu::TextureUsages::RENDER_ATTACHMENT;
         let copied = wgpu::TextureUsages::COPY_SRC;
         let fault = |shape: Shape, usage, place| shape.check_usage(usage, place, "texture").unwrap_err().to_string();
-        assert!(fault(Shape::d1(8).with_layers(2), copied, Place::OwnCommands).contains("no arrays of 1D"));
+        assert!(fault(Shape::d1(8).with_layers(2), copied, Place::OwnCommands).contains("does not support arrays of \
+            1D"));
         assert!(fault(Shape::d1(8).with_all_mips(), copied, Place::Slot).contains("one mip level"));
         assert!(fault(Shape::d1(8), drawn, Place::OwnCommands).contains("does not draw to 1D"));
         assert!(fault(Shape::d3([8, 8, 8]), drawn, Place::Slot).contains("`SharedTexture`"));

@@ -5,7 +5,7 @@
 #[non_exhaustive]
 pub enum DecodeError {
     /// The length is not that of the message kind.
-    #[error("{got} bytes, where {expected} were expected")]
+    #[error("{got} bytes, but {expected} were expected")]
     #[non_exhaustive]
     Length {
         /// Expected length of the kind, or of a header.
@@ -14,10 +14,10 @@ pub enum DecodeError {
         got: usize,
     },
     /// An unknown kind.
-    #[error("there is no message of kind {0}")]
+    #[error("unknown message kind {0}")]
     Kind(u16),
     /// The stated number of descriptors is not that of the message kind.
-    #[error("it states {got} descriptors, and its kind has {expected}")]
+    #[error("it declares {got} descriptors, but its kind has {expected}")]
     #[non_exhaustive]
     Descriptors {
         /// Expected number for the kind.
@@ -30,7 +30,7 @@ pub enum DecodeError {
     Magic,
     /// This side supports none of the sender's versions. The rest of the message is not decoded,
     /// because it may have another meaning in those versions.
-    #[error("it speaks the versions {oldest} to {newest} of the protocol, and none of them is spoken here")]
+    #[error("it supports protocol versions {oldest} to {newest}, none of which this side supports")]
     #[non_exhaustive]
     Version {
         /// The oldest version that the sender supports.
@@ -39,7 +39,7 @@ pub enum DecodeError {
         newest: u32,
     },
     /// A number that is not defined or out of range.
-    #[error("{field} is {value}, which is not defined or out of range")]
+    #[error("{field} is {value}, which is undefined or out of range")]
     #[non_exhaustive]
     Code {
         /// The field.
@@ -51,20 +51,20 @@ pub enum DecodeError {
     #[error("reserved bytes of {0} are not zero")]
     Reserved(&'static str),
     /// A text that is not UTF-8, contains control characters, or has nonzero bytes after its end.
-    #[error("{0} is no text: UTF-8 without control characters, padded with zeros")]
+    #[error("{0} is not valid text: expected UTF-8 without control characters, padded with zeros")]
     Text(&'static str),
     /// A name that is empty or too long.
-    #[error("a name has 1 to 64 bytes, and this one has {0}")]
+    #[error("a name must have 1 to 64 bytes, but this one has {0}")]
     Name(usize),
     /// The description of an image is invalid.
-    #[error("an image is impossible: {reason}")]
+    #[error("invalid image: {reason}")]
     #[non_exhaustive]
     Image {
         /// Description of the problem.
         reason: &'static str,
     },
     /// Sizes that are not consistent.
-    #[error("sizes do not fit together: {reason}")]
+    #[error("inconsistent sizes: {reason}")]
     #[non_exhaustive]
     Size {
         /// Description of the problem.

@@ -132,12 +132,12 @@ impl ImageDescriptor {
             ImageShape::D2 | ImageShape::Cube if depth != 1 => return bad("a rectangle has a depth"),
             ImageShape::D3 if self.layers != 1 || self.layered => return bad("a block has layers"),
             ImageShape::Cube if width != height => return bad("a cube's faces are not square"),
-            ImageShape::Cube if !self.layers.is_multiple_of(6) => return bad("a cube has not 6 layers"),
+            ImageShape::Cube if !self.layers.is_multiple_of(6) => return bad("a cube does not have 6 layers"),
             _ => {}
         }
         let longest = self.extent.into_iter().fold(0, u32::max);
         if self.levels > u32::BITS - longest.leading_zeros() {
-            return bad("it has more mip levels than down to one texel");
+            return bad("it has more mip levels than its extent allows");
         }
         if !wire::FORMATS.contains(&(self.format, self.channel.number(), self.channels)) {
             return bad("its format is unknown, or not of this channel type and number");
@@ -269,9 +269,7 @@ impl Resource {
         };
         resource.validate()?;
         if resource.to_wire().as_bytes() != wire.as_bytes() {
-            return Err(DecodeError::Size {
-                reason: "its size, or fields that it does not use, are not as its kind has them",
-            });
+            return Err(DecodeError::Size { reason: "its size or an unused field does not match its kind" });
         }
         Ok(resource)
     }
@@ -285,7 +283,7 @@ impl Resource {
                     || buffer.size == 0
                     || !buffer.size.is_multiple_of(buffer.element_size.into())
                 {
-                    return bad("a buffer's size is no multiple of its element's");
+                    return bad("a buffer's size is not a multiple of its element's");
                 }
             }
             ResourceKind::Image(image) => image.validate()?,
@@ -296,10 +294,10 @@ impl Resource {
             return bad("it does not lie inside its allocation");
         }
         if self.handle == Handle::MemoryFile && (self.dedicated || !self.offset.is_multiple_of(16)) {
-            return bad("in a memory file it is not dedicated, and begins at a multiple of 16 bytes");
+            return bad("in a memory file it must not be dedicated and must begin at a multiple of 16 bytes");
         }
         if self.handle == Handle::MemoryFile && !self.device_uuid.is_nil() {
-            return bad("a memory file is of no GPU");
+            return bad("a memory file must not name a GPU");
         }
         Ok(())
     }

@@ -63,7 +63,7 @@ impl Exchange {
             ("turns of the reader", offer.reader_in_flight, MOST_SLOTS),
         ] {
             if number == 0 || number > most {
-                return Err(format!("it has {number} {what}, and 1 to {most} may be"));
+                return Err(format!("{what}: {number}; allowed: 1 to {most}"));
             }
         }
         // In both directions, the renderer owns all slots at first.
@@ -135,7 +135,7 @@ impl Exchange {
                 self.torn(from, slot, frame)?;
             }
             (&Message::Done { slot, frame, .. }, ExchangePhase::Ready) => self.done(from, slot, frame)?,
-            (_, phase) => return Err(format!("the {from:?} says it of an exchange that is {phase:?}")),
+            (_, phase) => return Err(format!("not valid from the {from:?} while the exchange is {phase:?}")),
         }
         Ok(Verdict::Use)
     }
@@ -148,7 +148,10 @@ impl Exchange {
         let expected = (self.described / resources, self.described % resources);
         if (u64::from(resource.slot), u64::from(resource.index)) != expected {
             let (slot, index) = expected;
-            return Err(format!("slot {slot}, resource {index} is next, not {}, {}", resource.slot, resource.index));
+            return Err(format!(
+                "expected slot {slot}, resource {index}, but got {}, {}",
+                resource.slot, resource.index
+            ));
         }
         let handle = match self.backend {
             Backend::Cuda => Handle::OpaqueFd,
@@ -158,7 +161,7 @@ impl Exchange {
             return Err(format!("a worker with {:?} is given {handle:?}, not {:?}", self.backend, resource.handle));
         }
         if self.backend == Backend::Cuda && resource.device_uuid != self.device {
-            return Err(format!("its GPU is {}, and the renderer's is {}", resource.device_uuid, self.device));
+            return Err(format!("its GPU is {}, but the renderer's is {}", resource.device_uuid, self.device));
         }
         self.described += 1;
         if self.backend == Backend::Host && self.described == slots * resources {
@@ -176,7 +179,7 @@ impl Exchange {
             );
         }
         if timeline.device_uuid != self.device {
-            return Err(format!("its GPU is {}, and the renderer's is {}", timeline.device_uuid, self.device));
+            return Err(format!("its GPU is {}, but the renderer's is {}", timeline.device_uuid, self.device));
         }
         let value = if (timeline.side == Side::Computed) == (self.writer() == Role::Worker) {
             &mut self.published
@@ -201,7 +204,7 @@ impl Exchange {
     fn free(&mut self, from: Role, slot: u32, value: u64) -> Result<(), String> {
         let freed = if value == 0 { self.freed } else { risen(self.freed, value, MOST_STEP)? };
         if from == self.writer() {
-            return Err("the reader frees slots".into());
+            return Err("only the reader frees slots".into());
         }
         // A worker that reads in step signals each slot that it frees, so each value is the
         // previous one plus 1. On the CPU there are no timelines, and the value is 0.
@@ -215,7 +218,7 @@ impl Exchange {
                 return Err(format!("slot {slot} holds frame {frame}, which is not finished"));
             }
             held @ Slot::Reader(_) => *held = Slot::Writer,
-            Slot::Writer => return Err(format!("slot {slot} is the writer's already")),
+            Slot::Writer => return Err(format!("slot {slot} already belongs to the writer")),
         }
         self.freed = freed;
         Ok(())
@@ -223,7 +226,7 @@ impl Exchange {
 
     fn publish(&mut self, from: Role, slot: u32, frame: u64, value: u64) -> Result<(), String> {
         if from != self.writer() {
-            return Err("the writer publishes".into());
+            return Err("only the writer publishes".into());
         }
         let published = risen(self.published, value, MOST_STEP)?;
         if published == self.published {
@@ -237,11 +240,11 @@ impl Exchange {
             return Err(format!("frame {frame} with value {value} is not {next} with {following}, the next in step"));
         }
         if frame < self.next_frame || frame == u64::MAX {
-            return Err(format!("frame {frame} is not at least {}, the next", self.next_frame));
+            return Err(format!("frame {frame} is less than the next frame, {}", self.next_frame));
         }
         match self.slot(slot)? {
             held @ Slot::Writer => *held = Slot::Reader(Some(frame)),
-            Slot::Reader(_) => return Err(format!("slot {slot} is the reader's")),
+            Slot::Reader(_) => return Err(format!("slot {slot} belongs to the reader")),
         }
         self.published = published;
         self.next_frame = frame + 1;
@@ -253,7 +256,7 @@ impl Exchange {
     fn torn(&mut self, from: Role, slot: u32, frame: u64) -> Result<(), String> {
         let next = self.next_frame;
         if from != self.writer() {
-            return Err("the writer says so".into());
+            return Err("only the writer may send it".into());
         }
         self.slot(slot)?;
         if frame >= next {
@@ -265,7 +268,7 @@ impl Exchange {
     /// Handles a Done message. Frames are finished in order.
     fn done(&mut self, from: Role, slot: u32, frame: u64) -> Result<(), String> {
         if from != Role::Worker || !self.tells_done() {
-            return Err("a worker on the CPU that writes says so, in an exchange with `trust`".into());
+            return Err("only a worker on the CPU that writes may send it, in an exchange with `trust`".into());
         }
         let next = self.done;
         match self.slot(slot)? {
@@ -284,7 +287,7 @@ impl Exchange {
     fn slot(&mut self, slot: u32) -> Result<&mut Slot, String> {
         let slots = self.slots.len();
         let found = usize::try_from(slot).ok().and_then(|slot| self.slots.get_mut(slot));
-        found.ok_or_else(|| format!("there is no slot {slot} of {slots}"))
+        found.ok_or_else(|| format!("there is no slot {slot}; the exchange has {slots}"))
     }
 }
 
@@ -300,6 +303,6 @@ fn place(role: Role) -> usize {
 fn risen(before: u64, value: u64, step: u64) -> Result<u64, String> {
     match value.checked_sub(before) {
         Some(rise) if rise <= step && value < u64::MAX => Ok(value),
-        _ => Err(format!("value {value} does not follow {before}: it rises, by {step} at most")),
+        _ => Err(format!("value {value} does not follow {before}: it must increase by at most {step}")),
     }
 }

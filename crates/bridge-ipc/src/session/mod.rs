@@ -150,30 +150,29 @@ impl Session {
                 }
                 Ok(Verdict::Use)
             }
-            _ if self.backend.is_none() => refuse("both sides say Hello first".into()),
+            _ if self.backend.is_none() => refuse("both sides must send a Hello first".into()),
             Message::Offer(offer) => {
                 if from != Role::Renderer {
-                    return refuse("only the renderer offers".into());
+                    return refuse("only the renderer may send an offer".into());
                 }
                 if self.last.is_some_and(|last| offer.exchange <= last) {
-                    return refuse(format!("exchange {} is not greater than those before", offer.exchange));
+                    return refuse(format!("exchange {} is not greater than the previous ones", offer.exchange));
                 }
                 if self.exchanges.len() >= MOST_EXCHANGES {
-                    return refuse(format!("{MOST_EXCHANGES} exchanges are open, the most there may be"));
+                    return refuse(format!("{MOST_EXCHANGES} exchanges are open, which is the maximum"));
                 }
                 if offer.trust && !self.has_trust() {
-                    return refuse(
-                        "values are announced only where both sides have said `trust` in their Hello".into(),
-                    );
+                    return refuse("an in-step exchange requires the `trust` flag in both Hellos".into());
                 }
                 if offer.trust && offer.direction == Direction::RendererWrites && !self.has_trusted_readers() {
                     return refuse(format!(
-                        "with `trust` the renderer writes since version {RENDERER_IN_STEP_SINCE}, and {} is spoken",
+                        "an in-step exchange that the renderer writes requires version {RENDERER_IN_STEP_SINCE}; the \
+                         connection uses {}",
                         self.version().unwrap_or(0)
                     ));
                 }
                 let (Some(backend), Some(renderer)) = (self.backend, &self.renderer) else {
-                    return refuse("both sides say Hello first".into());
+                    return refuse("both sides must send a Hello first".into());
                 };
                 let exchange =
                     Exchange::new(offer.clone(), backend, renderer.device_uuid).or_else(refuse_exchange(message))?;
@@ -187,10 +186,10 @@ impl Session {
 
     fn hello(&mut self, from: Role, hello: &Hello) -> Result<Verdict, String> {
         if hello.role != from {
-            return Err(format!("the {from:?} says that it is a {:?}", hello.role));
+            return Err(format!("the {from:?} claims to be a {:?}", hello.role));
         }
         if hello.common_version().is_none() {
-            return Err(format!("versions {} to {} are not spoken here", hello.oldest, hello.version));
+            return Err(format!("this side does not support versions {} to {}", hello.oldest, hello.version));
         }
         match (from, &self.renderer, &self.worker) {
             (Role::Renderer, None, _) => {
@@ -200,15 +199,15 @@ impl Session {
                 self.renderer = Some(hello.clone());
             }
             (Role::Worker, Some(renderer), None) => {
-                let backend = hello.backend().ok_or("a worker has one backend")?;
+                let backend = hello.backend().ok_or("a worker must name exactly one backend")?;
                 if !renderer.has(backend) {
                     return Err(format!("the renderer does not allow {backend:?}"));
                 }
                 self.worker = Some(hello.clone());
                 self.backend = Some(backend);
             }
-            (Role::Worker, None, _) => return Err("the renderer says it first".into()),
-            _ => return Err("it was said before".into()),
+            (Role::Worker, None, _) => return Err("the renderer must send it first".into()),
+            _ => return Err("it was already sent".into()),
         }
         Ok(Verdict::Use)
     }

@@ -105,10 +105,10 @@ fn the_renderer_speaks_first_and_the_worker_chooses_of_its_backends() {
     let mut pair = Pair::new();
     assert_refused(
         pair.say(Role::Worker, Message::Hello(hello(Role::Worker, true, false))),
-        "the renderer says it first",
+        "the renderer must send it first",
     );
     assert_refused(pair.say(Role::Renderer, offer(1, Direction::WorkerWrites)), "Hello first");
-    assert_refused(pair.say(Role::Renderer, Message::Hello(hello(Role::Worker, true, false))), "says that it is");
+    assert_refused(pair.say(Role::Renderer, Message::Hello(hello(Role::Worker, true, false))), "claims to be a");
     assert_refused(pair.say(Role::Renderer, Message::Hello(hello(Role::Renderer, false, false))), "no backend");
     pair.say(Role::Renderer, Message::Hello(hello(Role::Renderer, false, true))).unwrap();
     assert_refused(pair.say(Role::Worker, Message::Hello(hello(Role::Worker, true, true))), "one backend");
@@ -117,7 +117,7 @@ fn the_renderer_speaks_first_and_the_worker_chooses_of_its_backends() {
     assert_refused(pair.say(Role::Worker, Message::Hello(old)), "versions 0 to 0");
     let newer = Hello { version: 9, ..hello(Role::Worker, false, true) };
     pair.say(Role::Worker, Message::Hello(newer)).unwrap();
-    assert_refused(pair.say(Role::Worker, Message::Hello(hello(Role::Worker, false, true))), "before");
+    assert_refused(pair.say(Role::Worker, Message::Hello(hello(Role::Worker, false, true))), "already sent");
     assert_eq!(pair.renderer.backend(), Some(Backend::Host));
 }
 
@@ -127,7 +127,7 @@ fn an_exchange_is_described_in_order() {
     assert_refused(pair.say(Role::Worker, offer(1, Direction::WorkerWrites)), "only the renderer");
     pair.say(Role::Renderer, offer(1, Direction::WorkerWrites)).unwrap();
     assert_refused(pair.say(Role::Renderer, offer(1, Direction::WorkerWrites)), "not greater");
-    assert_refused(pair.say(Role::Renderer, resource(1)), "slot 0, resource 0 is next");
+    assert_refused(pair.say(Role::Renderer, resource(1)), "expected slot 0, resource 0");
     assert_refused(pair.say(Role::Renderer, timeline(Side::Computed)), "follow the resources");
     assert_refused(pair.say(Role::Worker, Message::Ready { exchange: 1 }), "Describing");
     let file = Resource { handle: Handle::MemoryFile, ..described(0) };
@@ -150,15 +150,15 @@ fn an_exchange_is_described_in_order() {
 #[test]
 fn a_slot_is_one_sides_at_a_time() {
     let mut pair = Pair::ready(Direction::WorkerWrites);
-    assert_refused(pair.say(Role::Worker, publish(0, 0, 11)), "is the reader's");
+    assert_refused(pair.say(Role::Worker, publish(0, 0, 11)), "belongs to the reader");
     assert_refused(pair.say(Role::Worker, free(0, 0)), "the reader frees");
     pair.say(Role::Renderer, free(0, 0)).unwrap();
-    assert_refused(pair.say(Role::Renderer, free(0, 0)), "the writer's already");
+    assert_refused(pair.say(Role::Renderer, free(0, 0)), "already belongs to the writer");
     assert_refused(pair.say(Role::Renderer, free(2, 0)), "no slot 2");
     assert_refused(pair.say(Role::Renderer, free(u32::MAX, 0)), "no slot");
-    assert_refused(pair.say(Role::Renderer, publish(0, 0, 11)), "the writer publishes");
+    assert_refused(pair.say(Role::Renderer, publish(0, 0, 11)), "only the writer publishes");
     pair.say(Role::Worker, publish(0, 0, 11)).unwrap();
-    assert_refused(pair.say(Role::Worker, publish(0, 1, 12)), "is the reader's");
+    assert_refused(pair.say(Role::Worker, publish(0, 1, 12)), "belongs to the reader");
     pair.say(Role::Renderer, free(0, 11)).unwrap();
 }
 
@@ -185,10 +185,10 @@ const MOST: u64 = crate::limits::MOST_STEP;
 #[test]
 fn where_the_renderer_writes_the_slots_are_its_own_at_first() {
     let mut pair = Pair::ready(Direction::RendererWrites);
-    assert_refused(pair.say(Role::Worker, publish(0, 0, 11)), "the writer publishes");
+    assert_refused(pair.say(Role::Worker, publish(0, 0, 11)), "only the writer publishes");
     pair.say(Role::Renderer, publish(0, 0, 11)).unwrap();
     pair.say(Role::Worker, free(0, 11)).unwrap();
-    assert_refused(pair.say(Role::Worker, free(1, 0)), "the writer's already");
+    assert_refused(pair.say(Role::Worker, free(1, 0)), "already belongs to the writer");
 }
 
 #[test]

@@ -107,7 +107,7 @@ fn done(slot: u32, frame: u64) -> Message {
 fn values_are_announced_where_both_sides_have_said_so() {
     for hellos in [[false, false], [true, false], [false, true]] {
         let mut pair = Pair::greeted(Backend::Host, hellos);
-        pair.refused(Role::Renderer, offer(true, Direction::WorkerWrites), "both sides have said `trust`");
+        pair.refused(Role::Renderer, offer(true, Direction::WorkerWrites), "the `trust` flag in both Hellos");
         // Exchanges without trust remain possible.
         pair.say(Role::Renderer, offer(false, Direction::WorkerWrites)).unwrap();
     }
@@ -129,7 +129,7 @@ fn the_renderer_writes_in_step_where_both_sides_know_it() {
     pair.renderer.receive(&Message::Hello(old)).unwrap();
     assert_eq!((pair.renderer.version(), pair.renderer.has_trusted_readers()), (Some(2), false));
     let refused = pair.renderer.send(&offer(true, Direction::RendererWrites)).unwrap_err();
-    assert!(refused.reason.contains("since version 3, and 2 is spoken"), "{refused}");
+    assert!(refused.reason.contains("requires version 3; the connection uses 2"), "{refused}");
     pair.renderer.send(&offer(true, Direction::WorkerWrites)).unwrap();
     let new = Pair::greeted(Backend::Host, [true; 2]).renderer;
     assert_eq!((new.version(), new.has_trusted_readers()), (Some(crate::VERSION), true));
@@ -142,21 +142,25 @@ fn a_worker_that_reads_in_step_frees_with_the_next_value() {
     let free = |slot, value| Message::Free { exchange: 1, slot, value };
     for backend in [Backend::Host, Backend::Cuda] {
         let mut pair = Pair::ready_to(backend, true, Direction::RendererWrites);
-        pair.refused(Role::Worker, free(0, 0), if backend == Backend::Cuda { "not 1" } else { "is the writer's" });
+        pair.refused(
+            Role::Worker,
+            free(0, 0),
+            if backend == Backend::Cuda { "not 1" } else { "belongs to the writer" },
+        );
         pair.say(Role::Renderer, publish(0, 0, 2)).unwrap();
         pair.say(Role::Renderer, publish(1, 3, 4)).unwrap();
-        pair.refused(Role::Renderer, publish(1, 4, 5), "is the reader's");
+        pair.refused(Role::Renderer, publish(1, 4, 5), "belongs to the reader");
         pair.refused(Role::Renderer, done(0, 0), "that writes");
         pair.refused(Role::Worker, done(0, 0), "that writes");
-        pair.refused(Role::Worker, publish(0, 4, 5), "the writer publishes");
+        pair.refused(Role::Worker, publish(0, 4, 5), "only the writer publishes");
         let values = if backend == Backend::Cuda { [1, 2] } else { [0, 0] };
         for wrong in [3, u64::MAX, values[0] ^ 1] {
             pair.refused(Role::Worker, free(1, wrong), "value");
         }
         pair.say(Role::Worker, free(1, values[0])).unwrap();
-        pair.refused(Role::Worker, free(1, values[1]), "is the writer's already");
+        pair.refused(Role::Worker, free(1, values[1]), "already belongs to the writer");
         pair.say(Role::Worker, free(0, values[1])).unwrap();
-        pair.refused(Role::Renderer, publish(0, 3, 5), "is not at least 4");
+        pair.refused(Role::Renderer, publish(0, 3, 5), "is less than the next frame, 4");
         pair.refused(Role::Renderer, publish(0, 4, 4), "not greater");
         pair.say(Role::Renderer, publish(0, 4, 5)).unwrap();
     }
@@ -172,7 +176,7 @@ fn what_is_announced_is_the_next_in_step() {
             pair.refused(Role::Worker, publish(0, frame, value), if value == 0 { "not greater" } else { "value" });
         }
         pair.say(Role::Worker, publish(0, 0, 1)).unwrap();
-        pair.refused(Role::Worker, publish(0, 1, 2), "slot 0 is the reader's");
+        pair.refused(Role::Worker, publish(0, 1, 2), "slot 0 belongs to the reader");
         pair.refused(Role::Worker, publish(1, 2, 2), "is not 1 with 2");
         pair.refused(Role::Worker, publish(1, 1, 3), "is not 1 with 2");
         pair.say(Role::Worker, publish(1, 1, 2)).unwrap();

@@ -235,9 +235,7 @@ impl Connection {
     fn cut_off(&mut self, error: Errno) -> Error {
         let mut failed = self.system("recvmsg", error);
         if let (Errno::MFILE | Errno::NFILE, Error::System { object, .. }) = (error, &mut failed) {
-            object.push_str(
-                ", with a descriptor for which there is no room (raise the limit of open files, `ulimit -n`)",
-            );
+            object.push_str(", with a descriptor that exceeds the limit of open files (raise it, `ulimit -n`)");
             self.close(Code::Failure, &failed.to_string());
         }
         self.ended = true;

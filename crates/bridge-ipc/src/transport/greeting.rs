@@ -117,13 +117,12 @@ impl Greetings {
         let pending = self.pending;
         let answered = waiting.iter().filter(|one| one.answered).count();
         let refusal = if waiting.len() - answered >= pending {
-            let reason = format!(
-                "as many have connected and said nothing as `ListenerInfo::pending` allows, which is {pending}"
-            );
-            Some(("too many processes have connected and said nothing", reason))
+            let reason =
+                format!("{pending} connections have not sent a Hello, the maximum that `ListenerInfo::pending` allows");
+            Some(("too many connections have not sent a Hello", reason))
         } else if answered >= MOST_ANSWERED {
             let reason =
-                format!("{answered} workers, the most that are kept, have answered calls with another configuration");
+                format!("{answered} workers have answered calls with another configuration, which is the maximum");
             Some(("too many workers have connected to calls with another configuration", reason))
         } else {
             None
@@ -151,7 +150,7 @@ impl Greetings {
                     continue;
                 }
                 Ok(()) => {
-                    let reason = format!("no Hello has come within {:?} (`ListenerInfo::greeting`)", self.limit);
+                    let reason = format!("no Hello was received within {:?} (`ListenerInfo::greeting`)", self.limit);
                     one.connection.close(Code::Failure, &reason);
                     let what = format!("the Hello of {}", one.connection.name());
                     Error::Timeout { what, waited: self.limit }

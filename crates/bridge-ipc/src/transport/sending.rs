@@ -114,8 +114,8 @@ impl Connection {
         let mut failed = self.system("sendmsg", error);
         if let (Errno::TOOMANYREFS, Error::System { object, .. }) = (error, &mut failed) {
             object.push_str(
-                ", with a descriptor: as many of this user's as its limit of open files allows are on their way in \
-                 sockets (raise the limit, `ulimit -n`, or end processes that receive nothing)",
+                ", with a descriptor: this user's descriptors in flight in sockets have reached its limit of open \
+                 files (raise the limit, `ulimit -n`, or end processes that do not receive)",
             );
         }
         self.close(Code::Failure, &failed.to_string());

@@ -208,7 +208,10 @@ impl Drop for View {
         }
         if let Some(error) = &self.stuck {
             // The leaked objects keep the device alive, so it is not destroyed either.
-            log_error!("what the commands of a view use is leaked, since they were not seen to end: {error}");
+            log_error!(
+                "the resources that the commands of a view use are leaked, since the commands may still be running: \
+                 {error}"
+            );
             return;
         }
         // SAFETY: the object is not used after this drop, and all commands that use it have ended.

@@ -238,11 +238,11 @@ impl<T: Pod + Send + Sync> Written for BufferSpec<T> {
         let access = buffer.handover().accesses();
         let usage = access.usage.contains(vk::BufferUsageFlags::TRANSFER_DST);
         if !usage || !covers_copies(access.stages) || !access.access.contains(vk::AccessFlags2::TRANSFER_WRITE) {
-            return Err(wrong("it is not written by copies: add `BufferAccess::TRANSFER_WRITE`".into()));
+            return Err(wrong("copies cannot write it: add `BufferAccess::TRANSFER_WRITE`".into()));
         }
         let size = u64::from(width) * u64::from(height) * PIXEL;
         if buffer.size() < size {
-            return Err(wrong(format!("the picture takes {size} bytes, and the buffer has {}", buffer.size())));
+            return Err(wrong(format!("the picture takes {size} bytes, but the buffer has {}", buffer.size())));
         }
         Ok(Target::Buffer(buffer.as_raw()))
     }
@@ -254,18 +254,18 @@ impl Written for ImageSpec<[u8; 4]> {
         let access = image.accesses();
         let usage = access.usage.contains(vk::ImageUsageFlags::TRANSFER_DST);
         if !usage || !covers_copies(access.stages) || !access.access.contains(vk::AccessFlags2::TRANSFER_WRITE) {
-            return Err(wrong("it is not written by copies: add `ImageAccess::TRANSFER_WRITE`".into()));
+            return Err(wrong("copies cannot write it: add `ImageAccess::TRANSFER_WRITE`".into()));
         }
         if !matches!(image.layout(), vk::ImageLayout::TRANSFER_DST_OPTIMAL | vk::ImageLayout::GENERAL) {
-            return Err(wrong(format!("its layout is {:?}, which no copy writes", image.layout())));
+            return Err(wrong(format!("its layout is {:?}, to which copies cannot write", image.layout())));
         }
         if !matches!(image.format(), vk::Format::R8G8B8A8_UNORM | vk::Format::R8G8B8A8_SRGB) {
             let format = image.format();
-            return Err(wrong(format!("its format is {format:?}, where it must be R8G8B8A8_UNORM or R8G8B8A8_SRGB")));
+            return Err(wrong(format!("its format is {format:?}, but must be R8G8B8A8_UNORM or R8G8B8A8_SRGB")));
         }
         if image.kind() != ImageKind::D2 || image.level_extent(0) != [width, height, 1] {
             let [w, h, d] = image.level_extent(0);
-            return Err(wrong(format!("it is {:?} of {w}x{h}x{d}, the picture {width}x{height}", image.kind())));
+            return Err(wrong(format!("it is {:?} of {w}x{h}x{d}, but the picture is {width}x{height}", image.kind())));
         }
         Ok(Target::Image(image.as_raw(), image.layout()))
     }

@@ -106,17 +106,17 @@ impl View {
         let wrong = |reason: String| Error::invalid(what.to_string(), reason);
         self.check_queue(frame, what)?;
         let Slot::Buffer(buffer) = frame.slot() else {
-            return Err(wrong("it is shown from a buffer, and the frame has an image".into()));
+            return Err(wrong("it is shown from a buffer, but the frame has an image".into()));
         };
         let usage = buffer.access.usage.contains(vk::BufferUsageFlags::STORAGE_BUFFER);
         let stages = buffer.access.stages.contains(vk::PipelineStageFlags2::COMPUTE_SHADER);
         // `SHADER_STORAGE_READ`, or the older flag that includes it.
         let reads = vk::AccessFlags2::SHADER_STORAGE_READ | vk::AccessFlags2::SHADER_READ;
         if !usage || !stages || !buffer.access.access.intersects(reads) {
-            return Err(wrong("its buffers are not read by compute shaders: add `BufferAccess::COMPUTE_READ`".into()));
+            return Err(wrong("compute shaders cannot read its buffers: add `BufferAccess::COMPUTE_READ`".into()));
         }
         if buffer.size < size {
-            return Err(wrong(format!("it takes {size} bytes, and the frame's buffer has {}", buffer.size)));
+            return Err(wrong(format!("it takes {size} bytes, but the frame's buffer has {}", buffer.size)));
         }
         check_range(self.compute.device(), size, || what.to_string())
     }
@@ -135,10 +135,10 @@ impl View {
         let reads = vk::AccessFlags2::SHADER_SAMPLED_READ | vk::AccessFlags2::SHADER_READ;
         let sampled = access.usage.contains(vk::ImageUsageFlags::SAMPLED);
         if view.is_none() || !sampled || !stages || !access.access.intersects(reads) {
-            return Err(wrong("it is not sampled by compute shaders: add `ImageAccess::COMPUTE_SAMPLED`".into()));
+            return Err(wrong("compute shaders cannot sample it: add `ImageAccess::COMPUTE_SAMPLED`".into()));
         }
         if !matches!(access.layout, vk::ImageLayout::SHADER_READ_ONLY_OPTIMAL | vk::ImageLayout::GENERAL) {
-            return Err(wrong(format!("its layout is {:?}, in which the view samples no image", access.layout)));
+            return Err(wrong(format!("its layout is {:?}, in which the view cannot sample an image", access.layout)));
         }
         if kind != ImageKind::D2 || layers != 1 {
             return Err(wrong(format!("it is {kind:?} with {layers} layers, and must be D2 with one")));

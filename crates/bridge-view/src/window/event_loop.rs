@@ -142,7 +142,7 @@ pub(crate) fn open(info: &WindowInfo) -> Result<(WinitWindow, Arc<State>)> {
         let window = match made {
             Some(made) => made.map_err(|reason| no_window(&reason))?,
             None if ended::has_ended() => return Err(no_window("the display has ended")),
-            None => return Err(no_window("the event loop did not come to it")),
+            None => return Err(no_window("the event loop did not process it")),
         };
         let state = Arc::new(State::default());
         events.app.windows.retain(|_, state| state.strong_count() > 0);
@@ -162,7 +162,7 @@ pub(crate) fn settle() {
         let Ok(mut place) = cell.try_borrow_mut() else { return };
         let Some(events) = place.as_mut().filter(|events| !events.is_forked()) else { return };
         if let Err(error) = events.pump(Duration::ZERO) {
-            log_warn!("a window was closed, but its display could not be told: {error}");
+            log_warn!("a window was closed, but its display could not be notified: {error}");
         }
     });
 }

@@ -46,7 +46,8 @@ fn check_queue(device: &ExportDevice) -> Result<()> {
     if device.queue().stages().is_none() {
         return Ok(());
     }
-    let reason = "its queue has no graphics, which scales pictures to the window; adopt the device with such a queue";
+    let reason = "its queue does not support graphics, which is required to scale pictures to the window; adopt the \
+        device with a graphics queue";
     Err(Error::CannotPresent { device: device.name().to_owned(), reason: reason.to_owned() })
 }
 
@@ -151,7 +152,7 @@ impl Presenter {
                 self.losses += 1;
                 self.fits = false;
                 parts.surface_is_lost = true;
-                log_warn!("the surface of a view's window was lost and is made anew");
+                log_warn!("the surface of a view's window was lost and is created again");
                 Ok(false)
             }
             Err(Failed::SurfaceLost) => Err(Error::SurfaceLost { times: LOSSES }),

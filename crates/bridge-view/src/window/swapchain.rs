@@ -120,7 +120,7 @@ impl Swapchain {
         };
         let place = index as usize;
         let (Some(&image), Some(&ready)) = (self.images.get(place), self.ready.get(place)) else {
-            let reason = format!("vkAcquireNextImageKHR gave image {index}, which is not there");
+            let reason = format!("vkAcquireNextImageKHR returned image {index}, which does not exist");
             return Err(Error::invalid("the window", reason).into());
         };
         Ok(Some(Target { image, ready, size: [self.extent.width, self.extent.height], index }))

@@ -150,7 +150,7 @@ fn another_resource_than_asked_for_is_refused_and_the_renderer_told() {
                 renderer.offer(exchange, "x", &kinds);
                 match renderer.receive() {
                     Message::Refused { exchange: Some(of), code: Code::Resource, text } => {
-                        assert!(of == exchange && text.contains("asked for"), "{text}");
+                        assert!(of == exchange && text.contains("requested"), "{text}");
                     }
                     other => panic!("{other:?}"),
                 }

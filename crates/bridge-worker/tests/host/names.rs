@@ -48,7 +48,7 @@ fn both_sides_are_told_of_a_name_that_is_not_the_others() {
     let [Message::Refused { exchange: Some(1), code: Code::Resource, text }, Message::Bye { .. }] = &heard[..] else {
         panic!("{heard:?}")
     };
-    assert_eq!(text, "the worker has asked for \"x\" and not for \"y\"");
+    assert_eq!(text, "the worker requested \"x\", not \"y\"");
 }
 
 /// An offer stays available after a request for another name.

@@ -209,7 +209,7 @@ impl<T: Pod> SharedBuffer<T> {
 fn size_in_bytes<T>(len: usize, object: &str) -> Result<u64> {
     let invalid = |reason: &str| Error::invalid(object, reason);
     if len == 0 || size_of::<T>() == 0 {
-        return Err(invalid("it has no bytes; share at least one element that has a size"));
+        return Err(invalid("its size is 0 bytes; share at least one element of nonzero size"));
     }
     len.checked_mul(size_of::<T>())
         .filter(|size| isize::try_from(*size).is_ok())

@@ -166,8 +166,8 @@ impl CudaCompute {
         Err(Error::invalid(
             format!("shared image \"{}\"", info.name),
             format!(
-                "CUDA does not place {} layers of {} mip levels where Vulkan does; an array has 1 level, or with several \
-                 layers all {all} (`with_all_mips`)",
+                "CUDA and Vulkan place {} layers of {} mip levels differently; an image with layers needs 1 level or \
+                 all {all} of them (`with_all_mips`)",
                 info.array_layers, info.mip_levels
             ),
         ))

@@ -92,7 +92,7 @@ impl Compute {
     pub fn new(device: &ExportDevice, backend: Backend) -> Result<Self> {
         crate::observe::trace::init();
         match backend {
-            Backend::Host => return Self::host(device, "asked for".into()),
+            Backend::Host => return Self::host(device, "requested".into()),
             Backend::Inline => {
                 device.require_cuda_kernels("launching CUDA kernels in command buffers")?;
                 return Self::inline(device, QueueKind::Graphics);

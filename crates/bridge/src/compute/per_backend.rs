@@ -107,7 +107,8 @@ fn mismatch(expected: &str, found: &str) -> Error {
     Error::invalid(
         "a slot",
         format!(
-            "a resource is mapped by {found} where the exchange computes with {expected}; make all of them with one `Compute`"
+            "a resource is mapped by {found}, but the exchange computes with {expected}; create all of them with one \
+             `Compute`"
         ),
     )
 }

@@ -42,7 +42,7 @@ pub(crate) enum Trust {
 pub(crate) struct Unmapped;
 
 impl RemoteCompute {
-    #[cfg_attr(not(all(target_os = "linux", feature = "remote")), expect(dead_code, reason = "workers are Linux's"))]
+    #[cfg_attr(not(all(target_os = "linux", feature = "remote")), expect(dead_code, reason = "workers are Linux-only"))]
     pub(super) fn new(peers: bool, trust: Trust) -> Result<Self> {
         Ok(Self { stream: HostStream::new()?, peers, trust })
     }
@@ -90,8 +90,9 @@ impl RemoteCompute {
         }
         Err(Error::invalid(
             format!("shared image \"{name}\""),
-            "the worker computes on another GPU than the one that draws, and no other GPU maps images; share a buffer with it \
-                     (`BufferSpec`), and copy that into an image, or let it compute on the GPU that draws",
+            "the worker computes on a GPU other than the one that draws, and only the one that draws can map images; \
+             share a buffer with it (`BufferSpec`), and copy that into an image, or let it compute on the GPU that \
+             draws",
         ))
     }
 }
@@ -100,7 +101,6 @@ impl RemoteCompute {
 pub(crate) fn nothing_here(object: String) -> Error {
     Error::invalid(
         object,
-        "its compute side is a worker in another process, and nothing is computed in this one; make a `Compute` of this \
-                 process's own with `Compute::new`",
+        "its compute side is a worker in another process; create a `Compute` for this process with `Compute::new`",
     )
 }

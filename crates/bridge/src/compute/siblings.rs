@@ -101,7 +101,7 @@ impl Signaled {
             Ok(end) => {
                 log_error!("{name}: signaled by CUDA, since the Vulkan device is lost");
                 if !end.is_none_or(|end| end.wait(LIMIT).unwrap_or(true)) {
-                    log_warn!("{name}: that signal has not ended within {LIMIT:?}");
+                    log_warn!("{name}: that signal has not completed within {LIMIT:?}");
                 }
             }
             Err(error) if is_news => {

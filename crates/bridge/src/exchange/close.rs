@@ -286,7 +286,7 @@ impl<R: Resources> Drop for State<R> {
             (false, false) => Some(self.quiesce()),
         };
         if !matches!(quiet, Some(Ok(()))) {
-            let unasked = if self.end == End::Nowhere { "nobody waits for its end" } else { "closing it gave up" };
+            let unasked = if self.end == End::Nowhere { "no thread waits for its end" } else { "closing it gave up" };
             let reason = quiet.and_then(Result::err).map_or(unasked.to_owned(), |error| error.to_string());
             count_leaked(&self.barriers);
             if !self.timelines_leaked.swap(true, Ordering::Relaxed) {

@@ -66,11 +66,11 @@ impl ExchangeInfo<'_> {
     pub(super) fn validate(&self) -> Result<()> {
         let invalid = |reason: &str| Error::invalid(format!("exchange \"{}\"", self.name), reason);
         if self.slots == 0 {
-            return Err(invalid("it has 0 slots; 3 keep both sides busy, 1 makes them take turns"));
+            return Err(invalid("it has 0 slots; 3 are usually enough, and 1 makes the two sides take turns"));
         }
         if self.slots > MOST_SLOTS {
             return Err(invalid(&format!(
-                "it has {} slots; {MOST_SLOTS} are the most, 3 keep both sides busy",
+                "it has {} slots; the maximum is {MOST_SLOTS}; 3 are usually enough",
                 self.slots
             )));
         }

@@ -264,7 +264,7 @@ impl<R: Resources> State<R> {
                 Initial::Done => {
                     return Err(Error::invalid(
                         format!("exchange \"{}\"", self.name),
-                        "its images, if it has any, are handed over already",
+                        "its images, if any, have already been handed over",
                     ));
                 }
             }

@@ -75,7 +75,7 @@ impl<R: Resources> State<R> {
         }
         Err(Error::invalid(
             format!("exchange \"{}\"", self.name),
-            format!("there is no slot {slot} to lease; it has {slots}, counted from 0"),
+            format!("it has no slot {slot} to lease; it has {slots} slots, counted from 0"),
         ))
     }
 }

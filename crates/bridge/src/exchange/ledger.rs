@@ -24,7 +24,7 @@ pub(super) enum First {
     Render,
     /// Vulkan fills a slot, then another process uses it, which may hold several. Only one frame at
     /// a time is between `begin` and its submission.
-    #[cfg_attr(not(all(target_os = "linux", feature = "remote")), expect(dead_code, reason = "workers are Linux's"))]
+    #[cfg_attr(not(all(target_os = "linux", feature = "remote")), expect(dead_code, reason = "workers are Linux-only"))]
     Away,
 }
 
@@ -49,7 +49,7 @@ enum Slot {
     Drawn { frame: u64, after: u64, value: u64 },
     /// The compute side is another process, which holds the slot: to fill it for a later frame, or
     /// to read one.
-    #[cfg_attr(not(all(target_os = "linux", feature = "remote")), expect(dead_code, reason = "workers are Linux's"))]
+    #[cfg_attr(not(all(target_os = "linux", feature = "remote")), expect(dead_code, reason = "workers are Linux-only"))]
     Away { after: u64 },
     /// Other GPUs may still use it, and the leading GPU's wait for them could not be enqueued.
     Unjoined { frame: u64, after: u64 },

@@ -52,7 +52,9 @@ impl<R: Resources> Replaced<R> {
         // If the thread cannot be started, the closure is dropped here, and the slots with it.
         match std::thread::Builder::new().name("bridge-replaced".into()).spawn(move || drop(ended)) {
             Ok(thread) => self.freeing = Some(thread),
-            Err(error) => log_warn!("exchange \"{name}\": no thread to free what was replaced: {error}"),
+            Err(error) => {
+                log_warn!("exchange \"{name}\": could not start a thread that frees the replaced resources: {error}")
+            }
         }
     }
 }

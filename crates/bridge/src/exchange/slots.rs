@@ -38,7 +38,9 @@ pub(super) fn check_resources<R: Resources>(
     compute.side().check_queue(queue, name)?;
     let foreign = found.stages().map(|allowed| stages & !allowed).filter(|stages| !stages.is_empty());
     if let Some(stages) = foreign {
-        return Err(invalid(&format!("a {queue} queue has no {stages:?}; use the main queue or other accesses")));
+        return Err(invalid(&format!(
+            "a {queue} queue does not support {stages:?}; use the main queue or other accesses"
+        )));
     }
     Ok(stages)
 }

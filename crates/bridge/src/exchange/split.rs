@@ -53,7 +53,8 @@ impl<'t, T: Pod + Send + Sync> CudaPart<'t, T> {
         if self.elements.stream() != self.stream {
             return Err(Error::invalid(
                 "a part of a frame",
-                "its elements are those of a part on another GPU, with whose stream nothing orders these launches",
+                "its elements belong to a part on another GPU, and these launches are not ordered with that GPU's \
+                 stream",
             ));
         }
         let elements = <BufferSpec<T> as Share<_>>::kernel(self.elements)?;
@@ -90,7 +91,7 @@ impl<T: Pod + Send + Sync, D: Direction> ComputeTurn<BufferSpec<T>, D> {
         let lender = &self.shared.held.lender;
         let Some(cuda) = lender.cuda() else {
             let backend = self.shared.compute.backend();
-            return Err(invalid(format!("the {backend} backend has one place to compute; use `ComputeTurn::work`")));
+            return Err(invalid(format!("the {backend} backend computes in one place only; use `ComputeTurn::work`")));
         };
         let (slot, gpus) = (&cuda.slots[self.slot], cuda.link.gpus());
         check_ranges(slot.len(), size_of::<T>(), ranges, gpus.len()).map_err(invalid)?;
@@ -121,7 +122,7 @@ impl<T: Pod + Send + Sync, D: Direction> ComputeTurn<BufferSpec<T>, D> {
 fn check_ranges(len: usize, size: usize, ranges: &[Range<usize>], gpus: usize) -> Result<(), String> {
     if ranges.len() != gpus {
         return Err(format!(
-            "{} ranges are given for {gpus} GPUs; give one for each, empty where it has nothing to do",
+            "{} ranges were given for {gpus} GPUs; give one per GPU, empty if it has nothing to do",
             ranges.len()
         ));
     }
@@ -132,7 +133,7 @@ fn check_ranges(len: usize, size: usize, ranges: &[Range<usize>], gpus: usize) -
     let mut taken: Vec<_> = ranges.iter().filter(|range| !range.is_empty()).collect();
     taken.sort_by_key(|range| range.start);
     if let Some([first, second]) = taken.array_windows().find(|[first, second]| first.end > second.start) {
-        return Err(format!("{} and {} overlap; each GPU has elements of its own", told(first), told(second)));
+        return Err(format!("{} and {} overlap; each GPU needs its own elements", told(first), told(second)));
     }
     // Uses remainders only, because the size of `len` elements may overflow here.
     let is_edge = |at: usize| at == len || (at % LINE * (size % LINE)).is_multiple_of(LINE);
@@ -174,7 +175,7 @@ mod tests {
         assert_eq!(check_ranges(1000, 4, &[0..0, 32..64], 2), Ok(()), "with what is left out");
         assert_eq!(check_ranges(1000, 4, &[7..7, 0..1000], 2), Ok(()), "an empty one is anywhere");
         assert_eq!(check_ranges(1000, 4, std::slice::from_ref(&(3..7)), 1), Ok(()), "one GPU shares no cache line");
-        refused(std::slice::from_ref(&(0..1000)), "1 ranges are given for 2 GPUs");
+        refused(std::slice::from_ref(&(0..1000)), "1 ranges were given for 2 GPUs");
         refused(&[0..544, 512..1000], "elements 0..544 and elements 512..1000 overlap");
         refused(&[0..1000, 0..1000], "overlap");
         refused(&[0..512, 512..1001], "elements 512..1001 do not lie inside the buffer, which has 1000");

@@ -65,7 +65,8 @@ impl Drop for Unfinished {
             std::mem::forget(left);
             live::leaked(Kind::CommandPool, pools);
             log_error!(
-                "exchange \"{}\": {pools} command pools are leaked, and what their commands copy to, since they may still run",
+                "exchange \"{}\": {pools} command pools and the memory their commands copy to are leaked, since they \
+                 may still be in use",
                 self.name
             );
         }

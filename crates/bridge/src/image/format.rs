@@ -134,7 +134,7 @@ fn substitute(format: vk::Format) -> (&'static str, &'static str) {
     if has("PLANE") || has("G8B8G8R8") || has("B8G8R8G8") || has("422") || has("420") {
         return (
             "its planes and subsampled channels have no array on the compute side",
-            "one R8_UNORM or R8G8_UNORM image a plane",
+            "one R8_UNORM or R8G8_UNORM image per plane",
         );
     }
     if has("D16") || has("D24") || has("D32") || has("X8_D24") || has("S8_UINT") {

@@ -177,7 +177,7 @@ impl<'e> Packed<'e> {
     pub(crate) fn new<A: KernelArgs>(entry: &'e PtxEntry, site: Site<'e>, args: &A) -> Result<Self> {
         let expected = entry.params().len();
         if A::COUNT != expected {
-            return Err(launch_error(entry, format!("it takes {expected} arguments, and {} were given", A::COUNT)));
+            return Err(launch_error(entry, format!("it takes {expected} arguments, but {} were given", A::COUNT)));
         }
         let bytes = SmallVec::from_elem(0, entry.args_size());
         let mut packed = Self { entry, site, next: 0, bytes, keep: SmallVec::new() };
@@ -200,8 +200,8 @@ impl<'e> Packed<'e> {
                 None => Err(launch_error(
                     entry,
                     format!(
-                        "argument {index} has {} bytes, and the kernel's parameter has {}; the two sources must agree on its \
-                         type",
+                        "argument {index} has {} bytes, but the kernel's parameter has {}; the two sources must \
+                         agree on its type",
                         from.len(),
                         param.size
                     ),

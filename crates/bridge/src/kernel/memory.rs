@@ -75,7 +75,7 @@ impl Compute {
         let bytes: &[u8] = bytemuck::cast_slice(contents);
         let object = || format!("kernel memory \"{name}\"");
         if bytes.is_empty() {
-            return Err(Error::invalid(object(), "it has no bytes"));
+            return Err(Error::invalid(object(), "its size is 0 bytes"));
         }
         let (place, address) = match self.side() {
             PerBackend::Cuda(cuda) => on_stream(name, bytes, cuda.device(), cuda.stream())?,
@@ -116,10 +116,11 @@ impl Compute {
             return Err(invalid("it is for the GPUs of CUDA; use `Compute::kernel_memory`".into()));
         };
         if cuda.gpus().len() != ranges.len() {
-            return Err(invalid(format!("{} ranges are given for {} GPUs", ranges.len(), cuda.gpus().len())));
+            return Err(invalid(format!("{} ranges were given for {} GPUs", ranges.len(), cuda.gpus().len())));
         }
         let parts = cuda.gpus().zip(ranges).map(|((device, stream), range)| {
-            let outside = || invalid(format!("elements {range:?} are not among {}", contents.len()));
+            let outside =
+                || invalid(format!("elements {range:?} are out of range; the contents have {}", contents.len()));
             let part = contents.get(range.clone()).ok_or_else(outside)?;
             let bytes: &[u8] = bytemuck::cast_slice(part);
             if bytes.is_empty() {
@@ -137,7 +138,7 @@ fn on_stream(name: &str, bytes: &[u8], device: &CudaDevice, stream: &Arc<CudaStr
     let failed = |error: cuda_import::Error| match error {
         cuda_import::Error::Driver { code: OUT_OF_MEMORY, .. } => Error::invalid(
             format!("kernel memory \"{name}\""),
-            format!("CUDA does not give {} bytes for it: {error}", bytes.len()),
+            format!("CUDA cannot allocate {} bytes for it: {error}", bytes.len()),
         ),
         error => error.into(),
     };
@@ -203,8 +204,9 @@ impl<T> KernelMemory<T> {
         };
         if !is_home {
             return Err(format!(
-                "kernel memory \"{}\" is of another stream, with which nothing orders its contents and its end; make it with the \
-                 `Compute` of this work's exchange, which is `LatestWriter::compute` or `LatestReader::compute` of a latest one",
+                "kernel memory \"{}\" belongs to another stream, with which this work is not ordered; create it with \
+                 the `Compute` of this work's exchange (`LatestWriter::compute` or `LatestReader::compute` of a \
+                 latest exchange)",
                 self.memory.name
             ));
         }
@@ -212,8 +214,8 @@ impl<T> KernelMemory<T> {
             && let Some(error) = lost.get()
         {
             return Err(format!(
-                "kernel memory \"{}\" has no contents, since the command buffer that copied them could not be ended ({error}); make \
-                 it again",
+                "kernel memory \"{}\" has no contents, since the command buffer that copied them could not be ended \
+                 ({error}); create it again",
                 self.memory.name
             ));
         }

@@ -184,7 +184,7 @@ impl KernelModule {
                 let known = twins.iter().find(|(index, _)| self.ptx.entries().get(*index) == Some(entry));
                 let twin = known.map(|(_, twin)| Arc::clone(twin)).ok_or_else(|| {
                     failed(format!(
-                        "kernel \"{name}\" has no twin in Rust, which is what the CPU backend runs; give it one with \
+                        "kernel \"{name}\" has no twin in Rust, which the CPU backend requires; add one with \
                          `KernelModule::with_twin`"
                     ))
                 })?;

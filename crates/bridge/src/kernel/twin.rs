@@ -187,11 +187,14 @@ where
     fn refusal(&self, args: &[HostArg]) -> Option<String> {
         if let Some((index, wanted)) = P::mismatch(args) {
             let given = args.get(index).map_or_else(|| "missing".into(), HostArg::kind);
-            return Some(format!("argument {index} is {given}, and its twin in Rust takes {wanted}"));
+            return Some(format!("argument {index} is {given}, but its twin in Rust takes {wanted}"));
         }
         let pairs = (0..args.len()).flat_map(|one| (0..one).map(move |other| (other, one)));
         pairs.into_iter().find(|(one, other)| args[*one].overlaps(&args[*other])).map(|(one, other)| {
-            format!("arguments {one} and {other} are the same memory, which a twin in Rust borrows once; give the kernel it once")
+            format!(
+                "arguments {one} and {other} are the same memory, which a twin in Rust cannot borrow twice; pass it \
+                 to the kernel once"
+            )
         })
     }
 
@@ -212,12 +215,12 @@ where
 {
     let (own, theirs) = (P::params(), entry.params());
     if own.len() != theirs.len() {
-        return Err(format!("it takes {} parameters, and its twin in Rust {}", theirs.len(), own.len()));
+        return Err(format!("it takes {} parameters, but its twin in Rust takes {}", theirs.len(), own.len()));
     }
     for (index, ((size, name), param)) in own.into_iter().zip(theirs).enumerate() {
         if size != param.size {
             return Err(format!(
-                "parameter {index} has {} bytes, and that of its twin in Rust, {name}, has {size}",
+                "parameter {index} has {} bytes, but that of its twin in Rust, {name}, has {size}",
                 param.size
             ));
         }

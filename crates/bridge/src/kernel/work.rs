@@ -159,7 +159,8 @@ impl<'t, R: Resources> KernelWork<'t, R> {
         let Target::Queue(stream) = &self.target else {
             return Err(Error::invalid(
                 "recording commands in a turn",
-                "its compute side is no Vulkan queue; use `CudaWork::stream` or `HostWork::run`, or `Backend::Inline`",
+                "its compute side is not a Vulkan queue; use `CudaWork::stream` or `HostWork::run`, or \
+                 `Backend::Inline`",
             ));
         };
         // SAFETY: the caller upholds the contract.
@@ -230,7 +231,7 @@ unsafe fn launch_twin<S: Send + Sync + 'static>(
     packed: Packed<'_>,
 ) -> Result<()> {
     if config.grid.contains(&0) || config.block.contains(&0) {
-        let reason = format!("a grid of {:?} blocks of {:?} threads has none", config.grid, config.block);
+        let reason = format!("a grid of {:?} blocks of {:?} threads is empty", config.grid, config.block);
         return Err(launch_error(entry, reason));
     }
     if let Some(reason) = twin.refusal(&host) {
@@ -254,7 +255,7 @@ fn of_driver(error: &cuda_import::Error, config: &LaunchConfig, entry: &PtxEntry
     let shape = |[x, y, z]: [u32; 3]| format!("{x} x {y} x {z}");
     let most = entry.max_threads().map(|most| format!(", at most {most} of them by its __launch_bounds__"));
     format!(
-        "{error}; asked were {} blocks of {} threads{}, and {} bytes of shared memory beside its own {}",
+        "{error}; requested: {} blocks of {} threads{}, and {} bytes of shared memory in addition to its own {}",
         shape(config.grid),
         shape(config.block),
         most.unwrap_or_default(),

@@ -70,8 +70,8 @@ impl Remote {
         Err(Error::invalid(
             format!("exchange \"{exchange}\""),
             format!(
-                "it is in step and the worker reads, which is in version {since} of the protocol and later, and the worker \
-                 speaks version {version}; use a newer worker, or `Remote::latest_render_first`"
+                "it is in step and the worker reads, which requires version {since} of the protocol, but the worker \
+                 uses version {version}; use a newer worker, or `Remote::latest_render_first`"
             ),
         ))
     }
@@ -93,7 +93,7 @@ impl Remote {
         if info.pool.is_some() {
             return Err(Error::invalid(
                 format!("exchange \"{}\"", info.name),
-                "a worker is given memory of its own, and no part of a pool; leave `ExchangeInfo::pool` out",
+                "a worker needs memory of its own and cannot use a pool; leave `ExchangeInfo::pool` unset",
             ));
         }
         check_slots(info.name, info.slots)?;

@@ -122,11 +122,11 @@ impl Awaited<'_> {
     pub(super) fn go_on(&self) -> Result<()> {
         let peer = self.worker.peer();
         let reason = if self.control.is_stopped() {
-            "the renderer has ended it before the worker had taken it".to_owned()
+            "the renderer ended it before the worker took it".to_owned()
         } else if peer.is_dead() {
-            format!("worker process {} has ended before it was offered", peer.pid())
+            format!("worker process {} ended before the exchange was offered", peer.pid())
         } else if self.worker.is_released() {
-            format!("worker process {} has closed the connection before it was offered", peer.pid())
+            format!("worker process {} closed the connection before the exchange was offered", peer.pid())
         } else {
             return Ok(());
         };

@@ -80,7 +80,7 @@ impl<R: Resources> RemoteExchangeWriter<R> {
                 return Err(Error::invalid(
                     format!("exchange \"{}\"", info.name),
                     "frames that a worker reads in step are in flight until it gives their slots back; leave \
-                     `ExchangeInfo::frames_in_flight` out and bound them by `slots`",
+                     `ExchangeInfo::frames_in_flight` unset and limit them by `slots`",
                 ));
             }
             remote.compute_in_step(info)

@@ -115,7 +115,7 @@ fn a_reader_that_overruns_its_limit_is_killed_whether_it_is_connected_or_not() {
         // Nothing else ends the wait.
         point.wait(LIMIT).unwrap();
         let error = dead(&exchange).to_string();
-        let reason = if ends == "stays" { "given back the slot of frame 1" } else { "has closed" };
+        let reason = if ends == "stays" { "gave back the slot of frame 1" } else { "has closed" };
         assert!(error.contains(reason) && error.contains("was killed") && !error.contains("torn"), "{error}");
         assert!(!worker.is_alive());
     }

@@ -32,7 +32,7 @@ impl Exported {
         let MemoryHandle::Fd(handle) = handle else {
             return Err(Error::invalid(
                 memory.name.clone(),
-                format!("a worker is sent file descriptors, and its memory has {handle:?}"),
+                format!("a worker receives file descriptors, but its memory was exported as {handle:?}"),
             ));
         };
         Ok(Self {

@@ -50,14 +50,14 @@ impl<E: End> Half<E> {
                 let pid = before.peer().pid();
                 if before.peer().is_dead() {
                     return invalid(format!(
-                        "worker process {pid} has ended, and a child that was forked from it has its descriptors still: its GPU work \
-                         may go on in the slots; end the child, and let another worker connect then"
+                        "worker process {pid} has ended, but a child forked from it still has its descriptors, so \
+                         its GPU work may still use the slots; end the child, then let another worker connect"
                     ));
                 }
                 let remedy = if same {
                     "it is the process that connects again: drop its `LatestWriter` or `LatestReader` before the renderer disconnects it"
                 } else {
-                    "end it, and let another worker connect then"
+                    "end it, then let another worker connect"
                 };
                 return invalid(format!(
                     "worker process {pid}, which was lost or disconnected and did not close the exchange, may still use its \

@@ -99,7 +99,7 @@ impl Link {
             false => builder,
         };
         let thread = builder.spawn(listen).map_err(|error| {
-            let reason = format!("is not listened to, since no thread starts: {error}");
+            let reason = format!("cannot be served, since no thread could be started: {error}");
             status.lost(Lost { reason: reason.clone(), ..Lost::default() });
             Error::HostFailed { reason: format!("worker process {worker} {reason}") }
         })?;
@@ -190,7 +190,7 @@ struct Unheard<'a>(&'a Status);
 impl Unheard<'_> {
     fn tell(&self) {
         // An earlier report takes precedence.
-        self.0.lost(Lost { reason: "is not listened to any more".to_owned(), ..Lost::default() });
+        self.0.lost(Lost { reason: "is no longer served".to_owned(), ..Lost::default() });
     }
 }
 

@@ -76,7 +76,7 @@ impl Listener {
         let ListenerInfo { greeting, pending } = *info;
         if pending == 0 {
             let object = format!("the listener at {}", path.as_ref().display());
-            let reason = "`ListenerInfo::pending` is 0, so that no worker could connect; make it 1 at least";
+            let reason = "`ListenerInfo::pending` is 0, so no worker could connect; set it to at least 1";
             return Err(Error::invalid(object, reason));
         }
         let info = bridge_ipc::ListenerInfo { greeting, pending, ..Default::default() };

@@ -193,7 +193,7 @@ impl<P: Part> Listening<P> {
                 Ok(None) => return Ok(any),
                 Err(error) => {
                     self.connection.close(Code::Protocol, &error);
-                    return Err(format!("has broken the protocol: {error}"));
+                    return Err(format!("violated the protocol: {error}"));
                 }
             }
         }

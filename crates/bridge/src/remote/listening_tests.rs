@@ -303,7 +303,7 @@ fn a_child_of_a_dead_worker_keeps_its_slots() {
     let connection = scene.listener.accept(LIMIT).unwrap().unwrap();
     let go_on = Control::new(&Arc::new(Wake::new().unwrap()));
     let error = half.await_quiet(&connection, &go_on, Duration::from_millis(50)).unwrap_err().to_string();
-    assert!(error.contains("a child that was forked from it"), "{error}");
+    assert!(error.contains("a child forked from it"), "{error}");
     Command::new("kill").arg(child).status().unwrap();
     half.await_quiet(&connection, &go_on, LIMIT).unwrap();
     assert!(half.before.is_none() && half.end.away().is_empty(), "its slots are free");

@@ -162,7 +162,7 @@ impl Terms {
             connection.close(Code::Failure, "the exchange was not taken in time");
             let (name, limit) = (connection.name(), self.timeout);
             let reason = "it answers once it asks for an exchange of this name";
-            return Err(self.invalid(format!("{name} does not answer the offer within {limit:?}; {reason}")));
+            return Err(self.invalid(format!("{name} did not answer the offer within {limit:?}; {reason}")));
         }
         Ok(())
     }
@@ -171,7 +171,7 @@ impl Terms {
     fn check_wanted(&self, connection: &mut Connection, control: &Control) -> Result<()> {
         if control.is_stopped() {
             connection.close(Code::Done, "the renderer has ended the exchange");
-            return Err(self.invalid(format!("it was ended before {} had taken it", connection.name())));
+            return Err(self.invalid(format!("it was ended before {} took it", connection.name())));
         }
         Ok(())
     }

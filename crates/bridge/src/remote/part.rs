@@ -145,7 +145,7 @@ impl TakenBack {
 
     pub(super) fn tell(&self, exchange: &str) {
         if self.0 > 1 {
-            log_warn!("exchange \"{exchange}\": {} frames of the worker were torn in all, as it said", self.0);
+            log_warn!("exchange \"{exchange}\": the worker reported {} torn frames in total", self.0);
         }
     }
 }
@@ -173,8 +173,8 @@ pub(super) fn await_settled(
         if start.elapsed() >= limit {
             return Err(Error::invalid(
                 format!("exchange \"{exchange}\""),
-                "a frame of the last worker is not submitted, or its images were not handed over so far; submit, skip or \
-                         drop all turns, and let another worker connect then",
+                "a frame of the last worker has not been submitted, or its images have not been handed over yet; \
+                 submit, skip or drop all turns, then let another worker connect",
             ));
         }
         std::thread::sleep(Duration::from_millis(1));
@@ -245,7 +245,7 @@ pub(super) fn blame(what: &str, result: Result<()>, end: &impl Away) -> Result<(
     match result {
         Err(error) if !error.is_device_lost() => Err(format!("{what}: {error}")),
         // The device is alive, so the worker has signaled the value that lost devices report.
-        Err(_) if !end.is_lost() => Err(format!("{what}: it has reached 2^64 - 1, which no value may be")),
+        Err(_) if !end.is_lost() => Err(format!("{what}: it has reached 2^64 - 1, which is not a valid value")),
         _ => Ok(()),
     }
 }

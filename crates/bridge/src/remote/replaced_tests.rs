@@ -173,7 +173,7 @@ fn a_thread_that_does_not_start_takes_no_other_along() {
     let accepted = scene.accept();
     exchange.workers.status().starts_no_thread.store(true, Ordering::Relaxed);
     let error = exchange.reconnect(accepted).unwrap_err();
-    assert!(matches!(&error, Error::HostFailed { reason } if reason.contains("no thread starts")), "{error}");
+    assert!(matches!(&error, Error::HostFailed { reason } if reason.contains("no thread could be started")), "{error}");
     assert!(exchange.workers.has_leaving(), "nobody waits for it");
     exchange.close().unwrap();
 }

@@ -105,6 +105,6 @@ pub(super) fn check_slots(name: &str, slots: usize) -> Result<()> {
     }
     Err(Error::invalid(
         format!("exchange \"{name}\""),
-        format!("it has {slots} slots, and a worker has {MOST_SLOTS} at most; make its `slots` fewer"),
+        format!("it has {slots} slots, but an exchange with a worker can have at most {MOST_SLOTS}; reduce `slots`"),
     ))
 }

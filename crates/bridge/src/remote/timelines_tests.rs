@@ -20,5 +20,5 @@ fn a_value_that_a_worker_has_raised_is_no_signal_of_ours() {
     let mut timelines = Timelines::unexported(&device, "raised").unwrap();
     timelines.disturb_in_test(9);
     let error = timelines.signal_next().unwrap_err();
-    assert!(error.to_string().contains("values rise strictly"), "{error}");
+    assert!(error.to_string().contains("values must strictly increase"), "{error}");
 }

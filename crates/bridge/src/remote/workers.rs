@@ -125,7 +125,7 @@ impl<E: End> Workers<E> {
 
     fn check_free(&self) -> Result<()> {
         if self.link.is_some() && !self.status.is_lost() {
-            return self.invalid(format!("worker process {} has it; `disconnect` it first", self.process()));
+            return self.invalid(format!("worker process {} is connected; `disconnect` it first", self.process()));
         }
         Ok(())
     }
@@ -148,12 +148,13 @@ impl<E: End> Workers<E> {
     fn check_backend(&self, remote: &Remote) -> Result<()> {
         if remote.backend() != self.terms.backend {
             let (first, next) = (self.terms.backend, remote.backend());
-            return self.invalid(format!("it was made for workers with {first:?}, and the next has {next:?}"));
+            return self.invalid(format!("it was created for workers with {first:?}, but the next one uses {next:?}"));
         }
         let peers = self.compute.side().remote().is_some_and(RemoteCompute::is_peer);
         if remote.is_on_another_gpu() && !peers {
-            return self
-                .invalid("the worker computes on another GPU, and the slots were made for the one that draws".into());
+            return self.invalid(
+                "the worker computes on another GPU, but the slots were created for the one that draws".into(),
+            );
         }
         Ok(())
     }

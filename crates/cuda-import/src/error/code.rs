@@ -64,8 +64,9 @@ const FORKED: &str = "this process was probably forked after CUDA was initialize
 const CAPTURE: &str = "a stream that is being captured cannot be synchronized or queried, and its thread cannot make \
     blocking calls to allocate or free memory: do that before the capture";
 
-const ISOLATION: &str = "what is captured may not wait for what is not. cudarc tracks the use of a CudaSlice with events, which does: \
-    call CudaContext::disable_event_tracking before the slices are made";
+const ISOLATION: &str = "captured work may not wait for work outside the capture. cudarc tracks the use of a \
+    CudaSlice with events, which adds such waits: call CudaContext::disable_event_tracking before the slices are \
+    made";
 
 const EXPLAINED: &[Explained] = &[
     Explained { code: 1, name: "CUDA_ERROR_INVALID_VALUE", advice: None },
@@ -137,7 +138,7 @@ const EXPLAINED: &[Explained] = &[
     explained(
         904,
         "CUDA_ERROR_STREAM_CAPTURE_UNJOINED",
-        "work was captured on a further stream, and the one that was lent does not wait for its end",
+        "work was captured on another stream, and the lent stream does not wait for its end",
     ),
     explained(905, "CUDA_ERROR_STREAM_CAPTURE_ISOLATION", ISOLATION),
     Explained { code: 911, name: "CUDA_ERROR_EXTERNAL_DEVICE", advice: Some(LOST) },
@@ -154,8 +155,7 @@ const CALL_ADVICE: &[(&str, &[u32], &str)] = &[
     (
         "cuImportExternalMemory",
         &[1, 304, 400, 999],
-        "the handle must be a fresh one, exported from memory of this very GPU, \
-        and the size the allocation's own",
+        "the handle must be newly exported from memory of this GPU, and the size must be that of the allocation",
     ),
     (
         "cuImportExternalMemory",
@@ -165,8 +165,7 @@ const CALL_ADVICE: &[(&str, &[u32], &str)] = &[
     (
         "cuImportExternalSemaphore",
         &[1, 304, 400, 999],
-        "the handle must be a fresh one, exported from a semaphore of the same \
-        kind (binary or timeline) of this very GPU",
+        "the handle must be newly exported from a semaphore of the same kind (binary or timeline) of this GPU",
     ),
     (
         "cuImportExternalSemaphore",
@@ -177,8 +176,8 @@ const CALL_ADVICE: &[(&str, &[u32], &str)] = &[
     (
         "cuExternalMemoryGetMappedMipmappedArray",
         &[1],
-        "the exporting API's image must have this very kind, extent, format, layers and mip levels, and CUDA must know \
-        images of this format",
+        "the exporting API's image must have the same kind, extent, format, layers and mip levels, and CUDA must \
+         support images of this format",
     ),
     ("cuTexObjectCreate", &[1], "the device does not sample images of this format in this way"),
     (
@@ -216,7 +215,7 @@ mod tests {
     #[test]
     fn advice_of_a_call_comes_before_that_of_a_code() {
         let import = DriverCode(999).advice("cuImportExternalMemory").unwrap();
-        assert!(import.contains("fresh"), "{import}");
+        assert!(import.contains("newly exported"), "{import}");
         let init = DriverCode(999).advice("cuInit").unwrap();
         assert!(init.contains("nvidia_uvm"), "{init}");
         assert_eq!(DriverCode(1).advice("cuInit"), None);

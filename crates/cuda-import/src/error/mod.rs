@@ -129,7 +129,8 @@ pub enum Error {
 
     /// A stream and an object, or two objects, belong to different CUDA contexts.
     #[error(
-        "{object} lives in the CUDA context of {device}, the stream in another one; make the stream with CudaDevice::new_stream"
+        "{object} belongs to the CUDA context of {device}, the stream to another one; create the stream with \
+         CudaDevice::new_stream"
     )]
     #[non_exhaustive]
     ContextMismatch {
@@ -213,7 +214,8 @@ pub enum Error {
     /// Memory for several GPUs is mapped in whole pages, but its size is not a multiple of the page
     /// size.
     #[error(
-        "{object} has {size} bytes, which is no multiple of {granularity}; allocate it rounded up to be mapped for other GPUs"
+        "{object} has {size} bytes, which is not a multiple of {granularity}; round its size up to map it for other \
+         GPUs"
     )]
     #[non_exhaustive]
     Granularity {

@@ -11,7 +11,7 @@ fn a_driver_error_says_call_code_object_device_and_advice() {
         ),
         "{text}"
     );
-    assert!(text.contains("fresh"), "{text}");
+    assert!(text.contains("newly exported"), "{text}");
     assert!(!error.is_context_lost());
     assert_eq!(error.driver_code(), Some(DriverCode(1)));
 }

@@ -25,7 +25,7 @@ impl NtName {
     /// [`Error::InvalidHandle`] for an empty name or one that contains a NUL.
     pub fn new(name: &str) -> Result<Self> {
         if name.is_empty() || name.contains('\0') {
-            let reason = format!("{name:?} is no name: it is empty or has a NUL in it");
+            let reason = format!("{name:?} is not a valid name: it is empty or contains a NUL");
             return Err(Error::InvalidHandle { object: "a named object".to_owned(), reason });
         }
         Ok(Self(name.encode_utf16().chain([0]).collect()))

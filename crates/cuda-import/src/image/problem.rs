@@ -10,7 +10,8 @@ use crate::image::texel::TexelFormat;
 pub enum ImageProblem {
     /// An array in memory that was imported for GPUs that may differ from the exporter's.
     #[error(
-        "no array can be mapped for another GPU; map rows (`MappedImage::map_rows`), which are copied into an image on the drawing GPU"
+        "arrays cannot be mapped for another GPU; map rows (`MappedImage::map_rows`), which are copied into an image \
+         on the drawing GPU"
     )]
     SeveralGpus,
 
@@ -27,8 +28,9 @@ pub enum ImageProblem {
 
     /// Offsets of mip levels that are invalid for rows.
     #[error(
-        "{levels} mip levels are given {offsets} offsets; each level has one, a multiple of the texel's {texel} bytes, behind the last \
-         texel of the level before, and the image's own offset is such a multiple, too"
+        "{offsets} offsets were given for {levels} mip levels; each level needs one, a multiple of the texel's \
+         {texel} bytes, after the last texel of the previous level; the image's own offset must be such a multiple, \
+         too"
     )]
     #[non_exhaustive]
     RowOffsets {
@@ -61,7 +63,7 @@ pub enum ImageProblem {
     },
 
     /// A cube whose faces are not square.
-    #[error("the faces of a cube are squares, not {width} x {height}")]
+    #[error("the faces of a cube must be square, not {width} x {height}")]
     #[non_exhaustive]
     NotSquare {
         /// The width in texels.
@@ -75,7 +77,7 @@ pub enum ImageProblem {
     NoLayers,
 
     /// A number of cube layers that is not a multiple of 6.
-    #[error("{layers} layers make no cubes; a cube has 6, an array of cubes 6 each")]
+    #[error("{layers} layers do not form cubes; a cube has 6, an array of cubes 6 each")]
     #[non_exhaustive]
     CubeLayers {
         /// The given number of layers.
@@ -103,7 +105,7 @@ pub enum ImageProblem {
     },
 
     /// A channel count that CUDA does not support for images.
-    #[error("CUDA has no images of {format}; take 1, 2 or 4 channels, with the fourth unused if need be")]
+    #[error("CUDA does not support images of {format}; use 1, 2 or 4 channels, with the fourth unused if necessary")]
     #[non_exhaustive]
     Channels {
         /// The format of the texel type.
@@ -111,7 +113,7 @@ pub enum ImageProblem {
     },
 
     /// A texel type whose size differs from that of its format.
-    #[error("{texel} has {size} bytes, its format {format} has {}: its Texel implementation is wrong", format.size())]
+    #[error("{texel} has {size} bytes, but its format {format} has {}: its Texel implementation is wrong", format.size())]
     #[non_exhaustive]
     TexelSize {
         /// The type.
@@ -123,7 +125,7 @@ pub enum ImageProblem {
     },
 
     /// An image that exceeds a limit of the device.
-    #[error("its {side} is {size}, and this device takes {limit} at most ({attribute})")]
+    #[error("its {side} is {size}, but this device allows at most {limit} ({attribute})")]
     #[non_exhaustive]
     TooLarge {
         /// `width`, `height`, `depth` or `layers`.
@@ -173,12 +175,13 @@ pub enum ImageProblem {
     NoSurfaces,
 
     /// Address modes that need normalized coordinates.
-    #[error("wrap and mirror take normalized coordinates; set `normalized_coordinates`, or clamp")]
+    #[error("wrap and mirror require normalized coordinates; set `normalized_coordinates`, or clamp")]
     AddressMode,
 
     /// A mip chain, which needs normalized coordinates.
     #[error(
-        "a texture of {levels} mip levels takes normalized coordinates; set `normalized_coordinates`, or choose a `level`"
+        "a texture of {levels} mip levels requires normalized coordinates; set `normalized_coordinates`, or choose a \
+         `level`"
     )]
     #[non_exhaustive]
     UnnormalizedLevels {
@@ -188,7 +191,8 @@ pub enum ImageProblem {
 
     /// Linear filters for integer reads, which are not interpolated.
     #[error(
-        "linear filters need floating-point reads, and texels of {format} are read as integers; set `read` to NormalizedFloat, or filter Nearest"
+        "linear filters need floating-point reads, but texels of {format} are read as integers; set `read` to \
+         NormalizedFloat, or filter Nearest"
     )]
     #[non_exhaustive]
     LinearInteger {
@@ -215,7 +219,7 @@ pub enum ImageProblem {
     },
 
     /// Seamless filtering for an image that is not a cube.
-    #[error("`seamless_cube` is for cubes, this image is of kind {kind:?}")]
+    #[error("`seamless_cube` is for cubes, but this image is of kind {kind:?}")]
     #[non_exhaustive]
     SeamlessCube {
         /// The kind of the image.
@@ -233,7 +237,7 @@ pub enum ImageProblem {
     },
 
     /// Too many descriptions: each has its own object, which is kept as long as the image.
-    #[error("it has {most} texture or surface objects already; use few descriptions, not one a frame")]
+    #[error("it already has {most} texture or surface objects; reuse descriptions instead of one per frame")]
     #[non_exhaustive]
     TooManyObjects {
         /// The maximum number of objects of a kind.

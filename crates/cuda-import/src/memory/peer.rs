@@ -107,7 +107,7 @@ unsafe fn import(_: Vmm, _: &OsHandle, device: &CudaDevice, object: &Object<'_>)
     Err(unsupported(
         device,
         object,
-        "Windows has no descriptors, the one kind of handle that is known to work".to_owned(),
+        "Windows has no file descriptors, the only kind of handle known to work".to_owned(),
     ))
 }
 

@@ -182,13 +182,13 @@ impl StreamGraph {
     }
 }
 
-const ENDED: &str = "its capture was ended while it was recorded; leave the lent stream's capture alone";
-const NESTED: &str = "this thread captures another graph already; end that one first";
-const ASTRAY: &str = "a buffer or image was used on another stream than the one that is captured for it, where the use would \
-    not be a part of the graph; enqueue all work on the stream that is lent";
+const ENDED: &str = "its capture was ended while it was recorded; do not end the lent stream's capture";
+const NESTED: &str = "this thread is already capturing another graph; end that one first";
+const ASTRAY: &str = "a buffer or image was used on a stream other than the captured one, so the use would not be a \
+    part of the graph; enqueue all work on the lent stream";
 const EMPTY: &str = "the driver captured nothing";
-const SEMAPHORES: &str = "semaphores were waited for or signaled in between, with values that would be the same in every \
-    frame; do that outside of the graph";
+const SEMAPHORES: &str = "semaphores were waited for or signaled during the capture, with values that would be the \
+    same in every frame; do that outside of the graph";
 
 impl Drop for StreamGraph {
     fn drop(&mut self) {

@@ -27,8 +27,8 @@ pub(crate) fn require_possible(
     let foreign = usage & !usages(device.enabled());
     if !foreign.is_empty() {
         return invalid(&format!(
-            "its usage has {foreign:?}, which no shared buffer can have, or only with a feature that is not on: \
-             `buffer_device_address` for SHADER_DEVICE_ADDRESS, `acceleration_structure` for build inputs"
+            "its usage has {foreign:?}, which shared buffers do not support, or only with a feature that is not \
+             enabled: `buffer_device_address` for SHADER_DEVICE_ADDRESS, `acceleration_structure` for build inputs"
         ));
     }
     check_buffer(device.physical(), size, object)

@@ -31,21 +31,22 @@ impl ExportDevice {
         let foreign = stages & !allowed_stages(properties.queue_flags, self.enabled());
         if foreign.contains(Stages::HOST) {
             return invalid(
-                "its stages have HOST, which no barrier that passes ownership on may name; leave it out, the barriers \
-                 have it where the host is the other side"
+                "its stages include HOST, which a barrier that transfers ownership must not name; leave it out, the \
+                 barriers add it if the host is the other side"
                     .to_owned(),
             );
         }
         if !foreign.is_empty() {
             return invalid(format!(
-                "queue family {family} of {} has no {foreign:?}, or its feature is not on; use another queue or other accesses",
+                "queue family {family} of {} does not support {foreign:?}, or its feature is not enabled; use \
+                 another queue or other accesses",
                 self.name()
             ));
         }
         let orphans = orphans(stages, access);
         if !orphans.is_empty() {
             return invalid(format!(
-                "none of its stages {stages:?} makes its accesses {orphans:?}; name the stage that does"
+                "none of its stages {stages:?} supports its accesses {orphans:?}; add the stage that does"
             ));
         }
         Ok(())

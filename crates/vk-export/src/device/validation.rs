@@ -26,7 +26,8 @@ pub struct Silenced {
 /// those that are wrong because the layer cannot see another API's signals.
 pub const SILENCED: &[Silenced] = &[Silenced {
     id: "WARNING-vkGetDeviceProcAddr-device",
-    reason: "seen inside vkCreateDevice on NVIDIA's driver, from a query that nothing here makes; a null answer harms nobody",
+    reason: "seen inside vkCreateDevice on NVIDIA's driver, from a query that the driver makes itself; a null result \
+        is harmless",
     link: "https://github.com/KhronosGroup/Vulkan-ValidationLayers/issues/8048",
 }];
 
@@ -56,8 +57,8 @@ impl MessageLog {
     fn new() -> Self {
         let lines = Lines::new().inspect_err(|error| {
             log_warn!(
-                "no thread for the validation layer's log lines ({error}): they are left out, the messages are in \
-                 `ExportDevice::validation_messages`"
+                "could not start a thread for the validation layer's log lines ({error}): they are not logged; the \
+                 messages are in `ExportDevice::validation_messages`"
             );
         });
         Self { kept: Mutex::default(), lines: lines.ok() }

@@ -41,7 +41,7 @@ impl ImageInfo<'_> {
         let [width, height, depth] = self.extent;
         let kind = self.kind.as_str();
         if width == 0 || height == 0 || depth == 0 {
-            return Some(format!("its extent is {width} x {height} x {depth}; dimensions that are not used are 1"));
+            return Some(format!("its extent is {width} x {height} x {depth}; unused dimensions must be 1"));
         }
         match self.kind {
             ImageKind::D1 if height != 1 || depth != 1 => {
@@ -51,7 +51,7 @@ impl ImageInfo<'_> {
                 return Some(format!("a {kind} image has depth 1, not {depth}; make it 3D, or use layers"));
             }
             ImageKind::Cube if width != height => {
-                return Some(format!("the faces of a cube are square, not {width} x {height}"));
+                return Some(format!("the faces of a cube must be square, not {width} x {height}"));
             }
             _ => {}
         }
@@ -61,7 +61,7 @@ impl ImageInfo<'_> {
                 return Some(format!("a 3D image has one layer, not {layers}; use its depth, or 2D with layers"));
             }
             (ImageKind::Cube, layers) if layers % 6 != 0 => {
-                return Some(format!("a cube has 6 layers, an array of cubes 6 each; {layers} is no multiple of 6"));
+                return Some(format!("a cube has 6 layers, an array of cubes 6 each; {layers} is not a multiple of 6"));
             }
             _ => {}
         }
@@ -99,11 +99,11 @@ impl ImageInfo<'_> {
             return Some("its usage is empty; say how Vulkan uses it".into());
         }
         if !USAGES.contains(self.usage) {
-            return Some(format!("its usage has {:?}, which no shared image can have", self.usage & !USAGES));
+            return Some(format!("its usage has {:?}, which shared images do not support", self.usage & !USAGES));
         }
         let [width, height, _] = self.extent;
         if is_ycbcr(self.format) && (width % 2 != 0 || height % 2 != 0) {
-            return Some(format!("width and height of {:?} are even, not {width} x {height}", self.format));
+            return Some(format!("width and height of {:?} must be even, not {width} x {height}", self.format));
         }
         if self.tiling != vk::ImageTiling::OPTIMAL && self.tiling != vk::ImageTiling::LINEAR {
             return Some(format!("its tiling is {:?}; it can be OPTIMAL or LINEAR", self.tiling));
@@ -115,7 +115,8 @@ impl ImageInfo<'_> {
         }
         if self.placement == Placement::Peers {
             return Some(
-                "no other GPU maps an image; share a buffer with it (`Placement::Peers`), and copy that into an image"
+                "images cannot be mapped on another GPU; share a buffer with it (`Placement::Peers`), and copy that \
+                 into an image"
                     .into(),
             );
         }
@@ -196,7 +197,7 @@ mod tests {
         refused(ImageInfo { kind: D1, extent: [64, 2, 1], ..info() }, "height and depth 1, not 2 and 1");
         refused(ImageInfo { extent: [64, 64, 2], ..info() }, "a 2D image has depth 1, not 2; make it 3D");
         refused(ImageInfo { kind: Cube, array_layers: 6, ..info() }, "square, not 64 x 32");
-        refused(ImageInfo { kind: Cube, extent: [8, 8, 1], array_layers: 8, ..info() }, "8 is no multiple of 6");
+        refused(ImageInfo { kind: Cube, extent: [8, 8, 1], array_layers: 8, ..info() }, "8 is not a multiple of 6");
         refused(ImageInfo { kind: Cube, extent: [8, 8, 1], ..info() }, "a cube has 6 layers");
         refused(ImageInfo { kind: D3, extent: [8, 8, 8], array_layers: 2, ..info() }, "one layer, not 2");
         refused(ImageInfo { array_layers: 0, ..info() }, "0 layers");
@@ -217,9 +218,12 @@ mod tests {
         refused(ImageInfo { format: vk::Format::UNDEFINED, ..info() }, "UNDEFINED");
         refused(ImageInfo { usage: vk::ImageUsageFlags::empty(), ..info() }, "its usage is empty");
         let transient = vk::ImageUsageFlags::TRANSIENT_ATTACHMENT | vk::ImageUsageFlags::COLOR_ATTACHMENT;
-        refused(ImageInfo { usage: transient, ..info() }, "its usage has TRANSIENT_ATTACHMENT, which no shared");
+        refused(
+            ImageInfo { usage: transient, ..info() },
+            "its usage has TRANSIENT_ATTACHMENT, which shared images do not",
+        );
         let planar = vk::Format::G8_B8R8_2PLANE_420_UNORM;
-        refused(ImageInfo { format: planar, extent: [64, 31, 1], ..info() }, "are even, not 64 x 31");
+        refused(ImageInfo { format: planar, extent: [64, 31, 1], ..info() }, "must be even, not 64 x 31");
         refused(ImageInfo { tiling: vk::ImageTiling::from_raw(77), ..info() }, "it can be OPTIMAL or LINEAR");
         refused(ImageInfo { placement: Placement::HostVisible, ..info() }, "make the tiling LINEAR");
         refused(ImageInfo { placement: Placement::Peers, ..info() }, "share a buffer");

@@ -47,12 +47,12 @@ const ORIGINS: &[Origin] = &[
 fn is_known(format: vk::Format, api_version: u32, has: impl Fn(&CStr) -> bool) -> Result<(), String> {
     let raw = format.as_raw();
     let Some(origin) = ORIGINS.iter().find(|origin| (origin.first..=origin.last).contains(&raw)) else {
-        return Err(format!("its format {raw} is no format that is known here; choose another"));
+        return Err(format!("unknown format {raw}; choose another"));
     };
     let is_core = origin.version.is_some_and(|version| api_version >= version);
     match origin.extension {
         Some(extension) if !is_core && !has(extension) => Err(format!(
-            "its format {format:?} is of {}, which is not enabled; enable it, or choose another format",
+            "its format {format:?} belongs to {}, which is not enabled; enable it, or choose another format",
             extension.to_string_lossy()
         )),
         _ => Ok(()),
@@ -169,7 +169,7 @@ mod tests {
         assert!(known(F::A8_UNORM_KHR, vk::API_VERSION_1_3, None).is_err());
         for raw in [-1, 185, 4711, 1_000_156_034, i32::MAX, i32::MIN] {
             let text = is_known(F::from_raw(raw), API_VERSION_1_4, |_| true).unwrap_err();
-            assert!(text.contains(&format!("its format {raw} is no format")), "{text}");
+            assert!(text.contains(&format!("unknown format {raw}")), "{text}");
         }
     }
 

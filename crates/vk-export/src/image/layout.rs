@@ -60,8 +60,8 @@ fn fault(layout: Layout, usage: Usage) -> Option<String> {
         Layout::GENERAL => return None,
         Layout::UNDEFINED | Layout::PREINITIALIZED => {
             return Some(format!(
-                "its layout is {layout:?}, into which no barrier can bring an image; name the layout in which Vulkan uses it, \
-                 or GENERAL, which fits every use"
+                "its layout is {layout:?}, to which a barrier cannot transition an image; name the layout in which \
+                 Vulkan uses it, or GENERAL, which fits every use"
             ));
         }
         _ => {}

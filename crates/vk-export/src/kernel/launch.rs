@@ -76,13 +76,13 @@ fn block_fault(entry: &PtxEntry, block: [u32; 3]) -> Option<String> {
     // Formatted only if there is a problem.
     let all = || shape(block);
     if block.contains(&0) {
-        return Some(format!("a block of {} threads has none", all()));
+        return Some(format!("a block of {} threads is empty", all()));
     }
     let threads = block.iter().fold(1u32, |all, one| all.saturating_mul(*one));
     let within = block.iter().zip(MOST_OF_BLOCK).all(|(one, most)| *one <= most);
     if threads > MOST_THREADS || !within {
         return Some(format!(
-            "a block of {} threads is too large; it has at most {MOST_THREADS}, and {} along x, y and z",
+            "a block of {} threads is too large; the maximum is {MOST_THREADS}, and {} along x, y and z",
             all(),
             shape(MOST_OF_BLOCK)
         ));
@@ -97,12 +97,12 @@ fn block_fault(entry: &PtxEntry, block: [u32; 3]) -> Option<String> {
 fn grid_fault(grid: [u32; 3]) -> Option<String> {
     let all = || shape(grid);
     if grid.contains(&0) {
-        return Some(format!("a grid of {} blocks has none: nothing would run", all()));
+        return Some(format!("a grid of {} blocks is empty: nothing would run", all()));
     }
     let within = grid.iter().zip(MOST_OF_GRID).all(|(one, most)| *one <= most);
     (!within).then(|| {
         let most = shape(MOST_OF_GRID);
-        format!("a grid of {} blocks is too large, and nothing would run; it has at most {most}", all())
+        format!("a grid of {} blocks is too large, and nothing would run; the maximum is {most}", all())
     })
 }
 
@@ -111,7 +111,8 @@ fn shared_fault(entry: &PtxEntry, added: u32) -> Option<String> {
     let most = if added == 0 { MOST_STATIC_SHARED } else { MOST_SHARED };
     (declared.saturating_add(added) > most).then(|| {
         format!(
-            "{declared} bytes of shared memory declared and {added} added are too many; in a Vulkan queue {most} work"
+            "{declared} bytes of shared memory declared and {added} added are too many; the maximum in a Vulkan \
+             queue is {most}"
         )
     })
 }
@@ -121,8 +122,9 @@ fn args_fault(entry: &PtxEntry, args_len: usize) -> Option<String> {
     if args_len != wanted {
         return Some(format!("its {count} arguments have {wanted} bytes, not {args_len}"));
     }
-    (wanted > MOST_ARGS)
-        .then(|| format!("{wanted} bytes of arguments are too many, {MOST_ARGS} work; pass the address of a buffer"))
+    (wanted > MOST_ARGS).then(|| {
+        format!("{wanted} bytes of arguments are too many, the maximum is {MOST_ARGS}; pass the address of a buffer")
+    })
 }
 
 #[cfg(test)]
@@ -157,11 +159,11 @@ mod tests {
         for axis in 0..3 {
             let mut zero = [1; 3];
             zero[axis] = 0;
-            refused(&f, LaunchConfig { block: zero, ..fine }, 0, "threads has none");
+            refused(&f, LaunchConfig { block: zero, ..fine }, 0, "threads is empty");
             refused(&f, LaunchConfig { grid: zero, ..fine }, 0, "nothing would run");
         }
         for block in [[1025, 1, 1], [2048, 1, 1], [1, 1025, 1], [1, 1, 65], [32, 33, 1], [u32::MAX; 3]] {
-            refused(&f, LaunchConfig { block, ..fine }, 0, "too large; it has at most 1024");
+            refused(&f, LaunchConfig { block, ..fine }, 0, "too large; the maximum is 1024");
         }
         for grid in [[0x8000_0000, 1, 1], [1, 65_536, 1], [1, 1, 65_536], [u32::MAX; 3]] {
             refused(&f, LaunchConfig { grid, ..fine }, 0, "is too large, and nothing would run");
@@ -188,7 +190,7 @@ mod tests {
         refused(&of(49_156), fine, 0, "49156 bytes of shared memory declared and 0 added");
         assert_eq!(fault(&of(100), &fine.with_shared_bytes(47_004), 0), None);
         refused(&of(100), fine.with_shared_bytes(47_005), 0, "100 bytes of shared memory declared and 47005 added");
-        refused(&of(49_152), fine.with_shared_bytes(4), 0, "47104 work");
+        refused(&of(49_152), fine.with_shared_bytes(4), 0, "is 47104");
         refused(&of(4), fine.with_shared_bytes(u32::MAX), 0, "too many");
     }
 
@@ -200,7 +202,7 @@ mod tests {
             refused(&f, config, len, &format!("its 2 arguments have 12 bytes, not {len}"));
         }
         let large = entry("(.param .align 4 .b8 a[4100])");
-        refused(&large, config, 4100, "4096 work");
+        refused(&large, config, 4100, "is 4096");
         assert_eq!(fault(&entry("(.param .align 4 .b8 a[4096])"), &config, 4096), None);
     }
 
@@ -208,8 +210,8 @@ mod tests {
     fn elements_are_rounded_up_to_blocks() {
         assert_eq!(LaunchConfig::for_elements(1025, 256), LaunchConfig::new([5, 1, 1], [256, 1, 1]));
         let f = entry("()");
-        refused(&f, LaunchConfig::for_elements(0, 256), 0, "a grid of 0 x 1 x 1 blocks has none");
-        refused(&f, LaunchConfig::for_elements(5, 0), 0, "a block of 0 x 1 x 1 threads has none");
+        refused(&f, LaunchConfig::for_elements(0, 256), 0, "a grid of 0 x 1 x 1 blocks is empty");
+        refused(&f, LaunchConfig::for_elements(5, 0), 0, "a block of 0 x 1 x 1 threads is empty");
         refused(&f, LaunchConfig::for_elements(u64::MAX, 1), 0, "too large");
     }
 }

@@ -61,7 +61,7 @@ impl KernelSurface {
         }
         let features = device.format_features(image.format(), image.tiling());
         if !features.contains(vk::FormatFeatureFlags::STORAGE_IMAGE) {
-            return invalid(format!("{} has no storage images of {:?}", device.name(), image.format()));
+            return invalid(format!("{} does not support storage images of {:?}", device.name(), image.format()));
         }
         if level >= image.mip_levels() {
             return invalid(format!("there is no level {level}, the image has {}", image.mip_levels()));

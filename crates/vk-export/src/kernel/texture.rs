@@ -120,7 +120,7 @@ fn fault(image: &Image, info: &TextureInfo, format: vk::Format) -> Option<String
     }
     let features = device.format_features(format, image.tiling());
     if !features.contains(Features::SAMPLED_IMAGE) {
-        return Some(format!("{} samples no images of {format:?}", device.name()));
+        return Some(format!("{} cannot sample images of {format:?}", device.name()));
     }
     let linear = match info.filter {
         vk::Filter::NEAREST => false,
@@ -143,7 +143,7 @@ fn fault(image: &Image, info: &TextureInfo, format: vk::Format) -> Option<String
         vk::SamplerAddressMode::CLAMP_TO_BORDER,
     ];
     let other = info.address_modes.into_iter().find(|mode| !known.contains(mode))?;
-    Some(format!("its address mode {other:?} needs a feature that is not on; it can be one of {known:?}"))
+    Some(format!("its address mode {other:?} needs a feature that is not enabled; it can be one of {known:?}"))
 }
 
 /// Returns the zero border color in the type as which a format's texels are read (Vulkan

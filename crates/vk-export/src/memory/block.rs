@@ -83,7 +83,8 @@ impl Block {
             handle_type: HandleType::NATIVE.as_str(),
             device: device.name().to_owned(),
             reason: format!(
-                "the driver wants an allocation of its own for each buffer of usage {:?}: make them without a block or a pool",
+                "the driver requires a dedicated allocation for each buffer of usage {:?}: create them without a \
+                 block or a pool",
                 info.usage
             ),
         };
@@ -190,7 +191,7 @@ impl Block {
         let misfit = self.misfit(offset, size, &wanted.memory);
         let misfit = misfit.or(wanted.requires_dedicated.then_some("an allocation of its own"));
         if let Some(what) = misfit {
-            return Err(invalid(format!("{} wants {what} for it; make it without a block", self.device.name())));
+            return Err(invalid(format!("{} requires {what} for it; create it without a block", self.device.name())));
         }
         raw.bind(&self.memory, offset, object)?;
         Ok(raw)

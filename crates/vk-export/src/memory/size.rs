@@ -73,7 +73,8 @@ pub(crate) fn check_memory(device: &PhysicalDeviceInfo, size: u64, memory_type: 
     let promised = device.max_allocation_size;
     if size > promised {
         log_debug!(
-            "{object}: {size} bytes are more than {} promises to try ({promised}, maxMemoryAllocationSize): tried all the same",
+            "{object}: {size} bytes are more than {} guarantees to allow ({promised}, maxMemoryAllocationSize): \
+             trying anyway",
             device.name
         );
     }
@@ -94,8 +95,8 @@ pub(crate) fn range_warning(
     let range = u64::from(device.limits.max_storage_buffer_range);
     (usage.contains(vk::BufferUsageFlags::STORAGE_BUFFER) && size > range).then(|| {
         format!(
-            "{object} has {size} bytes, but a descriptor shows shaders of {} at most {range} (maxStorageBufferRange): bind parts of \
-             it, or read it by its device address (`buffer_device_address`)",
+            "{object} has {size} bytes, but a descriptor of {} covers at most {range} (maxStorageBufferRange): bind \
+             parts of it, or read it by its device address (`buffer_device_address`)",
             device.name
         )
     })

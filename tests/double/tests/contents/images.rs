@@ -144,8 +144,8 @@ fn what_cannot_be_is_refused_before_the_driver_is_asked() {
         (ImageMappingInfo { layers: 0, ..IMAGE }, "zero layers"),
         (ImageMappingInfo { levels: 5, ..IMAGE }, "at most 4"),
         (ImageMappingInfo { kind: ImageKind::D3, ..IMAGE }, "set layers to 1"),
-        (ImageMappingInfo { kind: ImageKind::Cube, layers: 7, ..IMAGE }, "7 layers make no cubes"),
-        (ImageMappingInfo { kind: ImageKind::Cube, layers: 6, ..IMAGE }, "squares, not 8 x 4"),
+        (ImageMappingInfo { kind: ImageKind::Cube, layers: 7, ..IMAGE }, "7 layers do not form cubes"),
+        (ImageMappingInfo { kind: ImageKind::Cube, layers: 6, ..IMAGE }, "square, not 8 x 4"),
     ] {
         let said = map::<Rgba>(&memory, &info, &home).unwrap_err().to_string();
         assert!(said.contains(text) && said.contains(r#"image "walked""#) && said.contains(device.name()), "{said}");
@@ -161,7 +161,7 @@ fn what_cannot_be_is_refused_before_the_driver_is_asked() {
     double.set_attribute(LAYERED_WIDTH, 7);
     let said = map::<Rgba>(&memory, &IMAGE, &home).unwrap_err().to_string();
     assert!(
-        said.contains("width is 8") && said.contains("7 at most (CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE2D_LAYERED_WIDTH)"),
+        said.contains("width is 8") && said.contains("at most 7 (CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE2D_LAYERED_WIDTH)"),
         "{said}"
     );
     assert!(names(&double).iter().all(|name| name == "cuDeviceGetAttribute"), "{:?}", double.calls());

@@ -109,7 +109,7 @@ fn a_worker_that_does_not_see_the_gpu_that_draws_computes_on_the_cpu() {
                 (true, None) if host => assert!(told.contains("Check CUDA_VISIBLE_DEVICES"), "{told}"),
                 (true, _) => assert!(told.contains("CUDA does not see the GPU that draws"), "{told}"),
                 (false, None) => assert!(told.contains("it is the GPU that draws"), "{told}"),
-                (false, _) => assert!(told.contains("was asked for"), "{told}"),
+                (false, _) => assert!(told.contains("was requested"), "{told}"),
             }
             assert!(device_uuid == seen || told.contains(&hidden.to_string()), "{told}");
         });

@@ -59,8 +59,8 @@ fn wsl(system: &System) -> Option<Advice> {
         return None;
     }
     advice(
-        "WSL has no way between CUDA and Vulkan: CUDA is NVIDIA's there, and Vulkan is Mesa's, over Direct3D or on the \
-         processor",
+        "WSL cannot share memory between CUDA and Vulkan: CUDA is NVIDIA's there, and Vulkan is Mesa's, over \
+         Direct3D or on the processor",
         "run under Windows itself or under Linux on the machine itself; within WSL the CPU backend works",
     )
 }
@@ -152,8 +152,9 @@ fn zero_uuids(vulkan: &Vulkan, cuda: &Cuda) -> Option<Advice> {
             "the UUID of {} is all zeros: a layer, or a container's library between program and driver, hides it",
             names.join(", ")
         ),
-        "without a UUID nobody can tell which GPUs are one: take that library away (what LD_PRELOAD, /etc/ld.so.preload and \
-         LD_LIBRARY_PATH bring in, GPU-sharing plug-ins of Kubernetes above all), or update it",
+        "without a UUID the GPUs of CUDA and Vulkan cannot be matched: take that library away (what LD_PRELOAD, \
+         /etc/ld.so.preload and LD_LIBRARY_PATH bring in, GPU-sharing plug-ins of Kubernetes above all), or update \
+         it",
     )
 }
 

@@ -68,10 +68,10 @@ fn asks_for_compute(system: &System) -> bool {
 }
 
 /// The remaining advice if everything was requested for the container.
-const REGENERATE: &str = "the variable is right, so what the container is given is not: on the host, check that the driver's \
-    Vulkan part is installed (nvidia_icd.json in /usr/share/vulkan/icd.d or /etc/vulkan/icd.d), update NVIDIA's container \
-    toolkit, and write its CDI specification anew (`sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml`); for a try, \
-    mount what is missing with `-v`";
+const REGENERATE: &str = "the variable is right, so what the container is given is not: on the host, check that the \
+    driver's Vulkan part is installed (nvidia_icd.json in /usr/share/vulkan/icd.d or /etc/vulkan/icd.d), update \
+    NVIDIA's container toolkit, and generate its CDI specification again (`sudo nvidia-ctk cdi generate \
+    --output=/etc/cdi/nvidia.yaml`); for a try, mount what is missing with `-v`";
 
 fn no_module(system: &System) -> Option<Advice> {
     if let Some(advice) = sandbox::advise(system, "an NVIDIA GPU is on the bus, but out of reach") {
@@ -106,8 +106,8 @@ fn no_manifest(system: &System) -> Option<Advice> {
     }
     advice(
         format!("{SILENT}: there is no manifest of its driver (nvidia_icd.json)"),
-        "install the driver's Vulkan part, of the kernel module's very version: Debian `nvidia-vulkan-icd`, Ubuntu \
-         `libnvidia-gl-NNN`, else NVIDIA's installer without `--no-opengl-files`",
+        "install the driver's Vulkan part, of exactly the kernel module's version: Debian `nvidia-vulkan-icd`, \
+         Ubuntu `libnvidia-gl-NNN`, else NVIDIA's installer without `--no-opengl-files`",
     )
 }
 
@@ -145,9 +145,9 @@ pub(super) fn meaning(call: &str) -> &'static str {
             "the driver started, and reached no GPU: a device file, the screen, or the versions"
         }
         "vkCreateDevice" => {
-            "the GPU was found and could not be opened: in use by others alone, out of memory, or faulty"
+            "the GPU was found and could not be opened: in use exclusively by another process, out of memory, or faulty"
         }
-        _ => "the driver could not go on",
+        _ => "the driver could not continue",
     }
 }
 
@@ -160,7 +160,7 @@ fn finds_no_gpu(system: &System, vulkan: &Vulkan) -> Option<Advice> {
             match system.container.is_some() {
                 true if asks_for_graphics(system) => REGENERATE,
                 true => "start the container with `-e NVIDIA_DRIVER_CAPABILITIES=all`: `graphics` brings them",
-                false => "install the driver again: they are of the kernel module's very version",
+                false => "install the driver again: they are of exactly the kernel module's version",
             },
         );
     }
@@ -190,9 +190,9 @@ pub(super) fn no_cuda(system: &System, vulkan: &Vulkan, cuda: &Cuda) -> Option<A
     let own = vulkan.devices.iter().any(VulkanDevice::is_nvidias_own);
     if !own && !system.has_nvidia() {
         return advice(
-            "no NVIDIA GPU is to be seen here, and CUDA runs on nothing else",
+            "no NVIDIA GPU is visible here, and CUDA runs on no other",
             if sandbox::action(system).is_some() {
-                "if the machine has one, let the sandbox at it; else nothing: the CPU backend does CUDA's part"
+                "if the machine has one, give the sandbox access to it; else nothing: the CPU backend does CUDA's part"
             } else if system.container.is_some() {
                 "if the machine has one, start the container with `--gpus all -e NVIDIA_DRIVER_CAPABILITIES=all`; else \
                  nothing: the CPU backend does CUDA's part"
@@ -213,9 +213,9 @@ pub(super) fn no_cuda(system: &System, vulkan: &Vulkan, cuda: &Cuda) -> Option<A
         (CudaProblemKind::NoDriver, true, _) if sandbox::action(system).is_some() => {
             sandbox::action(system).unwrap_or_default()
         }
-        (CudaProblemKind::DoesNotStart, ..) if problem.code == Some(NOT_INITIALIZED) => "this process was forked (fork, \
-            Python's multiprocessing) from one that uses CUDA, and CUDA does not work in such a child: start the child anew \
-            (`spawn` or `forkserver` in Python), or fork before the first use"
+        (CudaProblemKind::DoesNotStart, ..) if problem.code == Some(NOT_INITIALIZED) => "this process was forked \
+            (fork, Python's multiprocessing) from one that uses CUDA, and CUDA does not work in such a child: start \
+            the child as a new process (`spawn` or `forkserver` in Python), or fork before the first use"
             .to_owned(),
         (CudaProblemKind::NoDriver, true, _) if asks_for_graphics(system) && asks_for_compute(system) => {
             format!("libcuda.so.1 did not come into the container: {REGENERATE}")

@@ -23,7 +23,7 @@ fn what(problem: Problem) -> &'static str {
         Problem::Folder => "no socket could be made",
         Problem::NoProcess => "this program could not be started again",
         Problem::Memory => "no memory file could be made",
-        Problem::Identity => "one process does not know the other",
+        Problem::Identity => "one process could not identify the other",
         Problem::HiddenGpu => "CUDA does not show the worker the GPU that draws",
         Problem::Timeout => "nothing happened in time",
         Problem::Ended => "the worker's process ended",
@@ -57,8 +57,8 @@ fn action(system: &System, problem: Problem) -> String {
         Problem::Timeout => "see where it waits: `RUST_LOG=debug` shows each step; a debugger, a loaded machine, or a driver that starts \
             slowly (`nvidia-persistenced` keeps it started) may take that long"
             .to_owned(),
-        Problem::Ended => "the message above has the signal or the code; the worker's own messages are above it, and `dmesg` tells of a \
-            process that was killed for want of memory"
+        Problem::Ended => "the message above has the signal or the code; the worker's own messages are above it, and \
+            `dmesg` shows whether a process was killed for lack of memory"
             .to_owned(),
         Problem::Contents => "try another version of the driver, and report it with the output of `--json`: memory or order between the \
             processes is broken"

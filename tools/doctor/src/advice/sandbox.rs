@@ -11,8 +11,9 @@ pub(super) fn action(system: &System) -> Option<String> {
         FLATPAK => {
             let version = version.map_or_else(|| "VERSION".to_owned(), |version| version.replace('.', "-"));
             Some(format!(
-                "install the GL extension of the kernel module's very version, `flatpak install \
-                 org.freedesktop.Platform.GL.nvidia-{version}`, and let the program at the GPU with `--device=all`"
+                "install the GL extension of exactly the kernel module's version, `flatpak install \
+                 org.freedesktop.Platform.GL.nvidia-{version}`, and give the program access to the GPU with \
+                 `--device=all`"
             ))
         }
         SNAP => Some(

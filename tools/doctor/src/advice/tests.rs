@@ -108,7 +108,7 @@ fn variables_that_hide_devices_are_named() {
 fn wsl_is_told_that_there_is_no_way() {
     let system = System { wsl: true, ..System::default() };
     let text = said(&system, &lavapipe(), &cuda("12.4"));
-    assert!(text.starts_with("WSL has no way"), "{text}");
+    assert!(text.starts_with("WSL cannot share"), "{text}");
     assert!(!text.contains("does not list it"), "{text}");
 }
 
@@ -167,7 +167,7 @@ fn a_machine_without_anything_is_told_where_to_begin() {
     let bare = Vulkan { devices: Vec::new(), ..lavapipe() };
     assert!(said(&System::default(), &bare, &nothing).contains("no driver is installed"));
     let text = said(&System::default(), &lavapipe(), &nothing);
-    assert!(text.contains("no NVIDIA GPU is to be seen") && text.contains("software driver"), "{text}");
+    assert!(text.contains("no NVIDIA GPU is visible") && text.contains("software driver"), "{text}");
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn windows_is_told_what_windows_needs() {
     let windows = || System { windows: true, ..System::default() };
     let none = Vulkan::default();
     let text = said(&windows(), &none, &no_cuda(CudaProblemKind::NoDriver, None));
-    assert!(text.contains("vulkan-1.dll") && text.contains("no NVIDIA GPU is to be seen"), "{text}");
+    assert!(text.contains("vulkan-1.dll") && text.contains("no NVIDIA GPU is visible"), "{text}");
     let text = said(&windows(), &nvidia(), &no_cuda(CudaProblemKind::NoDriver, None));
     assert!(text.contains("CUDA does not run: it does not") && text.contains("nvcuda.dll"), "{text}");
     let text = said(&windows(), &lavapipe(), &cuda("13.0"));

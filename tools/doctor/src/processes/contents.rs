@@ -37,7 +37,7 @@ pub(super) fn frame_of(words: &[u32], last: Option<u32>) -> Result<u32, Stopped>
         )));
     }
     match last {
-        Some(last) if frame <= last => Err(wrong(format!("frame {frame} came as a newer one behind frame {last}"))),
+        Some(last) if frame <= last => Err(wrong(format!("frame {frame} came as a newer one after frame {last}"))),
         _ => Ok(frame),
     }
 }
@@ -59,7 +59,7 @@ mod tests {
         let mut torn = contents(3);
         torn[17..20].copy_from_slice(&contents(2)[17..20]);
         assert!(told(&torn, None).starts_with("3 of 16384 words of frame 3 are wrong, the first at 17"));
-        assert!(told(&contents(3), Some(3)).contains("behind frame 3"));
+        assert!(told(&contents(3), Some(3)).contains("after frame 3"));
         assert!(told(&vec![0; WORDS], None).contains("of no frame"));
         assert!(told(&contents(3)[1..], None).contains("has 16383 words"));
     }

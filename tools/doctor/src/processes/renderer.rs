@@ -169,7 +169,7 @@ fn read(reader: &mut RemoteLatestReader<Words>, limit: Duration, trial: &mut Pro
             }
         }
         if since.elapsed() >= limit {
-            let text = format!("no newer frame has come within {limit:?}, after {}", trial.frames);
+            let text = format!("no newer frame was received within {limit:?}, after {}", trial.frames);
             return Err(Stopped::new(Problem::Timeout, text));
         }
     }

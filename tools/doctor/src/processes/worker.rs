@@ -96,7 +96,10 @@ fn read(mut reader: LatestReader<Buffer<u32>>, limit: Duration) -> Result<u32, S
     let (mut seen, mut last, mut since) = (0, None, Instant::now());
     while seen < FRAMES {
         if !reader.wait_for_newer(limit.saturating_sub(since.elapsed()))? {
-            return Err(Stopped::new(Problem::Timeout, format!("no frame has come within {limit:?}, after {seen}")));
+            return Err(Stopped::new(
+                Problem::Timeout,
+                format!("no frame was received within {limit:?}, after {seen}"),
+            ));
         }
         since = Instant::now();
         let Some(turn) = reader.newest()? else { continue };

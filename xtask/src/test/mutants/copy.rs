@@ -82,7 +82,7 @@ fn files_of(root: &Path) -> Result<BTreeSet<PathBuf>> {
     git.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).current_dir(root);
     let output = git.stderr(Stdio::inherit()).output().context("cannot start `git`")?;
     ensure!(output.status.success(), "`{}` failed: {}", shell::shown(&git), output.status);
-    let listed = String::from_utf8(output.stdout).context("a file's name is no text")?;
+    let listed = String::from_utf8(output.stdout).context("a file's name is not text")?;
     let files = listed.split('\0').filter(|name| !name.is_empty()).map(PathBuf::from);
     // git lists a deleted file until the deletion is committed.
     Ok(files.filter(|file| root.join(file).is_file()).collect())

@@ -75,7 +75,7 @@ impl Scene {
 
     fn cuda(device: &wgpu::Device, way: Way) -> Cuda {
         let adopted = match way {
-            Way::Upload => Err("asked for".to_owned()),
+            Way::Upload => Err("requested".to_owned()),
             _ => {
                 let mut told = AdditionalVulkanFeatures::default();
                 told.insert::<init::Shareable>();

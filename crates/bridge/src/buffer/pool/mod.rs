@@ -143,10 +143,12 @@ impl SharedPool {
     pub fn new(compute: &Compute, info: &SharedPoolInfo<'_>) -> Result<Self> {
         let invalid = |reason: &str| Error::invalid(format!("shared pool \"{}\"", info.name), reason);
         if info.block_size == 0 {
-            return Err(invalid("its blocks have 0 bytes; 64 MiB hold many buffers"));
+            return Err(invalid("its block size is 0 bytes; 64 MiB hold many buffers"));
         }
         if info.block_size > LARGEST {
-            return Err(invalid("its blocks have more than 512 GiB; larger buffers get memory of their own anyway"));
+            return Err(invalid(
+                "its block size is over 512 GiB; buffers larger than a block get their own memory anyway",
+            ));
         }
         let pool = Self(Arc::new(Inner {
             blocks: Arc::new(Mutex::new(Blocks { list: Vec::new(), begun: 0 })),

@@ -23,8 +23,8 @@ impl OwnTotal {
     pub(super) fn tell_once(&self, pool: &str) {
         if !self.told.swap(true, Ordering::Relaxed) {
             log_info!(
-                "shared pool \"{pool}\": the device's pools have blocks of 512 MiB; from here on buffers of 1 MiB and more that find no room \
-                 get dedicated memory, which stays fast to read at random places but costs an import each"
+                "shared pool \"{pool}\": the device's pools have blocks of 512 MiB; from now on, buffers of 1 MiB or \
+                 more that do not fit get dedicated memory, which keeps random reads fast but costs one import each"
             );
         }
     }

@@ -64,7 +64,7 @@ enum NotLinear {
 fn share_linear<T: Texel>(device: &ExportDevice, info: &ImageInfo<'_>) -> Result<Reached<T>, NotLinear> {
     let lost = lost_features(device, info);
     if !lost.is_empty() {
-        return Err(NotLinear::For(format!("LINEAR images of {:?} have no {lost:?}", info.format)));
+        return Err(NotLinear::For(format!("LINEAR images of {:?} do not support {lost:?}", info.format)));
     }
     let image = Image::new(device, &linear_info(info)).map_err(|error| match error {
         vk_export::Error::UnsupportedImage { .. }

@@ -36,7 +36,7 @@ impl<T: Pod> HostBuffer<T> {
         let invalid = |reason: &str| Error::invalid(format!("shared buffer \"{}\"", buffer.name()), reason);
         let start = buffer.host_ptr().ok_or_else(|| invalid("its memory could not be mapped"))?.cast::<T>();
         if !start.is_aligned() {
-            return Err(invalid("its elements want more alignment than the driver's mappings have"));
+            return Err(invalid("its elements require a larger alignment than the driver's mappings have"));
         }
         Ok(Self { start, len })
     }
@@ -83,10 +83,10 @@ impl<T: Texel> HostImage<T> {
         let mut planes = Vec::new();
         for layer in 0..image.array_layers() {
             for level in 0..image.mip_levels() {
-                let plane =
-                    plane(image, level, layer).ok_or_else(|| invalid("the driver does not tell where its rows lie"))?;
+                let plane = plane(image, level, layer)
+                    .ok_or_else(|| invalid("the driver does not report the layout of its rows"))?;
                 if !plane.fits::<T>(size) || !start.is_aligned() {
-                    return Err(invalid("its rows lie in memory as no slice of texels can"));
+                    return Err(invalid("the layout of its rows does not fit a slice of texels"));
                 }
                 planes.push(plane);
             }
@@ -102,7 +102,7 @@ impl<T: Texel> HostImage<T> {
         let size = usize::try_from(buffer.size()).unwrap_or(usize::MAX);
         let fits = |plane: &PlaneLayout| plane.fits::<T>(size);
         if !start.is_aligned() || !staging.planes().iter().all(fits) {
-            return Err(invalid("its rows lie in memory as no slice of texels can"));
+            return Err(invalid("the layout of its rows does not fit a slice of texels"));
         }
         Ok(Self { start, planes: staging.planes().into(), levels: image.mip_levels() })
     }

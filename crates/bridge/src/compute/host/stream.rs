@@ -279,7 +279,7 @@ impl Drop for Owner {
             // Panics were caught inside the thread, so there is no error to handle here.
             let _ = worker.join();
         } else {
-            log_error!("a compute closure still runs after {STOP_LIMIT:?}; its thread is left to end by itself");
+            log_error!("a compute closure still runs after {STOP_LIMIT:?}; its thread is not joined");
         }
     }
 }

@@ -76,7 +76,7 @@ fn find_or_make<'a, K: PartialEq + Clone, V>(
     let index = match list.iter().position(|(known, _)| known == key) {
         Some(index) => index,
         None if list.len() >= MOST => {
-            let reason = format!("{MOST} descriptions are the most; make each once, not one a frame");
+            let reason = format!("the maximum is {MOST} descriptions; create each once, not one per frame");
             return Err(Error::invalid(object(image), reason));
         }
         None => {
@@ -91,26 +91,30 @@ fn find_or_make<'a, K: PartialEq + Clone, V>(
 /// way.
 fn sampling(info: &TextureInfo, image: &Image, format: vk::Format) -> Result<vk_export::TextureInfo, &'static str> {
     if !info.normalized_coordinates {
-        return Err("it is sampled with normalized coordinates there; divide by the extent");
+        return Err("there, textures take normalized coordinates; divide by the extent");
     }
     let name = format!("{format:?}");
     let srgb = name.contains("SRGB");
     let fractions = srgb || name.contains("NORM");
     match info.read {
         ReadMode::Element if fractions => {
-            return Err("its format is read as fractions; set `ReadMode::NormalizedFloat`");
+            return Err("its format is read as normalized floats; set `ReadMode::NormalizedFloat`");
         }
         ReadMode::NormalizedFloat if !fractions => {
-            return Err("its format is not read as fractions; set `ReadMode::Element`");
+            return Err("its format is not read as normalized floats; set `ReadMode::Element`");
         }
         ReadMode::Element | ReadMode::NormalizedFloat => {}
-        _ => return Err("this read mode is for CUDA streams; set `ReadMode::Element` or `ReadMode::NormalizedFloat`"),
+        _ => {
+            return Err(
+                "this read mode works on CUDA streams only; set `ReadMode::Element` or `ReadMode::NormalizedFloat`",
+            );
+        }
     }
     if info.srgb && !srgb {
-        return Err("sRGB is decoded of images that were made in an sRGB format");
+        return Err("sRGB is decoded only for images created with an sRGB format");
     }
     if (image.kind() == ImageKind::Cube) != info.seamless_cube {
-        return Err("cubes are seamless there, and only they; set `seamless_cube` for a cube");
+        return Err("there, cubes are seamless and other images are not; set `seamless_cube` for cubes only");
     }
     let plain = TextureInfo {
         address: info.address,
@@ -122,9 +126,7 @@ fn sampling(info: &TextureInfo, image: &Image, format: vk::Format) -> Result<vk_
         ..TextureInfo::default()
     };
     if plain != *info {
-        return Err(
-            "one level, level limits, bias, anisotropy and borders of another value than zero are for CUDA streams",
-        );
+        return Err("a fixed level, level limits, bias, anisotropy and nonzero borders work on CUDA streams only");
     }
     let [x, y, z] = info.address;
     let address_modes = [address(x)?, address(y)?, address(z)?];
@@ -133,7 +135,7 @@ fn sampling(info: &TextureInfo, image: &Image, format: vk::Format) -> Result<vk_
         (Filter::Nearest, Filter::Linear) => (vk::Filter::NEAREST, vk::SamplerMipmapMode::LINEAR),
         (Filter::Linear, Filter::Nearest) => (vk::Filter::LINEAR, vk::SamplerMipmapMode::NEAREST),
         (Filter::Linear, Filter::Linear) => (vk::Filter::LINEAR, vk::SamplerMipmapMode::LINEAR),
-        _ => return Err("this filter is for CUDA streams; set `Filter::Nearest` or `Filter::Linear`"),
+        _ => return Err("this filter works on CUDA streams only; set `Filter::Nearest` or `Filter::Linear`"),
     };
     Ok(vk_export::TextureInfo {
         filter,
@@ -150,6 +152,6 @@ fn address(mode: AddressMode) -> Result<vk::SamplerAddressMode, &'static str> {
         AddressMode::Clamp => vk::SamplerAddressMode::CLAMP_TO_EDGE,
         AddressMode::Mirror => vk::SamplerAddressMode::MIRRORED_REPEAT,
         AddressMode::Border => vk::SamplerAddressMode::CLAMP_TO_BORDER,
-        _ => return Err("this address mode is for CUDA streams; set `Wrap`, `Clamp`, `Mirror` or `Border`"),
+        _ => return Err("this address mode works on CUDA streams only; set `Wrap`, `Clamp`, `Mirror` or `Border`"),
     })
 }

@@ -99,8 +99,8 @@ impl InlineCompute {
         Err(Error::invalid(
             format!("exchange \"{exchange}\""),
             format!(
-                "it is on the {queue} queue, and the inline backend on the {own} queue; make both on one queue with \
-                 `ExchangeInfo::queue` or `Compute::inline`"
+                "it is on the {queue} queue, but the inline backend is on the {own} queue; create both on one queue \
+                 with `ExchangeInfo::queue` or `Compute::inline`"
             ),
         ))
     }

@@ -245,7 +245,7 @@ impl Inner {
         }
         Err(Error::invalid(
             "the inline backend",
-            "it was used inside of a closure of `KernelWork::record`, whose commands would come behind it; call it behind the closure",
+            "called inside a closure of `KernelWork::record`; call it after the closure has returned",
         ))
     }
 
@@ -258,7 +258,7 @@ impl Inner {
         self.device.queue_of(self.queue).ok_or_else(|| {
             Error::invalid(
                 "the inline backend",
-                format!("\"{}\" has no {} queue any more", self.device.name(), self.queue),
+                format!("\"{}\" no longer has a {} queue", self.device.name(), self.queue),
             )
         })
     }
@@ -276,7 +276,8 @@ impl Drop for Inner {
                 std::mem::forget((Arc::clone(&self.progress), running));
                 live::leaked(Kind::CommandPool, pools);
                 log_error!(
-                    "{pools} command pools of kernels are leaked, and what these use, since they may still run: {error}"
+                    "{pools} command pools of kernels and the resources they use are leaked, since they may still be \
+                     in use: {error}"
                 );
             }
         }

@@ -93,8 +93,9 @@ fn check_access(device: &ExportDevice, cuda: &CudaDevice) -> Result<PeerAccess> 
         PeerAccess::None => Err(no_peer(
             device,
             cuda,
-            "CUDA says that the one has no access to the other's memory (cuDeviceCanAccessPeer). It takes NVLink, or peer-to-peer over \
-             PCIe, which an IOMMU, a virtual machine or a container may forbid; `nvidia-smi topo -p2p rw` shows which pairs have it"
+            "CUDA reports no peer access between them (cuDeviceCanAccessPeer). It requires NVLink or peer-to-peer \
+             over PCIe, which an IOMMU, a virtual machine or a container may forbid; `nvidia-smi topo -p2p rw` shows \
+             which pairs have it"
                 .into(),
         )),
         access => Ok(access),

@@ -64,7 +64,7 @@ fn timelines(gpus: &Gpus, vulkan: &ExportDevice) -> Result<(), Failed> {
         unsafe { signal_one(stream, &imported, 1) }?;
         pending.set(true);
         if !wait::poll(LIMIT, || Ok(made.value()? >= 1), || Ok(query(stream).map(|_| ())?))? {
-            return Ok(Some("a signal of CUDA's was not seen by Vulkan"));
+            return Ok(Some("Vulkan did not see a signal from CUDA"));
         }
         // SAFETY: the host signals the value next; both objects outlive the wait, or are forgotten
         // below.
@@ -78,7 +78,7 @@ fn timelines(gpus: &Gpus, vulkan: &ExportDevice) -> Result<(), Failed> {
         waits?;
         let end = end?;
         if !wait::poll(LIMIT, || Ok(end.is_reached()?), || Ok(()))? {
-            return Ok(Some("a signal of Vulkan's was not seen by CUDA"));
+            return Ok(Some("CUDA did not see a signal from Vulkan"));
         }
         pending.set(false);
         Ok(None)
@@ -130,7 +130,7 @@ fn contents(gpus: &Gpus, vulkan: &ExportDevice) -> Result<(), Failed> {
     closed.map_err(|error| failed(0, &error))?;
     let wrong = (0..gpus.len()).find(|&gpu| seen.get(gpu * LEN..(gpu + 1) * LEN) != Some(&words(gpu)[..]));
     match wrong {
-        Some(gpu) => Err(failed(gpu, &"what CUDA wrote is not what is in the memory")),
+        Some(gpu) => Err(failed(gpu, &"the memory does not contain what CUDA wrote")),
         None => Ok(()),
     }
 }
@@ -148,7 +148,7 @@ fn ended<T>(stream: &CudaStream, used: T) -> Result<T, String> {
         .and_then(|end| wait::poll(LIMIT, || Ok(end.is_reached()?), || Ok(())));
     let unfinished = match reached {
         Ok(true) => return Ok(used),
-        Ok(false) => format!("a copy has not ended within {LIMIT:?}"),
+        Ok(false) => format!("a copy did not finish within {LIMIT:?}"),
         Err(error) => error.to_string(),
     };
     std::mem::forget(used);

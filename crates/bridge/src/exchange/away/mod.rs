@@ -113,7 +113,7 @@ impl<R: Resources> AwayState<R> {
         // SAFETY: frames end in the order in which they were announced, so the values rise; the
         // lender lives until the point was reached, which closing waits for.
         let Err(error) = (unsafe { self.state.held.lender.signal(value) }) else { return };
-        log_error!("exchange \"{}\": the compute thread takes nothing more: {error}", self.state.name);
+        log_error!("exchange \"{}\": the compute thread accepts no more work: {error}", self.state.name);
         // The thread still signals the values that it was given before.
         if self.state.compute.side().drain(self.state.timeout).unwrap_or(false)
             && let Err(error) = self.state.held.computed.signal_from_host(value)

@@ -146,7 +146,7 @@ impl<R: Resources> LatestWriter<R, ComputeFirst> {
         let shared = self.shared();
         shared.ledger().publish_away(slot).ok_or_else(|| {
             let object = format!("exchange \"{}\"", shared.state.name);
-            Error::invalid(object, format!("slot {slot} is not the other process's"))
+            Error::invalid(object, format!("slot {slot} is not held by the other process"))
         })
     }
 }

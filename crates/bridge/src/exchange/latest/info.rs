@@ -75,16 +75,17 @@ impl<'a> LatestInfo<'a> {
         let needed = writer + reader + 2;
         if needed > MOST_SLOTS {
             return invalid(format!(
-                "it needs {needed} slots, {writer} for the writer's frames in flight, {reader} for the reader's and 2 more, and \
-                 {MOST_SLOTS} are the most; make `LatestInfo::writer_in_flight` and `reader_in_flight` {} together, or fewer",
+                "it needs {needed} slots, {writer} for the writer's frames in flight, {reader} for the reader's and \
+                 2 more; the maximum is {MOST_SLOTS}; set `LatestInfo::writer_in_flight` and `reader_in_flight` to \
+                 at most {} in total",
                 MOST_SLOTS - 2
             ));
         }
         if slots < needed {
             return invalid(format!(
-                "it has {slots} slots and needs {needed}: {writer} for the writer's frames in flight, {reader} for the reader's, \
-                 one for the newest finished frame, and one that the reader's oldest submission gives back; set \
-                 `LatestInfo::slots` to {needed}"
+                "it has {slots} slots, but needs {needed}: {writer} for the writer's frames in flight, {reader} for \
+                 the reader's, one for the newest finished frame, and one that the reader's oldest submission gives \
+                 back; set `LatestInfo::slots` to {needed}"
             ));
         }
         Ok(())
@@ -109,7 +110,7 @@ mod tests {
     #[test]
     fn what_is_advised_is_possible() {
         let told = refused(1201, 600, 600).unwrap();
-        assert!(told.contains("1024 are the most") && told.contains("1022 together"), "{told}");
+        assert!(told.contains("the maximum is 1024") && told.contains("at most 1022 in total"), "{told}");
         assert_eq!(refused(5000, 600, 600), Some(told), "with more slots too");
         let told = refused(1023, 512, 510).unwrap();
         assert!(told.contains("set `LatestInfo::slots` to 1024"), "{told}");

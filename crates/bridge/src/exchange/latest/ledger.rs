@@ -333,7 +333,7 @@ impl Ledger {
     }
 }
 
-#[cfg_attr(not(all(target_os = "linux", feature = "remote")), allow(dead_code, reason = "workers are Linux's"))]
+#[cfg_attr(not(all(target_os = "linux", feature = "remote")), allow(dead_code, reason = "workers are Linux-only"))]
 #[path = "ledger_away.rs"]
 mod away;
 #[path = "ledger_retired.rs"]

@@ -30,7 +30,10 @@ pub(crate) struct Shared<R: Resources> {
     changed: OnceLock<OnChange>,
     writer_dropped: AtomicBool,
     reader_dropped: AtomicBool,
-    #[cfg_attr(not(all(target_os = "linux", feature = "remote")), expect(dead_code, reason = "workers are Linux's"))]
+    #[cfg_attr(
+        not(all(target_os = "linux", feature = "remote")),
+        expect(dead_code, reason = "workers are Linux-only")
+    )]
     writer_in_flight: usize,
     /// Slots, timelines, barriers and mappings. Its own ledger manages the values of the timelines,
     /// but not the slots.

@@ -179,7 +179,7 @@ impl<R: Resources> Part for Draw<R> {
             return None;
         }
         Some(format!(
-            "has given back the slot of frame {frame} with value {value}, and has not reached that within {limit:?}"
+            "gave back the slot of frame {frame} with value {value}, but did not reach that value within {limit:?}"
         ))
     }
 
@@ -238,7 +238,7 @@ impl<R: Resources> Draw<R> {
             return;
         }
         let Some(Drawn { frame, seen: after, .. }) = held.filter(|_| self.away.freed(slot, Some(value))) else {
-            self.broken = Some(format!("it has given back slot {slot} with value {value}, which is not the next"));
+            self.broken = Some(format!("it gave back slot {slot} with value {value}, which is not the next value"));
             return;
         };
         self.owed.announced(Announced { frame, slot, value, after }, frame, Instant::now());

@@ -211,7 +211,7 @@ fn the_next_reader_has_frames_once_all_of_the_last_is_over() {
     // Marks the timelines as given to a worker; the software driver exports none.
     let _ = away.export_timelines(EXCHANGE);
     let refused = away.prepare(Backend::Cuda, HANGS, &|| Ok(())).unwrap_err().to_string();
-    assert!(refused.contains("is not submitted"), "{refused}");
+    assert!(refused.contains("has not been submitted"), "{refused}");
     submit(held).wait(LIMIT).unwrap();
     away.prepare(Backend::Cuda, LIMIT, &|| Ok(())).unwrap();
     assert!(point.is_reached().unwrap());

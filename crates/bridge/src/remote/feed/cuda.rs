@@ -67,7 +67,7 @@ impl<R: Resources> CudaFeed<R> {
         if let Some(slot) = self.frames.torn(slot, frame) {
             if self.taken_back.is_first() {
                 let name = self.writer.name();
-                log_warn!("exchange \"{name}\": the worker's frame {frame} is torn, and shown to nobody");
+                log_warn!("exchange \"{name}\": the worker's frame {frame} is torn and is not shown");
             }
             self.writer.come_back(slot);
         }
@@ -144,7 +144,7 @@ impl<R: Resources> CudaFeed<R> {
             // fault.
             Err(error) => {
                 if !std::mem::replace(&mut self.refused, true) {
-                    log_warn!("exchange \"{}\": the worker is given no slots: {error}", self.writer.name());
+                    log_warn!("exchange \"{}\": no slots can be given to the worker: {error}", self.writer.name());
                 }
                 (Vec::new(), true)
             }

@@ -285,7 +285,7 @@ fn a_worker_that_signals_the_renderers_timeline_is_cut_off() {
         }
     }
     let told = told.unwrap_err();
-    assert!(told.contains("cannot be signaled") && told.contains("values rise strictly"), "{told}");
+    assert!(told.contains("cannot be signaled") && told.contains("values must strictly increase"), "{told}");
     worker.newest(second);
 }
 

@@ -123,7 +123,7 @@ impl<R: Resources> CudaServe<R> {
             // fault.
             Err(error) => {
                 if !std::mem::replace(&mut self.refused, true) {
-                    log_warn!("exchange \"{}\": the worker is shown no frame: {error}", self.reader.name());
+                    log_warn!("exchange \"{}\": no frame can be shown to the worker: {error}", self.reader.name());
                 }
                 (None, true)
             }

@@ -95,7 +95,7 @@ impl<R: Resources> HostServe<R> {
             Err(error) => {
                 let reason = error.to_string();
                 if self.refused.as_ref() != Some(&reason) {
-                    log_warn!("exchange \"{}\": the worker is shown no frame: {reason}", self.reader.name());
+                    log_warn!("exchange \"{}\": no frame can be shown to the worker: {reason}", self.reader.name());
                 }
                 (self.refused, self.drawing) = (Some(reason), false);
                 None

@@ -117,7 +117,10 @@ impl<R: Resources> Part for Step<R> {
             Message::Torn { frame, .. } => {
                 if let Some(torn) = self.owed.torn(frame) {
                     if self.taken_back.is_first() {
-                        log_warn!("exchange \"{}\": frame {torn} is torn, as the worker says", self.away.exchange());
+                        log_warn!(
+                            "exchange \"{}\": the worker reports that frame {torn} is torn",
+                            self.away.exchange()
+                        );
                     }
                     self.away.withdraw(|frame| frame == torn);
                 }
@@ -245,10 +248,10 @@ impl<R: Resources> Step<R> {
                 // On the CPU, each worker counts from 1, and the exchange's timeline continues.
                 if !self.is_host() && announced.value != value {
                     let expected = announced.value;
-                    self.broken = Some(format!("it has announced value {value}, and {expected} is next"));
+                    self.broken = Some(format!("it announced value {value}, but {expected} is next"));
                 }
             }
-            None => self.broken = Some(format!("it has announced a frame in slot {slot}, which it does not have")),
+            None => self.broken = Some(format!("it announced a frame in slot {slot}, which it does not hold")),
         }
     }
 

@@ -161,7 +161,7 @@ fn the_next_worker_has_the_slots_once_all_of_the_last_is_over() {
     let _ = away.export_timelines(EXCHANGE);
     // A turn is still open.
     let refused = away.prepare(Backend::Cuda, HANGS, &|| Ok(())).unwrap_err().to_string();
-    assert!(refused.contains("is not submitted"), "{refused}");
+    assert!(refused.contains("has not been submitted"), "{refused}");
     submit(held).wait(LIMIT).unwrap();
     away.prepare(Backend::Cuda, LIMIT, &|| Ok(())).unwrap();
     assert!(first.is_reached().unwrap());
@@ -198,10 +198,10 @@ fn values_that_a_worker_may_not_announce_or_signal_are_refused() {
     // The session, which would refuse this, is not involved.
     worker.step.hear(&Message::Publish { exchange: EXCHANGE, slot: 1, frame: 1, value: 9 });
     let told = worker.step.advance().unwrap_err();
-    assert!(told.contains("value 9, and 2 is next"), "{told}");
+    assert!(told.contains("value 9, but 2 is next"), "{told}");
     worker.step.hear(&Message::Publish { exchange: EXCHANGE, slot: 0, frame: 2, value: 3 });
     let told = worker.step.advance().unwrap_err();
-    assert!(told.contains("which it does not have"), "{told}");
+    assert!(told.contains("which it does not hold"), "{told}");
     worker.step.settle(true);
 }
 

@@ -71,9 +71,7 @@ impl StreamOrder {
         let driver = self.device.driver();
         if let Err(error) = self.check_failure() {
             let code = DriverCode(error.code);
-            log_warn!(
-                "could not record an event behind a stream's work ({code}): the host waits for the whole context"
-            );
+            log_warn!("could not record an event after a stream's work ({code}): the host waits for the whole context");
             reaper::synchronize(&self.device).map_err(NotFreed::into_call)?;
             *self.failure() = None;
             return Ok(());

@@ -46,7 +46,7 @@ impl SecurityAttributes {
         let descriptor = parse(sddl).map_err(|error| invalid(format!("is refused by Windows: {error}")))?;
         // Windows treats a descriptor without a DACL as full access for everyone.
         if !has_dacl(&descriptor) {
-            return Err(invalid("has no DACL (`D:`), which would let everyone in".to_owned()));
+            return Err(invalid("has no DACL (`D:`), which would give everyone access".to_owned()));
         }
         let raw = SECURITY_ATTRIBUTES {
             nLength: size_of::<SECURITY_ATTRIBUTES>() as u32,

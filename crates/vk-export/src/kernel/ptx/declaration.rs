@@ -54,7 +54,10 @@ pub(super) fn variables<'a>(tokens: &[Token<'a>], line: u32) -> Result<Vec<Varia
                 let (value, after) = number(rest, token.line)?;
                 rest = after;
                 if !value.is_power_of_two() || value > 1 << 16 {
-                    return Err(wrong(token.line, format!("an alignment of {value} is no power of two up to 65536")));
+                    return Err(wrong(
+                        token.line,
+                        format!("an alignment of {value} is not a power of two up to 65536"),
+                    ));
                 }
                 // After `.ptr`, it is the alignment of the memory that the pointer points to.
                 if !is_pointer {

@@ -112,11 +112,11 @@ impl<'a> Lexer<'a> {
                 self.string()?;
                 Kind::Text
             }
-            '#' => return Err(wrong(line, "preprocessor lines are not read; give the text that comes out of them")),
+            '#' => return Err(wrong(line, "preprocessor lines are not supported; pass the preprocessed text")),
             c if c.is_ascii_digit() => Kind::Number(self.take_while(|c| c.is_ascii_alphanumeric() || c == '.')),
             c if in_name(c) => Kind::Word(self.take_while(in_name)),
             c if c.is_ascii() && !c.is_ascii_control() => Kind::Mark(self.take(1).bytes().next().unwrap_or_default()),
-            c => return Err(wrong(line, format!("{c:?} is no character of PTX"))),
+            c => return Err(wrong(line, format!("{c:?} is not a character of PTX"))),
         };
         Ok(Some(Token { kind, line }))
     }

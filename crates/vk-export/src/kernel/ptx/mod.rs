@@ -80,7 +80,7 @@ impl Ptx {
         if text.starts_with(&[0x50, 0xed, 0x55, 0xba]) {
             return Err(refused("this is a fatbin; compile to PTX (`nvcc -ptx`)"));
         }
-        let not_text = || refused("this is no text; PTX is wanted, as `nvcc -ptx` writes it");
+        let not_text = || refused("not text; expected PTX as written by `nvcc -ptx`");
         let owned = CString::new(text).map_err(|_| not_text())?;
         let text = std::str::from_utf8(text).map_err(|_| not_text())?;
         let tokens = lexer::tokens(text)?;
@@ -208,7 +208,7 @@ impl PtxEntry {
 /// that is, a function of the driver.
 fn missing_function(words: &[(&str, u32)], module: &Module<'_>) -> Option<Refused> {
     let (name, line) = words.iter().find(|(word, _)| module.is_undefined(word))?;
-    Some(Refused { instruction: format!("a call of `{name}`, which the module does not hold,"), line: *line })
+    Some(Refused { instruction: format!("a call of `{name}`, which the module does not contain,"), line: *line })
 }
 
 /// Returns a function and all functions that it may call: those that it names or, if one of them

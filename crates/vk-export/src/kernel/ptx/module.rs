@@ -91,7 +91,7 @@ impl<'a> Module<'a> {
         };
         let rest = after(tokens, "version")?;
         let Some((Kind::Number(version), rest)) = rest.split_first().map(|(token, rest)| (token.kind, rest)) else {
-            return Err(wrong(line(rest), "`.version` is no number"));
+            return Err(wrong(line(rest), "`.version` is not a number"));
         };
         self.version = version;
         let mut rest = after(rest, "target")?;

@@ -51,9 +51,9 @@ fn what_is_not_ptx_is_refused_with_what_to_do() {
         (&b"\x7fELF\x02\x01\x01"[..], "cubin"),
         (&[0x50, 0xed, 0x55, 0xba, 1, 0], "fatbin"),
         (b"", "`.version` is missing"),
-        (b".version 8.0\0.target", "no text"),
-        (b"\xff\xfe", "no text"),
-        (b"MZ\x90", "no text"),
+        (b".version 8.0\0.target", "not text"),
+        (b"\xff\xfe", "not text"),
+        (b"MZ\x90", "not text"),
     ] {
         let error = Ptx::new(text).err().map(|error| error.to_string()).unwrap_or_default();
         assert!(error.contains(because), "{error:?} of {text:?}");
