@@ -36,11 +36,11 @@ impl Engine {
         // What sharing needs; some of the extensions are only missing on devices without CUDA.
         // SAFETY: the physical device is the instance's, which was created with this version.
         let needs = |device| Some((device, unsafe { requirements_for(&instance, VERSION, device) }.ok()?));
-        let is_gpu = |needs: &DeviceRequirements| needs.physical.device_type != vk::PhysicalDeviceType::CPU;
+        let discrete = vk::PhysicalDeviceType::DISCRETE_GPU;
+        let rank = |needs: &DeviceRequirements| (needs.is_met(), needs.physical.device_type == discrete);
         // SAFETY: the instance is alive.
-        let devices = unsafe { instance.enumerate_physical_devices() }?.into_iter().filter_map(needs);
-        let (physical, needs) =
-            devices.max_by_key(|(_, needs)| (needs.is_met(), is_gpu(needs))).ok_or("no Vulkan device")?;
+        let devices = unsafe { instance.enumerate_physical_devices() }?.into_iter().rev().filter_map(needs);
+        let (physical, needs) = devices.max_by_key(|(_, needs)| rank(needs)).ok_or("no Vulkan device")?;
         needs.check_met()?;
         // SAFETY: the physical device is the instance's.
         let families = unsafe { instance.get_physical_device_queue_family_properties(physical) };

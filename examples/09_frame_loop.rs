@@ -1,9 +1,8 @@
 //! A frame loop that records and submits its own commands, with two frames in flight.
 //!
 //! Run it with `cargo run --example 09_frame_loop`. It needs a Vulkan device, which may be a
-//! software one, and uses CUDA if the device's GPU has it. The commands copy one half of the buffer
-//! to the other; a renderer would draw. It checks both halves at the end and exits with an error if
-//! they are wrong.
+//! software one, and uses CUDA if the GPU has it. The commands copy one half of the buffer to the
+//! other; a renderer would draw. It checks both halves and exits with an error if they are wrong.
 
 #![allow(unsafe_code, clippy::multiple_unsafe_ops_per_block)] // Plain Vulkan.
 
@@ -15,11 +14,12 @@ use bridge::{
     BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, ExportDevice, OpenInfo, RenderTurn, TimelinePoint, Work,
 };
 
+/// The resources of a slot: one buffer.
+type Numbers = BufferSpec<u32>;
 /// The number of elements in one half of the buffer.
 const LEN: usize = 1000;
 /// The number of frames in flight, each with a command buffer.
 const IN_FLIGHT: usize = 2;
-/// The limit of every wait.
 const LIMIT: Duration = Duration::from_secs(10);
 
 fn main() {
@@ -30,12 +30,11 @@ fn main() {
 }
 
 /// Records what Vulkan does with the buffer in one frame.
-fn record(vulkan: &Device, commands: vk::CommandBuffer, turn: &RenderTurn<BufferSpec<u32>>) -> Result<(), vk::Result> {
+fn record(vulkan: &Device, commands: vk::CommandBuffer, turn: &RenderTurn<Numbers>) -> Result<(), vk::Result> {
     let once = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
     let (buffer, half) = (turn.resources().as_raw(), LEN as u64 * 4);
     let copy = [vk::BufferCopy::default().dst_offset(half).size(half)];
-    // SAFETY: the last frame with this command buffer has completed, and the shared buffer is used
-    // between the turn's two barriers only.
+    // SAFETY: the command buffer is not in use, and the buffer is used between the two barriers only.
     unsafe {
         vulkan.begin_command_buffer(commands, &once)?;
         turn.record_acquire(commands);
@@ -45,22 +44,11 @@ fn record(vulkan: &Device, commands: vk::CommandBuffer, turn: &RenderTurn<Buffer
     }
 }
 
-fn run() -> Result<(), Box<dyn Error>> {
-    let device = ExportDevice::open(&OpenInfo::default())?;
-    let vulkan = device.as_raw();
-    let compute = Compute::for_device(&device)?;
-    println!("Vulkan on {}, compute on {} ({})", device.name(), compute.backend(), compute.reason());
-    let spec = BufferSpec::<u32>::new(2 * LEN, BufferAccess::TRANSFER_READ | BufferAccess::TRANSFER_WRITE);
-    let mut exchange = Exchange::new(&compute, &ExchangeInfo { name: "halves", ..Default::default() }, spec)?;
-
-    let flags = vk::CommandPoolCreateFlags::RESET_COMMAND_BUFFER;
-    let info = vk::CommandPoolCreateInfo::default().queue_family_index(exchange.queue().family()).flags(flags);
-    // SAFETY: the family is one of the device's.
-    let pool = unsafe { vulkan.create_command_pool(&info, None) }?;
+/// Computes and submits 60 frames, and checks the last three.
+fn frames(vulkan: &Device, pool: vk::CommandPool, exchange: &mut Exchange<Numbers>) -> Result<(), Box<dyn Error>> {
     let info = vk::CommandBufferAllocateInfo::default().command_pool(pool).command_buffer_count(IN_FLIGHT as u32);
     // SAFETY: the pool was just created, and no other thread uses it.
     let commands = unsafe { vulkan.allocate_command_buffers(&info) }?;
-
     let mut submitted: [Option<TimelinePoint>; IN_FLIGHT] = [None, None];
     for frame in 0..60 {
         let mut turn = exchange.begin()?;
@@ -73,25 +61,39 @@ fn run() -> Result<(), Box<dyn Error>> {
             _ => return Err("unsupported backend".into()),
         }
         let turn = turn.finish()?;
-        // The host waits only here, until the command buffer can be recorded again.
         let index = frame as usize % IN_FLIGHT;
-        if let Some(point) = submitted[index].take() {
-            point.wait(LIMIT)?;
-        }
+        // The host waits only here, until the command buffer can be recorded again.
+        submitted[index].take().map_or(Ok(()), |point| point.wait(LIMIT))?;
         record(vulkan, commands[index], &turn)?;
-        // SAFETY: the commands hold both barriers, and are not recorded again before the point is
-        // reached.
+        // SAFETY: the commands hold both barriers, and stay as they are until the point is reached.
         submitted[index] = Some(unsafe { turn.submit(&[commands[index]]) }?);
     }
-
     // Slots keep their contents: each of the three holds one of the last three frames.
     for frame in 57..60 {
         if exchange.begin()?.finish()?.read_back(LIMIT)? != [frame; 2 * LEN] {
             return Err(format!("frame {frame}: Vulkan sees other numbers than were computed").into());
         }
     }
-    // SAFETY: every frame has completed.
-    unsafe { vulkan.destroy_command_pool(pool, None) };
+    Ok(())
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
+    let device = ExportDevice::open(&OpenInfo::default())?;
+    let compute = Compute::for_device(&device)?;
+    println!("Vulkan on {}, compute on {} ({})", device.name(), compute.backend(), compute.reason());
+    let spec = Numbers::new(2 * LEN, BufferAccess::TRANSFER_READ | BufferAccess::TRANSFER_WRITE);
+    let mut exchange = Exchange::new(&compute, &ExchangeInfo { name: "halves", ..Default::default() }, spec)?;
+
+    let flags = vk::CommandPoolCreateFlags::RESET_COMMAND_BUFFER;
+    let info = vk::CommandPoolCreateInfo::default().queue_family_index(exchange.queue().family()).flags(flags);
+    // SAFETY: the family is one of the device's.
+    let pool = unsafe { device.as_raw().create_command_pool(&info, None) }?;
+    let result = frames(device.as_raw(), pool, &mut exchange);
+    // Waits for every submission, also after an error.
+    drop(exchange);
+    // SAFETY: no frame is in flight.
+    unsafe { device.as_raw().destroy_command_pool(pool, None) };
+    result?;
     println!("60 frames of {LEN} numbers are right");
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::sync::{Arc, Weak};
 
 use bytemuck::Pod;
+use cuda_import::cudarc::driver::{CudaStream, DeviceSlice};
 use cuda_import::{DeviceViewMut, MappedBuffer};
 use vk_export::ash::vk;
 use vk_export::{Buffer, BufferAccess, BufferInfo, Handover};
@@ -20,7 +21,7 @@ use crate::compute::mapped::{Container, Mapped};
 use crate::compute::mappings::Tied;
 use crate::error::{Error, Result};
 use crate::exchange::barriers::Barriers;
-use crate::exchange::resources::{Made, Resources, Share, SlotInfo};
+use crate::exchange::resources::{Made, Resources, Share, SlotInfo, check_home};
 use crate::kernel::buffer::KernelBuffer;
 use crate::observe::live::Kind;
 use crate::observe::object::Object;
@@ -259,7 +260,11 @@ impl<T: Pod + Send + Sync> Share<Self> for BufferSpec<T> {
         slot.view()
     }
 
-    fn kernel<'t>(lent: <Self as Resources>::Cuda<'t>) -> Result<<Self as Resources>::Kernel<'t>> {
+    fn kernel<'t>(
+        lent: <Self as Resources>::Cuda<'t>,
+        home: &Arc<CudaStream>,
+    ) -> Result<<Self as Resources>::Kernel<'t>> {
+        check_home(lent.stream(), home, "buffer")?;
         lent.join_foreign_work()?;
         Ok(KernelBuffer::on_stream(lent.as_raw(), lent.len()))
     }

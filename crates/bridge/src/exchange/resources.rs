@@ -4,6 +4,9 @@
 
 pub(crate) mod many;
 
+use std::sync::Arc;
+
+use cuda_import::cudarc::driver::CudaStream;
 use vk_export::ash::vk;
 
 use crate::buffer::pool::SharedPool;
@@ -11,7 +14,7 @@ use crate::compute::Compute;
 use crate::compute::inline::copy::BufferCopy;
 use crate::compute::per_backend::PerBackend;
 use crate::compute::remote::Unmapped;
-use crate::error::{Result, both};
+use crate::error::{Error, Result, both};
 use crate::exchange::barriers::Barriers;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 use crate::remote::exported::Exported;
@@ -54,6 +57,16 @@ pub(crate) type Made<R> = (<R as Resources>::Slot, Mappings<R>);
 pub(crate) type Mappings<R> =
     PerBackend<<R as Resources>::CudaSlot, <R as Resources>::HostSlot, <R as Resources>::InlineSlot>;
 
+/// Checks that a lent object belongs to the stream on which kernels are launched: only that stream is
+/// ordered with its slot.
+pub(crate) fn check_home(stream: &Arc<CudaStream>, home: &Arc<CudaStream>, object: &str) -> Result<()> {
+    if stream == home {
+        return Ok(());
+    }
+    let reason = "it was lent for another compute stream, with which launches on this one are not ordered".to_owned();
+    Err(Error::invalid(format!("a lent {object}"), reason))
+}
+
 /// Creation, lending and hand-over of the slots of `R`, which is the implementor.
 pub(crate) trait Share<R: Resources> {
     /// Makes one slot.
@@ -79,9 +92,12 @@ pub(crate) trait Share<R: Resources> {
     /// slot.
     unsafe fn twin(slot: &R::HostSlot) -> R::Kernel<'_>;
 
-    /// Converts the objects lent to CUDA for kernels. Later launches on the home stream are ordered
-    /// after what other streams of the device did with these objects.
-    fn kernel<'t>(lent: R::Cuda<'t>) -> Result<R::Kernel<'t>>;
+    /// Converts the objects lent to CUDA for kernels on `home`. Later launches there are ordered after
+    /// what other streams of the device did with these objects.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if an object was lent for another compute stream.
+    fn kernel<'t>(lent: R::Cuda<'t>, home: &Arc<CudaStream>) -> Result<R::Kernel<'t>>;
 
     /// Returns the objects lent to Vulkan.
     fn render(slot: &R::Slot) -> R::Render<'_>;
@@ -217,8 +233,11 @@ macro_rules! tuple {
                 ($(unsafe { $name::twin(&slot.$index) },)+)
             }
 
-            fn kernel<'t>(lent: <Self as Resources>::Cuda<'t>) -> Result<<Self as Resources>::Kernel<'t>> {
-                Ok(($($name::kernel(lent.$index)?,)+))
+            fn kernel<'t>(
+                lent: <Self as Resources>::Cuda<'t>,
+                home: &Arc<CudaStream>,
+            ) -> Result<<Self as Resources>::Kernel<'t>> {
+                Ok(($($name::kernel(lent.$index, home)?,)+))
             }
 
             fn render(slot: &($($name::Slot,)+)) -> ($($name::Render<'_>,)+) {

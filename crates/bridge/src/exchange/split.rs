@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytemuck::Pod;
-use cuda_import::cudarc::driver::{CudaStream, DeviceSlice};
+use cuda_import::cudarc::driver::CudaStream;
 use cuda_import::{CudaDevice, DeviceViewMut};
 
 use super::compute_turn::ComputeTurn;
@@ -46,18 +46,11 @@ impl<'t, T: Pod + Send + Sync> CudaPart<'t, T> {
     /// for the others use [`Compute::kernel_memory_split`](crate::Compute::kernel_memory_split).
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if the elements were swapped with those of a part on another GPU.
+    /// [`Error::InvalidArgument`] if the elements were swapped with those of a part on another stream.
     /// Otherwise the error of the failed driver call that should have ordered the work of the
     /// device's other streams on the elements before the launches.
     pub fn kernels(self) -> Result<KernelWork<'t, BufferSpec<T>>> {
-        if self.elements.stream() != self.stream {
-            return Err(Error::invalid(
-                "a part of a frame",
-                "its elements belong to a part on another GPU, and these launches are not ordered with that GPU's \
-                 stream",
-            ));
-        }
-        let elements = <BufferSpec<T> as Share<_>>::kernel(self.elements)?;
+        let elements = <BufferSpec<T> as Share<_>>::kernel(self.elements, self.stream)?;
         Ok(KernelWork::on_stream(self.stream, self.stream, elements))
     }
 }

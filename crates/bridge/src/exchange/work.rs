@@ -60,10 +60,14 @@ impl<'t, R: Resources> Work<'t, R> {
     /// on a CUDA stream, in a command buffer, or as twins on the CPU.
     ///
     /// # Errors
-    /// The error of the call that orders other streams' work on the resources before the launches.
+    /// [`Error::InvalidArgument`] if the resources were swapped with those of another compute stream.
+    /// Otherwise the error of the call that orders other streams' work on the resources before the
+    /// launches.
     pub fn kernels(self) -> Result<KernelWork<'t, R>> {
         match self {
-            Self::Cuda(cuda) => Ok(KernelWork::on_stream(cuda.stream, cuda.home, R::kernel(cuda.resources)?)),
+            Self::Cuda(cuda) => {
+                Ok(KernelWork::on_stream(cuda.stream, cuda.home, R::kernel(cuda.resources, cuda.home)?))
+            }
             Self::Inline(inline) => Ok(inline),
             Self::Remote => Err(remote::nothing_here("the work of a frame".into())),
             Self::Host(host) => {

@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Weak};
 
+use cuda_import::cudarc::driver::CudaStream;
 use cuda_import::{ImageViewMut, MappedImage, Texel};
 use vk_export::ash::vk;
 use vk_export::{Image, ImageAccess, ImageHandover, ImageInfo};
@@ -15,7 +16,7 @@ use crate::compute::mapped::{Container, Mapped};
 use crate::compute::mappings::{Reached, Tied};
 use crate::error::Result;
 use crate::exchange::barriers::Barriers;
-use crate::exchange::resources::{Made, Resources, Share, SlotInfo};
+use crate::exchange::resources::{Made, Resources, Share, SlotInfo, check_home};
 use crate::image::format::{check_texel, format_info};
 use crate::image::hand_over::HandOver;
 use crate::image::host::HostImageMut;
@@ -235,8 +236,12 @@ impl<T: Texel> Share<Self> for ImageSpec<T> {
         KernelImage::on_host(slot)
     }
 
-    fn kernel<'t>(lent: <Self as Resources>::Cuda<'t>) -> Result<<Self as Resources>::Kernel<'t>> {
+    fn kernel<'t>(
+        lent: <Self as Resources>::Cuda<'t>,
+        home: &Arc<CudaStream>,
+    ) -> Result<<Self as Resources>::Kernel<'t>> {
         let image = lent.image();
+        check_home(image.stream(), home, "image")?;
         if image.has_foreign_work() {
             image.join_foreign_work()?;
         }

@@ -48,6 +48,7 @@ impl Driver {
     /// # Safety
     /// `event` is alive.
     pub(crate) unsafe fn event_is_reached(self, event: EventHandle) -> CallResult<bool> {
+        let _relaxed = self.relax_captures();
         // SAFETY: the caller guarantees the event.
         match unsafe { (self.table.cuEventQuery)(event.0) } {
             NOT_READY => Ok(false),

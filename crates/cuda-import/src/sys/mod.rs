@@ -289,6 +289,7 @@ impl Driver {
 
     /// Returns `true` if all work of the stream has ended. The stream's context must be current.
     pub(crate) fn stream_is_idle(self, stream: &CudaStream) -> CallResult<bool> {
+        let _relaxed = self.relax_captures();
         // SAFETY: the handle is live, because `stream` is borrowed for the call.
         match unsafe { (self.table.cuStreamQuery)(stream.cu_stream()) } {
             NOT_READY => Ok(false),

@@ -108,7 +108,15 @@ pub(crate) fn aspects(format: vk::Format) -> vk::ImageAspectFlags {
 /// subsampled. A view of such an image needs a conversion object that only the user can choose.
 pub(crate) fn is_ycbcr(format: vk::Format) -> bool {
     let of = |first: vk::Format, last: vk::Format| (first.as_raw()..=last.as_raw()).contains(&format.as_raw());
-    of(vk::Format::G8B8G8R8_422_UNORM, vk::Format::G16_B16_R16_3PLANE_444_UNORM)
+    // Between the others: one and two channels of 10 or 12 bits, without chroma.
+    let is_plain = matches!(
+        format,
+        vk::Format::R10X6_UNORM_PACK16
+            | vk::Format::R10X6G10X6_UNORM_2PACK16
+            | vk::Format::R12X4_UNORM_PACK16
+            | vk::Format::R12X4G12X4_UNORM_2PACK16
+    );
+    (of(vk::Format::G8B8G8R8_422_UNORM, vk::Format::G16_B16_R16_3PLANE_444_UNORM) && !is_plain)
         || of(vk::Format::G8_B8R8_2PLANE_444_UNORM, vk::Format::G16_B16R16_2PLANE_444_UNORM)
 }
 
@@ -178,6 +186,6 @@ mod tests {
         assert_eq!(aspects(vk::Format::R8G8B8A8_SRGB), vk::ImageAspectFlags::COLOR);
         assert_eq!(aspects(vk::Format::D24_UNORM_S8_UINT), vk::ImageAspectFlags::DEPTH | vk::ImageAspectFlags::STENCIL);
         assert!(is_ycbcr(vk::Format::G8_B8R8_2PLANE_420_UNORM) && is_ycbcr(vk::Format::G8_B8R8_2PLANE_444_UNORM));
-        assert!(!is_ycbcr(vk::Format::R8_UNORM));
+        assert!(!is_ycbcr(vk::Format::R8_UNORM) && !is_ycbcr(vk::Format::R10X6_UNORM_PACK16));
     }
 }

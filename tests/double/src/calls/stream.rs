@@ -51,6 +51,7 @@ unsafe extern "C" fn cuStreamDestroy_v2(stream: u64) -> Code {
 unsafe extern "C" fn cuStreamQuery(stream: u64) -> Code {
     entry("cuStreamQuery", Needs::Context).about(stream).run(|ledger, context| {
         let stream = ledger.stream(context, stream)?;
+        ledger.check_unsafe_call()?;
         ledger.forbid_in_capture(stream)?;
         if ledger.is_idle(stream) { Ok(()) } else { Err(NOT_READY.into()) }
     })
@@ -60,6 +61,7 @@ unsafe extern "C" fn cuStreamQuery(stream: u64) -> Code {
 unsafe extern "C" fn cuStreamSynchronize(stream: u64) -> Code {
     entry("cuStreamSynchronize", Needs::Context).about(stream).run_until_done(|ledger, context| {
         let stream = ledger.stream(context, stream)?;
+        ledger.check_unsafe_call()?;
         ledger.forbid_in_capture(stream)?;
         Ok(Step::after(ledger.obstacle(stream)))
     })
@@ -124,6 +126,7 @@ unsafe extern "C" fn cuEventRecord(event: u64, stream: u64) -> Code {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuEventQuery(event: u64) -> Code {
     entry("cuEventQuery", Needs::Init).about(event).run(|ledger, _| {
+        ledger.check_unsafe_call()?;
         let &Event { recorded: nth, captured, .. } = ledger.events.get(event)?;
         if captured {
             return Err(CAPTURED_EVENT.into());
@@ -135,6 +138,7 @@ unsafe extern "C" fn cuEventQuery(event: u64) -> Code {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuEventSynchronize(event: u64) -> Code {
     entry("cuEventSynchronize", Needs::Init).about(event).run_until_done(|ledger, _| {
+        ledger.check_unsafe_call()?;
         let &Event { recorded: nth, captured, .. } = ledger.events.get(event)?;
         if captured {
             return Err(CAPTURED_EVENT.into());

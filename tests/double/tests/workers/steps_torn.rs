@@ -36,7 +36,7 @@ enum Failure {
 /// considers a frame complete once its value, or a higher one, is reached.
 #[test]
 fn an_announced_value_is_signaled_after_the_frames_that_still_run() {
-    const NAME: &str = "an_announced_value_is_signaled_after_the_frames_that_still_run";
+    const NAME: &str = "steps_torn::an_announced_value_is_signaled_after_the_frames_that_still_run";
     let Some(double) = Double::in_child(NAME) else { return };
     for failure in [Failure::Captured, Failure::Recorded, Failure::Unmarked, Failure::Stuck] {
         // cudarc leaves its context current on the thread, even if it is destroyed.

@@ -1,5 +1,8 @@
 //! Slots of many resources of one type.
 
+use std::sync::Arc;
+
+use cuda_import::cudarc::driver::CudaStream;
 use vk_export::ash::vk;
 
 use crate::compute::inline::copy::BufferCopy;
@@ -75,8 +78,11 @@ impl<R: Resources> Share<Self> for Vec<R> {
         slot.iter().map(|slot| unsafe { R::twin(slot) }).collect()
     }
 
-    fn kernel<'t>(lent: <Self as Resources>::Cuda<'t>) -> Result<<Self as Resources>::Kernel<'t>> {
-        lent.map(R::kernel).collect()
+    fn kernel<'t>(
+        lent: <Self as Resources>::Cuda<'t>,
+        home: &Arc<CudaStream>,
+    ) -> Result<<Self as Resources>::Kernel<'t>> {
+        lent.map(|lent| R::kernel(lent, home)).collect()
     }
 
     fn render(slot: &Vec<R::Slot>) -> PerElement<'_, R::Slot, R::Render<'_>> {
