@@ -10,6 +10,7 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
@@ -33,13 +34,21 @@ pub(crate) fn with_lints(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Like [`with_lints`], but only builds the programs in `built`; the others are empty files. A
-/// different set of programs needs a different `name`.
-pub(crate) fn with_lints_alone(command: &mut Command, built: &[String], name: &str) -> Result<()> {
+/// Like [`with_lints`], but only builds the programs in `built`; the others are empty files.
+pub(crate) fn with_lints_alone(command: &mut Command, built: &[String]) -> Result<()> {
     with_lints(command)?;
+    let built = built.join(" ");
     // Otherwise cargo would take the empty files for built programs.
-    command.env(BUILT, built.join(" ")).env("RUSTC_WORKSPACE_WRAPPER", shell::own_copy_in(name)?);
+    command.env("RUSTC_WORKSPACE_WRAPPER", shell::own_copy_in(&folder_for(&built))?).env(BUILT, built);
     Ok(())
+}
+
+/// Returns the name of the folder of the wrapper that builds these programs. It changes with the
+/// list, so that a program that is added to it is built in place of its empty file.
+fn folder_for(built: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    built.hash(&mut hasher);
+    format!("alone-{:016x}", hasher.finish())
 }
 
 /// Is the compiler if that is named before the arguments, as cargo does for a wrapper, and rustdoc
@@ -195,6 +204,12 @@ mod tests {
         assert!(!is_built("--crate-name tool src/main.rs --crate-type bin", "a", Some("")));
         assert!(is_built("--crate-name build_script_build build.rs --crate-type bin", "a", Some("")));
         assert!(is_built("--crate-name a src/lib.rs --crate-type cdylib --crate-type rlib", "a", Some("")));
+    }
+
+    #[test]
+    fn each_list_of_programs_has_its_own_wrapper() {
+        assert_ne!(folder_for("a/x"), folder_for("a/x a/y"));
+        assert_eq!(folder_for("a/x"), folder_for("a/x"));
     }
 
     #[test]

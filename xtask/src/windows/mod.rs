@@ -110,7 +110,7 @@ fn cargo(tools: &Tools, command: &str, all: bool) -> Result<Command> {
         }
     }
     let mut command = quick(tools.cargo(command, tools.run_target()))?;
-    lint::with_lints_alone(&mut command, &built, if all { "windows-all" } else { "windows" })?;
+    lint::with_lints_alone(&mut command, &built)?;
     command.arg("--workspace");
     Ok(command)
 }
