@@ -153,12 +153,15 @@ fn lint_arguments(arguments: &[OsString], folder: &OsStr) -> Vec<OsString> {
     result
 }
 
+/// The arguments of rustdoc's test run whose value is the next argument.
+const OF_TESTS: &[&str] = &["--test-run-directory", "--test-args", "--test-runtool", "--test-runtool-arg"];
+
 /// Returns the arguments of rustdoc's test run, changed to write the docs to `folder`.
 fn document_arguments(arguments: &[OsString], folder: &OsStr) -> Vec<OsString> {
     let mut result = Vec::new();
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
-        if word == "--test-run-directory" || word == "--test-args" {
+        if OF_TESTS.iter().any(|name| word == name) {
             words.next();
         } else if word != "--test" && !starts(word, "--test-") && word != "--no-run" && word != "--nocapture" {
             result.push(word.clone());
@@ -228,5 +231,11 @@ mod tests {
         let tested = words("--crate-name a --test src/lib.rs --test-run-directory /a --extern b=/t/b.rlib");
         let made = words("--crate-name a src/lib.rs --extern b=/t/b.rlib -D warnings --out-dir /x");
         assert_eq!(document_arguments(&tested, OsStr::new("/x")), made);
+        // cargo passes on the runner of the user's configuration.
+        let run = words(
+            "--crate-name a --test src/lib.rs --test-runtool wine --test-runtool-arg quiet --test-args=--exact \
+             --extern b=/t/b.rlib",
+        );
+        assert_eq!(document_arguments(&run, OsStr::new("/x")), made);
     }
 }
