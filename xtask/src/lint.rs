@@ -4,8 +4,9 @@
 //! workspace whose tests are built needs hundreds of crates twice. Here cargo is given this program
 //! as its compiler and as its rustdoc. It calls clippy on each target of the workspace with the
 //! arguments, and therefore the dependencies, of the build, and then the real compiler. For doc
-//! tests, it also builds the docs. If only few programs of a workspace are run, only those are
-//! built; for the others, only clippy is called.
+//! tests, it also builds the docs: libraries with examples in their docs are documented. Programs
+//! are linted as tests, unless cargo builds them for another reason. If only few programs of a
+//! workspace are run, only those are built; for the others, only clippy is called.
 
 use std::env;
 use std::ffi::{OsStr, OsString};

@@ -1,10 +1,11 @@
 //! `cargo xtask windows`: checks for Windows on a machine that runs Linux.
 //!
-//! All code is compiled, linted and documented for Windows with MinGW. No code depends on the
-//! difference to MSVC, for which all dependencies would have to be checked again. Tests, the doctor
-//! and the demo are linked and run under Wine: either all tests or only those that can fail only on
-//! Windows, because the others behave as on Linux. No driver under Wine exports memory: the driver
-//! double replaces `nvcuda.dll`, and the CPU backend needs no export.
+//! The workspace is compiled and linted for Windows with MinGW. Libraries with examples in their
+//! docs are also documented, and programs are linted as tests. No code depends on the difference to
+//! MSVC, for which all dependencies would have to be checked again. Tests, the doctor and the demo
+//! are linked and run under Wine: either all tests or only those that can fail only on Windows,
+//! because the others behave as on Linux. No driver under Wine exports memory: the driver double
+//! replaces `nvcuda.dll`, and the CPU backend needs no export.
 
 mod tools;
 mod wine;
