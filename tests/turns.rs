@@ -161,7 +161,7 @@ fn one_turn_is_lent_at_a_time(rig: &Rig, compute: &Compute) {
 fn a_lost_submission_returns_behind_a_later_frame(rig: &Rig, compute: &Compute) {
     let mut exchange = exchange(compute, 2);
     drop(exchange.begin().unwrap().finish().unwrap().lend().unwrap());
-    // Its slot is unavailable while the other one is used; the next frame returns it.
+    // Its slot is out of use, but the other one is not; a later frame recovers it.
     for _ in 0..4 {
         frame(rig, compute, &mut exchange);
     }

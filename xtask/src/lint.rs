@@ -4,12 +4,14 @@
 //! workspace whose tests are built needs hundreds of crates twice. Here cargo is given this program
 //! as its compiler and as its rustdoc. It calls clippy on each target of the workspace with the
 //! arguments, and therefore the dependencies, of the build, and then the real compiler. For doc
-//! tests, it also builds the docs. If only few programs of a workspace are run, only those are
-//! built; for the others, only clippy is called.
+//! tests, it also builds the docs: libraries with examples in their docs are documented. Programs
+//! are linted as tests, unless cargo builds them for another reason. If only few programs of a
+//! workspace are run, only those are built; for the others, only clippy is called.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
@@ -33,13 +35,21 @@ pub(crate) fn with_lints(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Like [`with_lints`], but only builds the programs in `built`; the others are empty files. A
-/// different set of programs needs a different `name`.
-pub(crate) fn with_lints_alone(command: &mut Command, built: &[String], name: &str) -> Result<()> {
+/// Like [`with_lints`], but only builds the programs in `built`; the others are empty files.
+pub(crate) fn with_lints_alone(command: &mut Command, built: &[String]) -> Result<()> {
     with_lints(command)?;
+    let built = built.join(" ");
     // Otherwise cargo would take the empty files for built programs.
-    command.env(BUILT, built.join(" ")).env("RUSTC_WORKSPACE_WRAPPER", shell::own_copy_in(name)?);
+    command.env("RUSTC_WORKSPACE_WRAPPER", shell::own_copy_in(&folder_for(&built))?).env(BUILT, built);
     Ok(())
+}
+
+/// Returns the name of the folder of the wrapper that builds these programs. It changes with the
+/// list, so that a program that is added to it is built in place of its empty file.
+fn folder_for(built: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    built.hash(&mut hasher);
+    format!("alone-{:016x}", hasher.finish())
 }
 
 /// Is the compiler if that is named before the arguments, as cargo does for a wrapper, and rustdoc
@@ -144,12 +154,15 @@ fn lint_arguments(arguments: &[OsString], folder: &OsStr) -> Vec<OsString> {
     result
 }
 
+/// The arguments of rustdoc's test run whose value is the next argument.
+const OF_TESTS: &[&str] = &["--test-run-directory", "--test-args", "--test-runtool", "--test-runtool-arg"];
+
 /// Returns the arguments of rustdoc's test run, changed to write the docs to `folder`.
 fn document_arguments(arguments: &[OsString], folder: &OsStr) -> Vec<OsString> {
     let mut result = Vec::new();
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
-        if word == "--test-run-directory" || word == "--test-args" {
+        if OF_TESTS.iter().any(|name| word == name) {
             words.next();
         } else if word != "--test" && !starts(word, "--test-") && word != "--no-run" && word != "--nocapture" {
             result.push(word.clone());
@@ -198,6 +211,12 @@ mod tests {
     }
 
     #[test]
+    fn each_list_of_programs_has_its_own_wrapper() {
+        assert_ne!(folder_for("a/x"), folder_for("a/x a/y"));
+        assert_eq!(folder_for("a/x"), folder_for("a/x"));
+    }
+
+    #[test]
     fn what_stands_in_for_a_program_is_where_cargo_looks() {
         let [folder, out] = [(); 2].map(|()| tempfile::tempdir().unwrap());
         fs::write(folder.path().join("a-1f.d"), "the list").unwrap();
@@ -213,5 +232,11 @@ mod tests {
         let tested = words("--crate-name a --test src/lib.rs --test-run-directory /a --extern b=/t/b.rlib");
         let made = words("--crate-name a src/lib.rs --extern b=/t/b.rlib -D warnings --out-dir /x");
         assert_eq!(document_arguments(&tested, OsStr::new("/x")), made);
+        // cargo passes on the runner of the user's configuration.
+        let run = words(
+            "--crate-name a --test src/lib.rs --test-runtool wine --test-runtool-arg quiet --test-args=--exact \
+             --extern b=/t/b.rlib",
+        );
+        assert_eq!(document_arguments(&run, OsStr::new("/x")), made);
     }
 }

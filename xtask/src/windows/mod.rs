@@ -1,10 +1,11 @@
 //! `cargo xtask windows`: checks for Windows on a machine that runs Linux.
 //!
-//! All code is compiled, linted and documented for Windows with MinGW. No code depends on the
-//! difference to MSVC, for which all dependencies would have to be checked again. Tests, the doctor
-//! and the demo are linked and run under Wine: either all tests or only those that can fail only on
-//! Windows, because the others behave as on Linux. No driver under Wine exports memory: the driver
-//! double replaces `nvcuda.dll`, and the CPU backend needs no export.
+//! The workspace is compiled and linted for Windows with MinGW. Libraries with examples in their
+//! docs are also documented, and programs are linted as tests. No code depends on the difference to
+//! MSVC, for which all dependencies would have to be checked again. Tests, the doctor and the demo
+//! are linked and run under Wine: either all tests or only those that can fail only on Windows,
+//! because the others behave as on Linux. No driver under Wine exports memory: the driver double
+//! replaces `nvcuda.dll`, and the CPU backend needs no export.
 
 mod tools;
 mod wine;
@@ -38,19 +39,17 @@ const INSIDE: &[(&str, &str)] = &[
 /// Packages that consist of tests.
 const BESIDE: &[&str] = &["driver-double", "bridge-tests"];
 
-/// Test programs outside the crates that can fail only on Windows: those of the double, which acts
-/// as `nvcuda.dll` and counts handles, and those on a device that export, name and select devices,
-/// and one that transfers frames with the CPU backend.
-const DIFFERENT: &[&str] = &[
-    // driver-double
-    "calls",
-    "faults",
-    "findings",
-    // bridge-tests
-    "devices",
-    "exchange",
-    "export",
-    "images_export",
+/// Test programs outside the crates that can fail only on Windows, by package and target: those of
+/// the double, which acts as `nvcuda.dll` and counts handles, and those on a device that export,
+/// name and select devices, and one that transfers frames with the CPU backend.
+const DIFFERENT: &[(&str, &str)] = &[
+    ("driver-double", "calls"),
+    ("driver-double", "faults"),
+    ("driver-double", "findings"),
+    ("bridge-tests", "devices"),
+    ("bridge-tests", "exchange"),
+    ("bridge-tests", "export"),
+    ("bridge-tests", "images_export"),
 ];
 
 /// Bookkeeping without system calls: the exhaustive exploration of the schedules of a small
@@ -102,30 +101,39 @@ fn timed<T>(step: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
 fn cargo(tools: &Tools, command: &str, all: bool) -> Result<Command> {
     let named = |(package, target): &(&str, &str)| format!("{package}/{target}");
     let mut built: Vec<_> = INSIDE.iter().chain(PROGRAMS).map(named).collect();
-    for package in BESIDE {
-        if all {
-            built.push(format!("{package}/"));
-        } else {
-            built.extend(DIFFERENT.iter().map(|target| named(&(package, target))));
-        }
+    if all {
+        built.extend(BESIDE.iter().map(|package| format!("{package}/")));
+    } else {
+        built.extend(DIFFERENT.iter().map(named));
     }
     let mut command = quick(tools.cargo(command, tools.run_target()))?;
-    lint::with_lints_alone(&mut command, &built, if all { "windows-all" } else { "windows" })?;
+    lint::with_lints_alone(&mut command, &built)?;
     command.arg("--workspace");
     Ok(command)
 }
 
-fn is_run(program: &TestProgram, all: bool) -> bool {
-    let (package, target) = (program.package.as_str(), program.target.as_str());
-    INSIDE.contains(&(package, target)) || BESIDE.contains(&package) && (all || DIFFERENT.contains(&target))
+fn is_run(program: (&str, &str), all: bool) -> bool {
+    INSIDE.contains(&program) || if all { BESIDE.contains(&program.0) } else { DIFFERENT.contains(&program) }
+}
+
+/// Fails if a program of the lists is not among the programs, given by package and target.
+fn check_lists(found: &[(&str, &str)]) -> Result<()> {
+    let listed = INSIDE.iter().chain(DIFFERENT);
+    let missing: Vec<_> = listed.filter(|program| !found.contains(program)).collect();
+    ensure!(missing.is_empty(), "cargo has not built {missing:?}");
+    Ok(())
+}
+
+fn name(program: &TestProgram) -> (&str, &str) {
+    (&program.package, &program.target)
 }
 
 fn tests(tools: &Tools, wine: &Wine, built: &[TestProgram], all: bool) -> Result<()> {
     let log = tools.folder().join("skips.log");
     std::fs::write(&log, "")?;
-    let programs: Vec<_> = built.iter().filter(|program| is_run(program, all)).collect();
-    ensure!(programs.len() >= INSIDE.len() + DIFFERENT.len(), "cargo has built {} programs", programs.len());
-    let commands = programs.iter().map(|program| {
+    check_lists(&built.iter().map(name).collect::<Vec<_>>())?;
+    let programs = built.iter().filter(|program| is_run(name(program), all));
+    let commands = programs.map(|program| {
         let mut command = wine.command(&program.file);
         program.prepare(&mut command);
         if !all {
@@ -189,6 +197,28 @@ fn programs(tools: &Tools, wine: &Wine, all: bool) -> Result<()> {
 #[cfg(test)]
 mod unit {
     use super::*;
+
+    /// `bridge-tests` and `driver-double` both have a test program `faults`.
+    #[test]
+    fn a_program_is_chosen_by_package_and_target() {
+        for (program, quick, all) in [
+            (("driver-double", "faults"), true, true),
+            (("bridge-tests", "faults"), false, true),
+            (("vk-export", "vk_export"), true, true),
+            (("vk-export", "export"), false, false),
+        ] {
+            assert_eq!([is_run(program, false), is_run(program, true)], [quick, all], "{program:?}");
+        }
+    }
+
+    #[test]
+    fn each_listed_program_has_to_be_built() {
+        let mut built: Vec<_> = INSIDE.iter().chain(DIFFERENT).copied().collect();
+        check_lists(&built).unwrap();
+        *built.last_mut().unwrap() = ("driver-double", "images_export");
+        let missing = check_lists(&built).unwrap_err().to_string();
+        assert!(missing.contains(r#"("bridge-tests", "images_export")"#), "{missing}");
+    }
 
     #[test]
     fn what_is_optimized_is_read_from_the_manifest() {

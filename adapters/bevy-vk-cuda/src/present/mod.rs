@@ -52,6 +52,8 @@ pub(crate) struct Presented {
     done: Arc<AtomicU64>,
     /// Numbered submissions with commands that the host does not know to have ended.
     submitted: VecDeque<(u64, wgpu::SubmissionIndex)>,
+    /// Whether the device was destroyed and wgpu has not reported it yet.
+    unreported: bool,
 }
 
 impl Presented {
@@ -109,6 +111,14 @@ impl Presented {
         });
     }
 
+    /// Polls a destroyed device until wgpu has reported that. Nothing else of the adapter polls it,
+    /// because the objects that share memory with it are lost.
+    fn report(&mut self, device: &wgpu::Device) {
+        if self.unreported {
+            self.unreported = poll(device, wgpu::PollType::Poll) == Some(false);
+        }
+    }
+
     /// Forgets the submissions to any other device.
     fn follow(&mut self, device: &wgpu::Device, raw: Option<vk::Device>) {
         if self.device.as_ref().map(|(_, raw)| *raw) == raw {
@@ -117,6 +127,7 @@ impl Presented {
         // Callbacks of the previous device write to their own number.
         (self.serial, self.done) = (0, Arc::default());
         self.submitted.clear();
+        self.unreported = false;
         self.device = raw.map(|raw| (device.clone(), raw));
     }
 }
@@ -134,7 +145,9 @@ fn ended(device: &wgpu::Device, queue: &wgpu::Queue, presented: &mut Presented) 
     poll(device, wgpu::PollType::Poll)?;
     if !is_valid(device) {
         // wgpu reports that a device was destroyed when nothing runs on it any more.
-        return poll(device, wgpu::PollType::Wait { submission_index: None, timeout: Some(LIMIT) }).and(None);
+        let wait = wgpu::PollType::Wait { submission_index: None, timeout: Some(LIMIT) };
+        presented.unreported = poll(device, wait) == Some(false);
+        return None;
     }
     let done = presented.done.load(Ordering::Acquire);
     let ended = presented.submitted.iter().take_while(|(serial, _)| *serial <= done).count();
@@ -147,17 +160,20 @@ fn ended(device: &wgpu::Device, queue: &wgpu::Queue, presented: &mut Presented) 
     Some(done)
 }
 
-/// Polls the device; `None` if it is lost, in which case wgpu 29 panics here.
-fn poll(device: &wgpu::Device, how: wgpu::PollType) -> Option<()> {
+/// Polls the device and returns `true` if nothing runs on it any more; `None` if it is lost, in
+/// which case wgpu 29 panics here.
+fn poll(device: &wgpu::Device, how: wgpu::PollType) -> Option<bool> {
     match catch_unwind(AssertUnwindSafe(|| device.poll(how))) {
-        Ok(Ok(_)) => {}
-        Ok(Err(error)) => log::debug!("wgpu cannot be polled: {error}"),
+        Ok(Ok(status)) => Some(status.is_queue_empty()),
+        Ok(Err(error)) => {
+            log::debug!("wgpu cannot be polled: {error}");
+            Some(false)
+        }
         // The panic comes from a callback of the program that this poll ran.
         Err(panic) if is_valid(device) => resume_unwind(panic),
         // wgpu has already called the device-lost callback.
-        Err(_) => return None,
+        Err(_) => None,
     }
-    Some(())
 }
 
 /// Returns `true` for an object that was dropped or lost; it is no longer presented.
@@ -177,6 +193,7 @@ pub(crate) fn present(
     presented.render();
     let raw = raw_device(device.wgpu_device());
     presented.follow(device.wgpu_device(), raw);
+    presented.report(device.wgpu_device());
     if presented.all.iter().all(|one| is_over(&**one)) {
         return;
     }

@@ -23,6 +23,8 @@ pub(super) static FULL: AtomicBool = AtomicBool::new(false);
 pub(super) static LOOKS: AtomicU32 = AtomicU32::new(0);
 /// Whether the device is lost.
 pub(super) static LOST: AtomicBool = AtomicBool::new(false);
+/// Whether no submission appears to end: counters stay 0, and waits time out at once.
+pub(super) static STUCK: AtomicBool = AtomicBool::new(false);
 /// The number of freed memory allocations.
 pub(super) static FREED: AtomicU32 = AtomicU32::new(0);
 /// The source and target images of each copy.
@@ -96,6 +98,11 @@ unsafe extern "system" fn counter(device: vk::Device, semaphore: vk::Semaphore, 
     if LOST.load(Ordering::SeqCst) {
         return vk::Result::ERROR_DEVICE_LOST;
     }
+    if STUCK.load(Ordering::SeqCst) {
+        // SAFETY: the caller passes a pointer to write the value to.
+        unsafe { value.write(0) };
+        return vk::Result::SUCCESS;
+    }
     // SAFETY: the arguments are passed on unchanged.
     unsafe { COUNTER.get().unwrap()(device, semaphore, value) }
 }
@@ -103,6 +110,9 @@ unsafe extern "system" fn counter(device: vk::Device, semaphore: vk::Semaphore, 
 unsafe extern "system" fn wait(device: vk::Device, info: *const vk::SemaphoreWaitInfo<'_>, limit: u64) -> vk::Result {
     if LOST.load(Ordering::SeqCst) {
         return vk::Result::ERROR_DEVICE_LOST;
+    }
+    if STUCK.load(Ordering::SeqCst) {
+        return vk::Result::TIMEOUT;
     }
     // SAFETY: the arguments are passed on unchanged.
     unsafe { WAIT.get().unwrap()(device, info, limit) }
@@ -155,6 +165,7 @@ pub(super) fn alone() -> MutexGuard<'static, ()> {
     LOOKS.store(0, Ordering::SeqCst);
     FULL.store(false, Ordering::SeqCst);
     LOST.store(false, Ordering::SeqCst);
+    STUCK.store(false, Ordering::SeqCst);
     COPIES.lock().unwrap().clear();
     DESTROYED.lock().unwrap().clear();
     alone

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use bridge::LiveObjects;
 use wgpu::{BufferUsages, DeviceLostReason};
 
-use super::device::{COPIES, DESTROYED, FREED, LOOKS, LOST};
+use super::device::{COPIES, DESTROYED, FREED, LOOKS, LOST, STUCK};
 use super::replaced::Numbers;
 use super::*;
 
@@ -105,6 +105,27 @@ fn a_device_may_be_destroyed() {
     scene.assert_recovers();
     let now = LiveObjects::now();
     assert_eq!((now.exchanges, now.leaked_images), (before.exchanges + 1, before.leaked_images));
+}
+
+/// If the wait for the work on a destroyed device times out, the program is notified once the work
+/// has ended.
+#[test]
+fn a_destroyed_device_is_reported_after_its_wait_timed_out() {
+    let _alone = alone();
+    let mut scene = Scene::with_frames(Way::Host);
+    let heard = scene.hear();
+    STUCK.store(true, Ordering::SeqCst);
+    scene.queue.submit([]);
+    scene.device.destroy();
+    for _ in 0..2 {
+        scene.present();
+        assert_eq!(*heard.lock().unwrap(), [], "work still runs");
+        scene.assert_lost();
+    }
+    STUCK.store(false, Ordering::SeqCst);
+    scene.until("the report", |_| !heard.lock().unwrap().is_empty());
+    assert_eq!(*heard.lock().unwrap(), [DeviceLostReason::Destroyed]);
+    scene.assert_recovers();
 }
 
 /// A callback of the program, run by the adapter's poll, may panic; this does not count as a loss.
