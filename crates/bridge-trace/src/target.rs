@@ -13,21 +13,21 @@ use std::{
 };
 
 #[cfg(unix)]
-use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 #[cfg(unix)]
 use rustix::io::Errno;
 
 /// Returns the destination that the variable names, if any.
 ///
 /// # Errors
-/// The error of opening a file that cannot be written to.
+/// The error of opening a file that cannot be written to, or of a stream that is closed.
 pub(crate) fn of(value: impl AsRef<OsStr>) -> io::Result<Option<Box<dyn Write + Send>>> {
     let value = value.as_ref();
     match value.to_str() {
         Some("" | "0") => Ok(None),
         // Opening these names would truncate a file that the stream is redirected to.
-        Some("1" | "stderr" | "/dev/stderr") => Ok(Some(Box::new(io::stderr()))),
-        Some("/dev/stdout") => Ok(Some(Box::new(io::stdout()))),
+        Some("1" | "stderr" | "/dev/stderr") => through(io::stderr()).map(Some),
+        Some("/dev/stdout") => through(io::stdout()).map(Some),
         // File names need not be text.
         _ => open(Path::new(value)).map(Some),
     }
@@ -38,15 +38,15 @@ pub(crate) fn of(value: impl AsRef<OsStr>) -> io::Result<Option<Box<dyn Write + 
 /// every process that writes to the file holds a shared one.
 ///
 /// If one of the process's own streams is redirected to the file, the trace is written through that
-/// stream, because the stream has its own position and would overwrite lines written elsewhere.
+/// stream, and the contents are kept.
 #[cfg(unix)]
 fn open(path: &Path) -> io::Result<Box<dyn Write + Send>> {
     let file = open_at_once(path)?;
     if is_file_of(&file, io::stderr()) {
-        return Ok(Box::new(Redirected::new(io::stderr(), file)));
+        return through(io::stderr());
     }
     if is_file_of(&file, io::stdout()) {
-        return Ok(Box::new(Redirected::new(io::stdout(), file)));
+        return through(io::stdout());
     }
     if file.try_lock().is_ok() {
         // Not every writable file has a length.
@@ -59,6 +59,22 @@ fn open(path: &Path) -> io::Result<Box<dyn Write + Send>> {
     Ok(Box::new(Lines(file)))
 }
 
+/// Returns a sink that writes to a stream of this process without the stream's lock in Rust, which
+/// the program may hold while it waits for the thread that writes the trace.
+///
+/// A file that the stream is redirected to is appended to from now on, also by the program's own
+/// output: at its own position, the stream would overwrite the lines of other processes. The lock
+/// that keeps the file from being truncated belongs to the stream, and lasts until it is closed.
+#[cfg(unix)]
+fn through(stream: impl AsFd) -> io::Result<Box<dyn Write + Send>> {
+    let file = File::from(stream.as_fd().try_clone_to_owned()?);
+    if file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+        fcntl_setfl(&file, fcntl_getfl(&file)? | OFlags::APPEND)?;
+        hold(&file);
+    }
+    Ok(Box::new(file))
+}
+
 /// Whether the stream is redirected to this file.
 #[cfg(unix)]
 fn is_file_of(file: &File, stream: impl AsFd) -> bool {
@@ -66,32 +82,6 @@ fn is_file_of(file: &File, stream: impl AsFd) -> bool {
     let stream = stream.as_fd().try_clone_to_owned().map(File::from);
     let (Ok(of), Ok(file)) = (stream.and_then(|stream| stream.metadata()), file.metadata()) else { return false };
     file.is_file() && (of.dev(), of.ino()) == (file.dev(), file.ino())
-}
-
-/// A stream that is redirected to a file, which is held as long as the trace is written to it.
-#[cfg(unix)]
-struct Redirected<W> {
-    stream: W,
-    _file: File,
-}
-
-#[cfg(unix)]
-impl<W> Redirected<W> {
-    fn new(stream: W, file: File) -> Self {
-        hold(&file);
-        Self { stream, _file: file }
-    }
-}
-
-#[cfg(unix)]
-impl<W: Write> Write for Redirected<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.stream.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.stream.flush()
-    }
 }
 
 /// A file that lines are appended to, by other processes as well.
@@ -172,6 +162,11 @@ fn hold(file: &File) {
     }
 }
 
+#[cfg(not(unix))]
+fn through(stream: impl Write + Send + 'static) -> io::Result<Box<dyn Write + Send>> {
+    Ok(Box::new(stream))
+}
+
 /// File locks of this system would keep all processes from writing, including this one.
 #[cfg(not(unix))]
 fn open(path: &Path) -> io::Result<Box<dyn Write + Send>> {
@@ -209,6 +204,35 @@ mod tests {
         drop((second, third));
         drop(open());
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "");
+    }
+
+    /// A program may hold the lock of a stream while it waits for a thread that traces.
+    #[cfg(unix)]
+    #[test]
+    fn a_stream_is_written_to_without_its_lock() {
+        let _locks = (io::stderr().lock(), io::stdout().lock());
+        for value in ["1", "/dev/stderr", "/dev/stdout"] {
+            let mut sink = of(value).unwrap().unwrap();
+            // On another thread, which would wait for the lock without end.
+            std::thread::spawn(move || sink.write(b"").unwrap()).join().unwrap();
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_a_stream_is_redirected_to_is_appended_to_and_not_truncated() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        // The position is the stream's, as after `>log` in a shell.
+        let mut stream = File::create(&path).unwrap();
+        stream.write_all(b"of the shell\n").unwrap();
+        let mut trace = through(&stream).unwrap();
+        let mut other = of(&path).unwrap().unwrap();
+        other.write_all(b"other\n").unwrap();
+        trace.write_all(b"trace\n").unwrap();
+        stream.write_all(b"program\n").unwrap();
+        other.write_all(b"other\n").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "of the shell\nother\ntrace\nprogram\nother\n");
     }
 
     #[cfg(target_os = "linux")]

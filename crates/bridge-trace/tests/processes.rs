@@ -22,12 +22,17 @@ fn the_other_process() {
     if std::env::var_os(OTHER).is_none() {
         return;
     }
+    let tells = std::env::var_os(OTHER).is_some_and(|value| value == TELLS);
+    if tells {
+        // Ends the line that the test harness may have begun with the name of this test.
+        writeln!(io::stderr()).unwrap();
+    }
     init();
     // Long enough for cut or mixed lines to be noticed.
     let name = "x".repeat(200);
     let write = |value: u64| event(Event::new("signal", "host", &name).value(value));
     (0..LINES as u64 / 2).for_each(write);
-    if std::env::var_os(OTHER).is_some_and(|value| value == TELLS) {
+    if tells {
         writeln!(io::stderr(), "{TELLS}").unwrap();
     }
     (LINES as u64 / 2..LINES as u64).for_each(write);
@@ -133,5 +138,7 @@ fn a_line_that_was_cut_by_a_full_disk_is_no_part_of_the_next() {
     let values = text.lines().map(serde_json::from_str::<Value>);
     let (whole, torn): (Vec<_>, Vec<_>) = values.partition(Result::is_ok);
     let of_other = whole.into_iter().flatten().filter(|line| number(line, "pid") == u64::from(other.id()));
-    assert_eq!((of_other.count(), torn.len()), (LINES, 1), "after {} bytes", cut.len());
+    assert_eq!(of_other.count(), LINES, "after {} bytes", cut.len());
+    // None if a line ends exactly at the limit.
+    assert!(torn.len() <= 1, "{torn:?}");
 }
