@@ -2,7 +2,6 @@
 
 use std::sync::mpsc::{SyncSender, channel};
 use std::sync::{Arc, PoisonError};
-use std::thread::JoinHandle;
 
 use bridge_ipc::{Code, Connection};
 
@@ -12,15 +11,19 @@ use super::listening::{Listening, TOGETHER};
 use super::part::{End, Part, Patience};
 use super::status::{Lost, Status};
 use super::terms::Terms;
+use super::thread::Thread;
 use super::wake::Wake;
 use crate::error::{Error, Result};
 use crate::observe::trace::{self, Event};
 
 /// A connection that a thread listens to. Dropping it ends both and restores the workers' half,
 /// unless the thread is [detached](Self::end).
+///
+/// A forked child has a copy, but neither the thread nor the connection: it ends nothing, and waits
+/// for nothing.
 pub(super) struct Link {
     control: Arc<Control>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Thread>,
 }
 
 impl Link {
@@ -33,14 +36,14 @@ impl Link {
         status: &Arc<Status>,
         home: &Home<E>,
         wake: &Arc<Wake>,
-        before: &mut Option<JoinHandle<()>>,
+        before: &mut Option<Thread>,
         told: Option<SyncSender<Result<()>>>,
     ) -> Result<Self> {
         let control = Arc::new(Control::new(wake));
         let worker = connection.peer().pid();
         let (control_too, status_too, home, terms) =
             (Arc::clone(&control), Arc::clone(status), Arc::clone(home), terms.clone());
-        let (give, gives) = channel::<JoinHandle<()>>();
+        let (give, gives) = channel::<Thread>();
         let listen = move || {
             let (control, status, timeout) = (control_too, Arc::clone(&status_too), terms.timeout);
             let _ended = Ended(Arc::clone(&control));
@@ -48,9 +51,8 @@ impl Link {
             let tell = |result| told.as_ref().map(|told| told.send(result));
             let bring_back = |half| *home.lock().unwrap_or_else(PoisonError::into_inner) = Some(half);
             Patience::be_punctual();
-            // Nothing is owed any more, so that thread is about to restore the half. A panic of it
-            // was already reported.
-            let _ = gives.recv().ok().map(JoinHandle::join);
+            // Nothing is owed any more, so that thread is about to restore the half.
+            let _ = gives.recv().map(Thread::join);
             // The half was lost with a thread that panicked.
             let Some(mut half) = take(&home) else {
                 connection.close(Code::Failure, "the renderer's thread for the workers of this exchange has failed");
@@ -107,24 +109,29 @@ impl Link {
         if let Some(before) = before.take() {
             let _ = give.send(before);
         }
-        Ok(Self { control, thread: Some(thread) })
+        Ok(Self { control, thread: Some(Thread::new(thread)) })
     }
 
     /// Ends the connection. Returns the thread if it continues: the worker owes something, was
     /// killed for that, and its process has not ended yet. The thread owns everything that it needs
     /// to signal in the worker's place afterwards, and then restores the half.
-    pub(super) fn end(mut self) -> Option<JoinHandle<()>> {
+    pub(super) fn end(mut self) -> Option<Thread> {
         self.leave()
     }
 
     /// Asks the thread to end the connection, without waiting.
     pub(super) fn stop(&self) {
-        self.control.stop();
+        // A forked child has the event counter of its parent.
+        if !self.is_forked() {
+            self.control.stop();
+        }
     }
 
     /// Like [`stop`](Self::stop), if frames that are being copied will not be used.
     pub(super) fn discard(&self) {
-        self.control.discard();
+        if !self.is_forked() {
+            self.control.discard();
+        }
     }
 
     pub(super) fn is_stopped(&self) -> bool {
@@ -132,20 +139,31 @@ impl Link {
     }
 
     /// Lets the thread end the connection alone. It restores the half.
-    pub(super) fn abandon(mut self) -> Option<JoinHandle<()>> {
+    pub(super) fn abandon(mut self) -> Option<Thread> {
         self.stop();
-        self.thread.take()
+        self.take_thread()
     }
 
-    fn leave(&mut self) -> Option<JoinHandle<()>> {
-        let thread = self.thread.take()?;
+    /// Returns `true` in a process that was forked from the one that has the thread.
+    pub(super) fn is_forked(&self) -> bool {
+        self.thread.as_ref().is_some_and(Thread::is_forked)
+    }
+
+    fn leave(&mut self) -> Option<Thread> {
+        let thread = self.take_thread()?;
         self.control.stop();
         if self.control.await_leave() == Stage::Detached {
             return Some(thread);
         }
-        // A panic of the thread was already reported.
-        let _ = thread.join();
+        thread.join();
         None
+    }
+
+    fn take_thread(&mut self) -> Option<Thread> {
+        if self.is_forked() {
+            return None;
+        }
+        self.thread.take()
     }
 }
 

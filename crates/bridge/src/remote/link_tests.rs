@@ -82,3 +82,23 @@ fn the_last_word_of_a_worker_that_is_gone_before_the_offer_is_told() {
         assert_eq!(error.to_string().contains("xyz"), word.is_some(), "{error}");
     }
 }
+
+/// A forked child that drops its copy of a link neither stops the thread, which its parent has, nor
+/// waits for it.
+#[test]
+fn a_forked_child_leaves_the_thread_of_its_parent_alone() {
+    let ends: [fn(Link); 3] = [drop, |link| assert!(link.end().is_none()), |link| assert!(link.abandon().is_none())];
+    for end in ends {
+        let control = Arc::new(Control::new(&Arc::new(Wake::new().unwrap())));
+        // A link of this process would stop the thread and join it.
+        control.end();
+        let thread = Thread::new(std::thread::spawn(|| ())).fork();
+        end(Link { control: Arc::clone(&control), thread: Some(thread) });
+        assert!(!control.is_stopped() && !control.discards());
+    }
+    let (go_on, waits) = channel::<()>();
+    let running = std::thread::spawn(move || waits.recv().unwrap_or_default());
+    // Would last until the next line otherwise.
+    Thread::new(running).fork().join();
+    drop(go_on);
+}

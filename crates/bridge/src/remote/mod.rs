@@ -43,6 +43,7 @@ mod step;
 mod terms;
 #[cfg(test)]
 mod test_device;
+mod thread;
 mod timelines;
 mod wake;
 mod workers;

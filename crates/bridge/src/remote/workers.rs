@@ -1,7 +1,6 @@
 //! The successive workers of an exchange.
 
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 
 use bridge_ipc::{Code, Direction};
 use vk_export::QueueKind;
@@ -13,6 +12,7 @@ use super::part::End;
 use super::runs::ResourceKind;
 use super::status::{Lost, Status};
 use super::terms::Terms;
+use super::thread::Thread;
 use super::wake::Wake;
 use crate::compute::Compute;
 use crate::compute::remote::RemoteCompute;
@@ -29,7 +29,7 @@ pub(super) struct Workers<E: End> {
     // Field order is drop order: the thread returns the handle.
     link: Option<Link>,
     /// The thread of the last link, if it still waits for the end of a killed worker.
-    leaving: Option<JoinHandle<()>>,
+    leaving: Option<Thread>,
     home: Home<E>,
     /// Wakes the thread that currently listens.
     wake: Arc<Wake>,
@@ -123,6 +123,11 @@ impl<E: End> Workers<E> {
         Ok(())
     }
 
+    /// Returns `true` in a process that was forked from the one that has the threads.
+    fn is_forked(&self) -> bool {
+        self.link.as_ref().is_some_and(Link::is_forked) || self.leaving.as_ref().is_some_and(Thread::is_forked)
+    }
+
     fn check_free(&self) -> Result<()> {
         if self.link.is_some() && !self.status.is_lost() {
             return self.invalid(format!("worker process {} is connected; `disconnect` it first", self.process()));
@@ -202,8 +207,11 @@ impl<E: End> Workers<E> {
     /// Ends the connection permanently. A thread that still waits for the end of a worker continues
     /// if it keeps the device alive; otherwise this call waits for it, since the engine may destroy
     /// the device afterwards. On a thread that has locked the queue, the thread continues in any
-    /// case.
+    /// case. Has no effect in a forked child, which has neither the connection nor its thread.
     pub(super) fn leave(&mut self) {
+        if self.is_forked() {
+            return;
+        }
         self.link.iter().for_each(Link::discard);
         if let Err(error) = self.check_queue() {
             let thread = self.link.take().and_then(Link::abandon).or_else(|| self.leaving.take());
@@ -227,8 +235,7 @@ impl<E: End> Workers<E> {
                 self.process()
             );
         }
-        // A panic of the thread was already reported.
-        let _ = thread.join();
+        thread.join();
     }
 }
 
