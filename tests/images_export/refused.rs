@@ -19,7 +19,7 @@ fn what_cannot_be_is_refused_by_name() {
     };
     says(ImageInfo { extent: [0, 32, 1], ..info() }, "its extent is 0 x 32 x 1");
     says(ImageInfo { mip_levels: 8, ..info() }, "at most 7");
-    says(ImageInfo { kind: ImageKind::Cube, extent: [8, 8, 1], array_layers: 7, ..info() }, "no multiple of 6");
+    says(ImageInfo { kind: ImageKind::Cube, extent: [8, 8, 1], array_layers: 7, ..info() }, "not a multiple of 6");
     says(ImageInfo { extent: [u32::MAX, 1, 1], ..info() }, "maxImageDimension2D");
     says(ImageInfo { usage: vk::ImageUsageFlags::empty(), ..info() }, "its usage is empty");
     says(ImageInfo { placement: Placement::HostVisible, ..info() }, "make the tiling LINEAR");
