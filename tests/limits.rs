@@ -146,10 +146,10 @@ fn stages_need_their_feature_and_accesses_a_stage() {
     let compute = Compute::new(&Rig::open_own(), Backend::Host).unwrap();
     let info = ExchangeInfo { name: "stages", ..ExchangeInfo::default() };
     for (stages, access, reason) in [
-        (Stages::RAY_TRACING_SHADER_KHR, Access::SHADER_STORAGE_READ, "has no RAY_TRACING_SHADER"),
-        (Stages::GEOMETRY_SHADER, Access::SHADER_STORAGE_READ, "has no GEOMETRY_SHADER"),
-        (Stages::from_raw(1 << 63), Access::NONE, "has no "),
-        (Stages::VERTEX_SHADER, Access::TRANSFER_READ, "makes its accesses TRANSFER_READ"),
+        (Stages::RAY_TRACING_SHADER_KHR, Access::SHADER_STORAGE_READ, "does not support RAY_TRACING_SHADER"),
+        (Stages::GEOMETRY_SHADER, Access::SHADER_STORAGE_READ, "does not support GEOMETRY_SHADER"),
+        (Stages::from_raw(1 << 63), Access::NONE, "does not support "),
+        (Stages::VERTEX_SHADER, Access::TRANSFER_READ, "supports its accesses TRANSFER_READ"),
     ] {
         let accesses = BufferAccess { stages, access, ..BufferAccess::SHADER_READ };
         let error = Exchange::new(&compute, &info, BufferSpec::<u32>::new(16, accesses)).err().unwrap().to_string();
