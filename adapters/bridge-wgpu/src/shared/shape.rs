@@ -232,8 +232,10 @@ mod tests {
         let drawn = wgpu::TextureUsages::RENDER_ATTACHMENT;
         let copied = wgpu::TextureUsages::COPY_SRC;
         let fault = |shape: Shape, usage, place| shape.check_usage(usage, place, "texture").unwrap_err().to_string();
-        assert!(fault(Shape::d1(8).with_layers(2), copied, Place::OwnCommands).contains("does not support arrays of \
-            1D"));
+        assert!(fault(Shape::d1(8).with_layers(2), copied, Place::OwnCommands).contains(
+            "does not support arrays of \
+            1D"
+        ));
         assert!(fault(Shape::d1(8).with_all_mips(), copied, Place::Slot).contains("one mip level"));
         assert!(fault(Shape::d1(8), drawn, Place::OwnCommands).contains("does not draw to 1D"));
         assert!(fault(Shape::d3([8, 8, 8]), drawn, Place::Slot).contains("`SharedTexture`"));
