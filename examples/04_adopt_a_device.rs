@@ -29,10 +29,10 @@ impl Engine {
     fn new() -> Result<Self, Box<dyn Error>> {
         // SAFETY: loads the system's Vulkan loader.
         let entry = unsafe { Entry::load() }?;
-        let version = vk::ApplicationInfo::default().api_version(VERSION);
+        let application = vk::ApplicationInfo::default().api_version(VERSION);
+        let info = vk::InstanceCreateInfo::default().application_info(&application);
         // SAFETY: an instance without layers and extensions.
-        let instance =
-            unsafe { entry.create_instance(&vk::InstanceCreateInfo::default().application_info(&version), None) }?;
+        let instance = unsafe { entry.create_instance(&info, None) }?;
         // What sharing needs; some of the extensions are only missing on devices without CUDA.
         // SAFETY: the physical device is the instance's, which was created with this version.
         let needs = |device| Some((device, unsafe { requirements_for(&instance, VERSION, device) }.ok()?));

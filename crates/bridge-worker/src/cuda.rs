@@ -157,9 +157,9 @@ impl<R: Resources> CudaSide<R> {
         Ok(())
     }
 
-    /// Signals a frame for which the renderer waits and whose signal after its work has failed: from
-    /// another stream, once the frames before it have been signaled. If that takes too long, nothing
-    /// is signaled, and the renderer's own limit applies.
+    /// Signals a frame for which the renderer waits and whose signal on its own stream has failed.
+    /// Uses another stream, after the frames before it have been signaled. If that takes too long,
+    /// signals nothing, and the renderer's own limit applies.
     pub(crate) fn signal_in_place(&self, value: u64) {
         if !self.await_signals() {
             log_error!(

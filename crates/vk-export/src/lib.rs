@@ -160,6 +160,7 @@ pub use image::Image;
 pub use image::access::ImageAccess;
 pub use image::barrier::ImageHandover;
 pub use image::descriptor::{ExportedImage, HostLayout, ImageDescriptor};
+pub use image::format::is_ycbcr;
 pub use image::info::{ImageInfo, ImageKind, mip_count};
 pub use image::support::{ImageSupport, image_support};
 pub use kernel::launch::LaunchConfig;

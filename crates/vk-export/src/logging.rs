@@ -13,13 +13,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use log::Level;
 
 thread_local! {
-    /// Number of [`LogHold`] of this thread.
+    /// Number of [`LogHold`]s of this thread.
     static HELD: Cell<usize> = const { Cell::new(0) };
-    /// The lines that are held back.
+    /// Lines that are held back.
     static LINES: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Where a line is logged.
+/// The target and source location of a line.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place {
     pub(crate) target: &'static str,
@@ -35,8 +35,8 @@ struct Line {
     text: String,
 }
 
-/// While one is alive, lines that this crate logs on this thread are held back. They are logged
-/// when the thread's last one is dropped.
+/// Holds back the lines that this crate logs on this thread while it is alive. They are logged when
+/// the thread's last `LogHold` is dropped.
 ///
 /// For calls of this crate under a lock that the program's logger may take: declare it before the
 /// lock's guard, so that the guard is dropped first.
@@ -44,7 +44,7 @@ struct Line {
 pub struct LogHold(PhantomData<*const ()>);
 
 impl LogHold {
-    /// Holds the lines of this thread back.
+    /// Starts holding back the lines of this thread.
     #[allow(clippy::new_without_default, reason = "it is made for what it does, not for a value")]
     #[inline]
     pub fn new() -> Self {
@@ -65,14 +65,15 @@ impl Drop for LogHold {
 
 #[cold]
 fn pass_on() {
-    // Taken first: the logger may use this crate. A thread that is ending may hold none any more.
+    // Taken first, because the logger may use this crate. A thread that is ending may have no list
+    // any more.
     for Line { level, place, text } in LINES.try_with(RefCell::take).unwrap_or_default() {
         isolated(|| log_now(level, &place, format_args!("{text}")));
     }
 }
 
-/// Calls the logger with what `message` gives, or keeps that until the thread's last [`LogHold`] is
-/// dropped. `message` is called only for a level that is logged.
+/// Passes the text from `message` to the logger, or stores it until the thread's last [`LogHold`] is
+/// dropped. `message` is called only if its level is logged.
 pub(crate) fn write(level: Level, place: &Place, message: impl FnOnce(&mut dyn FnMut(fmt::Arguments<'_>))) {
     if level > log::STATIC_MAX_LEVEL || level > log::max_level() {
         return;
@@ -83,13 +84,13 @@ pub(crate) fn write(level: Level, place: &Place, message: impl FnOnce(&mut dyn F
     isolated(|| {
         message(&mut |text| {
             let line = Line { level, place: *place, text: text.to_string() };
-            // On a thread that is ending the line is lost.
+            // On a thread that is ending, the line is lost.
             let _ = LINES.try_with(|lines| lines.borrow_mut().push(line));
         });
     });
 }
 
-/// Calls the logger, as the macros of the crate `log` do.
+/// Calls the logger in the same way as the macros of the crate `log`.
 fn log_now(level: Level, place: &Place, text: fmt::Arguments<'_>) {
     let logger = log::logger();
     let metadata = log::Metadata::builder().level(level).target(place.target).build();
@@ -101,7 +102,7 @@ fn log_now(level: Level, place: &Place, text: fmt::Arguments<'_>) {
     }
 }
 
-/// Runs `log`, which does nothing but call the logger, and lets no panic out.
+/// Runs `log`, which only calls the logger, and catches its panics.
 fn isolated(log: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(log)) {
         // Dropping the payload may panic as well.
@@ -109,7 +110,7 @@ fn isolated(log: impl FnOnce()) {
     }
 }
 
-/// A line with a target, see [`write`]. Nothing else in this crate calls the logger.
+/// Logs a line with a target, see [`write`]. No other code in this crate calls the logger.
 macro_rules! log_to {
     ($target:expr, $level:expr, $($arg:tt)+) => {{
         let place = $crate::logging::Place { target: $target, module: module_path!(), file: file!(), line: line!() };
@@ -117,22 +118,22 @@ macro_rules! log_to {
     }};
 }
 
-/// A line at the level "debug".
+/// Like `log::debug!`, but panics of the logger are caught.
 macro_rules! log_debug {
     ($($arg:tt)+) => { $crate::logging::log_to!(module_path!(), log::Level::Debug, $($arg)+) };
 }
 
-/// A line at the level "error".
+/// Like `log::error!`, but panics of the logger are caught.
 macro_rules! log_error {
     ($($arg:tt)+) => { $crate::logging::log_to!(module_path!(), log::Level::Error, $($arg)+) };
 }
 
-/// A line at the level "info".
+/// Like `log::info!`, but panics of the logger are caught.
 macro_rules! log_info {
     ($($arg:tt)+) => { $crate::logging::log_to!(module_path!(), log::Level::Info, $($arg)+) };
 }
 
-/// A line at the level "warn".
+/// Like `log::warn!`, but panics of the logger are caught.
 macro_rules! log_warn {
     ($($arg:tt)+) => { $crate::logging::log_to!(module_path!(), log::Level::Warn, $($arg)+) };
 }

@@ -1,8 +1,8 @@
 //! Images that only Vulkan uses.
 #![allow(unsafe_code)] // Vulkan calls.
 
-use vk_export::ExportDevice;
 use vk_export::ash::vk;
+use vk_export::{ExportDevice, is_ycbcr};
 
 use crate::error::{About, Result};
 use crate::memory::{Memory, MemoryLocation};
@@ -165,21 +165,8 @@ impl LocalImage {
 
 /// Returns `true` if a view of the color aspect shows all of an image, without a conversion.
 fn is_color(format: vk::Format) -> bool {
-    let of = |first: vk::Format, last: vk::Format| (first.as_raw()..=last.as_raw()).contains(&format.as_raw());
-    // Between the Y'CbCr formats: one and two channels of 10 or 12 bits.
-    let is_plain = matches!(
-        format,
-        vk::Format::R10X6_UNORM_PACK16
-            | vk::Format::R10X6G10X6_UNORM_2PACK16
-            | vk::Format::R12X4_UNORM_PACK16
-            | vk::Format::R12X4G12X4_UNORM_2PACK16
-    );
-    if is_plain {
-        return true;
-    }
-    !of(vk::Format::D16_UNORM, vk::Format::D32_SFLOAT_S8_UINT)
-        && !of(vk::Format::G8B8G8R8_422_UNORM, vk::Format::G16_B16_R16_3PLANE_444_UNORM)
-        && !of(vk::Format::G8_B8R8_2PLANE_444_UNORM, vk::Format::G16_B16R16_2PLANE_444_UNORM)
+    let depth_stencil = vk::Format::D16_UNORM.as_raw()..=vk::Format::D32_SFLOAT_S8_UINT.as_raw();
+    !depth_stencil.contains(&format.as_raw()) && !is_ycbcr(format)
 }
 
 impl Drop for LocalImage {

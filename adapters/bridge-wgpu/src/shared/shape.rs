@@ -160,7 +160,7 @@ impl Shape {
     }
 }
 
-/// Where the texture is that wgpu's commands use.
+/// The location of the texture that wgpu's commands use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
     /// A separate texture, which is copied from or to a slot.

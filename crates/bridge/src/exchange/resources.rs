@@ -57,8 +57,8 @@ pub(crate) type Made<R> = (<R as Resources>::Slot, Mappings<R>);
 pub(crate) type Mappings<R> =
     PerBackend<<R as Resources>::CudaSlot, <R as Resources>::HostSlot, <R as Resources>::InlineSlot>;
 
-/// Checks that a lent object belongs to the stream on which kernels are launched: only that stream is
-/// ordered with its slot.
+/// Checks that a lent object belongs to the stream on which kernels are launched. No other stream is
+/// ordered with the object's slot.
 pub(crate) fn check_home(stream: &Arc<CudaStream>, home: &Arc<CudaStream>, object: &str) -> Result<()> {
     if stream == home {
         return Ok(());
@@ -92,8 +92,8 @@ pub(crate) trait Share<R: Resources> {
     /// slot.
     unsafe fn twin(slot: &R::HostSlot) -> R::Kernel<'_>;
 
-    /// Converts the objects lent to CUDA for kernels on `home`. Later launches there are ordered after
-    /// what other streams of the device did with these objects.
+    /// Converts the objects lent to CUDA for kernels on `home`. Later launches there are ordered
+    /// after the work of other streams with these objects.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] if an object was lent for another compute stream.

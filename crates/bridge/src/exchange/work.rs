@@ -60,7 +60,7 @@ impl<'t, R: Resources> Work<'t, R> {
     /// on a CUDA stream, in a command buffer, or as twins on the CPU.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if the resources were swapped with those of another compute stream.
+    /// [`Error::InvalidArgument`] if the resources were swapped with those of another stream.
     /// Otherwise the error of the call that orders other streams' work on the resources before the
     /// launches.
     pub fn kernels(self) -> Result<KernelWork<'t, R>> {

@@ -30,11 +30,11 @@ pub(super) fn device() -> Option<ExportDevice> {
     }
 }
 
-/// Ends the process without the driver's exit handlers, with the status that it exits with.
+/// Makes the process exit without running the driver's exit handlers. The exit status is kept.
 ///
-/// NVIDIA's driver unloads its libraries there while threads of devices that are still alive run in
-/// them, and the process crashes (seen with 580.159.04, after all tests had passed). Handlers run in
-/// the reverse order of their registration: this one has to be registered after the driver's own.
+/// In these handlers, NVIDIA's driver unloads libraries in which threads of live devices still run,
+/// and the process crashes (seen with 580.159.04, after all tests had passed). Exit handlers run in
+/// reverse order of their registration, so call this after the driver has registered its own.
 #[allow(unsafe_code)] // Functions of the C library.
 fn exit_without_the_driver() {
     #[cfg(target_env = "gnu")]

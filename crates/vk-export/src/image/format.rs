@@ -104,9 +104,9 @@ pub(crate) fn aspects(format: vk::Format) -> vk::ImageAspectFlags {
     }
 }
 
-/// Returns `true` if the format was added with Y'CbCr conversion, that is, multi-planar or
-/// subsampled. A view of such an image needs a conversion object that only the user can choose.
-pub(crate) fn is_ycbcr(format: vk::Format) -> bool {
+/// Returns `true` for multi-planar and subsampled formats. A color view of an image with such a
+/// format requires a Y'CbCr conversion (`VkSamplerYcbcrConversion`), which only the user can choose.
+pub fn is_ycbcr(format: vk::Format) -> bool {
     let of = |first: vk::Format, last: vk::Format| (first.as_raw()..=last.as_raw()).contains(&format.as_raw());
     // Between the others: one and two channels of 10 or 12 bits, without chroma.
     let is_plain = matches!(

@@ -66,8 +66,8 @@ impl<R: Resources, D: Direction> LatestReader<R, D> {
     /// Returns `true` once the writer is dropped and has no open turn, so that no further frame
     /// will be published. A writer's thread that returns an error or panics drops it.
     ///
-    /// Frames that were published before may still be unfinished: once this returns `true`, `newest`
-    /// returns the last one as soon as it is finished.
+    /// Frames that were published before may still be unfinished. `newest` returns the last one as
+    /// soon as it is finished.
     pub fn is_writer_dropped(&self) -> bool {
         self.shared.is_writer_dropped()
     }
