@@ -320,6 +320,11 @@ fn launches_wait_for_what_they_use_whoever_was_lent_it() {
 }
 
 #[test]
+fn resources_of_another_stream_are_refused() {
+    with_double("resources_of_another_stream_are_refused", swapped::resources_of_another_stream_are_refused);
+}
+
+#[test]
 fn launches_of_a_part_wait_for_what_they_use_whoever_was_lent_it() {
     let name = "launches_of_a_part_wait_for_what_they_use_whoever_was_lent_it";
     with_double(name, swapped::launches_of_a_part_wait_for_what_they_use);

@@ -3,7 +3,7 @@
 use std::mem::swap;
 
 use bridge::cuda_import::query;
-use bridge::{Compute, Error, Exchange, Work};
+use bridge::{Compute, Error, Exchange, LatestInfo, Work};
 use bridge_tests::{Gate, Peers, Rig};
 use driver_double::Double;
 
@@ -30,6 +30,32 @@ pub(crate) fn launches_wait_for_what_they_use(_: &Double, _: &Rig, compute: &Com
     other.skip().unwrap();
     first.close().unwrap();
     second.close().unwrap();
+}
+
+/// A latest exchange has its own stream, with which launches on the compute side's stream are not
+/// ordered. Resources that were swapped between the two are refused; on their own stream they are
+/// accepted.
+pub(crate) fn resources_of_another_stream_are_refused(_: &Double, _: &Rig, compute: &Compute) {
+    let mut in_step = Exchange::new(compute, &info(1), (words(),)).unwrap();
+    let latest = LatestInfo { name: "latest", ..Default::default() };
+    let (mut writer, reader) = Exchange::latest(compute, &latest, (words(),)).unwrap();
+    let (mut one, mut other) = (in_step.begin().unwrap(), writer.begin().unwrap());
+    for swapped in [true, false] {
+        let (Work::Cuda(mut mine), Work::Cuda(mut others)) = (one.work(), other.work()) else { unreachable!() };
+        assert_ne!(mine.stream, others.stream);
+        if swapped {
+            swap(&mut mine.resources, &mut others.resources);
+        }
+        for work in [Work::Cuda(mine), Work::Cuda(others)] {
+            let result = work.kernels().map(drop);
+            assert_eq!(matches!(result, Err(Error::InvalidArgument { .. })), swapped, "{result:?}");
+            assert_eq!(result.is_err(), swapped, "{result:?}");
+        }
+    }
+    one.skip().unwrap();
+    other.skip().unwrap();
+    in_step.close().unwrap();
+    writer.close(reader).unwrap();
 }
 
 /// The same for the parts of several GPUs. A part with elements of another GPU is refused: nothing
