@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_signal_costs_a_piece_and_not_the_memory() {
+    fn interrupted_allocation_retries_only_one_piece() {
         let bytes = 2 * PIECE + 3;
         let (mut calls, mut all) = (0, Vec::new());
         let allocated = allocate(bytes, |start, len| {
@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn another_error_ends_it() {
+    fn other_errors_end_the_allocation() {
         let mut calls = 0;
         let allocated = allocate(2 * PIECE, |_, _| {
             calls += 1;

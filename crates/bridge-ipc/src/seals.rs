@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_can_be_made_where_it_must_not_be_executed_and_where_that_is_unknown() {
+    fn memory_file_is_created_with_or_without_noexec_support() {
         let strict = |flags: MemfdFlags| if flags.is_empty() { Err(Errno::ACCESS) } else { Ok(flags) };
         assert_eq!(not_executable(strict), Ok(MemfdFlags::NOEXEC_SEAL));
         let old = |flags: MemfdFlags| if flags.is_empty() { Ok(flags) } else { Err(Errno::INVAL) };
@@ -38,7 +38,7 @@ mod tests {
     }
 
     #[test]
-    fn a_system_without_the_seal_is_told_from_other_failures() {
+    fn unsupported_seal_is_distinguished_from_other_errors() {
         let future = SealFlags::FUTURE_WRITE | SealFlags::SHRINK;
         let told = why_unsealed(future, Errno::INVAL).to_string();
         assert!(told.contains("Invalid argument") && told.contains("Linux 5.1"), "{told}");

@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_asked_for_by_an_empty_variable_and_a_missing_folder_is_an_error() {
+    fn empty_variable_disables_the_trace_and_missing_folder_is_an_error() {
         assert!(of("").unwrap().is_none() && of("0").unwrap().is_none());
         assert!(of("1").unwrap().is_some() && of("stderr").unwrap().is_some());
         assert!(of("/no/such/folder/trace").is_err());
@@ -186,7 +186,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_file_of_an_earlier_run_is_replaced_and_one_in_use_is_shared() {
+    fn stale_file_is_replaced_and_file_in_use_is_shared() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("trace");
         std::fs::write(&path, "of yesterday\n").unwrap();
@@ -209,7 +209,7 @@ mod tests {
     /// A program may hold the lock of a stream while it waits for a thread that traces.
     #[cfg(unix)]
     #[test]
-    fn a_stream_is_written_to_without_its_lock() {
+    fn stream_is_written_without_its_lock() {
         let _locks = (io::stderr().lock(), io::stdout().lock());
         for value in ["1", "/dev/stderr", "/dev/stdout"] {
             let mut sink = of(value).unwrap().unwrap();
@@ -220,7 +220,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_file_that_a_stream_is_redirected_to_is_appended_to_and_not_truncated() {
+    fn file_of_a_redirected_stream_is_appended_to() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
         // The position is the stream's, as after `>log` in a shell.
@@ -237,7 +237,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn the_name_of_a_file_need_not_be_text() {
+    fn file_name_may_be_invalid_unicode() {
         use std::os::unix::ffi::OsStrExt;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(OsStr::from_bytes(b"trace\xff"));
@@ -247,7 +247,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_pipe_that_nobody_reads_and_a_folder_are_errors() {
+    fn pipe_without_reader_and_folder_are_errors() {
         let folder = tempfile::tempdir().unwrap();
         assert!(of(folder.path().to_str().unwrap()).is_err());
         let path = folder.path().join("pipe");

@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn what_finds_no_room_is_dropped_and_counted_where_it_would_have_been() {
+    fn excess_lines_are_dropped_and_counted_in_place() {
         let mut waiting = Waiting::new(2);
         (0..5).for_each(|number| waiting.push(vec![number]));
         assert_eq!(waiting.pop(), Some(line(0)));

@@ -61,7 +61,7 @@ fn hang_up(connection: &Connection) {
 /// `check` does not wait while the connection lasts; once it has ended, `check` waits for the end
 /// of the process for the caller's time.
 #[test]
-fn a_look_gives_a_process_that_ends_the_time_that_the_caller_has() {
+fn check_waits_for_process_end_within_the_callers_limit() {
     let (link, renderer) = linked("look", LIMIT);
     let start = Instant::now();
     link.check(LIMIT).unwrap();
@@ -76,7 +76,7 @@ fn a_look_gives_a_process_that_ends_the_time_that_the_caller_has() {
 
 /// `at_hand` reads the socket at most once per millisecond.
 #[test]
-fn what_is_at_hand_costs_no_look_at_the_socket() {
+fn try_find_rarely_reads_the_socket() {
     let (link, mut renderer) = linked("hand", LIMIT);
     let told = |link: &Link| link.at_hand(|state| (!state.connection.has_ended()).then_some(()));
     assert!(told(&link).is_some(), "nothing was read so far");
@@ -91,7 +91,7 @@ fn what_is_at_hand_costs_no_look_at_the_socket() {
 
 /// A protocol violation that `at_hand` finds without reporting it is reported by the next call.
 #[test]
-fn what_a_look_in_passing_has_found_is_told_by_the_next_call() {
+fn violation_found_by_try_find_is_reported_by_the_next_call() {
     let (link, renderer) = linked("passing", LIMIT);
     socket(&renderer).write_all(b"no message").unwrap();
     assert!(link.at_hand(|_| Some(())).is_none());
@@ -170,7 +170,7 @@ fn await_word(said: &mut Lines<BufReader<ChildStdout>>, word: &str) {
 /// The end of a killed renderer is noticed even if a forked child holds its end of the socket, so
 /// that the socket does not report it.
 #[test]
-fn the_end_of_a_process_is_seen_where_a_child_holds_its_socket() {
+fn process_end_is_noticed_although_a_child_holds_the_socket() {
     let (mut renderer, mut said, link) = play("inherited", LEAVES_A_CHILD);
     await_word(&mut said, "is inherited");
     let child = renderer.stdin.take();
@@ -194,7 +194,7 @@ fn the_end_of_a_process_is_seen_where_a_child_holds_its_socket() {
 /// Calls that have time left wait for the end of the process concurrently, and do not delay calls
 /// that have none.
 #[test]
-fn calls_wait_for_the_end_of_the_process_beside_each_other() {
+fn calls_wait_for_process_end_concurrently() {
     let (mut renderer, _said, link) = play("beside", HANGS_UP);
     let bye = Message::Bye { code: Code::Done, text: String::new() };
     std::thread::scope(|scope| {
@@ -224,7 +224,7 @@ fn calls_wait_for_the_end_of_the_process_beside_each_other() {
 /// Messages that the renderer sent before it ended as planned are read before its end is reported,
 /// however many there are, and also while another thread is at the socket.
 #[test]
-fn what_came_before_a_planned_end_is_read_before_the_process_is_dead() {
+fn messages_before_a_planned_end_are_read_before_process_end() {
     let looks: [fn(&Link); 3] = [
         |link| link.wait_for_frame(Duration::ZERO, true, |state| state.said_bye.then_some(())).unwrap(),
         |link| assert!(matches!(link.check(LIMIT), Err(Ended::Dead))),
@@ -243,7 +243,7 @@ fn what_came_before_a_planned_end_is_read_before_the_process_is_dead() {
 /// limit. A worker with a longer limit waits for that long: its stream may wait for the dead
 /// renderer, whose values are signaled only once it is known to be dead.
 #[test]
-fn a_process_that_takes_its_time_to_end_is_waited_for_up_to_the_workers_own_limit() {
+fn slow_process_end_is_waited_for_up_to_the_workers_limit() {
     for (limit, most) in [(LONG_BREATH * 4, LONG_BREATH * 4), (LAST_BREATH * 2, LONG_BREATH)] {
         let (link, renderer) = linked("breath", limit);
         hang_up(&renderer);
@@ -265,7 +265,7 @@ fn a_process_that_takes_its_time_to_end_is_waited_for_up_to_the_workers_own_limi
 /// A program that checks repeatedly, while the renderer keeps running without the connection, is
 /// delayed only once.
 #[test]
-fn looks_at_a_connection_that_has_ended_wait_once_for_the_process() {
+fn repeated_checks_of_an_ended_connection_wait_once() {
     for says_bye in [true, false] {
         let (link, mut renderer) = linked("once", LIMIT);
         if says_bye {
@@ -285,7 +285,7 @@ fn looks_at_a_connection_that_has_ended_wait_once_for_the_process() {
 /// Calls do not wait for a renderer whose invalid message ended the connection, and each of them
 /// reports the reason.
 #[test]
-fn what_the_renderer_has_broken_is_told_to_every_call() {
+fn violation_by_the_renderer_is_reported_by_every_call() {
     let (link, renderer) = linked("broken", LIMIT);
     socket(&renderer).write_all(b"no message").unwrap();
     let Err(Ended::Closed(first)) = link.check(LIMIT) else { panic!() };

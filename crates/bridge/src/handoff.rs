@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_of_another_gpu_is_refused() {
+    fn objects_of_another_gpu_are_refused() {
         let [own, other] = [1, 2].map(Uuid::from_u128);
         for proven in [Proven::Same("A", own), Proven::Peer("A", own)] {
             check_device("A", "buffer", own, proven).unwrap();

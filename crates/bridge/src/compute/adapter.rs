@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn one_adapter_and_one_node_are_one_gpu() {
+    fn equal_luid_and_node_mask_are_one_gpu() {
         assert!(id(7, 1).may_be(&id(7, 1)));
         assert!(!id(7, 1).may_be(&id(8, 1)), "another adapter");
         assert!(!id(7, 1).may_be(&id(7, 2)), "another node of a linked adapter");
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn an_adapter_is_written_as_windows_does() {
+    fn adapter_id_is_formatted_as_by_windows() {
         assert_eq!(id(0x1_0000_d1a2, 1).to_string(), "LUID 0x00000001_0000d1a2, node mask 0x1");
         let error = Error::DifferentAdapters {
             vulkan: "GPU A".into(),

@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_else_fails_is_told() {
+    fn other_errors_are_returned() {
         let never = |_: &u32| -> Result<bool> { panic!("nothing is asked") };
         assert!(!ended_within(LONG, [lost(), failed()].into_iter(), never).unwrap_err().is_device_lost());
         let asked = |gpu: &u32| if *gpu == 0 { lost() } else { failed() };

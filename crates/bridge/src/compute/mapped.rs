@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mapping_goes_first_or_keeps_the_object() {
+    fn mapping_is_freed_first_or_leaks_the_object() {
         for (closes, expected) in [(true, ["mapping", "vulkan", "whole"].as_slice()), (false, &["mapping", "counted"])]
         {
             let (order, vulkan, mapped) = fake_mapping(closes);
@@ -164,7 +164,7 @@ mod tests {
     /// A second owner of the object, such as a lease, neither delays the close of the mapping nor
     /// changes whether the object is freed.
     #[test]
-    fn another_owner_frees_what_was_unmapped_and_nothing_else() {
+    fn other_owner_frees_the_object_only_if_it_was_unmapped() {
         let (whole, kept): (&[_], &[_]) = (&["mapping", "whole"], &["mapping", "counted"]);
         for (closes, unmapped) in [(true, whole), (false, kept)] {
             let (order, lease, mapped) = fake_mapping(closes);

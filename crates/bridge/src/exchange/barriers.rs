@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_stored_may_be_used_from_any_thread() {
+    fn barriers_are_send_and_sync() {
         fn any_thread<T: Send + Sync>() {}
         any_thread::<Barriers>();
     }

@@ -21,7 +21,7 @@ pub(super) fn submit(ledger: &mut Ledger, begun: Begun) -> u64 {
 }
 
 #[test]
-fn a_slot_comes_round_behind_its_last_use() {
+fn slot_is_reused_after_its_last_use() {
     let mut ledger = Ledger::new(First::Compute, 2);
     for frame in 0..6 {
         let begun = computed(&mut ledger);
@@ -45,7 +45,7 @@ fn a_held_slot_never_blocks_the_others() {
 }
 
 #[test]
-fn frames_are_submitted_in_any_order_unless_one_is_lent() {
+fn frames_are_submitted_in_any_order_unless_a_turn_is_lent() {
     let mut ledger = Ledger::new(First::Compute, 4);
     let turns: Vec<_> = (0..4).map(|_| computed(&mut ledger)).collect();
     assert_eq!(submit(&mut ledger, turns[2]), 1);
@@ -60,7 +60,7 @@ fn frames_are_submitted_in_any_order_unless_one_is_lent() {
 }
 
 #[test]
-fn an_unsubmitted_frame_blocks_its_slot_and_a_skipped_one_does_not() {
+fn unsubmitted_frame_blocks_its_slot_until_skipped() {
     let mut ledger = Ledger::new(First::Compute, 1);
     ledger.begin(never).unwrap();
     assert_eq!(ledger.begin(never), Err(Refusal::TurnOpen { frame: 0, stage: Stage::Compute }));
@@ -74,7 +74,7 @@ fn an_unsubmitted_frame_blocks_its_slot_and_a_skipped_one_does_not() {
 }
 
 #[test]
-fn lost_turns_are_told_once_and_lost_submissions_until_a_later_value_comes() {
+fn lost_turns_are_reported_once_and_lost_submissions_until_a_later_value() {
     let mut ledger = Ledger::new(First::Compute, 1);
     ledger.begin(never).unwrap();
     ledger.drop_compute(0, None);
@@ -103,7 +103,7 @@ fn every_lost_submission_is_waited_for() {
 }
 
 #[test]
-fn a_flush_is_behind_every_lost_submission() {
+fn flush_value_exceeds_all_lost_submissions() {
     let mut ledger = Ledger::new(First::Compute, 2);
     assert_eq!(ledger.flush(), None, "nothing was submitted");
     let turns = [computed(&mut ledger), computed(&mut ledger)];
@@ -132,7 +132,7 @@ fn a_later_submission_needs_no_flush() {
 }
 
 #[test]
-fn vulkan_first_never_forgets_what_the_compute_side_still_reads() {
+fn render_first_frames_wait_for_the_compute_side() {
     let mut ledger = Ledger::new(First::Render, 1);
     let begun = ledger.begin(never).unwrap();
     submit(&mut ledger, begun);
@@ -158,7 +158,7 @@ fn vulkan_first_never_forgets_what_the_compute_side_still_reads() {
 }
 
 #[test]
-fn a_slot_without_its_signal_is_given_to_nobody() {
+fn unsignaled_slot_is_not_given_out() {
     let mut ledger = Ledger::new(First::Render, 2);
     let begun = ledger.begin(never).unwrap();
     submit(&mut ledger, begun);
@@ -179,7 +179,7 @@ fn a_slot_without_its_signal_is_given_to_nobody() {
 }
 
 #[test]
-fn a_slot_without_its_signal_is_told_by_its_own_frame() {
+fn unsignaled_slot_is_reported_with_its_frame() {
     let mut ledger = Ledger::new(First::Render, 1);
     let begun = ledger.begin(never).unwrap();
     submit(&mut ledger, begun);
@@ -202,7 +202,7 @@ proptest! {
     /// slot's next use waits for its last one, and the final wait covers every value that was or
     /// may have been submitted. A flush is refused only if a later signal is certain.
     #[test]
-    fn every_schedule_keeps_the_rules(
+    fn all_schedules_keep_the_invariants(
         vulkan in any::<bool>(), slots in 1usize..5, steps in prop::collection::vec((0u8..10, any::<bool>()), 1..200),
     ) {
         let first = if vulkan { First::Render } else { First::Compute };

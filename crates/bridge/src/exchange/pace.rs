@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_many_frames_as_the_bound_may_be_unreached() {
+    fn up_to_the_bound_frames_may_be_unfinished() {
         let mut pace = Pace::new(2);
         assert_eq!(pace.due(), None);
         pace.note(1);

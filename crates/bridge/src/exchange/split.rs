@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn an_even_split_is_one_that_is_taken() {
+    fn even_split_is_accepted() {
         for size in [1, 2, 4, 12, 16, 32, 48, 100, 128, 400] {
             for len in [0, 1, 2, 31, 1000, 4096, 1_000_003, usize::MAX - 1, usize::MAX] {
                 for gpus in 1..=8 {

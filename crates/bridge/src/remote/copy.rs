@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_lie_where_they_say() {
+    fn runs_are_read_at_their_positions() {
         let end = end();
         let mut copy = Copy::new(&memory(&[b"0123456789abcdefGH", b"xyz"]), &end);
         let mut runs = [[0; 2]; 4];
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_are_written_where_they_are_read() {
+    fn runs_are_written_at_their_positions() {
         let end = end();
         let ours = [18, 3].map(|bytes| bridge_ipc::SharedMemory::new_for_reading("frames", bytes).unwrap());
         let (theirs, files): (Vec<_>, Vec<_>) = ours.into_iter().map(|(file, ours)| (file, Memory::Ours(ours))).unzip();

@@ -150,7 +150,7 @@ fn connected(device: &ExportDevice, socket: &str, script: &str) -> Connected {
 /// A worker may finish its second frame long after the limit for both frames together. A program
 /// that leaves waits for at most the frame's own limit.
 #[test]
-fn a_worker_that_has_hung_up_has_its_limit_for_each_frame() {
+fn disconnected_worker_has_the_limit_for_each_frame() {
     for leaves in [false, true] {
         let Some(device) = own_device() else { return };
         let Connected { mut worker, away, control, status, connection } = connected(&device, "deadline", "hangs-up");
@@ -207,7 +207,7 @@ fn a_worker_that_has_hung_up_has_its_limit_for_each_frame() {
 /// A program that disconnects a dead worker gets an error with the frames that the worker owed and
 /// the value that was signaled in its place.
 #[test]
-fn a_dead_worker_that_is_disconnected_is_told_with_what_it_owed() {
+fn disconnecting_a_dead_worker_reports_its_pending_frames() {
     let Some(device) = own_device() else { return };
     let Connected { mut worker, away, control, status, connection } = connected(&device, "unwanted", "stays");
     let part = Step::new(away, Given::Slots(()), control.wake());
@@ -232,7 +232,7 @@ fn a_dead_worker_that_is_disconnected_is_told_with_what_it_owed() {
 
 /// A program that has no more use for the frames of a worker does not wait for copies of them.
 #[test]
-fn copies_are_waited_for_by_whoever_goes_on_alone() {
+fn leaving_program_does_not_wait_for_copies() {
     for goes_on in [true, false] {
         let Some(device) = own_device() else { return };
         let Connected { mut worker, away, control, status, connection } = connected(&device, "copied", "closes");

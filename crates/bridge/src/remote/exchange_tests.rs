@@ -73,7 +73,7 @@ pub(super) fn until<T>(mut found: impl FnMut() -> Option<T>) -> T {
 /// The queue waits for a worker that has closed its connection. The program does not wait, and can
 /// query the frames that the queue waits for.
 #[test]
-fn no_worker_takes_the_place_of_one_that_owes_frames_and_nobody_waits_for_it() {
+fn worker_with_pending_frames_cannot_be_replaced() {
     let Some(scene) = Renderer::new("in-step-owes") else { return };
     let (mut worker, mut exchange, point) = hung_up(&scene);
     assert_eq!(*exchange.owed_frames(), [1]);
@@ -103,7 +103,7 @@ fn no_worker_takes_the_place_of_one_that_owes_frames_and_nobody_waits_for_it() {
 
 /// Signals in the place of the last worker are reported, whenever the next worker connects.
 #[test]
-fn frames_that_are_torn_are_told_of_behind_the_next_worker() {
+fn torn_frames_are_reported_after_the_next_worker_connects() {
     let Some(scene) = Renderer::new("in-step-torn") else { return };
     for asks in [true, false] {
         let (mut worker, mut exchange, point) = hung_up(&scene);
@@ -132,7 +132,7 @@ fn frames_that_are_torn_are_told_of_behind_the_next_worker() {
 
 /// A call does not exceed the caller's timeout, whatever the worker does meanwhile.
 #[test]
-fn a_frame_is_not_waited_for_longer_than_asked_where_as_many_as_may_be_are_in_flight() {
+fn wait_respects_the_timeout_with_all_frames_in_flight() {
     let Some(scene) = Renderer::new("in-step-pace") else { return };
     let mut worker = Peer::start(scene.listener.path(), "stays");
     let mut exchange = taken_with(&scene, Some(1));
@@ -153,7 +153,7 @@ fn a_frame_is_not_waited_for_longer_than_asked_where_as_many_as_may_be_are_in_fl
 /// Complete frames of a lost worker remain available, even if the program has to wait for earlier
 /// ones first.
 #[test]
-fn a_worker_is_not_told_to_be_lost_before_its_whole_frames_were_taken() {
+fn worker_loss_is_reported_after_its_complete_frames_were_taken() {
     let Some(scene) = Renderer::new("in-step-whole") else { return };
     let mut worker = Peer::start(scene.listener.path(), "stays");
     let mut exchange = taken_with(&scene, Some(1));

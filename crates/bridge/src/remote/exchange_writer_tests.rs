@@ -74,7 +74,7 @@ fn dead(exchange: &RemoteExchangeWriter<Words>) -> Error {
 }
 
 #[test]
-fn the_queue_goes_on_once_the_reader_is_dead_and_another_reads() {
+fn queue_continues_after_the_reader_died_and_another_connects() {
     let Some(scene) = Renderer::new("draws-death") else { return };
     let (mut worker, mut exchange, point) = owes(&scene, "stays");
     assert!(hangs(&point) && exchange.check_worker().is_ok());
@@ -102,7 +102,7 @@ fn the_queue_goes_on_once_the_reader_is_dead_and_another_reads() {
 }
 
 #[test]
-fn a_reader_that_overruns_its_limit_is_killed_whether_it_is_connected_or_not() {
+fn reader_that_overruns_its_limit_is_killed_even_if_disconnected() {
     let Some(scene) = Renderer::new("draws-overrun") else { return };
     for ends in ["stays", "hangs-up", "closes"] {
         let (mut worker, exchange, point) = owes(&scene, ends);
@@ -124,7 +124,7 @@ fn a_reader_that_overruns_its_limit_is_killed_whether_it_is_connected_or_not() {
 /// The end of a connection is not the end of the process: values that are reached in time count,
 /// and no other worker replaces the old one before.
 #[test]
-fn a_reader_that_has_hung_up_and_comes_to_its_end_in_time_is_not_killed() {
+fn disconnected_reader_that_finishes_in_time_is_not_killed() {
     let Some(scene) = Renderer::new("draws-hang-up") else { return };
     let (mut worker, mut exchange, point) = owes(&scene, "hangs-up");
     let start = std::time::Instant::now();
@@ -149,7 +149,7 @@ fn a_reader_that_has_hung_up_and_comes_to_its_end_in_time_is_not_killed() {
 
 /// Leaving takes at most the worker's limit, and leaves nothing waiting.
 #[test]
-fn the_program_leaves_while_its_queue_waits_for_a_reader() {
+fn program_leaves_while_its_queue_waits_for_a_reader() {
     let Some(scene) = Renderer::new("draws-leave") else { return };
     let (mut worker, exchange, point) = owes(&scene, "stays");
     let status = Arc::clone(exchange.workers.status());

@@ -63,7 +63,7 @@ fn waits<T: Send>(locked: Locked, call: impl FnOnce() -> T + Send) -> T {
 }
 
 #[test]
-fn a_program_that_has_locked_the_queue_waits_for_no_thread() {
+fn program_holding_the_queue_lock_waits_for_no_thread() {
     let Some(scene) = Renderer::new("in-step-locked") else { return };
     let (exchange, held, _worker) = to_the_queue(&scene);
     let (dropped, locked) = leaves_locked(&scene, (exchange, held), |exchange| {
@@ -94,7 +94,7 @@ fn a_program_that_has_locked_the_queue_waits_for_no_thread() {
 
 /// The previous worker's thread makes its reports before the next worker is connected.
 #[test]
-fn a_worker_that_was_disconnected_under_the_queues_lock_is_not_taken_for_the_next() {
+fn worker_disconnected_under_the_queue_lock_is_not_confused_with_the_next() {
     let Some(scene) = Renderer::new("in-step-after-lock") else { return };
     let (exchange, held, mut worker) = to_the_queue(&scene);
     let mut next = Peer::start(scene.listener.path(), "stays");
@@ -115,7 +115,7 @@ fn a_worker_that_was_disconnected_under_the_queues_lock_is_not_taken_for_the_nex
 
 /// Calls that can return an error return one instead of waiting.
 #[test]
-fn calls_that_would_wait_for_the_thread_are_refused_under_the_queues_lock() {
+fn blocking_calls_are_refused_under_the_queue_lock() {
     let Some(scene) = Renderer::new("in-step-under") else { return };
     let mut worker = Peer::start(scene.listener.path(), "stays");
     let mut exchange = taken(&scene);

@@ -18,7 +18,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 /// If the memory for the next worker cannot be created, the worker is notified, and does not wait.
 #[test]
-fn a_worker_that_cannot_be_offered_the_exchange_is_told() {
+fn worker_is_notified_of_a_failed_offer() {
     let Some(device) = device() else { return };
     let path = std::env::temp_dir().join(format!("bridge-offer-{}", std::process::id()));
     let listener = Listener::bind(&path).unwrap();
@@ -57,7 +57,7 @@ fn a_worker_that_cannot_be_offered_the_exchange_is_told() {
 
 /// If a worker ends before it is offered anything, the reason that it gave is reported.
 #[test]
-fn the_last_word_of_a_worker_that_is_gone_before_the_offer_is_told() {
+fn reason_of_a_worker_that_ends_before_the_offer_is_reported() {
     let Some(device) = device() else { return };
     for word in [Some("xyz"), None] {
         let path = std::env::temp_dir().join(format!("bridge-word-{}", std::process::id()));
@@ -86,7 +86,7 @@ fn the_last_word_of_a_worker_that_is_gone_before_the_offer_is_told() {
 /// A forked child that drops its copy of a link neither stops the thread, which its parent has, nor
 /// waits for it.
 #[test]
-fn a_forked_child_leaves_the_thread_of_its_parent_alone() {
+fn forked_child_does_not_stop_the_thread_of_its_parent() {
     let ends: [fn(Link); 3] = [drop, |link| assert!(link.end().is_none()), |link| assert!(link.abandon().is_none())];
     for end in ends {
         let control = Arc::new(Control::new(&Arc::new(Wake::new().unwrap())));

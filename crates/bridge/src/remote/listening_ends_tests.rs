@@ -15,7 +15,7 @@ const PART: &str = "BRIDGE_LINK_WORKER_PART";
 
 /// A finished frame is shown even if a Close follows it at once and is not read yet.
 #[test]
-fn a_frame_in_front_of_a_close_that_is_unheard_is_shown() {
+fn frame_before_an_unread_close_is_shown() {
     let Some(mut scene) = Scene::new("in-front") else { return };
     let path = scene.path();
     let worker = std::thread::spawn(move || {
@@ -40,7 +40,7 @@ fn a_frame_in_front_of_a_close_that_is_unheard_is_shown() {
 
 /// What a worker was lost for is told, though its process ends at once behind it.
 #[test]
-fn a_worker_that_ends_with_a_reason_is_lost_for_that() {
+fn loss_is_reported_with_the_reason_of_the_worker() {
     let says: [(&str, &str); 5] = [
         ("fails", "worker process PID has closed the connection: out of tea, and has ended;"),
         ("lies", "worker process PID is cut off: "),
@@ -63,7 +63,7 @@ fn a_worker_that_ends_with_a_reason_is_lost_for_that() {
     }
     for (part, told) in says {
         let Some(mut scene) = Scene::new(part) else { return };
-        let test = "remote::listening::tests::ends::a_worker_that_ends_with_a_reason_is_lost_for_that";
+        let test = "remote::listening::tests::ends::loss_is_reported_with_the_reason_of_the_worker";
         let mut process = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", test])
             .env(PLACE, scene.path())
@@ -85,7 +85,7 @@ fn a_worker_that_ends_with_a_reason_is_lost_for_that() {
 /// A published frame of a worker on the CPU whose copy is in progress is shown even if the program
 /// replaces or disconnects the worker.
 #[test]
-fn a_frame_that_is_being_copied_is_shown_though_the_program_goes_on() {
+fn frame_is_shown_after_its_copy_although_the_program_disconnects() {
     for hangs_up in [true, false] {
         let Some(device) = device() else { return };
         let path = std::env::temp_dir().join(format!("bridge-copies-{}-{hangs_up}", std::process::id()));

@@ -160,7 +160,7 @@ fn free(connection: &mut Connection, slot: u32, value: u64) {
 /// Slots that a lost worker may still read are not drawn to while its process runs, and the writer
 /// has enough others.
 #[test]
-fn slots_of_a_lost_worker_that_lives_are_left_alone() {
+fn slots_of_a_lost_worker_are_unused_while_its_process_runs() {
     for hangs_up in [true, false] {
         let Some((mut scene, half)) = Scene::new("lives") else { return };
         let path = scene.listener.path().to_owned();
@@ -208,7 +208,7 @@ fn slots_of_a_lost_worker_that_lives_are_left_alone() {
 /// A killed worker's slots return, whatever messages it had sent, and each next worker gets exactly
 /// as many slots as the first.
 #[test]
-fn the_next_worker_has_as_many_slots_as_the_first() {
+fn next_worker_gets_as_many_slots_as_the_first() {
     if let Ok(path) = std::env::var(PLACE) {
         let mut connection = taken(Path::new(&path));
         let slots: Vec<_> = (0..MOST).map(|_| shown(&mut connection).0).collect();
@@ -247,7 +247,7 @@ fn the_next_worker_has_as_many_slots_as_the_first() {
 
 /// A frame whose message could not be sent to a worker that had ended is given to the next one.
 #[test]
-fn a_frame_that_a_lost_worker_was_not_told_of_is_the_next_ones() {
+fn unsent_frame_of_a_lost_worker_goes_to_the_next() {
     let Some((mut scene, half)) = Scene::new("untold") else { return };
     let path = scene.listener.path().to_owned();
     let (go, gone) = std::sync::mpsc::channel::<()>();
@@ -284,7 +284,7 @@ fn a_frame_that_a_lost_worker_was_not_told_of_is_the_next_ones() {
 
 fn start(path: &Path) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "--nocapture", "remote::listening::reads::the_next_worker_has_as_many_slots_as_the_first"])
+        .args(["--exact", "--nocapture", "remote::listening::reads::next_worker_gets_as_many_slots_as_the_first"])
         .env(PLACE, path)
         .stdout(Stdio::piped())
         .spawn()

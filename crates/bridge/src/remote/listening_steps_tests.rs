@@ -256,7 +256,7 @@ impl Scene {
 }
 
 #[test]
-fn the_queue_goes_on_once_the_worker_is_dead_and_not_before() {
+fn queue_continues_only_after_worker_process_end() {
     let Some(mut scene) = Scene::new("death", "stays") else { return };
     assert!(scene.hangs() && scene.status.error().is_none());
     scene.worker.kill();
@@ -265,7 +265,7 @@ fn the_queue_goes_on_once_the_worker_is_dead_and_not_before() {
 
 /// Negative control: without the signal in a killed worker's place, the queue hangs.
 #[test]
-fn without_the_signal_in_the_place_of_a_dead_worker_the_queue_hangs() {
+fn queue_hangs_without_the_signal_for_a_dead_worker() {
     let signals_nothing = |step: &mut Step<Words>| step.signals_nothing = true;
     let Some(mut scene) = Scene::with("control", "stays", signals_nothing) else { return };
     scene.worker.kill();
@@ -279,7 +279,7 @@ fn without_the_signal_in_the_place_of_a_dead_worker_the_queue_hangs() {
 }
 
 #[test]
-fn a_worker_that_overruns_its_limit_is_killed_whether_it_is_connected_or_not() {
+fn worker_that_overruns_its_limit_is_killed_even_if_disconnected() {
     for ends in ["stays", "hangs-up", "closes"] {
         let Some(mut scene) = Scene::new("overrun", ends) else { return };
         if ends != "stays" {
@@ -297,7 +297,7 @@ fn a_worker_that_overruns_its_limit_is_killed_whether_it_is_connected_or_not() {
 
 /// The end of a connection is not the end of the process: values that are reached in time count.
 #[test]
-fn a_worker_that_has_hung_up_and_finishes_in_time_is_not_killed() {
+fn disconnected_worker_that_finishes_in_time_is_not_killed() {
     let Some(mut scene) = Scene::new("hang-up", "hangs-up") else { return };
     scene.lost();
     assert!(scene.hangs());
@@ -313,7 +313,7 @@ fn a_worker_that_has_hung_up_and_finishes_in_time_is_not_killed() {
 
 /// Leaving takes at most the worker's limit, and leaves nothing waiting.
 #[test]
-fn the_program_leaves_while_its_queue_waits() {
+fn program_leaves_while_its_queue_waits() {
     for finishes in [true, false] {
         let Some(mut scene) = Scene::new("leave", "stays") else { return };
         scene.control.stop();
@@ -335,7 +335,7 @@ fn the_program_leaves_while_its_queue_waits() {
 
 /// A worker whose progress cannot be observed, since the device is lost, is not killed for that.
 #[test]
-fn a_worker_of_a_lost_device_is_left_at_once_and_lives() {
+fn worker_of_a_lost_device_is_released_and_not_killed() {
     let Some(mut scene) = Scene::new("lost", "stays") else { return };
     scene.steps.state().pretend_loss(false);
     scene.limit_is_over();

@@ -178,7 +178,7 @@ fn publish(connection: &mut Connection, slot: u32, frame: u64) {
 }
 
 #[test]
-fn frames_cross_and_a_worker_that_closes_leaves_its_slots() {
+fn frames_arrive_and_a_closing_worker_returns_its_slots() {
     let Some(mut scene) = Scene::new("close") else { return };
     let path = scene.path();
     let (finished, all) = std::sync::mpsc::channel();
@@ -218,7 +218,7 @@ fn frames_cross_and_a_worker_that_closes_leaves_its_slots() {
 
 /// A Close of the exchange counts even if the program disconnects the worker before reading it.
 #[test]
-fn a_close_that_is_unheard_counts_all_the_same() {
+fn unread_close_still_counts() {
     for closes in [true, false] {
         let Some(mut scene) = Scene::new("unheard") else { return };
         let path = scene.path();
@@ -241,7 +241,7 @@ fn a_close_that_is_unheard_counts_all_the_same() {
 }
 
 #[test]
-fn a_worker_that_hangs_up_keeps_its_slots_while_it_lives() {
+fn disconnected_worker_keeps_its_slots_while_its_process_runs() {
     let Some(mut scene) = Scene::new("hang-up") else { return };
     let path = scene.path();
     let worker = std::thread::spawn(move || {
@@ -313,7 +313,7 @@ fn a_child_of_a_dead_worker_keeps_its_slots() {
 }
 
 #[test]
-fn a_worker_that_dies_owes_what_it_had_not_finished() {
+fn unfinished_frames_of_a_dead_worker_are_counted_as_pending() {
     if let Ok(path) = std::env::var(PLACE) {
         let (mut connection, slots) = connect(Path::new(&path));
         (0..2).for_each(|frame| publish(&mut connection, slots[frame as usize], frame));
@@ -322,7 +322,7 @@ fn a_worker_that_dies_owes_what_it_had_not_finished() {
     }
     let Some(mut scene) = Scene::new("death") else { return };
     let mut process = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "remote::listening::tests::a_worker_that_dies_owes_what_it_had_not_finished"])
+        .args(["--exact", "remote::listening::tests::unfinished_frames_of_a_dead_worker_are_counted_as_pending"])
         .env(PLACE, scene.path())
         .stdout(Stdio::null())
         .spawn()

@@ -74,9 +74,9 @@ fn fill() -> (Connection, Connection) {
 /// If other connections of the user take all the room, a program that still wants a worker gets an
 /// error that names the limit, and one that no longer wants it does not wait for room.
 #[test]
-fn room_for_a_descriptor_is_waited_for_as_long_as_the_worker_is_wanted() {
+fn offer_waits_for_descriptor_room_until_cancelled() {
     let Some(_) = std::env::var_os(FULL) else {
-        let test = "remote::offer::tests::room_for_a_descriptor_is_waited_for_as_long_as_the_worker_is_wanted";
+        let test = "remote::offer::tests::offer_waits_for_descriptor_room_until_cancelled";
         let mut full = Command::new(std::env::current_exe().unwrap());
         let ended = full.args(["--exact", test]).env(FULL, "").stdin(Stdio::null()).status().unwrap();
         assert!(ended.success());

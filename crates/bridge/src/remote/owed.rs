@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn each_frame_has_the_limit_from_the_end_of_the_one_before() {
+    fn limit_of_each_frame_starts_at_the_end_of_the_previous_one() {
         let mut world = World::new();
         (0..3).for_each(|_| world.announce(0));
         for value in 1..=3 {
@@ -175,7 +175,7 @@ mod tests {
 
     /// Time in which the worker's stream waits for Vulkan does not count.
     #[test]
-    fn what_vulkan_delays_does_not_count() {
+    fn time_waiting_for_vulkan_does_not_count() {
         let mut world = World::new();
         world.announce(5);
         assert_eq!((world.look(100, 4), world.look(20, 5)), (None, None));
@@ -184,7 +184,7 @@ mod tests {
 
     /// If a program leaves, nothing may be left that makes the submission that Vulkan waits for.
     #[test]
-    fn a_program_that_leaves_waits_for_vulkan_as_long_as_that_moves() {
+    fn leaving_program_waits_while_vulkan_makes_progress() {
         let mut world = World::new();
         world.announce(5);
         assert_eq!(world.look(100, 0), None);
@@ -202,7 +202,7 @@ mod tests {
 
     /// A renderer that was stopped has not observed the worker meanwhile.
     #[test]
-    fn a_pause_between_two_looks_counts_a_little_alone() {
+    fn long_pause_between_checks_counts_only_partly() {
         let mut world = World::new();
         world.announce(0);
         world.now += Duration::from_secs(3600);
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_is_taken_back_is_finished_in_its_turn() {
+    fn torn_frame_is_finished_in_order() {
         let mut world = World::new();
         (0..3).for_each(|_| world.announce(0));
         assert_eq!([1, 7, 1].map(|number| world.owed.torn(number)), [Some(101), None, None]);

@@ -281,7 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_frames_that_are_taken_back_the_log_has_the_first() {
+    fn only_the_first_torn_frame_is_logged() {
         let mut taken_back = TakenBack::default();
         assert_eq!([(); 3].map(|()| taken_back.is_first()), [true, false, false]);
         assert_eq!(taken_back.0, 3);

@@ -20,7 +20,7 @@ const SOON: Duration = Duration::from_secs(8);
 /// The death of a replacement is reported while it still waits for the previous worker, which keeps
 /// running without its connection and may use the slots.
 #[test]
-fn the_death_of_a_worker_is_told_while_the_one_before_it_is_waited_for() {
+fn worker_death_is_reported_while_waiting_for_its_predecessor() {
     let Some(scene) = Renderer::new("in-step-next") else { return };
     let (mut before, mut exchange, point) = hung_up(&scene);
     finish(&exchange, 2);
@@ -40,7 +40,7 @@ fn the_death_of_a_worker_is_told_while_the_one_before_it_is_waited_for() {
 /// The next worker's thread waits for Vulkan, which waits for something unrelated; the program does
 /// not wait.
 #[test]
-fn the_program_leaves_while_vulkan_is_not_done_with_the_frames_of_the_last_worker() {
+fn program_leaves_while_vulkan_still_uses_the_last_workers_frames() {
     let Some(scene) = Renderer::new("in-step-gate") else { return };
     let gate = SemaphoreInfo { name: "gate", kind: SemaphoreKind::Timeline, exportable: false };
     let gate = Semaphore::new(&scene.device, &gate).unwrap();
@@ -95,7 +95,7 @@ fn disconnect_at_the_limit(exchange: &mut RemoteExchangeReader<Words>) {
 
 /// If a driver delays the end of a killed process, the program is notified meanwhile.
 #[test]
-fn a_worker_that_was_killed_and_does_not_end_is_told_of() {
+fn killed_worker_that_does_not_end_is_reported() {
     let Some(scene) = Renderer::new("in-step-told") else { return };
     let mut worker = Peer::start(scene.listener.path(), "stays");
     let mut exchange = taken(&scene);
@@ -120,7 +120,7 @@ fn a_worker_that_was_killed_and_does_not_end_is_told_of() {
 /// If a driver delays the end of a killed process, the program can leave, and the queue continues
 /// once the process has ended.
 #[test]
-fn a_worker_that_was_killed_and_does_not_end_is_left_to_a_thread() {
+fn killed_worker_that_does_not_end_is_left_to_a_thread() {
     let Some(scene) = Renderer::new("in-step-held") else { return };
     for ends in ["stays", "hangs-up"] {
         let mut worker = Peer::start(scene.listener.path(), ends);
@@ -156,7 +156,7 @@ fn a_worker_that_was_killed_and_does_not_end_is_left_to_a_thread() {
 /// If no thread can be started for the next worker, that of the previous worker is still waited for
 /// in the end.
 #[test]
-fn a_thread_that_does_not_start_takes_no_other_along() {
+fn failed_thread_start_does_not_affect_the_previous_thread() {
     let Some(scene) = Renderer::new("in-step-no-thread") else { return };
     let mut worker = Peer::start(scene.listener.path(), "stays");
     let mut exchange = taken(&scene);
@@ -197,7 +197,7 @@ fn adopted(device: &ExportDevice, keep_alive: bool) -> ExportDevice {
 /// An engine destroys its device once everything that was created from it is dropped, unless the
 /// bridge keeps it alive.
 #[test]
-fn a_device_that_is_not_kept_alive_is_left_to_no_thread() {
+fn thread_does_not_outlive_a_device_without_keep_alive() {
     for keep_alive in [true, false] {
         let Some(opened) = Renderer::new("in-step-adopted") else { return };
         let scene = Renderer { device: adopted(&opened.device, keep_alive), listener: opened.listener };
@@ -239,7 +239,7 @@ fn a_device_that_is_not_kept_alive_is_left_to_no_thread() {
 
 /// A worker that is refused receives the reason.
 #[test]
-fn a_worker_that_is_refused_is_told_why() {
+fn refused_worker_receives_the_reason() {
     let Some(scene) = Renderer::new("in-step-refused") else { return };
     let worker = |trust: bool| {
         let path = scene.listener.path().to_owned();

@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_word_stands_until_another_worker_comes() {
+    fn first_reported_loss_stands_until_the_next_worker() {
         let status = Status::new("cells");
         status.connected(7);
         status.published(3);
@@ -226,7 +226,7 @@ mod tests {
 
     /// Signals in a worker's place may become known only after the worker was replaced.
     #[test]
-    fn frames_that_are_torn_are_told_once_also_behind_the_next_worker() {
+    fn torn_frames_are_reported_once_even_after_the_next_worker() {
         let status = Status::new("cells");
         let torn = |frame| Settled { torn: [frame].into(), value: Some(frame + 1) };
         let told = |status: &Status| match status.tell()? {

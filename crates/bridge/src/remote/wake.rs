@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sleep_tells_what_has_ended_it() {
+    fn sleep_returns_what_ended_it() {
         let (quiet, woken) = (Wake::new().unwrap(), Wake::new().unwrap());
         woken.wake();
         let now = Instant::now();

@@ -4,7 +4,7 @@ use super::history::History;
 use super::signaler::Signaler;
 
 #[test]
-fn the_last_of_each_is_told_apart() {
+fn last_signal_and_wait_of_each_timeline_are_distinguished() {
     let history = History::new("frames");
     assert_eq!(history.exchange(), "frames");
     assert_eq!(history.to_string(), "computed: signal none, wait none; rendered: signal none, wait none");

@@ -54,19 +54,19 @@ fn explore(test: impl Fn() + Send + Sync + Copy + 'static) {
 }
 
 #[test]
-fn under_the_lock_of_its_side_no_signal_is_forgotten() {
+fn locked_signals_are_never_lost() {
     explore(|| signals(Signaler::Compute, true));
 }
 
 /// The negative control: a signal is lost.
 #[test]
 #[should_panic]
-fn without_the_lock_one_is() {
+fn unlocked_signals_can_be_lost() {
     explore(|| signals(Signaler::Compute, false));
 }
 
 /// Threads that end lent turns note their signals in any order.
 #[test]
-fn of_the_queue_no_signal_is_forgotten_without_a_lock() {
+fn queue_signals_are_never_lost_without_a_lock() {
     explore(|| signals(Signaler::Queue, false));
 }

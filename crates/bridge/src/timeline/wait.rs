@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_wait_does_not_ask_for_the_signaler() {
+    fn short_wait_does_not_check_the_signaler() {
         let asked = || panic!("asked within {CHECK_EVERY:?}");
         assert!(!poll(CHECK_EVERY / 4, || Ok(false), asked).unwrap());
     }
@@ -160,7 +160,7 @@ mod tests {
 
     /// No sleep is shorter than requested, except the last one before the limit.
     #[test]
-    fn a_nap_looks_no_more_often_than_it_sleeps() {
+    fn sleeping_poll_checks_once_per_sleep() {
         let (start, mut looks) = (Instant::now(), 0);
         let reached = || {
             looks += 1;
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn blocking_gets_what_is_left() {
+    fn blocking_gets_the_remaining_time() {
         let limit = Duration::from_secs(60);
         let mut left = None;
         let reached = spin_then_block(

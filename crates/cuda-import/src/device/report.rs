@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_machine_without_a_driver_is_told_what_to_do() {
+    fn missing_driver_error_gives_advice() {
         match report() {
             Err(error @ Error::NoDriver { .. }) => {
                 let text = error.to_string();

@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_file_is_told_from_another_on_the_same_node() {
+    fn same_file_is_distinguished_from_another_on_the_same_inode() {
         let open = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
         let (one, two) = (open(), open());
         let duplicate = one.try_clone().unwrap();

@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_driver_has_duplicated_stays_open() {
+    fn duplicated_handle_stays_open() {
         let (handle, other_end) = pipe();
         let reference = handle.try_clone().unwrap();
         give(handle.into(), &OBJECT, "GPU", |_| Ok(())).unwrap();
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_handle_is_named_with_its_kind() {
+    fn refused_handle_error_names_its_kind() {
         let file = OwnedHandle::from(std::fs::File::open(std::env::current_exe().unwrap()).unwrap());
         let text = give(file.into(), &OBJECT, "GPU", |_| Err::<(), _>(REFUSED)).unwrap_err().to_string();
         assert!(text.starts_with("cuImportExternalMemory failed"), "{text}");
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_kmt_handles_are_handed_on() {
+    fn names_and_kmt_handles_are_passed_through() {
         for bad in ["", "a\0b"] {
             assert!(matches!(NtName::new(bad), Err(Error::InvalidHandle { .. })));
         }
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn ten_thousand_handles_given_leave_none() {
+    fn ten_thousand_imports_leak_no_handle() {
         let lowest_free = || {
             let (handle, _) = pipe();
             handle.as_raw_handle().addr()

@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn texel_types_must_be_what_they_say() {
+    fn texel_types_must_match_their_format() {
         let format = TexelFormat { channels: 3, ..f32::FORMAT };
         assert_eq!(check_texel(format, 12, "t"), Err(ImageProblem::Channels { format }));
         let (texel, size, format) = ("t", 3, u32::FORMAT);
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn one_layer_is_an_array_if_asked_for() {
+    fn single_layer_is_an_array_if_requested() {
         assert!(!D2.is_layered() && ImageMappingInfo { layered: true, ..D2 }.is_layered());
         assert!(ImageMappingInfo { layers: 2, ..D2 }.is_layered());
         let cube = ImageMappingInfo { kind: ImageKind::Cube, layers: 6, ..D2 };

@@ -110,7 +110,7 @@ mod tests {
     use std::cell::Cell;
 
     #[test]
-    fn what_was_made_is_found_again() {
+    fn created_objects_are_found_again() {
         let objects = ImageObjects::default();
         let made = Cell::new(0);
         let make = || {

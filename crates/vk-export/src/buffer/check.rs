@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn usages_are_those_whose_features_are_on() {
+    fn usages_require_their_features() {
         use vk::BufferUsageFlags as Usage;
         let off = EnabledFeatures::default();
         let address = EnabledFeatures { buffer_device_address: true, ..off };

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_locks_once() {
+    fn second_lock_by_the_same_thread_is_refused() {
         let mutex = mutex();
         let guard = mutex.lock().unwrap();
         assert!(mutex.is_held_here() && mutex.lock().is_none());
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn an_engines_lock_is_held_for_all_that_share_it() {
+    fn engine_lock_is_held_for_all_queues_that_share_it() {
         let shared: Arc<dyn QueueLock> = Arc::new(Unlocked);
         let [one, other] = [(); 2].map(|()| EngineLock::new(Arc::clone(&shared)));
         let apart = EngineLock::new(Arc::new(Unlocked));

@@ -216,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_gap_is_named_at_once() {
+    fn all_unmet_requirements_are_reported_together() {
         let gaps = Gaps::find(vk::API_VERSION_1_1, false, false, |_| false);
         assert_eq!(gaps.base.len(), 4, "{:?}", gaps.base);
         assert_eq!(gaps.export.len(), EXPORT_EXTENSIONS.len());

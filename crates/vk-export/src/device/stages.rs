@@ -197,7 +197,7 @@ mod tests {
     );
 
     #[test]
-    fn every_consumer_of_this_crate_fits_a_graphics_queue() {
+    fn all_predefined_accesses_fit_a_graphics_queue() {
         let buffers = [
             BufferAccess::VERTEX_INPUT,
             BufferAccess::INDEX_INPUT,
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn stages_need_their_queue_and_their_feature() {
+    fn stages_require_their_queue_and_feature() {
         let off = EnabledFeatures::default();
         assert!(
             !allowed_stages(vk::QueueFlags::TRANSFER, &off).intersects(SHADERS | Stages::BLIT | Stages::DRAW_INDIRECT)
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn accesses_need_a_stage_that_makes_them() {
+    fn accesses_require_a_stage_that_performs_them() {
         assert_eq!(
             orphans(Stages::COPY, Access::SHADER_STORAGE_READ | Access::TRANSFER_READ),
             Access::SHADER_STORAGE_READ

@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blocks_end_where_the_enum_says() {
+    fn format_ranges_end_at_enum_values() {
         use vk::Format as F;
         for (format, size) in [
             (F::UNDEFINED, None),

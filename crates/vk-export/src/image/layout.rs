@@ -84,7 +84,7 @@ mod tests {
     use crate::image::access::ImageAccess;
 
     #[test]
-    fn every_consumer_of_this_crate_is_in_a_layout_of_its_usage() {
+    fn all_predefined_accesses_have_a_layout_of_their_usage() {
         let consumers = ImageAccess::ALL;
         for first in consumers {
             for second in consumers {
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_layout_needs_one_of_its_usages() {
+    fn layout_requires_one_of_its_usages() {
         for (layout, needed) in NEEDS {
             assert!(fault(*layout, !*needed).is_some_and(|text| text.contains(&format!("{layout:?}"))), "{layout:?}");
             for bit in (0..u32::BITS).map(|bit| Usage::from_raw(1 << bit)).filter(|bit| needed.contains(*bit)) {
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_barrier_can_name_fits_no_usage() {
+    fn layouts_without_barriers_fit_no_usage() {
         let all = Usage::from_raw(u32::MAX);
         for layout in [
             Layout::UNDEFINED,

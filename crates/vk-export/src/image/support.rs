@@ -211,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_driver_limits_is_said_with_the_limit() {
+    fn driver_limits_are_reported() {
         let support = ImageSupport {
             handle_type: None,
             exportable: true,

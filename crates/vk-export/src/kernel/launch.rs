@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_driver_hangs_on_or_leaves_out_is_refused() {
+    fn launches_that_hang_or_are_ignored_are_refused() {
         let f = entry("()");
         let fine = LaunchConfig::new([1; 3], [1; 3]);
         for (grid, block) in [
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_kernel_was_compiled_for_is_kept() {
+    fn block_constraints_of_the_kernel_are_enforced() {
         let config = |x| LaunchConfig::new([1; 3], [x, 2, 1]);
         let bounded = entry("() .maxntid 64, 2");
         assert_eq!(fault(&bounded, &config(64), 0), None);
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn shared_memory_is_what_works() {
+    fn shared_memory_is_limited_to_working_sizes() {
         let fine = LaunchConfig::new([1; 3], [1; 3]);
         let of = |bytes: u32| entry(&format!("() {{ .shared .align 4 .b8 s[{bytes}]; ret; }} .entry g()"));
         assert_eq!(of(100).static_shared_bytes(), 100);
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_have_their_size() {
+    fn argument_size_is_checked() {
         let (f, config) = (entry("(.param .u64 a, .param .u32 b)"), LaunchConfig::for_elements(10, 4));
         assert_eq!(fault(&f, &config, 12), None);
         for len in [0, 8, 11, 13, 16] {

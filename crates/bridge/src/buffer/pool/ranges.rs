@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_block_refuses_and_takes_again() {
+    fn full_block_refuses_and_recovers() {
         let mut ranges = Ranges::new(1 << 16).unwrap();
         let mut all: Vec<_> = std::iter::from_fn(|| ranges.take(1, 1)).collect();
         assert_eq!(all.len(), 256);
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_counted_is_refused() {
+    fn uncountable_sizes_are_refused() {
         assert!(Ranges::new(0).is_none());
         assert!(Ranges::new(LARGEST << 1).is_none());
         let mut ranges = Ranges::new(1 << 20).unwrap();

@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_advised_is_possible() {
+    fn advised_slot_counts_are_accepted() {
         let told = refused(1201, 600, 600).unwrap();
         assert!(told.contains("the maximum is 1024") && told.contains("at most 1022 in total"), "{told}");
         assert_eq!(refused(5000, 600, 600), Some(told), "with more slots too");

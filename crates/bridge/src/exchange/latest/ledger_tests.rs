@@ -14,7 +14,7 @@ use world::{FAULTY, SOUND, Sizes, Step, World};
 
 #[test]
 #[cfg_attr(miri, ignore)] // Many states, and no memory accesses to check.
-fn every_schedule_of_a_small_exchange_is_right() {
+fn all_schedules_of_a_small_exchange_are_correct() {
     let small = [(1, 1), (2, 1), (1, 2), (2, 2)];
     // If unfinished frames may be read, the last one has twice as many states, which cover nothing
     // more.
@@ -28,7 +28,7 @@ fn every_schedule_of_a_small_exchange_is_right() {
 
 #[test]
 #[cfg_attr(miri, ignore)] // Many states, and no memory accesses to check.
-fn every_fault_of_a_small_exchange_is_survived() {
+fn all_faults_of_a_small_exchange_are_handled() {
     // If unfinished frames may be read, two faults lead to many more states.
     for (newest, faults) in [(Newest::Finished, 2), (Newest::Issued, 1)] {
         let states = explore(World::new(Sizes::least(1, 1), newest, faults)).unwrap();
@@ -39,7 +39,7 @@ fn every_fault_of_a_small_exchange_is_survived() {
 /// Control of the previous test: the model detects that slots are initialized again while they are
 /// written, which happens if the frame of a turn that was never submitted is unfinished.
 #[test]
-fn a_slot_that_is_initialized_again_too_early_is_found() {
+fn premature_revival_of_a_slot_is_detected() {
     let mut world = World::new(Sizes::least(1, 1), Newest::Issued, 1);
     world.hasty = true;
     let fault = explore(world).unwrap_err();
@@ -49,7 +49,7 @@ fn a_slot_that_is_initialized_again_too_early_is_found() {
 /// With fewer slots than the constructor requires, one side waits for the other.
 #[test]
 #[cfg_attr(miri, ignore)] // Many states, and no memory accesses to check.
-fn with_one_slot_less_a_side_waits_for_the_other() {
+fn one_slot_too_few_makes_a_side_wait() {
     for (writer, reader) in [(1, 1), (2, 1), (1, 2)] {
         let sizes = Sizes { slots: writer + reader + 1, writer, reader };
         let fault = explore(World::new(sizes, Newest::Finished, 0)).unwrap_err();
@@ -60,7 +60,7 @@ fn with_one_slot_less_a_side_waits_for_the_other() {
 
 /// Control of the model: it detects a missing wait.
 #[test]
-fn a_writer_that_does_not_wait_is_found() {
+fn writer_that_does_not_wait_is_detected() {
     let mut world = World::new(Sizes::least(1, 1), Newest::Finished, 0);
     world.careless = true;
     let fault = explore(world).unwrap_err();
@@ -70,7 +70,7 @@ fn a_writer_that_does_not_wait_is_found() {
 /// A writer in another process gets all slots that are free and no longer used, and no others.
 #[test]
 #[cfg_attr(miri, ignore)] // Many states, and no memory accesses to check.
-fn every_schedule_of_a_writer_in_another_process_is_right() {
+fn all_schedules_of_a_remote_writer_are_correct() {
     for (slots, reader) in [(3, 1), (4, 1), (4, 2)] {
         let mut world = World::new(Sizes { slots, writer: 1, reader }, Newest::Finished, 0);
         world.is_away = true;
@@ -81,7 +81,7 @@ fn every_schedule_of_a_writer_in_another_process_is_right() {
 
 /// Control of the previous test: the model detects a missing wait for a reader's submission.
 #[test]
-fn a_slot_that_is_given_away_too_early_is_found() {
+fn premature_sending_of_a_slot_is_detected() {
     let mut world = World::new(Sizes { slots: 3, writer: 1, reader: 1 }, Newest::Finished, 0);
     (world.is_away, world.careless) = (true, true);
     let fault = explore(world).unwrap_err();
@@ -90,7 +90,7 @@ fn a_slot_that_is_given_away_too_early_is_found() {
 
 /// Control of the same test: the model detects that Vulkan does not wait for a frame.
 #[test]
-fn a_frame_of_another_process_without_a_signal_is_found() {
+fn unsignaled_frame_of_a_remote_writer_is_detected() {
     let mut world = World::new(Sizes { slots: 3, writer: 1, reader: 1 }, Newest::Finished, 0);
     (world.is_away, world.unsignaled) = (true, true);
     let fault = explore(world).unwrap_err();
@@ -101,7 +101,7 @@ fn a_frame_of_another_process_without_a_signal_is_found() {
 /// whatever the reader keeps.
 #[test]
 #[cfg_attr(miri, ignore)] // Many states, and no memory accesses to check.
-fn every_schedule_of_a_reader_in_another_process_is_right() {
+fn all_schedules_of_a_remote_reader_are_correct() {
     for (writer, reader, faults) in [(1, 1, 0), (2, 1, 0), (1, 2, 0), (2, 2, 0), (1, 1, 2)] {
         let mut world = World::new(Sizes::least(writer, reader), Newest::Finished, faults);
         world.is_shown_away = true;
@@ -112,7 +112,7 @@ fn every_schedule_of_a_reader_in_another_process_is_right() {
 
 /// Controls of the previous test: an unfinished frame and the lack of a slot are detected.
 #[test]
-fn a_frame_that_is_shown_too_early_is_found() {
+fn premature_sending_of_a_frame_is_detected() {
     let mut world = World::new(Sizes::least(1, 1), Newest::Finished, 0);
     (world.is_shown_away, world.careless) = (true, true);
     let fault = explore(world).unwrap_err();
@@ -128,7 +128,7 @@ fn a_frame_that_is_shown_too_early_is_found() {
 }
 
 #[test]
-fn slots_that_are_away_are_told() {
+fn remote_slots_are_listed() {
     let mut ledger = Ledger::new(4, Newest::Finished);
     let away: Vec<_> = std::iter::from_fn(|| ledger.send_away(0, 0)).map(|(slot, _)| slot).collect();
     assert_eq!((away, ledger.away().count()), (vec![0, 1, 2, 3], 4));
@@ -148,7 +148,7 @@ fn slots_that_are_away_are_told() {
 
 /// A thread that waits for a slot polls only if a timeline can free one.
 #[test]
-fn whether_a_timeline_brings_a_slot_is_told() {
+fn pending_timeline_values_that_free_a_slot_are_reported() {
     let mut ledger = Ledger::new(2, Newest::Finished);
     assert!(!ledger.is_ending(0, 0), "all slots are free already");
     assert_eq!([ledger.send_away(0, 0), ledger.send_away(0, 0)], [Some((0, false)), Some((1, false))]);
@@ -163,7 +163,7 @@ fn whether_a_timeline_brings_a_slot_is_told() {
 
 /// A frame that was never taken has no signal to wait for: its slot is the writer's again at once.
 #[test]
-fn a_slot_whose_frame_nobody_took_is_free_at_once() {
+fn slot_of_an_untaken_frame_is_free_immediately() {
     let mut ledger = Ledger::new(3, Newest::Finished);
     while ledger.send_away(0, 0).is_some() {}
     assert_eq!([ledger.publish_away(0), ledger.publish_away(1)], [Some(0), Some(1)]);
@@ -203,7 +203,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 proptest! {
     #[test]
-    fn long_schedules_keep_to_the_model(
+    fn long_schedules_match_the_model(
         (writer, reader, more) in (1usize..5, 1usize..5, 0usize..4),
         issued in any::<bool>(),
         steps in prop::collection::vec(step(), 1..400),
@@ -240,7 +240,7 @@ fn a_stopped_reader_holds_one_slot_and_a_stopped_writer_none() {
 }
 
 #[test]
-fn mistakes_are_told_once() {
+fn misuse_is_reported_once() {
     let mut ledger = Ledger::new(5, Newest::Finished);
     let begun = ledger.begin(0, never).unwrap();
     assert_eq!(ledger.begin(0, never), Err(Refusal::Open { frame: 0 }));
@@ -262,7 +262,7 @@ fn mistakes_are_told_once() {
 
 /// The signal that gives slots back covers the work of turns that could not signal.
 #[test]
-fn a_signal_covers_all_slots_that_it_gives_back() {
+fn signal_covers_all_slots_that_it_returns() {
     let mut ledger = Ledger::new(8, Newest::Finished);
     let mut value = 0;
     let mut newest = |ledger: &mut Ledger, new: bool| {
@@ -303,7 +303,7 @@ fn a_signal_covers_all_slots_that_it_gives_back() {
 /// Commands that may have been submitted after all precede the value that was seen, so the next
 /// frame in the slot waits for that value.
 #[test]
-fn a_lost_write_is_waited_for_at_the_value_that_was_seen() {
+fn lost_write_is_waited_for_at_the_observed_value() {
     let mut ledger = Ledger::new(1, Newest::Issued);
     let begun = ledger.begin(0, || unreachable!("nothing is lost")).unwrap();
     ledger.lose_write(begun.slot, 1);
@@ -313,7 +313,7 @@ fn a_lost_write_is_waited_for_at_the_value_that_was_seen() {
 
 /// A slot that Vulkan has handed over again counts as used: the writer's GPU waits for that.
 #[test]
-fn a_slot_that_was_initialized_anew_counts_as_used() {
+fn revived_slot_counts_as_used() {
     let mut ledger = Ledger::new(4, Newest::Finished);
     while ledger.send_away(0, 0).is_some() {}
     ledger.publish_away(0);

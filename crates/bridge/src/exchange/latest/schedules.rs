@@ -191,14 +191,14 @@ fn both_sides(newest: Newest, in_flight: u64, waits: bool) {
 }
 
 #[test]
-fn each_frame_is_whole_and_none_goes_back() {
+fn frames_are_complete_and_never_go_back() {
     explore(|| both_sides(Newest::Finished, 1, true));
     explore(|| both_sides(Newest::Issued, 1, true));
 }
 
 /// The writer waits for the slots of the additional submissions.
 #[test]
-fn with_more_submissions_than_were_said_each_frame_is_whole() {
+fn frames_are_complete_with_more_submissions_than_configured() {
     explore(|| both_sides(Newest::Finished, FRAMES, true));
     explore(|| both_sides(Newest::Issued, FRAMES, true));
 }
@@ -240,7 +240,7 @@ fn a_frame_that_was_never_computed_is_not_read() {
 /// The negative control: the failure is checked first.
 #[test]
 #[should_panic(expected = "a frame that was never computed")]
-fn asked_first_a_failure_comes_too_late() {
+fn failure_check_before_the_read_is_too_early() {
     explore(|| failing(true));
 }
 

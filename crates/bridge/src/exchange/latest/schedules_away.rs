@@ -100,13 +100,13 @@ impl World {
 }
 
 #[test]
-fn frames_of_another_process_are_signaled_once_they_are_chosen() {
+fn chosen_frames_of_a_remote_writer_are_signaled() {
     explore(|| away(true));
 }
 
 /// The negative control: no signal is made.
 #[test]
 #[should_panic(expected = "nothing puts Vulkan behind frame")]
-fn a_frame_that_is_chosen_without_a_signal_is_found() {
+fn choosing_without_a_signal_is_detected() {
     explore(|| away(false));
 }

@@ -78,7 +78,7 @@ fn a_frame_that_was_never_computed_is_not_read() {
 }
 
 #[test]
-fn an_open_turn_outlasts_the_error() {
+fn open_turn_survives_an_error() {
     let moments = Moments::new(usize::MAX);
     assert_eq!(moments.newest().unwrap().unwrap().frame, 0);
     moments.left.set(0);
@@ -90,7 +90,7 @@ fn an_open_turn_outlasts_the_error() {
 /// The reader has two slots, and the newest finished frame has another, so a slot is free only once
 /// the frame is finished.
 #[test]
-fn a_frame_that_begins_beside_a_turn_finds_a_slot_or_is_refused() {
+fn concurrent_begin_finds_a_slot_or_is_refused() {
     let ledger = SharedLedger::new(4, Newest::Finished, 1);
     let begin = || ledger.begin(|_| Ok(()), || 0).unwrap().unwrap().slot;
     let newest = |reached| ledger.newest(|| Ok(reached), || Ok(()), |_| unreachable!()).unwrap().unwrap().unwrap();

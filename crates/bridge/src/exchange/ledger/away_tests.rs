@@ -11,7 +11,7 @@ fn send(ledger: &mut Ledger) -> Option<(usize, u64)> {
 }
 
 #[test]
-fn slots_go_away_in_the_order_of_their_last_use_and_frames_are_numbered_as_they_are_announced() {
+fn slots_are_sent_by_last_use_and_frames_numbered_by_announcement() {
     let mut ledger = ledger();
     assert_eq!([(); 4].map(|()| send(&mut ledger)), [Some((0, 0)), Some((1, 0)), Some((2, 0)), None]);
     assert_eq!([2, 0].map(|slot| ledger.announce(slot)), [Some((0, 0)), Some((1, 0))]);
@@ -29,7 +29,7 @@ fn slots_go_away_in_the_order_of_their_last_use_and_frames_are_numbered_as_they_
 }
 
 #[test]
-fn what_a_lost_process_held_is_free_again_behind_its_last_use() {
+fn slots_of_a_lost_process_are_free_after_their_last_use() {
     let mut ledger = ledger();
     while send(&mut ledger).is_some() {}
     ledger.announce(1);
@@ -44,7 +44,7 @@ fn what_a_lost_process_held_is_free_again_behind_its_last_use() {
 }
 
 #[test]
-fn what_is_not_ready_does_not_go_away() {
+fn slots_that_are_not_ready_are_not_sent() {
     let mut ledger = ledger();
     assert_eq!(ledger.send_away(|slot, _| slot == 2, || 0), Some((2, 0)));
     assert_eq!(ledger.send_away(|slot, _| slot == 2, || 0), None);
@@ -54,7 +54,7 @@ fn what_is_not_ready_does_not_go_away() {
 }
 
 #[test]
-fn a_dropped_turn_is_told_once_and_a_lost_submission_comes_back_behind_its_value() {
+fn dropped_turn_is_reported_once_and_lost_submission_recovers_at_its_value() {
     let mut ledger = ledger();
     while send(&mut ledger).is_some() {}
     for slot in 0..2 {
@@ -70,7 +70,7 @@ fn a_dropped_turn_is_told_once_and_a_lost_submission_comes_back_behind_its_value
 }
 
 #[test]
-fn a_free_slot_is_told_by_the_value_of_its_last_use() {
+fn has_free_after_compares_the_last_use() {
     let mut ledger = ledger();
     assert!(!ledger.has_free_after(0), "nothing was used");
     send(&mut ledger).unwrap();
@@ -83,7 +83,7 @@ fn a_free_slot_is_told_by_the_value_of_its_last_use() {
 }
 
 #[test]
-fn the_frames_of_another_exchange_are_gone_on_with() {
+fn frame_numbers_continue_from_the_previous_ledger() {
     let mut ledger = ledger();
     while send(&mut ledger).is_some() {}
     let next = |ledger: &mut Ledger, slot| ledger.announce(slot).unwrap().0;

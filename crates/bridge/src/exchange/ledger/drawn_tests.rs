@@ -16,7 +16,7 @@ fn draw(ledger: &mut Ledger) -> (usize, Option<u64>) {
 }
 
 #[test]
-fn frames_go_to_the_other_process_in_the_order_in_which_they_were_submitted() {
+fn frames_are_sent_in_submission_order() {
     let mut ledger = ledger();
     assert_eq!((ledger.drawn(), ledger.lacks_slots(|| 0)), (None, false));
     assert_eq!([draw(&mut ledger), draw(&mut ledger)], [(0, None), (1, None)]);
@@ -36,7 +36,7 @@ fn frames_go_to_the_other_process_in_the_order_in_which_they_were_submitted() {
 }
 
 #[test]
-fn a_frame_that_is_not_submitted_goes_to_nobody() {
+fn unsubmitted_frames_are_not_sent() {
     let mut ledger = ledger();
     let begun = ledger.begin(|| 0).unwrap();
     assert!(!ledger.lacks_slots(|| 0), "the refusal is told at once");
@@ -60,7 +60,7 @@ fn a_frame_that_is_not_submitted_goes_to_nobody() {
 }
 
 #[test]
-fn a_slot_is_not_waited_for_where_the_next_frame_is_refused() {
+fn begin_does_not_wait_for_a_slot_if_it_is_refused() {
     let mut ledger = ledger();
     draw(&mut ledger);
     let begun = ledger.begin(|| 0).unwrap();

@@ -3,7 +3,7 @@ use super::*;
 use crate::exchange::ledger::{Begun, First};
 
 #[test]
-fn what_a_replacement_waits_for_was_submitted() {
+fn replacement_waits_for_submitted_values_only() {
     for first in [First::Compute, First::Render] {
         let mut ledger = Ledger::new(first, 2);
         assert_eq!((ledger.holder(), ledger.settled(|| unreachable!("nothing was lost"))), (None, Ok(0)));
@@ -30,7 +30,7 @@ fn what_a_replacement_waits_for_was_submitted() {
 }
 
 #[test]
-fn replaced_slots_are_free_and_values_go_on() {
+fn replaced_slots_are_free_and_values_continue() {
     let mut ledger = Ledger::new(First::Compute, 2);
     for _ in 0..2 {
         let begun = ledger.begin(|| 0).unwrap();

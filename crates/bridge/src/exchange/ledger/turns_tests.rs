@@ -9,7 +9,7 @@ fn never() -> u64 {
 /// No frame begins before new images are handed over, by a submission that may be lent, retracted
 /// and lost.
 #[test]
-fn nothing_begins_before_images_are_handed_over() {
+fn no_frame_begins_before_images_are_handed_over() {
     for first in [First::Compute, First::Render] {
         let mut ledger = Ledger::new(first, 2);
         assert_eq!(ledger.initial(), Initial::Done, "buffers need no hand-over");
@@ -74,7 +74,7 @@ fn an_exchange_is_idle_when_nobody_holds_a_turn() {
 
 /// A latest exchange keeps its slots in another ledger and uses only the values of this one.
 #[test]
-fn the_values_are_those_of_the_frames() {
+fn values_are_taken_by_frames() {
     let mut ledger = Ledger::new(First::Compute, 1);
     assert_eq!(ledger.values().take_computed(), 1);
     let value = ledger.values().lend(0).unwrap();
@@ -84,7 +84,7 @@ fn the_values_are_those_of_the_frames() {
 
 /// Slots that were not used since they were replaced keep their order.
 #[test]
-fn replaced_slots_go_on_round_in_their_order() {
+fn replaced_slots_keep_their_order() {
     let mut ledger = Ledger::new(First::Compute, 3);
     let frame = |ledger: &mut Ledger| {
         let begun = ledger.begin(never).unwrap();

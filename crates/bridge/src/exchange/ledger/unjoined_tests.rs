@@ -7,7 +7,7 @@ fn never() -> u64 {
 }
 
 #[test]
-fn a_slot_that_is_not_joined_is_given_to_nobody() {
+fn unjoined_slot_is_not_given_out() {
     let mut ledger = Ledger::new(First::Compute, 2);
     let begun = ledger.begin(never).unwrap();
     assert_eq!((begun.frame, begun.slot), (0, 0));
@@ -29,7 +29,7 @@ fn a_slot_that_is_not_joined_is_given_to_nobody() {
 }
 
 #[test]
-fn it_waits_for_vulkan_as_before() {
+fn joined_slot_still_waits_for_vulkan() {
     let mut ledger = Ledger::new(First::Compute, 1);
     let begun = ledger.begin(never).unwrap();
     let computed = ledger.take_computed();
@@ -49,7 +49,7 @@ fn it_waits_for_vulkan_as_before() {
 }
 
 #[test]
-fn what_is_held_is_not_kept() {
+fn held_slots_do_not_become_unjoined() {
     let mut ledger = Ledger::new(First::Compute, 1);
     ledger.begin(never).unwrap();
     ledger.keep_unjoined(0, 0);

@@ -130,7 +130,7 @@ impl Worker {
 
 /// A frame is copied once it is drawn, and its slot is reused once the worker has read it.
 #[test]
-fn each_frame_is_read_once_and_in_order_and_its_slot_stays_until_then() {
+fn frames_are_read_once_in_order_before_their_slots_are_reused() {
     let Some(mut worker) = Worker::new(LIMIT) else { return };
     worker.draw(10, true);
     worker.draw(11, false);
@@ -152,7 +152,7 @@ fn each_frame_is_read_once_and_in_order_and_its_slot_stays_until_then() {
 
 /// Negative control: a copy that does not wait for Vulkan has the previous contents of the slot.
 #[test]
-fn a_copy_that_does_not_wait_is_seen_to_be_stale() {
+fn copy_without_a_wait_reads_stale_data() {
     let Some(mut worker) = Worker::new(LIMIT) else { return };
     worker.draw(10, false);
     worker.has(1);
@@ -171,7 +171,7 @@ fn a_copy_that_does_not_wait_is_seen_to_be_stale() {
 
 /// No submission waits for a lost reader on the CPU, and the next reader gets new memory.
 #[test]
-fn a_reader_on_the_cpu_is_lost_with_all_slots_and_holds_up_nobody() {
+fn lost_cpu_reader_blocks_no_submission() {
     let Some(mut worker) = Worker::new(LIMIT) else { return };
     (0..2).for_each(|word| worker.draw(word, false));
     worker.has(1);
@@ -198,7 +198,7 @@ fn a_reader_on_the_cpu_is_lost_with_all_slots_and_holds_up_nobody() {
 /// If Vulkan does not draw a frame in time, copying stops and the program gets an error; the worker
 /// is not at fault.
 #[test]
-fn frames_that_are_not_drawn_in_time_are_told_of() {
+fn frames_not_drawn_in_time_are_reported() {
     let Some(mut worker) = Worker::new(Duration::from_millis(50)) else { return };
     worker.draw(1, true);
     let start = Instant::now();

@@ -8,7 +8,7 @@ use crate::error::Error;
 
 /// If the device is lost, the worker's values cannot be observed: it is neither blamed nor killed.
 #[test]
-fn what_is_owed_to_a_lost_device_is_forgiven() {
+fn pending_signals_of_a_lost_device_are_dropped() {
     for both in [true, false] {
         let Some(mut worker) = Worker::new() else { return };
         worker.draw().wait(LIMIT).unwrap();
@@ -33,7 +33,7 @@ fn what_is_owed_to_a_lost_device_is_forgiven() {
 
 /// A dropped turn is reported once, even after the next worker has connected.
 #[test]
-fn a_turn_that_was_dropped_is_told_of_behind_the_next_worker() {
+fn dropped_turn_is_reported_after_the_next_worker_connects() {
     let Some(mut worker) = Worker::new() else { return };
     drop(worker.begin().unwrap());
     worker.draw.close();

@@ -11,7 +11,7 @@ use crate::timeline::hooked::{refuse_next_signal, refusing};
 
 /// The signal counts: a second one of the same value would always fail, and end the connection.
 #[test]
-fn a_frame_whose_signal_is_made_and_refused_is_given() {
+fn frame_is_sent_if_its_signal_took_effect_despite_an_error() {
     let Some(device) = refusing() else { return };
     let compute = Compute::remote_of(&device, false, Trust::Played).unwrap();
     let info = ExchangeInfo { name: "draws", timeout: LIMIT, ..Default::default() };

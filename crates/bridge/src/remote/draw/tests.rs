@@ -133,7 +133,7 @@ fn open(gate: &Semaphore) {
 /// Neither side waits on the host: the worker gets a frame that is not drawn yet, and Vulkan gets a
 /// slot that is not read yet.
 #[test]
-fn frames_and_slots_change_hands_before_either_gpu_is_done() {
+fn frames_and_slots_are_handed_over_without_waiting_on_the_host() {
     let Some(mut worker) = Worker::new() else { return };
     let gate = worker.gate();
     let waits = [wait_for(&gate)];
@@ -160,7 +160,7 @@ fn frames_and_slots_change_hands_before_either_gpu_is_done() {
 
 /// The first half is the negative control: without the survivor's signal, the queue hangs.
 #[test]
-fn what_a_dead_reader_owed_is_signaled_once_and_nothing_before() {
+fn pending_values_of_a_dead_reader_are_signaled_once() {
     let Some(mut worker) = Worker::new() else { return };
     (0..3).for_each(|_| drop(worker.draw()));
     (0..2).for_each(|_| {
@@ -185,7 +185,7 @@ fn what_a_dead_reader_owed_is_signaled_once_and_nothing_before() {
 }
 
 #[test]
-fn a_dead_reader_holds_up_nobody() {
+fn dead_reader_blocks_no_submission() {
     let Some(mut worker) = Worker::new() else { return };
     worker.draw();
     worker.free();
@@ -199,7 +199,7 @@ fn a_dead_reader_holds_up_nobody() {
 
 /// The next worker gets the slots with timelines that no other had, and frame numbers continue.
 #[test]
-fn the_next_reader_has_frames_once_all_of_the_last_is_over() {
+fn next_reader_gets_frames_after_the_last_one_is_settled() {
     let Some(mut worker) = Worker::new() else { return };
     worker.draw();
     worker.free();
@@ -226,7 +226,7 @@ fn the_next_reader_has_frames_once_all_of_the_last_is_over() {
 }
 
 #[test]
-fn values_that_a_reader_may_not_give_are_refused() {
+fn invalid_values_of_a_reader_are_refused() {
     for (slot, value) in [(0, 2), (0, u64::MAX), (2, 1), (64, 1)] {
         let Some(mut worker) = Worker::new() else { return };
         worker.draw();
@@ -239,7 +239,7 @@ fn values_that_a_reader_may_not_give_are_refused() {
 }
 
 #[test]
-fn a_reader_that_has_given_back_what_it_still_reads_overruns_its_limit() {
+fn reader_that_never_finishes_a_freed_slot_overruns_its_limit() {
     let Some(mut worker) = Worker::new() else { return };
     let gate = worker.gate();
     let waits = [wait_for(&gate)];
@@ -269,7 +269,7 @@ fn a_reader_that_has_given_back_what_it_still_reads_overruns_its_limit() {
 
 /// A reader that frees all slots but finishes none does not get frames without end.
 #[test]
-fn a_reader_owes_a_bounded_number_of_values() {
+fn pending_values_of_a_reader_are_bounded() {
     let Some(mut worker) = Worker::new() else { return };
     let mut points = Vec::new();
     while let Some(turn) = worker.begin() {
@@ -288,7 +288,7 @@ fn a_reader_owes_a_bounded_number_of_values() {
 
 /// A submission of an engine does not signal the worker's timeline.
 #[test]
-fn a_frame_that_an_engine_submits_is_given_once_it_was_seen_to_be_drawn() {
+fn frame_submitted_by_an_engine_is_sent_once_drawn() {
     let Some(mut worker) = Worker::new() else { return };
     let gate = worker.gate();
     let point = submit_as_engine(worker.begin().unwrap(), &[wait_for(&gate)]);
@@ -308,7 +308,7 @@ fn a_frame_that_an_engine_submits_is_given_once_it_was_seen_to_be_drawn() {
 /// The worker sees a frame that an engine submits with the bridge's next submission. Until that has
 /// ended, the worker's time does not count.
 #[test]
-fn a_reader_is_not_blamed_for_what_shows_it_an_engines_frame() {
+fn reader_is_not_blamed_for_delays_of_an_engines_frame() {
     let Some(mut worker) = Worker::new() else { return };
     let first = submit_as_engine(worker.begin().unwrap(), &[]);
     let gate = worker.gate();
@@ -337,7 +337,7 @@ fn a_reader_is_not_blamed_for_what_shows_it_an_engines_frame() {
 }
 
 #[test]
-fn a_frame_that_is_skipped_is_given_to_nobody() {
+fn skipped_frames_are_not_sent() {
     let Some(mut worker) = Worker::new() else { return };
     worker.begin().unwrap().skip();
     worker.draw();

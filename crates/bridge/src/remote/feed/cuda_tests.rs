@@ -102,7 +102,7 @@ impl Worker {
 }
 
 #[test]
-fn slots_go_round_and_what_is_whole_is_shown() {
+fn slots_are_reused_and_complete_frames_are_shown() {
     let Some(mut worker) = Worker::new() else { return };
     worker.advance();
     let all: Vec<_> = worker.slots.iter().copied().collect();
@@ -139,7 +139,7 @@ fn slots_go_round_and_what_is_whole_is_shown() {
 
 /// A slot that Vulkan has not read returns without a signal, which is slow on a busy device.
 #[test]
-fn only_what_vulkan_has_read_goes_back_behind_a_signal() {
+fn only_slots_read_by_vulkan_are_returned_with_a_signal() {
     let Some(mut worker) = Worker::new() else { return };
     worker.advance();
     assert_eq!(worker.freed, 1, "what is new to the worker");
@@ -160,7 +160,7 @@ fn only_what_vulkan_has_read_goes_back_behind_a_signal() {
 /// Likewise for frames: only a frame that the reader takes is signaled, and the slots of others
 /// return immediately.
 #[test]
-fn only_what_the_reader_takes_is_signaled() {
+fn only_frames_that_the_reader_takes_are_signaled() {
     let Some(mut worker) = Worker::new() else { return };
     let finished = |worker: &mut Worker| {
         let (slot, value) = worker.publish();
@@ -191,7 +191,7 @@ fn only_what_the_reader_takes_is_signaled() {
 
 /// The timelines are read once per round, since each read is a driver call.
 #[test]
-fn a_round_looks_at_the_timelines_once() {
+fn timelines_are_read_once_per_round() {
     let Some(mut worker) = Worker::new() else { return };
     worker.advance();
     let publish = |worker: &mut Worker| {
@@ -208,7 +208,7 @@ fn a_round_looks_at_the_timelines_once() {
 }
 
 #[test]
-fn what_a_worker_has_not_finished_is_shown_to_nobody() {
+fn unfinished_frames_are_not_shown() {
     for quiet in [true, false] {
         let Some(mut worker) = Worker::new() else { return };
         let (first, value) = worker.publish();
@@ -266,7 +266,7 @@ fn the_next_worker_has_the_same_slots() {
 
 /// A worker that signals the renderer's timeline loses its connection, without other effects.
 #[test]
-fn a_worker_that_signals_the_renderers_timeline_is_cut_off() {
+fn worker_that_signals_the_renderers_timeline_is_disconnected() {
     let Some(mut worker) = Worker::new() else { return };
     worker.advance();
     let (first, value) = worker.publish();
@@ -291,7 +291,7 @@ fn a_worker_that_signals_the_renderers_timeline_is_cut_off() {
 
 /// The reader reports every slot that it returns, whatever happens to its turn.
 #[test]
-fn a_turn_that_is_skipped_gives_back_what_was_superseded() {
+fn skipped_turn_returns_superseded_slots() {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -332,7 +332,7 @@ fn a_turn_that_is_skipped_gives_back_what_was_superseded() {
 
 /// No frame has the greatest value: a worker that signals it is at fault, and not the device.
 #[test]
-fn a_worker_that_signals_the_greatest_value_is_cut_off() {
+fn worker_that_signals_the_maximum_value_is_disconnected() {
     for both in [false, true] {
         let Some(mut worker) = Worker::new() else { return };
         worker.publish();

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn every_schedule_shows_what_is_whole_and_only_that() {
+    fn all_schedules_show_only_complete_frames() {
         let start = World { frames: Frames::default(), published: [None; SLOTS], next: 0, reached: 0, shown: None };
         let mut seen = HashSet::from([start.clone()]);
         let mut open = vec![start];
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_that_are_whole_the_newest_is_seen() {
+    fn newest_of_several_complete_frames_is_shown() {
         let mut frames = Frames::default();
         (0..3).for_each(|i| frames.published(frame(i, i as u64, 10 + i as u64)).unwrap());
         assert_eq!(frames.reached(9), Settled::default());
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_does_not_rise_makes_no_frame() {
+    fn frame_with_a_repeated_value_is_refused() {
         let mut frames = Frames::default();
         frames.published(frame(0, 0, 5)).unwrap();
         assert_eq!(frames.published(frame(1, 1, 5)), Err(1));

@@ -71,7 +71,7 @@ impl Worker {
 }
 
 #[test]
-fn the_newest_frame_is_shown_and_a_slot_goes_back_once_it_was_seen_to_be_done_with() {
+fn newest_frame_is_sent_and_finished_slots_are_reclaimed() {
     let Some(mut worker) = Worker::new() else { return };
     worker.advance();
     assert_eq!((worker.shown.len(), worker.serve.retry()), (0, None), "nothing is waited for");
@@ -99,7 +99,7 @@ fn the_newest_frame_is_shown_and_a_slot_goes_back_once_it_was_seen_to_be_done_wi
 
 /// Frames are drawn whatever slots the worker keeps; it holds at most three of six.
 #[test]
-fn a_worker_that_gives_nothing_back_delays_no_frame() {
+fn worker_that_keeps_its_slots_delays_no_frame() {
     let Some(mut worker) = Worker::new() else { return };
     let start = Instant::now();
     for _ in 0..50 {
@@ -116,7 +116,7 @@ fn a_worker_that_gives_nothing_back_delays_no_frame() {
 }
 
 #[test]
-fn the_slots_of_a_lost_worker_come_back_once_it_is_quiet() {
+fn slots_of_a_lost_worker_are_reclaimed_once_unused() {
     for quiet in [true, false] {
         let Some(mut worker) = Worker::new() else { return };
         let first = worker.draw();
@@ -149,7 +149,7 @@ fn the_slots_of_a_lost_worker_come_back_once_it_is_quiet() {
 
 /// A frame that was taken but not sent to the worker is not the worker's when it is lost.
 #[test]
-fn what_a_worker_was_not_told_of_is_not_its_own() {
+fn unsent_frame_does_not_belong_to_the_worker() {
     let Some(mut worker) = Worker::new() else { return };
     worker.draw();
     worker.serve.show().unwrap();
@@ -159,7 +159,7 @@ fn what_a_worker_was_not_told_of_is_not_its_own() {
 }
 
 #[test]
-fn a_worker_that_signals_what_it_may_not_is_cut_off() {
+fn worker_with_invalid_signals_is_disconnected() {
     for both in [false, true] {
         let Some(mut worker) = Worker::new() else { return };
         let first = worker.draw();

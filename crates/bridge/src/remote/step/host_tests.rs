@@ -106,7 +106,7 @@ fn submit(turn: RenderTurn<Words>) -> crate::timeline::TimelinePoint {
 
 /// The worker does not get a slot's memory back before the copy has read it.
 #[test]
-fn the_queue_waits_for_the_copy_of_a_frame_that_is_done() {
+fn queue_waits_for_the_copy_of_a_done_frame() {
     let Some(mut worker) = Worker::new() else { return };
     let slot = worker.announce();
     let point = submit(worker.turn());
@@ -127,7 +127,7 @@ fn the_queue_waits_for_the_copy_of_a_frame_that_is_done() {
 }
 
 #[test]
-fn what_a_worker_owed_is_signaled_as_its_connection_ends_and_nothing_is_copied() {
+fn pending_values_are_signaled_without_a_copy_at_connection_end() {
     let Some(mut worker) = Worker::new() else { return };
     let [first, second] = [worker.announce(), worker.announce()];
     worker.done(first, 0);
@@ -155,7 +155,7 @@ fn what_a_worker_owed_is_signaled_as_its_connection_ends_and_nothing_is_copied()
 
 /// Negative control: without the signal in the place of an ended worker, the queue hangs.
 #[test]
-fn without_the_signal_in_the_place_of_a_worker_on_the_cpu_the_queue_hangs() {
+fn queue_hangs_without_the_signal_for_a_cpu_worker() {
     let Some(mut worker) = Worker::new() else { return };
     worker.announce();
     let point = submit(worker.turn());
@@ -172,7 +172,7 @@ fn without_the_signal_in_the_place_of_a_worker_on_the_cpu_the_queue_hangs() {
 
 /// Submissions continue even if the worker's memory cannot be read.
 #[test]
-fn memory_that_cannot_be_read_is_the_workers_fault_and_the_queue_goes_on() {
+fn queue_continues_although_the_workers_memory_is_unreadable() {
     let Some(mut worker) = Worker::new() else { return };
     let slot = worker.announce();
     let point = submit(worker.turn());
@@ -190,7 +190,7 @@ fn memory_that_cannot_be_read_is_the_workers_fault_and_the_queue_goes_on() {
 }
 
 #[test]
-fn a_frame_that_is_torn_is_signaled_when_it_is_done_and_not_copied() {
+fn torn_frame_is_signaled_when_done_and_not_copied() {
     let Some(mut worker) = Worker::new() else { return };
     let slot = worker.announce();
     let point = submit(worker.turn());
@@ -205,7 +205,7 @@ fn a_frame_that_is_torn_is_signaled_when_it_is_done_and_not_copied() {
 /// If Vulkan does not finish with a slot in time, copying stops and the program gets an error, but
 /// the values are still signaled.
 #[test]
-fn frames_that_cannot_be_copied_are_told_of() {
+fn frames_that_cannot_be_copied_are_reported() {
     let Some(device) = device() else { return };
     let compute = Compute::new(&device, compute::Backend::Host).unwrap();
     let info = ExchangeInfo { name: "late", slots: 1, timeout: Duration::from_millis(50), ..Default::default() };

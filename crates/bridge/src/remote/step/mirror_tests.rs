@@ -44,7 +44,7 @@ fn lend(turn: RenderTurn<Words>) -> crate::timeline::TimelinePoint {
 /// Nothing counts as free, reusable or finished before the queue has signaled it on a timeline that
 /// the worker does not have.
 #[test]
-fn a_worker_that_signals_for_vulkan_ends_no_wait_of_the_renderers() {
+fn forged_signal_ends_no_wait_of_the_renderer() {
     let Some(mut worker) = Worker::new() else { return };
     worker.announce();
     let point = submit(worker.turn());
@@ -68,7 +68,7 @@ fn a_worker_that_signals_for_vulkan_ends_no_wait_of_the_renderers() {
 
 /// A worker cannot influence the time in which it counts as waiting for Vulkan.
 #[test]
-fn what_vulkan_delays_is_not_the_workers_to_say() {
+fn worker_cannot_influence_its_waiting_time() {
     let Some(mut worker) = Worker::new() else { return };
     let limit = Duration::from_millis(30);
     let slots: Vec<_> = (0..6).map(|_| (worker.announce().0, submit(worker.turn()))).collect();
@@ -83,7 +83,7 @@ fn what_vulkan_delays_is_not_the_workers_to_say() {
 
 /// The loss of the device is detected on a timeline that the worker does not have.
 #[test]
-fn a_worker_that_signals_the_value_of_a_lost_device_loses_no_device() {
+fn forged_device_loss_value_is_ignored() {
     let Some(worker) = Worker::new() else { return };
     worker.lies(u64::MAX);
     assert!(worker.steps.state().mirror_semaphore().unwrap().value().unwrap_err().is_device_lost());
@@ -91,7 +91,7 @@ fn a_worker_that_signals_the_value_of_a_lost_device_loses_no_device() {
 }
 
 #[test]
-fn a_worker_sees_each_value_of_the_queues() {
+fn worker_observes_each_value_of_the_queue() {
     let Some(mut worker) = Worker::new() else { return };
     for frame in 1..=5 {
         worker.announce();
@@ -107,7 +107,7 @@ fn a_worker_sees_each_value_of_the_queues() {
 /// An engine signals only `rendered`: the worker gets the slot once the engine's commands have
 /// ended, with a value that the worker will see.
 #[test]
-fn a_slot_that_an_engine_has_submitted_is_the_workers_once_it_is_over() {
+fn slot_submitted_by_an_engine_is_sent_once_finished() {
     let Some(mut worker) = Worker::new() else { return };
     worker.announce();
     worker.announce();
@@ -133,7 +133,7 @@ fn a_slot_that_an_engine_has_submitted_is_the_workers_once_it_is_over() {
 
 /// A trusted worker gets the compute timeline, on a device that exports it, but never the queue's.
 #[test]
-fn the_timeline_of_the_queue_is_exported_to_no_worker() {
+fn queue_timeline_is_never_exported() {
     let Some(device) = device() else { return };
     for (trust, computed) in [(Trust::None, false), (Trust::Shared, true)] {
         let compute = Compute::remote_of(&device, false, trust).unwrap();

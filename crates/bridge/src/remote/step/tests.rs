@@ -91,7 +91,7 @@ pub(super) fn submit(turn: RenderTurn<Words>) -> crate::timeline::TimelinePoint 
 
 /// The queue waits for an announced frame, and the worker gets the slot back at once.
 #[test]
-fn a_frame_is_submitted_before_it_is_finished_and_its_slot_is_the_workers_again() {
+fn frame_is_submitted_before_it_is_finished_and_its_slot_sent_back() {
     let Some(mut worker) = Worker::new() else { return };
     let (slot, after) = worker.announce();
     assert_eq!((slot, after, worker.slots.len()), (0, 0, 2));
@@ -106,7 +106,7 @@ fn a_frame_is_submitted_before_it_is_finished_and_its_slot_is_the_workers_again(
 }
 
 #[test]
-fn frames_come_once_and_in_order_whatever_the_program_submits_first() {
+fn frames_arrive_once_and_in_order_for_any_submission_order() {
     let Some(mut worker) = Worker::new() else { return };
     (0..3).for_each(|_| {
         worker.announce();
@@ -126,7 +126,7 @@ fn frames_come_once_and_in_order_whatever_the_program_submits_first() {
 
 /// The first half is the negative control: without the survivor's signal, the queue hangs.
 #[test]
-fn what_a_dead_worker_owed_is_signaled_once_and_nothing_before() {
+fn pending_values_of_a_dead_worker_are_signaled_once() {
     let Some(mut worker) = Worker::new() else { return };
     (0..3).for_each(|_| {
         worker.announce();
@@ -147,7 +147,7 @@ fn what_a_dead_worker_owed_is_signaled_once_and_nothing_before() {
 
 /// The next worker gets the slots with timelines that no other had, and frame numbers continue.
 #[test]
-fn the_next_worker_has_the_slots_once_all_of_the_last_is_over() {
+fn next_worker_gets_the_slots_after_the_last_one_is_settled() {
     let Some(mut worker) = Worker::new() else { return };
     (0..2).for_each(|_| {
         worker.announce();
@@ -176,7 +176,7 @@ fn the_next_worker_has_the_slots_once_all_of_the_last_is_over() {
 }
 
 #[test]
-fn a_worker_that_takes_a_frame_back_owes_its_value_still() {
+fn torn_frame_still_needs_its_signal() {
     let Some(mut worker) = Worker::new() else { return };
     (0..2).for_each(|_| {
         worker.announce();
@@ -192,7 +192,7 @@ fn a_worker_that_takes_a_frame_back_owes_its_value_still() {
 }
 
 #[test]
-fn values_that_a_worker_may_not_announce_or_signal_are_refused() {
+fn invalid_values_of_a_worker_are_refused() {
     let Some(mut worker) = Worker::new() else { return };
     worker.announce();
     // The session, which would refuse this, is not involved.
@@ -206,7 +206,7 @@ fn values_that_a_worker_may_not_announce_or_signal_are_refused() {
 }
 
 #[test]
-fn a_frame_that_does_not_come_overruns_its_limit() {
+fn unfinished_frame_overruns_its_limit() {
     let Some(mut worker) = Worker::new() else { return };
     assert_eq!(worker.step.overrun(Duration::ZERO, false), None, "nothing is owed");
     let start = Instant::now();
@@ -225,7 +225,7 @@ fn a_frame_that_does_not_come_overruns_its_limit() {
 
 /// A worker may have signaled its timelines before it announces, and may keep them.
 #[test]
-fn timelines_that_a_worker_was_told_of_are_no_other_workers() {
+fn timelines_are_never_reused_for_another_worker() {
     let Some(worker) = Worker::new() else { return };
     let Worker { step, steps, .. } = worker;
     let (mut away, _) = step.stop(true);
@@ -275,7 +275,7 @@ fn a_worker_that_waits_for_vulkan_does_not_overrun_its_limit() {
 
 /// A worker that announces frames but finishes none does not get slots without end.
 #[test]
-fn a_worker_owes_a_bounded_number_of_frames() {
+fn pending_frames_of_a_worker_are_bounded() {
     let Some(mut worker) = Worker::new() else { return };
     let mut points = Vec::new();
     worker.advance();
@@ -293,7 +293,7 @@ fn a_worker_owes_a_bounded_number_of_frames() {
 
 /// If the device is lost, the worker's values cannot be observed: it is neither blamed nor killed.
 #[test]
-fn what_is_owed_to_a_lost_device_is_forgiven() {
+fn pending_signals_of_a_lost_device_are_dropped() {
     for both in [true, false] {
         let Some(mut worker) = Worker::new() else { return };
         worker.announce();

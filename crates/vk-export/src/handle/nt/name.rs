@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_checked_before_windows_sees_them() {
+    fn names_are_validated_before_the_system_call() {
         for name in ["a", r"Local\a b", r"Global\ü", "Global"] {
             let wide = encode(name).unwrap();
             assert_eq!(String::from_utf16(&wide).unwrap(), format!("{name}\0"));
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_taken_is_refused_and_free_again_later() {
+    fn used_name_is_refused_until_it_is_free() {
         use windows_sys::Win32::System::Threading::CreateMutexW;
 
         let name = format!("vk-export-taken-{}", std::process::id());

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn modifiers_are_told_apart_however_they_are_spaced() {
+    fn modifiers_are_separated_with_any_spacing() {
         use Kind::{Directive, Mark, Number, Text, Word};
         let barrier = [Word("barrier"), Directive("cluster"), Directive("arrive"), Mark(b';')];
         assert_eq!(kinds("barrier.cluster.arrive;"), barrier);
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_hide_something_is_an_error() {
+    fn unterminated_comments_and_strings_are_errors() {
         for text in ["/* a", "\"a", "a\n#define b trap", "a\u{e9}", "\u{0}"] {
             assert!(matches!(tokens(text), Err(Error::Ptx { .. })), "{text:?}");
         }
