@@ -212,7 +212,7 @@ impl<'a> Surface<'a> {
 unsafe impl<'a, 'b: 'a, 'c: 'b> PushKernelArg<&'b Texture<'c>> for LaunchArgs<'a> {
     #[inline(always)]
     fn arg(&mut self, texture: &'b Texture<'c>) -> &mut Self {
-        texture.order.join_guests();
+        texture.order.join_foreign();
         self.arg(&texture.raw)
     }
 }
@@ -221,7 +221,7 @@ unsafe impl<'a, 'b: 'a, 'c: 'b> PushKernelArg<&'b Texture<'c>> for LaunchArgs<'a
 unsafe impl<'a, 'b: 'a, 'c: 'b> PushKernelArg<&'b mut Surface<'c>> for LaunchArgs<'a> {
     #[inline(always)]
     fn arg(&mut self, surface: &'b mut Surface<'c>) -> &mut Self {
-        surface.order.join_guests();
+        surface.order.join_foreign();
         self.arg(&surface.raw)
     }
 }

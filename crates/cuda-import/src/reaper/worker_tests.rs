@@ -17,7 +17,7 @@ fn run(worker: &Worker, limit: Duration, call: Call) -> Result<CallResult<()>, N
 }
 
 fn waited(result: Result<CallResult<()>, NotDone>) -> Duration {
-    let Err(NotDone::Waited(waited)) = result else { panic!("it ended: {result:?}") };
+    let Err(NotDone::TimedOut(waited)) = result else { panic!("it ended: {result:?}") };
     waited
 }
 
@@ -33,7 +33,7 @@ fn the_result_is_that_of_the_call() {
         Err(error)
     };
     assert_eq!(run(&worker, LONG, Box::new(slow)), Ok(Err(error)));
-    thread::sleep(100 * HOT);
+    thread::sleep(100 * POLL_TIME);
     assert_eq!(run(&worker, LONG, Box::new(move || Err(error))), Ok(Err(error)));
 }
 

@@ -1,5 +1,5 @@
-//! The guest streams of a buffer or image, that is, streams other than its home stream. Each use on
-//! one of them has an event that marks its end.
+//! The foreign streams of a buffer or image, that is, streams other than its home stream. Each use
+//! on one of them has an event that marks its end.
 //!
 //! cudarc records the event when its guard is dropped, and can report a failure only in the context
 //! object of the guard's stream. Safe code can reach both through a guard: it can record the event
@@ -23,17 +23,17 @@ use std::sync::{Arc, OnceLock};
 use cudarc::driver::{CudaEvent, CudaStream, SyncOnDrop};
 
 use crate::device::CudaDevice;
-use crate::device::mailbox::OwnMailbox;
+use crate::device::private_context::PrivateContext;
 use crate::stream::identity::key;
 use crate::sys::{CallError, CallResult, EventHandle, Owner};
 
-/// The maximum number of tickets with events. Further guests are synchronized on the host, so that
-/// a program that creates a stream per frame stays bounded.
+/// The maximum number of tickets with events. Further foreign streams are synchronized on the host,
+/// so that a program that creates a stream per frame stays bounded.
 const MAX_EVENTS: usize = 64;
 
-/// The maximum number of tickets. Further guests are rejected, because so many different streams
-/// are most likely a bug.
-const MAX_GUESTS: usize = 1024;
+/// The maximum number of tickets. Further foreign streams are rejected, because so many different
+/// streams are most likely a bug.
+const MAX_TICKETS: usize = 1024;
 
 /// The ticket's guard, or an object from it, may still be alive.
 const LENT: u8 = 1;
@@ -42,7 +42,7 @@ const LENT: u8 = 1;
 const PENDING: u8 = 2;
 
 #[derive(Debug)]
-pub(crate) struct Guests {
+pub(crate) struct ForeignStreams {
     /// A list that only grows, because guards borrow the events in it.
     first: OnceLock<Box<Ticket>>,
     /// Selects the ticket to lend again if none is free.
@@ -52,7 +52,7 @@ pub(crate) struct Guests {
     _anchor: Arc<CudaStream>,
     /// Dropped last, because the others refer to it. Never given to a guard; the tickets have
     /// copies.
-    context: OwnMailbox,
+    context: PrivateContext,
 }
 
 /// The state of one guard at a time.
@@ -62,38 +62,38 @@ struct Ticket {
     state: AtomicU8,
     /// `None` beyond [`MAX_EVENTS`].
     last_use: Option<CudaEvent>,
-    /// The guest stream with the ticket's own context object. Borrowed: only used while a guard
+    /// The foreign stream with the ticket's own context object. Borrowed: only used while a guard
     /// borrows the real stream.
     stream: Arc<CudaStream>,
     next: OnceLock<Box<Ticket>>,
     /// Dropped last, because the event and the stream refer to it.
-    context: OwnMailbox,
+    context: PrivateContext,
 }
 
-impl Owner for Guests {}
+impl Owner for ForeignStreams {}
 
-impl Guests {
+impl ForeignStreams {
     /// Creates the list. The device's context must be current.
     pub(crate) fn new(device: &CudaDevice, home: &CudaStream) -> CallResult<Self> {
-        let context = OwnMailbox::new(device)?;
+        let context = PrivateContext::new(device)?;
         // SAFETY: the handle is live while `home` is borrowed, and the wrapper is dropped at the
         // end of this function.
         let home = unsafe { context.object().wrap_borrowed_stream(home.cu_stream()) };
         let anchor = home.fork().map_err(|error| CallError::from_cudarc("cuStreamCreate", error))?;
-        // Errors that destructors recorded there do not belong to a guest.
+        // Errors that destructors recorded there do not belong to a foreign stream.
         device.object().record_err(context.object().check_err());
         Ok(Self { first: OnceLock::new(), turn: AtomicUsize::new(0), _anchor: anchor, context })
     }
 
-    /// Returns an error that was recorded since the last call, which means that a guest's work is
-    /// not covered by its event.
+    /// Returns an error that was recorded since the last call, which means that a foreign stream's
+    /// work is not covered by its event.
     pub(crate) fn take_failure(&self) -> Option<CallError> {
         // Takes all errors and returns one, which applies to all uses.
         let failures = self.tickets().filter_map(|ticket| ticket.context.object().check_err().err());
         failures.last().map(|error| CallError::from_cudarc("cuEventRecord", error))
     }
 
-    /// Returns the events of all guests.
+    /// Returns the events of all foreign streams.
     pub(crate) fn events(&self) -> impl Iterator<Item = EventHandle> {
         self.tickets().filter_map(Ticket::event)
     }
@@ -131,7 +131,7 @@ impl Guests {
     }
 
     /// Marks each ticket as free: no guard, and no object from one, may be alive.
-    pub(crate) fn settle(&self) {
+    pub(crate) fn reset_tickets(&self) {
         for ticket in self.tickets() {
             ticket.state.fetch_and(!LENT, Ordering::AcqRel);
         }
@@ -140,7 +140,7 @@ impl Guests {
     /// Returns a guard that records the end of the work on `stream` when it is dropped.
     pub(crate) fn guard(&self, stream: &CudaStream) -> CallResult<SyncOnDrop<'_>> {
         let mut place = &self.first;
-        for nth in 0..MAX_GUESTS {
+        for nth in 0..MAX_TICKETS {
             if place.get().is_none() {
                 if nth >= MAX_EVENTS
                     && let Some(ticket) = self.next_in_turn(stream)
@@ -151,7 +151,7 @@ impl Guests {
                 let _ = place.set(Box::new(self.ticket(stream, nth < MAX_EVENTS)?));
             }
             let Some(ticket) = place.get() else { break };
-            if ticket.is_of(stream) && ticket.lend() {
+            if ticket.uses_stream(stream) && ticket.lend() {
                 return Ok(ticket.guard());
             }
             place = &ticket.next;
@@ -173,7 +173,7 @@ impl Guests {
 
     /// Returns one of the stream's tickets, lent or not.
     fn next_in_turn(&self, stream: &CudaStream) -> Option<&Ticket> {
-        let own = || self.tickets().filter(|ticket| ticket.is_of(stream));
+        let own = || self.tickets().filter(|ticket| ticket.uses_stream(stream));
         let turn = self.turn.fetch_add(1, Ordering::Relaxed).checked_rem(own().count())?;
         let ticket = own().nth(turn)?;
         ticket.lend();
@@ -186,7 +186,7 @@ impl Guests {
 }
 
 impl Ticket {
-    fn is_of(&self, stream: &CudaStream) -> bool {
+    fn uses_stream(&self, stream: &CudaStream) -> bool {
         key(&self.stream) == key(stream)
     }
 

@@ -46,16 +46,16 @@ impl Template {
     }
 
     fn copy(&self) -> Arc<CudaContext> {
-        // SAFETY: the template never changes; `OwnMailbox` never drops the copy.
+        // SAFETY: the template never changes; `PrivateContext` never drops the copy.
         Arc::new(unsafe { std::ptr::read(&*self.0) })
     }
 }
 
 /// A second context object for the device's context, with its own error record. It owns nothing.
 #[derive(Debug)]
-pub(crate) struct OwnMailbox(ManuallyDrop<Arc<CudaContext>>, CudaDevice);
+pub(crate) struct PrivateContext(ManuallyDrop<Arc<CudaContext>>, CudaDevice);
 
-impl OwnMailbox {
+impl PrivateContext {
     /// Creates the object. The device's context must be current.
     pub(crate) fn new(device: &CudaDevice) -> CallResult<Self> {
         let known = device.object();
@@ -77,9 +77,9 @@ impl OwnMailbox {
 
     /// Returns another object in the same state.
     pub(crate) fn copy(&self) -> Self {
-        // SAFETY: only numbers, see `Template`. Only the list of guests has an original, which it
-        // does not share, and in which nothing is recorded after it was created; `drop` never drops
-        // the copy.
+        // SAFETY: only numbers, see `Template`. Only the list of foreign streams has an original,
+        // which it does not share, and in which nothing is recorded after it was created; `drop`
+        // never drops the copy.
         let own = Arc::new(unsafe { std::ptr::read(Arc::as_ptr(&self.0)) });
         Self(ManuallyDrop::new(own), self.1.clone())
     }
@@ -89,7 +89,7 @@ impl OwnMailbox {
     }
 }
 
-impl Drop for OwnMailbox {
+impl Drop for PrivateContext {
     fn drop(&mut self) {
         // Moves errors of destructors to the program's context object, where cudarc records them.
         let left: Result<(), DriverError> = self.0.check_err();

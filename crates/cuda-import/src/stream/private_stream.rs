@@ -15,13 +15,13 @@ use crate::sys::{CallResult, Driver, Restoring, StreamHandle};
 /// A private stream. Dropping it does not wait, and its work continues.
 ///
 /// Unlike [`CudaDevice::new_stream`], creating it never waits, because cudarc does not count it.
-pub(crate) struct Apart {
+pub(crate) struct PrivateStream {
     handle: StreamHandle,
     driver: Driver,
     stream: Restoring<Arc<CudaStream>>,
 }
 
-impl Apart {
+impl PrivateStream {
     /// Creates the stream. The context must be current.
     pub(crate) fn new(driver: Driver, context: &Arc<CudaContext>) -> CallResult<Self> {
         let handle = driver.create_stream()?;
@@ -36,7 +36,7 @@ impl Apart {
     }
 }
 
-impl Drop for Apart {
+impl Drop for PrivateStream {
     fn drop(&mut self) {
         let context = self.stream.context();
         let destroyed = self.driver.bind(context).and_then(|_current| {
@@ -63,12 +63,12 @@ pub unsafe fn signal_apart(semaphore: &ImportedSemaphore, value: u64) -> Result<
     let device: &CudaDevice = semaphore.device();
     let failed = |error: crate::sys::CallError| error.at(semaphore.object(), device.name());
     let _current = device.bind().map_err(failed)?;
-    let apart = Apart::new(device.driver(), device.object()).map_err(failed)?;
+    let private = PrivateStream::new(device.driver(), device.object()).map_err(failed)?;
     // Calls that may fail come before the signal, as far as possible.
-    let end = Event::new(device.driver(), apart.stream()).map_err(failed)?;
+    let end = Event::new(device.driver(), private.stream()).map_err(failed)?;
     // SAFETY: this function's contract.
-    unsafe { signal_one(apart.stream(), semaphore, value) }?;
-    match end.record(apart.stream()) {
+    unsafe { signal_one(private.stream(), semaphore, value) }?;
+    match end.record(private.stream()) {
         Ok(()) => Ok(Some(StreamEvent::new(end))),
         Err(error) => {
             log_warn!("{}", failed(error));

@@ -11,18 +11,18 @@ use crate::stream::order::StreamOrder;
 /// The orders of one object, by device. Work on different devices is not ordered here: that needs
 /// events between their home streams.
 #[derive(Debug)]
-pub(crate) struct Orders {
+pub(crate) struct DeviceOrders {
     first: StreamOrder,
     others: Box<[StreamOrder]>,
 }
 
-impl From<StreamOrder> for Orders {
+impl From<StreamOrder> for DeviceOrders {
     fn from(first: StreamOrder) -> Self {
         Self { first, others: Box::default() }
     }
 }
 
-impl Orders {
+impl DeviceOrders {
     /// Creates the order of `object`, in `memory`: each of `homes` is a stream of the memory's
     /// device at the same index. If there are fewer, the object is not lent to the other devices.
     pub(crate) fn new(homes: &[Arc<CudaStream>], memory: &ImportedMemory, object: &Object<'_>) -> Result<Self> {
