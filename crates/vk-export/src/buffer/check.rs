@@ -35,7 +35,7 @@ pub(crate) fn require_possible(
 }
 
 /// Logs a warning if no descriptor can cover the whole buffer.
-pub(crate) fn warn_of_range(device: &ExportDevice, size: u64, usage: vk::BufferUsageFlags, object: &str) {
+pub(crate) fn log_range_warning(device: &ExportDevice, size: u64, usage: vk::BufferUsageFlags, object: &str) {
     if let Some(warning) = range_warning(device.physical(), size, usage, object) {
         log_warn!("{warning}");
     }

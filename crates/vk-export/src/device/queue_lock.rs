@@ -38,7 +38,7 @@ pub(crate) struct QueueMutex {
 impl QueueMutex {
     /// Returns the lock of a queue. A device that is adopted twice, or a queue that is listed twice
     /// in one adoption, gets the same lock.
-    pub(crate) fn of(device: vk::Device, queue: vk::Queue) -> Arc<Self> {
+    pub(crate) fn for_queue(device: vk::Device, queue: vk::Queue) -> Arc<Self> {
         type Locks = HashMap<(u64, u64), Weak<QueueMutex>>;
         static LOCKS: Mutex<Option<Locks>> = Mutex::new(None);
         let mut locks = LOCKS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -185,9 +185,9 @@ mod tests {
     #[test]
     fn one_queue_has_one_lock() {
         let (device, queue) = (vk::Device::from_raw(0x10), vk::Queue::from_raw(0x20));
-        let first = QueueMutex::of(device, queue);
-        assert!(Arc::ptr_eq(&first, &QueueMutex::of(device, queue)));
-        assert!(!Arc::ptr_eq(&first, &QueueMutex::of(device, vk::Queue::from_raw(0x30))));
+        let first = QueueMutex::for_queue(device, queue);
+        assert!(Arc::ptr_eq(&first, &QueueMutex::for_queue(device, queue)));
+        assert!(!Arc::ptr_eq(&first, &QueueMutex::for_queue(device, vk::Queue::from_raw(0x30))));
     }
 
     struct Unlocked;

@@ -253,7 +253,7 @@ mod tests {
             };
             if info.validate(&limits()).is_ok() {
                 prop_assert!(mip_levels <= mip_count(extent));
-                prop_assert!(info.least_size().is_none_or(|size| size > 0));
+                prop_assert!(info.min_size().is_none_or(|size| size > 0));
             }
         }
     }

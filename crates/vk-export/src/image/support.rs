@@ -168,7 +168,7 @@ impl ImageSupport {
         if let Some(reason) = self.fault(info) {
             return Err(Error::invalid(info.object(), format!("{reason} on {}", device.name())));
         }
-        check_image(device.physical(), info.least_size().unwrap_or(0), self.max_resource_size, &info.object())?;
+        check_image(device.physical(), info.min_size().unwrap_or(0), self.max_resource_size, &info.object())?;
         if info.placement != Placement::Exportable || self.exportable {
             return Ok(());
         }

@@ -10,7 +10,7 @@ use windows_sys::Win32::System::Threading::CreateEventW;
 use crate::error::{Error, Result};
 
 /// The longest name that Windows accepts, including the NUL (`MAX_PATH`).
-const LONGEST: usize = 260;
+const MAX_LENGTH: usize = 260;
 
 /// Returns the null-terminated UTF-16 name after checking that no object has it.
 ///
@@ -39,7 +39,7 @@ fn encode(name: &str) -> Result<Vec<u16>, &'static str> {
         return Err("has a NUL in it");
     }
     let wide: Vec<_> = name.encode_utf16().chain([0]).collect();
-    if wide.len() > LONGEST { Err("is longer than 259 UTF-16 units") } else { Ok(wide) }
+    if wide.len() > MAX_LENGTH { Err("is longer than 259 UTF-16 units") } else { Ok(wide) }
 }
 
 /// Returns `true` if a kernel object has the name. All kinds of kernel objects share the namespace,

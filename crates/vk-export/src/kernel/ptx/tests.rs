@@ -9,7 +9,7 @@ fn read(text: &str) -> Ptx {
 }
 
 #[track_caller]
-fn wrong(text: &str, because: &str) {
+fn syntax_error(text: &str, because: &str) {
     let error = Ptx::new(text).err().map(|error| error.to_string()).unwrap_or_default();
     assert!(error.contains(because), "{error:?} of {text:?}");
 }
@@ -58,9 +58,9 @@ fn invalid_ptx_is_refused_with_advice() {
         let error = Ptx::new(text).err().map(|error| error.to_string()).unwrap_or_default();
         assert!(error.contains(because), "{error:?} of {text:?}");
     }
-    wrong("int main() {}", "`.version` is missing");
-    wrong(".version 8.0 .target sm_52 .entry f() {}", "`.address_size` is missing");
-    wrong(".version 8.0 .target sm_52 .address_size 32", "compile for 64");
+    syntax_error("int main() {}", "`.version` is missing");
+    syntax_error(".version 8.0 .target sm_52 .entry f() {}", "`.address_size` is missing");
+    syntax_error(".version 8.0 .target sm_52 .address_size 32", "compile for 64");
     for (text, because) in [
         (".visible .entry f(.param .u64 a) {", "\"f\" has no end"),
         (".visible .entry f(.param .u64 a", "a parenthesis without an end"),
@@ -73,7 +73,7 @@ fn invalid_ptx_is_refused_with_advice() {
         (".visible .entry f()", "without a body"),
         ("/* .visible", "a comment"),
     ] {
-        wrong(&format!("{HEAD}{text}"), because);
+        syntax_error(&format!("{HEAD}{text}"), because);
     }
     assert!(Ptx::new(format!("{HEAD}\0")).is_ok(), "a final NUL may be there");
     assert_eq!(read("").as_c_str().to_bytes(), HEAD.as_bytes());
