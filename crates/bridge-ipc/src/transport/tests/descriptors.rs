@@ -89,7 +89,7 @@ fn descriptor_after_a_reset_is_not_received() {
     let error = renderer.try_receive().unwrap_err();
     assert!(matches!(error, Error::Truncated { what: "descriptors", .. }), "{error}");
     // The message is still in the socket.
-    assert_eq!(peek(&*renderer.socket()), Next::Carries);
+    assert_eq!(peek(&*renderer.socket()), Next::WithDescriptors);
 }
 
 /// The time for which closing [`lingering`] blocks, in seconds.

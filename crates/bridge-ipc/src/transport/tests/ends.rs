@@ -16,7 +16,7 @@ fn peer_is_notified_of_an_unsendable_message() {
     let listener = Listener::bind(folder.path().join("s")).unwrap();
     for error in [rustix::io::Errno::NOBUFS, rustix::io::Errno::TOOMANYREFS] {
         let (mut renderer, mut worker) = greeted(&listener);
-        let failed = renderer.unsent(error).to_string();
+        let failed = renderer.send_error(error).to_string();
         assert_eq!(failed.contains("ulimit -n"), error == rustix::io::Errno::TOOMANYREFS, "{failed}");
         assert!(renderer.has_ended());
         let Message::Bye { code: Code::Failure, text } = worker.receive(LIMIT).unwrap().message else { panic!() };

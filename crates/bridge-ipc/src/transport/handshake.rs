@@ -14,7 +14,7 @@ use crate::transport::connection::Connection;
 use crate::transport::socket;
 
 /// Maximum number of messages that a peer sends before it ends a connection that has not started.
-const WORDS: usize = 4;
+const MAX_MESSAGES: usize = 4;
 
 impl Connection {
     /// Connects to the renderer that listens at `path`, and receives its Hello
@@ -67,7 +67,7 @@ impl Connection {
     /// of the peer are discarded.
     pub fn last_word(&mut self, error: Error) -> Error {
         let is_silent = matches!(error, Error::Closed { reason: None, .. });
-        for _ in 0..if is_silent { WORDS } else { 0 } {
+        for _ in 0..if is_silent { MAX_MESSAGES } else { 0 } {
             match self.try_receive() {
                 Ok(Some(_)) => {}
                 Err(told @ Error::Closed { reason: Some(_), .. }) => return told,

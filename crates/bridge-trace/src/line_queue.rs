@@ -4,13 +4,13 @@ use std::collections::VecDeque;
 
 /// Maximum number of lines that wait while a sink does not return: about 150 bytes each, 10 MB in
 /// all.
-pub(crate) const MOST: usize = 1 << 16;
+pub(crate) const MAX_LINES: usize = 1 << 16;
 
 /// A queue of lines with a maximum length. Further lines are dropped and counted.
 #[derive(Debug)]
-pub(crate) struct Waiting {
+pub(crate) struct LineQueue {
     lines: VecDeque<Vec<u8>>,
-    most: usize,
+    capacity: usize,
     dropped: u64,
 }
 
@@ -22,15 +22,15 @@ pub(crate) enum Next {
     Dropped(u64),
 }
 
-impl Waiting {
-    pub(crate) const fn new(most: usize) -> Self {
-        Self { lines: VecDeque::new(), most, dropped: 0 }
+impl LineQueue {
+    pub(crate) const fn new(capacity: usize) -> Self {
+        Self { lines: VecDeque::new(), capacity, dropped: 0 }
     }
 
     /// Adds a line, unless the queue is full, or earlier lines were dropped and that was not
     /// reported yet.
     pub(crate) fn push(&mut self, line: Vec<u8>) {
-        if self.dropped > 0 || self.lines.len() >= self.most {
+        if self.dropped > 0 || self.lines.len() >= self.capacity {
             self.dropped += 1;
         } else {
             self.lines.push_back(line);
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn excess_lines_are_dropped_and_counted_in_place() {
-        let mut waiting = Waiting::new(2);
+        let mut waiting = LineQueue::new(2);
         (0..5).for_each(|number| waiting.push(vec![number]));
         assert_eq!(waiting.pop(), Some(line(0)));
         // There is room, but the dropped lines have to be reported first.

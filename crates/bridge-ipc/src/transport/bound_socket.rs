@@ -56,7 +56,7 @@ impl BoundSocket {
         }
         // No process can connect before `listen`.
         let stat = lstat(path).map_err(failed("lstat"))?;
-        let (socket, file, owner) = (PeerSocket::refusing(socket), identity(&stat), std::process::id());
+        let (socket, file, owner) = (PeerSocket::refusing_descriptors(socket), identity(&stat), std::process::id());
         let bound = Self { socket, path: path.to_owned(), file, user, owner };
         chmod(path, Mode::RUSR | Mode::WUSR).map_err(failed("chmod"))?;
         listen(&bound.socket, BACKLOG).map_err(failed("listen"))?;
