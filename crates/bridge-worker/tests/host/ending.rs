@@ -116,11 +116,7 @@ fn loss_of_the_renderer_is_reported_at_the_current_frame() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "--nocapture",
-            "ending::loss_of_the_renderer_is_reported_at_the_current_frame",
-        ])
+        .args(["--exact", "--nocapture", "ending::loss_of_the_renderer_is_reported_at_the_current_frame"])
         .env(PATH, &path)
         .stdout(Stdio::piped())
         .spawn()

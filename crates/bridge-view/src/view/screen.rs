@@ -16,7 +16,7 @@ use crate::view::output::covers_copies;
 use crate::view::{Content, View, ViewInfo};
 use crate::window::input::Orbit;
 use crate::window::present::Presenter;
-use crate::window::record::{Redraw, Shown};
+use crate::window::record::{Redraw, WindowContent};
 use crate::window::{Window, WindowState, display_has_ended, poll_events};
 
 /// The window of a view, if any, and the objects for it.
@@ -24,12 +24,12 @@ use crate::window::{Window, WindowState, display_has_ended, poll_events};
 pub(super) struct Screen {
     presenter: Option<Presenter>,
     /// Only freed by [`free`](Self::free), so that it is leaked if commands may still draw from it.
-    kept: ManuallyDrop<Option<Kept>>,
+    points_copy: ManuallyDrop<Option<PointsCopy>>,
 }
 
 /// A copy of the points that a window shows. Their slot returns to the producer once they are
 /// drawn; when the user moves the camera, they are drawn again from this copy.
-struct Kept {
+struct PointsCopy {
     buffer: LocalBuffer,
     format: PointFormat,
     /// The look and the camera that the points were drawn with; `None` if the picture shows
@@ -44,7 +44,7 @@ impl Screen {
 
     /// Frees the copy of the points. All commands that draw from it have ended.
     pub(super) fn free(&mut self) {
-        *self.kept = None;
+        *self.points_copy = None;
     }
 }
 
@@ -65,7 +65,7 @@ impl View {
         let ViewInfo { size, timeout } = *info;
         Self::new(compute, info, |device, pipelines| {
             let presenter = Presenter::new(device, window, pipelines, size, timeout)?;
-            Ok(Screen { presenter: Some(presenter), kept: ManuallyDrop::new(None) })
+            Ok(Screen { presenter: Some(presenter), points_copy: ManuallyDrop::new(None) })
         })
     }
 
@@ -121,7 +121,7 @@ impl View {
     }
 
     pub(super) fn take_events(&mut self, timeout: Duration) -> Result<()> {
-        if !self.screen.presenter.as_ref().is_some_and(Presenter::takes_events) {
+        if !self.screen.presenter.as_ref().is_some_and(Presenter::handles_events) {
             return Ok(());
         }
         if !timeout.is_zero() && display_has_ended() {
@@ -151,9 +151,9 @@ impl View {
                 picture,
                 depths: self.depths.as_ref().unwrap_or(&self.picture).as_raw(),
             },
-            params: Content::Points(kept.format, moved(*look, orbit)).params(self.size),
+            params: Content::Points(kept.format, with_orbit(*look, orbit)).params(self.size),
         });
-        let shown = Shown { picture: self.drawn.then_some(picture), redraw };
+        let shown = WindowContent { picture: self.drawn.then_some(picture), redraw };
         // SAFETY: the picture was created in `new`, with four bytes per pixel and the usage of
         // copies, and is drawn on the device's queue. The picture, the pipelines and the points are
         // dropped after the presenter has been waited for, see `drain`.
@@ -165,15 +165,17 @@ impl View {
     }
 
     /// Returns the content with the camera as moved by the user.
-    pub(super) fn moved(&self, content: Content) -> Content {
+    pub(super) fn with_orbit(&self, content: Content) -> Content {
         match (content, &self.screen.presenter) {
-            (Content::Points(format, look), Some(presenter)) => Content::Points(format, moved(look, presenter.orbit())),
+            (Content::Points(format, look), Some(presenter)) => {
+                Content::Points(format, with_orbit(look, presenter.orbit()))
+            }
             (content, _) => content,
         }
     }
 
     /// Returns the buffer that the frame's points are copied to, if they can be drawn again.
-    pub(super) fn make_room_for(&mut self, frame: &dyn Turn, content: Content) -> Result<Option<vk::Buffer>> {
+    pub(super) fn reserve_copy(&mut self, frame: &dyn Turn, content: Content) -> Result<Option<vk::Buffer>> {
         let (Content::Points(format, _), Slot::Buffer(slot), Some(presenter)) =
             (content, frame.slot(), &mut self.screen.presenter)
         else {
@@ -186,40 +188,40 @@ impl View {
         if !copied {
             return Ok(None);
         }
-        let kept = match self.screen.kept.take() {
+        let kept = match self.screen.points_copy.take() {
             Some(kept) if kept.format == format => kept,
             other => {
                 if other.is_some() {
                     // It may be in use by frames and by presentation.
-                    *self.screen.kept = other;
+                    *self.screen.points_copy = other;
                     self.ring.wait(self.limit)?;
                     presenter.wait()?;
                 }
                 let usage = vk::BufferUsageFlags::STORAGE_BUFFER | vk::BufferUsageFlags::TRANSFER_DST;
                 let device = self.compute.device();
                 let buffer = LocalBuffer::new(device, "points", format.size(), usage, MemoryLocation::GpuOnly)?;
-                Kept { buffer, format, shown: None }
+                PointsCopy { buffer, format, shown: None }
             }
         };
-        Ok(Some(self.screen.kept.insert(kept).buffer.as_raw()))
+        Ok(Some(self.screen.points_copy.insert(kept).buffer.as_raw()))
     }
 
     /// Notes the content of the picture, and whether its points were kept.
-    pub(super) fn note_drawn(&mut self, content: Content, kept: bool, rate: Option<f64>) {
-        let Screen { presenter: Some(presenter), kept: points } = &mut self.screen else { return };
-        presenter.drew(rate);
+    pub(super) fn note_drawn(&mut self, content: Content, points_copy: bool, rate: Option<f64>) {
+        let Screen { presenter: Some(presenter), points_copy: points } = &mut self.screen else { return };
+        presenter.note_drawn(rate);
         let orbit = presenter.orbit();
         let look = match content {
             Content::Points(_, look) => Some(look),
             Content::Image(..) | Content::Texture(..) => None,
         };
-        presenter.state().set_turning(look.is_some());
+        presenter.state().set_rotatable(look.is_some());
         if let Some(points) = points.as_mut() {
             points.shown = look.filter(|_| kept).map(|look| (look, orbit));
         }
     }
 }
 
-fn moved(look: PointLook, orbit: Orbit) -> PointLook {
-    PointLook { camera: orbit.of(look.camera), ..look }
+fn with_orbit(look: PointLook, orbit: Orbit) -> PointLook {
+    PointLook { camera: orbit.apply_to(look.camera), ..look }
 }

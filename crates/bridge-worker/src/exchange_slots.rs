@@ -12,10 +12,10 @@ use crate::link::{Ended, Published};
 use crate::read::{CudaRead, HostRead, Read};
 use crate::resources::Resources;
 use crate::shared::Shared;
-use crate::side::{self, EndTrace, Imported, SEND_LIMIT, Side};
+use crate::side::{self, EndTrace, ImportedExchange, SEND_LIMIT, Side};
 
 /// The slots of an exchange, and their connection. Dropping it leaves the exchange.
-pub(crate) struct Taken<R: Resources> {
+pub(crate) struct ExchangeSlots<R: Resources> {
     /// Declared before `shared`, so that the slots are dropped before the connection.
     pub(crate) side: Side<R>,
     pub(crate) offer: Offer,
@@ -25,13 +25,13 @@ pub(crate) struct Taken<R: Resources> {
     pub(crate) shared: Arc<Shared>,
 }
 
-impl<R: Resources> Taken<R> {
+impl<R: Resources> ExchangeSlots<R> {
     /// Imports the exchange with this name, and notifies the renderer that it is ready.
     pub(crate) fn new(shared: &Arc<Shared>, name: &str, direction: Direction, trust: bool) -> Result<Self> {
-        let Imported { side, offer, computed } = side::import(shared, name, direction, trust)?;
-        let taken = Self { side, offer, computed, end: EndTrace::default(), shared: Arc::clone(shared) };
-        taken.shared.ready(&taken.offer)?;
-        Ok(taken)
+        let ImportedExchange { side, offer, computed } = side::import(shared, name, direction, trust)?;
+        let slots = Self { side, offer, computed, end: EndTrace::default(), shared: Arc::clone(shared) };
+        slots.shared.ready(&slots.offer)?;
+        Ok(slots)
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -89,22 +89,22 @@ impl<R: Resources> Taken<R> {
 
     /// Traces that a frame was taken.
     pub(crate) fn trace_take(&self, Published { slot, frame, value, .. }: Published) {
-        let taken = self.shared.event("take", self.name()).slot(slot.into());
-        bridge_trace::event(taken.frame(frame).value(value));
+        let event = self.shared.event("take", self.name()).slot(slot.into());
+        bridge_trace::event(event.frame(frame).value(value));
     }
 
     /// Returns a slot to the renderer, to be reused after `value` of this side's timeline. `frame`
     /// is the number for errors. Does nothing if the renderer has ended as planned, since frames
     /// that arrived before may still be read.
     pub(crate) fn free(&mut self, slot: u32, value: u64, frame: u64) -> Result<()> {
-        if self.shared.link.is_left(self.offer.exchange) {
+        if self.shared.link.is_abandoned(self.offer.exchange) {
             return Ok(());
         }
         bridge_trace::event(self.shared.event("free", self.name()).slot(slot.into()).value(value));
         let free = Message::Free { exchange: self.offer.exchange, slot, value };
         match self.shared.link.send(self.offer.exchange, &free, SEND_LIMIT) {
             Ok(_) => Ok(()),
-            Err(Ended::Closed(_)) if self.shared.link.is_left(self.offer.exchange) => Ok(()),
+            Err(Ended::Closed(_)) if self.shared.link.is_abandoned(self.offer.exchange) => Ok(()),
             Err(ended) => Err(self.ended(ended, frame)),
         }
     }
@@ -123,14 +123,14 @@ impl<R: Resources> Taken<R> {
 
     /// Returns the error of an exchange that the renderer has closed.
     pub(crate) fn closed(&mut self) -> Error {
-        self.end.tell(&self.shared, "close", &self.offer.name);
+        self.end.record(&self.shared, "close", &self.offer.name);
         Error::Closed { exchange: self.offer.name.clone(), reason: format!("by {}", self.shared.link.peer()) }
     }
 
     /// Returns the error of a wait that has failed at a frame. Signals the values that a dead
     /// renderer owed.
     pub(crate) fn ended(&mut self, ended: Ended, frame: u64) -> Error {
-        self.end.tell_of(&self.shared, &ended, &self.offer.name);
+        self.end.record_end(&self.shared, &ended, &self.offer.name);
         let owed = self.side.rescue(&ended);
         side::ended_error(&self.shared, &self.offer.name, frame, owed, ended)
     }
@@ -141,9 +141,9 @@ impl<R: Resources> Taken<R> {
     }
 }
 
-impl<R: Resources> Drop for Taken<R> {
+impl<R: Resources> Drop for ExchangeSlots<R> {
     fn drop(&mut self) {
-        self.end.tell(&self.shared, "close", &self.offer.name);
+        self.end.record(&self.shared, "close", &self.offer.name);
         self.shared.leave(&mut self.side, self.offer.exchange);
     }
 }

@@ -28,7 +28,7 @@ pub(crate) fn end() {
 /// Has no effect without `XSetIOErrorExitHandler`, in libX11 before 1.7. Handlers that other parts
 /// of the process have set for their displays remain in effect.
 #[cfg(target_os = "linux")]
-pub(crate) fn outlive(display: RawDisplayHandle) {
+pub(crate) fn survive_display_end(display: RawDisplayHandle) {
     let RawDisplayHandle::Xlib(display) = display else { return };
     let Some(display) = display.display else { return };
     let first = xlib::OURS.swap(display.as_ptr(), Ordering::AcqRel).is_null();
@@ -91,4 +91,4 @@ mod xlib {
 
 /// Does nothing: on other systems a display does not end.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn outlive(_display: RawDisplayHandle) {}
+pub(crate) fn survive_display_end(_display: RawDisplayHandle) {}
