@@ -61,7 +61,7 @@ impl Barriers {
         self.copies_in.push(staging.copies().clone());
         self.transition_in.images.push(handover.transition_in());
         self.transition_out.images.extend(handover.transition_out());
-        self.transition_out.buffers.extend(staging.turn_rows());
+        self.transition_out.buffers.extend(staging.rows_between_copies());
         if handover.is_copied_back() {
             self.copies_out.push(staging.copies().clone());
         }

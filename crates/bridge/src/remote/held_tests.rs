@@ -16,7 +16,7 @@ fn to_the_queue(scene: &Renderer) -> (RemoteExchangeReader<Words>, RenderTurn<Wo
     let mut next_turn = || exchange.next(LIMIT).unwrap().expect("no frame is announced");
     let (lent, held) = (next_turn(), next_turn());
     drop(lent.lend().unwrap());
-    worker.go_on();
+    worker.resume();
     worker.kill();
     until(|| exchange.owed_frames().is_empty().then_some(()).filter(|()| exchange.check_worker().is_err()));
     let next = Peer::start(scene.listener.path(), "stays");
@@ -85,7 +85,7 @@ fn program_holding_the_queue_lock_waits_for_no_thread() {
             waits(locked, || exchange.close()).unwrap();
         } else {
             waits(locked, || exchange.disconnect());
-            assert!(exchange.workers.has_half());
+            assert!(exchange.workers.has_handle());
             assert!(exchange.check_worker().is_err());
             exchange.close().unwrap();
         }
@@ -106,7 +106,7 @@ fn worker_disconnected_under_the_queue_lock_is_not_confused_with_the_next() {
     let mut exchange = exchange.unwrap();
     waits(locked, || exchange.reconnect(remote)).unwrap();
     worker.kill();
-    next.go_on();
+    next.resume();
     assert_eq!(exchange.pid(), next.process());
     exchange.check_worker().unwrap();
     next.kill();
@@ -119,7 +119,7 @@ fn blocking_calls_are_refused_under_the_queue_lock() {
     let Some(scene) = Renderer::new("in-step-under") else { return };
     let mut worker = Peer::start(scene.listener.path(), "stays");
     let mut exchange = taken(&scene);
-    worker.go_on();
+    worker.resume();
     worker.kill();
     until(|| exchange.owed_frames().is_empty().then_some(()).filter(|()| exchange.check_worker().is_err()));
     let _next = Peer::start(scene.listener.path(), "stays");

@@ -16,36 +16,37 @@
 //!   a worker, and takes them back once its timeline shows that it is finished with them.
 //! - Workers in step, if both sides allow it: `step` announces frames of workers that write, and
 //!   the program holds the `exchange`; `draw` gives frames to workers that read, and the program
-//!   holds the `exchange_writer`. Submissions wait for the worker here: `owed` counts the announced
-//!   values, `enforce` ensures that they are reached, and both parts signal what dead workers owe.
+//!   holds the `exchange_writer`. Submissions wait for the worker here: `pending_signals` counts
+//!   the announced values, `enforce` ensures that they are reached, and both parts signal what dead
+//!   workers owe.
 
 mod accepted;
 mod control;
 mod copy;
-mod draw;
 mod enforce;
 mod exchange;
 mod exchange_writer;
-mod feed;
-mod half;
+mod latest_reader;
+mod latest_writer;
 mod link;
 mod listener;
 mod listening;
 mod memory;
 mod offer;
-mod outlive;
-mod owed;
 mod part;
+mod pending_frames;
 mod reader;
-mod serve;
 mod status;
-mod step;
+mod step_reader;
+mod step_writer;
+mod stored_handle;
 mod terms;
 #[cfg(test)]
 mod test_device;
 mod thread;
 mod timelines;
 mod wake;
+mod worker_loss;
 mod workers;
 mod writer;
 

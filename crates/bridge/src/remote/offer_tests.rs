@@ -9,7 +9,7 @@ use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use super::*;
 use crate::exchange::LatestInfo;
 use crate::remote::runs;
-use crate::remote::wake::Wake;
+use crate::remote::wake::Waker;
 
 const LIMIT: Duration = Duration::from_secs(20);
 /// Set for the process that has no room for descriptors.
@@ -82,7 +82,7 @@ fn offer_waits_for_descriptor_room_until_cancelled() {
         assert!(ended.success());
         return;
     };
-    let control = Control::new(&Arc::new(Wake::new().unwrap()));
+    let control = Control::new(&Arc::new(Waker::new().unwrap()));
     let terms = |timeout| {
         let info = LatestInfo { name: "frames", timeout, ..Default::default() };
         Terms::new(&info, vec![runs::buffer::<u32>(64)], Backend::Host, Direction::WorkerWrites, false)
@@ -90,15 +90,18 @@ fn offer_waits_for_descriptor_room_until_cancelled() {
     let full = fill();
     let offer = |timeout| {
         let (mut renderer, mut worker) = connected("offer");
-        let error = terms(timeout).offer::<()>(&mut renderer, Memory::New, &control).err().unwrap().to_string();
+        let error = terms(timeout).offer::<()>(&mut renderer, OfferedMemory::New, &control).err().unwrap().to_string();
         assert!(matches!(worker.receive(LIMIT).unwrap().message, Message::Offer(_)));
         let Message::Bye { text, .. } = worker.receive(LIMIT).unwrap().message else { panic!() };
         (error, text)
     };
-    let (error, told) = offer(AT_A_TIME * 3);
-    assert!(error.contains("ulimit -n") && told.contains("the connection with worker"), "{error}: {told}");
+    let (error, reported) = offer(CHECK_INTERVAL * 3);
+    assert!(error.contains("ulimit -n") && reported.contains("the connection with worker"), "{error}: {reported}");
     control.stop();
-    let (error, told) = offer(LIMIT);
-    assert!(error.contains("it was ended before") && told.contains("has ended the exchange"), "{error}: {told}");
+    let (error, reported) = offer(LIMIT);
+    assert!(
+        error.contains("it was ended before") && reported.contains("has ended the exchange"),
+        "{error}: {reported}"
+    );
     drop(full);
 }

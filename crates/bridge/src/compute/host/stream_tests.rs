@@ -101,7 +101,7 @@ fn draining_does_not_wait_for_later_work() {
             later.run(move || gate.recv().unwrap()).unwrap();
         })
         .unwrap();
-    let end = stream.end();
+    let end = stream.last_position();
     begin.send(()).unwrap();
     assert!(stream.drain_to(end, LONG));
     release.send(()).unwrap();

@@ -30,11 +30,11 @@ fn only_resources_that_vulkan_writes_are_copied_back() {
         assert_eq!(h.is_copied_back(), back, "{accesses:?}");
         assert_eq!(copy_usage(accesses).contains(vk::ImageUsageFlags::TRANSFER_SRC), back);
         assert!(copy_usage(accesses).contains(vk::ImageUsageFlags::TRANSFER_DST), "the copy in is always there");
-        assert_eq!(copied(accesses).usage.contains(vk::BufferUsageFlags::TRANSFER_DST), back);
-        assert!(copied(accesses).access.contains(vk::AccessFlags2::TRANSFER_READ));
+        assert_eq!(copy_accesses(accesses).usage.contains(vk::BufferUsageFlags::TRANSFER_DST), back);
+        assert!(copy_accesses(accesses).access.contains(vk::AccessFlags2::TRANSFER_READ));
         assert_eq!(h.transition_out().is_some(), back);
-        assert_eq!(gives_rows_back(Counterpart::Host, accesses), back, "the host only writes what was read");
-        assert!(gives_rows_back(Counterpart::External, accesses), "what was acquired is released");
+        assert_eq!(releases_rows(Counterpart::Host, accesses), back, "the host only writes what was read");
+        assert!(releases_rows(Counterpart::External, accesses), "what was acquired is released");
     }
     assert!(handover(ImageAccess::SAMPLED | ImageAccess::TRANSFER_WRITE).is_copied_back());
 }
