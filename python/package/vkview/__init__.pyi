@@ -135,7 +135,7 @@ class View:
     def draw(self) -> bool:
         """Starts drawing what was shown last, and handles the window's events. Returns whether there was anything new to draw."""
     def finish(self) -> None:
-        """Waits until what was drawn is finished."""
+        """Waits until the frames that were drawn are finished."""
     def pixels(self) -> npt.NDArray[np.uint8]:
         """Waits for the picture that was drawn last and returns it, as (height, width, 4). It is black before the first ``draw``."""
     def read(self, tensor: _ArrayLike, *, stream: _StreamLike | None = None) -> None:
@@ -186,7 +186,7 @@ class Canvas:
 
 @final
 class CanvasFrame:
-    """A frame of a canvas, to be entered with ``with``."""
+    """A frame of a canvas, for use in a ``with`` statement."""
 
     def __enter__(self) -> Tensor: ...
     def __exit__(
