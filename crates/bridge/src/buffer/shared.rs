@@ -48,8 +48,7 @@ pub struct SharedBuffer<T> {
 /// Vulkan's half of a shared buffer.
 #[derive(Debug)]
 pub struct VulkanBuffer {
-    // Field order is drop order: in a pool, the bytes may be reused only after the buffer is
-    // destroyed.
+    // Field order is drop order: a pool may reuse the bytes only after the buffer is destroyed.
     vulkan: Buffer,
     object: Object,
     place: Option<Place>,

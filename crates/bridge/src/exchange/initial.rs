@@ -238,7 +238,7 @@ impl<R: Resources> State<R> {
     /// still run, they are kept until they have ended.
     ///
     /// # Errors
-    /// As [`wait_completed`](Self::outlast).
+    /// As [`wait_completed`](Self::wait_completed).
     pub(super) fn wait_for_hand_over(&self, value: u64, commands: OneTimeCommands) -> Result<()> {
         let ran = self.wait_completed(value, self.timeout);
         // Commands of earlier calls.

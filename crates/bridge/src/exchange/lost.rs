@@ -46,7 +46,7 @@ impl<R: Resources> State<R> {
     }
 
     /// Waits until the commands that signal this value of `rendered` have run, as
-    /// [`Timeline::wait_completed`](crate::timeline::Timeline::outlast).
+    /// [`Timeline::wait_completed`](crate::timeline::Timeline::wait_completed).
     ///
     /// # Errors
     /// [`Error::Timeout`] if they may still run; otherwise the Vulkan device is lost.
@@ -54,7 +54,7 @@ impl<R: Resources> State<R> {
         self.objects.rendered.wait_completed(rendered, limit, || drop(self.check_compute()))
     }
 
-    /// Like [`wait_completed`](Self::outlast), but returns the error of a compute side that fails
+    /// Like [`wait_completed`](Self::wait_completed), but returns the error of a compute side that fails
     /// meanwhile.
     ///
     /// # Errors

@@ -128,14 +128,14 @@ pub(crate) trait Share<R: Resources> {
     /// Nothing else uses either slot until the copy has ended.
     unsafe fn copy_contents_on_cuda(old: &R::CudaSlot, new: &R::CudaSlot) -> Result<()>;
 
-    /// Copies the contents of `old` to `new`, as [`copy_contents_on_cuda`](Self::carry_on_cuda)
+    /// Copies the contents of `old` to `new`, as [`copy_contents_on_cuda`](Self::copy_contents_on_cuda)
     /// does.
     ///
     /// # Safety
     /// Nothing else uses either slot.
     unsafe fn copy_contents_on_host(old: &R::HostSlot, new: &R::HostSlot);
 
-    /// Adds the copies that [`copy_contents_on_cuda`](Self::carry_on_cuda) makes, for a command
+    /// Adds the copies that [`copy_contents_on_cuda`](Self::copy_contents_on_cuda) makes, for a command
     /// buffer.
     fn copy_contents_on_queue(old: &R::InlineSlot, new: &R::InlineSlot, copies: &mut Vec<BufferCopy>);
 

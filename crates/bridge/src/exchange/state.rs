@@ -224,7 +224,7 @@ impl<R: Resources> State<R> {
         self.enqueue_joined_signal()
     }
 
-    /// [`enqueue_compute_signal`](Self::compute_signals) for several slots. The signal does not
+    /// [`enqueue_compute_signal`](Self::enqueue_compute_signal) for several slots. The signal does not
     /// cover the work of other streams on any other slot, so no other slot may be handed over with
     /// it.
     pub(super) fn enqueue_compute_signal_for(&self, slots: impl IntoIterator<Item = usize>) -> Result<TimelinePoint> {
@@ -263,7 +263,7 @@ impl<R: Resources> State<R> {
         Ok(SignalLock::new(&self.rendered_lock))
     }
 
-    /// Like [`rendered_lock`](Self::submitting), without using the queue. Returns `None` if another
+    /// Like [`rendered_lock`](Self::rendered_lock), without using the queue. Returns `None` if another
     /// thread holds the lock.
     #[cfg(all(target_os = "linux", feature = "remote"))]
     pub(super) fn try_lock_submissions(&self) -> Option<SignalLock<'_>> {

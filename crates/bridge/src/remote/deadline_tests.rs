@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::steps::{LIMIT, Peer, Words, offered};
+use super::steps::{LIMIT, Peer, Words, offer};
 use super::*;
 use crate::compute::Compute;
 use crate::compute::remote::Trust;
@@ -142,7 +142,7 @@ fn connected(device: &ExportDevice, socket: &str, script: &str) -> Connected {
     let handle = WorkerWriter::new(&compute, &info, &Words::new(64, BufferAccess::TRANSFER_READ)).unwrap();
     let control = Arc::new(Control::new(&Arc::new(Waker::new().unwrap())));
     let status = Arc::new(Status::new("steps"));
-    let connection = offered(&listener, device, &handle);
+    let connection = offer(&listener, device, &handle);
     status.set_connected(worker.process());
     Connected { worker, handle, control, status, connection }
 }

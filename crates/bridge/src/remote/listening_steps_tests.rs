@@ -110,11 +110,7 @@ impl Peer {
 }
 
 /// Returns the connection with a worker that has accepted the exchange.
-pub(in crate::remote) fn offered(
-    listener: &Listener,
-    device: &ExportDevice,
-    handle: &WorkerWriter<Words>,
-) -> Connection {
+pub(in crate::remote) fn offer(listener: &Listener, device: &ExportDevice, handle: &WorkerWriter<Words>) -> Connection {
     let mut connection = listener.accept(LIMIT).unwrap().unwrap();
     let hello = Hello { cuda: true, trust: true, device_uuid: device.uuid(), ..Hello::new(Role::Renderer, "test") };
     connection.greet(&hello, LIMIT).unwrap();
@@ -185,7 +181,7 @@ impl Scene {
         handle.set_on_change(move || woken.wake());
         let (control, status) = (Arc::new(Control::new(&waker)), Arc::new(Status::new("steps")));
         let steps = handle.steps();
-        let connection = offered(&listener, &device, &handle);
+        let connection = offer(&listener, &device, &handle);
         status.set_connected(worker.process());
         let mut part = StepWriterPart::new(handle, AcceptedMemory::Slots(()), &waker);
         change(&mut part);
@@ -245,8 +241,7 @@ impl Scene {
         (self.status.loss_error().unwrap(), stored)
     }
 
-    /// Asserts that the queue has continued, with the second frame torn, and that the slots are
-    /// free.
+    /// Asserts that the queue has continued, with the second frame torn and the slots free.
     fn assert_settled(&mut self, reason: &str) {
         self.point.wait(LIMIT).unwrap();
         let (error, stored) = self.end();

@@ -13,9 +13,9 @@
 //!   publishes slots that a worker has written directly, once its timeline (`timelines`) shows that
 //!   they are complete.
 //! - Workers that read: `latest_reader` holds the exchange's reader, and the program the `writer`.
-//!   `latest_reader/host.rs` copies finished frames for a worker on the CPU; `latest_reader/cuda.rs`
-//!   gives slots to a worker, and takes them back once its timeline shows that it is finished with
-//!   them.
+//!   `latest_reader/host.rs` copies finished frames for a worker on the CPU;
+//!   `latest_reader/cuda.rs` gives slots to a worker, and takes them back once its timeline shows
+//!   that it is finished with them.
 //! - Workers in step, if both sides allow it: `step_writer` announces frames of workers that write,
 //!   and the program holds the `exchange`; `step_reader` gives frames to workers that read, and the
 //!   program holds the `exchange_writer`. Submissions wait for the worker here: `pending_frames`

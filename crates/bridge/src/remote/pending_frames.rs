@@ -155,7 +155,7 @@ mod tests {
             self.check_as(times, rendered, false)
         }
 
-        /// Like [`check`](Self::look), for a program that leaves or does not.
+        /// Like [`check`](Self::check), for a program that leaves or does not.
         fn check_as(&mut self, times: u32, rendered: u64, leaves: bool) -> Option<u64> {
             (0..times).find_map(|_| {
                 self.now += CHECK_INTERVAL;

@@ -90,7 +90,7 @@ impl Status {
     }
 
     /// Records the loss of the worker; the first call counts. Traces the end of its process, which
-    /// [`record_death`](Self::has_died) does if the process ends later.
+    /// [`record_death`](Self::record_death) does if the process ends later.
     pub(super) fn record_loss(&self, lost: Lost) {
         let dead = lost.dead;
         let is_first = {

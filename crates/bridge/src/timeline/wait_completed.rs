@@ -27,7 +27,7 @@ impl Timeline {
 
     /// Waits until the commands that signal `value` have run, for at most `limit`. A failed or lost
     /// compute side does not end the commands, so it does not end the wait either. `release` is
-    /// called as in [`wait_after_loss`](Self::wait_out).
+    /// called as in [`wait_after_loss`](Self::wait_after_loss).
     ///
     /// # Errors
     /// [`Error::Timeout`] if the commands may still run, whatever made the wait fail. After any

@@ -20,7 +20,7 @@ pub(crate) trait Backing {
     /// Returns its name for errors.
     fn object(&self) -> Object<'_>;
 
-    /// Releases the mapping. Called once, unless [`leak`](Self::keep) is called.
+    /// Releases the mapping. Called once, unless [`leak`](Self::leak) is called.
     ///
     /// # Safety
     /// All work that uses it has ended, and no more will follow.

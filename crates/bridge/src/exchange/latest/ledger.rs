@@ -79,8 +79,7 @@ pub(super) struct ChosenFrame {
     pub(super) slot: usize,
     /// Its value on the writer's timeline; 0 if it was published without one.
     pub(super) value: u64,
-    /// Whether the reader does not have the frame yet. The turn then waits for its value and takes
-    /// it over.
+    /// Whether the reader does not have the frame yet: the turn waits for it and takes it over.
     pub(super) is_new: bool,
     /// The slot that the turn gives back when it takes over another.
     pub(super) replaced_slot: Option<usize>,
@@ -93,7 +92,7 @@ pub(super) enum Refusal {
     Open { frame: u64 },
     /// The writer's last turn was dropped; reported once.
     Lost { frame: u64 },
-    /// No slot can be written: `retired_slots` slots are retired, and `unknown` slots are those of
+    /// No slot can be written: `retired` slots are retired, and `unknown` slots are those of
     /// the writer's dropped lent turns.
     NoSlot { frame: u64, retired: usize, unknown: usize },
 }

@@ -88,7 +88,7 @@ impl Ledger {
         Some((slot, frame))
     }
 
-    /// Reverts [`send_frame`](Self::show_away) for a frame that the reader was not notified of. It
+    /// Reverts [`send_frame`](Self::send_frame) for a frame that the reader was not notified of. It
     /// has never held the slot.
     #[cfg(all(target_os = "linux", feature = "remote"))]
     pub(in crate::exchange::latest) fn return_unsent(&mut self, slot: usize, frame: u64) {

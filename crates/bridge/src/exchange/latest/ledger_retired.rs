@@ -18,7 +18,7 @@ impl Ledger {
     }
 
     /// Frees these retired slots. Neither side uses them once the reader's timeline has reached
-    /// `read`, which comes after [`retired_after`](Self::retired_behind).
+    /// `read`, which comes after [`retired_after`](Self::retired_after).
     pub(in crate::exchange::latest) fn revive(&mut self, slots: &[usize], read: u64) {
         for slot in slots {
             if let Slot::Retired { .. } = self.slots[*slot] {

@@ -28,7 +28,7 @@ pub(crate) trait RemoteHandle: Send + Sized + 'static {
     /// Returns the slots that the other process holds.
     fn remote_slots(&self) -> Vec<usize>;
 
-    /// Calls `notify_change` from now on whenever this process's side publishes a frame or returns
+    /// Calls `changed` from now on whenever this process's side publishes a frame or returns
     /// a slot; its commands that use the slot may not have ended.
     fn set_on_change(&mut self, changed: impl Fn() + Send + Sync + 'static);
 

@@ -98,7 +98,7 @@ impl<R: Resources> WorkerReader<R> {
         mirror.zip(drawn).is_some_and(|(mirror, drawn)| mirror.last_submitted() < drawn.value)
     }
 
-    /// Lets the compute thread copy a frame that was taken with [`send_frame`](Self::send_away),
+    /// Lets the compute thread copy a frame that was taken with [`send_frame`](Self::send_frame),
     /// once Vulkan has drawn it. The slot's next use waits for the copy.
     ///
     /// # Errors
