@@ -138,7 +138,7 @@ impl View {
     /// Presents the picture if the window can take it now.
     #[allow(unsafe_code)] // Hands buffers to Vulkan.
     pub(super) fn present(&mut self) -> Result<bool> {
-        let Screen { presenter: Some(presenter), kept } = &mut self.screen else { return Ok(false) };
+        let Screen { presenter: Some(presenter), points_copy: kept } = &mut self.screen else { return Ok(false) };
         let (picture, orbit) = (self.picture.as_raw(), presenter.orbit());
         let turned = kept.as_mut().and_then(|kept| {
             let (look, before) = kept.shown?;
@@ -207,7 +207,7 @@ impl View {
     }
 
     /// Notes the content of the picture, and whether its points were kept.
-    pub(super) fn note_drawn(&mut self, content: Content, points_copy: bool, rate: Option<f64>) {
+    pub(super) fn note_drawn(&mut self, content: Content, kept: bool, rate: Option<f64>) {
         let Screen { presenter: Some(presenter), points_copy: points } = &mut self.screen else { return };
         presenter.note_drawn(rate);
         let orbit = presenter.orbit();

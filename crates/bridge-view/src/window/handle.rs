@@ -21,7 +21,7 @@ pub(crate) enum Handle {
 
 impl Handle {
     pub(crate) fn opened(window: WinitWindow) -> Self {
-        Self::Opened(Opened { window, _settled: FlushOnDrop })
+        Self::Opened(Opened { window, _flush: FlushOnDrop })
     }
 
     pub(crate) fn is_opened(&self) -> bool {
@@ -74,7 +74,7 @@ impl HasWindowHandle for Handle {
 pub(crate) struct Opened {
     window: WinitWindow,
     /// Dropped after the window.
-    _settled: FlushOnDrop,
+    _flush: FlushOnDrop,
 }
 
 impl Opened {

@@ -164,10 +164,10 @@ impl State {
     /// Returns the changes since the last call, and resets them.
     pub(crate) fn take_changes(&self) -> Changes {
         let mut inner = self.lock();
-        let news =
+        let changes =
             Changes { closed: inner.closed, hidden: inner.hidden, resized: inner.resized, uncovered: inner.uncovered };
         (inner.resized, inner.uncovered) = (false, false);
-        news
+        changes
     }
 
     /// Handles an event.

@@ -126,15 +126,15 @@ impl Presenter {
     /// picture has four bytes for each pixel of the view, can be copied from, and is only written
     /// on the device's queue.
     pub(crate) unsafe fn present(&mut self, shown: WindowContent<'_>) -> Result<bool> {
-        let news = self.state.take_changes();
-        self.fits &= !news.resized;
-        self.stale |= news.resized || news.uncovered || shown.redraw.is_some();
+        let changes = self.state.take_changes();
+        self.fits &= !changes.resized;
+        self.stale |= changes.resized || changes.uncovered || shown.redraw.is_some();
         let Some(parts) = &mut self.parts else { return Ok(false) };
-        if news.closed {
+        if changes.closed {
             parts.window.handle.hide();
             return Ok(false);
         }
-        if news.hidden || !self.stale {
+        if changes.hidden || !self.stale {
             return Ok(false);
         }
         // SAFETY: the caller upholds the contract.
