@@ -49,7 +49,7 @@ pub fn trace_to(sink: impl Write + Send + 'static) {
 pub fn trace_off() {
     sink::end();
     let Some(_writing) = Writing::enter() else { return };
-    if !sink::await_return(LIMIT) {
+    if !sink::wait_returned(LIMIT) {
         log_error!("the sink of the trace has not returned within {LIMIT:?}; it is flushed after it returns");
     }
     // The sink may have set another one, and other threads may have added lines meanwhile.
@@ -60,7 +60,7 @@ pub fn trace_off() {
 pub fn init() {
     static ONCE: Once = Once::new();
     let mut asked = None;
-    ONCE.call_once(|| asked = std::env::var_os(VARIABLE).map(|value| (target::of(&value), value)));
+    ONCE.call_once(|| asked = std::env::var_os(VARIABLE).map(|value| (target::from_variable(&value), value)));
     // Outside of the `Once`: a logger, or a sink that is replaced, may call this function again.
     match asked {
         Some((Ok(Some(sink)), _)) => trace_to(sink),

@@ -114,14 +114,14 @@ impl<R: Resources> ExchangeTurn<'_, R> {
         if self.announced {
             return Ok(());
         }
-        let (exchange, slot, frame) = (self.turn.writer.taken.offer.exchange, self.turn.slot, self.turn.frame());
+        let (exchange, slot, frame) = (self.turn.writer.exchange.offer.exchange, self.turn.slot, self.turn.frame());
         // Set first: even if sending fails, the renderer may have the message, and owns the slot.
         self.announced = true;
         let value = self.value();
         self.turn.writer.trace("publish", slot, Some(value));
         let publish = Message::Publish { exchange, slot, frame, value };
-        self.announced = self.turn.writer.taken.send_if_open(&publish, frame)?;
-        if self.announced { Ok(()) } else { Err(self.turn.writer.taken.closed()) }
+        self.announced = self.turn.writer.exchange.send_if_open(&publish, frame)?;
+        if self.announced { Ok(()) } else { Err(self.turn.writer.exchange.closed()) }
     }
 
     /// Hands the frame over. With CUDA, this does not wait: the stream signals the frame after its
@@ -133,7 +133,7 @@ impl<R: Resources> ExchangeTurn<'_, R> {
     /// frames. A torn frame that was announced is signaled after the frames before it, for which
     /// this call waits up to two seconds.
     pub fn finish(mut self) -> Result<()> {
-        let said = match &self.turn.writer.taken.side {
+        let said = match &self.turn.writer.exchange.side {
             Side::Cuda(_) => {
                 // Signaled before it is announced, unless it was announced before: an announced
                 // value has to be reached.
@@ -159,7 +159,7 @@ impl<R: Resources> ExchangeTurn<'_, R> {
 
     /// Returns the value of the frame's signal, which the first call allocates.
     fn value(&mut self) -> u64 {
-        let computed = &mut self.turn.writer.taken.computed;
+        let computed = &mut self.turn.writer.exchange.computed;
         *self.value.get_or_insert_with(|| {
             *computed += 1;
             *computed
@@ -171,15 +171,15 @@ impl<R: Resources> ExchangeTurn<'_, R> {
     fn signal(&mut self) -> Result<()> {
         let (frame, slot, announced, value) = (self.turn.frame(), self.turn.slot, self.announced, self.value());
         let writer = &mut *self.turn.writer;
-        let Side::Cuda(side) = &mut writer.taken.side else { return Ok(()) };
+        let Side::Cuda(side) = &mut writer.exchange.side else { return Ok(()) };
         let Err(error) = side.signal(frame, slot, value) else { return Ok(()) };
         self.broken.get_or_insert_with(|| format!("a frame could not be signaled: {error}"));
         if announced {
             // Sent first: a frame whose value is reached and that is not torn counts as complete.
-            let torn = Message::Torn { exchange: writer.taken.offer.exchange, slot, frame };
-            writer.taken.shared.link.say(&torn, SEND_LIMIT);
+            let torn = Message::Torn { exchange: writer.exchange.offer.exchange, slot, frame };
+            writer.exchange.shared.link.send_unreported(&torn, SEND_LIMIT);
             // The signal was not enqueued, and the renderer waits for it.
-            if let Side::Cuda(side) = &self.turn.writer.taken.side {
+            if let Side::Cuda(side) = &self.turn.writer.exchange.side {
                 side.signal_in_place(value);
             }
             self.end();
@@ -189,9 +189,9 @@ impl<R: Resources> ExchangeTurn<'_, R> {
 
     /// Marks the frame as torn, and still signals its value.
     fn tear(&mut self) -> Result<()> {
-        let (exchange, slot, frame) = (self.turn.writer.taken.offer.exchange, self.turn.slot, self.turn.frame());
+        let (exchange, slot, frame) = (self.turn.writer.exchange.offer.exchange, self.turn.slot, self.turn.frame());
         let told = self.say(&Message::Torn { exchange, slot, frame });
-        let signaled = match &self.turn.writer.taken.side {
+        let signaled = match &self.turn.writer.exchange.side {
             Side::Cuda(_) => self.signal(),
             Side::Host(_) => self.say_done(),
         };
@@ -202,7 +202,7 @@ impl<R: Resources> ExchangeTurn<'_, R> {
     fn say_done(&mut self) -> Result<()> {
         // Makes the written bytes visible to the receiver of the message.
         fence(Ordering::Release);
-        let (exchange, slot, frame) = (self.turn.writer.taken.offer.exchange, self.turn.slot, self.turn.frame());
+        let (exchange, slot, frame) = (self.turn.writer.exchange.offer.exchange, self.turn.slot, self.turn.frame());
         self.say(&Message::Done { exchange, slot, frame })
     }
 
@@ -232,7 +232,7 @@ impl<R: Resources> Drop for ExchangeTurn<'_, R> {
         }
         let frame = self.turn.frame();
         let torn = self.tear();
-        let name = &self.turn.writer.taken.offer.name;
+        let name = &self.turn.writer.exchange.offer.name;
         log_warn!("exchange \"{name}\": the turn of frame {frame}, which was announced, was dropped: it is torn");
         if let Err(error) = torn {
             log_error!("exchange \"{name}\": {error}");

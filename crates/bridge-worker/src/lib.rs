@@ -72,11 +72,11 @@ mod exchange;
 #[cfg(target_os = "linux")]
 mod exchange_reader;
 #[cfg(target_os = "linux")]
+mod exchange_slots;
+#[cfg(target_os = "linux")]
 mod host;
 #[cfg(target_os = "linux")]
 mod link;
-#[cfg(not(target_os = "linux"))]
-mod other;
 #[cfg(target_os = "linux")]
 mod read;
 #[cfg(target_os = "linux")]
@@ -89,8 +89,8 @@ mod resources;
 mod shared;
 #[cfg(target_os = "linux")]
 mod side;
-#[cfg(target_os = "linux")]
-mod taken;
+#[cfg(not(target_os = "linux"))]
+mod unsupported;
 #[cfg(target_os = "linux")]
 mod worker;
 #[cfg(target_os = "linux")]
@@ -108,14 +108,14 @@ pub use exchange::{ExchangeTurn, ExchangeWriter};
 pub use exchange_reader::{ExchangeReadTurn, ExchangeReader};
 #[cfg(target_os = "linux")]
 pub use host::{HostBuffer, HostImage, ReadOnly};
-#[cfg(not(target_os = "linux"))]
-pub use other::Worker;
 #[cfg(target_os = "linux")]
 pub use read::{CudaRead, HostRead, Read};
 #[cfg(target_os = "linux")]
 pub use reader::{LatestReader, ReadTurn};
 #[cfg(target_os = "linux")]
 pub use resources::Resources;
+#[cfg(not(target_os = "linux"))]
+pub use unsupported::Worker;
 #[cfg(target_os = "linux")]
 pub use worker::{Worker, WorkerInfo};
 #[cfg(target_os = "linux")]

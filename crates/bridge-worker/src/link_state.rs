@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use bridge_ipc::{Code, ExchangePhase, Message};
 use bridge_trace::log_debug;
 
-use super::{AFTER_THE_END, AT_ONCE, Inbox, LAST_BREATH, LONG_BREATH, Published, State};
+use super::{EXIT_GRACE, Inbox, LONG_EXIT_GRACE, MAX_READS, MAX_READS_AFTER_END, Published, State};
 
 impl State {
     /// Returns the exchanges that are offered and not requested.
-    pub(crate) fn untaken(&self) -> Vec<(u32, String)> {
+    pub(crate) fn unclaimed(&self) -> Vec<(u32, String)> {
         let session = self.connection.session();
         let offered = |id: u32| session.exchange(id) == Some(ExchangePhase::Offered);
-        let untaken = self.inboxes.iter().filter(|(id, inbox)| !inbox.taken && offered(**id));
+        let untaken = self.inboxes.iter().filter(|(id, inbox)| !inbox.claimed && offered(**id));
         untaken.map(|(id, inbox)| (*id, inbox.offer.name.clone())).collect()
     }
 
@@ -26,11 +26,11 @@ impl State {
     /// Reads the available messages, unless another thread waits at the socket; returns `true` if
     /// there were any. If the process is `dead`, reads all of them, since no thread is woken for
     /// the rest.
-    pub(super) fn look(&mut self, dead: bool) -> Result<bool, bridge_ipc::Error> {
+    pub(super) fn poll(&mut self, dead: bool) -> Result<bool, bridge_ipc::Error> {
         match (dead, self.waiting) {
-            (true, _) => self.read(AFTER_THE_END),
+            (true, _) => self.read(MAX_READS_AFTER_END),
             (false, true) => Ok(false),
-            (false, false) => self.read(AT_ONCE),
+            (false, false) => self.read(MAX_READS),
         }
     }
 
@@ -40,7 +40,7 @@ impl State {
         for _ in 0..most {
             let received = self.connection.try_receive().inspect_err(|error| {
                 let bridge_ipc::Error::Closed { reason: Some((code, _)), .. } = error else { return };
-                self.said_bye |= *code == Code::Done;
+                self.received_bye |= *code == Code::Done;
             })?;
             let Some(received) = received else { break };
             any = true;
@@ -51,13 +51,14 @@ impl State {
 
     /// Returns how long a call that has `left` waits for the end of the process, or `None` if this
     /// side has just ended the connection.
-    pub(super) fn breath(&mut self, error: &bridge_ipc::Error, left: Duration) -> Option<Duration> {
+    pub(super) fn exit_wait(&mut self, error: &bridge_ipc::Error, left: Duration) -> Option<Duration> {
         let bridge_ipc::Error::Closed { reason, .. } = error else { return None };
         let now = Instant::now();
         // A deadline beyond the clock's range is replaced by one that is late enough.
-        let until =
-            *self.lingers_until.get_or_insert_with(|| now.checked_add(self.lingers).unwrap_or(now + LONG_BREATH));
-        let last = self.breathes_until.get_or_insert(now + LAST_BREATH).saturating_duration_since(now);
+        let until = *self
+            .exit_deadline
+            .get_or_insert_with(|| now.checked_add(self.exit_grace).unwrap_or(now + LONG_EXIT_GRACE));
+        let last = self.long_exit_deadline.get_or_insert(now + EXIT_GRACE).saturating_duration_since(now);
         Some(match reason {
             None => left.min(until.saturating_duration_since(now)).max(last),
             Some(_) => last,
@@ -67,9 +68,9 @@ impl State {
     /// Returns the error of the end of the connection. If a failed send was the first sign of it,
     /// the renderer's Bye may not have been read, so the remaining messages are read. If this side
     /// has ended the connection, later calls report its reason as well.
-    pub(super) fn last_word(&mut self, mut error: bridge_ipc::Error) -> bridge_ipc::Error {
+    pub(super) fn end_error(&mut self, mut error: bridge_ipc::Error) -> bridge_ipc::Error {
         if matches!(error, bridge_ipc::Error::Closed { reason: None, .. })
-            && let Err(told) = self.read(AFTER_THE_END)
+            && let Err(told) = self.read(MAX_READS_AFTER_END)
         {
             error = told;
         }
@@ -89,7 +90,7 @@ impl State {
             return None;
         }
         let ended = self.connection.try_receive().err()?;
-        let bridge_ipc::Error::Closed { reason: Some((code, text)), .. } = self.last_word(ended) else { return None };
+        let bridge_ipc::Error::Closed { reason: Some((code, text)), .. } = self.end_error(ended) else { return None };
         let said = if text.is_empty() { code.to_string() } else { text };
         (code != Code::Done).then(|| said.into())
     }
@@ -107,7 +108,7 @@ impl State {
                     freed: VecDeque::new(),
                     published: VecDeque::new(),
                     closed: false,
-                    taken: false,
+                    claimed: false,
                 };
                 self.inboxes.insert(inbox.offer.exchange, inbox);
             }
@@ -140,7 +141,7 @@ impl State {
                 }
             }
             Message::Close { exchange } => match self.inboxes.get_mut(&exchange) {
-                Some(inbox) if inbox.taken => inbox.closed = true,
+                Some(inbox) if inbox.claimed => inbox.closed = true,
                 // The exchange was not requested.
                 _ => {
                     self.inboxes.remove(&exchange);

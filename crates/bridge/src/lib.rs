@@ -82,7 +82,7 @@
 //! # The source
 //! To follow one frame, read `exchange` -> `exchange/compute_turn` -> `exchange/render_turn` ->
 //! `timeline`; to follow the setup, read `compute` -> `compute/pair` -> `buffer/shared` ->
-//! `compute/side` -> `handoff`.
+//! `compute/side` -> `import`.
 //!
 //! # Threads
 //! Turns own their state, so a frame may be computed on one thread and rendered on another; all
@@ -102,8 +102,8 @@ mod buffer;
 mod compute;
 mod error;
 mod exchange;
-mod handoff;
 mod image;
+mod import;
 mod kernel;
 mod observe;
 #[cfg(all(target_os = "linux", feature = "remote"))]

@@ -85,12 +85,12 @@
 //! | `image/{texel,info,limits,problem}` | texel types, image descriptions and their validation |
 //! | `image/objects` | a cache of texture and surface objects |
 //! | `leak` | counters of objects that are leaked deliberately |
-//! | `mailbox` | context objects of this crate, in which cudarc records errors |
-//! | `order`, `several`, `guests`, `refusal`, `event`, `poll` | order of streams per object |
+//! | `private_context` | context objects of this crate, in which cudarc records errors |
+//! | `order`, `device_orders`, `foreign_streams`, `refusal`, `event`, `poll` | order of streams per object |
 //! | `reaper` | driver calls that may block, made on one thread per context |
 //! | `logging` | calls to the program's logger, which catch its panics |
 //! | `semaphore`, `stream` | imported semaphores, creating streams, waits and signals |
-//! | `apart` | a private stream, for work that must not wait for the program's streams |
+//! | `private_stream` | a private stream, for work that must not wait for the program's streams |
 //! | `kernel` | kernels from PTX, with the compiler's log, and launches |
 //! | `graph`, `capture` | a frame as a CUDA graph, and buffers while one is captured |
 //! | `error`, `call`, `code`, `version` | errors; the driver's codes and versions |
@@ -151,8 +151,8 @@ pub use memory::device_memory::DeviceMemory;
 pub use memory::peer::PEER_GRANULARITY;
 pub use memory::{ImportedMemory, MemoryImportInfo};
 pub use semaphore::{ImportedSemaphore, SemaphoreKind};
-pub use stream::apart::signal_apart;
 pub use stream::graph::{CaptureError, StreamGraph};
+pub use stream::private_stream::signal_apart;
 pub use stream::{SemaphorePoint, StreamEvent, query, record_event, signal, signal_one, wait, wait_one};
 pub use sys::{Owner, Restoring};
 pub use uuid::Uuid;

@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn no_panic_gets_out() {
+    fn panics_of_the_logger_are_caught() {
         struct LogsInDrop;
         impl Drop for LogsInDrop {
             fn drop(&mut self) {

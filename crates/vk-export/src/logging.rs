@@ -72,8 +72,8 @@ fn pass_on() {
     }
 }
 
-/// Passes the text from `message` to the logger, or stores it until the thread's last [`LogHold`] is
-/// dropped. `message` is called only if its level is logged.
+/// Passes the text from `message` to the logger, or stores it until the thread's last [`LogHold`]
+/// is dropped. `message` is called only if its level is logged.
 pub(crate) fn write(level: Level, place: &Place, message: impl FnOnce(&mut dyn FnMut(fmt::Arguments<'_>))) {
     if level > log::STATIC_MAX_LEVEL || level > log::max_level() {
         return;

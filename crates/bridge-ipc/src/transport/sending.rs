@@ -13,7 +13,7 @@ use crate::transport::peer::poll_until;
 use crate::transport::socket;
 
 /// Interval between attempts to send a descriptor for which the kernel has no room.
-const FULL: Duration = Duration::from_millis(1);
+const RETRY_INTERVAL: Duration = Duration::from_millis(1);
 
 impl Connection {
     /// Sends a message with its descriptor, which the caller continues to own. Waits for at most
@@ -30,7 +30,7 @@ impl Connection {
         self.session.send(message).map_err(|source| Error::Violation { sender: this_side(), source })?;
         match self.push(&encoded, descriptor, timeout)? {
             None => Ok(()),
-            Some(Errno::TOOMANYREFS) => Err(self.unsent(Errno::TOOMANYREFS)),
+            Some(Errno::TOOMANYREFS) => Err(self.send_error(Errno::TOOMANYREFS)),
             Some(_) => {
                 self.end();
                 let what = format!("room for a {} message to {}", message.kind(), self.name());
@@ -96,11 +96,11 @@ impl Connection {
                 }
                 // `poll` does not report when there is room again.
                 Err(Errno::TOOMANYREFS) if deadline.is_none_or(|deadline| Instant::now() < deadline) => {
-                    std::thread::sleep(FULL);
+                    std::thread::sleep(RETRY_INTERVAL);
                     continue;
                 }
                 Err(Errno::TOOMANYREFS) => return Ok(Some(Errno::TOOMANYREFS)),
-                Err(error) => return Err(self.unsent(error)),
+                Err(error) => return Err(self.send_error(error)),
             }
             let room = poll_until(&mut [PollFd::new(&*self.socket, PollFlags::OUT)], deadline);
             if room.map_err(|error| self.system("poll", error))? == 0 {
@@ -110,7 +110,7 @@ impl Connection {
     }
 
     /// Returns the error of a failed send, and notifies the peer, which misses a message.
-    pub(in crate::transport) fn unsent(&mut self, error: Errno) -> Error {
+    pub(in crate::transport) fn send_error(&mut self, error: Errno) -> Error {
         let mut failed = self.system("sendmsg", error);
         if let (Errno::TOOMANYREFS, Error::System { object, .. }) = (error, &mut failed) {
             object.push_str(

@@ -61,7 +61,7 @@ impl Barriers {
         self.copies_in.push(staging.copies().clone());
         self.transition_in.images.push(handover.transition_in());
         self.transition_out.images.extend(handover.transition_out());
-        self.transition_out.buffers.extend(staging.turn_rows());
+        self.transition_out.buffers.extend(staging.rows_between_copies());
         if handover.is_copied_back() {
             self.copies_out.push(staging.copies().clone());
         }
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_stored_may_be_used_from_any_thread() {
+    fn barriers_are_send_and_sync() {
         fn any_thread<T: Send + Sync>() {}
         any_thread::<Barriers>();
     }

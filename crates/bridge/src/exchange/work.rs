@@ -69,7 +69,7 @@ impl<'t, R: Resources> Work<'t, R> {
                 Ok(KernelWork::on_stream(cuda.stream, cuda.home, R::kernel(cuda.resources, cuda.home)?))
             }
             Self::Inline(inline) => Ok(inline),
-            Self::Remote => Err(remote::nothing_here("the work of a frame".into())),
+            Self::Remote => Err(remote::not_local_error("the work of a frame".into())),
             Self::Host(host) => {
                 // SAFETY: rule "no access outside the turn": as for closures; twins run on the same
                 // thread, in the same order.
@@ -111,7 +111,7 @@ impl<R: Resources> State<R> {
     /// after the wait for Vulkan's last use of the slot, and before the signal that Vulkan's next
     /// use waits for.
     pub(super) unsafe fn work(&self, slot: usize) -> Work<'_, R> {
-        match &self.held.lender {
+        match &self.objects.lender {
             PerBackend::Cuda(cuda) => {
                 // SAFETY: rule "no access outside the turn": exclusive and ordered by this
                 // function's contract.
@@ -156,7 +156,7 @@ impl<R: Resources> HostWork<'_, R> {
     /// # Errors
     /// As [`run`](Self::run).
     #[cfg(all(target_os = "linux", feature = "remote"))]
-    pub(crate) fn run_on_bytes(
+    pub(crate) fn run_for_each_run(
         &self,
         mut each: impl FnMut(crate::remote::runs::Run, &mut [u8]) + Send + 'static,
     ) -> Result<()> {

@@ -25,13 +25,13 @@ fn an_error_without_place_or_advice_ends_after_the_code() {
 }
 
 #[test]
-fn a_lost_context_is_known() {
+fn lost_context_is_recognized() {
     assert!(CallError { call: "cuStreamQuery", code: 700 }.at("", "").is_context_lost());
     assert!(!Error::NoDriver { detail: String::new() }.is_context_lost());
 }
 
 #[test]
-fn a_wrong_uuid_lists_what_there_is() {
+fn unknown_uuid_error_lists_the_devices() {
     let uuid = Uuid::from_u128(7);
     let none = Error::NoSuchDevice { uuid, present: Vec::new() }.to_string();
     assert!(none.contains("present: none"), "{none}");
@@ -48,7 +48,7 @@ fn a_wrong_uuid_lists_what_there_is() {
 }
 
 #[test]
-fn an_old_driver_names_all_it_lacks() {
+fn old_driver_error_lists_all_missing_symbols() {
     let error = Error::from(LoadError::MissingSymbols { missing: vec!["cuA", "cuB"], version: Some(10020) });
     assert_eq!(
         error.to_string(),

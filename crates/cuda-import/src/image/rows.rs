@@ -167,7 +167,7 @@ fn row_offsets(info: &ImageMappingInfo, offsets: &[u64], texel: usize) -> ImageP
 unsafe impl<'a, 'b: 'a, 'c: 'b, T> PushKernelArg<&'b mut ImageRows<'c, T>> for LaunchArgs<'a> {
     #[inline(always)]
     fn arg(&mut self, rows: &'b mut ImageRows<'c, T>) -> &mut Self {
-        rows.order.join_guests();
+        rows.order.join_foreign();
         self.arg(&rows.pointer)
     }
 }

@@ -1,8 +1,8 @@
 //! Use of buffers and images while a graph is captured.
 //!
 //! A graph is captured on a separate stream and launched on the home stream of the buffers and
-//! images that it uses. Copies on the captured stream must not count as those of a guest, which
-//! would have to wait for work outside of the graph. So the captured stream replaces the home
+//! images that it uses. Copies on the captured stream must not count as those of a foreign stream,
+//! which would have to wait for work outside of the graph. So the captured stream replaces the home
 //! stream, on the thread that captures, until the capture ends.
 
 use std::cell::Cell;

@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_vulkan_wrote_before_is_named_again() {
+    fn earlier_vulkan_writes_are_in_the_source_scope() {
         let h = handover(Counterpart::External, BufferAccess::TRANSFER_READ | BufferAccess::TRANSFER_WRITE);
         assert_eq!(h.acquire().src_access_mask, vk::AccessFlags2::TRANSFER_WRITE);
     }

@@ -133,7 +133,7 @@ impl Requirement {
 
 /// Returns each requirement as text. Advice that applies to several of them appears only at the
 /// last one.
-pub(crate) fn in_words(missing: &[Requirement]) -> Vec<String> {
+pub(crate) fn to_texts(missing: &[Requirement]) -> Vec<String> {
     let said_later = |index: usize, on_device: bool| {
         let mut later = missing.iter().skip(index + 1);
         later.any(|one| matches!(one, Requirement::CudaKernelExtension { on_device: same, .. } if *same == on_device))
@@ -216,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_gap_is_named_at_once() {
+    fn all_unmet_requirements_are_reported_together() {
         let gaps = Gaps::find(vk::API_VERSION_1_1, false, false, |_| false);
         assert_eq!(gaps.base.len(), 4, "{:?}", gaps.base);
         assert_eq!(gaps.export.len(), EXPORT_EXTENSIONS.len());

@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn layouts_join_only_where_they_agree() {
+    fn layouts_are_combined_only_if_equal() {
         let sampled = ImageAccess::SAMPLED | ImageAccess::COMPUTE_SAMPLED;
         assert_eq!(sampled.layout, vk::ImageLayout::SHADER_READ_ONLY_OPTIMAL);
         assert!(sampled.stages.contains(vk::PipelineStageFlags2::COMPUTE_SHADER | ImageAccess::SAMPLED.stages));

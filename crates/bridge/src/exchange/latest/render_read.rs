@@ -6,7 +6,7 @@ use std::sync::Arc;
 use vk_export::Queue;
 use vk_export::ash::vk;
 
-use super::ledger::Chosen;
+use super::ledger::ChosenFrame;
 use super::lent::{Lend, LentLatest};
 use super::shared::Shared;
 use crate::error::Result;
@@ -28,7 +28,7 @@ use crate::timeline::TimelinePoint;
 #[must_use = "submit or skip the turn"]
 pub struct RenderRead<R: Resources> {
     shared: Arc<Shared<R>>,
-    chosen: Chosen,
+    chosen: ChosenFrame,
     computed: TimelinePoint,
     done: bool,
     _alive: Alive,
@@ -37,7 +37,7 @@ pub struct RenderRead<R: Resources> {
 impl<R: Resources> RenderRead<R> {
     pub(super) fn newest(shared: &Arc<Shared<R>>) -> Result<Option<Self>> {
         let Some(chosen) = shared.newest()? else { return Ok(None) };
-        let computed = shared.state.held.computed.issued(chosen.value);
+        let computed = shared.state.objects.computed.point(chosen.value);
         Ok(Some(Self { shared: Arc::clone(shared), chosen, computed, done: false, _alive: Alive::new(Kind::Turn) }))
     }
 
@@ -54,7 +54,7 @@ impl<R: Resources> RenderRead<R> {
 
     /// Returns `false` if the last submitted turn had the same frame.
     pub fn is_new(&self) -> bool {
-        self.chosen.new
+        self.chosen.is_new
     }
 
     /// Returns the point at which the compute side is done with the frame. The submission waits for
@@ -83,7 +83,7 @@ impl<R: Resources> RenderRead<R> {
     /// allow it; later turns with the same frame see the writes. Barriers between two turns with
     /// the same frame are up to the program.
     pub fn resources(&self) -> R::Render<'_> {
-        R::render(&self.shared.state.held.slots[self.chosen.slot])
+        R::render(&self.shared.state.objects.slots[self.chosen.slot])
     }
 
     /// Returns a [`Lease`] on the Vulkan objects of the turn's slot.
@@ -100,10 +100,10 @@ impl<R: Resources> RenderRead<R> {
     /// outside a render pass, and externally synchronized; it is submitted with this turn, once.
     pub unsafe fn record_acquire(&self, commands: vk::CommandBuffer) {
         let state = &self.shared.state;
-        if !self.chosen.new {
+        if !self.chosen.is_new {
             return;
         }
-        if let Some(old) = self.chosen.old {
+        if let Some(old) = self.chosen.replaced_slot {
             // SAFETY: the caller guarantees the state of the command buffer; the barriers are of
             // this exchange's own resources, and the slot was acquired by the last turn with a new
             // frame, which was submitted to the same queue.
@@ -143,7 +143,7 @@ impl<R: Resources> RenderRead<R> {
     /// Usage of `vkQueueSubmit2`.
     pub unsafe fn submit_with(mut self, info: &SubmitInfo<'_>) -> Result<TimelinePoint> {
         let (shared, after) = (&self.shared, self.after());
-        let accepted = |value| shared.was_read(value, self.chosen.new);
+        let accepted = |value| shared.record_read(value, self.chosen.is_new);
         // SAFETY: upheld by the caller.
         let point = unsafe { shared.submit(self.chosen.frame, after.as_slice(), info, accepted) }?;
         self.done = true;
@@ -166,17 +166,17 @@ impl<R: Resources> RenderRead<R> {
     /// Skips the turn without using the frame, which a later turn can return again. Submits
     /// nothing.
     pub fn skip(mut self) {
-        self.end_unread();
+        self.end_without_use();
     }
 
-    fn end_unread(&mut self) {
+    fn end_without_use(&mut self) {
         self.done = true;
-        self.shared.was_skipped();
+        self.shared.record_skipped();
     }
 
     /// Returns the point that the submission waits for, if the frame is new.
     fn after(&self) -> Option<&TimelinePoint> {
-        self.chosen.new.then_some(&self.computed)
+        self.chosen.is_new.then_some(&self.computed)
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared<R>> {
@@ -187,20 +187,20 @@ impl<R: Resources> RenderRead<R> {
 impl<R: Resources> Lend for RenderRead<R> {
     fn parts(&self, value: u64) -> SubmitParts {
         let state = &self.shared.state;
-        SubmitParts::new(self.after().as_slice(), &state.held.rendered, value, state.stages)
+        SubmitParts::new(self.after().as_slice(), &state.objects.rendered, value, state.stages)
     }
 
-    fn accepted(&self, value: u64) -> TimelinePoint {
-        let accepted = |value| self.shared.was_read(value, self.chosen.new);
-        self.shared.accepted(value, self.after().as_slice(), accepted)
+    fn on_submitted(&self, value: u64) -> TimelinePoint {
+        let accepted = |value| self.shared.record_read(value, self.chosen.is_new);
+        self.shared.record_submission(value, self.after().as_slice(), accepted)
     }
 
-    fn retracted(&self, value: u64) {
+    fn on_not_submitted(&self, value: u64) {
         self.shared.state.ledger().values().retract(value);
-        self.shared.was_skipped();
+        self.shared.record_skipped();
     }
 
-    fn lost(&self, value: u64) {
+    fn on_lost(&self, value: u64) {
         self.shared.state.ledger().values().end_lent(value);
         self.shared.ledger().lose_read();
     }
@@ -213,7 +213,7 @@ impl<R: Resources> Lend for RenderRead<R> {
 impl<R: Resources> Drop for RenderRead<R> {
     fn drop(&mut self) {
         if !self.done {
-            self.end_unread();
+            self.end_without_use();
         }
     }
 }
