@@ -113,7 +113,7 @@ on_both_backends!(
     an_image_is_written_and_seen,
     many_buffers_are_made_in_one_pool,
     buffers_grow_and_keep_their_contents,
-    both_sides_go_at_their_own_rate,
+    both_sides_run_at_their_own_rate,
     images_follow_a_window,
     a_kernel_is_launched,
     commands_of_the_program_are_submitted,
@@ -137,7 +137,7 @@ fn buffers_grow_and_keep_their_contents(_: &Rig, compute: &Compute) {
     grow::run(compute);
 }
 
-fn both_sides_go_at_their_own_rate(_: &Rig, compute: &Compute) {
+fn both_sides_run_at_their_own_rate(_: &Rig, compute: &Compute) {
     latest::run(compute);
 }
 
@@ -163,7 +163,7 @@ fn words(compute: &Compute, slots: usize) -> Exchange<BufferSpec<u32>> {
 }
 
 /// Returns the contents that the next frame, which computes nothing, finds in the slot.
-fn left_behind(exchange: &mut Exchange<BufferSpec<u32>>) -> Vec<u32> {
+fn next_contents(exchange: &mut Exchange<BufferSpec<u32>>) -> Vec<u32> {
     exchange.begin().unwrap().finish().unwrap().read_back(Rig::LONG).unwrap()
 }
 
@@ -174,14 +174,14 @@ fn next(exchange: &mut Exchange<BufferSpec<u32>>) -> RenderTurn<BufferSpec<u32>>
 fn commands_of_the_program_are_submitted(rig: &Rig, compute: &Compute) {
     let mut exchange = words(compute, 1);
     render_turn::run(rig.device(), next(&mut exchange)).wait(Rig::LONG).unwrap();
-    assert_eq!(left_behind(&mut exchange), [7; 64]);
+    assert_eq!(next_contents(&mut exchange), [7; 64]);
 }
 
 fn a_frame_is_part_of_an_engines_submission(rig: &Rig, compute: &Compute) {
     let (mut exchange, commands) = (words(compute, 1), Commands::new(rig.device()));
     commands.note(lent_turn::run(rig, next(&mut exchange), &commands));
     commands.finish();
-    assert_eq!(left_behind(&mut exchange), [9; 64]);
+    assert_eq!(next_contents(&mut exchange), [9; 64]);
 }
 
 fn a_point_is_waited_for_with_a_limit(rig: &Rig, compute: &Compute) {

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_is_told_with_its_line() {
+    fn a_fault_is_reported_with_its_line() {
         let text = ".version 8.0\n.target sm_52\n.entry fine() { ret; }\n.entry faulty(.param what) { ret; }\n";
         let expected = "ptxas application ptx input, line 4; error   : Parsing error";
         assert_eq!(kernels(text), Err(Fault::Broken(expected.to_owned())));

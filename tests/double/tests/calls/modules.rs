@@ -80,7 +80,7 @@ fn loading_waits_and_a_warm_launch_does_not() {
                 double.set_current(context);
                 call(cold, streams[1])
             });
-            let blocked = double.until_blocked(name);
+            let blocked = double.wait_until_blocked(name);
             assert!(blocked.waits_for.contains("to reach 1"), "{blocked:?}");
             double.signal(number, 1);
             assert_eq!(calling.join().unwrap(), 0, "{name}");
@@ -95,8 +95,8 @@ fn loading_waits_and_a_warm_launch_does_not() {
 
 /// Launch arguments must be valid when the kernel runs, not when it is launched.
 #[test]
-fn a_launch_is_checked_when_its_turn_comes() {
-    let Some(double) = Double::in_child("modules::a_launch_is_checked_when_its_turn_comes") else { return };
+fn a_launch_is_checked_when_it_runs() {
+    let Some(double) = Double::in_child("modules::a_launch_is_checked_when_it_runs") else { return };
     raw::init();
     for (case, faults) in [("right", false), ("freed", true), ("past the end", true), ("a texture", false)] {
         raw::retain(0);
@@ -180,12 +180,12 @@ fn no_call_of_a_frame_waits_for_the_gpu() {
             assert!(!mark.is_reached().unwrap() && !query(&home).unwrap());
             mark
         });
-        double.until_ended_or_blocked(&frame);
+        double.wait_until_ended_or_blocked(&frame);
         assert_eq!(double.blocked_calls(), Vec::new());
         let mark = frame.join().unwrap();
         double.signal(numbers[0], 2);
         assert_eq!(double.value(numbers[1]), 0);
-        double.let_work_go();
+        double.release_work();
         assert!(mark.is_reached().unwrap() && query(&home).unwrap());
         assert_eq!(double.value(numbers[1]), 2);
     });

@@ -29,13 +29,13 @@ fn fill(device: &CudaDevice) -> Kernel {
 }
 
 /// Returns pointers to the arguments.
-fn places(args: &(u64, u32, u64)) -> [*const c_void; 3] {
+fn pointers(args: &(u64, u32, u64)) -> [*const c_void; 3] {
     [(&raw const args.0).cast(), (&raw const args.1).cast(), (&raw const args.2).cast()]
 }
 
 #[test]
-fn broken_text_is_told_with_the_compilers_log() {
-    let Some(double) = Double::in_child("kernels::broken_text_is_told_with_the_compilers_log") else { return };
+fn broken_text_is_reported_with_the_compilers_log() {
+    let Some(double) = Double::in_child("kernels::broken_text_is_reported_with_the_compilers_log") else { return };
     let device = device();
     let error = KernelModule::new(&device, "brook", BROKEN).unwrap_err();
     assert!(matches!(error, Error::Compile { .. }), "{error:?}");
@@ -78,7 +78,7 @@ fn a_launch_is_one_call_and_never_waits() {
     let args = (buffer.view().device_ptr(&stream).0, 7, 64);
     double.forget_calls();
     // SAFETY: the double does not run the kernel; three arguments of the kernel's sizes.
-    unsafe { kernel.launch(&stream, &SHAPE, &places(&args)) }.unwrap();
+    unsafe { kernel.launch(&stream, &SHAPE, &pointers(&args)) }.unwrap();
     let calls: Vec<_> = double.calls().into_iter().map(|call| call.name).collect();
     assert_eq!(calls, ["cuCtxGetCurrent", "cuLaunchKernel"], "the first launch too");
     assert!(!query(&stream).unwrap());
@@ -87,7 +87,7 @@ fn a_launch_is_one_call_and_never_waits() {
     assert_eq!(double.findings(), Vec::new());
 
     // SAFETY: as above; nothing is at the address.
-    unsafe { kernel.launch(&stream, &SHAPE, &places(&(args.0 + (1 << 20), 7, 64))) }.unwrap();
+    unsafe { kernel.launch(&stream, &SHAPE, &pointers(&(args.0 + (1 << 20), 7, 64))) }.unwrap();
     assert_eq!(kinds(&double.findings()), ["out-of-bounds"], "what it is given arrives");
 }
 
@@ -96,18 +96,18 @@ fn launches_that_are_refused() {
     let Some(double) = Double::in_child("kernels::launches_that_are_refused") else { return };
     let world = World::new(&double, 1);
     let kernel = fill(&world.device);
-    let other = CudaDevice::adopt(world.stranger.clone()).unwrap();
-    let stranger = other.new_stream().unwrap();
+    let other = CudaDevice::adopt(world.unrelated.clone()).unwrap();
+    let unrelated = other.new_stream().unwrap();
     let args = (0, 7, 64);
     // SAFETY: as above.
-    let error = unsafe { kernel.launch(&stranger, &SHAPE, &places(&args)) }.unwrap_err();
+    let error = unsafe { kernel.launch(&unrelated, &SHAPE, &pointers(&args)) }.unwrap_err();
     assert!(matches!(error, Error::ContextMismatch { .. }) && error.to_string().contains("\"fill\""), "{error}");
     let none = LaunchConfig { block_dim: (0, 1, 1), ..SHAPE };
     // SAFETY: as above.
-    let error = unsafe { kernel.launch(&world.home, &none, &places(&args)) }.unwrap_err().to_string();
+    let error = unsafe { kernel.launch(&world.home, &none, &pointers(&args)) }.unwrap_err().to_string();
     assert!(error.contains("cuLaunchKernel failed: CUDA_ERROR_INVALID_VALUE (1)"), "{error}");
     assert!(error.contains("kernel \"fill\" of module \"walked\""), "{error}");
-    drop((kernel, stranger, other, world));
+    drop((kernel, unrelated, other, world));
     assert_clean(&double);
 }
 
@@ -138,7 +138,7 @@ fn every_call_fails_once() {
         let kernel = KernelModule::new(&world.device, NAME, PTX)?.kernel("fill")?;
         let args = (0, 7, 64);
         // SAFETY: as above; the double only checks addresses, and 0 is none.
-        Ok(unsafe { kernel.launch(&world.home, &SHAPE, &places(&args)) }?)
+        Ok(unsafe { kernel.launch(&world.home, &SHAPE, &pointers(&args)) }?)
     });
     let leaves = &["module", "function", "context"];
     walk(

@@ -30,12 +30,12 @@ fn draw(world: &mut World, checker: &mut Checker) {
 }
 
 #[test]
-fn another_thread_may_submit_all_the_while() {
-    let _alone = crate::alone();
-    common::BACKENDS.into_iter().for_each(beside);
+fn another_thread_may_submit_concurrently() {
+    let _alone = crate::serialize();
+    common::BACKENDS.into_iter().for_each(submit_concurrently);
 }
 
-fn beside(backend: Backend) {
+fn submit_concurrently(backend: Backend) {
     let Some(mut world) = common::world(backend) else { return };
     let (gpu, stop, submitted) = (Arc::clone(world.engine.gpu()), AtomicBool::new(false), AtomicU32::new(0));
     std::thread::scope(|scope| {

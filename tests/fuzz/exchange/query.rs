@@ -3,12 +3,12 @@
 
 use bridge_tests::Rig;
 
+use crate::direction_ext::DirectionExt;
 use crate::ring::{Flight, Ring};
 use crate::shape::Shape;
-use crate::way::Way;
 
-impl<S: Shape, D: Way> Ring<S, D> {
-    pub(crate) fn ask_computed(&self, which: u8, wait: bool) {
+impl<S: Shape, D: DirectionExt> Ring<S, D> {
+    pub(crate) fn query_computed(&self, which: u8, wait: bool) {
         let count = self.render.len().max(1);
         let Some(turn) = self.render.values().nth(usize::from(which) % count) else { return };
         let Some(point) = D::computed(turn) else { return };
@@ -20,7 +20,7 @@ impl<S: Shape, D: Way> Ring<S, D> {
         self.common.count("questions");
     }
 
-    pub(crate) fn ask_rendered(&self) {
+    pub(crate) fn query_rendered(&self) {
         let Some(Flight { own, point: Some(point), .. }) = self.flights.back() else { return };
         if point.is_reached().unwrap() {
             // One submission signals both.

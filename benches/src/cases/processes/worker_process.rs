@@ -12,12 +12,12 @@ use crate::gpu::Gpu;
 use crate::harness::LIMIT;
 
 /// A socket in a temporary folder.
-pub(super) struct Place {
+pub(super) struct Endpoint {
     pub(super) listener: Listener,
     _folder: tempfile::TempDir,
 }
 
-impl Place {
+impl Endpoint {
     pub(super) fn new() -> Result<Self> {
         let folder = tempfile::tempdir()?;
         Ok(Self { listener: Listener::bind(folder.path().join("renderer"))?, _folder: folder })
@@ -25,17 +25,17 @@ impl Place {
 }
 
 /// A worker process, which writes frames on request.
-pub(super) struct Other {
+pub(super) struct WorkerProcess {
     child: Child,
     // `None` after the worker was asked to end.
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
 }
 
-impl Other {
+impl WorkerProcess {
     /// Starts a worker, which has started CUDA by the time it connects. It accepts what it is
     /// offered; `trust` allows exchanges in step.
-    pub(super) fn start(gpu: &Gpu, place: &Place, trust: bool) -> Result<(Self, Remote)> {
+    pub(super) fn start(gpu: &Gpu, place: &Endpoint, trust: bool) -> Result<(Self, Remote)> {
         let other = Self::spawn(gpu, &["--worker".as_ref(), place.listener.path().as_os_str()])?;
         let info = AcceptInfo { timeout: LIMIT, trust };
         let remote = place.listener.accept_with(&gpu.device, &info)?.context("no worker has come")?;
@@ -88,7 +88,7 @@ impl Other {
     }
 }
 
-impl Drop for Other {
+impl Drop for WorkerProcess {
     /// Kills the worker after an error; has no effect if it has already ended.
     fn drop(&mut self) {
         let _ = self.child.kill();

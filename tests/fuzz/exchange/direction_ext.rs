@@ -27,7 +27,7 @@ impl<S: Shape, D: Direction> Next<S, D> {
     }
 }
 
-pub(crate) trait Way: Direction + Sized {
+pub(crate) trait DirectionExt: Direction + Sized {
     const VULKAN_FIRST: bool;
 
     fn open<S: Shape>(compute: &Compute, info: &ExchangeInfo<'_>) -> Result<Exchange<S, Self>, Error>;
@@ -57,7 +57,7 @@ pub(crate) trait Way: Direction + Sized {
     unsafe fn lent_submitted<S: Shape>(lent: LentTurn<S, Self>) -> Result<Next<S, Self>, Error>;
 }
 
-impl Way for ComputeFirst {
+impl DirectionExt for ComputeFirst {
     const VULKAN_FIRST: bool = false;
 
     fn open<S: Shape>(compute: &Compute, info: &ExchangeInfo<'_>) -> Result<Exchange<S>, Error> {
@@ -96,7 +96,7 @@ impl Way for ComputeFirst {
     }
 }
 
-impl Way for RenderFirst {
+impl DirectionExt for RenderFirst {
     const VULKAN_FIRST: bool = true;
 
     fn open<S: Shape>(compute: &Compute, info: &ExchangeInfo<'_>) -> Result<Exchange<S, Self>, Error> {

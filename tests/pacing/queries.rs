@@ -11,27 +11,31 @@ use bridge_tests::{Engine, case_on};
 
 use super::*;
 
-type Look = vk::PFN_vkGetSemaphoreCounterValue;
-type Block = vk::PFN_vkWaitSemaphores;
+type GetCounter = vk::PFN_vkGetSemaphoreCounterValue;
+type WaitSemaphores = vk::PFN_vkWaitSemaphores;
 
-static LOOK: OnceLock<Look> = OnceLock::new();
-static BLOCK: OnceLock<Block> = OnceLock::new();
+static GET_COUNTER: OnceLock<GetCounter> = OnceLock::new();
+static WAIT_SEMAPHORES: OnceLock<WaitSemaphores> = OnceLock::new();
 
 thread_local! {
-    static LOOKS: Cell<u128> = const { Cell::new(0) };
-    static BLOCKS: Cell<u128> = const { Cell::new(0) };
+    static QUERIES: Cell<u128> = const { Cell::new(0) };
+    static WAITS: Cell<u128> = const { Cell::new(0) };
 }
 
-unsafe extern "system" fn look(device: vk::Device, semaphore: vk::Semaphore, value: *mut u64) -> vk::Result {
-    LOOKS.set(LOOKS.get() + 1);
-    let real = LOOK.get().unwrap();
+unsafe extern "system" fn get_counter(device: vk::Device, semaphore: vk::Semaphore, value: *mut u64) -> vk::Result {
+    QUERIES.set(QUERIES.get() + 1);
+    let real = GET_COUNTER.get().unwrap();
     // SAFETY: forwarded to the real function.
     unsafe { real(device, semaphore, value) }
 }
 
-unsafe extern "system" fn block(device: vk::Device, info: *const vk::SemaphoreWaitInfo<'_>, limit: u64) -> vk::Result {
-    BLOCKS.set(BLOCKS.get() + 1);
-    let real = BLOCK.get().unwrap();
+unsafe extern "system" fn wait_semaphores(
+    device: vk::Device,
+    info: *const vk::SemaphoreWaitInfo<'_>,
+    limit: u64,
+) -> vk::Result {
+    WAITS.set(WAITS.get() + 1);
+    let real = WAIT_SEMAPHORES.get().unwrap();
     // SAFETY: forwarded to the real function.
     unsafe { real(device, info, limit) }
 }
@@ -40,13 +44,13 @@ fn hook(name: &CStr, real: *const c_void) -> *const c_void {
     match name.to_bytes() {
         b"vkGetSemaphoreCounterValue" => {
             // SAFETY: the function of that name has this type.
-            let _ = LOOK.set(unsafe { std::mem::transmute::<*const c_void, Look>(real) });
-            look as *const c_void
+            let _ = GET_COUNTER.set(unsafe { std::mem::transmute::<*const c_void, GetCounter>(real) });
+            get_counter as *const c_void
         }
         b"vkWaitSemaphores" => {
             // SAFETY: as above.
-            let _ = BLOCK.set(unsafe { std::mem::transmute::<*const c_void, Block>(real) });
-            block as *const c_void
+            let _ = WAIT_SEMAPHORES.set(unsafe { std::mem::transmute::<*const c_void, WaitSemaphores>(real) });
+            wait_semaphores as *const c_void
         }
         _ => real,
     }
@@ -96,7 +100,7 @@ const LIMIT: Duration = Duration::from_millis(5);
 
 /// What a wait that does not end has done.
 struct Waited {
-    looks: u128,
+    queries: u128,
     /// Calls in which the driver was asked to block.
     blocks: u128,
     time: Duration,
@@ -104,11 +108,11 @@ struct Waited {
 
 impl Waited {
     fn of(wait: impl FnOnce() -> bridge::Result<()>) -> Self {
-        let (looks, blocks, start) = (LOOKS.get(), BLOCKS.get(), Instant::now());
+        let (queries, blocks, start) = (QUERIES.get(), WAITS.get(), Instant::now());
         let error = wait().unwrap_err();
         let time = start.elapsed();
         assert!(matches!(error, bridge::Error::Timeout { .. }), "{error}");
-        Self { looks: LOOKS.get() - looks, blocks: BLOCKS.get() - blocks, time }
+        Self { queries: QUERIES.get() - queries, blocks: WAITS.get() - blocks, time }
     }
 }
 
@@ -118,11 +122,11 @@ fn blocks(point: &TimelinePoint) {
     // If CUDA is in use, one thread blocks at a time and the others look and sleep. This thread
     // does so while another test waits.
     let mut waits = std::iter::repeat_with(|| Waited::of(|| point.wait_blocking(LIMIT))).take(2000);
-    let alone = waits.find(|waited| waited.blocks > 0 && waited.looks <= 1);
-    assert_eq!(alone.expect("no wait blocks").looks, 1, "the error says how far the timeline has come");
+    let alone = waits.find(|waited| waited.blocks > 0 && waited.queries <= 1);
+    assert_eq!(alone.expect("no wait blocks").queries, 1, "the error says how far the timeline has come");
     // The negative control. If a thread does not get the processor, the first waits may not spin.
     let mut waits = std::iter::repeat_with(|| Waited::of(|| point.wait(LIMIT))).take(2000);
-    assert!(waits.any(|waited| waited.looks > 2), "a wait that spins looks no more often");
+    assert!(waits.any(|waited| waited.queries > 2), "a wait that spins queries no more often");
 }
 
 /// CUDA signals, which the driver notices late if it is asked to block, so the thread looks itself.
@@ -130,17 +134,17 @@ fn blocks(point: &TimelinePoint) {
 /// of the wait; it checks whether the device is lost every 20 ms.
 fn polls(point: &TimelinePoint) {
     let most = |time: Duration| time.as_micros() / 20 + 3;
-    let Waited { looks, blocks, time } = Waited::of(|| point.wait_blocking(LIMIT));
-    assert!(looks <= most(time), "{looks} looks in {time:?}");
+    let Waited { queries, blocks, time } = Waited::of(|| point.wait_blocking(LIMIT));
+    assert!(queries <= most(time), "{queries} looks in {time:?}");
     assert!(blocks <= time.as_millis() / 20, "{blocks} calls that block in {time:?}");
     // The negative control: a wait that spins looks more often. If other threads use the processor,
     // it may look less often, so it is tried several times.
     let start = Instant::now();
     loop {
-        let Waited { looks, time, .. } = Waited::of(|| point.wait(LIMIT));
-        if looks > most(time) {
+        let Waited { queries, time, .. } = Waited::of(|| point.wait(LIMIT));
+        if queries > most(time) {
             return;
         }
-        assert!(start.elapsed() < Rig::LONG, "a wait that spins looks {looks} times in {time:?}");
+        assert!(start.elapsed() < Rig::LONG, "a wait that spins looks {queries} times in {time:?}");
     }
 }

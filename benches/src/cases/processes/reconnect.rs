@@ -7,7 +7,7 @@ use anyhow::{Result, bail, ensure};
 use bridge::{BufferAccess, BufferSpec, Error, LatestInfo, RemoteLatestReader};
 
 use super::Spec;
-use super::other::{Other, Place};
+use super::worker_process::{Endpoint, WorkerProcess};
 use crate::cases::{Bench, Case, Rows};
 use crate::harness::{LIMIT, spin_until};
 use crate::options::Profile;
@@ -23,8 +23,8 @@ fn run(bench: &Bench, rows: &mut Rows, what: &str) -> Result<()> {
     let len = 64 << 10;
     rows.parameter("bytes", 4 * len);
     let info = LatestInfo { name: "processes", timeout: LIMIT, ..Default::default() };
-    let place = Place::new()?;
-    let (mut worker, remote) = Other::start(gpu, &place, false)?;
+    let place = Endpoint::new()?;
+    let (mut worker, remote) = WorkerProcess::start(gpu, &place, false)?;
     let mut reader = remote.latest(&info, BufferSpec::new(len, BufferAccess::TRANSFER_READ))?;
     let (mut samples, mut last) = (Vec::new(), None);
     for _ in 0..bench.profile.pick(20, 3) {
@@ -32,7 +32,7 @@ fn run(bench: &Bench, rows: &mut Rows, what: &str) -> Result<()> {
         worker.ask(1, 1)?;
         worker.took()?;
         spin_until("a frame of the worker", || newest(&mut reader, &mut last))?;
-        let (mut next, remote) = Other::start(gpu, &place, false)?;
+        let (mut next, remote) = WorkerProcess::start(gpu, &place, false)?;
         next.ask(1, 1)?;
         let killed = Instant::now();
         worker.kill()?;

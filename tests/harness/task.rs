@@ -20,27 +20,31 @@ impl Task {
     }
 
     /// Returns the number of its voluntary context switches if the thread is asleep.
-    fn naps(&self) -> Option<String> {
+    fn sleep_count(&self) -> Option<String> {
         let status = fs::read_to_string(self.0.join("status")).ok()?;
         let field = |name| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-        let naps = field("voluntary_ctxt_switches:").map(str::to_owned);
-        naps.filter(|_| field("State:").is_some_and(|state| state.starts_with('S')))
+        let sleep_count = field("voluntary_ctxt_switches:").map(str::to_owned);
+        sleep_count.filter(|_| field("State:").is_some_and(|state| state.starts_with('S')))
     }
 
     /// Waits until the thread stays asleep, as it does when it waits for a lock of this thread, or
-    /// until `goes_on` returns `true`. A thread that only sleeps for some time counts as waiting.
+    /// until `is_done` returns `true`. A thread that only sleeps for some time counts as waiting.
     ///
     /// # Panics
     /// Panics if neither happens within the limit.
-    pub fn until_asleep(&self, mut goes_on: impl FnMut() -> bool) {
-        const LOOKS: usize = 20;
+    pub fn wait_until_asleep(&self, mut is_done: impl FnMut() -> bool) {
+        const CHECKS: usize = 20;
         let begun = Instant::now();
         let mut last = (None, 0);
-        while !goes_on() && last.1 < LOOKS {
+        while !is_done() && last.1 < CHECKS {
             assert!(begun.elapsed() < Rig::LONG, "the thread neither sleeps nor goes on");
             std::thread::sleep(Duration::from_millis(1));
-            let naps = self.naps();
-            last = if naps.is_some() && naps == last.0 { (naps, last.1 + 1) } else { (naps, 0) };
+            let sleep_count = self.sleep_count();
+            last = if sleep_count.is_some() && sleep_count == last.0 {
+                (sleep_count, last.1 + 1)
+            } else {
+                (sleep_count, 0)
+            };
         }
     }
 }
