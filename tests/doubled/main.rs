@@ -329,6 +329,17 @@ fn resources_of_another_stream_are_refused() {
 }
 
 #[test]
+fn a_stream_that_was_not_lent_is_refused() {
+    with_double("a_stream_that_was_not_lent_is_refused", swapped::another_stream_is_refused);
+}
+
+#[test]
+fn a_stream_that_was_not_lent_with_a_part_is_refused() {
+    let name = "a_stream_that_was_not_lent_with_a_part_is_refused";
+    with_double(name, swapped::another_stream_of_a_part_is_refused);
+}
+
+#[test]
 fn launches_of_a_part_wait_for_what_they_use_whichever_turn_lent_it() {
     let name = "launches_of_a_part_wait_for_what_they_use_whichever_turn_lent_it";
     with_double(name, swapped::launches_of_a_part_wait_for_what_they_use);

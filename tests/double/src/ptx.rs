@@ -17,6 +17,12 @@ pub(crate) enum Fault {
     Broken(String),
 }
 
+/// Returns `true` for the first byte of white space, a comment or a directive. No binary module and
+/// no empty text begins like this.
+pub(crate) fn may_begin_with(first: u8) -> bool {
+    first.is_ascii_whitespace() || b"./\x0b".contains(&first)
+}
+
 pub(crate) fn kernels(text: &str) -> Result<Vec<Kernel>, Fault> {
     let code: String =
         text.lines().map(|line| line.split("//").next().unwrap_or(line)).flat_map(|it| [it, "\n"]).collect();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bridge::Compute;
 use bridge::ash::vk;
+use bridge::vk_export::covers_copies;
 use vk_local::{LocalBuffer, MemoryLocation};
 
 use crate::draw::ring::{Bound, Source};
@@ -12,7 +13,6 @@ use crate::error::Result;
 use crate::format::PointFormat;
 use crate::frame::{Slot, Turn};
 use crate::look::PointLook;
-use crate::view::output::covers_copies;
 use crate::view::{Content, View, ViewInfo};
 use crate::window::input::Orbit;
 use crate::window::present::Presenter;

@@ -256,7 +256,7 @@ fn capture<R: Resources>(
         // outlive the closure, and the captured work is launched only between the stream's wait and
         // signal.
         let resources = unsafe { R::cuda(&cuda.slots[slot]) };
-        record(slot, Work::Cuda(CudaWork { stream, resources, home: cuda.link.stream() }))
+        record(slot, Work::Cuda(CudaWork { stream, resources, lent: stream, home: cuda.link.stream() }))
     };
     // SAFETY: the link outlives the graph: a `FrameGraph` holds the shared state and drops it last.
     // The caller is responsible for the recorded work, see `Exchange::compute_with`.

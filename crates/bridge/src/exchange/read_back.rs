@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytemuck::Pod;
 use cuda_import::Texel;
 use vk_export::ash::vk;
-use vk_export::{Buffer, BufferAccess, BufferInfo, ExportDevice, ImageAccess, Placement};
+use vk_export::{Buffer, BufferAccess, BufferInfo, ExportDevice, ImageAccess, Placement, covers_copies};
 
 use super::once::SubmittedCommands;
 use super::resources::Resources;
@@ -80,14 +80,14 @@ impl<T: Texel> RenderTurn<ImageSpec<T>, ComputeFirst> {
 /// Returns `true` if commands may copy from a buffer.
 pub(super) fn is_buffer_readable<T>(source: &RenderBuffer<'_, T>) -> bool {
     let (used, needed) = (source.handover().accesses(), BufferAccess::TRANSFER_READ);
-    used.usage.contains(needed.usage) && used.access.contains(needed.access)
+    used.usage.contains(needed.usage) && covers_copies(used.stages) && used.access.contains(needed.access)
 }
 
 /// Returns `true` if commands may copy from an image, in the layout of its accesses.
 pub(super) fn is_image_readable(source: &RenderImage<'_>) -> bool {
     let (used, needed) = (source.accesses(), ImageAccess::TRANSFER_READ);
     let in_layout = [needed.layout, vk::ImageLayout::GENERAL].contains(&used.layout);
-    in_layout && used.usage.contains(needed.usage) && used.access.contains(needed.access)
+    in_layout && used.usage.contains(needed.usage) && covers_copies(used.stages) && used.access.contains(needed.access)
 }
 
 /// Checks that a frame's resource may be copied from.
@@ -202,3 +202,7 @@ impl<T: Pod> HostCopy<T> {
         Ok(elements)
     }
 }
+
+#[cfg(all(test, target_os = "linux", feature = "remote"))]
+#[path = "read_back_tests.rs"]
+mod tests;

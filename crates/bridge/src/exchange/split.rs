@@ -46,9 +46,10 @@ impl<'t, T: Pod + Send + Sync> CudaPart<'t, T> {
     /// for the others use [`Compute::kernel_memory_split`](crate::Compute::kernel_memory_split).
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if the elements were swapped with those of a part on another
-    /// stream. Otherwise the error of the failed driver call that should have ordered the work of
-    /// the device's other streams on the elements before the launches.
+    /// [`Error::InvalidArgument`] if the stream was replaced by another one, or the elements were
+    /// swapped with those of a part on another stream. Otherwise the error of the failed driver
+    /// call that should have ordered the work of the device's other streams on the elements before
+    /// the launches.
     pub fn kernels(self) -> Result<KernelWork<'t, BufferSpec<T>>> {
         let elements = <BufferSpec<T> as Share<_>>::kernel(self.elements, self.stream)?;
         Ok(KernelWork::on_stream(self.stream, self.stream, elements))

@@ -43,7 +43,9 @@ pub struct CudaWork<'t, R: Resources> {
     pub stream: &'t Arc<CudaStream>,
     /// The resources, as kernel arguments and as cudarc slices.
     pub resources: R::Cuda<'t>,
-    /// The compute stream; not `stream` while a graph is captured.
+    /// The stream that the turn has lent, which safe code cannot replace.
+    pub(super) lent: &'t Arc<CudaStream>,
+    /// The compute stream; not `lent` while a graph is captured.
     pub(super) home: &'t Arc<CudaStream>,
 }
 
@@ -60,13 +62,14 @@ impl<'t, R: Resources> Work<'t, R> {
     /// on a CUDA stream, in a command buffer, or as twins on the CPU.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if the resources were swapped with those of another stream.
-    /// Otherwise the error of the call that orders other streams' work on the resources before the
-    /// launches.
+    /// [`Error::InvalidArgument`] if the stream was replaced by another one, or the resources were
+    /// swapped with those of another stream. Otherwise the error of the call that orders other
+    /// streams' work on the resources before the launches.
     pub fn kernels(self) -> Result<KernelWork<'t, R>> {
         match self {
             Self::Cuda(cuda) => {
-                Ok(KernelWork::on_stream(cuda.stream, cuda.home, R::kernel(cuda.resources, cuda.home)?))
+                check_lent(cuda.stream, cuda.lent)?;
+                Ok(KernelWork::on_stream(cuda.lent, cuda.home, R::kernel(cuda.resources, cuda.home)?))
             }
             Self::Inline(inline) => Ok(inline),
             Self::Remote => Err(remote::not_local_error("the work of a frame".into())),
@@ -78,6 +81,18 @@ impl<'t, R: Resources> Work<'t, R> {
             }
         }
     }
+}
+
+/// Checks that the stream of a turn's work is still the one that the turn has lent. The turn orders
+/// launches on no other stream.
+fn check_lent(stream: &Arc<CudaStream>, lent: &Arc<CudaStream>) -> Result<()> {
+    if stream == lent {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        "the stream of a turn's work",
+        "it was replaced by another stream, with which launches are not ordered; leave the turn's stream in place",
+    ))
 }
 
 impl<R: Resources> std::fmt::Debug for Work<'_, R> {
@@ -117,7 +132,7 @@ impl<R: Resources> State<R> {
                 // function's contract.
                 let resources = unsafe { R::cuda(&cuda.slots[slot]) };
                 let stream = cuda.link.stream();
-                Work::Cuda(CudaWork { stream, resources, home: stream })
+                Work::Cuda(CudaWork { stream, resources, lent: stream, home: stream })
             }
             PerBackend::Host(host) => {
                 let (stream, slots) = (host.link.stream(), &host.slots);

@@ -82,7 +82,8 @@ impl<'t, R: Resources> KernelWork<'t, R> {
     /// - The arguments have the types and meaning of the kernel's parameters (only sizes are
     ///   checked), and the kernel stays inside the memory that they point to.
     /// - The kernel only uses shared resources of open turns of exchanges of the same
-    ///   [`Compute`](crate::Compute).
+    ///   [`Compute`](crate::Compute). A [latest](crate::Exchange::latest) exchange counts as a
+    ///   `Compute` of its own, since it has its own stream.
     /// - On a CUDA stream, the kernel's module lives until the kernel has run: the program keeps
     ///   the `Kernel` or the `KernelModule`. In command buffers and on the CPU the launch keeps it.
     /// - On a CUDA stream, the program is not capturing the stream (`CudaStream::begin_capture`),

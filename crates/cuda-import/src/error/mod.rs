@@ -64,6 +64,16 @@ pub enum Error {
         device: String,
     },
 
+    /// A module is not PTX text. It was not passed to the driver.
+    #[error("module {module:?} is not PTX text: {problem}; compile it to PTX (`nvcc -ptx`)")]
+    #[non_exhaustive]
+    NotPtx {
+        /// The module's name.
+        module: String,
+        /// What was found instead.
+        problem: &'static str,
+    },
+
     /// The driver's compiler rejected a module.
     #[error("module {module:?} cannot be compiled for {device}: {code}; the driver's compiler says: {log}")]
     #[non_exhaustive]

@@ -4,6 +4,8 @@ use std::ops::BitOr;
 
 use ash::vk;
 
+use crate::buffer::barrier::writes;
+
 /// Vulkan's access to a shared buffer while it owns it.
 ///
 /// One value decides the usage flags of the buffer and the stages and accesses of its acquire and
@@ -100,6 +102,11 @@ impl BufferAccess {
         stages: vk::PipelineStageFlags2::ACCELERATION_STRUCTURE_BUILD_KHR,
         access: vk::AccessFlags2::SHADER_READ,
     };
+
+    /// Returns the accesses that write.
+    pub fn writes(&self) -> vk::AccessFlags2 {
+        writes(self.access)
+    }
 
     /// Returns an access that allows everything that either of the two allows.
     #[must_use]

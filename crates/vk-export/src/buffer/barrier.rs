@@ -113,7 +113,7 @@ impl Handover {
         // does not see the counterpart's work, needs it.
         self.barrier()
             .src_stage_mask(stages | self.accesses.stages)
-            .src_access_mask(access | writes(self.accesses.access))
+            .src_access_mask(access | self.accesses.writes())
             .dst_stage_mask(self.accesses.stages)
             .dst_access_mask(self.accesses.access)
             .src_queue_family_index(from)

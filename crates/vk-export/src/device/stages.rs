@@ -53,6 +53,15 @@ impl ExportDevice {
     }
 }
 
+/// Returns `true` if barriers and semaphore waits at these stages order copies (`vkCmdCopyBuffer`,
+/// `vkCmdCopyImage` and the copies between buffers and images).
+///
+/// Accesses that contain `TRANSFER_READ` or `TRANSFER_WRITE` need not include copies: blits,
+/// resolves and clears have stages of their own.
+pub fn covers_copies(stages: Stages) -> bool {
+    stages.intersects(Stages::COPY | Stages::ALL_TRANSFER | Stages::ALL_COMMANDS)
+}
+
 const SHADERS: Stages = Stages::from_raw(
     Stages::VERTEX_SHADER.as_raw()
         | Stages::TESSELLATION_CONTROL_SHADER.as_raw()
@@ -243,6 +252,12 @@ mod tests {
         assert!(!allowed_stages(ALL, &off).intersects(Stages::HOST));
         let unknown = Stages::from_raw(1 << 63);
         assert!(!allowed_stages(ALL, &off).intersects(unknown | Stages::VIDEO_DECODE_KHR));
+    }
+
+    #[test]
+    fn blits_and_clears_are_no_copies() {
+        assert!(!covers_copies(Stages::BLIT | Stages::RESOLVE | Stages::CLEAR | Stages::ALL_GRAPHICS));
+        assert!([Stages::COPY, Stages::ALL_TRANSFER, Stages::ALL_COMMANDS].into_iter().all(covers_copies));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 
 use super::put;
 use crate::abi::{Code, INVALID_IMAGE, INVALID_PTX, INVALID_VALUE, NOT_FOUND, NOT_SUPPORTED};
-use crate::finding::Refusal;
+use crate::finding::{Kind, Refusal};
 use crate::gate::{Needs, Step, entry};
 use crate::module::{Function, Launch, Module};
 use crate::ptx::{self, Fault};
@@ -87,10 +87,16 @@ unsafe fn load(
     if image.is_null() {
         return INVALID_VALUE;
     }
-    // SAFETY: cuda.h: PTX ends with a NUL; a binary has one in the padding of its header.
-    let text = unsafe { CStr::from_ptr(image.cast()) };
+    // SAFETY: cuda.h: PTX ends with a NUL, and any other image begins with a header.
+    let first = unsafe { image.cast::<u8>().read() };
+    // SAFETY: as above; only PTX begins like this.
+    let text = ptx::may_begin_with(first).then(|| unsafe { CStr::from_ptr(image.cast()) });
     entry(name, Needs::Context).run_until_done(|ledger, context| {
         ledger.check_unsafe_call()?;
+        let Some(text) = text else {
+            let text = format!("an image that begins with {first:#04x} is not PTX, and its size is unknown");
+            return Err(Refusal::new(INVALID_IMAGE, Kind::NotPtx, text));
+        };
         let kernels = match text.to_str().map_or(Err(Fault::NotPtx), ptx::kernels) {
             Ok(kernels) => kernels,
             Err(Fault::NotPtx) => return Err(INVALID_IMAGE.into()),

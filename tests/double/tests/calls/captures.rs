@@ -8,8 +8,8 @@ use crate::common::{assert_clean, log_capture, raw};
 use cuda_import::cudarc::driver::sys::CUstreamCaptureMode;
 use cuda_import::cudarc::driver::{CudaStream, DevicePtr, DriverError};
 use cuda_import::{
-    CaptureError, CudaDevice, DeviceMemory, ImportedMemory, ImportedSemaphore, MemoryImportInfo, SemaphoreKind,
-    StreamGraph, leaks, query,
+    CaptureError, CudaDevice, DeviceMemory, Error, ImportedMemory, ImportedSemaphore, MemoryImportInfo, SemaphoreKind,
+    StreamGraph, leaks, query, report,
 };
 use driver_double::{Double, Live};
 
@@ -117,6 +117,33 @@ fn a_relaxed_thread_during_a_foreign_capture() {
     assert_eq!(raw::destroy_graph(graph), 0);
     drop((memory, home, theirs, device));
     assert_clean(&double);
+}
+
+/// A capture on behalf of one context's default stream does not concern buffers of another context,
+/// although all default streams have the same handle. Their use on the captured stream is refused.
+#[test]
+fn a_capture_is_of_one_context() {
+    let Some(double) = Double::in_child("captures::a_capture_is_of_one_context") else { return };
+    let uuids: Vec<_> = report().unwrap().devices.iter().map(|device| device.uuid).take(2).collect();
+    let [device, second] = [uuids[0], uuids[1]].map(|uuid| CudaDevice::by_uuid(uuid).unwrap());
+    let [home, other] = [&device, &second].map(|device| device.context().default_stream());
+    assert_eq!(home.cu_stream(), other.cu_stream());
+    let [rendered, computed] = timelines(&double, &device);
+    let buffer = map(&import_memory(&double, &second), &other);
+    let capture = |on_captured: bool| {
+        let record = |captured: &Arc<CudaStream>| {
+            let view = buffer.view();
+            let (pointer, _guard) = view.device_ptr(if on_captured { captured } else { &other });
+            assert_ne!(pointer, 0);
+            Ok::<_, DriverError>(())
+        };
+        // SAFETY: the timelines live longer than the graph, and nothing else is captured.
+        unsafe { StreamGraph::capture(NAME, &home, &rendered, &computed, record) }
+    };
+    drop(capture(false).unwrap());
+    let refused = capture(true);
+    assert!(matches!(refused, Err(CaptureError::Cuda(Error::Graph { .. }))), "{refused:?}");
+    assert_eq!(double.findings(), Vec::new());
 }
 
 /// With the legacy default stream as home stream, queries do not end the capture of a stream that

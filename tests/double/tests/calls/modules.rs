@@ -34,14 +34,15 @@ fn modules_and_functions_are_looked_up() {
     let Some(double) = Double::in_child("modules::modules_and_functions_are_looked_up") else { return };
     raw::init();
     raw::retain(0);
-    assert_eq!([raw::load("\u{7f}ELF"), raw::load("")], [Err(200); 2]);
+    assert_eq!([raw::load("\u{7f}ELF"), raw::load(""), raw::load("// nothing")], [Err(200); 3]);
     let module = raw::load(PTX).unwrap();
     assert_eq!(raw::function(module, "three"), Err(500));
     let two = raw::function(module, "two").unwrap();
     assert_eq!(raw::function(module, "two"), Ok(two));
     assert_eq!([0, 1024, 1025].map(|threads| raw::launch_kernel(two, threads, 0, &mut [0; 2])), [1, 0, 1]);
     assert_eq!([raw::unload(module), raw::launch_kernel(two, 1, 0, &mut [0; 2]), raw::unload(module)], [0, 400, 400]);
-    assert_eq!(kinds(&double.findings()), ["use-after-destroy"; 2]);
+    // The driver would take the size of a binary from its header, and read beyond these bytes.
+    assert_eq!(kinds(&double.findings()), ["not-ptx", "not-ptx", "use-after-destroy", "use-after-destroy"]);
     assert_eq!(raw::release(0), 0);
     assert_clean(&double);
 }

@@ -2,7 +2,7 @@
 //! failures.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "launches are unsafe")]
 
-use std::ffi::{CStr, c_void};
+use std::ffi::{CStr, CString, c_void};
 
 use crate::common::walk::{Operation, walk};
 use crate::common::world::{NAME, World, device, import_memory, import_semaphore, map};
@@ -44,8 +44,8 @@ fn broken_text_is_reported_with_the_compilers_log() {
     for part in ["\"brook\"", device.name(), "CUDA_ERROR_INVALID_PTX (218)", "ptx input, line 3; error"] {
         assert!(text.contains(part), "{part}: {text}");
     }
-    // An image for which the compiler writes no log.
-    let error = KernelModule::new(&device, "brook", c"\x7fELF").unwrap_err();
+    // A text for which the compiler writes no log.
+    let error = KernelModule::new(&device, "brook", c".version 8.0").unwrap_err();
     assert!(matches!(error, Error::Driver { call: "cuModuleLoadDataEx", .. }), "{error:?}");
     let module = KernelModule::new(&device, "brook", PTX).unwrap();
     for name in ["fills", "fill\0"] {
@@ -56,6 +56,38 @@ fn broken_text_is_reported_with_the_compilers_log() {
     }
     assert_eq!(module.kernel("fill").unwrap().module().name(), "brook");
     drop((module, device));
+    assert_clean(&double);
+}
+
+/// The driver takes the size of a binary module from its header, and would read beyond the bytes of
+/// a `CStr`. Binary modules, and texts that are too short for PTX, never reach the driver.
+#[test]
+fn only_ptx_reaches_the_driver() {
+    let Some(double) = Double::in_child("kernels::only_ptx_reaches_the_driver") else { return };
+    let device = device();
+    // A cubin, a fatbin, a fatbin in its wrapper, LLVM bitcode, a library, and texts.
+    let others: [&CStr; 9] = [
+        c"\x7fELF\x02\x01\x01",
+        c"\x50\xed\x55\xba\x01",
+        c"\xb1\x43\x62\x46\x01",
+        c"BC\xc0\xde",
+        c"!<arch>\n",
+        c"",
+        c".",
+        c"// nothing",
+        c"PTX .version 8.0",
+    ];
+    for bytes in others {
+        double.forget_calls();
+        let error = KernelModule::new(&device, "brook", bytes).unwrap_err().to_string();
+        assert!(error.contains("\"brook\"") && error.contains("PTX"), "{bytes:?}: {error}");
+        assert!(double.calls().iter().all(|call| call.name != "cuModuleLoadDataEx"), "{bytes:?}");
+    }
+    for before in ["", "// made by hand\n", "/* made by hand */", " \r\n\t"] {
+        let text = CString::new([before.as_bytes(), PTX.to_bytes()].concat()).unwrap();
+        KernelModule::new(&device, "brook", &text).unwrap();
+    }
+    drop(device);
     assert_clean(&double);
 }
 

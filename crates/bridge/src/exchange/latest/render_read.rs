@@ -21,8 +21,9 @@ use crate::timeline::TimelinePoint;
 ///
 /// With a [new](Self::is_new) frame, the submission waits for the compute side, and its commands
 /// begin with [`record_acquire`](Self::record_acquire), which releases the previous frame and
-/// acquires this one. With the same frame as before, it needs no wait and no barriers: Vulkan owns
-/// the resources until a newer frame arrives.
+/// acquires this one. With the same frame as before, it needs no wait: Vulkan owns the resources
+/// until a newer frame arrives. `record_acquire` then orders the uses of both turns, if Vulkan's
+/// accesses include writes.
 ///
 /// Dropping it is the same as [skipping](Self::skip) it.
 #[must_use = "submit or skip the turn"]
@@ -80,8 +81,8 @@ impl<R: Resources> RenderRead<R> {
     }
 
     /// Returns the Vulkan side of the resources. Vulkan may also write to them if their accesses
-    /// allow it; later turns with the same frame see the writes. Barriers between two turns with
-    /// the same frame are up to the program.
+    /// allow it; later turns with the same frame see the writes after their
+    /// [`record_acquire`](Self::record_acquire).
     pub fn resources(&self) -> R::Render<'_> {
         R::render(&self.shared.state.objects.slots[self.chosen.slot])
     }
@@ -91,8 +92,9 @@ impl<R: Resources> RenderRead<R> {
         self.shared.state.lease(self.chosen.slot)
     }
 
-    /// Records the release of the previous frame and the acquire of this one; records nothing if
-    /// the frame is the same. Call it before the first use of the resources, outside a render pass.
+    /// Records the release of the previous frame and the acquire of this one. If the frame is the
+    /// same, it records a barrier after the writes of earlier turns, or nothing if Vulkan's
+    /// accesses only read. Call it before the first use of the resources, outside a render pass.
     /// There is no separate release: the turn with the next frame records it.
     ///
     /// # Safety
@@ -101,6 +103,9 @@ impl<R: Resources> RenderRead<R> {
     pub unsafe fn record_acquire(&self, commands: vk::CommandBuffer) {
         let state = &self.shared.state;
         if !self.chosen.is_new {
+            // SAFETY: the caller guarantees the state of the command buffer; an earlier turn has
+            // acquired the slot on the same queue.
+            unsafe { state.barriers[self.chosen.slot].record_between_turns(state.compute.device(), commands) };
             return;
         }
         if let Some(old) = self.chosen.replaced_slot {
