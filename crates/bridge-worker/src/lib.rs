@@ -98,6 +98,7 @@ mod writer;
 
 pub use bridge_ipc;
 pub use bridge_trace::{trace_off, trace_to};
+pub use bytemuck;
 pub use cuda_import;
 #[cfg(target_os = "linux")]
 pub use element::{Buffer, Element, Image};

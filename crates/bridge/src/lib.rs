@@ -116,6 +116,7 @@ mod tuples;
 
 #[cfg(all(target_os = "linux", feature = "remote"))]
 pub use bridge_ipc;
+pub use bytemuck;
 pub use cuda_import;
 pub use vk_export;
 pub use vk_export::ash;
