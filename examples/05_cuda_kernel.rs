@@ -37,9 +37,8 @@ fn main() {
 }
 
 fn run() -> Result<(), Box<dyn Error>> {
-    let device = ExportDevice::open(&OpenInfo::default())?;
-    let compute = Compute::for_device(&device)?;
-    println!("Vulkan on {}, compute on {} ({})", device.name(), compute.backend(), compute.reason());
+    let compute = Compute::open(&OpenInfo::default(), Backend::Auto)?;
+    println!("Vulkan on {}, compute on {} ({})", compute.device().name(), compute.backend(), compute.reason());
 
     // The driver compiles the PTX for its GPU. The CPU backend runs the kernel's twin instead, once
     // per launch.

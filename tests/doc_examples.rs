@@ -4,6 +4,14 @@
 use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, RenderTurn};
 use bridge_tests::{Commands, Gate, Rig, on_both_backends};
 
+mod cuda_work {
+    include!("../crates/bridge/docs/cuda_work.rs");
+
+    pub(super) fn run(compute: &Compute) -> Result<Vec<[f32; 4]>, Box<dyn Error>> {
+        vertices(compute, include_str!("../shaders/first.ptx"))
+    }
+}
+
 mod exchange {
     include!("../crates/bridge/docs/exchange.rs");
 
@@ -146,13 +154,15 @@ fn images_follow_a_window(_: &Rig, compute: &Compute) {
 }
 
 fn a_kernel_is_launched(_: &Rig, compute: &Compute) {
-    let vertices = kernel_work::run(compute);
+    let (vertices, by_cudarc) = (kernel_work::run(compute), cuda_work::run(compute));
     if compute.backend() == Backend::Host {
         let error = vertices.unwrap_err().to_string();
         assert!(error.contains("no twin in Rust") && error.contains("with_twin"), "{error}");
+        assert_eq!(by_cudarc.unwrap_err().to_string(), compute.reason());
         return;
     }
     let vertices = vertices.unwrap();
+    assert_eq!(by_cudarc.unwrap(), vertices);
     assert_eq!((vertices.len(), vertices[500]), (1000, [0.5, 0.5, 0.0, 1.0]));
 }
 

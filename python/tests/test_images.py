@@ -167,7 +167,7 @@ def test_the_largest_images_are_shown_or_refused(view):
     fakes.Interface("__cuda_array_interface__", shape=(HEIGHT, WIDTH)),
 ])
 def test_cuda_tensors_on_a_host_view_are_refused(view, fake):
-    with pytest.raises(DeviceMismatchError, match=r"\.cpu\(\)"):
+    with pytest.raises(DeviceMismatchError, match=r'\(requested\): use \.cpu\(\), .*backend="cuda" and device='):
         view.image(fake)
 
 
@@ -189,6 +189,9 @@ def test_arguments_of_a_view():
         vkview.View(4, 4, headless=True, backend="metal")
     with pytest.raises(UnavailableError):
         vkview.View(4, 4, headless=True, backend="host", device="no such device")
+    # Without CUDA the reason is that, with it that there are fewer devices.
+    with pytest.raises(UnavailableError, match=r'^device="cuda:4711": .*CUDA'):
+        vkview.View(4, 4, headless=True, backend="host", device="cuda:4711")
     with pytest.raises(TypeError):
         vkview.View(4.5, 4, headless=True)
 

@@ -164,7 +164,15 @@ def test_missing_cuda_is_an_exception():
     ended = run("import vkview\ntry:\n    view = vkview.View(8, 8, headless=True, backend='cuda')\n"
                 "except vkview.UnavailableError as error:\n    print('refused', error)\nelse:\n    print('made', view.backend)")
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.startswith("refused") or ended.stdout == "made cuda\n", ended.stdout
+    refused = ended.stdout.startswith("refused") and all(way in ended.stdout for way in ("device=", 'backend="host"'))
+    assert refused or ended.stdout == "made cuda\n", ended.stdout
+
+
+def test_the_reason_for_the_backend_is_known():
+    with vkview.View(8, 8, headless=True) as view:
+        assert "CUDA" in view.backend_reason, view.backend_reason
+    with vkview.View(8, 8, headless=True, backend="host") as view:
+        assert view.backend_reason == "requested"
 
 
 def test_a_view_that_is_never_closed_ends_with_the_interpreter():

@@ -64,9 +64,13 @@ impl<'a, T: Pod> HostBuffer<'a, T> {
     }
 
     /// Returns the number of elements.
-    #[allow(clippy::len_without_is_empty, reason = "an empty buffer cannot be offered")]
     pub fn len(&self) -> usize {
         self.memory.len / size_of::<T>()
+    }
+
+    /// Returns `false`: an offered buffer has at least one element.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Copies `elements` into the slot, from element `start` on.

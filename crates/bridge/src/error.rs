@@ -1,5 +1,6 @@
 //! Errors of both sides.
 
+mod cudarc;
 mod devices;
 mod hints;
 mod invalid;

@@ -98,7 +98,8 @@
 //!
 //! A feature selects the CUDA version of the bindings: `cuda-12000` by default, which works with
 //! the widest range of drivers. Exactly one must be enabled. [`cudarc`] is re-exported, so that
-//! programs use the same version.
+//! programs use the same version. The feature `f16` lets cudarc copy and pass [`half::f16`] and
+//! [`half::bf16`].
 //!
 //! # Compatibility
 //! Enums, errors and reports that may gain variants or fields are `#[non_exhaustive]`: a `match`
@@ -203,6 +204,14 @@ const _: () = {
     shared::<CaptureError<Error>>();
     #[cfg(windows)]
     shared::<(KmtHandle, NtName)>();
+};
+
+/// Checks at compile time that cudarc copies 16-bit floats.
+#[cfg(feature = "f16")]
+const _: () = {
+    const fn copied<T: cudarc::driver::DeviceRepr>() {}
+    copied::<half::f16>();
+    copied::<half::bf16>();
 };
 
 /// Compiles the README's example.

@@ -35,6 +35,8 @@ class _Array(Protocol):
 _ArrayLike = _Dlpack | _CudaArray | _Array
 #: The address of a ``CUstream`` (0 is the legacy default stream), or a stream of torch, cupy, numba or cuda.core.
 _StreamLike = int | Any
+#: The text or number of a GPU, or a ``torch.device``.
+_DeviceLike = str | int | Any
 
 @final
 class Tensor:
@@ -73,7 +75,11 @@ def describe(
 
 @final
 class View:
-    """Shows tensors of any library, as images or points, on the GPU that they are on."""
+    """Shows tensors of any library, as images or points, on the GPU that they are on.
+
+    ``device`` selects the GPU: ``"cuda:1"`` or a ``torch.device`` as CUDA counts them, or a UUID, a part of the name or a
+    number as reported by Vulkan, whose order may differ. By default it is a GPU that CUDA sees, if there is one.
+    """
 
     def __new__(
         cls,
@@ -84,7 +90,7 @@ class View:
         headless: bool | None = None,
         vsync: bool = True,
         backend: Literal["cuda", "host"] | None = None,
-        device: str | int | None = None,
+        device: _DeviceLike | None = None,
     ) -> View: ...
     def image(
         self,
@@ -161,6 +167,9 @@ class View:
     @property
     def backend(self) -> str:
         """``"cuda"`` or ``"host"``."""
+    @property
+    def backend_reason(self) -> str:
+        """Why this backend was chosen, as text."""
     @property
     def device(self) -> str:
         """The GPU's name."""

@@ -307,6 +307,12 @@ impl View {
         self.compute.backend().to_string()
     }
 
+    /// Why this backend was chosen, as text.
+    #[getter]
+    fn backend_reason(&self) -> &str {
+        self.compute.reason()
+    }
+
     /// The name of the GPU.
     #[getter]
     fn device(&self) -> &str {

@@ -86,8 +86,8 @@ pub(super) fn toolchain() -> Result<()> {
 }
 
 /// Checks each crate with its oldest and its newest CUDA binding, one at a time: bindings exclude
-/// each other, and an API that both versions have exists in all versions between them. Also checks
-/// that two bindings at once are refused.
+/// each other, and an API that both versions have exists in all versions between them. The newest
+/// one is checked with 16-bit floats. Also checks that two bindings at once are refused.
 pub(super) fn features() -> Result<()> {
     let crates = shell::root().join("crates");
     let mut checked = 0;
@@ -96,9 +96,9 @@ pub(super) fn features() -> Result<()> {
         let text = fs::read_to_string(&manifest).with_context(|| format!("cannot read {}", manifest.display()))?;
         let features = cuda_features(&text);
         let ends = [features.iter().min(), features.iter().max()];
-        for feature in ends.into_iter().flatten() {
-            let mut command = shell::cargo();
-            command.args(["check", "--no-default-features", "--features", feature, "--manifest-path"]).arg(&manifest);
+        for (feature, more) in ends.into_iter().flatten().zip(["", ",f16"]) {
+            let (mut command, features) = (shell::cargo(), format!("{feature}{more}"));
+            command.args(["check", "--no-default-features", "--features", &features, "--manifest-path"]).arg(&manifest);
             shell::run(&mut command)?;
             checked += 1;
         }

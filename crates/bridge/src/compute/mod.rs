@@ -76,6 +76,9 @@ impl Compute {
     /// Creates the best compute side for a device: CUDA on the same GPU, otherwise the CPU. A
     /// fallback to the CPU is logged as a warning, and [`reason`](Self::reason) returns its cause.
     ///
+    /// For a device that the bridge opens, use [`open`](Self::open), which prefers a GPU that CUDA
+    /// sees. This function is for devices that are chosen in another way or adopted.
+    ///
     /// # Errors
     /// [`Error::HostFailed`] if the CPU backend's thread cannot be started.
     pub fn for_device(device: &ExportDevice) -> Result<Self> {

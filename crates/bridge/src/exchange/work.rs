@@ -36,6 +36,12 @@ pub enum Work<'t, R: Resources> {
 }
 
 /// A frame's work on CUDA.
+///
+/// For cudarc, [`resources`](Self::resources) is a kernel argument (`launch.arg(&mut
+/// cuda.resources)`) and the source or destination of copies on [`stream`](Self::stream). cudarc's
+/// `LaunchConfig` and `Ptx` are other types than those of this crate. With `?`, cudarc's errors
+/// become [`Error::Cuda`].
+#[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/cuda_work.rs"), "```")]
 #[non_exhaustive]
 pub struct CudaWork<'t, R: Resources> {
     /// The stream that waits for the slot and will signal it. Launch kernels that use the resources

@@ -185,6 +185,16 @@ impl<'t, T> KernelRows<'t, T> {
     pub fn slices(&self) -> u32 {
         self.slices
     }
+
+    /// Returns the bytes from one row to the next, which is the size of a row.
+    pub fn row_pitch(&self) -> usize {
+        self.extent[0] as usize * size_of::<T>()
+    }
+
+    /// Returns the bytes from one slice to the next, which is the size of a slice.
+    pub fn slice_pitch(&self) -> usize {
+        self.extent[1] as usize * self.row_pitch()
+    }
 }
 
 impl KernelSurface<'_> {
@@ -208,5 +218,18 @@ impl KernelTexture<'_> {
     /// Returns the handle that the kernel gets, which is valid until the turn ends. 0 on the CPU.
     pub fn handle(&self) -> u64 {
         self.handle
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_packed() {
+        let texels = KernelBuffer::<[u8; 4]>::on_stream(0x1000, 5 * 3 * 2);
+        let rows = KernelRows { texels, extent: [5, 3, 1], slices: 2 };
+        assert_eq!((rows.row_pitch(), rows.slice_pitch()), (20, 60));
+        assert_eq!(rows.texels().len() * size_of::<[u8; 4]>(), rows.slice_pitch() * rows.slices() as usize);
     }
 }

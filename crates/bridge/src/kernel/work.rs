@@ -66,7 +66,7 @@ impl<'t, R: Resources> KernelWork<'t, R> {
     /// `args` is a tuple in the order of the kernel's parameters: numbers, [`Pod`](bytemuck::Pod)
     /// structures, [`resources`](Self::resources), and memory of
     /// [`Compute::kernel_memory`](crate::Compute::kernel_memory); see [`KernelArg`]. They are
-    /// copied before the call returns.
+    /// copied before the call returns. `config` is this crate's [`LaunchConfig`], not cudarc's.
     ///
     /// # Errors
     /// [`Error::Launch`] if the number or size of the arguments does not match the kernel's

@@ -129,7 +129,8 @@ impl Kernel {
     }
 
     /// Launches the kernel on a stream, or records it into the graph that the stream is being
-    /// captured into. Allocates nothing.
+    /// captured into. Allocates nothing. `config` is cudarc's `LaunchConfig`, not the type of that
+    /// name in `vk-export` and `bridge`.
     ///
     /// # Errors
     /// [`Error::ContextMismatch`] for a stream of another context; [`Error::Driver`] for this call,

@@ -197,7 +197,8 @@ impl Buffer {
     }
 
     /// Returns the buffer's address in the GPU's address space, for shaders and for CUDA kernels
-    /// that Vulkan launches; `None` if its usage lacks `SHADER_DEVICE_ADDRESS`. Another API that
+    /// that Vulkan launches; `None` if its usage lacks `SHADER_DEVICE_ADDRESS`, which
+    /// [`with_device_address`](crate::BufferAccess::with_device_address) adds. Another API that
     /// imported the buffer uses a different address.
     #[doc(alias = "vkGetBufferDeviceAddress")]
     pub fn device_address(&self) -> Option<u64> {

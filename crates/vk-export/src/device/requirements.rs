@@ -26,10 +26,13 @@ pub(crate) const MEMORY_EXTENSION: &CStr =
 pub(crate) const SEMAPHORE_EXTENSION: &CStr =
     if cfg!(windows) { khr::external_semaphore_win32::NAME } else { khr::external_semaphore_fd::NAME };
 
-/// Returns the extensions that an engine must enable on a device of `api_version` (the lower of the
-/// instance's and the device's).
+/// Returns the extensions that an engine enables to share with CUDA, on a device of `api_version`
+/// (the lower of the instance's and the device's).
 ///
-/// The features to enable with them are [`RequiredFeatures`].
+/// A device may lack some of them, in particular one without CUDA, and creating it with an
+/// extension that it lacks fails (`ERROR_EXTENSION_NOT_PRESENT`).
+/// [`requirements_for`](crate::requirements_for) leaves those out; frames can then be computed on
+/// the CPU. The features to enable with the extensions are [`RequiredFeatures`].
 pub fn required_device_extensions(api_version: u32) -> impl Iterator<Item = &'static CStr> {
     EXPORT_EXTENSIONS.iter().copied().chain(base_extensions(api_version).iter().copied())
 }

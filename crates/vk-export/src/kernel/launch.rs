@@ -3,7 +3,7 @@
 use crate::kernel::ptx::PtxEntry;
 
 /// The grid, block and additional shared memory of a launch: `<<<grid, block, shared_bytes>>>` in
-/// CUDA C++.
+/// CUDA C++. cudarc's type of the same name is for cudarc's own launches.
 ///
 /// ```
 /// use vk_export::LaunchConfig;
