@@ -1,5 +1,6 @@
 //! Errors of both sides.
 
+mod cudarc;
 mod devices;
 mod invalid;
 mod loss;

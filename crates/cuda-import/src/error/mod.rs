@@ -49,8 +49,9 @@ pub enum Error {
         version: Option<DriverVersion>,
     },
 
-    /// A driver call failed. A `call` that does not begin with `cu` is an earlier call by cudarc,
-    /// which recorded the error.
+    /// A driver call failed. A `call` that does not begin with `cu` was made by cudarc: an earlier
+    /// call, whose error cudarc recorded, or one by the program, whose error was converted with
+    /// `From`.
     #[error("{call} failed: {code}{}{}", place(object, device), advice(*code, call))]
     #[non_exhaustive]
     Driver {
@@ -312,8 +313,8 @@ impl Error {
     /// Returns `true` if the CUDA context is lost: every later call in it will fail, see
     /// [`DriverCode::is_context_lost`].
     ///
-    /// Only errors of driver calls are considered: an error that cudarc recorded earlier may belong
-    /// to unrelated work.
+    /// Only errors of this crate's driver calls are considered: an error from cudarc may have been
+    /// recorded earlier, by unrelated work.
     pub fn is_context_lost(&self) -> bool {
         matches!(self, Self::Driver { call, code, .. } if call.starts_with("cu") && code.is_context_lost())
     }

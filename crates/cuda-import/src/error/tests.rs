@@ -1,3 +1,6 @@
+use cudarc::driver::DriverError;
+use cudarc::driver::sys::CUresult;
+
 use super::*;
 use crate::sys::{CallError, LoadError};
 
@@ -28,6 +31,18 @@ fn an_error_without_place_or_advice_ends_after_the_code() {
 fn a_lost_context_is_known() {
     assert!(CallError { call: "cuStreamQuery", code: 700 }.at("", "").is_context_lost());
     assert!(!Error::NoDriver { detail: String::new() }.is_context_lost());
+}
+
+#[test]
+fn question_mark_converts_errors_of_cudarc_and_keeps_the_code() {
+    fn copy() -> Result<()> {
+        Err(DriverError(CUresult::CUDA_ERROR_ILLEGAL_ADDRESS))?;
+        Ok(())
+    }
+    let error = copy().unwrap_err();
+    assert_eq!(error.driver_code(), Some(DriverCode(700)));
+    assert!(error.to_string().starts_with("a cudarc call failed: CUDA_ERROR_ILLEGAL_ADDRESS (700): "), "{error}");
+    assert!(!error.is_context_lost(), "cudarc may have recorded the error earlier");
 }
 
 #[test]
