@@ -166,8 +166,12 @@ impl Bridge {
 
     /// Loads CUDA kernels, as [`Compute::load`].
     ///
+    /// [`Backend::Host`] compiles no kernels: it calls twins in Rust instead, which
+    /// [`KernelModule::with_twin`] adds to the module. A program whose kernels have twins launches
+    /// them in the same way on every backend.
+    ///
     /// # Errors
-    /// Those of [`Compute::load`]; always an error with [`Backend::Host`].
+    /// Those of [`Compute::load`].
     pub fn load(&self, name: &str, ptx: &str) -> Result<KernelModule> {
         Ok(self.0.compute.load(name, ptx)?)
     }
