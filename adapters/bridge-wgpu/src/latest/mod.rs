@@ -5,7 +5,10 @@ pub(crate) mod frame;
 
 use std::mem::ManuallyDrop;
 
-use bridge::{ComputeFirst, ComputeRead, ComputeWrite, Direction, LatestInfo, RenderFirst, Stage, SubmitParts};
+use bridge::{
+    ComputeFirst, ComputeRead, ComputeWrite, Direction, KernelMemory, LatestInfo, RenderFirst, Stage, SubmitParts,
+};
+use bytemuck::Pod;
 
 use crate::device::Bridge;
 use crate::error::Result;
@@ -139,6 +142,15 @@ impl<S: Shared> LatestWriter<S, ComputeFirst> {
     pub fn begin(&mut self) -> Result<ComputeWrite<S::Specs>> {
         Ok(self.writer.begin()?)
     }
+
+    /// Creates device memory for the state of kernels, as [`Bridge::kernel_memory`], for launches
+    /// in this writer's frames.
+    ///
+    /// # Errors
+    /// Those of [`Compute::kernel_memory`](bridge::Compute::kernel_memory).
+    pub fn kernel_memory<T: Pod>(&self, name: &str, contents: &[T]) -> Result<KernelMemory<T>> {
+        Ok(self.writer.compute().kernel_memory(name, contents)?)
+    }
 }
 
 impl<S: Shared> LatestWriter<S, RenderFirst> {
@@ -219,6 +231,15 @@ impl<S: Shared> LatestReader<S, RenderFirst> {
     /// Those of [`bridge::LatestReader::newest`].
     pub fn newest(&mut self) -> Result<Option<ComputeRead<S::Specs>>> {
         Ok(self.reader.newest()?)
+    }
+
+    /// Creates device memory for the state of kernels, as [`Bridge::kernel_memory`], for launches
+    /// in this reader's frames.
+    ///
+    /// # Errors
+    /// Those of [`Compute::kernel_memory`](bridge::Compute::kernel_memory).
+    pub fn kernel_memory<T: Pod>(&self, name: &str, contents: &[T]) -> Result<KernelMemory<T>> {
+        Ok(self.reader.compute().kernel_memory(name, contents)?)
     }
 }
 
