@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use bridge::vk_export::ExportDevice;
 use bridge::{
-    AdoptInfo, Backend, Compute, CudaCompute, EnabledFeatures, FormatSupport, KernelMemory, KernelModule, format_support,
+    AdoptInfo, Backend, Compute, CudaCompute, EnabledFeatures, FormatSupport, KernelMemory, KernelModule, Uuid,
+    format_support,
 };
 use bytemuck::Pod;
 use wgpu::hal::api::Vulkan;
@@ -150,6 +151,13 @@ impl Bridge {
     /// Returns wgpu's queue.
     pub fn queue(&self) -> &wgpu::Queue {
         &self.0.shared.queue
+    }
+
+    /// Returns the UUID of the GPU, by which CUDA identifies it as well:
+    /// [`CudaDevice::by_uuid`](bridge::CudaDevice::by_uuid) returns the same GPU. CUDA's devices
+    /// and wgpu's adapters have different orders.
+    pub fn uuid(&self) -> Uuid {
+        self.0.compute.device().uuid()
     }
 
     /// Returns the backend in use, which is not [`Backend::Auto`].
