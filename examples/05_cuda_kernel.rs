@@ -12,9 +12,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use bridge::{
-    BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, ExportDevice, LaunchConfig, OpenInfo, TwinSlice,
-};
+use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, LaunchConfig, OpenInfo, TwinSlice};
 
 /// The number of vertices.
 const LEN: u32 = 100_000;

@@ -76,8 +76,8 @@ pub(crate) fn told(error: bridge::Error) -> Fault {
 }
 
 impl Screen {
-    /// Opens a new device and a screen on it. `device` is text for [`device::selector`]. The picture
-    /// is shown in `window`, if any.
+    /// Opens a new device and a screen on it. `device` is parsed by [`device::selector`]. The
+    /// picture is shown in `window`, if any.
     pub(crate) fn open(
         size: [u32; 2],
         backend: Backend,

@@ -57,8 +57,8 @@ impl BufferAccess {
         ),
         access: vk::AccessFlags2::SHADER_STORAGE_READ,
     };
-    /// Read and written as a storage buffer by vertex and fragment shaders. Writes need the features
-    /// `vertexPipelineStoresAndAtomics` and `fragmentStoresAndAtomics`.
+    /// Read and written as a storage buffer by vertex and fragment shaders. Writes need the
+    /// features `vertexPipelineStoresAndAtomics` and `fragmentStoresAndAtomics`.
     pub const SHADER_READ_WRITE: Self = Self {
         usage: Self::SHADER_READ.usage,
         stages: Self::SHADER_READ.stages,
