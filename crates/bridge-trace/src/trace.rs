@@ -92,7 +92,7 @@ impl Held {
     #[allow(clippy::new_without_default, reason = "it is made for what it does, not for a value")]
     #[inline]
     pub fn new() -> Self {
-        HELD.set(HELD.get() + 1);
+        count(1);
         Self(())
     }
 }
@@ -100,8 +100,7 @@ impl Held {
 impl Drop for Held {
     #[inline]
     fn drop(&mut self) {
-        HELD.set(HELD.get() - 1);
-        if HELD.get() == 0 && is_on() {
+        if count(-1) == 0 && is_on() {
             pass_on();
         }
     }
@@ -112,6 +111,16 @@ thread_local! {
     static WRITING: Cell<bool> = const { Cell::new(false) };
     /// Number of live [`Held`] guards of this thread.
     static HELD: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Changes the number of [`Held`] guards of this thread and returns it, with one access to the
+/// thread's memory: frames do this.
+#[inline]
+fn count(change: isize) -> usize {
+    HELD.with(|held| {
+        held.set(held.get().wrapping_add_signed(change));
+        held.get()
+    })
 }
 
 /// Clears [`WRITING`] at the end of a scope.
