@@ -1,6 +1,6 @@
 //! The CUDA calls that a frame makes in addition to the program's own work.
 
-use bridge::{Compute, Exchange, LatestInfo};
+use bridge::{Compute, Exchange, LatestInfo, Work};
 use bridge_tests::Rig;
 use driver_double::Double;
 
@@ -46,4 +46,21 @@ pub(crate) fn are_expected(double: &Double, _: &Rig, compute: &Compute) {
         assert_eq!(double.calls().len(), 0, "the reader asks Vulkan");
     }
     writer.close(reader).unwrap();
+    foreign_streams_are_joined(double, compute);
+}
+
+/// Frames look for work of other streams only once an object of the process had some.
+fn foreign_streams_are_joined(double: &Double, compute: &Compute) {
+    let foreign = compute.cuda().unwrap().device().new_stream().unwrap();
+    let mut exchange = Exchange::new(compute, &info(1), vec![words(); 3]).unwrap();
+    for _ in 0..2 {
+        let mut turn = exchange.begin().unwrap();
+        let Work::Cuda(cuda) = turn.work() else { unreachable!() };
+        foreign.memset_zeros(&mut cuda.resources.last().unwrap()).unwrap();
+        double.forget_calls();
+        turn.finish().unwrap().skip();
+        let calls: Vec<_> = double.calls().into_iter().map(|call| call.name).collect();
+        assert_eq!(calls, [CONTEXT, CAPTURE, "cuStreamWaitEvent", CONTEXT, CAPTURE, SIGNAL]);
+    }
+    exchange.close().unwrap();
 }

@@ -153,6 +153,7 @@ pub use memory::peer::PEER_GRANULARITY;
 pub use memory::{ImportedMemory, MemoryImportInfo};
 pub use semaphore::{ImportedSemaphore, SemaphoreKind};
 pub use stream::graph::{CaptureError, StreamGraph};
+pub use stream::order::any_foreign_streams;
 pub use stream::private_stream::signal_apart;
 pub use stream::{SemaphorePoint, StreamEvent, query, record_event, signal, signal_one, wait, wait_one};
 pub use sys::{Owner, Restoring};

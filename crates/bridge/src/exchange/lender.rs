@@ -5,6 +5,8 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use cuda_import::any_foreign_streams;
+
 use super::resources::{Mappings, Resources};
 use crate::compute::cuda::CudaLink;
 use crate::compute::host::HostLink;
@@ -170,8 +172,9 @@ impl<R: Resources> Lender<R> {
         match self {
             Self::Cuda(cuda) => {
                 let (slot, gpus) = (&cuda.slots[slot], cuda.link.gpus());
-                // The usual case, which makes no driver call.
-                if gpus.len() == 1 && !R::has_foreign_work(slot) {
+                // The usual case, which makes no driver call. If no foreign stream was ever used, this is one
+                // load, however many resources there are.
+                if gpus.len() == 1 && !(any_foreign_streams() && R::has_foreign_work(slot)) {
                     return Ok(());
                 }
                 first_error(R::join(slot), gpus.join())

@@ -33,6 +33,18 @@ use crate::stream::poll::warn;
 use crate::stream::refusal::{Refusal, check_stream};
 use crate::sys::{CallError, CallResult, Current, Restoring};
 
+/// Set before the first object of the process is used on a foreign stream.
+static ANY_FOREIGN_STREAMS: AtomicBool = AtomicBool::new(false);
+
+/// Returns `true` once any buffer or image in this process has been used on a stream other than its
+/// home stream. Until then none of them
+/// [has foreign work](crate::MappedBuffer::has_foreign_work): one load instead of one for each.
+#[doc(hidden)]
+#[inline]
+pub fn any_foreign_streams() -> bool {
+    ANY_FOREIGN_STREAMS.load(Ordering::Acquire)
+}
+
 #[derive(Debug)]
 pub(crate) struct StreamOrder {
     foreign_streams: OnceLock<Restoring<ForeignStreams>>,
@@ -292,6 +304,8 @@ impl StreamOrder {
 
     fn foreign_streams(&self) -> CallResult<&ForeignStreams> {
         if self.foreign_streams.get().is_none() {
+            // Before the list becomes visible.
+            ANY_FOREIGN_STREAMS.store(true, Ordering::Release);
             // If another thread was faster, the superfluous list is dropped.
             let _ = self.foreign_streams.set(Restoring::new(ForeignStreams::new(&self.device, &self.home)?));
         }
