@@ -71,6 +71,8 @@ mod element;
 mod exchange;
 #[cfg(target_os = "linux")]
 mod exchange_reader;
+#[cfg(all(test, target_os = "linux"))]
+mod forked;
 #[cfg(target_os = "linux")]
 mod host;
 #[cfg(target_os = "linux")]

@@ -7,12 +7,14 @@
 //! wait at the socket; from then on, each call reads. Once the connection has ended, each call
 //! waits for the end of the process on its own, also without the lock.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bridge_ipc::{Code, Connection, ExchangePhase, Message, Offer, OsHandle, Resource, Timeline, Waiter};
+use bridge_ipc::{Code, Connection, ExchangePhase, Message, Owner, Waiter};
 use bridge_trace::log_warn;
+use state::Inbox;
+pub(crate) use state::{Published, quoted};
 
 /// Time for which calls, all together, wait for the renderer's process to end after its socket was
 /// closed in any way: the kernel closes sockets shortly before the pidfd becomes readable.
@@ -35,11 +37,16 @@ const AT_ONCE: usize = 256;
 /// A child of the process may send more.
 const AFTER_THE_END: usize = 2048;
 
+/// A connection and its messages. It belongs to the process that created it: in a forked child, no
+/// call reads or sends a message, or takes a lock, which a thread of the parent may have held.
 #[derive(Debug)]
 pub(crate) struct Link {
     state: Mutex<State>,
     changed: Condvar,
     waiter: Waiter,
+    owner: Owner,
+    /// Description of the renderer, for errors.
+    peer: String,
 }
 
 #[derive(Debug)]
@@ -64,28 +71,6 @@ pub(crate) struct State {
     breathes_until: Option<Instant>,
 }
 
-/// Messages of an exchange that are not used yet.
-#[derive(Debug)]
-pub(crate) struct Inbox {
-    pub(crate) offer: Offer,
-    pub(crate) resources: Vec<(Resource, OsHandle)>,
-    pub(crate) timelines: Vec<(Timeline, OsHandle)>,
-    /// Slots and values, in order of arrival.
-    pub(crate) freed: VecDeque<(u32, u64)>,
-    pub(crate) published: VecDeque<Published>,
-    pub(crate) closed: bool,
-    pub(crate) taken: bool,
-}
-
-/// A frame that the renderer has published.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Published {
-    pub(crate) slot: u32,
-    pub(crate) frame: u64,
-    pub(crate) value: u64,
-    pub(crate) torn: bool,
-}
-
 /// Reason why a wait returned nothing.
 #[derive(Debug)]
 pub(crate) enum Ended {
@@ -99,7 +84,7 @@ pub(crate) enum Ended {
 impl Link {
     /// Creates the shared state of a connection. `limit` is that of the worker's waits.
     pub(crate) fn new(connection: Connection, limit: Duration) -> Result<Arc<Self>, bridge_ipc::Error> {
-        let waiter = connection.waiter()?;
+        let (waiter, peer) = (connection.waiter()?, connection.name());
         let state = State {
             connection,
             inboxes: BTreeMap::new(),
@@ -113,7 +98,8 @@ impl Link {
             lingers_until: None,
             breathes_until: None,
         };
-        Ok(Arc::new(Self { state: Mutex::new(state), changed: Condvar::new(), waiter }))
+        let (state, changed, owner) = (Mutex::new(state), Condvar::new(), Owner::current());
+        Ok(Arc::new(Self { state, changed, waiter, owner, peer }))
     }
 
     /// Locks the state, even if poisoned: every change is complete before a panic can occur.
@@ -121,9 +107,19 @@ impl Link {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns `true` in a process that was forked from the one that has the connection.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.owner.is_forked()
+    }
+
+    /// Checks that this is not a forked child.
+    pub(crate) fn check_owner(&self) -> Result<(), Ended> {
+        self.owner.check(|| format!("the connection with {}", self.peer)).map_err(Ended::Closed)
+    }
+
     /// Returns a description of the renderer, for errors.
     pub(crate) fn peer(&self) -> String {
-        self.state().connection.name()
+        self.peer.clone()
     }
 
     /// Returns the reason for which the connection has ended; `None` for a planned end and for one
@@ -157,6 +153,7 @@ impl Link {
         counts: impl Fn(&State) -> bool,
         mut find: impl FnMut(&mut State) -> Option<T>,
     ) -> Result<T, Ended> {
+        self.check_owner()?;
         let deadline = Instant::now().checked_add(timeout);
         let mut state = self.state();
         let mut dead = false;
@@ -201,6 +198,9 @@ impl Link {
     /// than `LOOK` ago, because a read costs as much as a small frame. Returns `None` once the
     /// connection or the renderer's process has ended.
     pub(crate) fn at_hand<T>(&self, find: impl FnOnce(&mut State) -> Option<T>) -> Option<T> {
+        if self.is_forked() {
+            return None;
+        }
         let mut state = self.state();
         if state.looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
             // A child may hold the renderer's end of the socket, which then never ends.
@@ -232,6 +232,7 @@ impl Link {
     /// # Errors
     /// The end of the connection or of the process.
     pub(crate) fn check(&self, left: Duration) -> Result<(), Ended> {
+        self.check_owner()?;
         let mut state = self.state();
         let dead = state.connection.peer().is_dead();
         match state.look(dead) {
@@ -254,6 +255,9 @@ impl Link {
     /// Returns `true` if, according to the messages read so far, the renderer takes no more
     /// messages of an exchange because it has ended as planned.
     pub(crate) fn is_left(&self, exchange: u32) -> bool {
+        if self.is_forked() {
+            return false;
+        }
         let state = self.state();
         state.said_bye || state.is_closed(exchange)
     }
@@ -262,6 +266,7 @@ impl Link {
     /// Returns `false` and sends nothing if, according to the messages read so far, the renderer
     /// has closed the exchange.
     pub(crate) fn send(&self, exchange: u32, message: &Message, timeout: Duration) -> Result<bool, Ended> {
+        self.check_owner()?;
         let state = self.state();
         if state.is_closed(exchange) {
             return Ok(false);
@@ -280,6 +285,9 @@ impl Link {
     /// Sends a message on which nothing depends: the next call reports a failure. Does not wait for
     /// the end of the renderer's process.
     pub(crate) fn say(&self, message: &Message, timeout: Duration) {
+        if self.is_forked() {
+            return;
+        }
         let mut state = self.state();
         if let Err(error) = state.connection.send(message, None, timeout) {
             drop(state.last_word(error));
@@ -288,6 +296,9 @@ impl Link {
 
     /// Ends this side's part in an exchange.
     pub(crate) fn close(&self, exchange: u32) {
+        if self.is_forked() {
+            return;
+        }
         let mut state = self.state();
         state.inboxes.remove(&exchange);
         if state.connection.session().exchange(exchange).is_some() {
@@ -298,6 +309,9 @@ impl Link {
 
     /// Notifies the renderer that an exchange is not used, and why.
     pub(crate) fn refuse(&self, exchange: u32, code: Code, text: &str) {
+        if self.is_forked() {
+            return;
+        }
         let mut state = self.state();
         state.inboxes.remove(&exchange);
         // If the renderer has closed it meanwhile, only a Close is allowed.
@@ -313,6 +327,9 @@ impl Link {
     /// Ends the connection with a Bye. If the worker has requested exchanges in vain, offers that
     /// it has not requested are refused before, with the requested names as the reason.
     pub(crate) fn bye(&self) {
+        if self.is_forked() {
+            return;
+        }
         let (asked, untaken) = {
             let state = self.state();
             let is_over = state.asked_in_vain.is_empty() || state.connection.has_ended();
@@ -324,11 +341,6 @@ impl Link {
         }
         self.state().connection.close(Code::Done, "the worker has ended");
     }
-}
-
-/// Returns a list of names for messages: `"a", "b"`.
-pub(crate) fn quoted(names: &[String]) -> String {
-    names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
 }
 
 #[path = "link_state.rs"]

@@ -3,10 +3,32 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use bridge_ipc::{Code, ExchangePhase, Message};
+use bridge_ipc::{Code, ExchangePhase, Message, Offer, OsHandle, Resource, Timeline};
 use bridge_trace::log_debug;
 
-use super::{AFTER_THE_END, AT_ONCE, Inbox, LAST_BREATH, LONG_BREATH, Published, State};
+use super::{AFTER_THE_END, AT_ONCE, LAST_BREATH, LONG_BREATH, State};
+
+/// Messages of an exchange that are not used yet.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    pub(crate) offer: Offer,
+    pub(crate) resources: Vec<(Resource, OsHandle)>,
+    pub(crate) timelines: Vec<(Timeline, OsHandle)>,
+    /// Slots and values, in order of arrival.
+    pub(crate) freed: VecDeque<(u32, u64)>,
+    pub(crate) published: VecDeque<Published>,
+    pub(crate) closed: bool,
+    pub(crate) taken: bool,
+}
+
+/// A frame that the renderer has published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Published {
+    pub(crate) slot: u32,
+    pub(crate) frame: u64,
+    pub(crate) value: u64,
+    pub(crate) torn: bool,
+}
 
 impl State {
     /// Returns the exchanges that are offered and not requested.
@@ -150,4 +172,9 @@ impl State {
             other => log_debug!("ignored a {} message from the renderer", other.kind()),
         }
     }
+}
+
+/// Returns a list of names for messages: `"a", "b"`.
+pub(crate) fn quoted(names: &[String]) -> String {
+    names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
 }

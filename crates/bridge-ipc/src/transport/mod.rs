@@ -19,6 +19,8 @@ mod listener;
 #[cfg(not(target_os = "linux"))]
 mod other;
 #[cfg(target_os = "linux")]
+mod owner;
+#[cfg(target_os = "linux")]
 mod peer;
 #[cfg(target_os = "linux")]
 mod peer_socket;
@@ -36,6 +38,8 @@ pub use connection::Connection;
 pub use listener::Listener;
 #[cfg(not(target_os = "linux"))]
 pub use other::{Connection, Listener, PeerProcess, PeerWatch, Waiter};
+#[cfg(target_os = "linux")]
+pub use owner::Owner;
 #[cfg(target_os = "linux")]
 pub use peer::{PeerProcess, PeerWatch};
 #[cfg(target_os = "linux")]

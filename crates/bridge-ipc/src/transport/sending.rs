@@ -24,7 +24,8 @@ impl Connection {
     /// that no peer would accept, and [`Error::Descriptors`] if the number of descriptors is not
     /// that of the message. In these cases nothing was sent. [`Error::System`] for a failed call,
     /// [`Error::Closed`] if the peer has closed its end, and [`Error::Timeout`] if it does not
-    /// read. The connection is unusable then, because a message is missing.
+    /// read. The connection is unusable then, because a message is missing. [`Error::Forked`] in a
+    /// forked child; nothing was sent.
     pub fn send(&mut self, message: &Message, descriptor: Option<BorrowedFd<'_>>, timeout: Duration) -> Result<()> {
         let encoded = self.encode(message, descriptor)?;
         self.session.send(message).map_err(|source| Error::Violation { sender: this_side(), source })?;
@@ -65,10 +66,7 @@ impl Connection {
         if self.ended {
             return Err(self.closed());
         }
-        if self.is_inherited() {
-            let reason = format!("it belongs to process {}, from which this one was forked", self.owner);
-            return Err(Error::Closed { peer: self.name(), reason: Some((Code::Failure, reason)) });
-        }
+        self.check_owner()?;
         let (expected, got) = (message.descriptors(), usize::from(descriptor.is_some()));
         if expected != got {
             return Err(Error::Descriptors { peer: this_side(), kind: message.kind(), expected, got });
