@@ -26,7 +26,7 @@ pub(crate) fn with_device(name: &str, test: fn(&Rig)) {
 }
 
 /// Runs `render` with the renderer's exchange, and `work` on a worker thread.
-fn between(
+pub(crate) fn between(
     rig: &Rig,
     slots: usize,
     work: impl FnOnce(&Path) + Send,
@@ -51,7 +51,7 @@ fn accept(listener: &Listener, device: &ExportDevice, slots: usize) -> RemoteExc
 }
 
 /// Writes a frame: fills the buffer with one byte, then sets the first word to the frame's number.
-fn write(exchange: &mut ExchangeWriter<Buffer<u32>>, frame: u32) {
+pub(crate) fn write(exchange: &mut ExchangeWriter<Buffer<u32>>, frame: u32) {
     let mut turn = exchange.begin().unwrap();
     let Work::Cuda(cuda) = turn.work() else { panic!("it computes on the CPU") };
     let (stream, address) = (cuda.stream, cuda.resources.as_raw());
@@ -63,8 +63,8 @@ fn write(exchange: &mut ExchangeWriter<Buffer<u32>>, frame: u32) {
     turn.finish().unwrap();
 }
 
-/// Writes `frames` frames, and disconnects once the renderer has received them.
-fn writes(path: &Path, frames: u32, had: &Receiver<()>) {
+/// Connects a worker, and returns it with its exchange.
+pub(crate) fn connect(path: &Path) -> (Worker, ExchangeWriter<Buffer<u32>>) {
     let info = WorkerInfo {
         backend: Some(bridge_ipc::Backend::Cuda),
         timeout: Rig::LONG,
@@ -72,13 +72,19 @@ fn writes(path: &Path, frames: u32, had: &Receiver<()>) {
         ..WorkerInfo::default()
     };
     let worker = Worker::connect_with(path, &info).unwrap();
-    let mut exchange = worker.exchange("doubled").unwrap();
+    let exchange = worker.exchange("doubled").unwrap();
+    (worker, exchange)
+}
+
+/// Writes `frames` frames, and disconnects once the renderer has received them.
+fn writes(path: &Path, frames: u32, had: &Receiver<()>) {
+    let (_worker, mut exchange) = connect(path);
     (0..frames).for_each(|frame| write(&mut exchange, frame));
     // This is an error if the test has failed.
     let _ = had.recv();
 }
 
-fn next(exchange: &mut RemoteExchangeReader<Words>) -> RenderTurn<Words> {
+pub(crate) fn next(exchange: &mut RemoteExchangeReader<Words>) -> RenderTurn<Words> {
     exchange.next(Rig::LONG).unwrap().expect("no frame is announced")
 }
 

@@ -9,6 +9,7 @@
 mod captured;
 mod compute_first;
 mod findings;
+mod forked;
 mod frame_calls;
 mod graphs;
 mod images;

@@ -226,7 +226,7 @@ impl<R: Resources> std::fmt::Debug for ExchangeTurn<'_, R> {
 
 impl<R: Resources> Drop for ExchangeTurn<'_, R> {
     fn drop(&mut self) {
-        if !self.announced || self.turn.done {
+        if !self.announced || self.turn.done || self.turn.writer.taken.is_forked() {
             // The inner turn returns the slot if it still has it.
             return;
         }

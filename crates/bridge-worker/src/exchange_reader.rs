@@ -176,6 +176,7 @@ impl<R: Resources> std::fmt::Debug for ExchangeReadTurn<'_, R> {
 impl<R: Resources> Drop for ExchangeReadTurn<'_, R> {
     fn drop(&mut self) {
         if !self.done
+            && !self.reader.taken.is_forked()
             && let Err(error) = self.end()
         {
             log_error!("exchange \"{}\": {error}", self.reader.name());

@@ -74,6 +74,8 @@ mod exchange_reader;
 #[cfg(all(test, target_os = "linux"))]
 mod forked;
 #[cfg(target_os = "linux")]
+mod guard;
+#[cfg(target_os = "linux")]
 mod host;
 #[cfg(target_os = "linux")]
 mod link;

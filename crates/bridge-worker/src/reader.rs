@@ -198,6 +198,7 @@ impl<R: Resources> std::fmt::Debug for ReadTurn<'_, R> {
 impl<R: Resources> Drop for ReadTurn<'_, R> {
     fn drop(&mut self) {
         if !self.done
+            && !self.reader.taken.is_forked()
             && let Err(error) = self.end()
         {
             log_error!("exchange \"{}\": {error}", self.reader.name());

@@ -42,6 +42,12 @@ impl<R: Resources> Taken<R> {
         self.offer.slots as usize
     }
 
+    /// Returns `true` in a process that was forked from the one that has the exchange. Its copy
+    /// shares the connection and the GPU's objects with its parent, and ends neither.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.shared.link.is_forked()
+    }
+
     /// Returns the stream of the turns, or `None` on the CPU.
     pub(crate) fn stream(&self) -> Option<&Arc<CudaStream>> {
         match &self.side {
@@ -143,6 +149,9 @@ impl<R: Resources> Taken<R> {
 
 impl<R: Resources> Drop for Taken<R> {
     fn drop(&mut self) {
+        if self.is_forked() {
+            return;
+        }
         self.end.tell(&self.shared, "close", &self.offer.name);
         self.shared.leave(&mut self.side, self.offer.exchange);
     }

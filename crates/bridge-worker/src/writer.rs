@@ -295,7 +295,7 @@ impl<R: Resources> std::fmt::Debug for WriteTurn<'_, R> {
 
 impl<R: Resources> Drop for WriteTurn<'_, R> {
     fn drop(&mut self) {
-        if self.done {
+        if self.done || self.writer.taken.is_forked() {
             return;
         }
         log_warn!("exchange \"{}\": the turn of frame {} was dropped", self.writer.name(), self.writer.next_frame);
