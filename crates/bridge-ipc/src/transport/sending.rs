@@ -83,26 +83,29 @@ impl Connection {
         descriptor: Option<BorrowedFd<'_>>,
         timeout: Duration,
     ) -> Result<Option<Errno>> {
-        let deadline = Instant::now().checked_add(timeout);
+        // Most messages find room at once, and need no clock.
+        let mut until = None;
         loop {
-            match socket::send(&*self.socket, encoded.bytes(), descriptor) {
+            let full = match socket::send(&*self.socket, encoded.bytes(), descriptor) {
                 Ok(true) => return Ok(None),
-                Ok(false) => {}
-                Err(Errno::PIPE | Errno::CONNRESET | Errno::CONNREFUSED | Errno::NOTCONN) => {
-                    // The peer's earlier messages can still be received.
-                    return Err(self.closed());
-                }
-                // `poll` does not report when there is room again.
-                Err(Errno::TOOMANYREFS) if deadline.is_none_or(|deadline| Instant::now() < deadline) => {
-                    std::thread::sleep(FULL);
-                    continue;
-                }
-                Err(Errno::TOOMANYREFS) => return Ok(Some(Errno::TOOMANYREFS)),
+                Ok(false) => Errno::AGAIN,
+                // The peer's earlier messages can still be received.
+                Err(Errno::PIPE | Errno::CONNRESET | Errno::CONNREFUSED | Errno::NOTCONN) => return Err(self.closed()),
+                Err(Errno::TOOMANYREFS) => Errno::TOOMANYREFS,
                 Err(error) => return Err(self.unsent(error)),
+            };
+            let deadline = *until.get_or_insert_with(|| Instant::now().checked_add(timeout));
+            if full == Errno::TOOMANYREFS {
+                // `poll` does not report when there is room again.
+                if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                    return Ok(Some(full));
+                }
+                std::thread::sleep(FULL);
+                continue;
             }
             let room = poll_until(&mut [PollFd::new(&*self.socket, PollFlags::OUT)], deadline);
             if room.map_err(|error| self.system("poll", error))? == 0 {
-                return Ok(Some(Errno::AGAIN));
+                return Ok(Some(full));
             }
         }
     }
