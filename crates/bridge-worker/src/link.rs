@@ -13,18 +13,11 @@ use std::time::{Duration, Instant};
 
 use bridge_ipc::{Code, Connection, ExchangePhase, Message, Owner, Waiter};
 use bridge_trace::log_warn;
-use state::Inbox;
+use state::{Inbox, LONG_BREATH};
 pub(crate) use state::{Published, quoted};
 
-/// Time for which calls, all together, wait for the renderer's process to end after its socket was
-/// closed in any way: the kernel closes sockets shortly before the pidfd becomes readable.
-const LAST_BREATH: Duration = Duration::from_millis(100);
-
-/// Time for which calls that have time left, all together, wait for the process to end if the
-/// renderer has sent no Bye; if the worker's own limit is longer, that is used. A killed renderer
-/// with a stuck queue took up to two seconds in tests, and longer while many ended at once: the GPU
-/// driver first aborts its work, and may signal its timelines until then.
-const LONG_BREATH: Duration = Duration::from_secs(5);
+/// Time limit for sending to a renderer that does not read.
+const SEND_LIMIT: Duration = Duration::from_secs(1);
 
 /// Interval at which calls that do not wait for messages check the connection: the end of the
 /// connection, or of the process, may be noticed this much later.
@@ -166,7 +159,11 @@ impl Link {
                 Ok(false) => {}
                 Err(error) => {
                     let found = if counts(&state) { find(&mut state) } else { None };
-                    return found.map_or_else(|| Err(self.ended(state, error, left)), Ok);
+                    let is_early = left.is_zero() && state.may_be_dying(&error);
+                    return found.ok_or_else(|| match self.ended(state, error, left) {
+                        Ended::Closed(_) if is_early => Ended::Timeout,
+                        ended => ended,
+                    });
                 }
             }
             if dead {
@@ -244,7 +241,7 @@ impl Link {
     }
 
     /// Determines whether the renderer's process has ended or only the connection. Waits for the
-    /// end of the process for `left`, or the rest of [`LAST_BREATH`], without blocking other calls.
+    /// end of the process for at most `left`, without blocking other calls.
     fn ended(&self, mut state: MutexGuard<'_, State>, error: bridge_ipc::Error, left: Duration) -> Ended {
         let error = state.last_word(error);
         let Some(limit) = state.breath(&error, left) else { return Ended::Closed(error) };
@@ -252,44 +249,45 @@ impl Link {
         if self.waiter.wait_for_death(limit) { Ended::Dead } else { Ended::Closed(error) }
     }
 
-    /// Returns `true` if, according to the messages read so far, the renderer takes no more
-    /// messages of an exchange because it has ended as planned.
-    pub(crate) fn is_left(&self, exchange: u32) -> bool {
-        if self.is_forked() {
-            return false;
-        }
-        let state = self.state();
-        state.said_bye || state.is_closed(exchange)
-    }
-
-    /// Sends a message of an exchange, waiting at most `timeout` for a renderer that does not read.
-    /// Returns `false` and sends nothing if, according to the messages read so far, the renderer
-    /// has closed the exchange.
-    pub(crate) fn send(&self, exchange: u32, message: &Message, timeout: Duration) -> Result<bool, Ended> {
+    /// Sends a message of an exchange. Returns `false` and sends nothing if, according to the
+    /// messages read so far, the renderer has closed the exchange. If the connection has ended,
+    /// waits for the end of the process for at most `left`.
+    pub(crate) fn send(&self, exchange: u32, message: &Message, left: Duration) -> Result<bool, Ended> {
         self.check_owner()?;
         let state = self.state();
         if state.is_closed(exchange) {
             return Ok(false);
         }
-        self.transmit(state, message, timeout).map(|()| true)
+        self.transmit(state, message, left).map(|()| true)
     }
 
-    fn transmit(&self, mut state: MutexGuard<'_, State>, message: &Message, timeout: Duration) -> Result<(), Ended> {
-        let sent = state.connection.send(message, None, timeout);
-        sent.map_err(|error| {
-            let lingers = state.lingers;
-            self.ended(state, error, lingers)
-        })
+    /// Like [`send`](Self::send), for a message that the renderer does not need once it has ended
+    /// as planned: it is then not sent.
+    pub(crate) fn send_unless_left(&self, exchange: u32, message: &Message, left: Duration) -> Result<(), Ended> {
+        self.check_owner()?;
+        let state = self.state();
+        if state.is_left(exchange) {
+            return Ok(());
+        }
+        match self.transmit(state, message, left) {
+            Err(Ended::Closed(error)) if self.state().is_unneeded(exchange, &error, left) => Ok(()),
+            sent => sent,
+        }
+    }
+
+    fn transmit(&self, mut state: MutexGuard<'_, State>, message: &Message, left: Duration) -> Result<(), Ended> {
+        let sent = state.connection.send(message, None, SEND_LIMIT);
+        sent.map_err(|error| self.ended(state, error, left))
     }
 
     /// Sends a message on which nothing depends: the next call reports a failure. Does not wait for
     /// the end of the renderer's process.
-    pub(crate) fn say(&self, message: &Message, timeout: Duration) {
+    pub(crate) fn say(&self, message: &Message) {
         if self.is_forked() {
             return;
         }
         let mut state = self.state();
-        if let Err(error) = state.connection.send(message, None, timeout) {
+        if let Err(error) = state.connection.send(message, None, SEND_LIMIT) {
             drop(state.last_word(error));
         }
     }

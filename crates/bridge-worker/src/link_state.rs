@@ -6,7 +6,19 @@ use std::time::{Duration, Instant};
 use bridge_ipc::{Code, ExchangePhase, Message, Offer, OsHandle, Resource, Timeline};
 use bridge_trace::log_debug;
 
-use super::{AFTER_THE_END, AT_ONCE, LAST_BREATH, LONG_BREATH, State};
+use super::{AFTER_THE_END, AT_ONCE, State};
+
+/// Time for which calls that have time left, all together, wait for the renderer's process to end
+/// after it has ended the connection with a reason. Until then, calls without time left do not
+/// report the end of a connection without a reason: the kernel closes sockets shortly before the
+/// pidfd becomes readable.
+pub(super) const LAST_BREATH: Duration = Duration::from_millis(100);
+
+/// Time for which calls that have time left, all together, wait for the process to end if the
+/// renderer has given no reason; if the worker's own limit is longer, that is used. A killed renderer
+/// with a stuck queue took up to two seconds in tests, and longer while many ended at once: the GPU
+/// driver first aborts its work, and may signal its timelines until then.
+pub(super) const LONG_BREATH: Duration = Duration::from_secs(5);
 
 /// Messages of an exchange that are not used yet.
 #[derive(Debug)]
@@ -45,6 +57,19 @@ impl State {
         self.inboxes.get(&exchange).is_none_or(|inbox| inbox.closed)
     }
 
+    /// Returns `true` if, according to the messages read so far, the renderer takes no more
+    /// messages of an exchange because it has ended as planned.
+    pub(crate) fn is_left(&self, exchange: u32) -> bool {
+        self.said_bye || self.is_closed(exchange)
+    }
+
+    /// Returns `true` if a message that the renderer does not need after its end could not be sent
+    /// because of that end. Without time `left`, its process may still be ending, which the next
+    /// call reports.
+    pub(super) fn is_unneeded(&self, exchange: u32, error: &bridge_ipc::Error, left: Duration) -> bool {
+        self.is_left(exchange) || left.is_zero() && self.may_be_dying(error)
+    }
+
     /// Reads the available messages, unless another thread waits at the socket; returns `true` if
     /// there were any. If the process is `dead`, reads all of them, since no thread is woken for
     /// the rest.
@@ -72,18 +97,23 @@ impl State {
     }
 
     /// Returns how long a call that has `left` waits for the end of the process, or `None` if this
-    /// side has just ended the connection.
+    /// side has just ended the connection. A call without time left does not wait.
     pub(super) fn breath(&mut self, error: &bridge_ipc::Error, left: Duration) -> Option<Duration> {
         let bridge_ipc::Error::Closed { reason, .. } = error else { return None };
         let now = Instant::now();
         // A deadline beyond the clock's range is replaced by one that is late enough.
-        let until =
+        let lingers =
             *self.lingers_until.get_or_insert_with(|| now.checked_add(self.lingers).unwrap_or(now + LONG_BREATH));
-        let last = self.breathes_until.get_or_insert(now + LAST_BREATH).saturating_duration_since(now);
-        Some(match reason {
-            None => left.min(until.saturating_duration_since(now)).max(last),
-            Some(_) => last,
-        })
+        let breathes = *self.breathes_until.get_or_insert(now + LAST_BREATH);
+        let until = if reason.is_none() { lingers } else { breathes };
+        Some(left.min(until.saturating_duration_since(now)))
+    }
+
+    /// Returns `true` if the connection has just ended as for a process that is killed, so that the
+    /// end of the process may follow.
+    pub(super) fn may_be_dying(&self, error: &bridge_ipc::Error) -> bool {
+        let is_silent = matches!(error, bridge_ipc::Error::Closed { reason: None, .. }) && self.cut_off.is_none();
+        is_silent && self.breathes_until.is_none_or(|until| Instant::now() < until)
     }
 
     /// Returns the error of the end of the connection. If a failed send was the first sign of it,

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::link::{Ended, State};
 use crate::resources::Resources;
 use crate::shared::Shared;
-use crate::side::{SEND_LIMIT, Side};
+use crate::side::Side;
 use crate::taken::Taken;
 
 /// Interval at which a wait for the GPU checks the renderer.
@@ -157,7 +157,7 @@ impl<R: Resources> LatestWriter<R> {
                     let exchange = self.taken.offer.exchange;
                     for (frame, slot) in torn {
                         let torn = Message::Torn { exchange, slot, frame };
-                        if !matches!(self.taken.shared.link.send(exchange, &torn, SEND_LIMIT), Ok(true)) {
+                        if !matches!(self.taken.shared.link.send(exchange, &torn, Duration::MAX), Ok(true)) {
                             break;
                         }
                     }
@@ -185,9 +185,9 @@ impl<R: Resources> LatestWriter<R> {
         }
     }
 
-    /// Sends a message about the next frame.
-    pub(crate) fn send(&mut self, message: &Message) -> Result<()> {
-        self.taken.send(message, self.next_frame)
+    /// Sends a message about the next frame. `left` is as for [`Taken::send`].
+    pub(crate) fn send(&mut self, message: &Message, left: Duration) -> Result<()> {
+        self.taken.send(message, self.next_frame, left)
     }
 }
 
@@ -263,7 +263,7 @@ impl<R: Resources> WriteTurn<'_, R> {
         writer.trace("publish", self.slot, Some(value));
         writer.next_frame = frame + 1;
         let publish = Message::Publish { exchange, slot: self.slot, frame, value };
-        writer.taken.send(&publish, frame)
+        writer.taken.send(&publish, frame, Duration::MAX)
     }
 
     /// Skips the frame and returns its slot. Work that was enqueued still runs, and the slot's next
