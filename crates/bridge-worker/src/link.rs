@@ -149,11 +149,12 @@ impl Link {
         self.check_owner()?;
         let deadline = Instant::now().checked_add(timeout);
         let mut state = self.state();
-        let mut dead = false;
+        // Whether the process had ended at the end of the last wait, which is a check as well.
+        let mut waited = None;
         loop {
             let left = deadline.map_or(timeout, |deadline| deadline.saturating_duration_since(Instant::now()));
             // Checked before the socket is read, so that everything the process sent is read.
-            dead = dead || state.connection.peer().is_dead();
+            let dead = waited.take().unwrap_or_else(|| state.connection.peer().is_dead());
             match state.look(dead) {
                 Ok(true) => self.notify(&state),
                 Ok(false) => {}
@@ -183,11 +184,11 @@ impl Link {
             }
             state.waiting = true;
             drop(state);
-            let waited = self.waiter.wait(left);
+            let polled = self.waiter.wait(left);
             state = self.state();
             state.waiting = false;
             self.notify(&state);
-            dead = waited.map_err(Ended::Closed)?.dead;
+            waited = Some(polled.map_err(Ended::Closed)?.dead);
         }
     }
 
