@@ -26,7 +26,7 @@ pub(crate) fn with_device(name: &str, test: fn(&Rig)) {
 }
 
 /// Runs `render` with the renderer's exchange, and `work` on a worker thread.
-pub(crate) fn between(
+fn between(
     rig: &Rig,
     slots: usize,
     work: impl FnOnce(&Path) + Send,
@@ -51,7 +51,7 @@ fn accept(listener: &Listener, device: &ExportDevice, slots: usize) -> RemoteExc
 }
 
 /// Writes a frame: fills the buffer with one byte, then sets the first word to the frame's number.
-pub(crate) fn write(exchange: &mut ExchangeWriter<Buffer<u32>>, frame: u32) {
+fn write(exchange: &mut ExchangeWriter<Buffer<u32>>, frame: u32) {
     let mut turn = exchange.begin().unwrap();
     let Work::Cuda(cuda) = turn.work() else { panic!("it computes on the CPU") };
     let (stream, address) = (cuda.stream, cuda.resources.as_raw());
@@ -63,8 +63,8 @@ pub(crate) fn write(exchange: &mut ExchangeWriter<Buffer<u32>>, frame: u32) {
     turn.finish().unwrap();
 }
 
-/// Connects a worker, and returns it with its exchange.
-pub(crate) fn connect(path: &Path) -> (Worker, ExchangeWriter<Buffer<u32>>) {
+/// Writes `frames` frames, and disconnects once the renderer has received them.
+fn writes(path: &Path, frames: u32, had: &Receiver<()>) {
     let info = WorkerInfo {
         backend: Some(bridge_ipc::Backend::Cuda),
         timeout: Rig::LONG,
@@ -72,19 +72,13 @@ pub(crate) fn connect(path: &Path) -> (Worker, ExchangeWriter<Buffer<u32>>) {
         ..WorkerInfo::default()
     };
     let worker = Worker::connect_with(path, &info).unwrap();
-    let exchange = worker.exchange("doubled").unwrap();
-    (worker, exchange)
-}
-
-/// Writes `frames` frames, and disconnects once the renderer has received them.
-fn writes(path: &Path, frames: u32, had: &Receiver<()>) {
-    let (_worker, mut exchange) = connect(path);
+    let mut exchange = worker.exchange("doubled").unwrap();
     (0..frames).for_each(|frame| write(&mut exchange, frame));
     // This is an error if the test has failed.
     let _ = had.recv();
 }
 
-pub(crate) fn next(exchange: &mut RemoteExchangeReader<Words>) -> RenderTurn<Words> {
+fn next(exchange: &mut RemoteExchangeReader<Words>) -> RenderTurn<Words> {
     exchange.next(Rig::LONG).unwrap().expect("no frame is announced")
 }
 

@@ -9,7 +9,6 @@
 mod captured;
 mod compute_first;
 mod findings;
-mod forked;
 mod frame_calls;
 mod graphs;
 mod images;

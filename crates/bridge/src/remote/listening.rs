@@ -110,7 +110,7 @@ impl<P: Part> Listening<P> {
         self.part.close();
         // Messages that have arrived by now count: complete frames, even if followed by the end of
         // the connection, and a Close of the exchange.
-        let heard = self.hear();
+        let heard = self.hear_all();
         let usable = self.take_over().is_ok() && handed_over;
         self.connection.close(Code::Done, "the renderer has ended the exchange");
         if usable {
@@ -178,6 +178,16 @@ impl<P: Part> Listening<P> {
             }
         }
         Ok(false)
+    }
+
+    /// Reads all messages that have arrived; more may arrive meanwhile, so the number is limited.
+    fn hear_all(&mut self) -> Result<(), End> {
+        for _ in 0..AFTER_THE_END {
+            if self.hear()? {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Processes what the worker has finished, and gives it slots or frames. Returns `true` if
