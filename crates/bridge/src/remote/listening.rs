@@ -67,6 +67,7 @@ impl<P: Part> Listening<P> {
             // Cleared before the events that it announces are processed.
             if woken {
                 self.control.wake().clear();
+                self.part.woken();
             }
             if self.control.is_stopped() {
                 return self.end();

@@ -51,6 +51,9 @@ pub(super) trait Part: Sized + Send + 'static {
     /// Returns its immediate outcome, if any.
     fn hear(&mut self, said: &Message) -> Option<Outcome>;
 
+    /// Notes that the program may have published a frame or returned a slot.
+    fn woken(&mut self) {}
+
     /// Processes what the worker has finished. Returns one outcome per call, until there are no
     /// more. Does not block.
     ///

@@ -26,6 +26,8 @@ pub(in crate::remote) struct CudaFeed<R: Resources> {
     taken: VecDeque<Outcome>,
     /// Whether the worker gets more slots once Vulkan's commands have ended.
     ending: bool,
+    /// Whether a slot may have become free since slots were last requested.
+    is_stale: bool,
     /// Whether requesting slots has failed, which was logged.
     refused: bool,
     /// Whether the worker is given slots.
@@ -47,6 +49,7 @@ impl<R: Resources> CudaFeed<R> {
             frames: Frames::default(),
             taken: VecDeque::new(),
             ending: false,
+            is_stale: true,
             refused: false,
             is_open: true,
             asked: false,
@@ -59,8 +62,18 @@ impl<R: Resources> CudaFeed<R> {
     pub(super) fn published(&mut self, frame: Finished) {
         self.patience.renew();
         if let Err(slot) = self.frames.published(frame) {
-            self.writer.come_back(slot);
+            self.come_back(slot);
         }
+    }
+
+    /// Notes that the program may have returned a slot.
+    pub(super) fn woken(&mut self) {
+        self.is_stale = true;
+    }
+
+    fn come_back(&mut self, slot: usize) {
+        self.writer.come_back(slot);
+        self.is_stale = true;
     }
 
     pub(super) fn torn(&mut self, slot: usize, frame: u64) {
@@ -69,7 +82,7 @@ impl<R: Resources> CudaFeed<R> {
                 let name = self.writer.name();
                 log_warn!("exchange \"{name}\": the worker's frame {frame} is torn and is not shown");
             }
-            self.writer.come_back(slot);
+            self.come_back(slot);
         }
     }
 
@@ -112,9 +125,11 @@ impl<R: Resources> CudaFeed<R> {
         }
         let value = self.timelines.reached()?;
         let Settled { whole, unseen } = self.frames.reached(value);
-        unseen.into_iter().for_each(|slot| self.writer.come_back(slot));
+        unseen.into_iter().for_each(|slot| self.come_back(slot));
         let Some(slot) = whole else { return Ok(()) };
         self.patience.renew();
+        // The frame supersedes an earlier one, whose slot may be free.
+        self.is_stale = true;
         self.timelines.order(value)?;
         match self.writer.publish_away(slot) {
             Ok(frame) => self.taken.push_back(Outcome { published: Some(frame), handed: None }),
@@ -128,11 +143,14 @@ impl<R: Resources> CudaFeed<R> {
         Ok(())
     }
 
-    /// Gives free slots to the worker.
+    /// Gives free slots to the worker. Most rounds have only heard of a frame, which frees no slot:
+    /// they skip the driver calls and locks of the request.
     fn give(&mut self) -> Result<()> {
-        if !self.is_open {
+        if !self.is_open || !(self.is_stale || self.ending) {
             return Ok(());
         }
+        // Before the request: a slot that is returned during it wakes the thread.
+        self.is_stale = false;
         let was_ending = self.ending;
         let known = &mut self.known;
         let (slots, ending) = match self.writer.send_away(|slot| is_new(known, slot)) {

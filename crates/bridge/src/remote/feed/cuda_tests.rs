@@ -12,6 +12,9 @@ use crate::compute::remote::Trust;
 use crate::exchange::{Exchange, LatestInfo, LatestReader};
 use crate::remote::test_device::device;
 
+#[path = "cuda_rounds_tests.rs"]
+mod rounds;
+
 const LIMIT: Duration = Duration::from_secs(20);
 
 type Words = BufferSpec<u32>;
@@ -42,6 +45,7 @@ impl Worker {
 
     /// Advances the feed until it has no more outcomes.
     fn advance(&mut self) {
+        self.feed.woken();
         while let Some(Outcome { published, handed }) = self.feed.advance().unwrap() {
             self.published.extend(published);
             if let Some(Handed { slot, frame: None, value }) = handed {
@@ -189,24 +193,6 @@ fn only_what_the_reader_takes_is_signaled() {
     assert_eq!((turn.slot(), turn.computed().value()), (next, 2));
 }
 
-/// The timelines are read once per round, since each read is a driver call.
-#[test]
-fn a_round_looks_at_the_timelines_once() {
-    let Some(mut worker) = Worker::new() else { return };
-    worker.advance();
-    let publish = |worker: &mut Worker| {
-        let (slot, frame) = (worker.slots.pop_front().unwrap(), worker.frames);
-        worker.frames += 1;
-        worker.feed.published(Finished { slot, frame, value: worker.frames });
-        worker.feed.timelines.finish_in_test(worker.frames);
-    };
-    publish(&mut worker);
-    assert_eq!(worker.feed.advance(), Ok(Some(Outcome { published: Some(0), handed: None })));
-    publish(&mut worker);
-    assert_eq!(worker.feed.advance(), Ok(None), "what has come meanwhile is the next round's");
-    assert_eq!(worker.feed.advance(), Ok(Some(Outcome { published: Some(1), handed: None })));
-}
-
 #[test]
 fn what_a_worker_has_not_finished_is_shown_to_nobody() {
     for quiet in [true, false] {
@@ -277,6 +263,7 @@ fn a_worker_that_signals_the_renderers_timeline_is_cut_off() {
     worker.feed.timelines.disturb_in_test(1 << 40);
     // A slot that Vulkan has read returns once its frame is superseded.
     worker.newest(second);
+    worker.feed.woken();
     let mut told = Ok(None);
     for _ in 0..3 {
         told = worker.feed.advance();

@@ -75,6 +75,12 @@ impl<R: Resources> Part for Feed<R> {
         None
     }
 
+    fn woken(&mut self) {
+        if let Self::Cuda(feed) = self {
+            feed.woken();
+        }
+    }
+
     fn advance(&mut self) -> Result<Option<Outcome>, String> {
         match self {
             Self::Host(feed) => feed.advance(),
