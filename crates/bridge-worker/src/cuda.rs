@@ -11,7 +11,7 @@ use bridge_trace::{log_error, log_warn};
 use cuda_import::cudarc::driver::CudaStream;
 use cuda_import::{
     CudaDevice, ImportedMemory, ImportedSemaphore, MemoryImportInfo, Restoring, SemaphoreKind, StreamEvent, query,
-    record_event, signal_one,
+    signal_and_record, signal_one,
 };
 
 use crate::device::refused_timeline;
@@ -148,11 +148,7 @@ impl<R: Resources> CudaSide<R> {
         self.join(slot)?;
         // SAFETY: the timeline lives until the stream is idle (`drop`); only this side signals it,
         // with rising values.
-        unsafe { signal_one(&self.stream, &self.computed, value) }?;
-        let end = match self.spare.pop() {
-            Some(spare) => spare.record(&self.stream).map(|()| spare),
-            None => record_event(&self.stream),
-        };
+        let end = unsafe { signal_and_record(&self.stream, &self.computed, value, self.spare.pop()) }?;
         self.unmarked = end.is_err();
         match end {
             Ok(end) => self.unfinished.push_back((frame, slot, end)),

@@ -10,6 +10,7 @@ pub(crate) mod event;
 pub(crate) mod graph;
 pub(crate) mod guests;
 pub(crate) mod identity;
+pub(crate) mod marked;
 pub(crate) mod order;
 pub(crate) mod poll;
 pub(crate) mod refusal;
