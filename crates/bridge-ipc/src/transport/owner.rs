@@ -1,8 +1,9 @@
 //! The process to which an object belongs. A forked child only has a copy of the object.
 #![allow(unsafe_code)] // Maps a page.
 
-use std::ptr::null_mut;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
+use std::ffi::c_void;
+use std::ptr::{self, null_mut};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
@@ -46,11 +47,10 @@ impl Owner {
 static MARKS: AtomicU32 = AtomicU32::new(0);
 
 /// The mark of this process, on a page that the kernel fills with zeros in a forked child
-/// (`MADV_WIPEONFORK`). Null until the page is mapped.
+/// (`MADV_WIPEONFORK`). Null until the page is mapped, and [`NO_PAGE`] if that is not possible.
 static PAGE: AtomicPtr<AtomicU32> = AtomicPtr::new(null_mut());
 
-/// Whether the kernel does not support such a page.
-static HAS_NO_PAGE: AtomicBool = AtomicBool::new(false);
+static NO_PAGE: AtomicU32 = AtomicU32::new(0);
 
 /// Size of the mapping, which the kernel rounds up to a page.
 const LEN: usize = size_of::<AtomicU32>();
@@ -72,42 +72,46 @@ fn mark() -> u32 {
 fn page() -> Option<&'static AtomicU32> {
     let mut page = PAGE.load(Ordering::Acquire);
     if page.is_null() {
-        if HAS_NO_PAGE.load(Ordering::Relaxed) {
-            return None;
-        }
-        page = map();
+        page = choose();
     }
-    // SAFETY: the page is null, or a mapping of zeros that is large enough, is never unmapped, and
-    // is only used as this atomic number.
-    unsafe { page.as_ref() }
+    // SAFETY: the page is `NO_PAGE`, or a mapping of zeros that is large enough, is never unmapped,
+    // and is only used as this atomic number.
+    let page = unsafe { &*page };
+    (!ptr::eq(page, &NO_PAGE)).then_some(page)
 }
 
-/// Maps the page; returns null if the kernel does not support it. Takes no lock, which a forked
-/// child could find locked.
+/// Sets [`PAGE`], once for all threads and forked children. Takes no lock, which a forked child could
+/// find locked.
 #[cold]
-fn map() -> *mut AtomicU32 {
+fn choose() -> *mut AtomicU32 {
+    let mapped = map();
+    let page = mapped.map_or((&raw const NO_PAGE).cast_mut(), <*mut c_void>::cast);
+    let Err(other) = PAGE.compare_exchange(null_mut(), page, Ordering::AcqRel, Ordering::Acquire) else {
+        return page;
+    };
+    // Another thread has chosen meanwhile.
+    mapped.into_iter().for_each(unmap);
+    other
+}
+
+/// Maps the page, if the kernel supports it.
+fn map() -> Option<*mut c_void> {
     // SAFETY: a new private mapping at an address that the kernel chooses.
     let mapped = unsafe { mmap_anonymous(null_mut(), LEN, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE) };
-    let Ok(page) = mapped else {
-        HAS_NO_PAGE.store(true, Ordering::Relaxed);
-        return null_mut();
-    };
+    let page = mapped.ok()?;
     // Emulators that ignore all advice, also -1, which is invalid, do not wipe the page.
     // SAFETY: the mapping above; an invalid advice has no effect.
     let ignores = unsafe { libc::madvise(page, LEN, -1) } == 0;
     // SAFETY: as above; the advice takes effect in forked children only.
     let wipes = unsafe { libc::madvise(page, LEN, libc::MADV_WIPEONFORK) } == 0;
-    let kept = if ignores || !wipes {
-        HAS_NO_PAGE.store(true, Ordering::Relaxed);
-        null_mut()
-    } else {
-        match PAGE.compare_exchange(null_mut(), page.cast(), Ordering::Release, Ordering::Acquire) {
-            Ok(_) => return page.cast(),
-            // Another thread has mapped it meanwhile.
-            Err(other) => other,
-        }
-    };
-    // SAFETY: the mapping above, which nothing else has.
+    if wipes && !ignores {
+        return Some(page);
+    }
+    unmap(page);
+    None
+}
+
+fn unmap(page: *mut c_void) {
+    // SAFETY: a mapping of `map` that nothing uses.
     let _ = unsafe { munmap(page, LEN) };
-    kept
 }
