@@ -253,8 +253,8 @@ impl<R: Resources> CudaSide<R> {
 impl<R: Resources> Drop for CudaSide<R> {
     fn drop(&mut self) {
         if self.owner.is_forked() {
-            // Everything of the driver belongs to the parent, which goes on with it. The streams are
-            // not dropped, since `rescue` has them, too.
+            // Everything of the driver belongs to the parent, which goes on with it. The streams
+            // are not dropped, since `rescue` has them, too.
             return forget((take(&mut self.unfinished), take(&mut self.spare)));
         }
         if !self.finish() {

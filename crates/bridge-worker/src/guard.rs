@@ -87,8 +87,8 @@ mod tests {
     use super::*;
     use crate::forked::in_a_child;
 
-    /// A forked child that drops its copy of a guard neither ends the thread of its parent nor waits
-    /// for it.
+    /// A forked child that drops its copy of a guard neither ends the thread of its parent nor
+    /// waits for it.
     #[test]
     fn a_forked_child_leaves_the_guard_of_its_parent_alone() {
         let place = std::env::temp_dir().join(format!("bridge-worker-guard-{}", std::process::id()));

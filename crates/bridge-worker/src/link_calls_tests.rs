@@ -34,8 +34,8 @@ fn calls_without_time_left_never_wait_for_the_process() {
     }
 }
 
-/// In a forked child, no call waits for a lock that a thread of its parent has, or takes a message of
-/// its parent.
+/// In a forked child, no call waits for a lock that a thread of its parent has, or takes a message
+/// of its parent.
 #[test]
 fn a_forked_child_takes_neither_messages_nor_locks_of_its_parent() {
     let (link, mut renderer) = linked("forked", LIMIT);

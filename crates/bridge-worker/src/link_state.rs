@@ -15,9 +15,9 @@ use super::{AFTER_THE_END, AT_ONCE, State};
 pub(super) const LAST_BREATH: Duration = Duration::from_millis(100);
 
 /// Time for which calls that have time left, all together, wait for the process to end if the
-/// renderer has given no reason; if the worker's own limit is longer, that is used. A killed renderer
-/// with a stuck queue took up to two seconds in tests, and longer while many ended at once: the GPU
-/// driver first aborts its work, and may signal its timelines until then.
+/// renderer has given no reason; if the worker's own limit is longer, that is used. A killed
+/// renderer with a stuck queue took up to two seconds in tests, and longer while many ended at
+/// once: the GPU driver first aborts its work, and may signal its timelines until then.
 pub(super) const LONG_BREATH: Duration = Duration::from_secs(5);
 
 /// Messages of an exchange that are not used yet.

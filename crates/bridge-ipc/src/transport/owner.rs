@@ -80,8 +80,8 @@ fn page() -> Option<&'static AtomicU32> {
     (!ptr::eq(page, &NO_PAGE)).then_some(page)
 }
 
-/// Sets [`PAGE`], once for all threads and forked children. Takes no lock, which a forked child could
-/// find locked.
+/// Sets [`PAGE`], once for all threads and forked children. Takes no lock, which a forked child
+/// could find locked.
 #[cold]
 fn choose() -> *mut AtomicU32 {
     let mapped = map();

@@ -48,8 +48,8 @@ fn a_frame_that_ends_behind_a_close_is_told_as_closed() {
     }
 }
 
-/// Dropping a turn does not wait for the end of the process of a renderer that has closed its socket
-/// without a message and keeps running.
+/// Dropping a turn does not wait for the end of the process of a renderer that has closed its
+/// socket without a message and keeps running.
 #[test]
 fn a_turn_that_is_dropped_waits_for_no_process() {
     for direction in [Direction::WorkerWrites, Direction::RendererWrites] {

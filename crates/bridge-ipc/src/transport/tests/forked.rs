@@ -89,8 +89,8 @@ fn a_child_of_the_process_that_listens_is_refused_with_advice() {
     assert!(error.to_string().contains("fork before that"), "{error}");
 }
 
-/// In a forked child, calls that would read a message or accept a worker fail: its parent still gets
-/// all of them.
+/// In a forked child, calls that would read a message or accept a worker fail: its parent still
+/// gets all of them.
 #[test]
 fn a_forked_child_receives_nothing_in_place_of_its_parent() {
     let _alone = alone();
