@@ -8,7 +8,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use bridge::{BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, ExportDevice, OpenInfo, Work};
+use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, OpenInfo, Work};
 
 /// The number of elements in the buffer.
 const LEN: usize = 1 << 16;
@@ -24,12 +24,10 @@ fn main() {
 }
 
 fn run() -> Result<(), Box<dyn Error>> {
-    // A new Vulkan device. `04_adopt_a_device.rs` shows how to use the device of an engine.
-    let device = ExportDevice::open(&OpenInfo::default())?;
-
-    // The compute side for this device: CUDA on the same GPU, or the CPU if there is no CUDA.
-    let compute = Compute::for_device(&device)?;
-    println!("Vulkan on {}, compute on {} ({})", device.name(), compute.backend(), compute.reason());
+    // A new Vulkan device, on a GPU that CUDA sees if there is one, and its compute side: CUDA on
+    // that GPU, or the CPU. `04_adopt_a_device.rs` shows how to use the device of an engine.
+    let compute = Compute::open(&OpenInfo::default(), Backend::Auto)?;
+    println!("Vulkan on {}, compute on {} ({})", compute.device().name(), compute.backend(), compute.reason());
 
     // Three slots, each of which is a buffer of `LEN` integers that Vulkan copies from. A real
     // program would draw from it, with `BufferAccess::VERTEX_INPUT` for example.

@@ -8,7 +8,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use bridge::ash::vk;
-use bridge::{Compute, Exchange, ExchangeInfo, ExportDevice, ImageAccess, ImageSpec, OpenInfo, Work};
+use bridge::{Backend, Compute, Exchange, ExchangeInfo, ImageAccess, ImageSpec, OpenInfo, Work};
 
 const WIDTH: u32 = 320;
 const HEIGHT: u32 = 200;
@@ -29,9 +29,8 @@ fn main() {
 }
 
 fn run() -> Result<(), Box<dyn Error>> {
-    let device = ExportDevice::open(&OpenInfo::default())?;
-    let compute = Compute::for_device(&device)?;
-    println!("Vulkan on {}, compute on {} ({})", device.name(), compute.backend(), compute.reason());
+    let compute = Compute::open(&OpenInfo::default(), Backend::Auto)?;
+    println!("Vulkan on {}, compute on {} ({})", compute.device().name(), compute.backend(), compute.reason());
 
     // The texel type is checked against the format. `SAMPLED | TRANSFER_READ`: Vulkan could show
     // the image with a shader, and copies from it below.

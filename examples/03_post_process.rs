@@ -12,7 +12,7 @@ use bridge::ash::vk;
 use bridge::cudarc::driver::{LaunchConfig, PushKernelArg};
 use bridge::cudarc::nvrtc::Ptx;
 use bridge::{
-    Compute, Exchange, ExchangeInfo, ExportDevice, ImageAccess, ImageSpec, OpenInfo, RenderImage, TextureInfo, Work,
+    Backend, Compute, Exchange, ExchangeInfo, ImageAccess, ImageSpec, OpenInfo, RenderImage, TextureInfo, Work,
 };
 
 const WIDTH: u32 = 320;
@@ -33,9 +33,9 @@ fn main() {
 }
 
 fn run() -> Result<(), Box<dyn Error>> {
-    let device = ExportDevice::open(&OpenInfo::default())?;
-    let compute = Compute::for_device(&device)?;
-    println!("Vulkan on {}, compute on {} ({})", device.name(), compute.backend(), compute.reason());
+    let compute = Compute::open(&OpenInfo::default(), Backend::Auto)?;
+    println!("Vulkan on {}, compute on {} ({})", compute.device().name(), compute.backend(), compute.reason());
+    let vulkan = compute.device().as_raw();
     let kernel = match compute.cuda() {
         Some(cuda) => {
             let ptx = Ptx::from_src(include_str!("../shaders/first.ptx"));
@@ -58,7 +58,7 @@ fn run() -> Result<(), Box<dyn Error>> {
         let draw = |commands, image: RenderImage<'_>| {
             let (raw, layout, range) = (image.as_raw(), image.layout(), [image.range()]);
             // SAFETY: clearing is one of the image's uses; layout and range are the image's.
-            unsafe { device.as_raw().cmd_clear_color_image(commands, raw, layout, &clear, &range) };
+            unsafe { vulkan.cmd_clear_color_image(commands, raw, layout, &clear, &range) };
         };
         // SAFETY: `draw` satisfies the Valid Usage of its commands, and uses only the image.
         let mut scene_turn = unsafe { scene.begin()?.run_once(LIMIT, draw) }?;

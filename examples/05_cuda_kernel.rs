@@ -12,9 +12,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use bridge::{
-    BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, ExportDevice, LaunchConfig, OpenInfo, TwinSlice,
-};
+use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, LaunchConfig, OpenInfo, TwinSlice};
 
 /// The number of vertices.
 const LEN: u32 = 100_000;
@@ -37,9 +35,8 @@ fn main() {
 }
 
 fn run() -> Result<(), Box<dyn Error>> {
-    let device = ExportDevice::open(&OpenInfo::default())?;
-    let compute = Compute::for_device(&device)?;
-    println!("Vulkan on {}, compute on {} ({})", device.name(), compute.backend(), compute.reason());
+    let compute = Compute::open(&OpenInfo::default(), Backend::Auto)?;
+    println!("Vulkan on {}, compute on {} ({})", compute.device().name(), compute.backend(), compute.reason());
 
     // The driver compiles the PTX for its GPU. The CPU backend runs the kernel's twin instead, once
     // per launch.

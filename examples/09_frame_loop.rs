@@ -2,7 +2,7 @@
 //!
 //! Run it with `cargo run --example 09_frame_loop`. It needs a Vulkan device, which may be a
 //! software one, and uses CUDA if the GPU has it. The commands copy one half of the buffer to the
-//! other; a renderer would draw. It checks both halves and exits with an error if they are wrong.
+//! other, and both are checked. `docs/embedding.md`, "Let the turn submit", draws to a swapchain.
 
 #![allow(unsafe_code, clippy::multiple_unsafe_ops_per_block)] // Plain Vulkan.
 
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bridge::ash::{Device, vk};
 use bridge::{
-    BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, ExportDevice, OpenInfo, RenderTurn, TimelinePoint, Work,
+    Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, OpenInfo, RenderTurn, TimelinePoint, Work,
 };
 
 /// The resources of a slot: one buffer.
@@ -63,7 +63,7 @@ fn frames(vulkan: &Device, pool: vk::CommandPool, exchange: &mut Exchange<Number
         let turn = turn.finish()?;
         let index = frame as usize % IN_FLIGHT;
         // The host waits only here, until the command buffer can be recorded again.
-        submitted[index].take().map_or(Ok(()), |point| point.wait(LIMIT))?;
+        submitted[index].take().map_or(Ok(()), |point| point.wait_blocking(LIMIT))?;
         record(vulkan, commands[index], &turn)?;
         // SAFETY: the commands hold both barriers, and stay as they are until the point is reached.
         submitted[index] = Some(unsafe { turn.submit(&[commands[index]]) }?);
@@ -78,21 +78,21 @@ fn frames(vulkan: &Device, pool: vk::CommandPool, exchange: &mut Exchange<Number
 }
 
 fn run() -> Result<(), Box<dyn Error>> {
-    let device = ExportDevice::open(&OpenInfo::default())?;
-    let compute = Compute::for_device(&device)?;
-    println!("Vulkan on {}, compute on {} ({})", device.name(), compute.backend(), compute.reason());
+    let compute = Compute::open(&OpenInfo::default(), Backend::Auto)?;
+    println!("Vulkan on {}, compute on {} ({})", compute.device().name(), compute.backend(), compute.reason());
+    let vulkan = compute.device().as_raw();
     let spec = Numbers::new(2 * LEN, BufferAccess::TRANSFER_READ | BufferAccess::TRANSFER_WRITE);
     let mut exchange = Exchange::new(&compute, &ExchangeInfo { name: "halves", ..Default::default() }, spec)?;
 
     let flags = vk::CommandPoolCreateFlags::RESET_COMMAND_BUFFER;
     let info = vk::CommandPoolCreateInfo::default().queue_family_index(exchange.queue().family()).flags(flags);
     // SAFETY: the family is one of the device's.
-    let pool = unsafe { device.as_raw().create_command_pool(&info, None) }?;
-    let result = frames(device.as_raw(), pool, &mut exchange);
+    let pool = unsafe { vulkan.create_command_pool(&info, None) }?;
+    let result = frames(vulkan, pool, &mut exchange);
     // Waits for every submission, also after an error.
     drop(exchange);
     // SAFETY: no frame is in flight.
-    unsafe { device.as_raw().destroy_command_pool(pool, None) };
+    unsafe { vulkan.destroy_command_pool(pool, None) };
     result?;
     println!("60 frames of {LEN} numbers are right");
     Ok(())

@@ -79,7 +79,7 @@ impl Scene {
     }
 
     /// Forwards an event of the window to the view.
-    fn pass_on(&mut self, event: &WindowEvent) {
+    fn forward_event(&mut self, event: &WindowEvent) {
         match event {
             WindowEvent::CloseRequested => self.events.close(),
             WindowEvent::Resized(size) => self.events.resized((*size).into()),
@@ -143,7 +143,7 @@ impl ApplicationHandler for App {
 
     fn window_event(&mut self, _: &ActiveEventLoop, _: WindowId, event: WindowEvent) {
         if let Some(scene) = &mut self.scene {
-            scene.pass_on(&event);
+            scene.forward_event(&event);
         }
     }
 

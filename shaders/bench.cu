@@ -45,8 +45,8 @@ extern "C" __global__ void scramble(unsigned int *out, unsigned long long words,
     }
 }
 
-// Reads all of `count` buffers of 2^shift vectors each, one after the other. The result is written under a condition that
-// is never met, because `scramble` clears that bit, so that the compiler cannot remove the reads.
+// Reads all of `count` buffers of 2^shift vectors each, one after the other. So that the compiler cannot remove the reads, the
+// result is written under a condition that is never met, because `scramble` clears the bit that it depends on.
 extern "C" __global__ void read_all(const uint4 *const *buffers, unsigned int count, unsigned int shift, unsigned int *out) {
     unsigned long long stride = (unsigned long long)gridDim.x * blockDim.x;
     unsigned long long len = (unsigned long long)count << shift, mask = (1ull << shift) - 1;
@@ -61,7 +61,7 @@ extern "C" __global__ void read_all(const uint4 *const *buffers, unsigned int co
     }
 }
 
-// Each eight threads read `reads` lines of 128 bytes, each at a random place in a random buffer of 2^shift vectors.
+// Each group of eight threads reads `reads` lines of 128 bytes, each at a random place in a random buffer of 2^shift vectors.
 extern "C" __global__ void read_scattered(const uint4 *const *buffers, unsigned int count, unsigned int shift,
                                           unsigned int reads, unsigned int *out) {
     unsigned int thread = blockIdx.x * blockDim.x + threadIdx.x, lane = thread & 7;

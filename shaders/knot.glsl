@@ -23,7 +23,7 @@ struct Place {
     vec3 normal;
 };
 
-// The point of the tube at `turns.x` turns along it and `turns.y` turns around it.
+// Returns the point of the tube at `turns.x` turns along it and `turns.y` turns around it.
 Place tube(vec2 turns) {
     float s = turns.x;
     vec3 axis = vec3(cos_turns(WIND_AXIS * s), 0.0, sin_turns(WIND_AXIS * s));
@@ -45,12 +45,12 @@ uint hash(uint x) {
     return h ^ (h >> 15);
 }
 
-// A pseudorandom number in 0..1 for orb `orb`.
+// Returns a pseudorandom number in 0..1 for orb `orb`.
 float chance(uint orb, uint which) {
     return float(hash(view.seed ^ (orb * 8u + which)) >> 8) / 16777216.0;
 }
 
-// The center and radius of orb `orb`.
+// Returns the center and the radius of orb `orb`.
 vec4 orb_place(uint orb) {
     float height = (float(orb) + 0.5) / ORBS * 2.0 - 1.0;
     float ring = sqrt(1.0 - height * height);
@@ -61,12 +61,12 @@ vec4 orb_place(uint orb) {
     return vec4(middle, 0.022 + 0.050 * chance(orb, 2u) * chance(orb, 3u));
 }
 
-// The direction that is `rise` turns above the horizon and `side` turns around the y axis.
+// Returns the direction that is `rise` turns above the horizon and `side` turns around the y axis.
 vec3 toward(float rise, float side) {
     return vec3(cos_turns(rise) * sin_turns(side), sin_turns(rise), cos_turns(rise) * cos_turns(side));
 }
 
-// A color wheel from ice over violet to ember.
+// Returns a color of a wheel from ice over violet to ember.
 vec3 wheel(float turn) {
     vec3 channels = vec3(cos_turns(turn + 0.02), cos_turns(turn + 0.42), cos_turns(turn + 0.60)) * 0.5 + 0.5;
     return channels * vec3(1.0, 0.62, 1.0) + vec3(0.06, 0.05, 0.10);
@@ -76,7 +76,7 @@ float strip(float y, float height) {
     return 1.0 - smoothstep(0.04, 0.10, abs(y - height));
 }
 
-// The light from the surroundings of the scene: darkness with two strips of light and one lamp.
+// Returns the light from the surroundings of the scene: darkness with two strips of light and one lamp.
 vec3 room(vec3 at) {
     vec3 dim = mix(vec3(0.012, 0.013, 0.020), vec3(0.060, 0.085, 0.140), smoothstep(-0.4, 0.9, at.y));
     float lamp = smoothstep(0.80, 0.96, dot(at, view.light));
@@ -84,7 +84,7 @@ vec3 room(vec3 at) {
         + vec3(2.2, 1.95, 1.7) * lamp;
 }
 
-// Metal of color `tint` that reflects the room.
+// Returns the light of a metal of color `tint` that reflects the room.
 vec3 metal(vec3 normal, vec3 to_eye, vec3 tint) {
     float facing = max(dot(normal, view.light), 0.0);
     float toward = dot(normal, to_eye);

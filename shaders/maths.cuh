@@ -21,7 +21,7 @@ __device__ static float cos_turns(float x) {
     return sin_turns(x + 0.25f);
 }
 
-// `x` as half a float, rounded to nearest, ties to even.
+// Returns `x` as a half float, rounded to nearest, ties to even.
 __device__ static unsigned short half_of(float x) {
     unsigned short bits;
     asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(x));

@@ -22,7 +22,7 @@ extern "C" __global__ void add(unsigned int *out, const unsigned int *in, unsign
     }
 }
 
-// Writes to an address without memory, so that the context is lost.
+// Writes to an invalid address, which ends the CUDA context.
 extern "C" __global__ void fault(unsigned int *out) {
     out[(1ull << 40) + threadIdx.x] = 1;
 }

@@ -8,7 +8,7 @@ layout(location = 0) out vec4 target;
 
 const float TAU = 6.2831855;
 
-// The light from the surroundings of the ring: a dim room with a large soft light above.
+// Returns the light from the surroundings of the ring: a dim room with a large soft light above.
 vec3 room(vec3 at) {
     vec3 dim = mix(vec3(0.030, 0.034, 0.045), vec3(0.20, 0.30, 0.44), smoothstep(-0.5, 1.0, at.y));
     return dim + vec3(2.4, 2.1, 1.8) * smoothstep(0.72, 0.97, dot(at, view.light));

@@ -84,9 +84,9 @@ fn every_resource_is_taken_over_and_given_back() {
 }
 
 /// A queue lock without a mutex: the probe submits, and the test is the engine's only thread.
-struct Alone;
+struct Unlocked;
 
-impl QueueLock for Alone {
+impl QueueLock for Unlocked {
     fn with(&self, _: vk::Queue, f: &mut dyn FnMut()) {
         f();
     }
@@ -98,7 +98,7 @@ fn every_resource_of_another_gpu_is_taken_over_and_given_back() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let engine = Engine::new(Some(hook));
     let mut info = engine.info();
-    info.queue_lock = Some(Arc::new(Alone));
+    info.queue_lock = Some(Arc::new(Unlocked));
     // SAFETY: the engine's own handles, which outlive the device.
     let device = unsafe { ExportDevice::adopt(info) }.unwrap();
     let Some(devices) = Peers::Other.devices(&device) else { return };

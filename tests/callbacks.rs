@@ -48,7 +48,7 @@ fn in_child(test: &str) -> bool {
 }
 
 /// Runs `call` on another thread. Returns `None` if it does not return.
-fn returns<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+fn call_with_timeout<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         let _ = sender.send(call());
@@ -78,7 +78,7 @@ fn an_exchange_is_made_or_refused_while_its_thread_holds_the_queue() {
         return;
     }
     let (device, compute) = host();
-    let made = returns(move || {
+    let made = call_with_timeout(move || {
         let spec = ImageSpec::<[u8; 4]>::new(vk::Format::R8G8B8A8_UNORM, [4, 4], ImageAccess::TRANSFER_READ);
         device.queue().with(|_| Exchange::new(&compute, &info(1), spec).is_ok()).unwrap()
     });
@@ -133,7 +133,7 @@ fn a_sink_may_lend_another_frame_of_the_exchange() {
         }
     });
     trace_to(sink);
-    let submitted = returns(move || {
+    let submitted = call_with_timeout(move || {
         let commands = Commands::new(&device);
         let recorded = commands.record(&first, |_| {});
         // SAFETY: recorded with the turn's barriers, and kept: the process ends before anything is
@@ -164,7 +164,7 @@ fn a_sink_may_look_at_the_pool_that_grows() {
     });
     trace_to(sink);
     // The first buffer has filled its block.
-    let made = returns(move || made(&pool, "second").is_ok());
+    let made = call_with_timeout(move || made(&pool, "second").is_ok());
     assert!(made.is_some(), "the thread waits for a lock that it holds itself");
     assert!(called(), "the sink was not called");
 }
@@ -178,7 +178,7 @@ fn a_sink_may_replace_itself() {
     let (_device, compute) = host();
     let (sink, called) = sink("create", || trace_to(std::io::sink()));
     trace_to(sink);
-    let made = returns(move || exchange(&compute, 1).slots());
+    let made = call_with_timeout(move || exchange(&compute, 1).slots());
     assert!(made.is_some(), "the thread waits for a lock that it holds itself");
     assert!(called(), "the sink was not called");
 }

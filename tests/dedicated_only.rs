@@ -14,7 +14,7 @@ type Real = vk::PFN_vkGetBufferMemoryRequirements2;
 static REAL: OnceLock<Real> = OnceLock::new();
 
 /// Returns the driver's result, changed to require dedicated allocations.
-unsafe extern "system" fn insisting(
+unsafe extern "system" fn require_dedicated(
     device: vk::Device,
     info: *const vk::BufferMemoryRequirementsInfo2<'_>,
     requirements: *mut vk::MemoryRequirements2<'_>,
@@ -39,14 +39,14 @@ fn hook(name: &CStr, real: *const c_void) -> *const c_void {
         b"vkGetBufferMemoryRequirements2" => {
             // SAFETY: the function of that name has this type.
             let _ = REAL.set(unsafe { std::mem::transmute::<*const c_void, Real>(real) });
-            insisting as *const c_void
+            require_dedicated as *const c_void
         }
         _ => real,
     }
 }
 
 #[test]
-fn what_wants_memory_of_its_own_is_not_pooled() {
+fn dedicated_resources_are_not_pooled() {
     // Never destroyed: NVIDIA's driver deadlocks if a device is destroyed while a thread that has
     // used Vulkan exits.
     let engine = Box::leak(Box::new(Engine::new(Some(hook))));

@@ -10,10 +10,10 @@ use bridge_tests::{Engine, Need, Rig, assert_silent, skip_case};
 fn devices_come_and_go() {
     drivers_stay_loaded_between_devices();
     devices_open_and_close_many_times();
-    a_device_that_is_not_there_is_answered_with_those_that_are();
-    the_validation_layer_is_heard();
-    the_layer_of_an_engine_is_heard();
-    a_device_outlives_nothing_made_from_it();
+    an_error_for_a_missing_device_lists_the_present_ones();
+    messages_of_the_validation_layer_are_received();
+    messages_of_an_engines_layer_are_received();
+    nothing_made_from_a_device_outlives_it();
 }
 
 /// Runs first in the process, before any instance exists.
@@ -64,7 +64,7 @@ fn devices_open_and_close_many_times() {
     });
 }
 
-fn a_device_that_is_not_there_is_answered_with_those_that_are() {
+fn an_error_for_a_missing_device_lists_the_present_ones() {
     let device = Rig::open_own();
     let open = |device: &str| {
         let info = OpenInfo { device: device.parse::<DeviceSelector>().unwrap(), ..OpenInfo::default() };
@@ -83,10 +83,14 @@ fn a_device_that_is_not_there_is_answered_with_those_that_are() {
     assert_silent(&device);
 }
 
-fn the_validation_layer_is_heard() {
+fn messages_of_the_validation_layer_are_received() {
     let device = Rig::open_own();
     if !device.is_validated() {
-        return skip_case(Need::Other, "the_validation_layer_is_heard", "no validation layer is installed");
+        return skip_case(
+            Need::Other,
+            "messages_of_the_validation_layer_are_received",
+            "no validation layer is installed",
+        );
     }
     assert!(device.validation_messages().is_empty());
     make_nothing(device.as_raw());
@@ -106,9 +110,9 @@ fn make_nothing(device: &ash::Device) {
 }
 
 /// The validation layer of an engine is heard, which the programs with their own engine rely on.
-fn the_layer_of_an_engine_is_heard() {
+fn messages_of_an_engines_layer_are_received() {
     if !Rig::open_own().is_validated() {
-        return skip_case(Need::Other, "the_layer_of_an_engine_is_heard", "no validation layer is installed");
+        return skip_case(Need::Other, "messages_of_an_engines_layer_are_received", "no validation layer is installed");
     }
     // Never dropped, because its drop would fail the test for the reported message.
     let engine = Box::leak(Box::new(Engine::new(None)));
@@ -121,7 +125,7 @@ fn the_layer_of_an_engine_is_heard() {
 
 /// The CPU backend's thread, which has used Vulkan, ends before the device is destroyed,
 /// repeatedly.
-fn a_device_outlives_nothing_made_from_it() {
+fn nothing_made_from_a_device_outlives_it() {
     for _ in 0..20 {
         let device = Rig::open_own();
         let compute = Compute::new(&device, Backend::Host).unwrap();

@@ -4,6 +4,14 @@
 use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, RenderTurn};
 use bridge_tests::{Commands, Gate, Rig, on_both_backends};
 
+mod cuda_work {
+    include!("../crates/bridge/docs/cuda_work.rs");
+
+    pub(super) fn run(compute: &Compute) -> Result<Vec<[f32; 4]>, Box<dyn Error>> {
+        vertices(compute, include_str!("../shaders/first.ptx"))
+    }
+}
+
 mod exchange {
     include!("../crates/bridge/docs/exchange.rs");
 
@@ -113,7 +121,7 @@ on_both_backends!(
     an_image_is_written_and_seen,
     many_buffers_are_made_in_one_pool,
     buffers_grow_and_keep_their_contents,
-    both_sides_go_at_their_own_rate,
+    both_sides_run_at_their_own_rate,
     images_follow_a_window,
     a_kernel_is_launched,
     commands_of_the_program_are_submitted,
@@ -137,7 +145,7 @@ fn buffers_grow_and_keep_their_contents(_: &Rig, compute: &Compute) {
     grow::run(compute);
 }
 
-fn both_sides_go_at_their_own_rate(_: &Rig, compute: &Compute) {
+fn both_sides_run_at_their_own_rate(_: &Rig, compute: &Compute) {
     latest::run(compute);
 }
 
@@ -146,13 +154,15 @@ fn images_follow_a_window(_: &Rig, compute: &Compute) {
 }
 
 fn a_kernel_is_launched(_: &Rig, compute: &Compute) {
-    let vertices = kernel_work::run(compute);
+    let (vertices, by_cudarc) = (kernel_work::run(compute), cuda_work::run(compute));
     if compute.backend() == Backend::Host {
         let error = vertices.unwrap_err().to_string();
         assert!(error.contains("no twin in Rust") && error.contains("with_twin"), "{error}");
+        assert_eq!(by_cudarc.unwrap_err().to_string(), compute.reason());
         return;
     }
     let vertices = vertices.unwrap();
+    assert_eq!(by_cudarc.unwrap(), vertices);
     assert_eq!((vertices.len(), vertices[500]), (1000, [0.5, 0.5, 0.0, 1.0]));
 }
 
@@ -163,7 +173,7 @@ fn words(compute: &Compute, slots: usize) -> Exchange<BufferSpec<u32>> {
 }
 
 /// Returns the contents that the next frame, which computes nothing, finds in the slot.
-fn left_behind(exchange: &mut Exchange<BufferSpec<u32>>) -> Vec<u32> {
+fn next_contents(exchange: &mut Exchange<BufferSpec<u32>>) -> Vec<u32> {
     exchange.begin().unwrap().finish().unwrap().read_back(Rig::LONG).unwrap()
 }
 
@@ -174,14 +184,14 @@ fn next(exchange: &mut Exchange<BufferSpec<u32>>) -> RenderTurn<BufferSpec<u32>>
 fn commands_of_the_program_are_submitted(rig: &Rig, compute: &Compute) {
     let mut exchange = words(compute, 1);
     render_turn::run(rig.device(), next(&mut exchange)).wait(Rig::LONG).unwrap();
-    assert_eq!(left_behind(&mut exchange), [7; 64]);
+    assert_eq!(next_contents(&mut exchange), [7; 64]);
 }
 
 fn a_frame_is_part_of_an_engines_submission(rig: &Rig, compute: &Compute) {
     let (mut exchange, commands) = (words(compute, 1), Commands::new(rig.device()));
     commands.note(lent_turn::run(rig, next(&mut exchange), &commands));
     commands.finish();
-    assert_eq!(left_behind(&mut exchange), [9; 64]);
+    assert_eq!(next_contents(&mut exchange), [9; 64]);
 }
 
 fn a_point_is_waited_for_with_a_limit(rig: &Rig, compute: &Compute) {

@@ -21,15 +21,15 @@ const LEN: usize = 1024;
 #[test]
 fn an_engine_embeds_the_bridge() {
     handles_of_other_bindings_are_adopted();
-    null_handles_are_named_at_once();
-    what_to_enable_is_what_the_device_has();
-    a_device_in_use_is_given_back();
+    null_handles_are_refused_by_name();
+    features_to_enable_are_those_of_the_device();
+    a_device_in_use_cannot_be_released();
     for placement in [Placement::Exportable, Placement::DeviceLocal, Placement::HostVisible] {
         a_block_is_no_clone(placement);
     }
     for backend in [Backend::Host, Backend::Cuda] {
         frames_go_through_a_further_queue(backend);
-        allocated_bytes_are_those_of_what_is_shared(backend);
+        allocated_bytes_are_those_of_shared_resources(backend);
         images_are_lent_in_the_layout_that_was_fixed(backend);
     }
     the_engines_cuda_context_stays_current(Backend::Cuda);
@@ -74,7 +74,7 @@ fn handles_of_other_bindings_are_adopted() {
     assert_eq!(turn.read_back(Rig::LONG).unwrap(), Filler::pattern(LEN, 7));
 }
 
-fn null_handles_are_named_at_once() {
+fn null_handles_are_refused_by_name() {
     let engine = Engine::new(None);
     let (load, handles) = raw(&engine);
     let nulls = RawHandles { device: 0, queue: 0, ..handles };
@@ -93,7 +93,7 @@ fn null_handles_are_named_at_once() {
     assert!(error.contains("physical_device, queue, a queue of more_queues must not be null"), "{error}");
 }
 
-fn what_to_enable_is_what_the_device_has() {
+fn features_to_enable_are_those_of_the_device() {
     let engine = Engine::new(None);
     let info = engine.info();
     let of = |version| {
@@ -110,8 +110,8 @@ fn what_to_enable_is_what_the_device_has() {
     let lacking: Vec<_> =
         required_device_extensions(vk::API_VERSION_1_3).filter(|name| !needed.extensions.contains(name)).collect();
     for name in lacking {
-        let told = needed.optional.iter().find(|one| one.what == OptionalKind::Extension(name)).unwrap();
-        assert!(!told.is_there && !told.why.is_empty(), "{told}");
+        let found = needed.optional.iter().find(|one| one.what == OptionalKind::Extension(name)).unwrap();
+        assert!(!found.is_there && !found.why.is_empty(), "{found}");
     }
     for one in &needed.optional {
         if let OptionalKind::Extension(name) = one.what {
@@ -133,7 +133,7 @@ fn what_to_enable_is_what_the_device_has() {
     unsafe { ExportDevice::adopt(adopted) }.unwrap();
 }
 
-fn a_device_in_use_is_given_back() {
+fn a_device_in_use_cannot_be_released() {
     let engine = Engine::new(None);
     // SAFETY: the engine's own handles, which outlive the function.
     let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
@@ -207,11 +207,11 @@ fn frames_go_through_a_further_queue(backend: Backend) {
     exchange.close().unwrap();
 }
 
-fn allocated_bytes_are_those_of_what_is_shared(backend: Backend) {
+fn allocated_bytes_are_those_of_shared_resources(backend: Backend) {
     let engine = Engine::new(None);
     // SAFETY: the engine's own handles, which outlive the function.
     let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
-    let Some(compute) = case_on(&device, backend, "allocated_bytes_are_those_of_what_is_shared") else { return };
+    let Some(compute) = case_on(&device, backend, "allocated_bytes_are_those_of_shared_resources") else { return };
     let before = device.allocated_bytes();
     let spec = BufferSpec::<u32>::new(1 << 20, BufferAccess::TRANSFER_READ);
     let exchange = Exchange::new(&compute, &ExchangeInfo { slots: 3, ..Default::default() }, spec).unwrap();

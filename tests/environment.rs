@@ -12,7 +12,7 @@ use bridge_tests::{Need, cuda_devices, skip_case};
 const CHILD: &str = "BRIDGE_TEST_ENVIRONMENT";
 
 /// Runs `test` of this program in a new process, in which [`is_child`] returns `true`.
-fn again(test: &str, environment: &[(&str, &str)]) -> Output {
+fn rerun(test: &str, environment: &[(&str, &str)]) -> Output {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(CHILD, "1");
     command.envs(environment.iter().copied()).output().unwrap()
@@ -50,20 +50,20 @@ fn the_default_device_has_a_partner() {
     for visible in &shown {
         for order in ["FASTEST_FIRST", "PCI_BUS_ID"] {
             let environment = [("CUDA_VISIBLE_DEVICES", visible.as_str()), ("CUDA_DEVICE_ORDER", order)];
-            assert_passed(&again("the_default_device_has_a_partner", &environment), &format!("{environment:?}"));
+            assert_passed(&rerun("the_default_device_has_a_partner", &environment), &format!("{environment:?}"));
         }
     }
-    assert_passed(&again("the_default_device_has_a_partner", &[("DISPLAY", ":99")]), "a display that is not there");
+    assert_passed(&rerun("the_default_device_has_a_partner", &[("DISPLAY", ":99")]), "a display that is not there");
 }
 
 /// CUDA's driver does not work after `fork`, and the error says so and what to do.
 #[test]
-fn a_process_that_was_forked_is_told_so() {
+fn a_forked_process_gets_an_error() {
     if cuda_devices().is_none() {
         return;
     }
     if !is_child() {
-        return assert_passed(&again("a_process_that_was_forked_is_told_so", &[]), "the process that forks");
+        return assert_passed(&rerun("a_forked_process_gets_an_error", &[]), "the process that forks");
     }
     report().unwrap();
     // SAFETY: the other thread of this process, which runs the tests, waits for this one. This
@@ -72,8 +72,8 @@ fn a_process_that_was_forked_is_told_so() {
     match unsafe { libc::fork() } {
         0 => {
             let error = Compute::open(&OpenInfo::default(), Backend::Cuda).err().map(|error| error.to_string());
-            let told = |part: &str| error.as_ref().is_some_and(|error| error.contains(part));
-            let code = if ["forked", "spawn"].into_iter().all(told) { 0 } else { 1 };
+            let mentions = |part: &str| error.as_ref().is_some_and(|error| error.contains(part));
+            let code = if ["forked", "spawn"].into_iter().all(mentions) { 0 } else { 1 };
             if code != 0 {
                 eprintln!("{error:?}");
             }

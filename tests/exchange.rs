@@ -12,26 +12,26 @@ use bridge::{
 use bridge_tests::{Filler, Gate, Readback, Rig, SeenWaits, on_both_backends, on_peers};
 
 on_both_backends!(
-    every_frame_crosses_whole,
+    every_frame_crosses_intact,
     vulkan_waits_for_a_slow_computation,
     without_the_wait_vulkan_reads_stale_data,
     computing_waits_for_a_slow_reader,
-    unknown_to_computing_a_slow_reader_is_overwritten,
+    a_slow_reader_unknown_to_computing_is_overwritten,
     several_resources_cross_together,
     dropping_with_frames_in_flight_is_safe,
-    closing_does_not_wait_for_others,
-    what_is_presented_is_submitted,
+    closing_does_not_wait_for_other_exchanges,
+    the_signal_of_a_presented_frame_is_submitted,
 );
 
 on_peers!(
-    every_frame_crosses_whole,
+    every_frame_crosses_intact,
     vulkan_waits_for_a_slow_computation,
     without_the_wait_vulkan_reads_stale_data,
     computing_waits_for_a_slow_reader,
-    unknown_to_computing_a_slow_reader_is_overwritten,
+    a_slow_reader_unknown_to_computing_is_overwritten,
     several_resources_cross_together,
     dropping_with_frames_in_flight_is_safe,
-    closing_does_not_wait_for_others,
+    closing_does_not_wait_for_other_exchanges,
 );
 
 const LEN: usize = 64 << 10;
@@ -42,7 +42,7 @@ fn exchange(compute: &Compute, slots: usize) -> Exchange<BufferSpec<u32>> {
     Exchange::new(compute, &info, BufferSpec::new(LEN, BufferAccess::TRANSFER_READ)).unwrap()
 }
 
-fn every_frame_crosses_whole(rig: &Rig, compute: &Compute) {
+fn every_frame_crosses_intact(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let readback = Readback::new(rig.device(), SIZE);
     for slots in 1..=4 {
@@ -151,7 +151,7 @@ fn computing_waits_for_a_slow_reader(rig: &Rig, compute: &Compute) {
 
 /// Negative control of the test above: a reader that the exchange does not know of reads the next
 /// frame.
-fn unknown_to_computing_a_slow_reader_is_overwritten(rig: &Rig, compute: &Compute) {
+fn a_slow_reader_unknown_to_computing_is_overwritten(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let readback = Readback::new(rig.device(), SIZE);
     let gate = Gate::new(rig.device());
@@ -254,7 +254,7 @@ fn dropping_with_frames_in_flight_is_safe(_: &Rig, compute: &Compute) {
 
 /// An exchange can be closed while another exchange on the same compute side keeps it permanently
 /// busy. If closing waited for that exchange, it would time out.
-fn closing_does_not_wait_for_others(rig: &Rig, compute: &Compute) {
+fn closing_does_not_wait_for_other_exchanges(rig: &Rig, compute: &Compute) {
     let stop = AtomicBool::new(false);
     let filler = Filler::new(compute);
     let mut busy = exchange(compute, 3);
@@ -290,7 +290,7 @@ fn closing_does_not_wait_for_others(rig: &Rig, compute: &Compute) {
 
 /// Presenting requires that the signal is submitted: the CPU's signal is waited for up to the
 /// exchange's timeout; that of CUDA is submitted even though the work has not begun.
-fn what_is_presented_is_submitted(_: &Rig, compute: &Compute) {
+fn the_signal_of_a_presented_frame_is_submitted(_: &Rig, compute: &Compute) {
     let gate = Gate::on(compute);
     let info = ExchangeInfo { name: "words", slots: 1, timeout: Duration::from_millis(300), ..Default::default() };
     let spec = BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_READ);

@@ -96,7 +96,7 @@ fn nothing_is_left_open() {
 }
 
 #[test]
-fn what_cannot_be_is_refused_by_name() {
+fn invalid_requests_are_refused_by_name() {
     let rig = Rig::open();
     let error = |info: BufferInfo<'_>| Buffer::new(rig.device(), &info).unwrap_err().to_string();
     let usage = BufferAccess::VERTEX_INPUT.usage;
@@ -116,7 +116,7 @@ fn what_cannot_be_is_refused_by_name() {
 }
 
 #[test]
-fn a_timeline_is_asked_about_as_a_timeline() {
+fn export_support_is_queried_per_kind_of_semaphore() {
     let rig = Rig::open();
     let report = report().unwrap();
     let device = report.devices.iter().find(|d| d.info.uuid == rig.device().uuid()).unwrap();

@@ -24,7 +24,7 @@ fn faults_end_in_errors() {
         Rig::case(backend, "work_that_does_not_end_in_time", work_that_does_not_end_in_time);
     }
     for backend in [Backend::Host, Backend::Cuda] {
-        Rig::case(backend, "the_end_of_an_exchange_beside_one_that_stalls", the_end_beside_one_that_stalls);
+        Rig::case(backend, "the_end_of_an_exchange_beside_one_that_stalls", an_exchange_ends_while_another_stalls);
     }
     for backend in [Backend::Host, Backend::Cuda] {
         let name = "a_replaced_generation_that_is_leaked_keeps_the_timelines";
@@ -32,8 +32,8 @@ fn faults_end_in_errors() {
     }
     Rig::case(
         Backend::Host,
-        "a_refused_wait_is_told_behind_the_end_of_its_frame",
-        a_refused_wait_is_told_behind_the_end_of_its_frame,
+        "a_refused_wait_is_reported_after_the_end_of_its_frame",
+        a_refused_wait_is_reported_after_the_end_of_its_frame,
     );
     Rig::case(Backend::Host, "a_compute_side_that_fails", a_compute_side_that_fails);
     // After runs with GPU faults, programs that render stopped after their first frame on one
@@ -131,7 +131,7 @@ fn work_that_does_not_end_in_time(rig: &Rig, compute: &Compute) {
 
 /// An exchange that is done does not wait for others on the same compute side. If the driver frees
 /// nothing meanwhile, the error does not blame its timelines.
-fn the_end_beside_one_that_stalls(rig: &Rig, compute: &Compute) {
+fn an_exchange_ends_while_another_stalls(rig: &Rig, compute: &Compute) {
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
     let [mut stalled, mut done, mut dropped, mut left] = [(); 4].map(|()| exchange(compute, 1));
     for exchange in [&mut done, &mut dropped] {
@@ -234,7 +234,7 @@ fn a_compute_side_that_fails(rig: &Rig, compute: &Compute) {
 }
 
 /// An error is returned only once the commands have ended, so that the caller can reuse them.
-fn a_refused_wait_is_told_behind_the_end_of_its_frame(_: &Rig, _: &Compute) {
+fn a_refused_wait_is_reported_after_the_end_of_its_frame(_: &Rig, _: &Compute) {
     let seen = SeenWaits::on_host();
     let compute = seen.compute();
     let info = ExchangeInfo { name: "refused", slots: 2, timeout: Rig::LONG, ..Default::default() };

@@ -38,7 +38,7 @@ fn hook(name: &CStr, real: *const c_void) -> *const c_void {
 }
 
 #[test]
-fn an_engine_flushes_for_itself() {
+fn an_engine_flushes_its_own_queue() {
     let engine = Engine::new(Some(hook));
     for backend in [Backend::Host, Backend::Cuda] {
         // SAFETY: the engine's own handles, which outlive the loop.
@@ -51,7 +51,7 @@ fn an_engine_flushes_for_itself() {
     // Last, because its leaks keep the device alive, and so the engine. SAFETY: the engine's own
     // handles, which are never destroyed.
     let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
-    without_them_closing_gives_up(&Compute::new(&device, Backend::Host).unwrap());
+    without_the_parts_closing_times_out(&Compute::new(&device, Backend::Host).unwrap());
     std::mem::forget(engine);
 }
 
@@ -78,7 +78,7 @@ fn the_parts_of_a_flush_prove_the_end(device: &ExportDevice, compute: &Compute) 
     assert_eq!(LiveObjects::now(), before);
 }
 
-fn without_them_closing_gives_up(compute: &Compute) {
+fn without_the_parts_closing_times_out(compute: &Compute) {
     let submissions = SUBMISSIONS.load(Ordering::Relaxed);
     match lost(compute, Duration::from_millis(300)).close() {
         Err(error @ Error::Timeout { value: 1, last_seen: 0, .. }) => {

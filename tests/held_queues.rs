@@ -118,7 +118,7 @@ fn numbers() -> BufferSpec<u32> {
 }
 
 /// Runs a test on another thread, with a time limit.
-fn returns(test: impl FnOnce() + Send + 'static) {
+fn run_with_timeout(test: impl FnOnce() + Send + 'static) {
     let (sender, receiver) = mpsc::channel();
     let thread = std::thread::spawn(move || {
         test();
@@ -140,47 +140,47 @@ fn assert_held<T>(result: Result<T, Error>) {
 }
 
 /// Runs `f` inside the engine's lock, through its main queue.
-fn inside<R>(queue: &Queue, f: impl FnOnce() -> R) -> R {
+fn with_lock<R>(queue: &Queue, f: impl FnOnce() -> R) -> R {
     queue.with(|_| f()).unwrap()
 }
 
 #[test]
-fn what_submits_to_another_queue_of_the_lock_is_refused() {
-    returns(|| {
+fn submitting_to_another_queue_of_the_lock_is_refused() {
+    run_with_timeout(|| {
         let (device, _) = adopt();
         let compute = Compute::new(&device, Backend::Host).unwrap();
         let (queue, other) = (device.queue(), device.queue_of(QueueKind::Further(0)).unwrap());
-        inside(queue, || {
+        with_lock(queue, || {
             assert!(other.is_held() && other.check_free().is_err() && other.with(|_| ()).is_err());
             assert_held(Exchange::new(&compute, &info(), image(4)));
         });
         assert!(!other.is_held());
 
         let mut images = Exchange::new(&compute, &info(), image(4)).unwrap();
-        assert_held(inside(queue, || images.resize([8, 8])));
+        assert_held(with_lock(queue, || images.resize([8, 8])));
         images.resize([8, 8]).unwrap();
         let turn = images.begin().unwrap().finish().unwrap();
-        assert_held(inside(queue, || turn.read_back(Rig::LONG)));
+        assert_held(with_lock(queue, || turn.read_back(Rig::LONG)));
         images.begin().err().unwrap();
         images.begin().unwrap().finish().unwrap().read_back(Rig::LONG).unwrap();
 
         // A submission proves the end of a lent turn.
         drop(images.begin().unwrap().finish().unwrap().lend().unwrap());
-        assert_held(inside(queue, || images.flush_parts()));
+        assert_held(with_lock(queue, || images.flush_parts()));
         images.close().unwrap();
         // The same with the queues exchanged.
         let main = ExchangeInfo { queue: QueueKind::Graphics, ..info() };
-        assert_held(inside(other, || Exchange::new(&compute, &main, image(4))));
+        assert_held(with_lock(other, || Exchange::new(&compute, &main, image(4))));
     });
 }
 
 #[test]
-fn two_adoptions_with_one_lock_know_of_each_other() {
-    returns(|| {
+fn two_adoptions_with_one_lock_share_its_state() {
+    run_with_timeout(|| {
         let (engine, lock) = engine();
         let [one, other] = [(); 2].map(|()| adopt_again(engine, &lock));
         let compute = Compute::new(&other, Backend::Host).unwrap();
-        inside(one.queue(), || assert_held(Exchange::new(&compute, &info(), image(4))));
+        with_lock(one.queue(), || assert_held(Exchange::new(&compute, &info(), image(4))));
         Exchange::new(&compute, &info(), image(4)).unwrap().close().unwrap();
     });
 }
@@ -189,14 +189,14 @@ fn two_adoptions_with_one_lock_know_of_each_other() {
 /// the exchange's submissions.
 #[test]
 fn a_thread_that_waits_for_the_engines_lock_is_not_waited_for() {
-    returns(|| {
+    run_with_timeout(|| {
         let (device, lock) = adopt();
         let compute = Compute::new(&device, Backend::Host).unwrap();
         let mut exchange = Exchange::new(&compute, &info(), numbers()).unwrap();
         let [first, second] = [(); 2].map(|()| exchange.begin().unwrap().finish().unwrap());
         let (sender, waits) = mpsc::channel();
         *lock.waits.lock().unwrap() = Some(sender);
-        let submitted = inside(device.queue(), || {
+        let submitted = with_lock(device.queue(), || {
             let submits = std::thread::spawn(move || {
                 // SAFETY: no commands.
                 unsafe { first.submit(&[]) }.unwrap().wait(Rig::LONG).unwrap();
@@ -235,8 +235,8 @@ impl log::Log for Logger {
 }
 
 #[test]
-fn a_logger_may_lock_the_queue_that_it_is_told_of() {
-    returns(|| {
+fn a_logger_may_lock_the_queue_that_is_logged() {
+    run_with_timeout(|| {
         let (device, lock) = adopt();
         let (sender, seen) = mpsc::channel();
         LOGGED.set(Some((device.clone(), sender)));

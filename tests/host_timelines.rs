@@ -75,7 +75,7 @@ fn the_host_waits_in_order_and_signals_once() {
     let device = unsafe { ExportDevice::adopt(info) }.unwrap();
     let compute = Compute::new(&device, Backend::Host).unwrap();
     waits_order_memory(&device, &compute);
-    a_signal_that_is_made_and_refused_is_enough(&compute);
+    a_performed_signal_is_not_repeated_after_an_error(&compute);
     drop((compute, device));
     engine.assert_silent();
 }
@@ -85,7 +85,7 @@ fn words() -> BufferSpec<u32> {
 }
 
 /// Returns the values of a timeline that were waited for since the last call.
-fn waited(timeline: vk::Semaphore) -> Vec<u64> {
+fn take_waits(timeline: vk::Semaphore) -> Vec<u64> {
     let waited = std::mem::take(&mut *WAITED.lock().unwrap());
     waited.into_iter().filter(|(semaphore, _)| *semaphore == timeline).map(|(_, value)| value).collect()
 }
@@ -100,12 +100,12 @@ fn waits_order_memory(device: &ExportDevice, compute: &Compute) {
     // Later waits find the value reached. SAFETY: nothing else uses the device.
     unsafe { device.as_raw().device_wait_idle() }.unwrap();
     assert!(rendered.is_reached().unwrap());
-    waited(timeline);
+    take_waits(timeline);
     let waits: [fn(&TimelinePoint) -> bridge::Result<()>; 3] =
         [|point| point.wait(Rig::LONG), |point| point.wait_blocking(Rig::LONG), |point| point.wait_ended(Rig::LONG)];
     for wait in waits {
         wait(&rendered).unwrap();
-        assert!(waited(timeline).contains(&1), "a program may read its own memory now");
+        assert!(take_waits(timeline).contains(&1), "a program may read its own memory now");
     }
     // The compute thread writes to the slot, which Vulkan has read.
     let mut turn = exchange.begin().unwrap();
@@ -113,15 +113,15 @@ fn waits_order_memory(device: &ExportDevice, compute: &Compute) {
     host.run(|words: &mut [u32]| words.fill(1)).unwrap();
     let turn = turn.finish().unwrap();
     turn.computed().wait(Rig::LONG).unwrap();
-    assert!(waited(timeline).contains(&1), "Vulkan's reads come before the writes");
+    assert!(take_waits(timeline).contains(&1), "Vulkan's reads come before the writes");
     assert_eq!(turn.read_back(Rig::LONG).unwrap(), [1; 64]);
-    assert!(waited(timeline).contains(&2), "the copy comes before the reads");
+    assert!(take_waits(timeline).contains(&2), "the copy comes before the reads");
     exchange.close().unwrap();
 }
 
 /// A signal that is performed but returns an error is not repeated. A second signal of the same
 /// value would fail permanently, and the compute side with it.
-fn a_signal_that_is_made_and_refused_is_enough(compute: &Compute) {
+fn a_performed_signal_is_not_repeated_after_an_error(compute: &Compute) {
     let info = ExchangeInfo { name: "signaled", slots: 1, timeout: Rig::LONG, ..Default::default() };
     let mut exchange = Exchange::new(compute, &info, words()).unwrap();
     for refuses in [true, false] {

@@ -37,7 +37,7 @@ fn no_leak() -> bool {
 
 /// Waits until the number of exchanges is down to `exchanges`, because an exchange may end on
 /// another thread. Returns `false` on a timeout.
-fn settles(exchanges: usize) -> bool {
+fn wait_for_exchanges(exchanges: usize) -> bool {
     let start = Instant::now();
     while LiveObjects::now().exchanges != exchanges {
         if start.elapsed() > Rig::LONG {
@@ -114,7 +114,7 @@ fn an_exchange_may_end_inside_its_own_closure(_: &Rig, compute: &Compute) {
     turn.finish().unwrap().skip();
     let took = receiver.recv_timeout(Rig::LONG).unwrap();
     assert!(took < Rig::LONG / 2, "the closure waited for itself: {took:?}");
-    assert!(settles(1), "{}", LiveObjects::now());
+    assert!(wait_for_exchanges(1), "{}", LiveObjects::now());
     assert!(no_leak(), "{}", LiveObjects::now());
     running.close().unwrap();
     assert!(LiveObjects::now().is_empty(), "{}", LiveObjects::now());
@@ -156,9 +156,9 @@ fn every_frame_that_was_lent_is_waited_for(rig: &Rig, compute: &Compute) {
 }
 
 /// Panics when it is dropped.
-struct Bomb;
+struct PanicsOnDrop;
 
-impl Drop for Bomb {
+impl Drop for PanicsOnDrop {
     fn drop(&mut self) {
         panic!("bomb");
     }
@@ -175,7 +175,7 @@ fn a_panicking_capture_does_not_stop_vulkan(rig: &Rig, _: &Compute) {
             panic!("first");
         })
         .unwrap();
-        let bomb = Bomb;
+        let bomb = PanicsOnDrop;
         host.run(move |_| {
             let _captured = &bomb;
         })

@@ -25,14 +25,14 @@ fn the_last_byte_crosses() {
     for backend in [Backend::Host, Backend::Cuda] {
         // The same with a small size, so that everything but the size is known to be correct.
         if let Some(compute) = case_on(rig.device(), backend, "1 MiB") {
-            crosses(rig.device(), &compute, 1 << 20);
+            assert_crosses(rig.device(), &compute, 1 << 20);
         }
         for gib in [5, 17] {
             let case = format!("{gib} GiB");
             let Some(compute) = case_on(rig.device(), backend, &case) else { continue };
             // The second buffer is larger by 1 GiB.
-            match room(rig.device(), &compute, gib * GIB, (gib + 1) * GIB) {
-                Ok(()) => crosses(rig.device(), &compute, gib * GIB),
+            match has_room(rig.device(), &compute, gib * GIB, (gib + 1) * GIB) {
+                Ok(()) => assert_crosses(rig.device(), &compute, gib * GIB),
                 Err(reason) => skip_case(Need::Other, &format!("{case} on {backend}"), &reason),
             }
         }
@@ -89,7 +89,7 @@ fn grows_on_a_full_card(device: &ExportDevice, compute: &Compute) {
 }
 
 /// Checks that there is memory for two buffers, the second being the larger one.
-fn room(device: &ExportDevice, compute: &Compute, first: u64, second: u64) -> Result<(), String> {
+fn has_room(device: &ExportDevice, compute: &Compute, first: u64, second: u64) -> Result<(), String> {
     let (physical, all) = (device.physical(), first + second);
     let most = physical.max_buffer_size.unwrap_or(u64::MAX);
     if second > most {
@@ -117,7 +117,7 @@ fn free_on_host() -> Option<u64> {
     Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? << 10)
 }
 
-fn crosses(device: &ExportDevice, compute: &Compute, size: u64) {
+fn assert_crosses(device: &ExportDevice, compute: &Compute, size: u64) {
     let before = LiveObjects::now();
     let accesses = BufferAccess::TRANSFER_READ | BufferAccess::TRANSFER_WRITE;
     let info = ExchangeInfo { name: "large", slots: 1, timeout: Rig::LONG, ..Default::default() };

@@ -18,8 +18,8 @@ type Reader = LatestReader<Words, RenderFirst>;
 
 #[test]
 fn work_without_a_signal_is_waited_for() {
-    Rig::case(Backend::Cuda, "of_a_turn_with_the_same_frame", |rig, compute| left_behind(rig, compute, false));
-    Rig::case(Backend::Cuda, "of_a_turn_with_a_new_frame", |rig, compute| left_behind(rig, compute, true));
+    Rig::case(Backend::Cuda, "of_a_turn_with_the_same_frame", |rig, compute| work_is_waited_for(rig, compute, false));
+    Rig::case(Backend::Cuda, "of_a_turn_with_a_new_frame", |rig, compute| work_is_waited_for(rig, compute, true));
 }
 
 /// Fills a frame with its number.
@@ -39,7 +39,7 @@ fn draw(rig: &Rig, writer: &mut Writer, commands: &Commands) {
     unsafe { turn.submit(&[raw]) }.unwrap().wait(Rig::LONG).unwrap();
 }
 
-fn left_behind(rig: &Rig, compute: &Compute, new: bool) {
+fn work_is_waited_for(rig: &Rig, compute: &Compute, new: bool) {
     let info = LatestInfo { name: "joined", timeout: Rig::LONG, ..Default::default() };
     let spec = Words::new(LEN, BufferAccess::TRANSFER_WRITE);
     let (mut writer, mut reader): (Writer, Reader) = Exchange::latest_render_first(compute, &info, spec).unwrap();

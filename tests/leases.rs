@@ -13,7 +13,7 @@ use bridge_tests::{Commands, Gate, Rig, on_both_backends};
 on_both_backends!(
     a_lease_outlives_its_exchange,
     replaced_resources_live_as_long_as_their_leases,
-    a_leased_part_of_a_pool_is_nobody_elses,
+    a_leased_part_of_a_pool_is_not_reused,
     a_lease_frees_nothing_that_is_leaked,
 );
 
@@ -31,7 +31,7 @@ fn words() -> Words {
 
 /// Submits a fill of a buffer that only a lease keeps alive, and waits. The layer reports a
 /// destroyed buffer.
-fn use_it(rig: &Rig, buffer: vk::Buffer) {
+fn fill_leased(rig: &Rig, buffer: vk::Buffer) {
     let device = rig.device();
     let commands = Commands::new(device);
     let raw = commands.begin();
@@ -51,7 +51,7 @@ fn use_it(rig: &Rig, buffer: vk::Buffer) {
 }
 
 /// Returns the number of buffers and images in addition to `before`.
-fn more_than(before: &LiveObjects) -> (usize, usize) {
+fn additional_objects(before: &LiveObjects) -> (usize, usize) {
     let now = LiveObjects::now();
     (now.buffers - before.buffers, now.images - before.images)
 }
@@ -89,13 +89,13 @@ fn a_lease_outlives_its_exchange(rig: &Rig, compute: &Compute) {
 
     let now = LiveObjects::now();
     assert_eq!((now.exchanges, now.turns, now.timelines), (before.exchanges, before.turns, before.timelines));
-    assert_eq!(more_than(&before), (1, 2), "the leased slot lives, and the other does not");
-    use_it(rig, buffer);
+    assert_eq!(additional_objects(&before), (1, 2), "the leased slot lives, and the other does not");
+    fill_leased(rig, buffer);
     drop(early);
     let last = lease.clone();
     std::thread::spawn(move || drop(lease)).join().unwrap();
-    assert_eq!(more_than(&before), (1, 2), "a clone keeps it");
-    use_it(rig, buffer);
+    assert_eq!(additional_objects(&before), (1, 2), "a clone keeps it");
+    fill_leased(rig, buffer);
     drop(last);
     assert_gone(&before);
 }
@@ -113,18 +113,18 @@ fn replaced_resources_live_as_long_as_their_leases(rig: &Rig, compute: &Compute)
     }
     let new = exchange.lease(0).unwrap();
     assert!(!new.is_same(&old[0]), "other resources are in the slot");
-    assert_eq!(more_than(&before), (4, 0));
-    use_it(rig, buffer);
+    assert_eq!(additional_objects(&before), (4, 0));
+    fill_leased(rig, buffer);
     exchange.close().unwrap();
-    assert_eq!(more_than(&before), (3, 0), "both old slots and one new");
-    use_it(rig, buffer);
+    assert_eq!(additional_objects(&before), (3, 0), "both old slots and one new");
+    fill_leased(rig, buffer);
     drop(old);
-    assert_eq!(more_than(&before), (1, 0));
+    assert_eq!(additional_objects(&before), (1, 0));
     drop(new);
     assert_gone(&before);
 }
 
-fn a_leased_part_of_a_pool_is_nobody_elses(rig: &Rig, compute: &Compute) {
+fn a_leased_part_of_a_pool_is_not_reused(rig: &Rig, compute: &Compute) {
     let before = LiveObjects::now();
     let pool = SharedPool::new(compute, &SharedPoolInfo { block_size: 1 << 16, ..Default::default() }).unwrap();
     let of_pool = ExchangeInfo { pool: Some(&pool), ..info(2) };
@@ -135,7 +135,7 @@ fn a_leased_part_of_a_pool_is_nobody_elses(rig: &Rig, compute: &Compute) {
     exchange.close().unwrap();
     assert_eq!(pool.report().buffers, 1, "its bytes are taken");
     drop(pool);
-    use_it(rig, buffer);
+    fill_leased(rig, buffer);
     assert_eq!(LiveObjects::now().blocks, before.blocks + 1);
     drop(lease);
     assert_gone(&before);
@@ -154,6 +154,6 @@ fn a_lease_frees_nothing_that_is_leaked(_: &Rig, compute: &Compute) {
     assert!(matches!(exchange.close(), Err(Error::Timeout { .. })));
     drop(lease);
     let now = LiveObjects::now();
-    assert_eq!(more_than(&before), (1, 0), "it may still be in use");
+    assert_eq!(additional_objects(&before), (1, 0), "it may still be in use");
     assert_eq!((now.leases, now.leaked_buffers), (before.leases, before.leaked_buffers + 1));
 }

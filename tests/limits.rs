@@ -16,10 +16,10 @@ use vk_local::{LocalBuffer, LocalImage, LocalImageInfo, MemoryLocation};
 const MIB: u64 = 1 << 20;
 
 #[test]
-fn vulkan_is_asked_for_what_it_has() {
+fn only_supported_usages_reach_vulkan() {
     usages_need_their_feature();
     kernels_in_the_queue_need_their_extensions();
-    what_is_not_shared_is_checked_too();
+    resources_that_are_not_shared_are_checked_too();
     stages_need_their_feature_and_accesses_a_stage();
     a_queue_has_one_lock();
     more_than_promised_is_tried_but_no_more_than_the_heap();
@@ -90,7 +90,7 @@ fn kernels_in_the_queue_need_their_extensions() {
     assert_silent(&device);
 }
 
-fn what_is_not_shared_is_checked_too() {
+fn resources_that_are_not_shared_are_checked_too() {
     let device = Rig::open_own();
     for usage in [vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS, vk::BufferUsageFlags::from_raw(1 << 31)] {
         let made = LocalBuffer::new(&device, "local", 64, usage, MemoryLocation::GpuOnly);

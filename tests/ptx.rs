@@ -90,7 +90,7 @@ fn every_committed_kernel_is_read() {
 }
 
 #[test]
-fn what_a_compiler_writes_is_refused_for_what_it_does() {
+fn kernels_are_refused_for_their_instructions() {
     let ptx = Ptx::new(REFUSED).unwrap();
     let expected = [
         ("fine", ""),
@@ -144,7 +144,7 @@ fn sizes_are_those_of_ptxas() {
 }
 
 #[test]
-fn parameters_lie_as_in_structs_of_rust() {
+fn parameters_are_laid_out_like_rust_structs() {
     #[repr(C)]
     struct Words([u32; 45]);
     #[repr(C, align(16))]
@@ -222,7 +222,7 @@ proptest! {
 
     /// A `trap` at the start of any statement of any kernel is found.
     #[test]
-    fn a_trap_is_found_wherever_it_is(
+    fn a_trap_is_found_at_every_statement(
         module in prop::sample::select(COMMITTED.to_vec()), at in any::<prop::sample::Index>(),
     ) {
         let body = module.1.find("\n{").unwrap();

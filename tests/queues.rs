@@ -13,7 +13,7 @@ on_both_backends!(
     frames_cross_on_every_queue,
     images_cross_on_every_queue,
     without_the_wait_every_queue_reads_stale_data,
-    a_queue_is_refused_what_it_cannot_do,
+    work_that_a_queue_does_not_support_is_refused,
 );
 
 on_host_without_linear_images!(images_cross_on_every_queue);
@@ -125,7 +125,7 @@ fn without_the_wait_every_queue_reads_stale_data(rig: &Rig, compute: &Compute) {
     }
 }
 
-fn a_queue_is_refused_what_it_cannot_do(rig: &Rig, compute: &Compute) {
+fn work_that_a_queue_does_not_support_is_refused(rig: &Rig, compute: &Compute) {
     if rig.device().queue_of(QueueKind::Transfer).is_none() {
         return skip(Need::Other, "there is no transfer queue here");
     }

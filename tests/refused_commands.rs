@@ -13,16 +13,16 @@ use bridge_tests::{Engine, Need, Rig, skip_case};
 
 /// Whether `vkQueueSubmit2` fails.
 static REFUSES: AtomicBool = AtomicBool::new(false);
-static POOLS_MADE: AtomicUsize = AtomicUsize::new(0);
+static POOLS_CREATED: AtomicUsize = AtomicUsize::new(0);
 static POOLS_DESTROYED: AtomicUsize = AtomicUsize::new(0);
-static BUFFERS_MADE: AtomicUsize = AtomicUsize::new(0);
+static BUFFERS_CREATED: AtomicUsize = AtomicUsize::new(0);
 static BUFFERS_DESTROYED: AtomicUsize = AtomicUsize::new(0);
 static SUBMISSIONS: AtomicUsize = AtomicUsize::new(0);
 
 static SUBMIT: Mutex<Option<vk::PFN_vkQueueSubmit2>> = Mutex::new(None);
-static MAKE_POOL: Mutex<Option<vk::PFN_vkCreateCommandPool>> = Mutex::new(None);
+static CREATE_POOL: Mutex<Option<vk::PFN_vkCreateCommandPool>> = Mutex::new(None);
 static DESTROY_POOL: Mutex<Option<vk::PFN_vkDestroyCommandPool>> = Mutex::new(None);
-static MAKE_BUFFER: Mutex<Option<vk::PFN_vkCreateBuffer>> = Mutex::new(None);
+static CREATE_BUFFER: Mutex<Option<vk::PFN_vkCreateBuffer>> = Mutex::new(None);
 static DESTROY_BUFFER: Mutex<Option<vk::PFN_vkDestroyBuffer>> = Mutex::new(None);
 
 unsafe extern "system" fn submit(
@@ -40,14 +40,14 @@ unsafe extern "system" fn submit(
     unsafe { real(queue, count, batches, fence) }
 }
 
-unsafe extern "system" fn make_pool(
+unsafe extern "system" fn create_pool(
     device: vk::Device,
     info: *const vk::CommandPoolCreateInfo<'_>,
     allocator: *const vk::AllocationCallbacks<'_>,
     pool: *mut vk::CommandPool,
 ) -> vk::Result {
-    POOLS_MADE.fetch_add(1, Ordering::Relaxed);
-    let real = MAKE_POOL.lock().unwrap().unwrap();
+    POOLS_CREATED.fetch_add(1, Ordering::Relaxed);
+    let real = CREATE_POOL.lock().unwrap().unwrap();
     // SAFETY: forwarded to the real function.
     unsafe { real(device, info, allocator, pool) }
 }
@@ -63,14 +63,14 @@ unsafe extern "system" fn destroy_pool(
     unsafe { real(device, pool, allocator) };
 }
 
-unsafe extern "system" fn make_buffer(
+unsafe extern "system" fn create_buffer(
     device: vk::Device,
     info: *const vk::BufferCreateInfo<'_>,
     allocator: *const vk::AllocationCallbacks<'_>,
     buffer: *mut vk::Buffer,
 ) -> vk::Result {
-    BUFFERS_MADE.fetch_add(1, Ordering::Relaxed);
-    let real = MAKE_BUFFER.lock().unwrap().unwrap();
+    BUFFERS_CREATED.fetch_add(1, Ordering::Relaxed);
+    let real = CREATE_BUFFER.lock().unwrap().unwrap();
     // SAFETY: forwarded to the real function.
     unsafe { real(device, info, allocator, buffer) }
 }
@@ -95,8 +95,8 @@ fn hook(name: &CStr, real: *const c_void) -> *const c_void {
     if name == c"vkCreateCommandPool" {
         // SAFETY: as above.
         let real = unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkCreateCommandPool>(real) };
-        *MAKE_POOL.lock().unwrap() = Some(real);
-        return make_pool as *const c_void;
+        *CREATE_POOL.lock().unwrap() = Some(real);
+        return create_pool as *const c_void;
     }
     if name == c"vkDestroyCommandPool" {
         // SAFETY: as above.
@@ -107,8 +107,8 @@ fn hook(name: &CStr, real: *const c_void) -> *const c_void {
     if name == c"vkCreateBuffer" {
         // SAFETY: as above.
         let real = unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkCreateBuffer>(real) };
-        *MAKE_BUFFER.lock().unwrap() = Some(real);
-        return make_buffer as *const c_void;
+        *CREATE_BUFFER.lock().unwrap() = Some(real);
+        return create_buffer as *const c_void;
     }
     if name == c"vkDestroyBuffer" {
         // SAFETY: as above.
@@ -120,9 +120,9 @@ fn hook(name: &CStr, real: *const c_void) -> *const c_void {
 }
 
 /// The queue lock of an engine that submits nothing itself.
-struct Alone;
+struct Unlocked;
 
-impl QueueLock for Alone {
+impl QueueLock for Unlocked {
     fn with(&self, _: vk::Queue, f: &mut dyn FnMut()) {
         f();
     }
@@ -130,7 +130,7 @@ impl QueueLock for Alone {
 
 /// Returns the number of live command pools.
 fn pools() -> usize {
-    POOLS_MADE.load(Ordering::Relaxed) - POOLS_DESTROYED.load(Ordering::Relaxed)
+    POOLS_CREATED.load(Ordering::Relaxed) - POOLS_DESTROYED.load(Ordering::Relaxed)
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn refused_commands_are_freed() {
     // used Vulkan exits.
     let engine = std::mem::ManuallyDrop::new(Engine::new(Some(hook)));
     let mut info = engine.info();
-    info.queue_lock = Some(Arc::new(Alone));
+    info.queue_lock = Some(Arc::new(Unlocked));
     info.features.buffer_device_address = true;
     // SAFETY: the engine's own handles, which live forever.
     let device = unsafe { ExportDevice::adopt(info) }.unwrap();
@@ -189,7 +189,7 @@ fn frames(compute: &Compute) {
 
 /// Returns the number of live buffers.
 fn buffers() -> usize {
-    BUFFERS_MADE.load(Ordering::Relaxed) - BUFFERS_DESTROYED.load(Ordering::Relaxed)
+    BUFFERS_CREATED.load(Ordering::Relaxed) - BUFFERS_DESTROYED.load(Ordering::Relaxed)
 }
 
 /// Computes a frame in which the memory is copied to the slot.

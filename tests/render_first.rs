@@ -13,21 +13,21 @@ use bridge::{
 use bridge_tests::{Commands, Gate, Readback, Rig, on_both_backends, on_peers};
 
 on_both_backends!(
-    every_frame_crosses_whole,
+    every_frame_crosses_intact,
     computing_waits_for_slow_commands,
-    signaled_too_early_computing_reads_stale_data,
+    computing_reads_stale_data_if_signaled_too_early,
     vulkan_waits_for_a_slow_reader,
     without_the_wait_vulkan_overwrites_what_is_read,
     turns_out_of_step_are_refused,
-    dropped_turns_are_told_and_survived,
+    dropped_turns_are_reported_and_survived,
     an_engine_submits_for_itself,
     two_exchanges_make_a_round_trip,
 );
 
 on_peers!(
-    every_frame_crosses_whole,
+    every_frame_crosses_intact,
     computing_waits_for_slow_commands,
-    signaled_too_early_computing_reads_stale_data,
+    computing_reads_stale_data_if_signaled_too_early,
     vulkan_waits_for_a_slow_reader,
     without_the_wait_vulkan_overwrites_what_is_read,
 );
@@ -97,7 +97,7 @@ fn draw(commands: &Commands, turn: RenderTurn<Words, RenderFirst>, word: u32) ->
     turn
 }
 
-fn every_frame_crosses_whole(rig: &Rig, compute: &Compute) {
+fn every_frame_crosses_intact(rig: &Rig, compute: &Compute) {
     let commands = Commands::new(rig.device());
     let mut reader = Reader::new(compute);
     for slots in 1..=4 {
@@ -133,7 +133,7 @@ fn computing_waits_for_slow_commands(rig: &Rig, compute: &Compute) {
 }
 
 /// Negative control of the test above: the signal happens before the commands have run.
-fn signaled_too_early_computing_reads_stale_data(rig: &Rig, compute: &Compute) {
+fn computing_reads_stale_data_if_signaled_too_early(rig: &Rig, compute: &Compute) {
     let commands = Commands::new(rig.device());
     let mut reader = Reader::new(compute);
     let gate = Gate::new(rig.device());
@@ -232,7 +232,7 @@ fn turns_out_of_step_are_refused(rig: &Rig, compute: &Compute) {
     exchange.close().unwrap();
 }
 
-fn dropped_turns_are_told_and_survived(rig: &Rig, compute: &Compute) {
+fn dropped_turns_are_reported_and_survived(rig: &Rig, compute: &Compute) {
     let commands = Commands::new(rig.device());
     let mut reader = Reader::new(compute);
     let gate = Gate::on(compute);

@@ -12,7 +12,7 @@ const VERSION: u32 = vk::API_VERSION_1_3;
 /// Drivers stay loaded after an adopted device, because engines that are restarted load their
 /// driver repeatedly, and NVIDIA's driver can only be loaded a limited number of times.
 #[test]
-fn drivers_stay_loaded_behind_an_adopted_device() {
+fn drivers_stay_loaded_after_an_adopted_device() {
     // SAFETY: the system's loader.
     let entry = unsafe { ash::Entry::load() }.unwrap();
     let application = vk::ApplicationInfo::default().api_version(VERSION);

@@ -13,11 +13,11 @@ use bridge_tests::{Filler, Gate, Rig, on_another_gpu_alone, on_both_backends};
 on_both_backends!(
     buffers_are_read_back,
     images_are_read_back_without_padding,
-    what_may_not_be_copied_from_is_refused,
+    resources_that_cannot_be_copied_from_are_refused,
     commands_run_between_the_barriers,
     frames_that_vulkan_begins_run_once_too,
-    a_limit_is_kept_and_the_exchange_goes_on,
-    what_is_not_waited_for_is_freed_once_it_has_run,
+    a_limit_is_kept_and_the_exchange_continues,
+    commands_that_time_out_are_freed_once_they_have_run,
 );
 
 on_another_gpu_alone!(images_are_read_back_without_padding);
@@ -71,7 +71,7 @@ fn images_are_read_back_without_padding(_: &Rig, compute: &Compute) {
     exchange.close().unwrap();
 }
 
-fn what_may_not_be_copied_from_is_refused(_: &Rig, compute: &Compute) {
+fn resources_that_cannot_be_copied_from_are_refused(_: &Rig, compute: &Compute) {
     let mut exchange = numbers(compute, BufferAccess::VERTEX_INPUT);
     let error = exchange.begin().unwrap().finish().unwrap().read_back(Rig::LONG).unwrap_err();
     assert!(matches!(error, Error::InvalidArgument { .. }), "{error:?}");
@@ -138,7 +138,7 @@ fn frames_that_vulkan_begins_run_once_too(rig: &Rig, compute: &Compute) {
     exchange.close().unwrap();
 }
 
-fn a_limit_is_kept_and_the_exchange_goes_on(_: &Rig, compute: &Compute) {
+fn a_limit_is_kept_and_the_exchange_continues(_: &Rig, compute: &Compute) {
     let (mut exchange, filler) = (numbers(compute, BufferAccess::TRANSFER_READ), Filler::new(compute));
     for base in 0..2 {
         let mut turn = exchange.begin().unwrap();
@@ -157,7 +157,7 @@ fn a_limit_is_kept_and_the_exchange_goes_on(_: &Rig, compute: &Compute) {
 
 /// The commands of a frame that timed out, and the memory that they copy to, are kept exactly until
 /// they have run.
-fn what_is_not_waited_for_is_freed_once_it_has_run(rig: &Rig, compute: &Compute) {
+fn commands_that_time_out_are_freed_once_they_have_run(rig: &Rig, compute: &Compute) {
     let allocated = || rig.device().allocated_bytes();
     let is_timeout = |error| matches!(error, Error::Timeout { .. });
     let before = allocated();

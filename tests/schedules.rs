@@ -17,7 +17,7 @@ use proptest::prelude::*;
 #[path = "property.rs"]
 mod property;
 
-on_both_backends!(every_schedule_keeps_to_the_model);
+on_both_backends!(every_schedule_matches_the_model);
 
 const LEN: usize = 4096;
 const SIZE: u64 = 4 * LEN as u64;
@@ -52,7 +52,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn every_schedule_keeps_to_the_model(rig: &Rig, compute: &Compute) {
+fn every_schedule_matches_the_model(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let stranger = compute.cuda().map(|cuda| cuda.device().new_stream().unwrap());
     let verified = Cell::new(0);

@@ -10,15 +10,15 @@ use bridge::{
 use bridge_tests::{Filler, Gate, Readback, Rig, on_both_backends};
 
 on_both_backends!(
-    bad_arguments_are_refused_before_anything_is_made,
+    bad_arguments_are_refused_before_anything_is_created,
     turns_out_of_step_are_refused,
-    dropped_turns_are_told_and_survived,
-    lost_submissions_are_told_until_retracted,
+    dropped_turns_are_reported_and_survived,
+    lost_submissions_are_reported_until_retracted,
     frames_are_submitted_in_any_order,
     one_turn_is_lent_at_a_time,
-    a_lost_submission_returns_behind_a_later_frame,
-    a_lost_submission_returns_behind_a_flush,
-    a_flush_is_only_for_what_no_other_signal_brings_back,
+    a_lost_submission_is_recovered_after_a_later_frame,
+    a_lost_submission_is_recovered_after_a_flush,
+    a_flush_is_only_for_slots_that_no_other_signal_recovers,
     closing_proves_the_end_of_a_lost_submission,
     a_held_frame_never_blocks_the_others,
     skipped_computations_cost_no_frame,
@@ -54,7 +54,7 @@ fn frame(rig: &Rig, compute: &Compute, exchange: &mut Exchange<BufferSpec<u32>>)
     assert_eq!(readback.run(turn, &[source]), Filler::pattern(LEN, 42));
 }
 
-fn bad_arguments_are_refused_before_anything_is_made(_: &Rig, compute: &Compute) {
+fn bad_arguments_are_refused_before_anything_is_created(_: &Rig, compute: &Compute) {
     let info = |slots| ExchangeInfo { name: "bad", slots, ..Default::default() };
     let error = |slots, spec| Exchange::new(compute, &info(slots), spec).unwrap_err().to_string();
     let len = |len| BufferSpec::<u32>::new(len, BufferAccess::TRANSFER_READ);
@@ -87,7 +87,7 @@ fn turns_out_of_step_are_refused(rig: &Rig, compute: &Compute) {
     frame(rig, compute, &mut exchange);
 }
 
-fn dropped_turns_are_told_and_survived(rig: &Rig, compute: &Compute) {
+fn dropped_turns_are_reported_and_survived(rig: &Rig, compute: &Compute) {
     let mut exchange = exchange(compute, 1);
     drop(exchange.begin().unwrap());
     assert!(matches!(exchange.begin(), Err(Error::TurnLost { frame: 0, stage: Stage::Compute, .. })));
@@ -98,7 +98,7 @@ fn dropped_turns_are_told_and_survived(rig: &Rig, compute: &Compute) {
     exchange.close().unwrap();
 }
 
-fn lost_submissions_are_told_until_retracted(rig: &Rig, compute: &Compute) {
+fn lost_submissions_are_reported_until_retracted(rig: &Rig, compute: &Compute) {
     let mut exchange = with_limit(compute, 1, Duration::from_secs(2));
     let turn = exchange.begin().unwrap().finish().unwrap();
     let turn = turn.lend().unwrap();
@@ -158,7 +158,7 @@ fn one_turn_is_lent_at_a_time(rig: &Rig, compute: &Compute) {
     exchange.close().unwrap();
 }
 
-fn a_lost_submission_returns_behind_a_later_frame(rig: &Rig, compute: &Compute) {
+fn a_lost_submission_is_recovered_after_a_later_frame(rig: &Rig, compute: &Compute) {
     let mut exchange = exchange(compute, 2);
     drop(exchange.begin().unwrap().finish().unwrap().lend().unwrap());
     // Its slot is out of use, but the other one is not; a later frame recovers it.
@@ -183,7 +183,7 @@ fn submit_parts(rig: &Rig, parts: SubmitParts) {
     queue.with(|raw| unsafe { rig.device().as_raw().queue_wait_idle(raw) }).unwrap().unwrap();
 }
 
-fn a_lost_submission_returns_behind_a_flush(rig: &Rig, compute: &Compute) {
+fn a_lost_submission_is_recovered_after_a_flush(rig: &Rig, compute: &Compute) {
     let mut exchange = exchange(compute, 1);
     // Parts that are never submitted and parts that are submitted: the exchange knows about
     // neither.
@@ -208,7 +208,7 @@ fn a_lost_submission_returns_behind_a_flush(rig: &Rig, compute: &Compute) {
     exchange.close().unwrap();
 }
 
-fn a_flush_is_only_for_what_no_other_signal_brings_back(rig: &Rig, compute: &Compute) {
+fn a_flush_is_only_for_slots_that_no_other_signal_recovers(rig: &Rig, compute: &Compute) {
     let mut exchange = exchange(compute, 3);
     assert!(exchange.flush_parts().unwrap().is_none(), "nothing was submitted");
     frame(rig, compute, &mut exchange);

@@ -94,7 +94,7 @@ fn twins_run_in_the_order_of_the_calls() {
     other.close().unwrap();
 }
 
-on_both_backends!(surfaces_are_images_of_the_turn, memory_is_made_while_the_compute_side_waits);
+on_both_backends!(surfaces_are_images_of_the_turn, memory_is_created_while_the_compute_side_waits);
 
 /// The same launch works on both backends; CUDA has a kernel for it.
 fn surfaces_are_images_of_the_turn(_: &Rig, compute: &Compute) {
@@ -148,7 +148,7 @@ fn twins_that_do_not_fit_their_kernel_are_refused() {
 }
 
 #[test]
-fn launches_that_no_twin_takes_are_refused() {
+fn launches_without_a_matching_twin_are_refused() {
     let (_rig, compute, module) = host();
     let add = module.kernel("add").unwrap();
     let mut words = exchange(&compute, "words");
@@ -192,7 +192,7 @@ static COUNTED: Mutex<()> = Mutex::new(());
 
 /// The arguments of a launch live until its twin has run, whoever drops them, and no longer.
 #[test]
-fn what_a_twin_uses_lives_until_it_has_run() {
+fn arguments_live_until_their_twin_has_run() {
     let _counted = COUNTED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let (_rig, compute, module) = host();
     let add: Kernel = module.kernel("add").unwrap();
@@ -237,7 +237,7 @@ fn add_again(compute: &Compute) -> Kernel {
 
 /// A twin that panics is reported like a closure that panics.
 #[test]
-fn a_twin_that_panics_is_told() {
+fn a_twin_that_panics_is_reported() {
     let (_rig, compute, module) = host();
     let idle = module.kernel("idle").unwrap();
     let mut words = exchange(&compute, "words");
@@ -295,7 +295,7 @@ fn memory_of_another_stream_is_refused() {
 /// Creating kernel memory does not wait for the compute side. With one slot, the compute side waits
 /// for the previous frame, which waits for the engine. The memory is larger than the driver stages
 /// from pageable memory.
-fn memory_is_made_while_the_compute_side_waits(rig: &Rig, compute: &Compute) {
+fn memory_is_created_while_the_compute_side_waits(rig: &Rig, compute: &Compute) {
     let info = ExchangeInfo { name: "brook", slots: 1, timeout: Rig::LONG, ..Default::default() };
     let mut exchange = Exchange::new(compute, &info, Words::new(LEN, BufferAccess::TRANSFER_READ)).unwrap();
     let gate = Gate::new(rig.device());

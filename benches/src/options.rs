@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_writes_into_the_target_folder_unless_told() {
+    fn a_run_writes_into_the_target_folder_by_default() {
         let out = |arguments: &[&str]| Options::try_parse_from(arguments).unwrap().out();
         assert!(out(&["bridge-bench"]).ends_with("bench") && !out(&["bridge-bench"]).ends_with("benches/results"));
         assert_eq!(out(&["bridge-bench", "--out", "elsewhere"]), PathBuf::from("elsewhere"));

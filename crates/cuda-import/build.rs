@@ -20,7 +20,8 @@ fn main() {
     println!(
         "cargo::error=choose exactly one version of CUDA's binding, of the features {}; chosen: {chosen}. \
          The default is cuda-12000, which runs on the most drivers; for another one turn the default features \
-         off. `--all-features` cannot build",
+         off, in every crate of the program that has them (vk-cuda-bridge, -view, -worker, adapters): \
+         `cargo tree -e features -i cuda-import` shows which one chose what. `--all-features` cannot build",
         BINDINGS.join(", ")
     );
 }

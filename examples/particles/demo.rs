@@ -24,9 +24,9 @@ use bridge::{BufferSpec, Compute, Exchange, ExchangeInfo, OpenInfo, SubmitInfo, 
 
 /// The timeout of a frame: a constant, plus a share per particle and per pixel, which is ample for
 /// a software rasterizer.
-const PATIENCE: Duration = Duration::from_secs(20);
-const PATIENCE_PER_PARTICLE: Duration = Duration::from_micros(20);
-const PATIENCE_PER_PIXEL: Duration = Duration::from_micros(1);
+const TIME_LIMIT: Duration = Duration::from_secs(20);
+const TIME_LIMIT_PER_PARTICLE: Duration = Duration::from_micros(20);
+const TIME_LIMIT_PER_PIXEL: Duration = Duration::from_micros(1);
 
 /// Up to this many bytes of particles, the first and the middle frame are checked as well as the
 /// last.
@@ -44,7 +44,7 @@ pub struct Particles {
     name: String,
     size: [u32; 2],
     point_limit: f32,
-    patience: Duration,
+    time_limit: Duration,
     compute: Compute,
 }
 
@@ -72,8 +72,9 @@ unsafe impl Demo for Particles {
             point_limit,
         });
         let slots = options.run.slots as usize;
-        let patience = PATIENCE + PATIENCE_PER_PARTICLE * scene.particles() + PATIENCE_PER_PIXEL * (size[0] * size[1]);
-        let info = ExchangeInfo { name: Self::PROGRAM, slots, timeout: patience, ..Default::default() };
+        let time_limit =
+            TIME_LIMIT + TIME_LIMIT_PER_PARTICLE * scene.particles() + TIME_LIMIT_PER_PIXEL * (size[0] * size[1]);
+        let info = ExchangeInfo { name: Self::PROGRAM, slots, timeout: time_limit, ..Default::default() };
         let spec = BufferSpec::<Particle>::new(scene.particles() as usize, ACCESSES);
         Ok(Self {
             exchange: Exchange::new(&compute, &info, spec)?,
@@ -83,7 +84,7 @@ unsafe impl Demo for Particles {
             scene,
             size,
             point_limit,
-            patience,
+            time_limit,
             compute,
         })
     }
@@ -97,8 +98,8 @@ unsafe impl Demo for Particles {
         format!("{}, {scene}", count(self.scene.particles(), "particle"))
     }
 
-    fn patience(&self) -> Duration {
-        self.patience
+    fn time_limit(&self) -> Duration {
+        self.time_limit
     }
 
     unsafe fn frame(

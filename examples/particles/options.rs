@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused_with_the_option_and_the_limits() {
+    fn invalid_options_are_refused_by_name_with_the_limits() {
         for arguments in [["--particles", "0"], ["--particles", "4000000000"], ["--frames", "0"]] {
             let message = parse(&arguments).unwrap_err();
             assert!(message.contains(arguments[0]), "{message}");

@@ -116,14 +116,14 @@ mod tests {
     }
 
     #[test]
-    fn later_tiles_lie_over_earlier_ones() {
+    fn later_tiles_cover_earlier_ones() {
         let pixels = draw(&[at(1.0, 1.0, 0xff00_00ff), at(1.0, 1.0, 0x8000_ff00)], &FLAT, &TILES, [8, 8]);
         let half = 128.0 / 255.0;
         assert!((pixels[0][0] - (1.0 - half)).abs() < 1e-6 && (pixels[0][1] - half).abs() < 1e-6);
     }
 
     #[test]
-    fn sparks_add_up_and_do_not_care_about_order() {
+    fn sparks_add_up_in_any_order() {
         let look = Look { style: Style::Sparks, background: [0.0; 3] };
         let (a, b) = (at(4.0, 4.0, 0xff00_80ff), at(4.5, 4.5, 0xff80_ff00));
         let one = draw(&[a, b], &FLAT, &look, [8, 8]);

@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn levels_halve_and_lie_one_after_the_other() {
+    fn levels_halve_and_are_contiguous() {
         let bloom = Bloom::new(0, [101, 3], 2);
         let sizes = bloom.levels.map(|level| (level.width, level.height));
         assert_eq!(sizes, [(51, 2), (26, 1), (13, 1), (7, 1), (4, 1)]);
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_bright_bleeds_and_only_right_of_the_curtain() {
+    fn only_bright_texels_bleed_and_only_right_of_the_curtain() {
         let bloom = Bloom::new(0, [128, 64], 1);
         let lit = |light: f32| {
             let picture = filter(&bloom, &lamp([128, 64], light));
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_texel_a_pixel_or_four_look_the_same_where_all_is_even() {
+    fn uniform_scenes_do_not_depend_on_the_number_of_samples() {
         let even = |samples: u32| {
             let bloom = Bloom::new(30, [64, 32], samples);
             let scene = vec![[f16::from_f32(1.5); 4]; (64 * samples * 32 * samples) as usize];

@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn one_texel_at_an_edge_is_no_wrong_scene_however_small() {
+    fn one_wrong_texel_at_an_edge_is_tolerated_at_any_size() {
         let size = [7, 5];
         let light = |frame| draw(&View::new(frame, size, 1), size).into_iter().map(|light| light.map(f16::from_f32));
         let (bloom, mut scene) = (Bloom::new(10, size, 1), light(10).collect::<Vec<_>>());

@@ -25,8 +25,8 @@ use crate::postprocess::render::{LIGHT, PICTURE, Renderer, SCENE};
 
 /// The timeout of a frame: a constant, plus a share per texel of the scene, which is ample for a
 /// software rasterizer.
-const PATIENCE: Duration = Duration::from_secs(20);
-const PATIENCE_PER_TEXEL: Duration = Duration::from_micros(4);
+const TIME_LIMIT: Duration = Duration::from_secs(20);
+const TIME_LIMIT_PER_TEXEL: Duration = Duration::from_micros(4);
 
 /// A run of the post-processing demo.
 pub struct Postprocess {
@@ -48,7 +48,7 @@ pub struct Postprocess {
     size: [u32; 2],
     samples: u32,
     seed: u64,
-    patience: Duration,
+    time_limit: Duration,
     compute: Compute,
 }
 
@@ -61,7 +61,7 @@ impl Postprocess {
         let turn = self.scene.begin()?;
         let last = self.drawn.get_mut(turn.slot()).context("no such slot")?;
         if let Some(point) = last.take() {
-            point.wait(self.patience)?;
+            point.wait(self.time_limit)?;
         }
         // SAFETY: the commands recorded with this slot have completed, see above; the caller
         // guarantees the same for the sample.
@@ -98,10 +98,10 @@ unsafe impl Demo for Postprocess {
         let samples = options.samples_on(compute.cuda().is_some());
         let (size, slots) = (options.run.extent(), options.run.slots as usize);
         let bloom = Bloom::new(0, size, samples);
-        let patience = PATIENCE + PATIENCE_PER_TEXEL * bloom.scene().iter().product();
+        let time_limit = TIME_LIMIT + TIME_LIMIT_PER_TEXEL * bloom.scene().iter().product();
         // Created first: it reports an unsupported device before anything else is allocated.
         let renderer = Renderer::new(&compute, &bloom, slots, options.run.copies())?;
-        let info = |name, slots| ExchangeInfo { name, slots, timeout: patience, ..Default::default() };
+        let info = |name, slots| ExchangeInfo { name, slots, timeout: time_limit, ..Default::default() };
         let scene = ImageSpec::<Texel>::new(LIGHT, bloom.scene(), SCENE);
         let picture = ImageSpec::<Texel>::new(LIGHT, size, PICTURE);
         Ok(Self {
@@ -115,7 +115,7 @@ unsafe impl Demo for Postprocess {
             size,
             samples,
             seed: options.run.seed,
-            patience,
+            time_limit,
             compute,
         })
     }
@@ -129,8 +129,8 @@ unsafe impl Demo for Postprocess {
         format!("a knot of light, drawn as {width}x{height} texels and filtered")
     }
 
-    fn patience(&self) -> Duration {
-        self.patience
+    fn time_limit(&self) -> Duration {
+        self.time_limit
     }
 
     unsafe fn frame(
@@ -179,7 +179,7 @@ unsafe impl Demo for Postprocess {
         if let Some((_, scene)) = self.ahead.take() {
             // The scene ahead is not a frame that was begun, so its target may still be in use
             // here.
-            scene.rendered().wait(self.patience)?;
+            scene.rendered().wait(self.time_limit)?;
             scene.skip()?;
         }
         let bloom = Bloom::new(0, size, self.samples);

@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused_with_the_option() {
+    fn invalid_options_are_refused_by_name() {
         for arguments in [["--samples", "0"], ["--samples", "3"], ["--size", "0x9"], ["--backend", "x"]] {
             let program = ["postprocess"].iter().chain(&arguments);
             let message = Options::try_parse_from(program).unwrap_err().to_string();

@@ -5,10 +5,9 @@ use std::ffi::{CString, c_void};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bridge_worker::bridge_ipc::{Backend, Uuid};
-use bridge_worker::cuda_import::cudarc::driver::LaunchConfig;
-use bridge_worker::cuda_import::{self, Kernel, KernelModule};
-use bridge_worker::{Buffer, CudaWork, HostWork, Work, Worker, WorkerInfo};
+use bridge_worker::cuda_import;
+use bridge_worker::cudarc::driver::LaunchConfig;
+use bridge_worker::{Backend, Buffer, CudaWork, HostWork, Kernel, KernelModule, Uuid, Work, Worker, WorkerInfo};
 use clap::Parser;
 
 use crate::orbit;

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_come_back_in_order_and_at_most_640_wide() {
+    fn frames_are_read_back_in_order_and_at_most_640_wide() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("animation.gif");
         let animation = Animation::new([1280, 20], 2, folder.path()).unwrap();

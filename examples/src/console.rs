@@ -22,7 +22,7 @@ fn write(output: &mut impl Write, text: &str) -> Result<()> {
 
 /// Prints `text` and a line end on the error stream. Ignores errors, because there is no other
 /// place to report them.
-pub fn tell(text: impl std::fmt::Display) {
+pub fn print_error(text: impl std::fmt::Display) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 

@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused_with_the_option_and_the_limits() {
+    fn invalid_options_are_refused_by_name_with_the_limits() {
         for arguments in [
             ["--frames", "0"],
             ["--slots", "0"],

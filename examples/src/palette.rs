@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn many_colors_come_near() {
+    fn many_colors_are_approximated() {
         let mut histogram = Histogram::default();
         let pixels: Vec<[u8; 3]> = (0..=255).flat_map(|i| (0..=255).map(move |j| [i, j, i / 2 + j / 2])).collect();
         histogram.add(&pixels.concat());

@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_jpeg_is_called_one_whatever_its_name() {
+    fn a_jpeg_is_recognized_whatever_its_name() {
         let folder = tempfile::tempdir().unwrap();
         let error = |name: &str, bytes: &[u8]| {
             let path = folder.path().join(name);

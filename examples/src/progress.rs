@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::console::tell;
+use crate::console::print_error;
 
 /// The interval of progress lines without a terminal.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -40,8 +40,8 @@ impl Progress {
         if self.last.elapsed() >= INTERVAL {
             self.last = Instant::now();
             match self.total {
-                Some(total) => tell(format_args!("{done}/{total} {}", self.noun)),
-                None => tell(format_args!("{done} {}", self.noun)),
+                Some(total) => print_error(format_args!("{done}/{total} {}", self.noun)),
+                None => print_error(format_args!("{done} {}", self.noun)),
             }
         }
     }

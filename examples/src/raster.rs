@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn neighbors_share_no_pixel_and_leave_none() {
+    fn neighbors_cover_each_pixel_once() {
         let corners =
             [(0.0, 0.0), (8.0, 0.0), (8.0, 8.0), (0.0, 8.0), (3.5, 4.5)].map(|(x, y)| at(x, y, 0.5, 1.0, 1.0));
         let mut hits = [0; 64];
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_behind_the_eye_or_far_outside_is_left_out() {
+    fn triangles_behind_the_eye_or_far_outside_are_clipped() {
         let mut target = Target::new([8, 8], [0.0; 4]);
         let behind = [at(0.0, 0.0, 0.5, 1.0, 1.0), at(8.0, 0.0, 0.5, -1.0, 1.0), at(0.0, 8.0, 0.5, 1.0, 1.0)];
         target.draw(&behind, &[[0, 1, 2]], |_| [1.0; 4]);

@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn one_color_stays_one_at_every_size() {
+    fn a_single_color_is_kept_at_every_size() {
         let color = [3, 200, 255, 255];
         for (from, to) in [([640, 3], [7, 50]), ([1, 1], [9, 4]), ([31, 17], [32, 16]), ([1000, 1], [1, 1])] {
             let pixels = color.repeat((from[0] * from[1]) as usize);

@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn one_line_says_it_all() {
+    fn the_summary_is_one_line() {
         let mut summary = summary();
         summary.checks.push(Check::likeness(99, "picture", (51.26, Ok(()))));
         let line = "A GPU | cuda | 100 frames | 2.00 ms/frame | 1.50 M stars | 1 check passed, PSNR 51.3 dB | out";

@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frames_are_written_whole_and_come_back_the_same() {
+    fn frames_are_written_completely_and_read_back_unchanged() {
         let folder = tempfile::tempdir().unwrap();
         let writer = FrameWriter::new(folder.path(), [5, 3], None).unwrap();
         let picture = |frame: u64| (0..60).map(|i| if i % 4 == 3 { 255 } else { (i * 7 + frame) as u8 }).collect();

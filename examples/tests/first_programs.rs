@@ -26,7 +26,7 @@ const PROGRAMS: [(&str, &str); 9] = [
 const LACKS: [&str; 4] = ["found: none", "no Vulkan loader", "no Vulkan device", "ERROR_INCOMPATIBLE_DRIVER"];
 
 #[test]
-fn they_are_right_and_the_validation_layer_is_silent() {
+fn the_programs_are_right_and_the_validation_layer_is_silent() {
     for (name, last) in PROGRAMS {
         let Some(program) = common::program(name) else {
             bridge_tests::skip_case(bridge_tests::Need::Other, name, "it is not built");
@@ -83,7 +83,7 @@ fn shows_frames(name: &str, arguments: &[&str], last: &str) {
 /// The programs print the error message with a remedy, and not the fields of an error type.
 #[cfg(target_os = "linux")]
 #[test]
-fn they_say_in_words_that_there_is_no_driver() {
+fn the_programs_report_a_missing_driver_in_words() {
     for (name, _) in PROGRAMS {
         let Some(program) = common::program(name) else {
             bridge_tests::skip_case(bridge_tests::Need::Other, name, "it is not built");
@@ -100,7 +100,7 @@ fn they_say_in_words_that_there_is_no_driver() {
 }
 
 #[test]
-fn they_are_short_say_how_to_run_them_and_use_the_bridge_alone() {
+fn the_programs_are_short_and_documented_and_use_only_the_bridge() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = fs::read_dir(folder)
         .unwrap()
@@ -125,7 +125,7 @@ fn they_are_short_say_how_to_run_them_and_use_the_bridge_alone() {
 /// The program prints in which queue its kernels run, and if that is not Vulkan's, what the device
 /// lacks.
 #[test]
-fn the_sixth_says_where_its_kernels_run() {
+fn the_sixth_prints_where_its_kernels_run() {
     let name = "06_kernels_in_the_queue";
     let Some(program) = common::program(name) else {
         return bridge_tests::skip(bridge_tests::Need::Other, "it is not built");
@@ -145,7 +145,7 @@ fn the_sixth_says_where_its_kernels_run() {
 }
 
 #[test]
-fn their_kernels_are_there_and_round_as_rust_does() {
+fn their_kernels_exist_and_round_like_rust() {
     let ptx = include_str!("../../shaders/first.ptx");
     for (call, name, text) in [
         ("load_function", "fade", include_str!("../03_post_process.rs")),

@@ -47,7 +47,7 @@ fn each_of_two_gpus_moves_half_of_the_particles() {
 
 /// With one GPU, the error names the missing GPU.
 #[test]
-fn a_second_gpu_that_is_not_there_is_named() {
+fn a_missing_second_gpu_is_named() {
     let Some(devices) = cuda_devices() else { return };
     if devices.len() > 1 {
         return skip(Need::Other, "there are two GPUs or more");

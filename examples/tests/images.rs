@@ -29,7 +29,7 @@ fn kinds(summary: &Value) -> Vec<(u64, &str)> {
 }
 
 #[test]
-fn a_pattern_grows_is_drawn_and_is_what_it_should_be() {
+fn a_pattern_is_grown_and_drawn_correctly() {
     let out = tempfile::tempdir().unwrap();
     for (slots, samples) in [("1", "1"), ("3", "2")] {
         let arguments = ["--frames", "7", "--grid", "130x61", "--steps", "90", "--slots", slots, "--samples", samples];
@@ -47,7 +47,7 @@ fn a_pattern_grows_is_drawn_and_is_what_it_should_be() {
 /// The pictures do not depend on whether they are copied in separate submissions or with the
 /// frames.
 #[test]
-fn pictures_are_the_same_however_they_are_copied() {
+fn pictures_do_not_depend_on_how_they_are_copied() {
     for program in ["texture", "postprocess"] {
         let outs = ["frame", "apart", "auto"].map(|copy| (copy, tempfile::tempdir().unwrap()));
         for (copy, out) in &outs {
@@ -63,7 +63,7 @@ fn pictures_are_the_same_however_they_are_copied() {
 }
 
 #[test]
-fn a_scene_is_drawn_filtered_shown_and_is_what_it_should_be() {
+fn a_scene_is_drawn_filtered_and_shown_correctly() {
     let out = tempfile::tempdir().unwrap();
     for (slots, samples, size) in [("1", "1", "192x108"), ("3", "2", "191x107")] {
         let arguments = ["--frames", "7", "--slots", slots, "--samples", samples, "--size", size];
@@ -86,7 +86,7 @@ fn a_scene_of_a_few_texels_passes_its_own_checks() {
 }
 
 #[test]
-fn what_cannot_be_is_one_error_without_a_panic() {
+fn invalid_options_are_one_error_without_a_panic() {
     let out = tempfile::tempdir().unwrap();
     for (program, arguments, code, word) in [
         ("texture", &["--frames", "0"][..], 2, "--frames"),
@@ -115,7 +115,7 @@ fn what_cannot_be_is_one_error_without_a_panic() {
 }
 
 #[test]
-fn programs_do_not_take_each_others_frames_for_their_own() {
+fn programs_do_not_clear_each_others_frames() {
     let out = tempfile::tempdir().unwrap();
     let arguments = ["--frames", "2", "--grid", "32x16", "--steps", "1", "--no-animation"];
     if common::run("texture", out.path(), &arguments).is_none() {

@@ -54,7 +54,7 @@ fn a_window_and_an_output_folder_exclude_each_other() {
 }
 
 #[test]
-fn a_file_in_place_of_the_output_folder_is_called_one() {
+fn a_file_in_place_of_the_output_folder_is_reported() {
     for demo in DEMOS {
         let file = tempfile::NamedTempFile::new().unwrap();
         let Some(output) = run(demo, file.path(), &["--frames", "1"]) else { return };
@@ -65,7 +65,7 @@ fn a_file_in_place_of_the_output_folder_is_called_one() {
 }
 
 #[test]
-fn a_jpeg_is_called_one_whatever_its_name() {
+fn a_jpeg_is_recognized_whatever_its_name() {
     let out = tempfile::tempdir().unwrap();
     let picture = out.path().join("photo.png");
     fs::write(&picture, b"\xff\xd8\xff\xe0\0\x10JFIF\0").unwrap();
@@ -77,8 +77,8 @@ fn a_jpeg_is_called_one_whatever_its_name() {
 }
 
 #[test]
-fn one_of_a_kind_is_told_in_the_singular() {
-    for (name, arguments, told) in [
+fn a_count_of_one_is_singular() {
+    for (name, arguments, expected) in [
         ("particles", &["--particles", "1"][..], &["1 particle:", "1 particle,", "1 frame |"][..]),
         ("texture", &["--grid", "32x16", "--steps", "1"], &["1 step a frame", "1 frame |"]),
         ("postprocess", &["--samples", "1"], &["1 texel a pixel", "1 frame |"]),
@@ -87,14 +87,14 @@ fn one_of_a_kind_is_told_in_the_singular() {
         let Some(output) = run((name, arguments), out.path(), &["--frames", "1"]) else { return };
         let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "{said}");
-        assert!(told.iter().all(|told| said.contains(told)), "{said}");
+        assert!(expected.iter().all(|expected| said.contains(expected)), "{said}");
         let plural = |noun| said.contains(&format!(" 1 {noun}s")) || said.starts_with(&format!("1 {noun}s"));
         assert!(!["particle", "step", "texel", "frame", "check"].into_iter().any(plural), "{said}");
     }
 }
 
 #[test]
-fn falling_back_to_the_processor_is_told_without_a_log() {
+fn the_fallback_to_the_cpu_is_reported_without_a_log() {
     for (name, arguments) in DEMOS {
         let out = tempfile::tempdir().unwrap();
         // Reports it if the program cannot run on this machine.
@@ -114,7 +114,7 @@ fn falling_back_to_the_processor_is_told_without_a_log() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_reader_that_leaves_is_no_error_and_a_full_disk_is_one() {
+fn a_closed_pipe_is_no_error_and_a_full_disk_is_one() {
     for demo in DEMOS {
         let out = tempfile::tempdir().unwrap();
         let arguments = [demo.1, &["--frames", "1", "--json"]].concat();

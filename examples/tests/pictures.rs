@@ -139,7 +139,7 @@ fn an_animation_gives_its_still_picture() {
 }
 
 #[test]
-fn what_is_no_picture_is_named() {
+fn files_that_are_not_pictures_are_named() {
     let good = Png::new([2, 2], RGBA, 8, &[&[1; 8], &[2; 8]]).bytes();
     let mut broken = good.clone();
     let data = broken.windows(4).position(|name| name == b"IDAT").unwrap();

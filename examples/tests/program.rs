@@ -47,7 +47,7 @@ fn a_run_leaves_frames_an_animation_and_a_summary_and_checks_itself() {
 }
 
 #[test]
-fn a_picture_leaves_and_comes_home() {
+fn a_picture_is_scattered_and_restored() {
     let out = tempfile::tempdir().unwrap();
     let Some(first) = run(out.path(), &["--frames", "3", "--every", "0"]) else {
         return;
@@ -68,7 +68,7 @@ fn a_picture_leaves_and_comes_home() {
 }
 
 #[test]
-fn what_cannot_be_is_one_error_without_a_panic() {
+fn invalid_options_are_one_error_without_a_panic() {
     let out = tempfile::tempdir().unwrap();
     let file = out.path().join("a file");
     fs::write(&file, "x").unwrap();
@@ -108,7 +108,7 @@ fn small_and_crowded_pictures_pass_their_own_checks() {
 }
 
 #[test]
-fn an_output_folder_that_is_a_file_is_called_one() {
+fn an_output_folder_that_is_a_file_is_reported() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let Some(output) = run(file.path(), &["--frames", "1"]) else {
         return;

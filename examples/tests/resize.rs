@@ -27,7 +27,7 @@ fn a_scene_follows_its_window() {
             let wanted = Wanted { picture: true, sample: Some(&data), ..Wanted::default() };
             // SAFETY: the slot's last frame is done, and the sample lives until this frame is done.
             let rendered = unsafe { demo.frame(frame, slot, wanted, SubmitInfo::default()) }.unwrap();
-            rendered.wait(demo.patience()).unwrap();
+            rendered.wait(demo.time_limit()).unwrap();
             // SAFETY: the frame is done.
             let picture = unsafe { demo.picture(slot) }.unwrap().to_vec();
             assert_eq!(picture.len() as u32, size[0] * size[1] * 4);

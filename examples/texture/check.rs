@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_take_too_long_is_left_out() {
+    fn replays_that_would_take_too_long_are_skipped() {
         assert!(Replay::new([8192, 8192], 1, 100).compare(3, &[]).is_none());
     }
 

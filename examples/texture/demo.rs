@@ -23,8 +23,8 @@ use crate::texture::render::{ACCESSES, FIELD, Renderer};
 
 /// The timeout of a frame: a constant, plus a share per step of a cell and per texel of light,
 /// which is ample for a software rasterizer.
-const PATIENCE: Duration = Duration::from_secs(20);
-const PATIENCE_PER_MILLION: Duration = Duration::from_millis(200);
+const TIME_LIMIT: Duration = Duration::from_secs(20);
+const TIME_LIMIT_PER_MILLION: Duration = Duration::from_millis(200);
 
 /// A run of the texture demo.
 pub struct Texture {
@@ -38,7 +38,7 @@ pub struct Texture {
     seed: u64,
     size: [u32; 2],
     samples: u32,
-    patience: Duration,
+    time_limit: Duration,
     compute: Compute,
 }
 
@@ -56,10 +56,10 @@ unsafe impl Demo for Texture {
         let (seed, size, slots) = (options.run.seed, options.run.extent(), options.run.slots as usize);
         let work = |[width, height]: [u32; 2], times: u32| u64::from(width) * u64::from(height) * u64::from(times);
         let millions = (work(grid, options.steps) + work(size, samples * samples)) / 1_000_000;
-        let patience = PATIENCE + PATIENCE_PER_MILLION * u32::try_from(millions).unwrap_or(u32::MAX);
+        let time_limit = TIME_LIMIT + TIME_LIMIT_PER_MILLION * u32::try_from(millions).unwrap_or(u32::MAX);
         // Created first: it reports an unsupported device before anything else is allocated.
         let renderer = Renderer::new(&compute, size, samples, slots, options.run.copies())?;
-        let info = ExchangeInfo { name: "field", slots, timeout: patience, ..Default::default() };
+        let info = ExchangeInfo { name: "field", slots, timeout: time_limit, ..Default::default() };
         let field = ImageSpec::<Texel>::new(FIELD, grid, ACCESSES);
         Ok(Self {
             exchange: Exchange::new(&compute, &info, field)?,
@@ -70,7 +70,7 @@ unsafe impl Demo for Texture {
             seed,
             size,
             samples,
-            patience,
+            time_limit,
             compute,
         })
     }
@@ -84,8 +84,8 @@ unsafe impl Demo for Texture {
         format!("a pattern of {width}x{height} cells, {} a frame, round a ring", count(self.steps, "step"))
     }
 
-    fn patience(&self) -> Duration {
-        self.patience
+    fn time_limit(&self) -> Duration {
+        self.time_limit
     }
 
     unsafe fn frame(

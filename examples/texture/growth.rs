@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_grows_of_nothing() {
+    fn an_empty_grid_stays_empty() {
         let planes = [vec![1.0; 96 * 64], vec![0.0; 96 * 64]].concat();
         let mut growth = Growth { planes, ..Growth::new(SIZE, 1) };
         growth.advance(&Step::new(SIZE, 0), 10);

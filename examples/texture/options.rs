@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused_with_the_option() {
+    fn invalid_options_are_refused_by_name() {
         for arguments in [
             ["--grid", "0x64"],
             ["--grid", "1x1"],

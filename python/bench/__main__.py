@@ -2,10 +2,10 @@
 
     python bench --json ../benches/results/view.json     # then `cargo xtask tables`
 
-For each size and element type: frames a second, processor time a frame, and what is copied a frame beside drawing. The frames are made
-before the clock starts; it stops when the last picture is finished. The ways take turns, round by round, and each is checked to draw the
-frame that it was given. slangpy takes part where it can be imported. `--backend host` tries the script out, with numpy and without a GPU.
-A copy of the sources without git is told its commit by BRIDGE_BENCH_COMMIT.
+For each size and element type, this measures frames per second, processor time per frame, and the bytes that are copied per frame
+besides drawing. The frames are created before the clock starts. The clock stops when the last picture is finished. The ways alternate,
+round by round, and each is checked to draw the frame that it was given. slangpy is measured if it can be imported. `--backend host` runs
+the script with numpy, without a GPU. For sources without git, BRIDGE_BENCH_COMMIT names the commit.
 """
 
 import argparse
@@ -24,27 +24,27 @@ from ways import CHANNELS, ByCanvas, ByHost, ByImage, ByKernel, ByNobody, ByPinn
 
 SIZES = ("3840x1080", "7680x2160", "15360x4320")
 DTYPES = ("uint8", "float16")
-#: The ways beside `View.image`. The second is the package's own, so no rival.
+#: The ways other than `View.image`. The canvas belongs to this package too, so it is not a rival.
 CANVAS, SLANGPY, PINNED, HOST = "canvas", "slangpy", "through pinned memory", "through the host"
-#: What a canvas with a kernel is compared with.
+#: The sum that a canvas filled by a kernel is compared with.
 APART = "hand-over and drawing, and the kernel alone"
 WITHIN = 1.05
 
 
 def by_slangpy(case, stack):
-    """Imports slangpy only if it takes part."""
+    """Imports slangpy only if it is measured."""
     from by_slangpy import BySlangpy
     return BySlangpy(case, stack)
 
 
 IMAGE_WAYS = {"image": ByImage, CANVAS: ByCanvas, SLANGPY: by_slangpy, PINNED: ByPinned, HOST: ByHost}
 KERNEL_WAYS = {"kernel": ByKernel, "nobody": ByNobody, "alone": Kernel}
-#: Those that another machine may not have.
+#: The ways that may be missing on a machine.
 RIVALS = (SLANGPY, PINNED, HOST)
 
 
 def check(way, case):
-    """Two frames, of which the second is in the picture."""
+    """Checks that the picture shows the second of two frames."""
     for index in range(2):
         way.frame(index)
     way.finish()
@@ -54,7 +54,7 @@ def check(way, case):
 
 
 def timed(way, seconds):
-    """Microseconds a frame, and of the processor."""
+    """Returns wall time and processor time per frame, in microseconds."""
     way.finish()
     count, start, processor = 0, time.perf_counter(), time.process_time()
     while count == 0 or time.perf_counter() - start < seconds:
@@ -65,7 +65,7 @@ def timed(way, seconds):
 
 
 def opened(ways, case, stack, absent, without=()):
-    """The ways that this machine has, each having drawn some frames."""
+    """Returns the ways that work on this machine, after each has drawn some frames."""
     made = {}
     for name, kind in ways.items():
         if name in without or case.backend == "host" and name in RIVALS:
@@ -77,7 +77,7 @@ def opened(ways, case, stack, absent, without=()):
                 check(way, case)
             timed(way, 0.01)
         except Exception as error:
-            # Without the package's own there is nothing to compare.
+            # The package's own ways are required: without them there is nothing to compare.
             if name not in RIVALS:
                 raise
             absent[name] = f"{type(error).__name__}: {error}".splitlines()[0]
@@ -88,7 +88,7 @@ def opened(ways, case, stack, absent, without=()):
 
 
 def rounds(ways, options):
-    """For each way its times, and those of the processor."""
+    """Returns the wall times and the processor times of each way."""
     found = {name: ([], []) for name in ways}
     for _ in range(options.rounds):
         for name, way in ways.items():
@@ -104,7 +104,7 @@ def summary(samples):
 
 
 def row(case, name, what, unit, ours, others, *, better=None, absent=(), bound=None):
-    """A row, as those of `cargo xtask bench` are."""
+    """Returns a row in the format of `cargo xtask bench`."""
     rivals = {other: samples for other, samples in others.items() if other != CANVAS}
     made = {
         "name": f"{case.size}/{case.dtype}/{name}", "what": f"frame of {case.size}, {case.dtype}: {what}", "unit": unit, "state": "measured",
@@ -146,7 +146,7 @@ def of_kernels(case, options):
 
 
 def said(*command):
-    """What a program says, or nothing."""
+    """Returns the output of a program, or an empty string if it fails."""
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
     except (OSError, subprocess.SubprocessError):
@@ -178,7 +178,7 @@ def write(options, results):
 
 
 def measure(options):
-    """Writes what there is after each size and type, for another library may end the process."""
+    """Measures all cases. The results so far are written after each size and type, because another library may end the process."""
     absent, rows = {}, []
     results = {"version": 1, "machine": machine(options.backend, os.environ.get("BRIDGE_BENCH_COMMIT")), "absent": absent, "rows": rows}
     for size in options.size or SIZES:

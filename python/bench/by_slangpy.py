@@ -1,4 +1,4 @@
-"""The way through slangpy, by its public interface: a Vulkan device of its own that shares buffers with CUDA."""
+"""The way through slangpy's public interface: slangpy has its own Vulkan device, which shares buffers with CUDA."""
 
 import numpy as np
 import slangpy
@@ -35,7 +35,7 @@ void draw(uint2 place: SV_DispatchThreadID)
 
 
 class BySlangpy:
-    """A copy on the GPU into a buffer that slangpy's Vulkan device shares with CUDA, and a shader that does what the view's does."""
+    """A copy on the GPU into a buffer that slangpy's Vulkan device shares with CUDA, and a shader equivalent to the view's shader."""
 
     def __init__(self, case, stack):
         self.case, self.copied = case, case.nbytes
@@ -59,7 +59,7 @@ class BySlangpy:
 
     def frame(self, index):
         slot, stream = index % FRAMES, self.case.stream().cuda_stream
-        # CUDA waits for Vulkan's last use of the buffer, Vulkan for the copy.
+        # CUDA waits for Vulkan's last use of the buffer, and Vulkan waits for the copy.
         self.device.sync_to_device(stream)
         self.targets[slot].copy_(self.sources[slot])
         self.device.sync_to_cuda(stream)
@@ -72,7 +72,7 @@ class BySlangpy:
     def close(self):
         self.device.wait_for_idle()
         device = self.device
-        # Its buffers go first.
+        # The buffers must be freed before the device.
         self.__dict__.clear()
         device.close()
 

@@ -1,4 +1,4 @@
-"""The ways from a tensor to a picture that are compared; slangpy's is beside this."""
+"""The compared ways from a tensor to a picture. The one through slangpy is in by_slangpy.py."""
 
 import numpy as np
 import vkview
@@ -6,15 +6,15 @@ import vkview
 try:
     import torch
 except ImportError:
-    # The CPU backend does without.
+    # The CPU backend does not need torch.
     torch = None
 
-#: Frames that take turns, and channels.
+#: The number of different frames, which are drawn in rotation, and of channels.
 FRAMES, CHANNELS = 3, 4
 
 
 class Case:
-    """Frames of a size and a type, and what all ways need of them."""
+    """The frames of one size and element type, with what all ways need to draw them."""
 
     def __init__(self, size, dtype, backend):
         self.width, self.height = map(int, size.split("x"))
@@ -22,7 +22,7 @@ class Case:
         self.shape = (self.height, self.width, CHANNELS)
         random = np.random.default_rng(1)
         bytes_ = [random.integers(0, 256, self.shape, np.uint8) for _ in range(FRAMES)]
-        #: Some rows of the pictures.
+        #: Every 16th row of the expected pictures.
         self.expected = [frame[::16].copy() for frame in bytes_]
         arrays = [frame if dtype == "uint8" else (frame / np.float32(255)).astype(np.float16) for frame in bytes_]
         self.nbytes = arrays[0].nbytes
@@ -43,7 +43,7 @@ class Case:
 
 
 def writable(target, backend):
-    """A tensor of the package as an array of the library that writes it."""
+    """Returns a tensor of the package as an array of the library that writes it: numpy or torch."""
     return np.asarray(target) if backend == "host" else torch.from_dlpack(target)
 
 
@@ -72,7 +72,7 @@ class ByImage:
 
 
 class ByHost(ByImage):
-    """`tensor.cpu()`, and an upload: what one does without interop."""
+    """`tensor.cpu()` and an upload, as in programs without interop."""
 
     def __init__(self, case, stack):
         super().__init__(case, stack)
@@ -83,7 +83,7 @@ class ByHost(ByImage):
 
 
 class ByPinned(ByHost):
-    """The same through page-locked memory that is kept."""
+    """The same through page-locked memory that is allocated once."""
 
     def __init__(self, case, stack):
         super().__init__(case, stack)
@@ -95,7 +95,7 @@ class ByPinned(ByHost):
 
 
 class ByCanvas(ByImage):
-    """A canvas. torch's copy stands for the kernel that writes the frame in place: it is none of the view's."""
+    """A canvas. torch's copy takes the place of a kernel that writes the frame. The view itself copies nothing."""
 
     def __init__(self, case, stack):
         super().__init__(case, stack)
@@ -118,7 +118,7 @@ class ByKernel(ByCanvas):
 
 
 class ByNobody(ByCanvas):
-    """A canvas whose frames are handed over and drawn, and not written."""
+    """A canvas whose frames are handed over and drawn, but not written."""
 
     def write(self, target, index):
         pass

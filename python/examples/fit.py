@@ -1,4 +1,4 @@
-"""An image being fitted by a small network of torch: each step is shown, and the picture saved where the last one was.
+"""A small network in torch that learns an image: each step is shown, and every 100 steps the picture replaces the saved file.
 
     python fit.py [FILE.png]
 """
@@ -12,7 +12,7 @@ SIZE = 512
 file = sys.argv[1] if len(sys.argv) > 1 else "fit.png"
 y, x = torch.meshgrid(*[torch.linspace(-1, 1, SIZE, device="cuda")] * 2, indexing="ij")
 places = torch.stack([x, y], -1)
-# What is to be fitted: rings of three colors.
+# The target image: rings of three colors.
 radius = places.norm(dim=-1, keepdim=True)
 target = 0.5 + 0.5 * torch.sin(radius * torch.tensor([12.0, 17.0, 23.0], device="cuda"))
 

@@ -1,4 +1,4 @@
-"""A fluid in CuPy (stable fluids on a torus, solved by FFT), its dye shown as one channel: a picture every 100 steps.
+"""A fluid in CuPy (stable fluids on a torus, solved by FFT). Its dye is shown as one channel, and saved every 100 steps.
 
     python fluid.py [FOLDER [STEPS]]
 """
@@ -20,7 +20,7 @@ u, v, dye = (cp.zeros((N, N), cp.float32) for _ in range(3))
 
 
 def carried(field):
-    """The field, carried along the flow: each cell takes what was upstream."""
+    """Returns the field advected by the flow: each cell takes the value that was upstream."""
     return map_coordinates(field, cp.stack([y - DT * v, x - DT * u]), order=1, mode="grid-wrap")
 
 
@@ -33,7 +33,7 @@ with vkview.View(N, N, title="fluid") as view:
         jet = cp.exp(-((x - N / 2 - 90 * math.cos(angle)) ** 2 + (y - N / 2 - 90 * math.sin(angle)) ** 2) / 90)
         u, v, dye = u - 0.3 * jet * math.sin(angle), v + 0.3 * jet * math.cos(angle), dye * 0.998 + 0.08 * jet
         u, v, dye = carried(u), carried(v), carried(dye)
-        # What flows in flows out: the part along the wave vector is removed.
+        # Makes the flow divergence-free by removing the component along the wave vector.
         fu, fv = cp.fft.fft2(u), cp.fft.fft2(v)
         along = (kx * fu + ky * fv) / k2
         decay = cp.exp(-k2 * 0.05)

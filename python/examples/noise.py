@@ -1,6 +1,6 @@
-"""Random frames, made by torch on the GPU and shown. One device copy a frame; nothing goes through the host.
+"""Random frames, created by torch on the GPU and shown. Each frame is copied once on the device and never goes through the host.
 
-In a window where there is a display; else the last frame alone is seen, in the file.
+With a display, the frames appear in a window. In either case the last frame is saved to the file.
 
     python noise.py [FILE.png [FRAMES]]
 """

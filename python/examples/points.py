@@ -1,4 +1,4 @@
-"""Points of a simulation: torch moves them in memory of the view, which draws them. Drag to turn, scroll to come closer.
+"""Points of a simulation: torch moves them in memory of the view, which draws them. Drag to rotate, scroll to zoom.
 
     python points.py [FILE.png [STEPS]]
 """
@@ -14,7 +14,7 @@ steps = int(sys.argv[2]) if len(sys.argv) > 2 else 500
 
 with vkview.View(1280, 720, title="points") as view:
     points = view.tensor((COUNT, 4), "float32")
-    # The same memory: what torch writes there is what is drawn.
+    # The same memory: the view draws what torch writes here.
     mine = torch.from_dlpack(points)
     position = mine[:, :3]
     position.normal_()
@@ -23,7 +23,7 @@ with vkview.View(1280, 720, title="points") as view:
     for step in range(steps):
         if not view.running:
             break
-        # All fall towards the middle, softened there; the color is the speed.
+        # All points fall towards the center, with a softened force. The color shows the speed.
         distance = position.square().sum(1, keepdim=True) + 0.05
         velocity -= DT * position / distance**1.5
         position += DT * velocity

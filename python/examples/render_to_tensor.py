@@ -9,11 +9,11 @@ picture = torch.empty((HEIGHT, WIDTH, 4), dtype=torch.uint8, device="cuda")
 
 with vkview.View(WIDTH, HEIGHT, headless=True) as view:
     for step in range(100):
-        # A field that spreads, scaled up and colored by Vulkan.
+        # A diffusing field, scaled up and colored by Vulkan.
         field = (field + field.roll(1, 0) + field.roll(-1, 0) + field.roll(1, 1) + field.roll(-1, 1)) / 5
         view.image((field - field.min()) / (field.max() - field.min()), colormap="viridis")
         view.draw()
         view.read(picture)
-        # Behind the copy, on the current stream.
+        # On the current stream, and therefore after the copy.
         brightness = picture[..., :3].float().mean() / 255
     print(f"mean brightness {brightness.item():.3f}")

@@ -1,5 +1,5 @@
-"""Waves of numpy, on any machine: without a GPU the CPU computes and a software Vulkan driver draws. As an image, written in place, and as
-points.
+"""Waves computed by numpy, on any machine: without a GPU, a software Vulkan driver draws them. They are shown as an image that is written
+in place, and as points.
 
     python waves.py [FOLDER [STEPS]]
 """
@@ -16,12 +16,12 @@ x, z = np.meshgrid(*[np.linspace(-1, 1, N, dtype=np.float32)] * 2)
 
 
 def height(step):
-    """Of the water, from -1 to 1: rings round two stones."""
+    """Returns the height of the water, from -1 to 1: rings around two stones."""
     return sum(np.cos(20 * np.hypot(x - cx, z - 0.1) - 0.2 * step) for cx in (-0.5, 0.5)).astype(np.float32) / 2
 
 
 with vkview.View(640, 640, title="waves") as view:
-    # On a GPU that CUDA shares, numpy cannot write a canvas in place: `image` copies there.
+    # With CUDA, numpy cannot write a canvas in place, so `image` copies instead.
     canvas = view.canvas((N, N), "float32", colormap="viridis") if view.backend == "host" else None
     for step in range(steps):
         shade = 0.5 + 0.5 * height(step)

@@ -1,4 +1,4 @@
-"""A view on the CPU backend, for the tests beside this file. Those in gpu/ have their own."""
+"""The fixture of a view on the CPU backend, for the tests in this folder. Those in gpu/ have their own."""
 
 import pytest
 import vkview
@@ -9,5 +9,5 @@ from pictures import HEIGHT, WIDTH
 def view():
     with vkview.View(WIDTH, HEIGHT, headless=True, backend="host") as made:
         yield made
-    # Of VKVIEW_VALIDATION=1, which CI sets where the layer is installed.
+    # There are messages only with VKVIEW_VALIDATION=1, which CI sets if the validation layer is installed.
     assert made._validation_messages() == []

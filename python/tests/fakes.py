@@ -1,4 +1,4 @@
-"""Objects that say of themselves what a test wants."""
+"""Fake arrays, tensors and libraries whose properties a test chooses."""
 
 import contextlib
 import ctypes
@@ -7,7 +7,7 @@ import types
 
 
 class Interface:
-    """An object with one array interface, of the given entries."""
+    """An object with one array interface, which has the given entries."""
 
     def __init__(self, name="__array_interface__", **entries):
         self.memory = (ctypes.c_ubyte * 4096)()
@@ -74,18 +74,18 @@ new_capsule.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
 
 
 class Torch:
-    """torch, as far as its tensors and streams are asked for: the module, of which the test makes tensors."""
+    """A fake of the module torch, with the attributes of tensors and streams that vkview uses. A test creates its tensors."""
 
     def __init__(self, current=0):
         fake = self
         self.current = current
-        # The CUstreams of torch's current streams, by device.
+        # The address of the CUstream of torch's current stream, by device.
         self.streams = {}
         self.cuda = types.SimpleNamespace(current_stream=self.current_stream, device=self.device)
 
         class Tensor(Dlpack):
             def __dlpack__(self, **arguments):
-                # In torch's words.
+                # The message that torch raises.
                 if self.device[1] != fake.current:
                     raise BufferError("Can't export tensors on a different CUDA device index. "
                                       f"Expected: {self.device[1]}. Current device: {fake.current}.")
@@ -106,7 +106,7 @@ class Torch:
 
 
 class Dlpack:
-    """A DLPack producer that records how it was asked, and when its capsules were given back."""
+    """A DLPack producer that records the arguments of ``__dlpack__`` and counts the calls of its capsules' deleters."""
 
     def __init__(self, shape=(4, 4), *, dtype=(1, 8, 1), device=(DeviceType.CUDA, 0), announced=None,
                  strides=None, versioned=True, version=(1, 0), flags=0, old_signature=False, address=None):

@@ -1,4 +1,4 @@
-"""Pictures that tests show, and how they look."""
+"""Helpers that create pictures, and that return what a view shows of a tensor."""
 
 import numpy as np
 

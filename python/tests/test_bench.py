@@ -1,4 +1,4 @@
-"""The benchmark on the CPU backend: it runs, and has the rows that the documents' tables are made of."""
+"""The benchmark on the CPU backend: it runs, and its results contain the rows that the tables of the docs use."""
 
 import json
 import pathlib
@@ -23,7 +23,7 @@ def test_the_benchmark_has_every_figure_of_the_tables(tmp_path, monkeypatch):
     assert copied["bridge"]["median"] == 64 * 32 * 4 * 2 / 1e6
     assert [other["summary"]["median"] for other in copied["others"] if other["name"] == "canvas"] == [0]
 
-    # The tables name the rows of the three sizes, with the ways of each.
+    # The tables name rows of the three sizes, and ways of each row.
     monkeypatch.syspath_prepend(str(BENCH))
     sizes = runpy.run_path(str(BENCH / "__main__.py"), run_name="bench")["SIZES"]
     figures = [figure for name in ("view", "view-python")

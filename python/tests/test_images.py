@@ -1,4 +1,4 @@
-"""Images on the CPU backend: what is shown is what is drawn."""
+"""Images on the CPU backend: the picture has the values of the tensor that was shown."""
 
 import gc
 
@@ -35,7 +35,7 @@ def test_values_are_exposed_encoded_and_colored(view):
     gray = np.full((HEIGHT, WIDTH), 0.25, np.float32)
     assert shown(view, gray)[0, 0].tolist() == [64, 64, 64, 255]
     assert shown(view, gray, exposure=1)[0, 0].tolist() == [128, 128, 128, 255]
-    # 0.25 linear is 0.537 encoded.
+    # The linear value 0.25 is encoded as 0.537.
     assert shown(view, gray, linear=True)[0, 0].tolist() == [137, 137, 137, 255]
     low = shown(view, gray * 0, colormap="viridis")[0, 0]
     high = shown(view, gray * 4, colormap="viridis")[0, 0]
@@ -64,7 +64,7 @@ def test_parts_and_planes_are_shown_as_their_copies_are(view, make, dtype):
     x = np.random.default_rng(5).integers(0, 256, (2 * HEIGHT, 2 * WIDTH, 4), np.uint8)
     part = make(x if dtype == "uint8" else (x / 255).astype(dtype))
     if part.ndim == 2:
-        # Of a picture of its own, so that its rows are equally far apart.
+        # One channel of a new array, so that its rows are equally far apart.
         part = np.stack([part] * 3, -1)[..., 1]
     assert not part.flags.c_contiguous
     expected = shown(view, np.ascontiguousarray(part))
@@ -78,7 +78,7 @@ def test_images_of_other_sizes_are_scaled(view):
     assert (shown(view, one) == [10, 20, 30, 255]).all()
     double = noise(4).repeat(2, 0).repeat(2, 1)
     assert np.abs(shown(view, double).astype(int) - noise(4)).max() <= 1
-    # Back to the first size: the slots are made anew.
+    # Back to the first size: the slots are created again.
     assert (shown(view, noise(4)) == noise(4)).all()
 
 
@@ -153,7 +153,7 @@ def test_a_batch_of_one_gets_advice(view):
 
 
 def test_the_largest_images_are_shown_or_refused(view):
-    """16k x 16k: as much as the device reads at once, else an error that says how much that is."""
+    """An image of 16k x 16k is shown if the device can bind that much, and otherwise the error names the limit."""
     huge = np.zeros((16384, 16384, 1), np.uint8)
     try:
         view.image(huge)
@@ -167,7 +167,7 @@ def test_the_largest_images_are_shown_or_refused(view):
     fakes.Interface("__cuda_array_interface__", shape=(HEIGHT, WIDTH)),
 ])
 def test_cuda_tensors_on_a_host_view_are_refused(view, fake):
-    with pytest.raises(DeviceMismatchError, match=r"\.cpu\(\)"):
+    with pytest.raises(DeviceMismatchError, match=r'\(requested\): use \.cpu\(\), .*backend="cuda" and device='):
         view.image(fake)
 
 
@@ -189,6 +189,9 @@ def test_arguments_of_a_view():
         vkview.View(4, 4, headless=True, backend="metal")
     with pytest.raises(UnavailableError):
         vkview.View(4, 4, headless=True, backend="host", device="no such device")
+    # Without CUDA the reason is that, with it that there are fewer devices.
+    with pytest.raises(UnavailableError, match=r'^device="cuda:4711": .*CUDA'):
+        vkview.View(4, 4, headless=True, backend="host", device="cuda:4711")
     with pytest.raises(TypeError):
         vkview.View(4.5, 4, headless=True)
 

@@ -1,4 +1,4 @@
-"""Calls that leave the interpreter to others."""
+"""Calls that release the interpreter lock (GIL) while they work."""
 
 import sys
 import threading
@@ -9,16 +9,16 @@ import pytest
 import vkview
 from pictures import noise
 
-#: Seconds until a test gives up. Less than `NEVER`.
+#: Seconds until a test gives up, fewer than `NEVER`.
 LONG = 30
-#: Seconds after which a thread is made to let go of the interpreter.
+#: The switch interval in seconds, after which a thread is forced to release the interpreter.
 NEVER = 300
 
 
 def lets_others_run(call, prepare):
-    """Whether another thread runs while `call` does. It may wake up too late: calls are made until it does, or for `LONG`.
+    """Returns whether another thread runs during `call`. That thread may wake up too late, so calls are repeated, for at most `LONG`.
 
-    `call` takes what `prepare` gives, and is the only one to know it.
+    `call` gets the result of `prepare`, with the only reference to it.
     """
     gate, passed = threading.Lock(), threading.Lock()
     ran = ended = False
@@ -34,7 +34,7 @@ def lets_others_run(call, prepare):
     passed.acquire()
     thread = threading.Thread(target=run)
     interval = sys.getswitchinterval()
-    # Before the thread begins, so that it is given the interpreter by those alone that let go of it.
+    # Set before the thread starts, so that the thread runs only when a call releases the interpreter.
     sys.setswitchinterval(NEVER)
     try:
         thread.start()
@@ -45,7 +45,7 @@ def lets_others_run(call, prepare):
             gate.release()
             call(prepared.pop())
             seen = ran
-            # It runs now at the latest.
+            # Waits for the thread, which can run now if it could not before.
             passed.acquire()
             if seen or time.perf_counter() > end:
                 return seen
@@ -65,12 +65,12 @@ def lets_others_run(call, prepare):
 def test_the_interpreter_runs_while_a_view_works(view, call):
     view.image(noise(4))
     view.draw()
-    # Made before: numpy lets others run as well.
+    # The arrays are created before the call, because numpy releases the interpreter as well.
     assert lets_others_run(lambda pixels: call(view, pixels), lambda: noise(4))
 
 
 def test_the_interpreter_runs_while_a_canvas_is_dropped():
-    """Its slots are waited for."""
+    """Dropping a canvas waits until its slots are no longer used."""
     with vkview.View(1024, 1024, headless=True, backend="host") as view:
         def drawn():
             canvas = view.canvas((1024, 1024, 4))

@@ -1,4 +1,4 @@
-"""Exceptions that are no faults: Ctrl-C, and the end of the program."""
+"""KeyboardInterrupt and SystemExit that are raised during a call."""
 
 import logging
 import os
@@ -12,7 +12,7 @@ from pictures import HEIGHT, WIDTH, noise
 
 
 class Raises(logging.Handler):
-    """A handler of logs in which an exception arrives."""
+    """A log handler in which an exception is raised."""
 
     def __init__(self, exception):
         super().__init__()
@@ -41,7 +41,7 @@ def raises():
 
 
 def logs(view):
-    """Has the next call hand a record on."""
+    """Returns a call that passes a log record to Python."""
     view.image(noise(4))
     return view.pixels
 
@@ -76,7 +76,7 @@ def test_an_interrupt_while_a_tensor_is_taken_stays_one(view):
 
 
 def test_an_interrupted_frame_is_given_back():
-    """In the call that begins it: a record is left by a view whose frame takes longer than the limit."""
+    """The interrupt comes in the call that begins the frame. A view whose frame exceeds the time limit leaves the log record for it."""
     code = """
 import logging, numpy, vkview
 class Interrupted(logging.Handler):

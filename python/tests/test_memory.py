@@ -1,4 +1,4 @@
-"""Tensors of the view, canvases, and the picture as a tensor: memory that others use."""
+"""Tensors of a view, canvases, and the picture as a tensor: memory that other libraries use."""
 
 import gc
 import os
@@ -137,7 +137,7 @@ def test_an_exception_gives_the_frame_back(view):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_the_exception_of_the_block_is_the_one_to_see(view, monkeypatch):
-    """Where the frame cannot end either, as in a forked child, that is reported."""
+    """If ending the frame fails as well, as in a forked child, that second error goes to ``sys.unraisablehook``."""
     reported = []
     monkeypatch.setattr(sys, "unraisablehook", lambda one: reported.append(one.exc_type))
     canvas, child, seen = view.canvas((HEIGHT, WIDTH, 4)), None, None
@@ -164,7 +164,7 @@ def test_a_frame_that_ended_makes_no_tensors(view):
         with pytest.raises(ClosedError, match="ended"):
             export()
     view.draw()
-    # Documented: what was kept is the slot's memory, which stays.
+    # As documented, an array that is kept is still the slot's memory, which stays valid.
     assert kept.shape == (HEIGHT, WIDTH, 4)
 
 
@@ -208,8 +208,8 @@ def test_a_frame_of_a_closed_view(view):
 
 @pytest.mark.parametrize("make, live", [("canvas", 0), ("tensor", 1)])
 def test_what_is_made_while_the_view_is_closed_belongs_to_it(make, live):
-    """The one of a second view is closed by a handler of the log, in the call that makes it: a record is left by a view whose frame
-    takes longer than the limit."""
+    """A log handler closes the view during the call that creates the object. The log record is left by another view, whose frame
+    exceeds the time limit."""
     code = f"""
 import logging, warnings, numpy, vkview
 warnings.simplefilter("ignore", ResourceWarning)
@@ -235,7 +235,7 @@ if {make!r} == "canvas":
 
 
 class Stream:
-    """As one of cupy, which destroys its stream when it is dropped."""
+    """A stream like cupy's, which is destroyed with its object."""
     cuda_stream = 0x1230
 
 
@@ -259,7 +259,7 @@ def test_the_per_thread_default_stream_is_refused(view):
 
 
 def mapped():
-    """Bytes of the process that are shared memory or a driver's: slots of canvases among them."""
+    """Returns the number of bytes that the process has mapped, which include the slots of canvases."""
     with open("/proc/self/maps") as maps:
         spans = [line.split()[0].split("-") for line in maps]
     return sum(int(end, 16) - int(start, 16) for start, end in spans)

@@ -1,4 +1,4 @@
-"""Points, and the camera that they are seen from."""
+"""Points, and the camera that shows them."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from vkview import DTypeError, ShapeError
 
 
 def lit(pixels):
-    """Where something was drawn: rows and columns."""
+    """Returns the rows and columns of the pixels that are not black."""
     return np.argwhere(pixels[..., :3].any(-1)).tolist()
 
 
@@ -20,23 +20,23 @@ def seen(view, points, **look):
 
 def test_a_point_is_drawn_where_it_is(view):
     assert lit(seen(view, [[0, 0, 0]], size=2)) == [[7, 11], [7, 12], [8, 11], [8, 12]]
-    # x is to the right, y up.
+    # x points to the right, y points up.
     row, column = lit(seen(view, [[0.5, 0.7, 0]], size=1))[0]
     assert column > WIDTH // 2 and row < HEIGHT // 2
-    # The edge of the picture: tan(0.4) times the distance.
+    # The edge of the picture is at tan(0.4) times the distance.
     edge = 3 * np.tan(0.4)
     assert lit(seen(view, [[0, edge * 0.99, 0]], size=1))[0][0] == 0
     assert lit(seen(view, [[0, edge * 1.2, 0]], size=1)) == []
-    # Behind the camera, at it, and no number.
+    # Points behind the camera, at its position, and with values that are not finite.
     assert lit(seen(view, [[0, 0, 4], [0, 0, 3], [np.nan, 0, 0], [np.inf, 0, 0]])) == []
 
 
 def test_the_camera_goes_round_its_target(view):
     middle = lit(seen(view, [[5, 6, 7]], target=(5, 6, 7), yaw=1, pitch=0.5, distance=9))
     assert middle == [[7, 11], [7, 12], [8, 11], [8, 12]]
-    # A quarter to the right: z is to the left.
+    # After a quarter turn to the right, z points to the left.
     assert lit(seen(view, [[0, 0, 0.9]], size=1, yaw=np.pi / 2))[0][1] < WIDTH // 2 - 3
-    # From above: z is down.
+    # Seen from above, z points down.
     assert lit(seen(view, [[0, 0, 0.9]], size=1, pitch=1.5))[0][0] > HEIGHT // 2 + 3
 
 
@@ -54,7 +54,7 @@ def test_the_nearest_point_is_seen_with_its_color(view):
 def test_many_points_fill_the_picture(view):
     points = np.random.default_rng(0).uniform(-3, 3, (200_000, 3))
     assert len(lit(seen(view, points, size=3))) == WIDTH * HEIGHT
-    # What was there before is gone.
+    # The previous picture is cleared.
     assert len(lit(seen(view, [[0, 0, 0]], size=1))) == 1
 
 
@@ -67,7 +67,7 @@ def test_points_of_the_view_are_shown_again(view):
     view.show(mine)
     view.draw()
     assert len(lit(view.pixels())) == 2
-    # And an image in between.
+    # An image can be shown after that.
     assert (shown(view, noise(4)) == noise(4)).all()
 
 
@@ -90,7 +90,7 @@ def test_values_and_colors_may_be_tensors_of_their_own(view):
     assert (values == seen(view, points[:, :4], size=3)).all()
     # Every second point of a part of a larger tensor.
     assert (seen(view, points[::2, :6]) == seen(view, points[::2, :6].copy())).all()
-    # Without them, as before.
+    # `show` omits values and colors.
     view.show(xyz)
     view.draw()
     assert (view.pixels() == seen(view, xyz)).all()

@@ -1,4 +1,4 @@
-"""How arrays of other libraries are understood, and which are refused."""
+"""How arrays of other libraries are interpreted, and which are refused."""
 
 import array
 import sys
@@ -149,7 +149,7 @@ def test_an_interface_that_raises_or_is_no_dict_is_refused():
 def test_cuda_interfaces_name_their_stream():
     name = "__cuda_array_interface__"
     assert describe(fakes.Interface(name, stream=0x5550))["stream"] == 0x5550
-    # None, no entry and version 2 stand for the legacy default stream.
+    # None, a missing entry and version 2 mean the legacy default stream.
     for entries in [{"stream": None}, {}, {"version": 2, "stream": 77}]:
         assert describe(fakes.Interface(name, **entries))["stream"] == 1
     assert describe(fakes.Interface(name, stream=0x5550), stream=0x6660)["stream"] == 0x6660
@@ -162,7 +162,7 @@ def test_capsules_are_taken_and_given_back(versioned):
     fake = fakes.Dlpack((2, 3, 4), dtype=(2, 32, 1), versioned=versioned)
     seen = describe(fake, consumer=0x7770)
     assert (seen["dtype"], seen["shape"], seen["device"]) == ("float32", [2, 3, 4], "cuda:0")
-    # A library that does not name its stream is asked to put ours behind it.
+    # If a library does not name its stream, it is asked to order the consumer's stream after its own.
     assert (seen["ordered_by"], seen["stream"]) == ("producer", 0x7770)
     assert fake.calls == [{"stream": 0x7770, "max_version": (1, 3)}]
     assert fake.deleted == 1
@@ -187,7 +187,7 @@ def test_the_current_stream_of_torch_is_found(monkeypatch):
     torch.streams = {0: 0x2220, 1: 0x3330}
     monkeypatch.setitem(sys.modules, "torch", torch)
     assert describe(torch.Tensor(device=(2, 1)), consumer=0x7770)["stream"] == 0x3330
-    # The default stream is 0 there.
+    # torch reports its default stream as 0.
     torch.streams[1] = 0
     assert describe(torch.Tensor(device=(2, 1)))["stream"] == 1
 
@@ -201,7 +201,7 @@ def test_torchs_current_device_need_not_be_that_of_the_tensor(monkeypatch):
         seen = describe(fake, consumer=0x7770, device=1, stream=stream)
         assert (seen["device"], seen["stream"]) == ("cuda:1", expected)
         assert fake.calls.pop()["stream"] == -1 and torch.current == 0
-    # Nor for one that is on the CPU, whose number is none of CUDA's.
+    # The same for a tensor on the CPU, whose device index does not name a CUDA device.
     assert describe(torch.Tensor(device=(fakes.DeviceType.CPU, 0)))["device"] == "cpu"
 
     class Refuses(torch.Tensor):
@@ -249,7 +249,7 @@ def test_the_per_thread_default_stream_of_an_array_is_refused():
 
 
 def test_a_capsule_without_a_device_is_ordered_by_the_legacy_default_stream():
-    """It is asked before its device is known, so without a stream: the array API makes that the legacy default stream."""
+    """The capsule is requested before the device is known, so without a stream, which means the legacy default stream in the array API."""
     class Unannounced(fakes.Dlpack):
         @property
         def __dlpack_device__(self):
@@ -269,9 +269,9 @@ def test_other_streams_are_refused(stream):
 
 
 def test_a_tensor_of_another_gpu_is_refused_before_its_capsule_is_asked_for():
-    """torch refuses to export a tensor of a device that is not the current one, in words of its own."""
+    """The error is vkview's and not torch's, which refuses to export a tensor of a device that is not the current one."""
     fake = fakes.Dlpack(device=(fakes.DeviceType.CUDA, 1))
-    with pytest.raises(DeviceMismatchError, match=r'CUDA device 1, the view on CUDA device 0.*\.to\("cuda:0"\)'):
+    with pytest.raises(DeviceMismatchError, match=r'device 1, the view on CUDA device 0.*\.to\("cuda:0"\).* device="cuda:1"'):
         describe(fake, consumer=9, device=0)
     assert fake.calls == []
     describe(fake, consumer=9, device=1)

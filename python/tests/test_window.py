@@ -24,14 +24,14 @@ pytestmark = [
     pytest.mark.skipif(x11.XLIB is None, reason="there is no libX11"),
 ]
 W, H = 160, 120
-#: Seconds that a view waits at most: what holds one up does so until then.
+#: The longest time in seconds that a view waits. A view that is blocked stays blocked for that long.
 LIMIT = float(os.environ.get("VKVIEW_TIMEOUT", 10))
 
 
 @pytest.fixture(scope="module")
 def display():
-    """Of all tests here: a process has one event loop, and that has one display."""
-    # Whatever screen the machine has, windows do not appear there.
+    """The display of all tests in this file: a process has one event loop, which has one display."""
+    # Keeps the windows off any real screen of the machine.
     with x11.xvfb() as name, pytest.MonkeyPatch.context() as environment:
         environment.setenv("DISPLAY", name)
         environment.delenv("WAYLAND_DISPLAY", raising=False)
@@ -58,7 +58,7 @@ def picture(seed, width=W, height=H):
 
 
 def quarters():
-    """Red, green, blue and white, from the left above."""
+    """Returns a picture with a red, a green, a blue and a white quarter, from the top left."""
     quarters = np.zeros((H, W, 3), np.uint8)
     quarters[: H // 2, : W // 2] = 255, 0, 0
     quarters[: H // 2, W // 2 :] = 0, 255, 0
@@ -68,7 +68,7 @@ def quarters():
 
 
 def shows(screen, view, number, expected):
-    """Draws until the window shows the picture, which it may do a frame or two later."""
+    """Draws until the window shows the picture, which may take another frame or two."""
     x11.until(lambda: np.array_equal(screen.picture(number), expected), view.draw)
 
 
@@ -81,7 +81,7 @@ def test_a_window_shows_the_tensor_pixel_by_pixel(screen):
         number = screen.window("test")
         assert screen.size(number) == (W, H)
         shows(screen, view, number, picture(99))
-        # Nothing new is drawn.
+        # There is nothing new to draw.
         assert view.draw() is False
         assert (view.pixels()[..., :3] == picture(99)).all()
 
@@ -92,7 +92,7 @@ def test_a_window_is_black_before_the_first_picture(screen):
 
 
 def test_an_image_and_points_of_one_shape(screen):
-    """Slots of one format are used in different ways. The validation layer tells."""
+    """Slots of one format are used in different ways. The validation layer reports errors."""
     with window() as view:
         for _ in range(2):
             view.image(np.full((1, 100, 4), 0.5, np.float32))
@@ -102,7 +102,7 @@ def test_an_image_and_points_of_one_shape(screen):
 
 
 def test_frames_of_a_canvas_are_shown(screen):
-    """They are presented once they are computed. The validation layer tells."""
+    """Frames are presented once they are computed. The validation layer reports errors."""
     with window() as view:
         canvas = view.canvas((H, W, 3))
         for seed in range(100):
@@ -128,7 +128,7 @@ def test_a_resized_window_scales_the_picture(screen):
             screen.resize(number, width, height)
             x11.until(lambda: screen.size(number) == (width, height), view.draw)
             scale = min(width / W, height / H)
-            # The centers of the quarters, and of the bars where there are some.
+            # The centers of the quarters, as offsets from the center of the picture.
             places = {(x, y): color for x, y, color in [
                 (-W / 4, -H / 4, (255, 0, 0)), (W / 4, -H / 4, (0, 255, 0)),
                 (-W / 4, H / 4, (0, 0, 255)), (W / 4, H / 4, (255, 255, 255))]}
@@ -168,7 +168,7 @@ def test_a_closed_window_ends_running(screen):
         screen.press_close(number)
         x11.until(lambda: not view.running, view.draw)
         assert not view.closed
-        # What comes after the loop works, and shows nothing.
+        # Calls after the loop work, and show nothing on the screen.
         view.image(picture(2))
         assert view.draw() is True
         assert (view.pixels()[..., :3] == picture(2)).all()
@@ -184,7 +184,7 @@ def test_a_covered_window_is_shown_again(screen):
         number = screen.window("test")
         view.image(picture(1))
         shows(screen, view, number, picture(1))
-        # Another program's window over it and away again, and nothing new drawn.
+        # The window is hidden and shown again while nothing new is drawn.
         screen.iconify(number)
         screen.restore(number)
         shows(screen, view, number, picture(1))
@@ -202,7 +202,7 @@ def test_a_hidden_window_holds_nothing_up(screen):
             begun = time.perf_counter()
             assert view.draw() is True
             longest = max(longest, time.perf_counter() - begun)
-            # Each is drawn, shown or not.
+            # Each frame is drawn, whether the window shows it or not.
             if seed % 10 == 0:
                 assert (view.pixels()[..., :3] == picture(seed)).all()
         assert longest < LIMIT
@@ -213,7 +213,7 @@ def test_a_hidden_window_holds_nothing_up(screen):
 def test_two_windows_share_the_loop(screen):
     with window("one") as one, window("two", 90, 70) as two:
         numbers = [screen.window(title) for title in ("one", "two")]
-        # Without a window manager all are in one corner.
+        # Without a window manager, all windows are in the same corner.
         screen.move(numbers[1], 400, 300)
         for seed in range(10):
             one.image(picture(seed))
@@ -223,7 +223,7 @@ def test_two_windows_share_the_loop(screen):
         shows(screen, one, numbers[0], picture(9))
         shows(screen, two, numbers[1], picture(109, 90, 70))
         screen.press_close(numbers[0])
-        # Events of the one arrive while the other draws.
+        # Events of the first window arrive while the second one draws.
         x11.until(lambda: not one.running, two.draw)
         one.close()
         two.image(picture(5, 90, 70))
@@ -258,7 +258,7 @@ def test_a_dropped_view_closes_its_window(screen):
 
 
 def test_an_x_error_of_others_is_theirs(screen):
-    """Xlib has one handler of errors a process, and winit's takes all for its own if it is not told."""
+    """Xlib has one error handler per process. Without a filter, winit's handler would treat every error as its own."""
     with window() as view:
         view.image(picture(1))
         view.draw()
@@ -284,7 +284,7 @@ def test_a_large_view_fits_the_screen(screen):
 
 @pytest.mark.skipif(x11.ctypes.util.find_library("Xtst") is None, reason="there is no libXtst")
 class TestUser:
-    """Mouse and keyboard."""
+    """Input by mouse and keyboard."""
 
     def test_escape_ends_running(self, screen):
         pointer = x11.Pointer(screen)
@@ -309,7 +309,7 @@ class TestUser:
             view.draw()
             return view.pixels()
         def alike(a, b):
-            # The distance may be rounded otherwise.
+            # The distance may be rounded differently.
             return (a == b).mean() > 0.99
         pointer = x11.Pointer(screen)
         with window() as view:
@@ -320,7 +320,7 @@ class TestUser:
             assert not (still == turned).all() and not any(alike(still, near) for near in nearer)
             pointer.move(left + 50, top + 50)
             x11.until(lambda: (seen(view) == still).all(), view.draw)
-            # Without the button nothing turns.
+            # Moving the mouse without a button does not rotate the camera.
             pointer.move(left + 60, top + 60)
             for _ in range(10):
                 assert (seen(view) == still).all()
@@ -339,7 +339,7 @@ class TestUser:
             for _ in range(2):
                 pointer.button(4, True)
                 pointer.button(4, False)
-            # Xvfb sends two notches for each that is made through its extension.
+            # Xvfb sends two notches for each button event of XTEST.
             x11.until(lambda: any(alike(seen(view), near) for near in nearer), view.draw)
 
 
@@ -362,7 +362,7 @@ class TestUser:
             shows(screen, view, number, still)
             pointer.button(1, True)
             pointer.move(left + 60, top + 70)
-            # No call but draw: the points are kept.
+            # Only `draw` is called: the view keeps the points.
             shows(screen, view, number, turned)
             assert (view.pixels()[..., :3] == turned).all()
             assert view.draw() is False
@@ -372,7 +372,7 @@ class TestUser:
             view.draw()
             pointer.move(left + 70, top + 70)
             shows(screen, view, number, fewer)
-            # An image does not turn, and what it took the place of does not come back.
+            # An image does not rotate, and the points that it replaced do not return.
             view.image(picture(1))
             view.draw()
             pointer.move(left + 90, top + 60)
@@ -440,7 +440,7 @@ def test_events_are_the_main_threads(display):
     with window() as view:
         caught = in_thread(view.draw)
         assert len(caught) == 1 and isinstance(caught[0], UsageError) and "main thread" in str(caught[0])
-        # The rest is any thread's.
+        # All other methods work on any thread.
         assert in_thread(lambda: view.image(picture(1))) == []
         assert view.draw() is True
         assert in_thread(view.pixels) == []
@@ -489,7 +489,7 @@ OPEN = "import vkview, numpy; v = vkview.View(64, 48, headless=False, backend='h
 
 def test_ctrl_c_ends_a_loop(display):
     ended = run(OPEN + "import os, signal, threading"
-                # A shell's background jobs ignore it.
+                # Background jobs of a shell ignore SIGINT.
                 "\nsignal.signal(signal.SIGINT, signal.default_int_handler)"
                 "\nthreading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()"
                 "\nwhile v.running: v.draw()")
@@ -540,7 +540,7 @@ def test_a_loop_without_news_leaves_the_processor(display):
         while time.perf_counter() - begun < 1.0:
             view.draw()
             draws += 1
-        # Each waits 2 ms for events, of which there are few.
+        # Each call waits 2 ms for events, and there are few events.
         assert draws <= 600 * (time.perf_counter() - begun)
 
 

@@ -1,4 +1,4 @@
-"""A screen without a monitor, and what a user at it would do: libX11 through ctypes, and Xvfb."""
+"""An X server without a monitor (Xvfb), and user input on it, through ctypes bindings of libX11."""
 
 import contextlib
 import ctypes
@@ -21,7 +21,7 @@ class XImage(ctypes.Structure):
 
 
 class Attributes(ctypes.Structure):
-    """``XWindowAttributes``, up to what is needed."""
+    """``XWindowAttributes``, with names for the first fields only."""
 
     _fields_ = [("place", c_int * 6), ("visual", c_void_p), ("root", c_ulong), ("kinds", c_int * 4), ("planes", c_ulong),
                 ("pixel", c_ulong), ("save_under", c_int), ("colormap", c_ulong), ("installed", c_int), ("state", c_int),
@@ -29,7 +29,7 @@ class Attributes(ctypes.Structure):
 
 
 class ClientMessage(ctypes.Structure):
-    """``XClientMessageEvent``, as long as an ``XEvent``."""
+    """``XClientMessageEvent``, padded to the size of an ``XEvent``."""
 
     _fields_ = [("type", c_int), ("serial", c_ulong), ("send_event", c_int), ("display", c_void_p), ("window", c_ulong),
                 ("message_type", c_ulong), ("format", c_int), ("data", c_long * 5), ("padding", c_long * 12)]
@@ -37,14 +37,14 @@ class ClientMessage(ctypes.Structure):
 
 @contextlib.contextmanager
 def xvfb():
-    """Starts Xvfb on a free display; gives the value for DISPLAY."""
+    """Starts Xvfb on a free display, and yields the value for DISPLAY."""
     read, write = os.pipe()
     server = subprocess.Popen(["Xvfb", "-displayfd", str(write), "-screen", "0", "1280x800x24", "-nolisten", "tcp", "-noreset"],
                               pass_fds=[write], stderr=subprocess.DEVNULL)
     os.close(write)
     try:
         with os.fdopen(read) as pipe:
-            # The server chooses the number, and names it once it takes clients.
+            # The server chooses the number, and writes it to the pipe once it accepts clients.
             number = pipe.readline().strip()
         assert number, "Xvfb ended before it was ready; is /tmp/.X11-unix writable?"
         yield f":{number}"
@@ -58,11 +58,11 @@ IGNORE = ctypes.cast(_handler, c_void_p)
 
 
 def quietly(method):
-    """A method of ``Screen`` that may name a window which goes away meanwhile."""
+    """Wraps a method of ``Screen`` so that X errors are ignored, because its window may be closed during the call."""
 
     @functools.wraps(method)
     def call(self, *arguments):
-        # Errors go to one handler of the process, and winit's would take this for its own.
+        # A process has one handler for X errors. The one of winit would treat this error as its own.
         before = self.x.XSetErrorHandler(IGNORE)
         try:
             result = method(self, *arguments)
@@ -92,7 +92,7 @@ class Screen:
 
     @quietly
     def windows(self):
-        """The names of all windows of clients, by their numbers."""
+        """Returns the names of all client windows, by window ID."""
         root, parent, children, count = c_ulong(), c_ulong(), POINTER(c_ulong)(), c_uint()
         self.x.XQueryTree(self.display, self.root, byref(root), byref(parent), byref(children), byref(count))
         found = {}
@@ -106,7 +106,7 @@ class Screen:
         return found
 
     def window(self, title):
-        """The window with this title."""
+        """Returns the ID of the window with this title."""
         found = [window for window, name in self.windows().items() if name.split(" (")[0] == title]
         assert len(found) == 1, (title, self.windows())
         return found[0]
@@ -120,21 +120,21 @@ class Screen:
 
     @quietly
     def place(self, window):
-        """Of the window's left upper corner, on the screen."""
+        """Returns the position of the window's top left corner on the screen."""
         x, y, child = c_int(), c_int(), c_ulong()
         self.x.XTranslateCoordinates(self.display, c_ulong(window), self.root, 0, 0, byref(x), byref(y), byref(child))
         return x.value, y.value
 
     @quietly
     def focus(self, window):
-        """Gives the keyboard to the window, which a window manager would do."""
+        """Gives the keyboard focus to the window, as a window manager would."""
         parent, current_time = 2, c_ulong(0)
         self.x.XSetInputFocus(self.display, c_ulong(window), parent, current_time)
         self.sync()
 
     @quietly
     def picture(self, window):
-        """What the window shows: (height, width, 3) bytes, red, green and blue."""
+        """Returns the contents of the window: (height, width, 3) bytes, in the order red, green, blue."""
         viewable, attributes = 2, Attributes()
         self.x.XGetWindowAttributes(self.display, c_ulong(window), byref(attributes))
         assert attributes.state == viewable, "the window is not on the screen"
@@ -162,7 +162,7 @@ class Screen:
 
     @quietly
     def iconify(self, window):
-        """Takes the window off the screen, as a window manager minimizes it."""
+        """Unmaps the window, as a window manager does to minimize it."""
         self.x.XUnmapWindow(self.display, c_ulong(window))
         self.sync()
 
@@ -173,7 +173,7 @@ class Screen:
 
     @quietly
     def press_close(self, window):
-        """What a window manager sends for the button."""
+        """Sends the event that a window manager sends for the close button."""
         protocols, delete = [self.x.XInternAtom(self.display, name, 0) for name in (b"WM_PROTOCOLS", b"WM_DELETE_WINDOW")]
         event = ClientMessage(type=33, window=window, message_type=protocols, format=32)
         event.data[0] = delete
@@ -185,7 +185,7 @@ class Screen:
 
 
 class Pointer:
-    """Mouse and keyboard of the test server, through its extension XTEST."""
+    """Mouse and keyboard of the test server, through the extension XTEST."""
 
     def __init__(self, screen):
         self.screen, self.test = screen, ctypes.CDLL(ctypes.util.find_library("Xtst"))
@@ -208,7 +208,7 @@ class Pointer:
 
 
 def until(done, draw, limit=10):
-    """Draws until ``done`` says so."""
+    """Calls ``draw`` until ``done`` returns true, and fails after ``limit`` seconds."""
     end = time.monotonic() + limit
     while not done():
         assert time.monotonic() < end, "it did not come to that"

@@ -17,15 +17,15 @@ use images::new_images_wait_for_the_engine;
 
 #[test]
 fn an_engine_keeps_its_own() {
-    what_the_engine_left_off_is_named_at_once();
+    features_missing_on_an_adopted_device_are_reported();
     submissions_are_made_under_the_engines_lock();
-    a_lock_that_calls_nothing_is_an_error();
-    panics::a_closure_that_panics_goes_on();
+    a_lock_that_does_not_call_its_closure_is_an_error();
+    panics::a_panic_of_a_closure_propagates();
     panics::a_panic_that_the_lock_swallows_is_an_error();
     for backend in [Backend::Host, Backend::Cuda] {
         new_images_wait_for_the_engine(backend);
-        for place in [panics::Place::Before, panics::Place::Behind] {
-            panics::frames_go_on(backend, place);
+        for place in [panics::Place::Before, panics::Place::After] {
+            panics::frames_continue(backend, place);
         }
         for legacy in [false, true] {
             frames_through_the_engines_own_submissions(backend, legacy);
@@ -33,7 +33,7 @@ fn an_engine_keeps_its_own() {
     }
 }
 
-fn what_the_engine_left_off_is_named_at_once() {
+fn features_missing_on_an_adopted_device_are_reported() {
     let engine = Engine::new(None);
     let mut info = engine.info();
     info.device_extensions = &[];
@@ -151,7 +151,7 @@ impl QueueLock for NoLock {
     fn with(&self, _: vk::Queue, _: &mut dyn FnMut()) {}
 }
 
-fn a_lock_that_calls_nothing_is_an_error() {
+fn a_lock_that_does_not_call_its_closure_is_an_error() {
     let engine = Engine::new(None);
     let mut info = engine.info();
     info.queue_lock = Some(Arc::new(NoLock));

@@ -14,7 +14,7 @@ use bridge_tests::{Engine, Filler, Readback, Rig, case_on};
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Place {
     Before,
-    Behind,
+    After,
 }
 
 /// A lock that panics once each time it is armed, without printing a panic message.
@@ -43,26 +43,26 @@ impl QueueLock for Panics {
     fn with(&self, _: vk::Queue, f: &mut dyn FnMut()) {
         self.panic(Place::Before);
         f();
-        self.panic(Place::Behind);
+        self.panic(Place::After);
     }
 }
 
 /// Frames continue while every other submission meets a panic.
-pub(super) fn frames_go_on(backend: Backend, place: Place) {
+pub(super) fn frames_continue(backend: Backend, place: Place) {
     const LEN: usize = 1024;
     let (engine, lock) = (Engine::new(None), Panics::new(place));
     let mut info = engine.info();
     info.queue_lock = Some(lock.clone());
     // SAFETY: the engine's own handles, which outlive the function.
     let device = unsafe { ExportDevice::adopt(info) }.unwrap();
-    let Some(compute) = case_on(&device, backend, "frames_go_on") else { return };
+    let Some(compute) = case_on(&device, backend, "frames_continue") else { return };
 
     lock.arm();
     // SAFETY: nothing is recorded.
     let ran = unsafe { device.run_once(device.queue(), "nothing", Rig::LONG, |_| {}) };
     match place {
         // The layer reports if the pool and the fence are destroyed while they are in use.
-        Place::Behind => ran.unwrap(),
+        Place::After => ran.unwrap(),
         Place::Before => {
             let error = ran.unwrap_err().to_string();
             assert!(error.contains("panicked without calling its closure"), "{error}");
@@ -102,7 +102,7 @@ pub(super) fn frames_go_on(backend: Backend, place: Place) {
 }
 
 /// A panic of the program's own closure propagates to the program.
-pub(super) fn a_closure_that_panics_goes_on() {
+pub(super) fn a_panic_of_a_closure_propagates() {
     let engine = Engine::new(None);
     let mut info = engine.info();
     info.queue_lock = Some(Panics::new(Place::Before));

@@ -25,7 +25,7 @@ pub(crate) fn written(byte: u8, frame: u32) -> Vec<u32> {
     words
 }
 
-pub(crate) fn every_frame_crosses_whole(rig: &Rig, compute: &Compute) {
+pub(crate) fn every_frame_crosses_intact(rig: &Rig, compute: &Compute) {
     let readback = Readback::new(rig.device(), SIZE);
     for slots in 1..=3 {
         let mut exchange = Exchange::new(compute, &info(slots), words()).unwrap();
@@ -43,7 +43,7 @@ pub(crate) fn every_frame_crosses_whole(rig: &Rig, compute: &Compute) {
 
 /// Computes the second frame while the queue has not read the first one yet, with one slot: the
 /// queue then reads frame `seen`.
-pub(crate) fn beside_a_slow_reader(rig: &Rig, compute: &Compute, seen: u8) {
+pub(crate) fn with_a_slow_reader(rig: &Rig, compute: &Compute, seen: u8) {
     let readback = Readback::new(rig.device(), SIZE);
     let gate = Gate::new(rig.device());
     let mut exchange = Exchange::new(compute, &info(1), words()).unwrap();

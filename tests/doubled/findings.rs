@@ -11,7 +11,7 @@ use crate::double;
 use crate::images::{EXTENT, drawn, imported, mapped};
 
 /// Runs `wrong` with CUDA's context current, and expects exactly these kinds of findings.
-fn finds(name: &str, expected: &[&str], wrong: fn(&Rig)) {
+fn expect_findings(name: &str, expected: &[&str], wrong: fn(&Rig)) {
     let Some(double) = double(name) else { return };
     let rig = Rig::open();
     let compute = Compute::new(rig.device(), Backend::Cuda).unwrap();
@@ -31,8 +31,8 @@ fn destroy(array: sys::CUmipmappedArray, memory: sys::CUexternalMemory) {
 }
 
 #[test]
-fn an_image_that_cuda_has_given_back_may_go() {
-    finds("findings::an_image_that_cuda_has_given_back_may_go", &[], |rig| {
+fn an_image_that_cuda_has_unmapped_may_be_destroyed() {
+    expect_findings("findings::an_image_that_cuda_has_unmapped_may_be_destroyed", &[], |rig| {
         let image = drawn(rig, 1);
         let (array, memory) = mapped(&image, EXTENT);
         destroy(array, memory);
@@ -43,7 +43,7 @@ fn an_image_that_cuda_has_given_back_may_go() {
 #[test]
 fn an_image_destroyed_while_cuda_maps_it() {
     // One finding for the image and one for its memory.
-    finds("findings::an_image_destroyed_while_cuda_maps_it", &["mapped-at-free"; 2], |rig| {
+    expect_findings("findings::an_image_destroyed_while_cuda_maps_it", &["mapped-at-free"; 2], |rig| {
         let image = drawn(rig, 1);
         let (array, memory) = mapped(&image, EXTENT);
         drop(image);
@@ -85,8 +85,8 @@ fn destroy_memory(memory: sys::CUexternalMemory) {
 
 /// The importer keeps the memory alive; only a mapping of it is an error.
 #[test]
-fn memory_that_is_imported_and_not_mapped_may_go() {
-    finds("findings::memory_that_is_imported_and_not_mapped_may_go", &[], |rig| {
+fn memory_that_is_imported_and_not_mapped_may_be_freed() {
+    expect_findings("findings::memory_that_is_imported_and_not_mapped_may_be_freed", &[], |rig| {
         let buffer = buffer(rig);
         let (address, memory) = mapped_buffer(&buffer);
         free(address);
@@ -97,7 +97,7 @@ fn memory_that_is_imported_and_not_mapped_may_go() {
 
 #[test]
 fn memory_freed_while_cuda_maps_it() {
-    finds("findings::memory_freed_while_cuda_maps_it", &["mapped-at-free"], |rig| {
+    expect_findings("findings::memory_freed_while_cuda_maps_it", &["mapped-at-free"], |rig| {
         let buffer = buffer(rig);
         let (address, memory) = mapped_buffer(&buffer);
         drop(buffer);
@@ -109,7 +109,7 @@ fn memory_freed_while_cuda_maps_it() {
 /// With both functions. The validation layer reports it too, if it is enabled.
 #[test]
 fn an_image_bound_twice() {
-    finds("findings::an_image_bound_twice", &["bound-twice"; 2], |rig| {
+    expect_findings("findings::an_image_bound_twice", &["bound-twice"; 2], |rig| {
         rig.allow(&["VUID-vkBindImageMemory-image-07460", "VUID-VkBindImageMemoryInfo-image-07460"]);
         let image = drawn(rig, 1);
         let device = rig.device().as_raw();

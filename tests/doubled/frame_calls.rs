@@ -14,7 +14,7 @@ const SIGNAL: &str = "cuSignalExternalSemaphoresAsync";
 /// One wait and one signal, however many resources there are. Before each of them, the bridge asks
 /// which context is current and whether the stream is being captured, because the program's code
 /// runs between the two.
-pub(crate) fn are_these(double: &Double, _: &Rig, compute: &Compute) {
+pub(crate) fn are_expected(double: &Double, _: &Rig, compute: &Compute) {
     compute.cuda().unwrap().device().context().bind_to_thread().unwrap();
     let mut exchange = Exchange::new(compute, &info(1), vec![words(); 3]).unwrap();
     let mut frame = || {

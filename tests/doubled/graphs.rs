@@ -45,7 +45,7 @@ pub(crate) fn a_graph_frees_nothing_that_was_replaced(double: &Double, _: &Rig, 
             ended.store(true, Ordering::SeqCst);
         });
         // The thread that frees it may block; the frame must not.
-        double.until("the frame ends", |_| ended.load(Ordering::SeqCst));
+        double.wait_until("the frame ends", |_| ended.load(Ordering::SeqCst));
         gate.open();
     });
     run(exchange.begin().unwrap().finish().unwrap());

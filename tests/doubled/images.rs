@@ -180,21 +180,21 @@ fn differences(name: &str, levels: u32, extent: [u32; 3], expected: impl FnOnce(
 }
 
 #[test]
-fn texels_lie_where_vulkan_has_them() {
-    let name = "images::texels_lie_where_vulkan_has_them";
+fn texels_are_where_vulkan_stores_them() {
+    let name = "images::texels_are_where_vulkan_stores_them";
     differences(name, ALL_LEVELS, EXTENT, |different, kinds| assert!(different.is_empty() && kinds.is_empty()));
 }
 
 #[test]
-fn one_level_of_layers_lies_alike() {
-    let name = "images::one_level_of_layers_lies_alike";
+fn one_level_of_layers_has_the_same_layout() {
+    let name = "images::one_level_of_layers_has_the_same_layout";
     differences(name, 1, EXTENT, |different, kinds| assert!(different.is_empty() && kinds.is_empty()));
 }
 
 /// CUDA's drivers do not report this mistake.
 #[test]
-fn layers_with_some_of_the_mip_levels_lie_elsewhere() {
-    let name = "images::layers_with_some_of_the_mip_levels_lie_elsewhere";
+fn layers_with_some_of_the_mip_levels_have_another_layout() {
+    let name = "images::layers_with_some_of_the_mip_levels_have_another_layout";
     differences(name, 3, EXTENT, |different, kinds| {
         assert!(!different.is_empty());
         assert_eq!(kinds, ["mip-layout"]);
@@ -202,8 +202,8 @@ fn layers_with_some_of_the_mip_levels_lie_elsewhere() {
 }
 
 #[test]
-fn an_image_that_is_described_as_another_is_seen_as_garbage() {
-    let name = "images::an_image_that_is_described_as_another_is_seen_as_garbage";
+fn an_image_described_as_another_reads_as_garbage() {
+    let name = "images::an_image_described_as_another_reads_as_garbage";
     differences(name, ALL_LEVELS, [16, 9, 1], |different, kinds| {
         assert!(!different.is_empty());
         assert_eq!(kinds, ["image-differs"]);

@@ -26,7 +26,7 @@ pub(crate) fn with_device(name: &str, test: fn(&Rig)) {
 }
 
 /// Runs `render` with the renderer's exchange, and `work` on a worker thread.
-fn between(
+fn with_worker(
     rig: &Rig,
     slots: usize,
     work: impl FnOnce(&Path) + Send,
@@ -83,12 +83,12 @@ fn next(exchange: &mut RemoteExchangeReader<Words>) -> RenderTurn<Words> {
 }
 
 #[test]
-fn what_a_worker_in_step_writes_vulkan_reads() {
-    with_device("in_step::what_a_worker_in_step_writes_vulkan_reads", |rig| {
+fn vulkan_reads_what_a_worker_in_step_writes() {
+    with_device("in_step::vulkan_reads_what_a_worker_in_step_writes", |rig| {
         let readback = &Readback::new(rig.device(), SIZE);
         for slots in 1..=3 {
             let (have, had) = channel();
-            between(
+            with_worker(
                 rig,
                 slots,
                 move |path| writes(path, 30, &had),
@@ -113,7 +113,7 @@ fn a_worker_in_step_has_the_slots_that_an_engine_has_submitted() {
     with_device("in_step::a_worker_in_step_has_the_slots_that_an_engine_has_submitted", |rig| {
         for slots in 1..=3 {
             let (have, had) = channel();
-            between(
+            with_worker(
                 rig,
                 slots,
                 move |path| writes(path, 40, &had),
@@ -150,11 +150,11 @@ fn lend(turn: RenderTurn<Words>) -> TimelinePoint {
 }
 
 /// The value that the worker falsely signals for Vulkan.
-const LIE: u64 = 1000;
+const FALSE_VALUE: u64 = 1000;
 
 /// A worker that announces a frame, and then signals, on the timeline that it was given, that
 /// Vulkan is done.
-fn lies(path: &Path, told: &std::sync::mpsc::Sender<()>, ends: &Receiver<()>) {
+fn signal_falsely(path: &Path, announced: &std::sync::mpsc::Sender<()>, ends: &Receiver<()>) {
     let mut connection = Connection::connect(path, &ConnectInfo::default()).unwrap();
     let device_uuid = connection.peer_hello().unwrap().device_uuid;
     let hello = Hello { cuda: true, trust: true, device_uuid, ..Hello::new(Role::Worker, "liar") };
@@ -181,8 +181,8 @@ fn lies(path: &Path, told: &std::sync::mpsc::Sender<()>, ends: &Receiver<()>) {
         unsafe { signal_one(&stream, timeline, value) }.unwrap();
         stream.synchronize().unwrap();
     };
-    signal(rendered, LIE);
-    told.send(()).unwrap();
+    signal(rendered, FALSE_VALUE);
+    announced.send(()).unwrap();
     // This is an error if the test has failed.
     let _ = ends.recv();
     signal(computed, 1);
@@ -190,18 +190,18 @@ fn lies(path: &Path, told: &std::sync::mpsc::Sender<()>, ends: &Receiver<()>) {
 }
 
 #[test]
-fn a_worker_in_step_that_signals_for_vulkan_is_not_believed() {
-    let Some(_double) = double("in_step::a_worker_in_step_that_signals_for_vulkan_is_not_believed") else { return };
+fn a_false_signal_of_a_worker_in_step_is_ignored() {
+    let Some(_double) = double("in_step::a_false_signal_of_a_worker_in_step_is_ignored") else { return };
     let rig = Rig::open();
-    let ((tell, told), (end, ends)) = (channel(), channel());
-    between(
+    let ((sender, announced), (end, ends)) = (channel(), channel());
+    with_worker(
         &rig,
         3,
-        move |path| lies(path, &tell, &ends),
+        move |path| signal_falsely(path, &sender, &ends),
         // If this fails, the worker continues: nothing more is sent to it.
         move |exchange| {
             let point = submit(next(exchange));
-            told.recv().unwrap();
+            announced.recv().unwrap();
             assert!(!point.is_reached().unwrap(), "the worker's word is taken for Vulkan's");
             // The signal has already been made, so a longer wait would not show more.
             let waited = point.wait(std::time::Duration::ZERO);

@@ -18,7 +18,7 @@ use crate::{LEN, Words, double, info, words};
 type Writer = RemoteExchangeWriter<Words>;
 
 /// Runs `render` with the renderer's exchange, and `work` on a worker thread.
-fn between(rig: &Rig, slots: usize, work: impl FnOnce(&Path) + Send, render: impl FnOnce(&mut Writer)) {
+fn with_worker(rig: &Rig, slots: usize, work: impl FnOnce(&Path) + Send, render: impl FnOnce(&mut Writer)) {
     let folder = tempfile::tempdir().unwrap();
     let listener = Listener::bind(folder.path().join("s")).unwrap();
     let path = listener.path().to_owned();
@@ -89,8 +89,8 @@ fn draw(commands: &Commands, exchange: &mut Writer, word: u32) -> TimelinePoint 
 }
 
 #[test]
-fn what_vulkan_draws_a_worker_in_step_reads() {
-    with_device("in_step_drawn::what_vulkan_draws_a_worker_in_step_reads", |rig| {
+fn a_worker_in_step_reads_what_vulkan_draws() {
+    with_device("in_step_drawn::a_worker_in_step_reads_what_vulkan_draws", |rig| {
         let commands = &Commands::new(rig.device());
         for slots in 1..=3 {
             let (have, had) = channel();
@@ -102,7 +102,7 @@ fn what_vulkan_draws_a_worker_in_step_reads() {
                 }
                 have.send(()).unwrap();
             };
-            between(rig, slots, reads, move |exchange| {
+            with_worker(rig, slots, reads, move |exchange| {
                 (0..30).for_each(|frame| drop(draw(commands, exchange, frame + 7)));
                 had.recv().unwrap();
             });
@@ -124,7 +124,7 @@ fn a_worker_in_step_has_the_frames_that_an_engine_has_submitted() {
                 worker.words();
                 have.send(()).unwrap();
             };
-            between(rig, slots, reads, move |exchange| {
+            with_worker(rig, slots, reads, move |exchange| {
                 for frame in 0..40 {
                     // In pairs, so that each kind follows each kind.
                     let point = if frame % 4 < 2 { lend(exchange) } else { submit(exchange) };
@@ -155,56 +155,56 @@ fn lend(exchange: &mut Writer) -> TimelinePoint {
 
 /// Reads while the queue has not overwritten frame 1 with frame 2 yet: the reader sees frame
 /// `seen`.
-fn behind_slow_commands(rig: &Rig, seen: u32) {
-    let ((tell, told), (open, opened)) = (channel(), channel());
+fn after_slow_commands(rig: &Rig, seen: u32) {
+    let ((sender, progress), (open, opened)) = (channel(), channel());
     let commands = &Commands::new(rig.device());
-    let reads = move |path: &Path| reads_behind(path, seen, &tell, &opened);
-    between(rig, 1, reads, move |exchange| {
+    let reads = move |path: &Path| read_after_slow_commands(path, seen, &sender, &opened);
+    with_worker(rig, 1, reads, move |exchange| {
         draw(commands, exchange, 1).wait(Rig::LONG).unwrap();
         open.send(()).unwrap();
-        told.recv().unwrap();
+        progress.recv().unwrap();
         let gate = Gate::new(rig.device());
         gate.hold_queue(rig.device(), QueueKind::Graphics);
         let point = draw(commands, exchange, 2);
-        told.recv().unwrap();
+        progress.recv().unwrap();
         assert!(!point.is_reached().unwrap(), "the gate holds nothing");
         gate.open();
         open.send(()).unwrap();
         point.wait(Rig::LONG).unwrap();
-        told.recv().unwrap();
+        progress.recv().unwrap();
     });
     commands.finish();
 }
 
-fn reads_behind(path: &Path, seen: u32, tell: &Sender<()>, opened: &Receiver<()>) {
+fn read_after_slow_commands(path: &Path, seen: u32, sender: &Sender<()>, opened: &Receiver<()>) {
     let mut worker = Copying::connect(path);
     // The negative control does not wait for it.
     opened.recv().unwrap();
     worker.read();
     assert!(worker.words() == [1; LEN]);
-    tell.send(()).unwrap();
+    sender.send(()).unwrap();
     worker.read();
     if seen == 1 {
         // The read happens before the gate opens.
         worker.words();
     }
-    tell.send(()).unwrap();
+    sender.send(()).unwrap();
     opened.recv().unwrap();
     assert!(worker.words() == [seen; LEN], "{}", worker.words()[0]);
-    tell.send(()).unwrap();
+    sender.send(()).unwrap();
 }
 
 #[test]
 fn a_worker_in_step_waits_for_slow_commands() {
-    with_device("in_step_drawn::a_worker_in_step_waits_for_slow_commands", |rig| behind_slow_commands(rig, 2));
+    with_device("in_step_drawn::a_worker_in_step_waits_for_slow_commands", |rig| after_slow_commands(rig, 2));
 }
 
 /// The negative control.
 #[test]
-fn without_its_wait_a_worker_in_step_reads_the_frame_before() {
-    let name = "in_step_drawn::without_its_wait_a_worker_in_step_reads_the_frame_before";
+fn without_its_wait_a_worker_in_step_reads_the_previous_frame() {
+    let name = "in_step_drawn::without_its_wait_a_worker_in_step_reads_the_previous_frame";
     let Some(double) = double(name) else { return };
     let rig = Rig::open();
     double.plant(Planted::Skipped, "cuWaitExternalSemaphoresAsync", 0);
-    behind_slow_commands(&rig, 1);
+    after_slow_commands(&rig, 1);
 }

@@ -33,7 +33,7 @@ pub(crate) fn that_is_not_freed_is_counted(name: &str) {
 
 /// The previous frame waits for an engine's own timeline, and with one slot the stream waits for
 /// that frame.
-pub(crate) fn is_made_beside_a_stream_that_waits(double: &Double, rig: &Rig, compute: &Compute) {
+pub(crate) fn is_created_while_its_stream_waits(double: &Double, rig: &Rig, compute: &Compute) {
     let mut exchange = Exchange::new(compute, &info(1), words()).unwrap();
     let gate = Gate::new(rig.device());
     let turn = exchange.begin().unwrap().finish().unwrap();
@@ -48,7 +48,7 @@ pub(crate) fn is_made_beside_a_stream_that_waits(double: &Double, rig: &Rig, com
             let split = compute.kernel_memory_split("split", &numbers, std::slice::from_ref(&(0..LARGE))).unwrap();
             drop((whole, split));
         });
-        double.until_ended_or_blocked(&made);
+        double.wait_until_ended_or_blocked(&made);
         let blocked = double.blocked_calls();
         gate.open();
         assert_eq!(blocked, Vec::new());

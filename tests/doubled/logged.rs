@@ -37,7 +37,7 @@ fn logger() {
 
 static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-fn keep(line: &str) {
+fn record_line(line: &str) {
     LINES.lock().unwrap().push(line.to_owned());
 }
 
@@ -45,7 +45,7 @@ struct Sink;
 
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        String::from_utf8_lossy(bytes).lines().for_each(|line| keep(&format!("trace: {line}")));
+        String::from_utf8_lossy(bytes).lines().for_each(|line| record_line(&format!("trace: {line}")));
         Ok(bytes.len())
     }
 
@@ -55,7 +55,7 @@ impl Write for Sink {
 }
 
 /// The trace of a signal is written once the lock is released, so the log line follows it.
-pub(crate) fn signals_are_logged_behind_their_lock(name: &str) {
+pub(crate) fn signals_are_logged_after_their_lock_is_released(name: &str) {
     let Some(_double) = double(name) else { return };
     logger();
     let rig = Rig::open();
@@ -74,7 +74,7 @@ pub(crate) fn signals_are_logged_behind_their_lock(name: &str) {
     };
     captured(&mut exchange, &mut graph);
     trace_to(Sink);
-    HOOK.set(keep).unwrap();
+    HOOK.set(record_line).unwrap();
     let place = |lines: &[String], begin: &str, part: &str| {
         let found = lines.iter().position(|line| line.starts_with(begin) && line.contains(part));
         found.unwrap_or_else(|| panic!("no line \"{begin}\" with \"{part}\": {lines:#?}"))
@@ -110,11 +110,11 @@ fn close_other(line: &str) {
     let (send, ended) = mpsc::channel();
     std::thread::spawn(move || send.send(other.close().is_err()));
     assert_eq!(ended.recv_timeout(lost_vulkan::LIMIT), Ok(true), "it waits for a lock, or CUDA is idle");
-    keep("closed");
-    DOUBLE.get().unwrap().let_work_go();
+    record_line("closed");
+    DOUBLE.get().unwrap().release_work();
 }
 
-pub(crate) fn a_release_is_logged_behind_its_lock(name: &str) {
+pub(crate) fn a_release_is_logged_after_its_lock_is_released(name: &str) {
     lost_vulkan::with_waiting(name, logger, |double, [waiting, idle]| {
         *OTHER.lock().unwrap() = Some(idle);
         double.hold_work();

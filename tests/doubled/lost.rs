@@ -24,7 +24,7 @@ pub(crate) type Ask = fn(&mut Option<Exchange<Words>>, &mut Option<Exchange<Word
 
 /// An engine that waits for its own fence also waits for CUDA, which no longer signals, until an
 /// exchange of the compute side is used or dropped.
-pub(crate) fn the_queue_goes_on(name: &str, info: &ExchangeInfo<'_>, ask: Ask) {
+pub(crate) fn the_queue_continues(name: &str, info: &ExchangeInfo<'_>, ask: Ask) {
     let Some(double) = double(name) else { return };
     let rig = Rig::open();
     // The host signals in place of the lost context; the layer cannot know that CUDA's signal never
@@ -41,7 +41,7 @@ pub(crate) fn the_queue_goes_on(name: &str, info: &ExchangeInfo<'_>, ask: Ask) {
     // SAFETY: no commands; the fence is new.
     let rendered = unsafe { turn.submit_with(&SubmitInfo { fence: fence.raw, ..Default::default() }) }.unwrap();
     double.lose_context(0, LAUNCH_FAILED);
-    double.let_work_go();
+    double.release_work();
     assert!(!frame.is_signaled(), "the control: nobody has asked");
     let error = rendered.wait(Rig::LONG).unwrap_err();
     assert!(error.is_device_lost(), "a wait of the bridge's is told at once: {error}");
@@ -67,7 +67,7 @@ pub(crate) fn end(exchange: &mut Option<Exchange<Words>>, _: &mut Option<Exchang
 
 /// A frame of a latest exchange, whose compute side has its own stream, is in the queue while a
 /// frame of an exchange of the same compute side is requested.
-pub(crate) fn a_latest_exchange_goes_on_with_the_others(name: &str) {
+pub(crate) fn a_latest_exchange_continues_with_the_others(name: &str) {
     let Some(double) = double(name) else { return };
     let rig = Rig::open();
     rig.allow(&["VUID-VkSemaphoreSignalInfo-value-03259"]);
@@ -84,7 +84,7 @@ pub(crate) fn a_latest_exchange_goes_on_with_the_others(name: &str) {
     // SAFETY: no commands; the fence is new.
     unsafe { turn.submit_with(&SubmitInfo { fence: fence.raw, ..Default::default() }) }.unwrap();
     double.lose_context(0, LAUNCH_FAILED);
-    double.let_work_go();
+    double.release_work();
     assert!(!frame.is_signaled(), "the control: nobody has asked");
     assert_eq!(fence.wait(0), Err(vk::Result::TIMEOUT), "the queue does not wait for it");
     drop(other);
@@ -94,7 +94,7 @@ pub(crate) fn a_latest_exchange_goes_on_with_the_others(name: &str) {
 
 /// The writer of a latest exchange waits for its own frames, which never end after the context is
 /// lost.
-pub(crate) fn a_writer_that_waits_lets_the_queue_go_on(name: &str) {
+pub(crate) fn a_waiting_writer_lets_the_queue_continue(name: &str) {
     let Some(double) = double(name) else { return };
     let rig = Rig::open();
     rig.allow(&["VUID-VkSemaphoreSignalInfo-value-03259"]);
@@ -116,7 +116,7 @@ pub(crate) fn a_writer_that_waits_lets_the_queue_go_on(name: &str) {
     // SAFETY: no commands; the fence is new.
     unsafe { turn.submit_with(&SubmitInfo { fence: fence.raw, ..Default::default() }) }.unwrap();
     double.lose_context(0, LAUNCH_FAILED);
-    double.let_work_go();
+    double.release_work();
     assert!(!frame.is_signaled(), "the control: nobody has asked");
     assert_eq!(fence.wait(0), Err(vk::Result::TIMEOUT), "the queue does not wait for it");
     let error = writer.begin().map(drop).unwrap_err();
@@ -140,7 +140,7 @@ pub(crate) fn while_an_exchange_ends(name: &str, end: fn(Exchange<Words>)) {
     let turn = exchange.begin().unwrap().finish().unwrap();
     // SAFETY: no commands; the fence is new.
     unsafe { turn.submit_with(&SubmitInfo { fence: fence.raw, ..Default::default() }) }.unwrap();
-    std::thread::scope(|scope| drop(lose_once_asked(scope, &double, || end(exchange))));
+    std::thread::scope(|scope| drop(lose_once_queried(scope, &double, || end(exchange))));
     fence.wait(LONG).unwrap();
     assert_nothing_in_use(before);
     assert_silent(rig.device());
@@ -159,7 +159,7 @@ pub(crate) fn while_commands_run_once(name: &str) {
     let turn = exchange.begin().unwrap().finish().unwrap();
     let error = std::thread::scope(|scope| {
         // SAFETY: nothing is recorded but the turn's barriers.
-        let ran = lose_once_asked(scope, &double, || unsafe { turn.run_once(Rig::LONG, |_, _| {}) });
+        let ran = lose_once_queried(scope, &double, || unsafe { turn.run_once(Rig::LONG, |_, _| {}) });
         ran.join().unwrap().unwrap_err()
     });
     assert!(error.is_device_lost(), "{error}");
@@ -174,7 +174,7 @@ pub(crate) fn while_commands_run_once(name: &str) {
 
 /// Calls `waits` on a thread, and loses the context once that thread has seen that the context is
 /// alive.
-fn lose_once_asked<'s, T: Send + 's>(
+fn lose_once_queried<'s, T: Send + 's>(
     scope: &'s Scope<'s, '_>,
     double: &Double,
     waits: impl FnOnce() -> T + Send + 's,
@@ -182,9 +182,9 @@ fn lose_once_asked<'s, T: Send + 's>(
     double.forget_calls();
     let thread = scope.spawn(waits);
     let lives = |made: &Call| made.name == "cuStreamQuery" && made.code == NOT_READY;
-    double.until("the context is asked for", |double| double.calls().iter().any(lives));
+    double.wait_until("the context is asked for", |double| double.calls().iter().any(lives));
     double.lose_context(0, LAUNCH_FAILED);
-    double.let_work_go();
+    double.release_work();
     thread
 }
 
@@ -216,7 +216,7 @@ pub(crate) fn is_noticed_for_another_compute_side(name: &str) {
     // SAFETY: no commands; the fence is new.
     unsafe { turn.submit_with(&SubmitInfo { fence: fence.raw, ..Default::default() }) }.unwrap();
     double.lose_context(0, LAUNCH_FAILED);
-    double.let_work_go();
+    double.release_work();
     assert!(!frame.is_signaled(), "the control: nobody has asked");
     assert_eq!(fence.wait(0), Err(vk::Result::TIMEOUT), "the queue does not wait for it");
     behind.close().unwrap();

@@ -21,13 +21,13 @@ static SIGNALS: Mutex<Vec<(vk::Semaphore, u64)>> = Mutex::new(Vec::new());
 /// The first thread has seen that the timeline is not signaled, is about to signal it, and waits
 /// until it may continue.
 static STOPPED: AtomicBool = AtomicBool::new(false);
-static MAY_GO: AtomicBool = AtomicBool::new(false);
+static RELEASED: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
     static STOPS: Cell<bool> = const { Cell::new(false) };
 }
 
-fn until(what: &str, is_so: &AtomicBool) {
+fn wait_until(what: &str, is_so: &AtomicBool) {
     let begun = Instant::now();
     while !is_so.load(Ordering::SeqCst) {
         assert!(begun.elapsed() < Rig::LONG, "it never came to this: {what}");
@@ -49,7 +49,7 @@ unsafe extern "system" fn signal(device: vk::Device, info: *const vk::SemaphoreS
     }
     if STOPS.get() && *TIMELINE.lock().unwrap() == Some(semaphore) {
         STOPPED.store(true, Ordering::SeqCst);
-        until("the first may go on", &MAY_GO);
+        wait_until("the first may go on", &RELEASED);
     }
     // SAFETY: forwarded to the real function.
     unsafe { SIGNAL.get().unwrap()(device, info) }
@@ -92,14 +92,14 @@ pub(crate) fn is_signaled_once(name: &str) {
     // SAFETY: no commands.
     turns.into_iter().for_each(|turn| drop(unsafe { turn.submit(&[]) }.unwrap()));
     double.lose_context(0, LAUNCH_FAILED);
-    double.let_work_go();
+    double.release_work();
     *TIMELINE.lock().unwrap() = Some(awaited.semaphore);
     let second = std::thread::scope(|scope| {
         scope.spawn(|| {
             STOPS.set(true);
             assert!(first.begin().unwrap_err().is_device_lost());
         });
-        until("the first is about to signal", &STOPPED);
+        wait_until("the first is about to signal", &STOPPED);
         double.forget_calls();
         let (said, task) = std::sync::mpsc::channel();
         let comes = scope.spawn(move || {
@@ -108,11 +108,11 @@ pub(crate) fn is_signaled_once(name: &str) {
             second
         });
         let task = task.recv().unwrap();
-        double.until("the second is told that the context is lost", |double| {
+        double.wait_until("the second is told that the context is lost", |double| {
             double.calls().iter().any(|call| call.code == LAUNCH_FAILED)
         });
-        task.until_asleep(|| comes.is_finished());
-        MAY_GO.store(true, Ordering::SeqCst);
+        task.wait_until_asleep(|| comes.is_finished());
+        RELEASED.store(true, Ordering::SeqCst);
         comes.join().unwrap()
     });
     let signals = || SIGNALS.lock().unwrap().clone();

@@ -94,50 +94,50 @@ fn without_waits(name: &str, test: fn(&Rig, &Compute)) {
 }
 
 #[test]
-fn what_cuda_writes_vulkan_reads() {
-    with_cuda("what_cuda_writes_vulkan_reads", compute_first::every_frame_crosses_whole);
+fn vulkan_reads_what_cuda_writes() {
+    with_cuda("vulkan_reads_what_cuda_writes", compute_first::every_frame_crosses_intact);
 }
 
 #[test]
 fn cuda_waits_for_a_slow_reader() {
-    with_cuda("cuda_waits_for_a_slow_reader", |rig, compute| compute_first::beside_a_slow_reader(rig, compute, 1));
+    with_cuda("cuda_waits_for_a_slow_reader", |rig, compute| compute_first::with_a_slow_reader(rig, compute, 1));
 }
 
 #[test]
 fn without_its_wait_cuda_overwrites_what_is_read() {
     let name = "without_its_wait_cuda_overwrites_what_is_read";
-    without_waits(name, |rig, compute| compute_first::beside_a_slow_reader(rig, compute, 2));
+    without_waits(name, |rig, compute| compute_first::with_a_slow_reader(rig, compute, 2));
 }
 
 #[test]
-fn what_vulkan_writes_cuda_reads() {
-    with_cuda("what_vulkan_writes_cuda_reads", render_first::every_frame_crosses_whole);
+fn cuda_reads_what_vulkan_writes() {
+    with_cuda("cuda_reads_what_vulkan_writes", render_first::every_frame_crosses_intact);
 }
 
 #[test]
 fn cuda_waits_for_slow_commands() {
-    with_cuda("cuda_waits_for_slow_commands", |rig, compute| render_first::behind_slow_commands(rig, compute, 2));
+    with_cuda("cuda_waits_for_slow_commands", |rig, compute| render_first::after_slow_commands(rig, compute, 2));
 }
 
 #[test]
-fn without_its_wait_cuda_reads_the_frame_before() {
-    let name = "without_its_wait_cuda_reads_the_frame_before";
-    without_waits(name, |rig, compute| render_first::behind_slow_commands(rig, compute, 1));
+fn without_its_wait_cuda_reads_the_previous_frame() {
+    let name = "without_its_wait_cuda_reads_the_previous_frame";
+    without_waits(name, |rig, compute| render_first::after_slow_commands(rig, compute, 1));
 }
 
 #[test]
-fn a_slot_without_its_signal_is_given_to_nobody() {
-    with_double("a_slot_without_its_signal_is_given_to_nobody", render_first::signals_fail);
+fn a_slot_without_its_signal_is_not_reused() {
+    with_double("a_slot_without_its_signal_is_not_reused", render_first::signals_fail);
 }
 
 #[test]
-fn a_slot_of_gpus_out_of_order_is_given_to_nobody() {
-    with_double("a_slot_of_gpus_out_of_order_is_given_to_nobody", split::joins_fail);
+fn a_slot_of_gpus_out_of_order_is_not_reused() {
+    with_double("a_slot_of_gpus_out_of_order_is_not_reused", split::joins_fail);
 }
 
 #[test]
 fn a_frame_makes_no_call_that_is_not_needed() {
-    with_double("a_frame_makes_no_call_that_is_not_needed", frame_calls::are_these);
+    with_double("a_frame_makes_no_call_that_is_not_needed", frame_calls::are_expected);
 }
 
 #[test]
@@ -147,29 +147,29 @@ fn preparing_a_present_queries_the_stream_once() {
 
 #[test]
 fn a_lost_context_is_noticed_by_the_next_frame() {
-    lost::the_queue_goes_on("a_lost_context_is_noticed_by_the_next_frame", &info(2), lost::begin);
+    lost::the_queue_continues("a_lost_context_is_noticed_by_the_next_frame", &info(2), lost::begin);
 }
 
 /// It waits for the previous frame, and not for the compute side.
 #[test]
 fn a_lost_context_is_noticed_by_a_frame_that_waits_for_its_turn() {
     let info = ExchangeInfo { frames_in_flight: Some(1), ..info(2) };
-    lost::the_queue_goes_on("a_lost_context_is_noticed_by_a_frame_that_waits_for_its_turn", &info, lost::begin);
+    lost::the_queue_continues("a_lost_context_is_noticed_by_a_frame_that_waits_for_its_turn", &info, lost::begin);
 }
 
 #[test]
 fn a_lost_context_is_noticed_by_a_writer_that_waits_for_its_turn() {
-    lost::a_writer_that_waits_lets_the_queue_go_on("a_lost_context_is_noticed_by_a_writer_that_waits_for_its_turn");
+    lost::a_waiting_writer_lets_the_queue_continue("a_lost_context_is_noticed_by_a_writer_that_waits_for_its_turn");
 }
 
 #[test]
 fn a_lost_context_is_noticed_by_the_end_of_the_exchange() {
-    lost::the_queue_goes_on("a_lost_context_is_noticed_by_the_end_of_the_exchange", &info(2), lost::end);
+    lost::the_queue_continues("a_lost_context_is_noticed_by_the_end_of_the_exchange", &info(2), lost::end);
 }
 
 #[test]
 fn a_lost_context_is_noticed_for_a_latest_exchange_too() {
-    lost::a_latest_exchange_goes_on_with_the_others("a_lost_context_is_noticed_for_a_latest_exchange_too");
+    lost::a_latest_exchange_continues_with_the_others("a_lost_context_is_noticed_for_a_latest_exchange_too");
 }
 
 #[test]
@@ -196,30 +196,32 @@ fn a_lost_context_is_noticed_for_another_compute_side() {
 /// Its frames may be behind those of the first exchange.
 #[test]
 fn a_lost_context_is_noticed_by_another_exchange() {
-    lost::the_queue_goes_on("a_lost_context_is_noticed_by_another_exchange", &info(2), |exchange, other| {
+    lost::the_queue_continues("a_lost_context_is_noticed_by_another_exchange", &info(2), |exchange, other| {
         lost::begin(other, exchange);
     });
 }
 
 #[test]
-fn an_error_of_a_frame_that_is_lost_comes_once_its_commands_have_ended() {
-    pending::an_error_comes_once_they_have_ended("an_error_of_a_frame_that_is_lost_comes_once_its_commands_have_ended");
+fn an_error_of_a_lost_frame_is_returned_once_its_commands_have_ended() {
+    pending::an_error_is_returned_once_the_commands_have_ended(
+        "an_error_of_a_lost_frame_is_returned_once_its_commands_have_ended",
+    );
 }
 
 #[test]
-fn past_the_limit_a_frame_that_is_lost_is_a_timeout() {
-    pending::past_the_limit_it_is_a_timeout("past_the_limit_a_frame_that_is_lost_is_a_timeout");
+fn a_lost_frame_that_exceeds_the_limit_is_a_timeout() {
+    pending::exceeding_the_limit_is_a_timeout("a_lost_frame_that_exceeds_the_limit_is_a_timeout");
 }
 
 #[test]
-fn an_error_of_a_frame_that_runs_once_comes_once_its_commands_have_ended() {
-    let name = "an_error_of_a_frame_that_runs_once_comes_once_its_commands_have_ended";
-    pending::an_error_of_run_once_comes_once_they_have_ended(name);
+fn an_error_of_a_frame_that_runs_once_is_returned_once_its_commands_have_ended() {
+    let name = "an_error_of_a_frame_that_runs_once_is_returned_once_its_commands_have_ended";
+    pending::an_error_of_run_once_is_returned_once_the_commands_have_ended(name);
 }
 
 #[test]
-fn past_its_own_limit_a_frame_that_runs_once_is_a_timeout() {
-    pending::past_the_limit_of_run_once_it_is_a_timeout("past_its_own_limit_a_frame_that_runs_once_is_a_timeout");
+fn a_frame_that_runs_once_and_exceeds_its_limit_is_a_timeout() {
+    pending::exceeding_the_limit_of_run_once_is_a_timeout("a_frame_that_runs_once_and_exceeds_its_limit_is_a_timeout");
 }
 
 #[test]
@@ -229,12 +231,12 @@ fn a_context_that_is_lost_while_commands_run_once() {
 
 #[test]
 fn a_view_keeps_what_commands_of_a_lost_frame_use() {
-    pending::a_view_keeps_what_they_use("a_view_keeps_what_commands_of_a_lost_frame_use");
+    pending::a_view_keeps_what_the_commands_use("a_view_keeps_what_commands_of_a_lost_frame_use");
 }
 
 #[test]
-fn a_view_lets_frames_end_that_a_lost_context_holds() {
-    pending::a_view_lets_its_frames_end("a_view_lets_frames_end_that_a_lost_context_holds");
+fn a_view_releases_frames_that_a_lost_context_holds() {
+    pending::a_view_releases_its_frames("a_view_releases_frames_that_a_lost_context_holds");
 }
 
 #[test]
@@ -243,9 +245,9 @@ fn kernel_memory_is_refused_while_its_stream_is_captured() {
 }
 
 #[test]
-fn kernel_memory_is_made_beside_a_stream_that_waits() {
-    let name = "kernel_memory_is_made_beside_a_stream_that_waits";
-    with_double(name, kernel_memory::is_made_beside_a_stream_that_waits);
+fn kernel_memory_is_created_while_its_stream_waits() {
+    let name = "kernel_memory_is_created_while_its_stream_waits";
+    with_double(name, kernel_memory::is_created_while_its_stream_waits);
 }
 
 #[test]
@@ -254,28 +256,30 @@ fn kernel_memory_that_is_not_freed_is_counted() {
 }
 
 #[test]
-fn what_the_probe_of_a_peer_still_copies_is_kept() {
-    probe::what_is_still_copied_is_kept("what_the_probe_of_a_peer_still_copies_is_kept");
+fn a_buffer_that_the_probe_of_a_peer_still_copies_is_kept() {
+    probe::a_buffer_that_is_still_copied_is_kept("a_buffer_that_the_probe_of_a_peer_still_copies_is_kept");
 }
 
 #[test]
-fn a_signal_of_the_probe_that_is_refused_is_made_again() {
-    probe::a_refused_signal_is_made_again("a_signal_of_the_probe_that_is_refused_is_made_again");
+fn a_refused_signal_of_the_probe_is_repeated() {
+    probe::a_refused_signal_is_repeated("a_refused_signal_of_the_probe_is_repeated");
 }
 
 #[test]
-fn a_signal_of_the_probe_that_is_refused_and_made_is_enough() {
-    probe::a_signal_that_is_refused_and_made_is_enough("a_signal_of_the_probe_that_is_refused_and_made_is_enough");
+fn a_performed_signal_of_the_probe_is_not_repeated_after_an_error() {
+    probe::a_performed_signal_is_not_repeated_after_an_error(
+        "a_performed_signal_of_the_probe_is_not_repeated_after_an_error",
+    );
 }
 
 #[test]
-fn the_probe_names_the_gpu_that_stands_still() {
-    probe::the_gpu_that_stands_still_is_named("the_probe_names_the_gpu_that_stands_still");
+fn the_probe_names_the_stalled_gpu() {
+    probe::the_stalled_gpu_is_named("the_probe_names_the_stalled_gpu");
 }
 
 #[test]
-fn a_block_of_a_pool_waits_for_its_parts_alone() {
-    with_double("a_block_of_a_pool_waits_for_its_parts_alone", pool::a_block_waits_for_its_parts_alone);
+fn a_block_of_a_pool_waits_only_for_its_parts() {
+    with_double("a_block_of_a_pool_waits_only_for_its_parts", pool::a_block_waits_only_for_its_parts);
 }
 
 #[test]
@@ -300,12 +304,12 @@ fn a_signal_in_place_of_a_lost_device_is_tried_again() {
 
 #[test]
 fn a_logger_may_close_an_exchange_of_a_lost_device() {
-    logged::a_release_is_logged_behind_its_lock("a_logger_may_close_an_exchange_of_a_lost_device");
+    logged::a_release_is_logged_after_its_lock_is_released("a_logger_may_close_an_exchange_of_a_lost_device");
 }
 
 #[test]
-fn signals_are_logged_behind_their_lock() {
-    logged::signals_are_logged_behind_their_lock("signals_are_logged_behind_their_lock");
+fn signals_are_logged_after_their_lock_is_released() {
+    logged::signals_are_logged_after_their_lock_is_released("signals_are_logged_after_their_lock_is_released");
 }
 
 #[test]
@@ -315,8 +319,8 @@ fn a_graph_that_cannot_be_launched_is_captured_again() {
 }
 
 #[test]
-fn launches_wait_for_what_they_use_whoever_was_lent_it() {
-    with_double("launches_wait_for_what_they_use_whoever_was_lent_it", swapped::launches_wait_for_what_they_use);
+fn launches_wait_for_what_they_use_whichever_turn_lent_it() {
+    with_double("launches_wait_for_what_they_use_whichever_turn_lent_it", swapped::launches_wait_for_what_they_use);
 }
 
 #[test]
@@ -325,7 +329,18 @@ fn resources_of_another_stream_are_refused() {
 }
 
 #[test]
-fn launches_of_a_part_wait_for_what_they_use_whoever_was_lent_it() {
-    let name = "launches_of_a_part_wait_for_what_they_use_whoever_was_lent_it";
+fn a_stream_that_was_not_lent_is_refused() {
+    with_double("a_stream_that_was_not_lent_is_refused", swapped::another_stream_is_refused);
+}
+
+#[test]
+fn a_stream_that_was_not_lent_with_a_part_is_refused() {
+    let name = "a_stream_that_was_not_lent_with_a_part_is_refused";
+    with_double(name, swapped::another_stream_of_a_part_is_refused);
+}
+
+#[test]
+fn launches_of_a_part_wait_for_what_they_use_whichever_turn_lent_it() {
+    let name = "launches_of_a_part_wait_for_what_they_use_whichever_turn_lent_it";
     with_double(name, swapped::launches_of_a_part_wait_for_what_they_use);
 }

@@ -87,7 +87,7 @@ impl Peer {
     }
 
     /// Returns what was read by a turn that has ended.
-    fn seen(&self) -> Result<Vec<u32>, DriverError> {
+    fn copied_texels(&self) -> Result<Vec<u32>, DriverError> {
         self.seen.stream().clone_dtoh(&self.seen)
     }
 }
@@ -115,7 +115,7 @@ fn draw(
 
 /// Reads the rows while the queue has not drawn frame 2 over frame 1 and copied it into them yet:
 /// the reader sees frame `seen`.
-fn behind_slow_commands(rig: &Rig, compute: &Compute, seen: u32) {
+fn after_slow_commands(rig: &Rig, compute: &Compute, seen: u32) {
     let commands = Commands::new(rig.device());
     let mut peer = Peer::new(compute);
     let mut exchange = Exchange::render_first(compute, &info(1), spec()).unwrap();
@@ -133,20 +133,20 @@ fn behind_slow_commands(rig: &Rig, compute: &Compute, seen: u32) {
     gate.open();
     read.wait(Rig::LONG).unwrap();
     rendered.wait(Rig::LONG).unwrap();
-    assert_eq!(peer.seen().unwrap(), [seen; TEXELS]);
+    assert_eq!(peer.copied_texels().unwrap(), [seen; TEXELS]);
     exchange.close().unwrap();
 }
 
 #[test]
 fn cuda_on_another_gpu_waits_for_slow_commands() {
     let name = "peer_images::cuda_on_another_gpu_waits_for_slow_commands";
-    with_peer(name, |_, rig, compute| behind_slow_commands(rig, compute, 2));
+    with_peer(name, |_, rig, compute| after_slow_commands(rig, compute, 2));
 }
 
 #[test]
-fn without_its_wait_it_reads_the_frame_before() {
-    let name = "peer_images::without_its_wait_it_reads_the_frame_before";
-    without_waits(name, |_, rig, compute| behind_slow_commands(rig, compute, 1));
+fn without_its_wait_the_peer_reads_the_previous_frame() {
+    let name = "peer_images::without_its_wait_the_peer_reads_the_previous_frame";
+    without_waits(name, |_, rig, compute| after_slow_commands(rig, compute, 1));
 }
 
 /// `CUDA_ERROR_OUT_OF_MEMORY`
@@ -173,7 +173,7 @@ fn frames(
         let mut turn = draw(rig, commands, exchange.begin()?, value)?;
         peer.read(&mut turn)?;
         turn.finish()?.wait(Rig::LONG)?;
-        assert_eq!(peer.seen()?, [value; TEXELS]);
+        assert_eq!(peer.copied_texels()?, [value; TEXELS]);
     }
     Ok(exchange.close()?)
 }
@@ -182,8 +182,8 @@ fn frames(
 /// What remains is counted as leaked; after a failed call that does not free anything, nothing
 /// remains.
 #[test]
-fn a_call_that_fails_leaks_nothing_that_is_not_counted() {
-    let name = "peer_images::a_call_that_fails_leaks_nothing_that_is_not_counted";
+fn leaks_of_a_failed_call_are_counted() {
+    let name = "peer_images::leaks_of_a_failed_call_are_counted";
     let Some(double) = double(name) else { return };
     let rig = Rig::open();
     let compute = peer(&rig);
@@ -192,7 +192,7 @@ fn a_call_that_fails_leaks_nothing_that_is_not_counted() {
     frames(&rig, &compute, &commands, &mut peer).unwrap();
     let mut hit = Vec::new();
     for nth in 1.. {
-        let (before, live, leaked_before) = (LiveObjects::now(), kept(&double), leaks());
+        let (before, live, leaked_before) = (LiveObjects::now(), live_objects(&double), leaks());
         double.fail_nth(nth, NO_MEMORY, false);
         let outcome = frames(&rig, &compute, &commands, &mut peer);
         let Some(call) = double.disarm() else {
@@ -204,7 +204,7 @@ fn a_call_that_fails_leaks_nothing_that_is_not_counted() {
         assert_eq!(now.images - before.images, leaked, "call {nth}, {}", call.name);
         assert_eq!((now.buffers, now.exchanges, now.turns), (before.buffers, before.exchanges, before.turns));
         if leaks() == leaked_before && leaked == 0 {
-            assert_eq!(kept(&double), live, "call {nth}, {}: {outcome:?} {now}", call.name);
+            assert_eq!(live_objects(&double), live, "call {nth}, {}: {outcome:?} {now}", call.name);
         } else {
             let makes = MAKES.contains(&call.name.as_str());
             assert!(!makes, "call {nth}, {}: {leaked} images are leaked, where nothing was in use", call.name);
@@ -234,7 +234,7 @@ const MAKES: [&str; 6] = [
 ];
 
 /// The objects that the driver has, except for those that it refused to destroy.
-fn kept(double: &Double) -> BTreeMap<String, usize> {
+fn live_objects(double: &Double) -> BTreeMap<String, usize> {
     let mut kinds = BTreeMap::new();
     for live in double.live().iter().filter(|live| !live.refused) {
         *kinds.entry(live.kind().to_owned()).or_default() += 1;

@@ -25,7 +25,7 @@ const HELD: Duration = Duration::from_millis(400);
 
 /// The minimum number of calls that a lost context refuses while a wait continues: a submission
 /// that does not wait makes far fewer calls.
-const ASKED: usize = 30;
+const MAX_QUERIES: usize = 30;
 
 /// The submission of a frame.
 type Submission = Box<dyn FnOnce() -> Result<ComputeTurn<Words, RenderFirst>, Error> + Send>;
@@ -47,7 +47,7 @@ fn run_once(_: &Commands, turn: RenderTurn<Words, RenderFirst>) -> Submission {
 }
 
 /// Like [`run_once`], with a short limit.
-fn run_once_shortly(_: &Commands, turn: RenderTurn<Words, RenderFirst>) -> Submission {
+fn run_once_with_short_limit(_: &Commands, turn: RenderTurn<Words, RenderFirst>) -> Submission {
     // SAFETY: as above.
     Box::new(move || unsafe { turn.run_once(HELD, |_, _| {}) })
 }
@@ -83,9 +83,9 @@ fn lost_frame(name: &str, limit: Duration, opens: bool, prepare: Prepare) -> Opt
         let submitted = scope.spawn(|| (submission().unwrap_err(), opened.load(Ordering::SeqCst)));
         if opens {
             // The wait repeatedly asks whether the context is lost.
-            double.until("the wait for the commands to go on", |double| {
+            double.wait_until("the wait for the commands to go on", |double| {
                 let refused = double.calls().iter().filter(|call| call.code == LAUNCH_FAILED).count();
-                submitted.is_finished() || refused >= ASKED
+                submitted.is_finished() || refused >= MAX_QUERIES
             });
             open(&gate);
         }
@@ -99,18 +99,18 @@ fn lost_frame(name: &str, limit: Duration, opens: bool, prepare: Prepare) -> Opt
     Some((error, was_open))
 }
 
-fn comes_once_they_have_ended(name: &str, prepare: Prepare) {
+fn returns_once_the_commands_have_ended(name: &str, prepare: Prepare) {
     let Some((error, was_open)) = lost_frame(name, Rig::LONG, true, prepare) else { return };
     assert!(was_open, "the commands are still held, and the error says otherwise: {error}");
     assert!(error.is_device_lost(), "{error}");
 }
 
-pub(crate) fn an_error_comes_once_they_have_ended(name: &str) {
-    comes_once_they_have_ended(name, submit);
+pub(crate) fn an_error_is_returned_once_the_commands_have_ended(name: &str) {
+    returns_once_the_commands_have_ended(name, submit);
 }
 
-pub(crate) fn an_error_of_run_once_comes_once_they_have_ended(name: &str) {
-    comes_once_they_have_ended(name, run_once);
+pub(crate) fn an_error_of_run_once_is_returned_once_the_commands_have_ended(name: &str) {
+    returns_once_the_commands_have_ended(name, run_once);
 }
 
 fn is_a_timeout(name: &str, limit: Duration, prepare: Prepare) {
@@ -118,12 +118,12 @@ fn is_a_timeout(name: &str, limit: Duration, prepare: Prepare) {
     assert!(!was_open && matches!(error, Error::Timeout { .. }), "{error}");
 }
 
-pub(crate) fn past_the_limit_it_is_a_timeout(name: &str) {
+pub(crate) fn exceeding_the_limit_is_a_timeout(name: &str) {
     is_a_timeout(name, HELD, submit);
 }
 
-pub(crate) fn past_the_limit_of_run_once_it_is_a_timeout(name: &str) {
-    is_a_timeout(name, Rig::LONG, run_once_shortly);
+pub(crate) fn exceeding_the_limit_of_run_once_is_a_timeout(name: &str) {
+    is_a_timeout(name, Rig::LONG, run_once_with_short_limit);
 }
 
 /// Creates a view and an exchange of images that it shows.
@@ -142,7 +142,7 @@ fn show(view: &mut View, turn: RenderTurn<BufferSpec<u8>>) {
 }
 
 /// The view no longer records into any of its command buffers, and keeps its picture.
-pub(crate) fn a_view_keeps_what_they_use(name: &str) {
+pub(crate) fn a_view_keeps_what_the_commands_use(name: &str) {
     let Some(double) = double(name) else { return };
     let rig = Rig::open();
     rig.allow(&["VUID-VkSemaphoreSignalInfo-value-03259"]);
@@ -186,7 +186,7 @@ impl Log for Leaks {
 
 /// The view's frame waits for CUDA, whose context is lost, and the frame's exchange is alive: the
 /// view lets the frame end, and is freed.
-pub(crate) fn a_view_lets_its_frames_end(name: &str) {
+pub(crate) fn a_view_releases_its_frames(name: &str) {
     let Some(double) = double(name) else { return };
     log::set_logger(&LEAKS).unwrap();
     log::set_max_level(log::LevelFilter::Error);
@@ -202,7 +202,7 @@ pub(crate) fn a_view_lets_its_frames_end(name: &str) {
     // SAFETY: no commands; the fence is new.
     unsafe { rig.device().queue().submit(&[], fence.raw) }.unwrap();
     double.lose_context(0, LAUNCH_FAILED);
-    double.let_work_go();
+    double.release_work();
     assert!(!frame.is_signaled(), "the control: nobody has asked");
     assert_eq!(fence.wait(0), Err(vk::Result::TIMEOUT), "the queue does not wait for it");
     // The layer reports what is destroyed while commands use it.

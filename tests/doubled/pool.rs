@@ -13,16 +13,16 @@ fn pool(compute: &Compute) -> SharedPool {
 }
 
 /// Allocates a buffer that takes a whole block.
-fn whole(pool: &SharedPool) -> SharedBuffer<u32> {
+fn whole_block(pool: &SharedPool) -> SharedBuffer<u32> {
     SharedBuffer::new_in(pool, "whole", BLOCK as usize / 4, BufferAccess::TRANSFER_READ).unwrap()
 }
 
 /// Work that others enqueue on the stream after the last part of a block was seen to be idle does
 /// not affect the block.
-pub(crate) fn a_block_waits_for_its_parts_alone(double: &Double, _: &Rig, compute: &Compute) {
+pub(crate) fn a_block_waits_only_for_its_parts(double: &Double, _: &Rig, compute: &Compute) {
     let before = LiveObjects::now();
     let pool = pool(compute);
-    drop(whole(&pool));
+    drop(whole_block(&pool));
     let gate = Gate::on(compute);
     gate.hold_stream();
     let ended = AtomicBool::new(false);
@@ -32,7 +32,7 @@ pub(crate) fn a_block_waits_for_its_parts_alone(double: &Double, _: &Rig, comput
             ended.store(true, Ordering::SeqCst);
         });
         let is_over = || ended.load(Ordering::SeqCst);
-        double.until("the block is freed, or kept", |double| is_over() || !double.blocked_calls().is_empty());
+        double.wait_until("the block is freed, or kept", |double| is_over() || !double.blocked_calls().is_empty());
         assert!(!is_over(), "the driver frees nothing while a stream waits: the block is leaked");
         gate.open();
     });
@@ -46,7 +46,7 @@ pub(crate) fn a_block_that_is_not_freed_is_counted(name: &str) {
     let compute = Compute::new(rig.device(), Backend::Cuda).unwrap();
     let before = LiveObjects::now();
     let pool = pool(&compute);
-    let (first, second) = (whole(&pool), whole(&pool));
+    let (first, second) = (whole_block(&pool), whole_block(&pool));
     assert_eq!(pool.report().blocks, 2);
     // One empty block is kept.
     drop(first);

@@ -12,7 +12,7 @@ use bridge_tests::{Engine, Gate, Peers, Rig, assert_silent};
 use crate::double;
 
 /// Vulkan's copy out of the probed buffer outlives the probe's time limit: the buffer is kept.
-pub(crate) fn what_is_still_copied_is_kept(name: &str) {
+pub(crate) fn a_buffer_that_is_still_copied_is_kept(name: &str) {
     let Some(_double) = double(name) else { return };
     let rig = Rig::open();
     let devices = Peers::Other.devices(rig.device()).unwrap();
@@ -29,15 +29,15 @@ pub(crate) fn what_is_still_copied_is_kept(name: &str) {
 
 /// The copy of the second GPU of a group does not end: the error names that GPU, although closing
 /// what was mapped then fails as well.
-pub(crate) fn the_gpu_that_stands_still_is_named(name: &str) {
+pub(crate) fn the_stalled_gpu_is_named(name: &str) {
     let Some(double) = double(name) else { return };
     let rig = Rig::open();
     let devices = Peers::Both.devices(rig.device()).unwrap();
-    double.hold_work_of(Some(i32::try_from(devices[1].ordinal()).unwrap()));
+    double.hold_device_work(Some(i32::try_from(devices[1].ordinal()).unwrap()));
     let error = Compute::group(rig.device(), &devices).unwrap_err();
     let Error::NoPeer { cuda_uuid, reason, .. } = &error else { panic!("{error}") };
     assert!(*cuda_uuid == devices[1].uuid() && reason.contains("a copy did not finish"), "{error}");
-    double.hold_work_of(None);
+    double.hold_device_work(None);
     assert_silent(rig.device());
 }
 
@@ -81,12 +81,12 @@ impl QueueLock for Lock {
 
 /// CUDA's stream waits for a signal that Vulkan's driver refuses: nothing else would make it, and
 /// the context could no longer free anything.
-pub(crate) fn a_refused_signal_is_made_again(name: &str) {
+pub(crate) fn a_refused_signal_is_repeated(name: &str) {
     with_refused(name, 2);
 }
 
 /// A signal that was made despite the error is not made again.
-pub(crate) fn a_signal_that_is_refused_and_made_is_enough(name: &str) {
+pub(crate) fn a_performed_signal_is_not_repeated_after_an_error(name: &str) {
     MADE.store(true, Ordering::SeqCst);
     with_refused(name, 1);
 }

@@ -47,7 +47,7 @@ pub(crate) fn draw(
     turn
 }
 
-pub(crate) fn every_frame_crosses_whole(rig: &Rig, compute: &Compute) {
+pub(crate) fn every_frame_crosses_intact(rig: &Rig, compute: &Compute) {
     let commands = Commands::new(rig.device());
     let mut reader = Reader::new(compute);
     for slots in 1..=3 {
@@ -64,7 +64,7 @@ pub(crate) fn every_frame_crosses_whole(rig: &Rig, compute: &Compute) {
 
 /// Reads while the queue has not overwritten frame 1 with frame 2 yet: the reader sees frame
 /// `seen`.
-pub(crate) fn behind_slow_commands(rig: &Rig, compute: &Compute, seen: u32) {
+pub(crate) fn after_slow_commands(rig: &Rig, compute: &Compute, seen: u32) {
     let commands = Commands::new(rig.device());
     let mut reader = Reader::new(compute);
     let mut exchange = Exchange::render_first(compute, &info(1), words()).unwrap();
@@ -116,7 +116,7 @@ pub(crate) fn signals_fail(double: &Double, rig: &Rig, compute: &Compute) {
     let rendered = turn.rendered();
     turn.skip().unwrap();
     assert!(!rendered.is_reached().unwrap(), "Vulkan draws over what CUDA still reads");
-    double.let_work_go();
+    double.release_work();
     rendered.wait(Rig::LONG).unwrap();
     assert!(reader.words() == [1; LEN]);
     exchange.close().unwrap();

@@ -66,7 +66,7 @@ impl Counter {
     pub(crate) fn hold(&mut self, gate: &Gate) {
         match self.memory {
             Memory::Cuda { .. } => gate.hold_stream(),
-            Memory::Host(_) => self.keeper = Some(Box::new(gate.keeper())),
+            Memory::Host(_) => self.keeper = Some(Box::new(gate.waiter())),
         }
     }
 

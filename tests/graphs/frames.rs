@@ -11,7 +11,7 @@ use bridge_tests::{Commands, Filler, Readback, Rig};
 use crate::counter::{Counter, Memory, compute, exchange, info, read, words};
 use crate::{LEN, SIZE, Words};
 
-pub(crate) fn every_frame_crosses_whole(rig: &Rig, side: &Compute) {
+pub(crate) fn every_frame_crosses_intact(rig: &Rig, side: &Compute) {
     let readback = Readback::new(rig.device(), SIZE);
     for slots in 1..=4 {
         let mut counter = Counter::new(side);
@@ -140,7 +140,7 @@ pub(crate) fn skipped_frames_cost_nothing(rig: &Rig, side: &Compute) {
     }
 }
 
-pub(crate) fn invalidating_records_anew(rig: &Rig, side: &Compute) {
+pub(crate) fn invalidating_captures_again(rig: &Rig, side: &Compute) {
     let readback = Readback::new(rig.device(), SIZE);
     let mut counter = Counter::new(side);
     let mut exchange = exchange(side, 2);

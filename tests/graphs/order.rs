@@ -30,7 +30,7 @@ pub(crate) fn vulkan_waits_for_a_slow_graph(rig: &Rig, side: &Compute) {
 
 /// The negative control of the test above, both when the graph is captured and when it is launched
 /// again.
-pub(crate) fn without_the_wait_vulkan_reads_what_the_graph_left_before(rig: &Rig, side: &Compute) {
+pub(crate) fn without_the_wait_vulkan_reads_the_previous_contents(rig: &Rig, side: &Compute) {
     let readback = Readback::new(rig.device(), SIZE);
     let mut counter = Counter::new(side);
     let mut exchange = exchange(side, 1);
@@ -90,7 +90,7 @@ pub(crate) fn a_graph_waits_for_a_slow_reader(rig: &Rig, side: &Compute) {
 }
 
 /// The negative control of the test above: nothing waits for the reader, which sees the next frame.
-pub(crate) fn unknown_to_the_graph_a_slow_reader_is_overwritten(rig: &Rig, side: &Compute) {
+pub(crate) fn a_slow_reader_unknown_to_the_graph_is_overwritten(rig: &Rig, side: &Compute) {
     let readback = Readback::new(rig.device(), SIZE);
     let mut counter = Counter::new(side);
     let mut exchange = exchange(side, 1);
@@ -119,7 +119,7 @@ pub(crate) fn unknown_to_the_graph_a_slow_reader_is_overwritten(rig: &Rig, side:
     }
 }
 
-pub(crate) fn a_graph_and_its_exchange_go_in_any_order(_: &Rig, side: &Compute) {
+pub(crate) fn a_graph_and_its_exchange_are_dropped_in_any_order(_: &Rig, side: &Compute) {
     let seen = SeenWaits::like(side);
     let side = seen.compute();
     for graph_first in [true, false] {

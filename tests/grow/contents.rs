@@ -131,7 +131,7 @@ pub(crate) fn pooled_buffers_grow(rig: &Rig, compute: &Compute) {
 }
 
 /// A graph of the old slots contains their memory addresses: it is not launched with the new slots.
-pub(crate) fn graphs_are_captured_anew(rig: &Rig, compute: &Compute) {
+pub(crate) fn graphs_are_captured_again(rig: &Rig, compute: &Compute) {
     let readback = Readback::new(rig.device(), SIZE);
     let mut exchange = words(compute, 1);
     let mut graph = FrameGraph::new(&exchange);

@@ -11,7 +11,7 @@ use bridge::{BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, RenderTu
 use bridge_tests::{Readback, Rig, on_another_gpu_alone, on_both_backends, on_host_without_linear_images, on_peers};
 
 use contents::{
-    every_slot_keeps_its_contents, graphs_are_captured_anew, graphs_free_what_was_replaced,
+    every_slot_keeps_its_contents, graphs_are_captured_again, graphs_free_what_was_replaced,
     many_resources_grow_together, pooled_buffers_grow, two_hundred_times_leave_nothing,
     vulkan_first_keeps_its_contents,
 };
@@ -20,13 +20,13 @@ use images::{
     images_with_buffers, mips_follow, resized_images_are_waited_for_at_the_same_stages,
 };
 use order::{
-    copied_too_early_the_contents_are_stale, frames_in_flight_go_on_with_the_old_buffers,
+    contents_copied_too_early_are_stale, frames_in_flight_keep_the_old_buffers,
     new_slots_are_waited_for_at_the_same_stages, the_copy_waits_for_a_slow_writer, vulkan_reads_a_copy_too_early,
     vulkan_waits_for_the_copy,
 };
 use refused::{
-    an_open_turn_is_named, lent_turns_that_were_dropped_are_waited_for, nothing_is_waited_for_twice,
-    what_is_too_large_changes_nothing,
+    a_size_that_is_too_large_changes_nothing, an_open_turn_is_an_error, lent_turns_that_were_dropped_are_waited_for,
+    nothing_is_waited_for_twice,
 };
 
 on_both_backends!(
@@ -34,17 +34,17 @@ on_both_backends!(
     vulkan_first_keeps_its_contents,
     many_resources_grow_together,
     pooled_buffers_grow,
-    graphs_are_captured_anew,
+    graphs_are_captured_again,
     graphs_free_what_was_replaced,
     two_hundred_times_leave_nothing,
-    frames_in_flight_go_on_with_the_old_buffers,
+    frames_in_flight_keep_the_old_buffers,
     the_copy_waits_for_a_slow_writer,
-    copied_too_early_the_contents_are_stale,
+    contents_copied_too_early_are_stale,
     new_slots_are_waited_for_at_the_same_stages,
     vulkan_waits_for_the_copy,
     vulkan_reads_a_copy_too_early,
-    an_open_turn_is_named,
-    what_is_too_large_changes_nothing,
+    an_open_turn_is_an_error,
+    a_size_that_is_too_large_changes_nothing,
     lent_turns_that_were_dropped_are_waited_for,
     nothing_is_waited_for_twice,
     images_follow_every_size,
@@ -60,10 +60,10 @@ on_host_without_linear_images!(resized_images_are_waited_for_at_the_same_stages)
 on_peers!(
     every_slot_keeps_its_contents,
     pooled_buffers_grow,
-    graphs_are_captured_anew,
-    frames_in_flight_go_on_with_the_old_buffers,
+    graphs_are_captured_again,
+    frames_in_flight_keep_the_old_buffers,
     the_copy_waits_for_a_slow_writer,
-    copied_too_early_the_contents_are_stale,
+    contents_copied_too_early_are_stale,
 );
 
 on_another_gpu_alone!(

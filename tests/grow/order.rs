@@ -9,7 +9,7 @@ use crate::{LEN, SIZE, USES, Words, info, read, words};
 
 /// Growing does not block the host: the queue is held while the buffers grow, and the buffers that
 /// it will read stay alive.
-pub(crate) fn frames_in_flight_go_on_with_the_old_buffers(rig: &Rig, compute: &Compute) {
+pub(crate) fn frames_in_flight_keep_the_old_buffers(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let readbacks = [(); 2].map(|()| Readback::new(rig.device(), SIZE));
     let gate = Gate::new(rig.device());
@@ -62,7 +62,7 @@ pub(crate) fn the_copy_waits_for_a_slow_writer(rig: &Rig, compute: &Compute) {
 
 /// The negative control of the test above: the exchange does not know of the writer, and keeps the
 /// previous contents.
-pub(crate) fn copied_too_early_the_contents_are_stale(rig: &Rig, compute: &Compute) {
+pub(crate) fn contents_copied_too_early_are_stale(rig: &Rig, compute: &Compute) {
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
     let (commands, gate) = (Commands::new(rig.device()), Gate::new(rig.device()));
     let mut exchange = words(compute, 1);
@@ -95,7 +95,7 @@ pub(crate) fn copied_too_early_the_contents_are_stale(rig: &Rig, compute: &Compu
 /// result of the computation.
 ///
 /// `base` is a unique pattern, which no memory contains by chance.
-fn frame_behind_a_slow_computation(rig: &Rig, compute: &Compute, base: u32, waits: bool) {
+fn frame_after_a_slow_computation(rig: &Rig, compute: &Compute, base: u32, waits: bool) {
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
     let (commands, gate) = (Commands::new(rig.device()), Gate::on(compute));
     let mut exchange = Exchange::render_first(compute, &info(1), Words::new(LEN, USES)).unwrap();
@@ -140,12 +140,12 @@ fn frame_behind_a_slow_computation(rig: &Rig, compute: &Compute, base: u32, wait
 }
 
 pub(crate) fn vulkan_waits_for_the_copy(rig: &Rig, compute: &Compute) {
-    frame_behind_a_slow_computation(rig, compute, 0x0ddc_0de0, true);
+    frame_after_a_slow_computation(rig, compute, 0x0ddc_0de0, true);
 }
 
 /// The negative control of the test above.
 pub(crate) fn vulkan_reads_a_copy_too_early(rig: &Rig, compute: &Compute) {
-    frame_behind_a_slow_computation(rig, compute, 0x5eed_0000, false);
+    frame_after_a_slow_computation(rig, compute, 0x5eed_0000, false);
 }
 
 /// A submission waits at the stages that use the resources, which do not change with new slots.

@@ -20,7 +20,7 @@ fn assert_open(result: Result<(), Error>, frame: u64, stage: Stage, advice: &str
     assert!(text.contains(&format!("of frame {frame} is open")) && text.contains(advice), "{text}");
 }
 
-pub(crate) fn an_open_turn_is_named(_: &Rig, compute: &Compute) {
+pub(crate) fn an_open_turn_is_an_error(_: &Rig, compute: &Compute) {
     let before = LiveObjects::now();
     let mut exchange = words(compute, 2);
     let turn = exchange.begin().unwrap();
@@ -51,7 +51,7 @@ pub(crate) fn an_open_turn_is_named(_: &Rig, compute: &Compute) {
     assert_eq!(LiveObjects::now(), before);
 }
 
-pub(crate) fn what_is_too_large_changes_nothing(rig: &Rig, compute: &Compute) {
+pub(crate) fn a_size_that_is_too_large_changes_nothing(rig: &Rig, compute: &Compute) {
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
     let before = LiveObjects::now();
     let mut exchange = words(compute, 2);

@@ -11,12 +11,12 @@ struct Fault {
     left: Option<usize>,
     /// Whether waits for submissions count too.
     waits: bool,
-    /// Whether a timeline was looked at: however often a wait does so, this counts as one call.
-    looked: bool,
+    /// Whether a timeline was queried: however often a wait does so, this counts as one call.
+    queried: bool,
     hit: Option<&'static str>,
 }
 
-static FAULT: Mutex<Fault> = Mutex::new(Fault { left: None, waits: false, looked: false, hit: None });
+static FAULT: Mutex<Fault> = Mutex::new(Fault { left: None, waits: false, queried: false, hit: None });
 
 /// Makes a call fail, after `call` other calls.
 pub(crate) fn arm(call: usize, waits: bool) {
@@ -32,7 +32,7 @@ fn fails(name: &'static str) -> bool {
     let mut fault = FAULT.lock().unwrap();
     let counts = match name {
         "vkWaitForFences" => fault.waits,
-        "vkGetSemaphoreCounterValue" => fault.waits && !std::mem::replace(&mut fault.looked, true),
+        "vkGetSemaphoreCounterValue" => fault.waits && !std::mem::replace(&mut fault.queried, true),
         _ => true,
     };
     let Some(left) = fault.left.filter(|_| counts) else { return false };

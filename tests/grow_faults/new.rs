@@ -23,7 +23,7 @@ pub(crate) fn walk_new(wait: Option<&'static str>, make: &dyn Fn() -> bridge::Re
         };
         called.insert(name);
         let error = made.map(drop).expect_err(name);
-        assert!(is_told(&error, name) || name == "vkMapMemory", "call {call}, {name}: {error}");
+        assert!(is_reported(&error, name) || name == "vkMapMemory", "call {call}, {name}: {error}");
         if has_leaked(&before, &format!("call {call}, {name}")) {
             leaking.insert(name);
         }
@@ -31,19 +31,19 @@ pub(crate) fn walk_new(wait: Option<&'static str>, make: &dyn Fn() -> bridge::Re
         make().expect(name).close().expect(name);
     }
     let expected =
-        ["vkAllocateMemory", "vkBindImageMemory", "vkCreateSemaphore", "vkQueueSubmit2", wait.unwrap_or(LOOK)];
+        ["vkAllocateMemory", "vkBindImageMemory", "vkCreateSemaphore", "vkQueueSubmit2", wait.unwrap_or(COUNTER_QUERY)];
     assert!(expected.iter().all(|name| called.contains(name)), "{called:?}");
     assert!(leaking.iter().copied().eq(wait), "{leaking:?}");
 }
 
 /// A look at a timeline.
-const LOOK: &str = "vkGetSemaphoreCounterValue";
+const COUNTER_QUERY: &str = "vkGetSemaphoreCounterValue";
 
 /// Returns whether the error is that of the call. If looking at the timeline fails, the error says
 /// that the commands may still run.
-fn is_told(error: &Error, name: &str) -> bool {
+fn is_reported(error: &Error, name: &str) -> bool {
     match name {
-        LOOK => matches!(error, Error::Timeout { .. }),
+        COUNTER_QUERY => matches!(error, Error::Timeout { .. }),
         _ => error.to_string().contains(name),
     }
 }
@@ -73,7 +73,7 @@ pub(crate) fn walk_initialize(make: &dyn Fn() -> Exchange<Shared>) {
         let hit = disarm();
         if let Some(name) = hit {
             called.insert(name);
-            assert!(is_told(&handed.unwrap_err(), name), "{name}");
+            assert!(is_reported(&handed.unwrap_err(), name), "{name}");
             assert!(exchange.needs_initial());
             exchange.initialize().expect(name);
         }
@@ -84,5 +84,5 @@ pub(crate) fn walk_initialize(make: &dyn Fn() -> Exchange<Shared>) {
             break;
         }
     }
-    assert!(called.contains(LOOK) && called.contains("vkQueueSubmit2"), "{called:?}");
+    assert!(called.contains(COUNTER_QUERY) && called.contains("vkQueueSubmit2"), "{called:?}");
 }

@@ -11,7 +11,7 @@ use crate::{Need, skip, skip_case};
 /// # Panics
 /// Panics if the CPU backend does not start, or if CUDA has this GPU but does not start.
 pub fn compute(device: &ExportDevice, backend: Backend) -> Option<Compute> {
-    or_skip(device, backend, |reason| skip(Need::Gpu, reason))
+    compute_or_skip(device, backend, |reason| skip(Need::Gpu, reason))
 }
 
 /// Like [`compute`], for a test of several cases; without CUDA the case is skipped.
@@ -19,10 +19,10 @@ pub fn compute(device: &ExportDevice, backend: Backend) -> Option<Compute> {
 /// # Panics
 /// Panics as [`compute`] does.
 pub fn case_on(device: &ExportDevice, backend: Backend, case: &str) -> Option<Compute> {
-    or_skip(device, backend, |reason| skip_case(Need::Gpu, &format!("{case} on {backend}"), reason))
+    compute_or_skip(device, backend, |reason| skip_case(Need::Gpu, &format!("{case} on {backend}"), reason))
 }
 
-fn or_skip(device: &ExportDevice, backend: Backend, skip: impl FnOnce(&str)) -> Option<Compute> {
+fn compute_or_skip(device: &ExportDevice, backend: Backend, skip: impl FnOnce(&str)) -> Option<Compute> {
     match Compute::new(device, backend) {
         Ok(compute) => Some(compute),
         Err(error) => {
@@ -58,7 +58,7 @@ pub fn cuda_devices() -> Option<Vec<CudaDeviceReport>> {
 /// Checks that the error means that CUDA is not available, and not that it is available but fails.
 fn assert_none(error: &Error) {
     // CUDA_ERROR_STUB_LIBRARY and CUDA_ERROR_NO_DEVICE.
-    const NOTHING_THERE: [Option<DriverCode>; 2] = [Some(DriverCode(34)), Some(DriverCode(100))];
-    let none = matches!(error, Error::NoDriver { .. }) || NOTHING_THERE.contains(&error.driver_code());
+    const UNAVAILABLE: [Option<DriverCode>; 2] = [Some(DriverCode(34)), Some(DriverCode(100))];
+    let none = matches!(error, Error::NoDriver { .. }) || UNAVAILABLE.contains(&error.driver_code());
     assert!(none, "CUDA is here and does not start: {error}");
 }

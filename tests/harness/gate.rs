@@ -126,7 +126,7 @@ impl Gate {
     pub fn hold_work<R: Resources>(&self, work: Work<'_, R>) {
         match work {
             Work::Host(host) => {
-                let keeper = self.keeper();
+                let keeper = self.waiter();
                 host.run(move |_| keeper()).unwrap();
             }
             Work::Cuda(_) => self.hold_stream(),
@@ -137,7 +137,7 @@ impl Gate {
     }
 
     /// Makes everything that is enqueued on CUDA's stream from now on wait for the gate. Does
-    /// nothing for the CPU backend, whose work calls [`keeper`](Self::keeper) first.
+    /// nothing for the CPU backend, whose work calls [`waiter`](Self::waiter) first.
     ///
     /// # Panics
     /// Panics if the wait cannot be enqueued.
@@ -150,7 +150,7 @@ impl Gate {
     }
 
     /// Returns a function that a closure of the CPU backend calls to wait for the gate.
-    pub fn keeper(&self) -> impl Fn() + Send + 'static + use<> {
+    pub fn waiter(&self) -> impl Fn() + Send + 'static + use<> {
         let timeline = Arc::clone(&self.timeline);
         move || timeline.wait(Self::OPEN, Rig::LONG).unwrap()
     }

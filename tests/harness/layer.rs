@@ -11,7 +11,7 @@ use bridge::vk_export::SILENCED;
 pub(crate) struct Layer {
     functions: ext::debug_utils::Instance,
     messenger: vk::DebugUtilsMessengerEXT,
-    heard: Box<Mutex<Vec<String>>>,
+    messages: Box<Mutex<Vec<String>>>,
 }
 
 impl Layer {
@@ -28,22 +28,22 @@ impl Layer {
     /// `VK_EXT_debug_utils`.
     pub(crate) fn listen(entry: &ash::Entry, instance: &ash::Instance) -> Self {
         let functions = ext::debug_utils::Instance::new(entry, instance);
-        let heard = Box::<Mutex<Vec<String>>>::default();
+        let messages = Box::<Mutex<Vec<String>>>::default();
         let severities = vk::DebugUtilsMessageSeverityFlagsEXT::ERROR | vk::DebugUtilsMessageSeverityFlagsEXT::WARNING;
         let info = vk::DebugUtilsMessengerCreateInfoEXT::default()
             .message_severity(severities)
             .message_type(vk::DebugUtilsMessageTypeFlagsEXT::VALIDATION)
-            .pfn_user_callback(Some(hear))
-            .user_data((&raw const *heard).cast_mut().cast());
+            .pfn_user_callback(Some(debug_callback))
+            .user_data((&raw const *messages).cast_mut().cast());
         // SAFETY: VUID-VkDebugUtilsMessengerCreateInfoEXT-pUserData: the box stays in place until
         // `end`, or forever.
         let messenger = unsafe { functions.create_debug_utils_messenger(&info, None) }.unwrap();
-        Self { functions, messenger, heard }
+        Self { functions, messenger, messages }
     }
 
     /// Returns the messages since the last call.
     pub(crate) fn take_messages(&self) -> Vec<String> {
-        std::mem::take(&mut self.heard.lock().unwrap())
+        std::mem::take(&mut self.messages.lock().unwrap())
     }
 
     /// Destroys the messenger, before the instance is destroyed, and returns the remaining
@@ -51,15 +51,15 @@ impl Layer {
     pub(crate) fn end(self) -> Vec<String> {
         // SAFETY: created with this instance, and not used any more.
         unsafe { self.functions.destroy_debug_utils_messenger(self.messenger, None) };
-        self.heard.into_inner().unwrap()
+        self.messages.into_inner().unwrap()
     }
 }
 
-extern "system" fn hear(
+extern "system" fn debug_callback(
     _: vk::DebugUtilsMessageSeverityFlagsEXT,
     _: vk::DebugUtilsMessageTypeFlagsEXT,
     data: *const vk::DebugUtilsMessengerCallbackDataEXT<'_>,
-    heard: *mut c_void,
+    messages: *mut c_void,
 ) -> vk::Bool32 {
     // SAFETY: VUID-PFN_vkDebugUtilsMessengerCallbackEXT: the layer passes a valid structure for the
     // call's duration.
@@ -72,8 +72,8 @@ extern "system" fn hear(
     let (id, text) = (string(data.p_message_id_name), string(data.p_message));
     if !SILENCED.iter().any(|silenced| silenced.id == id) {
         // SAFETY: the box that `listen` passed, which outlives the messenger.
-        let heard = unsafe { &*heard.cast::<Mutex<Vec<String>>>() };
-        heard.lock().unwrap().push(format!("{id}: {text}"));
+        let messages = unsafe { &*messages.cast::<Mutex<Vec<String>>>() };
+        messages.lock().unwrap().push(format!("{id}: {text}"));
     }
     vk::FALSE
 }

@@ -8,8 +8,6 @@
 #![allow(missing_debug_implementations)] // Not published.
 #![allow(clippy::unwrap_used)] // A failure of the harness fails its test.
 
-#[cfg(target_os = "linux")]
-mod asleep;
 mod commands;
 mod compute;
 mod engine;
@@ -23,11 +21,11 @@ mod logger;
 mod peers;
 mod readback;
 mod rig;
+#[cfg(target_os = "linux")]
+mod task;
 mod trace;
 mod waits;
 
-#[cfg(target_os = "linux")]
-pub use asleep::Task;
 pub use commands::{Commands, to_host};
 pub use compute::{case_on, compute, cuda_devices};
 pub use engine::{Engine, Hook};
@@ -40,6 +38,8 @@ pub use logger::with_panicking_logger;
 pub use peers::Peers;
 pub use readback::Readback;
 pub use rig::{Rig, assert_silent};
+#[cfg(target_os = "linux")]
+pub use task::Task;
 pub use test_support::{Need, open_descriptors, skip, skip_case};
 pub use trace::Sink;
 pub use waits::SeenWaits;

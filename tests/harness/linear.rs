@@ -18,12 +18,12 @@ pub enum Linear {
     Unfiltered,
 }
 
-type Ask = vk::PFN_vkGetPhysicalDeviceImageFormatProperties2;
-type Features = vk::PFN_vkGetPhysicalDeviceFormatProperties;
-static ASK: OnceLock<Ask> = OnceLock::new();
-static FEATURES: OnceLock<Features> = OnceLock::new();
+type GetImageFormatProperties = vk::PFN_vkGetPhysicalDeviceImageFormatProperties2;
+type GetFormatProperties = vk::PFN_vkGetPhysicalDeviceFormatProperties;
+static GET_IMAGE_FORMAT_PROPERTIES: OnceLock<GetImageFormatProperties> = OnceLock::new();
+static GET_FORMAT_PROPERTIES: OnceLock<GetFormatProperties> = OnceLock::new();
 
-unsafe extern "system" fn none_linear(
+unsafe extern "system" fn without_linear(
     physical: vk::PhysicalDevice,
     question: *const vk::PhysicalDeviceImageFormatInfo2<'_>,
     answer: *mut vk::ImageFormatProperties2<'_>,
@@ -33,7 +33,7 @@ unsafe extern "system" fn none_linear(
         return vk::Result::ERROR_FORMAT_NOT_SUPPORTED;
     }
     // SAFETY: the arguments are passed on unchanged.
-    unsafe { ASK.get().unwrap()(physical, question, answer) }
+    unsafe { GET_IMAGE_FORMAT_PROPERTIES.get().unwrap()(physical, question, answer) }
 }
 
 unsafe extern "system" fn unfiltered(
@@ -42,7 +42,7 @@ unsafe extern "system" fn unfiltered(
     answer: *mut vk::FormatProperties,
 ) {
     // SAFETY: the arguments are passed on unchanged.
-    unsafe { FEATURES.get().unwrap()(physical, format, answer) };
+    unsafe { GET_FORMAT_PROPERTIES.get().unwrap()(physical, format, answer) };
     // SAFETY: the caller's own structure.
     unsafe { (*answer).linear_tiling_features &= !vk::FormatFeatureFlags::SAMPLED_IMAGE_FILTER_LINEAR };
 }
@@ -56,12 +56,14 @@ pub fn instance_with(linear: Linear, entry: &ash::Entry, instance: &ash::Instanc
         match (linear, name.to_bytes()) {
             (Linear::Missing, b"vkGetPhysicalDeviceImageFormatProperties2") => {
                 // SAFETY: the function of that name has this type.
-                let _ = ASK.set(unsafe { std::mem::transmute::<*const c_void, Ask>(real) });
-                none_linear as *const c_void
+                let _ = GET_IMAGE_FORMAT_PROPERTIES
+                    .set(unsafe { std::mem::transmute::<*const c_void, GetImageFormatProperties>(real) });
+                without_linear as *const c_void
             }
             (Linear::Unfiltered, b"vkGetPhysicalDeviceFormatProperties") => {
                 // SAFETY: the function of that name has this type.
-                let _ = FEATURES.set(unsafe { std::mem::transmute::<*const c_void, Features>(real) });
+                let _ = GET_FORMAT_PROPERTIES
+                    .set(unsafe { std::mem::transmute::<*const c_void, GetFormatProperties>(real) });
                 unfiltered as *const c_void
             }
             _ => real,

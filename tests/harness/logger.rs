@@ -8,19 +8,19 @@ use log::{LevelFilter, Log, Metadata, Record};
 
 thread_local! {
     /// The number of lines logged while each line panics; `None` otherwise.
-    static SAID: Cell<Option<usize>> = const { Cell::new(None) };
+    static LINES_LOGGED: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
 struct Logger(env_logger::Logger);
 
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        SAID.get().is_some() || self.0.enabled(metadata)
+        LINES_LOGGED.get().is_some() || self.0.enabled(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
-        let Some(said) = SAID.get() else { return self.0.log(record) };
-        SAID.set(Some(said + 1));
+        let Some(said) = LINES_LOGGED.get() else { return self.0.log(record) };
+        LINES_LOGGED.set(Some(said + 1));
         // Does not print the message that a panic normally prints.
         resume_unwind(Box::new("the logger panics"));
     }
@@ -49,9 +49,9 @@ pub fn with_panicking_logger<T>(f: impl FnOnce() -> T) -> T {
         init();
         log::set_max_level(LevelFilter::Trace);
     });
-    SAID.set(Some(0));
+    LINES_LOGGED.set(Some(0));
     let result = catch_unwind(AssertUnwindSafe(f));
-    let said = SAID.take();
+    let said = LINES_LOGGED.take();
     let result = result.unwrap_or_else(|_| panic!("a panic of the logger's has come out"));
     assert!(said.is_some_and(|said| said > 0), "the logger was not called: this test is void");
     result

@@ -23,7 +23,7 @@ pub struct Rig {
     watched: ExportDevice,
     allowed: Cell<&'static [&'static str]>,
     /// The number of messages of earlier tests.
-    said: usize,
+    reported: usize,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -40,8 +40,8 @@ impl Rig {
         static TURN: Mutex<()> = Mutex::new(());
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let device = DEVICE.get_or_init(Self::open_own).clone();
-        let said = device.validation_messages().len();
-        Self { watched: device.clone(), device, allowed: Cell::new(&[]), said, _turn: turn }
+        let reported = device.validation_messages().len();
+        Self { watched: device.clone(), device, allowed: Cell::new(&[]), reported, _turn: turn }
     }
 
     /// Like [`open`](Self::open), with the device of a driver that has no LINEAR images, or limited
@@ -117,7 +117,7 @@ impl Rig {
 
 impl Drop for Rig {
     fn drop(&mut self) {
-        let mut messages = self.watched.validation_messages().split_off(self.said);
+        let mut messages = self.watched.validation_messages().split_off(self.reported);
         messages.retain(|message| !self.allowed.get().contains(&message.id.as_str()));
         if std::thread::panicking() {
             // The test has failed; the layer's messages may be the reason.

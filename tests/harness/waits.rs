@@ -15,51 +15,55 @@ use bridge::{Backend, Compute, ExportDevice, QueueLock};
 
 use crate::{Engine, Gate};
 
-static BLOCK: OnceLock<vk::PFN_vkWaitSemaphores> = OnceLock::new();
-static FENCES: OnceLock<vk::PFN_vkWaitForFences> = OnceLock::new();
-static LOOK: OnceLock<vk::PFN_vkGetSemaphoreCounterValue> = OnceLock::new();
+static WAIT_SEMAPHORES: OnceLock<vk::PFN_vkWaitSemaphores> = OnceLock::new();
+static WAIT_FENCES: OnceLock<vk::PFN_vkWaitForFences> = OnceLock::new();
+static GET_COUNTER: OnceLock<vk::PFN_vkGetSemaphoreCounterValue> = OnceLock::new();
 
 /// A call with this number of timeline queries is waiting. Calls that return immediately make a few
 /// queries.
-const WAITS: usize = 64;
+const POLLING_QUERIES: usize = 64;
 
 thread_local! {
     /// The number of queries of this thread, if a test counts them; a call that blocks counts as
-    /// [`WAITS`].
-    static LOOKS: RefCell<Option<Arc<AtomicUsize>>> = const { RefCell::new(None) };
+    /// [`POLLING_QUERIES`].
+    static QUERIES: RefCell<Option<Arc<AtomicUsize>>> = const { RefCell::new(None) };
 }
 
-fn note(looks: usize) {
-    LOOKS.with_borrow(|noted| {
+fn record_queries(looks: usize) {
+    QUERIES.with_borrow(|noted| {
         if let Some(noted) = noted {
             noted.fetch_add(looks, Ordering::SeqCst);
         }
     });
 }
 
-unsafe extern "system" fn block(device: vk::Device, info: *const vk::SemaphoreWaitInfo<'_>, limit: u64) -> vk::Result {
-    note(if limit > 0 { WAITS } else { 1 });
-    let real = BLOCK.get().unwrap();
+unsafe extern "system" fn wait_semaphores(
+    device: vk::Device,
+    info: *const vk::SemaphoreWaitInfo<'_>,
+    limit: u64,
+) -> vk::Result {
+    record_queries(if limit > 0 { POLLING_QUERIES } else { 1 });
+    let real = WAIT_SEMAPHORES.get().unwrap();
     // SAFETY: the arguments are passed on unchanged.
     unsafe { real(device, info, limit) }
 }
 
-unsafe extern "system" fn fences(
+unsafe extern "system" fn wait_fences(
     device: vk::Device,
     count: u32,
     fences: *const vk::Fence,
     all: vk::Bool32,
     limit: u64,
 ) -> vk::Result {
-    note(if limit > 0 { WAITS } else { 1 });
-    let real = FENCES.get().unwrap();
+    record_queries(if limit > 0 { POLLING_QUERIES } else { 1 });
+    let real = WAIT_FENCES.get().unwrap();
     // SAFETY: the arguments are passed on unchanged.
     unsafe { real(device, count, fences, all, limit) }
 }
 
-unsafe extern "system" fn look(device: vk::Device, semaphore: vk::Semaphore, value: *mut u64) -> vk::Result {
-    note(1);
-    let real = LOOK.get().unwrap();
+unsafe extern "system" fn get_counter(device: vk::Device, semaphore: vk::Semaphore, value: *mut u64) -> vk::Result {
+    record_queries(1);
+    let real = GET_COUNTER.get().unwrap();
     // SAFETY: the arguments are passed on unchanged.
     unsafe { real(device, semaphore, value) }
 }
@@ -68,18 +72,20 @@ fn hook(name: &CStr, real: *const c_void) -> *const c_void {
     match name.to_bytes() {
         b"vkWaitSemaphores" => {
             // SAFETY: the function of that name has this type.
-            let _ = BLOCK.set(unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkWaitSemaphores>(real) });
-            block as *const c_void
+            let _ =
+                WAIT_SEMAPHORES.set(unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkWaitSemaphores>(real) });
+            wait_semaphores as *const c_void
         }
         b"vkWaitForFences" => {
             // SAFETY: as above.
-            let _ = FENCES.set(unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkWaitForFences>(real) });
-            fences as *const c_void
+            let _ = WAIT_FENCES.set(unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkWaitForFences>(real) });
+            wait_fences as *const c_void
         }
         b"vkGetSemaphoreCounterValue" => {
             // SAFETY: as above.
-            let _ = LOOK.set(unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkGetSemaphoreCounterValue>(real) });
-            look as *const c_void
+            let _ = GET_COUNTER
+                .set(unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkGetSemaphoreCounterValue>(real) });
+            get_counter as *const c_void
         }
         _ => real,
     }
@@ -156,12 +162,12 @@ impl SeenWaits {
         struct Ended<'a>(&'a AtomicBool);
         impl Drop for Ended<'_> {
             fn drop(&mut self) {
-                LOOKS.set(None);
+                QUERIES.set(None);
                 self.0.store(true, Ordering::SeqCst);
             }
         }
         let (looks, ended) = (Arc::new(AtomicUsize::new(0)), AtomicBool::new(false));
-        let waits = || looks.load(Ordering::SeqCst) >= WAITS;
+        let waits = || looks.load(Ordering::SeqCst) >= POLLING_QUERIES;
         std::thread::scope(|scope| {
             let opener = scope.spawn(|| {
                 let gate = gate;
@@ -172,7 +178,7 @@ impl SeenWaits {
                 gate
             });
             let guard = Ended(&ended);
-            LOOKS.set(Some(Arc::clone(&looks)));
+            QUERIES.set(Some(Arc::clone(&looks)));
             let result = call();
             let waited = waits();
             drop(guard);

@@ -81,7 +81,7 @@ pub(crate) fn compute_reads<T: Texel>(turn: ComputeTurn<ImageSpec<T>, bridge::Re
 
 /// Returns the result if an image of this shape can be created; any error other than an unsupported
 /// image fails the test.
-pub(crate) fn made<X>(result: Result<X, Error>) -> Option<X> {
+pub(crate) fn supported<X>(result: Result<X, Error>) -> Option<X> {
     match result {
         Ok(made) => Some(made),
         Err(Error::Vulkan(vk_export::Error::UnsupportedImage { .. } | vk_export::Error::NotExportable { .. })) => None,
@@ -93,7 +93,7 @@ pub(crate) fn made<X>(result: Result<X, Error>) -> Option<X> {
 #[derive(Debug, PartialEq)]
 pub(crate) enum Crossing {
     /// Unchanged in both directions.
-    Whole,
+    Intact,
     /// The device does not support such an image.
     Missing,
     /// The contents differ.
@@ -118,7 +118,7 @@ pub(crate) fn cross<T: Texel>(
     if let Err(error @ Error::Cuda(_)) = &there {
         return Crossing::Differs(format!("{what}: {error}"));
     }
-    let Some(mut there) = made(there) else { return Crossing::Missing };
+    let Some(mut there) = supported(there) else { return Crossing::Missing };
     for frame in 0..3 {
         let bytes = noise(frame + 1, len);
         let mut turn = there.begin().unwrap();
@@ -131,7 +131,9 @@ pub(crate) fn cross<T: Texel>(
         }
     }
     there.close().unwrap();
-    let Some(mut back) = made(Exchange::render_first(compute, &info, spec.clone())) else { return Crossing::Missing };
+    let Some(mut back) = supported(Exchange::render_first(compute, &info, spec.clone())) else {
+        return Crossing::Missing;
+    };
     for frame in 0..3 {
         let bytes = noise(frame + 77, len);
         let got = compute_reads(transfer.write(back.begin().unwrap(), texel, &bytes));
@@ -140,14 +142,14 @@ pub(crate) fn cross<T: Texel>(
         }
     }
     back.close().unwrap();
-    Crossing::Whole
+    Crossing::Intact
 }
 
 /// The number of images that were transferred, the unsupported ones, and those with different
 /// contents.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    pub(crate) whole: usize,
+    pub(crate) intact: usize,
     pub(crate) missing: Vec<String>,
     different: Vec<String>,
 }
@@ -162,7 +164,7 @@ impl Tally {
         texels: usize,
     ) {
         match cross(compute, transfer, &what, spec, texels) {
-            Crossing::Whole => self.whole += 1,
+            Crossing::Intact => self.intact += 1,
             Crossing::Missing => self.missing.push(what),
             Crossing::Differs(how) => self.different.push(how),
         }
@@ -170,7 +172,7 @@ impl Tally {
 
     /// Prints the results, and fails the test if contents differ.
     pub(crate) fn report(&self, rig: &Rig, compute: &Compute, name: &str) {
-        println!("{name}: {} images crossed both ways on {}", self.whole, compute.backend());
+        println!("{name}: {} images crossed both ways on {}", self.intact, compute.backend());
         if !self.missing.is_empty() {
             let (device, missing) = (rig.device().name(), &self.missing);
             skip_case(

@@ -17,12 +17,13 @@ use bridge_tests::{
 };
 
 use order::{computing_waits_for_a_slow_reader_of_an_image, vulkan_waits_for_a_slow_image};
-use refused::{bad_images_are_refused_before_anything_is_made, formats_that_cannot_cross_name_a_substitute};
-use sampled::textures_are_what_a_reference_computes;
+use refused::{bad_images_are_refused_before_anything_is_created, errors_of_unsupported_formats_name_a_substitute};
+use sampled::textures_match_a_reference;
 use shapes::{every_format_crosses_in_every_shape, every_mip_chain_crosses_or_is_refused, every_usage_crosses};
 use staged::{
-    an_image_of_its_own_is_handed_over_by_hand, copies_left_out_leave_what_was_there_before,
-    each_side_keeps_what_the_other_did_not_write, what_cannot_be_filtered_in_rows_is_staged, what_is_staged_says_so,
+    an_image_without_an_exchange_is_handed_over, each_side_keeps_what_the_other_did_not_write,
+    images_that_cannot_be_filtered_in_rows_are_staged, omitted_copies_leave_the_previous_contents,
+    staged_images_report_it,
 };
 use surfaces::kernels_store_and_load_every_size_of_texel;
 use together::{an_srgb_format_is_unorm_memory_under_an_srgb_view, images_and_buffers_cross_together};
@@ -32,13 +33,13 @@ on_both_backends!(
     every_mip_chain_crosses_or_is_refused,
     every_usage_crosses,
     images_and_buffers_cross_together,
-    an_image_of_its_own_is_handed_over_by_hand,
+    an_image_without_an_exchange_is_handed_over,
     each_side_keeps_what_the_other_did_not_write,
     vulkan_waits_for_a_slow_image,
     computing_waits_for_a_slow_reader_of_an_image,
     an_srgb_format_is_unorm_memory_under_an_srgb_view,
-    bad_images_are_refused_before_anything_is_made,
-    formats_that_cannot_cross_name_a_substitute,
+    bad_images_are_refused_before_anything_is_created,
+    errors_of_unsupported_formats_name_a_substitute,
 );
 
 on_another_gpu_alone!(
@@ -46,20 +47,20 @@ on_another_gpu_alone!(
     every_mip_chain_crosses_or_is_refused,
     every_usage_crosses,
     an_srgb_format_is_unorm_memory_under_an_srgb_view,
-    bad_images_are_refused_before_anything_is_made,
-    formats_that_cannot_cross_name_a_substitute,
-    what_is_staged_says_so,
+    bad_images_are_refused_before_anything_is_created,
+    errors_of_unsupported_formats_name_a_substitute,
+    staged_images_report_it,
 );
 
 on_peers!(
     images_and_buffers_cross_together,
-    an_image_of_its_own_is_handed_over_by_hand,
+    an_image_without_an_exchange_is_handed_over,
     each_side_keeps_what_the_other_did_not_write,
     vulkan_waits_for_a_slow_image,
     computing_waits_for_a_slow_reader_of_an_image,
 );
 
-on_cuda_alone!(kernels_store_and_load_every_size_of_texel, textures_are_what_a_reference_computes);
+on_cuda_alone!(kernels_store_and_load_every_size_of_texel, textures_match_a_reference);
 
 on_host_without_linear_images!(
     every_format_crosses_in_every_shape,
@@ -69,15 +70,15 @@ on_host_without_linear_images!(
     vulkan_waits_for_a_slow_image,
     computing_waits_for_a_slow_reader_of_an_image,
     an_srgb_format_is_unorm_memory_under_an_srgb_view,
-    bad_images_are_refused_before_anything_is_made,
-    formats_that_cannot_cross_name_a_substitute,
-    an_image_of_its_own_is_handed_over_by_hand,
+    bad_images_are_refused_before_anything_is_created,
+    errors_of_unsupported_formats_name_a_substitute,
+    an_image_without_an_exchange_is_handed_over,
     each_side_keeps_what_the_other_did_not_write,
-    what_is_staged_says_so,
-    copies_left_out_leave_what_was_there_before,
+    staged_images_report_it,
+    omitted_copies_leave_the_previous_contents,
 );
 
 #[test]
-fn an_image_is_mapped_only_if_the_device_can_do_as_much_with_it() {
-    Rig::with_linear(Linear::Unfiltered, what_cannot_be_filtered_in_rows_is_staged);
+fn an_image_is_mapped_only_if_the_device_supports_its_usage() {
+    Rig::with_linear(Linear::Unfiltered, images_that_cannot_be_filtered_in_rows_are_staged);
 }

@@ -16,7 +16,7 @@ fn error<T: Texel>(compute: &Compute, spec: ImageSpec<T>) -> String {
     error
 }
 
-pub(crate) fn bad_images_are_refused_before_anything_is_made(_: &Rig, compute: &Compute) {
+pub(crate) fn bad_images_are_refused_before_anything_is_created(_: &Rig, compute: &Compute) {
     const RGBA8: vk::Format = vk::Format::R8G8B8A8_UNORM;
     let image = |extent| ImageSpec::<[u8; 4]>::new(RGBA8, extent, ImageAccess::TRANSFER_READ);
     for (spec, words) in [
@@ -49,7 +49,7 @@ pub(crate) fn bad_images_are_refused_before_anything_is_made(_: &Rig, compute: &
     assert!(wrong.contains("4 x U8") && wrong.contains("1 x F32"), "{wrong}");
 }
 
-pub(crate) fn formats_that_cannot_cross_name_a_substitute(_: &Rig, compute: &Compute) {
+pub(crate) fn errors_of_unsupported_formats_name_a_substitute(_: &Rig, compute: &Compute) {
     for (format, instead) in [
         (vk::Format::D32_SFLOAT, "use R32_SFLOAT"),
         (vk::Format::R8G8B8_UNORM, "use R8G8B8A8_UNORM"),

@@ -89,13 +89,13 @@ fn linear<T: Sampled>(texels: &[T], info: &TextureInfo, x: f64, y: f64) -> [f32;
 }
 
 /// Returns the difference between a sample and the expected value. A NaN difference stays NaN.
-fn off<T: Sampled>(got: &[f32], want: [f32; 4]) -> f32 {
+fn difference<T: Sampled>(got: &[f32], want: [f32; 4]) -> f32 {
     let channels = T::FORMAT.channels as usize;
-    got.iter().zip(want).take(channels).map(|(got, want)| (got - want).abs()).fold(0.0, worse)
+    got.iter().zip(want).take(channels).map(|(got, want)| (got - want).abs()).fold(0.0, larger_or_nan)
 }
 
 /// Returns the larger of two differences; unlike `f32::max`, it keeps NaN.
-fn worse(one: f32, other: f32) -> f32 {
+fn larger_or_nan(one: f32, other: f32) -> f32 {
     if one.is_nan() || one > other { one } else { other }
 }
 
@@ -105,16 +105,16 @@ fn excess<T: Sampled>(texels: &[T], info: &TextureInfo, at: [f32; 2], got: &[f32
     const EDGE: f64 = 1e-3;
     let (x, y) = (f64::from(at[0]) * WIDTH as f64, f64::from(at[1]) * HEIGHT as f64);
     if info.filter == Filter::Linear {
-        return off::<T>(got, linear(texels, info, x, y)) - TOLERANCE;
+        return difference::<T>(got, linear(texels, info, x, y)) - TOLERANCE;
     }
     let around = [-EDGE, EDGE];
     let texel = |x: f64, y: f64| (x.floor() as i64, y.floor() as i64);
     *edges += usize::from(texel(x - EDGE, y - EDGE) != texel(x + EDGE, y + EDGE));
     let any = around.into_iter().flat_map(|dx| around.map(|dy| nearest(texels, info, x + dx, y + dy)));
     any.map(|texel| match texel {
-        Some(texel) => off::<T>(got, texel) - T::EXACT,
+        Some(texel) => difference::<T>(got, texel) - T::EXACT,
         // The border may be stored in the texel's format.
-        None => off::<T>(got, info.border) - TOLERANCE,
+        None => difference::<T>(got, info.border) - TOLERANCE,
     })
     .reduce(|one, other| if one.is_nan() || one < other { one } else { other })
     .unwrap()
@@ -155,7 +155,7 @@ fn samples_agree<T: Sampled>(rig: &Rig, compute: &Compute, format: vk::Format) {
             let sampled = cuda.stream().clone_dtoh(&sampled).unwrap();
             let (mut worst, mut edges) = (f32::MIN, 0);
             for (at, got) in at.iter().zip(sampled.chunks(4)) {
-                worst = worse(excess(&texels, &texture, *at, got, &mut edges), worst);
+                worst = larger_or_nan(excess(&texels, &texture, *at, got, &mut edges), worst);
             }
             assert!(worst <= 0.0, "{format:?}, {mode:?}, {filter:?}: off by {worst} more than may be");
             assert!(edges < SAMPLES / 20, "{edges} of {SAMPLES} samples are on the edge between texels");
@@ -165,7 +165,7 @@ fn samples_agree<T: Sampled>(rig: &Rig, compute: &Compute, format: vk::Format) {
 
 /// Checks the comparison above on machines without a GPU.
 #[test]
-fn a_wrong_sample_is_seen() {
+fn a_wrong_sample_is_detected() {
     let texels = [[0u8, 51, 102, 255]; WIDTH * HEIGHT];
     let [right, wrong] = [[0.0, 0.2, 0.4, 1.0], [0.0, 0.2, 0.41, 1.0]];
     for filter in [Filter::Nearest, Filter::Linear] {
@@ -176,8 +176,8 @@ fn a_wrong_sample_is_seen() {
         for channel in 0..4 {
             let mut none = right;
             none[channel] = f32::NAN;
-            assert!(worse(seen(none), -1.0).is_nan(), "{filter:?}: channel {channel} is no number");
-            assert!(worse(-1.0, seen(none)).is_nan(), "{filter:?}: channel {channel} is no number");
+            assert!(larger_or_nan(seen(none), -1.0).is_nan(), "{filter:?}: channel {channel} is no number");
+            assert!(larger_or_nan(-1.0, seen(none)).is_nan(), "{filter:?}: channel {channel} is no number");
         }
     }
     // A difference of one 8-bit step is detected without a filter.
@@ -185,7 +185,7 @@ fn a_wrong_sample_is_seen() {
     assert!(excess(&texels, &info, [0.4, 0.6], &[1.0 / 255.0, 0.2, 0.4, 1.0], &mut 0) > 0.0);
 }
 
-pub(crate) fn textures_are_what_a_reference_computes(rig: &Rig, compute: &Compute) {
+pub(crate) fn textures_match_a_reference(rig: &Rig, compute: &Compute) {
     samples_agree::<[u8; 4]>(rig, compute, vk::Format::R8G8B8A8_UNORM);
     samples_agree::<[f16; 4]>(rig, compute, vk::Format::R16G16B16A16_SFLOAT);
     samples_agree::<f32>(rig, compute, vk::Format::R32_SFLOAT);

@@ -157,7 +157,7 @@ pub(crate) fn each_side_keeps_what_the_other_did_not_write(rig: &Rig, compute_si
 
 /// An image without an exchange: the functions that record its hand-overs record everything
 /// required.
-pub(crate) fn an_image_of_its_own_is_handed_over_by_hand(rig: &Rig, compute: &Compute) {
+pub(crate) fn an_image_without_an_exchange_is_handed_over(rig: &Rig, compute: &Compute) {
     let mut transfer = Transfer::new(rig.device(), 4 * TEXELS);
     let shared = SharedImage::new(compute, "alone", &spec(COPIED)).unwrap();
     assert_eq!(shared.handover().is_none(), shared.is_staged());
@@ -216,7 +216,7 @@ fn seen(compute: &Compute, shared: &SharedImage<u32>) -> Vec<u32> {
 
 /// Both kinds of images report that they are staged, and an image's usage follows from its
 /// accesses.
-pub(crate) fn what_is_staged_says_so(rig: &Rig, compute: &Compute) {
+pub(crate) fn staged_images_report_it(rig: &Rig, compute: &Compute) {
     for (accesses, copied_back) in
         [(ImageAccess::TRANSFER_READ, false), (COPIED, true), (ImageAccess::COLOR_ATTACHMENT, true)]
     {
@@ -240,7 +240,7 @@ pub(crate) fn what_is_staged_says_so(rig: &Rig, compute: &Compute) {
 
 /// If samplers can filter only OPTIMAL images, a sampled image is not mapped; an image that is only
 /// copied still is.
-pub(crate) fn what_cannot_be_filtered_in_rows_is_staged(_: &Rig, compute: &Compute) {
+pub(crate) fn images_that_cannot_be_filtered_in_rows_are_staged(_: &Rig, compute: &Compute) {
     let image = |accesses| {
         let spec = ImageSpec::<[u8; 4]>::new(vk::Format::R8G8B8A8_UNORM, [5, 3], accesses);
         SharedImage::new(compute, "filtered", &spec).unwrap()
@@ -260,7 +260,7 @@ pub(crate) fn what_cannot_be_filtered_in_rows_is_staged(_: &Rig, compute: &Compu
 
 /// The negative control: commands without the hand-over, and so without its copies, see the
 /// previous contents.
-pub(crate) fn copies_left_out_leave_what_was_there_before(rig: &Rig, compute_side: &Compute) {
+pub(crate) fn omitted_copies_leave_the_previous_contents(rig: &Rig, compute_side: &Compute) {
     let (commands, mut transfer) = (Commands::new(rig.device()), Transfer::new(rig.device(), 8 * TEXELS));
     let mut exchange = Exchange::new(compute_side, &info(), spec(general(COPIED))).unwrap();
     let fill = |turn: &mut ComputeTurn<Words>, value| match turn.work() {

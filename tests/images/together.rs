@@ -4,7 +4,7 @@ use bridge::ash::vk;
 use bridge::{BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, ImageAccess, ImageSpec, Work};
 use bridge_tests::{Need, Readback, Rig, skip};
 
-use crate::crossing::{compute_writes, made};
+use crate::crossing::{compute_writes, supported};
 use crate::shapes::ROOM;
 use crate::transfer::{Transfer, noise};
 
@@ -67,7 +67,7 @@ pub(crate) fn an_srgb_format_is_unorm_memory_under_an_srgb_view(rig: &Rig, compu
     let (srgb, unorm) = (vk::Format::R8G8B8A8_SRGB, vk::Format::R8G8B8A8_UNORM);
     let spec = ImageSpec::<[u8; 4]>::new(srgb, [16, 16], ImageAccess::SAMPLED | ImageAccess::TRANSFER_READ);
     let info = ExchangeInfo { name: "srgb", slots: 1, ..Default::default() };
-    let Some(mut exchange) = made(Exchange::new(compute, &info, spec)) else {
+    let Some(mut exchange) = supported(Exchange::new(compute, &info, spec)) else {
         return skip(Need::Other, "there is no sampled LINEAR image with two formats here");
     };
     let mut turn = exchange.begin().unwrap();

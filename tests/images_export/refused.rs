@@ -10,7 +10,7 @@ use bridge_tests::{Gate, Rig};
 use crate::{TRANSFERS, info};
 
 #[test]
-fn what_cannot_be_is_refused_by_name() {
+fn invalid_requests_are_refused_by_name() {
     let rig = Rig::open();
     let error = |info: ImageInfo<'_>| Image::new(rig.device(), &info).unwrap_err();
     let says = |info: ImageInfo<'_>, because: &str| {
@@ -48,7 +48,7 @@ fn what_cannot_be_is_refused_by_name() {
 }
 
 #[test]
-fn commands_that_do_not_end_are_left_alone() {
+fn commands_that_do_not_end_are_a_timeout() {
     let rig = Rig::open();
     let gate = Gate::new(rig.device());
     gate.hold_queue(rig.device(), QueueKind::Graphics);

@@ -69,7 +69,7 @@ fn every_shape_keeps_what_was_written_through_hand_overs() {
 }
 
 #[test]
-fn the_host_writes_what_vulkan_reads_and_the_other_way_round() {
+fn host_and_vulkan_read_each_others_writes() {
     let rig = Rig::open();
     let mut made = 0;
     for shape in shapes() {

@@ -24,7 +24,7 @@ fn config(len: usize) -> LaunchConfig {
 }
 
 #[test]
-fn every_frame_crosses_whole() {
+fn every_frame_crosses_intact() {
     let Some(inline) = open() else { return };
     let filler = Filler::new(&inline.compute);
     let readback = Readback::new(&inline.device, SIZE);
@@ -168,7 +168,7 @@ fn images_are_stored_through_surfaces_on_both() {
 /// Launches that would make a driver hang or lose the device, or that it would ignore, are refused
 /// on both sides before the driver is called.
 #[test]
-fn launches_that_cannot_be_are_refused() {
+fn invalid_launches_are_refused() {
     let Some(inline) = open() else { return };
     let kernel = inline.compute.load("probe", PROBE).unwrap().kernel("fill_after").unwrap();
     let mut exchange = inline.exchange("words", 1);
@@ -212,7 +212,7 @@ fn launches_that_cannot_be_are_refused() {
 /// Errors that only the driver's compiler detects are reported with its log on a stream; for
 /// command buffers there is no log, and the error says so.
 #[test]
-fn broken_text_is_told_on_both() {
+fn broken_text_is_reported_on_both() {
     let Some(inline) = open() else { return };
     let Some(cuda) = bridge_tests::compute(&inline.device, Backend::Cuda) else { return };
     let text = ".version 7.0\n.target sm_52\n.address_size 64\n.visible .entry brook() {\n    frobnicate.u32 %r1;\n    ret;\n}\n";

@@ -94,7 +94,7 @@ impl QueueLock for Looks {
 /// A wait that is submitted to the queue ahead of the signal would never end: what another thread
 /// is about to submit is not on the queue yet.
 #[test]
-fn what_another_thread_is_submitting_is_not_on_the_queue_yet() {
+fn work_that_another_thread_submits_is_not_on_the_queue_yet() {
     let _turn = Rig::open();
     // Never destroyed: NVIDIA's driver deadlocks if a device is destroyed while a thread that has
     // used Vulkan exits.

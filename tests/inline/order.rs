@@ -16,7 +16,7 @@ fn read(readback: &Readback, turn: RenderTurn<Words, ComputeFirst>) -> Vec<u32> 
 }
 
 #[test]
-fn every_frame_crosses_whole() {
+fn every_frame_crosses_intact() {
     let inline = Inline::open();
     let readback = Readback::new(&inline.device, SIZE);
     for slots in 1..=4 {
@@ -35,7 +35,7 @@ fn every_frame_crosses_whole() {
 /// Without the submission that includes it, the work has not run: a submission that bypasses the
 /// bridge sees the previous frame.
 #[test]
-fn work_runs_when_somebody_asks_for_it() {
+fn work_runs_when_it_is_requested() {
     let inline = Inline::open();
     let readback = Readback::new(&inline.device, SIZE);
     let mut exchange = inline.exchange("words", 1);
@@ -48,7 +48,7 @@ fn work_runs_when_somebody_asks_for_it() {
     let mut turn = exchange.begin().unwrap();
     fill(&inline, &mut turn, 2);
     let turn = turn.finish().unwrap();
-    let past = Past::new(&inline, buffer);
+    let past = Bypass::new(&inline, buffer);
     past.submit(&[]);
     assert!(past.words() == pattern(1), "the work ran before anybody asked for it");
 
@@ -63,7 +63,7 @@ fn work_runs_when_somebody_asks_for_it() {
 
 /// What another exchange's work waits for does not affect an exchange that is done.
 #[test]
-fn an_exchange_that_is_done_ends_beside_one_that_stalls() {
+fn an_idle_exchange_ends_while_another_stalls() {
     let inline = Inline::open();
     let readback = Readback::new(&inline.device, SIZE);
     let (mut done, mut stalled) = (inline.exchange("done", 1), inline.exchange("stalled", 1));
@@ -85,7 +85,7 @@ fn an_exchange_that_is_done_ends_beside_one_that_stalls() {
 }
 
 #[test]
-fn a_point_is_reached_once_it_is_asked_about() {
+fn a_point_is_reached_once_it_is_queried() {
     let inline = Inline::open();
     let mut exchange = inline.exchange("words", 2);
     let mut turn = exchange.begin().unwrap();
@@ -153,7 +153,7 @@ fn work_of_two_exchanges_runs_in_the_order_of_the_calls() {
 }
 
 #[test]
-fn frames_that_vulkan_begins_come_back() {
+fn frames_that_vulkan_begins_are_given_back() {
     let inline = Inline::open();
     let readback = Readback::new(&inline.device, SIZE);
     let mut scenes = Exchange::render_first(&inline.compute, &info("scene", 2), words()).unwrap();
@@ -180,7 +180,7 @@ fn frames_that_vulkan_begins_come_back() {
 
 /// An engine that submits itself waits for the signal, which has been submitted by then.
 #[test]
-fn a_lent_frame_is_behind_its_work() {
+fn a_lent_frame_follows_its_work() {
     let inline = Inline::open();
     let readback = Readback::new(&inline.device, SIZE);
     let mut exchange = inline.exchange("words", 2);
@@ -270,14 +270,14 @@ fn dropping_at_every_point_leaves_nothing() {
 }
 
 /// Reads a buffer in a submission that bypasses the bridge.
-struct Past<'a> {
+struct Bypass<'a> {
     inline: &'a Inline,
     buffer: vk::Buffer,
     copied: vk_local::LocalBuffer,
     commands: Commands,
 }
 
-impl<'a> Past<'a> {
+impl<'a> Bypass<'a> {
     fn new(inline: &'a Inline, buffer: vk::Buffer) -> Self {
         let copied = vk_local::LocalBuffer::new(
             &inline.device,

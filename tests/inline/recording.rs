@@ -13,7 +13,7 @@ use super::locked::Lock;
 use super::{Inline, LEN, SIZE, fill, fill_on, info, transfer_after, transfer_before, words, work};
 
 /// The time that another thread gets for operations that nothing should block.
-const SOON: Duration = Duration::from_secs(10);
+const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 fn is_all(readback: &Readback, turn: bridge::RenderTurn<super::Words>, word: u32) -> bool {
     let source = (turn.resources().as_raw(), SIZE);
@@ -23,7 +23,7 @@ fn is_all(readback: &Readback, turn: bridge::RenderTurn<super::Words>, word: u32
 /// The closure even waits for the other thread, which waits for work, records, finishes and
 /// submits.
 #[test]
-fn other_threads_go_on_while_a_closure_records() {
+fn other_threads_continue_while_a_closure_records() {
     let inline = Inline::open();
     let readback = Readback::new(&inline.device, SIZE);
     let (mut one, mut other) = (inline.exchange("one", 2), inline.exchange("other", 1));
@@ -49,7 +49,7 @@ fn other_threads_go_on_while_a_closure_records() {
                 second.computed().wait(Rig::LONG).unwrap();
                 let _ = told.send(second);
             });
-            second = answer.recv_timeout(SOON).ok();
+            second = answer.recv_timeout(TIME_LIMIT).ok();
             transfer_after(device, commands);
             // SAFETY: recording; the buffer consists of whole words, and may be filled.
             unsafe { device.as_raw().cmd_fill_buffer(commands, buffer, 0, vk::WHOLE_SIZE, 4) };
@@ -107,10 +107,10 @@ fn closures_and_the_bridges_own_commands_keep_their_order() {
 
 /// The next call that creates a command pool queries whether this point is reached.
 static POINT: Mutex<Option<TimelinePoint>> = Mutex::new(None);
-static ANSWERED: Mutex<Option<bool>> = Mutex::new(None);
-static MAKE_POOL: OnceLock<vk::PFN_vkCreateCommandPool> = OnceLock::new();
+static RESULT: Mutex<Option<bool>> = Mutex::new(None);
+static CREATE_POOL: OnceLock<vk::PFN_vkCreateCommandPool> = OnceLock::new();
 
-unsafe extern "system" fn make_pool(
+unsafe extern "system" fn create_pool(
     device: vk::Device,
     info: *const vk::CommandPoolCreateInfo<'_>,
     allocator: *const vk::AllocationCallbacks<'_>,
@@ -125,10 +125,10 @@ unsafe extern "system" fn make_pool(
             drop(point);
             told.send(reached)
         });
-        *ANSWERED.lock().unwrap() = Some(answer.recv_timeout(SOON).unwrap_or(false));
+        *RESULT.lock().unwrap() = Some(answer.recv_timeout(TIME_LIMIT).unwrap_or(false));
     }
     // SAFETY: forwarded to the real function.
-    unsafe { MAKE_POOL.get().unwrap()(device, info, allocator, pool) }
+    unsafe { CREATE_POOL.get().unwrap()(device, info, allocator, pool) }
 }
 
 fn hook(name: &CStr, real: *const c_void) -> *const c_void {
@@ -136,13 +136,13 @@ fn hook(name: &CStr, real: *const c_void) -> *const c_void {
         return real;
     }
     // SAFETY: the function of that name has this type.
-    let _ = MAKE_POOL.set(unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkCreateCommandPool>(real) });
-    make_pool as *const c_void
+    let _ = CREATE_POOL.set(unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkCreateCommandPool>(real) });
+    create_pool as *const c_void
 }
 
 /// Naming an object while it is created may call the program's logger, which may query anything.
 #[test]
-fn points_are_asked_for_while_a_command_buffer_is_made() {
+fn points_are_queried_while_a_command_buffer_is_created() {
     let _turn = Rig::open();
     let engine = Engine::new(Some(hook));
     let mut adopted = engine.info();
@@ -167,7 +167,7 @@ fn points_are_asked_for_while_a_command_buffer_is_made() {
         } else {
             Some(compute.kernel_memory("memory", &[1_u32]).unwrap())
         };
-        let answered = ANSWERED.lock().unwrap().take();
+        let answered = RESULT.lock().unwrap().take();
         assert!(answered.expect("no command pool was made: this test is void"), "it waits for the pool: {closure}");
         turn.skip();
         second.finish().unwrap().skip();

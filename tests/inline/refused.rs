@@ -56,7 +56,7 @@ fn an_exchange_on_another_queue_is_refused() {
 
 /// Calls from inside a recording closure that would place work before its commands are errors.
 #[test]
-fn what_would_come_before_a_closures_own_commands_is_refused() {
+fn work_ahead_of_a_closures_own_commands_is_refused() {
     let inline = Inline::open();
     let before = LiveObjects::now();
     let (mut one, mut other) = (inline.exchange("one", 2), inline.exchange("other", 2));
@@ -94,7 +94,7 @@ fn what_would_come_before_a_closures_own_commands_is_refused() {
 
 /// A closure that panics leaves the stream as it was, with a barrier after what it has recorded.
 #[test]
-fn a_closure_that_panics_ends_nothing_but_itself() {
+fn a_closure_that_panics_leaves_the_stream_usable() {
     let inline = Inline::open();
     let readback = bridge_tests::Readback::new(&inline.device, super::SIZE);
     let mut exchange = inline.exchange("words", 1);

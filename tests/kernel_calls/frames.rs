@@ -31,7 +31,7 @@ fn launch<A: KernelArgs>(
 /// first.
 pub(crate) fn launches_are_recorded_or_refused(device: &ExportDevice, other: &ExportDevice) {
     let (compute, scale) = open(device);
-    modules_are_told_by_name(&compute);
+    module_errors_name_the_module(&compute);
     let (other, foreign) = open(other);
     seen();
 
@@ -112,7 +112,7 @@ fn memory_is_kept_while_it_is_used(compute: &Compute, scale: &Kernel, exchange: 
     exchange.begin().unwrap().skip().unwrap();
 }
 
-fn modules_are_told_by_name(compute: &Compute) {
+fn module_errors_name_the_module(compute: &Compute) {
     for (text, needle) in [(".version 8.0 .entry", "PTX, line 1"), ("\x7fELF", "nvcc -ptx")] {
         let error = compute.load("brook", text).unwrap_err();
         assert!(matches!(error, Error::Module { .. }), "{error}");

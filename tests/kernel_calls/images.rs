@@ -95,7 +95,7 @@ fn of_layers(device: &ExportDevice, kind: ImageKind, array_layers: u32) -> Image
     Image::new(device, &info).unwrap()
 }
 
-pub(crate) fn one_layer_is_an_array_if_asked_for(device: &ExportDevice) {
+pub(crate) fn one_layer_is_an_array_if_requested(device: &ExportDevice) {
     use vk::ImageViewType as Type;
     for (kind, plain, array) in [
         (ImageKind::D1, Type::TYPE_1D, Type::TYPE_1D_ARRAY),

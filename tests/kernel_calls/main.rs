@@ -37,12 +37,12 @@ fn launches_are_recorded_or_refused() {
     let device = adopt(engine);
     assert!(device.has_cuda_kernels() && device.cuda_kernel_gaps().is_empty());
     modules_that_do_not_load(&device);
-    kernels_that_are_not_made(&device);
+    kernels_that_cannot_be_created(&device);
     everything_is_destroyed_once_and_in_order(&device);
     launches_arrive_byte_for_byte(&device);
     launches_are_refused(&device);
     images::surfaces_and_textures(&device);
-    images::one_layer_is_an_array_if_asked_for(&device);
+    images::one_layer_is_an_array_if_requested(&device);
     images::arrays_of_cubes_need_their_feature(&stand_in::adopt_with(engine, false));
     images::one_layer_is_an_array_to_frames(&device);
     frames::launches_are_recorded_or_refused(&device, &adopt(engine));
@@ -97,7 +97,7 @@ fn modules_that_do_not_load(device: &ExportDevice) {
     assert!(seen.destroyed.is_empty(), "what was not made is not destroyed");
 }
 
-fn kernels_that_are_not_made(device: &ExportDevice) {
+fn kernels_that_cannot_be_created(device: &ExportDevice) {
     let module = module(device);
     let error = module.kernel("scales").unwrap_err();
     assert!(matches!(error, Error::NoKernel { .. }), "{error}");

@@ -115,7 +115,7 @@ fn all_allowed_shared_memory_works() {
 }
 
 #[test]
-fn all_allowed_blocks_and_grids_run_whole() {
+fn all_allowed_blocks_and_grids_run_completely() {
     let Some(gpu) = Gpu::new() else { return };
     for (grid, block) in [
         ([1, 1, 1], [1024, 1, 1]),

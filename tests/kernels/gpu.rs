@@ -13,7 +13,7 @@ use bridge_tests::{Need, Rig, skip};
 /// A device that all tests of the program share, one at a time, as described at `Rig`.
 pub(crate) struct Gpu {
     pub(crate) device: ExportDevice,
-    said: usize,
+    reported: usize,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -53,8 +53,8 @@ impl Gpu {
             skip(Need::Gpu, "no device has VK_NVX_binary_import");
             return None;
         };
-        let said = device.validation_messages().len();
-        Some(Self { device, said, _turn: turn })
+        let reported = device.validation_messages().len();
+        Some(Self { device, reported, _turn: turn })
     }
 
     /// The queues that can launch kernels.
@@ -152,7 +152,7 @@ pub(crate) fn address(buffer: &Buffer) -> [u8; 8] {
 
 impl Drop for Gpu {
     fn drop(&mut self) {
-        let messages = self.device.validation_messages().split_off(self.said);
+        let messages = self.device.validation_messages().split_off(self.reported);
         if std::thread::panicking() {
             messages.iter().for_each(|message| eprintln!("the validation layer said: {message:#?}"));
         } else {

@@ -132,7 +132,7 @@ fn surfaces_are_exact_in_every_texel_size() {
 }
 
 #[test]
-fn layers_cubes_and_depth_are_where_they_belong() {
+fn layers_cubes_and_depth_are_addressed_correctly() {
     let Some(gpu) = Gpu::new() else { return };
     let module = gpu.module(LAYERS);
     let info = ImageInfo { format: vk::Format::R32_UINT, placement: Placement::DeviceLocal, ..ImageInfo::default() };

@@ -100,7 +100,7 @@ fn arguments_are_copied_when_they_are_recorded() {
 }
 
 #[test]
-fn what_the_driver_refuses_is_an_error_and_changes_nothing() {
+fn launches_that_the_driver_refuses_change_nothing() {
     let Some(gpu) = Gpu::new() else { return };
     let head = |version, target| format!(".version {version}\n.target {target}\n.address_size 64\n");
     let (fine, broken) = (".visible .entry f() { ret; }", ".visible .entry f() { frobnicate.u32 %r1, %r2; ret; }");
@@ -121,7 +121,7 @@ fn what_the_driver_refuses_is_an_error_and_changes_nothing() {
 }
 
 #[test]
-fn modules_come_and_go() {
+fn modules_are_loaded_and_unloaded() {
     let Some(gpu) = Gpu::new() else { return };
     let seen = gpu.buffer(LEN, Placement::HostVisible);
     for round in 0..100 {

@@ -59,7 +59,7 @@ fn info(filter: vk::Filter, mode: vk::SamplerAddressMode) -> TextureInfo {
 }
 
 #[track_caller]
-fn near(found: f32, expected: f32, tolerance: f32) {
+fn assert_near(found: f32, expected: f32, tolerance: f32) {
     assert!((found - expected).abs() <= tolerance, "{found} instead of {expected}");
 }
 
@@ -69,7 +69,7 @@ fn the_nearest_texel_is_exact() {
     let at: Vec<_> = (0..SIZE * SIZE).map(|i| (center(i % SIZE), center(i / SIZE))).collect();
     let found = sample(&gpu, &info(vk::Filter::NEAREST, vk::SamplerAddressMode::CLAMP_TO_EDGE), &at);
     for (i, found) in (0..).zip(found) {
-        near(found, red(i % SIZE, i / SIZE) as f32 / 255.0, 1e-6);
+        assert_near(found, red(i % SIZE, i / SIZE) as f32 / 255.0, 1e-6);
     }
 }
 
@@ -80,8 +80,8 @@ fn the_filter_is_honored() {
     let at = [((3.0) / SIZE as f32, center(0)), (center(2), 5.0 / SIZE as f32)];
     let found = sample(&gpu, &info(vk::Filter::LINEAR, vk::SamplerAddressMode::CLAMP_TO_EDGE), &at);
     let mean = |a: u32, b: u32| (a + b) as f32 / 2.0 / 255.0;
-    near(found[0], mean(red(2, 0), red(3, 0)), 0.5 / 255.0);
-    near(found[1], mean(red(2, 4), red(2, 5)), 0.5 / 255.0);
+    assert_near(found[0], mean(red(2, 0), red(3, 0)), 0.5 / 255.0);
+    assert_near(found[1], mean(red(2, 4), red(2, 5)), 0.5 / 255.0);
 }
 
 #[test]
@@ -97,11 +97,15 @@ fn address_modes_are_honored() {
         (Mode::CLAMP_TO_BORDER, 0),
     ] {
         let found = sample(&gpu, &info(vk::Filter::NEAREST, mode), &at);
-        near(found[0], expected as f32 / 255.0, 1e-6);
+        assert_near(found[0], expected as f32 / 255.0, 1e-6);
     }
     // Two texels past the edge: here the mirrored one differs from the clamped one.
     let at = [(1.0 + center(1), center(1))];
-    near(sample(&gpu, &info(vk::Filter::NEAREST, Mode::MIRRORED_REPEAT), &at)[0], red(6, 1) as f32 / 255.0, 1e-6);
+    assert_near(
+        sample(&gpu, &info(vk::Filter::NEAREST, Mode::MIRRORED_REPEAT), &at)[0],
+        red(6, 1) as f32 / 255.0,
+        1e-6,
+    );
 }
 
 #[test]
@@ -115,5 +119,5 @@ fn an_srgb_view_is_linear_to_the_kernel() {
     let encoded = red(6, 1) as f32 / 255.0;
     let linear = ((encoded + 0.055) / 1.055).powf(2.4);
     assert!((encoded - linear).abs() > 0.1, "the two differ");
-    near(sample(&gpu, &srgb, &at)[0], linear, 0.005);
+    assert_near(sample(&gpu, &srgb, &at)[0], linear, 0.005);
 }

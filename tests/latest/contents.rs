@@ -9,7 +9,7 @@ use crate::{LEN, SIZE, frame_of, info, publish, read, submit, words};
 
 /// Two threads at varying rates: each read frame is complete, is the frame that the turn reports,
 /// and is not older than the previous one.
-pub(crate) fn every_frame_is_whole_and_none_goes_back(rig: &Rig, compute: &Compute) {
+pub(crate) fn every_frame_is_intact_and_none_is_older(rig: &Rig, compute: &Compute) {
     const FRAMES: u64 = 400;
     for newest in [Newest::Finished, Newest::Issued] {
         for in_flight in [1, 2, 3] {
@@ -64,7 +64,7 @@ pub(crate) fn every_frame_is_whole_and_none_goes_back(rig: &Rig, compute: &Compu
 }
 
 /// A turn with the same frame again reports so, waits for nothing, and has its own timeline value.
-pub(crate) fn the_same_frame_comes_again_without_a_wait(rig: &Rig, compute: &Compute) {
+pub(crate) fn the_same_frame_is_lent_again_without_a_wait(rig: &Rig, compute: &Compute) {
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
     let (mut writer, mut reader) = words(compute, &info());
     assert!(reader.newest().unwrap().is_none(), "nothing was published");

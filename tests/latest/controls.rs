@@ -62,7 +62,7 @@ pub(crate) fn a_reader_without_its_wait_sees_a_stale_frame(rig: &Rig, compute: &
 }
 
 /// A frame that is read while it is being written fails the check.
-pub(crate) fn a_torn_frame_is_seen_to_be_torn(rig: &Rig, compute: &Compute) {
+pub(crate) fn a_torn_frame_is_detected(rig: &Rig, compute: &Compute) {
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
     let mut pair = words(compute, &LatestInfo { newest: Newest::Issued, ..info() });
     let held = fill_all_slots(&mut pair, &filler, &readback);

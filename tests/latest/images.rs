@@ -12,7 +12,7 @@ use crate::info;
 
 const SIDE: u32 = 32;
 const TEXELS: usize = (SIDE * SIDE) as usize;
-const MOST: u8 = 8;
+const MAX_VALUE: u8 = 8;
 
 type Heights = ImageSpec<f32>;
 type All = (BufferSpec<f32>, Vec<Heights>);
@@ -23,7 +23,7 @@ fn spec() -> Heights {
 
 /// Returns the value of all texels of a frame.
 fn value(frame: u64) -> u8 {
-    u8::try_from(frame % u64::from(MOST)).unwrap()
+    u8::try_from(frame % u64::from(MAX_VALUE)).unwrap()
 }
 
 /// The contents that images are filled with on CUDA, already on the GPU.
@@ -38,7 +38,7 @@ impl Paints {
                 slice
             })
         };
-        Self((0..MOST).map(paint).collect())
+        Self((0..MAX_VALUE).map(paint).collect())
     }
 
     fn of(&self, value: u8) -> &CudaSlice<f32> {
@@ -63,7 +63,7 @@ fn fill(turn: &mut ComputeWrite<Heights>, paints: &Paints) {
     }
 }
 
-pub(crate) fn images_keep_what_they_hold_from_turn_to_turn(_: &Rig, compute: &Compute) {
+pub(crate) fn images_keep_their_contents_between_turns(_: &Rig, compute: &Compute) {
     let (mut writer, mut reader) = Exchange::latest(compute, &info(), spec()).unwrap();
     let paints = Paints::new(writer.compute());
     let mut frame = 0;
@@ -96,7 +96,7 @@ pub(crate) fn images_keep_what_they_hold_from_turn_to_turn(_: &Rig, compute: &Co
 }
 
 /// The images of a lent turn whose submission is unknown have an unknown layout.
-pub(crate) fn images_of_unknown_layout_are_initialized_anew(rig: &Rig, compute: &Compute) {
+pub(crate) fn images_of_unknown_layout_are_initialized_again(rig: &Rig, compute: &Compute) {
     let commands = Commands::new(rig.device());
     for happens in [false, true] {
         let (mut writer, mut reader) = Exchange::latest(compute, &info(), spec()).unwrap();
@@ -139,7 +139,7 @@ pub(crate) fn images_of_unknown_layout_are_initialized_anew(rig: &Rig, compute: 
 /// difference: the first synchronization scope of a fence's signal includes "all commands that
 /// occur earlier in submission order" ("Fences"). The layer of the device whose waits are detected
 /// does not check for such hazards.
-pub(crate) fn images_are_brought_back_behind_a_read(_: &Rig, compute: &Compute) {
+pub(crate) fn images_are_recovered_after_a_read(_: &Rig, compute: &Compute) {
     for held in [false, true] {
         let seen = held.then(|| SeenWaits::like(compute));
         let compute = seen.as_ref().map_or(compute, SeenWaits::compute);
@@ -212,7 +212,7 @@ fn fill_all(turn: &mut ComputeWrite<All>, paints: &Paints) {
 }
 
 /// All resources of a slot are handed over together.
-pub(crate) fn several_resources_are_of_one_frame(rig: &Rig, compute: &Compute) {
+pub(crate) fn all_resources_are_of_one_frame(rig: &Rig, compute: &Compute) {
     let buffer = BufferSpec::new(TEXELS, BufferAccess::TRANSFER_READ);
     let (mut writer, mut reader) = Exchange::latest(compute, &info(), (buffer, vec![spec(), spec()])).unwrap();
     let paints = Paints::new(writer.compute());
@@ -245,7 +245,7 @@ fn submit_all(turn: RenderRead<All>, copies: &Readback) {
 
 /// If Vulkan writes the images, the compute side reads the frame that its turn reports, also if
 /// most frames are never read.
-pub(crate) fn images_that_vulkan_writes_are_read_whole(rig: &Rig, compute: &Compute) {
+pub(crate) fn images_that_vulkan_writes_are_read_intact(rig: &Rig, compute: &Compute) {
     let commands = Commands::new(rig.device());
     let spec = Heights::new(vk::Format::R32_SFLOAT, [SIDE, SIDE], ImageAccess::TRANSFER_WRITE);
     let (mut writer, mut reader) = Exchange::latest_render_first(compute, &info(), spec).unwrap();

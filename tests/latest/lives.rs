@@ -18,7 +18,7 @@ fn assert_gone(before: &LiveObjects) {
 }
 
 /// Each side can see that the other is gone, but not before its open turn has ended.
-pub(crate) fn a_side_that_is_dropped_is_seen_by_the_other(_: &Rig, compute: &Compute) {
+pub(crate) fn a_dropped_side_is_reported_to_the_other(_: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let (mut writer, mut reader) = words(compute, &info());
     publish(&mut writer, &filler, 0).wait(Rig::LONG).unwrap();
@@ -84,7 +84,7 @@ pub(crate) fn either_side_is_removed_while_the_other_runs(rig: &Rig, compute: &C
     }
 }
 
-pub(crate) fn a_thousand_come_and_go(rig: &Rig, compute: &Compute) {
+pub(crate) fn a_thousand_exchanges_leave_nothing(rig: &Rig, compute: &Compute) {
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
     let before = LiveObjects::now();
     let mut descriptors = None;
@@ -125,7 +125,7 @@ pub(crate) fn a_thousand_come_and_go(rig: &Rig, compute: &Compute) {
 }
 
 /// The last handle is dropped inside the exchange's own work, which cannot wait for itself.
-pub(crate) fn the_last_handle_goes_inside_its_own_closure(rig: &Rig, compute: &Compute) {
+pub(crate) fn the_last_handle_is_dropped_inside_its_own_closure(rig: &Rig, compute: &Compute) {
     let before = LiveObjects::now();
     let readback = Readback::new(rig.device(), SIZE);
     for keeps_turn in [false, true] {

@@ -17,77 +17,78 @@ use bridge::{
 };
 use bridge_tests::{Filler, Readback, Rig, on_another_gpu_alone, on_both_backends, on_host_without_linear_images};
 
-use contents::{every_frame_is_whole_and_none_goes_back, the_same_frame_comes_again_without_a_wait};
-use controls::{a_reader_without_its_wait_sees_a_stale_frame, a_torn_frame_is_seen_to_be_torn};
+use contents::{every_frame_is_intact_and_none_is_older, the_same_frame_is_lent_again_without_a_wait};
+use controls::{a_reader_without_its_wait_sees_a_stale_frame, a_torn_frame_is_detected};
 use images::{
-    images_are_brought_back_behind_a_read, images_keep_what_they_hold_from_turn_to_turn,
-    images_of_unknown_layout_are_initialized_anew, images_that_vulkan_writes_are_read_whole,
-    several_resources_are_of_one_frame,
+    all_resources_are_of_one_frame, images_are_recovered_after_a_read, images_keep_their_contents_between_turns,
+    images_of_unknown_layout_are_initialized_again, images_that_vulkan_writes_are_read_intact,
 };
 use lent::{a_lent_turn_of_unknown_fate_retires_its_slots, a_lent_turn_takes_its_frame};
 use lives::{
-    a_side_that_is_dropped_is_seen_by_the_other, a_thousand_come_and_go, either_side_is_removed_while_the_other_runs,
-    the_last_handle_goes_inside_its_own_closure,
+    a_dropped_side_is_reported_to_the_other, a_thousand_exchanges_leave_nothing,
+    either_side_is_removed_while_the_other_runs, the_last_handle_is_dropped_inside_its_own_closure,
 };
-use mistakes::{dropped_turns_cost_no_more_than_a_frame, what_cannot_be_is_refused, work_that_fails_is_told_to_both};
+use mistakes::{
+    dropped_turns_cost_no_more_than_a_frame, invalid_requests_are_refused, work_that_fails_is_reported_to_both,
+};
 use rates::{
-    a_paused_side_holds_up_nobody, a_slow_reader_delays_no_writer, a_slow_writer_delays_no_reader,
-    a_stalled_exchange_stalls_no_other, frames_are_no_older_than_the_bound,
-    more_submissions_than_said_hold_the_writers_work,
+    a_paused_side_does_not_delay_the_other, a_slow_reader_delays_no_writer, a_slow_writer_delays_no_reader,
+    a_stalled_exchange_does_not_delay_others, frames_are_no_older_than_the_bound,
+    more_submissions_than_declared_hold_the_writers_work,
 };
 use render_first::{
-    lent_and_dropped_frames_of_vulkans_cost_no_others, more_turns_than_said_hold_vulkans_writes,
-    neither_vulkan_nor_its_reader_waits, slots_of_lost_submissions_come_back,
-    what_vulkan_draws_is_whole_and_never_goes_back,
+    frames_that_vulkan_draws_are_intact_and_never_older, lent_and_dropped_frames_of_vulkan_cost_no_others,
+    more_turns_than_declared_hold_vulkans_writes, neither_vulkan_nor_its_reader_waits,
+    slots_of_lost_submissions_are_recovered,
 };
-use schedules::every_schedule_keeps_to_the_model;
+use schedules::every_schedule_matches_the_model;
 
 on_both_backends!(
-    every_frame_is_whole_and_none_goes_back,
-    the_same_frame_comes_again_without_a_wait,
+    every_frame_is_intact_and_none_is_older,
+    the_same_frame_is_lent_again_without_a_wait,
     a_reader_without_its_wait_sees_a_stale_frame,
-    a_torn_frame_is_seen_to_be_torn,
+    a_torn_frame_is_detected,
     a_lent_turn_takes_its_frame,
     a_lent_turn_of_unknown_fate_retires_its_slots,
-    a_side_that_is_dropped_is_seen_by_the_other,
-    a_thousand_come_and_go,
+    a_dropped_side_is_reported_to_the_other,
+    a_thousand_exchanges_leave_nothing,
     either_side_is_removed_while_the_other_runs,
     dropped_turns_cost_no_more_than_a_frame,
-    what_cannot_be_is_refused,
-    work_that_fails_is_told_to_both,
+    invalid_requests_are_refused,
+    work_that_fails_is_reported_to_both,
     a_slow_writer_delays_no_reader,
     a_slow_reader_delays_no_writer,
-    a_paused_side_holds_up_nobody,
-    a_stalled_exchange_stalls_no_other,
+    a_paused_side_does_not_delay_the_other,
+    a_stalled_exchange_does_not_delay_others,
     frames_are_no_older_than_the_bound,
-    more_submissions_than_said_hold_the_writers_work,
-    images_keep_what_they_hold_from_turn_to_turn,
-    images_of_unknown_layout_are_initialized_anew,
-    images_are_brought_back_behind_a_read,
-    images_that_vulkan_writes_are_read_whole,
-    several_resources_are_of_one_frame,
-    what_vulkan_draws_is_whole_and_never_goes_back,
+    more_submissions_than_declared_hold_the_writers_work,
+    images_keep_their_contents_between_turns,
+    images_of_unknown_layout_are_initialized_again,
+    images_are_recovered_after_a_read,
+    images_that_vulkan_writes_are_read_intact,
+    all_resources_are_of_one_frame,
+    frames_that_vulkan_draws_are_intact_and_never_older,
     neither_vulkan_nor_its_reader_waits,
-    lent_and_dropped_frames_of_vulkans_cost_no_others,
-    more_turns_than_said_hold_vulkans_writes,
-    slots_of_lost_submissions_come_back,
-    the_last_handle_goes_inside_its_own_closure,
-    every_schedule_keeps_to_the_model,
+    lent_and_dropped_frames_of_vulkan_cost_no_others,
+    more_turns_than_declared_hold_vulkans_writes,
+    slots_of_lost_submissions_are_recovered,
+    the_last_handle_is_dropped_inside_its_own_closure,
+    every_schedule_matches_the_model,
 );
 
 on_another_gpu_alone!(
-    images_keep_what_they_hold_from_turn_to_turn,
-    images_of_unknown_layout_are_initialized_anew,
-    images_that_vulkan_writes_are_read_whole,
-    several_resources_are_of_one_frame,
+    images_keep_their_contents_between_turns,
+    images_of_unknown_layout_are_initialized_again,
+    images_that_vulkan_writes_are_read_intact,
+    all_resources_are_of_one_frame,
 );
 
 on_host_without_linear_images!(
-    images_keep_what_they_hold_from_turn_to_turn,
-    images_of_unknown_layout_are_initialized_anew,
-    images_are_brought_back_behind_a_read,
-    images_that_vulkan_writes_are_read_whole,
-    several_resources_are_of_one_frame,
+    images_keep_their_contents_between_turns,
+    images_of_unknown_layout_are_initialized_again,
+    images_are_recovered_after_a_read,
+    images_that_vulkan_writes_are_read_intact,
+    all_resources_are_of_one_frame,
 );
 
 const LEN: usize = 4096;

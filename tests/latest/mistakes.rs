@@ -5,7 +5,7 @@ use bridge_tests::{Filler, Gate, Readback, Rig};
 
 use crate::{LEN, SIZE, Words, base, info, publish, read, words};
 
-pub(crate) fn what_cannot_be_is_refused(rig: &Rig, compute: &Compute) {
+pub(crate) fn invalid_requests_are_refused(rig: &Rig, compute: &Compute) {
     let refused = |compute: &Compute, info: &LatestInfo<'_>| {
         let error = Exchange::latest(compute, info, Words::new(LEN, BufferAccess::TRANSFER_READ)).unwrap_err();
         assert!(matches!(error, Error::InvalidArgument { .. }), "{error}");
@@ -85,7 +85,7 @@ pub(crate) fn dropped_turns_cost_no_more_than_a_frame(rig: &Rig, compute: &Compu
 
 /// A closure that panics ends the compute side of this exchange; both handles report it, and none
 /// of its frames is read. (A kernel that faults does the same to the context, for all exchanges.)
-pub(crate) fn work_that_fails_is_told_to_both(rig: &Rig, compute: &Compute) {
+pub(crate) fn work_that_fails_is_reported_to_both(rig: &Rig, compute: &Compute) {
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
     let (mut writer, mut reader) = words(compute, &info());
     publish(&mut writer, &filler, 0).wait(Rig::LONG).unwrap();

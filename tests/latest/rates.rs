@@ -81,7 +81,7 @@ pub(crate) fn a_slow_reader_delays_no_writer(rig: &Rig, compute: &Compute) {
 
 /// With more submissions in flight than declared, every slot is being read: the writer's work then
 /// waits on the GPU, and the read frames stay complete.
-pub(crate) fn more_submissions_than_said_hold_the_writers_work(rig: &Rig, compute: &Compute) {
+pub(crate) fn more_submissions_than_declared_hold_the_writers_work(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let readbacks: Vec<_> = (0..8).map(|_| Readback::new(rig.device(), SIZE)).collect();
     let least = LatestInfo { writer_in_flight: 1, reader_in_flight: 1, slots: 4, ..info() };
@@ -115,7 +115,7 @@ pub(crate) fn more_submissions_than_said_hold_the_writers_work(rig: &Rig, comput
 }
 
 /// A pause of one second of either side does not delay the other side.
-pub(crate) fn a_paused_side_holds_up_nobody(rig: &Rig, compute: &Compute) {
+pub(crate) fn a_paused_side_does_not_delay_the_other(rig: &Rig, compute: &Compute) {
     const PAUSE: Duration = Duration::from_secs(1);
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
     let (mut writer, mut reader) = words(compute, &info());
@@ -145,7 +145,7 @@ pub(crate) fn a_paused_side_holds_up_nobody(rig: &Rig, compute: &Compute) {
 }
 
 /// Each exchange has its own stream or thread.
-pub(crate) fn a_stalled_exchange_stalls_no_other(rig: &Rig, compute: &Compute) {
+pub(crate) fn a_stalled_exchange_does_not_delay_others(rig: &Rig, compute: &Compute) {
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
     let (mut stalled, _reader) = words(compute, &LatestInfo { name: "stalled", ..info() });
     let (mut writer, mut reader) = words(compute, &LatestInfo { name: "running", ..info() });

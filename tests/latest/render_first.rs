@@ -70,7 +70,7 @@ fn read(reader: &mut Reader) -> Option<u64> {
     Some(frame)
 }
 
-pub(crate) fn what_vulkan_draws_is_whole_and_never_goes_back(rig: &Rig, compute: &Compute) {
+pub(crate) fn frames_that_vulkan_draws_are_intact_and_never_older(rig: &Rig, compute: &Compute) {
     const FRAMES: u64 = 300;
     for newest in [Newest::Finished, Newest::Issued] {
         let (mut writer, mut reader) = words(compute, &LatestInfo { newest, ..info() });
@@ -155,7 +155,7 @@ pub(crate) fn neither_vulkan_nor_its_reader_waits(rig: &Rig, compute: &Compute) 
 
 /// With more turns of the reader in flight than declared, Vulkan's submissions wait for the oldest,
 /// and the read frames stay complete.
-pub(crate) fn more_turns_than_said_hold_vulkans_writes(rig: &Rig, compute: &Compute) {
+pub(crate) fn more_turns_than_declared_hold_vulkans_writes(rig: &Rig, compute: &Compute) {
     let commands = Commands::new(rig.device());
     let least = LatestInfo { writer_in_flight: 1, reader_in_flight: 1, slots: 4, ..info() };
     let (mut writer, mut reader) = words(compute, &least);
@@ -196,7 +196,7 @@ pub(crate) fn more_turns_than_said_hold_vulkans_writes(rig: &Rig, compute: &Comp
     writer.close(reader).unwrap();
 }
 
-pub(crate) fn lent_and_dropped_frames_of_vulkans_cost_no_others(rig: &Rig, compute: &Compute) {
+pub(crate) fn lent_and_dropped_frames_of_vulkan_cost_no_others(rig: &Rig, compute: &Compute) {
     let commands = [Commands::new(rig.device()), Commands::new(rig.device())];
     let (mut writer, mut reader) = words(compute, &info());
     for round in 0..30u64 {
@@ -239,7 +239,7 @@ pub(crate) fn lent_and_dropped_frames_of_vulkans_cost_no_others(rig: &Rig, compu
 }
 
 /// If dropped lent turns have taken every slot, a signal after them returns the slots.
-pub(crate) fn slots_of_lost_submissions_come_back(rig: &Rig, compute: &Compute) {
+pub(crate) fn slots_of_lost_submissions_are_recovered(rig: &Rig, compute: &Compute) {
     let commands = Commands::new(rig.device());
     let (mut writer, mut reader) = words(compute, &info());
     draw(rig, &mut writer, &commands).wait(Rig::LONG).unwrap();

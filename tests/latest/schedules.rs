@@ -57,7 +57,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-pub(crate) fn every_schedule_keeps_to_the_model(rig: &Rig, compute: &Compute) {
+pub(crate) fn every_schedule_matches_the_model(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let seen = Cell::new(0);
     let schedules = (1usize..4, 1usize..4, any::<bool>(), prop::collection::vec(step(), 1..150));

@@ -39,7 +39,7 @@ pub(crate) fn the_parts_of_a_flush_prove_the_end(device: &ExportDevice, compute:
 
 /// Retired slots are recovered by the engine's submissions, repeatedly, whether or not the lost
 /// turns and earlier attempts were submitted.
-pub(crate) fn what_the_engine_submits_brings_slots_back(device: &ExportDevice, compute: &Compute) {
+pub(crate) fn submissions_of_the_engine_recover_slots(device: &ExportDevice, compute: &Compute) {
     let (before, commands, lost) = (LiveObjects::now(), Commands::new(device), Commands::new(device));
     let info = LatestInfo { name: "revived", timeout: Rig::LONG, ..Default::default() };
     let heights = ImageSpec::<f32>::new(vk::Format::R32_SFLOAT, [16, 16], ImageAccess::TRANSFER_READ);

@@ -12,7 +12,7 @@ use bridge::{
 };
 use bridge_tests::{Commands, Engine, Gate, Rig};
 
-use crate::stand_ins::{late, refused};
+use crate::stand_ins::{while_late, while_refused};
 
 pub(crate) type Heights = ImageSpec<f32>;
 
@@ -43,7 +43,7 @@ fn in_step_within(compute: &Compute, timeout: Duration) -> Exchange<Heights> {
     Exchange::new(compute, &info, spec()).unwrap()
 }
 
-pub(crate) fn closing_beside_an_open_hand_over_is_refused_at_once(device: &ExportDevice, compute: &Compute) {
+pub(crate) fn closing_during_an_open_hand_over_is_refused(device: &ExportDevice, compute: &Compute) {
     let before = LiveObjects::now();
     let commands = Commands::new(device);
     let ((writer, mut reader), start) = (latest(compute), Instant::now());
@@ -63,9 +63,9 @@ pub(crate) fn a_refused_hand_over_costs_nothing(_: &ExportDevice, compute: &Comp
     for again in [false, true] {
         let before = LiveObjects::now();
         let (writer, mut reader) = latest(compute);
-        refused(|| reader.initialize()).unwrap_err();
+        while_refused(|| reader.initialize()).unwrap_err();
         let mut in_step = in_step(compute);
-        refused(|| in_step.initialize()).unwrap_err();
+        while_refused(|| in_step.initialize()).unwrap_err();
         if again {
             reader.initialize().unwrap();
             in_step.initialize().unwrap();
@@ -80,7 +80,7 @@ pub(crate) fn a_refused_hand_over_costs_nothing(_: &ExportDevice, compute: &Comp
     reader.initialize().unwrap();
     writer.begin().unwrap().publish().unwrap().wait(Rig::LONG).unwrap();
     drop(reader.newest().unwrap().unwrap().lend().unwrap());
-    refused(|| reader.initialize()).unwrap_err();
+    while_refused(|| reader.initialize()).unwrap_err();
     assert_eq!(reader.retired(), 1);
     reader.initialize().unwrap();
     assert_eq!(reader.retired(), 0);
@@ -92,7 +92,7 @@ pub(crate) fn a_refused_hand_over_costs_nothing(_: &ExportDevice, compute: &Comp
 }
 
 /// Makes a call that waits for the queue, which a gate holds, and checks that it times out.
-fn held_up(gate: &Gate, device: &ExportDevice, initialize: impl FnOnce() -> bridge::Result<()>) {
+fn assert_times_out(gate: &Gate, device: &ExportDevice, initialize: impl FnOnce() -> bridge::Result<()>) {
     gate.hold_queue(device, QueueKind::Graphics);
     let error = initialize().unwrap_err();
     assert!(matches!(error, Error::Timeout { .. }), "{error}");
@@ -100,7 +100,7 @@ fn held_up(gate: &Gate, device: &ExportDevice, initialize: impl FnOnce() -> brid
 }
 
 /// Repeats the hand-over until it succeeds: a hand-over that timed out is submitted again.
-pub(crate) fn in_time(mut initialize: impl FnMut() -> bridge::Result<()>) {
+pub(crate) fn retry_until_done(mut initialize: impl FnMut() -> bridge::Result<()>) {
     let start = Instant::now();
     while let Err(error) = initialize() {
         assert!(matches!(error, Error::Timeout { .. }) && start.elapsed() < Rig::LONG, "{error}");
@@ -131,23 +131,23 @@ unsafe fn submit(device: &ExportDevice, exchange: &mut Exchange<Heights>, comman
     unsafe { turn.submitted() }
 }
 
-pub(crate) fn a_hand_over_that_is_late_costs_nothing_once_it_ran(device: &ExportDevice, compute: &Compute) {
+pub(crate) fn a_late_hand_over_costs_nothing_once_it_ran(device: &ExportDevice, compute: &Compute) {
     let (before, pools) = (LiveObjects::now(), command_pools(device));
     let (writer, mut reader) = latest_within(compute, SHORT);
-    held_up(&Gate::new(device), device, || reader.initialize());
-    in_time(|| reader.initialize());
+    assert_times_out(&Gate::new(device), device, || reader.initialize());
+    retry_until_done(|| reader.initialize());
     writer.close(reader).unwrap();
     let mut first = in_step_within(compute, SHORT);
-    held_up(&Gate::new(device), device, || first.initialize());
-    in_time(|| first.initialize());
+    assert_times_out(&Gate::new(device), device, || first.initialize());
+    retry_until_done(|| first.initialize());
     first.close().unwrap();
     // The delayed hand-over may also end with one that the engine submits, or by itself.
     let mut second = in_step_within(compute, SHORT);
-    held_up(&Gate::new(device), device, || second.initialize());
+    assert_times_out(&Gate::new(device), device, || second.initialize());
     hand_over(device, &mut second);
     second.close().unwrap();
     let mut third = in_step_within(compute, SHORT);
-    held_up(&Gate::new(device), device, || third.initialize());
+    assert_times_out(&Gate::new(device), device, || third.initialize());
     third.close().unwrap();
     slots_that_are_revived_late(device, compute);
     assert_eq!(LiveObjects::now(), before);
@@ -155,7 +155,7 @@ pub(crate) fn a_hand_over_that_is_late_costs_nothing_once_it_ran(device: &Export
     // While it may still run, everything is kept.
     let (writer, mut reader) = latest_within(compute, SHORT);
     let gate = Gate::new(device);
-    held_up(&gate, device, || reader.initialize());
+    assert_times_out(&gate, device, || reader.initialize());
     let slots = writer.slots();
     drop((writer, reader));
     assert!(!gate.is_open());
@@ -169,14 +169,14 @@ pub(crate) fn a_hand_over_that_is_late_costs_nothing_once_it_ran(device: &Export
 fn slots_that_are_revived_late(device: &ExportDevice, compute: &Compute) {
     let pools = command_pools(device);
     let (mut writer, mut reader) = latest_within(compute, SHORT);
-    in_time(|| reader.initialize());
+    retry_until_done(|| reader.initialize());
     let publish = |writer: &mut LatestWriter<Heights>| {
         writer.begin().unwrap().publish().unwrap().wait(Rig::LONG).unwrap();
     };
     publish(&mut writer);
     drop(reader.newest().unwrap().unwrap().lend().unwrap());
-    held_up(&Gate::new(device), device, || reader.initialize());
-    in_time(|| reader.initialize());
+    assert_times_out(&Gate::new(device), device, || reader.initialize());
+    retry_until_done(|| reader.initialize());
     publish(&mut writer);
     let mut turn = || reader.newest().unwrap().unwrap();
     // SAFETY: no commands.
@@ -194,13 +194,13 @@ fn command_pools(device: &ExportDevice) -> usize {
 
 /// Images that were replaced while their hand-over may still run are kept until it has completed,
 /// regardless of later hand-overs.
-pub(crate) fn images_replaced_behind_a_late_hand_over_live_until_it_ran(device: &ExportDevice, compute: &Compute) {
+pub(crate) fn images_replaced_after_a_late_hand_over_live_until_it_ran(device: &ExportDevice, compute: &Compute) {
     let before = LiveObjects::now();
     for again in [false, true] {
         let mut exchange = in_step_within(compute, SHORT);
         let images = LiveObjects::now().images - before.images;
         let gate = Gate::new(device);
-        held_up(&gate, device, || exchange.initialize());
+        assert_times_out(&gate, device, || exchange.initialize());
         exchange.resize([32, 32]).unwrap();
         let commands = Commands::new(device);
         if again {
@@ -214,7 +214,7 @@ pub(crate) fn images_replaced_behind_a_late_hand_over_live_until_it_ran(device: 
         assert_eq!(LiveObjects::now().images - before.images, 2 * images, "freed while commands use them");
         // Opens the gate, and waits for the queue.
         drop(gate);
-        in_time(|| exchange.initialize());
+        retry_until_done(|| exchange.initialize());
         exchange.close().unwrap();
         drop(commands);
         assert_eq!(LiveObjects::now(), before, "handed over by the engine: {again}");
@@ -223,7 +223,7 @@ pub(crate) fn images_replaced_behind_a_late_hand_over_live_until_it_ran(device: 
 
 /// `initialize` does not touch slots that an open hand-over recovers: once they are recovered, the
 /// other side writes them.
-pub(crate) fn slots_are_not_revived_beside_an_open_hand_over(device: &ExportDevice, compute: &Compute) {
+pub(crate) fn slots_are_not_revived_during_an_open_hand_over(device: &ExportDevice, compute: &Compute) {
     let before = LiveObjects::now();
     let commands = Commands::new(device);
     let (mut writer, mut reader) = latest(compute);
@@ -267,9 +267,9 @@ pub(crate) fn slots_are_not_revived_beside_an_open_hand_over(device: &ExportDevi
 }
 
 /// The lock of an engine that submits nothing beside the bridge.
-struct Alone;
+struct Unlocked;
 
-impl QueueLock for Alone {
+impl QueueLock for Unlocked {
     fn with(&self, _: vk::Queue, f: &mut dyn FnMut()) {
         f();
     }
@@ -278,18 +278,18 @@ impl QueueLock for Alone {
 /// On a device where the constructor itself hands new images over.
 pub(crate) fn no_exchange_is_left_by_a_refused_hand_over(engine: &Engine) {
     let mut info = engine.info();
-    info.queue_lock = Some(Arc::new(Alone));
+    info.queue_lock = Some(Arc::new(Unlocked));
     // SAFETY: the engine's own handles, which live forever.
     let device = unsafe { ExportDevice::adopt(info) }.unwrap();
     let compute = Compute::new(&device, Backend::Host).unwrap();
     the_commands_for_other_images_are_counted(&device, &compute);
     let before = LiveObjects::now();
-    refused(|| Exchange::latest(&compute, &LatestInfo::default(), spec()).map(drop)).unwrap_err();
-    refused(|| Exchange::new(&compute, &ExchangeInfo::default(), spec()).map(drop)).unwrap_err();
+    while_refused(|| Exchange::latest(&compute, &LatestInfo::default(), spec()).map(drop)).unwrap_err();
+    while_refused(|| Exchange::new(&compute, &ExchangeInfo::default(), spec()).map(drop)).unwrap_err();
     assert_eq!(LiveObjects::now(), before);
     // Images that a submission may still use are kept.
     let info = ExchangeInfo::default();
-    let error = late(|| Exchange::new(&compute, &info, spec()).map(drop)).unwrap_err();
+    let error = while_late(|| Exchange::new(&compute, &info, spec()).map(drop)).unwrap_err();
     assert!(matches!(error, Error::Vulkan(vk_export::Error::Unfinished { .. })), "{error}");
     let now = LiveObjects::now();
     assert_eq!(now.leaked_images, before.leaked_images + info.slots);

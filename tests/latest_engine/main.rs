@@ -13,11 +13,11 @@ use bridge::vk_export::ExportDevice;
 use bridge::{Backend, Compute};
 use bridge_tests::{Engine, case_on};
 
-use flushed::{the_parts_of_a_flush_prove_the_end, what_the_engine_submits_brings_slots_back};
+use flushed::{submissions_of_the_engine_recover_slots, the_parts_of_a_flush_prove_the_end};
 use initial::{
-    a_hand_over_that_is_late_costs_nothing_once_it_ran, a_refused_hand_over_costs_nothing,
-    closing_beside_an_open_hand_over_is_refused_at_once, images_replaced_behind_a_late_hand_over_live_until_it_ran,
-    no_exchange_is_left_by_a_refused_hand_over, slots_are_not_revived_beside_an_open_hand_over,
+    a_late_hand_over_costs_nothing_once_it_ran, a_refused_hand_over_costs_nothing,
+    closing_during_an_open_hand_over_is_refused, images_replaced_after_a_late_hand_over_live_until_it_ran,
+    no_exchange_is_left_by_a_refused_hand_over, slots_are_not_revived_during_an_open_hand_over,
 };
 use written::slots_that_are_still_written_are_waited_for;
 
@@ -32,12 +32,12 @@ fn an_engines_exchanges_end() {
     assert!(!device.queues_are_synchronized());
     let cases: [(&str, Case); 8] = [
         ("the_parts_of_a_flush_prove_the_end", the_parts_of_a_flush_prove_the_end),
-        ("what_the_engine_submits_brings_slots_back", what_the_engine_submits_brings_slots_back),
-        ("closing_beside_an_open_hand_over", closing_beside_an_open_hand_over_is_refused_at_once),
+        ("submissions_of_the_engine_recover_slots", submissions_of_the_engine_recover_slots),
+        ("closing_beside_an_open_hand_over", closing_during_an_open_hand_over_is_refused),
         ("a_refused_hand_over_costs_nothing", a_refused_hand_over_costs_nothing),
-        ("a_late_hand_over_costs_nothing", a_hand_over_that_is_late_costs_nothing_once_it_ran),
-        ("images_live_until_their_hand_over_ran", images_replaced_behind_a_late_hand_over_live_until_it_ran),
-        ("slots_are_not_revived_twice", slots_are_not_revived_beside_an_open_hand_over),
+        ("a_late_hand_over_costs_nothing", a_late_hand_over_costs_nothing_once_it_ran),
+        ("images_live_until_their_hand_over_ran", images_replaced_after_a_late_hand_over_live_until_it_ran),
+        ("slots_are_not_revived_twice", slots_are_not_revived_during_an_open_hand_over),
         ("slots_that_are_written_are_waited_for", slots_that_are_still_written_are_waited_for),
     ];
     for backend in [Backend::Host, Backend::Cuda] {

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bridge::ash::vk;
 
 /// Whether `vkQueueSubmit2` fails.
-static REFUSES: AtomicBool = AtomicBool::new(false);
+static REFUSES_SUBMISSIONS: AtomicBool = AtomicBool::new(false);
 /// Whether `vkWaitForFences` times out immediately.
-static LATE: AtomicBool = AtomicBool::new(false);
+static WAITS_TIME_OUT: AtomicBool = AtomicBool::new(false);
 
 static SUBMIT: OnceLock<vk::PFN_vkQueueSubmit2> = OnceLock::new();
 static WAIT: OnceLock<vk::PFN_vkWaitForFences> = OnceLock::new();
@@ -20,7 +20,7 @@ unsafe extern "system" fn submit(
     batches: *const vk::SubmitInfo2<'_>,
     fence: vk::Fence,
 ) -> vk::Result {
-    if REFUSES.load(Ordering::Relaxed) {
+    if REFUSES_SUBMISSIONS.load(Ordering::Relaxed) {
         return vk::Result::ERROR_OUT_OF_DEVICE_MEMORY;
     }
     let real = SUBMIT.get().unwrap();
@@ -35,7 +35,7 @@ unsafe extern "system" fn wait(
     all: vk::Bool32,
     limit: u64,
 ) -> vk::Result {
-    if LATE.load(Ordering::Relaxed) {
+    if WAITS_TIME_OUT.load(Ordering::Relaxed) {
         return vk::Result::TIMEOUT;
     }
     let real = WAIT.get().unwrap();
@@ -60,16 +60,16 @@ pub(crate) fn hook(name: &CStr, real: *const c_void) -> *const c_void {
 }
 
 /// Calls `call` while every submission is refused.
-pub(crate) fn refused<T>(call: impl FnOnce() -> T) -> T {
-    during(&REFUSES, call)
+pub(crate) fn while_refused<T>(call: impl FnOnce() -> T) -> T {
+    with_fault(&REFUSES_SUBMISSIONS, call)
 }
 
 /// Calls `call` while every wait for a fence times out.
-pub(crate) fn late<T>(call: impl FnOnce() -> T) -> T {
-    during(&LATE, call)
+pub(crate) fn while_late<T>(call: impl FnOnce() -> T) -> T {
+    with_fault(&WAITS_TIME_OUT, call)
 }
 
-fn during<T>(fault: &AtomicBool, call: impl FnOnce() -> T) -> T {
+fn with_fault<T>(fault: &AtomicBool, call: impl FnOnce() -> T) -> T {
     fault.store(true, Ordering::Relaxed);
     let result = call();
     fault.store(false, Ordering::Relaxed);

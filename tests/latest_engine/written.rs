@@ -5,7 +5,7 @@ use bridge::vk_export::ExportDevice;
 use bridge::{Compute, Error, Exchange, LatestInfo, LiveObjects, Newest};
 use bridge_tests::{Commands, Gate, Rig};
 
-use crate::initial::{SHORT, in_time, spec};
+use crate::initial::{SHORT, retry_until_done, spec};
 
 /// A reader may choose an unfinished frame. If its turn was never submitted, nothing has waited for
 /// that frame: the recovery of the slot does.
@@ -13,7 +13,7 @@ pub(crate) fn slots_that_are_still_written_are_waited_for(device: &ExportDevice,
     let before = LiveObjects::now();
     let info = LatestInfo { name: "heights", newest: Newest::Issued, timeout: SHORT, ..Default::default() };
     let (mut writer, mut reader) = Exchange::latest(compute, &info, spec()).unwrap();
-    in_time(|| reader.initialize());
+    retry_until_done(|| reader.initialize());
     let gate = Gate::on(writer.compute());
     let mut turn = writer.begin().unwrap();
     gate.hold_work(turn.work());
@@ -36,7 +36,7 @@ pub(crate) fn slots_that_are_still_written_are_waited_for(device: &ExportDevice,
     assert!(matches!(error, Error::Timeout { .. }), "{error}");
     assert!(!published.is_reached().unwrap() && reader.retired() == 1);
     gate.open();
-    in_time(|| reader.initialize());
+    retry_until_done(|| reader.initialize());
     assert_eq!(reader.retired(), 0);
     writer.begin().unwrap().publish().unwrap().wait(Rig::LONG).unwrap();
     reader.newest().unwrap().unwrap().read_back(Rig::LONG).unwrap();

@@ -65,7 +65,7 @@ stand_in!(signal, vk::PFN_vkSignalSemaphore, device: vk::Device, info: *const vk
 stand_in!(lost_value, vk::PFN_vkGetSemaphoreCounterValue, device: vk::Device, semaphore: vk::Semaphore, value: *mut u64);
 
 /// Whether submissions are accepted but do not run, like those that a device has when it is lost.
-static SWALLOWS: AtomicBool = AtomicBool::new(false);
+static DROPS_SUBMISSIONS: AtomicBool = AtomicBool::new(false);
 
 mod submit {
     use super::*;
@@ -78,7 +78,7 @@ mod submit {
         batches: *const vk::SubmitInfo2<'_>,
         fence: vk::Fence,
     ) -> vk::Result {
-        if SWALLOWS.load(Ordering::Relaxed) {
+        if DROPS_SUBMISSIONS.load(Ordering::Relaxed) {
             return vk::Result::SUCCESS;
         }
         // SAFETY: forwarded to the real function.
@@ -158,7 +158,7 @@ fn a_lost_device_is_an_error_on_every_call_and_dropping_does_not_hang() {
                 *LOST.lock().unwrap() = None;
             }
         }
-        succeeding::lose_what_is_waited_for_once(&device, counter);
+        succeeding::lose_commands_that_run_once(&device, counter);
     }
     *LOST.lock().unwrap() = None;
     // SAFETY: the engine's own handles, which live forever.
@@ -171,7 +171,7 @@ fn a_lost_device_is_an_error_on_every_call_and_dropping_does_not_hang() {
         *LOST.lock().unwrap() = None;
         WAITS_SUCCEED.store(succeed, Ordering::Relaxed);
         let mut info = engine.info();
-        info.queue_lock = Some(Arc::new(Alone));
+        info.queue_lock = Some(Arc::new(Unlocked));
         info.features.buffer_device_address = true;
         // SAFETY: the engine's own handles, which live forever.
         let device = unsafe { ExportDevice::adopt(info) }.unwrap();
@@ -181,9 +181,9 @@ fn a_lost_device_is_an_error_on_every_call_and_dropping_does_not_hang() {
 }
 
 /// The lock of an engine that submits nothing besides the bridge.
-struct Alone;
+struct Unlocked;
 
-impl QueueLock for Alone {
+impl QueueLock for Unlocked {
     fn with(&self, _: vk::Queue, f: &mut dyn FnMut()) {
         f();
     }
@@ -209,7 +209,7 @@ fn lose(device: &ExportDevice, compute: &Compute, counter: Counter) {
     // Nothing is pending, so the value of each counter is known.
     turn.computed().wait(Rig::LONG).unwrap();
     if compute.backend() != Backend::Inline {
-        wait_for_what_does_not_come(compute, counter);
+        wait_for_a_point_that_is_not_reached(compute, counter);
     }
 
     *LOST.lock().unwrap() = Some(counter);
@@ -234,7 +234,7 @@ fn lose(device: &ExportDevice, compute: &Compute, counter: Counter) {
 
 /// A point that the compute side has not reached: its counter keeps saying so, or returns nonsense.
 /// The wait reports the loss in either case.
-fn wait_for_what_does_not_come(compute: &Compute, counter: Counter) {
+fn wait_for_a_point_that_is_not_reached(compute: &Compute, counter: Counter) {
     let info = ExchangeInfo { name: "held", timeout: 10 * Rig::LONG, ..Default::default() };
     let mut exchange = Exchange::new(compute, &info, BufferSpec::<u32>::new(16, BufferAccess::TRANSFER_READ)).unwrap();
     let gate = Gate::on(compute);

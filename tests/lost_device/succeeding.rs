@@ -6,7 +6,7 @@ use bridge::ash::vk;
 use bridge::vk_export::ExportDevice;
 use bridge_tests::Rig;
 
-use crate::waits::swallowed;
+use crate::waits::while_dropping_submissions;
 use crate::{Counter, LOST};
 
 /// Whether waits succeed once the device is lost.
@@ -59,11 +59,11 @@ pub(crate) mod fences {
 }
 
 /// Commands that the lost device has taken and does not run are no commands that have run.
-pub(crate) fn lose_what_is_waited_for_once(device: &ExportDevice, counter: Counter) {
+pub(crate) fn lose_commands_that_run_once(device: &ExportDevice, counter: Counter) {
     WAITS_SUCCEED.store(true, Ordering::Relaxed);
     *LOST.lock().unwrap() = Some(counter);
     // SAFETY: no commands.
-    let ran = swallowed(|| unsafe { device.run_once(device.queue(), "lost", Rig::LONG, |_| {}) });
+    let ran = while_dropping_submissions(|| unsafe { device.run_once(device.queue(), "lost", Rig::LONG, |_| {}) });
     *LOST.lock().unwrap() = None;
     WAITS_SUCCEED.store(false, Ordering::Relaxed);
     let error = ran.unwrap_err();

@@ -8,17 +8,17 @@ use bridge::{
 };
 use bridge_tests::Rig;
 
-use crate::{Counter, LOST, SWALLOWS};
+use crate::{Counter, DROPS_SUBMISSIONS, LOST};
 
 fn words() -> BufferSpec<u32> {
     BufferSpec::new(16, BufferAccess::TRANSFER_READ)
 }
 
 /// Calls `submit` while submissions are accepted but do not run.
-pub(crate) fn swallowed<T>(submit: impl FnOnce() -> T) -> T {
-    SWALLOWS.store(true, Ordering::Relaxed);
+pub(crate) fn while_dropping_submissions<T>(submit: impl FnOnce() -> T) -> T {
+    DROPS_SUBMISSIONS.store(true, Ordering::Relaxed);
     let result = submit();
-    SWALLOWS.store(false, Ordering::Relaxed);
+    DROPS_SUBMISSIONS.store(false, Ordering::Relaxed);
     result
 }
 
@@ -34,7 +34,7 @@ pub(crate) fn lose_what_cuda_waits_for(compute: &Compute, counter: Counter, idle
     });
     let frame = |exchange: &mut Exchange<BufferSpec<u32>>| {
         // SAFETY: no commands.
-        swallowed(|| unsafe { exchange.begin().unwrap().finish().unwrap().submit(&[]) }.unwrap())
+        while_dropping_submissions(|| unsafe { exchange.begin().unwrap().finish().unwrap().submit(&[]) }.unwrap())
     };
     let drawn = [&mut waiting, &mut replaced].map(frame);
     // After the previous frame, with one slot.
@@ -46,7 +46,7 @@ pub(crate) fn lose_what_cuda_waits_for(compute: &Compute, counter: Counter, idle
     let latest = LatestInfo { name: "doomed", timeout: Rig::LONG, ..Default::default() };
     let (mut writer, mut reader) = Exchange::latest_render_first(compute, &latest, words()).unwrap();
     // SAFETY: no commands.
-    let written = swallowed(|| unsafe { writer.begin().unwrap().submit(&[]) }.unwrap());
+    let written = while_dropping_submissions(|| unsafe { writer.begin().unwrap().submit(&[]) }.unwrap());
     assert!(reader.newest().unwrap().is_none(), "it is not drawn");
 
     *LOST.lock().unwrap() = Some(counter);

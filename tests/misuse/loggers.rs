@@ -16,7 +16,7 @@ use bridge::vk_export::{
 };
 use bridge_tests::{Engine, Rig};
 
-use super::{CHILD, child, in_child, passes, validated};
+use super::{CHILD, assert_passes, child, in_child, validated};
 
 /// A logger that records lines with their thread, and then panics at those that begin with a
 /// certain text.
@@ -86,7 +86,7 @@ fn a_logger_that_panics_leaves_no_device_without_its_instance() {
     std::fs::write(&settings, text).unwrap();
     let mut command = child(TEST);
     command.env("VK_LAYER_SETTINGS_PATH", &settings);
-    passes(command);
+    assert_passes(command);
     // The layer creates the file when it starts, so its existence shows that the layer was enabled.
     let heard = std::fs::read_to_string(&heard).unwrap();
     std::fs::remove_dir_all(&folder).unwrap();

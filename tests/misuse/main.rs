@@ -33,7 +33,7 @@ fn child(test: &str) -> Command {
 
 /// Runs the process, and checks that the test has passed in it.
 #[track_caller]
-fn passes(mut command: Command) {
+fn assert_passes(mut command: Command) {
     let mut child = command.spawn().unwrap();
     let start = Instant::now();
     loop {
@@ -56,7 +56,7 @@ fn in_child(test: &str) -> bool {
     if std::env::var_os(CHILD).is_some() {
         return true;
     }
-    passes(child(test));
+    assert_passes(child(test));
     false
 }
 
@@ -149,11 +149,11 @@ fn a_stage_of_the_host_is_refused_where_ownership_moves() {
 
 /// Numbers that are not formats, and formats of extensions that are not enabled.
 #[test]
-fn what_is_no_format_does_not_reach_the_driver() {
-    if !in_child("what_is_no_format_does_not_reach_the_driver") {
+fn invalid_formats_do_not_reach_the_driver() {
+    if !in_child("invalid_formats_do_not_reach_the_driver") {
         return;
     }
-    let Some(device) = validated("what_is_no_format_does_not_reach_the_driver") else { return };
+    let Some(device) = validated("invalid_formats_do_not_reach_the_driver") else { return };
     for raw in [-1, 4711, i32::MAX, vk::Format::PVRTC1_2BPP_UNORM_BLOCK_IMG.as_raw()] {
         let format = vk::Format::from_raw(raw);
         for tiling in [vk::ImageTiling::OPTIMAL, vk::ImageTiling::LINEAR] {
@@ -180,13 +180,13 @@ fn what_is_no_format_does_not_reach_the_driver() {
 /// Extensions whose dependencies are not enabled
 /// (VUID-vkCreateDevice-ppEnabledExtensionNames-01387, and the equivalent for instances).
 #[test]
-fn an_extension_without_what_it_needs_is_refused() {
-    if !in_child("an_extension_without_what_it_needs_is_refused") {
+fn an_extension_without_its_dependencies_is_refused() {
+    if !in_child("an_extension_without_its_dependencies_is_refused") {
         return;
     }
-    let Some(device) = validated("an_extension_without_what_it_needs_is_refused") else { return };
+    let Some(device) = validated("an_extension_without_its_dependencies_is_refused") else { return };
     if !device.physical().has_extension(khr::swapchain::NAME) {
-        return skip(Need::Other, "an_extension_without_what_it_needs_is_refused: no VK_KHR_swapchain");
+        return skip(Need::Other, "an_extension_without_its_dependencies_is_refused: no VK_KHR_swapchain");
     }
     let swapchain = OpenInfo {
         validation: Validation::Required,

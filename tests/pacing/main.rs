@@ -1,7 +1,7 @@
 //! The host runs ahead of both sides, as far as it is allowed to.
 #![allow(unsafe_code, clippy::unwrap_used)] // Submitting, and a stand-in for a Vulkan function.
 
-mod looks;
+mod queries;
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use bridge::{
 };
 use bridge_tests::{Filler, Gate, Readback, Rig, SeenWaits, on_both_backends};
 
-on_both_backends!(frames_are_enqueued_without_waiting, no_more_frames_are_in_flight_than_may_be);
+on_both_backends!(frames_are_enqueued_without_waiting, frames_in_flight_are_bounded);
 
 const LEN: usize = 64 << 10;
 const SIZE: u64 = 4 * LEN as u64;
@@ -47,7 +47,7 @@ fn frames_are_enqueued_without_waiting(rig: &Rig, compute: &Compute) {
 }
 
 /// With a bound, `begin` blocks until the frame that many frames earlier is done, and no longer.
-fn no_more_frames_are_in_flight_than_may_be(_: &Rig, compute: &Compute) {
+fn frames_in_flight_are_bounded(_: &Rig, compute: &Compute) {
     let seen = SeenWaits::like(compute);
     let compute = seen.compute();
     let filler = Filler::new(compute);

@@ -50,7 +50,7 @@ impl Guest {
 }
 
 /// `work` after `work_split`: the leader overwrites what the copy has written.
-pub(crate) fn the_leader_comes_after_a_copy_on_another_stream(rig: &Rig, compute: &Compute) {
+pub(crate) fn the_leader_waits_for_a_copy_on_another_stream(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let readback = Readback::new(rig.device(), SIZE);
     let guest = Guest::new(compute);
@@ -87,7 +87,7 @@ pub(crate) fn a_copy_of_a_dropped_turn_is_waited_for(rig: &Rig, compute: &Comput
 
 /// `CudaPart::kernels` after a copy of the same part: the kernel overwrites what the copy has
 /// written.
-pub(crate) fn kernels_come_after_a_copy_of_their_part(rig: &Rig, compute: &Compute) {
+pub(crate) fn kernels_wait_for_a_copy_of_their_part(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let readback = Readback::new(rig.device(), SIZE);
     let guest = Guest::new(compute);

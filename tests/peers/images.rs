@@ -89,7 +89,7 @@ pub(crate) fn graphs_write_an_image_by_its_rows(_: &Rig, compute: &Compute) {
 }
 
 /// The turn's end waits for a copy on another stream of the leader, and so does Vulkan.
-pub(crate) fn other_streams_of_the_leader_come_before_vulkan(_: &Rig, compute: &Compute) {
+pub(crate) fn vulkan_waits_for_other_streams_of_the_leader(_: &Rig, compute: &Compute) {
     let device = compute.cuda().unwrap().device().clone();
     let beside = device.new_stream().unwrap();
     let source = beside.clone_htod(&vec![7u32; TEXELS]).unwrap();
@@ -108,7 +108,7 @@ pub(crate) fn other_streams_of_the_leader_come_before_vulkan(_: &Rig, compute: &
 }
 
 /// Operations that need an array are refused by name, and the turn continues.
-pub(crate) fn the_view_says_that_it_has_rows(_: &Rig, compute: &Compute) {
+pub(crate) fn the_view_reports_that_it_has_rows(_: &Rig, compute: &Compute) {
     let kernels = Intruder::new(compute, 0);
     let mut exchange = images(compute, 1);
     let mut turn = exchange.begin().unwrap();

@@ -52,13 +52,13 @@ fn after_a_fault(rig: &Rig, compute: &Compute) {
 
     let (_, follower) = compute.cuda().unwrap().gpus().nth(1).unwrap();
     fault(follower);
-    until("the follower has faulted", || query(follower).is_err());
+    wait_until("the follower has faulted", || query(follower).is_err());
     if query(compute.cuda().unwrap().stream()).is_err() {
         // Observed with 580.159 on two H200: an illegal address "leaves the process in an
         // inconsistent state and any further CUDA work will return the same error" (CUDA driver
         // API, `CUDA_ERROR_ILLEGAL_ADDRESS`). Vulkan must continue, and nothing may hang.
         assert!(exchange.begin().unwrap_err().is_device_lost());
-        until("Vulkan goes on", || is_reached(&rendered));
+        wait_until("Vulkan goes on", || is_reached(&rendered));
         drop(exchange);
         return skip_case(Need::Other, TEST, "the fault ended the leader's context too");
     }
@@ -74,7 +74,7 @@ fn after_a_fault(rig: &Rig, compute: &Compute) {
     assert!(!computed.is_reached().unwrap(), "the host has signaled in the place of a GPU that lives");
 
     gate.open();
-    until("the leader's frame is rendered", || is_reached(&rendered));
+    wait_until("the leader's frame is rendered", || is_reached(&rendered));
     assert!(readback.words() == Filler::pattern(LEN, 1000), "Vulkan read before the leader had written");
     exchange.close().unwrap();
 }
@@ -95,7 +95,7 @@ fn is_reached(point: &TimelinePoint) -> bool {
 }
 
 /// Does not use `TimelinePoint::wait`, which reports that a GPU is lost.
-fn until(what: &str, is_so: impl Fn() -> bool) {
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     let start = Instant::now();
     while !is_so() {
         assert!(start.elapsed() < Rig::LONG, "{what}: not within {:?}", Rig::LONG);

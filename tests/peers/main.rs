@@ -20,36 +20,36 @@ use bridge_tests::{Filler, PROBE, Readback, Rig, on_both_backends, on_peers, war
 use std::sync::Arc;
 
 use guests::{
-    a_copy_of_a_dropped_turn_is_waited_for, kernels_come_after_a_copy_of_their_part,
-    the_leader_comes_after_a_copy_on_another_stream,
+    a_copy_of_a_dropped_turn_is_waited_for, kernels_wait_for_a_copy_of_their_part,
+    the_leader_waits_for_a_copy_on_another_stream,
 };
 use images::{
     graphs_write_an_image_by_its_rows, images_leave_nothing, kernels_write_an_image_by_its_rows,
-    other_streams_of_the_leader_come_before_vulkan, the_view_says_that_it_has_rows,
+    the_view_reports_that_it_has_rows, vulkan_waits_for_other_streams_of_the_leader,
 };
 use lives::nothing_is_left;
 use order::{
-    a_follower_of_a_dropped_turn_is_waited_for, a_follower_waits_for_a_slow_reader, the_leader_comes_after_a_split,
-    unknown_to_the_turn_a_follower_is_too_late, unknown_to_the_turn_a_follower_overwrites,
+    a_follower_of_a_dropped_turn_is_waited_for, a_follower_unknown_to_the_turn_is_too_late,
+    a_follower_unknown_to_the_turn_overwrites, a_follower_waits_for_a_slow_reader, the_leader_waits_for_a_split,
     vulkan_waits_for_a_slow_follower,
 };
-use refused::{one_place_to_compute_is_not_split, ranges_that_cannot_be_are_refused};
-use split::{each_gpu_writes_its_part, parts_are_grown_and_kept, two_splits_follow_each_other};
+use refused::{a_single_compute_device_is_not_split, invalid_ranges_are_refused};
+use split::{each_gpu_writes_its_part, parts_are_grown_and_kept, two_splits_run_in_order};
 
 on_peers!(
     each_gpu_writes_its_part,
-    two_splits_follow_each_other,
+    two_splits_run_in_order,
     parts_are_grown_and_kept,
-    the_leader_comes_after_a_split,
-    the_leader_comes_after_a_copy_on_another_stream,
+    the_leader_waits_for_a_split,
+    the_leader_waits_for_a_copy_on_another_stream,
     a_copy_of_a_dropped_turn_is_waited_for,
-    kernels_come_after_a_copy_of_their_part,
+    kernels_wait_for_a_copy_of_their_part,
     kernels_write_an_image_by_its_rows,
     graphs_write_an_image_by_its_rows,
-    other_streams_of_the_leader_come_before_vulkan,
-    the_view_says_that_it_has_rows,
+    vulkan_waits_for_other_streams_of_the_leader,
+    the_view_reports_that_it_has_rows,
     images_leave_nothing,
-    ranges_that_cannot_be_are_refused,
+    invalid_ranges_are_refused,
     nothing_is_left,
 );
 
@@ -63,14 +63,14 @@ mod on_two_gpus_alone {
 
     on_both!(
         a_follower_waits_for_a_slow_reader,
-        unknown_to_the_turn_a_follower_overwrites,
+        a_follower_unknown_to_the_turn_overwrites,
         vulkan_waits_for_a_slow_follower,
-        unknown_to_the_turn_a_follower_is_too_late,
+        a_follower_unknown_to_the_turn_is_too_late,
         a_follower_of_a_dropped_turn_is_waited_for,
     );
 }
 
-on_both_backends!(one_place_to_compute_is_not_split);
+on_both_backends!(a_single_compute_device_is_not_split);
 
 /// A multiple of the alignment of the parts, also when divided among two or four GPUs.
 const LEN: usize = 64 << 10;

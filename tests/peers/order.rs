@@ -37,7 +37,7 @@ pub(crate) fn a_follower_waits_for_a_slow_reader(rig: &Rig, compute: &Compute) {
 
 /// The negative control of the test above: the same write on the same stream, without an event
 /// before it.
-pub(crate) fn unknown_to_the_turn_a_follower_overwrites(rig: &Rig, compute: &Compute) {
+pub(crate) fn a_follower_unknown_to_the_turn_overwrites(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let readback = Readback::new(rig.device(), SIZE);
     let intruder = Intruder::new(compute, 1);
@@ -88,7 +88,7 @@ pub(crate) fn vulkan_waits_for_a_slow_follower(rig: &Rig, compute: &Compute) {
 
 /// The negative control of the test above: work that is enqueued on the follower after `finish` is
 /// not followed by an event, and Vulkan sees the previous contents.
-pub(crate) fn unknown_to_the_turn_a_follower_is_too_late(rig: &Rig, compute: &Compute) {
+pub(crate) fn a_follower_unknown_to_the_turn_is_too_late(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let readback = Readback::new(rig.device(), SIZE);
     let intruder = Intruder::new(compute, 1);
@@ -109,7 +109,7 @@ pub(crate) fn unknown_to_the_turn_a_follower_is_too_late(rig: &Rig, compute: &Co
 
 /// `work` after `work_split` in one turn: the leader overwrites what the last GPU, which is held,
 /// has written.
-pub(crate) fn the_leader_comes_after_a_split(rig: &Rig, compute: &Compute) {
+pub(crate) fn the_leader_waits_for_a_split(rig: &Rig, compute: &Compute) {
     let last = compute.cuda().unwrap().gpus().len() - 1;
     let filler = Filler::new(compute);
     let readback = Readback::new(rig.device(), SIZE);

@@ -8,7 +8,7 @@ use bridge_tests::{Filler, Readback, Rig};
 use crate::{LEN, read, words};
 
 /// Each of these leaves the turn unchanged: it computes a whole frame afterwards.
-pub(crate) fn ranges_that_cannot_be_are_refused(rig: &Rig, compute: &Compute) {
+pub(crate) fn invalid_ranges_are_refused(rig: &Rig, compute: &Compute) {
     let gpus = compute.cuda().unwrap().gpus().len();
     let filler = Filler::new(compute);
     let readback = Readback::new(rig.device(), crate::SIZE);
@@ -36,7 +36,7 @@ pub(crate) fn ranges_that_cannot_be_are_refused(rig: &Rig, compute: &Compute) {
 }
 
 /// A single GPU accepts one range, so programs need only one code path; the CPU uses closures.
-pub(crate) fn one_place_to_compute_is_not_split(rig: &Rig, compute: &Compute) {
+pub(crate) fn a_single_compute_device_is_not_split(rig: &Rig, compute: &Compute) {
     let mut exchange = words(compute, 1);
     let mut turn = exchange.begin().unwrap();
     if compute.backend() == Backend::Host {

@@ -23,7 +23,7 @@ pub(crate) fn each_gpu_writes_its_part(rig: &Rig, compute: &Compute) {
 
 /// Ranges are assigned to other GPUs within a frame: the second call's work runs after the first's,
 /// on whichever GPU that was.
-pub(crate) fn two_splits_follow_each_other(rig: &Rig, compute: &Compute) {
+pub(crate) fn two_splits_run_in_order(rig: &Rig, compute: &Compute) {
     let cuda = compute.cuda().unwrap();
     let filler = Filler::new(compute);
     let readback = Readback::new(rig.device(), crate::SIZE);

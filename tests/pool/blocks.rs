@@ -15,7 +15,7 @@ fn block(rig: &Rig, placement: Placement) -> Result<Arc<Block>, Error> {
 }
 
 #[test]
-fn buffers_in_a_block_say_where_they_are() {
+fn buffers_in_a_block_report_their_offset() {
     let rig = Rig::open();
     let block = match block(&rig, Placement::Exportable) {
         Ok(block) => block,
@@ -42,7 +42,7 @@ fn buffers_in_a_block_say_where_they_are() {
 }
 
 #[test]
-fn what_does_not_fit_a_block_is_refused() {
+fn buffers_that_do_not_fit_a_block_are_refused() {
     let rig = Rig::open();
     let block = block(&rig, Placement::HostVisible).unwrap();
     assert!(block.export().unwrap_err().to_string().contains("HostVisible"));

@@ -5,7 +5,7 @@ use bridge_tests::{Filler, Readback, Rig};
 
 use crate::{LEN, READ, in_pool, pool};
 
-pub(crate) fn pooled_exchanges_cross_whole(rig: &Rig, compute: &Compute) {
+pub(crate) fn frames_of_pooled_exchanges_cross_intact(rig: &Rig, compute: &Compute) {
     let pool = pool(compute, 1 << 20);
     let filler = Filler::new(compute);
     let readback = Readback::new(rig.device(), 4 * LEN as u64);
@@ -44,7 +44,7 @@ fn stamp(turn: &mut ComputeTurn<Vec<BufferSpec<u32>>>, first: u32) {
 
 /// All buffers are written before any is read, so a buffer that overlaps another shows the wrong
 /// stamp.
-pub(crate) fn no_buffer_lies_over_another(rig: &Rig, compute: &Compute) {
+pub(crate) fn no_buffer_overlaps_another(rig: &Rig, compute: &Compute) {
     let pool = pool(compute, 64 << 10);
     let lens = [1, 63, 64, 65, 100, 1000, 4096, 16_383, 16_384, 20_000];
     let specs: Vec<_> = lens.iter().map(|len| BufferSpec::<u32>::new(*len, READ)).collect();

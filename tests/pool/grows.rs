@@ -103,15 +103,15 @@ fn others_use_a_pool_while_it_grows() {
     drop(third);
     drop((full, second, other, mine, pool));
     assert_eq!(LiveObjects::now(), before);
-    of_three_new_blocks_two_are_for_what_comes_next(&compute);
-    memory_that_was_freed_meanwhile_is_enough(&compute);
+    two_of_three_new_blocks_are_kept(&compute);
+    memory_that_was_freed_meanwhile_is_used(&compute);
     assert_eq!(LiveObjects::now(), before);
     engine.assert_silent();
 }
 
 /// Freeing a block can take the driver a long time, which must not delay threads that want a
 /// buffer.
-fn of_three_new_blocks_two_are_for_what_comes_next(compute: &Compute) {
+fn two_of_three_new_blocks_are_kept(compute: &Compute) {
     let pool = pool(compute, BLOCK);
     let full = make(&pool, BLOCK as usize / 4);
     let others = meanwhile(&pool, |pool| {
@@ -129,7 +129,7 @@ fn of_three_new_blocks_two_are_for_what_comes_next(compute: &Compute) {
     assert_eq!(pool.report().blocks, 1);
 }
 
-fn memory_that_was_freed_meanwhile_is_enough(compute: &Compute) {
+fn memory_that_was_freed_meanwhile_is_used(compute: &Compute) {
     let pool = pool(compute, BLOCK);
     let full = make(&pool, BLOCK as usize / 4);
     FAILS.store(true, Ordering::SeqCst);

@@ -43,7 +43,7 @@ pub(crate) fn a_thousand_buffers_take_few_imports(_: &Rig, compute: &Compute) {
     assert_eq!(LiveObjects::now().blocks, before.blocks);
 }
 
-pub(crate) fn memory_comes_back(_: &Rig, compute: &Compute) {
+pub(crate) fn memory_is_reused(_: &Rig, compute: &Compute) {
     let before = LiveObjects::now();
     let pool = pool(compute, 64 << 10);
     let make = |len| SharedBuffer::<u32>::new_in(&pool, "wave", len, READ).unwrap();
@@ -112,7 +112,7 @@ pub(crate) fn large_buffers_leave_blocks_that_are_enough(_: &Rig, compute: &Comp
     assert_eq!((pool.report().buffers, pool.report().dedicated), (0, 0));
 }
 
-pub(crate) fn random_lives_keep_apart(_: &Rig, compute: &Compute) {
+pub(crate) fn buffers_of_random_lifetimes_do_not_overlap(_: &Rig, compute: &Compute) {
     let pool = pool(compute, 128 << 10);
     let made = Cell::new(0);
     let steps = prop::collection::vec((any::<bool>(), 1usize..20_000, any::<prop::sample::Index>()), 1..60);
@@ -142,7 +142,7 @@ pub(crate) fn random_lives_keep_apart(_: &Rig, compute: &Compute) {
     assert_eq!((report.blocks, report.buffers, report.used), (1, 0, 0));
 }
 
-pub(crate) fn what_is_leaked_never_comes_back(_: &Rig, compute: &Compute) {
+pub(crate) fn leaked_memory_is_never_reused(_: &Rig, compute: &Compute) {
     let pool = pool(compute, 64 << 10);
     let spec = BufferSpec::<u32>::new(4096, READ);
     let info = ExchangeInfo { slots: 1, timeout: Duration::from_millis(200), ..in_pool("lost", &pool) };

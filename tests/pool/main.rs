@@ -15,32 +15,33 @@ use bridge::{BufferAccess, Compute, ExchangeInfo, SharedPool, SharedPoolInfo};
 use bridge_tests::{Rig, on_both_backends, on_peers};
 
 use frames::{
-    buffers_are_handed_over_by_hand, no_buffer_lies_over_another, pooled_exchanges_cross_whole, threads_share_a_pool,
+    buffers_are_handed_over_by_hand, frames_of_pooled_exchanges_cross_intact, no_buffer_overlaps_another,
+    threads_share_a_pool,
 };
 use lives::{
-    a_thousand_buffers_take_few_imports, large_buffers_leave_blocks_that_are_enough, memory_comes_back,
-    nothing_is_left_open, random_lives_keep_apart, what_is_leaked_never_comes_back,
+    a_thousand_buffers_take_few_imports, buffers_of_random_lifetimes_do_not_overlap,
+    large_buffers_leave_blocks_that_are_enough, leaked_memory_is_never_reused, memory_is_reused, nothing_is_left_open,
 };
-use refused::what_cannot_be_is_refused_by_name;
+use refused::invalid_requests_are_refused_by_name;
 use reuse::{a_range_is_reused_only_after_the_last_frame, a_range_that_is_taken_too_early_is_overwritten};
 
 on_both_backends!(
-    pooled_exchanges_cross_whole,
-    no_buffer_lies_over_another,
+    frames_of_pooled_exchanges_cross_intact,
+    no_buffer_overlaps_another,
     a_thousand_buffers_take_few_imports,
-    memory_comes_back,
+    memory_is_reused,
     large_buffers_leave_blocks_that_are_enough,
-    random_lives_keep_apart,
+    buffers_of_random_lifetimes_do_not_overlap,
     threads_share_a_pool,
     a_range_is_reused_only_after_the_last_frame,
     a_range_that_is_taken_too_early_is_overwritten,
-    what_is_leaked_never_comes_back,
+    leaked_memory_is_never_reused,
     nothing_is_left_open,
-    what_cannot_be_is_refused_by_name,
+    invalid_requests_are_refused_by_name,
     buffers_are_handed_over_by_hand,
 );
 
-on_peers!(pooled_exchanges_cross_whole, no_buffer_lies_over_another);
+on_peers!(frames_of_pooled_exchanges_cross_intact, no_buffer_overlaps_another);
 
 const LEN: usize = 10_000;
 const READ: BufferAccess = BufferAccess::TRANSFER_READ;

@@ -6,7 +6,7 @@ use bridge_tests::Rig;
 
 use crate::in_pool;
 
-pub(crate) fn what_cannot_be_is_refused_by_name(rig: &Rig, compute: &Compute) {
+pub(crate) fn invalid_requests_are_refused_by_name(rig: &Rig, compute: &Compute) {
     let error = |info: SharedPoolInfo<'_>| SharedPool::new(compute, &info).unwrap_err().to_string();
     let info = SharedPoolInfo { name: "brook", ..Default::default() };
     let zero = error(SharedPoolInfo { block_size: 0, ..info });

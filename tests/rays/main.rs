@@ -18,9 +18,9 @@ use scene::Scene;
 type Vertices = BufferSpec<[f32; 4]>;
 
 /// The lock of an engine that submits nothing besides the bridge.
-struct Alone;
+struct Unlocked;
 
-impl QueueLock for Alone {
+impl QueueLock for Unlocked {
     fn with(&self, _: vk::Queue, f: &mut dyn FnMut()) {
         f();
     }
@@ -38,7 +38,7 @@ fn rays_hit_what_the_compute_side_wrote() {
     let mut info = engine.info();
     info.features.buffer_device_address = true;
     info.features.acceleration_structure = true;
-    info.queue_lock = Some(Arc::new(Alone));
+    info.queue_lock = Some(Arc::new(Unlocked));
     // SAFETY: the engine's own handles, which live forever; everything that is declared is enabled.
     let device = unsafe { ExportDevice::adopt(info) }.unwrap();
     for backend in [Backend::Host, Backend::Cuda] {
@@ -118,7 +118,7 @@ fn barrier(
 
 /// Without the feature, the access is refused with an error that says what to do.
 #[test]
-fn the_access_takes_the_feature() {
+fn the_access_requires_the_feature() {
     let rig = Rig::open();
     let compute = Compute::new(rig.device(), Backend::Host).unwrap();
     let spec = Vertices::new(3, BufferAccess::ACCELERATION_STRUCTURE_INPUT);

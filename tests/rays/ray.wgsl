@@ -11,7 +11,7 @@ struct Seen {
 var<ray_payload> ray: Seen;
 var<incoming_ray_payload> incoming: Seen;
 
-// One ray along z: whether it hits a triangle, and how far away.
+// Traces one ray along z, and writes whether it hits a triangle and at what distance.
 @ray_generation
 fn generate() {
     ray = Seen(-1.0, -1.0);

@@ -7,24 +7,24 @@ use bridge_worker::bridge_ipc::Backend;
 
 /// From the end of a worker's process, as its pidfd reports it, until a queue that waited for the
 /// worker continues.
-const QUEUE_GOES_ON: Duration = Duration::from_millis(50);
+const QUEUE_DELAY: Duration = Duration::from_millis(50);
 
 /// From the start of the next worker's process to its first complete frame, not including the start
 /// of CUDA.
 const NEXT_FRAME: Duration = Duration::from_secs(1);
 
-fn are_on() -> bool {
+fn are_checked() -> bool {
     std::env::var("BRIDGE_KILL_BOUNDS").is_ok_and(|value| value == "1")
 }
 
 /// Returns a description of a time that exceeds its goal.
-fn over(what: &str, took: Duration, goal: Duration) -> Option<String> {
+fn exceeded(what: &str, took: Duration, goal: Duration) -> Option<String> {
     (took > goal).then(|| format!("{what} took {took:.1?}, and the goal is {goal:?}"))
 }
 
 fn assert(what: &str, took: Duration, goal: Duration) {
-    if are_on()
-        && let Some(over) = over(what, took, goal)
+    if are_checked()
+        && let Some(over) = exceeded(what, took, goal)
     {
         panic!("{over}");
     }
@@ -32,20 +32,20 @@ fn assert(what: &str, took: Duration, goal: Duration) {
 
 /// Checks the time after which a queue that waited for a worker continued, measured from the
 /// reaping of the worker's process, which the pidfd reports earlier.
-pub(crate) fn queue_went_on(took: Duration) {
-    assert("until the queue went on, it", took, QUEUE_GOES_ON);
+pub(crate) fn check_queue_delay(took: Duration) {
+    assert("until the queue went on, it", took, QUEUE_DELAY);
 }
 
 /// Checks the time of the next worker's first complete frame, which has just arrived. Its process
 /// was `started`, and was `accepted` with its Hello, which it sends after CUDA is started.
-pub(crate) fn next_frame_came(backend: Backend, started: Instant, accepted: Instant) {
+pub(crate) fn check_next_frame(backend: Backend, started: Instant, accepted: Instant) {
     let since = if backend == Backend::Cuda { accepted } else { started };
     assert("the next worker's first frame", since.elapsed(), NEXT_FRAME);
 }
 
 #[test]
-fn what_takes_longer_than_its_goal_is_told() {
-    let after = |more| over("a test", QUEUE_GOES_ON + more, QUEUE_GOES_ON);
+fn a_wait_beyond_its_goal_is_reported() {
+    let after = |more| exceeded("a test", QUEUE_DELAY + more, QUEUE_DELAY);
     assert_eq!(after(Duration::ZERO), None);
     assert_eq!(after(Duration::from_millis(1)).unwrap(), "a test took 51.0ms, and the goal is 50ms");
 }

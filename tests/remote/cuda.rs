@@ -9,7 +9,7 @@ use bridge_ipc::{ConnectInfo, Connection};
 use bridge_tests::{Need, Peers, Readback, Rig, skip};
 use rustix::process::Signal;
 
-use crate::cuda_worker::{Habit, start, start_with};
+use crate::cuda_worker::{Behavior, start, start_with};
 use crate::scene::Scene;
 use crate::shown::Shown;
 use crate::worker::{LEN, Worker};
@@ -18,9 +18,9 @@ use crate::worker::{LEN, Worker};
 const HALF: Duration = Duration::from_secs(10);
 
 #[test]
-fn thousands_of_frames_are_whole_and_none_is_stale() {
+fn thousands_of_frames_are_intact_and_none_is_stale() {
     let Some(mut shown) = Shown::new() else { return };
-    let (_worker, mut reader) = shown.with(Habit::Runs, 1);
+    let (_worker, mut reader) = shown.with(Behavior::Runs, 1);
     let start = Instant::now();
     while shown.seen < 4000 {
         shown.read_until(&mut reader, 1 << 20);
@@ -36,9 +36,9 @@ fn thousands_of_frames_are_whole_and_none_is_stale() {
 /// The negative control: frames that are published before their kernels have written are detected
 /// as wrong.
 #[test]
-fn frames_that_are_not_ordered_are_seen_to_be_wrong() {
+fn unordered_frames_are_detected() {
     let Some(mut shown) = Shown::new() else { return };
-    let (_worker, mut reader) = shown.with(Habit::IsUnordered, 1);
+    let (_worker, mut reader) = shown.with(Behavior::IsUnordered, 1);
     let start = Instant::now();
     while shown.wrong.is_empty() {
         shown.read(&mut reader);
@@ -50,18 +50,18 @@ fn frames_that_are_not_ordered_are_seen_to_be_wrong() {
 #[test]
 fn an_idle_worker_is_killed_and_another_writes_the_same_slots() {
     let Some(mut shown) = Shown::new() else { return };
-    let (mut worker, mut reader) = shown.with(Habit::Idles, 1);
-    worker.is_there();
+    let (mut worker, mut reader) = shown.with(Behavior::Idles, 1);
+    worker.wait_for_state();
     shown.read_until(&mut reader, (1 << 20) + 4);
     worker.kill();
-    let (error, told, ended) = shown.lost(&mut reader);
-    println!("idle: told to be lost after {told:.1?}, to have ended after {ended:.1?}");
+    let (error, reported, ended) = shown.lost(&mut reader);
+    println!("idle: told to be lost after {reported:.1?}, to have ended after {ended:.1?}");
     let Error::PeerLost { worker: process, frame, owed, .. } = &error else { panic!("{error}") };
     assert_eq!((*process, *owed, frame.is_some()), (worker.pid(), 0, true), "{error}");
     assert!(ended < HALF, "told after {ended:?}");
     assert_eq!(shown.read(&mut reader), Some((1 << 20) + 4), "the last frame stays");
 
-    let _next = start(&shown.scene.path(), Habit::Runs, 2);
+    let _next = start(&shown.scene.path(), Behavior::Runs, 2);
     reader.reconnect(shown.scene.accept()).unwrap();
     shown.read_until(&mut reader, (2 << 20) + 50);
     shown.assert_right();
@@ -71,8 +71,8 @@ fn an_idle_worker_is_killed_and_another_writes_the_same_slots() {
 #[test]
 fn a_worker_is_killed_inside_a_kernel_and_its_frame_is_never_shown() {
     let Some(mut shown) = Shown::new() else { return };
-    let (mut worker, mut reader) = shown.with(Habit::Hangs, 1);
-    worker.is_there();
+    let (mut worker, mut reader) = shown.with(Behavior::Hangs, 1);
+    worker.wait_for_state();
     shown.read_until(&mut reader, (1 << 20) + 4);
     // The renderer continues while the kernel runs.
     let mut longest = Duration::ZERO;
@@ -86,15 +86,15 @@ fn a_worker_is_killed_inside_a_kernel_and_its_frame_is_never_shown() {
     println!("500 reads beside a kernel that hangs, {longest:.1?} at most");
 
     worker.kill();
-    let (error, told, ended) = shown.lost(&mut reader);
-    println!("in a kernel: told to be lost after {told:.1?}, to have ended after {ended:.1?}");
+    let (error, reported, ended) = shown.lost(&mut reader);
+    println!("in a kernel: told to be lost after {reported:.1?}, to have ended after {ended:.1?}");
     let Error::PeerLost { owed, frame, .. } = &error else { panic!("{error}") };
     assert_eq!((*owed, *frame), (1, shown.last.map(|(frame, _)| frame)), "{error}");
     assert!(ended < HALF, "told after {ended:?}");
     std::thread::sleep(Duration::from_millis(50));
     assert_eq!(shown.read(&mut reader), Some((1 << 20) + 4), "half a frame is shown");
 
-    let _next = start(&shown.scene.path(), Habit::Runs, 2);
+    let _next = start(&shown.scene.path(), Behavior::Runs, 2);
     reader.reconnect(shown.scene.accept()).unwrap();
     shown.read_until(&mut reader, (2 << 20) + 50);
     shown.assert_right();
@@ -106,8 +106,8 @@ fn a_worker_is_killed_inside_a_kernel_and_its_frame_is_never_shown() {
 fn nothing_waits_for_a_kernel_at_the_end() {
     let Some(mut shown) = Shown::new() else { return };
     for stopped in [false, true] {
-        let (mut worker, mut reader) = shown.with(Habit::Hangs, 1 + u32::from(stopped));
-        worker.is_there();
+        let (mut worker, mut reader) = shown.with(Behavior::Hangs, 1 + u32::from(stopped));
+        worker.wait_for_state();
         shown.read_until(&mut reader, 1 << 20);
         if stopped {
             worker.signal(Signal::STOP);
@@ -128,14 +128,14 @@ fn a_worker_that_fails_tears_its_frame_and_no_other() {
         return skip(Need::Other, "it faults the GPU; set BRIDGE_TEST_GPU_FAULTS=1 to run it");
     }
     let Some(mut shown) = Shown::new() else { return };
-    let (mut worker, mut reader) = shown.with(Habit::Faults, 1);
-    worker.is_there();
+    let (mut worker, mut reader) = shown.with(Behavior::Faults, 1);
+    worker.wait_for_state();
     shown.read_until(&mut reader, (1 << 20) + 4);
     std::thread::sleep(Duration::from_millis(100));
     assert_eq!(shown.read(&mut reader), Some((1 << 20) + 4), "a torn frame is shown");
     worker.kill();
     shown.lost(&mut reader);
-    let _next = start(&shown.scene.path(), Habit::Runs, 2);
+    let _next = start(&shown.scene.path(), Behavior::Runs, 2);
     reader.reconnect(shown.scene.accept()).unwrap();
     shown.read_until(&mut reader, (2 << 20) + 5);
     shown.assert_right();
@@ -144,17 +144,17 @@ fn a_worker_that_fails_tears_its_frame_and_no_other() {
 /// A worker that has closed the exchange has released its slots, regardless of its process; a
 /// worker that was disconnected has not.
 #[test]
-fn a_worker_that_lives_on_has_its_slots_unless_it_has_closed_the_exchange() {
+fn a_live_worker_keeps_its_slots_unless_it_has_closed_the_exchange() {
     let Some(mut shown) = Shown::new() else { return };
     let info = LatestInfo { timeout: Duration::from_secs(3), ..Scene::info() };
-    let first = start(&shown.scene.path(), Habit::Leaves, 1);
+    let first = start(&shown.scene.path(), Behavior::Leaves, 1);
     let mut reader = shown.scene.accept().latest(&info, Scene::spec()).unwrap();
     let begun = Instant::now();
     while reader.check_worker().is_ok() {
         shown.read(&mut reader);
         assert!(begun.elapsed() < Rig::LONG, "it does not leave");
     }
-    let mut second = start(&shown.scene.path(), Habit::Runs, 2);
+    let mut second = start(&shown.scene.path(), Behavior::Runs, 2);
     reader.reconnect(shown.scene.accept()).unwrap();
     shown.read_until(&mut reader, (2 << 20) + 5);
     drop(first);
@@ -162,7 +162,7 @@ fn a_worker_that_lives_on_has_its_slots_unless_it_has_closed_the_exchange() {
     // A worker that is notified leaves by itself.
     second.signal(Signal::STOP);
     reader.disconnect();
-    let third = start(&shown.scene.path(), Habit::Runs, 3);
+    let third = start(&shown.scene.path(), Behavior::Runs, 3);
     reader.reconnect(shown.scene.accept()).unwrap();
     let begun = Instant::now();
     let error = loop {
@@ -172,11 +172,11 @@ fn a_worker_that_lives_on_has_its_slots_unless_it_has_closed_the_exchange() {
         }
         std::thread::sleep(Duration::from_millis(5));
     };
-    let told = format!("worker process {}, which was lost or disconnected", second.pid());
-    assert!(error.contains(&told) && error.contains("may still use its slots"), "{error}");
+    let reported = format!("worker process {}, which was lost or disconnected", second.pid());
+    assert!(error.contains(&reported) && error.contains("may still use its slots"), "{error}");
     drop(third);
     second.kill();
-    let _fourth = start(&shown.scene.path(), Habit::Runs, 4);
+    let _fourth = start(&shown.scene.path(), Behavior::Runs, 4);
     reader.reconnect(shown.scene.accept()).unwrap();
     shown.read_until(&mut reader, (4 << 20) + 5);
     shown.assert_right();
@@ -186,11 +186,11 @@ fn a_worker_that_lives_on_has_its_slots_unless_it_has_closed_the_exchange() {
 fn buffers_and_images_of_a_slot_are_of_one_frame() {
     let Some(shown) = Shown::new() else { return };
     let scene = &shown.scene;
-    let mut worker = start(&scene.path(), Habit::WritesBoth, 1);
+    let mut worker = start(&scene.path(), Behavior::WritesBoth, 1);
     let image = ImageSpec::<[u8; 4]>::new(vk::Format::R8G8B8A8_UNORM, [37, 21], ImageAccess::TRANSFER_READ);
     let spec = (BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_READ), image);
     let mut reader = scene.accept().latest(&Scene::info(), spec).unwrap();
-    worker.is_there();
+    worker.wait_for_state();
     let readback = Readback::new(scene.rig.device(), 1 << 20);
     let begun = Instant::now();
     let mut frames = Vec::new();
@@ -220,14 +220,14 @@ fn buffers_and_images_of_a_slot_are_of_one_frame() {
 }
 
 #[test]
-fn a_worker_on_the_cpu_does_not_take_the_place_of_one_with_cuda() {
+fn a_cpu_worker_does_not_replace_a_cuda_worker() {
     let Some(mut shown) = Shown::new() else { return };
-    let (mut worker, mut reader) = shown.with(Habit::Idles, 1);
-    worker.is_there();
+    let (mut worker, mut reader) = shown.with(Behavior::Idles, 1);
+    worker.wait_for_state();
     shown.read_until(&mut reader, (1 << 20) + 4);
     worker.kill();
     shown.lost(&mut reader);
-    let _other = Worker::start(&shown.scene.path(), crate::worker::Habit::Runs, 2);
+    let _other = Worker::start(&shown.scene.path(), crate::worker::Behavior::Runs, 2);
     let error = reader.reconnect(shown.scene.accept()).unwrap_err().to_string();
     assert!(error.contains("for workers with Cuda, but the next one uses Host"), "{error}");
     // This process does not compute.
@@ -244,21 +244,21 @@ fn a_worker_on_the_cpu_does_not_take_the_place_of_one_with_cuda() {
 /// Memory of a GPU that CUDA does not see can be imported, but its timelines cannot: the worker
 /// reports this, and the renderer continues with the next worker.
 #[test]
-fn a_worker_that_sees_another_gpu_only_is_refused_in_words() {
+fn a_worker_that_sees_only_another_gpu_gets_an_explanation() {
     let scene = Scene::new();
     let Some(other) = Peers::Other.devices(scene.rig.device()) else { return };
     let visible = format!("GPU-{}", other[0].uuid());
-    let _worker = start_with(&scene.path(), Habit::Runs, 1, |program| program.env("CUDA_VISIBLE_DEVICES", visible));
+    let _worker = start_with(&scene.path(), Behavior::Runs, 1, |program| program.env("CUDA_VISIBLE_DEVICES", visible));
     let refused = scene.accept().latest(&Scene::info(), Scene::spec()).unwrap_err().to_string();
     assert!(refused.contains("which CUDA does not see"), "{refused}");
-    let _next = start(&scene.path(), Habit::Runs, 2);
+    let _next = start(&scene.path(), Behavior::Runs, 2);
     scene.accept().latest(&Scene::info(), Scene::spec()).unwrap().close().unwrap();
 }
 
 #[test]
-fn more_slots_than_a_worker_can_be_told_of_are_refused() {
+fn more_slots_than_the_protocol_allows_are_refused() {
     let Some(shown) = Shown::new() else { return };
-    let _worker = start(&shown.scene.path(), Habit::Runs, 1);
+    let _worker = start(&shown.scene.path(), Behavior::Runs, 1);
     let info = LatestInfo { slots: 65, ..Scene::info() };
     let error = shown.scene.accept().latest(&info, Scene::spec()).unwrap_err().to_string();
     assert!(error.contains("65 slots") && error.contains("at most 64"), "{error}");
@@ -266,7 +266,7 @@ fn more_slots_than_a_worker_can_be_told_of_are_refused() {
 
 /// CUDA is allowed only if the device exports the required memory and semaphores.
 #[test]
-fn workers_are_told_whether_they_may_compute_with_cuda() {
+fn an_offer_says_whether_cuda_is_allowed() {
     let scene = Scene::new();
     let exports = scene.rig.device().require_export("workers").is_ok();
     let path = scene.path();
@@ -281,7 +281,7 @@ fn workers_are_told_whether_they_may_compute_with_cuda() {
 }
 
 #[test]
-fn what_a_worker_makes_cannot_be_asked_for() {
+fn the_remote_backend_cannot_be_requested() {
     let scene = Scene::new();
     let error = Compute::new(scene.rig.device(), Backend::Remote).unwrap_err().to_string();
     assert!(error.contains("`Remote::latest`"), "{error}");

@@ -16,16 +16,16 @@ use bridge_worker::cuda_import::cudarc::driver::{CudaStream, LaunchConfig};
 use bridge_worker::cuda_import::{DeviceViewMut, Kernel, KernelModule};
 use bridge_worker::{Buffer, Image, LatestWriter, Work, Worker, WorkerInfo};
 
-use crate::worker::{Process, forever, there};
+use crate::worker::{Process, forever, report_state};
 
-const PLACE: &str = "BRIDGE_TEST_CUDA_WORKER";
+const ADDRESS_VARIABLE: &str = "BRIDGE_TEST_CUDA_WORKER";
 
 /// Longer than any test waits.
 const LONG: Duration = Duration::from_secs(20);
 
 /// The behavior of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Habit {
+pub(crate) enum Behavior {
     /// Writes frame after frame, as fast as slots become free.
     Runs,
     /// Writes five frames and sends nothing more.
@@ -42,37 +42,44 @@ pub(crate) enum Habit {
     WritesBoth,
 }
 
-const HABITS: [Habit; 7] =
-    [Habit::Runs, Habit::Idles, Habit::Hangs, Habit::Faults, Habit::IsUnordered, Habit::Leaves, Habit::WritesBoth];
+const BEHAVIORS: [Behavior; 7] = [
+    Behavior::Runs,
+    Behavior::Idles,
+    Behavior::Hangs,
+    Behavior::Faults,
+    Behavior::IsUnordered,
+    Behavior::Leaves,
+    Behavior::WritesBoth,
+];
 
 /// Starts a worker that connects to `path`.
-pub(crate) fn start(path: &Path, habit: Habit, mark: u32) -> Process {
-    start_with(path, habit, mark, |program| program)
+pub(crate) fn start(path: &Path, behavior: Behavior, mark: u32) -> Process {
+    start_with(path, behavior, mark, |program| program)
 }
 
 pub(crate) fn start_with(
     path: &Path,
-    habit: Habit,
+    behavior: Behavior,
     mark: u32,
     with: impl FnOnce(&mut Command) -> &mut Command,
 ) -> Process {
-    let place = format!("{} {mark} {}", HABITS.iter().position(|one| *one == habit).unwrap(), path.display());
-    Process::start_with("the_other_process_with_cuda", PLACE, place, with)
+    let place = format!("{} {mark} {}", BEHAVIORS.iter().position(|one| *one == behavior).unwrap(), path.display());
+    Process::start_with("worker_process_with_cuda", ADDRESS_VARIABLE, place, with)
 }
 
 /// Runs the worker, if this process is one.
-pub(crate) fn live() {
-    let Ok(place) = std::env::var(PLACE) else { return };
-    let [habit, mark, path] = place.splitn(3, ' ').collect::<Vec<_>>().try_into().unwrap();
-    let (habit, mark) = (HABITS[habit.parse::<usize>().unwrap()], mark.parse::<u32>().unwrap());
+pub(crate) fn run_if_child() {
+    let Ok(place) = std::env::var(ADDRESS_VARIABLE) else { return };
+    let [behavior, mark, path] = place.splitn(3, ' ').collect::<Vec<_>>().try_into().unwrap();
+    let (behavior, mark) = (BEHAVIORS[behavior.parse::<usize>().unwrap()], mark.parse::<u32>().unwrap());
     let info = WorkerInfo { backend: Some(Backend::Cuda), timeout: LONG, ..Default::default() };
     let worker = Worker::connect_with(path, &info).unwrap();
-    if habit == Habit::WritesBoth {
+    if behavior == Behavior::WritesBoth {
         return write_both(&worker, mark);
     }
     let writer = worker.latest::<Buffer<u32>>("remote").unwrap();
     let kernels = Kernels::new(&worker);
-    write(worker, writer, &kernels, habit, mark);
+    write(worker, writer, &kernels, behavior, mark);
 }
 
 /// Writes the pattern starting at `first`, after a delay in which only one block is busy. The
@@ -127,52 +134,52 @@ impl Kernels {
     }
 }
 
-fn write(worker: Worker, mut writer: LatestWriter<Buffer<u32>>, kernels: &Kernels, habit: Habit, mark: u32) {
+fn write(worker: Worker, mut writer: LatestWriter<Buffer<u32>>, kernels: &Kernels, behavior: Behavior, mark: u32) {
     let stream = writer.stream().unwrap().clone();
     let unordered = worker.cuda().unwrap().new_stream().unwrap();
     for frame in 0u32.. {
-        let stops = frame == 5 && !matches!(habit, Habit::Runs | Habit::IsUnordered);
-        match habit {
-            Habit::Idles if stops => {
-                there();
+        let stops = frame == 5 && !matches!(behavior, Behavior::Runs | Behavior::IsUnordered);
+        match behavior {
+            Behavior::Idles if stops => {
+                report_state();
                 forever();
             }
-            Habit::Leaves if stops => {
+            Behavior::Leaves if stops => {
                 drop(writer);
                 drop(worker);
-                there();
+                report_state();
                 forever();
             }
             _ => {}
         }
-        if habit == Habit::Faults && stops {
+        if behavior == Behavior::Faults && stops {
             // If a context fails, every frame that is not known to be complete is lost.
             std::thread::sleep(Duration::from_millis(200));
         }
         // The renderer may end at any time.
         let Ok(mut turn) = writer.begin() else { return };
         let Work::Cuda(mut work) = turn.work() else { panic!("it computes on the CPU") };
-        let delay = match habit {
-            Habit::Hangs if stops => LONG,
-            Habit::IsUnordered => Duration::from_millis(3),
+        let delay = match behavior {
+            Behavior::Hangs if stops => LONG,
+            Behavior::IsUnordered => Duration::from_millis(3),
             _ => Duration::ZERO,
         };
-        let on = if habit == Habit::IsUnordered { &unordered } else { &stream };
+        let on = if behavior == Behavior::IsUnordered { &unordered } else { &stream };
         kernels.fill(on, &mut work.resources, (mark << 20) + frame, delay);
-        if habit == Habit::Faults && stops {
+        if behavior == Behavior::Faults && stops {
             kernels.fail(&stream, work.resources.as_raw());
         }
-        if turn.publish().is_err() && habit != Habit::Faults {
+        if turn.publish().is_err() && behavior != Behavior::Faults {
             return;
         }
         if stops {
             // A worker that has failed reports it with its next frame.
-            let _ = (habit == Habit::Faults).then(|| while writer.begin().is_ok() {});
-            there();
+            let _ = (behavior == Behavior::Faults).then(|| while writer.begin().is_ok() {});
+            report_state();
             forever();
         }
         if frame == 5 {
-            there();
+            report_state();
         }
     }
 }
@@ -193,7 +200,7 @@ fn write_both(worker: &Worker, mark: u32) {
             return;
         }
         if frame == 5 {
-            there();
+            report_state();
         }
     }
 }

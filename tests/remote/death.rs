@@ -10,27 +10,29 @@ use bridge_tests::Rig;
 use rustix::process::{PidfdFlags, Signal, pidfd_open};
 
 use crate::scene::{Scene, until};
-use crate::worker::{Habit, Worker};
+use crate::worker::{Behavior, Worker};
 
 #[test]
-fn a_worker_is_killed_wherever_it_is_and_another_takes_its_place() {
-    for habit in [Habit::Runs, Habit::StopsMidFrame, Habit::Idles, Habit::NeverWrites, Habit::StopsBehindPublish] {
+fn a_worker_killed_in_any_state_is_replaced() {
+    for behavior in
+        [Behavior::Runs, Behavior::StopsMidFrame, Behavior::Idles, Behavior::NeverWrites, Behavior::StopsAfterPublish]
+    {
         let mut scene = Scene::new();
-        let (mut worker, mut reader) = scene.with(habit, 1);
-        worker.is_there();
-        if habit != Habit::NeverWrites {
+        let (mut worker, mut reader) = scene.with(behavior, 1);
+        worker.wait_for_state();
+        if behavior != Behavior::NeverWrites {
             scene.read_until(&mut reader, (1 << 20) + 4);
         }
         worker.kill();
         let (error, took) = scene.lost(&mut reader);
-        println!("{habit:?}: told after {took:.1?}");
+        println!("{behavior:?}: told after {took:.1?}");
         let Error::PeerLost { worker: process, dead, frame, owed, .. } = error else { panic!("{error}") };
-        assert_eq!((process, dead, owed), (worker.pid(), true, 0), "{habit:?}");
-        assert_eq!(frame.is_some(), habit != Habit::NeverWrites, "{habit:?}");
+        assert_eq!((process, dead, owed), (worker.pid(), true, 0), "{behavior:?}");
+        assert_eq!(frame.is_some(), behavior != Behavior::NeverWrites, "{behavior:?}");
         // Some have written half a frame: the last complete frame is shown.
-        scene.assert_settled(&mut reader, habit);
+        scene.assert_settled(&mut reader, behavior);
 
-        let mut next = Worker::start(&scene.path(), Habit::Runs, 2);
+        let mut next = Worker::start(&scene.path(), Behavior::Runs, 2);
         reader.reconnect(scene.accept()).unwrap();
         reader.check_worker().unwrap();
         scene.read_until(&mut reader, (2 << 20) + 5);
@@ -44,7 +46,7 @@ fn a_worker_is_killed_wherever_it_is_and_another_takes_its_place() {
 #[test]
 fn a_worker_dies_while_a_frame_is_held() {
     let mut scene = Scene::new();
-    let (mut worker, mut reader) = scene.with(Habit::Runs, 1);
+    let (mut worker, mut reader) = scene.with(Behavior::Runs, 1);
     scene.read_until(&mut reader, (1 << 20) + 5);
     let turn = reader.newest().unwrap().unwrap();
     worker.kill();
@@ -52,7 +54,7 @@ fn a_worker_dies_while_a_frame_is_held() {
     let values = turn.read_back(Rig::LONG).unwrap();
     assert!(values.iter().all(|value| *value == values[0]));
     let lent = reader.newest().unwrap().unwrap().lend().unwrap();
-    let _second = Worker::start(&scene.path(), Habit::Runs, 2);
+    let _second = Worker::start(&scene.path(), Behavior::Runs, 2);
     reader.reconnect(scene.accept()).unwrap();
     // SAFETY: nothing was submitted.
     #[allow(unsafe_code)]
@@ -63,24 +65,24 @@ fn a_worker_dies_while_a_frame_is_held() {
 }
 
 #[test]
-fn a_worker_that_leaves_has_its_last_frame_shown() {
-    for habit in [Habit::Leaves, Habit::HangsUp] {
+fn the_last_frame_of_a_worker_that_leaves_is_shown() {
+    for behavior in [Behavior::Leaves, Behavior::HangsUp] {
         let mut scene = Scene::new();
-        let (mut worker, mut reader) = scene.with(habit, 1);
-        worker.is_there();
+        let (mut worker, mut reader) = scene.with(behavior, 1);
+        worker.wait_for_state();
         let (error, _) = scene.lost(&mut reader);
         let Error::PeerLost { reason, dead, .. } = error else { panic!("{error}") };
         assert_eq!(scene.read_until(&mut reader, (1 << 20) + 4), (1 << 20) + 4);
-        if habit == Habit::HangsUp {
+        if behavior == Behavior::HangsUp {
             // The end of a connection is not the end of a process.
             assert!(!dead && reason.contains("closed the connection"), "{reason}");
             worker.kill();
             let start = Instant::now();
             while !matches!(reader.check_worker(), Err(Error::PeerLost { dead: true, .. })) {
-                assert!(start.elapsed() < Rig::LONG, "its end is never told");
+                assert!(start.elapsed() < Rig::LONG, "its end is never reported");
             }
         }
-        let _next = Worker::start(&scene.path(), Habit::Runs, 2);
+        let _next = Worker::start(&scene.path(), Behavior::Runs, 2);
         reader.reconnect(scene.accept()).unwrap();
         scene.read_until(&mut reader, (2 << 20) + 3);
     }
@@ -89,9 +91,9 @@ fn a_worker_that_leaves_has_its_last_frame_shown() {
 #[test]
 fn a_worker_that_dies_before_it_has_taken_the_offer_is_an_error() {
     let scene = Scene::new();
-    let mut worker = Worker::start(&scene.path(), Habit::NeverTakes, 1);
+    let mut worker = Worker::start(&scene.path(), Behavior::NeverAccepts, 1);
     let remote = scene.accept();
-    worker.is_there();
+    worker.wait_for_state();
     worker.kill();
     let error = remote.latest(&Scene::info(), Scene::spec()).unwrap_err();
     // If a wait for an answer times out, the error is a different one.
@@ -102,7 +104,7 @@ fn a_worker_that_dies_before_it_has_taken_the_offer_is_an_error() {
 #[test]
 fn nothing_waits_for_a_stopped_worker_at_the_end() {
     let mut scene = Scene::new();
-    let (worker, mut reader) = scene.with(Habit::Runs, 1);
+    let (worker, mut reader) = scene.with(Behavior::Runs, 1);
     scene.read_until(&mut reader, (1 << 20) + 5);
     worker.signal(Signal::STOP);
     let start = Instant::now();
@@ -111,15 +113,15 @@ fn nothing_waits_for_a_stopped_worker_at_the_end() {
 }
 
 #[test]
-fn many_workers_come_and_go_and_leave_no_descriptors() {
+fn many_workers_leave_no_descriptors() {
     let mut scene = Scene::new();
-    let (mut worker, mut reader) = scene.with(Habit::Runs, 1);
+    let (mut worker, mut reader) = scene.with(Behavior::Runs, 1);
     let mut counts = Vec::new();
     for round in 2..2 + ROUNDS as u32 {
         scene.read_until(&mut reader, ((round - 1) << 20) + 2);
         worker.kill();
         scene.lost(&mut reader);
-        worker = Worker::start(&scene.path(), Habit::Runs, round);
+        worker = Worker::start(&scene.path(), Behavior::Runs, round);
         reader.reconnect(scene.accept()).unwrap();
         scene.read_until(&mut reader, (round << 20) + 1);
         counts.push(descriptors_of_connections());
@@ -130,9 +132,9 @@ fn many_workers_come_and_go_and_leave_no_descriptors() {
 /// The negative control: one leaked descriptor per worker is detected, for every kind of
 /// descriptor.
 #[test]
-fn a_descriptor_that_each_worker_leaves_is_found() {
+fn a_descriptor_that_each_worker_leaks_is_detected() {
     let scene = Scene::new();
-    let (_worker, _reader) = scene.with(Habit::Runs, 1);
+    let (_worker, _reader) = scene.with(Behavior::Runs, 1);
     for kind in CONNECTION {
         assert!(descriptors().any(|link| link.contains(kind)), "a connection has no {kind}");
     }
@@ -180,27 +182,27 @@ pub(crate) fn descriptors_of_connections() -> usize {
 /// A worker that sends only a Hello takes no frames from the renderer and does not delay it; the
 /// same applies to a worker that refuses the exchange.
 #[test]
-fn a_next_worker_that_takes_nothing_holds_up_nobody() {
-    for habit in [Habit::NeverTakes, Habit::Refuses] {
+fn a_next_worker_that_takes_nothing_does_not_delay_the_renderer() {
+    for behavior in [Behavior::NeverAccepts, Behavior::Refuses] {
         let mut scene = Scene::new();
-        let (mut first, mut reader) = scene.with(Habit::Idles, 1);
+        let (mut first, mut reader) = scene.with(Behavior::Idles, 1);
         let last = scene.read_until(&mut reader, (1 << 20) + 4);
         first.kill();
         scene.lost(&mut reader);
-        let _silent = Worker::start(&scene.path(), habit, 2);
+        let _silent = Worker::start(&scene.path(), behavior, 2);
         let remote = scene.accept();
         let start = Instant::now();
         reader.reconnect(remote).unwrap();
         assert_eq!(scene.read(&mut reader), Some(last));
-        if habit == Habit::NeverTakes {
+        if behavior == Behavior::NeverAccepts {
             reader.check_worker().unwrap();
             reader.disconnect();
         }
-        assert!(start.elapsed() < Rig::LONG, "{habit:?} took {:?}", start.elapsed());
+        assert!(start.elapsed() < Rig::LONG, "{behavior:?} took {:?}", start.elapsed());
         let (error, _) = scene.lost(&mut reader);
-        let told = if habit == Habit::Refuses { "expected floats" } else { "the exchange" };
-        assert!(error.to_string().contains(told), "{error}");
-        let _next = Worker::start(&scene.path(), Habit::Runs, 3);
+        let reported = if behavior == Behavior::Refuses { "expected floats" } else { "the exchange" };
+        assert!(error.to_string().contains(reported), "{error}");
+        let _next = Worker::start(&scene.path(), Behavior::Runs, 3);
         reader.reconnect(scene.accept()).unwrap();
         scene.read_until(&mut reader, (3 << 20) + 2);
     }
@@ -208,37 +210,37 @@ fn a_next_worker_that_takes_nothing_holds_up_nobody() {
 
 /// A worker whose process ends after its connection is reported to be dead as well.
 #[test]
-fn the_death_of_a_worker_that_took_nothing_is_told() {
+fn the_death_of_a_worker_that_took_nothing_is_reported() {
     let mut scene = Scene::new();
-    let (mut first, mut reader) = scene.with(Habit::Idles, 1);
+    let (mut first, mut reader) = scene.with(Behavior::Idles, 1);
     scene.read_until(&mut reader, (1 << 20) + 4);
     first.kill();
     scene.lost(&mut reader);
-    let mut second = Worker::start(&scene.path(), Habit::Refuses, 2);
+    let mut second = Worker::start(&scene.path(), Behavior::Refuses, 2);
     reader.reconnect(scene.accept()).unwrap();
     let (error, _) = scene.lost(&mut reader);
     assert!(matches!(error, Error::PeerLost { dead: false, .. }), "{error}");
     second.kill();
     let start = Instant::now();
     while !matches!(reader.check_worker(), Err(Error::PeerLost { dead: true, .. })) {
-        assert!(start.elapsed() < Rig::LONG, "its end is never told");
+        assert!(start.elapsed() < Rig::LONG, "its end is never reported");
     }
 }
 
 /// The socket of a worker that has ended is kept open by its child, which continues to send
 /// messages: the worker is reported to be dead nevertheless.
 #[test]
-fn a_child_of_a_dead_worker_holds_off_nothing() {
+fn a_child_of_a_dead_worker_does_not_hide_its_death() {
     let mut scene = Scene::new();
-    let (mut worker, mut reader) = scene.with(Habit::LeavesAChild, 1);
-    worker.is_there();
+    let (mut worker, mut reader) = scene.with(Behavior::LeavesAChild, 1);
+    worker.wait_for_state();
     let start = Instant::now();
     while !matches!(reader.check_worker(), Err(Error::PeerLost { dead: true, .. })) {
-        assert!(start.elapsed() < Rig::LONG, "its end is not told");
+        assert!(start.elapsed() < Rig::LONG, "its end is not reported");
         scene.read(&mut reader);
     }
-    scene.assert_settled(&mut reader, Habit::LeavesAChild);
-    let _next = Worker::start(&scene.path(), Habit::Runs, 2);
+    scene.assert_settled(&mut reader, Behavior::LeavesAChild);
+    let _next = Worker::start(&scene.path(), Behavior::Runs, 2);
     reader.reconnect(scene.accept()).unwrap();
     scene.read_until(&mut reader, (2 << 20) + 3);
 }

@@ -16,7 +16,7 @@ use crate::dialogue_renders;
 use crate::worker::{LEN, forever, send};
 
 /// The address of the other side, and the dialogue.
-const PLACE: &str = "BRIDGE_TEST_DIALOGUE";
+const ADDRESS_VARIABLE: &str = "BRIDGE_TEST_DIALOGUE";
 /// Longer than any message takes.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 /// The dialogue between the two sides. Scripted renderers use the CPU.
@@ -52,7 +52,7 @@ impl Dialogue {
 /// A process that runs one side of a dialogue.
 pub(crate) struct Scripted {
     child: Child,
-    said: Lines<BufReader<ChildStdout>>,
+    output: Lines<BufReader<ChildStdout>>,
 }
 
 /// The end of a process.
@@ -77,23 +77,23 @@ impl Scripted {
     fn start_as(side: &str, dialogue: Dialogue, last: u32, path: &Path) -> Self {
         let dialogue = DIALOGUES.iter().position(|one| *one == dialogue).unwrap();
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "the_other_side_of_a_dialogue", "--nocapture", "--test-threads=1"])
-            .env(PLACE, format!("{side} {dialogue} {last} {}", path.display()))
+            .args(["--exact", "dialogue_process", "--nocapture", "--test-threads=1"])
+            .env(ADDRESS_VARIABLE, format!("{side} {dialogue} {last} {}", path.display()))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let said = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { child, said }
+        let output = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, output }
     }
 
     fn until(&mut self, found: impl Fn(&str) -> bool) -> String {
-        let line = self.said.by_ref().map_while(Result::ok).find(|line| found(line));
+        let line = self.output.by_ref().map_while(Result::ok).find(|line| found(line));
         line.expect("the process has ended of itself")
     }
 
     /// Waits until a scripted renderer accepts connections.
-    pub(crate) fn listens(&mut self) {
+    pub(crate) fn wait_until_listening(&mut self) {
         self.until(|line| line == "@listens");
     }
 
@@ -114,7 +114,7 @@ impl Drop for Scripted {
     }
 }
 
-pub(crate) fn tell(line: &str) {
+pub(crate) fn report_line(line: &str) {
     println!("\n{line}");
     std::io::stdout().flush().unwrap();
 }
@@ -126,34 +126,34 @@ pub(crate) struct Counted {
 }
 
 impl Counted {
-    fn crossed(&mut self, way: &str, kind: &str) {
+    fn record_message(&mut self, direction: &str, kind: &str) {
         self.left -= 1;
         if self.left == 0 {
-            tell(&format!("@there {way} {kind}"));
+            report_line(&format!("@there {direction} {kind}"));
             forever();
         }
     }
 
-    pub(crate) fn say(&mut self, message: &Message) {
-        self.say_with(message, None);
+    pub(crate) fn send(&mut self, message: &Message) {
+        self.send_with(message, None);
     }
 
-    pub(crate) fn say_with(&mut self, message: &Message, memory: Option<&SharedMemory>) {
+    pub(crate) fn send_with(&mut self, message: &Message, memory: Option<&SharedMemory>) {
         let handle = memory.map(|memory| memory.handle().as_fd());
         self.connection.send(message, handle, LIMIT).unwrap();
-        self.crossed("says", message.kind());
+        self.record_message("says", message.kind());
     }
 
-    pub(crate) fn hear(&mut self) -> Received {
+    pub(crate) fn receive(&mut self) -> Received {
         let received = self.connection.receive(LIMIT).unwrap();
-        self.crossed("hears", received.message.kind());
+        self.record_message("hears", received.message.kind());
         received
     }
 
     /// Receives messages up to one of this kind.
-    pub(crate) fn hear_until(&mut self, kind: &str) -> Message {
+    pub(crate) fn receive_until(&mut self, kind: &str) -> Message {
         loop {
-            let message = self.hear().message;
+            let message = self.receive().message;
             if message.kind() == kind {
                 return message;
             }
@@ -162,20 +162,20 @@ impl Counted {
 
     /// Receives the answer to a Close. The number of frames before the answer depends on the other
     /// side: they do not count, so that the answer is the same message in each run.
-    pub(crate) fn hear_close(&mut self) {
+    pub(crate) fn receive_close(&mut self) {
         while self.connection.receive(LIMIT).unwrap().message.kind() != "Close" {}
-        self.crossed("hears", "Close");
+        self.record_message("hears", "Close");
     }
 
-    pub(crate) fn say_bye(&mut self) {
+    pub(crate) fn send_bye(&mut self) {
         self.connection.close(Code::Done, "all is said");
-        self.crossed("says", "Bye");
+        self.record_message("says", "Bye");
     }
 }
 
 /// Runs one side of a dialogue, if this process is one.
-pub(crate) fn live() {
-    let Ok(place) = std::env::var(PLACE) else { return };
+pub(crate) fn run_if_child() {
+    let Ok(place) = std::env::var(ADDRESS_VARIABLE) else { return };
     let [side, dialogue, last, path] = place.splitn(4, ' ').collect::<Vec<_>>().try_into().unwrap();
     let (dialogue, left) = (DIALOGUES[dialogue.parse::<usize>().unwrap()], last.parse().unwrap());
     let path = Path::new(path);
@@ -183,49 +183,49 @@ pub(crate) fn live() {
         "renders" => dialogue_renders::render(dialogue, left, path),
         side => work(dialogue, left, path, side == "computes"),
     };
-    tell("@over");
+    report_line("@over");
     forever();
 }
 
 fn work(dialogue: Dialogue, left: u32, path: &Path, computes: bool) -> Counted {
     let mut counted = Counted { connection: Connection::connect(path, &ConnectInfo::default()).unwrap(), left };
-    counted.crossed("hears", "Hello");
+    counted.record_message("hears", "Hello");
     let refused = |exchange| Message::Refused { exchange, code: Code::Resource, text: "another is expected".into() };
     if dialogue == Dialogue::Declines {
-        counted.say(&refused(None));
+        counted.send(&refused(None));
         return counted;
     }
     let trust = dialogue.trust();
     let device = computes.then(|| CudaDevice::by_uuid(counted.connection.peer_hello().unwrap().device_uuid).unwrap());
-    counted.say(&Message::Hello(Hello {
+    counted.send(&Message::Hello(Hello {
         cuda: computes,
         host: !computes,
         trust,
         device_uuid: device.as_ref().map_or(Uuid::nil(), CudaDevice::uuid),
         ..Hello::new(Role::Worker, "scripted")
     }));
-    let Message::Offer(offer) = counted.hear().message else { panic!("no offer") };
-    let mut slots = Slots::hear(&mut counted, &offer, device.as_ref());
+    let Message::Offer(offer) = counted.receive().message else { panic!("no offer") };
+    let mut slots = Slots::receive(&mut counted, &offer, device.as_ref());
     if dialogue == Dialogue::Refuses {
-        counted.say(&refused(Some(0)));
-        counted.hear_until("Bye");
+        counted.send(&refused(Some(0)));
+        counted.receive_until("Bye");
         return counted;
     }
-    counted.say(&Message::Ready { exchange: 0 });
+    counted.send(&Message::Ready { exchange: 0 });
     if dialogue.reads() {
         for _ in 0..3 {
-            let Message::Publish { slot, value, .. } = counted.hear_until("Publish") else { unreachable!() };
+            let Message::Publish { slot, value, .. } = counted.receive_until("Publish") else { unreachable!() };
             slots.wait(value);
             let value = slots.signal();
-            counted.say(&Message::Free { exchange: 0, slot, value });
+            counted.send(&Message::Free { exchange: 0, slot, value });
         }
-        counted.say_bye();
+        counted.send_bye();
         return counted;
     }
     write_all(&mut counted, &mut slots, trust);
-    counted.say(&Message::Close { exchange: 0 });
-    counted.hear_close();
-    counted.hear_until("Bye");
+    counted.send(&Message::Close { exchange: 0 });
+    counted.receive_close();
+    counted.receive_until("Bye");
     counted
 }
 
@@ -242,7 +242,7 @@ fn write_all(counted: &mut Counted, slots: &mut Slots, trust: bool) {
     // A renderer whose worker computes with CUDA may keep some slots.
     let count = if slots.are_on_gpu() { 3 } else { slots.count() };
     for _ in 0..count {
-        let Message::Free { slot, value, .. } = counted.hear_until("Free") else { unreachable!() };
+        let Message::Free { slot, value, .. } = counted.receive_until("Free") else { unreachable!() };
         slots.wait(value);
         free.push(slot);
     }
@@ -257,19 +257,19 @@ fn write_all(counted: &mut Counted, slots: &mut Slots, trust: bool) {
             slots.write(slot, halves.0.len(), halves.1);
             slots.signal();
         }
-        counted.say(&Message::Publish { exchange: 0, slot, frame, value: frame + 1 });
+        counted.send(&Message::Publish { exchange: 0, slot, frame, value: frame + 1 });
         if frame == 1 {
-            counted.say(&Message::Torn { exchange: 0, slot, frame });
+            counted.send(&Message::Torn { exchange: 0, slot, frame });
         }
         if trust {
             slots.write(slot, halves.0.len(), halves.1);
             if slots.are_on_gpu() {
                 slots.signal();
             } else {
-                counted.say(&Message::Done { exchange: 0, slot, frame });
+                counted.send(&Message::Done { exchange: 0, slot, frame });
             }
         }
     }
     // A slot is returned.
-    counted.hear_until("Free");
+    counted.receive_until("Free");
 }

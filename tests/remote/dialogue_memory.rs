@@ -29,9 +29,9 @@ pub(crate) struct OnGpu {
 
 impl Slots {
     /// Receives all slots, and with CUDA also the timelines.
-    pub(crate) fn hear(counted: &mut Counted, offer: &Offer, device: Option<&CudaDevice>) -> Self {
+    pub(crate) fn receive(counted: &mut Counted, offer: &Offer, device: Option<&CudaDevice>) -> Self {
         let mut heard = (0..offer.slots).map(|_| {
-            let received = counted.hear();
+            let received = counted.receive();
             let Message::Resource(resource) = received.message else { panic!("no resource") };
             (resource, received.descriptor.unwrap())
         });
@@ -41,7 +41,7 @@ impl Slots {
         let stream = device.new_stream().unwrap();
         let slots = heard.by_ref().map(|(resource, handle)| imported(device, &resource, handle, &stream)).collect();
         let [computed, rendered] = [Side::Computed, Side::Rendered].map(|side| {
-            let received = counted.hear();
+            let received = counted.receive();
             let Message::Timeline(timeline) = received.message else { panic!("no timeline") };
             assert_eq!(timeline.side, side);
             let handle = received.descriptor.unwrap();

@@ -12,30 +12,30 @@ use rustix::process::Signal;
 
 use crate::death::{ROUNDS, descriptors_of_connections, is_leaking};
 use crate::painter::Painter;
-use crate::reading::{Habit, Reading, Said};
+use crate::reading::{Behavior, Reading, Report};
 use crate::scene::Scene;
 use crate::worker::LEN;
 
 #[test]
-fn what_is_drawn_is_seen_whole_and_never_goes_back() {
+fn drawn_frames_are_intact_and_never_older() {
     let mut painter = Painter::new();
-    let (worker, mut writer) = painter.with(Backend::Host, Habit::Reads);
+    let (worker, mut writer) = painter.with(Backend::Host, Behavior::Reads);
     painter.draw_until_seen(&mut writer, &worker, 300);
-    painter.last_is_seen(&worker);
+    painter.wait_until_last_is_seen(&worker);
     writer.check_worker().unwrap();
     writer.close().unwrap();
 }
 
 /// A negative control: a worker that reads slots after returning them detects frames that change.
 #[test]
-fn a_slot_that_was_given_back_is_written_to() {
+fn a_read_after_giving_back_is_detected() {
     let mut painter = Painter::new();
-    let (worker, mut writer) = painter.with(Backend::Host, Habit::ReadsWhatIsNotItsOwn);
+    let (worker, mut writer) = painter.with(Backend::Host, Behavior::ReadsReturnedSlots);
     let start = Instant::now();
     loop {
         painter.draw(&mut writer);
-        match worker.so_far().first() {
-            Some(Said::Wrong(_)) => return,
+        match worker.reports_so_far().first() {
+            Some(Report::Wrong(_)) => return,
             _ => assert!(start.elapsed() < Rig::LONG, "slots are not used again"),
         }
     }
@@ -45,23 +45,23 @@ fn a_slot_that_was_given_back_is_written_to() {
 #[test]
 fn a_frame_that_is_not_drawn_is_not_shown() {
     let mut painter = Painter::new();
-    let (worker, mut writer) = painter.with(Backend::Host, Habit::Reads);
+    let (worker, mut writer) = painter.with(Backend::Host, Behavior::Reads);
     painter.draw(&mut writer);
-    painter.last_is_seen(&worker);
+    painter.wait_until_last_is_seen(&worker);
     let gate = Gate::new(painter.scene.rig.device());
-    painter.draw_behind(&mut writer, &[gate.wait_info()]);
+    painter.draw_after(&mut writer, &[gate.wait_info()]);
     std::thread::sleep(Duration::from_millis(100));
-    assert_eq!(worker.so_far(), [], "a frame is shown that is not drawn");
+    assert_eq!(worker.reports_so_far(), [], "a frame is shown that is not drawn");
     gate.open();
-    painter.last_is_seen(&worker);
+    painter.wait_until_last_is_seen(&worker);
 }
 
 /// A worker that is stopped, or slow, does not delay the renderer, and finally receives the last
 /// frame.
 #[test]
-fn a_slow_worker_holds_up_nobody() {
+fn a_slow_worker_does_not_delay_the_renderer() {
     let mut painter = Painter::new();
-    let (worker, mut writer) = painter.with(Backend::Host, Habit::Dawdles);
+    let (worker, mut writer) = painter.with(Backend::Host, Behavior::ReadsSlowly);
     painter.draw_until_seen(&mut writer, &worker, 3);
     let stopped_at = painter.word;
     worker.signal(Signal::STOP);
@@ -70,15 +70,15 @@ fn a_slow_worker_holds_up_nobody() {
     assert!(painter.longest < Rig::LONG, "a frame took {:?} to begin", painter.longest);
     writer.check_worker().unwrap();
     worker.signal(Signal::CONT);
-    painter.last_is_seen(&worker);
+    painter.wait_until_last_is_seen(&worker);
     assert!(painter.word >= stopped_at + 200);
     writer.close().unwrap();
 }
 
 #[test]
-fn a_worker_that_reads_is_killed_and_another_takes_its_place() {
+fn a_killed_reading_worker_is_replaced() {
     let mut painter = Painter::new();
-    let (mut worker, mut writer) = painter.with(Backend::Host, Habit::Reads);
+    let (mut worker, mut writer) = painter.with(Backend::Host, Behavior::Reads);
     painter.draw_until_seen(&mut writer, &worker, 5);
     worker.kill();
     let (error, took) = painter.lost(&mut writer);
@@ -89,14 +89,14 @@ fn a_worker_that_reads_is_killed_and_another_takes_its_place() {
     (0..20).for_each(|_| painter.draw(&mut writer));
     painter.finish();
 
-    let next = Reading::start(&painter.scene.path(), Backend::Host, Habit::Reads);
+    let next = Reading::start(&painter.scene.path(), Backend::Host, Behavior::Reads);
     writer.reconnect(painter.scene.accept()).unwrap();
     // The worker receives the last frame although no new frame is drawn.
     painter.forget();
-    painter.last_is_seen(&next);
+    painter.wait_until_last_is_seen(&next);
     painter.draw_until_seen(&mut writer, &next, 5);
     writer.check_worker().unwrap();
-    let other = Reading::start(&painter.scene.path(), Backend::Host, Habit::Reads);
+    let other = Reading::start(&painter.scene.path(), Backend::Host, Behavior::Reads);
     let error = writer.reconnect(painter.scene.accept()).unwrap_err().to_string();
     assert!(error.contains("`disconnect` it first"), "{error}");
     drop(other);
@@ -104,13 +104,13 @@ fn a_worker_that_reads_is_killed_and_another_takes_its_place() {
 }
 
 #[test]
-fn a_worker_that_leaves_is_told() {
+fn a_worker_that_leaves_is_reported() {
     let mut painter = Painter::new();
-    let (worker, mut writer) = painter.with(Backend::Host, Habit::Leaves);
+    let (worker, mut writer) = painter.with(Backend::Host, Behavior::Leaves);
     let (error, _) = painter.lost(&mut writer);
     assert!(error.to_string().contains("has closed the exchange"), "{error}");
     drop(worker);
-    let next = Reading::start(&painter.scene.path(), Backend::Host, Habit::Reads);
+    let next = Reading::start(&painter.scene.path(), Backend::Host, Behavior::Reads);
     writer.reconnect(painter.scene.accept()).unwrap();
     painter.draw_until_seen(&mut writer, &next, 5);
 }
@@ -119,7 +119,7 @@ fn a_worker_that_leaves_is_told() {
 #[test]
 fn nothing_waits_for_a_stopped_worker_that_reads() {
     let mut painter = Painter::new();
-    let (worker, mut writer) = painter.with(Backend::Host, Habit::Reads);
+    let (worker, mut writer) = painter.with(Backend::Host, Behavior::Reads);
     painter.draw_until_seen(&mut writer, &worker, 3);
     worker.signal(Signal::STOP);
     (0..20).for_each(|_| painter.draw(&mut writer));
@@ -129,16 +129,16 @@ fn nothing_waits_for_a_stopped_worker_that_reads() {
 }
 
 #[test]
-fn many_workers_that_read_come_and_go_and_leave_no_descriptors() {
+fn many_reading_workers_leave_no_descriptors() {
     let mut painter = Painter::new();
-    let (mut worker, mut writer) = painter.with(Backend::Host, Habit::Reads);
+    let (mut worker, mut writer) = painter.with(Backend::Host, Behavior::Reads);
     let mut counts = Vec::new();
     for _ in 0..ROUNDS {
         painter.forget();
         painter.draw_until_seen(&mut writer, &worker, 2);
         worker.kill();
         painter.lost(&mut writer);
-        worker = Reading::start(&painter.scene.path(), Backend::Host, Habit::Reads);
+        worker = Reading::start(&painter.scene.path(), Backend::Host, Behavior::Reads);
         writer.reconnect(painter.scene.accept()).unwrap();
         counts.push(descriptors_of_connections());
     }
@@ -163,7 +163,7 @@ fn a_worker_that_would_write_refuses_the_offer() {
 /// A buffer and an image of a slot belong to the same frame.
 #[test]
 #[allow(unsafe_code)] // Recording and submitting.
-fn a_buffer_and_an_image_are_seen_of_one_frame() {
+fn a_buffer_and_an_image_are_of_one_frame() {
     const EXTENT: [u32; 2] = [37, 21];
     let scene = Scene::new();
     let path = scene.path();

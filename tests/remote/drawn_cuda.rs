@@ -8,7 +8,7 @@ use bridge_worker::bridge_ipc::Backend;
 use rustix::process::Signal;
 
 use crate::painter::Painter;
-use crate::reading::{Habit, Reading, Said};
+use crate::reading::{Behavior, Reading, Report};
 use crate::scene::Scene;
 use crate::worker::Worker;
 
@@ -20,12 +20,12 @@ fn painter() -> Option<Painter> {
 }
 
 #[test]
-fn a_worker_with_cuda_sees_whole_frames_that_never_go_back() {
+fn a_cuda_worker_sees_intact_frames_that_are_never_older() {
     let Some(mut painter) = painter() else { return };
-    let (worker, mut writer) = painter.with(Backend::Cuda, Habit::Reads);
+    let (worker, mut writer) = painter.with(Backend::Cuda, Behavior::Reads);
     assert_eq!(writer.compute().backend(), bridge::Backend::Remote);
     painter.draw_until_seen(&mut writer, &worker, 1000);
-    painter.last_is_seen(&worker);
+    painter.wait_until_last_is_seen(&worker);
     println!("{} frames drawn, 1000 seen; a frame took {:.1?} to begin at most", painter.word, painter.longest);
     writer.check_worker().unwrap();
     writer.close().unwrap();
@@ -33,9 +33,9 @@ fn a_worker_with_cuda_sees_whole_frames_that_never_go_back() {
 
 /// A stopped worker keeps its slots, and does not delay the renderer.
 #[test]
-fn a_stopped_worker_with_cuda_holds_up_nobody() {
+fn a_stopped_cuda_worker_does_not_delay_the_renderer() {
     let Some(mut painter) = painter() else { return };
-    let (worker, mut writer) = painter.with(Backend::Cuda, Habit::Dawdles);
+    let (worker, mut writer) = painter.with(Backend::Cuda, Behavior::ReadsSlowly);
     painter.draw_until_seen(&mut writer, &worker, 3);
     worker.signal(Signal::STOP);
     (0..500).for_each(|_| painter.draw(&mut writer));
@@ -43,7 +43,7 @@ fn a_stopped_worker_with_cuda_holds_up_nobody() {
     assert!(painter.longest < Rig::LONG, "a frame took {:?} to begin", painter.longest);
     writer.check_worker().unwrap();
     worker.signal(Signal::CONT);
-    painter.last_is_seen(&worker);
+    painter.wait_until_last_is_seen(&worker);
     worker.signal(Signal::STOP);
     let start = Instant::now();
     writer.close().unwrap();
@@ -55,12 +55,12 @@ fn a_stopped_worker_with_cuda_holds_up_nobody() {
 #[test]
 fn a_worker_is_killed_inside_a_kernel_that_reads() {
     let Some(mut painter) = painter() else { return };
-    let (mut worker, mut writer) = painter.with(Backend::Cuda, Habit::Hangs);
+    let (mut worker, mut writer) = painter.with(Backend::Cuda, Behavior::Hangs);
     let start = Instant::now();
     let mut there = false;
     while !there {
         painter.draw(&mut writer);
-        there = worker.so_far().into_iter().any(|said| said == Said::There);
+        there = worker.reports_so_far().into_iter().any(|said| said == Report::StateReached);
         assert!(start.elapsed() < Rig::LONG, "it does not come to its kernel");
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -75,13 +75,13 @@ fn a_worker_is_killed_inside_a_kernel_that_reads() {
     let error = loop {
         match writer.check_worker() {
             Err(error @ Error::PeerLost { dead: true, .. }) => break error,
-            _ => assert!(start.elapsed() < Rig::LONG, "its end is not told"),
+            _ => assert!(start.elapsed() < Rig::LONG, "its end is not reported"),
         }
         painter.draw(&mut writer);
     };
     let Error::PeerLost { owed, .. } = &error else { panic!("{error}") };
     assert_eq!(*owed, 1, "it has said that it is done with a slot, and was not: {error}");
-    let next = Reading::start(&painter.scene.path(), Backend::Cuda, Habit::Reads);
+    let next = Reading::start(&painter.scene.path(), Backend::Cuda, Behavior::Reads);
     writer.reconnect(painter.scene.accept()).unwrap();
     painter.forget();
     painter.draw_until_seen(&mut writer, &next, 50);
@@ -92,10 +92,10 @@ fn a_worker_is_killed_inside_a_kernel_that_reads() {
 #[test]
 fn a_worker_with_cuda_that_leaves_gives_its_slots_to_the_next() {
     let Some(mut painter) = painter() else { return };
-    let (worker, mut writer) = painter.with(Backend::Cuda, Habit::Leaves);
+    let (worker, mut writer) = painter.with(Backend::Cuda, Behavior::Leaves);
     let (error, _) = painter.lost(&mut writer);
     assert!(error.to_string().contains("has closed the exchange"), "{error}");
-    let next = Reading::start(&painter.scene.path(), Backend::Cuda, Habit::Reads);
+    let next = Reading::start(&painter.scene.path(), Backend::Cuda, Behavior::Reads);
     writer.reconnect(painter.scene.accept()).unwrap();
     painter.forget();
     painter.draw_until_seen(&mut writer, &next, 50);
@@ -103,17 +103,17 @@ fn a_worker_with_cuda_that_leaves_gives_its_slots_to_the_next() {
 }
 
 #[test]
-fn a_reading_worker_on_the_cpu_does_not_take_the_place_of_one_with_cuda() {
+fn a_reading_cpu_worker_does_not_replace_a_cuda_worker() {
     let Some(mut painter) = painter() else { return };
-    let (mut worker, mut writer) = painter.with(Backend::Cuda, Habit::Reads);
+    let (mut worker, mut writer) = painter.with(Backend::Cuda, Behavior::Reads);
     painter.draw_until_seen(&mut writer, &worker, 3);
     worker.kill();
     painter.lost(&mut writer);
-    let _other = Worker::start(&painter.scene.path(), crate::worker::Habit::Runs, 2);
+    let _other = Worker::start(&painter.scene.path(), crate::worker::Behavior::Runs, 2);
     let error = writer.reconnect(painter.scene.accept()).unwrap_err().to_string();
     assert!(error.contains("for workers with Cuda, but the next one uses Host"), "{error}");
     let info = bridge::LatestInfo { slots: 65, ..Scene::info() };
-    let _third = Reading::start(&painter.scene.path(), Backend::Cuda, Habit::Reads);
+    let _third = Reading::start(&painter.scene.path(), Backend::Cuda, Behavior::Reads);
     let error = painter.scene.accept().latest_render_first(&info, Painter::spec()).unwrap_err().to_string();
     assert!(error.contains("65 slots") && error.contains("at most 64"), "{error}");
 }

@@ -6,17 +6,17 @@ use bridge_ipc::{ConnectInfo, Connection, Message};
 use bridge_tests::Rig;
 use bridge_worker::bridge_ipc::Backend;
 
-use crate::hostile::say;
+use crate::hostile::send_bytes;
 use crate::painter::Painter;
-use crate::reading::{Habit, Reading, taken, taken_with};
+use crate::reading::{Behavior, Reading, accept_exchange, accept_exchange_with};
 use crate::scene::{Scene, until};
 
 /// A worker that has taken the exchange and then sends an invalid message loses its connection,
 /// without further effects on the renderer.
 #[test]
-fn what_a_reading_worker_may_not_say_ends_the_connection() {
+fn invalid_messages_of_a_reading_worker_end_the_connection() {
     let free = |slot, value| Message::Free { exchange: 0, slot, value }.encode().unwrap();
-    let said: Vec<Vec<Vec<u8>>> = vec![
+    let messages: Vec<Vec<Vec<u8>>> = vec![
         vec![free(1000, 0)],
         // No frame was published in this slot.
         vec![free(3, 0)],
@@ -29,17 +29,17 @@ fn what_a_reading_worker_may_not_say_ends_the_connection() {
         vec![vec![0x55; 64]],
         vec![vec![0; 4000]],
     ];
-    for bytes in said {
+    for bytes in messages {
         let mut painter = Painter::new();
         let path = painter.scene.path();
         let worker = std::thread::spawn(move || {
             let mut connection = Connection::connect(&path, &ConnectInfo::default()).unwrap();
-            let _memory = taken(&mut connection);
+            let _memory = accept_exchange(&mut connection);
             // The first frame is in the first slot.
             let first = connection.receive(Duration::from_secs(9)).unwrap().message;
             assert!(matches!(first, Message::Publish { slot: 0, .. }), "{first:?}");
             let raw = rustix::io::dup(&connection).unwrap();
-            bytes.iter().for_each(|bytes| say(&raw, bytes));
+            bytes.iter().for_each(|bytes| send_bytes(&raw, bytes));
             // Runs until the renderer disconnects.
             while connection.receive(Duration::from_secs(9)).is_ok() {}
         });
@@ -55,7 +55,7 @@ fn what_a_reading_worker_may_not_say_ends_the_connection() {
             "{error}"
         );
         worker.join().unwrap();
-        let next = Reading::start(&painter.scene.path(), Backend::Host, Habit::Reads);
+        let next = Reading::start(&painter.scene.path(), Backend::Host, Behavior::Reads);
         writer.reconnect(painter.scene.accept()).unwrap();
         painter.draw_until_seen(&mut writer, &next, 3);
     }
@@ -63,7 +63,7 @@ fn what_a_reading_worker_may_not_say_ends_the_connection() {
 
 /// A worker that returns frames as fast as it can does not block the renderer's thread.
 #[test]
-fn a_flood_of_freed_slots_holds_up_nobody() {
+fn a_flood_of_freed_slots_does_not_block_the_renderer() {
     let mut painter = Painter::new();
     let path = painter.scene.path();
     let worker = std::thread::spawn(move || {
@@ -96,7 +96,7 @@ fn a_worker_that_reads_cannot_touch_the_memory_of_its_frames() {
     let worker = std::thread::spawn(move || {
         let mut connection = Connection::connect(&path, &ConnectInfo::default()).unwrap();
         let mut files = Vec::new();
-        let memory = taken_with(&mut connection, |file| files.push(file.try_clone().unwrap()));
+        let memory = accept_exchange_with(&mut connection, |file| files.push(file.try_clone().unwrap()));
         for file in &files {
             // Otherwise the renderer's own descriptor would append from now on.
             fcntl_setfl(file, OFlags::APPEND).unwrap();

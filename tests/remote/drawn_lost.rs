@@ -12,7 +12,7 @@ use rustix::net::Shutdown;
 
 use crate::death::descriptors_of_connections;
 use crate::painter::{Painter, Writer};
-use crate::reading::{Habit, Reading, taken};
+use crate::reading::{Behavior, Reading, accept_exchange};
 use crate::scene::Scene;
 use crate::worker::LEN;
 
@@ -23,7 +23,7 @@ fn worker(painter: &Painter, lives: impl FnOnce(Connection) + Send + 'static) ->
     let path = painter.scene.path();
     let worker = std::thread::spawn(move || {
         let mut connection = Connection::connect(&path, &ConnectInfo::default()).unwrap();
-        let _memory = taken(&mut connection);
+        let _memory = accept_exchange(&mut connection);
         lives(connection);
     });
     let writer = painter.scene.accept().latest_render_first(&Scene::info(), Painter::spec()).unwrap();
@@ -33,9 +33,9 @@ fn worker(painter: &Painter, lives: impl FnOnce(Connection) + Send + 'static) ->
 /// The error reports the slots that a worker has when the program disconnects it, and the last
 /// frame that it received.
 #[test]
-fn what_a_disconnected_worker_had_is_told() {
+fn the_slots_of_a_disconnected_worker_are_reported() {
     let mut painter = Painter::new();
-    let (tell, told) = channel();
+    let (sender, reported) = channel();
     let (worker, mut writer) = worker(&painter, move |mut connection| {
         let mut slots = Vec::new();
         while let Ok(received) = connection.receive(LIMIT) {
@@ -45,12 +45,12 @@ fn what_a_disconnected_worker_had_is_told() {
                 // The first frame is returned; the others are kept.
                 connection.send(&Message::Free { exchange: 0, slot: slots[0], value: 0 }, None, LIMIT).unwrap();
             }
-            tell.send(frame).unwrap();
+            sender.send(frame).unwrap();
         }
     });
     for frame in 0..3 {
         painter.draw(&mut writer);
-        assert_eq!(told.recv().unwrap(), frame);
+        assert_eq!(reported.recv().unwrap(), frame);
     }
     writer.disconnect();
     let error = writer.check_worker().unwrap_err();
@@ -63,17 +63,17 @@ fn what_a_disconnected_worker_had_is_told() {
 /// A worker that has shut down its socket for reading receives nothing: it is lost, and has no
 /// frame.
 #[test]
-fn a_worker_that_hears_nothing_is_lost() {
+fn a_reading_worker_that_receives_nothing_is_lost() {
     let mut painter = Painter::new();
-    let (tell, told) = channel();
+    let (sender, reported) = channel();
     let (done, is_done) = channel::<()>();
     let (worker, mut writer) = worker(&painter, move |connection| {
         rustix::net::shutdown(&connection, Shutdown::Read).unwrap();
-        tell.send(()).unwrap();
+        sender.send(()).unwrap();
         // Keeps its end of the connection open.
         let _ = is_done.recv();
     });
-    told.recv().unwrap();
+    reported.recv().unwrap();
     let start = Instant::now();
     painter.draw(&mut writer);
     let error = loop {
@@ -85,7 +85,7 @@ fn a_worker_that_hears_nothing_is_lost() {
     let Error::PeerLost { held, frame, dead, reason, .. } = &error else { panic!("{error}") };
     assert_eq!((*held, *frame, *dead), (0, None, false), "{error}");
     assert!(reason.contains("closed the connection"), "{error}");
-    let next = Reading::start(&painter.scene.path(), Backend::Host, Habit::Reads);
+    let next = Reading::start(&painter.scene.path(), Backend::Host, Behavior::Reads);
     writer.reconnect(painter.scene.accept()).unwrap();
     painter.draw_until_seen(&mut writer, &next, 3);
     drop(done);
@@ -148,11 +148,11 @@ fn an_exchange_that_is_drawn_is_ended_at_any_time() {
     let left = descriptors_of_connections();
     // Tests that run in parallel also have some.
     assert!(left < descriptors + 10, "{left} descriptors, and {descriptors} at first");
-    let next = Reading::start(&painter.scene.path(), Backend::Host, Habit::Reads);
+    let next = Reading::start(&painter.scene.path(), Backend::Host, Behavior::Reads);
     writer.disconnect();
     writer.reconnect(painter.scene.accept()).unwrap();
     painter.draw_until_seen(&mut writer, &next, 3);
-    painter.last_is_seen(&next);
+    painter.wait_until_last_is_seen(&next);
     worker.join().unwrap();
 }
 
@@ -174,7 +174,7 @@ fn a_turn_outlives_the_writer_and_its_worker() {
     let turn = writer.begin().unwrap();
     let error = writer.close().unwrap_err();
     assert!(matches!(error, Error::TurnOpen { .. }), "{error}");
-    assert_eq!(worker.join().unwrap(), None, "its end is told all the same");
+    assert_eq!(worker.join().unwrap(), None, "its end is reported all the same");
     turn.skip();
 }
 
@@ -182,7 +182,7 @@ fn a_turn_outlives_the_writer_and_its_worker() {
 #[test]
 fn the_memory_of_a_lost_worker_is_freed() {
     let mut painter = Painter::new();
-    let (_reads, mut writer) = painter.with(Backend::Host, Habit::Leaves);
+    let (_reads, mut writer) = painter.with(Backend::Host, Behavior::Leaves);
     let (error, _) = painter.lost(&mut writer);
     assert!(matches!(error, Error::PeerLost { dead: false, .. }), "{error}");
     let start = Instant::now();
@@ -192,14 +192,14 @@ fn the_memory_of_a_lost_worker_is_freed() {
     writer.check_worker().unwrap_err();
     writer.close().unwrap();
 
-    let (_writes, mut reader) = painter.scene.with(crate::worker::Habit::HangsUp, 1);
+    let (_writes, mut reader) = painter.scene.with(crate::worker::Behavior::HangsUp, 1);
     let (error, _) = painter.scene.lost(&mut reader);
     assert!(matches!(error, Error::PeerLost { dead: false, .. }), "{error}");
     let start = Instant::now();
     while memory() > 0 {
         assert!(start.elapsed() < Rig::LONG, "{} files are left", memory());
     }
-    painter.scene.assert_settled(&mut reader, crate::worker::Habit::HangsUp);
+    painter.scene.assert_settled(&mut reader, crate::worker::Behavior::HangsUp);
     reader.close().unwrap();
 }
 

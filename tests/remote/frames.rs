@@ -9,12 +9,12 @@ use bridge_tests::{Engine, Rig};
 use rustix::process::Signal;
 
 use crate::scene::Scene;
-use crate::worker::{Habit, LEN, Worker};
+use crate::worker::{Behavior, LEN, Worker};
 
 #[test]
-fn frames_are_whole_and_never_go_back() {
+fn frames_are_intact_and_never_older() {
     let mut scene = Scene::new();
-    let (_worker, mut reader) = scene.with(Habit::Runs, 1);
+    let (_worker, mut reader) = scene.with(Behavior::Runs, 1);
     scene.read_until(&mut reader, (1 << 20) + 60);
     reader.check_worker().unwrap();
     reader.close().unwrap();
@@ -22,9 +22,9 @@ fn frames_are_whole_and_never_go_back() {
 
 /// A negative control: a worker that publishes half a frame is detected.
 #[test]
-fn a_torn_frame_is_seen_to_be_torn() {
+fn a_torn_frame_is_detected() {
     let mut scene = Scene::new();
-    let (_worker, mut reader) = scene.with(Habit::PublishesHalves, 1);
+    let (_worker, mut reader) = scene.with(Behavior::PublishesHalves, 1);
     let read = std::panic::AssertUnwindSafe(|| scene.read_until(&mut reader, (1 << 20) + 1));
     let panic = std::panic::catch_unwind(read).unwrap_err();
     let text = panic.downcast_ref::<String>().unwrap();
@@ -32,13 +32,13 @@ fn a_torn_frame_is_seen_to_be_torn() {
 }
 
 #[test]
-fn several_resources_are_of_one_frame() {
+fn all_resources_are_of_one_frame() {
     let scene = Scene::new();
-    let mut worker = Worker::start(&scene.path(), Habit::Idles, 1);
+    let mut worker = Worker::start(&scene.path(), Behavior::Idles, 1);
     let image = ImageSpec::<[u8; 4]>::new(vk::Format::R8G8B8A8_UNORM, [37, 21], ImageAccess::TRANSFER_READ);
     let spec = (BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_READ), image);
     let mut reader = scene.accept().latest(&Scene::info(), spec).unwrap();
-    worker.is_there();
+    worker.wait_for_state();
     let start = Instant::now();
     while reader.newest().unwrap().is_none_or(|turn| turn.frame() == 0) {
         assert!(start.elapsed() < Rig::LONG, "the next frame does not come");
@@ -63,16 +63,16 @@ fn several_resources_are_of_one_frame() {
 #[test]
 fn a_worker_that_expects_something_else_refuses_the_offer() {
     let scene = Scene::new();
-    let _worker = Worker::start(&scene.path(), Habit::Refuses, 1);
+    let _worker = Worker::start(&scene.path(), Behavior::Refuses, 1);
     let error = scene.accept().latest(&Scene::info(), Scene::spec()).unwrap_err().to_string();
     assert!(error.contains("refuses it (Resource): expected floats"), "{error}");
 }
 
 #[test]
-fn a_second_worker_has_an_exchange_of_its_own() {
+fn a_second_worker_has_its_own_exchange() {
     let mut scene = Scene::new();
-    let (first, mut reader) = scene.with(Habit::Runs, 1);
-    let (second, mut other) = scene.with(Habit::Runs, 2);
+    let (first, mut reader) = scene.with(Behavior::Runs, 1);
+    let (second, mut other) = scene.with(Behavior::Runs, 2);
     scene.read_until(&mut reader, (1 << 20) + 10);
     let mut second_scene = None;
     let start = Instant::now();
@@ -82,7 +82,7 @@ fn a_second_worker_has_an_exchange_of_its_own() {
     assert_eq!(second_scene.unwrap() >> 20, 2);
     assert_eq!((reader.pid(), other.pid()), (first.pid(), second.pid()));
     // The exchange still has a worker.
-    let _third = Worker::start(&scene.path(), Habit::Runs, 3);
+    let _third = Worker::start(&scene.path(), Behavior::Runs, 3);
     let error = reader.reconnect(scene.accept()).unwrap_err().to_string();
     assert!(error.contains("`disconnect` it first"), "{error}");
     reader.check_worker().unwrap();
@@ -91,7 +91,7 @@ fn a_second_worker_has_an_exchange_of_its_own() {
 #[test]
 fn a_stopped_worker_is_not_dead() {
     let mut scene = Scene::new();
-    let (worker, mut reader) = scene.with(Habit::Runs, 1);
+    let (worker, mut reader) = scene.with(Behavior::Runs, 1);
     scene.read_until(&mut reader, (1 << 20) + 5);
     worker.signal(Signal::STOP);
     let (start, mut last) = (Instant::now(), None);

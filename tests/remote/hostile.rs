@@ -11,7 +11,7 @@ use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketType};
 
 use crate::drawn_lost::is_ended;
 use crate::scene::{Scene, until};
-use crate::worker::Habit;
+use crate::worker::Behavior;
 
 fn socket(path: &Path) -> OwnedFd {
     let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).unwrap();
@@ -19,7 +19,7 @@ fn socket(path: &Path) -> OwnedFd {
     socket
 }
 
-pub(crate) fn say(socket: &OwnedFd, bytes: &[u8]) {
+pub(crate) fn send_bytes(socket: &OwnedFd, bytes: &[u8]) {
     // The renderer may already have closed its end.
     let _ = rustix::net::send(socket, bytes, SendFlags::NOSIGNAL);
 }
@@ -34,7 +34,7 @@ fn garbage_instead_of_a_hello_is_refused() {
     cut.truncate(good.len() - 1);
     other_pid.pid += 1;
     let idle = Hello { host: false, ..hello };
-    let said: [Vec<u8>; 6] = [
+    let messages: [Vec<u8>; 6] = [
         vec![],
         vec![0xff; 300],
         cut,
@@ -43,9 +43,9 @@ fn garbage_instead_of_a_hello_is_refused() {
         Message::Ready { exchange: 0 }.encode().unwrap(),
     ];
     let before = open_descriptors();
-    for bytes in &said {
+    for bytes in &messages {
         let peer = socket(&scene.path());
-        say(&peer, bytes);
+        send_bytes(&peer, bytes);
         let accepted = scene.listener.accept(scene.rig.device(), Rig::LONG);
         assert!(accepted.is_err(), "{} bytes were taken for a Hello", bytes.len());
     }
@@ -59,13 +59,13 @@ fn garbage_instead_of_a_hello_is_refused() {
     while open_descriptors() > before {
         assert!(start.elapsed() < Duration::from_secs(10), "{} descriptors instead of {before}", open_descriptors());
     }
-    let (_worker, mut reader) = scene.with(Habit::Runs, 1);
+    let (_worker, mut reader) = scene.with(Behavior::Runs, 1);
     scene.read_until(&mut reader, (1 << 20) + 3);
 }
 
 /// The listener keeps as many silent processes as its limits allow, for the configured time.
 #[test]
-fn the_limits_of_a_listener_are_the_programs() {
+fn the_program_sets_the_limits_of_a_listener() {
     let rig = Rig::open();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("renderer");
@@ -74,22 +74,22 @@ fn the_limits_of_a_listener_are_the_programs() {
     let info = ListenerInfo { greeting: Duration::from_millis(50), pending: 1 };
     let listener = Listener::bind_with(&path, &info).unwrap();
     let _silent = socket(&path);
-    let told = listener.accept(rig.device(), Rig::LONG).unwrap_err().to_string();
-    assert!(told.contains("the Hello of") && told.contains("50ms"), "{told}");
+    let reported = listener.accept(rig.device(), Rig::LONG).unwrap_err().to_string();
+    assert!(reported.contains("the Hello of") && reported.contains("50ms"), "{reported}");
     drop(listener);
     let info = ListenerInfo { pending: 1, ..Default::default() };
     let listener = Listener::bind_with(&path, &info).unwrap();
     let _silent = [socket(&path), socket(&path)];
-    let told = listener.accept(rig.device(), Rig::LONG).unwrap_err().to_string();
-    assert!(told.contains("1 connections"), "{told}");
+    let reported = listener.accept(rig.device(), Rig::LONG).unwrap_err().to_string();
+    assert!(reported.contains("1 connections"), "{reported}");
 }
 
 /// A worker that has taken the exchange and then sends an invalid message loses its connection,
 /// without further effects on the renderer.
 #[test]
-fn what_breaks_the_protocol_ends_the_connection() {
+fn protocol_violations_end_the_connection() {
     let publish = |slot, frame, value| Message::Publish { exchange: 0, slot, frame, value }.encode().unwrap();
-    let said: Vec<Vec<Vec<u8>>> = vec![
+    let messages: Vec<Vec<Vec<u8>>> = vec![
         vec![publish(1000, 0, 1)],
         vec![publish(0, 0, 1), publish(0, 1, 2), publish(0, 2, 3), publish(0, 3, 4)],
         vec![publish(0, 7, 1), publish(1, 3, 2)],
@@ -98,7 +98,7 @@ fn what_breaks_the_protocol_ends_the_connection() {
         vec![vec![0x55; 64]],
         vec![vec![0; 4000]],
     ];
-    for bytes in said {
+    for bytes in messages {
         let mut scene = Scene::new();
         let path = scene.path();
         let worker = std::thread::spawn(move || {
@@ -114,7 +114,7 @@ fn what_breaks_the_protocol_ends_the_connection() {
                 connection.receive(Duration::from_secs(9)).unwrap();
             }
             let raw = rustix::io::dup(&connection).unwrap();
-            bytes.iter().for_each(|bytes| say(&raw, bytes));
+            bytes.iter().for_each(|bytes| send_bytes(&raw, bytes));
             // Runs until the renderer disconnects.
             while connection.receive(Duration::from_secs(9)).is_ok() {}
         });
@@ -126,7 +126,7 @@ fn what_breaks_the_protocol_ends_the_connection() {
             "{error}"
         );
         worker.join().unwrap();
-        let (_worker, other) = (crate::worker::Worker::start(&scene.path(), Habit::Runs, 9), scene.accept());
+        let (_worker, other) = (crate::worker::Worker::start(&scene.path(), Behavior::Runs, 9), scene.accept());
         reader.reconnect(other).unwrap();
         scene.read_until(&mut reader, (9 << 20) + 2);
     }
@@ -135,7 +135,7 @@ fn what_breaks_the_protocol_ends_the_connection() {
 /// A worker that publishes as fast as it can does not block the renderer's thread: frames are
 /// shown, and closing does not wait.
 #[test]
-fn a_flood_of_frames_holds_up_nobody() {
+fn a_flood_of_frames_does_not_block_the_renderer() {
     let mut scene = Scene::new();
     let path = scene.path();
     let worker = std::thread::spawn(move || {
@@ -162,7 +162,7 @@ fn a_flood_of_frames_holds_up_nobody() {
 #[test]
 fn an_exchange_is_ended_at_any_time() {
     let scene = Scene::new();
-    let (mut worker, mut reader) = scene.with(Habit::Runs, 1);
+    let (mut worker, mut reader) = scene.with(Behavior::Runs, 1);
     let mut longest = Duration::ZERO;
     for round in 0..40u64 {
         std::thread::sleep(Duration::from_micros(round % 7 * 300));
@@ -172,7 +172,7 @@ fn an_exchange_is_ended_at_any_time() {
         let error = reader.check_worker().unwrap_err().to_string();
         assert!(is_ended(&error), "{error}");
         worker.kill();
-        worker = crate::worker::Worker::start(&scene.path(), Habit::Runs, 2);
+        worker = crate::worker::Worker::start(&scene.path(), Behavior::Runs, 2);
         reader.reconnect(scene.accept()).unwrap();
     }
     assert!(longest < Rig::LONG, "ending took {longest:?}");
@@ -221,16 +221,16 @@ fn an_offer_that_nobody_reads_is_ended_at_any_time() {
 /// A worker that has shut down its socket for reading receives no slot: it is lost, although its
 /// process is alive.
 #[test]
-fn a_worker_that_is_told_nothing_is_lost() {
+fn a_worker_that_receives_nothing_is_lost() {
     let mut scene = Scene::new();
     let path = scene.path();
     let (done, is_done) = std::sync::mpsc::channel::<()>();
     let worker = std::thread::spawn(move || {
         let mut connection = Connection::connect(&path, &ConnectInfo::default()).unwrap();
-        drop(crate::reading::taken(&mut connection));
+        drop(crate::reading::accept_exchange(&mut connection));
         for _ in 0..4 {
-            let told = connection.receive(Duration::from_secs(9)).unwrap().message;
-            assert!(matches!(told, Message::Free { .. }), "{told:?}");
+            let reported = connection.receive(Duration::from_secs(9)).unwrap().message;
+            assert!(matches!(reported, Message::Free { .. }), "{reported:?}");
         }
         rustix::net::shutdown(&connection, rustix::net::Shutdown::Read).unwrap();
         let publish = Message::Publish { exchange: 0, slot: 0, frame: 0, value: 1 };

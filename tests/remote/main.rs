@@ -63,11 +63,11 @@ mod step_drawn;
 #[cfg(target_os = "linux")]
 mod step_drawn_cuda;
 #[cfg(target_os = "linux")]
+mod step_false_signal;
+#[cfg(target_os = "linux")]
 mod step_images;
 #[cfg(target_os = "linux")]
 mod step_last;
-#[cfg(target_os = "linux")]
-mod step_liar;
 #[cfg(target_os = "linux")]
 mod step_painter;
 #[cfg(target_os = "linux")]
@@ -84,76 +84,76 @@ mod worker;
 /// Not a test: runs the worker's process, if the environment requests it.
 #[test]
 #[cfg(target_os = "linux")]
-fn the_other_process() {
-    worker::live();
+fn worker_process() {
+    worker::run_if_child();
 }
 
 /// Not a test: runs a worker that computes with CUDA, if the environment requests it.
 #[test]
 #[cfg(target_os = "linux")]
-fn the_other_process_with_cuda() {
-    cuda_worker::live();
+fn worker_process_with_cuda() {
+    cuda_worker::run_if_child();
 }
 
 /// Not a test: runs a worker that reads, if the environment requests it.
 #[test]
 #[cfg(target_os = "linux")]
-fn the_other_process_that_reads() {
-    reading::live();
+fn reading_worker_process() {
+    reading::run_if_child();
 }
 
 /// Not a test: runs a worker in step, if the environment requests it.
 #[test]
 #[cfg(target_os = "linux")]
-fn the_other_process_in_step() {
-    step_worker::live();
+fn worker_process_in_step() {
+    step_worker::run_if_child();
 }
 
 /// Not a test: runs a worker that reads in step, if the environment requests it.
 #[test]
 #[cfg(target_os = "linux")]
-fn the_other_process_that_reads_in_step() {
-    step_reader::live();
+fn reading_worker_process_in_step() {
+    step_reader::run_if_child();
 }
 
 /// Not a test: runs a worker that lies, if the environment requests it.
 #[test]
 #[cfg(target_os = "linux")]
-fn the_other_process_that_lies() {
-    step_liar::live();
+fn lying_worker_process() {
+    step_false_signal::run_if_child();
 }
 
 /// Not a test: runs a worker that is traced, if the environment requests it.
 #[test]
 #[cfg(target_os = "linux")]
-fn the_other_process_that_is_traced() {
-    traced::live();
+fn traced_worker_process() {
+    traced::run_if_child();
 }
 
 /// Not a test: runs the renderer's process, if the environment requests it.
 #[test]
 #[cfg(target_os = "linux")]
-fn the_other_renderer() {
-    renderer::live();
+fn renderer_process() {
+    renderer::run_if_child();
 }
 
 /// Not a test: runs a renderer in step, if the environment requests it.
 #[test]
 #[cfg(target_os = "linux")]
-fn the_other_renderer_in_step() {
-    renderer_steps::live();
+fn renderer_process_in_step() {
+    renderer_steps::run_if_child();
 }
 
 /// Not a test: runs a renderer that draws in step, if the environment requests it.
 #[test]
 #[cfg(target_os = "linux")]
-fn the_other_renderer_that_draws_in_step() {
-    renderer_draws::live();
+fn drawing_renderer_process_in_step() {
+    renderer_draws::run_if_child();
 }
 
 /// Not a test: runs one side of a dialogue, if the environment requests it.
 #[test]
 #[cfg(target_os = "linux")]
-fn the_other_side_of_a_dialogue() {
-    dialogue::live();
+fn dialogue_process() {
+    dialogue::run_if_child();
 }

@@ -10,14 +10,14 @@ use crate::cuda_worker as cuda;
 use crate::renderer::{self, Renderer};
 use crate::scene::Scene;
 use crate::shown::Shown;
-use crate::worker::{Habit, Worker};
+use crate::worker::{Behavior, Worker};
 
-const STATES: [(&str, Habit); 5] = [
-    ("running", Habit::Runs),
-    ("half of a frame written", Habit::StopsMidFrame),
-    ("idle", Habit::Idles),
-    ("exchange taken, nothing written", Habit::NeverWrites),
-    ("frame published", Habit::StopsBehindPublish),
+const STATES: [(&str, Behavior); 5] = [
+    ("running", Behavior::Runs),
+    ("half of a frame written", Behavior::StopsMidFrame),
+    ("idle", Behavior::Idles),
+    ("exchange taken, nothing written", Behavior::NeverWrites),
+    ("frame published", Behavior::StopsAfterPublish),
 ];
 
 pub(crate) const SIGNALS: [(&str, Signal); 4] =
@@ -37,24 +37,24 @@ fn each_state_and_each_signal_is_survived() {
         "{:34} {:12} {:>7} {:>12} {:>18}",
         "state of the process", "signal", "rounds", "told within", "next within"
     );
-    for (state, habit) in STATES {
+    for (state, behavior) in STATES {
         for (name, signal) in SIGNALS {
-            let (mut told, mut next) = (Duration::ZERO, Duration::ZERO);
+            let (mut reported, mut next) = (Duration::ZERO, Duration::ZERO);
             for _ in 0..rounds {
-                let (one, other) = survive(habit, signal);
-                (told, next) = (told.max(one), next.max(other));
+                let (one, other) = end_worker(behavior, signal);
+                (reported, next) = (reported.max(one), next.max(other));
             }
-            println!("{state:34} {name:12} {rounds:7} {told:12.1?} {next:18.1?}");
+            println!("{state:34} {name:12} {rounds:7} {reported:12.1?} {next:18.1?}");
         }
     }
     for (state, frames) in [("renderer, nothing written", 0), ("renderer, reading", 20)] {
         for (name, signal) in SIGNALS {
-            let (mut told, mut next) = (Duration::ZERO, Duration::ZERO);
+            let (mut reported, mut next) = (Duration::ZERO, Duration::ZERO);
             for _ in 0..rounds {
-                let (one, other) = outlive(frames, signal);
-                (told, next) = (told.max(one), next.max(other));
+                let (one, other) = end_renderer(frames, signal);
+                (reported, next) = (reported.max(one), next.max(other));
             }
-            println!("{state:34} {name:12} {rounds:7} {told:12.1?} {next:18.1?}");
+            println!("{state:34} {name:12} {rounds:7} {reported:12.1?} {next:18.1?}");
         }
     }
 }
@@ -68,13 +68,13 @@ fn each_state_with_cuda_and_each_signal_is_survived() {
         "{:34} {:12} {:>7} {:>12} {:>12} {:>18}",
         "state of the process, with CUDA", "signal", "rounds", "lost within", "dead within", "next within"
     );
-    for (state, habit) in
-        [("running", cuda::Habit::Runs), ("idle", cuda::Habit::Idles), ("in a kernel", cuda::Habit::Hangs)]
+    for (state, behavior) in
+        [("running", cuda::Behavior::Runs), ("idle", cuda::Behavior::Idles), ("in a kernel", cuda::Behavior::Hangs)]
     {
         for (name, signal) in SIGNALS {
             let mut most = [Duration::ZERO; 3];
             for _ in 0..rounds {
-                let took = shown.survive(habit, signal);
+                let took = shown.end_worker(behavior, signal);
                 most.iter_mut().zip(took).for_each(|(most, took)| *most = took.max(*most));
             }
             let [lost, dead, next] = most;
@@ -86,10 +86,10 @@ fn each_state_with_cuda_and_each_signal_is_survived() {
 
 /// Returns the time from the end of the process to the report of it, and from the start of the next
 /// worker's process to its first frame.
-fn survive(habit: Habit, signal: Signal) -> (Duration, Duration) {
+fn end_worker(behavior: Behavior, signal: Signal) -> (Duration, Duration) {
     let mut scene = Scene::new();
-    let (mut worker, mut reader) = scene.with(habit, 1);
-    worker.is_there();
+    let (mut worker, mut reader) = scene.with(behavior, 1);
+    worker.wait_for_state();
     worker.signal(signal);
     if signal == Signal::STOP {
         // A stopped process is not dead.
@@ -98,23 +98,23 @@ fn survive(habit: Habit, signal: Signal) -> (Duration, Duration) {
         reader.check_worker().unwrap();
     }
     worker.kill();
-    let (_, told) = scene.lost(&mut reader);
-    scene.assert_settled(&mut reader, habit);
+    let (_, reported) = scene.lost(&mut reader);
+    scene.assert_settled(&mut reader, behavior);
     let start = Instant::now();
-    let _next = Worker::start(&scene.path(), Habit::Runs, 2);
+    let _next = Worker::start(&scene.path(), Behavior::Runs, 2);
     let remote = scene.accept();
     let accepted = Instant::now();
     reader.reconnect(remote).unwrap();
     scene.read_until(&mut reader, 2 << 20);
-    bounds::next_frame_came(Backend::Host, start, accepted);
+    bounds::check_next_frame(Backend::Host, start, accepted);
     let next = start.elapsed();
     reader.close().unwrap();
-    (told, next)
+    (reported, next)
 }
 
 /// The same for a worker in this process whose renderer ends after a number of frames: returns the
 /// time to the report of it, and to the first frame of the next renderer.
-fn outlive(frames: usize, signal: Signal) -> (Duration, Duration) {
+fn end_renderer(frames: usize, signal: Signal) -> (Duration, Duration) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("renderer");
     let mut renderer = Renderer::start(&path);
@@ -125,10 +125,10 @@ fn outlive(frames: usize, signal: Signal) -> (Duration, Duration) {
         std::thread::sleep(Duration::from_millis(30));
     }
     renderer.kill();
-    let told = renderer::lost(&mut writer);
+    let reported = renderer::lost(&mut writer);
     let start = Instant::now();
     let _next = Renderer::start(&path);
     let (_worker, mut writer) = renderer::connect(&path);
     renderer::write(&mut writer).unwrap();
-    (told, start.elapsed())
+    (reported, start.elapsed())
 }

@@ -17,7 +17,7 @@ use crate::reading::{self, Reading};
 use crate::scene::Scene;
 use crate::step_painter::StepPainter;
 use crate::steps::Stepping;
-use crate::worker::{Habit, Worker};
+use crate::worker::{Behavior, Worker};
 use crate::{step_reader, step_worker};
 
 /// All messages between workers on the CPU and this renderer, which does not withdraw frames.
@@ -44,12 +44,12 @@ const OF_WORKERS: [&str; 16] = [
 pub(crate) type Rows = BTreeMap<String, (u32, [Duration; 2])>;
 
 #[test]
-fn the_end_of_a_worker_behind_each_message_is_survived() {
-    let rows = each_message("worker", &DIALOGUES, survive);
-    assert_eq!(crossed(&rows), OF_WORKERS, "messages behind which a worker was ended");
+fn the_end_of_a_worker_after_each_message_is_survived() {
+    let rows = each_message("worker", &DIALOGUES, end_worker);
+    assert_eq!(message_kinds(&rows), OF_WORKERS, "messages behind which a worker was ended");
 }
 
-pub(crate) fn crossed(rows: &Rows) -> Vec<&str> {
+pub(crate) fn message_kinds(rows: &Rows) -> Vec<&str> {
     let mut kinds: Vec<_> = rows.keys().map(|row| row.split_once(": ").unwrap().1).collect();
     kinds.sort_unstable();
     kinds.dedup();
@@ -77,24 +77,24 @@ pub(crate) fn each_message(
         }
     }
     println!("{:34} {:>7} {:>12} {:>18}", format!("last message of the {side}"), "ends", "told within", "next within");
-    for (row, (count, [told, next])) in &rows {
-        println!("{row:34} {count:7} {told:12.1?} {next:18.1?}");
+    for (row, (count, [reported, next])) in &rows {
+        println!("{row:34} {count:7} {reported:12.1?} {next:18.1?}");
     }
     rows
 }
 
-pub(crate) fn ending(process: Scripted, signal: Signal) -> JoinHandle<End> {
+pub(crate) fn end_in_background(process: Scripted, signal: Signal) -> JoinHandle<End> {
     std::thread::spawn(move || process.end(signal))
 }
 
 /// Ends the worker; returns the time from its end to the report of it, and from the start of the
 /// next worker's process to a frame.
-fn survive(dialogue: Dialogue, last: u32, signal: Signal) -> (End, [Duration; 2]) {
+fn end_worker(dialogue: Dialogue, last: u32, signal: Signal) -> (End, [Duration; 2]) {
     match dialogue {
-        Dialogue::Reads => survive_reading(last, signal),
-        Dialogue::InStep => survive_in_step(last, signal),
-        Dialogue::ReadsInStep => survive_reading_in_step(last, signal),
-        _ => survive_writing(dialogue, last, signal),
+        Dialogue::Reads => end_reading_worker(last, signal),
+        Dialogue::InStep => end_worker_in_step(last, signal),
+        Dialogue::ReadsInStep => end_reading_worker_in_step(last, signal),
+        _ => end_writing_worker(dialogue, last, signal),
     }
 }
 
@@ -105,9 +105,9 @@ fn is_gone(error: &Error) -> bool {
 }
 
 /// Returns the worker of this renderer, if it was accepted before its end.
-pub(crate) fn met(accepted: bridge::Result<Option<bridge::Remote>>) -> Option<bridge::Remote> {
+pub(crate) fn accepted_worker(accepted: bridge::Result<Option<bridge::Remote>>) -> Option<bridge::Remote> {
     match accepted {
-        Ok(remote) => Some(remote.expect("the end of a worker that was not met is not told")),
+        Ok(remote) => Some(remote.expect("the end of a worker that was not met is not reported")),
         Err(error) => {
             assert!(is_gone(&error), "{error}");
             None
@@ -116,29 +116,29 @@ pub(crate) fn met(accepted: bridge::Result<Option<bridge::Remote>>) -> Option<br
 }
 
 /// Returns the exchange, if the worker has taken it.
-pub(crate) fn taken<T>(made: bridge::Result<T>) -> Option<T> {
+pub(crate) fn accepted_exchange<T>(made: bridge::Result<T>) -> Option<T> {
     made.inspect_err(|error| assert!(is_gone(error), "{error}")).ok()
 }
 
-fn survive_writing(dialogue: Dialogue, last: u32, signal: Signal) -> (End, [Duration; 2]) {
+fn end_writing_worker(dialogue: Dialogue, last: u32, signal: Signal) -> (End, [Duration; 2]) {
     let mut scene = Scene::new();
     let process = Scripted::start(Role::Worker, dialogue, last, &scene.path());
-    let ending = ending(process, signal);
-    let remote = met(scene.listener.accept(scene.rig.device(), Rig::LONG));
-    let mut reader = remote.and_then(|remote| taken(remote.latest(&Scene::info(), Scene::spec())));
+    let ending = end_in_background(process, signal);
+    let remote = accepted_worker(scene.listener.accept(scene.rig.device(), Rig::LONG));
+    let mut reader = remote.and_then(|remote| accepted_exchange(remote.latest(&Scene::info(), Scene::spec())));
     if let Some(reader) = &mut reader {
         let start = Instant::now();
         while !matches!(reader.check_worker(), Err(Error::PeerLost { dead: true, .. })) {
             // Frames are complete, and none is older than the previous one.
             scene.read(reader);
-            assert!(start.elapsed() < Rig::LONG, "its end is not told");
+            assert!(start.elapsed() < Rig::LONG, "its end is not reported");
         }
         scene.read(reader);
     }
-    let told = Instant::now();
+    let reported = Instant::now();
     let end = ending.join().unwrap();
     let start = Instant::now();
-    let _next = Worker::start(&scene.path(), Habit::Runs, 2);
+    let _next = Worker::start(&scene.path(), Behavior::Runs, 2);
     let remote = scene.accept();
     let mut reader = match reader {
         Some(mut reader) => {
@@ -150,11 +150,11 @@ fn survive_writing(dialogue: Dialogue, last: u32, signal: Signal) -> (End, [Dura
     scene.read_until(&mut reader, 2 << 20);
     let next = start.elapsed();
     reader.close().unwrap();
-    let took = [told.saturating_duration_since(end.at), next];
+    let took = [reported.saturating_duration_since(end.at), next];
     (end, took)
 }
 
-fn survive_reading(last: u32, signal: Signal) -> (End, [Duration; 2]) {
+fn end_reading_worker(last: u32, signal: Signal) -> (End, [Duration; 2]) {
     let painter = Painter::new();
     let process = Scripted::start(Role::Worker, Dialogue::Reads, last, &painter.scene.path());
     paint_for(painter, Backend::Host, process, signal)
@@ -167,21 +167,22 @@ pub(crate) fn paint_for(
     process: Scripted,
     signal: Signal,
 ) -> (End, [Duration; 2]) {
-    let ending = ending(process, signal);
-    let remote = met(painter.scene.listener.accept(painter.scene.rig.device(), Rig::LONG));
-    let offered = |remote: bridge::Remote| taken(remote.latest_render_first(&Scene::info(), Painter::spec()));
+    let ending = end_in_background(process, signal);
+    let remote = accepted_worker(painter.scene.listener.accept(painter.scene.rig.device(), Rig::LONG));
+    let offered =
+        |remote: bridge::Remote| accepted_exchange(remote.latest_render_first(&Scene::info(), Painter::spec()));
     let mut writer = remote.and_then(offered);
     if let Some(writer) = &mut writer {
         let start = Instant::now();
         while !matches!(writer.check_worker(), Err(Error::PeerLost { dead: true, .. })) {
             painter.draw(writer);
-            assert!(start.elapsed() < Rig::LONG, "its end is not told");
+            assert!(start.elapsed() < Rig::LONG, "its end is not reported");
         }
     }
-    let told = Instant::now();
+    let reported = Instant::now();
     let end = ending.join().unwrap();
     let start = Instant::now();
-    let next = Reading::start(&painter.scene.path(), backend, reading::Habit::Reads);
+    let next = Reading::start(&painter.scene.path(), backend, reading::Behavior::Reads);
     let remote = painter.scene.accept();
     let mut writer = match writer {
         Some(mut writer) => {
@@ -192,12 +193,12 @@ pub(crate) fn paint_for(
     };
     painter.forget();
     painter.draw_until_seen(&mut writer, &next, 1);
-    let took = [told.saturating_duration_since(end.at), start.elapsed()];
+    let took = [reported.saturating_duration_since(end.at), start.elapsed()];
     writer.close().unwrap();
     (end, took)
 }
 
-fn survive_in_step(last: u32, signal: Signal) -> (End, [Duration; 2]) {
+fn end_worker_in_step(last: u32, signal: Signal) -> (End, [Duration; 2]) {
     let stepping = Stepping::new();
     let process = Scripted::start(Role::Worker, Dialogue::InStep, last, &stepping.scene.path());
     step_for(stepping, process, signal)
@@ -205,28 +206,28 @@ fn survive_in_step(last: u32, signal: Signal) -> (End, [Duration; 2]) {
 
 /// Reads in step the frames of a worker that is ended, and those of the next worker.
 pub(crate) fn step_for(mut stepping: Stepping, process: Scripted, signal: Signal) -> (End, [Duration; 2]) {
-    let ending = ending(process, signal);
+    let ending = end_in_background(process, signal);
     let info = bridge::AcceptInfo { timeout: Rig::LONG, trust: true };
-    let remote = met(stepping.scene.listener.accept_with(stepping.scene.rig.device(), &info));
+    let remote = accepted_worker(stepping.scene.listener.accept_with(stepping.scene.rig.device(), &info));
     let info = ExchangeInfo { name: "steps", timeout: Rig::LONG, ..Default::default() };
-    let mut steps = remote.and_then(|remote| taken(remote.exchange(&info, Scene::spec())));
+    let mut steps = remote.and_then(|remote| accepted_exchange(remote.exchange(&info, Scene::spec())));
     steps.iter_mut().for_each(read_all);
-    let told = Instant::now();
+    let reported = Instant::now();
     let end = ending.join().unwrap();
     let start = Instant::now();
     let _next = match &mut steps {
-        Some(steps) => stepping.go_on(steps, 2),
+        Some(steps) => stepping.accept_next(steps, 2),
         None => {
-            let (next, mut steps) = stepping.with(step_worker::Habit::Runs, 1, Rig::LONG);
+            let (next, mut steps) = stepping.with(step_worker::Behavior::Runs, 1, Rig::LONG);
             (0..8).for_each(|_| stepping.read(&mut steps, 1));
             next
         }
     };
-    let took = [told.saturating_duration_since(end.at), start.elapsed()];
+    let took = [reported.saturating_duration_since(end.at), start.elapsed()];
     (end, took)
 }
 
-fn survive_reading_in_step(last: u32, signal: Signal) -> (End, [Duration; 2]) {
+fn end_reading_worker_in_step(last: u32, signal: Signal) -> (End, [Duration; 2]) {
     let scene = Scene::new();
     let process = Scripted::start(Role::Worker, Dialogue::ReadsInStep, last, &scene.path());
     draw_for(StepPainter::of(scene, Backend::Host), process, signal)
@@ -234,24 +235,24 @@ fn survive_reading_in_step(last: u32, signal: Signal) -> (End, [Duration; 2]) {
 
 /// Draws in step for a worker that is ended, and for the next worker.
 pub(crate) fn draw_for(mut painter: StepPainter, process: Scripted, signal: Signal) -> (End, [Duration; 2]) {
-    let ending = ending(process, signal);
+    let ending = end_in_background(process, signal);
     let info = bridge::AcceptInfo { timeout: Rig::LONG, trust: true };
-    let remote = met(painter.scene.listener.accept_with(painter.scene.rig.device(), &info));
+    let remote = accepted_worker(painter.scene.listener.accept_with(painter.scene.rig.device(), &info));
     let info = StepPainter::info(Rig::LONG);
-    let mut writer = remote.and_then(|remote| taken(remote.exchange_render_first(&info, Painter::spec())));
+    let mut writer = remote.and_then(|remote| accepted_exchange(remote.exchange_render_first(&info, Painter::spec())));
     writer.iter_mut().for_each(|writer| painter.draw_until_dead(writer));
-    let told = Instant::now();
+    let reported = Instant::now();
     let end = ending.join().unwrap();
     let start = Instant::now();
     let _next = match &mut writer {
-        Some(writer) => painter.go_on(writer),
+        Some(writer) => painter.accept_next(writer),
         None => {
-            let (next, mut writer) = painter.with(step_reader::Habit::Reads, Rig::LONG);
-            painter.until_there(&mut writer, &next, step_reader::Habit::Reads);
+            let (next, mut writer) = painter.with(step_reader::Behavior::Reads, Rig::LONG);
+            painter.draw_until_state(&mut writer, &next, step_reader::Behavior::Reads);
             next
         }
     };
-    let took = [told.saturating_duration_since(end.at), start.elapsed()];
+    let took = [reported.saturating_duration_since(end.at), start.elapsed()];
     (end, took)
 }
 
@@ -272,7 +273,7 @@ fn read_all(steps: &mut RemoteExchangeReader<bridge::BufferSpec<u32>>) {
             Err(Error::PeerLost { .. }) => {}
             Err(error) => panic!("{error}"),
         }
-        assert!(start.elapsed() < Rig::LONG, "its end is not told");
+        assert!(start.elapsed() < Rig::LONG, "its end is not reported");
     }
     // The worker withdraws the second frame.
     for (frame, found) in read.iter().filter(|(frame, _)| *frame != 1 && !torn.contains(frame)) {

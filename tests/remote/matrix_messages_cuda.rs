@@ -8,9 +8,11 @@ use bridge_tests::Rig;
 use bridge_worker::bridge_ipc::Backend;
 use rustix::process::Signal;
 
-use crate::cuda_worker::{self, Habit};
+use crate::cuda_worker::{self, Behavior};
 use crate::dialogue::{DIALOGUES, Dialogue, End, Scripted};
-use crate::matrix_messages::{crossed, draw_for, each_message, ending, met, paint_for, step_for, taken};
+use crate::matrix_messages::{
+    accepted_exchange, accepted_worker, draw_for, each_message, end_in_background, message_kinds, paint_for, step_for,
+};
 use crate::painter::Painter;
 use crate::scene::Scene;
 use crate::shown::Shown;
@@ -39,7 +41,7 @@ const OF_WORKERS: [&str; 16] = [
 ];
 
 #[test]
-fn the_end_of_a_worker_with_cuda_behind_each_message_is_survived() {
+fn the_end_of_a_cuda_worker_after_each_message_is_survived() {
     // Skipped if CUDA and Vulkan share no GPU.
     if Shown::new().is_none() {
         return;
@@ -60,26 +62,26 @@ fn the_end_of_a_worker_with_cuda_behind_each_message_is_survived() {
             let process = Scripted::start_with_cuda(dialogue, last, &painter.scene.path());
             draw_for(painter, process, signal)
         }
-        Dialogue::Writes | Dialogue::Refuses | Dialogue::Declines => survive_writing(dialogue, last, signal),
+        Dialogue::Writes | Dialogue::Refuses | Dialogue::Declines => end_writing_worker(dialogue, last, signal),
     });
-    assert_eq!(crossed(&rows), OF_WORKERS, "messages behind which a worker was ended");
+    assert_eq!(message_kinds(&rows), OF_WORKERS, "messages behind which a worker was ended");
 }
 
 /// Returns the time from the worker's end to the report of it, and from the start of the next
 /// worker's process to a frame.
-fn survive_writing(dialogue: Dialogue, last: u32, signal: Signal) -> (End, [Duration; 2]) {
+fn end_writing_worker(dialogue: Dialogue, last: u32, signal: Signal) -> (End, [Duration; 2]) {
     let mut shown = Shown::new().unwrap();
-    let ending = ending(Scripted::start_with_cuda(dialogue, last, &shown.scene.path()), signal);
-    let remote = met(shown.scene.listener.accept(shown.scene.rig.device(), Rig::LONG));
-    let mut reader = remote.and_then(|remote| taken(remote.latest(&Scene::info(), Scene::spec())));
+    let ending = end_in_background(Scripted::start_with_cuda(dialogue, last, &shown.scene.path()), signal);
+    let remote = accepted_worker(shown.scene.listener.accept(shown.scene.rig.device(), Rig::LONG));
+    let mut reader = remote.and_then(|remote| accepted_exchange(remote.latest(&Scene::info(), Scene::spec())));
     if let Some(reader) = &mut reader {
         shown.lost(reader);
         shown.read(reader);
     }
-    let told = Instant::now();
+    let reported = Instant::now();
     let end = ending.join().unwrap();
     let start = Instant::now();
-    let _next = cuda_worker::start(&shown.scene.path(), Habit::Runs, 2);
+    let _next = cuda_worker::start(&shown.scene.path(), Behavior::Runs, 2);
     let remote = shown.scene.accept();
     let mut reader = match reader {
         Some(mut reader) => {
@@ -93,6 +95,6 @@ fn survive_writing(dialogue: Dialogue, last: u32, signal: Signal) -> (End, [Dura
     // Only complete frames were shown, and none was older than the previous one.
     shown.assert_right();
     reader.close().unwrap();
-    let took = [told.saturating_duration_since(end.at), next];
+    let took = [reported.saturating_duration_since(end.at), next];
     (end, took)
 }

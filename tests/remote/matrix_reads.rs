@@ -9,15 +9,15 @@ use rustix::process::Signal;
 
 use crate::matrix::{SIGNALS, rounds};
 use crate::painter::Painter;
-use crate::reading::Habit;
+use crate::reading::Behavior;
 use crate::renderer::{self, Renderer};
 
-const STATES: [(&str, Habit); 5] = [
-    ("reading", Habit::Reads),
-    ("exchange taken, nothing read", Habit::NeverReads),
-    ("holding a frame", Habit::Holds),
-    ("waiting for a frame", Habit::Waits),
-    ("frame given back, others unread", Habit::StopsBehindFree),
+const STATES: [(&str, Behavior); 5] = [
+    ("reading", Behavior::Reads),
+    ("exchange taken, nothing read", Behavior::NeverReads),
+    ("holding a frame", Behavior::Holds),
+    ("waiting for a frame", Behavior::Waits),
+    ("frame given back, others unread", Behavior::StopsAfterFree),
 ];
 
 /// After each state of the worker's process, the renderer draws, and another worker receives
@@ -25,16 +25,16 @@ const STATES: [(&str, Habit); 5] = [
 #[test]
 fn each_state_of_a_reader_is_survived() {
     let mut painter = Painter::new();
-    survive_all(&mut painter, Backend::Host, &STATES, "reads");
+    end_workers(&mut painter, Backend::Host, &STATES, "reads");
     for (state, frames) in [("renderer, nothing read", 0), ("renderer, drawing", 20)] {
         for (name, signal) in SIGNALS {
             let mut most = [Duration::ZERO; 2];
             for _ in 0..rounds() {
-                let took = outlive(frames, signal);
+                let took = end_renderer(frames, signal);
                 most.iter_mut().zip(took).for_each(|(most, took)| *most = took.max(*most));
             }
-            let [told, next] = most;
-            println!("{state:34} {name:12} {:7} {told:12.1?} {:12} {next:18.1?}", rounds(), "");
+            let [reported, next] = most;
+            println!("{state:34} {name:12} {:7} {reported:12.1?} {:12} {next:18.1?}", rounds(), "");
         }
     }
 }
@@ -46,22 +46,22 @@ fn each_state_of_a_reader_with_cuda_is_survived() {
     if compute(painter.scene.rig.device(), bridge::Backend::Cuda).is_none() {
         return;
     }
-    let states = STATES.into_iter().filter(|(_, habit)| *habit != Habit::StopsBehindFree);
-    let states: Vec<_> = states.chain([("in a kernel", Habit::Hangs)]).collect();
-    survive_all(&mut painter, Backend::Cuda, &states, "reads, with CUDA");
+    let states = STATES.into_iter().filter(|(_, behavior)| *behavior != Behavior::StopsAfterFree);
+    let states: Vec<_> = states.chain([("in a kernel", Behavior::Hangs)]).collect();
+    end_workers(&mut painter, Backend::Cuda, &states, "reads, with CUDA");
 }
 
-fn survive_all(painter: &mut Painter, backend: Backend, states: &[(&str, Habit)], what: &str) {
+fn end_workers(painter: &mut Painter, backend: Backend, states: &[(&str, Behavior)], what: &str) {
     let state = format!("state of a process that {what}");
     println!(
         "{state:34} {:12} {:>7} {:>12} {:>12} {:>18}",
         "signal", "rounds", "lost within", "dead within", "next within"
     );
-    for (state, habit) in states {
+    for (state, behavior) in states {
         for (name, signal) in SIGNALS {
             let mut most = [Duration::ZERO; 3];
             for _ in 0..rounds() {
-                let took = painter.survive(backend, *habit, signal);
+                let took = painter.end_worker(backend, *behavior, signal);
                 most.iter_mut().zip(took).for_each(|(most, took)| *most = took.max(*most));
             }
             let [lost, dead, next] = most;
@@ -72,7 +72,7 @@ fn survive_all(painter: &mut Painter, backend: Backend, states: &[(&str, Habit)]
 
 /// Runs a worker in this process whose renderer ends after a number of frames; returns the time to
 /// the report of it, and to the first frame of the next renderer.
-fn outlive(frames: usize, signal: Signal) -> [Duration; 2] {
+fn end_renderer(frames: usize, signal: Signal) -> [Duration; 2] {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("renderer");
     let mut renderer = Renderer::start_painting(&path);
@@ -91,14 +91,14 @@ fn outlive(frames: usize, signal: Signal) -> [Duration; 2] {
         Err(Error::PeerLost { .. } | Error::Closed { .. }) => false,
         Err(error) => panic!("{error}"),
     } {
-        assert!(start.elapsed() < Rig::LONG, "the renderer's end is not told");
+        assert!(start.elapsed() < Rig::LONG, "the renderer's end is not reported");
     }
-    let told = start.elapsed();
+    let reported = start.elapsed();
     let start = Instant::now();
     let _next = Renderer::start_painting(&path);
     let (_worker, mut reader) = renderer::connect_to_read(&path);
     read(&mut reader, None);
-    [told, start.elapsed()]
+    [reported, start.elapsed()]
 }
 
 /// Reads a frame that is newer than the last, so its word is greater.

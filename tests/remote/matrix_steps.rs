@@ -6,80 +6,80 @@ use bridge_worker::bridge_ipc::Backend;
 
 use crate::matrix::{SIGNALS, rounds};
 use crate::step_painter::StepPainter;
-use crate::step_worker::Habit;
+use crate::step_worker::Behavior;
 use crate::steps::Stepping;
 use crate::{renderer_draws, renderer_steps, step_reader};
 
-const STATES: [(&str, Habit); 4] = [
-    ("in step, running", Habit::Runs),
-    ("in step, idle", Habit::Idles),
-    ("in step, a frame owed", Habit::Owes),
-    ("in step, a frame owed, not taken", Habit::OwesTwo),
+const STATES: [(&str, Behavior); 4] = [
+    ("in step, running", Behavior::Runs),
+    ("in step, idle", Behavior::Idles),
+    ("in step, a frame owed", Behavior::HasFrameDue),
+    ("in step, a frame owed, not taken", Behavior::HasTwoFramesDue),
 ];
 
 /// The queue continues after each state of the worker, and another worker can take its place.
 #[test]
 fn each_state_in_step_is_survived() {
-    survive(&mut Stepping::new());
-    outlive(Backend::Host);
+    end_workers(&mut Stepping::new());
+    end_renderers(Backend::Host);
 }
 
 /// The same for workers that compute with CUDA.
 #[test]
 fn each_state_in_step_with_cuda_is_survived() {
     if let Some(mut stepping) = Stepping::with_cuda() {
-        survive(&mut stepping);
-        outlive(Backend::Cuda);
+        end_workers(&mut stepping);
+        end_renderers(Backend::Cuda);
     }
 }
 
 /// The states of workers that read in step.
-const READERS: [(&str, step_reader::Habit); 4] = [
-    ("in step, reading", step_reader::Habit::Reads),
-    ("in step, a frame held", step_reader::Habit::Holds),
-    ("in step, all slots held", step_reader::Habit::Idles),
-    ("in step, a slot owed", step_reader::Habit::Owes),
+const READERS: [(&str, step_reader::Behavior); 4] = [
+    ("in step, reading", step_reader::Behavior::Reads),
+    ("in step, a frame held", step_reader::Behavior::Holds),
+    ("in step, all slots held", step_reader::Behavior::Idles),
+    ("in step, a slot owed", step_reader::Behavior::HasFrameDue),
 ];
 
 /// The same for reading workers and their renderers.
 #[test]
 fn each_state_of_a_reader_in_step_is_survived() {
-    survive_reading(&mut StepPainter::new(), Backend::Host);
-    outlive_drawing(Backend::Host);
+    end_readers(&mut StepPainter::new(), Backend::Host);
+    end_drawing_renderers(Backend::Host);
 }
 
 /// The same for workers that read with CUDA.
 #[test]
 fn each_state_of_a_reader_in_step_with_cuda_is_survived() {
     if let Some(mut painter) = StepPainter::with_cuda() {
-        survive_reading(&mut painter, Backend::Cuda);
-        outlive_drawing(Backend::Cuda);
+        end_readers(&mut painter, Backend::Cuda);
+        end_drawing_renderers(Backend::Cuda);
     }
 }
 
-fn survive_reading(painter: &mut StepPainter, backend: Backend) {
-    for (state, habit) in READERS {
+fn end_readers(painter: &mut StepPainter, backend: Backend) {
+    for (state, behavior) in READERS {
         // On the CPU no frame is owed, and all slots are equivalent.
-        let on_the_cpu = matches!(habit, step_reader::Habit::Reads | step_reader::Habit::Holds);
+        let on_the_cpu = matches!(behavior, step_reader::Behavior::Reads | step_reader::Behavior::Holds);
         if backend == Backend::Cuda || on_the_cpu {
-            for_each_signal(state, |signal| painter.survive(habit, signal));
+            for_each_signal(state, |signal| painter.end_worker(behavior, signal));
         }
     }
 }
 
-fn outlive_drawing(backend: Backend) {
-    for (state, habit) in [
-        ("renderer in step, drawing", renderer_draws::Habit::Draws),
-        ("renderer in step, nothing drawn", renderer_draws::Habit::Idles),
-        ("renderer in step, queue stalled", renderer_draws::Habit::Stalls),
+fn end_drawing_renderers(backend: Backend) {
+    for (state, behavior) in [
+        ("renderer in step, drawing", renderer_draws::Behavior::Draws),
+        ("renderer in step, nothing drawn", renderer_draws::Behavior::Idles),
+        ("renderer in step, queue stalled", renderer_draws::Behavior::Stalls),
     ] {
         // On the CPU no stream waits for the renderer; the other states have their own tests.
-        if backend == Backend::Host && habit != renderer_draws::Habit::Draws {
+        if backend == Backend::Host && behavior != renderer_draws::Behavior::Draws {
             continue;
         }
         for_each_signal(state, |signal| {
-            let ([told, next], _) = renderer_draws::outlive(backend, habit, signal);
-            [Duration::ZERO, told, next]
+            let ([reported, next], _) = renderer_draws::end_renderer(backend, behavior, signal);
+            [Duration::ZERO, reported, next]
         });
     }
 }
@@ -91,45 +91,45 @@ fn for_each_signal(state: &str, mut case: impl FnMut(rustix::process::Signal) ->
         for _ in 0..rounds {
             most.iter_mut().zip(case(signal)).for_each(|(most, took)| *most = took.max(*most));
         }
-        let [on, told, next] = most;
-        println!("{state:34} {name:12} {rounds:7} {on:14.1?} {told:12.1?} {next:18.1?}");
+        let [on, reported, next] = most;
+        println!("{state:34} {name:12} {rounds:7} {on:14.1?} {reported:12.1?} {next:18.1?}");
     }
 }
 
 /// The states of renderers, and whether the worker has announced a frame that it does not finish.
-const RENDERERS: [(&str, renderer_steps::Habit, bool); 4] = [
-    ("renderer in step, reading", renderer_steps::Habit::Reads, false),
-    ("renderer in step, a frame owed", renderer_steps::Habit::Reads, true),
-    ("renderer in step, slots kept", renderer_steps::Habit::Keeps, false),
+const RENDERERS: [(&str, renderer_steps::Behavior, bool); 4] = [
+    ("renderer in step, reading", renderer_steps::Behavior::Reads, false),
+    ("renderer in step, a frame owed", renderer_steps::Behavior::Reads, true),
+    ("renderer in step, slots kept", renderer_steps::Behavior::Keeps, false),
     // On the CPU no stream waits for the renderer.
-    ("renderer in step, queue stalled", renderer_steps::Habit::Stalls, false),
+    ("renderer in step, queue stalled", renderer_steps::Behavior::Stalls, false),
 ];
 
 /// A worker is notified of the end of its renderer, and connects to another renderer.
-fn outlive(backend: Backend) {
+fn end_renderers(backend: Backend) {
     let on_the_cpu = backend == Backend::Host;
-    for (state, habit, announced) in RENDERERS {
-        if on_the_cpu && habit == renderer_steps::Habit::Stalls {
+    for (state, behavior, announced) in RENDERERS {
+        if on_the_cpu && behavior == renderer_steps::Behavior::Stalls {
             continue;
         }
         for (name, signal) in SIGNALS {
             let mut most = [Duration::ZERO; 2];
             for _ in 0..rounds() {
-                let (took, _) = renderer_steps::outlive(backend, habit, announced, signal);
+                let (took, _) = renderer_steps::end_renderer(backend, behavior, announced, signal);
                 most.iter_mut().zip(took).for_each(|(most, took)| *most = took.max(*most));
             }
-            let [told, next] = most;
-            println!("{state:34} {name:12} {:7} {:14} {told:12.1?} {next:18.1?}", rounds(), "");
+            let [reported, next] = most;
+            println!("{state:34} {name:12} {:7} {:14} {reported:12.1?} {next:18.1?}", rounds(), "");
         }
     }
 }
 
-fn survive(stepping: &mut Stepping) {
+fn end_workers(stepping: &mut Stepping) {
     println!(
         "{:34} {:12} {:>7} {:>14} {:>12} {:>18}",
         "state of the process", "signal", "rounds", "queue goes on", "told within", "next within"
     );
-    for (state, habit) in STATES {
-        for_each_signal(state, |signal| stepping.survive(habit, signal));
+    for (state, behavior) in STATES {
+        for_each_signal(state, |signal| stepping.end_worker(behavior, signal));
     }
 }

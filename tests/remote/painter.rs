@@ -10,7 +10,7 @@ use bridge_worker::bridge_ipc::Backend;
 use rustix::process::Signal;
 
 use crate::bounds;
-use crate::reading::{Habit, Reading, Said};
+use crate::reading::{Behavior, Reading, Report};
 use crate::scene::Scene;
 use crate::worker::LEN;
 
@@ -44,19 +44,19 @@ impl Painter {
     }
 
     /// Starts a worker that reads the drawn frames.
-    pub(crate) fn with(&self, backend: Backend, habit: Habit) -> (Reading, Writer) {
-        let worker = Reading::start(&self.scene.path(), backend, habit);
+    pub(crate) fn with(&self, backend: Backend, behavior: Behavior) -> (Reading, Writer) {
+        let worker = Reading::start(&self.scene.path(), backend, behavior);
         let writer = self.scene.accept().latest_render_first(&Scene::info(), Self::spec()).unwrap();
         (worker, writer)
     }
 
     /// Draws a frame, in two halves.
     pub(crate) fn draw(&mut self, writer: &mut Writer) {
-        self.draw_behind(writer, &[]);
+        self.draw_after(writer, &[]);
     }
 
     /// Draws a frame that waits for semaphores.
-    pub(crate) fn draw_behind(&mut self, writer: &mut Writer, waits: &[vk::SemaphoreSubmitInfo<'_>]) {
+    pub(crate) fn draw_after(&mut self, writer: &mut Writer, waits: &[vk::SemaphoreSubmitInfo<'_>]) {
         let start = Instant::now();
         let turn = writer.begin().unwrap();
         self.longest = self.longest.max(start.elapsed());
@@ -77,9 +77,9 @@ impl Painter {
 
     /// Checks the worker's next report of a frame: the frame is complete, and newer than all
     /// before.
-    pub(crate) fn seen(&mut self, said: Said) -> Option<(u64, u32)> {
+    pub(crate) fn seen(&mut self, said: Report) -> Option<(u64, u32)> {
         match said {
-            Said::Saw(frame, word) => {
+            Report::Saw(frame, word) => {
                 assert!(
                     self.last.is_none_or(|(last, before)| frame > last && word > before),
                     "{frame} after {:?}",
@@ -88,8 +88,8 @@ impl Painter {
                 self.last = Some((frame, word));
                 self.last
             }
-            Said::Wrong(wrong) => panic!("{wrong}"),
-            Said::There => None,
+            Report::Wrong(wrong) => panic!("{wrong}"),
+            Report::StateReached => None,
         }
     }
 
@@ -98,14 +98,14 @@ impl Painter {
         let (start, mut seen) = (Instant::now(), 0);
         while seen < count {
             self.draw(writer);
-            seen += worker.so_far().into_iter().filter_map(|said| self.seen(said)).count();
+            seen += worker.reports_so_far().into_iter().filter_map(|said| self.seen(said)).count();
             assert!(start.elapsed() < Rig::LONG, "only {seen} frames are seen; {:?}", writer.check_worker());
             std::thread::sleep(Duration::from_micros(500));
         }
     }
 
     /// Waits until the worker has seen the last frame that was drawn.
-    pub(crate) fn last_is_seen(&mut self, worker: &Reading) {
+    pub(crate) fn wait_until_last_is_seen(&mut self, worker: &Reading) {
         while self.last.is_none_or(|(_, word)| word < self.word) {
             let said = worker.next();
             self.seen(said);
@@ -117,22 +117,22 @@ impl Painter {
         self.last = None;
     }
 
-    /// Draws until the worker has reached the state of its habit.
-    pub(crate) fn draw_until_there(&mut self, writer: &mut Writer, worker: &Reading, habit: Habit) {
-        match habit {
-            Habit::Reads => self.draw_until_seen(writer, worker, 5),
+    /// Draws until the worker has reached the state of its behavior.
+    pub(crate) fn draw_until_state(&mut self, writer: &mut Writer, worker: &Reading, behavior: Behavior) {
+        match behavior {
+            Behavior::Reads => self.draw_until_seen(writer, worker, 5),
             // No further frame is drawn.
-            Habit::Waits => {
+            Behavior::Waits => {
                 self.draw(writer);
-                while worker.next() != Said::There {}
+                while worker.next() != Report::StateReached {}
             }
             _ => {
                 let start = Instant::now();
-                while !worker.so_far().contains(&Said::There) {
+                while !worker.reports_so_far().contains(&Report::StateReached) {
                     self.draw(writer);
                     assert!(
                         start.elapsed() < Rig::LONG,
-                        "{habit:?}: it does not come there; {:?}",
+                        "{behavior:?}: it does not come there; {:?}",
                         writer.check_worker()
                     );
                     std::thread::sleep(Duration::from_millis(1));
@@ -144,10 +144,10 @@ impl Painter {
     /// Ends a worker's process; returns the time until it was reported to be lost, the time until
     /// it was reported to be dead, and the time from the start of the next worker's process until
     /// it has seen frames.
-    pub(crate) fn survive(&mut self, backend: Backend, habit: Habit, signal: Signal) -> [Duration; 3] {
+    pub(crate) fn end_worker(&mut self, backend: Backend, behavior: Behavior, signal: Signal) -> [Duration; 3] {
         self.forget();
-        let (mut worker, mut writer) = self.with(backend, habit);
-        self.draw_until_there(&mut writer, &worker, habit);
+        let (mut worker, mut writer) = self.with(backend, behavior);
+        self.draw_until_state(&mut writer, &worker, behavior);
         worker.signal(signal);
         if signal == Signal::STOP {
             // A stopped process is not dead.
@@ -163,28 +163,28 @@ impl Painter {
                 Err(error @ bridge::Error::PeerLost { dead: true, .. }) => break error,
                 _ => self.draw(&mut writer),
             }
-            assert!(begun.elapsed() < Rig::LONG, "its end is not told");
+            assert!(begun.elapsed() < Rig::LONG, "its end is not reported");
         };
         let dead = begun.elapsed();
         let bridge::Error::PeerLost { held, owed, frame, .. } = &error else { panic!("{error}") };
-        match (habit, backend) {
+        match (behavior, backend) {
             // Its kernel reads a slot that was returned.
-            (Habit::Hangs, _) => assert_eq!(*owed, 1, "{error}"),
+            (Behavior::Hangs, _) => assert_eq!(*owed, 1, "{error}"),
             // The worker may have returned a slot at its end.
-            (Habit::Reads, Backend::Cuda) => {}
+            (Behavior::Reads, Backend::Cuda) => {}
             _ => assert_eq!(*owed, 0, "{error}"),
         }
-        assert!(frame.is_some() || habit == Habit::NeverReads, "{error}");
-        assert!(*held > 0 || !matches!(habit, Habit::Holds | Habit::Waits), "{error}");
+        assert!(frame.is_some() || behavior == Behavior::NeverReads, "{error}");
+        assert!(*held > 0 || !matches!(behavior, Behavior::Holds | Behavior::Waits), "{error}");
         let begun = Instant::now();
-        let next = Reading::start(&self.scene.path(), backend, Habit::Reads);
+        let next = Reading::start(&self.scene.path(), backend, Behavior::Reads);
         let remote = self.scene.accept();
         let accepted = Instant::now();
         writer.reconnect(remote).unwrap();
         self.forget();
         self.draw_until_seen(&mut writer, &next, 3);
-        bounds::next_frame_came(backend, begun, accepted);
-        self.last_is_seen(&next);
+        bounds::check_next_frame(backend, begun, accepted);
+        self.wait_until_last_is_seen(&next);
         let took = begun.elapsed();
         writer.close().unwrap();
         [lost, dead, took]
@@ -198,7 +198,7 @@ impl Painter {
                 return (error, start.elapsed());
             }
             self.draw(writer);
-            assert!(start.elapsed() < Rig::LONG, "the worker is not told to be lost");
+            assert!(start.elapsed() < Rig::LONG, "the worker is not reported to be lost");
         }
     }
 }

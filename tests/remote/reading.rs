@@ -21,22 +21,22 @@ use bridge_worker::{Buffer, CudaRead, LatestReader, Read, Worker, WorkerInfo};
 
 use crate::worker::{Running, forever};
 
-const PLACE: &str = "BRIDGE_TEST_READING_WORKER";
+const ADDRESS_VARIABLE: &str = "BRIDGE_TEST_READING_WORKER";
 
 /// Longer than any test waits.
 const LONG: Duration = Duration::from_secs(20);
 
 /// The behavior of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Habit {
+pub(crate) enum Behavior {
     /// Reads each frame that is new when it polls.
     Reads,
     /// The same, with a pause of 30 ms after each frame.
-    Dawdles,
+    ReadsSlowly,
     /// Reads five frames, closes the exchange, and stays alive.
     Leaves,
     /// Reads frames whose slots it has returned.
-    ReadsWhatIsNotItsOwn,
+    ReadsReturnedSlots,
     /// Takes the exchange and reads nothing.
     NeverReads,
     /// Keeps a frame permanently.
@@ -44,46 +44,46 @@ pub(crate) enum Habit {
     /// Reads a frame, and waits for the next one.
     Waits,
     /// Returns a frame as its last message, and does not read further messages.
-    StopsBehindFree,
+    StopsAfterFree,
     /// With CUDA: reads five frames, and a kernel that reads the last one does not end.
     Hangs,
 }
 
-const HABITS: [Habit; 9] = [
-    Habit::Reads,
-    Habit::Dawdles,
-    Habit::Leaves,
-    Habit::ReadsWhatIsNotItsOwn,
-    Habit::NeverReads,
-    Habit::Holds,
-    Habit::Waits,
-    Habit::StopsBehindFree,
-    Habit::Hangs,
+const BEHAVIORS: [Behavior; 9] = [
+    Behavior::Reads,
+    Behavior::ReadsSlowly,
+    Behavior::Leaves,
+    Behavior::ReadsReturnedSlots,
+    Behavior::NeverReads,
+    Behavior::Holds,
+    Behavior::Waits,
+    Behavior::StopsAfterFree,
+    Behavior::Hangs,
 ];
 
 /// A line that a worker printed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Said {
+pub(crate) enum Report {
     /// A frame, and the word that it contains.
     Saw(u64, u32),
     /// An error in a frame.
     Wrong(String),
-    /// The worker has reached the state of its habit.
-    There,
+    /// The worker has reached the state of its behavior.
+    StateReached,
 }
 
 /// A worker's process.
 pub(crate) struct Reading {
     running: Running,
-    said: Receiver<Said>,
+    reports: Receiver<Report>,
 }
 
 impl Reading {
     /// Starts a worker that connects to `path`.
-    pub(crate) fn start(path: &Path, backend: Backend, habit: Habit) -> Self {
-        let habit = HABITS.iter().position(|one| *one == habit).unwrap();
-        let place = format!("{habit} {} {}", u8::from(backend == Backend::Cuda), path.display());
-        Self::start_as("the_other_process_that_reads", PLACE, &place)
+    pub(crate) fn start(path: &Path, backend: Backend, behavior: Behavior) -> Self {
+        let behavior = BEHAVIORS.iter().position(|one| *one == behavior).unwrap();
+        let place = format!("{behavior} {} {}", u8::from(backend == Backend::Cuda), path.display());
+        Self::start_as("reading_worker_process", ADDRESS_VARIABLE, &place)
     }
 
     /// Starts `test` of this program, with the environment variable `variable` set to `value`.
@@ -96,33 +96,33 @@ impl Reading {
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let (tell, said) = channel();
+        let (sender, reports) = channel();
         // The worker never has to wait for this process to read its output.
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 let words: Vec<_> = line.splitn(3, ' ').collect();
                 let said = match words[..] {
-                    ["@saw", frame, word] => Said::Saw(frame.parse().unwrap(), word.parse().unwrap()),
-                    ["@wrong", ..] => Said::Wrong(line),
-                    ["@there"] => Said::There,
+                    ["@saw", frame, word] => Report::Saw(frame.parse().unwrap(), word.parse().unwrap()),
+                    ["@wrong", ..] => Report::Wrong(line),
+                    ["@there"] => Report::StateReached,
                     _ => continue,
                 };
-                if tell.send(said).is_err() {
+                if sender.send(said).is_err() {
                     return;
                 }
             }
         });
-        Self { running: Running(child), said }
+        Self { running: Running(child), reports }
     }
 
     /// Returns the worker's next report.
-    pub(crate) fn next(&self) -> Said {
-        self.said.recv_timeout(Rig::LONG).expect("the worker says nothing more")
+    pub(crate) fn next(&self) -> Report {
+        self.reports.recv_timeout(Rig::LONG).expect("the worker says nothing more")
     }
 
     /// Returns the worker's reports so far.
-    pub(crate) fn so_far(&self) -> Vec<Said> {
-        self.said.try_iter().collect()
+    pub(crate) fn reports_so_far(&self) -> Vec<Report> {
+        self.reports.try_iter().collect()
     }
 }
 
@@ -140,7 +140,7 @@ impl DerefMut for Reading {
     }
 }
 
-pub(crate) fn say(line: &str) {
+pub(crate) fn report_line(line: &str) {
     println!("\n{line}");
     std::io::stdout().flush().unwrap();
 }
@@ -148,38 +148,38 @@ pub(crate) fn say(line: &str) {
 /// Prints the contents of a frame.
 pub(crate) fn check(frame: u64, words: &[u32]) {
     match words.iter().find(|word| **word != words[0]) {
-        None => say(&format!("@saw {frame} {}", words[0])),
-        Some(other) => say(&format!("@wrong frame {frame} is torn: {:#x} and {other:#x}", words[0])),
+        None => report_line(&format!("@saw {frame} {}", words[0])),
+        Some(other) => report_line(&format!("@wrong frame {frame} is torn: {:#x} and {other:#x}", words[0])),
     }
 }
 
 /// Runs the worker, if this process is one.
-pub(crate) fn live() {
-    let Ok(place) = std::env::var(PLACE) else { return };
-    let [habit, cuda, path] = place.splitn(3, ' ').collect::<Vec<_>>().try_into().unwrap();
-    let habit = HABITS[habit.parse::<usize>().unwrap()];
-    if habit == Habit::ReadsWhatIsNotItsOwn {
+pub(crate) fn run_if_child() {
+    let Ok(place) = std::env::var(ADDRESS_VARIABLE) else { return };
+    let [behavior, cuda, path] = place.splitn(3, ' ').collect::<Vec<_>>().try_into().unwrap();
+    let behavior = BEHAVIORS[behavior.parse::<usize>().unwrap()];
+    if behavior == Behavior::ReadsReturnedSlots {
         return read_too_late(Path::new(path));
     }
-    if habit == Habit::StopsBehindFree {
+    if behavior == Behavior::StopsAfterFree {
         return give_one_back(Path::new(path));
     }
     let backend = if cuda == "1" { Backend::Cuda } else { Backend::Host };
     let info = WorkerInfo { backend: Some(backend), timeout: LONG, ..Default::default() };
     let worker = Worker::connect_with(path, &info).unwrap();
     let reader = worker.latest_reader::<Buffer<u32>>("remote").unwrap();
-    if habit == Habit::NeverReads {
-        say("@there");
+    if behavior == Behavior::NeverReads {
+        report_line("@there");
         forever();
     }
     let spin = worker.cuda().map(|device| {
         let module = KernelModule::new(device, "probe", &CString::new(PROBE).unwrap()).unwrap();
         module.kernel("fill_after").unwrap()
     });
-    read(worker, reader, spin.as_ref(), habit);
+    read(worker, reader, spin.as_ref(), behavior);
 }
 
-fn read(worker: Worker, mut reader: LatestReader<Buffer<u32>>, spin: Option<&Kernel>, habit: Habit) {
+fn read(worker: Worker, mut reader: LatestReader<Buffer<u32>>, spin: Option<&Kernel>, behavior: Behavior) {
     let mut frames = 0;
     // The renderer may end at any time.
     while let Ok(newer) = reader.wait_for_newer(LONG) {
@@ -198,30 +198,30 @@ fn read(worker: Worker, mut reader: LatestReader<Buffer<u32>>, spin: Option<&Ker
             _ => panic!("no other backend"),
         };
         frames += 1;
-        if frames == 5 && habit == Habit::Hangs {
+        if frames == 5 && behavior == Behavior::Hangs {
             let Read::Cuda(cuda) = turn.work() else { panic!("it computes on the CPU") };
             launch(spin.unwrap(), &cuda, LONG);
         }
         check(turn.frame(), &words);
-        if habit == Habit::Holds {
-            say("@there");
+        if behavior == Behavior::Holds {
+            report_line("@there");
             forever();
         }
         turn.finish().unwrap();
-        if habit == Habit::Waits {
-            say("@there");
+        if behavior == Behavior::Waits {
+            report_line("@there");
         }
-        match habit {
-            Habit::Dawdles => std::thread::sleep(Duration::from_millis(30)),
-            Habit::Hangs if frames == 5 => {
+        match behavior {
+            Behavior::ReadsSlowly => std::thread::sleep(Duration::from_millis(30)),
+            Behavior::Hangs if frames == 5 => {
                 // The next frame returns the slot, after the kernel.
                 while !matches!(reader.wait_for_newer(LONG), Ok(true)) {}
-                say("@there");
+                report_line("@there");
                 forever();
             }
-            Habit::Leaves if frames == 5 => {
+            Behavior::Leaves if frames == 5 => {
                 drop((reader, worker));
-                say("@there");
+                report_line("@there");
                 forever();
             }
             _ => {}
@@ -244,17 +244,17 @@ pub(crate) fn launch(spin: &Kernel, cuda: &CudaRead<'_, Buffer<u32>>, busy: Dura
 
 fn give_one_back(path: &Path) {
     let mut connection = Connection::connect(path, &ConnectInfo::default()).unwrap();
-    let _memory = taken(&mut connection);
+    let _memory = accept_exchange(&mut connection);
     let Message::Publish { slot, .. } = connection.receive(LONG).unwrap().message else { panic!("no frame") };
     connection.send(&Message::Free { exchange: 0, slot, value: 0 }, None, LONG).unwrap();
-    say("@there");
+    report_line("@there");
     forever();
 }
 
 /// Returns each slot immediately, and continues to read it for some time.
 fn read_too_late(path: &Path) {
     let mut connection = Connection::connect(path, &ConnectInfo::default()).unwrap();
-    let slots = taken(&mut connection);
+    let slots = accept_exchange(&mut connection);
     loop {
         let Ok(next) = connection.receive(LONG) else { return };
         let Message::Publish { slot, frame, .. } = next.message else { continue };
@@ -265,7 +265,7 @@ fn read_too_late(path: &Path) {
             let mut words = vec![0u32; memory.len() / 4];
             assert!(memory.read(0, bytemuck::cast_slice_mut(&mut words)));
             if words.iter().any(|word| *word != *first.get_or_insert(words[0])) {
-                say(&format!("@wrong frame {frame} has changed"));
+                report_line(&format!("@wrong frame {frame} has changed"));
                 forever();
             }
         }
@@ -273,12 +273,12 @@ fn read_too_late(path: &Path) {
 }
 
 /// Takes the exchange, as a worker on the CPU; returns the memory of its slots.
-pub(crate) fn taken(connection: &mut Connection) -> Vec<MappedMemory> {
-    taken_with(connection, |_| {})
+pub(crate) fn accept_exchange(connection: &mut Connection) -> Vec<MappedMemory> {
+    accept_exchange_with(connection, |_| {})
 }
 
 /// The same; calls `each` with the memory file of each slot.
-pub(crate) fn taken_with(connection: &mut Connection, mut each: impl FnMut(&OwnedFd)) -> Vec<MappedMemory> {
+pub(crate) fn accept_exchange_with(connection: &mut Connection, mut each: impl FnMut(&OwnedFd)) -> Vec<MappedMemory> {
     let hello = Hello { host: true, ..Hello::new(Role::Worker, "test worker") };
     connection.send(&Message::Hello(hello), None, LONG).unwrap();
     let Message::Offer(offer) = connection.receive(LONG).unwrap().message else { panic!("no offer") };

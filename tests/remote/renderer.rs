@@ -13,19 +13,19 @@ use rustix::process::Signal;
 
 use crate::painter::Painter;
 use crate::scene::Scene;
-use crate::worker::{self, Habit, send};
+use crate::worker::{self, Behavior, send};
 
 /// The address at which the renderer listens.
-const PLACE: &str = "BRIDGE_TEST_RENDERER";
+const ADDRESS_VARIABLE: &str = "BRIDGE_TEST_RENDERER";
 /// The same for a renderer that draws for reading workers.
 const PAINTS: &str = "BRIDGE_TEST_RENDERER_THAT_DRAWS";
 
 /// Runs the renderer, if this process is one: it draws until it is killed.
-pub(crate) fn live() {
+pub(crate) fn run_if_child() {
     if let Ok(path) = std::env::var(PAINTS) {
         paint(Path::new(&path));
     }
-    let Ok(path) = std::env::var(PLACE) else { return };
+    let Ok(path) = std::env::var(ADDRESS_VARIABLE) else { return };
     let device = Rig::open_own();
     let listener = Listener::bind(path).unwrap();
     let mut readers = Vec::new();
@@ -55,11 +55,11 @@ pub(crate) struct Renderer(Child);
 
 impl Renderer {
     pub(crate) fn start(path: &Path) -> Self {
-        Self::start_as(PLACE, path, |program| program)
+        Self::start_as(ADDRESS_VARIABLE, path, |program| program)
     }
 
     pub(crate) fn start_with(path: &Path, with: impl FnOnce(&mut Command) -> &mut Command) -> Self {
-        Self::start_as(PLACE, path, with)
+        Self::start_as(ADDRESS_VARIABLE, path, with)
     }
 
     /// Starts a renderer that draws.
@@ -69,7 +69,7 @@ impl Renderer {
 
     fn start_as(place: &str, path: &Path, with: impl FnOnce(&mut Command) -> &mut Command) -> Self {
         let mut program = Command::new(std::env::current_exe().unwrap());
-        program.args(["--exact", "the_other_renderer", "--nocapture"]).env(place, path).stdout(Stdio::null());
+        program.args(["--exact", "renderer_process", "--nocapture"]).env(place, path).stdout(Stdio::null());
         Self(with(&mut program).spawn().unwrap())
     }
 
@@ -135,7 +135,7 @@ pub(crate) fn lost(writer: &mut LatestWriter<Buffer<u32>>) -> Duration {
     let start = Instant::now();
     loop {
         match write(writer) {
-            Ok(()) => assert!(start.elapsed() < Rig::LONG, "the renderer's end is not told"),
+            Ok(()) => assert!(start.elapsed() < Rig::LONG, "the renderer's end is not reported"),
             Err(Error::PeerLost { .. } | Error::Closed { .. }) => return start.elapsed(),
             Err(error) => panic!("{error}"),
         }
@@ -143,7 +143,7 @@ pub(crate) fn lost(writer: &mut LatestWriter<Buffer<u32>>) -> Duration {
 }
 
 #[test]
-fn a_worker_outlives_its_renderer_and_goes_to_the_next() {
+fn a_worker_outlives_its_renderer_and_connects_to_the_next() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("renderer");
     let mut renderer = Renderer::start(&path);
@@ -159,7 +159,7 @@ fn a_worker_outlives_its_renderer_and_goes_to_the_next() {
 
 /// After both processes were killed, a new renderer and a new worker can take their place.
 #[test]
-fn both_are_killed_at_once_and_another_pair_takes_their_place() {
+fn both_processes_are_killed_and_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("renderer");
     for mark in 1..4 {
@@ -167,9 +167,9 @@ fn both_are_killed_at_once_and_another_pair_takes_their_place() {
         // The renderer listens when this connection is accepted.
         let (_own, mut writer) = connect(&path);
         write(&mut writer).unwrap();
-        let mut worker = worker::Worker::start(&path, Habit::Runs, mark);
+        let mut worker = worker::Worker::start(&path, Behavior::Runs, mark);
         // More frames than there are slots: the renderer has taken some and returned them.
-        worker.is_there();
+        worker.wait_for_state();
         renderer.signal(Signal::KILL);
         worker.signal(Signal::KILL);
         renderer.kill();

@@ -14,14 +14,14 @@ use crate::painter::Painter;
 use crate::scene::Scene;
 use crate::step_painter::StepPainter;
 use crate::step_worker;
-use crate::worker::{Process, forever, there};
+use crate::worker::{Process, forever, report_state};
 
-/// The address at which the renderer listens, and its habit.
-const PLACE: &str = "BRIDGE_TEST_RENDERER_THAT_DRAWS_IN_STEP";
+/// The address at which the renderer listens, and its behavior.
+const ADDRESS_VARIABLE: &str = "BRIDGE_TEST_RENDERER_THAT_DRAWS_IN_STEP";
 
 /// The behavior of a renderer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Habit {
+pub(crate) enum Behavior {
     /// Draws frame after frame. Has reached its state when the sixth is begun.
     Draws,
     /// Draws five frames, and no more.
@@ -30,26 +30,26 @@ pub(crate) enum Habit {
     Stalls,
 }
 
-const HABITS: [Habit; 3] = [Habit::Draws, Habit::Idles, Habit::Stalls];
+const BEHAVIORS: [Behavior; 3] = [Behavior::Draws, Behavior::Idles, Behavior::Stalls];
 
-fn start(path: &Path, habit: Habit) -> Process {
-    let habit = HABITS.iter().position(|one| *one == habit).unwrap();
-    Process::start("the_other_renderer_that_draws_in_step", PLACE, format!("{habit} {}", path.display()))
+fn start(path: &Path, behavior: Behavior) -> Process {
+    let behavior = BEHAVIORS.iter().position(|one| *one == behavior).unwrap();
+    Process::start("drawing_renderer_process_in_step", ADDRESS_VARIABLE, format!("{behavior} {}", path.display()))
 }
 
 /// Runs the renderer, if this process is one.
-pub(crate) fn live() {
-    let Ok(place) = std::env::var(PLACE) else { return };
-    let (habit, path) = place.split_once(' ').unwrap();
-    let habit = HABITS[habit.parse::<usize>().unwrap()];
+pub(crate) fn run_if_child() {
+    let Ok(place) = std::env::var(ADDRESS_VARIABLE) else { return };
+    let (behavior, path) = place.split_once(' ').unwrap();
+    let behavior = BEHAVIORS[behavior.parse::<usize>().unwrap()];
     let mut painter = StepPainter::of(Scene::at(Path::new(path)), Backend::Host);
     let gate = Gate::new(painter.scene.rig.device());
     let remote = painter.accept();
     let mut writer = remote.exchange_render_first(&StepPainter::info(Rig::LONG), Painter::spec()).unwrap();
     for frame in 0.. {
-        let waits = if frame == 5 && habit == Habit::Stalls { vec![gate.wait_info()] } else { Vec::new() };
-        if frame == 5 && habit == Habit::Idles {
-            there();
+        let waits = if frame == 5 && behavior == Behavior::Stalls { vec![gate.wait_info()] } else { Vec::new() };
+        if frame == 5 && behavior == Behavior::Idles {
+            report_state();
             forever();
         }
         // The worker may end at any time.
@@ -57,8 +57,8 @@ pub(crate) fn live() {
             return;
         }
         if frame == 5 {
-            there();
-            if habit == Habit::Stalls {
+            report_state();
+            if behavior == Behavior::Stalls {
                 forever();
             }
         }
@@ -97,22 +97,22 @@ fn read(reader: &mut ExchangeReader<Buffer<u32>>) -> Result<u64, Error> {
 /// Ends a renderer that has reached its state while this process reads, or waits for a frame.
 /// Returns the time from the end of the renderer's process to the report of it, the time from the
 /// start of the next renderer's process to its frames, and the reported error.
-pub(crate) fn outlive(backend: Backend, habit: Habit, signal: Signal) -> ([Duration; 2], Error) {
+pub(crate) fn end_renderer(backend: Backend, behavior: Behavior, signal: Signal) -> ([Duration; 2], Error) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("renderer");
-    let mut renderer = start(&path, habit);
+    let mut renderer = start(&path, behavior);
     let (worker, mut reader) = connect(&path, backend);
     // The number of frames of a renderer that stops drawing: with CUDA this includes the stalled
     // frame.
-    let all = match habit {
-        Habit::Draws => 0,
-        Habit::Stalls if backend == Backend::Cuda => 6,
-        Habit::Idles | Habit::Stalls => 5,
+    let all = match behavior {
+        Behavior::Draws => 0,
+        Behavior::Stalls if backend == Backend::Cuda => 6,
+        Behavior::Idles | Behavior::Stalls => 5,
     };
-    let (tell, told) = channel();
+    let (sender, reported) = channel();
     let killing = std::thread::spawn(move || {
-        renderer.is_there();
-        let _ = told.iter().take(all).count();
+        renderer.wait_for_state();
+        let _ = reported.iter().take(all).count();
         renderer.signal(signal);
         if signal == Signal::STOP {
             // A stopped process is not dead.
@@ -127,13 +127,13 @@ pub(crate) fn outlive(backend: Backend, habit: Habit, signal: Signal) -> ([Durat
             Ok(frame) => {
                 assert_eq!(frame, next, "each frame comes once");
                 next += 1;
-                let _ = tell.send(());
+                let _ = sender.send(());
             }
             Err(error) => break error,
         }
     };
-    let told = Instant::now();
-    let killed = killing.join().unwrap().min(told);
+    let reported = Instant::now();
+    let killed = killing.join().unwrap().min(reported);
     assert!(matches!(error, Error::PeerLost { .. } | Error::Closed { .. }), "{error}");
     // No work of this process waits for the renderer.
     if let Some(stream) = reader.stream() {
@@ -141,35 +141,35 @@ pub(crate) fn outlive(backend: Backend, habit: Habit, signal: Signal) -> ([Durat
     }
     drop((reader, worker));
     let start_of_next = Instant::now();
-    let _next = start(&path, Habit::Draws);
+    let _next = start(&path, Behavior::Draws);
     let (_worker, mut reader) = connect(&path, backend);
     assert!((0..8).all(|frame| read(&mut reader).unwrap() == frame));
-    ([told.saturating_duration_since(killed), start_of_next.elapsed()], error)
+    ([reported.saturating_duration_since(killed), start_of_next.elapsed()], error)
 }
 
 /// A worker that waits for a frame with a very long timeout is notified of its renderer's end.
 #[test]
-fn the_end_of_a_renderer_is_told_to_a_worker_that_waits_for_a_frame() {
-    for habit in [Habit::Idles, Habit::Stalls] {
-        let (_, error) = outlive(Backend::Host, habit, Signal::KILL);
+fn the_end_of_a_renderer_is_reported_to_a_worker_that_waits_for_a_frame() {
+    for behavior in [Behavior::Idles, Behavior::Stalls] {
+        let (_, error) = end_renderer(Backend::Host, behavior, Signal::KILL);
         assert!(matches!(error, Error::PeerLost { frame: 4, owed: None, .. }), "{error}");
     }
 }
 
 #[test]
 fn a_worker_that_reads_in_step_outlives_its_renderer() {
-    let (_, error) = outlive(Backend::Host, Habit::Draws, Signal::KILL);
+    let (_, error) = end_renderer(Backend::Host, Behavior::Draws, Signal::KILL);
     assert!(matches!(error, Error::PeerLost { frame: 2.., owed: None, .. }), "{error}");
 }
 
 /// A stream that waits for a frame that is never drawn continues when the renderer ends.
 #[test]
-fn a_stream_that_waits_for_a_frame_goes_on_once_the_renderer_is_dead() {
+fn a_stream_that_waits_for_a_frame_continues_once_the_renderer_is_dead() {
     let rig = Rig::open();
     if bridge_tests::compute(rig.device(), bridge::Backend::Cuda).is_none() {
         return;
     }
-    let (took, error) = outlive(Backend::Cuda, Habit::Stalls, Signal::KILL);
+    let (took, error) = end_renderer(Backend::Cuda, Behavior::Stalls, Signal::KILL);
     println!("told within {:.1?}, the next renderer has frames within {:.1?}", took[0], took[1]);
     assert!(matches!(error, Error::PeerLost { frame: 5, owed: Some(6), .. }), "{error}");
 }

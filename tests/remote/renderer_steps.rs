@@ -13,16 +13,16 @@ use rustix::process::Signal;
 use crate::scene::Scene;
 use crate::step_worker;
 use crate::steps::accept_on;
-use crate::worker::{Process, forever, there};
+use crate::worker::{Process, forever, report_state};
 
-/// The address at which the renderer listens, and its habit.
-const PLACE: &str = "BRIDGE_TEST_RENDERER_IN_STEP";
+/// The address at which the renderer listens, and its behavior.
+const ADDRESS_VARIABLE: &str = "BRIDGE_TEST_RENDERER_IN_STEP";
 /// The number of slots of the exchange.
 const SLOTS: usize = 3;
 
 /// The behavior of a renderer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Habit {
+pub(crate) enum Behavior {
     /// Reads frame after frame. Has reached its state when it has taken the sixth.
     Reads,
     /// Keeps the turns of all slots, so that the worker has no free slot.
@@ -35,18 +35,18 @@ pub(crate) enum Habit {
     EndsSlowly,
 }
 
-const HABITS: [Habit; 4] = [Habit::Reads, Habit::Keeps, Habit::Stalls, Habit::EndsSlowly];
+const BEHAVIORS: [Behavior; 4] = [Behavior::Reads, Behavior::Keeps, Behavior::Stalls, Behavior::EndsSlowly];
 
-pub(crate) fn start(path: &Path, habit: Habit) -> Process {
-    let habit = HABITS.iter().position(|one| *one == habit).unwrap();
-    Process::start("the_other_renderer_in_step", PLACE, format!("{habit} {}", path.display()))
+pub(crate) fn start(path: &Path, behavior: Behavior) -> Process {
+    let behavior = BEHAVIORS.iter().position(|one| *one == behavior).unwrap();
+    Process::start("renderer_process_in_step", ADDRESS_VARIABLE, format!("{behavior} {}", path.display()))
 }
 
 /// Runs the renderer, if this process is one.
-pub(crate) fn live() {
-    let Ok(place) = std::env::var(PLACE) else { return };
-    let (habit, path) = place.split_once(' ').unwrap();
-    let habit = HABITS[habit.parse::<usize>().unwrap()];
+pub(crate) fn run_if_child() {
+    let Ok(place) = std::env::var(ADDRESS_VARIABLE) else { return };
+    let (behavior, path) = place.split_once(' ').unwrap();
+    let behavior = BEHAVIORS[behavior.parse::<usize>().unwrap()];
     let device = Rig::open_own();
     let listener = Listener::bind(path).unwrap();
     let remote = accept_on(&listener, &device, true);
@@ -57,31 +57,31 @@ pub(crate) fn live() {
     for frame in 0.. {
         // The worker may end at any time.
         let Ok(Some(turn)) = steps.next(Rig::LONG) else { return };
-        match habit {
-            Habit::Reads => {
+        match behavior {
+            Behavior::Reads => {
                 if frame == 5 {
-                    there();
+                    report_state();
                 }
                 turn.read_back(Rig::LONG).unwrap();
             }
-            Habit::Keeps => {
+            Behavior::Keeps => {
                 kept.push(turn);
                 if kept.len() == SLOTS {
-                    there();
+                    report_state();
                     forever();
                 }
             }
-            Habit::Stalls => {
+            Behavior::Stalls => {
                 let info = SubmitInfo { waits: &[gate.wait_info()], ..SubmitInfo::default() };
                 // SAFETY: no commands use the slot, so nothing has to be acquired or released; the
                 // gate outlives the submission that waits for it, which ends with this process.
                 unsafe { turn.submit_with(&info) }.unwrap();
                 if frame == SLOTS {
-                    there();
+                    report_state();
                     forever();
                 }
             }
-            Habit::EndsSlowly => {
+            Behavior::EndsSlowly => {
                 kept.push(turn);
                 if kept.len() == 2 {
                     end_slowly();
@@ -104,7 +104,7 @@ fn end_slowly() -> ! {
             let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
         }
     }
-    there();
+    report_state();
     // Far longer than a process takes to end without delays by a driver.
     std::thread::sleep(Duration::from_millis(700));
     rustix::process::kill_process(rustix::process::getpid(), Signal::KILL).unwrap();
@@ -142,13 +142,18 @@ pub(crate) fn write(exchange: &mut ExchangeWriter<Buffer<u32>>) -> Result<(), Er
 /// `announced`, has announced its sixth frame and not finished it. Returns the time from the end of
 /// the renderer's process to the report of it, the time from the start of the next renderer's
 /// process to its frames, and the reported error.
-pub(crate) fn outlive(backend: Backend, habit: Habit, announced: bool, signal: Signal) -> ([Duration; 2], Error) {
+pub(crate) fn end_renderer(
+    backend: Backend,
+    behavior: Behavior,
+    announced: bool,
+    signal: Signal,
+) -> ([Duration; 2], Error) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("renderer");
-    let mut renderer = start(&path, habit);
+    let mut renderer = start(&path, behavior);
     let (worker, mut exchange) = connect(&path, backend);
     let killing = std::thread::spawn(move || {
-        renderer.is_there();
+        renderer.wait_for_state();
         renderer.signal(signal);
         if signal == Signal::STOP {
             // A stopped process is not dead.
@@ -157,7 +162,7 @@ pub(crate) fn outlive(backend: Backend, habit: Habit, announced: bool, signal: S
         renderer.kill();
         Instant::now()
     });
-    let (told, error) = if announced {
+    let (reported, error) = if announced {
         (0..5).for_each(|_| write(&mut exchange).unwrap());
         let mut turn = exchange.begin().unwrap();
         turn.announce().unwrap();
@@ -172,9 +177,9 @@ pub(crate) fn outlive(backend: Backend, habit: Habit, announced: bool, signal: S
                 break error;
             }
         };
-        let told = Instant::now();
+        let reported = Instant::now();
         // The end may be reported before the process is reaped.
-        (told.saturating_duration_since(killing.join().unwrap()), error)
+        (reported.saturating_duration_since(killing.join().unwrap()), error)
     };
     assert!(matches!(error, Error::PeerLost { .. } | Error::Closed { .. }), "{error}");
     // No work of this process waits for the renderer.
@@ -183,16 +188,16 @@ pub(crate) fn outlive(backend: Backend, habit: Habit, announced: bool, signal: S
     }
     drop((exchange, worker));
     let start_of_next = Instant::now();
-    let _next = start(&path, Habit::Reads);
+    let _next = start(&path, Behavior::Reads);
     let (_worker, mut exchange) = connect(&path, backend);
     (0..8).for_each(|_| write(&mut exchange).unwrap());
-    ([told, start_of_next.elapsed()], error)
+    ([reported, start_of_next.elapsed()], error)
 }
 
 /// A worker that waits for a slot with a very long timeout is notified of its renderer's end.
 #[test]
-fn the_end_of_a_renderer_in_step_is_told_to_a_worker_that_waits_for_a_slot() {
-    let (_, error) = outlive(Backend::Host, Habit::Keeps, false, Signal::KILL);
+fn the_end_of_a_renderer_in_step_is_reported_to_a_worker_that_waits_for_a_slot() {
+    let (_, error) = end_renderer(Backend::Host, Behavior::Keeps, false, Signal::KILL);
     let Error::PeerLost { frame, owed: None, .. } = error else { panic!("{error}") };
     // The last frame may have been announced but not reported as done.
     assert!([SLOTS as u64 - 1, SLOTS as u64].contains(&frame), "all slots are with the renderer: {frame}");
@@ -200,7 +205,7 @@ fn the_end_of_a_renderer_in_step_is_told_to_a_worker_that_waits_for_a_slot() {
 
 #[test]
 fn a_worker_that_has_announced_a_frame_outlives_its_renderer() {
-    let (_, error) = outlive(Backend::Host, Habit::Reads, true, Signal::KILL);
+    let (_, error) = end_renderer(Backend::Host, Behavior::Reads, true, Signal::KILL);
     assert!(matches!(error, Error::PeerLost { frame: 5 | 6, owed: None, .. }), "{error}");
 }
 
@@ -208,12 +213,12 @@ fn a_worker_that_has_announced_a_frame_outlives_its_renderer() {
 /// ends, whatever this process does in the meantime. The driver takes longer for this the more
 /// processes end at the same time, and the call has its own limit for this wait.
 #[test]
-fn a_stream_that_waits_for_a_renderer_goes_on_once_that_is_dead() {
+fn a_stream_that_waits_for_a_renderer_continues_once_it_is_dead() {
     let rig = Rig::open();
     if bridge_tests::compute(rig.device(), bridge::Backend::Cuda).is_none() {
         return;
     }
-    let (took, error) = outlive(Backend::Cuda, Habit::Stalls, false, Signal::KILL);
+    let (took, error) = end_renderer(Backend::Cuda, Behavior::Stalls, false, Signal::KILL);
     println!("told within {:.1?}, the next renderer has frames within {:.1?}", took[0], took[1]);
     assert!(matches!(error, Error::PeerLost { .. }), "{error}");
 }
@@ -221,11 +226,11 @@ fn a_stream_that_waits_for_a_renderer_goes_on_once_that_is_dead() {
 /// The end of the sockets and the end of the process may be seconds apart, and only the latter
 /// guarantees that nothing is signaled any more.
 #[test]
-fn the_end_of_a_renderer_that_ends_slowly_is_waited_for() {
+fn a_slowly_ending_renderer_is_waited_for() {
     let folder = tempfile::tempdir().unwrap();
     let begin = |name: &str| {
         let path = folder.path().join(name);
-        let renderer = start(&path, Habit::EndsSlowly);
+        let renderer = start(&path, Behavior::EndsSlowly);
         let (worker, mut exchange) = connect(&path, Backend::Host);
         write(&mut exchange).unwrap();
         (renderer, worker, exchange)
@@ -233,14 +238,14 @@ fn the_end_of_a_renderer_that_ends_slowly_is_waited_for() {
     let (mut one, _worker, mut sends) = begin("one");
     let mut turn = sends.begin().unwrap();
     turn.announce().unwrap();
-    one.is_there();
+    one.wait_for_state();
     let error = turn.finish().unwrap_err();
     assert!(matches!(error, Error::PeerLost { .. }), "{error}");
     let (mut other, _worker, mut waits) = begin("other");
     // The renderer may end before the whole frame is sent.
     let said = write(&mut waits);
     assert!(matches!(said, Ok(()) | Err(Error::PeerLost { .. })), "{said:?}");
-    other.is_there();
+    other.wait_for_state();
     // Slots that it has given back before its end are still free.
     let error = loop {
         if let Err(error) = write(&mut waits) {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bridge::{BufferAccess, BufferSpec, LatestInfo, Listener, Remote, RemoteLatestReader};
 use bridge_tests::Rig;
 
-use crate::worker::{Habit, LEN, Process, Worker};
+use crate::worker::{Behavior, LEN, Process, Worker};
 
 pub(crate) type Reader = RemoteLatestReader<BufferSpec<u32>>;
 
@@ -61,8 +61,8 @@ impl Scene {
     }
 
     /// Starts a worker, and returns the reader of its frames.
-    pub(crate) fn with(&self, habit: Habit, mark: u32) -> (Process, Reader) {
-        let worker = Worker::start(&self.path(), habit, mark);
+    pub(crate) fn with(&self, behavior: Behavior, mark: u32) -> (Process, Reader) {
+        let worker = Worker::start(&self.path(), behavior, mark);
         let reader = self.accept().latest(&Self::info(), Self::spec()).unwrap();
         (worker, reader)
     }
@@ -105,12 +105,12 @@ impl Scene {
         last
     }
 
-    /// [`settled`](Self::settled) after the first worker has reached the state of its habit: the
+    /// [`settled`](Self::settled) after the first worker has reached the state of its behavior: the
     /// last complete frame stays.
-    pub(crate) fn assert_settled(&mut self, reader: &mut Reader, habit: Habit) {
-        let least = (habit != Habit::NeverWrites).then_some((1 << 20) + 4);
+    pub(crate) fn assert_settled(&mut self, reader: &mut Reader, behavior: Behavior) {
+        let least = (behavior != Behavior::NeverWrites).then_some((1 << 20) + 4);
         let last = self.settled(reader, least);
-        assert!(if habit == Habit::Runs { last >= least } else { last == least }, "{habit:?}: {last:x?}");
+        assert!(if behavior == Behavior::Runs { last >= least } else { last == least }, "{behavior:?}: {last:x?}");
     }
 
     /// Waits until the worker is reported to be lost; returns how long that took.
@@ -121,7 +121,7 @@ impl Scene {
                 return (error, start.elapsed());
             }
             self.read(reader);
-            assert!(start.elapsed() < Rig::LONG, "the worker is not told to be lost");
+            assert!(start.elapsed() < Rig::LONG, "the worker is not reported to be lost");
         }
     }
 }

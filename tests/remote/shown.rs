@@ -7,7 +7,7 @@ use bridge_tests::{Rig, compute};
 use rustix::process::Signal;
 
 use crate::bounds;
-use crate::cuda_worker::{Habit, start};
+use crate::cuda_worker::{Behavior, start};
 use crate::scene::{Reader, Scene};
 use crate::worker::Process;
 
@@ -29,8 +29,8 @@ impl Shown {
         Some(Self { scene, last: None, wrong: Vec::new(), seen: 0 })
     }
 
-    pub(crate) fn with(&self, habit: Habit, mark: u32) -> (Process, Reader) {
-        let worker = start(&self.scene.path(), habit, mark);
+    pub(crate) fn with(&self, behavior: Behavior, mark: u32) -> (Process, Reader) {
+        let worker = start(&self.scene.path(), behavior, mark);
         let reader = self.scene.accept().latest(&Scene::info(), Scene::spec()).unwrap();
         assert_eq!(reader.compute().backend(), Backend::Remote);
         assert!(reader.compute().cuda().is_none(), "this process computes with CUDA");
@@ -97,7 +97,7 @@ impl Shown {
                 }
             }
             self.read(reader);
-            assert!(start.elapsed() < Rig::LONG, "the worker's end is not told; lost after {lost:?}");
+            assert!(start.elapsed() < Rig::LONG, "the worker's end is not reported; lost after {lost:?}");
         }
     }
 }
@@ -106,10 +106,10 @@ impl Shown {
     /// Ends a worker's process; returns the time until it was reported to be lost, the time until
     /// it was reported to be dead, and the time from the start of the next worker's process to its
     /// first frame.
-    pub(crate) fn survive(&mut self, habit: Habit, signal: Signal) -> [Duration; 3] {
+    pub(crate) fn end_worker(&mut self, behavior: Behavior, signal: Signal) -> [Duration; 3] {
         self.last = None;
-        let (mut worker, mut reader) = self.with(habit, 1);
-        worker.is_there();
+        let (mut worker, mut reader) = self.with(behavior, 1);
+        worker.wait_for_state();
         self.read_until(&mut reader, (1 << 20) + 4);
         worker.signal(signal);
         if signal == Signal::STOP {
@@ -121,12 +121,12 @@ impl Shown {
         worker.kill();
         let (_, lost, dead) = self.lost(&mut reader);
         let begun = Instant::now();
-        let _next = start(&self.scene.path(), Habit::Runs, 2);
+        let _next = start(&self.scene.path(), Behavior::Runs, 2);
         let remote = self.scene.accept();
         let accepted = Instant::now();
         reader.reconnect(remote).unwrap();
         self.read_until(&mut reader, 2 << 20);
-        bounds::next_frame_came(bridge_worker::bridge_ipc::Backend::Cuda, begun, accepted);
+        bounds::check_next_frame(bridge_worker::bridge_ipc::Backend::Cuda, begun, accepted);
         let next = begun.elapsed();
         reader.close().unwrap();
         [lost, dead, next]

@@ -6,16 +6,16 @@ use bridge::Error;
 use bridge_tests::Rig;
 use rustix::process::Signal;
 
-use crate::step_worker::Habit;
+use crate::step_worker::Behavior;
 use crate::steps::{Stepping, submit};
 
 /// A limit that no test reaches while it waits for the end of a worker.
-const FAR: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(20);
 
 #[test]
-fn frames_of_cuda_come_once_in_order_and_whole() {
+fn frames_of_cuda_arrive_once_in_order_and_intact() {
     let Some(mut stepping) = Stepping::with_cuda() else { return };
-    let (_worker, mut steps) = stepping.with(Habit::Runs, 1, FAR);
+    let (_worker, mut steps) = stepping.with(Behavior::Runs, 1, LIMIT);
     let start = Instant::now();
     (0..2000).for_each(|_| stepping.read(&mut steps, 1));
     println!("2000 frames in {:.1?}", start.elapsed());
@@ -30,9 +30,9 @@ fn frames_of_cuda_come_once_in_order_and_whole() {
 /// The negative control: a frame whose kernels are not synchronized with any wait or signal is
 /// detected as wrong.
 #[test]
-fn frames_in_step_that_are_not_ordered_are_seen_to_be_wrong() {
+fn unordered_frames_in_step_are_detected() {
     let Some(mut stepping) = Stepping::with_cuda() else { return };
-    let (_worker, mut steps) = stepping.with(Habit::IsUnordered, 1, FAR);
+    let (_worker, mut steps) = stepping.with(Behavior::IsUnordered, 1, LIMIT);
     let start = Instant::now();
     loop {
         let frame = stepping.frame();
@@ -47,39 +47,39 @@ fn frames_in_step_that_are_not_ordered_are_seen_to_be_wrong() {
 #[test]
 fn a_worker_is_killed_in_a_kernel_that_the_queue_waits_for() {
     let Some(mut stepping) = Stepping::with_cuda() else { return };
-    let (mut worker, mut steps) = stepping.with(Habit::Owes, 1, FAR);
+    let (mut worker, mut steps) = stepping.with(Behavior::HasFrameDue, 1, LIMIT);
     (0..5).for_each(|_| stepping.read(&mut steps, 1));
-    worker.is_there();
+    worker.wait_for_state();
     let point = submit(stepping.turn(&mut steps));
     assert!(matches!(point.wait(Duration::from_millis(100)), Err(Error::Timeout { .. })), "the queue does not wait");
     let start = Instant::now();
     worker.kill();
-    point.wait(FAR).unwrap();
+    point.wait(LIMIT).unwrap();
     println!("the queue goes on {:.1?} after the kill", start.elapsed());
     let error = Stepping::dead(&steps);
     let Error::PeerLost { dead: true, frame: Some(4), owed: 1, torn, signaled: Some(6), .. } = &error else {
         panic!("{error}")
     };
     assert_eq!(**torn, [5], "{error}");
-    let _next = stepping.go_on(&mut steps, 2);
+    let _next = stepping.accept_next(&mut steps, 2);
     steps.close().unwrap();
 }
 
 #[test]
-fn a_kernel_that_overruns_its_limit_costs_its_worker_the_life() {
+fn a_worker_is_killed_if_its_kernel_overruns_the_limit() {
     for stopped in [false, true] {
         let Some(mut stepping) = Stepping::with_cuda() else { return };
-        let (mut worker, mut steps) = stepping.with(Habit::Owes, 1, Duration::from_secs(3));
+        let (mut worker, mut steps) = stepping.with(Behavior::HasFrameDue, 1, Duration::from_secs(3));
         (0..5).for_each(|_| stepping.read(&mut steps, 1));
         let point = submit(stepping.turn(&mut steps));
-        worker.is_there();
+        worker.wait_for_state();
         if stopped {
             worker.signal(Signal::STOP);
         }
-        point.wait(FAR).unwrap();
+        point.wait(LIMIT).unwrap();
         let error = Stepping::dead(&steps);
         assert!(error.to_string().contains("was killed"), "{error}");
-        let _next = stepping.go_on(&mut steps, 2);
+        let _next = stepping.accept_next(&mut steps, 2);
         steps.close().unwrap();
     }
 }
@@ -88,23 +88,23 @@ fn a_kernel_that_overruns_its_limit_costs_its_worker_the_life() {
 #[test]
 fn the_renderer_leaves_while_its_queue_waits_for_a_kernel() {
     let Some(mut stepping) = Stepping::with_cuda() else { return };
-    let (mut worker, mut steps) = stepping.with(Habit::Owes, 1, Duration::from_secs(2));
+    let (mut worker, mut steps) = stepping.with(Behavior::HasFrameDue, 1, Duration::from_secs(2));
     (0..5).for_each(|_| stepping.read(&mut steps, 1));
-    worker.is_there();
+    worker.wait_for_state();
     let point = submit(stepping.turn(&mut steps));
     let start = Instant::now();
     drop(steps);
-    assert!(point.is_reached().unwrap() && start.elapsed() < FAR);
+    assert!(point.is_reached().unwrap() && start.elapsed() < LIMIT);
 }
 
 #[test]
-fn a_worker_with_cuda_that_leaves_owes_nothing_and_another_goes_on() {
+fn a_cuda_worker_that_leaves_has_no_frame_due_and_is_replaced() {
     let Some(mut stepping) = Stepping::with_cuda() else { return };
-    let (mut worker, mut steps) = stepping.with(Habit::Leaves, 1, FAR);
+    let (mut worker, mut steps) = stepping.with(Behavior::Leaves, 1, LIMIT);
     (0..5).for_each(|_| stepping.read(&mut steps, 1));
-    worker.is_there();
+    worker.wait_for_state();
     let error = Stepping::lost(&steps);
     assert!(matches!(&error, Error::PeerLost { dead: false, owed: 0, signaled: None, .. }), "{error}");
-    let _next = stepping.go_on(&mut steps, 2);
+    let _next = stepping.accept_next(&mut steps, 2);
     steps.close().unwrap();
 }

@@ -11,23 +11,23 @@ use bridge_worker::{Buffer, Worker};
 use rustix::process::Signal;
 
 use crate::painter::Painter;
-use crate::reading::Said;
+use crate::reading::Report;
 use crate::scene::Scene;
 use crate::step_painter::{StepPainter, Writer};
-use crate::step_reader::Habit;
+use crate::step_reader::Behavior;
 use crate::step_worker;
 use crate::steps::accept;
 
 /// A limit that no test reaches while it waits for the end of a worker.
-const FAR: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(20);
 /// The time to wait for an event that must not happen.
 const MOMENT: Duration = Duration::from_millis(50);
 
 #[test]
 fn each_frame_that_is_drawn_is_read_once_and_in_order() {
     let mut painter = StepPainter::new();
-    let (worker, mut writer) = painter.with(Habit::Reads, FAR);
-    painter.until_there(&mut writer, &worker, Habit::Reads);
+    let (worker, mut writer) = painter.with(Behavior::Reads, LIMIT);
+    painter.draw_until_state(&mut writer, &worker, Behavior::Reads);
     painter.cross(&mut writer, &worker, 100);
     // Several at a time.
     for _ in 0..20 {
@@ -35,14 +35,14 @@ fn each_frame_that_is_drawn_is_read_once_and_in_order() {
         (0..3).for_each(|_| painter.seen(&worker));
     }
     // A skipped turn is not sent to the worker, and a dropped turn is reported once.
-    writer.begin(FAR).unwrap().unwrap().skip();
-    drop(writer.begin(FAR).unwrap().unwrap());
-    assert!(matches!(writer.begin(FAR), Err(Error::TurnLost { .. })));
+    writer.begin(LIMIT).unwrap().unwrap().skip();
+    drop(writer.begin(LIMIT).unwrap().unwrap());
+    assert!(matches!(writer.begin(LIMIT), Err(Error::TurnLost { .. })));
     painter.next += 2;
     painter.cross(&mut writer, &worker, 20);
     // Only one turn may be open.
-    let turn = writer.begin(FAR).unwrap().unwrap();
-    assert!(matches!(writer.begin(FAR), Err(Error::TurnOpen { .. })));
+    let turn = writer.begin(LIMIT).unwrap().unwrap();
+    assert!(matches!(writer.begin(LIMIT), Err(Error::TurnOpen { .. })));
     turn.skip();
     writer.check_worker().unwrap();
     writer.close().unwrap();
@@ -52,13 +52,13 @@ fn each_frame_that_is_drawn_is_read_once_and_in_order() {
 #[test]
 fn a_worker_waits_for_a_frame_that_is_submitted_and_not_drawn() {
     let mut painter = StepPainter::new();
-    let (worker, mut writer) = painter.with(Habit::Reads, FAR);
-    painter.until_there(&mut writer, &worker, Habit::Reads);
+    let (worker, mut writer) = painter.with(Behavior::Reads, LIMIT);
+    painter.draw_until_state(&mut writer, &worker, Behavior::Reads);
     let gate = Gate::new(painter.scene.rig.device());
-    painter.draw_behind(&mut writer, &[gate.wait_info()]);
+    painter.draw_after(&mut writer, &[gate.wait_info()]);
     painter.draw(&mut writer);
     std::thread::sleep(MOMENT);
-    assert_eq!(worker.so_far(), [], "it reads what is not drawn");
+    assert_eq!(worker.reports_so_far(), [], "it reads what is not drawn");
     gate.open();
     (0..2).for_each(|_| painter.seen(&worker));
     writer.close().unwrap();
@@ -67,12 +67,12 @@ fn a_worker_waits_for_a_frame_that_is_submitted_and_not_drawn() {
 /// A worker that keeps its slots has no frame due: it may keep them for any time, stopped or not,
 /// and no command waits for it.
 #[test]
-fn a_worker_that_keeps_its_slots_is_not_killed_and_holds_up_no_queue() {
+fn a_worker_that_keeps_its_slots_is_not_killed_and_delays_no_queue() {
     let limit = Duration::from_secs(2);
-    for habit in [Habit::Holds, Habit::Idles] {
+    for behavior in [Behavior::Holds, Behavior::Idles] {
         let mut painter = StepPainter::new();
-        let (worker, mut writer) = painter.with(habit, limit);
-        painter.until_there(&mut writer, &worker, habit);
+        let (worker, mut writer) = painter.with(behavior, limit);
+        painter.draw_until_state(&mut writer, &worker, behavior);
         worker.signal(Signal::STOP);
         let last = painter.fill(&mut writer).unwrap();
         last.wait(Rig::LONG).unwrap();
@@ -84,12 +84,12 @@ fn a_worker_that_keeps_its_slots_is_not_killed_and_holds_up_no_queue() {
 }
 
 #[test]
-fn a_worker_is_killed_while_it_holds_a_frame_and_another_takes_its_place() {
-    for habit in [Habit::Holds, Habit::Idles, Habit::Reads] {
+fn a_worker_killed_while_it_holds_a_frame_is_replaced() {
+    for behavior in [Behavior::Holds, Behavior::Idles, Behavior::Reads] {
         let mut painter = StepPainter::new();
-        let (mut worker, mut writer) = painter.with(habit, FAR);
-        painter.until_there(&mut writer, &worker, habit);
-        if habit != Habit::Reads {
+        let (mut worker, mut writer) = painter.with(behavior, LIMIT);
+        painter.draw_until_state(&mut writer, &worker, behavior);
+        if behavior != Behavior::Reads {
             painter.fill(&mut writer);
         }
         worker.kill();
@@ -99,10 +99,10 @@ fn a_worker_is_killed_while_it_holds_a_frame_and_another_takes_its_place() {
         };
         assert_eq!((*process, *owed, *signaled), (worker.pid(), 0, None), "{error}");
         // A reading worker may end before it has returned the last slot.
-        assert!(if habit == Habit::Reads { *held <= 1 } else { *held == 3 }, "{error}");
+        assert!(if behavior == Behavior::Reads { *held <= 1 } else { *held == 3 }, "{error}");
         assert!(torn.is_empty() && frame.is_some(), "{error}");
-        assert!(matches!(writer.begin(FAR), Err(Error::PeerLost { .. })), "nobody reads");
-        let _next = painter.go_on(&mut writer);
+        assert!(matches!(writer.begin(LIMIT), Err(Error::PeerLost { .. })), "nobody reads");
+        let _next = painter.accept_next(&mut writer);
         writer.close().unwrap();
     }
 }
@@ -111,24 +111,24 @@ fn a_worker_is_killed_while_it_holds_a_frame_and_another_takes_its_place() {
 #[test]
 fn a_turn_outlives_the_worker_that_it_was_begun_for() {
     let mut painter = StepPainter::new();
-    let (mut worker, mut writer) = painter.with(Habit::Reads, FAR);
-    painter.until_there(&mut writer, &worker, Habit::Reads);
-    let turn = writer.begin(FAR).unwrap().unwrap();
+    let (mut worker, mut writer) = painter.with(Behavior::Reads, LIMIT);
+    painter.draw_until_state(&mut writer, &worker, Behavior::Reads);
+    let turn = writer.begin(LIMIT).unwrap().unwrap();
     worker.kill();
     StepPainter::dead(&writer);
     turn.skip();
-    let _next = painter.go_on(&mut writer);
+    let _next = painter.accept_next(&mut writer);
     writer.close().unwrap();
 }
 
 #[test]
-fn a_reader_that_leaves_owes_nothing_and_another_goes_on() {
+fn a_reader_that_leaves_has_no_frame_due_and_is_replaced() {
     let mut painter = StepPainter::new();
-    let (worker, mut writer) = painter.with(Habit::Leaves, FAR);
-    painter.until_there(&mut writer, &worker, Habit::Leaves);
+    let (worker, mut writer) = painter.with(Behavior::Leaves, LIMIT);
+    painter.draw_until_state(&mut writer, &worker, Behavior::Leaves);
     let error = StepPainter::until(&writer, |_| true);
     assert!(matches!(&error, Error::PeerLost { dead: false, owed: 0, signaled: None, .. }), "{error}");
-    let _next = painter.go_on(&mut writer);
+    let _next = painter.accept_next(&mut writer);
     writer.close().unwrap();
 }
 
@@ -137,8 +137,8 @@ fn a_reader_that_leaves_owes_nothing_and_another_goes_on() {
 fn the_renderer_leaves_while_a_worker_holds_frames() {
     for drops in [false, true] {
         let mut painter = StepPainter::new();
-        let (worker, mut writer) = painter.with(Habit::Holds, FAR);
-        painter.until_there(&mut writer, &worker, Habit::Holds);
+        let (worker, mut writer) = painter.with(Behavior::Holds, LIMIT);
+        painter.draw_until_state(&mut writer, &worker, Behavior::Holds);
         painter.fill(&mut writer);
         let start = Instant::now();
         if drops {
@@ -149,7 +149,7 @@ fn the_renderer_leaves_while_a_worker_holds_frames() {
             assert!(matches!(&error, Error::PeerLost { dead: false, owed: 0, .. }), "{error}");
             writer.close().unwrap();
         }
-        assert!(start.elapsed() < FAR, "the end waits for the worker");
+        assert!(start.elapsed() < LIMIT, "the end waits for the worker");
         // The worker was not killed.
         worker.signal(Signal::STOP);
     }
@@ -158,7 +158,7 @@ fn the_renderer_leaves_while_a_worker_holds_frames() {
 /// An invalid message of a reader in step ends its connection, and frames continue with the next
 /// worker.
 #[test]
-fn hostile_readers_are_refused_and_the_renderer_goes_on() {
+fn hostile_readers_are_refused_and_the_renderer_continues() {
     let free = |slot, value| Message::Free { exchange: 0, slot, value };
     for said in [
         free(0, 1),
@@ -174,16 +174,18 @@ fn hostile_readers_are_refused_and_the_renderer_goes_on() {
         let scene = Scene::new();
         let path = scene.path();
         let worker = std::thread::spawn(move || {
-            let mut connection = taken(&path);
-            let Message::Publish { slot: 0, frame: 0, .. } = connection.receive(FAR).unwrap().message else { panic!() };
+            let mut connection = accept_exchange(&path);
+            let Message::Publish { slot: 0, frame: 0, .. } = connection.receive(LIMIT).unwrap().message else {
+                panic!()
+            };
             // The session on this side would refuse the message.
             let raw = rustix::io::dup(&connection).unwrap();
-            crate::hostile::say(&raw, &said.encode().unwrap());
-            while connection.receive(FAR).is_ok() {}
+            crate::hostile::send_bytes(&raw, &said.encode().unwrap());
+            while connection.receive(LIMIT).is_ok() {}
         });
         let remote = accept(&scene.listener, &scene.rig, true);
         let mut painter = StepPainter::of(scene, Backend::Host);
-        let mut writer = remote.exchange_render_first(&StepPainter::info(FAR), Painter::spec()).unwrap();
+        let mut writer = remote.exchange_render_first(&StepPainter::info(LIMIT), Painter::spec()).unwrap();
         let (_, point) = painter.draw(&mut writer);
         let error = StepPainter::until(&writer, |_| true);
         // This process was the worker, and it is alive.
@@ -191,21 +193,21 @@ fn hostile_readers_are_refused_and_the_renderer_goes_on() {
             error.to_string().contains("cut off") && matches!(error, Error::PeerLost { dead: false, .. }),
             "{error}"
         );
-        point.wait(FAR).unwrap();
+        point.wait(LIMIT).unwrap();
         worker.join().unwrap();
-        let _next = painter.go_on(&mut writer);
+        let _next = painter.accept_next(&mut writer);
     }
 }
 
 /// Takes the exchange, as a worker on the CPU with `trust`; its memory is not mapped.
-fn taken(path: &std::path::Path) -> Connection {
+fn accept_exchange(path: &std::path::Path) -> Connection {
     let mut connection = Connection::connect(path, &ConnectInfo::default()).unwrap();
     let hello = Hello { host: true, trust: true, ..Hello::new(Role::Worker, "hostile") };
-    connection.send(&Message::Hello(hello), None, FAR).unwrap();
-    let Message::Offer(offer) = connection.receive(FAR).unwrap().message else { panic!() };
+    connection.send(&Message::Hello(hello), None, LIMIT).unwrap();
+    let Message::Offer(offer) = connection.receive(LIMIT).unwrap().message else { panic!() };
     assert!(offer.trust);
-    (0..offer.slots).for_each(|_| drop(connection.receive(FAR).unwrap()));
-    connection.send(&Message::Ready { exchange: 0 }, None, FAR).unwrap();
+    (0..offer.slots).for_each(|_| drop(connection.receive(LIMIT).unwrap()));
+    connection.send(&Message::Ready { exchange: 0 }, None, LIMIT).unwrap();
     connection
 }
 
@@ -215,16 +217,16 @@ fn a_slot_is_given_back_once() {
     let scene = Scene::new();
     let path = scene.path();
     let worker = std::thread::spawn(move || {
-        let mut connection = taken(&path);
-        let Message::Publish { slot, .. } = connection.receive(FAR).unwrap().message else { panic!() };
-        connection.send(&Message::Free { exchange: 0, slot, value: 0 }, None, FAR).unwrap();
+        let mut connection = accept_exchange(&path);
+        let Message::Publish { slot, .. } = connection.receive(LIMIT).unwrap().message else { panic!() };
+        connection.send(&Message::Free { exchange: 0, slot, value: 0 }, None, LIMIT).unwrap();
         let raw = rustix::io::dup(&connection).unwrap();
-        crate::hostile::say(&raw, &Message::Free { exchange: 0, slot, value: 0 }.encode().unwrap());
-        while connection.receive(FAR).is_ok() {}
+        crate::hostile::send_bytes(&raw, &Message::Free { exchange: 0, slot, value: 0 }.encode().unwrap());
+        while connection.receive(LIMIT).is_ok() {}
     });
     let remote = accept(&scene.listener, &scene.rig, true);
     let mut painter = StepPainter::of(scene, Backend::Host);
-    let mut writer = remote.exchange_render_first(&StepPainter::info(FAR), Painter::spec()).unwrap();
+    let mut writer = remote.exchange_render_first(&StepPainter::info(LIMIT), Painter::spec()).unwrap();
     painter.draw(&mut writer);
     let error = StepPainter::until(&writer, |_| true);
     assert!(error.to_string().contains("cut off"), "{error}");
@@ -234,7 +236,7 @@ fn a_slot_is_given_back_once() {
 /// Neither side can force the other into it, and an exchange of another kind is refused with an
 /// explanation.
 #[test]
-fn both_sides_have_to_ask_for_it() {
+fn both_sides_must_request_an_exchange_in_step() {
     let scene = Scene::new();
     for (renderer, worker) in [(false, true), (true, false)] {
         let path = scene.path();
@@ -246,12 +248,12 @@ fn both_sides_have_to_ask_for_it() {
         let remote = accept(&scene.listener, &scene.rig, renderer);
         let refused = remote.exchange_render_first(&ExchangeInfo::default(), Painter::spec()).unwrap_err();
         assert!(matches!(&refused, Error::InvalidArgument { reason, .. } if reason.contains("AcceptInfo::trust")));
-        let told = other.join().unwrap();
+        let reported = other.join().unwrap();
         let side = if worker { "AcceptInfo::trust" } else { "WorkerInfo::trust" };
-        assert!(told.to_string().contains(side), "{told}");
+        assert!(reported.to_string().contains(side), "{reported}");
     }
     let latest = LatestInfo { name: "steps", ..Default::default() };
-    let in_step = StepPainter::info(FAR);
+    let in_step = StepPainter::info(LIMIT);
     for (case, part) in [
         "it is in step, but `Worker::latest_reader` was called",
         "it is a latest exchange, but `Worker::exchange_reader` was called",
@@ -276,8 +278,8 @@ fn both_sides_have_to_ask_for_it() {
             1 => remote.latest_render_first(&latest, Painter::spec()).map(drop),
             _ => remote.exchange(&in_step, Scene::spec()).map(drop),
         };
-        let (refused, told) = (offered.unwrap_err().to_string(), other.join().unwrap().to_string());
-        assert!(refused.contains(&told) && told.contains(part), "{refused}: {told}");
+        let (refused, reported) = (offered.unwrap_err().to_string(), other.join().unwrap().to_string());
+        assert!(refused.contains(&reported) && reported.contains(part), "{refused}: {reported}");
     }
 }
 
@@ -291,31 +293,31 @@ fn frames_in_flight_are_refused() {
         worker.exchange_reader::<Buffer<u32>>("steps").map(drop).unwrap_err()
     });
     let remote = accept(&scene.listener, &scene.rig, true);
-    let info = ExchangeInfo { frames_in_flight: Some(1), ..StepPainter::info(FAR) };
+    let info = ExchangeInfo { frames_in_flight: Some(1), ..StepPainter::info(LIMIT) };
     let refused = remote.exchange_render_first(&info, Painter::spec()).unwrap_err();
     let is_named = |reason: &str| reason.contains("`ExchangeInfo::frames_in_flight`");
     assert!(matches!(&refused, Error::InvalidArgument { reason, .. } if is_named(reason)), "{refused}");
     // The worker is notified immediately with the reason, and does not wait for the end of this
     // process.
-    let told = other.join().unwrap();
-    assert!(matches!(&told, bridge_worker::Error::Closed { reason, .. } if is_named(reason)), "{told}");
+    let reported = other.join().unwrap();
+    assert!(matches!(&reported, bridge_worker::Error::Closed { reason, .. } if is_named(reason)), "{reported}");
 }
 
 /// Peers of an older version are refused with an explanation, and receive no offer that they do not
 /// know.
 #[test]
-fn an_older_peer_is_refused_in_words() {
+fn an_older_peer_gets_an_explanation() {
     let scene = Scene::new();
     let path = scene.path();
     let old = |role| Hello { version: 2, host: true, trust: true, ..Hello::new(role, "old") };
     let worker = std::thread::spawn(move || {
         let mut connection = Connection::connect(&path, &ConnectInfo::default()).unwrap();
-        connection.send(&Message::Hello(old(Role::Worker)), None, FAR).unwrap();
-        let told = connection.receive(FAR).unwrap().message;
-        assert!(matches!(told, Message::Bye { .. }), "it is offered nothing: {told:?}");
+        connection.send(&Message::Hello(old(Role::Worker)), None, LIMIT).unwrap();
+        let reported = connection.receive(LIMIT).unwrap().message;
+        assert!(matches!(reported, Message::Bye { .. }), "it is offered nothing: {reported:?}");
     });
     let remote = accept(&scene.listener, &scene.rig, true);
-    let refused = remote.exchange_render_first(&StepPainter::info(FAR), Painter::spec()).unwrap_err().to_string();
+    let refused = remote.exchange_render_first(&StepPainter::info(LIMIT), Painter::spec()).unwrap_err().to_string();
     assert!(refused.contains("version 3") && refused.contains("uses version 2"), "{refused}");
     worker.join().unwrap();
 
@@ -326,18 +328,18 @@ fn an_older_peer_is_refused_in_words() {
         let worker = Worker::connect_with(path, &step_worker::info(Backend::Host)).unwrap();
         worker.exchange_reader::<Buffer<u32>>("steps").map(drop).unwrap_err().to_string()
     });
-    let mut connection = listener.accept(FAR).unwrap().unwrap();
-    connection.greet(&old(Role::Renderer), FAR).unwrap();
-    let told = worker.join().unwrap();
-    assert!(told.contains("requires version 3") && told.contains("uses version 2"), "{told}");
+    let mut connection = listener.accept(LIMIT).unwrap().unwrap();
+    connection.greet(&old(Role::Renderer), LIMIT).unwrap();
+    let reported = worker.join().unwrap();
+    assert!(reported.contains("requires version 3") && reported.contains("uses version 2"), "{reported}");
 }
 
 /// A worker that reads more slowly than the renderer draws still receives every frame.
 #[test]
 fn a_renderer_that_runs_ahead_waits_for_a_slot_on_the_host() {
     let mut painter = StepPainter::new();
-    let (worker, mut writer): (_, Writer) = painter.with(Habit::Reads, FAR);
-    assert_eq!(worker.next(), Said::There);
+    let (worker, mut writer): (_, Writer) = painter.with(Behavior::Reads, LIMIT);
+    assert_eq!(worker.next(), Report::StateReached);
     worker.signal(Signal::STOP);
     painter.fill(&mut writer).unwrap();
     assert!(writer.begin(MOMENT).unwrap().is_none());

@@ -6,27 +6,27 @@ use bridge::Error;
 use bridge_tests::{Gate, Rig};
 use rustix::process::Signal;
 
-use crate::reading::Said;
+use crate::reading::Report;
 use crate::step_painter::StepPainter;
-use crate::step_reader::Habit;
+use crate::step_reader::Behavior;
 
 /// A limit that no test reaches while it waits for the end of a worker.
-const FAR: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(20);
 /// The time to wait for an event that must not happen.
 const MOMENT: Duration = Duration::from_millis(100);
 
 #[test]
-fn frames_for_cuda_are_read_once_in_order_and_whole() {
+fn frames_for_cuda_are_read_once_in_order_and_intact() {
     let Some(mut painter) = StepPainter::with_cuda() else { return };
-    let (worker, mut writer) = painter.with(Habit::Reads, FAR);
-    painter.until_there(&mut writer, &worker, Habit::Reads);
+    let (worker, mut writer) = painter.with(Behavior::Reads, LIMIT);
+    painter.draw_until_state(&mut writer, &worker, Behavior::Reads);
     let start = Instant::now();
     for _ in 0..600 {
         (0..3).for_each(|_| drop(painter.draw(&mut writer)));
         (0..3).for_each(|_| painter.seen(&worker));
     }
     println!("1800 frames in {:.1?}", start.elapsed());
-    writer.begin(FAR).unwrap().unwrap().skip();
+    writer.begin(LIMIT).unwrap().unwrap().skip();
     painter.next += 1;
     painter.cross(&mut writer, &worker, 20);
     writer.check_worker().unwrap();
@@ -37,12 +37,12 @@ fn frames_for_cuda_are_read_once_in_order_and_whole() {
 #[test]
 fn a_stream_waits_for_a_frame_that_is_not_drawn() {
     let Some(mut painter) = StepPainter::with_cuda() else { return };
-    let (worker, mut writer) = painter.with(Habit::Reads, FAR);
-    painter.until_there(&mut writer, &worker, Habit::Reads);
+    let (worker, mut writer) = painter.with(Behavior::Reads, LIMIT);
+    painter.draw_until_state(&mut writer, &worker, Behavior::Reads);
     let gate = Gate::new(painter.scene.rig.device());
-    painter.draw_behind(&mut writer, &[gate.wait_info()]);
+    painter.draw_after(&mut writer, &[gate.wait_info()]);
     std::thread::sleep(MOMENT);
-    assert_eq!(worker.so_far(), [], "it reads what is not drawn");
+    assert_eq!(worker.reports_so_far(), [], "it reads what is not drawn");
     gate.open();
     painter.seen(&worker);
     writer.close().unwrap();
@@ -51,16 +51,16 @@ fn a_stream_waits_for_a_frame_that_is_not_drawn() {
 /// The negative control: a read on an unsynchronized stream returns the previous contents of the
 /// slot.
 #[test]
-fn a_frame_that_is_read_out_of_order_is_seen_to_be_stale() {
+fn a_frame_that_is_read_out_of_order_is_stale() {
     let Some(mut painter) = StepPainter::with_cuda() else { return };
-    let (worker, mut writer) = painter.with(Habit::IsUnordered, FAR);
+    let (worker, mut writer) = painter.with(Behavior::IsUnordered, LIMIT);
     for _ in 0..6 {
         painter.draw(&mut writer).1.wait(Rig::LONG).unwrap();
         worker.next();
     }
     let gate = Gate::new(painter.scene.rig.device());
-    let (frame, _) = painter.draw_behind(&mut writer, &[gate.wait_info()]);
-    let Said::Saw(seen, word) = worker.next() else { panic!("a frame is torn") };
+    let (frame, _) = painter.draw_after(&mut writer, &[gate.wait_info()]);
+    let Report::Saw(seen, word) = worker.next() else { panic!("a frame is torn") };
     // It is read although it is not drawn: the slot contains an older frame.
     assert_eq!(seen, frame);
     assert!(word < (1 << 20) + frame as u32, "{word:#x}");
@@ -71,39 +71,39 @@ fn a_frame_that_is_read_out_of_order_is_seen_to_be_stale() {
 #[test]
 fn a_worker_is_killed_in_a_kernel_that_reads_and_that_the_queue_waits_for() {
     let Some(mut painter) = StepPainter::with_cuda() else { return };
-    let (mut worker, mut writer) = painter.with(Habit::Owes, FAR);
-    painter.until_there(&mut writer, &worker, Habit::Owes);
+    let (mut worker, mut writer) = painter.with(Behavior::HasFrameDue, LIMIT);
+    painter.draw_until_state(&mut writer, &worker, Behavior::HasFrameDue);
     // The last frame is in the slot that the kernel reads.
     let point = painter.fill(&mut writer).unwrap();
     assert!(matches!(point.wait(MOMENT), Err(Error::Timeout { .. })), "the queue does not wait");
     writer.check_worker().unwrap();
     let start = Instant::now();
     worker.kill();
-    point.wait(FAR).unwrap();
+    point.wait(LIMIT).unwrap();
     println!("the queue goes on {:.1?} after the kill", start.elapsed());
     let error = StepPainter::dead(&writer);
     let Error::PeerLost { dead: true, held: 3, owed: 1, torn, signaled: Some(5), .. } = &error else {
         panic!("{error}")
     };
     assert!(torn.is_empty(), "{error}");
-    let _next = painter.go_on(&mut writer);
+    let _next = painter.accept_next(&mut writer);
     writer.close().unwrap();
 }
 
 #[test]
-fn a_kernel_that_reads_beyond_its_limit_costs_its_worker_the_life() {
+fn a_worker_is_killed_if_its_reading_kernel_overruns_the_limit() {
     for stopped in [false, true] {
         let Some(mut painter) = StepPainter::with_cuda() else { return };
-        let (worker, mut writer) = painter.with(Habit::Owes, Duration::from_secs(3));
-        painter.until_there(&mut writer, &worker, Habit::Owes);
+        let (worker, mut writer) = painter.with(Behavior::HasFrameDue, Duration::from_secs(3));
+        painter.draw_until_state(&mut writer, &worker, Behavior::HasFrameDue);
         let point = painter.fill(&mut writer).unwrap();
         if stopped {
             worker.signal(Signal::STOP);
         }
-        point.wait(FAR).unwrap();
+        point.wait(LIMIT).unwrap();
         let error = StepPainter::dead(&writer);
         assert!(error.to_string().contains("was killed") && error.to_string().contains("frame 4"), "{error}");
-        let _next = painter.go_on(&mut writer);
+        let _next = painter.accept_next(&mut writer);
         writer.close().unwrap();
     }
 }
@@ -113,9 +113,9 @@ fn a_kernel_that_reads_beyond_its_limit_costs_its_worker_the_life() {
 fn a_worker_with_cuda_that_keeps_its_slots_is_not_killed() {
     let Some(mut painter) = StepPainter::with_cuda() else { return };
     let limit = Duration::from_secs(3);
-    let (worker, mut writer) = painter.with(Habit::Holds, limit);
-    painter.until_there(&mut writer, &worker, Habit::Holds);
-    painter.fill(&mut writer).unwrap().wait(FAR).unwrap();
+    let (worker, mut writer) = painter.with(Behavior::Holds, limit);
+    painter.draw_until_state(&mut writer, &worker, Behavior::Holds);
+    painter.fill(&mut writer).unwrap().wait(LIMIT).unwrap();
     worker.signal(Signal::STOP);
     assert!(writer.begin(limit + limit / 4).unwrap().is_none(), "the worker has them all");
     writer.check_worker().unwrap();
@@ -125,21 +125,21 @@ fn a_worker_with_cuda_that_keeps_its_slots_is_not_killed() {
 #[test]
 fn the_renderer_leaves_while_its_queue_waits_for_a_kernel_that_reads() {
     let Some(mut painter) = StepPainter::with_cuda() else { return };
-    let (worker, mut writer) = painter.with(Habit::Owes, Duration::from_secs(2));
-    painter.until_there(&mut writer, &worker, Habit::Owes);
+    let (worker, mut writer) = painter.with(Behavior::HasFrameDue, Duration::from_secs(2));
+    painter.draw_until_state(&mut writer, &worker, Behavior::HasFrameDue);
     let point = painter.fill(&mut writer).unwrap();
     let start = Instant::now();
     drop(writer);
-    assert!(point.is_reached().unwrap() && start.elapsed() < FAR);
+    assert!(point.is_reached().unwrap() && start.elapsed() < LIMIT);
 }
 
 #[test]
-fn a_reader_with_cuda_that_leaves_owes_nothing_and_another_goes_on() {
+fn a_cuda_reader_that_leaves_has_no_frame_due_and_is_replaced() {
     let Some(mut painter) = StepPainter::with_cuda() else { return };
-    let (worker, mut writer) = painter.with(Habit::Leaves, FAR);
-    painter.until_there(&mut writer, &worker, Habit::Leaves);
+    let (worker, mut writer) = painter.with(Behavior::Leaves, LIMIT);
+    painter.draw_until_state(&mut writer, &worker, Behavior::Leaves);
     let error = StepPainter::until(&writer, |_| true);
     assert!(matches!(&error, Error::PeerLost { dead: false, owed: 0, signaled: None, .. }), "{error}");
-    let _next = painter.go_on(&mut writer);
+    let _next = painter.accept_next(&mut writer);
     writer.close().unwrap();
 }

@@ -15,9 +15,9 @@ use rustix::process::Signal;
 
 use crate::bounds;
 use crate::painter::Painter;
-use crate::reading::{Reading, Said};
+use crate::reading::{Reading, Report};
 use crate::scene::Scene;
-use crate::step_reader::{Habit, start};
+use crate::step_reader::{Behavior, start};
 use crate::steps::accept;
 use crate::worker::LEN;
 
@@ -67,19 +67,19 @@ impl StepPainter {
 
     /// Starts a worker that is killed if it does not complete its use of a returned slot within
     /// `limit`.
-    pub(crate) fn with(&mut self, habit: Habit, limit: Duration) -> (Reading, Writer) {
+    pub(crate) fn with(&mut self, behavior: Behavior, limit: Duration) -> (Reading, Writer) {
         self.next = 0;
-        let worker = start(&self.scene.path(), self.backend, habit);
+        let worker = start(&self.scene.path(), self.backend, behavior);
         let writer = self.accept().exchange_render_first(&Self::info(limit), Painter::spec()).unwrap();
         (worker, writer)
     }
 
     /// Draws a frame; returns its number, and the point at which it is drawn.
     pub(crate) fn draw(&mut self, writer: &mut Writer) -> (u64, TimelinePoint) {
-        self.draw_behind(writer, &[])
+        self.draw_after(writer, &[])
     }
 
-    pub(crate) fn draw_behind(
+    pub(crate) fn draw_after(
         &mut self,
         writer: &mut Writer,
         waits: &[vk::SemaphoreSubmitInfo<'_>],
@@ -120,7 +120,7 @@ impl StepPainter {
 
     /// Checks that the worker's next report is the next frame, and that the frame is complete.
     pub(crate) fn seen(&mut self, worker: &Reading) {
-        let expected = Said::Saw(self.next, FIRST + self.next as u32);
+        let expected = Report::Saw(self.next, FIRST + self.next as u32);
         assert_eq!(worker.next(), expected, "each frame comes once");
         self.next += 1;
     }
@@ -134,18 +134,18 @@ impl StepPainter {
         }
     }
 
-    /// Draws until the worker has reached the state of its habit.
-    pub(crate) fn until_there(&mut self, writer: &mut Writer, worker: &Reading, habit: Habit) {
-        if habit == Habit::Reads {
-            assert_eq!(worker.next(), Said::There);
+    /// Draws until the worker has reached the state of its behavior.
+    pub(crate) fn draw_until_state(&mut self, writer: &mut Writer, worker: &Reading, behavior: Behavior) {
+        if behavior == Behavior::Reads {
+            assert_eq!(worker.next(), Report::StateReached);
         }
         self.cross(writer, worker, 5);
-        if habit == Habit::Holds {
+        if behavior == Behavior::Holds {
             self.draw(writer);
             self.next += 1;
         }
-        if habit != Habit::Reads {
-            assert_eq!(worker.next(), Said::There);
+        if behavior != Behavior::Reads {
+            assert_eq!(worker.next(), Report::StateReached);
         }
     }
 
@@ -169,7 +169,7 @@ impl StepPainter {
                 Err(Error::PeerLost { .. }) => std::thread::sleep(Duration::from_millis(1)),
                 Err(error) => panic!("{error}"),
             }
-            assert!(start.elapsed() < Rig::LONG, "its end is not told");
+            assert!(start.elapsed() < Rig::LONG, "its end is not reported");
         }
     }
 
@@ -181,7 +181,7 @@ impl StepPainter {
             let settled = writer.owed_frames().is_empty();
             match writer.check_worker() {
                 Err(error) if settled && is_enough(&error) => return error,
-                told => assert!(start.elapsed() < Rig::LONG, "{told:?}"),
+                reported => assert!(start.elapsed() < Rig::LONG, "{reported:?}"),
             }
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -194,25 +194,25 @@ impl StepPainter {
     }
 
     /// Accepts another worker, which receives the frames that are drawn from here on.
-    pub(crate) fn go_on(&mut self, writer: &mut Writer) -> Reading {
+    pub(crate) fn accept_next(&mut self, writer: &mut Writer) -> Reading {
         let started = Instant::now();
-        let next = start(&self.scene.path(), self.backend, Habit::Reads);
+        let next = start(&self.scene.path(), self.backend, Behavior::Reads);
         let remote = self.accept();
         let accepted = Instant::now();
         writer.reconnect(remote).unwrap();
-        assert_eq!(next.next(), Said::There);
+        assert_eq!(next.next(), Report::StateReached);
         let (frame, _) = self.draw(writer);
         assert!(frame >= self.next);
         // On the CPU the worker also receives frames that no worker has received.
         loop {
-            let Said::Saw(seen, word) = next.next() else { panic!("a frame is not whole") };
+            let Report::Saw(seen, word) = next.next() else { panic!("a frame is not whole") };
             assert!((self.next..=frame).contains(&seen) && word == FIRST + seen as u32, "{seen}");
             self.next = seen + 1;
             if seen == frame {
                 break;
             }
         }
-        bounds::next_frame_came(self.backend, started, accepted);
+        bounds::check_next_frame(self.backend, started, accepted);
         self.cross(writer, &next, 8);
         next
     }
@@ -220,10 +220,10 @@ impl StepPainter {
     /// Ends a worker's process while it holds or delays all slots. Returns the time from its end
     /// until the queue continued, the time until it was reported to be lost, and the time from the
     /// start of the next worker's process to its first frames.
-    pub(crate) fn survive(&mut self, habit: Habit, signal: Signal) -> [Duration; 3] {
-        let (mut worker, mut writer) = self.with(habit, Rig::LONG);
-        self.until_there(&mut writer, &worker, habit);
-        let last = if habit == Habit::Reads { None } else { self.fill(&mut writer) };
+    pub(crate) fn end_worker(&mut self, behavior: Behavior, signal: Signal) -> [Duration; 3] {
+        let (mut worker, mut writer) = self.with(behavior, Rig::LONG);
+        self.draw_until_state(&mut writer, &worker, behavior);
+        let last = if behavior == Behavior::Reads { None } else { self.fill(&mut writer) };
         worker.signal(signal);
         if signal == Signal::STOP {
             // A stopped process is not dead.
@@ -234,20 +234,20 @@ impl StepPainter {
         let start = Instant::now();
         last.iter().for_each(|point| point.wait(Rig::LONG).unwrap());
         let on = start.elapsed();
-        bounds::queue_went_on(on);
+        bounds::check_queue_delay(on);
         Self::until(&writer, |_| true);
-        let told = start.elapsed();
+        let reported = start.elapsed();
         let error = Self::dead(&writer);
         let Error::PeerLost { torn, signaled, owed, held, .. } = &error else { panic!("{error}") };
         assert!(torn.is_empty() && signaled.is_some() == (*owed > 0), "{error}");
         // A reading worker may have returned a slot at its end.
-        assert!(habit == Habit::Reads || *owed == u64::from(habit == Habit::Owes), "{error}");
-        assert!(habit == Habit::Reads || *held > 0, "{error}");
+        assert!(behavior == Behavior::Reads || *owed == u64::from(behavior == Behavior::HasFrameDue), "{error}");
+        assert!(behavior == Behavior::Reads || *held > 0, "{error}");
         self.next = 0;
         let start = Instant::now();
-        let _next = self.go_on(&mut writer);
+        let _next = self.accept_next(&mut writer);
         let next = start.elapsed();
         writer.close().unwrap();
-        [on, told, next]
+        [on, reported, next]
     }
 }

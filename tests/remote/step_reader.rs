@@ -15,18 +15,18 @@ use bridge_worker::cuda_import::cudarc::driver::{CudaStream, PinnedHostSlice, re
 use bridge_worker::cuda_import::{CudaDevice, Kernel, KernelModule};
 use bridge_worker::{Buffer, ExchangeReader, Read, Worker};
 
-use crate::reading::{Reading, check, launch, say};
+use crate::reading::{Reading, check, launch, report_line};
 use crate::step_worker::info;
 use crate::worker::{LEN, forever};
 
-const PLACE: &str = "BRIDGE_TEST_READING_WORKER_IN_STEP";
+const ADDRESS_VARIABLE: &str = "BRIDGE_TEST_READING_WORKER_IN_STEP";
 
 /// Longer than any test waits.
 const LONG: Duration = Duration::from_secs(40);
 
 /// The behavior of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Habit {
+pub(crate) enum Behavior {
     /// Reads frame after frame. Has reached its state when it waits for the first.
     Reads,
     /// Reads five frames, and keeps the sixth.
@@ -36,25 +36,26 @@ pub(crate) enum Habit {
     /// Reads five frames, leaves properly, and stays alive.
     Leaves,
     /// With CUDA: has returned the fifth frame after a kernel that does not end.
-    Owes,
+    HasFrameDue,
     /// With CUDA: reads frames on an unsynchronized stream.
     IsUnordered,
 }
 
-const HABITS: [Habit; 6] = [Habit::Reads, Habit::Holds, Habit::Idles, Habit::Leaves, Habit::Owes, Habit::IsUnordered];
+const BEHAVIORS: [Behavior; 6] =
+    [Behavior::Reads, Behavior::Holds, Behavior::Idles, Behavior::Leaves, Behavior::HasFrameDue, Behavior::IsUnordered];
 
 /// Starts a worker that connects to `path`.
-pub(crate) fn start(path: &Path, backend: Backend, habit: Habit) -> Reading {
-    let habit = HABITS.iter().position(|one| *one == habit).unwrap();
-    let place = format!("{habit} {} {}", backend == Backend::Cuda, path.display());
-    Reading::start_as("the_other_process_that_reads_in_step", PLACE, &place)
+pub(crate) fn start(path: &Path, backend: Backend, behavior: Behavior) -> Reading {
+    let behavior = BEHAVIORS.iter().position(|one| *one == behavior).unwrap();
+    let place = format!("{behavior} {} {}", backend == Backend::Cuda, path.display());
+    Reading::start_as("reading_worker_process_in_step", ADDRESS_VARIABLE, &place)
 }
 
 /// Runs the worker, if this process is one.
-pub(crate) fn live() {
-    let Ok(place) = std::env::var(PLACE) else { return };
-    let [habit, cuda, path] = place.splitn(3, ' ').collect::<Vec<_>>().try_into().unwrap();
-    let habit = HABITS[habit.parse::<usize>().unwrap()];
+pub(crate) fn run_if_child() {
+    let Ok(place) = std::env::var(ADDRESS_VARIABLE) else { return };
+    let [behavior, cuda, path] = place.splitn(3, ' ').collect::<Vec<_>>().try_into().unwrap();
+    let behavior = BEHAVIORS[behavior.parse::<usize>().unwrap()];
     let backend = if cuda.parse().unwrap() { Backend::Cuda } else { Backend::Host };
     let worker = Worker::connect_with(path, &info(backend)).unwrap();
     let reader = worker.exchange_reader("steps").unwrap();
@@ -63,11 +64,11 @@ pub(crate) fn live() {
         let module = KernelModule::new(cuda, "probe", &CString::new(PROBE).unwrap()).unwrap();
         module.kernel("fill_after").unwrap()
     });
-    if habit == Habit::Reads {
-        say("@there");
+    if behavior == Behavior::Reads {
+        report_line("@there");
     }
     // The renderer may end at any time.
-    let _ = read(worker, reader, kernel.as_ref(), habit);
+    let _ = read(worker, reader, kernel.as_ref(), behavior);
 }
 
 /// An unsynchronized stream, and pinned memory, because other copies may wait.
@@ -99,24 +100,24 @@ fn read(
     worker: Worker,
     mut reader: ExchangeReader<Buffer<u32>>,
     spin: Option<&Kernel>,
-    habit: Habit,
+    behavior: Behavior,
 ) -> Result<(), bridge_worker::Error> {
-    let mut unordered = worker.cuda().filter(|_| habit == Habit::IsUnordered).map(Unordered::new);
+    let mut unordered = worker.cuda().filter(|_| behavior == Behavior::IsUnordered).map(Unordered::new);
     let mut frames = 0;
     loop {
-        if frames == 5 && habit == Habit::Leaves {
+        if frames == 5 && behavior == Behavior::Leaves {
             drop((reader, worker));
-            say("@there");
+            report_line("@there");
             forever();
         }
-        if frames == 5 && habit == Habit::Idles {
-            say("@there");
+        if frames == 5 && behavior == Behavior::Idles {
+            report_line("@there");
             forever();
         }
         let Some(turn) = reader.next(LONG)? else { continue };
         frames += 1;
-        if frames == 6 && habit == Habit::Holds {
-            say("@there");
+        if frames == 6 && behavior == Behavior::Holds {
+            report_line("@there");
             forever();
         }
         match turn.work() {
@@ -130,15 +131,15 @@ fn read(
                     Some(unordered) => check(turn.frame(), unordered.read(cuda.resources.as_raw())),
                     None => check(turn.frame(), &cuda.stream.clone_dtoh(&cuda.resources).unwrap()),
                 }
-                if frames == 5 && habit == Habit::Owes {
+                if frames == 5 && behavior == Behavior::HasFrameDue {
                     launch(spin.unwrap(), &cuda, LONG);
                 }
             }
             _ => panic!("no other backend"),
         }
         turn.finish()?;
-        if frames == 5 && habit == Habit::Owes {
-            say("@there");
+        if frames == 5 && behavior == Behavior::HasFrameDue {
+            report_line("@there");
             forever();
         }
     }

@@ -13,25 +13,25 @@ use bridge_worker::cuda_import::KernelModule;
 use bridge_worker::{Buffer, ExchangeTurn, ExchangeWriter, Work, Worker, WorkerInfo};
 
 use crate::cuda_worker::fill;
-use crate::worker::{Process, forever, there};
+use crate::worker::{Process, forever, report_state};
 
-const PLACE: &str = "BRIDGE_TEST_STEP_WORKER";
+const ADDRESS_VARIABLE: &str = "BRIDGE_TEST_STEP_WORKER";
 
 /// Longer than any test waits.
 const LONG: Duration = Duration::from_secs(40);
 
 /// The behavior of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Habit {
+pub(crate) enum Behavior {
     /// Writes frame after frame. Every second frame is announced before it is written.
     Runs,
     /// Writes five frames and sends nothing more.
     Idles,
     /// Has announced a sixth frame, which does not end: on the CPU half of it is written, with CUDA
     /// its kernel continues to run.
-    Owes,
-    /// As `Owes`, with two frames, only the first of which is reported as done.
-    OwesTwo,
+    HasFrameDue,
+    /// As `HasFrameDue`, with two frames, only the first of which is reported as done.
+    HasTwoFramesDue,
     /// Withdraws every third frame after it was announced.
     Tears,
     /// Writes five frames, leaves properly, and stays alive.
@@ -40,13 +40,20 @@ pub(crate) enum Habit {
     IsUnordered,
 }
 
-const HABITS: [Habit; 7] =
-    [Habit::Runs, Habit::Idles, Habit::Owes, Habit::OwesTwo, Habit::Tears, Habit::Leaves, Habit::IsUnordered];
+const BEHAVIORS: [Behavior; 7] = [
+    Behavior::Runs,
+    Behavior::Idles,
+    Behavior::HasFrameDue,
+    Behavior::HasTwoFramesDue,
+    Behavior::Tears,
+    Behavior::Leaves,
+    Behavior::IsUnordered,
+];
 
 /// Starts a worker that connects to `path`.
-pub(crate) fn start(path: &Path, backend: Backend, habit: Habit, mark: u32) -> Process {
-    let (habit, cuda) = (HABITS.iter().position(|one| *one == habit).unwrap(), backend == Backend::Cuda);
-    Process::start("the_other_process_in_step", PLACE, format!("{habit} {mark} {cuda} {}", path.display()))
+pub(crate) fn start(path: &Path, backend: Backend, behavior: Behavior, mark: u32) -> Process {
+    let (behavior, cuda) = (BEHAVIORS.iter().position(|one| *one == behavior).unwrap(), backend == Backend::Cuda);
+    Process::start("worker_process_in_step", ADDRESS_VARIABLE, format!("{behavior} {mark} {cuda} {}", path.display()))
 }
 
 /// Returns the parameters of a worker in step that computes with this backend.
@@ -55,10 +62,10 @@ pub(crate) fn info(backend: Backend) -> WorkerInfo<'static> {
 }
 
 /// Runs the worker, if this process is one.
-pub(crate) fn live() {
-    let Ok(place) = std::env::var(PLACE) else { return };
-    let [habit, mark, cuda, path] = place.splitn(4, ' ').collect::<Vec<_>>().try_into().unwrap();
-    let (habit, mark) = (HABITS[habit.parse::<usize>().unwrap()], mark.parse::<u32>().unwrap());
+pub(crate) fn run_if_child() {
+    let Ok(place) = std::env::var(ADDRESS_VARIABLE) else { return };
+    let [behavior, mark, cuda, path] = place.splitn(4, ' ').collect::<Vec<_>>().try_into().unwrap();
+    let (behavior, mark) = (BEHAVIORS[behavior.parse::<usize>().unwrap()], mark.parse::<u32>().unwrap());
     let backend = if cuda.parse().unwrap() { Backend::Cuda } else { Backend::Host };
     let worker = Worker::connect_with(path, &info(backend)).unwrap();
     let exchange = worker.exchange("steps").unwrap();
@@ -69,7 +76,7 @@ pub(crate) fn live() {
         (module.kernel("fill_after").unwrap(), unordered)
     });
     // The renderer may end at any time.
-    let _ = write(worker, exchange, kernel.as_ref(), habit, mark);
+    let _ = write(worker, exchange, kernel.as_ref(), behavior, mark);
 }
 
 type Kernel =
@@ -79,19 +86,19 @@ fn write(
     worker: Worker,
     mut exchange: ExchangeWriter<Buffer<u32>>,
     kernel: Option<&Kernel>,
-    habit: Habit,
+    behavior: Behavior,
     mark: u32,
 ) -> Result<(), bridge_worker::Error> {
     for frame in 0u32.. {
         let stops = frame == 5;
-        if stops && habit == Habit::Leaves {
+        if stops && behavior == Behavior::Leaves {
             drop(exchange);
             drop(worker);
-            there();
+            report_state();
             forever();
         }
-        if stops && habit == Habit::Idles {
-            there();
+        if stops && behavior == Behavior::Idles {
+            report_state();
             forever();
         }
         let mut turn = exchange.begin()?;
@@ -100,39 +107,39 @@ fn write(
             turn.announce()?;
         }
         let first = (mark << 20) + frame;
-        match habit {
-            Habit::Owes if stops => {
-                leave_owed(turn, kernel, first)?;
-                there();
+        match behavior {
+            Behavior::HasFrameDue if stops => {
+                announce_unfinished(turn, kernel, first)?;
+                report_state();
                 forever();
             }
-            Habit::OwesTwo if stops => {
+            Behavior::HasTwoFramesDue if stops => {
                 fill_turn(&mut turn, kernel, first, Duration::ZERO, false);
                 turn.finish()?;
-                leave_owed(exchange.begin()?, kernel, first + 1)?;
-                there();
+                announce_unfinished(exchange.begin()?, kernel, first + 1)?;
+                report_state();
                 forever();
             }
-            Habit::Tears if frame % 3 == 2 => {
+            Behavior::Tears if frame % 3 == 2 => {
                 turn.announce()?;
                 turn.skip()?;
             }
             _ => {
-                let unordered = habit == Habit::IsUnordered;
+                let unordered = behavior == Behavior::IsUnordered;
                 let delay = if unordered { Duration::from_millis(3) } else { Duration::ZERO };
                 fill_turn(&mut turn, kernel, first, delay, unordered);
                 turn.finish()?;
             }
         }
         if stops {
-            there();
+            report_state();
         }
     }
     Ok(())
 }
 
 /// Announces a frame that will not be finished.
-fn leave_owed(
+fn announce_unfinished(
     mut turn: ExchangeTurn<'_, Buffer<u32>>,
     kernel: Option<&Kernel>,
     first: u32,

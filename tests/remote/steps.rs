@@ -11,7 +11,7 @@ use rustix::process::Signal;
 
 use crate::bounds;
 use crate::scene::Scene;
-use crate::step_worker::{Habit, start};
+use crate::step_worker::{Behavior, start};
 use crate::worker::Process;
 
 pub(crate) type Steps = RemoteExchangeReader<BufferSpec<u32>>;
@@ -49,8 +49,8 @@ impl Stepping {
     }
 
     /// Starts a worker that is killed if it does not finish a frame within `limit`.
-    pub(crate) fn with(&self, habit: Habit, mark: u32, limit: Duration) -> (Process, Steps) {
-        let worker = start(&self.scene.path(), self.backend, habit, mark);
+    pub(crate) fn with(&self, behavior: Behavior, mark: u32, limit: Duration) -> (Process, Steps) {
+        let worker = start(&self.scene.path(), self.backend, behavior, mark);
         let info = ExchangeInfo { name: "steps", timeout: limit, ..Default::default() };
         let steps = self.accept().exchange(&info, Scene::spec()).unwrap();
         (worker, steps)
@@ -84,13 +84,13 @@ impl Stepping {
     /// Ends a worker while the queue waits for a frame of it. Returns the time from its end until
     /// the queue continued, the time until it was reported to be lost, and the time from the start
     /// of the next worker's process to its first frames.
-    pub(crate) fn survive(&mut self, habit: Habit, signal: Signal) -> [Duration; 3] {
-        let (mut worker, mut steps) = self.with(habit, 1, Rig::LONG);
+    pub(crate) fn end_worker(&mut self, behavior: Behavior, signal: Signal) -> [Duration; 3] {
+        let (mut worker, mut steps) = self.with(behavior, 1, Rig::LONG);
         (self.next, self.from) = (0, 0);
         (0..5).for_each(|_| self.read(&mut steps, 1));
-        worker.is_there();
+        worker.wait_for_state();
         // An idle worker has not announced a frame that the queue could wait for.
-        let point = (habit != Habit::Idles).then(|| submit(self.turn(&mut steps)));
+        let point = (behavior != Behavior::Idles).then(|| submit(self.turn(&mut steps)));
         worker.signal(signal);
         if signal == Signal::STOP {
             // A stopped process is not dead.
@@ -101,17 +101,17 @@ impl Stepping {
         let start = Instant::now();
         point.iter().for_each(|point| point.wait(Rig::LONG).unwrap());
         let on = start.elapsed();
-        bounds::queue_went_on(on);
+        bounds::check_queue_delay(on);
         Self::lost(&steps);
-        let told = start.elapsed();
+        let reported = start.elapsed();
         // Owed frames are reported when the process is dead; the end of its socket may be reported
         // before.
         let error = Self::dead(&steps);
         let Error::PeerLost { torn, signaled, .. } = &error else { panic!("{error}") };
         assert_eq!(signaled.is_some(), !torn.is_empty(), "{error}");
-        assert!(habit != Habit::Idles || torn.is_empty(), "{error}");
-        assert!(habit != Habit::Owes || **torn == [5], "{error}");
-        assert!(habit != Habit::OwesTwo || **torn == [6], "{error}");
+        assert!(behavior != Behavior::Idles || torn.is_empty(), "{error}");
+        assert!(behavior != Behavior::HasFrameDue || **torn == [5], "{error}");
+        assert!(behavior != Behavior::HasTwoFramesDue || **torn == [6], "{error}");
         // The frames before its end are complete.
         while let Ok(Some(turn)) = steps.next(Duration::ZERO) {
             let frame = turn.frame();
@@ -120,10 +120,10 @@ impl Stepping {
             self.next += 1;
         }
         let start = Instant::now();
-        let _next = self.go_on(&mut steps, 2);
+        let _next = self.accept_next(&mut steps, 2);
         let next = start.elapsed();
         steps.close().unwrap();
-        [on, told, next]
+        [on, reported, next]
     }
 
     /// Waits until the worker is reported to be dead, with everything that was signaled in its
@@ -135,7 +135,7 @@ impl Stepping {
             let settled = steps.owed_frames().is_empty();
             match steps.check_worker() {
                 Err(error @ Error::PeerLost { dead: true, .. }) if settled => return error,
-                told => assert!(start.elapsed() < Rig::LONG, "{told:?}"),
+                reported => assert!(start.elapsed() < Rig::LONG, "{reported:?}"),
             }
         }
     }
@@ -148,14 +148,14 @@ impl Stepping {
                 Err(error) => return error,
                 Ok(()) => std::thread::sleep(Duration::from_millis(1)),
             }
-            assert!(start.elapsed() < Rig::LONG, "the worker is not told to be lost");
+            assert!(start.elapsed() < Rig::LONG, "the worker is not reported to be lost");
         }
     }
 
     /// Accepts another worker, whose first frame is the next.
-    pub(crate) fn go_on(&mut self, steps: &mut Steps, mark: u32) -> Process {
+    pub(crate) fn accept_next(&mut self, steps: &mut Steps, mark: u32) -> Process {
         let started = Instant::now();
-        let next = start(&self.scene.path(), self.backend, Habit::Runs, mark);
+        let next = start(&self.scene.path(), self.backend, Behavior::Runs, mark);
         let remote = self.accept();
         let accepted = Instant::now();
         steps.reconnect(remote).unwrap();
@@ -164,7 +164,7 @@ impl Stepping {
         assert!(first.frame() >= self.next);
         (self.from, self.next) = (first.frame(), first.frame() + 1);
         Self::check(&first.read_back(Rig::LONG).unwrap(), mark << 20);
-        bounds::next_frame_came(self.backend, started, accepted);
+        bounds::check_next_frame(self.backend, started, accepted);
         (0..8).for_each(|_| self.read(steps, mark));
         next
     }

@@ -10,12 +10,12 @@ use serde_json::Value;
 use crate::renderer::{self, Renderer};
 
 /// The address to which a traced worker connects.
-const PLACE: &str = "BRIDGE_TEST_TRACED_WORKER";
+const ADDRESS_VARIABLE: &str = "BRIDGE_TEST_TRACED_WORKER";
 const FRAMES: u64 = 20;
 
 /// Runs a traced worker, if this process is one.
-pub(crate) fn live() {
-    let Some(path) = std::env::var_os(PLACE) else { return };
+pub(crate) fn run_if_child() {
+    let Some(path) = std::env::var_os(ADDRESS_VARIABLE) else { return };
     let (_worker, mut writer) = renderer::connect(Path::new(&path));
     for _ in 0..FRAMES {
         renderer::write(&mut writer).unwrap();
@@ -38,8 +38,8 @@ fn both_processes_write_one_trace() {
     let (path, trace) = (folder.path().join("renderer"), folder.path().join("trace"));
     let _renderer = Renderer::start_with(&path, |program| program.env("BRIDGE_TRACE", &trace));
     let mut worker = Command::new(std::env::current_exe().unwrap());
-    worker.args(["--exact", "the_other_process_that_is_traced", "--nocapture"]);
-    worker.env(PLACE, &path).env("BRIDGE_TRACE", &trace).stdout(Stdio::null());
+    worker.args(["--exact", "traced_worker_process", "--nocapture"]);
+    worker.env(ADDRESS_VARIABLE, &path).env("BRIDGE_TRACE", &trace).stdout(Stdio::null());
     let mut worker = worker.spawn().unwrap();
     let (pid, start) = (u64::from(worker.id()), Instant::now());
     assert!(worker.wait().unwrap().success());

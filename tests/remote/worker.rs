@@ -19,12 +19,12 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 /// The number of elements of a frame, large enough for a copy to take some time.
 pub(crate) const LEN: usize = 1 << 16;
 
-/// The address to which a worker connects, and its habit.
-const PLACE: &str = "BRIDGE_TEST_WORKER";
+/// The address to which a worker connects, and its behavior.
+const ADDRESS_VARIABLE: &str = "BRIDGE_TEST_WORKER";
 
 /// The behavior of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Habit {
+pub(crate) enum Behavior {
     /// Writes frame after frame.
     Runs,
     /// Writes five frames, and half of the sixth.
@@ -32,11 +32,11 @@ pub(crate) enum Habit {
     /// Writes five frames and sends nothing more.
     Idles,
     /// Sends a Hello, and never answers the offer.
-    NeverTakes,
+    NeverAccepts,
     /// Takes the exchange and writes nothing.
     NeverWrites,
     /// Publishes a frame as its last message.
-    StopsBehindPublish,
+    StopsAfterPublish,
     /// Writes five frames and leaves properly.
     Leaves,
     /// Writes five frames, closes the socket, and stays alive.
@@ -50,18 +50,18 @@ pub(crate) enum Habit {
     PublishesHalves,
 }
 
-pub(crate) const HABITS: [Habit; 11] = [
-    Habit::Runs,
-    Habit::StopsMidFrame,
-    Habit::Idles,
-    Habit::NeverTakes,
-    Habit::NeverWrites,
-    Habit::StopsBehindPublish,
-    Habit::Leaves,
-    Habit::HangsUp,
-    Habit::LeavesAChild,
-    Habit::Refuses,
-    Habit::PublishesHalves,
+pub(crate) const BEHAVIORS: [Behavior; 11] = [
+    Behavior::Runs,
+    Behavior::StopsMidFrame,
+    Behavior::Idles,
+    Behavior::NeverAccepts,
+    Behavior::NeverWrites,
+    Behavior::StopsAfterPublish,
+    Behavior::Leaves,
+    Behavior::HangsUp,
+    Behavior::LeavesAChild,
+    Behavior::Refuses,
+    Behavior::PublishesHalves,
 ];
 
 /// A child process of this process, which is killed when dropped.
@@ -92,7 +92,7 @@ impl Drop for Running {
 /// A worker's process.
 pub(crate) struct Process {
     running: Running,
-    said: BufReader<ChildStdout>,
+    output: BufReader<ChildStdout>,
 }
 
 impl Deref for Process {
@@ -114,9 +114,9 @@ pub(crate) enum Worker {}
 
 impl Worker {
     /// Starts a worker that connects to `path`.
-    pub(crate) fn start(path: &Path, habit: Habit, mark: u32) -> Process {
-        let place = format!("{} {mark} {}", HABITS.iter().position(|one| *one == habit).unwrap(), path.display());
-        Process::start("the_other_process", PLACE, place)
+    pub(crate) fn start(path: &Path, behavior: Behavior, mark: u32) -> Process {
+        let place = format!("{} {mark} {}", BEHAVIORS.iter().position(|one| *one == behavior).unwrap(), path.display());
+        Process::start("worker_process", ADDRESS_VARIABLE, place)
     }
 }
 
@@ -136,16 +136,16 @@ impl Process {
         let mut program = Command::new(std::env::current_exe().unwrap());
         program.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(variable, value);
         let mut child = with(program.stdin(Stdio::null()).stdout(Stdio::piped())).spawn().unwrap();
-        let said = child.stdout.take().unwrap();
-        Self { running: Running(child), said: BufReader::new(said) }
+        let output = child.stdout.take().unwrap();
+        Self { running: Running(child), output: BufReader::new(output) }
     }
 
-    /// Waits until the process has reached the state of its habit.
-    pub(crate) fn is_there(&mut self) {
+    /// Waits until the process has reached the state of its behavior.
+    pub(crate) fn wait_for_state(&mut self) {
         let mut line = String::new();
         while !line.contains("@there") {
             line.clear();
-            assert!(self.said.read_line(&mut line).unwrap() > 0, "the worker has ended");
+            assert!(self.output.read_line(&mut line).unwrap() > 0, "the worker has ended");
         }
     }
 }
@@ -160,8 +160,8 @@ pub(crate) fn send(child: &Child, signal: Signal) {
     }
 }
 
-/// Reports that the state is reached, for [`Process::is_there`].
-pub(crate) fn there() {
+/// Reports that the state is reached, for [`Process::wait_for_state`].
+pub(crate) fn report_state() {
     println!("\n@there");
     std::io::stdout().flush().unwrap();
 }
@@ -180,7 +180,7 @@ const CHILD: &str = "BRIDGE_TEST_WORKERS_CHILD";
 /// Sends that a frame is torn, repeatedly, until the connection is closed.
 fn flood() {
     let torn = Message::Torn { exchange: 0, slot: 0, frame: 0 }.encode().unwrap();
-    there();
+    report_state();
     // Several threads send, so that the socket is never empty.
     let say = || while rustix::net::send(std::io::stdin(), &torn, SendFlags::NOSIGNAL).is_ok() {};
     std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(say))));
@@ -190,45 +190,45 @@ fn leave_a_child(connection: &Connection) -> ! {
     let socket = rustix::io::dup(connection).unwrap();
     rustix::io::ioctl_fionbio(&socket, false).unwrap();
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "the_other_process", "--nocapture", "--test-threads=1"])
+        .args(["--exact", "worker_process", "--nocapture", "--test-threads=1"])
         .env(CHILD, "1")
         .stdin(Stdio::from(socket))
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let said = BufReader::new(child.stdout.take().unwrap());
-    assert!(said.lines().any(|line| line.unwrap().contains("@there")));
-    there();
+    let output = BufReader::new(child.stdout.take().unwrap());
+    assert!(output.lines().any(|line| line.unwrap().contains("@there")));
+    report_state();
     std::process::exit(0);
 }
 
 /// Runs the worker, if this process is one.
-pub(crate) fn live() {
+pub(crate) fn run_if_child() {
     if std::env::var_os(CHILD).is_some() {
         return flood();
     }
-    let Ok(place) = std::env::var(PLACE) else { return };
-    let [habit, mark, path] = place.splitn(3, ' ').collect::<Vec<_>>().try_into().unwrap();
-    let (habit, mark) = (HABITS[habit.parse::<usize>().unwrap()], mark.parse::<u32>().unwrap());
+    let Ok(place) = std::env::var(ADDRESS_VARIABLE) else { return };
+    let [behavior, mark, path] = place.splitn(3, ' ').collect::<Vec<_>>().try_into().unwrap();
+    let (behavior, mark) = (BEHAVIORS[behavior.parse::<usize>().unwrap()], mark.parse::<u32>().unwrap());
     let mut connection = Connection::connect(path, &ConnectInfo::default()).unwrap();
     let hello = Hello { host: true, ..Hello::new(Role::Worker, "test worker") };
     connection.send(&Message::Hello(hello), None, LIMIT).unwrap();
-    if habit == Habit::NeverTakes {
-        there();
+    if behavior == Behavior::NeverAccepts {
+        report_state();
         forever();
     }
     let slots = imported(&mut connection);
-    if habit == Habit::Refuses {
+    if behavior == Behavior::Refuses {
         let refused = Message::Refused { exchange: Some(0), code: Code::Resource, text: "expected floats".into() };
         connection.send(&refused, None, LIMIT).unwrap();
         forever();
     }
     connection.send(&Message::Ready { exchange: 0 }, None, LIMIT).unwrap();
-    if habit == Habit::NeverWrites {
-        there();
+    if behavior == Behavior::NeverWrites {
+        report_state();
         forever();
     }
-    write(&mut connection, &slots, habit, mark);
+    write(&mut connection, &slots, behavior, mark);
 }
 
 /// Receives and maps the memory of each slot's resources.
@@ -255,24 +255,24 @@ fn check(resource: &Resource) {
     }
 }
 
-fn write(connection: &mut Connection, slots: &[Vec<MappedMemory>], habit: Habit, mark: u32) {
+fn write(connection: &mut Connection, slots: &[Vec<MappedMemory>], behavior: Behavior, mark: u32) {
     let mut free = Vec::new();
     for frame in 0u64.. {
-        let stops = habit != Habit::Runs && frame == 5;
-        match habit {
-            Habit::Idles | Habit::StopsBehindPublish if stops => {
-                there();
+        let stops = behavior != Behavior::Runs && frame == 5;
+        match behavior {
+            Behavior::Idles | Behavior::StopsAfterPublish if stops => {
+                report_state();
                 forever();
             }
-            Habit::Leaves if stops => {
+            Behavior::Leaves if stops => {
                 connection.close(Code::Done, "all frames are written");
-                there();
+                report_state();
                 return;
             }
-            Habit::LeavesAChild if stops => leave_a_child(connection),
-            Habit::HangsUp if stops => {
+            Behavior::LeavesAChild if stops => leave_a_child(connection),
+            Behavior::HangsUp if stops => {
                 connection.close(Code::Failure, "");
-                there();
+                report_state();
                 forever();
             }
             _ => {}
@@ -287,12 +287,12 @@ fn write(connection: &mut Connection, slots: &[Vec<MappedMemory>], habit: Habit,
         let value = (mark << 20) + frame as u32;
         for memory in &slots[slot as usize] {
             let bytes: Vec<u8> = value.to_ne_bytes().into_iter().cycle().take(memory.len()).collect();
-            if stops && habit == Habit::StopsMidFrame {
+            if stops && behavior == Behavior::StopsMidFrame {
                 assert!(memory.write(0, &bytes[..bytes.len() / 2]));
-                there();
+                report_state();
                 forever();
             }
-            let written = if habit == Habit::PublishesHalves { memory.len() / 2 } else { memory.len() };
+            let written = if behavior == Behavior::PublishesHalves { memory.len() / 2 } else { memory.len() };
             assert!(memory.write(0, &bytes[..written]));
         }
         let publish = Message::Publish { exchange: 0, slot, frame, value: frame + 1 };
@@ -300,8 +300,8 @@ fn write(connection: &mut Connection, slots: &[Vec<MappedMemory>], habit: Habit,
             // The renderer has ended, or has ended the exchange.
             return;
         }
-        if habit == Habit::Runs && frame == 5 {
-            there();
+        if behavior == Behavior::Runs && frame == 5 {
+            report_state();
         }
         std::thread::sleep(Duration::from_millis(1));
     }

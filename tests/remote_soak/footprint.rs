@@ -101,7 +101,7 @@ mod tests {
 
     /// Negative controls: each kind of growth is found.
     #[test]
-    fn what_grows_is_found() {
+    fn growth_is_detected() {
         let base = Footprint {
             resident: 90 << 20,
             descriptors: 15,

@@ -19,7 +19,7 @@ use bridge::Backend;
 use bridge_tests::{Rig, compute};
 
 use run::{Length, Run};
-use worker::Habit;
+use worker::Behavior;
 
 /// The environment variable that makes the run longer than the default.
 const SECONDS: &str = "BRIDGE_KILL_SECONDS";
@@ -32,21 +32,21 @@ fn length() -> Length {
 }
 
 /// Serializes the tests, because the resources of the process are counted.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+fn serialize() -> MutexGuard<'static, ()> {
+    static SERIAL: Mutex<()> = Mutex::new(());
+    SERIAL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[test]
 fn a_renderer_outlives_its_workers_and_keeps_its_size() {
-    let _alone = alone();
+    let _alone = serialize();
     let rig = Rig::open();
     Run::new(&rig, Backend::Host).go(length());
 }
 
 #[test]
 fn a_renderer_outlives_its_workers_with_cuda_and_keeps_its_size() {
-    let _alone = alone();
+    let _alone = serialize();
     let rig = Rig::open();
     if compute(rig.device(), Backend::Cuda).is_some() {
         Run::new(&rig, Backend::Cuda).go(length());
@@ -55,10 +55,10 @@ fn a_renderer_outlives_its_workers_with_cuda_and_keeps_its_size() {
 
 /// A negative control: workers that publish halves of frames are detected.
 #[test]
-fn torn_frames_are_found() {
-    let _alone = alone();
+fn torn_frames_are_detected() {
+    let _alone = serialize();
     let rig = Rig::open();
-    let run = std::panic::AssertUnwindSafe(|| Run::with(&rig, Backend::Host, Habit::PublishesHalves).go(length()));
+    let run = std::panic::AssertUnwindSafe(|| Run::with(&rig, Backend::Host, Behavior::PublishesHalves).go(length()));
     let panic = std::panic::catch_unwind(run).unwrap_err();
     let text = panic.downcast_ref::<String>().unwrap();
     assert!(text.contains("is torn"), "{text}");
@@ -66,12 +66,12 @@ fn torn_frames_are_found() {
 
 /// Not a test: runs the worker's process, if the environment requests it.
 #[test]
-fn the_other_process() {
-    worker::live();
+fn worker_process() {
+    worker::run_if_child();
 }
 
 /// Not a test: runs a worker that computes with CUDA, if the environment requests it.
 #[test]
-fn the_other_process_with_cuda() {
-    cuda_worker::live();
+fn worker_process_with_cuda() {
+    cuda_worker::run_if_child();
 }

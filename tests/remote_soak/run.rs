@@ -8,7 +8,7 @@ use bridge_tests::{Readback, Rig};
 
 use crate::cuda_worker;
 use crate::footprint::{Footprint, assert_same, is_settled};
-use crate::worker::{Habit, LEN, Process, Worker};
+use crate::worker::{Behavior, LEN, Process, Worker};
 
 /// The minimum number of kills before the first footprint.
 const WARM_UP: u32 = 8;
@@ -41,7 +41,7 @@ enum State {
 #[derive(Debug, Default)]
 struct Longest {
     frame: Duration,
-    told: Duration,
+    reported: Duration,
     next: Duration,
 }
 
@@ -54,7 +54,7 @@ pub(crate) struct Run<'a> {
     _folder: tempfile::TempDir,
     rig: &'a Rig,
     backend: Backend,
-    habit: Habit,
+    behavior: Behavior,
     state: State,
     /// The time at which the state was entered.
     since: Instant,
@@ -67,14 +67,14 @@ pub(crate) struct Run<'a> {
 
 impl<'a> Run<'a> {
     pub(crate) fn new(rig: &'a Rig, backend: Backend) -> Self {
-        Self::with(rig, backend, Habit::Runs)
+        Self::with(rig, backend, Behavior::Runs)
     }
 
-    /// Creates a run; workers on the CPU have this habit.
-    pub(crate) fn with(rig: &'a Rig, backend: Backend, habit: Habit) -> Self {
+    /// Creates a run; workers on the CPU have this behavior.
+    pub(crate) fn with(rig: &'a Rig, backend: Backend, behavior: Behavior) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let listener = Listener::bind(folder.path().join("renderer")).unwrap();
-        let worker = start(&listener, backend, habit, 0);
+        let worker = start(&listener, backend, behavior, 0);
         let remote = listener.accept(rig.device(), Rig::LONG).unwrap().unwrap();
         let info = LatestInfo { name: "remote", timeout: Rig::LONG, ..Default::default() };
         let reader = remote.latest(&info, BufferSpec::new(LEN, BufferAccess::TRANSFER_READ)).unwrap();
@@ -87,7 +87,7 @@ impl<'a> Run<'a> {
             _folder: folder,
             rig,
             backend,
-            habit,
+            behavior,
             state: State::Accepted,
             since: Instant::now(),
             kills: 0,
@@ -119,7 +119,7 @@ impl<'a> Run<'a> {
                 };
             if first.is_none() {
                 before.push(Footprint::now(self.rig.device()));
-                first = is_warm.then(|| (self.kills, LiveObjects::now()));
+                first = is_warm.then(|| (self.kills, objects_between_turns()));
             }
             let is_over = match length {
                 Length::Kills(kills) => self.kills >= kills,
@@ -131,7 +131,7 @@ impl<'a> Run<'a> {
         };
         let last = self.settled(&before);
         self.print(start.elapsed(), warm, before.last().unwrap(), &last);
-        assert_eq!(LiveObjects::now(), objects);
+        assert_eq!(objects_between_turns(), objects);
         assert_same(&before, &last);
         self.worker.kill();
         self.reader.close().unwrap();
@@ -172,9 +172,9 @@ impl<'a> Run<'a> {
         match self.state {
             State::Killed => {
                 if self.reader.check_worker().is_err() {
-                    self.longest.told = self.longest.told.max(self.since.elapsed());
-                    self.worker = start(&self.listener, self.backend, self.habit, self.kills);
-                    self.enter(State::Started);
+                    self.longest.reported = self.longest.reported.max(self.since.elapsed());
+                    self.worker = start(&self.listener, self.backend, self.behavior, self.kills);
+                    self.set_state(State::Started);
                 }
             }
             State::Started => {
@@ -187,28 +187,28 @@ impl<'a> Run<'a> {
                 self.reader.check_worker().unwrap();
                 if self.last.is_some_and(|(_, first)| first >> 20 == mark(self.kills)) {
                     self.longest.next = self.longest.next.max(self.since.elapsed());
-                    self.enter(State::Shown(1, Instant::now()));
+                    self.set_state(State::Shown(1, Instant::now()));
                 }
             }
             State::Shown(shown, since) => {
-                let (frames, life) = self.life(length);
+                let (frames, life) = self.lifetime(length);
                 if shown >= frames && since.elapsed() >= life {
                     self.worker.kill();
                     self.kills += 1;
-                    self.enter(State::Killed);
+                    self.set_state(State::Killed);
                 }
             }
         }
         assert!(matches!(self.state, State::Shown(..)) || self.since.elapsed() < Rig::LONG, "{:?} stays", self.state);
     }
 
-    fn enter(&mut self, state: State) {
+    fn set_state(&mut self, state: State) {
         (self.state, self.since) = (state, Instant::now());
     }
 
     /// Returns how long this worker lives: the number of new frames that are shown, and the minimum
     /// time. Each worker is killed at a different point within a frame.
-    fn life(&self, length: Length) -> (u32, Duration) {
+    fn lifetime(&self, length: Length) -> (u32, Duration) {
         match length {
             Length::Kills(_) => (3 + self.kills % 3, Duration::ZERO),
             Length::Time(_) => (20, Duration::from_micros(1_000_000 + u64::from(self.kills) * 382_553 % 2_000_000)),
@@ -236,10 +236,23 @@ impl<'a> Run<'a> {
         );
         println!(
             "longest: {:.1?} to have the newest frame, {:.1?} until told of a kill, {:.1?} until the next worker's first frame",
-            longest.frame, longest.told, longest.next
+            longest.frame, longest.reported, longest.next
         );
         println!("after {warm} kills: {first}");
         println!("after {kills} kills: {last}");
+    }
+}
+
+/// Counts the objects while no turn is open: a thread of the renderer opens one for each frame that
+/// it copies for a worker on the CPU.
+fn objects_between_turns() -> LiveObjects {
+    let start = Instant::now();
+    loop {
+        let now = LiveObjects::now();
+        if now.turns == 0 || start.elapsed() >= Rig::LONG {
+            return now;
+        }
+        std::thread::yield_now();
     }
 }
 
@@ -248,9 +261,9 @@ fn mark(kills: u32) -> u32 {
     (kills + 1) & 0xfff
 }
 
-fn start(listener: &Listener, backend: Backend, habit: Habit, kills: u32) -> Process {
+fn start(listener: &Listener, backend: Backend, behavior: Behavior, kills: u32) -> Process {
     match backend {
-        Backend::Cuda => cuda_worker::start(listener.path(), cuda_worker::Habit::Runs, mark(kills)),
-        _ => Worker::start(listener.path(), habit, mark(kills)),
+        Backend::Cuda => cuda_worker::start(listener.path(), cuda_worker::Behavior::Runs, mark(kills)),
+        _ => Worker::start(listener.path(), behavior, mark(kills)),
     }
 }

@@ -34,13 +34,13 @@ pub(crate) fn recorded() -> Vec<Event> {
 }
 
 /// Numbers of buffers, images, views and allocations.
-pub(crate) type Living = [isize; 4];
+pub(crate) type LiveCounts = [isize; 4];
 
-static LIVING: [AtomicIsize; 4] = [const { AtomicIsize::new(0) }; 4];
+static LIVE: [AtomicIsize; 4] = [const { AtomicIsize::new(0) }; 4];
 
 /// Returns the numbers of live objects.
-pub(crate) fn living() -> Living {
-    [0, 1, 2, 3].map(|kind: usize| LIVING[kind].load(Ordering::SeqCst))
+pub(crate) fn live_counts() -> LiveCounts {
+    [0, 1, 2, 3].map(|kind: usize| LIVE[kind].load(Ordering::SeqCst))
 }
 
 static LEFT: AtomicIsize = AtomicIsize::new(isize::MAX);
@@ -87,7 +87,7 @@ macro_rules! counted {
             }
             // SAFETY: forwarded to the real function.
             let result = unsafe { $make_type.get().unwrap()(device, info, allocator, object) };
-            LIVING[$kind].fetch_add(isize::from(result == vk::Result::SUCCESS), Ordering::SeqCst);
+            LIVE[$kind].fetch_add(isize::from(result == vk::Result::SUCCESS), Ordering::SeqCst);
             result
         }
 
@@ -96,7 +96,7 @@ macro_rules! counted {
             object: $object,
             allocator: *const vk::AllocationCallbacks<'_>,
         ) {
-            LIVING[$kind].fetch_sub(1, Ordering::SeqCst);
+            LIVE[$kind].fetch_sub(1, Ordering::SeqCst);
             // SAFETY: forwarded to the real function.
             unsafe { $end_type.get().unwrap()(device, object, allocator) };
         }

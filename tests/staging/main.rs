@@ -12,7 +12,7 @@ use bridge::{
 };
 use bridge_tests::{Commands, Engine, Linear, Rig, instance_with};
 
-use hooks::{Event, Living, fail, living, recorded};
+use hooks::{Event, LiveCounts, fail, live_counts, recorded};
 
 const GENERAL: vk::ImageLayout = vk::ImageLayout::GENERAL;
 const SRC: vk::ImageLayout = vk::ImageLayout::TRANSFER_SRC_OPTIMAL;
@@ -27,12 +27,12 @@ fn staged_images_are_copied_between_the_barriers_and_leave_nothing() {
     // SAFETY: the engine's own handles, which outlive the device.
     let device = unsafe { ExportDevice::adopt(info) }.unwrap();
     let compute = Compute::new(&device, Backend::Host).unwrap();
-    let before = living();
+    let before = live_counts();
     a_frame_that_reads_is_copied_in(&device, &compute);
     a_frame_that_writes_is_copied_in_and_out(&device, &compute);
     the_first_hand_over_copies_nothing(&device, &compute);
     an_engines_submission_waits_where_the_copies_are(&compute);
-    assert_eq!(living(), before, "everything was freed");
+    assert_eq!(live_counts(), before, "everything was freed");
     every_call_that_fails_is_an_error_and_leaves_nothing(&compute);
     drop(compute);
     drop(device);
@@ -182,7 +182,7 @@ fn an_engines_submission_waits_where_the_copies_are(compute: &Compute) {
 fn every_call_that_fails_is_an_error_and_leaves_nothing(compute: &Compute) {
     let info = ExchangeInfo { slots: 2, ..info() };
     let make = || Exchange::new(compute, &info, spec(ImageAccess::COLOR_ATTACHMENT | ImageAccess::SAMPLED));
-    let (vulkan, objects): (Living, _) = (living(), LiveObjects::now());
+    let (vulkan, objects): (LiveCounts, _) = (live_counts(), LiveObjects::now());
     let mut said = Vec::new();
     for nth in 0.. {
         fail(Some(nth));
@@ -197,11 +197,11 @@ fn every_call_that_fails_is_an_error_and_leaves_nothing(compute: &Compute) {
             Ok(exchange) => {
                 assert!(!failed, "a failed call was not noticed");
                 drop(exchange);
-                assert_eq!(living(), vulkan, "dropped");
+                assert_eq!(live_counts(), vulkan, "dropped");
                 break;
             }
         }
-        assert_eq!((living(), LiveObjects::now()), (vulkan, objects), "after failure {nth}");
+        assert_eq!((live_counts(), LiveObjects::now()), (vulkan, objects), "after failure {nth}");
     }
     // For each slot: an image, its memory and its view, and the rows and their memory.
     assert!(said.len() >= 14, "{said:#?}");

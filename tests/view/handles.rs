@@ -17,9 +17,9 @@ use crate::window::{Scene, adopt, scene};
 use crate::x11::Own;
 
 /// A missing handle, or a handle of a system that Vulkan does not support here.
-struct Odd(Option<RawDisplayHandle>);
+struct UnusualDisplay(Option<RawDisplayHandle>);
 
-impl HasDisplayHandle for Odd {
+impl HasDisplayHandle for UnusualDisplay {
     fn display_handle(&self) -> Result<DisplayHandle<'_>, HandleError> {
         #[allow(unsafe_code)]
         // SAFETY: the handle names nothing.
@@ -27,7 +27,7 @@ impl HasDisplayHandle for Odd {
     }
 }
 
-impl HasWindowHandle for Odd {
+impl HasWindowHandle for UnusualDisplay {
     fn window_handle(&self) -> Result<WindowHandle<'_>, HandleError> {
         Err(HandleError::Unavailable)
     }
@@ -35,18 +35,18 @@ impl HasWindowHandle for Odd {
 
 // SAFETY: the handles that are used have no pointers.
 #[allow(unsafe_code)]
-unsafe impl Send for Odd {}
+unsafe impl Send for UnusualDisplay {}
 // SAFETY: as above.
 #[allow(unsafe_code)]
-unsafe impl Sync for Odd {}
+unsafe impl Sync for UnusualDisplay {}
 
 /// A window that reports another kind of display after some calls.
-struct Fickle {
+struct ChangingDisplay {
     own: Arc<Own>,
     calls: AtomicUsize,
 }
 
-impl HasDisplayHandle for Fickle {
+impl HasDisplayHandle for ChangingDisplay {
     fn display_handle(&self) -> Result<DisplayHandle<'_>, HandleError> {
         let left = self.calls.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |calls| calls.checked_sub(1));
         if left.is_ok() {
@@ -60,7 +60,7 @@ impl HasDisplayHandle for Fickle {
     }
 }
 
-impl HasWindowHandle for Fickle {
+impl HasWindowHandle for ChangingDisplay {
     fn window_handle(&self) -> Result<WindowHandle<'_>, HandleError> {
         self.own.window_handle()
     }
@@ -74,7 +74,7 @@ fn a_window_that_changes_its_kind_of_display_is_refused() {
     drop(view);
     let mut refused = 0;
     for calls in 1..4 {
-        let fickle = Fickle { own: own.clone(), calls: AtomicUsize::new(calls) };
+        let fickle = ChangingDisplay { own: own.clone(), calls: AtomicUsize::new(calls) };
         let window = Window::adopt(fickle, &WindowInfo { size: SIZE, ..WindowInfo::default() }).unwrap();
         match View::in_window(&compute, &ViewInfo { size: SIZE, timeout: Rig::LONG }, window) {
             Err(Error::CannotPresent { .. }) => refused += 1,
@@ -93,7 +93,7 @@ fn windows_that_cannot_be_shown_in_are_refused() {
         Some(RawDisplayHandle::Xcb(XcbDisplayHandle::new(None, 0))),
     ];
     for display in without {
-        let error = Window::adopt(Odd(display), &WindowInfo::default()).unwrap_err();
+        let error = Window::adopt(UnusualDisplay(display), &WindowInfo::default()).unwrap_err();
         assert!(matches!(error, Error::NoWindow { .. }), "{error:?}");
     }
     // A device without the extensions.

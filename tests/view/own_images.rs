@@ -15,7 +15,7 @@ use crate::x11::Own;
 /// The wait for the images has a timeout; after a timeout the images are neither created again nor
 /// freed, even if the logger panics while it reports this.
 #[test]
-fn images_of_a_window_outlive_a_queue_that_stalls() {
+fn images_of_a_window_outlive_a_stalled_queue() {
     let _turn = Rig::open();
     let Some(own) = Own::open(SIZE).map(Arc::new) else { return };
     let Some(compute) = compute(&adopt(&own)) else { return };
@@ -55,7 +55,7 @@ fn images_of_a_window_outlive_a_queue_that_stalls() {
 /// A frame that could not be submitted leaves its image and a signaled semaphore, which no
 /// submission waits for. After the images were created again, every frame can acquire an image.
 #[test]
-fn an_image_that_was_never_written_is_given_up_by_making_all_again() {
+fn an_unwritten_image_is_released_by_creating_all_again() {
     let _turn = Rig::open();
     let Some(own) = Own::open(SIZE).map(Arc::new) else { return };
     let Some(compute) = compute(&adopt(&own)) else { return };

@@ -30,7 +30,7 @@ fn comes_back<R: PictureSlot + Resources>(
     }
 }
 
-pub(crate) fn the_picture_is_saved_as_png_alone(_: &Rig, compute: &Compute) {
+pub(crate) fn the_picture_is_saved_as_png_only(_: &Rig, compute: &Compute) {
     let mut view = view(compute);
     shown(&mut view, ImageFormat::new(SIZE, 4, Element::U8).unwrap(), &Look::default(), &noise(4 * PIXELS, 7));
     let folder = std::env::temp_dir().join(format!("bridge-view-{}-{}", std::process::id(), compute.backend()));
@@ -47,7 +47,7 @@ pub(crate) fn the_picture_is_saved_as_png_alone(_: &Rig, compute: &Compute) {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
-pub(crate) fn the_picture_comes_back_in_a_buffer(_: &Rig, compute: &Compute) {
+pub(crate) fn the_picture_is_read_into_a_buffer(_: &Rig, compute: &Compute) {
     let mut view = view(compute);
     let spec = view.picture_spec().unwrap();
     comes_back(&mut view, spec, |turn| match turn.work() {
@@ -64,7 +64,7 @@ pub(crate) fn the_picture_comes_back_in_a_buffer(_: &Rig, compute: &Compute) {
     });
 }
 
-pub(crate) fn the_picture_comes_back_in_an_image(_: &Rig, compute: &Compute) {
+pub(crate) fn the_picture_is_read_into_an_image(_: &Rig, compute: &Compute) {
     let mut view = view(compute);
     let spec = view.picture_image_spec();
     comes_back(&mut view, spec, |turn| match turn.work() {

@@ -14,7 +14,7 @@ use crate::{PIXELS, SIZE, info, noise, shown, view, write};
 type Bytes = BufferSpec<u8>;
 
 #[test]
-fn formats_that_cannot_be_are_errors() {
+fn invalid_formats_are_errors() {
     for sides in [[0, 4], [4, 0], [MAX_SIDE + 1, 4], [4, u32::MAX]] {
         refused(ImageFormat::new(sides, 3, Element::U8));
     }
@@ -28,7 +28,7 @@ fn formats_that_cannot_be_are_errors() {
 }
 
 #[test]
-fn views_that_cannot_be_are_errors() {
+fn invalid_views_are_errors() {
     let rig = Rig::open();
     let compute = Compute::new(rig.device(), Backend::Host).unwrap();
     for size in [[0, 1], [1, 0], [MAX_SIDE + 1, 1], [u32::MAX; 2]] {
@@ -44,7 +44,7 @@ fn views_that_cannot_be_are_errors() {
 
 /// Nothing was submitted: the view continues, and leaks nothing.
 #[test]
-fn a_picture_that_is_asked_for_under_the_queues_lock_is_refused() {
+fn a_picture_requested_under_the_queues_lock_is_refused() {
     let device = Rig::open_own();
     let compute = Compute::new(&device, Backend::Host).unwrap();
     let mut view = view(&compute);
@@ -67,7 +67,7 @@ fn a_picture_that_is_asked_for_under_the_queues_lock_is_refused() {
 /// Events are delivered on one thread, which on some systems must be the main thread; a missing
 /// window is an error and not a panic.
 #[test]
-fn windows_where_there_can_be_none_are_errors() {
+fn windows_that_cannot_be_opened_are_errors() {
     let thread = std::thread::spawn(|| {
         let polled = bridge_view::poll_events(std::time::Duration::ZERO);
         assert!(matches!(polled, Err(Error::OtherThread)), "{polled:?}");

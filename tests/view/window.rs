@@ -116,7 +116,7 @@ fn the_programs_window_shows_the_picture_and_follows_its_size() {
 /// No image is acquired that cannot be submitted: otherwise each of the three pictures in flight
 /// would be lost.
 #[test]
-fn a_window_goes_on_after_draws_under_the_queues_lock() {
+fn a_window_continues_after_draws_under_the_queues_lock() {
     let Some(Scene { mut view, events, own, turn: _turn }) = scene() else { return };
     show(&mut view, &[1; 3 * PIXELS]);
     until_shown(&mut view, &own, SIZE, &[[1; 3]; PIXELS]);
@@ -131,7 +131,7 @@ fn a_window_goes_on_after_draws_under_the_queues_lock() {
 }
 
 #[test]
-fn a_hidden_or_minimized_window_is_left_alone_and_a_closed_one_for_good() {
+fn hidden_and_minimized_windows_are_skipped_and_closed_ones_for_good() {
     let Some(Scene { mut view, events, own, turn: _turn }) = scene() else { return };
     let mut shown = 0;
     let mut next = |view: &mut View| {
@@ -172,7 +172,7 @@ fn outcome(view: &mut View) -> (bool, bool) {
 }
 
 #[test]
-fn the_camera_moves_as_the_program_passes_on() {
+fn the_camera_follows_the_events_of_the_program() {
     let Some(Scene { mut view, events, own, turn: _turn }) = scene() else { return };
     // There are no points yet that could turn.
     events.drag([100.0, 0.0]);
@@ -212,7 +212,7 @@ fn the_camera_moves_as_the_program_passes_on() {
 }
 
 #[test]
-fn a_window_that_is_destroyed_is_an_error_and_the_view_goes_on_with_another() {
+fn a_destroyed_window_is_an_error_and_the_view_continues_with_another() {
     let Some(Scene { mut view, own, turn: _turn, .. }) = scene() else { return };
     show(&mut view, &[1; 3 * PIXELS]);
     until_presented(&mut view);
@@ -252,7 +252,7 @@ fn a_window_that_is_destroyed_is_an_error_and_the_view_goes_on_with_another() {
 
 /// A picture that waits for a pending signal of the CPU must not be presented.
 #[test]
-fn what_waits_for_the_cpu_is_not_presented() {
+fn pictures_that_wait_for_the_cpu_are_not_presented() {
     let Some(Scene { mut view, own, turn: _turn, .. }) = scene() else { return };
     let compute = view.compute().clone();
     let short = Duration::from_millis(50);

@@ -92,7 +92,7 @@ fn tests(folder: &Path, features: &[&str]) -> Result<Command> {
 /// Returns a `cargo WORD` command for an adapter, with a current validation layer if there is one.
 fn cargo(manifest: &Path, word: &str) -> Command {
     let mut command = shell::cargo();
-    command.arg(word).arg("--manifest-path").arg(manifest).env("CARGO_TARGET_DIR", shell::beside_dir());
+    command.arg(word).arg("--manifest-path").arg(manifest).env("CARGO_TARGET_DIR", shell::shared_target_dir());
     if let Some(path) = setup::layer_path() {
         command.env("VK_LAYER_PATH", path);
     }

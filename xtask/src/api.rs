@@ -17,7 +17,7 @@ use crate::{kernels, shell};
 /// The release whose rustdoc JSON the pinned `public-api` reads. Update both together.
 const COMPILER: &str = "1.95";
 /// Environment variable that makes this program act as the rustdoc that it names.
-pub(crate) const AS_RUSTDOC: &str = "XTASK_AS_RUSTDOC";
+pub(crate) const RUSTDOC_VARIABLE: &str = "XTASK_AS_RUSTDOC";
 
 /// Pairs of package and library name.
 const CRATES: &[(&str, &str)] = &[
@@ -89,7 +89,7 @@ fn write_json() -> Result<()> {
     let mut doc = shell::cargo();
     doc.args(["doc", "--quiet"]).args(DOCUMENTED.split_whitespace());
     doc.env("RUSTDOCFLAGS", "-Zunstable-options --output-format=json --cap-lints=allow");
-    doc.env("RUSTDOC", own_path()?).env(AS_RUSTDOC, "rustdoc");
+    doc.env("RUSTDOC", own_path()?).env(RUSTDOC_VARIABLE, "rustdoc");
     shell::run(&mut doc)
 }
 
@@ -97,9 +97,9 @@ fn text(library: &str) -> Result<String> {
     let json = shell::target_dir().join(format!("doc/{library}.json"));
     let mut checks = shell::cargo();
     checks.args(["run", "--quiet", "--package", "xtask-checks", "--", "api"]).arg(&json);
-    let output = checks.output().with_context(|| format!("cannot start `{}`", shell::shown(&checks)))?;
+    let output = checks.output().with_context(|| format!("cannot start `{}`", shell::command_line(&checks)))?;
     if !output.status.success() {
-        bail!("`{}` failed: {}", shell::shown(&checks), String::from_utf8_lossy(&output.stderr).trim());
+        bail!("`{}` failed: {}", shell::command_line(&checks), String::from_utf8_lossy(&output.stderr).trim());
     }
     String::from_utf8(output.stdout).context("the text is not UTF-8")
 }
@@ -109,9 +109,9 @@ fn own_path() -> Result<PathBuf> {
 }
 
 /// Acts as rustdoc: starts the real one with this program's arguments and `RUSTC_BOOTSTRAP`.
-pub(crate) fn be_rustdoc(real: &Path) -> Result<ExitCode> {
+pub(crate) fn run_as_rustdoc(real: &Path) -> Result<ExitCode> {
     let mut command = Command::new(real);
-    command.args(std::env::args_os().skip(1)).env("RUSTC_BOOTSTRAP", "1").env_remove(AS_RUSTDOC);
+    command.args(std::env::args_os().skip(1)).env("RUSTC_BOOTSTRAP", "1").env_remove(RUSTDOC_VARIABLE);
     shell::become_command(command)
 }
 
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_release_of_the_json_format_counts() {
+    fn only_the_release_of_the_json_format_is_accepted() {
         assert!(is_release("rustc 1.95.0 (59807616e 2026-04-14)\n"));
         assert!(!is_release("rustc 1.96.0 (x)\n") && !is_release("rustc 1.9.0\n") && !is_release(""));
     }
@@ -134,7 +134,7 @@ mod tests {
     /// Error variants are `#[non_exhaustive]`, so that adding a field to one is not a breaking
     /// change.
     #[test]
-    fn variants_with_fields_may_get_more() {
+    fn error_variants_with_fields_are_non_exhaustive() {
         for (package, _) in CRATES {
             let text = fs::read_to_string(shell::root().join(format!("docs/api/{package}.txt"))).unwrap();
             let lines: Vec<&str> = text.lines().collect();

@@ -17,10 +17,10 @@ const HARMLESS: &[&str] =
 /// target folder, or to the folder in `--out`; with `--publish` also to `benches/results`.
 pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode> {
     if !arguments.iter().any(|argument| HARMLESS.iter().any(|harmless| argument == harmless)) {
-        setup::run(Scope::Headless, Consent::of_environment())?;
+        setup::run(Scope::Headless, Consent::from_environment())?;
     }
     eprintln!("bench: building it with its dependencies (release); the first time that takes minutes");
-    let mut command = shell::cargo_here("run");
+    let mut command = shell::cargo_in_user_dir("run");
     command.args(["--release", "--package", "bridge-bench", "--"]).args(arguments);
     shell::become_command(command)
 }

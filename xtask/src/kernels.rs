@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_difference_is_named() {
+    fn the_first_difference_is_reported() {
         assert_eq!(difference("a\nb\n", "a\nb\n"), None);
         assert_eq!(difference("a\nb\n", "a\nc\n").unwrap(), "  line 2\n  - b\n  + c");
         assert_eq!(difference("a\n", "a\nc\n").unwrap(), "  line 2\n  - (end of file)\n  + c");
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stale_or_orphaned_is_named() {
+    fn stale_and_orphaned_files_are_reported() {
         all_current(&[], &[]).unwrap();
         let error = all_current(&["a.ptx".to_owned()], &["b.ptx".to_owned()]).unwrap_err().to_string();
         assert!(error.contains("out of date: [a.ptx], without a source: [b.ptx]"), "{error}");

@@ -21,7 +21,7 @@ use crate::shell;
 
 /// Environment variable that makes this program act as rustdoc and as the compiler of workspace
 /// packages.
-pub(crate) const AS_TOOLS: &str = "XTASK_AS_TOOLS";
+pub(crate) const TOOLS_VARIABLE: &str = "XTASK_AS_TOOLS";
 /// Environment variable with the only programs to build: `PACKAGE/TARGET`, or `PACKAGE/` for all
 /// programs of a package. Docs are then built but not tested.
 const BUILT: &str = "XTASK_BUILT";
@@ -31,7 +31,7 @@ const BUILT: &str = "XTASK_BUILT";
 pub(crate) fn with_lints(command: &mut Command) -> Result<()> {
     // cargo keeps build outputs apart by the path of the wrapper.
     let own = shell::own_copy()?;
-    command.env(AS_TOOLS, "1").env("RUSTC_WORKSPACE_WRAPPER", &own).env("RUSTDOC", &own);
+    command.env(TOOLS_VARIABLE, "1").env("RUSTC_WORKSPACE_WRAPPER", &own).env("RUSTDOC", &own);
     Ok(())
 }
 
@@ -40,13 +40,13 @@ pub(crate) fn with_lints_alone(command: &mut Command, built: &[String]) -> Resul
     with_lints(command)?;
     let built = built.join(" ");
     // Otherwise cargo would take the empty files for built programs.
-    command.env("RUSTC_WORKSPACE_WRAPPER", shell::own_copy_in(&folder_for(&built))?).env(BUILT, built);
+    command.env("RUSTC_WORKSPACE_WRAPPER", shell::own_copy_in(&wrapper_folder(&built))?).env(BUILT, built);
     Ok(())
 }
 
 /// Returns the name of the folder of the wrapper that builds these programs. It changes with the
 /// list, so that a program that is added to it is built in place of its empty file.
-fn folder_for(built: &str) -> String {
+fn wrapper_folder(built: &str) -> String {
     let mut hasher = DefaultHasher::new();
     built.hash(&mut hasher);
     format!("alone-{:016x}", hasher.finish())
@@ -54,17 +54,17 @@ fn folder_for(built: &str) -> String {
 
 /// Is the compiler if that is named before the arguments, as cargo does for a wrapper, and rustdoc
 /// if not.
-pub(crate) fn be_tool() -> Result<ExitCode> {
+pub(crate) fn run_as_tool() -> Result<ExitCode> {
     let words: Vec<OsString> = env::args_os().skip(1).collect();
     match words.split_first() {
-        Some((compiler, arguments)) if !starts(compiler, "-") => be_compiler(compiler, arguments),
-        _ => be_documenter(&words),
+        Some((compiler, arguments)) if !starts_with(compiler, "-") => run_as_compiler(compiler, arguments),
+        _ => run_as_documenter(&words),
     }
 }
 
-fn be_compiler(compiler: &OsStr, arguments: &[OsString]) -> Result<ExitCode> {
+fn run_as_compiler(compiler: &OsStr, arguments: &[OsString]) -> Result<ExitCode> {
     // cargo also calls the wrapper to query the compiler's version and targets.
-    if arguments.iter().any(|word| starts(word, "--emit=")) {
+    if arguments.iter().any(|word| starts_with(word, "--emit=")) {
         let folder = tempfile::tempdir()?;
         let mut clippy = Command::new("clippy-driver");
         clippy.arg(compiler).args(lint_arguments(arguments, folder.path().as_os_str()));
@@ -113,7 +113,7 @@ fn values<'a>(arguments: &'a [OsString], word: &'a str) -> impl Iterator<Item = 
 }
 
 /// Makes the docs before it tests them.
-fn be_documenter(arguments: &[OsString]) -> Result<ExitCode> {
+fn run_as_documenter(arguments: &[OsString]) -> Result<ExitCode> {
     if arguments.iter().any(|word| word == "--test") {
         let folder = tempfile::tempdir()?;
         let mut document = Command::new("rustdoc");
@@ -143,7 +143,7 @@ fn lint_arguments(arguments: &[OsString], folder: &OsStr) -> Vec<OsString> {
         } else if text == "--out-dir" {
             words.next();
             result.extend([word.clone(), folder.to_owned()]);
-        } else if text == "-C" && words.as_slice().first().is_some_and(|next| starts(next, "incremental=")) {
+        } else if text == "-C" && words.as_slice().first().is_some_and(|next| starts_with(next, "incremental=")) {
             // The incremental folder belongs to the compiler.
             words.next();
         } else {
@@ -155,16 +155,16 @@ fn lint_arguments(arguments: &[OsString], folder: &OsStr) -> Vec<OsString> {
 }
 
 /// The arguments of rustdoc's test run whose value is the next argument.
-const OF_TESTS: &[&str] = &["--test-run-directory", "--test-args", "--test-runtool", "--test-runtool-arg"];
+const TEST_ARGUMENTS: &[&str] = &["--test-run-directory", "--test-args", "--test-runtool", "--test-runtool-arg"];
 
 /// Returns the arguments of rustdoc's test run, changed to write the docs to `folder`.
 fn document_arguments(arguments: &[OsString], folder: &OsStr) -> Vec<OsString> {
     let mut result = Vec::new();
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
-        if OF_TESTS.iter().any(|name| word == name) {
+        if TEST_ARGUMENTS.iter().any(|name| word == name) {
             words.next();
-        } else if word != "--test" && !starts(word, "--test-") && word != "--no-run" && word != "--nocapture" {
+        } else if word != "--test" && !starts_with(word, "--test-") && word != "--no-run" && word != "--nocapture" {
             result.push(word.clone());
         }
     }
@@ -172,7 +172,7 @@ fn document_arguments(arguments: &[OsString], folder: &OsStr) -> Vec<OsString> {
     result
 }
 
-fn starts(word: &OsStr, start: &str) -> bool {
+fn starts_with(word: &OsStr, start: &str) -> bool {
     word.to_string_lossy().starts_with(start)
 }
 
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn clippy_writes_nothing_where_the_compiler_does() {
+    fn clippy_does_not_write_to_the_compilers_folder() {
         let compiler = words(
             "--crate-name a src/lib.rs --json=diagnostic-rendered-ansi,artifacts,future-incompat \
              --emit=dep-info,link -C opt-level=1 -C incremental=/t/i --out-dir /t/deps --extern b=/t/b.rlib",
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_that_nobody_runs_are_not_built() {
+    fn programs_that_are_not_run_are_not_built() {
         let is_built = |arguments, package, built| is_built(&words(arguments), package, built);
         let test = "--crate-name some_test tests/some_test.rs --emit=dep-info,link --test";
         assert!(is_built(test, "a", None));
@@ -212,12 +212,12 @@ mod tests {
 
     #[test]
     fn each_list_of_programs_has_its_own_wrapper() {
-        assert_ne!(folder_for("a/x"), folder_for("a/x a/y"));
-        assert_eq!(folder_for("a/x"), folder_for("a/x"));
+        assert_ne!(wrapper_folder("a/x"), wrapper_folder("a/x a/y"));
+        assert_eq!(wrapper_folder("a/x"), wrapper_folder("a/x"));
     }
 
     #[test]
-    fn what_stands_in_for_a_program_is_where_cargo_looks() {
+    fn stand_ins_for_programs_are_where_cargo_looks() {
         let [folder, out] = [(); 2].map(|()| tempfile::tempdir().unwrap());
         fs::write(folder.path().join("a-1f.d"), "the list").unwrap();
         let mut arguments = words("--crate-name a -C opt-level=0 -C extra-filename=-1f --out-dir");
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn docs_are_made_of_what_is_tested() {
+    fn docs_are_built_from_the_tested_arguments() {
         let tested = words("--crate-name a --test src/lib.rs --test-run-directory /a --extern b=/t/b.rlib");
         let made = words("--crate-name a src/lib.rs --extern b=/t/b.rlib -D warnings --out-dir /x");
         assert_eq!(document_arguments(&tested, OsStr::new("/x")), made);

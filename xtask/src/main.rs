@@ -60,7 +60,7 @@ struct Installing {
 
 impl Installing {
     fn consent(&self) -> Consent {
-        Consent::of(self.no_install, self.yes)
+        Consent::from_options(self.no_install, self.yes)
     }
 }
 
@@ -200,53 +200,53 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    if let Some(real) = env::var_os(api::AS_RUSTDOC) {
-        return ended(api::be_rustdoc(Path::new(&real)));
+    if let Some(real) = env::var_os(api::RUSTDOC_VARIABLE) {
+        return exit_code(api::run_as_rustdoc(Path::new(&real)));
     }
-    if env::var_os(lint::AS_TOOLS).is_some() {
-        return ended(lint::be_tool());
+    if env::var_os(lint::TOOLS_VARIABLE).is_some() {
+        return exit_code(lint::run_as_tool());
     }
-    ended(match Arguments::parse().task {
-        Task::Demo { .. } => programs::demo(after_the_command(true)),
-        Task::Bench { .. } => bench::run(&after_the_command(true)),
-        Task::Doctor { .. } => programs::doctor(after_the_command(true)),
-        Task::Test { .. } => test::run(&after_the_command(false))
+    exit_code(match Arguments::parse().task {
+        Task::Demo { .. } => programs::demo(passthrough_arguments(true)),
+        Task::Bench { .. } => bench::run(&passthrough_arguments(true)),
+        Task::Doctor { .. } => programs::doctor(passthrough_arguments(true)),
+        Task::Test { .. } => test::run(&passthrough_arguments(false))
             .map(|passed| if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
-        Task::Setup { installing } => done(setup::run(Scope::Tests, installing.consent())),
-        Task::Kernels { check } => done(kernels::run(check)),
-        Task::Api { update } => done(api::run(update)),
-        Task::Tables { check } => done(publish::tables(check)),
-        Task::Windows { all, installing } => done(windows::run(installing.consent(), all)),
-        Task::Misuse { update } => done(ci::misuse(update)),
-        Task::Fuzz { seconds, seed, target } => done(fuzz::run(target.as_deref(), seconds, seed)),
-        Task::Mutants { files, only, with } => done(test::mutants(&files, &only, &with)),
-        Task::KillMatrix { backend, minutes: Some(minutes), .. } => done(ci::kill_soak(minutes, backend == "cuda")),
-        Task::KillMatrix { rounds, backend, .. } => done(ci::kill_matrix(rounds, backend == "cuda")),
-        Task::Wheel { profile } => done(wheel::run(&profile)),
-        Task::Check => done(ci::check()),
-        Task::Ci { list: true, .. } => done(ci::list()),
+        Task::Setup { installing } => success(setup::run(Scope::Tests, installing.consent())),
+        Task::Kernels { check } => success(kernels::run(check)),
+        Task::Api { update } => success(api::run(update)),
+        Task::Tables { check } => success(publish::tables(check)),
+        Task::Windows { all, installing } => success(windows::run(installing.consent(), all)),
+        Task::Misuse { update } => success(ci::misuse(update)),
+        Task::Fuzz { seconds, seed, target } => success(fuzz::run(target.as_deref(), seconds, seed)),
+        Task::Mutants { files, only, with } => success(test::mutants(&files, &only, &with)),
+        Task::KillMatrix { backend, minutes: Some(minutes), .. } => success(ci::kill_soak(minutes, backend == "cuda")),
+        Task::KillMatrix { rounds, backend, .. } => success(ci::kill_matrix(rounds, backend == "cuda")),
+        Task::Wheel { profile } => success(wheel::run(&profile)),
+        Task::Check => success(ci::check()),
+        Task::Ci { list: true, .. } => success(ci::list()),
         Task::Ci { steps, without, serial, .. } => {
-            ci::ends_with_its_parent();
-            done(ci::run(&steps, &without, serial))
+            ci::end_with_parent();
+            success(ci::run(&steps, &without, serial))
         }
     })
 }
 
-fn ended(result: Result<ExitCode>) -> ExitCode {
+fn exit_code(result: Result<ExitCode>) -> ExitCode {
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })
 }
 
-fn done(result: Result<()>) -> Result<ExitCode> {
+fn success(result: Result<()>) -> Result<ExitCode> {
     result.map(|()| ExitCode::SUCCESS)
 }
 
 /// Returns the arguments after the command's name, to be passed on unchanged. clap would drop a
 /// `--` that is meant for libtest. `drop_dashes` drops a leading `--`, which a program would not
 /// accept.
-fn after_the_command(drop_dashes: bool) -> Vec<OsString> {
+fn passthrough_arguments(drop_dashes: bool) -> Vec<OsString> {
     let mut words: Vec<_> = env::args_os().skip(2).collect();
     if drop_dashes && words.first().is_some_and(|word| word == "--") {
         words.remove(0);

@@ -235,7 +235,7 @@ fn python_with_pip() -> Result<PathBuf> {
     if let Some(python) = find() {
         return Ok(python);
     }
-    install::install(&[Need::Pip], &[], Consent::of_environment())?;
+    install::install(&[Need::Pip], &[], Consent::from_environment())?;
     find().context("python3 with pip is still missing; install it and try again")
 }
 
@@ -244,7 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_changed_byte_in_any_loaded_file_is_noticed_and_removed() {
+    fn a_loaded_file_with_a_changed_byte_is_detected_and_removed() {
         let folder = tempfile::tempdir().unwrap();
         let unpacked = folder.path().join(VERSION);
         fs::create_dir(&unpacked).unwrap();

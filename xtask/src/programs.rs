@@ -15,7 +15,7 @@ use crate::shell;
 pub(crate) fn demo(arguments: Vec<OsString>) -> Result<ExitCode> {
     let asks = |name: &str| arguments.iter().any(|argument| argument == name);
     if !asks("--help") && !asks("-h") {
-        setup::run(if asks("--window") { Scope::Window } else { Scope::Headless }, Consent::of_environment())?;
+        setup::run(if asks("--window") { Scope::Window } else { Scope::Headless }, Consent::from_environment())?;
     }
     shell::become_command(release(&["--package", "bridge-examples", "--example", "particles"], &arguments))
 }
@@ -44,7 +44,7 @@ pub(crate) fn built(path: &str) -> Command {
 fn release(program: &[&str], arguments: &[OsString]) -> Command {
     let name = program.last().unwrap_or(&"");
     eprintln!("{name}: building it with its dependencies (release); the first time that takes minutes");
-    let mut command = shell::cargo_here("run");
+    let mut command = shell::cargo_in_user_dir("run");
     command.arg("--release").args(program).arg("--").args(arguments);
     command
 }

@@ -119,8 +119,8 @@ fn licenses_of(manifest: &Path) -> Result<()> {
     let mut checks = shell::cargo();
     checks.args(["run", "--quiet", "--package", "xtask-checks", "--", "licenses", "deny.toml"]);
     checks.stdin(File::open(&file).with_context(|| format!("cannot read {}", file.display()))?);
-    let status = checks.status().with_context(|| format!("cannot start `{}`", shell::shown(&checks)))?;
-    anyhow::ensure!(status.success(), "`{}` failed: {status}", shell::shown(&checks));
+    let status = checks.status().with_context(|| format!("cannot start `{}`", shell::command_line(&checks)))?;
+    anyhow::ensure!(status.success(), "`{}` failed: {status}", shell::command_line(&checks));
     Ok(())
 }
 
@@ -152,14 +152,14 @@ mod tests {
     }
 
     #[test]
-    fn the_profile_ends_where_another_begins() {
+    fn the_profile_ends_where_the_next_begins() {
         let manifest = "[workspace]\n[profile.dev]\na = 1\n[profile.dev.package]\nb = 2\n[profile.release]\nc = 3\n";
         assert_eq!(profile(manifest), Some("[profile.dev]\na = 1\n[profile.dev.package]\nb = 2\n"));
         assert_eq!(profile("[workspace]\n"), None);
     }
 
     #[test]
-    fn each_published_crate_brings_the_licenses_a_readme_and_what_docs_rs_needs() {
+    fn each_published_crate_has_licenses_a_readme_and_docs_rs_metadata() {
         for package in PACKAGES {
             let read = |file: &str| fs::read_to_string(folder(package).join(file)).unwrap();
             for license in ["LICENSE-MIT", "LICENSE-APACHE"] {
@@ -191,7 +191,7 @@ mod tests {
     /// docs.rs builds `features` in place of the defaults: items of a default feature that is
     /// missing there have no page.
     #[test]
-    fn docs_rs_shows_what_the_default_features_have() {
+    fn docs_rs_builds_the_default_features() {
         for package in PACKAGES {
             let text = fs::read_to_string(folder(package).join("Cargo.toml")).unwrap();
             let table = "[package.metadata.docs.rs]";
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn features_of_a_table_end_with_it() {
+    fn features_end_with_their_table() {
         let manifest = "[features]\ndefault = [\"a\", \"b\"]\na = []\n[package.metadata.docs.rs]\nfeatures = [\"a\"]\n";
         let named = |table, key| features(manifest, table, key).map(Vec::from_iter);
         assert_eq!(named("[features]", "default"), Some(vec!["a".to_owned(), "b".to_owned()]));

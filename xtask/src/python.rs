@@ -31,11 +31,11 @@ pub(crate) fn ci() -> Result<()> {
     let folder = shell::target_dir().join("ci").join("python");
     let (builder, fresh, wheels) = (folder.join("build"), folder.join("fresh"), folder.join("wheels"));
     let python = python_with_venv()?;
-    environment(&python, &builder, &[BUILDER])?;
-    empty(&wheels)?;
+    create_environment(&python, &builder, &[BUILDER])?;
+    remove_folder(&wheels)?;
     let mut build = Command::new(builder.join("bin/maturin"));
     lint::with_lints(&mut build)?;
-    build.env("CARGO_TARGET_DIR", shell::beside_dir());
+    build.env("CARGO_TARGET_DIR", shell::shared_target_dir());
     build.args(["build", "--locked", "--profile", "dev", "--auditwheel", "check", "--out"]).arg(&wheels);
     shell::run(build.arg("--interpreter").arg(&python).current_dir(&package))?;
 
@@ -44,7 +44,7 @@ pub(crate) fn ci() -> Result<()> {
 
 /// Tests the wheel in a new environment.
 pub(crate) fn test(python: &Path, fresh: &Path, wheel: &Path) -> Result<()> {
-    environment(python, fresh, &[TESTER, &wheel.to_string_lossy()])?;
+    create_environment(python, fresh, &[TESTER, &wheel.to_string_lossy()])?;
     let mut tests = Command::new(fresh.join("bin/python"));
     // In the folder of the tests, where no folder has the package's name and would be imported
     // instead.
@@ -62,7 +62,7 @@ fn cargo(manifest: &Path, words: &[&str]) -> Result<()> {
 }
 
 /// Removes a folder if it exists.
-pub(crate) fn empty(folder: &Path) -> Result<()> {
+pub(crate) fn remove_folder(folder: &Path) -> Result<()> {
     if folder.exists() {
         fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
     }
@@ -70,7 +70,7 @@ pub(crate) fn empty(folder: &Path) -> Result<()> {
 }
 
 /// Creates a virtual environment with these packages.
-pub(crate) fn environment(python: &Path, folder: &Path, packages: &[&str]) -> Result<()> {
+pub(crate) fn create_environment(python: &Path, folder: &Path, packages: &[&str]) -> Result<()> {
     shell::run(Command::new(python).args(["-m", "venv", "--clear"]).arg(folder))?;
     let mut pip = Command::new(folder.join("bin/python"));
     shell::run(pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(packages))
@@ -90,7 +90,7 @@ pub(crate) fn python_with_venv() -> Result<PathBuf> {
     if let Some(python) = find() {
         return Ok(python);
     }
-    install::install(&[Need::Venv], &[], Consent::of_environment())?;
+    install::install(&[Need::Venv], &[], Consent::from_environment())?;
     find().context("python3 with its module venv is still missing; install it and try again")
 }
 

@@ -60,7 +60,7 @@ mod tests {
     use crate::shell;
 
     #[test]
-    fn a_screen_takes_clients_while_it_lives() {
+    fn a_screen_accepts_clients_until_it_is_dropped() {
         if shell::on_path("Xvfb").is_none() {
             return skip(Need::Other, "there is no Xvfb");
         }

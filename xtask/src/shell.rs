@@ -18,20 +18,20 @@ pub(crate) fn root() -> PathBuf {
 
 /// Returns the target folder of the other workspaces; it is shared, because most of their
 /// dependencies are the same.
-pub(crate) fn beside_dir() -> PathBuf {
+pub(crate) fn shared_target_dir() -> PathBuf {
     target_dir().join("beside")
 }
 
 /// Returns cargo's target folder.
 pub(crate) fn target_dir() -> PathBuf {
     match env::var_os("CARGO_TARGET_DIR") {
-        Some(dir) => from_here(Path::new(&dir)),
+        Some(dir) => resolve_user_path(Path::new(&dir)),
         None => root().join("target"),
     }
 }
 
 /// Returns the absolute path for a path that is relative to the user's current folder.
-pub(crate) fn from_here(path: &Path) -> PathBuf {
+pub(crate) fn resolve_user_path(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
@@ -49,7 +49,7 @@ pub(crate) fn cargo_at(program: &Path) -> Command {
 
 /// Returns a `cargo WORD` command for this workspace in the user's current folder, for commands
 /// that take the user's arguments: paths in them are relative to that folder.
-pub(crate) fn cargo_here(word: &str) -> Command {
+pub(crate) fn cargo_in_user_dir(word: &str) -> Command {
     let mut command = plain_cargo(&own_cargo());
     command.arg(word);
     if env::current_dir().is_ok_and(|here| here != root()) {
@@ -103,13 +103,13 @@ fn plain_cargo(program: &Path) -> Command {
     if env::var_os("CARGO_TARGET_DIR").is_some() {
         command.env("CARGO_TARGET_DIR", target_dir());
     }
-    forget_package(&mut command);
+    remove_package_variables(&mut command);
     command
 }
 
 /// Removes the variables that the outer `cargo run` has set for this package, so that build scripts
 /// and tests do not use them.
-pub(crate) fn forget_package(command: &mut Command) {
+pub(crate) fn remove_package_variables(command: &mut Command) {
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
@@ -119,14 +119,14 @@ pub(crate) fn forget_package(command: &mut Command) {
 }
 
 /// Returns the command as it would be typed.
-pub(crate) fn shown(command: &Command) -> String {
+pub(crate) fn command_line(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let name = program.file_name().unwrap_or(command.get_program());
     let words = std::iter::once(name).chain(command.get_args());
-    words.map(quoted).collect::<Vec<_>>().join(" ")
+    words.map(quote).collect::<Vec<_>>().join(" ")
 }
 
-fn quoted(word: &OsStr) -> String {
+fn quote(word: &OsStr) -> String {
     let text = word.to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
@@ -146,9 +146,10 @@ pub(crate) fn without_wayland(command: &mut Command) {
 /// Runs the command with this program's output and no input; the error of a failure names the
 /// command.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
-    let status = command.stdin(Stdio::null()).status().with_context(|| format!("cannot start `{}`", shown(command)))?;
+    let status =
+        command.stdin(Stdio::null()).status().with_context(|| format!("cannot start `{}`", command_line(command)))?;
     if !status.success() {
-        bail!("`{}` failed: {status}", shown(command));
+        bail!("`{}` failed: {status}", command_line(command));
     }
     Ok(())
 }
@@ -170,13 +171,13 @@ pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
 pub(crate) fn become_command(mut command: Command) -> Result<ExitCode> {
     use std::os::unix::process::CommandExt;
     let error = command.exec();
-    Err(error).with_context(|| format!("cannot start `{}`", shown(&command)))
+    Err(error).with_context(|| format!("cannot start `{}`", command_line(&command)))
 }
 
 /// Runs the command and returns its exit status.
 #[cfg(not(unix))]
 pub(crate) fn become_command(mut command: Command) -> Result<ExitCode> {
-    let status = command.status().with_context(|| format!("cannot start `{}`", shown(&command)))?;
+    let status = command.status().with_context(|| format!("cannot start `{}`", command_line(&command)))?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }
@@ -189,16 +190,16 @@ mod tests {
     fn a_command_is_shown_as_typed() {
         let mut command = Command::new("/usr/bin/tool");
         command.args(["--size", "640x360", "a b", "it's", ""]);
-        assert_eq!(shown(&command), r"tool --size 640x360 'a b' 'it'\''s' ''");
+        assert_eq!(command_line(&command), r"tool --size 640x360 'a b' 'it'\''s' ''");
     }
 
     #[test]
-    fn what_the_user_names_is_found_from_where_the_user_is() {
+    fn user_paths_are_relative_to_the_users_folder() {
         // Tests run in the folder of their package, not in the root of the workspace.
-        let command = cargo_here("run");
+        let command = cargo_in_user_dir("run");
         assert_eq!(command.get_current_dir(), None);
-        assert!(shown(&command).ends_with("Cargo.toml"), "{}", shown(&command));
-        assert_eq!(from_here(Path::new("picture.png")), env::current_dir().unwrap().join("picture.png"));
+        assert!(command_line(&command).ends_with("Cargo.toml"), "{}", command_line(&command));
+        assert_eq!(resolve_user_path(Path::new("picture.png")), env::current_dir().unwrap().join("picture.png"));
         assert_eq!(cargo().get_current_dir(), Some(root().as_path()));
     }
 

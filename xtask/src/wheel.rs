@@ -28,8 +28,8 @@ pub(crate) fn run(profile: &str) -> Result<()> {
     let folder = shell::target_dir().join("wheel");
     let (builder, fresh, dist) = (folder.join("build"), folder.join("fresh"), folder.join("dist"));
     let python = python::python_with_venv()?;
-    python::environment(&python, &builder, &[python::BUILDER, LINKER, INSPECTOR])?;
-    python::empty(&dist)?;
+    python::create_environment(&python, &builder, &[python::BUILDER, LINKER, INSPECTOR])?;
+    python::remove_folder(&dist)?;
 
     let mut build = Command::new(builder.join("bin/maturin"));
     build.args(["build", "--locked", "--profile", profile, "--zig", "--compatibility", POLICY]);

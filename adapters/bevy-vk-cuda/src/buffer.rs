@@ -20,14 +20,16 @@ use crate::writer::CudaWriter;
 #[derive(Component)]
 pub struct CudaBuffer<T: Pod + Send + Sync> {
     handle: Handle<ShaderBuffer>,
+    len: usize,
     writer: Option<CudaWriter<BufferSpec<T>>>,
     _alive: Arc<()>,
 }
 
 impl<T: Pod + Send + Sync> std::fmt::Debug for CudaBuffer<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (handle, writer) = (&self.handle, &self.writer);
-        f.debug_struct("CudaBuffer").field("handle", handle).field("writer", writer).finish_non_exhaustive()
+        let (handle, len, writer) = (&self.handle, &self.len, &self.writer);
+        let mut text = f.debug_struct("CudaBuffer");
+        text.field("handle", handle).field("len", len).field("writer", writer).finish_non_exhaustive()
     }
 }
 
@@ -53,7 +55,17 @@ impl<T: Pod + Send + Sync> CudaBuffer<T> {
         let spec = BufferSpec::<T>::new(len, BufferAccess::TRANSFER_READ);
         let (asset, shape) = (handle.id(), size as u64);
         let (writer, _alive) = connect(cuda, Connection { name, asset, spec, shape, items: [len, len] })?;
-        Ok(Self { handle, writer: Some(writer), _alive })
+        Ok(Self { handle, len, writer: Some(writer), _alive })
+    }
+
+    /// Returns the length in elements.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Returns `false`: a buffer has at least one element.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
     }
 
     /// Returns the buffer, for materials and bind groups.

@@ -25,14 +25,18 @@ use crate::writer::CudaWriter;
 #[derive(Component)]
 pub struct CudaImage<T: Texel> {
     handle: Handle<Image>,
+    size: [u32; 2],
+    format: TextureFormat,
     writer: Option<CudaWriter<ImageSpec<T>>>,
     _alive: Arc<()>,
 }
 
 impl<T: Texel> std::fmt::Debug for CudaImage<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (handle, writer) = (&self.handle, &self.writer);
-        f.debug_struct("CudaImage").field("handle", handle).field("writer", writer).finish_non_exhaustive()
+        let Self { handle, size, format, writer, .. } = self;
+        let mut text = f.debug_struct("CudaImage");
+        text.field("handle", handle).field("size", size).field("format", format);
+        text.field("writer", writer).finish_non_exhaustive()
     }
 }
 
@@ -69,7 +73,17 @@ impl<T: Texel> CudaImage<T> {
         let spec = ImageSpec::<T>::new(memory, [width, height], ImageAccess::TRANSFER_READ);
         let (asset, items) = (handle.id(), [width as usize * height as usize, width as usize]);
         let (writer, _alive) = connect(cuda, Connection { name, asset, spec, shape, items })?;
-        Ok(Self { handle, writer: Some(writer), _alive })
+        Ok(Self { handle, size: [width, height], format, writer: Some(writer), _alive })
+    }
+
+    /// Returns the width and height in texels.
+    pub fn size(&self) -> [u32; 2] {
+        self.size
+    }
+
+    /// Returns the texture's format.
+    pub fn format(&self) -> TextureFormat {
+        self.format
     }
 
     /// Returns the texture, for materials.

@@ -92,11 +92,13 @@ impl<R: Content> CudaWriter<R> {
     }
 
     /// Begins a frame, calls `compute` to enqueue its work, and publishes it. Bevy shows the frame
-    /// once it is finished. Returns `false` without calling `compute` while two frames are
-    /// unfinished, so that a system never waits for a slow kernel.
+    /// once it is finished.
     ///
-    /// A frame is not shown if `compute` returns an error, or if the CPU computes and `compute`
-    /// does not call [`CpuFrame::run`].
+    /// Returns `true` if a frame was published. Returns `false` without calling `compute` while two
+    /// frames are unfinished, so that a system never waits for a slow kernel. Also returns `false`
+    /// if the CPU computes and `compute` does not call [`CpuFrame::run`]: that frame is skipped, as
+    /// is one for which `compute` returns an error. With CUDA, every other frame is published, also
+    /// if `compute` enqueues nothing.
     ///
     /// # Errors
     /// - The error of `compute`, and the errors of [`LatestWriter::begin`] and `publish`.
@@ -133,7 +135,7 @@ impl<R: Content> CudaWriter<R> {
                 };
                 if computed.is_err() || !ran {
                     turn.skip().map_err(Error::from)?;
-                    return computed.map(|()| true);
+                    return computed.map(|()| false);
                 }
                 unfinished.push_back(turn.publish().map_err(Error::from)?);
                 Ok(true)
@@ -144,7 +146,8 @@ impl<R: Content> CudaWriter<R> {
                 }
                 let (mut ran, mut job) = (false, None);
                 compute(Frame::Cpu(CpuFrame { side: CpuSide::Upload(&mut job), width, ran: &mut ran }))?;
-                job.map_or(Ok(()), |job| uploader.run(job))?;
+                let Some(job) = job else { return Ok(false) };
+                uploader.run(job)?;
                 Ok(true)
             }
         }

@@ -9,8 +9,8 @@ mod common;
 mod maths;
 
 use anyhow::{Context, Result, bail};
-use bridge_wgpu::bridge::Kernel;
-use bridge_wgpu::{Backend, Bridge, ComputeTurn, Exchange, ExchangeInfo, LaunchConfig, SharedBuffer, Work, wgpu};
+use bridge_wgpu::bridge::{Kernel, TwinSlice};
+use bridge_wgpu::{Bridge, ComputeTurn, Exchange, ExchangeInfo, LaunchConfig, SharedBuffer, wgpu};
 use common::{Args, Demo, Picture, pass, pipeline, read};
 use maths::{cos_turns, sin_turns};
 
@@ -19,7 +19,8 @@ type Particle = [f32; 4];
 
 struct Particles {
     exchange: Exchange<SharedBuffer<Particle>>,
-    kernel: Option<Kernel>,
+    /// On the CPU, its twin.
+    kernel: Kernel,
     count: u32,
     pipeline: wgpu::RenderPipeline,
     /// The size of the picture.
@@ -47,20 +48,10 @@ fn time(frame: u32) -> f32 {
 impl Particles {
     fn compute(&self, turn: &mut ComputeTurn<SharedBuffer<Particle>>, time: f32) -> Result<()> {
         let count = self.count;
-        match (turn.work(), &self.kernel) {
-            (Work::Host(host), _) => host.run(move |particles| {
-                (0..).zip(particles).for_each(|(i, target)| *target = particle(i, count, time));
-            })?,
-            (work, Some(kernel)) => {
-                let work = work.kernels()?;
-                let config = LaunchConfig::for_elements(count.into(), 256);
-                // SAFETY: these are the kernel's parameters, and it writes `count` elements of 16
-                // bytes.
-                unsafe { work.launch(kernel, &config, (work.resources, count, time)) }?;
-            }
-            (_, None) => bail!("the kernel was not loaded"),
-        }
-        Ok(())
+        let work = turn.work().kernels()?;
+        let config = LaunchConfig::for_elements(count.into(), 256);
+        // SAFETY: these are the kernel's parameters, and it writes `count` elements of 16 bytes.
+        Ok(unsafe { work.launch(&self.kernel, &config, (work.resources, count, time)) }?)
     }
 }
 
@@ -71,10 +62,11 @@ impl Demo for Particles {
         let usage = wgpu::BufferUsages::VERTEX | wgpu::BufferUsages::COPY_SRC;
         let particles = SharedBuffer::new(args.particles as usize, usage);
         let exchange = Exchange::new(gpu, &ExchangeInfo { name: "particles", ..Default::default() }, particles)?;
-        let kernel = match gpu.backend() {
-            Backend::Host => None,
-            _ => Some(gpu.load("wgpu", include_str!("../../../shaders/wgpu.ptx"))?.kernel("swarm")?),
-        };
+        let module = gpu.load("wgpu", include_str!("../../../shaders/wgpu.ptx"))?;
+        let module = module.with_twin::<(TwinSlice<Particle>, u32, f32)>("swarm", |_, (particles, count, time)| {
+            (0..count).zip(particles).for_each(|(i, target)| *target = particle(i, count, time));
+        })?;
+        let kernel = module.kernel("swarm")?;
         let layout = wgpu::VertexBufferLayout {
             array_stride: size_of::<Particle>() as u64,
             step_mode: wgpu::VertexStepMode::Instance,

@@ -7,13 +7,13 @@ use crate::order::Order;
 use crate::parts::Parts;
 
 /// Frames that are submitted together: a [`Frame`](crate::Frame), a frame of a [latest
-/// exchange](crate::Exchange::latest), or a pair, a `Vec` or an `Option` of such frames, which may
-/// be of different exchanges. This trait is sealed.
+/// exchange](crate::Exchange::latest), or several of them, which may be of different exchanges: a
+/// tuple of two to four, a `Vec` or an `Option`, also within each other. This trait is sealed.
 #[allow(private_bounds)] // Closed on purpose.
 pub trait Frames: Batch<Done = <Self as Frames>::Submitted> {
     /// Type that [`Bridge::submit`] returns: the [`TimelinePoint`](crate::TimelinePoint) at which
     /// the GPU is done with the frame, or, with [`RenderFirst`](crate::RenderFirst), the frame's
-    /// [`ComputeTurn`](crate::ComputeTurn).
+    /// [`ComputeTurn`](crate::ComputeTurn). For several frames, the same collection of these.
     type Submitted;
 }
 
@@ -190,3 +190,51 @@ impl<A: Frames, B: Frames> Batch for (A, B) {
         Ok((first?, second?))
     }
 }
+
+/// Implements the traits for a larger tuple by those for pairs, into which it is regrouped.
+macro_rules! tuple {
+    ($($part:ident $value:ident),* => $pairs:ty, $regrouped:tt) => {
+        impl<$($part: Frames),*> Frames for ($($part,)*) {
+            type Submitted = ($($part::Submitted,)*);
+        }
+
+        impl<$($part: Frames),*> Batch for ($($part,)*) {
+            type Lent = <$pairs as Batch>::Lent;
+            type Done = ($($part::Submitted,)*);
+
+            fn prepare(&self, gpu: &Bridge) -> Result<()> {
+                let ($($value,)*) = self;
+                $($value.prepare(gpu)?;)*
+                Ok(())
+            }
+
+            fn orders(&self, all: &mut Vec<Order>) {
+                let ($($value,)*) = self;
+                $($value.orders(all);)*
+            }
+
+            fn lend(self, parts: &mut Parts) -> Result<Self::Lent> {
+                let ($($value,)*) = self;
+                $regrouped.lend(parts)
+            }
+
+            fn repair(lent: &Self::Lent) {
+                <$pairs>::repair(lent);
+            }
+
+            unsafe fn refused(lent: Self::Lent) {
+                // SAFETY: the same contract.
+                unsafe { <$pairs>::refused(lent) };
+            }
+
+            unsafe fn submitted(lent: Self::Lent) -> Result<Self::Done> {
+                // SAFETY: the same contract.
+                let $regrouped = unsafe { <$pairs>::submitted(lent) }?;
+                Ok(($($value,)*))
+            }
+        }
+    };
+}
+
+tuple!(A a, B b, C c => ((A, B), C), ((a, b), c));
+tuple!(A a, B b, C c, D d => ((A, B), (C, D)), ((a, b), (c, d)));

@@ -130,3 +130,29 @@ impl From<bridge::vk_export::Error> for Error {
         Self::Bridge(error.into())
     }
 }
+
+/// Converts the error of a program's own cudarc call, such as a copy or a launch on the stream of
+/// [`CudaWork`](bridge::CudaWork).
+impl From<bridge::cudarc::driver::DriverError> for Error {
+    fn from(error: bridge::cudarc::driver::DriverError) -> Self {
+        Self::Bridge(error.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bridge::cudarc::driver::{DriverError, sys::CUresult};
+
+    use super::*;
+
+    /// `?` converts the errors of cudarc's calls, with their code.
+    #[test]
+    fn errors_of_cudarc_are_converted() {
+        fn copy() -> Result<()> {
+            Err(DriverError(CUresult::CUDA_ERROR_INVALID_VALUE))?
+        }
+        let error = copy();
+        assert!(matches!(&error, Err(Error::Bridge(bridge::Error::Cuda(_)))), "{error:?}");
+        assert!(error.is_err_and(|error| error.to_string().contains("CUDA_ERROR_INVALID_VALUE")));
+    }
+}

@@ -1,5 +1,5 @@
 //! The exchange: slots that cycle between the compute side and wgpu.
-#![allow(unsafe_code)] // Hands new images over.
+#![allow(unsafe_code)] // Hands new images over, and takes itself apart.
 
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
@@ -135,6 +135,27 @@ impl<S: Shared, D: Direction> Exchange<S, D> {
     /// Returns the exchange's name.
     pub fn name(&self) -> &str {
         self.exchange.name()
+    }
+
+    /// Ends the exchange: waits for the frames in flight and frees the slots, as dropping it does,
+    /// and returns the error, which a drop only logs. The [`objects`](Self::objects) belong to wgpu
+    /// and can be kept longer.
+    ///
+    /// In a callback that wgpu calls while frames are submitted, this may leave the end to the
+    /// thread that is submitting a frame of the exchange, which then logs the error.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) while a turn or frame is open; the
+    /// exchange then ends with the last of them. Otherwise those of [`bridge::Exchange::close`]:
+    /// the resources are then leaked on purpose, and so is wgpu's queue, whose end would wait for
+    /// the same work without a limit.
+    pub fn close(self) -> Result<()> {
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: the value is not used again: `this` is not dropped.
+        let exchange = unsafe { ManuallyDrop::take(&mut this.exchange) };
+        // SAFETY: the field is initialized, and read once: `this` is not dropped.
+        let mirror = unsafe { std::ptr::read(&raw const this.mirror) };
+        mirror.close(exchange, bridge::Exchange::flush_parts, bridge::Exchange::close)
     }
 }
 

@@ -22,14 +22,17 @@ use crate::shared::raw::buffer;
 /// [`buffer`](Self::buffer) is an ordinary wgpu buffer, whose memory is not shared with the compute
 /// side: it may be used in any submission, and wgpu orders a [launch](Bridge::launch) with its
 /// other uses. It is initially zeroed. Clones refer to the same buffer.
+///
+/// It is not an argument of [`KernelWork::launch`](bridge::KernelWork::launch), which works on the
+/// resources of an exchange.
 #[derive(Debug, Clone)]
-pub struct KernelBuffer<T> {
+pub struct LaunchBuffer<T> {
     buffer: wgpu::Buffer,
     address: u64,
     element: PhantomData<fn() -> T>,
 }
 
-impl<T> KernelBuffer<T> {
+impl<T> LaunchBuffer<T> {
     /// Returns wgpu's buffer.
     pub fn buffer(&self) -> &wgpu::Buffer {
         &self.buffer
@@ -59,8 +62,8 @@ impl<'a> LaunchArg<'a> {
     }
 }
 
-impl<'a, T> From<&'a KernelBuffer<T>> for LaunchArg<'a> {
-    fn from(buffer: &'a KernelBuffer<T>) -> Self {
+impl<'a, T> From<&'a LaunchBuffer<T>> for LaunchArg<'a> {
+    fn from(buffer: &'a LaunchBuffer<T>) -> Self {
         Self(Arg::Buffer(&buffer.buffer, buffer.address))
     }
 }
@@ -75,11 +78,11 @@ impl Bridge {
     /// # Errors
     /// [`bridge::vk_export::Error::Missing`] with what the device was created without, and the
     /// errors of the failed driver calls.
-    pub fn kernel_buffer<T: Pod>(&self, name: &str, len: usize, usage: wgpu::BufferUsages) -> Result<KernelBuffer<T>> {
+    pub fn launch_buffer<T: Pod>(&self, name: &str, len: usize, usage: wgpu::BufferUsages) -> Result<LaunchBuffer<T>> {
         let device = self.compute().device();
         device.require_cuda_kernels("buffers for kernels in command buffers")?;
         let usage = usage | wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
-        let object = format!("kernel buffer \"{name}\"");
+        let object = format!("launch buffer \"{name}\"");
         let size = size::<T>(len, &object)?;
         let vulkan = access::of_buffer(usage, &object)?.usage | vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS;
         let info = BufferInfo { name, size, usage: vulkan, placement: Placement::DeviceLocal };
@@ -97,7 +100,7 @@ impl Bridge {
             commands.finish()
         })?;
         self.push_own(&object, [zeros])?;
-        Ok(KernelBuffer { buffer, address, element: PhantomData })
+        Ok(LaunchBuffer { buffer, address, element: PhantomData })
     }
 
     /// Loads PTX for [`launch`](Self::launch).

@@ -30,7 +30,7 @@ pub use device::requirements::Requirements;
 pub use error::{Error, Result};
 pub use exchange::Exchange;
 pub use frame::Frame;
-pub use kernels::{KernelBuffer, LaunchArg};
+pub use kernels::{LaunchArg, LaunchBuffer};
 pub use latest::frame::{NewestFrame, WrittenFrame};
 pub use latest::{LatestReader, LatestWriter};
 pub use shared::Shared;

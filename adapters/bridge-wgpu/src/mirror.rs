@@ -233,19 +233,45 @@ impl<S: Shared> Mirror<S> {
         });
     }
 
+    /// Ends the exchange like [`end`](Self::end), by `close`, and returns the error. In a callback
+    /// that finds the lock taken, the holder ends it after its submission, and this returns `Ok`.
+    pub(crate) fn close<T: Send + 'static>(
+        self: &Arc<Self>,
+        mut handle: T,
+        parts: impl FnOnce(&mut T) -> bridge::Result<Option<SubmitParts>> + Send + 'static,
+        close: impl FnOnce(T) -> bridge::Result<()>,
+    ) -> Result<()> {
+        let Some(order) = self.order.lock() else {
+            self.end(handle, parts);
+            return Ok(());
+        };
+        let flushed = self.flush_locked(|| parts(&mut handle));
+        drop(order);
+        let closed = self.free_by(|| close(handle));
+        // Without the signal, the close fails too, and says less.
+        flushed?;
+        Ok(closed?)
+    }
+
     /// Drops a handle of the exchange. If that leaks the exchange, because its work is not known to
     /// have completed, wgpu's queue is leaked as well: when the last reference to it is dropped,
     /// wgpu waits for everything on it, without a limit. A compute turn of a latest exchange that
     /// outlives both handles leaks the exchange later, and not the queue.
     pub(crate) fn free<T>(&self, handle: T) {
+        self.free_by(|| drop(handle));
+    }
+
+    /// Like [`free`](Self::free), for a function that drops the handle.
+    fn free_by<R>(&self, free: impl FnOnce() -> R) -> R {
         let leaked = || LiveObjects::now().leaked_timelines;
         let before = leaked();
-        drop(handle);
+        let freed = free();
         // The counter is for the whole process: if another exchange is leaked at the same time,
         // both queues are.
         if leaked() != before {
             std::mem::forget(self.gpu.clone());
         }
+        freed
     }
 
     /// Notes that a submitted frame copies the objects.

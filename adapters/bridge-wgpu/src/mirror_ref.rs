@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bridge::SubmitParts;
 
+use crate::error::{Error, Result};
 use crate::mirror::Mirror;
 use crate::shared::Shared;
 
@@ -39,6 +40,11 @@ impl<S: Shared> MirrorRef<S> {
         Self::new(Arc::clone(&self.mirror))
     }
 
+    /// Returns `true` if both are of the same exchange.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.mirror, &other.mirror)
+    }
+
     /// Replaces the mirror by that of other resources, while no frame is open.
     pub(crate) fn replace(&mut self, mirror: Arc<Mirror<S>>) {
         self.mirror = mirror;
@@ -54,6 +60,28 @@ impl<S: Shared> MirrorRef<S> {
         let mirror = Arc::clone(&self.mirror);
         let end = Box::new(move || mirror.end(handle, parts));
         *self.last.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
+    }
+
+    /// [Closes](Mirror::close) the exchange with its handle. Called instead of
+    /// [`leave`](Self::leave).
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] while there are other references, of which the last then ends the
+    /// exchange, and the errors of `close`.
+    pub(crate) fn close<T: Send + 'static>(
+        self,
+        handle: T,
+        parts: impl FnOnce(&mut T) -> bridge::Result<Option<SubmitParts>> + Send + 'static,
+        close: impl FnOnce(T) -> bridge::Result<()>,
+    ) -> Result<()> {
+        if Arc::strong_count(&self.last) == 1 {
+            return self.mirror.close(handle, parts, close);
+        }
+        self.leave(handle, parts);
+        Err(Error::invalid(
+            format!("exchange \"{}\"", self.name),
+            "it was closed while a turn or frame is open; it ends with the last of them, and errors are then logged",
+        ))
     }
 }
 

@@ -55,12 +55,12 @@ impl Work {
 }
 
 /// Drivers tend to limit an allocation to less than 4 GiB.
-const LARGEST: u64 = 3 << 30;
+const MAX_SIZE: u64 = 3 << 30;
 /// Work that takes less time than its launch does not measure memory.
-const SMALLEST: u64 = 16 << 20;
+const MIN_SIZE: u64 = 16 << 20;
 
 pub(super) fn cases(profile: &Profile) -> Vec<Case> {
-    let sizes: &[u64] = profile.pick(&[SMALLEST, 128 << 20, 1 << 30, LARGEST], &[SMALLEST]);
+    let sizes: &[u64] = profile.pick(&[MIN_SIZE, 128 << 20, 1 << 30, MAX_SIZE], &[MIN_SIZE]);
     let of = |work: Work, size: u64| {
         let name = format!("bandwidth/{}/{}", work.name(), bytes(size).replace(' ', ""));
         let what = format!("{} on {} of shared memory", work.what(), bytes(size));

@@ -12,7 +12,7 @@ use bridge::{
 
 use super::inline::sides;
 use super::{Bench, Case, Rows};
-use crate::harness::frames::{FrameLoop, MOST_SMALL, batch_size, walls};
+use crate::harness::frames::{FrameLoop, MAX_SMALL_BATCH, batch_size, walls};
 use crate::harness::{LIMIT, spin_until};
 use crate::options::Profile;
 use crate::raw::blits::{Alone, Blits, FORMAT};
@@ -43,10 +43,10 @@ fn run(bench: &Bench, rows: &mut Rows, slots: usize, what: &str) -> Result<()> {
     let mut stream = Filtered::new(&cuda, size, slots)?;
     let mut alone = Alone::new(&bench.gpu.device, size, slots)?;
     let mut loops: [&mut dyn FrameLoop; 3] = [&mut ours, &mut stream, &mut alone];
-    let frames = batch_size(bench.profile.slice, MOST_SMALL, &mut loops)?;
+    let frames = batch_size(bench.profile.slice, MAX_SMALL_BATCH, &mut loops)?;
     let costs = walls(&bench.profile, bench.profile.rounds, &frames, &mut loops)?;
     let [inline, cuda, alone] = &costs[..] else { bail!("three loops were measured") };
-    let others = [Samples::rival(STREAM, cuda), Samples::beside("drawn and shown alone", alone)];
+    let others = [Samples::rival(STREAM, cuda), Samples::comparison("drawn and shown alone", alone)];
     rows.lower("wall", format!("{what}, in the Vulkan queue"), "µs", inline, &others, None)?;
     let over = |of: &[f64]| of.iter().zip(alone).map(|(frame, alone)| frame - alone).collect::<Vec<_>>();
     let goal = Goal { of: Bounded::Value, bound: 60.0, better: Better::Lower, strict: false };

@@ -7,7 +7,7 @@ use bridge::{BufferAccess, BufferSpec, Exchange, ExchangeInfo, FrameGraph, Queue
 use super::frames::Frames;
 use super::{Bench, Case, Rows};
 use crate::harness::LIMIT;
-use crate::harness::frames::{MOST, compare};
+use crate::harness::frames::{MAX_BATCH, compare};
 use crate::options::Profile;
 use crate::raw::cuda::{Kernel, Module};
 use crate::raw::ring::{Recording, Ring, touch};
@@ -57,7 +57,7 @@ fn run(bench: &Bench, rows: &mut Rows, kernels: usize, what: &str) -> Result<()>
     let size = LEN as u64 * 4;
     let mut raw = Ring::new(gpu, QueueKind::Graphics, SLOTS, 1, size, Recording::Once)?.kernels(kernels);
 
-    let costs = compare(&bench.profile, MOST, &mut [&mut graphs, &mut launches, &mut raw])?;
+    let costs = compare(&bench.profile, MAX_BATCH, &mut [&mut graphs, &mut launches, &mut raw])?;
     let [graphs, launches, raw] = &costs[..] else { bail!("three loops were measured") };
     let others =
         |launches, raw| [Samples::rival(RAW, raw), Samples::rival("the bridge, launched one by one", launches)];

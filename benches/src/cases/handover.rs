@@ -9,7 +9,7 @@ use bridge::{BufferAccess, BufferSpec, Exchange, ExchangeInfo, QueueKind, Render
 use super::frames::Frames;
 use super::{Bench, Case, Rows};
 use crate::harness::LIMIT;
-use crate::harness::frames::{FrameLoop, MOST, batch_size, compare, walls};
+use crate::harness::frames::{FrameLoop, MAX_BATCH, batch_size, compare, walls};
 use crate::harness::stats::Summary;
 use crate::options::Profile;
 use crate::raw::cuda::{Kernel, Module};
@@ -44,12 +44,13 @@ fn run(bench: &Bench, rows: &mut Rows, kind: QueueKind, slots: usize, what: &str
     let spec = BufferSpec::new(LEN, BufferAccess::TRANSFER_READ);
     let mut ours_loop = Frames::new(gpu, &info, spec, |exchange| compute(exchange, kernel), |_, _| {})?;
     let mut raw_loop = Ring::new(gpu, kind, slots, 1, LEN as u64 * 4, Recording::Once)?;
-    let costs = compare(&bench.profile, MOST, &mut [&mut ours_loop, &mut raw_loop])?;
+    let costs = compare(&bench.profile, MAX_BATCH, &mut [&mut ours_loop, &mut raw_loop])?;
     let [ours, raw] = &costs[..] else { anyhow::bail!("two loops were measured") };
     // By hand and without CUDA, one thread does everything, so there is no equivalent to two
     // parallel sides.
     let twin = gpu.is_cuda();
-    let against = |samples| if twin { Samples::rival(RAW, samples) } else { Samples::beside("on one thread", samples) };
+    let against =
+        |samples| if twin { Samples::rival(RAW, samples) } else { Samples::comparison("on one thread", samples) };
     let wall = twin.then(|| Goal::times(1.02));
     rows.lower("wall", what, "µs", &ours.wall, &[against(&raw.wall)], wall)?;
     if !ours.cpu.is_empty() {
@@ -80,7 +81,7 @@ fn alike(
     raw.set_delay(Duration::try_from_secs_f64(added / 1e6).unwrap_or_default());
     let profile = &bench.profile;
     let mut loops: [&mut dyn FrameLoop; 2] = [ours, raw];
-    let frames = batch_size(profile.slice, MOST, &mut loops)?;
+    let frames = batch_size(profile.slice, MAX_BATCH, &mut loops)?;
     let taken = walls(profile, profile.rounds, &frames, &mut loops)?;
     let [ours, raw] = &taken[..] else { anyhow::bail!("two loops were measured") };
     rows.parameter("delay_us", added.max(0.0));

@@ -13,7 +13,7 @@ use super::image::{Packed, copy_corner, corner, fill_image, local_image};
 use super::{Bench, Case, Rows};
 use crate::gpu::Gpu;
 use crate::harness::LIMIT;
-use crate::harness::frames::{FrameLoop, MOST_SMALL, compare};
+use crate::harness::frames::{FrameLoop, MAX_SMALL_BATCH, compare};
 use crate::options::Profile;
 use crate::raw::commands::{Commands, submit};
 use crate::raw::image::FORMAT;
@@ -49,7 +49,7 @@ fn run(bench: &Bench, rows: &mut Rows, extent: [u32; 2], what: &str) -> Result<(
     };
     let mut ours = Frames::on(&side, &info, spec, write, record)?;
     let mut by_hand = Staging::new(gpu, extent)?;
-    let costs = compare(&bench.profile, MOST_SMALL, &mut [&mut ours, &mut by_hand])?;
+    let costs = compare(&bench.profile, MAX_SMALL_BATCH, &mut [&mut ours, &mut by_hand])?;
     let [ours, by_hand] = &costs[..] else { bail!("two loops were measured") };
     rows.lower("wall", what, "µs", &ours.wall, &[Samples::rival(BY_HAND, &by_hand.wall)], Some(Goal::times(1.5)))
 }

@@ -14,7 +14,7 @@ use vk_local::{LocalBuffer, LocalImage, LocalImageInfo, MemoryLocation};
 use super::frames::Frames;
 use super::{Bench, Case, Rows};
 use crate::harness::LIMIT;
-use crate::harness::frames::{FrameCosts, FrameLoop, MOST, compare};
+use crate::harness::frames::{FrameCosts, FrameLoop, MAX_BATCH, compare};
 use crate::options::Profile;
 use crate::raw::cuda::{Kernel, Module};
 use crate::raw::image::{FORMAT, Target, paint};
@@ -79,7 +79,7 @@ fn run(bench: &Bench, rows: &mut Rows, extent: [u32; 2], what: &str) -> Result<(
     if let Some(raw) = &mut raw {
         loops.push(raw);
     }
-    let costs = compare(&bench.profile, MOST, &mut loops)?;
+    let costs = compare(&bench.profile, MAX_BATCH, &mut loops)?;
     let [shared, copied, raw @ ..] = &costs[..] else { bail!("two loops were measured at least") };
     let raw = raw.first();
     let goal = raw.map(|_| Goal::times(1.02));
@@ -92,7 +92,7 @@ fn run(bench: &Bench, rows: &mut Rows, extent: [u32; 2], what: &str) -> Result<(
             continue;
         }
         let raw = raw.map(|raw| Samples::rival(RAW, of(raw)));
-        let others: Vec<_> = raw.into_iter().chain([Samples::beside(name, of(copied))]).collect();
+        let others: Vec<_> = raw.into_iter().chain([Samples::comparison(name, of(copied))]).collect();
         rows.lower(part, what, "µs", of(shared), &others, goal.filter(|_| part == "wall"))?;
     }
     Ok(())

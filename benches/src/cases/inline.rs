@@ -7,7 +7,7 @@ use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo,
 
 use super::frames::Frames;
 use super::{Bench, Case, Rows};
-use crate::harness::frames::{FrameLoop, MOST, compare, walls};
+use crate::harness::frames::{FrameLoop, MAX_BATCH, compare, walls};
 use crate::harness::{LIMIT, Skip};
 use crate::options::Profile;
 use crate::raw::cuda::Module;
@@ -49,7 +49,7 @@ fn frames(bench: &Bench, rows: &mut Rows, slots: usize, kernels: usize, what: &s
     let (inline, cuda) = sides(bench)?;
     let mut inline = ring(&inline, slots, kernels)?;
     let mut cuda = ring(&cuda, slots, kernels)?;
-    let costs = compare(&bench.profile, MOST, &mut [&mut inline, &mut cuda])?;
+    let costs = compare(&bench.profile, MAX_BATCH, &mut [&mut inline, &mut cuda])?;
     let [inline, cuda] = &costs[..] else { bail!("two loops were measured") };
     let fifth = (slots == 1 && kernels == 1).then(|| Goal::times(0.2));
     rows.lower("wall", what, "µs", &inline.wall, &[Samples::rival(STREAM, &cuda.wall)], fifth)?;

@@ -51,7 +51,8 @@ fn run(bench: &Bench, rows: &mut Rows, what: &str) -> Result<()> {
         failed.map(|()| took / f64::from(COUNT))
     })?;
     let [kernels, passes, pairs] = &samples[..] else { bail!("three ways were measured") };
-    let others = [Samples::beside("a kernel and a barrier", kernels), Samples::beside("a pass and a barrier", passes)];
+    let others =
+        [Samples::comparison("a kernel and a barrier", kernels), Samples::comparison("a pass and a barrier", passes)];
     rows.lower("pair", format!("{what}: the two"), "µs", pairs, &others, None)?;
     let added = pairs.iter().zip(kernels.iter().zip(passes)).map(|(pair, (kernel, pass))| pair - kernel - pass);
     let goal = Goal { of: Bounded::Value, bound: 2.0, better: Better::Lower, strict: false };

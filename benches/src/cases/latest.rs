@@ -13,7 +13,7 @@ use bridge::{BufferAccess, BufferSpec, Exchange, LatestInfo, LatestReader, Lates
 use super::handover::{Words, write_word};
 use super::{Bench, Case, Rows};
 use crate::gpu::Gpu;
-use crate::harness::frames::{FrameLoop, MOST_SMALL, compare};
+use crate::harness::frames::{FrameLoop, MAX_SMALL_BATCH, compare};
 use crate::harness::{LIMIT, spin_until};
 use crate::options::Profile;
 use crate::raw::commands::Commands;
@@ -57,13 +57,14 @@ pub(super) fn cases(profile: &Profile) -> Vec<Case> {
 /// add, in microseconds.
 fn costs(bench: &Bench, rows: &mut Rows, what: &str, adds: f64, ours: &mut dyn FrameLoop, part: Part) -> Result<()> {
     let gpu = &bench.gpu;
-    let recording = Recording::EachFrame(MOST_SMALL);
+    let recording = Recording::EachFrame(MAX_SMALL_BATCH);
     let mut raw = Ring::new(gpu, QueueKind::Graphics, SLOTS, 1, LEN as u64 * 4, recording)?.part(part);
     rows.parameter("slots", SLOTS);
-    let costs = compare(&bench.profile, MOST_SMALL, &mut [ours, &mut raw])?;
+    let costs = compare(&bench.profile, MAX_SMALL_BATCH, &mut [ours, &mut raw])?;
     let [ours, raw] = &costs[..] else { anyhow::bail!("two loops were measured") };
     let twin = gpu.is_cuda();
-    let against = |samples| if twin { Samples::rival(RAW, samples) } else { Samples::beside("on one thread", samples) };
+    let against =
+        |samples| if twin { Samples::rival(RAW, samples) } else { Samples::comparison("on one thread", samples) };
     if !ours.cpu.is_empty() {
         let adds = Goal::adds(adds);
         rows.lower(
@@ -100,7 +101,7 @@ fn frame(bench: &Bench, rows: &mut Rows, what: &str) -> Result<()> {
     let module = gpu.compute.cuda().map(|cuda| Module::load(cuda, Module::BENCH)).transpose()?;
     let kernel = module.as_ref().map(|module| module.kernel(c"touch")).transpose()?;
     let (writer, reader) = exchange(gpu)?;
-    let commands = Commands::new(&gpu.device, reader.queue(), MOST_SMALL)?;
+    let commands = Commands::new(&gpu.device, reader.queue(), MAX_SMALL_BATCH)?;
     let publish = Publish { writer, kernel, last: None };
     costs(
         bench,

@@ -37,7 +37,7 @@ use anyhow::{Result, ensure};
 use serde_json::Value;
 
 use crate::gpu::Gpu;
-use crate::harness::rounds::LEAST;
+use crate::harness::rounds::MIN_ROUNDS;
 use crate::options::Profile;
 use crate::report::spans::Spans;
 use crate::report::{Better, Goal, Measured, Outcome, Row, Samples};
@@ -157,7 +157,10 @@ impl Rows {
 
     fn push(&mut self, part: &str, what: String, unit: &str, measured: Measured) -> Result<()> {
         let samples = measured.bridge.samples;
-        ensure!(samples >= LEAST, "{what}: a figure of {samples} samples says nothing; the fewest are {LEAST}");
+        ensure!(
+            samples >= MIN_ROUNDS,
+            "{what}: a figure of {samples} samples says nothing; the fewest are {MIN_ROUNDS}"
+        );
         self.rows.push(Row {
             name: if part.is_empty() { self.case.clone() } else { format!("{}/{part}", self.case) },
             what,
@@ -200,11 +203,11 @@ mod tests {
     }
 
     #[test]
-    fn a_figure_of_one_sample_is_no_row() {
+    fn one_sample_makes_no_row() {
         let mut rows = Rows::default();
         let error = rows.lower("", "a frame", "µs", &[1.0], &[], None).unwrap_err();
         assert!(error.to_string().contains("1 samples"), "{error}");
-        rows.lower("", "a frame", "µs", &[1.0; LEAST], &[], None).unwrap();
+        rows.lower("", "a frame", "µs", &[1.0; MIN_ROUNDS], &[], None).unwrap();
         assert_eq!(rows.rows.len(), 1);
     }
 

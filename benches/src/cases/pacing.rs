@@ -16,7 +16,7 @@ use super::particles::spaced;
 use super::show::{SHOWN, SLOTS, Show};
 use super::{Bench, Case, Rows};
 use crate::gpu::Gpu;
-use crate::harness::frames::{FrameLoop, MOST, batch_size};
+use crate::harness::frames::{FrameLoop, MAX_BATCH, batch_size};
 use crate::harness::rounds::alternate;
 use crate::harness::stats::Summary;
 use crate::harness::{LIMIT, spin_until};
@@ -48,7 +48,7 @@ fn run(bench: &Bench, rows: &mut Rows, count: u32, what: &str) -> Result<()> {
     rows.parameter("slots", SLOTS);
     let mut loops = BOUNDS.iter().map(|bound| Frames::new(gpu, &show, *bound)).collect::<Result<Vec<_>>>()?;
     let unbounded: &mut dyn FrameLoop = loops.last_mut().context("no loops")?;
-    let fit = batch_size(4 * bench.profile.slice, MOST, &mut [unbounded])?.first().copied().unwrap_or(1);
+    let fit = batch_size(4 * bench.profile.slice, MAX_BATCH, &mut [unbounded])?.first().copied().unwrap_or(1);
     // A multiple of a full cycle forward and back, so that all loops make the same frames.
     let frames = fit.next_multiple_of(2 * SHOWN as usize);
     let batches = alternate(&bench.profile, bench.profile.pick(7, 3), loops.len(), |way| {

@@ -21,7 +21,7 @@ use super::staging::Staged;
 use super::{Bench, Case, Rows};
 use crate::gpu::Gpu;
 use crate::harness::LIMIT;
-use crate::harness::frames::{FrameLoop, MOST, batch_size, walls};
+use crate::harness::frames::{FrameLoop, MAX_BATCH, batch_size, walls};
 use crate::options::Profile;
 use crate::raw::commands::{Commands, submit};
 use crate::raw::shared::Exports;
@@ -63,7 +63,7 @@ fn run(bench: &Bench, rows: &mut Rows, count: u32, what: &str) -> Result<()> {
     // The same number for all: whole runs in one direction, so that all make the same frames.
     let mut frames = SHOWN as usize;
     if count < LARGE {
-        let fit = batch_size(8 * bench.profile.slice, MOST, &mut loops)?.first().copied().unwrap_or(1);
+        let fit = batch_size(8 * bench.profile.slice, MAX_BATCH, &mut loops)?.first().copied().unwrap_or(1);
         frames = fit.next_multiple_of(2 * frames);
     }
     let counts = vec![frames; loops.len()];
@@ -79,10 +79,10 @@ fn run(bench: &Bench, rows: &mut Rows, count: u32, what: &str) -> Result<()> {
         others.push(Samples::rival(name, samples));
     }
     others.extend([
-        Samples::beside("compute alone", compute),
-        Samples::beside("render alone", render),
-        Samples::beside("their sum", &sum),
-        Samples::beside("the larger", &larger),
+        Samples::comparison("compute alone", compute),
+        Samples::comparison("render alone", render),
+        Samples::comparison("their sum", &sum),
+        Samples::comparison("the larger", &larger),
     ]);
     rows.lower("", what, "ms", ours, &others, None)
 }
@@ -297,7 +297,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digits_stand_in_threes() {
+    fn digits_are_grouped_in_threes() {
         assert_eq!([spaced(7), spaced(1234), spaced(50_000_000)], ["7", "1 234", "50 000 000"]);
     }
 }

@@ -11,7 +11,7 @@ use super::bandwidth::address;
 use super::inline::ring;
 use super::{Bench, Case, Rows, bytes};
 use crate::harness::Skip;
-use crate::harness::frames::{MOST, compare};
+use crate::harness::frames::{MAX_BATCH, compare};
 use crate::harness::rounds::alternate;
 use crate::options::Profile;
 use crate::raw::cuda::{DeviceMemory, Event, Module, Stream, bound, check};
@@ -42,14 +42,14 @@ fn frames(bench: &Bench, rows: &mut Rows, slots: usize, what: &str) -> Result<()
     let (peer, own) = (peer(bench)?, bench.gpu.compute.clone());
     let mut theirs = ring(&peer, slots, 1)?;
     let mut ours = ring(&own, slots, 1)?;
-    let costs = compare(&bench.profile, MOST, &mut [&mut theirs, &mut ours])?;
+    let costs = compare(&bench.profile, MAX_BATCH, &mut [&mut theirs, &mut ours])?;
     let [theirs, ours] = &costs[..] else { bail!("two loops were measured") };
     let quick = Goal { of: Bounded::Value, bound: 25.0, better: Better::Lower, strict: false };
     let quick = (slots == 1).then_some(quick);
-    rows.lower("wall", what, "µs", &theirs.wall, &[Samples::beside(OWN, &ours.wall)], quick)?;
+    rows.lower("wall", what, "µs", &theirs.wall, &[Samples::comparison(OWN, &ours.wall)], quick)?;
     if !theirs.cpu.is_empty() {
         let what = format!("{what}: processor time");
-        rows.lower("cpu", what, "µs", &theirs.cpu, &[Samples::beside(OWN, &ours.cpu)], None)?;
+        rows.lower("cpu", what, "µs", &theirs.cpu, &[Samples::comparison(OWN, &ours.cpu)], None)?;
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use super::show::{SLOTS, Show};
 use super::{Bench, Case, Rows};
 use crate::gpu::Gpu;
 use crate::harness::LIMIT;
-use crate::harness::frames::{FrameLoop, MOST_SMALL, batch_size, walls};
+use crate::harness::frames::{FrameLoop, MAX_SMALL_BATCH, batch_size, walls};
 use crate::options::Profile;
 use crate::report::Samples;
 
@@ -39,12 +39,12 @@ fn run(bench: &Bench, rows: &mut Rows, size: [u32; 2], what: &str) -> Result<()>
     let mut with_frame = Frames::new(gpu, &show, Copies::Frame, true)?;
     let mut none = Frames::new(gpu, &show, Copies::Frame, false)?;
     let mut loops: [&mut dyn FrameLoop; 3] = [&mut apart, &mut with_frame, &mut none];
-    let frames = batch_size(bench.profile.slice, MOST_SMALL, &mut loops)?;
+    let frames = batch_size(bench.profile.slice, MAX_SMALL_BATCH, &mut loops)?;
     let costs = walls(&bench.profile, bench.profile.rounds, &frames, &mut loops)?;
     let [apart, with_frame, none] = &costs[..] else { bail!("three loops were measured") };
     let queue =
         if gpu.device.queue_of(QueueKind::Transfer).is_some() { "the transfer queue" } else { "the same queue" };
-    let others = [Samples::rival("by the frame itself", with_frame), Samples::beside("no copy", none)];
+    let others = [Samples::rival("by the frame itself", with_frame), Samples::comparison("no copy", none)];
     rows.lower("", format!("{what}, apart on {queue}"), "µs", apart, &others, None)
 }
 

@@ -8,7 +8,7 @@ use bridge::{BufferAccess, BufferSpec, Exchange, ExchangeInfo, QueueKind, Render
 use super::handover::{Words, write_word};
 use super::{Bench, Case, Rows};
 use crate::gpu::Gpu;
-use crate::harness::frames::{FrameLoop, MOST, compare};
+use crate::harness::frames::{FrameLoop, MAX_BATCH, compare};
 use crate::harness::{LIMIT, spin_until};
 use crate::options::Profile;
 use crate::raw::commands::Commands;
@@ -36,10 +36,11 @@ fn run(bench: &Bench, rows: &mut Rows, slots: usize, what: &str) -> Result<()> {
     let kernel = module.as_ref().map(|module| module.kernel(c"touch")).transpose()?;
     let mut ours = Frames::new(gpu, slots, kernel)?;
     let mut raw = Ring::new(gpu, QueueKind::Graphics, slots, 1, LEN as u64 * 4, Recording::Once)?.render_first();
-    let costs = compare(&bench.profile, MOST, &mut [&mut ours, &mut raw])?;
+    let costs = compare(&bench.profile, MAX_BATCH, &mut [&mut ours, &mut raw])?;
     let [ours, raw] = &costs[..] else { bail!("two loops were measured") };
     let twin = gpu.is_cuda();
-    let against = |samples| if twin { Samples::rival(RAW, samples) } else { Samples::beside("on one thread", samples) };
+    let against =
+        |samples| if twin { Samples::rival(RAW, samples) } else { Samples::comparison("on one thread", samples) };
     rows.lower("wall", what, "µs", &ours.wall, &[against(&raw.wall)], twin.then(|| Goal::times(1.02)))?;
     if !ours.cpu.is_empty() {
         let what = format!("{what}: processor time");

@@ -8,7 +8,7 @@ use bridge::{BufferAccess, BufferSpec, Exchange, ExchangeInfo, QueueKind, Timeli
 
 use super::{Bench, Case, Rows};
 use crate::gpu::Gpu;
-use crate::harness::frames::{FrameLoop, MOST_SMALL, compare};
+use crate::harness::frames::{FrameLoop, MAX_SMALL_BATCH, compare};
 use crate::harness::{LIMIT, spin_until};
 use crate::options::Profile;
 use crate::raw::commands::Commands;
@@ -37,11 +37,13 @@ fn run(bench: &Bench, rows: &mut Rows, count: usize, what: &str) -> Result<()> {
     rows.parameter("resources", count);
     rows.parameter("slots", SLOTS);
     let mut ours = Frames::new(gpu, count)?;
-    let mut raw = Ring::new(gpu, QueueKind::Graphics, SLOTS, count, LEN as u64 * 4, Recording::EachFrame(MOST_SMALL))?;
-    let costs = compare(&bench.profile, MOST_SMALL, &mut [&mut ours, &mut raw])?;
+    let mut raw =
+        Ring::new(gpu, QueueKind::Graphics, SLOTS, count, LEN as u64 * 4, Recording::EachFrame(MAX_SMALL_BATCH))?;
+    let costs = compare(&bench.profile, MAX_SMALL_BATCH, &mut [&mut ours, &mut raw])?;
     let [ours, raw] = &costs[..] else { anyhow::bail!("two loops were measured") };
     let twin = gpu.is_cuda();
-    let against = |samples| if twin { Samples::rival(RAW, samples) } else { Samples::beside("on one thread", samples) };
+    let against =
+        |samples| if twin { Samples::rival(RAW, samples) } else { Samples::comparison("on one thread", samples) };
     rows.lower("wall", what, "µs", &ours.wall, &[against(&raw.wall)], twin.then(|| Goal::times(1.02)))?;
     if !ours.cpu.is_empty() {
         let goal = if count == MANY { Goal::times(1.05) } else { Goal::adds(0.3) };
@@ -72,7 +74,7 @@ impl Frames {
         });
         Ok(Self {
             exchange: Exchange::new(&gpu.compute, &info, specs)?,
-            commands: Commands::new(&gpu.device, gpu.device.queue(), MOST_SMALL)?,
+            commands: Commands::new(&gpu.device, gpu.device.queue(), MAX_SMALL_BATCH)?,
             batch: 0,
             last: None,
             touch: touch.transpose()?,

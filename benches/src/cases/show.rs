@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_and_back_leaves_every_star_where_it_was() {
+    fn moving_there_and_back_restores_every_star() {
         let info =
             SceneInfo { picture: None, seed: 1, frames: STORY, size: [64, 64], particles: 500, point_limit: 64.0 };
         let scene = Scene::new(info);

@@ -54,7 +54,7 @@ fn first_frame(bench: &Bench, rows: &mut Rows, what: &str) -> Result<()> {
     })?;
     let [ours, raw] = &samples[..] else { bail!("two ways were measured") };
     let name = if gpu.is_cuda() { RAW } else { "raw calls, on one thread" };
-    let raw = if gpu.is_cuda() { Samples::rival(name, raw) } else { Samples::beside(name, raw) };
+    let raw = if gpu.is_cuda() { Samples::rival(name, raw) } else { Samples::comparison(name, raw) };
     rows.lower("", what, "µs", ours, &[raw], None)
 }
 
@@ -94,8 +94,8 @@ fn cold_start(bench: &Bench, rows: &mut Rows, what: &str) -> Result<()> {
     })?;
     let [ours, devices, nothing] = &samples[..] else { bail!("three ways were measured") };
     let others = [
-        Samples::beside("instance, device and CUDA context by hand, no frame", devices),
-        Samples::beside("a process that does nothing", nothing),
+        Samples::comparison("instance, device and CUDA context by hand, no frame", devices),
+        Samples::comparison("a process that does nothing", nothing),
     ];
     rows.lower("", what, "ms", ours, &others, None)
 }
@@ -109,13 +109,13 @@ fn start(gpu: &Gpu, way: Cold) -> Result<f64> {
     let begun = Instant::now();
     let mut child =
         command.stdout(Stdio::piped()).stdin(Stdio::null()).spawn().context("cannot start this program again")?;
-    let mut said = [0];
-    let told = child.stdout.take().context("no output")?.read_exact(&mut said);
+    let mut output = [0];
+    let read = child.stdout.take().context("no output")?.read_exact(&mut output);
     let took = begun.elapsed().as_secs_f64() * 1e3;
     // The exit of the process is not part of its start.
     let status = child.wait()?;
     ensure!(
-        told.is_ok() && said == BEGUN && status.success(),
+        read.is_ok() && output == BEGUN && status.success(),
         "the process for a cold start ({}) failed: {status}",
         way.name()
     );

@@ -51,10 +51,10 @@ fn run(bench: &Bench, rows: &mut Rows, count: u32, what: &str) -> Result<()> {
         "µs",
         &vulkan.intervals(),
         &[
-            Samples::beside("host: begin to submit", &host.durations()),
-            Samples::beside("compute", &compute.durations()),
-            Samples::beside("from compute to Vulkan", &compute.gaps_to(vulkan)),
-            Samples::beside("Vulkan", &vulkan.durations()),
+            Samples::comparison("host: begin to submit", &host.durations()),
+            Samples::comparison("compute", &compute.durations()),
+            Samples::comparison("from compute to Vulkan", &compute.gaps_to(vulkan)),
+            Samples::comparison("Vulkan", &vulkan.durations()),
         ],
         None,
     )?;

@@ -8,7 +8,7 @@ use bridge_view::{Element, ImageFormat, Look, View, ViewInfo};
 use super::handover::compute;
 use super::{Bench, Case, Rows};
 use crate::harness::LIMIT;
-use crate::harness::frames::{FrameLoop, MOST_SMALL, compare};
+use crate::harness::frames::{FrameLoop, MAX_SMALL_BATCH, compare};
 use crate::options::Profile;
 use crate::raw::cuda::{Kernel, Module};
 use crate::raw::drawing::Kind;
@@ -48,11 +48,12 @@ fn run(bench: &Bench, rows: &mut Rows, size: [u32; 2], (element, kind): (Element
         kernel,
     };
     let mut raw_loop = Ring::drawing(gpu, SLOTS, size, kind)?;
-    let costs = compare(&bench.profile, MOST_SMALL, &mut [&mut ours_loop, &mut raw_loop])?;
+    let costs = compare(&bench.profile, MAX_SMALL_BATCH, &mut [&mut ours_loop, &mut raw_loop])?;
     let [ours, raw] = &costs[..] else { anyhow::bail!("two loops were measured") };
     // By hand and without CUDA, one thread does everything.
     let twin = gpu.is_cuda();
-    let against = |samples| if twin { Samples::rival(RAW, samples) } else { Samples::beside("on one thread", samples) };
+    let against =
+        |samples| if twin { Samples::rival(RAW, samples) } else { Samples::comparison("on one thread", samples) };
     rows.lower("wall", what, "µs", &ours.wall, &[against(&raw.wall)], twin.then(|| Goal::times(1.05)))?;
     if !ours.cpu.is_empty() {
         rows.lower("cpu", format!("{what}: processor time"), "µs", &ours.cpu, &[against(&raw.cpu)], None)?;

@@ -21,9 +21,9 @@ pub(crate) trait FrameLoop {
 /// becomes full, which would make the driver spin.
 const SHORT: usize = 32;
 /// The maximum number of frames in a batch whose duration is measured.
-pub(crate) const MOST: usize = 4096;
+pub(crate) const MAX_BATCH: usize = 4096;
 /// The same for loops that need separate resources for every frame of a batch.
-pub(crate) const MOST_SMALL: usize = 256;
+pub(crate) const MAX_SMALL_BATCH: usize = 256;
 
 /// The costs of frames made in one way, one sample per round.
 #[derive(Debug, Default)]
@@ -82,30 +82,30 @@ pub(crate) fn batch_size(slice: Duration, most: usize, loops: &mut [&mut dyn Fra
     Ok(frames.into_iter().map(|own| if alike { first } else { own }.clamp(TRIAL, most)).collect())
 }
 
-fn run(one: &mut dyn FrameLoop, frames: usize) -> Result<()> {
+fn run(frame_loop: &mut dyn FrameLoop, frames: usize) -> Result<()> {
     for _ in 0..frames {
-        one.frame()?;
+        frame_loop.frame()?;
     }
-    one.drain()
+    frame_loop.drain()
 }
 
-fn cpu_of(one: &mut dyn FrameLoop) -> Result<Option<f64>> {
+fn cpu_of(frame_loop: &mut dyn FrameLoop) -> Result<Option<f64>> {
     let before = thread_cpu_us();
     for _ in 0..SHORT {
-        one.frame()?;
+        frame_loop.frame()?;
     }
     let after = thread_cpu_us();
-    one.drain()?;
+    frame_loop.drain()?;
     Ok(before.zip(after).map(|(before, after)| (after - before) / SHORT as f64))
 }
 
-fn allocations_of(one: &mut dyn FrameLoop) -> Result<f64> {
+fn allocations_of(frame_loop: &mut dyn FrameLoop) -> Result<f64> {
     let mut result = Ok(());
     let counted = allocation_counter::measure(|| {
-        result = (0..SHORT).try_for_each(|_| one.frame());
+        result = (0..SHORT).try_for_each(|_| frame_loop.frame());
     });
     result?;
-    one.drain()?;
+    frame_loop.drain()?;
     Ok(counted.count_total as f64 / SHORT as f64)
 }
 
@@ -141,10 +141,10 @@ mod tests {
 
     #[test]
     fn a_loop_that_allocates_is_caught() {
-        let toy = |allocates| Toy { kept: Vec::with_capacity(2 * MOST), allocates, open: 0 };
+        let toy = |allocates| Toy { kept: Vec::with_capacity(2 * MAX_BATCH), allocates, open: 0 };
         let (mut frugal, mut wasteful) = (toy(false), toy(true));
         let profile = Options::try_parse_from(["bridge-bench", "--quick"]).unwrap().profile();
-        let costs = compare(&profile, MOST, &mut [&mut frugal, &mut wasteful]).unwrap();
+        let costs = compare(&profile, MAX_BATCH, &mut [&mut frugal, &mut wasteful]).unwrap();
         assert_eq!(costs[0].allocations, [0.0; 3]);
         assert_eq!(costs[1].allocations, [1.0; 3]);
         assert_eq!(costs[0].wall.len(), profile.rounds);

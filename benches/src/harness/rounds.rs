@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use crate::options::Profile;
 
 /// The minimum number of rounds for a meaningful median.
-pub(crate) const LEAST: usize = 3;
+pub(crate) const MIN_ROUNDS: usize = 3;
 
 /// Takes one sample of each of `ways` per round, so that drift affects all of them: forward in one
 /// round, backward in the next. A warm-up round comes first and is not counted. Returns the samples
@@ -23,8 +23,8 @@ pub(crate) fn alternate<T>(
         sample(way).context("while warming up")?;
     }
     let mut samples: Vec<Vec<T>> = (0..ways).map(|_| Vec::with_capacity(rounds)).collect();
-    for round in 0..rounds.max(LEAST) {
-        if round >= LEAST && begun.elapsed() > profile.enough {
+    for round in 0..rounds.max(MIN_ROUNDS) {
+        if round >= MIN_ROUNDS && begun.elapsed() > profile.enough {
             break;
         }
         for turn in 0..ways {
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn ways_take_turns_in_both_orders() {
+    fn ways_alternate_in_both_orders() {
         let mut order = Vec::new();
         let samples = alternate(&profile(), 4, 2, |way| {
             order.push(way);
@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn a_slow_case_stops_early_but_not_too_early() {
         let profile = Profile { enough: Duration::ZERO, ..profile() };
-        assert_eq!(alternate(&profile, 100, 1, |_| Ok(())).unwrap()[0].len(), LEAST);
+        assert_eq!(alternate(&profile, 100, 1, |_| Ok(())).unwrap()[0].len(), MIN_ROUNDS);
     }
 
     #[test]

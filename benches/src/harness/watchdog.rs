@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// The interval at which the time is checked.
-const LOOK: Duration = Duration::from_millis(250);
+const INTERVAL: Duration = Duration::from_millis(250);
 
 /// A watchdog that watches one case at a time.
 #[derive(Clone, Default)]
@@ -19,7 +19,7 @@ impl Watchdog {
         let watched = watchdog.clone();
         thread::spawn(move || {
             loop {
-                thread::sleep(LOOK);
+                thread::sleep(INTERVAL);
                 if let Some(name) = watched.late(Instant::now()) {
                     hung(&name);
                 }
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_case_that_hangs_is_told_once() {
+    fn only_a_hanging_case_is_reported_and_once() {
         let watchdog = Watchdog::default();
         let minute = Duration::from_secs(60);
         watchdog.watch("quick", minute);

@@ -42,7 +42,7 @@ pub(crate) struct Machine {
 impl Machine {
     /// Describes this machine at the present time.
     pub(crate) fn look(device: &ExportDevice, compute: &bridge::Compute) -> Self {
-        let system = System::look();
+        let system = System::collect();
         let version = device.api_version();
         Self {
             device: device.name().to_owned(),

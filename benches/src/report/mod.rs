@@ -80,7 +80,7 @@ pub(crate) struct Measured {
     /// The bridge's figures.
     pub(crate) bridge: Summary,
     /// The figures of the other ways.
-    pub(crate) others: Vec<Other>,
+    pub(crate) others: Vec<Comparison>,
     /// The bridge compared with its best rival.
     pub(crate) ratio: Option<Ratio>,
     /// The goal.
@@ -91,7 +91,7 @@ pub(crate) struct Measured {
 
 /// Another way to do the same, or a figure for comparison.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Other {
+pub(crate) struct Comparison {
     /// Its name.
     pub(crate) name: String,
     /// Its figures.
@@ -163,7 +163,7 @@ impl<'a> Samples<'a> {
     }
 
     /// Returns a figure to show for comparison.
-    pub(crate) fn beside(name: &'a str, samples: &'a [f64]) -> Self {
+    pub(crate) fn comparison(name: &'a str, samples: &'a [f64]) -> Self {
         Self { name, samples, rival: false }
     }
 }
@@ -193,7 +193,7 @@ impl Measured {
         });
         let others = summarized
             .iter()
-            .map(|(other, summary)| Other { name: other.name.to_owned(), summary: *summary, rival: other.rival })
+            .map(|(other, summary)| Comparison { name: other.name.to_owned(), summary: *summary, rival: other.rival })
             .collect();
         Ok(Self { bridge: summary, others, ratio, goal, met })
     }
@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn the_best_rival_counts() {
         let others =
-            [Samples::rival("slow", &[9.0; 3]), Samples::rival("best", &[2.0; 3]), Samples::beside("x", &[1.0])];
+            [Samples::rival("slow", &[9.0; 3]), Samples::rival("best", &[2.0; 3]), Samples::comparison("x", &[1.0])];
         let measured = Measured::new(&OURS, &others, Better::Lower, Some(Goal::times(1.02))).unwrap();
         assert!((measured.ratio.unwrap().median - 1.05).abs() < 1e-12);
         assert_eq!(measured.met, Some(false));
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn goals_bound_what_they_say() {
+    fn goals_bound_the_value_or_the_difference() {
         let met = |of, bound| {
             let goal = Goal { of, bound, better: Better::Lower, strict: false };
             Measured::new(&OURS, &[Samples::rival("raw", &[1.5; 3])], Better::Lower, Some(goal)).unwrap().met
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn results_are_read_as_they_were_written() {
+    fn results_round_trip_through_json() {
         let folder = tempfile::tempdir().unwrap();
         let results = table::tests::results();
         results.write(folder.path()).unwrap();

@@ -30,13 +30,13 @@ impl Sources {
     /// otherwise the commit of the tree at `root`, if that was found.
     pub(crate) fn look(root: Option<&Path>) -> Self {
         let ask = |arguments: &[&str]| root.and_then(|root| git(root, arguments));
-        let told = std::env::var("BRIDGE_BENCH_COMMIT").ok();
-        Self::of(ask(&["rev-parse", "HEAD"]), ask(&["status", "--porcelain"]), told)
+        let given = std::env::var("BRIDGE_BENCH_COMMIT").ok();
+        Self::of(ask(&["rev-parse", "HEAD"]), ask(&["status", "--porcelain"]), given)
     }
 
-    fn of(commit: Option<String>, status: Option<String>, told: Option<String>) -> Self {
-        match (commit, told) {
-            (_, Some(told)) => Self { commit: told, clean: None },
+    fn of(commit: Option<String>, status: Option<String>, given: Option<String>) -> Self {
+        match (commit, given) {
+            (_, Some(given)) => Self { commit: given, clean: None },
             (Some(commit), None) => Self { commit, clean: status.map(|status| status.is_empty()) },
             (None, None) => Self::default(),
         }
@@ -53,11 +53,11 @@ impl Sources {
 }
 
 fn git(root: &Path, arguments: &[&str]) -> Option<String> {
-    said(Command::new("git").arg("-C").arg(root).args(arguments))
+    output_of(Command::new("git").arg("-C").arg(root).args(arguments))
 }
 
 /// Returns the output of a program, if it exists and succeeds.
-fn said(command: &mut Command) -> Option<String> {
+fn output_of(command: &mut Command) -> Option<String> {
     let output = command.output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     output.status.success().then(|| text.trim().to_owned())
@@ -99,7 +99,7 @@ fn current(gpu: Uuid) -> String {
 
 fn clocks(gpu: Uuid, fields: &str) -> String {
     let query = format!("--query-gpu=uuid,{fields}");
-    let lines = said(Command::new("nvidia-smi").args([&query, "--format=csv,noheader"])).unwrap_or_default();
+    let lines = output_of(Command::new("nvidia-smi").args([&query, "--format=csv,noheader"])).unwrap_or_default();
     of_gpu(&lines, gpu).unwrap_or_else(|| UNKNOWN.to_owned())
 }
 
@@ -140,15 +140,15 @@ mod tests {
     }
 
     #[test]
-    fn only_a_clean_commit_tells_what_was_measured() {
+    fn only_a_clean_commit_identifies_the_sources() {
         let some = |text: &str| Some(text.to_owned());
         Sources::of(some("abc"), some(""), None).require_clean().unwrap();
         let changed = Sources::of(some("abc"), some(" M file"), None);
         assert_eq!((changed.commit.as_str(), changed.clean), ("abc", Some(false)));
         assert!(changed.require_clean().unwrap_err().to_string().contains("abc"));
-        let told = Sources::of(some("abc"), some(""), some("told"));
-        assert_eq!((told.commit.as_str(), told.clean), ("told", None));
-        assert!(told.require_clean().is_err());
+        let given = Sources::of(some("abc"), some(""), some("told"));
+        assert_eq!((given.commit.as_str(), given.clean), ("told", None));
+        assert!(given.require_clean().is_err());
         assert_eq!(Sources::of(None, None, None), Sources::default());
     }
 

@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_without_git_is_published_from_the_commit_that_it_was_told() {
+    fn a_copy_without_git_is_published_from_the_given_commit() {
         let mut results = complete();
         results.machine.sources.clean = None;
         check(&results, &Sources { commit: "abc".into(), clean: Some(true) }).unwrap();

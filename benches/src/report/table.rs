@@ -184,7 +184,7 @@ pub(crate) mod tests {
         let ten = |first: f64| [vec![first; 4], vec![first + 1.0; 2], vec![first + 2.0; 4]].concat();
         let hundred = ten(100.0);
         let raw = [Samples::rival("raw calls", &hundred)];
-        let two = [Samples::rival("a", &[9.0]), Samples::beside("b | c", &[0.5])];
+        let two = [Samples::rival("a", &[9.0]), Samples::comparison("b | c", &[0.5])];
         let measured = |ours: &[f64], others: &[Samples<'_>]| {
             Outcome::Measured(Measured::new(ours, others, Better::Lower, Some(Goal::times(1.02))).unwrap())
         };
@@ -235,7 +235,7 @@ A GPU, 1.2, CUDA 13.0, Vulkan 1.3; A CPU (2 threads); an OS; 2026-11-22T10:11:12
     }
 
     #[test]
-    fn a_pattern_leaves_the_other_tables_out() {
+    fn a_pattern_omits_the_other_tables() {
         let text = markdown(&results(), |name| name.starts_with("bandwidth"));
         assert!(!text.contains("a frame") && text.contains("a copy"), "{text}");
     }

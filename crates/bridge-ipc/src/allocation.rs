@@ -5,7 +5,7 @@ use rustix::io::Errno;
 /// The size of the pieces. Kernels before Linux 6.10 give up a piece for any signal that arrives
 /// meanwhile, also one that the process handles without noticing, and free what they have allocated
 /// of it: it has to be small enough to be allocated between two signals of a profiler.
-const PIECE: u64 = 16 << 20;
+const CHUNK: u64 = 16 << 20;
 
 /// Allocates `bytes` bytes by calls with a start and a length, which a signal may interrupt.
 pub(crate) fn allocate(
@@ -14,7 +14,7 @@ pub(crate) fn allocate(
 ) -> rustix::io::Result<()> {
     let mut start = 0;
     while start < bytes {
-        let len = PIECE.min(bytes - start);
+        let len = CHUNK.min(bytes - start);
         match piece(start, len) {
             Ok(()) => start += len,
             Err(Errno::INTR) => {}
@@ -29,8 +29,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_signal_costs_a_piece_and_not_the_memory() {
-        let bytes = 2 * PIECE + 3;
+    fn interrupted_allocation_retries_only_one_piece() {
+        let bytes = 2 * CHUNK + 3;
         let (mut calls, mut all) = (0, Vec::new());
         let allocated = allocate(bytes, |start, len| {
             calls += 1;
@@ -42,13 +42,13 @@ mod tests {
             Ok(())
         });
         assert_eq!(allocated, Ok(()));
-        assert_eq!((calls, all), (6, vec![(0, PIECE), (PIECE, PIECE), (2 * PIECE, 3)]));
+        assert_eq!((calls, all), (6, vec![(0, CHUNK), (CHUNK, CHUNK), (2 * CHUNK, 3)]));
     }
 
     #[test]
-    fn another_error_ends_it() {
+    fn other_errors_end_the_allocation() {
         let mut calls = 0;
-        let allocated = allocate(2 * PIECE, |_, _| {
+        let allocated = allocate(2 * CHUNK, |_, _| {
             calls += 1;
             Err(Errno::NOSPC)
         });

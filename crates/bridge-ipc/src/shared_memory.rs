@@ -181,7 +181,7 @@ mod linux {
     use super::{MappedMemory, SharedMemory, problem, size};
     use crate::allocation::allocate;
     use crate::error::{Error, MemoryProblem, Result};
-    use crate::seals::{not_executable, why_unsealed};
+    use crate::seals::{seal_error, with_noexec};
     use crate::transport::OsHandle;
 
     /// `TMPFS_MAGIC`: the file system of memory files without huge pages.
@@ -216,7 +216,7 @@ mod linux {
             let len = size(name, bytes)?;
             let failed = failed::<Errno>(name, len);
             let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-            let made = not_executable(|seal| memfd_create("vk-cuda-bridge", flags | seal));
+            let made = with_noexec(|seal| memfd_create("vk-cuda-bridge", flags | seal));
             let handle = made.map_err(|error| failed("memfd_create", error))?;
             // Pages that are not allocated here would be allocated on first access, where a failure
             // can only be reported by a signal.
@@ -227,7 +227,7 @@ mod linux {
 
         fn seal(&self, seals: SealFlags) -> Result<()> {
             let sealed = fcntl_add_seals(&self.handle, seals);
-            sealed.map_err(|error| failed(&self.name, self.len)("fcntl(F_ADD_SEALS)", why_unsealed(seals, error)))
+            sealed.map_err(|error| failed(&self.name, self.len)("fcntl(F_ADD_SEALS)", seal_error(seals, error)))
         }
 
         /// Wraps a descriptor from a peer, which has announced `bytes` bytes. The descriptor is

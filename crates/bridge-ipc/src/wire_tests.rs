@@ -9,7 +9,7 @@ fn rows(section: &str) -> Vec<Vec<&str>> {
 /// The document describes all structs, since it is all that authors of workers in other languages
 /// have.
 #[test]
-fn the_document_has_the_structs() {
+fn document_describes_all_structs() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/ipc.md");
     let text = std::fs::read_to_string(path).unwrap();
     let messages = text.split("\n## Messages\n").nth(1).unwrap().split("\n## ").next().unwrap();
@@ -39,7 +39,7 @@ fn the_document_has_the_structs() {
 }
 
 #[test]
-fn the_document_has_the_formats() {
+fn document_lists_all_formats() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/ipc.md");
     let text = std::fs::read_to_string(path).unwrap();
     let section = text.split("\n## Rules of the fields\n").nth(1).unwrap().split("\n## ").next().unwrap();

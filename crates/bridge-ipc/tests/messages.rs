@@ -142,7 +142,7 @@ fn is_whole(message: &Message, bytes: &[u8]) -> bool {
 
 proptest! {
     #[test]
-    fn what_is_written_is_read(message in message()) {
+    fn encoded_messages_decode_to_the_same_message(message in message()) {
         let bytes = message.encode().unwrap();
         prop_assert!(bytes.len() <= MOST_BYTES);
         prop_assert_eq!(Message::decode(&bytes), Ok(message));
@@ -158,7 +158,7 @@ proptest! {
     /// A changed message is refused, or is another valid message: no field is used without
     /// validation.
     #[test]
-    fn changed_messages_are_other_messages_or_errors(
+    fn modified_bytes_are_another_message_or_an_error(
         message in message(),
         changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..4),
         cut in proptest::option::of(any::<proptest::sample::Index>()),
@@ -178,7 +178,7 @@ proptest! {
 
     /// No messages in any order from either side cause a panic.
     #[test]
-    fn no_order_of_messages_panics(said in proptest::collection::vec((any::<bool>(), message()), 0..40), renderer in any::<bool>()) {
+    fn messages_in_any_order_never_panic(said in proptest::collection::vec((any::<bool>(), message()), 0..40), renderer in any::<bool>()) {
         let mut session = Session::new(if renderer { Role::Renderer } else { Role::Worker });
         for (own, message) in said {
             let _ = if own { session.send(&message) } else { session.receive(&message).map(|_| ()) };
@@ -244,7 +244,7 @@ fn unknown_bits_in_the_hello_of_a_newer_version_are_ignored() {
 }
 
 #[test]
-fn a_memory_file_is_of_no_gpu() {
+fn memory_file_with_a_gpu_is_refused() {
     let kind = ResourceKind::Buffer(BufferDescriptor { size: 64, element_size: 4 });
     let resource = Resource {
         exchange: 0,
@@ -264,7 +264,7 @@ fn a_memory_file_is_of_no_gpu() {
 }
 
 #[test]
-fn levels_lie_one_behind_the_other() {
+fn mip_levels_are_consecutive() {
     let image = ImageDescriptor {
         shape: ImageShape::D2,
         extent: [5, 3, 1],

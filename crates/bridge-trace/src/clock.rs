@@ -31,7 +31,7 @@ mod tests {
 
     /// The clock is that of `Instant`, up to the rounding of both.
     #[test]
-    fn it_never_goes_back_and_counts_nanoseconds() {
+    fn clock_is_monotonic_and_counts_nanoseconds() {
         use std::time::{Duration, Instant};
         let (outer, before) = (Instant::now(), now());
         let inner = Instant::now();

@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_time_is_the_first_field_and_what_is_not_known_is_left_out() {
+    fn time_is_the_first_field_and_unset_fields_are_omitted() {
         let event = Event::new("publish", "host", "a \"name\"").slot(1).frame(7);
         let line = serde_json::to_string(&Line::now(clock::now(), event)).unwrap();
         assert!(line.starts_with("{\"ns\":") && !line.contains("null"), "{line}");

@@ -9,7 +9,7 @@
 //! | `sink` | the sink, its replacement, and the thread that calls it |
 //! | `target` | the destination that `BRIDGE_TRACE` names |
 //! | `trace` | turning the trace on and off, and writing events as lines |
-//! | `waiting` | the queue of lines that are not written yet |
+//! | `line_queue` | the queue of lines that are not written yet |
 //!
 //! The crates `vk-cuda-bridge` and `vk-cuda-bridge-worker` write to it and re-export [`trace_to`]
 //! and [`trace_off`]; a process that uses both has one trace. The repository's `docs/trace.md`
@@ -20,10 +20,10 @@
 mod clock;
 mod event;
 mod isolated;
+mod line_queue;
 mod sink;
 mod target;
 mod trace;
-mod waiting;
 
 pub use event::Event;
 pub use isolated::isolated;

@@ -6,18 +6,18 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::isolated::isolated;
+use crate::line_queue::{self, LineQueue, Next};
 use crate::log_error;
-use crate::waiting::{self, Next, Waiting};
 
 pub(crate) type Sink = Box<dyn Write + Send>;
 
 /// Whether the sink that was set last is in use. Changed under the lock of [`CURRENT`].
 static ON: AtomicBool = AtomicBool::new(false);
-static CURRENT: Mutex<Current> = Mutex::new(Current { sink: None, next: None, called: false, ends: false });
+static CURRENT: Mutex<Current> = Mutex::new(Current { sink: None, next: None, is_called: false, is_ending: false });
 /// Notified when no thread calls the sink any more.
 static RETURNED: Condvar = Condvar::new();
 /// Lines to be written, in order. Locked after [`CURRENT`].
-static LINES: Mutex<Waiting> = Mutex::new(Waiting::new(waiting::MOST));
+static LINES: Mutex<LineQueue> = Mutex::new(LineQueue::new(line_queue::MAX_LINES));
 
 /// The sink and requests to change it. Never locked while user code runs.
 struct Current {
@@ -26,9 +26,9 @@ struct Current {
     /// The sink to replace it with.
     next: Option<Sink>,
     /// Whether a thread is in [`drain`]; it continues until no request and no line is left.
-    called: bool,
+    is_called: bool,
     /// Whether the sink is to be ended once all lines are written.
-    ends: bool,
+    is_ending: bool,
 }
 
 /// The next action of [`drain`], taken outside of the lock.
@@ -50,7 +50,7 @@ impl Current {
         if let Some(line) = lines().pop() {
             return Some(Step::Write(self.sink.take(), line));
         }
-        if std::mem::take(&mut self.ends) {
+        if std::mem::take(&mut self.is_ending) {
             return Some(Step::Retire(self.sink.take()));
         }
         None
@@ -73,7 +73,7 @@ pub(crate) fn replace(sink: Sink) {
     let unused = {
         let mut current = Current::lock();
         ON.store(true, Ordering::Release);
-        current.ends = false;
+        current.is_ending = false;
         current.next.replace(sink)
     };
     isolated(|| drop(unused));
@@ -83,12 +83,12 @@ pub(crate) fn replace(sink: Sink) {
 pub(crate) fn end() {
     let mut current = Current::lock();
     ON.store(false, Ordering::Release);
-    current.ends = true;
+    current.is_ending = true;
 }
 
 /// Waits until no thread calls the sink, for at most `limit`. Returns `false` if one still does.
-pub(crate) fn await_return(limit: Duration) -> bool {
-    let waited = RETURNED.wait_timeout_while(Current::lock(), limit, |current| current.called);
+pub(crate) fn wait_returned(limit: Duration) -> bool {
+    let waited = RETURNED.wait_timeout_while(Current::lock(), limit, |current| current.is_called);
     !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
 }
 
@@ -99,10 +99,10 @@ pub(crate) fn await_return(limit: Duration) -> bool {
 /// returns. A sink may therefore wait for other threads that trace.
 pub(crate) fn drain(dropped: impl Fn(u64) -> io::Result<Vec<u8>>) {
     let mut current = Current::lock();
-    if current.called {
+    if current.is_called {
         return;
     }
-    current.called = true;
+    current.is_called = true;
     while let Some(step) = current.step() {
         drop(current);
         match step {
@@ -116,7 +116,7 @@ pub(crate) fn drain(dropped: impl Fn(u64) -> io::Result<Vec<u8>>) {
         }
         current = Current::lock();
     }
-    current.called = false;
+    current.is_called = false;
     RETURNED.notify_all();
 }
 
@@ -157,6 +157,6 @@ fn panicked() -> io::Error {
     io::Error::other("it panicked")
 }
 
-fn lines() -> MutexGuard<'static, Waiting> {
+fn lines() -> MutexGuard<'static, LineQueue> {
     LINES.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -21,13 +21,13 @@ use rustix::io::Errno;
 ///
 /// # Errors
 /// The error of opening a file that cannot be written to, or of a stream that is closed.
-pub(crate) fn of(value: impl AsRef<OsStr>) -> io::Result<Option<Box<dyn Write + Send>>> {
+pub(crate) fn from_variable(value: impl AsRef<OsStr>) -> io::Result<Option<Box<dyn Write + Send>>> {
     let value = value.as_ref();
     match value.to_str() {
         Some("" | "0") => Ok(None),
         // Opening these names would truncate a file that the stream is redirected to.
-        Some("1" | "stderr" | "/dev/stderr") => through(io::stderr()).map(Some),
-        Some("/dev/stdout") => through(io::stdout()).map(Some),
+        Some("1" | "stderr" | "/dev/stderr") => stream_sink(io::stderr()).map(Some),
+        Some("/dev/stdout") => stream_sink(io::stdout()).map(Some),
         // File names need not be text.
         _ => open(Path::new(value)).map(Some),
     }
@@ -43,10 +43,10 @@ pub(crate) fn of(value: impl AsRef<OsStr>) -> io::Result<Option<Box<dyn Write + 
 fn open(path: &Path) -> io::Result<Box<dyn Write + Send>> {
     let file = open_at_once(path)?;
     if is_file_of(&file, io::stderr()) {
-        return through(io::stderr());
+        return stream_sink(io::stderr());
     }
     if is_file_of(&file, io::stdout()) {
-        return through(io::stdout());
+        return stream_sink(io::stdout());
     }
     if file.try_lock().is_ok() {
         // Not every writable file has a length.
@@ -66,7 +66,7 @@ fn open(path: &Path) -> io::Result<Box<dyn Write + Send>> {
 /// output: at its own position, the stream would overwrite the lines of other processes. The lock
 /// that keeps the file from being truncated belongs to the stream, and lasts until it is closed.
 #[cfg(unix)]
-fn through(stream: impl AsFd) -> io::Result<Box<dyn Write + Send>> {
+fn stream_sink(stream: impl AsFd) -> io::Result<Box<dyn Write + Send>> {
     let file = File::from(stream.as_fd().try_clone_to_owned()?);
     if file.metadata().is_ok_and(|metadata| metadata.is_file()) {
         fcntl_setfl(&file, fcntl_getfl(&file)? | OFlags::APPEND)?;
@@ -163,7 +163,7 @@ fn hold(file: &File) {
 }
 
 #[cfg(not(unix))]
-fn through(stream: impl Write + Send + 'static) -> io::Result<Box<dyn Write + Send>> {
+fn stream_sink(stream: impl Write + Send + 'static) -> io::Result<Box<dyn Write + Send>> {
     Ok(Box::new(stream))
 }
 
@@ -178,19 +178,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_asked_for_by_an_empty_variable_and_a_missing_folder_is_an_error() {
-        assert!(of("").unwrap().is_none() && of("0").unwrap().is_none());
-        assert!(of("1").unwrap().is_some() && of("stderr").unwrap().is_some());
-        assert!(of("/no/such/folder/trace").is_err());
+    fn empty_variable_disables_the_trace_and_missing_folder_is_an_error() {
+        assert!(from_variable("").unwrap().is_none() && from_variable("0").unwrap().is_none());
+        assert!(from_variable("1").unwrap().is_some() && from_variable("stderr").unwrap().is_some());
+        assert!(from_variable("/no/such/folder/trace").is_err());
     }
 
     #[cfg(unix)]
     #[test]
-    fn a_file_of_an_earlier_run_is_replaced_and_one_in_use_is_shared() {
+    fn stale_file_is_replaced_and_file_in_use_is_shared() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("trace");
         std::fs::write(&path, "of yesterday\n").unwrap();
-        let open = || of(path.to_str().unwrap()).unwrap().unwrap();
+        let open = || from_variable(path.to_str().unwrap()).unwrap().unwrap();
         let mut first = open();
         first.write_all(b"one\n").unwrap();
         let mut second = open();
@@ -209,10 +209,10 @@ mod tests {
     /// A program may hold the lock of a stream while it waits for a thread that traces.
     #[cfg(unix)]
     #[test]
-    fn a_stream_is_written_to_without_its_lock() {
+    fn stream_is_written_without_its_lock() {
         let _locks = (io::stderr().lock(), io::stdout().lock());
         for value in ["1", "/dev/stderr", "/dev/stdout"] {
-            let mut sink = of(value).unwrap().unwrap();
+            let mut sink = from_variable(value).unwrap().unwrap();
             // On another thread, which would wait for the lock without end.
             std::thread::spawn(move || sink.write(b"").unwrap()).join().unwrap();
         }
@@ -220,14 +220,14 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_file_that_a_stream_is_redirected_to_is_appended_to_and_not_truncated() {
+    fn file_of_a_redirected_stream_is_appended_to() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
         // The position is the stream's, as after `>log` in a shell.
         let mut stream = File::create(&path).unwrap();
         stream.write_all(b"of the shell\n").unwrap();
-        let mut trace = through(&stream).unwrap();
-        let mut other = of(&path).unwrap().unwrap();
+        let mut trace = stream_sink(&stream).unwrap();
+        let mut other = from_variable(&path).unwrap().unwrap();
         other.write_all(b"other\n").unwrap();
         trace.write_all(b"trace\n").unwrap();
         stream.write_all(b"program\n").unwrap();
@@ -237,23 +237,23 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn the_name_of_a_file_need_not_be_text() {
+    fn file_name_may_be_invalid_unicode() {
         use std::os::unix::ffi::OsStrExt;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(OsStr::from_bytes(b"trace\xff"));
-        of(&path).unwrap().unwrap().write_all(b"line\n").unwrap();
+        from_variable(&path).unwrap().unwrap().write_all(b"line\n").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"line\n");
     }
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_pipe_that_nobody_reads_and_a_folder_are_errors() {
+    fn pipe_without_reader_and_folder_are_errors() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(of(folder.path().to_str().unwrap()).is_err());
+        assert!(from_variable(folder.path().to_str().unwrap()).is_err());
         let path = folder.path().join("pipe");
         let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR);
         rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).unwrap();
-        let open = || of(path.to_str().unwrap());
+        let open = || from_variable(path.to_str().unwrap());
         let error = open().err().unwrap();
         assert!(error.to_string().contains("start the reader first"), "{error}");
 

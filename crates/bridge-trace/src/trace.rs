@@ -49,7 +49,7 @@ pub fn trace_to(sink: impl Write + Send + 'static) {
 pub fn trace_off() {
     sink::end();
     let Some(_writing) = Writing::enter() else { return };
-    if !sink::await_return(LIMIT) {
+    if !sink::wait_returned(LIMIT) {
         log_error!("the sink of the trace has not returned within {LIMIT:?}; it is flushed after it returns");
     }
     // The sink may have set another one, and other threads may have added lines meanwhile.
@@ -60,7 +60,7 @@ pub fn trace_off() {
 pub fn init() {
     static ONCE: Once = Once::new();
     let mut asked = None;
-    ONCE.call_once(|| asked = std::env::var_os(VARIABLE).map(|value| (target::of(&value), value)));
+    ONCE.call_once(|| asked = std::env::var_os(VARIABLE).map(|value| (target::from_variable(&value), value)));
     // Outside of the `Once`: a logger, or a sink that is replaced, may call this function again.
     match asked {
         Some((Ok(Some(sink)), _)) => trace_to(sink),
@@ -92,7 +92,7 @@ impl Held {
     #[allow(clippy::new_without_default, reason = "it is made for what it does, not for a value")]
     #[inline]
     pub fn new() -> Self {
-        HELD.set(HELD.get() + 1);
+        count(1);
         Self(())
     }
 }
@@ -100,8 +100,7 @@ impl Held {
 impl Drop for Held {
     #[inline]
     fn drop(&mut self) {
-        HELD.set(HELD.get() - 1);
-        if HELD.get() == 0 && is_on() {
+        if count(-1) == 0 && is_on() {
             pass_on();
         }
     }
@@ -112,6 +111,16 @@ thread_local! {
     static WRITING: Cell<bool> = const { Cell::new(false) };
     /// Number of live [`Held`] guards of this thread.
     static HELD: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Changes the number of [`Held`] guards of this thread and returns it, with one access to the
+/// thread's memory: frames do this.
+#[inline]
+fn count(change: isize) -> usize {
+    HELD.with(|held| {
+        held.set(held.get().wrapping_add_signed(change));
+        held.get()
+    })
 }
 
 /// Clears [`WRITING`] at the end of a scope.

@@ -103,7 +103,7 @@ fn the_time_is_common_to_all_processes() {
 
 /// What a stream is redirected to is written through the stream, whatever the trace calls it.
 #[test]
-fn a_file_that_a_stream_is_redirected_to_is_kept() {
+fn file_of_a_redirected_stream_is_not_truncated() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("log");
     for trace in [Path::new("/dev/stderr"), Path::new("/dev/stdout"), Path::new("/dev/fd/2"), &file] {
@@ -125,7 +125,7 @@ fn a_file_that_a_stream_is_redirected_to_is_kept() {
 
 /// A limit of the file's size stands for a full disk.
 #[test]
-fn a_line_that_was_cut_by_a_full_disk_is_no_part_of_the_next() {
+fn line_cut_by_a_full_disk_does_not_join_the_next() {
     let folder = tempfile::tempdir().unwrap();
     let (trace, _file) = kept(folder.path());
     let mut limited = Command::new("sh");

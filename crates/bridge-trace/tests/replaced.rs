@@ -131,7 +131,7 @@ fn the_drop_of_a_sink_that_has_failed_may_set_the_next() {
 }
 
 #[test]
-fn a_logger_may_set_the_next_sink_when_it_is_told_that_one_has_failed() {
+fn logger_may_set_the_next_sink_while_a_failure_is_logged() {
     let _alone = alone();
     let next = Lines::default();
     *LOGGER.call.lock().unwrap() = sets(&next);
@@ -144,7 +144,7 @@ fn a_logger_may_set_the_next_sink_when_it_is_told_that_one_has_failed() {
 }
 
 #[test]
-fn a_sink_that_has_set_another_gets_no_other_line() {
+fn replaced_sink_gets_no_further_line() {
     let _alone = alone();
     let (first, next) = (Lines::default(), Lines::default());
     trace_to(Calls { lines: first.clone(), write: sets(&next), ..Calls::default() });
@@ -157,7 +157,7 @@ fn a_sink_that_has_set_another_gets_no_other_line() {
 }
 
 #[test]
-fn a_sink_that_fails_when_the_trace_ends_and_panics_when_it_is_dropped_ends_alone() {
+fn sink_that_fails_and_panics_at_the_end_affects_nothing_else() {
     let _alone = alone();
     let next = Lines::default();
     let (write, drop) = (sets(&next), AtDrop(Some(Box::new(|| panic!("of the sink")))));

@@ -53,7 +53,7 @@ fn text(lines: &Mutex<Vec<u8>>) -> String {
 }
 
 #[test]
-fn a_sink_that_panics_when_it_is_flushed_ends_its_trace_alone() {
+fn panic_in_flush_only_ends_the_trace() {
     let _alone = alone();
     trace_to(kept(|| panic!("of the sink")).0);
     tell("first");
@@ -88,7 +88,7 @@ fn a_sink_that_is_flushed_may_wait_for_a_thread_that_sets_another() {
 }
 
 #[test]
-fn a_sink_that_sets_another_while_the_trace_ends_has_set_the_next() {
+fn sink_set_during_trace_off_becomes_the_next_sink() {
     let _alone = alone();
     let (sink, next) = kept(|| ());
     let mut sink = Some(sink);
@@ -120,7 +120,7 @@ impl<W: Write + Send + 'static> Write for Fails<W> {
 }
 
 #[test]
-fn a_sink_that_sets_another_and_fails_ends_alone() {
+fn failing_sink_does_not_affect_the_sink_that_it_set() {
     let _alone = alone();
     let (sink, lines) = kept(|| ());
     trace_to(Fails(Some(sink)));
@@ -138,7 +138,7 @@ fn a_sink_that_sets_another_and_fails_ends_alone() {
 /// A thread that cannot call the sink leaves its lines to the thread that can, which may be one
 /// that sets a sink.
 #[test]
-fn who_sets_a_sink_writes_what_is_waiting() {
+fn thread_that_sets_a_sink_writes_pending_lines() {
     let _alone = alone();
     trace_to(kept(|| ()).0);
     let (sink, lines) = kept(|| ());
@@ -216,7 +216,7 @@ fn the_other_process() {
 }
 
 #[test]
-fn a_logger_may_use_the_bridge_when_it_is_told_that_there_is_no_trace() {
+fn logger_may_use_the_bridge_while_the_missing_trace_is_logged() {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "the_other_process", "--nocapture"]).stdin(Stdio::null()).stdout(Stdio::piped());
     command.env(OTHER, "1").env(bridge_trace::VARIABLE, "/no/such/folder/trace");

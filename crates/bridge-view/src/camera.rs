@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn the_target_is_in_the_middle_and_y_goes_down() {
+    fn target_is_centered_and_y_points_down() {
         let camera = Camera { target: [1.0, 2.0, 3.0], yaw: 0.7, pitch: -0.3, ..Camera::default() };
         let [x, y, z] = seen(&camera, camera.target);
         assert!(x.abs() < 1e-5 && y.abs() < 1e-5 && (0.0..1.0).contains(&z), "{x} {y} {z}");
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_camera_that_cannot_be_is_an_error() {
+    fn invalid_cameras_are_refused() {
         let good = Camera::default();
         assert!(good.validate().is_ok());
         let [far, flat, wide] = [f32::INFINITY, 0.0, 3.1];

@@ -282,7 +282,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_format_that_crosses_is_shown_unless_it_has_integers() {
+    fn all_shareable_formats_but_integers_can_be_drawn() {
         for info in bridge::FORMATS {
             let integers = format!("{:?}", info.vulkan).ends_with("INT");
             let shown = (!integers).then_some(info.texel.channels);
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_those_of_the_values_and_buffers_have_whole_words() {
+    fn sizes_match_the_values_and_buffers_are_whole_words() {
         let format = |channels, element| ImageFormat::new([5, 3], channels, element).unwrap();
         assert_eq!((format(3, Element::U8).size(), format(3, Element::U8).buffer_size()), (45, 48));
         assert_eq!((format(1, Element::F16).size(), format(1, Element::F16).buffer_size()), (30, 32));

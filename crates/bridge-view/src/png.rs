@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_promise_another_format_are_refused() {
+    fn file_extensions_of_other_formats_are_refused() {
         for name in ["a.png", "folder.jpg/a.PNG", "picture", ".hidden", "/dev/stdout"] {
             assert!(check_name(Path::new(name)).is_ok(), "{name}");
         }

@@ -24,7 +24,7 @@ use crate::resources::Resources;
 const DROP_LIMIT: Duration = Duration::from_secs(2);
 
 /// The interval at which pending signals are looked at.
-const LOOK: Duration = Duration::from_micros(200);
+const CHECK_INTERVAL: Duration = Duration::from_micros(200);
 
 pub(crate) struct CudaSide<R: Resources> {
     slots: ManuallyDrop<Vec<R::Mapped>>,
@@ -193,7 +193,7 @@ impl<R: Resources> CudaSide<R> {
                 // After a failure of the context nothing runs any more.
                 Err(error) if error.is_context_lost() => return true,
                 _ if start.elapsed() >= DROP_LIMIT => return false,
-                _ => std::thread::sleep(LOOK),
+                _ => std::thread::sleep(CHECK_INTERVAL),
             }
         }
     }

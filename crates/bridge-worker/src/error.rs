@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use cuda_import::cudarc::driver::DriverError;
+
 /// Result of the calls of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -122,4 +124,29 @@ pub enum Error {
         /// Number of available items.
         len: usize,
     },
+}
+
+/// Converts the error of a program's own cudarc call, such as a copy or a launch on the stream of
+/// `CudaWork`, to [`Error::Cuda`].
+impl From<DriverError> for Error {
+    fn from(error: DriverError) -> Self {
+        Self::Cuda(error.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cuda_import::cudarc::driver::sys::CUresult;
+
+    use super::*;
+
+    #[test]
+    fn question_mark_converts_errors_of_cudarc() {
+        fn launch() -> Result<()> {
+            Err(DriverError(CUresult::CUDA_ERROR_INVALID_VALUE))?;
+            Ok(())
+        }
+        let error = launch().unwrap_err();
+        assert!(matches!(&error, Error::Cuda(cuda) if cuda.driver_code().is_some_and(|code| code.0 == 1)), "{error}");
+    }
 }

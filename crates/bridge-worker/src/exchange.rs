@@ -115,14 +115,14 @@ impl<R: Resources> ExchangeTurn<'_, R> {
         if self.announced {
             return Ok(());
         }
-        let (exchange, slot, frame) = (self.turn.writer.taken.offer.exchange, self.turn.slot, self.turn.frame());
+        let (exchange, slot, frame) = (self.turn.writer.exchange.offer.exchange, self.turn.slot, self.turn.frame());
         // Set first: even if sending fails, the renderer may have the message, and owns the slot.
         self.announced = true;
         let value = self.value();
         self.turn.writer.trace("publish", slot, Some(value));
         let publish = Message::Publish { exchange, slot, frame, value };
-        self.announced = self.turn.writer.taken.send_if_open(&publish, frame, Duration::MAX)?;
-        if self.announced { Ok(()) } else { Err(self.turn.writer.taken.closed()) }
+        self.announced = self.turn.writer.exchange.send_if_open(&publish, frame, Duration::MAX)?;
+        if self.announced { Ok(()) } else { Err(self.turn.writer.exchange.closed()) }
     }
 
     /// Hands the frame over. With CUDA, this does not wait: the stream signals the frame after its
@@ -134,7 +134,7 @@ impl<R: Resources> ExchangeTurn<'_, R> {
     /// frames. A torn frame that was announced is signaled after the frames before it, for which
     /// this call waits up to two seconds.
     pub fn finish(mut self) -> Result<()> {
-        let said = match &self.turn.writer.taken.side {
+        let said = match &self.turn.writer.exchange.side {
             Side::Cuda(_) => {
                 // Signaled before it is announced, unless it was announced before: an announced
                 // value has to be reached.
@@ -160,7 +160,7 @@ impl<R: Resources> ExchangeTurn<'_, R> {
 
     /// Returns the value of the frame's signal, which the first call allocates.
     fn value(&mut self) -> u64 {
-        let computed = &mut self.turn.writer.taken.computed;
+        let computed = &mut self.turn.writer.exchange.computed;
         *self.value.get_or_insert_with(|| {
             *computed += 1;
             *computed
@@ -172,15 +172,15 @@ impl<R: Resources> ExchangeTurn<'_, R> {
     fn signal(&mut self) -> Result<()> {
         let (frame, slot, announced, value) = (self.turn.frame(), self.turn.slot, self.announced, self.value());
         let writer = &mut *self.turn.writer;
-        let Side::Cuda(side) = &mut writer.taken.side else { return Ok(()) };
+        let Side::Cuda(side) = &mut writer.exchange.side else { return Ok(()) };
         let Err(error) = side.signal(frame, slot, value) else { return Ok(()) };
         self.broken.get_or_insert_with(|| format!("a frame could not be signaled: {error}"));
         if announced {
             // Sent first: a frame whose value is reached and that is not torn counts as complete.
-            let torn = Message::Torn { exchange: writer.taken.offer.exchange, slot, frame };
-            writer.taken.shared.link.say(&torn);
+            let torn = Message::Torn { exchange: writer.exchange.offer.exchange, slot, frame };
+            writer.exchange.shared.link.send_unreported(&torn);
             // The signal was not enqueued, and the renderer waits for it.
-            if let Side::Cuda(side) = &self.turn.writer.taken.side {
+            if let Side::Cuda(side) = &self.turn.writer.exchange.side {
                 side.signal_in_place(value);
             }
             self.end();
@@ -188,13 +188,14 @@ impl<R: Resources> ExchangeTurn<'_, R> {
         Err(error)
     }
 
-    /// Marks the frame as torn, and still signals its value. `left` is as for [`Taken::send`].
+    /// Marks the frame as torn, and still signals its value. `left` is as for
+    /// [`ExchangeSlots::send`].
     ///
-    /// [`Taken::send`]: crate::taken::Taken::send
+    /// [`ExchangeSlots::send`]: crate::exchange_slots::ExchangeSlots::send
     fn tear(&mut self, left: Duration) -> Result<()> {
-        let (exchange, slot, frame) = (self.turn.writer.taken.offer.exchange, self.turn.slot, self.turn.frame());
+        let (exchange, slot, frame) = (self.turn.writer.exchange.offer.exchange, self.turn.slot, self.turn.frame());
         let told = self.say(&Message::Torn { exchange, slot, frame }, left);
-        let signaled = match &self.turn.writer.taken.side {
+        let signaled = match &self.turn.writer.exchange.side {
             Side::Cuda(_) => self.signal(),
             Side::Host(_) => self.say_done(left),
         };
@@ -205,7 +206,7 @@ impl<R: Resources> ExchangeTurn<'_, R> {
     fn say_done(&mut self, left: Duration) -> Result<()> {
         // Makes the written bytes visible to the receiver of the message.
         fence(Ordering::Release);
-        let (exchange, slot, frame) = (self.turn.writer.taken.offer.exchange, self.turn.slot, self.turn.frame());
+        let (exchange, slot, frame) = (self.turn.writer.exchange.offer.exchange, self.turn.slot, self.turn.frame());
         self.say(&Message::Done { exchange, slot, frame }, left)
     }
 
@@ -229,13 +230,13 @@ impl<R: Resources> std::fmt::Debug for ExchangeTurn<'_, R> {
 
 impl<R: Resources> Drop for ExchangeTurn<'_, R> {
     fn drop(&mut self) {
-        if !self.announced || self.turn.done || self.turn.writer.taken.is_forked() {
+        if !self.announced || self.turn.done || self.turn.writer.exchange.is_forked() {
             // The inner turn returns the slot if it still has it.
             return;
         }
         let frame = self.turn.frame();
         let torn = self.tear(Duration::ZERO);
-        let name = &self.turn.writer.taken.offer.name;
+        let name = &self.turn.writer.exchange.offer.name;
         log_warn!("exchange \"{name}\": the turn of frame {frame}, which was announced, was dropped: it is torn");
         if let Err(error) = torn {
             log_error!("exchange \"{name}\": {error}");

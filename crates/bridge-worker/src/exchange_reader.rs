@@ -10,12 +10,12 @@ use bridge_trace::{log_error, log_warn};
 use cuda_import::cudarc::driver::CudaStream;
 
 use crate::error::{Error, Result};
+use crate::exchange_slots::ExchangeSlots;
 use crate::link::Published;
 use crate::read::Read;
 use crate::resources::Resources;
 use crate::shared::Shared;
 use crate::side::Side;
-use crate::taken::Taken;
 
 /// An exchange in step with a renderer that draws, created by
 /// [`Worker::exchange_reader`](crate::Worker::exchange_reader). It belongs to one thread at a time.
@@ -26,7 +26,7 @@ use crate::taken::Taken;
 /// returned, that work must complete within the renderer's limit, or the renderer kills this
 /// process.
 pub struct ExchangeReader<R: Resources> {
-    taken: Taken<R>,
+    exchange: ExchangeSlots<R>,
     /// A received frame for which the stream could not be made to wait yet.
     next: Option<Published>,
     /// Number of the last frame that was received.
@@ -37,23 +37,23 @@ pub struct ExchangeReader<R: Resources> {
 
 impl<R: Resources> ExchangeReader<R> {
     pub(crate) fn new(shared: &Arc<Shared>, name: &str) -> Result<Self> {
-        let taken = Taken::new(shared, name, Direction::RendererWrites, true)?;
-        Ok(Self { taken, next: None, last: 0, broken: None })
+        let exchange = ExchangeSlots::new(shared, name, Direction::RendererWrites, true)?;
+        Ok(Self { exchange, next: None, last: 0, broken: None })
     }
 
     /// Returns the name of the exchange.
     pub fn name(&self) -> &str {
-        self.taken.name()
+        self.exchange.name()
     }
 
     /// Returns the number of slots.
     pub fn slots(&self) -> usize {
-        self.taken.slots()
+        self.exchange.slots()
     }
 
     /// Returns the stream of the turns, or `None` on the CPU.
     pub fn stream(&self) -> Option<&Arc<CudaStream>> {
-        self.taken.stream()
+        self.exchange.stream()
     }
 
     /// Returns the next frame, or `None` if none arrives within `timeout`. With CUDA, the stream
@@ -76,11 +76,11 @@ impl<R: Resources> ExchangeReader<R> {
         let frame = loop {
             let found = match self.next {
                 Some(next) => Some(next),
-                None => self.taken.published(left(), self.last, VecDeque::pop_front)?,
+                None => self.exchange.published(left(), self.last, VecDeque::pop_front)?,
             };
             let Some(frame) = found else { return Ok(None) };
             self.next = Some(frame);
-            if let Side::Cuda(side) = &mut self.taken.side {
+            if let Side::Cuda(side) = &mut self.exchange.side {
                 side.wait(frame.value)?;
             }
             self.next = None;
@@ -91,31 +91,31 @@ impl<R: Resources> ExchangeReader<R> {
             self.give_back(frame, left())?;
         };
         self.last = frame.frame;
-        self.taken.trace_take(frame);
+        self.exchange.trace_take(frame);
         Ok(Some(ExchangeReadTurn { reader: self, frame, done: false }))
     }
 
     /// Returns a slot to the renderer, after all of this side's work with it.
-    /// `left` is as for [`Taken::send`].
+    /// `left` is as for [`ExchangeSlots::send`].
     fn give_back(&mut self, Published { slot, .. }: Published, left: Duration) -> Result<()> {
         let mut value = 0;
-        if let Side::Cuda(side) = &mut self.taken.side {
+        if let Side::Cuda(side) = &mut self.exchange.side {
             // Used up even if the call fails, since the signal may have been enqueued.
-            self.taken.computed += 1;
-            value = self.taken.computed;
+            self.exchange.computed += 1;
+            value = self.exchange.computed;
             // Signaled before the message is sent: an announced value has to be reached.
             if let Err(error) = side.signal_read(slot, value) {
                 self.broken.get_or_insert_with(|| format!("a slot could not be given back: {error}"));
                 return Err(error);
             }
         }
-        self.taken.free(slot, value, self.last, left)
+        self.exchange.free(slot, value, self.last, left)
     }
 }
 
 impl<R: Resources> std::fmt::Debug for ExchangeReader<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.taken.debug("ExchangeReader", f)
+        self.exchange.debug("ExchangeReader", f)
     }
 }
 
@@ -143,7 +143,7 @@ impl<R: Resources> ExchangeReadTurn<'_, R> {
 
     /// Returns the resources to read, which are lent until the turn ends.
     pub fn work(&self) -> Read<'_, R> {
-        self.reader.taken.read(self.frame.slot)
+        self.reader.exchange.read(self.frame.slot)
     }
 
     /// Returns the slot to the renderer. With CUDA, this does not wait for the GPU: a signal is
@@ -178,7 +178,7 @@ impl<R: Resources> std::fmt::Debug for ExchangeReadTurn<'_, R> {
 impl<R: Resources> Drop for ExchangeReadTurn<'_, R> {
     fn drop(&mut self) {
         if !self.done
-            && !self.reader.taken.is_forked()
+            && !self.reader.exchange.is_forked()
             && let Err(error) = self.end(Duration::ZERO)
         {
             log_error!("exchange \"{}\": {error}", self.reader.name());

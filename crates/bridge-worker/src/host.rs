@@ -64,9 +64,13 @@ impl<'a, T: Pod> HostBuffer<'a, T> {
     }
 
     /// Returns the number of elements.
-    #[allow(clippy::len_without_is_empty, reason = "an empty buffer cannot be offered")]
     pub fn len(&self) -> usize {
         self.memory.len / size_of::<T>()
+    }
+
+    /// Returns `false`: an offered buffer has at least one element.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Copies `elements` into the slot, from element `start` on.
@@ -77,7 +81,7 @@ impl<'a, T: Pod> HostBuffer<'a, T> {
         let offset = self.offset(start, elements.len())?;
         match self.memory.memory.write(offset, bytemuck::cast_slice(elements)) {
             true => Ok(()),
-            false => Err(self.outside(start, elements.len())),
+            false => Err(self.out_of_range(start, elements.len())),
         }
     }
 
@@ -90,7 +94,7 @@ impl<'a, T: Pod> HostBuffer<'a, T> {
         let offset = self.offset(start, elements.len())?;
         match self.memory.memory.read(offset, bytemuck::cast_slice_mut(elements)) {
             true => Ok(()),
-            false => Err(self.outside(start, elements.len())),
+            false => Err(self.out_of_range(start, elements.len())),
         }
     }
 
@@ -103,10 +107,10 @@ impl<'a, T: Pod> HostBuffer<'a, T> {
 
     fn offset(&self, start: usize, count: usize) -> Result<usize> {
         let inside = start.checked_add(count).is_some_and(|end| end <= self.len());
-        if inside { Ok(self.memory.offset + start * size_of::<T>()) } else { Err(self.outside(start, count)) }
+        if inside { Ok(self.memory.offset + start * size_of::<T>()) } else { Err(self.out_of_range(start, count)) }
     }
 
-    fn outside(&self, start: usize, count: usize) -> Error {
+    fn out_of_range(&self, start: usize, count: usize) -> Error {
         Error::OutOfRange { what: "elements", start, end: start.saturating_add(count), len: self.len() }
     }
 }
@@ -155,7 +159,7 @@ impl<'a, T: Texel> HostImage<'a, T> {
         let offset = self.offset(level, start, texels.len())?;
         match self.memory.memory.write(offset, bytemuck::cast_slice(texels)) {
             true => Ok(()),
-            false => Err(self.outside(level, start, texels.len())),
+            false => Err(self.out_of_range(level, start, texels.len())),
         }
     }
 
@@ -167,7 +171,7 @@ impl<'a, T: Texel> HostImage<'a, T> {
         let offset = self.offset(level, start, texels.len())?;
         match self.memory.memory.read(offset, bytemuck::cast_slice_mut(texels)) {
             true => Ok(()),
-            false => Err(self.outside(level, start, texels.len())),
+            false => Err(self.out_of_range(level, start, texels.len())),
         }
     }
 
@@ -176,11 +180,11 @@ impl<'a, T: Texel> HostImage<'a, T> {
         let inside = start.checked_add(count).is_some_and(|end| end <= self.level_len(level));
         match place {
             Some(place) if inside => Ok(self.memory.offset + place + start * size_of::<T>()),
-            _ => Err(self.outside(level, start, count)),
+            _ => Err(self.out_of_range(level, start, count)),
         }
     }
 
-    fn outside(&self, level: u32, start: usize, count: usize) -> Error {
+    fn out_of_range(&self, level: u32, start: usize, count: usize) -> Error {
         Error::OutOfRange { what: "texels", start, end: start.saturating_add(count), len: self.level_len(level) }
     }
 }

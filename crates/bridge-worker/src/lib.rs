@@ -1,21 +1,33 @@
 //! Computes frames for a renderer in another process. This crate uses CUDA, but not Vulkan.
 //!
 //! ```no_run
+//! # #![allow(unsafe_code)]
+//! use bridge_worker::cudarc::driver::{LaunchConfig, PushKernelArg};
+//! use bridge_worker::cudarc::nvrtc::Ptx;
 //! use bridge_worker::{Buffer, Work, Worker};
 //!
-//! fn simulate(socket: &str) -> Result<(), bridge_worker::Error> {
+//! /// The PTX contains `extern "C" __global__ void wave(float *heights,
+//! /// unsigned int len, unsigned int step)`.
+//! fn simulate(socket: &str, ptx: &str) -> Result<(), bridge_worker::Error> {
 //!     let worker = Worker::connect(socket)?;
 //!     let mut heights = worker.latest::<Buffer<f32>>("heights")?;
-//!     for step in 0.. {
+//!     // Loaded before the first frame; `None` on the CPU.
+//!     let context = heights.stream().map(|stream| stream.context());
+//!     let module = context.map(|context| context.load_module(Ptx::from_src(ptx)));
+//!     let wave = module.transpose()?.map(|module| module.load_function("wave"));
+//!     let wave = wave.transpose()?;
+//!     for step in 0_u32.. {
 //!         let mut turn = heights.begin()?;
-//!         match turn.work() {
-//!             // Kernels and copies on `cuda.stream`, with the view as an
-//!             // argument.
-//!             Work::Cuda(cuda) => {
-//!                 let len = cuda.resources.len();
-//!                 println!("{len} elements on {:?}", cuda.stream)
+//!         match (turn.work(), &wave) {
+//!             (Work::Cuda(mut cuda), Some(wave)) => {
+//!                 let len = cuda.resources.len() as u32;
+//!                 let mut launch = cuda.stream.launch_builder(wave);
+//!                 launch.arg(&mut cuda.resources).arg(&len).arg(&step);
+//!                 // SAFETY: these are the kernel's parameters, and it writes
+//!                 // `len` elements.
+//!                 unsafe { launch.launch(LaunchConfig::for_num_elems(len)) }?;
 //!             }
-//!             Work::Host(mut host) => host
+//!             (Work::Host(mut host), _) => host
 //!                 .resources
 //!                 .write_from(0, &vec![step as f32; host.resources.len()])?,
 //!             _ => {}
@@ -71,6 +83,8 @@ mod element;
 mod exchange;
 #[cfg(target_os = "linux")]
 mod exchange_reader;
+#[cfg(target_os = "linux")]
+mod exchange_slots;
 #[cfg(all(test, target_os = "linux"))]
 mod forked;
 #[cfg(target_os = "linux")]
@@ -79,8 +93,6 @@ mod guard;
 mod host;
 #[cfg(target_os = "linux")]
 mod link;
-#[cfg(not(target_os = "linux"))]
-mod other;
 #[cfg(target_os = "linux")]
 mod read;
 #[cfg(target_os = "linux")]
@@ -93,16 +105,19 @@ mod resources;
 mod shared;
 #[cfg(target_os = "linux")]
 mod side;
-#[cfg(target_os = "linux")]
-mod taken;
+#[cfg(not(target_os = "linux"))]
+mod unsupported;
 #[cfg(target_os = "linux")]
 mod worker;
 #[cfg(target_os = "linux")]
 mod writer;
 
 pub use bridge_ipc;
+pub use bridge_ipc::{Backend, Uuid};
 pub use bridge_trace::{trace_off, trace_to};
+pub use bytemuck;
 pub use cuda_import;
+pub use cuda_import::{Kernel, KernelModule, cudarc, half};
 #[cfg(target_os = "linux")]
 pub use element::{Buffer, Element, Image};
 pub use error::{Error, Result};
@@ -112,14 +127,14 @@ pub use exchange::{ExchangeTurn, ExchangeWriter};
 pub use exchange_reader::{ExchangeReadTurn, ExchangeReader};
 #[cfg(target_os = "linux")]
 pub use host::{HostBuffer, HostImage, ReadOnly};
-#[cfg(not(target_os = "linux"))]
-pub use other::Worker;
 #[cfg(target_os = "linux")]
 pub use read::{CudaRead, HostRead, Read};
 #[cfg(target_os = "linux")]
 pub use reader::{LatestReader, ReadTurn};
 #[cfg(target_os = "linux")]
 pub use resources::Resources;
+#[cfg(not(target_os = "linux"))]
+pub use unsupported::Worker;
 #[cfg(target_os = "linux")]
 pub use worker::{Worker, WorkerInfo};
 #[cfg(target_os = "linux")]

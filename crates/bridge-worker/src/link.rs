@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use bridge_ipc::{Code, Connection, ExchangePhase, Message, Owner, Waiter};
 use bridge_trace::log_warn;
-use state::{Inbox, LONG_BREATH};
+use state::{Inbox, LONG_EXIT_GRACE};
 pub(crate) use state::{Published, quoted};
 
 /// Time limit for sending to a renderer that does not read.
@@ -21,14 +21,14 @@ const SEND_LIMIT: Duration = Duration::from_secs(1);
 
 /// Interval at which calls that do not wait for messages check the connection: the end of the
 /// connection, or of the process, may be noticed this much later.
-const LOOK: Duration = Duration::from_millis(1);
+const CHECK_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Maximum number of messages that a thread reads before it checks its condition and time limit.
-const AT_ONCE: usize = 256;
+const MAX_READS: usize = 256;
 
 /// Maximum number of messages that are read once the process has ended: more than any socket holds.
 /// A child of the process may send more.
-const AFTER_THE_END: usize = 2048;
+const MAX_READS_AFTER_END: usize = 2048;
 
 /// A connection and its messages. It belongs to the process that created it: in a forked child, no
 /// call reads or sends a message, or takes a lock, which a thread of the parent may have held.
@@ -47,21 +47,21 @@ pub(crate) struct State {
     pub(crate) connection: Connection,
     pub(crate) inboxes: BTreeMap<u32, Inbox>,
     /// Names of exchanges that were requested and not offered in time.
-    pub(crate) asked_in_vain: Vec<String>,
+    pub(crate) missing_offers: Vec<String>,
     waiting: bool,
     /// Number of threads that wait for the thread at the socket.
-    others: usize,
+    waiting_threads: usize,
     /// Time of the last check by a call that does not wait for messages.
-    looked: Option<Instant>,
+    last_check: Option<Instant>,
     /// The renderer has ended the connection as planned.
-    said_bye: bool,
+    received_bye: bool,
     /// Reason why this side has ended the connection, if it has.
     cut_off: Option<(Code, String)>,
     /// Limit of the wait for the end of the process after the end of the connection, and the
     /// deadlines of that wait: for calls that have time left, and for all calls.
-    lingers: Duration,
-    lingers_until: Option<Instant>,
-    breathes_until: Option<Instant>,
+    exit_grace: Duration,
+    exit_deadline: Option<Instant>,
+    long_exit_deadline: Option<Instant>,
 }
 
 /// Reason why a wait returned nothing.
@@ -81,15 +81,15 @@ impl Link {
         let state = State {
             connection,
             inboxes: BTreeMap::new(),
-            asked_in_vain: Vec::new(),
+            missing_offers: Vec::new(),
             waiting: false,
-            others: 0,
-            looked: None,
-            said_bye: false,
+            waiting_threads: 0,
+            last_check: None,
+            received_bye: false,
             cut_off: None,
-            lingers: limit.max(LONG_BREATH),
-            lingers_until: None,
-            breathes_until: None,
+            exit_grace: limit.max(LONG_EXIT_GRACE),
+            exit_deadline: None,
+            long_exit_deadline: None,
         };
         let (state, changed, owner) = (Mutex::new(state), Condvar::new(), Owner::current());
         Ok(Arc::new(Self { state, changed, waiter, owner, peer }))
@@ -135,7 +135,7 @@ impl Link {
         outlive: bool,
         find: impl FnMut(&mut State) -> Option<T>,
     ) -> Result<T, Ended> {
-        self.wait(timeout, |state| state.said_bye && (outlive || !state.connection.peer().is_dead()), find)
+        self.wait(timeout, |state| state.received_bye && (outlive || !state.connection.peer().is_dead()), find)
     }
 
     /// Implements [`wait_for`](Self::wait_for). Messages that arrived before the end of the
@@ -155,7 +155,7 @@ impl Link {
             let left = deadline.map_or(timeout, |deadline| deadline.saturating_duration_since(Instant::now()));
             // Checked before the socket is read, so that everything the process sent is read.
             let dead = waited.take().unwrap_or_else(|| state.connection.peer().is_dead());
-            match state.look(dead) {
+            match state.poll(dead) {
                 Ok(true) => self.notify(&state),
                 Ok(false) => {}
                 Err(error) => {
@@ -177,9 +177,9 @@ impl Link {
                 return Err(Ended::Timeout);
             }
             if state.waiting {
-                state.others += 1;
+                state.waiting_threads += 1;
                 state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
-                state.others -= 1;
+                state.waiting_threads -= 1;
                 continue;
             }
             state.waiting = true;
@@ -193,22 +193,22 @@ impl Link {
     }
 
     /// Returns the result of `find` without waiting. Does not read the socket if that was done less
-    /// than `LOOK` ago, because a read costs as much as a small frame. Returns `None` once the
-    /// connection or the renderer's process has ended.
-    pub(crate) fn at_hand<T>(&self, find: impl FnOnce(&mut State) -> Option<T>) -> Option<T> {
+    /// than `CHECK_INTERVAL` ago, because a read costs as much as a small frame. Returns `None`
+    /// once the connection or the renderer's process has ended.
+    pub(crate) fn try_find<T>(&self, find: impl FnOnce(&mut State) -> Option<T>) -> Option<T> {
         if self.is_forked() {
             return None;
         }
         let mut state = self.state();
-        if state.looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
+        if state.last_check.is_none_or(|looked| looked.elapsed() >= CHECK_INTERVAL) {
             // A child may hold the renderer's end of the socket, which then never ends.
             let dead = state.connection.peer().is_dead();
-            state.looked = Some(Instant::now());
-            match state.look(dead) {
+            state.last_check = Some(Instant::now());
+            match state.poll(dead) {
                 Ok(true) => self.notify(&state),
                 Ok(false) => {}
                 // The next call that waits reports the error.
-                Err(error) => drop(state.last_word(error)),
+                Err(error) => drop(state.end_error(error)),
             }
             if dead {
                 return None;
@@ -219,7 +219,7 @@ impl Link {
 
     /// Wakes the threads that wait for the thread at the socket.
     fn notify(&self, state: &State) {
-        if state.others > 0 {
+        if state.waiting_threads > 0 {
             self.changed.notify_all();
         }
     }
@@ -233,7 +233,7 @@ impl Link {
         self.check_owner()?;
         let mut state = self.state();
         let dead = state.connection.peer().is_dead();
-        match state.look(dead) {
+        match state.poll(dead) {
             Ok(true) => self.notify(&state),
             Ok(false) => {}
             Err(error) => return Err(self.ended(state, error, left)),
@@ -244,8 +244,8 @@ impl Link {
     /// Determines whether the renderer's process has ended or only the connection. Waits for the
     /// end of the process for at most `left`, without blocking other calls.
     fn ended(&self, mut state: MutexGuard<'_, State>, error: bridge_ipc::Error, left: Duration) -> Ended {
-        let error = state.last_word(error);
-        let Some(limit) = state.breath(&error, left) else { return Ended::Closed(error) };
+        let error = state.end_error(error);
+        let Some(limit) = state.exit_wait(&error, left) else { return Ended::Closed(error) };
         drop(state);
         if self.waiter.wait_for_death(limit) { Ended::Dead } else { Ended::Closed(error) }
     }
@@ -264,10 +264,10 @@ impl Link {
 
     /// Like [`send`](Self::send), for a message that the renderer does not need once it has ended
     /// as planned: it is then not sent.
-    pub(crate) fn send_unless_left(&self, exchange: u32, message: &Message, left: Duration) -> Result<(), Ended> {
+    pub(crate) fn send_unless_abandoned(&self, exchange: u32, message: &Message, left: Duration) -> Result<(), Ended> {
         self.check_owner()?;
         let state = self.state();
-        if state.is_left(exchange) {
+        if state.is_abandoned(exchange) {
             return Ok(());
         }
         match self.transmit(state, message, left) {
@@ -283,13 +283,13 @@ impl Link {
 
     /// Sends a message on which nothing depends: the next call reports a failure. Does not wait for
     /// the end of the renderer's process.
-    pub(crate) fn say(&self, message: &Message) {
+    pub(crate) fn send_unreported(&self, message: &Message) {
         if self.is_forked() {
             return;
         }
         let mut state = self.state();
         if let Err(error) = state.connection.send(message, None, SEND_LIMIT) {
-            drop(state.last_word(error));
+            drop(state.end_error(error));
         }
     }
 
@@ -331,8 +331,8 @@ impl Link {
         }
         let (asked, untaken) = {
             let state = self.state();
-            let is_over = state.asked_in_vain.is_empty() || state.connection.has_ended();
-            (quoted(&state.asked_in_vain), if is_over { Vec::new() } else { state.untaken() })
+            let is_over = state.missing_offers.is_empty() || state.connection.has_ended();
+            (quoted(&state.missing_offers), if is_over { Vec::new() } else { state.unclaimed() })
         };
         for (exchange, name) in untaken {
             let text = format!("the worker requested {asked}, not \"{name}\"");

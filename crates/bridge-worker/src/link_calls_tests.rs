@@ -16,20 +16,20 @@ fn calls_without_time_left_never_wait_for_the_process() {
         }
         let ended = {
             let mut state = link.state();
-            let ended = state.read(AT_ONCE).unwrap_err();
-            assert_eq!(state.breath(&ended, Duration::ZERO), Some(Duration::ZERO), "{says_bye}");
-            assert!(state.breath(&ended, LAST_BREATH / 2).unwrap() <= LAST_BREATH / 2, "{says_bye}");
+            let ended = state.read(MAX_READS).unwrap_err();
+            assert_eq!(state.exit_wait(&ended, Duration::ZERO), Some(Duration::ZERO), "{says_bye}");
+            assert!(state.exit_wait(&ended, EXIT_GRACE / 2).unwrap() <= EXIT_GRACE / 2, "{says_bye}");
             ended
         };
-        let look = || link.wait_for(Duration::ZERO, |_| None::<()>).unwrap_err();
+        let poll = || link.wait_for(Duration::ZERO, |_| None::<()>).unwrap_err();
         if !says_bye {
             // The process may be ending for longer than this test takes.
-            link.state().breathes_until = Some(Instant::now() + LIMIT);
-            assert!(matches!(look(), Ended::Timeout));
+            link.state().long_exit_deadline = Some(Instant::now() + LIMIT);
+            assert!(matches!(poll(), Ended::Timeout));
             assert!(link.state().may_be_dying(&ended));
         }
-        link.state().breathes_until = Some(Instant::now());
-        assert!(matches!(look(), Ended::Closed(_)), "{says_bye}");
+        link.state().long_exit_deadline = Some(Instant::now());
+        assert!(matches!(poll(), Ended::Closed(_)), "{says_bye}");
         assert!(!link.state().may_be_dying(&ended));
     }
 }
@@ -46,9 +46,9 @@ fn a_forked_child_takes_neither_messages_nor_locks_of_its_parent() {
         forked(link.wait_for(LIMIT, |_| None::<()>).unwrap_err());
         forked(link.check(LIMIT).unwrap_err());
         forked(link.send(1, &Message::Close { exchange: 1 }, LIMIT).unwrap_err());
-        forked(link.send_unless_left(1, &Message::Close { exchange: 1 }, LIMIT).unwrap_err());
-        assert!(link.at_hand(|_| Some(())).is_none());
-        link.say(&Message::Close { exchange: 1 });
+        forked(link.send_unless_abandoned(1, &Message::Close { exchange: 1 }, LIMIT).unwrap_err());
+        assert!(link.try_find(|_| Some(())).is_none());
+        link.send_unreported(&Message::Close { exchange: 1 });
         link.refuse(1, Code::Failure, "for a test");
         link.close(1);
         link.bye();

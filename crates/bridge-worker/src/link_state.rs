@@ -6,19 +6,19 @@ use std::time::{Duration, Instant};
 use bridge_ipc::{Code, ExchangePhase, Message, Offer, OsHandle, Resource, Timeline};
 use bridge_trace::log_debug;
 
-use super::{AFTER_THE_END, AT_ONCE, State};
+use super::{MAX_READS, MAX_READS_AFTER_END, State};
 
 /// Time for which calls that have time left, all together, wait for the renderer's process to end
 /// after it has ended the connection with a reason. Until then, calls without time left do not
 /// report the end of a connection without a reason: the kernel closes sockets shortly before the
 /// pidfd becomes readable.
-pub(super) const LAST_BREATH: Duration = Duration::from_millis(100);
+pub(super) const EXIT_GRACE: Duration = Duration::from_millis(100);
 
 /// Time for which calls that have time left, all together, wait for the process to end if the
 /// renderer has given no reason; if the worker's own limit is longer, that is used. A killed
 /// renderer with a stuck queue took up to two seconds in tests, and longer while many ended at
 /// once: the GPU driver first aborts its work, and may signal its timelines until then.
-pub(super) const LONG_BREATH: Duration = Duration::from_secs(5);
+pub(super) const LONG_EXIT_GRACE: Duration = Duration::from_secs(5);
 
 /// Messages of an exchange that are not used yet.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub(crate) struct Inbox {
     pub(crate) freed: VecDeque<(u32, u64)>,
     pub(crate) published: VecDeque<Published>,
     pub(crate) closed: bool,
-    pub(crate) taken: bool,
+    pub(crate) claimed: bool,
 }
 
 /// A frame that the renderer has published.
@@ -44,10 +44,10 @@ pub(crate) struct Published {
 
 impl State {
     /// Returns the exchanges that are offered and not requested.
-    pub(crate) fn untaken(&self) -> Vec<(u32, String)> {
+    pub(crate) fn unclaimed(&self) -> Vec<(u32, String)> {
         let session = self.connection.session();
         let offered = |id: u32| session.exchange(id) == Some(ExchangePhase::Offered);
-        let untaken = self.inboxes.iter().filter(|(id, inbox)| !inbox.taken && offered(**id));
+        let untaken = self.inboxes.iter().filter(|(id, inbox)| !inbox.claimed && offered(**id));
         untaken.map(|(id, inbox)| (*id, inbox.offer.name.clone())).collect()
     }
 
@@ -59,25 +59,25 @@ impl State {
 
     /// Returns `true` if, according to the messages read so far, the renderer takes no more
     /// messages of an exchange because it has ended as planned.
-    pub(crate) fn is_left(&self, exchange: u32) -> bool {
-        self.said_bye || self.is_closed(exchange)
+    pub(crate) fn is_abandoned(&self, exchange: u32) -> bool {
+        self.received_bye || self.is_closed(exchange)
     }
 
     /// Returns `true` if a message that the renderer does not need after its end could not be sent
     /// because of that end. Without time `left`, its process may still be ending, which the next
     /// call reports.
     pub(super) fn is_unneeded(&self, exchange: u32, error: &bridge_ipc::Error, left: Duration) -> bool {
-        self.is_left(exchange) || left.is_zero() && self.may_be_dying(error)
+        self.is_abandoned(exchange) || left.is_zero() && self.may_be_dying(error)
     }
 
     /// Reads the available messages, unless another thread waits at the socket; returns `true` if
     /// there were any. If the process is `dead`, reads all of them, since no thread is woken for
     /// the rest.
-    pub(super) fn look(&mut self, dead: bool) -> Result<bool, bridge_ipc::Error> {
+    pub(super) fn poll(&mut self, dead: bool) -> Result<bool, bridge_ipc::Error> {
         match (dead, self.waiting) {
-            (true, _) => self.read(AFTER_THE_END),
+            (true, _) => self.read(MAX_READS_AFTER_END),
             (false, true) => Ok(false),
-            (false, false) => self.read(AT_ONCE),
+            (false, false) => self.read(MAX_READS),
         }
     }
 
@@ -87,7 +87,7 @@ impl State {
         for _ in 0..most {
             let received = self.connection.try_receive().inspect_err(|error| {
                 let bridge_ipc::Error::Closed { reason: Some((code, _)), .. } = error else { return };
-                self.said_bye |= *code == Code::Done;
+                self.received_bye |= *code == Code::Done;
             })?;
             let Some(received) = received else { break };
             any = true;
@@ -98,14 +98,15 @@ impl State {
 
     /// Returns how long a call that has `left` waits for the end of the process, or `None` if this
     /// side has just ended the connection. A call without time left does not wait.
-    pub(super) fn breath(&mut self, error: &bridge_ipc::Error, left: Duration) -> Option<Duration> {
+    pub(super) fn exit_wait(&mut self, error: &bridge_ipc::Error, left: Duration) -> Option<Duration> {
         let bridge_ipc::Error::Closed { reason, .. } = error else { return None };
         let now = Instant::now();
         // A deadline beyond the clock's range is replaced by one that is late enough.
-        let lingers =
-            *self.lingers_until.get_or_insert_with(|| now.checked_add(self.lingers).unwrap_or(now + LONG_BREATH));
-        let breathes = *self.breathes_until.get_or_insert(now + LAST_BREATH);
-        let until = if reason.is_none() { lingers } else { breathes };
+        let silent = *self
+            .exit_deadline
+            .get_or_insert_with(|| now.checked_add(self.exit_grace).unwrap_or(now + LONG_EXIT_GRACE));
+        let explained = *self.long_exit_deadline.get_or_insert(now + EXIT_GRACE);
+        let until = if reason.is_none() { silent } else { explained };
         Some(left.min(until.saturating_duration_since(now)))
     }
 
@@ -113,15 +114,15 @@ impl State {
     /// end of the process may follow.
     pub(super) fn may_be_dying(&self, error: &bridge_ipc::Error) -> bool {
         let is_silent = matches!(error, bridge_ipc::Error::Closed { reason: None, .. }) && self.cut_off.is_none();
-        is_silent && self.breathes_until.is_none_or(|until| Instant::now() < until)
+        is_silent && self.long_exit_deadline.is_none_or(|until| Instant::now() < until)
     }
 
     /// Returns the error of the end of the connection. If a failed send was the first sign of it,
     /// the renderer's Bye may not have been read, so the remaining messages are read. If this side
     /// has ended the connection, later calls report its reason as well.
-    pub(super) fn last_word(&mut self, mut error: bridge_ipc::Error) -> bridge_ipc::Error {
+    pub(super) fn end_error(&mut self, mut error: bridge_ipc::Error) -> bridge_ipc::Error {
         if matches!(error, bridge_ipc::Error::Closed { reason: None, .. })
-            && let Err(told) = self.read(AFTER_THE_END)
+            && let Err(told) = self.read(MAX_READS_AFTER_END)
         {
             error = told;
         }
@@ -141,7 +142,7 @@ impl State {
             return None;
         }
         let ended = self.connection.try_receive().err()?;
-        let bridge_ipc::Error::Closed { reason: Some((code, text)), .. } = self.last_word(ended) else { return None };
+        let bridge_ipc::Error::Closed { reason: Some((code, text)), .. } = self.end_error(ended) else { return None };
         let said = if text.is_empty() { code.to_string() } else { text };
         (code != Code::Done).then(|| said.into())
     }
@@ -159,7 +160,7 @@ impl State {
                     freed: VecDeque::new(),
                     published: VecDeque::new(),
                     closed: false,
-                    taken: false,
+                    claimed: false,
                 };
                 self.inboxes.insert(inbox.offer.exchange, inbox);
             }
@@ -192,7 +193,7 @@ impl State {
                 }
             }
             Message::Close { exchange } => match self.inboxes.get_mut(&exchange) {
-                Some(inbox) if inbox.taken => inbox.closed = true,
+                Some(inbox) if inbox.claimed => inbox.closed = true,
                 // The exchange was not requested.
                 _ => {
                     self.inboxes.remove(&exchange);

@@ -9,7 +9,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use bridge_ipc::{ConnectInfo, Direction, Hello, Listener, Offer, Role};
 
-use super::state::LAST_BREATH;
+use super::state::EXIT_GRACE;
 use super::*;
 
 #[path = "link_calls_tests.rs"]
@@ -17,7 +17,7 @@ mod calls;
 
 const LIMIT: Duration = Duration::from_secs(20);
 /// Set for a process that runs a renderer: the path at which it listens.
-const PLACE: &str = "BRIDGE_LINK_RENDERER";
+const RENDERER_PATH: &str = "BRIDGE_LINK_RENDERER";
 /// The part that this renderer plays, one of the following.
 const PART: &str = "BRIDGE_LINK_RENDERER_PART";
 /// The renderer closes its end of the socket without a message, and keeps running.
@@ -65,40 +65,40 @@ fn hang_up(connection: &Connection) {
 /// `check` does not wait while the connection lasts; once it has ended, `check` waits for the end
 /// of the process for the caller's time.
 #[test]
-fn a_look_gives_a_process_that_ends_the_time_that_the_caller_has() {
+fn check_waits_for_process_end_within_the_callers_limit() {
     let (link, renderer) = linked("look", LIMIT);
     let start = Instant::now();
     link.check(LIMIT).unwrap();
     assert!(start.elapsed() < LIMIT / 2, "{:?}", start.elapsed());
     hang_up(&renderer);
-    for left in [Duration::ZERO, LAST_BREATH * 4] {
+    for left in [Duration::ZERO, EXIT_GRACE * 4] {
         let start = Instant::now();
         assert!(matches!(link.check(left), Err(Ended::Closed(_))));
         assert!(start.elapsed() >= left && start.elapsed() < LIMIT / 2, "{:?}", start.elapsed());
     }
 }
 
-/// `at_hand` reads the socket at most once per millisecond.
+/// `try_find` reads the socket at most once per millisecond.
 #[test]
-fn what_is_at_hand_costs_no_look_at_the_socket() {
+fn try_find_rarely_reads_the_socket() {
     let (link, mut renderer) = linked("hand", LIMIT);
-    let told = |link: &Link| link.at_hand(|state| (!state.connection.has_ended()).then_some(()));
+    let told = |link: &Link| link.try_find(|state| (!state.connection.has_ended()).then_some(()));
     assert!(told(&link).is_some(), "nothing was read so far");
     renderer.close(Code::Done, "for a test");
-    link.state().looked = Some(Instant::now() + LIMIT);
+    link.state().last_check = Some(Instant::now() + LIMIT);
     assert!(told(&link).is_some(), "it has looked");
-    link.state().looked = Some(Instant::now().checked_sub(LOOK).unwrap());
+    link.state().last_check = Some(Instant::now().checked_sub(CHECK_INTERVAL).unwrap());
     assert!(told(&link).is_none());
     // The next call that waits reports how the connection has ended.
     assert!(matches!(link.check(LIMIT), Err(Ended::Closed(bridge_ipc::Error::Closed { reason: Some(_), .. }))));
 }
 
-/// A protocol violation that `at_hand` finds without reporting it is reported by the next call.
+/// A protocol violation that `try_find` finds without reporting it is reported by the next call.
 #[test]
-fn what_a_look_in_passing_has_found_is_told_by_the_next_call() {
+fn violation_found_by_try_find_is_reported_by_the_next_call() {
     let (link, renderer) = linked("passing", LIMIT);
     socket(&renderer).write_all(b"no message").unwrap();
-    assert!(link.at_hand(|_| Some(())).is_none());
+    assert!(link.try_find(|_| Some(())).is_none());
     let Err(Ended::Closed(told)) = link.check(LIMIT) else { panic!() };
     assert!(told.to_string().contains("invalid message"), "{told}");
 }
@@ -106,7 +106,7 @@ fn what_a_look_in_passing_has_found_is_told_by_the_next_call() {
 /// Not a test: a renderer in a separate process, which plays a [part](PART).
 #[test]
 fn the_renderer() {
-    let Some(place) = std::env::var_os(PLACE) else { return };
+    let Some(place) = std::env::var_os(RENDERER_PATH) else { return };
     let listener = Listener::bind(PathBuf::from(place)).unwrap();
     println!("listens");
     let connection = accept(&listener);
@@ -137,7 +137,7 @@ fn the_renderer() {
             };
             // As many messages as are read at once, followed by the Bye. Written directly to the
             // socket, because the session would wait for the worker's answers.
-            for exchange in 0..u32::try_from(AT_ONCE / 2).unwrap() {
+            for exchange in 0..u32::try_from(MAX_READS / 2).unwrap() {
                 for message in [offer(exchange), Message::Close { exchange }] {
                     socket(&connection).write_all(&message.encode().unwrap()).unwrap();
                 }
@@ -154,7 +154,7 @@ fn play(name: &str, part: &str) -> (Child, Lines<BufReader<ChildStdout>>, Arc<Li
     let folder = folder(name);
     let mut renderer = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "--nocapture", "link::tests::the_renderer"])
-        .env(PLACE, &folder)
+        .env(RENDERER_PATH, &folder)
         .env(PART, part)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -174,13 +174,13 @@ fn await_word(said: &mut Lines<BufReader<ChildStdout>>, word: &str) {
 /// The end of a killed renderer is noticed even if a forked child holds its end of the socket, so
 /// that the socket does not report it.
 #[test]
-fn the_end_of_a_process_is_seen_where_a_child_holds_its_socket() {
+fn process_end_is_noticed_although_a_child_holds_the_socket() {
     let (mut renderer, mut said, link) = play("inherited", LEAVES_A_CHILD);
     await_word(&mut said, "is inherited");
     let child = renderer.stdin.take();
     let look = |link: &Link| {
-        link.state().looked = Some(Instant::now().checked_sub(LOOK).unwrap());
-        link.at_hand(|_| Some(()))
+        link.state().last_check = Some(Instant::now().checked_sub(CHECK_INTERVAL).unwrap());
+        link.try_find(|_| Some(()))
     };
     assert!(look(&link).is_some());
     renderer.kill().unwrap();
@@ -198,12 +198,12 @@ fn the_end_of_a_process_is_seen_where_a_child_holds_its_socket() {
 /// Calls that have time left wait for the end of the process concurrently, and do not delay calls
 /// that have none.
 #[test]
-fn calls_wait_for_the_end_of_the_process_beside_each_other() {
+fn calls_wait_for_process_end_concurrently() {
     let (mut renderer, _said, link) = play("beside", HANGS_UP);
     let bye = Message::Bye { code: Code::Done, text: String::new() };
     std::thread::scope(|scope| {
         let waits = scope.spawn(|| link.wait_for(LIMIT, |_| None::<()>).unwrap_err());
-        while link.state().lingers_until.is_none() {
+        while link.state().exit_deadline.is_none() {
             std::thread::yield_now();
         }
         let others = [
@@ -228,18 +228,18 @@ fn calls_wait_for_the_end_of_the_process_beside_each_other() {
 /// Messages that the renderer sent before it ended as planned are read before its end is reported,
 /// however many there are, and also while another thread is at the socket.
 #[test]
-fn what_came_before_a_planned_end_is_read_before_the_process_is_dead() {
+fn messages_before_a_planned_end_are_read_before_process_end() {
     let looks: [fn(&Link); 3] = [
-        |link| link.wait_for_frame(Duration::ZERO, true, |state| state.said_bye.then_some(())).unwrap(),
+        |link| link.wait_for_frame(Duration::ZERO, true, |state| state.received_bye.then_some(())).unwrap(),
         |link| assert!(matches!(link.check(LIMIT), Err(Ended::Dead))),
-        |link| assert!(link.at_hand(|_| Some(())).is_none()),
+        |link| assert!(link.try_find(|_| Some(())).is_none()),
     ];
     for (waiting, look) in [false, true].into_iter().flat_map(|waiting| looks.map(|look| (waiting, look))) {
         let (mut renderer, _said, link) = play("planned", ENDS);
         renderer.wait().unwrap();
         link.state().waiting = waiting;
         look(&link);
-        assert!(link.state().said_bye, "{waiting}");
+        assert!(link.state().received_bye, "{waiting}");
     }
 }
 
@@ -247,29 +247,29 @@ fn what_came_before_a_planned_end_is_read_before_the_process_is_dead() {
 /// limit. A worker with a longer limit waits for that long: its stream may wait for the dead
 /// renderer, whose values are signaled only once it is known to be dead.
 #[test]
-fn a_process_that_takes_its_time_to_end_is_waited_for_up_to_the_workers_own_limit() {
-    for (limit, most) in [(LONG_BREATH * 4, LONG_BREATH * 4), (LAST_BREATH * 2, LONG_BREATH)] {
+fn slow_process_end_is_waited_for_up_to_the_workers_limit() {
+    for (limit, most) in [(LONG_EXIT_GRACE * 4, LONG_EXIT_GRACE * 4), (EXIT_GRACE * 2, LONG_EXIT_GRACE)] {
         let (link, renderer) = linked("breath", limit);
         hang_up(&renderer);
         let mut state = link.state();
-        let ended = state.read(AT_ONCE).unwrap_err();
-        let long = state.breath(&ended, LONG_BREATH * 9).unwrap();
+        let ended = state.read(MAX_READS).unwrap_err();
+        let long = state.exit_wait(&ended, LONG_EXIT_GRACE * 9).unwrap();
         assert!(long <= most && long > most / 2, "{long:?}");
         // The limit is for all calls together.
-        assert!(state.breath(&ended, LONG_BREATH * 9).unwrap() < long);
-        assert_eq!(state.breath(&ended, Duration::ZERO), Some(Duration::ZERO));
+        assert!(state.exit_wait(&ended, LONG_EXIT_GRACE * 9).unwrap() < long);
+        assert_eq!(state.exit_wait(&ended, Duration::ZERO), Some(Duration::ZERO));
     }
     let (link, renderer) = linked("breath", LIMIT);
     drop(renderer);
     let mut state = link.state();
-    let told = state.read(AT_ONCE).unwrap_err();
-    assert_eq!(state.breath(&told, LONG_BREATH * 9), Some(LAST_BREATH), "it has said Bye");
+    let told = state.read(MAX_READS).unwrap_err();
+    assert_eq!(state.exit_wait(&told, LONG_EXIT_GRACE * 9), Some(EXIT_GRACE), "it has said Bye");
 }
 
 /// A program that checks repeatedly, while the renderer keeps running without the connection, is
 /// delayed only once.
 #[test]
-fn looks_at_a_connection_that_has_ended_wait_once_for_the_process() {
+fn repeated_checks_of_an_ended_connection_wait_once() {
     for says_bye in [true, false] {
         let (link, mut renderer) = linked("once", LIMIT);
         if says_bye {
@@ -279,9 +279,9 @@ fn looks_at_a_connection_that_has_ended_wait_once_for_the_process() {
         }
         assert!(matches!(link.check(Duration::ZERO), Err(Ended::Closed(_))));
         let mut state = link.state();
-        let told = state.read(AT_ONCE).unwrap_err();
+        let told = state.read(MAX_READS).unwrap_err();
         for _ in 0..10 {
-            assert_eq!(state.breath(&told, Duration::ZERO), Some(Duration::ZERO), "{says_bye}");
+            assert_eq!(state.exit_wait(&told, Duration::ZERO), Some(Duration::ZERO), "{says_bye}");
         }
     }
 }
@@ -289,7 +289,7 @@ fn looks_at_a_connection_that_has_ended_wait_once_for_the_process() {
 /// Calls do not wait for a renderer whose invalid message ended the connection, and each of them
 /// reports the reason.
 #[test]
-fn what_the_renderer_has_broken_is_told_to_every_call() {
+fn violation_by_the_renderer_is_reported_by_every_call() {
     let (link, renderer) = linked("broken", LIMIT);
     socket(&renderer).write_all(b"no message").unwrap();
     let Err(Ended::Closed(first)) = link.check(LIMIT) else { panic!() };

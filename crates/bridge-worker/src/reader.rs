@@ -10,16 +10,16 @@ use bridge_trace::log_error;
 use cuda_import::cudarc::driver::CudaStream;
 
 use crate::error::Result;
+use crate::exchange_slots::ExchangeSlots;
 use crate::link::Published;
 use crate::read::Read;
 use crate::resources::Resources;
 use crate::shared::Shared;
 use crate::side::Side;
-use crate::taken::Taken;
 
 /// The reader of an exchange. It belongs to one thread at a time.
 pub struct LatestReader<R: Resources> {
-    taken: Taken<R>,
+    exchange: ExchangeSlots<R>,
     /// The frame of the current turns. This side owns its slot.
     held: Option<Published>,
     /// A newer frame, which replaces `held` once the required calls succeed.
@@ -28,23 +28,23 @@ pub struct LatestReader<R: Resources> {
 
 impl<R: Resources> LatestReader<R> {
     pub(crate) fn new(shared: &Arc<Shared>, name: &str) -> Result<Self> {
-        let taken = Taken::new(shared, name, Direction::RendererWrites, false)?;
-        Ok(Self { taken, held: None, next: None })
+        let exchange = ExchangeSlots::new(shared, name, Direction::RendererWrites, false)?;
+        Ok(Self { exchange, held: None, next: None })
     }
 
     /// Returns the name of the exchange.
     pub fn name(&self) -> &str {
-        self.taken.name()
+        self.exchange.name()
     }
 
     /// Returns the number of slots.
     pub fn slots(&self) -> usize {
-        self.taken.slots()
+        self.exchange.slots()
     }
 
     /// Returns the stream of the turns, or `None` on the CPU.
     pub fn stream(&self) -> Option<&Arc<CudaStream>> {
-        self.taken.stream()
+        self.exchange.stream()
     }
 
     /// Returns the newest frame, which is the previous one again if there is none newer; `None`
@@ -88,7 +88,7 @@ impl<R: Resources> LatestReader<R> {
     fn published(&mut self, timeout: Duration) -> Result<Option<Vec<Published>>> {
         let frame = self.frame();
         let all = |frames: &mut VecDeque<Published>| (!frames.is_empty()).then(|| frames.drain(..).collect());
-        self.taken.published(timeout, frame, all)
+        self.exchange.published(timeout, frame, all)
     }
 
     /// Returns the number of the held frame, for errors.
@@ -112,11 +112,11 @@ impl<R: Resources> LatestReader<R> {
     /// the previous frame.
     fn take(&mut self, next: Published, left: Duration) -> Result<()> {
         let mut done = 0;
-        if let Side::Cuda(side) = &mut self.taken.side {
+        if let Side::Cuda(side) = &mut self.exchange.side {
             if let Some(old) = self.held {
                 // Used up even if the call fails.
-                self.taken.computed += 1;
-                done = self.taken.computed;
+                self.exchange.computed += 1;
+                done = self.exchange.computed;
                 side.signal_read(old.slot, done)?;
             }
             // The value is reached, or announced with trust. The stream has to wait in either case,
@@ -125,7 +125,7 @@ impl<R: Resources> LatestReader<R> {
         }
         self.next = None;
         let old = self.held.replace(next);
-        self.taken.trace_take(next);
+        self.exchange.trace_take(next);
         match old {
             Some(old) => self.free(old.slot, done, left),
             None => Ok(()),
@@ -134,13 +134,13 @@ impl<R: Resources> LatestReader<R> {
 
     fn free(&mut self, slot: u32, value: u64, left: Duration) -> Result<()> {
         let frame = self.frame();
-        self.taken.free(slot, value, frame, left)
+        self.exchange.free(slot, value, frame, left)
     }
 }
 
 impl<R: Resources> std::fmt::Debug for LatestReader<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.taken.debug("LatestReader", f)
+        self.exchange.debug("LatestReader", f)
     }
 }
 
@@ -165,7 +165,7 @@ impl<R: Resources> ReadTurn<'_, R> {
 
     /// Returns the resources to read, which are lent until the turn ends.
     pub fn work(&self) -> Read<'_, R> {
-        self.reader.taken.read(self.frame.slot)
+        self.reader.exchange.read(self.frame.slot)
     }
 
     /// Ends the turn. Dropping it does the same, and logs the error.
@@ -178,7 +178,7 @@ impl<R: Resources> ReadTurn<'_, R> {
 
     fn end(&mut self) -> Result<()> {
         self.done = true;
-        match &self.reader.taken.side {
+        match &self.reader.exchange.side {
             Side::Cuda(side) => side.join(self.frame.slot),
             Side::Host(_) => Ok(()),
         }
@@ -194,7 +194,7 @@ impl<R: Resources> std::fmt::Debug for ReadTurn<'_, R> {
 impl<R: Resources> Drop for ReadTurn<'_, R> {
     fn drop(&mut self) {
         if !self.done
-            && !self.reader.taken.is_forked()
+            && !self.reader.exchange.is_forked()
             && let Err(error) = self.end()
         {
             log_error!("exchange \"{}\": {error}", self.reader.name());

@@ -34,7 +34,7 @@ struct Values {
     /// The highest value that was signaled in the renderer's place.
     signaled: u64,
     /// The same value, until it was reported.
-    untold: Option<u64>,
+    unreported: Option<u64>,
 }
 
 impl Rescue {
@@ -85,7 +85,7 @@ impl Rescue {
     pub(crate) fn rescue(&self) -> Option<u64> {
         let mut values = self.values();
         self.signal(&mut values);
-        values.untold.take()
+        values.unreported.take()
     }
 
     fn signal(&self, values: &mut Values) {
@@ -97,7 +97,7 @@ impl Rescue {
         // either still waits for the value, or runs a long kernel after it: the timeline may then
         // be past the value and is set back, but nothing reads it any more.
         match unsafe { signal_one(&self.signals, &self.rendered, values.waited) } {
-            Ok(()) => (values.signaled, values.untold) = (values.waited, Some(values.waited)),
+            Ok(()) => (values.signaled, values.unreported) = (values.waited, Some(values.waited)),
             Err(error) => log_error!("the renderer's outstanding signals could not be made in its place: {error}"),
         }
     }

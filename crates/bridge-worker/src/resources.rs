@@ -38,7 +38,7 @@ pub trait Resources: sealed::Resources {
     /// Each memory must match the description of its resource, and the resources must have passed
     /// `check_resources`.
     #[doc(hidden)]
-    unsafe fn map(imported: &[Imported], home: &Arc<CudaStream>) -> Result<Self::Mapped, cuda_import::Error>;
+    unsafe fn map(imported: &[ImportedResource], home: &Arc<CudaStream>) -> Result<Self::Mapped, cuda_import::Error>;
 
     #[doc(hidden)]
     fn cuda_views(mapped: &mut Self::Mapped) -> Self::CudaViews<'_>;
@@ -71,8 +71,8 @@ mod sealed {
     impl<A: Element, B: Element, C: Element, D: Element> Resources for (A, B, C, D) {}
 }
 
-/// Imported memory with the description of its resource.
-pub(crate) type Imported = (Arc<ImportedMemory>, Resource);
+/// ImportedResource memory with the description of its resource.
+pub(crate) type ImportedResource = (Arc<ImportedMemory>, Resource);
 
 impl<E: Element> Resources for E {
     type CudaViews<'a> = E::CudaView<'a>;
@@ -86,7 +86,7 @@ impl<E: Element> Resources for E {
         <E as Element>::check_resource(&resources[0])
     }
 
-    unsafe fn map(imported: &[Imported], home: &Arc<CudaStream>) -> Result<Self::Mapped, cuda_import::Error> {
+    unsafe fn map(imported: &[ImportedResource], home: &Arc<CudaStream>) -> Result<Self::Mapped, cuda_import::Error> {
         // SAFETY: the caller guarantees it.
         unsafe { <E as Element>::map(&imported[0].0, &imported[0].1, home) }
     }
@@ -133,7 +133,7 @@ macro_rules! tuples {
                 Ok(())
             }
 
-            unsafe fn map(imported: &[Imported], home: &Arc<CudaStream>) -> Result<Self::Mapped, cuda_import::Error> {
+            unsafe fn map(imported: &[ImportedResource], home: &Arc<CudaStream>) -> Result<Self::Mapped, cuda_import::Error> {
                 Ok(($({
                     let (memory, resource) = &imported[$place];
                     // SAFETY: the caller guarantees it.

@@ -22,7 +22,7 @@ pub(crate) enum Side<R: Resources> {
 }
 
 /// An exchange whose slots are imported.
-pub(crate) struct Imported<R: Resources> {
+pub(crate) struct ImportedExchange<R: Resources> {
     pub(crate) side: Side<R>,
     pub(crate) offer: Offer,
     /// Current value of this side's timeline.
@@ -36,14 +36,14 @@ pub(crate) fn import<R: Resources>(
     name: &str,
     direction: Direction,
     trust: bool,
-) -> Result<Imported<R>> {
+) -> Result<ImportedExchange<R>> {
     let complete = |state: &mut State| {
         let phase = |id: u32| state.connection.session().exchange(id);
         let offered = |id: &u32| phase(*id) == Some(ExchangePhase::Offered);
         let found =
-            state.inboxes.iter_mut().find(|(id, inbox)| inbox.offer.name == name && !inbox.taken && offered(id));
+            state.inboxes.iter_mut().find(|(id, inbox)| inbox.offer.name == name && !inbox.claimed && offered(id));
         let (_, inbox) = found?;
-        inbox.taken = true;
+        inbox.claimed = true;
         Some((inbox.offer.clone(), std::mem::take(&mut inbox.resources), std::mem::take(&mut inbox.timelines)))
     };
     let found = shared.link.wait_for(shared.timeout, complete);
@@ -64,10 +64,10 @@ pub(crate) fn import<R: Resources>(
 /// Describes the missing offer, and those that are available.
 fn missing(shared: &Shared, name: &str) -> String {
     let mut state = shared.link.state();
-    if !state.asked_in_vain.iter().any(|asked| asked == name) {
-        state.asked_in_vain.push(name.to_owned());
+    if !state.missing_offers.iter().any(|asked| asked == name) {
+        state.missing_offers.push(name.to_owned());
     }
-    let others: Vec<_> = state.untaken().into_iter().map(|(_, name)| name).collect();
+    let others: Vec<_> = state.unclaimed().into_iter().map(|(_, name)| name).collect();
     let who = state.connection.name();
     let offered = if others.is_empty() { "nothing else".to_owned() } else { quoted(&others) };
     format!("the offer of \"{name}\" by {who}, which offers {offered} so far")
@@ -79,7 +79,7 @@ fn import_offer<R: Resources>(
     (direction, trust): (Direction, bool),
     resources: Vec<(Resource, OsHandle)>,
     timelines: Vec<(Timeline, OsHandle)>,
-) -> Result<Imported<R>> {
+) -> Result<ImportedExchange<R>> {
     let mismatch = |reason: String| Error::Mismatch { exchange: offer.name.clone(), reason };
     if offer.direction != direction {
         let (writes, other) = match offer.direction {
@@ -116,7 +116,7 @@ fn import_offer<R: Resources>(
         }
         None => Side::Host(host_slots::<R>(&offer, resources)?),
     };
-    Ok(Imported { side, offer, computed })
+    Ok(ImportedExchange { side, offer, computed })
 }
 
 fn host_slots<R: Resources>(offer: &Offer, resources: Vec<(Resource, OsHandle)>) -> Result<Vec<Vec<HostMemory>>> {
@@ -185,17 +185,17 @@ impl Shared {
 pub(crate) struct EndTrace(bool);
 
 impl EndTrace {
-    pub(crate) fn tell(&mut self, shared: &Shared, event: &'static str, exchange: &str) {
+    pub(crate) fn record(&mut self, shared: &Shared, event: &'static str, exchange: &str) {
         if !std::mem::replace(&mut self.0, true) {
             bridge_trace::event(shared.event(event, exchange).peer(shared.renderer.pid));
         }
     }
 
     /// Traces the end that a wait has reported. A timeout is not an end.
-    pub(crate) fn tell_of(&mut self, shared: &Shared, ended: &Ended, exchange: &str) {
+    pub(crate) fn record_end(&mut self, shared: &Shared, ended: &Ended, exchange: &str) {
         match ended {
-            Ended::Dead => self.tell(shared, "lost", exchange),
-            Ended::Closed(_) => self.tell(shared, "close", exchange),
+            Ended::Dead => self.record(shared, "lost", exchange),
+            Ended::Closed(_) => self.record(shared, "close", exchange),
             Ended::Timeout => {}
         }
     }

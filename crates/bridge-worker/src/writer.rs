@@ -10,18 +10,18 @@ use bridge_trace::{log_error, log_warn};
 use cuda_import::cudarc::driver::CudaStream;
 
 use crate::error::{Error, Result};
+use crate::exchange_slots::ExchangeSlots;
 use crate::link::{Ended, State};
 use crate::resources::Resources;
 use crate::shared::Shared;
 use crate::side::Side;
-use crate::taken::Taken;
 
 /// Interval at which a wait for the GPU checks the renderer.
-const LOOK: Duration = Duration::from_millis(20);
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The writer of an exchange. It belongs to one thread at a time.
 pub struct LatestWriter<R: Resources> {
-    pub(crate) taken: Taken<R>,
+    pub(crate) exchange: ExchangeSlots<R>,
     /// Slots that belong to this side, each with the value that the renderer's timeline reaches
     /// before the slot may be written.
     free: VecDeque<(u32, u64)>,
@@ -77,23 +77,23 @@ impl<R: Resources> std::fmt::Debug for HostWork<'_, R> {
 
 impl<R: Resources> LatestWriter<R> {
     pub(crate) fn new(shared: &Arc<Shared>, name: &str, trust: bool) -> Result<Self> {
-        let taken = Taken::new(shared, name, Direction::WorkerWrites, trust)?;
-        Ok(Self { taken, free: VecDeque::new(), next_frame: 0 })
+        let exchange = ExchangeSlots::new(shared, name, Direction::WorkerWrites, trust)?;
+        Ok(Self { exchange, free: VecDeque::new(), next_frame: 0 })
     }
 
     /// Returns the name of the exchange.
     pub fn name(&self) -> &str {
-        self.taken.name()
+        self.exchange.name()
     }
 
     /// Returns the number of slots.
     pub fn slots(&self) -> usize {
-        self.taken.slots()
+        self.exchange.slots()
     }
 
     /// Returns the stream of the frames, or `None` on the CPU.
     pub fn stream(&self) -> Option<&Arc<CudaStream>> {
-        self.taken.stream()
+        self.exchange.stream()
     }
 
     /// Begins a frame, in the slot that the renderer freed first. Waits for such a slot, for at
@@ -109,11 +109,11 @@ impl<R: Resources> LatestWriter<R> {
     /// are torn.
     pub fn begin(&mut self) -> Result<WriteTurn<'_, R>> {
         let start = Instant::now();
-        let timeout = self.taken.shared.timeout;
-        let exchange = self.taken.offer.exchange;
+        let timeout = self.exchange.shared.timeout;
+        let exchange = self.exchange.offer.exchange;
         let mut freed = std::mem::take(&mut self.free);
         // Looked for while the GPU still works on the previous frame.
-        let at_hand = self.taken.shared.link.at_hand(|state| oldest(state, exchange, &mut freed));
+        let at_hand = self.exchange.shared.link.try_find(|state| oldest(state, exchange, &mut freed));
         if let Err(error) = self.wait_for_room(start) {
             at_hand.flatten().into_iter().for_each(|slot| freed.push_front(slot));
             self.free = freed;
@@ -122,14 +122,14 @@ impl<R: Resources> LatestWriter<R> {
         let found = at_hand.map_or_else(
             || {
                 let left = timeout.saturating_sub(start.elapsed());
-                self.taken.shared.link.wait_for(left, |state| oldest(state, exchange, &mut freed))
+                self.exchange.shared.link.wait_for(left, |state| oldest(state, exchange, &mut freed))
             },
             Ok,
         );
         self.free = freed;
         match found {
             Ok(Some((slot, value))) => {
-                if let Side::Cuda(side) = &mut self.taken.side
+                if let Side::Cuda(side) = &mut self.exchange.side
                     && let Err(error) = side.wait(value)
                 {
                     self.free.push_front((slot, value));
@@ -138,26 +138,30 @@ impl<R: Resources> LatestWriter<R> {
                 self.trace("begin", slot, None);
                 Ok(WriteTurn { slot, done: false, writer: self })
             }
-            Ok(None) => Err(self.taken.closed()),
+            Ok(None) => Err(self.exchange.closed()),
             Err(Ended::Timeout) => Err(Error::Timeout {
-                what: format!("a free slot of \"{}\" from {}", self.taken.offer.name, self.taken.shared.link.peer()),
+                what: format!(
+                    "a free slot of \"{}\" from {}",
+                    self.exchange.offer.name,
+                    self.exchange.shared.link.peer()
+                ),
                 waited: timeout,
             }),
-            Err(ended) => Err(self.taken.ended(ended, self.next_frame)),
+            Err(ended) => Err(self.exchange.ended(ended, self.next_frame)),
         }
     }
 
     fn wait_for_room(&mut self, start: Instant) -> Result<()> {
-        let (most, timeout) = (self.taken.offer.writer_in_flight as usize, self.taken.shared.timeout);
-        while let Side::Cuda(side) = &mut self.taken.side {
-            match side.wait_for_room(most, LOOK.min(timeout.saturating_sub(start.elapsed()))) {
+        let (most, timeout) = (self.exchange.offer.writer_in_flight as usize, self.exchange.shared.timeout);
+        while let Side::Cuda(side) = &mut self.exchange.side {
+            match side.wait_for_room(most, CHECK_INTERVAL.min(timeout.saturating_sub(start.elapsed()))) {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
                 Err((error, torn)) => {
-                    let exchange = self.taken.offer.exchange;
+                    let exchange = self.exchange.offer.exchange;
                     for (frame, slot) in torn {
                         let torn = Message::Torn { exchange, slot, frame };
-                        if !matches!(self.taken.shared.link.send(exchange, &torn, Duration::MAX), Ok(true)) {
+                        if !matches!(self.exchange.shared.link.send(exchange, &torn, Duration::MAX), Ok(true)) {
                             break;
                         }
                     }
@@ -166,11 +170,11 @@ impl<R: Resources> LatestWriter<R> {
             }
             // A frame may wait for a renderer that has ended, and whose process may take a while to
             // exit.
-            if let Err(ended) = self.taken.shared.link.check(timeout.saturating_sub(start.elapsed())) {
-                return Err(self.taken.ended(ended, self.next_frame));
+            if let Err(ended) = self.exchange.shared.link.check(timeout.saturating_sub(start.elapsed())) {
+                return Err(self.exchange.ended(ended, self.next_frame));
             }
             if start.elapsed() >= timeout {
-                let what = format!("the end of the oldest of {most} frames of \"{}\"", self.taken.offer.name);
+                let what = format!("the end of the oldest of {most} frames of \"{}\"", self.exchange.offer.name);
                 return Err(Error::Timeout { what, waited: timeout });
             }
         }
@@ -180,14 +184,15 @@ impl<R: Resources> LatestWriter<R> {
     /// Traces an event of the next frame, in its slot.
     pub(crate) fn trace(&self, event: &'static str, slot: u32, value: Option<u64>) {
         if bridge_trace::is_on() {
-            let event = self.taken.shared.event(event, &self.taken.offer.name).slot(slot.into()).frame(self.next_frame);
+            let event =
+                self.exchange.shared.event(event, &self.exchange.offer.name).slot(slot.into()).frame(self.next_frame);
             bridge_trace::event(value.map_or(event, |value| event.value(value)));
         }
     }
 
-    /// Sends a message about the next frame. `left` is as for [`Taken::send`].
+    /// Sends a message about the next frame. `left` is as for [`ExchangeSlots::send`].
     pub(crate) fn send(&mut self, message: &Message, left: Duration) -> Result<()> {
-        self.taken.send(message, self.next_frame, left)
+        self.exchange.send(message, self.next_frame, left)
     }
 }
 
@@ -201,7 +206,7 @@ fn oldest(state: &mut State, exchange: u32, freed: &mut VecDeque<(u32, u64)>) ->
 
 impl<R: Resources> std::fmt::Debug for LatestWriter<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.taken.debug("LatestWriter", f)
+        self.exchange.debug("LatestWriter", f)
     }
 }
 
@@ -228,7 +233,7 @@ impl<R: Resources> WriteTurn<'_, R> {
 
     /// Returns the turn's resources, which are lent until it ends.
     pub fn work(&mut self) -> Work<'_, R> {
-        match &mut self.writer.taken.side {
+        match &mut self.writer.exchange.side {
             Side::Cuda(side) => {
                 let (stream, resources) = side.views(self.slot);
                 Work::Cuda(CudaWork { stream, resources })
@@ -246,15 +251,16 @@ impl<R: Resources> WriteTurn<'_, R> {
     /// same number.
     pub fn publish(mut self) -> Result<()> {
         let writer = &mut *self.writer;
-        let (exchange, frame, value) = (writer.taken.offer.exchange, writer.next_frame, writer.taken.computed + 1);
-        match &mut writer.taken.side {
+        let (exchange, frame, value) =
+            (writer.exchange.offer.exchange, writer.next_frame, writer.exchange.computed + 1);
+        match &mut writer.exchange.side {
             Side::Cuda(side) => {
                 // Used up even if the call fails, since the signal may have been enqueued.
-                writer.taken.computed = value;
+                writer.exchange.computed = value;
                 side.signal(frame, self.slot, value)?;
             }
             Side::Host(_) => {
-                writer.taken.computed = value;
+                writer.exchange.computed = value;
                 // Makes the written bytes visible to the receiver of the message.
                 fence(Ordering::Release);
             }
@@ -263,7 +269,7 @@ impl<R: Resources> WriteTurn<'_, R> {
         writer.trace("publish", self.slot, Some(value));
         writer.next_frame = frame + 1;
         let publish = Message::Publish { exchange, slot: self.slot, frame, value };
-        writer.taken.send(&publish, frame, Duration::MAX)
+        writer.exchange.send(&publish, frame, Duration::MAX)
     }
 
     /// Skips the frame and returns its slot. Work that was enqueued still runs, and the slot's next
@@ -280,7 +286,7 @@ impl<R: Resources> WriteTurn<'_, R> {
         self.writer.trace("skip", self.slot, None);
         // The stream already waits for the renderer's use of the slot.
         self.writer.free.push_front((self.slot, 0));
-        match &self.writer.taken.side {
+        match &self.writer.exchange.side {
             Side::Cuda(side) => side.join(self.slot),
             Side::Host(_) => Ok(()),
         }
@@ -295,7 +301,7 @@ impl<R: Resources> std::fmt::Debug for WriteTurn<'_, R> {
 
 impl<R: Resources> Drop for WriteTurn<'_, R> {
     fn drop(&mut self) {
-        if self.done || self.writer.taken.is_forked() {
+        if self.done || self.writer.exchange.is_forked() {
             return;
         }
         log_warn!("exchange \"{}\": the turn of frame {} was dropped", self.writer.name(), self.writer.next_frame);

@@ -1,23 +1,24 @@
 //! Errors of both sides.
 
+mod cudarc;
 mod devices;
+mod hints;
 mod invalid;
 mod loss;
 mod stage;
 mod turns;
-mod words;
 mod workers;
 
 use std::time::Duration;
 
 use crate::compute::adapter::AdapterId;
 use crate::compute::backend::Backend;
-use crate::error::turns::lost;
-use crate::error::words::{busy, hint};
+use crate::error::hints::{busy_hint, timeout_hint};
+use crate::error::turns::lost_turn;
 use crate::error::workers::{settled, whole};
 use crate::timeline::signaler::Signaler;
 
-pub(crate) use crate::error::loss::both;
+pub(crate) use crate::error::loss::first_error;
 pub use crate::error::stage::Stage;
 
 /// The result type of this crate.
@@ -199,7 +200,7 @@ pub enum Error {
     },
 
     /// A turn was dropped before it was finished.
-    #[error("exchange \"{exchange}\": {}", lost(*.frame, *.stage))]
+    #[error("exchange \"{exchange}\": {}", lost_turn(*.frame, *.stage))]
     #[non_exhaustive]
     TurnLost {
         /// The exchange's name.
@@ -240,7 +241,7 @@ pub enum Error {
     /// A host wait timed out.
     #[error(
         "exchange \"{exchange}\": waited {waited:?} for point {value} of \"{timeline}\", which {signaler} signals; last \
-         value seen: {last_seen}; last enqueued on {history}; {}", hint(*.signaler)
+         value seen: {last_seen}; last enqueued on {history}; {}", timeout_hint(*.signaler)
     )]
     #[non_exhaustive]
     Timeout {
@@ -262,7 +263,7 @@ pub enum Error {
 
     /// Closing an exchange timed out because the compute side was still busy, although both
     /// timelines of the exchange had reached their final values.
-    #[error("exchange \"{exchange}\": {backend} is still busy after {waited:?}; {}", busy(*.backend))]
+    #[error("exchange \"{exchange}\": {backend} is still busy after {waited:?}; {}", busy_hint(*.backend))]
     #[non_exhaustive]
     ComputeBusy {
         /// The exchange's name.

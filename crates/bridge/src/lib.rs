@@ -3,8 +3,8 @@
 //! not wait, and with the safe API of these crates the order cannot be wrong.
 //!
 //! ```no_run
-//! use bridge::{BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo};
-//! use bridge::{ExportDevice, LaunchConfig, OpenInfo, RenderTurn, TwinSlice};
+//! use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange};
+//! use bridge::{ExchangeInfo, LaunchConfig, OpenInfo, RenderTurn, TwinSlice};
 //! # use bridge::ash::vk;
 //!
 //! # #[allow(unsafe_code)]
@@ -12,10 +12,9 @@
 //! #     ptx: &str,
 //! #     record: impl Fn(&RenderTurn<BufferSpec<[f32; 4]>>) -> vk::CommandBuffer,
 //! # ) -> Result<(), Box<dyn std::error::Error>> {
-//! // Or adopt an engine's own device.
-//! let device = ExportDevice::open(&OpenInfo::default())?;
-//! // CUDA on the same GPU, or the CPU if there is none.
-//! let compute = Compute::for_device(&device)?;
+//! // A GPU that CUDA sees, if there is one; otherwise the CPU computes.
+//! let compute = Compute::open(&OpenInfo::default(), Backend::Auto)?;
+//! println!("{}: {}", compute.backend(), compute.reason());
 //! // The CPU runs the kernel's twin.
 //! let kernel = compute
 //!     .load("vertices", ptx)?
@@ -82,7 +81,11 @@
 //! # The source
 //! To follow one frame, read `exchange` -> `exchange/compute_turn` -> `exchange/render_turn` ->
 //! `timeline`; to follow the setup, read `compute` -> `compute/pair` -> `buffer/shared` ->
-//! `compute/side` -> `handoff`.
+//! `compute/side` -> `import`.
+//!
+//! # Log
+//! Messages go to the `log` crate: a warning if frames are computed on the CPU because there is no
+//! CUDA, and errors that no call can return. A program without a logger does not see them.
 //!
 //! # Threads
 //! Turns own their state, so a frame may be computed on one thread and rendered on another; all
@@ -102,8 +105,8 @@ mod buffer;
 mod compute;
 mod error;
 mod exchange;
-mod handoff;
 mod image;
+mod import;
 mod kernel;
 mod observe;
 #[cfg(all(target_os = "linux", feature = "remote"))]
@@ -113,6 +116,7 @@ mod tuples;
 
 #[cfg(all(target_os = "linux", feature = "remote"))]
 pub use bridge_ipc;
+pub use bytemuck;
 pub use cuda_import;
 pub use vk_export;
 pub use vk_export::ash;

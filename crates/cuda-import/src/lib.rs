@@ -85,13 +85,13 @@
 //! | `image/{texel,info,limits,problem}` | texel types, image descriptions and their validation |
 //! | `image/objects` | a cache of texture and surface objects |
 //! | `leak` | counters of objects that are leaked deliberately |
-//! | `mailbox` | context objects of this crate, in which cudarc records errors |
-//! | `order`, `several`, `guests`, `refusal`, `event`, `poll` | order of streams per object |
+//! | `private_context` | context objects of this crate, in which cudarc records errors |
+//! | `order`, `device_orders`, `foreign_streams`, `refusal`, `event`, `poll` | order of streams per object |
 //! | `reaper` | driver calls that may block, made on one thread per context |
 //! | `logging` | calls to the program's logger, which catch its panics |
 //! | `semaphore`, `stream` | imported semaphores, creating streams, waits and signals |
 //! | `marked` | a signal and the event of its end |
-//! | `apart` | a private stream, for work that must not wait for the program's streams |
+//! | `private_stream` | a private stream, for work that must not wait for the program's streams |
 //! | `kernel` | kernels from PTX, with the compiler's log, and launches |
 //! | `graph`, `capture` | a frame as a CUDA graph, and buffers while one is captured |
 //! | `error`, `call`, `code`, `version` | errors; the driver's codes and versions |
@@ -99,7 +99,8 @@
 //!
 //! A feature selects the CUDA version of the bindings: `cuda-12000` by default, which works with
 //! the widest range of drivers. Exactly one must be enabled. [`cudarc`] is re-exported, so that
-//! programs use the same version.
+//! programs use the same version. The feature `f16` lets cudarc copy and pass [`half::f16`] and
+//! [`half::bf16`].
 //!
 //! # Compatibility
 //! Enums, errors and reports that may gain variants or fields are `#[non_exhaustive]`: a `match`
@@ -152,9 +153,9 @@ pub use memory::device_memory::DeviceMemory;
 pub use memory::peer::PEER_GRANULARITY;
 pub use memory::{ImportedMemory, MemoryImportInfo};
 pub use semaphore::{ImportedSemaphore, SemaphoreKind};
-pub use stream::apart::signal_apart;
 pub use stream::graph::{CaptureError, StreamGraph};
 pub use stream::marked::signal_and_record;
+pub use stream::private_stream::signal_apart;
 pub use stream::{SemaphorePoint, StreamEvent, query, record_event, signal, signal_one, wait, wait_one};
 pub use sys::{Owner, Restoring};
 pub use uuid::Uuid;
@@ -205,6 +206,14 @@ const _: () = {
     shared::<CaptureError<Error>>();
     #[cfg(windows)]
     shared::<(KmtHandle, NtName)>();
+};
+
+/// Checks at compile time that cudarc copies 16-bit floats.
+#[cfg(feature = "f16")]
+const _: () = {
+    const fn copied<T: cudarc::driver::DeviceRepr>() {}
+    copied::<half::f16>();
+    copied::<half::bf16>();
 };
 
 /// Compiles the README's example.

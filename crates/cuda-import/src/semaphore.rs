@@ -5,7 +5,7 @@
 
 use crate::device::CudaDevice;
 use crate::error::{Object, Result};
-use crate::handle::{ImportHandle, give};
+use crate::handle::{ImportHandle, import_with};
 use crate::leak::count_leak;
 use crate::logging::{log_error, log_trace};
 use crate::reaper;
@@ -65,10 +65,10 @@ impl ImportedSemaphore {
             device.require_timeline_semaphores(&object.to_string())?;
         }
         device.check_recorded()?;
-        let handle = give(handle, &object, device.name(), |raw| {
+        let handle = import_with(handle, &object, device.name(), |raw| {
             let _current = device.bind()?;
-            // SAFETY: `give` keeps `raw` open; this function's caller guarantees its origin and
-            // kind.
+            // SAFETY: `import_with` keeps `raw` open; this function's caller guarantees its origin
+            // and kind.
             unsafe { device.driver().import_semaphore(raw, kind) }
         })?;
         let imported = Self { handle, kind, name: name.into(), device: device.clone() };

@@ -64,7 +64,7 @@ fn is_open(mut writer: &PipeWriter) -> bool {
 }
 
 #[test]
-fn the_device_is_found_by_uuid_and_no_other() {
+fn device_is_found_by_uuid_only() {
     let Some((device, _alone)) = device() else { return };
     let report = report().unwrap();
     assert_eq!(device.uuid(), report.devices[0].uuid);
@@ -75,7 +75,7 @@ fn the_device_is_found_by_uuid_and_no_other() {
 }
 
 #[test]
-fn refused_descriptors_are_closed_and_named() {
+fn refused_descriptors_are_closed_and_reported() {
     let Some((device, _alone)) = device() else { return };
     // The driver opens a descriptor of its own at the first import and keeps it.
     refuse(&device);
@@ -114,7 +114,7 @@ fn refuse(device: &CudaDevice) {
 }
 
 #[test]
-fn what_is_written_is_read_back() {
+fn written_contents_are_read_back() {
     let Some((device, _alone)) = device() else { return };
     let stream = device.new_stream().unwrap();
     let mut buffer = map(&import(&device), &stream);
@@ -198,7 +198,7 @@ fn bad_mappings_are_refused() {
 }
 
 #[test]
-fn a_guest_reads_what_home_wrote_before() {
+fn foreign_stream_reads_earlier_writes_of_the_home_stream() {
     let Some((device, _alone)) = device() else { return };
     let (home, guest) = (device.new_stream().unwrap(), device.new_stream().unwrap());
     let ones = home.clone_htod(&vec![1u32; LEN]).unwrap();
@@ -222,7 +222,7 @@ fn a_guest_reads_what_home_wrote_before() {
 }
 
 #[test]
-fn home_reads_what_guests_wrote_before() {
+fn home_stream_reads_earlier_writes_of_foreign_streams() {
     let Some((device, _alone)) = device() else { return };
     let (home, guest) = (device.new_stream().unwrap(), device.new_stream().unwrap());
     let ones = home.clone_htod(&vec![1u32; LEN]).unwrap();
@@ -247,7 +247,7 @@ fn home_reads_what_guests_wrote_before() {
 }
 
 #[test]
-fn many_guests_stay_in_order() {
+fn many_foreign_streams_stay_in_order() {
     let Some((device, _alone)) = device() else { return };
     let home = device.new_stream().unwrap();
     let mut buffer = map(&import(&device), &home);
@@ -265,7 +265,7 @@ fn many_guests_stay_in_order() {
 }
 
 #[test]
-fn dropping_waits_for_pending_work_but_not_for_ever() {
+fn dropping_waits_for_pending_work_with_a_limit() {
     let Some((device, _alone)) = device() else { return };
     let (home, guest) = (device.new_stream().unwrap(), device.new_stream().unwrap());
     let zeros = home.alloc_zeros::<u32>(LEN).unwrap();
@@ -288,7 +288,7 @@ fn dropping_waits_for_pending_work_but_not_for_ever() {
 }
 
 #[test]
-fn nothing_is_left_behind() {
+fn nothing_is_leaked() {
     let Some((device, _alone)) = device() else { return };
     let stream = device.new_stream().unwrap();
     drop(map(&import(&device), &stream));

@@ -65,7 +65,7 @@ fn map<T: Texel>(device: &CudaDevice, info: &ImageMappingInfo, home: &Arc<CudaSt
 }
 
 #[test]
-fn what_is_written_to_an_image_is_read_back() {
+fn image_contents_are_read_back() {
     let Some((device, _alone)) = device() else { return };
     let (home, guest) = (device.new_stream().unwrap(), device.new_stream().unwrap());
     let cube = ImageMappingInfo { kind: ImageKind::Cube, layers: 6, ..SQUARE };

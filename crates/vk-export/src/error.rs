@@ -2,7 +2,7 @@
 
 use ash::vk;
 
-use crate::device::requirements::{Requirement, in_words};
+use crate::device::requirements::{Requirement, to_texts};
 use crate::kernel::ptx::refusal::PtxRefusal;
 
 /// The result of this crate's calls.
@@ -34,7 +34,7 @@ pub enum Error {
     },
 
     /// The device or its setup lacks requirements; all of them are listed.
-    #[error("{device} lacks what {purpose} needs: {}", in_words(missing).join("; "))]
+    #[error("{device} lacks what {purpose} needs: {}", to_texts(missing).join("; "))]
     #[non_exhaustive]
     Missing {
         /// The device's name.
@@ -127,7 +127,7 @@ pub enum Error {
     #[error(
         "vkAllocateMemory failed: {result:?} ({}) [{object}, {device}]: {size} bytes requested from memory heap {heap}, which has \
          {heap_size}{}{}; ask for less, or use fewer slots",
-        .result.as_raw(), of_which_free(*.free), promise(*.size, *.promised)
+        .result.as_raw(), describe_free(*.free), describe_promise(*.size, *.promised)
     )]
     #[non_exhaustive]
     OutOfMemory {
@@ -272,11 +272,11 @@ impl Error {
     }
 }
 
-fn of_which_free(free: Option<u64>) -> String {
+fn describe_free(free: Option<u64>) -> String {
     free.map_or(String::new(), |free| format!(", {free} of them free"))
 }
 
-fn promise(size: u64, promised: u64) -> String {
+fn describe_promise(size: u64, promised: u64) -> String {
     if size <= promised {
         return String::new();
     }

@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_stage_is_left_out() {
+    fn all_legacy_stages_are_converted() {
         use vk::{PipelineStageFlags as Old, PipelineStageFlags2 as New};
         for bit in 0..64 {
             assert!(!legacy_stages(New::from_raw(1 << bit)).is_empty(), "bit {bit}");

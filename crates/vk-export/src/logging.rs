@@ -48,7 +48,7 @@ impl LogHold {
     #[allow(clippy::new_without_default, reason = "it is made for what it does, not for a value")]
     #[inline]
     pub fn new() -> Self {
-        HELD.set(HELD.get() + 1);
+        count(1);
         Self(PhantomData)
     }
 }
@@ -56,11 +56,20 @@ impl LogHold {
 impl Drop for LogHold {
     #[inline]
     fn drop(&mut self) {
-        HELD.set(HELD.get() - 1);
-        if HELD.get() == 0 && log::max_level() > log::LevelFilter::Off {
+        if count(-1) == 0 && log::max_level() > log::LevelFilter::Off {
             pass_on();
         }
     }
+}
+
+/// Changes the number of [`LogHold`]s of this thread and returns it, with one access to the
+/// thread's memory: frames do this.
+#[inline]
+fn count(change: isize) -> usize {
+    HELD.with(|held| {
+        held.set(held.get().wrapping_add_signed(change));
+        held.get()
+    })
 }
 
 #[cold]
@@ -72,8 +81,8 @@ fn pass_on() {
     }
 }
 
-/// Passes the text from `message` to the logger, or stores it until the thread's last [`LogHold`] is
-/// dropped. `message` is called only if its level is logged.
+/// Passes the text from `message` to the logger, or stores it until the thread's last [`LogHold`]
+/// is dropped. `message` is called only if its level is logged.
 pub(crate) fn write(level: Level, place: &Place, message: impl FnOnce(&mut dyn FnMut(fmt::Arguments<'_>))) {
     if level > log::STATIC_MAX_LEVEL || level > log::max_level() {
         return;

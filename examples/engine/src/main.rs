@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use bridge_examples::console::{print, tell};
+use bridge_examples::console::{print, print_error};
 use bridge_examples::options::{Backend, Size};
 use clap::Parser;
 use engine_example::count::{ONCE, SYSTEMS, count};
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
     match run(&Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tell(format_args!("error: {error:#}"));
+            print_error(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -75,8 +75,12 @@ impl World {
     /// # Errors
     /// A required resource is not available.
     pub fn new(script: &Script, window: &[&'static std::ffi::CStr]) -> Result<Self> {
-        let info =
-            GpuInfo { name: script.gpu.as_deref(), validation: script.validate, window, wishes: &adopt::extensions };
+        let info = GpuInfo {
+            name: script.gpu.as_deref(),
+            validation: script.validate,
+            window,
+            extension_request: &adopt::extensions,
+        };
         let gpu = Gpu::new(&info)?;
         let compute = adopt::compute(&gpu, script.backend)?;
         let engine = Engine::new(&gpu, 2, [&spirv("screen.vert")?, &spirv("copy.frag")?])?;
@@ -186,7 +190,7 @@ pub fn run(script: &Script, out: Option<&Path>) -> Result<Report> {
         let mut is_new = false;
         while let Some((_, event)) = events.next_if(|(at, _)| *at <= frame) {
             is_new = true;
-            world.happens(event, script, &mut run)?;
+            world.apply_event(event, script, &mut run)?;
         }
         run.frame(&mut world, is_new || frame.is_multiple_of(every) || frame + 1 == script.frames)?;
     }
@@ -239,7 +243,7 @@ impl Run<'_> {
 }
 
 impl World {
-    fn happens(&mut self, event: Event, script: &Script, run: &mut Run<'_>) -> Result<()> {
+    fn apply_event(&mut self, event: Event, script: &Script, run: &mut Run<'_>) -> Result<()> {
         log::info!("frame {}: {event:?}", self.engine.frames());
         let [width, height] = script.size;
         let smaller = [width * 3 / 4, height * 3 / 4];

@@ -19,20 +19,20 @@ const ROUNDS: &str = "ENGINE_CHURN_ROUNDS";
 const LIMIT: Duration = Duration::from_secs(20);
 
 #[test]
-fn systems_come_and_go_a_hundred_times_and_leave_nothing() {
-    common::BACKENDS.into_iter().for_each(come_and_go_often);
+fn systems_are_added_and_removed_a_hundred_times_and_leave_nothing() {
+    common::BACKENDS.into_iter().for_each(add_and_remove_often);
 }
 
-fn come_and_go_often(backend: Backend) {
+fn add_and_remove_often(backend: Backend) {
     let Some(mut world) = common::world(backend) else { return };
     world.engine.resize([160, 90]).unwrap();
     world.engine.frame(false).unwrap();
     // Objects that are created once and kept are not a leak.
-    come_and_go(&mut world);
+    add_and_remove(&mut world);
     let (objects, descriptors) = (settled(&world), open_descriptors());
     let rounds = std::env::var(ROUNDS).ok().map_or(100, |rounds| rounds.parse().unwrap());
     for _ in 0..rounds {
-        come_and_go(&mut world);
+        add_and_remove(&mut world);
     }
     assert_eq!(settled(&world), objects);
     // Resources that are freed on other threads may close a descriptor later.
@@ -47,7 +47,7 @@ fn come_and_go_often(backend: Backend) {
 }
 
 /// Draws frames with all systems, and removes one system after each frame.
-fn come_and_go(world: &mut World) {
+fn add_and_remove(world: &mut World) {
     world.add_particles().unwrap();
     world.add_painting().unwrap();
     world.add_filter().unwrap();

@@ -54,7 +54,7 @@ unsafe impl System for Broken {
 }
 
 #[test]
-fn a_frame_that_fails_leaves_an_engine_that_goes_on() {
+fn an_engine_continues_after_a_failed_frame() {
     common::BACKENDS.into_iter().filter_map(common::world).for_each(fail_everywhere);
 }
 
@@ -112,7 +112,7 @@ mod in_a_window {
     /// After a frame that fails, its acquired image is left behind, and the window continues with
     /// new images.
     #[test]
-    fn a_frame_that_fails_leaves_a_window_that_goes_on() {
+    fn a_window_continues_after_a_failed_frame() {
         if std::env::var_os("DISPLAY").is_none_or(|name| name.is_empty()) {
             return test_support::skip(test_support::Need::Other, "there is no screen");
         }

@@ -15,7 +15,7 @@ mod common;
 type Part = Box<dyn Send>;
 
 #[test]
-fn everything_goes_in_any_order() {
+fn everything_is_dropped_in_any_order() {
     common::BACKENDS.into_iter().for_each(all_orders);
 }
 
@@ -54,7 +54,7 @@ fn all_orders(backend: Backend) {
 /// The negative control: the validation layer reports an error of the kind that the test above
 /// checks for.
 #[test]
-fn a_buffer_that_outlives_the_device_is_heard() {
+fn a_buffer_that_outlives_the_device_is_reported() {
     let Some(world) = common::world(Backend::Host) else { return };
     let gpu = Arc::clone(world.engine.gpu());
     if gpu.instance_extensions().is_empty() {

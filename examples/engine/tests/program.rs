@@ -21,7 +21,7 @@ fn run(arguments: &[&str]) -> Option<Output> {
 }
 
 #[test]
-fn it_runs_on_the_cpu_under_the_validation_layer_and_checks_itself() {
+fn engine_runs_on_the_cpu_under_the_validation_layer_and_checks_itself() {
     let out = tempfile::tempdir().unwrap();
     let folder = out.path().to_str().unwrap();
     let arguments = ["--frames", "60", "--size", "320x180", "--backend", "host", "--out", folder];
@@ -42,7 +42,7 @@ fn it_runs_on_the_cpu_under_the_validation_layer_and_checks_itself() {
 }
 
 #[test]
-fn it_draws_in_a_window() {
+fn engine_draws_in_a_window() {
     let screen = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     if cfg!(target_os = "linux") && !screen("DISPLAY") && !screen("WAYLAND_DISPLAY") {
         return skip(Need::Other, "there is no screen");
@@ -57,7 +57,7 @@ fn it_draws_in_a_window() {
 }
 
 #[test]
-fn what_cannot_be_is_one_error() {
+fn invalid_options_are_one_error() {
     let out = tempfile::NamedTempFile::new().unwrap();
     let file = out.path().to_str().unwrap();
     for (arguments, word) in [

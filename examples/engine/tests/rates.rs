@@ -71,7 +71,7 @@ fn steps(world: &mut World, checker: &mut Checker, frames: usize) -> Vec<u32> {
 }
 
 /// Draws frames until one shows the step, which may still be in progress.
-fn until_shown(world: &mut World, checker: &mut Checker, step: u32) {
+fn draw_until_shown(world: &mut World, checker: &mut Checker, step: u32) {
     let begun = Instant::now();
     while steps(world, checker, 1).last() != Some(&step) {
         assert!(begun.elapsed() < LIMIT, "step {step} is never shown; {:?}", checker.steps.last());
@@ -79,7 +79,7 @@ fn until_shown(world: &mut World, checker: &mut Checker, step: u32) {
 }
 
 #[test]
-fn either_side_may_be_the_slower_one() {
+fn either_side_may_be_slower() {
     common::BACKENDS.into_iter().for_each(rates);
 }
 
@@ -94,7 +94,7 @@ fn rates(backend: Backend) {
     assert!(steps(&mut world, checker, 3).is_empty(), "there is no state before the first step");
     for _ in 0..3 {
         let step = clock.step(1);
-        until_shown(&mut world, checker, step);
+        draw_until_shown(&mut world, checker, step);
         assert_eq!(steps(&mut world, checker, 10), [step; 10]);
     }
     world.remove(Particles::NAME).unwrap();
@@ -106,7 +106,7 @@ fn rates(backend: Backend) {
     let checker = &mut Checker::default();
     for pause in [1, 7, 7, 7, 100] {
         let step = clock.step(pause);
-        until_shown(&mut world, checker, step);
+        draw_until_shown(&mut world, checker, step);
     }
     assert!(checker.steps.is_sorted(), "{:?}", checker.steps);
     let messages = world.messages.clone();

@@ -62,7 +62,7 @@ mod tests {
     const FRAME: [u32; 2] = [1280, 720];
 
     #[test]
-    fn a_picture_that_fits_is_taken_as_it_is() {
+    fn a_picture_that_fits_is_used_unchanged() {
         let grid = Grid::fit([640, 360], FRAME, 1_000_000, 255.0);
         assert_eq!((grid.columns, grid.rows, grid.cell, grid.origin), (640, 360, 2, [0, 0]));
         let grid = Grid::fit([500, 300], FRAME, 1_000_000, 255.0);
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn no_limit_is_passed_and_proportions_are_kept() {
+    fn no_limit_is_exceeded_and_proportions_are_kept() {
         let sizes = [1, 2, 3, 7, 100, 319, 1920, 4001, 32768];
         for picture in sizes.iter().flat_map(|&w| sizes.map(|h| [w, h])) {
             for frame in [[1, 1], [64, 48], [1280, 720], [720, 1280], [16384, 1]] {

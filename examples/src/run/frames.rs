@@ -52,7 +52,7 @@ impl<D: Demo> Frames<D> {
     /// Waits for the oldest frame in flight, if any, and returns it.
     pub(super) fn finish_oldest(&mut self) -> Result<Option<InFlight>> {
         let Some(oldest) = self.in_flight.pop_front() else { return Ok(None) };
-        oldest.rendered.wait(self.demo.patience())?;
+        oldest.rendered.wait(self.demo.time_limit())?;
         Ok(Some(oldest))
     }
 

@@ -21,7 +21,7 @@ use clap::Parser;
 use serde::Serialize;
 use vk_local::LocalBuffer;
 
-use crate::console::{print, tell};
+use crate::console::{print, print_error};
 use crate::gpu::output::Wanted;
 use crate::interrupt;
 use crate::options::{Backend, RunOptions};
@@ -54,7 +54,7 @@ pub unsafe trait Demo: Sized {
     fn about(&self) -> String;
 
     /// Returns the timeout of a frame.
-    fn patience(&self) -> Duration;
+    fn time_limit(&self) -> Duration;
 
     /// Submits the compute work and the drawing of frame `frame` in slot `slot`, without waiting.
     /// Returns the point at which Vulkan is done with the frame.
@@ -173,7 +173,7 @@ pub fn main<D: Demo>() -> ExitCode {
     match result.and_then(|summary| report(options.as_ref(), &summary)) {
         Ok(code) => code,
         Err(error) => {
-            tell(format_args!("error: {}", chain(&error)));
+            print_error(format_args!("error: {}", chain(&error)));
             ExitCode::FAILURE
         }
     }
@@ -181,19 +181,19 @@ pub fn main<D: Demo>() -> ExitCode {
 
 /// Returns the error and its causes, without causes whose text is already part of an outer error.
 fn chain(error: &Error) -> String {
-    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
+    error.chain().map(ToString::to_string).fold(String::new(), |message, cause| match message.as_str() {
         "" => cause,
-        above if above.contains(&cause) => told,
-        _ => format!("{told}: {cause}"),
+        above if above.contains(&cause) => message,
+        _ => format!("{message}: {cause}"),
     })
 }
 
 /// Prints on the error stream what is about to run, on which device and backend, and why.
 fn announce<D: Demo>(demo: &D) {
     let compute = demo.compute();
-    tell(demo.about());
+    print_error(demo.about());
     let device = compute.device().name();
-    tell(format_args!("renders on {device}, computes on {} ({})", compute.backend(), compute.reason()));
+    print_error(format_args!("renders on {device}, computes on {} ({})", compute.backend(), compute.reason()));
 }
 
 /// Returns the figures of a run that took `seconds`; the only check is that of the validation
@@ -231,7 +231,7 @@ fn summary<D: Demo>(options: &RunOptions, run: &Frames<D>, seconds: f64) -> Summ
 /// Prints the summary; errors of checks go to the error stream.
 fn report<F: Serialize + fmt::Display>(options: &RunOptions, summary: &Summary<F>) -> Result<ExitCode> {
     for error in summary.checks.iter().filter_map(|check| check.error.as_deref()) {
-        tell(format_args!("error: {error}"));
+        print_error(format_args!("error: {error}"));
     }
     let text = if options.json { summary.json()? } else { summary.to_string() };
     print(&format!("{text}\n"))?;

@@ -22,7 +22,7 @@ use crate::options::RunOptions;
 use crate::summary::{State, Summary};
 
 /// The timeout for acquiring the window's next image.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TIME_LIMIT: Duration = Duration::from_secs(1);
 
 /// Shows frames until the number in `--frames` is reached, the window is closed, or Ctrl-C is
 /// pressed.
@@ -90,7 +90,7 @@ impl<D: Demo> Shown<D> {
         }
         self.run.make_room()?;
         // SAFETY: `make_room` returned: the last frame of the slot has ended.
-        let Some(image) = (unsafe { self.images.acquire(self.run.next_slot(), PATIENCE) })? else {
+        let Some(image) = (unsafe { self.images.acquire(self.run.next_slot(), TIME_LIMIT) })? else {
             self.fits = false;
             return Ok(());
         };

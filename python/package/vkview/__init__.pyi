@@ -35,6 +35,8 @@ class _Array(Protocol):
 _ArrayLike = _Dlpack | _CudaArray | _Array
 #: The address of a ``CUstream`` (0 is the legacy default stream), or a stream of torch, cupy, numba or cuda.core.
 _StreamLike = int | Any
+#: The text or number of a GPU, or a ``torch.device``.
+_DeviceLike = str | int | Any
 
 @final
 class Tensor:
@@ -73,7 +75,11 @@ def describe(
 
 @final
 class View:
-    """Shows tensors of any library, as images or points, on the GPU that they are on."""
+    """Shows tensors of any library, as images or points, on the GPU that they are on.
+
+    ``device`` selects the GPU: ``"cuda:1"`` or a ``torch.device`` as CUDA counts them, or a UUID, a part of the name or a
+    number as reported by Vulkan, whose order may differ. By default it is a GPU that CUDA sees, if there is one.
+    """
 
     def __new__(
         cls,
@@ -84,7 +90,7 @@ class View:
         headless: bool | None = None,
         vsync: bool = True,
         backend: Literal["cuda", "host"] | None = None,
-        device: str | int | None = None,
+        device: _DeviceLike | None = None,
     ) -> View: ...
     def image(
         self,
@@ -135,7 +141,7 @@ class View:
     def draw(self) -> bool:
         """Starts drawing what was shown last, and handles the window's events. Returns whether there was anything new to draw."""
     def finish(self) -> None:
-        """Waits until what was drawn is finished."""
+        """Waits until the frames that were drawn are finished."""
     def pixels(self) -> npt.NDArray[np.uint8]:
         """Waits for the picture that was drawn last and returns it, as (height, width, 4). It is black before the first ``draw``."""
     def read(self, tensor: _ArrayLike, *, stream: _StreamLike | None = None) -> None:
@@ -162,6 +168,9 @@ class View:
     def backend(self) -> str:
         """``"cuda"`` or ``"host"``."""
     @property
+    def backend_reason(self) -> str:
+        """Why this backend was chosen, as text."""
+    @property
     def device(self) -> str:
         """The GPU's name."""
     def __enter__(self) -> View: ...
@@ -186,7 +195,7 @@ class Canvas:
 
 @final
 class CanvasFrame:
-    """A frame of a canvas, to be entered with ``with``."""
+    """A frame of a canvas, for use in a ``with`` statement."""
 
     def __enter__(self) -> Tensor: ...
     def __exit__(

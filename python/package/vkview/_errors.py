@@ -10,11 +10,11 @@ class TensorError(VkViewError, ValueError):
 
 
 class DTypeError(TensorError, TypeError):
-    """The element type is not one that the call takes."""
+    """The call does not accept the element type."""
 
 
 class ShapeError(TensorError):
-    """The shape is not one that the call takes, or has no elements, or is too large."""
+    """The call does not accept the shape, or the shape has no elements or is too large."""
 
 
 class LayoutError(TensorError):
@@ -38,10 +38,10 @@ class UsageError(VkViewError, RuntimeError):
 
 
 class DriverError(VkViewError, RuntimeError):
-    """A call of Vulkan or CUDA failed. The message has the call, its code and the object."""
+    """A call of Vulkan or CUDA failed. The message names the call, its result code and the object."""
 
 
 for _class in [*globals().values()]:
     if isinstance(_class, type):
-        # As they are imported: tracebacks show it.
+        # The module from which users import them, because tracebacks show it.
         _class.__module__ = "vkview"

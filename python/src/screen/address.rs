@@ -10,7 +10,7 @@ use bridge::cuda_import::CudaDevice;
 use bridge::cudarc::driver::{CudaContext, sys};
 
 use crate::error::{Fault, Kind};
-use crate::tensor::array::UNKNOWN;
+use crate::tensor::array::{UNKNOWN, view_argument};
 use crate::tensor::{Device, TensorView};
 
 /// Checks with the driver that the first and the last byte of the tensor are memory of the view's
@@ -50,12 +50,13 @@ pub(crate) fn check_device(device: &CudaDevice, context: &Arc<CudaContext>, tens
         Ok(ours) if ours == ordinal && ours == claimed => Ok(()),
         ours => {
             let (what, ours, name) = (what(), ours.unwrap_or(UNKNOWN), device.name());
+            let there = view_argument(ordinal);
             let advice = tensor.role.moved(&format!(".to(\"cuda:{ours}\")"), &format!("cuda:{ours}"));
             Err(Fault::new(
                 Kind::Device,
                 format!(
                     "{what} is on CUDA device {ordinal} (it says {claimed}), the view on CUDA device {ours} ({name}), and nothing \
-                     is copied between GPUs: {advice}, or make the view with device="
+                     is copied between GPUs: {advice}, or make the view with {there}"
                 ),
             ))
         }

@@ -17,6 +17,7 @@ use crate::screen::address::{Current, check_device};
 use crate::screen::order::put_behind;
 use crate::screen::rows::{Pitched, copy_rows, gather, scatter};
 use crate::screen::{limit, told};
+use crate::tensor::array::view_argument;
 use crate::tensor::stream::Producer;
 use crate::tensor::{Device, TensorView};
 
@@ -256,10 +257,12 @@ fn check_memory(compute: &Compute, tensor: &TensorView) -> Result<(), Fault> {
     match (compute.cuda(), tensor.device) {
         (_, Device::Cpu) => Ok(()),
         (Some(cuda), Device::Cuda(_)) => check_device(cuda.device(), cuda.stream().context(), tensor),
-        (None, Device::Cuda(_)) => {
+        (None, Device::Cuda(theirs)) => {
             let (what, advice) = (tensor.describe(), tensor.role.moved(".cpu()", "the CPU"));
+            let (gpu, why, device) = (compute.device().name(), compute.reason(), view_argument(theirs));
             let reason = format!(
-                "{what} is in the memory of a CUDA device, the view on the CPU backend: {advice}, or backend=\"cuda\""
+                "{what} is in the memory of a CUDA device, but the view on {gpu} uses the CPU backend ({why}): {advice}, or \
+                 make the view with backend=\"cuda\" and {device}"
             );
             Err(Fault::new(Kind::Device, reason))
         }

@@ -2,6 +2,7 @@
 
 pub(crate) mod address;
 pub(crate) mod copy;
+mod device;
 pub(crate) mod order;
 mod rows;
 pub(crate) mod slots;
@@ -10,8 +11,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use bridge::{
-    Backend, BufferAccess, BufferSpec, Compute, DeviceSelector, Exchange, ExchangeInfo, ExportDevice, OpenInfo,
-    RenderFirst, RenderTurn, Validation,
+    Backend, BufferAccess, BufferSpec, Compute, DeviceSelector, Exchange, ExchangeInfo, OpenInfo, RenderFirst,
+    RenderTurn, Validation,
 };
 use bridge_view::{Drawn, Look, PointLook, View, ViewInfo, Window, WindowState};
 
@@ -75,7 +76,7 @@ pub(crate) fn told(error: bridge::Error) -> Fault {
 }
 
 impl Screen {
-    /// Opens a new device and a screen on it. `device` is a number, a UUID or a part of a name. The
+    /// Opens a new device and a screen on it. `device` is parsed by [`device::selector`]. The
     /// picture is shown in `window`, if any.
     pub(crate) fn open(
         size: [u32; 2],
@@ -83,11 +84,7 @@ impl Screen {
         device: Option<&str>,
         window: Option<Window>,
     ) -> Result<Self, Fault> {
-        let selector = match device {
-            // Parsing cannot fail: text that is neither a number nor a UUID is a name.
-            Some(text) => text.parse().unwrap_or(DeviceSelector::Best),
-            None => DeviceSelector::Best,
-        };
+        let selector = device.map_or(Ok(DeviceSelector::Best), device::selector)?;
         let asked = std::env::var_os(VALIDATION).is_some_and(|value| value != "0");
         let validation = if asked { Validation::Required } else { Validation::Off };
         let surface = window.as_ref().map(Window::instance_extensions).transpose()?.unwrap_or_default();
@@ -100,12 +97,7 @@ impl Screen {
             device_extensions: swapchain,
             ..OpenInfo::default()
         };
-        let device = ExportDevice::open(&info).map_err(|error| Fault::new(Kind::Unavailable, error))?;
-        let compute = Compute::new(&device, backend).map_err(|error| match backend {
-            // The error message refers to Rust's API, so the Python equivalent is added.
-            Backend::Cuda => Fault::new(Kind::Unavailable, format!("{error}; in Python, backend=\"host\"")),
-            _ => Fault::new(Kind::Unavailable, error),
-        })?;
+        let compute = device::open(&info, backend)?;
         let info = ViewInfo { size, timeout: limit() };
         let view = match window {
             Some(window) => View::in_window(&compute, &info, window),

@@ -29,6 +29,11 @@ pub(crate) fn on_cuda(object: &Bound<'_, PyAny>, stream: Option<usize>) -> PyRes
 /// The ordinal for a tensor whose device is not known.
 pub(crate) const UNKNOWN: i32 = -1;
 
+/// Returns the argument that makes a view on the GPU of CUDA's device `ordinal`.
+pub(crate) fn view_argument(ordinal: i32) -> String {
+    if ordinal == UNKNOWN { "device=".to_owned() } else { format!("device=\"cuda:{ordinal}\"") }
+}
+
 fn read(
     object: &Bound<'_, PyAny>,
     name: &'static str,

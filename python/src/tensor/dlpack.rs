@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::error::{Fault, Kind};
+use crate::tensor::array::view_argument;
 use crate::tensor::dtype::DType;
 use crate::tensor::stream::{LEGACY, Producer, current_of, explicit};
 use crate::tensor::{Claims, Consumer, Device, Keep, Role, is_of};
@@ -122,7 +123,8 @@ fn check_device(announced: Option<Device>, consumer: Option<Consumer>, role: Rol
         Kind::Device,
         format!(
             "the tensor is on CUDA device {theirs}, the view on CUDA device {ours}, and nothing is copied between GPUs: \
-             {advice}, or make the view with device="
+             {advice}, or make the view with {}",
+            view_argument(theirs)
         ),
     ))
 }

@@ -55,8 +55,7 @@ impl View {
         let compute = Detached::new(Native::new(screen.compute().clone()));
         let window = screen.window();
         let (screen, tensors, canvases) = (Mutex::new(Some(screen)), Mutex::default(), Mutex::default());
-        let scene = Mutex::new(Scene::Image(look(0.0, false, None)?));
-        let process = Process::current();
+        let (scene, process) = (Mutex::new(Scene::Image(look(0.0, false, None)?)), Process::current());
         Ok(Self { screen, tensors, canvases, scene, window, compute, width, height, process })
     }
 
@@ -211,8 +210,7 @@ impl View {
     /// type ``uint8``. Waits until it is drawn. Before the first frame, the picture is black.
     fn pixels<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let bytes = self.with(py, Screen::pixels)?;
-        let numpy = py.import("numpy")?;
-        let flat = numpy.call_method1("frombuffer", (PyByteArray::new(py, &bytes), "uint8"))?;
+        let flat = py.import("numpy")?.call_method1("frombuffer", (PyByteArray::new(py, &bytes), "uint8"))?;
         flat.call_method1("reshape", ((self.height, self.width, 4),))
     }
 
@@ -251,10 +249,7 @@ impl View {
     fn close(&self, py: Python<'_>) -> PyResult<usize> {
         self.process.check("view")?;
         let (ended, frames) = call(py, || {
-            let ended = match self.lock().take() {
-                Some(mut screen) => screen.drain(),
-                None => Ok(()),
-            };
+            let ended = self.lock().take().map_or(Ok(()), |mut screen| screen.drain());
             let canvases = std::mem::take(&mut *self.canvases());
             let frames: usize = canvases.iter().filter_map(Weak::upgrade).map(|canvas| canvas.close()).sum();
             (ended, frames)
@@ -305,6 +300,12 @@ impl View {
     #[getter]
     fn backend(&self) -> String {
         self.compute.backend().to_string()
+    }
+
+    /// Why this backend was chosen, as text.
+    #[getter]
+    fn backend_reason(&self) -> &str {
+        self.compute.reason()
     }
 
     /// The name of the GPU.

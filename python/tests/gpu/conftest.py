@@ -1,4 +1,4 @@
-"""Tests that need an NVIDIA GPU and the libraries that use it. Each is skipped by name where something is missing."""
+"""Fixtures of the tests that need an NVIDIA GPU and libraries that use it. A test is skipped by name if something is missing."""
 
 import pytest
 import vkview
@@ -6,7 +6,7 @@ import vkview
 
 @pytest.fixture
 def view():
-    """A headless view on CUDA."""
+    """Yields a headless view on CUDA."""
     try:
         made = vkview.View(256, 128, headless=True, backend="cuda")
     except vkview.UnavailableError as error:

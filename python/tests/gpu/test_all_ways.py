@@ -1,4 +1,4 @@
-"""The benchmark on a GPU: every way that the machine has draws what it is given."""
+"""The benchmark on a GPU: every way that works on the machine draws the frame that it is given."""
 
 import json
 import pathlib

@@ -1,4 +1,4 @@
-"""Canvases on a GPU: written in place by torch, on streams that the view does not know otherwise."""
+"""Canvases on a GPU, written in place by torch on streams that the view learns only from the frame."""
 
 import gc
 
@@ -21,7 +21,7 @@ def test_frames_of_torch_are_seen_whole(view, torch):
 
 
 def test_the_stream_of_dlpack_is_joined(view, torch):
-    """No stream is named: torch says its current one when it takes the tensor."""
+    """No stream is named: torch passes its current stream when it takes the tensor."""
     canvas = view.canvas(SHAPE)
     stream = torch.cuda.Stream()
     for value in range(100):
@@ -34,7 +34,7 @@ def test_the_stream_of_dlpack_is_joined(view, torch):
 
 
 def test_frames_change_streams(view, torch):
-    """The first stream hands over; others are joined by events, on the GPU as well."""
+    """The canvas hands over on the first stream, and joins other streams by events on the GPU."""
     canvas = view.canvas(SHAPE)
     first, second, default = torch.cuda.Stream(), torch.cuda.Stream(), torch.cuda.default_stream()
     ways = [(first, first), (second, second), (second, second.cuda_stream), (default, default), (first, None)]
@@ -50,7 +50,7 @@ def test_frames_change_streams(view, torch):
 
 
 def test_a_frame_outlives_its_canvas_and_its_stream(view, cupy):
-    """The frame that is not drawn yet is all that is left of them."""
+    """Canvas and stream are dropped before the frame is drawn."""
     def show(value):
         canvas = view.canvas(SHAPE)
         with canvas.frame(stream=cupy.cuda.Stream(non_blocking=True)) as t:

@@ -1,4 +1,4 @@
-"""Tensors of torch, cupy, numba and jax, in and out."""
+"""Tensors of torch, cupy, numba and jax, as inputs and as outputs."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ SHAPE = (128, 256, 4)
 
 
 def picture():
-    """Random opaque pixels."""
+    """Returns random opaque pixels."""
     pixels = np.random.default_rng(7).integers(0, 256, SHAPE, np.uint8)
     pixels[..., 3] = 255
     return pixels
@@ -144,7 +144,7 @@ def test_another_gpu_is_refused(view, torch):
 
 
 def test_torchs_current_device_need_not_be_that_of_the_view(torch, expected):
-    """torch exports tensors of its current device alone."""
+    """torch exports only tensors of its current device."""
     if torch.cuda.device_count() < 2:
         pytest.skip("one GPU")
     with vkview.View(SHAPE[1], SHAPE[0], headless=True, backend="cuda") as view:
@@ -165,7 +165,7 @@ def test_torchs_current_device_need_not_be_that_of_the_view(torch, expected):
 
 
 def test_host_tensors_on_a_cuda_view(view, torch):
-    """Copied over or refused, and the message says which."""
+    """A tensor in host memory is copied to the GPU, or the error names the CPU."""
     try:
         view.image(torch.from_numpy(picture()))
     except vkview.DeviceMismatchError as error:
@@ -173,7 +173,7 @@ def test_host_tensors_on_a_cuda_view(view, torch):
 
 
 def test_a_capture_on_another_thread_goes_on(view, torch):
-    """In torch's mode, `global`, allocating or freeing on any thread ends it, were it not for us."""
+    """In torch's capture mode `global`, allocating or freeing on another thread would end the capture if vkview did not prevent it."""
     x = torch.zeros(16, device="cuda")
     graph = torch.cuda.CUDAGraph()
     failures = []
@@ -183,7 +183,7 @@ def test_a_capture_on_another_thread_goes_on(view, torch):
             tensor = view.tensor((64, 64), "uint8")
             del tensor
             for side in (64, 96, 128):
-                # Of another size: slots are made anew.
+                # Another size: the slots are created again.
                 view.image(np.zeros((side, side, 4), np.uint8))
                 view.draw()
             with view.canvas((64, 64, 4)).frame():
@@ -197,7 +197,7 @@ def test_a_capture_on_another_thread_goes_on(view, torch):
         thread = threading.Thread(target=work)
         thread.start()
         thread.join()
-        # The memory is freed by a thread as well.
+        # The memory is freed by another thread.
         time.sleep(0.2)
         graph.capture_end()
     assert not failures
@@ -214,7 +214,7 @@ def test_a_tensor_longer_than_its_memory_is_refused(view, torch):
 
 
 def test_a_forked_child_frees_no_memory_of_the_gpu(torch):
-    """Not even what its view has left behind."""
+    """The child frees neither the parent's tensors nor anything that the parent's closed view has left."""
     code = """
 import os, time, torch, vkview
 v = vkview.View(64, 64, headless=True, backend="cuda")

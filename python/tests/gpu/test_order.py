@@ -1,4 +1,4 @@
-"""Memory of the view and of other contexts: whose work is waited for, and whose memory is refused."""
+"""Memory of the view, whose pending copies other streams wait for, and memory of other contexts, which is refused."""
 
 import ctypes
 import sys
@@ -13,7 +13,7 @@ SHAPE = (128, 256, 4)
 
 
 def test_a_consumer_waits_for_the_copies_of_the_view(view, torch):
-    """The copy is pending on one stream while another takes the memory, and writes it."""
+    """A copy is pending on one stream while another stream takes the memory and writes to it."""
     mine = view.tensor(SHAPE, "uint8")
     first, second = torch.cuda.Stream(), torch.cuda.Stream()
     for value in range(1, 100):
@@ -29,7 +29,7 @@ def test_a_consumer_waits_for_the_copies_of_the_view(view, torch):
 
 
 def test_copies_of_two_views_at_once_are_both_waited_for(torch):
-    """Each view's copy is pending when another stream takes the memory, and writes it."""
+    """The copies of both views are pending when another stream takes the memory and writes to it."""
     views = [vkview.View(SHAPE[1], SHAPE[0], headless=True, backend="cuda") for _ in range(2)]
     mine = views[0].tensor(SHAPE, "uint8")
     streams, writer = [torch.cuda.Stream() for _ in views], torch.cuda.Stream()
@@ -42,7 +42,7 @@ def test_copies_of_two_views_at_once_are_both_waited_for(torch):
     for value in range(1, 200):
         torch.from_dlpack(mine).fill_(value)
         torch.cuda.synchronize()
-        # Either may be the last one to be seen.
+        # Alternates which of the two copies ends last.
         for stream, cycles in zip(streams, [1_000_000, 4_000_000][:: 1 if value % 2 else -1], strict=True):
             with torch.cuda.stream(stream):
                 torch.cuda._sleep(cycles)
@@ -86,7 +86,7 @@ def test_a_library_that_is_ruled_out_or_half_imported_has_no_streams(view, monke
 
 
 class Stream:
-    """As cuda.core has them."""
+    """A stream with the protocol of cuda.core."""
 
     def __init__(self, address):
         self.address = address
@@ -100,7 +100,7 @@ def test_streams_of_the_protocol_take_frames_and_memory(view, torch):
     with view.canvas(SHAPE).frame() as t:
         t.__dlpack__(stream=Stream(stream.cuda_stream))
         t.__dlpack__(stream=stream)
-        # The default stream of a library's object is the legacy one; the number may be either.
+        # In a library's object, 0 is the legacy default stream. As a plain number, 0 is ambiguous.
         t.__dlpack__(stream=Stream(0))
         with pytest.raises(ValueError, match="0"):
             t.__dlpack__(stream=0)
@@ -111,7 +111,7 @@ def test_streams_of_the_protocol_take_frames_and_memory(view, torch):
 
 @pytest.fixture
 def foreign(view):
-    """The address of memory of another context of the view's device."""
+    """Yields the address of memory that belongs to another context of the view's device."""
     cuda = ctypes.CDLL("libcuda.so.1")
     def call(name, *arguments):
         assert getattr(cuda, name)(*arguments) == 0, name
@@ -120,7 +120,7 @@ def foreign(view):
     call("cuDeviceGet", ctypes.byref(device), ordinal)
     call("cuCtxCreate_v2", ctypes.byref(context), 0, device)
     call("cuMemAlloc_v2", ctypes.byref(memory), ctypes.c_size_t(SHAPE[0] * SHAPE[1] * SHAPE[2]))
-    # It stays current, as in a program that made it: streams without a name are its own.
+    # The context stays current, as in a program that created it, so that the default streams are its own.
     yield memory.value
     call("cuMemFree_v2", memory)
     call("cuCtxPopCurrent_v2", ctypes.byref(popped))

@@ -1,4 +1,4 @@
-"""Parts, planes and columns of tensors of the GPU: what is shown is what a contiguous copy of it would show."""
+"""Parts, planes and columns of tensors on the GPU: the picture is that of a contiguous copy."""
 
 import pytest
 import vkview
@@ -89,13 +89,13 @@ def test_columns_and_tensors_of_their_own(view, torch, where):
             for second in (own, own.contiguous()):
                 view.points(first, size=3, **{name: second})
                 view.draw()
-                # Of points at one depth any may be seen.
+                # Of several points at the same depth, any one may be visible.
                 assert (view.pixels() != expected).any(-1).mean() < 1e-3
     view.points(points[::2, :3])
 
 
 def wrong_colors(view, torch, frames):
-    """Points whose colors are written late, on a stream of their own, and written again at once. Returns how many were seen wrong."""
+    """Shows points whose colors are written late, on a separate stream, and overwritten at once. Returns the number of wrong frames."""
     positions = torch.zeros((1, 3), device="cuda").repeat(200_000, 1)
     stream = torch.cuda.Stream()
     wrong = 0

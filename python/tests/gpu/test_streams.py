@@ -1,7 +1,7 @@
 """The copy of `View.image` is ordered on both sides: it sees what was enqueued before it, and nothing of what comes after.
 
-The work is slow, on a stream that is not the default one, and its memory is reused at once by torch's caching allocator. The
-negative controls leave one wait out, and must be wrong: else the test would prove nothing.
+The work is slow, runs on a stream that is not the default one, and its memory is reused at once by torch's caching allocator. The
+negative controls leave out one wait and must see wrong frames, because otherwise the test would prove nothing.
 """
 
 import numpy as np
@@ -10,14 +10,14 @@ import vkview
 
 SIZE = (1920, 1080)
 FRAMES = 10_000
-#: Of a control. Enough to be wrong at least once, as measured by the control itself.
+#: The number of frames of a negative control, which must see at least one wrong frame.
 CONTROL_FRAMES = 3200
-#: Clock cycles of the GPU: some 50 us.
+#: Clock cycles of the GPU, about 50 us.
 SLEEP = 100_000
 
 
 def colors(view, torch):
-    """What each value looks like, drawn with the host waiting for everything."""
+    """Returns the drawn color of each value. The host waits for every step."""
     seen = {}
     for value in (40, 90, 150, 220):
         t = torch.full((SIZE[1], SIZE[0], 4), value, dtype=torch.uint8, device="cuda")
@@ -32,7 +32,7 @@ def colors(view, torch):
 
 
 def wrong_frames(view, torch, frames, every=1):
-    """Shows `frames` frames, looks at one of `every`, and returns how many were stale, and how many torn."""
+    """Shows `frames` frames, checks every `every`-th one, and returns the numbers of stale and of torn ones."""
     expected = colors(view, torch)
     values = list(expected)
     stream = torch.cuda.Stream()
@@ -48,14 +48,14 @@ def wrong_frames(view, torch, frames, every=1):
             t[..., 3] = 255
             view.image(t)
             del t
-            # The allocator gives the same memory again, for it is the same stream.
+            # The allocator returns the same memory, because the stream is the same.
             garbage = torch.full((SIZE[1], SIZE[0], 4), 7, dtype=torch.uint8, device="cuda")
             assert garbage.data_ptr() == address
             del garbage
         view.draw()
         if (frame + 1) % every:
             continue
-        # Compared where it is: 10 000 pictures through the host take minutes.
+        # Compared on the GPU, because copying 10 000 pictures to the host takes minutes.
         view.read(picture)
         if (picture != picture[0, 0]).any():
             torn += 1
@@ -74,7 +74,7 @@ def large(torch):
         yield view
 
 
-#: Looking at a frame waits for it. In between frames pile up, so that copies wait for their slots and come late.
+#: Checking a frame waits for it. With fewer checks, more frames are in flight, so that copies wait for slots and run late.
 PILE = 16
 
 

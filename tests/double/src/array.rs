@@ -102,7 +102,7 @@ impl Ledger {
     pub(crate) fn level(&self, context: u64, handle: u64) -> Result<(&Array, Level), Refusal> {
         let level = *self.levels.get(handle)?;
         let array = self.arrays.get(level.array)?;
-        self.of(context, "array", array.context)?;
+        self.check_context(context, "array", array.context)?;
         Ok((array, level))
     }
 
@@ -135,7 +135,7 @@ mod tests {
     const DESC: ArrayDesc = ArrayDesc { width: 8, height: 4, depth: 0, format: 0x01, channels: 4, flags: 0 };
 
     #[test]
-    fn levels_follow_one_another() {
+    fn levels_are_contiguous() {
         let desc = ArrayDesc { depth: 3, flags: ARRAY_LAYERED, ..DESC };
         let array = Array { context: 0, memory: 0, offset: 100, desc, levels: 3, rows: Vec::new() };
         assert_eq!(array.size(1), Size { row: 16, rows: 2, slices: 3 });

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// Environment variable of the child: the name of the test.
-const MARK: &str = "DRIVER_DOUBLE_CHILD";
+const CHILD_VARIABLE: &str = "DRIVER_DOUBLE_CHILD";
 
 /// The library that the loader finds under the driver's name.
 pub(crate) enum Library<'a> {
@@ -21,7 +21,7 @@ pub(crate) enum Library<'a> {
 ///
 /// If the child fails.
 pub(crate) fn enter(test: &str, library: &Library<'_>) -> bool {
-    if std::env::var(MARK).is_ok_and(|name| name == test) {
+    if std::env::var(CHILD_VARIABLE).is_ok_and(|name| name == test) {
         return true;
     }
     let file = match library {
@@ -31,15 +31,15 @@ pub(crate) fn enter(test: &str, library: &Library<'_>) -> bool {
         Library::File(file) => file.to_path_buf(),
     };
     let folder = tempfile::tempdir().expect("a folder for the library");
-    let mut command = with_driver(&file, folder.path());
+    let mut command = command_with_driver(&file, folder.path());
     #[cfg(target_os = "linux")]
     if matches!(library, Library::DoubleWithVulkan) {
         let manifest = folder.path().join("double_icd.json");
         std::fs::write(&manifest, manifest_of(&file)).expect("a manifest of the driver");
         command.env("VK_DRIVER_FILES", &manifest).env("VK_ICD_FILENAMES", &manifest);
     }
-    command.args([test, "--exact", "--include-ignored", "--nocapture", "--test-threads=1"]).env(MARK, test);
-    let output = started(&mut command).expect("this program runs again");
+    command.args([test, "--exact", "--include-ignored", "--nocapture", "--test-threads=1"]).env(CHILD_VARIABLE, test);
+    let output = output_with_retry(&mut command).expect("this program runs again");
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{test}: {} in its own process:\n{said}", output.status);
     assert!(said.contains("1 passed"), "no test is called {test}:\n{said}");
@@ -50,7 +50,7 @@ pub(crate) fn enter(test: &str, library: &Library<'_>) -> bool {
 
 /// Runs a command. Under Wine, starting a process occasionally fails with `ERROR_INTERNAL_ERROR`; a
 /// command that did not start is started again.
-fn started(command: &mut Command) -> std::io::Result<Output> {
+fn output_with_retry(command: &mut Command) -> std::io::Result<Output> {
     const INTERNAL_ERROR: i32 = 1359;
     for _ in 0..3 {
         match command.output() {
@@ -71,7 +71,7 @@ fn manifest_of(file: &Path) -> String {
 /// Returns a command that runs this program with `file` as its driver, found through the library
 /// path.
 #[cfg(target_os = "linux")]
-fn with_driver(file: &Path, folder: &Path) -> Command {
+fn command_with_driver(file: &Path, folder: &Path) -> Command {
     for name in ["libcuda.so", "libcuda.so.1"] {
         std::os::unix::fs::symlink(file, folder.join(name)).expect("a link to the library");
     }
@@ -85,7 +85,7 @@ fn with_driver(file: &Path, folder: &Path) -> Command {
 /// Returns a command that runs a copy of this program with `file` next to it as its driver. This is
 /// the only folder that Windows searches before its own, which may contain a real driver.
 #[cfg(windows)]
-fn with_driver(file: &Path, folder: &Path) -> Command {
+fn command_with_driver(file: &Path, folder: &Path) -> Command {
     let program = folder.join("test.exe");
     std::fs::copy(std::env::current_exe().expect("this program's path"), &program).expect("a copy of this program");
     std::fs::copy(file, folder.join("nvcuda.dll")).expect("a copy of the library");

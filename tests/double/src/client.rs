@@ -15,8 +15,8 @@ use crate::calls::Sink;
 use crate::child::{self, Library as Which};
 use crate::descriptor::{self, Raw};
 use crate::exporter::{Exported, Exporter};
+use crate::record::{BlockedCall, Call, Finding, Live};
 use crate::refused::Refused;
-use crate::told::{BlockedCall, Call, Finding, Live};
 
 /// The name under which the system's loader loads the driver.
 const DRIVER: &str = if cfg!(windows) { "nvcuda.dll" } else { "libcuda.so.1" };
@@ -163,12 +163,12 @@ impl Double {
     }
 
     /// Ends [`hold_work`](Self::hold_work) and runs all work that is ready.
-    pub fn let_work_go(&self) {
+    pub fn release_work(&self) {
         self.control::<extern "C" fn(c_int)>("double_hold")(0);
     }
 
     /// Like [`hold_work`](Self::hold_work), for the streams of one device; `None` ends it.
-    pub fn hold_work_of(&self, device: Option<i32>) {
+    pub fn hold_device_work(&self, device: Option<i32>) {
         self.control::<extern "C" fn(c_int)>("double_hold_device")(device.unwrap_or(-1));
     }
 
@@ -234,7 +234,7 @@ impl Double {
     /// # Panics
     ///
     /// If that takes more than a minute. Otherwise the duration does not matter.
-    pub fn until(&self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
+    pub fn wait_until(&self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
         let begun = Instant::now();
         while !is_so(self) {
             assert!(
@@ -250,10 +250,10 @@ impl Double {
     ///
     /// # Panics
     ///
-    /// Like [`until`](Self::until).
-    pub fn until_blocked(&self, name: &str) -> BlockedCall {
+    /// Like [`wait_until`](Self::wait_until).
+    pub fn wait_until_blocked(&self, name: &str) -> BlockedCall {
         let mut found = None;
-        self.until(name, |double| {
+        self.wait_until(name, |double| {
             found = double.blocked_calls().into_iter().find(|call| call.name == name);
             found.is_some()
         });
@@ -265,12 +265,12 @@ impl Double {
     ///
     /// # Panics
     ///
-    /// Like [`until`](Self::until).
-    pub fn until_ended_or_blocked<T>(&self, thread: &ScopedJoinHandle<'_, T>) {
+    /// Like [`wait_until`](Self::wait_until).
+    pub fn wait_until_ended_or_blocked<T>(&self, thread: &ScopedJoinHandle<'_, T>) {
         const NOT_READY: u32 = 600;
         let asked = |double: &Self| double.calls().iter().filter(|call| call.code == NOT_READY).count();
         let before = asked(self);
-        self.until("a thread ends or blocks", |double| {
+        self.wait_until("a thread ends or blocks", |double| {
             thread.is_finished() || !double.blocked_calls().is_empty() || asked(double) >= before + 3
         });
     }

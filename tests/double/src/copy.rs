@@ -111,7 +111,7 @@ impl End {
             Self::Host { .. } => Ok(()),
             Self::Device { address, pitch, rows } => {
                 let before_last = ((size.slices - 1) * rows + size.rows - 1) * pitch;
-                ledger.place(address, before_last + size.row)?;
+                ledger.locate(address, before_last + size.row)?;
                 ledger.check_access(context, address)
             }
             Self::Array { level, x, y, z } => {
@@ -146,7 +146,7 @@ impl End {
                 return Ok(());
             }
             Self::Device { address, pitch, rows } => {
-                ledger.place(address + (slice * rows + row) * pitch, bytes.len() as u64)?
+                ledger.locate(address + (slice * rows + row) * pitch, bytes.len() as u64)?
             }
             Self::Array { level, x, y, z } => return ledger.store_row(level, [x, y + row, z + slice], bytes),
         };

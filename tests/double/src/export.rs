@@ -79,7 +79,7 @@ impl ImageShape {
 
     /// Returns `true` if CUDA places the layers of an array where Vulkan does: with one mip level,
     /// or with several layers and all mip levels (measured).
-    pub(crate) fn lies_alike(&self) -> bool {
+    pub(crate) fn has_same_layout(&self) -> bool {
         let all = self.extent.into_iter().max().unwrap_or(1).max(1).ilog2() + 1;
         let is_array = self.layered || self.layers > 1;
         !is_array || self.levels == 1 || (self.layers > 1 && self.levels == all)

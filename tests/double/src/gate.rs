@@ -14,7 +14,7 @@ use crate::plant::{Plant, Planted};
 /// Ends a call that would block forever, in case a test forgets to. No test result depends on it:
 /// tests that block a call end it with
 /// [`Double::end_blocked_calls`](crate::Double::end_blocked_calls).
-const PATIENCE: Duration = Duration::from_secs(60);
+const HANG_TIMEOUT: Duration = Duration::from_secs(60);
 
 static LEDGER: Mutex<Ledger> = Mutex::new(Ledger::new());
 static CHANGED: Condvar = Condvar::new();
@@ -69,7 +69,7 @@ impl Gate {
     }
 
     /// Returns `true` if the call, which is `blocked`, must continue to wait.
-    fn stay_blocked(&mut self, blocked: Blocked) -> bool {
+    fn remains_blocked(&mut self, blocked: Blocked) -> bool {
         match self.blocked.iter_mut().find(|known| known.serial == blocked.serial) {
             Some(known) => {
                 known.reason = blocked.reason;
@@ -84,7 +84,7 @@ impl Gate {
 
     /// Returns the code that this call is made to return, if any, and whether its context is lost
     /// as well.
-    fn strike(&mut self, name: &'static str, object: u64, in_context: bool) -> Option<(Code, bool)> {
+    fn take_fault(&mut self, name: &'static str, object: u64, in_context: bool) -> Option<(Code, bool)> {
         let fault = self.fault.as_mut()?;
         let other = !fault.name.is_empty() && fault.name != name;
         if fault.left == 0 || other || (fault.sticky && !in_context) {
@@ -169,7 +169,7 @@ impl Entry {
     pub(crate) fn run_until_done(self, mut body: impl FnMut(&mut Ledger, u64) -> Result<Step, Refusal>) -> Code {
         let mut ledger = ledger();
         let scope = self.scope(&ledger);
-        if let Some((code, lost)) = ledger.gate.strike(self.name, self.object, scope.is_some()) {
+        if let Some((code, lost)) = ledger.gate.take_fault(self.name, self.object, scope.is_some()) {
             if let Some(context) = scope.filter(|_| lost) {
                 ledger.lose(context, code);
                 CHANGED.notify_all();
@@ -194,10 +194,10 @@ impl Entry {
             };
             let text = format!("it waits for what does not come: {reason}");
             let call = Blocked { serial, name: self.name, object: self.object, reason, ended: false };
-            if !ledger.gate.stay_blocked(call) || begun.elapsed() > PATIENCE {
+            if !ledger.gate.remains_blocked(call) || begun.elapsed() > HANG_TIMEOUT {
                 break Err(Refusal::new(UNKNOWN, Kind::Hang, text));
             }
-            ledger = CHANGED.wait_timeout(ledger, PATIENCE).unwrap_or_else(PoisonError::into_inner).0;
+            ledger = CHANGED.wait_timeout(ledger, HANG_TIMEOUT).unwrap_or_else(PoisonError::into_inner).0;
             if let Some(code) = lost(&ledger) {
                 ledger.gate.blocked.retain(|call| call.serial != serial);
                 return self.fail(&mut ledger, code);
@@ -207,14 +207,14 @@ impl Entry {
         if result.is_ok() && self.is_planted(&ledger, Planted::Twice) {
             let again = self.admit(&ledger).and_then(|context| body(&mut ledger, context));
             if let Err(Refusal { finding: Some((kind, text)), .. }) = again {
-                ledger.find(kind, format!("{}: {text}", self.name));
+                ledger.report(kind, format!("{}: {text}", self.name));
             }
         }
         let code = match result {
             Ok(()) => SUCCESS,
             Err(Refusal { code, finding }) => {
                 if let Some((kind, text)) = finding {
-                    ledger.find(kind, format!("{}: {text}", self.name));
+                    ledger.report(kind, format!("{}: {text}", self.name));
                 }
                 code
             }
@@ -227,7 +227,7 @@ impl Entry {
     /// Returns `true` if this fault is planted in the call. Calls during a capture are not altered:
     /// a graph without one of its nodes would be refused.
     fn is_planted(&self, ledger: &Ledger, planted: Planted) -> bool {
-        let is = |plant: &Plant| plant.is(planted, self.name, self.object);
+        let is = |plant: &Plant| plant.matches(planted, self.name, self.object);
         ledger.captures.is_empty() && ledger.gate.plant.as_ref().is_some_and(is)
     }
 
@@ -276,7 +276,7 @@ pub(crate) fn wait_for_change(ledger: MutexGuard<'static, Ledger>) -> MutexGuard
 }
 
 /// Makes blocked calls check again.
-pub(crate) fn changed() {
+pub(crate) fn notify_change() {
     CHANGED.notify_all();
 }
 

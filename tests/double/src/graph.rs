@@ -139,7 +139,7 @@ impl Ledger {
             };
             if let Some((semaphore, submitted)) = submitted {
                 let name = self.semaphores.name(semaphore);
-                self.note(&name, submitted);
+                self.report_broken_rule(&name, submitted);
             }
             self.enqueue(stream, work);
         }

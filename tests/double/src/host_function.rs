@@ -52,7 +52,7 @@ impl Ledger {
             let mut ledger = gate::ledger();
             ledger.running.remove(&call);
             ledger.proceed();
-            gate::changed();
+            gate::notify_change();
         });
         drop(spawned.map_err(|_| UNKNOWN)?);
         self.running.insert(call);

@@ -46,7 +46,7 @@ mod tests {
     use crate::abi::{ARRAY_LAYERED, ArrayDesc};
 
     #[test]
-    fn every_byte_has_a_place_of_its_own() {
+    fn every_byte_has_a_distinct_place() {
         let desc = ArrayDesc { width: 8, height: 4, depth: 3, format: 0x01, channels: 4, flags: ARRAY_LAYERED };
         let array = Array { context: 0, memory: 0, offset: 100, desc, levels: 4, rows: Vec::new() };
         for layout in [array.by_level(), array.by_layer()] {

@@ -195,20 +195,20 @@ impl Ledger {
         address
     }
 
-    pub(crate) fn find(&mut self, kind: Kind, text: String) {
+    pub(crate) fn report(&mut self, kind: Kind, text: String) {
         finding::log(kind, &text);
         self.findings.push((kind, text));
     }
 
     /// Reports a broken rule as a finding while the call continues, as it does in the driver.
-    pub(crate) fn note(&mut self, of: &str, result: Result<(), (Kind, String)>) {
+    pub(crate) fn report_broken_rule(&mut self, of: &str, result: Result<(), (Kind, String)>) {
         if let Err((kind, text)) = result {
-            self.find(kind, format!("{of}: {text}"));
+            self.report(kind, format!("{of}: {text}"));
         }
     }
 
     /// Checks that an object of context `owner` may be used while `context` is current.
-    pub(crate) fn of(&self, context: u64, what: &str, owner: u64) -> Result<(), Refusal> {
+    pub(crate) fn check_context(&self, context: u64, what: &str, owner: u64) -> Result<(), Refusal> {
         if context == owner {
             return Ok(());
         }
@@ -218,12 +218,12 @@ impl Ledger {
     }
 
     /// Returns the memory of `size` bytes at a device address, as a descriptor and an offset in it.
-    pub(crate) fn place(&self, address: u64, size: u64) -> Result<(Raw, u64), Refusal> {
+    pub(crate) fn locate(&self, address: u64, size: u64) -> Result<(Raw, u64), Refusal> {
         let mapping = self.mappings.iter().find(|(start, mapping)| {
             address.checked_sub(*start).is_some_and(|into| into.saturating_add(size) <= mapping.size)
         });
         let Some((start, mapping)) = mapping else {
-            if let Some(place) = self.vmm.place(address, size) {
+            if let Some(place) = self.vmm.locate(address, size) {
                 return Ok(place);
             }
             let text = format!("{size} bytes at {address:#x} are not mapped");
@@ -254,21 +254,21 @@ impl Ledger {
         let objects = objects.chain(self.vmm.reservations.names()).chain(self.vmm.allocations.names());
         let objects = objects.chain(self.modules.names()).chain(self.execs.names()).chain(self.graphs.names());
         let objects = objects.chain(self.events.names()).chain(self.streams.names()).chain(self.contexts.names());
-        objects.map(|(handle, name, refused)| (handle, name, refused || self.went_down(handle))).collect()
+        objects.map(|(handle, name, refused)| (handle, name, refused || self.was_lost(handle))).collect()
     }
 
     /// Reports every remaining object as a finding.
     pub(crate) fn find_leaks(&mut self) {
         for (_, name, refused) in self.live() {
             if !refused {
-                self.find(Kind::ObjectLeak, format!("{name} was never destroyed"));
+                self.report(Kind::ObjectLeak, format!("{name} was never destroyed"));
             }
         }
         for stream in std::mem::take(&mut self.captures).into_keys() {
-            self.find(Kind::CaptureLeft, format!("the capture of {} was never ended", self.streams.name(stream)));
+            self.report(Kind::CaptureLeft, format!("the capture of {} was never ended", self.streams.name(stream)));
         }
-        for raw in self.loose() {
-            self.find(Kind::DescriptorLeak, format!("descriptor {raw} was never closed"));
+        for raw in self.unowned_descriptors() {
+            self.report(Kind::DescriptorLeak, format!("descriptor {raw} was never closed"));
         }
     }
 

@@ -12,7 +12,7 @@
 //!
 //! | file | subject |
 //! |---|---|
-//! | `client`, `told`, `exporter`, `child` | the tests' side |
+//! | `client`, `record`, `exporter`, `child` | the tests' side |
 //! | `calls/*` | the entry points of cuda.h, and the double's own in `calls/control` |
 //! | `gate` | the path of every call: the log, faults, the current context |
 //! | `plant` | calls altered on purpose, to check that a test detects it |
@@ -58,10 +58,10 @@ mod nt_handle;
 mod plant;
 mod ptx;
 mod queue;
+mod record;
 mod refused;
 mod stream;
 mod table;
-mod told;
 mod twin;
 mod vmm;
 #[cfg(target_os = "linux")]
@@ -77,5 +77,5 @@ pub use client_nt::Shared;
 pub use export::ImageShape;
 pub use exporter::{Exported, Exporter};
 pub use plant::Planted;
+pub use record::{BlockedCall, Call, Finding, Live};
 pub use refused::Refused;
-pub use told::{BlockedCall, Call, Finding, Live};

@@ -37,7 +37,7 @@ impl Ledger {
 
     /// Returns `true` if the object or context was lost to a fault, so that keeping it is not a
     /// leak.
-    pub(crate) fn went_down(&self, handle: u64) -> bool {
+    pub(crate) fn was_lost(&self, handle: u64) -> bool {
         self.lost.contains_key(&self.owner(handle).unwrap_or(handle))
     }
 }

@@ -44,7 +44,7 @@ impl Ledger {
     /// Returns the function, if its module exists in the context.
     pub(crate) fn function(&self, context: u64, handle: u64) -> Result<Function, Refusal> {
         let function = self.functions.get(handle)?;
-        self.of(context, "module", self.modules.get(function.module)?.context)?;
+        self.check_context(context, "module", self.modules.get(function.module)?.context)?;
         Ok(function.clone())
     }
 
@@ -59,7 +59,7 @@ impl Ledger {
 
     fn check_word(&self, kernel: &str, word: u64) -> Result<(), Refusal> {
         let is_object = || self.textures.find(word).or(self.surfaces.find(word)).is_some();
-        let wrong = if self.is_address(word) && self.place(word, 1).is_err() {
+        let wrong = if self.is_address(word) && self.locate(word, 1).is_err() {
             "is not mapped"
         } else if self.is_handle(word) && !is_object() {
             "is no texture or surface"

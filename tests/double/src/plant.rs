@@ -33,7 +33,7 @@ impl Plant {
         Self { planted, name, object }
     }
 
-    pub(crate) fn is(&self, planted: Planted, name: &str, object: u64) -> bool {
+    pub(crate) fn matches(&self, planted: Planted, name: &str, object: u64) -> bool {
         self.planted == planted && self.name == name && (self.object == 0 || self.object == object)
     }
 }

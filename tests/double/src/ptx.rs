@@ -17,6 +17,12 @@ pub(crate) enum Fault {
     Broken(String),
 }
 
+/// Returns `true` for the first byte of white space, a comment or a directive. No binary module and
+/// no empty text begins like this.
+pub(crate) fn may_begin_with(first: u8) -> bool {
+    first.is_ascii_whitespace() || b"./\x0b".contains(&first)
+}
+
 pub(crate) fn kernels(text: &str) -> Result<Vec<Kernel>, Fault> {
     let code: String =
         text.lines().map(|line| line.split("//").next().unwrap_or(line)).flat_map(|it| [it, "\n"]).collect();
@@ -84,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_is_told_with_its_line() {
+    fn a_fault_is_reported_with_its_line() {
         let text = ".version 8.0\n.target sm_52\n.entry fine() { ret; }\n.entry faulty(.param what) { ret; }\n";
         let expected = "ptxas application ptx input, line 4; error   : Parsing error";
         assert_eq!(kernels(text), Err(Fault::Broken(expected.to_owned())));

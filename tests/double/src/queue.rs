@@ -95,7 +95,7 @@ impl Ledger {
                 let (order, work) = queue.work.front()?;
                 let device = ledger.contexts.find(queue.context).map(|context| context.device);
                 let is_held = device.is_some() && device == ledger.held_device;
-                (!is_held && ledger.held_by(queue, *order).is_none() && ledger.is_ready(work)).then_some(stream)
+                (!is_held && ledger.delaying_stream(queue, *order).is_none() && ledger.is_ready(work)).then_some(stream)
             })
         };
         while let Some(stream) = ready(self) {
@@ -108,7 +108,7 @@ impl Ledger {
             };
             if let Err(refusal) = performed {
                 if let Some((kind, text)) = refusal.finding {
-                    self.find(kind, text);
+                    self.report(kind, text);
                 }
                 self.lose(context, ILLEGAL_ADDRESS);
             }
@@ -148,11 +148,11 @@ impl Ledger {
             // The legacy default stream is idle once the streams are idle that its next work would
             // wait for.
             return self
-                .held_by(queue, u64::MAX)
+                .delaying_stream(queue, u64::MAX)
                 .filter(|_| queue.sync == SyncMode::Legacy)
                 .and_then(|it| self.obstacle(it));
         };
-        if let Some(holds) = self.held_by(queue, *order) {
+        if let Some(holds) = self.delaying_stream(queue, *order) {
             return Some(format!("{} waits for {}", self.streams.name(stream), self.streams.name(holds)));
         }
         let what = match next {
@@ -215,7 +215,7 @@ impl Ledger {
             Work::Signal { semaphore, export, value } => {
                 let completed = self.payload(export)?.complete_signal(value);
                 let name = self.semaphores.name(semaphore);
-                self.note(&name, completed);
+                self.report_broken_rule(&name, completed);
             }
             Work::Record { event, nth } => {
                 self.unreached.remove(&(event, nth));
@@ -224,12 +224,12 @@ impl Ledger {
             // function returns.
             Work::Call(_) | Work::WaitEvent { .. } | Work::Return { .. } => {}
             Work::Write { address, bytes } => {
-                let (raw, offset) = self.place(address, bytes.len() as u64)?;
+                let (raw, offset) = self.locate(address, bytes.len() as u64)?;
                 descriptor::write(raw, offset, &bytes).map_err(|_| crate::abi::UNKNOWN)?;
             }
             Work::Copy { to, from, size } => {
                 let bytes = self.load(from, size)?;
-                let (raw, offset) = self.place(to, size)?;
+                let (raw, offset) = self.locate(to, size)?;
                 descriptor::write(raw, offset, &bytes).map_err(|_| crate::abi::UNKNOWN)?;
             }
             Work::Copy3d(copy) => copy.perform(self)?,
@@ -244,7 +244,7 @@ impl Ledger {
 
     /// Returns the current bytes at a device address.
     pub(crate) fn load(&self, address: u64, size: u64) -> Result<Vec<u8>, Refusal> {
-        let (raw, offset) = self.place(address, size)?;
+        let (raw, offset) = self.locate(address, size)?;
         let len = usize::try_from(size).map_err(|_| crate::abi::UNKNOWN)?;
         Ok(descriptor::read(raw, offset, len).map_err(|_| crate::abi::UNKNOWN)?)
     }

@@ -40,7 +40,7 @@ impl Ledger {
             0 | STREAM_LEGACY => Ok(self.contexts.get(context)?.default_stream),
             STREAM_PER_THREAD => self.per_thread(context),
             _ => {
-                self.of(context, "stream", self.streams.get(raw)?.context)?;
+                self.check_context(context, "stream", self.streams.get(raw)?.context)?;
                 Ok(raw)
             }
         }
@@ -73,7 +73,7 @@ impl Ledger {
     }
 
     /// Returns the stream that delays work with number `order` of `queue`.
-    pub(crate) fn held_by(&self, queue: &Queue, order: u64) -> Option<u64> {
+    pub(crate) fn delaying_stream(&self, queue: &Queue, order: u64) -> Option<u64> {
         let holds = match queue.sync {
             SyncMode::Legacy => SyncMode::Blocking,
             SyncMode::Blocking => SyncMode::Legacy,

@@ -63,7 +63,7 @@ impl Ledger {
         if bytes.is_empty() {
             return Ok(());
         }
-        let (raw, offset) = self.place(address, bytes.len() as u64)?;
+        let (raw, offset) = self.locate(address, bytes.len() as u64)?;
         descriptor::write(raw, offset, bytes).map_err(|_| UNKNOWN.into())
     }
 }

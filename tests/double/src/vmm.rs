@@ -74,13 +74,13 @@ impl Vmm {
     }
 
     /// Returns the memory at an address, as a descriptor and an offset in it.
-    pub(crate) fn place(&self, address: u64, size: u64) -> Option<(Raw, u64)> {
+    pub(crate) fn locate(&self, address: u64, size: u64) -> Option<(Raw, u64)> {
         let (start, mapped) = self.at(address, size)?;
         Some((self.backings.get(&mapped.backing)?.descriptor.raw, address - start))
     }
 
     /// Returns `true` if kernels of `device` can access memory of `owner`.
-    pub(crate) fn reaches(&self, device: i32, owner: i32) -> bool {
+    pub(crate) fn can_access(&self, device: i32, owner: i32) -> bool {
         device == owner || !self.no_peers
     }
 
@@ -92,7 +92,7 @@ impl Vmm {
 
 impl Ledger {
     /// Drops one use of a backing, and frees it with the last one.
-    pub(crate) fn let_go(&mut self, backing: u64) {
+    pub(crate) fn release_backing(&mut self, backing: u64) {
         let Some(it) = self.vmm.backings.get_mut(&backing) else { return };
         it.uses -= 1;
         if it.uses == 0

@@ -31,7 +31,7 @@ impl Ledger {
         if descriptor.is_open() {
             descriptor::close(descriptor.raw);
         } else {
-            self.find(Kind::DoubleClose, format!("descriptor {} of {of} was closed by others", descriptor.raw));
+            self.report(Kind::DoubleClose, format!("descriptor {} of {of} was closed by others", descriptor.raw));
         }
     }
 
@@ -48,13 +48,13 @@ impl Ledger {
 
     /// Closes the driver's own reference to an imported object.
     #[cfg(windows)]
-    pub(crate) fn close_under_watch(&mut self, raw: Raw) {
+    pub(crate) fn close_watched(&mut self, raw: Raw) {
         descriptor::close(raw);
     }
 
     /// Closes a descriptor passed to a call, and detects whether its number is closed again.
     #[cfg(not(windows))]
-    pub(crate) fn close_under_watch(&mut self, raw: Raw) {
+    pub(crate) fn close_watched(&mut self, raw: Raw) {
         let export = self.serial();
         self.exports.insert(export, Export::Decoy);
         if descriptor::replace(raw, export).is_ok() {
@@ -70,20 +70,20 @@ impl Ledger {
                 descriptor::close(decoy.raw);
             } else {
                 let text = format!("descriptor {}, which the driver had closed, was closed again", decoy.raw);
-                self.find(Kind::DoubleClose, text);
+                self.report(Kind::DoubleClose, text);
             }
         }
         let by_number = std::mem::take(&mut self.by_number);
         let (kept, closed) = by_number.into_iter().partition::<Vec<_>, _>(|shared| shared.is_open());
         self.by_number = kept;
         for shared in closed {
-            self.find(Kind::DoubleClose, format!("{:#x}, which is shared by its number, was closed", shared.raw));
+            self.report(Kind::DoubleClose, format!("{:#x}, which is shared by its number, was closed", shared.raw));
         }
         std::mem::take(&mut self.findings)
     }
 
     /// Returns the open descriptors of exports that the driver does not own.
-    pub(crate) fn loose(&self) -> Vec<Raw> {
+    pub(crate) fn unowned_descriptors(&self) -> Vec<Raw> {
         let memories = self.memories.iter().map(|(_, memory)| memory.descriptor.raw);
         let semaphores = self.semaphores.iter().map(|(_, semaphore)| semaphore.descriptor.raw);
         let mapped = self.vmm.descriptors();

@@ -17,7 +17,7 @@ const ROUNDS: usize = 15;
 
 /// Returns the fastest round, in nanoseconds per item, because other load on the machine only adds
 /// time.
-fn best(mut round: impl FnMut() -> Duration, per_round: usize) -> f64 {
+fn fastest_round(mut round: impl FnMut() -> Duration, per_round: usize) -> f64 {
     (0..ROUNDS).map(|_| round().as_nanos() as f64 / per_round as f64).fold(f64::INFINITY, f64::min)
 }
 
@@ -25,8 +25,8 @@ fn best(mut round: impl FnMut() -> Duration, per_round: usize) -> f64 {
 /// a pause.
 #[test]
 #[ignore = "measures"]
-fn the_hop_to_the_thread_that_frees() {
-    let Some(double) = Double::in_child("the_hop_to_the_thread_that_frees") else { return };
+fn cost_of_freeing_on_another_thread() {
+    let Some(double) = Double::in_child("cost_of_freeing_on_another_thread") else { return };
     let device = device();
     for (what, count, pause) in [("one after the other", 64, None), ("after 5 ms", 8, Some(Duration::from_millis(5)))] {
         let timed = |free: Box<dyn FnOnce()>| {
@@ -44,7 +44,7 @@ fn the_hop_to_the_thread_that_frees() {
             double.forget_calls();
             made.into_iter().map(|it| timed(Box::new(move || drop(it)))).sum()
         };
-        let ours = best(ours, count);
+        let ours = fastest_round(ours, count);
         raw::retain(0);
         let by_hand = || {
             let made: Vec<_> =
@@ -52,7 +52,7 @@ fn the_hop_to_the_thread_that_frees() {
             double.forget_calls();
             made.into_iter().map(|it| timed(Box::new(move || assert_eq!(raw::destroy_semaphore(it), 0)))).sum()
         };
-        let by_hand = best(by_hand, count);
+        let by_hand = fastest_round(by_hand, count);
         raw::release(0);
         println!("free, {what}: {ours:.0} ns, by hand {by_hand:.0} ns, the hop {:.0} ns", ours - by_hand);
     }
@@ -63,8 +63,8 @@ fn the_hop_to_the_thread_that_frees() {
 /// Measures the wait, joins and signal of a frame.
 #[test]
 #[ignore = "measures"]
-fn what_a_frame_costs() {
-    let Some(double) = Double::in_child("what_a_frame_costs") else { return };
+fn cost_of_a_frame() {
+    let Some(double) = Double::in_child("cost_of_a_frame") else { return };
     let device = device();
     let home = device.new_stream().unwrap();
     let exported = [(); 2].map(|()| double.export_semaphore(true));
@@ -91,7 +91,7 @@ fn what_a_frame_costs() {
             }
             start.elapsed()
         };
-        let ours = best(ours, FRAMES);
+        let ours = fastest_round(ours, FRAMES);
         let calls = double.calls().len() as f64 / FRAMES as f64;
         let one_call = || {
             double.forget_calls();
@@ -99,7 +99,7 @@ fn what_a_frame_costs() {
             (0..FRAMES).for_each(|_| assert_eq!(raw::capture_status(home.cu_stream() as u64), Ok(0)));
             start.elapsed()
         };
-        let one_call = best(one_call, FRAMES);
+        let one_call = fastest_round(one_call, FRAMES);
         println!("a frame of {count}: {ours:.0} ns, {calls} calls; a call that asks {one_call:.0} ns");
         drop(buffers);
     }

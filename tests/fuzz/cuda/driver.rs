@@ -51,13 +51,13 @@ pub(crate) fn reset() {
     }
 }
 
-/// Holds work enqueued on streams until [`go_on`].
+/// Holds work enqueued on streams until [`release`].
 pub(crate) fn hold() {
     double().hold_work();
 }
 
-pub(crate) fn go_on() {
-    double().let_work_go();
+pub(crate) fn release() {
+    double().release_work();
 }
 
 /// Begins an operation.

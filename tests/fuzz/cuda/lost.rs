@@ -8,7 +8,7 @@ use crate::world::Trial;
 use crate::{Case, driver, run};
 
 /// Submits a frame of the second exchange after one of the first, which CUDA no longer signals.
-pub(crate) fn frames_behind_another_exchanges_end(device: &ExportDevice) {
+pub(crate) fn frames_after_another_exchanges_end(device: &ExportDevice) {
     let open = Op::Open { vulkan_first: false, slots: 2, pooled: false, images: false };
     let frame = RingOp::Frame { fill: true };
     let lost = Op::ArmDriver(driver::Plan { nth: 1, code: 719, sticky: true });

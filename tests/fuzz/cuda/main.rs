@@ -6,6 +6,9 @@
 
 #[path = "../faults/crossing.rs"]
 mod crossing;
+#[path = "../exchange/direction_ext.rs"]
+#[allow(dead_code)] // Used by the other target.
+mod direction_ext;
 mod driver;
 #[path = "../faults/graph.rs"]
 mod graph;
@@ -27,9 +30,6 @@ mod ring;
 mod shape;
 #[path = "../exchange/transfer.rs"]
 mod transfer;
-#[path = "../exchange/way.rs"]
-#[allow(dead_code)] // Used by the other target.
-mod way;
 #[path = "../faults/work.rs"]
 mod work;
 #[path = "../faults/world.rs"]
@@ -118,9 +118,9 @@ fn left_out_calls_are_found() {
 }
 
 #[test]
-fn frames_behind_another_exchanges_end() {
-    on_the_double("frames_behind_another_exchanges_end", |engine, device| {
-        lost::frames_behind_another_exchanges_end(device);
+fn frames_after_another_exchanges_end() {
+    on_the_double("frames_after_another_exchanges_end", |engine, device| {
+        lost::frames_after_another_exchanges_end(device);
         engine.assert_silent();
     });
 }

@@ -66,7 +66,7 @@ fn frames(images: bool, pooled: bool, frames: Frames) -> BoxedStrategy<Case> {
         let mut ops = match frames {
             Frames::Whole => vec![RingOp::Frame { fill }],
             Frames::Lent => {
-                vec![RingOp::Begin, RingOp::Work, RingOp::Finish, RingOp::Lent { fill, fate: Fate::Told }]
+                vec![RingOp::Begin, RingOp::Work, RingOp::Finish, RingOp::Lent { fill, fate: Fate::Reported }]
             }
             Frames::Graphs => vec![RingOp::Graph { fill }],
         };

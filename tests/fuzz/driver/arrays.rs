@@ -10,7 +10,7 @@ use crate::outcome::Outcome;
 use crate::world::World;
 
 /// Maximum number of arrays in a case.
-const MOST: usize = 40;
+const MAX_ARRAYS: usize = 40;
 
 pub(crate) struct Block {
     /// `None` once it was dropped.
@@ -48,7 +48,7 @@ impl World<'_> {
     pub(crate) fn map(&mut self, memory: u8, offset: u64, len: usize, home: u8) -> Option<Outcome> {
         let (which, imported) = self.memory(memory, false)?;
         let (home, stream) = self.home(home);
-        if self.arrays.len() >= MOST {
+        if self.arrays.len() >= MAX_ARRAYS {
             return None;
         }
         let refused = self.memories[which].refuses(offset, len, home);
@@ -85,7 +85,7 @@ impl World<'_> {
     pub(crate) fn part(&mut self, block: u8, offset: u64, len: usize, home: u8) -> Option<Outcome> {
         let alive: Vec<_> = (0..self.blocks.len()).filter(|&block| self.blocks[block].block.is_some()).collect();
         let which = *alive.get(usize::from(block).checked_rem(alive.len())?)?;
-        if self.arrays.len() >= MOST {
+        if self.arrays.len() >= MAX_ARRAYS {
             return None;
         }
         let (home, stream) = self.home(home);
@@ -126,18 +126,18 @@ impl World<'_> {
     }
 
     /// Notes that the array will hold `words` from `start` on once all enqueued work is done.
-    pub(crate) fn holds(&mut self, array: usize, start: usize, words: &[u32]) {
+    pub(crate) fn expect_words(&mut self, array: usize, start: usize, words: &[u32]) {
         let words = words.iter().copied().map(Some).collect();
-        self.will_hold(array, start, words);
+        self.set_expected_words(array, start, words);
     }
 
-    /// Like [`holds`](Self::holds), with unknown contents.
-    pub(crate) fn holds_anything(&mut self, array: usize) {
+    /// Like [`expect_words`](Self::expect_words), with unknown contents.
+    pub(crate) fn expect_unknown(&mut self, array: usize) {
         let len = self.arrays[array].words.len();
-        self.will_hold(array, 0, vec![None; len]);
+        self.set_expected_words(array, 0, vec![None; len]);
     }
 
-    fn will_hold(&mut self, array: usize, start: usize, words: Vec<Option<u32>>) {
+    fn set_expected_words(&mut self, array: usize, start: usize, words: Vec<Option<u32>>) {
         let Array { memory, words: place, .. } = &self.arrays[array];
         let (memory, start) = (*memory, place.start + start);
         let range = start..start + words.len();
@@ -146,17 +146,17 @@ impl World<'_> {
     }
 
     /// Returns the contents, or `None` if they are unknown.
-    pub(crate) fn held(&self, array: usize) -> Option<Vec<u32>> {
+    pub(crate) fn expected_words(&self, array: usize) -> Option<Vec<u32>> {
         let Array { memory, words, .. } = &self.arrays[array];
         self.memories[*memory].words[words.clone()].iter().copied().collect()
     }
 
     /// Notes that the first array was copied to the other one, from its first element on.
-    pub(crate) fn copied(&mut self, from: usize, to: usize) {
+    pub(crate) fn note_copy(&mut self, from: usize, to: usize) {
         let Array { memory, words, .. } = &self.arrays[from];
         let len = words.len().min(self.arrays[to].words.len());
         let copied = self.memories[*memory].words[words.start..words.start + len].to_vec();
-        self.will_hold(to, 0, copied);
+        self.set_expected_words(to, 0, copied);
     }
 
     pub(crate) fn write(&mut self, array: u8, stream: u8, start: u8, len: u8) -> Option<Outcome> {
@@ -169,7 +169,7 @@ impl World<'_> {
         let mut part = view.slice_mut(start..start + len).unwrap();
         let result = stream.memcpy_htod(&words, &mut part);
         if result.is_ok() {
-            self.holds(array, start, &words);
+            self.expect_words(array, start, &words);
         }
         self.put_back((array, buffer));
         Some(Outcome::new("writes", result).by_cudarc().using([array], []))
@@ -188,7 +188,7 @@ impl World<'_> {
         let mut target = view.slice_mut(..len).unwrap();
         let result = stream.memcpy_dtod(&source, &mut target);
         if result.is_ok() {
-            self.copied(from.0, to.0);
+            self.note_copy(from.0, to.0);
         }
         let arrays = [from.0, to.0];
         self.put_back(from);
@@ -206,7 +206,7 @@ impl World<'_> {
         // includes the source, whose order has the home stream of the target as a guest.
         let result = unsafe { to.1.copy_from(&from.1) };
         if result.is_ok() {
-            self.copied(from.0, to.0);
+            self.note_copy(from.0, to.0);
         }
         let arrays = [from.0, to.0];
         self.put_back(from);
@@ -220,7 +220,7 @@ impl World<'_> {
         let read = stream.clone_dtoh(&buffer.view());
         self.put_back((array, buffer));
         let result = read.map(|words| {
-            if let (false, Some(held)) = (self.lost, self.held(array)) {
+            if let (false, Some(held)) = (self.lost, self.expected_words(array)) {
                 assert_eq!(words, held, "array {array} does not hold what was written last");
             }
         });

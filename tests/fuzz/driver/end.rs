@@ -7,7 +7,7 @@ use bridge_fuzz::Counts;
 use cuda_import::{Error, leaks};
 
 use crate::memories::SIZE;
-use crate::op::{Ending, What};
+use crate::op::{Ending, ObjectKind};
 use crate::outcome::Outcome;
 use crate::world::{World, kinds};
 
@@ -23,35 +23,35 @@ pub(crate) struct Forgotten {
 }
 
 impl World<'_> {
-    pub(crate) fn end(&mut self, what: What, which: u8, how: Ending) -> Option<Outcome> {
+    pub(crate) fn end(&mut self, what: ObjectKind, which: u8, how: Ending) -> Option<Outcome> {
         let before = leaks();
         let forgotten = how == Ending::Forget;
         let result = match what {
-            What::Array => self.end_array(which, how)?,
-            What::Image => self.end_image(which, how)?,
-            What::Block => self.end_block(which, how)?,
-            What::Graph => self.end_graph(which, how)?,
-            What::Memory => {
+            ObjectKind::Array => self.end_array(which, how)?,
+            ObjectKind::Image => self.end_image(which, how)?,
+            ObjectKind::Block => self.end_block(which, how)?,
+            ObjectKind::Graph => self.end_graph(which, how)?,
+            ObjectKind::Memory => {
                 let (which, imported) = pick(&mut self.memories, which, |memory| &mut memory.imported, |_| true)?;
                 if forgotten {
                     self.forgotten.memories.insert(which);
                 }
                 end_plain(imported, how)
             }
-            What::Timeline => {
+            ObjectKind::Timeline => {
                 self.gates.open(self.double);
                 let (_, semaphore) =
                     pick(&mut self.timelines, which, |timeline| &mut timeline.semaphore, |it| it.graphs == 0)?;
                 self.forgotten.semaphores += usize::from(forgotten);
                 end_plain(semaphore, how)
             }
-            What::Binary => {
+            ObjectKind::Binary => {
                 self.gates.open(self.double);
                 let (_, semaphore) = pick(&mut self.binaries, which, |binary| &mut binary.semaphore, |_| true)?;
                 self.forgotten.semaphores += usize::from(forgotten);
                 end_plain(semaphore, how)
             }
-            What::Mark => {
+            ObjectKind::Mark => {
                 let (_, mark) = pick(&mut self.marks, which, |mark| &mut mark.mark, |_| true)?;
                 end_plain(mark, Ending::Drop)
             }
@@ -185,12 +185,12 @@ pub(crate) fn end(world: World<'_>) -> Counts {
     let World { graphs, arrays, blocks, images, timelines, binaries, marks, .. } = world;
     drop(graphs);
     drop((marks, arrays, images, blocks, timelines, binaries));
-    let World { mut counts, forgotten, faulted, lost, leaks: before, memories, streams, stranger, device, .. } = world;
+    let World { mut counts, forgotten, faulted, lost, leaks: before, memories, streams, unrelated, device, .. } = world;
     drop(memories);
     // cudarc leaves the context of a dropped stream current.
     drop(streams);
     double.set_current(0);
-    drop(stranger);
+    drop(unrelated);
     double.set_current(0);
     drop(device);
     let leaked = usize::try_from(leaks() - before).unwrap();

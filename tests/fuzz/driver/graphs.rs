@@ -7,12 +7,12 @@ use bridge_fuzz::ON_PURPOSE;
 use cuda_import::cudarc::driver::CudaStream;
 use cuda_import::{ImportedSemaphore, MappedBuffer, StreamGraph, wait_one};
 
-use crate::op::How;
+use crate::op::CaptureKind;
 use crate::outcome::{Failure, Outcome};
 use crate::world::World;
 
 /// Maximum number of graphs in a case.
-const MOST: usize = 8;
+const MAX_GRAPHS: usize = 8;
 
 pub(crate) struct Graph {
     /// `None` once it was dropped.
@@ -43,8 +43,8 @@ impl Graph {
 type Buffer = (usize, MappedBuffer<u32>);
 
 impl World<'_> {
-    pub(crate) fn capture(&mut self, stream: u8, array: u8, other: u8, how: How) -> Option<Outcome> {
-        if self.graphs.len() >= MOST {
+    pub(crate) fn capture(&mut self, stream: u8, array: u8, other: u8, how: CaptureKind) -> Option<Outcome> {
+        if self.graphs.len() >= MAX_GRAPHS {
             return None;
         }
         let wait = self.find_timeline(stream, |timeline| timeline.by.is_none())?;
@@ -63,13 +63,19 @@ impl World<'_> {
         Some((which, self.arrays[which].buffer.take()?))
     }
 
-    fn capture_with(&mut self, buffers: &mut [Buffer], wait: usize, signal: usize, how: How) -> Option<Outcome> {
+    fn capture_with(
+        &mut self,
+        buffers: &mut [Buffer],
+        wait: usize,
+        signal: usize,
+        how: CaptureKind,
+    ) -> Option<Outcome> {
         let home = self.timelines[signal].by?;
         let on = Arc::clone(&self.streams[home]);
         let elsewhere = Arc::clone(&self.streams[(home + 1) % self.streams.len()]);
         let (first, rest) = buffers.split_first_mut()?;
         let words = self.words(first.1.len());
-        let copy = rest.first_mut().filter(|_| how == How::Copy);
+        let copy = rest.first_mut().filter(|_| how == CaptureKind::Copy);
         let work = match &copy {
             Some((to, _)) => Recorded::Copy { from: first.0, to: *to },
             None => Recorded::Write { array: first.0, words: words.clone() },
@@ -81,7 +87,7 @@ impl World<'_> {
         let record = |lent: &Arc<CudaStream>| -> Result<(), Failure> {
             let buffer = &mut first.1;
             match (how, copy) {
-                (How::Elsewhere, _) => {
+                (CaptureKind::Elsewhere, _) => {
                     elsewhere.memcpy_htod(&words, &mut buffer.view_mut())?;
                     written = true;
                 }
@@ -93,20 +99,20 @@ impl World<'_> {
                 _ => lent.memcpy_htod(&words, &mut buffer.view_mut())?,
             }
             match how {
-                How::Error => Err(Failure::Record("Record")),
-                How::Panic => panic!("{ON_PURPOSE}"),
-                How::Nested => Ok(capture(&on, timelines, |_| Ok::<_, Failure>(())).map(drop)?),
+                CaptureKind::Error => Err(Failure::Record("Record")),
+                CaptureKind::Panic => panic!("{ON_PURPOSE}"),
+                CaptureKind::Nested => Ok(capture(&on, timelines, |_| Ok::<_, Failure>(())).map(drop)?),
                 // SAFETY: timelines start at value 0.
-                How::Wait => Ok(unsafe { wait_one(lent, timelines.0, 0) }?),
+                CaptureKind::Wait => Ok(unsafe { wait_one(lent, timelines.0, 0) }?),
                 _ => Ok(()),
             }
         };
         let captured = catch_unwind(AssertUnwindSafe(|| capture(&on, timelines, record)));
         if written {
-            self.holds(array, 0, &words);
+            self.expect_words(array, 0, &words);
         }
         let Ok(captured) = captured else {
-            assert_eq!(how, How::Panic, "a capture panics");
+            assert_eq!(how, CaptureKind::Panic, "a capture panics");
             let panicked = Err(Failure::Record("Panic"));
             return Some(Outcome::new("captures", panicked).must(Some("Panic")).by_cudarc().using(arrays, []));
         };
@@ -116,10 +122,10 @@ impl World<'_> {
             self.graphs.push(Graph { graph: Some(graph), wait, signal, home, work });
         });
         let refused = match how {
-            How::Error => Some("Record"),
-            How::Elsewhere | How::Nested => Some("Graph"),
-            How::Wait => Some("StreamCaptured"),
-            How::Write | How::Copy | How::Panic => None,
+            CaptureKind::Error => Some("Record"),
+            CaptureKind::Elsewhere | CaptureKind::Nested => Some("Graph"),
+            CaptureKind::Wait => Some("StreamCaptured"),
+            CaptureKind::Write | CaptureKind::Copy | CaptureKind::Panic => None,
         };
         Some(Outcome::new("captures", result).must(refused).by_cudarc().using(arrays, []))
     }
@@ -142,10 +148,10 @@ impl World<'_> {
         // signaled on this stream only, and the recorded objects live as long as the graph.
         let result = joined.and_then(|()| unsafe { graph.launch(value, next) });
         if result.is_ok() {
-            self.behind[home].push((number, value));
+            self.pending_waits[home].push((number, value));
             match work {
-                Recorded::Write { array, words } => self.holds(array, 0, &words),
-                Recorded::Copy { from, to } => self.copied(from, to),
+                Recorded::Write { array, words } => self.expect_words(array, 0, &words),
+                Recorded::Copy { from, to } => self.note_copy(from, to),
             }
             self.signaled(signal, home, &arrays);
         }

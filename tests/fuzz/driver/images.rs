@@ -139,8 +139,8 @@ impl World<'_> {
                 let which = array.0;
                 if result.is_ok() {
                     match self.drawn(part) {
-                        Some(drawn) => self.holds(which, 0, &drawn),
-                        None => self.holds_anything(which),
+                        Some(drawn) => self.expect_words(which, 0, &drawn),
+                        None => self.expect_unknown(which),
                     }
                 }
                 self.put_back(array);
@@ -152,7 +152,7 @@ impl World<'_> {
                 let result = image.view_mut().copy_from_buffer(&stream, level, layers, &source);
                 let which = array.0;
                 if result.is_ok() {
-                    self.draw(part, self.held(which).map(|words| words[..len].to_vec()));
+                    self.draw(part, self.expected_words(which).map(|words| words[..len].to_vec()));
                 }
                 self.put_back(array);
                 Outcome::new("arrays copied to images", result).must((!fits).then_some("Image")).using([which], [])

@@ -8,13 +8,13 @@ mod arrays;
 mod end;
 mod graphs;
 mod images;
+#[path = "../../double/tests/common/log_capture.rs"]
+mod log_capture;
 mod memories;
 mod op;
 mod order;
 mod outcome;
 mod planted;
-#[path = "../../double/tests/common/said.rs"]
-mod said;
 mod watch;
 mod world;
 
@@ -36,7 +36,7 @@ fn planted_faults_are_found() {
 
 /// Calls `run` while another thread releases blocked calls.
 fn watched(double: &Double, run: impl FnOnce(&Gates)) {
-    said::collect();
+    log_capture::collect();
     let gates = Gates::default();
     std::thread::scope(|scope| {
         scope.spawn(|| gates.watch(double));

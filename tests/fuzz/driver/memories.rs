@@ -19,7 +19,7 @@ pub(crate) const SIZE: u64 = 4096;
 pub(crate) const WORDS: usize = SIZE as usize / 4;
 
 /// Maximum number of imports in a case.
-const MOST: usize = 24;
+const MAX_IMPORTS: usize = 24;
 
 /// Offset of the memory in the file of a descriptor of the double, in bytes.
 const HEADER: u64 = 4096;
@@ -93,7 +93,7 @@ impl World<'_> {
         dedicated: bool,
         levels: Vec<Option<Vec<u32>>>,
     ) -> Option<Outcome> {
-        if self.memories.len() >= MOST {
+        if self.memories.len() >= MAX_IMPORTS {
             return None;
         }
         let file = File::from(exported.handle.try_clone().unwrap());

@@ -9,7 +9,7 @@ pub(crate) struct Step {
     pub(crate) op: Op,
     pub(crate) fault: Option<Fault>,
     /// Whether it runs on a separate thread.
-    pub(crate) elsewhere: bool,
+    pub(crate) on_other_thread: bool,
     pub(crate) current: Current,
 }
 
@@ -28,7 +28,7 @@ pub(crate) struct Fault {
 pub(crate) enum Current {
     None,
     Own,
-    Stranger,
+    Unrelated,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -127,7 +127,7 @@ pub(crate) enum Op {
         stream: u8,
         array: u8,
         other: u8,
-        how: How,
+        how: CaptureKind,
     },
     Launch {
         graph: u8,
@@ -138,7 +138,7 @@ pub(crate) enum Op {
     /// Sets what imports do from now on with descriptors that they refuse.
     Refuse(Refused),
     End {
-        what: What,
+        what: ObjectKind,
         which: u8,
         how: Ending,
     },
@@ -162,7 +162,7 @@ pub(crate) enum MarkOp {
 
 /// How a graph is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum How {
+pub(crate) enum CaptureKind {
     /// Writes an array.
     Write,
     /// Copies an array to another.
@@ -180,7 +180,7 @@ pub(crate) enum How {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum What {
+pub(crate) enum ObjectKind {
     Array,
     Image,
     Block,
@@ -270,13 +270,13 @@ fn order() -> impl Strategy<Value = Op> {
 
 fn graphs() -> impl Strategy<Value = Op> {
     let how = prop_oneof![
-        8 => Just(How::Write),
-        6 => Just(How::Copy),
-        1 => Just(How::Error),
-        1 => Just(How::Panic),
-        1 => Just(How::Elsewhere),
-        1 => Just(How::Nested),
-        1 => Just(How::Wait),
+        8 => Just(CaptureKind::Write),
+        6 => Just(CaptureKind::Copy),
+        1 => Just(CaptureKind::Error),
+        1 => Just(CaptureKind::Panic),
+        1 => Just(CaptureKind::Elsewhere),
+        1 => Just(CaptureKind::Nested),
+        1 => Just(CaptureKind::Wait),
     ];
     prop_oneof![
         1 => (any::<(u8, u8, u8)>(), how)
@@ -287,14 +287,14 @@ fn graphs() -> impl Strategy<Value = Op> {
 
 fn ends() -> impl Strategy<Value = Op> {
     let what = prop_oneof![
-        5 => Just(What::Array),
-        2 => Just(What::Image),
-        1 => Just(What::Block),
-        2 => Just(What::Memory),
-        1 => Just(What::Timeline),
-        1 => Just(What::Binary),
-        2 => Just(What::Graph),
-        1 => Just(What::Mark),
+        5 => Just(ObjectKind::Array),
+        2 => Just(ObjectKind::Image),
+        1 => Just(ObjectKind::Block),
+        2 => Just(ObjectKind::Memory),
+        1 => Just(ObjectKind::Timeline),
+        1 => Just(ObjectKind::Binary),
+        2 => Just(ObjectKind::Graph),
+        1 => Just(ObjectKind::Mark),
     ];
     let how = prop_oneof![4 => Just(Ending::Drop), 4 => Just(Ending::Close), 1 => Just(Ending::Forget)];
     (what, any::<u8>(), how).prop_map(|(what, which, how)| Op::End { what, which, how })
@@ -320,9 +320,9 @@ fn fault() -> impl Strategy<Value = Fault> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let current = prop_oneof![2 => Just(Current::None), 2 => Just(Current::Own), 1 => Just(Current::Stranger)];
+    let current = prop_oneof![2 => Just(Current::None), 2 => Just(Current::Own), 1 => Just(Current::Unrelated)];
     (op(), prop::option::weighted(0.12, fault()), prop::bool::weighted(0.2), current)
-        .prop_map(|(op, fault, elsewhere, current)| Step { op, fault, elsewhere, current })
+        .prop_map(|(op, fault, on_other_thread, current)| Step { op, fault, on_other_thread, current })
 }
 
 /// Generates a whole case, which starts with objects of each kind. Half of the cases have no
@@ -343,7 +343,7 @@ pub(crate) fn case() -> impl Strategy<Value = Vec<Step>> {
         if !faults {
             steps.iter_mut().for_each(|step| step.fault = None);
         }
-        let begun = begun.iter().map(|&op| Step { op, fault: None, elsewhere: false, current: Current::None });
+        let begun = begun.iter().map(|&op| Step { op, fault: None, on_other_thread: false, current: Current::None });
         steps.splice(0..0, begun);
         steps
     })

@@ -11,7 +11,7 @@ use crate::outcome::Outcome;
 use crate::world::World;
 
 /// Maximum number of objects of each kind in a case.
-const MOST: usize = 8;
+const MAX_OBJECTS: usize = 8;
 
 pub(crate) struct Timeline {
     /// `None` once it was dropped.
@@ -43,14 +43,14 @@ pub(crate) struct Expected {
     number: u64,
     value: u64,
     /// Timeline values that must have been reached before.
-    behind: Vec<(u64, u64)>,
+    after: Vec<(u64, u64)>,
     /// Expected words, each with its memory and range.
     contents: Vec<(usize, Range<usize>, Vec<Option<u32>>)>,
 }
 
 impl World<'_> {
     pub(crate) fn timeline(&mut self, by: Option<u8>) -> Option<Outcome> {
-        if self.timelines.len() >= MOST {
+        if self.timelines.len() >= MAX_OBJECTS {
             return None;
         }
         let exported = self.double.export_semaphore(true);
@@ -89,7 +89,7 @@ impl World<'_> {
         // ended.
         let result = unsafe { wait_one(&on, semaphore.as_ref()?, *submitted) };
         if result.is_ok() {
-            self.behind[stream].push((*number, *submitted));
+            self.pending_waits[stream].push((*number, *submitted));
         }
         Some(Outcome::new("waits", result))
     }
@@ -135,7 +135,7 @@ impl World<'_> {
             (memory, words, held)
         });
         let contents = contents.collect();
-        self.expected.push(Expected { number, value, behind: self.behind[by].clone(), contents });
+        self.expected.push(Expected { number, value, after: self.pending_waits[by].clone(), contents });
     }
 
     /// Drops the expectations for words that are being overwritten.
@@ -154,8 +154,8 @@ impl World<'_> {
             .into_iter()
             .partition(|expected| self.double.value(expected.number) >= expected.value);
         self.expected = rest;
-        for Expected { number, value, behind, contents } in come {
-            for (other, least) in behind {
+        for Expected { number, value, after, contents } in come {
+            for (other, least) in after {
                 let reached = self.double.value(other);
                 assert!(
                     reached >= least,
@@ -173,11 +173,11 @@ impl World<'_> {
             self.counts.add("hand-overs checked");
         }
         let double = self.double;
-        self.behind.iter_mut().for_each(|behind| behind.retain(|&(number, value)| double.value(number) < value));
+        self.pending_waits.iter_mut().for_each(|waits| waits.retain(|&(number, value)| double.value(number) < value));
     }
 
     pub(crate) fn binary(&mut self) -> Option<Outcome> {
-        if self.binaries.len() >= MOST {
+        if self.binaries.len() >= MAX_OBJECTS {
             return None;
         }
         let exported = self.double.export_semaphore(false);
@@ -215,7 +215,7 @@ impl World<'_> {
     }
 
     pub(crate) fn mark(&mut self, stream: u8) -> Option<Outcome> {
-        if self.marks.len() >= MOST {
+        if self.marks.len() >= MAX_OBJECTS {
             return None;
         }
         let (_, on) = self.stream(stream);

@@ -4,8 +4,8 @@ use cuda_import::cudarc::driver::DriverError;
 use cuda_import::{CaptureError, DriverCode, Error};
 use driver_double::Call;
 
+use crate::log_capture;
 use crate::op::Op;
-use crate::said;
 use crate::world::World;
 
 /// Why an operation failed.
@@ -111,7 +111,7 @@ impl World<'_> {
         }
         let Outcome { error, expected, arrays, images, .. } = outcome;
         let recorded = self.device.context().check_err().err();
-        let said = said::take();
+        let said = log_capture::take();
         let suspect = arrays.iter().any(|&array| self.arrays[array].suspect)
             || images.iter().any(|&image| self.images[image].suspect);
         match (&error, expected, &hit) {
@@ -131,9 +131,9 @@ impl World<'_> {
             (None, Some(expected), _) => panic!("{op:?} is not refused, but should be: {expected}"),
             (None, None, Some(hit)) => {
                 let code = DriverCode(hit.code).to_string();
-                let told = recorded.is_some_and(|error| error.0 as u32 == hit.code)
+                let reported = recorded.is_some_and(|error| error.0 as u32 == hit.code)
                     || said.iter().any(|line| line.contains(&code));
-                if !told && !is_shrugged_off(hit) {
+                if !reported && !is_harmless(hit) {
                     self.check_silence(op, hit, &arrays, &images);
                 }
             }
@@ -152,18 +152,18 @@ impl World<'_> {
     fn check_silence(&mut self, op: Op, hit: &Call, arrays: &[usize], images: &[usize]) {
         let arrays = arrays.iter().filter_map(|&array| self.arrays[array].buffer.as_ref());
         let images = images.iter().filter_map(|&image| self.images[image].image.as_ref());
-        let told = arrays
+        let reported = arrays
             .map(|buffer| buffer.join_foreign_work())
             .chain(images.map(|image| image.join_foreign_work()))
             .filter_map(Result::err)
             .any(|error| error.driver_code().is_some_and(|code| code.0 == hit.code));
-        assert!(told, "{op:?}: {hit:?} failed, and nobody hears of it");
+        assert!(reported, "{op:?}: {hit:?} failed, and it is not reported");
         self.counts.add("failures told by the hand-over");
     }
 }
 
 /// Returns `true` if the failure of the call is harmless: frees then use the default mode, which
 /// ends captures of other threads, and a driver that does not know an attribute returns this code.
-fn is_shrugged_off(hit: &Call) -> bool {
+fn is_harmless(hit: &Call) -> bool {
     hit.name == "cuThreadExchangeStreamCaptureMode" || (hit.name == "cuDeviceGetAttribute" && hit.code == 1)
 }

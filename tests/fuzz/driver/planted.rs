@@ -8,7 +8,7 @@ use driver_double::{Double, Planted};
 
 use crate::watch::Gates;
 use crate::world::World;
-use crate::{op, said, world};
+use crate::{log_capture, op, world};
 
 /// Maximum number of cases for each fault; 112 are needed.
 const CASES: u64 = 2_000;
@@ -61,12 +61,12 @@ fn is_found(double: &Double, gates: &Gates, &(planted, name, words): &(Planted, 
     for seed in 0..CASES {
         let steps = case_of_seed(&op::case(), seed);
         let plant = |world: &World<'_>| {
-            let object = if name == SET_CURRENT { world.stranger.0.context().cu_ctx().addr() as u64 } else { 0 };
+            let object = if name == SET_CURRENT { world.unrelated.0.context().cu_ctx().addr() as u64 } else { 0 };
             double.plant(planted, name, object);
         };
         let run = || world::run(double, gates, &steps, plant);
         let Err(panic) = catch_unwind(AssertUnwindSafe(run)) else { continue };
-        said::take();
+        log_capture::take();
         let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();
         if words.iter().any(|word| text.contains(word)) {
             println!("{planted:?} {name}: found at seed {seed}");

@@ -11,7 +11,7 @@ use driver_double::Double;
 const NOT_READY: u32 = 600;
 
 /// Number of queries after which a call counts as waiting.
-const OFTEN: usize = 3;
+const WAITING_QUERIES: usize = 3;
 
 #[derive(Debug, Default)]
 pub(crate) struct Gates {
@@ -44,7 +44,7 @@ impl Gates {
     /// Completes all pending signals and releases held work.
     pub(crate) fn open(&self, double: &Double) {
         let mut pending = self.pending();
-        double.let_work_go();
+        double.release_work();
         for (number, value) in pending.signals.drain(..) {
             double.complete_signal(number, value);
         }
@@ -55,7 +55,7 @@ impl Gates {
         while !self.pending().ended {
             std::thread::sleep(Duration::from_micros(500));
             let asked = || double.calls().iter().filter(|call| call.code == NOT_READY).count();
-            if !double.blocked_calls().is_empty() || asked() >= OFTEN {
+            if !double.blocked_calls().is_empty() || asked() >= WAITING_QUERIES {
                 self.open(double);
             }
         }

@@ -19,7 +19,7 @@ use crate::op::{Current, Fault, Op, Step};
 use crate::order::{Binary, Expected, Mark, Timeline};
 use crate::outcome::Outcome;
 use crate::watch::Gates;
-use crate::{end, said};
+use crate::{end, log_capture};
 
 /// Number of streams of the case's device; one more stream belongs to another device.
 pub(crate) const STREAMS: usize = 3;
@@ -30,7 +30,7 @@ pub(crate) struct World<'d> {
     pub(crate) device: CudaDevice,
     pub(crate) streams: Vec<Arc<CudaStream>>,
     /// Another device, with a stream.
-    pub(crate) stranger: (CudaDevice, Arc<CudaStream>),
+    pub(crate) unrelated: (CudaDevice, Arc<CudaStream>),
     /// This list and the following ones do not shrink before the end.
     pub(crate) memories: Vec<Memory>,
     pub(crate) blocks: Vec<Block>,
@@ -43,7 +43,7 @@ pub(crate) struct World<'d> {
     /// What each signal guarantees once it has completed.
     pub(crate) expected: Vec<Expected>,
     /// The semaphore values that each stream waits for.
-    pub(crate) behind: Vec<Vec<(u64, u64)>>,
+    pub(crate) pending_waits: Vec<Vec<(u64, u64)>>,
     /// Number of objects that were leaked before the case.
     pub(crate) leaks: u64,
     pub(crate) forgotten: Forgotten,
@@ -66,7 +66,7 @@ impl<'d> World<'d> {
             double,
             gates,
             streams: (0..STREAMS).map(|_| device.new_stream().unwrap()).collect(),
-            stranger: (other.clone(), other.new_stream().unwrap()),
+            unrelated: (other.clone(), other.new_stream().unwrap()),
             device,
             memories: Vec::new(),
             blocks: Vec::new(),
@@ -77,7 +77,7 @@ impl<'d> World<'d> {
             graphs: Vec::new(),
             marks: Vec::new(),
             expected: Vec::new(),
-            behind: vec![Vec::new(); STREAMS],
+            pending_waits: vec![Vec::new(); STREAMS],
             leaks: cuda_import::leaks(),
             forgotten: Forgotten::default(),
             counts: Counts::default(),
@@ -103,17 +103,17 @@ impl<'d> World<'d> {
     /// Returns a home stream, occasionally one of another device.
     pub(crate) fn home(&self, home: u8) -> (Option<usize>, Arc<CudaStream>) {
         match usize::from(home) {
-            15 => (None, Arc::clone(&self.stranger.1)),
+            15 => (None, Arc::clone(&self.unrelated.1)),
             home => (Some(home % STREAMS), Arc::clone(&self.streams[home % STREAMS])),
         }
     }
 
     fn step(&mut self, step: &Step) {
-        let Step { op, fault, elsewhere, current } = *step;
+        let Step { op, fault, on_other_thread, current } = *step;
         self.counts.add("operations");
         self.double.forget_calls();
-        said::take();
-        match elsewhere {
+        log_capture::take();
+        match on_other_thread {
             false => self.act(op, fault, current),
             true => std::thread::scope(|scope| {
                 let thread = scope.spawn(|| self.act(op, fault, current));
@@ -132,7 +132,7 @@ impl<'d> World<'d> {
         let context = match current {
             Current::None => 0,
             Current::Own => self.device.context().cu_ctx().addr() as u64,
-            Current::Stranger => self.stranger.0.context().cu_ctx().addr() as u64,
+            Current::Unrelated => self.unrelated.0.context().cu_ctx().addr() as u64,
         };
         self.double.set_current(context);
         self.armed = fault.is_some();
@@ -193,7 +193,7 @@ impl<'d> World<'d> {
                 None
             }
             Op::Go => {
-                self.double.let_work_go();
+                self.double.release_work();
                 None
             }
             Op::Refuse(refused) => {

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use crate::common::Kept;
+use crate::direction_ext::DirectionExt;
 use crate::model::Refused;
 use crate::ring::Ring;
 use crate::shape::{Content, Shape};
-use crate::way::Way;
 
-impl<S: Shape, D: Way> Ring<S, D> {
+impl<S: Shape, D: DirectionExt> Ring<S, D> {
     pub(crate) fn close(&mut self) {
         let Some(exchange) = self.exchange.take() else { return };
         let expected = self.model.close();

@@ -3,17 +3,17 @@
 //! validation layer is silent, and in the end only objects leaked on purpose are alive.
 #![allow(clippy::unwrap_used)] // A failure here fails the case.
 
-mod ask;
 mod closing;
 mod common;
+mod direction_ext;
 mod inline;
 mod model;
 mod op;
+mod query;
 mod render;
 mod ring;
 mod shape;
 mod transfer;
-mod way;
 mod world;
 
 use bridge::Backend;

@@ -5,7 +5,7 @@ use bridge::{Error, Stage};
 
 /// The holder of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Hold {
+pub(crate) enum SlotState {
     Free,
     Compute {
         frame: u64,
@@ -61,7 +61,7 @@ impl Refused {
 #[derive(Debug)]
 pub(crate) struct Model {
     pub(crate) vulkan_first: bool,
-    pub(crate) slots: Vec<Hold>,
+    pub(crate) slots: Vec<SlotState>,
     pub(crate) next: u64,
     pub(crate) lost: Option<(u64, Stage)>,
     /// The highest value of `rendered` that was submitted, or lent and not retracted.
@@ -74,7 +74,15 @@ pub(crate) struct Model {
 
 impl Model {
     pub(crate) fn new(vulkan_first: bool, slots: usize) -> Self {
-        Self { vulkan_first, slots: vec![Hold::Free; slots], next: 0, lost: None, taken: 0, submitted: 0, known: 0 }
+        Self {
+            vulkan_first,
+            slots: vec![SlotState::Free; slots],
+            next: 0,
+            lost: None,
+            taken: 0,
+            submitted: 0,
+            known: 0,
+        }
     }
 
     /// Returns the result of `begin`: the frame, or the error. If `has_unknown`, everything
@@ -84,31 +92,33 @@ impl Model {
             return Err(Refused::TurnLost { frame, stage });
         }
         let open = self.slots.iter().find_map(|hold| match *hold {
-            Hold::Compute { frame } => Some((frame, Stage::Compute)),
-            Hold::Render { frame } | Hold::Lent { frame, .. } if self.vulkan_first => Some((frame, Stage::Render)),
+            SlotState::Compute { frame } => Some((frame, Stage::Compute)),
+            SlotState::Render { frame } | SlotState::Lent { frame, .. } if self.vulkan_first => {
+                Some((frame, Stage::Render))
+            }
             _ => None,
         });
         if let Some((frame, stage)) = open {
             return Err(Refused::TurnOpen { frame, stage });
         }
         for hold in &mut self.slots {
-            if matches!(*hold, Hold::Unknown { value, .. } if value <= self.submitted) {
-                *hold = Hold::Free;
+            if matches!(*hold, SlotState::Unknown { value, .. } if value <= self.submitted) {
+                *hold = SlotState::Free;
             }
         }
-        if self.slots.contains(&Hold::Free) {
+        if self.slots.contains(&SlotState::Free) {
             self.next += 1;
             return Ok(self.next - 1);
         }
         let held = self.slots.iter().enumerate().filter_map(|(slot, hold)| match *hold {
-            Hold::Render { frame } | Hold::Lent { frame, .. } => Some((frame, slot)),
+            SlotState::Render { frame } | SlotState::Lent { frame, .. } => Some((frame, slot)),
             _ => None,
         });
         if let Some((frame, slot)) = held.min() {
             return Err(Refused::SlotBusy { slot, frame });
         }
         let unknown = self.slots.iter().filter_map(|hold| match *hold {
-            Hold::Unknown { frame, .. } => Some(frame),
+            SlotState::Unknown { frame, .. } => Some(frame),
             _ => None,
         });
         let frame = unknown.min().unwrap_or_else(|| panic!("no slot is free, and none is held: {self:?}"));
@@ -118,10 +128,10 @@ impl Model {
     /// Returns the result of `replace`. Buffers are copied, images are handed over again.
     pub(crate) fn replace(&mut self, failed: bool, buffers: bool, images: bool) -> Result<(), Refused> {
         let open = self.slots.iter().find_map(|hold| match *hold {
-            Hold::Compute { frame } => Some((frame, Stage::Compute)),
-            Hold::Render { frame } => Some((frame, Stage::Render)),
-            Hold::Lent { frame, .. } => Some((frame, Stage::Submit)),
-            Hold::Free | Hold::Unknown { .. } | Hold::Dead => None,
+            SlotState::Compute { frame } => Some((frame, Stage::Compute)),
+            SlotState::Render { frame } => Some((frame, Stage::Render)),
+            SlotState::Lent { frame, .. } => Some((frame, Stage::Submit)),
+            SlotState::Free | SlotState::Unknown { .. } | SlotState::Dead => None,
         });
         if let Some((frame, stage)) = open {
             return Err(Refused::Replaced { frame, stage });
@@ -133,21 +143,21 @@ impl Model {
         // hand-over.
         for _ in 0..usize::from(buffers && self.taken > self.known) + usize::from(images) {
             self.taken += 1;
-            self.tell(self.taken);
+            self.note_submitted(self.taken);
         }
-        self.slots.fill(Hold::Free);
+        self.slots.fill(SlotState::Free);
         Ok(())
     }
 
     /// Returns `true` if the outcome of a lent turn affects the next `begin`.
     pub(crate) fn has_unknown(&self) -> bool {
-        self.slots.iter().any(|hold| matches!(hold, Hold::Unknown { .. }))
+        self.slots.iter().any(|hold| matches!(hold, SlotState::Unknown { .. }))
     }
 
     /// Returns the lent frame. No other frame can be submitted meanwhile.
     pub(crate) fn lent(&self) -> Option<u64> {
         self.slots.iter().find_map(|hold| match *hold {
-            Hold::Lent { frame, .. } => Some(frame),
+            SlotState::Lent { frame, .. } => Some(frame),
             _ => None,
         })
     }
@@ -163,7 +173,7 @@ impl Model {
     }
 
     /// Notes that a value was submitted and that the exchange knows it.
-    pub(crate) fn tell(&mut self, value: u64) {
+    pub(crate) fn note_submitted(&mut self, value: u64) {
         self.submitted = value;
         self.known = value;
     }
@@ -174,21 +184,23 @@ impl Model {
         if !self.vulkan_first {
             self.next = frame;
         }
-        self.slots[slot] = if self.vulkan_first && failed { Hold::Dead } else { Hold::Free };
+        self.slots[slot] = if self.vulkan_first && failed { SlotState::Dead } else { SlotState::Free };
     }
 
     pub(crate) fn drop_render(&mut self, frame: u64, slot: usize) {
         self.lost = Some((frame, Stage::Render));
-        self.slots[slot] = Hold::Free;
+        self.slots[slot] = SlotState::Free;
     }
 
     /// Returns the result of `close`.
     pub(crate) fn close(&self) -> Result<(), Refused> {
         for (slot, hold) in self.slots.iter().enumerate() {
             match *hold {
-                Hold::Compute { frame } => return Err(Refused::TurnOpen { frame, stage: Stage::Compute }),
-                Hold::Render { frame } | Hold::Lent { frame, .. } => return Err(Refused::SlotBusy { slot, frame }),
-                Hold::Free | Hold::Unknown { .. } | Hold::Dead => {}
+                SlotState::Compute { frame } => return Err(Refused::TurnOpen { frame, stage: Stage::Compute }),
+                SlotState::Render { frame } | SlotState::Lent { frame, .. } => {
+                    return Err(Refused::SlotBusy { slot, frame });
+                }
+                SlotState::Free | SlotState::Unknown { .. } | SlotState::Dead => {}
             }
         }
         Ok(())

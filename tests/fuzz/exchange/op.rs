@@ -59,11 +59,11 @@ pub(crate) enum RingOp {
     ForgetRender(u8),
     Lend(u8),
     /// Submits a lent turn as an engine does. If `split`, wait and signal are separate submissions;
-    /// if `told`, the submission is reported.
+    /// if `reports`, the submission is reported.
     SubmitLent {
         fill: bool,
         split: bool,
-        told: bool,
+        reports: bool,
     },
     RetractLent,
     DropLent,
@@ -71,12 +71,12 @@ pub(crate) enum RingOp {
     /// Waits for the oldest frame in flight.
     Wait,
     /// Waits for the compute work of a frame that was not submitted yet, or only queries it.
-    AskComputed {
+    QueryComputed {
         which: u8,
         wait: bool,
     },
     /// Queries whether the newest frame in flight has ended.
-    AskRendered,
+    QueryRendered,
     /// Runs all steps of a frame.
     Frame {
         write: bool,
@@ -122,10 +122,10 @@ fn ring_op() -> impl Strategy<Value = RingOp> {
         8 => Just(RingOp::Finish),
         8 => any::<(u8, bool)>().prop_map(|(which, fill)| RingOp::Submit { which, fill }),
         3 => any::<u8>().prop_map(RingOp::Lend),
-        4 => any::<(bool, bool, bool)>().prop_map(|(fill, split, told)| RingOp::SubmitLent { fill, split, told }),
+        4 => any::<(bool, bool, bool)>().prop_map(|(fill, split, reports)| RingOp::SubmitLent { fill, split, reports }),
         4 => Just(RingOp::Wait),
-        3 => any::<(u8, bool)>().prop_map(|(which, wait)| RingOp::AskComputed { which, wait }),
-        1 => Just(RingOp::AskRendered),
+        3 => any::<(u8, bool)>().prop_map(|(which, wait)| RingOp::QueryComputed { which, wait }),
+        1 => Just(RingOp::QueryRendered),
         3 => Just(RingOp::Replace),
         1 => (1u8..12).prop_map(RingOp::Stream),
         6 => any::<(bool, bool)>().prop_map(|(write, fill)| RingOp::Frame { write, fill }),

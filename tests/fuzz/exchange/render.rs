@@ -8,15 +8,19 @@ use bridge::{ComputeFirst, RenderTurn, Work};
 use bridge_tests::Rig;
 
 use crate::closing::visit;
-use crate::model::{Hold, Refused};
+use crate::direction_ext::DirectionExt;
+use crate::model::{Refused, SlotState};
 use crate::op::RingOp;
 use crate::ring::{Flight, Ring};
 use crate::shape::{Content, Shape};
 use crate::transfer::Transfer;
-use crate::way::Way;
 
 /// Records a frame: a read of everything, then a fill.
-fn record<S: Shape, D: Way>(transfer: &mut Transfer, turn: &RenderTurn<S, D>, fill: Option<u32>) -> vk::CommandBuffer {
+fn record<S: Shape, D: DirectionExt>(
+    transfer: &mut Transfer,
+    turn: &RenderTurn<S, D>,
+    fill: Option<u32>,
+) -> vk::CommandBuffer {
     let mut parts = Vec::new();
     S::parts(turn.resources(), &mut parts);
     // SAFETY: recording, of the right family, submitted with this turn.
@@ -25,13 +29,13 @@ fn record<S: Shape, D: Way>(transfer: &mut Transfer, turn: &RenderTurn<S, D>, fi
     transfer.record(&parts, fill, acquire, |commands| unsafe { turn.record_release(commands) })
 }
 
-impl<S: Shape, D: Way> Ring<S, D> {
+impl<S: Shape, D: DirectionExt> Ring<S, D> {
     pub(crate) fn render_step(&mut self, op: RingOp) {
         match op {
             RingOp::Submit { which, fill } => self.submit(which, fill),
             RingOp::SkipRender(which) => {
                 if let Some(turn) = self.pick(which) {
-                    self.model.slots[turn.slot()] = Hold::Free;
+                    self.model.slots[turn.slot()] = SlotState::Free;
                     turn.skip();
                 }
             }
@@ -45,10 +49,10 @@ impl<S: Shape, D: Way> Ring<S, D> {
                 self.forget(turn);
             }
             RingOp::Lend(which) => self.lend(which),
-            RingOp::SubmitLent { fill, split, told } => self.submit_lent(fill, split, told),
+            RingOp::SubmitLent { fill, split, reports } => self.submit_lent(fill, split, reports),
             RingOp::RetractLent => {
                 if let Some(lent) = self.lent.take() {
-                    self.model.slots[lent.slot()] = Hold::Free;
+                    self.model.slots[lent.slot()] = SlotState::Free;
                     self.model.taken -= 1;
                     // SAFETY: the parts were not used.
                     unsafe { lent.not_submitted() };
@@ -56,7 +60,7 @@ impl<S: Shape, D: Way> Ring<S, D> {
             }
             RingOp::DropLent if self.short => {
                 if let Some(lent) = self.lent.take() {
-                    self.model.slots[lent.slot()] = Hold::Unknown { frame: lent.frame(), value: self.model.taken };
+                    self.model.slots[lent.slot()] = SlotState::Unknown { frame: lent.frame(), value: self.model.taken };
                 }
             }
             RingOp::ForgetLent => {
@@ -100,8 +104,8 @@ impl<S: Shape, D: Way> Ring<S, D> {
         match (submitted, expected) {
             (Ok(submitted), Ok(value)) => {
                 assert!(!(D::VULKAN_FIRST && self.side.has_failed()), "a failed compute side goes on");
-                self.model.tell(value);
-                match self.go_on(D::submitted::<S>(submitted), frame, slot) {
+                self.model.note_submitted(value);
+                match self.continue_with(D::submitted::<S>(submitted), frame, slot) {
                     Some(point) => {
                         assert_eq!(point.value(), value);
                         flight.point = Some(point);
@@ -116,7 +120,7 @@ impl<S: Shape, D: Way> Ring<S, D> {
             }
             (Err(error), Ok(value)) => {
                 // Submitted, but the compute side does not accept it.
-                self.model.tell(value);
+                self.model.note_submitted(value);
                 self.flights.push_back(flight);
                 self.compute_fails(&error, frame, slot);
             }
@@ -144,7 +148,7 @@ impl<S: Shape, D: Way> Ring<S, D> {
             Ok(lent) => {
                 let value = expected.unwrap_or_else(|refused| panic!("lent where {refused:?} should be said"));
                 assert_eq!((lent.frame(), lent.slot(), lent.parts().signal().value), (frame, slot, value));
-                self.model.slots[slot] = Hold::Lent { frame, value };
+                self.model.slots[slot] = SlotState::Lent { frame, value };
                 self.lent = Some(lent);
                 self.common.count("lent turns");
             }
@@ -152,7 +156,7 @@ impl<S: Shape, D: Way> Ring<S, D> {
         }
     }
 
-    fn submit_lent(&mut self, fill: bool, split: bool, told: bool) {
+    fn submit_lent(&mut self, fill: bool, split: bool, reports: bool) {
         let Some(lent) = self.lent.take() else { return };
         let (frame, slot, value) = (lent.frame(), lent.slot(), self.model.taken);
         let (before, word) = self.fill(slot, fill);
@@ -184,17 +188,17 @@ impl<S: Shape, D: Way> Ring<S, D> {
         self.flights.push_back(Flight { own: self.own.1, point: None, transfer, expected: before });
         self.model.submitted = value;
         self.common.count("submissions by an engine");
-        if !told {
+        if !reports {
             drop(lent);
-            self.model.slots[slot] = Hold::Unknown { frame, value };
+            self.model.slots[slot] = SlotState::Unknown { frame, value };
             return;
         }
-        self.model.tell(value);
+        self.model.note_submitted(value);
         // SAFETY: submitted above.
         match unsafe { D::lent_submitted(lent) } {
             Ok(next) => {
                 assert!(!(D::VULKAN_FIRST && self.side.has_failed()), "a failed compute side goes on");
-                let point = self.go_on(next, frame, slot);
+                let point = self.continue_with(next, frame, slot);
                 assert!(point.is_none_or(|point| point.value() == value));
             }
             Err(error) => self.compute_fails(&error, frame, slot),
@@ -203,7 +207,7 @@ impl<S: Shape, D: Way> Ring<S, D> {
 
     /// Computes frames here while another thread renders them.
     pub(crate) fn stream(&mut self, frames: u8) {
-        let busy = self.model.slots.iter().any(|hold| *hold != Hold::Free);
+        let busy = self.model.slots.iter().any(|hold| *hold != SlotState::Free);
         if busy || D::VULKAN_FIRST || self.side.has_failed() || self.model.lost.is_some() {
             return;
         }
@@ -257,7 +261,7 @@ impl<S: Shape, D: Way> Ring<S, D> {
                 self.contents[slot] = Some(content);
                 sender.send((turn.finish().unwrap(), content)).unwrap();
                 self.model.taken += 1;
-                self.model.tell(self.model.taken);
+                self.model.note_submitted(self.model.taken);
             }
             drop(sender);
         });

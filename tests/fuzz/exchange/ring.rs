@@ -14,11 +14,11 @@ use bridge_tests::Rig;
 
 use crate::closing::visit;
 use crate::common::{Common, Kept, Side};
-use crate::model::{Hold, Model, Refused};
+use crate::direction_ext::{DirectionExt, Next};
+use crate::model::{Model, Refused, SlotState};
 use crate::op::{Open, RingOp};
 use crate::shape::{Content, Shape};
 use crate::transfer::Transfer;
-use crate::way::{Next, Way};
 
 /// The timeout of exchanges whose submissions may never happen.
 const SHORT: Duration = Duration::from_millis(700);
@@ -53,7 +53,7 @@ pub(crate) struct Flight {
     pub(crate) expected: Option<Content>,
 }
 
-pub(crate) struct Ring<S: Shape, D: Way> {
+pub(crate) struct Ring<S: Shape, D: DirectionExt> {
     pub(crate) common: Common,
     pub(crate) side: Side,
     pub(crate) exchange: Option<Exchange<S, D>>,
@@ -73,7 +73,7 @@ pub(crate) struct Ring<S: Shape, D: Way> {
     pub(crate) exchange_forgotten: bool,
 }
 
-impl<S: Shape, D: Way> Ring<S, D> {
+impl<S: Shape, D: DirectionExt> Ring<S, D> {
     pub(crate) fn open(common: &Common, side: &Side, open: &Open, pool: Option<&SharedPool>) -> Result<Self, Error> {
         let info = ExchangeInfo {
             name: "fuzzed",
@@ -123,8 +123,8 @@ impl<S: Shape, D: Way> Ring<S, D> {
                     Next::Done(_) => unreachable!("a frame begins with a turn"),
                 };
                 assert_eq!(Ok(frame), expected, "begin gave a frame: {:?}", self.model);
-                assert_eq!(self.model.slots[slot], Hold::Free, "slot {slot} is given out twice: {:?}", self.model);
-                self.go_on(next, frame, slot);
+                assert_eq!(self.model.slots[slot], SlotState::Free, "slot {slot} is given out twice: {:?}", self.model);
+                self.continue_with(next, frame, slot);
                 self.common.count("begins");
             }
             Err(error) => {
@@ -135,22 +135,22 @@ impl<S: Shape, D: Way> Ring<S, D> {
     }
 
     /// Stores the turn that a call returned, and notes the holder of the slot.
-    pub(crate) fn go_on(&mut self, next: Next<S, D>, frame: u64, slot: usize) -> Option<TimelinePoint> {
+    pub(crate) fn continue_with(&mut self, next: Next<S, D>, frame: u64, slot: usize) -> Option<TimelinePoint> {
         match next {
             Next::Compute(turn) => {
                 assert_eq!((turn.frame(), turn.slot()), (frame, slot));
-                self.model.slots[slot] = Hold::Compute { frame };
+                self.model.slots[slot] = SlotState::Compute { frame };
                 self.compute = Some(turn);
                 None
             }
             Next::Render(turn) => {
                 assert_eq!((turn.frame(), turn.slot()), (frame, slot));
-                self.model.slots[slot] = Hold::Render { frame };
+                self.model.slots[slot] = SlotState::Render { frame };
                 self.render.insert(frame, turn);
                 None
             }
             Next::Done(point) => {
-                self.model.slots[slot] = Hold::Free;
+                self.model.slots[slot] = SlotState::Free;
                 Some(point)
             }
         }
@@ -195,7 +195,7 @@ impl<S: Shape, D: Way> Ring<S, D> {
         match turn.finish() {
             Ok(finished) => {
                 assert!(!self.side.has_failed(), "a failed compute side finishes");
-                let _ = self.go_on(D::finished::<S>(finished), frame, slot);
+                let _ = self.continue_with(D::finished::<S>(finished), frame, slot);
             }
             Err(error) => self.compute_fails(&error, frame, slot),
         }
@@ -213,7 +213,7 @@ impl<S: Shape, D: Way> Ring<S, D> {
         match turn.skip() {
             Ok(()) => {
                 assert!(!self.side.has_failed() || !D::VULKAN_FIRST, "a failed compute side signals");
-                self.model.slots[slot] = Hold::Free;
+                self.model.slots[slot] = SlotState::Free;
             }
             Err(error) => self.compute_fails(&error, frame, slot),
         }
@@ -261,7 +261,7 @@ impl<S: Shape, D: Way> Ring<S, D> {
     }
 }
 
-impl<S: Shape, D: Way> AnyRing for Ring<S, D> {
+impl<S: Shape, D: DirectionExt> AnyRing for Ring<S, D> {
     fn step(&mut self, op: RingOp) {
         match op {
             RingOp::Begin => self.begin(),
@@ -274,8 +274,8 @@ impl<S: Shape, D: Way> AnyRing for Ring<S, D> {
                 self.forget(turn);
             }
             RingOp::Wait => self.wait_oldest(),
-            RingOp::AskComputed { which, wait } => self.ask_computed(which, wait),
-            RingOp::AskRendered => self.ask_rendered(),
+            RingOp::QueryComputed { which, wait } => self.query_computed(which, wait),
+            RingOp::QueryRendered => self.query_rendered(),
             RingOp::Close => self.close(),
             RingOp::Drop => drop(self.exchange.take()),
             RingOp::Replace => self.replace(),

@@ -13,10 +13,10 @@ use bridge_tests::Rig;
 
 use crate::closing::visit;
 use crate::common::{Common, Kept, Side, settle};
+use crate::direction_ext::DirectionExt;
 use crate::op::{Op, Open, PoolOp, RingOp};
 use crate::ring::{AnyRing, Ring};
 use crate::shape::{Content, Shape};
-use crate::way::Way;
 
 type Words = BufferSpec<u32>;
 type Texels = ImageSpec<u32>;
@@ -117,7 +117,7 @@ impl World {
         self.common.count("exchanges");
     }
 
-    fn ring<S: Shape, D: Way>(&self, open: &Open) -> Box<dyn AnyRing> {
+    fn ring<S: Shape, D: DirectionExt>(&self, open: &Open) -> Box<dyn AnyRing> {
         let pool = self.pool.as_ref().filter(|_| open.pooled);
         Box::new(Ring::<S, D>::open(&self.common, &self.side, open, pool).unwrap())
     }

@@ -8,7 +8,7 @@ pub(crate) fn plan(_: Option<Plan>) {}
 
 pub(crate) fn hold() {}
 
-pub(crate) fn go_on() {}
+pub(crate) fn release() {}
 
 pub(crate) fn begin() {}
 

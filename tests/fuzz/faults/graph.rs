@@ -6,12 +6,12 @@ use bridge::cudarc::driver::CudaSlice;
 use bridge::{Error, FrameGraph, RecordError, Work};
 
 use crate::crossing::Crossing;
+use crate::direction_ext::DirectionExt;
 use crate::driver;
 use crate::hook::inside;
 use crate::ring::Ring;
 use crate::shape::Content;
 use crate::transfer::fill_with;
-use crate::way::Way;
 use crate::work::between;
 use crate::world::Shared;
 
@@ -38,7 +38,7 @@ impl<S: Crossing> Graph<S> {
     }
 }
 
-impl<S: Crossing, D: Way> Ring<S, D> {
+impl<S: Crossing, D: DirectionExt> Ring<S, D> {
     /// Runs all steps of a frame, or the remaining steps of a frame that Vulkan began.
     pub(crate) fn frame_by_graph(&mut self, fill: bool, shared: &mut Shared) {
         if !D::VULKAN_FIRST {
@@ -104,7 +104,7 @@ impl<S: Crossing, D: Way> Ring<S, D> {
                 let word = words[slot].unwrap_or_else(|| panic!("the closure of slot {slot} was never called"));
                 self.contents[slot] = Some(Content::Flat(word));
                 shared.count("computations by graphs");
-                self.go_on(next);
+                self.continue_with(next);
             }
             Err(Error::TurnOpen { .. } | Error::SlotBusy { .. } | Error::TurnLost { .. }) => {}
             Err(error) => {

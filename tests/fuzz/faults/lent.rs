@@ -3,14 +3,14 @@
 use bridge::ash::vk;
 
 use crate::crossing::Crossing;
+use crate::direction_ext::DirectionExt;
 use crate::hook::inside;
 use crate::op::Fate;
 use crate::ring::{Flight, Ring};
 use crate::shape::Content;
-use crate::way::Way;
 use crate::world::Shared;
 
-impl<S: Crossing, D: Way> Ring<S, D> {
+impl<S: Crossing, D: DirectionExt> Ring<S, D> {
     /// Lends the oldest render turn, and submits its parts or gives them back.
     pub(crate) fn lend(&mut self, fill: bool, fate: Fate, shared: &mut Shared) {
         let Some(turn) = self.render.pop_front() else { return };
@@ -55,10 +55,10 @@ impl<S: Crossing, D: Way> Ring<S, D> {
             return shared.note(hit);
         }
         // SAFETY: submitted above.
-        let (told, hit) = inside(|| unsafe { D::lent_submitted::<S>(lent) });
+        let (submitted, hit) = inside(|| unsafe { D::lent_submitted::<S>(lent) });
         shared.note(hit);
-        match told {
-            Ok(next) => self.go_on(next),
+        match submitted {
+            Ok(next) => self.continue_with(next),
             Err(error) => {
                 self.contents[slot] = None;
                 shared.allow(&error, hit);

@@ -8,7 +8,7 @@ use crate::shape::Shape;
 
 /// Two exchanges have work in one command buffer. Ending it fails in a call of one of them, and the
 /// work of both is lost: the other's frame must not count as computed.
-pub(crate) fn work_of_another_turn_is_not_lost_in_silence(device: &ExportDevice) {
+pub(crate) fn lost_work_of_another_turn_is_reported(device: &ExportDevice) {
     let compute = Compute::inline(device, QueueKind::Graphics).unwrap();
     let exchange = |name| {
         let info = ExchangeInfo { name, slots: 1, ..Default::default() };

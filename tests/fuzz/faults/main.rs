@@ -5,6 +5,9 @@
 #![allow(unsafe_code, clippy::unwrap_used)] // A failure here fails the case.
 
 mod crossing;
+#[path = "../exchange/direction_ext.rs"]
+#[allow(dead_code)] // Used by the other target.
+mod direction_ext;
 mod driver;
 mod graph;
 #[path = "../latest/case/held.rs"]
@@ -17,9 +20,6 @@ mod lost;
 mod shape;
 #[path = "../exchange/transfer.rs"]
 mod transfer;
-#[path = "../exchange/way.rs"]
-#[allow(dead_code)] // Used by the other target.
-mod way;
 
 mod op;
 mod ring;
@@ -77,7 +77,7 @@ fn faults() {
     // SAFETY: the engine's own handles, which live forever, with the feature that it enables if
     // supported.
     let device = unsafe { ExportDevice::adopt(info) }.unwrap();
-    lost::work_of_another_turn_is_not_lost_in_silence(&device);
+    lost::lost_work_of_another_turn_is_reported(&device);
     engine.assert_silent();
     fuzz("faults", &op::case(), |(backend, ops)| {
         let counts = world::run(&device, backend, &ops, Trial::default());

@@ -29,7 +29,7 @@ pub(crate) enum Op {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// Submitted, and reported as submitted.
-    Told,
+    Reported,
     /// Submitted, and dropped without a report.
     Dropped,
     /// Not submitted, and reported as such.
@@ -84,7 +84,7 @@ fn arm() -> impl Strategy<Value = Op> {
 }
 
 fn lent() -> impl Strategy<Value = RingOp> {
-    let fate = prop_oneof![3 => Just(Fate::Told), 1 => Just(Fate::Dropped), 1 => Just(Fate::Retracted)];
+    let fate = prop_oneof![3 => Just(Fate::Reported), 1 => Just(Fate::Dropped), 1 => Just(Fate::Retracted)];
     (any::<bool>(), fate).prop_map(|(fill, fate)| RingOp::Lent { fill, fate })
 }
 

@@ -9,12 +9,12 @@ use bridge::{ComputeTurn, Error, Exchange, ExchangeInfo, ExportDevice, RenderTur
 use bridge_tests::Rig;
 
 use crate::crossing::Crossing;
+use crate::direction_ext::{DirectionExt, Next};
 use crate::graph::Graph;
 use crate::hook::inside;
 use crate::op::RingOp;
 use crate::shape::Content;
 use crate::transfer::Transfer;
-use crate::way::{Next, Way};
 use crate::world::Shared;
 
 /// The timeout of the exchanges' own waits. Submissions of the case always end.
@@ -43,7 +43,7 @@ pub(crate) struct Flight {
     pub(crate) expected: Option<Content>,
 }
 
-pub(crate) struct Ring<S: Crossing, D: Way> {
+pub(crate) struct Ring<S: Crossing, D: DirectionExt> {
     pub(crate) device: ExportDevice,
     pub(crate) exchange: Option<Exchange<S, D>>,
     pub(crate) compute: Option<ComputeTurn<S, D>>,
@@ -55,7 +55,7 @@ pub(crate) struct Ring<S: Crossing, D: Way> {
     pub(crate) own: (Semaphore, u64),
 }
 
-impl<S: Crossing, D: Way> Ring<S, D> {
+impl<S: Crossing, D: DirectionExt> Ring<S, D> {
     /// Returns `None` if a call failed.
     pub(crate) fn open(shared: &mut Shared, slots: usize, pooled: bool) -> Option<Self> {
         let (device, compute) = shared.side();
@@ -90,13 +90,13 @@ impl<S: Crossing, D: Way> Ring<S, D> {
         let (begun, hit) = inside(|| exchange.begin());
         shared.note(hit);
         match begun {
-            Ok(begun) => self.go_on(D::begun::<S>(begun)),
+            Ok(begun) => self.continue_with(D::begun::<S>(begun)),
             Err(Error::TurnOpen { .. } | Error::SlotBusy { .. } | Error::TurnLost { .. }) => {}
             Err(error) => shared.allow(&error, hit),
         }
     }
 
-    pub(crate) fn go_on(&mut self, next: Next<S, D>) {
+    pub(crate) fn continue_with(&mut self, next: Next<S, D>) {
         match next {
             Next::Compute(turn) => self.compute = Some(turn),
             Next::Render(turn) => self.render.push_back(turn),
@@ -110,7 +110,7 @@ impl<S: Crossing, D: Way> Ring<S, D> {
         let (finished, hit) = inside(|| turn.finish());
         shared.note(hit);
         match finished {
-            Ok(finished) => self.go_on(D::finished::<S>(finished)),
+            Ok(finished) => self.continue_with(D::finished::<S>(finished)),
             Err(error) => {
                 self.contents[slot] = None;
                 shared.allow(&error, hit);
@@ -169,7 +169,7 @@ impl<S: Crossing, D: Way> Ring<S, D> {
                 let expected = self.contents[slot];
                 self.flights.push_back(Flight { own: self.own.1, transfer, expected });
                 self.contents[slot] = word.map(Content::Flat).or(expected);
-                self.go_on(D::submitted::<S>(submitted));
+                self.continue_with(D::submitted::<S>(submitted));
                 shared.count("submissions");
             }
             Err(error) => {
@@ -231,7 +231,7 @@ impl<S: Crossing, D: Way> Ring<S, D> {
     fn wait(&mut self, shared: &mut Shared) {
         let Some(Flight { own, transfer, expected }) = self.flights.pop_front() else { return };
         if !shared.trial.engine_forgets {
-            shared.go_on();
+            shared.release();
         }
         if self.own.0.wait(own, MOMENT).is_err() && shared.side().1.check_alive().is_err() {
             // The queue waits for a signal of a lost context, which only the end of the exchange
@@ -240,7 +240,7 @@ impl<S: Crossing, D: Way> Ring<S, D> {
             shared.count("lost contexts that the queue waited for");
         }
         self.own.0.wait(own, Rig::LONG).unwrap_or_else(|error| panic!("a submitted frame does not end: {error}"));
-        shared.go_on();
+        shared.release();
         let difference = expected.and_then(|content| content.difference(&transfer.words()));
         assert!(difference.is_none() || shared.has_failed(), "a frame is not its own: {difference:?}");
         shared.give_back(transfer);
@@ -248,7 +248,7 @@ impl<S: Crossing, D: Way> Ring<S, D> {
     }
 }
 
-impl<S: Crossing, D: Way> AnyRing for Ring<S, D> {
+impl<S: Crossing, D: DirectionExt> AnyRing for Ring<S, D> {
     fn step(&mut self, op: RingOp, shared: &mut Shared) {
         match op {
             RingOp::Begin => self.begin(shared),

@@ -4,14 +4,14 @@ use bridge::ash::vk;
 use bridge::{ExportDevice, Work};
 
 use crate::crossing::Crossing;
+use crate::direction_ext::DirectionExt;
 use crate::hook::inside;
 use crate::ring::Ring;
 use crate::shape::{Content, Part};
 use crate::transfer::{barrier, copy, fill_with};
-use crate::way::Way;
 use crate::world::Shared;
 
-impl<S: Crossing, D: Way> Ring<S, D> {
+impl<S: Crossing, D: DirectionExt> Ring<S, D> {
     pub(crate) fn work(&mut self, shared: &mut Shared) {
         let Some(turn) = &mut self.compute else { return };
         let (slot, tag) = (turn.slot(), shared.tag());

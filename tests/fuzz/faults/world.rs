@@ -10,13 +10,13 @@ use bridge::{
 use bridge_fuzz::Counts;
 
 use crate::crossing::Crossing;
+use crate::direction_ext::DirectionExt;
 use crate::driver;
 use crate::held::{Held, Queue};
 use crate::hook::{self, inside};
 use crate::op::Op;
 use crate::ring::{AnyRing, Ring};
 use crate::transfer::Transfer;
-use crate::way::Way;
 
 /// How long threads of the bridge may keep objects alive after the end of a case.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -96,10 +96,10 @@ impl Shared {
     }
 
     /// Releases held work. Called before the case waits.
-    pub(crate) fn go_on(&mut self) {
-        self.queue.go_on();
+    pub(crate) fn release(&mut self) {
+        self.queue.release();
         if self.trial.held == Held::Streams {
-            driver::go_on();
+            driver::release();
         }
     }
 
@@ -273,7 +273,7 @@ fn step(op: Op, rings: &mut Vec<Box<dyn AnyRing>>, shared: &mut Shared) {
 }
 
 /// Opens an exchange. Returns `None` if a call failed.
-fn open<S: Crossing, D: Way>(shared: &mut Shared, slots: usize, pooled: bool) -> Option<Box<dyn AnyRing>> {
+fn open<S: Crossing, D: DirectionExt>(shared: &mut Shared, slots: usize, pooled: bool) -> Option<Box<dyn AnyRing>> {
     let ring = Ring::<S, D>::open(shared, slots, pooled)?;
     if S::IMAGES > 0 {
         shared.count("exchanges of images");

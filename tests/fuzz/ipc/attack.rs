@@ -29,8 +29,8 @@ const MOMENT: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
 /// A step of an honest process: sending a message or receiving one.
 enum Step {
-    Say(Message),
-    Hear,
+    Send(Message),
+    Receive,
 }
 
 /// The peer of the victim.
@@ -45,8 +45,8 @@ pub(crate) struct Attacker {
 impl Attacker {
     pub(crate) fn new(socket: OwnedFd, case: &Case) -> Self {
         let honest = match case.victim {
-            Victim::Renderer => of_a_worker(case.kind),
-            Victim::Worker => of_a_renderer(case.kind),
+            Victim::Renderer => worker_script(case.kind),
+            Victim::Worker => renderer_script(case.kind),
         };
         let reads = case.kind.reads();
         Self { socket, honest: honest.into_iter(), reads, last: None, counts: Counts::default() }
@@ -62,17 +62,17 @@ impl Attacker {
     fn act(&mut self, op: &Op) {
         match op {
             Op::Honest => match self.honest.next() {
-                Some(Step::Say(message)) => self.say(message, None),
-                _ => self.hear(),
+                Some(Step::Send(message)) => self.send_message(message, None),
+                _ => self.receive(),
             },
-            Op::LeaveOut => drop(self.honest.next()),
-            Op::Again => {
+            Op::Omit => drop(self.honest.next()),
+            Op::Repeat => {
                 if let Some(message) = self.last.clone() {
-                    self.say(message, None);
+                    self.send_message(message, None);
                 }
             }
             Op::Changed(changes, cut, things) => match self.honest.next() {
-                Some(Step::Say(message)) => {
+                Some(Step::Send(message)) => {
                     let mut bytes = message.encode().unwrap();
                     for (place, byte) in changes {
                         let place = place.index(bytes.len());
@@ -85,17 +85,17 @@ impl Attacker {
                     let usual = || vec![Thing::Memory; message.descriptors()];
                     self.send(&bytes, &things.clone().unwrap_or_else(usual));
                 }
-                _ => self.hear(),
+                _ => self.receive(),
             },
             Op::Message(message, things) => {
                 self.counts.add("messages of any kind");
-                self.say(message.clone(), things.as_deref());
+                self.send_message(message.clone(), things.as_deref());
             }
             Op::Bytes(bytes, things) => {
                 self.counts.add("runs of bytes");
                 self.send(bytes, things);
             }
-            Op::Hear => self.hear(),
+            Op::Receive => self.receive(),
             Op::Shutdown(reading) => {
                 self.counts.add("shutdowns");
                 let _ = shutdown(&self.socket, if *reading { Shutdown::Read } else { Shutdown::Write });
@@ -103,7 +103,7 @@ impl Attacker {
         }
     }
 
-    fn say(&mut self, message: Message, things: Option<&[Thing]>) {
+    fn send_message(&mut self, message: Message, things: Option<&[Thing]>) {
         self.counts.add("messages");
         let usual = vec![Thing::Memory; message.descriptors()];
         self.send(&message.encode().unwrap(), things.unwrap_or(&usual));
@@ -122,7 +122,7 @@ impl Attacker {
                 _ => assert_eq!(encoded, bytes, "{message:?} is not what it was decoded from"),
             }
         }
-        let handles: Vec<_> = things.iter().map(|thing| made(*thing, self.reads)).collect();
+        let handles: Vec<_> = things.iter().map(|thing| create_descriptor(*thing, self.reads)).collect();
         let handles: Vec<_> = handles.iter().map(AsFd::as_fd).collect();
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
         let mut control = SendAncillaryBuffer::new(&mut space);
@@ -132,14 +132,14 @@ impl Attacker {
     }
 
     /// Waits briefly for a message. Its descriptors are closed immediately.
-    fn hear(&mut self) {
+    fn receive(&mut self) {
         self.counts.add("waits for a message");
         let _ = poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&MOMENT));
         let _ = recv(&self.socket, &mut [0; 600][..], RecvFlags::DONTWAIT);
     }
 }
 
-fn made(thing: Thing, reads: bool) -> OwnedFd {
+fn create_descriptor(thing: Thing, reads: bool) -> OwnedFd {
     let unsealed = |bytes| {
         let file = memfd_create("fuzz", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
         ftruncate(&file, bytes).unwrap();
@@ -163,32 +163,32 @@ fn hello(role: Role, kind: Kind) -> Message {
 }
 
 /// Returns the messages that a worker on the CPU sends and receives for two frames.
-fn of_a_worker(kind: Kind) -> Vec<Step> {
+fn worker_script(kind: Kind) -> Vec<Step> {
     let exchange = 0;
-    let mut steps = vec![Step::Hear, Step::Say(hello(Role::Worker, kind)), Step::Hear];
+    let mut steps = vec![Step::Receive, Step::Send(hello(Role::Worker, kind)), Step::Receive];
     // Four slots, or two in step.
     let slots = if kind.is_in_step() { SLOTS } else { SLOTS + 2 };
-    steps.extend((0..slots).map(|_| Step::Hear));
-    steps.push(Step::Say(Message::Ready { exchange }));
+    steps.extend((0..slots).map(|_| Step::Receive));
+    steps.push(Step::Send(Message::Ready { exchange }));
     if kind.reads() {
-        steps.push(Step::Hear);
-        steps.extend((0..2).map(|slot| Step::Say(Message::Free { exchange, slot, value: 0 })));
+        steps.push(Step::Receive);
+        steps.extend((0..2).map(|slot| Step::Send(Message::Free { exchange, slot, value: 0 })));
     } else {
-        steps.extend((0..slots).map(|_| Step::Hear));
+        steps.extend((0..slots).map(|_| Step::Receive));
         for frame in 0..2 {
             let slot = frame as u32;
-            steps.push(Step::Say(Message::Publish { exchange, slot, frame, value: frame + 1 }));
+            steps.push(Step::Send(Message::Publish { exchange, slot, frame, value: frame + 1 }));
             if kind == Kind::InStep {
-                steps.push(Step::Say(Message::Done { exchange, slot, frame }));
+                steps.push(Step::Send(Message::Done { exchange, slot, frame }));
             }
         }
     }
-    steps.extend([Step::Say(Message::Close { exchange }), Step::Hear]);
+    steps.extend([Step::Send(Message::Close { exchange }), Step::Receive]);
     steps
 }
 
 /// Returns the messages that a renderer sends and receives when it offers two slots.
-fn of_a_renderer(kind: Kind) -> Vec<Step> {
+fn renderer_script(kind: Kind) -> Vec<Step> {
     let exchange = 0;
     let reads = kind.reads();
     let offer = Offer {
@@ -201,9 +201,9 @@ fn of_a_renderer(kind: Kind) -> Vec<Step> {
         trust: kind.is_in_step(),
         name: "x".to_owned(),
     };
-    let mut steps = vec![Step::Say(hello(Role::Renderer, kind)), Step::Hear, Step::Say(Message::Offer(offer))];
+    let mut steps = vec![Step::Send(hello(Role::Renderer, kind)), Step::Receive, Step::Send(Message::Offer(offer))];
     steps.extend((0..SLOTS).map(|slot| {
-        Step::Say(Message::Resource(Resource {
+        Step::Send(Message::Resource(Resource {
             exchange,
             slot,
             index: 0,
@@ -215,15 +215,15 @@ fn of_a_renderer(kind: Kind) -> Vec<Step> {
             offset: 0,
         }))
     }));
-    steps.push(Step::Hear);
+    steps.push(Step::Receive);
     for slot in 0..SLOTS {
         let frame = u64::from(slot);
-        steps.push(Step::Say(match reads {
+        steps.push(Step::Send(match reads {
             true => Message::Publish { exchange, slot, frame, value: frame + 1 },
             false => Message::Free { exchange, slot, value: 0 },
         }));
     }
-    steps.extend([Step::Hear, Step::Hear, Step::Say(Message::Close { exchange }), Step::Hear]);
+    steps.extend([Step::Receive, Step::Receive, Step::Send(Message::Close { exchange }), Step::Receive]);
     steps
 }
 

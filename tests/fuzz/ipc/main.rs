@@ -49,7 +49,7 @@ fn leaves_nothing<T>(limit: Duration, case: impl FnOnce() -> T) -> T {
 
 /// Negative control: a leaked descriptor is detected.
 #[test]
-fn a_descriptor_that_is_left_open_is_seen() {
+fn a_descriptor_that_is_left_open_is_detected() {
     let _alone = Rig::open();
     let kept = std::panic::AssertUnwindSafe(std::cell::RefCell::new(None));
     let leaks = || leaves_nothing(Duration::from_secs(1), || kept.replace(Some(std::io::pipe().unwrap().0)));

@@ -46,9 +46,9 @@ pub(crate) enum Op {
     /// The next step of an honest process: a message, or the wait for one.
     Honest,
     /// Skips a step of an honest process.
-    LeaveOut,
+    Omit,
     /// Sends the last message again.
-    Again,
+    Repeat,
     /// Sends the next message of an honest process with some bytes changed, possibly truncated.
     Changed(Vec<(Index, u8)>, Option<Index>, Option<Vec<Thing>>),
     /// Sends a well-formed message, whether it is allowed or not.
@@ -56,7 +56,7 @@ pub(crate) enum Op {
     /// Sends arbitrary bytes.
     Bytes(Vec<u8>, Vec<Thing>),
     /// Receives pending messages.
-    Hear,
+    Receive,
     /// Shuts down its end for writing, or for reading if `true`.
     Shutdown(bool),
 }
@@ -87,13 +87,13 @@ fn op() -> impl Strategy<Value = Op> {
     let cut = prop::option::weighted(0.1, any::<Index>());
     prop_oneof![
         40 => Just(Op::Honest),
-        1 => Just(Op::LeaveOut),
-        1 => Just(Op::Again),
+        1 => Just(Op::Omit),
+        1 => Just(Op::Repeat),
         2 => (changes, cut, things()).prop_map(|(changes, cut, things)| Op::Changed(changes, cut, things)),
         2 => (message(), things()).prop_map(|(message, things)| Op::Message(message, things)),
         1 => (prop::collection::vec(any::<u8>(), 0..600), things())
             .prop_map(|(bytes, things)| Op::Bytes(bytes, things.unwrap_or_default())),
-        2 => Just(Op::Hear),
+        2 => Just(Op::Receive),
         1 => any::<bool>().prop_map(Op::Shutdown),
     ]
 }

@@ -53,7 +53,7 @@ fn draw(remote: Remote, kind: Kind) -> Outcome<&'static str> {
     let latest = LatestInfo { name: "x", timeout: LIMIT, ..Default::default() };
     let start = Instant::now();
     let lost = |checked: bridge::Result<()>| {
-        assert!(start.elapsed() < LIMIT, "the end of a worker is not told");
+        assert!(start.elapsed() < LIMIT, "the end of a worker is not reported");
         matches!(checked, Err(Error::PeerLost { .. }))
     };
     match kind {

@@ -21,9 +21,9 @@ static FIRST: Mutex<Option<Failure>> = Mutex::new(None);
 
 /// Runs a case. Only one runs at a time, since its threads are not known.
 pub(crate) fn of<R>(case: impl FnOnce() -> R) -> Result<R, Failure> {
-    static ONE: Mutex<()> = Mutex::new(());
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    listen();
+    static SERIAL: Mutex<()> = Mutex::new(());
+    let _one = SERIAL.lock().unwrap_or_else(PoisonError::into_inner);
+    install_hook();
     *first() = None;
     panic::catch_unwind(AssertUnwindSafe(case)).map_err(|payload| {
         // `None` if a panic caught earlier is resumed.
@@ -47,16 +47,16 @@ pub fn silently<R>(cases: impl FnOnce() -> R) -> R {
     }
     // The hook stays installed: replacing it and restoring it later could remove a hook that was
     // installed meanwhile.
-    listen();
+    install_hook();
     SILENT.store(true, Ordering::SeqCst);
     let _loud = Loud;
     cases()
 }
 
 /// Notes panics from now on, and does not print those that are on purpose.
-fn listen() {
-    static LISTENING: Once = Once::new();
-    LISTENING.call_once(|| {
+fn install_hook() {
+    static HOOK_INSTALLED: Once = Once::new();
+    HOOK_INSTALLED.call_once(|| {
         let usual = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
             if !text_of(info.payload()).contains(ON_PURPOSE) {
@@ -98,7 +98,7 @@ fn without_numbers(text: &str) -> String {
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
         let end = rest.find(|c| is_of_word(c) != is_of_word(first)).unwrap_or(rest.len());
-        let (piece, behind) = rest.split_at(end);
+        let (piece, after) = rest.split_at(end);
         let name = piece.trim_end_matches(|c: char| c.is_ascii_digit());
         if first.is_ascii_digit() {
             short.push('#');
@@ -107,7 +107,7 @@ fn without_numbers(text: &str) -> String {
         } else {
             short.push_str(piece);
         }
-        rest = behind;
+        rest = after;
     }
     while short.contains("#, #") {
         short = short.replace("#, #", "#");
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_the_same_for_other_numbers_and_another_for_other_words_or_places() {
+    fn keys_ignore_numbers_but_not_words_and_places() {
         let fail = |numbers: &[u32], word: &str| {
             of(|| panic!("{numbers:?} at 0x{:x} of ring{} {word}\nand more", numbers[0], numbers[0])).unwrap_err()
         };
@@ -134,7 +134,7 @@ mod tests {
 
     /// Panics are noted during and after silence, whether cases or silence come first.
     #[test]
-    fn panics_are_noted_while_they_are_silent_and_behind_it() {
+    fn panics_are_noted_during_and_after_silence() {
         let fails = || of(|| std::thread::spawn(|| panic!("why")).join().expect("the other thread")).unwrap_err();
         assert!(silently(fails).key.ends_with(": why"));
         assert!(fails().key.ends_with(": why") && !SILENT.load(Ordering::SeqCst));

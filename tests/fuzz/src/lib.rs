@@ -181,12 +181,12 @@ mod tests {
     }
 
     #[test]
-    fn a_case_that_fails_is_made_as_small_as_can_be() {
+    fn a_failing_case_is_shrunk() {
         assert_smallest(&failure(|case| assert!(case.iter().all(|&value| value < 500), "too large")), &[500]);
     }
 
     #[test]
-    fn a_smaller_case_that_fails_otherwise_is_not_taken_for_it() {
+    fn a_smaller_case_with_another_failure_is_not_accepted() {
         let why = |case: &[u32]| match case.len() {
             0..4 => panic!("short"),
             length if case.contains(&0) => panic!("a zero in {length}"),

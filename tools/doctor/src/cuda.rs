@@ -67,7 +67,7 @@ pub struct CudaDevice {
 
 impl Cuda {
     /// Queries the driver.
-    pub fn look() -> Self {
+    pub fn query() -> Self {
         match cuda_import::report() {
             Ok(report) => Self {
                 version: Some(format!("{}.{}", report.version.major, report.version.minor)),

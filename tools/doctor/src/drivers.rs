@@ -30,12 +30,12 @@ impl DriverManifest {
 }
 
 /// Returns the manifests in the loader's search paths on Linux. Opens and closes each library.
-pub(super) fn look() -> Vec<DriverManifest> {
+pub(super) fn find() -> Vec<DriverManifest> {
     if !cfg!(target_os = "linux") {
         return Vec::new();
     }
     let mut files: Vec<PathBuf> = Vec::new();
-    for place in places(|name| env::var_os(name)) {
+    for place in search_paths(|name| env::var_os(name)) {
         for file in manifests_at(&place) {
             if !files.contains(&file) {
                 files.push(file);
@@ -47,7 +47,7 @@ pub(super) fn look() -> Vec<DriverManifest> {
 
 /// Returns the files and folders that the loader searches, in its order (LoaderDriverInterface.md,
 /// "Driver Discovery on Linux").
-fn places(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
+fn search_paths(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
     let paths = |name: &str| {
         let value = variable(name).filter(|value| !value.is_empty());
         value.map(|value| env::split_paths(&value).collect::<Vec<_>>())
@@ -150,10 +150,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_variable_replaces_every_folder_and_another_adds() {
-        let only = places(|name| (name == "VK_ICD_FILENAMES").then(|| "/a.json:/b".into()));
+    fn one_variable_replaces_the_folders_and_another_adds_to_them() {
+        let only = search_paths(|name| (name == "VK_ICD_FILENAMES").then(|| "/a.json:/b".into()));
         assert_eq!(only, [PathBuf::from("/a.json"), PathBuf::from("/b")]);
-        let more = places(|name| match name {
+        let more = search_paths(|name| match name {
             "VK_ADD_DRIVER_FILES" => Some("/x.json".into()),
             "HOME" => Some("/home/u".into()),
             _ => None,
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_says_which_library_and_a_broken_one_why() {
+    fn a_manifest_names_its_library_and_a_broken_one_the_problem() {
         let text = r#"{"ICD": {"api_version": "1.4.312", "library_path": "libGLX_nvidia.so.0"}, "file_format_version": "1.0.0"}"#;
         assert_eq!(parse(text).unwrap(), ("libGLX_nvidia.so.0".to_owned(), None));
         assert!(parse("{").unwrap_err().contains("not JSON"));
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn libraries_are_found_as_the_loader_finds_them() {
+    fn libraries_are_searched_like_the_loader_does() {
         let manifest = Path::new("/usr/share/vulkan/icd.d/x.json");
         assert_eq!(resolve(manifest, "libx.so"), Path::new("libx.so"));
         assert_eq!(resolve(manifest, "../libx.so"), Path::new("/usr/share/vulkan/icd.d/../libx.so"));
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_library_that_does_not_load_says_why() {
+    fn a_library_that_does_not_load_reports_the_reason() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("nvidia_icd.json");
         fs::write(&file, r#"{"ICD": {"library_path": "./libno-such-driver.so"}}"#).unwrap();

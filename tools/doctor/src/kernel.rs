@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_without_kernels_says_so() {
+    fn a_device_without_kernels_is_reported() {
         let Ok(report) = bridge::vk_export::report() else { return };
         for device in report.devices.iter().filter(|device| !device.cuda_kernel_gaps.is_empty()) {
             let trial = KernelTrial::run(device.index, &device.info.name);

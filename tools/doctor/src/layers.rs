@@ -89,14 +89,14 @@ pub fn examine_without(arguments: &[&str]) -> Option<WithoutLayers> {
 
 /// Offset of the exit code of a watched doctor that ran to completion. A driver that exits the
 /// process does not add it.
-const CAME_TO_ITS_END: u8 = 0xb0;
+const COMPLETED: u8 = 0xb0;
 
 /// The exit codes of a doctor that ran to completion, as listed in `--help`.
 const VERDICTS: &[u8] = &[0, 1, 2, 74];
 
 /// Returns the exit code that a watched doctor reports to its watcher.
 pub fn mark_end(code: u8) -> u8 {
-    CAME_TO_ITS_END.saturating_add(code)
+    COMPLETED.saturating_add(code)
 }
 
 /// Returns the exit code of a watched doctor that ran to completion.
@@ -105,7 +105,7 @@ pub fn mark_end(code: u8) -> u8 {
 /// The message for a doctor that did not run to completion, including whether it does without
 /// implicit layers.
 pub fn end_of(status: ExitStatus, without: impl FnOnce() -> Option<WithoutLayers>) -> Result<u8, String> {
-    let code = status.code().and_then(|code| u8::try_from(code).ok()?.checked_sub(CAME_TO_ITS_END));
+    let code = status.code().and_then(|code| u8::try_from(code).ok()?.checked_sub(COMPLETED));
     if let Some(code) = code.filter(|code| VERDICTS.contains(code)) {
         return Ok(code);
     }
@@ -128,7 +128,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_process_that_a_layer_ends_is_told_from_one_that_finds_nothing() {
+    fn a_process_ended_by_a_layer_is_distinguished_from_an_empty_result() {
         let status = |script: &str| Command::new("sh").args(["-c", script]).status().unwrap();
         for code in VERDICTS {
             assert_eq!(end_of(status(&format!("exit {}", mark_end(*code))), || None), Ok(*code));
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_layer_is_blamed_only_if_more_works_without_it() {
+    fn a_layer_is_suspected_only_if_more_works_without_it() {
         let with = WithoutLayers { devices: 1, pairs: 0, passed: 1, failed: 1 };
         let without = WithoutLayers { devices: 2, pairs: 1, passed: 2, failed: 0 };
         let advice = without.advice(&with).unwrap();
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn layers_are_suspects_only_where_something_is_wrong() {
+    fn layers_are_suspected_only_if_something_fails() {
         let vulkan = Vulkan { loader: Some("1.4.0".into()), ..Vulkan::default() };
         let fine = WithoutLayers { devices: 1, passed: 1, ..WithoutLayers::default() };
         let suspects = |system: &System, works: &WithoutLayers| are_suspects(system, &vulkan, &Cuda::default(), works);

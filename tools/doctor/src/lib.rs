@@ -88,11 +88,11 @@ pub fn examine(
     again: impl FnOnce() -> Option<WithoutLayers>,
     worker: Option<StartWorker<'_>>,
 ) -> Report {
-    let system = System::look();
+    let system = System::collect();
     show(&text::system(&system));
-    let vulkan = Vulkan::look(system.nvidia_module.as_deref());
+    let vulkan = Vulkan::query(system.nvidia_module.as_deref());
     show(&text::vulkan(&vulkan));
-    let cuda = Cuda::look();
+    let cuda = Cuda::query();
     show(&text::cuda(&cuda));
     let (pairs, unpaired) = pairs::find(&system, &vulkan, &cuda);
     show(&text::pairs(&pairs, &unpaired, &vulkan, &cuda));
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn any_machine_is_examined_to_the_end() {
         let mut text = String::new();
-        let report = examine(|part| text.push_str(part), || None, Some(&processes::other_process));
+        let report = examine(|part| text.push_str(part), || None, Some(&processes::worker_command));
         let titles = ["System\n", "\nVulkan", "\nCUDA", "\nPairs", "\nTrials", "\nTwo processes", "\nVerdict"];
         let places = titles.map(|title| text.find(title));
         assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{text}");

@@ -11,7 +11,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::anyhow;
 use clap::{Parser, ValueEnum};
-use console::{print, tell};
+use console::{print, print_error};
 
 /// Checks whether this machine can share memory between CUDA and Vulkan, and explains what to do if
 /// not.
@@ -54,7 +54,7 @@ Exit codes:
   74  the report cannot be written";
 
 const USAGE: u8 = 64;
-const BROKEN_OFF: u8 = 70;
+const ABORTED: u8 = 70;
 const CANNOT_WRITE: u8 = 74;
 
 fn main() -> ExitCode {
@@ -82,7 +82,7 @@ fn work() -> ExitCode {
 
 #[cfg(not(target_os = "linux"))]
 fn work() -> ExitCode {
-    tell(format_args!("error: two processes are written for Linux only"));
+    print_error(format_args!("error: two processes are written for Linux only"));
     ExitCode::from(USAGE)
 }
 
@@ -101,8 +101,8 @@ fn watch() -> Option<u8> {
     let status = child.inspect_err(|error| log::debug!("no second process: {error}")).ok()?;
     let ended = doctor::layers::end_of(status, || doctor::layers::examine_without(COMPARED));
     Some(ended.unwrap_or_else(|text| {
-        tell(format_args!("error: {text}"));
-        BROKEN_OFF
+        print_error(format_args!("error: {text}"));
+        ABORTED
     }))
 }
 
@@ -131,7 +131,7 @@ fn examine(arguments: &Arguments) -> u8 {
             .and_then(|json| print(&format!("{json}\n")));
     }
     if let Err(error) = printed {
-        tell(format_args!("error: {error:#}"));
+        print_error(format_args!("error: {error:#}"));
         return CANNOT_WRITE;
     }
     report.verdict.exit_code

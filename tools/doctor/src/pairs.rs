@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn each_reason_for_being_alone_is_told() {
+    fn each_reason_for_being_unpaired_is_reported() {
         let reason = |system: &System, vulkan: &Vulkan, cuda: &Cuda| find(system, vulkan, cuda).1[0].reason.clone();
         let own = vulkan(&[("a", NVIDIA, "NVIDIA 580")]);
         let mut system = System::default();

@@ -86,14 +86,14 @@ const VARIABLES: &[&str] = &[
 ];
 
 /// Prefixes of other variables that affect Vulkan.
-const STARTS: &[&str] = &["VK_ADD_", "VK_KHRONOS_", "VK_LAYER_", "VK_LOADER_"];
+const PREFIXES: &[&str] = &["VK_ADD_", "VK_KHRONOS_", "VK_LAYER_", "VK_LOADER_"];
 
 /// Shown instead of the value of an unknown variable with Vulkan's prefix: it may be a secret.
 const NOT_SHOWN: &str = "(value not shown)";
 
 /// Returns a variable as the report shows it, if at all.
-fn shown(name: String, value: String) -> Option<(String, String)> {
-    if VARIABLES.contains(&name.as_str()) || STARTS.iter().any(|start| name.starts_with(start)) {
+fn displayed_variable(name: String, value: String) -> Option<(String, String)> {
+    if VARIABLES.contains(&name.as_str()) || PREFIXES.iter().any(|start| name.starts_with(start)) {
         return Some((name, value));
     }
     name.starts_with("VK_").then(|| (name, NOT_SHOWN.to_owned()))
@@ -101,24 +101,23 @@ fn shown(name: String, value: String) -> Option<(String, String)> {
 
 impl System {
     /// Collects the information.
-    pub fn look() -> Self {
-        let mut system = if cfg!(windows) { Self::look_at_windows() } else { Self::look_at_linux() };
+    pub fn collect() -> Self {
+        let mut system = if cfg!(windows) { Self::collect_windows() } else { Self::collect_linux() };
         system.architecture = env::consts::ARCH;
-        system.variables.extend(
-            env::vars_os()
-                .filter_map(|(name, value)| shown(name.to_string_lossy().into(), value.to_string_lossy().into())),
-        );
+        system.variables.extend(env::vars_os().filter_map(|(name, value)| {
+            displayed_variable(name.to_string_lossy().into(), value.to_string_lossy().into())
+        }));
         system
     }
 
-    fn look_at_windows() -> Self {
+    fn collect_windows() -> Self {
         let version = Command::new("cmd").args(["/c", "ver"]).output();
         let version = version.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
         let os = version.ok().filter(|text| !text.is_empty()).unwrap_or_else(|| env::consts::OS.to_owned());
         Self { os, windows: true, ..Self::default() }
     }
 
-    fn look_at_linux() -> Self {
+    fn collect_linux() -> Self {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let exists = |path: &str| Path::new(path).exists();
         Self {
@@ -226,8 +225,9 @@ pub(super) fn major(version: &str) -> Option<u32> {
 /// Returns the folders in `LD_LIBRARY_PATH` that contain a CUDA driver or Vulkan loader, such as a
 /// toolkit's stubs or a compatibility package. Cargo adds many others to it.
 fn library_path(value: &OsStr) -> Option<(String, String)> {
-    const DECIDED: [&str; 3] = ["libcuda.so.1", "libcuda.so", "libvulkan.so.1"];
-    let folders = env::split_paths(value).filter(|folder| DECIDED.iter().any(|library| folder.join(library).exists()));
+    const LIBRARIES: [&str; 3] = ["libcuda.so.1", "libcuda.so", "libvulkan.so.1"];
+    let folders =
+        env::split_paths(value).filter(|folder| LIBRARIES.iter().any(|library| folder.join(library).exists()));
     let folders: Vec<_> = folders.map(|folder| folder.to_string_lossy().into_owned()).collect();
     (!folders.is_empty()).then(|| ("LD_LIBRARY_PATH".to_owned(), folders.join(":")))
 }
@@ -262,27 +262,27 @@ fn device_files() -> Vec<DeviceFile> {
 mod tests {
     use super::*;
 
-    fn nothing(_: &str) -> Option<String> {
+    fn no_variables(_: &str) -> Option<String> {
         None
     }
 
     #[test]
-    fn containers_are_told_by_what_they_leave() {
+    fn containers_are_recognized_by_their_traces() {
         let no = |_: &str| false;
-        assert_eq!(container(|path| path == "/.dockerenv", nothing, "", "").unwrap(), "Docker");
+        assert_eq!(container(|path| path == "/.dockerenv", no_variables, "", "").unwrap(), "Docker");
         assert_eq!(container(|path| path == "/.flatpak-info", |_| Some("flatpak".into()), "", "").unwrap(), FLATPAK);
         assert_eq!(container(no, |name| name.starts_with("SNAP").then(|| "x".into()), "", "").unwrap(), SNAP);
         assert_eq!(container(no, |name| (name == "container").then(|| "lxc".into()), "", "").unwrap(), "lxc");
-        assert_eq!(container(no, nothing, "1:name=/kubepods/burstable/pod1", "").unwrap(), "kubepods");
+        assert_eq!(container(no, no_variables, "1:name=/kubepods/burstable/pod1", "").unwrap(), "kubepods");
         let overlay = "proc /proc proc rw 0 0\noverlay / overlay rw,lowerdir=/a 0 0\n";
-        assert!(container(no, nothing, "0::/", overlay).is_some());
+        assert!(container(no, no_variables, "0::/", overlay).is_some());
         let disk = "/dev/sda1 / ext4 rw 0 0\noverlay /var/lib/docker/overlay2/x overlay rw 0 0\n";
-        assert_eq!(container(no, nothing, "0::/init.scope", disk), None);
+        assert_eq!(container(no, no_variables, "0::/init.scope", disk), None);
     }
 
     #[cfg(unix)]
     #[test]
-    fn a_file_that_is_withheld_is_told_from_one_that_is_closed() {
+    fn a_withheld_file_is_distinguished_from_a_closed_one() {
         let of = |code| {
             let file = DeviceFile::of("/dev/nvidia0".to_owned(), &Err(io::Error::from_raw_os_error(code)));
             (file.closed, file.withheld, file.to_string())
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn wsl_is_told_by_its_kernel() {
+    fn wsl_is_recognized_by_its_kernel() {
         assert!(is_wsl("Linux version 5.15.153.1-microsoft-standard-WSL2 (root@1)", false));
         assert!(is_wsl("", true));
         assert!(!is_wsl("Linux version 6.1.0-18-amd64 (debian-kernel@lists.debian.org)", false));
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn of_the_library_path_only_what_holds_a_driver_counts() {
+    fn only_library_paths_with_a_driver_are_reported() {
         let folder = tempfile::tempdir().unwrap();
         let (stubs, other) = (folder.path().join("stubs"), folder.path().join("other"));
         fs::create_dir(&stubs).unwrap();
@@ -322,8 +322,8 @@ mod tests {
     }
 
     #[test]
-    fn of_variables_that_steer_nothing_here_no_value_is_shown() {
-        let of = |name: &str| shown(name.to_owned(), "x".to_owned()).map(|(_, value)| value);
+    fn values_of_irrelevant_variables_are_not_shown() {
+        let of = |name: &str| displayed_variable(name.to_owned(), "x".to_owned()).map(|(_, value)| value);
         for name in
             ["VK_DRIVER_FILES", "VK_LOADER_DEBUG", "VK_LAYER_PATH", "VK_KHRONOS_VALIDATION_DEBUG_ACTION", "DISPLAY"]
         {
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn the_distribution_names_itself() {
+    fn the_name_of_the_distribution_is_read() {
         assert_eq!(
             os_name("NAME=\"Debian\"\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n"),
             "Debian GNU/Linux 12 (bookworm)"

@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_is_named_beside_the_gpu_that_draws() {
+    fn a_peer_is_named_next_to_the_drawing_gpu() {
         let failure = crate::Failure { step: "opening the compute side", error: "no way between them".to_owned() };
         let mut trial = Trial {
             backend: "peer".to_owned(),
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_shouted_and_what_is_missing_is_said() {
+    fn missing_devices_and_files_are_reported() {
         let vulkan = Vulkan::default();
         assert!(super::vulkan(&vulkan).contains("no device"));
         assert!(super::system(&System::default()).contains("device files: none"));

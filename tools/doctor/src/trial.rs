@@ -306,7 +306,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frames_share_no_word_at_any_place() {
+    fn frames_differ_in_every_word() {
         for index in [0, 1, WORDS - 1] {
             let mut words: Vec<_> = (0..FRAMES).map(|frame| word(frame, index)).collect();
             words.sort_unstable();
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stale_word_is_named() {
+    fn a_stale_word_is_reported() {
         let expected: Vec<_> = (0..WORDS).map(|i| word(3, i)).collect();
         compare(3, &expected, &expected).unwrap();
         let mut found = expected.clone();

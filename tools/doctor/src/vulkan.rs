@@ -82,7 +82,7 @@ pub struct VulkanDevice {
 
 impl Vulkan {
     /// Queries the loader, the drivers and the devices.
-    pub fn look(nvidia_module: Option<&str>) -> Self {
+    pub fn query(nvidia_module: Option<&str>) -> Self {
         let mut found = Self::default();
         match vk_export::report() {
             Ok(report) => {
@@ -99,7 +99,7 @@ impl Vulkan {
             }
         }
         found.missing_helpers = nvidia_module.map(drivers::missing_helpers).unwrap_or_default();
-        found.drivers = drivers::look();
+        found.drivers = drivers::find();
         found
     }
 }

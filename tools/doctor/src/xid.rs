@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn faults_are_counted_by_their_number() {
+    fn faults_are_counted_by_number() {
         let log = "[1.0] NVRM: loading NVIDIA UNIX x86_64 Kernel Module  570.86.15\n\
             [2.0] NVRM: Xid (PCI:0000:01:00): 31, pid=7, name=demo, Ch 00000008, intr 00000000. MMU Fault\n\
             [3.0] NVRM: Xid (PCI:0000:01:00): 109, pid=8, name=demo, Ch 00000008, errorString CTX SWITCH TIMEOUT\n\

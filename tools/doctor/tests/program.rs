@@ -11,7 +11,7 @@ fn doctor() -> std::path::PathBuf {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_report_that_cannot_be_printed_is_an_error_of_its_own() {
+fn a_report_that_cannot_be_printed_has_its_own_exit_code() {
     use std::fs;
     use std::process::{Command, Stdio};
 
@@ -32,7 +32,7 @@ fn a_report_that_cannot_be_printed_is_an_error_of_its_own() {
 /// If sharing works within one process but not between two, the report explains why.
 #[cfg(target_os = "linux")]
 #[test]
-fn what_two_processes_lack_is_told() {
+fn missing_support_between_processes_is_reported() {
     use std::process::Command;
 
     // Returns `None` if no trial passes, for example without a device.

@@ -122,7 +122,7 @@ fn cycles(imports: &Imports) -> Vec<String> {
     }
     let mut cycles = BTreeMap::new();
     for (from, to) in imports.keys() {
-        if let Some(cycle) = way(&next, to, from) {
+        if let Some(cycle) = shortest_path(&next, to, from) {
             cycles.entry(cycle.iter().copied().collect::<BTreeSet<_>>()).or_insert(cycle);
         }
     }
@@ -136,7 +136,7 @@ fn cycles(imports: &Imports) -> Vec<String> {
 }
 
 /// Returns the shortest path from one file to another, including both.
-fn way<'a>(next: &HashMap<&'a str, Vec<&'a str>>, from: &'a str, to: &str) -> Option<Vec<&'a str>> {
+fn shortest_path<'a>(next: &HashMap<&'a str, Vec<&'a str>>, from: &'a str, to: &str) -> Option<Vec<&'a str>> {
     let mut queue = VecDeque::from([vec![from]]);
     let mut seen = HashSet::from([from]);
     while let Some(way) = queue.pop_front() {

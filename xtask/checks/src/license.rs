@@ -15,7 +15,7 @@ pub(crate) fn is_met(expression: &str, allowed: &[String]) -> Result<bool> {
     let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
     let words: Vec<&str> = spaced.split_whitespace().collect();
     let mut parser = Parser { words: &words, allowed };
-    let met = parser.any();
+    let met = parser.or_expression();
     match (met, parser.words) {
         (Some(met), []) => Ok(met),
         _ => bail!("`{expression}` is not a license expression"),
@@ -29,40 +29,40 @@ struct Parser<'a> {
 
 impl<'a> Parser<'a> {
     /// Parses terms between ORs, which have the lowest precedence.
-    fn any(&mut self) -> Option<bool> {
-        let mut met = self.all()?;
-        while self.takes("OR") {
-            met |= self.all()?;
+    fn or_expression(&mut self) -> Option<bool> {
+        let mut met = self.and_expression()?;
+        while self.accept("OR") {
+            met |= self.and_expression()?;
         }
         Some(met)
     }
 
     /// Parses terms between ANDs.
-    fn all(&mut self) -> Option<bool> {
-        let mut met = self.one()?;
-        while self.takes("AND") {
-            met &= self.one()?;
+    fn and_expression(&mut self) -> Option<bool> {
+        let mut met = self.term()?;
+        while self.accept("AND") {
+            met &= self.term()?;
         }
         Some(met)
     }
 
-    fn one(&mut self) -> Option<bool> {
-        if self.takes("(") {
-            let met = self.any()?;
-            return self.takes(")").then_some(met);
+    fn term(&mut self) -> Option<bool> {
+        if self.accept("(") {
+            let met = self.or_expression()?;
+            return self.accept(")").then_some(met);
         }
         let name = self.next()?;
         if matches!(name, "OR" | "AND" | "WITH" | ")") {
             return None;
         }
         // An exception only grants additional permissions.
-        if self.takes("WITH") {
+        if self.accept("WITH") {
             self.next()?;
         }
         Some(self.allowed.iter().any(|allowed| allowed == name))
     }
 
-    fn takes(&mut self, word: &str) -> bool {
+    fn accept(&mut self, word: &str) -> bool {
         let found = self.words.first() == Some(&word);
         if found {
             self.words = &self.words[1..];
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn one_of_an_or_and_all_of_an_and() {
+    fn or_is_met_by_one_operand_and_and_by_all() {
         assert!(met("MIT") && met("MIT OR GPL-3.0") && met("Apache-2.0/MIT"));
         assert!(!met("GPL-3.0") && !met("MIT AND GPL-3.0"));
         assert!(met("(MIT OR Apache-2.0) AND Unicode-3.0"));
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_expression_is_an_error_and_not_a_pass() {
+    fn invalid_expressions_are_errors() {
         for text in ["", "OR MIT", "MIT MIT", "(MIT", "MIT OR", "MIT)"] {
             assert!(is_met(text, &["MIT".to_owned()]).is_err(), "{text:?}");
         }

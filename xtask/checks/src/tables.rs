@@ -122,7 +122,7 @@ impl Results {
             "missed" => Ok(self.missed().count().to_string()),
             "misses" => self.misses(),
             "absent" => Ok(self.absent()),
-            _ => self.of_row(placeholder),
+            _ => self.row_figure(placeholder),
         }
     }
 
@@ -134,7 +134,7 @@ impl Results {
         self.0["rows"].as_array().into_iter().flatten()
     }
 
-    fn of_row(&self, placeholder: &str) -> Result<String> {
+    fn row_figure(&self, placeholder: &str) -> Result<String> {
         let (path, divisor) = match placeholder.rsplit_once(" / ") {
             Some((path, divisor)) => (path, divisor.parse().with_context(|| format!("{divisor} is not a number"))?),
             None => (placeholder, 1.0),
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_in_the_results_is_an_error() {
+    fn figures_missing_from_the_results_are_errors() {
         for wrong in [
             "{b}",
             "{a/1 @ nobody}",
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_between_the_marks_is_replaced() {
+    fn the_text_between_the_marks_is_replaced() {
         let figures = |name: &str| fill(&format!("{name}: {{a/1}}\n"), &results()).map(Some);
         let text = "before\n<!-- figures: x -->\nold\n<!-- end of figures -->\nafter\n";
         let filled = document(text, figures).unwrap();
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_way_that_a_machine_does_not_have_is_a_dash_and_named() {
+    fn a_way_missing_on_a_machine_is_a_dash_and_reported() {
         let with = |absent: Value, other: Value| {
             Results(json!({ "absent": absent, "rows": [
                 { "name": "s/rate", "bridge": { "median": 5713.2 }, "ratio": { "median": 163.04 }, "others": [other] },

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// The maximum number of columns in a line of code.
-pub(super) const WIDEST: usize = 80;
+pub(super) const MAX_COLUMNS: usize = 80;
 
 /// A line of a file that may contain displayed code.
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +48,7 @@ pub(super) fn wide_lines(path: &Path, text: &str) -> Vec<usize> {
                 return false;
             }
         };
-        code.chars().count() > WIDEST
+        code.chars().count() > MAX_COLUMNS
     };
     text.lines().zip(1..).filter(|(line, _)| is_wide(kind(line))).map(|(_, number)| number).collect()
 }
@@ -78,7 +78,10 @@ mod tests {
     /// Returns the lines that are too wide, after replacing each `W` by 81 columns and each `F` by
     /// 80.
     fn wide(path: &str, text: &str) -> Vec<usize> {
-        wide_lines(Path::new(path), &text.replace('W', &"ü".repeat(WIDEST + 1)).replace('F', &"ü".repeat(WIDEST)))
+        wide_lines(
+            Path::new(path),
+            &text.replace('W', &"ü".repeat(MAX_COLUMNS + 1)).replace('F', &"ü".repeat(MAX_COLUMNS)),
+        )
     }
 
     #[test]
@@ -93,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn fences_that_features_choose_open_one_block() {
+    fn feature_gated_fences_open_one_block() {
         let text =
             "#![cfg_attr(a, doc = \"```no_run\")]\n#![cfg_attr(not(a), doc = \"```ignore\")]\n//! W\n//! ```\n//! W\n";
         assert_eq!(wide("src/lib.rs", text), [3]);

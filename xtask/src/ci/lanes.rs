@@ -17,40 +17,40 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::{FIRST_ALONE, INSTALLS, Step, Times};
+use super::{INSTALLS, LAST_SERIAL, Step, Times};
 use crate::setup::consent::Consent;
 use crate::shell;
 
 /// Set for a parallel step: the step ends when its standard input is closed.
-const BESIDE: &str = "XTASK_CI_BESIDE";
+const PARALLEL: &str = "XTASK_CI_BESIDE";
 
 /// Runs the steps in two lanes; stops both at the first failure.
 pub(super) fn run(steps: &[Step], times: &mut Times) -> Result<()> {
     if !cfg!(unix) {
-        return super::in_order(steps, times);
+        return super::run_in_order(steps, times);
     }
-    let (own, mut beside): (Vec<Step>, Vec<Step>) = steps.iter().partition(|step| !step.beside);
-    let alone = own.iter().position(|step| step.name == FIRST_ALONE).map_or(0, |last| last + 1);
-    super::in_order(&own[..alone], times)?;
-    if Consent::of_environment() == Consent::Ask {
+    let (serial, mut parallel): (Vec<Step>, Vec<Step>) = steps.iter().partition(|step| !step.parallel);
+    let alone = serial.iter().position(|step| step.name == LAST_SERIAL).map_or(0, |last| last + 1);
+    super::run_in_order(&serial[..alone], times)?;
+    if Consent::from_environment() == Consent::Ask {
         // This step asks before it installs, which a step that writes to a log cannot do.
-        let installs = beside.extract_if(.., |step| step.name == INSTALLS).collect::<Vec<_>>();
-        super::in_order(&installs, times)?;
+        let installs = parallel.extract_if(.., |step| step.name == INSTALLS).collect::<Vec<_>>();
+        super::run_in_order(&installs, times)?;
     }
 
     let program = shell::own_copy()?;
-    let mut lane = Lane::start(beside, shell::target_dir().join("ci/logs"), move |step| {
+    let mut lane = Lane::start(parallel, shell::target_dir().join("ci/logs"), move |step| {
         let mut command = Command::new(&program);
         command.args(["ci", "--step", step.name]);
         command
     })?;
-    for step in &own[alone..] {
-        super::here(step, times)?;
-        lane.show_what_ended(times)?;
+    for step in &serial[alone..] {
+        super::run_in_this_process(step, times)?;
+        lane.show_ended_steps(times)?;
     }
     while let Some(step) = lane.queue.next() {
-        super::here(&step, times)?;
-        lane.show_what_ended(times)?;
+        super::run_in_this_process(&step, times)?;
+        lane.show_ended_steps(times)?;
     }
     lane.join(times)
 }
@@ -61,7 +61,7 @@ struct Queue(Arc<Mutex<VecDeque<Step>>>);
 
 impl Queue {
     fn next(&self) -> Option<Step> {
-        locked(&self.0).pop_front()
+        lock(&self.0).pop_front()
     }
 }
 
@@ -103,7 +103,7 @@ impl Lane {
         Ok(Self { queue, ended, running, thread: Some(thread) })
     }
 
-    fn show_what_ended(&self, times: &mut Times) -> Result<()> {
+    fn show_ended_steps(&self, times: &mut Times) -> Result<()> {
         while let Ok(ended) = self.ended.try_recv() {
             show(ended, times)?;
         }
@@ -122,8 +122,8 @@ impl Lane {
 impl Drop for Lane {
     /// Ends the running step, and starts no other.
     fn drop(&mut self) {
-        locked(&self.queue.0).clear();
-        *locked(&self.running) = Running::Stopped;
+        lock(&self.queue.0).clear();
+        *lock(&self.running) = Running::Stopped;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -141,7 +141,7 @@ fn run_queue(
     while let Some(step) = queue.next() {
         let log = logs.join(format!("{}.log", step.name));
         let start = Instant::now();
-        let result = run_beside(command(&step), &log, running);
+        let result = run_child(command(&step), &log, running);
         let failed = result.is_err();
         if tell.send(Ended { step, log, time: start.elapsed(), result }).is_err() || failed {
             return;
@@ -149,15 +149,16 @@ fn run_queue(
     }
 }
 
-fn run_beside(mut command: Command, log: &Path, running: &Mutex<Running>) -> Result<()> {
+fn run_child(mut command: Command, log: &Path, running: &Mutex<Running>) -> Result<()> {
     let file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
-    command.env(BESIDE, "1").stdin(Stdio::piped()).stdout(file.try_clone()?).stderr(file);
+    command.env(PARALLEL, "1").stdin(Stdio::piped()).stdout(file.try_clone()?).stderr(file);
     // A separate process group, so that the step can end all of its processes.
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    let mut child: Child = command.spawn().with_context(|| format!("cannot start `{}`", shell::shown(&command)))?;
+    let mut child: Child =
+        command.spawn().with_context(|| format!("cannot start `{}`", shell::command_line(&command)))?;
     let input = child.stdin.take();
-    match &mut *locked(running) {
+    match &mut *lock(running) {
         Running::Held(held) => *held = input,
         // The process reads the end of its input and exits.
         Running::Stopped => drop(input),
@@ -171,20 +172,20 @@ fn run_beside(mut command: Command, log: &Path, running: &Mutex<Running>) -> Res
 fn show(ended: Ended, times: &mut Times) -> Result<()> {
     let Ended { step, log, time, result } = ended;
     times.add(step.name, time, true);
-    println!("== {} (it ran beside the others)", step.name);
+    println!("== {} (it ran in parallel)", step.name);
     let text = fs::read(&log).with_context(|| format!("cannot read {}", log.display()))?;
     io::stdout().write_all(&text)?;
-    result.with_context(|| super::failed(step.name, Some(&log)))
+    result.with_context(|| super::failure_message(step.name, Some(&log)))
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// For a parallel step: ends this process and everything that it started when the parent closes the
 /// pipe or exits.
-pub(crate) fn ends_with_its_parent() {
-    if std::env::var_os(BESIDE).is_none() {
+pub(crate) fn end_with_parent() {
+    if std::env::var_os(PARALLEL).is_none() {
         return;
     }
     thread::spawn(|| {
@@ -200,11 +201,11 @@ pub(crate) fn ends_with_its_parent() {
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
-    use crate::ci::beside;
+    use crate::ci::parallel;
 
     /// Returns a lane of the steps `one` and `two`, each of which runs `script`.
     fn lane(folder: &Path, script: &'static str) -> Result<Lane> {
-        let steps = ["one", "two"].map(|name| beside(name, || unreachable!()));
+        let steps = ["one", "two"].map(|name| parallel(name, || unreachable!()));
         Lane::start(steps.to_vec(), folder.join("logs"), move |step| {
             let mut command = Command::new("sh");
             command.args(["-c", script, "sh", step.name]);
@@ -223,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_fails_is_the_last_and_names_its_log() {
+    fn a_failed_step_is_the_last_and_its_log_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let mut times = Times::new();
         let error = lane(folder.path(), "exit 3").unwrap().join(&mut times).unwrap_err();
@@ -234,7 +235,7 @@ mod tests {
 
     /// The script exits by itself at the end of its input, unlike this program.
     #[test]
-    fn a_step_is_told_to_end_with_the_others() {
+    fn a_step_is_ended_with_the_others() {
         let folder = tempfile::tempdir().unwrap();
         let lane = lane(folder.path(), "cat").unwrap();
         while !folder.path().join("logs/one.log").exists() {

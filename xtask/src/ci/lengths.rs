@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use super::examples::{WIDEST, wide_lines};
+use super::examples::{MAX_COLUMNS, wide_lines};
 
 /// The maximum number of lines in a Rust file.
-const MOST: usize = 350;
+const MAX_LINES: usize = 350;
 
 const FOLDERS: [&str; 9] = ["adapters", "benches", "crates", "docs", "examples", "python", "tests", "tools", "xtask"];
 
@@ -19,9 +19,9 @@ pub(super) fn check() -> Result<()> {
     found.read(Path::new("README.md"))?;
     let Found { long, wide } = found;
     let named: Vec<_> = long.iter().map(|(path, lines)| format!("    {} has {lines}", path.display())).collect();
-    ensure!(long.is_empty(), "files of more than {MOST} lines, to be split by subject:\n{}", named.join("\n"));
+    ensure!(long.is_empty(), "files of more than {MAX_LINES} lines, to be split by subject:\n{}", named.join("\n"));
     let named: Vec<_> = wide.iter().map(|(path, line)| format!("    {}:{line}", path.display())).collect();
-    ensure!(wide.is_empty(), "code in docs of more than {WIDEST} columns:\n{}", named.join("\n"));
+    ensure!(wide.is_empty(), "code in docs of more than {MAX_COLUMNS} columns:\n{}", named.join("\n"));
     Ok(())
 }
 
@@ -55,7 +55,7 @@ impl Found {
     fn read(&mut self, path: &Path) -> Result<()> {
         let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let lines = text.lines().count();
-        if is_rust(path) && lines > MOST {
+        if is_rust(path) && lines > MAX_LINES {
             self.long.push((path.to_owned(), lines));
         }
         self.wide.extend(wide_lines(path, &text).into_iter().map(|line| (path.to_owned(), line)));
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_is_too_long_is_named_and_build_outputs_are_not() {
+    fn files_that_are_too_long_are_reported_except_build_outputs() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, lines: usize| {
             let path = folder.path().join(name);
@@ -80,17 +80,17 @@ mod tests {
             fs::write(&path, "\n".repeat(lines)).unwrap();
             path
         };
-        write("src/short.rs", MOST);
-        write("src/long.txt", MOST + 1);
-        write("target/made.rs", MOST + 1);
-        let file = write("src/deep/long.rs", MOST + 1);
+        write("src/short.rs", MAX_LINES);
+        write("src/long.txt", MAX_LINES + 1);
+        write("target/made.rs", MAX_LINES + 1);
+        let file = write("src/deep/long.rs", MAX_LINES + 1);
         let mut found = Found::default();
         found.visit(folder.path()).unwrap();
-        assert_eq!(found.long, [(file, MOST + 1)]);
+        assert_eq!(found.long, [(file, MAX_LINES + 1)]);
     }
 
     #[test]
-    fn code_that_is_too_wide_is_named_in_docs_and_readmes() {
+    fn code_that_is_too_wide_is_reported_in_docs_and_readmes() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: String| {
             let path = folder.path().join(name);
@@ -98,7 +98,7 @@ mod tests {
             fs::write(&path, text).unwrap();
             path
         };
-        let wide = "a".repeat(WIDEST + 1);
+        let wide = "a".repeat(MAX_COLUMNS + 1);
         let doc = write("a/docs/example.rs", format!("\n{wide}\n"));
         let readme = write("a/README.md", format!("```\n{wide}\n```\n"));
         write("a/NOTES.md", format!("```\n{wide}\n```\n"));

@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_is_seen_and_what_only_names_it_is_not() {
+    fn a_call_is_detected_and_a_mention_is_not() {
         for line in [
             "log::error!(\"{error}\")",
             "    Err(error) => ::log::warn!(",
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn files_and_lines_are_named() {
+    fn files_and_lines_are_reported() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str| {
             let path = folder.path().join(name);

@@ -40,8 +40,8 @@ fn library(package: &Path) -> Result<PathBuf> {
     let mut check = shell::cargo();
     check.args(["check", "--lib", "--no-default-features", "--features", "cuda-12000", "--message-format=json"]);
     check.arg("--manifest-path").arg(package.join("Cargo.toml")).stdin(Stdio::null()).stderr(Stdio::inherit());
-    let output = check.output().with_context(|| format!("cannot start `{}`", shell::shown(&check)))?;
-    ensure!(output.status.success(), "`{}` failed: {}", shell::shown(&check), output.status);
+    let output = check.output().with_context(|| format!("cannot start `{}`", shell::command_line(&check)))?;
+    ensure!(output.status.success(), "`{}` failed: {}", shell::command_line(&check), output.status);
     let messages = String::from_utf8_lossy(&output.stdout);
     path_in(&messages).context("cargo does not say where the crate's metadata is")
 }
@@ -68,7 +68,7 @@ fn errors_of(case: &Path, package: &Path, library: &Path) -> Result<String> {
     rustc.args(["--color=never", "--cap-lints=allow", "--out-dir"]).arg(shell::target_dir().join("ci"));
     rustc.arg("-L").arg(joined("dependency=", dependencies)).arg("--extern").arg(joined("bridge=", library));
     rustc.arg(case.strip_prefix(package)?);
-    let output = rustc.output().with_context(|| format!("cannot start `{}`", shell::shown(&rustc)))?;
+    let output = rustc.output().with_context(|| format!("cannot start `{}`", shell::command_line(&rustc)))?;
     if output.status.success() {
         return Ok("it compiles\n".to_owned());
     }

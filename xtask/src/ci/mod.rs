@@ -18,7 +18,7 @@ use crate::setup::{self, Scope};
 use crate::{adapters, api, bench, fuzz, kernels, publish, python, test, windows};
 use steps::cargo;
 
-pub(crate) use lanes::ends_with_its_parent;
+pub(crate) use lanes::end_with_parent;
 pub(crate) use misuse::run as misuse;
 pub(crate) use steps::{kill_matrix, kill_soak};
 
@@ -28,22 +28,22 @@ struct Step {
     name: &'static str,
     run: fn() -> Result<()>,
     /// `true` if the step needs no output of other steps, so it may run in parallel.
-    beside: bool,
+    parallel: bool,
 }
 
 const fn step(name: &'static str, run: fn() -> Result<()>) -> Step {
-    Step { name, run, beside: false }
+    Step { name, run, parallel: false }
 }
 
-const fn beside(name: &'static str, run: fn() -> Result<()>) -> Step {
-    Step { name, run, beside: true }
+const fn parallel(name: &'static str, run: fn() -> Result<()>) -> Step {
+    Step { name, run, parallel: true }
 }
 
 /// Checks come first: `clippy` leaves the metadata that `features`, `docs`, `package` and `misuse`
 /// build on. The parallel steps start after `tables`.
 const STEPS: &[Step] = &[
     step("toolchain", steps::toolchain),
-    step("setup", || setup::run(Scope::Tests, Consent::of_environment())),
+    step("setup", || setup::run(Scope::Tests, Consent::from_environment())),
     step("format", format),
     step("cycles", publish::cycles),
     step("kernels", || kernels::run(true)),
@@ -61,12 +61,12 @@ const STEPS: &[Step] = &[
     step("demo", steps::demo),
     step("bench", bench::check),
     step("licenses", publish::licenses),
-    beside(INSTALLS, steps::tools),
-    beside("bevy", adapters::bevy),
-    beside("windows", || windows::run(Consent::of_environment(), false)),
-    beside("wgpu", adapters::wgpu),
-    beside("vulkano", adapters::vulkano),
-    beside("python", python::ci),
+    parallel(INSTALLS, steps::tools),
+    parallel("bevy", adapters::bevy),
+    parallel("windows", || windows::run(Consent::from_environment(), false)),
+    parallel("wgpu", adapters::wgpu),
+    parallel("vulkano", adapters::vulkano),
+    parallel("python", python::ci),
 ];
 
 fn format() -> Result<()> {
@@ -76,7 +76,7 @@ fn format() -> Result<()> {
 }
 
 /// The last step that completes before any steps run in parallel.
-const FIRST_ALONE: &str = "tables";
+const LAST_SERIAL: &str = "tables";
 
 /// The step that installs what the parallel steps need.
 const INSTALLS: &str = "tools";
@@ -102,17 +102,17 @@ pub(crate) fn list() -> Result<()> {
 /// Runs the named steps one after another. If none is named, runs all steps except those in
 /// `without`, some in parallel. Stops at the first failure and names the step.
 pub(crate) fn run(names: &[String], without: &[String], serial: bool) -> Result<()> {
-    let steps = chosen(names, without)?;
+    let steps = choose(names, without)?;
     let mut times = Times::new();
     let result =
-        if names.is_empty() && !serial { lanes::run(&steps, &mut times) } else { in_order(&steps, &mut times) };
+        if names.is_empty() && !serial { lanes::run(&steps, &mut times) } else { run_in_order(&steps, &mut times) };
     times.print();
     result?;
     println!("all {} steps passed", steps.len());
     Ok(())
 }
 
-fn chosen(names: &[String], without: &[String]) -> Result<Vec<Step>> {
+fn choose(names: &[String], without: &[String]) -> Result<Vec<Step>> {
     if !names.is_empty() {
         return names.iter().map(|name| find(name)).collect();
     }
@@ -124,7 +124,7 @@ fn chosen(names: &[String], without: &[String]) -> Result<Vec<Step>> {
 /// than a minute incrementally.
 pub(crate) fn check() -> Result<()> {
     let mut times = Times::new();
-    let result = in_order(QUICK, &mut times);
+    let result = run_in_order(QUICK, &mut times);
     times.print();
     result
 }
@@ -136,21 +136,21 @@ fn find(name: &str) -> Result<Step> {
     })
 }
 
-fn in_order(steps: &[Step], times: &mut Times) -> Result<()> {
-    steps.iter().try_for_each(|step| here(step, times))
+fn run_in_order(steps: &[Step], times: &mut Times) -> Result<()> {
+    steps.iter().try_for_each(|step| run_in_this_process(step, times))
 }
 
 /// Runs one step in this process, with its output.
-fn here(step: &Step, times: &mut Times) -> Result<()> {
+fn run_in_this_process(step: &Step, times: &mut Times) -> Result<()> {
     println!("== {}", step.name);
     let start = Instant::now();
     let result = (step.run)();
     times.add(step.name, start.elapsed(), false);
-    result.with_context(|| failed(step.name, None))
+    result.with_context(|| failure_message(step.name, None))
 }
 
 /// Returns the message for a failed step; `log` is the file with its output.
-fn failed(name: &str, log: Option<&Path>) -> String {
+fn failure_message(name: &str, log: Option<&Path>) -> String {
     match log {
         None => format!("step `{name}` failed"),
         Some(log) => format!("step `{name}` failed; its output is above, and in {}", log.display()),
@@ -168,14 +168,14 @@ impl Times {
         Self { start: Instant::now(), steps: Vec::new() }
     }
 
-    fn add(&mut self, name: &'static str, time: Duration, beside: bool) {
-        self.steps.push((name, time, beside));
+    fn add(&mut self, name: &'static str, time: Duration, parallel: bool) {
+        self.steps.push((name, time, parallel));
     }
 
     fn print(&self) {
         println!("== times");
-        for (name, time, beside) in &self.steps {
-            println!("{name:11} {:7.1} s{}", time.as_secs_f64(), if *beside { "  beside others" } else { "" });
+        for (name, time, parallel) in &self.steps {
+            println!("{name:11} {:7.1} s{}", time.as_secs_f64(), if *parallel { "  in parallel" } else { "" });
         }
         println!("{:11} {:7.1} s", "total", self.start.elapsed().as_secs_f64());
     }
@@ -186,26 +186,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_is_found_by_name_and_an_unknown_one_lists_all() {
+    fn a_step_is_found_by_name_and_an_unknown_name_lists_all() {
         assert_eq!(find("docs").unwrap().name, "docs");
         let error = find("doc").err().unwrap().to_string();
         assert!(error.contains("`doc`") && error.contains("format, cycles, kernels, tables, clippy"), "{error}");
     }
 
     #[test]
-    fn a_step_that_is_left_out_is_not_chosen_and_must_be_one() {
+    fn a_step_that_is_left_out_is_not_chosen_and_must_exist() {
         let without = ["windows", "bevy"].map(str::to_owned);
-        let steps = chosen(&[], &without).unwrap();
+        let steps = choose(&[], &without).unwrap();
         assert_eq!(steps.len(), STEPS.len() - 2);
         assert!(!steps.iter().any(|step| without.contains(&step.name.to_owned())));
-        assert!(chosen(&[], &["window".to_owned()]).is_err());
+        assert!(choose(&[], &["window".to_owned()]).is_err());
     }
 
     #[test]
-    fn a_step_that_fails_is_named_and_ends_the_run() {
+    fn a_failed_step_is_reported_and_ends_the_run() {
         let steps = [step("one", || Ok(())), step("two", || anyhow::bail!("why")), step("three", || Ok(()))];
         let mut times = Times::new();
-        let error = in_order(&steps, &mut times).unwrap_err();
+        let error = run_in_order(&steps, &mut times).unwrap_err();
         assert_eq!(format!("{error:#}"), "step `two` failed: why");
         assert_eq!(times.steps.iter().map(|step| step.0).collect::<Vec<_>>(), ["one", "two"]);
     }

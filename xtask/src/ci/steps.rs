@@ -35,15 +35,15 @@ const PROCESSES: &str = "examples/remote_particles --frames 60";
 const MATRIX: &str = "test --workspace --test remote -- --exact --nocapture --test-threads=1";
 const MATRIX_OF_HOST: &[&str] = &[
     "matrix::each_state_and_each_signal_is_survived",
-    "matrix_messages::the_end_of_a_worker_behind_each_message_is_survived",
-    "matrix_messages_renderers::the_end_of_a_renderer_behind_each_message_is_survived",
+    "matrix_messages::the_end_of_a_worker_after_each_message_is_survived",
+    "matrix_messages_renderers::the_end_of_a_renderer_after_each_message_is_survived",
     "matrix_reads::each_state_of_a_reader_is_survived",
     "matrix_steps::each_state_in_step_is_survived",
     "matrix_steps::each_state_of_a_reader_in_step_is_survived",
 ];
 const MATRIX_OF_CUDA: &[&str] = &[
     "matrix::each_state_with_cuda_and_each_signal_is_survived",
-    "matrix_messages_cuda::the_end_of_a_worker_with_cuda_behind_each_message_is_survived",
+    "matrix_messages_cuda::the_end_of_a_cuda_worker_after_each_message_is_survived",
     "matrix_reads::each_state_of_a_reader_with_cuda_is_survived",
     "matrix_steps::each_state_in_step_with_cuda_is_survived",
     "matrix_steps::each_state_of_a_reader_in_step_with_cuda_is_survived",
@@ -52,7 +52,7 @@ const MATRIX_OF_CUDA: &[&str] = &[
 const SOAK: &str = "test --workspace --test remote_soak -- --exact --nocapture";
 
 /// The introductory programs.
-const FIRST: &[&str] = &[
+const FIRST_PROGRAMS: &[&str] = &[
     "01_buffer",
     "02_image",
     "03_post_process",
@@ -80,14 +80,14 @@ pub(super) fn toolchain() -> Result<()> {
     }
     let typed = "rustup component add rustfmt clippy";
     eprintln!("setup: the command: {typed}");
-    Consent::of_environment().confirm(typed)?;
+    Consent::from_environment().confirm(typed)?;
     shell::run(Command::new("rustup").args(["component", "add", "rustfmt", "clippy"]))
         .with_context(|| format!("cargo has no {}; install it and try again", missing.join(" and no ")))
 }
 
 /// Checks each crate with its oldest and its newest CUDA binding, one at a time: bindings exclude
-/// each other, and an API that both versions have exists in all versions between them. Also checks
-/// that two bindings at once are refused.
+/// each other, and an API that both versions have exists in all versions between them. The newest
+/// one is checked with 16-bit floats. Also checks that two bindings at once are refused.
 pub(super) fn features() -> Result<()> {
     let crates = shell::root().join("crates");
     let mut checked = 0;
@@ -96,9 +96,9 @@ pub(super) fn features() -> Result<()> {
         let text = fs::read_to_string(&manifest).with_context(|| format!("cannot read {}", manifest.display()))?;
         let features = cuda_features(&text);
         let ends = [features.iter().min(), features.iter().max()];
-        for feature in ends.into_iter().flatten() {
-            let mut command = shell::cargo();
-            command.args(["check", "--no-default-features", "--features", feature, "--manifest-path"]).arg(&manifest);
+        for (feature, more) in ends.into_iter().flatten().zip(["", ",f16"]) {
+            let (mut command, features) = (shell::cargo(), format!("{feature}{more}"));
+            command.args(["check", "--no-default-features", "--features", &features, "--manifest-path"]).arg(&manifest);
             shell::run(&mut command)?;
             checked += 1;
         }
@@ -115,10 +115,10 @@ fn refused_bindings() -> Result<()> {
         let mut command = shell::cargo();
         // cudarc also refuses, and must not end the build before this crate reports its error.
         command.args(["check", "--keep-going", features, "--package", "cuda-import"]);
-        let output = command.output().with_context(|| format!("cannot run `{}`", shell::shown(&command)))?;
+        let output = command.output().with_context(|| format!("cannot run `{}`", shell::command_line(&command)))?;
         let text = String::from_utf8_lossy(&output.stderr);
         if output.status.success() || text.matches("choose exactly one version of CUDA's binding").count() != 1 {
-            bail!("`{}` does not say once that one binding is to be chosen:\n{text}", shell::shown(&command));
+            bail!("`{}` does not say once that one binding is to be chosen:\n{text}", shell::command_line(&command));
         }
     }
     Ok(())
@@ -141,7 +141,7 @@ pub(super) fn docs() -> Result<()> {
 /// Installs what the parallel steps need, so that downloads overlap with compilation.
 pub(super) fn tools() -> Result<()> {
     python::set_up()?;
-    if cfg!(target_os = "linux") { windows::set_up(Consent::of_environment()) } else { Ok(()) }
+    if cfg!(target_os = "linux") { windows::set_up(Consent::from_environment()) } else { Ok(()) }
 }
 
 /// Runs the README's test command.
@@ -182,7 +182,7 @@ fn kill(program: &str, tests: &[&str], variable: &str, value: u64) -> Result<()>
 /// exit non-zero if their results are wrong.
 pub(super) fn demo() -> Result<()> {
     cargo(DEMOS)?;
-    for name in FIRST {
+    for name in FIRST_PROGRAMS {
         shell::run(&mut program(&format!("examples/{name}")))?;
     }
     let data = shell::root().join("examples/particles/data");
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_picture_is_taken() {
+    fn the_first_picture_is_chosen() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(picture(folder.path()), None);
         for name in ["b.png", "a.png", "0.txt"] {

@@ -21,14 +21,14 @@ pub(crate) enum Consent {
 
 impl Consent {
     /// Determines the consent from the command's options and the environment.
-    pub(crate) fn of(no_install: bool, yes: bool) -> Self {
+    pub(crate) fn from_options(no_install: bool, yes: bool) -> Self {
         let terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
         decide(no_install || is_set(NO_INSTALL), yes || is_set("CI"), terminal)
     }
 
     /// Determines the consent for a command without these options.
-    pub(crate) fn of_environment() -> Self {
-        Self::of(false, false)
+    pub(crate) fn from_environment() -> Self {
+        Self::from_options(false, false)
     }
 
     /// Asks if necessary, after the caller has shown the planned installation. The error contains
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_terminal_is_asked_and_nothing_else_is() {
+    fn only_a_terminal_is_asked() {
         assert_eq!(decide(false, false, true), Consent::Ask);
         assert_eq!(decide(false, false, false), Consent::Given);
         assert_eq!(decide(false, true, true), Consent::Given);
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_forbidden_says_what_to_type() {
+    fn a_forbidden_install_prints_the_command() {
         let error = Consent::Forbidden.confirm("sudo tool").unwrap_err().to_string();
         assert!(error.contains("turned off") && error.ends_with("sudo tool"), "{error}");
         Consent::Given.confirm("sudo tool").unwrap();

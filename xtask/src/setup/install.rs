@@ -17,14 +17,14 @@ pub(crate) fn install(needs: &[Need], downloads: &[&str], consent: Consent) -> R
         return consent.confirm("nothing: the download is only for the target folder");
     }
     let advice = Manager::advice(needs);
-    let Some(manager) = Manager::of_this_machine() else { bail!(advice) };
+    let Some(manager) = Manager::detect() else { bail!(advice) };
     if consent != Consent::Forbidden {
         show(manager, needs);
         show_downloads(downloads);
     }
     consent.confirm(&advice)?;
 
-    let Some(privilege) = Privilege::of_this_user(consent) else {
+    let Some(privilege) = Privilege::for_current_user(consent) else {
         bail!("installing needs root, or sudo without a password; run this, then try again:\n    {advice}");
     };
     if manager == Manager::Apt {
@@ -34,14 +34,14 @@ pub(crate) fn install(needs: &[Need], downloads: &[&str], consent: Consent) -> R
         }
     }
     let mut command = privilege.command(manager.program());
-    shell::run(command.args(manager.install_arguments(needs))).with_context(|| manager.when_it_fails(needs))
+    shell::run(command.args(manager.install_arguments(needs))).with_context(|| manager.failure_advice(needs))
 }
 
 fn show(manager: Manager, needs: &[Need]) {
     let packages = manager.packages_of(needs).join(" ");
     let size = size(manager, needs).unwrap_or_else(|| format!("{} knows the size when it runs", manager.program()));
     eprintln!("setup: to be installed with {}: {packages} ({size})", manager.program());
-    eprintln!("setup: the command: {}", manager.typed(needs, !is_root()));
+    eprintln!("setup: the command: {}", manager.command_line(needs, !is_root()));
     if let Some(warning) = manager.warning() {
         eprintln!("setup: {warning}");
     }
@@ -62,7 +62,7 @@ fn size(manager: Manager, needs: &[Need]) -> Option<String> {
 
 /// Updates apt's package lists, if this user may.
 pub(crate) fn refresh_apt_lists(consent: Consent) -> Result<()> {
-    let privilege = Privilege::of_this_user(consent);
+    let privilege = Privilege::for_current_user(consent);
     privilege.context("`apt-get update` needs root, or sudo without a password")?.refresh_apt_lists()
 }
 
@@ -83,7 +83,7 @@ enum Privilege {
 impl Privilege {
     /// Returns this user's way to become root. Called only after the user has agreed, because it
     /// already runs sudo.
-    fn of_this_user(consent: Consent) -> Option<Self> {
+    fn for_current_user(consent: Consent) -> Option<Self> {
         if is_root() {
             return Some(Self::Root);
         }
@@ -128,8 +128,8 @@ mod tests {
     }
 
     #[test]
-    fn sudo_is_never_left_to_ask_where_no_one_answers() {
-        let words = |privilege: Privilege| shell::shown(privilege.command("tool").arg("install"));
+    fn sudo_never_prompts_without_a_terminal() {
+        let words = |privilege: Privilege| shell::command_line(privilege.command("tool").arg("install"));
         assert_eq!(words(Privilege::Sudo), "sudo --non-interactive env DEBIAN_FRONTEND=noninteractive tool install");
         assert_eq!(words(Privilege::SudoOnTerminal), "sudo env DEBIAN_FRONTEND=noninteractive tool install");
         assert_eq!(words(Privilege::Root), "env DEBIAN_FRONTEND=noninteractive tool install");

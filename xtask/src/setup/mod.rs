@@ -59,7 +59,7 @@ pub(crate) fn run(scope: Scope, consent: Consent) -> Result<()> {
         found = with_current_layer(found, consent)?;
     }
     if !found.missing.is_empty() {
-        fill(&found.missing, &[], consent)?;
+        install_missing(&found.missing, &[], consent)?;
         found = look(scope);
         if !found.missing.is_empty() {
             bail!(
@@ -77,7 +77,7 @@ pub(crate) fn run(scope: Scope, consent: Consent) -> Result<()> {
         eprintln!(
             "setup: the validation layer is {version}, older than {}: it may fail a test with \
              UNASSIGNED-VkSemaphore-state-timeout, which is not so",
-            validation::OLDEST
+            validation::MIN_VERSION
         );
     }
     Ok(())
@@ -90,13 +90,13 @@ fn with_current_layer(found: Found, consent: Consent) -> Result<Found> {
     if !matches!(found.layer, Layer::Old(_) | Layer::Absent) {
         return Ok(found);
     }
-    if let Some(reason) = validation::why_not_fetched() {
+    if let Some(reason) = validation::fetch_obstacle() {
         eprintln!("setup: no current validation layer is fetched: {reason}");
         return Ok(found);
     }
     let others: Vec<_> = found.missing.into_iter().filter(|need| *need != Need::ValidationLayer).collect();
     if !others.is_empty() {
-        fill(&others, &[validation::DOWNLOAD], consent)?;
+        install_missing(&others, &[validation::DOWNLOAD], consent)?;
     } else if let Err(error) = install::install(&[], &[validation::DOWNLOAD], consent) {
         if found.layer == Layer::Absent {
             return Err(error.context(format!(
@@ -113,7 +113,7 @@ fn with_current_layer(found: Found, consent: Consent) -> Result<Found> {
     Ok(look(Scope::Tests))
 }
 
-fn fill(missing: &[Need], downloads: &[&str], consent: Consent) -> Result<()> {
+fn install_missing(missing: &[Need], downloads: &[&str], consent: Consent) -> Result<()> {
     if !cfg!(target_os = "linux") {
         bail!("missing: {}; install the Vulkan SDK from https://vulkan.lunarg.com", names(missing));
     }
@@ -147,7 +147,7 @@ fn look(scope: Scope) -> Found {
         missing.push(Need::Loader);
     }
     let vulkan = probed.unwrap_or_default();
-    let layer = Layer::among(&vulkan.layers);
+    let layer = Layer::from_layers(&vulkan.layers);
     let nvidia_kernel_driver = Path::new("/dev/nvidiactl").exists();
     let nvidia_is_silent = nvidia_kernel_driver && !vulkan.devices.iter().any(|device| device.nvidia);
     if nvidia_is_silent && !vulkan::opens("libXext.so.6") {
@@ -171,8 +171,8 @@ fn look(scope: Scope) -> Found {
     Found { missing, present, nvidia_is_silent, layer }
 }
 
-fn note_need(here: bool, need: Need, missing: &mut Vec<Need>, present: &mut Vec<String>) {
-    if here {
+fn note_need(is_present: bool, need: Need, missing: &mut Vec<Need>, present: &mut Vec<String>) {
+    if is_present {
         present.push(need.name().to_owned());
     } else {
         missing.push(need);

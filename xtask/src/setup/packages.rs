@@ -68,7 +68,7 @@ impl Manager {
     const ALL: [Self; 5] = [Self::Apt, Self::Dnf, Self::Pacman, Self::Zypper, Self::Apk];
 
     /// Returns the installed package manager.
-    pub(super) fn of_this_machine() -> Option<Self> {
+    pub(super) fn detect() -> Option<Self> {
         Self::choose(|program| shell::on_path(program).is_some())
     }
 
@@ -165,7 +165,7 @@ impl Manager {
     }
 
     /// Returns advice for a failed command.
-    pub(super) fn when_it_fails(self, needs: &[Need]) -> String {
+    pub(super) fn failure_advice(self, needs: &[Need]) -> String {
         match self {
             Self::Pacman => format!(
                 "if packages were not found, the package lists are old. Fetching lists alone (`pacman -Sy`) would be a \
@@ -173,14 +173,14 @@ impl Manager {
                  then try again:\n    sudo pacman {}",
                 self.arguments(needs, false).join(" ").replace(" --noconfirm", "")
             ),
-            _ => format!("run this, then try again:\n    {}", self.typed(needs, true)),
+            _ => format!("run this, then try again:\n    {}", self.command_line(needs, true)),
         }
     }
 
     /// Returns the command to type to install `needs` on this machine.
     pub(crate) fn advice(needs: &[Need]) -> String {
-        match Self::of_this_machine() {
-            Some(manager) => manager.typed(needs, true),
+        match Self::detect() {
+            Some(manager) => manager.command_line(needs, true),
             None => {
                 let names: Vec<_> = needs.iter().map(|need| need.name()).collect();
                 format!("install by hand, no known package manager was found: {}", names.join(", "))
@@ -188,7 +188,7 @@ impl Manager {
         }
     }
 
-    pub(super) fn typed(self, needs: &[Need], sudo: bool) -> String {
+    pub(super) fn command_line(self, needs: &[Need], sudo: bool) -> String {
         let sudo = if sudo { "sudo " } else { "" };
         let install = format!("{sudo}{} {}", self.program(), self.install_arguments(needs).join(" "));
         match self {
@@ -264,7 +264,7 @@ mod tests {
     ];
 
     #[test]
-    fn the_manager_is_the_one_that_exists() {
+    fn the_installed_manager_is_chosen() {
         assert_eq!(Manager::choose(|program| program == "pacman"), Some(Manager::Pacman));
         assert_eq!(Manager::choose(|program| program == "dnf"), Some(Manager::Dnf));
         assert_eq!(Manager::choose(|_| true), Some(Manager::Apt));
@@ -281,13 +281,13 @@ mod tests {
     }
 
     #[test]
-    fn the_command_to_type_is_whole() {
+    fn the_printed_command_is_complete() {
         assert_eq!(
-            Manager::Apt.typed(&[Need::Loader, Need::SoftwareDevice], true),
+            Manager::Apt.command_line(&[Need::Loader, Need::SoftwareDevice], true),
             "sudo apt-get update && sudo apt-get install --yes --no-install-recommends libvulkan1 mesa-vulkan-drivers"
         );
         assert_eq!(
-            Manager::Apk.typed(&[Need::ValidationLayer], false),
+            Manager::Apk.command_line(&[Need::ValidationLayer], false),
             "apk add --update-cache vulkan-validation-layers"
         );
     }
@@ -297,12 +297,12 @@ mod tests {
         let words = |lists| Manager::Pacman.arguments(&[Need::ValidationLayer], lists).join(" ");
         assert_eq!(words(true), "--sync --needed --noconfirm vulkan-validation-layers");
         assert_eq!(words(false), "--sync --refresh --sysupgrade --needed --noconfirm vulkan-validation-layers");
-        let advice = Manager::Pacman.when_it_fails(&[Need::ValidationLayer]);
+        let advice = Manager::Pacman.failure_advice(&[Need::ValidationLayer]);
         assert!(advice.contains("sudo pacman --sync --refresh --sysupgrade --needed vulkan-"), "{advice}");
     }
 
     #[test]
-    fn asking_for_the_size_is_a_dry_run_by_the_managers_own_word() {
+    fn size_queries_are_dry_runs() {
         for manager in Manager::ALL {
             let Some(arguments) = manager.size_arguments() else { continue };
             let dry = ["--print-uris", "--print"];
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_read_where_the_manager_tells_them() {
+    fn sizes_are_read_from_the_managers_output() {
         let apt = "Reading package lists...\n0 upgraded, 23 newly installed, 0 to remove and 4 not upgraded.\n\
                    Need to get 57.1 MB of archives.\nAfter this operation, 222 MB of additional disk space will be used.\n\
                    'http://deb.debian.org/x.deb' x.deb 136540 MD5Sum:c895\n";

@@ -4,7 +4,7 @@
 //! seconds into a wait that has long ended. Cause: old layers (Debian 12 has one of 2023) can lose
 //! a host signal of a timeline semaphore in a race. Solution: the layer that Debian builds with
 //! Chromium, unpacked into the target folder without installing anything. Remove this when every
-//! supported system has at least [`OLDEST`].
+//! supported system has at least [`MIN_VERSION`].
 
 use std::env;
 use std::ffi::OsString;
@@ -22,7 +22,7 @@ use crate::{digest, shell};
 const NAME: &str = "VK_LAYER_KHRONOS_validation";
 
 /// The oldest layer whose reports are reliable.
-pub(crate) const OLDEST: Version = Version::new(1, 3, 280);
+pub(crate) const MIN_VERSION: Version = Version::new(1, 3, 280);
 
 /// The package that contains a current layer, and the paths in it.
 const PACKAGE: &str = "chromium-common";
@@ -49,11 +49,11 @@ pub(crate) enum Layer {
 
 impl Layer {
     /// Determines the state from the layers that the loader lists.
-    pub(crate) fn among(layers: &[vulkan::Layer]) -> Self {
+    pub(crate) fn from_layers(layers: &[vulkan::Layer]) -> Self {
         let listed = layers.iter().filter(|layer| layer.name == NAME).map(|layer| layer.version).max();
         match listed {
-            Some(version) if version >= OLDEST => Self::Current(version),
-            _ if is_whole(&folder()) => Self::Fetched,
+            Some(version) if version >= MIN_VERSION => Self::Current(version),
+            _ if is_complete(&folder()) => Self::Fetched,
             Some(version) => Self::Old(version),
             None => Self::Absent,
         }
@@ -64,12 +64,12 @@ impl Layer {
 /// followed by the user's paths. `None` if the system's layer is recent enough, or none was
 /// fetched.
 pub(crate) fn layer_path() -> Option<OsString> {
-    if Layer::among(&vulkan::layers()) != Layer::Fetched {
+    if Layer::from_layers(&vulkan::layers()) != Layer::Fetched {
         return None;
     }
     let own = env::var_os("VK_LAYER_PATH").filter(|paths| !paths.is_empty());
     // Tests run in the folders of their packages, so a relative path has to be made absolute.
-    let own = own.iter().flat_map(env::split_paths).map(|path| shell::from_here(&path));
+    let own = own.iter().flat_map(env::split_paths).map(|path| shell::resolve_user_path(&path));
     env::join_paths(std::iter::once(folder()).chain(own)).ok()
 }
 
@@ -77,13 +77,13 @@ pub(crate) fn layer_path() -> Option<OsString> {
 pub(super) const DOWNLOAD: &str = "a current validation layer, out of the package chromium-common (about 30 MB)";
 
 /// Returns why the layer cannot be fetched on this system; `None` if a download can be tried.
-pub(super) fn why_not_fetched() -> Option<String> {
+pub(super) fn fetch_obstacle() -> Option<String> {
     let missing = ["apt-get", "dpkg-deb", "tar"].into_iter().find(|tool| shell::on_path(tool).is_none());
     if let Some(tool) = missing {
         return Some(format!("there is no `{tool}` here; the system's own layer is used"));
     }
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    is_snap_there(&release).then(|| {
+    has_chromium_snap(&release).then(|| {
         format!(
             "Ubuntu has Chromium as a snap and no package {PACKAGE}; the system's own layer is used. A newer one comes \
              with the Vulkan SDK of https://vulkan.lunarg.com, whose folder of layers belongs in VK_LAYER_PATH"
@@ -93,7 +93,7 @@ pub(super) fn why_not_fetched() -> Option<String> {
 
 /// Returns `true` if Chromium is a snap on the system of this `/etc/os-release`: on Ubuntu, but not
 /// on all systems derived from it.
-fn is_snap_there(release: &str) -> bool {
+fn has_chromium_snap(release: &str) -> bool {
     release.lines().any(|line| line.trim() == "ID=ubuntu" || line.trim() == "ID=\"ubuntu\"")
 }
 
@@ -134,7 +134,7 @@ pub(super) fn fetch(consent: Consent) -> Result<()> {
     let version = version.with_context(|| format!("{LIBRARY} does not name itself {NAME}"))?;
     fs::write(fresh.join(MANIFEST), manifest(version))?;
     fs::write(fresh.join(DIGEST), digest::of(&library)?)?;
-    put(&fresh, &folder())?;
+    move_into_place(&fresh, &folder())?;
     eprintln!("setup: validation layer {version} in {}", folder().display());
     Ok(())
 }
@@ -145,7 +145,7 @@ fn folder() -> PathBuf {
 
 /// Returns `true` if the layer is present and unchanged since it was fetched: programs under test
 /// will load it.
-fn is_whole(folder: &Path) -> bool {
+fn is_complete(folder: &Path) -> bool {
     let manifest = fs::metadata(folder.join(MANIFEST)).is_ok_and(|data| data.len() > 0);
     let sha256 = fs::read_to_string(folder.join(DIGEST));
     manifest && sha256.is_ok_and(|sha256| digest::matches(&folder.join(LIBRARY), sha256.trim()))
@@ -165,7 +165,7 @@ fn download(folder: &Path) -> Result<()> {
     let output = command.stdin(Stdio::null()).output().context("cannot start apt-get")?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        bail!("`{}` failed: {}", shell::shown(&command), said.trim());
+        bail!("`{}` failed: {}", shell::command_line(&command), said.trim());
     }
     Ok(())
 }
@@ -223,15 +223,15 @@ fn manifest(version: Version) -> String {
 }
 
 /// Moves a finished folder to its place, unless another run has already put one there.
-fn put(fresh: &Path, place: &Path) -> Result<()> {
-    if is_whole(place) {
+fn move_into_place(fresh: &Path, place: &Path) -> Result<()> {
+    if is_complete(place) {
         return Ok(());
     }
     if place.exists() {
         fs::remove_dir_all(place).with_context(|| format!("cannot replace {}", place.display()))?;
     }
     match fs::rename(fresh, place) {
-        Err(_) if is_whole(place) => Ok(()),
+        Err(_) if is_complete(place) => Ok(()),
         result => result.with_context(|| format!("cannot make {}", place.display())),
     }
 }
@@ -245,17 +245,17 @@ mod tests {
     }
 
     #[test]
-    fn a_recent_layer_of_the_system_comes_before_everything() {
+    fn a_recent_system_layer_has_precedence() {
         let recent = Version::new(1, 4, 309);
-        let layers = [layer("VK_LAYER_MESA_overlay", recent), layer(NAME, OLDEST), layer(NAME, recent)];
-        assert_eq!(Layer::among(&layers), Layer::Current(recent));
-        assert_ne!(Layer::among(&layers[..1]), Layer::Current(recent), "another layer's version was taken");
+        let layers = [layer("VK_LAYER_MESA_overlay", recent), layer(NAME, MIN_VERSION), layer(NAME, recent)];
+        assert_eq!(Layer::from_layers(&layers), Layer::Current(recent));
+        assert_ne!(Layer::from_layers(&layers[..1]), Layer::Current(recent), "another layer's version was taken");
         let old = [layer(NAME, Version::new(1, 3, 239))];
-        assert!(matches!(Layer::among(&old), Layer::Old(_) | Layer::Fetched));
+        assert!(matches!(Layer::from_layers(&old), Layer::Old(_) | Layer::Fetched));
     }
 
     #[test]
-    fn a_folder_replaces_half_a_folder_and_not_a_whole_one() {
+    fn a_folder_replaces_an_incomplete_one_but_not_a_complete_one() {
         let temporary = tempfile::tempdir().unwrap();
         let place = temporary.path().join("place");
         let fresh = |text: &str| {
@@ -268,23 +268,23 @@ mod tests {
         };
         fs::create_dir(&place).unwrap();
         fs::write(place.join(LIBRARY), "").unwrap();
-        assert!(!is_whole(&place));
-        put(&fresh("first"), &place).unwrap();
-        assert!(is_whole(&place));
-        put(&fresh("second"), &place).unwrap();
+        assert!(!is_complete(&place));
+        move_into_place(&fresh("first"), &place).unwrap();
+        assert!(is_complete(&place));
+        move_into_place(&fresh("second"), &place).unwrap();
         assert_eq!(fs::read_to_string(place.join(LIBRARY)).unwrap(), "first");
         // A changed folder is replaced.
         fs::write(place.join(LIBRARY), "firs!").unwrap();
-        assert!(!is_whole(&place));
-        put(&fresh("third"), &place).unwrap();
+        assert!(!is_complete(&place));
+        move_into_place(&fresh("third"), &place).unwrap();
         assert_eq!(fs::read_to_string(place.join(LIBRARY)).unwrap(), "third");
     }
 
     #[test]
     fn only_ubuntu_itself_has_chromium_as_a_snap() {
-        assert!(is_snap_there("NAME=\"Ubuntu\"\nID=ubuntu\nID_LIKE=debian\n"));
-        assert!(!is_snap_there("NAME=\"Linux Mint\"\nID=linuxmint\nID_LIKE=\"ubuntu debian\"\n"));
-        assert!(!is_snap_there("ID=debian\n"));
+        assert!(has_chromium_snap("NAME=\"Ubuntu\"\nID=ubuntu\nID_LIKE=debian\n"));
+        assert!(!has_chromium_snap("NAME=\"Linux Mint\"\nID=linuxmint\nID_LIKE=\"ubuntu debian\"\n"));
+        assert!(!has_chromium_snap("ID=debian\n"));
     }
 
     #[test]

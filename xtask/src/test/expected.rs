@@ -95,7 +95,7 @@ mod tests {
     const LIST: &str = "# why\n\np/a one\np/a two: on a transfer queue\n";
 
     #[test]
-    fn what_is_not_listed_fails_and_what_did_not_happen_is_told() {
+    fn unlisted_skips_fail_and_missing_skips_are_reported() {
         let happened = [skip("p/a", "one", ""), skip("p/b", "one", "")];
         let difference = Difference::of(LIST, happened.iter(), true);
         assert!(difference.is_failure());
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_the_tests_tells_nothing_of_the_others() {
+    fn a_partial_run_reports_nothing_of_other_tests() {
         let difference = Difference::of(LIST, [skip("p/a", "one", "")].iter(), false);
         assert_eq!(difference, Difference::default());
         assert_eq!(difference.report(Path::new("list")), "");
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn gpus_are_seen_by_their_files() {
+    fn gpus_are_detected_by_their_files() {
         for (file, gpu) in [("nvidia0", true), ("nvidiactl", true), ("dxg", true), ("dri/renderD128", true)]
             .into_iter()
             .chain([("null", false), ("dri/card0", false)])
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn the_committed_lists_are_in_order_and_say_nothing_twice() {
+    fn the_committed_lists_are_sorted_and_unique() {
         let packages = ["tests", "adapters/bridge-wgpu"].map(|folder| path_of_double(&shell::root().join(folder)));
         for path in packages.into_iter().chain([path()]) {
             let list = read(&path).unwrap();

@@ -37,10 +37,10 @@ pub(crate) const SKIP_LOG: &str = "BRIDGE_SKIP_LOG";
 /// Without arguments and without a GPU that tests would have to share, several programs run at a
 /// time.
 pub(crate) fn run(arguments: &[OsString]) -> Result<bool> {
-    if let Err(error) = setup::run(Scope::Tests, Consent::of_environment()) {
+    if let Err(error) = setup::run(Scope::Tests, Consent::from_environment()) {
         eprintln!("test: {error:#}\ntest: going on; the tests that need it will be skipped");
     }
-    let screen = if setup::has_screen() { None } else { VirtualScreen::start().map_err(say).ok() };
+    let screen = if setup::has_screen() { None } else { VirtualScreen::start().map_err(print_error).ok() };
 
     let log = shell::target_dir().join("skips.log");
     fs::create_dir_all(shell::target_dir())?;
@@ -63,8 +63,8 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<bool> {
         println!("\n{tally}");
         (tally, passed)
     } else {
-        let mut command = shell::cargo_here("test");
-        if !names_a_package(arguments) {
+        let mut command = shell::cargo_in_user_dir("test");
+        if !selects_package(arguments) {
             command.arg("--workspace");
         }
         command.arg("--no-fail-fast").args(arguments);
@@ -89,7 +89,7 @@ pub(crate) fn count(commands: impl IntoIterator<Item = Command>, log: &Path) -> 
     for mut command in commands {
         let status = stream(&mut command, &mut tally)?;
         if !status.success() {
-            eprintln!("test: `{}`: {status}", shell::shown(&command));
+            eprintln!("test: `{}`: {status}", shell::command_line(&command));
             passed = false;
         }
     }
@@ -105,17 +105,17 @@ fn tally(command: &mut Command, log: &Path) -> Result<(Tally, bool)> {
     tally.take_log(&read_log(log)?);
     println!("\n{tally}");
     if !status.success() && tally.failed == 0 {
-        eprintln!("test: `{}` failed outside of a test: {status}", shell::shown(command));
+        eprintln!("test: `{}` failed outside of a test: {status}", shell::command_line(command));
     }
     Ok((tally, status.success()))
 }
 
-fn say(error: anyhow::Error) {
+fn print_error(error: anyhow::Error) {
     eprintln!("test: {error:#}; no window tests");
 }
 
 /// Returns `true` if the caller chose packages to test; `--workspace` would override the choice.
-fn names_a_package(arguments: &[OsString]) -> bool {
+fn selects_package(arguments: &[OsString]) -> bool {
     let before_dashes = arguments.iter().take_while(|argument| *argument != "--");
     before_dashes.map(|argument| argument.to_string_lossy()).any(|argument| {
         argument == "--package"
@@ -130,7 +130,7 @@ fn stream(command: &mut Command, tally: &mut Tally) -> Result<ExitStatus> {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
-        .with_context(|| format!("cannot start `{}`", shell::shown(command)))?;
+        .with_context(|| format!("cannot start `{}`", shell::command_line(command)))?;
     if let Some(output) = child.stdout.take() {
         let mut output = BufReader::new(output);
         let mut line = Vec::new();
@@ -157,10 +157,10 @@ mod tests {
 
     #[test]
     fn a_named_package_replaces_the_workspace() {
-        assert!(names_a_package(&words("-p bridge")));
-        assert!(names_a_package(&words("--release -pbridge")));
-        assert!(names_a_package(&words("--package=bridge")));
-        assert!(!names_a_package(&words("--release --profile ci")));
-        assert!(!names_a_package(&words("-- -p")));
+        assert!(selects_package(&words("-p bridge")));
+        assert!(selects_package(&words("--release -pbridge")));
+        assert!(selects_package(&words("--package=bridge")));
+        assert!(!selects_package(&words("--release --profile ci")));
+        assert!(!selects_package(&words("-- -p")));
     }
 }

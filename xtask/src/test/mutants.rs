@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use self::copy::Copy;
 use self::outcome::{Outcome, error_in};
-use super::double::{Built, PROGRAMS, Package, Place, Program, Ran, whole, why_not, workspace_tests};
+use super::double::{Built, PROGRAMS, Package, Place, Program, Ran, unavailable_reason, whole, workspace_tests};
 use super::each::each;
 use crate::shell;
 
@@ -38,7 +38,7 @@ const CATCHERS: &[&str] = &[
 const DOUBLED: Program = whole("doubled");
 
 /// The files of the bridge whose mutants run by default.
-const FILES: &[&str] = &["exchange/state.rs", "exchange/order.rs", "handoff.rs", "timeline/mod.rs"];
+const FILES: &[&str] = &["exchange/state.rs", "exchange/order.rs", "import.rs", "timeline/mod.rs"];
 
 /// The time limit in seconds after which a hanging program is ended.
 const LIMIT: u64 = 60;
@@ -46,7 +46,7 @@ const LIMIT: u64 = 60;
 /// Runs the mutants of `files` whose names contain one of `only` (all if empty) with the programs
 /// `with` (the defaults if empty). Writes the report to `target/mutants.txt`.
 pub(crate) fn run(files: &[String], only: &[String], with: &[String]) -> Result<()> {
-    if let Some(reason) = why_not() {
+    if let Some(reason) = unavailable_reason() {
         bail!("nothing is tested: {reason}");
     }
     let mut mutants = list(files)?;
@@ -133,7 +133,7 @@ fn parse(listed: &str) -> Vec<Mutant> {
 /// driver.
 fn outcome(programs: &[&'static Program], copy: &Copy, file: Option<&Path>) -> Result<Outcome> {
     let mut command = Built::command(programs, workspace_tests(copy.cargo()));
-    let output = command.output().with_context(|| format!("cannot start `{}`", shell::shown(&command)))?;
+    let output = command.output().with_context(|| format!("cannot start `{}`", shell::command_line(&command)))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let error = file.and_then(|file| error_in(file, &said));
@@ -148,7 +148,7 @@ fn outcome(programs: &[&'static Program], copy: &Copy, file: Option<&Path>) -> R
         let Ran { output, findings, .. } = ran?;
         let breaks_rules = !findings.is_empty() && program.name != DOUBLED.name;
         if let Some(outcome) = Outcome::of(program.name, output.status, breaks_rules)
-            && ended.as_ref().is_none_or(|before| outcome.says_more_than(before))
+            && ended.as_ref().is_none_or(|before| outcome.is_more_informative_than(before))
         {
             ended = Some(outcome);
         }

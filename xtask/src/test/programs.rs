@@ -65,11 +65,11 @@ pub(super) fn run(prepare: impl Fn(&mut Command) + Sync, tally: &mut Tally) -> R
 pub(crate) fn build(mut command: Command) -> Result<Vec<TestProgram>> {
     command.args(["--no-run", "--message-format=json-render-diagnostics"]);
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
-    let output = output.with_context(|| format!("cannot start `{}`", shell::shown(&command)))?;
-    ensure!(output.status.success(), "`{}` failed: {}", shell::shown(&command), output.status);
+    let output = output.with_context(|| format!("cannot start `{}`", shell::command_line(&command)))?;
+    ensure!(output.status.success(), "`{}` failed: {}", shell::command_line(&command), output.status);
     let programs = built(&String::from_utf8_lossy(&output.stdout))?;
     if programs.is_empty() {
-        bail!("`{}` names no test program", shell::shown(&command));
+        bail!("`{}` names no test program", shell::command_line(&command));
     }
     Ok(programs)
 }
@@ -124,7 +124,7 @@ fn package<'a>(id: &'a str, folder: &'a Path) -> Option<&'a str> {
 impl TestProgram {
     /// Prepares a command to start the program as cargo would.
     pub(crate) fn prepare(&self, command: &mut Command) {
-        shell::forget_package(command);
+        shell::remove_package_variables(command);
         command.current_dir(&self.folder).env("CARGO_MANIFEST_DIR", &self.folder);
         command.env("CARGO_PKG_NAME", &self.package);
     }
@@ -139,7 +139,7 @@ fn start(program: &TestProgram, prepare: &impl Fn(&mut Command)) -> Result<(Outp
     eprintln!("     Running {}", program.file.display());
     let start = Instant::now();
     let output = command.stdin(Stdio::null()).output();
-    let output = output.with_context(|| format!("cannot start `{}`", shell::shown(&command)))?;
+    let output = output.with_context(|| format!("cannot start `{}`", shell::command_line(&command)))?;
     Ok((output, start.elapsed()))
 }
 

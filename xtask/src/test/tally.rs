@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_case_is_not_taken_from_what_passed() {
+    fn a_skipped_case_is_not_subtracted_from_passed_tests() {
         let mut tally = Tally { passed: 4, ..Tally::default() };
         tally.take_log("p/a\tone\ton a transfer queue\tthere is none\np/a\ttwo\t\tthere is none\n");
         assert_eq!(tally.passed, 3);

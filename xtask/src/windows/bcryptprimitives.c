@@ -1,4 +1,4 @@
-/* The one function of Windows' bcryptprimitives.dll that programs in Rust call. Wine has none before version 9. */
+/* The only function of Windows' bcryptprimitives.dll that Rust programs call. Wine lacks this DLL before version 9. */
 #include <windows.h>
 #include <ntsecapi.h>
 

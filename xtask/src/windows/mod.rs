@@ -24,7 +24,7 @@ use wine::Wine;
 
 /// Tests inside the crates, by package and library. The other tests of `bridge-examples` and
 /// `doctor` start Linux programs.
-const INSIDE: &[(&str, &str)] = &[
+const UNIT_TESTS: &[(&str, &str)] = &[
     ("vk-export", "vk_export"),
     ("cuda-import", "cuda_import"),
     ("vk-cuda-bridge-trace", "bridge_trace"),
@@ -37,12 +37,12 @@ const INSIDE: &[(&str, &str)] = &[
 ];
 
 /// Packages that consist of tests.
-const BESIDE: &[&str] = &["driver-double", "bridge-tests"];
+const TEST_PACKAGES: &[&str] = &["driver-double", "bridge-tests"];
 
 /// Test programs outside the crates that can fail only on Windows, by package and target: those of
 /// the double, which acts as `nvcuda.dll` and counts handles, and those on a device that export,
 /// name and select devices, and one that transfers frames with the CPU backend.
-const DIFFERENT: &[(&str, &str)] = &[
+const WINDOWS_SPECIFIC: &[(&str, &str)] = &[
     ("driver-double", "calls"),
     ("driver-double", "faults"),
     ("driver-double", "findings"),
@@ -100,25 +100,26 @@ fn timed<T>(step: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
 /// Returns `cargo COMMAND` on the workspace, with lints. It only builds programs that are run.
 fn cargo(tools: &Tools, command: &str, all: bool) -> Result<Command> {
     let named = |(package, target): &(&str, &str)| format!("{package}/{target}");
-    let mut built: Vec<_> = INSIDE.iter().chain(PROGRAMS).map(named).collect();
+    let mut built: Vec<_> = UNIT_TESTS.iter().chain(PROGRAMS).map(named).collect();
     if all {
-        built.extend(BESIDE.iter().map(|package| format!("{package}/")));
+        built.extend(TEST_PACKAGES.iter().map(|package| format!("{package}/")));
     } else {
-        built.extend(DIFFERENT.iter().map(named));
+        built.extend(WINDOWS_SPECIFIC.iter().map(named));
     }
-    let mut command = quick(tools.cargo(command, tools.run_target()))?;
+    let mut command = without_optimization(tools.cargo(command, tools.run_target()))?;
     lint::with_lints_alone(&mut command, &built)?;
     command.arg("--workspace");
     Ok(command)
 }
 
 fn is_run(program: (&str, &str), all: bool) -> bool {
-    INSIDE.contains(&program) || if all { BESIDE.contains(&program.0) } else { DIFFERENT.contains(&program) }
+    UNIT_TESTS.contains(&program)
+        || if all { TEST_PACKAGES.contains(&program.0) } else { WINDOWS_SPECIFIC.contains(&program) }
 }
 
 /// Fails if a program of the lists is not among the programs, given by package and target.
 fn check_lists(found: &[(&str, &str)]) -> Result<()> {
-    let listed = INSIDE.iter().chain(DIFFERENT);
+    let listed = UNIT_TESTS.iter().chain(WINDOWS_SPECIFIC);
     let missing: Vec<_> = listed.filter(|program| !found.contains(program)).collect();
     ensure!(missing.is_empty(), "cargo has not built {missing:?}");
     Ok(())
@@ -148,7 +149,7 @@ fn tests(tools: &Tools, wine: &Wine, built: &[TestProgram], all: bool) -> Result
     Ok(())
 }
 
-fn quick(mut command: Command) -> Result<Command> {
+fn without_optimization(mut command: Command) -> Result<Command> {
     command.args(QUICK_TO_BUILD.split_whitespace());
     let path = shell::root().join("Cargo.toml");
     let manifest = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -212,8 +213,8 @@ mod unit {
     }
 
     #[test]
-    fn each_listed_program_has_to_be_built() {
-        let mut built: Vec<_> = INSIDE.iter().chain(DIFFERENT).copied().collect();
+    fn each_listed_program_must_be_built() {
+        let mut built: Vec<_> = UNIT_TESTS.iter().chain(WINDOWS_SPECIFIC).copied().collect();
         check_lists(&built).unwrap();
         *built.last_mut().unwrap() = ("driver-double", "images_export");
         let missing = check_lists(&built).unwrap_err().to_string();
@@ -221,7 +222,7 @@ mod unit {
     }
 
     #[test]
-    fn what_is_optimized_is_read_from_the_manifest() {
+    fn optimized_packages_are_read_from_the_manifest() {
         let manifest = std::fs::read_to_string(shell::root().join("Cargo.toml")).unwrap();
         let names = optimized(&manifest);
         assert!(names.contains(&"vk-cuda-bridge") && names.contains(&"bridge-examples"), "{names:?}");

@@ -125,6 +125,7 @@ fn a_storage_buffer_has_every_frame() {
         let mut app = app(plugin);
         let filler = Filler::new(&cuda(&app));
         let mut buffer = numbers(&mut app, 1000);
+        assert_eq!((buffer.len(), buffer.is_empty()), (1000, false));
         read_buffer(&mut app, buffer.handle().clone());
         for frame in 1..8 {
             let base = frame * 10_000;
@@ -181,6 +182,7 @@ fn a_name_may_hold_any_text() {
         let mut app = app(plugin);
         let painter = Painter::new(&cuda(&app));
         let mut image = picture(&mut app, "a\0b", [8; 2]);
+        assert_eq!((image.size(), image.format()), ([8; 2], TextureFormat::Rgba8UnormSrgb));
         assert!(painter.paint(image.writer().unwrap(), 8, 1).unwrap());
         until(&mut app, "the frame", |_| image.writer().unwrap().presented() == 1);
     }
@@ -200,7 +202,12 @@ fn a_frame_that_fails_or_runs_nothing_is_not_shown() {
         until(&mut app, "the frame", |app| shows(app, 3));
         let writer = image.writer().unwrap();
         if cuda(&app).way() != Way::Cuda {
-            assert!(writer.write::<Error>(|_| Ok(())).unwrap());
+            let mut called = false;
+            let published = writer.write::<Error>(|_| {
+                called = true;
+                Ok(())
+            });
+            assert!(called && !published.unwrap(), "the frame is skipped");
         }
         let failed = writer.write(|_| Err(own("on purpose")));
         assert!(matches!(failed, Err(Failed::Own("on purpose"))));

@@ -1,4 +1,4 @@
-// The scene on the left of a line, the filtered picture on the right of it.
+// Shows the scene to the left of a line, and the filtered picture to the right of it.
 
 @group(0) @binding(0) var scene: texture_2d<f32>;
 @group(0) @binding(1) var filtered: texture_2d<f32>;

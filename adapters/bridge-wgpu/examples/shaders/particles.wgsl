@@ -1,4 +1,4 @@
-// One small square for each particle: position, distance from the middle, brightness.
+// Draws a small square for each particle. A particle has a position, a distance from the center and a brightness.
 
 struct Varyings {
     @builtin(position) position: vec4f,

@@ -1,4 +1,4 @@
-// Some solids that turn, by sphere tracing.
+// Draws rotating solids by sphere tracing.
 
 struct View {
     size: vec2f,
@@ -25,7 +25,7 @@ fn cube(p: vec3f) -> f32 {
     return length(max(q, vec3f(0.0))) + min(max(q.x, max(q.y, q.z)), 0.0) - 0.06;
 }
 
-// Distance, and which solid it is to.
+// Returns the distance to the nearest solid, and the index of that solid.
 fn distance_to(at: vec3f) -> vec2f {
     var p = at;
     let xy = turned(p.xy, view.time * 0.7);

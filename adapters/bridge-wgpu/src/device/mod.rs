@@ -12,7 +12,11 @@ pub(crate) mod splice;
 use std::sync::Arc;
 
 use bridge::vk_export::ExportDevice;
-use bridge::{AdoptInfo, Backend, Compute, CudaCompute, EnabledFeatures, KernelModule};
+use bridge::{
+    AdoptInfo, Backend, Compute, CudaCompute, EnabledFeatures, FormatSupport, KernelMemory, KernelModule, Uuid,
+    format_support,
+};
+use bytemuck::Pod;
 use wgpu::hal::api::Vulkan;
 
 use crate::error::{Error, Result};
@@ -149,6 +153,13 @@ impl Bridge {
         &self.0.shared.queue
     }
 
+    /// Returns the UUID of the GPU, by which CUDA identifies it as well:
+    /// [`CudaDevice::by_uuid`](bridge::CudaDevice::by_uuid) returns the same GPU. CUDA's devices
+    /// and wgpu's adapters have different orders.
+    pub fn uuid(&self) -> Uuid {
+        self.0.compute.device().uuid()
+    }
+
     /// Returns the backend in use, which is not [`Backend::Auto`].
     pub fn backend(&self) -> Backend {
         self.0.compute.backend()
@@ -166,10 +177,57 @@ impl Bridge {
 
     /// Loads CUDA kernels, as [`Compute::load`].
     ///
+    /// [`Backend::Host`] compiles no kernels: it calls twins in Rust instead, which
+    /// [`KernelModule::with_twin`] adds to the module. A program whose kernels have twins launches
+    /// them in the same way on every backend.
+    ///
     /// # Errors
-    /// Those of [`Compute::load`]; always an error with [`Backend::Host`].
+    /// Those of [`Compute::load`].
     pub fn load(&self, name: &str, ptx: &str) -> Result<KernelModule> {
         Ok(self.0.compute.load(name, ptx)?)
+    }
+
+    /// Creates device memory for the state of kernels, as [`Compute::kernel_memory`]: for launches
+    /// in frames of exchanges in step of this `Bridge`.
+    ///
+    /// The compute side of [`Exchange::latest`](crate::Exchange::latest) has its own stream, with
+    /// its own memory: [`LatestWriter::kernel_memory`](crate::LatestWriter::kernel_memory) or
+    /// [`LatestReader::kernel_memory`](crate::LatestReader::kernel_memory).
+    ///
+    /// ```no_run
+    /// use bridge_wgpu::bridge::Kernel;
+    /// use bridge_wgpu::{Bridge, Exchange, LaunchConfig, SharedBuffer};
+    ///
+    /// # #[allow(unsafe_code)]
+    /// # fn simulate(
+    /// #     bridge: &Bridge,
+    /// #     kernel: &Kernel,
+    /// #     exchange: &mut Exchange<SharedBuffer<f32>>,
+    /// #     commands: impl Fn() -> wgpu::CommandBuffer,
+    /// # ) -> Result<(), bridge_wgpu::Error> {
+    /// // Once.
+    /// let velocities = bridge.kernel_memory("velocities", &[0.0f32; 1000])?;
+    /// // In each frame.
+    /// let mut turn = exchange.begin()?;
+    /// let work = turn.work().kernels()?;
+    /// let config = LaunchConfig::for_elements(1000, 256);
+    /// // SAFETY: the kernel takes two pointers to float; both have 1000 elements.
+    /// unsafe { work.launch(kernel, &config, (work.resources, &velocities)) }?;
+    /// bridge.submit([commands()], turn.finish()?)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Compute::kernel_memory`].
+    pub fn kernel_memory<T: Pod>(&self, name: &str, contents: &[T]) -> Result<KernelMemory<T>> {
+        Ok(self.0.compute.kernel_memory(name, contents)?)
+    }
+
+    /// Returns the device's support for the formats that the bridge knows, as [`format_support`]:
+    /// which of them can be shared, and what shaders can do with them.
+    pub fn format_support(&self) -> Vec<FormatSupport> {
+        format_support(&self.0.compute)
     }
 
     /// Returns `true` if both belong to the same wgpu device, so that their frames may be submitted

@@ -20,16 +20,17 @@ impl Bridge {
     /// uses a separate stream in the same context.
     ///
     /// ```no_run
-    /// use bridge_wgpu::bridge::cudarc::driver::CudaContext;
+    /// use bridge_wgpu::bridge::CudaDevice;
     /// use bridge_wgpu::{Backend, Bridge, wgpu};
     ///
     /// # use std::error::Error;
     /// # fn own(adapter: &wgpu::Adapter) -> Result<Bridge, Box<dyn Error>> {
     /// let descriptor = wgpu::DeviceDescriptor::default();
     /// let bridge = Bridge::request_device(adapter, &descriptor, Backend::Host)?;
-    /// let context = CudaContext::new(0)?;
-    /// // Or `context.wrap_borrowed_stream` with a `CUstream` of another library.
-    /// let stream = context.new_stream()?;
+    /// // wgpu's GPU, which is not always CUDA's device 0.
+    /// let cuda = CudaDevice::by_uuid(bridge.uuid())?;
+    /// // Or `wrap_borrowed_stream` with a `CUstream` of another library.
+    /// let stream = cuda.context().new_stream()?;
     /// let bridge = bridge.on_stream(stream)?;
     /// assert_eq!(bridge.backend(), Backend::Cuda);
     /// # Ok(bridge)

@@ -1,14 +1,17 @@
 //! Exchanges whose two sides run at independent rates.
-#![allow(unsafe_code)] // Hands new images over.
+#![allow(unsafe_code)] // Hands new images over, and takes handles apart.
 
 pub(crate) mod frame;
 
 use std::mem::ManuallyDrop;
 
-use bridge::{ComputeFirst, ComputeRead, ComputeWrite, Direction, LatestInfo, RenderFirst, Stage, SubmitParts};
+use bridge::{
+    ComputeFirst, ComputeRead, ComputeWrite, Direction, KernelMemory, LatestInfo, RenderFirst, Stage, SubmitParts,
+};
+use bytemuck::Pod;
 
 use crate::device::Bridge;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::exchange::Exchange;
 use crate::mirror::{Mirror, initialize};
 use crate::mirror_ref::MirrorRef;
@@ -18,6 +21,9 @@ use frame::{NewestFrame, WrittenFrame};
 
 /// Returns the parts of a flush of a handle. Only the handle of wgpu's side has this function.
 type FlushParts<H> = fn(&mut H) -> bridge::Result<Option<SubmitParts>>;
+
+/// The fields of a handle.
+type Fields<H, S> = (H, MirrorRef<S>, Option<FlushParts<H>>);
 
 /// The side of an [`Exchange::latest`] that writes frames: the compute side, or, with
 /// [`RenderFirst`], wgpu.
@@ -127,6 +133,40 @@ impl<S: Shared, D: Direction> LatestWriter<S, D> {
     pub fn objects(&self) -> &S::Objects {
         &self.mirror.objects
     }
+
+    /// Ends the exchange: waits for the work of both sides and frees the slots, as dropping both
+    /// handles does, and returns the error, which a drop only logs.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for the reader of another
+    /// exchange, and while a frame of wgpu's is open; the exchange then ends with the last frame.
+    /// Otherwise those of [`bridge::LatestWriter::close`], as for [`Exchange::close`].
+    pub fn close(self, reader: LatestReader<S, D>) -> Result<()> {
+        if !self.mirror.is_same(&reader.mirror) {
+            let reason = format!("it was closed with the reader of exchange \"{}\"", reader.mirror.name);
+            return Err(Error::invalid(format!("the writer of exchange \"{}\"", self.mirror.name), reason));
+        }
+        let (writer, of_writer, flush_writer) = self.into_fields();
+        let (reader, of_reader, flush_reader) = reader.into_fields();
+        // wgpu's side ends the exchange.
+        let mirror = if flush_writer.is_some() { of_writer } else { of_reader };
+        let flush = move |(writer, reader): &mut (_, _)| match (flush_writer, flush_reader) {
+            (Some(flush), _) => flush(writer),
+            (_, Some(flush)) => flush(reader),
+            (None, None) => Ok(None),
+        };
+        mirror.close((writer, reader), flush, |(writer, reader)| writer.close(reader))
+    }
+
+    /// Returns the fields, without ending the exchange.
+    fn into_fields(self) -> Fields<bridge::LatestWriter<S::Specs, D>, S> {
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: the value is not used again: `this` is not dropped.
+        let writer = unsafe { ManuallyDrop::take(&mut this.writer) };
+        // SAFETY: the field is initialized, and read once: `this` is not dropped.
+        let mirror = unsafe { std::ptr::read(&raw const this.mirror) };
+        (writer, mirror, this.flush)
+    }
 }
 
 impl<S: Shared> LatestWriter<S, ComputeFirst> {
@@ -138,6 +178,15 @@ impl<S: Shared> LatestWriter<S, ComputeFirst> {
     /// reader's next [`newest`](LatestReader::newest), which recovers the slots.
     pub fn begin(&mut self) -> Result<ComputeWrite<S::Specs>> {
         Ok(self.writer.begin()?)
+    }
+
+    /// Creates device memory for the state of kernels, as [`Bridge::kernel_memory`], for launches
+    /// in this writer's frames.
+    ///
+    /// # Errors
+    /// Those of [`Compute::kernel_memory`](bridge::Compute::kernel_memory).
+    pub fn kernel_memory<T: Pod>(&self, name: &str, contents: &[T]) -> Result<KernelMemory<T>> {
+        Ok(self.writer.compute().kernel_memory(name, contents)?)
     }
 }
 
@@ -165,6 +214,16 @@ impl<S: Shared, D: Direction> LatestReader<S, D> {
     /// Returns wgpu's objects, like [`Exchange::objects`].
     pub fn objects(&self) -> &S::Objects {
         &self.mirror.objects
+    }
+
+    /// Like [`LatestWriter::into_fields`].
+    fn into_fields(self) -> Fields<bridge::LatestReader<S::Specs, D>, S> {
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: the value is not used again: `this` is not dropped.
+        let reader = unsafe { ManuallyDrop::take(&mut this.reader) };
+        // SAFETY: the field is initialized, and read once: `this` is not dropped.
+        let mirror = unsafe { std::ptr::read(&raw const this.mirror) };
+        (reader, mirror, this.flush)
     }
 }
 
@@ -219,6 +278,15 @@ impl<S: Shared> LatestReader<S, RenderFirst> {
     /// Those of [`bridge::LatestReader::newest`].
     pub fn newest(&mut self) -> Result<Option<ComputeRead<S::Specs>>> {
         Ok(self.reader.newest()?)
+    }
+
+    /// Creates device memory for the state of kernels, as [`Bridge::kernel_memory`], for launches
+    /// in this reader's frames.
+    ///
+    /// # Errors
+    /// Those of [`Compute::kernel_memory`](bridge::Compute::kernel_memory).
+    pub fn kernel_memory<T: Pod>(&self, name: &str, contents: &[T]) -> Result<KernelMemory<T>> {
+        Ok(self.reader.compute().kernel_memory(name, contents)?)
     }
 }
 

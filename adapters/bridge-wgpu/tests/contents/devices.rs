@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::{Filler, adapter, bridge_on, info, read_buffer, validation_messages};
-use bridge_wgpu::bridge::EnabledFeatures;
 use bridge_wgpu::bridge::vk_export::EXPORT_EXTENSIONS;
+use bridge_wgpu::bridge::{CudaDevice, EnabledFeatures};
 use bridge_wgpu::{Backend, Bridge, Error, Exchange, Requirements, SharedBuffer, Work, wgpu};
 use wgpu::hal::api::Vulkan;
 
@@ -173,7 +173,9 @@ fn cuda_or_the_reason_why_not() {
 #[test]
 fn cuda_computes_on_the_programs_own_stream() {
     let Some(cuda) = bridge_on(Backend::Cuda) else { return };
-    let stream = cuda.cuda().unwrap().device().context().new_stream().unwrap();
+    let device = CudaDevice::by_uuid(cuda.uuid()).unwrap();
+    assert_eq!(device.ordinal(), cuda.cuda().unwrap().device().ordinal(), "the same GPU");
+    let stream = device.context().new_stream().unwrap();
     for other in [cuda, bridge_on(Backend::Host).unwrap()] {
         let bridge = other.on_stream(Arc::clone(&stream)).unwrap();
         assert_eq!((bridge.backend(), bridge.reason()), (Backend::Cuda, "the program's own stream"));

@@ -23,7 +23,7 @@ fn with_kernels() -> Option<Bridge> {
 fn what_kernels_lack_is_named_at_once() {
     let descriptor = wgpu::DeviceDescriptor::default();
     match Bridge::request_device_with_kernels(&adapter(), &descriptor, Backend::Host) {
-        Ok(bridge) => assert!(bridge.kernel_buffer::<u32>("words", LEN, wgpu::BufferUsages::COPY_SRC).is_ok()),
+        Ok(bridge) => assert!(bridge.launch_buffer::<u32>("words", LEN, wgpu::BufferUsages::COPY_SRC).is_ok()),
         Err(error) => {
             let text = error.to_string();
             assert!(text.contains("VK_NVX_binary_import") && text.contains("VK_NVX_image_view_handle"), "{text}");
@@ -31,7 +31,7 @@ fn what_kernels_lack_is_named_at_once() {
     }
     // Unless kernels are requested, a device does not support them, whatever the GPU.
     let bridge = bridge_on(Backend::Host).unwrap();
-    let error = bridge.kernel_buffer::<u32>("words", LEN, wgpu::BufferUsages::COPY_SRC).unwrap_err();
+    let error = bridge.launch_buffer::<u32>("words", LEN, wgpu::BufferUsages::COPY_SRC).unwrap_err();
     assert!(error.to_string().contains("bufferDeviceAddress"), "{error}");
     assert!(bridge.kernel_module("probe", PTX).is_err());
     assert_eq!(validation_messages(), [""; 0]);
@@ -42,7 +42,7 @@ fn what_kernels_lack_is_named_at_once() {
 #[test]
 fn kernels_and_wgpus_commands_alternate() {
     let Some(bridge) = with_kernels() else { return };
-    let buffer = |name| bridge.kernel_buffer::<u32>(name, LEN, wgpu::BufferUsages::COPY_SRC).unwrap();
+    let buffer = |name| bridge.launch_buffer::<u32>(name, LEN, wgpu::BufferUsages::COPY_SRC).unwrap();
     let (sum, addend) = (buffer("sum"), buffer("addend"));
     assert_eq!(read_buffer(&bridge, sum.buffer()), [0; LEN], "it holds zeros at first");
     let module = bridge.kernel_module("probe", PTX).unwrap();
@@ -84,7 +84,7 @@ fn kernels_and_wgpus_commands_alternate() {
 #[test]
 fn launches_that_would_hang_are_refused() {
     let Some(bridge) = with_kernels() else { return };
-    let buffer = bridge.kernel_buffer::<u32>("words", LEN, wgpu::BufferUsages::COPY_SRC).unwrap();
+    let buffer = bridge.launch_buffer::<u32>("words", LEN, wgpu::BufferUsages::COPY_SRC).unwrap();
     let module = bridge.kernel_module("probe", PTX).unwrap();
     let fill = module.kernel("fill_after").unwrap();
     let (len, base, nanoseconds) = (LEN as u32, 0u32, 0u64);

@@ -9,3 +9,4 @@ mod shapes;
 #[path = "../support/mod.rs"]
 mod support;
 mod textures;
+mod twins;

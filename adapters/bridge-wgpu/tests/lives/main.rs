@@ -3,6 +3,7 @@
 #![allow(unsafe_code, clippy::unwrap_used)] // Tests.
 
 mod callbacks;
+mod closed;
 mod foreign;
 mod kept;
 mod late;

@@ -14,6 +14,9 @@ use std::time::Duration;
 use bridge_wgpu::bridge::{BufferSpec, Direction, EnabledFeatures, Kernel};
 use bridge_wgpu::{Backend, Bridge, ComputeTurn, ExchangeInfo, LaunchConfig, SharedBuffer, Work, wgpu};
 
+/// Longer than any wait of the tests takes.
+pub const LIMIT: Duration = Duration::from_secs(60);
+
 /// Collects the warnings and errors that wgpu and the bridge log, including the messages of the
 /// validation layer.
 struct Log(Mutex<Vec<String>>);

@@ -8,8 +8,8 @@ use anyhow::{Result, bail};
 use bridge::ash::vk;
 use bridge::vk_export::{Semaphore, SemaphoreInfo, SemaphoreKind};
 
-use super::other::Other;
-use super::{LONG, beside};
+use super::worker_process::WorkerProcess;
+use super::{LONG, run_alongside};
 use crate::cases::{Bench, Case, Rows};
 use crate::gpu::Gpu;
 use crate::harness::rounds::alternate;
@@ -32,7 +32,7 @@ fn run(bench: &Bench, rows: &mut Rows, what: &str) -> Result<()> {
     rows.parameter("kernels", LONG);
     rows.parameter("bytes", Alone::BYTES);
     rows.parameter("frames", frames);
-    let mut other = Other::start_alone(gpu)?;
+    let mut other = WorkerProcess::start_alone(gpu)?;
     let own = Alone::new(device)?;
     let mut ticks = Ticks::new(gpu)?;
     let samples = alternate(&bench.profile, bench.profile.rounds, 4, |way| {
@@ -44,17 +44,17 @@ fn run(bench: &Bench, rows: &mut Rows, what: &str) -> Result<()> {
             Ok(())
         };
         let took = match way {
-            0 | 2 => beside(&mut step, || other.ask(frames, LONG).and_then(|()| other.took()))?,
-            _ => beside(&mut step, || own.run(frames, LONG))?,
+            0 | 2 => run_alongside(&mut step, || other.ask(frames, LONG).and_then(|()| other.took()))?,
+            _ => run_alongside(&mut step, || own.run(frames, LONG))?,
         };
         Ok(took.as_secs_f64() * 1e6 / frames as f64)
     })?;
     other.end()?;
     let [theirs, ours, theirs_alone, ours_alone] = &samples[..] else { bail!("four ways were measured") };
     let others = [
-        Samples::beside("in this process", ours),
-        Samples::beside("in another, without submissions", theirs_alone),
-        Samples::beside("in this process, without submissions", ours_alone),
+        Samples::comparison("in this process", ours),
+        Samples::comparison("in another, without submissions", theirs_alone),
+        Samples::comparison("in this process, without submissions", ours_alone),
     ];
     rows.lower("", what, "µs", theirs, &others, None)
 }

@@ -3,9 +3,9 @@
 #![allow(unsafe_code)] // Kernel launches.
 
 mod alone;
-mod comeback;
-mod other;
+mod reconnect;
 mod step;
+mod worker_process;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -20,7 +20,7 @@ use crate::harness::rounds::alternate;
 use crate::options::Profile;
 use crate::report::{Goal, Samples};
 use crate::worker::Scrambler;
-use other::{Other, Place};
+use worker_process::{Endpoint, WorkerProcess};
 
 /// Interval at which the renderer takes a frame. It is fixed, so that equally many frames of either
 /// writer are read: each read costs the writer a switch of the GPU's context.
@@ -44,7 +44,7 @@ pub(super) fn cases(profile: &Profile) -> Vec<Case> {
             Case::new(name, what.clone(), move |bench, rows| run(bench, rows, lag, kernels, &what))
         })
     });
-    cases.chain(step::cases(profile)).chain(alone::cases(profile)).chain(comeback::cases(profile)).collect()
+    cases.chain(step::cases(profile)).chain(alone::cases(profile)).chain(reconnect::cases(profile)).collect()
 }
 
 type Spec = BufferSpec<u32>;
@@ -61,20 +61,20 @@ fn run(bench: &Bench, rows: &mut Rows, lag: usize, kernels: usize, what: &str) -
     rows.parameter("slots", slots);
     let info = LatestInfo { name: "processes", slots, writer_in_flight: lag, timeout: LIMIT, ..Default::default() };
     let spec = BufferSpec::new(len, BufferAccess::TRANSFER_READ);
-    let place = Place::new()?;
-    let (mut other, remote) = Other::start(gpu, &place, false)?;
+    let place = Endpoint::new()?;
+    let (mut other, remote) = WorkerProcess::start(gpu, &place, false)?;
     let mut theirs = remote.latest(&info, spec.clone())?;
     let scrambler = gpu.compute.cuda().map(|cuda| Scrambler::new(cuda.device())).transpose()?;
     let (mut writer, mut reader) = Exchange::latest(&gpu.compute, &info, spec)?;
     let samples = alternate(&bench.profile, bench.profile.rounds, 2, |way| {
         let took = if way == 0 {
             let (reader, other) = (&mut theirs, &mut other);
-            newest_beside(
+            newest_alongside(
                 || Ok(reader.newest()?.map(|turn| turn.read_back(LIMIT)).transpose()?.is_some()),
                 || other.ask(frames, kernels).and_then(|()| other.took()),
             )?
         } else {
-            newest_beside(
+            newest_alongside(
                 || Ok(reader.newest()?.map(|turn| turn.read_back(LIMIT)).transpose()?.is_some()),
                 || write(&mut writer, scrambler.as_ref(), frames, kernels),
             )?
@@ -86,17 +86,17 @@ fn run(bench: &Bench, rows: &mut Rows, lag: usize, kernels: usize, what: &str) -
     other.end()?;
     let [theirs, ours] = &samples[..] else { bail!("two ways were measured") };
     let goal = (gpu.is_cuda() && lag > 1).then(|| Goal::times(1.02));
-    let ours = if gpu.is_cuda() { Samples::rival(OWN, ours) } else { Samples::beside(OWN, ours) };
+    let ours = if gpu.is_cuda() { Samples::rival(OWN, ours) } else { Samples::comparison(OWN, ours) };
     rows.lower("", what, "µs", theirs, &[ours], goal)
 }
 
 /// Takes the newest frame every [`PICTURE`] until `work` has ended on another thread.
-fn newest_beside<T: Send>(
+fn newest_alongside<T: Send>(
     mut newest: impl FnMut() -> Result<bool>,
     work: impl FnOnce() -> Result<T> + Send,
 ) -> Result<T> {
     let mut next = Instant::now();
-    beside(
+    run_alongside(
         || {
             // Polls often, so that the end of the work is noticed soon.
             if Instant::now() >= next {
@@ -111,7 +111,7 @@ fn newest_beside<T: Send>(
 }
 
 /// Repeats `step` until `work` has ended on another thread. Returns the result of `work`.
-fn beside<T: Send>(mut step: impl FnMut() -> Result<()>, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+fn run_alongside<T: Send>(mut step: impl FnMut() -> Result<()>, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let ended = AtomicBool::new(false);
     thread::scope(|scope| {
         let working = scope.spawn(|| {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use bridge::{BufferAccess, BufferSpec, Exchange, ExchangeInfo, RemoteExchangeReader, RenderTurn, TimelinePoint};
 
-use super::other::{Other, Place};
+use super::worker_process::{Endpoint, WorkerProcess};
 use super::{LONG, Spec, launch};
 use crate::cases::{Bench, Case, Rows};
 use crate::harness::LIMIT;
@@ -39,8 +39,8 @@ fn run(bench: &Bench, rows: &mut Rows, slots: usize, kernels: usize, what: &str)
     rows.parameter("slots", slots);
     let info = ExchangeInfo { name: "processes", slots, timeout: LIMIT, ..Default::default() };
     let spec = BufferSpec::new(len, BufferAccess::TRANSFER_READ);
-    let place = Place::new()?;
-    let (mut other, remote) = Other::start(gpu, &place, true)?;
+    let place = Endpoint::new()?;
+    let (mut other, remote) = WorkerProcess::start(gpu, &place, true)?;
     let mut steps = remote.exchange(&info, spec.clone())?;
     let scrambler = gpu.compute.cuda().map(|cuda| Scrambler::new(cuda.device())).transpose()?;
     let mut exchange = Exchange::new(&gpu.compute, &info, spec)?;
@@ -56,12 +56,17 @@ fn run(bench: &Bench, rows: &mut Rows, slots: usize, kernels: usize, what: &str)
     other.end()?;
     let [theirs, ours] = &samples[..] else { bail!("two ways were measured") };
     const OWN: &str = "in one process, on one thread";
-    let ours = if gpu.is_cuda() { Samples::rival(OWN, ours) } else { Samples::beside(OWN, ours) };
+    let ours = if gpu.is_cuda() { Samples::rival(OWN, ours) } else { Samples::comparison(OWN, ours) };
     rows.lower("", what, "µs", theirs, &[ours], None)
 }
 
 /// Submits each frame when it is announced, until all have completed.
-fn draw(steps: &mut RemoteExchangeReader<Spec>, other: &mut Other, frames: usize, kernels: usize) -> Result<Duration> {
+fn draw(
+    steps: &mut RemoteExchangeReader<Spec>,
+    other: &mut WorkerProcess,
+    frames: usize,
+    kernels: usize,
+) -> Result<Duration> {
     let begun = Instant::now();
     let (mut left, mut last) = (frames, None);
     other.ask(frames, kernels)?;

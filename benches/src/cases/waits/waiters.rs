@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_that_fails_is_told() {
+    fn a_wait_that_fails_is_reported() {
         let word = AtomicU32::new(0);
         let observer = Observer::new(&word);
         thread::scope(|scope| {

@@ -97,7 +97,7 @@ impl Exchange {
     }
 
     pub(super) fn step(&mut self, from: Role, own: bool, message: &Message) -> Result<Verdict, String> {
-        let side = place(from);
+        let side = role_index(from);
         if self.closed_by[side] {
             return Err("its sender has closed the exchange".into());
         }
@@ -186,7 +186,7 @@ impl Exchange {
         } else {
             &mut self.freed
         };
-        *value = risen(0, timeline.value, u64::MAX / 2)?;
+        *value = check_increase(0, timeline.value, u64::MAX / 2)?;
         self.described += 1;
         if timeline.side == Side::Rendered {
             self.phase = ExchangePhase::Offered;
@@ -202,7 +202,7 @@ impl Exchange {
     }
 
     fn free(&mut self, from: Role, slot: u32, value: u64) -> Result<(), String> {
-        let freed = if value == 0 { self.freed } else { risen(self.freed, value, MOST_STEP)? };
+        let freed = if value == 0 { self.freed } else { check_increase(self.freed, value, MOST_STEP)? };
         if from == self.writer() {
             return Err("only the reader frees slots".into());
         }
@@ -212,7 +212,7 @@ impl Exchange {
         if self.offer.trust && self.writer() == Role::Renderer && value != following {
             return Err(format!("value {value} is not {following}, the next in step"));
         }
-        let (tells, done) = (self.tells_done(), self.done);
+        let (tells, done) = (self.reports_done(), self.done);
         match self.slot(slot)? {
             Slot::Reader(Some(frame)) if tells && *frame >= done => {
                 return Err(format!("slot {slot} holds frame {frame}, which is not finished"));
@@ -228,7 +228,7 @@ impl Exchange {
         if from != self.writer() {
             return Err("only the writer publishes".into());
         }
-        let published = risen(self.published, value, MOST_STEP)?;
+        let published = check_increase(self.published, value, MOST_STEP)?;
         if published == self.published {
             return Err(format!("value {value} is not greater than the one before"));
         }
@@ -267,7 +267,7 @@ impl Exchange {
 
     /// Handles a Done message. Frames are finished in order.
     fn done(&mut self, from: Role, slot: u32, frame: u64) -> Result<(), String> {
-        if from != Role::Worker || !self.tells_done() {
+        if from != Role::Worker || !self.reports_done() {
             return Err("only a worker on the CPU that writes may send it, in an exchange with `trust`".into());
         }
         let next = self.done;
@@ -280,7 +280,7 @@ impl Exchange {
     }
 
     /// Returns `true` if finished frames are reported by messages instead of a timeline.
-    fn tells_done(&self) -> bool {
+    fn reports_done(&self) -> bool {
         self.offer.trust && self.backend == Backend::Host && self.writer() == Role::Worker
     }
 
@@ -291,7 +291,7 @@ impl Exchange {
     }
 }
 
-fn place(role: Role) -> usize {
+fn role_index(role: Role) -> usize {
     match role {
         Role::Renderer => 0,
         Role::Worker => 1,
@@ -300,7 +300,7 @@ fn place(role: Role) -> usize {
 
 /// Returns `value` if it is a valid next value of a timeline at `before` that rises by at most
 /// `step`. `u64::MAX` is never valid, because lost devices report it.
-fn risen(before: u64, value: u64, step: u64) -> Result<u64, String> {
+fn check_increase(before: u64, value: u64, step: u64) -> Result<u64, String> {
     match value.checked_sub(before) {
         Some(rise) if rise <= step && value < u64::MAX => Ok(value),
         _ => Err(format!("value {value} does not follow {before}: it must increase by at most {step}")),

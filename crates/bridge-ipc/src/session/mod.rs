@@ -51,8 +51,8 @@ pub struct Session {
     exchanges: BTreeMap<u32, Exchange>,
     /// The highest number of an offered exchange.
     last: Option<u32>,
-    said_bye: bool,
-    heard_bye: bool,
+    sent_bye: bool,
+    received_bye: bool,
 }
 
 impl Session {
@@ -66,8 +66,8 @@ impl Session {
             backend,
             exchanges: BTreeMap::new(),
             last: None,
-            said_bye: false,
-            heard_bye: false,
+            sent_bye: false,
+            received_bye: false,
         }
     }
 
@@ -112,7 +112,7 @@ impl Session {
     /// Returns `true` if either side has ended the connection with a Bye or a refusal. No more
     /// messages may be sent then.
     pub fn is_over(&self) -> bool {
-        self.said_bye || self.heard_bye
+        self.sent_bye || self.received_bye
     }
 
     /// Records a message that this side is about to send.
@@ -134,19 +134,19 @@ impl Session {
     fn step(&mut self, from: Role, message: &Message) -> Result<Verdict, Violation> {
         let refuse = |reason: String| Err(Violation { message: message.kind(), reason });
         let own = from == self.role;
-        if own && self.is_over() || !own && self.heard_bye {
+        if own && self.is_over() || !own && self.received_bye {
             return refuse("the connection was ended by a Bye or a refusal".into());
         }
-        if !own && self.said_bye && !matches!(message, Message::Bye { .. } | Message::Refused { exchange: None, .. }) {
+        if !own && self.sent_bye && !matches!(message, Message::Bye { .. } | Message::Refused { exchange: None, .. }) {
             return Ok(Verdict::Ignore);
         }
         match message {
             Message::Hello(hello) => self.hello(from, hello).or_else(refuse),
             Message::Bye { .. } | Message::Refused { exchange: None, .. } => {
                 if own {
-                    self.said_bye = true
+                    self.sent_bye = true
                 } else {
-                    self.heard_bye = true
+                    self.received_bye = true
                 }
                 Ok(Verdict::Use)
             }

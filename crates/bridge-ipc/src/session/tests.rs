@@ -101,7 +101,7 @@ fn assert_refused(result: Result<(), String>, part: &str) {
 }
 
 #[test]
-fn the_renderer_speaks_first_and_the_worker_chooses_of_its_backends() {
+fn renderer_sends_hello_first_and_worker_chooses_a_backend() {
     let mut pair = Pair::new();
     assert_refused(
         pair.say(Role::Worker, Message::Hello(hello(Role::Worker, true, false))),
@@ -148,7 +148,7 @@ fn an_exchange_is_described_in_order() {
 }
 
 #[test]
-fn a_slot_is_one_sides_at_a_time() {
+fn slot_has_one_owner_at_a_time() {
     let mut pair = Pair::ready(Direction::WorkerWrites);
     assert_refused(pair.say(Role::Worker, publish(0, 0, 11)), "belongs to the reader");
     assert_refused(pair.say(Role::Worker, free(0, 0)), "the reader frees");
@@ -163,7 +163,7 @@ fn a_slot_is_one_sides_at_a_time() {
 }
 
 #[test]
-fn values_and_frames_rise() {
+fn values_and_frame_numbers_increase() {
     let mut pair = Pair::ready(Direction::WorkerWrites);
     pair.say(Role::Renderer, free(0, 0)).unwrap();
     pair.say(Role::Renderer, free(1, 12)).unwrap();
@@ -183,7 +183,7 @@ fn values_and_frames_rise() {
 const MOST: u64 = crate::limits::MOST_STEP;
 
 #[test]
-fn where_the_renderer_writes_the_slots_are_its_own_at_first() {
+fn writing_renderer_owns_the_slots_initially() {
     let mut pair = Pair::ready(Direction::RendererWrites);
     assert_refused(pair.say(Role::Worker, publish(0, 0, 11)), "only the writer publishes");
     pair.say(Role::Renderer, publish(0, 0, 11)).unwrap();
@@ -192,7 +192,7 @@ fn where_the_renderer_writes_the_slots_are_its_own_at_first() {
 }
 
 #[test]
-fn a_close_is_answered_and_what_crosses_it_is_ignored() {
+fn close_is_answered_and_crossing_messages_are_ignored() {
     let mut pair = Pair::ready(Direction::WorkerWrites);
     pair.say(Role::Renderer, free(0, 0)).unwrap();
     // The Close and the Publish cross.
@@ -207,7 +207,7 @@ fn a_close_is_answered_and_what_crosses_it_is_ignored() {
 }
 
 #[test]
-fn a_refusal_crosses_a_close() {
+fn refusal_may_cross_a_close() {
     let mut pair = Pair::greeted(Backend::Cuda);
     pair.say(Role::Renderer, offer(1, Direction::WorkerWrites)).unwrap();
     let refused = Message::Refused { exchange: Some(1), code: Code::Resource, text: String::new() };
@@ -221,7 +221,7 @@ fn a_refusal_crosses_a_close() {
 }
 
 #[test]
-fn after_a_bye_nothing_is_said() {
+fn no_message_follows_a_bye() {
     let mut pair = Pair::ready(Direction::WorkerWrites);
     pair.worker.send(&Message::Bye { code: Code::Done, text: String::new() }).unwrap();
     assert!(pair.worker.send(&Message::Close { exchange: 1 }).is_err());
@@ -270,7 +270,7 @@ proptest! {
     /// Messages arrive late and cross each other. A message that the sender's state machine allows
     /// is never a violation for the receiver's.
     #[test]
-    fn what_may_be_sent_may_be_received_however_late(
+    fn allowed_messages_are_accepted_with_any_delay(
         exchanges in 0..3u32,
         steps in proptest::collection::vec((any::<bool>(), proptest::option::weighted(0.6, anything())), 0..150),
     ) {

@@ -104,7 +104,7 @@ fn done(slot: u32, frame: u64) -> Message {
 }
 
 #[test]
-fn values_are_announced_where_both_sides_have_said_so() {
+fn values_are_announced_if_both_sides_allow_trust() {
     for hellos in [[false, false], [true, false], [false, true]] {
         let mut pair = Pair::greeted(Backend::Host, hellos);
         pair.refused(Role::Renderer, offer(true, Direction::WorkerWrites), "the `trust` flag in both Hellos");
@@ -118,7 +118,7 @@ fn values_are_announced_where_both_sides_have_said_so() {
 
 /// A peer of version 2 works as before, and is not offered exchanges that it does not support.
 #[test]
-fn the_renderer_writes_in_step_where_both_sides_know_it() {
+fn renderer_writes_in_step_if_both_versions_support_it() {
     let mut pair = Pair { renderer: Session::new(Role::Renderer), worker: Session::new(Role::Worker) };
     let hello = |role| Message::Hello(Hello { trust: true, host: true, ..Hello::new(role, "test") });
     pair.say(Role::Renderer, hello(Role::Renderer)).unwrap();
@@ -169,7 +169,7 @@ fn a_worker_that_reads_in_step_frees_with_the_next_value() {
 /// Numbers that a hostile peer may choose are refused: each frame is published once, values
 /// increase by 1, and each slot is handed over once.
 #[test]
-fn what_is_announced_is_the_next_in_step() {
+fn announced_frames_and_values_are_consecutive() {
     for backend in [Backend::Host, Backend::Cuda] {
         let mut pair = Pair::ready(backend, true);
         for (frame, value) in [(0, 2), (1, 1), (0, 0), (u64::MAX, 1), (0, u64::MAX), (1, 2)] {
@@ -187,7 +187,7 @@ fn what_is_announced_is_the_next_in_step() {
 }
 
 #[test]
-fn frames_are_finished_in_their_order_before_their_slots_are_freed() {
+fn frames_finish_in_order_before_their_slots_are_freed() {
     let mut pair = Pair::ready(Backend::Host, true);
     pair.refused(Role::Worker, done(0, 0), "not 0, the oldest");
     pair.say(Role::Worker, publish(1, 0, 1)).unwrap();
@@ -205,7 +205,7 @@ fn frames_are_finished_in_their_order_before_their_slots_are_freed() {
 /// With CUDA, the timeline shows that a frame is finished, and a slot is freed with a value that is
 /// reached later.
 #[test]
-fn with_timelines_nobody_says_done() {
+fn done_is_refused_with_timelines() {
     let mut pair = Pair::ready(Backend::Cuda, true);
     pair.say(Role::Worker, publish(0, 0, 1)).unwrap();
     pair.refused(Role::Worker, done(0, 0), "a worker on the CPU");

@@ -20,7 +20,7 @@ use crate::transport::socket::{self, Incoming, Next};
 use crate::wire::MOST_BYTES;
 
 /// Maximum number of ignored messages that one call skips.
-const PASSED_OVER: usize = 64;
+const MAX_IGNORED: usize = 64;
 
 /// A connection with a peer process. Every message is validated, in both directions.
 ///
@@ -45,8 +45,8 @@ impl Connection {
     pub(super) fn new(socket: OwnedFd, role: Role, user: Option<u32>) -> Result<Self> {
         // Wrapped before any call that can fail, so that the socket is closed without blocking.
         let socket = Arc::new(match role {
-            Role::Renderer => PeerSocket::refusing(socket),
-            Role::Worker => PeerSocket::taking(socket),
+            Role::Renderer => PeerSocket::refusing_descriptors(socket),
+            Role::Worker => PeerSocket::accepting_descriptors(socket),
         });
         let peer = PeerProcess::of(socket.as_fd(), user)?;
         let owner = Owner::current();
@@ -113,7 +113,7 @@ impl Connection {
     pub fn try_receive(&mut self) -> Result<Option<Received>> {
         self.check_owner()?;
         // Limited, so that a peer that keeps sending ignored messages cannot block the caller.
-        for _ in 0..PASSED_OVER {
+        for _ in 0..MAX_IGNORED {
             if self.ended {
                 return Err(self.closed());
             }
@@ -121,7 +121,9 @@ impl Connection {
                 // Returns even if a message has arrived since: the next call peeks at it before
                 // receiving it.
                 Next::Nothing => return Ok(None),
-                Next::Carries => return Err(self.broken(Error::Truncated { peer: self.name(), what: "descriptors" })),
+                Next::WithDescriptors => {
+                    return Err(self.protocol_error(Error::Truncated { peer: self.name(), what: "descriptors" }));
+                }
                 Next::Other => {}
             }
             let mut bytes = [0; MOST_BYTES];
@@ -133,14 +135,16 @@ impl Connection {
                     self.ended = true;
                     return Err(self.closed());
                 }
-                Ok(Incoming::Cut(what)) => return Err(self.broken(Error::Truncated { peer: self.name(), what })),
+                Ok(Incoming::Truncated(what)) => {
+                    return Err(self.protocol_error(Error::Truncated { peer: self.name(), what }));
+                }
                 Ok(Incoming::Bytes(len, descriptors)) => (len, descriptors),
-                Err(error) => return Err(self.cut_off(error)),
+                Err(error) => return Err(self.receive_error(error)),
             };
             match self.accept(&bytes[..len], descriptors) {
                 Ok(None) => {}
                 Ok(Some(received)) => return Ok(Some(received)),
-                Err(error) => return Err(self.broken(error)),
+                Err(error) => return Err(self.protocol_error(error)),
             }
         }
         Ok(None)
@@ -227,7 +231,7 @@ impl Connection {
         self.end();
     }
 
-    fn broken(&mut self, error: Error) -> Error {
+    fn protocol_error(&mut self, error: Error) -> Error {
         let code = if matches!(error, Error::Version { .. }) { Code::Version } else { Code::Protocol };
         self.close(code, &error.to_string());
         error
@@ -235,7 +239,7 @@ impl Connection {
 
     /// Returns the error of a failed receive. If this process has no room for a received
     /// descriptor, which is not the peer's fault, the peer is notified.
-    fn cut_off(&mut self, error: Errno) -> Error {
+    fn receive_error(&mut self, error: Errno) -> Error {
         let mut failed = self.system("recvmsg", error);
         if let (Errno::MFILE | Errno::NFILE, Error::System { object, .. }) = (error, &mut failed) {
             object.push_str(", with a descriptor that exceeds the limit of open files (raise it, `ulimit -n`)");

@@ -64,7 +64,7 @@ pub(super) fn pass_rights(socket: BorrowedFd<'_>, passes: bool) -> io::Result<()
 }
 
 /// Returns `true` if the kernel delivers messages with descriptors to a socket, or may do so.
-pub(super) fn takes_rights(socket: BorrowedFd<'_>) -> bool {
+pub(super) fn accepts_rights(socket: BorrowedFd<'_>) -> bool {
     !matches!(option::<libc::c_int>(socket, SO_PASSRIGHTS), Ok(0))
 }
 

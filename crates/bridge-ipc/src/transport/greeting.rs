@@ -9,19 +9,19 @@ use rustix::event::{PollFd, PollFlags};
 use crate::error::{Error, Result};
 use crate::message::hello::Hello;
 use crate::message::{Code, Message};
-use crate::transport::bound::BoundSocket;
+use crate::transport::bound_socket::BoundSocket;
 use crate::transport::connection::Connection;
 use crate::transport::peer::poll_until;
 
 /// Maximum number of failures that are kept for later calls.
-const MOST_FAILURES: usize = 64;
+const MAX_FAILURES: usize = 64;
 
 /// Maximum number of workers that are kept for calls with the Hello that they have answered.
-const MOST_ANSWERED: usize = 64;
+const MAX_ANSWERED: usize = 64;
 
 /// Longest time that a wait polls before it checks again: another thread may have accepted a worker
 /// meanwhile, whose socket this wait does not poll.
-const LOOK: Duration = Duration::from_millis(20);
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The connections of one [`Listener`](crate::Listener) that no call has returned yet.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl Waiting {
     ///
     /// # Errors
     /// It has failed, or is gone.
-    fn look(&mut self) -> Result<()> {
+    fn poll(&mut self) -> Result<()> {
         if !self.answered {
             self.answered = self.connection.try_receive_hello()?.is_some();
         } else if self.connection.is_released() || self.connection.peer().is_dead() {
@@ -62,7 +62,7 @@ impl Waiting {
     }
 
     /// Returns `true` if its answer has taken too long.
-    fn is_late(&self, limit: Duration) -> bool {
+    fn has_timed_out(&self, limit: Duration) -> bool {
         !self.answered && self.since.elapsed() >= limit
     }
 }
@@ -90,8 +90,8 @@ impl Greetings {
         loop {
             // A failure is returned only after answers were checked, so failing processes cannot
             // keep others from being returned.
-            let met = self.meet(socket, hello);
-            if let Some(connection) = self.answered(hello) {
+            let met = self.greet_connected(socket, hello);
+            if let Some(connection) = self.take_answered(hello) {
                 return Ok(Some(connection));
             }
             met?;
@@ -106,7 +106,7 @@ impl Greetings {
     }
 
     /// Sends the Hello to all processes that have connected, up to the first failure.
-    fn meet(&self, socket: &BoundSocket, hello: &Hello) -> Result<()> {
+    fn greet_connected(&self, socket: &BoundSocket, hello: &Hello) -> Result<()> {
         while let Some(connection) = socket.accept(Duration::ZERO)? {
             self.admit(connection, hello)?;
         }
@@ -122,7 +122,7 @@ impl Greetings {
             let reason =
                 format!("{pending} connections have not sent a Hello, the maximum that `ListenerInfo::pending` allows");
             Some(("too many connections have not sent a Hello", reason))
-        } else if answered >= MOST_ANSWERED {
+        } else if answered >= MAX_ANSWERED {
             let reason =
                 format!("{answered} workers have answered calls with another configuration, which is the maximum");
             Some(("too many workers have connected to calls with another configuration", reason))
@@ -141,13 +141,13 @@ impl Greetings {
 
     /// Removes and returns the first connection that has answered this Hello. Removes the failed
     /// connections before it, and stores their errors.
-    fn answered(&self, hello: &Hello) -> Option<Connection> {
+    fn take_answered(&self, hello: &Hello) -> Option<Connection> {
         let mut waiting = self.lock();
         let mut at = 0;
         while let Some(one) = waiting.get_mut(at) {
-            let failure = match one.look() {
+            let failure = match one.poll() {
                 Ok(()) if one.answered && one.hello == *hello => return Some(waiting.remove(at).connection),
-                Ok(()) if !one.is_late(self.limit) => {
+                Ok(()) if !one.has_timed_out(self.limit) => {
                     at += 1;
                     continue;
                 }
@@ -161,7 +161,7 @@ impl Greetings {
             };
             waiting.remove(at);
             let mut failures = self.failures();
-            failures.truncate(MOST_FAILURES - 1);
+            failures.truncate(MAX_FAILURES - 1);
             failures.push_back(failure);
         }
         None
@@ -176,7 +176,7 @@ impl Greetings {
             let sockets: Vec<_> = ours.map(|one| one.connection.socket()).collect();
             let silent = waiting.iter().filter(|one| !one.answered);
             let limits = silent.filter_map(|one| one.since.checked_add(self.limit));
-            (sockets, limits.chain(deadline).chain(Instant::now().checked_add(LOOK)).min())
+            (sockets, limits.chain(deadline).chain(Instant::now().checked_add(CHECK_INTERVAL)).min())
         };
         let mut fds: Vec<_> = sockets.iter().map(|answer| PollFd::new(&**answer, PollFlags::IN)).collect();
         fds.push(PollFd::new(socket, PollFlags::IN));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::error::Result;
 use crate::message::hello::Hello;
 use crate::transport::ListenerInfo;
-use crate::transport::bound::BoundSocket;
+use crate::transport::bound_socket::BoundSocket;
 use crate::transport::connection::Connection;
 use crate::transport::greeting::Greetings;
 

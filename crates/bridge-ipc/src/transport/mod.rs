@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 #[cfg(target_os = "linux")]
-mod beginning;
-#[cfg(target_os = "linux")]
 mod bind_lock;
 #[cfg(target_os = "linux")]
-mod bound;
+mod bound_socket;
 #[cfg(target_os = "linux")]
 mod connection;
 #[cfg(target_os = "linux")]
@@ -15,9 +13,9 @@ mod credentials;
 #[cfg(target_os = "linux")]
 mod greeting;
 #[cfg(target_os = "linux")]
+mod handshake;
+#[cfg(target_os = "linux")]
 mod listener;
-#[cfg(not(target_os = "linux"))]
-mod other;
 #[cfg(target_os = "linux")]
 mod owner;
 #[cfg(target_os = "linux")]
@@ -29,6 +27,8 @@ mod socket;
 #[cfg(target_os = "linux")]
 #[cfg(test)]
 mod tests;
+#[cfg(not(target_os = "linux"))]
+mod unsupported;
 #[cfg(target_os = "linux")]
 mod waiter;
 
@@ -36,12 +36,12 @@ mod waiter;
 pub use connection::Connection;
 #[cfg(target_os = "linux")]
 pub use listener::Listener;
-#[cfg(not(target_os = "linux"))]
-pub use other::{Connection, Listener, PeerProcess, PeerWatch, Waiter};
 #[cfg(target_os = "linux")]
 pub use owner::Owner;
 #[cfg(target_os = "linux")]
 pub use peer::{PeerProcess, PeerWatch};
+#[cfg(not(target_os = "linux"))]
+pub use unsupported::{Connection, Listener, PeerProcess, PeerWatch, Waiter};
 #[cfg(target_os = "linux")]
 pub use waiter::Waiter;
 

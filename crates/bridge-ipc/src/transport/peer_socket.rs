@@ -17,28 +17,28 @@ use crate::transport::socket::{self, Next};
 pub(super) struct PeerSocket {
     socket: ManuallyDrop<OwnedFd>,
     /// Whether this process takes received descriptors.
-    takes: bool,
+    accepts_descriptors: bool,
     /// Whether descriptors may be queued in the socket that this process does not take.
-    may_carry: bool,
+    may_hold_descriptors: bool,
 }
 
 impl PeerSocket {
     /// Wraps the socket of a side that takes descriptors. Queued descriptors are closed with it.
-    pub(super) fn taking(socket: OwnedFd) -> Self {
-        Self { socket: ManuallyDrop::new(socket), takes: true, may_carry: false }
+    pub(super) fn accepting_descriptors(socket: OwnedFd) -> Self {
+        Self { socket: ManuallyDrop::new(socket), accepts_descriptors: true, may_hold_descriptors: false }
     }
 
     /// Wraps a socket of a side that takes no descriptors: a listening socket, or one accepted from
     /// a socket that [refuses](credentials::refuse_rights) them.
-    pub(super) fn refusing(socket: OwnedFd) -> Self {
-        let may_carry = credentials::takes_rights(socket.as_fd());
-        Self { socket: ManuallyDrop::new(socket), takes: false, may_carry }
+    pub(super) fn refusing_descriptors(socket: OwnedFd) -> Self {
+        let may_hold_descriptors = credentials::accepts_rights(socket.as_fd());
+        Self { socket: ManuallyDrop::new(socket), accepts_descriptors: false, may_hold_descriptors }
     }
 
     /// Peeks at the next message if the kernel may queue descriptors that this process does not
     /// take; returns [`Next::Other`] otherwise.
     pub(super) fn peek(&self) -> Next {
-        if self.may_carry { socket::peek(self) } else { Next::Other }
+        if self.may_hold_descriptors { socket::peek(self) } else { Next::Other }
     }
 }
 
@@ -53,7 +53,7 @@ impl Drop for PeerSocket {
         #[allow(unsafe_code)]
         // SAFETY: `ManuallyDrop::take`: taken only here, once, and not used afterwards.
         let socket = unsafe { ManuallyDrop::take(&mut self.socket) };
-        if self.takes || !credentials::takes_rights(socket.as_fd()) {
+        if self.accepts_descriptors || !credentials::accepts_rights(socket.as_fd()) {
             return;
         }
         // If no thread can be started, the socket is closed here.

@@ -13,7 +13,7 @@ use crate::transport::peer::poll_until;
 use crate::transport::socket;
 
 /// Interval between attempts to send a descriptor for which the kernel has no room.
-const FULL: Duration = Duration::from_millis(1);
+const RETRY_INTERVAL: Duration = Duration::from_millis(1);
 
 impl Connection {
     /// Sends a message with its descriptor, which the caller continues to own. Waits for at most
@@ -31,7 +31,7 @@ impl Connection {
         self.session.send(message).map_err(|source| Error::Violation { sender: this_side(), source })?;
         match self.push(&encoded, descriptor, timeout)? {
             None => Ok(()),
-            Some(Errno::TOOMANYREFS) => Err(self.unsent(Errno::TOOMANYREFS)),
+            Some(Errno::TOOMANYREFS) => Err(self.send_error(Errno::TOOMANYREFS)),
             Some(_) => {
                 self.end();
                 let what = format!("room for a {} message to {}", message.kind(), self.name());
@@ -92,7 +92,7 @@ impl Connection {
                 // The peer's earlier messages can still be received.
                 Err(Errno::PIPE | Errno::CONNRESET | Errno::CONNREFUSED | Errno::NOTCONN) => return Err(self.closed()),
                 Err(Errno::TOOMANYREFS) => Errno::TOOMANYREFS,
-                Err(error) => return Err(self.unsent(error)),
+                Err(error) => return Err(self.send_error(error)),
             };
             let deadline = *until.get_or_insert_with(|| Instant::now().checked_add(timeout));
             if full == Errno::TOOMANYREFS {
@@ -100,7 +100,7 @@ impl Connection {
                 if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                     return Ok(Some(full));
                 }
-                std::thread::sleep(FULL);
+                std::thread::sleep(RETRY_INTERVAL);
                 continue;
             }
             let room = poll_until(&mut [PollFd::new(&*self.socket, PollFlags::OUT)], deadline);
@@ -111,7 +111,7 @@ impl Connection {
     }
 
     /// Returns the error of a failed send, and notifies the peer, which misses a message.
-    pub(in crate::transport) fn unsent(&mut self, error: Errno) -> Error {
+    pub(in crate::transport) fn send_error(&mut self, error: Errno) -> Error {
         let mut failed = self.system("sendmsg", error);
         if let (Errno::TOOMANYREFS, Error::System { object, .. }) = (error, &mut failed) {
             object.push_str(

@@ -24,7 +24,7 @@ pub(super) enum Incoming {
     End,
     /// The bytes or the descriptors exceeded the available room. The received descriptors are
     /// closed.
-    Cut(&'static str),
+    Truncated(&'static str),
     /// Number of bytes, and the descriptors.
     Bytes(usize, Vec<OwnedFd>),
 }
@@ -62,9 +62,9 @@ pub(super) fn receive(socket: impl AsFd, bytes: &mut [u8], takes_descriptors: bo
         }
     }
     Ok(if received.flags.contains(ReturnFlags::CTRUNC) {
-        Incoming::Cut("descriptors")
+        Incoming::Truncated("descriptors")
     } else if received.flags.contains(ReturnFlags::TRUNC) {
-        Incoming::Cut("bytes")
+        Incoming::Truncated("bytes")
     } else if received.bytes == 0 {
         Incoming::End
     } else {
@@ -78,7 +78,7 @@ pub(super) enum Next {
     /// Nothing is available now. A message that arrives later was not inspected.
     Nothing,
     /// A message with descriptors.
-    Carries,
+    WithDescriptors,
     /// A message without descriptors, the end, or an error that the receive reports.
     Other,
 }
@@ -93,7 +93,7 @@ pub(super) fn peek(socket: impl AsFd) -> Next {
             // yet.
             Err(Errno::INTR | Errno::CONNRESET) => {}
             Err(Errno::AGAIN) => return Next::Nothing,
-            Ok(next) if next.flags.contains(ReturnFlags::CTRUNC) => return Next::Carries,
+            Ok(next) if next.flags.contains(ReturnFlags::CTRUNC) => return Next::WithDescriptors,
             Ok(_) | Err(_) => return Next::Other,
         }
     }

@@ -20,7 +20,7 @@ fn element(index: u32) -> f32 {
 fn texel(x: u32, y: u32) -> vec4<f32> {
     let index = y * params.source.x + x;
     let planar = (params.flags & 4u) != 0u;
-    // A texel of four channels is one or two whole words: it takes one or two loads instead of four.
+    // A texel of four channels consists of complete words, so one or two loads are enough instead of four.
     if (params.channels == 4u && params.kind == 0u && !planar) {
         return unpack4x8unorm(elements[index]);
     }

@@ -1,19 +1,19 @@
-// Draws an image, as it lies in shared memory, into the picture: one invocation a pixel. `texel` is
-// in `elements.wgsl` for an image in a buffer, in `texels.wgsl` for a shared image; the two
-// make a shader each.
+// Draws an image from shared memory into the picture, with one invocation per pixel. This file is
+// combined with `elements.wgsl`, which defines `texel` for images in buffers, or with
+// `texels.wgsl`, which defines it for shared images.
 
 struct Params {
-    // Width and height of the image, and of the picture.
+    // Width and height of the image and of the picture.
     source: vec2<u32>,
     picture: vec2<u32>,
-    // 1 to 4.
+    // The number of channels, 1 to 4.
     channels: u32,
-    // Of elements. 0: uint8, 1: float16, 2: float32.
+    // The type of the elements. 0: uint8, 1: float16, 2: float32.
     kind: u32,
-    // Values are multiplied by it.
+    // The factor that values are multiplied by.
     gain: f32,
     // Bit 0: the values are linear and are encoded as sRGB. Bit 1: one channel is colored by viridis.
-    // Bit 2: the channels are planes of elements, one behind the other.
+    // Bit 2: the channels are planes of elements, one after the other.
     flags: u32,
 }
 
@@ -40,14 +40,14 @@ fn encoded(linear: vec3<f32>) -> vec3<f32> {
 }
 
 fn has_nan(value: vec4<f32>) -> bool {
-    // By its bits: drivers may take it that no number is NaN.
+    // Checks the bits, because drivers may assume that no number is NaN.
     return any((bitcast<vec4<u32>>(value) & vec4(0x7fffffffu)) > vec4(0x7f800000u));
 }
 
-// From -1e38 to 1e38, infinity included: no difference of two and no product with 0 is NaN.
+// Clamps to the range from -1e38 to 1e38, also infinity, so that no difference of two values and no product with 0 is NaN.
 fn limited(value: vec4<f32>) -> vec4<f32> {
     let bits = bitcast<vec4<u32>>(value);
-    // By the bits too, which are ordered as the numbers are.
+    // Compares the bits, which have the same order as the numbers.
     return bitcast<vec4<f32>>((bits & vec4(0x80000000u)) | min(bits & vec4(0x7fffffffu), vec4(0x7e967699u)));
 }
 
@@ -76,7 +76,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         let upper = mix(limited(a), limited(b), part.x);
         let lower = mix(limited(c), limited(d), part.x);
         color = mix(upper, lower, part.y);
-        // Of the texels that have a part in it.
+        // NaN in any of the texels that contribute to the pixel.
         let right = part.x > 0.0;
         broken = has_nan(a) || (right && has_nan(b)) || (part.y > 0.0 && (has_nan(c) || (right && has_nan(d))));
     }
@@ -87,7 +87,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         shown = encoded(clamp(shown, vec3(0.0), vec3(1.0)));
     }
     var result = vec4(shown, color.a);
-    // NaN stands out.
+    // NaN is shown in magenta.
     if (broken) {
         result = vec4(1.0, 0.0, 1.0, 1.0);
     }

@@ -69,14 +69,14 @@ impl View {
     /// [`FRAMES`](crate::draw::ring::FRAMES) frames are in flight.
     fn draw_frame(&mut self) -> Result<bool> {
         let Some((frame, content)) = self.pending.take() else { return Ok(false) };
-        let keeps = match self.make_room_for(frame.as_ref(), content) {
+        let keeps = match self.reserve_copy(frame.as_ref(), content) {
             Ok(keeps) => keeps,
             Err(error) => {
                 frame.skip();
                 return Err(error);
             }
         };
-        let params = self.moved(content).params(self.size);
+        let params = self.with_orbit(content).params(self.size);
         let (slot, size) = (frame.slot(), content.size());
         let source = match (keeps, slot) {
             (Some(kept), _) => Source::Buffer(kept, size),
@@ -91,7 +91,7 @@ impl View {
             depths: self.depths.as_ref().unwrap_or(&self.picture).as_raw(),
         };
         // SAFETY: the buffers are storage buffers, and none is too large: `check_turn`, `new` and
-        // `make_room_for` have checked it; `check_texture` has checked the image.
+        // `reserve_copy` have checked it; `check_texture` has checked the image.
         let recording = match unsafe { self.ring.begin(self.limit, Some(bound)) } {
             Ok(recording) => recording,
             Err(error) => {
@@ -118,7 +118,7 @@ impl View {
         if let (Some(kept), Slot::Buffer(slot)) = (keeps, slot) {
             // SAFETY: the command buffer is recording; the slot is acquired and can be copied from,
             // and both buffers have the size of the format.
-            unsafe { record_keeping(&raw, commands, slot.raw, kept, size) };
+            unsafe { record_points_copy(&raw, commands, slot.raw, kept, size) };
         }
         // SAFETY: the set was bound to the resources above; the ring is waited for before they are
         // freed.
@@ -221,7 +221,7 @@ fn flags(look: Look) -> u32 {
 /// # Safety
 /// `commands` is recording, outside of a render pass. `slot` is acquired and can be copied from;
 /// both buffers have at least `size` bytes.
-unsafe fn record_keeping(raw: &Device, commands: vk::CommandBuffer, slot: vk::Buffer, kept: vk::Buffer, size: u64) {
+unsafe fn record_points_copy(raw: &Device, commands: vk::CommandBuffer, slot: vk::Buffer, kept: vk::Buffer, size: u64) {
     let (draws, copies) = (vk::PipelineStageFlags::COMPUTE_SHADER, vk::PipelineStageFlags::TRANSFER);
     let writes = vk::AccessFlags::TRANSFER_WRITE;
     let barrier = |from, to, memory: vk::MemoryBarrier<'_>| {

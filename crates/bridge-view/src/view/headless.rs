@@ -33,11 +33,11 @@ impl View {
         Ok(false)
     }
 
-    pub(super) fn moved(&self, content: Content) -> Content {
+    pub(super) fn with_orbit(&self, content: Content) -> Content {
         content
     }
 
-    pub(super) fn make_room_for(&mut self, _frame: &dyn Turn, _content: Content) -> Result<Option<vk::Buffer>> {
+    pub(super) fn reserve_copy(&mut self, _frame: &dyn Turn, _content: Content) -> Result<Option<vk::Buffer>> {
         Ok(None)
     }
 

@@ -5,9 +5,9 @@
 
 mod draw;
 mod output;
-mod show;
 #[cfg_attr(not(feature = "window"), path = "headless.rs")]
-mod shown;
+mod screen;
+mod show;
 
 use std::mem::ManuallyDrop;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::format::{ImageFormat, PointFormat, Texels, check_sides};
 use crate::frame::Turn;
 use crate::look::{Look, PointLook};
 use crate::rate::Rate;
-use crate::view::shown::Screen;
+use crate::view::screen::Screen;
 
 pub use crate::view::draw::Drawn;
 pub use crate::view::output::PictureSlot;

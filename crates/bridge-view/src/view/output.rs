@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use bridge::ash::vk;
+use bridge::vk_export::covers_copies;
 use bridge::{
     BufferAccess, BufferSpec, ComputeTurn, ImageAccess, ImageKind, ImageSpec, RenderFirst, RenderTurn, Resources,
 };
@@ -224,12 +225,6 @@ pub(crate) enum Target {
 
 pub(crate) trait Written: Resources {
     fn target(resources: Self::Render<'_>, size: [u32; 2]) -> Result<Target>;
-}
-
-/// Returns `true` if barriers at these stages order a copy.
-pub(super) fn covers_copies(stages: vk::PipelineStageFlags2) -> bool {
-    use vk::PipelineStageFlags2 as Stages;
-    stages.intersects(Stages::COPY | Stages::ALL_TRANSFER | Stages::ALL_COMMANDS)
 }
 
 impl<T: Pod + Send + Sync> Written for BufferSpec<T> {

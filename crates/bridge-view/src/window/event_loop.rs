@@ -19,13 +19,13 @@ use winit::window::{Window as WinitWindow, WindowAttributes, WindowId};
 
 use crate::error::{Error, Result};
 use crate::window::WindowInfo;
-use crate::window::ended;
+use crate::window::display_end;
 use crate::window::guard::guarded;
 use crate::window::input::State;
 
 /// Maximum fraction of a monitor's size that a new window occupies, if the requested size does not
 /// fit.
-const ROOM: f64 = 0.9;
+const MAX_FRACTION: f64 = 0.9;
 
 thread_local! {
     /// The loop, on the thread that opened the first window. Never dropped: it cannot be created
@@ -47,8 +47,8 @@ struct Loop {
 struct App {
     windows: HashMap<WindowId, Weak<State>>,
     /// The window to create as soon as the loop runs.
-    wanted: Option<WindowInfo>,
-    made: Option<Result<WinitWindow, String>>,
+    requested: Option<WindowInfo>,
+    created: Option<Result<WinitWindow, String>>,
 }
 
 impl Loop {
@@ -64,7 +64,7 @@ impl Loop {
             })
         });
         if let Some(display) = events.as_ref().ok().and_then(display_of) {
-            ended::outlive(display);
+            display_end::survive_display_end(display);
         }
         Self { process: std::process::id(), events, app: App::default() }
     }
@@ -77,7 +77,7 @@ impl Loop {
         if self.is_forked() && self.events.is_ok() {
             return Err(Error::Forked);
         }
-        if ended::has_ended() {
+        if display_end::has_ended() {
             self.end();
             return Ok(());
         }
@@ -87,11 +87,11 @@ impl Loop {
         events.set_control_flow(flow);
         let app = &mut self.app;
         match guarded(|| events.pump_app_events(Some(timeout), app)) {
-            Ok(PumpStatus::Exit(_)) => ended::end(),
-            Err(error) if !ended::has_ended() => return Err(error),
+            Ok(PumpStatus::Exit(_)) => display_end::end(),
+            Err(error) if !display_end::has_ended() => return Err(error),
             _ => {}
         }
-        if ended::has_ended() {
+        if display_end::has_ended() {
             self.end();
         }
         Ok(())
@@ -134,14 +134,14 @@ fn no_window(reason: &str) -> Error {
 /// Opens a window. The returned state receives its events.
 pub(crate) fn open(info: &WindowInfo) -> Result<(WinitWindow, Arc<State>)> {
     with(true, |events| {
-        events.app.wanted = Some(info.clone());
+        events.app.requested = Some(info.clone());
         let pumped = events.pump(Duration::ZERO);
-        events.app.wanted = None;
-        let made = events.app.made.take();
+        events.app.requested = None;
+        let made = events.app.created.take();
         pumped?;
         let window = match made {
             Some(made) => made.map_err(|reason| no_window(&reason))?,
-            None if ended::has_ended() => return Err(no_window("the display has ended")),
+            None if display_end::has_ended() => return Err(no_window("the display has ended")),
             None => return Err(no_window("the event loop did not process it")),
         };
         let state = Arc::new(State::default());
@@ -157,7 +157,7 @@ pub(crate) fn pump(timeout: Duration) -> Result<()> {
 }
 
 /// Runs the loop once, if it belongs to this thread and is not running already.
-pub(crate) fn settle() {
+pub(crate) fn flush_display() {
     LOOP.with(|cell| {
         let Ok(mut place) = cell.try_borrow_mut() else { return };
         let Some(events) = place.as_mut().filter(|events| !events.is_forked()) else { return };
@@ -168,18 +168,18 @@ pub(crate) fn settle() {
 }
 
 impl App {
-    fn attributes(&self, events: &ActiveEventLoop, wanted: &WindowInfo) -> WindowAttributes {
+    fn attributes(&self, events: &ActiveEventLoop, requested: &WindowInfo) -> WindowAttributes {
         // The requested size in physical pixels, scaled down if the monitor has less room.
-        let [width, height] = wanted.size.map(f64::from);
+        let [width, height] = requested.size.map(f64::from);
         let monitor = events.primary_monitor().or_else(|| events.available_monitors().next());
         let room = monitor.map(|monitor| monitor.size()).filter(|size| size.width > 0 && size.height > 0);
         let factor = room.map_or(1.0, |PhysicalSize { width: w, height: h }| {
             let (w, h) = (f64::from(w), f64::from(h));
-            if width <= w && height <= h { 1.0 } else { (ROOM * w / width).min(ROOM * h / height) }
+            if width <= w && height <= h { 1.0 } else { (MAX_FRACTION * w / width).min(MAX_FRACTION * h / height) }
         });
         let side = |side: f64| (side * factor).round().max(1.0) as u32;
         WinitWindow::default_attributes()
-            .with_title(&wanted.title)
+            .with_title(&requested.title)
             .with_inner_size(PhysicalSize::new(side(width), side(height)))
     }
 }
@@ -189,14 +189,14 @@ impl ApplicationHandler for App {
 
     fn window_event(&mut self, _: &ActiveEventLoop, id: WindowId, event: WindowEvent) {
         if let Some(state) = self.windows.get(&id).and_then(Weak::upgrade) {
-            state.take(&event);
+            state.handle_event(&event);
         }
     }
 
     fn about_to_wait(&mut self, events: &ActiveEventLoop) {
-        if let Some(wanted) = self.wanted.take() {
-            let attributes = self.attributes(events, &wanted);
-            self.made = Some(events.create_window(attributes).map_err(|error| error.to_string()));
+        if let Some(requested) = self.requested.take() {
+            let attributes = self.attributes(events, &requested);
+            self.created = Some(events.create_window(attributes).map_err(|error| error.to_string()));
         }
     }
 }

@@ -20,7 +20,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_picture_is_in_the_middle_with_bars_where_the_shapes_differ() {
+    fn picture_is_centered_with_bars() {
         assert_eq!(fit([320, 200], [320, 200]), [0, 0, 320, 200]);
         assert_eq!(fit([320, 200], [640, 400]), [0, 0, 640, 400]);
         assert_eq!(fit([100, 100], [300, 100]), [100, 0, 200, 100]);
@@ -28,7 +28,7 @@ mod tests {
     }
 
     #[test]
-    fn no_side_is_empty_or_longer_than_the_windows() {
+    fn sides_are_neither_empty_nor_longer_than_the_window() {
         for picture in [[1, 16384], [16384, 1], [7, 5]] {
             for window in [[1, 1], [1, 4000], [4000, 1], [3, 2]] {
                 let [left, top, right, bottom] = fit(picture, window);

@@ -5,7 +5,7 @@ use winit::window::Window as WinitWindow;
 
 use crate::error::Result;
 use crate::window::guard::guarded;
-use crate::window::{ended, event_loop};
+use crate::window::{display_end, event_loop};
 
 /// The program's own window, kept while a view presents to it.
 pub(crate) trait OwnWindow: HasDisplayHandle + HasWindowHandle + Send + Sync {}
@@ -21,7 +21,7 @@ pub(crate) enum Handle {
 
 impl Handle {
     pub(crate) fn opened(window: WinitWindow) -> Self {
-        Self::Opened(Opened { window, _settled: Settled })
+        Self::Opened(Opened { window, _flush: FlushOnDrop })
     }
 
     pub(crate) fn is_opened(&self) -> bool {
@@ -74,12 +74,12 @@ impl HasWindowHandle for Handle {
 pub(crate) struct Opened {
     window: WinitWindow,
     /// Dropped after the window.
-    _settled: Settled,
+    _flush: FlushOnDrop,
 }
 
 impl Opened {
     fn hide(&self) {
-        if !ended::has_ended() {
+        if !display_end::has_ended() {
             // A failure is reported by the next call that handles events.
             let _ = guarded(|| self.window.set_visible(false));
         }
@@ -96,10 +96,10 @@ impl Drop for Opened {
 
 /// Flushes the requests of dropping the window to the display, which would otherwise only happen
 /// with the next window's events.
-struct Settled;
+struct FlushOnDrop;
 
-impl Drop for Settled {
+impl Drop for FlushOnDrop {
     fn drop(&mut self) {
-        event_loop::settle();
+        event_loop::flush_display();
     }
 }

@@ -10,13 +10,13 @@ use winit::keyboard::{Key, NamedKey};
 use crate::camera::Camera;
 
 /// Rotation per pixel of a drag, in radians.
-const TURN: f32 = 0.005;
+const RADIANS_PER_PIXEL: f32 = 0.005;
 /// Factor for the distance per notch of the wheel.
-const NOTCH: f32 = 0.9;
+const ZOOM_PER_NOTCH: f32 = 0.9;
 /// Pixels of smooth scrolling that correspond to one notch.
-const PIXELS: f64 = 40.0;
+const PIXELS_PER_NOTCH: f64 = 40.0;
 /// Maximum angle above or below the horizontal plane, in radians, slightly less than straight up.
-const STEEPEST: f32 = 1.55;
+const MAX_PITCH: f32 = 1.55;
 
 /// The user's changes to the camera, relative to the program's camera.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,23 +35,23 @@ impl Default for Orbit {
 
 impl Orbit {
     /// Returns the program's camera with the user's changes.
-    pub(crate) fn of(self, camera: Camera) -> Camera {
+    pub(crate) fn apply_to(self, camera: Camera) -> Camera {
         let mut pitch = camera.pitch + self.pitch;
         if self.pitch != 0.0 {
-            pitch = pitch.clamp(-STEEPEST, STEEPEST);
+            pitch = pitch.clamp(-MAX_PITCH, MAX_PITCH);
         }
         Camera { yaw: camera.yaw + self.yaw, pitch, distance: camera.distance * self.distance, ..camera }
     }
 
     /// Rotates the camera so that the scene follows the pointer.
     fn drag(&mut self, dx: f32, dy: f32) {
-        self.yaw = (self.yaw - dx * TURN) % TAU;
+        self.yaw = (self.yaw - dx * RADIANS_PER_PIXEL) % TAU;
         // Limited to the range from straight below to straight above.
-        self.pitch = (self.pitch + dy * TURN).clamp(-2.0 * STEEPEST, 2.0 * STEEPEST);
+        self.pitch = (self.pitch + dy * RADIANS_PER_PIXEL).clamp(-2.0 * MAX_PITCH, 2.0 * MAX_PITCH);
     }
 
     fn zoom(&mut self, notches: f32) {
-        self.distance = (self.distance * NOTCH.powf(notches)).clamp(1e-3, 1e3);
+        self.distance = (self.distance * ZOOM_PER_NOTCH.powf(notches)).clamp(1e-3, 1e3);
     }
 }
 
@@ -71,13 +71,13 @@ struct Inner {
     dragging: bool,
     pointer: Option<PhysicalPosition<f64>>,
     /// Whether points are shown, which the user can rotate.
-    turns: bool,
+    rotatable: bool,
     orbit: Orbit,
 }
 
 /// Changes since the last call.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct News {
+pub(crate) struct Changes {
     /// The user has closed the window.
     pub(crate) closed: bool,
     /// The window is hidden.
@@ -135,7 +135,7 @@ impl State {
     /// Rotates the camera, if points are shown.
     pub(crate) fn drag(&self, [dx, dy]: [f32; 2]) {
         let mut inner = self.lock();
-        if inner.turns && dx.is_finite() && dy.is_finite() {
+        if inner.rotatable && dx.is_finite() && dy.is_finite() {
             inner.orbit.drag(dx, dy);
         }
     }
@@ -143,7 +143,7 @@ impl State {
     /// Moves the camera closer, if points are shown.
     pub(crate) fn zoom(&self, notches: f32) {
         let mut inner = self.lock();
-        if inner.turns && notches.is_finite() {
+        if inner.rotatable && notches.is_finite() {
             inner.orbit.zoom(notches);
         }
     }
@@ -153,8 +153,8 @@ impl State {
     }
 
     /// Sets whether the user can move the camera from now on.
-    pub(crate) fn set_turning(&self, turns: bool) {
-        self.lock().turns = turns;
+    pub(crate) fn set_rotatable(&self, rotatable: bool) {
+        self.lock().rotatable = rotatable;
     }
 
     pub(crate) fn orbit(&self) -> Orbit {
@@ -162,16 +162,16 @@ impl State {
     }
 
     /// Returns the changes since the last call, and resets them.
-    pub(crate) fn news(&self) -> News {
+    pub(crate) fn take_changes(&self) -> Changes {
         let mut inner = self.lock();
-        let news =
-            News { closed: inner.closed, hidden: inner.hidden, resized: inner.resized, uncovered: inner.uncovered };
+        let changes =
+            Changes { closed: inner.closed, hidden: inner.hidden, resized: inner.resized, uncovered: inner.uncovered };
         (inner.resized, inner.uncovered) = (false, false);
-        news
+        changes
     }
 
     /// Handles an event.
-    pub(crate) fn take(&self, event: &WindowEvent) {
+    pub(crate) fn handle_event(&self, event: &WindowEvent) {
         let mut inner = self.lock();
         match event {
             WindowEvent::CloseRequested | WindowEvent::Destroyed => inner.closed = true,
@@ -199,13 +199,13 @@ impl State {
             WindowEvent::Focused(false) => inner.dragging = false,
             WindowEvent::CursorMoved { position, .. } => {
                 let before = inner.pointer.replace(*position);
-                if let Some(before) = before.filter(|_| inner.dragging && inner.turns) {
+                if let Some(before) = before.filter(|_| inner.dragging && inner.rotatable) {
                     inner.orbit.drag((position.x - before.x) as f32, (position.y - before.y) as f32);
                 }
             }
-            WindowEvent::MouseWheel { delta, .. } if inner.turns => inner.orbit.zoom(match delta {
+            WindowEvent::MouseWheel { delta, .. } if inner.rotatable => inner.orbit.zoom(match delta {
                 MouseScrollDelta::LineDelta(_, lines) => *lines,
-                MouseScrollDelta::PixelDelta(pixels) => (pixels.y / PIXELS) as f32,
+                MouseScrollDelta::PixelDelta(pixels) => (pixels.y / PIXELS_PER_NOTCH) as f32,
             }),
             _ => {}
         }

@@ -6,7 +6,7 @@
 //! minimized or slow window never delays computing and drawing.
 
 mod adopt;
-mod ended;
+mod display_end;
 mod event_loop;
 mod fit;
 mod guard;
@@ -138,5 +138,5 @@ pub fn poll_events(timeout: Duration) -> Result<()> {
 /// then count as closed, and the program continues, although Xlib would exit the process by
 /// default.
 pub fn display_has_ended() -> bool {
-    ended::has_ended()
+    display_end::has_ended()
 }

@@ -13,10 +13,10 @@ use vk_local::LocalImage;
 use crate::draw::ring::bind;
 use crate::error::{Error, Result, failed};
 use crate::window::places::{Place, Places};
-use crate::window::record::{Shown, record};
+use crate::window::record::{WindowContent, record};
 use crate::window::surface::{Failed, Surface};
 use crate::window::swapchain::{Swapchain, Target};
-use crate::window::{Window, ended};
+use crate::window::{Window, display_end};
 
 /// The Vulkan objects of a window, freed together after the queue has finished with them. Field
 /// order is drop order.
@@ -36,12 +36,12 @@ impl Parts {
     pub(super) unsafe fn show(
         &mut self,
         device: &ExportDevice,
-        shown: Shown<'_>,
+        shown: WindowContent<'_>,
         size: [u32; 2],
         fits: &mut bool,
     ) -> Result<bool, Failed> {
         if !*fits {
-            if !self.places.all_idle()? {
+            if !self.places.are_all_idle()? {
                 // The old images are in use. Not waited for: a later call tries again.
                 return Ok(false);
             }
@@ -58,7 +58,7 @@ impl Parts {
         // Checked before acquiring: an acquired image that is not written is only released by a new
         // swapchain.
         device.queue().check_free().map_err(Error::from)?;
-        let Some(place) = self.places.idle()? else { return Ok(false) };
+        let Some(place) = self.places.take_idle()? else { return Ok(false) };
         // SAFETY: the place is idle: the submission that waited for its semaphore has run.
         let Some(target) = (unsafe { swapchain.acquire(place.acquired, Duration::ZERO) })? else { return Ok(false) };
         // SAFETY: the caller upholds the contract; place and image were acquired just now.
@@ -90,7 +90,7 @@ impl Parts {
         };
         let surface = self.surface.insert(surface);
         let (size, opened) = (self.window.size(), self.window.handle.is_opened());
-        let gone = opened && ended::has_ended();
+        let gone = opened && display_end::has_ended();
         let size = size.map_err(|error| if gone { Failed::OutOfDate } else { error.into() })?;
         if !opened && size.contains(&0) {
             // Minimized, as reported by the program; X11 does not report such a size.
@@ -112,7 +112,7 @@ impl Parts {
         device: &ExportDevice,
         place: Place,
         target: Target,
-        shown: Shown<'_>,
+        shown: WindowContent<'_>,
         size: [u32; 2],
     ) -> Result<()> {
         let (raw, commands) = (device.as_raw(), place.commands);

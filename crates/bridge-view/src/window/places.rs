@@ -89,13 +89,13 @@ impl Places {
     }
 
     /// Returns an idle place, if any. Does not wait.
-    pub(crate) fn idle(&mut self) -> Result<Option<Place>> {
+    pub(crate) fn take_idle(&mut self) -> Result<Option<Place>> {
         self.look()?;
         Ok(self.slots.iter().find(|slot| !slot.busy && !slot.abandoned).map(|slot| slot.place))
     }
 
     /// Returns `true` if all places are idle. Does not wait.
-    pub(crate) fn all_idle(&mut self) -> Result<bool> {
+    pub(crate) fn are_all_idle(&mut self) -> Result<bool> {
         self.look()?;
         Ok(self.slots.iter().all(|slot| !slot.busy))
     }

@@ -18,7 +18,7 @@ use crate::window::Window;
 use crate::window::input::{Orbit, State};
 use crate::window::parts::Parts;
 use crate::window::places::Places;
-use crate::window::record::Shown;
+use crate::window::record::WindowContent;
 use crate::window::surface::{Failed, Surface};
 
 /// Maximum number of times that the surface may be lost between two presented pictures.
@@ -93,7 +93,7 @@ impl Presenter {
     }
 
     /// Returns `true` if this crate's event loop handles the window's events.
-    pub(crate) fn takes_events(&self) -> bool {
+    pub(crate) fn handles_events(&self) -> bool {
         self.parts.as_ref().is_some_and(|parts| parts.window.handle.is_opened())
     }
 
@@ -109,7 +109,7 @@ impl Presenter {
 
     /// Notes that a submitted frame changes the picture, and shows the frame rate in the title if
     /// there is a new measurement.
-    pub(crate) fn drew(&mut self, rate: Option<f64>) {
+    pub(crate) fn note_drawn(&mut self, rate: Option<f64>) {
         self.stale = true;
         if let (Some(rate), Some(parts)) = (rate.filter(|_| !self.state.is_closed()), &self.parts) {
             let title = format!("{} ({rate:.0} frames/s)", parts.window.info.title);
@@ -125,16 +125,16 @@ impl Presenter {
     /// The objects in `shown` belong to this device, and live until this presenter is dropped. The
     /// picture has four bytes for each pixel of the view, can be copied from, and is only written
     /// on the device's queue.
-    pub(crate) unsafe fn present(&mut self, shown: Shown<'_>) -> Result<bool> {
-        let news = self.state.news();
-        self.fits &= !news.resized;
-        self.stale |= news.resized || news.uncovered || shown.redraw.is_some();
+    pub(crate) unsafe fn present(&mut self, shown: WindowContent<'_>) -> Result<bool> {
+        let changes = self.state.take_changes();
+        self.fits &= !changes.resized;
+        self.stale |= changes.resized || changes.uncovered || shown.redraw.is_some();
         let Some(parts) = &mut self.parts else { return Ok(false) };
-        if news.closed {
+        if changes.closed {
             parts.window.handle.hide();
             return Ok(false);
         }
-        if news.hidden || !self.stale {
+        if changes.hidden || !self.stale {
             return Ok(false);
         }
         // SAFETY: the caller upholds the contract.

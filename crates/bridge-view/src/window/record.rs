@@ -13,7 +13,7 @@ use crate::window::swapchain::Target;
 
 /// The content of a window.
 #[derive(Clone, Copy)]
-pub(crate) struct Shown<'a> {
+pub(crate) struct WindowContent<'a> {
     /// The picture: rows with four bytes per pixel. `None` is black.
     pub(crate) picture: Option<vk::Buffer>,
     /// If set, the picture is drawn again first.
@@ -51,7 +51,7 @@ pub(crate) unsafe fn record(
     set: vk::DescriptorSet,
     image: vk::Image,
     target: Target,
-    shown: Shown<'_>,
+    shown: WindowContent<'_>,
     [width, height]: [u32; 2],
 ) {
     let recording = Recording { raw: device.as_raw(), commands };

@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn on_wayland_nothing_waits_for_a_window_that_is_hidden() {
+    fn hidden_wayland_window_never_blocks_presentation() {
         const FIFO: vk::PresentModeKHR = vk::PresentModeKHR::FIFO;
         const MAILBOX: vk::PresentModeKHR = vk::PresentModeKHR::MAILBOX;
         const IMMEDIATE: vk::PresentModeKHR = vk::PresentModeKHR::IMMEDIATE;

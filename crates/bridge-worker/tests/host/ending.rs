@@ -39,7 +39,7 @@ fn a_bye_that_was_not_read_counts() {
 
 /// The renderer is a process of its own, this test again, and ends right after its last message.
 #[test]
-fn what_a_renderer_has_ended_for_is_told_once_its_process_has() {
+fn reason_of_the_renderer_is_reported_after_process_end() {
     const PATH: &str = "BRIDGE_WORKER_TEST_LAST_WORD";
     const PART: &str = "BRIDGE_WORKER_TEST_LAST_WORD_PART";
     if let Some(path) = std::env::var_os(PATH) {
@@ -56,7 +56,7 @@ fn what_a_renderer_has_ended_for_is_told_once_its_process_has() {
         }
         std::process::exit(0);
     }
-    let test = "ending::what_a_renderer_has_ended_for_is_told_once_its_process_has";
+    let test = "ending::reason_of_the_renderer_is_reported_after_process_end";
     let parts = [
         ("fails", Some("out of tea")),
         ("fails silently", Some("Backend")),
@@ -99,7 +99,7 @@ fn what_a_renderer_has_ended_for_is_told_once_its_process_has() {
 
 /// The renderer runs in a separate process, which is this test again, and is killed during a frame.
 #[test]
-fn the_frame_at_which_the_renderer_was_lost_is_the_one_that_was_written() {
+fn loss_of_the_renderer_is_reported_at_the_current_frame() {
     const PATH: &str = "BRIDGE_WORKER_TEST_LOST_FRAME";
     if let Some(path) = std::env::var_os(PATH) {
         let listener = Listener::bind(PathBuf::from(path)).unwrap();
@@ -116,11 +116,7 @@ fn the_frame_at_which_the_renderer_was_lost_is_the_one_that_was_written() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "--nocapture",
-            "ending::the_frame_at_which_the_renderer_was_lost_is_the_one_that_was_written",
-        ])
+        .args(["--exact", "--nocapture", "ending::loss_of_the_renderer_is_reported_at_the_current_frame"])
         .env(PATH, &path)
         .stdout(Stdio::piped())
         .spawn()

@@ -12,7 +12,7 @@ use super::*;
 /// A frame that was announced, and is finished or torn after the renderer's Close, results in
 /// `Error::Closed` and not in a protocol violation.
 #[test]
-fn a_frame_that_ends_behind_a_close_is_told_as_closed() {
+fn frame_that_ends_after_a_close_is_reported_as_closed() {
     for is_torn in [false, true] {
         let (_folder, listener) = listen();
         std::thread::scope(|scope| {

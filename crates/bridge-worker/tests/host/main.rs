@@ -53,7 +53,7 @@ fn host<'a, R: bridge_worker::Resources>(work: Work<'a, R>) -> HostWork<'a, R> {
 const FAR: Duration = Duration::from_secs(60);
 
 #[test]
-fn frames_cross_whole() {
+fn frames_arrive_complete() {
     const FRAMES: u64 = 200;
     both(
         |listener| {
@@ -98,7 +98,7 @@ fn frames_cross_whole() {
 }
 
 #[test]
-fn a_turn_without_a_frame_gives_its_slot_back() {
+fn turn_without_a_frame_returns_its_slot() {
     both(
         |listener| {
             let mut renderer = Renderer::accept(listener);
@@ -142,7 +142,7 @@ fn a_slot_is_waited_for_with_a_limit() {
 }
 
 #[test]
-fn another_resource_than_asked_for_is_refused_and_the_renderer_told() {
+fn mismatched_resource_is_refused_and_the_renderer_notified() {
     both(
         |listener| {
             let mut renderer = Renderer::accept(listener);
@@ -170,7 +170,7 @@ fn another_resource_than_asked_for_is_refused_and_the_renderer_told() {
 }
 
 #[test]
-fn what_the_renderer_closes_is_told_apart_from_its_end() {
+fn closed_exchange_is_distinguished_from_renderer_loss() {
     both(
         |listener| {
             let mut renderer = Renderer::accept(listener);
@@ -198,7 +198,7 @@ fn what_the_renderer_closes_is_told_apart_from_its_end() {
 }
 
 #[test]
-fn a_backend_that_is_not_allowed_is_no_backend() {
+fn disallowed_backend_is_an_error() {
     let (_folder, listener) = listen();
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
@@ -215,7 +215,7 @@ fn a_backend_that_is_not_allowed_is_no_backend() {
 
 /// Messages for one exchange can be read by the thread of another.
 #[test]
-fn several_exchanges_go_on_threads_of_their_own() {
+fn exchanges_run_on_separate_threads() {
     const FRAMES: u64 = 300;
     both(
         |listener| {

@@ -38,7 +38,7 @@ fn with_y_offered(worker: impl FnOnce(bridge_worker::Worker)) -> Vec<Message> {
 }
 
 #[test]
-fn both_sides_are_told_of_a_name_that_is_not_the_others() {
+fn both_sides_report_an_unmatched_name() {
     let heard = with_y_offered(|worker| {
         let error = worker.latest::<Buffer<f32>>("x").unwrap_err();
         assert!(matches!(error, Error::Timeout { .. }), "{error}");
@@ -53,7 +53,7 @@ fn both_sides_are_told_of_a_name_that_is_not_the_others() {
 
 /// An offer stays available after a request for another name.
 #[test]
-fn an_offer_outlives_the_question_for_another() {
+fn offer_remains_after_a_request_for_another_name() {
     let heard = with_y_offered(|worker| {
         worker.latest::<Buffer<f32>>("x").unwrap_err();
         in_the_end(|| worker.latest::<Buffer<f32>>("y"));
@@ -63,7 +63,7 @@ fn an_offer_outlives_the_question_for_another() {
 }
 
 #[test]
-fn what_is_taken_is_offered_no_more() {
+fn claimed_exchange_is_not_offered_again() {
     with_y_offered(|worker| {
         let _writer = in_the_end(|| worker.latest::<Buffer<f32>>("y"));
         let told = worker.latest::<Buffer<f32>>("y").unwrap_err().to_string();

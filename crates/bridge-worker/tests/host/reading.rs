@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn the_newest_frame_of_the_renderer_is_read_and_the_one_before_given_back() {
+fn newest_frame_is_read_and_the_previous_slot_returned() {
     let waited = std::sync::Barrier::new(2);
     let (_folder, listener) = listen();
     std::thread::scope(|scope| {
@@ -61,7 +61,7 @@ fn the_newest_frame_of_the_renderer_is_read_and_the_one_before_given_back() {
 
 /// A renderer whose frames are all torn gets their slots back.
 #[test]
-fn slots_of_torn_frames_go_back() {
+fn slots_of_torn_frames_are_returned() {
     let (_folder, listener) = listen();
     let said = std::sync::Barrier::new(2);
     std::thread::scope(|scope| {

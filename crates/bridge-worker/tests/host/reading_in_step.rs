@@ -9,7 +9,7 @@ use super::*;
 
 /// Torn frames do not extend the caller's wait.
 #[test]
-fn a_renderer_whose_frames_are_all_torn_holds_nobody_up() {
+fn torn_frames_do_not_extend_the_wait() {
     let (_folder, listener) = listen();
     let returned = AtomicBool::new(false);
     std::thread::scope(|scope| {

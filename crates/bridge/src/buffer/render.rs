@@ -21,8 +21,8 @@ impl<T> RenderBuffer<'_, T> {
     }
 
     /// Returns the device address, for shaders and for building acceleration structures; `None` if
-    /// the usage flags of its accesses do not include
-    /// [`SHADER_DEVICE_ADDRESS`](vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS).
+    /// the accesses of the buffer have none: add
+    /// [`with_device_address`](vk_export::BufferAccess::with_device_address) to one of them.
     #[doc(alias = "vkGetBufferDeviceAddress")]
     pub fn device_address(&self) -> Option<u64> {
         self.buffer.device_address()

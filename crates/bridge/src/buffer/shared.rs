@@ -21,7 +21,7 @@ use crate::compute::mapped::{Container, Mapped};
 use crate::compute::mappings::Tied;
 use crate::error::{Error, Result};
 use crate::exchange::barriers::Barriers;
-use crate::exchange::resources::{Made, Resources, Share, SlotInfo, check_home};
+use crate::exchange::resources::{NewSlot, Resources, Share, SlotInfo, check_home};
 use crate::kernel::buffer::KernelBuffer;
 use crate::observe::live::Kind;
 use crate::observe::object::Object;
@@ -48,8 +48,7 @@ pub struct SharedBuffer<T> {
 /// Vulkan's half of a shared buffer.
 #[derive(Debug)]
 pub struct VulkanBuffer {
-    // Field order is drop order: in a pool, the bytes may be reused only after the buffer is
-    // destroyed.
+    // Field order is drop order: a pool may reuse the bytes only after the buffer is destroyed.
     vulkan: Buffer,
     object: Object,
     place: Option<Place>,
@@ -123,7 +122,7 @@ impl<T: Pod> SharedBuffer<T> {
                 let mapping = range.map(&vulkan, len)?;
                 (vulkan, mapping)
             }
-            Some(Place::Own { .. }) | None => {
+            Some(Place::Dedicated { .. }) | None => {
                 let usage = accesses.usage | sharing.buffer_usage;
                 let info = BufferInfo { name, size, usage, placement: sharing.placement };
                 let vulkan = Buffer::new(compute.device(), &info)?;
@@ -230,7 +229,7 @@ impl<T: Pod + Send + Sync> Resources for BufferSpec<T> {
 }
 
 impl<T: Pod + Send + Sync> Share<Self> for BufferSpec<T> {
-    fn create(&self, slot: &SlotInfo<'_>) -> Result<Made<Self>> {
+    fn create(&self, slot: &SlotInfo<'_>) -> Result<NewSlot<Self>> {
         let name = slot.name(self.name.as_deref());
         let info = SharedBufferInfo { name: &name, len: self.len, accesses: self.accesses, family: slot.family };
         let SharedBuffer { mapping, vulkan, .. } = SharedBuffer::create(slot.compute, slot.pool, &info)?;
@@ -294,7 +293,7 @@ impl<T: Pod + Send + Sync> Share<Self> for BufferSpec<T> {
         unsafe { MappedBuffer::assume_idle(slot) }
     }
 
-    unsafe fn carry_on_cuda(
+    unsafe fn copy_contents_on_cuda(
         old: &Mapped<MappedBuffer<T>, VulkanBuffer>,
         new: &Mapped<MappedBuffer<T>, VulkanBuffer>,
     ) -> Result<()> {
@@ -302,7 +301,7 @@ impl<T: Pod + Send + Sync> Share<Self> for BufferSpec<T> {
         Ok(unsafe { new.copy_from(old) }?)
     }
 
-    fn carry_on_queue(
+    fn copy_contents_on_queue(
         old: &Mapped<InlineBuffer<T>, VulkanBuffer>,
         new: &Mapped<InlineBuffer<T>, VulkanBuffer>,
         copies: &mut Vec<BufferCopy>,
@@ -312,7 +311,10 @@ impl<T: Pod + Send + Sync> Share<Self> for BufferSpec<T> {
         copies.push(BufferCopy { from: from.vulkan.as_raw(), to: to.vulkan.as_raw(), size });
     }
 
-    unsafe fn carry_on_host(old: &Mapped<HostBuffer<T>, VulkanBuffer>, new: &Mapped<HostBuffer<T>, VulkanBuffer>) {
+    unsafe fn copy_contents_on_host(
+        old: &Mapped<HostBuffer<T>, VulkanBuffer>,
+        new: &Mapped<HostBuffer<T>, VulkanBuffer>,
+    ) {
         // SAFETY: the caller upholds the same contract.
         let old = unsafe { old.slice_mut() };
         // SAFETY: the caller upholds the same contract; `new` is a different buffer than `old`.
@@ -338,7 +340,7 @@ impl<T: Pod + Send + Sync> Share<Self> for BufferSpec<T> {
         Ok(())
     }
 
-    fn carries(&self) -> bool {
+    fn has_contents_to_copy(&self) -> bool {
         true
     }
 

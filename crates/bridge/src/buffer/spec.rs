@@ -6,6 +6,32 @@ use bytemuck::Pod;
 use vk_export::BufferAccess;
 
 /// The specification of a buffer of `len` elements of `T`, and of its uses by Vulkan.
+///
+/// Elements are plain data ([`Pod`]), which a program's own type can derive. For cudarc's copies
+/// between the buffer and the host, the type also implements cudarc's `DeviceRepr`.
+///
+/// # Examples
+/// ```
+/// # #![allow(unsafe_code)]
+/// use bridge::bytemuck::{Pod, Zeroable};
+/// use bridge::cudarc::driver::DeviceRepr;
+/// use bridge::{BufferAccess, BufferSpec};
+///
+/// // Without the second attribute, the program depends on bytemuck itself.
+/// #[derive(Clone, Copy, Pod, Zeroable)]
+/// #[bytemuck(crate = "bridge::bytemuck")]
+/// #[repr(C)]
+/// struct Vertex {
+///     position: [f32; 3],
+///     color: [u8; 4],
+/// }
+///
+/// // SAFETY: kernels see the same layout, as for every `Pod`.
+/// unsafe impl DeviceRepr for Vertex {}
+///
+/// let spec = BufferSpec::<Vertex>::new(1000, BufferAccess::VERTEX_INPUT);
+/// assert_eq!(spec.len(), 1000);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BufferSpec<T> {
     pub(super) len: usize,
@@ -21,9 +47,13 @@ impl<T: Pod> BufferSpec<T> {
     }
 
     /// Returns the number of elements.
-    #[allow(clippy::len_without_is_empty)] // Exchanges reject empty specs.
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// Returns `true` if there are no elements. Exchanges reject such a spec.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
     }
 
     /// Returns the Vulkan access to the buffer.

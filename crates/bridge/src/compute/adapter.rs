@@ -18,9 +18,9 @@ impl AdapterId {
     }
 
     /// Returns `true` unless the LUIDs or the node masks show that the GPUs are different.
-    pub(super) fn may_be(&self, other: &Self) -> bool {
-        let told = self.node_mask != 0 && other.node_mask != 0;
-        self.luid == other.luid && (!told || self.node_mask & other.node_mask != 0)
+    pub(super) fn may_equal(&self, other: &Self) -> bool {
+        let known = self.node_mask != 0 && other.node_mask != 0;
+        self.luid == other.luid && (!known || self.node_mask & other.node_mask != 0)
     }
 }
 
@@ -43,18 +43,18 @@ mod tests {
     }
 
     #[test]
-    fn one_adapter_and_one_node_are_one_gpu() {
-        assert!(id(7, 1).may_be(&id(7, 1)));
-        assert!(!id(7, 1).may_be(&id(8, 1)), "another adapter");
-        assert!(!id(7, 1).may_be(&id(7, 2)), "another node of a linked adapter");
-        assert!(id(7, 0).may_be(&id(7, 2)) && id(7, 2).may_be(&id(7, 0)), "a driver that tells no node");
-        assert!(!id(7, 0).may_be(&id(8, 0)));
+    fn equal_luid_and_node_mask_are_one_gpu() {
+        assert!(id(7, 1).may_equal(&id(7, 1)));
+        assert!(!id(7, 1).may_equal(&id(8, 1)), "another adapter");
+        assert!(!id(7, 1).may_equal(&id(7, 2)), "another node of a linked adapter");
+        assert!(id(7, 0).may_equal(&id(7, 2)) && id(7, 2).may_equal(&id(7, 0)), "a driver that tells no node");
+        assert!(!id(7, 0).may_equal(&id(8, 0)));
         assert_eq!(AdapterId::new(Some([0; 8]), None), None);
         assert_eq!(AdapterId::new(None, Some(1)), None);
     }
 
     #[test]
-    fn an_adapter_is_written_as_windows_does() {
+    fn adapter_id_is_formatted_as_by_windows() {
         assert_eq!(id(0x1_0000_d1a2, 1).to_string(), "LUID 0x00000001_0000d1a2, node mask 0x1");
         let error = Error::DifferentAdapters {
             vulkan: "GPU A".into(),

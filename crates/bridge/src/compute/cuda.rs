@@ -17,8 +17,8 @@ use vk_export::{
 use crate::compute::gpus::{Gpus, Pair};
 use crate::compute::mapped::{Mapping, Sharing};
 use crate::error::{Error, Result};
-use crate::handoff;
 use crate::image::staging::{Staging, staged_info};
+use crate::import;
 use crate::observe::log_info;
 use crate::timeline::Timeline;
 
@@ -55,8 +55,8 @@ impl CudaCompute {
     }
 
     /// Creates a side on the same GPUs, each with a new stream.
-    pub(super) fn beside(&self) -> Result<Self> {
-        Ok(Self::new(self.gpus.beside()?))
+    pub(super) fn with_new_stream(&self) -> Result<Self> {
+        Ok(Self::new(self.gpus.with_new_stream()?))
     }
 
     /// Returns the CUDA device, or the leading one if there are several.
@@ -81,7 +81,7 @@ impl CudaCompute {
         matches!(self.gpus.pair(), Pair::Peer(_))
     }
 
-    pub(crate) fn all(&self) -> &Gpus {
+    pub(crate) fn gpu_set(&self) -> &Gpus {
         &self.gpus
     }
 
@@ -98,12 +98,12 @@ impl CudaCompute {
     }
 
     pub(super) fn map_buffer<T: Pod>(&self, buffer: &Buffer, len: usize) -> Result<MappedBuffer<T>> {
-        let memory = handoff::memory(buffer, &self.gpus)?;
+        let memory = import::memory(buffer, &self.gpus)?;
         Ok(MappedBuffer::map_on(&memory, &BufferMappingInfo { offset: 0, len }, self.gpus.streams())?)
     }
 
     pub(super) fn map_block(&self, block: &Block) -> Result<CudaBlock> {
-        let mapped = MappedBlock::map_on(&handoff::block(block, &self.gpus)?, self.gpus.streams())?;
+        let mapped = MappedBlock::map_on(&import::block(block, &self.gpus)?, self.gpus.streams())?;
         Ok(CudaBlock { mapped, gpus: self.gpus.clone() })
     }
 
@@ -123,7 +123,7 @@ impl CudaCompute {
         if let Pair::Same(_) = self.gpus.pair() {
             Self::check_levels(info, layered)?;
             let image = Image::new(device, &image_info(info))?;
-            let (memory, mapping) = handoff::image(&image, &self.gpus, layered)?;
+            let (memory, mapping) = import::image(&image, &self.gpus, layered)?;
             // SAFETY: rule "mappings must match those of the exporting API": every number comes
             // from the exporter's descriptor of the same image; the caller guarantees the texel
             // type.
@@ -132,8 +132,8 @@ impl CudaCompute {
         }
         let image = Image::new(device, &staged_info(info, accesses))?;
         let staging = Staging::new(&image, size_of::<T>() as u64, accesses, self.sharing(), family)?;
-        let memory = handoff::memory(staging.buffer(), &self.gpus)?;
-        let (shape, offsets) = (handoff::shape(&image, layered)?, staging.level_offsets());
+        let memory = import::memory(staging.buffer(), &self.gpus)?;
+        let (shape, offsets) = (import::image_mapping_info(&image, layered)?, staging.level_offsets());
         let rows = MappedImage::map_rows(&memory, &shape, &offsets, self.stream())?;
         log_info!(
             "image \"{}\": CUDA for other GPUs works on rows in a staging buffer of {} bytes, copied when a frame is handed over",
@@ -222,7 +222,7 @@ pub(crate) struct CudaLink {
 
 impl CudaLink {
     pub(super) fn new(cuda: &CudaCompute, computed: &Timeline, rendered: &Timeline) -> Result<Self> {
-        let import = |timeline: &Timeline| handoff::semaphore(timeline.semaphore(), &cuda.gpus);
+        let import = |timeline: &Timeline| import::semaphore(timeline.semaphore(), &cuda.gpus);
         Ok(Self { gpus: cuda.gpus.clone(), computed: import(computed)?, rendered: import(rendered)? })
     }
 

@@ -8,7 +8,7 @@ use cuda_import::{CudaDevice, Restoring, StreamEvent, query, record_event};
 use vk_export::ExportDevice;
 
 use crate::compute::pair::DevicePair;
-use crate::error::{Error, Result, both};
+use crate::error::{Error, Result, first_error};
 use crate::timeline::wait;
 
 /// The GPUs that CUDA computes on, each with its stream. The first GPU leads: its stream waits for
@@ -58,7 +58,7 @@ impl Gpus {
     }
 
     /// Creates a set of the same GPUs, each with a new stream.
-    pub(crate) fn beside(&self) -> Result<Self> {
+    pub(crate) fn with_new_stream(&self) -> Result<Self> {
         Self::with_streams(Arc::clone(&self.0.pair), self.leader(), self.0.devices.get(1..).unwrap_or_default())
     }
 
@@ -125,11 +125,15 @@ impl Gpus {
             return Ok(());
         }
         let make_wait = |end: &StreamEvent| self.followers().iter().try_for_each(|stream| end.make_wait(stream));
-        self.with_end(0, make_wait)
+        self.with_end_event(0, make_wait)
     }
 
     /// Calls `then` with an event recorded after all work of the stream at index `place`.
-    fn with_end(&self, place: usize, then: impl FnOnce(&StreamEvent) -> Result<(), cuda_import::Error>) -> Result<()> {
+    fn with_end_event(
+        &self,
+        place: usize,
+        then: impl FnOnce(&StreamEvent) -> Result<(), cuda_import::Error>,
+    ) -> Result<()> {
         let (stream, kept) = (&self.0.streams[place], &self.0.ends[place]);
         let kept = match kept.get() {
             Some(kept) => kept,
@@ -147,8 +151,8 @@ impl Gpus {
     /// far, so that a signal covers it too. After an error, the remaining streams are still joined:
     /// if the result is the error of a lost device, the leader waits for all others.
     pub(crate) fn join(&self) -> Result<()> {
-        let behind = |follower| self.with_end(follower, |end| end.make_wait(self.stream()));
-        (1..self.len()).map(behind).fold(Ok(()), both)
+        let behind = |follower| self.with_end_event(follower, |end| end.make_wait(self.stream()));
+        (1..self.len()).map(behind).fold(Ok(()), first_error)
     }
 
     /// Waits until the work enqueued on the streams so far has ended, for at most `limit`, and
@@ -239,14 +243,14 @@ mod tests {
     }
 
     #[test]
-    fn what_else_fails_is_told() {
+    fn other_errors_are_returned() {
         let never = |_: &u32| -> Result<bool> { panic!("nothing is asked") };
         assert!(!ended_within(LONG, [lost(), failed()].into_iter(), never).unwrap_err().is_device_lost());
         let asked = |gpu: &u32| if *gpu == 0 { lost() } else { failed() };
         assert!(!have_ended(&[0, 1], asked).unwrap_err().is_device_lost());
         for (first, second) in [(lost(), failed()), (failed(), lost()), (Ok(()), failed())] {
-            assert!(!both(first, second).unwrap_err().is_device_lost());
+            assert!(!first_error(first, second).unwrap_err().is_device_lost());
         }
-        assert!(both(lost(), Ok(())).unwrap_err().is_device_lost() && both(Ok(()), Ok(())).is_ok());
+        assert!(first_error(lost(), Ok(())).unwrap_err().is_device_lost() && first_error(Ok(()), Ok(())).is_ok());
     }
 }

@@ -34,7 +34,7 @@ pub(crate) trait Container: Debug + Send + Sync {
 }
 
 /// The object that a mapping is part of.
-pub(crate) type Whole = Arc<dyn Container>;
+pub(crate) type ContainerRef = Arc<dyn Container>;
 
 /// A mapping and the Vulkan object that it maps.
 ///
@@ -48,13 +48,13 @@ pub struct Mapped<M: Mapping, V: AsRef<Object>> {
     vulkan: Arc<V>,
     /// Object that the mapping is part of. It is stored here and not in the Vulkan object, which a
     /// lease may keep alive for longer.
-    whole: Option<Whole>,
+    container: Option<ContainerRef>,
 }
 
 #[allow(private_bounds)]
 impl<M: Mapping, V: AsRef<Object>> Mapped<M, V> {
-    pub(crate) fn new(mapping: M, vulkan: &Arc<V>, whole: Option<Whole>) -> Self {
-        Self { mapping: ManuallyDrop::new(mapping), vulkan: Arc::clone(vulkan), whole }
+    pub(crate) fn new(mapping: M, vulkan: &Arc<V>, container: Option<ContainerRef>) -> Self {
+        Self { mapping: ManuallyDrop::new(mapping), vulkan: Arc::clone(vulkan), container }
     }
 
     /// Returns the Vulkan object that it maps.
@@ -76,9 +76,9 @@ impl<M: Mapping, V: AsRef<Object>> Drop for Mapped<M, V> {
         // SAFETY: the mapping is moved out only here, once.
         let mapping = unsafe { ManuallyDrop::take(&mut self.mapping) };
         if let Err(error) = mapping.close() {
-            let whole = self.whole.take();
-            whole.iter().for_each(|whole| whole.note_leaked());
-            std::mem::forget((Arc::clone(&self.vulkan), whole));
+            let container = self.container.take();
+            container.iter().for_each(|container| container.note_leaked());
+            std::mem::forget((Arc::clone(&self.vulkan), container));
             let vulkan: &V = &self.vulkan;
             vulkan.as_ref().report_leak(&error);
         }
@@ -97,13 +97,13 @@ mod tests {
 
     struct Fake {
         order: Order,
-        closes: bool,
+        close_succeeds: bool,
     }
 
     impl Mapping for Fake {
         fn close(self) -> Result<()> {
             self.order.lock().unwrap().push("mapping");
-            if self.closes { Ok(()) } else { Err(Error::HostFailed { reason: "in use".into() }) }
+            if self.close_succeeds { Ok(()) } else { Err(Error::HostFailed { reason: "in use".into() }) }
         }
     }
 
@@ -140,20 +140,21 @@ mod tests {
         }
     }
 
-    fn fake_mapping(closes: bool) -> (Order, Arc<Vulkan>, Mapped<Fake, Vulkan>) {
+    fn fake_mapping(close_succeeds: bool) -> (Order, Arc<Vulkan>, Mapped<Fake, Vulkan>) {
         let order = Order::default();
         let object = Object::new(Kind::Block, "fake", "host", None);
         let vulkan = Arc::new(Vulkan { object, order: Arc::clone(&order) });
-        let whole: Whole = Arc::new(Block(Arc::clone(&order)));
-        let mapped = Mapped::new(Fake { order: Arc::clone(&order), closes }, &vulkan, Some(whole));
+        let container: ContainerRef = Arc::new(Block(Arc::clone(&order)));
+        let mapped = Mapped::new(Fake { order: Arc::clone(&order), close_succeeds }, &vulkan, Some(container));
         (order, vulkan, mapped)
     }
 
     #[test]
-    fn the_mapping_goes_first_or_keeps_the_object() {
-        for (closes, expected) in [(true, ["mapping", "vulkan", "whole"].as_slice()), (false, &["mapping", "counted"])]
+    fn mapping_is_freed_first_or_leaks_the_object() {
+        for (close_succeeds, expected) in
+            [(true, ["mapping", "vulkan", "whole"].as_slice()), (false, &["mapping", "counted"])]
         {
-            let (order, vulkan, mapped) = fake_mapping(closes);
+            let (order, vulkan, mapped) = fake_mapping(close_succeeds);
             drop(vulkan);
             assert!(order.lock().unwrap().is_empty());
             drop(mapped);
@@ -164,15 +165,15 @@ mod tests {
     /// A second owner of the object, such as a lease, neither delays the close of the mapping nor
     /// changes whether the object is freed.
     #[test]
-    fn another_owner_frees_what_was_unmapped_and_nothing_else() {
-        let (whole, kept): (&[_], &[_]) = (&["mapping", "whole"], &["mapping", "counted"]);
-        for (closes, unmapped) in [(true, whole), (false, kept)] {
-            let (order, lease, mapped) = fake_mapping(closes);
+    fn other_owner_frees_the_object_only_if_it_was_unmapped() {
+        let (container, kept): (&[_], &[_]) = (&["mapping", "whole"], &["mapping", "counted"]);
+        for (close_succeeds, unmapped) in [(true, container), (false, kept)] {
+            let (order, lease, mapped) = fake_mapping(close_succeeds);
             drop(mapped);
             assert_eq!(order.lock().unwrap().as_slice(), unmapped);
             drop(lease);
             let gone = order.lock().unwrap()[unmapped.len()..].to_vec();
-            assert_eq!(gone, if closes { vec!["vulkan"] } else { vec![] });
+            assert_eq!(gone, if close_succeeds { vec!["vulkan"] } else { vec![] });
         }
     }
 }

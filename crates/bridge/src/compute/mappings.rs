@@ -10,7 +10,7 @@ use crate::compute::cuda::CudaBlock;
 use crate::compute::host::memory::{HostBlock, HostBuffer, HostImage};
 use crate::compute::inline::image::InlineImage;
 use crate::compute::inline::memory::{InlineBlock, InlineBuffer};
-use crate::compute::mapped::{Mapped, Mapping, Whole};
+use crate::compute::mapped::{ContainerRef, Mapped, Mapping};
 use crate::compute::per_backend::PerBackend;
 use crate::compute::remote::Unmapped;
 use crate::error::Result;
@@ -30,7 +30,7 @@ pub(crate) type Tied<C, H, I, V> = PerBackend<Mapped<C, V>, Mapped<H, V>, Mapped
 pub(crate) type BlockMapping = PerBackend<CudaBlock, HostBlock, InlineBlock>;
 
 /// An image that a compute side can access.
-pub(crate) struct Reached<T> {
+pub(crate) struct AccessibleImage<T> {
     pub(crate) image: Image,
     /// The staging buffer, if the side maps a buffer instead of the image.
     pub(crate) staging: Option<Staging>,
@@ -60,7 +60,7 @@ impl Mapping for BlockMapping {
 
 impl<C: Mapping, H: Mapping, I: Mapping> PerBackend<C, H, I> {
     /// Ties the mapping to its Vulkan object, and to the object that it is part of, if any.
-    pub(crate) fn tie<V: AsRef<Object>>(self, vulkan: &Arc<V>, whole: Option<Whole>) -> Tied<C, H, I, V> {
+    pub(crate) fn tie<V: AsRef<Object>>(self, vulkan: &Arc<V>, whole: Option<ContainerRef>) -> Tied<C, H, I, V> {
         match self {
             Self::Cuda(mapping) => PerBackend::Cuda(Mapped::new(mapping, vulkan, whole)),
             Self::Host(mapping) => PerBackend::Host(Mapped::new(mapping, vulkan, whole)),

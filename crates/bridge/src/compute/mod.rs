@@ -4,6 +4,7 @@
 pub(crate) mod adapter;
 pub(crate) mod backend;
 pub(crate) mod cuda;
+pub(crate) mod exchange_registry;
 pub(crate) mod gpus;
 pub(crate) mod host;
 pub(crate) mod inline;
@@ -15,7 +16,6 @@ pub(crate) mod pair;
 pub(crate) mod peer;
 pub(crate) mod per_backend;
 pub(crate) mod remote;
-pub(crate) mod siblings;
 pub(crate) mod side;
 
 use std::str::FromStr;
@@ -76,6 +76,9 @@ impl Compute {
     /// Creates the best compute side for a device: CUDA on the same GPU, otherwise the CPU. A
     /// fallback to the CPU is logged as a warning, and [`reason`](Self::reason) returns its cause.
     ///
+    /// For a device that the bridge opens, use [`open`](Self::open), which prefers a GPU that CUDA
+    /// sees. This function is for devices that are chosen in another way or adopted.
+    ///
     /// # Errors
     /// [`Error::HostFailed`] if the CPU backend's thread cannot be started.
     pub fn for_device(device: &ExportDevice) -> Result<Self> {
@@ -129,7 +132,7 @@ impl Compute {
     pub fn on_stream(device: &ExportDevice, stream: Arc<CudaStream>) -> Result<Self> {
         crate::observe::trace::init();
         let pair = DevicePair::new(device, CudaDevice::adopt(Arc::clone(stream.context()))?)?;
-        Ok(Self::cuda_with(pair, stream, "the program's own stream".into()))
+        Ok(Self::from_pair(pair, stream, "the program's own stream".into()))
     }
 
     /// Creates a compute side in one of the device's own queues: work is recorded into command
@@ -161,10 +164,10 @@ impl Compute {
         let pair = DevicePair::open(device)?;
         let stream = pair.cuda().new_stream()?;
         let reason = format!("CUDA device {} is the same GPU", pair.cuda().ordinal());
-        Ok(Self::cuda_with(pair, stream, reason))
+        Ok(Self::from_pair(pair, stream, reason))
     }
 
-    fn cuda_with(pair: DevicePair, stream: Arc<CudaStream>, reason: String) -> Self {
+    fn from_pair(pair: DevicePair, stream: Arc<CudaStream>, reason: String) -> Self {
         log_info!("computing with CUDA on {} ({reason})", pair.cuda().name());
         let device = pair.vulkan().clone();
         Self(Inner::new(PerBackend::Cuda(CudaCompute::new(Gpus::same(pair, stream))), device, reason))
@@ -184,7 +187,7 @@ impl Compute {
     #[cfg(all(target_os = "linux", feature = "remote"))]
     pub(crate) fn remote(device: &ExportDevice, peers: bool) -> Result<Self> {
         device.require_export("sharing with a worker that computes with CUDA")?;
-        Self::remote_of(device, peers, Trust::None)
+        Self::remote_unchecked(device, peers, Trust::None)
     }
 
     /// Like [`remote`](Self::remote), for an exchange in step, whose timelines are shared with the
@@ -192,13 +195,13 @@ impl Compute {
     #[cfg(all(target_os = "linux", feature = "remote"))]
     pub(crate) fn remote_in_step(device: &ExportDevice, peers: bool) -> Result<Self> {
         device.require_export("sharing with a worker that computes with CUDA")?;
-        Self::remote_of(device, peers, Trust::Shared)
+        Self::remote_unchecked(device, peers, Trust::Shared)
     }
 
     /// Like [`remote`](Self::remote), for a device that exports memory, without checking what else
     /// it exports.
     #[cfg(all(target_os = "linux", feature = "remote"))]
-    pub(crate) fn remote_of(device: &ExportDevice, peers: bool, trust: Trust) -> Result<Self> {
+    pub(crate) fn remote_unchecked(device: &ExportDevice, peers: bool, trust: Trust) -> Result<Self> {
         crate::observe::trace::init();
         let side = PerBackend::Remote(RemoteCompute::new(peers, trust)?);
         let reason = "a worker in another process computes with CUDA".to_owned();
@@ -211,7 +214,7 @@ impl Compute {
     /// [`Error::InvalidArgument`] if it represents a worker in another process.
     pub(crate) fn require_local(&self, object: impl FnOnce() -> String) -> Result<()> {
         match self.0.side {
-            PerBackend::Remote(_) => Err(remote::nothing_here(object())),
+            PerBackend::Remote(_) => Err(remote::not_local_error(object())),
             PerBackend::Cuda(_) | PerBackend::Host(_) | PerBackend::Inline(_) => Ok(()),
         }
     }
@@ -222,12 +225,12 @@ impl Compute {
     /// # Errors
     /// [`Error::InvalidArgument`] with [`Backend::Inline`], where all work shares the Vulkan queue;
     /// or the error of the failed driver call.
-    pub(crate) fn beside(&self, object: &str) -> Result<Self> {
+    pub(crate) fn with_new_stream(&self, object: &str) -> Result<Self> {
         let inner = &*self.0;
         let side = match &inner.side {
-            PerBackend::Cuda(cuda) => PerBackend::Cuda(cuda.beside()?),
+            PerBackend::Cuda(cuda) => PerBackend::Cuda(cuda.with_new_stream()?),
             PerBackend::Host(_) => PerBackend::Host(HostStream::new()?),
-            PerBackend::Remote(remote) => PerBackend::Remote(remote.beside()?),
+            PerBackend::Remote(remote) => PerBackend::Remote(remote.with_new_stream()?),
             PerBackend::Inline(_) => {
                 return Err(Error::invalid(
                     object,
@@ -310,8 +313,8 @@ impl Peer for Inner {
         self.side.is_foreign()
     }
 
-    fn takes_timeline(&self, signaler: Signaler) -> bool {
-        self.side.takes_timeline(signaler)
+    fn imports_timeline(&self, signaler: Signaler) -> bool {
+        self.side.imports_timeline(signaler)
     }
 
     fn ensure_alive(&self) -> Result<()> {
@@ -323,7 +326,7 @@ impl Peer for Inner {
     }
 
     fn release_lost(&self) {
-        siblings::release_lost(&self.side);
+        exchange_registry::release_lost(&self.side);
     }
 
     fn flush(&self) -> Result<()> {

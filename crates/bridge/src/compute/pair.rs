@@ -45,7 +45,7 @@ impl DevicePair {
             AdapterId::new(cuda.report().luid, cuda.report().node_mask),
         );
         if let (Some(vulkan_adapter), Some(cuda_adapter)) = (vulkan_adapter, cuda_adapter)
-            && !vulkan_adapter.may_be(&cuda_adapter)
+            && !vulkan_adapter.may_equal(&cuda_adapter)
         {
             return Err(Error::DifferentAdapters {
                 vulkan: vulkan.name().to_owned(),

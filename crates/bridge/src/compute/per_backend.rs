@@ -120,7 +120,7 @@ mod tests {
     use crate::compute::side::Side;
 
     #[test]
-    fn what_another_side_mapped_is_refused_with_both_names() {
+    fn mapping_of_another_side_is_refused_with_both_names() {
         let side = Side::Host(HostStream::new().unwrap());
         let error = side.gather(vec![PerBackend::<_, _, u8>::Host(1), PerBackend::Cuda(2)]).unwrap_err().to_string();
         assert!(error.contains("mapped by CUDA") && error.contains("computes with the CPU"), "{error}");

@@ -33,7 +33,7 @@ pub(crate) enum Trust {
     Shared,
     /// Like `Shared`, but a test plays the worker, on a device that cannot export timelines.
     #[cfg(all(test, target_os = "linux", feature = "remote"))]
-    Played,
+    Simulated,
 }
 
 /// The mapping in this process of a resource that a worker in another process writes: there is
@@ -48,7 +48,7 @@ impl RemoteCompute {
     }
 
     /// Creates a side for other workers, with the same settings.
-    pub(super) fn beside(&self) -> Result<Self> {
+    pub(super) fn with_new_stream(&self) -> Result<Self> {
         Ok(Self { stream: HostStream::new()?, peers: self.peers, trust: self.trust })
     }
 
@@ -68,12 +68,12 @@ impl RemoteCompute {
 
     /// Returns `true` if a test plays the worker's GPU.
     #[cfg(all(test, target_os = "linux", feature = "remote"))]
-    pub(crate) fn is_played(&self) -> bool {
-        self.trust == Trust::Played
+    pub(crate) fn is_simulated(&self) -> bool {
+        self.trust == Trust::Simulated
     }
 
     /// Returns `true` if `computed` and a mirror of `rendered` are exported to the worker.
-    pub(super) fn takes_timelines(&self) -> bool {
+    pub(super) fn exports_timelines(&self) -> bool {
         self.trust == Trust::Shared
     }
 
@@ -98,7 +98,7 @@ impl RemoteCompute {
 }
 
 /// Returns the error for computing in this process with a side that represents another process.
-pub(crate) fn nothing_here(object: String) -> Error {
+pub(crate) fn not_local_error(object: String) -> Error {
     Error::invalid(
         object,
         "its compute side is a worker in another process; create a `Compute` for this process with `Compute::new`",

@@ -23,7 +23,7 @@ use crate::compute::inline::memory::{InlineBlock, InlineBuffer};
 use crate::compute::inline::{InlineCompute, InlineLink};
 use crate::compute::loss::Loss;
 use crate::compute::mapped::Sharing;
-use crate::compute::mappings::{BlockMapping, BufferMapping, Reached};
+use crate::compute::mappings::{AccessibleImage, BlockMapping, BufferMapping};
 use crate::compute::per_backend::PerBackend;
 use crate::compute::remote::{RemoteCompute, Unmapped};
 use crate::compute::{cuda, host, inline};
@@ -62,17 +62,17 @@ impl Side {
     }
 
     /// Returns `true` if the side imports the exchange timeline that `signaler` signals.
-    pub(crate) fn takes_timeline(&self, signaler: Signaler) -> bool {
+    pub(crate) fn imports_timeline(&self, signaler: Signaler) -> bool {
         match self {
             Self::Cuda(_) => true,
             // Of Vulkan's timeline it gets a mirror (`exchange/mirror.rs`).
-            Self::Remote(remote) => remote.takes_timelines() && signaler == Signaler::Compute,
+            Self::Remote(remote) => remote.exports_timelines() && signaler == Signaler::Compute,
             Self::Host(_) | Self::Inline(_) => false,
         }
     }
 
     /// Returns `true` for another process that waits for Vulkan on its GPU.
-    pub(crate) fn is_another_process_in_step(&self) -> bool {
+    pub(crate) fn is_remote_in_step(&self) -> bool {
         matches!(self, Self::Remote(remote) if remote.is_trusted())
     }
 
@@ -112,8 +112,8 @@ impl Side {
     /// Returns how much of the side is lost, if it is another API whose signals stop after a loss.
     pub(crate) fn loss(&self) -> Loss {
         match self {
-            Self::Cuda(cuda) if !cuda.all().leader_is_lost() => Loss::None,
-            Self::Cuda(cuda) if cuda.all().are_lost() => Loss::All,
+            Self::Cuda(cuda) if !cuda.gpu_set().leader_is_lost() => Loss::None,
+            Self::Cuda(cuda) if cuda.gpu_set().are_lost() => Loss::All,
             Self::Cuda(_) => Loss::Signaler,
             // The CPU thread signals even after a failure; the queue is lost with the Vulkan
             // device.
@@ -125,7 +125,9 @@ impl Side {
     /// context lives.
     pub(crate) fn contexts(&self) -> Vec<usize> {
         match self {
-            Self::Cuda(cuda) => cuda.all().streams().iter().map(|stream| stream.context().cu_ctx() as usize).collect(),
+            Self::Cuda(cuda) => {
+                cuda.gpu_set().streams().iter().map(|stream| stream.context().cu_ctx() as usize).collect()
+            }
             Self::Host(_) | Self::Inline(_) | Self::Remote(_) => Vec::new(),
         }
     }
@@ -133,7 +135,7 @@ impl Side {
     /// Returns `true` if all enqueued work has ended, ignoring GPUs that are lost. Does not block.
     pub(crate) fn is_idle(&self) -> Result<bool> {
         match self {
-            Self::Cuda(cuda) => cuda.all().are_idle(),
+            Self::Cuda(cuda) => cuda.gpu_set().are_idle(),
             Self::Host(_) | Self::Inline(_) | Self::Remote(_) => self.drain(Duration::ZERO),
         }
     }
@@ -142,7 +144,7 @@ impl Side {
     /// has. Work of a lost GPU counts as ended.
     pub(crate) fn drain(&self, limit: Duration) -> Result<bool> {
         match self {
-            Self::Cuda(cuda) => cuda.all().drain(limit),
+            Self::Cuda(cuda) => cuda.gpu_set().drain(limit),
             Self::Host(host) => Ok(host.drain(limit)),
             Self::Remote(remote) => Ok(remote.stream().drain(limit)),
             Self::Inline(inline) => inline.drain(limit),
@@ -151,12 +153,12 @@ impl Side {
 
     /// Returns `true` if the caller is part of the side's own work, which [`drain`](Self::drain)
     /// would wait for.
-    pub(crate) fn is_inside(&self) -> bool {
+    pub(crate) fn is_current(&self) -> bool {
         match self {
             // The thread that signals for another process runs no user closures.
             Self::Cuda(_) | Self::Remote(_) => false,
             Self::Host(host) => host.is_current(),
-            Self::Inline(inline) => inline.stream().is_inside(),
+            Self::Inline(inline) => inline.stream().is_current(),
         }
     }
 
@@ -277,23 +279,23 @@ impl Side {
         layered: bool,
         accesses: ImageAccess,
         family: u32,
-    ) -> Result<Reached<T>> {
+    ) -> Result<AccessibleImage<T>> {
         match self {
             Self::Cuda(cuda) => {
                 // SAFETY: the caller upholds the contract.
                 let (image, staging, mapping) = unsafe { cuda.share_image(device, info, layered, accesses, family) }?;
-                Ok(Reached { image, staging, mapping: PerBackend::Cuda(mapping) })
+                Ok(AccessibleImage { image, staging, mapping: PerBackend::Cuda(mapping) })
             }
             Self::Host(_) => host::images::share(device, info, accesses),
             Self::Inline(_) => {
                 let image = Image::new(device, &inline::image_info(device, info))?;
-                Ok(Reached { image, staging: None, mapping: PerBackend::Inline(InlineImage::new(layered)) })
+                Ok(AccessibleImage { image, staging: None, mapping: PerBackend::Inline(InlineImage::new(layered)) })
             }
             Self::Remote(remote) => {
                 remote.check_images(info.name)?;
                 CudaCompute::check_levels(info, layered)?;
                 let image = Image::new(device, &cuda::image_info(info))?;
-                Ok(Reached { image, staging: None, mapping: PerBackend::Remote(Unmapped) })
+                Ok(AccessibleImage { image, staging: None, mapping: PerBackend::Remote(Unmapped) })
             }
         }
     }

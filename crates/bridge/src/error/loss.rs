@@ -16,7 +16,7 @@ impl Error {
 
     /// Returns `true` if the Vulkan device is lost: nothing runs on it, and resources that its
     /// commands used may be freed (Vulkan specification, "Lost Device").
-    pub(crate) fn is_end_of_vulkan(&self) -> bool {
+    pub(crate) fn is_vulkan_lost(&self) -> bool {
         matches!(self, Self::Vulkan(error) if error.is_device_lost())
     }
 }
@@ -24,7 +24,7 @@ impl Error {
 /// Combines two results. If both are errors, returns the first, or the second if the first reports
 /// a lost device.
 #[inline]
-pub(crate) fn both(first: Result<()>, second: Result<()>) -> Result<()> {
+pub(crate) fn first_error(first: Result<()>, second: Result<()>) -> Result<()> {
     match (first, second) {
         (Ok(()), other) | (other, Ok(())) => other,
         (Err(first), Err(second)) => Err(if first.is_device_lost() { second } else { first }),

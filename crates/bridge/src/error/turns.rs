@@ -60,7 +60,7 @@ pub(super) fn out_of_order(exchange: &str, frame: &u64, first: &u64, f: &mut For
     )
 }
 
-pub(super) fn lost(frame: u64, stage: Stage) -> String {
+pub(super) fn lost_turn(frame: u64, stage: Stage) -> String {
     match stage {
         Stage::Compute => {
             format!(

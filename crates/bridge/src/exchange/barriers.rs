@@ -26,6 +26,8 @@ pub(crate) struct Barriers {
     initial: Dependency,
     /// Releases new images to the compute side if it maps them itself, without staging.
     first_release: Dependency,
+    /// Vulkan's accesses to all resources.
+    uses: Uses,
     /// The resources, and the memory blocks that contain buffers.
     objects: Vec<Weak<dyn Container>>,
 }
@@ -38,12 +40,16 @@ impl Barriers {
 
     /// Adds the barriers of a buffer.
     pub(crate) fn add_buffer(&mut self, handover: &Handover) {
+        let accesses = handover.accesses();
+        self.uses.add(accesses.stages, accesses.access, accesses.writes());
         self.acquire.buffers.push(handover.acquire());
         self.release.buffers.push(handover.release());
     }
 
     /// Adds the barriers of an image.
     pub(crate) fn add_image(&mut self, handover: &ImageHandover) {
+        let accesses = handover.accesses();
+        self.uses.add(accesses.stages, accesses.access, accesses.writes());
         self.acquire.images.push(handover.acquire());
         self.transition_in.images.extend(handover.transition_in());
         self.transition_out.images.extend(handover.transition_out());
@@ -56,12 +62,14 @@ impl Barriers {
     /// buffer.
     pub(crate) fn add_staged(&mut self, staging: &Staging) {
         let handover = staging.handover();
+        let accesses = handover.accesses();
+        self.uses.add(accesses.stages, accesses.access, accesses.writes());
         self.acquire.buffers.push(staging.acquire_rows());
         self.acquire.images.push(handover.acquire_image());
         self.copies_in.push(staging.copies().clone());
         self.transition_in.images.push(handover.transition_in());
         self.transition_out.images.extend(handover.transition_out());
-        self.transition_out.buffers.extend(staging.turn_rows());
+        self.transition_out.buffers.extend(staging.rows_between_copies());
         if handover.is_copied_back() {
             self.copies_out.push(staging.copies().clone());
         }
@@ -117,6 +125,26 @@ impl Barriers {
         unsafe { self.release.record(device, commands) };
     }
 
+    /// Records the barrier from the uses of one turn to those of the next one with the same frame,
+    /// between which the resources stay with Vulkan. Records nothing if Vulkan only reads them.
+    ///
+    /// # Safety
+    /// As [`record_acquire`](Self::record_acquire).
+    pub(crate) unsafe fn record_between_turns(&self, device: &ExportDevice, commands: vk::CommandBuffer) {
+        let Uses { stages, access, writes } = self.uses;
+        if writes.is_empty() {
+            return;
+        }
+        let barrier = [vk::MemoryBarrier2::default()
+            .src_stage_mask(stages)
+            .src_access_mask(writes)
+            .dst_stage_mask(stages)
+            .dst_access_mask(access)];
+        // SAFETY: the caller guarantees the command buffer, whose queue family supports the stages
+        // and accesses of all resources; a global barrier names no resources.
+        unsafe { device.cmd_pipeline_barrier2(commands, &vk::DependencyInfo::default().memory_barriers(&barrier)) };
+    }
+
     /// Records the first release of the images. Buffers need none: they have no layout, and their
     /// undefined contents need not be handed over.
     ///
@@ -134,6 +162,22 @@ impl Barriers {
 /// as leaked. Each is counted once, even if its mapping cannot be freed later.
 pub(super) fn count_leaked(slots: &[Barriers]) {
     slots.iter().flat_map(|slot| &slot.objects).filter_map(Weak::upgrade).for_each(|object| object.note_leaked());
+}
+
+/// The stages and accesses with which Vulkan uses resources, and those accesses that write.
+#[derive(Debug, Default, Clone, Copy)]
+struct Uses {
+    stages: vk::PipelineStageFlags2,
+    access: vk::AccessFlags2,
+    writes: vk::AccessFlags2,
+}
+
+impl Uses {
+    fn add(&mut self, stages: vk::PipelineStageFlags2, access: vk::AccessFlags2, writes: vk::AccessFlags2) {
+        self.stages |= stages;
+        self.access |= access;
+        self.writes |= writes;
+    }
 }
 
 /// The barriers of one `vkCmdPipelineBarrier2`.
@@ -168,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_stored_may_be_used_from_any_thread() {
+    fn barriers_are_send_and_sync() {
         fn any_thread<T: Send + Sync>() {}
         any_thread::<Barriers>();
     }

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use vk_export::ash::vk;
 
 use super::barriers::count_leaked;
-use super::end::End;
+use super::drop_thread::DropThread;
 use super::parts::SubmitParts;
 use super::resources::Resources;
 use super::state::State;
+use crate::compute::exchange_registry;
 use crate::compute::loss::Loss;
-use crate::compute::siblings;
-use crate::error::{Error, Result, both};
+use crate::error::{Error, Result, first_error};
 use crate::observe::live;
 use crate::observe::live::Kind;
 use crate::observe::log_error;
@@ -29,21 +29,21 @@ impl<R: Resources> State<R> {
     /// not block.
     pub(super) fn has_ended(&self) -> bool {
         let reached = |timeline: &Timeline, value| timeline.value().is_ok_and(|reached| reached >= value);
-        let drained = || self.join_all().and_then(|()| self.held.lender.drain(Duration::ZERO)).unwrap_or(false);
+        let drained = || self.join_all().and_then(|()| self.objects.lender.drain(Duration::ZERO)).unwrap_or(false);
         self.use_ends.get().is_some_and(|ends| {
-            let computed = ends.computed.map_or_else(drained, |value| reached(&self.held.computed, value));
-            computed && reached(&self.held.rendered, ends.rendered)
+            let computed = ends.computed.map_or_else(drained, |value| reached(&self.objects.computed, value));
+            computed && reached(&self.objects.rendered, ends.rendered)
         })
     }
 
     /// Makes the compute stream wait for the work of other CUDA streams on any slot.
     pub(super) fn join_all(&self) -> Result<()> {
-        (0..self.held.slots.len()).map(|slot| self.held.lender.join(slot)).fold(Ok(()), both)
+        (0..self.objects.slots.len()).map(|slot| self.objects.lender.join(slot)).fold(Ok(()), first_error)
     }
 
     /// Like [`join_all`](Self::join_all), but ignores a lost GPU, whose work has ended: the stream
     /// waits for all other GPUs.
-    pub(super) fn join_living(&self) -> Result<()> {
+    pub(super) fn join_unless_lost(&self) -> Result<()> {
         self.join_all().or_else(|error| if error.is_device_lost() { Ok(()) } else { Err(error) })
     }
 
@@ -59,11 +59,11 @@ impl<R: Resources> State<R> {
         }
         #[cfg(all(test, target_os = "linux", feature = "remote"))]
         crate::observe::steps::note("flush", self.compute.device().as_raw().handle());
-        let _order = self.submitting()?;
+        let _order = self.lock_submissions()?;
         let Some(value) = self.ledger().flush() else { return Ok(()) };
         let signal = [self.first_signal(value)];
         let batch = vk::SubmitInfo2::default().signal_semaphore_infos(&signal);
-        match &self.held.mirror {
+        match &self.objects.mirror {
             // SAFETY: VUID-VkSubmitInfo2-semaphore-03882: `rendered` has this queue as its only
             // signaler; its values are taken and submitted under one lock, and none is lent. The
             // timeline lives until the value was reached.
@@ -71,16 +71,16 @@ impl<R: Resources> State<R> {
             // SAFETY: as above, for the mirror too.
             Some(mirror) => unsafe { self.submit_mirrored(mirror, batch, value, vk::Fence::null()) }?,
         }
-        self.ledger().flushed(value);
-        self.held.rendered.issue(value);
+        self.ledger().mark_flushed(value);
+        self.objects.rendered.issue(value);
         Ok(())
     }
 
     /// Returns the parts that [`flush`](Self::flush) would submit, for an engine.
     pub(crate) fn flush_parts(&self) -> Result<Option<SubmitParts>> {
-        let _order = self.submitting()?;
+        let _order = self.lock_submissions()?;
         let Some(value) = self.ledger().flush() else { return Ok(None) };
-        Ok(Some(SubmitParts::new(&[], &self.held.rendered, value, self.stages)))
+        Ok(Some(SubmitParts::new(&[], &self.objects.rendered, value, self.stages)))
     }
 
     /// Waits until neither side uses the resources or the timelines any more, for at most the
@@ -89,22 +89,22 @@ impl<R: Resources> State<R> {
         self.quiesce_within(self.timeout)
     }
 
-    /// Like [`quiesce`](Self::quiesce), but also ends when `go_on`, which is called repeatedly,
-    /// returns an error.
+    /// Like [`quiesce`](Self::quiesce), but also ends when `check_wanted`, which is called
+    /// repeatedly, returns an error.
     ///
     /// # Errors
-    /// That of `go_on`, or as [`quiesce`](Self::quiesce).
+    /// That of `check_wanted`, or as [`quiesce`](Self::quiesce).
     #[cfg(all(target_os = "linux", feature = "remote"))]
-    pub(super) fn quiesce_while(&self, go_on: &dyn Fn() -> Result<()>) -> Result<()> {
-        /// Interval between calls of `go_on`.
-        const AT_A_TIME: Duration = Duration::from_millis(50);
+    pub(super) fn quiesce_while(&self, check_wanted: &dyn Fn() -> Result<()>) -> Result<()> {
+        /// Interval between calls of `check_wanted`.
+        const CHECK_INTERVAL: Duration = Duration::from_millis(50);
         let start = Instant::now();
         loop {
             let left = self.timeout.saturating_sub(start.elapsed());
-            let (round, limit) = (Instant::now(), left.min(AT_A_TIME));
+            let (round, limit) = (Instant::now(), left.min(CHECK_INTERVAL));
             match self.quiesce_within(limit) {
                 Err(Error::Timeout { .. } | Error::ComputeBusy { .. }) if !left.is_zero() => {
-                    go_on()?;
+                    check_wanted()?;
                     #[cfg(all(test, target_os = "linux", feature = "remote"))]
                     crate::observe::steps::note("quiesce", self.compute.device().as_raw().handle());
                     // The error that the compute side is busy may be returned at once.
@@ -145,24 +145,24 @@ impl<R: Resources> State<R> {
     fn quiesce_since(&self, start: Instant, limit: Duration, compute_lost: bool) -> Result<()> {
         let left = || limit.saturating_sub(start.elapsed());
         if compute_lost {
-            self.outlive(start, limit)?;
+            self.wait_after_gpu_loss(start, limit)?;
         }
         let reach = |timeline: &Timeline, value| match compute_lost {
-            true => timeline.wait_out(value, left(), || drop(self.check_compute())),
+            true => timeline.wait_after_loss(value, left(), || drop(self.check_compute())),
             false => timeline.wait_value(value, left()),
         };
         let signals = || {
             if let Some(ends) = self.use_ends.get() {
-                reach(&self.held.rendered, ends.rendered)?;
-                return ends.computed.map_or(Ok(()), |value| reach(&self.held.computed, value));
+                reach(&self.objects.rendered, ends.rendered)?;
+                return ends.computed.map_or(Ok(()), |value| reach(&self.objects.computed, value));
             }
             self.flush()?;
             // A submission that may have been made is treated as one that was made.
             let last = self.ledger().last_rendered();
             if last > 0 {
-                reach(&self.held.rendered, last)?;
+                reach(&self.objects.rendered, last)?;
             }
-            self.held.computed.last_issued().map_or(Ok(()), |point| reach(&self.held.computed, point.value()))
+            self.objects.computed.last_issued().map_or(Ok(()), |point| reach(&self.objects.computed, point.value()))
         };
         let loss = match signals() {
             // A lost device uses nothing any more, and its objects may be destroyed (Vulkan
@@ -195,38 +195,38 @@ impl<R: Resources> State<R> {
     /// time to finish, even if the limit has passed.
     fn drain(&self, start: Instant, limit: Duration, mut loss: Option<vk_export::Error>) -> Result<()> {
         /// Interval of checks for a lost Vulkan device, and the time to finish after a release.
-        const STRETCH: Duration = Duration::from_millis(100);
+        const CHECK_INTERVAL: Duration = Duration::from_millis(100);
         let left = || limit.saturating_sub(start.elapsed());
         let waits_on_gpu = self.compute.cuda().is_some();
         loop {
             if waits_on_gpu && let Some(loss) = &loss {
                 // If CUDA waits for nothing, no signal is needed.
-                if self.held.lender.drain(Duration::ZERO)? {
+                if self.objects.lender.drain(Duration::ZERO)? {
                     return Ok(());
                 }
                 // SAFETY: the device is lost.
-                unsafe { siblings::release_waits(self.compute.side(), &self.held.rendered, loss) };
+                unsafe { exchange_registry::release_waits(self.compute.side(), &self.objects.rendered, loss) };
             }
             let stretch = match (waits_on_gpu, &loss) {
                 (false, _) => left(),
-                (true, None) => left().min(STRETCH),
-                (true, Some(_)) => STRETCH,
+                (true, None) => left().min(CHECK_INTERVAL),
+                (true, Some(_)) => CHECK_INTERVAL,
             };
-            if self.held.lender.drain(stretch)? {
+            if self.objects.lender.drain(stretch)? {
                 return Ok(());
             }
             let over = left().is_zero();
             if over && (loss.is_some() || !waits_on_gpu) {
-                return Err(self.busy(start));
+                return Err(self.busy_error(start));
             }
-            loss = loss.or_else(|| self.held.rendered.device_loss().filter(|_| waits_on_gpu));
+            loss = loss.or_else(|| self.objects.rendered.device_loss().filter(|_| waits_on_gpu));
             if over && loss.is_none() {
-                return Err(self.busy(start));
+                return Err(self.busy_error(start));
             }
         }
     }
 
-    fn busy(&self, start: Instant) -> Error {
+    fn busy_error(&self, start: Instant) -> Error {
         let (exchange, backend) = (self.name.clone(), self.compute.backend());
         Error::ComputeBusy { exchange, backend, waited: start.elapsed() }
     }
@@ -234,9 +234,9 @@ impl<R: Resources> State<R> {
     /// Ends the use of the memory after the loss of a GPU. The work of the lost GPU has ended. If
     /// other GPUs of its group continue to use the same memory, waits for them first, and only then
     /// lets Vulkan continue where it waits for the lost GPU.
-    fn outlive(&self, start: Instant, limit: Duration) -> Result<()> {
+    fn wait_after_gpu_loss(&self, start: Instant, limit: Duration) -> Result<()> {
         if self.compute.side().loss() != Loss::All {
-            self.join_living()?;
+            self.join_unless_lost()?;
             self.drain(start, limit, None)?;
         }
         // The error is already known.
@@ -247,20 +247,20 @@ impl<R: Resources> State<R> {
     /// Starts a thread that waits for the end and frees everything.
     ///
     /// # Safety
-    /// Called from `drop` only, since it moves `held` out.
-    unsafe fn drop_elsewhere(&mut self) {
+    /// Called from `drop` only, since it moves `objects` out.
+    unsafe fn drop_on_new_thread(&mut self) {
         let mut rest = Self {
             // SAFETY: moved out once, by this function's contract.
-            held: ManuallyDrop::new(unsafe { ManuallyDrop::take(&mut self.held) }),
+            objects: ManuallyDrop::new(unsafe { ManuallyDrop::take(&mut self.objects) }),
             barriers: std::mem::take(&mut self.barriers),
             stages: self.stages,
             use_ends: std::mem::take(&mut self.use_ends),
-            end: End::Nowhere,
+            drop_thread: DropThread::NotStarted,
             core: Arc::clone(&self.core),
         };
         let name = rest.name.clone();
         let there = move || {
-            rest.end = End::Elsewhere;
+            rest.drop_thread = DropThread::Spawned;
             drop(rest);
         };
         // If the thread cannot be started, the closure is dropped here, and the exchange with it,
@@ -275,43 +275,47 @@ impl<R: Resources> Drop for State<R> {
     fn drop(&mut self) {
         let ended = self.has_ended();
         // A closure on the CPU backend's thread cannot wait for work that is enqueued after itself.
-        if !ended && self.compute.side().is_inside() && self.end == End::Here {
+        if !ended && self.compute.side().is_current() && self.drop_thread == DropThread::Current {
             // SAFETY: this is `drop`, which returns right after.
-            return unsafe { self.drop_elsewhere() };
+            return unsafe { self.drop_on_new_thread() };
         }
-        let gave_up = self.end == End::Nowhere || self.gave_up.load(Ordering::Acquire);
+        let gave_up = self.drop_thread == DropThread::NotStarted || self.close_failed.load(Ordering::Acquire);
         let quiet = match (ended, gave_up) {
             (true, _) => Some(Ok(())),
             (false, true) => None,
             (false, false) => Some(self.quiesce()),
         };
         if !matches!(quiet, Some(Ok(()))) {
-            let unasked = if self.end == End::Nowhere { "no thread waits for its end" } else { "closing it gave up" };
+            let unasked = if self.drop_thread == DropThread::NotStarted {
+                "no thread waits for its end"
+            } else {
+                "closing it gave up"
+            };
             let reason = quiet.and_then(Result::err).map_or(unasked.to_owned(), |error| error.to_string());
             count_leaked(&self.barriers);
             if !self.timelines_leaked.swap(true, Ordering::Relaxed) {
-                live::leaked(Kind::Timeline, 2 + usize::from(self.held.mirror.is_some()));
+                live::leaked(Kind::Timeline, 2 + usize::from(self.objects.mirror.is_some()));
             }
             if self.use_ends.get().is_none() {
                 // Replaced resources then do not wait for the timeout again.
-                self.gave_up.store(true, Ordering::Release);
+                self.close_failed.store(true, Ordering::Release);
             }
             trace::event(Event::new("leak", "host", &self.name));
             log_error!(
                 "exchange \"{}\": its {} slots and both timelines are leaked, since they may still be in use: {reason}",
                 self.name,
-                self.held.slots.len(),
+                self.objects.slots.len(),
             );
             return;
         }
         // All submissions have run; for replaced resources, those up to the value that was reached.
-        let reached = self.use_ends.get().map_or(u64::MAX, |_| self.held.rendered.value().unwrap_or(0));
+        let reached = self.use_ends.get().map_or(u64::MAX, |_| self.objects.rendered.value().unwrap_or(0));
         self.unfinished.free(reached);
         // SAFETY: both sides are known to be done.
-        unsafe { self.held.lender.assume_idle() };
+        unsafe { self.objects.lender.assume_idle() };
         // SAFETY: dropped only here, once. Rules "all signals and waits complete before a semaphore
         // is destroyed" and "no access to a mapping after its memory is destroyed": both sides are
         // known to be done.
-        unsafe { ManuallyDrop::drop(&mut self.held) };
+        unsafe { ManuallyDrop::drop(&mut self.objects) };
     }
 }

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::direction::{ComputeFirst, Direction, RenderFirst};
-use super::ledger::First;
+use super::ledger::FirstSide;
 use super::resources::Resources;
 use super::state::State;
 use super::work::Work;
@@ -68,7 +68,7 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
     /// ordered after the parts lent by [`work_split`](Self::work_split). If that order cannot be
     /// established, the frame is lost and [`finish`](Self::finish) returns the error.
     pub fn work(&mut self) -> Work<'_, R> {
-        if let Err(error) = self.join_split() {
+        if let Err(error) = self.join_gpus() {
             // The first error is kept: later work may be in order, but work lent in between is not.
             self.unjoined.get_or_insert_with(|| Box::new(error));
         }
@@ -90,26 +90,26 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
         if let Some(error) = self.unjoined.take() {
             return Err(*error);
         }
-        let point = self.shared.compute_signals(self.slot)?;
-        Ok(self.signaled(point))
+        let point = self.shared.enqueue_compute_signal(self.slot)?;
+        Ok(self.into_finished(point))
     }
 
     /// Orders the leading stream after the other GPUs' parts of the frame: each GPU's home stream
     /// waits for the work of other streams there on its part, and the leading stream waits for the
     /// home streams.
-    pub(super) fn join_split(&mut self) -> Result<()> {
+    pub(super) fn join_gpus(&mut self) -> Result<()> {
         if self.split {
-            self.shared.held.lender.join(self.slot)?;
+            self.shared.objects.lender.join(self.slot)?;
             self.split = false;
         }
         Ok(())
     }
 
     /// Records that the signal of `computed` is enqueued, and passes the frame on.
-    pub(super) fn signaled(mut self, computed: TimelinePoint) -> D::Finished<R> {
+    pub(super) fn into_finished(mut self, computed: TimelinePoint) -> D::Finished<R> {
         self.shared.ledger().finish(self.slot, computed.value());
         self.finished = true;
-        D::finished(self.pass_on(), computed)
+        D::on_finished(self.into_parts(), computed)
     }
 
     /// Returns the slot without handing it over, for a frame with nothing to compute or whose
@@ -121,17 +121,17 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
     /// dropped.
     pub fn skip(mut self) -> Result<()> {
         match D::FIRST {
-            First::Compute => {
+            FirstSide::Compute => {
                 // The next compute turn of the slot is on the same stream, after the work that is
                 // joined here.
-                self.shared.held.lender.join(self.slot)?;
-                self.shared.held.lender.note_unsignaled();
+                self.shared.objects.lender.join(self.slot)?;
+                self.shared.objects.lender.note_unsignaled();
                 self.shared.ledger().skip_compute(self.slot);
             }
-            First::Render | First::Away => {
-                let point = self.shared.compute_signals(self.slot)?;
+            FirstSide::Render | FirstSide::RenderRemote => {
+                let point = self.shared.enqueue_compute_signal(self.slot)?;
                 self.shared.ledger().finish(self.slot, point.value());
-                self.shared.note_end(point.value());
+                self.shared.record_frame_end(point.value());
             }
         }
         self.finished = true;
@@ -143,7 +143,7 @@ impl<R: Resources> ComputeTurn<R, RenderFirst> {
     /// Returns the point at which Vulkan has rendered the frame. The compute stream already waits
     /// for it.
     pub fn rendered(&self) -> TimelinePoint {
-        self.shared.held.rendered.issued(self.rendered)
+        self.shared.objects.rendered.point(self.rendered)
     }
 }
 
@@ -158,16 +158,18 @@ impl<R: Resources, D: Direction> Drop for ComputeTurn<R, D> {
         // Enqueued work may still use the slot. The slot's next frame is ordered after that work:
         // on the leading stream, or by the signal that Vulkan waits for.
         let ended = match D::FIRST {
-            First::Compute => {
-                self.shared.held.lender.note_unsignaled();
-                self.join_split().map(|()| None)
+            FirstSide::Compute => {
+                self.shared.objects.lender.note_unsignaled();
+                self.join_gpus().map(|()| None)
             }
-            First::Render | First::Away => self.shared.compute_signals(self.slot).map(|point| Some(point.value())),
+            FirstSide::Render | FirstSide::RenderRemote => {
+                self.shared.enqueue_compute_signal(self.slot).map(|point| Some(point.value()))
+            }
         };
         let mut ledger = self.shared.ledger();
         ledger.drop_compute(self.slot, *ended.as_ref().unwrap_or(&None));
-        if let (First::Compute, Err(_)) = (D::FIRST, &ended) {
-            ledger.keep_unjoined(self.slot, self.frame);
+        if let (FirstSide::Compute, Err(_)) = (D::FIRST, &ended) {
+            ledger.mark_unjoined(self.slot, self.frame);
         }
         drop(ledger);
         log_warn!("exchange \"{}\": the compute turn of frame {} was dropped", self.shared.name, self.frame);

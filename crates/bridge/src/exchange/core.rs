@@ -8,7 +8,7 @@ use std::time::Duration;
 use vk_export::QueueKind;
 
 use super::info::ExchangeInfo;
-use super::ledger::{First, Ledger};
+use super::ledger::{FirstSide, Ledger};
 use super::pace::Pace;
 use super::unfinished::Unfinished;
 use crate::buffer::pool::SharedPool;
@@ -23,12 +23,12 @@ pub(crate) struct Core {
     pub(super) ledger: Mutex<Ledger>,
     /// Held from taking a value of `computed` until its signal is enqueued, so that the values rise
     /// in stream order.
-    pub(super) computing: Mutex<()>,
+    pub(super) computed_lock: Mutex<()>,
     /// Likewise for `rendered` and the queue.
-    pub(super) submitting: Mutex<()>,
+    pub(super) rendered_lock: Mutex<()>,
     /// `None` if frames in flight are not limited; frames then take no lock.
     pub(super) pace: Option<Mutex<Pace>>,
-    pub(super) first: First,
+    pub(super) first: FirstSide,
     pub(super) compute: Compute,
     pub(super) name: String,
     pub(super) timeout: Duration,
@@ -38,22 +38,22 @@ pub(crate) struct Core {
     /// Set once the compute side is known to have failed; every frame checks it first.
     pub(super) failed: Arc<AtomicBool>,
     /// Set once closing has failed; the drop then does not wait again.
-    pub(super) gave_up: AtomicBool,
+    pub(super) close_failed: AtomicBool,
     /// Set once a generation was leaked together with the timelines, which all generations share.
     pub(super) timelines_leaked: AtomicBool,
     /// Called when Vulkan's side returns a slot; set if the compute side is in another process.
-    pub(super) changed: OnceLock<OnChange>,
+    pub(super) on_change: OnceLock<OnChange>,
     /// Commands of frames that no caller waits for any more.
     pub(super) unfinished: Unfinished,
     pub(super) _alive: Alive,
 }
 
 impl Core {
-    pub(super) fn new(compute: &Compute, info: &ExchangeInfo<'_>, first: First) -> Self {
+    pub(super) fn new(compute: &Compute, info: &ExchangeInfo<'_>, first: FirstSide) -> Self {
         Self {
             ledger: Mutex::new(Ledger::new(first, info.slots)),
-            computing: Mutex::new(()),
-            submitting: Mutex::new(()),
+            computed_lock: Mutex::new(()),
+            rendered_lock: Mutex::new(()),
             pace: info.frames_in_flight.map(|bound| Mutex::new(Pace::new(bound))),
             first,
             compute: compute.clone(),
@@ -62,9 +62,9 @@ impl Core {
             queue: info.queue,
             pool: info.pool.cloned(),
             failed: Arc::default(),
-            gave_up: AtomicBool::new(false),
+            close_failed: AtomicBool::new(false),
             timelines_leaked: AtomicBool::new(false),
-            changed: OnceLock::new(),
+            on_change: OnceLock::new(),
             unfinished: Unfinished::new(info.name),
             _alive: Alive::new(Kind::Exchange),
         }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::ledger::{Begun, First};
-use super::passed::Passed;
+use super::ledger::{FirstSide, NewFrame};
 use super::resources::Resources;
 use super::state::State;
+use super::turn_parts::TurnParts;
 use crate::error::Result;
 use crate::timeline::TimelinePoint;
 
@@ -44,13 +44,13 @@ pub enum RenderFirstRemote {}
 
 /// The steps after one side has done its part, which depend on the direction.
 pub(super) trait Protocol {
-    const FIRST: First;
+    const FIRST: FirstSide;
 
-    fn begun<R: Resources>(shared: &Arc<State<R>>, begun: Begun) -> Result<Self::Begun<R>>
+    fn begin_turn<R: Resources>(shared: &Arc<State<R>>, begun: NewFrame) -> Result<Self::Begun<R>>
     where
         Self: Direction;
 
-    fn submitted<R: Resources>(
+    fn on_submitted<R: Resources>(
         shared: &Arc<State<R>>,
         frame: u64,
         slot: usize,
@@ -59,7 +59,7 @@ pub(super) trait Protocol {
     where
         Self: Direction;
 
-    fn finished<R: Resources>(turn: Passed<R>, computed: TimelinePoint) -> Self::Finished<R>
+    fn on_finished<R: Resources>(turn: TurnParts<R>, computed: TimelinePoint) -> Self::Finished<R>
     where
         Self: Direction;
 }

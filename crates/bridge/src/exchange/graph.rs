@@ -89,7 +89,10 @@ pub struct FrameGraph<R: Resources> {
 impl<R: Resources> FrameGraph<R> {
     /// Creates the graphs of an exchange. None is captured yet.
     pub fn new<D: Direction>(exchange: &Exchange<R, D>) -> Self {
-        Self { slots: exchange.shared.held.slots.iter().map(|_| None).collect(), shared: Arc::clone(&exchange.shared) }
+        Self {
+            slots: exchange.shared.objects.slots.iter().map(|_| None).collect(),
+            shared: Arc::clone(&exchange.shared),
+        }
     }
 
     /// Discards the captured graphs: the closure is called again for every slot.
@@ -150,7 +153,7 @@ impl<R: Resources> Exchange<R, ComputeFirst> {
         } else {
             // The graph waits by itself. This wait orders work that `record` enqueues outside of
             // the graph, although it should not.
-            ComputeFirst::begun(shared, begun)?
+            ComputeFirst::begin_turn(shared, begun)?
         };
         let wait = Wait { value: begun.wait, enqueued: !captured };
         // SAFETY: upheld by the caller.
@@ -200,7 +203,7 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
     ) -> Result<D::Finished<R>> {
         let (shared, frame, slot) = (Arc::clone(&self.shared), self.frame, self.slot);
         let failed = |source| Error::Record { exchange: shared.name.clone(), frame, slot, source };
-        let Some(cuda) = shared.held.lender.cuda() else {
+        let Some(cuda) = shared.objects.lender.cuda() else {
             record(slot, self.work()).map_err(failed)?;
             return self.finish();
         };
@@ -221,7 +224,7 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
             }
         };
         // A frame with a graph lends no views; this is for work that a dropped turn has left.
-        shared.held.lender.join(slot)?;
+        shared.objects.lender.join(slot)?;
         // SAFETY: rule "no wait before its signal": the ledger returns the value of a submission
         // that was accepted, and 0 is a timeline's initial value. The values of `computed` rise:
         // this stream is its only signaler, and `signal_computed` takes and enqueues one value at a
@@ -235,9 +238,9 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
         }
         let computed = launched?;
         if let (Some(value), false) = (wait.value, wait.enqueued) {
-            shared.held.rendered.awaited(value);
+            shared.objects.rendered.record_wait(value);
         }
-        Ok(self.signaled(computed))
+        Ok(self.into_finished(computed))
     }
 }
 
@@ -253,7 +256,7 @@ fn capture<R: Resources>(
         // outlive the closure, and the captured work is launched only between the stream's wait and
         // signal.
         let resources = unsafe { R::cuda(&cuda.slots[slot]) };
-        record(slot, Work::Cuda(CudaWork { stream, resources, home: cuda.link.stream() }))
+        record(slot, Work::Cuda(CudaWork { stream, resources, lent: stream, home: cuda.link.stream() }))
     };
     // SAFETY: the link outlives the graph: a `FrameGraph` holds the shared state and drops it last.
     // The caller is responsible for the recorded work, see `Exchange::compute_with`.

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 
 /// State of an exchange's images before their first frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Initial {
+pub(super) enum InitialState {
     /// The images are the compute side's, or there are none.
     Done,
     /// The hand-over must be submitted.

@@ -8,11 +8,11 @@ use crate::buffer::pool::SharedPool;
 use crate::error::{Error, Result};
 
 /// Maximum number of frames, and of a reader's submissions, in flight: a value is kept for each.
-pub(super) const MOST_IN_FLIGHT: usize = 1024;
+pub(super) const MAX_IN_FLIGHT: usize = 1024;
 
 /// Maximum number of slots: one for each frame that may be in flight. More slots would only wait,
 /// and a miscalculated number would use up all memory.
-pub(super) const MOST_SLOTS: usize = MOST_IN_FLIGHT;
+pub(super) const MAX_SLOTS: usize = MAX_IN_FLIGHT;
 
 /// Configuration of an [`Exchange`](crate::Exchange).
 #[derive(Debug, Clone, Copy)]
@@ -68,18 +68,18 @@ impl ExchangeInfo<'_> {
         if self.slots == 0 {
             return Err(invalid("it has 0 slots; 3 are usually enough, and 1 makes the two sides take turns"));
         }
-        if self.slots > MOST_SLOTS {
+        if self.slots > MAX_SLOTS {
             return Err(invalid(&format!(
-                "it has {} slots; the maximum is {MOST_SLOTS}; 3 are usually enough",
+                "it has {} slots; the maximum is {MAX_SLOTS}; 3 are usually enough",
                 self.slots
             )));
         }
         if self.frames_in_flight == Some(0) {
             return Err(invalid("`frames_in_flight` is 0; 1 makes the host wait for each frame, `None` is no limit"));
         }
-        if let Some(frames) = self.frames_in_flight.filter(|frames| *frames > MOST_IN_FLIGHT) {
+        if let Some(frames) = self.frames_in_flight.filter(|frames| *frames > MAX_IN_FLIGHT) {
             return Err(invalid(&format!(
-                "`frames_in_flight` is {frames}; the maximum is {MOST_IN_FLIGHT}, and `None` is no limit"
+                "`frames_in_flight` is {frames}; the maximum is {MAX_IN_FLIGHT}, and `None` is no limit"
             )));
         }
         Ok(())

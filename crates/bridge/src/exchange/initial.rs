@@ -8,14 +8,14 @@ use vk_export::OneTimeCommands;
 use vk_export::ash::vk;
 
 use super::barriers::Barriers;
-use super::hand_over::{Initial, record, record_again};
+use super::hand_over::{InitialState, record, record_again};
 use super::once::may_still_run;
 use super::parts::SubmitParts;
 use super::resources::Resources;
 use super::signal_lock::SignalLock;
 use super::state::State;
 use super::submit::rendered_info;
-use super::unfinished::Running;
+use super::unfinished::RunningCommands;
 use super::{Direction, Exchange};
 use crate::error::{Error, Result};
 use crate::observe::log_warn;
@@ -37,10 +37,10 @@ pub struct InitialTurn<R: Resources> {
     value: u64,
     ended: bool,
     /// The point that the commands wait for, if slots of a running exchange are handed over.
-    behind: Option<TimelinePoint>,
+    after: Option<TimelinePoint>,
     /// Callback that returns slots to a running exchange, once the signal of the value was
     /// submitted. `None` if the images are new.
-    revive: Option<Revive>,
+    revive: Option<OnRevived>,
 }
 
 /// The stages at which a hand-over waits for the compute side: its first barrier includes all
@@ -48,7 +48,7 @@ pub struct InitialTurn<R: Resources> {
 const STAGES: vk::PipelineStageFlags2 = vk::PipelineStageFlags2::ALL_COMMANDS;
 
 /// Callback that gets the value of `rendered` after which slots are the compute side's again.
-pub(super) type Revive = Box<dyn FnOnce(u64) + Send + Sync>;
+pub(super) type OnRevived = Box<dyn FnOnce(u64) + Send + Sync>;
 
 impl<R: Resources, D: Direction> Exchange<R, D> {
     /// Returns `true` if new images wait for their first hand-over, which the bridge does not
@@ -56,7 +56,7 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// [`AdoptInfo::queue_lock`](vk_export::AdoptInfo). No frame can begin before
     /// [`initialize`](Self::initialize) or [`record_initial`](Self::record_initial).
     pub fn needs_initial(&self) -> bool {
-        self.shared.ledger().initial() != Initial::Done
+        self.shared.ledger().initial() != InitialState::Done
     }
 
     /// Submits the first hand-over of new images to the exchange's [`queue`](Self::queue), and
@@ -97,8 +97,8 @@ impl<R: Resources> InitialTurn<R> {
     /// no wait. Slots that are returned to a latest exchange may hold a frame that the compute side
     /// has not finished: the commands wait for it.
     pub fn parts(&self) -> SubmitParts {
-        let behind = self.behind.as_ref();
-        SubmitParts::new(behind.as_slice(), &self.shared.held.rendered, self.value, STAGES)
+        let after = self.after.as_ref();
+        SubmitParts::new(after.as_slice(), &self.shared.objects.rendered, self.value, STAGES)
     }
 
     /// Confirms that the commands, the waits and the signal were submitted: frames may begin.
@@ -110,18 +110,18 @@ impl<R: Resources> InitialTurn<R> {
     pub unsafe fn submitted(mut self) -> TimelinePoint {
         self.ended = true;
         let Some(revive) = self.revive.take() else {
-            self.shared.ledger().initial_submitted(self.value);
-            return self.shared.held.rendered.issue(self.value);
+            self.shared.ledger().mark_initial_submitted(self.value);
+            return self.shared.objects.rendered.issue(self.value);
         };
-        if let Some(point) = &self.behind {
-            self.shared.held.computed.awaited(point.value());
+        if let Some(point) = &self.after {
+            self.shared.objects.computed.record_wait(point.value());
         }
-        let point = self.shared.held.rendered.issue(self.value);
+        let point = self.shared.objects.rendered.issue(self.value);
         // After the signal was issued, because the new owners of the slots wait for it.
         revive(self.value);
         // The hand-over is closed only now: a thread that sees no lent hand-over also sees the
         // slots that this one has recovered.
-        self.shared.ledger().values().submitted(self.value);
+        self.shared.ledger().values().mark_submitted(self.value);
         point
     }
 
@@ -162,29 +162,29 @@ impl<R: Resources> std::fmt::Debug for InitialTurn<R> {
 impl<R: Resources> State<R> {
     /// As [`Exchange::initialize`].
     pub(crate) fn initialize(&self) -> Result<()> {
-        if !self.waits_for_hand_over()? {
+        if !self.needs_hand_over()? {
             return Ok(());
         }
         let commands = self.record_again(&self.barriers)?;
         let value = {
-            let order = self.submitting()?;
+            let order = self.lock_submissions()?;
             // Another thread may have ended an `InitialTurn`.
-            if !self.waits_for_hand_over()? {
+            if !self.needs_hand_over()? {
                 return Ok(());
             }
             self.submit_hand_over(&order, &commands, None)?
         };
-        self.outlast_hand_over(value, commands)?;
-        self.ledger().initialized();
+        self.wait_for_hand_over(value, commands)?;
+        self.ledger().mark_initialized();
         Ok(())
     }
 
     /// Returns `true` if images wait for their first hand-over and it is not lent.
-    fn waits_for_hand_over(&self) -> Result<bool> {
+    fn needs_hand_over(&self) -> Result<bool> {
         match self.ledger().initial() {
-            Initial::Done => Ok(false),
-            Initial::Needed => Ok(true),
-            Initial::Lent(_) => Err(self.lent_initial()),
+            InitialState::Done => Ok(false),
+            InitialState::Needed => Ok(true),
+            InitialState::Lent(_) => Err(self.initial_lent_error()),
         }
     }
 
@@ -211,12 +211,12 @@ impl<R: Resources> State<R> {
         &self,
         _order: &SignalLock<'_>,
         commands: &OneTimeCommands,
-        behind: Option<&TimelinePoint>,
+        after: Option<&TimelinePoint>,
     ) -> Result<u64> {
         let value = self.ledger().last_rendered() + 1;
         let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(commands.as_raw())];
-        let signals = [rendered_info(&self.held.rendered, value)];
-        let waits = behind.map(|point| point.submitted_wait(STAGES));
+        let signals = [rendered_info(&self.objects.rendered, value)];
+        let waits = after.map(|point| point.submitted_wait(STAGES));
         let batch = vk::SubmitInfo2::default()
             .wait_semaphore_infos(waits.as_slice())
             .command_buffer_infos(&infos)
@@ -226,11 +226,11 @@ impl<R: Resources> State<R> {
         // callers keep the commands until the value is reached; the images are freed only after
         // that.
         unsafe { self.queue().submit(&[batch], vk::Fence::null()) }?;
-        self.ledger().take_rendered();
-        if let Some(point) = behind {
-            self.held.computed.awaited(point.value());
+        self.ledger().take_rendered_value();
+        if let Some(point) = after {
+            self.objects.computed.record_wait(point.value());
         }
-        self.held.rendered.issue(value);
+        self.objects.rendered.issue(value);
         Ok(value)
     }
 
@@ -238,13 +238,13 @@ impl<R: Resources> State<R> {
     /// still run, they are kept until they have ended.
     ///
     /// # Errors
-    /// As [`outlast`](Self::outlast).
-    pub(super) fn outlast_hand_over(&self, value: u64, commands: OneTimeCommands) -> Result<()> {
-        let ran = self.outlast(value, self.timeout);
+    /// As [`wait_completed`](Self::wait_completed).
+    pub(super) fn wait_for_hand_over(&self, value: u64, commands: OneTimeCommands) -> Result<()> {
+        let ran = self.wait_completed(value, self.timeout);
         // Commands of earlier calls.
         self.free_finished();
         if ran.as_ref().is_err_and(may_still_run) {
-            self.unfinished.push(Running { value, _commands: commands, _target: None });
+            self.unfinished.push(RunningCommands { value, _commands: commands, _target: None });
         }
         // VUID-vkDestroyCommandPool-commandPool-00041: otherwise the commands are not pending.
         ran
@@ -256,12 +256,12 @@ impl<R: Resources> State<R> {
     /// As [`Exchange::record_initial`].
     pub(crate) unsafe fn record_initial(self: &Arc<Self>, commands: vk::CommandBuffer) -> Result<InitialTurn<R>> {
         let value = {
-            let _order = self.submitting()?;
+            let _order = self.lock_submissions()?;
             let mut ledger = self.ledger();
             match ledger.initial() {
-                Initial::Needed => ledger.lend_initial(),
-                Initial::Lent(_) => return Err(self.lent_initial()),
-                Initial::Done => {
+                InitialState::Needed => ledger.lend_initial(),
+                InitialState::Lent(_) => return Err(self.initial_lent_error()),
+                InitialState::Done => {
                     return Err(Error::invalid(
                         format!("exchange \"{}\"", self.name),
                         "its images, if any, have already been handed over",
@@ -271,15 +271,15 @@ impl<R: Resources> State<R> {
         };
         // SAFETY: the caller guarantees the state of the command buffer.
         unsafe { record_again(self.compute.device(), &self.barriers, commands) };
-        Ok(InitialTurn { shared: Arc::clone(self), value, ended: false, behind: None, revive: None })
+        Ok(InitialTurn { shared: Arc::clone(self), value, ended: false, after: None, revive: None })
     }
 
     /// Lends the hand-over of slots that are out of use. Until it ends, refused submissions name
     /// `frame`.
     pub(super) fn lend_revival(&self, frame: u64) -> Result<u64> {
-        let _order = self.submitting()?;
+        let _order = self.lock_submissions()?;
         let lent = self.ledger().values().lend(frame);
-        lent.map_err(|refusal| self.refused(refusal))
+        lent.map_err(|refusal| self.refusal_error(refusal))
     }
 
     /// Records the hand-over that was [lent](Self::lend_revival) with `value`, of slots that
@@ -292,15 +292,15 @@ impl<R: Resources> State<R> {
         commands: vk::CommandBuffer,
         value: u64,
         slots: &[usize],
-        behind: Option<TimelinePoint>,
-        revive: Revive,
+        after: Option<TimelinePoint>,
+        revive: OnRevived,
     ) -> InitialTurn<R> {
         // SAFETY: the caller guarantees the state of the command buffer.
         unsafe { record_again(self.compute.device(), slots.iter().map(|slot| &self.barriers[*slot]), commands) };
-        InitialTurn { shared: Arc::clone(self), value, ended: false, behind, revive: Some(revive) }
+        InitialTurn { shared: Arc::clone(self), value, ended: false, after, revive: Some(revive) }
     }
 
-    pub(super) fn lent_initial(&self) -> Error {
+    pub(super) fn initial_lent_error(&self) -> Error {
         Error::invalid(
             format!("exchange \"{}\"", self.name),
             "the first hand-over of its images is lent; end that `InitialTurn` first",
@@ -316,8 +316,8 @@ impl<R: Resources> State<R> {
         // images have not been used.
         let recorded = |commands| unsafe { record(self.compute.device(), &next.barriers, commands) };
         let commands = self.record_hand_over(recorded)?;
-        let value = self.submit_hand_over(&self.submitting()?, &commands, None)?;
-        self.unfinished.push(Running { value, _commands: commands, _target: None });
+        let value = self.submit_hand_over(&self.lock_submissions()?, &commands, None)?;
+        self.unfinished.push(RunningCommands { value, _commands: commands, _target: None });
         Ok(value)
     }
 }

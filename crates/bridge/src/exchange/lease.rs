@@ -64,12 +64,12 @@ impl std::fmt::Debug for Lease {
 impl<R: Resources> State<R> {
     /// Returns a lease on `slot`, which is one of the exchange's slots.
     pub(super) fn lease(&self, slot: usize) -> Lease {
-        let kept = Arc::clone(&self.held.slots[slot]);
+        let kept = Arc::clone(&self.objects.slots[slot]);
         Lease { kept, exchange: self.name.as_str().into(), slot, _alive: Alive::new(Kind::Lease) }
     }
 
     pub(crate) fn checked_lease(&self, slot: usize) -> Result<Lease> {
-        let slots = self.held.slots.len();
+        let slots = self.objects.slots.len();
         if slot < slots {
             return Ok(self.lease(slot));
         }

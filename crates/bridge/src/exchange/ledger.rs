@@ -1,21 +1,21 @@
 //! Slot ownership: the bookkeeping of an exchange, without driver calls.
 
-#[cfg(all(target_os = "linux", feature = "remote"))]
-mod away;
-#[cfg(all(target_os = "linux", feature = "remote"))]
-mod drawn;
 mod initial;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+mod remote;
 mod replaced;
 mod unjoined;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+mod unsent;
 
-use super::hand_over::Initial;
+use super::hand_over::InitialState;
 use super::refusal::Refusal;
 use super::values::Values;
 use crate::error::Stage;
 
 /// The side that a frame begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum First {
+pub(super) enum FirstSide {
     /// The compute side fills a slot, then Vulkan uses it. Several frames may be waiting for their
     /// submission to Vulkan.
     Compute,
@@ -25,7 +25,7 @@ pub(super) enum First {
     /// Vulkan fills a slot, then another process uses it, which may hold several. Only one frame at
     /// a time is between `begin` and its submission.
     #[cfg_attr(not(all(target_os = "linux", feature = "remote")), expect(dead_code, reason = "workers are Linux-only"))]
-    Away,
+    RenderRemote,
 }
 
 /// The state of one slot. `after` is the value of its last use: the side that begins waits for it
@@ -46,11 +46,11 @@ enum Slot {
     Unsignaled { frame: u64 },
     /// The compute side is another process that has not received the frame yet; the frame's
     /// submission signals `value` of `rendered`.
-    Drawn { frame: u64, after: u64, value: u64 },
+    Unsent { frame: u64, after: u64, value: u64 },
     /// The compute side is another process, which holds the slot: to fill it for a later frame, or
     /// to read one.
     #[cfg_attr(not(all(target_os = "linux", feature = "remote")), expect(dead_code, reason = "workers are Linux-only"))]
-    Away { after: u64 },
+    Remote { after: u64 },
     /// Other GPUs may still use it, and the leading GPU's wait for them could not be enqueued.
     Unjoined { frame: u64, after: u64 },
 }
@@ -59,21 +59,21 @@ enum Slot {
 /// signals.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    first: First,
+    first: FirstSide,
     slots: Box<[Slot]>,
     next: u64,
     dropped: Option<(u64, Stage)>,
     values: Values,
     /// The slot that is preferred among slots with the same last use.
     start: usize,
-    initial: Initial,
+    initial: InitialState,
     /// The value of the first hand-over, if an engine submitted it.
-    handed_over: u64,
+    initial_value: u64,
 }
 
 /// A frame that has begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Begun {
+pub(super) struct NewFrame {
     pub(super) frame: u64,
     pub(super) slot: usize,
     /// The value on the other side's timeline that the beginning side must wait for.
@@ -82,33 +82,33 @@ pub(super) struct Begun {
 
 impl Ledger {
     /// Creates a ledger. `slots` is at least 1.
-    pub(super) fn new(first: First, slots: usize) -> Self {
+    pub(super) fn new(first: FirstSide, slots: usize) -> Self {
         let slots = vec![Slot::Free { after: 0 }; slots.max(1)].into();
-        let (dropped, initial) = (None, Initial::Done);
-        Self { first, slots, next: 0, dropped, values: Values::default(), start: 0, initial, handed_over: 0 }
+        let (dropped, initial) = (None, InitialState::Done);
+        Self { first, slots, next: 0, dropped, values: Values::default(), start: 0, initial, initial_value: 0 }
     }
 
     /// Takes the free slot whose last use is the oldest, for the side that begins. `reached`
     /// returns the value of `rendered`; it is called only if there are slots of lost submissions.
-    pub(super) fn begin(&mut self, reached: impl FnOnce() -> u64) -> Result<Begun, Refusal> {
-        if self.initial != Initial::Done {
+    pub(super) fn begin(&mut self, reached: impl FnOnce() -> u64) -> Result<NewFrame, Refusal> {
+        if self.initial != InitialState::Done {
             return Err(Refusal::NotInitialized);
         }
         if let Some((frame, stage)) = self.dropped.take() {
             return Err(Refusal::TurnLost { frame, stage });
         }
-        if let Some((frame, stage)) = self.open() {
+        if let Some((frame, stage)) = self.open_turn() {
             return Err(Refusal::TurnOpen { frame, stage });
         }
         self.recover(reached);
-        let (after, slot) = self.oldest().ok_or_else(|| self.none_free())?;
+        let (after, slot) = self.oldest_free().ok_or_else(|| self.no_slot_refusal())?;
         let frame = self.next;
         self.slots[slot] = match self.first {
-            First::Compute => Slot::Computing { frame, after },
-            First::Render | First::Away => Slot::Rendering { frame, after },
+            FirstSide::Compute => Slot::Computing { frame, after },
+            FirstSide::Render | FirstSide::RenderRemote => Slot::Rendering { frame, after },
         };
         self.next += 1;
-        Ok(Begun { frame, slot, wait: (after > 0).then_some(after) })
+        Ok(NewFrame { frame, slot, wait: (after > 0).then_some(after) })
     }
 
     /// Returns the values of the timelines, for frames whose slots another ledger manages.
@@ -129,10 +129,10 @@ impl Ledger {
                 && value <= reached
             {
                 let after = match self.first {
-                    First::Compute => value,
+                    FirstSide::Compute => value,
                     // Without the submission, nothing has waited for the compute side's last use
                     // yet.
-                    First::Render | First::Away => after,
+                    FirstSide::Render | FirstSide::RenderRemote => after,
                 };
                 *slot = Slot::Free { after };
             }
@@ -140,7 +140,7 @@ impl Ledger {
     }
 
     /// Returns the reason why no slot is free.
-    fn none_free(&self) -> Refusal {
+    fn no_slot_refusal(&self) -> Refusal {
         let states = || self.slots.iter().enumerate();
         let held = states().filter_map(|(slot, state)| match state {
             Slot::Rendering { frame, .. } | Slot::Lent { frame, .. } => Some((*frame, slot)),
@@ -161,8 +161,8 @@ impl Ledger {
     /// Returns the value of the next signal of `computed`. The value is used up even if the signal
     /// cannot be enqueued.
     #[inline]
-    pub(super) fn take_computed(&mut self) -> u64 {
-        self.values.take_computed()
+    pub(super) fn take_computed_value(&mut self) -> u64 {
+        self.values.take_computed_value()
     }
 
     /// Records that the compute side signaled `value`: the slot is Vulkan's, now or for a later
@@ -171,8 +171,8 @@ impl Ledger {
     pub(super) fn finish(&mut self, slot: usize, value: u64) {
         if let Slot::Computing { frame, after } = self.slots[slot] {
             self.slots[slot] = match self.first {
-                First::Compute => Slot::Rendering { frame, after },
-                First::Render | First::Away => Slot::Free { after: value },
+                FirstSide::Compute => Slot::Rendering { frame, after },
+                FirstSide::Render | FirstSide::RenderRemote => Slot::Free { after: value },
             };
         }
     }
@@ -186,32 +186,32 @@ impl Ledger {
     }
 
     /// Records that a compute turn was dropped without `finish`. A compute-first frame is begun
-    /// again. For a frame that Vulkan began, `signaled` is the value whose signal was enqueued
+    /// again. For a frame that Vulkan began, `mark_signaled` is the value whose signal was enqueued
     /// anyway, if any.
     pub(super) fn drop_compute(&mut self, slot: usize, signaled: Option<u64>) {
         if let Slot::Computing { frame, after } = self.slots[slot] {
             self.dropped = Some((frame, Stage::Compute));
             self.slots[slot] = match (self.first, signaled) {
-                (First::Compute, _) => {
+                (FirstSide::Compute, _) => {
                     self.next = frame;
                     Slot::Free { after }
                 }
-                (First::Render | First::Away, Some(value)) => Slot::Free { after: value },
-                (First::Render | First::Away, None) => Slot::Unsignaled { frame },
+                (FirstSide::Render | FirstSide::RenderRemote, Some(value)) => Slot::Free { after: value },
+                (FirstSide::Render | FirstSide::RenderRemote, None) => Slot::Unsignaled { frame },
             };
         }
     }
 
     /// Returns a slot that the compute side left without a signal, if no turn is open.
     pub(super) fn unsignaled(&self) -> Option<usize> {
-        if self.open().is_some() {
+        if self.open_turn().is_some() {
             return None;
         }
         self.slots.iter().position(|slot| matches!(slot, Slot::Unsignaled { .. }))
     }
 
     /// Records that the missing signal of a slot was enqueued.
-    pub(super) fn signaled(&mut self, slot: usize, value: u64) {
+    pub(super) fn mark_signaled(&mut self, slot: usize, value: u64) {
         if let Slot::Unsignaled { .. } = self.slots[slot] {
             self.slots[slot] = Slot::Free { after: value };
         }
@@ -220,25 +220,25 @@ impl Ledger {
     /// Returns the value that the submission of a frame signals. Refused while a turn is lent: the
     /// lent value is lower, and may be submitted later.
     #[inline]
-    pub(super) fn next_rendered(&self, frame: u64) -> Result<u64, Refusal> {
-        self.values.next_rendered(frame)
+    pub(super) fn next_rendered_value(&self, frame: u64) -> Result<u64, Refusal> {
+        self.values.next_rendered_value(frame)
     }
 
     /// Takes a value for a submission that only signals, after all others. Returns `None` if a
     /// signal that is certain to come follows them anyway: that of the last submission, if it is
     /// known to have been made, or that of the lent turn.
     pub(super) fn flush(&mut self) -> Option<u64> {
-        if let Initial::Lent(_) = self.initial { None } else { self.values.flush() }
+        if let InitialState::Lent(_) = self.initial { None } else { self.values.flush() }
     }
 
     /// Returns `true` if [`flush`](Self::flush) would take a value.
     pub(super) fn needs_flush(&self) -> bool {
-        !matches!(self.initial, Initial::Lent(_)) && self.values.needs_flush()
+        !matches!(self.initial, InitialState::Lent(_)) && self.values.needs_flush()
     }
 
     /// Records that the flush that signals `value` was accepted.
-    pub(super) fn flushed(&mut self, value: u64) {
-        self.values.submitted(value);
+    pub(super) fn mark_flushed(&mut self, value: u64) {
+        self.values.mark_submitted(value);
     }
 
     /// Lends a frame's submission and returns its value.
@@ -253,20 +253,20 @@ impl Ledger {
     /// Records that a frame's submission, which signals `value`, was accepted. The slot becomes the
     /// compute side's: for a later frame once `rendered` reaches `value`, or for this frame now.
     #[inline]
-    pub(super) fn submitted(&mut self, slot: usize, value: u64) {
+    pub(super) fn mark_submitted(&mut self, slot: usize, value: u64) {
         if let Slot::Rendering { frame, after } | Slot::Lent { frame, after, .. } = self.slots[slot] {
-            self.values.submitted(value);
+            self.values.mark_submitted(value);
             self.slots[slot] = match self.first {
-                First::Compute => Slot::Free { after: value },
-                First::Render => Slot::Computing { frame, after },
-                First::Away => Slot::Drawn { frame, after, value },
+                FirstSide::Compute => Slot::Free { after: value },
+                FirstSide::Render => Slot::Computing { frame, after },
+                FirstSide::RenderRemote => Slot::Unsent { frame, after, value },
             };
         }
     }
 
     /// Records that a frame will not be rendered. Vulkan never used it, so there is no new value to
     /// wait for.
-    pub(super) fn skip(&mut self, slot: usize) {
+    pub(super) fn skip_render(&mut self, slot: usize) {
         if let Slot::Rendering { after, .. } = self.slots[slot] {
             self.slots[slot] = Slot::Free { after };
         }
@@ -299,10 +299,10 @@ impl Ledger {
 
     /// Returns the open turn that keeps the next frame from beginning, if any.
     #[inline]
-    fn open(&self) -> Option<(u64, Stage)> {
+    fn open_turn(&self) -> Option<(u64, Stage)> {
         self.slots.iter().find_map(|slot| match (self.first, slot) {
             (_, Slot::Computing { frame, .. }) => Some((*frame, Stage::Compute)),
-            (First::Render | First::Away, Slot::Rendering { frame, .. } | Slot::Lent { frame, .. }) => {
+            (FirstSide::Render | FirstSide::RenderRemote, Slot::Rendering { frame, .. } | Slot::Lent { frame, .. }) => {
                 Some((*frame, Stage::Render))
             }
             _ => None,
@@ -310,8 +310,8 @@ impl Ledger {
     }
 
     /// Checks that no turn is held.
-    pub(super) fn idle(&self) -> Result<(), Refusal> {
-        if let Initial::Lent(_) = self.initial {
+    pub(super) fn check_idle(&self) -> Result<(), Refusal> {
+        if let InitialState::Lent(_) = self.initial {
             return Err(Refusal::NotInitialized);
         }
         self.slots.iter().enumerate().try_for_each(|(slot, state)| match state {
@@ -319,8 +319,8 @@ impl Ledger {
             Slot::Rendering { frame, .. } | Slot::Lent { frame, .. } => Err(Refusal::SlotBusy { slot, frame: *frame }),
             Slot::Free { .. }
             | Slot::Unknown { .. }
-            | Slot::Drawn { .. }
-            | Slot::Away { .. }
+            | Slot::Unsent { .. }
+            | Slot::Remote { .. }
             | Slot::Unsignaled { .. }
             | Slot::Unjoined { .. } => Ok(()),
         })

@@ -7,26 +7,26 @@ fn never() -> u64 {
 }
 
 /// Begins a frame and finishes its compute turn.
-pub(super) fn computed(ledger: &mut Ledger) -> Begun {
+pub(super) fn computed(ledger: &mut Ledger) -> NewFrame {
     let begun = ledger.begin(never).unwrap();
-    let value = ledger.take_computed();
+    let value = ledger.take_computed_value();
     ledger.finish(begun.slot, value);
     begun
 }
 
-pub(super) fn submit(ledger: &mut Ledger, begun: Begun) -> u64 {
-    let value = ledger.next_rendered(begun.frame).unwrap();
-    ledger.submitted(begun.slot, value);
+pub(super) fn submit(ledger: &mut Ledger, begun: NewFrame) -> u64 {
+    let value = ledger.next_rendered_value(begun.frame).unwrap();
+    ledger.mark_submitted(begun.slot, value);
     value
 }
 
 #[test]
-fn a_slot_comes_round_behind_its_last_use() {
-    let mut ledger = Ledger::new(First::Compute, 2);
+fn slot_is_reused_after_its_last_use() {
+    let mut ledger = Ledger::new(FirstSide::Compute, 2);
     for frame in 0..6 {
         let begun = computed(&mut ledger);
         let wait = (frame >= 2).then(|| frame - 1);
-        assert_eq!(begun, Begun { frame, slot: (frame % 2) as usize, wait });
+        assert_eq!(begun, NewFrame { frame, slot: (frame % 2) as usize, wait });
         assert_eq!(submit(&mut ledger, begun), frame + 1);
     }
     assert_eq!(ledger.last_rendered(), 6);
@@ -34,7 +34,7 @@ fn a_slot_comes_round_behind_its_last_use() {
 
 #[test]
 fn a_held_slot_never_blocks_the_others() {
-    let mut ledger = Ledger::new(First::Compute, 3);
+    let mut ledger = Ledger::new(FirstSide::Compute, 3);
     let held = computed(&mut ledger);
     for _ in 0..10 {
         let begun = computed(&mut ledger);
@@ -45,37 +45,37 @@ fn a_held_slot_never_blocks_the_others() {
 }
 
 #[test]
-fn frames_are_submitted_in_any_order_unless_one_is_lent() {
-    let mut ledger = Ledger::new(First::Compute, 4);
+fn frames_are_submitted_in_any_order_unless_a_turn_is_lent() {
+    let mut ledger = Ledger::new(FirstSide::Compute, 4);
     let turns: Vec<_> = (0..4).map(|_| computed(&mut ledger)).collect();
     assert_eq!(submit(&mut ledger, turns[2]), 1);
     assert!(!ledger.values().is_lent());
     assert_eq!(ledger.lend(turns[3].slot, 3), Ok(2));
     assert!(ledger.values().is_lent());
     assert_eq!(ledger.lend(turns[0].slot, 0), Err(Refusal::OutOfOrder { frame: 0, first: 3 }));
-    assert_eq!(ledger.next_rendered(0), Err(Refusal::OutOfOrder { frame: 0, first: 3 }));
+    assert_eq!(ledger.next_rendered_value(0), Err(Refusal::OutOfOrder { frame: 0, first: 3 }));
     ledger.retract(turns[3].slot);
     assert_eq!(ledger.last_rendered(), 1, "nobody waits for what never comes");
     assert_eq!(submit(&mut ledger, turns[0]), 2);
 }
 
 #[test]
-fn an_unsubmitted_frame_blocks_its_slot_and_a_skipped_one_does_not() {
-    let mut ledger = Ledger::new(First::Compute, 1);
+fn unsubmitted_frame_blocks_its_slot_until_skipped() {
+    let mut ledger = Ledger::new(FirstSide::Compute, 1);
     ledger.begin(never).unwrap();
     assert_eq!(ledger.begin(never), Err(Refusal::TurnOpen { frame: 0, stage: Stage::Compute }));
-    let value = ledger.take_computed();
+    let value = ledger.take_computed_value();
     ledger.finish(0, value);
     assert_eq!(ledger.begin(never), Err(Refusal::SlotBusy { slot: 0, frame: 0 }));
-    ledger.skip(0);
-    assert_eq!(ledger.begin(never), Ok(Begun { frame: 1, slot: 0, wait: None }));
+    ledger.skip_render(0);
+    assert_eq!(ledger.begin(never), Ok(NewFrame { frame: 1, slot: 0, wait: None }));
     ledger.skip_compute(0);
-    assert_eq!(ledger.begin(never), Ok(Begun { frame: 2, slot: 0, wait: None }));
+    assert_eq!(ledger.begin(never), Ok(NewFrame { frame: 2, slot: 0, wait: None }));
 }
 
 #[test]
-fn lost_turns_are_told_once_and_lost_submissions_until_a_later_value_comes() {
-    let mut ledger = Ledger::new(First::Compute, 1);
+fn lost_turns_are_reported_once_and_lost_submissions_until_a_later_value() {
+    let mut ledger = Ledger::new(FirstSide::Compute, 1);
     ledger.begin(never).unwrap();
     ledger.drop_compute(0, None);
     assert_eq!(ledger.begin(never), Err(Refusal::TurnLost { frame: 0, stage: Stage::Compute }));
@@ -88,12 +88,12 @@ fn lost_turns_are_told_once_and_lost_submissions_until_a_later_value_comes() {
     for _ in 0..2 {
         assert_eq!(ledger.begin(|| 0), Err(Refusal::TurnLost { frame: 1, stage: Stage::Submit }));
     }
-    assert_eq!(ledger.begin(|| 1), Ok(Begun { frame: 2, slot: 0, wait: Some(1) }));
+    assert_eq!(ledger.begin(|| 1), Ok(NewFrame { frame: 2, slot: 0, wait: Some(1) }));
 }
 
 #[test]
 fn every_lost_submission_is_waited_for() {
-    let mut ledger = Ledger::new(First::Compute, 2);
+    let mut ledger = Ledger::new(FirstSide::Compute, 2);
     let turns = [computed(&mut ledger), computed(&mut ledger)];
     for turn in turns {
         ledger.lend(turn.slot, turn.frame).unwrap();
@@ -103,8 +103,8 @@ fn every_lost_submission_is_waited_for() {
 }
 
 #[test]
-fn a_flush_is_behind_every_lost_submission() {
-    let mut ledger = Ledger::new(First::Compute, 2);
+fn flush_value_exceeds_all_lost_submissions() {
+    let mut ledger = Ledger::new(FirstSide::Compute, 2);
     assert_eq!(ledger.flush(), None, "nothing was submitted");
     let turns = [computed(&mut ledger), computed(&mut ledger)];
     ledger.lend(turns[0].slot, 0).unwrap();
@@ -113,17 +113,17 @@ fn a_flush_is_behind_every_lost_submission() {
     assert_eq!(ledger.flush(), Some(2));
     assert_eq!(ledger.flush(), Some(3), "the parts of the first may have been dropped");
     assert_eq!(ledger.last_rendered(), 3);
-    ledger.flushed(3);
+    ledger.mark_flushed(3);
     assert_eq!(ledger.flush(), None);
     assert_eq!(submit(&mut ledger, turns[1]), 4);
-    assert_eq!(ledger.begin(|| 0), Ok(Begun { frame: 2, slot: 1, wait: Some(4) }), "not reached");
+    assert_eq!(ledger.begin(|| 0), Ok(NewFrame { frame: 2, slot: 1, wait: Some(4) }), "not reached");
     ledger.skip_compute(1);
-    assert_eq!(ledger.begin(|| 3), Ok(Begun { frame: 3, slot: 0, wait: Some(1) }));
+    assert_eq!(ledger.begin(|| 3), Ok(NewFrame { frame: 3, slot: 0, wait: Some(1) }));
 }
 
 #[test]
 fn a_later_submission_needs_no_flush() {
-    let mut ledger = Ledger::new(First::Compute, 2);
+    let mut ledger = Ledger::new(FirstSide::Compute, 2);
     let turns = [computed(&mut ledger), computed(&mut ledger)];
     ledger.lend(turns[0].slot, 0).unwrap();
     ledger.drop_render(turns[0].slot);
@@ -132,14 +132,14 @@ fn a_later_submission_needs_no_flush() {
 }
 
 #[test]
-fn vulkan_first_never_forgets_what_the_compute_side_still_reads() {
-    let mut ledger = Ledger::new(First::Render, 1);
+fn render_first_frames_wait_for_the_compute_side() {
+    let mut ledger = Ledger::new(FirstSide::Render, 1);
     let begun = ledger.begin(never).unwrap();
     submit(&mut ledger, begun);
-    let value = ledger.take_computed();
+    let value = ledger.take_computed_value();
     ledger.finish(0, value);
     ledger.begin(never).unwrap();
-    ledger.skip(0);
+    ledger.skip_render(0);
     assert_eq!(ledger.begin(never).unwrap().wait, Some(1), "skipped");
     ledger.drop_render(0);
     assert!(matches!(ledger.begin(never), Err(Refusal::TurnLost { frame: 2, stage: Stage::Render })));
@@ -151,36 +151,36 @@ fn vulkan_first_never_forgets_what_the_compute_side_still_reads() {
     ledger.drop_render(0);
     assert!(matches!(ledger.begin(|| 1), Err(Refusal::TurnLost { frame: 4, stage: Stage::Submit })));
     assert_eq!(ledger.begin(|| 2).unwrap().wait, Some(1), "it may never have been submitted");
-    submit(&mut ledger, Begun { frame: 5, slot: 0, wait: None });
+    submit(&mut ledger, NewFrame { frame: 5, slot: 0, wait: None });
     ledger.drop_compute(0, Some(2));
     assert!(matches!(ledger.begin(never), Err(Refusal::TurnLost { frame: 5, stage: Stage::Compute })));
     assert_eq!(ledger.begin(never).unwrap().wait, Some(2));
 }
 
 #[test]
-fn a_slot_without_its_signal_is_given_to_nobody() {
-    let mut ledger = Ledger::new(First::Render, 2);
+fn unsignaled_slot_is_not_given_out() {
+    let mut ledger = Ledger::new(FirstSide::Render, 2);
     let begun = ledger.begin(never).unwrap();
     submit(&mut ledger, begun);
     assert_eq!(ledger.unsignaled(), None);
-    ledger.take_computed();
+    ledger.take_computed_value();
     ledger.drop_compute(0, None);
     ledger.begin(never).unwrap_err();
     for _ in 0..3 {
         assert_eq!(ledger.begin(never).unwrap().slot, 1);
-        ledger.skip(1);
+        ledger.skip_render(1);
     }
     assert_eq!(ledger.unsignaled(), Some(0));
-    let value = ledger.take_computed();
-    ledger.signaled(0, value);
+    let value = ledger.take_computed_value();
+    ledger.mark_signaled(0, value);
     assert_eq!(ledger.begin(never).unwrap().slot, 1, "never used by the compute side");
-    ledger.skip(1);
+    ledger.skip_render(1);
     assert_eq!(ledger.unsignaled(), None);
 }
 
 #[test]
-fn a_slot_without_its_signal_is_told_by_its_own_frame() {
-    let mut ledger = Ledger::new(First::Render, 1);
+fn unsignaled_slot_is_reported_with_its_frame() {
+    let mut ledger = Ledger::new(FirstSide::Render, 1);
     let begun = ledger.begin(never).unwrap();
     submit(&mut ledger, begun);
     ledger.drop_compute(0, None);
@@ -192,7 +192,7 @@ fn a_slot_without_its_signal_is_told_by_its_own_frame() {
 /// State of a turn of the model.
 #[derive(Debug, Clone, Copy)]
 struct Held {
-    begun: Begun,
+    begun: NewFrame,
     lent: Option<u64>,
 }
 
@@ -202,12 +202,12 @@ proptest! {
     /// slot's next use waits for its last one, and the final wait covers every value that was or
     /// may have been submitted. A flush is refused only if a later signal is certain.
     #[test]
-    fn every_schedule_keeps_the_rules(
+    fn all_schedules_keep_the_invariants(
         vulkan in any::<bool>(), slots in 1usize..5, steps in prop::collection::vec((0u8..10, any::<bool>()), 1..200),
     ) {
-        let first = if vulkan { First::Render } else { First::Compute };
+        let first = if vulkan { FirstSide::Render } else { FirstSide::Compute };
         let mut ledger = Ledger::new(first, slots);
-        let (mut computing, mut rendering) = (None::<Begun>, Vec::<Held>::new());
+        let (mut computing, mut rendering) = (None::<NewFrame>, Vec::<Held>::new());
         let mut last_use = vec![None; slots];
         let mut unknown: Vec<(usize, u64)> = Vec::new();
         let (mut last_computed, mut last_rendered, mut certain, mut reached) = (0, 0, 0, 0);
@@ -222,7 +222,7 @@ proptest! {
                     if vulkan { rendering.push(Held { begun, lent: None }) } else { computing = Some(begun) }
                 },
                 2 | 3 => if let Some(begun) = computing.take() {
-                    let value = ledger.take_computed();
+                    let value = ledger.take_computed_value();
                     prop_assert!(value > last_computed);
                     last_computed = value;
                     ledger.finish(begun.slot, value);
@@ -234,7 +234,7 @@ proptest! {
                 5 if !rendering.is_empty() => {
                     let index = if coin { 0 } else { rendering.len() - 1 };
                     let Held { begun, lent } = rendering[index];
-                    let value = match (lent, ledger.next_rendered(begun.frame)) {
+                    let value = match (lent, ledger.next_rendered_value(begun.frame)) {
                         (Some(value), Err(_)) | (None, Ok(value)) => value,
                         (None, Err(_)) => {
                             prop_assert!(rendering.iter().any(|held| held.lent.is_some()));
@@ -245,12 +245,12 @@ proptest! {
                     prop_assert!(value > last_rendered);
                     last_rendered = value;
                     rendering.remove(index);
-                    ledger.submitted(begun.slot, value);
+                    ledger.mark_submitted(begun.slot, value);
                     certain = value;
                     if vulkan { computing = Some(begun) } else { last_use[begun.slot] = Some(value) }
                 },
                 6 => if let Some(held) = rendering.last_mut() {
-                    let open = ledger.next_rendered(held.begun.frame).is_err();
+                    let open = ledger.next_rendered_value(held.begun.frame).is_err();
                     match ledger.lend(held.begun.slot, held.begun.frame) {
                         Ok(value) => held.lent = Some(value),
                         Err(_) => prop_assert!(open),
@@ -258,7 +258,7 @@ proptest! {
                 },
                 7 => if let Some(Held { begun, lent }) = rendering.pop() {
                     match (lent, coin) {
-                        (None, true) => ledger.skip(begun.slot),
+                        (None, true) => ledger.skip_render(begun.slot),
                         (Some(_), true) => ledger.retract(begun.slot),
                         (None, false) => ledger.drop_render(begun.slot),
                         (Some(value), false) => {
@@ -277,7 +277,7 @@ proptest! {
                             prop_assert!(!lent && value > last_rendered);
                             last_rendered = value;
                             if coin {
-                                ledger.flushed(value);
+                                ledger.mark_flushed(value);
                                 certain = value;
                             }
                         }

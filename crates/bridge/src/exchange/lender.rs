@@ -11,7 +11,7 @@ use crate::compute::host::HostLink;
 use crate::compute::inline::InlineLink;
 use crate::compute::per_backend::PerBackend;
 use crate::compute::side::Link;
-use crate::error::{Result, both};
+use crate::error::{Result, first_error};
 
 /// Objects of an exchange that a compute side holds.
 pub(super) type Lender<R> = PerBackend<OnCuda<R>, OnHost<R>, OnQueue<R>, OnRemote>;
@@ -76,7 +76,7 @@ impl<R: Resources> Lender<R> {
     /// # Errors
     /// As [`new`](Self::new).
     #[cfg(all(target_os = "linux", feature = "remote"))]
-    pub(super) fn of_remote(link: Link) -> Result<Self> {
+    pub(super) fn new_remote(link: Link) -> Result<Self> {
         Self::on_remote(Arc::new(link.into_remote()?), Vec::new())
     }
 
@@ -112,24 +112,31 @@ impl<R: Resources> Lender<R> {
     /// # Safety
     /// Nothing else uses the slots of either until the copies have ended; all earlier use precedes
     /// the copies on the compute side. Both live until then.
-    pub(super) unsafe fn carry_from(&self, old: &Self) -> Result<()> {
+    pub(super) unsafe fn copy_contents_from(&self, old: &Self) -> Result<()> {
         match (self, old) {
             (Self::Cuda(new), Self::Cuda(old)) => {
                 // SAFETY: upheld by the caller.
-                new.slots.iter().zip(&old.slots).try_for_each(|(new, old)| unsafe { R::carry_on_cuda(old, new) })
+                new.slots
+                    .iter()
+                    .zip(&old.slots)
+                    .try_for_each(|(new, old)| unsafe { R::copy_contents_on_cuda(old, new) })
             }
             (Self::Host(new), Self::Host(old)) => {
                 let (to, from) = (Arc::clone(&new.slots), Arc::clone(&old.slots));
                 new.link.stream().run(move || {
                     for (new, old) in to.iter().zip(from.iter()) {
-                        // SAFETY: upheld by the caller of `carry_from`; closures run one at a time.
-                        unsafe { R::carry_on_host(old, new) };
+                        // SAFETY: upheld by the caller of `copy_contents_from`; closures run one at
+                        // a time.
+                        unsafe { R::copy_contents_on_host(old, new) };
                     }
                 })
             }
             (Self::Inline(new), Self::Inline(old)) => {
                 let mut copies = Vec::new();
-                new.slots.iter().zip(&old.slots).for_each(|(new, old)| R::carry_on_queue(old, new, &mut copies));
+                new.slots
+                    .iter()
+                    .zip(&old.slots)
+                    .for_each(|(new, old)| R::copy_contents_on_queue(old, new, &mut copies));
                 // SAFETY: upheld by the caller; buffers of this backend may be the source and
                 // target of copies.
                 unsafe { new.link.stream().copy([], &copies) }
@@ -167,7 +174,7 @@ impl<R: Resources> Lender<R> {
                 if gpus.len() == 1 && !R::has_foreign_work(slot) {
                     return Ok(());
                 }
-                both(R::join(slot), gpus.join())
+                first_error(R::join(slot), gpus.join())
             }
             Self::Host(_) | Self::Inline(_) | Self::Remote(_) => Ok(()),
         }

@@ -47,12 +47,12 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     /// of the failed driver call; the frame is then lost.
     pub fn lend(mut self) -> Result<LentTurn<R, D>> {
         let lent = {
-            let _order = self.shared.submitting()?;
+            let _order = self.shared.lock_submissions()?;
             // The engine's wait needs a signal that is submitted already: `parts` submits nothing.
             self.shared.compute.side().flush()?;
             self.shared.ledger().lend(self.slot, self.frame)
         };
-        let value = lent.map_err(|refusal| self.shared.refused(refusal))?;
+        let value = lent.map_err(|refusal| self.shared.refusal_error(refusal))?;
         self.done = true;
         Ok(LentTurn { turn: self, value, ended: false })
     }
@@ -72,7 +72,7 @@ impl<R: Resources, D: Direction> LentTurn<R, D> {
     pub unsafe fn not_submitted(mut self) {
         self.ended = true;
         self.turn.shared.ledger().retract(self.turn.slot);
-        self.turn.shared.changed();
+        self.turn.shared.notify_change();
     }
 }
 
@@ -87,7 +87,7 @@ impl<R: Resources> LentTurn<R, ComputeFirst> {
     pub unsafe fn submitted(mut self) -> TimelinePoint {
         self.ended = true;
         let point = self.turn.submitted_point(self.value);
-        self.turn.shared.note_end(point.value());
+        self.turn.shared.record_frame_end(point.value());
         point
     }
 }
@@ -107,7 +107,7 @@ impl<R: Resources> LentTurn<R, RenderFirst> {
     pub unsafe fn submitted(mut self) -> Result<ComputeTurn<R, RenderFirst>> {
         self.ended = true;
         let rendered = self.turn.submitted_point(self.value);
-        RenderFirst::submitted(&self.turn.shared, self.turn.frame, self.turn.slot, rendered)
+        RenderFirst::on_submitted(&self.turn.shared, self.turn.frame, self.turn.slot, rendered)
     }
 }
 
@@ -141,7 +141,7 @@ impl<R: Resources, D: Direction> Drop for LentTurn<R, D> {
         if !self.ended {
             let (name, frame) = (&self.turn.shared.name, self.turn.frame);
             self.turn.shared.ledger().drop_render(self.turn.slot);
-            self.turn.shared.changed();
+            self.turn.shared.notify_change();
             log_warn!(
                 "exchange \"{name}\": the lent turn of frame {frame} was dropped without `submitted` or `not_submitted`"
             );

@@ -6,22 +6,22 @@ use std::time::Duration;
 
 use super::resources::Resources;
 use super::state::State;
+use crate::compute::exchange_registry;
 use crate::compute::loss::Loss;
-use crate::compute::siblings;
 use crate::error::{Error, Result};
 
 impl<R: Resources> State<R> {
     /// Checks for a lost compute side if `result`, of a call to it or a wait for it, is an error.
     /// Returns `result`.
-    pub(in crate::exchange) fn noticed<T>(&self, result: Result<T>) -> Result<T> {
+    pub(in crate::exchange) fn check_failure<T>(&self, result: Result<T>) -> Result<T> {
         if result.is_err() {
-            self.notice();
+            self.record_failure();
         }
         result
     }
 
     #[cold]
-    fn notice(&self) {
+    fn record_failure(&self) {
         if self.check_compute().is_err() {
             self.failed.store(true, Ordering::Release);
         }
@@ -34,42 +34,42 @@ impl<R: Resources> State<R> {
     pub(super) fn check_compute(&self) -> Result<()> {
         let checked = self.compute.check_alive();
         if checked.as_ref().is_err_and(Error::is_device_lost) {
-            if self.is_over() {
+            if self.has_compute_ended() {
                 // SAFETY: the context that signals is permanently lost. (The CPU backend's thread
                 // signals even after a failure.)
-                unsafe { self.held.signaled.release() };
+                unsafe { self.objects.signaled.release() };
             }
             // The queue may also be waiting for frames of other exchanges.
-            siblings::release_lost(self.compute.side());
+            exchange_registry::release_lost(self.compute.side());
         }
         checked
     }
 
     /// Waits until the commands that signal this value of `rendered` have run, as
-    /// [`Timeline::outlast`](crate::timeline::Timeline::outlast).
+    /// [`Timeline::wait_completed`](crate::timeline::Timeline::wait_completed).
     ///
     /// # Errors
     /// [`Error::Timeout`] if they may still run; otherwise the Vulkan device is lost.
-    pub(super) fn outlast(&self, rendered: u64, limit: Duration) -> Result<()> {
-        self.held.rendered.outlast(rendered, limit, || drop(self.check_compute()))
+    pub(super) fn wait_completed(&self, rendered: u64, limit: Duration) -> Result<()> {
+        self.objects.rendered.wait_completed(rendered, limit, || drop(self.check_compute()))
     }
 
-    /// Like [`outlast`](Self::outlast), but returns the error of a compute side that fails
+    /// Like [`wait_completed`](Self::wait_completed), but returns the error of a compute side that fails
     /// meanwhile.
     ///
     /// # Errors
     /// [`Error::Timeout`] if they may still run; after any other error they do not.
     pub(super) fn wait_ended(&self, rendered: u64, limit: Duration) -> Result<()> {
-        self.held.rendered.wait_ended(rendered, limit, || drop(self.check_compute()))
+        self.objects.rendered.wait_ended(rendered, limit, || drop(self.check_compute()))
     }
 
     /// Returns `true` if no more signals of the compute side will arrive, and it no longer uses any
     /// slot that Vulkan waits for.
-    fn is_over(&self) -> bool {
+    fn has_compute_ended(&self) -> bool {
         let side = self.compute.side();
         match side.loss() {
             Loss::None => false,
-            Loss::Signaler => self.join_living().is_ok() && side.is_idle().unwrap_or(false),
+            Loss::Signaler => self.join_unless_lost().is_ok() && side.is_idle().unwrap_or(false),
             Loss::All => true,
         }
     }

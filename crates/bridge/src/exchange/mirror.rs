@@ -30,12 +30,12 @@ impl Mirror {
     /// Vulkan on its GPU. Returns `None` for other exchanges.
     pub(super) fn new(compute: &Compute, exchange: &str) -> Result<Option<Self>> {
         let side = compute.side();
-        if !side.is_another_process_in_step() {
+        if !side.is_remote_in_step() {
             return Ok(None);
         }
         let name = format!("{exchange}.worker.rendered");
         // On a device that cannot export it, tests simulate the other process.
-        let exportable = side.takes_timeline(Signaler::Compute);
+        let exportable = side.imports_timeline(Signaler::Compute);
         let info = SemaphoreInfo { name: &name, kind: SemaphoreKind::Timeline, exportable };
         let semaphore = Semaphore::new(compute.device(), &info)?;
         let object = Object::new(Kind::Timeline, &name, "vulkan", None);
@@ -55,14 +55,14 @@ impl Mirror {
     }
 
     /// Records that a submission that signals `value` was accepted. The values rise.
-    pub(super) fn submitted(&self, value: u64) {
+    pub(super) fn mark_submitted(&self, value: u64) {
         self.submitted.store(value, Ordering::Release);
     }
 
     /// Returns the highest value whose signal was submitted. An engine's own submissions do not
     /// count.
     #[cfg(all(target_os = "linux", feature = "remote"))]
-    pub(super) fn covers(&self) -> u64 {
+    pub(super) fn last_submitted(&self) -> u64 {
         self.submitted.load(Ordering::Acquire)
     }
 }

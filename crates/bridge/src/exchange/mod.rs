@@ -1,18 +1,18 @@
 //! The exchange: N slots of shared resources that cycle between the compute side and Vulkan.
 
-#[cfg(all(target_os = "linux", feature = "remote"))]
-mod away;
 pub(crate) mod barriers;
 #[cfg(all(target_os = "linux", feature = "remote"))]
-mod draws;
+mod remote_draws;
 pub(crate) mod resources;
 mod submit;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+mod worker;
 
 mod close;
 mod compute_turn;
 mod core;
 mod direction;
-mod end;
+mod drop_thread;
 mod graph;
 mod hand_over;
 mod info;
@@ -28,7 +28,6 @@ mod once;
 mod order;
 mod pace;
 pub(crate) mod parts;
-mod passed;
 mod read_back;
 mod refusal;
 #[cfg(all(target_os = "linux", feature = "remote"))]
@@ -40,6 +39,7 @@ mod signal_lock;
 mod slots;
 mod split;
 mod state;
+mod turn_parts;
 mod unfinished;
 mod use_ends;
 mod values;
@@ -53,37 +53,37 @@ use vk_export::Queue;
 
 use crate::compute::Compute;
 use crate::error::Result;
-use ledger::First;
+use ledger::FirstSide;
 use parts::SubmitParts;
-use replaced::Replaced;
+use replaced::ReplacedSlots;
 use resources::Resources;
 pub(crate) use state::State;
 
-#[cfg(all(target_os = "linux", feature = "remote"))]
-pub(crate) use away::{Announced, AwayState, DrawAway, Drawn, StepAway};
 pub use compute_turn::ComputeTurn;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 pub use direction::RenderFirstRemote;
 pub use direction::{ComputeFirst, Direction, RenderFirst};
-#[cfg(all(target_os = "linux", feature = "remote"))]
-pub(crate) use draws::Draws;
 pub use graph::FrameGraph;
 pub use info::ExchangeInfo;
 pub use initial::InitialTurn;
-#[cfg(all(target_os = "linux", feature = "remote"))]
-pub(crate) use latest::{Away, Shown};
 pub use latest::{
     ComputeRead, ComputeWrite, LatestInfo, LatestReader, LatestWriter, Lendable, LentLatest, Newest, RenderRead,
     RenderWrite,
 };
+#[cfg(all(target_os = "linux", feature = "remote"))]
+pub(crate) use latest::{RemoteHandle, SentFrame};
 pub use lease::Lease;
 pub use lent_turn::LentTurn;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+pub(crate) use remote_draws::RemoteDraws;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 pub(crate) use remote_turns::RemoteTurns;
 pub use render_turn::RenderTurn;
 pub use split::CudaPart;
 pub use submit::SubmitInfo;
 pub use work::{CudaWork, HostWork, Work};
+#[cfg(all(target_os = "linux", feature = "remote"))]
+pub(crate) use worker::{Announcement, SubmittedFrame, WorkerReader, WorkerState, WorkerWriter};
 
 /// A ring of slots holding shared resources. One side writes a slot, the other reads it, and the
 /// slot is then reused.
@@ -111,7 +111,7 @@ pub use work::{CudaWork, HostWork, Work};
 pub struct Exchange<R: Resources, D: Direction = ComputeFirst> {
     // Field order is drop order: `shared`, which waits for the end of all frames, is dropped first.
     shared: Arc<State<R>>,
-    replaced: Replaced<R>,
+    replaced: ReplacedSlots<R>,
     resources: R,
     direction: PhantomData<fn() -> D>,
 }
@@ -127,7 +127,7 @@ impl<R: Resources> Exchange<R, ComputeFirst> {
     /// the timeout, and its commands, all slots and the device are never freed; see
     /// [`LiveObjects`](crate::LiveObjects).
     pub fn new(compute: &Compute, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
-        Self::with(compute, info, resources, First::Compute)
+        Self::with(compute, info, resources, FirstSide::Compute)
     }
 }
 
@@ -138,15 +138,15 @@ impl<R: Resources> Exchange<R, RenderFirst> {
     /// # Errors
     /// As [`Exchange::new`].
     pub fn render_first(compute: &Compute, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
-        Self::with(compute, info, resources, First::Render)
+        Self::with(compute, info, resources, FirstSide::Render)
     }
 }
 
 impl<R: Resources, D: Direction> Exchange<R, D> {
-    fn with(compute: &Compute, info: &ExchangeInfo<'_>, resources: R, first: First) -> Result<Self> {
+    fn with(compute: &Compute, info: &ExchangeInfo<'_>, resources: R, first: FirstSide) -> Result<Self> {
         compute.require_local(|| format!("exchange \"{}\"", info.name))?;
         let shared = State::new(compute, info, &resources, first)?;
-        Ok(Self { shared, replaced: Replaced::new(), resources, direction: PhantomData })
+        Ok(Self { shared, replaced: ReplacedSlots::new(), resources, direction: PhantomData })
     }
 
     /// Begins a frame. Work of the side that begins waits on the GPU until the other side has
@@ -164,7 +164,7 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// call.
     pub fn begin(&mut self) -> Result<D::Begun<R>> {
         self.replaced.free();
-        D::begun(&self.shared, self.shared.next_frame()?)
+        D::begin_turn(&self.shared, self.shared.next_frame()?)
     }
 
     /// Returns the queue that frames are submitted to. The turns' barriers name its family.
@@ -174,7 +174,7 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
 
     /// Returns the number of slots.
     pub fn slots(&self) -> usize {
-        self.shared.held.slots.len()
+        self.shared.objects.slots.len()
     }
 
     /// Returns the compute side.
@@ -226,12 +226,12 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// are only known to have completed after a later frame or [`flush_parts`](Self::flush_parts).
     /// On a lost Vulkan device nothing is in use, so everything is freed.
     pub fn close(self) -> Result<()> {
-        self.shared.ledger().idle().map_err(|refusal| self.shared.refused(refusal))?;
-        if self.shared.compute.side().is_inside() {
+        self.shared.ledger().check_idle().map_err(|refusal| self.shared.refusal_error(refusal))?;
+        if self.shared.compute.side().is_current() {
             return Ok(());
         }
         // Otherwise the drop would wait for the timeout again.
-        self.shared.quiesce().inspect_err(|_| self.shared.gave_up.store(true, Ordering::Release))
+        self.shared.quiesce().inspect_err(|_| self.shared.close_failed.store(true, Ordering::Release))
     }
 
     /// Returns the current resources.
@@ -246,7 +246,7 @@ impl<R: Resources, D: Direction> std::fmt::Debug for Exchange<R, D> {
             f,
             "Exchange(\"{}\", {} slots, {})",
             self.shared.name,
-            self.shared.held.slots.len(),
+            self.shared.objects.slots.len(),
             self.shared.compute.backend()
         )
     }

@@ -10,7 +10,7 @@ use vk_export::{Buffer, OneTimeCommands};
 
 #[cfg(all(target_os = "linux", feature = "remote"))]
 use super::direction::RenderFirstRemote;
-use super::unfinished::Running;
+use super::unfinished::RunningCommands;
 use super::{ComputeFirst, ComputeTurn, Direction, RenderFirst, RenderTurn, SubmitInfo};
 use crate::error::{Error, Result};
 use crate::exchange::resources::Resources;
@@ -50,14 +50,14 @@ impl<R: Resources> RenderTurn<R, ComputeFirst> {
     pub(super) unsafe fn submit_once(
         self,
         record: impl for<'t> FnOnce(vk::CommandBuffer, R::Render<'t>),
-    ) -> Result<Submitted<R>> {
+    ) -> Result<SubmittedCommands<R>> {
         let shared = Arc::clone(&self.shared);
         // SAFETY: upheld by the caller.
         let commands = unsafe { record_frame(&self, record) }?;
-        // SAFETY: recorded between this turn's barriers; alive until `Submitted::wait` has seen
-        // them end, or forever. On an error nothing was submitted.
+        // SAFETY: recorded between this turn's barriers; alive until `SubmittedCommands::wait` has
+        // seen them end, or forever. On an error nothing was submitted.
         let rendered = unsafe { self.submit(&[commands.as_raw()]) }?;
-        Ok(Submitted::new(shared, rendered, commands))
+        Ok(SubmittedCommands::new(shared, rendered, commands))
     }
 }
 
@@ -90,15 +90,15 @@ impl<R: Resources> RenderTurn<R, RenderFirst> {
         // SAFETY: recorded between this turn's barriers; alive until the wait below has seen them
         // end, or forever. On an error nothing was submitted.
         let rendered = unsafe { self.enqueue(&info) }?;
-        let submitted = Submitted::new(Arc::clone(&self.shared), rendered.clone(), commands);
+        let submitted = SubmittedCommands::new(Arc::clone(&self.shared), rendered.clone(), commands);
         let start = Instant::now();
-        match self.pass_submitted(rendered, limit) {
+        match self.hand_over_submitted(rendered, limit) {
             Ok(turn) => {
                 submitted.wait(limit.saturating_sub(start.elapsed()))?;
                 Ok(turn)
             }
             Err(error) => {
-                submitted.end(Some(&error), None);
+                submitted.release(Some(&error), None);
                 Err(error)
             }
         }
@@ -134,7 +134,7 @@ impl<R: Resources> RenderTurn<R, RenderFirstRemote> {
         // SAFETY: recorded between this turn's barriers; alive until the wait below has seen them
         // end, or forever. On an error nothing was submitted.
         let rendered = unsafe { self.submit(&[commands.as_raw()]) }?;
-        Submitted::new(shared, rendered, commands).wait(limit)
+        SubmittedCommands::new(shared, rendered, commands).wait(limit)
     }
 }
 
@@ -163,13 +163,13 @@ unsafe fn record_frame<R: Resources, D: Direction>(
 /// Submitted commands, and the point at which they have run. They are leaked if this is dropped
 /// without a wait.
 #[must_use]
-pub(super) struct Submitted<R: Resources> {
+pub(super) struct SubmittedCommands<R: Resources> {
     shared: Arc<State<R>>,
     rendered: TimelinePoint,
     commands: ManuallyDrop<OneTimeCommands>,
 }
 
-impl<R: Resources> Submitted<R> {
+impl<R: Resources> SubmittedCommands<R> {
     pub(super) fn new(shared: Arc<State<R>>, rendered: TimelinePoint, commands: OneTimeCommands) -> Self {
         Self { shared, rendered, commands: ManuallyDrop::new(commands) }
     }
@@ -181,7 +181,7 @@ impl<R: Resources> Submitted<R> {
     /// [`Error::Timeout`] if they may still run; after any other error they do not.
     pub(super) fn wait(self, limit: Duration) -> Result<()> {
         let waited = self.shared.wait_ended(self.rendered.value(), limit);
-        self.end(waited.as_ref().err(), None);
+        self.release(waited.as_ref().err(), None);
         waited
     }
 
@@ -190,11 +190,11 @@ impl<R: Resources> Submitted<R> {
     pub(super) fn wait_for(self, limit: Duration, target: Buffer) -> Result<Buffer> {
         match self.shared.wait_ended(self.rendered.value(), limit) {
             Ok(()) => {
-                self.end(None, None);
+                self.release(None, None);
                 Ok(target)
             }
             Err(error) => {
-                self.end(Some(&error), Some(target));
+                self.release(Some(&error), Some(target));
                 Err(error)
             }
         }
@@ -202,11 +202,11 @@ impl<R: Resources> Submitted<R> {
 
     /// Frees the commands and the target of their copies. If `error` says that the commands may
     /// still run, the exchange frees both once they have ended.
-    fn end(self, error: Option<&Error>, target: Option<Buffer>) {
+    fn release(self, error: Option<&Error>, target: Option<Buffer>) {
         let commands = ManuallyDrop::into_inner(self.commands);
         self.shared.free_finished();
         if error.is_some_and(may_still_run) {
-            let running = Running { value: self.rendered.value(), _commands: commands, _target: target };
+            let running = RunningCommands { value: self.rendered.value(), _commands: commands, _target: target };
             self.shared.unfinished.push(running);
         }
         // VUID-vkDestroyCommandPool-commandPool-00041: otherwise the commands are not pending.
@@ -221,14 +221,14 @@ impl<R: Resources> State<R> {
             return;
         }
         // If the value cannot be read now, they are freed later.
-        if let Ok(reached) = self.held.rendered.value() {
+        if let Ok(reached) = self.objects.rendered.value() {
             self.unfinished.free(reached);
         }
     }
 }
 
-/// Returns `true` if commands may still be pending after [`Submitted::wait`], or a submission, has
-/// failed with this error.
+/// Returns `true` if commands may still be pending after [`SubmittedCommands::wait`], or a
+/// submission, has failed with this error.
 pub(super) fn may_still_run(error: &Error) -> bool {
     matches!(error, Error::Timeout { .. })
 }

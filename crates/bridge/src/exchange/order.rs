@@ -9,17 +9,17 @@ use super::compute_turn::ComputeTurn;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 use super::direction::RenderFirstRemote;
 use super::direction::{ComputeFirst, Direction, Protocol, RenderFirst};
-use super::ledger::{Begun, First};
-use super::passed::Passed;
+use super::ledger::{FirstSide, NewFrame};
 use super::render_turn::RenderTurn;
 use super::resources::Resources;
 use super::state::State;
+use super::turn_parts::TurnParts;
 use crate::error::Result;
 use crate::timeline::TimelinePoint;
 
 impl<R: Resources, D: Direction> ComputeTurn<R, D> {
     /// Takes the frame out of a finished turn, whose drop would do nothing.
-    pub(super) fn pass_on(self) -> Passed<R> {
+    pub(super) fn into_parts(self) -> TurnParts<R> {
         debug_assert!(self.finished);
         let mut turn = ManuallyDrop::new(self);
         turn.unjoined = None;
@@ -30,7 +30,7 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
         let shared = unsafe { ptr::read(shared) };
         // SAFETY: as above. No other field owns anything.
         let alive = unsafe { ptr::read(alive) };
-        Passed { shared, frame: *frame, slot: *slot, alive }
+        TurnParts { shared, frame: *frame, slot: *slot, alive }
     }
 }
 
@@ -41,30 +41,30 @@ impl Direction for ComputeFirst {
 }
 
 impl Protocol for ComputeFirst {
-    const FIRST: First = First::Compute;
+    const FIRST: FirstSide = FirstSide::Compute;
 
-    fn begun<R: Resources>(shared: &Arc<State<R>>, begun: Begun) -> Result<ComputeTurn<R, Self>> {
+    fn begin_turn<R: Resources>(shared: &Arc<State<R>>, begun: NewFrame) -> Result<ComputeTurn<R, Self>> {
         let turn = ComputeTurn::new(Arc::clone(shared), begun.frame, begun.slot, 0);
         match begun.wait {
-            Some(value) => shared.compute_waits(value)?,
+            Some(value) => shared.enqueue_compute_wait(value)?,
             // No call of this frame has checked for a failure yet.
             None => shared.check_compute()?,
         }
         Ok(turn)
     }
 
-    fn submitted<R: Resources>(
+    fn on_submitted<R: Resources>(
         shared: &Arc<State<R>>,
         _: u64,
         _: usize,
         rendered: TimelinePoint,
     ) -> Result<TimelinePoint> {
-        shared.note_end(rendered.value());
+        shared.record_frame_end(rendered.value());
         Ok(rendered)
     }
 
-    fn finished<R: Resources>(turn: Passed<R>, computed: TimelinePoint) -> RenderTurn<R, Self> {
-        RenderTurn::of(turn, computed)
+    fn on_finished<R: Resources>(turn: TurnParts<R>, computed: TimelinePoint) -> RenderTurn<R, Self> {
+        RenderTurn::from_parts(turn, computed)
     }
 }
 
@@ -75,27 +75,27 @@ impl Direction for RenderFirst {
 }
 
 impl Protocol for RenderFirst {
-    const FIRST: First = First::Render;
+    const FIRST: FirstSide = FirstSide::Render;
 
-    fn begun<R: Resources>(shared: &Arc<State<R>>, begun: Begun) -> Result<RenderTurn<R, Self>> {
+    fn begin_turn<R: Resources>(shared: &Arc<State<R>>, begun: NewFrame) -> Result<RenderTurn<R, Self>> {
         // Point 0 is the initial value: the first use of a slot waits for nothing.
-        let after = shared.held.computed.issued(begun.wait.unwrap_or(0));
+        let after = shared.objects.computed.point(begun.wait.unwrap_or(0));
         Ok(RenderTurn::new(Arc::clone(shared), begun.frame, begun.slot, after))
     }
 
-    fn submitted<R: Resources>(
+    fn on_submitted<R: Resources>(
         shared: &Arc<State<R>>,
         frame: u64,
         slot: usize,
         rendered: TimelinePoint,
     ) -> Result<ComputeTurn<R, Self>> {
         let turn = ComputeTurn::new(Arc::clone(shared), frame, slot, rendered.value());
-        shared.compute_waits(rendered.value())?;
+        shared.enqueue_compute_wait(rendered.value())?;
         Ok(turn)
     }
 
-    fn finished<R: Resources>(turn: Passed<R>, computed: TimelinePoint) -> TimelinePoint {
-        turn.shared.note_end(computed.value());
+    fn on_finished<R: Resources>(turn: TurnParts<R>, computed: TimelinePoint) -> TimelinePoint {
+        turn.shared.record_frame_end(computed.value());
         computed
     }
 }
@@ -109,19 +109,24 @@ impl Direction for RenderFirstRemote {
 
 #[cfg(all(target_os = "linux", feature = "remote"))]
 impl Protocol for RenderFirstRemote {
-    const FIRST: First = First::Away;
+    const FIRST: FirstSide = FirstSide::RenderRemote;
 
-    fn begun<R: Resources>(shared: &Arc<State<R>>, begun: Begun) -> Result<RenderTurn<R, Self>> {
-        let after = shared.held.computed.issued(begun.wait.unwrap_or(0));
+    fn begin_turn<R: Resources>(shared: &Arc<State<R>>, begun: NewFrame) -> Result<RenderTurn<R, Self>> {
+        let after = shared.objects.computed.point(begun.wait.unwrap_or(0));
         Ok(RenderTurn::new(Arc::clone(shared), begun.frame, begun.slot, after))
     }
 
     /// The thread that acts for the other process notifies it.
-    fn submitted<R: Resources>(_: &Arc<State<R>>, _: u64, _: usize, rendered: TimelinePoint) -> Result<TimelinePoint> {
+    fn on_submitted<R: Resources>(
+        _: &Arc<State<R>>,
+        _: u64,
+        _: usize,
+        rendered: TimelinePoint,
+    ) -> Result<TimelinePoint> {
         Ok(rendered)
     }
 
-    fn finished<R: Resources>(_: Passed<R>, computed: TimelinePoint) -> TimelinePoint {
+    fn on_finished<R: Resources>(_: TurnParts<R>, computed: TimelinePoint) -> TimelinePoint {
         computed
     }
 }

@@ -4,30 +4,30 @@
 #[derive(Debug)]
 pub(super) struct Pace {
     ring: Box<[u64]>,
-    noted: usize,
+    count: usize,
 }
 
 impl Pace {
     /// Creates a limit of `bound` frames, at least 1.
     pub(super) fn new(bound: usize) -> Self {
-        Self { ring: vec![0; bound.max(1)].into(), noted: 0 }
+        Self { ring: vec![0; bound.max(1)].into(), count: 0 }
     }
 
     /// Creates an empty limit with the same bound.
     #[cfg(all(target_os = "linux", feature = "remote"))]
-    pub(super) fn anew(&self) -> Self {
+    pub(super) fn to_empty(&self) -> Self {
         Self::new(self.ring.len())
     }
 
     /// Records that a frame ends when its last timeline reaches `value`.
-    pub(super) fn note(&mut self, value: u64) {
-        self.ring[self.noted % self.ring.len()] = value;
-        self.noted += 1;
+    pub(super) fn push(&mut self, value: u64) {
+        self.ring[self.count % self.ring.len()] = value;
+        self.count += 1;
     }
 
     /// Returns the value that must be reached before another frame begins, if any.
     pub(super) fn due(&self) -> Option<u64> {
-        (self.noted >= self.ring.len()).then(|| self.ring[self.noted % self.ring.len()])
+        (self.count >= self.ring.len()).then(|| self.ring[self.count % self.ring.len()])
     }
 }
 
@@ -36,17 +36,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_many_frames_as_the_bound_may_be_unreached() {
+    fn up_to_the_bound_frames_may_be_unfinished() {
         let mut pace = Pace::new(2);
         assert_eq!(pace.due(), None);
-        pace.note(1);
+        pace.push(1);
         assert_eq!(pace.due(), None);
-        pace.note(2);
+        pace.push(2);
         assert_eq!(pace.due(), Some(1));
         // Frame 3 was skipped.
-        pace.note(4);
+        pace.push(4);
         assert_eq!(pace.due(), Some(2));
-        pace.note(5);
+        pace.push(5);
         assert_eq!(pace.due(), Some(4));
     }
 }

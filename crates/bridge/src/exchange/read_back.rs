@@ -7,9 +7,9 @@ use std::time::Duration;
 use bytemuck::Pod;
 use cuda_import::Texel;
 use vk_export::ash::vk;
-use vk_export::{Buffer, BufferAccess, BufferInfo, ExportDevice, ImageAccess, Placement};
+use vk_export::{Buffer, BufferAccess, BufferInfo, ExportDevice, ImageAccess, Placement, covers_copies};
 
-use super::once::Submitted;
+use super::once::SubmittedCommands;
 use super::resources::Resources;
 use super::{ComputeFirst, RenderTurn};
 use crate::buffer::render::RenderBuffer;
@@ -64,7 +64,7 @@ impl<T: Texel> RenderTurn<ImageSpec<T>, ComputeFirst> {
     pub fn read_back(self, timeout: Duration) -> Result<Vec<T>> {
         let source = self.resources();
         require_readable(is_image_readable(&source), (self.frame, &self.shared.name), "`ImageAccess::TRANSFER_READ`")?;
-        let target = HostCopy::of_image(self.shared.compute.device(), &source)?;
+        let target = HostCopy::for_image(self.shared.compute.device(), &source)?;
         let copy = |commands, source: RenderImage<'_>| {
             // SAFETY: there is room for the first level of all layers; the source is acquired, and
             // copying is among its accesses.
@@ -80,14 +80,14 @@ impl<T: Texel> RenderTurn<ImageSpec<T>, ComputeFirst> {
 /// Returns `true` if commands may copy from a buffer.
 pub(super) fn is_buffer_readable<T>(source: &RenderBuffer<'_, T>) -> bool {
     let (used, needed) = (source.handover().accesses(), BufferAccess::TRANSFER_READ);
-    used.usage.contains(needed.usage) && used.access.contains(needed.access)
+    used.usage.contains(needed.usage) && covers_copies(used.stages) && used.access.contains(needed.access)
 }
 
 /// Returns `true` if commands may copy from an image, in the layout of its accesses.
 pub(super) fn is_image_readable(source: &RenderImage<'_>) -> bool {
     let (used, needed) = (source.accesses(), ImageAccess::TRANSFER_READ);
     let in_layout = [needed.layout, vk::ImageLayout::GENERAL].contains(&used.layout);
-    in_layout && used.usage.contains(needed.usage) && used.access.contains(needed.access)
+    in_layout && used.usage.contains(needed.usage) && covers_copies(used.stages) && used.access.contains(needed.access)
 }
 
 /// Checks that a frame's resource may be copied from.
@@ -123,7 +123,7 @@ impl<T: Pod> HostCopy<T> {
     }
 
     /// Creates memory for the first level of all layers.
-    pub(super) fn of_image(device: &ExportDevice, source: &RenderImage<'_>) -> Result<Self> {
+    pub(super) fn for_image(device: &ExportDevice, source: &RenderImage<'_>) -> Result<Self> {
         let [width, height, depth] = source.level_extent(0).map(u64::from);
         let texels = width * height * depth * u64::from(source.range().layer_count);
         Self::new(device, usize::try_from(texels).unwrap_or(usize::MAX))
@@ -189,7 +189,7 @@ impl<T: Pod> HostCopy<T> {
 
     /// Waits until the submitted copy has run, and returns the elements. After a timeout, the
     /// exchange keeps the memory until the copy has run.
-    pub(super) fn finish<R: Resources>(self, submitted: Submitted<R>, limit: Duration) -> Result<Vec<T>> {
+    pub(super) fn finish<R: Resources>(self, submitted: SubmittedCommands<R>, limit: Duration) -> Result<Vec<T>> {
         let buffer = submitted.wait_for(limit, self.buffer)?;
         let start = buffer
             .host_ptr()
@@ -202,3 +202,7 @@ impl<T: Pod> HostCopy<T> {
         Ok(elements)
     }
 }
+
+#[cfg(all(test, target_os = "linux", feature = "remote"))]
+#[path = "read_back_tests.rs"]
+mod tests;

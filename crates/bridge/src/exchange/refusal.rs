@@ -15,7 +15,7 @@ pub(super) enum Refusal {
 impl Refusal {
     /// Returns the error of an exchange with this name and number of slots.
     #[cold]
-    pub(super) fn error_of(self, exchange: &str, slots: usize) -> Error {
+    pub(super) fn into_error(self, exchange: &str, slots: usize) -> Error {
         let exchange = exchange.to_owned();
         match self {
             Self::TurnOpen { frame, stage } => Error::TurnOpen { exchange, frame, stage },

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use vk_export::Queue;
 
-use super::hand_over::Initial;
+use super::hand_over::InitialState;
 use super::render_turn::RenderTurn;
 use super::resources::Resources;
 use super::slots::queue_of;
@@ -31,7 +31,7 @@ impl<R: Resources> RemoteTurns<R> {
     }
 
     /// Adds the turn of an announced frame.
-    pub(super) fn announced(&self, turn: RenderTurn<R>) {
+    pub(super) fn push(&self, turn: RenderTurn<R>) {
         self.turns().push_back(turn);
         self.changed.notify_all();
     }
@@ -49,7 +49,7 @@ impl<R: Resources> RemoteTurns<R> {
     }
 
     /// Uses the state of the next process, whose slots have new timelines.
-    pub(super) fn renewed(&self, state: &Arc<State<R>>) {
+    pub(super) fn set_state(&self, state: &Arc<State<R>>) {
         // If this is the last reference, dropping it calls the program's trace sink, so the lock
         // must not be held.
         let last = std::mem::replace(&mut *self.lock_state(), Arc::clone(state));
@@ -121,7 +121,7 @@ impl<R: Resources> RemoteTurns<R> {
 
     /// Returns `true` if new images have not been handed over yet.
     pub(crate) fn needs_initial(&self) -> bool {
-        self.state().ledger().initial() != Initial::Done
+        self.state().ledger().initial() != InitialState::Done
     }
 
     /// Waits, for at most the timeout, until all work has ended. The thread that acts for the other
@@ -131,7 +131,7 @@ impl<R: Resources> RemoteTurns<R> {
     /// As [`Exchange::close`](super::Exchange::close).
     pub(crate) fn close(&self) -> Result<()> {
         self.skip_all();
-        self.state().close_away()
+        self.state().close_timelines()
     }
 
     /// Skips all turns that the program has not taken.
@@ -144,6 +144,6 @@ impl<R: Resources> RemoteTurns<R> {
     pub(crate) fn check_dropped(&self) -> Result<()> {
         let state = self.state();
         let dropped = state.ledger().take_dropped();
-        dropped.map_or(Ok(()), |refusal| Err(state.refused(refusal)))
+        dropped.map_or(Ok(()), |refusal| Err(state.refusal_error(refusal)))
     }
 }

@@ -10,10 +10,10 @@ use vk_export::ash::vk;
 
 use super::direction::{ComputeFirst, Direction};
 use super::parts::SubmitParts;
-use super::passed::Passed;
 use super::resources::Resources;
 use super::state::State;
 use super::submit::SubmitInfo;
+use super::turn_parts::TurnParts;
 use crate::error::Result;
 use crate::observe::live::{Alive, Kind};
 use crate::observe::log_warn;
@@ -37,11 +37,11 @@ pub struct RenderTurn<R: Resources, D: Direction = ComputeFirst> {
 
 impl<R: Resources, D: Direction> RenderTurn<R, D> {
     pub(super) fn new(shared: Arc<State<R>>, frame: u64, slot: usize, computed: TimelinePoint) -> Self {
-        Self::of(Passed { shared, frame, slot, alive: Alive::new(Kind::Turn) }, computed)
+        Self::from_parts(TurnParts { shared, frame, slot, alive: Alive::new(Kind::Turn) }, computed)
     }
 
     /// Creates the second turn of a frame that the compute side began.
-    pub(super) fn of(Passed { shared, frame, slot, alive }: Passed<R>, computed: TimelinePoint) -> Self {
+    pub(super) fn from_parts(TurnParts { shared, frame, slot, alive }: TurnParts<R>, computed: TimelinePoint) -> Self {
         Self { shared, frame, slot, computed, done: false, direction: PhantomData, _alive: alive }
     }
 
@@ -87,7 +87,7 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
 
     /// Returns the Vulkan side of the resources.
     pub fn resources(&self) -> R::Render<'_> {
-        R::render(&self.shared.held.slots[self.slot])
+        R::render(&self.shared.objects.slots[self.slot])
     }
 
     /// Records the acquire of all resources from the compute side: barriers, and the copies into
@@ -117,17 +117,17 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     }
 
     pub(super) fn parts(&self, value: u64) -> SubmitParts {
-        SubmitParts::new(&[&self.computed], &self.shared.held.rendered, value, self.shared.stages)
+        SubmitParts::new(&[&self.computed], &self.shared.objects.rendered, value, self.shared.stages)
     }
 
     /// Records that the frame's submission was accepted, and returns its point.
     pub(super) fn submitted_point(&self, value: u64) -> TimelinePoint {
-        self.shared.ledger().submitted(self.slot, value);
-        self.shared.changed();
+        self.shared.ledger().mark_submitted(self.slot, value);
+        self.shared.notify_change();
         if self.computed.value() > 0 {
-            self.shared.held.computed.awaited(self.computed.value());
+            self.shared.objects.computed.record_wait(self.computed.value());
         }
-        self.shared.held.rendered.issue(value)
+        self.shared.objects.rendered.issue(value)
     }
 
     /// Submits the frame's commands to the exchange's [`queue`](Self::queue). The submission waits
@@ -166,7 +166,7 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     pub unsafe fn submit_with(mut self, info: &SubmitInfo<'_>) -> Result<D::Submitted<R>> {
         // SAFETY: upheld by the caller.
         let rendered = unsafe { self.enqueue(info) }?;
-        self.pass_submitted(rendered, self.shared.timeout)
+        self.hand_over_submitted(rendered, self.shared.timeout)
     }
 
     /// Passes the submission to the side that uses the frame next. If that side refuses it, blocks
@@ -175,11 +175,11 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     /// # Errors
     /// [`Error::Timeout`](crate::Error::Timeout) if the commands may still run; after any other
     /// error nothing of the frame runs.
-    pub(super) fn pass_submitted(&self, rendered: TimelinePoint, limit: Duration) -> Result<D::Submitted<R>> {
+    pub(super) fn hand_over_submitted(&self, rendered: TimelinePoint, limit: Duration) -> Result<D::Submitted<R>> {
         let value = rendered.value();
-        D::submitted(&self.shared, self.frame, self.slot, rendered).or_else(|error| {
+        D::on_submitted(&self.shared, self.frame, self.slot, rendered).or_else(|error| {
             // The caller takes every error except a timeout to mean that nothing runs.
-            self.shared.outlast(value, limit)?;
+            self.shared.wait_completed(value, limit)?;
             Err(error)
         })
     }
@@ -187,16 +187,16 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     /// # Safety
     /// As [`submit_with`](Self::submit_with).
     pub(super) unsafe fn enqueue(&mut self, info: &SubmitInfo<'_>) -> Result<TimelinePoint> {
-        let _order = self.shared.submitting()?;
-        let value = self.shared.ledger().next_rendered(self.frame);
-        let value = value.map_err(|refusal| self.shared.refused(refusal))?;
+        let _order = self.shared.lock_submissions()?;
+        let value = self.shared.ledger().next_rendered_value(self.frame);
+        let value = value.map_err(|refusal| self.shared.refusal_error(refusal))?;
         // SAFETY: the value was taken under the lock that is held, and no turn is lent. The rest is
         // upheld by the caller.
         let submitted = unsafe { self.shared.submit_batch(&[&self.computed], value, info) };
         self.done = true;
         if let Err(error) = submitted {
-            self.shared.ledger().skip(self.slot);
-            self.shared.changed();
+            self.shared.ledger().skip_render(self.slot);
+            self.shared.notify_change();
             return Err(error);
         }
         Ok(self.submitted_point(value))
@@ -205,8 +205,8 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     /// Returns the slot without rendering, for example because the window is minimized or the
     /// swapchain is out of date. Submits nothing.
     pub fn skip(mut self) {
-        self.shared.ledger().skip(self.slot);
-        self.shared.changed();
+        self.shared.ledger().skip_render(self.slot);
+        self.shared.notify_change();
         self.done = true;
     }
 }
@@ -215,7 +215,7 @@ impl<R: Resources, D: Direction> Drop for RenderTurn<R, D> {
     fn drop(&mut self) {
         if !self.done {
             self.shared.ledger().drop_render(self.slot);
-            self.shared.changed();
+            self.shared.notify_change();
             log_warn!("exchange \"{}\": the render turn of frame {} was dropped", self.shared.name, self.frame);
         }
     }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use bytemuck::Pod;
 use cuda_import::Texel;
 
-use super::hand_over::{self, Initial};
-use super::ledger::First;
+use super::hand_over::{self, InitialState};
+use super::ledger::FirstSide;
 use super::resources::Resources;
 use super::state::State;
 use super::use_ends::UseEnds;
@@ -49,18 +49,18 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     pub fn replace(&mut self, resources: R) -> Result<()> {
         self.replaced.free();
         let old = &self.shared;
-        if let Some((frame, stage)) = old.ledger().holder() {
+        if let Some((frame, stage)) = old.ledger().open_use() {
             return Err(Error::ReplacedWhileOpen { exchange: old.name.clone(), frame, stage });
         }
-        if let Initial::Lent(_) = old.ledger().initial() {
-            return Err(old.lent_initial());
+        if let InitialState::Lent(_) = old.ledger().initial() {
+            return Err(old.initial_lent_error());
         }
         old.check_compute()?;
-        let carries = self.resources.carries() && resources.carries();
+        let carries = self.resources.has_contents_to_copy() && resources.has_contents_to_copy();
         let settled = if carries { Some(old.settle()?) } else { None };
 
         let new = old.renew(&resources)?;
-        match old.pass_to(&new, settled) {
+        match old.replace_with(&new, settled) {
             Ok(ends) => {
                 let old = std::mem::replace(&mut self.shared, new);
                 self.replaced.push(old, ends);
@@ -131,21 +131,21 @@ impl<R: Resources> State<R> {
     /// submitted.
     fn settle(&self) -> Result<u64> {
         self.flush()?;
-        let settled = self.ledger().settled(|| self.held.rendered.value().unwrap_or(0));
-        settled.map_err(|refusal| self.refused(refusal))
+        let settled = self.ledger().settled_value(|| self.objects.rendered.value().unwrap_or(0));
+        settled.map_err(|refusal| self.refusal_error(refusal))
     }
 
     /// Enqueues the work that makes `new` the exchange's slots, and records the change. With
-    /// `settled`, the contents are copied after that value of `rendered`. No turn is held, and
-    /// nothing uses `new` yet.
+    /// `settled_value`, the contents are copied after that value of `rendered`. No turn is held,
+    /// and nothing uses `new` yet.
     ///
     /// # Errors
     /// The error of the failed driver call. The compute side may then be using `new`; the exchange
     /// keeps its slots.
-    fn pass_to(&self, new: &Arc<Self>, settled: Option<u64>) -> Result<UseEnds> {
+    fn replace_with(&self, new: &Arc<Self>, settled: Option<u64>) -> Result<UseEnds> {
         if let Some(value) = settled {
             if value > 0 {
-                self.compute_waits(value)?;
+                self.enqueue_compute_wait(value)?;
             }
             // For work of other streams that the compute stream is not ordered after yet.
             self.join_all()?;
@@ -153,11 +153,11 @@ impl<R: Resources> State<R> {
             // slots; Vulkan's use ends at `value`, which the compute side waits for. Nothing uses
             // the new slots. Both generations are freed after the signal below or, without it, once
             // the compute side has drained.
-            unsafe { new.held.lender.carry_from(&self.held.lender) }?;
+            unsafe { new.objects.lender.copy_contents_from(&self.objects.lender) }?;
         } else {
             self.join_all()?;
         }
-        let computed = self.mark()?;
+        let computed = self.signal_all_work()?;
 
         let images = hand_over::is_needed(&new.barriers);
         let submits = self.compute.device().queues_are_synchronized();
@@ -165,28 +165,29 @@ impl<R: Resources> State<R> {
         let mut ledger = self.ledger();
         let after = match self.first {
             // The compute side's own copies are on its stream, before all later work.
-            First::Compute => handed_over,
+            FirstSide::Compute => handed_over,
             // The hand-over is on Vulkan's own queue.
-            First::Render | First::Away if settled.is_some() => computed,
-            First::Render | First::Away => 0,
+            FirstSide::Render | FirstSide::RenderRemote if settled.is_some() => computed,
+            FirstSide::Render | FirstSide::RenderRemote => 0,
         };
-        ledger.replaced(after, images && !submits);
+        ledger.mark_replaced(after, images && !submits);
         Ok(UseEnds { rendered: ledger.last_rendered(), computed: Some(computed) })
     }
 
     /// Makes the compute side signal a value of `computed` after all its work, and returns the
     /// value.
-    fn mark(&self) -> Result<u64> {
+    fn signal_all_work(&self) -> Result<u64> {
         // SAFETY: the values rise strictly: the compute side is this timeline's only signaler, and
         // `signal_computed` takes and enqueues one value at a time. The lender is dropped after the
         // point was reached.
-        self.signal_computed(|value| unsafe { self.held.lender.signal(value) }).map(|point| point.value())
+        self.signal_computed(|value| unsafe { self.objects.lender.signal(value) }).map(|point| point.value())
     }
 
     /// Returns the end of the use of slots that never became the exchange's: after the work that
     /// the compute side was given.
     fn retraction(&self) -> UseEnds {
-        let computed = self.mark().inspect_err(|error| log_error!("exchange \"{}\": {error}", self.name)).ok();
+        let computed =
+            self.signal_all_work().inspect_err(|error| log_error!("exchange \"{}\": {error}", self.name)).ok();
         UseEnds { rendered: self.ledger().last_rendered(), computed }
     }
 }

@@ -10,14 +10,14 @@ use crate::observe::log_warn;
 
 /// The generations of an exchange's slots that may still be in use, and those that are being freed.
 /// Dropping this waits for both, with the exchange's timeouts.
-pub(super) struct Replaced<R: Resources> {
+pub(super) struct ReplacedSlots<R: Resources> {
     waiting: Vec<Arc<State<R>>>,
     /// The thread that frees slots. There is only one at a time, however often resources are
     /// replaced.
     freeing: Option<JoinHandle<()>>,
 }
 
-impl<R: Resources> Replaced<R> {
+impl<R: Resources> ReplacedSlots<R> {
     pub(super) fn new() -> Self {
         Self { waiting: Vec::new(), freeing: None }
     }
@@ -59,7 +59,7 @@ impl<R: Resources> Replaced<R> {
     }
 }
 
-impl<R: Resources> Drop for Replaced<R> {
+impl<R: Resources> Drop for ReplacedSlots<R> {
     fn drop(&mut self) {
         self.waiting.clear();
         self.freeing.take().into_iter().for_each(join);

@@ -14,7 +14,7 @@ use crate::compute::Compute;
 use crate::compute::inline::copy::BufferCopy;
 use crate::compute::per_backend::PerBackend;
 use crate::compute::remote::Unmapped;
-use crate::error::{Error, Result, both};
+use crate::error::{Error, Result, first_error};
 use crate::exchange::barriers::Barriers;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 use crate::remote::exported::Exported;
@@ -51,14 +51,14 @@ pub trait Resources: Share<Self> + Send + Sync + Sized + 'static {
 }
 
 /// A slot, and its mapping on the exchange's compute side.
-pub(crate) type Made<R> = (<R as Resources>::Slot, Mappings<R>);
+pub(crate) type NewSlot<R> = (<R as Resources>::Slot, Mappings<R>);
 
 /// The mapping of a slot on a compute side.
 pub(crate) type Mappings<R> =
     PerBackend<<R as Resources>::CudaSlot, <R as Resources>::HostSlot, <R as Resources>::InlineSlot>;
 
-/// Checks that a lent object belongs to the stream on which kernels are launched. No other stream is
-/// ordered with the object's slot.
+/// Checks that a lent object belongs to the stream on which kernels are launched. No other stream
+/// is ordered with the object's slot.
 pub(crate) fn check_home(stream: &Arc<CudaStream>, home: &Arc<CudaStream>, object: &str) -> Result<()> {
     if stream == home {
         return Ok(());
@@ -70,7 +70,7 @@ pub(crate) fn check_home(stream: &Arc<CudaStream>, home: &Arc<CudaStream>, objec
 /// Creation, lending and hand-over of the slots of `R`, which is the implementor.
 pub(crate) trait Share<R: Resources> {
     /// Makes one slot.
-    fn create(&self, slot: &SlotInfo<'_>) -> Result<Made<R>>;
+    fn create(&self, slot: &SlotInfo<'_>) -> Result<NewSlot<R>>;
 
     /// # Safety
     /// Until the result is gone and the work enqueued with it has completed, nothing else uses the
@@ -111,8 +111,8 @@ pub(crate) trait Share<R: Resources> {
 
     /// Makes the compute stream wait for the work of other CUDA streams, so that the signal
     /// enqueued next covers it too. That signal checks, for all resources, whether the stream is
-    /// being captured. If one resource fails, the others are still tried, and [`both`] combines the
-    /// errors.
+    /// being captured. If one resource fails, the others are still tried, and [`first_error`]
+    /// combines the errors.
     fn join(slot: &R::CudaSlot) -> Result<()>;
 
     /// Lets the mapping be freed without waiting for the compute stream, until it is lent again.
@@ -126,16 +126,18 @@ pub(crate) trait Share<R: Resources> {
     ///
     /// # Safety
     /// Nothing else uses either slot until the copy has ended.
-    unsafe fn carry_on_cuda(old: &R::CudaSlot, new: &R::CudaSlot) -> Result<()>;
+    unsafe fn copy_contents_on_cuda(old: &R::CudaSlot, new: &R::CudaSlot) -> Result<()>;
 
-    /// Copies the contents of `old` to `new`, as [`carry_on_cuda`](Self::carry_on_cuda) does.
+    /// Copies the contents of `old` to `new`, as [`copy_contents_on_cuda`](Self::copy_contents_on_cuda)
+    /// does.
     ///
     /// # Safety
     /// Nothing else uses either slot.
-    unsafe fn carry_on_host(old: &R::HostSlot, new: &R::HostSlot);
+    unsafe fn copy_contents_on_host(old: &R::HostSlot, new: &R::HostSlot);
 
-    /// Adds the copies that [`carry_on_cuda`](Self::carry_on_cuda) makes, for a command buffer.
-    fn carry_on_queue(old: &R::InlineSlot, new: &R::InlineSlot, copies: &mut Vec<BufferCopy>);
+    /// Adds the copies that [`copy_contents_on_cuda`](Self::copy_contents_on_cuda) makes, for a command
+    /// buffer.
+    fn copy_contents_on_queue(old: &R::InlineSlot, new: &R::InlineSlot, copies: &mut Vec<BufferCopy>);
 
     /// Calls `each` with the bytes of every resource in runs, and with the place of each run in
     /// memory that another process has filled.
@@ -155,7 +157,7 @@ pub(crate) trait Share<R: Resources> {
     fn export(slot: &R::Slot, into: &mut Vec<Exported>) -> Result<()>;
 
     /// Returns `true` if there are contents that a replacement copies.
-    fn carries(&self) -> bool;
+    fn has_contents_to_copy(&self) -> bool;
 
     /// Returns the stages at which Vulkan uses the resources; none if there are no resources.
     fn stages(&self) -> vk::PipelineStageFlags2;
@@ -199,7 +201,7 @@ macro_rules! tuple {
         }
 
         impl<$($name: Resources),+> Share<Self> for ($($name,)+) {
-            fn create(&self, slot: &SlotInfo<'_>) -> Result<Made<Self>> {
+            fn create(&self, slot: &SlotInfo<'_>) -> Result<NewSlot<Self>> {
                 let made = ($(self.$index.create(slot)?,)+);
                 let mapped = match slot.compute.side() {
                     PerBackend::Cuda(_) => PerBackend::Cuda(($(made.$index.1.into_cuda()?,)+)),
@@ -253,7 +255,7 @@ macro_rules! tuple {
             }
 
             fn join(slot: &($($name::CudaSlot,)+)) -> Result<()> {
-                [$($name::join(&slot.$index)),+].into_iter().fold(Ok(()), both)
+                [$($name::join(&slot.$index)),+].into_iter().fold(Ok(()), first_error)
             }
 
             unsafe fn assume_idle(slot: &($($name::CudaSlot,)+)) {
@@ -261,23 +263,23 @@ macro_rules! tuple {
                 $(unsafe { $name::assume_idle(&slot.$index) };)+
             }
 
-            unsafe fn carry_on_cuda(old: &($($name::CudaSlot,)+), new: &($($name::CudaSlot,)+)) -> Result<()> {
+            unsafe fn copy_contents_on_cuda(old: &($($name::CudaSlot,)+), new: &($($name::CudaSlot,)+)) -> Result<()> {
                 // SAFETY: the same contract.
-                $(unsafe { $name::carry_on_cuda(&old.$index, &new.$index) }?;)+
+                $(unsafe { $name::copy_contents_on_cuda(&old.$index, &new.$index) }?;)+
                 Ok(())
             }
 
-            fn carry_on_queue(
+            fn copy_contents_on_queue(
                 old: &($($name::InlineSlot,)+),
                 new: &($($name::InlineSlot,)+),
                 copies: &mut Vec<BufferCopy>,
             ) {
-                $($name::carry_on_queue(&old.$index, &new.$index, copies);)+
+                $($name::copy_contents_on_queue(&old.$index, &new.$index, copies);)+
             }
 
-            unsafe fn carry_on_host(old: &($($name::HostSlot,)+), new: &($($name::HostSlot,)+)) {
+            unsafe fn copy_contents_on_host(old: &($($name::HostSlot,)+), new: &($($name::HostSlot,)+)) {
                 // SAFETY: the same contract.
-                $(unsafe { $name::carry_on_host(&old.$index, &new.$index) };)+
+                $(unsafe { $name::copy_contents_on_host(&old.$index, &new.$index) };)+
             }
 
             #[cfg(all(target_os = "linux", feature = "remote"))]
@@ -297,8 +299,8 @@ macro_rules! tuple {
                 Ok(())
             }
 
-            fn carries(&self) -> bool {
-                false $(|| self.$index.carries())+
+            fn has_contents_to_copy(&self) -> bool {
+                false $(|| self.$index.has_contents_to_copy())+
             }
 
             fn stages(&self) -> vk::PipelineStageFlags2 {

@@ -51,10 +51,10 @@ pub(super) fn copy_stages(slots: &[Barriers]) -> vk::PipelineStageFlags2 {
 }
 
 /// Slots, and their mappings on the compute side.
-pub(super) type MadeSlots<R> = (Box<[Arc<<R as Resources>::Slot>]>, Vec<Mappings<R>>);
+pub(super) type NewSlots<R> = (Box<[Arc<<R as Resources>::Slot>]>, Vec<Mappings<R>>);
 
 /// Creates `count` slots. If one fails, the previous ones are freed; nothing has used them.
-pub(super) fn make_slots<R: Resources>(core: &Core, count: usize, resources: &R) -> Result<MadeSlots<R>> {
+pub(super) fn create_slots<R: Resources>(core: &Core, count: usize, resources: &R) -> Result<NewSlots<R>> {
     let family = queue_of(&core.compute, core.queue).family();
     let (mut slots, mut mapped) = (Vec::with_capacity(count), Vec::with_capacity(count));
     for index in 0..count {

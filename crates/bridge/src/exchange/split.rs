@@ -18,7 +18,7 @@ use crate::kernel::work::KernelWork;
 
 /// Granularity of the GPUs' ranges, in bytes: the largest unit that caches and links move, which
 /// two GPUs must not share.
-const LINE: usize = 128;
+const GRANULARITY: usize = 128;
 
 /// The part of a frame that one GPU computes, lent by [`ComputeTurn::work_split`].
 #[derive(Debug)]
@@ -46,9 +46,10 @@ impl<'t, T: Pod + Send + Sync> CudaPart<'t, T> {
     /// for the others use [`Compute::kernel_memory_split`](crate::Compute::kernel_memory_split).
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if the elements were swapped with those of a part on another
-    /// stream. Otherwise the error of the failed driver call that should have ordered the work of
-    /// the device's other streams on the elements before the launches.
+    /// [`Error::InvalidArgument`] if the stream was replaced by another one, or the elements were
+    /// swapped with those of a part on another stream. Otherwise the error of the failed driver
+    /// call that should have ordered the work of the device's other streams on the elements before
+    /// the launches.
     pub fn kernels(self) -> Result<KernelWork<'t, BufferSpec<T>>> {
         let elements = <BufferSpec<T> as Share<_>>::kernel(self.elements, self.stream)?;
         Ok(KernelWork::on_stream(self.stream, self.stream, elements))
@@ -60,7 +61,7 @@ impl CudaCompute {
     /// at multiples of 128 bytes, so the last parts may be smaller, or empty if there are very few
     /// elements.
     pub fn even_split<T: Pod>(&self, len: usize) -> Vec<Range<usize>> {
-        even(len, size_of::<T>(), self.all().len())
+        even_ranges(len, size_of::<T>(), self.gpu_set().len())
     }
 }
 
@@ -81,7 +82,7 @@ impl<T: Pod + Send + Sync, D: Direction> ComputeTurn<BufferSpec<T>, D> {
     /// lent.
     pub fn work_split(&mut self, ranges: &[Range<usize>]) -> Result<Vec<CudaPart<'_, T>>> {
         let invalid = |reason| Error::invalid(format!("the split work of exchange \"{}\"", self.shared.name), reason);
-        let lender = &self.shared.held.lender;
+        let lender = &self.shared.objects.lender;
         let Some(cuda) = lender.cuda() else {
             let backend = self.shared.compute.backend();
             return Err(invalid(format!("the {backend} backend computes in one place only; use `ComputeTurn::work`")));
@@ -119,31 +120,31 @@ fn check_ranges(len: usize, size: usize, ranges: &[Range<usize>], gpus: usize) -
             ranges.len()
         ));
     }
-    let told = |range: &Range<usize>| format!("elements {}..{}", range.start, range.end);
+    let describe = |range: &Range<usize>| format!("elements {}..{}", range.start, range.end);
     if let Some(outside) = ranges.iter().find(|range| range.start > range.end || range.end > len) {
-        return Err(format!("{} do not lie inside the buffer, which has {len}", told(outside)));
+        return Err(format!("{} do not lie inside the buffer, which has {len}", describe(outside)));
     }
     let mut taken: Vec<_> = ranges.iter().filter(|range| !range.is_empty()).collect();
     taken.sort_by_key(|range| range.start);
     if let Some([first, second]) = taken.array_windows().find(|[first, second]| first.end > second.start) {
-        return Err(format!("{} and {} overlap; each GPU needs its own elements", told(first), told(second)));
+        return Err(format!("{} and {} overlap; each GPU needs its own elements", describe(first), describe(second)));
     }
     // Uses remainders only, because the size of `len` elements may overflow here.
-    let is_edge = |at: usize| at == len || (at % LINE * (size % LINE)).is_multiple_of(LINE);
+    let is_edge = |at: usize| at == len || (at % GRANULARITY * (size % GRANULARITY)).is_multiple_of(GRANULARITY);
     match taken.iter().find(|range| !is_edge(range.start) || !is_edge(range.end)) {
         Some(uneven) if gpus > 1 => Err(format!(
-            "{} of {size} bytes begin or end between two multiples of {LINE} bytes, so that two GPUs would write one cache line; \
+            "{} of {size} bytes begin or end between two multiples of {GRANULARITY} bytes, so that two GPUs would write one cache line; \
              `CudaCompute::even_split` divides evenly",
-            told(uneven)
+            describe(uneven)
         )),
         _ => Ok(()),
     }
 }
 
 /// Returns ranges that [`check_ranges`] accepts, as equal as possible.
-fn even(len: usize, size: usize, gpus: usize) -> Vec<Range<usize>> {
+fn even_ranges(len: usize, size: usize, gpus: usize) -> Vec<Range<usize>> {
     // The smallest number of elements that ends at a multiple of a line.
-    let whole = LINE / gcd(LINE, size.max(1));
+    let whole = GRANULARITY / gcd(GRANULARITY, size.max(1));
     let each = len.div_ceil(gpus.max(1)).checked_next_multiple_of(whole).unwrap_or(usize::MAX);
     let edge = |gpu: usize| gpu.saturating_mul(each).min(len);
     (0..gpus).map(|gpu| edge(gpu)..edge(gpu + 1)).collect()
@@ -179,16 +180,16 @@ mod tests {
     }
 
     #[test]
-    fn an_even_split_is_one_that_is_taken() {
+    fn even_split_is_accepted() {
         for size in [1, 2, 4, 12, 16, 32, 48, 100, 128, 400] {
             for len in [0, 1, 2, 31, 1000, 4096, 1_000_003, usize::MAX - 1, usize::MAX] {
                 for gpus in 1..=8 {
-                    let ranges = even(len, size, gpus);
+                    let ranges = even_ranges(len, size, gpus);
                     assert_eq!(check_ranges(len, size, &ranges, gpus), Ok(()), "{len} of {size} for {gpus}");
                     assert_eq!(ranges.iter().map(ExactSizeIterator::len).sum::<usize>(), len);
                 }
             }
         }
-        assert_eq!(even(1 << 20, 16, 2), [0..1 << 19, 1 << 19..1 << 20]);
+        assert_eq!(even_ranges(1 << 20, 16, 2), [0..1 << 19, 1 << 19..1 << 20]);
     }
 }

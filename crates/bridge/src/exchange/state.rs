@@ -12,20 +12,20 @@ use vk_export::ash::vk;
 
 use super::barriers::{Barriers, count_leaked};
 use super::core::Core;
-use super::end::End;
+use super::drop_thread::DropThread;
 use super::hand_over;
 use super::info::ExchangeInfo;
-use super::ledger::{Begun, First, Ledger};
+use super::ledger::{FirstSide, Ledger, NewFrame};
 use super::lender::Lender;
 use super::mirror::Mirror;
 use super::refusal::Refusal;
 use super::resources::Resources;
 use super::signal_lock::SignalLock;
-use super::slots::{barriers, check_resources, copy_stages, make_slots, queue_of};
+use super::slots::{barriers, check_resources, copy_stages, create_slots, queue_of};
 use super::use_ends::UseEnds;
 use crate::compute::Compute;
-use crate::compute::siblings::Signaled;
-use crate::error::{Error, Result, both};
+use crate::compute::exchange_registry::ExchangeTimelines;
+use crate::error::{Error, Result, first_error};
 use crate::observe::live;
 use crate::observe::live::Kind;
 use crate::observe::log_error;
@@ -37,13 +37,13 @@ use crate::timeline::{Timeline, TimelinePoint};
 /// it. A turn keeps the generation that it was begun with.
 pub(crate) struct State<R: Resources> {
     /// Leaked if it may still be in use.
-    pub(super) held: ManuallyDrop<Held<R>>,
+    pub(super) objects: ManuallyDrop<SharedObjects<R>>,
     /// Barriers of each slot.
     pub(super) barriers: Box<[Barriers]>,
     pub(super) stages: vk::PipelineStageFlags2,
     /// The end of the slots' use; set once the slots have been replaced.
     pub(super) use_ends: OnceLock<UseEnds>,
-    pub(super) end: End,
+    pub(super) drop_thread: DropThread,
     pub(super) core: Arc<Core>,
 }
 
@@ -56,7 +56,7 @@ impl<R: Resources> Deref for State<R> {
 }
 
 /// State that both sides use.
-pub(super) struct Held<R: Resources> {
+pub(super) struct SharedObjects<R: Resources> {
     // Field order is drop order: the compute side's mappings of the slots and its view of the
     // timelines are dropped first.
     /// Closures on the CPU backend's thread also keep the mappings alive, but no other field. The
@@ -68,13 +68,18 @@ pub(super) struct Held<R: Resources> {
     pub(super) computed: Timeline,
     pub(super) rendered: Timeline,
     /// Both timelines, for the release of all exchanges once the other side is lost.
-    pub(super) signaled: Arc<Signaled>,
+    pub(super) signaled: Arc<ExchangeTimelines>,
     /// The copy of `rendered` that another process in step receives.
     pub(super) mirror: Option<Arc<Mirror>>,
 }
 
 impl<R: Resources> State<R> {
-    pub(super) fn new(compute: &Compute, info: &ExchangeInfo<'_>, resources: &R, first: First) -> Result<Arc<Self>> {
+    pub(super) fn new(
+        compute: &Compute,
+        info: &ExchangeInfo<'_>,
+        resources: &R,
+        first: FirstSide,
+    ) -> Result<Arc<Self>> {
         info.validate()?;
         let stages = check_resources(compute, info.name, info.queue, resources)?;
         let history = Arc::new(History::new(info.name));
@@ -83,7 +88,7 @@ impl<R: Resources> State<R> {
         let mirror = Mirror::new(compute, info.name)?.map(Arc::new);
         let link = compute.side().connect(&computed, &rendered)?;
         let core = Arc::new(Core::new(compute, info, first));
-        let (slots, mapped) = make_slots(&core, info.slots, resources)?;
+        let (slots, mapped) = create_slots(&core, info.slots, resources)?;
         let lender = Lender::new(link, mapped)?;
         let barriers: Box<[_]> = slots.iter().map(|slot| barriers::<R>(slot)).collect();
         let copies = copy_stages(&barriers);
@@ -108,14 +113,14 @@ impl<R: Resources> State<R> {
                 core.ledger.lock().unwrap_or_else(PoisonError::into_inner).require_initial();
             }
         }
-        let signaled = Signaled::new([&computed, &rendered], lender.cuda_link(), &core.failed);
+        let signaled = ExchangeTimelines::new([&computed, &rendered], lender.cuda_link(), &core.failed);
         compute.register(&signaled);
         Ok(Arc::new(Self {
-            held: ManuallyDrop::new(Held { lender, slots, computed, rendered, mirror, signaled }),
+            objects: ManuallyDrop::new(SharedObjects { lender, slots, computed, rendered, mirror, signaled }),
             barriers,
             stages: compute.side().wait_stages(stages | copies),
             use_ends: OnceLock::new(),
-            end: End::Here,
+            drop_thread: DropThread::Current,
             core,
         }))
     }
@@ -124,45 +129,45 @@ impl<R: Resources> State<R> {
     /// timelines. Nothing uses them yet.
     pub(super) fn renew(&self, resources: &R) -> Result<Arc<Self>> {
         let stages = check_resources(&self.compute, &self.name, self.queue, resources)?;
-        let (slots, mapped) = make_slots(&self.core, self.held.slots.len(), resources)?;
-        let lender = self.held.lender.renew(mapped)?;
-        let (computed, rendered) = (self.held.computed.clone(), self.held.rendered.clone());
-        let signaled = self.held.signaled.clone();
-        let mirror = self.held.mirror.clone();
+        let (slots, mapped) = create_slots(&self.core, self.objects.slots.len(), resources)?;
+        let lender = self.objects.lender.renew(mapped)?;
+        let (computed, rendered) = (self.objects.computed.clone(), self.objects.rendered.clone());
+        let signaled = self.objects.signaled.clone();
+        let mirror = self.objects.mirror.clone();
         let barriers: Box<[_]> = slots.iter().map(|slot| barriers::<R>(slot)).collect();
         Ok(Arc::new(Self {
             stages: self.compute.side().wait_stages(stages | copy_stages(&barriers)),
             barriers,
-            held: ManuallyDrop::new(Held { lender, slots, computed, rendered, mirror, signaled }),
+            objects: ManuallyDrop::new(SharedObjects { lender, slots, computed, rendered, mirror, signaled }),
             use_ends: OnceLock::new(),
-            end: End::Here,
+            drop_thread: DropThread::Current,
             core: Arc::clone(&self.core),
         }))
     }
 
     /// Takes the next frame's slot for the side that begins, or returns why no frame can begin.
-    pub(super) fn next_frame(&self) -> Result<Begun> {
+    pub(super) fn next_frame(&self) -> Result<NewFrame> {
         // If the compute side is another API, a frame's own calls notice its failure, so frames
         // make no extra query.
         if !self.compute.side().is_foreign() || self.failed.load(Ordering::Acquire) {
             self.check_compute()?;
         }
         self.free_finished();
-        self.noticed(self.keep_pace())?;
+        self.check_failure(self.keep_pace())?;
         let mut ledger = self.ledger();
-        if ledger.has_left_out() {
+        if ledger.has_incomplete_slot() {
             drop(ledger);
-            self.signal_the_rest();
-            self.join_the_rest();
+            self.retry_signals();
+            self.retry_joins();
             ledger = self.ledger();
         }
-        let begun = ledger.begin(|| self.held.rendered.value().unwrap_or(0));
+        let begun = ledger.begin(|| self.objects.rendered.value().unwrap_or(0));
         drop(ledger);
-        begun.map_err(|refusal| self.refused(refusal))
+        begun.map_err(|refusal| self.refusal_error(refusal))
     }
 
-    pub(super) fn refused(&self, refusal: Refusal) -> Error {
-        refusal.error_of(&self.name, self.held.slots.len())
+    pub(super) fn refusal_error(&self, refusal: Refusal) -> Error {
+        refusal.into_error(&self.name, self.objects.slots.len())
     }
 
     /// Blocks while the maximum number of frames is in flight.
@@ -177,22 +182,22 @@ impl<R: Resources> State<R> {
         let due = pace.lock().unwrap_or_else(PoisonError::into_inner).due();
         let Some(value) = due else { return Ok(()) };
         match self.first {
-            First::Compute => self.held.rendered.wait_value(value, limit),
-            First::Render | First::Away => self.held.computed.wait_value(value, limit),
+            FirstSide::Compute => self.objects.rendered.wait_value(value, limit),
+            FirstSide::Render | FirstSide::RenderRemote => self.objects.computed.wait_value(value, limit),
         }
     }
 
     /// Records that a frame ends when its last timeline reaches `value`.
-    pub(super) fn note_end(&self, value: u64) {
+    pub(super) fn record_frame_end(&self, value: u64) {
         if let Some(pace) = &self.pace {
-            pace.lock().unwrap_or_else(PoisonError::into_inner).note(value);
+            pace.lock().unwrap_or_else(PoisonError::into_inner).push(value);
         }
     }
 
     /// Calls the exchange's callback after Vulkan's side has returned or lost a slot.
-    pub(super) fn changed(&self) {
-        if let Some(told) = self.changed.get() {
-            told();
+    pub(super) fn notify_change(&self) {
+        if let Some(on_change) = self.on_change.get() {
+            on_change();
         }
     }
 
@@ -203,46 +208,47 @@ impl<R: Resources> State<R> {
 
     /// Makes the compute side wait, on the GPU, for a value of `rendered` whose signal was
     /// enqueued.
-    pub(super) fn compute_waits(&self, value: u64) -> Result<()> {
+    pub(super) fn enqueue_compute_wait(&self, value: u64) -> Result<()> {
         // SAFETY: rule "no wait before its signal": the ledger returns the value of a submission
         // that was accepted (or has been reached). The lender is dropped after the compute side has
         // drained.
-        self.noticed(unsafe { self.held.lender.wait(value, self.timeout) })?;
-        self.held.rendered.awaited(value);
+        self.check_failure(unsafe { self.objects.lender.wait(value, self.timeout) })?;
+        self.objects.rendered.record_wait(value);
         Ok(())
     }
 
     /// Makes the compute side signal the next value after all its work, including the work of other
     /// CUDA streams on the slot.
-    pub(super) fn compute_signals(&self, slot: usize) -> Result<TimelinePoint> {
-        self.noticed(self.held.lender.join(slot))?;
-        self.signal_joined()
+    pub(super) fn enqueue_compute_signal(&self, slot: usize) -> Result<TimelinePoint> {
+        self.check_failure(self.objects.lender.join(slot))?;
+        self.enqueue_joined_signal()
     }
 
-    /// [`compute_signals`](Self::compute_signals) for several slots. The signal does not cover the
-    /// work of other streams on any other slot, so no other slot may be handed over with it.
-    pub(super) fn compute_signals_of(&self, slots: impl IntoIterator<Item = usize>) -> Result<TimelinePoint> {
-        let joined = slots.into_iter().map(|slot| self.held.lender.join(slot)).fold(Ok(()), both);
-        self.noticed(joined)?;
-        self.signal_joined()
+    /// [`enqueue_compute_signal`](Self::enqueue_compute_signal) for several slots. The signal does not
+    /// cover the work of other streams on any other slot, so no other slot may be handed over with
+    /// it.
+    pub(super) fn enqueue_compute_signal_for(&self, slots: impl IntoIterator<Item = usize>) -> Result<TimelinePoint> {
+        let joined = slots.into_iter().map(|slot| self.objects.lender.join(slot)).fold(Ok(()), first_error);
+        self.check_failure(joined)?;
+        self.enqueue_joined_signal()
     }
 
-    fn signal_joined(&self) -> Result<TimelinePoint> {
+    fn enqueue_joined_signal(&self) -> Result<TimelinePoint> {
         // SAFETY: the values rise strictly: the compute side is this timeline's only signaler, and
         // `signal_computed` takes and enqueues one value at a time. The lender is dropped after the
         // point was reached.
-        self.signal_computed(|value| unsafe { self.held.lender.signal(value) })
+        self.signal_computed(|value| unsafe { self.objects.lender.signal(value) })
     }
 
     /// Takes the next value of `computed` and calls `signal` to enqueue it.
     pub(super) fn signal_computed(&self, signal: impl FnOnce(u64) -> Result<()>) -> Result<TimelinePoint> {
-        let order = SignalLock::new(&self.computing);
-        let value = self.ledger().take_computed();
+        let order = SignalLock::new(&self.computed_lock);
+        let value = self.ledger().take_computed_value();
         match signal(value) {
-            Ok(()) => Ok(self.held.computed.issue(value)),
+            Ok(()) => Ok(self.objects.computed.issue(value)),
             Err(error) => {
-                drop(order); // `noticed` calls the logger, which may take any lock.
-                self.noticed(Err(error))
+                drop(order); // `check_failure` calls the logger, which may take any lock.
+                self.check_failure(Err(error))
             }
         }
     }
@@ -252,25 +258,25 @@ impl<R: Resources> State<R> {
     /// # Errors
     /// [`vk_export::Error::QueueHeld`] on a thread that has locked the queue: the holder of this
     /// lock may wait for the queue.
-    pub(super) fn submitting(&self) -> Result<SignalLock<'_>> {
+    pub(super) fn lock_submissions(&self) -> Result<SignalLock<'_>> {
         self.queue().check_free()?;
-        Ok(SignalLock::new(&self.submitting))
+        Ok(SignalLock::new(&self.rendered_lock))
     }
 
-    /// Like [`submitting`](Self::submitting), without using the queue. Returns `None` if another
+    /// Like [`rendered_lock`](Self::rendered_lock), without using the queue. Returns `None` if another
     /// thread holds the lock.
     #[cfg(all(target_os = "linux", feature = "remote"))]
-    pub(super) fn try_submitting(&self) -> Option<SignalLock<'_>> {
-        SignalLock::try_new(&self.submitting)
+    pub(super) fn try_lock_submissions(&self) -> Option<SignalLock<'_>> {
+        SignalLock::try_new(&self.rendered_lock)
     }
 
     /// Tries again to enqueue the signals that failed turns left out. A slot stays out of use until
     /// its signal is enqueued.
-    fn signal_the_rest(&self) {
+    fn retry_signals(&self) {
         loop {
             let Some(slot) = self.ledger().unsignaled() else { return };
-            match self.compute_signals(slot) {
-                Ok(point) => self.ledger().signaled(slot, point.value()),
+            match self.enqueue_compute_signal(slot) {
+                Ok(point) => self.ledger().mark_signaled(slot, point.value()),
                 Err(error) => {
                     log_error!("exchange \"{}\": slot {slot} stays out of use: {error}", self.name);
                     return;
@@ -280,11 +286,11 @@ impl<R: Resources> State<R> {
     }
 
     /// Likewise for failed turns that did not order the leading GPU after the others.
-    fn join_the_rest(&self) {
+    fn retry_joins(&self) {
         loop {
             let Some(slot) = self.ledger().unjoined() else { return };
-            match self.noticed(self.held.lender.join(slot)) {
-                Ok(()) => self.ledger().joined(slot),
+            match self.check_failure(self.objects.lender.join(slot)) {
+                Ok(()) => self.ledger().mark_joined(slot),
                 Err(error) => {
                     log_error!("exchange \"{}\": slot {slot} stays out of use: {error}", self.name);
                     return;

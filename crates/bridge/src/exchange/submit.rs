@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::timeline::{Timeline, TimelinePoint};
 
 /// Number of command buffers and semaphores of a frame that need no heap allocation.
-const INLINE: usize = 16;
+const INLINE_CAPACITY: usize = 16;
 
 /// Configuration of a frame's submission.
 #[derive(Debug, Clone, Copy, Default)]
@@ -38,8 +38,8 @@ impl<R: Resources> State<R> {
     ///
     /// # Safety
     /// As [`RenderTurn::submit_with`](super::RenderTurn::submit_with); `value` is the next value of
-    /// `rendered`, none is lent, and [`submitting`](Self::submitting) is held from before `value`
-    /// was taken until it is issued.
+    /// `rendered`, none is lent, and [`rendered_lock`](Self::rendered_lock) is held from before
+    /// `value` was taken until it is issued.
     pub(super) unsafe fn submit_batch(
         &self,
         after: &[&TimelinePoint],
@@ -53,16 +53,16 @@ impl<R: Resources> State<R> {
             wait.push(point.wait_info(self.stages));
         }
         let signal = [self.first_signal(value)];
-        let mut commands: SmallVec<[_; INLINE]> = SmallVec::new();
+        let mut commands: SmallVec<[_; INLINE_CAPACITY]> = SmallVec::new();
         for buffer in info.commands {
             commands.push(vk::CommandBufferSubmitInfo::default().command_buffer(*buffer));
         }
         let (mut waits, mut signals) = (SmallVec::new(), SmallVec::new());
         let batch = vk::SubmitInfo2::default()
             .command_buffer_infos(&commands)
-            .wait_semaphore_infos(joined(&wait, info.waits, &mut waits))
-            .signal_semaphore_infos(joined(&signal, info.signals, &mut signals));
-        match &self.held.mirror {
+            .wait_semaphore_infos(concat_semaphores(&wait, info.waits, &mut waits))
+            .signal_semaphore_infos(concat_semaphores(&signal, info.signals, &mut signals));
+        match &self.objects.mirror {
             // SAFETY: VUID-VkSubmitInfo2-semaphore-03882: `rendered` has this queue as its only
             // signaler; its values are taken and submitted under one lock, and none is taken while
             // a lower one is lent. The rest is upheld by the caller.
@@ -75,8 +75,8 @@ impl<R: Resources> State<R> {
     /// Returns the signal in the batch of the commands: that of the mirror if there is one,
     /// otherwise that of `rendered`.
     pub(super) fn first_signal(&self, value: u64) -> vk::SemaphoreSubmitInfo<'static> {
-        let mirrored = self.held.mirror.as_ref().map(|mirror| mirror.signal_info(value));
-        mirrored.unwrap_or_else(|| rendered_info(&self.held.rendered, value))
+        let mirrored = self.objects.mirror.as_ref().map(|mirror| mirror.signal_info(value));
+        mirrored.unwrap_or_else(|| rendered_info(&self.objects.rendered, value))
     }
 
     /// Submits a batch that signals the mirror, followed by one that signals `rendered`. Once
@@ -91,14 +91,14 @@ impl<R: Resources> State<R> {
         value: u64,
         fence: vk::Fence,
     ) -> Result<()> {
-        let rendered = [rendered_info(&self.held.rendered, value)];
+        let rendered = [rendered_info(&self.objects.rendered, value)];
         let behind = vk::SubmitInfo2::default().signal_semaphore_infos(&rendered);
         // SAFETY: VUID-VkSubmitInfo2-semaphore-03882: upheld by the caller for `rendered`, and for
         // the mirror unless another process has raised it against the rules. Signals of a later
         // batch come after those of an earlier one (Vulkan specification, "Signal Operation
         // Order").
         unsafe { self.queue().submit(&[batch, behind], fence) }?;
-        mirror.submitted(value);
+        mirror.mark_submitted(value);
         Ok(())
     }
 
@@ -113,10 +113,10 @@ impl<R: Resources> State<R> {
 
 /// Returns the frame's own semaphores and the program's. `room` is used only if the program has
 /// any, which most frames do not.
-fn joined<'a, 'i>(
+fn concat_semaphores<'a, 'i>(
     own: &'a [vk::SemaphoreSubmitInfo<'i>],
     more: &[vk::SemaphoreSubmitInfo<'i>],
-    room: &'a mut SmallVec<[vk::SemaphoreSubmitInfo<'i>; INLINE]>,
+    room: &'a mut SmallVec<[vk::SemaphoreSubmitInfo<'i>; INLINE_CAPACITY]>,
 ) -> &'a [vk::SemaphoreSubmitInfo<'i>] {
     if more.is_empty() {
         return own;

@@ -12,7 +12,7 @@ use crate::buffer::spec::BufferSpec;
 use crate::compute::Compute;
 use crate::compute::remote::Trust;
 use crate::exchange::ExchangeInfo;
-use crate::exchange::ledger::First;
+use crate::exchange::ledger::FirstSide;
 use crate::timeline::hooked::hooked;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -62,22 +62,22 @@ fn recorded() -> Option<ExportDevice> {
 #[test]
 fn the_mirror_is_signaled_before_rendered() {
     let Some(device) = recorded() else { return };
-    let compute = Compute::remote_of(&device, false, Trust::Played).unwrap();
+    let compute = Compute::remote_unchecked(&device, false, Trust::Simulated).unwrap();
     let info = ExchangeInfo { name: "mirrored", timeout: LIMIT, ..Default::default() };
     let words = BufferSpec::<u32>::new(64, BufferAccess::TRANSFER_READ);
-    let state = State::new(&compute, &info, &words, First::Compute).unwrap();
-    let mirror = state.held.mirror.as_ref().map(Arc::clone).unwrap();
-    let (mirror, rendered) = (mirror.semaphore().as_raw(), state.held.rendered.semaphore().as_raw());
+    let state = State::new(&compute, &info, &words, FirstSide::Compute).unwrap();
+    let mirror = state.objects.mirror.as_ref().map(Arc::clone).unwrap();
+    let (mirror, rendered) = (mirror.semaphore().as_raw(), state.objects.rendered.semaphore().as_raw());
     CALLS.lock().unwrap().clear();
     for value in 1..=2 {
         {
-            let _order = state.submitting().unwrap();
+            let _order = state.lock_submissions().unwrap();
             assert_eq!(state.ledger().last_rendered() + 1, value);
             // SAFETY: no commands; the value is the next one, taken under the lock that is held.
             unsafe { state.submit_batch(&[], value, &SubmitInfo::default()) }.unwrap();
-            state.ledger().take_rendered();
+            state.ledger().take_rendered_value();
         }
-        state.held.rendered.issue(value).wait(LIMIT).unwrap();
+        state.objects.rendered.issue(value).wait(LIMIT).unwrap();
         let calls = std::mem::take(&mut *CALLS.lock().unwrap());
         assert_eq!(calls, [vec![vec![(mirror, value)], vec![(rendered, value)]]]);
     }

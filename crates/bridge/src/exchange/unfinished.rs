@@ -9,7 +9,7 @@ use crate::observe::live::Kind;
 use crate::observe::{live, log_error};
 
 /// Commands that may still run, and memory that they copy to.
-pub(super) struct Running {
+pub(super) struct RunningCommands {
     /// The value of `rendered` that is signaled after them.
     pub(super) value: u64,
     pub(super) _commands: OneTimeCommands,
@@ -22,36 +22,36 @@ pub(super) struct Unfinished {
     /// The exchange's name.
     name: String,
     /// Whether the list has entries. It usually has none, and frames then do not lock it.
-    any: AtomicBool,
-    list: Mutex<Vec<Running>>,
+    has_entries: AtomicBool,
+    list: Mutex<Vec<RunningCommands>>,
 }
 
 impl Unfinished {
     pub(super) fn new(exchange: &str) -> Self {
-        Self { name: exchange.to_owned(), any: AtomicBool::new(false), list: Mutex::default() }
+        Self { name: exchange.to_owned(), has_entries: AtomicBool::new(false), list: Mutex::default() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        !self.any.load(Ordering::Relaxed)
+        !self.has_entries.load(Ordering::Relaxed)
     }
 
-    pub(super) fn push(&self, running: Running) {
+    pub(super) fn push(&self, running: RunningCommands) {
         let mut list = self.list();
         list.push(running);
-        self.any.store(true, Ordering::Relaxed);
+        self.has_entries.store(true, Ordering::Relaxed);
     }
 
     /// Frees commands that have run once `rendered` has reached this value.
     pub(super) fn free(&self, reached: u64) {
         let mut list = self.list();
         let ended: Vec<_> = list.extract_if(.., |running| running.value <= reached).collect();
-        self.any.store(!list.is_empty(), Ordering::Relaxed);
+        self.has_entries.store(!list.is_empty(), Ordering::Relaxed);
         drop(list);
         // Outside of the lock, since this may call a logger.
         drop(ended);
     }
 
-    fn list(&self) -> MutexGuard<'_, Vec<Running>> {
+    fn list(&self) -> MutexGuard<'_, Vec<RunningCommands>> {
         // No code under this lock can panic and leave the list half changed.
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -10,7 +10,7 @@ pub(super) struct Values {
     /// The highest value of `rendered` that was submitted, lent or taken by a flush.
     rendered: u64,
     /// The highest value of `rendered` that is known to have been submitted.
-    certain: u64,
+    confirmed: u64,
     /// The lent frame, and its value.
     lent: Option<(u64, u64)>,
 }
@@ -19,7 +19,7 @@ impl Values {
     /// Returns the value of the next signal of `computed`. The value is used up even if the signal
     /// cannot be enqueued.
     #[inline]
-    pub(super) fn take_computed(&mut self) -> u64 {
+    pub(super) fn take_computed_value(&mut self) -> u64 {
         self.computed += 1;
         self.computed
     }
@@ -27,7 +27,7 @@ impl Values {
     /// Returns the value that the submission of a frame signals. Refused while a turn is lent: the
     /// lent value is lower, and may be submitted later.
     #[inline]
-    pub(super) fn next_rendered(&self, frame: u64) -> Result<u64, Refusal> {
+    pub(super) fn next_rendered_value(&self, frame: u64) -> Result<u64, Refusal> {
         match self.lent {
             Some((first, _)) => Err(Refusal::OutOfOrder { frame, first }),
             None => Ok(self.rendered + 1),
@@ -36,7 +36,7 @@ impl Values {
 
     /// Lends a frame's submission and returns its value.
     pub(super) fn lend(&mut self, frame: u64) -> Result<u64, Refusal> {
-        let value = self.next_rendered(frame)?;
+        let value = self.next_rendered_value(frame)?;
         self.rendered = value;
         self.lent = Some((frame, value));
         Ok(value)
@@ -44,9 +44,9 @@ impl Values {
 
     /// Records that a submission that signals `value`, of a frame or lent, was accepted.
     #[inline]
-    pub(super) fn submitted(&mut self, value: u64) {
+    pub(super) fn mark_submitted(&mut self, value: u64) {
         self.rendered = self.rendered.max(value);
-        self.certain = self.certain.max(value);
+        self.confirmed = self.confirmed.max(value);
         self.end_lent(value);
     }
 
@@ -69,7 +69,7 @@ impl Values {
     }
 
     /// Takes a value for a submission that belongs to no frame. No submission is lent.
-    pub(super) fn take_rendered(&mut self) -> u64 {
+    pub(super) fn take_rendered_value(&mut self) -> u64 {
         self.rendered += 1;
         self.rendered
     }
@@ -78,12 +78,12 @@ impl Values {
     /// signal that is certain to come follows them anyway: that of the last submission, if it is
     /// known to have been made, or that of the lent turn.
     pub(super) fn flush(&mut self) -> Option<u64> {
-        self.needs_flush().then(|| self.take_rendered())
+        self.needs_flush().then(|| self.take_rendered_value())
     }
 
     /// Returns `true` if [`flush`](Self::flush) would take a value.
     pub(super) fn needs_flush(&self) -> bool {
-        self.rendered > self.certain && self.lent.is_none()
+        self.rendered > self.confirmed && self.lent.is_none()
     }
 
     /// Returns the value of `rendered` after which Vulkan uses nothing any more: the highest that
@@ -93,7 +93,7 @@ impl Values {
     }
 
     /// Returns the highest value of `rendered` that is known to have been submitted.
-    pub(super) fn certain(&self) -> u64 {
-        self.certain
+    pub(super) fn confirmed(&self) -> u64 {
+        self.confirmed
     }
 }

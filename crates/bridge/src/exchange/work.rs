@@ -36,6 +36,12 @@ pub enum Work<'t, R: Resources> {
 }
 
 /// A frame's work on CUDA.
+///
+/// For cudarc, [`resources`](Self::resources) is a kernel argument (`launch.arg(&mut
+/// cuda.resources)`) and the source or destination of copies on [`stream`](Self::stream). cudarc's
+/// `LaunchConfig` and `Ptx` are other types than those of this crate. With `?`, cudarc's errors
+/// become [`Error::Cuda`].
+#[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/cuda_work.rs"), "```")]
 #[non_exhaustive]
 pub struct CudaWork<'t, R: Resources> {
     /// The stream that waits for the slot and will signal it. Launch kernels that use the resources
@@ -43,7 +49,9 @@ pub struct CudaWork<'t, R: Resources> {
     pub stream: &'t Arc<CudaStream>,
     /// The resources, as kernel arguments and as cudarc slices.
     pub resources: R::Cuda<'t>,
-    /// The compute stream; not `stream` while a graph is captured.
+    /// The stream that the turn has lent, which safe code cannot replace.
+    pub(super) lent: &'t Arc<CudaStream>,
+    /// The compute stream; not `lent` while a graph is captured.
     pub(super) home: &'t Arc<CudaStream>,
 }
 
@@ -60,16 +68,17 @@ impl<'t, R: Resources> Work<'t, R> {
     /// on a CUDA stream, in a command buffer, or as twins on the CPU.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if the resources were swapped with those of another stream.
-    /// Otherwise the error of the call that orders other streams' work on the resources before the
-    /// launches.
+    /// [`Error::InvalidArgument`] if the stream was replaced by another one, or the resources were
+    /// swapped with those of another stream. Otherwise the error of the call that orders other
+    /// streams' work on the resources before the launches.
     pub fn kernels(self) -> Result<KernelWork<'t, R>> {
         match self {
             Self::Cuda(cuda) => {
-                Ok(KernelWork::on_stream(cuda.stream, cuda.home, R::kernel(cuda.resources, cuda.home)?))
+                check_lent(cuda.stream, cuda.lent)?;
+                Ok(KernelWork::on_stream(cuda.lent, cuda.home, R::kernel(cuda.resources, cuda.home)?))
             }
             Self::Inline(inline) => Ok(inline),
-            Self::Remote => Err(remote::nothing_here("the work of a frame".into())),
+            Self::Remote => Err(remote::not_local_error("the work of a frame".into())),
             Self::Host(host) => {
                 // SAFETY: rule "no access outside the turn": as for closures; twins run on the same
                 // thread, in the same order.
@@ -78,6 +87,18 @@ impl<'t, R: Resources> Work<'t, R> {
             }
         }
     }
+}
+
+/// Checks that the stream of a turn's work is still the one that the turn has lent. The turn orders
+/// launches on no other stream.
+fn check_lent(stream: &Arc<CudaStream>, lent: &Arc<CudaStream>) -> Result<()> {
+    if stream == lent {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        "the stream of a turn's work",
+        "it was replaced by another stream, with which launches are not ordered; leave the turn's stream in place",
+    ))
 }
 
 impl<R: Resources> std::fmt::Debug for Work<'_, R> {
@@ -111,13 +132,13 @@ impl<R: Resources> State<R> {
     /// after the wait for Vulkan's last use of the slot, and before the signal that Vulkan's next
     /// use waits for.
     pub(super) unsafe fn work(&self, slot: usize) -> Work<'_, R> {
-        match &self.held.lender {
+        match &self.objects.lender {
             PerBackend::Cuda(cuda) => {
                 // SAFETY: rule "no access outside the turn": exclusive and ordered by this
                 // function's contract.
                 let resources = unsafe { R::cuda(&cuda.slots[slot]) };
                 let stream = cuda.link.stream();
-                Work::Cuda(CudaWork { stream, resources, home: stream })
+                Work::Cuda(CudaWork { stream, resources, lent: stream, home: stream })
             }
             PerBackend::Host(host) => {
                 let (stream, slots) = (host.link.stream(), &host.slots);
@@ -156,7 +177,7 @@ impl<R: Resources> HostWork<'_, R> {
     /// # Errors
     /// As [`run`](Self::run).
     #[cfg(all(target_os = "linux", feature = "remote"))]
-    pub(crate) fn run_on_bytes(
+    pub(crate) fn run_for_each_run(
         &self,
         mut each: impl FnMut(crate::remote::runs::Run, &mut [u8]) + Send + 'static,
     ) -> Result<()> {

@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_format_is_listed_once_and_its_memory_too() {
+    fn each_format_and_memory_layout_is_listed_once() {
         for (index, format) in FORMATS.iter().enumerate() {
             assert!(FORMATS[index + 1..].iter().all(|other| other.vulkan != format.vulkan), "{format:?}");
             let memory = format_info(format.memory).unwrap();
@@ -183,7 +183,7 @@ mod tests {
     /// The texel format of each entry matches the number, size and type of the channels in the
     /// format's name.
     #[test]
-    fn texels_are_what_the_names_say() {
+    fn texel_formats_match_the_format_names() {
         for format in FORMATS {
             let name = format!("{:?}", format.vulkan);
             let (channels, kind) = name.split_once('_').unwrap();
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_cross_has_a_substitute_that_can() {
+    fn unshareable_formats_have_a_shareable_substitute() {
         for format in [
             vk::Format::D32_SFLOAT,
             vk::Format::D24_UNORM_S8_UINT,
@@ -226,7 +226,7 @@ mod tests {
     proptest! {
         /// For any number, the lookup returns the requested format or an error, without a panic.
         #[test]
-        fn any_number_is_a_format_or_a_refusal(raw in prop_oneof![-10i32..300, any::<i32>()]) {
+        fn any_number_is_a_format_or_an_error(raw in prop_oneof![-10i32..300, any::<i32>()]) {
             let format = vk::Format::from_raw(raw);
             match format_info(format) {
                 Ok(info) => prop_assert_eq!(info.vulkan, format),

@@ -13,10 +13,10 @@ use crate::compute::host::memory::HostImage;
 use crate::compute::inline::copy::BufferCopy;
 use crate::compute::inline::image::InlineImage;
 use crate::compute::mapped::{Container, Mapped};
-use crate::compute::mappings::{Reached, Tied};
+use crate::compute::mappings::{AccessibleImage, Tied};
 use crate::error::Result;
 use crate::exchange::barriers::Barriers;
-use crate::exchange::resources::{Made, Resources, Share, SlotInfo, check_home};
+use crate::exchange::resources::{NewSlot, Resources, Share, SlotInfo, check_home};
 use crate::image::format::{check_texel, format_info};
 use crate::image::hand_over::HandOver;
 use crate::image::host::HostImageMut;
@@ -103,7 +103,7 @@ impl<T: Texel> SharedImage<T> {
         device.check_layout(layout, usage, &object)?;
         // SAFETY: the texel type is that of the format, as `check_texel` has checked.
         let reached = unsafe { side.share_image::<T>(device, &info, spec.layered, spec.accesses, family) }?;
-        let Reached { image: vulkan, staging, mapping } = reached;
+        let AccessibleImage { image: vulkan, staging, mapping } = reached;
         let hand_over = match staging {
             Some(staging) => HandOver::Staged(Box::new(staging)),
             None => HandOver::Direct(ImageHandover::new(&vulkan, side.sharing().counterpart, family, spec.accesses)),
@@ -206,7 +206,7 @@ impl<T: Texel> Resources for ImageSpec<T> {
 }
 
 impl<T: Texel> Share<Self> for ImageSpec<T> {
-    fn create(&self, slot: &SlotInfo<'_>) -> Result<Made<Self>> {
+    fn create(&self, slot: &SlotInfo<'_>) -> Result<NewSlot<Self>> {
         let name = slot.name(self.name.as_deref());
         let SharedImage { mapping, vulkan, .. } = SharedImage::for_family(slot.compute, &name, self, slot.family)?;
         if let Some(mapping) = mapping.cuda() {
@@ -272,26 +272,26 @@ impl<T: Texel> Share<Self> for ImageSpec<T> {
         unsafe { MappedImage::assume_idle(slot) }
     }
 
-    unsafe fn carry_on_cuda(
+    unsafe fn copy_contents_on_cuda(
         _: &Mapped<MappedImage<T>, VulkanImage>,
         _: &Mapped<MappedImage<T>, VulkanImage>,
     ) -> Result<()> {
         Ok(())
     }
 
-    fn carry_on_queue(
+    fn copy_contents_on_queue(
         _: &Mapped<InlineImage<T>, VulkanImage>,
         _: &Mapped<InlineImage<T>, VulkanImage>,
         _: &mut Vec<BufferCopy>,
     ) {
     }
 
-    unsafe fn carry_on_host(_: &Mapped<HostImage<T>, VulkanImage>, _: &Mapped<HostImage<T>, VulkanImage>) {}
+    unsafe fn copy_contents_on_host(_: &Mapped<HostImage<T>, VulkanImage>, _: &Mapped<HostImage<T>, VulkanImage>) {}
 
     #[cfg(all(target_os = "linux", feature = "remote"))]
     unsafe fn bytes(slot: &Mapped<HostImage<T>, VulkanImage>, each: &mut dyn FnMut(Run, &mut [u8])) {
         // SAFETY: the caller upholds the same contract; the slot keeps the image alive.
-        runs::of_image(&mut unsafe { slot.view_mut() }, each);
+        runs::for_each_image_run(&mut unsafe { slot.view_mut() }, each);
     }
 
     #[cfg(all(target_os = "linux", feature = "remote"))]
@@ -306,7 +306,7 @@ impl<T: Texel> Share<Self> for ImageSpec<T> {
         Ok(())
     }
 
-    fn carries(&self) -> bool {
+    fn has_contents_to_copy(&self) -> bool {
         false
     }
 

@@ -92,7 +92,7 @@ impl Staging {
             || Error::invalid(format!("staging buffer \"{name}\""), "more bytes than this machine can address");
         let Layout { regions, planes, size } =
             Layout::new(image, texel, limits.optimal_buffer_copy_offset_alignment).ok_or_else(too_large)?;
-        let copied = copied(accesses);
+        let copied = copy_accesses(accesses);
         let usage = copied.usage | sharing.buffer_usage;
         let info = BufferInfo { name: &name, size, usage, placement: sharing.placement };
         let buffer = Buffer::new(image.device(), &info)?;
@@ -137,7 +137,7 @@ impl Staging {
 
     /// Returns the barrier from the copy in, which reads the rows, to the copy out, which writes
     /// them, if there is a copy out.
-    pub(crate) fn turn_rows(&self) -> Option<vk::BufferMemoryBarrier2<'static>> {
+    pub(crate) fn rows_between_copies(&self) -> Option<vk::BufferMemoryBarrier2<'static>> {
         let barrier = vk::BufferMemoryBarrier2::default()
             .buffer(self.buffer.as_raw())
             .size(vk::WHOLE_SIZE)
@@ -154,18 +154,18 @@ impl Staging {
     /// nothing was copied back: its next writes only follow reads, and the signal of the submission
     /// orders them.
     pub(crate) fn release_rows(&self) -> Option<vk::BufferMemoryBarrier2<'static>> {
-        gives_rows_back(self.counterpart, self.handover.accesses).then(|| self.rows.release())
+        releases_rows(self.counterpart, self.handover.accesses).then(|| self.rows.release())
     }
 }
 
 /// Returns the accesses of the copies to the rows.
-fn copied(accesses: ImageAccess) -> BufferAccess {
+fn copy_accesses(accesses: ImageAccess) -> BufferAccess {
     let in_alone = BufferAccess::TRANSFER_READ;
     if is_copied_back(accesses) { in_alone | BufferAccess::TRANSFER_WRITE } else { in_alone }
 }
 
 /// Returns `true` if a frame ends with a barrier for the rows.
-fn gives_rows_back(counterpart: Counterpart, accesses: ImageAccess) -> bool {
+fn releases_rows(counterpart: Counterpart, accesses: ImageAccess) -> bool {
     counterpart == Counterpart::External || is_copied_back(accesses)
 }
 

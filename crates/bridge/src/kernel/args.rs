@@ -14,10 +14,10 @@ use crate::kernel::site::Site;
 use crate::tuples::up_to_12;
 
 /// Number of argument bytes that are stored without a heap allocation.
-const FEW: usize = 256;
+const INLINE_BYTES: usize = 256;
 
 /// Maximum number of arguments of a launch.
-pub(crate) const MOST_ARGS: usize = 12;
+pub(crate) const MAX_ARGS: usize = 12;
 
 /// An argument of a kernel. This trait is sealed; it is implemented for
 ///
@@ -72,11 +72,11 @@ pub(crate) trait PackAll {
     fn pack_all(&self, packed: &mut Packed<'_>) -> Result<()>;
 
     /// Returns the arguments of a twin on the CPU backend. `params` has the same length.
-    fn host_all(&self, params: &[PtxParam]) -> HostArgs;
+    fn host_args(&self, params: &[PtxParam]) -> HostArgs;
 }
 
 /// The arguments of a launch on the CPU backend.
-pub(crate) type HostArgs = SmallVec<[HostArg; MOST_ARGS]>;
+pub(crate) type HostArgs = SmallVec<[HostArg; MAX_ARGS]>;
 
 impl<T: Pod> Pack for T {
     fn pack(&self, put: impl FnOnce(&[u8]) -> Result<()>) -> Result<()> {
@@ -164,7 +164,7 @@ pub(crate) struct Packed<'e> {
     entry: &'e PtxEntry,
     site: Site<'e>,
     next: usize,
-    pub(crate) bytes: SmallVec<[u8; FEW]>,
+    pub(crate) bytes: SmallVec<[u8; INLINE_BYTES]>,
     pub(crate) keep: SmallVec<[Keep; 4]>,
 }
 
@@ -225,7 +225,7 @@ impl PackAll for () {
         Ok(())
     }
 
-    fn host_all(&self, _: &[PtxParam]) -> HostArgs {
+    fn host_args(&self, _: &[PtxParam]) -> HostArgs {
         HostArgs::new()
     }
 }
@@ -240,7 +240,7 @@ macro_rules! tuple {
                 Ok(())
             }
 
-            fn host_all(&self, params: &[PtxParam]) -> HostArgs {
+            fn host_args(&self, params: &[PtxParam]) -> HostArgs {
                 let mut args = HostArgs::new();
                 $(args.extend(params.get($index).map(|param| self.$index.host(param)));)+
                 args

@@ -17,10 +17,10 @@ use crate::kernel::host_arg::{HostArg, HostPtr};
 /// [`texture`](Self::texture) return kernel arguments; on a GPU other than the drawing GPU,
 /// [`rows`](Self::rows) does.
 #[derive(Debug)]
-pub struct KernelImage<'t, T>(On<'t, T>);
+pub struct KernelImage<'t, T>(Source<'t, T>);
 
 #[derive(Debug)]
-enum On<'t, T> {
+enum Source<'t, T> {
     Stream(ImageViewMut<'t, T>),
     Queue { handles: &'t InlineImage<T>, image: &'t Image, format: vk::Format },
     Host(&'t HostImage<T>),
@@ -58,23 +58,23 @@ pub struct KernelRows<'t, T> {
 
 impl<'t, T> KernelImage<'t, T> {
     pub(crate) fn on_stream(view: ImageViewMut<'t, T>) -> Self {
-        Self(On::Stream(view))
+        Self(Source::Stream(view))
     }
 
     pub(crate) fn on_queue(handles: &'t InlineImage<T>, image: &'t Image, format: vk::Format) -> Self {
-        Self(On::Queue { handles, image, format })
+        Self(Source::Queue { handles, image, format })
     }
 
     pub(crate) fn on_host(image: &'t HostImage<T>) -> Self {
-        Self(On::Host(image))
+        Self(Source::Host(image))
     }
 
     /// Returns the Vulkan image, for [`KernelWork::record`](crate::KernelWork::record); `None` on
     /// CUDA streams and on the CPU.
     pub fn vulkan(&self) -> Option<&'t Image> {
         match self.0 {
-            On::Stream(_) | On::Host(_) => None,
-            On::Queue { image, .. } => Some(image),
+            Source::Stream(_) | Source::Host(_) => None,
+            Source::Queue { image, .. } => Some(image),
         }
     }
 }
@@ -92,15 +92,15 @@ impl<T: Texel> KernelImage<'_, T> {
     /// fails.
     pub fn surface(&self, level: u32) -> Result<KernelSurface<'_>> {
         let handle = match &self.0 {
-            On::Stream(view) => view.surface(level)?.as_raw(),
-            On::Queue { handles, image, .. } => handles.surface(image, level)?,
-            On::Host(_) if level != 0 => {
+            Source::Stream(view) => view.surface(level)?.as_raw(),
+            Source::Queue { handles, image, .. } => handles.surface(image, level)?,
+            Source::Host(_) if level != 0 => {
                 return Err(Error::invalid(
                     format!("mip level {level} of an image, as a twin in Rust gets it"),
                     "a twin gets the whole image; give it level 0, and take planes of that",
                 ));
             }
-            On::Host(_) => 0,
+            Source::Host(_) => 0,
         };
         Ok(KernelSurface { handle, host: self.on_host_arg(), image: PhantomData })
     }
@@ -120,9 +120,9 @@ impl<T: Texel> KernelImage<'_, T> {
     /// side does not support.
     pub fn texture(&self, info: &TextureInfo) -> Result<KernelTexture<'_>> {
         let handle = match &self.0 {
-            On::Stream(view) => view.texture(info)?.as_raw(),
-            On::Queue { handles, image, format } => handles.texture(image, *format, info)?,
-            On::Host(_) => 0,
+            Source::Stream(view) => view.texture(info)?.as_raw(),
+            Source::Queue { handles, image, format } => handles.texture(image, *format, info)?,
+            Source::Host(_) => 0,
         };
         Ok(KernelTexture { handle, host: self.on_host_arg(), image: PhantomData })
     }
@@ -133,7 +133,7 @@ impl<T: Texel> KernelImage<'_, T> {
     /// ([`rows`](Self::rows)). This is the case with [`Compute::on_peer`](crate::Compute::on_peer)
     /// and [`Compute::group`](crate::Compute::group). Otherwise kernels get surfaces and textures.
     pub fn has_rows(&self) -> bool {
-        matches!(&self.0, On::Stream(view) if view.image().has_rows())
+        matches!(&self.0, Source::Stream(view) if view.image().has_rows())
     }
 
     /// Returns one mip level as rows in linear memory, if the image [has](Self::has_rows) rows;
@@ -144,7 +144,7 @@ impl<T: Texel> KernelImage<'_, T> {
     /// is a CUDA array; [`Error::InvalidArgument`](crate::Error::InvalidArgument) in command
     /// buffers and for twins on the CPU, which take surfaces.
     pub fn rows(&self, level: u32) -> Result<KernelRows<'_, T>> {
-        let On::Stream(view) = &self.0 else {
+        let Source::Stream(view) = &self.0 else {
             return Err(Error::invalid(
                 format!("the rows of mip level {level} of an image"),
                 "only CUDA of `Compute::on_peer` and `Compute::group` has the texels in rows (`has_rows`); take a surface",
@@ -156,7 +156,7 @@ impl<T: Texel> KernelImage<'_, T> {
     }
 
     fn on_host_arg(&self) -> Option<HostArg> {
-        let On::Host(image) = self.0 else { return None };
+        let Source::Host(image) = self.0 else { return None };
         let mapping = HostPtr(std::ptr::from_ref(image).cast_mut().cast());
         Some(HostArg::Image { mapping, texel: TypeId::of::<T>() })
     }
@@ -185,6 +185,16 @@ impl<'t, T> KernelRows<'t, T> {
     pub fn slices(&self) -> u32 {
         self.slices
     }
+
+    /// Returns the bytes from one row to the next, which is the size of a row.
+    pub fn row_pitch(&self) -> usize {
+        self.extent[0] as usize * size_of::<T>()
+    }
+
+    /// Returns the bytes from one slice to the next, which is the size of a slice.
+    pub fn slice_pitch(&self) -> usize {
+        self.extent[1] as usize * self.row_pitch()
+    }
 }
 
 impl KernelSurface<'_> {
@@ -208,5 +218,18 @@ impl KernelTexture<'_> {
     /// Returns the handle that the kernel gets, which is valid until the turn ends. 0 on the CPU.
     pub fn handle(&self) -> u64 {
         self.handle
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_packed() {
+        let texels = KernelBuffer::<[u8; 4]>::on_stream(0x1000, 5 * 3 * 2);
+        let rows = KernelRows { texels, extent: [5, 3, 1], slices: 2 };
+        assert_eq!((rows.row_pitch(), rows.slice_pitch()), (20, 60));
+        assert_eq!(rows.texels().len() * size_of::<[u8; 4]>(), rows.slice_pitch() * rows.slices() as usize);
     }
 }

@@ -90,7 +90,7 @@ impl Compute {
                 let (home, start) = (host.id(), cells.start());
                 (Place::Host { home, start: HostPtr(start.cast()), _cells: cells }, start.addr() as u64)
             }
-            PerBackend::Remote(_) => return Err(remote::nothing_here(object())),
+            PerBackend::Remote(_) => return Err(remote::not_local_error(object())),
         };
         Ok(KernelMemory { memory: Memory::new(name, place), address, len: contents.len(), element: PhantomData })
     }

@@ -56,7 +56,7 @@ pub(crate) enum Function {
 }
 
 /// Returns the kernel for streams of this context.
-pub(crate) fn of_context<'f>(
+pub(crate) fn kernel_for_context<'f>(
     kernels: &'f [cuda_import::Kernel],
     context: &CudaContext,
 ) -> Option<&'f cuda_import::Kernel> {
@@ -87,21 +87,21 @@ impl Compute {
             PerBackend::Cuda(cuda) => {
                 let load = |(device, _)| cuda_import::KernelModule::new(device, name, parsed.as_c_str());
                 let loaded = cuda.gpus().map(load).collect::<Result<_, _>>();
-                Loaded::Stream(loaded.map_err(|error| of_driver(name, error))?)
+                Loaded::Stream(loaded.map_err(|error| from_driver_error(name, error))?)
             }
             PerBackend::Inline(_) => {
                 self.device().require_cuda_kernels("launching CUDA kernels in command buffers")?;
                 Loaded::Queue(vk_export::KernelModule::new(self.device(), name, &parsed)?)
             }
             PerBackend::Host(_) => Loaded::Host(Vec::new()),
-            PerBackend::Remote(_) => return Err(remote::nothing_here(format!("module \"{name}\""))),
+            PerBackend::Remote(_) => return Err(remote::not_local_error(format!("module \"{name}\""))),
         };
         Ok(KernelModule { name: name.into(), ptx: Arc::new(parsed), loaded })
     }
 }
 
 /// Converts a compile error into [`Error::Module`], and any other error into the error of the call.
-fn of_driver(name: &str, error: cuda_import::Error) -> Error {
+fn from_driver_error(name: &str, error: cuda_import::Error) -> Error {
     match error {
         cuda_import::Error::Compile { code, device, log, .. } => Error::Module {
             module: name.to_owned(),
@@ -143,9 +143,10 @@ impl KernelModule {
         twin: impl for<'a> Fn(&LaunchConfig, P::Lent<'a>) + Send + Sync + 'static,
     ) -> Result<Self> {
         let index = self.ptx.entries().iter().position(|entry| entry.name() == kernel);
-        let (index, entry) =
-            index.and_then(|index| Some((index, self.ptx.entries().get(index)?))).ok_or_else(|| self.absent(kernel))?;
-        let twin = twin::typed::<P, _>(entry, twin).map_err(|reason| Error::Module {
+        let (index, entry) = index
+            .and_then(|index| Some((index, self.ptx.entries().get(index)?)))
+            .ok_or_else(|| self.missing_kernel(kernel))?;
+        let twin = twin::new_twin::<P, _>(entry, twin).map_err(|reason| Error::Module {
             module: self.name.to_string(),
             reason: format!("kernel \"{kernel}\": {reason}"),
         })?;
@@ -156,7 +157,7 @@ impl KernelModule {
         Ok(self)
     }
 
-    fn absent(&self, kernel: &str) -> Error {
+    fn missing_kernel(&self, kernel: &str) -> Error {
         let there: Vec<_> = self.kernels().collect();
         let reason = format!("it has no kernel \"{kernel}\"; it has {}", there.join(", "));
         Error::Module { module: self.name.to_string(), reason }
@@ -174,7 +175,7 @@ impl KernelModule {
     #[doc(alias = "vkCreateCuFunctionNVX")]
     pub fn kernel(&self, name: &str) -> Result<Kernel> {
         let failed = |reason| Error::Module { module: self.name.to_string(), reason };
-        let entry = self.ptx.entry(name).ok_or_else(|| self.absent(name))?;
+        let entry = self.ptx.entry(name).ok_or_else(|| self.missing_kernel(name))?;
         let function = match &self.loaded {
             Loaded::Stream(modules) => {
                 Function::Stream(modules.iter().map(|module| module.kernel(name)).collect::<Result<_, _>>()?)

@@ -174,13 +174,13 @@ pub(crate) trait Twin: Send + Sync {
     unsafe fn call(&self, config: &LaunchConfig, args: &[HostArg], bytes: &[u8]);
 }
 
-struct Typed<P, F> {
+struct TypedTwin<P, F> {
     call: F,
     params: PhantomData<fn(P)>,
 }
 
 #[allow(private_bounds)] // `TwinArgs` is sealed.
-impl<P: LendAll, F> Twin for Typed<P, F>
+impl<P: LendAll, F> Twin for TypedTwin<P, F>
 where
     F: for<'a> Fn(&LaunchConfig, P::Lent<'a>) + Send + Sync,
 {
@@ -208,7 +208,7 @@ where
 ///
 /// # Errors
 /// The reason why `call` cannot be a twin: the number or size of the parameters differs.
-pub(crate) fn typed<P, F>(entry: &PtxEntry, call: F) -> Result<std::sync::Arc<dyn Twin>, String>
+pub(crate) fn new_twin<P, F>(entry: &PtxEntry, call: F) -> Result<std::sync::Arc<dyn Twin>, String>
 where
     P: LendAll,
     F: for<'a> Fn(&LaunchConfig, P::Lent<'a>) + Send + Sync + 'static,
@@ -225,7 +225,7 @@ where
             ));
         }
     }
-    Ok(std::sync::Arc::new(Typed { call, params: PhantomData::<fn(P)> }))
+    Ok(std::sync::Arc::new(TypedTwin { call, params: PhantomData::<fn(P)> }))
 }
 
 macro_rules! tuple {

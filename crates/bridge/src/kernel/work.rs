@@ -15,8 +15,8 @@ use crate::error::{Error, Result};
 use crate::exchange::resources::Resources;
 #[cfg(doc)]
 use crate::kernel::args::KernelArg;
-use crate::kernel::args::{HostArgs, KernelArgs, MOST_ARGS, Packed, launch_error};
-use crate::kernel::module::{Function, Kernel, of_context};
+use crate::kernel::args::{HostArgs, KernelArgs, MAX_ARGS, Packed, launch_error};
+use crate::kernel::module::{Function, Kernel, kernel_for_context};
 use crate::kernel::site::Site;
 use crate::kernel::twin::Twin;
 
@@ -66,7 +66,7 @@ impl<'t, R: Resources> KernelWork<'t, R> {
     /// `args` is a tuple in the order of the kernel's parameters: numbers, [`Pod`](bytemuck::Pod)
     /// structures, [`resources`](Self::resources), and memory of
     /// [`Compute::kernel_memory`](crate::Compute::kernel_memory); see [`KernelArg`]. They are
-    /// copied before the call returns.
+    /// copied before the call returns. `config` is this crate's [`LaunchConfig`], not cudarc's.
     ///
     /// # Errors
     /// [`Error::Launch`] if the number or size of the arguments does not match the kernel's
@@ -82,7 +82,8 @@ impl<'t, R: Resources> KernelWork<'t, R> {
     /// - The arguments have the types and meaning of the kernel's parameters (only sizes are
     ///   checked), and the kernel stays inside the memory that they point to.
     /// - The kernel only uses shared resources of open turns of exchanges of the same
-    ///   [`Compute`](crate::Compute).
+    ///   [`Compute`](crate::Compute). A [latest](crate::Exchange::latest) exchange counts as a
+    ///   `Compute` of its own, since it has its own stream.
     /// - On a CUDA stream, the kernel's module lives until the kernel has run: the program keeps
     ///   the `Kernel` or the `KernelModule`. In command buffers and on the CPU the launch keeps it.
     /// - On a CUDA stream, the program is not capturing the stream (`CudaStream::begin_capture`),
@@ -112,7 +113,7 @@ impl<'t, R: Resources> KernelWork<'t, R> {
         };
         match (&self.target, kernel.function()) {
             (Target::Stream { stream, .. }, Function::Stream(functions)) => {
-                let function = of_context(functions, stream.context()).ok_or_else(another_side)?;
+                let function = kernel_for_context(functions, stream.context()).ok_or_else(another_side)?;
                 // SAFETY: the caller upholds the contract.
                 unsafe { launch_on_stream(stream, function, entry, config, &packed) }
             }
@@ -124,7 +125,7 @@ impl<'t, R: Resources> KernelWork<'t, R> {
                 unsafe { launch_in_queue(stream, function, kernel, config, &packed) }
             }
             (Target::Host(stream, slots), Function::Host(twin)) => {
-                let host = args.host_all(entry.params());
+                let host = args.host_args(entry.params());
                 // SAFETY: the caller upholds the contract.
                 unsafe { launch_twin(stream, slots, twin, entry, config, host, packed) }
             }
@@ -184,7 +185,7 @@ unsafe fn launch_on_stream(
         shared_mem_bytes: config.shared_bytes,
     };
     let place = |param: &PtxParam| packed.bytes[param.offset..].as_ptr().cast::<c_void>();
-    let args: SmallVec<[_; MOST_ARGS]> = entry.params().iter().map(place).collect();
+    let args: SmallVec<[_; MAX_ARGS]> = entry.params().iter().map(place).collect();
     // SAFETY: each argument points to the bytes in `Packed`, which have the size of the parameter
     // in the PTX and therefore in the module; `packed` lives until the call, which copies them, has
     // returned. The caller guarantees the meaning of the arguments, and that everything that the
@@ -192,7 +193,7 @@ unsafe fn launch_on_stream(
     let launched = unsafe { function.launch(stream, &driver_config, &args) };
     launched.map_err(|error| match error {
         error if error.is_context_lost() => error.into(),
-        error => launch_error(entry, of_driver(&error, config, entry)),
+        error => launch_error(entry, driver_refusal(&error, config, entry)),
     })
 }
 
@@ -251,7 +252,7 @@ unsafe fn launch_twin<S: Send + Sync + 'static>(
 
 /// Returns the reason for a launch that CUDA refused, including all sizes, since CUDA's error codes
 /// do not identify the one that is too large.
-fn of_driver(error: &cuda_import::Error, config: &LaunchConfig, entry: &PtxEntry) -> String {
+fn driver_refusal(error: &cuda_import::Error, config: &LaunchConfig, entry: &PtxEntry) -> String {
     let shape = |[x, y, z]: [u32; 3]| format!("{x} x {y} x {z}");
     let most = entry.max_threads().map(|most| format!(", at most {most} of them by its __launch_bounds__"));
     format!(

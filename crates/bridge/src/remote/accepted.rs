@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::exchange::{ExchangeInfo, LatestInfo};
 
 /// Reason why a worker is refused for an exchange in step.
-const NO_TRUST: &str = "it is in step, so that each side's GPU waits for the other process, which both have to allow: \
+const TRUST_REQUIRED: &str = "it is in step, so that each side's GPU waits for the other process, which both have to allow: \
      accept the worker with `AcceptInfo::trust`, and let it connect with `WorkerInfo::trust`";
 
 /// A worker in another process that has been accepted.
@@ -55,7 +55,7 @@ impl Remote {
         if self.has_trust() {
             return Ok(());
         }
-        Err(Error::invalid(format!("exchange \"{exchange}\""), NO_TRUST))
+        Err(Error::invalid(format!("exchange \"{exchange}\""), TRUST_REQUIRED))
     }
 
     /// Checks that both sides allow an exchange in step that the worker reads.
@@ -89,7 +89,7 @@ impl Remote {
     }
 
     /// Creates the compute side of an exchange in step for workers like this one.
-    pub(super) fn compute_in_step(&self, info: &ExchangeInfo<'_>) -> Result<Compute> {
+    pub(super) fn compute_for_exchange(&self, info: &ExchangeInfo<'_>) -> Result<Compute> {
         if info.pool.is_some() {
             return Err(Error::invalid(
                 format!("exchange \"{}\"", info.name),
@@ -105,7 +105,7 @@ impl Remote {
     }
 
     /// Creates the compute side of an exchange for workers like this one.
-    pub(super) fn compute(&self, info: &LatestInfo<'_>) -> Result<Compute> {
+    pub(super) fn compute_for_latest(&self, info: &LatestInfo<'_>) -> Result<Compute> {
         match self.backend() {
             bridge_ipc::Backend::Host => Compute::new(&self.device, Backend::Host),
             bridge_ipc::Backend::Cuda => {

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use bridge_ipc::Connection;
 
-use super::wake::{Wake, sleep};
+use super::wake::{Waker, sleep};
 use crate::error::{Error, Result};
 
 /// Shared state through which the program controls the thread of a connection.
 pub(super) struct Control {
     stop: AtomicBool,
     discards: AtomicBool,
-    wake: Arc<Wake>,
+    waker: Arc<Waker>,
     stage: Mutex<Stage>,
     changed: Condvar,
 }
@@ -23,7 +23,7 @@ pub(super) struct Control {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
     /// The program waits for the thread.
-    Runs,
+    Running,
     /// The thread waits for the end of a killed worker, without a time limit. It owns everything
     /// that it needs, so the program does not wait for it.
     Detached,
@@ -32,12 +32,12 @@ pub(super) enum Stage {
 }
 
 impl Control {
-    pub(super) fn new(wake: &Arc<Wake>) -> Self {
+    pub(super) fn new(waker: &Arc<Waker>) -> Self {
         Self {
             stop: AtomicBool::new(false),
             discards: AtomicBool::new(false),
-            wake: Arc::clone(wake),
-            stage: Mutex::new(Stage::Runs),
+            waker: Arc::clone(waker),
+            stage: Mutex::new(Stage::Running),
             changed: Condvar::new(),
         }
     }
@@ -45,7 +45,7 @@ impl Control {
     /// Asks the thread to end.
     pub(super) fn stop(&self) {
         self.stop.store(true, Ordering::Release);
-        self.wake.wake();
+        self.waker.wake();
     }
 
     /// Asks the thread to end without waiting for copies of frames, which will not be used.
@@ -78,48 +78,48 @@ impl Control {
     }
 
     /// Waits until the thread has ended or is detached.
-    pub(super) fn await_leave(&self) -> Stage {
+    pub(super) fn wait_for_leave(&self) -> Stage {
         #[cfg(test)]
         crate::observe::steps::note("await leave", std::thread::current().id());
         let stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = self.changed.wait_while(stage, |stage| *stage == Stage::Runs);
+        let left = self.changed.wait_while(stage, |stage| *stage == Stage::Running);
         *left.unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn wake(&self) -> &Arc<Wake> {
-        &self.wake
+    pub(super) fn wake(&self) -> &Arc<Waker> {
+        &self.waker
     }
 
     /// Waits until the process of a worker has ended, for at most `limit`, or until the thread is
     /// asked to end. Returns `true` if the process has ended.
-    pub(super) fn await_death(&self, connection: &Connection, limit: Option<Duration>) -> bool {
+    pub(super) fn wait_for_exit(&self, connection: &Connection, limit: Option<Duration>) -> bool {
         let start = Instant::now();
         loop {
-            self.wake.clear();
+            self.waker.clear();
             let left = limit.map(|limit| limit.saturating_sub(start.elapsed()));
             let dead = connection.peer().is_dead();
             if dead || self.is_stopped() || left.is_some_and(|left| left.is_zero()) {
                 return dead;
             }
-            sleep([&*self.wake, connection.peer()], left);
+            sleep([&*self.waker, connection.peer()], left);
         }
     }
 }
 
 /// A thread's wait on behalf of a worker that is to take the exchange. It continues while the
 /// program wants the worker and the worker is connected.
-pub(super) struct Awaited<'a> {
+pub(super) struct PendingWorker<'a> {
     pub(super) exchange: &'a str,
     pub(super) control: &'a Control,
     pub(super) worker: &'a Connection,
 }
 
-impl Awaited<'_> {
+impl PendingWorker<'_> {
     /// Checks that the wait should continue.
     ///
     /// # Errors
     /// The reason why it should not.
-    pub(super) fn go_on(&self) -> Result<()> {
+    pub(super) fn check_wanted(&self) -> Result<()> {
         let peer = self.worker.peer();
         let reason = if self.control.is_stopped() {
             "the renderer ended it before the worker took it".to_owned()
@@ -136,6 +136,6 @@ impl Awaited<'_> {
 
 /// Returns `true` once nothing is left of a worker that may write to its slots. The GPU work of a
 /// killed process continues while a child that was forked from it lives.
-pub(super) fn has_gone(connection: &Connection) -> bool {
+pub(super) fn has_exited(connection: &Connection) -> bool {
     connection.peer().is_dead() && connection.is_released()
 }

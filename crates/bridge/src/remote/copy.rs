@@ -13,30 +13,30 @@ use std::sync::{Arc, OnceLock};
 use bridge_ipc::MappedMemory;
 
 use crate::remote::runs::Run;
-use crate::remote::wake::Wake;
+use crate::remote::wake::Waker;
 
 /// The memory that a worker writes its frames to, or reads them from: for each of its slots, the
 /// memory of each resource.
-pub(super) type Files = Box<[Arc<[Memory]>]>;
+pub(super) type SlotFiles = Box<[Arc<[SlotMemory]>]>;
 
 /// The memory of a resource in a worker's slot.
 #[derive(Debug)]
-pub(super) enum Memory {
+pub(super) enum SlotMemory {
     /// Memory that the worker writes.
-    Theirs(File),
+    WorkerFile(File),
     /// Memory that the worker reads.
-    Ours(MappedMemory),
+    RendererFile(MappedMemory),
 }
 
 /// The result of a copy, set by the thread that copies.
-pub(super) struct CopyEnd {
+pub(super) struct CopyResult {
     result: OnceLock<Result<(), String>>,
-    wake: Arc<Wake>,
+    waker: Arc<Waker>,
 }
 
-impl CopyEnd {
-    pub(super) fn new(wake: &Arc<Wake>) -> Arc<Self> {
-        Arc::new(Self { result: OnceLock::new(), wake: Arc::clone(wake) })
+impl CopyResult {
+    pub(super) fn new(waker: &Arc<Waker>) -> Arc<Self> {
+        Arc::new(Self { result: OnceLock::new(), waker: Arc::clone(waker) })
     }
 
     /// Returns the result, or `None` while the copy is in progress.
@@ -47,18 +47,18 @@ impl CopyEnd {
 
 /// A copy of a slot's runs of bytes from the memory of a worker that writes, or to that of a worker
 /// that reads. Dropping it sets the result.
-pub(super) struct Copy {
-    files: Arc<[Memory]>,
+pub(super) struct CopyTask {
+    files: Arc<[SlotMemory]>,
     /// Number of resources that were started.
     begun: usize,
     offset: u64,
     /// `None` before the first run.
     result: Option<Result<(), String>>,
-    end: Arc<CopyEnd>,
+    end: Arc<CopyResult>,
 }
 
-impl Copy {
-    pub(super) fn new(files: &Arc<[Memory]>, end: &Arc<CopyEnd>) -> Self {
+impl CopyTask {
+    pub(super) fn new(files: &Arc<[SlotMemory]>, end: &Arc<CopyResult>) -> Self {
         Self { files: Arc::clone(files), begun: 0, offset: 0, result: None, end: Arc::clone(end) }
     }
 
@@ -80,8 +80,8 @@ impl Copy {
         let file = self.begun.checked_sub(1).and_then(|index| self.files.get(index));
         let file = file.ok_or(std::io::ErrorKind::NotFound)?;
         match file {
-            Memory::Theirs(file) => file.read_exact_at(run, self.offset),
-            Memory::Ours(memory) => {
+            SlotMemory::WorkerFile(file) => file.read_exact_at(run, self.offset),
+            SlotMemory::RendererFile(memory) => {
                 let written = usize::try_from(self.offset).is_ok_and(|offset| memory.write(offset, run));
                 if written { Ok(()) } else { Err(std::io::ErrorKind::WriteZero.into()) }
             }
@@ -89,12 +89,12 @@ impl Copy {
     }
 }
 
-impl Drop for Copy {
+impl Drop for CopyTask {
     fn drop(&mut self) {
         let result = self.result.take().unwrap_or_else(|| Err("the compute thread has failed".to_owned()));
         // The result is set only here, once.
         let _ = self.end.result.set(result);
-        self.end.wake.wake();
+        self.end.waker.wake();
     }
 }
 
@@ -104,23 +104,23 @@ mod tests {
 
     use super::*;
 
-    fn memory(contents: &[&[u8]]) -> Arc<[Memory]> {
+    fn memory(contents: &[&[u8]]) -> Arc<[SlotMemory]> {
         let file = |bytes: &&[u8]| {
             let mut file = File::from(rustix::fs::memfd_create("frames", rustix::fs::MemfdFlags::CLOEXEC).unwrap());
             file.write_all(bytes).unwrap();
-            Memory::Theirs(file)
+            SlotMemory::WorkerFile(file)
         };
         contents.iter().map(file).collect()
     }
 
-    fn end() -> Arc<CopyEnd> {
-        CopyEnd::new(&Arc::new(Wake::new().unwrap()))
+    fn end() -> Arc<CopyResult> {
+        CopyResult::new(&Arc::new(Waker::new().unwrap()))
     }
 
     #[test]
-    fn runs_lie_where_they_say() {
+    fn runs_are_read_at_their_positions() {
         let end = end();
-        let mut copy = Copy::new(&memory(&[b"0123456789abcdefGH", b"xyz"]), &end);
+        let mut copy = CopyTask::new(&memory(&[b"0123456789abcdefGH", b"xyz"]), &end);
         let mut runs = [[0; 2]; 4];
         for (run, place) in runs.iter_mut().zip([Run::Resource, Run::Next, Run::Level, Run::Resource]) {
             copy.copy(place, run);
@@ -131,11 +131,12 @@ mod tests {
     }
 
     #[test]
-    fn runs_are_written_where_they_are_read() {
+    fn runs_are_written_at_their_positions() {
         let end = end();
         let ours = [18, 3].map(|bytes| bridge_ipc::SharedMemory::new_for_reading("frames", bytes).unwrap());
-        let (theirs, files): (Vec<_>, Vec<_>) = ours.into_iter().map(|(file, ours)| (file, Memory::Ours(ours))).unzip();
-        let mut copy = Copy::new(&Arc::from(files), &end);
+        let (theirs, files): (Vec<_>, Vec<_>) =
+            ours.into_iter().map(|(file, ours)| (file, SlotMemory::RendererFile(ours))).unzip();
+        let mut copy = CopyTask::new(&Arc::from(files), &end);
         for (run, place) in
             [b"01", b"23", b"GH", b"xy"].iter().zip([Run::Resource, Run::Next, Run::Level, Run::Resource])
         {
@@ -154,7 +155,7 @@ mod tests {
     #[test]
     fn memory_that_is_too_small_is_an_error() {
         let end = end();
-        let mut copy = Copy::new(&memory(&[b"0123"]), &end);
+        let mut copy = CopyTask::new(&memory(&[b"0123"]), &end);
         copy.copy(Run::Resource, &mut [0; 8]);
         // A later run does not hide the error.
         copy.copy(Run::Next, &mut []);
@@ -165,7 +166,7 @@ mod tests {
     #[test]
     fn a_copy_that_never_ran_has_failed() {
         let end = end();
-        drop(Copy::new(&memory(&[b"0123"]), &end));
+        drop(CopyTask::new(&memory(&[b"0123"]), &end));
         assert!(end.result().unwrap().is_err());
     }
 }

@@ -4,68 +4,68 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::steps::{LIMIT, Peer, Words, offered};
+use super::steps::{LIMIT, Peer, Words, offer};
 use super::*;
 use crate::compute::Compute;
 use crate::compute::remote::Trust;
 use crate::error::{Error, Result};
-use crate::exchange::{Away, ExchangeInfo, State, StepAway};
-use crate::remote::memory::{Given, Memory};
-use crate::remote::part::{End as Handle, Settled};
-use crate::remote::step::Step;
+use crate::exchange::{ExchangeInfo, RemoteHandle, State, WorkerWriter};
+use crate::remote::memory::{AcceptedMemory, OfferedMemory};
+use crate::remote::part::{Settled, WorkerHandle as Handle};
+use crate::remote::step_writer::StepWriterPart;
 use crate::remote::terms::Terms;
 use crate::remote::test_device::own_device;
-use crate::remote::wake::Wake;
+use crate::remote::wake::Waker;
 use bridge_ipc::{Direction, Listener};
 use vk_export::{BufferAccess, ExportDevice};
 
 /// A part whose frames do not overrun their own limits unless the program leaves. If a test counts
 /// the queries, its copies are never done.
-struct Steady(Step<Words>, Option<Arc<AtomicUsize>>);
+struct Steady(StepWriterPart<Words>, Option<Arc<AtomicUsize>>);
 
 /// The handle of an exchange for [`Steady`].
-struct SteadyAway(StepAway<Words>);
+struct SteadyHandle(WorkerWriter<Words>);
 
-impl Away for SteadyAway {
+impl RemoteHandle for SteadyHandle {
     type Resources = Words;
 
     fn state(&self) -> &Arc<State<Words>> {
         self.0.state()
     }
 
-    fn come_back(&self, slot: usize) {
-        self.0.come_back(slot);
+    fn reclaim(&self, slot: usize) {
+        self.0.reclaim(slot);
     }
 
-    fn away(&self) -> Vec<usize> {
-        self.0.away()
+    fn remote_slots(&self) -> Vec<usize> {
+        self.0.remote_slots()
     }
 
-    fn on_change(&mut self, told: impl Fn() + Send + Sync + 'static) {
-        self.0.on_change(told);
+    fn set_on_change(&mut self, reported: impl Fn() + Send + Sync + 'static) {
+        self.0.set_on_change(reported);
     }
 }
 
-impl Handle for SteadyAway {
+impl Handle for SteadyHandle {
     const DIRECTION: Direction = Direction::WorkerWrites;
     const TRUST: bool = true;
     type Part = Steady;
 
-    fn memory(&self, terms: &Terms) -> Result<Memory<'_, ()>> {
+    fn memory(&self, terms: &Terms) -> Result<OfferedMemory<'_, ()>> {
         self.0.memory(terms)
     }
 }
 
 impl Part for Steady {
-    type End = SteadyAway;
+    type Handle = SteadyHandle;
     type Slots = ();
 
-    fn new(away: SteadyAway, given: Given<()>, wake: &Arc<Wake>) -> Self {
-        Self(Step::new(away.0, given, wake), None)
+    fn new(handle: SteadyHandle, given: AcceptedMemory<()>, waker: &Arc<Waker>) -> Self {
+        Self(StepWriterPart::new(handle.0, given, waker), None)
     }
 
-    fn hear(&mut self, said: &Message) -> Option<Outcome> {
-        self.0.hear(said)
+    fn handle_message(&mut self, message: &Message) -> Option<Outcome> {
+        self.0.handle_message(message)
     }
 
     fn advance(&mut self) -> Result<Option<Outcome>, String> {
@@ -76,21 +76,21 @@ impl Part for Steady {
         self.0.is_busy()
     }
 
-    fn copies(&self) -> bool {
+    fn is_copying(&self) -> bool {
         let looks = self.1.as_ref();
         looks.map(|looks| looks.fetch_add(1, Ordering::Relaxed)).is_some()
     }
 
-    fn retry(&self) -> Option<Duration> {
-        self.0.retry()
+    fn retry_delay(&self) -> Option<Duration> {
+        self.0.retry_delay()
     }
 
     fn close(&mut self) {
         self.0.close();
     }
 
-    fn owed(&self) -> usize {
-        self.0.owed()
+    fn pending_signals(&self) -> usize {
+        self.0.pending_signals()
     }
 
     fn needs_worker(&self) -> bool {
@@ -101,7 +101,7 @@ impl Part for Steady {
         self.0.release();
     }
 
-    fn overrun(&mut self, _limit: Duration, leaves: bool) -> Option<String> {
+    fn describe_overrun(&mut self, _limit: Duration, leaves: bool) -> Option<String> {
         leaves.then(|| "stands still".to_owned())
     }
 
@@ -109,24 +109,24 @@ impl Part for Steady {
         self.0.is_waited_for()
     }
 
-    fn waited_for(&self) -> Box<[u64]> {
-        self.0.waited_for()
+    fn awaited_frames(&self) -> Box<[u64]> {
+        self.0.awaited_frames()
     }
 
-    fn settle(&mut self, dead: bool) -> Settled {
-        self.0.settle(dead)
+    fn settle_pending(&mut self, dead: bool) -> Settled {
+        self.0.settle_pending(dead)
     }
 
-    fn stop(self, quiet: bool) -> (SteadyAway, bool) {
-        let (away, recovered) = self.0.stop(quiet);
-        (SteadyAway(away), recovered)
+    fn stop(self, quiet: bool) -> (SteadyHandle, bool) {
+        let (handle, recovered) = self.0.stop(quiet);
+        (SteadyHandle(handle), recovered)
     }
 }
 
 /// A worker in step to which an exchange was offered.
 struct Connected {
     worker: Peer,
-    away: StepAway<Words>,
+    handle: WorkerWriter<Words>,
     control: Arc<Control>,
     status: Arc<Status>,
     connection: Connection,
@@ -137,27 +137,27 @@ fn connected(device: &ExportDevice, socket: &str, script: &str) -> Connected {
     let path = std::env::temp_dir().join(format!("bridge-{socket}-{}", std::process::id()));
     let listener = Listener::bind(&path).unwrap();
     let worker = Peer::start(&path, script);
-    let compute = Compute::remote_of(device, false, Trust::Played).unwrap();
+    let compute = Compute::remote_unchecked(device, false, Trust::Simulated).unwrap();
     let info = ExchangeInfo { name: "steps", ..Default::default() };
-    let away = StepAway::new(&compute, &info, &Words::new(64, BufferAccess::TRANSFER_READ)).unwrap();
-    let control = Arc::new(Control::new(&Arc::new(Wake::new().unwrap())));
+    let handle = WorkerWriter::new(&compute, &info, &Words::new(64, BufferAccess::TRANSFER_READ)).unwrap();
+    let control = Arc::new(Control::new(&Arc::new(Waker::new().unwrap())));
     let status = Arc::new(Status::new("steps"));
-    let connection = offered(&listener, device, &away);
-    status.connected(worker.process());
-    Connected { worker, away, control, status, connection }
+    let connection = offer(&listener, device, &handle);
+    status.set_connected(worker.process());
+    Connected { worker, handle, control, status, connection }
 }
 
 /// A worker may finish its second frame long after the limit for both frames together. A program
 /// that leaves waits for at most the frame's own limit.
 #[test]
-fn a_worker_that_has_hung_up_has_its_limit_for_each_frame() {
+fn disconnected_worker_has_the_limit_for_each_frame() {
     for leaves in [false, true] {
         let Some(device) = own_device() else { return };
-        let Connected { mut worker, away, control, status, connection } = connected(&device, "deadline", "hangs-up");
-        let steps = away.steps();
-        let part = Steady::new(SteadyAway(away), Given::Slots(()), control.wake());
-        let (told, asked, timeout) = (Arc::clone(&status), Arc::clone(&control), Duration::ZERO);
-        let listening = Listening { connection, part, control, status, timeout, held: 0, deaf: false };
+        let Connected { mut worker, handle, control, status, connection } = connected(&device, "deadline", "hangs-up");
+        let steps = handle.steps();
+        let part = Steady::new(SteadyHandle(handle), AcceptedMemory::Slots(()), control.wake());
+        let (reported, asked, timeout) = (Arc::clone(&status), Arc::clone(&control), Duration::ZERO);
+        let listening = WorkerListener { connection, part, control, status, timeout, held: 0, receives_nothing: false };
         let thread = std::thread::spawn(move || listening.run());
         let points = [(); 2].map(|()| {
             let turn = steps.take(LIMIT, || false).unwrap();
@@ -174,12 +174,12 @@ fn a_worker_that_has_hung_up_has_its_limit_for_each_frame() {
         };
         let owes = |frames: &[u64]| {
             let start = Instant::now();
-            while told.error().is_none() || *told.owed() != *frames {
-                assert!(start.elapsed() < LIMIT, "{:?}", told.owed());
+            while reported.loss_error().is_none() || *reported.owed() != *frames {
+                assert!(start.elapsed() < LIMIT, "{:?}", reported.owed());
                 std::thread::sleep(Duration::from_millis(1));
             }
         };
-        worker.go_on();
+        worker.resume();
         owes(&[0, 1]);
         finish(1);
         points[0].wait(LIMIT).unwrap();
@@ -194,7 +194,7 @@ fn a_worker_that_has_hung_up_has_its_limit_for_each_frame() {
         owes(&[]);
         asked.stop();
         thread.join().unwrap();
-        let Error::PeerLost { reason, dead, torn, signaled, .. } = told.error().unwrap() else { panic!() };
+        let Error::PeerLost { reason, dead, torn, signaled, .. } = reported.loss_error().unwrap() else { panic!() };
         assert_eq!(
             (reason.contains("stands still, and was killed"), dead, worker.is_alive()),
             (leaves, leaves, !leaves)
@@ -207,24 +207,24 @@ fn a_worker_that_has_hung_up_has_its_limit_for_each_frame() {
 /// A program that disconnects a dead worker gets an error with the frames that the worker owed and
 /// the value that was signaled in its place.
 #[test]
-fn a_dead_worker_that_is_disconnected_is_told_with_what_it_owed() {
+fn disconnecting_a_dead_worker_reports_its_pending_frames() {
     let Some(device) = own_device() else { return };
-    let Connected { mut worker, away, control, status, connection } = connected(&device, "unwanted", "stays");
-    let part = Step::new(away, Given::Slots(()), control.wake());
-    let (told, asked, timeout) = (Arc::clone(&status), Arc::clone(&control), LIMIT);
-    let mut listening = Listening { connection, part, control, status, timeout, held: 0, deaf: false };
+    let Connected { mut worker, handle, control, status, connection } = connected(&device, "unwanted", "stays");
+    let part = StepWriterPart::new(handle, AcceptedMemory::Slots(()), control.wake());
+    let (reported, asked, timeout) = (Arc::clone(&status), Arc::clone(&control), LIMIT);
+    let mut listening = WorkerListener { connection, part, control, status, timeout, held: 0, receives_nothing: false };
     let start = Instant::now();
-    while listening.part.owed() < 2 {
+    while listening.part.pending_signals() < 2 {
         assert!(start.elapsed() < LIMIT);
-        listening.take_over().unwrap();
-        assert!(listening.hear().is_ok());
+        listening.advance().unwrap();
+        assert!(listening.read_messages().is_ok());
     }
     worker.kill();
     asked.stop();
     // The error at the time of the loss: later calls may return more.
     let (tell, heard) = std::sync::mpsc::channel();
-    let losing = Arc::clone(&told);
-    told.on_loss(move || tell.send(losing.error()).unwrap());
+    let losing = Arc::clone(&reported);
+    reported.set_on_loss(move || tell.send(losing.loss_error()).unwrap());
     drop(listening.run());
     let Error::PeerLost { dead, owed, torn, signaled, .. } = heard.recv().unwrap().unwrap() else { panic!() };
     assert_eq!((dead, owed, &*torn, signaled), (true, 2, &[0, 1][..], Some(2)));
@@ -232,12 +232,12 @@ fn a_dead_worker_that_is_disconnected_is_told_with_what_it_owed() {
 
 /// A program that has no more use for the frames of a worker does not wait for copies of them.
 #[test]
-fn copies_are_waited_for_by_whoever_goes_on_alone() {
+fn leaving_program_does_not_wait_for_copies() {
     for goes_on in [true, false] {
         let Some(device) = own_device() else { return };
-        let Connected { mut worker, away, control, status, connection } = connected(&device, "copied", "closes");
+        let Connected { mut worker, handle, control, status, connection } = connected(&device, "copied", "closes");
         let looks = Arc::new(AtomicUsize::new(0));
-        let mut part = Steady::new(SteadyAway(away), Given::Slots(()), control.wake());
+        let mut part = Steady::new(SteadyHandle(handle), AcceptedMemory::Slots(()), control.wake());
         part.1 = Some(Arc::clone(&looks));
         let timeout = LIMIT;
         if goes_on {
@@ -245,7 +245,7 @@ fn copies_are_waited_for_by_whoever_goes_on_alone() {
         } else {
             control.discard();
         }
-        Listening { connection, part, control, status, timeout, held: 0, deaf: false }.run();
+        WorkerListener { connection, part, control, status, timeout, held: 0, receives_nothing: false }.run();
         assert_eq!(looks.load(Ordering::Relaxed) > 0, goes_on);
         worker.kill();
     }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::listening::{End, KILL_LIMIT, Listening, TOGETHER};
+use super::listening::{EXIT_GRACE, KILL_LIMIT, LossReason, WorkerListener};
 use super::part::{Part, Settled};
 use super::wake::sleep;
 use crate::observe::trace::{self, Event};
@@ -13,15 +13,15 @@ use crate::observe::{log_error, log_warn};
 /// process for longer; the thread then continues alone.
 const LEAVE_LIMIT: Duration = Duration::from_secs(1);
 
-impl<P: Part> Listening<P> {
+impl<P: Part> WorkerListener<P> {
     /// Kills a worker that has overrun its limit while something waits for it.
-    pub(super) fn kill(&self, overrun: &str) -> End {
+    pub(super) fn kill(&self, overrun: &str) -> LossReason {
         trace::event(Event::new("kill", "host", self.status.exchange()).peer(self.status.worker()));
         let done = if self.status.worker() == std::process::id() {
             "is this process, which is not killed".to_owned()
         } else {
             #[cfg(test)]
-            let killed = match self.status.spares.load(std::sync::atomic::Ordering::Relaxed) {
+            let killed = match self.status.spare_worker.load(std::sync::atomic::Ordering::Relaxed) {
                 true => Ok(()),
                 false => self.connection.peer().kill(),
             };
@@ -29,17 +29,17 @@ impl<P: Part> Listening<P> {
             let killed = self.connection.peer().kill();
             killed.map_or_else(|error| format!("cannot be killed: {error}"), |()| "was killed".to_owned())
         };
-        End { killed: true, ..End::from(format!("{overrun}, and {done}")) }
+        LossReason { killed: true, ..LossReason::from(format!("{overrun}, and {done}")) }
     }
 
     /// Describes the announcement that has overrun its limit, if any. `leaves` is as in
-    /// [`Part::overrun`].
-    pub(super) fn overrun(&mut self, leaves: bool) -> Option<String> {
+    /// [`Part::describe_overrun`].
+    pub(super) fn describe_overrun(&mut self, leaves: bool) -> Option<String> {
         #[cfg(test)]
-        if self.status.limit_is_over.load(std::sync::atomic::Ordering::Relaxed) {
-            return self.part.overrun(Duration::ZERO, leaves);
+        if self.status.force_overrun.load(std::sync::atomic::Ordering::Relaxed) {
+            return self.part.describe_overrun(Duration::ZERO, leaves);
         }
-        self.part.overrun(self.timeout, leaves)
+        self.part.describe_overrun(self.timeout, leaves)
     }
 
     /// Waits for the values that the worker has announced, for each up to its limit after the end
@@ -51,9 +51,9 @@ impl<P: Part> Listening<P> {
         while self.part.is_waited_for() {
             self.control.wake().clear();
             if self.connection.peer().is_dead() {
-                return self.settle();
+                return self.settle_pending();
             }
-            let broken = self.take_over().err();
+            let broken = self.advance().err();
             if let Some(since) = killed {
                 if self.control.is_stopped() && since.elapsed() >= LEAVE_LIMIT {
                     self.control.detach();
@@ -64,37 +64,37 @@ impl<P: Part> Listening<P> {
                 }
             } else {
                 let leaves = self.control.is_stopped();
-                if let Some(overrun) = self.overrun(leaves).or(broken) {
-                    let End { reason, .. } = self.kill(&overrun);
+                if let Some(overrun) = self.describe_overrun(leaves).or(broken) {
+                    let LossReason { reason, .. } = self.kill(&overrun);
                     log_warn!(
                         "exchange \"{}\": worker process {} {reason}",
                         self.status.exchange(),
                         self.status.worker()
                     );
-                    self.status.killed(&reason);
+                    self.status.record_kill(&reason);
                     killed = Some(Instant::now());
                 }
             }
             if self.part.is_waited_for() {
-                self.status.owes(self.part.waited_for());
-                sleep([&**self.control.wake(), self.connection.peer()], self.part.retry());
+                self.status.set_owed(self.part.awaited_frames());
+                sleep([&**self.control.wake(), self.connection.peer()], self.part.retry_delay());
             }
         }
         Settled::default()
     }
 
     /// Records the signals that were made in the place of a lost worker, and what it still owes.
-    pub(super) fn settled(&self, settled: Settled) {
-        self.status.settled(settled);
-        self.status.owes(self.part.waited_for());
+    pub(super) fn record_settled(&self, settled: Settled) {
+        self.status.record_settled(settled);
+        self.status.set_owed(self.part.awaited_frames());
     }
 
     /// Signals the values that a worker owed and had not signaled when its process ended.
-    pub(super) fn settle(&mut self) -> Settled {
+    pub(super) fn settle_pending(&mut self) -> Settled {
         // Its GPU work may continue while a child of it lives. Values that it signals by then
         // count.
-        self.connection.wait_for_release(TOGETHER);
-        let _ = self.take_over();
-        self.part.settle(true)
+        self.connection.wait_for_release(EXIT_GRACE);
+        let _ = self.advance();
+        self.part.settle_pending(true)
     }
 }

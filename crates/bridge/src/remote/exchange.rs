@@ -14,7 +14,7 @@ use crate::compute::Compute;
 use crate::error::Result;
 use crate::exchange::parts::SubmitParts;
 use crate::exchange::resources::Resources;
-use crate::exchange::{ExchangeInfo, InitialTurn, Lease, RemoteTurns, RenderTurn, StepAway};
+use crate::exchange::{ExchangeInfo, InitialTurn, Lease, RemoteTurns, RenderTurn, WorkerWriter};
 
 /// An exchange in step with a worker in another process, created by [`Remote::exchange`]. Each
 /// frame of the worker arrives once and in order.
@@ -37,7 +37,7 @@ use crate::exchange::{ExchangeInfo, InitialTurn, Lease, RemoteTurns, RenderTurn,
 pub struct RemoteExchangeReader<R: Resources> {
     // Field order is drop order: the thread signals what the worker owes before the slots are
     // dropped.
-    workers: Workers<StepAway<R>>,
+    workers: Workers<WorkerWriter<R>>,
     steps: Arc<RemoteTurns<R>>,
     compute: Compute,
     slots: usize,
@@ -70,7 +70,7 @@ impl<R: Resources> RemoteExchangeReader<R> {
     pub(super) fn new(remote: Remote, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
         let (remote, compute) = remote.prepare(|remote| {
             remote.require_trust(info.name)?;
-            remote.compute_in_step(info)
+            remote.compute_for_exchange(info)
         })?;
         Self::of(remote, compute, info, resources)
     }
@@ -78,11 +78,11 @@ impl<R: Resources> RemoteExchangeReader<R> {
     fn of(remote: Remote, compute: Compute, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
         let mut kinds = Vec::new();
         resources.kinds(&mut kinds);
-        let (remote, away) = remote.prepare(|_| StepAway::new(&compute, info, &resources))?;
-        let steps = away.steps();
-        let workers = Workers::new(remote, &in_step(info), kinds, away)?;
+        let (remote, handle) = remote.prepare(|_| WorkerWriter::new(&compute, info, &resources))?;
+        let steps = handle.steps();
+        let workers = Workers::new(remote, &in_step(info), kinds, handle)?;
         let waked = Arc::clone(&steps);
-        workers.status().on_loss(move || waked.wake());
+        workers.status().set_on_loss(move || waked.wake());
         Ok(Self { workers, steps, compute, slots: info.slots, name: info.name.to_owned() })
     }
 
@@ -107,7 +107,7 @@ impl<R: Resources> RemoteExchangeReader<R> {
         let start = Instant::now();
         self.steps.check_dropped()?;
         let status = self.workers.status();
-        if let Some(torn) = status.tell_torn() {
+        if let Some(torn) = status.take_torn_error() {
             return Err(torn);
         }
         if !self.steps.keep_pace(timeout)? {

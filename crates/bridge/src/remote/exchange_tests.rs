@@ -25,7 +25,7 @@ pub(super) fn hung_up(scene: &Renderer) -> (Peer, RemoteExchangeReader<Words>, T
     let [first, second] = [(); 2].map(|()| submit(&mut exchange));
     finish(&exchange, 1);
     first.wait(LIMIT).unwrap();
-    worker.go_on();
+    worker.resume();
     let lost = until(|| exchange.check_worker().err());
     assert!(matches!(&lost, Error::PeerLost { dead: false, owed: 1, signaled: None, .. }), "{lost}");
     (worker, exchange, second)
@@ -37,7 +37,7 @@ pub(super) fn taken(scene: &Renderer) -> RemoteExchangeReader<Words> {
 }
 
 fn taken_with(scene: &Renderer, frames_in_flight: Option<usize>) -> RemoteExchangeReader<Words> {
-    let compute = Compute::remote_of(&scene.device, false, Trust::Played).unwrap();
+    let compute = Compute::remote_unchecked(&scene.device, false, Trust::Simulated).unwrap();
     let info = ExchangeInfo { name: "steps", timeout: LIMIT, frames_in_flight, ..Default::default() };
     let words = Words::new(64, BufferAccess::TRANSFER_READ);
     RemoteExchangeReader::of(scene.accept(), compute, &info, words).unwrap()
@@ -73,7 +73,7 @@ pub(super) fn until<T>(mut found: impl FnMut() -> Option<T>) -> T {
 /// The queue waits for a worker that has closed its connection. The program does not wait, and can
 /// query the frames that the queue waits for.
 #[test]
-fn no_worker_takes_the_place_of_one_that_owes_frames_and_nobody_waits_for_it() {
+fn worker_with_pending_frames_cannot_be_replaced() {
     let Some(scene) = Renderer::new("in-step-owes") else { return };
     let (mut worker, mut exchange, point) = hung_up(&scene);
     assert_eq!(*exchange.owed_frames(), [1]);
@@ -83,8 +83,8 @@ fn no_worker_takes_the_place_of_one_that_owes_frames_and_nobody_waits_for_it() {
         let device_uuid = connection.peer_hello().unwrap().device_uuid;
         let hello = Hello { cuda: true, trust: true, device_uuid, ..Hello::new(Role::Worker, "next") };
         connection.send(&Message::Hello(hello), None, LIMIT).unwrap();
-        let told = connection.receive(LIMIT).unwrap();
-        let Message::Bye { code: Code::Failure, text } = told.message else { panic!("{told:?}") };
+        let reported = connection.receive(LIMIT).unwrap();
+        let Message::Bye { code: Code::Failure, text } = reported.message else { panic!("{reported:?}") };
         assert!(text.contains("exchange \"steps\"") && text.contains("unfinished frames"), "{text}");
     });
     let refused = exchange.reconnect(scene.accept()).unwrap_err();
@@ -97,13 +97,13 @@ fn no_worker_takes_the_place_of_one_that_owes_frames_and_nobody_waits_for_it() {
     point.wait(LIMIT).unwrap();
     until(|| exchange.owed_frames().is_empty().then_some(()));
     assert!(worker.is_alive(), "it came in time");
-    let told = exchange.check_worker().unwrap_err();
-    assert!(matches!(&told, Error::PeerLost { signaled: None, torn, .. } if torn.is_empty()), "{told}");
+    let reported = exchange.check_worker().unwrap_err();
+    assert!(matches!(&reported, Error::PeerLost { signaled: None, torn, .. } if torn.is_empty()), "{reported}");
 }
 
 /// Signals in the place of the last worker are reported, whenever the next worker connects.
 #[test]
-fn frames_that_are_torn_are_told_of_behind_the_next_worker() {
+fn torn_frames_are_reported_after_the_next_worker_connects() {
     let Some(scene) = Renderer::new("in-step-torn") else { return };
     for asks in [true, false] {
         let (mut worker, mut exchange, point) = hung_up(&scene);
@@ -111,14 +111,17 @@ fn frames_that_are_torn_are_told_of_behind_the_next_worker() {
         point.wait(LIMIT).unwrap();
         until(|| exchange.owed_frames().is_empty().then_some(()));
         if asks {
-            let told = exchange.check_worker().unwrap_err();
-            assert!(matches!(&told, Error::PeerLost { torn, signaled: Some(2), .. } if **torn == [1]), "{told}");
+            let reported = exchange.check_worker().unwrap_err();
+            assert!(
+                matches!(&reported, Error::PeerLost { torn, signaled: Some(2), .. } if **torn == [1]),
+                "{reported}"
+            );
         }
         let mut next = Peer::start(scene.listener.path(), "stays");
         exchange.reconnect(scene.accept()).unwrap();
         if !asks {
-            let told = exchange.next(LIMIT).unwrap_err();
-            let Error::FramesTorn { worker: process, torn, signaled: 2, .. } = &told else { panic!("{told}") };
+            let reported = exchange.next(LIMIT).unwrap_err();
+            let Error::FramesTorn { worker: process, torn, signaled: 2, .. } = &reported else { panic!("{reported}") };
             assert_eq!((*process, &**torn), (worker.process(), &[1][..]));
         }
         exchange.check_worker().unwrap();
@@ -132,7 +135,7 @@ fn frames_that_are_torn_are_told_of_behind_the_next_worker() {
 
 /// A call does not exceed the caller's timeout, whatever the worker does meanwhile.
 #[test]
-fn a_frame_is_not_waited_for_longer_than_asked_where_as_many_as_may_be_are_in_flight() {
+fn wait_respects_the_timeout_with_all_frames_in_flight() {
     let Some(scene) = Renderer::new("in-step-pace") else { return };
     let mut worker = Peer::start(scene.listener.path(), "stays");
     let mut exchange = taken_with(&scene, Some(1));
@@ -146,14 +149,14 @@ fn a_frame_is_not_waited_for_longer_than_asked_where_as_many_as_may_be_are_in_fl
     let second = submit(&mut exchange);
     worker.kill();
     second.wait(LIMIT).unwrap();
-    let told = until(|| exchange.next(Duration::ZERO).err());
-    assert!(matches!(told, Error::PeerLost { .. }), "{told}");
+    let reported = until(|| exchange.next(Duration::ZERO).err());
+    assert!(matches!(reported, Error::PeerLost { .. }), "{reported}");
 }
 
 /// Complete frames of a lost worker remain available, even if the program has to wait for earlier
 /// ones first.
 #[test]
-fn a_worker_is_not_told_to_be_lost_before_its_whole_frames_were_taken() {
+fn worker_loss_is_reported_after_its_complete_frames_were_taken() {
     let Some(scene) = Renderer::new("in-step-whole") else { return };
     let mut worker = Peer::start(scene.listener.path(), "stays");
     let mut exchange = taken_with(&scene, Some(1));
@@ -173,7 +176,7 @@ fn a_worker_is_not_told_to_be_lost_before_its_whole_frames_were_taken() {
     submitted.unwrap().unwrap();
     // SAFETY: no commands use the slot, so nothing has to be acquired or released.
     let point = unsafe { first.submit(&[]) }.unwrap();
-    worker.go_on();
+    worker.resume();
     finish(&exchange, 1);
     finish(&exchange, 2);
     worker.kill();
@@ -186,8 +189,8 @@ fn a_worker_is_not_told_to_be_lost_before_its_whole_frames_were_taken() {
     let whole = exchange.next(LIMIT).unwrap().expect("it is whole");
     assert_eq!(whole.frame(), 1);
     whole.skip();
-    let told = exchange.next(Duration::ZERO).unwrap_err();
-    assert!(matches!(&told, Error::PeerLost { torn, .. } if torn.is_empty()), "{told}");
+    let reported = exchange.next(Duration::ZERO).unwrap_err();
+    assert!(matches!(&reported, Error::PeerLost { torn, .. } if torn.is_empty()), "{reported}");
     exchange.close().unwrap();
     // SAFETY: the queue has continued, and nothing else uses the semaphore.
     unsafe { raw.destroy_semaphore(gate, None) };

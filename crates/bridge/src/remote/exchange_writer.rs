@@ -14,7 +14,7 @@ use crate::compute::Compute;
 use crate::error::{Error, Result};
 use crate::exchange::parts::SubmitParts;
 use crate::exchange::resources::Resources;
-use crate::exchange::{DrawAway, Draws, ExchangeInfo, InitialTurn, Lease, RenderFirstRemote, RenderTurn};
+use crate::exchange::{ExchangeInfo, InitialTurn, Lease, RemoteDraws, RenderFirstRemote, RenderTurn, WorkerReader};
 
 /// An exchange in step with a worker in another process that reads, created by
 /// [`Remote::exchange_render_first`]. The worker gets each frame that Vulkan draws, once and in
@@ -41,8 +41,8 @@ use crate::exchange::{DrawAway, Draws, ExchangeInfo, InitialTurn, Lease, RenderF
 pub struct RemoteExchangeWriter<R: Resources> {
     // Field order is drop order: the thread signals what the worker owes before the slots are
     // dropped.
-    workers: Workers<DrawAway<R>>,
-    draws: Arc<Draws<R>>,
+    workers: Workers<WorkerReader<R>>,
+    draws: Arc<RemoteDraws<R>>,
     compute: Compute,
     slots: usize,
     name: String,
@@ -83,7 +83,7 @@ impl<R: Resources> RemoteExchangeWriter<R> {
                      `ExchangeInfo::frames_in_flight` unset and limit them by `slots`",
                 ));
             }
-            remote.compute_in_step(info)
+            remote.compute_for_exchange(info)
         })?;
         Self::of(remote, compute, info, resources)
     }
@@ -91,11 +91,11 @@ impl<R: Resources> RemoteExchangeWriter<R> {
     fn of(remote: Remote, compute: Compute, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
         let mut kinds = Vec::new();
         resources.kinds(&mut kinds);
-        let (remote, away) = remote.prepare(|_| DrawAway::new(&compute, info, &resources))?;
-        let draws = away.draws();
-        let workers = Workers::new(remote, &in_step(info), kinds, away)?;
+        let (remote, handle) = remote.prepare(|_| WorkerReader::new(&compute, info, &resources))?;
+        let draws = handle.draws();
+        let workers = Workers::new(remote, &in_step(info), kinds, handle)?;
         let waked = Arc::clone(&draws);
-        workers.status().on_loss(move || waked.wake());
+        workers.status().set_on_loss(move || waked.wake());
         Ok(Self { workers, draws, compute, slots: info.slots, name: info.name.to_owned() })
     }
 

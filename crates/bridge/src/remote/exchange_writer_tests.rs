@@ -20,9 +20,9 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 /// Returns a worker that has freed two slots and is finished with the first, while Vulkan's last
 /// commands wait for the second. It then ends as `ends` says.
-fn owes(scene: &Renderer, ends: &str) -> (Peer, RemoteExchangeWriter<Words>, TimelinePoint) {
+fn worker_with_pending_frame(scene: &Renderer, ends: &str) -> (Peer, RemoteExchangeWriter<Words>, TimelinePoint) {
     let mut worker = Peer::start(scene.listener.path(), ends);
-    let compute = Compute::remote_of(&scene.device, false, Trust::Played).unwrap();
+    let compute = Compute::remote_unchecked(&scene.device, false, Trust::Simulated).unwrap();
     let info = ExchangeInfo { name: "draws", timeout: LIMIT, ..Default::default() };
     let words = Words::new(64, BufferAccess::TRANSFER_WRITE);
     let mut exchange = RemoteExchangeWriter::of(scene.accept(), compute, &info, words).unwrap();
@@ -30,7 +30,7 @@ fn owes(scene: &Renderer, ends: &str) -> (Peer, RemoteExchangeWriter<Words>, Tim
     points[2].wait(LIMIT).unwrap();
     finish(&exchange, 1);
     points[3].wait(LIMIT).unwrap();
-    worker.go_on();
+    worker.resume();
     let [.., last] = points;
     (worker, exchange, last)
 }
@@ -53,7 +53,7 @@ fn finish(exchange: &RemoteExchangeWriter<Words>, value: u64) {
 
 /// Makes the worker overrun its limit.
 fn limit_is_over(exchange: &RemoteExchangeWriter<Words>) {
-    exchange.workers.status().limit_is_over.store(true, Ordering::Relaxed);
+    exchange.workers.status().force_overrun.store(true, Ordering::Relaxed);
 }
 
 fn hangs(point: &TimelinePoint) -> bool {
@@ -67,18 +67,18 @@ fn dead(exchange: &RemoteExchangeWriter<Words>) -> Error {
         let settled = exchange.owed_frames().is_empty();
         match exchange.check_worker() {
             Err(error @ Error::PeerLost { dead: true, .. }) if settled => return error,
-            told => assert!(start.elapsed() < LIMIT, "{told:?}"),
+            reported => assert!(start.elapsed() < LIMIT, "{reported:?}"),
         }
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
 #[test]
-fn the_queue_goes_on_once_the_reader_is_dead_and_another_reads() {
+fn queue_continues_after_the_reader_died_and_another_connects() {
     let Some(scene) = Renderer::new("draws-death") else { return };
-    let (mut worker, mut exchange, point) = owes(&scene, "stays");
+    let (mut worker, mut exchange, point) = worker_with_pending_frame(&scene, "stays");
     assert!(hangs(&point) && exchange.check_worker().is_ok());
-    while !exchange.draws.is_shown() {
+    while !exchange.draws.is_all_sent() {
         std::thread::yield_now();
     }
     worker.kill();
@@ -102,10 +102,10 @@ fn the_queue_goes_on_once_the_reader_is_dead_and_another_reads() {
 }
 
 #[test]
-fn a_reader_that_overruns_its_limit_is_killed_whether_it_is_connected_or_not() {
+fn reader_that_overruns_its_limit_is_killed_even_if_disconnected() {
     let Some(scene) = Renderer::new("draws-overrun") else { return };
     for ends in ["stays", "hangs-up", "closes"] {
-        let (mut worker, exchange, point) = owes(&scene, ends);
+        let (mut worker, exchange, point) = worker_with_pending_frame(&scene, ends);
         let start = std::time::Instant::now();
         while ends != "stays" && exchange.check_worker().is_ok() {
             assert!(start.elapsed() < LIMIT);
@@ -124,9 +124,9 @@ fn a_reader_that_overruns_its_limit_is_killed_whether_it_is_connected_or_not() {
 /// The end of a connection is not the end of the process: values that are reached in time count,
 /// and no other worker replaces the old one before.
 #[test]
-fn a_reader_that_has_hung_up_and_comes_to_its_end_in_time_is_not_killed() {
+fn disconnected_reader_that_finishes_in_time_is_not_killed() {
     let Some(scene) = Renderer::new("draws-hang-up") else { return };
-    let (mut worker, mut exchange, point) = owes(&scene, "hangs-up");
+    let (mut worker, mut exchange, point) = worker_with_pending_frame(&scene, "hangs-up");
     let start = std::time::Instant::now();
     while exchange.check_worker().is_ok() {
         assert!(start.elapsed() < LIMIT);
@@ -143,23 +143,23 @@ fn a_reader_that_has_hung_up_and_comes_to_its_end_in_time_is_not_killed() {
         assert!(start.elapsed() < LIMIT);
     }
     assert!(worker.is_alive());
-    let told = exchange.check_worker().unwrap_err();
-    assert!(matches!(&told, Error::PeerLost { dead: false, owed: 1, signaled: None, .. }), "{told}");
+    let reported = exchange.check_worker().unwrap_err();
+    assert!(matches!(&reported, Error::PeerLost { dead: false, owed: 1, signaled: None, .. }), "{reported}");
 }
 
 /// Leaving takes at most the worker's limit, and leaves nothing waiting.
 #[test]
-fn the_program_leaves_while_its_queue_waits_for_a_reader() {
+fn program_leaves_while_its_queue_waits_for_a_reader() {
     let Some(scene) = Renderer::new("draws-leave") else { return };
-    let (mut worker, exchange, point) = owes(&scene, "stays");
+    let (mut worker, exchange, point) = worker_with_pending_frame(&scene, "stays");
     let status = Arc::clone(exchange.workers.status());
     let leaves = std::thread::spawn(move || drop(exchange));
     let start = std::time::Instant::now();
-    while status.error().is_none() {
+    while status.loss_error().is_none() {
         assert!(start.elapsed() < LIMIT);
     }
     assert!(hangs(&point) && worker.is_alive(), "it is given its time");
-    status.limit_is_over.store(true, Ordering::Relaxed);
+    status.force_overrun.store(true, Ordering::Relaxed);
     leaves.join().unwrap();
     assert!(!worker.is_alive());
     // The queue continues without the program after the signal.

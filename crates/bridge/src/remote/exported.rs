@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_reads_what_was_exported() {
+    fn exported_resource_is_decoded_by_the_worker() {
         let kind = ResourceKind::Buffer(BufferDescriptor { size: 4096, element_size: 16 });
         let resource = exported().resource(0, 3, 1, kind);
         let read = Message::decode(&Message::Resource(resource).encode().unwrap()).unwrap();
@@ -91,7 +91,7 @@ mod tests {
 
     /// A resource that is not inside its allocation cannot be encoded.
     #[test]
-    fn what_does_not_fit_is_not_said() {
+    fn resource_outside_its_allocation_is_not_encoded() {
         let kind = ResourceKind::Buffer(BufferDescriptor { size: 1 << 16, element_size: 16 });
         let error = Message::Resource(exported().resource(0, 0, 0, kind)).encode().unwrap_err();
         assert!(error.to_string().contains("does not lie inside its allocation"), "{error}");

@@ -16,7 +16,7 @@ fn to_the_queue(scene: &Renderer) -> (RemoteExchangeReader<Words>, RenderTurn<Wo
     let mut next_turn = || exchange.next(LIMIT).unwrap().expect("no frame is announced");
     let (lent, held) = (next_turn(), next_turn());
     drop(lent.lend().unwrap());
-    worker.go_on();
+    worker.resume();
     worker.kill();
     until(|| exchange.owed_frames().is_empty().then_some(()).filter(|()| exchange.check_worker().is_err()));
     let next = Peer::start(scene.listener.path(), "stays");
@@ -63,7 +63,7 @@ fn waits<T: Send>(locked: Locked, call: impl FnOnce() -> T + Send) -> T {
 }
 
 #[test]
-fn a_program_that_has_locked_the_queue_waits_for_no_thread() {
+fn program_holding_the_queue_lock_waits_for_no_thread() {
     let Some(scene) = Renderer::new("in-step-locked") else { return };
     let (exchange, held, _worker) = to_the_queue(&scene);
     let (dropped, locked) = leaves_locked(&scene, (exchange, held), |exchange| {
@@ -85,7 +85,7 @@ fn a_program_that_has_locked_the_queue_waits_for_no_thread() {
             waits(locked, || exchange.close()).unwrap();
         } else {
             waits(locked, || exchange.disconnect());
-            assert!(exchange.workers.has_half());
+            assert!(exchange.workers.has_handle());
             assert!(exchange.check_worker().is_err());
             exchange.close().unwrap();
         }
@@ -94,7 +94,7 @@ fn a_program_that_has_locked_the_queue_waits_for_no_thread() {
 
 /// The previous worker's thread makes its reports before the next worker is connected.
 #[test]
-fn a_worker_that_was_disconnected_under_the_queues_lock_is_not_taken_for_the_next() {
+fn worker_disconnected_under_the_queue_lock_is_not_confused_with_the_next() {
     let Some(scene) = Renderer::new("in-step-after-lock") else { return };
     let (exchange, held, mut worker) = to_the_queue(&scene);
     let mut next = Peer::start(scene.listener.path(), "stays");
@@ -106,7 +106,7 @@ fn a_worker_that_was_disconnected_under_the_queues_lock_is_not_taken_for_the_nex
     let mut exchange = exchange.unwrap();
     waits(locked, || exchange.reconnect(remote)).unwrap();
     worker.kill();
-    next.go_on();
+    next.resume();
     assert_eq!(exchange.pid(), next.process());
     exchange.check_worker().unwrap();
     next.kill();
@@ -115,11 +115,11 @@ fn a_worker_that_was_disconnected_under_the_queues_lock_is_not_taken_for_the_nex
 
 /// Calls that can return an error return one instead of waiting.
 #[test]
-fn calls_that_would_wait_for_the_thread_are_refused_under_the_queues_lock() {
+fn blocking_calls_are_refused_under_the_queue_lock() {
     let Some(scene) = Renderer::new("in-step-under") else { return };
     let mut worker = Peer::start(scene.listener.path(), "stays");
     let mut exchange = taken(&scene);
-    worker.go_on();
+    worker.resume();
     worker.kill();
     until(|| exchange.owed_frames().is_empty().then_some(()).filter(|()| exchange.check_worker().is_err()));
     let _next = Peer::start(scene.listener.path(), "stays");

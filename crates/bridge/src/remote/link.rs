@@ -5,14 +5,14 @@ use std::sync::{Arc, PoisonError};
 
 use bridge_ipc::{Code, Connection};
 
-use super::control::{Awaited, Control, Stage};
-use super::half::{Home, take};
-use super::listening::{Listening, TOGETHER};
-use super::part::{End, Part, Patience};
+use super::control::{Control, PendingWorker, Stage};
+use super::listening::{EXIT_GRACE, WorkerListener};
+use super::part::{Backoff, Part, WorkerHandle};
 use super::status::{Lost, Status};
+use super::stored_handle::{HandleStore, take};
 use super::terms::Terms;
-use super::thread::Thread;
-use super::wake::Wake;
+use super::thread::WorkerThread;
+use super::wake::Waker;
 use crate::error::{Error, Result};
 use crate::observe::trace::{self, Event};
 
@@ -21,101 +21,103 @@ use crate::observe::trace::{self, Event};
 ///
 /// A forked child has a copy, but neither the thread nor the connection: it ends nothing, and waits
 /// for nothing.
-pub(super) struct Link {
+pub(super) struct WorkerLink {
     control: Arc<Control>,
-    thread: Option<Thread>,
+    thread: Option<WorkerThread>,
 }
 
-impl Link {
+impl WorkerLink {
     /// Starts a thread that offers the exchange to the worker, and listens to it once it has
-    /// accepted. Waits for neither; the result of the offer is sent to `told`. The thread also
-    /// takes over a detached thread `before`, and waits for it.
-    pub(super) fn new<E: End>(
+    /// accepted. Waits for neither; the result of the offer is sent to `result_sender`. The thread
+    /// also takes over a detached thread `before`, and waits for it.
+    pub(super) fn new<E: WorkerHandle>(
         mut connection: Connection,
         terms: &Terms,
         status: &Arc<Status>,
-        home: &Home<E>,
-        wake: &Arc<Wake>,
-        before: &mut Option<Thread>,
-        told: Option<SyncSender<Result<()>>>,
+        store: &HandleStore<E>,
+        waker: &Arc<Waker>,
+        before: &mut Option<WorkerThread>,
+        result_sender: Option<SyncSender<Result<()>>>,
     ) -> Result<Self> {
-        let control = Arc::new(Control::new(wake));
+        let control = Arc::new(Control::new(waker));
         let worker = connection.peer().pid();
-        let (control_too, status_too, home, terms) =
-            (Arc::clone(&control), Arc::clone(status), Arc::clone(home), terms.clone());
-        let (give, gives) = channel::<Thread>();
+        let (control_too, status_too, store, terms) =
+            (Arc::clone(&control), Arc::clone(status), Arc::clone(store), terms.clone());
+        let (give, gives) = channel::<WorkerThread>();
         let listen = move || {
             let (control, status, timeout) = (control_too, Arc::clone(&status_too), terms.timeout);
-            let _ended = Ended(Arc::clone(&control));
-            let unheard = Unheard(&status_too);
-            let tell = |result| told.as_ref().map(|told| told.send(result));
-            let bring_back = |half| *home.lock().unwrap_or_else(PoisonError::into_inner) = Some(half);
-            Patience::be_punctual();
+            let _ended = EndGuard(Arc::clone(&control));
+            let unheard = PanicGuard(&status_too);
+            let report = |result| result_sender.as_ref().map(|result_sender| result_sender.send(result));
+            let bring_back = |stored| *store.lock().unwrap_or_else(PoisonError::into_inner) = Some(stored);
+            Backoff::set_precise_sleep();
             // Nothing is owed any more, so that thread is about to restore the half.
-            let _ = gives.recv().map(Thread::join);
+            let _ = gives.recv().map(WorkerThread::join);
             // The half was lost with a thread that panicked.
-            let Some(mut half) = take(&home) else {
+            let Some(mut stored) = take(&store) else {
                 connection.close(Code::Failure, "the renderer's thread for the workers of this exchange has failed");
-                return unheard.tell();
+                return unheard.report();
             };
-            let given = half.await_quiet(&connection, &control, timeout).and_then(|()| {
-                let awaited = Awaited { exchange: status.exchange(), control: &control, worker: &connection };
-                half.end.prepare(terms.backend, timeout, &|| awaited.go_on())?;
-                let memory = half.end.memory(&terms)?;
+            let given = stored.wait_for_previous(&connection, &control, timeout).and_then(|()| {
+                let awaited = PendingWorker { exchange: status.exchange(), control: &control, worker: &connection };
+                stored.handle.prepare(terms.backend, timeout, &|| awaited.check_wanted())?;
+                let memory = stored.handle.memory(&terms)?;
                 terms.offer(&mut connection, memory, &control)
             });
             let given = match given {
                 Ok(given) => given,
                 Err(error) => {
-                    let error = last_word(&mut connection, error);
+                    let error = offer_error(&mut connection, error);
                     // If this process has failed, the worker is still waiting.
                     let code = if control.is_stopped() { Code::Done } else { Code::Failure };
                     connection.close(code, &error.to_string());
-                    bring_back(half);
-                    let dead = control.await_death(&connection, Some(TOGETHER));
-                    status.lost(Lost {
+                    bring_back(stored);
+                    let dead = control.wait_for_exit(&connection, Some(EXIT_GRACE));
+                    status.record_loss(Lost {
                         reason: format!("has not taken the exchange: {error}"),
                         dead,
                         ..Lost::default()
                     });
-                    tell(Err(error));
-                    if !dead && control.await_death(&connection, None) {
-                        status.has_died();
+                    report(Err(error));
+                    if !dead && control.wait_for_exit(&connection, None) {
+                        status.record_death();
                     }
                     return;
                 }
             };
             trace::event(Event::new("offer", "host", status.exchange()).peer(worker));
-            tell(Ok(()));
-            let part = E::Part::new(half.end, given, control.wake());
-            let held = terms.given() as usize;
-            bring_back(Listening { connection, part, control, status, timeout, held, deaf: false }.run());
+            report(Ok(()));
+            let part = E::Part::new(stored.handle, given, control.wake());
+            let held = terms.initial_slots() as usize;
+            bring_back(
+                WorkerListener { connection, part, control, status, timeout, held, receives_nothing: false }.run(),
+            );
         };
         // Before the thread can receive the first message of the worker.
-        status.connected(worker);
+        status.set_connected(worker);
         trace::event(Event::new("connect", "host", status.exchange()).peer(worker));
         let builder = std::thread::Builder::new().name("bridge-remote".into());
         #[cfg(test)]
-        let builder = match status.starts_no_thread.load(std::sync::atomic::Ordering::Relaxed) {
+        let builder = match status.fail_thread_start.load(std::sync::atomic::Ordering::Relaxed) {
             true => builder.stack_size(1 << 60),
             false => builder,
         };
         let thread = builder.spawn(listen).map_err(|error| {
             let reason = format!("cannot be served, since no thread could be started: {error}");
-            status.lost(Lost { reason: reason.clone(), ..Lost::default() });
+            status.record_loss(Lost { reason: reason.clone(), ..Lost::default() });
             Error::HostFailed { reason: format!("worker process {worker} {reason}") }
         })?;
         // Not moved into the closure: if no thread starts, `before` is waited for by another one.
         if let Some(before) = before.take() {
             let _ = give.send(before);
         }
-        Ok(Self { control, thread: Some(Thread::new(thread)) })
+        Ok(Self { control, thread: Some(WorkerThread::new(thread)) })
     }
 
     /// Ends the connection. Returns the thread if it continues: the worker owes something, was
     /// killed for that, and its process has not ended yet. The thread owns everything that it needs
     /// to signal in the worker's place afterwards, and then restores the half.
-    pub(super) fn end(mut self) -> Option<Thread> {
+    pub(super) fn end(mut self) -> Option<WorkerThread> {
         self.leave()
     }
 
@@ -139,27 +141,27 @@ impl Link {
     }
 
     /// Lets the thread end the connection alone. It restores the half.
-    pub(super) fn abandon(mut self) -> Option<Thread> {
+    pub(super) fn abandon(mut self) -> Option<WorkerThread> {
         self.stop();
         self.take_thread()
     }
 
     /// Returns `true` in a process that was forked from the one that has the thread.
     pub(super) fn is_forked(&self) -> bool {
-        self.thread.as_ref().is_some_and(Thread::is_forked)
+        self.thread.as_ref().is_some_and(WorkerThread::is_forked)
     }
 
-    fn leave(&mut self) -> Option<Thread> {
+    fn leave(&mut self) -> Option<WorkerThread> {
         let thread = self.take_thread()?;
         self.control.stop();
-        if self.control.await_leave() == Stage::Detached {
+        if self.control.wait_for_leave() == Stage::Detached {
             return Some(thread);
         }
         thread.join();
         None
     }
 
-    fn take_thread(&mut self) -> Option<Thread> {
+    fn take_thread(&mut self) -> Option<WorkerThread> {
         if self.is_forked() {
             return None;
         }
@@ -167,7 +169,7 @@ impl Link {
     }
 }
 
-impl Drop for Link {
+impl Drop for WorkerLink {
     fn drop(&mut self) {
         self.discard();
         drop(self.leave());
@@ -175,18 +177,18 @@ impl Drop for Link {
 }
 
 /// Maximum number of messages that a worker sends after its Hello before it is offered anything.
-const WORDS: usize = 4;
+const MAX_MESSAGES: usize = 4;
 
 /// Returns the reason why a worker was not offered the exchange: the worker's own, if it has ended
 /// the connection with one, and `error` otherwise.
-fn last_word(connection: &mut Connection, error: Error) -> Error {
+fn offer_error(connection: &mut Connection, error: Error) -> Error {
     if connection.has_ended() {
         return error;
     }
-    for _ in 0..WORDS {
+    for _ in 0..MAX_MESSAGES {
         match connection.try_receive() {
             Ok(Some(_)) => {}
-            Err(said @ bridge_ipc::Error::Closed { reason: Some(_), .. }) => return said.into(),
+            Err(message @ bridge_ipc::Error::Closed { reason: Some(_), .. }) => return message.into(),
             Ok(None) | Err(_) => break,
         }
     }
@@ -194,28 +196,28 @@ fn last_word(connection: &mut Connection, error: Error) -> Error {
 }
 
 /// Reports the end of a thread, even if it panics.
-struct Ended(Arc<Control>);
+struct EndGuard(Arc<Control>);
 
-impl Drop for Ended {
+impl Drop for EndGuard {
     fn drop(&mut self) {
         self.0.end();
     }
 }
 
 /// Reports a thread that panics: no thread listens to the worker from then on.
-struct Unheard<'a>(&'a Status);
+struct PanicGuard<'a>(&'a Status);
 
-impl Unheard<'_> {
-    fn tell(&self) {
+impl PanicGuard<'_> {
+    fn report(&self) {
         // An earlier report takes precedence.
-        self.0.lost(Lost { reason: "is no longer served".to_owned(), ..Lost::default() });
+        self.0.record_loss(Lost { reason: "is no longer served".to_owned(), ..Lost::default() });
     }
 }
 
-impl Drop for Unheard<'_> {
+impl Drop for PanicGuard<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.tell();
+            self.report();
         }
     }
 }

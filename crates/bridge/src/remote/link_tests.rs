@@ -10,15 +10,15 @@ use super::*;
 use crate::buffer::spec::BufferSpec;
 use crate::compute::{self, Compute};
 use crate::exchange::{Exchange, LatestInfo};
-use crate::remote::half::Half;
 use crate::remote::runs;
+use crate::remote::stored_handle::StoredHandle;
 use crate::remote::test_device::device;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// If the memory for the next worker cannot be created, the worker is notified, and does not wait.
 #[test]
-fn a_worker_that_cannot_be_offered_the_exchange_is_told() {
+fn worker_is_notified_of_a_failed_offer() {
     let Some(device) = device() else { return };
     let path = std::env::temp_dir().join(format!("bridge-offer-{}", std::process::id()));
     let listener = Listener::bind(&path).unwrap();
@@ -36,28 +36,29 @@ fn a_worker_that_cannot_be_offered_the_exchange_is_told() {
     let info = LatestInfo { name: "frames", ..Default::default() };
     let compute = Compute::new(&device, compute::Backend::Host).unwrap();
     let spec = BufferSpec::<u32>::new(64, BufferAccess::TRANSFER_WRITE);
-    let (writer, reader) = Exchange::latest_render_first_of(&compute, &info, &spec).unwrap();
+    let (writer, reader) = Exchange::latest_render_first_for(&compute, &info, &spec).unwrap();
     // Memory of zero bytes cannot be created.
     let kinds = vec![runs::buffer::<u32>(0)];
     let terms = Terms::new(&info, kinds, Backend::Host, Direction::RendererWrites, false);
     let status = Arc::new(Status::new("frames"));
-    let home: Home<_> = Arc::new(Mutex::new(Some(Half::new(reader))));
-    let link = Link::new(connection, &terms, &status, &home, &Arc::new(Wake::new().unwrap()), &mut None, None).unwrap();
+    let home: HandleStore<_> = Arc::new(Mutex::new(Some(StoredHandle::new(reader))));
+    let link =
+        WorkerLink::new(connection, &terms, &status, &home, &Arc::new(Waker::new().unwrap()), &mut None, None).unwrap();
     let heard = worker.join().unwrap();
-    let told = match &heard {
+    let reported = match &heard {
         Ok(Message::Bye { text, .. }) | Err(IpcError::Closed { reason: Some((_, text)), .. }) => text,
         other => panic!("{other:?}"),
     };
-    assert!(told.contains("0 bytes"), "{told}");
+    assert!(reported.contains("0 bytes"), "{reported}");
     drop(link);
-    assert!(status.error().unwrap().to_string().contains("0 bytes"), "and so is the program");
-    let half = take(&home).unwrap();
-    writer.close(half.end).unwrap();
+    assert!(status.loss_error().unwrap().to_string().contains("0 bytes"), "and so is the program");
+    let stored = take(&home).unwrap();
+    writer.close(stored.handle).unwrap();
 }
 
 /// If a worker ends before it is offered anything, the reason that it gave is reported.
 #[test]
-fn the_last_word_of_a_worker_that_is_gone_before_the_offer_is_told() {
+fn reason_of_a_worker_that_ends_before_the_offer_is_reported() {
     let Some(device) = device() else { return };
     for word in [Some("xyz"), None] {
         let path = std::env::temp_dir().join(format!("bridge-word-{}", std::process::id()));
@@ -86,19 +87,20 @@ fn the_last_word_of_a_worker_that_is_gone_before_the_offer_is_told() {
 /// A forked child that drops its copy of a link neither stops the thread, which its parent has, nor
 /// waits for it.
 #[test]
-fn a_forked_child_leaves_the_thread_of_its_parent_alone() {
-    let ends: [fn(Link); 3] = [drop, |link| assert!(link.end().is_none()), |link| assert!(link.abandon().is_none())];
+fn forked_child_does_not_stop_the_thread_of_its_parent() {
+    let ends: [fn(WorkerLink); 3] =
+        [drop, |link| assert!(link.end().is_none()), |link| assert!(link.abandon().is_none())];
     for end in ends {
-        let control = Arc::new(Control::new(&Arc::new(Wake::new().unwrap())));
+        let control = Arc::new(Control::new(&Arc::new(Waker::new().unwrap())));
         // A link of this process would stop the thread and join it.
         control.end();
-        let thread = Thread::new(std::thread::spawn(|| ())).fork();
-        end(Link { control: Arc::clone(&control), thread: Some(thread) });
+        let thread = WorkerThread::new(std::thread::spawn(|| ())).fork();
+        end(WorkerLink { control: Arc::clone(&control), thread: Some(thread) });
         assert!(!control.is_stopped() && !control.discards());
     }
-    let (go_on, waits) = channel::<()>();
+    let (sender, waits) = channel::<()>();
     let running = std::thread::spawn(move || waits.recv().unwrap_or_default());
     // Would last until the next line otherwise.
-    Thread::new(running).fork().join();
-    drop(go_on);
+    WorkerThread::new(running).fork().join();
+    drop(sender);
 }

@@ -5,30 +5,30 @@ use std::time::{Duration, Instant};
 
 use bridge_ipc::{Code, Connection, Direction, Message};
 
-use super::control::{Control, has_gone};
-use super::half::Half;
-use super::part::{End as _, Handed, Outcome, Part};
+use super::control::{Control, has_exited};
+use super::part::{HandedSlot, Outcome, Part, WorkerHandle as _};
 use super::status::{Lost, Status};
+use super::stored_handle::StoredHandle;
 use super::terms::EXCHANGE;
-use super::wake::sleep_from;
+use super::wake::sleep_after_polling;
 use crate::observe::trace::{self, Event};
 use crate::timeline::wait::SPIN;
 
 /// Time within which the ends of a connection and of its process are reported as one.
-pub(super) const TOGETHER: Duration = Duration::from_millis(20);
+pub(super) const EXIT_GRACE: Duration = Duration::from_millis(20);
 
 /// Time within which a killed process normally ends: its driver may have to stop its work first.
 pub(super) const KILL_LIMIT: Duration = Duration::from_secs(10);
 
 /// Maximum number of messages that are read before the thread does other work.
-const AT_ONCE: usize = 64;
+const MAX_READS: usize = 64;
 
 /// Maximum number of such reads from a worker that has ended or no longer receives: more than any
 /// socket holds. The worker, or a child of it, may send more.
-const AFTER_THE_END: usize = 32;
+const MAX_READS_AFTER_END: usize = 32;
 
 /// A worker that has accepted the exchange, and the handling of its frames.
-pub(super) struct Listening<P: Part> {
+pub(super) struct WorkerListener<P: Part> {
     pub(super) connection: Connection,
     pub(super) part: P,
     pub(super) control: Arc<Control>,
@@ -37,11 +37,11 @@ pub(super) struct Listening<P: Part> {
     /// Number of slots that the worker holds.
     pub(super) held: usize,
     /// Whether the worker has closed its end for receiving.
-    pub(super) deaf: bool,
+    pub(super) receives_nothing: bool,
 }
 
 /// How a worker was lost.
-pub(super) struct End {
+pub(super) struct LossReason {
     pub(super) reason: String,
     /// Whether it has closed the exchange after all of its work, and no longer uses its slots.
     pub(super) closed: bool,
@@ -49,21 +49,21 @@ pub(super) struct End {
     pub(super) killed: bool,
 }
 
-impl From<String> for End {
+impl From<String> for LossReason {
     fn from(reason: String) -> Self {
         Self { reason, closed: false, killed: false }
     }
 }
 
-impl<P: Part> Listening<P> {
+impl<P: Part> WorkerListener<P> {
     /// Listens until the worker is lost or the program no longer wants it. Returns the workers'
     /// half.
-    pub(super) fn run(mut self) -> Half<P::End> {
+    pub(super) fn run(mut self) -> StoredHandle<P::Handle> {
         let (mut after_the_end, mut awake) = (0, Instant::now());
         // The descriptors that may be ready: checking each of them costs a system call.
         let mut ready = [true; 3];
         let end = loop {
-            let [woken, ended, said] = ready;
+            let [woken, ended, message] = ready;
             // Cleared before the events that it announces are processed.
             if woken {
                 self.control.wake().clear();
@@ -73,24 +73,24 @@ impl<P: Part> Listening<P> {
                 return self.end();
             }
             // Checked before the worker's messages are read, so that all of them are read.
-            let (dead, deaf) = (ended && self.connection.peer().is_dead(), self.deaf);
+            let (dead, deaf) = (ended && self.connection.peer().is_dead(), self.receives_nothing);
             after_the_end += usize::from(dead || deaf);
-            let heard = if said || dead || deaf { self.hear() } else { Ok(true) };
-            match heard.and_then(|all| Ok((all, self.take_over()?))) {
-                Ok((all, _)) if (dead || deaf) && (all || after_the_end == AFTER_THE_END) => {
+            let heard = if message || dead || deaf { self.read_messages() } else { Ok(true) };
+            match heard.and_then(|all| Ok((all, self.advance()?))) {
+                Ok((all, _)) if (dead || deaf) && (all || after_the_end == MAX_READS_AFTER_END) => {
                     break if dead { ENDED } else { CLOSED }.to_owned().into();
                 }
                 Ok((all, any)) => {
                     // Checked even if the worker keeps sending messages.
-                    if let Some(overrun) = self.overrun(false) {
+                    if let Some(overrun) = self.describe_overrun(false) {
                         break self.kill(&overrun);
                     }
                     if any {
                         awake = Instant::now() + SPIN;
                     }
                     ready = [true; 3];
-                    if all && !self.deaf {
-                        ready = self.sleep(self.part.retry(), awake);
+                    if all && !self.receives_nothing {
+                        ready = self.sleep(self.part.retry_delay(), awake);
                         if ready.contains(&true) {
                             awake = Instant::now() + SPIN;
                         }
@@ -99,80 +99,80 @@ impl<P: Part> Listening<P> {
                 Err(end) => break end,
             }
         };
-        let quiet = self.outlive(end);
+        let quiet = self.handle_loss(end);
         self.stop(quiet)
     }
 
     /// Ends the connection with a worker that the program no longer wants.
-    fn end(mut self) -> Half<P::End> {
+    fn end(mut self) -> StoredHandle<P::Handle> {
         trace::event(Event::new("close", "host", self.status.exchange()).peer(self.status.worker()));
         // A worker that reads gets the submitted frames before it is notified of the end.
-        let handed_over = P::End::DIRECTION == Direction::WorkerWrites || self.hand_over();
+        let handed_over = P::Handle::DIRECTION == Direction::WorkerWrites || self.send_submitted();
         self.part.close();
         // Messages that have arrived by now count: complete frames, even if followed by the end of
         // the connection, and a Close of the exchange.
-        let heard = self.hear_all();
-        let usable = self.take_over().is_ok() && handed_over;
+        let heard = self.read_all_messages();
+        let usable = self.advance().is_ok() && handed_over;
         self.connection.close(Code::Done, "the renderer has ended the exchange");
         if usable {
-            self.await_copies();
+            self.wait_for_copies();
         }
-        let (dead, owed) = (self.connection.peer().is_dead(), self.part.owed() as u64);
-        let settled = if dead { self.settle() } else { self.part.settle(false) };
+        let (dead, owed) = (self.connection.peer().is_dead(), self.part.pending_signals() as u64);
+        let settled = if dead { self.settle_pending() } else { self.part.settle_pending(false) };
         // Set before the program may continue without this thread.
-        self.status.owes(self.part.waited_for());
-        self.status.lost(Lost { reason: "was disconnected".to_owned(), dead, held: self.held, owed, settled });
+        self.status.set_owed(self.part.awaited_frames());
+        self.status.record_loss(Lost { reason: "was disconnected".to_owned(), dead, held: self.held, owed, settled });
         // Afterwards, no submission waits for the worker.
         let settled = self.enforce(false);
-        self.settled(settled);
+        self.record_settled(settled);
         if self.connection.peer().is_dead() {
-            self.status.has_died();
+            self.status.record_death();
         }
-        let quiet = has_gone(&self.connection) || heard.is_err_and(|end| end.closed);
+        let quiet = has_exited(&self.connection) || heard.is_err_and(|end| end.closed);
         self.stop(quiet)
     }
 
     /// Stops listening to a lost worker. If the worker is `quiet`, it no longer uses its slots.
-    fn stop(self, quiet: bool) -> Half<P::End> {
-        let (end, recovered) = self.part.stop(quiet);
+    fn stop(self, quiet: bool) -> StoredHandle<P::Handle> {
+        let (handle, recovered) = self.part.stop(quiet);
         // The pidfd will report the worker's end.
-        Half { end, before: (!recovered).then_some(self.connection) }
+        StoredHandle { handle, previous: (!recovered).then_some(self.connection) }
     }
 
     /// Waits for a copy or the program, for the worker's process, or for its messages, without
     /// sleeping before `awake`. Returns which of the three descriptors are ready.
     fn sleep(&self, limit: Option<Duration>, awake: Instant) -> [bool; 3] {
-        sleep_from([&**self.control.wake(), self.connection.peer(), &self.connection], limit, awake)
+        sleep_after_polling([&**self.control.wake(), self.connection.peer(), &self.connection], limit, awake)
     }
 
     /// Reads the worker's messages, and returns `true` if it has read all of them. The number is
     /// limited, so that a worker that keeps sending does not block other work.
-    fn hear(&mut self) -> Result<bool, End> {
-        for _ in 0..AT_ONCE {
+    fn read_messages(&mut self) -> Result<bool, LossReason> {
+        for _ in 0..MAX_READS {
             let received = match self.connection.try_receive() {
                 Ok(Some(received)) => received,
                 Ok(None) => return Ok(true),
                 Err(error) => return Err(ended(error).into()),
             };
             match &received.message {
-                said @ (Message::Publish { .. }
+                message @ (Message::Publish { .. }
                 | Message::Free { .. }
                 | Message::Torn { .. }
                 | Message::Done { .. }) => {
-                    if let &Message::Publish { slot, frame, value, .. } = said {
+                    if let &Message::Publish { slot, frame, value, .. } = message {
                         let taken = Event::new("take", "host", self.status.exchange()).slot(slot.into());
                         trace::event(taken.frame(frame).value(value));
                     }
-                    let gives = matches!(said, Message::Publish { .. } | Message::Free { .. });
+                    let gives = matches!(message, Message::Publish { .. } | Message::Free { .. });
                     self.held = self.held.saturating_sub(usize::from(gives));
-                    let outcome = self.part.hear(said);
+                    let outcome = self.part.handle_message(message);
                     self.tell(outcome)?;
                 }
                 &Message::Close { exchange } => {
                     // Best effort: a worker that does not wait for the answer does not need it.
                     let _ = self.connection.send(&Message::Close { exchange }, None, Duration::ZERO);
                     self.connection.close(Code::Done, "the worker has closed the exchange");
-                    return Err(End { closed: true, ..End::from("has closed the exchange".to_owned()) });
+                    return Err(LossReason { closed: true, ..LossReason::from("has closed the exchange".to_owned()) });
                 }
                 // The session allows no other message that matters here.
                 _ => {}
@@ -182,9 +182,9 @@ impl<P: Part> Listening<P> {
     }
 
     /// Reads all messages that have arrived; more may arrive meanwhile, so the number is limited.
-    fn hear_all(&mut self) -> Result<(), End> {
-        for _ in 0..AFTER_THE_END {
-            if self.hear()? {
+    fn read_all_messages(&mut self) -> Result<(), LossReason> {
+        for _ in 0..MAX_READS_AFTER_END {
+            if self.read_messages()? {
                 break;
             }
         }
@@ -193,7 +193,7 @@ impl<P: Part> Listening<P> {
 
     /// Processes what the worker has finished, and gives it slots or frames. Returns `true` if
     /// there was anything.
-    pub(super) fn take_over(&mut self) -> Result<bool, String> {
+    pub(super) fn advance(&mut self) -> Result<bool, String> {
         let mut any = false;
         loop {
             match self.part.advance() {
@@ -214,17 +214,17 @@ impl<P: Part> Listening<P> {
     fn tell(&mut self, outcome: Option<Outcome>) -> Result<(), String> {
         let Some(Outcome { published, handed }) = outcome else { return Ok(()) };
         if let Some(frame) = published {
-            self.status.published(frame);
+            self.status.record_published(frame);
         }
         let Some(handed) = handed else { return Ok(()) };
         if self.connection.has_ended() {
-            self.part.untold(&handed);
+            self.part.return_unsent(&handed);
             return Ok(());
         }
-        let Handed { slot, frame, value } = handed;
+        let HandedSlot { slot, frame, value } = handed;
         let (exchange, slot) = (EXCHANGE, u32::try_from(slot).unwrap_or(u32::MAX));
         let traced = |event| Event::new(event, "host", self.status.exchange()).slot(slot.into()).value(value);
-        let said = match frame {
+        let message = match frame {
             Some(frame) => {
                 trace::event(traced("publish").frame(frame));
                 Message::Publish { exchange, slot, frame, value }
@@ -234,18 +234,18 @@ impl<P: Part> Listening<P> {
                 Message::Free { exchange, slot, value }
             }
         };
-        match self.connection.send(&said, None, Duration::ZERO) {
+        match self.connection.send(&message, None, Duration::ZERO) {
             Ok(()) => {
                 self.held += 1;
                 if let Some(frame) = frame {
-                    self.status.published(frame);
+                    self.status.record_published(frame);
                 }
             }
             Err(error) => {
-                self.part.untold(&handed);
+                self.part.return_unsent(&handed);
                 match error {
                     // The worker's earlier messages are still to be read, followed by the end.
-                    bridge_ipc::Error::Closed { .. } => self.deaf = true,
+                    bridge_ipc::Error::Closed { .. } => self.receives_nothing = true,
                     error => return Err(ended(error)),
                 }
             }
@@ -258,7 +258,7 @@ const CLOSED: &str = "has closed the connection";
 const ENDED: &str = "has ended";
 
 /// The reason of a loss, where the process has ended as well: that alone, or behind what is known.
-pub(super) fn and_has_ended(reason: String) -> String {
+pub(super) fn with_process_end(reason: String) -> String {
     match &*reason {
         CLOSED => ENDED.to_owned(),
         known if known.ends_with(ENDED) => reason,

@@ -8,14 +8,14 @@ use bridge_ipc::{Handle, Resource, Uuid};
 
 use super::*;
 use crate::compute;
-use crate::remote::copy::Memory;
+use crate::remote::copy::SlotMemory;
 
 /// What a process that is a worker does at the end.
 const PART: &str = "BRIDGE_LINK_WORKER_PART";
 
 /// A finished frame is shown even if a Close follows it at once and is not read yet.
 #[test]
-fn a_frame_in_front_of_a_close_that_is_unheard_is_shown() {
+fn frame_before_an_unread_close_is_shown() {
     let Some(mut scene) = Scene::new("in-front") else { return };
     let path = scene.path();
     let worker = std::thread::spawn(move || {
@@ -26,23 +26,23 @@ fn a_frame_in_front_of_a_close_that_is_unheard_is_shown() {
     });
     let (mut listening, gpu) = scene.prepare();
     // Gives the worker its slots.
-    listening.take_over().unwrap();
+    listening.advance().unwrap();
     let connection = worker.join().unwrap();
     gpu(1);
     scene.control.stop();
-    let half = listening.run();
+    let stored = listening.run();
     assert!(matches!(scene.lost(), Error::PeerLost { owed: 0, frame: Some(0), .. }), "{}", scene.lost());
     assert_eq!(scene.new_frame(), 0);
-    assert!(half.before.is_none() && half.end.away().is_empty(), "it is done with its slots");
+    assert!(stored.previous.is_none() && stored.handle.remote_slots().is_empty(), "it is done with its slots");
     drop(connection);
-    half.end.close(scene.reader).unwrap();
+    stored.handle.close(scene.reader).unwrap();
 }
 
 /// All messages that have arrived are read if the program disconnects the worker, also if there are
 /// more than the thread reads at once.
 #[test]
 fn what_has_arrived_is_read_however_much_it_is() {
-    const MANY: usize = AT_ONCE / 2 + 1;
+    const MANY: usize = MAX_READS / 2 + 1;
     let Some(mut scene) = Scene::with_slots("however-much", MANY) else { return };
     let path = scene.path();
     let worker = std::thread::spawn(move || {
@@ -58,20 +58,20 @@ fn what_has_arrived_is_read_however_much_it_is() {
     });
     let (mut listening, gpu) = scene.prepare();
     // Gives the worker its slots.
-    listening.take_over().unwrap();
+    listening.advance().unwrap();
     let connection = worker.join().unwrap();
     gpu(MANY as u64);
     scene.control.stop();
-    let half = listening.run();
+    let stored = listening.run();
     assert_eq!(scene.new_frame(), 0, "the only complete frame");
-    assert!(half.before.is_none() && half.end.away().is_empty(), "it has closed the exchange");
+    assert!(stored.previous.is_none() && stored.handle.remote_slots().is_empty(), "it has closed the exchange");
     drop(connection);
-    half.end.close(scene.reader).unwrap();
+    stored.handle.close(scene.reader).unwrap();
 }
 
 /// What a worker was lost for is told, though its process ends at once behind it.
 #[test]
-fn a_worker_that_ends_with_a_reason_is_lost_for_that() {
+fn loss_is_reported_with_the_reason_of_the_worker() {
     let says: [(&str, &str); 5] = [
         ("fails", "worker process PID has closed the connection: out of tea, and has ended;"),
         ("lies", "worker process PID is cut off: "),
@@ -92,9 +92,9 @@ fn a_worker_that_ends_with_a_reason_is_lost_for_that() {
         }
         std::process::exit(0);
     }
-    for (part, told) in says {
+    for (part, reported) in says {
         let Some(mut scene) = Scene::new(part) else { return };
-        let test = "remote::listening::tests::ends::a_worker_that_ends_with_a_reason_is_lost_for_that";
+        let test = "remote::listening::tests::ends::loss_is_reported_with_the_reason_of_the_worker";
         let mut process = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", test])
             .env(PLACE, scene.path())
@@ -104,19 +104,19 @@ fn a_worker_that_ends_with_a_reason_is_lost_for_that() {
             .unwrap();
         let (listening, _gpu) = scene.prepare();
         process.wait().unwrap();
-        let half = listening.run();
+        let stored = listening.run();
         let error = scene.lost();
-        let (told, text) = (told.replace("PID", &process.id().to_string()), error.to_string());
-        let is_told = text.contains(&told) && (part != "lies" || text.contains("closed, and has ended;"));
+        let (reported, text) = (reported.replace("PID", &process.id().to_string()), error.to_string());
+        let is_told = text.contains(&reported) && (part != "lies" || text.contains("closed, and has ended;"));
         assert!(is_told && matches!(error, Error::PeerLost { dead: true, .. }), "{part}: {text}");
-        half.end.close(scene.reader).unwrap();
+        stored.handle.close(scene.reader).unwrap();
     }
 }
 
 /// A published frame of a worker on the CPU whose copy is in progress is shown even if the program
 /// replaces or disconnects the worker.
 #[test]
-fn a_frame_that_is_being_copied_is_shown_though_the_program_goes_on() {
+fn frame_is_shown_after_its_copy_although_the_program_disconnects() {
     for hangs_up in [true, false] {
         let Some(device) = device() else { return };
         let path = std::env::temp_dir().join(format!("bridge-copies-{}-{hangs_up}", std::process::id()));
@@ -135,7 +135,7 @@ fn a_frame_that_is_being_copied_is_shown_though_the_program_goes_on() {
         let info = LatestInfo { name: "frames", ..Default::default() };
         let compute = Compute::new(&device, compute::Backend::Host).unwrap();
         let spec = Words::new(LEN, BufferAccess::TRANSFER_READ);
-        let (writer, mut reader) = Exchange::latest_of(&compute, &info, &spec).unwrap();
+        let (writer, mut reader) = Exchange::latest_for(&compute, &info, &spec).unwrap();
         let mut memory = File::from(rustix::fs::memfd_create("frames", rustix::fs::MemfdFlags::CLOEXEC).unwrap());
         memory.write_all(&7u32.to_ne_bytes().repeat(LEN)).unwrap();
         offer(&mut connection, &memory);
@@ -148,18 +148,25 @@ fn a_frame_that_is_being_copied_is_shown_though_the_program_goes_on() {
         let (open, gate) = mpsc::channel::<()>();
         let compute::side::Side::Host(stream) = writer.compute().side() else { panic!() };
         stream.run(move || gate.recv().unwrap()).unwrap();
-        let wake = Arc::new(Wake::new().unwrap());
-        let (control, status) = (Arc::new(Control::new(&wake)), Arc::new(Status::new("frames")));
-        let files = Given::Files([Arc::from([Memory::Theirs(memory)])].into());
-        let part: Feed<Words> = Feed::new(writer, files, &wake);
+        let waker = Arc::new(Waker::new().unwrap());
+        let (control, status) = (Arc::new(Control::new(&waker)), Arc::new(Status::new("frames")));
+        let files = AcceptedMemory::Files([Arc::from([SlotMemory::WorkerFile(memory)])].into());
+        let part: LatestWriterPart<Words> = LatestWriterPart::new(writer, files, &waker);
         let (control_too, status_too, timeout) = (Arc::clone(&control), Arc::clone(&status), LIMIT);
-        let listening =
-            Listening { connection, part, control: control_too, status: status_too, timeout, held: 1, deaf: false };
+        let listening = WorkerListener {
+            connection,
+            part,
+            control: control_too,
+            status: status_too,
+            timeout,
+            held: 1,
+            receives_nothing: false,
+        };
         let thread = std::thread::spawn(move || listening.run());
         publish(worker.as_mut().unwrap(), 0, 0);
         let lost = |status: &Status| {
             let start = Instant::now();
-            while status.error().is_none() {
+            while status.loss_error().is_none() {
                 assert!(start.elapsed() < LIMIT);
                 std::thread::yield_now();
             }
@@ -171,15 +178,18 @@ fn a_frame_that_is_being_copied_is_shown_though_the_program_goes_on() {
         } else {
             control.stop();
             // The Bye.
-            let told = worker.as_mut().unwrap().receive(LIMIT);
-            assert!(matches!(&told, Ok(received) if matches!(received.message, Message::Bye { .. })) || told.is_err());
+            let reported = worker.as_mut().unwrap().receive(LIMIT);
+            assert!(
+                matches!(&reported, Ok(received) if matches!(received.message, Message::Bye { .. }))
+                    || reported.is_err()
+            );
         }
         open.send(()).unwrap();
-        let half = thread.join().unwrap();
-        assert!(half.end.compute().side().drain(LIMIT).unwrap());
+        let stored = thread.join().unwrap();
+        assert!(stored.handle.compute().side().drain(LIMIT).unwrap());
         let turn = reader.newest().unwrap().expect("the frame is lost");
         assert_eq!(turn.read_back(LIMIT).unwrap(), [7; LEN]);
-        half.end.close(reader).unwrap();
+        stored.handle.close(reader).unwrap();
     }
 }
 

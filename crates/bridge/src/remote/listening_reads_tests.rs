@@ -14,13 +14,13 @@ use crate::buffer::spec::BufferSpec;
 use crate::compute::Compute;
 use crate::compute::remote::Trust;
 use crate::error::Error;
-use crate::exchange::{Away, Exchange, LatestInfo, LatestReader, LatestWriter, RenderFirst};
-use crate::remote::memory::Given;
+use crate::exchange::{Exchange, LatestInfo, LatestReader, LatestWriter, RemoteHandle, RenderFirst};
+use crate::remote::latest_reader::LatestReaderPart;
+use crate::remote::memory::AcceptedMemory;
 use crate::remote::runs;
-use crate::remote::serve::Serve;
 use crate::remote::test_device::device;
 use crate::remote::timelines::Timelines;
-use crate::remote::wake::Wake;
+use crate::remote::wake::Waker;
 
 type Words = BufferSpec<u32>;
 type Reader = LatestReader<Words, RenderFirst>;
@@ -42,29 +42,29 @@ struct Scene {
 
 impl Scene {
     /// Returns `None`, and skips the test, without a Vulkan device.
-    fn new(name: &str) -> Option<(Self, Half<Reader>)> {
+    fn new(name: &str) -> Option<(Self, StoredHandle<Reader>)> {
         let device = device()?;
         let path = std::env::temp_dir().join(format!("bridge-reads-{}-{name}", std::process::id()));
         let listener = Listener::bind(path).unwrap();
         let info = LatestInfo { name: "frames", ..Default::default() };
-        let compute = Compute::remote_of(&device, false, Trust::None).unwrap();
+        let compute = Compute::remote_unchecked(&device, false, Trust::None).unwrap();
         let spec = Words::new(LEN, BufferAccess::TRANSFER_WRITE);
-        let (writer, mut reader) = Exchange::latest_render_first_of(&compute, &info, &spec).unwrap();
-        let wake = Arc::new(Wake::new().unwrap());
-        let woken = Arc::clone(&wake);
-        reader.on_change(move || woken.wake());
-        let (control, status) = (Arc::new(Control::new(&wake)), Arc::new(Status::new("frames")));
-        Some((Self { listener, device, writer, status, control }, Half::new(reader)))
+        let (writer, mut reader) = Exchange::latest_render_first_for(&compute, &info, &spec).unwrap();
+        let waker = Arc::new(Waker::new().unwrap());
+        let woken = Arc::clone(&waker);
+        reader.set_on_change(move || woken.wake());
+        let (control, status) = (Arc::new(Control::new(&waker)), Arc::new(Status::new("frames")));
+        Some((Self { listener, device, writer, status, control }, StoredHandle::new(reader)))
     }
 
     /// Accepts a worker, gives it the exchange and listens to it. Returns a function that plays its
     /// GPU.
-    fn listen(&mut self, half: Half<Reader>) -> (JoinHandle<Half<Reader>>, impl Fn(u64) + use<>) {
+    fn listen(&mut self, stored: StoredHandle<Reader>) -> (JoinHandle<StoredHandle<Reader>>, impl Fn(u64) + use<>) {
         let mut connection = self.listener.accept(LIMIT).unwrap().unwrap();
         let device_uuid = self.device.uuid();
         let hello = Hello { cuda: true, device_uuid, ..Hello::new(Role::Renderer, "test") };
         connection.greet(&hello, LIMIT).unwrap();
-        let slots = u32::try_from(half.end.count()).unwrap();
+        let slots = u32::try_from(stored.handle.count()).unwrap();
         let offer = Offer {
             exchange: EXCHANGE,
             direction: Direction::RendererWrites,
@@ -77,7 +77,7 @@ impl Scene {
         };
         connection.send(&Message::Offer(offer), None, LIMIT).unwrap();
         for slot in 0..slots {
-            let exported = half.end.export(slot as usize).unwrap();
+            let exported = stored.handle.export(slot as usize).unwrap();
             let resource = exported[0].resource(EXCHANGE, slot, 0, runs::buffer::<u32>(LEN));
             connection.send(&Message::Resource(resource), Some(exported[0].as_fd()), LIMIT).unwrap();
         }
@@ -90,10 +90,10 @@ impl Scene {
         let timelines = Timelines::unexported(&self.device, "frames").unwrap();
         let gpu = timelines.player();
         self.control = Arc::new(Control::new(self.control.wake()));
-        let part = Serve::new(half.end, Given::Slots(timelines), self.control.wake());
+        let part = LatestReaderPart::new(stored.handle, AcceptedMemory::Slots(timelines), self.control.wake());
         let (control, status, timeout) = (Arc::clone(&self.control), Arc::clone(&self.status), LIMIT);
-        status.connected(connection.peer().pid());
-        let listening = Listening { connection, part, control, status, timeout, held: 0, deaf: false };
+        status.set_connected(connection.peer().pid());
+        let listening = WorkerListener { connection, part, control, status, timeout, held: 0, receives_nothing: false };
         (std::thread::spawn(move || listening.run()), gpu)
     }
 
@@ -120,14 +120,14 @@ impl Scene {
     fn lost(&self) -> Error {
         let start = Instant::now();
         loop {
-            match self.status.error() {
+            match self.status.loss_error() {
                 Some(error) => return error,
                 None => assert!(start.elapsed() < LIMIT, "the worker is not told to be lost"),
             }
         }
     }
 
-    fn stop(&self, thread: JoinHandle<Half<Reader>>) -> Half<Reader> {
+    fn stop(&self, thread: JoinHandle<StoredHandle<Reader>>) -> StoredHandle<Reader> {
         self.control.stop();
         thread.join().unwrap()
     }
@@ -160,9 +160,9 @@ fn free(connection: &mut Connection, slot: u32, value: u64) {
 /// Slots that a lost worker may still read are not drawn to while its process runs, and the writer
 /// has enough others.
 #[test]
-fn slots_of_a_lost_worker_that_lives_are_left_alone() {
+fn slots_of_a_lost_worker_are_unused_while_its_process_runs() {
     for hangs_up in [true, false] {
-        let Some((mut scene, half)) = Scene::new("lives") else { return };
+        let Some((mut scene, stored)) = Scene::new("lives") else { return };
         let path = scene.listener.path().to_owned();
         let (go, gone) = std::sync::mpsc::channel();
         let (see, seen) = std::sync::mpsc::channel();
@@ -176,7 +176,7 @@ fn slots_of_a_lost_worker_that_lives_are_left_alone() {
             gone.recv().unwrap();
             (!hangs_up).then_some(connection)
         });
-        let (thread, gpu) = scene.listen(half);
+        let (thread, gpu) = scene.listen(stored);
         let mut slots = Vec::new();
         for frame in 0..MOST as u64 {
             let drawn = scene.draw();
@@ -192,23 +192,23 @@ fn slots_of_a_lost_worker_that_lives_are_left_alone() {
             let Error::PeerLost { dead, owed, .. } = scene.lost() else { panic!() };
             assert_eq!((dead, owed), (false, 1));
         }
-        let half = scene.stop(thread);
+        let stored = scene.stop(thread);
         let Error::PeerLost { held, owed, .. } = scene.lost() else { panic!() };
-        let away = half.end.away();
-        assert_eq!((held + usize::try_from(owed).unwrap(), owed), (away.len(), 1), "{away:?}");
-        assert!(away.contains(&slots[1]) && away.contains(&slots[2]) && !away.contains(&slots[0]), "{away:?}");
-        assert!(half.before.is_some(), "its end is not waited for");
+        let handle = stored.handle.remote_slots();
+        assert_eq!((held + usize::try_from(owed).unwrap(), owed), (handle.len(), 1), "{handle:?}");
+        assert!(handle.contains(&slots[1]) && handle.contains(&slots[2]) && !handle.contains(&slots[0]), "{handle:?}");
+        assert!(stored.previous.is_some(), "its end is not waited for");
         let drawn = scene.draw_many();
-        assert!(drawn.iter().all(|slot| !away.contains(slot)), "{drawn:?}, and {away:?} may be read");
+        assert!(drawn.iter().all(|slot| !handle.contains(slot)), "{drawn:?}, and {handle:?} may be read");
         let Scene { writer, .. } = scene;
-        writer.close(half.end).unwrap();
+        writer.close(stored.handle).unwrap();
     }
 }
 
 /// A killed worker's slots return, whatever messages it had sent, and each next worker gets exactly
 /// as many slots as the first.
 #[test]
-fn the_next_worker_has_as_many_slots_as_the_first() {
+fn next_worker_gets_as_many_slots_as_the_first() {
     if let Ok(path) = std::env::var(PLACE) {
         let mut connection = taken(Path::new(&path));
         let slots: Vec<_> = (0..MOST).map(|_| shown(&mut connection).0).collect();
@@ -219,12 +219,12 @@ fn the_next_worker_has_as_many_slots_as_the_first() {
         std::thread::sleep(LIMIT);
         return;
     }
-    let Some((mut scene, mut half)) = Scene::new("killed") else { return };
+    let Some((mut scene, mut stored)) = Scene::new("killed") else { return };
     for _ in 0..5 {
         let mut process = start(scene.listener.path());
-        let (thread, _gpu) = scene.listen(half);
-        let mut said = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
-        let waiting = std::thread::spawn(move || said.any(|line| line.contains("there")));
+        let (thread, _gpu) = scene.listen(stored);
+        let mut message = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let waiting = std::thread::spawn(move || message.any(|line| line.contains("there")));
         let start = Instant::now();
         while !waiting.is_finished() {
             scene.draw();
@@ -235,20 +235,20 @@ fn the_next_worker_has_as_many_slots_as_the_first() {
         scene.draw_many();
         process.kill().unwrap();
         process.wait().unwrap();
-        half = thread.join().unwrap();
+        stored = thread.join().unwrap();
         let Error::PeerLost { dead, held, owed, .. } = scene.lost() else { panic!() };
         assert_eq!((dead, held, owed), (true, 1, 2));
-        assert!(half.before.is_none() && half.end.away().is_empty(), "its slots are free");
+        assert!(stored.previous.is_none() && stored.handle.remote_slots().is_empty(), "its slots are free");
     }
     assert!(scene.draw_many().len() >= 3);
     let Scene { writer, .. } = scene;
-    writer.close(half.end).unwrap();
+    writer.close(stored.handle).unwrap();
 }
 
 /// A frame whose message could not be sent to a worker that had ended is given to the next one.
 #[test]
-fn a_frame_that_a_lost_worker_was_not_told_of_is_the_next_ones() {
-    let Some((mut scene, half)) = Scene::new("untold") else { return };
+fn unsent_frame_of_a_lost_worker_goes_to_the_next() {
+    let Some((mut scene, stored)) = Scene::new("untold") else { return };
     let path = scene.listener.path().to_owned();
     let (go, gone) = std::sync::mpsc::channel::<()>();
     let worker = std::thread::spawn(move || {
@@ -259,13 +259,13 @@ fn a_frame_that_a_lost_worker_was_not_told_of_is_the_next_ones() {
         socket.shutdown(std::net::Shutdown::Read).unwrap();
         connection
     });
-    let (thread, _gpu) = scene.listen(half);
+    let (thread, _gpu) = scene.listen(stored);
     go.send(()).unwrap();
     let connection = worker.join().unwrap();
     let drawn = scene.draw();
     let Error::PeerLost { held: 0, frame: None, .. } = scene.lost() else { panic!("{}", scene.lost()) };
-    let half = scene.stop(thread);
-    assert!(half.end.away().is_empty(), "it was never told of the slot");
+    let stored = scene.stop(thread);
+    assert!(stored.handle.remote_slots().is_empty(), "it was never told of the slot");
     drop(connection);
 
     let path = scene.listener.path().to_owned();
@@ -273,18 +273,18 @@ fn a_frame_that_a_lost_worker_was_not_told_of_is_the_next_ones() {
         let mut connection = taken(&path);
         (shown(&mut connection), connection)
     });
-    let (thread, _gpu) = scene.listen(half);
+    let (thread, _gpu) = scene.listen(stored);
     let (shown, connection) = next.join().unwrap();
     assert_eq!(shown, (drawn as u32, 0), "nothing else was drawn");
-    let half = scene.stop(thread);
+    let stored = scene.stop(thread);
     drop(connection);
     let Scene { writer, .. } = scene;
-    writer.close(half.end).unwrap();
+    writer.close(stored.handle).unwrap();
 }
 
 fn start(path: &Path) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "--nocapture", "remote::listening::reads::the_next_worker_has_as_many_slots_as_the_first"])
+        .args(["--exact", "--nocapture", "remote::listening::reads::next_worker_gets_as_many_slots_as_the_first"])
         .env(PLACE, path)
         .stdout(Stdio::piped())
         .spawn()

@@ -16,12 +16,12 @@ use crate::buffer::spec::BufferSpec;
 use crate::compute::Compute;
 use crate::compute::remote::Trust;
 use crate::error::Error;
-use crate::exchange::{Away, ExchangeInfo, RemoteTurns, StepAway};
-use crate::remote::memory::Given;
+use crate::exchange::{ExchangeInfo, RemoteHandle, RemoteTurns, WorkerWriter};
+use crate::remote::memory::AcceptedMemory;
 use crate::remote::runs;
-use crate::remote::step::Step;
+use crate::remote::step_writer::StepWriterPart;
 use crate::remote::test_device::own_device;
-use crate::remote::wake::Wake;
+use crate::remote::wake::Waker;
 use crate::timeline::TimelinePoint;
 
 pub(in crate::remote) type Words = BufferSpec<u32>;
@@ -52,12 +52,12 @@ fn the_worker() {
     while !is_last(&connection.receive(LIMIT).unwrap().message) {}
     connection.send(&Message::Ready { exchange: EXCHANGE }, None, LIMIT).unwrap();
     for frame in 0..2 {
-        let said = match connection.receive(LIMIT).unwrap().message {
+        let message = match connection.receive(LIMIT).unwrap().message {
             Message::Free { slot, .. } => Message::Publish { exchange: EXCHANGE, slot, frame, value: frame + 1 },
             Message::Publish { slot, .. } => Message::Free { exchange: EXCHANGE, slot, value: frame + 1 },
             other => panic!("{other:?}"),
         };
-        connection.send(&said, None, LIMIT).unwrap();
+        connection.send(&message, None, LIMIT).unwrap();
     }
     println!("there");
     // Waits until the first frame is finished.
@@ -93,9 +93,9 @@ impl Peer {
     }
 
     /// Waits until the worker has announced its frames, and lets it continue.
-    pub(in crate::remote) fn go_on(&mut self) {
-        let said = BufReader::new(self.0.stdout.take().unwrap()).lines();
-        assert!(said.map_while(Result::ok).any(|line| line.ends_with("there")));
+    pub(in crate::remote) fn resume(&mut self) {
+        let message = BufReader::new(self.0.stdout.take().unwrap()).lines();
+        assert!(message.map_while(Result::ok).any(|line| line.ends_with("there")));
         writeln!(self.0.stdin.as_mut().unwrap()).unwrap();
     }
 
@@ -110,7 +110,7 @@ impl Peer {
 }
 
 /// Returns the connection with a worker that has accepted the exchange.
-pub(in crate::remote) fn offered(listener: &Listener, device: &ExportDevice, away: &StepAway<Words>) -> Connection {
+pub(in crate::remote) fn offer(listener: &Listener, device: &ExportDevice, handle: &WorkerWriter<Words>) -> Connection {
     let mut connection = listener.accept(LIMIT).unwrap().unwrap();
     let hello = Hello { cuda: true, trust: true, device_uuid: device.uuid(), ..Hello::new(Role::Renderer, "test") };
     connection.greet(&hello, LIMIT).unwrap();
@@ -131,7 +131,7 @@ pub(in crate::remote) fn offered(listener: &Listener, device: &ExportDevice, awa
         None,
     );
     for slot in 0..SLOTS {
-        let exported = &away.export(slot as usize).unwrap()[0];
+        let exported = &handle.export(slot as usize).unwrap()[0];
         let resource = exported.resource(EXCHANGE, slot, 0, runs::buffer::<u32>(LEN));
         say(Message::Resource(resource), Some(exported));
     }
@@ -157,7 +157,7 @@ struct Scene {
     steps: Arc<RemoteTurns<Words>>,
     status: Arc<Status>,
     control: Arc<Control>,
-    thread: Option<std::thread::JoinHandle<Half<StepAway<Words>>>>,
+    thread: Option<std::thread::JoinHandle<StoredHandle<WorkerWriter<Words>>>>,
     point: TimelinePoint,
 }
 
@@ -168,32 +168,32 @@ impl Scene {
     }
 
     /// Like [`new`](Self::new); `change` may modify the part for the worker's frames.
-    fn with(name: &str, ends: &str, change: impl FnOnce(&mut Step<Words>)) -> Option<Self> {
+    fn with(name: &str, ends: &str, change: impl FnOnce(&mut StepWriterPart<Words>)) -> Option<Self> {
         let device = own_device()?;
         let path = std::env::temp_dir().join(format!("bridge-steps-{}-{name}", std::process::id()));
         let listener = Listener::bind(&path).unwrap();
         let worker = Peer::start(&path, ends);
-        let compute = Compute::remote_of(&device, false, Trust::Played).unwrap();
+        let compute = Compute::remote_unchecked(&device, false, Trust::Simulated).unwrap();
         let info = ExchangeInfo { name: "steps", ..Default::default() };
-        let mut away = StepAway::new(&compute, &info, &Words::new(LEN, BufferAccess::TRANSFER_READ)).unwrap();
-        let wake = Arc::new(Wake::new().unwrap());
-        let woken = Arc::clone(&wake);
-        away.on_change(move || woken.wake());
-        let (control, status) = (Arc::new(Control::new(&wake)), Arc::new(Status::new("steps")));
-        let steps = away.steps();
-        let connection = offered(&listener, &device, &away);
-        status.connected(worker.process());
-        let mut part = Step::new(away, Given::Slots(()), &wake);
+        let mut handle = WorkerWriter::new(&compute, &info, &Words::new(LEN, BufferAccess::TRANSFER_READ)).unwrap();
+        let waker = Arc::new(Waker::new().unwrap());
+        let woken = Arc::clone(&waker);
+        handle.set_on_change(move || woken.wake());
+        let (control, status) = (Arc::new(Control::new(&waker)), Arc::new(Status::new("steps")));
+        let steps = handle.steps();
+        let connection = offer(&listener, &device, &handle);
+        status.set_connected(worker.process());
+        let mut part = StepWriterPart::new(handle, AcceptedMemory::Slots(()), &waker);
         change(&mut part);
         let (timeout, held, deaf) = (LIMIT, 0, false);
-        let listening = Listening {
+        let listening = WorkerListener {
             connection,
             part,
             control: Arc::clone(&control),
             status: Arc::clone(&status),
             timeout,
             held,
-            deaf,
+            receives_nothing: deaf,
         };
         let thread = Some(std::thread::spawn(move || listening.run()));
         let [first, second] = [(); 2].map(|()| {
@@ -203,7 +203,7 @@ impl Scene {
         let mut scene = Self { worker, device, steps, status, control, thread, point: second };
         scene.finish(1);
         first.wait(LIMIT).unwrap();
-        scene.worker.go_on();
+        scene.worker.resume();
         Some(scene)
     }
 
@@ -219,13 +219,13 @@ impl Scene {
 
     /// Makes the worker overrun its limit.
     fn limit_is_over(&self) {
-        self.status.limit_is_over.store(true, Ordering::Relaxed);
+        self.status.force_overrun.store(true, Ordering::Relaxed);
     }
 
     /// Waits until the worker is reported as lost.
     fn lost(&self) {
         let start = Instant::now();
-        while self.status.error().is_none() {
+        while self.status.loss_error().is_none() {
             assert!(start.elapsed() < LIMIT);
             std::thread::yield_now();
         }
@@ -236,37 +236,36 @@ impl Scene {
     }
 
     /// Waits for the end of the thread; returns the program's error and the workers' half.
-    fn end(&mut self) -> (Error, Half<StepAway<Words>>) {
-        let half = self.thread.take().unwrap().join().unwrap();
-        (self.status.error().unwrap(), half)
+    fn end(&mut self) -> (Error, StoredHandle<WorkerWriter<Words>>) {
+        let stored = self.thread.take().unwrap().join().unwrap();
+        (self.status.loss_error().unwrap(), stored)
     }
 
-    /// Asserts that the queue has continued, with the second frame torn, and that the slots are
-    /// free.
+    /// Asserts that the queue has continued, with the second frame torn and the slots free.
     fn assert_settled(&mut self, reason: &str) {
         self.point.wait(LIMIT).unwrap();
-        let (error, half) = self.end();
+        let (error, stored) = self.end();
         let Error::PeerLost { dead: true, frame: Some(0), torn, signaled: Some(2), .. } = &error else {
             panic!("{error}")
         };
         assert!(**torn == [1] && error.to_string().contains(reason), "{error}");
         assert!(self.status.owed().is_empty());
-        assert!(half.before.is_none() && half.end.away().is_empty(), "its slots are free");
+        assert!(stored.previous.is_none() && stored.handle.remote_slots().is_empty(), "its slots are free");
     }
 }
 
 #[test]
-fn the_queue_goes_on_once_the_worker_is_dead_and_not_before() {
+fn queue_continues_only_after_worker_process_end() {
     let Some(mut scene) = Scene::new("death", "stays") else { return };
-    assert!(scene.hangs() && scene.status.error().is_none());
+    assert!(scene.hangs() && scene.status.loss_error().is_none());
     scene.worker.kill();
     scene.assert_settled("has ended");
 }
 
 /// Negative control: without the signal in a killed worker's place, the queue hangs.
 #[test]
-fn without_the_signal_in_the_place_of_a_dead_worker_the_queue_hangs() {
-    let signals_nothing = |step: &mut Step<Words>| step.signals_nothing = true;
+fn queue_hangs_without_the_signal_for_a_dead_worker() {
+    let signals_nothing = |step: &mut StepWriterPart<Words>| step.signals_nothing = true;
     let Some(mut scene) = Scene::with("control", "stays", signals_nothing) else { return };
     scene.worker.kill();
     // Once the thread has ended, nothing is left that would signal.
@@ -279,7 +278,7 @@ fn without_the_signal_in_the_place_of_a_dead_worker_the_queue_hangs() {
 }
 
 #[test]
-fn a_worker_that_overruns_its_limit_is_killed_whether_it_is_connected_or_not() {
+fn worker_that_overruns_its_limit_is_killed_even_if_disconnected() {
     for ends in ["stays", "hangs-up", "closes"] {
         let Some(mut scene) = Scene::new("overrun", ends) else { return };
         if ends != "stays" {
@@ -297,7 +296,7 @@ fn a_worker_that_overruns_its_limit_is_killed_whether_it_is_connected_or_not() {
 
 /// The end of a connection is not the end of the process: values that are reached in time count.
 #[test]
-fn a_worker_that_has_hung_up_and_finishes_in_time_is_not_killed() {
+fn disconnected_worker_that_finishes_in_time_is_not_killed() {
     let Some(mut scene) = Scene::new("hang-up", "hangs-up") else { return };
     scene.lost();
     assert!(scene.hangs());
@@ -306,14 +305,14 @@ fn a_worker_that_has_hung_up_and_finishes_in_time_is_not_killed() {
     scene.point.wait(LIMIT).unwrap();
     assert!(scene.worker.is_alive());
     scene.control.stop();
-    let (error, half) = scene.end();
+    let (error, stored) = scene.end();
     assert!(matches!(&error, Error::PeerLost { dead: false, owed: 1, signaled: None, .. }), "{error}");
-    assert!(half.before.is_some(), "it may still use its slots");
+    assert!(stored.previous.is_some(), "it may still use its slots");
 }
 
 /// Leaving takes at most the worker's limit, and leaves nothing waiting.
 #[test]
-fn the_program_leaves_while_its_queue_waits() {
+fn program_leaves_while_its_queue_waits() {
     for finishes in [true, false] {
         let Some(mut scene) = Scene::new("leave", "stays") else { return };
         scene.control.stop();
@@ -335,9 +334,9 @@ fn the_program_leaves_while_its_queue_waits() {
 
 /// A worker whose progress cannot be observed, since the device is lost, is not killed for that.
 #[test]
-fn a_worker_of_a_lost_device_is_left_at_once_and_lives() {
+fn worker_of_a_lost_device_is_released_and_not_killed() {
     let Some(mut scene) = Scene::new("lost", "stays") else { return };
-    scene.steps.state().pretend_loss(false);
+    scene.steps.state().simulate_loss(false);
     scene.limit_is_over();
     scene.control.stop();
     let (error, _) = scene.end();

@@ -15,13 +15,13 @@ use crate::buffer::spec::BufferSpec;
 use crate::compute::Compute;
 use crate::compute::remote::Trust;
 use crate::error::Error;
-use crate::exchange::{Away, Exchange, LatestInfo, LatestReader};
-use crate::remote::feed::Feed;
-use crate::remote::memory::Given;
+use crate::exchange::{Exchange, LatestInfo, LatestReader, RemoteHandle};
+use crate::remote::latest_writer::LatestWriterPart;
+use crate::remote::memory::AcceptedMemory;
 use crate::remote::runs;
 use crate::remote::test_device::device;
 use crate::remote::timelines::Timelines;
-use crate::remote::wake::Wake;
+use crate::remote::wake::Waker;
 
 type Words = BufferSpec<u32>;
 const LIMIT: Duration = Duration::from_secs(20);
@@ -54,13 +54,13 @@ impl Scene {
         let path = std::env::temp_dir().join(format!("bridge-link-{}-{name}", std::process::id()));
         let listener = Listener::bind(path).unwrap();
         let info = LatestInfo { name: "frames", slots, ..Default::default() };
-        let compute = Compute::remote_of(&device, false, Trust::None).unwrap();
+        let compute = Compute::remote_unchecked(&device, false, Trust::None).unwrap();
         let spec = Words::new(LEN, BufferAccess::TRANSFER_READ);
-        let (mut writer, reader) = Exchange::latest_of(&compute, &info, &spec).unwrap();
-        let wake = Arc::new(Wake::new().unwrap());
-        let woken = Arc::clone(&wake);
-        writer.on_change(move || woken.wake());
-        let control = Arc::new(Control::new(&wake));
+        let (mut writer, reader) = Exchange::latest_for(&compute, &info, &spec).unwrap();
+        let waker = Arc::new(Waker::new().unwrap());
+        let woken = Arc::clone(&waker);
+        writer.set_on_change(move || woken.wake());
+        let control = Arc::new(Control::new(&waker));
         let status = Arc::new(Status::new("frames"));
         Some(Self { listener, device, reader, status, control, writer: Some(writer) })
     }
@@ -78,13 +78,13 @@ impl Scene {
 
     /// Offers the exchange, with placeholder descriptors for timelines, and listens to the worker
     /// once it has accepted. Returns a function that plays its GPU.
-    fn listen(&mut self) -> (JoinHandle<Half<LatestWriter<Words>>>, impl Fn(u64) + use<>) {
+    fn listen(&mut self) -> (JoinHandle<StoredHandle<LatestWriter<Words>>>, impl Fn(u64) + use<>) {
         let (listening, gpu) = self.prepare();
         (std::thread::spawn(move || listening.run()), gpu)
     }
 
     /// Like [`listen`](Self::listen), without starting the thread.
-    fn prepare(&mut self) -> (Listening<Feed<Words>>, impl Fn(u64) + use<>) {
+    fn prepare(&mut self) -> (WorkerListener<LatestWriterPart<Words>>, impl Fn(u64) + use<>) {
         let mut connection = self.accept();
         let writer = self.writer.take().unwrap();
         let say = |connection: &mut Connection, message, descriptor: Option<&dyn AsFd>| {
@@ -114,13 +114,13 @@ impl Scene {
         assert_eq!(connection.receive(LIMIT).unwrap().message, Message::Ready { exchange: EXCHANGE });
         let timelines = Timelines::unexported(&self.device, "frames").unwrap();
         let gpu = timelines.player();
-        let part = Feed::new(writer, Given::Slots(timelines), self.control.wake());
+        let part = LatestWriterPart::new(writer, AcceptedMemory::Slots(timelines), self.control.wake());
         let (control, status, timeout) = (Arc::clone(&self.control), Arc::clone(&self.status), LIMIT);
-        self.status.connected(connection.peer().pid());
-        (Listening { connection, part, control, status, timeout, held: 0, deaf: false }, gpu)
+        self.status.set_connected(connection.peer().pid());
+        (WorkerListener { connection, part, control, status, timeout, held: 0, receives_nothing: false }, gpu)
     }
 
-    fn stop(&self, thread: JoinHandle<Half<LatestWriter<Words>>>) -> Half<LatestWriter<Words>> {
+    fn stop(&self, thread: JoinHandle<StoredHandle<LatestWriter<Words>>>) -> StoredHandle<LatestWriter<Words>> {
         self.control.stop();
         thread.join().unwrap()
     }
@@ -134,14 +134,14 @@ impl Scene {
                 turn.read_back(LIMIT).unwrap();
                 return frame;
             }
-            assert!(start.elapsed() < LIMIT, "nothing new is shown: {:?}", self.status.error());
+            assert!(start.elapsed() < LIMIT, "nothing new is shown: {:?}", self.status.loss_error());
         }
     }
 
     fn lost(&self) -> Error {
         let start = Instant::now();
         loop {
-            match self.status.error() {
+            match self.status.loss_error() {
                 Some(error) => return error,
                 None => assert!(start.elapsed() < LIMIT, "the worker is not told to be lost"),
             }
@@ -186,7 +186,7 @@ fn publish(connection: &mut Connection, slot: u32, frame: u64) {
 }
 
 #[test]
-fn frames_cross_and_a_worker_that_closes_leaves_its_slots() {
+fn frames_arrive_and_a_closing_worker_returns_its_slots() {
     let Some(mut scene) = Scene::new("close") else { return };
     let path = scene.path();
     let (finished, all) = std::sync::mpsc::channel();
@@ -218,15 +218,15 @@ fn frames_cross_and_a_worker_that_closes_leaves_its_slots() {
     let error = scene.lost();
     assert!(error.to_string().contains("has closed the exchange"), "{error}");
     assert_eq!(scene.new_frame(), 3);
-    let half = scene.stop(thread);
-    assert!(half.before.is_none() && half.end.away().is_empty(), "it is done with its slots");
+    let stored = scene.stop(thread);
+    assert!(stored.previous.is_none() && stored.handle.remote_slots().is_empty(), "it is done with its slots");
     drop(connection);
-    half.end.close(scene.reader).unwrap();
+    stored.handle.close(scene.reader).unwrap();
 }
 
 /// A Close of the exchange counts even if the program disconnects the worker before reading it.
 #[test]
-fn a_close_that_is_unheard_counts_all_the_same() {
+fn unread_close_still_counts() {
     for closes in [true, false] {
         let Some(mut scene) = Scene::new("unheard") else { return };
         let path = scene.path();
@@ -240,16 +240,16 @@ fn a_close_that_is_unheard_counts_all_the_same() {
         let (listening, _gpu) = scene.prepare();
         let connection = worker.join().unwrap();
         scene.control.stop();
-        let half = listening.run();
-        assert_eq!(half.before.is_none(), closes, "whether it is done with its slots");
-        assert_eq!(half.end.away(), [0usize; 0], "a worker that is sent away is given none");
+        let stored = listening.run();
+        assert_eq!(stored.previous.is_none(), closes, "whether it is done with its slots");
+        assert_eq!(stored.handle.remote_slots(), [0usize; 0], "a worker that is sent away is given none");
         drop(connection);
-        half.end.close(scene.reader).unwrap();
+        stored.handle.close(scene.reader).unwrap();
     }
 }
 
 #[test]
-fn a_worker_that_hangs_up_keeps_its_slots_while_it_lives() {
+fn disconnected_worker_keeps_its_slots_while_its_process_runs() {
     let Some(mut scene) = Scene::new("hang-up") else { return };
     let path = scene.path();
     let worker = std::thread::spawn(move || {
@@ -263,19 +263,19 @@ fn a_worker_that_hangs_up_keeps_its_slots_while_it_lives() {
     // Frames that the worker had announced before still count.
     gpu(1);
     assert_eq!(scene.new_frame(), 0);
-    let mut half = scene.stop(thread);
-    assert_eq!((half.before.is_some(), half.end.away().len()), (true, 5));
+    let mut stored = scene.stop(thread);
+    assert_eq!((stored.previous.is_some(), stored.handle.remote_slots().len()), (true, 5));
 
     let path = scene.path();
     let next = std::thread::spawn(move || Connection::connect(path, &ConnectInfo::default()).map(drop));
     let connection = scene.listener.accept(LIMIT).unwrap().unwrap();
-    let (go_on, limit) = (Control::new(&Arc::new(Wake::new().unwrap())), Duration::from_millis(50));
-    let error = half.await_quiet(&connection, &go_on, limit).unwrap_err().to_string();
+    let (control, limit) = (Control::new(&Arc::new(Waker::new().unwrap())), Duration::from_millis(50));
+    let error = stored.wait_for_previous(&connection, &control, limit).unwrap_err().to_string();
     assert!(error.contains("may still use its slots"), "{error}");
-    assert!(half.before.is_some(), "it is asked again for the next");
+    assert!(stored.previous.is_some(), "it is asked again for the next");
     drop(connection);
     assert!(next.join().unwrap().is_err(), "nobody has said Hello to it");
-    half.end.close(scene.reader).unwrap();
+    stored.handle.close(scene.reader).unwrap();
 }
 
 /// A kernel of a killed process continues while a child holds the process's descriptors.
@@ -298,30 +298,30 @@ fn a_child_of_a_dead_worker_keeps_its_slots() {
         .spawn()
         .unwrap();
     let (thread, _gpu) = scene.listen();
-    let said = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let child = said.filter_map(|line| line.strip_prefix("child ").map(str::to_owned)).next().unwrap();
+    let message = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let child = message.filter_map(|line| line.strip_prefix("child ").map(str::to_owned)).next().unwrap();
     process.kill().unwrap();
     process.wait().unwrap();
-    let mut half = thread.join().unwrap();
+    let mut stored = thread.join().unwrap();
     assert!(matches!(scene.lost(), Error::PeerLost { dead: true, .. }));
-    assert_eq!((half.before.is_some(), half.end.away().len()), (true, 6), "the child may still write");
+    assert_eq!((stored.previous.is_some(), stored.handle.remote_slots().len()), (true, 6), "the child may still write");
 
     let path = scene.path();
     let next = std::thread::spawn(move || Connection::connect(path, &ConnectInfo::default()).map(drop));
     let connection = scene.listener.accept(LIMIT).unwrap().unwrap();
-    let go_on = Control::new(&Arc::new(Wake::new().unwrap()));
-    let error = half.await_quiet(&connection, &go_on, Duration::from_millis(50)).unwrap_err().to_string();
+    let control = Control::new(&Arc::new(Waker::new().unwrap()));
+    let error = stored.wait_for_previous(&connection, &control, Duration::from_millis(50)).unwrap_err().to_string();
     assert!(error.contains("a child forked from it"), "{error}");
     Command::new("kill").arg(child).status().unwrap();
-    half.await_quiet(&connection, &go_on, LIMIT).unwrap();
-    assert!(half.before.is_none() && half.end.away().is_empty(), "its slots are free");
+    stored.wait_for_previous(&connection, &control, LIMIT).unwrap();
+    assert!(stored.previous.is_none() && stored.handle.remote_slots().is_empty(), "its slots are free");
     drop(connection);
     assert!(next.join().unwrap().is_err(), "it was refused");
-    half.end.close(scene.reader).unwrap();
+    stored.handle.close(scene.reader).unwrap();
 }
 
 #[test]
-fn a_worker_that_dies_owes_what_it_had_not_finished() {
+fn unfinished_frames_of_a_dead_worker_are_counted_as_pending() {
     if let Ok(path) = std::env::var(PLACE) {
         let (mut connection, slots) = connect(Path::new(&path));
         (0..2).for_each(|frame| publish(&mut connection, slots[frame as usize], frame));
@@ -330,7 +330,7 @@ fn a_worker_that_dies_owes_what_it_had_not_finished() {
     }
     let Some(mut scene) = Scene::new("death") else { return };
     let mut process = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "remote::listening::tests::a_worker_that_dies_owes_what_it_had_not_finished"])
+        .args(["--exact", "remote::listening::tests::unfinished_frames_of_a_dead_worker_are_counted_as_pending"])
         .env(PLACE, scene.path())
         .stdout(Stdio::null())
         .spawn()
@@ -341,10 +341,10 @@ fn a_worker_that_dies_owes_what_it_had_not_finished() {
     process.kill().unwrap();
     process.wait().unwrap();
     // The thread ends by itself.
-    let half = thread.join().unwrap();
+    let stored = thread.join().unwrap();
     let Error::PeerLost { dead, owed, held, frame, worker, .. } = scene.lost() else { panic!() };
     assert_eq!((dead, owed, held, frame, worker), (true, 1, 4, Some(0), process.id()));
-    assert!(half.before.is_none() && half.end.away().is_empty(), "its slots are free");
+    assert!(stored.previous.is_none() && stored.handle.remote_slots().is_empty(), "its slots are free");
     assert_eq!(scene.reader.newest().unwrap().unwrap().frame(), 0);
-    half.end.close(scene.reader).unwrap();
+    stored.handle.close(scene.reader).unwrap();
 }

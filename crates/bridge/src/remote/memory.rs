@@ -5,15 +5,15 @@ use std::os::fd::OwnedFd;
 use bridge_ipc::{Backend, Timeline};
 
 use super::accepted::unknown_backend;
-use super::copy::Files;
+use super::copy::SlotFiles;
 use super::exported::Exported;
 use super::terms::{EXCHANGE, Terms};
 use super::timelines::Timelines;
 use crate::error::Result;
-use crate::exchange::Away;
+use crate::exchange::RemoteHandle;
 
 /// The memory that is offered to a worker.
-pub(super) enum Memory<'a, S> {
+pub(super) enum OfferedMemory<'a, S> {
     /// Memory files, which are created for the worker.
     New,
     /// The slots of the exchange, and timelines that no other worker had. Each slot is exported
@@ -27,15 +27,15 @@ pub(super) enum Memory<'a, S> {
 }
 
 /// The memory that a worker has accepted.
-pub(super) enum Given<S> {
-    Files(Files),
+pub(super) enum AcceptedMemory<S> {
+    Files(SlotFiles),
     /// The slots of the exchange.
     Slots(S),
 }
 
 /// Returns the memory for workers whose signals no submission waits for: files, or the slots with
 /// timelines of the connection.
-pub(super) fn untrusted_memory<'a>(end: &'a impl Away, terms: &Terms) -> Result<Memory<'a, Timelines>> {
+pub(super) fn untrusted_memory<'a>(end: &'a impl RemoteHandle, terms: &Terms) -> Result<OfferedMemory<'a, Timelines>> {
     memory(end, terms, || {
         let given = Timelines::new(end.side().device(), end.exchange())?;
         Ok((given.export(EXCHANGE)?, given))
@@ -44,15 +44,20 @@ pub(super) fn untrusted_memory<'a>(end: &'a impl Away, terms: &Terms) -> Result<
 
 /// Returns the memory for a worker: files, or the slots with the timelines that `export` returns.
 pub(super) fn memory<'a, S>(
-    end: &'a impl Away,
+    end: &'a impl RemoteHandle,
     terms: &Terms,
     export: impl FnOnce() -> Result<([(Timeline, OwnedFd); 2], S)>,
-) -> Result<Memory<'a, S>> {
+) -> Result<OfferedMemory<'a, S>> {
     match terms.backend {
-        Backend::Host => Ok(Memory::New),
+        Backend::Host => Ok(OfferedMemory::New),
         Backend::Cuda => {
             let (handles, given) = export()?;
-            Ok(Memory::Exported { slots: end.count(), export: Box::new(|slot| end.export(slot)), handles, given })
+            Ok(OfferedMemory::Exported {
+                slots: end.count(),
+                export: Box::new(|slot| end.export(slot)),
+                handles,
+                given,
+            })
         }
         other => Err(unknown_backend(&terms.name, other)),
     }

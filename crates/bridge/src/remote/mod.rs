@@ -8,44 +8,47 @@
 //! one handle of an exchange in one process (`exchange/latest/`) on behalf of the worker. The
 //! program holds the other handle, and `workers` can be replaced without changing either.
 //!
-//! - Workers that write: `feed` holds the exchange's writer, and the program the `reader`.
-//!   `feed/host.rs` copies the frames of a worker on the CPU; `feed/cuda.rs` publishes slots that a
-//!   worker has written directly, once its timeline (`timelines`) shows that they are complete.
-//! - Workers that read: `serve` holds the exchange's reader, and the program the `writer`.
-//!   `serve/host.rs` copies finished frames for a worker on the CPU; `serve/cuda.rs` gives slots to
-//!   a worker, and takes them back once its timeline shows that it is finished with them.
-//! - Workers in step, if both sides allow it: `step` announces frames of workers that write, and
-//!   the program holds the `exchange`; `draw` gives frames to workers that read, and the program
-//!   holds the `exchange_writer`. Submissions wait for the worker here: `owed` counts the announced
-//!   values, `enforce` ensures that they are reached, and both parts signal what dead workers owe.
+//! - Workers that write: `latest_writer` holds the exchange's writer, and the program the `reader`.
+//!   `latest_writer/host.rs` copies the frames of a worker on the CPU; `latest_writer/cuda.rs`
+//!   publishes slots that a worker has written directly, once its timeline (`timelines`) shows that
+//!   they are complete.
+//! - Workers that read: `latest_reader` holds the exchange's reader, and the program the `writer`.
+//!   `latest_reader/host.rs` copies finished frames for a worker on the CPU;
+//!   `latest_reader/cuda.rs` gives slots to a worker, and takes them back once its timeline shows
+//!   that it is finished with them.
+//! - Workers in step, if both sides allow it: `step_writer` announces frames of workers that write,
+//!   and the program holds the `exchange`; `step_reader` gives frames to workers that read, and the
+//!   program holds the `exchange_writer`. Submissions wait for the worker here: `pending_frames`
+//!   counts the announced values, `enforce` ensures that they are reached, and both parts signal
+//!   what dead workers owe.
 
 mod accepted;
 mod control;
 mod copy;
-mod draw;
 mod enforce;
 mod exchange;
 mod exchange_writer;
-mod feed;
-mod half;
+mod latest_reader;
+mod latest_writer;
 mod link;
 mod listener;
 mod listening;
 mod memory;
 mod offer;
-mod outlive;
-mod owed;
 mod part;
+mod pending_frames;
 mod reader;
-mod serve;
 mod status;
-mod step;
+mod step_reader;
+mod step_writer;
+mod stored_handle;
 mod terms;
 #[cfg(test)]
 mod test_device;
 mod thread;
 mod timelines;
 mod wake;
+mod worker_loss;
 mod workers;
 mod writer;
 

@@ -9,13 +9,13 @@ use bridge_ipc::{Code, Connection, Direction, Handle, Message, Offer, Received, 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::control::Control;
-use super::copy::{Files, Memory as CopyMemory};
-use super::memory::{Given, Memory};
+use super::copy::{SlotFiles, SlotMemory};
+use super::memory::{AcceptedMemory, OfferedMemory};
 use super::terms::{EXCHANGE, Terms};
 use crate::error::{Error, Result};
 
 /// Interval at which a wait for an answer checks that the program still wants it.
-const AT_A_TIME: Duration = Duration::from_millis(10);
+const CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
 impl Terms {
     /// Offers the exchange, and waits for the answer until `control` is stopped. A worker on the
@@ -28,9 +28,9 @@ impl Terms {
     pub(super) fn offer<S>(
         &self,
         connection: &mut Connection,
-        slots: Memory<'_, S>,
+        slots: OfferedMemory<'_, S>,
         control: &Control,
-    ) -> Result<Given<S>> {
+    ) -> Result<AcceptedMemory<S>> {
         let start = Instant::now();
         let left = || self.timeout.saturating_sub(start.elapsed());
         let offer = Offer {
@@ -46,8 +46,8 @@ impl Terms {
         self.send(connection, &Message::Offer(offer), None, &left, control)?;
         let mut send = |message, handle: BorrowedFd<'_>| self.send(connection, &message, Some(handle), &left, control);
         let given = match slots {
-            Memory::New => Given::Files(self.send_files(send)?),
-            Memory::Exported { slots, export, handles, given } => {
+            OfferedMemory::New => AcceptedMemory::Files(self.send_files(send)?),
+            OfferedMemory::Exported { slots, export, handles, given } => {
                 for (number, slot) in (0..).zip(0..slots) {
                     for ((index, kind), exported) in (0..).zip(&self.kinds).zip(export(slot)?) {
                         send(Message::Resource(exported.resource(EXCHANGE, number, index, *kind)), exported.as_fd())?;
@@ -56,7 +56,7 @@ impl Terms {
                 for (timeline, handle) in handles {
                     send(Message::Timeline(timeline), handle.as_fd())?;
                 }
-                Given::Slots(given)
+                AcceptedMemory::Slots(given)
             }
         };
         match self.answer(connection, &left, control)?.message {
@@ -74,14 +74,14 @@ impl Terms {
                 return Err(self.invalid(format!("{} answers the offer with {}", connection.name(), other.kind())));
             }
         }
-        for slot in 0..self.given() {
+        for slot in 0..self.initial_slots() {
             self.send(connection, &Message::Free { exchange: EXCHANGE, slot, value: 0 }, None, &left, control)?;
         }
         Ok(given)
     }
 
     /// Creates memory for each slot, and sends it.
-    fn send_files(&self, mut send: impl FnMut(Message, BorrowedFd<'_>) -> Result<()>) -> Result<Files> {
+    fn send_files(&self, mut send: impl FnMut(Message, BorrowedFd<'_>) -> Result<()>) -> Result<SlotFiles> {
         let mut slots = Vec::new();
         for slot in 0..self.slots() {
             let mut files = Vec::new();
@@ -108,15 +108,15 @@ impl Terms {
     }
 
     /// Creates the memory of a resource; returns what is sent to the worker and what is kept.
-    fn new_memory(&self, bytes: u64) -> Result<(SharedMemory, CopyMemory)> {
+    fn new_memory(&self, bytes: u64) -> Result<(SharedMemory, SlotMemory)> {
         if self.direction == Direction::RendererWrites {
             let (memory, ours) = SharedMemory::new_for_reading(&self.name, bytes)?;
-            return Ok((memory, CopyMemory::Ours(ours)));
+            return Ok((memory, SlotMemory::RendererFile(ours)));
         }
         let memory = SharedMemory::new(&self.name, bytes)?;
         let file = memory.handle().try_clone().map(File::from);
         let theirs = file.map_err(|error| self.invalid(format!("its memory: {error}")))?;
-        Ok((memory, CopyMemory::Theirs(theirs)))
+        Ok((memory, SlotMemory::WorkerFile(theirs)))
     }
 
     /// Sends a message once there is room for it and for its descriptor, waiting in short
@@ -129,14 +129,14 @@ impl Terms {
         left: &impl Fn() -> Duration,
         control: &Control,
     ) -> Result<()> {
-        let at_a_time = Timespec { tv_sec: 0, tv_nsec: i64::from(AT_A_TIME.subsec_nanos()) };
+        let at_a_time = Timespec { tv_sec: 0, tv_nsec: i64::from(CHECK_INTERVAL.subsec_nanos()) };
         // An interrupted poll counts as no room.
         while poll(&mut [PollFd::new(&connection.as_fd(), PollFlags::OUT)], Some(&at_a_time)).unwrap_or(0) == 0 {
-            self.go_on(connection, left, control)?;
+            self.check_wait(connection, left, control)?;
         }
         // `poll` does not report whether there is room for a descriptor.
         while !left().is_zero() {
-            if connection.try_send(message, descriptor, left().min(AT_A_TIME))? {
+            if connection.try_send(message, descriptor, left().min(CHECK_INTERVAL))? {
                 return Ok(());
             }
             self.check_wanted(connection, control)?;
@@ -148,15 +148,15 @@ impl Terms {
     /// Waits for the worker's answer, in short intervals.
     fn answer(&self, connection: &mut Connection, left: &impl Fn() -> Duration, control: &Control) -> Result<Received> {
         loop {
-            match connection.receive(left().min(AT_A_TIME)) {
-                Err(bridge_ipc::Error::Timeout { .. }) => self.go_on(connection, left, control)?,
+            match connection.receive(left().min(CHECK_INTERVAL)) {
+                Err(bridge_ipc::Error::Timeout { .. }) => self.check_wait(connection, left, control)?,
                 received => return Ok(received?),
             }
         }
     }
 
     /// Checks that the wait should continue; ends the connection otherwise.
-    fn go_on(&self, connection: &mut Connection, left: &impl Fn() -> Duration, control: &Control) -> Result<()> {
+    fn check_wait(&self, connection: &mut Connection, left: &impl Fn() -> Duration, control: &Control) -> Result<()> {
         self.check_wanted(connection, control)?;
         if left().is_zero() {
             connection.close(Code::Failure, "the exchange was not taken in time");

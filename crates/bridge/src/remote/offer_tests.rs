@@ -9,7 +9,7 @@ use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use super::*;
 use crate::exchange::LatestInfo;
 use crate::remote::runs;
-use crate::remote::wake::Wake;
+use crate::remote::wake::Waker;
 
 const LIMIT: Duration = Duration::from_secs(20);
 /// Set for the process that has no room for descriptors.
@@ -74,15 +74,15 @@ fn fill() -> (Connection, Connection) {
 /// If other connections of the user take all the room, a program that still wants a worker gets an
 /// error that names the limit, and one that no longer wants it does not wait for room.
 #[test]
-fn room_for_a_descriptor_is_waited_for_as_long_as_the_worker_is_wanted() {
+fn offer_waits_for_descriptor_room_until_cancelled() {
     let Some(_) = std::env::var_os(FULL) else {
-        let test = "remote::offer::tests::room_for_a_descriptor_is_waited_for_as_long_as_the_worker_is_wanted";
+        let test = "remote::offer::tests::offer_waits_for_descriptor_room_until_cancelled";
         let mut full = Command::new(std::env::current_exe().unwrap());
         let ended = full.args(["--exact", test]).env(FULL, "").stdin(Stdio::null()).status().unwrap();
         assert!(ended.success());
         return;
     };
-    let control = Control::new(&Arc::new(Wake::new().unwrap()));
+    let control = Control::new(&Arc::new(Waker::new().unwrap()));
     let terms = |timeout| {
         let info = LatestInfo { name: "frames", timeout, ..Default::default() };
         Terms::new(&info, vec![runs::buffer::<u32>(64)], Backend::Host, Direction::WorkerWrites, false)
@@ -90,15 +90,18 @@ fn room_for_a_descriptor_is_waited_for_as_long_as_the_worker_is_wanted() {
     let full = fill();
     let offer = |timeout| {
         let (mut renderer, mut worker) = connected("offer");
-        let error = terms(timeout).offer::<()>(&mut renderer, Memory::New, &control).err().unwrap().to_string();
+        let error = terms(timeout).offer::<()>(&mut renderer, OfferedMemory::New, &control).err().unwrap().to_string();
         assert!(matches!(worker.receive(LIMIT).unwrap().message, Message::Offer(_)));
         let Message::Bye { text, .. } = worker.receive(LIMIT).unwrap().message else { panic!() };
         (error, text)
     };
-    let (error, told) = offer(AT_A_TIME * 3);
-    assert!(error.contains("ulimit -n") && told.contains("the connection with worker"), "{error}: {told}");
+    let (error, reported) = offer(CHECK_INTERVAL * 3);
+    assert!(error.contains("ulimit -n") && reported.contains("the connection with worker"), "{error}: {reported}");
     control.stop();
-    let (error, told) = offer(LIMIT);
-    assert!(error.contains("it was ended before") && told.contains("has ended the exchange"), "{error}: {told}");
+    let (error, reported) = offer(LIMIT);
+    assert!(
+        error.contains("it was ended before") && reported.contains("has ended the exchange"),
+        "{error}: {reported}"
+    );
     drop(full);
 }

@@ -8,48 +8,49 @@ use std::time::{Duration, Instant};
 
 use bridge_ipc::{Backend, Direction, Message};
 
-use super::memory::{Given, Memory};
+use super::memory::{AcceptedMemory, OfferedMemory};
 use super::terms::Terms;
-use super::wake::Wake;
+use super::wake::Waker;
 use crate::error::{Error, Result};
-use crate::exchange::{Away, AwayState};
+use crate::exchange::{RemoteHandle, WorkerState};
 use crate::observe::{log_error, log_warn};
 
 /// The handle of an exchange on behalf of its workers.
-pub(super) trait End: Away {
+pub(super) trait WorkerHandle: RemoteHandle {
     const DIRECTION: Direction;
     /// Whether frames are in step, with values that are announced before they are reached.
     const TRUST: bool = false;
-    type Part: Part<End = Self>;
+    type Part: Part<Handle = Self>;
 
     /// Returns the memory for the next worker.
-    fn memory(&self, terms: &Terms) -> Result<Memory<'_, Slots<Self>>>;
+    fn memory(&self, terms: &Terms) -> Result<OfferedMemory<'_, Slots<Self>>>;
 
     /// Prepares for the next worker, which computes with `backend`. Called once no previous worker
-    /// uses the slots any more. Waits for at most `limit`, and until `go_on` returns an error.
+    /// uses the slots any more. Waits for at most `limit`, and until `check_wanted` returns an
+    /// error.
     ///
     /// # Errors
-    /// The error of `go_on`, or the reason why no worker can be accepted now.
-    fn prepare(&mut self, _backend: Backend, _limit: Duration, _go_on: &dyn Fn() -> Result<()>) -> Result<()> {
+    /// The error of `check_wanted`, or the reason why no worker can be accepted now.
+    fn prepare(&mut self, _backend: Backend, _limit: Duration, _check_wanted: &dyn Fn() -> Result<()>) -> Result<()> {
         Ok(())
     }
 }
 
 /// The objects that a part needs for slots that the worker uses directly.
-pub(super) type Slots<E> = <<E as End>::Part as Part>::Slots;
+pub(super) type Slots<E> = <<E as WorkerHandle>::Part as Part>::Slots;
 
 /// This process's handling of a worker's frames: the inputs are the worker's messages, and the
 /// outputs are frames and slots.
 pub(super) trait Part: Sized + Send + 'static {
-    type End: End<Part = Self>;
+    type Handle: WorkerHandle<Part = Self>;
     /// The objects that it needs for slots that the worker uses directly.
     type Slots: Send;
 
-    fn new(end: Self::End, given: Given<Self::Slots>, wake: &Arc<Wake>) -> Self;
+    fn new(end: Self::Handle, given: AcceptedMemory<Self::Slots>, waker: &Arc<Waker>) -> Self;
 
     /// Handles a message of the worker about a frame or a slot, which the session has allowed.
     /// Returns its immediate outcome, if any.
-    fn hear(&mut self, said: &Message) -> Option<Outcome>;
+    fn handle_message(&mut self, message: &Message) -> Option<Outcome>;
 
     /// Notes that the program may have published a frame or returned a slot.
     fn woken(&mut self) {}
@@ -66,30 +67,30 @@ pub(super) trait Part: Sized + Send + 'static {
 
     /// Returns `true` while this process copies a frame that the worker has finished, or is about
     /// to: only the copy is waited for.
-    fn copies(&self) -> bool {
+    fn is_copying(&self) -> bool {
         false
     }
 
     /// Returns `true` while frames that were submitted for the worker are on their way to it,
     /// delayed only by this process's queue.
-    fn hands_over(&self) -> bool {
+    fn has_frames_to_send(&self) -> bool {
         false
     }
 
     /// Returns the time after which [`advance`](Self::advance) is to be called again, if it waits
     /// for an event without a notification.
-    fn retry(&self) -> Option<Duration>;
+    fn retry_delay(&self) -> Option<Duration>;
 
     /// Stops giving slots or frames to the worker.
     fn close(&mut self);
 
     /// Handles a slot whose message could not be sent to the worker, which is given nothing more.
-    fn untold(&mut self, _handed: &Handed) {
+    fn return_unsent(&mut self, _handed: &HandedSlot) {
         self.close();
     }
 
     /// Returns the number of announced signals that were not made.
-    fn owed(&self) -> usize;
+    fn pending_signals(&self) -> usize;
 
     /// Returns `true` if only the worker itself can finish what it has announced.
     fn needs_worker(&self) -> bool;
@@ -100,7 +101,7 @@ pub(super) trait Part: Sized + Send + 'static {
     /// Describes the announcement that the worker has not finished within `limit` from the end of
     /// the previous one, although only the worker delays it: it is killed for that. For a program
     /// that `leaves`, a delay by Vulkan is no excuse unless Vulkan makes progress.
-    fn overrun(&mut self, _limit: Duration, _leaves: bool) -> Option<String> {
+    fn describe_overrun(&mut self, _limit: Duration, _leaves: bool) -> Option<String> {
         None
     }
 
@@ -110,19 +111,19 @@ pub(super) trait Part: Sized + Send + 'static {
     }
 
     /// Returns the exchange's numbers of the frames that enqueued work waits for.
-    fn waited_for(&self) -> Box<[u64]> {
+    fn awaited_frames(&self) -> Box<[u64]> {
         Box::default()
     }
 
     /// Signals the values that the worker owes and will not signal any more, if enqueued work waits
     /// for them. Its connection has ended, and its process if `dead`.
-    fn settle(&mut self, _dead: bool) -> Settled {
+    fn settle_pending(&mut self, _dead: bool) -> Settled {
         Settled::default()
     }
 
     /// Abandons the frames in progress. If the worker is `quiet`, it no longer uses its slots.
     /// Returns the handle, and whether the exchange owns all of its slots again.
-    fn stop(self, quiet: bool) -> (Self::End, bool);
+    fn stop(self, quiet: bool) -> (Self::Handle, bool);
 }
 
 /// The signals that were made in a worker's place.
@@ -137,16 +138,16 @@ pub(super) struct Settled {
 /// Number of frames that a worker has taken back. A hostile worker may take back any number, so
 /// only the first is logged, and the total once the worker is lost.
 #[derive(Debug, Default)]
-pub(super) struct TakenBack(u64);
+pub(super) struct TornFrames(u64);
 
-impl TakenBack {
+impl TornFrames {
     /// Counts a frame. Returns `true` for the first.
-    pub(super) fn is_first(&mut self) -> bool {
+    pub(super) fn add(&mut self) -> bool {
         self.0 += 1;
         self.0 == 1
     }
 
-    pub(super) fn tell(&self, exchange: &str) {
+    pub(super) fn log_total(&self, exchange: &str) {
         if self.0 > 1 {
             log_warn!("exchange \"{exchange}\": the worker reported {} torn frames in total", self.0);
         }
@@ -154,25 +155,25 @@ impl TakenBack {
 }
 
 /// Interval between attempts, if the awaited event has no notification.
-pub(super) const RETRY: Duration = Duration::from_millis(10);
+pub(super) const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Maximum interval at which an owed value is checked. It is the resolution of the time of a worker
 /// that overruns its limit.
-pub(super) const LOOK: Duration = Duration::from_millis(50);
+pub(super) const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Waits, for at most `limit`, until no turn with the last worker's timelines is open.
 ///
 /// # Errors
-/// The error of `go_on`; [`Error::InvalidArgument`] if a turn is still open at the limit.
-pub(super) fn await_settled(
+/// The error of `check_wanted`; [`Error::InvalidArgument`] if a turn is still open at the limit.
+pub(super) fn wait_settled(
     exchange: &str,
     limit: Duration,
-    go_on: &dyn Fn() -> Result<()>,
+    check_wanted: &dyn Fn() -> Result<()>,
     is_settled: impl Fn() -> bool,
 ) -> Result<()> {
     let start = Instant::now();
     while !is_settled() {
-        go_on()?;
+        check_wanted()?;
         if start.elapsed() >= limit {
             return Err(Error::invalid(
                 format!("exchange \"{exchange}\""),
@@ -191,12 +192,12 @@ pub(super) struct Outcome {
     /// The number of a frame of the worker that the reader may take from now on.
     pub(super) published: Option<u64>,
     /// A slot that the worker owns from now on.
-    pub(super) handed: Option<Handed>,
+    pub(super) handed: Option<HandedSlot>,
 }
 
 /// A slot that the worker owns: to write to, or with a frame to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Handed {
+pub(super) struct HandedSlot {
     pub(super) slot: usize,
     /// The frame that the slot holds, if the worker reads.
     pub(super) frame: Option<u64>,
@@ -208,16 +209,16 @@ pub(super) struct Handed {
 /// the time that it has waited, within limits. The end of a frame that takes 3 ms is observed at
 /// most 0.2 ms late, and a kernel that never ends costs a hundred checks per second, each of less
 /// than a microsecond.
-pub(super) struct Patience {
+pub(super) struct Backoff {
     /// Time of the last event.
     since: Instant,
 }
 
-impl Patience {
+impl Backoff {
     /// A slot can be reused at most once in this time, which bounds the rate of the shortest
     /// frames.
-    const LEAST: Duration = Duration::from_micros(20);
-    const MOST: Duration = Duration::from_millis(10);
+    const MIN: Duration = Duration::from_micros(20);
+    const MAX: Duration = Duration::from_millis(10);
 
     pub(super) fn new() -> Self {
         Self { since: Instant::now() }
@@ -225,26 +226,26 @@ impl Patience {
 
     /// Makes the sleeps of the calling thread end on time. By default, Linux ends them up to 50 µs
     /// late, to wake the processor less often.
-    pub(super) fn be_punctual() {
+    pub(super) fn set_precise_sleep() {
         if let Err(error) = rustix::thread::set_current_timer_slack(NonZeroU64::new(1_000)) {
             log_warn!("frames of workers are seen up to 50 µs late: the timer slack cannot be set: {error}");
         }
     }
 
     /// Restarts the wait after an event.
-    pub(super) fn renew(&mut self) {
+    pub(super) fn reset(&mut self) {
         *self = Self::new();
     }
 
-    pub(super) fn sleep(&self) -> Duration {
-        (self.since.elapsed() / 16).clamp(Self::LEAST, Self::MOST)
+    pub(super) fn delay(&self) -> Duration {
+        (self.since.elapsed() / 16).clamp(Self::MIN, Self::MAX)
     }
 }
 
 /// Converts an error with an object that a worker was given into the reason for ending its
 /// connection. The loss of the device is not the worker's fault, and the program's handle reports
 /// it.
-pub(super) fn blame(what: &str, result: Result<()>, end: &impl Away) -> Result<(), String> {
+pub(super) fn worker_fault(what: &str, result: Result<()>, end: &impl RemoteHandle) -> Result<(), String> {
     match result {
         Err(error) if !error.is_device_lost() => Err(format!("{what}: {error}")),
         // The device is alive, so the worker has signaled the value that lost devices report.
@@ -259,7 +260,7 @@ pub(super) fn blame(what: &str, result: Result<()>, end: &impl Away) -> Result<(
 /// The worker's process must have ended.
 pub(super) unsafe fn release_gpu<E>(end: &E)
 where
-    E: Away + Deref<Target = AwayState<E::Resources>>,
+    E: RemoteHandle + Deref<Target = WorkerState<E::Resources>>,
 {
     // SAFETY: the process's work on the GPU has ended with it. Work that a child forked from it
     // keeps running is signaled after values that nothing waits for any more, on a timeline that is
@@ -270,8 +271,8 @@ where
 }
 
 /// Returns the slots of a worker that no longer uses them to the exchange.
-pub(super) fn recover(end: &impl Away) {
-    end.away().into_iter().for_each(|slot| end.come_back(slot));
+pub(super) fn reclaim_slots(end: &impl RemoteHandle) {
+    end.remote_slots().into_iter().for_each(|slot| end.reclaim(slot));
 }
 
 /// Converts a slot number in a message to an index.
@@ -284,9 +285,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_frames_that_are_taken_back_the_log_has_the_first() {
-        let mut taken_back = TakenBack::default();
-        assert_eq!([(); 3].map(|()| taken_back.is_first()), [true, false, false]);
-        assert_eq!(taken_back.0, 3);
+    fn only_the_first_torn_frame_is_logged() {
+        let mut torn_frames = TornFrames::default();
+        assert_eq!([(); 3].map(|()| torn_frames.add()), [true, false, false]);
+        assert_eq!(torn_frames.0, 3);
     }
 }

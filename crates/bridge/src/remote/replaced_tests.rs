@@ -20,7 +20,7 @@ const SOON: Duration = Duration::from_secs(8);
 /// The death of a replacement is reported while it still waits for the previous worker, which keeps
 /// running without its connection and may use the slots.
 #[test]
-fn the_death_of_a_worker_is_told_while_the_one_before_it_is_waited_for() {
+fn worker_death_is_reported_while_waiting_for_its_predecessor() {
     let Some(scene) = Renderer::new("in-step-next") else { return };
     let (mut before, mut exchange, point) = hung_up(&scene);
     finish(&exchange, 2);
@@ -32,15 +32,15 @@ fn the_death_of_a_worker_is_told_while_the_one_before_it_is_waited_for() {
     exchange.reconnect(accepted).unwrap();
     exchange.check_worker().unwrap();
     next.kill();
-    let told = until(|| exchange.check_worker().err());
-    assert!(matches!(&told, Error::PeerLost { worker, dead: true, .. } if *worker == next.process()), "{told}");
+    let reported = until(|| exchange.check_worker().err());
+    assert!(matches!(&reported, Error::PeerLost { worker, dead: true, .. } if *worker == next.process()), "{reported}");
     assert!(start.elapsed() < SOON && before.is_alive(), "{:?}", start.elapsed());
 }
 
 /// The next worker's thread waits for Vulkan, which waits for something unrelated; the program does
 /// not wait.
 #[test]
-fn the_program_leaves_while_vulkan_is_not_done_with_the_frames_of_the_last_worker() {
+fn program_leaves_while_vulkan_still_uses_the_last_workers_frames() {
     let Some(scene) = Renderer::new("in-step-gate") else { return };
     let gate = SemaphoreInfo { name: "gate", kind: SemaphoreKind::Timeline, exportable: false };
     let gate = Semaphore::new(&scene.device, &gate).unwrap();
@@ -51,7 +51,7 @@ fn the_program_leaves_while_vulkan_is_not_done_with_the_frames_of_the_last_worke
     // SAFETY: no commands use the slot, so nothing has to be acquired or released; the gate is
     // opened below.
     let point = unsafe { turn.submit_with(&SubmitInfo { waits: &wait, ..SubmitInfo::default() }) }.unwrap();
-    worker.go_on();
+    worker.resume();
     worker.kill();
     until(|| exchange.owed_frames().is_empty().then_some(()).filter(|()| exchange.check_worker().is_err()));
     let device = scene.device.as_raw().handle();
@@ -66,8 +66,8 @@ fn the_program_leaves_while_vulkan_is_not_done_with_the_frames_of_the_last_worke
         exchange.check_worker().unwrap();
         if end == "dies" {
             next.kill();
-            let told = until(|| exchange.check_worker().err());
-            assert!(matches!(told, Error::PeerLost { dead: true, .. }), "{told}");
+            let reported = until(|| exchange.check_worker().err());
+            assert!(matches!(reported, Error::PeerLost { dead: true, .. }), "{reported}");
         } else {
             exchange.disconnect();
         }
@@ -86,8 +86,8 @@ fn disconnect_at_the_limit(exchange: &mut RemoteExchangeReader<Words>) {
     let status = Arc::clone(exchange.workers.status());
     std::thread::scope(|scope| {
         scope.spawn(move || {
-            until(|| status.error());
-            status.limit_is_over.store(true, Ordering::Relaxed);
+            until(|| status.loss_error());
+            status.force_overrun.store(true, Ordering::Relaxed);
         });
         exchange.disconnect();
     });
@@ -95,52 +95,54 @@ fn disconnect_at_the_limit(exchange: &mut RemoteExchangeReader<Words>) {
 
 /// If a driver delays the end of a killed process, the program is notified meanwhile.
 #[test]
-fn a_worker_that_was_killed_and_does_not_end_is_told_of() {
+fn killed_worker_that_does_not_end_is_reported() {
     let Some(scene) = Renderer::new("in-step-told") else { return };
     let mut worker = Peer::start(scene.listener.path(), "stays");
     let mut exchange = taken(&scene);
     let status = Arc::clone(exchange.workers.status());
-    status.spares.store(true, Ordering::Relaxed);
+    status.spare_worker.store(true, Ordering::Relaxed);
     let points: [_; 2] = std::array::from_fn(|_| submit(&mut exchange));
     finish(&exchange, 1);
-    worker.go_on();
+    worker.resume();
     let start = Instant::now();
-    status.limit_is_over.store(true, Ordering::Relaxed);
-    let told = until(|| exchange.check_worker().err());
+    status.force_overrun.store(true, Ordering::Relaxed);
+    let reported = until(|| exchange.check_worker().err());
     assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
-    assert!(matches!(&told, Error::PeerLost { dead: false, owed: 1, signaled: None, .. }), "{told}");
-    assert!(told.to_string().contains("was killed") && *exchange.owed_frames() == [1] && worker.is_alive(), "{told}");
+    assert!(matches!(&reported, Error::PeerLost { dead: false, owed: 1, signaled: None, .. }), "{reported}");
+    assert!(
+        reported.to_string().contains("was killed") && *exchange.owed_frames() == [1] && worker.is_alive(),
+        "{reported}"
+    );
     worker.kill();
     points[1].wait(LIMIT).unwrap();
-    let is_settled =
-        |told: &Error| matches!(told, Error::PeerLost { dead: true, signaled: Some(2), torn, .. } if **torn == [1]);
+    let is_settled = |reported: &Error| matches!(reported, Error::PeerLost { dead: true, signaled: Some(2), torn, .. } if **torn == [1]);
     until(|| exchange.check_worker().err().filter(is_settled));
 }
 
 /// If a driver delays the end of a killed process, the program can leave, and the queue continues
 /// once the process has ended.
 #[test]
-fn a_worker_that_was_killed_and_does_not_end_is_left_to_a_thread() {
+fn killed_worker_that_does_not_end_is_left_to_a_thread() {
     let Some(scene) = Renderer::new("in-step-held") else { return };
     for ends in ["stays", "hangs-up"] {
         let mut worker = Peer::start(scene.listener.path(), ends);
         let mut exchange = taken(&scene);
-        exchange.workers.status().spares.store(true, Ordering::Relaxed);
+        exchange.workers.status().spare_worker.store(true, Ordering::Relaxed);
         let points: [_; 2] = std::array::from_fn(|_| submit(&mut exchange));
         finish(&exchange, 1);
-        worker.go_on();
+        worker.resume();
         let start = Instant::now();
         disconnect_at_the_limit(&mut exchange);
         assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
         assert!(worker.is_alive() && !points[1].is_reached().unwrap());
         assert_eq!(*exchange.owed_frames(), [1]);
-        let told = exchange.check_worker().unwrap_err();
-        assert!(told.to_string().contains("was killed"), "{told}");
+        let reported = exchange.check_worker().unwrap_err();
+        assert!(reported.to_string().contains("was killed"), "{reported}");
         worker.kill();
         points[1].wait(LIMIT).unwrap();
         until(|| exchange.owed_frames().is_empty().then_some(()));
-        let told = exchange.check_worker().unwrap_err();
-        let Error::PeerLost { dead: true, torn, signaled: Some(2), .. } = &told else { panic!("{told}") };
+        let reported = exchange.check_worker().unwrap_err();
+        let Error::PeerLost { dead: true, torn, signaled: Some(2), .. } = &reported else { panic!("{reported}") };
         assert!(**torn == [1]);
         // The thread returns the slots.
         let mut next = Peer::start(scene.listener.path(), "stays");
@@ -156,25 +158,25 @@ fn a_worker_that_was_killed_and_does_not_end_is_left_to_a_thread() {
 /// If no thread can be started for the next worker, that of the previous worker is still waited for
 /// in the end.
 #[test]
-fn a_thread_that_does_not_start_takes_no_other_along() {
+fn failed_thread_start_does_not_affect_the_previous_thread() {
     let Some(scene) = Renderer::new("in-step-no-thread") else { return };
     let mut worker = Peer::start(scene.listener.path(), "stays");
     let mut exchange = taken(&scene);
-    exchange.workers.status().spares.store(true, Ordering::Relaxed);
+    exchange.workers.status().spare_worker.store(true, Ordering::Relaxed);
     let points: [_; 2] = std::array::from_fn(|_| submit(&mut exchange));
     finish(&exchange, 1);
-    worker.go_on();
+    worker.resume();
     disconnect_at_the_limit(&mut exchange);
-    assert!(exchange.workers.has_leaving());
+    assert!(exchange.workers.has_leaving_thread());
     worker.kill();
     points[1].wait(LIMIT).unwrap();
     until(|| exchange.owed_frames().is_empty().then_some(()));
     let _next = Peer::start(scene.listener.path(), "stays");
     let accepted = scene.accept();
-    exchange.workers.status().starts_no_thread.store(true, Ordering::Relaxed);
+    exchange.workers.status().fail_thread_start.store(true, Ordering::Relaxed);
     let error = exchange.reconnect(accepted).unwrap_err();
     assert!(matches!(&error, Error::HostFailed { reason } if reason.contains("no thread could be started")), "{error}");
-    assert!(exchange.workers.has_leaving(), "nobody waits for it");
+    assert!(exchange.workers.has_leaving_thread(), "nobody waits for it");
     exchange.close().unwrap();
 }
 
@@ -197,16 +199,16 @@ fn adopted(device: &ExportDevice, keep_alive: bool) -> ExportDevice {
 /// An engine destroys its device once everything that was created from it is dropped, unless the
 /// bridge keeps it alive.
 #[test]
-fn a_device_that_is_not_kept_alive_is_left_to_no_thread() {
+fn thread_does_not_outlive_a_device_without_keep_alive() {
     for keep_alive in [true, false] {
         let Some(opened) = Renderer::new("in-step-adopted") else { return };
         let scene = Renderer { device: adopted(&opened.device, keep_alive), listener: opened.listener };
         let mut worker = Peer::start(scene.listener.path(), "stays");
         let mut exchange = taken(&scene);
-        exchange.workers.status().spares.store(true, Ordering::Relaxed);
+        exchange.workers.status().spare_worker.store(true, Ordering::Relaxed);
         (0..2).for_each(|_| drop(submit(&mut exchange)));
         finish(&exchange, 1);
-        worker.go_on();
+        worker.resume();
         // From here on, a thread waits for the worker's end.
         disconnect_at_the_limit(&mut exchange);
         assert_eq!(*exchange.owed_frames(), [1]);
@@ -239,7 +241,7 @@ fn a_device_that_is_not_kept_alive_is_left_to_no_thread() {
 
 /// A worker that is refused receives the reason.
 #[test]
-fn a_worker_that_is_refused_is_told_why() {
+fn refused_worker_receives_the_reason() {
     let Some(scene) = Renderer::new("in-step-refused") else { return };
     let worker = |trust: bool| {
         let path = scene.listener.path().to_owned();

@@ -65,7 +65,7 @@ pub(crate) fn image<T: Texel>(spec: &ImageSpec<T>, format: FormatInfo) -> Option
 
 /// Calls `each` with all texels, level by level and layer by layer, in runs of as many rows as
 /// follow each other without a gap.
-pub(crate) fn of_image<T: Pod>(image: &mut HostImageMut<'_, T>, each: &mut dyn FnMut(Run, &mut [u8])) {
+pub(crate) fn for_each_image_run<T: Pod>(image: &mut HostImageMut<'_, T>, each: &mut dyn FnMut(Run, &mut [u8])) {
     let mut run = Run::Resource;
     for level in 0..image.levels() {
         for layer in 0..image.layers() {
@@ -108,7 +108,7 @@ mod tests {
             // SAFETY: the plane was checked to fit, and nothing else uses the memory.
             let mut image = unsafe { HostImageMut::<u8>::new(start, &planes, 1) };
             let (mut runs, mut bytes) = (Vec::new(), 0);
-            of_image(&mut image, &mut |place, run| {
+            for_each_image_run(&mut image, &mut |place, run| {
                 runs.push(place);
                 bytes += run.len();
             });

@@ -15,30 +15,30 @@ pub(super) struct Status {
     on_loss: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// For tests of a worker whose driver delays its end: no worker is killed.
     #[cfg(test)]
-    pub(super) spares: std::sync::atomic::AtomicBool,
+    pub(super) spare_worker: std::sync::atomic::AtomicBool,
     /// For tests of a worker that overruns its limit: the limit counts as exceeded.
     #[cfg(test)]
-    pub(super) limit_is_over: std::sync::atomic::AtomicBool,
+    pub(super) force_overrun: std::sync::atomic::AtomicBool,
     /// For tests of a system on which no thread can be started.
     #[cfg(test)]
-    pub(super) starts_no_thread: std::sync::atomic::AtomicBool,
+    pub(super) fail_thread_start: std::sync::atomic::AtomicBool,
 }
 
 #[derive(Default)]
 struct State {
     worker: u32,
     /// The number of the last frame that the worker has published, or was shown.
-    whole: Option<u64>,
+    last_whole_frame: Option<u64>,
     lost: Option<Lost>,
     /// Whether the program was notified of the signals that were made in the worker's place.
-    told: bool,
+    is_reported: bool,
     /// Reason why the worker was killed after it was lost or disconnected.
-    killed: Option<String>,
+    kill_reason: Option<String>,
     /// Frames that the worker owes after its loss and that something waits for, in step, by the
     /// exchange's numbers.
     owed: Box<[u64]>,
     /// Signals in the place of earlier workers, of which the program was not notified.
-    untold: VecDeque<(u32, Settled)>,
+    unreported: VecDeque<(u32, Settled)>,
 }
 
 /// How a worker was lost.
@@ -59,11 +59,11 @@ impl Status {
             state: Mutex::default(),
             on_loss: OnceLock::new(),
             #[cfg(test)]
-            spares: std::sync::atomic::AtomicBool::default(),
+            spare_worker: std::sync::atomic::AtomicBool::default(),
             #[cfg(test)]
-            limit_is_over: std::sync::atomic::AtomicBool::default(),
+            force_overrun: std::sync::atomic::AtomicBool::default(),
             #[cfg(test)]
-            starts_no_thread: std::sync::atomic::AtomicBool::default(),
+            fail_thread_start: std::sync::atomic::AtomicBool::default(),
         }
     }
 
@@ -76,22 +76,22 @@ impl Status {
     }
 
     /// Replaces the state by that of a newly connected worker.
-    pub(super) fn connected(&self, worker: u32) {
+    pub(super) fn set_connected(&self, worker: u32) {
         let mut state = self.lock();
         let last = std::mem::take(&mut *state);
-        let mut untold = last.untold;
-        let settled = last.lost.filter(|_| !last.told).map(|lost| lost.settled);
-        untold.extend(settled.filter(|settled| !settled.torn.is_empty()).map(|settled| (last.worker, settled)));
-        *state = State { worker, untold, ..State::default() };
+        let mut unreported = last.unreported;
+        let settled = last.lost.filter(|_| !last.is_reported).map(|lost| lost.settled);
+        unreported.extend(settled.filter(|settled| !settled.torn.is_empty()).map(|settled| (last.worker, settled)));
+        *state = State { worker, unreported, ..State::default() };
     }
 
-    pub(super) fn published(&self, frame: u64) {
-        self.lock().whole = Some(frame);
+    pub(super) fn record_published(&self, frame: u64) {
+        self.lock().last_whole_frame = Some(frame);
     }
 
     /// Records the loss of the worker; the first call counts. Traces the end of its process, which
-    /// [`has_died`](Self::has_died) does if the process ends later.
-    pub(super) fn lost(&self, lost: Lost) {
+    /// [`record_death`](Self::record_death) does if the process ends later.
+    pub(super) fn record_loss(&self, lost: Lost) {
         let dead = lost.dead;
         let is_first = {
             let mut state = self.lock();
@@ -109,7 +109,7 @@ impl Status {
     }
 
     /// Records the signals that were made in the place of a lost worker.
-    pub(super) fn settled(&self, settled: Settled) {
+    pub(super) fn record_settled(&self, settled: Settled) {
         if let Some(lost) = &mut self.lock().lost
             && settled.value.is_some()
         {
@@ -118,12 +118,12 @@ impl Status {
     }
 
     /// Records why the worker was killed for what it owed.
-    pub(super) fn killed(&self, reason: &str) {
-        self.lock().killed = Some(reason.to_owned());
+    pub(super) fn record_kill(&self, reason: &str) {
+        self.lock().kill_reason = Some(reason.to_owned());
     }
 
     /// Records the frames that a lost worker still owes, if any.
-    pub(super) fn owes(&self, frames: Box<[u64]>) {
+    pub(super) fn set_owed(&self, frames: Box<[u64]>) {
         self.lock().owed = frames;
     }
 
@@ -133,12 +133,12 @@ impl Status {
     }
 
     /// Sets a function that is called when a worker is lost.
-    pub(super) fn on_loss(&self, told: impl Fn() + Send + Sync + 'static) {
-        let _ = self.on_loss.set(Box::new(told));
+    pub(super) fn set_on_loss(&self, on_loss: impl Fn() + Send + Sync + 'static) {
+        let _ = self.on_loss.set(Box::new(on_loss));
     }
 
     /// Records that the process of a lost worker has ended.
-    pub(super) fn has_died(&self) {
+    pub(super) fn record_death(&self) {
         let was_dead = match &mut self.lock().lost {
             Some(lost) => std::mem::replace(&mut lost.dead, true),
             None => true,
@@ -161,37 +161,37 @@ impl Status {
     }
 
     /// Returns the error for torn frames of an earlier worker, once.
-    pub(super) fn tell_torn(&self) -> Option<Error> {
-        let (worker, Settled { torn, value }) = self.lock().untold.pop_front()?;
+    pub(super) fn take_torn_error(&self) -> Option<Error> {
+        let (worker, Settled { torn, value }) = self.lock().unreported.pop_front()?;
         let signaled = value.unwrap_or(0);
         Some(Error::FramesTorn { exchange: self.exchange.clone(), worker, torn, signaled })
     }
 
     /// Returns the error to report to the program: for an earlier worker, or for the loss of this
     /// one.
-    pub(super) fn tell(&self) -> Option<Error> {
-        if let Some(torn) = self.tell_torn() {
+    pub(super) fn take_error(&self) -> Option<Error> {
+        if let Some(torn) = self.take_torn_error() {
             return Some(torn);
         }
         let mut state = self.lock();
-        state.told |= state.lost.as_ref().is_some_and(|lost| lost.settled.value.is_some());
-        self.error_of(&state)
+        state.is_reported |= state.lost.as_ref().is_some_and(|lost| lost.settled.value.is_some());
+        self.loss_error_of(&state)
     }
 
     /// Returns the error of the worker's loss, if it is lost.
-    pub(super) fn error(&self) -> Option<Error> {
-        self.error_of(&self.lock())
+    pub(super) fn loss_error(&self) -> Option<Error> {
+        self.loss_error_of(&self.lock())
     }
 
-    fn error_of(&self, state: &State) -> Option<Error> {
+    fn loss_error_of(&self, state: &State) -> Option<Error> {
         let Lost { mut reason, dead, held, owed, settled: Settled { torn, value: signaled } } = state.lost.clone()?;
-        state.killed.iter().for_each(|killed| reason = format!("{reason}, {killed}"));
+        state.kill_reason.iter().for_each(|killed| reason = format!("{reason}, {killed}"));
         Some(Error::PeerLost {
             exchange: self.exchange.clone(),
             worker: state.worker,
             reason,
             dead,
-            frame: state.whole,
+            frame: state.last_whole_frame,
             held,
             owed,
             torn,
@@ -209,49 +209,49 @@ mod tests {
     }
 
     #[test]
-    fn the_first_word_stands_until_another_worker_comes() {
+    fn first_reported_loss_stands_until_the_next_worker() {
         let status = Status::new("cells");
-        status.connected(7);
-        status.published(3);
-        assert!(status.error().is_none());
-        status.lost(lost("has ended"));
-        status.lost(lost("has closed the connection"));
+        status.set_connected(7);
+        status.record_published(3);
+        assert!(status.loss_error().is_none());
+        status.record_loss(lost("has ended"));
+        status.record_loss(lost("has closed the connection"));
         // A frame that the worker had finished before.
-        status.published(4);
-        let told = status.error().unwrap().to_string();
+        status.record_published(4);
+        let told = status.loss_error().unwrap().to_string();
         assert!(told.contains("worker process 7 has ended") && told.contains("last complete frame: 4"), "{told}");
-        status.connected(8);
-        assert!(status.error().is_none());
+        status.set_connected(8);
+        assert!(status.loss_error().is_none());
     }
 
     /// Signals in a worker's place may become known only after the worker was replaced.
     #[test]
-    fn frames_that_are_torn_are_told_once_also_behind_the_next_worker() {
+    fn torn_frames_are_reported_once_even_after_the_next_worker() {
         let status = Status::new("cells");
         let torn = |frame| Settled { torn: [frame].into(), value: Some(frame + 1) };
-        let told = |status: &Status| match status.tell()? {
+        let told = |status: &Status| match status.take_error()? {
             Error::FramesTorn { worker, torn, signaled, .. } => Some((worker, torn[0], signaled)),
             Error::PeerLost { .. } => None,
             other => panic!("{other}"),
         };
-        status.connected(7);
-        status.lost(lost("has closed the connection"));
-        assert!(matches!(status.tell(), Some(Error::PeerLost { signaled: None, .. })));
-        status.settled(torn(3));
+        status.set_connected(7);
+        status.record_loss(lost("has closed the connection"));
+        assert!(matches!(status.take_error(), Some(Error::PeerLost { signaled: None, .. })));
+        status.record_settled(torn(3));
         assert!(status.is_lost());
         // A third worker connects before the program asks.
-        status.connected(8);
-        status.lost(Lost { settled: torn(5), ..lost("has ended") });
-        status.connected(9);
+        status.set_connected(8);
+        status.record_loss(Lost { settled: torn(5), ..lost("has ended") });
+        status.set_connected(9);
         assert_eq!([(); 3].map(|()| told(&status)), [Some((7, 3, 4)), Some((8, 5, 6)), None]);
         // Torn frames that were reported are not reported again.
-        status.lost(Lost { settled: torn(6), ..lost("has ended") });
-        assert!(matches!(status.tell(), Some(Error::PeerLost { signaled: Some(7), .. })));
-        status.connected(10);
-        assert!(status.tell().is_none());
+        status.record_loss(Lost { settled: torn(6), ..lost("has ended") });
+        assert!(matches!(status.take_error(), Some(Error::PeerLost { signaled: Some(7), .. })));
+        status.set_connected(10);
+        assert!(status.take_error().is_none());
         // Nothing was signaled.
-        status.lost(lost("has ended"));
-        status.connected(11);
-        assert!(status.tell().is_none());
+        status.record_loss(lost("has ended"));
+        status.set_connected(11);
+        assert!(status.take_error().is_none());
     }
 }

@@ -71,7 +71,7 @@ impl Terms {
     /// Returns the number of slots that the worker owns as soon as it has accepted. Slots of the
     /// exchange itself are given once Vulkan was observed to be finished with them; in step, as
     /// they are freed.
-    pub(super) fn given(&self) -> u32 {
+    pub(super) fn initial_slots(&self) -> u32 {
         match (self.direction, self.backend) {
             (Direction::WorkerWrites, Backend::Host) if !self.trust => self.slots(),
             _ => 0,
@@ -81,7 +81,7 @@ impl Terms {
 
 /// Number of owed values from which on a worker in step gets no more slots or frames: two rounds of
 /// slots. While the GPU works on one round, the other is enqueued, and waits for no message.
-pub(super) fn most_owed(slots: usize) -> usize {
+pub(super) fn max_pending(slots: usize) -> usize {
     slots.saturating_mul(2).min(MOST_SLOTS as usize)
 }
 
@@ -90,7 +90,7 @@ pub(super) fn in_step<'a>(info: &ExchangeInfo<'a>) -> LatestInfo<'a> {
     LatestInfo {
         name: info.name,
         slots: info.slots,
-        writer_in_flight: most_owed(info.slots),
+        writer_in_flight: max_pending(info.slots),
         reader_in_flight: info.slots,
         timeout: info.timeout,
         queue: info.queue,

@@ -4,14 +4,14 @@ use std::thread::JoinHandle;
 
 /// The handle of a connection's thread. A forked child has a copy of the handle, but not the
 /// thread: it does not wait for the thread, and does not detach it.
-pub(super) struct Thread {
+pub(super) struct WorkerThread {
     /// `None` once the thread was joined.
     handle: Option<JoinHandle<()>>,
     /// ID of the process that has the thread.
     owner: u32,
 }
 
-impl Thread {
+impl WorkerThread {
     /// Takes the handle of a thread of this process.
     pub(super) fn new(handle: JoinHandle<()>) -> Self {
         Self { handle: Some(handle), owner: std::process::id() }
@@ -44,7 +44,7 @@ impl Thread {
     }
 }
 
-impl Drop for Thread {
+impl Drop for WorkerThread {
     fn drop(&mut self) {
         if self.is_forked() {
             std::mem::forget(self.handle.take());

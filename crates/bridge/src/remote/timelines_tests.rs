@@ -5,7 +5,7 @@ use crate::timeline::hooked::{refuse_next_signal, refusing};
 
 /// The signal counts: a second one of the same value would always fail, and end the connection.
 #[test]
-fn a_signal_that_is_made_and_refused_is_enough() {
+fn signal_that_takes_effect_despite_an_error_counts() {
     let Some(device) = refusing() else { return };
     let mut timelines = Timelines::unexported(&device, "refused").unwrap();
     refuse_next_signal();
@@ -15,7 +15,7 @@ fn a_signal_that_is_made_and_refused_is_enough() {
 
 /// Only this process may signal it: a higher value is the worker's, whatever the driver returns.
 #[test]
-fn a_value_that_a_worker_has_raised_is_no_signal_of_ours() {
+fn value_raised_by_a_worker_does_not_count_as_own_signal() {
     let Some(device) = refusing() else { return };
     let mut timelines = Timelines::unexported(&device, "raised").unwrap();
     timelines.disturb_in_test(9);

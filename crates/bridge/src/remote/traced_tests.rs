@@ -32,7 +32,7 @@ impl Lines {
 
 /// The connection ends first, and the process some time later; both are traced once.
 #[test]
-fn the_end_of_a_process_is_traced_however_late_it_comes() {
+fn process_end_is_traced_even_if_late() {
     let Some(scene) = Renderer::new("in-step-traced") else { return };
     let lines = Lines::default();
     crate::trace_to(lines.clone());

@@ -8,9 +8,9 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use crate::error::{Error, Result};
 
 /// An event counter that can be polled.
-pub(super) struct Wake(OwnedFd);
+pub(super) struct Waker(OwnedFd);
 
-impl Wake {
+impl Waker {
     pub(super) fn new() -> Result<Self> {
         let made = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
         made.map(Self).map_err(|error| Error::invalid("the thread of a connection", format!("eventfd: {error}")))
@@ -21,14 +21,14 @@ impl Wake {
         let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
     }
 
-    /// Resets the counter, so that a sleep lasts until the next call of [`wake`](Self::wake).
+    /// Resets the counter, so that a sleep lasts until the next call of [`waker`](Self::waker).
     pub(super) fn clear(&self) {
         // Fails only if there was no wake.
         let _ = rustix::io::read(&self.0, &mut [0; 8]);
     }
 }
 
-impl AsFd for Wake {
+impl AsFd for Waker {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
@@ -36,12 +36,12 @@ impl AsFd for Wake {
 
 /// Sleeps until one of the descriptors is readable, for at most `limit`. It may return earlier.
 pub(super) fn sleep<const N: usize>(descriptors: [&dyn AsFd; N], limit: Option<Duration>) {
-    sleep_from(descriptors, limit, Instant::now());
+    sleep_after_polling(descriptors, limit, Instant::now());
 }
 
 /// Like `sleep`, but polls until `awake` instead of sleeping, and yields to other threads. Returns
 /// for each descriptor whether it is readable: none at the limit, and all if that is unknown.
-pub(super) fn sleep_from<const N: usize>(
+pub(super) fn sleep_after_polling<const N: usize>(
     descriptors: [&dyn AsFd; N],
     limit: Option<Duration>,
     awake: Instant,
@@ -80,17 +80,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sleep_tells_what_has_ended_it() {
-        let (quiet, woken) = (Wake::new().unwrap(), Wake::new().unwrap());
+    fn sleep_returns_what_ended_it() {
+        let (quiet, woken) = (Waker::new().unwrap(), Waker::new().unwrap());
         woken.wake();
         let now = Instant::now();
         for awake in [now, now + Duration::from_secs(20)] {
-            assert_eq!(sleep_from([&quiet, &woken, &quiet], None, awake), [false, true, false]);
+            assert_eq!(sleep_after_polling([&quiet, &woken, &quiet], None, awake), [false, true, false]);
         }
         woken.clear();
         for awake in [now, Instant::now() + Duration::from_secs(20)] {
             let limit = Some(Duration::from_millis(1));
-            assert_eq!(sleep_from([&quiet, &woken], limit, awake), [false, false]);
+            assert_eq!(sleep_after_polling([&quiet, &woken], limit, awake), [false, false]);
         }
     }
 }

@@ -6,14 +6,14 @@ use bridge_ipc::{Code, Direction};
 use vk_export::QueueKind;
 
 use super::accepted::Remote;
-use super::half::{Half, Home, take};
-use super::link::Link;
-use super::part::End;
+use super::link::WorkerLink;
+use super::part::WorkerHandle;
 use super::runs::ResourceKind;
 use super::status::{Lost, Status};
+use super::stored_handle::{HandleStore, StoredHandle, take};
 use super::terms::Terms;
-use super::thread::Thread;
-use super::wake::Wake;
+use super::thread::WorkerThread;
+use super::wake::Waker;
 use crate::compute::Compute;
 use crate::compute::remote::RemoteCompute;
 use crate::error::{Error, Result};
@@ -25,35 +25,37 @@ use crate::observe::{log_error, log_warn};
 /// limit; if the engine may destroy the device afterwards, it also waits for the end of a worker
 /// that was killed for that, however long it takes. On a thread that has locked a queue it does not
 /// wait: the connection's thread does all of that alone, using the device.
-pub(super) struct Workers<E: End> {
+pub(super) struct Workers<E: WorkerHandle> {
     // Field order is drop order: the thread returns the handle.
-    link: Option<Link>,
+    link: Option<WorkerLink>,
     /// The thread of the last link, if it still waits for the end of a killed worker.
-    leaving: Option<Thread>,
-    home: Home<E>,
+    leaving: Option<WorkerThread>,
+    store: HandleStore<E>,
     /// Wakes the thread that currently listens.
-    wake: Arc<Wake>,
+    waker: Arc<Waker>,
     status: Arc<Status>,
     terms: Terms,
     compute: Compute,
 }
 
-impl<E: End> Workers<E> {
+impl<E: WorkerHandle> Workers<E> {
     /// Offers an exchange to the worker, and waits until the worker has accepted it.
     pub(super) fn new(remote: Remote, info: &LatestInfo<'_>, kinds: Vec<ResourceKind>, mut end: E) -> Result<Self> {
-        let (remote, wake) = remote.prepare(|_| Wake::new().map(Arc::new))?;
+        let (remote, waker) = remote.prepare(|_| Waker::new().map(Arc::new))?;
         let compute = end.side().clone();
-        let woken = Arc::clone(&wake);
+        let woken = Arc::clone(&waker);
         // Frames that this process publishes and slots that it returns are for the worker.
-        end.on_change(move || woken.wake());
+        end.set_on_change(move || woken.wake());
         let terms = Terms::new(info, kinds, remote.backend(), E::DIRECTION, E::TRUST);
         let status = Arc::new(Status::new(info.name));
-        let home = Arc::new(Mutex::new(Some(Half::new(end))));
-        let (tell, told) = std::sync::mpsc::sync_channel(1);
-        let link = Link::new(remote.connection, &terms, &status, &home, &wake, &mut None, Some(tell))?;
+        let store = Arc::new(Mutex::new(Some(StoredHandle::new(end))));
+        let (sender, result) = std::sync::mpsc::sync_channel(1);
+        let link = WorkerLink::new(remote.connection, &terms, &status, &store, &waker, &mut None, Some(sender))?;
         // The thread reports the result within the limit of the offer, or has ended.
-        told.recv().unwrap_or_else(|_| Err(Error::HostFailed { reason: "the thread of a worker has ended".into() }))?;
-        Ok(Self { link: Some(link), leaving: None, home, wake, status, terms, compute })
+        result
+            .recv()
+            .unwrap_or_else(|_| Err(Error::HostFailed { reason: "the thread of a worker has ended".into() }))?;
+        Ok(Self { link: Some(link), leaving: None, store, waker, status, terms, compute })
     }
 
     pub(super) fn status(&self) -> &Arc<Status> {
@@ -66,7 +68,7 @@ impl<E: End> Workers<E> {
 
     /// Checks that a worker is connected. Torn frames of an earlier worker are reported once.
     pub(super) fn require_worker(&self) -> Result<()> {
-        self.status.tell().map_or(Ok(()), Err)
+        self.status.take_error().map_or(Ok(()), Err)
     }
 
     /// Implements [`RemoteLatestReader::reconnect`](super::RemoteLatestReader::reconnect).
@@ -74,7 +76,7 @@ impl<E: End> Workers<E> {
         if let Err(error) = self.check_queue() {
             return Err(remote.refuse(Code::Failure, error));
         }
-        if self.link.as_ref().is_some_and(Link::is_stopped) {
+        if self.link.as_ref().is_some_and(WorkerLink::is_stopped) {
             // Afterwards, the owed frames are known, and its thread reports nothing about the next
             // worker.
             self.disconnect();
@@ -84,28 +86,29 @@ impl<E: End> Workers<E> {
             (Code::Failure, self.check_trust(&remote)),
             (Code::Device, self.check_device(&remote)),
             (Code::Backend, self.check_backend(&remote)),
-            (Code::Failure, self.check_owed()),
+            (Code::Failure, self.check_pending()),
         ];
         for (code, checked) in checks {
             if let Err(error) = checked {
                 return Err(remote.refuse(code, error));
             }
         }
-        self.leaving = self.link.take().and_then(Link::end).or_else(|| self.leaving.take());
+        self.leaving = self.link.take().and_then(WorkerLink::end).or_else(|| self.leaving.take());
         let (connection, before, told) = (remote.connection, &mut self.leaving, None);
-        self.link = Some(Link::new(connection, &self.terms, &self.status, &self.home, &self.wake, before, told)?);
+        self.link =
+            Some(WorkerLink::new(connection, &self.terms, &self.status, &self.store, &self.waker, before, told)?);
         Ok(())
     }
 
     /// Returns `true` if the workers' half is stored, and no thread holds it.
     #[cfg(test)]
-    pub(super) fn has_half(&self) -> bool {
-        self.home.lock().unwrap().is_some()
+    pub(super) fn has_handle(&self) -> bool {
+        self.store.lock().unwrap().is_some()
     }
 
     /// Returns `true` if there is a thread that may wait for the end of an earlier worker.
     #[cfg(test)]
-    pub(super) fn has_leaving(&self) -> bool {
+    pub(super) fn has_leaving_thread(&self) -> bool {
         self.leaving.is_some()
     }
 
@@ -125,7 +128,8 @@ impl<E: End> Workers<E> {
 
     /// Returns `true` in a process that was forked from the one that has the threads.
     fn is_forked(&self) -> bool {
-        self.link.as_ref().is_some_and(Link::is_forked) || self.leaving.as_ref().is_some_and(Thread::is_forked)
+        self.link.as_ref().is_some_and(WorkerLink::is_forked)
+            || self.leaving.as_ref().is_some_and(WorkerThread::is_forked)
     }
 
     fn check_free(&self) -> Result<()> {
@@ -166,7 +170,7 @@ impl<E: End> Workers<E> {
 
     /// Checks that the last worker owes nothing: its thread ends only once the values are reached,
     /// or the worker was killed.
-    fn check_owed(&self) -> Result<()> {
+    fn check_pending(&self) -> Result<()> {
         let frames = self.status.owed();
         if frames.is_empty() {
             return Ok(());
@@ -190,7 +194,7 @@ impl<E: End> Workers<E> {
         }
         self.leaving = link.end();
         // No effect if the worker had accepted the exchange: its thread has reported the loss.
-        self.status.lost(Lost { reason: "was disconnected".into(), ..Lost::default() });
+        self.status.record_loss(Lost { reason: "was disconnected".into(), ..Lost::default() });
     }
 
     /// Ends the connection. Returns the handle, unless a thread holds it that waits for the end of
@@ -201,7 +205,7 @@ impl<E: End> Workers<E> {
     pub(super) fn end(&mut self) -> Result<Option<E>> {
         self.check_queue()?;
         self.leave();
-        Ok(take(&self.home).map(|half| half.end))
+        Ok(take(&self.store).map(|stored| stored.handle))
     }
 
     /// Ends the connection permanently. A thread that still waits for the end of a worker continues
@@ -212,9 +216,9 @@ impl<E: End> Workers<E> {
         if self.is_forked() {
             return;
         }
-        self.link.iter().for_each(Link::discard);
+        self.link.iter().for_each(WorkerLink::discard);
         if let Err(error) = self.check_queue() {
-            let thread = self.link.take().and_then(Link::abandon).or_else(|| self.leaving.take());
+            let thread = self.link.take().and_then(WorkerLink::abandon).or_else(|| self.leaving.take());
             if thread.is_some_and(|thread| !thread.is_finished()) {
                 log_error!(
                     "exchange \"{}\": its thread keeps using the device, which must outlive it: {error}",
@@ -239,7 +243,7 @@ impl<E: End> Workers<E> {
     }
 }
 
-impl<E: End> Drop for Workers<E> {
+impl<E: WorkerHandle> Drop for Workers<E> {
     fn drop(&mut self) {
         self.leave();
     }

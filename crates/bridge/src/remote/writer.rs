@@ -59,8 +59,9 @@ impl<R: Resources> RemoteLatestWriter<R> {
         let mut kinds = Vec::new();
         resources.kinds(&mut kinds);
         let info = LatestInfo { newest: Newest::Finished, ..*info };
-        let (remote, (writer, reader)) =
-            remote.prepare(|remote| Exchange::latest_render_first_of(&remote.compute(&info)?, &info, &resources))?;
+        let (remote, (writer, reader)) = remote.prepare(|remote| {
+            Exchange::latest_render_first_for(&remote.compute_for_latest(&info)?, &info, &resources)
+        })?;
         Ok(Self { workers: Workers::new(remote, &info, kinds, reader)?, writer })
     }
 

@@ -29,7 +29,7 @@ impl History {
     }
 
     #[inline]
-    pub(crate) fn signaled(&self, signaler: Signaler, value: u64) {
+    pub(crate) fn record_signal(&self, signaler: Signaler, value: u64) {
         match signaler {
             // The compute side enqueues signals in order under a lock, which is still held here.
             Signaler::Compute => raise(&self.computed.signal, value),
@@ -41,7 +41,7 @@ impl History {
     }
 
     #[inline]
-    pub(crate) fn waited(&self, signaler: Signaler, value: u64) {
+    pub(crate) fn record_wait(&self, signaler: Signaler, value: u64) {
         raise(&self.marks(signaler).wait, value);
     }
 

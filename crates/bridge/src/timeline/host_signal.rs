@@ -12,7 +12,7 @@ use crate::error::Result;
 /// As [`Semaphore::signal`].
 pub(crate) unsafe fn signal(semaphore: &Semaphore, value: u64) -> Result<()> {
     // SAFETY: upheld by the caller.
-    unsafe { signal_and_look(semaphore, value, |reached| reached >= value) }
+    unsafe { signal_and_verify(semaphore, value, |reached| reached >= value) }
 }
 
 /// Like [`signal`], for a timeline that another process could wrongly raise: an error is ignored
@@ -23,12 +23,12 @@ pub(crate) unsafe fn signal(semaphore: &Semaphore, value: u64) -> Result<()> {
 #[cfg(all(target_os = "linux", feature = "remote"))]
 pub(crate) unsafe fn signal_exactly(semaphore: &Semaphore, value: u64) -> Result<()> {
     // SAFETY: upheld by the caller.
-    unsafe { signal_and_look(semaphore, value, |reached| reached == value) }
+    unsafe { signal_and_verify(semaphore, value, |reached| reached == value) }
 }
 
 /// # Safety
 /// As [`Semaphore::signal`].
-unsafe fn signal_and_look(semaphore: &Semaphore, value: u64, is_made: impl Fn(u64) -> bool) -> Result<()> {
+unsafe fn signal_and_verify(semaphore: &Semaphore, value: u64, is_made: impl Fn(u64) -> bool) -> Result<()> {
     // SAFETY: upheld by the caller.
     match unsafe { semaphore.signal(value) } {
         Err(error) if !error.is_device_lost() && semaphore.value().is_ok_and(is_made) => Ok(()),

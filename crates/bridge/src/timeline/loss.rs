@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 
 impl Timeline {
     /// Returns `true` if both timelines belong to the same Vulkan device.
-    pub(crate) fn is_of_device_of(&self, other: &Self) -> bool {
+    pub(crate) fn is_same_device(&self, other: &Self) -> bool {
         let handle = |timeline: &Self| timeline.0.vulkan.device().as_raw().handle();
         handle(self) == handle(other)
     }
@@ -43,7 +43,7 @@ impl Inner {
         let value = self.vulkan.value()?;
         // Checked after the read, because the loss is recorded before the counter is raised on
         // behalf of the lost device.
-        self.check_kept()?;
+        self.check_not_abandoned()?;
         Ok(value)
     }
 
@@ -54,7 +54,7 @@ impl Inner {
 
     /// Checks that no values are signaled on behalf of a lost device.
     #[inline]
-    pub(super) fn check_kept(&self) -> Result<()> {
+    pub(super) fn check_not_abandoned(&self) -> Result<()> {
         match self.lost.get() {
             None => Ok(()),
             Some(loss) => Err(loss.clone().into()),

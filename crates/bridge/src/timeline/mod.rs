@@ -8,7 +8,6 @@ mod history_tests;
 pub(crate) mod hooked;
 pub(crate) mod host_signal;
 mod loss;
-mod outlast;
 mod point;
 #[cfg(all(test, target_os = "linux", feature = "remote"))]
 mod release_tests;
@@ -17,6 +16,7 @@ mod schedules;
 pub(crate) mod signaler;
 mod sync;
 pub(crate) mod wait;
+mod wait_completed;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -44,7 +44,7 @@ pub(crate) trait Peer: Send + Sync {
     fn is_foreign(&self) -> bool;
 
     /// Returns `true` if the compute side imports the timeline of `signaler`.
-    fn takes_timeline(&self, signaler: Signaler) -> bool;
+    fn imports_timeline(&self, signaler: Signaler) -> bool;
 
     /// Checks that the compute side still works.
     fn ensure_alive(&self) -> Result<()>;
@@ -70,7 +70,7 @@ struct Inner {
     history: Arc<History>,
     peer: Arc<dyn Peer>,
     /// Held by the host from reading a value until it has signaled on behalf of the compute side.
-    releasing: Mutex<()>,
+    release_lock: Mutex<()>,
     /// Set before values are signaled on behalf of a lost Vulkan device: the error that reported
     /// the loss.
     lost: OnceLock<vk_export::Error>,
@@ -87,11 +87,11 @@ impl Timeline {
     ) -> Result<Self> {
         let name = format!("{}.{}", history.exchange(), signaler.timeline());
         let info =
-            SemaphoreInfo { name: &name, kind: SemaphoreKind::Timeline, exportable: peer.takes_timeline(signaler) };
+            SemaphoreInfo { name: &name, kind: SemaphoreKind::Timeline, exportable: peer.imports_timeline(signaler) };
         let vulkan = Semaphore::new(device, &info)?;
         let object = Object::new(Kind::Timeline, &name, "vulkan", None);
-        let (history, releasing, lost) = (Arc::clone(history), Mutex::default(), OnceLock::new());
-        Ok(Self(Arc::new(Inner { vulkan, signaler, history, peer, releasing, lost, _object: object })))
+        let (history, release_lock, lost) = (Arc::clone(history), Mutex::default(), OnceLock::new());
+        Ok(Self(Arc::new(Inner { vulkan, signaler, history, peer, release_lock, lost, _object: object })))
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -113,7 +113,7 @@ impl Timeline {
     /// Records the signal of `value`, which the signaler has just enqueued, and returns its point.
     #[inline]
     pub(crate) fn issue(&self, value: u64) -> TimelinePoint {
-        self.0.history.signaled(self.0.signaler, value);
+        self.0.history.record_signal(self.0.signaler, value);
         if trace::is_on() {
             let side = match self.0.signaler {
                 Signaler::Compute => self.0.peer.name(),
@@ -126,14 +126,14 @@ impl Timeline {
 
     /// Returns the point of a signal that was enqueued earlier, or of the initial value 0.
     #[inline]
-    pub(crate) fn issued(&self, value: u64) -> TimelinePoint {
+    pub(crate) fn point(&self, value: u64) -> TimelinePoint {
         TimelinePoint::new(self, value)
     }
 
     /// Records that the side that does not signal has just enqueued a wait for `value`.
     #[inline]
-    pub(crate) fn awaited(&self, value: u64) {
-        self.0.history.waited(self.0.signaler, value);
+    pub(crate) fn record_wait(&self, value: u64) {
+        self.0.history.record_wait(self.0.signaler, value);
         if trace::is_on() {
             let side = match self.0.signaler {
                 Signaler::Compute => "vulkan",
@@ -201,7 +201,7 @@ impl Timeline {
         let inner = &*self.0;
         let reached = || inner.has_reached(value);
         let reached = if inner.is_signaled_by_foreign() {
-            wait::nap(limit, reached, || inner.check_signaler(value))?
+            wait::poll_sleeping(limit, reached, || inner.check_signaler(value))?
         } else {
             inner.block(value, limit)?
         };
@@ -235,7 +235,7 @@ impl Timeline {
 
     /// Returns `true` if no more signals will arrive because the compute side, which makes them, is
     /// lost.
-    pub(crate) fn is_deserted(&self) -> bool {
+    pub(crate) fn is_signaler_lost(&self) -> bool {
         self.0.signaler == Signaler::Compute && self.0.peer.is_lost()
     }
 
@@ -247,7 +247,7 @@ impl Timeline {
     /// ([`Peer::ensure_alive`]): none of its pending signals will be executed.
     pub(crate) unsafe fn release(&self) -> Result<()> {
         let traced = trace::Held::new();
-        let releasing = self.0.releasing.lock().unwrap_or_else(PoisonError::into_inner);
+        let releasing = self.0.release_lock.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: upheld by the caller.
         let released = unsafe { self.release_last() };
         // The program's logger and trace sink may take any lock.
@@ -287,7 +287,7 @@ impl Timeline {
 }
 
 /// The longest single wait in Vulkan, and the interval at which another API is checked for a loss.
-const STRETCH: Duration = Duration::from_millis(100);
+const MAX_BLOCK: Duration = Duration::from_millis(100);
 
 impl Inner {
     /// Returns `true` if another API signals the timeline. `vkWaitSemaphores` notices such signals
@@ -318,15 +318,15 @@ impl Inner {
             let elapsed = start.elapsed();
             let left = limit.saturating_sub(elapsed);
             if waiter.as_ref().is_some_and(|waiter| !waiter.is_alone()) {
-                return wait::nap(left, || self.has_reached(value), || self.check_signaler(value));
+                return wait::poll_sleeping(left, || self.has_reached(value), || self.check_signaler(value));
             }
-            if self.vulkan.try_wait(value, left.min(if foreign { wait::TURN } else { STRETCH }))? {
-                return self.check_kept().map(|()| true);
+            if self.vulkan.try_wait(value, left.min(if foreign { wait::BLOCK_SLICE } else { MAX_BLOCK }))? {
+                return self.check_not_abandoned().map(|()| true);
             }
             if left.is_zero() {
                 return Ok(false);
             }
-            if foreign && elapsed - checked >= STRETCH {
+            if foreign && elapsed - checked >= MAX_BLOCK {
                 self.peer.ensure_alive()?;
                 checked = elapsed;
             }

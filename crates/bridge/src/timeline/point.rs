@@ -58,7 +58,8 @@ impl TimelinePoint {
         Ok(self.timeline.value()? >= self.value)
     }
 
-    /// Blocks the calling thread until the point is reached, for at most `timeout`.
+    /// Blocks the calling thread until the point is reached, for at most `timeout`. In a frame
+    /// loop, prefer [`wait_blocking`](Self::wait_blocking): this function spins for up to 2 ms.
     ///
     /// With [`Backend::Inline`](crate::Backend::Inline), work that is not on the queue yet is
     /// submitted first: do not call it while you hold a lock that the engine's

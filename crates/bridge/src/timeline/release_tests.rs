@@ -10,7 +10,7 @@ use super::signaler::Signaler;
 use crate::compute::{Backend, Compute};
 
 #[test]
-fn a_release_that_is_made_and_refused_is_enough() {
+fn release_that_takes_effect_despite_an_error_counts() {
     let Some(device) = refusing() else { return };
     let compute = Compute::new(&device, Backend::Host).unwrap();
     let history = Arc::new(History::new("released"));

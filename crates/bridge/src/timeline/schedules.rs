@@ -21,7 +21,7 @@ const SIGNALS: u64 = 6;
 /// Lets two threads signal while a third one reads the last signal. If `locked`, the threads take
 /// their values under a lock; otherwise each uses its own values, which is deliberately wrong for
 /// the compute side.
-fn signals(signaler: Signaler, locked: bool) {
+fn run_signals(signaler: Signaler, locked: bool) {
     let (history, next) = (Arc::new(History::new("frames")), Arc::new(Mutex::new(0)));
     let signalers: Vec<_> = (0..2)
         .map(|thread| {
@@ -33,7 +33,7 @@ fn signals(signaler: Signaler, locked: bool) {
                         *next += 1;
                         *next
                     });
-                    history.signaled(signaler, value);
+                    history.record_signal(signaler, value);
                 }
             })
         })
@@ -54,19 +54,19 @@ fn explore(test: impl Fn() + Send + Sync + Copy + 'static) {
 }
 
 #[test]
-fn under_the_lock_of_its_side_no_signal_is_forgotten() {
-    explore(|| signals(Signaler::Compute, true));
+fn locked_signals_are_never_lost() {
+    explore(|| run_signals(Signaler::Compute, true));
 }
 
 /// The negative control: a signal is lost.
 #[test]
 #[should_panic]
-fn without_the_lock_one_is() {
-    explore(|| signals(Signaler::Compute, false));
+fn unlocked_signals_can_be_lost() {
+    explore(|| run_signals(Signaler::Compute, false));
 }
 
 /// Threads that end lent turns note their signals in any order.
 #[test]
-fn of_the_queue_no_signal_is_forgotten_without_a_lock() {
-    explore(|| signals(Signaler::Queue, false));
+fn queue_signals_are_never_lost_without_a_lock() {
+    explore(|| run_signals(Signaler::Queue, false));
 }

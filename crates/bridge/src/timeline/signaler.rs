@@ -35,7 +35,7 @@ mod tests {
     use super::Signaler;
 
     #[test]
-    fn sides_and_timelines_are_told_apart() {
+    fn names_of_sides_and_timelines_are_distinct() {
         let [compute, queue] = [Signaler::Compute, Signaler::Queue];
         assert_eq!([compute.timeline(), queue.timeline()], ["computed", "rendered"]);
         assert_eq!([compute.to_string(), queue.to_string()], ["the compute side", "the Vulkan queue"]);

@@ -14,13 +14,13 @@ pub(crate) const SPIN: Duration = Duration::from_micros(100);
 const YIELD: Duration = Duration::from_millis(2);
 
 /// The shortest sleep between two checks of a wait that does not spin.
-const SHORTEST_NAP: Duration = Duration::from_micros(20);
+const MIN_SLEEP: Duration = Duration::from_micros(20);
 
 /// The longest sleep between two checks.
-const LONGEST_NAP: Duration = Duration::from_micros(500);
+const MAX_SLEEP: Duration = Duration::from_micros(500);
 
 /// Interval at which the signaler is checked for a failure.
-const CHECK_EVERY: Duration = Duration::from_millis(20);
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Waits until `reached` returns `true`, for at most `limit`: spins first, then yields between
 /// checks, then sleeps for longer and longer. `alive` returns an error, which ends the wait, if no
@@ -30,20 +30,20 @@ pub(crate) fn poll(
     reached: impl FnMut() -> Result<bool>,
     alive: impl FnMut() -> Result<()>,
 ) -> Result<bool> {
-    look(limit, YIELD, reached, alive)
+    poll_with(limit, YIELD, reached, alive)
 }
 
 /// Like [`poll`], but sleeps between checks from the start.
-pub(crate) fn nap(
+pub(crate) fn poll_sleeping(
     limit: Duration,
     reached: impl FnMut() -> Result<bool>,
     alive: impl FnMut() -> Result<()>,
 ) -> Result<bool> {
-    look(limit, Duration::ZERO, reached, alive)
+    poll_with(limit, Duration::ZERO, reached, alive)
 }
 
-/// The loop of [`poll`] and [`nap`], which does not sleep during the first `awake`.
-fn look(
+/// The loop of [`poll`] and [`poll_sleeping`], which does not sleep during the first `awake`.
+fn poll_with(
     limit: Duration,
     awake: Duration,
     mut reached: impl FnMut() -> Result<bool>,
@@ -59,7 +59,7 @@ fn look(
         if elapsed >= limit {
             return Ok(false);
         }
-        if elapsed - checked >= CHECK_EVERY {
+        if elapsed - checked >= CHECK_INTERVAL {
             alive()?;
             checked = elapsed;
         }
@@ -70,7 +70,7 @@ fn look(
         } else {
             // Sleeping for an eighth of the elapsed time delays the end of the wait by at most an
             // eighth.
-            std::thread::sleep((elapsed / 8).clamp(SHORTEST_NAP, LONGEST_NAP).min(limit - elapsed));
+            std::thread::sleep((elapsed / 8).clamp(MIN_SLEEP, MAX_SLEEP).min(limit - elapsed));
         }
     }
 }
@@ -104,12 +104,12 @@ pub(crate) fn spin_then_block(
 ///
 /// With several threads in `vkWaitSemaphores` at once, the last one wakes milliseconds late; so
 /// does a thread that reads a counter while another one is in that call (BENCHMARKS.md, "Host
-/// waits"). Therefore a thread blocks only while it is alone, for [`TURN`] at a time, and several
-/// threads check and sleep like [`nap`].
+/// waits"). Therefore a thread blocks only while it is alone, for [`BLOCK_SLICE`] at a time, and
+/// several threads check and sleep like [`poll_sleeping`].
 pub(crate) struct Waiter<'a>(&'a AtomicUsize);
 
 /// The longest time that a thread blocks before it notices other waiting threads.
-pub(crate) const TURN: Duration = Duration::from_millis(1);
+pub(crate) const BLOCK_SLICE: Duration = Duration::from_millis(1);
 
 /// Number of threads of this process that are registered as waiting.
 pub(crate) static WAITERS: AtomicUsize = AtomicUsize::new(0);
@@ -145,9 +145,9 @@ mod tests {
     }
 
     #[test]
-    fn a_short_wait_does_not_ask_for_the_signaler() {
-        let asked = || panic!("asked within {CHECK_EVERY:?}");
-        assert!(!poll(CHECK_EVERY / 4, || Ok(false), asked).unwrap());
+    fn short_wait_does_not_check_the_signaler() {
+        let asked = || panic!("asked within {CHECK_INTERVAL:?}");
+        assert!(!poll(CHECK_INTERVAL / 4, || Ok(false), asked).unwrap());
     }
 
     #[test]
@@ -160,19 +160,19 @@ mod tests {
 
     /// No sleep is shorter than requested, except the last one before the limit.
     #[test]
-    fn a_nap_looks_no_more_often_than_it_sleeps() {
+    fn sleeping_poll_checks_once_per_sleep() {
         let (start, mut looks) = (Instant::now(), 0);
         let reached = || {
             looks += 1;
             Ok(false)
         };
-        assert!(!nap(Duration::from_millis(5), reached, || Ok(())).unwrap());
-        let most = start.elapsed().as_micros() / SHORTEST_NAP.as_micros() + 2;
+        assert!(!poll_sleeping(Duration::from_millis(5), reached, || Ok(())).unwrap());
+        let most = start.elapsed().as_micros() / MIN_SLEEP.as_micros() + 2;
         assert!((1..=most).contains(&looks), "{looks} looks, of at most {most}");
     }
 
     #[test]
-    fn blocking_gets_what_is_left() {
+    fn blocking_gets_the_remaining_time() {
         let limit = Duration::from_secs(60);
         let mut left = None;
         let reached = spin_then_block(

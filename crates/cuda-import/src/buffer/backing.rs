@@ -50,15 +50,15 @@ impl Backing for BufferBacking {
             // SAFETY: this function has the same contract.
             Self::Own(mapping) => unsafe { mapping.release() },
             Self::Part { range, block } => {
-                block.give_back(range);
+                block.release_part(range);
                 Ok(())
             }
         }
     }
 
-    fn keep(&mut self) {
+    fn leak(&mut self) {
         match self {
-            Self::Own(mapping) => mapping.keep(),
+            Self::Own(mapping) => mapping.leak(),
             // The block stays mapped, and the range stays reserved in it.
             Self::Part { block, .. } => std::mem::forget(Arc::clone(block)),
         }

@@ -23,7 +23,7 @@ use crate::memory::linear::LinearMapping;
 use crate::memory::mapping::{Backing, Mapping};
 use crate::memory::{ImportedMemory, range_within};
 use crate::stream::order::StreamOrder;
-use crate::stream::order::several::Orders;
+use crate::stream::order::device_orders::DeviceOrders;
 
 /// The part of the memory to map.
 #[derive(Clone, Copy, Debug, Default)]
@@ -94,7 +94,7 @@ impl<T: Pod> MappedBuffer<T> {
         let object = Object("buffer", memory.name());
         let size = size_in_bytes::<T>(&object, info.len)?;
         check_alignment::<T>(memory, info.offset)?;
-        let orders = Orders::new(homes, memory, &object)?;
+        let orders = DeviceOrders::new(homes, memory, &object)?;
         let own = LinearMapping::map(memory, info.offset, size)?;
         let (pointer, backing) = (own.pointer(), BufferBacking::Own(own));
         let mapped = Self { pointer, len: info.len, mapping: Mapping::new(backing, orders), element: PhantomData };
@@ -125,8 +125,8 @@ impl<T: Pod> MappedBuffer<T> {
         // contains the address as the offset.
         let pointer = block.as_raw() + info.offset;
         check_alignment::<T>(memory, pointer)?;
-        let orders = Orders::new(homes, memory, &object)?;
-        block.take(&range)?;
+        let orders = DeviceOrders::new(homes, memory, &object)?;
+        block.reserve_part(&range)?;
         let backing = BufferBacking::Part { range, block: Arc::clone(block) };
         Ok(Self { pointer, len: info.len, mapping: Mapping::new(backing, orders), element: PhantomData })
     }

@@ -200,7 +200,7 @@ impl<T> DevicePtrMut<T> for DeviceViewMut<'_, T> {
 unsafe impl<'a, 'b: 'a, 'c: 'b, T> PushKernelArg<&'b DeviceView<'c, T>> for LaunchArgs<'a> {
     #[inline(always)]
     fn arg(&mut self, view: &'b DeviceView<'c, T>) -> &mut Self {
-        view.order.join_guests();
+        view.order.join_foreign();
         self.arg(&view.pointer)
     }
 }
@@ -210,7 +210,7 @@ unsafe impl<'a, 'b: 'a, 'c: 'b, T> PushKernelArg<&'b DeviceView<'c, T>> for Laun
 unsafe impl<'a, 'b: 'a, 'c: 'b, T> PushKernelArg<&'b mut DeviceViewMut<'c, T>> for LaunchArgs<'a> {
     #[inline(always)]
     fn arg(&mut self, view: &'b mut DeviceViewMut<'c, T>) -> &mut Self {
-        view.order.join_guests();
+        view.order.join_foreign();
         self.arg(&view.pointer)
     }
 }

@@ -1,7 +1,7 @@
 //! A CUDA device and the context of all imported objects.
 
-pub(crate) mod mailbox;
 pub(crate) mod peer;
+pub(crate) mod private_context;
 pub(crate) mod report;
 pub(crate) mod version;
 
@@ -12,7 +12,7 @@ use std::sync::{Arc, Once};
 use cudarc::driver::{CudaContext, CudaStream};
 use uuid::Uuid;
 
-use crate::device::mailbox::Template;
+use crate::device::private_context::Template;
 use crate::device::report::CudaDeviceReport;
 use crate::device::version::DriverVersion;
 use crate::error::{Error, Result};
@@ -51,7 +51,7 @@ impl CudaDevice {
     pub fn by_uuid(uuid: Uuid) -> Result<Self> {
         let found = report::report()?;
         let Some(device) = found.devices.iter().find(|device| device.uuid == uuid) else {
-            return Err(found.has_no(uuid));
+            return Err(found.no_such_device(uuid));
         };
         let _caller = Driver::load()?.keep_current();
         let context = CudaContext::new(device.ordinal)
@@ -143,7 +143,7 @@ impl CudaDevice {
 
     /// Calls `with` with the context object if code outside of the crate cannot have it yet; such
     /// code does not get it before `with` has returned.
-    pub(crate) fn while_unknown<T>(&self, with: impl FnOnce(&Arc<CudaContext>) -> T) -> Option<T> {
+    pub(crate) fn while_unshared<T>(&self, with: impl FnOnce(&Arc<CudaContext>) -> T) -> Option<T> {
         let mut done = None;
         self.inner.known.call_once(|| done = Some(with(self.object())));
         done

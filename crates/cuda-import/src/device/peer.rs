@@ -34,7 +34,7 @@ pub fn peer_access(accessing: Uuid, owner: Uuid) -> Result<PeerAccess> {
     let found = report()?;
     let ordinal = |uuid| found.devices.iter().find(|device| device.uuid == uuid).map(|device| device.ordinal);
     let Some(from) = ordinal(accessing) else {
-        return Err(found.has_no(accessing));
+        return Err(found.no_such_device(accessing));
     };
     if accessing == owner {
         return Ok(PeerAccess::Same);

@@ -101,7 +101,7 @@ impl CudaDeviceReport {
 
 impl CudaReport {
     /// Returns the error for a UUID that no device has, which lists the available devices.
-    pub(crate) fn has_no(self, uuid: Uuid) -> Error {
+    pub(crate) fn no_such_device(self, uuid: Uuid) -> Error {
         let present = self.devices.into_iter().map(|device| PresentDevice { name: device.name, uuid: device.uuid });
         Error::NoSuchDevice { uuid, present: present.collect() }
     }
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_machine_without_a_driver_is_told_what_to_do() {
+    fn missing_driver_error_gives_advice() {
         match report() {
             Err(error @ Error::NoDriver { .. }) => {
                 let text = error.to_string();

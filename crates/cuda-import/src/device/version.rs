@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_read_and_compare() {
+    fn versions_format_and_compare() {
         assert_eq!(DriverVersion::from_raw(12040).to_string(), "CUDA 12.4");
         assert!(DriverVersion::from_raw(11080) < DriverVersion::from_raw(12000));
         assert_eq!(DriverVersion::from_raw(-1), DriverVersion { major: 0, minor: 0 });

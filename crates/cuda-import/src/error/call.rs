@@ -1,4 +1,4 @@
-//! Conversions of failed calls and loads to [`Error`], and to and from cudarc's errors.
+//! Conversions of failed calls and loads, and of cudarc's errors, to [`Error`].
 
 use std::fmt;
 
@@ -57,6 +57,15 @@ impl CallError {
     /// Converts the error of a call that cudarc made to a numeric code.
     pub(crate) fn from_cudarc(call: &'static str, error: DriverError) -> Self {
         Self { call, code: error.0 as u32 }
+    }
+}
+
+/// Converts the error of a program's own cudarc call, so that `?` works on cudarc's copies and
+/// launches. The code is kept; [`driver_code`](Error::driver_code) returns it.
+impl From<DriverError> for Error {
+    fn from(error: DriverError) -> Self {
+        // The name does not begin with `cu`: cudarc may return an error that it recorded earlier.
+        CallError::from_cudarc("a cudarc call", error).at("", "")
     }
 }
 

@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn lost_contexts_are_told_from_plain_failures() {
+    fn lost_contexts_are_distinguished_from_other_errors() {
         for lost in [700, 702, 710, 714, 716, 719, 911] {
             assert!(DriverCode(lost).is_context_lost(), "{lost}");
         }
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn advice_of_a_call_comes_before_that_of_a_code() {
+    fn advice_for_a_call_precedes_advice_for_a_code() {
         let import = DriverCode(999).advice("cuImportExternalMemory").unwrap();
         assert!(import.contains("newly exported"), "{import}");
         let init = DriverCode(999).advice("cuInit").unwrap();

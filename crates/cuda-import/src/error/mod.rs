@@ -49,8 +49,9 @@ pub enum Error {
         version: Option<DriverVersion>,
     },
 
-    /// A driver call failed. A `call` that does not begin with `cu` is an earlier call by cudarc,
-    /// which recorded the error.
+    /// A driver call failed. A `call` that does not begin with `cu` was made by cudarc: an earlier
+    /// call, whose error cudarc recorded, or one by the program, whose error was converted with
+    /// `From`.
     #[error("{call} failed: {code}{}{}", place(object, device), advice(*code, call))]
     #[non_exhaustive]
     Driver {
@@ -62,6 +63,16 @@ pub enum Error {
         object: String,
         /// The device's name; may be empty.
         device: String,
+    },
+
+    /// A module is not PTX text. It was not passed to the driver.
+    #[error("module {module:?} is not PTX text: {problem}; compile it to PTX (`nvcc -ptx`)")]
+    #[non_exhaustive]
+    NotPtx {
+        /// The module's name.
+        module: String,
+        /// What was found instead.
+        problem: &'static str,
     },
 
     /// The driver's compiler rejected a module.
@@ -312,8 +323,8 @@ impl Error {
     /// Returns `true` if the CUDA context is lost: every later call in it will fail, see
     /// [`DriverCode::is_context_lost`].
     ///
-    /// Only errors of driver calls are considered: an error that cudarc recorded earlier may belong
-    /// to unrelated work.
+    /// Only errors of this crate's driver calls are considered: an error from cudarc may have been
+    /// recorded earlier, by unrelated work.
     pub fn is_context_lost(&self) -> bool {
         matches!(self, Self::Driver { call, code, .. } if call.starts_with("cu") && code.is_context_lost())
     }

@@ -1,3 +1,6 @@
+use cudarc::driver::DriverError;
+use cudarc::driver::sys::CUresult;
+
 use super::*;
 use crate::sys::{CallError, LoadError};
 
@@ -25,13 +28,25 @@ fn an_error_without_place_or_advice_ends_after_the_code() {
 }
 
 #[test]
-fn a_lost_context_is_known() {
+fn lost_context_is_recognized() {
     assert!(CallError { call: "cuStreamQuery", code: 700 }.at("", "").is_context_lost());
     assert!(!Error::NoDriver { detail: String::new() }.is_context_lost());
 }
 
 #[test]
-fn a_wrong_uuid_lists_what_there_is() {
+fn question_mark_converts_errors_of_cudarc_and_keeps_the_code() {
+    fn copy() -> Result<()> {
+        Err(DriverError(CUresult::CUDA_ERROR_ILLEGAL_ADDRESS))?;
+        Ok(())
+    }
+    let error = copy().unwrap_err();
+    assert_eq!(error.driver_code(), Some(DriverCode(700)));
+    assert!(error.to_string().starts_with("a cudarc call failed: CUDA_ERROR_ILLEGAL_ADDRESS (700): "), "{error}");
+    assert!(!error.is_context_lost(), "cudarc may have recorded the error earlier");
+}
+
+#[test]
+fn unknown_uuid_error_lists_the_devices() {
     let uuid = Uuid::from_u128(7);
     let none = Error::NoSuchDevice { uuid, present: Vec::new() }.to_string();
     assert!(none.contains("present: none"), "{none}");
@@ -48,7 +63,7 @@ fn a_wrong_uuid_lists_what_there_is() {
 }
 
 #[test]
-fn an_old_driver_names_all_it_lacks() {
+fn old_driver_error_lists_all_missing_symbols() {
     let error = Error::from(LoadError::MissingSymbols { missing: vec!["cuA", "cuB"], version: Some(10020) });
     assert_eq!(
         error.to_string(),

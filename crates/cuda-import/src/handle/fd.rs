@@ -24,7 +24,7 @@ use crate::sys::CallResult;
 /// # Errors
 /// [`Error::NoDescriptor`] if the process has no free descriptor for the duplicate, in which case
 /// nothing was imported; otherwise those of `import`.
-pub(crate) fn give<T>(
+pub(crate) fn import_with<T>(
     handle: ImportHandle,
     object: &Object<'_>,
     device: &str,
@@ -69,8 +69,8 @@ mod tests {
 
     const REFUSED: CallError = CallError { call: "cuImportExternalMemory", code: 999 };
 
-    fn give<T>(fd: OwnedFd, import: impl FnOnce(RawFd) -> CallResult<T>) -> Result<T> {
-        super::give(fd.into(), &Object("memory", "m"), "GPU", |RawHandle::Fd(raw)| import(raw))
+    fn import_with<T>(fd: OwnedFd, import: impl FnOnce(RawFd) -> CallResult<T>) -> Result<T> {
+        super::import_with(fd.into(), &Object("memory", "m"), "GPU", |RawHandle::Fd(raw)| import(raw))
     }
 
     fn assert_refused(result: Result<()>) {
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn a_refused_descriptor_is_closed() {
         let (fd, other_end) = pipe();
-        assert_refused(give(fd, |_| Err(REFUSED)));
+        assert_refused(import_with(fd, |_| Err(REFUSED)));
         assert!(!is_open(&other_end));
     }
 
@@ -102,9 +102,9 @@ mod tests {
     fn an_accepted_descriptor_stays_open_for_its_new_owner() {
         let (fd, other_end) = pipe();
         let number = fd.as_raw_fd();
-        assert_eq!(give(fd, Ok).unwrap(), number);
+        assert_eq!(import_with(fd, Ok).unwrap(), number);
         assert!(is_open(&other_end));
-        // SAFETY: `give` released the descriptor, and this test is its only owner.
+        // SAFETY: `import_with` released the descriptor, and this test is its only owner.
         drop(unsafe { OwnedFd::from_raw_fd(number) });
         assert!(!is_open(&other_end));
     }
@@ -114,11 +114,11 @@ mod tests {
         let (fd, other_end) = pipe();
         let number = fd.as_raw_fd();
         let (stranger, strangers_other_end) = pipe();
-        let refused = give(fd, |raw| {
+        let refused = import_with(fd, |raw| {
             // The driver closes the number, and another thread's file reuses it. dup2 does both at
             // once.
-            // SAFETY: `give` still considers itself the owner of the number; the test checks that
-            // it does not close it.
+            // SAFETY: `import_with` still considers itself the owner of the number; the test checks
+            // that it does not close it.
             let mut taken = std::mem::ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(raw) });
             rustix::io::dup2(&stranger, &mut taken).unwrap();
             Err(REFUSED)
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_file_is_told_from_another_on_the_same_node() {
+    fn same_file_is_distinguished_from_another_on_the_same_inode() {
         let open = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
         let (one, two) = (open(), open());
         let duplicate = one.try_clone().unwrap();

@@ -10,9 +10,9 @@ mod nt;
 mod raw;
 
 #[cfg(unix)]
-pub(crate) use fd::give;
+pub(crate) use fd::import_with;
 #[cfg(windows)]
-pub(crate) use nt::give;
+pub(crate) use nt::import_with;
 #[cfg(windows)]
 pub use nt::{KmtHandle, NtName};
 pub(crate) use raw::RawHandle;

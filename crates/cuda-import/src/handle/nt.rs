@@ -49,7 +49,7 @@ impl KmtHandle {
 /// # Errors
 /// [`Error::InvalidHandle`] for an NT handle that is not open in this process; otherwise those of
 /// `import`, with the kind of the handle.
-pub(crate) fn give<T>(
+pub(crate) fn import_with<T>(
     handle: ImportHandle,
     object: &Object<'_>,
     device: &str,
@@ -166,7 +166,7 @@ mod tests {
         for result in [Ok(7), Err(REFUSED)] {
             let (handle, other_end) = pipe();
             let raw = handle.as_raw_handle();
-            let given = give(handle.into(), &OBJECT, "GPU", |lent| {
+            let given = import_with(handle.into(), &OBJECT, "GPU", |lent| {
                 assert_eq!(lent.parts(), (raw, null()));
                 assert!(is_open(&other_end), "closed before the driver saw it");
                 result
@@ -177,19 +177,19 @@ mod tests {
     }
 
     #[test]
-    fn what_the_driver_has_duplicated_stays_open() {
+    fn duplicated_handle_stays_open() {
         let (handle, other_end) = pipe();
         let reference = handle.try_clone().unwrap();
-        give(handle.into(), &OBJECT, "GPU", |_| Ok(())).unwrap();
+        import_with(handle.into(), &OBJECT, "GPU", |_| Ok(())).unwrap();
         assert!(is_open(&other_end));
         drop(reference);
         assert!(!is_open(&other_end));
     }
 
     #[test]
-    fn a_refused_handle_is_named_with_its_kind() {
+    fn refused_handle_error_names_its_kind() {
         let file = OwnedHandle::from(std::fs::File::open(std::env::current_exe().unwrap()).unwrap());
-        let text = give(file.into(), &OBJECT, "GPU", |_| Err::<(), _>(REFUSED)).unwrap_err().to_string();
+        let text = import_with(file.into(), &OBJECT, "GPU", |_| Err::<(), _>(REFUSED)).unwrap_err().to_string();
         assert!(text.starts_with("cuImportExternalMemory failed"), "{text}");
         assert!(text.contains("memory \"m\" from an NT handle of kind File, GPU"), "{text}");
     }
@@ -199,20 +199,21 @@ mod tests {
         // A handle that another process might send. (A number that was open in this process would
         // soon be reused by another test.)
         let raw = std::ptr::without_provenance_mut(0x7fff_fff0);
-        // SAFETY: not sound, because the number is not an open handle, which `give` must detect.
+        // SAFETY: not sound, because the number is not an open handle, which `import_with` must
+        // detect.
         let handle = unsafe { OwnedHandle::from_raw_handle(raw) };
-        let error = give(handle.into(), &OBJECT, "GPU", |_| -> CallResult<()> { panic!("shown") }).unwrap_err();
+        let error = import_with(handle.into(), &OBJECT, "GPU", |_| -> CallResult<()> { panic!("shown") }).unwrap_err();
         let text = error.to_string();
         assert!(matches!(error, Error::InvalidHandle { .. }) && text.contains("DuplicateHandle"), "{text}");
     }
 
     #[test]
-    fn names_and_kmt_handles_are_handed_on() {
+    fn names_and_kmt_handles_are_passed_through() {
         for bad in ["", "a\0b"] {
             assert!(matches!(NtName::new(bad), Err(Error::InvalidHandle { .. })));
         }
         let name = NtName::new(r"Local\ü").unwrap();
-        let error = give(name.into(), &OBJECT, "GPU", |lent| {
+        let error = import_with(name.into(), &OBJECT, "GPU", |lent| {
             let (handle, name) = lent.parts();
             assert!(handle.is_null());
             // SAFETY: a name of seven units and its NUL.
@@ -226,13 +227,13 @@ mod tests {
         // A number that is also an open handle, which must not be closed.
         let (handle, other_end) = pipe();
         let kmt = KmtHandle::from_raw(handle.as_raw_handle().addr().cast_signed());
-        let given = give(kmt.into(), &OBJECT, "GPU", |lent| Ok(lent.parts()));
+        let given = import_with(kmt.into(), &OBJECT, "GPU", |lent| Ok(lent.parts()));
         assert_eq!(given.unwrap(), (handle.as_raw_handle(), null()));
         assert!(is_open(&other_end));
     }
 
     #[test]
-    fn ten_thousand_handles_given_leave_none() {
+    fn ten_thousand_imports_leak_no_handle() {
         let lowest_free = || {
             let (handle, _) = pipe();
             handle.as_raw_handle().addr()
@@ -241,7 +242,7 @@ mod tests {
         for round in 0..10_000 {
             let (handle, _) = pipe();
             let result = if round % 2 == 0 { Ok(()) } else { Err(REFUSED) };
-            assert_eq!(give(handle.into(), &OBJECT, "GPU", |_| result).is_ok(), result.is_ok());
+            assert_eq!(import_with(handle.into(), &OBJECT, "GPU", |_| result).is_ok(), result.is_ok());
         }
         // The smallest free number is allocated first, and each round would have kept one if it
         // leaked. The limit leaves room for other tests.

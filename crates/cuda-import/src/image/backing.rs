@@ -107,8 +107,8 @@ impl Backing for ImageBacking {
         }
     }
 
-    fn keep(&mut self) {
-        self.memory().keep();
+    fn leak(&mut self) {
+        self.memory().leak();
     }
 }
 
@@ -123,7 +123,7 @@ impl ArrayBacking {
             unsafe { objects.destroy(driver) }?;
             // SAFETY: this function is called once, so the array was not destroyed; its objects are
             // destroyed, and the caller guarantees that it is no longer used. If this runs late,
-            // `keep` has kept the memory.
+            // `leak` has kept the memory.
             unsafe { driver.destroy_array(array) }
         })
     }
@@ -155,7 +155,7 @@ pub(super) unsafe fn map_array<T: Texel>(
         Err(error) => {
             // SAFETY: the array was only queried for its levels.
             if let Err(error) = unsafe { driver.destroy_array(array) } {
-                memory.keep();
+                memory.leak();
                 count_leak();
                 let error = error.at(Object("image", memory.name()), memory.device().name());
                 log_error!("{error}");

@@ -94,7 +94,7 @@ pub(crate) unsafe fn copy_on_device<T: Texel>(
     region: &Region,
     linear: Linear,
 ) -> Result<()> {
-    bring_up_recorded(image, context)?;
+    check_image_recorded(image, context)?;
     let _in_order = begin_use(image, stream)?;
     // SAFETY: guaranteed by the caller.
     unsafe { enqueue(image, stream, region, linear) }
@@ -103,24 +103,24 @@ pub(crate) unsafe fn copy_on_device<T: Texel>(
 /// Same as [`ImageView::use_on`], but also returns recorded errors.
 fn begin_use<'a, T>(image: &'a MappedImage<T>, stream: &'a CudaStream) -> Result<SyncOnDrop<'a>> {
     check_stream(stream, image.memory().device(), &image.object())?;
-    bring_up_recorded(image, stream.context())?;
-    bring_up_recorded(image, image.stream().context())?;
+    check_image_recorded(image, stream.context())?;
+    check_image_recorded(image, image.stream().context())?;
     image.order().begin_use_for(stream, &image.object())
 }
 
 /// Checks that the use of the buffer could be ordered. The only sign of a failure is a null
 /// address.
-pub(crate) fn lent<T>(image: &MappedImage<T>, pointer: CUdeviceptr) -> Result<()> {
+pub(crate) fn check_ordered<T>(image: &MappedImage<T>, pointer: CUdeviceptr) -> Result<()> {
     if pointer != 0 {
         return Ok(());
     }
     let refused = CallError { call: "cuMemcpy3DAsync", code: INVALID_VALUE };
-    bring_up_recorded(image, image.stream().context())?;
+    check_image_recorded(image, image.stream().context())?;
     Err(refused.at(image.object(), image.memory().device().name()))
 }
 
 /// Returns an error that was recorded where it could not be returned.
-fn bring_up_recorded<T>(image: &MappedImage<T>, context: &CudaContext) -> Result<()> {
+fn check_image_recorded<T>(image: &MappedImage<T>, context: &CudaContext) -> Result<()> {
     check_recorded(context).map_err(|error| error.at(image.object(), image.memory().device().name()))
 }
 

@@ -86,7 +86,7 @@ impl ImageMappingInfo {
             ImageKind::Cube if width != height => return Err(ImageProblem::NotSquare { width, height }),
             _ => {}
         }
-        let most = most_levels(self.extent);
+        let most = max_levels(self.extent);
         if self.levels == 0 || self.levels > most {
             return Err(ImageProblem::Levels { levels: self.levels, extent: self.extent, most });
         }
@@ -95,7 +95,7 @@ impl ImageMappingInfo {
 
     /// Returns the size in bytes of all texels, which is the minimum size of the image; `None` if
     /// it overflows 64 bits.
-    pub(crate) fn least_size(&self, texel_size: usize) -> Option<u64> {
+    pub(crate) fn min_size(&self, texel_size: usize) -> Option<u64> {
         let of_level = |level| {
             let texels = level_extent(self.extent, level).map(u64::from).into_iter().try_fold(1, u64::checked_mul)?;
             texels.checked_mul(u64::from(self.layers))?.checked_mul(texel_size as u64)
@@ -140,7 +140,7 @@ pub(crate) fn level_extent(extent: [u32; 3], level: u32) -> [u32; 3] {
 }
 
 /// Returns the number of mip levels down to one texel.
-fn most_levels(extent: [u32; 3]) -> u32 {
+fn max_levels(extent: [u32; 3]) -> u32 {
     let longest = extent.into_iter().fold(0, u32::max);
     u32::BITS - longest.leading_zeros()
 }
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn texel_types_must_be_what_they_say() {
+    fn texel_types_must_match_their_format() {
         let format = TexelFormat { channels: 3, ..f32::FORMAT };
         assert_eq!(check_texel(format, 12, "t"), Err(ImageProblem::Channels { format }));
         let (texel, size, format) = ("t", 3, u32::FORMAT);
@@ -240,8 +240,8 @@ mod tests {
 
     #[test]
     fn levels_halve_down_to_one_texel() {
-        assert_eq!((most_levels([1, 1, 1]), most_levels([5, 1, 1]), most_levels([8, 16, 2])), (1, 3, 5));
-        assert_eq!(most_levels([u32::MAX, 1, 1]), 32);
+        assert_eq!((max_levels([1, 1, 1]), max_levels([5, 1, 1]), max_levels([8, 16, 2])), (1, 3, 5));
+        assert_eq!(max_levels([u32::MAX, 1, 1]), 32);
         assert_eq!(level_extent([13, 5, 1], 1), [6, 2, 1]);
         assert_eq!(level_extent([13, 5, 1], 3), [1, 1, 1]);
         assert_eq!(level_extent([13, 5, 1], u32::MAX), [1, 1, 1]);
@@ -249,13 +249,13 @@ mod tests {
 
     #[test]
     fn sizes_add_up() {
-        assert_eq!(D2.least_size(4), Some(8 * 4 * 4));
+        assert_eq!(D2.min_size(4), Some(8 * 4 * 4));
         let chain = ImageMappingInfo { levels: 4, layers: 3, ..D2 };
-        assert_eq!(chain.least_size(1), Some(3 * (32 + 8 + 2 + 1)));
+        assert_eq!(chain.min_size(1), Some(3 * (32 + 8 + 2 + 1)));
         let block = ImageMappingInfo { kind: ImageKind::D3, extent: [4, 4, 4], levels: 3, ..D2 };
-        assert_eq!(block.least_size(2), Some(2 * (64 + 8 + 1)));
+        assert_eq!(block.min_size(2), Some(2 * (64 + 8 + 1)));
         let huge = ImageMappingInfo { extent: [u32::MAX, u32::MAX, 1], layers: 2, ..D2 };
-        assert_eq!(huge.least_size(1), None);
+        assert_eq!(huge.min_size(1), None);
     }
 
     #[test]
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn one_layer_is_an_array_if_asked_for() {
+    fn single_layer_is_an_array_if_requested() {
         assert!(!D2.is_layered() && ImageMappingInfo { layered: true, ..D2 }.is_layered());
         assert!(ImageMappingInfo { layers: 2, ..D2 }.is_layered());
         let cube = ImageMappingInfo { kind: ImageKind::Cube, layers: 6, ..D2 };

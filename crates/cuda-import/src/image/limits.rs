@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_may_be_as_deep_as_the_alternate() {
+    fn depth_may_reach_the_alternate_limit() {
         use Attribute::*;
         let block = ImageMappingInfo { kind: ImageKind::D3, extent: [1, 1, 100], ..SQUARE };
         assert!(!refused(block, CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE3D_DEPTH, 99));

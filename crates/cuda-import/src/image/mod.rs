@@ -140,7 +140,7 @@ impl<T: Texel> MappedImage<T> {
         let within = limits::check_limits(info, device).map_err(|error| error.at(&object, device.name()))?;
         within.map_err(|problem| refuse(&object, device.name(), problem))?;
         // A size that overflows 64 bits is out of range.
-        range_within(memory, info.offset, info.least_size(size_of::<T>()).unwrap_or(u64::MAX))?;
+        range_within(memory, info.offset, info.min_size(size_of::<T>()).unwrap_or(u64::MAX))?;
         // Only the driver knows how much memory the image needs beyond its texels, so it claims the
         // whole allocation.
         let several = || refuse(&object, device.name(), ImageProblem::SeveralGpus);
@@ -184,7 +184,7 @@ impl<T: Texel> MappedImage<T> {
                 unsafe { driver.create_texture(resource, texture, T::FORMAT, levels) }
             })
         })?;
-        made.ok_or_else(|| self.refuse(ImageProblem::TooManyObjects { most: objects::MOST }))
+        made.ok_or_else(|| self.refuse(ImageProblem::TooManyObjects { most: objects::MAX_OBJECTS }))
     }
 
     /// Returns the surface object of this mip level.
@@ -206,7 +206,7 @@ impl<T: Texel> MappedImage<T> {
                 unsafe { driver.create_surface(array) }
             })
         })?;
-        made.ok_or_else(|| self.refuse(ImageProblem::TooManyObjects { most: objects::MOST }))
+        made.ok_or_else(|| self.refuse(ImageProblem::TooManyObjects { most: objects::MAX_OBJECTS }))
     }
 }
 

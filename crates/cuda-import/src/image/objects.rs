@@ -12,16 +12,16 @@ use crate::sys::{CallResult, Driver};
 /// Limit for each kind of object per image. Enqueued kernels may use any of them, so none is
 /// destroyed before the image. A program that exceeds it probably changes the description in every
 /// frame.
-pub(crate) const MOST: usize = 256;
+pub(crate) const MAX_OBJECTS: usize = 256;
 
 #[derive(Debug, Default)]
 pub(crate) struct ImageObjects {
-    made: Mutex<Made>,
+    objects: Mutex<Objects>,
 }
 
 /// Objects that were created and not yet destroyed.
 #[derive(Debug, Default)]
-pub(crate) struct Made {
+pub(crate) struct Objects {
     textures: Vec<(TextureInfo, u64)>,
     /// By mip level.
     surfaces: Vec<(u32, u64)>,
@@ -29,11 +29,11 @@ pub(crate) struct Made {
 
 impl ImageObjects {
     pub(crate) fn find_texture(&self, info: &TextureInfo) -> Option<u64> {
-        find(&self.made().textures, info)
+        find(&self.objects().textures, info)
     }
 
     pub(crate) fn find_surface(&self, level: u32) -> Option<u64> {
-        find(&self.made().surfaces, &level)
+        find(&self.objects().surfaces, &level)
     }
 
     /// Returns the texture object for this description, created with `make` if there is none yet;
@@ -43,27 +43,27 @@ impl ImageObjects {
         info: &TextureInfo,
         make: impl FnOnce() -> Result<u64, E>,
     ) -> Result<Option<u64>, E> {
-        find_or_make(&mut self.made().textures, info, make)
+        find_or_create(&mut self.objects().textures, info, make)
     }
 
     /// Returns the surface object of this mip level, created with `make` if there is none yet;
     /// `None` if the limit is reached.
     pub(crate) fn surface<E>(&self, level: u32, make: impl FnOnce() -> Result<u64, E>) -> Result<Option<u64>, E> {
-        find_or_make(&mut self.made().surfaces, &level, make)
+        find_or_create(&mut self.objects().surfaces, &level, make)
     }
 
     /// Takes all objects in order to destroy them.
-    pub(crate) fn take(&self) -> Made {
-        std::mem::take(&mut *self.made())
+    pub(crate) fn take(&self) -> Objects {
+        std::mem::take(&mut *self.objects())
     }
 
-    fn made(&self) -> MutexGuard<'_, Made> {
+    fn objects(&self) -> MutexGuard<'_, Objects> {
         // No code under this lock can leave a list half changed.
-        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Made {
+impl Objects {
     /// Destroys all objects. If destroying one fails, it is leaked and the first error is returned;
     /// the image must then stay alive.
     ///
@@ -88,7 +88,7 @@ fn find<K: PartialEq>(list: &[(K, u64)], key: &K) -> Option<u64> {
     list.iter().find(|(known, _)| known == key).map(|(_, object)| *object)
 }
 
-fn find_or_make<K: PartialEq + Clone, E>(
+fn find_or_create<K: PartialEq + Clone, E>(
     list: &mut Vec<(K, u64)>,
     key: &K,
     make: impl FnOnce() -> Result<u64, E>,
@@ -96,7 +96,7 @@ fn find_or_make<K: PartialEq + Clone, E>(
     if let Some(object) = find(list, key) {
         return Ok(Some(object));
     }
-    if list.len() >= MOST {
+    if list.len() >= MAX_OBJECTS {
         return Ok(None);
     }
     let object = make()?;
@@ -110,7 +110,7 @@ mod tests {
     use std::cell::Cell;
 
     #[test]
-    fn what_was_made_is_found_again() {
+    fn created_objects_are_found_again() {
         let objects = ImageObjects::default();
         let made = Cell::new(0);
         let make = || {
@@ -130,7 +130,7 @@ mod tests {
     fn the_list_is_bounded() {
         let objects = ImageObjects::default();
         let with = |bias| TextureInfo { mip_bias: bias, ..Default::default() };
-        for nth in 0..MOST {
+        for nth in 0..MAX_OBJECTS {
             assert_eq!(objects.texture(&with(nth as f32), || Ok::<_, ()>(nth as u64)), Ok(Some(nth as u64)));
         }
         assert_eq!(objects.texture(&with(0.5), || Err("made")), Ok(None));

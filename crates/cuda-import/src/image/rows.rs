@@ -56,9 +56,13 @@ impl<T> ImageRows<'_, T> {
     }
 
     /// Returns the number of texels in all slices.
-    #[allow(clippy::len_without_is_empty, reason = "an image has texels")]
     pub fn len(&self) -> usize {
         self.slice_pitch() / size_of::<T>() * self.slices as usize
+    }
+
+    /// Returns `false`: an image has at least one texel.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Returns the bytes from one row to the next.
@@ -167,7 +171,7 @@ fn row_offsets(info: &ImageMappingInfo, offsets: &[u64], texel: usize) -> ImageP
 unsafe impl<'a, 'b: 'a, 'c: 'b, T> PushKernelArg<&'b mut ImageRows<'c, T>> for LaunchArgs<'a> {
     #[inline(always)]
     fn arg(&mut self, rows: &'b mut ImageRows<'c, T>) -> &mut Self {
-        rows.order.join_guests();
+        rows.order.join_foreign();
         self.arg(&rows.pointer)
     }
 }

@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn formats_read_well() {
+    fn formats_are_displayed_readably() {
         assert_eq!(<[f16; 4]>::FORMAT.to_string(), "4 x F16");
         assert!(u32::FORMAT.channel.is_integer() && !f16::FORMAT.channel.is_integer());
     }

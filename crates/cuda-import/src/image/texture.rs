@@ -212,7 +212,7 @@ impl<'a> Surface<'a> {
 unsafe impl<'a, 'b: 'a, 'c: 'b> PushKernelArg<&'b Texture<'c>> for LaunchArgs<'a> {
     #[inline(always)]
     fn arg(&mut self, texture: &'b Texture<'c>) -> &mut Self {
-        texture.order.join_guests();
+        texture.order.join_foreign();
         self.arg(&texture.raw)
     }
 }
@@ -221,7 +221,7 @@ unsafe impl<'a, 'b: 'a, 'c: 'b> PushKernelArg<&'b Texture<'c>> for LaunchArgs<'a
 unsafe impl<'a, 'b: 'a, 'c: 'b> PushKernelArg<&'b mut Surface<'c>> for LaunchArgs<'a> {
     #[inline(always)]
     fn arg(&mut self, surface: &'b mut Surface<'c>) -> &mut Self {
-        surface.order.join_guests();
+        surface.order.join_foreign();
         self.arg(&surface.raw)
     }
 }
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_header_forbids_is_refused() {
+    fn combinations_forbidden_by_the_header_are_refused() {
         let plain = TextureInfo::default();
         let counted = TextureInfo { normalized_coordinates: false, ..plain };
         assert_eq!(validate(counted, u8::FORMAT, 1), Ok(()));
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn cubes_alone_are_seamless() {
+    fn only_cubes_may_be_seamless() {
         let seamless = TextureInfo { seamless_cube: true, ..Default::default() };
         assert_eq!(seamless.validate(ImageKind::Cube, f32::FORMAT, 1), Ok(()));
         let kind = ImageKind::D2;
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_mean_nothing_are_refused() {
+    fn meaningless_numbers_are_refused() {
         let plain = TextureInfo::default();
         for (field, info) in [
             ("max_anisotropy", TextureInfo { max_anisotropy: 0, ..plain }),

@@ -11,7 +11,7 @@ use cudarc::driver::{CudaStream, SyncOnDrop};
 use crate::buffer::linear::{DeviceSink, DeviceSource};
 use crate::error::Result;
 use crate::image::MappedImage;
-use crate::image::copy::{copy_on_device, copy_on_host, lent, region};
+use crate::image::copy::{check_ordered, copy_on_device, copy_on_host, region};
 use crate::image::rows::ImageRows;
 use crate::image::texel::Texel;
 use crate::image::texture::{Surface, Texture, TextureInfo};
@@ -153,7 +153,7 @@ impl<'a, T: Texel> ImageView<'a, T> {
         let _caller = self.image.memory().device().driver().keep_current();
         let context = buffer.stream().context().clone();
         let (pointer, _buffer_in_order) = buffer.device_ptr_mut(stream);
-        lent(self.image, pointer)?;
+        check_ordered(self.image, pointer)?;
         // SAFETY: the buffer has the region's length, and both guards live until the copy is
         // enqueued.
         unsafe { copy_on_device(self.image, stream, &context, &region, Linear::DeviceSink(pointer)) }
@@ -283,7 +283,7 @@ impl<T: Texel> ImageViewMut<'_, T> {
         let _caller = self.image.memory().device().driver().keep_current();
         let (pointer, _buffer_in_order) = buffer.device_ptr(stream);
         let context = buffer.stream().context();
-        lent(self.image, pointer)?;
+        check_ordered(self.image, pointer)?;
         // SAFETY: the buffer has the region's length, and both guards live until the copy is
         // enqueued.
         unsafe { copy_on_device(self.image, stream, context, &region, Linear::DeviceSource(pointer)) }

@@ -1,8 +1,10 @@
-//! Kernels from PTX or cubins, loaded with the log of the driver's compiler, and launched without
+//! Kernels from PTX, loaded with the log of the driver's compiler, and launched without
 //! an allocation.
 //!
 //! Contains unsafe code because launches are unsafe.
 #![allow(unsafe_code)]
+
+mod text;
 
 use std::ffi::{CStr, CString, c_void};
 use std::fmt;
@@ -47,13 +49,19 @@ impl KernelModule {
     /// the first frame.
     ///
     /// # Errors
-    /// [`Error::Compile`] with the compiler's log, if it wrote one; otherwise [`Error::Driver`].
+    /// [`Error::NotPtx`] for other data, such as a cubin or a fatbin, which is not passed to the
+    /// driver; [`Error::Compile`] with the compiler's log, if it wrote one; otherwise
+    /// [`Error::Driver`].
     #[doc(alias = "cuModuleLoadDataEx")]
     pub fn new(device: &CudaDevice, name: &str, ptx: &CStr) -> Result<Self> {
         let object = Object("module", name);
+        if let Some(problem) = text::problem(ptx) {
+            return Err(Error::NotPtx { module: name.to_owned(), problem });
+        }
         device.check_recorded()?;
         let _current = device.bind().map_err(|error| error.at(&object, device.name()))?;
-        let (loaded, logs) = device.driver().load_module(ptx);
+        // SAFETY: PTX text, which was checked above.
+        let (loaded, logs) = unsafe { device.driver().load_module(ptx) };
         let handle = loaded.map_err(|error| match logs.error.as_str() {
             "" => error.at(&object, device.name()),
             log => Error::Compile {
@@ -121,7 +129,8 @@ impl Kernel {
     }
 
     /// Launches the kernel on a stream, or records it into the graph that the stream is being
-    /// captured into. Allocates nothing.
+    /// captured into. Allocates nothing. `config` is cudarc's `LaunchConfig`, not the type of that
+    /// name in `vk-export` and `bridge`.
     ///
     /// # Errors
     /// [`Error::ContextMismatch`] for a stream of another context; [`Error::Driver`] for this call,

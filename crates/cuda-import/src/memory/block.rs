@@ -11,7 +11,7 @@ use crate::error::{Error, Object, Result};
 use crate::memory::ImportedMemory;
 use crate::memory::linear::LinearMapping;
 use crate::memory::mapping::{Backing, Mapping};
-use crate::stream::order::several::Orders;
+use crate::stream::order::device_orders::DeviceOrders;
 
 /// A whole imported allocation with one mapping, which contains many
 /// [`MappedBuffer`](crate::MappedBuffer)s: one import and one mapping for all of them. Each part
@@ -22,7 +22,7 @@ use crate::stream::order::several::Orders;
 pub struct MappedBlock {
     mapping: Mapping<LinearMapping>,
     /// The end of each part by its start, in bytes; no two parts overlap.
-    taken: Mutex<BTreeMap<u64, u64>>,
+    parts: Mutex<BTreeMap<u64, u64>>,
 }
 
 impl MappedBlock {
@@ -44,10 +44,10 @@ impl MappedBlock {
     /// # Errors
     /// Those of [`map`](Self::map).
     pub fn map_on(memory: &Arc<ImportedMemory>, homes: &[Arc<CudaStream>]) -> Result<Arc<Self>> {
-        let orders = Orders::new(homes, memory, &memory.object())?;
+        let orders = DeviceOrders::new(homes, memory, &memory.object())?;
         let whole = LinearMapping::map(memory, 0, memory.allocation_size())?;
         let mapping = Mapping::new(whole, orders);
-        let block = Arc::new(Self { mapping, taken: Mutex::new(BTreeMap::new()) });
+        let block = Arc::new(Self { mapping, parts: Mutex::new(BTreeMap::new()) });
         memory.log_mapped(&(0..memory.allocation_size()));
         Ok(block)
     }
@@ -59,7 +59,7 @@ impl MappedBlock {
 
     /// Returns the number of parts that are alive, or were leaked because they were in use.
     pub fn parts(&self) -> usize {
-        self.taken().len()
+        self.lock_parts().len()
     }
 
     /// Returns the mapped memory. Only a reference, so it cannot be used to map another object,
@@ -97,9 +97,9 @@ impl MappedBlock {
     }
 
     /// Reserves a range that no other part occupies.
-    pub(crate) fn take(&self, range: &Range<u64>) -> Result<()> {
-        let mut taken = self.taken();
-        if let Some((&start, &end)) = taken.range(..range.end).next_back()
+    pub(crate) fn reserve_part(&self, range: &Range<u64>) -> Result<()> {
+        let mut parts = self.lock_parts();
+        if let Some((&start, &end)) = parts.range(..range.end).next_back()
             && end > range.start
         {
             return Err(Error::Overlap {
@@ -109,13 +109,13 @@ impl MappedBlock {
                 mapped: start..end,
             });
         }
-        taken.insert(range.start, range.end);
+        parts.insert(range.start, range.end);
         Ok(())
     }
 
     /// Releases a reserved range.
-    pub(crate) fn give_back(&self, range: &Range<u64>) {
-        self.taken().remove(&range.start);
+    pub(crate) fn release_part(&self, range: &Range<u64>) {
+        self.lock_parts().remove(&range.start);
     }
 
     /// Returns the name of a part for errors.
@@ -123,8 +123,8 @@ impl MappedBlock {
         Object("a part of block", self.memory().name())
     }
 
-    fn taken(&self) -> MutexGuard<'_, BTreeMap<u64, u64>> {
+    fn lock_parts(&self) -> MutexGuard<'_, BTreeMap<u64, u64>> {
         // No code under this lock can leave the map half changed.
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

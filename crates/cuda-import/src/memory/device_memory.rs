@@ -11,8 +11,8 @@ use crate::leak::count_leak;
 use crate::logging::log_error;
 use crate::reaper;
 use crate::stream::Event;
-use crate::stream::apart::Apart;
 use crate::stream::identity::is_same;
+use crate::stream::private_stream::PrivateStream;
 use crate::stream::refusal::{check_capture, check_stream};
 use crate::sys::{CallResult, Driver, Restoring};
 
@@ -63,17 +63,17 @@ impl DeviceMemory {
         let failed = |error: crate::sys::CallError| error.at(&object, device.name());
         let _current = device.bind().map_err(failed)?;
         check_capture(driver, stream, &object, || device.name().to_owned())?;
-        let apart = Apart::new(driver, device.object()).map_err(failed)?;
+        let private = PrivateStream::new(driver, device.object()).map_err(failed)?;
         let address = match has_pools(device) {
-            true => driver.allocate_on(apart.stream(), contents.len()),
+            true => driver.allocate_on(private.stream(), contents.len()),
             false => driver.allocate(contents.len()),
         };
         let address = address.map_err(failed)?;
-        let copied = copy_in(driver, address, contents, apart.stream());
-        let behind = copied.and_then(|()| Event::new(driver, apart.stream())?.make_wait(stream));
+        let copied = copy_in(driver, address, contents, private.stream());
+        let behind = copied.and_then(|()| Event::new(driver, private.stream())?.make_wait(stream));
         if let Err(error) = behind {
             // SAFETY: only the copy on this stream has used it.
-            if let Err(leaked) = unsafe { free(device, address, apart.stream(), &object) } {
+            if let Err(leaked) = unsafe { free(device, address, private.stream(), &object) } {
                 log_error!("{leaked}");
             }
             return Err(failed(error));

@@ -68,7 +68,7 @@ impl Backing for LinearMapping {
         match self.memory.origin() {
             Origin::External(_) => self.memory.unmap(&self.mapped, "cuMemFree", move |driver| {
                 // SAFETY: `release` is called once, so the pointer is a mapping that was not freed;
-                // the caller guarantees that it is no longer used. If this runs late, `keep` has
+                // the caller guarantees that it is no longer used. If this runs late, `leak` has
                 // kept the memory.
                 unsafe { driver.free(pointer) }
             }),
@@ -85,7 +85,7 @@ impl Backing for LinearMapping {
         }
     }
 
-    fn keep(&mut self) {
-        self.memory.keep();
+    fn leak(&mut self) {
+        self.memory.leak();
     }
 }

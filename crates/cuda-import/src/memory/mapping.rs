@@ -11,7 +11,7 @@ use crate::leak::count_leak;
 use crate::logging::log_error;
 use crate::memory::ImportedMemory;
 use crate::stream::order::StreamOrder;
-use crate::stream::order::several::Orders;
+use crate::stream::order::device_orders::DeviceOrders;
 
 /// A mapping that can be released.
 pub(crate) trait Backing {
@@ -20,7 +20,7 @@ pub(crate) trait Backing {
     /// Returns its name for errors.
     fn object(&self) -> Object<'_>;
 
-    /// Releases the mapping. Called once, unless [`keep`](Self::keep) is called.
+    /// Releases the mapping. Called once, unless [`leak`](Self::leak) is called.
     ///
     /// # Safety
     /// All work that uses it has ended, and no more will follow.
@@ -28,7 +28,7 @@ pub(crate) trait Backing {
 
     /// Leaks the mapping and the memory that contains it. Called after [`release`](Self::release)
     /// only if that failed.
-    fn keep(&mut self);
+    fn leak(&mut self);
 }
 
 /// A mapping with its stream order. Dropping it releases it, or logs why it was not released.
@@ -37,12 +37,12 @@ pub(crate) struct Mapping<B: Backing> {
     /// `false` once it was released or leaked.
     live: bool,
     /// Its events and streams must be dropped after the mapping, which `drop` releases.
-    orders: Orders,
+    orders: DeviceOrders,
     backing: B,
 }
 
 impl<B: Backing> Mapping<B> {
-    pub(crate) fn new(backing: B, orders: impl Into<Orders>) -> Self {
+    pub(crate) fn new(backing: B, orders: impl Into<DeviceOrders>) -> Self {
         Self { live: true, orders: orders.into(), backing }
     }
 
@@ -56,7 +56,7 @@ impl<B: Backing> Mapping<B> {
     }
 
     /// Returns the order of each device.
-    pub(crate) fn orders(&self) -> &Orders {
+    pub(crate) fn orders(&self) -> &DeviceOrders {
         &self.orders
     }
 
@@ -70,7 +70,7 @@ impl<B: Backing> Mapping<B> {
     /// Makes each home stream wait for work on other streams of its device that used the mapping.
     /// Continues after an error: if the error is a lost context, the other home streams do wait.
     pub(crate) fn join(&self) -> Result<()> {
-        self.orders.iter().map(StreamOrder::join).fold(Ok(()), both)
+        self.orders.iter().map(StreamOrder::join).fold(Ok(()), first_error)
     }
 
     /// Same as [`join`](Self::join) on one device. Does nothing if the mapping has no home stream
@@ -98,19 +98,19 @@ impl<B: Backing> Mapping<B> {
         self.live = false;
         let ended = self.orders.iter().try_for_each(|order| order.wait_for_end(&self.backing.object()));
         let ended = ended.and_then(|()| {
-            // SAFETY: the home streams and the guests have ended their work, and no view is alive,
-            // because views borrow the owner.
+            // SAFETY: the home streams and the foreign streams have ended their work, and no view
+            // is alive, because views borrow the owner.
             unsafe { self.backing.release() }
         });
         ended.inspect_err(|_| {
-            self.backing.keep();
+            self.backing.leak();
             count_leak();
         })
     }
 }
 
 /// Returns the first error, or the second if the first is a lost context.
-fn both(first: Result<()>, second: Result<()>) -> Result<()> {
+fn first_error(first: Result<()>, second: Result<()>) -> Result<()> {
     match (first, second) {
         (Ok(()), other) | (other, Ok(())) => other,
         (Err(first), Err(second)) => Err(if first.is_context_lost() { second } else { first }),

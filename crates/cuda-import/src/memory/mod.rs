@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::device::CudaDevice;
 use crate::error::{Error, Object, Result};
-use crate::handle::{ImportHandle, give};
+use crate::handle::{ImportHandle, import_with};
 use crate::leak::count_leak;
 use crate::logging::{log_error, log_trace};
 use crate::memory::origin::Origin;
@@ -84,10 +84,10 @@ impl ImportedMemory {
             return Err(Error::Zero { object: object.to_string(), what: "allocation size" });
         }
         device.check_recorded()?;
-        let handle = give(handle, &object, device.name(), |raw| {
+        let handle = import_with(handle, &object, device.name(), |raw| {
             let _current = device.bind()?;
-            // SAFETY: `give` keeps `raw` open; this function's caller guarantees its origin, size
-            // and flag.
+            // SAFETY: `import_with` keeps `raw` open; this function's caller guarantees its origin,
+            // size and flag.
             unsafe { device.driver().import_memory(raw, info.allocation_size, info.dedicated) }
         })?;
         let imported = Self::new(Origin::External(handle), device, info);
@@ -152,10 +152,10 @@ impl ImportedMemory {
         let range = range_within(self, offset, size)?;
         self.device.check_recorded()?;
         // Reserved before the call, and not under the lock, because `map` may call the logger.
-        self.claim(&range)?;
+        self.reserve_range(&range)?;
         let mapping = self.device.bind().and_then(|_current| map(self.device.driver()));
         let mapping = mapping.map_err(|error| {
-            self.give_back(&range);
+            self.release_range(&range);
             error.at(self.object(), self.device.name())
         })?;
         Ok((mapping, range))
@@ -171,7 +171,7 @@ impl ImportedMemory {
         unmap: impl FnOnce(Driver) -> CallResult<()> + Send + 'static,
     ) -> Result<()> {
         reaper::call(&self.device, name, unmap).map_err(|error| error.at(&self.object(), self.device.name()))?;
-        self.give_back(range);
+        self.release_range(range);
         log_trace!("unmap {}: bytes {}..{}", self.object(), range.start, range.end);
         Ok(())
     }
@@ -181,7 +181,7 @@ impl ImportedMemory {
         log_trace!("map {}: bytes {}..{}", self.object(), range.start, range.end);
     }
 
-    fn claim(&self, range: &Range<u64>) -> Result<()> {
+    fn reserve_range(&self, range: &Range<u64>) -> Result<()> {
         let mut mapped = self.mapped();
         if let Some(other) = mapped.iter().find(|other| overlap(other, range)) {
             return Err(Error::Overlap {
@@ -195,13 +195,13 @@ impl ImportedMemory {
         Ok(())
     }
 
-    fn give_back(&self, range: &Range<u64>) {
+    fn release_range(&self, range: &Range<u64>) {
         self.mapped().retain(|other| other != range);
     }
 
     /// Leaks the memory, and with it the device and the context: for mappings that could not be
     /// freed and must not outlive them.
-    pub(crate) fn keep(self: &Arc<Self>) {
+    pub(crate) fn leak(self: &Arc<Self>) {
         std::mem::forget(Arc::clone(self));
     }
 

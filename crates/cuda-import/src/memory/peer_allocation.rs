@@ -70,7 +70,7 @@ impl PeerAllocation {
             // SAFETY: mapped above; the address was not passed on, and no device has access.
             match unsafe { vmm.unmap(address, size) } {
                 Ok(()) => self.free_address(memory, address),
-                Err(error) => left(memory, error),
+                Err(error) => leak_mapping(memory, error),
             }
             return Err(error);
         }
@@ -81,14 +81,14 @@ impl PeerAllocation {
     fn free_address(&self, memory: &Arc<ImportedMemory>, address: CUdeviceptr) {
         // SAFETY: reserved with this size, and not mapped.
         if let Err(error) = unsafe { self.vmm.free_address(address, self.size) } {
-            left(memory, error);
+            leak_mapping(memory, error);
         }
     }
 }
 
 /// Leaks the memory and logs the error, after undoing a failed mapping failed as well.
-fn left(memory: &Arc<ImportedMemory>, error: CallError) {
-    memory.keep();
+fn leak_mapping(memory: &Arc<ImportedMemory>, error: CallError) {
+    memory.leak();
     count_leak();
     let error = error.at(memory.object(), memory.device().name());
     log_error!("{error}");

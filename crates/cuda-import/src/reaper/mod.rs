@@ -88,7 +88,7 @@ fn run(
     let bound = move || {
         let driver = owner.driver();
         let _mode = mode.map(|mode| driver.enter_capture_mode(mode));
-        driver.bind_alone(owner.object()).and_then(|_current| call(driver))
+        driver.bind_exclusive(owner.object()).and_then(|_current| call(driver))
     };
     // A shared call runs in the mode of the caller that queued it, so a call with its own mode is
     // not shared.
@@ -97,10 +97,10 @@ fn run(
     loop {
         match worker.run(&mut job, LIMIT) {
             Ok(result) => return result.map_err(NotFreed::Call),
-            Err(NotDone::Waited(waited)) => return Err(NotFreed::Blocked(name, waited)),
+            Err(NotDone::TimedOut(waited)) => return Err(NotFreed::Blocked(name, waited)),
             Err(NotDone::Ended) => {}
         }
-        forget(&worker);
+        unregister(&worker);
         match worker_of(device) {
             Some(next) => worker = next,
             None => {
@@ -128,15 +128,15 @@ fn worker_of(device: &CudaDevice) -> Option<Arc<Worker>> {
     if let Some((_, worker)) = workers.iter().find(|(of, _)| *of == context) {
         return (!worker.is_current()).then(|| Arc::clone(worker));
     }
-    match Worker::start(forget) {
+    match Worker::start(unregister) {
         Ok(worker) => {
             workers.push((context, Arc::clone(&worker)));
             Some(worker)
         }
         Err(error) => {
             drop(workers);
-            static SAID: AtomicBool = AtomicBool::new(false);
-            if !SAID.swap(true, Ordering::Relaxed) {
+            static WARNED: AtomicBool = AtomicBool::new(false);
+            if !WARNED.swap(true, Ordering::Relaxed) {
                 log_warn!("could not start the thread that frees CUDA objects ({error}): dropping them may block");
             }
             None
@@ -145,6 +145,6 @@ fn worker_of(device: &CudaDevice) -> Option<Arc<Worker>> {
 }
 
 /// Removes a worker that has ended: the next call in its context starts another.
-fn forget(worker: &Arc<Worker>) {
+fn unregister(worker: &Arc<Worker>) {
     workers().retain(|(_, other)| !Arc::ptr_eq(other, worker));
 }

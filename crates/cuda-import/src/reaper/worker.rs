@@ -16,7 +16,7 @@ use crate::logging::log_error;
 use crate::sys::{CallError, CallResult, UNKNOWN};
 
 /// The time that the thread polls for another call before it sleeps.
-const HOT: Duration = Duration::from_micros(50);
+const POLL_TIME: Duration = Duration::from_micros(50);
 
 /// The time that a caller polls without yielding the processor: about the time of a hand-over to
 /// the thread.
@@ -47,8 +47,8 @@ pub(super) struct Worker {
     queue: Mutex<Queue>,
     /// The number of jobs in the queue, readable without the lock.
     queued: AtomicUsize,
-    asked: Condvar,
-    answered: Condvar,
+    job_queued: Condvar,
+    job_done: Condvar,
 }
 
 #[derive(Default)]
@@ -68,14 +68,14 @@ struct Queue {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NotDone {
     /// The job has not completed after this time. It will still be done.
-    Waited(Duration),
+    TimedOut(Duration),
     /// The thread has ended, and the job was not queued.
     Ended,
 }
 
 thread_local! {
     /// The address of the worker that this thread belongs to.
-    static OF: Cell<usize> = const { Cell::new(0) };
+    static CURRENT: Cell<usize> = const { Cell::new(0) };
 }
 
 impl Worker {
@@ -84,7 +84,7 @@ impl Worker {
         let worker = Arc::new(Self::default());
         let this = Arc::clone(&worker);
         let work = move || {
-            OF.set(this.address());
+            CURRENT.set(this.address());
             this.work();
             ended(&this);
         };
@@ -94,7 +94,7 @@ impl Worker {
 
     /// Returns `true` if the caller runs on the worker's thread.
     pub(super) fn is_current(&self) -> bool {
-        OF.get() == self.address()
+        CURRENT.get() == self.address()
     }
 
     fn address(&self) -> usize {
@@ -105,7 +105,7 @@ impl Worker {
     /// has taken as long as `limit`.
     pub(super) fn run(&self, job: &mut Option<Job>, limit: Duration) -> Result<CallResult<()>, NotDone> {
         let start = Instant::now();
-        let ticket = self.ask(job)?;
+        let ticket = self.enqueue(job)?;
         while start.elapsed() < YIELD.min(limit) {
             if let Some(result) = ticket.get() {
                 return Ok(*result);
@@ -121,15 +121,15 @@ impl Worker {
             }
             // The current call may be this job: both limits apply.
             let since = queue.began.map_or(start, |began| began.min(start));
-            let Some(left) = limit.checked_sub(since.elapsed()) else { return Err(NotDone::Waited(start.elapsed())) };
+            let Some(left) = limit.checked_sub(since.elapsed()) else { return Err(NotDone::TimedOut(start.elapsed())) };
             queue.waiting += 1;
-            queue = self.answered.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
+            queue = self.job_done.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
             queue.waiting -= 1;
         }
     }
 
     /// Queues the job, unless a queued job covers it or the thread has ended.
-    fn ask(&self, job: &mut Option<Job>) -> Result<Arc<Ticket>, NotDone> {
+    fn enqueue(&self, job: &mut Option<Job>) -> Result<Arc<Ticket>, NotDone> {
         let mut queue = self.queue();
         if queue.ended {
             return Err(NotDone::Ended);
@@ -148,7 +148,7 @@ impl Worker {
         let asleep = std::mem::take(&mut queue.asleep);
         drop(queue);
         if asleep {
-            self.asked.notify_one();
+            self.job_queued.notify_one();
         }
         Ok(ticket)
     }
@@ -168,7 +168,7 @@ impl Worker {
             let waiting = queue.waiting > 0;
             drop(queue);
             if waiting {
-                self.answered.notify_all();
+                self.job_done.notify_all();
             }
         }
     }
@@ -176,7 +176,7 @@ impl Worker {
     /// Returns the next job, or `None` after [`IDLE`] without a job.
     fn next(&self) -> Option<(Job, Arc<Ticket>)> {
         let since = Instant::now();
-        while self.queued.load(Ordering::Acquire) == 0 && since.elapsed() < HOT {
+        while self.queued.load(Ordering::Acquire) == 0 && since.elapsed() < POLL_TIME {
             thread::yield_now();
         }
         let mut queue = self.queue();
@@ -191,7 +191,7 @@ impl Worker {
                 return None;
             }
             queue.asleep = true;
-            queue = self.asked.wait_timeout(queue, IDLE).unwrap_or_else(PoisonError::into_inner).0;
+            queue = self.job_queued.wait_timeout(queue, IDLE).unwrap_or_else(PoisonError::into_inner).0;
             queue.asleep = false;
         }
     }

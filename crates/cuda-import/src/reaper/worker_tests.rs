@@ -17,7 +17,7 @@ fn run(worker: &Worker, limit: Duration, call: Call) -> Result<CallResult<()>, N
 }
 
 fn waited(result: Result<CallResult<()>, NotDone>) -> Duration {
-    let Err(NotDone::Waited(waited)) = result else { panic!("it ended: {result:?}") };
+    let Err(NotDone::TimedOut(waited)) = result else { panic!("it ended: {result:?}") };
     waited
 }
 
@@ -33,12 +33,12 @@ fn the_result_is_that_of_the_call() {
         Err(error)
     };
     assert_eq!(run(&worker, LONG, Box::new(slow)), Ok(Err(error)));
-    thread::sleep(100 * HOT);
+    thread::sleep(100 * POLL_TIME);
     assert_eq!(run(&worker, LONG, Box::new(move || Err(error))), Ok(Err(error)));
 }
 
 #[test]
-fn a_blocked_call_is_given_up_and_made_all_the_same() {
+fn blocked_call_times_out_and_still_runs() {
     let worker = start();
     let (open, gate) = mpsc::channel::<()>();
     let (made, calls) = mpsc::channel();
@@ -64,7 +64,7 @@ fn a_blocked_call_is_given_up_and_made_all_the_same() {
 }
 
 #[test]
-fn a_panic_is_an_error_and_the_thread_goes_on() {
+fn panic_is_an_error_and_the_thread_continues() {
     let worker = start();
     let panics = || -> CallResult<()> { panic!("on purpose") };
     assert_eq!(run(&worker, LONG, Box::new(panics)), Ok(Err(CallError { call: NAME, code: UNKNOWN })));
@@ -72,7 +72,7 @@ fn a_panic_is_an_error_and_the_thread_goes_on() {
 }
 
 #[test]
-fn a_shared_job_that_has_not_begun_does_for_all() {
+fn queued_shared_job_serves_all_callers() {
     let worker = start();
     let (open, gate) = mpsc::channel::<()>();
     let (made, calls) = mpsc::channel();
@@ -107,7 +107,7 @@ fn a_shared_job_that_has_not_begun_does_for_all() {
 }
 
 #[test]
-fn the_thread_ends_when_nothing_is_asked() {
+fn thread_ends_when_idle() {
     let (tell, told) = mpsc::channel();
     let worker = Worker::start(move |_| tell.send(()).unwrap()).unwrap();
     assert_eq!(run(&worker, LONG, Box::new(|| Ok(()))), Ok(Ok(())));
@@ -137,7 +137,7 @@ fn calls_of_several_threads_have_their_own_results() {
 /// nanoseconds: minimum and median.
 #[test]
 #[ignore = "measures; run with --ignored --nocapture"]
-fn the_hop() {
+fn thread_round_trip_overhead() {
     const CALL: Duration = Duration::from_micros(100);
     let call = || {
         let start = Instant::now();

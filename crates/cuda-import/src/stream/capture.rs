@@ -1,15 +1,15 @@
 //! Use of buffers and images while a graph is captured.
 //!
 //! A graph is captured on a separate stream and launched on the home stream of the buffers and
-//! images that it uses. Copies on the captured stream must not count as those of a guest, which
-//! would have to wait for work outside of the graph. So the captured stream replaces the home
+//! images that it uses. Copies on the captured stream must not count as those of a foreign stream,
+//! which would have to wait for work outside of the graph. So the captured stream replaces the home
 //! stream, on the thread that captures, until the capture ends.
 
 use std::cell::Cell;
 
 use cudarc::driver::CudaStream;
 
-use crate::stream::identity::key;
+use crate::stream::identity::identity;
 
 thread_local! {
     static CAPTURE: Cell<Option<Capture>> = const { Cell::new(None) };
@@ -17,9 +17,9 @@ thread_local! {
 
 #[derive(Clone, Copy)]
 struct Capture {
-    /// The driver's handles as numbers. The owner of the scope keeps both streams alive.
-    home: usize,
-    captured: usize,
+    /// The streams, with their contexts. The owner of the scope keeps both alive.
+    home: (usize, usize),
+    captured: (usize, usize),
     /// Whether an object was used on a stream that the graph does not order.
     unordered: bool,
 }
@@ -46,7 +46,7 @@ impl CaptureScope {
         if CAPTURE.get().is_some() {
             return None;
         }
-        CAPTURE.set(Some(Capture { home: key(home), captured: key(captured), unordered: false }));
+        CAPTURE.set(Some(Capture { home: identity(home), captured: identity(captured), unordered: false }));
         Some(Self(()))
     }
 
@@ -70,7 +70,7 @@ pub(crate) fn is_active() -> bool {
 /// Returns the relation of `stream` to an object whose home stream is `home`.
 pub(crate) fn role(stream: &CudaStream, home: &CudaStream) -> Role {
     let Some(capture) = CAPTURE.get() else { return Role::Ordinary };
-    let role = match (key(stream) == capture.captured, key(home) == capture.home) {
+    let role = match (identity(stream) == capture.captured, identity(home) == capture.home) {
         (true, true) => return Role::Captured,
         (false, false) => return Role::Ordinary,
         (true, false) => Role::Unordered,

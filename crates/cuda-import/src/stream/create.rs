@@ -34,7 +34,7 @@ impl CudaDevice {
     pub fn new_stream(&self) -> Result<Arc<CudaStream>> {
         self.check_recorded()?;
         let _caller = self.driver().keep_current();
-        let created = self.while_unknown(first).unwrap_or_else(|| another(self, self.object()));
+        let created = self.while_unshared(first).unwrap_or_else(|| another(self, self.object()));
         created.map_err(|error| error.at("", self.name()))
     }
 }

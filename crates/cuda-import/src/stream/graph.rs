@@ -111,7 +111,7 @@ impl StreamGraph {
         if scope.has_unordered_use() {
             // The error that cudarc recorded for it is less specific.
             let _ = stream.context().check_err();
-            return Err(refused(ASTRAY).into());
+            return Err(refused(UNORDERED_USE).into());
         }
         // If the capture was ended in the meantime, its graph belongs to other code, and the signal
         // would be enqueued immediately.
@@ -184,7 +184,7 @@ impl StreamGraph {
 
 const ENDED: &str = "its capture was ended while it was recorded; do not end the lent stream's capture";
 const NESTED: &str = "this thread is already capturing another graph; end that one first";
-const ASTRAY: &str = "a buffer or image was used on a stream other than the captured one, so the use would not be a \
+const UNORDERED_USE: &str = "a buffer or image was used on a stream other than the captured one, so the use would not be a \
     part of the graph; enqueue all work on the lent stream";
 const EMPTY: &str = "the driver captured nothing";
 const SEMAPHORES: &str = "semaphores were waited for or signaled during the capture, with values that would be the \

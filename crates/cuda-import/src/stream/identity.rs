@@ -7,6 +7,12 @@ pub(crate) fn key(stream: &CudaStream) -> usize {
     stream.cu_stream() as usize
 }
 
+/// Returns the driver's handles of the context and the stream as numbers. The default streams of
+/// all contexts have the same handle.
+pub(crate) fn identity(stream: &CudaStream) -> (usize, usize) {
+    (stream.context().cu_ctx() as usize, key(stream))
+}
+
 /// Returns `true` for `CU_STREAM_PER_THREAD`, one handle for a different stream on each thread.
 pub(crate) fn is_per_thread(stream: &CudaStream) -> bool {
     const CU_STREAM_PER_THREAD: usize = 2;
@@ -15,5 +21,5 @@ pub(crate) fn is_per_thread(stream: &CudaStream) -> bool {
 
 /// Returns `true` if both objects refer to the same stream of the driver.
 pub(crate) fn is_same(one: &CudaStream, other: &CudaStream) -> bool {
-    one.cu_stream() == other.cu_stream() && one.context().cu_ctx() == other.context().cu_ctx()
+    identity(one) == identity(other)
 }

@@ -3,7 +3,7 @@
 
 use cudarc::driver::CudaStream;
 
-use super::{Event, SemaphorePoint, StreamEvent, Target, device_name, for_all};
+use super::{Event, SemaphorePoint, StreamEvent, Target, device_name, enqueue_points};
 use crate::error::{Error, Result};
 use crate::semaphore::ImportedSemaphore;
 use crate::sys::{self, CallError, Driver};
@@ -45,7 +45,7 @@ pub unsafe fn signal_and_record(
         Ok(())
     };
     let points = [SemaphorePoint { semaphore, value }];
-    for_all("signal", Target::Stream, stream, &points, sys::signal_params, enqueue)?;
+    enqueue_points("signal", Target::Stream, stream, &points, sys::signal_params, enqueue)?;
     let Some(recorded) = recorded else { unreachable!("one point is enqueued") };
     Ok(recorded.map_err(|error: CallError| error.at("stream", semaphore.device().name())))
 }

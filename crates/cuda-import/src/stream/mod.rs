@@ -3,16 +3,16 @@
 //! Contains unsafe code because the order between two APIs cannot be checked from one of them.
 
 #![allow(unsafe_code)]
-pub(crate) mod apart;
 pub(crate) mod capture;
 mod create;
 pub(crate) mod event;
+pub(crate) mod foreign_streams;
 pub(crate) mod graph;
-pub(crate) mod guests;
 pub(crate) mod identity;
 pub(crate) mod marked;
 pub(crate) mod order;
 pub(crate) mod poll;
+pub(crate) mod private_stream;
 pub(crate) mod refusal;
 
 use std::sync::Arc;
@@ -75,7 +75,7 @@ pub(crate) unsafe fn enqueue_wait(target: Target, stream: &CudaStream, points: &
         // semaphores.
         unsafe { driver.wait(handles, params, stream) }
     };
-    for_all("wait", target, stream, points, sys::wait_params, enqueue)
+    enqueue_points("wait", target, stream, points, sys::wait_params, enqueue)
 }
 
 /// Signals every point after the work that is currently enqueued on `stream` has completed. This is
@@ -107,7 +107,7 @@ pub(crate) unsafe fn enqueue_signal(target: Target, stream: &CudaStream, points:
         // semaphores.
         unsafe { driver.signal(handles, params, stream) }
     };
-    for_all("signal", target, stream, points, sys::signal_params, enqueue)
+    enqueue_points("signal", target, stream, points, sys::signal_params, enqueue)
 }
 
 /// Calls [`wait`] for one point.
@@ -255,7 +255,7 @@ pub(crate) enum Target {
     Graph,
 }
 
-fn for_all<P: Copy>(
+fn enqueue_points<P: Copy>(
     verb: &str,
     target: Target,
     stream: &CudaStream,
@@ -282,7 +282,7 @@ fn for_all<P: Copy>(
     let enqueued = gather(points, params, |handles, params| enqueue(driver, handles, params));
     enqueued.map_err(|error| failed(error, points, device))?;
     if log::max_level() >= log::Level::Trace {
-        tell(verb, points);
+        trace_points(verb, points);
     }
     Ok(())
 }
@@ -306,7 +306,7 @@ fn failed(error: CallError, points: &[SemaphorePoint<'_>], device: &CudaDevice) 
 }
 
 #[cold]
-fn tell(verb: &str, points: &[SemaphorePoint<'_>]) {
+fn trace_points(verb: &str, points: &[SemaphorePoint<'_>]) {
     for point in points {
         log_trace!("{verb} {}: {}", point.semaphore.object(), point.value);
     }

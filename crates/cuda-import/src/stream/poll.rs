@@ -17,7 +17,7 @@ const SPIN: Duration = Duration::from_micros(100);
 const YIELD: Duration = Duration::from_millis(2);
 
 /// The longest sleep between two polls.
-const LONGEST_NAP: Duration = Duration::from_micros(500);
+const MAX_SLEEP: Duration = Duration::from_micros(500);
 
 /// Waits between two polls, `elapsed` after the first.
 pub(crate) fn pause(elapsed: Duration) {
@@ -26,7 +26,7 @@ pub(crate) fn pause(elapsed: Duration) {
     } else if elapsed < YIELD {
         std::thread::yield_now();
     } else {
-        std::thread::sleep((elapsed / 8).min(LONGEST_NAP));
+        std::thread::sleep((elapsed / 8).min(MAX_SLEEP));
     }
 }
 

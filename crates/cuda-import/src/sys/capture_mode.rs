@@ -22,9 +22,9 @@ pub(crate) struct CaptureMode(c_uint);
 /// Sets the mode of this thread until it is dropped.
 #[must_use = "the mode is set only as long as this lives"]
 #[derive(Debug)]
-pub(crate) struct InMode {
+pub(crate) struct CaptureModeGuard {
     driver: Driver,
-    before: Option<c_uint>,
+    previous: Option<c_uint>,
 }
 
 impl Driver {
@@ -40,14 +40,14 @@ impl Driver {
 
     /// Sets the mode of this thread. If the driver call fails, later calls are made in the current
     /// mode.
-    pub(crate) fn enter_capture_mode(self, CaptureMode(mode): CaptureMode) -> InMode {
-        InMode { driver: self, before: self.exchange_capture_mode(mode).ok() }
+    pub(crate) fn enter_capture_mode(self, CaptureMode(mode): CaptureMode) -> CaptureModeGuard {
+        CaptureModeGuard { driver: self, previous: self.exchange_capture_mode(mode).ok() }
     }
 
-    /// Sets the relaxed mode, in which this thread's calls do not affect captures. Queries need it: in
-    /// another mode they are errors that invalidate a capture of this thread, and captures of other
-    /// threads in global mode, whichever stream or event they query (measured on an H200).
-    pub(crate) fn relax_captures(self) -> InMode {
+    /// Sets the relaxed mode, in which this thread's calls do not affect captures. Queries need it:
+    /// in another mode they are errors that invalidate a capture of this thread, and captures of
+    /// other threads in global mode, whichever stream or event they query (measured on an H200).
+    pub(crate) fn relax_captures(self) -> CaptureModeGuard {
         self.enter_capture_mode(CaptureMode(RELAXED))
     }
 
@@ -66,9 +66,9 @@ impl Driver {
     }
 }
 
-impl Drop for InMode {
+impl Drop for CaptureModeGuard {
     fn drop(&mut self) {
-        if let Some(before) = self.before.take() {
+        if let Some(before) = self.previous.take() {
             self.driver.restore_capture_mode(before);
         }
     }

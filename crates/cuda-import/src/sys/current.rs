@@ -19,7 +19,7 @@ use crate::logging::log_warn;
 #[derive(Debug)]
 pub(crate) struct Current {
     /// `None` if the context was already current, or if the previous context is unknown.
-    before: Option<Before>,
+    previous: Option<Before>,
     /// The current context is a property of the thread, so this is not `Send`.
     thread: PhantomData<*const ()>,
 }
@@ -42,24 +42,24 @@ impl Driver {
     pub(crate) fn bind(self, context: &CudaContext) -> CallResult<Current> {
         let (before, now) = (self.current()?, context.cu_ctx());
         if before == now {
-            return Ok(Current { before: None, thread: PhantomData });
+            return Ok(Current { previous: None, thread: PhantomData });
         }
         self.set_current(now)?;
-        Ok(Current { before: Some(Before { driver: self, context: before }), thread: PhantomData })
+        Ok(Current { previous: Some(Before { driver: self, context: before }), thread: PhantomData })
     }
 
     /// Like [`bind`](Self::bind), on a thread of this crate, where no other code has a current
     /// context: none is current afterwards.
-    pub(crate) fn bind_alone(self, context: &CudaContext) -> CallResult<Current> {
+    pub(crate) fn bind_exclusive(self, context: &CudaContext) -> CallResult<Current> {
         self.set_current(context.cu_ctx())?;
-        Ok(Current { before: Some(Before { driver: self, context: std::ptr::null_mut() }), thread: PhantomData })
+        Ok(Current { previous: Some(Before { driver: self, context: std::ptr::null_mut() }), thread: PhantomData })
     }
 
     /// Keeps the current context over calls of cudarc, which make a context current and do not
     /// restore the previous one.
     pub(crate) fn keep_current(self) -> Current {
         let before = self.current().inspect_err(warn).ok();
-        Current { before: before.map(|context| Before { driver: self, context }), thread: PhantomData }
+        Current { previous: before.map(|context| Before { driver: self, context }), thread: PhantomData }
     }
 
     fn current(self) -> CallResult<cu::CUcontext> {
@@ -78,7 +78,7 @@ impl Driver {
 
 impl Drop for Current {
     fn drop(&mut self) {
-        let Some(Before { driver, context }) = self.before.take() else { return };
+        let Some(Before { driver, context }) = self.previous.take() else { return };
         let restored = match driver.current() {
             Ok(current) if current == context => Ok(()),
             Ok(_) => driver.set_current(context),

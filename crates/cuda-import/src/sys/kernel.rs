@@ -40,7 +40,11 @@ pub(crate) struct Logs {
 
 impl Driver {
     /// Loads a module, which the caller must unload.
-    pub(crate) fn load_module(self, text: &CStr) -> (CallResult<ModuleHandle>, Logs) {
+    ///
+    /// # Safety
+    /// `text` is PTX text, and not a binary module: the driver would take the size of that from its
+    /// header.
+    pub(crate) unsafe fn load_module(self, text: &CStr) -> (CallResult<ModuleHandle>, Logs) {
         use cu::CUjit_option as Option;
         let (mut info, mut error) = (vec![0_u8; LOG], vec![0_u8; LOG]);
         let mut names = [
@@ -53,9 +57,9 @@ impl Driver {
         let size: *mut c_void = std::ptr::without_provenance_mut(LOG);
         let mut values = [info.as_mut_ptr().cast::<c_void>(), size, error.as_mut_ptr().cast::<c_void>(), size];
         let mut module = std::ptr::null_mut();
-        // SAFETY: `module` receives the result; the text ends with a NUL; there are as many names
-        // as values, each buffer has the size that follows it, and all outlive the call, which
-        // reads and writes them before it returns.
+        // SAFETY: `module` receives the result; the caller guarantees text, which the driver reads
+        // up to its NUL; there are as many names as values, each buffer has the size that follows
+        // it, and all outlive the call, which reads and writes them before it returns.
         let code = unsafe {
             (self.table.cuModuleLoadDataEx)(
                 &mut module,

@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_go_where_they_belong() {
+    fn descriptor_fields_are_set() {
         let info = TextureInfo {
             address: [AddressMode::Wrap, AddressMode::Mirror, AddressMode::Border],
             filter: Filter::Linear,

@@ -1,8 +1,10 @@
 //! Vulkan's access to a buffer: one value for its usage flags and for both barriers.
 
-use std::ops::BitOr;
+use std::ops::{BitOr, BitOrAssign};
 
 use ash::vk;
+
+use crate::buffer::barrier::writes;
 
 /// Vulkan's access to a shared buffer while it owns it.
 ///
@@ -18,7 +20,7 @@ use ash::vk;
 /// # let usage = drawn_and_read_back.usage;
 /// # assert!(usage.contains(vk::BufferUsageFlags::TRANSFER_SRC));
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BufferAccess {
     /// The buffer usage flags that the access needs.
     pub usage: vk::BufferUsageFlags,
@@ -54,6 +56,13 @@ impl BufferAccess {
             vk::PipelineStageFlags2::VERTEX_SHADER.as_raw() | vk::PipelineStageFlags2::FRAGMENT_SHADER.as_raw(),
         ),
         access: vk::AccessFlags2::SHADER_STORAGE_READ,
+    };
+    /// Read and written as a storage buffer by vertex and fragment shaders. Writes need the
+    /// features `vertexPipelineStoresAndAtomics` and `fragmentStoresAndAtomics`.
+    pub const SHADER_READ_WRITE: Self = Self {
+        usage: Self::SHADER_READ.usage,
+        stages: Self::SHADER_READ.stages,
+        access: Self::COMPUTE_READ_WRITE.access,
     };
     /// Read as a uniform buffer by vertex and fragment shaders.
     pub const UNIFORM_READ: Self = Self {
@@ -101,6 +110,21 @@ impl BufferAccess {
         access: vk::AccessFlags2::SHADER_READ,
     };
 
+    /// Returns the accesses that write.
+    pub fn writes(&self) -> vk::AccessFlags2 {
+        writes(self.access)
+    }
+
+    /// Returns the access with a [device address](crate::Buffer::device_address), for shaders that
+    /// find the buffer by its address instead of a descriptor. Needs the feature
+    /// `bufferDeviceAddress` ([`EnabledFeatures`](crate::EnabledFeatures)).
+    #[must_use]
+    #[doc(alias = "VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT")]
+    pub const fn with_device_address(self) -> Self {
+        let address = vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS.as_raw();
+        Self { usage: vk::BufferUsageFlags::from_raw(self.usage.as_raw() | address), ..self }
+    }
+
     /// Returns an access that allows everything that either of the two allows.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
@@ -117,5 +141,31 @@ impl BitOr for BufferAccess {
 
     fn bitor(self, other: Self) -> Self {
         self.union(other)
+    }
+}
+
+impl BitOrAssign for BufferAccess {
+    fn bitor_assign(&mut self, other: Self) {
+        *self = self.union(other);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_address_adds_its_usage_and_nothing_else() {
+        const BY_ADDRESS: BufferAccess = BufferAccess::SHADER_READ.with_device_address();
+        let usage = BufferAccess::SHADER_READ.usage | vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS;
+        assert_eq!(BY_ADDRESS, BufferAccess { usage, ..BufferAccess::SHADER_READ });
+    }
+
+    #[test]
+    fn accesses_are_added_in_place() {
+        let mut accesses = BufferAccess::SHADER_READ_WRITE;
+        accesses |= BufferAccess::TRANSFER_READ;
+        assert_eq!(accesses, BufferAccess::SHADER_READ_WRITE | BufferAccess::TRANSFER_READ);
+        assert_eq!(accesses, accesses | BufferAccess::SHADER_READ, "it reads too");
     }
 }

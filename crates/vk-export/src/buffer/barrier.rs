@@ -113,7 +113,7 @@ impl Handover {
         // does not see the counterpart's work, needs it.
         self.barrier()
             .src_stage_mask(stages | self.accesses.stages)
-            .src_access_mask(access | writes(self.accesses.access))
+            .src_access_mask(access | self.accesses.writes())
             .dst_stage_mask(self.accesses.stages)
             .dst_access_mask(self.accesses.access)
             .src_queue_family_index(from)
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_vulkan_wrote_before_is_named_again() {
+    fn earlier_vulkan_writes_are_in_the_source_scope() {
         let h = handover(Counterpart::External, BufferAccess::TRANSFER_READ | BufferAccess::TRANSFER_WRITE);
         assert_eq!(h.acquire().src_access_mask, vk::AccessFlags2::TRANSFER_WRITE);
     }

@@ -35,7 +35,7 @@ pub(crate) fn require_possible(
 }
 
 /// Logs a warning if no descriptor can cover the whole buffer.
-pub(crate) fn warn_of_range(device: &ExportDevice, size: u64, usage: vk::BufferUsageFlags, object: &str) {
+pub(crate) fn log_range_warning(device: &ExportDevice, size: u64, usage: vk::BufferUsageFlags, object: &str) {
     if let Some(warning) = range_warning(device.physical(), size, usage, object) {
         log_warn!("{warning}");
     }
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn usages_are_those_whose_features_are_on() {
+    fn usages_require_their_features() {
         use vk::BufferUsageFlags as Usage;
         let off = EnabledFeatures::default();
         let address = EnabledFeatures { buffer_device_address: true, ..off };

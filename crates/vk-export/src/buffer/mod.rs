@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use ash::vk;
 
-use crate::buffer::check::{query_handle_type, require_possible, warn_of_range};
+use crate::buffer::check::{log_range_warning, query_handle_type, require_possible};
 use crate::buffer::raw::RawBuffer;
 use crate::device::ExportDevice;
 use crate::device::requirements::MEMORY_EXTENSION;
@@ -115,7 +115,7 @@ impl Buffer {
         let size = placed_size(info.size, info.placement);
         // Zero stays zero.
         require_possible(device, size, info.usage, &object)?;
-        warn_of_range(device, info.size, info.usage, &object);
+        log_range_warning(device, info.size, info.usage, &object);
         let (mut handle_type, mut shared) = (None, None);
         if info.placement.is_exportable() {
             device.check_can_export(MEMORY_EXTENSION)?;
@@ -156,7 +156,7 @@ impl Buffer {
     pub fn new_in(block: &Arc<Block>, name: &str, offset: u64, size: u64) -> Result<Self> {
         let object = format!("buffer \"{name}\" in block \"{}\"", block.name());
         let raw = block.place(offset, size, &object)?;
-        warn_of_range(block.device(), size, block.usage(), &object);
+        log_range_warning(block.device(), size, block.usage(), &object);
         // SAFETY: just created on this device, and not yet shared with another thread.
         unsafe { block.device().set_name(raw.as_raw(), name) };
         Ok(Self { raw, backing: Backing::Block(Arc::clone(block)), offset, size, name: name.to_owned() })
@@ -197,7 +197,8 @@ impl Buffer {
     }
 
     /// Returns the buffer's address in the GPU's address space, for shaders and for CUDA kernels
-    /// that Vulkan launches; `None` if its usage lacks `SHADER_DEVICE_ADDRESS`. Another API that
+    /// that Vulkan launches; `None` if its usage lacks `SHADER_DEVICE_ADDRESS`, which
+    /// [`with_device_address`](crate::BufferAccess::with_device_address) adds. Another API that
     /// imported the buffer uses a different address.
     #[doc(alias = "vkGetBufferDeviceAddress")]
     pub fn device_address(&self) -> Option<u64> {

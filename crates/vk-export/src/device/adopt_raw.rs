@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn every_null_is_named_at_once() {
+    fn all_null_handles_are_reported_together() {
         let text = error(std::ptr::null(), &RawHandles::default());
         let all = "get_instance_proc_addr, instance, physical_device, device, queue must not be null";
         assert!(text.contains(all), "{text}");
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_without_a_device_needs_none() {
+    fn queries_without_a_device_accept_no_device() {
         // SAFETY: null pointers are rejected.
         let null = unsafe { requirements_for_raw(std::ptr::null(), (0, vk::API_VERSION_1_3), 7) };
         let text = null.err().unwrap().to_string();
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_function_that_gives_nothing_is_refused() {
+    fn loader_that_returns_no_functions_is_refused() {
         let handles = RawHandles { instance: 1, physical_device: 2, device: 3, queue: 4, ..RawHandles::default() };
         let text = error(knows_nothing as *const c_void, &handles);
         assert!(

@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_needed_is_named_with_who_needs_it() {
+    fn missing_dependency_is_reported_with_its_dependent() {
         let text = |missing: Vec<Requirement>| missing.iter().map(ToString::to_string).collect::<Vec<_>>();
         let (swapchain, surface) = (khr::swapchain::NAME, khr::surface::NAME);
         assert_eq!(
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_became_core_needs_no_extension() {
+    fn core_functionality_needs_no_extension() {
         let objects = [ext::shader_object::NAME];
         assert_eq!(missing_of_device(&objects, vk::API_VERSION_1_2).len(), 1);
         assert!(missing_of_device(&objects, vk::API_VERSION_1_3).is_empty());
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn no_extension_is_named_twice() {
+    fn each_extension_is_reported_once() {
         for table in [INSTANCE, DEVICE] {
             for (index, (needed, users)) in table.iter().enumerate() {
                 assert!(table[..index].iter().all(|(other, _)| other != needed), "{needed:?}");

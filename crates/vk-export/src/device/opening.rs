@@ -10,7 +10,7 @@ use crate::device::dependencies::{missing_of_device, missing_of_instance};
 use crate::device::instance::OwnedInstance;
 use crate::device::physical::PhysicalDeviceInfo;
 use crate::device::queue::QueueKind;
-use crate::device::requirements::{CUDA_KERNEL_EXTENSIONS, EXPORT_EXTENSIONS, base_extensions, in_words};
+use crate::device::requirements::{CUDA_KERNEL_EXTENSIONS, EXPORT_EXTENSIONS, base_extensions, to_texts};
 use crate::device::requirements::{RequiredFeatures, Requirement};
 use crate::device::resident::load;
 use crate::device::select::Candidate;
@@ -192,7 +192,7 @@ fn candidates(instance: &OwnedInstance, info: &OpenInfo<'_>) -> Result<Vec<Candi
                 missing.push(Requirement::QueueFamily("graphics and compute"));
             }
             missing.extend(missing_features(&info.features, &device.features));
-            Ok((device, in_words(&missing)))
+            Ok((device, to_texts(&missing)))
         })
         .collect();
     Ok(candidates)

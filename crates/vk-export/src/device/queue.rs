@@ -104,7 +104,7 @@ impl Queue {
         calls: Synchronization2,
         device_name: &str,
     ) -> Self {
-        let (mutex, engine) = (QueueMutex::of(device, raw), engine.map(EngineLock::new));
+        let (mutex, engine) = (QueueMutex::for_queue(device, raw), engine.map(EngineLock::new));
         Self { mutex, engine, family, stages, calls, device_name: device_name.to_owned() }
     }
 

@@ -38,7 +38,7 @@ pub(crate) struct QueueMutex {
 impl QueueMutex {
     /// Returns the lock of a queue. A device that is adopted twice, or a queue that is listed twice
     /// in one adoption, gets the same lock.
-    pub(crate) fn of(device: vk::Device, queue: vk::Queue) -> Arc<Self> {
+    pub(crate) fn for_queue(device: vk::Device, queue: vk::Queue) -> Arc<Self> {
         type Locks = HashMap<(u64, u64), Weak<QueueMutex>>;
         static LOCKS: Mutex<Option<Locks>> = Mutex::new(None);
         let mut locks = LOCKS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_locks_once() {
+    fn second_lock_by_the_same_thread_is_refused() {
         let mutex = mutex();
         let guard = mutex.lock().unwrap();
         assert!(mutex.is_held_here() && mutex.lock().is_none());
@@ -185,9 +185,9 @@ mod tests {
     #[test]
     fn one_queue_has_one_lock() {
         let (device, queue) = (vk::Device::from_raw(0x10), vk::Queue::from_raw(0x20));
-        let first = QueueMutex::of(device, queue);
-        assert!(Arc::ptr_eq(&first, &QueueMutex::of(device, queue)));
-        assert!(!Arc::ptr_eq(&first, &QueueMutex::of(device, vk::Queue::from_raw(0x30))));
+        let first = QueueMutex::for_queue(device, queue);
+        assert!(Arc::ptr_eq(&first, &QueueMutex::for_queue(device, queue)));
+        assert!(!Arc::ptr_eq(&first, &QueueMutex::for_queue(device, vk::Queue::from_raw(0x30))));
     }
 
     struct Unlocked;
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn an_engines_lock_is_held_for_all_that_share_it() {
+    fn engine_lock_is_held_for_all_queues_that_share_it() {
         let shared: Arc<dyn QueueLock> = Arc::new(Unlocked);
         let [one, other] = [(); 2].map(|()| EngineLock::new(Arc::clone(&shared)));
         let apart = EngineLock::new(Arc::new(Unlocked));

@@ -26,10 +26,13 @@ pub(crate) const MEMORY_EXTENSION: &CStr =
 pub(crate) const SEMAPHORE_EXTENSION: &CStr =
     if cfg!(windows) { khr::external_semaphore_win32::NAME } else { khr::external_semaphore_fd::NAME };
 
-/// Returns the extensions that an engine must enable on a device of `api_version` (the lower of the
-/// instance's and the device's).
+/// Returns the extensions that an engine enables to share with CUDA, on a device of `api_version`
+/// (the lower of the instance's and the device's).
 ///
-/// The features to enable with them are [`RequiredFeatures`].
+/// A device may lack some of them, in particular one without CUDA, and creating it with an
+/// extension that it lacks fails (`ERROR_EXTENSION_NOT_PRESENT`).
+/// [`requirements_for`](crate::requirements_for) leaves those out; frames can then be computed on
+/// the CPU. The features to enable with the extensions are [`RequiredFeatures`].
 pub fn required_device_extensions(api_version: u32) -> impl Iterator<Item = &'static CStr> {
     EXPORT_EXTENSIONS.iter().copied().chain(base_extensions(api_version).iter().copied())
 }
@@ -133,7 +136,7 @@ impl Requirement {
 
 /// Returns each requirement as text. Advice that applies to several of them appears only at the
 /// last one.
-pub(crate) fn in_words(missing: &[Requirement]) -> Vec<String> {
+pub(crate) fn to_texts(missing: &[Requirement]) -> Vec<String> {
     let said_later = |index: usize, on_device: bool| {
         let mut later = missing.iter().skip(index + 1);
         later.any(|one| matches!(one, Requirement::CudaKernelExtension { on_device: same, .. } if *same == on_device))
@@ -216,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_gap_is_named_at_once() {
+    fn all_unmet_requirements_are_reported_together() {
         let gaps = Gaps::find(vk::API_VERSION_1_1, false, false, |_| false);
         assert_eq!(gaps.base.len(), 4, "{:?}", gaps.base);
         assert_eq!(gaps.export.len(), EXPORT_EXTENSIONS.len());

@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_optional_is_said_with_its_reason() {
+    fn optional_requirements_have_a_reason() {
         let mut physical = PhysicalDeviceInfo::nameless();
         physical.extensions = vec![MEMORY_EXTENSION.to_owned()];
         let optional = optional(&physical);

@@ -79,14 +79,14 @@ impl DeviceSelector {
             .filter_map(|(index, candidate)| candidate.ok().map(|(device, against)| (index, device, against)))
             .filter(|(index, device, against)| against.is_empty() && self.matches(*index, device))
             .min_by_key(|(index, device, _)| {
-                (self.place(device.uuid, device.gaps().export.is_empty(), device.device_type), *index)
+                (self.sort_key(device.uuid, device.gaps().export.is_empty(), device.device_type), *index)
             })
             .map(|(_, device, _)| device)
             .ok_or_else(|| Error::NoDevice { asked: self.to_string(), found })
     }
 
     /// Returns a sort key: of two suitable devices, the one with the lower key is selected.
-    fn place(&self, uuid: Uuid, exports: bool, kind: vk::PhysicalDeviceType) -> impl Ord + use<> {
+    fn sort_key(&self, uuid: Uuid, exports: bool, kind: vk::PhysicalDeviceType) -> impl Ord + use<> {
         let preferred = matches!(self, Self::Preferred(uuids) if uuids.contains(&uuid));
         (!preferred, !exports, rank(kind))
     }
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn selectors_parse_as_users_type_them() {
+    fn selectors_parse_from_user_input() {
         let parse = |text: &str| text.parse::<DeviceSelector>().unwrap_or_default();
         let uuid = Uuid::from_u128(0x6d65_7361_3232_2e33_2e36_0000_0000_0001);
         assert_eq!(parse("1"), DeviceSelector::Index(1));
@@ -126,20 +126,20 @@ mod tests {
     }
 
     #[test]
-    fn the_best_exports_and_a_preferred_one_comes_first() {
+    fn best_device_can_export_and_preferred_devices_come_first() {
         use vk::PhysicalDeviceType as Kind;
         let [one, other] = [1, 2].map(Uuid::from_u128);
-        let best = |uuid, exports, kind| DeviceSelector::Best.place(uuid, exports, kind);
+        let best = |uuid, exports, kind| DeviceSelector::Best.sort_key(uuid, exports, kind);
         assert!(best(one, true, Kind::CPU) < best(other, false, Kind::DISCRETE_GPU));
         assert!(best(one, true, Kind::DISCRETE_GPU) < best(other, true, Kind::INTEGRATED_GPU));
         let selector = DeviceSelector::Preferred(vec![other]);
-        let place = |uuid, exports, kind| selector.place(uuid, exports, kind);
+        let place = |uuid, exports, kind| selector.sort_key(uuid, exports, kind);
         assert!(place(other, true, Kind::INTEGRATED_GPU) < place(one, true, Kind::DISCRETE_GPU));
         assert!(place(other, true, Kind::DISCRETE_GPU) < place(other, true, Kind::CPU));
     }
 
     #[test]
-    fn a_device_that_does_not_answer_hides_no_other() {
+    fn failing_device_query_does_not_hide_other_devices() {
         let failed = || {
             Err(Error::Vulkan {
                 call: "vkEnumerateDeviceExtensionProperties",
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_machine_says_so() {
+    fn machine_without_devices_is_reported() {
         let error = DeviceSelector::Best.pick(Vec::new()).map(|d| d.name).unwrap_err().to_string();
         assert!(error.contains("found: none") && error.contains("mesa-vulkan-drivers"), "{error}");
     }

@@ -43,7 +43,7 @@ impl ExportDevice {
                 self.name()
             ));
         }
-        let orphans = orphans(stages, access);
+        let orphans = unsupported_accesses(stages, access);
         if !orphans.is_empty() {
             return invalid(format!(
                 "none of its stages {stages:?} supports its accesses {orphans:?}; add the stage that does"
@@ -51,6 +51,15 @@ impl ExportDevice {
         }
         Ok(())
     }
+}
+
+/// Returns `true` if barriers and semaphore waits at these stages order copies (`vkCmdCopyBuffer`,
+/// `vkCmdCopyImage` and the copies between buffers and images).
+///
+/// Accesses that contain `TRANSFER_READ` or `TRANSFER_WRITE` need not include copies: blits,
+/// resolves and clears have stages of their own.
+pub fn covers_copies(stages: Stages) -> bool {
+    stages.intersects(Stages::COPY | Stages::ALL_TRANSFER | Stages::ALL_COMMANDS)
 }
 
 const SHADERS: Stages = Stages::from_raw(
@@ -121,21 +130,21 @@ fn allowed_stages(queue: vk::QueueFlags, enabled: &EnabledFeatures) -> Stages {
 ///
 /// Source: the table "Supported access types" of the Vulkan specification
 /// (VUID-VkBufferMemoryBarrier2-srcAccessMask-03900 and the following).
-fn orphans(stages: Stages, access: Access) -> Access {
+fn unsupported_accesses(stages: Stages, access: Access) -> Access {
     let all_commands = if stages.contains(Stages::ALL_COMMANDS) { !Stages::empty() } else { Stages::empty() };
     let stages = stages | all_commands;
-    let makers = MAKERS.iter().filter(|(_, makers)| stages.intersects(*makers));
+    let makers = PERFORMING_STAGES.iter().filter(|(_, makers)| stages.intersects(*makers));
     let made = makers.fold(Access::empty(), |made, (accesses, _)| made | *accesses);
     // Valid for any stage.
     let general = if stages.is_empty() { Access::empty() } else { Access::MEMORY_READ | Access::MEMORY_WRITE };
     access & !(made | general)
 }
 
-const fn accesses(first: Access, second: Access) -> Access {
+const fn union(first: Access, second: Access) -> Access {
     Access::from_raw(first.as_raw() | second.as_raw())
 }
 
-const fn makers(stages: &[Stages]) -> Stages {
+const fn union_of_stages(stages: &[Stages]) -> Stages {
     let (mut all, mut index) = (0, 0);
     while index < stages.len() {
         all |= stages[index].as_raw();
@@ -145,32 +154,35 @@ const fn makers(stages: &[Stages]) -> Stages {
 }
 
 /// Accesses, each with the stages that perform it.
-const MAKERS: &[(Access, Stages)] = &[
+const PERFORMING_STAGES: &[(Access, Stages)] = &[
     (
         Access::INDIRECT_COMMAND_READ,
-        makers(&[Stages::DRAW_INDIRECT, Stages::ACCELERATION_STRUCTURE_BUILD_KHR, Stages::ALL_GRAPHICS]),
+        union_of_stages(&[Stages::DRAW_INDIRECT, Stages::ACCELERATION_STRUCTURE_BUILD_KHR, Stages::ALL_GRAPHICS]),
     ),
-    (Access::INDEX_READ, makers(&[Stages::VERTEX_INPUT, Stages::INDEX_INPUT, Stages::ALL_GRAPHICS])),
+    (Access::INDEX_READ, union_of_stages(&[Stages::VERTEX_INPUT, Stages::INDEX_INPUT, Stages::ALL_GRAPHICS])),
     (
         Access::VERTEX_ATTRIBUTE_READ,
-        makers(&[Stages::VERTEX_INPUT, Stages::VERTEX_ATTRIBUTE_INPUT, Stages::ALL_GRAPHICS]),
+        union_of_stages(&[Stages::VERTEX_INPUT, Stages::VERTEX_ATTRIBUTE_INPUT, Stages::ALL_GRAPHICS]),
     ),
-    (Access::INPUT_ATTACHMENT_READ, makers(&[Stages::FRAGMENT_SHADER, Stages::ALL_GRAPHICS])),
-    (accesses(Access::UNIFORM_READ, Access::SHADER_SAMPLED_READ), makers(&[SHADERS, Stages::ALL_GRAPHICS])),
-    (accesses(Access::SHADER_STORAGE_READ, Access::SHADER_STORAGE_WRITE), makers(&[SHADERS, Stages::ALL_GRAPHICS])),
-    (Access::SHADER_READ, makers(&[SHADERS, Stages::ACCELERATION_STRUCTURE_BUILD_KHR, Stages::ALL_GRAPHICS])),
-    (Access::SHADER_WRITE, makers(&[SHADERS, Stages::ALL_GRAPHICS])),
+    (Access::INPUT_ATTACHMENT_READ, union_of_stages(&[Stages::FRAGMENT_SHADER, Stages::ALL_GRAPHICS])),
+    (union(Access::UNIFORM_READ, Access::SHADER_SAMPLED_READ), union_of_stages(&[SHADERS, Stages::ALL_GRAPHICS])),
     (
-        accesses(Access::COLOR_ATTACHMENT_READ, Access::COLOR_ATTACHMENT_WRITE),
-        makers(&[Stages::COLOR_ATTACHMENT_OUTPUT, Stages::ALL_GRAPHICS]),
+        union(Access::SHADER_STORAGE_READ, Access::SHADER_STORAGE_WRITE),
+        union_of_stages(&[SHADERS, Stages::ALL_GRAPHICS]),
+    ),
+    (Access::SHADER_READ, union_of_stages(&[SHADERS, Stages::ACCELERATION_STRUCTURE_BUILD_KHR, Stages::ALL_GRAPHICS])),
+    (Access::SHADER_WRITE, union_of_stages(&[SHADERS, Stages::ALL_GRAPHICS])),
+    (
+        union(Access::COLOR_ATTACHMENT_READ, Access::COLOR_ATTACHMENT_WRITE),
+        union_of_stages(&[Stages::COLOR_ATTACHMENT_OUTPUT, Stages::ALL_GRAPHICS]),
     ),
     (
-        accesses(Access::DEPTH_STENCIL_ATTACHMENT_READ, Access::DEPTH_STENCIL_ATTACHMENT_WRITE),
-        makers(&[Stages::EARLY_FRAGMENT_TESTS, Stages::LATE_FRAGMENT_TESTS, Stages::ALL_GRAPHICS]),
+        union(Access::DEPTH_STENCIL_ATTACHMENT_READ, Access::DEPTH_STENCIL_ATTACHMENT_WRITE),
+        union_of_stages(&[Stages::EARLY_FRAGMENT_TESTS, Stages::LATE_FRAGMENT_TESTS, Stages::ALL_GRAPHICS]),
     ),
     (
-        accesses(Access::TRANSFER_READ, Access::TRANSFER_WRITE),
-        makers(&[
+        union(Access::TRANSFER_READ, Access::TRANSFER_WRITE),
+        union_of_stages(&[
             Stages::ALL_TRANSFER,
             Stages::COPY,
             Stages::RESOLVE,
@@ -181,7 +193,7 @@ const MAKERS: &[(Access, Stages)] = &[
     (Access::TRANSFER_WRITE, Stages::CLEAR),
     (
         Access::ACCELERATION_STRUCTURE_READ_KHR,
-        makers(&[SHADERS, Stages::ACCELERATION_STRUCTURE_BUILD_KHR, Stages::ALL_GRAPHICS]),
+        union_of_stages(&[SHADERS, Stages::ACCELERATION_STRUCTURE_BUILD_KHR, Stages::ALL_GRAPHICS]),
     ),
     (Access::ACCELERATION_STRUCTURE_WRITE_KHR, Stages::ACCELERATION_STRUCTURE_BUILD_KHR),
 ];
@@ -197,7 +209,7 @@ mod tests {
     );
 
     #[test]
-    fn every_consumer_of_this_crate_fits_a_graphics_queue() {
+    fn all_predefined_accesses_fit_a_graphics_queue() {
         let buffers = [
             BufferAccess::VERTEX_INPUT,
             BufferAccess::INDEX_INPUT,
@@ -214,12 +226,12 @@ mod tests {
         let allowed = allowed_stages(ALL, &EnabledFeatures::default());
         for (stages, access) in scopes {
             assert!(allowed.contains(stages), "{stages:?}");
-            assert!(orphans(stages, access).is_empty(), "{stages:?} {access:?}");
+            assert!(unsupported_accesses(stages, access).is_empty(), "{stages:?} {access:?}");
         }
     }
 
     #[test]
-    fn stages_need_their_queue_and_their_feature() {
+    fn stages_require_their_queue_and_feature() {
         let off = EnabledFeatures::default();
         assert!(
             !allowed_stages(vk::QueueFlags::TRANSFER, &off).intersects(SHADERS | Stages::BLIT | Stages::DRAW_INDIRECT)
@@ -243,22 +255,28 @@ mod tests {
     }
 
     #[test]
-    fn accesses_need_a_stage_that_makes_them() {
+    fn blits_and_clears_are_no_copies() {
+        assert!(!covers_copies(Stages::BLIT | Stages::RESOLVE | Stages::CLEAR | Stages::ALL_GRAPHICS));
+        assert!([Stages::COPY, Stages::ALL_TRANSFER, Stages::ALL_COMMANDS].into_iter().all(covers_copies));
+    }
+
+    #[test]
+    fn accesses_require_a_stage_that_performs_them() {
         assert_eq!(
-            orphans(Stages::COPY, Access::SHADER_STORAGE_READ | Access::TRANSFER_READ),
+            unsupported_accesses(Stages::COPY, Access::SHADER_STORAGE_READ | Access::TRANSFER_READ),
             Access::SHADER_STORAGE_READ
         );
-        assert_eq!(orphans(Stages::CLEAR, Access::TRANSFER_READ), Access::TRANSFER_READ);
-        assert!(orphans(Stages::CLEAR, Access::TRANSFER_WRITE | Access::MEMORY_WRITE).is_empty());
-        assert!(orphans(Stages::ALL_GRAPHICS, Access::INDEX_READ | Access::UNIFORM_READ).is_empty());
-        assert!(orphans(Stages::ALL_COMMANDS, Access::TRANSFER_READ | Access::SHADER_WRITE).is_empty());
-        assert_eq!(orphans(Stages::ALL_COMMANDS, Access::HOST_READ), Access::HOST_READ);
+        assert_eq!(unsupported_accesses(Stages::CLEAR, Access::TRANSFER_READ), Access::TRANSFER_READ);
+        assert!(unsupported_accesses(Stages::CLEAR, Access::TRANSFER_WRITE | Access::MEMORY_WRITE).is_empty());
+        assert!(unsupported_accesses(Stages::ALL_GRAPHICS, Access::INDEX_READ | Access::UNIFORM_READ).is_empty());
+        assert!(unsupported_accesses(Stages::ALL_COMMANDS, Access::TRANSFER_READ | Access::SHADER_WRITE).is_empty());
+        assert_eq!(unsupported_accesses(Stages::ALL_COMMANDS, Access::HOST_READ), Access::HOST_READ);
         assert_eq!(
-            orphans(Stages::HOST, Access::HOST_READ | Access::HOST_WRITE),
+            unsupported_accesses(Stages::HOST, Access::HOST_READ | Access::HOST_WRITE),
             Access::HOST_READ | Access::HOST_WRITE
         );
-        assert_eq!(orphans(Stages::NONE, Access::MEMORY_READ), Access::MEMORY_READ);
+        assert_eq!(unsupported_accesses(Stages::NONE, Access::MEMORY_READ), Access::MEMORY_READ);
         let unknown = Access::from_raw(1 << 62);
-        assert_eq!(orphans(Stages::ALL_COMMANDS, unknown), unknown);
+        assert_eq!(unsupported_accesses(Stages::ALL_COMMANDS, unknown), unknown);
     }
 }

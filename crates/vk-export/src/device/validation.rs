@@ -44,7 +44,7 @@ pub struct ValidationMessage {
 }
 
 /// The maximum number of messages that are kept; further messages are only logged.
-const KEPT: usize = 1000;
+const MAX_KEPT: usize = 1000;
 
 #[derive(Debug)]
 pub(crate) struct MessageLog {
@@ -72,7 +72,7 @@ impl MessageLog {
 
     fn push(&self, message: ValidationMessage) {
         let mut messages = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if messages.len() < KEPT {
+        if messages.len() < MAX_KEPT {
             messages.push(message);
         }
     }

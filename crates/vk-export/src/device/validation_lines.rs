@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::logging::{log_to, log_warn};
 
 /// The maximum number of lines that wait for the logger; further lines are counted, not logged.
-const WAITING: usize = 1000;
+const MAX_WAITING: usize = 1000;
 
 /// The maximum time that dropping waits for the remaining lines. A slower logger still gets them.
 const LIMIT: Duration = Duration::from_secs(1);
@@ -38,7 +38,7 @@ pub(crate) struct Lines {
 
 impl Lines {
     pub(crate) fn new() -> std::io::Result<Self> {
-        let (sender, receiver) = sync_channel(WAITING);
+        let (sender, receiver) = sync_channel(MAX_WAITING);
         let (alive, ended) = sync_channel(0);
         let left_out = Arc::<AtomicU64>::default();
         let counted = Arc::clone(&left_out);
@@ -94,7 +94,7 @@ mod tests {
         let lines = Lines::new().unwrap();
         let left_out = Arc::clone(&lines.left_out);
         let line = |number| Line { level: log::Level::Debug, text: format!("line {number}") };
-        (0..WAITING).for_each(|number| lines.push(line(number)));
+        (0..MAX_WAITING).for_each(|number| lines.push(line(number)));
         drop(lines);
         assert_eq!(left_out.load(Ordering::Relaxed), 0);
         // The thread has ended and dropped its reference.

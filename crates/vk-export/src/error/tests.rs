@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn want_of_memory_is_told_in_numbers() {
+fn out_of_memory_error_states_the_sizes() {
     let refused = |size, free| {
         Error::OutOfMemory {
             object: "memory of \"m\"".into(),
@@ -26,7 +26,7 @@ fn want_of_memory_is_told_in_numbers() {
 }
 
 #[test]
-fn what_is_missing_is_said_with_its_advice_once() {
+fn advice_for_missing_requirements_appears_once() {
     let kernels = |name: &str, on_device| Requirement::CudaKernelExtension { name: name.into(), on_device };
     let missing = |missing| Error::Missing { device: "d".into(), purpose: "p", missing }.to_string();
     let text = missing(vec![kernels("A", false), kernels("B", false), Requirement::Feature("f")]);
@@ -37,7 +37,7 @@ fn what_is_missing_is_said_with_its_advice_once() {
 }
 
 #[test]
-fn a_software_driver_is_advice_where_there_is_no_device() {
+fn software_driver_is_advised_without_a_device() {
     let error = |found: &str| Error::NoDevice { asked: "the best device".into(), found: found.into() }.to_string();
     assert!(error("none").contains("software driver"));
     assert!(error("0: llvmpipe (no: feature f)").ends_with("(no: feature f)"));

@@ -1,6 +1,6 @@
 //! Vulkan's access to an image: one value for its usage, its layout and all its barriers.
 
-use std::ops::BitOr;
+use std::ops::{BitOr, BitOrAssign};
 
 use ash::vk;
 
@@ -25,7 +25,7 @@ use crate::buffer::barrier::writes;
 /// # let usage = sampled_and_read_back.usage;
 /// # assert!(usage.contains(vk::ImageUsageFlags::TRANSFER_SRC));
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ImageAccess {
     /// The image usage flags that the access needs.
     pub usage: vk::ImageUsageFlags,
@@ -152,12 +152,18 @@ impl BitOr for ImageAccess {
     }
 }
 
+impl BitOrAssign for ImageAccess {
+    fn bitor_assign(&mut self, other: Self) {
+        *self = self.union(other);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn layouts_join_only_where_they_agree() {
+    fn layouts_are_combined_only_if_equal() {
         let sampled = ImageAccess::SAMPLED | ImageAccess::COMPUTE_SAMPLED;
         assert_eq!(sampled.layout, vk::ImageLayout::SHADER_READ_ONLY_OPTIMAL);
         assert!(sampled.stages.contains(vk::PipelineStageFlags2::COMPUTE_SHADER | ImageAccess::SAMPLED.stages));
@@ -165,5 +171,8 @@ mod tests {
         assert_eq!(mixed.layout, vk::ImageLayout::GENERAL);
         assert!(mixed.access.contains(vk::AccessFlags2::COLOR_ATTACHMENT_WRITE | sampled.access));
         assert_eq!((mixed | ImageAccess::COLOR_ATTACHMENT).layout, vk::ImageLayout::GENERAL);
+        let mut in_place = sampled;
+        in_place |= ImageAccess::COLOR_ATTACHMENT;
+        assert_eq!(in_place, mixed);
     }
 }

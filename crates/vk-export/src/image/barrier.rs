@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_ends_where_it_began_and_each_barrier_starts_where_the_last_ended() {
+    fn barriers_of_a_frame_form_a_cycle() {
         for accesses in
             [ImageAccess::SAMPLED, ImageAccess::STORAGE_READ, ImageAccess::TRANSFER_READ | ImageAccess::TRANSFER_WRITE]
         {
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn the_consumer_reads_in_its_own_layout() {
+    fn image_is_used_in_the_layout_of_its_access() {
         let h = handover(Counterpart::External, ImageAccess::SAMPLED);
         let (enter, leave) = (h.transition_in().unwrap_or_default(), h.transition_out().unwrap_or_default());
         assert_eq!(layouts(&enter), (GENERAL, vk::ImageLayout::SHADER_READ_ONLY_OPTIMAL));
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_image_is_brought_to_general_and_given_away() {
+    fn new_image_is_transitioned_to_general_and_released() {
         let h = handover(Counterpart::External, ImageAccess::COLOR_ATTACHMENT);
         let (initial, release) = (h.initial(), h.release());
         assert_eq!(layouts(&initial), (vk::ImageLayout::UNDEFINED, GENERAL));
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn the_host_gets_no_ownership_but_sees_and_is_seen() {
+    fn host_needs_visibility_but_no_ownership_transfer() {
         let h = handover(Counterpart::Host, ImageAccess::SAMPLED);
         assert!(frame(&h).iter().all(|barrier| barrier.src_queue_family_index == barrier.dst_queue_family_index));
         assert_eq!(h.acquire().src_access_mask, vk::AccessFlags2::HOST_WRITE);

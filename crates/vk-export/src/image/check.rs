@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_passes() {
+    fn valid_images_pass() {
         use ImageKind::{Cube, D1, D2, D3};
         for (kind, extent, array_layers, mip_levels) in [
             (D2, [64, 32, 1], 1, 7),
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn shapes_that_cannot_be_are_refused_with_what_to_change() {
+    fn invalid_shapes_are_refused_with_advice() {
         use ImageKind::{Cube, D1, D3};
         refused(ImageInfo { extent: [64, 0, 1], ..info() }, "its extent is 64 x 0 x 1");
         refused(ImageInfo { kind: D1, extent: [64, 2, 1], ..info() }, "height and depth 1, not 2 and 1");
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_past_the_limits_names_them() {
+    fn errors_name_the_exceeded_limit() {
         refused(ImageInfo { extent: [16385, 1, 1], ..info() }, "at most 16384 along a side (maxImageDimension2D)");
         refused(ImageInfo { kind: ImageKind::D3, extent: [1, 1, 4096], ..info() }, "(maxImageDimension3D)");
         refused(ImageInfo { array_layers: 2049, ..info() }, "at most 2048 (maxImageArrayLayers)");
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn uses_that_cannot_be_are_refused() {
+    fn invalid_usages_are_refused() {
         refused(ImageInfo { format: vk::Format::UNDEFINED, ..info() }, "UNDEFINED");
         refused(ImageInfo { usage: vk::ImageUsageFlags::empty(), ..info() }, "its usage is empty");
         let transient = vk::ImageUsageFlags::TRANSIENT_ATTACHMENT | vk::ImageUsageFlags::COLOR_ATTACHMENT;
@@ -234,7 +234,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_panics(
+        fn validation_never_panics(
             kind in prop::sample::select(vec![ImageKind::D1, ImageKind::D2, ImageKind::D3, ImageKind::Cube]),
             extent in prop::array::uniform3(any::<u32>()),
             mip_levels: u32, array_layers: u32, format: i32, view: i32, tiling: i32, usage: u32,
@@ -253,7 +253,7 @@ mod tests {
             };
             if info.validate(&limits()).is_ok() {
                 prop_assert!(mip_levels <= mip_count(extent));
-                prop_assert!(info.least_size().is_none_or(|size| size > 0));
+                prop_assert!(info.min_size().is_none_or(|size| size > 0));
             }
         }
     }

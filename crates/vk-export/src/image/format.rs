@@ -105,7 +105,8 @@ pub(crate) fn aspects(format: vk::Format) -> vk::ImageAspectFlags {
 }
 
 /// Returns `true` for multi-planar and subsampled formats. A color view of an image with such a
-/// format requires a Y'CbCr conversion (`VkSamplerYcbcrConversion`), which only the user can choose.
+/// format requires a Y'CbCr conversion (`VkSamplerYcbcrConversion`), which only the user can
+/// choose.
 pub fn is_ycbcr(format: vk::Format) -> bool {
     let of = |first: vk::Format, last: vk::Format| (first.as_raw()..=last.as_raw()).contains(&format.as_raw());
     // Between the others: one and two channels of 10 or 12 bits, without chroma.
@@ -125,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blocks_end_where_the_enum_says() {
+    fn format_ranges_end_at_enum_values() {
         use vk::Format as F;
         for (format, size) in [
             (F::UNDEFINED, None),

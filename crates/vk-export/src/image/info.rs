@@ -144,7 +144,7 @@ impl ImageInfo<'_> {
 
     /// Returns the bytes of all texels, without the driver's padding; `None` for formats without a
     /// known texel size.
-    pub(crate) fn least_size(&self) -> Option<u64> {
+    pub(crate) fn min_size(&self) -> Option<u64> {
         let texel = texel_size(self.format)?;
         let level = |level| {
             let texels = level_extent(self.extent, level).into_iter().map(u64::from).fold(1, u64::saturating_mul);
@@ -186,7 +186,7 @@ mod tests {
             extent in prop::array::uniform3(1u32..), array_layers in 1u32.., levels in 1u32..=32,
         ) {
             let info = ImageInfo { format: vk::Format::R8G8B8A8_UNORM, extent, array_layers, mip_levels: levels.min(mip_count(extent)), ..ImageInfo::default() };
-            let size = info.least_size().unwrap_or(0);
+            let size = info.min_size().unwrap_or(0);
             let factors = extent.into_iter().chain([4, array_layers]).map(u128::from);
             let first = factors.fold(1, u128::saturating_mul);
             prop_assert!(u128::from(size) >= first.min(u128::from(u64::MAX)));

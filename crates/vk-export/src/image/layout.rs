@@ -26,7 +26,7 @@ impl ExportDevice {
     }
 }
 
-const fn either(first: Usage, second: Usage) -> Usage {
+const fn union(first: Usage, second: Usage) -> Usage {
     Usage::from_raw(first.as_raw() | second.as_raw())
 }
 
@@ -37,18 +37,18 @@ const fn either(first: Usage, second: Usage) -> Usage {
 /// changes its layout as a whole; layouts for presenting, because a shared image belongs to no
 /// swapchain; and layouts of features that [`EnabledFeatures`](crate::EnabledFeatures) does not
 /// include.
-const NEEDS: &[(Layout, Usage)] = &[
+const REQUIRED_USAGES: &[(Layout, Usage)] = &[
     (Layout::COLOR_ATTACHMENT_OPTIMAL, Usage::COLOR_ATTACHMENT),
     (Layout::DEPTH_STENCIL_ATTACHMENT_OPTIMAL, Usage::DEPTH_STENCIL_ATTACHMENT),
     (Layout::DEPTH_STENCIL_READ_ONLY_OPTIMAL, Usage::DEPTH_STENCIL_ATTACHMENT),
     (Layout::DEPTH_READ_ONLY_STENCIL_ATTACHMENT_OPTIMAL, Usage::DEPTH_STENCIL_ATTACHMENT),
     (Layout::DEPTH_ATTACHMENT_STENCIL_READ_ONLY_OPTIMAL, Usage::DEPTH_STENCIL_ATTACHMENT),
-    (Layout::SHADER_READ_ONLY_OPTIMAL, either(Usage::SAMPLED, Usage::INPUT_ATTACHMENT)),
+    (Layout::SHADER_READ_ONLY_OPTIMAL, union(Usage::SAMPLED, Usage::INPUT_ATTACHMENT)),
     (Layout::TRANSFER_SRC_OPTIMAL, Usage::TRANSFER_SRC),
     (Layout::TRANSFER_DST_OPTIMAL, Usage::TRANSFER_DST),
     // These two need `synchronization2`, which is enabled on every device here.
-    (Layout::READ_ONLY_OPTIMAL, either(Usage::SAMPLED, Usage::INPUT_ATTACHMENT)),
-    (Layout::ATTACHMENT_OPTIMAL, either(Usage::COLOR_ATTACHMENT, Usage::DEPTH_STENCIL_ATTACHMENT)),
+    (Layout::READ_ONLY_OPTIMAL, union(Usage::SAMPLED, Usage::INPUT_ATTACHMENT)),
+    (Layout::ATTACHMENT_OPTIMAL, union(Usage::COLOR_ATTACHMENT, Usage::DEPTH_STENCIL_ATTACHMENT)),
 ];
 
 /// Returns the problem of the layout for an image of this usage.
@@ -66,7 +66,7 @@ fn fault(layout: Layout, usage: Usage) -> Option<String> {
         }
         _ => {}
     }
-    let Some((_, needed)) = NEEDS.iter().find(|(known, _)| *known == layout) else {
+    let Some((_, needed)) = REQUIRED_USAGES.iter().find(|(known, _)| *known == layout) else {
         return Some(format!(
             "its layout {layout:?} is unknown, or not for shared images; use that of the usage {usage:?}, or GENERAL, which fits \
              every use"
@@ -84,7 +84,7 @@ mod tests {
     use crate::image::access::ImageAccess;
 
     #[test]
-    fn every_consumer_of_this_crate_is_in_a_layout_of_its_usage() {
+    fn all_predefined_accesses_have_a_layout_of_their_usage() {
         let consumers = ImageAccess::ALL;
         for first in consumers {
             for second in consumers {
@@ -95,8 +95,8 @@ mod tests {
     }
 
     #[test]
-    fn a_layout_needs_one_of_its_usages() {
-        for (layout, needed) in NEEDS {
+    fn layout_requires_one_of_its_usages() {
+        for (layout, needed) in REQUIRED_USAGES {
             assert!(fault(*layout, !*needed).is_some_and(|text| text.contains(&format!("{layout:?}"))), "{layout:?}");
             for bit in (0..u32::BITS).map(|bit| Usage::from_raw(1 << bit)).filter(|bit| needed.contains(*bit)) {
                 assert_eq!(fault(*layout, bit | Usage::STORAGE), None, "{layout:?}");
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_barrier_can_name_fits_no_usage() {
+    fn layouts_without_barriers_fit_no_usage() {
         let all = Usage::from_raw(u32::MAX);
         for layout in [
             Layout::UNDEFINED,

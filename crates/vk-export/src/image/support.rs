@@ -168,7 +168,7 @@ impl ImageSupport {
         if let Some(reason) = self.fault(info) {
             return Err(Error::invalid(info.object(), format!("{reason} on {}", device.name())));
         }
-        check_image(device.physical(), info.least_size().unwrap_or(0), self.max_resource_size, &info.object())?;
+        check_image(device.physical(), info.min_size().unwrap_or(0), self.max_resource_size, &info.object())?;
         if info.placement != Placement::Exportable || self.exportable {
             return Ok(());
         }
@@ -211,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_driver_limits_is_said_with_the_limit() {
+    fn driver_limits_are_reported() {
         let support = ImageSupport {
             handle_type: None,
             exportable: true,

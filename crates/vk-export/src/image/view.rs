@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_view_is_of_everything() {
+    fn view_covers_all_levels_and_layers() {
         use vk::ImageViewType as Type;
         for (kind, layers, layered, cube_arrays, expected) in [
             (ImageKind::D1, 1, false, true, Type::TYPE_1D),

@@ -3,7 +3,7 @@
 use crate::kernel::ptx::PtxEntry;
 
 /// The grid, block and additional shared memory of a launch: `<<<grid, block, shared_bytes>>>` in
-/// CUDA C++.
+/// CUDA C++. cudarc's type of the same name is for cudarc's own launches.
 ///
 /// ```
 /// use vk_export::LaunchConfig;
@@ -25,16 +25,16 @@ pub struct LaunchConfig {
 }
 
 /// The maximum number of threads per block, in total and along x, y and z.
-const MOST_THREADS: u32 = 1024;
-const MOST_OF_BLOCK: [u32; 3] = [1024, 1024, 64];
+const MAX_THREADS: u32 = 1024;
+const MAX_BLOCK: [u32; 3] = [1024, 1024, 64];
 /// The maximum number of blocks along x, y and z.
-const MOST_OF_GRID: [u32; 3] = [0x7fff_ffff, 65_535, 65_535];
+const MAX_GRID: [u32; 3] = [0x7fff_ffff, 65_535, 65_535];
 /// The maximum number of bytes of shared memory that a kernel may declare.
-const MOST_STATIC_SHARED: u32 = 49_152;
+const MAX_STATIC_SHARED: u32 = 49_152;
 /// The maximum number of bytes of shared memory if a launch adds to it: 49 152 lose the device.
-const MOST_SHARED: u32 = 47_104;
+const MAX_SHARED: u32 = 47_104;
 /// The maximum number of bytes of arguments: the limit of CUDA on every GPU.
-const MOST_ARGS: usize = 4096;
+const MAX_ARGS_BYTES: usize = 4096;
 
 impl LaunchConfig {
     /// Returns the configuration of `grid` blocks of `block` threads, without additional shared
@@ -79,12 +79,12 @@ fn block_fault(entry: &PtxEntry, block: [u32; 3]) -> Option<String> {
         return Some(format!("a block of {} threads is empty", all()));
     }
     let threads = block.iter().fold(1u32, |all, one| all.saturating_mul(*one));
-    let within = block.iter().zip(MOST_OF_BLOCK).all(|(one, most)| *one <= most);
-    if threads > MOST_THREADS || !within {
+    let within = block.iter().zip(MAX_BLOCK).all(|(one, most)| *one <= most);
+    if threads > MAX_THREADS || !within {
         return Some(format!(
-            "a block of {} threads is too large; the maximum is {MOST_THREADS}, and {} along x, y and z",
+            "a block of {} threads is too large; the maximum is {MAX_THREADS}, and {} along x, y and z",
             all(),
-            shape(MOST_OF_BLOCK)
+            shape(MAX_BLOCK)
         ));
     }
     if let Some(required) = entry.required_block().filter(|required| *required != block) {
@@ -99,16 +99,16 @@ fn grid_fault(grid: [u32; 3]) -> Option<String> {
     if grid.contains(&0) {
         return Some(format!("a grid of {} blocks is empty: nothing would run", all()));
     }
-    let within = grid.iter().zip(MOST_OF_GRID).all(|(one, most)| *one <= most);
+    let within = grid.iter().zip(MAX_GRID).all(|(one, most)| *one <= most);
     (!within).then(|| {
-        let most = shape(MOST_OF_GRID);
+        let most = shape(MAX_GRID);
         format!("a grid of {} blocks is too large, and nothing would run; the maximum is {most}", all())
     })
 }
 
 fn shared_fault(entry: &PtxEntry, added: u32) -> Option<String> {
     let declared = entry.static_shared_bytes();
-    let most = if added == 0 { MOST_STATIC_SHARED } else { MOST_SHARED };
+    let most = if added == 0 { MAX_STATIC_SHARED } else { MAX_SHARED };
     (declared.saturating_add(added) > most).then(|| {
         format!(
             "{declared} bytes of shared memory declared and {added} added are too many; the maximum in a Vulkan \
@@ -122,8 +122,10 @@ fn args_fault(entry: &PtxEntry, args_len: usize) -> Option<String> {
     if args_len != wanted {
         return Some(format!("its {count} arguments have {wanted} bytes, not {args_len}"));
     }
-    (wanted > MOST_ARGS).then(|| {
-        format!("{wanted} bytes of arguments are too many, the maximum is {MOST_ARGS}; pass the address of a buffer")
+    (wanted > MAX_ARGS_BYTES).then(|| {
+        format!(
+            "{wanted} bytes of arguments are too many, the maximum is {MAX_ARGS_BYTES}; pass the address of a buffer"
+        )
     })
 }
 
@@ -144,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_driver_hangs_on_or_leaves_out_is_refused() {
+    fn launches_that_hang_or_are_ignored_are_refused() {
         let f = entry("()");
         let fine = LaunchConfig::new([1; 3], [1; 3]);
         for (grid, block) in [
@@ -171,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_kernel_was_compiled_for_is_kept() {
+    fn block_constraints_of_the_kernel_are_enforced() {
         let config = |x| LaunchConfig::new([1; 3], [x, 2, 1]);
         let bounded = entry("() .maxntid 64, 2");
         assert_eq!(fault(&bounded, &config(64), 0), None);
@@ -182,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn shared_memory_is_what_works() {
+    fn shared_memory_is_limited_to_working_sizes() {
         let fine = LaunchConfig::new([1; 3], [1; 3]);
         let of = |bytes: u32| entry(&format!("() {{ .shared .align 4 .b8 s[{bytes}]; ret; }} .entry g()"));
         assert_eq!(of(100).static_shared_bytes(), 100);
@@ -195,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_have_their_size() {
+    fn argument_size_is_checked() {
         let (f, config) = (entry("(.param .u64 a, .param .u32 b)"), LaunchConfig::for_elements(10, 4));
         assert_eq!(fault(&f, &config, 12), None);
         for len in [0, 8, 11, 13, 16] {

@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn types_that_need_a_feature_are_passed_over() {
+    fn memory_types_that_need_a_feature_are_skipped() {
         for special in
             [Flags::DEVICE_COHERENT_AMD, Flags::DEVICE_UNCACHED_AMD, Flags::PROTECTED, Flags::LAZILY_ALLOCATED]
         {
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_preferred_wins_over_what_comes_first() {
+    fn preferred_memory_type_wins_over_the_first() {
         let host = Flags::HOST_VISIBLE | Flags::HOST_COHERENT;
         let memory = table(&[Flags::DEVICE_LOCAL, host, host | Flags::HOST_CACHED]);
         assert_eq!(memory_type(&memory, !0, host, Flags::HOST_CACHED), Some(2));
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_type_knows_its_heap() {
+    fn heap_of_a_memory_type_is_found() {
         let memory = table(&[Flags::DEVICE_LOCAL, Flags::HOST_VISIBLE]);
         assert_eq!(heap_size(&memory, 0), Some(8 << 30));
         assert_eq!(heap_size(&memory, 1), Some(64 << 20));

@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_promise_is_no_limit_and_limits_are() {
+    fn sizes_are_checked_against_hard_limits_only() {
         let device = device();
         for size in [1, 4 * GIB, 17 * GIB, 80 * GIB] {
             assert_eq!(limit_of(check_buffer(&device, size, "o")), None, "{size}");
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_other_gpus_map_is_whole_pages() {
+    fn peer_memory_is_whole_pages() {
         let device = device();
         const PAGE: u64 = 2 << 20;
         for (size, placed) in [(1, PAGE), (PAGE, PAGE), (PAGE + 1, 2 * PAGE), (u64::MAX, u64::MAX)] {
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_descriptor_shows_is_said_with_what_to_do() {
+    fn range_warning_gives_advice() {
         use vk::BufferUsageFlags as Usage;
         let device = device();
         let range = u64::from(u32::MAX);

@@ -222,7 +222,7 @@ impl Engine {
         };
         let shown = drawn.and_then(|()| swapchain.present(&image));
         if shown.is_err() {
-            swapchain.leave_behind();
+            swapchain.abandon_image();
         }
         Ok(if shown? { Outcome::Drawn } else { Outcome::Resize })
     }

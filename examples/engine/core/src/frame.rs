@@ -12,7 +12,7 @@ use crate::memory::Buffer;
 use crate::pass::Pass;
 
 /// The timeout of a frame on the GPU.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIME_LIMIT: Duration = Duration::from_secs(30);
 /// The maximum number of textures that a frame may read.
 const TEXTURES: u32 = 16;
 
@@ -75,7 +75,7 @@ impl FrameSlot {
         if !self.in_flight {
             return Ok(());
         }
-        let limit = u64::try_from(PATIENCE.as_nanos()).unwrap_or(u64::MAX);
+        let limit = u64::try_from(TIME_LIMIT.as_nanos()).unwrap_or(u64::MAX);
         // SAFETY: a live fence of this device.
         unsafe { self.gpu.device().wait_for_fences(&[self.fence], true, limit) }.context("a frame does not end")?;
         self.in_flight = false;

@@ -18,7 +18,7 @@ const LAYER: &CStr = c"VK_LAYER_KHRONOS_validation";
 
 /// Returns the device extensions that a plug-in requires of the selected device, which supports
 /// them.
-pub type Wishes<'a> = &'a dyn Fn(&Instance, u32, vk::PhysicalDevice) -> Result<Vec<&'static CStr>>;
+pub type ExtensionRequest<'a> = &'a dyn Fn(&Instance, u32, vk::PhysicalDevice) -> Result<Vec<&'static CStr>>;
 
 /// Configuration of a [`Gpu`].
 pub struct GpuInfo<'a> {
@@ -29,7 +29,7 @@ pub struct GpuInfo<'a> {
     /// The instance extensions that a window requires; empty without a window.
     pub window: &'a [&'static CStr],
     /// Further device extensions.
-    pub wishes: Wishes<'a>,
+    pub extension_request: ExtensionRequest<'a>,
 }
 
 /// Instance, device, queue and memory allocator. Shared by everything that is created from it.
@@ -72,9 +72,9 @@ impl Gpu {
         }
         let instance = make_instance(&entry, info.validation, &instance_extensions)?;
         let messages = Arc::<Messages>::default();
-        let messenger = info.validation.then(|| listen(&entry, &instance, &messages)).transpose()?;
+        let messenger = info.validation.then(|| create_messenger(&entry, &instance, &messages)).transpose()?;
         let (physical, name) = choose(&instance, info.name)?;
-        let mut extensions = (info.wishes)(&instance, VERSION, physical)?;
+        let mut extensions = (info.extension_request)(&instance, VERSION, physical)?;
         if !info.window.is_empty() {
             extensions.push(khr::swapchain::NAME);
         }
@@ -231,13 +231,13 @@ fn make_device(instance: &Instance, physical: vk::PhysicalDevice, extensions: &[
 
 type Messenger = (ext::debug_utils::Instance, vk::DebugUtilsMessengerEXT);
 
-fn listen(entry: &Entry, instance: &Instance, messages: &Arc<Messages>) -> Result<Messenger> {
+fn create_messenger(entry: &Entry, instance: &Instance, messages: &Arc<Messages>) -> Result<Messenger> {
     let functions = ext::debug_utils::Instance::new(entry, instance);
     let severities = vk::DebugUtilsMessageSeverityFlagsEXT::ERROR | vk::DebugUtilsMessageSeverityFlagsEXT::WARNING;
     let info = vk::DebugUtilsMessengerCreateInfoEXT::default()
         .message_severity(severities)
         .message_type(vk::DebugUtilsMessageTypeFlagsEXT::VALIDATION)
-        .pfn_user_callback(Some(hear))
+        .pfn_user_callback(Some(debug_callback))
         .user_data(Arc::as_ptr(messages).cast_mut().cast());
     // SAFETY: VUID-VkDebugUtilsMessengerCreateInfoEXT-pUserData: `Gpu` keeps the messages until the
     // messenger is destroyed.
@@ -249,7 +249,7 @@ fn listen(entry: &Entry, instance: &Instance, messages: &Arc<Messages>) -> Resul
 /// (<https://github.com/KhronosGroup/Vulkan-ValidationLayers/issues/8048>).
 const OF_THE_DRIVER: &str = "WARNING-vkGetDeviceProcAddr-device";
 
-extern "system" fn hear(
+extern "system" fn debug_callback(
     _: vk::DebugUtilsMessageSeverityFlagsEXT,
     _: vk::DebugUtilsMessageTypeFlagsEXT,
     data: *const vk::DebugUtilsMessengerCallbackDataEXT<'_>,
@@ -262,7 +262,7 @@ extern "system" fn hear(
     };
     // SAFETY: the layer passes a structure that is valid during the call.
     let data = unsafe { &*data };
-    // SAFETY: the pointer that `listen` passed, which outlives the messenger.
+    // SAFETY: the pointer that `create_messenger` passed, which outlives the messenger.
     let messages = unsafe { &*messages.cast::<Messages>() };
     let id = text(data.p_message_id_name);
     if id == OF_THE_DRIVER {

@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_job_was_given_comes_back() {
+    fn a_job_returns_what_it_was_given() {
         let jobs = JobThread::new("test").unwrap();
         for number in 0..3 {
             jobs.start(number, |number| *number += 1).unwrap();

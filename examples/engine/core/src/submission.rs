@@ -34,10 +34,10 @@ impl Engine {
             {
                 log::error!("an image that was acquired is not waited for: {error:#}");
             }
-            return self.tell(Pass::Scene, scene);
+            return self.notify_systems(Pass::Scene, scene);
         }
         let picture = self
-            .tell(Pass::Scene, Ok(()))
+            .notify_systems(Pass::Scene, Ok(()))
             .and_then(|()| self.picture(targets, slot, window, sampled))
             .and_then(|()| self.prepare(Pass::Picture, presented))
             .and_then(|()| self.submit_pass(Pass::Picture, slot.commands(Pass::Picture), window, slot.fence()));
@@ -46,11 +46,11 @@ impl Engine {
             if let Err(error) = self.submit_nothing(window, slot.fence()) {
                 log::error!("the scene is waited for, since no fence ends it: {error:#}");
                 let idle = self.gpu.queue().wait_idle(self.gpu.device());
-                return self.tell(Pass::Picture, picture.and(idle));
+                return self.notify_systems(Pass::Picture, picture.and(idle));
             }
         }
         slot.submitted();
-        self.tell(Pass::Picture, picture)
+        self.notify_systems(Pass::Picture, picture)
     }
 
     /// Submits, in place of the picture's commands, a wait for the window's image, so that its
@@ -100,14 +100,14 @@ impl Engine {
     }
 
     /// Notifies every system of the result of a pass; returns the first error.
-    fn tell(&mut self, pass: Pass, result: Result<()>) -> Result<()> {
+    fn notify_systems(&mut self, pass: Pass, result: Result<()>) -> Result<()> {
         let accepted = result.is_ok();
         let errors = self
             .systems
             .iter_mut()
             .map(|system| system.submitted(pass, accepted).with_context(|| format!("system {}", system.name())));
-        let told: Vec<Result<(), Error>> = errors.collect();
-        told.into_iter().fold(result, Result::and)
+        let results: Vec<Result<(), Error>> = errors.collect();
+        results.into_iter().fold(result, Result::and)
     }
 
     /// Records the picture.

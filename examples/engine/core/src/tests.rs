@@ -38,7 +38,7 @@ unsafe extern "system" fn submit(
 }
 
 /// Serializes the tests, because the replaced function is global to the process.
-fn alone() -> MutexGuard<'static, ()> {
+fn serialize() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     THROUGH.store(-1, Ordering::SeqCst);
@@ -96,7 +96,7 @@ impl Drop for Screen {
 /// Creates an engine that draws to the screen's window.
 fn engine(screen: &Screen) -> (Engine, Arc<Gpu>) {
     let window = [khr::surface::NAME, khr::xlib_surface::NAME];
-    let info = GpuInfo { name: None, validation: true, window: &window, wishes: &|_, _, _| Ok(vec![]) };
+    let info = GpuInfo { name: None, validation: true, window: &window, extension_request: &|_, _, _| Ok(vec![]) };
     let mut gpu = Gpu::new(&info).unwrap();
     *SUBMIT.lock().unwrap() = Some(Arc::get_mut(&mut gpu).unwrap().replace_submit(submit));
     // The build script has compiled them.
@@ -115,7 +115,7 @@ fn engine(screen: &Screen) -> (Engine, Arc<Gpu>) {
 /// Records its notifications, and panics in the job if `panics` is set.
 #[derive(Default)]
 struct Notes {
-    told: Arc<Mutex<Vec<(Pass, bool)>>>,
+    notified: Arc<Mutex<Vec<(Pass, bool)>>>,
     panics: bool,
 }
 
@@ -130,7 +130,7 @@ unsafe impl System for Notes {
     }
 
     fn submitted(&mut self, pass: Pass, accepted: bool) -> anyhow::Result<()> {
-        self.told.lock().unwrap().push((pass, accepted));
+        self.notified.lock().unwrap().push((pass, accepted));
         Ok(())
     }
 }
@@ -140,22 +140,22 @@ unsafe impl System for Notes {
 /// images were created again.
 #[test]
 fn refused_submissions_leave_the_window_usable() {
-    let _alone = alone();
+    let _alone = serialize();
     let Some(screen) = Screen::new() else { return };
     for (through, expected) in [(0, vec![(Pass::Scene, false)]), (1, vec![(Pass::Scene, true), (Pass::Picture, false)])]
     {
         let (mut engine, gpu) = engine(&screen);
         let notes = Notes::default();
-        let told = Arc::clone(&notes.told);
+        let notified = Arc::clone(&notes.notified);
         engine.add(Box::new(notes)).unwrap();
         for _ in 0..3 {
             assert_eq!(engine.frame(false).unwrap(), Outcome::Drawn);
         }
-        told.lock().unwrap().clear();
+        notified.lock().unwrap().clear();
         THROUGH.store(through, Ordering::SeqCst);
         engine.frame(false).unwrap_err();
         THROUGH.store(-1, Ordering::SeqCst);
-        assert_eq!(*told.lock().unwrap(), expected, "{through} went through");
+        assert_eq!(*notified.lock().unwrap(), expected, "{through} went through");
         assert_eq!(engine.frame(false).unwrap(), Outcome::Nothing, "its image was left behind");
         engine.resize([64; 2]).unwrap();
         for _ in 0..4 {
@@ -171,7 +171,7 @@ fn refused_submissions_leave_the_window_usable() {
 /// acquired.
 #[test]
 fn a_job_that_panics_leaves_its_image_behind() {
-    let _alone = alone();
+    let _alone = serialize();
     let Some(screen) = Screen::new() else { return };
     let (mut engine, _gpu) = engine(&screen);
     engine.add(Box::new(Notes { panics: true, ..Notes::default() })).unwrap();

@@ -11,7 +11,7 @@ use raw_window_handle::{HasDisplayHandle, HasWindowHandle, RawDisplayHandle};
 use crate::gpu::Gpu;
 
 /// The timeout for acquiring the window's next image.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TIME_LIMIT: Duration = Duration::from_secs(1);
 
 /// The swapchain of a window. The window must outlive it.
 pub struct Swapchain {
@@ -19,7 +19,7 @@ pub struct Swapchain {
     images: Vec<vk::Image>,
     extent: vk::Extent2D,
     /// An image was acquired but not presented, so it cannot be acquired again.
-    left_behind: bool,
+    has_abandoned_image: bool,
     /// The number of frames in flight.
     frames: usize,
     /// Signaled when an image can be written, one per frame in flight.
@@ -74,7 +74,7 @@ impl Swapchain {
             raw: vk::SwapchainKHR::null(),
             images: vec![],
             extent: vk::Extent2D::default(),
-            left_behind: false,
+            has_abandoned_image: false,
             frames,
             acquired: vec![],
             drawn: vec![],
@@ -155,11 +155,11 @@ impl Swapchain {
     /// Acquires the next image, for a frame slot whose last submission is done; returns `None` if
     /// no image is available.
     pub(crate) fn acquire(&self, slot: usize) -> Result<Option<Acquired>> {
-        if self.raw == vk::SwapchainKHR::null() || self.left_behind {
+        if self.raw == vk::SwapchainKHR::null() || self.has_abandoned_image {
             return Ok(None);
         }
         let acquired = *self.acquired.get(slot).context("no such frame in flight")?;
-        let limit = u64::try_from(PATIENCE.as_nanos()).unwrap_or(u64::MAX);
+        let limit = u64::try_from(TIME_LIMIT.as_nanos()).unwrap_or(u64::MAX);
         // SAFETY: VUID-vkAcquireNextImageKHR-semaphore-01779: the frame that waited for the
         // semaphore is done; after a failed frame, the device has been idle.
         let index = match unsafe { self.loader.acquire_next_image(self.raw, limit, acquired, vk::Fence::null()) } {
@@ -174,8 +174,8 @@ impl Swapchain {
 
     /// Records that an acquired image is not presented. No other image is acquired until all are
     /// created again.
-    pub(crate) fn leave_behind(&mut self) {
-        self.left_behind = true;
+    pub(crate) fn abandon_image(&mut self) {
+        self.has_abandoned_image = true;
     }
 
     /// Presents an image. Returns `false` if the images no longer fit the window.
@@ -199,7 +199,7 @@ impl Swapchain {
         // SAFETY: inside `with` the only queue of the device is externally synchronized.
         self.gpu.queue().with(|_| unsafe { self.gpu.device().device_wait_idle() })?;
         self.images.clear();
-        self.left_behind = false;
+        self.has_abandoned_image = false;
         let raw = std::mem::take(&mut self.raw);
         // SAFETY: as above; null is ignored.
         unsafe { self.loader.destroy_swapchain(raw, None) };
@@ -250,7 +250,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits_that_contradict_each_other_are_no_panic() {
+    fn contradictory_limits_do_not_panic() {
         let side = |side| vk::Extent2D { width: side, height: side };
         let (free, least, most) = (side(u32::MAX), side(64), side(0));
         let abilities = vk::SurfaceCapabilitiesKHR {

@@ -19,7 +19,7 @@ pub(crate) fn world(backend: Backend) -> Option<World> {
 /// As [`world`], with the instance extensions of a window.
 pub(crate) fn world_in(window: &[&'static CStr], backend: Backend) -> Option<World> {
     if backend == Backend::Cuda
-        && let Some(why) = lacks_cuda()
+        && let Some(why) = cuda_unavailable_reason()
     {
         skip_case(Need::Gpu, "on cuda", &why);
         return None;
@@ -45,7 +45,7 @@ pub(crate) fn world_in(window: &[&'static CStr], backend: Backend) -> Option<Wor
 }
 
 /// Returns why CUDA is not available. A CUDA device that fails does not count as unavailable.
-fn lacks_cuda() -> Option<String> {
+fn cuda_unavailable_reason() -> Option<String> {
     match report() {
         Ok(found) if found.devices.is_empty() => Some("CUDA has no device".to_owned()),
         Ok(_) => None,

@@ -174,7 +174,7 @@ fn check(frames: &[Captured], systems: Systems) -> Result<(), Error> {
 
 #[test]
 fn the_scene_waits_for_a_texture_that_is_late() {
-    let _alone = crate::alone();
+    let _alone = crate::serialize();
     for backend in common::BACKENDS {
         let Some((frames, systems)) = run(backend, false, false) else { return };
         check(&frames, systems).unwrap();
@@ -184,7 +184,7 @@ fn the_scene_waits_for_a_texture_that_is_late() {
 /// The negative control of the test above.
 #[test]
 fn without_its_wait_the_scene_shows_a_stale_texture() {
-    let _alone = crate::alone();
+    let _alone = crate::serialize();
     for backend in common::BACKENDS {
         let Some((frames, systems)) = run(backend, false, true) else { return };
         let error = format!("{:#}", check(&frames, systems).unwrap_err());
@@ -198,7 +198,7 @@ fn without_its_wait_the_scene_shows_a_stale_texture() {
 
 #[test]
 fn the_picture_waits_for_a_filter_that_is_late() {
-    let _alone = crate::alone();
+    let _alone = crate::serialize();
     for backend in common::BACKENDS {
         let Some((frames, systems)) = run(backend, true, false) else { return };
         check(&frames, systems).unwrap();
@@ -208,7 +208,7 @@ fn the_picture_waits_for_a_filter_that_is_late() {
 /// The negative control of the test above.
 #[test]
 fn without_its_wait_the_picture_is_a_stale_scene_filtered() {
-    let _alone = crate::alone();
+    let _alone = crate::serialize();
     for backend in common::BACKENDS {
         let Some((frames, systems)) = run(backend, true, true) else { return };
         let error = format!("{:#}", check(&frames, systems).unwrap_err());

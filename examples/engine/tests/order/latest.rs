@@ -137,7 +137,7 @@ fn draw(world: &mut World) -> Vec<u32> {
 ///
 /// # Errors
 /// The state is torn.
-fn whole(words: &[u32]) -> Result<u32> {
+fn state_of(words: &[u32]) -> Result<u32> {
     let other = words.iter().position(|word| *word != words[0]);
     ensure!(words.len() == LEN && other.is_none(), "torn: state {} up to word {other:?}", words[0]);
     Ok(words[0])
@@ -163,10 +163,10 @@ impl Rates {
         publish(writer.begin().unwrap(), 1);
         let sampler = Sampler { lent: None, reader, seen: Arc::clone(&seen), keeps: Arc::clone(&keeps) };
         world.engine.add(Box::new(sampler)).unwrap();
-        assert_eq!(whole(&draw(&mut world)).unwrap(), 1);
+        assert_eq!(state_of(&draw(&mut world)).unwrap(), 1);
         publish(writer.begin().unwrap(), 2);
         // Returns the slot of state 1 to the writer.
-        assert_eq!(whole(&draw(&mut world)).unwrap(), 2);
+        assert_eq!(state_of(&draw(&mut world)).unwrap(), 2);
         Some(Self { world, writer, seen, keeps })
     }
 
@@ -181,37 +181,37 @@ impl Rates {
             }
             // Slots that were never read are written before those that were.
             publish(turn, state);
-            assert_eq!(whole(&draw(&mut self.world)).unwrap(), state);
+            assert_eq!(state_of(&draw(&mut self.world)).unwrap(), state);
         }
         panic!("no state comes to slot {slot}");
     }
 }
 
 #[test]
-fn a_state_that_takes_long_is_not_drawn_in_part() {
-    let _alone = crate::alone();
+fn a_slow_state_is_not_drawn_in_part() {
+    let _alone = crate::serialize();
     for backend in common::BACKENDS {
         let Some(mut rates) = Rates::new(backend) else { return };
         let (state, gate) = rates.half_in_the_first_slot();
         for _ in 0..10 {
-            assert_eq!(whole(&draw(&mut rates.world)).unwrap(), state - 1);
+            assert_eq!(state_of(&draw(&mut rates.world)).unwrap(), state - 1);
         }
         gate.open();
         publish(rates.writer.begin().unwrap(), state + 1);
-        assert_eq!(whole(&draw(&mut rates.world)).unwrap(), state + 1);
+        assert_eq!(state_of(&draw(&mut rates.world)).unwrap(), state + 1);
     }
 }
 
 /// The negative control of the test above: an engine that draws outside of its turn.
 #[test]
 fn without_a_turn_a_torn_state_is_drawn() {
-    let _alone = crate::alone();
+    let _alone = crate::serialize();
     for backend in common::BACKENDS {
         let Some(mut rates) = Rates::new(backend) else { return };
         let (state, gate) = rates.half_in_the_first_slot();
         rates.keeps.store(true, Ordering::Relaxed);
         let words = draw(&mut rates.world);
-        let error = whole(&words).unwrap_err().to_string();
+        let error = state_of(&words).unwrap_err().to_string();
         assert!(error.contains(&format!("torn: state {state} up to word Some({})", LEN / 2)), "{error}");
         assert!(words[LEN / 2..] == [1; LEN / 2], "the rest has to be that of state 1");
         gate.open();

@@ -75,7 +75,11 @@ unsafe extern "C" fn cuMemFree_v2(pointer: u64) -> Code {
     free.on_fault(|ledger, pointer, _| ledger.mappings.refuse(pointer)).run_until_done(|ledger, context| {
         ledger.check_unsafe_call()?;
         let owner = ledger.mappings.get(pointer).map(|mapping| mapping.context);
-        ledger.of(context, "mapping", owner.map_err(|refusal| Refusal { code: INVALID_VALUE, ..refusal })?)?;
+        ledger.check_context(
+            context,
+            "mapping",
+            owner.map_err(|refusal| Refusal { code: INVALID_VALUE, ..refusal })?,
+        )?;
         if let Some(obstacle) = ledger.obstacle_in(context) {
             return Ok(Step::Blocked(obstacle));
         }

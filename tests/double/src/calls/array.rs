@@ -27,7 +27,7 @@ unsafe extern "C" fn cuExternalMemoryGetMappedMipmappedArray(
     entry("cuExternalMemoryGetMappedMipmappedArray", Needs::Context).about(memory).run(|ledger, context| {
         ledger.check_unsafe_call()?;
         let imported = ledger.memories.get(memory)?;
-        ledger.of(context, "memory", imported.context)?;
+        ledger.check_context(context, "memory", imported.context)?;
         let (size, export) = (imported.size, imported.descriptor.export);
         array::validate(&desc.array, desc.levels)?;
         let (offset, levels) = (desc.offset, desc.levels);
@@ -49,7 +49,7 @@ unsafe extern "C" fn cuExternalMemoryGetMappedMipmappedArray(
 fn place(ledger: &Ledger, export: u64, array: &Array, desc: &MipmappedArrayDesc) -> Vec<Rows> {
     let Some(Export::Memory { image: Some(image), .. }) = ledger.exports.get(&export) else { return array.by_level() };
     let ExportedImage { shape, rows } = image.clone().mapped_with(desc.array.flags);
-    if !shape.lies_alike() {
+    if !shape.has_same_layout() {
         return array.by_layer();
     }
     let is_it = shape.differences(desc.offset, &desc.array, desc.levels).is_empty();
@@ -60,21 +60,21 @@ fn place(ledger: &Ledger, export: u64, array: &Array, desc: &MipmappedArrayDesc)
 fn compare(ledger: &mut Ledger, memory: u64, export: u64, desc: &MipmappedArrayDesc) {
     let name = ledger.memories.name(memory);
     let Some(Export::Memory { image: Some(image), .. }) = ledger.exports.get(&export) else {
-        ledger.find(Kind::ImageDiffers, format!("{name} has no image"));
+        ledger.report(Kind::ImageDiffers, format!("{name} has no image"));
         return;
     };
     let image = image.clone().mapped_with(desc.array.flags).shape;
-    if !image.lies_alike() {
+    if !image.has_same_layout() {
         let text = format!(
             "{name} has {image:?}: CUDA places the layers of an array elsewhere unless it has one mip level, or several \
              layers and all mip levels"
         );
-        ledger.find(Kind::MipLayout, text);
+        ledger.report(Kind::MipLayout, text);
     }
     let differences = image.differences(desc.offset, &desc.array, desc.levels);
     if !differences.is_empty() {
         let text = format!("{name} has {image:?}, which is mapped with another {}", differences.join(", "));
-        ledger.find(Kind::ImageDiffers, text);
+        ledger.report(Kind::ImageDiffers, text);
     }
 }
 
@@ -82,7 +82,7 @@ fn compare(ledger: &mut Ledger, memory: u64, export: u64, desc: &MipmappedArrayD
 unsafe extern "C" fn cuMipmappedArrayGetLevel(array: *mut u64, mipmapped: u64, level: c_uint) -> Code {
     entry("cuMipmappedArrayGetLevel", Needs::Context).about(mipmapped).run(|ledger, context| {
         let of = ledger.arrays.get(mipmapped)?;
-        ledger.of(context, "array", of.context)?;
+        ledger.check_context(context, "array", of.context)?;
         if level >= of.levels {
             return Err(INVALID_VALUE.into());
         }
@@ -99,17 +99,17 @@ unsafe extern "C" fn cuMipmappedArrayDestroy(mipmapped: u64) -> Code {
     let destroy = entry("cuMipmappedArrayDestroy", Needs::Context).about(mipmapped);
     destroy.on_fault(|ledger, array, _| ledger.arrays.refuse(array)).run(|ledger, context| {
         ledger.check_unsafe_call()?;
-        ledger.of(context, "array", ledger.arrays.get(mipmapped)?.context)?;
+        ledger.check_context(context, "array", ledger.arrays.get(mipmapped)?.context)?;
         let name = ledger.arrays.name(mipmapped);
         if ledger.is_array_pending(mipmapped) {
-            ledger.find(Kind::PendingAtDestroy, format!("{name} is destroyed with copies pending"));
+            ledger.report(Kind::PendingAtDestroy, format!("{name} is destroyed with copies pending"));
         }
         let textures = ledger.textures.iter().filter(|(_, texture)| texture.array == mipmapped);
         let textures = textures.map(|(handle, _)| ledger.textures.name(handle));
         let surfaces = ledger.surfaces.iter().filter(|(_, surface)| surface.array == mipmapped);
         let surfaces = surfaces.map(|(handle, _)| ledger.surfaces.name(handle));
         for object in textures.chain(surfaces).collect::<Vec<_>>() {
-            ledger.find(Kind::ObjectsAtDestroy, format!("{name} is destroyed before {object}"));
+            ledger.report(Kind::ObjectsAtDestroy, format!("{name} is destroyed before {object}"));
         }
         let levels: Vec<_> =
             ledger.levels.iter().filter(|(_, level)| level.array == mipmapped).map(|(at, _)| at).collect();

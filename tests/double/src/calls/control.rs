@@ -64,7 +64,7 @@ extern "C" fn double_number(raw: Raw) -> u64 {
 extern "C" fn double_submit_signal(number: u64, value: u64) {
     let mut ledger = gate::ledger();
     let submitted = ledger.payload(number).map(|payload| payload.submit_signal(value));
-    ledger.note("the exporting side", submitted.unwrap_or(Ok(())));
+    ledger.report_broken_rule("the exporting side", submitted.unwrap_or(Ok(())));
 }
 
 /// Completes a signal that was enqueued.
@@ -72,9 +72,9 @@ extern "C" fn double_submit_signal(number: u64, value: u64) {
 extern "C" fn double_complete_signal(number: u64, value: u64) {
     let mut ledger = gate::ledger();
     let completed = ledger.payload(number).map(|payload| payload.complete_signal(value));
-    ledger.note("the exporting side", completed.unwrap_or(Ok(())));
+    ledger.report_broken_rule("the exporting side", completed.unwrap_or(Ok(())));
     ledger.proceed();
-    gate::changed();
+    gate::notify_change();
 }
 
 /// Returns the counter value of the semaphore.
@@ -89,7 +89,7 @@ extern "C" fn double_hold(held: c_int) {
     let mut ledger = gate::ledger();
     ledger.held = held != 0;
     ledger.proceed();
-    gate::changed();
+    gate::notify_change();
 }
 
 /// Holds all work of a device from now on. -1 stops holding it and runs everything that can run.
@@ -98,7 +98,7 @@ extern "C" fn double_hold_device(device: c_int) {
     let mut ledger = gate::ledger();
     ledger.held_device = (device >= 0).then_some(device);
     ledger.proceed();
-    gate::changed();
+    gate::notify_change();
 }
 
 /// Makes the `nth` call from now on fail, or no call if `nth` is 0. If `sticky`, only calls in a
@@ -129,7 +129,7 @@ extern "C" fn double_lose_context(device: c_int, code: Code) {
     if let Some(context) = context {
         ledger.lose(context, code);
     }
-    gate::changed();
+    gate::notify_change();
 }
 
 /// Plants a fault in the calls of a function on an object, or on all objects if `object` is 0,
@@ -196,7 +196,7 @@ unsafe extern "C" fn double_blocked(sink: Sink, data: *mut c_void) {
 #[unsafe(no_mangle)]
 extern "C" fn double_end_blocked() {
     gate::ledger().gate.end_blocked();
-    gate::changed();
+    gate::notify_change();
 }
 
 #[unsafe(no_mangle)]
@@ -236,7 +236,7 @@ unsafe extern "C" fn double_live(sink: Sink, data: *mut c_void) {
         let state = if refused { "refused" } else { "kept" };
         format!("{handle}\t{name}\t{state}")
     });
-    let loose = ledger.loose().into_iter().map(|raw| format!("{raw}\tdescriptor {raw}\tkept"));
+    let loose = ledger.unowned_descriptors().into_iter().map(|raw| format!("{raw}\tdescriptor {raw}\tkept"));
     let lines: Vec<_> = objects.chain(loose).collect();
     drop(ledger);
     // SAFETY: guaranteed by the caller.

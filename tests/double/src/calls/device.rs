@@ -210,6 +210,6 @@ fn find_survivors(ledger: &mut Ledger, context: u64) {
         .map(|(_, name, _)| name)
         .collect();
     for survivor in survivors {
-        ledger.find(Kind::OutlivesContext, format!("{survivor} outlives {}", ledger.contexts.name(context)));
+        ledger.report(Kind::OutlivesContext, format!("{survivor} outlives {}", ledger.contexts.name(context)));
     }
 }

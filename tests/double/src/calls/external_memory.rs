@@ -21,7 +21,7 @@ unsafe extern "C" fn cuImportExternalMemory(memory: *mut u64, desc: *const Memor
     let Some(desc) = (unsafe { desc.as_ref() }) else { return INVALID_VALUE };
     let close = |ledger: &mut Ledger, raw: u64, code| {
         if cfg!(unix) && ledger.refused.closes_memory(code) {
-            ledger.close_under_watch(raw as Raw);
+            ledger.close_watched(raw as Raw);
         }
     };
     let import = entry("cuImportExternalMemory", Needs::Context).about(desc.handle.as_object()).on_fault(close);
@@ -38,7 +38,7 @@ unsafe extern "C" fn cuImportExternalMemory(memory: *mut u64, desc: *const Memor
             Err(refusal) => {
                 // On Windows this closes the driver's own reference.
                 if cfg!(windows) || ledger.refused.closes_memory(refusal.code) {
-                    ledger.close_under_watch(raw);
+                    ledger.close_watched(raw);
                 }
                 return Err(refusal);
             }
@@ -65,11 +65,11 @@ fn exported(ledger: &mut Ledger, context: u64, raw: Raw, size: u64, dedicated: b
         return Err(Refusal::new(UNKNOWN, Kind::WrongDevice, text));
     }
     if size != its_size {
-        ledger.find(Kind::SizeDiffers, format!("an allocation of {its_size} bytes is imported with {size}"));
+        ledger.report(Kind::SizeDiffers, format!("an allocation of {its_size} bytes is imported with {size}"));
     }
     if dedicated != its_dedicated {
         let text = format!("an allocation with dedicated {its_dedicated} is imported with {dedicated}");
-        ledger.find(Kind::DedicatedDiffers, text);
+        ledger.report(Kind::DedicatedDiffers, text);
     }
     Ok(number)
 }
@@ -81,7 +81,7 @@ unsafe extern "C" fn cuExternalMemoryGetMappedBuffer(pointer: *mut u64, memory: 
     entry("cuExternalMemoryGetMappedBuffer", Needs::Context).about(memory).run(|ledger, context| {
         ledger.check_unsafe_call()?;
         let imported = ledger.memories.get(memory)?;
-        ledger.of(context, "memory", imported.context)?;
+        ledger.check_context(context, "memory", imported.context)?;
         let inside = desc.offset.checked_add(desc.size).is_some_and(|end| end <= imported.size);
         if desc.flags != 0 || desc.size == 0 || !inside {
             return Err(INVALID_VALUE.into());
@@ -101,7 +101,7 @@ unsafe extern "C" fn cuDestroyExternalMemory(memory: u64) -> Code {
     let destroy = entry("cuDestroyExternalMemory", Needs::Context).about(memory);
     destroy.on_fault(|ledger, memory, _| ledger.memories.refuse(memory)).run_until_done(|ledger, context| {
         ledger.check_unsafe_call()?;
-        ledger.of(context, "memory", ledger.memories.get(memory)?.context)?;
+        ledger.check_context(context, "memory", ledger.memories.get(memory)?.context)?;
         if let Some(obstacle) = ledger.obstacle_in(context) {
             return Ok(Step::Blocked(obstacle));
         }
@@ -114,7 +114,7 @@ unsafe extern "C" fn cuDestroyExternalMemory(memory: u64) -> Code {
         let arrays = arrays.map(|(handle, _)| ledger.arrays.name(handle));
         for mapping in mapped.chain(arrays).collect::<Vec<_>>() {
             let text = format!("{name} of {size} bytes, dedicated {dedicated}, is destroyed before {mapping} is freed");
-            ledger.find(Kind::MappedAtDestroy, text);
+            ledger.report(Kind::MappedAtDestroy, text);
         }
         ledger.close(descriptor, &name);
         Ok(Step::Done)

@@ -26,7 +26,7 @@ unsafe extern "C" fn cuImportExternalSemaphore(semaphore: *mut u64, desc: *const
     let Some(desc) = (unsafe { desc.as_ref() }) else { return INVALID_VALUE };
     let close = |ledger: &mut Ledger, raw: u64, code| {
         if cfg!(unix) && ledger.refused.closes_semaphore(code) {
-            ledger.close_under_watch(raw as Raw);
+            ledger.close_watched(raw as Raw);
         }
     };
     let import = entry("cuImportExternalSemaphore", Needs::Context).about(desc.handle.as_object()).on_fault(close);
@@ -47,7 +47,7 @@ unsafe extern "C" fn cuImportExternalSemaphore(semaphore: *mut u64, desc: *const
             Err(refusal) => {
                 // On Windows this closes the driver's own reference.
                 if cfg!(windows) || ledger.refused.closes_semaphore(refusal.code) {
-                    ledger.close_under_watch(raw);
+                    ledger.close_watched(raw);
                 }
                 return Err(refusal);
             }
@@ -118,11 +118,11 @@ unsafe extern "C" fn cuDestroyExternalSemaphore(semaphore: u64) -> Code {
     let mut first_try = true;
     destroy.run_until_done(|ledger, context| {
         ledger.check_unsafe_call()?;
-        ledger.of(context, "semaphore", ledger.semaphores.get(semaphore)?.context)?;
+        ledger.check_context(context, "semaphore", ledger.semaphores.get(semaphore)?.context)?;
         let name = ledger.semaphores.name(semaphore);
         if std::mem::take(&mut first_try) && ledger.is_pending(semaphore) {
             let text = format!("{name} is destroyed with waits or signals pending");
-            ledger.find(Kind::PendingAtDestroy, text);
+            ledger.report(Kind::PendingAtDestroy, text);
         }
         if let Some(obstacle) = ledger.obstacle_in(context) {
             return Ok(Step::Blocked(obstacle));
@@ -159,7 +159,7 @@ fn enqueue(
 ) -> Result<(), Refusal> {
     let stream = ledger.stream(context, stream)?;
     for (semaphore, _) in points.clone() {
-        ledger.of(context, "semaphore", ledger.semaphores.get(semaphore)?.context)?;
+        ledger.check_context(context, "semaphore", ledger.semaphores.get(semaphore)?.context)?;
     }
     // Captured work is submitted when its graph is launched.
     let captured = ledger.captures.contains_key(&stream);
@@ -168,7 +168,7 @@ fn enqueue(
         if !captured {
             let submitted = submit(ledger.payload(export)?, value);
             let name = ledger.semaphores.name(semaphore);
-            ledger.note(&name, submitted);
+            ledger.report_broken_rule(&name, submitted);
         }
         ledger.enqueue(stream, work(semaphore, export, value));
     }

@@ -111,7 +111,7 @@ unsafe extern "C" fn cuGraphUpload(exec: u64, stream: u64) -> Code {
     entry("cuGraphUpload", Needs::Context).about(exec).run(|ledger, context| {
         let stream = ledger.stream(context, stream)?;
         ledger.forbid_in_capture(stream)?;
-        ledger.of(context, "exec", ledger.execs.get(exec)?.context)
+        ledger.check_context(context, "exec", ledger.execs.get(exec)?.context)
     })
 }
 
@@ -161,7 +161,7 @@ unsafe fn set_point(
     // SAFETY: guaranteed by the caller.
     let Some(params) = (unsafe { params.as_ref() }) else { return INVALID_VALUE };
     call.run(|ledger, context| {
-        ledger.of(context, "exec", ledger.execs.get(exec)?.context)?;
+        ledger.check_context(context, "exec", ledger.execs.get(exec)?.context)?;
         // SAFETY: guaranteed by the caller: two arrays of `count`.
         let mut points = unsafe { points(params.semaphores, params.params, params.count) };
         // Nodes that come from a stream capture have one semaphore each here.
@@ -170,7 +170,7 @@ unsafe fn set_point(
         };
         let known = ledger.semaphores.get(semaphore)?;
         let export = known.descriptor.export;
-        ledger.of(context, "semaphore", known.context)?;
+        ledger.check_context(context, "semaphore", known.context)?;
         let node = ledger.node(exec, node)?;
         if !is_same(node) {
             return Err(INVALID_VALUE.into());
@@ -186,7 +186,7 @@ unsafe extern "C" fn cuGraphLaunch(exec: u64, stream: u64) -> Code {
         let stream = ledger.stream(context, stream)?;
         // The real driver captures the launch as a node.
         ledger.forbid_in_capture(stream)?;
-        ledger.of(context, "exec", ledger.execs.get(exec)?.context)?;
+        ledger.check_context(context, "exec", ledger.execs.get(exec)?.context)?;
         ledger.launch(exec, stream)
     })
 }

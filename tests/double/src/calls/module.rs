@@ -7,7 +7,7 @@ use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 
 use super::put;
 use crate::abi::{Code, INVALID_IMAGE, INVALID_PTX, INVALID_VALUE, NOT_FOUND, NOT_SUPPORTED};
-use crate::finding::Refusal;
+use crate::finding::{Kind, Refusal};
 use crate::gate::{Needs, Step, entry};
 use crate::module::{Function, Launch, Module};
 use crate::ptx::{self, Fault};
@@ -72,7 +72,7 @@ unsafe fn write_log(log: &str, count: usize, options: *const c_uint, values: *mu
     Ok(())
 }
 
-/// Loads PTX only. Waits for all streams of the context (measured). `said` receives the log of the
+/// Loads PTX only. Waits for all streams of the context (measured). `receive_log` receives the log of the
 /// compiler.
 ///
 /// # Safety
@@ -82,20 +82,26 @@ unsafe fn load(
     name: &'static str,
     module: *mut u64,
     image: *const c_void,
-    said: &mut dyn FnMut(&str) -> Result<(), Refusal>,
+    receive_log: &mut dyn FnMut(&str) -> Result<(), Refusal>,
 ) -> Code {
     if image.is_null() {
         return INVALID_VALUE;
     }
-    // SAFETY: cuda.h: PTX ends with a NUL; a binary has one in the padding of its header.
-    let text = unsafe { CStr::from_ptr(image.cast()) };
+    // SAFETY: cuda.h: PTX ends with a NUL, and any other image begins with a header.
+    let first = unsafe { image.cast::<u8>().read() };
+    // SAFETY: as above; only PTX begins like this.
+    let text = ptx::may_begin_with(first).then(|| unsafe { CStr::from_ptr(image.cast()) });
     entry(name, Needs::Context).run_until_done(|ledger, context| {
         ledger.check_unsafe_call()?;
+        let Some(text) = text else {
+            let text = format!("an image that begins with {first:#04x} is not PTX, and its size is unknown");
+            return Err(Refusal::new(INVALID_IMAGE, Kind::NotPtx, text));
+        };
         let kernels = match text.to_str().map_or(Err(Fault::NotPtx), ptx::kernels) {
             Ok(kernels) => kernels,
             Err(Fault::NotPtx) => return Err(INVALID_IMAGE.into()),
             Err(Fault::Broken(log)) => {
-                said(&log)?;
+                receive_log(&log)?;
                 return Err(INVALID_PTX.into());
             }
         };
@@ -106,7 +112,7 @@ unsafe fn load(
         ledger.modules.insert(handle, Module { context, kernels });
         // SAFETY: cuda.h: an output pointer; a handle is a pointer.
         unsafe { put(module, handle) }?;
-        said("")?;
+        receive_log("")?;
         Ok(Step::Done)
     })
 }
@@ -117,7 +123,7 @@ unsafe extern "C" fn cuModuleUnload(module: u64) -> Code {
     let unload = entry("cuModuleUnload", Needs::Context).about(module);
     unload.on_fault(|ledger, module, _| ledger.modules.refuse(module)).run(|ledger, context| {
         ledger.check_unsafe_call()?;
-        ledger.of(context, "module", ledger.modules.get(module)?.context)?;
+        ledger.check_context(context, "module", ledger.modules.get(module)?.context)?;
         ledger.modules.remove(module)?;
         let functions = ledger.functions.iter().filter(|(_, function)| function.module == module);
         for function in functions.map(|(handle, _)| handle).collect::<Vec<_>>() {
@@ -136,7 +142,7 @@ unsafe extern "C" fn cuModuleGetFunction(function: *mut u64, module: u64, name: 
     let name = unsafe { CStr::from_ptr(name) }.to_string_lossy();
     entry("cuModuleGetFunction", Needs::Context).about(module).run(|ledger, context| {
         let of = ledger.modules.get(module)?;
-        ledger.of(context, "module", of.context)?;
+        ledger.check_context(context, "module", of.context)?;
         let kernel = of.kernels.iter().find(|kernel| kernel.name == name).ok_or(NOT_FOUND)?.clone();
         let known = ledger.functions.iter().find(|(_, it)| it.module == module && it.kernel == kernel);
         let handle = match known.map(|(handle, _)| handle) {

@@ -36,7 +36,7 @@ unsafe extern "C" fn cuTexObjectCreate(
             RESOURCE_MIPMAPPED_ARRAY => (resource.array, ledger.arrays.get(resource.array)?),
             _ => return Err(INVALID_VALUE.into()),
         };
-        ledger.of(context, "array", array.context)?;
+        ledger.check_context(context, "array", array.context)?;
         if resource.flags != 0 || !view.is_null() {
             return Err(INVALID_VALUE.into());
         }
@@ -80,7 +80,7 @@ fn validate_texture(texture: &TextureDesc, array: &Array, is_mipmapped: bool) ->
 unsafe extern "C" fn cuTexObjectDestroy(object: u64) -> Code {
     let destroy = entry("cuTexObjectDestroy", Needs::Context).about(object);
     destroy.on_fault(|ledger, object, _| ledger.textures.refuse(object)).run(|ledger, context| {
-        ledger.of(context, "texture", ledger.textures.get(object)?.context)?;
+        ledger.check_context(context, "texture", ledger.textures.get(object)?.context)?;
         ledger.textures.remove(object)?;
         Ok(())
     })
@@ -110,7 +110,7 @@ unsafe extern "C" fn cuSurfObjectCreate(object: *mut u64, resource: *const Resou
 unsafe extern "C" fn cuSurfObjectDestroy(object: u64) -> Code {
     let destroy = entry("cuSurfObjectDestroy", Needs::Context).about(object);
     destroy.on_fault(|ledger, object, _| ledger.surfaces.refuse(object)).run(|ledger, context| {
-        ledger.of(context, "surface", ledger.surfaces.get(object)?.context)?;
+        ledger.check_context(context, "surface", ledger.surfaces.get(object)?.context)?;
         ledger.surfaces.remove(object)?;
         Ok(())
     })

@@ -40,7 +40,7 @@ unsafe extern "C" fn cuStreamDestroy_v2(stream: u64) -> Code {
     destroy.on_fault(|ledger, stream, _| ledger.streams.refuse(stream)).run(|ledger, _| {
         ledger.streams.remove(stream)?;
         if ledger.captures.remove(&stream).is_some() {
-            ledger.find(Kind::CaptureLeft, format!("{} is destroyed while captured", ledger.streams.name(stream)));
+            ledger.report(Kind::CaptureLeft, format!("{} is destroyed while captured", ledger.streams.name(stream)));
         }
         ledger.proceed();
         Ok(())
@@ -108,7 +108,7 @@ unsafe extern "C" fn cuEventDestroy_v2(event: u64) -> Code {
 unsafe extern "C" fn cuEventRecord(event: u64, stream: u64) -> Code {
     entry("cuEventRecord", Needs::Context).about(event).run(|ledger, context| {
         let stream = ledger.stream(context, stream)?;
-        ledger.of(context, "event", ledger.events.get(event)?.context)?;
+        ledger.check_context(context, "event", ledger.events.get(event)?.context)?;
         let captured = ledger.captures.contains_key(&stream);
         let state = ledger.events.get_mut(event)?;
         state.recorded += 1;

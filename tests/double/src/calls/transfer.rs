@@ -42,8 +42,8 @@ unsafe extern "C" fn cuMemsetD8Async(to: u64, value: u8, size: usize, stream: u6
 unsafe extern "C" fn cuMemcpyDtoDAsync_v2(to: u64, from: u64, size: usize, stream: u64) -> Code {
     entry("cuMemcpyDtoDAsync_v2", Needs::Context).about(to).run(|ledger, context| {
         let (stream, size) = (ledger.stream(context, stream)?, size as u64);
-        ledger.place(to, size)?;
-        ledger.place(from, size)?;
+        ledger.locate(to, size)?;
+        ledger.locate(from, size)?;
         ledger.check_access(context, to)?;
         ledger.check_access(context, from)?;
         ledger.enqueue(stream, Work::Copy { to, from, size });
@@ -57,7 +57,7 @@ unsafe extern "C" fn cuMemcpyDtoHAsync_v2(to: *mut u8, from: u64, size: usize, s
     entry("cuMemcpyDtoHAsync_v2", Needs::Context).about(from).run_until_done(|ledger, context| {
         let stream = ledger.stream(context, stream)?;
         ledger.forbid_in_capture(stream)?;
-        ledger.place(from, size as u64)?;
+        ledger.locate(from, size as u64)?;
         ledger.check_access(context, from)?;
         if let Some(obstacle) = ledger.obstacle(stream) {
             return Ok(Step::Blocked(obstacle));
@@ -88,7 +88,7 @@ unsafe extern "C" fn cuMemcpy3DAsync_v2(desc: *const Copy3dDesc, stream: u64) ->
 
 fn write(ledger: &mut Ledger, context: u64, stream: u64, address: u64, bytes: Vec<u8>) -> Result<(), Refusal> {
     let stream = ledger.stream(context, stream)?;
-    ledger.place(address, bytes.len() as u64)?;
+    ledger.locate(address, bytes.len() as u64)?;
     ledger.check_access(context, address)?;
     ledger.enqueue(stream, Work::Write { address, bytes });
     Ok(())

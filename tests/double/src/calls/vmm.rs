@@ -24,7 +24,7 @@ unsafe extern "C" fn cuDeviceCanAccessPeer(can: *mut c_int, device: c_int, owner
     entry("cuDeviceCanAccessPeer", Needs::Init).run(|ledger, _| {
         check_device(device)?;
         check_device(owner)?;
-        let answer = device != owner && ledger.vmm.reaches(device, owner);
+        let answer = device != owner && ledger.vmm.can_access(device, owner);
         // SAFETY: cuda.h: an output pointer.
         unsafe { put(can, c_int::from(answer)) }
     })
@@ -121,7 +121,7 @@ unsafe extern "C" fn cuMemSetAccess(address: u64, size: usize, descs: *const Acc
                 return Err(INVALID_VALUE.into());
             }
             check_device(desc.location_id)?;
-            if !ledger.vmm.reaches(desc.location_id, owner) {
+            if !ledger.vmm.can_access(desc.location_id, owner) {
                 return Err(INVALID_DEVICE.into());
             }
         }
@@ -141,9 +141,9 @@ unsafe extern "C" fn cuMemUnmap(address: u64, size: usize) -> Code {
         let mapped = ledger.whole_reservation(address, size)?.mapped.take().ok_or(INVALID_VALUE)?;
         if ledger.is_range_pending(address, size) {
             let text = format!("{} is unmapped while work uses it", ledger.vmm.reservations.name(address));
-            ledger.find(Kind::PendingAtDestroy, text);
+            ledger.report(Kind::PendingAtDestroy, text);
         }
-        ledger.let_go(mapped.backing);
+        ledger.release_backing(mapped.backing);
         Ok(())
     })
 }
@@ -169,7 +169,7 @@ unsafe extern "C" fn cuMemRelease(handle: c_ulonglong) -> Code {
     release.on_fault(|ledger, handle, _| ledger.vmm.allocations.refuse(handle)).run(|ledger, _| {
         let released = ledger.vmm.allocations.remove(handle);
         let Allocation { backing } = released.map_err(|refusal| Refusal { code: INVALID_VALUE, ..refusal })?;
-        ledger.let_go(backing);
+        ledger.release_backing(backing);
         Ok(())
     })
 }

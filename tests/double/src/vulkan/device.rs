@@ -7,14 +7,14 @@ use ash::{ext, khr, vk};
 
 use super::DEVICE;
 use super::chain::find;
-use super::entry::below;
+use super::entry::underlying;
 use crate::calls::uuid;
 use crate::gate;
 
 /// Extensions that this library adds to the device.
-const ADDED: [&CStr; 2] = [khr::external_memory_fd::NAME, khr::external_semaphore_fd::NAME];
+const ADDED_EXTENSIONS: [&CStr; 2] = [khr::external_memory_fd::NAME, khr::external_semaphore_fd::NAME];
 /// The extension that exportable memory is created with.
-const USED: &CStr = ext::external_memory_host::NAME;
+const HOST_MEMORY_EXTENSION: &CStr = ext::external_memory_host::NAME;
 
 fn is_opaque(handle_type: vk::ExternalMemoryHandleTypeFlags) -> bool {
     handle_type == vk::ExternalMemoryHandleTypeFlags::OPAQUE_FD
@@ -26,7 +26,7 @@ pub(super) unsafe extern "system" fn enumerate_extensions(
     count: *mut u32,
     properties: *mut vk::ExtensionProperties,
 ) -> vk::Result {
-    let enumerate = below().instance.fp_v1_0().enumerate_device_extension_properties;
+    let enumerate = underlying().instance.fp_v1_0().enumerate_device_extension_properties;
     let mut found = 0;
     // SAFETY: the same contract; only the count is queried.
     let result = unsafe { enumerate(physical, layer, &mut found, std::ptr::null_mut()) };
@@ -39,7 +39,7 @@ pub(super) unsafe extern "system" fn enumerate_extensions(
     if result != vk::Result::SUCCESS {
         return result;
     }
-    for name in ADDED {
+    for name in ADDED_EXTENSIONS {
         if !all.iter().any(|one| one.extension_name_as_c_str() == Ok(name)) {
             let added = vk::ExtensionProperties { spec_version: 1, ..Default::default() };
             all.extend(added.extension_name(name).ok());
@@ -75,17 +75,17 @@ pub(super) unsafe extern "system" fn create(
     };
     // SAFETY: the specification: NUL-terminated strings.
     let is = |name: *const c_char, wanted: &CStr| unsafe { CStr::from_ptr(name) } == wanted;
-    names.retain(|name| !ADDED.iter().chain([&USED]).any(|added| is(*name, added)));
-    names.push(USED.as_ptr());
+    names.retain(|name| !ADDED_EXTENSIONS.iter().chain([&HOST_MEMORY_EXTENSION]).any(|added| is(*name, added)));
+    names.push(HOST_MEMORY_EXTENSION.as_ptr());
     info.enabled_extension_count = names.len() as u32;
     info.pp_enabled_extension_names = names.as_ptr();
     let mut heaps = vk::PhysicalDeviceMemoryProperties::default();
     // SAFETY: the specification: a valid physical device.
-    unsafe { (below().instance.fp_v1_0().get_physical_device_memory_properties)(physical, &mut heaps) };
+    unsafe { (underlying().instance.fp_v1_0().get_physical_device_memory_properties)(physical, &mut heaps) };
     let room = heaps.memory_heaps_as_slice().iter().map(|heap| heap.size).max();
     gate::ledger().vulkan.room = room.unwrap_or(0);
     // SAFETY: the same contract; the names live until the call returns.
-    unsafe { (below().instance.fp_v1_0().create_device)(physical, &info, allocator, device) }
+    unsafe { (underlying().instance.fp_v1_0().create_device)(physical, &info, allocator, device) }
 }
 
 pub(super) unsafe extern "system" fn properties(
@@ -93,7 +93,7 @@ pub(super) unsafe extern "system" fn properties(
     properties: *mut vk::PhysicalDeviceProperties2<'_>,
 ) {
     // SAFETY: the same contract.
-    unsafe { (below().instance.fp_v1_1().get_physical_device_properties2)(physical, properties) };
+    unsafe { (underlying().instance.fp_v1_1().get_physical_device_properties2)(physical, properties) };
     // SAFETY: the specification: a valid chain.
     let id = unsafe { find::<vk::PhysicalDeviceIDProperties<'_>>(properties.cast()) };
     if let Some(id) = id {
@@ -127,7 +127,7 @@ pub(super) unsafe extern "system" fn external_buffers(
         unsafe { (*answer).external_memory_properties = exportable() };
         return;
     }
-    let ask = below().instance.fp_v1_1().get_physical_device_external_buffer_properties;
+    let ask = underlying().instance.fp_v1_1().get_physical_device_external_buffer_properties;
     // SAFETY: the same contract.
     unsafe { ask(physical, question, answer) };
 }
@@ -152,7 +152,7 @@ pub(super) unsafe extern "system" fn external_semaphores(
         answer.external_semaphore_features = vk::ExternalSemaphoreFeatureFlags::EXPORTABLE;
         return;
     }
-    let ask = below().instance.fp_v1_1().get_physical_device_external_semaphore_properties;
+    let ask = underlying().instance.fp_v1_1().get_physical_device_external_semaphore_properties;
     // SAFETY: the same contract.
     unsafe { ask(physical, question, answer) };
 }
@@ -163,7 +163,7 @@ pub(super) unsafe extern "system" fn image_format(
     question: *const vk::PhysicalDeviceImageFormatInfo2<'_>,
     answer: *mut vk::ImageFormatProperties2<'_>,
 ) -> vk::Result {
-    let ask = below().instance.fp_v1_1().get_physical_device_image_format_properties2;
+    let ask = underlying().instance.fp_v1_1().get_physical_device_image_format_properties2;
     // SAFETY: the specification: a valid chain.
     let external = unsafe { find::<vk::PhysicalDeviceExternalImageFormatInfo<'_>>(question.cast()) };
     // SAFETY: as above.

@@ -11,17 +11,17 @@ use libloading::os::unix::{Library, RTLD_NOW};
 use super::{device, image, memory, timeline};
 
 /// Environment variable with the name of the underlying driver, if it is not the default name.
-const BELOW: &str = "DRIVER_DOUBLE_VULKAN";
+const DRIVER_VARIABLE: &str = "DRIVER_DOUBLE_VULKAN";
 const LAVAPIPE: &str = "libvulkan_lvp.so";
 
 type Find = unsafe extern "system" fn(vk::Instance, *const c_char) -> vk::PFN_vkVoidFunction;
 type Negotiate = unsafe extern "system" fn(*mut u32) -> vk::Result;
 
 static LIBRARY: OnceLock<Option<Library>> = OnceLock::new();
-static BELOW_FUNCTIONS: OnceLock<Below> = OnceLock::new();
+static UNDERLYING: OnceLock<UnderlyingDriver> = OnceLock::new();
 
 /// The functions of the underlying driver, which are the same for all its instances and devices.
-pub(super) struct Below {
+pub(super) struct UnderlyingDriver {
     pub(super) instance: ash::Instance,
     pub(super) device: ash::Device,
 }
@@ -31,15 +31,15 @@ pub(super) struct Below {
 /// # Panics
 ///
 /// If no instance has been created yet.
-pub(super) fn below() -> &'static Below {
-    BELOW_FUNCTIONS.get().unwrap_or_else(|| panic!("there is no Vulkan instance"))
+pub(super) fn underlying() -> &'static UnderlyingDriver {
+    UNDERLYING.get().unwrap_or_else(|| panic!("there is no Vulkan instance"))
 }
 
 /// Returns a symbol of the underlying driver.
 fn symbol<F: Copy>(name: &CStr) -> Option<F> {
     let library = LIBRARY.get_or_init(|| {
-        stay();
-        let name = std::env::var(BELOW).unwrap_or_else(|_| LAVAPIPE.to_owned());
+        keep_loaded();
+        let name = std::env::var(DRIVER_VARIABLE).unwrap_or_else(|_| LAVAPIPE.to_owned());
         // SAFETY: a Vulkan driver, which the loader could load as well.
         unsafe { Library::open(Some(name), RTLD_NOW | libc::RTLD_NODELETE) }.ok()
     });
@@ -55,9 +55,9 @@ pub(crate) fn is_installed() -> bool {
 
 /// Keeps this library loaded. The loader unloads a driver with its last instance, but the threads
 /// and the ledger of this one remain in use.
-fn stay() {
+fn keep_loaded() {
     let mut info = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
-    let here: *const c_void = (stay as fn() as *const ()).cast();
+    let here: *const c_void = (keep_loaded as fn() as *const ()).cast();
     // SAFETY: an address, and an output.
     let found = unsafe { libc::dladdr(here, info.as_mut_ptr()) };
     // SAFETY: all zeros are a valid value, which `dladdr` may have filled in.
@@ -82,9 +82,9 @@ unsafe extern "system" fn vk_icdGetInstanceProcAddr(
 ) -> vk::PFN_vkVoidFunction {
     let find = symbol::<Find>(c"vk_icdGetInstanceProcAddr")?;
     if instance != vk::Instance::null() {
-        BELOW_FUNCTIONS.get_or_init(|| load(instance, find));
+        UNDERLYING.get_or_init(|| load(instance, find));
         // SAFETY: the specification: a NUL-terminated string.
-        if let Some(own) = own(unsafe { CStr::from_ptr(name) }) {
+        if let Some(own) = replacement(unsafe { CStr::from_ptr(name) }) {
             return Some(own);
         }
     }
@@ -101,20 +101,20 @@ unsafe extern "system" fn vk_icdGetPhysicalDeviceProcAddr(
     // SAFETY: the same contract.
     let found = unsafe { find(instance, name) }?;
     // SAFETY: the specification: a NUL-terminated string.
-    Some(own(unsafe { CStr::from_ptr(name) }).unwrap_or(found))
+    Some(replacement(unsafe { CStr::from_ptr(name) }).unwrap_or(found))
 }
 
 unsafe extern "system" fn get_device_proc_addr(device: vk::Device, name: *const c_char) -> vk::PFN_vkVoidFunction {
     // SAFETY: the specification: a NUL-terminated string.
-    if let Some(own) = own(unsafe { CStr::from_ptr(name) }) {
+    if let Some(own) = replacement(unsafe { CStr::from_ptr(name) }) {
         return Some(own);
     }
     // SAFETY: the same contract.
-    unsafe { (below().instance.fp_v1_0().get_device_proc_addr)(device, name) }
+    unsafe { (underlying().instance.fp_v1_0().get_device_proc_addr)(device, name) }
 }
 
 /// Loads the functions. In older instances, promoted functions have names with a `KHR` suffix.
-fn load(instance: vk::Instance, find: Find) -> Below {
+fn load(instance: vk::Instance, find: Find) -> UnderlyingDriver {
     let load = |name: &CStr| {
         // SAFETY: an instance of the underlying driver, and a NUL-terminated string.
         let found = unsafe { find(instance, name.as_ptr()) }.or_else(|| {
@@ -128,11 +128,11 @@ fn load(instance: vk::Instance, find: Find) -> Below {
     let functions = unsafe { ash::Instance::load_with(load, instance) };
     // SAFETY: as above; device functions take the device as an argument.
     let device = unsafe { ash::Device::load_with(load, vk::Device::null()) };
-    Below { instance: functions, device }
+    UnderlyingDriver { instance: functions, device }
 }
 
 /// Returns the replacement for the function with this name, if any.
-fn own(name: &CStr) -> vk::PFN_vkVoidFunction {
+fn replacement(name: &CStr) -> vk::PFN_vkVoidFunction {
     let name = name.to_str().ok()?;
     let function: *const c_void = match name.strip_suffix("KHR").unwrap_or(name) {
         "vkGetDeviceProcAddr" => get_device_proc_addr as _,

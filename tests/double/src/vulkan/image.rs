@@ -7,7 +7,7 @@ use ash::vk;
 use ash::vk::Handle as _;
 
 use super::chain::find;
-use super::entry::below;
+use super::entry::underlying;
 use super::texel::texel;
 use crate::array::Size;
 use crate::export::{Export, ExportedImage, ImageShape};
@@ -67,7 +67,7 @@ impl Image {
     /// Returns where the underlying driver placed the levels, relative to the start of the image,
     /// or `None` if it reports no valid layout.
     fn rows(&self, device: vk::Device, image: vk::Image) -> Option<Vec<Rows>> {
-        let ask = below().device.fp_v1_0().get_image_subresource_layout;
+        let ask = underlying().device.fp_v1_0().get_image_subresource_layout;
         let rows = |level| {
             let aspect_mask = vk::ImageAspectFlags::COLOR;
             let subresource = vk::ImageSubresource { aspect_mask, mip_level: level, array_layer: 0 };
@@ -93,7 +93,7 @@ pub(super) unsafe extern "system" fn create(
     image: *mut vk::Image,
 ) -> vk::Result {
     // SAFETY: the same contract. The underlying driver ignores handle types that it does not know.
-    let result = unsafe { (below().device.fp_v1_0().create_image)(device, info, allocator, image) };
+    let result = unsafe { (underlying().device.fp_v1_0().create_image)(device, info, allocator, image) };
     // SAFETY: the specification: a valid chain.
     let external = unsafe { find::<vk::ExternalMemoryImageCreateInfo<'_>>(info.cast()) };
     // SAFETY: as above.
@@ -115,7 +115,7 @@ pub(super) unsafe extern "system" fn destroy(
 ) {
     let mut ledger = gate::ledger();
     if let Some(Image { bound: Bound::To(export), .. }) = ledger.vulkan.images.remove(&image.as_raw()) {
-        ledger.image_goes(export);
+        ledger.report_destroyed_image(export);
         // Later mappings of the memory contain no image.
         if let Some(Export::Memory { image, .. }) = ledger.exports.get_mut(&export) {
             *image = None;
@@ -123,7 +123,7 @@ pub(super) unsafe extern "system" fn destroy(
     }
     drop(ledger);
     // SAFETY: the same contract.
-    unsafe { (below().device.fp_v1_0().destroy_image)(device, image, allocator) };
+    unsafe { (underlying().device.fp_v1_0().destroy_image)(device, image, allocator) };
 }
 
 pub(super) unsafe extern "system" fn bind(
@@ -133,7 +133,7 @@ pub(super) unsafe extern "system" fn bind(
     offset: vk::DeviceSize,
 ) -> vk::Result {
     // SAFETY: the same contract.
-    let result = unsafe { (below().device.fp_v1_0().bind_image_memory)(device, image, memory, offset) };
+    let result = unsafe { (underlying().device.fp_v1_0().bind_image_memory)(device, image, memory, offset) };
     if result == vk::Result::SUCCESS { note(&mut gate::ledger(), device, image, memory, offset) } else { result }
 }
 
@@ -143,7 +143,7 @@ pub(super) unsafe extern "system" fn bind_several(
     infos: *const vk::BindImageMemoryInfo<'_>,
 ) -> vk::Result {
     // SAFETY: the same contract.
-    let result = unsafe { (below().device.fp_v1_1().bind_image_memory2)(device, count, infos) };
+    let result = unsafe { (underlying().device.fp_v1_1().bind_image_memory2)(device, count, infos) };
     if result != vk::Result::SUCCESS {
         return result;
     }
@@ -167,7 +167,7 @@ fn note(
     let before = std::mem::replace(&mut bound.bound, export.map_or(Bound::Unexported, Bound::To));
     let (shape, rows) = (bound.shape, bound.rows(device, image));
     if !matches!(before, Bound::No) {
-        ledger.find(Kind::BoundTwice, format!("image {:#x} is bound to memory again", image.as_raw()));
+        ledger.report(Kind::BoundTwice, format!("image {:#x} is bound to memory again", image.as_raw()));
     }
     let Some(number) = export else { return vk::Result::SUCCESS };
     let Some(mut rows) = rows else { return vk::Result::ERROR_UNKNOWN };

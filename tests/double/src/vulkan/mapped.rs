@@ -6,18 +6,18 @@ use crate::ledger::Ledger;
 impl Ledger {
     /// Called when Vulkan destroys an image in exported memory. CUDA must not map an array of it
     /// anymore.
-    pub(super) fn image_goes(&mut self, export: u64) {
+    pub(super) fn report_destroyed_image(&mut self, export: u64) {
         let arrays = self.arrays_of(export);
-        self.find_mapped("an image is destroyed", &arrays);
+        self.report_mappings("an image is destroyed", &arrays);
     }
 
     /// Called when Vulkan frees exported memory. CUDA may still import it, but must not map it
     /// anymore.
-    pub(super) fn memory_goes(&mut self, export: u64) {
+    pub(super) fn report_freed_memory(&mut self, export: u64) {
         let mut mapped = self.arrays_of(export);
         let buffers = self.mappings.iter().filter(|(_, mapping)| self.is_of(mapping.memory, export));
         mapped.extend(buffers.map(|(address, _)| (address, self.mappings.name(address))));
-        self.find_mapped("exported memory is freed", &mapped);
+        self.report_mappings("exported memory is freed", &mapped);
     }
 
     fn arrays_of(&self, export: u64) -> Vec<(u64, String)> {
@@ -30,10 +30,10 @@ impl Ledger {
     }
 
     /// Reports the mappings, except those of a lost context.
-    fn find_mapped(&mut self, what: &str, mapped: &[(u64, String)]) {
+    fn report_mappings(&mut self, what: &str, mapped: &[(u64, String)]) {
         for (handle, name) in mapped {
-            if !self.went_down(*handle) {
-                self.find(Kind::MappedAtFree, format!("{what} while CUDA has {name} of it"));
+            if !self.was_lost(*handle) {
+                self.report(Kind::MappedAtFree, format!("{what} while CUDA has {name} of it"));
             }
         }
     }

@@ -9,7 +9,7 @@ use ash::vk::Handle as _;
 
 use super::DEVICE;
 use super::chain::find;
-use super::entry::below;
+use super::entry::underlying;
 use crate::descriptor::{self, Raw};
 use crate::export::Export;
 use crate::gate;
@@ -64,7 +64,7 @@ pub(super) unsafe extern "system" fn allocate(
     allocator: *const vk::AllocationCallbacks<'_>,
     memory: *mut vk::DeviceMemory,
 ) -> vk::Result {
-    let allocate = below().device.fp_v1_0().allocate_memory;
+    let allocate = underlying().device.fp_v1_0().allocate_memory;
     // SAFETY: the specification: a valid chain.
     let export = unsafe { find::<vk::ExportMemoryAllocateInfo<'_>>(info.cast()) };
     // SAFETY: as above.
@@ -116,11 +116,11 @@ pub(super) unsafe extern "system" fn free(
     let mut ledger = gate::ledger();
     let exported = ledger.vulkan.memories.remove(&memory.as_raw());
     if let Some(Memory { descriptor, .. }) = &exported {
-        ledger.memory_goes(descriptor.export);
+        ledger.report_freed_memory(descriptor.export);
     }
     drop(ledger);
     // SAFETY: the same contract.
-    unsafe { (below().device.fp_v1_0().free_memory)(device, memory, allocator) };
+    unsafe { (underlying().device.fp_v1_0().free_memory)(device, memory, allocator) };
     if let Some(Memory { descriptor, mapped }) = exported {
         drop(mapped);
         gate::ledger().close(descriptor, "exportable memory");

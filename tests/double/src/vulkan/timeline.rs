@@ -6,7 +6,7 @@ use ash::vk;
 use ash::vk::Handle as _;
 
 use super::chain::find;
-use super::entry::below;
+use super::entry::underlying;
 use super::memory::hand_out;
 use super::watch;
 use crate::descriptor::{self, Raw};
@@ -31,7 +31,7 @@ impl Shared {
     /// Returns the counter value.
     pub(crate) fn value(&self) -> u64 {
         let mut value = 0;
-        let ask = below().device.fp_v1_2().get_semaphore_counter_value;
+        let ask = underlying().device.fp_v1_2().get_semaphore_counter_value;
         // SAFETY: `destroy` removes this before it destroys the semaphore, which the program does
         // before it destroys the device.
         let result = unsafe { ask(self.device, self.semaphore, &mut value) };
@@ -42,7 +42,7 @@ impl Shared {
     pub(crate) fn signal(&self, value: u64) -> bool {
         let info = vk::SemaphoreSignalInfo::default().semaphore(self.semaphore).value(value);
         // SAFETY: as above; the caller has checked that the value increases.
-        unsafe { (below().device.fp_v1_2().signal_semaphore)(self.device, &info) == vk::Result::SUCCESS }
+        unsafe { (underlying().device.fp_v1_2().signal_semaphore)(self.device, &info) == vk::Result::SUCCESS }
     }
 }
 
@@ -52,7 +52,7 @@ pub(super) unsafe extern "system" fn create(
     allocator: *const vk::AllocationCallbacks<'_>,
     semaphore: *mut vk::Semaphore,
 ) -> vk::Result {
-    let create = below().device.fp_v1_0().create_semaphore;
+    let create = underlying().device.fp_v1_0().create_semaphore;
     // SAFETY: the specification: a valid chain.
     let export = unsafe { find::<vk::ExportSemaphoreCreateInfo<'_>>(info.cast()) };
     // SAFETY: as above.
@@ -98,7 +98,7 @@ pub(super) unsafe extern "system" fn destroy(
     }
     drop(ledger);
     // SAFETY: the same contract.
-    unsafe { (below().device.fp_v1_0().destroy_semaphore)(device, semaphore, allocator) };
+    unsafe { (underlying().device.fp_v1_0().destroy_semaphore)(device, semaphore, allocator) };
 }
 
 pub(super) unsafe extern "system" fn get_fd(
@@ -120,8 +120,8 @@ pub(super) unsafe extern "system" fn signal(
     info: *const vk::SemaphoreSignalInfo<'_>,
 ) -> vk::Result {
     // SAFETY: the same contract.
-    let result = unsafe { (below().device.fp_v1_2().signal_semaphore)(device, info) };
+    let result = unsafe { (underlying().device.fp_v1_2().signal_semaphore)(device, info) };
     gate::ledger().proceed();
-    gate::changed();
+    gate::notify_change();
     result
 }

@@ -24,7 +24,7 @@ fn watch() {
         let mut ledger = gate::ledger();
         if ledger.waits_for_vulkan() {
             if ledger.proceed() {
-                gate::changed();
+                gate::notify_change();
             }
             drop(ledger);
             thread::sleep(PERIOD);

@@ -21,8 +21,8 @@ fn waiting_stream(double: &Double) -> (u64, u64, u64) {
 }
 
 #[test]
-fn frees_wait_for_streams_that_have_nothing_to_do_with_them() {
-    let Some(double) = Double::in_child("blocking::frees_wait_for_streams_that_have_nothing_to_do_with_them") else {
+fn frees_wait_for_unrelated_streams() {
+    let Some(double) = Double::in_child("blocking::frees_wait_for_unrelated_streams") else {
         return;
     };
     raw::init();
@@ -42,7 +42,7 @@ fn frees_wait_for_streams_that_have_nothing_to_do_with_them() {
                 double.set_current(context);
                 free(object)
             });
-            let blocked = double.until_blocked(name);
+            let blocked = double.wait_until_blocked(name);
             assert_eq!(blocked.object, object);
             let reason = format!("stream {stream:#x} waits for semaphore {waited:#x} to reach 1");
             assert_eq!(blocked.waits_for, reason, "{name}");
@@ -78,7 +78,7 @@ fn large_copies_from_pageable_memory_wait_for_their_stream() {
             double.set_current(context);
             raw::copy_in(address, &bytes[..STAGED + 1], stream)
         });
-        let blocked = double.until_blocked("cuMemcpyHtoDAsync_v2");
+        let blocked = double.wait_until_blocked("cuMemcpyHtoDAsync_v2");
         assert!(blocked.waits_for.ends_with("to reach 1"), "{blocked:?}");
         double.signal(number, 1);
         assert_eq!(copying.join().unwrap(), 0);
@@ -90,8 +90,8 @@ fn large_copies_from_pageable_memory_wait_for_their_stream() {
 
 /// A free does not wait for streams of another device, and these calls wait for no stream at all.
 #[test]
-fn what_does_not_wait() {
-    let Some(double) = Double::in_child("blocking::what_does_not_wait") else { return };
+fn calls_that_do_not_wait() {
+    let Some(double) = Double::in_child("blocking::calls_that_do_not_wait") else { return };
     raw::init();
     raw::retain(1);
     let (elsewhere, waited, number) = waiting_stream(&double);
@@ -136,14 +136,15 @@ fn the_first_stream_of_another_device_object() {
     let _context = asked.context();
     std::thread::scope(|scope| {
         let created = scope.spawn(|| asked.new_stream().map(drop));
-        double.until_blocked("cuCtxSynchronize");
+        double.wait_until_blocked("cuCtxSynchronize");
         // cudarc has already counted the first stream, but the second one must wait as well: it
         // queries the capture mode, which precedes the wait, and creates no stream.
         double.forget_calls();
         let second = scope.spawn(|| asked.new_stream().map(drop));
         let made = |name| double.calls().iter().any(|call| call.name == name);
         let by_itself = || made("cuStreamCreate") || double.blocked_calls().len() > 1;
-        double.until("the second one to wait, or not", |_| made("cuThreadExchangeStreamCaptureMode") || by_itself());
+        double
+            .wait_until("the second one to wait, or not", |_| made("cuThreadExchangeStreamCaptureMode") || by_itself());
         assert!(!by_itself() && !created.is_finished() && !second.is_finished());
         double.signal(number, 1);
         for created in [created, second] {
@@ -167,7 +168,7 @@ fn a_semaphore_destroyed_while_it_is_waited_for() {
             double.set_current(context);
             raw::destroy_semaphore(timeline)
         });
-        double.until_blocked("cuDestroyExternalSemaphore");
+        double.wait_until_blocked("cuDestroyExternalSemaphore");
         assert_eq!(kinds(&double.findings()), ["pending-at-destroy"]);
         double.signal(number, 1);
         assert_eq!(destroying.join().unwrap(), 0);
@@ -187,7 +188,7 @@ fn a_call_that_never_returns_is_a_finding() {
             double.set_current(context);
             raw::synchronize()
         });
-        double.until_blocked("cuCtxSynchronize");
+        double.wait_until_blocked("cuCtxSynchronize");
         double.end_blocked_calls();
         assert_eq!(waiting.join().unwrap(), 999);
     });
@@ -212,7 +213,7 @@ fn dropping_a_semaphore_lasts_as_long_as_a_wait_on_any_stream() {
     unsafe { wait_one(&stream, &waited, 1) }.unwrap();
     std::thread::scope(|scope| {
         let dropping = scope.spawn(|| drop(idle));
-        let blocked = double.until_blocked("cuDestroyExternalSemaphore");
+        let blocked = double.wait_until_blocked("cuDestroyExternalSemaphore");
         assert!(blocked.waits_for.ends_with("to reach 1"), "{blocked:?}");
         double.signal(number, 1);
         dropping.join().unwrap();
@@ -237,7 +238,7 @@ fn closing_an_idle_mapping_lasts_as_long_as_a_wait_on_any_stream() {
     unsafe { wait_one(&other, &waited, 1) }.unwrap();
     std::thread::scope(|scope| {
         let closing = scope.spawn(|| buffer.close());
-        double.until_blocked("cuMemFree_v2");
+        double.wait_until_blocked("cuMemFree_v2");
         double.signal(number, 1);
         closing.join().unwrap().unwrap();
     });
@@ -259,7 +260,7 @@ fn a_drop_has_a_limit_although_the_driver_has_none() {
     unsafe { wait_one(&other, &waited, 1) }.unwrap();
     std::thread::scope(|scope| {
         let dropping = scope.spawn(|| drop((buffer, idle)));
-        double.until("the drop ends while the driver's calls are still blocked", |_| dropping.is_finished());
+        double.wait_until("the drop ends while the driver's calls are still blocked", |_| dropping.is_finished());
     });
     let blocked: Vec<_> = double.blocked_calls().into_iter().map(|call| call.name).collect();
     assert_eq!(blocked, ["cuMemFree_v2"], "the others queue behind it");
@@ -270,8 +271,8 @@ fn a_drop_has_a_limit_although_the_driver_has_none() {
 
 /// Each context has its own thread for frees.
 #[test]
-fn what_blocks_on_one_device_holds_up_no_other() {
-    let Some(double) = Double::in_child("blocking::what_blocks_on_one_device_holds_up_no_other") else { return };
+fn a_blocked_device_does_not_delay_another() {
+    let Some(double) = Double::in_child("blocking::a_blocked_device_does_not_delay_another") else { return };
     let devices = report().unwrap().devices;
     let [blocked, free] = [0, 1].map(|nth| CudaDevice::by_uuid(devices[nth].uuid).unwrap());
     let [home, other] = [&blocked, &free].map(|device| device.new_stream().unwrap());
@@ -284,7 +285,7 @@ fn what_blocks_on_one_device_holds_up_no_other() {
     unsafe { wait_one(&home, &waited, 1) }.unwrap();
     std::thread::scope(|scope| {
         let dropping = scope.spawn(|| drop(idle));
-        double.until_blocked("cuDestroyExternalSemaphore");
+        double.wait_until_blocked("cuDestroyExternalSemaphore");
         buffer.close().unwrap();
         assert!(!dropping.is_finished());
         double.signal(number, 1);

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use crate::common::world::{LEN, NAME, SIZE, device, import_memory, import_semaphore, map};
-use crate::common::{assert_clean, raw, said};
+use crate::common::{assert_clean, log_capture, raw};
 use cuda_import::cudarc::driver::sys::CUstreamCaptureMode;
 use cuda_import::cudarc::driver::{CudaStream, DevicePtr, DriverError};
 use cuda_import::{
-    CaptureError, CudaDevice, DeviceMemory, ImportedMemory, ImportedSemaphore, MemoryImportInfo, SemaphoreKind,
-    StreamGraph, leaks, query,
+    CaptureError, CudaDevice, DeviceMemory, Error, ImportedMemory, ImportedSemaphore, MemoryImportInfo, SemaphoreKind,
+    StreamGraph, leaks, query, report,
 };
 use driver_double::{Double, Live};
 
@@ -24,7 +24,7 @@ fn timelines(double: &Double, device: &CudaDevice) -> [ImportedSemaphore; 2] {
 #[test]
 fn frees_and_imports_inside_a_capture() {
     let Some(double) = Double::in_child("captures::frees_and_imports_inside_a_capture") else { return };
-    said::collect();
+    log_capture::collect();
     let device = device();
     let home = device.new_stream().unwrap();
     let [rendered, computed] = timelines(&double, &device);
@@ -45,7 +45,7 @@ fn frees_and_imports_inside_a_capture() {
     refused(&mut || buffer.take().unwrap().close().unwrap_err().to_string().contains("(900)"));
     refused(&mut || {
         drop(semaphore.take());
-        said::take().iter().any(|line| line.contains("cuDestroyExternalSemaphore") && line.contains("(900)"))
+        log_capture::take().iter().any(|line| line.contains("cuDestroyExternalSemaphore") && line.contains("(900)"))
     });
     refused(&mut || {
         let info = MemoryImportInfo { name: NAME, allocation_size: SIZE, dedicated: false };
@@ -67,9 +67,9 @@ fn frees_and_imports_inside_a_capture() {
 /// A thread that captures in global mode forbids frees and mappings on other threads. They return
 /// an error and do not hang or leak silently.
 #[test]
-fn a_global_capture_of_somebody_else() {
-    let Some(double) = Double::in_child("captures::a_global_capture_of_somebody_else") else { return };
-    said::collect();
+fn a_foreign_global_capture() {
+    let Some(double) = Double::in_child("captures::a_foreign_global_capture") else { return };
+    log_capture::collect();
     let device = device();
     let home = device.new_stream().unwrap();
     let theirs = device.new_stream().unwrap();
@@ -94,8 +94,8 @@ fn a_global_capture_of_somebody_else() {
 /// A thread in relaxed capture mode can free and map during another capture, even though the frees
 /// run on a thread of the crate.
 #[test]
-fn a_relaxed_thread_beside_somebody_elses_capture() {
-    let Some(double) = Double::in_child("captures::a_relaxed_thread_beside_somebody_elses_capture") else { return };
+fn a_relaxed_thread_during_a_foreign_capture() {
+    let Some(double) = Double::in_child("captures::a_relaxed_thread_during_a_foreign_capture") else { return };
     let device = device();
     let home = device.new_stream().unwrap();
     let theirs = device.new_stream().unwrap();
@@ -119,13 +119,40 @@ fn a_relaxed_thread_beside_somebody_elses_capture() {
     assert_clean(&double);
 }
 
+/// A capture on behalf of one context's default stream does not concern buffers of another context,
+/// although all default streams have the same handle. Their use on the captured stream is refused.
+#[test]
+fn a_capture_is_of_one_context() {
+    let Some(double) = Double::in_child("captures::a_capture_is_of_one_context") else { return };
+    let uuids: Vec<_> = report().unwrap().devices.iter().map(|device| device.uuid).take(2).collect();
+    let [device, second] = [uuids[0], uuids[1]].map(|uuid| CudaDevice::by_uuid(uuid).unwrap());
+    let [home, other] = [&device, &second].map(|device| device.context().default_stream());
+    assert_eq!(home.cu_stream(), other.cu_stream());
+    let [rendered, computed] = timelines(&double, &device);
+    let buffer = map(&import_memory(&double, &second), &other);
+    let capture = |on_captured: bool| {
+        let record = |captured: &Arc<CudaStream>| {
+            let view = buffer.view();
+            let (pointer, _guard) = view.device_ptr(if on_captured { captured } else { &other });
+            assert_ne!(pointer, 0);
+            Ok::<_, DriverError>(())
+        };
+        // SAFETY: the timelines live longer than the graph, and nothing else is captured.
+        unsafe { StreamGraph::capture(NAME, &home, &rendered, &computed, record) }
+    };
+    drop(capture(false).unwrap());
+    let refused = capture(true);
+    assert!(matches!(refused, Err(CaptureError::Cuda(Error::Graph { .. }))), "{refused:?}");
+    assert_eq!(double.findings(), Vec::new());
+}
+
 /// With the legacy default stream as home stream, queries do not end the capture of a stream that
 /// is in order with it.
 #[test]
-fn the_legacy_default_stream_beside_somebody_elses_capture() {
-    let test = "captures::the_legacy_default_stream_beside_somebody_elses_capture";
+fn the_legacy_default_stream_during_a_foreign_capture() {
+    let test = "captures::the_legacy_default_stream_during_a_foreign_capture";
     let Some(double) = Double::in_child(test) else { return };
-    said::collect();
+    log_capture::collect();
     let device = device();
     let legacy = device.context().default_stream();
     let buffer = map(&import_memory(&double, &device), &legacy);
@@ -154,9 +181,9 @@ fn the_legacy_default_stream_beside_somebody_elses_capture() {
 /// Like the test above, when a mapping is closed: whether it is in use cannot be determined, so it
 /// is kept and an error is reported. The same applies if its own home stream is captured.
 #[test]
-fn closing_beside_somebody_elses_capture() {
-    let Some(double) = Double::in_child("captures::closing_beside_somebody_elses_capture") else { return };
-    said::collect();
+fn closing_during_a_foreign_capture() {
+    let Some(double) = Double::in_child("captures::closing_during_a_foreign_capture") else { return };
+    log_capture::collect();
     let device = device();
     let legacy = device.context().default_stream();
     let home = device.new_stream().unwrap();
@@ -171,9 +198,9 @@ fn closing_beside_somebody_elses_capture() {
         let error = std::thread::scope(|scope| scope.spawn(|| closed.close()).join().unwrap()).unwrap_err();
         assert!(error.to_string().contains(word) && error.to_string().contains(NAME), "{error}");
         drop(dropped);
-        assert!(said::take().iter().any(|line| line.contains(word) && line.contains(NAME)));
+        assert!(log_capture::take().iter().any(|line| line.contains(word) && line.contains(NAME)));
         drop(memory);
-        assert!(said::take().iter().any(|line| line.contains(word) && line.contains("device memory \"own\"")));
+        assert!(log_capture::take().iter().any(|line| line.contains(word) && line.contains("device memory \"own\"")));
         assert_eq!((leaks() - before, raw::capture_status(captured)), (3, Ok(1)), "their capture goes on");
         assert_eq!(raw::end_capture(captured).map(raw::destroy_graph), Ok(0));
     }

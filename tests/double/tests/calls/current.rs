@@ -26,12 +26,12 @@ fn keeps<R>(double: &Double, before: u64, what: &str, call: impl FnOnce() -> R) 
 #[test]
 fn the_callers_context_stays_current() {
     let Some(double) = Double::in_child("current::the_callers_context_stays_current") else { return };
-    let stranger = CudaContext::new(1).unwrap();
-    for before in [0, stranger.cu_ctx() as u64] {
+    let unrelated = CudaContext::new(1).unwrap();
+    for before in [0, unrelated.cu_ctx() as u64] {
         every_call(&double, before);
         assert_eq!(double.findings(), Vec::new());
     }
-    drop(stranger);
+    drop(unrelated);
     assert_clean(&double);
 }
 

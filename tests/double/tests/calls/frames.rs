@@ -73,7 +73,7 @@ impl<'d> Frames<'d> {
     }
 }
 
-fn ordinary() -> (String, String) {
+fn ordinary_frame() -> (String, String) {
     (WAIT.to_owned(), SIGNAL.to_owned())
 }
 
@@ -83,7 +83,7 @@ fn a_frame_of_any_number_of_buffers_is_six_calls() {
     for count in [1, 64] {
         let mut frames = Frames::new(&double, count);
         for _ in 0..3 {
-            assert_eq!(frames.frame(|_| {}), ordinary());
+            assert_eq!(frames.frame(|_| {}), ordinary_frame());
         }
         frames.end();
     }
@@ -91,8 +91,8 @@ fn a_frame_of_any_number_of_buffers_is_six_calls() {
 
 /// A frame restores the context that was current on the thread.
 #[test]
-fn a_frame_beside_another_context_gives_that_back() {
-    let Some(double) = Double::in_child("frames::a_frame_beside_another_context_gives_that_back") else { return };
+fn a_frame_restores_the_current_context() {
+    let Some(double) = Double::in_child("frames::a_frame_restores_the_current_context") else { return };
     let mut frames = Frames::new(&double, 64);
     let other = raw::retain(1);
     let around = |calls: &str| {
@@ -109,8 +109,8 @@ fn a_frame_beside_another_context_gives_that_back() {
 /// Work of a guest stream is joined in its frame, once more in the next frame, and then no longer,
 /// because its guard cannot exist anymore.
 #[test]
-fn what_a_guest_did_is_joined_while_it_may_matter() {
-    let Some(double) = Double::in_child("frames::what_a_guest_did_is_joined_while_it_may_matter") else { return };
+fn guest_work_is_joined_while_its_guard_can_exist() {
+    let Some(double) = Double::in_child("frames::guest_work_is_joined_while_its_guard_can_exist") else { return };
     let mut frames = Frames::new(&double, 2);
     let guest = frames.device.new_stream().unwrap();
     let joined = (WAIT.to_owned(), format!("{JOIN} {SIGNAL}"));
@@ -118,7 +118,7 @@ fn what_a_guest_did_is_joined_while_it_may_matter() {
         let copied = frames.frame(|buffers| drop(guest.clone_dtoh(&buffers[0].view()).unwrap()));
         assert_eq!(copied, joined);
         assert_eq!(frames.frame(|_| {}), joined);
-        assert_eq!(frames.frame(|_| {}), ordinary());
+        assert_eq!(frames.frame(|_| {}), ordinary_frame());
     }
     drop(guest);
     frames.end();
@@ -126,8 +126,10 @@ fn what_a_guest_did_is_joined_while_it_may_matter() {
 
 /// Guest work in a frame that was abandoned without a join is joined by the next frame.
 #[test]
-fn a_use_in_a_frame_that_was_given_up_is_not_forgotten() {
-    let Some(double) = Double::in_child("frames::a_use_in_a_frame_that_was_given_up_is_not_forgotten") else { return };
+fn guest_work_of_an_abandoned_frame_is_joined_by_the_next() {
+    let Some(double) = Double::in_child("frames::guest_work_of_an_abandoned_frame_is_joined_by_the_next") else {
+        return;
+    };
     let mut frames = Frames::new(&double, 1);
     let guest = frames.device.new_stream().unwrap();
     let gate = double.export_semaphore(true);

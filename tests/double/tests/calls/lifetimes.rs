@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::common::os::open_descriptors;
 use crate::common::world::{LEN, NAME, SIZE, device, import_memory, import_semaphore, map};
-use crate::common::{assert_clean, said};
+use crate::common::{assert_clean, log_capture};
 use cuda_import::cudarc::driver::CudaContext;
 use cuda_import::{
     Error, ImportedMemory, ImportedSemaphore, MemoryImportInfo, SemaphoreKind, query, signal_one, wait_one,
@@ -13,7 +13,7 @@ use cuda_import::{
 use driver_double::{Double, Live, Refused};
 
 /// Returns the position of the only call of this name.
-fn place(double: &Double, name: &str) -> usize {
+fn call_index(double: &Double, name: &str) -> usize {
     let calls = double.calls();
     let mut places = calls.iter().enumerate().filter(|(_, call)| call.name == name).map(|(place, _)| place);
     let place = places.next().unwrap_or_else(|| panic!("no {name} in {calls:#?}"));
@@ -21,13 +21,13 @@ fn place(double: &Double, name: &str) -> usize {
     place
 }
 
-fn left(double: &Double) -> Vec<String> {
+fn remaining_objects(double: &Double) -> Vec<String> {
     double.live().iter().map(Live::kind).map(str::to_owned).collect()
 }
 
 #[test]
-fn a_mapping_goes_before_its_memory_and_that_before_the_context() {
-    let test = "lifetimes::a_mapping_goes_before_its_memory_and_that_before_the_context";
+fn a_mapping_is_freed_before_its_memory_and_that_before_the_context() {
+    let test = "lifetimes::a_mapping_is_freed_before_its_memory_and_that_before_the_context";
     let Some(double) = Double::in_child(test) else { return };
     // The order in which the program drops the handles does not matter.
     for last in 0..4 {
@@ -51,13 +51,13 @@ fn a_mapping_goes_before_its_memory_and_that_before_the_context() {
             // The thread has no current context.
             double.set_current(0);
         }
-        assert_eq!(left(&double), ["semaphore", "context"]);
+        assert_eq!(remaining_objects(&double), ["semaphore", "context"]);
         drop(semaphore);
-        let free = place(&double, "cuMemFree_v2");
-        let destroy = place(&double, "cuDestroyExternalMemory");
-        let release = place(&double, "cuDevicePrimaryCtxRelease_v2");
-        assert!(free < destroy && destroy < release && place(&double, "cuStreamDestroy_v2") < release);
-        assert!(place(&double, "cuDestroyExternalSemaphore") < release);
+        let free = call_index(&double, "cuMemFree_v2");
+        let destroy = call_index(&double, "cuDestroyExternalMemory");
+        let release = call_index(&double, "cuDevicePrimaryCtxRelease_v2");
+        assert!(free < destroy && destroy < release && call_index(&double, "cuStreamDestroy_v2") < release);
+        assert!(call_index(&double, "cuDestroyExternalSemaphore") < release);
         assert_clean(&double);
     }
 }
@@ -110,9 +110,9 @@ fn a_thousand_refusals_leave_nothing() {
 }
 
 #[test]
-fn a_buffer_in_use_is_kept_and_said_so() {
-    let Some(double) = Double::in_child("lifetimes::a_buffer_in_use_is_kept_and_said_so") else { return };
-    said::collect();
+fn a_buffer_in_use_is_kept_and_reported() {
+    let Some(double) = Double::in_child("lifetimes::a_buffer_in_use_is_kept_and_reported") else { return };
+    log_capture::collect();
     let device = device();
     let stream = device.new_stream().unwrap();
     let exported = double.export_semaphore(true);
@@ -128,12 +128,12 @@ fn a_buffer_in_use_is_kept_and_said_so() {
     assert!(matches!(error, Error::StillInUse { .. }), "{error}");
     assert!(error.to_string().contains(NAME) && error.to_string().contains(device.name()), "{error}");
     assert_eq!(double.value(number), 0, "neither waited for the signal");
-    let said = said::take();
+    let said = log_capture::take();
     assert!(said.iter().any(|line| line.contains(NAME) && line.contains("still in use")), "{said:#?}");
 
     double.signal(number, 1);
     drop((timeline, stream, device));
-    assert_eq!(left(&double), ["mapping", "mapping", "memory", "memory", "context"]);
+    assert_eq!(remaining_objects(&double), ["mapping", "mapping", "memory", "memory", "context"]);
     assert_eq!(double.findings(), Vec::new());
 }
 

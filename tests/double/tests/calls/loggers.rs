@@ -25,7 +25,7 @@ struct Hook(fn(&str));
 
 static HOOK: OnceLock<Hook> = OnceLock::new();
 static ARMED: Mutex<bool> = Mutex::new(false);
-static SAID: AtomicUsize = AtomicUsize::new(0);
+static LINES_LOGGED: AtomicUsize = AtomicUsize::new(0);
 
 impl log::Log for Hook {
     fn enabled(&self, _: &log::Metadata<'_>) -> bool {
@@ -35,7 +35,7 @@ impl log::Log for Hook {
     fn log(&self, record: &log::Record<'_>) {
         let armed = *ARMED.lock().unwrap_or_else(PoisonError::into_inner);
         if armed {
-            SAID.fetch_add(1, Ordering::SeqCst);
+            LINES_LOGGED.fetch_add(1, Ordering::SeqCst);
             (self.0)(&record.args().to_string());
         }
     }
@@ -50,15 +50,15 @@ fn logger(hook: fn(&str)) {
 
 /// Runs `call` with the logger enabled. The logger must be called, and its panics must not
 /// propagate.
-fn logged<T>(call: impl FnOnce() -> T) -> T {
-    let before = SAID.load(Ordering::SeqCst);
-    let result = armed(call);
-    assert!(SAID.load(Ordering::SeqCst) > before, "the logger was not called: this test is void");
+fn while_logging<T>(call: impl FnOnce() -> T) -> T {
+    let before = LINES_LOGGED.load(Ordering::SeqCst);
+    let result = while_armed(call);
+    assert!(LINES_LOGGED.load(Ordering::SeqCst) > before, "the logger was not called: this test is void");
     result
 }
 
-/// Like [`logged`], if the logger need not be called.
-fn armed<T>(call: impl FnOnce() -> T) -> T {
+/// Like [`while_logging`], if the logger need not be called.
+fn while_armed<T>(call: impl FnOnce() -> T) -> T {
     *ARMED.lock().unwrap_or_else(PoisonError::into_inner) = true;
     let result = catch_unwind(AssertUnwindSafe(call));
     *ARMED.lock().unwrap_or_else(PoisonError::into_inner) = false;
@@ -66,19 +66,19 @@ fn armed<T>(call: impl FnOnce() -> T) -> T {
 }
 
 /// Panics without printing a panic message.
-fn bomb(_: &str) {
+fn panic_silently(_: &str) {
     std::panic::resume_unwind(Box::new("the logger panics"));
 }
 
 #[test]
 fn a_logger_that_panics_leaks_no_imported_memory() {
     let Some(double) = Double::in_child("loggers::a_logger_that_panics_leaks_no_imported_memory") else { return };
-    logger(bomb);
+    logger(panic_silently);
     let device = device();
     let exported = double.export_memory(SIZE, true);
     let info = MemoryImportInfo { name: NAME, allocation_size: SIZE, dedicated: true };
     // SAFETY: the double exported it with this size and flag.
-    let imported = logged(|| unsafe { ImportedMemory::import(&device, exported.handle, &info) }.unwrap());
+    let imported = while_logging(|| unsafe { ImportedMemory::import(&device, exported.handle, &info) }.unwrap());
     drop(imported);
     drop(device);
     assert_clean(&double);
@@ -87,12 +87,13 @@ fn a_logger_that_panics_leaks_no_imported_memory() {
 #[test]
 fn a_logger_that_panics_leaks_no_semaphore() {
     let Some(double) = Double::in_child("loggers::a_logger_that_panics_leaks_no_semaphore") else { return };
-    logger(bomb);
+    logger(panic_silently);
     let device = device();
     let exported = double.export_semaphore(true);
     let kind = SemaphoreKind::Timeline;
     // SAFETY: the double exported it as a timeline.
-    let imported = logged(|| unsafe { ImportedSemaphore::import(&device, exported.handle, kind, NAME) }.unwrap());
+    let imported =
+        while_logging(|| unsafe { ImportedSemaphore::import(&device, exported.handle, kind, NAME) }.unwrap());
     drop(imported);
     drop(device);
     assert_clean(&double);
@@ -101,15 +102,15 @@ fn a_logger_that_panics_leaks_no_semaphore() {
 /// A panicking logger does not leave a mapping in memory that is then destroyed ("destroying the
 /// memory object doesn't free any mapping").
 #[test]
-fn a_logger_that_panics_leaves_no_mapping_in_memory_that_goes() {
-    let Some(double) = Double::in_child("loggers::a_logger_that_panics_leaves_no_mapping_in_memory_that_goes") else {
+fn a_logger_that_panics_leaves_no_mapping_in_destroyed_memory() {
+    let Some(double) = Double::in_child("loggers::a_logger_that_panics_leaves_no_mapping_in_destroyed_memory") else {
         return;
     };
-    logger(bomb);
+    logger(panic_silently);
     let device = device();
     let home = device.new_stream().unwrap();
     let memory = import_memory(&double, &device);
-    let mapped = logged(|| map(&memory, &home));
+    let mapped = while_logging(|| map(&memory, &home));
     drop(mapped);
     // The bytes can be mapped again.
     let again = MappedBuffer::<u32>::map(&memory, &BufferMappingInfo { offset: 0, len: LEN }, &home);
@@ -119,15 +120,15 @@ fn a_logger_that_panics_leaves_no_mapping_in_memory_that_goes() {
 }
 
 #[test]
-fn a_logger_that_panics_leaves_no_array_in_memory_that_goes() {
-    let Some(double) = Double::in_child("loggers::a_logger_that_panics_leaves_no_array_in_memory_that_goes") else {
+fn a_logger_that_panics_leaves_no_array_in_destroyed_memory() {
+    let Some(double) = Double::in_child("loggers::a_logger_that_panics_leaves_no_array_in_destroyed_memory") else {
         return;
     };
-    logger(bomb);
+    logger(panic_silently);
     let device = device();
     let home = device.new_stream().unwrap();
     let memory = import_image(&double, &device);
-    let mapped = logged(|| map_image(&memory, &home));
+    let mapped = while_logging(|| map_image(&memory, &home));
     drop(mapped);
     drop((memory, home, device));
     assert_clean(&double);
@@ -136,7 +137,7 @@ fn a_logger_that_panics_leaves_no_array_in_memory_that_goes() {
 #[test]
 fn a_logger_that_panics_leaks_no_executable_graph() {
     let Some(double) = Double::in_child("loggers::a_logger_that_panics_leaks_no_executable_graph") else { return };
-    logger(bomb);
+    logger(panic_silently);
     let device = device();
     let home = device.new_stream().unwrap();
     let timeline = import_semaphore(&device, double.export_semaphore(true), SemaphoreKind::Timeline);
@@ -144,7 +145,7 @@ fn a_logger_that_panics_leaks_no_executable_graph() {
         // SAFETY: the timeline outlives the graph, which is never launched.
         unsafe { StreamGraph::capture(NAME, &home, &timeline, &timeline, |_| Ok::<(), ()>(())) }
     };
-    let captured = logged(capture);
+    let captured = while_logging(capture);
     drop(captured.unwrap());
     drop((timeline, home, device));
     assert_clean(&double);
@@ -156,12 +157,12 @@ fn a_logger_that_panics_while_a_buffer_is_dropped_changes_nothing() {
     else {
         return;
     };
-    logger(bomb);
+    logger(panic_silently);
     let device = device();
     let home = device.new_stream().unwrap();
     let memory = import_memory(&double, &device);
     let buffer = map(&memory, &home);
-    logged(|| drop(buffer));
+    while_logging(|| drop(buffer));
     let again = map(&memory, &home);
     drop((again, memory, home, device));
     assert_clean(&double);
@@ -176,7 +177,7 @@ fn the_logger_is_not_called_under_the_lock_of_the_memory() {
     let Some(double) = Double::in_child("loggers::the_logger_is_not_called_under_the_lock_of_the_memory") else {
         return;
     };
-    fn map_another(text: &str) {
+    fn map_again(text: &str) {
         let place = BufferMappingInfo { offset: SIZE / 2, len: 4 };
         if !text.starts_with("map memory") {
             return;
@@ -186,7 +187,7 @@ fn the_logger_is_not_called_under_the_lock_of_the_memory() {
             drop(MappedBuffer::<u32>::map(&memory, &place, &home));
         }
     }
-    logger(map_another);
+    logger(map_again);
     let device = device();
     let home = device.new_stream().unwrap();
     let memory = import_memory(&double, &device);
@@ -209,14 +210,14 @@ fn a_logger_that_panics_during_unwinding_does_not_end_the_process() {
     else {
         return;
     };
-    logger(bomb);
+    logger(panic_silently);
     let device = device();
     let home = device.new_stream().unwrap();
     let timeline = import_semaphore(&device, double.export_semaphore(true), SemaphoreKind::Timeline);
     // SAFETY: the timeline outlives the graph, which is never launched.
     let graph = unsafe { StreamGraph::capture(NAME, &home, &timeline, &timeline, |_| Ok::<(), ()>(())) }.unwrap();
     let owned = (map(&import_memory(&double, &device), &home), graph, timeline);
-    let unwound = logged(|| {
+    let unwound = while_logging(|| {
         catch_unwind(AssertUnwindSafe(|| {
             let _owned = owned;
             panic!("the program's own");
@@ -231,16 +232,16 @@ fn a_logger_that_panics_during_unwinding_does_not_end_the_process() {
 #[test]
 fn a_logger_that_panics_at_every_failure() {
     let Some(double) = Double::in_child("loggers::a_logger_that_panics_at_every_failure") else { return };
-    logger(bomb);
+    logger(panic_silently);
     let (mut nth, mut said) = (1, 0);
     loop {
-        let before = SAID.load(Ordering::SeqCst);
+        let before = LINES_LOGGED.load(Ordering::SeqCst);
         double.set_current(0);
         double.fail_nth(nth, 2, false);
-        let outcome = armed(|| everything(&double));
+        let outcome = while_armed(|| everything(&double));
         let hit = double.disarm();
         assert!(hit.is_some() || outcome.is_ok(), "{outcome:?}");
-        said += SAID.load(Ordering::SeqCst) - before;
+        said += LINES_LOGGED.load(Ordering::SeqCst) - before;
         // Objects that could not be destroyed are deliberately leaked.
         let mut findings = double.findings();
         findings.retain(|finding| finding.kind != "outlives-context");

@@ -3,7 +3,7 @@
 #![allow(unsafe_code, reason = "imports, waits and signals are unsafe")]
 
 use crate::common::world::{LEN, NAME, SIZE, device, import_memory, import_semaphore, map};
-use crate::common::{assert_clean, raw, said};
+use crate::common::{assert_clean, log_capture, raw};
 use cuda_import::{
     CudaDevice, ImportedMemory, ImportedSemaphore, MemoryImportInfo, SemaphoreKind, query, report, signal_one, wait_one,
 };
@@ -30,7 +30,7 @@ fn a_lost_context_returns_its_code_until_it_is_released() {
             double.set_current(lost);
             raw::synchronize()
         });
-        double.until_blocked("cuCtxSynchronize");
+        double.wait_until_blocked("cuCtxSynchronize");
         double.lose_context(0, 719);
         assert_eq!(waiting.join().unwrap(), 719);
     });
@@ -73,9 +73,9 @@ fn a_sticky_fault_hits_calls_in_a_context() {
 }
 
 #[test]
-fn a_lost_context_ends_quickly_and_says_so() {
-    let Some(double) = Double::in_child("lost::a_lost_context_ends_quickly_and_says_so") else { return };
-    said::collect();
+fn a_lost_context_ends_quickly_with_an_error() {
+    let Some(double) = Double::in_child("lost::a_lost_context_ends_quickly_with_an_error") else { return };
+    log_capture::collect();
     let device = device();
     let stream = device.new_stream().unwrap();
     let exported = double.export_semaphore(true);
@@ -100,7 +100,7 @@ fn a_lost_context_ends_quickly_and_says_so() {
     let error = closed.close().unwrap_err();
     assert!(error.is_context_lost() && error.to_string().contains("context is lost"), "{error}");
     drop((dropped, semaphore, timeline, stream));
-    let said = said::take();
+    let said = log_capture::take();
     assert!(said.iter().filter(|line| line.contains("CUDA_ERROR_ILLEGAL_ADDRESS")).count() >= 2, "{said:#?}");
 
     // The other device still works in the same process.
@@ -119,8 +119,8 @@ fn a_lost_context_ends_quickly_and_says_so() {
 /// A lost context stays lost for a device opened again while the first one exists, but not
 /// afterward.
 #[test]
-fn a_device_opens_again_after_the_lost_one_is_gone() {
-    let Some(double) = Double::in_child("lost::a_device_opens_again_after_the_lost_one_is_gone") else { return };
+fn a_device_opens_again_after_the_lost_one_is_dropped() {
+    let Some(double) = Double::in_child("lost::a_device_opens_again_after_the_lost_one_is_dropped") else { return };
     let first = device();
     double.lose_context(0, 700);
     assert!(device().new_stream().unwrap_err().is_context_lost());

@@ -54,8 +54,8 @@ fn a_library_that_cannot_be_loaded() {
 }
 
 #[test]
-fn no_device_and_others_than_the_one_asked_for() {
-    let Some(double) = Double::in_child("machines::no_device_and_others_than_the_one_asked_for") else { return };
+fn no_device_and_devices_other_than_the_requested() {
+    let Some(double) = Double::in_child("machines::no_device_and_devices_other_than_the_requested") else { return };
     double.fail_nth(1, 100, false);
     let text = report().unwrap_err().to_string();
     assert!(text.starts_with("cuInit failed: CUDA_ERROR_NO_DEVICE (100)") && text.contains("nvidia-smi"), "{text}");
@@ -105,8 +105,8 @@ fn a_device_without_timelines() {
 }
 
 #[test]
-fn a_code_that_no_list_knows() {
-    let Some(double) = Double::in_child("machines::a_code_that_no_list_knows") else { return };
+fn an_unknown_error_code() {
+    let Some(double) = Double::in_child("machines::an_unknown_error_code") else { return };
     let device = CudaDevice::by_uuid(report().unwrap().devices[0].uuid).unwrap();
     let exported = double.export_memory(SIZE, false);
     let info = MemoryImportInfo { name: NAME, allocation_size: SIZE, dedicated: false };

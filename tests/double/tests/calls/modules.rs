@@ -34,14 +34,15 @@ fn modules_and_functions_are_looked_up() {
     let Some(double) = Double::in_child("modules::modules_and_functions_are_looked_up") else { return };
     raw::init();
     raw::retain(0);
-    assert_eq!([raw::load("\u{7f}ELF"), raw::load("")], [Err(200); 2]);
+    assert_eq!([raw::load("\u{7f}ELF"), raw::load(""), raw::load("// nothing")], [Err(200); 3]);
     let module = raw::load(PTX).unwrap();
     assert_eq!(raw::function(module, "three"), Err(500));
     let two = raw::function(module, "two").unwrap();
     assert_eq!(raw::function(module, "two"), Ok(two));
     assert_eq!([0, 1024, 1025].map(|threads| raw::launch_kernel(two, threads, 0, &mut [0; 2])), [1, 0, 1]);
     assert_eq!([raw::unload(module), raw::launch_kernel(two, 1, 0, &mut [0; 2]), raw::unload(module)], [0, 400, 400]);
-    assert_eq!(kinds(&double.findings()), ["use-after-destroy"; 2]);
+    // The driver would take the size of a binary from its header, and read beyond these bytes.
+    assert_eq!(kinds(&double.findings()), ["not-ptx", "not-ptx", "use-after-destroy", "use-after-destroy"]);
     assert_eq!(raw::release(0), 0);
     assert_clean(&double);
 }
@@ -80,7 +81,7 @@ fn loading_waits_and_a_warm_launch_does_not() {
                 double.set_current(context);
                 call(cold, streams[1])
             });
-            let blocked = double.until_blocked(name);
+            let blocked = double.wait_until_blocked(name);
             assert!(blocked.waits_for.contains("to reach 1"), "{blocked:?}");
             double.signal(number, 1);
             assert_eq!(calling.join().unwrap(), 0, "{name}");
@@ -95,8 +96,8 @@ fn loading_waits_and_a_warm_launch_does_not() {
 
 /// Launch arguments must be valid when the kernel runs, not when it is launched.
 #[test]
-fn a_launch_is_checked_when_its_turn_comes() {
-    let Some(double) = Double::in_child("modules::a_launch_is_checked_when_its_turn_comes") else { return };
+fn a_launch_is_checked_when_it_runs() {
+    let Some(double) = Double::in_child("modules::a_launch_is_checked_when_it_runs") else { return };
     raw::init();
     for (case, faults) in [("right", false), ("freed", true), ("past the end", true), ("a texture", false)] {
         raw::retain(0);
@@ -180,12 +181,12 @@ fn no_call_of_a_frame_waits_for_the_gpu() {
             assert!(!mark.is_reached().unwrap() && !query(&home).unwrap());
             mark
         });
-        double.until_ended_or_blocked(&frame);
+        double.wait_until_ended_or_blocked(&frame);
         assert_eq!(double.blocked_calls(), Vec::new());
         let mark = frame.join().unwrap();
         double.signal(numbers[0], 2);
         assert_eq!(double.value(numbers[1]), 0);
-        double.let_work_go();
+        double.release_work();
         assert!(mark.is_reached().unwrap() && query(&home).unwrap());
         assert_eq!(double.value(numbers[1]), 2);
     });

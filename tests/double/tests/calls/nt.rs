@@ -103,8 +103,8 @@ fn by_kmt_handle() {
 }
 
 #[test]
-fn a_handle_that_is_none_of_the_exporting_sides() {
-    let Some(double) = Double::in_child("nt::a_handle_that_is_none_of_the_exporting_sides") else { return };
+fn a_handle_that_the_exporting_side_did_not_create() {
+    let Some(double) = Double::in_child("nt::a_handle_that_the_exporting_side_did_not_create") else { return };
     let device = device();
     let before = open_descriptors();
     for round in 0..3 {
@@ -171,8 +171,8 @@ fn ten_thousand_rounds_leave_no_handle() {
 }
 
 #[test]
-fn every_device_tells_its_adapter() {
-    let Some(double) = Double::in_child("nt::every_device_tells_its_adapter") else { return };
+fn every_device_reports_its_adapter() {
+    let Some(double) = Double::in_child("nt::every_device_reports_its_adapter") else { return };
     let devices = report().unwrap().devices;
     let adapters: Vec<_> = devices.iter().map(|device| (device.luid.unwrap()[7], device.node_mask)).collect();
     assert_eq!(adapters, [(0, Some(1)), (1, Some(2))]);

@@ -26,7 +26,7 @@ fn closing_waits_for_work_that_ends() {
     double.forget_calls();
     let closing = std::thread::spawn(move || buffer.close());
     let asks = |double: &Double| double.calls().iter().filter(|call| call.name == "cuEventQuery").count();
-    double.until("closing asks more than once", |double| asks(double) > 1);
+    double.wait_until("closing asks more than once", |double| asks(double) > 1);
     assert!(!closing.is_finished());
     double.signal(number, 1);
     closing.join().unwrap().unwrap();
@@ -54,9 +54,9 @@ fn streams_that_share_a_buffer_take_turns() {
                 false => peek(&buffer, &guest),
             });
             if ordered {
-                double.until_blocked("cuMemcpyDtoHAsync_v2");
+                double.wait_until_blocked("cuMemcpyDtoHAsync_v2");
             } else {
-                double.until("it reads too early", |_| reading.is_finished());
+                double.wait_until("it reads too early", |_| reading.is_finished());
             }
             double.signal(number, 1);
             reading.join().unwrap()
@@ -81,8 +81,8 @@ fn peek(buffer: &MappedBuffer<u32>, stream: &CudaStream) -> Vec<u32> {
 /// Whatever fails, the other side is never notified that the buffer is ready before a guest has
 /// written it.
 #[test]
-fn no_failure_lets_a_hand_over_go_ahead_of_a_guest() {
-    let Some(double) = Double::in_child("order::no_failure_lets_a_hand_over_go_ahead_of_a_guest") else { return };
+fn no_failure_lets_a_hand_over_overtake_a_guest() {
+    let Some(double) = Double::in_child("order::no_failure_lets_a_hand_over_overtake_a_guest") else { return };
     let mut handed_over = 0;
     for code in [1, 2, 700] {
         let mut nth = 1;
@@ -116,7 +116,7 @@ fn failing(double: &Double, nth: u64, code: u32, handed_over: &mut u32) -> bool 
         double.fail_nth(nth, code, false);
         let handing_over = scope.spawn(&mut hand_over);
         // Some failures are compensated by a host wait.
-        double.until_ended_or_blocked(&handing_over);
+        double.wait_until_ended_or_blocked(&handing_over);
         assert_eq!(double.value(done_number), 0, "call {nth} fails with {code}: handed over too early");
         double.signal(ready_number, 1);
         handing_over.join().unwrap()
@@ -138,8 +138,8 @@ fn failing(double: &Double, nth: u64, code: u32, handed_over: &mut u32) -> bool 
 /// Whatever fails, a stream that shares a buffer with another stream reads what that stream was
 /// given to write, or gets an error.
 #[test]
-fn no_failure_lets_a_read_go_ahead_of_a_write() {
-    let Some(double) = Double::in_child("order::no_failure_lets_a_read_go_ahead_of_a_write") else { return };
+fn no_failure_lets_a_read_overtake_a_write() {
+    let Some(double) = Double::in_child("order::no_failure_lets_a_read_overtake_a_write") else { return };
     for guest_writes in [false, true] {
         let mut nth = 1;
         while failing_read(&double, nth, guest_writes) {
@@ -165,7 +165,7 @@ fn failing_read(double: &Double, nth: u64, guest_writes: bool) -> bool {
     let read = std::thread::scope(|scope| {
         double.fail_nth(nth, 2, false);
         let reading = scope.spawn(|| reader.clone_dtoh(&buffer.view()));
-        double.until_ended_or_blocked(&reading);
+        double.wait_until_ended_or_blocked(&reading);
         double.signal(number, 1);
         reading.join().unwrap()
     });
@@ -183,8 +183,8 @@ fn failing_read(double: &Double, nth: u64, guest_writes: bool) -> bool {
 /// If a call cannot return an error, the context records it. An error that was recorded before is
 /// kept and causes no host wait.
 #[test]
-fn errors_on_the_way_in_are_recorded() {
-    let Some(double) = Double::in_child("order::errors_on_the_way_in_are_recorded") else { return };
+fn errors_that_cannot_be_returned_are_recorded() {
+    let Some(double) = Double::in_child("order::errors_that_cannot_be_returned_are_recorded") else { return };
     // Home has no stream to wait for until a guest has used the buffer.
     for (guest_came, is_home) in [(false, true), (false, false), (true, true), (true, false)] {
         let device = device();

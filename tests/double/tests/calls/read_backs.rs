@@ -28,14 +28,16 @@ fn a_read_back_does_not_return_before_its_copy_has_ended() {
     let read = std::thread::scope(|scope| {
         let reading = scope.spawn(|| image.view().read_to_host(&home, 0, .., &mut texels));
         // The copy is enqueued, and the read-back waits for its end.
-        double.until("the copy is enqueued", |double| {
+        double.wait_until("the copy is enqueued", |double| {
             double.calls().iter().any(|call| call.name.starts_with("cuMemcpy3DAsync"))
         });
         home.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).unwrap();
         // A wait that continues, as it should, polls repeatedly whether the stream is captured.
         let asked = |double: &Double| double.calls().iter().filter(|call| call.name == "cuStreamIsCapturing").count();
         let before = asked(&double);
-        double.until("the read-back returns or waits", |double| reading.is_finished() || asked(double) >= before + 3);
+        double.wait_until("the read-back returns or waits", |double| {
+            reading.is_finished() || asked(double) >= before + 3
+        });
         if !reading.is_finished() {
             drop(home.end_capture(CUgraphInstantiate_flags(0)));
             double.signal(number, 1);

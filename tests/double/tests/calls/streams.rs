@@ -110,8 +110,8 @@ fn records_of_one_event_on_two_streams_are_reached_in_any_order() {
 /// Using the legacy default stream during the capture of a blocking stream is an error, because
 /// captured and uncaptured work would depend on each other.
 #[test]
-fn the_legacy_default_stream_beside_a_capture() {
-    let Some((double, ..)) = begin("streams::the_legacy_default_stream_beside_a_capture") else { return };
+fn the_legacy_default_stream_during_a_capture() {
+    let Some((double, ..)) = begin("streams::the_legacy_default_stream_during_a_capture") else { return };
     let (blocking, free) = (raw::create_stream_as(0).unwrap(), raw::create_stream().unwrap());
     let address = raw::alloc(64).unwrap();
     for (stream, allowed) in [(free, true), (blocking, false)] {
@@ -130,8 +130,8 @@ fn the_legacy_default_stream_beside_a_capture() {
 /// Allocations, imports, mappings and frees fail and invalidate a capture, depending on its thread
 /// and mode.
 #[test]
-fn unsafe_calls_beside_a_capture() {
-    let Some((double, context, ..)) = begin("streams::unsafe_calls_beside_a_capture") else { return };
+fn unsafe_calls_during_a_capture() {
+    let Some((double, context, ..)) = begin("streams::unsafe_calls_during_a_capture") else { return };
     let memory = raw::import_memory(double.export_memory(SIZE, false), SIZE, false).unwrap();
     let mapping = raw::map(memory, 0, 8).unwrap();
     let semaphore = raw::import_semaphore(double.export_semaphore(true), true).unwrap();

@@ -29,7 +29,7 @@ pub(crate) fn image(double: &Double, shape: &ImageShape) -> u64 {
 
 /// Runs `wrong` with a current context, and checks that it causes exactly the `expected` findings.
 /// Leaks are not counted.
-pub(crate) fn finds(test: &str, expected: &[&str], wrong: impl FnOnce(&Double)) {
+pub(crate) fn expect_findings(test: &str, expected: &[&str], wrong: impl FnOnce(&Double)) {
     let Some(double) = Double::in_child(test) else { return };
     raw::init();
     raw::retain(0);

@@ -2,11 +2,11 @@
 #![allow(dead_code, unused_imports, reason = "each test program uses its part")]
 
 pub(crate) mod finds;
+pub(crate) mod log_capture;
 pub(crate) mod os;
 pub(crate) mod raw;
 #[cfg(target_os = "linux")]
 pub(crate) mod renderer;
-pub(crate) mod said;
 pub(crate) mod walk;
 pub(crate) mod world;
 

@@ -16,9 +16,9 @@ mod module;
 mod stream;
 
 /// A handle or an address, or the error code.
-pub(crate) type Made = Result<u64, u32>;
+pub(crate) type RawResult = Result<u64, u32>;
 
-fn made<T>(code: sys::CUresult, handle: *mut T) -> Made {
+fn handle_or_code<T>(code: sys::CUresult, handle: *mut T) -> RawResult {
     match code as u32 {
         0 => Ok(handle.addr() as u64),
         code => Err(code),
@@ -41,7 +41,7 @@ pub(crate) fn retain(device: i32) -> u64 {
     let code = unsafe { sys::cuDevicePrimaryCtxRetain(&mut context, device) };
     // SAFETY: the double checks the handle.
     assert_eq!(unsafe { sys::cuCtxSetCurrent(context) } as u32, 0);
-    made(code, context).unwrap_or_default()
+    handle_or_code(code, context).unwrap_or_default()
 }
 
 pub(crate) fn release(device: i32) -> u32 {
@@ -50,7 +50,7 @@ pub(crate) fn release(device: i32) -> u32 {
 }
 
 /// Imports memory and gives up its descriptor, even if the import fails.
-pub(crate) fn import_memory(exported: Exported, size: u64, dedicated: bool) -> Made {
+pub(crate) fn import_memory(exported: Exported, size: u64, dedicated: bool) -> RawResult {
     os::lend(exported, |raw| import_memory_as(os::MEMORY, os::memory_handle(raw), size, dedicated))
 }
 
@@ -59,26 +59,26 @@ pub(crate) fn import_memory_as(
     handle: sys::CUDA_EXTERNAL_MEMORY_HANDLE_DESC_st__bindgen_ty_1,
     size: u64,
     dedicated: bool,
-) -> Made {
+) -> RawResult {
     let desc =
         sys::CUDA_EXTERNAL_MEMORY_HANDLE_DESC { type_, handle, size, flags: dedicated.into(), reserved: [0; 16] };
     let mut memory = null_mut();
     // SAFETY: `memory` is valid for the result, and the description is valid.
-    made(unsafe { sys::cuImportExternalMemory(&mut memory, &desc) }, memory)
+    handle_or_code(unsafe { sys::cuImportExternalMemory(&mut memory, &desc) }, memory)
 }
 
-pub(crate) fn import_semaphore(exported: Exported, timeline: bool) -> Made {
+pub(crate) fn import_semaphore(exported: Exported, timeline: bool) -> RawResult {
     let type_ = if timeline { os::TIMELINE } else { os::BINARY };
     os::lend(exported, |raw| {
         let handle = os::semaphore_handle(raw);
         let desc = sys::CUDA_EXTERNAL_SEMAPHORE_HANDLE_DESC { type_, handle, flags: 0, reserved: [0; 16] };
         let mut semaphore = null_mut();
         // SAFETY: `semaphore` is valid for the result, and the description is valid.
-        made(unsafe { sys::cuImportExternalSemaphore(&mut semaphore, &desc) }, semaphore)
+        handle_or_code(unsafe { sys::cuImportExternalSemaphore(&mut semaphore, &desc) }, semaphore)
     })
 }
 
-pub(crate) fn map(memory: u64, offset: u64, size: u64) -> Made {
+pub(crate) fn map(memory: u64, offset: u64, size: u64) -> RawResult {
     let desc = sys::CUDA_EXTERNAL_MEMORY_BUFFER_DESC { offset, size, flags: 0, reserved: [0; 16] };
     let mut address = 0;
     // SAFETY: `address` is valid for the result, and the description is valid.
@@ -89,7 +89,10 @@ pub(crate) fn map(memory: u64, offset: u64, size: u64) -> Made {
 }
 
 /// Maps an image of 8 x 4 texels of one byte, altered by `change`.
-pub(crate) fn map_array(memory: u64, change: impl FnOnce(&mut sys::CUDA_EXTERNAL_MEMORY_MIPMAPPED_ARRAY_DESC)) -> Made {
+pub(crate) fn map_array(
+    memory: u64,
+    change: impl FnOnce(&mut sys::CUDA_EXTERNAL_MEMORY_MIPMAPPED_ARRAY_DESC),
+) -> RawResult {
     let mut desc = sys::CUDA_EXTERNAL_MEMORY_MIPMAPPED_ARRAY_DESC {
         offset: 0,
         arrayDesc: sys::CUDA_ARRAY3D_DESCRIPTOR {
@@ -106,13 +109,13 @@ pub(crate) fn map_array(memory: u64, change: impl FnOnce(&mut sys::CUDA_EXTERNAL
     change(&mut desc);
     let mut array = null_mut();
     // SAFETY: `array` is valid for the result, and the description is valid.
-    made(unsafe { sys::cuExternalMemoryGetMappedMipmappedArray(&mut array, pointer(memory), &desc) }, array)
+    handle_or_code(unsafe { sys::cuExternalMemoryGetMappedMipmappedArray(&mut array, pointer(memory), &desc) }, array)
 }
 
-pub(crate) fn level(array: u64, level: u32) -> Made {
+pub(crate) fn level(array: u64, level: u32) -> RawResult {
     let mut of_level = null_mut();
     // SAFETY: `of_level` is valid for the result.
-    made(unsafe { sys::cuMipmappedArrayGetLevel(&mut of_level, pointer(array), level) }, of_level)
+    handle_or_code(unsafe { sys::cuMipmappedArrayGetLevel(&mut of_level, pointer(array), level) }, of_level)
 }
 
 pub(crate) fn destroy_array(array: u64) -> u32 {
@@ -132,7 +135,7 @@ fn resource(level: u64) -> sys::CUDA_RESOURCE_DESC {
 
 /// Creates a texture of a level or, with `mipmapped`, of a mipmapped array, with sampling altered
 /// by `change`.
-pub(crate) fn texture(array: u64, mipmapped: bool, change: impl FnOnce(&mut sys::CUDA_TEXTURE_DESC)) -> Made {
+pub(crate) fn texture(array: u64, mipmapped: bool, change: impl FnOnce(&mut sys::CUDA_TEXTURE_DESC)) -> RawResult {
     use sys::CUaddress_mode::CU_TR_ADDRESS_MODE_CLAMP as CLAMP;
     use sys::CUfilter_mode::CU_TR_FILTER_MODE_POINT as POINT;
     let mut desc = sys::CUDA_TEXTURE_DESC {
@@ -165,7 +168,7 @@ pub(crate) fn destroy_texture(object: u64) -> u32 {
     unsafe { sys::cuTexObjectDestroy(object) as u32 }
 }
 
-pub(crate) fn surface(level: u64) -> Made {
+pub(crate) fn surface(level: u64) -> RawResult {
     let mut object = 0;
     // SAFETY: `object` is valid for the result, and the description is valid.
     match unsafe { sys::cuSurfObjectCreate(&mut object, &resource(level)) } as u32 {

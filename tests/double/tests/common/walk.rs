@@ -7,8 +7,8 @@ use cuda_import::cudarc::driver::{CudaContext, DriverError};
 use cuda_import::{DriverCode, Error};
 use driver_double::{Call, Double};
 
+use super::log_capture;
 use super::raw;
-use super::said;
 use super::world::{NAME, World};
 use super::{CALLS, PEER_CALLS, assert_clean};
 
@@ -23,7 +23,7 @@ const FAULTS: &[(u32, bool)] = &[(2, false), (1, false), (999, false), (700, fal
 const FAULTS: &[(u32, bool)] = &[(999, false), (1, false), (700, true)];
 
 /// Names in errors that cover further calls, which cudarc makes before the named one.
-const STANDS_FOR: &[(&str, &[&str])] = &[
+const COVERED_CALLS: &[(&str, &[&str])] = &[
     (
         "cuDevicePrimaryCtxRetain",
         &["cuInit", "cuDeviceGet", "cuDeviceGetAttribute", "cuCtxGetCurrent", "cuCtxSetCurrent"],
@@ -71,7 +71,7 @@ pub(crate) fn walk<const N: usize>(test: &str, operations: [Operation; N]) {
 struct Fault {
     code: u32,
     sticky: bool,
-    stranger: bool,
+    unrelated: bool,
 }
 
 /// A public operation.
@@ -87,27 +87,27 @@ pub(crate) struct Operation {
     /// Number of timelines that it needs.
     pub(crate) timelines: usize,
     /// Calls whose failure only costs time or a figure in a report.
-    pub(crate) shrugs_off: fn(&Call) -> bool,
+    pub(crate) ignores_failure_of: fn(&Call) -> bool,
 }
 
 impl Operation {
     pub(crate) fn new(name: &'static str, run: fn(&mut World<'_>) -> Result<(), Failure>) -> Self {
-        Self { name, run, object: "", device: true, leaves: &[], timelines: 2, shrugs_off: |_| false }
+        Self { name, run, object: "", device: true, leaves: &[], timelines: 2, ignores_failure_of: |_| false }
     }
 
     /// Makes each call in turn fail with each of [`FAULTS`], first without a current context and
     /// then with a wrong one.
     pub(crate) fn walk(&self, double: &Double) {
-        said::collect();
+        log_capture::collect();
         for (first, &(code, sticky)) in FAULTS.iter().enumerate().map(|(index, fault)| (index == 0, fault)) {
-            for stranger in [false, true] {
-                let mut calls = self.calls(double, stranger);
+            for unrelated in [false, true] {
+                let mut calls = self.calls(double, unrelated);
                 assert!(!calls.is_empty(), "{} makes no call", self.name);
                 // With a sticky fault, other calls neither fail nor count.
                 calls.retain(|call| !sticky || is_in_context(call));
                 for (nth, call) in (1..).zip(&calls) {
-                    if first || is_act(call) {
-                        self.step(double, nth, call, &Fault { code, sticky, stranger });
+                    if first || is_effective(call) {
+                        self.step(double, nth, call, &Fault { code, sticky, unrelated });
                     }
                 }
             }
@@ -115,15 +115,15 @@ impl Operation {
     }
 
     /// Returns the calls that the operation makes if none fails.
-    fn calls(&self, double: &Double, stranger: bool) -> Vec<Call> {
-        let step = format!("{}: no call fails, stranger {stranger}", self.name);
+    fn calls(&self, double: &Double, unrelated: bool) -> Vec<Call> {
+        let step = format!("{}: no call fails, unrelated {unrelated}", self.name);
         let mut world = World::new(double, self.timelines);
         let context = world.device.context().clone();
-        said::take();
+        log_capture::take();
         // An earlier step may have failed to restore the mode.
         raw::exchange_capture_mode(0);
         double.forget_calls();
-        double.set_current(if stranger { world.stranger.cu_ctx() as u64 } else { 0 });
+        double.set_current(if unrelated { world.unrelated.cu_ctx() as u64 } else { 0 });
         let outcome = (self.run)(&mut world);
         let calls = double.calls();
         let recorded = context.check_err().err();
@@ -132,7 +132,7 @@ impl Operation {
         let stray: BTreeSet<_> = calls.iter().map(|call| &call.name).filter(|name| !is_looked_up(name)).collect();
         assert!(stray.is_empty(), "{step}: {stray:?} is called, and cuda-import does not look for it");
         drop((world, context));
-        assert_no_error(&said::take(), &step);
+        assert_no_error(&log_capture::take(), &step);
         assert_clean(double);
         double.forget();
         calls
@@ -140,25 +140,25 @@ impl Operation {
 
     /// Makes the `nth` call that counts, which is `call`, fail.
     fn step(&self, double: &Double, nth: u64, call: &Call, fault: &Fault) {
-        let &Fault { code, sticky, stranger } = fault;
+        let &Fault { code, sticky, unrelated } = fault;
         let step = format!(
-            "{}: call {nth}, {}, fails with {code}, sticky {sticky}, stranger {stranger}",
+            "{}: call {nth}, {}, fails with {code}, sticky {sticky}, unrelated {unrelated}",
             self.name, call.name
         );
         let mut world = World::new(double, self.timelines);
         let context = world.device.context().clone();
-        said::take();
+        log_capture::take();
         // An earlier step may have failed to restore the mode.
         raw::exchange_capture_mode(0);
         double.forget_calls();
-        double.set_current(if stranger { world.stranger.cu_ctx() as u64 } else { 0 });
+        double.set_current(if unrelated { world.unrelated.cu_ctx() as u64 } else { 0 });
 
         double.fail_nth(nth, code, sticky);
         let outcome = catch_unwind(AssertUnwindSafe(|| (self.run)(&mut world)));
         let hit = double.disarm();
         let outcome = outcome.unwrap_or_else(|_| panic!("{step}: panicked"));
         assert_eq!(hit.map(|hit| hit.name).as_ref(), Some(&call.name), "{step}");
-        let said = said::take();
+        let said = log_capture::take();
         let recorded = context.check_err().err();
         let calls = double.calls();
         let stray: BTreeSet<_> = calls.iter().map(|call| &call.name).filter(|name| !is_looked_up(name)).collect();
@@ -169,7 +169,7 @@ impl Operation {
         match sticky {
             // The lost context is not usable anymore.
             true => drop(world),
-            false => self.check_second_try(&step, world, &context),
+            false => self.check_retry(&step, world, &context),
         }
         drop(context);
         let leaves = if reported { self.leaves } else { &[] };
@@ -215,7 +215,7 @@ impl Operation {
                 let recorded = recorded.is_some_and(|error| error.0 as u32 == hit.code);
                 // The operation's calls then run in a mode that ends captures of other threads.
                 let mode = hit.name == "cuThreadExchangeStreamCaptureMode";
-                let shrugged_off = mode || (self.shrugs_off)(hit);
+                let shrugged_off = mode || (self.ignores_failure_of)(hit);
                 assert!(recorded || said_so || shrugged_off, "{step}: not a word, but {said:#?}");
                 return recorded || said_so;
             }
@@ -223,13 +223,13 @@ impl Operation {
         true
     }
 
-    fn check_second_try(&self, step: &str, mut world: World<'_>, context: &CudaContext) {
+    fn check_retry(&self, step: &str, mut world: World<'_>, context: &CudaContext) {
         world.refill();
         let again = (self.run)(&mut world);
         assert!(again.is_ok(), "{step}: a second try: {again:?}");
         assert_eq!(context.check_err(), Ok(()), "{step}: a second try");
         drop(world);
-        assert_no_error(&said::take(), step);
+        assert_no_error(&log_capture::take(), step);
     }
 }
 
@@ -241,12 +241,12 @@ fn assert_no_error(said: &[String], step: &str) {
 
 fn is_name_of(said: &str, call: &str) -> bool {
     let bare = call.strip_suffix("_v2").unwrap_or(call);
-    let stands_for = STANDS_FOR.iter().find(|(name, _)| *name == said).map_or(&[][..], |(_, others)| others);
+    let stands_for = COVERED_CALLS.iter().find(|(name, _)| *name == said).map_or(&[][..], |(_, others)| others);
     said == bare || said == call || stands_for.contains(&call) || !said.starts_with("cu")
 }
 
 /// Returns `true` if the call does more than make a context current, which precedes most calls.
-fn is_act(call: &Call) -> bool {
+fn is_effective(call: &Call) -> bool {
     !["cuCtxGetCurrent", "cuCtxSetCurrent"].contains(&call.name.as_str())
 }
 
@@ -255,7 +255,7 @@ fn is_in_context(call: &Call) -> bool {
     let elsewhere = ["cuInit", "cuDriver", "cuDevice", "cuGraphNodeGetType", "cuThread"]
         .iter()
         .any(|prefix| call.name.starts_with(prefix));
-    is_act(call) && !elsewhere && !PEER_CALLS.contains(&call.name.as_str())
+    is_effective(call) && !elsewhere && !PEER_CALLS.contains(&call.name.as_str())
 }
 
 /// Returns `true` if cuda-import looks up this function, or if it is a copy that the tests make

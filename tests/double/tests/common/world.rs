@@ -57,20 +57,20 @@ pub(crate) struct World<'d> {
     /// Objects that an operation created.
     pub(crate) kept: Vec<Box<dyn Any>>,
     /// Objects that operations consume; [`refill`](Self::refill) creates them again.
-    pub(crate) goods: Goods,
+    pub(crate) inputs: Inputs,
     pub(crate) home: Arc<CudaStream>,
     pub(crate) guest: Arc<CudaStream>,
     pub(crate) device: CudaDevice,
     /// Another device.
     pub(crate) other: CudaDevice,
     /// Context of the other device, for tests in which the wrong context is current.
-    pub(crate) stranger: Arc<CudaContext>,
+    pub(crate) unrelated: Arc<CudaContext>,
     timelines: usize,
 }
 
 /// Objects to consume, all named [`NAME`].
 #[derive(Default)]
-pub(crate) struct Goods {
+pub(crate) struct Inputs {
     pub(crate) buffer: Option<MappedBuffer<u32>>,
     pub(crate) image: Option<MappedImage<Texel>>,
     /// Memory that contains an image, not mapped.
@@ -97,11 +97,11 @@ impl<'d> World<'d> {
         let mut world = Self {
             double,
             kept: Vec::new(),
-            goods: Goods::default(),
+            inputs: Inputs::default(),
             home: device.new_stream().unwrap(),
             guest: device.new_stream().unwrap(),
             device,
-            stranger: Arc::clone(other.context()),
+            unrelated: Arc::clone(other.context()),
             other,
             timelines,
         };
@@ -110,7 +110,7 @@ impl<'d> World<'d> {
     }
 
     pub(crate) fn refill(&mut self) {
-        self.goods = Goods::default();
+        self.inputs = Inputs::default();
         self.kept.clear();
         let (double, device) = (self.double, &self.device);
         let binary = |signaled: bool| {
@@ -125,7 +125,7 @@ impl<'d> World<'d> {
             double.signal(exported.number, 1);
             import_semaphore(device, exported, SemaphoreKind::Timeline)
         };
-        self.goods = Goods {
+        self.inputs = Inputs {
             buffer: Some(map(&import_memory(double, device), &self.home)),
             image: Some(map_image(&import_image(double, device), &self.home)),
             image_memory: Some(import_image(double, device)),
@@ -140,26 +140,26 @@ impl<'d> World<'d> {
     }
 
     pub(crate) fn buffer(&mut self) -> &mut MappedBuffer<u32> {
-        self.goods.buffer.as_mut().unwrap()
+        self.inputs.buffer.as_mut().unwrap()
     }
 
-    /// Takes the buffer out of the goods.
+    /// Takes the buffer out of the inputs.
     pub(crate) fn take_buffer(&mut self) -> MappedBuffer<u32> {
-        self.goods.buffer.take().unwrap()
+        self.inputs.buffer.take().unwrap()
     }
 
     pub(crate) fn image(&mut self) -> &mut MappedImage<Texel> {
-        self.goods.image.as_mut().unwrap()
+        self.inputs.image.as_mut().unwrap()
     }
 
-    /// Takes the image out of the goods.
+    /// Takes the image out of the inputs.
     pub(crate) fn take_image(&mut self) -> MappedImage<Texel> {
-        self.goods.image.take().unwrap()
+        self.inputs.image.take().unwrap()
     }
 
     /// Returns points of the first `count` timelines.
     pub(crate) fn points(&self, count: usize, value: u64) -> Vec<SemaphorePoint<'_>> {
-        self.goods.timelines[..count].iter().map(|semaphore| SemaphorePoint { semaphore, value }).collect()
+        self.inputs.timelines[..count].iter().map(|semaphore| SemaphorePoint { semaphore, value }).collect()
     }
 
     pub(crate) fn keep(&mut self, object: impl Any) {

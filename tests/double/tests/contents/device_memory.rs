@@ -15,8 +15,8 @@ const MEMORY_POOLS: i32 = 115;
 /// Device memory can be created and dropped while its stream waits: filling and freeing are
 /// enqueued on the stream, and the calls do not block.
 #[test]
-fn it_is_made_and_dropped_beside_a_stream_that_waits() {
-    let Some(double) = Double::in_child("device_memory::it_is_made_and_dropped_beside_a_stream_that_waits") else {
+fn memory_is_created_and_dropped_while_its_stream_waits() {
+    let Some(double) = Double::in_child("device_memory::memory_is_created_and_dropped_while_its_stream_waits") else {
         return;
     };
     let device = device();
@@ -28,10 +28,10 @@ fn it_is_made_and_dropped_beside_a_stream_that_waits() {
     unsafe { wait_one(&stream, &timeline, 1) }.unwrap();
     std::thread::scope(|scope| {
         let made = scope.spawn(|| DeviceMemory::with_contents(&device, &[7; LARGE], &stream, "large").unwrap());
-        double.until_ended_or_blocked(&made);
+        double.wait_until_ended_or_blocked(&made);
         assert_eq!(double.blocked_calls(), Vec::new());
         let dropped = scope.spawn(|| drop(made.join().unwrap()));
-        double.until_ended_or_blocked(&dropped);
+        double.wait_until_ended_or_blocked(&dropped);
         assert_eq!(double.blocked_calls(), Vec::new());
     });
     assert!(double.live().iter().any(|object| object.name.contains("memory")), "it is freed behind the stream's work");
@@ -41,8 +41,8 @@ fn it_is_made_and_dropped_beside_a_stream_that_waits() {
 }
 
 #[test]
-fn it_holds_its_contents_for_its_stream() {
-    let Some(double) = Double::in_child("device_memory::it_holds_its_contents_for_its_stream") else { return };
+fn memory_keeps_its_contents_for_its_stream() {
+    let Some(double) = Double::in_child("device_memory::memory_keeps_its_contents_for_its_stream") else { return };
     let device = device();
     let stream = device.new_stream().unwrap();
     for size in [1, 4 << 10, LARGE] {
@@ -82,8 +82,10 @@ fn a_copy_that_is_refused_leaves_nothing() {
 /// Without memory pools, the driver frees only once no stream of the context waits. The drop waits
 /// for that with a time limit, and then another thread continues.
 #[test]
-fn without_pools_it_is_freed_by_another_thread() {
-    let Some(double) = Double::in_child("device_memory::without_pools_it_is_freed_by_another_thread") else { return };
+fn without_pools_memory_is_freed_by_another_thread() {
+    let Some(double) = Double::in_child("device_memory::without_pools_memory_is_freed_by_another_thread") else {
+        return;
+    };
     double.set_attribute(MEMORY_POOLS, 0);
     let device = device();
     let stream = device.new_stream().unwrap();
@@ -94,10 +96,10 @@ fn without_pools_it_is_freed_by_another_thread() {
     unsafe { wait_one(&stream, &timeline, 1) }.unwrap();
     std::thread::scope(|scope| {
         let made = scope.spawn(|| DeviceMemory::with_contents(&device, &[7; LARGE], &stream, "large").unwrap());
-        double.until_ended_or_blocked(&made);
+        double.wait_until_ended_or_blocked(&made);
         assert_eq!(double.blocked_calls(), Vec::new());
         let dropped = scope.spawn(|| drop(made.join().unwrap()));
-        assert_eq!(double.until_blocked("cuMemFree_v2").name, "cuMemFree_v2");
+        assert_eq!(double.wait_until_blocked("cuMemFree_v2").name, "cuMemFree_v2");
         double.signal(number, 1);
         dropped.join().unwrap();
     });
@@ -107,8 +109,8 @@ fn without_pools_it_is_freed_by_another_thread() {
 
 /// A separate signal releases a stream whose expected signal can no longer come.
 #[test]
-fn a_signal_apart_passes_a_stream_that_waits() {
-    let Some(double) = Double::in_child("device_memory::a_signal_apart_passes_a_stream_that_waits") else { return };
+fn a_separate_signal_releases_a_waiting_stream() {
+    let Some(double) = Double::in_child("device_memory::a_separate_signal_releases_a_waiting_stream") else { return };
     let device = device();
     let stream = device.new_stream().unwrap();
     let timeline = import_semaphore(&device, double.export_semaphore(true), SemaphoreKind::Timeline);
@@ -124,10 +126,10 @@ fn a_signal_apart_passes_a_stream_that_waits() {
 
 /// After an error, the same value can be signaled again: the values of a timeline must increase.
 #[test]
-fn a_signal_apart_is_enqueued_or_an_error() {
+fn a_separate_signal_is_enqueued_or_an_error() {
     /// `CUDA_ERROR_OUT_OF_MEMORY`
     const OUT_OF_MEMORY: u32 = 2;
-    let Some(double) = Double::in_child("device_memory::a_signal_apart_is_enqueued_or_an_error") else { return };
+    let Some(double) = Double::in_child("device_memory::a_separate_signal_is_enqueued_or_an_error") else { return };
     let device = device();
     let exported = double.export_semaphore(true);
     let number = exported.number;
@@ -163,8 +165,8 @@ fn a_signal_apart_is_enqueued_or_an_error() {
 /// Device memory belongs to one stream of one device, although all default streams have the same
 /// handle.
 #[test]
-fn it_is_of_one_stream_of_one_device() {
-    let Some(double) = Double::in_child("device_memory::it_is_of_one_stream_of_one_device") else { return };
+fn memory_belongs_to_one_stream_of_one_device() {
+    let Some(double) = Double::in_child("device_memory::memory_belongs_to_one_stream_of_one_device") else { return };
     let uuids: Vec<_> = report().unwrap().devices.iter().map(|device| device.uuid).take(2).collect();
     let [first, second] = [uuids[0], uuids[1]].map(|uuid| CudaDevice::by_uuid(uuid).unwrap());
     let [home, other] = [&first, &second].map(|device| device.context().default_stream());

@@ -95,8 +95,8 @@ fn a_launch_waits_works_and_signals() {
 }
 
 #[test]
-fn a_graph_may_go_while_it_runs() {
-    let Some(double) = Double::in_child("graphs::a_graph_may_go_while_it_runs") else { return };
+fn a_graph_may_be_dropped_while_it_runs() {
+    let Some(double) = Double::in_child("graphs::a_graph_may_be_dropped_while_it_runs") else { return };
     let mut frames = Frames::new(&double);
     let mut graph = frames.fill();
     // SAFETY: the signal follows below, everything that is used is alive.
@@ -111,8 +111,8 @@ fn a_graph_may_go_while_it_runs() {
 
 /// A closure that fails or panics leaves no capture behind and does not affect the home stream.
 #[test]
-fn a_capture_that_is_given_up_leaves_nothing() {
-    let Some(double) = Double::in_child("graphs::a_capture_that_is_given_up_leaves_nothing") else { return };
+fn an_abandoned_capture_leaves_nothing() {
+    let Some(double) = Double::in_child("graphs::an_abandoned_capture_leaves_nothing") else { return };
     let mut frames = Frames::new(&double);
     let failed = frames.capture(|stream, buffer| {
         stream.memset_zeros(&mut buffer.view_mut()).unwrap();
@@ -137,8 +137,8 @@ fn a_capture_that_is_given_up_leaves_nothing() {
 }
 
 #[test]
-fn what_cannot_be_launched_again_is_refused() {
-    let Some(double) = Double::in_child("graphs::what_cannot_be_launched_again_is_refused") else { return };
+fn graphs_that_cannot_be_launched_again_are_refused() {
+    let Some(double) = Double::in_child("graphs::graphs_that_cannot_be_launched_again_are_refused") else { return };
     let mut frames = Frames::new(&double);
     let refused = |graph: Result<StreamGraph, CaptureError<Error>>| {
         let Err(CaptureError::Cuda(error @ Error::Graph { .. })) = graph else { panic!("{graph:?}") };
@@ -215,8 +215,8 @@ fn copies_of_images_that_block_are_refused() {
 
 /// The double's own rules for captures and graphs.
 #[test]
-fn captures_and_graphs_held_wrong() {
-    let Some(double) = Double::in_child("graphs::captures_and_graphs_held_wrong") else { return };
+fn misused_captures_and_graphs() {
+    let Some(double) = Double::in_child("graphs::misused_captures_and_graphs") else { return };
     raw::init();
     let context = raw::retain(0);
     let timeline = double.export_semaphore(true);

@@ -154,8 +154,8 @@ fn assert_refused(
 }
 
 #[test]
-fn a_capture_that_is_ended_inside_gives_no_frame_graph() {
-    let Some(double) = Double::in_child("hostile::a_capture_that_is_ended_inside_gives_no_frame_graph") else { return };
+fn a_capture_ended_by_its_closure_gives_no_frame_graph() {
+    let Some(double) = Double::in_child("hostile::a_capture_ended_by_its_closure_gives_no_frame_graph") else { return };
     let device = device();
     let home = device.new_stream().unwrap();
     let exported = double.export_semaphore(true);
@@ -204,8 +204,8 @@ fn default_streams_as_guests() {
 /// A second mapping of an image's memory is refused, because it could outlive the turn that its
 /// view was lent for.
 #[test]
-fn an_image_has_its_whole_memory() {
-    let Some(double) = Double::in_child("hostile::an_image_has_its_whole_memory") else { return };
+fn a_second_mapping_of_an_images_memory_is_refused() {
+    let Some(double) = Double::in_child("hostile::a_second_mapping_of_an_images_memory_is_refused") else { return };
     let device = device();
     let home = device.new_stream().unwrap();
     let memory = import_image(&double, &device);
@@ -258,8 +258,8 @@ fn a_free_that_fails_is_counted() {
 /// A mapping known to be idle is closed without waiting for later work on its stream. Lending it
 /// again ends that knowledge.
 #[test]
-fn a_mapping_that_is_known_to_be_idle_asks_nothing() {
-    let Some(double) = Double::in_child("hostile::a_mapping_that_is_known_to_be_idle_asks_nothing") else { return };
+fn a_mapping_known_to_be_idle_is_closed_without_a_wait() {
+    let Some(double) = Double::in_child("hostile::a_mapping_known_to_be_idle_is_closed_without_a_wait") else { return };
     let device = device();
     let home = device.new_stream().unwrap();
     let exported = double.export_semaphore(true);
@@ -287,7 +287,7 @@ fn a_mapping_that_is_known_to_be_idle_asks_nothing() {
             image.close().unwrap();
         });
         // The free itself waits for the whole context.
-        double.until_blocked("cuMemFree_v2");
+        double.wait_until_blocked("cuMemFree_v2");
         double.signal(number, 1);
         closing.join().unwrap();
     });

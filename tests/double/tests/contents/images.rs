@@ -131,8 +131,8 @@ fn round_trip<T: Texel + std::fmt::Debug + PartialEq>(
 }
 
 #[test]
-fn what_cannot_be_is_refused_before_the_driver_is_asked() {
-    let test = "images::what_cannot_be_is_refused_before_the_driver_is_asked";
+fn invalid_images_are_refused_before_a_driver_call() {
+    let test = "images::invalid_images_are_refused_before_a_driver_call";
     let Some(double) = Double::in_child(test) else { return };
     let device = device();
     let home = device.new_stream().unwrap();
@@ -170,13 +170,13 @@ fn what_cannot_be_is_refused_before_the_driver_is_asked() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_before_the_driver_is_asked() {
-    let test = "images::what_does_not_fit_is_refused_before_the_driver_is_asked";
+fn copies_that_do_not_fit_are_refused_before_a_driver_call() {
+    let test = "images::copies_that_do_not_fit_are_refused_before_a_driver_call";
     let Some(double) = Double::in_child(test) else { return };
     let device = device();
     let home = device.new_stream().unwrap();
-    let stranger = CudaContext::new(1).unwrap();
-    let strange = stranger.new_stream().unwrap();
+    let unrelated = CudaContext::new(1).unwrap();
+    let strange = unrelated.new_stream().unwrap();
     let plain = ImageMappingInfo { surface: false, ..IMAGE };
     let mut image = map::<Rgba>(&import_image(&double, &device), &plain, &home).unwrap();
     let memory = import_memory(&double, &device);
@@ -215,7 +215,7 @@ fn what_does_not_fit_is_refused_before_the_driver_is_asked() {
 
     let place = BufferMappingInfo { offset: 0, len: 8 };
     let mut foreign = {
-        let memory = import_memory(&double, &CudaDevice::adopt(Arc::clone(&stranger)).unwrap());
+        let memory = import_memory(&double, &CudaDevice::adopt(Arc::clone(&unrelated)).unwrap());
         MappedBuffer::<Rgba>::map(&memory, &place, &strange).unwrap()
     };
     double.forget_calls();
@@ -224,7 +224,7 @@ fn what_does_not_fit_is_refused_before_the_driver_is_asked() {
     let from_foreign = view.copy_from_buffer(&home, 1, 0..1, &foreign.view());
     assert!(matches!(from_foreign, Err(Error::ContextMismatch { .. })), "{from_foreign:?}");
     assert_eq!(double.calls(), Vec::new());
-    drop((foreign, image, short, memory, per_thread, home, device, strange, stranger));
+    drop((foreign, image, short, memory, per_thread, home, device, strange, unrelated));
     assert_clean(&double);
 }
 
@@ -248,8 +248,8 @@ fn two_mappings_of_the_same_bytes_are_refused() {
 }
 
 #[test]
-fn objects_are_made_once_and_go_first() {
-    let Some(double) = Double::in_child("images::objects_are_made_once_and_go_first") else { return };
+fn objects_are_created_once_and_destroyed_first() {
+    let Some(double) = Double::in_child("images::objects_are_created_once_and_destroyed_first") else { return };
     let device = device();
     let home = device.new_stream().unwrap();
     let image = map_image(&import_image(&double, &device), &home);
@@ -326,6 +326,6 @@ fn a_thousand_images_leave_nothing() {
 }
 
 #[test]
-fn the_world_is_described_twice_alike() {
+fn both_descriptions_of_the_image_agree() {
     assert_eq!(shape::<Rgba>(&IMAGE), SHAPE);
 }

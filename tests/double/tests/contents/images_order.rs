@@ -3,7 +3,7 @@
 #![cfg(target_os = "linux")]
 
 use crate::common::world::{TEXELS, Texel as Rgba, device, import_image, import_memory, import_semaphore, map_image};
-use crate::common::{assert_clean, said};
+use crate::common::{assert_clean, log_capture};
 use cuda_import::{BufferMappingInfo, Error, MappedBuffer, SemaphoreKind, TextureInfo, query, wait_one};
 use driver_double::Double;
 
@@ -31,7 +31,7 @@ fn host_copies_end_before_they_return() {
             });
             for value in [1, 2] {
                 let reason = format!("to reach {value}");
-                double.until("the host waits", |double| {
+                double.wait_until("the host waits", |double| {
                     double.blocked_calls().iter().any(|call| call.waits_for.ends_with(&reason))
                 });
                 assert!(!copying.is_finished(), "it did not wait for {value}");
@@ -50,8 +50,8 @@ fn host_copies_end_before_they_return() {
 
 /// Whatever fails, a host copy does not return its slice while the copy is pending.
 #[test]
-fn no_failure_lets_a_host_copy_go_on() {
-    let Some(double) = Double::in_child("images_order::no_failure_lets_a_host_copy_go_on") else { return };
+fn no_failure_leaves_a_host_copy_pending() {
+    let Some(double) = Double::in_child("images_order::no_failure_leaves_a_host_copy_pending") else { return };
     let device = device();
     let home = device.new_stream().unwrap();
     let image = map_image(&import_image(&double, &device), &home);
@@ -68,7 +68,7 @@ fn no_failure_lets_a_host_copy_go_on() {
                 let copied = image.view().read_to_host(&home, 0, .., &mut [[0; 4]; TEXELS]);
                 (copied, double.value(number) == 1)
             });
-            double.until_ended_or_blocked(&copying);
+            double.wait_until_ended_or_blocked(&copying);
             double.signal(number, 1);
             copying.join().unwrap()
         });
@@ -121,9 +121,9 @@ fn streams_that_share_an_image_take_turns() {
 }
 
 #[test]
-fn an_image_in_use_is_kept_and_said_so() {
-    let Some(double) = Double::in_child("images_order::an_image_in_use_is_kept_and_said_so") else { return };
-    said::collect();
+fn an_image_in_use_is_kept_and_reported() {
+    let Some(double) = Double::in_child("images_order::an_image_in_use_is_kept_and_reported") else { return };
+    log_capture::collect();
     let device = device();
     let home = device.new_stream().unwrap();
     let exported = double.export_semaphore(true);
@@ -137,7 +137,7 @@ fn an_image_in_use_is_kept_and_said_so() {
     assert!(matches!(error, Error::StillInUse { .. }), "{error}");
     assert!(error.to_string().contains(r#"image "walked""#) && error.to_string().contains(device.name()), "{error}");
     drop(leaked);
-    let said = said::take();
+    let said = log_capture::take();
     assert!(said.iter().any(|line| line.contains(r#"image "walked""#) && line.contains("leaked")), "{said:#?}");
     double.signal(number, 1);
     drop((timeline, home, device));

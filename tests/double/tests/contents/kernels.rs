@@ -2,7 +2,7 @@
 //! failures.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "launches are unsafe")]
 
-use std::ffi::{CStr, c_void};
+use std::ffi::{CStr, CString, c_void};
 
 use crate::common::walk::{Operation, walk};
 use crate::common::world::{NAME, World, device, import_memory, import_semaphore, map};
@@ -29,13 +29,13 @@ fn fill(device: &CudaDevice) -> Kernel {
 }
 
 /// Returns pointers to the arguments.
-fn places(args: &(u64, u32, u64)) -> [*const c_void; 3] {
+fn pointers(args: &(u64, u32, u64)) -> [*const c_void; 3] {
     [(&raw const args.0).cast(), (&raw const args.1).cast(), (&raw const args.2).cast()]
 }
 
 #[test]
-fn broken_text_is_told_with_the_compilers_log() {
-    let Some(double) = Double::in_child("kernels::broken_text_is_told_with_the_compilers_log") else { return };
+fn broken_text_is_reported_with_the_compilers_log() {
+    let Some(double) = Double::in_child("kernels::broken_text_is_reported_with_the_compilers_log") else { return };
     let device = device();
     let error = KernelModule::new(&device, "brook", BROKEN).unwrap_err();
     assert!(matches!(error, Error::Compile { .. }), "{error:?}");
@@ -44,8 +44,8 @@ fn broken_text_is_told_with_the_compilers_log() {
     for part in ["\"brook\"", device.name(), "CUDA_ERROR_INVALID_PTX (218)", "ptx input, line 3; error"] {
         assert!(text.contains(part), "{part}: {text}");
     }
-    // An image for which the compiler writes no log.
-    let error = KernelModule::new(&device, "brook", c"\x7fELF").unwrap_err();
+    // A text for which the compiler writes no log.
+    let error = KernelModule::new(&device, "brook", c".version 8.0").unwrap_err();
     assert!(matches!(error, Error::Driver { call: "cuModuleLoadDataEx", .. }), "{error:?}");
     let module = KernelModule::new(&device, "brook", PTX).unwrap();
     for name in ["fills", "fill\0"] {
@@ -56,6 +56,38 @@ fn broken_text_is_told_with_the_compilers_log() {
     }
     assert_eq!(module.kernel("fill").unwrap().module().name(), "brook");
     drop((module, device));
+    assert_clean(&double);
+}
+
+/// The driver takes the size of a binary module from its header, and would read beyond the bytes of
+/// a `CStr`. Binary modules, and texts that are too short for PTX, never reach the driver.
+#[test]
+fn only_ptx_reaches_the_driver() {
+    let Some(double) = Double::in_child("kernels::only_ptx_reaches_the_driver") else { return };
+    let device = device();
+    // A cubin, a fatbin, a fatbin in its wrapper, LLVM bitcode, a library, and texts.
+    let others: [&CStr; 9] = [
+        c"\x7fELF\x02\x01\x01",
+        c"\x50\xed\x55\xba\x01",
+        c"\xb1\x43\x62\x46\x01",
+        c"BC\xc0\xde",
+        c"!<arch>\n",
+        c"",
+        c".",
+        c"// nothing",
+        c"PTX .version 8.0",
+    ];
+    for bytes in others {
+        double.forget_calls();
+        let error = KernelModule::new(&device, "brook", bytes).unwrap_err().to_string();
+        assert!(error.contains("\"brook\"") && error.contains("PTX"), "{bytes:?}: {error}");
+        assert!(double.calls().iter().all(|call| call.name != "cuModuleLoadDataEx"), "{bytes:?}");
+    }
+    for before in ["", "// made by hand\n", "/* made by hand */", " \r\n\t"] {
+        let text = CString::new([before.as_bytes(), PTX.to_bytes()].concat()).unwrap();
+        KernelModule::new(&device, "brook", &text).unwrap();
+    }
+    drop(device);
     assert_clean(&double);
 }
 
@@ -78,7 +110,7 @@ fn a_launch_is_one_call_and_never_waits() {
     let args = (buffer.view().device_ptr(&stream).0, 7, 64);
     double.forget_calls();
     // SAFETY: the double does not run the kernel; three arguments of the kernel's sizes.
-    unsafe { kernel.launch(&stream, &SHAPE, &places(&args)) }.unwrap();
+    unsafe { kernel.launch(&stream, &SHAPE, &pointers(&args)) }.unwrap();
     let calls: Vec<_> = double.calls().into_iter().map(|call| call.name).collect();
     assert_eq!(calls, ["cuCtxGetCurrent", "cuLaunchKernel"], "the first launch too");
     assert!(!query(&stream).unwrap());
@@ -87,7 +119,7 @@ fn a_launch_is_one_call_and_never_waits() {
     assert_eq!(double.findings(), Vec::new());
 
     // SAFETY: as above; nothing is at the address.
-    unsafe { kernel.launch(&stream, &SHAPE, &places(&(args.0 + (1 << 20), 7, 64))) }.unwrap();
+    unsafe { kernel.launch(&stream, &SHAPE, &pointers(&(args.0 + (1 << 20), 7, 64))) }.unwrap();
     assert_eq!(kinds(&double.findings()), ["out-of-bounds"], "what it is given arrives");
 }
 
@@ -96,18 +128,18 @@ fn launches_that_are_refused() {
     let Some(double) = Double::in_child("kernels::launches_that_are_refused") else { return };
     let world = World::new(&double, 1);
     let kernel = fill(&world.device);
-    let other = CudaDevice::adopt(world.stranger.clone()).unwrap();
-    let stranger = other.new_stream().unwrap();
+    let other = CudaDevice::adopt(world.unrelated.clone()).unwrap();
+    let unrelated = other.new_stream().unwrap();
     let args = (0, 7, 64);
     // SAFETY: as above.
-    let error = unsafe { kernel.launch(&stranger, &SHAPE, &places(&args)) }.unwrap_err();
+    let error = unsafe { kernel.launch(&unrelated, &SHAPE, &pointers(&args)) }.unwrap_err();
     assert!(matches!(error, Error::ContextMismatch { .. }) && error.to_string().contains("\"fill\""), "{error}");
     let none = LaunchConfig { block_dim: (0, 1, 1), ..SHAPE };
     // SAFETY: as above.
-    let error = unsafe { kernel.launch(&world.home, &none, &places(&args)) }.unwrap_err().to_string();
+    let error = unsafe { kernel.launch(&world.home, &none, &pointers(&args)) }.unwrap_err().to_string();
     assert!(error.contains("cuLaunchKernel failed: CUDA_ERROR_INVALID_VALUE (1)"), "{error}");
     assert!(error.contains("kernel \"fill\" of module \"walked\""), "{error}");
-    drop((kernel, stranger, other, world));
+    drop((kernel, unrelated, other, world));
     assert_clean(&double);
 }
 
@@ -138,7 +170,7 @@ fn every_call_fails_once() {
         let kernel = KernelModule::new(&world.device, NAME, PTX)?.kernel("fill")?;
         let args = (0, 7, 64);
         // SAFETY: as above; the double only checks addresses, and 0 is none.
-        Ok(unsafe { kernel.launch(&world.home, &SHAPE, &places(&args)) }?)
+        Ok(unsafe { kernel.launch(&world.home, &SHAPE, &pointers(&args)) }?)
     });
     let leaves = &["module", "function", "context"];
     walk(

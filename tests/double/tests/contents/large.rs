@@ -36,7 +36,7 @@ fn the_last_byte_is_reached() {
         let memory = import(&double, &device, size);
         let beyond = BufferMappingInfo { offset: 0, len: usize::try_from(size).unwrap() + 1 };
         let refused = MappedBuffer::<u8>::map(&memory, &beyond, &home).unwrap_err();
-        assert!(matches!(refused, Error::OutOfRange { size: told, .. } if told == size + 1), "{refused}");
+        assert!(matches!(refused, Error::OutOfRange { size: reported, .. } if reported == size + 1), "{refused}");
 
         let mut bytes = map_all::<u8>(&memory, size, &home);
         assert_eq!((bytes.size(), bytes.len() as u64, memory.allocation_size()), (size, size, size));

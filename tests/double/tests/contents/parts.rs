@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::common::world::{NAME, SIZE, device, import_memory, import_semaphore};
-use crate::common::{assert_clean, said};
+use crate::common::{assert_clean, log_capture};
 use cuda_import::cudarc::driver::{CudaContext, CudaStream};
 use cuda_import::{BufferMappingInfo, Error, MappedBlock, MappedBuffer, SemaphoreKind, wait_one};
 use driver_double::{Double, Live};
@@ -90,9 +90,9 @@ fn bad_parts_are_refused_without_a_call() {
 }
 
 #[test]
-fn bytes_in_use_are_kept_from_use() {
-    let Some(double) = Double::in_child("parts::bytes_in_use_are_kept_from_use") else { return };
-    said::collect();
+fn bytes_in_use_are_not_reused() {
+    let Some(double) = Double::in_child("parts::bytes_in_use_are_not_reused") else { return };
+    log_capture::collect();
     let device = device();
     let home = device.new_stream().unwrap();
     let exported = double.export_semaphore(true);
@@ -108,7 +108,7 @@ fn bytes_in_use_are_kept_from_use() {
     assert!(matches!(error, Error::StillInUse { .. }), "{error}");
     assert!(error.to_string().contains(NAME), "{error}");
     assert_eq!(double.value(number), 0, "neither waited for the signal");
-    assert!(said::take().iter().any(|line| line.contains(NAME) && line.contains("still in use")));
+    assert!(log_capture::take().iter().any(|line| line.contains(NAME) && line.contains("still in use")));
     double.signal(number, 1);
 
     // The work has ended since, but that was not observed: the bytes stay claimed, and the block
@@ -123,8 +123,8 @@ fn bytes_in_use_are_kept_from_use() {
 }
 
 #[test]
-fn each_part_has_an_order_of_its_own() {
-    let Some(double) = Double::in_child("parts::each_part_has_an_order_of_its_own") else { return };
+fn parts_are_ordered_independently() {
+    let Some(double) = Double::in_child("parts::parts_are_ordered_independently") else { return };
     let device = device();
     let (home, guest) = (device.new_stream().unwrap(), device.new_stream().unwrap());
     let block = MappedBlock::map(&import_memory(&double, &device), &home).unwrap();

@@ -40,7 +40,7 @@ fn make_objects(world: &mut World<'_>) -> Outcome {
 
 /// Copies a layer of the second mip level to a buffer and back to another layer.
 fn copy_through_buffer(world: &mut World<'_>, stream: &Arc<CudaStream>) -> Outcome {
-    let memory = Arc::clone(world.goods.memory.as_ref().unwrap());
+    let memory = Arc::clone(world.inputs.memory.as_ref().unwrap());
     let mut buffer = MappedBuffer::<Texel>::map(&memory, &BufferMappingInfo { offset: 0, len: 8 }, &world.home)?;
     let image = world.image();
     image.view_mut().write_from_host(stream, 1, 2.., &[[5; 4]; 8])?;
@@ -56,7 +56,7 @@ fn copy_through_buffer(world: &mut World<'_>, stream: &Arc<CudaStream>) -> Outco
 #[test]
 fn images() {
     let map = Operation::new("map", |world| {
-        let memory = Arc::clone(world.goods.image_memory.as_ref().unwrap());
+        let memory = Arc::clone(world.inputs.image_memory.as_ref().unwrap());
         world.keep(map_image(&memory, world)?);
         Ok(())
     });
@@ -64,7 +64,7 @@ fn images() {
     // The answer of a driver that does not know a limit.
     let unknown = |call: &Call| call.name == "cuDeviceGetAttribute" && call.code == 1;
     // If creating the levels fails and then destroying the array does too, the array remains.
-    let map = Operation { leaves: &["array", "memory", "context"], shrugs_off: unknown, ..map };
+    let map = Operation { leaves: &["array", "memory", "context"], ignores_failure_of: unknown, ..map };
     walk("images::images", [Operation { object: NAME, ..map }, Operation { object: NAME, ..objects }]);
 }
 
@@ -82,7 +82,7 @@ fn copies_of_images() {
         guest_paints(world)?;
         world.image().join_foreign_work()?;
         // SAFETY: the semaphore outlives the call and is at 1.
-        unsafe { signal_one(&world.home, &world.goods.timelines[0], 2) }?;
+        unsafe { signal_one(&world.home, &world.inputs.timelines[0], 2) }?;
         Ok(())
     });
     let turns = Operation::new("a guest, home, the guest", |world| {

@@ -18,7 +18,7 @@ use cuda_import::{
 use driver_double::{Call, Double, Exported};
 
 fn import_memory(world: &mut World<'_>) -> Result<Arc<ImportedMemory>, Failure> {
-    let exported = world.goods.exported_memory.take().unwrap();
+    let exported = world.inputs.exported_memory.take().unwrap();
     let info = MemoryImportInfo { name: NAME, allocation_size: SIZE, dedicated: false };
     // SAFETY: the double exported it with this size and flag.
     Ok(unsafe { ImportedMemory::import(&world.device, exported.handle, &info) }?)
@@ -62,11 +62,11 @@ fn devices() {
     walk(
         "operations::devices",
         [
-            Operation { device: false, shrugs_off: unknown, ..probe },
+            Operation { device: false, ignores_failure_of: unknown, ..probe },
             // `CudaContext::new` of cudarc 0.19.10 does not release the context that it retained if
             // its next query fails.
-            Operation { device: false, shrugs_off: unknown, leaves: &["context"], ..by_uuid },
-            Operation { device: false, shrugs_off: unknown, ..adopt },
+            Operation { device: false, ignores_failure_of: unknown, leaves: &["context"], ..by_uuid },
+            Operation { device: false, ignores_failure_of: unknown, ..adopt },
             new_stream,
         ],
     );
@@ -80,11 +80,11 @@ fn memory() {
         Ok(())
     });
     let drop_memory = Operation::new("drop", |world| {
-        drop(world.goods.memory.take());
+        drop(world.inputs.memory.take());
         Ok(())
     });
     let map = Operation::new("map", |world| {
-        let memory = Arc::clone(world.goods.memory.as_ref().unwrap());
+        let memory = Arc::clone(world.inputs.memory.as_ref().unwrap());
         world.keep(map(&memory, world)?);
         Ok(())
     });
@@ -101,15 +101,15 @@ fn memory() {
 #[test]
 fn semaphores() {
     let timeline = Operation::new("import timeline", |world| {
-        let exported = world.goods.exported_timeline.take();
+        let exported = world.inputs.exported_timeline.take();
         import_semaphore(world, exported, SemaphoreKind::Timeline)
     });
     let binary = Operation::new("import binary", |world| {
-        let exported = world.goods.exported_binary.take();
+        let exported = world.inputs.exported_binary.take();
         import_semaphore(world, exported, SemaphoreKind::Binary)
     });
     let drop_semaphore = Operation::new("drop", |world| {
-        drop(world.goods.unsignaled.take());
+        drop(world.inputs.unsignaled.take());
         Ok(())
     });
     walk(
@@ -128,7 +128,7 @@ fn waits_and_signals() {
     // fixture.
     let wait_binary = Operation::new("wait, binary", |world| {
         // SAFETY: as above.
-        Ok(unsafe { wait_one(&world.home, world.goods.signaled.as_ref().unwrap(), 0) }?)
+        Ok(unsafe { wait_one(&world.home, world.inputs.signaled.as_ref().unwrap(), 0) }?)
     });
     let wait_many = Operation::new("wait, many", |world| {
         // SAFETY: as above.
@@ -138,7 +138,7 @@ fn waits_and_signals() {
     });
     let signal_binary = Operation::new("signal, binary", |world| {
         // SAFETY: as above.
-        Ok(unsafe { signal_one(&world.home, world.goods.unsignaled.as_ref().unwrap(), 0) }?)
+        Ok(unsafe { signal_one(&world.home, world.inputs.unsignaled.as_ref().unwrap(), 0) }?)
     });
     let signal_many = Operation::new("signal, many", |world| {
         // SAFETY: as above.
@@ -176,7 +176,7 @@ fn views() {
         guest_writes(world)?;
         world.buffer().join_foreign_work()?;
         // SAFETY: the semaphore outlives the call and is at 1.
-        unsafe { signal_one(&world.home, &world.goods.timelines[0], 2) }?;
+        unsafe { signal_one(&world.home, &world.inputs.timelines[0], 2) }?;
         Ok(())
     });
     let turns = Operation::new("a guest, home, the guest", |world| {
@@ -193,7 +193,7 @@ fn views() {
 fn copies_between_buffers() {
     let copy = Operation::new("copy what a guest wrote", |world| {
         guest_writes(world)?;
-        let memory = Arc::clone(world.goods.memory.as_ref().unwrap());
+        let memory = Arc::clone(world.inputs.memory.as_ref().unwrap());
         let larger = map(&memory, world)?;
         // SAFETY: nothing else uses either buffer, and both are kept until the fixture is dropped.
         let copied = unsafe { larger.copy_from(world.buffer()) };
@@ -226,9 +226,9 @@ fn ends_of_buffers() {
 
 /// Captures a write to the buffer that waits for the first timeline and signals the second.
 fn capture(world: &mut World<'_>) -> Result<StreamGraph, Failure> {
-    let World { home, goods, .. } = world;
-    let buffer = goods.buffer.as_mut().unwrap();
-    let [wait, signal, ..] = &goods.timelines[..] else { unreachable!("there are many") };
+    let World { home, inputs, .. } = world;
+    let buffer = inputs.buffer.as_mut().unwrap();
+    let [wait, signal, ..] = &inputs.timelines[..] else { unreachable!("there are many") };
     let record = |stream: &Arc<CudaStream>| stream.memset_zeros(&mut buffer.view_mut());
     // SAFETY: timelines and buffer outlive the graph in all operations.
     let graph = unsafe { StreamGraph::capture(NAME, home, wait, signal, record) };
@@ -260,8 +260,8 @@ fn graphs() {
     });
     // Whatever fails while the capture is abandoned, the closure's error is returned.
     let given_up = Operation::new("a capture that is given up", |world| {
-        let World { home, goods, .. } = world;
-        let [wait, signal, ..] = &goods.timelines[..] else { unreachable!("there are many") };
+        let World { home, inputs, .. } = world;
+        let [wait, signal, ..] = &inputs.timelines[..] else { unreachable!("there are many") };
         // SAFETY: no graph is created.
         let graph = unsafe { StreamGraph::capture(NAME, home, wait, signal, |_| Err::<(), _>("on purpose")) };
         match graph {
@@ -270,7 +270,7 @@ fn graphs() {
             other => panic!("{other:?}"),
         }
     });
-    let given_up = Operation { shrugs_off: |_| true, ..given_up };
+    let given_up = Operation { ignores_failure_of: |_| true, ..given_up };
     // Objects that could not be destroyed, and their context.
     let leaves = &["graph", "exec", "context"];
     walk(
@@ -287,15 +287,15 @@ fn from_import_to_close() {
         drop(memory);
         world.home.memcpy_htod(&[1u32; LEN], &mut buffer.view_mut())?;
         // SAFETY: the semaphore outlives the call and is at 1.
-        unsafe { signal_one(&world.home, &world.goods.timelines[0], 2) }?;
+        unsafe { signal_one(&world.home, &world.inputs.timelines[0], 2) }?;
         Ok(buffer.close()?)
     });
     walk("operations::from_import_to_close", [Operation { leaves: MAPPED, ..whole }]);
 }
 
 #[test]
-fn what_was_recorded_earlier_stops_a_hand_over() {
-    let Some(double) = Double::in_child("operations::what_was_recorded_earlier_stops_a_hand_over") else { return };
+fn an_error_recorded_earlier_stops_a_hand_over() {
+    let Some(double) = Double::in_child("operations::an_error_recorded_earlier_stops_a_hand_over") else { return };
     let world = World::new(&double, 1);
     // The stream may hold a different handle of the context than the device does; either may have
     // recorded the error.
@@ -305,13 +305,13 @@ fn what_was_recorded_earlier_stops_a_hand_over() {
         context.record_err::<()>(Err(DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY)));
         double.forget_calls();
         // SAFETY: the semaphore outlives the call and is at 1.
-        let error = unsafe { signal_one(&stream, &world.goods.timelines[0], 2) }.unwrap_err();
+        let error = unsafe { signal_one(&stream, &world.inputs.timelines[0], 2) }.unwrap_err();
         assert_eq!(error.driver_code().unwrap().0, 2);
         assert!(error.to_string().starts_with("an earlier call"), "{error}");
         assert_eq!(double.calls(), Vec::new());
     }
     // SAFETY: as above.
-    unsafe { signal_one(&stream, &world.goods.timelines[0], 2) }.unwrap();
+    unsafe { signal_one(&stream, &world.inputs.timelines[0], 2) }.unwrap();
     drop((stream, other, world));
     assert_clean(&double);
 }

@@ -44,7 +44,7 @@ fn a_peer() {
         drop(memory);
         home.memcpy_htod(&[1u32; LEN], &mut buffer.view_mut())?;
         // SAFETY: the semaphore outlives the call and is at 1.
-        unsafe { signal_one(&home, &world.goods.timelines[0], 2) }?;
+        unsafe { signal_one(&home, &world.inputs.timelines[0], 2) }?;
         Ok(buffer.close()?)
     });
     let image = Operation::new("import, map rows, write, read, signal, close", |world| {
@@ -58,14 +58,14 @@ fn a_peer() {
         view.rows(1)?;
         view.read_to_host(&home, 1, .., &mut [0; 16])?;
         // SAFETY: the semaphore outlives the call and is at 1.
-        unsafe { signal_one(&home, &world.goods.timelines[0], 2) }?;
+        unsafe { signal_one(&home, &world.inputs.timelines[0], 2) }?;
         Ok(image.close()?)
     });
     let unknown = |call: &driver_double::Call| call.name == "cuDeviceGetAttribute" && call.code == 1;
     walk(
         "peers::a_peer",
         [
-            Operation { device: false, shrugs_off: unknown, ..ask },
+            Operation { device: false, ignores_failure_of: unknown, ..ask },
             Operation { object: NAME, leaves: LEAVES, ..import_it },
             Operation { leaves: LEAVES, ..whole },
             Operation { object: NAME, leaves: LEAVES, ..image },
@@ -81,7 +81,7 @@ fn a_group() {
         let homes = [Arc::clone(&world.home), follower.new_stream()?];
         let memory = import(world, std::slice::from_ref(&follower))?;
         let buffer = map(&memory, &homes)?;
-        let [wait, signal] = &world.goods.timelines[..] else { unreachable!("there are two") };
+        let [wait, signal] = &world.inputs.timelines[..] else { unreachable!("there are two") };
         // SAFETY: one timeline is at 1, and both outlive the call.
         unsafe { wait_one(&homes[0], wait, 1) }?;
         record_event(&homes[0])?.make_wait(&homes[1])?;

@@ -4,14 +4,14 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::common::finds::{SIZE, finds, memory};
+use crate::common::finds::{SIZE, expect_findings, memory};
 use crate::common::{kinds, os, raw};
 #[cfg(windows)]
 use driver_double::Double;
 
 #[test]
-fn right_use_finds_nothing() {
-    finds("calls::right_use_finds_nothing", &[], |double| {
+fn correct_use_has_no_findings() {
+    expect_findings("calls::correct_use_has_no_findings", &[], |double| {
         let memory = memory(double);
         let timeline = double.export_semaphore(true);
         let number = timeline.number;
@@ -34,9 +34,9 @@ fn right_use_finds_nothing() {
 /// Findings are also written to the named file, for tests that do not query them. The variable is
 /// set when the process starts, because the double's threads may read the environment at any time.
 #[test]
-fn findings_go_to_the_file_that_is_named() {
+fn findings_are_written_to_the_named_file() {
     const NAMED: &str = "DRIVER_DOUBLE_TEST_NAMED";
-    let name = "calls::findings_go_to_the_file_that_is_named";
+    let name = "calls::findings_are_written_to_the_named_file";
     let Some(file) = std::env::var_os(NAMED) else {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("findings");
@@ -46,7 +46,7 @@ fn findings_go_to_the_file_that_is_named() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
         return;
     };
-    finds(name, &["use-after-destroy"], |double| {
+    expect_findings(name, &["use-after-destroy"], |double| {
         let memory = memory(double);
         assert_eq!(raw::destroy_memory(memory), 0);
         assert!(!Path::new(&file).exists(), "nothing is wrong so far");
@@ -59,7 +59,7 @@ fn findings_go_to_the_file_that_is_named() {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_descriptor_closed_twice() {
-    finds("calls::a_descriptor_closed_twice", &["double-close", "double-close"], |double| {
+    expect_findings("calls::a_descriptor_closed_twice", &["double-close", "double-close"], |double| {
         let exported = double.export_memory(SIZE, false);
         let number = os::number(&exported);
         let memory = raw::import_memory(exported, SIZE, false).unwrap();
@@ -78,7 +78,7 @@ fn a_descriptor_closed_twice() {
 #[test]
 #[cfg(windows)]
 fn a_kmt_handle_closed() {
-    finds("calls::a_kmt_handle_closed", &["double-close"], |double| {
+    expect_findings("calls::a_kmt_handle_closed", &["double-close"], |double| {
         let [kept, closed] = [(); 2].map(|()| std::ptr::without_provenance_mut(share(double).cast_unsigned()));
         for kmt in [kept, closed] {
             let kind = Type::CU_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_WIN32_KMT;
@@ -99,8 +99,8 @@ fn share(double: &Double) -> isize {
 /// A KMT number imported as a handle, and a handle imported as a KMT number, are findings.
 #[test]
 #[cfg(windows)]
-fn a_handle_of_another_sharing() {
-    finds("calls::a_handle_of_another_sharing", &["wrong-object"; 2], |double| {
+fn a_handle_of_another_kind() {
+    expect_findings("calls::a_handle_of_another_kind", &["wrong-object"; 2], |double| {
         let kmt = std::ptr::without_provenance_mut(share(double).cast_unsigned());
         assert_eq!(raw::import_memory_as(os::MEMORY, os::memory_handle(kmt), SIZE, false), Err(999));
         let exported = double.export_memory(SIZE, false);
@@ -111,7 +111,7 @@ fn a_handle_of_another_sharing() {
 
 #[test]
 fn descriptors_and_objects_leaked() {
-    finds("calls::descriptors_and_objects_leaked", &[], |double| {
+    expect_findings("calls::descriptors_and_objects_leaked", &[], |double| {
         let memory = memory(double);
         raw::map(memory, 0, 8).unwrap();
         let semaphore = double.export_semaphore(true);
@@ -131,10 +131,10 @@ fn descriptors_and_objects_leaked() {
 }
 
 #[test]
-fn use_after_destroy_and_of_what_never_was() {
+fn use_after_destroy_and_of_unknown_handles() {
     let destroyed = ["use-after-destroy", "unknown-handle", "use-after-destroy", "use-after-destroy"];
     let expected = [&destroyed[..], &["unknown-handle", "out-of-bounds"]].concat();
-    finds("calls::use_after_destroy_and_of_what_never_was", &expected, |double| {
+    expect_findings("calls::use_after_destroy_and_of_unknown_handles", &expected, |double| {
         let memory = memory(double);
         let address = raw::map(memory, 0, 8).unwrap();
         assert_eq!(raw::fill(address, 8), 0);
@@ -149,7 +149,7 @@ fn use_after_destroy_and_of_what_never_was() {
 
 #[test]
 fn memory_destroyed_while_mapped() {
-    finds("calls::memory_destroyed_while_mapped", &["mapped-at-destroy"], |double| {
+    expect_findings("calls::memory_destroyed_while_mapped", &["mapped-at-destroy"], |double| {
         let memory = memory(double);
         raw::map(memory, 0, 8).unwrap();
         assert_eq!(raw::destroy_memory(memory), 0);
@@ -159,7 +159,7 @@ fn memory_destroyed_while_mapped() {
 #[test]
 fn a_binary_wait_without_its_signal() {
     let expected = ["wait-before-signal", "wait-before-signal", "signal-over-signal"];
-    finds("calls::a_binary_wait_without_its_signal", &expected, |double| {
+    expect_findings("calls::a_binary_wait_without_its_signal", &expected, |double| {
         let exported = double.export_semaphore(false);
         let number = exported.number;
         let semaphore = raw::import_semaphore(exported, false).unwrap();
@@ -178,21 +178,25 @@ fn a_binary_wait_without_its_signal() {
 
 #[test]
 fn a_timeline_that_does_not_rise() {
-    finds("calls::a_timeline_that_does_not_rise", &["value-not-rising", "value-not-rising", "value-fell"], |double| {
-        let exported = double.export_semaphore(true);
-        let number = exported.number;
-        let timeline = raw::import_semaphore(exported, true).unwrap();
-        raw::signal(timeline, 5, 0);
-        raw::signal(timeline, 5, 0);
-        double.signal(number, 4);
-    });
+    expect_findings(
+        "calls::a_timeline_that_does_not_rise",
+        &["value-not-rising", "value-not-rising", "value-fell"],
+        |double| {
+            let exported = double.export_semaphore(true);
+            let number = exported.number;
+            let timeline = raw::import_semaphore(exported, true).unwrap();
+            raw::signal(timeline, 5, 0);
+            raw::signal(timeline, 5, 0);
+            double.signal(number, 4);
+        },
+    );
 }
 
 /// Signals that complete out of order are findings. Their values increase when they are enqueued,
 /// but on streams without an order between them.
 #[test]
-fn signals_that_overtake_one_another() {
-    finds("calls::signals_that_overtake_one_another", &["value-fell", "value-fell"], |double| {
+fn signals_that_complete_out_of_order() {
+    expect_findings("calls::signals_that_complete_out_of_order", &["value-fell", "value-fell"], |double| {
         let exported = double.export_semaphore(true);
         let number = exported.number;
         let timeline = raw::import_semaphore(exported, true).unwrap();
@@ -216,7 +220,7 @@ fn signals_that_overtake_one_another() {
 #[test]
 fn a_wrong_size_and_a_wrong_flag() {
     let expected = ["size-differs", "dedicated-differs", "dedicated-differs"];
-    finds("calls::a_wrong_size_and_a_wrong_flag", &expected, |double| {
+    expect_findings("calls::a_wrong_size_and_a_wrong_flag", &expected, |double| {
         let import = |dedicated, size, flag| raw::import_memory(double.export_memory(SIZE, dedicated), size, flag);
         // The calls succeed, as they do in the driver.
         import(false, SIZE * 16, false).unwrap();
@@ -227,8 +231,8 @@ fn a_wrong_size_and_a_wrong_flag() {
 }
 
 #[test]
-fn a_descriptor_of_something_else() {
-    finds("calls::a_descriptor_of_something_else", &["wrong-object"; 4], |double| {
+fn a_descriptor_of_another_object() {
+    expect_findings("calls::a_descriptor_of_another_object", &["wrong-object"; 4], |double| {
         let semaphore = double.export_semaphore(true);
         assert_eq!(raw::import_memory(semaphore, SIZE, false), Err(999));
         assert_eq!(raw::import_semaphore(double.export_memory(SIZE, false), true), Err(999));
@@ -240,7 +244,7 @@ fn a_descriptor_of_something_else() {
 /// Memory can be imported on its own GPU only; semaphores on any (measured).
 #[test]
 fn memory_of_another_device() {
-    finds("calls::memory_of_another_device", &["wrong-device", "wrong-device"], |double| {
+    expect_findings("calls::memory_of_another_device", &["wrong-device", "wrong-device"], |double| {
         let elsewhere = double.exporter(1);
         assert_eq!(raw::import_memory(elsewhere.export_memory(SIZE, false), SIZE, false), Err(999));
         raw::retain(1);
@@ -253,9 +257,9 @@ fn memory_of_another_device() {
 }
 
 #[test]
-fn no_context_and_a_wrong_one() {
+fn no_context_and_a_wrong_context() {
     let expected = ["no-context", "wrong-context", "wrong-context", "use-after-destroy"];
-    finds("calls::no_context_and_a_wrong_one", &expected, |double| {
+    expect_findings("calls::no_context_and_a_wrong_context", &expected, |double| {
         let memory = memory(double);
         let address = raw::map(memory, 0, 8).unwrap();
         double.set_current(0);
@@ -271,7 +275,7 @@ fn no_context_and_a_wrong_one() {
 #[test]
 fn a_context_released_too_early() {
     let expected = ["outlives-context", "outlives-context", "use-after-destroy"];
-    finds("calls::a_context_released_too_early", &expected, |double| {
+    expect_findings("calls::a_context_released_too_early", &expected, |double| {
         let memory = memory(double);
         raw::map(memory, 0, 8).unwrap();
         assert_eq!(raw::release(0), 0);
@@ -281,7 +285,7 @@ fn a_context_released_too_early() {
 
 #[test]
 fn a_mapping_freed_in_stream_order() {
-    finds("calls::a_mapping_freed_in_stream_order", &["async-free-of-mapping"], |double| {
+    expect_findings("calls::a_mapping_freed_in_stream_order", &["async-free-of-mapping"], |double| {
         let address = raw::map(memory(double), 0, 8).unwrap();
         assert_eq!(raw::free_async(address), 1);
     });
@@ -289,7 +293,7 @@ fn a_mapping_freed_in_stream_order() {
 
 #[test]
 fn the_nth_call_fails() {
-    finds("calls::the_nth_call_fails", &[], |double| {
+    expect_findings("calls::the_nth_call_fails", &[], |double| {
         double.fail_nth(2, 700, false);
         assert_eq!([raw::synchronize(), raw::synchronize(), raw::synchronize()], [0, 700, 0]);
         assert_eq!(double.disarm().unwrap().name, "cuCtxSynchronize");

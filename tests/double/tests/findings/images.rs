@@ -1,13 +1,13 @@
 //! Findings like those in `findings`, for images.
 
-use crate::common::finds::{IMAGE, SIZE, finds, image, memory};
+use crate::common::finds::{IMAGE, SIZE, expect_findings, image, memory};
 use crate::common::{kinds, raw};
 use cuda_import::cudarc::driver::sys::{CUDA_ARRAY3D_CUBEMAP as CUBEMAP, CUDA_ARRAY3D_LAYERED as LAYERED};
 use driver_double::ImageShape;
 
 #[test]
-fn right_use_of_an_image_finds_nothing() {
-    finds("images::right_use_of_an_image_finds_nothing", &[], |double| {
+fn correct_use_of_an_image_has_no_findings() {
+    expect_findings("images::correct_use_of_an_image_has_no_findings", &[], |double| {
         let memory = image(double, &IMAGE);
         let array = raw::map_array(memory, |desc| desc.arrayDesc.Flags = 0x02).unwrap();
         let level = raw::level(array, 0).unwrap();
@@ -25,7 +25,7 @@ fn right_use_of_an_image_finds_nothing() {
 
 #[test]
 fn an_image_mapped_as_another_one() {
-    finds("images::an_image_mapped_as_another_one", &["image-differs"; 12], |double| {
+    expect_findings("images::an_image_mapped_as_another_one", &["image-differs"; 12], |double| {
         let large = ImageShape { extent: [16, 8, 1], levels: 2, ..IMAGE };
         for (shape, what) in [
             (ImageShape { offset: 64, ..IMAGE }, "another offset"),
@@ -60,7 +60,7 @@ fn an_image_mapped_as_another_one() {
 /// The driver maps such images without an error, but places the layers differently from Vulkan.
 #[test]
 fn layers_with_some_of_the_mip_levels() {
-    finds("images::layers_with_some_of_the_mip_levels", &["mip-layout"; 3], |double| {
+    expect_findings("images::layers_with_some_of_the_mip_levels", &["mip-layout"; 3], |double| {
         let cube = |layers, levels| ImageShape { extent: [8, 8, 1], layers, cube: true, levels, ..IMAGE };
         for (shape, flags) in [
             (ImageShape { layers: 2, levels: 2, ..IMAGE }, LAYERED),
@@ -85,8 +85,8 @@ fn layers_with_some_of_the_mip_levels() {
 }
 
 #[test]
-fn images_that_cannot_be_are_refused() {
-    finds("images::images_that_cannot_be_are_refused", &[], |double| {
+fn invalid_images_are_refused() {
+    expect_findings("images::invalid_images_are_refused", &[], |double| {
         let memory = image(double, &IMAGE);
         assert_eq!(raw::map_array(memory, |desc| desc.offset = SIZE - 16), Err(1));
         assert_eq!(raw::map_array(memory, |desc| desc.numLevels = 5), Err(1));
@@ -100,7 +100,7 @@ fn images_that_cannot_be_are_refused() {
 #[test]
 fn an_array_destroyed_before_its_objects() {
     let expected = ["objects-at-destroy", "objects-at-destroy", "use-after-destroy", "use-after-destroy"];
-    finds("images::an_array_destroyed_before_its_objects", &expected, |double| {
+    expect_findings("images::an_array_destroyed_before_its_objects", &expected, |double| {
         let memory = image(double, &IMAGE);
         let array = raw::map_array(memory, |desc| desc.arrayDesc.Flags = 0x02).unwrap();
         let level = raw::level(array, 0).unwrap();
@@ -114,7 +114,7 @@ fn an_array_destroyed_before_its_objects() {
 #[test]
 fn memory_destroyed_before_its_array() {
     let expected = ["mapped-at-destroy", "outlives-context"];
-    finds("images::memory_destroyed_before_its_array", &expected, |double| {
+    expect_findings("images::memory_destroyed_before_its_array", &expected, |double| {
         let memory = image(double, &IMAGE);
         raw::map_array(memory, |_| {}).unwrap();
         assert_eq!([raw::destroy_memory(memory), raw::release(0)], [0, 0]);
@@ -124,7 +124,7 @@ fn memory_destroyed_before_its_array() {
 #[test]
 fn an_array_destroyed_in_use() {
     // The pending copies write to a destroyed array, which loses the context.
-    finds("images::an_array_destroyed_in_use", &["pending-at-destroy", "use-after-destroy"], |double| {
+    expect_findings("images::an_array_destroyed_in_use", &["pending-at-destroy", "use-after-destroy"], |double| {
         let array = raw::map_array(image(double, &IMAGE), |_| {}).unwrap();
         let level = raw::level(array, 0).unwrap();
         let address = raw::map(memory(double), 0, 32).unwrap();
@@ -143,7 +143,7 @@ fn an_array_destroyed_in_use() {
 
 #[test]
 fn copies_past_the_end() {
-    finds("images::copies_past_the_end", &["out-of-bounds"], |double| {
+    expect_findings("images::copies_past_the_end", &["out-of-bounds"], |double| {
         let array = raw::map_array(image(double, &IMAGE), |_| {}).unwrap();
         let level = raw::level(array, 0).unwrap();
         let [short, long] = [16, 64].map(|size| raw::map(memory(double), 0, size).unwrap());
@@ -156,7 +156,7 @@ fn copies_past_the_end() {
 #[test]
 fn textures_that_the_header_forbids() {
     use cuda_import::cudarc::driver::sys::{CUaddress_mode, CUfilter_mode};
-    finds("images::textures_that_the_header_forbids", &["texture-forbidden"; 6], |double| {
+    expect_findings("images::textures_that_the_header_forbids", &["texture-forbidden"; 6], |double| {
         let array = raw::map_array(image(double, &IMAGE), |_| {}).unwrap();
         let level = raw::level(array, 0).unwrap();
         assert_eq!(raw::texture(array, true, |_| {}), Err(1), "coordinates are not normalized");

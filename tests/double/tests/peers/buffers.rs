@@ -111,8 +111,8 @@ fn follower_wrote(buffer: &MappedBuffer<u32>, home: &Arc<CudaStream>) -> bool {
 /// Without the event of the follower's home stream, the signal happens before the follower's work
 /// has ended. This is the control for the test above.
 #[test]
-fn without_the_event_back_the_signal_is_early() {
-    let Some(double) = Double::in_child("buffers::without_the_event_back_the_signal_is_early") else { return };
+fn without_the_followers_event_the_signal_is_early() {
+    let Some(double) = Double::in_child("buffers::without_the_followers_event_the_signal_is_early") else { return };
     let (leader, follower) = (device(1), device(0));
     let homes = [leader.new_stream().unwrap(), follower.new_stream().unwrap()];
     let memory = import(&double, &leader, std::slice::from_ref(&follower), SIZE).unwrap();
@@ -161,7 +161,7 @@ fn closing_waits_for_all_devices() {
     double.forget_calls();
     let closing = std::thread::spawn(move || buffer.close());
     let asks = |double: &Double| double.calls().iter().filter(|call| call.name == "cuEventQuery").count();
-    double.until("closing asks more than once", |double| asks(double) > 1);
+    double.wait_until("closing asks more than once", |double| asks(double) > 1);
     assert!(!double.calls().iter().any(|call| call.name == "cuMemUnmap"));
     double.signal(held_number, 1);
     closing.join().unwrap().unwrap();
@@ -170,8 +170,8 @@ fn closing_waits_for_all_devices() {
 }
 
 #[test]
-fn it_is_mapped_whole_and_once() {
-    let Some(double) = Double::in_child("buffers::it_is_mapped_whole_and_once") else { return };
+fn a_buffer_is_mapped_completely_and_once() {
+    let Some(double) = Double::in_child("buffers::a_buffer_is_mapped_completely_and_once") else { return };
     let peer = device(1);
     let home = peer.new_stream().unwrap();
     let homes = std::slice::from_ref(&home);
@@ -193,8 +193,8 @@ fn it_is_mapped_whole_and_once() {
 }
 
 #[test]
-fn what_cannot_be_imported_or_mapped_is_told() {
-    let Some(double) = Double::in_child("buffers::what_cannot_be_imported_or_mapped_is_told") else { return };
+fn invalid_imports_and_mappings_are_reported() {
+    let Some(double) = Double::in_child("buffers::invalid_imports_and_mappings_are_reported") else { return };
     let (peer, other) = (device(1), device(0));
     let error = import(&double, &peer, &[], SIZE + 4096).unwrap_err();
     assert!(matches!(error, Error::Granularity { size, .. } if size == SIZE + 4096), "{error}");
@@ -232,8 +232,8 @@ fn what_cannot_be_imported_or_mapped_is_told() {
 }
 
 #[test]
-fn without_a_way_between_the_gpus() {
-    let Some(double) = Double::in_child("buffers::without_a_way_between_the_gpus") else { return };
+fn without_access_between_the_gpus() {
+    let Some(double) = Double::in_child("buffers::without_access_between_the_gpus") else { return };
     let uuids: Vec<_> = report().unwrap().devices.iter().map(|device| device.uuid).collect();
     assert_eq!(peer_access(uuids[1], uuids[0]).unwrap(), PeerAccess::Direct);
     assert_eq!(peer_access(uuids[1], uuids[1]).unwrap(), PeerAccess::Same);
@@ -257,10 +257,10 @@ fn without_a_way_between_the_gpus() {
 /// A device without access receives no address: the copy fails without depending on an error from
 /// the driver.
 #[test]
-fn only_the_devices_that_were_named_use_it() {
-    let Some(double) = Double::in_child("buffers::only_the_devices_that_were_named_use_it") else { return };
-    let (peer, stranger) = (device(1), device(0));
-    let (home, foreign) = (peer.new_stream().unwrap(), stranger.new_stream().unwrap());
+fn only_the_named_devices_have_access() {
+    let Some(double) = Double::in_child("buffers::only_the_named_devices_have_access") else { return };
+    let (peer, unrelated) = (device(1), device(0));
+    let (home, foreign) = (peer.new_stream().unwrap(), unrelated.new_stream().unwrap());
     let memory = import(&double, &peer, &[], SIZE).unwrap();
     let buffer = map(&memory, std::slice::from_ref(&home)).unwrap();
     // SAFETY: nothing else is lent.
@@ -268,16 +268,16 @@ fn only_the_devices_that_were_named_use_it() {
     // SAFETY: nothing else is lent.
     assert!(unsafe { buffer.part_mut_unchecked(0, 1..LEN + 1) }.is_none());
     assert_eq!(buffer.view().device_ptr(&foreign).0, 0);
-    assert!(peer.context().check_err().is_err() && stranger.context().check_err().is_err(), "and both are told");
+    assert!(peer.context().check_err().is_err() && unrelated.context().check_err().is_err(), "and both are told");
     // Like the driver, the double refuses accesses that bypass the check.
-    stranger.context().bind_to_thread().unwrap();
+    unrelated.context().bind_to_thread().unwrap();
     // SAFETY: unsound on purpose: the device has no access, which the double refuses.
     let copied = unsafe {
         cuda_import::cudarc::driver::result::memcpy_htod_async(buffer.as_raw(), &[1u32; LEN], foreign.cu_stream())
     };
     assert!(copied.is_err());
     assert_eq!(kinds(&double.findings()), ["no-access"]);
-    drop((buffer, memory, home, foreign, peer, stranger));
+    drop((buffer, memory, home, foreign, peer, unrelated));
     assert_clean(&double);
 }
 

@@ -67,8 +67,8 @@ enum Order {
 /// A follower's guest is covered if the follower's home waits for the guest and then the leader
 /// waits for that home.
 #[test]
-fn the_leader_is_behind_a_followers_guest() {
-    let Some(double) = Double::in_child("guests::the_leader_is_behind_a_followers_guest") else { return };
+fn the_leader_waits_for_a_followers_guest() {
+    let Some(double) = Double::in_child("guests::the_leader_waits_for_a_followers_guest") else { return };
     let devices = devices();
     for order in [Order::Both, Order::Homes] {
         let world = World::new(&double, &devices);
@@ -93,8 +93,8 @@ fn the_leader_is_behind_a_followers_guest() {
 
 /// A launch on a follower's home stream must first join the guests of that stream.
 #[test]
-fn a_home_stream_is_put_behind_its_own_guests() {
-    let Some(double) = Double::in_child("guests::a_home_stream_is_put_behind_its_own_guests") else { return };
+fn a_home_stream_waits_for_its_own_guests() {
+    let Some(double) = Double::in_child("guests::a_home_stream_waits_for_its_own_guests") else { return };
     let devices = devices();
     for place in [None, Some(0), Some(1), Some(2)] {
         let world = World::new(&double, &devices);
@@ -174,8 +174,8 @@ fn a_mark_is_moved_without_another_event() {
 /// If one GPU is lost, the join reports it, but still orders the other GPU's home stream after its
 /// guest.
 #[test]
-fn a_lost_gpu_does_not_keep_the_other_from_its_order() {
-    let Some(double) = Double::in_child("guests::a_lost_gpu_does_not_keep_the_other_from_its_order") else { return };
+fn a_lost_gpu_does_not_break_the_order_of_the_other() {
+    let Some(double) = Double::in_child("guests::a_lost_gpu_does_not_break_the_order_of_the_other") else { return };
     let devices = devices();
     let world = World::new(&double, &devices);
     let (held, held_number) = world.timeline(&double, 1);

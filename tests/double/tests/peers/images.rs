@@ -53,8 +53,8 @@ fn raw(stream: &CudaStream, address: u64, len: usize) -> Vec<u32> {
 }
 
 #[test]
-fn texels_lie_where_their_rows_are() {
-    let Some(double) = Double::in_child("images::texels_lie_where_their_rows_are") else { return };
+fn texels_are_stored_in_rows() {
+    let Some(double) = Double::in_child("images::texels_are_stored_in_rows") else { return };
     let peer = device(1);
     let (home, other) = (peer.new_stream().unwrap(), peer.new_stream().unwrap());
     let memory = import(&double, &peer);
@@ -91,8 +91,8 @@ fn texels_lie_where_their_rows_are() {
 }
 
 #[test]
-fn blocks_are_slice_after_slice() {
-    let Some(double) = Double::in_child("images::blocks_are_slice_after_slice") else { return };
+fn blocks_are_stored_slice_by_slice() {
+    let Some(double) = Double::in_child("images::blocks_are_stored_slice_by_slice") else { return };
     let peer = device(1);
     let home = peer.new_stream().unwrap();
     let memory = import(&double, &peer);
@@ -112,8 +112,8 @@ fn blocks_are_slice_after_slice() {
 
 /// Errors name the kind of the image and what it supports.
 #[test]
-fn what_an_image_has_not_is_told() {
-    let Some(double) = Double::in_child("images::what_an_image_has_not_is_told") else { return };
+fn unsupported_operations_of_an_image_are_reported() {
+    let Some(double) = Double::in_child("images::unsupported_operations_of_an_image_are_reported") else { return };
     let (drawing, peer) = (device(DRAWING), device(1));
     let home = peer.new_stream().unwrap();
     let memory = import(&double, &peer);
@@ -145,18 +145,18 @@ fn what_an_image_has_not_is_told() {
     assert!(matches!(problem(map(&flat, &LEVELS).unwrap_err()), ImageProblem::ZeroExtent { side: "height", .. }));
     let late = ImageMappingInfo { offset: SIZE - 64, ..LAYERS };
     assert!(matches!(map(&late, &LEVELS), Err(Error::OutOfRange { .. })));
-    let stranger = drawing.new_stream().unwrap();
-    let error = MappedImage::<u32>::map_rows(&memory, &LAYERS, &LEVELS, &stranger).unwrap_err();
+    let unrelated = drawing.new_stream().unwrap();
+    let error = MappedImage::<u32>::map_rows(&memory, &LAYERS, &LEVELS, &unrelated).unwrap_err();
     assert!(matches!(error, Error::ContextMismatch { .. }), "{error}");
     // The refused mappings left the memory unchanged.
     drop(map(&LAYERS, &LEVELS).unwrap());
 
-    let array = map_image(&import_shape(&double, &drawing, &SHAPE), &stranger);
+    let array = map_image(&import_shape(&double, &drawing, &SHAPE), &unrelated);
     assert!(!array.has_rows());
     // SAFETY: no other view is alive.
     let error = unsafe { array.view_mut_unchecked() }.rows(0).unwrap_err();
     assert!(matches!(error, Error::Image { problem: ImageProblem::NoRows, .. }), "{error}");
-    drop((array, memory, stranger, home, drawing, peer));
+    drop((array, memory, unrelated, home, drawing, peer));
     assert_clean(&double);
 }
 
@@ -164,8 +164,8 @@ fn what_an_image_has_not_is_told() {
 #[test]
 fn a_device_without_access_copies_nothing() {
     let Some(double) = Double::in_child("images::a_device_without_access_copies_nothing") else { return };
-    let (peer, stranger) = (device(1), device(0));
-    let (home, foreign) = (peer.new_stream().unwrap(), stranger.new_stream().unwrap());
+    let (peer, unrelated) = (device(1), device(0));
+    let (home, foreign) = (peer.new_stream().unwrap(), unrelated.new_stream().unwrap());
     let memory = import(&double, &peer);
     let mut image = MappedImage::<u32>::map_rows(&memory, &LAYERS, &LEVELS, &home).unwrap();
     let refused = image.view_mut().write_from_host(&foreign, 1, .., &[0; 6]).unwrap_err();
@@ -175,6 +175,6 @@ fn a_device_without_access_copies_nothing() {
     let error = MappedImage::<u32>::map_rows(&second, &LAYERS, &LEVELS, &home).unwrap_err().to_string();
     assert!(error.contains("cuMemSetAccess failed") && error.contains("Double B"), "{error}");
     assert!(kinds(&double.findings()).is_empty());
-    drop((image, memory, second, home, foreign, peer, stranger));
+    drop((image, memory, second, home, foreign, peer, unrelated));
     assert_clean(&double);
 }

@@ -17,34 +17,34 @@ use bridge_worker::{Buffer, Error, Worker};
 use cuda_import::report;
 use driver_double::Double;
 
-const NAME: &str = "ends::a_renderer_that_ends_behind_any_message_leaves_nothing_behind";
-const DRAWS: &str = "ends::a_renderer_that_draws_and_ends_behind_any_message_leaves_nothing_behind";
-const LEFT: &str = "ends::what_a_renderer_owes_that_dies_after_its_exchange_was_left_is_signaled";
+const NAME: &str = "ends::a_renderer_that_ends_after_any_message_leaves_nothing";
+const DRAWS: &str = "ends::a_drawing_renderer_that_ends_after_any_message_leaves_nothing";
+const LEFT: &str = "ends::pending_values_of_a_renderer_that_dies_after_the_exchange_are_signaled";
 /// Environment variable of the renderer process: the number of messages after which it stops, its
 /// socket path, its GPU and the paths of its descriptors.
 const RENDERER: &str = "WORKER_TEST_RENDERER";
 
 #[test]
-fn a_renderer_that_ends_behind_any_message_leaves_nothing_behind() {
+fn a_renderer_that_ends_after_any_message_leaves_nothing() {
     let frames = ["Ready", "Free", "Free", "Publish", "Free", "Publish"];
     each_message(NAME, Direction::WorkerWrites, &frames);
 }
 
 #[test]
-fn a_renderer_that_draws_and_ends_behind_any_message_leaves_nothing_behind() {
+fn a_drawing_renderer_that_ends_after_any_message_leaves_nothing() {
     let frames = ["Ready", "Publish", "Publish", "Free", "Free", "Publish", "Free"];
     each_message(DRAWS, Direction::RendererWrites, &frames);
 }
 
 /// Ends a renderer in step after each message; `frames` are the messages after the offer.
 fn each_message(name: &str, direction: Direction, frames: &[&str]) {
-    if let Ok(told) = std::env::var(RENDERER) {
-        return render(&told, direction);
+    if let Ok(arguments) = std::env::var(RENDERER) {
+        return render(&arguments, direction);
     }
     let Some(double) = Double::in_child(name) else { return };
     let mut kinds = Vec::new();
     for last in 1.. {
-        let Some(kind) = outlive(&double, name, direction, last) else { break };
+        let Some(kind) = end_after(&double, name, direction, last) else { break };
         kinds.push(kind);
     }
     let dialogue = ["Hello", "Hello", "Offer", "Resource", "Resource", "Timeline", "Timeline"];
@@ -52,12 +52,12 @@ fn each_message(name: &str, direction: Direction, frames: &[&str]) {
 }
 
 /// The renderer process: in step, with commands on the slots that never end.
-fn render(told: &str, direction: Direction) {
-    let mut told = told.split(',');
-    let last = told.next().unwrap().parse().unwrap();
-    let (path, gpu) = (PathBuf::from(told.next().unwrap()), told.next().unwrap().parse().unwrap());
+fn render(arguments: &str, direction: Direction) {
+    let mut arguments = arguments.split(',');
+    let last = arguments.next().unwrap().parse().unwrap();
+    let (path, gpu) = (PathBuf::from(arguments.next().unwrap()), arguments.next().unwrap().parse().unwrap());
     let open = |path| OwnedFd::from(File::options().read(true).write(true).open(path).unwrap());
-    let descriptors: Vec<OwnedFd> = told.map(open).collect();
+    let descriptors: Vec<OwnedFd> = arguments.map(open).collect();
     let listener = Listener::bind(path).unwrap();
     let descriptors: Vec<_> = descriptors.iter().collect();
     let mut renderer = Renderer::offer_stopping(last, direction, &listener, gpu, true, &descriptors);
@@ -82,12 +82,12 @@ fn render(told: &str, direction: Direction) {
 
 /// Ends a renderer after its `last` message and returns the kind of that message, or `None` if
 /// there were fewer messages.
-fn outlive(double: &Double, name: &str, direction: Direction, last: u32) -> Option<String> {
+fn end_after(double: &Double, name: &str, direction: Direction, last: u32) -> Option<String> {
     let exports = Exports::new(double);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
     let ended = end(start(name, last, &path, &exports));
-    let error = live(&path, direction, || ended.is_finished()).unwrap_err();
+    let error = run_worker(&path, direction, || ended.is_finished()).unwrap_err();
     // The last variant occurs if the renderer was reaped before the worker connected.
     let is_told = matches!(
         error,
@@ -104,11 +104,11 @@ fn outlive(double: &Double, name: &str, direction: Direction, last: u32) -> Opti
 fn start(name: &str, last: u32, path: &Path, exports: &Exports) -> Child {
     let gpu = report().unwrap().devices[0].uuid;
     let own = format!("/proc/{}/fd", std::process::id());
-    let mut told = vec![last.to_string(), path.display().to_string(), gpu.to_string()];
-    told.extend(exports.all().iter().map(|descriptor| format!("{own}/{}", descriptor.as_raw_fd())));
+    let mut arguments = vec![last.to_string(), path.display().to_string(), gpu.to_string()];
+    arguments.extend(exports.all().iter().map(|descriptor| format!("{own}/{}", descriptor.as_raw_fd())));
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture"])
-        .env(RENDERER, told.join(","))
+        .env(RENDERER, arguments.join(","))
         .stdout(Stdio::piped())
         .spawn()
         .unwrap()
@@ -127,8 +127,8 @@ fn end(mut child: Child) -> JoinHandle<Option<String>> {
 }
 
 /// Runs a worker until the end of its renderer.
-fn live(path: &Path, direction: Direction, has_ended: impl Fn() -> bool) -> Result<(), Error> {
-    let worker = meet(path, has_ended)?;
+fn run_worker(path: &Path, direction: Direction, has_ended: impl Fn() -> bool) -> Result<(), Error> {
+    let worker = connect_to_renderer(path, has_ended)?;
     if direction == Direction::RendererWrites {
         let mut reader = worker.exchange_reader::<Buffer<f32>>("x")?;
         loop {
@@ -142,7 +142,7 @@ fn live(path: &Path, direction: Direction, has_ended: impl Fn() -> bool) -> Resu
 }
 
 /// Connects to a renderer that was started and may have ended.
-fn meet(path: &Path, has_ended: impl Fn() -> bool) -> Result<Worker, Error> {
+fn connect_to_renderer(path: &Path, has_ended: impl Fn() -> bool) -> Result<Worker, Error> {
     let start = Instant::now();
     loop {
         match connect(path) {
@@ -158,23 +158,23 @@ fn meet(path: &Path, has_ended: impl Fn() -> bool) -> Result<Worker, Error> {
 /// A stream that still waits for the renderer when its exchange is dropped is leaked, and continues
 /// once the renderer is dead.
 #[test]
-fn what_a_renderer_owes_that_dies_after_its_exchange_was_left_is_signaled() {
-    if let Ok(told) = std::env::var(RENDERER) {
-        return render(&told, Direction::WorkerWrites);
+fn pending_values_of_a_renderer_that_dies_after_the_exchange_are_signaled() {
+    if let Ok(arguments) = std::env::var(RENDERER) {
+        return render(&arguments, Direction::WorkerWrites);
     }
     let Some(double) = Double::in_child(LEFT) else { return };
     let exports = Exports::new(&double);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
     let mut renderer = start(LEFT, u32::MAX, &path, &exports);
-    let worker = meet(&path, || false).unwrap();
+    let worker = connect_to_renderer(&path, || false).unwrap();
     let mut exchange = worker.exchange::<Buffer<f32>>("x").unwrap();
     // The third frame waits for a value that the renderer has announced.
     (0..3).for_each(|_| exchange.begin().unwrap().finish().unwrap());
     drop((exchange, worker));
     assert_eq!((double.value(exports.computed.1), double.value(exports.rendered.1)), (2, 0), "the renderer lives");
     renderer.kill().unwrap();
-    double.until("the stream to go on", |double| double.value(exports.computed.1) == 3);
+    double.wait_until("the stream to go on", |double| double.value(exports.computed.1) == 3);
     assert_eq!(double.value(exports.rendered.1), 5);
     renderer.wait().unwrap();
     assert_eq!(double.findings(), []);

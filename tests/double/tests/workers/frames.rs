@@ -18,7 +18,7 @@ const INVALID_DEVICE: u32 = 101;
 const NOT_READY: u32 = 600;
 
 /// Returns how often this call returned that the work it queries has not ended.
-fn asked_in_vain(double: &Double, name: &str) -> usize {
+fn not_ready_calls(double: &Double, name: &str) -> usize {
     double.calls().iter().filter(|call| call.name == name && call.code == NOT_READY).count()
 }
 
@@ -32,8 +32,8 @@ fn write(writer: &mut LatestWriter<Buffer<f32>>) -> Result<(), Error> {
 }
 
 #[test]
-fn frames_are_signaled_behind_their_work_and_nothing_is_left() {
-    let Some(double) = Double::in_child("frames::frames_are_signaled_behind_their_work_and_nothing_is_left") else {
+fn frames_are_signaled_after_their_work_and_nothing_is_left() {
+    let Some(double) = Double::in_child("frames::frames_are_signaled_after_their_work_and_nothing_is_left") else {
         return;
     };
     frames_cross(&double, None, "cuImportExternalMemory");
@@ -49,15 +49,15 @@ fn a_worker_on_another_gpu_writes_the_renderers_memory() {
 /// A worker gets an error if it does not see the drawing GPU, because the driver does not import
 /// timelines of a GPU that it does not see.
 #[test]
-fn a_worker_that_does_not_see_the_gpu_that_draws_is_told_so() {
-    let Some(double) = Double::in_child("frames::a_worker_that_does_not_see_the_gpu_that_draws_is_told_so") else {
+fn a_worker_that_does_not_see_the_drawing_gpu_gets_an_error() {
+    let Some(double) = Double::in_child("frames::a_worker_that_does_not_see_the_drawing_gpu_gets_an_error") else {
         return;
     };
     let (hidden, device) = (Uuid::from_bytes([0xdb; 16]), report().unwrap().devices[1].uuid);
     let exports = Exports::new(&double);
     let folder = tempfile::tempdir().unwrap();
     let listener = Listener::bind(folder.path().join("s")).unwrap();
-    let told = (1..100).find_map(|nth| {
+    let error = (1..100).find_map(|nth| {
         std::thread::scope(|scope| {
             let renderer = scope.spawn(|| Renderer::offer(&listener, hidden, false, &exports.all()));
             let worker = connect_on(listener.path(), Some(device)).unwrap();
@@ -70,7 +70,7 @@ fn a_worker_that_does_not_see_the_gpu_that_draws_is_told_so() {
             made.err().filter(|error| matches!(error, Error::HiddenGpu { .. }) && refused(error))
         })
     });
-    let text = told.expect("no call is the import of a timeline").to_string();
+    let text = error.expect("no call is the import of a timeline").to_string();
     for part in ["CUDA_VISIBLE_DEVICES", "WorkerInfo::device", "Backend::Host", &hidden.to_string()] {
         assert!(text.contains(part), "{text}");
     }
@@ -79,8 +79,8 @@ fn a_worker_that_does_not_see_the_gpu_that_draws_is_told_so() {
 /// Without a requested backend, a worker computes on the CPU if CUDA cannot import the timelines; a
 /// program that requests CUDA may use another GPU.
 #[test]
-fn a_worker_that_does_not_see_the_gpu_that_draws_computes_on_the_cpu() {
-    let Some(double) = Double::in_child("frames::a_worker_that_does_not_see_the_gpu_that_draws_computes_on_the_cpu")
+fn a_worker_that_does_not_see_the_drawing_gpu_computes_on_the_cpu() {
+    let Some(double) = Double::in_child("frames::a_worker_that_does_not_see_the_drawing_gpu_computes_on_the_cpu")
     else {
         return;
     };
@@ -104,14 +104,14 @@ fn a_worker_that_does_not_see_the_gpu_that_draws_computes_on_the_cpu() {
             let info = WorkerInfo { backend, timeout: LIMIT, ..Default::default() };
             let worker = Worker::connect_with(listener.path(), &info).unwrap();
             assert_eq!((worker.backend(), renderer.join().unwrap()), (expected, Some(expected)));
-            let told = worker.reason();
+            let reason = worker.reason();
             match (device_uuid == hidden, backend) {
-                (true, None) if host => assert!(told.contains("Check CUDA_VISIBLE_DEVICES"), "{told}"),
-                (true, _) => assert!(told.contains("CUDA does not see the GPU that draws"), "{told}"),
-                (false, None) => assert!(told.contains("it is the GPU that draws"), "{told}"),
-                (false, _) => assert!(told.contains("was requested"), "{told}"),
+                (true, None) if host => assert!(reason.contains("Check CUDA_VISIBLE_DEVICES"), "{reason}"),
+                (true, _) => assert!(reason.contains("CUDA does not see the GPU that draws"), "{reason}"),
+                (false, None) => assert!(reason.contains("it is the GPU that draws"), "{reason}"),
+                (false, _) => assert!(reason.contains("was requested"), "{reason}"),
             }
-            assert!(device_uuid == seen || told.contains(&hidden.to_string()), "{told}");
+            assert!(device_uuid == seen || reason.contains(&hidden.to_string()), "{reason}");
         });
     }
     drop(double);
@@ -134,7 +134,7 @@ fn frames_cross(double: &Double, device: Option<Uuid>, import: &str) {
             for expected in 0..FRAMES {
                 let Message::Publish { slot, frame, value, .. } = renderer.receive() else { panic!() };
                 assert_eq!((frame, value), (expected, expected + 1));
-                double.until("the frame to be whole", |double| double.value(exports.computed.1) >= value);
+                double.wait_until("the frame to be whole", |double| double.value(exports.computed.1) >= value);
                 // One frame in four is drawn, and reported as drawn.
                 if value % 4 == 0 {
                     double.signal(exports.rendered.1, value);
@@ -195,7 +195,9 @@ fn frames_in_flight_are_bounded_and_torn_where_the_context_is_lost() {
         // A frame with a free slot queries the end of the oldest frame only once.
         double.forget_calls();
         let lost = scope.spawn(|| {
-            double.until("the third frame to wait for the first", |double| asked_in_vain(double, "cuEventQuery") >= 3);
+            double.wait_until("the third frame to wait for the first", |double| {
+                not_ready_calls(double, "cuEventQuery") >= 3
+            });
             double.lose_context(0, 700);
         });
         assert!(matches!(write(&mut writer), Err(Error::Cuda(_))));
@@ -221,8 +223,8 @@ fn a_forgotten_turn_is_waited_for() {
             renderer.receive();
             renderer.send(Message::Free { exchange: 1, slot: 0, value: 0 });
             let mut early = None;
-            double.until("the worker to wait, or to close the exchange", |double| {
-                let waits = asked_in_vain(double, "cuStreamQuery") > 0;
+            double.wait_until("the worker to wait, or to close the exchange", |double| {
+                let waits = not_ready_calls(double, "cuStreamQuery") > 0;
                 early = renderer.connection.receive(Duration::ZERO).ok();
                 waits || early.is_some()
             });

@@ -14,11 +14,11 @@ use driver_double::Double;
 const NO_MEMORY: u32 = 2;
 
 /// A logger that panics without printing a panic message.
-struct Bomb;
+struct PanickingLogger;
 
 static SAID: AtomicUsize = AtomicUsize::new(0);
 
-impl log::Log for Bomb {
+impl log::Log for PanickingLogger {
     fn enabled(&self, _: &log::Metadata<'_>) -> bool {
         true
     }
@@ -38,7 +38,7 @@ fn in_step(
     render: impl Fn(&mut Renderer, &Exports) + Sync,
     work: fn(&Double, &mut ExchangeWriter<Buffer<f32>>),
 ) {
-    log::set_logger(&Bomb).unwrap();
+    log::set_logger(&PanickingLogger).unwrap();
     let gpu = report().unwrap().devices[0].uuid;
     let exports = Exports::new(double);
     let folder = tempfile::tempdir().unwrap();
@@ -66,14 +66,14 @@ fn in_step(
 /// If the event after a frame's signal cannot be recorded, the signal is still enqueued and its
 /// value is used.
 #[test]
-fn a_frame_whose_end_cannot_be_asked_for_spends_its_value() {
-    const NAME: &str = "loggers::a_frame_whose_end_cannot_be_asked_for_spends_its_value";
+fn a_frame_whose_event_cannot_be_recorded_uses_its_value() {
+    const NAME: &str = "loggers::a_frame_whose_event_cannot_be_recorded_uses_its_value";
     let Some(double) = Double::in_child(NAME) else { return };
     let render = |renderer: &mut Renderer, exports: &Exports| {
         for of in 0..2 {
             let Message::Publish { frame, value, .. } = renderer.receive() else { panic!() };
             assert_eq!((frame, value), (of, of + 1));
-            double.until("its value", |double| double.value(exports.computed.1) >= value);
+            double.wait_until("its value", |double| double.value(exports.computed.1) >= value);
         }
     };
     in_step(&double, render, |double, exchange| {
@@ -93,7 +93,7 @@ fn an_announced_frame_that_is_dropped_is_torn_and_signaled() {
         let Message::Publish { frame, value, .. } = renderer.receive() else { panic!() };
         assert_eq!((frame, value), (0, 1));
         assert!(matches!(renderer.receive(), Message::Torn { frame: 0, .. }));
-        double.until("its value", |double| double.value(exports.computed.1) >= value);
+        double.wait_until("its value", |double| double.value(exports.computed.1) >= value);
     };
     in_step(&double, render, |_, exchange| {
         let mut turn = exchange.begin().unwrap();

@@ -14,8 +14,8 @@ use cuda_import::{SemaphoreKind, query, report};
 use driver_double::Double;
 
 #[test]
-fn a_frame_that_was_read_goes_back_behind_its_work() {
-    let Some(double) = Double::in_child("reads::a_frame_that_was_read_goes_back_behind_its_work") else { return };
+fn a_frame_that_was_read_is_given_back_after_its_work() {
+    let Some(double) = Double::in_child("reads::a_frame_that_was_read_is_given_back_after_its_work") else { return };
     let owned = Exports::new(&double);
     let folder = tempfile::tempdir().unwrap();
     let listener = &Listener::bind(folder.path().join("s")).unwrap();
@@ -29,8 +29,8 @@ fn a_frame_that_was_read_goes_back_behind_its_work() {
             publish(&mut renderer, double, exports, 1, 2);
             let Message::Free { slot: 0, value, .. } = renderer.receive() else { panic!() };
             assert_eq!((value, double.value(exports.computed.1)), (1, 0), "its work is held");
-            double.let_work_go();
-            double.until("the reader's work to end", |double| double.value(exports.computed.1) == value);
+            double.release_work();
+            double.wait_until("the reader's work to end", |double| double.value(exports.computed.1) == value);
             assert_eq!(renderer.receive(), Message::Close { exchange: 1 });
         });
         let worker = connect(listener.path()).unwrap();
@@ -56,15 +56,17 @@ fn a_frame_that_was_read_goes_back_behind_its_work() {
 
 /// A slot is returned only after work on the program's own streams, even if the turn was forgotten.
 #[test]
-fn a_slot_goes_back_behind_the_work_of_a_forgotten_turn() {
-    let Some(double) = Double::in_child("reads::a_slot_goes_back_behind_the_work_of_a_forgotten_turn") else { return };
+fn a_slot_is_given_back_after_the_work_of_a_forgotten_turn() {
+    let Some(double) = Double::in_child("reads::a_slot_is_given_back_after_the_work_of_a_forgotten_turn") else {
+        return;
+    };
     let owned = Exports::new(&double);
     let exported = double.export_semaphore(true);
     let gate = exported.number;
     let folder = tempfile::tempdir().unwrap();
     let listener = &Listener::bind(folder.path().join("s")).unwrap();
     let (exports, double) = (&owned, &double);
-    let ((freed, told), (see, seen)) = (channel(), channel());
+    let ((freed, values), (see, seen)) = (channel(), channel());
     std::thread::scope(|scope| {
         let renderer = scope.spawn(move || {
             let mut renderer = offer(listener, exports);
@@ -89,10 +91,10 @@ fn a_slot_goes_back_behind_the_work_of_a_forgotten_turn() {
         std::mem::forget(turn);
         see.send(()).unwrap();
         while reader.newest().unwrap().unwrap().frame() == 0 {}
-        let value = told.recv().unwrap();
+        let value = values.recv().unwrap();
         assert_eq!(double.value(exports.computed.1), 0, "the slot goes back while it is read");
         double.signal(gate, 1);
-        double.until("the slot to go back", |double| double.value(exports.computed.1) == value);
+        double.wait_until("the slot to go back", |double| double.value(exports.computed.1) == value);
         drop((reader, worker));
         renderer.join().unwrap();
         drop((guest, semaphore));
@@ -104,8 +106,10 @@ fn a_slot_goes_back_behind_the_work_of_a_forgotten_turn() {
 /// Whichever driver call fails, work on a frame waits for the renderer's signal, and the slot of
 /// the previous frame is returned.
 #[test]
-fn no_failure_gives_a_frame_ahead_of_the_renderer() {
-    let Some(double) = Double::in_child("reads::no_failure_gives_a_frame_ahead_of_the_renderer") else { return };
+fn no_failure_delivers_a_frame_before_the_renderers_signal() {
+    let Some(double) = Double::in_child("reads::no_failure_delivers_a_frame_before_the_renderers_signal") else {
+        return;
+    };
     // One context for all rounds.
     let device = device();
     let failed = (1..100).take_while(|nth| second_frame(&double, *nth)).count();
@@ -144,7 +148,7 @@ fn second_frame(double: &Double, nth: u64) -> bool {
         assert_eq!(turn.frame(), 1, "after {failed:?}");
         assert!(!query(&stream).unwrap(), "work with the frame does not wait for it, after {failed:?}");
         double.signal(exports.rendered.1, 2);
-        double.until("the frame to be there", |_| query(&stream).unwrap());
+        double.wait_until("the frame to be there", |_| query(&stream).unwrap());
         turn.finish().unwrap();
         drop((reader, worker));
         renderer.join().unwrap();

@@ -78,7 +78,7 @@ fn frames_are_announced_while_the_stream_waits_for_the_renderer() {
                 assert!(double.value(exports.computed.1) < value, "frame {frame} did not wait for the renderer");
                 double.signal(exports.rendered.1, drawn);
             }
-            double.until("the frame to be whole", |double| double.value(exports.computed.1) >= value);
+            double.wait_until("the frame to be whole", |double| double.value(exports.computed.1) >= value);
         }
     };
     in_step(&double, render, |exchange| (0..FRAMES).for_each(|_| write(exchange).unwrap()));
@@ -94,12 +94,12 @@ fn a_frame_that_is_taken_back_is_torn_and_signaled() {
             let Message::Publish { frame: of, value, .. } = renderer.receive() else { panic!() };
             assert_eq!((of, value), (frame, frame + 1));
             assert!(matches!(renderer.receive(), Message::Torn { frame: of, .. } if of == frame));
-            double.until("its value", |double| double.value(exports.computed.1) >= value);
+            double.wait_until("its value", |double| double.value(exports.computed.1) >= value);
             renderer.send(free(frame as u32, 0));
         }
         let Message::Publish { frame, value, .. } = renderer.receive() else { panic!() };
         assert_eq!((frame, value), (2, 3));
-        double.until("its value", |double| double.value(exports.computed.1) >= value);
+        double.wait_until("its value", |double| double.value(exports.computed.1) >= value);
     };
     in_step(&double, render, |exchange| {
         let mut turn = exchange.begin().unwrap();
@@ -150,10 +150,10 @@ fn finish_with_a_failure(double: &Double, nth: u64) -> (bool, bool) {
             assert!(start.elapsed() < LIMIT, "its value does not come");
             std::hint::spin_loop();
         }
-        let told = renderer.connection.try_receive().unwrap().map(|received| received.message);
+        let message = renderer.connection.try_receive().unwrap().map(|received| received.message);
         looked.wait();
         let failed = ended.lock().unwrap().recv().unwrap();
-        assert_eq!(matches!(told, Some(Message::Torn { frame: 1, .. })), failed, "{told:?}");
+        assert_eq!(matches!(message, Some(Message::Torn { frame: 1, .. })), failed, "{message:?}");
     };
     let mut outcome = (false, false);
     in_step(double, render, |exchange| {
@@ -177,12 +177,12 @@ const INVALID_VALUE: u32 = 1;
 const RENDERER: &str = "WORKER_TEST_RENDERER";
 
 /// Returns the renderer if this process is one, once its exchange is accepted.
-fn this_renderer() -> Option<Renderer> {
-    let told = std::env::var(RENDERER).ok()?;
-    let mut told = told.split(',');
-    let (path, gpu) = (told.next().unwrap().to_owned(), told.next().unwrap().parse().unwrap());
+fn renderer_of_this_process() -> Option<Renderer> {
+    let arguments = std::env::var(RENDERER).ok()?;
+    let mut arguments = arguments.split(',');
+    let (path, gpu) = (arguments.next().unwrap().to_owned(), arguments.next().unwrap().parse().unwrap());
     let descriptors: Vec<OwnedFd> =
-        told.map(|path| File::options().read(true).write(true).open(path).unwrap().into()).collect();
+        arguments.map(|path| File::options().read(true).write(true).open(path).unwrap().into()).collect();
     let listener = Listener::bind(path).unwrap();
     let mut renderer = Renderer::offer(&listener, gpu, true, &descriptors.iter().collect::<Vec<_>>());
     renderer.receive();
@@ -195,9 +195,9 @@ fn with_renderer(test: &str, exports: &Exports) -> (Child, Worker) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
     let own = format!("/proc/{}/fd", std::process::id());
-    let mut told = vec![path.display().to_string(), gpu.to_string()];
-    told.extend(exports.all().iter().map(|descriptor| format!("{own}/{}", descriptor.as_raw_fd())));
-    let child = spawn(test, RENDERER, &told.join(","));
+    let mut arguments = vec![path.display().to_string(), gpu.to_string()];
+    arguments.extend(exports.all().iter().map(|descriptor| format!("{own}/{}", descriptor.as_raw_fd())));
+    let child = spawn(test, RENDERER, &arguments.join(","));
     let start = Instant::now();
     loop {
         match connect(&path) {
@@ -209,16 +209,16 @@ fn with_renderer(test: &str, exports: &Exports) -> (Child, Worker) {
 }
 
 /// How long `bridge-worker` waits in each call for the end of a process whose socket is closed.
-const LAST_BREATH: Duration = Duration::from_millis(100);
+const END_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The renderer process announces a value and is killed before it signals it; the worker signals it
 /// instead.
 #[test]
-fn what_a_dead_renderer_owes_is_signaled_from_here() {
-    const NAME: &str = "steps::what_a_dead_renderer_owes_is_signaled_from_here";
-    if let Some(mut renderer) = this_renderer() {
+fn pending_values_of_a_dead_renderer_are_signaled_by_the_worker() {
+    const NAME: &str = "steps::pending_values_of_a_dead_renderer_are_signaled_by_the_worker";
+    if let Some(mut renderer) = renderer_of_this_process() {
         renderer.send(free(0, 5));
-        until_told();
+        wait_for_end_of_input();
         return;
     }
     let Some(double) = Double::in_child(NAME) else { return };
@@ -230,7 +230,7 @@ fn what_a_dead_renderer_owes_is_signaled_from_here() {
     child.kill().unwrap();
     assert_eq!(double.value(exports.computed.1), 0);
     // This must not depend on further calls: the program may be blocked on the stream itself.
-    double.until("the stream to go on", |double| double.value(exports.computed.1) == 1);
+    double.wait_until("the stream to go on", |double| double.value(exports.computed.1) == 1);
     let killed = Instant::now();
     let error = exchange.begin().err().unwrap();
     assert!(matches!(&error, Error::PeerLost { frame: 1, owed: Some(5), .. }), "{error}");
@@ -245,9 +245,9 @@ fn what_a_dead_renderer_owes_is_signaled_from_here() {
 /// The renderer process may end long after its socket. A worker that waits for its own frame, which
 /// waits for the renderer, allows it the time limit of the call.
 #[test]
-fn a_renderer_that_ends_slowly_is_waited_for_where_a_frame_waits_for_it() {
-    const NAME: &str = "steps::a_renderer_that_ends_slowly_is_waited_for_where_a_frame_waits_for_it";
-    if let Some(mut renderer) = this_renderer() {
+fn a_slowly_ending_renderer_is_waited_for_if_a_frame_waits_for_it() {
+    const NAME: &str = "steps::a_slowly_ending_renderer_is_waited_for_if_a_frame_waits_for_it";
+    if let Some(mut renderer) = renderer_of_this_process() {
         (0..2).for_each(|slot| renderer.send(free(slot, 5)));
         (0..2).for_each(|_| assert!(matches!(renderer.receive(), Message::Publish { .. })));
         // Closes the socket without a message, as if killed.
@@ -255,7 +255,7 @@ fn a_renderer_that_ends_slowly_is_waited_for_where_a_frame_waits_for_it() {
         UnixStream::from(socket).shutdown(Shutdown::Both).unwrap();
         // Not with `println!`, whose output the test harness captures.
         std::io::stdout().write_all(b"\n@gone\n").unwrap();
-        until_told();
+        wait_for_end_of_input();
         std::process::exit(0);
     }
     let Some(double) = Double::in_child(NAME) else { return };
@@ -270,12 +270,12 @@ fn a_renderer_that_ends_slowly_is_waited_for_where_a_frame_waits_for_it() {
     let error = std::thread::scope(|scope| {
         let begun = scope.spawn(|| exchange.begin().err().unwrap());
         // After this, the worker detects that the connection has ended.
-        double.until("the third frame to wait for the first", |double| {
+        double.wait_until("the third frame to wait for the first", |double| {
             begun.is_finished() || double.calls().iter().any(|call| call.name == "cuEventQuery")
         });
         // Longer than the time that every call allows; a call that allows no more would have
         // returned.
-        std::thread::sleep(7 * LAST_BREATH);
+        std::thread::sleep(7 * END_TIMEOUT);
         assert!(!begun.is_finished(), "it does not wait for the end of the process: {}", begun.join().unwrap());
         drop(child.stdin.take());
         begun.join().unwrap()
@@ -286,7 +286,8 @@ fn a_renderer_that_ends_slowly_is_waited_for_where_a_frame_waits_for_it() {
     assert_clean(&double);
 }
 
-/// Starts a process that [`until_told`] ends when its input is closed, or when this process ends.
+/// Starts a process that [`wait_for_end_of_input`] ends when its input is closed, or when this
+/// process ends.
 fn spawn(test: &str, variable: &str, value: &str) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test]).env(variable, value).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -294,6 +295,6 @@ fn spawn(test: &str, variable: &str, value: &str) -> Child {
 }
 
 /// Waits for the end of the input.
-fn until_told() {
+fn wait_for_end_of_input() {
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
 }

@@ -75,7 +75,7 @@ fn a_slot_is_given_back_while_the_stream_waits_for_its_frame() {
             // that is ready.
             assert_eq!(double.value(exports.computed.1), frame, "frame {frame} did not wait for the renderer");
             double.signal(exports.rendered.1, frame + 1);
-            double.until("the frame to be read", |double| double.value(exports.computed.1) == frame + 1);
+            double.wait_until("the frame to be read", |double| double.value(exports.computed.1) == frame + 1);
         }
     };
     in_step(&double, render, |reader| assert!((0..FRAMES).all(|frame| read(reader).unwrap() == frame)));
@@ -83,23 +83,23 @@ fn a_slot_is_given_back_while_the_stream_waits_for_its_frame() {
 
 /// A frame that the renderer takes back is not delivered, and its slot is returned like any other.
 #[test]
-fn a_frame_that_is_taken_back_is_left_out_and_its_slot_comes_back() {
-    const NAME: &str = "steps_reads::a_frame_that_is_taken_back_is_left_out_and_its_slot_comes_back";
+fn a_frame_that_is_taken_back_is_skipped_and_its_slot_given_back() {
+    const NAME: &str = "steps_reads::a_frame_that_is_taken_back_is_skipped_and_its_slot_given_back";
     let Some(double) = Double::in_child(NAME) else { return };
-    let (told, tell) = channel();
-    let tell = Mutex::new(tell);
+    let (sender, receiver) = channel();
+    let receiver = Mutex::new(receiver);
     let render = |renderer: &mut Renderer, exports: &Exports| {
         renderer.send(publish(1, 3, 2));
         renderer.send(Message::Torn { exchange: 1, slot: 1, frame: 3 });
         renderer.send(publish(0, 5, 4));
         double.signal(exports.rendered.1, 4);
-        told.send(()).unwrap();
+        sender.send(()).unwrap();
         assert_eq!([freed(renderer), freed(renderer)], [(1, 1), (0, 2)]);
-        double.until("both to be read", |double| double.value(exports.computed.1) == 2);
+        double.wait_until("both to be read", |double| double.value(exports.computed.1) == 2);
     };
     in_step(&double, render, |reader| {
         // All messages are in the socket.
-        tell.lock().unwrap().recv().unwrap();
+        receiver.lock().unwrap().recv().unwrap();
         assert_eq!(read(reader).unwrap(), 5);
         assert!(reader.next(Duration::ZERO).unwrap().is_none());
     });
@@ -108,8 +108,8 @@ fn a_frame_that_is_taken_back_is_left_out_and_its_slot_comes_back() {
 /// Frames sent before a planned end are read before the end is reported, and their slots are
 /// signaled.
 #[test]
-fn frames_in_front_of_a_planned_end_are_read() {
-    let Some(double) = Double::in_child("steps_reads::frames_in_front_of_a_planned_end_are_read") else { return };
+fn frames_before_a_planned_end_are_read() {
+    let Some(double) = Double::in_child("steps_reads::frames_before_a_planned_end_are_read") else { return };
     let gpu = report().unwrap().devices[0].uuid;
     for closes in [false, true] {
         let exports = Exports::new(&double);
@@ -154,7 +154,7 @@ fn a_turn_that_is_dropped_is_finished() {
         double.signal(exports.rendered.1, 1);
         renderer.send(publish(0, 0, 1));
         assert_eq!(freed(renderer), (0, 1));
-        double.until("it to be read", |double| double.value(exports.computed.1) == 1);
+        double.wait_until("it to be read", |double| double.value(exports.computed.1) == 1);
     };
     in_step(&double, render, |reader| drop(reader.next(LIMIT).unwrap().unwrap()));
 }
@@ -162,8 +162,10 @@ fn a_turn_that_is_dropped_is_finished() {
 /// Whichever driver call fails, a slot is given back with a value that will be signaled, or not at
 /// all.
 #[test]
-fn what_is_given_back_is_signaled_whatever_fails() {
-    let Some(double) = Double::in_child("steps_reads::what_is_given_back_is_signaled_whatever_fails") else { return };
+fn a_slot_that_is_given_back_is_signaled_whatever_fails() {
+    let Some(double) = Double::in_child("steps_reads::a_slot_that_is_given_back_is_signaled_whatever_fails") else {
+        return;
+    };
     let mut failed = 0;
     for nth in 1.. {
         // cudarc leaves its context current on the thread, even if it is destroyed.
@@ -188,7 +190,7 @@ fn finish_with_a_failure(double: &Double, nth: u64) -> (bool, bool) {
         assert_eq!(freed(renderer), (0, 1));
         if !ended.lock().unwrap().recv().unwrap() {
             assert_eq!(freed(renderer), (1, 2));
-            double.until("its value", |double| double.value(exports.computed.1) == 2);
+            double.wait_until("its value", |double| double.value(exports.computed.1) == 2);
         }
     };
     let mut outcome = (false, false);

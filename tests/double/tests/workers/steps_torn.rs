@@ -40,12 +40,12 @@ fn an_announced_value_is_signaled_after_the_frames_that_still_run() {
     let Some(double) = Double::in_child(NAME) else { return };
     for failure in [Failure::Captured, Failure::Recorded, Failure::Unmarked, Failure::Stuck] {
         // cudarc leaves its context current on the thread, even if it is destroyed.
-        std::thread::scope(|scope| scope.spawn(|| fail_behind_a_frame_that_runs(&double, failure)).join().unwrap());
+        std::thread::scope(|scope| scope.spawn(|| fail_after_a_running_frame(&double, failure)).join().unwrap());
     }
 }
 
 /// Runs two frames: the first waits for the renderer, and the signal of the second fails.
-fn fail_behind_a_frame_that_runs(double: &Double, failure: Failure) {
+fn fail_after_a_running_frame(double: &Double, failure: Failure) {
     let gpu = report().unwrap().devices[0].uuid;
     let (exports, ended) = (Exports::new(double), Barrier::new(2));
     let folder = tempfile::tempdir().unwrap();
@@ -63,7 +63,7 @@ fn fail_behind_a_frame_that_runs(double: &Double, failure: Failure) {
             assert!(matches!(renderer.receive(), Message::Torn { frame: 1, .. }));
             let value = || double.value(exports.computed.1);
             let query = if failure == Failure::Unmarked { "cuStreamQuery" } else { "cuEventQuery" };
-            double.until("the worker to look at the first frame, or to signal", |double| {
+            double.wait_until("the worker to look at the first frame, or to signal", |double| {
                 value() > 0 || double.calls().iter().any(|call| call.name == query)
             });
             if failure == Failure::Stuck {
@@ -72,7 +72,7 @@ fn fail_behind_a_frame_that_runs(double: &Double, failure: Failure) {
             assert_eq!(value(), 0, "the first frame runs");
             double.signal(exports.rendered.1, DRAWN);
             let last = if failure == Failure::Stuck { 1 } else { 2 };
-            double.until("what was announced", |_| value() == last);
+            double.wait_until("what was announced", |_| value() == last);
             while renderer.receive() != (Message::Close { exchange: 1 }) {}
             assert_eq!(value(), last);
         });

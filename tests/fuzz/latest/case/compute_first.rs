@@ -67,7 +67,7 @@ fn write<S: Frames>(mut writer: LatestWriter<S>, case: &Case, common: &Common) -
                     }
                     Err(error) => panic!("{error}"),
                 };
-                assert!(!dropped, "a dropped turn is told");
+                assert!(!dropped, "a dropped turn is reported");
                 let frame = turn.frame();
                 let (word, delay) =
                     (u32::try_from(frame).unwrap(), if let Write::Frame(delay) = step { *delay } else { 0 });
@@ -159,9 +159,9 @@ impl<'a, S: Frames> Reading<'a, S> {
         let readback = self.idle.pop().unwrap_or_else(|| Readback::new(self.compute.device(), SIZE));
         let commands = S::record_read(&readback, &turn);
         self.queue.hold(self.compute.device());
-        let point = if let Read::Lend { happens, told } = step {
+        let point = if let Read::Lend { submits, reports } = step {
             let turn = turn.lend().unwrap();
-            if happens {
+            if submits {
                 let (parts, infos) = (turn.parts(), [vk::CommandBufferSubmitInfo::default().command_buffer(commands)]);
                 let signals = [parts.signal()];
                 let batch = vk::SubmitInfo2::default()
@@ -172,7 +172,7 @@ impl<'a, S: Frames> Reading<'a, S> {
                 // run.
                 unsafe { self.compute.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
             }
-            match (happens, told) {
+            match (submits, reports) {
                 // SAFETY: the turn was submitted.
                 (true, true) => unsafe { turn.submitted() },
                 (false, true) => {
@@ -198,13 +198,13 @@ impl<'a, S: Frames> Reading<'a, S> {
         (self.last, self.lost) = (Some(frame), false);
         self.in_flight.push_back((point, readback, frame));
         if self.queue.is_held() {
-            self.common.let_writer_go_round(self.slots);
+            self.common.let_writer_overrun(self.slots);
         }
     }
 
     fn wait(&mut self) {
         let Some((point, readback, frame)) = self.in_flight.pop_front() else { return };
-        self.queue.go_on();
+        self.queue.release();
         point.wait(Rig::LONG).unwrap();
         assert_eq!(whole(&readback.words()[..S::LEN], frame), Ok(()));
         self.idle.push(readback);

@@ -9,11 +9,11 @@ use bridge::{BufferAccess, BufferSpec, CudaWork, ExportDevice, ImageAccess, Imag
 use bridge_tests::Readback;
 
 /// Number of elements in the longest frame.
-const MOST: usize = 1024;
+const MAX_LEN: usize = 1024;
 /// Extent of an image whose rows do not fit any row alignment without padding.
 const EXTENT: [u32; 2] = [31, 33];
 /// Maximum size of a frame in bytes.
-pub(crate) const SIZE: u64 = 4 * MOST as u64;
+pub(crate) const SIZE: u64 = 4 * MAX_LEN as u64;
 
 /// Resources of 32-bit words.
 pub(crate) trait Frames: Resources {
@@ -24,7 +24,7 @@ pub(crate) trait Frames: Resources {
     /// For images, the validation layer (1.4.364) then reports a hand-over during a read. It does
     /// not take into account the fence that is waited for in between if the read's own wait was
     /// submitted before its signal; with the signal first it reports nothing
-    /// (`images_are_brought_back_behind_a_read` in `tests/latest`). The specification orders the
+    /// (`images_are_recovered_after_a_read` in `tests/latest`). The specification orders the
     /// two: the first synchronization scope of a fence's signal includes "all commands that occur
     /// earlier in submission order" ("Fences").
     const BROUGHT_BACK_UNFINISHED: bool;
@@ -51,15 +51,15 @@ pub(crate) trait Frames: Resources {
 }
 
 impl Frames for BufferSpec<u32> {
-    const LEN: usize = MOST;
+    const LEN: usize = MAX_LEN;
     const BROUGHT_BACK_UNFINISHED: bool = true;
 
     fn spec() -> Self {
-        Self::new(MOST, BufferAccess::TRANSFER_READ | BufferAccess::TRANSFER_WRITE)
+        Self::new(MAX_LEN, BufferAccess::TRANSFER_READ | BufferAccess::TRANSFER_WRITE)
     }
 
     fn write(words: &mut [u32], word: u32, delay: Duration) {
-        let (first, second) = words.split_at_mut(MOST / 2);
+        let (first, second) = words.split_at_mut(MAX_LEN / 2);
         first.fill(word);
         std::thread::sleep(delay);
         second.fill(word);
@@ -71,14 +71,14 @@ impl Frames for BufferSpec<u32> {
 
     /// Writes in two halves.
     fn write_on_cuda(mut cuda: CudaWork<'_, Self>, word: u32) {
-        let half = [word; MOST / 2];
-        for range in [0..MOST / 2, MOST / 2..MOST] {
+        let half = [word; MAX_LEN / 2];
+        for range in [0..MAX_LEN / 2, MAX_LEN / 2..MAX_LEN] {
             cuda.stream.memcpy_htod(&half, &mut cuda.resources.slice_mut(range).unwrap()).unwrap();
         }
     }
 
     fn copy_on_cuda(cuda: CudaWork<'_, Self>) -> (Arc<CudaStream>, CudaSlice<u32>) {
-        let mut copy = cuda.stream.alloc_zeros(MOST).unwrap();
+        let mut copy = cuda.stream.alloc_zeros(MAX_LEN).unwrap();
         cuda.stream.memcpy_dtod(&cuda.resources.as_view(), &mut copy).unwrap();
         (Arc::clone(cuda.stream), copy)
     }

@@ -41,7 +41,7 @@ impl Queue {
     }
 
     /// Releases the queue. Called before the case waits for its submissions.
-    pub(crate) fn go_on(&mut self) {
+    pub(crate) fn release(&mut self) {
         self.gate = None;
     }
 }

@@ -50,7 +50,7 @@ impl Common {
     }
 
     /// Gives a writer that incorrectly does not wait for the reader the time to write each slot.
-    fn let_writer_go_round(&self, slots: usize) {
+    fn let_writer_overrun(&self, slots: usize) {
         let published = || self.published.load(Ordering::SeqCst);
         let (before, start) = (published(), Instant::now());
         let goes_on = || published() <= before + slots as u64 && !self.writer_is_done.load(Ordering::SeqCst);

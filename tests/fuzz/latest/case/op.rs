@@ -27,8 +27,8 @@ pub(crate) enum Write {
     /// A lent turn on the Vulkan side, which is submitted or not, and reported or not. On the
     /// compute side, a frame.
     Lend {
-        happens: bool,
-        told: bool,
+        submits: bool,
+        reports: bool,
     },
     /// Waits for the last frame.
     Wait,
@@ -43,8 +43,8 @@ pub(crate) enum Read {
     /// A lent turn on the Vulkan side, which is submitted or not, and reported or not. On the
     /// compute side, a frame.
     Lend {
-        happens: bool,
-        told: bool,
+        submits: bool,
+        reports: bool,
     },
     /// Brings back lost slots.
     Initialize,
@@ -59,7 +59,7 @@ pub(crate) fn case() -> impl Strategy<Value = Case> {
         12 => (0u16..300).prop_map(Write::Frame),
         1 => Just(Write::Skip),
         1 => Just(Write::Drop),
-        2 => any::<(bool, bool)>().prop_map(|(happens, told)| Write::Lend { happens, told }),
+        2 => any::<(bool, bool)>().prop_map(|(submits, reports)| Write::Lend { submits, reports }),
         2 => Just(Write::Wait),
         2 => (0u16..1000).prop_map(Write::Pause),
     ];
@@ -67,7 +67,7 @@ pub(crate) fn case() -> impl Strategy<Value = Case> {
         12 => Just(Read::Frame),
         1 => Just(Read::Skip),
         1 => Just(Read::Drop),
-        2 => any::<(bool, bool)>().prop_map(|(happens, told)| Read::Lend { happens, told }),
+        2 => any::<(bool, bool)>().prop_map(|(submits, reports)| Read::Lend { submits, reports }),
         1 => Just(Read::Initialize),
         2 => Just(Read::Wait),
         1 => Just(Read::WaitForAll),

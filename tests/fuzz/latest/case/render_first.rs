@@ -77,7 +77,7 @@ impl<S: Frames> Writing<'_, S> {
                 }
                 match self.writer.begin() {
                     Ok(turn) => {
-                        assert!(!self.dropped, "a dropped turn is told");
+                        assert!(!self.dropped, "a dropped turn is reported");
                         self.write(turn, step);
                     }
                     Err(Error::TurnLost { .. }) if self.dropped => self.dropped = false,
@@ -101,9 +101,9 @@ impl<S: Frames> Writing<'_, S> {
         let commands = self.idle.pop().unwrap_or_else(|| Commands::new(self.compute.device()));
         let raw = self.record(&turn, &commands);
         self.queue.hold(self.compute.device());
-        let point = if let Write::Lend { happens, told } = step {
+        let point = if let Write::Lend { submits, reports } = step {
             let turn = turn.lend().unwrap();
-            if happens {
+            if submits {
                 let (parts, infos) = (turn.parts(), [vk::CommandBufferSubmitInfo::default().command_buffer(raw)]);
                 let signals = [parts.signal()];
                 let batch = vk::SubmitInfo2::default()
@@ -113,7 +113,7 @@ impl<S: Frames> Writing<'_, S> {
                 // SAFETY: the parts of an open turn; the commands are kept until they have run.
                 unsafe { self.compute.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
             }
-            match (happens, told) {
+            match (submits, reports) {
                 (true, true) => {
                     self.common.note_published(frame);
                     // SAFETY: the turn was submitted.
@@ -156,7 +156,7 @@ impl<S: Frames> Writing<'_, S> {
 
     fn wait(&mut self) {
         let Some((point, commands, frame)) = self.in_flight.pop_front() else { return };
-        self.queue.go_on();
+        self.queue.release();
         point.wait(Rig::LONG).unwrap();
         self.common.note_finished(frame);
         self.idle.push(commands);

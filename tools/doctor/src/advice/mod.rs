@@ -42,7 +42,7 @@ pub(super) fn advise(
     all.extend(context_switch_timeout(system, trials));
     all.extend(no_vulkan(system, vulkan));
     if !system.wsl {
-        all.extend(nvidia::silent(system, vulkan, cuda));
+        all.extend(nvidia::unlisted_gpu(system, vulkan, cuda));
         all.extend(nvidia::no_cuda(system, vulkan, cuda));
     }
     all.extend(nvidia::old_driver(system, cuda));

@@ -17,13 +17,16 @@ const NOT_INITIALIZED: u32 = 3;
 const TOOLKIT: &str = "https://docs.nvidia.com/datacenter/cloud-native/container-toolkit";
 
 /// Returns advice about an NVIDIA GPU that Vulkan does not list through NVIDIA's own driver.
-pub(super) fn silent(system: &System, vulkan: &Vulkan, cuda: &Cuda) -> Option<Advice> {
+pub(super) fn unlisted_gpu(system: &System, vulkan: &Vulkan, cuda: &Cuda) -> Option<Advice> {
     let here = system.has_nvidia() || !cuda.devices.is_empty();
     if !here || vulkan.loader.is_none() || vulkan.devices.iter().any(VulkanDevice::is_nvidias_own) {
         return None;
     }
     if system.windows {
-        return advice(SILENT, format!("{INSTALL_ON_WINDOWS}; a remote desktop or a virtual machine may hide the GPU"));
+        return advice(
+            GPU_NOT_LISTED,
+            format!("{INSTALL_ON_WINDOWS}; a remote desktop or a virtual machine may hide the GPU"),
+        );
     }
     if is_out_of_reach(system) && cuda.devices.is_empty() {
         return no_module(system);
@@ -31,13 +34,13 @@ pub(super) fn silent(system: &System, vulkan: &Vulkan, cuda: &Cuda) -> Option<Ad
     let drivers: Vec<_> = vulkan.drivers.iter().filter(|driver| driver.is_nvidia()).collect();
     // If there are several, the best one counts: the loader needs only one that loads.
     let broken = drivers.iter().map(|driver| driver.problem.as_deref()).min().flatten();
-    if let (None, Some(advice)) = (limits(system), sandbox::advise(system, SILENT)) {
+    if let (None, Some(advice)) = (limits(system), sandbox::advise(system, GPU_NOT_LISTED)) {
         return Some(advice);
     }
     match (broken, limits(system)) {
         (Some(why), _) => does_not_load(system, why),
         (None, Some(limits)) => {
-            advice(format!("{SILENT}; its loader is limited by {limits}"), "unset that, and try again")
+            advice(format!("{GPU_NOT_LISTED}; its loader is limited by {limits}"), "unset that, and try again")
         }
         (None, None) if drivers.is_empty() => no_manifest(system),
         (None, None) => finds_no_gpu(system, vulkan),
@@ -47,7 +50,7 @@ pub(super) fn silent(system: &System, vulkan: &Vulkan, cuda: &Cuda) -> Option<Ad
 /// One package contains everything.
 const INSTALL_ON_WINDOWS: &str = "install NVIDIA's driver, 525 or newer, which brings Vulkan and CUDA (nvcuda.dll)";
 
-const SILENT: &str = "NVIDIA's GPU is here, but Vulkan does not list it";
+const GPU_NOT_LISTED: &str = "NVIDIA's GPU is here, but Vulkan does not list it";
 
 /// Returns `true` if no driver can access the GPU: it has no kernel module, or was not passed to
 /// the container, whose `/proc` shows the host's module nevertheless.
@@ -56,13 +59,13 @@ fn is_out_of_reach(system: &System) -> bool {
 }
 
 /// Returns `true` if the driver's graphics part was already requested for the container.
-fn asks_for_graphics(system: &System) -> bool {
+fn requests_graphics(system: &System) -> bool {
     let asked = system.variable("NVIDIA_DRIVER_CAPABILITIES").unwrap_or_default();
     asked.split(',').any(|word| matches!(word.trim(), "all" | "graphics"))
 }
 
 /// Returns `true` if the compute part was requested for the container.
-fn asks_for_compute(system: &System) -> bool {
+fn requests_compute(system: &System) -> bool {
     let asked = system.variable("NVIDIA_DRIVER_CAPABILITIES").unwrap_or_default();
     asked.split(',').any(|word| matches!(word.trim(), "all" | "compute"))
 }
@@ -90,9 +93,9 @@ fn no_module(system: &System) -> Option<Advice> {
 }
 
 fn no_manifest(system: &System) -> Option<Advice> {
-    if system.container.is_some() && asks_for_graphics(system) {
+    if system.container.is_some() && requests_graphics(system) {
         return advice(
-            format!("{SILENT}: the container was asked for graphics, and still has no manifest of the driver"),
+            format!("{GPU_NOT_LISTED}: the container was asked for graphics, and still has no manifest of the driver"),
             REGENERATE,
         );
     }
@@ -100,12 +103,14 @@ fn no_manifest(system: &System) -> Option<Advice> {
         let now = system.variable("NVIDIA_DRIVER_CAPABILITIES");
         let now = now.map_or_else(|| "not set".to_owned(), |value| format!("\"{value}\""));
         return advice(
-            format!("{SILENT}: the container has no manifest of its driver (NVIDIA_DRIVER_CAPABILITIES is {now})"),
+            format!(
+                "{GPU_NOT_LISTED}: the container has no manifest of its driver (NVIDIA_DRIVER_CAPABILITIES is {now})"
+            ),
             "start it with `-e NVIDIA_DRIVER_CAPABILITIES=all`: `graphics` brings Vulkan, `compute` CUDA",
         );
     }
     advice(
-        format!("{SILENT}: there is no manifest of its driver (nvidia_icd.json)"),
+        format!("{GPU_NOT_LISTED}: there is no manifest of its driver (nvidia_icd.json)"),
         "install the driver's Vulkan part, of exactly the kernel module's version: Debian `nvidia-vulkan-icd`, \
          Ubuntu `libnvidia-gl-NNN`, else NVIDIA's installer without `--no-opengl-files`",
     )
@@ -115,7 +120,7 @@ fn does_not_load(system: &System, why: &str) -> Option<Advice> {
     let action = if why.contains("libXext") || why.contains("libX11") {
         "install the X11 libraries that it is linked with, also on a machine without a screen: \
          `apt install libxext6`, `dnf install libXext`"
-    } else if system.container.is_some() && asks_for_graphics(system) {
+    } else if system.container.is_some() && requests_graphics(system) {
         REGENERATE
     } else if system.container.is_some() {
         "start the container with `-e NVIDIA_DRIVER_CAPABILITIES=all`; what is still missing comes from the image's own \
@@ -123,11 +128,11 @@ fn does_not_load(system: &System, why: &str) -> Option<Advice> {
     } else {
         "install the package that holds that library, or the driver again"
     };
-    advice(format!("{SILENT}: its driver does not load: {why}"), action)
+    advice(format!("{GPU_NOT_LISTED}: its driver does not load: {why}"), action)
 }
 
 /// Returns the meaning of the failed call, if any.
-fn told_by(vulkan: &Vulkan) -> Option<String> {
+fn failed_call_meaning(vulkan: &Vulkan) -> Option<String> {
     let failed = vulkan.failed_calls.iter().find(|failed| failed.code.contains(NOT_STARTED))?;
     Some(format!("{} says {}: {}", failed.call, failed.code, meaning(failed.call)))
 }
@@ -152,13 +157,13 @@ pub(super) fn meaning(call: &str) -> &'static str {
 }
 
 fn finds_no_gpu(system: &System, vulkan: &Vulkan) -> Option<Advice> {
-    let told = told_by(vulkan).map(|told| format!(" ({told})")).unwrap_or_default();
+    let told = failed_call_meaning(vulkan).map(|told| format!(" ({told})")).unwrap_or_default();
     if !vulkan.missing_helpers.is_empty() {
         let helpers = vulkan.missing_helpers.join(", ");
         return advice(
-            format!("{SILENT}: its driver loads, but not the libraries that it needs next: {helpers}{told}"),
+            format!("{GPU_NOT_LISTED}: its driver loads, but not the libraries that it needs next: {helpers}{told}"),
             match system.container.is_some() {
-                true if asks_for_graphics(system) => REGENERATE,
+                true if requests_graphics(system) => REGENERATE,
                 true => "start the container with `-e NVIDIA_DRIVER_CAPABILITIES=all`: `graphics` brings them",
                 false => "install the driver again: they are of exactly the kernel module's version",
             },
@@ -167,7 +172,7 @@ fn finds_no_gpu(system: &System, vulkan: &Vulkan) -> Option<Advice> {
     if let Some(display) = system.variable("DISPLAY").filter(|display| !display.is_empty()) {
         return advice(
             format!(
-                "{SILENT}: its driver loads, and then finds no GPU{told}; DISPLAY={display} sends it to a screen first"
+                "{GPU_NOT_LISTED}: its driver loads, and then finds no GPU{told}; DISPLAY={display} sends it to a screen first"
             ),
             "if no NVIDIA GPU drives that screen (a virtual one, a forwarded one, none at all), `unset DISPLAY`; or point \
              VK_DRIVER_FILES to a manifest whose library is libEGL_nvidia.so.0, which asks for no screen",
@@ -177,7 +182,7 @@ fn finds_no_gpu(system: &System, vulkan: &Vulkan) -> Option<Advice> {
     let absent: Vec<_> = files.into_iter().filter(|file| !system.has_device_file(file)).collect();
     let absent = if absent.is_empty() { String::new() } else { format!("; not here: {}", absent.join(", ")) };
     advice(
-        format!("{SILENT}: its driver loads, and then finds no GPU{told}{absent}"),
+        format!("{GPU_NOT_LISTED}: its driver loads, and then finds no GPU{told}{absent}"),
         "in a container, give it the same GPUs for graphics and compute (`--gpus all -e \
          NVIDIA_DRIVER_CAPABILITIES=all`); `VK_LOADER_DEBUG=all cargo xtask doctor` shows what the loader sees, \
          `dmesg | grep NVRM` what the kernel says; library and kernel module must be of one version",
@@ -217,7 +222,7 @@ pub(super) fn no_cuda(system: &System, vulkan: &Vulkan, cuda: &Cuda) -> Option<A
             (fork, Python's multiprocessing) from one that uses CUDA, and CUDA does not work in such a child: start \
             the child as a new process (`spawn` or `forkserver` in Python), or fork before the first use"
             .to_owned(),
-        (CudaProblemKind::NoDriver, true, _) if asks_for_graphics(system) && asks_for_compute(system) => {
+        (CudaProblemKind::NoDriver, true, _) if requests_graphics(system) && requests_compute(system) => {
             format!("libcuda.so.1 did not come into the container: {REGENERATE}")
         }
         (CudaProblemKind::DoesNotStart, _, Some(value)) if problem.code == Some(100) => {

@@ -11,14 +11,14 @@ pub(crate) fn advise(system: &System, trials: &[ProcessTrial]) -> Vec<Advice> {
     for failure in trials.iter().filter_map(|trial| trial.failure.as_ref()) {
         if !told.contains(&failure.problem) {
             told.push(failure.problem);
-            let problem = format!("two processes: {} while {}", what(failure.problem), failure.step);
+            let problem = format!("two processes: {} while {}", description(failure.problem), failure.step);
             all.extend(advice(problem, action(system, failure.problem)));
         }
     }
     all
 }
 
-fn what(problem: Problem) -> &'static str {
+fn description(problem: Problem) -> &'static str {
     match problem {
         Problem::Folder => "no socket could be made",
         Problem::NoProcess => "this program could not be started again",

@@ -58,75 +58,75 @@ fn no_cuda(kind: CudaProblemKind, code: Option<u32>) -> Cuda {
     Cuda { problem: Some(problem), ..Cuda::default() }
 }
 
-fn said(system: &System, vulkan: &Vulkan, cuda: &Cuda) -> String {
+fn advice_text(system: &System, vulkan: &Vulkan, cuda: &Cuda) -> String {
     let (_, unpaired) = pairs::find(system, vulkan, cuda);
     let all = advise(system, vulkan, cuda, &unpaired, &[]);
     all.iter().map(|advice| format!("{} -> {}\n", advice.problem, advice.action)).collect()
 }
 
 #[test]
-fn a_whole_machine_needs_no_advice() {
-    assert_eq!(said(&server(), &nvidia(), &cuda("13.0")), "");
+fn a_complete_machine_needs_no_advice() {
+    assert_eq!(advice_text(&server(), &nvidia(), &cuda("13.0")), "");
 }
 
 #[test]
-fn a_headless_server_is_told_of_libxext() {
+fn a_headless_server_is_advised_about_libxext() {
     let why = "libXext.so.6: cannot open shared object file: No such file or directory";
-    let text = said(&server(), &with_manifest(Some(why)), &cuda("13.0"));
+    let text = advice_text(&server(), &with_manifest(Some(why)), &cuda("13.0"));
     assert!(text.contains("apt install libxext6"), "{text}");
     let mut system = server();
     system.variables.insert("VK_DRIVER_FILES".to_owned(), "/etc/vulkan/icd.d/nvidia_icd.json".to_owned());
-    let text = said(&system, &with_manifest(Some(why)), &cuda("13.0"));
+    let text = advice_text(&system, &with_manifest(Some(why)), &cuda("13.0"));
     assert!(text.contains("libxext6"), "the variable was blamed: {text}");
 }
 
 #[test]
-fn a_driver_that_finds_no_gpu_is_told_from_one_that_does_not_load() {
-    let text = said(&server(), &with_manifest(None), &cuda("13.0"));
+fn a_driver_without_a_gpu_is_distinguished_from_one_that_does_not_load() {
+    let text = advice_text(&server(), &with_manifest(None), &cuda("13.0"));
     assert!(text.contains("finds no GPU; not here: /dev/nvidia0, /dev/nvidia-modeset"), "{text}");
-    let text = said(&server(), &with_manifest(Some("libGLdispatch.so.0: cannot open")), &cuda("13.0"));
+    let text = advice_text(&server(), &with_manifest(Some("libGLdispatch.so.0: cannot open")), &cuda("13.0"));
     assert!(text.contains("libGLdispatch"), "{text}");
 }
 
 #[test]
-fn variables_that_hide_devices_are_named() {
+fn variables_that_hide_devices_are_reported() {
     let mut system = server();
     system.variables.insert("VK_ICD_FILENAMES".to_owned(), "/x/lvp.json".to_owned());
-    let text = said(&system, &lavapipe(), &cuda("13.0"));
+    let text = advice_text(&system, &lavapipe(), &cuda("13.0"));
     assert!(text.contains("limited by VK_ICD_FILENAMES=/x/lvp.json"), "{text}");
     let mut system = server();
     system.variables.insert("CUDA_VISIBLE_DEVICES".to_owned(), "-1".to_owned());
-    let text = said(&system, &nvidia(), &no_cuda(CudaProblemKind::DoesNotStart, Some(100)));
+    let text = advice_text(&system, &nvidia(), &no_cuda(CudaProblemKind::DoesNotStart, Some(100)));
     assert!(text.contains("CUDA_VISIBLE_DEVICES is \"-1\": unset it"), "{text}");
     let mut other = cuda("13.0");
     other.devices[0].uuid = "b".to_owned();
-    let text = said(&system, &nvidia(), &other);
+    let text = advice_text(&system, &nvidia(), &other);
     assert!(text.contains("see different GPUs"), "{text}");
 }
 
 #[test]
-fn wsl_is_told_that_there_is_no_way() {
+fn wsl_is_reported_as_unsupported() {
     let system = System { wsl: true, ..System::default() };
-    let text = said(&system, &lavapipe(), &cuda("12.4"));
+    let text = advice_text(&system, &lavapipe(), &cuda("12.4"));
     assert!(text.starts_with("WSL cannot share"), "{text}");
     assert!(!text.contains("does not list it"), "{text}");
 }
 
 #[test]
-fn old_drivers_and_split_gpus_are_named_with_what_is_needed() {
+fn old_drivers_and_split_gpus_are_reported_with_requirements() {
     let mut system = server();
     system.nvidia_module = Some("470.1".to_owned());
-    let text = said(&system, &nvidia(), &cuda("11.4"));
+    let text = advice_text(&system, &nvidia(), &cuda("11.4"));
     assert!(text.contains("CUDA 11.4, driver 470.1") && text.contains("525"), "{text}");
     let mut split = cuda("13.0");
     split.devices[0].mig = true;
-    assert!(said(&server(), &nvidia(), &split).contains("-mig 0"));
+    assert!(advice_text(&server(), &nvidia(), &split).contains("-mig 0"));
     // Of two GPUs, one is whole.
     assert!(advise(&server(), &nvidia(), &split, &[], &[passed_trial()]).is_empty());
 }
 
 #[test]
-fn a_new_kernel_module_is_not_told_to_be_renewed() {
+fn a_new_kernel_module_gets_no_upgrade_advice() {
     let gaps = || {
         let mut vulkan = nvidia();
         vulkan.devices[0].exports_timelines = false;
@@ -136,7 +136,7 @@ fn a_new_kernel_module_is_not_told_to_be_renewed() {
     for (module, asked) in [("580.159.04", false), ("470.1", true)] {
         let system = System { nvidia_module: Some(module.to_owned()), ..server() };
         for (vulkan, cuda) in [(gaps(), cuda("13.0")), (nvidia(), too_old()), (nvidia(), cuda("11.4"))] {
-            let text = said(&system, &vulkan, &cuda);
+            let text = advice_text(&system, &vulkan, &cuda);
             assert!(!text.is_empty() && text.contains("525 or newer") == asked, "{text}");
             assert!(text.contains(&format!("{module}, is new enough")) != asked, "{text}");
         }
@@ -149,10 +149,10 @@ fn closed(closed: bool) -> System {
 }
 
 #[test]
-fn files_that_are_withheld_are_asked_for_and_closed_ones_opened() {
-    let text = said(&closed(true), &nvidia(), &cuda("13.0"));
+fn withheld_and_closed_files_get_different_advice() {
+    let text = advice_text(&closed(true), &nvidia(), &cuda("13.0"));
     assert!(text.contains("usermod") && !text.contains("job"), "{text}");
-    let text = said(&closed(false), &nvidia(), &cuda("13.0"));
+    let text = advice_text(&closed(false), &nvidia(), &cuda("13.0"));
     assert!(text.contains("/dev/nvidia0 is not given to this job") && !text.contains("usermod"), "{text}");
     // A GPU of another job, or of another user.
     for of_others in [true, false] {
@@ -161,36 +161,36 @@ fn files_that_are_withheld_are_asked_for_and_closed_ones_opened() {
 }
 
 #[test]
-fn a_machine_without_anything_is_told_where_to_begin() {
+fn an_empty_machine_gets_the_first_steps() {
     let nothing = no_cuda(CudaProblemKind::NoDriver, None);
-    assert!(said(&System::default(), &Vulkan::default(), &nothing).starts_with("there is no Vulkan loader"));
+    assert!(advice_text(&System::default(), &Vulkan::default(), &nothing).starts_with("there is no Vulkan loader"));
     let bare = Vulkan { devices: Vec::new(), ..lavapipe() };
-    assert!(said(&System::default(), &bare, &nothing).contains("no driver is installed"));
-    let text = said(&System::default(), &lavapipe(), &nothing);
+    assert!(advice_text(&System::default(), &bare, &nothing).contains("no driver is installed"));
+    let text = advice_text(&System::default(), &lavapipe(), &nothing);
     assert!(text.contains("no NVIDIA GPU is visible") && text.contains("software driver"), "{text}");
 }
 
 #[test]
-fn windows_is_told_what_windows_needs() {
+fn windows_gets_its_own_advice() {
     let windows = || System { windows: true, ..System::default() };
     let none = Vulkan::default();
-    let text = said(&windows(), &none, &no_cuda(CudaProblemKind::NoDriver, None));
+    let text = advice_text(&windows(), &none, &no_cuda(CudaProblemKind::NoDriver, None));
     assert!(text.contains("vulkan-1.dll") && text.contains("no NVIDIA GPU is visible"), "{text}");
-    let text = said(&windows(), &nvidia(), &no_cuda(CudaProblemKind::NoDriver, None));
+    let text = advice_text(&windows(), &nvidia(), &no_cuda(CudaProblemKind::NoDriver, None));
     assert!(text.contains("CUDA does not run: it does not") && text.contains("nvcuda.dll"), "{text}");
-    let text = said(&windows(), &lavapipe(), &cuda("13.0"));
+    let text = advice_text(&windows(), &lavapipe(), &cuda("13.0"));
     assert!(text.contains("Vulkan does not list it") && text.contains("remote desktop"), "{text}");
-    assert_eq!(said(&windows(), &nvidia(), &cuda("13.0")), "");
+    assert_eq!(advice_text(&windows(), &nvidia(), &cuda("13.0")), "");
     for (vulkan, cuda) in [(none, no_cuda(CudaProblemKind::TooOld, None)), (lavapipe(), cuda("13.0"))] {
-        let text = said(&windows(), &vulkan, &cuda);
+        let text = advice_text(&windows(), &vulkan, &cuda);
         let of_linux = ["apt", "dnf", "modprobe", "/dev/", "libcuda", "container", "cargo xtask setup"];
         assert!(of_linux.iter().all(|word| !text.contains(word)), "{text}");
     }
 }
 
 #[test]
-fn a_forked_process_is_told_of_its_fork() {
-    let text = said(&server(), &nvidia(), &no_cuda(CudaProblemKind::DoesNotStart, Some(3)));
+fn a_forked_process_is_reported() {
+    let text = advice_text(&server(), &nvidia(), &no_cuda(CudaProblemKind::DoesNotStart, Some(3)));
     assert!(text.contains("fork") && text.contains("spawn") && !text.contains("code suggests"), "{text}");
 }
 
@@ -200,65 +200,65 @@ fn with(mut system: System, name: &str, value: &str) -> System {
 }
 
 #[test]
-fn helper_libraries_that_do_not_load_are_named() {
+fn helper_libraries_that_do_not_load_are_reported() {
     let helper = "libnvidia-glvkspirv.so.580.159.04";
     let vulkan = Vulkan { missing_helpers: vec![helper.to_owned()], ..with_manifest(None) };
-    let text = said(&server(), &vulkan, &cuda("13.0"));
+    let text = advice_text(&server(), &vulkan, &cuda("13.0"));
     assert!(text.contains(helper) && text.contains("driver again"), "{text}");
     let system = with(in_container(server()), "NVIDIA_DRIVER_CAPABILITIES", "all");
-    assert!(said(&system, &vulkan, &cuda("13.0")).contains("cdi generate"));
-    let text = said(&in_container(server()), &vulkan, &cuda("13.0"));
+    assert!(advice_text(&system, &vulkan, &cuda("13.0")).contains("cdi generate"));
+    let text = advice_text(&in_container(server()), &vulkan, &cuda("13.0"));
     assert!(text.contains("CAPABILITIES=all"), "{text}");
 }
 
 #[test]
-fn a_screen_is_suspected_and_the_failed_call_is_told() {
+fn a_screen_is_suspected_and_the_failed_call_is_reported() {
     let vulkan = |call| Vulkan {
         failed_calls: vec![FailedCall { call, code: "ERROR_INITIALIZATION_FAILED".to_owned() }],
         ..with_manifest(None)
     };
     let on_screen = with(server(), "DISPLAY", ":99");
-    let text = said(&on_screen, &vulkan("vkEnumeratePhysicalDevices"), &cuda("13.0"));
+    let text = advice_text(&on_screen, &vulkan("vkEnumeratePhysicalDevices"), &cuda("13.0"));
     assert!(text.contains("DISPLAY=:99") && text.contains("libEGL_nvidia.so.0"), "{text}");
     let texts = ["vkCreateInstance", "vkEnumeratePhysicalDevices", "vkCreateDevice"]
-        .map(|call| said(&server(), &vulkan(call), &cuda("13.0")));
+        .map(|call| advice_text(&server(), &vulkan(call), &cuda("13.0")));
     assert!(texts.iter().all(|text| !text.contains("DISPLAY") && !text.contains("libXext")), "{texts:?}");
     assert!(texts[0] != texts[1] && texts[1] != texts[2] && texts[0].contains("vkCreateInstance"), "{texts:?}");
 }
 
 #[test]
-fn flatpak_and_snap_are_told_of_their_own_ways() {
+fn flatpak_and_snap_get_their_own_advice() {
     let sandbox = |kind: &str| System { container: Some(kind.to_owned()), ..server() };
     for vulkan in [lavapipe(), with_manifest(None), with_manifest(Some("libGLdispatch.so.0: cannot open"))] {
         let nothing = no_cuda(CudaProblemKind::NoDriver, None);
-        let text = said(&sandbox("Flatpak"), &vulkan, &nothing);
+        let text = advice_text(&sandbox("Flatpak"), &vulkan, &nothing);
         assert!(text.contains("org.freedesktop.Platform.GL.nvidia-580-159-04"), "{text}");
         assert!(!text.contains("NVIDIA_DRIVER_CAPABILITIES") && !text.contains("--gpus"), "{text}");
-        let text = said(&sandbox("Snap"), &vulkan, &nothing);
+        let text = advice_text(&sandbox("Snap"), &vulkan, &nothing);
         assert!(text.contains("snap connect") && !text.contains("NVIDIA_DRIVER_CAPABILITIES"), "{text}");
     }
 }
 
 #[test]
-fn a_uuid_of_zeros_pairs_with_nothing_and_is_told() {
+fn a_zero_uuid_pairs_with_nothing_and_is_reported() {
     let zero = "00000000-0000-0000-0000-000000000000";
     let (mut vulkan, mut cuda) = (nvidia(), cuda("13.0"));
     vulkan.devices[0].uuid = zero.to_owned();
-    let text = said(&server(), &vulkan, &cuda);
+    let text = advice_text(&server(), &vulkan, &cuda);
     assert!(text.contains("all zeros") && text.contains("layer") && text.contains("LD_PRELOAD"), "{text}");
     cuda.devices[0].uuid = zero.to_owned();
     assert!(pairs::find(&server(), &vulkan, &cuda).0.is_empty());
 }
 
 #[test]
-fn a_context_switch_that_timed_out_is_a_known_class() {
+fn a_context_switch_timeout_is_recognized() {
     let xid = |number| Xid { number, times: 2, last: "NVRM: Xid (PCI:0000:01:00): 109".to_owned() };
-    let text = said(&System { xids: vec![xid(109)], ..server() }, &nvidia(), &cuda("13.0"));
+    let text = advice_text(&System { xids: vec![xid(109)], ..server() }, &nvidia(), &cuda("13.0"));
     assert!(
         text.contains("Xid 109") && text.contains("2 times (driver 580.159.04)") && text.contains("branch"),
         "{text}"
     );
-    assert_eq!(said(&System { xids: vec![xid(13)], ..server() }, &nvidia(), &cuda("13.0")), "");
+    assert_eq!(advice_text(&System { xids: vec![xid(13)], ..server() }, &nvidia(), &cuda("13.0")), "");
     assert!(text.contains("-> reset the GPU"), "{text}");
     // It was reset since.
     let system = System { xids: vec![xid(109)], ..server() };
@@ -288,7 +288,7 @@ fn failed_trial(call: &str) -> Trial {
 }
 
 #[test]
-fn a_trial_that_cannot_open_its_device_is_told_by_the_call() {
+fn a_trial_that_cannot_open_its_device_names_the_call() {
     let told = |system: &System, call| failed_trials(system, &[failed_trial(call)])[0].action.clone();
     let device = told(&with(server(), "DISPLAY", ":99"), "vkCreateDevice");
     assert!(device.contains("could not be opened") && device.contains("unset DISPLAY"), "{device}");
@@ -298,7 +298,7 @@ fn a_trial_that_cannot_open_its_device_is_told_by_the_call() {
 }
 
 #[test]
-fn each_kind_of_failure_between_two_processes_is_told_once() {
+fn each_kind_of_failure_between_two_processes_is_reported_once() {
     use crate::{Direction, Problem, ProcessFailure, ProcessTrial};
     let trial = |problem: Option<Problem>| ProcessTrial {
         backend: "host".to_owned(),

@@ -12,14 +12,14 @@ use super::{Direction, StartWorker};
 
 /// Limit of the wait for the end of a killed process, which may take longer if a driver blocks it
 /// in the kernel.
-const KILLED: Duration = Duration::from_secs(2);
-const AT_A_TIME: Duration = Duration::from_millis(2);
+const KILL_TIMEOUT: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// A worker process. Dropping this kills it.
 pub(super) struct Worker {
     child: Child,
     /// Receives the outcome that the worker reports. Closed when its standard output closes.
-    said: Receiver<Result<u32, Stopped>>,
+    outcomes: Receiver<Result<u32, Stopped>>,
     outcome: Option<Result<u32, Stopped>>,
 }
 
@@ -38,13 +38,13 @@ impl Worker {
         command.env(VARIABLE, task.to_value(socket)).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn().map_err(failed)?;
         let lines = child.stdout.take().map(|stdout| BufReader::new(stdout).lines());
-        let (tell, said) = channel();
-        let worker = Self { child, said, outcome: None };
+        let (sender, outcomes) = channel();
+        let worker = Self { child, outcomes, outcome: None };
         let listen = move || {
             for line in lines.into_iter().flatten().map_while(Result::ok) {
                 if let Ok(outcome) = serde_json::from_str(&line) {
                     // The receiver may be dropped already.
-                    let _ = tell.send(outcome);
+                    let _ = sender.send(outcome);
                 }
             }
         };
@@ -65,11 +65,11 @@ impl Worker {
     /// none yet. If the process has ended without reporting, the outcome is an error.
     pub(super) fn outcome(&mut self, limit: Duration) -> Option<Result<u32, Stopped>> {
         if self.outcome.is_none() {
-            self.outcome = match self.said.recv_timeout(limit) {
+            self.outcome = match self.outcomes.recv_timeout(limit) {
                 Ok(outcome) => Some(outcome),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => {
-                    self.ends_within(KILLED);
+                    self.ends_within(KILL_TIMEOUT);
                     let error = format!("the worker's process has ended early ({})", self.status());
                     Some(Err(Stopped::new(Problem::Ended, error)))
                 }
@@ -85,7 +85,7 @@ impl Worker {
             if start.elapsed() >= limit {
                 return false;
             }
-            std::thread::sleep(AT_A_TIME);
+            std::thread::sleep(POLL_INTERVAL);
         }
         true
     }
@@ -102,7 +102,7 @@ impl Drop for Worker {
     fn drop(&mut self) {
         // The error of killing a process that has already ended is ignored.
         let _ = self.child.kill();
-        if !self.ends_within(KILLED) {
+        if !self.ends_within(KILL_TIMEOUT) {
             log::warn!("the worker, process {}, was killed and has not ended so far", self.child.id());
         }
     }

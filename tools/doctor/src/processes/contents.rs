@@ -47,14 +47,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_frame_is_known_by_its_words() {
+    fn a_frame_is_recognized_by_its_words() {
         for frame in [0, 1, 7, 1000] {
             assert_eq!(frame_of(&contents(frame), frame.checked_sub(1)), Ok(frame));
         }
     }
 
     #[test]
-    fn torn_stale_and_empty_frames_are_named() {
+    fn torn_stale_and_empty_frames_are_distinguished() {
         let told = |words: &[u32], last| frame_of(words, last).unwrap_err().error;
         let mut torn = contents(3);
         torn[17..20].copy_from_slice(&contents(2)[17..20]);

@@ -40,11 +40,11 @@ pub use worker::work;
 /// environment.
 pub type StartWorker<'a> = &'a dyn Fn() -> io::Result<Command>;
 
-/// Returns the command that starts the test program as a worker: see `tests::the_other_process`.
+/// Returns the command that starts the test program as a worker: see `tests::worker_process`.
 #[cfg(test)]
-pub(super) fn other_process() -> io::Result<Command> {
+pub(super) fn worker_command() -> io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(["--exact", "processes::tests::the_other_process", "--nocapture", "--test-threads=1"]);
+    command.args(["--exact", "processes::tests::worker_process", "--nocapture", "--test-threads=1"]);
     Ok(command)
 }
 

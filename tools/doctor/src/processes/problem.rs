@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kind_is_told_by_the_call() {
+    fn the_kind_follows_from_the_call() {
         assert_eq!(of_linux::of_call("bind"), Problem::Folder);
         assert_eq!(of_linux::of_call("memfd_create"), Problem::Memory);
         assert_eq!(of_linux::of_call("pidfd_open"), Problem::Identity);
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kind_survives_the_way_between_processes() {
+    fn a_kind_is_preserved_between_processes() {
         let said = Stopped::new(Problem::HiddenGpu, "why");
         let json = serde_json::to_string(&said).unwrap();
         assert!(json.contains("\"hidden-gpu\""), "{json}");

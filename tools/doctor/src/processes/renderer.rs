@@ -22,11 +22,11 @@ use crate::trial::milliseconds;
 pub(super) const LIMIT: Duration = Duration::from_secs(10);
 
 /// Limit on the end of a worker after the exchange is closed.
-const FAREWELL: Duration = Duration::from_secs(5);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause between two polls.
 const PAUSE: Duration = Duration::from_millis(1);
 /// Interval of checks of a worker that has not connected.
-const AT_A_TIME: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 type Words = BufferSpec<u32>;
 
@@ -80,16 +80,16 @@ fn attempt(
     let mut worker = Worker::start(start, listener.path(), candidate.cuda, trial.direction, limit)?;
     let ended = exchange(&listener, &device, &mut worker, (began, limit), trial, step);
     if let Err(stopped) = ended {
-        return Err(explained(stopped, &mut worker));
+        return Err(with_reported_reason(stopped, &mut worker));
     }
     // The exchange is closed, so the worker has nothing more to wait for.
-    let silent = || Stopped::new(Problem::Timeout, format!("the worker has not ended within {FAREWELL:?}"));
-    worker.outcome(FAREWELL).ok_or_else(silent)??;
-    if worker.ends_within(FAREWELL) { Ok(()) } else { Err(silent()) }
+    let silent = || Stopped::new(Problem::Timeout, format!("the worker has not ended within {CLOSE_TIMEOUT:?}"));
+    worker.outcome(CLOSE_TIMEOUT).ok_or_else(silent)??;
+    if worker.ends_within(CLOSE_TIMEOUT) { Ok(()) } else { Err(silent()) }
 }
 
 /// Replaces a generic error or timeout with the reason that the worker has reported, if any.
-fn explained(stopped: Stopped, worker: &mut Worker) -> Stopped {
+fn with_reported_reason(stopped: Stopped, worker: &mut Worker) -> Stopped {
     if !matches!(stopped.problem, Problem::Other | Problem::Timeout) {
         return stopped;
     }
@@ -135,7 +135,7 @@ fn exchange(
 fn accept(listener: &Listener, device: &ExportDevice, worker: &mut Worker, limit: Duration) -> Result<Remote, Stopped> {
     let start = Instant::now();
     loop {
-        if let Some(remote) = listener.accept(device, AT_A_TIME)? {
+        if let Some(remote) = listener.accept(device, POLL_INTERVAL)? {
             return Ok(remote);
         }
         worker.outcome(Duration::ZERO).transpose()?;

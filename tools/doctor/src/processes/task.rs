@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_task_is_read_as_it_was_written() {
+    fn a_task_is_parsed_from_its_value() {
         let task = Task { cuda: true, writes: false, doctor: 7, limit: Duration::from_millis(1500) };
         let socket = Path::new("/a folder/with spaces");
         let value = task.to_value(socket);

@@ -14,7 +14,7 @@ const LONG: Duration = Duration::from_secs(30);
 
 /// Not a test: runs as the worker process if the environment variable is set.
 #[test]
-fn the_other_process() {
+fn worker_process() {
     if std::env::var_os(task::VARIABLE).is_some() {
         let _ = work();
         // The test harness prints more lines, which are not JSON.
@@ -37,7 +37,7 @@ fn failed(direction: Direction, start: StartWorker<'_>, limit: Duration) -> Opti
 }
 
 #[test]
-fn a_worker_that_says_nothing_is_not_waited_for_without_end() {
+fn the_wait_for_a_silent_worker_is_limited() {
     for direction in [Direction::WorkerWrites, Direction::WorkerReads] {
         let sleeps = || {
             let mut command = Command::new("sleep");
@@ -51,7 +51,7 @@ fn a_worker_that_says_nothing_is_not_waited_for_without_end() {
 }
 
 #[test]
-fn a_worker_that_ends_at_once_is_told_with_its_end() {
+fn a_worker_that_ends_immediately_is_reported_with_its_status() {
     let ends = || {
         let mut command = Command::new("sh");
         command.args(["-c", "kill -SEGV $$"]);
@@ -63,7 +63,7 @@ fn a_worker_that_ends_at_once_is_told_with_its_end() {
 }
 
 #[test]
-fn a_worker_that_cannot_be_started_is_told() {
+fn a_worker_that_cannot_be_started_is_reported() {
     let missing = || Ok(Command::new("/no/such/program"));
     let Some(failure) = failed(Direction::WorkerReads, &missing, LONG) else { return };
     assert_eq!(failure.problem, Problem::NoProcess, "{failure:?}");
@@ -71,7 +71,7 @@ fn a_worker_that_cannot_be_started_is_told() {
 
 /// The error that a worker reports takes precedence over the error seen by the renderer.
 #[test]
-fn a_worker_that_fails_says_why() {
+fn the_error_of_a_failed_worker_is_reported() {
     let says = || {
         let mut command = Command::new("sh");
         command.args(["-c", r#"echo '{"Err":{"problem":"hidden-gpu","error":"cannot take the timelines"}}'; exit 1"#]);
@@ -85,7 +85,7 @@ fn a_worker_that_fails_says_why() {
 /// For a GPU that is hidden from CUDA, the reason is reported as hidden, whatever the driver's
 /// error is.
 #[test]
-fn a_hidden_gpu_is_told_whatever_the_driver_says() {
+fn a_hidden_gpu_is_reported_whatever_the_driver_returns() {
     let says = || {
         let mut command = Command::new("sh");
         command.args(["-c", r#"echo '{"Err":{"problem":"other","error":"no such device"}}'; exit 1"#]);
@@ -104,18 +104,18 @@ const DOCTOR: &str = "BRIDGE_TEST_DOCTOR";
 
 /// Not a test: a doctor that is killed while its worker waits.
 #[test]
-fn the_other_doctor() {
+fn doctor_process() {
     let Some(socket) = std::env::var_os(DOCTOR) else { return };
-    let worker = child::Worker::start(&other_process, Path::new(&socket), false, Direction::WorkerWrites, LONG * 100);
+    let worker = child::Worker::start(&worker_command, Path::new(&socket), false, Direction::WorkerWrites, LONG * 100);
     println!("\n@worker {}", worker.unwrap().leak());
     std::io::stdout().flush().unwrap();
     std::thread::sleep(LONG * 100);
 }
 
 /// Kills its process at the end of a test.
-struct Ends(Child);
+struct EndsOnDrop(Child);
 
-impl Drop for Ends {
+impl Drop for EndsOnDrop {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -129,9 +129,9 @@ fn a_worker_ends_with_its_doctor() {
     // The listener accepts no connection, so the worker waits.
     let listener = bridge::Listener::bind(&socket).unwrap();
     let mut doctor = Command::new(std::env::current_exe().unwrap());
-    doctor.args(["--exact", "processes::tests::the_other_doctor", "--nocapture", "--test-threads=1"]);
+    doctor.args(["--exact", "processes::tests::doctor_process", "--nocapture", "--test-threads=1"]);
     doctor.env(DOCTOR, &socket).stdin(Stdio::null()).stdout(Stdio::piped());
-    let mut doctor = Ends(doctor.spawn().unwrap());
+    let mut doctor = EndsOnDrop(doctor.spawn().unwrap());
     let mut lines = BufReader::new(doctor.0.stdout.take().unwrap()).lines().map_while(Result::ok);
     let said = lines.find_map(|line| line.strip_prefix("@worker ").map(str::to_owned)).unwrap();
     let worker = Path::new("/proc").join(said);
@@ -150,7 +150,7 @@ fn a_worker_ends_with_its_doctor() {
 }
 
 #[test]
-fn what_passed_in_one_process_is_tried_and_a_hidden_gpu_too() {
+fn candidates_passed_in_one_process_or_are_hidden() {
     let device = |index, uuid: &str| VulkanDevice {
         index,
         uuid: uuid.to_owned(),

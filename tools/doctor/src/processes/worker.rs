@@ -23,18 +23,18 @@ pub fn work() -> ExitCode {
         eprintln!("doctor: a worker is started by a doctor, which sets {VARIABLE}");
         return ExitCode::from(64);
     };
-    if !ends_with(task.doctor) {
+    if !end_with_parent(task.doctor) {
         return ExitCode::FAILURE;
     }
     let outcome = attempt(&task, &socket);
     let code = if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     // A reading worker has reported its outcome before; only the first report counts.
-    tell(&outcome);
+    report(&outcome);
     code
 }
 
 /// Reports the outcome to the doctor.
-fn tell(outcome: &Result<u32, Stopped>) {
+fn report(outcome: &Result<u32, Stopped>) {
     let mut stdout = io::stdout().lock();
     // Errors are ignored: a doctor that no longer reads has its own outcome.
     let _ = serde_json::to_string(outcome).map(|line| writeln!(stdout, "\n{line}").and_then(|()| stdout.flush()));
@@ -42,7 +42,7 @@ fn tell(outcome: &Result<u32, Stopped>) {
 
 /// Makes the kernel kill this process when the doctor that started it ends. Returns `false` if the
 /// doctor has ended already.
-fn ends_with(doctor: u32) -> bool {
+fn end_with_parent(doctor: u32) -> bool {
     if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
         log::debug!("the worker ends by its limits alone: {error}");
     }
@@ -115,7 +115,7 @@ fn read(mut reader: LatestReader<Buffer<u32>>, limit: Duration) -> Result<u32, S
         seen += 1;
         turn.finish()?;
     }
-    tell(&Ok(seen));
+    report(&Ok(seen));
     // Waits until the renderer has closed the exchange.
     let start = Instant::now();
     while reader.wait_for_newer(PAUSE).is_ok() && start.elapsed() < limit {}

@@ -12,7 +12,7 @@ fn found(files: &[(&str, &str)]) -> Vec<String> {
 }
 
 #[test]
-fn a_planted_cycle_is_named_with_its_files_and_lines() {
+fn a_planted_cycle_is_reported_with_its_files_and_lines() {
     let files = [
         ("lib.rs", "mod a;\nmod b;\nmod c;\npub use a::A;\npub use b::B;\n"),
         ("a.rs", "use std::fmt;\n\nuse crate::b::{\n    B, self as other,\n};\n"),
@@ -29,7 +29,7 @@ fn a_planted_cycle_is_named_with_its_files_and_lines() {
 }
 
 #[test]
-fn a_map_is_no_part_of_a_cycle_unless_it_uses_what_it_exports() {
+fn a_module_file_is_in_no_cycle_unless_it_uses_its_exports() {
     let a = ("a.rs", "use crate::map::One;\n");
     let one = ("map/one.rs", "use crate::a::A;\npub struct One;\n");
     let two = ("map/two.rs", "pub struct Two;\n");

@@ -52,8 +52,8 @@ impl Built {
     pub(super) fn new<P: Borrow<Program>>(programs: &[P], test: Command, package: Package) -> Result<Self> {
         let mut command = Self::command(programs, test);
         let output = command.stderr(Stdio::inherit()).output();
-        let output = output.with_context(|| format!("cannot start `{}`", shell::shown(&command)))?;
-        ensure!(output.status.success(), "`{}` failed: {}", shell::shown(&command), output.status);
+        let output = output.with_context(|| format!("cannot start `{}`", shell::command_line(&command)))?;
+        ensure!(output.status.success(), "`{}` failed: {}", shell::command_line(&command), output.status);
         Self::of(&String::from_utf8_lossy(&output.stdout), package)
     }
 
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_built_is_read_from_cargos_messages() {
+    fn built_packages_are_read_from_cargos_messages() {
         let messages = concat!(
             r#"{"reason":"compiler-artifact","filenames":["/t/deps/libdriver_double.so","/t/deps/libdriver_double.rlib"]}"#,
             "\n",

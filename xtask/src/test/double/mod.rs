@@ -24,8 +24,8 @@ use crate::{setup, shell};
 /// because of their number of frames, and in every program the tests of the CPU backend ([`HOST`]).
 pub(super) const PROGRAMS: &[Program] = &[
     part("peers", &["hidden::"]),
-    part("latest", &["a_thousand_come_and_go"]),
-    part("images", &["every_mip_chain", "textures_are_what_a_reference_computes"]),
+    part("latest", &["a_thousand_exchanges_leave_nothing"]),
+    part("images", &["every_mip_chain", "textures_match_a_reference"]),
     part("view", &["handles::", "refused::", "own_images::", "window::"]),
     whole("exchange"),
     whole("turns"),
@@ -59,12 +59,12 @@ pub(super) const PROGRAMS: &[Program] = &[
 const HOST: &str = "on_host";
 
 /// Environment variable with the Vulkan driver that the double builds on.
-const BELOW: &str = "DRIVER_DOUBLE_VULKAN";
+const DRIVER_VARIABLE: &str = "DRIVER_DOUBLE_VULKAN";
 const LAVAPIPE: &str = "libvulkan_lvp.so";
 
 /// Runs the programs of the workspace. Fails if nothing can be run.
 pub(crate) fn run() -> Result<()> {
-    if let Some(reason) = why_not() {
+    if let Some(reason) = unavailable_reason() {
         bail!("nothing is tested: {reason}");
     }
     // With the features of the whole workspace, as `cargo test --workspace` has built it.
@@ -75,7 +75,7 @@ pub(crate) fn run() -> Result<()> {
 /// Runs programs of an adapter, which the `cargo test` command `test` has built before. The double
 /// is one of their dependencies. If nothing can be run, prints the reason.
 pub(crate) fn run_adapter(programs: &[Program], test: Command, package: Package) -> Result<()> {
-    if let Some(reason) = why_not() {
+    if let Some(reason) = unavailable_reason() {
         println!("nothing is tested on the driver double: {reason}");
         return Ok(());
     }
@@ -110,7 +110,7 @@ fn run_all(programs: &[Program], built: &Built, without: &[&str], folder: &Path)
             said.lines().for_each(|line| tally.take_line(line));
             let reasons = [
                 (!output.status.success()).then(|| format!("failed: {}", output.status)),
-                has_run_nothing(&said).then(|| "has run no test".to_owned()),
+                has_run_no_test(&said).then(|| "has run no test".to_owned()),
                 (!findings.is_empty()).then(|| format!("broke rules of the driver's:\n{}", findings.join("\n"))),
             ];
             wrong.extend(reasons.into_iter().flatten().map(|reason| format!("{} {reason}", program.name)));
@@ -128,18 +128,18 @@ fn run_all(programs: &[Program], built: &Built, without: &[&str], folder: &Path)
 }
 
 /// Returns why nothing can be run on this machine, if so.
-pub(super) fn why_not() -> Option<String> {
+pub(super) fn unavailable_reason() -> Option<String> {
     if !cfg!(target_os = "linux") {
         return Some("the driver double is a Vulkan driver on Linux only".to_owned());
     }
-    let below = std::env::var(BELOW).unwrap_or_else(|_| LAVAPIPE.to_owned());
+    let below = std::env::var(DRIVER_VARIABLE).unwrap_or_else(|_| LAVAPIPE.to_owned());
     (!setup::opens(&below)).then(|| {
         format!("there is no {below}, a software Vulkan driver (Debian, Ubuntu: `apt install mesa-vulkan-drivers`)")
     })
 }
 
 /// Returns `true` if all requested tests were filtered out or no longer exist.
-fn has_run_nothing(said: &str) -> bool {
+fn has_run_no_test(said: &str) -> bool {
     !said.lines().any(|line| line.starts_with("running ") && !line.starts_with("running 0 "))
 }
 
@@ -157,9 +157,9 @@ mod tests {
     }
 
     #[test]
-    fn a_program_without_a_test_is_seen() {
-        assert!(has_run_nothing("\nrunning 0 tests\n\ntest result: ok. 0 passed; 0 failed"));
-        assert!(has_run_nothing(""));
-        assert!(!has_run_nothing("\nrunning 1 test\n"));
+    fn a_program_without_a_test_is_detected() {
+        assert!(has_run_no_test("\nrunning 0 tests\n\ntest result: ok. 0 passed; 0 failed"));
+        assert!(has_run_no_test(""));
+        assert!(!has_run_no_test("\nrunning 1 test\n"));
     }
 }

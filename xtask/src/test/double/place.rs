@@ -93,7 +93,7 @@ impl Place {
         command.env_remove("REQUIRE_GPU").env_remove("BRIDGE_TEST_GPU_FAULTS");
         let start = Instant::now();
         let output = command.stdin(Stdio::null()).output();
-        let output = output.with_context(|| format!("cannot start `{}`", shell::shown(&command)))?;
+        let output = output.with_context(|| format!("cannot start `{}`", shell::command_line(&command)))?;
         let findings = if findings.exists() { unknown(&read_log(&findings)?) } else { Vec::new() };
         Ok(Ran { output, time: start.elapsed(), findings })
     }
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_finding_that_is_not_known_is_told() {
+    fn an_unknown_finding_is_reported() {
         let log = "use-after-destroy\tcuCtxSetCurrent: context 0xd0 was destroyed\n\
                    use-after-destroy\tcuMemFree_v2: mapping 0xd0 was destroyed\nhang\tcuCtxSetCurrent: context 0xd0\n";
         assert_eq!(unknown(log), log.lines().skip(1).collect::<Vec<_>>());

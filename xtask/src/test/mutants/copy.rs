@@ -23,11 +23,11 @@ impl Copy {
     /// modification time, so that cargo does not rebuild them.
     pub(super) fn new(folder: &Path) -> Result<Self> {
         let copy = Self { root: folder.join("tree"), target: folder.join("target") };
-        let files = files_of(&shell::root())?;
+        let files = list_files(&shell::root())?;
         fs::create_dir_all(&copy.root)?;
-        remove_others(&copy.root, &copy.root, &files)?;
+        remove_unlisted(&copy.root, &copy.root, &files)?;
         for file in &files {
-            take_over(&shell::root().join(file), &copy.root.join(file))?;
+            copy_if_changed(&shell::root().join(file), &copy.root.join(file))?;
         }
         Ok(copy)
     }
@@ -77,11 +77,11 @@ impl Drop for Applied {
 }
 
 /// Returns the files that git tracks or would add, relative to `root`.
-fn files_of(root: &Path) -> Result<BTreeSet<PathBuf>> {
+fn list_files(root: &Path) -> Result<BTreeSet<PathBuf>> {
     let mut git = Command::new("git");
     git.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).current_dir(root);
     let output = git.stderr(Stdio::inherit()).output().context("cannot start `git`")?;
-    ensure!(output.status.success(), "`{}` failed: {}", shell::shown(&git), output.status);
+    ensure!(output.status.success(), "`{}` failed: {}", shell::command_line(&git), output.status);
     let listed = String::from_utf8(output.stdout).context("a file's name is not text")?;
     let files = listed.split('\0').filter(|name| !name.is_empty()).map(PathBuf::from);
     // git lists a deleted file until the deletion is committed.
@@ -89,7 +89,7 @@ fn files_of(root: &Path) -> Result<BTreeSet<PathBuf>> {
 }
 
 /// Copies a file unless `to` has the same content.
-fn take_over(from: &Path, to: &Path) -> Result<()> {
+fn copy_if_changed(from: &Path, to: &Path) -> Result<()> {
     let content = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
     match fs::read(to) {
         Ok(before) if before == content => return Ok(()),
@@ -102,12 +102,12 @@ fn take_over(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// Removes the files in `folder` that are not in `files`, whose paths are relative to `root`.
-fn remove_others(root: &Path, folder: &Path, files: &BTreeSet<PathBuf>) -> Result<()> {
+fn remove_unlisted(root: &Path, folder: &Path, files: &BTreeSet<PathBuf>) -> Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let path = entry.path();
         if entry.file_type()?.is_dir() {
-            remove_others(root, &path, files)?;
+            remove_unlisted(root, &path, files)?;
         } else if !files.contains(path.strip_prefix(root)?) {
             fs::remove_file(&path)?;
         }
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_interrupted_run_has_left_is_as_the_tree_again() {
+    fn leftovers_of_an_interrupted_run_are_reset_to_the_tree() {
         let folder = tempfile::tempdir().unwrap();
         let left = folder.path().join("tree/xtask");
         fs::create_dir_all(&left).unwrap();

@@ -42,7 +42,7 @@ impl Outcome {
     }
 
     /// Returns `true` if this outcome is more informative: a failing test is more so than a hang.
-    pub(super) fn says_more_than(&self, other: &Self) -> bool {
+    pub(super) fn is_more_informative_than(&self, other: &Self) -> bool {
         matches!(other, Self::Hangs(_)) && !matches!(self, Self::Hangs(_))
     }
 }
@@ -68,7 +68,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_program_that_is_ended_is_not_one_that_fails() {
+    fn a_program_that_is_killed_does_not_count_as_failed() {
         use std::os::unix::process::ExitStatusExt as _;
         let of = |code: i32, rules| Outcome::of("turns", ExitStatus::from_raw(code << 8), rules);
         assert_eq!(of(0, false), None);
@@ -77,13 +77,13 @@ mod tests {
         assert_eq!([of(124, false), of(137, true)], [Some(Outcome::Hangs("turns")), Some(Outcome::Hangs("turns"))]);
         // The program crashed, and `timeout` ends in the same way.
         assert_eq!(Outcome::of("turns", ExitStatus::from_raw(11), false), Some(Outcome::Caught("turns")));
-        assert!(Outcome::Caught("turns").says_more_than(&Outcome::Hangs("turns")));
-        assert!(!Outcome::Hangs("turns").says_more_than(&Outcome::Hangs("turns")));
-        assert!(!Outcome::Hangs("turns").says_more_than(&Outcome::Caught("turns")));
+        assert!(Outcome::Caught("turns").is_more_informative_than(&Outcome::Hangs("turns")));
+        assert!(!Outcome::Hangs("turns").is_more_informative_than(&Outcome::Hangs("turns")));
+        assert!(!Outcome::Hangs("turns").is_more_informative_than(&Outcome::Caught("turns")));
     }
 
     #[test]
-    fn an_error_is_one_of_the_mutant_if_it_is_in_its_file() {
+    fn errors_in_the_mutants_file_are_the_mutants() {
         let said = "   Compiling a v0.1.0\nwarning: unused variable: `x`\n --> a/b.rs:1:1\n\nerror[E0308]: mismatched types\n  \
                     --> a/b.rs:2:5\n   |\nerror: aborting due to 1 previous error\n";
         assert_eq!(error_in(Path::new("a/b.rs"), said).as_deref(), Some("error[E0308]: mismatched types"));

@@ -56,7 +56,7 @@ fn until_open(before: usize) {
 /// A descriptor that a worker sends is not installed in the renderer's process, whose threads would
 /// have to close it.
 #[test]
-fn a_renderer_is_given_no_descriptors() {
+fn renderer_receives_no_descriptors() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let listener = Listener::bind(folder.path().join("s")).unwrap();
@@ -74,7 +74,7 @@ fn a_renderer_is_given_no_descriptors() {
 /// A worker that closes its socket with unread messages causes a reset, which is reported before
 /// the worker's last message. That message is still inspected before it is received.
 #[test]
-fn a_descriptor_behind_a_reset_is_not_taken() {
+fn descriptor_after_a_reset_is_not_received() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let listener = Listener::bind(folder.path().join("s")).unwrap();
@@ -89,7 +89,7 @@ fn a_descriptor_behind_a_reset_is_not_taken() {
     let error = renderer.try_receive().unwrap_err();
     assert!(matches!(error, Error::Truncated { what: "descriptors", .. }), "{error}");
     // The message is still in the socket.
-    assert_eq!(peek(&*renderer.socket()), Next::Carries);
+    assert_eq!(peek(&*renderer.socket()), Next::WithDescriptors);
 }
 
 /// The time for which closing [`lingering`] blocks, in seconds.
@@ -110,7 +110,7 @@ fn lingering() -> (TcpStream, TcpStream) {
 /// A descriptor whose close blocks does not delay any call of the renderer, whether its message is
 /// received, left in the connection, or left in a connection that was not accepted.
 #[test]
-fn no_descriptor_of_a_workers_holds_up_the_renderer() {
+fn descriptors_of_a_worker_never_block_the_renderer() {
     let _alone = alone();
     // Negative control: closing the socket directly blocks.
     let (socket, _peer) = lingering();
@@ -158,8 +158,8 @@ const FULL: &str = "BRIDGE_IPC_TEST_FULL";
 
 /// A process without room for a descriptor reports that, and not a protocol violation by its peer.
 #[test]
-fn a_worker_without_room_for_a_descriptor_says_so() {
-    let (name, full) = ("transport::tests::descriptors::a_worker_without_room_for_a_descriptor_says_so", FULL);
+fn worker_reports_lack_of_room_for_a_descriptor() {
+    let (name, full) = ("transport::tests::descriptors::worker_reports_lack_of_room_for_a_descriptor", FULL);
     if let Some(path) = std::env::var_os(full) {
         let mut worker = Connection::connect(PathBuf::from(path), &ConnectInfo::default()).unwrap();
         worker.send(&Message::Hello(hello(Role::Worker)), None, LIMIT).unwrap();

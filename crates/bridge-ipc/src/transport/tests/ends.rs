@@ -10,13 +10,13 @@ use super::*;
 
 /// A peer that waits for a message that cannot be sent receives the reason.
 #[test]
-fn a_peer_is_told_of_a_message_that_cannot_be_sent() {
+fn peer_is_notified_of_an_unsendable_message() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let listener = Listener::bind(folder.path().join("s")).unwrap();
     for error in [rustix::io::Errno::NOBUFS, rustix::io::Errno::TOOMANYREFS] {
         let (mut renderer, mut worker) = greeted(&listener);
-        let failed = renderer.unsent(error).to_string();
+        let failed = renderer.send_error(error).to_string();
         assert_eq!(failed.contains("ulimit -n"), error == rustix::io::Errno::TOOMANYREFS, "{failed}");
         assert!(renderer.has_ended());
         let Message::Bye { code: Code::Failure, text } = worker.receive(LIMIT).unwrap().message else { panic!() };
@@ -29,7 +29,7 @@ use crate::transport::peer::poll_until;
 const ROUNDS: &str = "BRIDGE_KILL_ROUNDS";
 /// Set for the process that is killed: its kind, and the path to connect to.
 const PEER: &str = "BRIDGE_IPC_TEST_ENDS";
-const TEST: &str = "transport::tests::ends::an_end_is_told_before_anybody_has_reaped_the_process";
+const TEST: &str = "transport::tests::ends::process_end_is_reported_before_it_is_reaped";
 
 /// Kinds of processes to kill.
 const KINDS: [&str; 4] = ["nothing", "stopped", "256 MiB", BUSY];
@@ -44,7 +44,7 @@ struct Times {
 }
 
 #[test]
-fn an_end_is_told_before_anybody_has_reaped_the_process() {
+fn process_end_is_reported_before_it_is_reaped() {
     if let Ok(place) = std::env::var(PEER) {
         return live(&place);
     }

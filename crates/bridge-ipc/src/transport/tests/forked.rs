@@ -33,7 +33,7 @@ fn in_a_child(run: impl FnOnce()) {
 
 /// What a child drops that returns normally is its copy.
 #[test]
-fn a_forked_child_takes_nothing_from_its_parent() {
+fn forked_child_does_not_affect_its_parent() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let listener = Listener::bind(folder.path().join("s")).unwrap();
@@ -68,7 +68,7 @@ fn a_forked_child_takes_nothing_from_its_parent() {
 
 /// The kernel names the process that listens, and not the one that accepts.
 #[test]
-fn a_child_of_the_process_that_listens_is_refused_with_advice() {
+fn child_of_the_listening_process_is_refused_with_advice() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let listener = Listener::bind(folder.path().join("s")).unwrap();

@@ -20,7 +20,7 @@ fn answer(socket: &OwnedFd) {
 }
 
 #[test]
-fn a_worker_that_starts_slowly_is_had_by_a_later_call() {
+fn slow_worker_is_returned_by_a_later_call() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let listener = listener(&folder, Duration::from_secs(600));
@@ -39,7 +39,7 @@ fn a_worker_that_starts_slowly_is_had_by_a_later_call() {
 }
 
 #[test]
-fn an_answer_ends_the_wait_for_it() {
+fn hello_of_the_worker_ends_the_wait() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let listener = listener(&folder, Duration::from_secs(600));
@@ -54,7 +54,7 @@ fn an_answer_ends_the_wait_for_it() {
 }
 
 #[test]
-fn a_worker_that_says_nothing_is_given_up_and_told() {
+fn silent_worker_times_out_and_is_notified() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let listener = listener(&folder, Duration::from_millis(30));
@@ -75,7 +75,7 @@ fn a_worker_that_says_nothing_is_given_up_and_told() {
 
 /// A worker whose GPU takes longer to start than the renderer waits receives the reason.
 #[test]
-fn a_worker_that_answers_too_late_is_told_why() {
+fn late_worker_receives_the_reason() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let listener = listener(&folder, Duration::ZERO);
@@ -97,7 +97,7 @@ fn a_worker_that_answers_too_late_is_told_why() {
 }
 
 #[test]
-fn a_worker_that_goes_or_lies_ends_its_own_connection_alone() {
+fn faulty_worker_ends_only_its_own_connection() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let listener = listener(&folder, Duration::from_secs(600));
@@ -117,7 +117,7 @@ fn a_worker_that_goes_or_lies_ends_its_own_connection_alone() {
 
 /// A worker is returned only for the Hello that it has received, since its choice depends on it.
 #[test]
-fn a_worker_is_had_by_the_hello_that_it_answers() {
+fn worker_is_returned_to_the_call_whose_hello_it_answered() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let listener = listener(&folder, Duration::from_secs(600));
@@ -133,7 +133,7 @@ fn a_worker_is_had_by_the_hello_that_it_answers() {
 
 /// A program that accepts workers with one configuration and then looks for others only.
 #[test]
-fn a_worker_that_has_answered_another_call_is_kept_without_a_limit() {
+fn worker_that_answered_another_call_is_kept_without_time_limit() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let greeting = Duration::from_millis(500);
@@ -169,7 +169,7 @@ fn a_worker_that_has_answered_another_call_is_kept_without_a_limit() {
 }
 
 #[test]
-fn workers_that_have_answered_another_call_do_not_add_up() {
+fn workers_that_answered_another_call_are_bounded() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let listener = listener(&folder, Duration::from_secs(600));
@@ -194,7 +194,7 @@ fn workers_that_have_answered_another_call_do_not_add_up() {
 }
 
 #[test]
-fn silent_processes_do_not_add_up() {
+fn silent_connections_are_bounded() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let info = ListenerInfo { greeting: Duration::from_secs(600), pending: 10, ..Default::default() };
@@ -220,7 +220,7 @@ fn silent_processes_do_not_add_up() {
 /// Processes that connect and fail, at any rate, do not keep other workers from being returned, and
 /// each failure is reported.
 #[test]
-fn a_worker_that_has_answered_is_had_whoever_fails() {
+fn answered_worker_is_returned_despite_failures_of_others() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let listener = listener(&folder, Duration::from_secs(600));

@@ -51,8 +51,8 @@ fn bequeath(test: &str, told: &str) {
 /// The pidfd refers to the process that connected. The Hello of another process is refused, since
 /// that process's death would not be noticed, and the wrong process would be killed for it.
 #[test]
-fn a_hello_of_another_process_than_the_pidfds_is_refused() {
-    const TEST: &str = "transport::tests::identity::a_hello_of_another_process_than_the_pidfds_is_refused";
+fn hello_of_a_process_other_than_the_pidfds_is_refused() {
+    const TEST: &str = "transport::tests::identity::hello_of_a_process_other_than_the_pidfds_is_refused";
     if let Ok(told) = std::env::var(HEIR) {
         return inherit(&told);
     }

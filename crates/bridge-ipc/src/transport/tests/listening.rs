@@ -21,7 +21,7 @@ fn ten_thousand_connections_leave_no_descriptor() {
 }
 
 #[test]
-fn the_socket_is_the_users_own_and_goes_with_its_listener() {
+fn socket_is_private_and_removed_with_its_listener() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
@@ -45,7 +45,7 @@ fn the_socket_is_the_users_own_and_goes_with_its_listener() {
 /// Any process that can read the folder can lock it, which does not keep others from listening in
 /// it.
 #[test]
-fn a_lock_on_the_folder_holds_nobody_up() {
+fn lock_on_the_folder_does_not_block_bind() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let theirs = fs::File::open(folder.path()).unwrap();
@@ -60,7 +60,7 @@ fn a_lock_on_the_folder_holds_nobody_up() {
 
 /// `bind` neither waits for nor follows a file of another kind at the path of its lock.
 #[test]
-fn only_a_file_of_the_users_is_locked() {
+fn only_regular_files_of_the_user_are_locked() {
     let _alone = alone();
     use rustix::fs::{CWD, FileType, Mode, mknodat};
     let folder = tempfile::tempdir().unwrap();
@@ -116,7 +116,7 @@ fn leave_stale(path: &Path) {
 }
 
 #[test]
-fn a_renderer_that_accepts_nobody_is_told_of() {
+fn full_backlog_of_a_renderer_is_reported() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");

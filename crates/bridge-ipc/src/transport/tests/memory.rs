@@ -62,7 +62,7 @@ fn memory_is_not_executable() {
 
 /// A peer that may only read memory cannot write it, discard its pages, or delay writers.
 #[test]
-fn memory_for_reading_is_written_by_its_maker_alone() {
+fn read_only_memory_is_written_by_its_creator_only() {
     let _alone = alone();
     use rustix::fs::{FallocateFlags, fallocate};
     let (memory, ours) = SharedMemory::new_for_reading("m", 64).unwrap();
@@ -81,7 +81,7 @@ fn memory_for_reading_is_written_by_its_maker_alone() {
 }
 
 #[test]
-fn bytes_go_to_their_places_in_words() {
+fn bytes_are_stored_at_their_offsets_in_words() {
     let memory = SharedMemory::new("m", 61).unwrap().map().unwrap();
     let mut model = [0u8; 61];
     for offset in 0..=61 {

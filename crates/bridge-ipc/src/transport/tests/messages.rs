@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn what_is_no_message_ends_the_connection_and_says_why() {
+fn malformed_message_ends_the_connection_with_a_reason() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let listener = Listener::bind(folder.path().join("s")).unwrap();
@@ -46,7 +46,7 @@ fn what_is_no_message_ends_the_connection_and_says_why() {
 /// A message that could not be sent for lack of room does not change the state, and can be sent
 /// later.
 #[test]
-fn a_message_without_room_is_tried_again() {
+fn message_without_room_can_be_sent_again() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let listener = Listener::bind(folder.path().join("s")).unwrap();

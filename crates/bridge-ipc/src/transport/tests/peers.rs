@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_closed_socket_is_no_death() {
+fn closed_socket_is_not_reported_as_process_end() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let listener = Listener::bind(folder.path().join("s")).unwrap();
@@ -17,7 +17,7 @@ fn a_closed_socket_is_no_death() {
 }
 
 #[test]
-fn what_a_peer_said_is_read_even_if_it_has_not_listened() {
+fn messages_of_a_peer_are_read_even_if_it_does_not_receive() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let listener = Listener::bind(folder.path().join("s")).unwrap();
@@ -41,7 +41,7 @@ fn a_silent_peer_is_waited_for_with_a_limit() {
 
 /// If a process ends while a child still holds its socket, only the pidfd reports the end.
 #[test]
-fn the_end_of_the_process_is_death_even_if_the_socket_stays_open() {
+fn process_end_is_noticed_even_if_the_socket_stays_open() {
     const PEER: &str = "BRIDGE_IPC_TEST_PEER";
     if let Some(path) = std::env::var_os(PEER) {
         let socket = new_socket().unwrap();
@@ -56,7 +56,7 @@ fn the_end_of_the_process_is_death_even_if_the_socket_stays_open() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let listener = Listener::bind(folder.path().join("s")).unwrap();
-    let test = "transport::tests::peers::the_end_of_the_process_is_death_even_if_the_socket_stays_open";
+    let test = "transport::tests::peers::process_end_is_noticed_even_if_the_socket_stays_open";
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", test])
         .env(PEER, listener.path())
@@ -79,7 +79,7 @@ fn the_end_of_the_process_is_death_even_if_the_socket_stays_open() {
 }
 
 #[test]
-fn a_watch_ends_with_the_process_or_when_it_is_stopped() {
+fn watch_ends_with_the_process_or_when_stopped() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let listener = Listener::bind(folder.path().join("s")).unwrap();

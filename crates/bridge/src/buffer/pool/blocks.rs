@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use bytemuck::Pod;
 use vk_export::{Block, Buffer};
 
-use super::ranges::{Ranges, Taken};
-use crate::compute::mapped::{Container, Mapped, Whole};
+use super::ranges::{AllocatedRange, Ranges};
+use crate::compute::mapped::{Container, ContainerRef, Mapped};
 use crate::compute::mappings::{BlockMapping, BufferMapping};
 use crate::error::{Error, Result};
 use crate::observe::object::Object;
@@ -15,7 +15,7 @@ use crate::observe::object::Object;
 pub(super) struct Blocks {
     pub(super) list: Vec<Entry>,
     /// Number of blocks that were ever requested, which is the number of the next one.
-    pub(super) begun: usize,
+    pub(super) requested_count: usize,
 }
 
 /// A block, and the allocation state of its bytes.
@@ -26,7 +26,7 @@ pub(super) struct Entry {
 
 impl Entry {
     /// Returns `true` if the block contains no buffers.
-    fn is_spare(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.ranges.live() == 0
     }
 }
@@ -74,7 +74,7 @@ impl PoolBlock {
 /// mapping of the block.
 pub(crate) struct PoolRange {
     /// `Some` until dropped.
-    pub(super) taken: Option<Taken>,
+    pub(super) taken: Option<AllocatedRange>,
     pub(super) block: Arc<VulkanBlock>,
     /// Does not keep the pool alive: without the pool, the bytes cannot be reused, so they need not
     /// be freed.
@@ -95,26 +95,26 @@ impl PoolRange {
 
     /// Maps `len` elements of the buffer in this range. Requires that the pool still exists. Also
     /// returns the object that must outlive the mapping.
-    pub(crate) fn map<T: Pod>(&self, buffer: &Buffer, len: usize) -> Result<(BufferMapping<T>, Option<Whole>)> {
+    pub(crate) fn map<T: Pod>(&self, buffer: &Buffer, len: usize) -> Result<(BufferMapping<T>, Option<ContainerRef>)> {
         let blocks = self.blocks.upgrade();
         let block = blocks.and_then(|blocks| lock(&blocks).find(&self.block).map(|entry| Arc::clone(&entry.block)));
         let gone = || Error::invalid(format!("{self:?}"), "its pool is gone");
         let block = block.ok_or_else(gone)?;
         let mapping = block.mapping.map_part(buffer, self.offset(), len)?;
-        let whole: Whole = block;
+        let whole: ContainerRef = block;
         Ok((mapping, Some(whole)))
     }
 
     /// Returns the offset in the block, in bytes.
     pub(crate) fn offset(&self) -> u64 {
-        self.taken.as_ref().map_or(0, Taken::offset)
+        self.taken.as_ref().map_or(0, AllocatedRange::offset)
     }
 }
 
 impl Drop for PoolRange {
     fn drop(&mut self) {
         let Some(blocks) = self.blocks.upgrade() else { return };
-        let released = lock(&blocks).give_back(&self.block, self.taken.take());
+        let released = lock(&blocks).release(&self.block, self.taken.take());
         // Dropped without holding the lock: freeing a mapping waits for the GPU.
         drop(released);
     }
@@ -127,22 +127,22 @@ impl Blocks {
 
     /// Returns the number for a new block.
     pub(super) fn number(&mut self) -> usize {
-        let number = self.begun;
-        self.begun += 1;
+        let number = self.requested_count;
+        self.requested_count += 1;
         number
     }
 
     /// Frees the bytes of a buffer. Returns the blocks that are no longer needed: there may be
     /// several, if threads that found no room at the same time each created one.
-    fn give_back(&mut self, block: &Arc<VulkanBlock>, taken: Option<Taken>) -> Vec<Entry> {
+    fn release(&mut self, block: &Arc<VulkanBlock>, taken: Option<AllocatedRange>) -> Vec<Entry> {
         let entry = self.list.iter_mut().find(|entry| Arc::ptr_eq(&entry.block.vulkan, block));
         if let Some((entry, taken)) = entry.zip(taken) {
-            entry.ranges.give_back(taken);
+            entry.ranges.free(taken);
         }
         // One empty block is kept for reuse.
-        let Some(spare) = self.list.iter().position(Entry::is_spare) else { return Vec::new() };
+        let Some(spare) = self.list.iter().position(Entry::is_empty) else { return Vec::new() };
         let mut index = 0..;
-        self.list.extract_if(.., |entry| index.next() != Some(spare) && entry.is_spare()).collect()
+        self.list.extract_if(.., |entry| index.next() != Some(spare) && entry.is_empty()).collect()
     }
 }
 

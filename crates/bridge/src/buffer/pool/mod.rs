@@ -1,7 +1,7 @@
 //! [`SharedPool`], which places many shared buffers in few allocations.
 
 mod blocks;
-mod own;
+mod dedicated;
 mod ranges;
 
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
@@ -16,17 +16,17 @@ use crate::observe::live::Kind;
 use crate::observe::object::Object;
 pub(crate) use blocks::PoolRange;
 use blocks::{Blocks, Entry, PoolBlock, VulkanBlock, lock};
-use own::{OwnMemory, OwnTotal};
-use ranges::{LARGEST, Ranges, Taken, rounded};
+use dedicated::{DedicatedMemory, DedicatedTotal};
+use ranges::{AllocatedRange, MAX_BLOCK_SIZE, Ranges, round_up};
 
 /// Minimum block size, since smaller blocks would hold few buffers.
-const SMALLEST: u64 = 64 << 10;
+const MIN_BLOCK_SIZE: u64 = 64 << 10;
 
-/// Total bytes of a device's exportable blocks above which buffers of [`LARGE`] or more get
-/// dedicated memory instead of another block.
-const ENOUGH: u64 = 512 << 20;
-/// Minimum buffer size at which a separate import is worth its cost; see [`ENOUGH`].
-const LARGE: u64 = 1 << 20;
+/// Total bytes of a device's exportable blocks above which buffers of [`MIN_DEDICATED_SIZE`] or
+/// more get dedicated memory instead of another block.
+const POOLED_BYTES_LIMIT: u64 = 512 << 20;
+/// Minimum buffer size at which a separate import is worth its cost; see [`POOLED_BYTES_LIMIT`].
+const MIN_DEDICATED_SIZE: u64 = 1 << 20;
 
 /// Configuration of a [`SharedPool`].
 #[derive(Debug, Clone, Copy)]
@@ -89,7 +89,7 @@ struct Inner {
     /// dropped on the CPU backend's own thread, and dropping the last reference to that backend
     /// waits for the thread to end.
     blocks: Arc<Mutex<Blocks>>,
-    own: Arc<OwnTotal>,
+    own: Arc<DedicatedTotal>,
     compute: Compute,
     name: String,
     block_size: u64,
@@ -103,7 +103,7 @@ pub(crate) enum Place {
     Block(PoolRange),
     /// In dedicated memory, which the creator of the buffer allocates. The buffer is counted while
     /// this is alive.
-    Own { _counted: OwnMemory },
+    Dedicated { _counted: DedicatedMemory },
 }
 
 impl Place {
@@ -111,7 +111,7 @@ impl Place {
     pub(crate) fn container(&self) -> Option<Weak<dyn Container>> {
         match self {
             Self::Block(range) => Some(range.container()),
-            Self::Own { .. } => None,
+            Self::Dedicated { .. } => None,
         }
     }
 }
@@ -145,21 +145,21 @@ impl SharedPool {
         if info.block_size == 0 {
             return Err(invalid("its block size is 0 bytes; 64 MiB hold many buffers"));
         }
-        if info.block_size > LARGEST {
+        if info.block_size > MAX_BLOCK_SIZE {
             return Err(invalid(
                 "its block size is over 512 GiB; buffers larger than a block get their own memory anyway",
             ));
         }
         let pool = Self(Arc::new(Inner {
-            blocks: Arc::new(Mutex::new(Blocks { list: Vec::new(), begun: 0 })),
+            blocks: Arc::new(Mutex::new(Blocks { list: Vec::new(), requested_count: 0 })),
             own: Arc::default(),
             compute: compute.clone(),
             name: info.name.to_owned(),
-            block_size: info.block_size.next_power_of_two().max(SMALLEST),
+            block_size: info.block_size.next_power_of_two().max(MIN_BLOCK_SIZE),
             usage: info.usage,
         }));
         let number = pool.lock().number();
-        let first = pool.make_entry(number)?;
+        let first = pool.create_entry(number)?;
         pool.lock().list.push(first);
         Ok(pool)
     }
@@ -189,7 +189,7 @@ impl SharedPool {
             blocks: sum.blocks + 1,
             buffers: sum.buffers + ranges.live(),
             allocated: sum.allocated + block.vulkan().size(),
-            used: sum.used + ranges.taken(),
+            used: sum.used + ranges.allocated(),
             ..sum
         })
     }
@@ -217,21 +217,24 @@ impl SharedPool {
     /// of two.
     pub(crate) fn take(&self, size: u64, alignment: u64) -> Result<Place> {
         let mut blocks = self.lock();
-        if rounded(size).is_none_or(|size| size > self.0.block_size) {
-            return Ok(Place::Own { _counted: OwnMemory::new(&self.0.own, size) });
+        if round_up(size).is_none_or(|size| size > self.0.block_size) {
+            return Ok(Place::Dedicated { _counted: DedicatedMemory::new(&self.0.own, size) });
         }
-        if let Some(range) = self.take_from(&mut blocks, size, alignment) {
+        if let Some(range) = self.allocate_in(&mut blocks, size, alignment) {
             return Ok(Place::Block(range));
         }
-        if size >= LARGE && self.is_compressed() && self.blocks_of_device() + self.0.block_size > ENOUGH {
-            let counted = OwnMemory::new(&self.0.own, size);
+        if size >= MIN_DEDICATED_SIZE
+            && self.is_compressed()
+            && self.blocks_of_device() + self.0.block_size > POOLED_BYTES_LIMIT
+        {
+            let counted = DedicatedMemory::new(&self.0.own, size);
             drop(blocks);
-            self.0.own.tell_once(self.name());
-            return Ok(Place::Own { _counted: counted });
+            self.0.own.log_once(self.name());
+            return Ok(Place::Dedicated { _counted: counted });
         }
         let number = blocks.number();
         drop(blocks);
-        self.take_from_new(number, size, alignment)?.map(Place::Block).ok_or_else(|| {
+        self.allocate_in_new_block(number, size, alignment)?.map(Place::Block).ok_or_else(|| {
             let object = format!("shared pool \"{}\"", self.name());
             Error::invalid(object, format!("a new block has no room for {size} bytes"))
         })
@@ -243,11 +246,11 @@ impl SharedPool {
     ///
     /// # Errors
     /// The error of creating the block, if the other blocks still have no room.
-    fn take_from_new(&self, number: usize, size: u64, alignment: u64) -> Result<Option<PoolRange>> {
-        let made = self.make_entry(number);
+    fn allocate_in_new_block(&self, number: usize, size: u64, alignment: u64) -> Result<Option<PoolRange>> {
+        let made = self.create_entry(number);
         let mut blocks = self.lock();
         let failed = made.map(|made| blocks.list.push(made)).err();
-        let range = self.take_from(&mut blocks, size, alignment);
+        let range = self.allocate_in(&mut blocks, size, alignment);
         drop(blocks);
         match (range, failed) {
             (None, Some(error)) => Err(error),
@@ -266,27 +269,27 @@ impl SharedPool {
     }
 
     /// Allocates bytes in the first block that has room.
-    fn take_from(&self, blocks: &mut Blocks, size: u64, alignment: u64) -> Option<PoolRange> {
+    fn allocate_in(&self, blocks: &mut Blocks, size: u64, alignment: u64) -> Option<PoolRange> {
         blocks.list.iter_mut().find_map(|Entry { block, ranges }| {
             let taken = ranges.take(size, alignment.max(block.vulkan().alignment()))?;
             Some(self.range(block, taken))
         })
     }
 
-    fn range(&self, block: &Arc<PoolBlock>, taken: Taken) -> PoolRange {
+    fn range(&self, block: &Arc<PoolBlock>, taken: AllocatedRange) -> PoolRange {
         PoolRange { taken: Some(taken), block: Arc::clone(&block.vulkan), blocks: Arc::downgrade(&self.0.blocks) }
     }
 
-    fn make_entry(&self, number: usize) -> Result<Entry> {
+    fn create_entry(&self, number: usize) -> Result<Entry> {
         let size = self.0.block_size;
         let object = || format!("shared pool \"{}\"", self.name());
         let uncounted = || Error::invalid(object(), format!("blocks of {size} bytes"));
         let ranges = Ranges::new(size).ok_or_else(uncounted)?;
-        let block = self.make_block(number, size)?;
+        let block = self.create_block(number, size)?;
         Ok(Entry { block, ranges })
     }
 
-    fn make_block(&self, number: usize, size: u64) -> Result<Arc<PoolBlock>> {
+    fn create_block(&self, number: usize, size: u64) -> Result<Arc<PoolBlock>> {
         let (device, side) = (self.0.compute.device(), self.0.compute.side());
         let name = format!("{}.block{number}", self.name());
         let sharing = side.sharing();

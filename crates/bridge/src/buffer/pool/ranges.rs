@@ -9,7 +9,7 @@ use range_alloc::RangeAllocator;
 pub(super) const UNIT: u64 = 256;
 
 /// Maximum size of a block, in bytes.
-pub(super) const LARGEST: u64 = 512 << 30;
+pub(super) const MAX_BLOCK_SIZE: u64 = 512 << 30;
 
 /// The allocator for the bytes of a block.
 ///
@@ -23,9 +23,9 @@ pub(super) struct Ranges {
 }
 
 /// A byte range allocated to one buffer.
-pub(super) struct Taken(Range<u64>);
+pub(super) struct AllocatedRange(Range<u64>);
 
-impl Taken {
+impl AllocatedRange {
     /// Returns the offset of the buffer, in bytes.
     pub(super) fn offset(&self) -> u64 {
         self.0.start
@@ -34,25 +34,25 @@ impl Taken {
 
 impl Ranges {
     /// Creates the ranges of a block of `size` bytes, a multiple of [`UNIT`]. Returns `None` if
-    /// `size` is 0 or greater than [`LARGEST`].
+    /// `size` is 0 or greater than [`MAX_BLOCK_SIZE`].
     pub(super) fn new(size: u64) -> Option<Self> {
-        let allocator = (1..=LARGEST).contains(&size).then(|| RangeAllocator::new(0..size))?;
+        let allocator = (1..=MAX_BLOCK_SIZE).contains(&size).then(|| RangeAllocator::new(0..size))?;
         Some(Self { allocator, size, live: 0, taken: 0 })
     }
 
     /// Allocates `size` bytes, at least 1, or returns `None` if there is no contiguous free range
     /// of that size. `alignment` is a power of two.
-    pub(super) fn take(&mut self, size: u64, alignment: u64) -> Option<Taken> {
-        let size = rounded(size.max(1)).filter(|size| *size <= self.size)?;
-        let alignment = Some(alignment.max(UNIT)).filter(|alignment| *alignment <= LARGEST)?;
+    pub(super) fn take(&mut self, size: u64, alignment: u64) -> Option<AllocatedRange> {
+        let size = round_up(size.max(1)).filter(|size| *size <= self.size)?;
+        let alignment = Some(alignment.max(UNIT)).filter(|alignment| *alignment <= MAX_BLOCK_SIZE)?;
         let range = self.allocator.allocate_range_aligned(size, alignment).ok()?;
         self.live += 1;
         self.taken += size;
-        Some(Taken(range))
+        Some(AllocatedRange(range))
     }
 
     /// Frees a range that was allocated here.
-    pub(super) fn give_back(&mut self, Taken(range): Taken) {
+    pub(super) fn free(&mut self, AllocatedRange(range): AllocatedRange) {
         self.live -= 1;
         self.taken -= range.end - range.start;
         self.allocator.free_range(range);
@@ -64,13 +64,13 @@ impl Ranges {
     }
 
     /// Returns the number of allocated bytes.
-    pub(super) fn taken(&self) -> u64 {
+    pub(super) fn allocated(&self) -> u64 {
         self.taken
     }
 }
 
 /// Returns `size` rounded up to [`UNIT`], or `None` on overflow.
-pub(super) fn rounded(size: u64) -> Option<u64> {
+pub(super) fn round_up(size: u64) -> Option<u64> {
     size.checked_next_multiple_of(UNIT)
 }
 
@@ -102,12 +102,12 @@ mod tests {
         fn live_ranges_never_share_a_byte(log in 16u32..22, steps in prop::collection::vec(step(), 1..200)) {
             let block = 1u64 << log;
             let mut ranges = Ranges::new(block).unwrap();
-            let mut live: Vec<(Taken, u64)> = Vec::new();
+            let mut live: Vec<(AllocatedRange, u64)> = Vec::new();
             for step in steps {
                 match step {
                     Step::Take { size, alignment } => {
                         let Some(taken) = ranges.take(size, alignment) else {
-                            prop_assert!(!live.is_empty() || rounded(size).unwrap() > block);
+                            prop_assert!(!live.is_empty() || round_up(size).unwrap() > block);
                             continue;
                         };
                         prop_assert!(taken.offset().is_multiple_of(alignment.max(UNIT)), "{} % {alignment}", taken.offset());
@@ -121,25 +121,25 @@ mod tests {
                     Step::GiveBack(_) if live.is_empty() => {}
                     Step::GiveBack(index) => {
                         let (taken, _) = live.swap_remove(index.index(live.len()));
-                        ranges.give_back(taken);
+                        ranges.free(taken);
                     }
                 }
                 prop_assert_eq!(ranges.live(), live.len());
-                prop_assert!(ranges.taken() >= live.iter().map(|(_, size)| size).sum());
+                prop_assert!(ranges.allocated() >= live.iter().map(|(_, size)| size).sum());
             }
-            live.into_iter().for_each(|(taken, _)| ranges.give_back(taken));
-            prop_assert_eq!((ranges.live(), ranges.taken()), (0, 0));
+            live.into_iter().for_each(|(taken, _)| ranges.free(taken));
+            prop_assert_eq!((ranges.live(), ranges.allocated()), (0, 0));
             prop_assert!(ranges.take(block, 1).is_some(), "what was given back is in one piece again");
         }
     }
 
     #[test]
-    fn a_full_block_refuses_and_takes_again() {
+    fn full_block_refuses_and_recovers() {
         let mut ranges = Ranges::new(1 << 16).unwrap();
         let mut all: Vec<_> = std::iter::from_fn(|| ranges.take(1, 1)).collect();
         assert_eq!(all.len(), 256);
         assert!(ranges.take(1, 1).is_none());
-        ranges.give_back(all.pop().unwrap());
+        ranges.free(all.pop().unwrap());
         assert!(ranges.take(UNIT, UNIT).is_some());
     }
 
@@ -169,15 +169,15 @@ mod tests {
         log::set_max_level(log::LevelFilter::Trace);
         let mut ranges = Ranges::new(1 << 16).unwrap();
         let [first, second] = [(); 2].map(|()| ranges.take(1 << 10, 1).unwrap());
-        ranges.give_back(first);
-        ranges.give_back(second);
+        ranges.free(first);
+        ranges.free(second);
         assert_eq!(LINES.get(), 0);
     }
 
     #[test]
-    fn what_cannot_be_counted_is_refused() {
+    fn uncountable_sizes_are_refused() {
         assert!(Ranges::new(0).is_none());
-        assert!(Ranges::new(LARGEST << 1).is_none());
+        assert!(Ranges::new(MAX_BLOCK_SIZE << 1).is_none());
         let mut ranges = Ranges::new(1 << 20).unwrap();
         assert!(ranges.take(u64::MAX, 1).is_none());
         assert!(ranges.take(1, 1 << 63).is_none());

@@ -8,7 +8,7 @@ use vk_export::ash::vk;
 use vk_export::{ExportDevice, Image, ImageAccess, ImageInfo, Placement, image_support};
 
 use crate::compute::host::memory::HostImage;
-use crate::compute::mappings::Reached;
+use crate::compute::mappings::AccessibleImage;
 use crate::compute::per_backend::PerBackend;
 use crate::error::{Error, Result};
 use crate::image::staging::{Staging, staged_info};
@@ -28,7 +28,7 @@ pub(in crate::compute) fn share<T: Texel>(
     device: &ExportDevice,
     info: &ImageInfo<'_>,
     accesses: ImageAccess,
-) -> Result<Reached<T>> {
+) -> Result<AccessibleImage<T>> {
     let reason = match share_linear(device, info) {
         Ok(reached) => return Ok(reached),
         Err(NotLinear::For(reason)) => reason,
@@ -44,7 +44,7 @@ pub(in crate::compute) fn share<T: Texel>(
         info.name,
         staging.buffer().size()
     );
-    Ok(Reached { image, staging: Some(staging), mapping })
+    Ok(AccessibleImage { image, staging: Some(staging), mapping })
 }
 
 /// Returns `true` if the driver reports support for the image in one of the two ways that [`share`]
@@ -61,7 +61,7 @@ enum NotLinear {
     Failed(Error),
 }
 
-fn share_linear<T: Texel>(device: &ExportDevice, info: &ImageInfo<'_>) -> Result<Reached<T>, NotLinear> {
+fn share_linear<T: Texel>(device: &ExportDevice, info: &ImageInfo<'_>) -> Result<AccessibleImage<T>, NotLinear> {
     let lost = lost_features(device, info);
     if !lost.is_empty() {
         return Err(NotLinear::For(format!("LINEAR images of {:?} do not support {lost:?}", info.format)));
@@ -73,7 +73,7 @@ fn share_linear<T: Texel>(device: &ExportDevice, info: &ImageInfo<'_>) -> Result
         error => NotLinear::Failed(error.into()),
     })?;
     match HostImage::map(&image) {
-        Ok(mapping) => Ok(Reached { image, staging: None, mapping: PerBackend::Host(mapping) }),
+        Ok(mapping) => Ok(AccessibleImage { image, staging: None, mapping: PerBackend::Host(mapping) }),
         Err(error) => Err(NotLinear::For(error.to_string())),
     }
 }

@@ -60,7 +60,7 @@ impl HostLink {
 
     /// Notes that the work enqueued so far may belong to the exchange and has no signal after it.
     pub(crate) fn note_unsignaled(&self) {
-        self.end.fetch_max(self.stream.end(), Ordering::AcqRel);
+        self.end.fetch_max(self.stream.last_position(), Ordering::AcqRel);
     }
 
     /// Waits until the stream has completed the work of the exchange, for at most `limit`, and

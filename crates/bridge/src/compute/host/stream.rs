@@ -66,7 +66,7 @@ enum Job {
 }
 
 /// Initial capacity of the queue.
-const QUEUE: usize = 256;
+const QUEUE_CAPACITY: usize = 256;
 
 /// Limit on retrying a failed signal, for example when the driver is out of memory.
 const SIGNAL_LIMIT: Duration = Duration::from_secs(2);
@@ -79,7 +79,7 @@ impl HostStream {
     pub(crate) fn new() -> Result<Self> {
         let shared = Arc::new(Worker {
             state: Mutex::new(State {
-                jobs: VecDeque::with_capacity(QUEUE),
+                jobs: VecDeque::with_capacity(QUEUE_CAPACITY),
                 enqueued: 0,
                 done: 0,
                 stop: false,
@@ -154,7 +154,7 @@ impl HostStream {
     /// is. Inside one of the stream's own closures it returns `false` immediately: that closure is
     /// part of the work.
     pub(crate) fn drain(&self, limit: Duration) -> bool {
-        self.0.shared.drain(self.end(), limit)
+        self.0.shared.drain(self.last_position(), limit)
     }
 
     /// Like [`drain`](Self::drain), for the work up to a position in the queue.
@@ -163,7 +163,7 @@ impl HostStream {
     }
 
     /// Returns the position of the job that was enqueued last.
-    pub(super) fn end(&self) -> u64 {
+    pub(super) fn last_position(&self) -> u64 {
         self.0.shared.lock().enqueued
     }
 
@@ -229,7 +229,7 @@ impl Worker {
         match job {
             Job::Wait(_) if failed => Ok(()),
             Job::Wait(wait) => wait().map_err(|error| error.to_string()),
-            Job::Run(closure) => catching("a compute closure", move || {
+            Job::Run(closure) => catch_panic("a compute closure", move || {
                 let mut closure = closure;
                 if !failed {
                     closure();
@@ -238,7 +238,7 @@ impl Worker {
             }),
             // Signaled after a failure too. The contents of the frame are wrong then, which the
             // next call on the exchange reports, but Vulkan does not wait forever.
-            Job::Signal(signal) => persistently("host compute thread", &*signal).map_err(|error| error.to_string()),
+            Job::Signal(signal) => retry_signal("host compute thread", &*signal).map_err(|error| error.to_string()),
         }
     }
 
@@ -251,7 +251,7 @@ impl Worker {
 
 /// Calls `signal`, and retries it for a while if it fails: Vulkan or CUDA waits for it, and nothing
 /// signals in its place. `who` is logged.
-pub(in crate::compute) fn persistently(who: &str, signal: &dyn Fn() -> Result<()>) -> Result<()> {
+pub(in crate::compute) fn retry_signal(who: &str, signal: &dyn Fn() -> Result<()>) -> Result<()> {
     let (start, mut pause) = (Instant::now(), Duration::from_millis(1));
     loop {
         match signal() {
@@ -285,7 +285,7 @@ impl Drop for Owner {
 }
 
 /// Calls user code, and returns an error with the message if it panics.
-fn catching(what: &str, call: impl FnOnce()) -> Result<(), String> {
+fn catch_panic(what: &str, call: impl FnOnce()) -> Result<(), String> {
     let Err(panic) = catch_unwind(AssertUnwindSafe(call)) else { return Ok(()) };
     let reason = format!("{what} panicked: {}", panic_text(panic.as_ref()));
     // Dropping the payload may panic too; the second payload is then leaked.

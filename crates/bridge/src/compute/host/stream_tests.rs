@@ -22,7 +22,7 @@ fn work_is_done_in_order() {
 }
 
 #[test]
-fn a_panic_is_an_error_and_not_the_end_of_the_program() {
+fn panic_in_a_closure_is_an_error() {
     let stream = HostStream::new().unwrap();
     stream.run(|| panic!("out of range")).unwrap();
     assert!(stream.drain(LONG));
@@ -40,7 +40,7 @@ impl Drop for Bomb {
 }
 
 #[test]
-fn a_captured_value_that_panics_does_not_end_the_thread() {
+fn panic_of_a_captured_value_does_not_end_the_thread() {
     for fails_first in [false, true] {
         let stream = HostStream::new().unwrap();
         let (open, gate) = mpsc::channel();
@@ -89,7 +89,7 @@ fn dropping_waits_for_the_work() {
 }
 
 #[test]
-fn draining_does_not_wait_for_what_comes_later() {
+fn draining_does_not_wait_for_later_work() {
     let stream = HostStream::new().unwrap();
     let (release, gate) = mpsc::channel::<()>();
     let (begin, begun) = mpsc::channel::<()>();
@@ -101,7 +101,7 @@ fn draining_does_not_wait_for_what_comes_later() {
             later.run(move || gate.recv().unwrap()).unwrap();
         })
         .unwrap();
-    let end = stream.end();
+    let end = stream.last_position();
     begin.send(()).unwrap();
     assert!(stream.drain_to(end, LONG));
     release.send(()).unwrap();
@@ -119,7 +119,7 @@ fn draining_has_a_limit() {
 
 /// A signal that fails temporarily is retried, since Vulkan's queue would otherwise wait forever.
 #[test]
-fn a_signal_that_fails_is_tried_again() {
+fn failed_signal_is_retried() {
     let stream = HostStream::new().unwrap();
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);

@@ -13,19 +13,19 @@ use crate::error::{Error, Result};
 /// Limit on the number of objects of each kind per image. Recorded work may use any of them, so
 /// they live as long as the image; a program that passes a different description each frame has a
 /// bug.
-const MOST: usize = 256;
+const MAX_HANDLES: usize = 256;
 
 /// The image view handles of an image, each created on first use.
 #[derive(Debug)]
 pub struct InlineImage<T> {
     /// Whether kernels see an array even if there is one layer.
     layered: bool,
-    made: Mutex<Made>,
+    handles: Mutex<Handles>,
     texel: PhantomData<fn() -> T>,
 }
 
 #[derive(Debug, Default)]
-struct Made {
+struct Handles {
     /// By mip level.
     surfaces: Vec<(u32, KernelSurface)>,
     textures: Vec<(TextureInfo, KernelTexture)>,
@@ -33,22 +33,22 @@ struct Made {
 
 impl<T> InlineImage<T> {
     pub(in crate::compute) fn new(layered: bool) -> Self {
-        Self { layered, made: Mutex::default(), texel: PhantomData }
+        Self { layered, handles: Mutex::default(), texel: PhantomData }
     }
 
     /// Returns the handle of a mip level for loads and stores. `image` is the image of this
     /// mapping.
     pub(crate) fn surface(&self, image: &Image, level: u32) -> Result<u64> {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut made = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
         let make = if self.layered { KernelSurface::layered } else { KernelSurface::new };
-        find_or_make(&mut made.surfaces, &level, image, || Ok(make(image, level)?))
+        find_or_create(&mut made.surfaces, &level, image, || Ok(make(image, level)?))
             .map(|surface| u64::from(surface.handle()))
     }
 
     /// Returns the handle for sampling. `image` is the image of this mapping, viewed in `format`.
     pub(crate) fn texture(&self, image: &Image, format: vk::Format, info: &TextureInfo) -> Result<u64> {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        find_or_make(&mut made.textures, info, image, || {
+        let mut made = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
+        find_or_create(&mut made.textures, info, image, || {
             let sampled = sampling(info, image, format).map_err(|reason| Error::invalid(object(image), reason))?;
             Ok(KernelTexture::new(image, &vk_export::TextureInfo { layered: self.layered, ..sampled })?)
         })
@@ -67,7 +67,7 @@ fn object(image: &Image) -> String {
     format!("shared image \"{}\" as kernels in command buffers see it", image.name())
 }
 
-fn find_or_make<'a, K: PartialEq + Clone, V>(
+fn find_or_create<'a, K: PartialEq + Clone, V>(
     list: &'a mut Vec<(K, V)>,
     key: &K,
     image: &Image,
@@ -75,8 +75,8 @@ fn find_or_make<'a, K: PartialEq + Clone, V>(
 ) -> Result<&'a V> {
     let index = match list.iter().position(|(known, _)| known == key) {
         Some(index) => index,
-        None if list.len() >= MOST => {
-            let reason = format!("the maximum is {MOST} descriptions; create each once, not one per frame");
+        None if list.len() >= MAX_HANDLES => {
+            let reason = format!("the maximum is {MAX_HANDLES} descriptions; create each once, not one per frame");
             return Err(Error::invalid(object(image), reason));
         }
         None => {

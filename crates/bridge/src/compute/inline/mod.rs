@@ -7,9 +7,9 @@
 
 pub(crate) mod copy;
 pub(crate) mod image;
-mod inside;
 pub(crate) mod memory;
 mod pending;
+mod recorders;
 mod recording;
 pub(crate) mod segment;
 pub(crate) mod stream;
@@ -120,7 +120,7 @@ pub(crate) struct InlineLink {
 
 impl InlineLink {
     pub(super) fn new(inline: &InlineCompute, computed: &Timeline) -> Self {
-        let stream = inline.stream.of_exchange();
+        let stream = inline.stream.for_exchange();
         Self { stream, computed: computed.clone(), unsignaled: AtomicBool::new(false) }
     }
 

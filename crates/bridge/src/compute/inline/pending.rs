@@ -10,7 +10,7 @@ use crate::compute::inline::segment::Segment;
 use crate::error::Error;
 
 /// Number of command buffers and signals that are submitted without a heap allocation.
-pub(super) const FEW: usize = 8;
+pub(super) const INLINE_CAPACITY: usize = 8;
 
 /// The segments of a stream, by state.
 #[derive(Default)]
@@ -18,37 +18,37 @@ pub(super) struct State {
     /// The segment that is being recorded.
     pub(super) open: Option<Segment>,
     /// Recorded work that is not submitted yet.
-    pub(super) ended: Ended,
+    pub(super) batch: Batch,
     /// Submitted segments, each with the value of `progress` that marks its end.
     pub(super) running: VecDeque<(u64, Segment)>,
     pub(super) idle: Vec<Segment>,
     /// The value of `progress` that the last submission signals.
     pub(super) submitted: u64,
     /// Set while another thread is submitting ended work that it has taken.
-    pub(super) taken: bool,
+    pub(super) is_submitting: bool,
 }
 
-/// Segments whose work has completed, with the objects that the work used. At most [`FEW`], so that
-/// no heap allocation is needed.
-pub(super) type Completed = SmallVec<[Segment; FEW]>;
+/// Segments whose work has completed, with the objects that the work used. At most
+/// [`INLINE_CAPACITY`], so that no heap allocation is needed.
+pub(super) type Completed = SmallVec<[Segment; INLINE_CAPACITY]>;
 
 /// A segment that could not be ended. Dropping it may call user code, so it is dropped after the
 /// lock is released.
-pub(super) struct Failed {
+pub(super) struct FailedSegment {
     pub(super) error: Error,
     _segment: Segment,
 }
 
 /// Command buffers that are submitted together, and the signals after them.
 #[derive(Default)]
-pub(super) struct Ended {
-    pub(super) commands: SmallVec<[Segment; FEW]>,
-    pub(super) signals: SmallVec<[(vk::Semaphore, u64); FEW]>,
+pub(super) struct Batch {
+    pub(super) commands: SmallVec<[Segment; INLINE_CAPACITY]>,
+    pub(super) signals: SmallVec<[(vk::Semaphore, u64); INLINE_CAPACITY]>,
 }
 
 impl State {
     pub(super) fn is_on_queue(&self) -> bool {
-        self.ended.is_empty() && !self.taken
+        self.batch.is_empty() && !self.is_submitting
     }
 
     /// Ends the segment that is being recorded, if any.
@@ -56,14 +56,14 @@ impl State {
     /// # Errors
     /// The error of the failed driver call. The segment is lost, and the exchanges with work in it
     /// are notified.
-    pub(super) fn end_open(&mut self) -> std::result::Result<(), Box<Failed>> {
+    pub(super) fn end_open(&mut self) -> std::result::Result<(), Box<FailedSegment>> {
         let Some(mut open) = self.open.take() else { return Ok(()) };
         // SAFETY: the segment has been recording since it was taken. On an error it is dropped,
         // never submitted.
         if let Err(error) = unsafe { open.end() } {
-            return Err(Box::new(Failed { error, _segment: open }));
+            return Err(Box::new(FailedSegment { error, _segment: open }));
         }
-        self.ended.commands.push(open);
+        self.batch.commands.push(open);
         Ok(())
     }
 
@@ -73,7 +73,7 @@ impl State {
     #[must_use]
     pub(super) fn reap(&mut self, reached: u64) -> Completed {
         let mut completed = Completed::new();
-        while completed.len() < FEW
+        while completed.len() < INLINE_CAPACITY
             && let Some((_, commands)) = self.running.pop_front_if(|(value, _)| *value <= reached)
         {
             completed.push(commands);
@@ -82,8 +82,8 @@ impl State {
     }
 
     /// Returns work whose submission failed to the front of the queue.
-    pub(super) fn put_back(&mut self, mut first: Ended) {
-        let later = std::mem::take(&mut self.ended);
+    pub(super) fn put_back(&mut self, mut first: Batch) {
+        let later = std::mem::take(&mut self.batch);
         first.commands.extend(later.commands);
         for (timeline, value) in later.signals {
             match first.signals.iter_mut().find(|(known, _)| *known == timeline) {
@@ -91,11 +91,11 @@ impl State {
                 None => first.signals.push((timeline, value)),
             }
         }
-        self.ended = first;
+        self.batch = first;
     }
 }
 
-impl Ended {
+impl Batch {
     pub(super) fn is_empty(&self) -> bool {
         self.commands.is_empty() && self.signals.is_empty()
     }

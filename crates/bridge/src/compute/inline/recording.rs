@@ -3,8 +3,8 @@
 
 use vk_export::ash::vk;
 
-use crate::compute::inline::inside::Inside;
 use crate::compute::inline::pending::Completed;
+use crate::compute::inline::recorders::RecordingGuard;
 use crate::compute::inline::segment::{Barrier, Keep, Segment};
 use crate::compute::inline::stream::{InlineStream, Inner};
 use crate::error::Result;
@@ -43,7 +43,7 @@ impl InlineStream {
         };
         let commands = state.open.insert(open);
         commands.keep(keep);
-        commands.note(&self.1);
+        commands.add_user(&self.1);
         // The barrier is also recorded if an error or a panic interrupts `record`.
         let _barrier = Barrier { device: &inner.device, commands: commands.as_raw() };
         record(commands.as_raw())
@@ -62,10 +62,10 @@ impl InlineStream {
         let inner = &*self.0;
         inner.check_outside()?;
         let mut segment = inner.begin_segment()?;
-        segment.note(&self.1);
+        segment.add_user(&self.1);
         let commands = segment.as_raw();
-        let _own = Own { inner, segment: Some(segment) };
-        let _inside = Inside::enter(&inner.recorders);
+        let _own = ClosureSegment { inner, segment: Some(segment) };
+        let _inside = RecordingGuard::enter(&inner.recorders);
         // The barrier is also recorded if `record` panics.
         let _barrier = Barrier { device: &inner.device, commands };
         record(commands);
@@ -87,7 +87,7 @@ impl Inner {
             Some(commands) => commands,
             None => Segment::new(&self.device, self.queue()?)?,
         };
-        commands.forget_kept();
+        commands.release_kept();
         self.recycle(completed);
         // SAFETY: the segment is new, was never submitted, or its submission has signaled
         // `progress` after it.
@@ -109,7 +109,7 @@ impl Inner {
     /// Drops the objects that completed work used, which may call user code, without holding a
     /// lock.
     fn recycle(&self, mut completed: Completed) {
-        completed.iter_mut().for_each(Segment::forget_kept);
+        completed.iter_mut().for_each(Segment::release_kept);
         if !completed.is_empty() {
             self.state().idle.extend(completed);
         }
@@ -118,12 +118,12 @@ impl Inner {
 
 /// A segment that a user closure records into. Dropping it, also during a panic, places the segment
 /// after all work recorded so far and leaves it open for the next work.
-struct Own<'a> {
+struct ClosureSegment<'a> {
     inner: &'a Inner,
     segment: Option<Segment>,
 }
 
-impl Drop for Own<'_> {
+impl Drop for ClosureSegment<'_> {
     fn drop(&mut self) {
         let mut state = self.inner.state();
         // Ends the work from before the closure, and the work that other threads have recorded in

@@ -14,9 +14,9 @@ pub(crate) type Keep = Arc<dyn Send + Sync>;
 /// The error due to which recorded work of an exchange will never run, until the exchange has
 /// reported it. Clones share the error.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Lost(Arc<Mutex<Option<vk_export::Error>>>);
+pub(crate) struct LossMarker(Arc<Mutex<Option<vk_export::Error>>>);
 
-impl Lost {
+impl LossMarker {
     pub(super) fn take(&self) -> Option<vk_export::Error> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -36,7 +36,7 @@ pub(super) struct Segment {
     commands: Commands,
     keep: Vec<Keep>,
     /// Error markers of the exchanges with work in this segment, while it is recording.
-    users: Vec<Lost>,
+    users: Vec<LossMarker>,
 }
 
 impl Segment {
@@ -55,12 +55,12 @@ impl Segment {
     }
 
     /// Drops the objects that the commands used. Called once the commands have completed.
-    pub(super) fn forget_kept(&mut self) {
+    pub(super) fn release_kept(&mut self) {
         self.keep.clear();
     }
 
     /// Notes that an exchange has work in this segment.
-    pub(super) fn note(&mut self, user: &Lost) {
+    pub(super) fn add_user(&mut self, user: &LossMarker) {
         if !self.users.iter().any(|known| Arc::ptr_eq(&known.0, &user.0)) {
             self.users.push(user.clone());
         }

@@ -8,9 +8,9 @@ use smallvec::SmallVec;
 use vk_export::ash::vk;
 use vk_export::{ExportDevice, Queue, QueueKind, Semaphore, SemaphoreInfo, SemaphoreKind};
 
-use crate::compute::inline::inside::Recorders;
-use crate::compute::inline::pending::{FEW, State};
-use crate::compute::inline::segment::Lost;
+use crate::compute::inline::pending::{INLINE_CAPACITY, State};
+use crate::compute::inline::recorders::Recorders;
+use crate::compute::inline::segment::LossMarker;
 use crate::error::{Error, Result};
 use crate::observe::live::Kind;
 use crate::observe::log_hold::LogHold;
@@ -18,7 +18,7 @@ use crate::observe::{live, log_error};
 
 /// Limit on how long dropping the stream waits for running work. Exchanges have already waited by
 /// then, each with its own limit.
-const PATIENCE: Duration = Duration::from_secs(5);
+const DROP_LIMIT: Duration = Duration::from_secs(5);
 
 /// An ordered stream of recorded work.
 ///
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// to. It is submitted with the next submission of any exchange, or when a caller waits for it.
 /// Clones share the stream and the exchange's error.
 #[derive(Clone)]
-pub(crate) struct InlineStream(pub(super) Arc<Inner>, pub(super) Lost);
+pub(crate) struct InlineStream(pub(super) Arc<Inner>, pub(super) LossMarker);
 
 /// Identity of a stream, which does not keep the stream alive.
 #[derive(Debug, Clone)]
@@ -51,12 +51,12 @@ impl InlineStream {
         let progress = Arc::new(Semaphore::new(device, &info)?);
         let (state, submitting, recorders) = (Mutex::default(), Mutex::default(), Recorders::default());
         let inner = Arc::new(Inner { state, submitting, progress, recorders, queue, device: device.clone() });
-        Ok(Self(inner, Lost::default()))
+        Ok(Self(inner, LossMarker::default()))
     }
 
     /// Returns the same stream for an exchange, with its own marker for lost work.
-    pub(super) fn of_exchange(&self) -> Self {
-        Self(Arc::clone(&self.0), Lost::default())
+    pub(super) fn for_exchange(&self) -> Self {
+        Self(Arc::clone(&self.0), LossMarker::default())
     }
 
     pub(crate) fn id(&self) -> InlineStreamId {
@@ -78,12 +78,12 @@ impl InlineStream {
 
     /// Returns `true` if the caller is inside a closure that [`record_with`](Self::record_with)
     /// calls.
-    pub(crate) fn is_inside(&self) -> bool {
-        self.0.is_inside()
+    pub(crate) fn is_current(&self) -> bool {
+        self.0.is_current()
     }
 
     /// Returns the marker that is set if work of this handle is lost.
-    pub(super) fn lost(&self) -> &Lost {
+    pub(super) fn loss_marker(&self) -> &LossMarker {
         &self.1
     }
 
@@ -106,9 +106,9 @@ impl InlineStream {
             return lost.map_or_else(|| ended.map_err(|failed| failed.error), |error| Err(error.into()));
         }
         // A submission signals each timeline once: the higher value replaces the lower one.
-        match state.ended.signals.iter_mut().find(|(known, _)| *known == timeline) {
+        match state.batch.signals.iter_mut().find(|(known, _)| *known == timeline) {
             Some((_, last)) => *last = value,
-            None => state.ended.signals.push((timeline, value)),
+            None => state.batch.signals.push((timeline, value)),
         }
         Ok(())
     }
@@ -147,14 +147,14 @@ impl InlineStream {
         let order = inner.submitting.lock().unwrap_or_else(PoisonError::into_inner);
         let (ended, value) = {
             let mut state = inner.state();
-            state.taken = !state.ended.is_empty();
-            (std::mem::take(&mut state.ended), state.submitted + 1)
+            state.is_submitting = !state.batch.is_empty();
+            (std::mem::take(&mut state.batch), state.submitted + 1)
         };
         // Another thread has submitted the work in the meantime.
         if ended.is_empty() && batch.is_none() {
             return Ok(());
         }
-        let infos: SmallVec<[_; FEW]> = ended
+        let infos: SmallVec<[_; INLINE_CAPACITY]> = ended
             .commands
             .iter()
             .map(|commands| vk::CommandBufferSubmitInfo::default().command_buffer(commands.as_raw()))
@@ -163,7 +163,7 @@ impl InlineStream {
             let info = vk::SemaphoreSubmitInfo::default().semaphore(semaphore).value(value);
             info.stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)
         };
-        let mut signals: SmallVec<[_; FEW]> =
+        let mut signals: SmallVec<[_; INLINE_CAPACITY]> =
             ended.signals.iter().map(|(timeline, value)| signal(*timeline, *value)).collect();
         signals.push(signal(inner.progress.as_raw(), value));
         let own = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
@@ -175,7 +175,7 @@ impl InlineStream {
         // lock held here and the others by the contract of `end`. The caller upholds the rest.
         let submitted = unsafe { queue.submit(&batches, fence) };
         let mut state = inner.state();
-        state.taken = false;
+        state.is_submitting = false;
         if let Err(error) = submitted {
             // On a lost device nothing runs, and nothing has to be waited for.
             if !error.is_device_lost() {
@@ -198,7 +198,7 @@ impl InlineStream {
 
     /// Drops the objects that completed work used, without waiting for any work.
     pub(super) fn reap(&self) {
-        if self.0.is_inside() {
+        if self.0.is_current() {
             return;
         }
         // If the value cannot be queried, the objects are dropped later.
@@ -232,15 +232,15 @@ impl InlineStream {
 }
 
 impl Inner {
-    fn is_inside(&self) -> bool {
-        self.recorders.include_current()
+    fn is_current(&self) -> bool {
+        self.recorders.contains_current()
     }
 
     /// Checks that the caller is not inside a closure that records. Work that is recorded, ended or
     /// waited for inside the closure would precede the closure's commands, while the caller may
     /// expect it to follow them.
     pub(super) fn check_outside(&self) -> Result<()> {
-        if !self.is_inside() {
+        if !self.is_current() {
             return Ok(());
         }
         Err(Error::invalid(
@@ -267,7 +267,7 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        match self.progress.wait(state.submitted, PATIENCE) {
+        match self.progress.wait(state.submitted, DROP_LIMIT) {
             Ok(()) => {}
             Err(error) if error.is_device_lost() => {}
             Err(error) => {

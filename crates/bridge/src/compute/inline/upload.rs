@@ -8,7 +8,7 @@ use vk_export::{Buffer, BufferInfo, ExportDevice, Placement};
 
 use crate::compute::inline::InlineCompute;
 use crate::compute::inline::copy::BufferCopy;
-use crate::compute::inline::segment::{Keep, Lost};
+use crate::compute::inline::segment::{Keep, LossMarker};
 use crate::compute::inline::stream::InlineStreamId;
 use crate::error::{Error, Result};
 
@@ -27,7 +27,7 @@ pub(crate) struct Uploaded {
     /// The stream that the copy is recorded in.
     pub(crate) home: InlineStreamId,
     /// Marker that is set if the copy will never run.
-    pub(crate) lost: Lost,
+    pub(crate) lost: LossMarker,
 }
 
 impl InlineCompute {
@@ -52,10 +52,10 @@ impl InlineCompute {
         let (from, buffer) = (Arc::new(from), Arc::new(to));
         let keep = [from as Keep, Arc::clone(&buffer) as Keep];
         // A handle whose marker is set only if this copy is lost.
-        let stream = self.stream().of_exchange();
+        let stream = self.stream().for_exchange();
         // SAFETY: both buffers have `size` bytes and the usages of a copy; the stream keeps them
         // until the copy has run, and nothing else uses them before that.
         unsafe { stream.copy(keep, &[copy]) }?;
-        Ok(Uploaded { buffer, address, home: stream.id(), lost: stream.lost().clone() })
+        Ok(Uploaded { buffer, address, home: stream.id(), lost: stream.loss_marker().clone() })
     }
 }

@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_gpus_are_named_with_what_to_do() {
+    fn error_names_both_gpus_and_gives_advice() {
         let error = Error::NoPeer {
             vulkan: "GPU A".into(),
             vulkan_uuid: vk_export::Uuid::from_u128(1),

@@ -17,9 +17,9 @@ use vk_export::{
 };
 
 use crate::compute::gpus::Gpus;
-use crate::compute::host::stream::persistently;
+use crate::compute::host::stream::retry_signal;
 use crate::error::{Error, Result};
-use crate::handoff;
+use crate::import;
 use crate::timeline::host_signal::signal;
 use crate::timeline::wait;
 
@@ -55,7 +55,7 @@ fn timelines(gpus: &Gpus, vulkan: &ExportDevice) -> Result<(), Failed> {
     let failed = |error: &dyn Display| Failed::new(0, "its timelines do not work there", error);
     let info = SemaphoreInfo { name: NAME, kind: SemaphoreKind::Timeline, exportable: true };
     let made = Semaphore::new(vulkan, &info).map_err(|error| failed(&error))?;
-    let imported = handoff::semaphore(&made, gpus).map_err(|error| failed(&error))?;
+    let imported = import::semaphore(&made, gpus).map_err(|error| failed(&error))?;
     let stream = gpus.stream();
     let pending = Cell::new(false);
     let there_and_back = || -> Result<Option<&'static str>> {
@@ -74,7 +74,7 @@ fn timelines(gpus: &Gpus, vulkan: &ExportDevice) -> Result<(), Failed> {
         // its context.
         // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258 to -03260: the counter is 1, and no other
         // signal is pending.
-        persistently(NAME, &|| unsafe { signal(&made, 2) })?;
+        retry_signal(NAME, &|| unsafe { signal(&made, 2) })?;
         waits?;
         let end = end?;
         if !wait::poll(LIMIT, || Ok(end.is_reached()?), || Ok(()))? {
@@ -102,7 +102,7 @@ fn contents(gpus: &Gpus, vulkan: &ExportDevice) -> Result<(), Failed> {
     let access = BufferAccess::TRANSFER_READ;
     let info = BufferInfo { name: NAME, size: 4 * len as u64, usage: access.usage, placement: Placement::Peers };
     let buffer = Buffer::new(vulkan, &info).map_err(|error| failed(0, &error))?;
-    let memory = handoff::memory(&buffer, gpus).map_err(|error| failed(0, &error))?;
+    let memory = import::memory(&buffer, gpus).map_err(|error| failed(0, &error))?;
     let place = BufferMappingInfo { offset: 0, len };
     let mapped = MappedBuffer::<u32>::map_on(&memory, &place, gpus.streams()).map_err(|error| failed(0, &error))?;
     drop(memory);
@@ -111,9 +111,9 @@ fn contents(gpus: &Gpus, vulkan: &ExportDevice) -> Result<(), Failed> {
         // SAFETY: nothing else uses the buffer, and the parts are disjoint.
         let part = unsafe { mapped.part_mut_unchecked(gpu, gpu * LEN..(gpu + 1) * LEN) };
         let mut part = part.ok_or_else(|| failed(&"it has no part of the buffer"))?;
-        let words = words(gpu);
+        let words = expected_words(gpu);
         stream.memcpy_htod(&words, &mut part).map_err(|error| failed(&error))?;
-        ended(stream, words).map(drop).map_err(|error| failed(&error))
+        wait_for_stream(stream, words).map(drop).map_err(|error| failed(&error))
     });
     let copying = Cell::new(false);
     let seen = written.and_then(|()| match vulkan.queues_are_synchronized() {
@@ -128,7 +128,7 @@ fn contents(gpus: &Gpus, vulkan: &ExportDevice) -> Result<(), Failed> {
     // Report the failed GPU first: if its copy has not ended, closing fails as well.
     let seen = seen?;
     closed.map_err(|error| failed(0, &error))?;
-    let wrong = (0..gpus.len()).find(|&gpu| seen.get(gpu * LEN..(gpu + 1) * LEN) != Some(&words(gpu)[..]));
+    let wrong = (0..gpus.len()).find(|&gpu| seen.get(gpu * LEN..(gpu + 1) * LEN) != Some(&expected_words(gpu)[..]));
     match wrong {
         Some(gpu) => Err(failed(gpu, &"the memory does not contain what CUDA wrote")),
         None => Ok(()),
@@ -136,13 +136,13 @@ fn contents(gpus: &Gpus, vulkan: &ExportDevice) -> Result<(), Failed> {
 }
 
 /// Returns the values that a GPU writes.
-fn words(gpu: usize) -> Vec<u32> {
+fn expected_words(gpu: usize) -> Vec<u32> {
     (0..LEN).map(|i| 0x9e37_79b9_u32.wrapping_mul((gpu * LEN + i + 1) as u32)).collect()
 }
 
 /// Waits until the stream has completed its enqueued work, which uses `used`. If that exceeds the
 /// limit, `used` is leaked.
-fn ended<T>(stream: &CudaStream, used: T) -> Result<T, String> {
+fn wait_for_stream<T>(stream: &CudaStream, used: T) -> Result<T, String> {
     let reached = record_event(stream)
         .map_err(Error::from)
         .and_then(|end| wait::poll(LIMIT, || Ok(end.is_reached()?), || Ok(())));
@@ -157,15 +157,15 @@ fn ended<T>(stream: &CudaStream, used: T) -> Result<T, String> {
 
 /// Reads the buffer with CUDA, on the leading GPU.
 fn read_with_cuda(stream: &Arc<CudaStream>, mapped: &MappedBuffer<u32>) -> Result<Vec<u32>, String> {
-    let told = |error: DriverError| error.to_string();
+    let to_text = |error: DriverError| error.to_string();
     // Pinned, since a copy to pageable memory could block without a limit. The copy below
     // overwrites all of it before it is read.
     // SAFETY: all bit patterns are valid for `u32`.
-    let mut seen = unsafe { stream.context().alloc_pinned::<u32>(mapped.len()) }.map_err(told)?;
-    let copied = stream.memcpy_dtoh(&mapped.view(), &mut seen).map_err(told);
+    let mut seen = unsafe { stream.context().alloc_pinned::<u32>(mapped.len()) }.map_err(to_text)?;
+    let copied = stream.memcpy_dtoh(&mapped.view(), &mut seen).map_err(to_text);
     // Dropping the pinned memory waits for the copy.
-    let seen = ended(stream, seen)?;
-    copied.and_then(|()| Ok(seen.as_slice().map_err(told)?.to_vec()))
+    let seen = wait_for_stream(stream, seen)?;
+    copied.and_then(|()| Ok(seen.as_slice().map_err(to_text)?.to_vec()))
 }
 
 /// Reads the buffer with Vulkan. Sets `copying` if a copy from it may still be running after an

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::ledger::Chosen;
+use super::ledger::ChosenFrame;
 use super::shared::Shared;
 use crate::error::Result;
 use crate::exchange::lease::Lease;
@@ -22,7 +22,7 @@ use crate::timeline::TimelinePoint;
 #[must_use = "finish the turn once its work is enqueued"]
 pub struct ComputeRead<R: Resources> {
     shared: Arc<Shared<R>>,
-    chosen: Chosen,
+    chosen: ChosenFrame,
     done: bool,
     _alive: Alive,
 }
@@ -30,8 +30,8 @@ pub struct ComputeRead<R: Resources> {
 impl<R: Resources> ComputeRead<R> {
     pub(super) fn newest(shared: &Arc<Shared<R>>) -> Result<Option<Self>> {
         let Some(chosen) = shared.newest()? else { return Ok(None) };
-        if chosen.new
-            && let Err(error) = shared.state.compute_waits(chosen.value)
+        if chosen.is_new
+            && let Err(error) = shared.state.enqueue_compute_wait(chosen.value)
         {
             // No work was enqueued for the frame.
             shared.ledger().skip_read();
@@ -53,7 +53,7 @@ impl<R: Resources> ComputeRead<R> {
 
     /// Returns `false` if the last turn had the same frame.
     pub fn is_new(&self) -> bool {
-        self.chosen.new
+        self.chosen.is_new
     }
 
     /// Returns a [`Lease`] on the Vulkan objects of the turn's slot.
@@ -64,7 +64,7 @@ impl<R: Resources> ComputeRead<R> {
     /// Returns the point at which Vulkan has drawn the frame; the compute stream waits for it
     /// already.
     pub fn rendered(&self) -> TimelinePoint {
-        self.shared.state.held.rendered.issued(self.chosen.value)
+        self.shared.state.objects.rendered.point(self.chosen.value)
     }
 
     /// Returns the turn's resources, which are lent until the turn is finished. Writes to them are
@@ -90,7 +90,7 @@ impl<R: Resources> ComputeRead<R> {
     #[cfg(all(target_os = "linux", feature = "remote"))]
     pub(super) fn skip(mut self) {
         self.done = true;
-        self.shared.state.held.lender.note_unsignaled();
+        self.shared.state.objects.lender.note_unsignaled();
         self.shared.ledger().skip_read();
     }
 
@@ -100,11 +100,11 @@ impl<R: Resources> ComputeRead<R> {
         let state = &self.shared.state;
         let (own, mut retired): (SmallVec<[_; 2]>, SmallVec<[_; 4]>) = {
             let ledger = self.shared.ledger();
-            (ledger.in_turn().collect(), ledger.retired().collect())
+            (ledger.slots_in_turn().collect(), ledger.retired_slots().collect())
         };
         // A slot that cannot be joined stays out of use, without an error for this turn.
-        retired.retain(|slot| state.held.lender.join(*slot).is_ok());
-        let point = state.compute_signals_of(own)?;
+        retired.retain(|slot| state.objects.lender.join(*slot).is_ok());
+        let point = state.enqueue_compute_signal_for(own)?;
         let mut ledger = self.shared.ledger();
         ledger.read(point.value());
         ledger.revive(&retired, point.value());

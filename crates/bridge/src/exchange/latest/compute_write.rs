@@ -32,10 +32,10 @@ impl<R: Resources> ComputeWrite<R> {
         let turn = Self { shared: Arc::clone(shared), frame, slot, done: false, _alive: Alive::new(Kind::Turn) };
         // Earlier writes of this stream precede the frame in stream order; Vulkan's uses of the
         // slot do not.
-        let unused = (begun.behind.read, begun.behind.written) == (0, 0);
-        let after = if unused { shared.state.ledger().handed_over() } else { begun.behind.read };
+        let unused = (begun.last_uses.read, begun.last_uses.written) == (0, 0);
+        let after = if unused { shared.state.ledger().initial_value() } else { begun.last_uses.read };
         if after > 0 {
-            shared.state.compute_waits(after)?;
+            shared.state.enqueue_compute_wait(after)?;
         }
         Ok(turn)
     }
@@ -72,9 +72,9 @@ impl<R: Resources> ComputeWrite<R> {
     /// The error of the failed driver call; the frame is then lost, as if the turn had been
     /// dropped.
     pub fn publish(mut self) -> Result<TimelinePoint> {
-        let point = self.shared.state.compute_signals(self.slot)?;
+        let point = self.shared.state.enqueue_compute_signal(self.slot)?;
         self.done = true;
-        self.shared.published(self.slot, point.value());
+        self.shared.record_published(self.slot, point.value());
         Ok(point)
     }
 
@@ -85,8 +85,8 @@ impl<R: Resources> ComputeWrite<R> {
     /// The error of the failed driver call; the turn then counts as dropped.
     pub fn skip(mut self) -> Result<()> {
         // The slot's next writer is on the same stream, after the work that is joined here.
-        self.shared.state.held.lender.join(self.slot)?;
-        self.shared.state.held.lender.note_unsignaled();
+        self.shared.state.objects.lender.join(self.slot)?;
+        self.shared.state.objects.lender.note_unsignaled();
         self.done = true;
         self.shared.ledger().skip_write(self.slot);
         Ok(())
@@ -98,8 +98,8 @@ impl<R: Resources> Drop for ComputeWrite<R> {
         if !self.done {
             // Orders the work of other CUDA streams on the slot before the next work of this stream
             // on it.
-            self.shared.state.held.lender.note_unsignaled();
-            if let Err(error) = self.shared.state.held.lender.join(self.slot) {
+            self.shared.state.objects.lender.note_unsignaled();
+            if let Err(error) = self.shared.state.objects.lender.join(self.slot) {
                 log_error!("exchange \"{}\": {error}", self.shared.state.name);
             }
             self.shared.ledger().drop_write(self.slot);

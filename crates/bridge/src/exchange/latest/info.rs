@@ -5,7 +5,7 @@ use std::time::Duration;
 use vk_export::QueueKind;
 
 use crate::error::{Error, Result};
-use crate::exchange::info::{ExchangeInfo, MOST_IN_FLIGHT, MOST_SLOTS};
+use crate::exchange::info::{ExchangeInfo, MAX_IN_FLIGHT, MAX_SLOTS};
 
 /// The frame that the reader of an [`Exchange::latest`](crate::Exchange::latest) gets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -66,19 +66,19 @@ impl<'a> LatestInfo<'a> {
         let Self { slots, writer_in_flight: writer, reader_in_flight: reader, .. } = *self;
         let invalid = |reason: String| Err(Error::invalid(format!("latest exchange \"{}\"", self.name), reason));
         for (who, count, least) in [("writer", writer, "2 keep the GPU busy"), ("reader", reader, "2 is common")] {
-            if count == 0 || count > MOST_IN_FLIGHT {
+            if count == 0 || count > MAX_IN_FLIGHT {
                 return invalid(format!(
-                    "`{who}_in_flight` is {count}; it must be from 1 to {MOST_IN_FLIGHT}, and {least}"
+                    "`{who}_in_flight` is {count}; it must be from 1 to {MAX_IN_FLIGHT}, and {least}"
                 ));
             }
         }
         let needed = writer + reader + 2;
-        if needed > MOST_SLOTS {
+        if needed > MAX_SLOTS {
             return invalid(format!(
                 "it needs {needed} slots, {writer} for the writer's frames in flight, {reader} for the reader's and \
-                 2 more; the maximum is {MOST_SLOTS}; set `LatestInfo::writer_in_flight` and `reader_in_flight` to \
+                 2 more; the maximum is {MAX_SLOTS}; set `LatestInfo::writer_in_flight` and `reader_in_flight` to \
                  at most {} in total",
-                MOST_SLOTS - 2
+                MAX_SLOTS - 2
             ));
         }
         if slots < needed {
@@ -92,7 +92,7 @@ impl<'a> LatestInfo<'a> {
     }
 
     /// Returns the settings that it has in common with an exchange in step.
-    pub(super) fn in_step(&self) -> ExchangeInfo<'a> {
+    pub(super) fn exchange_info(&self) -> ExchangeInfo<'a> {
         let Self { name, slots, timeout, queue, .. } = *self;
         ExchangeInfo { name, slots, timeout, queue, ..ExchangeInfo::default() }
     }
@@ -102,18 +102,18 @@ impl<'a> LatestInfo<'a> {
 mod tests {
     use super::*;
 
-    fn refused(slots: usize, writer_in_flight: usize, reader_in_flight: usize) -> Option<String> {
+    fn refusal(slots: usize, writer_in_flight: usize, reader_in_flight: usize) -> Option<String> {
         let info = LatestInfo { slots, writer_in_flight, reader_in_flight, ..Default::default() };
         info.validate().err().map(|error| error.to_string())
     }
 
     #[test]
-    fn what_is_advised_is_possible() {
-        let told = refused(1201, 600, 600).unwrap();
-        assert!(told.contains("the maximum is 1024") && told.contains("at most 1022 in total"), "{told}");
-        assert_eq!(refused(5000, 600, 600), Some(told), "with more slots too");
-        let told = refused(1023, 512, 510).unwrap();
-        assert!(told.contains("set `LatestInfo::slots` to 1024"), "{told}");
-        assert_eq!(refused(1024, 512, 510), None);
+    fn advised_slot_counts_are_accepted() {
+        let reported = refusal(1201, 600, 600).unwrap();
+        assert!(reported.contains("the maximum is 1024") && reported.contains("at most 1022 in total"), "{reported}");
+        assert_eq!(refusal(5000, 600, 600), Some(reported), "with more slots too");
+        let reported = refusal(1023, 512, 510).unwrap();
+        assert!(reported.contains("set `LatestInfo::slots` to 1024"), "{reported}");
+        assert_eq!(refusal(1024, 512, 510), None);
     }
 }

@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use super::super::Slot;
-use super::world::{AWAY, FAULTY, FAULTY_WRITER, SHOWN, SOUND, World};
+use super::world::{FAULTS, REMOTE_READER, REMOTE_WRITER, VALID, WRITER_FAULTS, World};
 
 /// Explores every reachable state. Returns the number of states, or a description of a fault and of
 /// the step that caused it.
 pub(super) fn explore(start: World) -> Result<usize, String> {
-    let (sound, faulty) = match (start.is_away, start.is_shown_away) {
-        (true, _) => (&AWAY[..], &FAULTY[..]),
-        (_, true) => (&SHOWN[..], &FAULTY_WRITER[..]),
-        _ => (&SOUND[..], &FAULTY[..]),
+    let (sound, faulty) = match (start.remote_writer, start.remote_reader) {
+        (true, _) => (&REMOTE_WRITER[..], &FAULTS[..]),
+        (_, true) => (&REMOTE_READER[..], &WRITER_FAULTS[..]),
+        _ => (&VALID[..], &FAULTS[..]),
     };
     let faults = start.faults;
     let mut seen = HashSet::from([start.clone()]);
@@ -33,7 +33,7 @@ impl World {
     /// Returns the same world with its slots in a canonical order.
     pub(super) fn sorted(mut self) -> Self {
         let mut order: Vec<_> = (0..self.sizes.slots).collect();
-        let of_turn = |slot| self.reading.map(|turn| (turn.slot == slot, turn.old == Some(slot)));
+        let of_turn = |slot| self.reading.map(|turn| (turn.slot == slot, turn.replaced_slot == Some(slot)));
         order.sort_by_key(|slot| {
             let held = (self.writing == Some(*slot), self.held == Some(*slot), of_turn(*slot));
             (self.ledger.slots[*slot], self.contents[*slot], held)
@@ -44,7 +44,7 @@ impl World {
         self.writing.iter_mut().chain(&mut self.held).for_each(place);
         for turn in self.ledger.reading.iter_mut().chain(&mut self.reading) {
             place(&mut turn.slot);
-            turn.old.iter_mut().for_each(place);
+            turn.replaced_slot.iter_mut().for_each(place);
         }
         self
     }
@@ -59,13 +59,13 @@ impl World {
             let mut read = |number: &mut u64| reads.visit(number, rename);
             for slot in &mut self.ledger.slots {
                 match slot {
-                    Slot::Free { behind } | Slot::Writing { behind } => {
-                        read(&mut behind.read);
-                        write(&mut behind.written);
+                    Slot::Free { last_uses } | Slot::Writing { last_uses } => {
+                        read(&mut last_uses.read);
+                        write(&mut last_uses.written);
                     }
-                    Slot::Unknown { behind, value } => {
-                        read(&mut behind.read);
-                        write(&mut behind.written);
+                    Slot::Unknown { last_uses, value } => {
+                        read(&mut last_uses.read);
+                        write(&mut last_uses.written);
                         write(value);
                     }
                     Slot::Published { frame: number, value }
@@ -75,7 +75,7 @@ impl World {
                         write(value);
                     }
                     Slot::Retired { value } => write(value),
-                    Slot::Away => {}
+                    Slot::Remote => {}
                 }
             }
             for content in &mut self.contents {
@@ -92,7 +92,7 @@ impl World {
                 frame(&mut turn.frame);
                 write(&mut turn.value);
             }
-            let options = [&mut self.finished, &mut self.published, &mut self.shown, &mut self.ledger.shown];
+            let options = [&mut self.finished, &mut self.published, &mut self.shown, &mut self.ledger.last_taken];
             options.into_iter().flatten().for_each(&mut frame);
             frame(&mut self.ledger.next);
             [&mut self.written, &mut self.reached, &mut self.ledger.finished].into_iter().for_each(&mut write);

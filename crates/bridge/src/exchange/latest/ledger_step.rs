@@ -14,20 +14,20 @@ pub(in super::super) enum Step {
     LoseRead(bool),
     /// The writer, in another process, gets a slot, publishes the first of its slots, or returns it
     /// empty.
-    SendAway,
-    PublishAway,
-    ComeBack,
-    /// The reader, in another process, gets a frame. It returns the slot by `ComeBack`.
-    ShowAway,
+    SendSlot,
+    PublishRemote,
+    Reclaim,
+    /// The reader, in another process, gets a frame. It returns the slot by `Reclaim`.
+    SendFrame,
     /// Retired slots are initialized again, after all submissions.
-    Revive,
+    OnRevived,
     /// The oldest unfinished work of the writer ends.
     Written,
     /// The oldest unfinished submission of the reader ends.
     Rendered,
 }
 
-pub(in super::super) const SOUND: [Step; 8] = [
+pub(in super::super) const VALID: [Step; 8] = [
     Step::Begin,
     Step::Publish,
     Step::SkipWrite,
@@ -39,10 +39,10 @@ pub(in super::super) const SOUND: [Step; 8] = [
 ];
 
 /// Steps with a writer in another process.
-pub(in super::super) const AWAY: [Step; 8] = [
-    Step::SendAway,
-    Step::PublishAway,
-    Step::ComeBack,
+pub(in super::super) const REMOTE_WRITER: [Step; 8] = [
+    Step::SendSlot,
+    Step::PublishRemote,
+    Step::Reclaim,
     Step::Newest,
     Step::Read,
     Step::SkipRead,
@@ -51,17 +51,17 @@ pub(in super::super) const AWAY: [Step; 8] = [
 ];
 
 /// Steps with a reader in another process.
-pub(in super::super) const SHOWN: [Step; 6] =
-    [Step::Begin, Step::Publish, Step::SkipWrite, Step::ShowAway, Step::ComeBack, Step::Written];
+pub(in super::super) const REMOTE_READER: [Step; 6] =
+    [Step::Begin, Step::Publish, Step::SkipWrite, Step::SendFrame, Step::Reclaim, Step::Written];
 
 /// Faults of a writer in this process, whose reader is in another process.
-pub(in super::super) const FAULTY_WRITER: [Step; 3] = [Step::DropWrite, Step::LoseWrite(true), Step::LoseWrite(false)];
+pub(in super::super) const WRITER_FAULTS: [Step; 3] = [Step::DropWrite, Step::LoseWrite(true), Step::LoseWrite(false)];
 
-pub(in super::super) const FAULTY: [Step; 6] = [
+pub(in super::super) const FAULTS: [Step; 6] = [
     Step::DropWrite,
     Step::LoseWrite(true),
     Step::LoseWrite(false),
     Step::LoseRead(true),
     Step::LoseRead(false),
-    Step::Revive,
+    Step::OnRevived,
 ];

@@ -10,17 +10,17 @@ use proptest::prelude::*;
 
 use super::*;
 use explore::explore;
-use world::{FAULTY, SOUND, Sizes, Step, World};
+use world::{FAULTS, Sizes, Step, VALID, World};
 
 #[test]
 #[cfg_attr(miri, ignore)] // Many states, and no memory accesses to check.
-fn every_schedule_of_a_small_exchange_is_right() {
+fn all_schedules_of_a_small_exchange_are_correct() {
     let small = [(1, 1), (2, 1), (1, 2), (2, 2)];
     // If unfinished frames may be read, the last one has twice as many states, which cover nothing
     // more.
     for (newest, sizes) in [(Newest::Finished, &small[..]), (Newest::Issued, &small[..3])] {
         for &(writer, reader) in sizes {
-            let states = explore(World::new(Sizes::least(writer, reader), newest, 0)).unwrap();
+            let states = explore(World::new(Sizes::minimum(writer, reader), newest, 0)).unwrap();
             assert!(states > 500, "only {states} states of {writer} and {reader} in flight");
         }
     }
@@ -28,10 +28,10 @@ fn every_schedule_of_a_small_exchange_is_right() {
 
 #[test]
 #[cfg_attr(miri, ignore)] // Many states, and no memory accesses to check.
-fn every_fault_of_a_small_exchange_is_survived() {
+fn all_faults_of_a_small_exchange_are_handled() {
     // If unfinished frames may be read, two faults lead to many more states.
     for (newest, faults) in [(Newest::Finished, 2), (Newest::Issued, 1)] {
-        let states = explore(World::new(Sizes::least(1, 1), newest, faults)).unwrap();
+        let states = explore(World::new(Sizes::minimum(1, 1), newest, faults)).unwrap();
         assert!(states > 2000, "only {states} states");
     }
 }
@@ -39,9 +39,9 @@ fn every_fault_of_a_small_exchange_is_survived() {
 /// Control of the previous test: the model detects that slots are initialized again while they are
 /// written, which happens if the frame of a turn that was never submitted is unfinished.
 #[test]
-fn a_slot_that_is_initialized_again_too_early_is_found() {
-    let mut world = World::new(Sizes::least(1, 1), Newest::Issued, 1);
-    world.hasty = true;
+fn premature_revival_of_a_slot_is_detected() {
+    let mut world = World::new(Sizes::minimum(1, 1), Newest::Issued, 1);
+    world.skip_revival_wait = true;
     let fault = explore(world).unwrap_err();
     assert!(fault.contains("is initialized while it is written"), "{fault}");
 }
@@ -49,7 +49,7 @@ fn a_slot_that_is_initialized_again_too_early_is_found() {
 /// With fewer slots than the constructor requires, one side waits for the other.
 #[test]
 #[cfg_attr(miri, ignore)] // Many states, and no memory accesses to check.
-fn with_one_slot_less_a_side_waits_for_the_other() {
+fn one_slot_too_few_makes_a_side_wait() {
     for (writer, reader) in [(1, 1), (2, 1), (1, 2)] {
         let sizes = Sizes { slots: writer + reader + 1, writer, reader };
         let fault = explore(World::new(sizes, Newest::Finished, 0)).unwrap_err();
@@ -60,9 +60,9 @@ fn with_one_slot_less_a_side_waits_for_the_other() {
 
 /// Control of the model: it detects a missing wait.
 #[test]
-fn a_writer_that_does_not_wait_is_found() {
-    let mut world = World::new(Sizes::least(1, 1), Newest::Finished, 0);
-    world.careless = true;
+fn writer_that_does_not_wait_is_detected() {
+    let mut world = World::new(Sizes::minimum(1, 1), Newest::Finished, 0);
+    world.skip_waits = true;
     let fault = explore(world).unwrap_err();
     assert!(fault.contains("is not waited for"), "{fault}");
 }
@@ -70,10 +70,10 @@ fn a_writer_that_does_not_wait_is_found() {
 /// A writer in another process gets all slots that are free and no longer used, and no others.
 #[test]
 #[cfg_attr(miri, ignore)] // Many states, and no memory accesses to check.
-fn every_schedule_of_a_writer_in_another_process_is_right() {
+fn all_schedules_of_a_remote_writer_are_correct() {
     for (slots, reader) in [(3, 1), (4, 1), (4, 2)] {
         let mut world = World::new(Sizes { slots, writer: 1, reader }, Newest::Finished, 0);
-        world.is_away = true;
+        world.remote_writer = true;
         let states = explore(world).unwrap();
         assert!(states > 300, "only {states} states of {slots} slots");
     }
@@ -81,18 +81,18 @@ fn every_schedule_of_a_writer_in_another_process_is_right() {
 
 /// Control of the previous test: the model detects a missing wait for a reader's submission.
 #[test]
-fn a_slot_that_is_given_away_too_early_is_found() {
+fn premature_sending_of_a_slot_is_detected() {
     let mut world = World::new(Sizes { slots: 3, writer: 1, reader: 1 }, Newest::Finished, 0);
-    (world.is_away, world.careless) = (true, true);
+    (world.remote_writer, world.skip_waits) = (true, true);
     let fault = explore(world).unwrap_err();
     assert!(fault.contains("is in use"), "{fault}");
 }
 
 /// Control of the same test: the model detects that Vulkan does not wait for a frame.
 #[test]
-fn a_frame_of_another_process_without_a_signal_is_found() {
+fn unsignaled_frame_of_a_remote_writer_is_detected() {
     let mut world = World::new(Sizes { slots: 3, writer: 1, reader: 1 }, Newest::Finished, 0);
-    (world.is_away, world.unsignaled) = (true, true);
+    (world.remote_writer, world.skip_signals) = (true, true);
     let fault = explore(world).unwrap_err();
     assert!(fault.contains("is not waited for"), "{fault}");
 }
@@ -101,10 +101,10 @@ fn a_frame_of_another_process_without_a_signal_is_found() {
 /// whatever the reader keeps.
 #[test]
 #[cfg_attr(miri, ignore)] // Many states, and no memory accesses to check.
-fn every_schedule_of_a_reader_in_another_process_is_right() {
+fn all_schedules_of_a_remote_reader_are_correct() {
     for (writer, reader, faults) in [(1, 1, 0), (2, 1, 0), (1, 2, 0), (2, 2, 0), (1, 1, 2)] {
-        let mut world = World::new(Sizes::least(writer, reader), Newest::Finished, faults);
-        world.is_shown_away = true;
+        let mut world = World::new(Sizes::minimum(writer, reader), Newest::Finished, faults);
+        world.remote_reader = true;
         let states = explore(world).unwrap();
         assert!(states > 100, "only {states} states of {writer} and {reader} in flight");
     }
@@ -112,9 +112,9 @@ fn every_schedule_of_a_reader_in_another_process_is_right() {
 
 /// Controls of the previous test: an unfinished frame and the lack of a slot are detected.
 #[test]
-fn a_frame_that_is_shown_too_early_is_found() {
-    let mut world = World::new(Sizes::least(1, 1), Newest::Finished, 0);
-    (world.is_shown_away, world.careless) = (true, true);
+fn premature_sending_of_a_frame_is_detected() {
+    let mut world = World::new(Sizes::minimum(1, 1), Newest::Finished, 0);
+    (world.remote_reader, world.skip_waits) = (true, true);
     let fault = explore(world).unwrap_err();
     assert!(fault.contains("is shown instead of None"), "{fault}");
 
@@ -122,74 +122,78 @@ fn a_frame_that_is_shown_too_early_is_found() {
     for value in 1..=4 {
         let begun = ledger.begin(value - 1, never).unwrap();
         ledger.publish(begun.slot, value);
-        assert_eq!(ledger.show_away(value, 4), Some((begun.slot, value - 1)), "one more than it may hold");
+        assert_eq!(ledger.send_frame(value, 4), Some((begun.slot, value - 1)), "one more than it may hold");
     }
     assert!(matches!(ledger.begin(4, never), Err(Refusal::NoSlot { .. })), "the reader has all slots");
 }
 
 #[test]
-fn slots_that_are_away_are_told() {
+fn remote_slots_are_listed() {
     let mut ledger = Ledger::new(4, Newest::Finished);
-    let away: Vec<_> = std::iter::from_fn(|| ledger.send_away(0, 0)).map(|(slot, _)| slot).collect();
-    assert_eq!((away, ledger.away().count()), (vec![0, 1, 2, 3], 4));
-    assert_eq!((ledger.publish_away(2), ledger.publish_away(2)), (Some(0), None), "it is the reader's now");
-    assert_eq!(ledger.publish_away(9), None, "there is none");
+    let away: Vec<_> = std::iter::from_fn(|| ledger.send_slot(0, 0)).map(|(slot, _)| slot).collect();
+    assert_eq!((away, ledger.remote_slots().count()), (vec![0, 1, 2, 3], 4));
+    assert_eq!((ledger.publish_remote(2), ledger.publish_remote(2)), (Some(0), None), "it is the reader's now");
+    assert_eq!(ledger.publish_remote(9), None, "there is none");
     assert_eq!(taken(&mut ledger, 1), 2);
     ledger.read(1);
-    assert_eq!(ledger.publish_away(0), Some(1));
+    assert_eq!(ledger.publish_remote(0), Some(1));
     assert_eq!(taken(&mut ledger, 2), 0);
-    assert!(!ledger.is_ending(0, 2), "the turn is open");
+    assert!(!ledger.awaits_timeline(0, 2), "the turn is open");
     ledger.read(2);
-    assert_eq!((ledger.is_ending(1, 2), ledger.send_away(1, 2)), (true, None), "the submission with it has not ended");
-    assert_eq!((ledger.is_ending(2, 2), ledger.send_away(2, 2)), (false, Some((2, true))));
-    ledger.come_back(1);
-    assert_eq!((ledger.away().collect::<Vec<_>>(), ledger.send_away(2, 2)), (vec![2, 3], Some((1, false))));
+    assert_eq!(
+        (ledger.awaits_timeline(1, 2), ledger.send_slot(1, 2)),
+        (true, None),
+        "the submission with it has not ended"
+    );
+    assert_eq!((ledger.awaits_timeline(2, 2), ledger.send_slot(2, 2)), (false, Some((2, true))));
+    ledger.reclaim(1);
+    assert_eq!((ledger.remote_slots().collect::<Vec<_>>(), ledger.send_slot(2, 2)), (vec![2, 3], Some((1, false))));
 }
 
 /// A thread that waits for a slot polls only if a timeline can free one.
 #[test]
-fn whether_a_timeline_brings_a_slot_is_told() {
+fn pending_timeline_values_that_free_a_slot_are_reported() {
     let mut ledger = Ledger::new(2, Newest::Finished);
-    assert!(!ledger.is_ending(0, 0), "all slots are free already");
-    assert_eq!([ledger.send_away(0, 0), ledger.send_away(0, 0)], [Some((0, false)), Some((1, false))]);
-    assert!(!ledger.is_ending(0, 0), "they come back by a message");
-    assert_eq!(ledger.publish_away(0), Some(0));
-    assert!(!ledger.is_ending(0, 0), "its frame is the reader's to take");
+    assert!(!ledger.awaits_timeline(0, 0), "all slots are free already");
+    assert_eq!([ledger.send_slot(0, 0), ledger.send_slot(0, 0)], [Some((0, false)), Some((1, false))]);
+    assert!(!ledger.awaits_timeline(0, 0), "they come back by a message");
+    assert_eq!(ledger.publish_remote(0), Some(0));
+    assert!(!ledger.awaits_timeline(0, 0), "its frame is the reader's to take");
     assert_eq!(taken(&mut ledger, 1), 0);
     ledger.skip_read();
-    assert!(ledger.is_ending(0, 0), "the signal of its frame has not come");
-    assert!(!ledger.is_ending(0, 1), "it has, and the frame is the reader's to take again");
+    assert!(ledger.awaits_timeline(0, 0), "the signal of its frame has not come");
+    assert!(!ledger.awaits_timeline(0, 1), "it has, and the frame is the reader's to take again");
 }
 
 /// A frame that was never taken has no signal to wait for: its slot is the writer's again at once.
 #[test]
-fn a_slot_whose_frame_nobody_took_is_free_at_once() {
+fn slot_of_an_untaken_frame_is_free_immediately() {
     let mut ledger = Ledger::new(3, Newest::Finished);
-    while ledger.send_away(0, 0).is_some() {}
-    assert_eq!([ledger.publish_away(0), ledger.publish_away(1)], [Some(0), Some(1)]);
-    assert_eq!(ledger.send_away(0, 0), Some((0, false)));
+    while ledger.send_slot(0, 0).is_some() {}
+    assert_eq!([ledger.publish_remote(0), ledger.publish_remote(1)], [Some(0), Some(1)]);
+    assert_eq!(ledger.send_slot(0, 0), Some((0, false)));
     // A frame that was taken and skipped is signaled once.
     assert_eq!(taken(&mut ledger, 1), 1);
     ledger.skip_read();
     let again = ledger.newest(0).unwrap().unwrap();
     assert_eq!((again.frame, again.value, again.is_unsignaled()), (1, 1, false));
-    assert_eq!(ledger.signaled(2), None);
+    assert_eq!(ledger.set_signal(2), None);
     ledger.skip_read();
-    assert_eq!(ledger.publish_away(2), Some(2));
-    assert_eq!((ledger.is_ending(0, 0), ledger.send_away(0, 0)), (true, None), "the signal is on its way");
-    assert_eq!(ledger.send_away(0, 1), Some((1, false)));
+    assert_eq!(ledger.publish_remote(2), Some(2));
+    assert_eq!((ledger.awaits_timeline(0, 0), ledger.send_slot(0, 0)), (true, None), "the signal is on its way");
+    assert_eq!(ledger.send_slot(0, 1), Some((1, false)));
     // A frame that was read keeps its value.
     assert_eq!(taken(&mut ledger, 2), 2);
     ledger.read(1);
     let again = ledger.newest(1).unwrap().unwrap();
-    assert_eq!((again.value, again.new, again.is_unsignaled()), (2, false, false));
+    assert_eq!((again.value, again.is_new, again.is_unsignaled()), (2, false, false));
 }
 
 /// Takes the reader's next frame, which is signaled with `value`. Returns its slot.
 fn taken(ledger: &mut Ledger, value: u64) -> usize {
     let chosen = ledger.newest(value - 1).unwrap().unwrap();
     assert!(chosen.is_unsignaled(), "{chosen:?}");
-    assert_eq!(ledger.signaled(value), Some(Chosen { value, ..chosen }));
+    assert_eq!(ledger.set_signal(value), Some(ChosenFrame { value, ..chosen }));
     chosen.slot
 }
 
@@ -198,12 +202,12 @@ fn never() -> u64 {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![12 => prop::sample::select(&SOUND[..]), 1 => prop::sample::select(&FAULTY[..])]
+    prop_oneof![12 => prop::sample::select(&VALID[..]), 1 => prop::sample::select(&FAULTS[..])]
 }
 
 proptest! {
     #[test]
-    fn long_schedules_keep_to_the_model(
+    fn long_schedules_match_the_model(
         (writer, reader, more) in (1usize..5, 1usize..5, 0usize..4),
         issued in any::<bool>(),
         steps in prop::collection::vec(step(), 1..400),
@@ -234,13 +238,13 @@ fn a_stopped_reader_holds_one_slot_and_a_stopped_writer_none() {
     // The reader continues indefinitely without the writer.
     for value in 2..100 {
         let turn = ledger.newest(99).unwrap().unwrap();
-        assert_eq!((turn.frame, turn.new), (98, value == 2));
+        assert_eq!((turn.frame, turn.is_new), (98, value == 2));
         ledger.read(value);
     }
 }
 
 #[test]
-fn mistakes_are_told_once() {
+fn misuse_is_reported_once() {
     let mut ledger = Ledger::new(5, Newest::Finished);
     let begun = ledger.begin(0, never).unwrap();
     assert_eq!(ledger.begin(0, never), Err(Refusal::Open { frame: 0 }));
@@ -252,34 +256,34 @@ fn mistakes_are_told_once() {
     assert_eq!(ledger.newest(0), Ok(None));
     assert_eq!(ledger.newest(1).unwrap().unwrap().frame, 0);
     assert_eq!(ledger.newest(1), Err(Refusal::Open { frame: 0 }));
-    assert_eq!(ledger.open(), (None, Some(0)));
+    assert_eq!(ledger.open_turns(), (None, Some(0)));
     ledger.skip_read();
-    assert!(ledger.newest(1).unwrap().unwrap().new, "it was not taken over");
+    assert!(ledger.newest(1).unwrap().unwrap().is_new, "it was not taken over");
     ledger.lose_read();
     assert_eq!(ledger.newest(1), Ok(None), "nobody knows whose it is");
-    assert_eq!(ledger.retired().collect::<Vec<_>>(), [0]);
+    assert_eq!(ledger.retired_slots().collect::<Vec<_>>(), [0]);
 }
 
 /// The signal that gives slots back covers the work of turns that could not signal.
 #[test]
-fn a_signal_covers_all_slots_that_it_gives_back() {
+fn signal_covers_all_slots_that_it_returns() {
     let mut ledger = Ledger::new(8, Newest::Finished);
     let mut value = 0;
-    let mut newest = |ledger: &mut Ledger, new: bool| {
-        if new {
+    let mut newest = |ledger: &mut Ledger, is_new: bool| {
+        if is_new {
             value += 1;
             let begun = ledger.begin(value, || value).unwrap();
             ledger.publish(begun.slot, value);
         }
         let chosen = ledger.newest(value).unwrap().unwrap();
-        assert_eq!(chosen.new, new);
+        assert_eq!(chosen.is_new, is_new);
         chosen.slot
     };
     let sorted = |mut slots: Vec<usize>| {
         slots.sort_unstable();
         slots
     };
-    let in_turn = |ledger: &Ledger| sorted(ledger.in_turn().collect());
+    let in_turn = |ledger: &Ledger| sorted(ledger.slots_in_turn().collect());
     // A turn that takes over another frame and cannot signal: both slots are retired.
     let first = newest(&mut ledger, true);
     ledger.read(1);
@@ -287,7 +291,7 @@ fn a_signal_covers_all_slots_that_it_gives_back() {
     ledger.lose_read();
     let third = newest(&mut ledger, true);
     assert_eq!(in_turn(&ledger), [third]);
-    assert_eq!(sorted(ledger.retired().collect()), sorted(vec![first, second]), "joined besides");
+    assert_eq!(sorted(ledger.retired_slots().collect()), sorted(vec![first, second]), "joined besides");
     ledger.read(2);
     ledger.revive(&[first, second], 2);
     // A turn with the same frame again: its slot stays the reader's until the next turn gives it
@@ -297,32 +301,32 @@ fn a_signal_covers_all_slots_that_it_gives_back() {
     let fourth = newest(&mut ledger, true);
     assert_eq!(in_turn(&ledger), sorted(vec![third, fourth]));
     ledger.read(3);
-    assert_eq!((ledger.in_turn().count(), ledger.retired().count()), (0, 0), "no turn is open");
+    assert_eq!((ledger.slots_in_turn().count(), ledger.retired_slots().count()), (0, 0), "no turn is open");
 }
 
 /// Commands that may have been submitted after all precede the value that was seen, so the next
 /// frame in the slot waits for that value.
 #[test]
-fn a_lost_write_is_waited_for_at_the_value_that_was_seen() {
+fn lost_write_is_waited_for_at_the_observed_value() {
     let mut ledger = Ledger::new(1, Newest::Issued);
     let begun = ledger.begin(0, || unreachable!("nothing is lost")).unwrap();
     ledger.lose_write(begun.slot, 1);
     let begun = ledger.begin(0, || 3).unwrap();
-    assert_eq!(begun.behind, Behind { written: 3, ..Behind::default() });
+    assert_eq!(begun.last_uses, LastUses { written: 3, ..LastUses::default() });
 }
 
 /// A slot that Vulkan has handed over again counts as used: the writer's GPU waits for that.
 #[test]
-fn a_slot_that_was_initialized_anew_counts_as_used() {
+fn revived_slot_counts_as_used() {
     let mut ledger = Ledger::new(4, Newest::Finished);
-    while ledger.send_away(0, 0).is_some() {}
-    ledger.publish_away(0);
+    while ledger.send_slot(0, 0).is_some() {}
+    ledger.publish_remote(0);
     assert_eq!(taken(&mut ledger, 1), 0);
     ledger.lose_read();
-    let retired: Vec<_> = ledger.retired().collect();
-    assert_eq!((retired.clone(), ledger.send_away(0, 1)), (vec![0], None));
+    let retired: Vec<_> = ledger.retired_slots().collect();
+    assert_eq!((retired.clone(), ledger.send_slot(0, 1)), (vec![0], None));
     ledger.revive(&retired, 0);
-    assert_eq!(ledger.send_away(0, 1), Some((0, true)));
-    ledger.come_back(0);
-    assert_eq!(ledger.send_away(0, 1), Some((0, false)));
+    assert_eq!(ledger.send_slot(0, 1), Some((0, true)));
+    ledger.reclaim(0);
+    assert_eq!(ledger.send_slot(0, 1), Some((0, false)));
 }

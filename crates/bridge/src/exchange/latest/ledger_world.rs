@@ -2,14 +2,14 @@
 
 use std::collections::VecDeque;
 
-use super::super::{Behind, Chosen, Ledger, Newest, Refusal};
+use super::super::{ChosenFrame, LastUses, Ledger, Newest, Refusal};
 
-#[path = "ledger_world_away.rs"]
-mod away;
+#[path = "ledger_world_remote.rs"]
+mod remote;
 #[path = "ledger_step.rs"]
 mod step;
 
-pub(super) use step::{AWAY, FAULTY, FAULTY_WRITER, SHOWN, SOUND, Step};
+pub(super) use step::{FAULTS, REMOTE_READER, REMOTE_WRITER, Step, VALID, WRITER_FAULTS};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Sizes {
@@ -19,7 +19,7 @@ pub(super) struct Sizes {
 }
 
 impl Sizes {
-    pub(super) fn least(writer: usize, reader: usize) -> Self {
+    pub(super) fn minimum(writer: usize, reader: usize) -> Self {
         Self { slots: writer + reader + 2, writer, reader }
     }
 }
@@ -36,7 +36,7 @@ pub(super) struct Content {
     /// Whether a lent turn of the reader was dropped and the slot was not initialized since.
     pub(super) retired: bool,
     /// Whether the other process holds it.
-    pub(super) away: bool,
+    pub(super) remote: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -55,7 +55,7 @@ pub(super) struct World {
     /// The newest finished frame.
     pub(super) finished: Option<u64>,
     pub(super) published: Option<u64>,
-    pub(super) reading: Option<Chosen>,
+    pub(super) reading: Option<ChosenFrame>,
     pub(super) held: Option<usize>,
     pub(super) unread: VecDeque<u64>,
     pub(super) read: u64,
@@ -64,16 +64,16 @@ pub(super) struct World {
     /// Whether a turn was lost at some time, so that fewer slots are in use.
     pub(super) lost: bool,
     /// Whether the writer is in another process, which holds slots instead of having turns.
-    pub(super) is_away: bool,
+    pub(super) remote_writer: bool,
     /// Whether the reader is in another process, which holds slots instead of having turns.
-    pub(super) is_shown_away: bool,
+    pub(super) remote_reader: bool,
     /// A control: the writer waits for nothing, and the other process gets slots that are still
     /// used.
-    pub(super) careless: bool,
+    pub(super) skip_waits: bool,
     /// A control: finished frames of another process are read without a signal.
-    pub(super) unsignaled: bool,
+    pub(super) skip_signals: bool,
     /// A control: retired slots are initialized again without a wait for the writer.
-    pub(super) hasty: bool,
+    pub(super) skip_revival_wait: bool,
     /// The number of faults that may still happen.
     pub(super) faults: usize,
 }
@@ -82,11 +82,11 @@ impl World {
     pub(super) fn new(sizes: Sizes, newest: Newest, faults: usize) -> Self {
         Self {
             faults,
-            careless: false,
-            unsignaled: false,
-            hasty: false,
-            is_away: false,
-            is_shown_away: false,
+            skip_waits: false,
+            skip_signals: false,
+            skip_revival_wait: false,
+            remote_writer: false,
+            remote_reader: false,
             sizes,
             ledger: Ledger::new(sizes.slots, newest),
             contents: vec![Content::default(); sizes.slots],
@@ -108,7 +108,7 @@ impl World {
     }
 
     /// Returns the frame that the reader should get next, if it is newer than its last one.
-    fn wanted(&self) -> Option<u64> {
+    fn expected_frame(&self) -> Option<u64> {
         let newest = if self.ledger.newest == Newest::Issued { self.published } else { self.finished };
         newest.filter(|_| newest > self.shown)
     }
@@ -122,11 +122,11 @@ impl World {
             Step::Newest => self.reading.is_none() && self.unread.len() < self.sizes.reader,
             Step::Read | Step::SkipRead => self.reading.is_some(),
             Step::LoseRead(_) => self.faults > 0 && self.reading.is_some(),
-            Step::SendAway | Step::ShowAway => true,
-            Step::PublishAway | Step::ComeBack => self.contents.iter().any(|content| content.away),
+            Step::SendSlot | Step::SendFrame => true,
+            Step::PublishRemote | Step::Reclaim => self.contents.iter().any(|content| content.remote),
             // The host sees the end of the hand-over, which follows everything that it waits for.
-            Step::Revive => {
-                let waited = self.hasty || self.ledger.retired_behind() <= self.reached;
+            Step::OnRevived => {
+                let waited = self.skip_revival_wait || self.ledger.retired_after() <= self.reached;
                 waited && self.unread.is_empty() && self.reading.is_none()
             }
             Step::Written => !self.unwritten.is_empty(),
@@ -141,9 +141,9 @@ impl World {
             match step {
                 Step::Begin => self.begin()?,
                 Step::Newest => self.newest()?,
-                Step::Revive => self.revive()?,
-                Step::SendAway => return self.send_away(),
-                Step::ShowAway => return self.show_away(),
+                Step::OnRevived => self.revive()?,
+                Step::SendSlot => return self.send_slot(),
+                Step::SendFrame => return self.send_frame(),
                 _ => self.end(step),
             }
         }
@@ -159,21 +159,23 @@ impl World {
             Err(refusal) => return Err(format!("begin was refused: {refusal:?}")),
         };
         let slot = begun.slot;
-        let of_turn = self.reading.filter(|turn| turn.slot == slot || turn.old == Some(slot));
-        let Content { retired, away, .. } = self.contents[slot];
-        if of_turn.is_some() || self.held == Some(slot) || retired || away {
+        let of_turn = self.reading.filter(|turn| turn.slot == slot || turn.replaced_slot == Some(slot));
+        let Content { retired, remote, .. } = self.contents[slot];
+        if of_turn.is_some() || self.held == Some(slot) || retired || remote {
             return Err(format!("slot {slot} is the reader's"));
         }
         let Content { written, read, .. } = self.contents[slot];
-        let behind = if self.careless && !self.is_shown_away { Behind::default() } else { begun.behind };
+        let last_uses = if self.skip_waits && !self.remote_reader { LastUses::default() } else { begun.last_uses };
         // A reader of the slot had waited for its publication.
-        if read > behind.read || read == 0 && written > behind.written.max(self.reached) && behind.written < written {
-            return Err(format!("slot {slot} is not waited for: {:?} behind {behind:?}", self.contents[slot]));
+        if read > last_uses.read
+            || read == 0 && written > last_uses.written.max(self.reached) && last_uses.written < written
+        {
+            return Err(format!("slot {slot} is not waited for: {:?} behind {last_uses:?}", self.contents[slot]));
         }
-        if behind.read > self.read_reached && !self.lost {
-            return Err(format!("the writer waits for the reader: {behind:?}"));
+        if last_uses.read > self.read_reached && !self.lost {
+            return Err(format!("the writer waits for the reader: {last_uses:?}"));
         }
-        let wanted = self.wanted();
+        let wanted = self.expected_frame();
         self.contents[slot].frame = None;
         if wanted.is_some() && !self.contents.iter().any(|content| content.frame == wanted) {
             return Err(format!("the newest frame, {wanted:?}, was given to the writer"));
@@ -184,7 +186,7 @@ impl World {
 
     fn newest(&mut self) -> Result<(), String> {
         let chosen = self.ledger.newest(self.reached).map_err(|refusal| format!("newest was refused: {refusal:?}"))?;
-        let wanted = self.wanted();
+        let wanted = self.expected_frame();
         let chosen = chosen.map(|chosen| self.signal(chosen));
         let Some(chosen) = chosen else {
             return if wanted.is_none() && self.held.is_none() { Ok(()) } else { Err("no frame".into()) };
@@ -193,14 +195,14 @@ impl World {
         if Some(chosen.frame) != expected || self.contents[chosen.slot].frame != expected {
             return Err(format!("{chosen:?} and not {expected:?}, in slots {:?}", self.contents));
         }
-        if Some(chosen.frame) < self.shown || chosen.new != wanted.is_some() {
+        if Some(chosen.frame) < self.shown || chosen.is_new != wanted.is_some() {
             return Err(format!("{chosen:?} after {:?}", self.shown));
         }
         if chosen.value == 0 || self.contents[chosen.slot].written != chosen.value || self.writing == Some(chosen.slot)
         {
             return Err(format!("{chosen:?} is not waited for"));
         }
-        if chosen.new && chosen.old != self.held {
+        if chosen.is_new && chosen.replaced_slot != self.held {
             return Err(format!("{chosen:?} does not give {:?} back", self.held));
         }
         self.reading = Some(chosen);
@@ -209,7 +211,7 @@ impl World {
 
     /// Initializes the retired slots again.
     fn revive(&mut self) -> Result<(), String> {
-        let retired: Vec<_> = self.ledger.retired().collect();
+        let retired: Vec<_> = self.ledger.retired_slots().collect();
         let written = |slot: &usize| self.contents[*slot].written > self.reached;
         if let Some(slot) = retired.iter().find(|slot| written(slot)) {
             return Err(format!("slot {slot} is initialized while it is written: {:?}", self.contents[*slot]));
@@ -230,16 +232,16 @@ impl World {
                 self.finished = self.finished.max(frame);
             }
             Step::Rendered => self.read_reached = self.unread.pop_front().unwrap(),
-            Step::PublishAway => {
-                let Some(slot) = self.contents.iter().position(|content| content.away) else { return };
-                self.publish_away(slot);
+            Step::PublishRemote => {
+                let Some(slot) = self.contents.iter().position(|content| content.remote) else { return };
+                self.publish_remote(slot);
             }
-            Step::ComeBack => {
-                let Some(slot) = self.contents.iter().position(|content| content.away) else { return };
+            Step::Reclaim => {
+                let Some(slot) = self.contents.iter().position(|content| content.remote) else { return };
                 self.contents[slot] = Content::default();
-                self.ledger.come_back(slot);
+                self.ledger.reclaim(slot);
             }
-            Step::Begin | Step::Newest | Step::Revive | Step::SendAway | Step::ShowAway => {}
+            Step::Begin | Step::Newest | Step::OnRevived | Step::SendSlot | Step::SendFrame => {}
         }
     }
 
@@ -283,7 +285,7 @@ impl World {
         if happened {
             self.read += 1;
             self.unread.push_back(self.read);
-            for slot in chosen.old.into_iter().chain([chosen.slot]) {
+            for slot in chosen.replaced_slot.into_iter().chain([chosen.slot]) {
                 self.contents[slot].read = self.read;
             }
         }
@@ -295,9 +297,9 @@ impl World {
             }
             Step::LoseRead(_) => {
                 self.ledger.lose_read();
-                if chosen.new {
+                if chosen.is_new {
                     self.lost = true;
-                    for slot in chosen.old.into_iter().chain([chosen.slot]) {
+                    for slot in chosen.replaced_slot.into_iter().chain([chosen.slot]) {
                         self.contents[slot].retired = true;
                     }
                     self.held = None;

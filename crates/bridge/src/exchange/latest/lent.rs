@@ -19,11 +19,11 @@ impl<T: Lend> Lendable for T {}
 pub(crate) trait Lend {
     fn parts(&self, value: u64) -> SubmitParts;
 
-    fn accepted(&self, value: u64) -> TimelinePoint;
+    fn on_submitted(&self, value: u64) -> TimelinePoint;
 
-    fn retracted(&self, value: u64);
+    fn on_not_submitted(&self, value: u64);
 
-    fn lost(&self, value: u64);
+    fn on_lost(&self, value: u64);
 
     fn exchange(&self) -> &str;
 }
@@ -72,7 +72,7 @@ impl<T: Lendable> LentLatest<T> {
     /// [`RenderWrite::submit`](crate::RenderWrite::submit) allows.
     pub unsafe fn submitted(mut self) -> TimelinePoint {
         self.ended = true;
-        self.turn.accepted(self.value)
+        self.turn.on_submitted(self.value)
     }
 
     /// Confirms that the parts were never submitted, as if the turn had been skipped.
@@ -81,7 +81,7 @@ impl<T: Lendable> LentLatest<T> {
     /// No submission with the parts of this turn has been accepted, and none will be made.
     pub unsafe fn not_submitted(mut self) {
         self.ended = true;
-        self.turn.retracted(self.value);
+        self.turn.on_not_submitted(self.value);
     }
 }
 
@@ -96,7 +96,7 @@ impl<T: Lendable> Deref for LentLatest<T> {
 impl<T: Lendable> Drop for LentLatest<T> {
     fn drop(&mut self) {
         if !self.ended {
-            self.turn.lost(self.value);
+            self.turn.on_lost(self.value);
             log_warn!(
                 "exchange \"{}\": a lent turn was dropped without `submitted` or `not_submitted`",
                 self.turn.exchange()

@@ -5,10 +5,6 @@
 //! handles and turns of both sides share. Slots, barriers, timelines and mappings are those of an
 //! exchange in step (`exchange/state.rs`).
 
-#[cfg(all(target_os = "linux", feature = "remote"))]
-mod away;
-#[cfg(all(target_os = "linux", feature = "remote"))]
-mod away_read;
 mod compute_read;
 mod compute_write;
 mod info;
@@ -16,6 +12,10 @@ mod ledger;
 mod lent;
 mod once;
 mod reader;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+mod remote_handle;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+mod remote_read;
 mod render_read;
 mod render_write;
 #[cfg(all(test, target_os = "linux"))]
@@ -29,21 +29,21 @@ mod writer;
 
 use super::Exchange;
 use super::direction::{ComputeFirst, RenderFirst};
-use super::ledger::First;
+use super::ledger::FirstSide;
 use super::resources::Resources;
 use crate::compute::Compute;
 use crate::error::Result;
 use shared::Shared;
 
-#[cfg(all(target_os = "linux", feature = "remote"))]
-pub(crate) use away::Away;
-#[cfg(all(target_os = "linux", feature = "remote"))]
-pub(crate) use away_read::Shown;
 pub use compute_read::ComputeRead;
 pub use compute_write::ComputeWrite;
 pub use info::{LatestInfo, Newest};
 pub use lent::{Lendable, LentLatest};
 pub use reader::LatestReader;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+pub(crate) use remote_handle::RemoteHandle;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+pub(crate) use remote_read::SentFrame;
 pub use render_read::RenderRead;
 pub use render_write::RenderWrite;
 pub use writer::LatestWriter;
@@ -83,16 +83,16 @@ impl<R: Resources> Exchange<R, ComputeFirst> {
         resources: R,
     ) -> Result<(LatestWriter<R, ComputeFirst>, LatestReader<R, ComputeFirst>)> {
         compute.require_local(|| format!("latest exchange \"{}\"", info.name))?;
-        Self::latest_of(compute, info, &resources)
+        Self::latest_for(compute, info, &resources)
     }
 
     /// [`latest`](Self::latest), with a compute side that may also be a worker in another process.
-    pub(crate) fn latest_of(
+    pub(crate) fn latest_for(
         compute: &Compute,
         info: &LatestInfo<'_>,
         resources: &R,
     ) -> Result<(LatestWriter<R, ComputeFirst>, LatestReader<R, ComputeFirst>)> {
-        let shared = Shared::new(compute, info, resources, First::Compute)?;
+        let shared = Shared::new(compute, info, resources, FirstSide::Compute)?;
         Ok((LatestWriter::new(&shared), LatestReader::new(&shared)))
     }
 }
@@ -109,17 +109,17 @@ impl<R: Resources> Exchange<R, RenderFirst> {
         resources: R,
     ) -> Result<(LatestWriter<R, RenderFirst>, LatestReader<R, RenderFirst>)> {
         compute.require_local(|| format!("latest exchange \"{}\"", info.name))?;
-        Self::latest_render_first_of(compute, info, &resources)
+        Self::latest_render_first_for(compute, info, &resources)
     }
 
     /// [`latest_render_first`](Self::latest_render_first), with a compute side that may also be a
     /// worker in another process.
-    pub(crate) fn latest_render_first_of(
+    pub(crate) fn latest_render_first_for(
         compute: &Compute,
         info: &LatestInfo<'_>,
         resources: &R,
     ) -> Result<(LatestWriter<R, RenderFirst>, LatestReader<R, RenderFirst>)> {
-        let shared = Shared::new(compute, info, resources, First::Render)?;
+        let shared = Shared::new(compute, info, resources, FirstSide::Render)?;
         Ok((LatestWriter::new(&shared), LatestReader::new(&shared)))
     }
 }

@@ -13,7 +13,7 @@ use super::render_read::RenderRead;
 use crate::buffer::render::RenderBuffer;
 use crate::buffer::spec::BufferSpec;
 use crate::error::Result;
-use crate::exchange::once::Submitted;
+use crate::exchange::once::SubmittedCommands;
 use crate::exchange::read_back::{HostCopy, is_buffer_readable, is_image_readable, require_readable};
 use crate::exchange::resources::Resources;
 use crate::image::render::RenderImage;
@@ -46,7 +46,10 @@ impl<R: Resources> RenderRead<R> {
     ///
     /// # Safety
     /// As [`run_once`](Self::run_once).
-    unsafe fn submit_once(self, record: impl for<'t> FnOnce(vk::CommandBuffer, R::Render<'t>)) -> Result<Submitted<R>> {
+    unsafe fn submit_once(
+        self,
+        record: impl for<'t> FnOnce(vk::CommandBuffer, R::Render<'t>),
+    ) -> Result<SubmittedCommands<R>> {
         let state = Arc::clone(&self.shared().state);
         let name = format!("{}: frame {}", state.name, self.frame());
         let acquired = |commands| {
@@ -57,10 +60,10 @@ impl<R: Resources> RenderRead<R> {
         };
         // SAFETY: the exchange's queue is one of its device's; the rest is upheld by the caller.
         let commands = unsafe { OneTimeCommands::record(state.compute.device(), self.queue(), &name, acquired) }?;
-        // SAFETY: they begin with the turn's barriers; alive until `Submitted::wait` has seen them
-        // end, or forever. On an error nothing was submitted.
+        // SAFETY: they begin with the turn's barriers; alive until `SubmittedCommands::wait` has
+        // seen them end, or forever. On an error nothing was submitted.
         let rendered = unsafe { self.submit(&[commands.as_raw()]) }?;
-        Ok(Submitted::new(state, rendered, commands))
+        Ok(SubmittedCommands::new(state, rendered, commands))
     }
 }
 
@@ -99,7 +102,7 @@ impl<T: Texel> RenderRead<ImageSpec<T>> {
         let source = self.resources();
         let state = &self.shared().state;
         require_readable(is_image_readable(&source), (self.frame(), &state.name), "`ImageAccess::TRANSFER_READ`")?;
-        let target = HostCopy::of_image(state.compute.device(), &source)?;
+        let target = HostCopy::for_image(state.compute.device(), &source)?;
         let copy = |commands, source: RenderImage<'_>| {
             // SAFETY: there is room for the first level of all layers; the source is acquired, and
             // copying is among its accesses.

@@ -13,7 +13,7 @@ use super::shared::Shared;
 use crate::compute::Compute;
 use crate::error::Result;
 use crate::exchange::direction::{ComputeFirst, Direction, RenderFirst};
-use crate::exchange::hand_over::Initial;
+use crate::exchange::hand_over::InitialState;
 use crate::exchange::initial::InitialTurn;
 use crate::exchange::lease::Lease;
 use crate::exchange::parts::SubmitParts;
@@ -42,7 +42,7 @@ impl<R: Resources, D: Direction> LatestReader<R, D> {
 
     /// Returns the number of slots.
     pub fn slots(&self) -> usize {
-        self.shared.state.held.slots.len()
+        self.shared.state.objects.slots.len()
     }
 
     /// Returns the compute side of this exchange, which has its own stream or thread.
@@ -90,7 +90,7 @@ impl<R: Resources> LatestReader<R, ComputeFirst> {
     /// Returns `true` if new images wait for their first hand-over, as
     /// [`Exchange::needs_initial`](crate::Exchange::needs_initial).
     pub fn needs_initial(&self) -> bool {
-        self.shared.state.ledger().initial() != Initial::Done
+        self.shared.state.ledger().initial() != InitialState::Done
     }
 
     /// Submits the first hand-over of new images and waits for it, as
@@ -109,7 +109,7 @@ impl<R: Resources> LatestReader<R, ComputeFirst> {
     /// Returns the number of slots that are out of use because lent turns were dropped;
     /// [`initialize`](Self::initialize) and [`record_initial`](Self::record_initial) recover them.
     pub fn retired(&self) -> usize {
-        self.shared.ledger().retired().count()
+        self.shared.ledger().retired_slots().count()
     }
 
     /// Records the first hand-over of new images, as
@@ -160,7 +160,7 @@ impl<R: Resources> LatestReader<R, RenderFirst> {
 
 impl<R: Resources, D: Direction> Drop for LatestReader<R, D> {
     fn drop(&mut self) {
-        self.shared.note_reader_dropped();
+        self.shared.set_reader_dropped();
     }
 }
 

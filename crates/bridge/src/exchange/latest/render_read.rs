@@ -6,7 +6,7 @@ use std::sync::Arc;
 use vk_export::Queue;
 use vk_export::ash::vk;
 
-use super::ledger::Chosen;
+use super::ledger::ChosenFrame;
 use super::lent::{Lend, LentLatest};
 use super::shared::Shared;
 use crate::error::Result;
@@ -21,14 +21,15 @@ use crate::timeline::TimelinePoint;
 ///
 /// With a [new](Self::is_new) frame, the submission waits for the compute side, and its commands
 /// begin with [`record_acquire`](Self::record_acquire), which releases the previous frame and
-/// acquires this one. With the same frame as before, it needs no wait and no barriers: Vulkan owns
-/// the resources until a newer frame arrives.
+/// acquires this one. With the same frame as before, it needs no wait: Vulkan owns the resources
+/// until a newer frame arrives. `record_acquire` then orders the uses of both turns, if Vulkan's
+/// accesses include writes.
 ///
 /// Dropping it is the same as [skipping](Self::skip) it.
 #[must_use = "submit or skip the turn"]
 pub struct RenderRead<R: Resources> {
     shared: Arc<Shared<R>>,
-    chosen: Chosen,
+    chosen: ChosenFrame,
     computed: TimelinePoint,
     done: bool,
     _alive: Alive,
@@ -37,7 +38,7 @@ pub struct RenderRead<R: Resources> {
 impl<R: Resources> RenderRead<R> {
     pub(super) fn newest(shared: &Arc<Shared<R>>) -> Result<Option<Self>> {
         let Some(chosen) = shared.newest()? else { return Ok(None) };
-        let computed = shared.state.held.computed.issued(chosen.value);
+        let computed = shared.state.objects.computed.point(chosen.value);
         Ok(Some(Self { shared: Arc::clone(shared), chosen, computed, done: false, _alive: Alive::new(Kind::Turn) }))
     }
 
@@ -54,7 +55,7 @@ impl<R: Resources> RenderRead<R> {
 
     /// Returns `false` if the last submitted turn had the same frame.
     pub fn is_new(&self) -> bool {
-        self.chosen.new
+        self.chosen.is_new
     }
 
     /// Returns the point at which the compute side is done with the frame. The submission waits for
@@ -80,10 +81,10 @@ impl<R: Resources> RenderRead<R> {
     }
 
     /// Returns the Vulkan side of the resources. Vulkan may also write to them if their accesses
-    /// allow it; later turns with the same frame see the writes. Barriers between two turns with
-    /// the same frame are up to the program.
+    /// allow it; later turns with the same frame see the writes after their
+    /// [`record_acquire`](Self::record_acquire).
     pub fn resources(&self) -> R::Render<'_> {
-        R::render(&self.shared.state.held.slots[self.chosen.slot])
+        R::render(&self.shared.state.objects.slots[self.chosen.slot])
     }
 
     /// Returns a [`Lease`] on the Vulkan objects of the turn's slot.
@@ -91,8 +92,9 @@ impl<R: Resources> RenderRead<R> {
         self.shared.state.lease(self.chosen.slot)
     }
 
-    /// Records the release of the previous frame and the acquire of this one; records nothing if
-    /// the frame is the same. Call it before the first use of the resources, outside a render pass.
+    /// Records the release of the previous frame and the acquire of this one. If the frame is the
+    /// same, it records a barrier after the writes of earlier turns, or nothing if Vulkan's
+    /// accesses only read. Call it before the first use of the resources, outside a render pass.
     /// There is no separate release: the turn with the next frame records it.
     ///
     /// # Safety
@@ -100,10 +102,13 @@ impl<R: Resources> RenderRead<R> {
     /// outside a render pass, and externally synchronized; it is submitted with this turn, once.
     pub unsafe fn record_acquire(&self, commands: vk::CommandBuffer) {
         let state = &self.shared.state;
-        if !self.chosen.new {
+        if !self.chosen.is_new {
+            // SAFETY: the caller guarantees the state of the command buffer; an earlier turn has
+            // acquired the slot on the same queue.
+            unsafe { state.barriers[self.chosen.slot].record_between_turns(state.compute.device(), commands) };
             return;
         }
-        if let Some(old) = self.chosen.old {
+        if let Some(old) = self.chosen.replaced_slot {
             // SAFETY: the caller guarantees the state of the command buffer; the barriers are of
             // this exchange's own resources, and the slot was acquired by the last turn with a new
             // frame, which was submitted to the same queue.
@@ -143,7 +148,7 @@ impl<R: Resources> RenderRead<R> {
     /// Usage of `vkQueueSubmit2`.
     pub unsafe fn submit_with(mut self, info: &SubmitInfo<'_>) -> Result<TimelinePoint> {
         let (shared, after) = (&self.shared, self.after());
-        let accepted = |value| shared.was_read(value, self.chosen.new);
+        let accepted = |value| shared.record_read(value, self.chosen.is_new);
         // SAFETY: upheld by the caller.
         let point = unsafe { shared.submit(self.chosen.frame, after.as_slice(), info, accepted) }?;
         self.done = true;
@@ -166,17 +171,17 @@ impl<R: Resources> RenderRead<R> {
     /// Skips the turn without using the frame, which a later turn can return again. Submits
     /// nothing.
     pub fn skip(mut self) {
-        self.end_unread();
+        self.end_without_use();
     }
 
-    fn end_unread(&mut self) {
+    fn end_without_use(&mut self) {
         self.done = true;
-        self.shared.was_skipped();
+        self.shared.record_skipped();
     }
 
     /// Returns the point that the submission waits for, if the frame is new.
     fn after(&self) -> Option<&TimelinePoint> {
-        self.chosen.new.then_some(&self.computed)
+        self.chosen.is_new.then_some(&self.computed)
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared<R>> {
@@ -187,20 +192,20 @@ impl<R: Resources> RenderRead<R> {
 impl<R: Resources> Lend for RenderRead<R> {
     fn parts(&self, value: u64) -> SubmitParts {
         let state = &self.shared.state;
-        SubmitParts::new(self.after().as_slice(), &state.held.rendered, value, state.stages)
+        SubmitParts::new(self.after().as_slice(), &state.objects.rendered, value, state.stages)
     }
 
-    fn accepted(&self, value: u64) -> TimelinePoint {
-        let accepted = |value| self.shared.was_read(value, self.chosen.new);
-        self.shared.accepted(value, self.after().as_slice(), accepted)
+    fn on_submitted(&self, value: u64) -> TimelinePoint {
+        let accepted = |value| self.shared.record_read(value, self.chosen.is_new);
+        self.shared.record_submission(value, self.after().as_slice(), accepted)
     }
 
-    fn retracted(&self, value: u64) {
+    fn on_not_submitted(&self, value: u64) {
         self.shared.state.ledger().values().retract(value);
-        self.shared.was_skipped();
+        self.shared.record_skipped();
     }
 
-    fn lost(&self, value: u64) {
+    fn on_lost(&self, value: u64) {
         self.shared.state.ledger().values().end_lent(value);
         self.shared.ledger().lose_read();
     }
@@ -213,7 +218,7 @@ impl<R: Resources> Lend for RenderRead<R> {
 impl<R: Resources> Drop for RenderRead<R> {
     fn drop(&mut self) {
         if !self.done {
-            self.end_unread();
+            self.end_without_use();
         }
     }
 }

@@ -38,9 +38,9 @@ pub struct RenderWrite<R: Resources> {
 impl<R: Resources> RenderWrite<R> {
     pub(super) fn begin(shared: &Arc<Shared<R>>) -> Result<Self> {
         let begun = shared.begin()?;
-        let held = &shared.state.held;
-        let points = [(&held.computed, begun.behind.read), (&held.rendered, begun.behind.written)];
-        let after = points.iter().filter(|(_, value)| *value > 0).map(|(timeline, value)| timeline.issued(*value));
+        let held = &shared.state.objects;
+        let points = [(&held.computed, begun.last_uses.read), (&held.rendered, begun.last_uses.written)];
+        let after = points.iter().filter(|(_, value)| *value > 0).map(|(timeline, value)| timeline.point(*value));
         Ok(Self {
             shared: Arc::clone(shared),
             frame: begun.frame,
@@ -71,7 +71,7 @@ impl<R: Resources> RenderWrite<R> {
     pub fn prepare_present(&self) -> Result<()> {
         let state = &self.shared.state;
         // The queue's own signals have been submitted.
-        let read = self.after.iter().filter(|point| point.timeline_name() == state.held.computed.name());
+        let read = self.after.iter().filter(|point| point.timeline_name() == state.objects.computed.name());
         read.into_iter().try_for_each(|point| state.prepare_present(point))
     }
 
@@ -82,7 +82,7 @@ impl<R: Resources> RenderWrite<R> {
 
     /// Returns Vulkan's view of the resources.
     pub fn resources(&self) -> R::Render<'_> {
-        R::render(&self.shared.state.held.slots[self.slot])
+        R::render(&self.shared.state.objects.slots[self.slot])
     }
 
     /// Returns a [`Lease`] on the Vulkan objects of the turn's slot.
@@ -138,7 +138,7 @@ impl<R: Resources> RenderWrite<R> {
     pub unsafe fn submit_with(mut self, info: &SubmitInfo<'_>) -> Result<TimelinePoint> {
         self.done = true;
         let shared = &self.shared;
-        let accepted = |value| shared.published(self.slot, value);
+        let accepted = |value| shared.record_published(self.slot, value);
         // SAFETY: upheld by the caller.
         let submitted = unsafe { shared.submit(self.frame, &self.after(), info, accepted) };
         submitted.inspect_err(|_| shared.ledger().skip_write(self.slot))
@@ -169,19 +169,19 @@ impl<R: Resources> RenderWrite<R> {
 impl<R: Resources> Lend for RenderWrite<R> {
     fn parts(&self, value: u64) -> SubmitParts {
         let state = &self.shared.state;
-        SubmitParts::new(&self.after(), &state.held.rendered, value, state.stages)
+        SubmitParts::new(&self.after(), &state.objects.rendered, value, state.stages)
     }
 
-    fn accepted(&self, value: u64) -> TimelinePoint {
-        self.shared.accepted(value, &self.after(), |value| self.shared.published(self.slot, value))
+    fn on_submitted(&self, value: u64) -> TimelinePoint {
+        self.shared.record_submission(value, &self.after(), |value| self.shared.record_published(self.slot, value))
     }
 
-    fn retracted(&self, value: u64) {
+    fn on_not_submitted(&self, value: u64) {
         self.shared.state.ledger().values().retract(value);
         self.shared.ledger().skip_write(self.slot);
     }
 
-    fn lost(&self, value: u64) {
+    fn on_lost(&self, value: u64) {
         self.shared.state.ledger().values().end_lent(value);
         self.shared.ledger().lose_write(self.slot, value);
     }

@@ -7,7 +7,7 @@ use sync::atomic::{AtomicBool, Ordering};
 use sync::{Arc, Condvar, Mutex, mpsc, thread};
 
 use super::info::Newest;
-use super::ledger::Chosen;
+use super::ledger::ChosenFrame;
 use crate::error::{Error, Result};
 
 mod sync {
@@ -86,7 +86,7 @@ impl World {
 
     /// Runs the writer, which enqueues and publishes each frame. With `waits`, it waits for the
     /// reader, as it must.
-    fn write(self: &Arc<Self>, waits: bool) {
+    fn run_writer(self: &Arc<Self>, waits: bool) {
         let (queue, jobs) = mpsc::channel::<(u64, usize, u64, u64)>();
         let world = Arc::clone(self);
         let gpu = thread::spawn(move || {
@@ -107,8 +107,8 @@ impl World {
             };
             let begun = self.ledger.begin(wait, || self.written.value()).unwrap().unwrap();
             assert_eq!(begun.frame, frame);
-            queue.send((frame, begun.slot, begun.behind.read, begun.behind.written)).unwrap();
-            self.ledger.published(begun.slot, frame + 1);
+            queue.send((frame, begun.slot, begun.last_uses.read, begun.last_uses.written)).unwrap();
+            self.ledger.publish(begun.slot, frame + 1);
         }
         drop(queue);
         gpu.join().unwrap();
@@ -116,8 +116,8 @@ impl World {
 
     /// Runs the reader, which reads the frames that it gets, up to the last one, with `in_flight`
     /// submissions in flight. It skips frames that it has read twice.
-    fn look(self: &Arc<Self>, newest: Newest, in_flight: u64) {
-        let (queue, jobs) = mpsc::channel::<(Chosen, u64)>();
+    fn run_reader(self: &Arc<Self>, newest: Newest, in_flight: u64) {
+        let (queue, jobs) = mpsc::channel::<(ChosenFrame, u64)>();
         let world = Arc::clone(self);
         let gpu = thread::spawn(move || {
             for (chosen, value) in jobs {
@@ -142,7 +142,7 @@ impl World {
             assert!(newest == Newest::Issued || chosen.value <= self.written.value(), "an unfinished frame");
             // The last finished frame may not be published yet.
             assert!(chosen.value + 1 >= finished, "frame {}, and {finished} are finished", chosen.frame);
-            if std::mem::replace(&mut again, !chosen.new) && !chosen.new {
+            if std::mem::replace(&mut again, !chosen.is_new) && !chosen.is_new {
                 self.ledger.lock().skip_read();
                 self.wait_for_more(chosen.frame + 1);
                 continue;
@@ -167,7 +167,7 @@ impl World {
 
     /// Chooses the reader's frame while the compute side may fail. With `asks_first`, checks for a
     /// failure before the choice instead of after it.
-    fn checked(&self, asks_first: bool) -> Result<Option<Chosen>> {
+    fn choose_checked(&self, asks_first: bool) -> Result<Option<ChosenFrame>> {
         let sound = || match self.failed.load(Ordering::Acquire) {
             true => Err(Error::HostFailed { reason: "on purpose".into() }),
             false => Ok(()),
@@ -181,41 +181,41 @@ impl World {
     }
 }
 
-fn both_sides(newest: Newest, in_flight: u64, waits: bool) {
+fn run_both_sides(newest: Newest, in_flight: u64, waits: bool) {
     let world = World::new(newest);
     let writer = Arc::clone(&world);
-    let writer = thread::spawn(move || writer.write(waits));
-    world.look(newest, in_flight);
+    let writer = thread::spawn(move || writer.run_writer(waits));
+    world.run_reader(newest, in_flight);
     writer.join().unwrap();
-    assert_eq!(world.ledger.lock().open(), (None, None));
+    assert_eq!(world.ledger.lock().open_turns(), (None, None));
 }
 
 #[test]
-fn each_frame_is_whole_and_none_goes_back() {
-    explore(|| both_sides(Newest::Finished, 1, true));
-    explore(|| both_sides(Newest::Issued, 1, true));
+fn frames_are_complete_and_never_go_back() {
+    explore(|| run_both_sides(Newest::Finished, 1, true));
+    explore(|| run_both_sides(Newest::Issued, 1, true));
 }
 
 /// The writer waits for the slots of the additional submissions.
 #[test]
-fn with_more_submissions_than_were_said_each_frame_is_whole() {
-    explore(|| both_sides(Newest::Finished, FRAMES, true));
-    explore(|| both_sides(Newest::Issued, FRAMES, true));
+fn frames_are_complete_with_more_submissions_than_configured() {
+    explore(|| run_both_sides(Newest::Finished, FRAMES, true));
+    explore(|| run_both_sides(Newest::Issued, FRAMES, true));
 }
 
 /// The negative control: the writer does not wait.
 #[test]
 #[should_panic(expected = "the slot is written while it is read")]
 fn without_its_wait_the_writer_overwrites_what_is_read() {
-    explore(|| both_sides(Newest::Finished, FRAMES, false));
+    explore(|| run_both_sides(Newest::Finished, FRAMES, false));
 }
 
 /// Frame 0 is computed; frame 1 never is, and waits for it are released.
-fn failing(asks_first: bool) {
+fn run_failing(asks_first: bool) {
     let world = World::new(Newest::Finished);
     for frame in 0..2 {
         let begun = world.ledger.lock().begin(0, || 0).unwrap();
-        world.ledger.published(begun.slot, frame + 1);
+        world.ledger.publish(begun.slot, frame + 1);
     }
     world.written.signal(1);
     let other = Arc::clone(&world);
@@ -223,26 +223,26 @@ fn failing(asks_first: bool) {
         other.failed.store(true, Ordering::Release);
         other.written.signal(2);
     });
-    if let Ok(chosen) = world.checked(asks_first) {
+    if let Ok(chosen) = world.choose_checked(asks_first) {
         assert_eq!(chosen.map(|chosen| chosen.frame), Some(0), "a frame that was never computed");
         world.ledger.lock().read(1);
     }
     fails.join().unwrap();
-    assert!(world.checked(asks_first).is_err());
-    assert_eq!(world.ledger.lock().open(), (None, None), "no turn is open");
+    assert!(world.choose_checked(asks_first).is_err());
+    assert_eq!(world.ledger.lock().open_turns(), (None, None), "no turn is open");
 }
 
 #[test]
 fn a_frame_that_was_never_computed_is_not_read() {
-    explore(|| failing(false));
+    explore(|| run_failing(false));
 }
 
 /// The negative control: the failure is checked first.
 #[test]
 #[should_panic(expected = "a frame that was never computed")]
-fn asked_first_a_failure_comes_too_late() {
-    explore(|| failing(true));
+fn failure_check_before_the_read_is_too_early() {
+    explore(|| run_failing(true));
 }
 
-#[path = "schedules_away.rs"]
-mod away;
+#[path = "schedules_remote.rs"]
+mod remote;

@@ -3,7 +3,7 @@
 use super::sync::{Mutex, MutexGuard, PoisonError};
 use crate::error::Result;
 use crate::exchange::latest::info::Newest;
-use crate::exchange::latest::ledger::{Begun, Chosen, Ledger, Refusal};
+use crate::exchange::latest::ledger::{ChosenFrame, Ledger, NewFrame, Refusal};
 use crate::exchange::pace::Pace;
 
 /// The ledger and the writer's pace, each with its own lock. Neither lock is held while the other
@@ -38,8 +38,8 @@ impl SharedLedger {
         &self,
         wait: impl FnOnce(u64) -> Result<()>,
         reached: impl FnOnce() -> u64,
-    ) -> Result<Result<Begun, Refusal>> {
-        if let (Some(frame), _) = self.lock().open() {
+    ) -> Result<Result<NewFrame, Refusal>> {
+        if let (Some(frame), _) = self.lock().open_turns() {
             return Ok(Err(Refusal::Open { frame }));
         }
         // After that check: with no open turn, all frames are published, and the pace is that of
@@ -66,7 +66,7 @@ impl SharedLedger {
         reached: impl FnOnce() -> Result<u64>,
         sound: impl FnOnce() -> Result<()>,
         signal: impl FnOnce(usize) -> Result<u64>,
-    ) -> Result<Result<Option<Chosen>, Refusal>> {
+    ) -> Result<Result<Option<ChosenFrame>, Refusal>> {
         let reached = reached()?;
         let chosen = self.lock().newest(reached);
         let signaled = sound().and_then(|()| match &chosen {
@@ -75,7 +75,7 @@ impl SharedLedger {
         });
         match signaled {
             Ok(None) => Ok(chosen),
-            Ok(Some(value)) => Ok(Ok(self.lock().signaled(value))),
+            Ok(Some(value)) => Ok(Ok(self.lock().set_signal(value))),
             Err(error) => {
                 if let Ok(Some(_)) = chosen {
                     self.lock().skip_read();
@@ -86,9 +86,9 @@ impl SharedLedger {
     }
 
     /// Publishes the frame in `slot`; the writer's timeline reaches `value` after it.
-    pub(in crate::exchange::latest) fn published(&self, slot: usize, value: u64) {
+    pub(in crate::exchange::latest) fn publish(&self, slot: usize, value: u64) {
         // In this order: the writer's next frame reads the pace once it sees the end of this turn.
-        self.pace().note(value);
+        self.pace().push(value);
         self.lock().publish(slot, value);
     }
 }

@@ -14,7 +14,7 @@ use super::shared::Shared;
 use crate::compute::Compute;
 use crate::error::{Error, Result};
 use crate::exchange::direction::{ComputeFirst, Direction, RenderFirst};
-use crate::exchange::hand_over::Initial;
+use crate::exchange::hand_over::InitialState;
 use crate::exchange::initial::InitialTurn;
 use crate::exchange::lease::Lease;
 use crate::exchange::parts::SubmitParts;
@@ -44,7 +44,7 @@ impl<R: Resources, D: Direction> LatestWriter<R, D> {
 
     /// Returns the number of slots.
     pub fn slots(&self) -> usize {
-        self.shared.state.held.slots.len()
+        self.shared.state.objects.slots.len()
     }
 
     /// Returns the compute side of this exchange, which has its own stream or thread.
@@ -132,7 +132,7 @@ impl<R: Resources> LatestWriter<R, RenderFirst> {
     /// Returns `true` if new images wait for their first hand-over, as
     /// [`Exchange::needs_initial`](crate::Exchange::needs_initial).
     pub fn needs_initial(&self) -> bool {
-        self.shared.state.ledger().initial() != Initial::Done
+        self.shared.state.ledger().initial() != InitialState::Done
     }
 
     /// Submits the first hand-over of new images and waits for it, as
@@ -170,7 +170,7 @@ impl<R: Resources> LatestWriter<R, RenderFirst> {
 
 impl<R: Resources, D: Direction> Drop for LatestWriter<R, D> {
     fn drop(&mut self) {
-        self.shared.note_writer_dropped();
+        self.shared.set_writer_dropped();
     }
 }
 

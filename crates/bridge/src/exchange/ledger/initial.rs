@@ -1,44 +1,44 @@
 //! The first hand-over of an exchange's images, before any frame.
 
-use super::{First, Ledger, Slot};
-use crate::exchange::hand_over::Initial;
+use super::{FirstSide, Ledger, Slot};
+use crate::exchange::hand_over::InitialState;
 
 impl Ledger {
     /// Requires a hand-over of images before the first frame.
     pub(in crate::exchange) fn require_initial(&mut self) {
-        self.initial = Initial::Needed;
+        self.initial = InitialState::Needed;
     }
 
-    pub(in crate::exchange) fn initial(&self) -> Initial {
+    pub(in crate::exchange) fn initial(&self) -> InitialState {
         self.initial
     }
 
     /// Returns the value of `rendered` that the compute side waits for before its first use of a
     /// slot, or 0 if it need not wait.
-    pub(in crate::exchange) fn handed_over(&self) -> u64 {
-        self.handed_over
+    pub(in crate::exchange) fn initial_value(&self) -> u64 {
+        self.initial_value
     }
 
     /// Records that the first hand-over has run.
-    pub(in crate::exchange) fn initialized(&mut self) {
-        self.initial = Initial::Done;
+    pub(in crate::exchange) fn mark_initialized(&mut self) {
+        self.initial = InitialState::Done;
     }
 
     /// Lends the first hand-over and returns the value that its submission signals. Nothing else is
     /// open, since no frame has begun.
     pub(in crate::exchange) fn lend_initial(&mut self) -> u64 {
-        let value = self.values.take_rendered();
-        self.initial = Initial::Lent(value);
+        let value = self.values.take_rendered_value();
+        self.initial = InitialState::Lent(value);
         value
     }
 
     /// Records that the first hand-over was submitted: the compute side's first use of a slot waits
     /// for it. Vulkan's first use follows it on the same queue.
-    pub(in crate::exchange) fn initial_submitted(&mut self, value: u64) {
-        self.values.submitted(value);
-        self.initial = Initial::Done;
-        self.handed_over = value;
-        if self.first == First::Compute {
+    pub(in crate::exchange) fn mark_initial_submitted(&mut self, value: u64) {
+        self.values.mark_submitted(value);
+        self.initial = InitialState::Done;
+        self.initial_value = value;
+        if self.first == FirstSide::Compute {
             self.slots.fill(Slot::Free { after: value });
         }
     }
@@ -47,11 +47,11 @@ impl Ledger {
     /// value is reused.
     pub(in crate::exchange) fn retract_initial(&mut self, value: u64) {
         self.values.retract(value);
-        self.initial = Initial::Needed;
+        self.initial = InitialState::Needed;
     }
 
     /// Records that the lent first hand-over may have been submitted.
     pub(in crate::exchange) fn drop_initial(&mut self) {
-        self.initial = Initial::Needed;
+        self.initial = InitialState::Needed;
     }
 }

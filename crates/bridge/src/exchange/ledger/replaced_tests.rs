@@ -1,64 +1,64 @@
 use super::super::tests::{computed, submit};
 use super::*;
-use crate::exchange::ledger::{Begun, First};
+use crate::exchange::ledger::{FirstSide, NewFrame};
 
 #[test]
-fn what_a_replacement_waits_for_was_submitted() {
-    for first in [First::Compute, First::Render] {
+fn replacement_waits_for_submitted_values_only() {
+    for first in [FirstSide::Compute, FirstSide::Render] {
         let mut ledger = Ledger::new(first, 2);
-        assert_eq!((ledger.holder(), ledger.settled(|| unreachable!("nothing was lost"))), (None, Ok(0)));
+        assert_eq!((ledger.open_use(), ledger.settled_value(|| unreachable!("nothing was lost"))), (None, Ok(0)));
         let begun = ledger.begin(|| 0).unwrap();
-        let stage = if first == First::Compute { Stage::Compute } else { Stage::Render };
-        assert_eq!(ledger.holder(), Some((0, stage)));
-        if first == First::Compute {
-            let value = ledger.take_computed();
+        let stage = if first == FirstSide::Compute { Stage::Compute } else { Stage::Render };
+        assert_eq!(ledger.open_use(), Some((0, stage)));
+        if first == FirstSide::Compute {
+            let value = ledger.take_computed_value();
             ledger.finish(begun.slot, value);
-            assert_eq!(ledger.holder(), Some((0, Stage::Render)));
+            assert_eq!(ledger.open_use(), Some((0, Stage::Render)));
         }
         let value = ledger.lend(begun.slot, begun.frame).unwrap();
-        assert_eq!(ledger.holder(), Some((0, Stage::Submit)));
+        assert_eq!(ledger.open_use(), Some((0, Stage::Submit)));
         ledger.drop_render(begun.slot);
-        assert_eq!(ledger.holder(), None);
+        assert_eq!(ledger.open_use(), None);
         // The submission may still run, with no signal after it.
         let lost = Refusal::TurnLost { frame: 0, stage: Stage::Submit };
-        assert_eq!(ledger.settled(|| value - 1), Err(lost));
-        assert_eq!(ledger.settled(|| value), Ok(0), "it has ended");
+        assert_eq!(ledger.settled_value(|| value - 1), Err(lost));
+        assert_eq!(ledger.settled_value(|| value), Ok(0), "it has ended");
         let flushed = ledger.flush().unwrap();
-        ledger.flushed(flushed);
-        assert_eq!(ledger.settled(|| unreachable!("a signal is behind it")), Ok(flushed));
+        ledger.mark_flushed(flushed);
+        assert_eq!(ledger.settled_value(|| unreachable!("a signal is behind it")), Ok(flushed));
     }
 }
 
 #[test]
-fn replaced_slots_are_free_and_values_go_on() {
-    let mut ledger = Ledger::new(First::Compute, 2);
+fn replaced_slots_are_free_and_values_continue() {
+    let mut ledger = Ledger::new(FirstSide::Compute, 2);
     for _ in 0..2 {
         let begun = ledger.begin(|| 0).unwrap();
-        let value = ledger.take_computed();
+        let value = ledger.take_computed_value();
         ledger.finish(begun.slot, value);
-        let value = ledger.next_rendered(begun.frame).unwrap();
-        ledger.submitted(begun.slot, value);
+        let value = ledger.next_rendered_value(begun.frame).unwrap();
+        ledger.mark_submitted(begun.slot, value);
     }
-    let marked = ledger.take_computed();
-    let handed_over = ledger.take_rendered();
+    let marked = ledger.take_computed_value();
+    let handed_over = ledger.take_rendered_value();
     assert_eq!((marked, handed_over, ledger.last_rendered()), (3, 3, 3));
-    ledger.replaced(handed_over, false);
-    assert_eq!(ledger.begin(|| 0).unwrap(), Begun { frame: 2, slot: 0, wait: Some(3) });
+    ledger.mark_replaced(handed_over, false);
+    assert_eq!(ledger.begin(|| 0).unwrap(), NewFrame { frame: 2, slot: 0, wait: Some(3) });
     ledger.skip_compute(0);
-    ledger.replaced(0, false);
-    assert_eq!(ledger.begin(|| 0).unwrap(), Begun { frame: 3, slot: 0, wait: None });
+    ledger.mark_replaced(0, false);
+    assert_eq!(ledger.begin(|| 0).unwrap(), NewFrame { frame: 3, slot: 0, wait: None });
     ledger.skip_compute(0);
     // The order continues with slot 1, after slot 0.
     let begun = computed(&mut ledger);
     assert_eq!((begun.slot, submit(&mut ledger, begun)), (0, 4));
-    ledger.replaced(5, false);
+    ledger.mark_replaced(5, false);
     assert_eq!([0; 2].map(|_| computed(&mut ledger).slot), [1, 0]);
-    ledger.skip(0);
-    ledger.skip(1);
+    ledger.skip_render(0);
+    ledger.skip_render(1);
     // Images on an engine's device are handed over again.
-    ledger.replaced(0, true);
+    ledger.mark_replaced(0, true);
     assert_eq!(ledger.begin(|| 0), Err(Refusal::NotInitialized));
     let value = ledger.lend_initial();
-    ledger.initial_submitted(value);
+    ledger.mark_initial_submitted(value);
     assert_eq!(ledger.begin(|| 0).unwrap().wait, Some(value));
 }

@@ -9,38 +9,38 @@ fn never() -> u64 {
 /// No frame begins before new images are handed over, by a submission that may be lent, retracted
 /// and lost.
 #[test]
-fn nothing_begins_before_images_are_handed_over() {
-    for first in [First::Compute, First::Render] {
+fn no_frame_begins_before_images_are_handed_over() {
+    for first in [FirstSide::Compute, FirstSide::Render] {
         let mut ledger = Ledger::new(first, 2);
-        assert_eq!(ledger.initial(), Initial::Done, "buffers need no hand-over");
+        assert_eq!(ledger.initial(), InitialState::Done, "buffers need no hand-over");
         ledger.require_initial();
-        assert_eq!(ledger.initial(), Initial::Needed);
-        assert_eq!((ledger.begin(never), ledger.idle()), (Err(Refusal::NotInitialized), Ok(())));
+        assert_eq!(ledger.initial(), InitialState::Needed);
+        assert_eq!((ledger.begin(never), ledger.check_idle()), (Err(Refusal::NotInitialized), Ok(())));
         assert_eq!(ledger.lend_initial(), 1);
-        assert_eq!((ledger.initial(), ledger.idle()), (Initial::Lent(1), Err(Refusal::NotInitialized)));
+        assert_eq!((ledger.initial(), ledger.check_idle()), (InitialState::Lent(1), Err(Refusal::NotInitialized)));
         assert_eq!(ledger.flush(), None, "what is lent signals later itself");
         ledger.retract_initial(1);
-        assert_eq!((ledger.initial(), ledger.last_rendered()), (Initial::Needed, 0));
+        assert_eq!((ledger.initial(), ledger.last_rendered()), (InitialState::Needed, 0));
         assert_eq!(ledger.lend_initial(), 1, "no value was taken since");
         ledger.drop_initial();
-        assert_eq!(ledger.initial(), Initial::Needed);
+        assert_eq!(ledger.initial(), InitialState::Needed);
         assert_eq!(ledger.lend_initial(), 2, "the first may have been submitted");
-        assert_eq!(ledger.handed_over(), 0);
-        ledger.initial_submitted(2);
-        assert_eq!((ledger.initial(), ledger.handed_over(), ledger.idle()), (Initial::Done, 2, Ok(())));
-        let wait = (first == First::Compute).then_some(2);
+        assert_eq!(ledger.initial_value(), 0);
+        ledger.mark_initial_submitted(2);
+        assert_eq!((ledger.initial(), ledger.initial_value(), ledger.check_idle()), (InitialState::Done, 2, Ok(())));
+        let wait = (first == FirstSide::Compute).then_some(2);
         assert_eq!(ledger.begin(never).unwrap().wait, wait, "Vulkan is behind it on its own queue");
     }
-    let mut ledger = Ledger::new(First::Compute, 1);
+    let mut ledger = Ledger::new(FirstSide::Compute, 1);
     ledger.require_initial();
-    ledger.initialized();
+    ledger.mark_initialized();
     assert_eq!(ledger.begin(never).unwrap().wait, None, "it has run");
 }
 
 /// Only one frame that Vulkan began is between `begin` and `finish`, whichever turn holds it.
 #[test]
 fn vulkan_begins_no_second_frame() {
-    let mut ledger = Ledger::new(First::Render, 3);
+    let mut ledger = Ledger::new(FirstSide::Render, 3);
     let open = |ledger: &mut Ledger, stage| {
         assert_eq!(ledger.begin(never), Err(Refusal::TurnOpen { frame: 0, stage }));
     };
@@ -48,9 +48,9 @@ fn vulkan_begins_no_second_frame() {
     open(&mut ledger, Stage::Render);
     let value = ledger.lend(begun.slot, 0).unwrap();
     open(&mut ledger, Stage::Render);
-    ledger.submitted(begun.slot, value);
+    ledger.mark_submitted(begun.slot, value);
     open(&mut ledger, Stage::Compute);
-    let value = ledger.take_computed();
+    let value = ledger.take_computed_value();
     ledger.finish(begun.slot, value);
     assert_eq!(ledger.begin(never).unwrap().frame, 1);
 }
@@ -58,43 +58,43 @@ fn vulkan_begins_no_second_frame() {
 /// Closing an exchange reports the turn that is still held.
 #[test]
 fn an_exchange_is_idle_when_nobody_holds_a_turn() {
-    let mut ledger = Ledger::new(First::Compute, 2);
-    assert_eq!(ledger.idle(), Ok(()));
+    let mut ledger = Ledger::new(FirstSide::Compute, 2);
+    assert_eq!(ledger.check_idle(), Ok(()));
     let begun = ledger.begin(never).unwrap();
-    assert_eq!(ledger.idle(), Err(Refusal::TurnOpen { frame: 0, stage: Stage::Compute }));
-    let value = ledger.take_computed();
+    assert_eq!(ledger.check_idle(), Err(Refusal::TurnOpen { frame: 0, stage: Stage::Compute }));
+    let value = ledger.take_computed_value();
     ledger.finish(begun.slot, value);
     let busy = Err(Refusal::SlotBusy { slot: begun.slot, frame: 0 });
-    assert_eq!(ledger.idle(), busy);
+    assert_eq!(ledger.check_idle(), busy);
     ledger.lend(begun.slot, 0).unwrap();
-    assert_eq!(ledger.idle(), busy);
+    assert_eq!(ledger.check_idle(), busy);
     ledger.drop_render(begun.slot);
-    assert_eq!(ledger.idle(), Ok(()), "a lost one is nobody's");
+    assert_eq!(ledger.check_idle(), Ok(()), "a lost one is nobody's");
 }
 
 /// A latest exchange keeps its slots in another ledger and uses only the values of this one.
 #[test]
-fn the_values_are_those_of_the_frames() {
-    let mut ledger = Ledger::new(First::Compute, 1);
-    assert_eq!(ledger.values().take_computed(), 1);
+fn values_are_taken_by_frames() {
+    let mut ledger = Ledger::new(FirstSide::Compute, 1);
+    assert_eq!(ledger.values().take_computed_value(), 1);
     let value = ledger.values().lend(0).unwrap();
-    ledger.values().submitted(value);
-    assert_eq!((ledger.take_computed(), ledger.last_rendered(), ledger.next_rendered(1)), (2, 1, Ok(2)));
+    ledger.values().mark_submitted(value);
+    assert_eq!((ledger.take_computed_value(), ledger.last_rendered(), ledger.next_rendered_value(1)), (2, 1, Ok(2)));
 }
 
 /// Slots that were not used since they were replaced keep their order.
 #[test]
-fn replaced_slots_go_on_round_in_their_order() {
-    let mut ledger = Ledger::new(First::Compute, 3);
+fn replaced_slots_keep_their_order() {
+    let mut ledger = Ledger::new(FirstSide::Compute, 3);
     let frame = |ledger: &mut Ledger| {
         let begun = ledger.begin(never).unwrap();
-        let value = ledger.take_computed();
+        let value = ledger.take_computed_value();
         ledger.finish(begun.slot, value);
-        let value = ledger.next_rendered(begun.frame).unwrap();
-        ledger.submitted(begun.slot, value);
+        let value = ledger.next_rendered_value(begun.frame).unwrap();
+        ledger.mark_submitted(begun.slot, value);
         begun.slot
     };
     assert_eq!([0; 4].map(|_| frame(&mut ledger)), [0, 1, 2, 0]);
-    ledger.replaced(0, false);
+    ledger.mark_replaced(0, false);
     assert_eq!([0; 4].map(|_| frame(&mut ledger)), [1, 2, 0, 1]);
 }

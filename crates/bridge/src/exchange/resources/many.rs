@@ -6,9 +6,9 @@ use cuda_import::cudarc::driver::CudaStream;
 use vk_export::ash::vk;
 
 use crate::compute::inline::copy::BufferCopy;
-use crate::error::{Result, both};
+use crate::error::{Result, first_error};
 use crate::exchange::barriers::Barriers;
-use crate::exchange::resources::{Made, Resources, Share, SlotInfo};
+use crate::exchange::resources::{NewSlot, Resources, Share, SlotInfo};
 #[cfg(all(target_os = "linux", feature = "remote"))]
 use crate::remote::exported::Exported;
 #[cfg(all(target_os = "linux", feature = "remote"))]
@@ -52,7 +52,7 @@ impl<R: Resources> Resources for Vec<R> {
 }
 
 impl<R: Resources> Share<Self> for Vec<R> {
-    fn create(&self, slot: &SlotInfo<'_>) -> Result<Made<Self>> {
+    fn create(&self, slot: &SlotInfo<'_>) -> Result<NewSlot<Self>> {
         let made = self.iter().map(|spec| spec.create(slot)).collect::<Result<Vec<_>>>()?;
         let (slots, mapped): (Vec<_>, Vec<_>) = made.into_iter().unzip();
         Ok((slots, slot.compute.side().gather(mapped)?))
@@ -98,7 +98,7 @@ impl<R: Resources> Share<Self> for Vec<R> {
     }
 
     fn join(slot: &Vec<R::CudaSlot>) -> Result<()> {
-        slot.iter().map(R::join).fold(Ok(()), both)
+        slot.iter().map(R::join).fold(Ok(()), first_error)
     }
 
     unsafe fn assume_idle(slot: &Vec<R::CudaSlot>) {
@@ -108,18 +108,18 @@ impl<R: Resources> Share<Self> for Vec<R> {
         }
     }
 
-    unsafe fn carry_on_cuda(old: &Vec<R::CudaSlot>, new: &Vec<R::CudaSlot>) -> Result<()> {
+    unsafe fn copy_contents_on_cuda(old: &Vec<R::CudaSlot>, new: &Vec<R::CudaSlot>) -> Result<()> {
         // SAFETY: the same contract.
-        old.iter().zip(new).try_for_each(|(old, new)| unsafe { R::carry_on_cuda(old, new) })
+        old.iter().zip(new).try_for_each(|(old, new)| unsafe { R::copy_contents_on_cuda(old, new) })
     }
 
-    fn carry_on_queue(old: &Vec<R::InlineSlot>, new: &Vec<R::InlineSlot>, copies: &mut Vec<BufferCopy>) {
-        old.iter().zip(new).for_each(|(old, new)| R::carry_on_queue(old, new, copies));
+    fn copy_contents_on_queue(old: &Vec<R::InlineSlot>, new: &Vec<R::InlineSlot>, copies: &mut Vec<BufferCopy>) {
+        old.iter().zip(new).for_each(|(old, new)| R::copy_contents_on_queue(old, new, copies));
     }
 
-    unsafe fn carry_on_host(old: &Vec<R::HostSlot>, new: &Vec<R::HostSlot>) {
+    unsafe fn copy_contents_on_host(old: &Vec<R::HostSlot>, new: &Vec<R::HostSlot>) {
         // SAFETY: the same contract.
-        old.iter().zip(new).for_each(|(old, new)| unsafe { R::carry_on_host(old, new) });
+        old.iter().zip(new).for_each(|(old, new)| unsafe { R::copy_contents_on_host(old, new) });
     }
 
     #[cfg(all(target_os = "linux", feature = "remote"))]
@@ -138,8 +138,8 @@ impl<R: Resources> Share<Self> for Vec<R> {
         slot.iter().try_for_each(|slot| R::export(slot, into))
     }
 
-    fn carries(&self) -> bool {
-        self.iter().any(R::carries)
+    fn has_contents_to_copy(&self) -> bool {
+        self.iter().any(R::has_contents_to_copy)
     }
 
     fn stages(&self) -> vk::PipelineStageFlags2 {

@@ -156,7 +156,7 @@ mod tests {
     /// Views return the texels that are in memory: 3 x 2 texels with a gap after each row, 2 depth
     /// slices and 2 layers, in memory filled with ascending numbers.
     #[test]
-    fn what_is_read_is_what_lies_there() {
+    fn views_return_the_texels_in_memory() {
         let plane = PlaneLayout { offset: 0, row_pitch: 16, depth_pitch: 40, width: 3, height: 2, depth: 2 };
         let planes = [plane, PlaneLayout { offset: 80, ..plane }];
         let mut memory: Vec<u32> = (0..40).collect();

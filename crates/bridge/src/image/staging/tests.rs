@@ -22,7 +22,7 @@ const ALL: [ImageAccess; 6] = [
 ];
 
 #[test]
-fn what_vulkan_may_write_is_copied_back_and_nothing_else() {
+fn only_resources_that_vulkan_writes_are_copied_back() {
     for accesses in ALL {
         let writes = [ImageAccess::STORAGE_READ_WRITE, ImageAccess::COLOR_ATTACHMENT, ImageAccess::TRANSFER_WRITE];
         let back = writes.contains(&accesses);
@@ -30,11 +30,11 @@ fn what_vulkan_may_write_is_copied_back_and_nothing_else() {
         assert_eq!(h.is_copied_back(), back, "{accesses:?}");
         assert_eq!(copy_usage(accesses).contains(vk::ImageUsageFlags::TRANSFER_SRC), back);
         assert!(copy_usage(accesses).contains(vk::ImageUsageFlags::TRANSFER_DST), "the copy in is always there");
-        assert_eq!(copied(accesses).usage.contains(vk::BufferUsageFlags::TRANSFER_DST), back);
-        assert!(copied(accesses).access.contains(vk::AccessFlags2::TRANSFER_READ));
+        assert_eq!(copy_accesses(accesses).usage.contains(vk::BufferUsageFlags::TRANSFER_DST), back);
+        assert!(copy_accesses(accesses).access.contains(vk::AccessFlags2::TRANSFER_READ));
         assert_eq!(h.transition_out().is_some(), back);
-        assert_eq!(gives_rows_back(Counterpart::Host, accesses), back, "the host only writes what was read");
-        assert!(gives_rows_back(Counterpart::External, accesses), "what was acquired is released");
+        assert_eq!(releases_rows(Counterpart::Host, accesses), back, "the host only writes what was read");
+        assert!(releases_rows(Counterpart::External, accesses), "what was acquired is released");
     }
     assert!(handover(ImageAccess::SAMPLED | ImageAccess::TRANSFER_WRITE).is_copied_back());
 }
@@ -42,7 +42,7 @@ fn what_vulkan_may_write_is_copied_back_and_nothing_else() {
 /// Each barrier of the image starts with the layout and stages that the previous barrier ended
 /// with, and the last barrier of a frame leads to the first barrier of the next frame.
 #[test]
-fn a_frame_is_a_chain_and_ends_where_it_began() {
+fn barriers_of_a_frame_form_a_cycle() {
     for accesses in ALL {
         let h = handover(accesses);
         let frame = [Some(h.acquire_image()), Some(h.transition_in()), h.transition_out(), Some(h.release_image())];
@@ -91,7 +91,7 @@ fn rows_are_tight_and_levels_are_aligned() {
 }
 
 #[test]
-fn what_cannot_be_addressed_is_refused() {
+fn unaddressable_layouts_are_refused() {
     assert!(layout(&[[u32::MAX, u32::MAX, u32::MAX]], 1, 16, 1).is_none());
     assert!(layout(&[[u32::MAX, u32::MAX, 1]], 1, 1, 1).is_none(), "more than a slice may have");
     assert!(layout(&[[1, 1, 1]], 3, 16, u64::MAX).is_some(), "a driver may wish for any alignment");

@@ -28,7 +28,8 @@ impl StreamOrder {
         self.known_idle.store(true, Ordering::Release);
     }
 
-    /// Waits until all use of `object` has ended, on the home stream and on guests, up to a limit.
+    /// Waits until all use of `object` has ended, on the home stream and on foreign streams, up to
+    /// a limit.
     pub(crate) fn wait_for_end(&self, object: &Object<'_>) -> Result<()> {
         if self.known_idle.load(Ordering::Acquire) {
             return Ok(());
@@ -48,8 +49,8 @@ impl StreamOrder {
         }
     }
 
-    /// Returns `true` if all current work of home stream and guests ended within `limit`. Waits on
-    /// the host by polling.
+    /// Returns `true` if all current work of home stream and foreign streams ended within `limit`.
+    /// Waits on the host by polling.
     fn drain(&self, limit: Duration) -> CallResult<bool> {
         let (driver, _current) = (self.device.driver(), self.bind()?);
         if self.check_failure().is_err() {
@@ -77,8 +78,8 @@ impl StreamOrder {
             return Ok(());
         }
         let start = Instant::now();
-        if let Some(guests) = self.guests.get() {
-            for event in guests.events() {
+        if let Some(foreign_streams) = self.foreign_streams.get() {
+            for event in foreign_streams.events() {
                 // SAFETY: the list keeps the event alive.
                 poll("cuEventQuery", start, || unsafe { driver.event_is_reached(event) })?;
             }

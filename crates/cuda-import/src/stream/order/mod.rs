@@ -1,9 +1,9 @@
 //! Order between the streams that use one buffer or image.
 //!
 //! Each object has a home stream. Work there is in order and costs nothing more. Any other stream
-//! is a guest: it first waits for the work that is currently enqueued on the home stream and on the
-//! other guests, and records an event at its end for later users. An object that never had a guest
-//! pays one load for this.
+//! is a foreign stream: it first waits for the work that is currently enqueued on the home stream
+//! and on the other foreign streams, and records an event at its end for later users. An object
+//! that never had a foreign stream pays one load for this.
 //!
 //! This code neither reads nor clears errors that cudarc records in a program's context object: the
 //! order depends only on the driver's results.
@@ -11,8 +11,8 @@
 //! Contains unsafe code because it passes events to the driver.
 #![allow(unsafe_code)]
 
+pub(crate) mod device_orders;
 mod end;
-pub(crate) mod several;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +27,7 @@ use crate::logging::log_warn;
 use crate::stream::Event;
 use crate::stream::capture;
 use crate::stream::capture::Role;
-use crate::stream::guests::Guests;
+use crate::stream::foreign_streams::ForeignStreams;
 use crate::stream::identity::{is_per_thread, is_same};
 use crate::stream::poll::warn;
 use crate::stream::refusal::{Refusal, check_stream};
@@ -35,8 +35,8 @@ use crate::sys::{CallError, CallResult, Current, Restoring};
 
 #[derive(Debug)]
 pub(crate) struct StreamOrder {
-    guests: OnceLock<Restoring<Guests>>,
-    /// A guest's work that no event covers; kept until the host has seen it end.
+    foreign_streams: OnceLock<Restoring<ForeignStreams>>,
+    /// A foreign stream's work that no event covers; kept until the host has seen it end.
     failure: Mutex<Option<CallError>>,
     /// Set when an owner has declared that all work has ended; cleared by the next use.
     known_idle: AtomicBool,
@@ -51,7 +51,7 @@ impl StreamOrder {
     pub(crate) fn new(home: &Arc<CudaStream>, device: &CudaDevice, object: &Object<'_>) -> Result<Self> {
         check_stream(home, device, object)?;
         Ok(Self {
-            guests: OnceLock::new(),
+            foreign_streams: OnceLock::new(),
             failure: Mutex::new(None),
             known_idle: AtomicBool::new(false),
             object: object.to_string().into(),
@@ -124,20 +124,24 @@ impl StreamOrder {
             self.join_bound()?;
             return Ok(SyncOnDrop::Record(None));
         }
-        let guests = self.guests()?;
+        let foreign_streams = self.foreign_streams()?;
         self.check_failure()?;
         Event::new(driver, &self.home)?.make_wait(stream)?;
         // The stream's own event as well: the handle may have belonged to another stream before.
         // Everything that the home stream waits for precedes the event.
-        guests.pending(|event| {
+        foreign_streams.pending(|event| {
             // SAFETY: the list keeps the event alive.
             unsafe { driver.wait_event(stream, event) }
         })?;
-        self.guard(guests, stream)
+        self.guard(foreign_streams, stream)
     }
 
-    fn guard<'a>(&'a self, guests: &'a Guests, stream: &CudaStream) -> Result<SyncOnDrop<'a>, Refusal> {
-        let guard = guests.guard(stream)?;
+    fn guard<'a>(
+        &'a self,
+        foreign_streams: &'a ForeignStreams,
+        stream: &CudaStream,
+    ) -> Result<SyncOnDrop<'a>, Refusal> {
+        let guard = foreign_streams.guard(stream)?;
         if matches!(guard, SyncOnDrop::Sync(_)) {
             log_warn!("an object is shared by too many streams to keep an event for each: the host waits");
             // The logger may have begun a capture, which the guard would end.
@@ -155,12 +159,12 @@ impl StreamOrder {
         self.check_capture(stream)?;
         if !is_same(stream, &self.home) {
             self.wait_on_host()?;
-            let guests = self.guests()?;
+            let foreign_streams = self.foreign_streams()?;
             // A capture may have begun in the meantime.
             self.check_capture(stream)?;
-            return self.guard(guests, stream);
+            return self.guard(foreign_streams, stream);
         }
-        if self.guests.get().is_some() {
+        if self.foreign_streams.get().is_some() {
             self.wait_on_host()?;
             self.check_capture(stream)?;
         }
@@ -168,7 +172,7 @@ impl StreamOrder {
     }
 
     /// Calls [`join`](Self::join) in places that cannot return an error.
-    pub(crate) fn join_guests(&self) {
+    pub(crate) fn join_foreign(&self) {
         self.known_idle.store(false, Ordering::Release);
         if let Err(refusal) = self.join_or_wait() {
             self.note(refusal.note(), &self.home);
@@ -176,7 +180,7 @@ impl StreamOrder {
     }
 
     fn join_or_wait(&self) -> Result<(), Refusal> {
-        if self.guests.get().is_none() {
+        if self.foreign_streams.get().is_none() {
             return Ok(());
         }
         let Err(error) = self.try_join() else { return Ok(()) };
@@ -187,10 +191,10 @@ impl StreamOrder {
         Ok(self.wait_on_host()?)
     }
 
-    /// Makes the home stream wait for work that the guests enqueued under guards that have been
-    /// dropped.
+    /// Makes the home stream wait for work that the foreign streams enqueued under guards that have
+    /// been dropped.
     fn try_join(&self) -> CallResult<()> {
-        if self.pending_guests().is_none() {
+        if self.pending_foreign().is_none() {
             return Ok(());
         }
         let _current = self.bind()?;
@@ -199,25 +203,28 @@ impl StreamOrder {
 
     /// Implements [`try_join`](Self::try_join), with the context current.
     fn join_bound(&self) -> CallResult<()> {
-        let Some(guests) = self.pending_guests() else { return Ok(()) };
+        let Some(foreign_streams) = self.pending_foreign() else { return Ok(()) };
         self.check_failure()?;
-        guests.join(|event| {
+        foreign_streams.join(|event| {
             // SAFETY: the list keeps the event alive.
             unsafe { self.device.driver().wait_event(&self.home, event) }
         })
     }
 
-    /// Returns the guests if the home stream does not wait for all of them yet. Only these need a
-    /// check for failures: a guard that may still fail to record its event belongs to a ticket that
-    /// is lent.
-    fn pending_guests(&self) -> Option<&Guests> {
-        self.guests.get().map(|guests| &**guests).filter(|guests| guests.are_pending())
+    /// Returns the foreign streams if the home stream does not wait for all of them yet. Only these
+    /// need a check for failures: a guard that may still fail to record its event belongs to a
+    /// ticket that is lent.
+    fn pending_foreign(&self) -> Option<&ForeignStreams> {
+        self.foreign_streams
+            .get()
+            .map(|foreign_streams| &**foreign_streams)
+            .filter(|foreign_streams| foreign_streams.are_pending())
     }
 
     /// Returns `true` if there is anything to [`join`](Self::join).
     #[inline]
     pub(crate) fn has_foreign_work(&self) -> bool {
-        self.guests.get().is_some_and(|guests| guests.are_pending())
+        self.foreign_streams.get().is_some_and(|foreign_streams| foreign_streams.are_pending())
     }
 
     /// Calls [`try_join`](Self::try_join) for a hand-over, which must not depend on work that was
@@ -240,14 +247,14 @@ impl StreamOrder {
     /// borrowed from one.
     pub(crate) fn settle(&self) {
         self.lend();
-        if let Some(guests) = self.guests.get() {
-            guests.settle();
+        if let Some(foreign_streams) = self.foreign_streams.get() {
+            foreign_streams.reset_tickets();
         }
     }
 
-    /// Checks that every guest's work is covered by its event.
+    /// Checks that every foreign stream's work is covered by its event.
     fn check_failure(&self) -> CallResult<()> {
-        let new = self.guests.get().and_then(|guests| guests.take_failure());
+        let new = self.foreign_streams.get().and_then(|foreign_streams| foreign_streams.take_failure());
         let mut failure = self.failure();
         if failure.is_none() {
             *failure = new;
@@ -283,13 +290,13 @@ impl StreamOrder {
         }
     }
 
-    fn guests(&self) -> CallResult<&Guests> {
-        if self.guests.get().is_none() {
+    fn foreign_streams(&self) -> CallResult<&ForeignStreams> {
+        if self.foreign_streams.get().is_none() {
             // If another thread was faster, the superfluous list is dropped.
-            let _ = self.guests.set(Restoring::new(Guests::new(&self.device, &self.home)?));
+            let _ = self.foreign_streams.set(Restoring::new(ForeignStreams::new(&self.device, &self.home)?));
         }
         let lost = CallError { call: "cuStreamCreate", code: crate::sys::INVALID_VALUE };
-        self.guests.get().map(|guests| &**guests).ok_or(lost)
+        self.foreign_streams.get().map(|foreign_streams| &**foreign_streams).ok_or(lost)
     }
 
     fn failure(&self) -> std::sync::MutexGuard<'_, Option<CallError>> {

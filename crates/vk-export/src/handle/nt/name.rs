@@ -10,7 +10,7 @@ use windows_sys::Win32::System::Threading::CreateEventW;
 use crate::error::{Error, Result};
 
 /// The longest name that Windows accepts, including the NUL (`MAX_PATH`).
-const LONGEST: usize = 260;
+const MAX_LENGTH: usize = 260;
 
 /// Returns the null-terminated UTF-16 name after checking that no object has it.
 ///
@@ -39,7 +39,7 @@ fn encode(name: &str) -> Result<Vec<u16>, &'static str> {
         return Err("has a NUL in it");
     }
     let wide: Vec<_> = name.encode_utf16().chain([0]).collect();
-    if wide.len() > LONGEST { Err("is longer than 259 UTF-16 units") } else { Ok(wide) }
+    if wide.len() > MAX_LENGTH { Err("is longer than 259 UTF-16 units") } else { Ok(wide) }
 }
 
 /// Returns `true` if a kernel object has the name. All kinds of kernel objects share the namespace,
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_checked_before_windows_sees_them() {
+    fn names_are_validated_before_the_system_call() {
         for name in ["a", r"Local\a b", r"Global\ü", "Global"] {
             let wide = encode(name).unwrap();
             assert_eq!(String::from_utf16(&wide).unwrap(), format!("{name}\0"));
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_taken_is_refused_and_free_again_later() {
+    fn used_name_is_refused_until_it_is_free() {
         use windows_sys::Win32::System::Threading::CreateMutexW;
 
         let name = format!("vk-export-taken-{}", std::process::id());

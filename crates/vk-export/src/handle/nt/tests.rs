@@ -35,7 +35,7 @@ const NOISE: usize = 100;
 static COUNTING: Mutex<()> = Mutex::new(());
 
 #[test]
-fn the_count_of_handles_counts() {
+fn handle_count_includes_new_handles() {
     let _turn = COUNTING.lock().unwrap_or_else(PoisonError::into_inner);
     let exporter = Exporter::new(HandleType::OpaqueWin32, "buffer \"b\"").unwrap();
     let before = open_handles();
@@ -46,7 +46,7 @@ fn the_count_of_handles_counts() {
 }
 
 #[test]
-fn the_driver_is_asked_once_and_every_export_is_a_duplicate() {
+fn driver_is_queried_once_and_exports_are_duplicates() {
     let exporter = Exporter::new(HandleType::OpaqueWin32, "buffer \"b\"").unwrap();
     let asked = Cell::new(0);
     let get = || {
@@ -64,7 +64,7 @@ fn the_driver_is_asked_once_and_every_export_is_a_duplicate() {
 }
 
 #[test]
-fn a_driver_that_fails_is_asked_again() {
+fn failed_driver_query_is_repeated() {
     let exporter = Exporter::new(HandleType::OpaqueWin32, "buffer \"b\"").unwrap();
     let refuse = || Err(Error::invalid("buffer \"b\"", "refused"));
     assert!(exporter.duplicate("buffer \"b\"", refuse).is_err());
@@ -72,7 +72,7 @@ fn a_driver_that_fails_is_asked_again() {
 }
 
 #[test]
-fn ten_thousand_exports_leave_no_handle() {
+fn ten_thousand_exports_leak_no_handle() {
     let _turn = COUNTING.lock().unwrap_or_else(PoisonError::into_inner);
     let round = || {
         let exporter = Exporter::new(HandleType::OpaqueWin32, "buffer \"b\"").unwrap();
@@ -91,7 +91,7 @@ fn ten_thousand_exports_leave_no_handle() {
 }
 
 #[test]
-fn vulkan_is_told_access_security_and_name() {
+fn access_security_and_name_are_passed_to_vulkan() {
     let name = format!("vk-export-told-{}", std::process::id());
     let sharing = NtSharing { name: Some(&name), ..NtSharing::default() };
     let exporter = Exporter::shared(HandleType::OpaqueWin32, &sharing, "timeline \"t\"").unwrap();

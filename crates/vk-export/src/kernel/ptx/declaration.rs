@@ -1,6 +1,6 @@
 //! Parser for declarations of parameters and shared memory: sizes and offsets.
 
-use super::lexer::{Kind, Token, wrong};
+use super::lexer::{Kind, Token, syntax_error};
 use crate::error::Result;
 
 /// A parameter of a kernel: the location of its bytes in the packed arguments.
@@ -16,7 +16,7 @@ pub struct PtxParam {
 }
 
 /// A size limit above that of any valid parameter or variable.
-const MOST: usize = 1 << 30;
+const MAX_SIZE: usize = 1 << 30;
 
 /// One declared name.
 pub(super) struct Variable<'a> {
@@ -54,7 +54,7 @@ pub(super) fn variables<'a>(tokens: &[Token<'a>], line: u32) -> Result<Vec<Varia
                 let (value, after) = number(rest, token.line)?;
                 rest = after;
                 if !value.is_power_of_two() || value > 1 << 16 {
-                    return Err(wrong(
+                    return Err(syntax_error(
                         token.line,
                         format!("an alignment of {value} is not a power of two up to 65536"),
                     ));
@@ -73,28 +73,28 @@ pub(super) fn variables<'a>(tokens: &[Token<'a>], line: u32) -> Result<Vec<Varia
                 if let Some(size) = size_of_type(name) {
                     element = Some(size);
                 } else if !matches!(name, "global" | "const" | "shared" | "local" | "param" | "extern" | "weak") {
-                    return Err(wrong(token.line, format!("a parameter or variable of unknown type .{name}")));
+                    return Err(syntax_error(token.line, format!("a parameter or variable of unknown type .{name}")));
                 }
             }
             Kind::Word(name) => {
                 let Some(element) = element else {
-                    return Err(wrong(token.line, format!("\"{name}\" has no type")));
+                    return Err(syntax_error(token.line, format!("\"{name}\" has no type")));
                 };
                 let (count, after) = dimensions(rest, token.line)?;
                 rest = after;
                 let one = element * lanes;
-                let size = one.checked_mul(count.unwrap_or(0)).filter(|size| *size <= MOST);
-                let size = size.ok_or_else(|| wrong(token.line, format!("\"{name}\" is too large")))?;
+                let size = one.checked_mul(count.unwrap_or(0)).filter(|size| *size <= MAX_SIZE);
+                let size = size.ok_or_else(|| syntax_error(token.line, format!("\"{name}\" is too large")))?;
                 let align = align.unwrap_or(one);
                 all.push(Variable { name, size, align, unsized_array: count.is_none() });
             }
             Kind::Mark(b',') => {}
             Kind::Mark(b'=') => break,
-            _ => return Err(wrong(token.line, "a declaration that cannot be read")),
+            _ => return Err(syntax_error(token.line, "a declaration that cannot be read")),
         }
     }
     if all.is_empty() {
-        return Err(wrong(line, "a declaration without a name"));
+        return Err(syntax_error(line, "a declaration without a name"));
     }
     Ok(all)
 }
@@ -110,12 +110,12 @@ fn dimensions<'a, 't>(tokens: &'t [Token<'a>], line: u32) -> Result<(Option<usiz
         }
         let (value, after) = number(after, open.line)?;
         let Some((_, after)) = after.split_first().filter(|(token, _)| token.is(b']')) else {
-            return Err(wrong(open.line, "an array length that cannot be read"));
+            return Err(syntax_error(open.line, "an array length that cannot be read"));
         };
         rest = after;
         if let Some(so_far) = count {
-            let product = so_far.checked_mul(value).filter(|product| *product <= MOST);
-            count = Some(product.ok_or_else(|| wrong(line, "an array that is too long"))?);
+            let product = so_far.checked_mul(value).filter(|product| *product <= MAX_SIZE);
+            count = Some(product.ok_or_else(|| syntax_error(line, "an array that is too long"))?);
         }
     }
     Ok((count, rest))
@@ -138,7 +138,7 @@ fn skip_parentheses<'a, 't>(tokens: &'t [Token<'a>]) -> &'t [Token<'a>] {
 
 /// Returns the number at the start of `tokens`, and the remaining tokens.
 pub(super) fn number<'a, 't>(tokens: &'t [Token<'a>], line: u32) -> Result<(usize, &'t [Token<'a>])> {
-    let unreadable = || wrong(line, "a number is missing or cannot be read");
+    let unreadable = || syntax_error(line, "a number is missing or cannot be read");
     let (first, rest) = tokens.split_first().ok_or_else(unreadable)?;
     let Kind::Number(text) = first.kind else { return Err(unreadable()) };
     let text = text.trim_end_matches(['U', 'u']);
@@ -161,14 +161,15 @@ pub(super) fn params(tokens: &[Token<'_>], line: u32) -> Result<Vec<PtxParam>> {
     let declarations = tokens.split(|token| token.is(b','));
     for declaration in declarations.filter(|_| !tokens.is_empty()) {
         let line = declaration.first().map_or(line, |token| token.line);
-        let [variable] = variables(declaration, line)?.try_into().map_err(|_| wrong(line, "two names in one"))?;
+        let [variable] =
+            variables(declaration, line)?.try_into().map_err(|_| syntax_error(line, "two names in one"))?;
         if variable.unsized_array || variable.size == 0 {
-            return Err(wrong(line, format!("parameter \"{}\" has no size", variable.name)));
+            return Err(syntax_error(line, format!("parameter \"{}\" has no size", variable.name)));
         }
         let offset = end.next_multiple_of(variable.align);
         end = offset + variable.size;
-        if end > MOST {
-            return Err(wrong(line, "parameters that are too large"));
+        if end > MAX_SIZE {
+            return Err(syntax_error(line, "parameters that are too large"));
         }
         all.push(PtxParam { offset, size: variable.size, align: variable.align });
     }

@@ -43,7 +43,7 @@ impl<'a> Token<'a> {
 }
 
 /// Returns an error at a line.
-pub(super) fn wrong(line: u32, reason: impl Into<String>) -> Error {
+pub(super) fn syntax_error(line: u32, reason: impl Into<String>) -> Error {
     Error::Ptx { line, reason: reason.into() }
 }
 
@@ -94,7 +94,7 @@ impl<'a> Lexer<'a> {
             } else if self.rest.starts_with("/*") {
                 let line = self.line;
                 let end = self.rest.get(2..).and_then(|rest| rest.find("*/"));
-                let end = end.ok_or_else(|| wrong(line, "a comment that begins here has no end"))?;
+                let end = end.ok_or_else(|| syntax_error(line, "a comment that begins here has no end"))?;
                 self.take(end + 4);
             } else {
                 return Ok(());
@@ -112,11 +112,11 @@ impl<'a> Lexer<'a> {
                 self.string()?;
                 Kind::Text
             }
-            '#' => return Err(wrong(line, "preprocessor lines are not supported; pass the preprocessed text")),
+            '#' => return Err(syntax_error(line, "preprocessor lines are not supported; pass the preprocessed text")),
             c if c.is_ascii_digit() => Kind::Number(self.take_while(|c| c.is_ascii_alphanumeric() || c == '.')),
             c if in_name(c) => Kind::Word(self.take_while(in_name)),
             c if c.is_ascii() && !c.is_ascii_control() => Kind::Mark(self.take(1).bytes().next().unwrap_or_default()),
-            c => return Err(wrong(line, format!("{c:?} is not a character of PTX"))),
+            c => return Err(syntax_error(line, format!("{c:?} is not a character of PTX"))),
         };
         Ok(Some(Token { kind, line }))
     }
@@ -142,7 +142,7 @@ impl<'a> Lexer<'a> {
             escaped = c == '\\' && !escaped;
             ends
         });
-        let end = end.ok_or_else(|| wrong(line, "a string that begins here has no end"))?;
+        let end = end.ok_or_else(|| syntax_error(line, "a string that begins here has no end"))?;
         self.take(end + 1);
         Ok(())
     }
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn modifiers_are_told_apart_however_they_are_spaced() {
+    fn modifiers_are_separated_with_any_spacing() {
         use Kind::{Directive, Mark, Number, Text, Word};
         let barrier = [Word("barrier"), Directive("cluster"), Directive("arrive"), Mark(b';')];
         assert_eq!(kinds("barrier.cluster.arrive;"), barrier);
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_hide_something_is_an_error() {
+    fn unterminated_comments_and_strings_are_errors() {
         for text in ["/* a", "\"a", "a\n#define b trap", "a\u{e9}", "\u{0}"] {
             assert!(matches!(tokens(text), Err(Error::Ptx { .. })), "{text:?}");
         }

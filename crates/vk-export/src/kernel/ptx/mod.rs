@@ -183,8 +183,8 @@ impl PtxEntry {
         let of_module = || {
             // Tables of functions matter only if a call may take its callee from them.
             let tables = reached.iter().any(|one| module.calls_anything(&one.body));
-            let missing = || missing_function(&module.loose.words, module).filter(|_| tables);
-            module.loose.refused.clone().or_else(missing).map(|refused| refusal(&refused, ""))
+            let missing = || missing_function(&module.outside_functions.words, module).filter(|_| tables);
+            module.outside_functions.refused.clone().or_else(missing).map(|refused| refusal(&refused, ""))
         };
         let refused = header.refused.as_ref().map(|refused| refusal(refused, function.name));
         let words: HashSet<&str> =

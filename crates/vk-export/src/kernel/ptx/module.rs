@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::body::{Body, Refused};
 use super::declaration::{PtxParam, Variable, number, params, variables};
-use super::lexer::{Kind, Token, wrong};
+use super::lexer::{Kind, Token, syntax_error};
 use crate::error::Result;
 
 /// Contents of a module.
@@ -21,7 +21,7 @@ pub(super) struct Module<'a> {
     /// Alignment between the static and the dynamic shared memory; 1 if there is no dynamic one.
     pub(super) dynamic_align: usize,
     /// Contents outside of all functions.
-    pub(super) loose: Body<'a>,
+    pub(super) outside_functions: Body<'a>,
 }
 
 /// A function with a body.
@@ -58,7 +58,7 @@ impl<'a> Module<'a> {
                 }
                 Kind::Directive("shared") => {
                     let end = rest.iter().position(|token| token.is(b';'));
-                    let end = end.ok_or_else(|| wrong(token.line, "a declaration without an end"))?;
+                    let end = end.ok_or_else(|| syntax_error(token.line, "a declaration without an end"))?;
                     let (declaration, after) = rest.split_at_checked(end).unwrap_or((rest, &[]));
                     for variable in variables(declaration, token.line)? {
                         if is_extern || variable.unsized_array {
@@ -76,7 +76,7 @@ impl<'a> Module<'a> {
                 }
             }
         }
-        module.loose = Body::read(&loose)?;
+        module.outside_functions = Body::read(&loose)?;
         Ok(module)
     }
 
@@ -87,11 +87,11 @@ impl<'a> Module<'a> {
             let found = tokens.split_first().filter(|(token, _)| token.is_directive(name));
             found
                 .map(|(_, rest)| rest)
-                .ok_or_else(|| wrong(line(tokens), format!("`.{name}` is missing; is this PTX?")))
+                .ok_or_else(|| syntax_error(line(tokens), format!("`.{name}` is missing; is this PTX?")))
         };
         let rest = after(tokens, "version")?;
         let Some((Kind::Number(version), rest)) = rest.split_first().map(|(token, rest)| (token.kind, rest)) else {
-            return Err(wrong(line(rest), "`.version` is not a number"));
+            return Err(syntax_error(line(rest), "`.version` is not a number"));
         };
         self.version = version;
         let mut rest = after(rest, "target")?;
@@ -106,14 +106,14 @@ impl<'a> Module<'a> {
         let rest = after(rest, "address_size")?;
         match number(rest, line(rest))? {
             (64, rest) => Ok(rest),
-            (other, _) => Err(wrong(line(rest), format!("addresses of {other} bits; compile for 64"))),
+            (other, _) => Err(syntax_error(line(rest), format!("addresses of {other} bits; compile for 64"))),
         }
     }
 
     fn function<'t>(&mut self, tokens: &'t [Token<'a>], line: u32, is_entry: bool) -> Result<&'t [Token<'a>]> {
         // A function's results precede its name.
         let (_, rest) = parentheses(tokens, line)?;
-        let unnamed = || wrong(line, "a function without a name");
+        let unnamed = || syntax_error(line, "a function without a name");
         let (name, rest) = rest.split_first().ok_or_else(unnamed)?;
         let name = name.word().ok_or_else(unnamed)?;
         let (between, rest) = parentheses(rest, line)?;
@@ -131,10 +131,10 @@ impl<'a> Module<'a> {
             depth = depth.saturating_add(usize::from(token.is(b'{'))).saturating_sub(usize::from(token.is(b'}')));
             depth == 0
         });
-        let end = end.ok_or_else(|| wrong(line, format!("\"{name}\" has no end")))?;
+        let end = end.ok_or_else(|| syntax_error(line, format!("\"{name}\" has no end")))?;
         let (body, rest) = rest.split_at_checked(end).unwrap_or((rest, &[]));
         if self.defined.insert(name, self.functions.len()).is_some() {
-            return Err(wrong(line, format!("\"{name}\" is defined twice")));
+            return Err(syntax_error(line, format!("\"{name}\" is defined twice")));
         }
         let entry = is_entry.then_some(header);
         self.functions.push(Function { name, body: Body::read(body)?, entry });
@@ -184,7 +184,7 @@ impl Header {
                 _ => {}
             }
         }
-        Err(wrong(line, "a function without a body or an end"))
+        Err(syntax_error(line, "a function without a body or an end"))
     }
 }
 
@@ -198,7 +198,7 @@ fn block<'a, 't>(tokens: &'t [Token<'a>], line: u32) -> Result<([u32; 3], &'t [T
         }
         let (value, after) = number(rest, line)?;
         rest = after;
-        *dimension = u32::try_from(value).map_err(|_| wrong(line, format!("{value} threads")))?;
+        *dimension = u32::try_from(value).map_err(|_| syntax_error(line, format!("{value} threads")))?;
     }
     Ok((block, rest))
 }
@@ -211,7 +211,7 @@ fn parentheses<'a, 't>(tokens: &'t [Token<'a>], line: u32) -> Result<(&'t [Token
         depth = depth.saturating_add(usize::from(token.is(b'('))).saturating_sub(usize::from(token.is(b')')));
         depth == 0
     });
-    let end = end.ok_or_else(|| wrong(line, "a parenthesis without an end"))?;
+    let end = end.ok_or_else(|| syntax_error(line, "a parenthesis without an end"))?;
     let (inside, rest) = inside.split_at_checked(end).unwrap_or((inside, &[]));
     Ok((inside, rest.get(1..).unwrap_or_default()))
 }

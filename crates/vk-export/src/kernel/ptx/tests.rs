@@ -9,7 +9,7 @@ fn read(text: &str) -> Ptx {
 }
 
 #[track_caller]
-fn wrong(text: &str, because: &str) {
+fn syntax_error(text: &str, because: &str) {
     let error = Ptx::new(text).err().map(|error| error.to_string()).unwrap_or_default();
     assert!(error.contains(because), "{error:?} of {text:?}");
 }
@@ -25,7 +25,7 @@ fn refused(text: &str, name: &str) -> String {
 }
 
 #[test]
-fn parameters_are_found_in_every_spelling() {
+fn parameters_are_parsed_in_every_syntax() {
     let ptx = read(
         ".visible .entry _Z1f$x%y(\n\t.param .u8 a, // one\n .param /* two */ .u64 .ptr .global .align 16 b,\n
            .param .align 8 .b8 c[24], .param .b16 d, .param .align 16 .b8 e[2][3], .param .v4 .f32 f, .param .b8 .align 4 g[0x10])
@@ -46,7 +46,7 @@ fn parameters_are_found_in_every_spelling() {
 }
 
 #[test]
-fn what_is_not_ptx_is_refused_with_what_to_do() {
+fn invalid_ptx_is_refused_with_advice() {
     for (text, because) in [
         (&b"\x7fELF\x02\x01\x01"[..], "cubin"),
         (&[0x50, 0xed, 0x55, 0xba, 1, 0], "fatbin"),
@@ -58,9 +58,9 @@ fn what_is_not_ptx_is_refused_with_what_to_do() {
         let error = Ptx::new(text).err().map(|error| error.to_string()).unwrap_or_default();
         assert!(error.contains(because), "{error:?} of {text:?}");
     }
-    wrong("int main() {}", "`.version` is missing");
-    wrong(".version 8.0 .target sm_52 .entry f() {}", "`.address_size` is missing");
-    wrong(".version 8.0 .target sm_52 .address_size 32", "compile for 64");
+    syntax_error("int main() {}", "`.version` is missing");
+    syntax_error(".version 8.0 .target sm_52 .entry f() {}", "`.address_size` is missing");
+    syntax_error(".version 8.0 .target sm_52 .address_size 32", "compile for 64");
     for (text, because) in [
         (".visible .entry f(.param .u64 a) {", "\"f\" has no end"),
         (".visible .entry f(.param .u64 a", "a parenthesis without an end"),
@@ -73,14 +73,14 @@ fn what_is_not_ptx_is_refused_with_what_to_do() {
         (".visible .entry f()", "without a body"),
         ("/* .visible", "a comment"),
     ] {
-        wrong(&format!("{HEAD}{text}"), because);
+        syntax_error(&format!("{HEAD}{text}"), because);
     }
     assert!(Ptx::new(format!("{HEAD}\0")).is_ok(), "a final NUL may be there");
     assert_eq!(read("").as_c_str().to_bytes(), HEAD.as_bytes());
 }
 
 #[test]
-fn what_hangs_a_queue_is_refused_where_it_is_reached() {
+fn hanging_instructions_are_refused_in_kernels_that_reach_them() {
     for (body, instruction) in [
         ("trap;", "`trap`"),
         ("@%p1 trap;", "`trap`"),
@@ -122,7 +122,7 @@ fn what_hangs_a_queue_is_refused_where_it_is_reached() {
 }
 
 #[test]
-fn what_functions_do_counts_for_the_kernels_that_call_them() {
+fn properties_of_functions_apply_to_calling_kernels() {
     let text = "
         .extern .func (.param .b32 r) vprintf(.param .b64 a, .param .b64 b);
         .extern .func (.param .b32 r) cudaLaunchDeviceV2(.param .b64 a);
@@ -157,7 +157,7 @@ fn what_functions_do_counts_for_the_kernels_that_call_them() {
 }
 
 #[test]
-fn shared_memory_is_counted_where_it_is_used() {
+fn shared_memory_is_attributed_to_its_users() {
     let text = "
         .shared .align 4 .b8 used[100];
         .shared .align 16 .b8 unused[4096];
@@ -185,7 +185,7 @@ fn param() -> impl Strategy<Value = (String, usize, usize)> {
 proptest! {
     /// Parameters are laid out as by `repr(C)`, which `Layout::extend` computes.
     #[test]
-    fn parameters_lie_as_in_a_c_struct(list in prop::collection::vec(param(), 0..12)) {
+    fn parameters_are_laid_out_as_in_a_c_struct(list in prop::collection::vec(param(), 0..12)) {
         let text: Vec<_> =
             list.iter().enumerate().map(|(i, (text, ..))| text.replace("NAME", &format!("p{i}"))).collect();
         let ptx = read(&format!(".visible .entry f({}) {{ ret; }}", text.join(", ")));
@@ -203,12 +203,12 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let _ = Ptx::new(&bytes);
     }
 
     #[test]
-    fn no_tokens_panic(
+    fn arbitrary_tokens_never_panic(
         words in prop::collection::vec(prop::sample::select(vec![
             ".visible", ".extern", ".entry", ".func", "f", "g", "(", ")", "{", "}", "[", "]", ",", ";", ":", "@", "!",
             ".param", ".u64", ".b8", ".align", "8", "99999999999999999999", ".shared", ".maxntid", ".reqntid", "call",

@@ -8,9 +8,9 @@ use std::ptr::null_mut;
 
 use cuda_import::cudarc::driver::sys;
 
-use super::{Made, made, pointer};
+use super::{RawResult, handle_or_code, pointer};
 
-pub(crate) fn alloc(size: usize) -> Made {
+pub(crate) fn alloc(size: usize) -> RawResult {
     let mut address = 0;
     // SAFETY: `address` is valid for the result.
     match unsafe { sys::cuMemAlloc_v2(&mut address, size) } as u32 {
@@ -19,11 +19,11 @@ pub(crate) fn alloc(size: usize) -> Made {
     }
 }
 
-pub(crate) fn load(image: &str) -> Made {
+pub(crate) fn load(image: &str) -> RawResult {
     let image = CString::new(image).unwrap_or_default();
     let mut module = null_mut();
     // SAFETY: `module` is valid for the result, and the image is NUL-terminated.
-    made(unsafe { sys::cuModuleLoadData(&mut module, image.as_ptr().cast()) }, module)
+    handle_or_code(unsafe { sys::cuModuleLoadData(&mut module, image.as_ptr().cast()) }, module)
 }
 
 pub(crate) fn unload(module: u64) -> u32 {
@@ -31,11 +31,11 @@ pub(crate) fn unload(module: u64) -> u32 {
     unsafe { sys::cuModuleUnload(pointer(module)) as u32 }
 }
 
-pub(crate) fn function(module: u64, name: &str) -> Made {
+pub(crate) fn function(module: u64, name: &str) -> RawResult {
     let name = CString::new(name).unwrap_or_default();
     let mut function = null_mut();
     // SAFETY: `function` is valid for the result, and the name is NUL-terminated.
-    made(unsafe { sys::cuModuleGetFunction(&mut function, pointer(module), name.as_ptr()) }, function)
+    handle_or_code(unsafe { sys::cuModuleGetFunction(&mut function, pointer(module), name.as_ptr()) }, function)
 }
 
 /// Launches one block of `threads` with arguments of eight bytes each.

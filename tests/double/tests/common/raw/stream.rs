@@ -7,18 +7,18 @@ use std::ptr::null_mut;
 
 use cuda_import::cudarc::driver::sys;
 
-use super::{Made, made, pointer};
+use super::{RawResult, handle_or_code, pointer};
 
 /// Creates a non-blocking stream.
-pub(crate) fn create_stream() -> Made {
+pub(crate) fn create_stream() -> RawResult {
     create_stream_as(1)
 }
 
 /// Creates a stream with these flags; 0 for one that is in order with the legacy default stream.
-pub(crate) fn create_stream_as(flags: u32) -> Made {
+pub(crate) fn create_stream_as(flags: u32) -> RawResult {
     let mut stream = null_mut();
     // SAFETY: `stream` is valid for the result.
-    made(unsafe { sys::cuStreamCreate(&mut stream, flags) }, stream)
+    handle_or_code(unsafe { sys::cuStreamCreate(&mut stream, flags) }, stream)
 }
 
 /// Creates an event and records it on the stream.
@@ -127,7 +127,7 @@ pub(crate) fn begin_capture(stream: u64) -> u32 {
 }
 
 /// Returns the capture status: 0: not captured; 1: captured; 2: captured, but invalid.
-pub(crate) fn capture_status(stream: u64) -> Made {
+pub(crate) fn capture_status(stream: u64) -> RawResult {
     let mut status = sys::CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE;
     // SAFETY: `status` is valid for the result.
     match unsafe { sys::cuStreamIsCapturing(pointer(stream), &mut status) } as u32 {
@@ -141,16 +141,16 @@ pub(crate) fn begin_capture_as(stream: u64, mode: sys::CUstreamCaptureMode) -> u
     unsafe { sys::cuStreamBeginCapture_v2(pointer(stream), mode) as u32 }
 }
 
-pub(crate) fn end_capture(stream: u64) -> Made {
+pub(crate) fn end_capture(stream: u64) -> RawResult {
     let mut graph = null_mut();
     // SAFETY: `graph` is valid for the result.
-    made(unsafe { sys::cuStreamEndCapture(pointer(stream), &mut graph) }, graph)
+    handle_or_code(unsafe { sys::cuStreamEndCapture(pointer(stream), &mut graph) }, graph)
 }
 
-pub(crate) fn instantiate(graph: u64) -> Made {
+pub(crate) fn instantiate(graph: u64) -> RawResult {
     let mut exec = null_mut();
     // SAFETY: `exec` is valid for the result.
-    made(unsafe { sys::cuGraphInstantiateWithFlags(&mut exec, pointer(graph), 0) }, exec)
+    handle_or_code(unsafe { sys::cuGraphInstantiateWithFlags(&mut exec, pointer(graph), 0) }, exec)
 }
 
 pub(crate) fn launch(exec: u64, stream: u64) -> u32 {

@@ -34,7 +34,7 @@ fn explore(test: impl Fn() + Send + Sync + Copy + 'static) {
 }
 
 #[test]
-fn what_each_thread_enqueues_is_done_in_its_order_and_before_drain_returns() {
+fn jobs_of_each_thread_run_in_order_and_before_drain_returns() {
     explore(|| {
         let stream = HostStream::new().unwrap();
         let done = Arc::new(Mutex::new(Vec::new()));
@@ -59,7 +59,7 @@ fn what_each_thread_enqueues_is_done_in_its_order_and_before_drain_returns() {
 }
 
 #[test]
-fn all_is_done_when_the_last_clone_goes() {
+fn dropping_the_last_clone_waits_for_all_jobs() {
     explore(|| {
         let done = Arc::new(AtomicUsize::new(0));
         let stream = HostStream::new().unwrap();
@@ -77,7 +77,7 @@ fn all_is_done_when_the_last_clone_goes() {
 }
 
 #[test]
-fn the_last_clone_may_go_inside_of_a_job() {
+fn last_clone_may_be_dropped_inside_a_job() {
     explore(|| {
         let stream = HostStream::new().unwrap();
         let (inner, done) = (stream.clone(), Arc::new(AtomicUsize::new(0)));
@@ -97,7 +97,7 @@ fn the_last_clone_may_go_inside_of_a_job() {
 }
 
 #[test]
-fn after_a_failure_nothing_runs_and_all_is_signaled() {
+fn after_a_failure_no_job_runs_and_all_values_are_signaled() {
     explore(|| {
         let stream = HostStream::new().unwrap();
         let signals = Arc::new(AtomicUsize::new(0));

@@ -38,7 +38,7 @@ mod stream;
 
 #[test]
 #[should_panic(expected = "deadlock")]
-fn they_are_missed() {
+fn missing_notifications_are_detected() {
     shuttle::check_random(
         || {
             let stream = stream::HostStream::new().unwrap();

@@ -58,7 +58,7 @@ fn to_sddl(descriptor: &Local) -> String {
 }
 
 #[test]
-fn the_default_lets_in_the_current_user_alone() {
+fn default_allows_only_the_current_user() {
     let sid = current_user_sid().unwrap();
     assert!(sid.starts_with("S-1-"), "{sid}");
     let attributes = SecurityAttributes::current_user("buffer \"b\"").unwrap();
@@ -97,14 +97,14 @@ fn full_sid(trustee: &str) -> String {
 }
 
 #[test]
-fn a_descriptor_of_ones_own_is_what_the_object_gets() {
+fn custom_security_descriptor_is_applied() {
     let attributes = SecurityAttributes::from_sddl("D:(A;;GA;;;BA)(A;;GR;;;WD)", "timeline \"t\"").unwrap();
     let read = dacl(&event(&attributes));
     assert!(read.contains(";;;BA)") && read.contains(";;;WD)") && read.matches('(').count() == 2, "{read}");
 }
 
 #[test]
-fn what_is_no_descriptor_is_refused_by_name() {
+fn invalid_security_descriptor_is_refused() {
     for (sddl, reason) in [
         ("", "no DACL"),
         ("D", "refused by Windows"),

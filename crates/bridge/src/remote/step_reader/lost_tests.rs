@@ -1,0 +1,48 @@
+//! Tests of a worker with CUDA that reads in step, after the loss of the renderer's device or of
+//! the worker.
+#![allow(unsafe_code)] // The worker's signals.
+
+use super::tests::{LIMIT, Worker};
+use super::*;
+use crate::error::Error;
+
+/// If the device is lost, the worker's values cannot be observed: it is neither blamed nor killed.
+#[test]
+fn pending_signals_of_a_lost_device_are_dropped() {
+    for both in [true, false] {
+        let Some(mut worker) = Worker::new() else { return };
+        worker.draw().wait(LIMIT).unwrap();
+        worker.free();
+        assert!(worker.draw.describe_overrun(Duration::ZERO, false).is_some() && worker.draw.is_waited_for());
+        worker.draws.state().simulate_loss(both);
+        if both {
+            worker.advance();
+        } else {
+            assert_eq!(worker.draw.describe_overrun(Duration::ZERO, false), None);
+        }
+        assert!(!worker.draw.is_waited_for() && worker.draw.pending_signals() == 0);
+    }
+    // Negative control: a value that the worker itself has signaled.
+    let Some(mut worker) = Worker::new() else { return };
+    worker.draw().wait(LIMIT).unwrap();
+    worker.free();
+    // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258 to -03260: it is the only signal.
+    unsafe { worker.draws.state().computed_semaphore().signal(u64::MAX) }.unwrap();
+    assert!(worker.draw.advance().is_err() && worker.draw.describe_overrun(Duration::ZERO, false).is_some());
+}
+
+/// A dropped turn is reported once, even after the next worker has connected.
+#[test]
+fn dropped_turn_is_reported_after_the_next_worker_connects() {
+    let Some(mut worker) = Worker::new() else { return };
+    drop(worker.begin().unwrap());
+    worker.draw.close();
+    let (mut handle, _) = worker.draw.stop(true);
+    // Marks the timelines as given to a worker; the software driver exports none.
+    let _ = handle.export_timelines(EXCHANGE);
+    handle.prepare(Backend::Cuda, LIMIT, &|| Ok(())).unwrap();
+    let mut next = Worker::of(handle);
+    let reported = next.draws.begin(Duration::ZERO, || false);
+    assert!(matches!(reported, Err(Error::TurnLost { .. })), "{reported:?}");
+    next.draw().wait(LIMIT).unwrap();
+}

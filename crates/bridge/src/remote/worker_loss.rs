@@ -1,0 +1,112 @@
+//! Frames in progress of a worker that is lost or disconnected.
+
+use std::time::{Duration, Instant};
+
+use super::control::has_exited;
+use super::listening::{EXIT_GRACE, LossReason, WorkerListener, with_process_end};
+use super::part::Part;
+use super::status::Lost;
+use super::wake::sleep;
+use crate::observe::log_warn;
+use crate::observe::trace::{self, Event};
+
+/// Time for which a program that no longer wants a worker waits for copies of its finished frames:
+/// far longer than most copies take.
+const COPY_LIMIT: Duration = Duration::from_millis(500);
+
+impl<P: Part> WorkerListener<P> {
+    /// Handles the loss of the worker: reports it, and processes the frames that it had finished.
+    /// Returns `true` if the worker no longer uses its slots.
+    pub(super) fn handle_loss(&mut self, end: LossReason) -> bool {
+        let LossReason { mut reason, closed, killed } = end;
+        self.part.close();
+        // The kernel closes a dead process's sockets before it reports its end. A driver may delay
+        // the end of a killed process for long: the program is notified meanwhile.
+        let dead = self.control.wait_for_exit(&self.connection, Some(EXIT_GRACE));
+        if dead && !killed {
+            reason = with_process_end(reason);
+        }
+        // A worker that fails here contributes no more frames.
+        let mut usable = self.advance().is_ok();
+        // After its Close, the worker finishes nothing more.
+        usable &= !(closed && self.part.needs_worker());
+        let owed = self.part.pending_signals() as u64;
+        let settled = if dead { self.settle_pending() } else { self.part.settle_pending(false) };
+        if !dead {
+            trace::event(Event::new("close", "host", self.status.exchange()).peer(self.status.worker()));
+        }
+        // Set before the program learns of the loss, and may connect another worker.
+        self.status.set_owed(self.part.awaited_frames());
+        self.status.record_loss(Lost { reason, dead, held: self.held, owed, settled });
+        if let Some(error) = self.status.loss_error() {
+            log_warn!("{error}");
+        }
+        let settled = self.enforce(killed);
+        self.record_settled(settled);
+        let start = Instant::now();
+        while usable && self.part.is_busy() {
+            self.control.wake().clear();
+            if self.control.is_stopped() {
+                break;
+            }
+            let left = self.timeout.saturating_sub(start.elapsed());
+            // Checked before its finished frames are processed: a worker that has ended finishes no
+            // more.
+            let ended = self.part.needs_worker() && self.connection.peer().is_dead();
+            // An error ends the loop and is not reported: the connection has already ended.
+            usable = self.advance().is_ok() && !left.is_zero() && !ended;
+            if usable && self.part.is_busy() {
+                let retry = self.part.retry_delay().map_or(left, |retry| left.min(retry));
+                // Without the process and the socket, which stay ready.
+                sleep([&**self.control.wake()], Some(retry));
+            }
+        }
+        if usable {
+            self.wait_for_copies();
+        }
+        self.part.release();
+        // The process may continue, and end later.
+        if !dead && self.control.wait_for_exit(&self.connection, None) {
+            let settled = self.settle_pending();
+            self.record_settled(settled);
+            self.status.record_death();
+        }
+        closed || has_exited(&self.connection)
+    }
+
+    /// Gives the worker the frames that were submitted for it, as far as they are drawn and copied
+    /// within [`COPY_LIMIT`]. Returns `false` if the worker has failed or can no longer be
+    /// notified.
+    pub(super) fn send_submitted(&mut self) -> bool {
+        let start = Instant::now();
+        loop {
+            self.control.wake().clear();
+            if self.advance().is_err() || self.receives_nothing || self.connection.peer().is_dead() {
+                return false;
+            }
+            let left = COPY_LIMIT.saturating_sub(start.elapsed());
+            if left.is_zero() || !self.part.has_frames_to_send() {
+                return true;
+            }
+            let retry = self.part.retry_delay().map_or(left, |retry| left.min(retry));
+            sleep([&**self.control.wake(), self.connection.peer()], Some(retry));
+        }
+    }
+
+    /// Processes the frames that this process is copying, although the program no longer wants the
+    /// worker: they are complete, and only the copies are waited for. Does nothing if the program
+    /// [discards](Control::discard) them.
+    pub(super) fn wait_for_copies(&mut self) {
+        let start = Instant::now();
+        while !self.control.discards() && self.part.is_copying() {
+            self.control.wake().clear();
+            let left = COPY_LIMIT.saturating_sub(start.elapsed());
+            if self.advance().is_err() || left.is_zero() {
+                return;
+            }
+            if self.part.is_copying() {
+                sleep([&**self.control.wake()], Some(left));
+            }
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Private context objects for a program's context, so that errors that cudarc records in them
+//! belong to this crate.
+//!
+//! Contains unsafe code because it copies an object bitwise.
+#![allow(unsafe_code)]
+
+use std::mem::ManuallyDrop;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize};
+
+use cudarc::driver::{CudaContext, DriverError, sys as cu};
+
+use crate::device::CudaDevice;
+use crate::sys::{CallError, CallResult};
+
+/// A template from which context objects can be created without a driver call.
+///
+/// # A workaround
+/// Symptom: creating a second object for an existing context leaks a reference to the context, or
+/// destroys the context, if a call fails during creation. Cause: `CudaContext::new` and
+/// `from_raw_context` of cudarc 0.19.10 do not clean up after an error, and there is no other way
+/// to set the fields. Solution: a bitwise copy of an object that is not shared. It contains only
+/// numbers, and is never dropped. Remove when: cudarc has a borrowed context object, such as
+/// `wrap_borrowed_stream` for streams.
+#[derive(Debug)]
+pub(crate) struct Template(ManuallyDrop<CudaContext>);
+
+/// The types of the fields of `CudaContext` in cudarc 0.19.10, all of them plain values:
+/// `cu_device`, `cu_ctx`, `ordinal`, `has_async_alloc`, `is_primary`, `num_streams`,
+/// `event_tracking` and `error_state`.
+type Fields = (cu::CUdevice, cu::CUcontext, usize, bool, bool, AtomicUsize, AtomicBool, AtomicU32);
+
+/// A field that owned something would contain a pointer, for which there is no room.
+const _: () = assert!(
+    size_of::<CudaContext>() == size_of::<Fields>() && align_of::<CudaContext>() == align_of::<Fields>(),
+    "this release of cudarc has another `CudaContext` than 0.19.10: `cargo update -p cudarc --precise 0.19.10`",
+);
+
+impl Template {
+    /// Returns `None` for an object that is already shared.
+    pub(crate) fn new(context: &mut Arc<CudaContext>) -> Option<Self> {
+        let unique = Arc::get_mut(context)?;
+        // SAFETY: the object is not shared, so no field changes during the read; the copy is never
+        // dropped.
+        Some(Self(ManuallyDrop::new(unsafe { std::ptr::read(unique) })))
+    }
+
+    fn copy(&self) -> Arc<CudaContext> {
+        // SAFETY: the template never changes; `PrivateContext` never drops the copy.
+        Arc::new(unsafe { std::ptr::read(&*self.0) })
+    }
+}
+
+/// A second context object for the device's context, with its own error record. It owns nothing.
+#[derive(Debug)]
+pub(crate) struct PrivateContext(ManuallyDrop<Arc<CudaContext>>, CudaDevice);
+
+impl PrivateContext {
+    /// Creates the object. The device's context must be current.
+    pub(crate) fn new(device: &CudaDevice) -> CallResult<Self> {
+        let known = device.object();
+        let own = match device.template() {
+            Some(template) => template.copy(),
+            None => {
+                // SAFETY: the context is live, because `device` holds it. The object does not
+                // destroy the context, although it assumes ownership: `drop` takes it apart.
+                let own = unsafe { CudaContext::from_raw_context(known.ordinal(), known.cu_device(), known.cu_ctx()) };
+                own.map_err(|error| CallError::from_cudarc("cuDeviceGetAttribute", error))?
+            }
+        };
+        // The program may have disabled it for its own slices, but the guards depend on this switch
+        // as well.
+        // SAFETY: no cudarc slice is created with this object.
+        unsafe { own.enable_event_tracking() };
+        Ok(Self(ManuallyDrop::new(own), device.clone()))
+    }
+
+    /// Returns another object in the same state.
+    pub(crate) fn copy(&self) -> Self {
+        // SAFETY: only numbers, see `Template`. Only the list of foreign streams has an original,
+        // which it does not share, and in which nothing is recorded after it was created; `drop`
+        // never drops the copy.
+        let own = Arc::new(unsafe { std::ptr::read(Arc::as_ptr(&self.0)) });
+        Self(ManuallyDrop::new(own), self.1.clone())
+    }
+
+    pub(crate) fn object(&self) -> &Arc<CudaContext> {
+        &self.0
+    }
+}
+
+impl Drop for PrivateContext {
+    fn drop(&mut self) {
+        // Moves errors of destructors to the program's context object, where cudarc records them.
+        let left: Result<(), DriverError> = self.0.check_err();
+        self.1.object().record_err(left);
+        // SAFETY: taken only here, once, and not used afterwards.
+        let own = unsafe { ManuallyDrop::take(&mut self.0) };
+        // Dropping it would release the context, which it does not own. The object itself owns no
+        // memory.
+        match Arc::try_unwrap(own) {
+            Ok(own) => std::mem::forget(own),
+            Err(shared) => {
+                // Safe code has cloned it out of a guard, and may use the context through it at any
+                // time. So both are leaked.
+                std::mem::forget(shared);
+                std::mem::forget(self.1.clone());
+            }
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The foreign streams of a buffer or image, that is, streams other than its home stream. Each use
+//! on one of them has an event that marks its end.
+//!
+//! cudarc records the event when its guard is dropped, and can report a failure only in the context
+//! object of the guard's stream. Safe code can reach both through a guard: it can record the event
+//! elsewhere, or clear the error. Each guard is therefore made from its own [`Ticket`], an event
+//! and a context object that no other guard has, so that misuse of one guard does not affect the
+//! order or the errors of other uses. cudarc's copies hold their guard themselves and drop it after
+//! they have enqueued the copy. If a program misuses or forgets a guard of its own, only work that
+//! it enqueues with unsafe code is unordered.
+//!
+//! A ticket is reused, for the same stream, after the object has been borrowed exclusively, because
+//! no guard is alive then. At most [`MAX_EVENTS`] tickets are created. If there is no exclusive
+//! borrow for that many uses, as in a program that only reads through `view`, tickets are reused in
+//! turn. Only then can code that has kept parts of an old guard affect a later one.
+//!
+//! Contains unsafe code because it creates cudarc objects from raw handles.
+#![allow(unsafe_code)]
+
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use cudarc::driver::{CudaEvent, CudaStream, SyncOnDrop};
+
+use crate::device::CudaDevice;
+use crate::device::private_context::PrivateContext;
+use crate::stream::identity::key;
+use crate::sys::{CallError, CallResult, EventHandle, Owner};
+
+/// The maximum number of tickets with events. Further foreign streams are synchronized on the host,
+/// so that a program that creates a stream per frame stays bounded.
+const MAX_EVENTS: usize = 64;
+
+/// The maximum number of tickets. Further foreign streams are rejected, because so many different
+/// streams are most likely a bug.
+const MAX_TICKETS: usize = 1024;
+
+/// The ticket's guard, or an object from it, may still be alive.
+const LENT: u8 = 1;
+
+/// The ticket was lent since the home stream was last made to wait for its event.
+const PENDING: u8 = 2;
+
+#[derive(Debug)]
+pub(crate) struct ForeignStreams {
+    /// A list that only grows, because guards borrow the events in it.
+    first: OnceLock<Box<Ticket>>,
+    /// Selects the ticket to lend again if none is free.
+    turn: AtomicUsize,
+    /// cudarc records events only in a context object that has created a stream, so this stream
+    /// lives as long as the list.
+    _anchor: Arc<CudaStream>,
+    /// Dropped last, because the others refer to it. Never given to a guard; the tickets have
+    /// copies.
+    context: PrivateContext,
+}
+
+/// The state of one guard at a time.
+#[derive(Debug)]
+struct Ticket {
+    /// A combination of [`LENT`] and [`PENDING`].
+    state: AtomicU8,
+    /// `None` beyond [`MAX_EVENTS`].
+    last_use: Option<CudaEvent>,
+    /// The foreign stream with the ticket's own context object. Borrowed: only used while a guard
+    /// borrows the real stream.
+    stream: Arc<CudaStream>,
+    next: OnceLock<Box<Ticket>>,
+    /// Dropped last, because the event and the stream refer to it.
+    context: PrivateContext,
+}
+
+impl Owner for ForeignStreams {}
+
+impl ForeignStreams {
+    /// Creates the list. The device's context must be current.
+    pub(crate) fn new(device: &CudaDevice, home: &CudaStream) -> CallResult<Self> {
+        let context = PrivateContext::new(device)?;
+        // SAFETY: the handle is live while `home` is borrowed, and the wrapper is dropped at the
+        // end of this function.
+        let home = unsafe { context.object().wrap_borrowed_stream(home.cu_stream()) };
+        let anchor = home.fork().map_err(|error| CallError::from_cudarc("cuStreamCreate", error))?;
+        // Errors that destructors recorded there do not belong to a foreign stream.
+        device.object().record_err(context.object().check_err());
+        Ok(Self { first: OnceLock::new(), turn: AtomicUsize::new(0), _anchor: anchor, context })
+    }
+
+    /// Returns an error that was recorded since the last call, which means that a foreign stream's
+    /// work is not covered by its event.
+    pub(crate) fn take_failure(&self) -> Option<CallError> {
+        // Takes all errors and returns one, which applies to all uses.
+        let failures = self.tickets().filter_map(|ticket| ticket.context.object().check_err().err());
+        failures.last().map(|error| CallError::from_cudarc("cuEventRecord", error))
+    }
+
+    /// Returns the events of all foreign streams.
+    pub(crate) fn events(&self) -> impl Iterator<Item = EventHandle> {
+        self.tickets().filter_map(Ticket::event)
+    }
+
+    /// Returns `true` if there is a use that the home stream does not wait for.
+    pub(crate) fn are_pending(&self) -> bool {
+        self.tickets().any(|ticket| ticket.state.load(Ordering::Acquire) != 0)
+    }
+
+    /// Calls `wait` with the events of all uses that the home stream does not wait for, until it
+    /// fails.
+    pub(crate) fn pending(&self, wait: impl FnMut(EventHandle) -> CallResult<()>) -> CallResult<()> {
+        self.tickets()
+            .filter(|ticket| ticket.state.load(Ordering::Acquire) != 0)
+            .filter_map(Ticket::event)
+            .try_for_each(wait)
+    }
+
+    /// Like [`pending`](Self::pending), for a `wait` that makes the home stream wait. That stream
+    /// need not wait for the same use again, unless a guard may still be dropped, which records the
+    /// event again.
+    pub(crate) fn join(&self, mut wait: impl FnMut(EventHandle) -> CallResult<()>) -> CallResult<()> {
+        for ticket in self.tickets() {
+            let state = ticket.state.load(Ordering::Acquire);
+            if state == 0 {
+                continue;
+            }
+            ticket.event().map_or(Ok(()), &mut wait)?;
+            if state == PENDING {
+                // Fails if it was lent in the meantime.
+                let _ = ticket.state.compare_exchange(PENDING, 0, Ordering::AcqRel, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Marks each ticket as free: no guard, and no object from one, may be alive.
+    pub(crate) fn reset_tickets(&self) {
+        for ticket in self.tickets() {
+            ticket.state.fetch_and(!LENT, Ordering::AcqRel);
+        }
+    }
+
+    /// Returns a guard that records the end of the work on `stream` when it is dropped.
+    pub(crate) fn guard(&self, stream: &CudaStream) -> CallResult<SyncOnDrop<'_>> {
+        let mut place = &self.first;
+        for nth in 0..MAX_TICKETS {
+            if place.get().is_none() {
+                if nth >= MAX_EVENTS
+                    && let Some(ticket) = self.next_in_turn(stream)
+                {
+                    return Ok(ticket.guard());
+                }
+                // If another thread was faster, this place has its ticket: continue after it.
+                let _ = place.set(Box::new(self.ticket(stream, nth < MAX_EVENTS)?));
+            }
+            let Some(ticket) = place.get() else { break };
+            if ticket.uses_stream(stream) && ticket.lend() {
+                return Ok(ticket.guard());
+            }
+            place = &ticket.next;
+        }
+        self.next_in_turn(stream)
+            .map(Ticket::guard)
+            .ok_or(CallError { call: "cuEventCreate", code: crate::sys::INVALID_VALUE })
+    }
+
+    fn ticket(&self, stream: &CudaStream, with_event: bool) -> CallResult<Ticket> {
+        let made = |error| CallError::from_cudarc("cuEventCreate", error);
+        let context = self.context.copy();
+        let last_use = with_event.then(|| context.object().new_event(None).map_err(made)).transpose()?;
+        // SAFETY: the wrapper destroys nothing, and is used only under a guard that borrows the
+        // real stream.
+        let stream = unsafe { context.object().wrap_borrowed_stream(stream.cu_stream()) };
+        Ok(Ticket { state: AtomicU8::new(0), last_use, stream, next: OnceLock::new(), context })
+    }
+
+    /// Returns one of the stream's tickets, lent or not.
+    fn next_in_turn(&self, stream: &CudaStream) -> Option<&Ticket> {
+        let own = || self.tickets().filter(|ticket| ticket.uses_stream(stream));
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed).checked_rem(own().count())?;
+        let ticket = own().nth(turn)?;
+        ticket.lend();
+        Some(ticket)
+    }
+
+    fn tickets(&self) -> impl Iterator<Item = &Ticket> {
+        std::iter::successors(self.first.get().map(Box::as_ref), |ticket| ticket.next.get().map(Box::as_ref))
+    }
+}
+
+impl Ticket {
+    fn uses_stream(&self, stream: &CudaStream) -> bool {
+        key(&self.stream) == key(stream)
+    }
+
+    /// Lends the ticket. Returns `true` if it was free.
+    fn lend(&self) -> bool {
+        self.state.fetch_or(LENT | PENDING, Ordering::AcqRel) & LENT == 0
+    }
+
+    fn event(&self) -> Option<EventHandle> {
+        self.last_use.as_ref().map(EventHandle::of)
+    }
+
+    fn guard(&self) -> SyncOnDrop<'_> {
+        match &self.last_use {
+            Some(event) => SyncOnDrop::Record(Some((event, &self.stream))),
+            None => SyncOnDrop::Sync(Some(&self.stream)),
+        }
+    }
+}
