@@ -156,6 +156,16 @@ pub enum Error {
         reason: Option<(Code, String)>,
     },
 
+    /// The object belongs to the process from which this one was forked.
+    #[error("{object} cannot be used: it belongs to process {owner}, from which this one was forked")]
+    #[non_exhaustive]
+    Forked {
+        /// The connection or the listener.
+        object: String,
+        /// ID of the process that created it.
+        owner: u32,
+    },
+
     /// Memory that the peer sent, or that this side requested, cannot be mapped.
     #[error("the shared memory \"{name}\" cannot be used: {problem}")]
     #[non_exhaustive]

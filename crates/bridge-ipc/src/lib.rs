@@ -59,6 +59,9 @@ pub use message::timeline::{Side, Timeline};
 pub use message::{Code, DecodeError, Message, Received};
 pub use session::{ExchangePhase, Session, Verdict, Violation};
 pub use shared_memory::{MappedMemory, SharedMemory};
+#[cfg(target_os = "linux")]
+#[doc(hidden)] // For the other crates of this project.
+pub use transport::Owner;
 pub use transport::{
     ConnectInfo, Connection, Listener, ListenerInfo, OsHandle, PeerProcess, PeerWatch, Waited, Waiter,
 };

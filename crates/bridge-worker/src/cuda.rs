@@ -2,21 +2,22 @@
 #![allow(unsafe_code)] // Imports, waits and signals cannot check their arguments.
 
 use std::collections::VecDeque;
-use std::mem::ManuallyDrop;
+use std::mem::{ManuallyDrop, forget, take};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bridge_ipc::{OsHandle, PeerWatch, Resource, Side, Timeline};
+use bridge_ipc::{OsHandle, Owner, PeerWatch, Resource, Side, Timeline};
 use bridge_trace::{log_error, log_warn};
 use cuda_import::cudarc::driver::CudaStream;
 use cuda_import::{
     CudaDevice, ImportedMemory, ImportedSemaphore, MemoryImportInfo, Restoring, SemaphoreKind, StreamEvent, query,
-    record_event, signal_one,
+    signal_and_record, signal_one,
 };
 
 use crate::device::refused_timeline;
 use crate::error::{Error, Result};
-use crate::rescue::{Guard, Rescue};
+use crate::guard::Guard;
+use crate::rescue::Rescue;
 use crate::resources::Resources;
 
 /// Time limit of the wait for the stream in `drop`, and of a wait for signals pending on it.
@@ -41,6 +42,8 @@ pub(crate) struct CudaSide<R: Resources> {
     unmarked: bool,
     /// Events of finished frames, for reuse.
     spare: Vec<StreamEvent>,
+    /// The process that has imported the slots. A forked child makes no driver call.
+    owner: Owner,
 }
 
 impl<R: Resources> CudaSide<R> {
@@ -81,6 +84,7 @@ impl<R: Resources> CudaSide<R> {
             unfinished: VecDeque::new(),
             unmarked: false,
             spare: Vec::new(),
+            owner: Owner::current(),
         };
         let mut slot = Vec::with_capacity(R::RESOURCES);
         for (resource, handle) in resources {
@@ -127,7 +131,8 @@ impl<R: Resources> CudaSide<R> {
     /// Starts the guard thread, since the stream waits for values that are not reached yet: the
     /// thread signals them if the renderer dies.
     pub(crate) fn guard(&mut self, watch: PeerWatch) {
-        self.guard = Guard::new(watch, &self.rescue);
+        let rescue = Arc::clone(&self.rescue);
+        self.guard = Guard::new(watch, move || rescue.signal_owed());
     }
 
     /// Orders the next signal after work on other streams with the slot.
@@ -143,11 +148,7 @@ impl<R: Resources> CudaSide<R> {
         self.join(slot)?;
         // SAFETY: the timeline lives until the stream is idle (`drop`); only this side signals it,
         // with rising values.
-        unsafe { signal_one(&self.stream, &self.computed, value) }?;
-        let end = match self.spare.pop() {
-            Some(spare) => spare.record(&self.stream).map(|()| spare),
-            None => record_event(&self.stream),
-        };
+        let end = unsafe { signal_and_record(&self.stream, &self.computed, value, self.spare.pop()) }?;
         self.unmarked = end.is_err();
         match end {
             Ok(end) => self.unfinished.push_back((frame, slot, end)),
@@ -251,6 +252,11 @@ impl<R: Resources> CudaSide<R> {
 
 impl<R: Resources> Drop for CudaSide<R> {
     fn drop(&mut self) {
+        if self.owner.is_forked() {
+            // Everything of the driver belongs to the parent, which goes on with it. The streams
+            // are not dropped, since `rescue` has them, too.
+            return forget((take(&mut self.unfinished), take(&mut self.spare)));
+        }
         if !self.finish() {
             // Freeing would block until the stream's waits end, and memory in use must not be
             // freed.

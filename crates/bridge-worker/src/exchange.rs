@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
+use std::time::Duration;
 
 use bridge_ipc::Message;
 use bridge_trace::{log_error, log_warn};
@@ -11,7 +12,7 @@ use cuda_import::cudarc::driver::CudaStream;
 use crate::error::{Error, Result};
 use crate::resources::Resources;
 use crate::shared::Shared;
-use crate::side::{SEND_LIMIT, Side};
+use crate::side::Side;
 use crate::writer::{LatestWriter, Work, WriteTurn};
 
 /// An exchange in step with the renderer, created by [`Worker::exchange`](crate::Worker::exchange).
@@ -120,7 +121,7 @@ impl<R: Resources> ExchangeTurn<'_, R> {
         let value = self.value();
         self.turn.writer.trace("publish", slot, Some(value));
         let publish = Message::Publish { exchange, slot, frame, value };
-        self.announced = self.turn.writer.exchange.send_if_open(&publish, frame)?;
+        self.announced = self.turn.writer.exchange.send_if_open(&publish, frame, Duration::MAX)?;
         if self.announced { Ok(()) } else { Err(self.turn.writer.exchange.closed()) }
     }
 
@@ -140,7 +141,7 @@ impl<R: Resources> ExchangeTurn<'_, R> {
                 self.signal()?;
                 self.announce()
             }
-            Side::Host(_) => self.announce().and_then(|()| self.say_done()),
+            Side::Host(_) => self.announce().and_then(|()| self.say_done(Duration::MAX)),
         };
         // No further message follows, even if the renderer could not be notified.
         self.end();
@@ -154,7 +155,7 @@ impl<R: Resources> ExchangeTurn<'_, R> {
     /// # Errors
     /// As [`finish`](Self::finish).
     pub fn skip(mut self) -> Result<()> {
-        if self.announced { self.tear() } else { self.turn.give_back() }
+        if self.announced { self.tear(Duration::MAX) } else { self.turn.give_back() }
     }
 
     /// Returns the value of the frame's signal, which the first call allocates.
@@ -177,7 +178,7 @@ impl<R: Resources> ExchangeTurn<'_, R> {
         if announced {
             // Sent first: a frame whose value is reached and that is not torn counts as complete.
             let torn = Message::Torn { exchange: writer.exchange.offer.exchange, slot, frame };
-            writer.exchange.shared.link.send_unreported(&torn, SEND_LIMIT);
+            writer.exchange.shared.link.send_unreported(&torn);
             // The signal was not enqueued, and the renderer waits for it.
             if let Side::Cuda(side) = &self.turn.writer.exchange.side {
                 side.signal_in_place(value);
@@ -187,27 +188,30 @@ impl<R: Resources> ExchangeTurn<'_, R> {
         Err(error)
     }
 
-    /// Marks the frame as torn, and still signals its value.
-    fn tear(&mut self) -> Result<()> {
+    /// Marks the frame as torn, and still signals its value. `left` is as for
+    /// [`ExchangeSlots::send`].
+    ///
+    /// [`ExchangeSlots::send`]: crate::exchange_slots::ExchangeSlots::send
+    fn tear(&mut self, left: Duration) -> Result<()> {
         let (exchange, slot, frame) = (self.turn.writer.exchange.offer.exchange, self.turn.slot, self.turn.frame());
-        let told = self.say(&Message::Torn { exchange, slot, frame });
+        let told = self.say(&Message::Torn { exchange, slot, frame }, left);
         let signaled = match &self.turn.writer.exchange.side {
             Side::Cuda(_) => self.signal(),
-            Side::Host(_) => self.say_done(),
+            Side::Host(_) => self.say_done(left),
         };
         self.end();
         told.and(signaled)
     }
 
-    fn say_done(&mut self) -> Result<()> {
+    fn say_done(&mut self, left: Duration) -> Result<()> {
         // Makes the written bytes visible to the receiver of the message.
         fence(Ordering::Release);
         let (exchange, slot, frame) = (self.turn.writer.exchange.offer.exchange, self.turn.slot, self.turn.frame());
-        self.say(&Message::Done { exchange, slot, frame })
+        self.say(&Message::Done { exchange, slot, frame }, left)
     }
 
-    fn say(&mut self, message: &Message) -> Result<()> {
-        self.turn.writer.send(message)
+    fn say(&mut self, message: &Message, left: Duration) -> Result<()> {
+        self.turn.writer.send(message, left)
     }
 
     /// Ends the turn: the slot belongs to the renderer, and the next frame follows.
@@ -226,12 +230,12 @@ impl<R: Resources> std::fmt::Debug for ExchangeTurn<'_, R> {
 
 impl<R: Resources> Drop for ExchangeTurn<'_, R> {
     fn drop(&mut self) {
-        if !self.announced || self.turn.done {
+        if !self.announced || self.turn.done || self.turn.writer.exchange.is_forked() {
             // The inner turn returns the slot if it still has it.
             return;
         }
         let frame = self.turn.frame();
-        let torn = self.tear();
+        let torn = self.tear(Duration::ZERO);
         let name = &self.turn.writer.exchange.offer.name;
         log_warn!("exchange \"{name}\": the turn of frame {frame}, which was announced, was dropped: it is torn");
         if let Err(error) = torn {

@@ -72,11 +72,11 @@ impl<R: Resources> ExchangeReader<R> {
             return Err(Error::Closed { exchange: self.name().to_owned(), reason: reason.clone() });
         }
         let deadline = Instant::now().checked_add(timeout);
+        let left = || deadline.map_or(timeout, |deadline| deadline.saturating_duration_since(Instant::now()));
         let frame = loop {
-            let left = deadline.map_or(timeout, |deadline| deadline.saturating_duration_since(Instant::now()));
             let found = match self.next {
                 Some(next) => Some(next),
-                None => self.exchange.published(left, self.last, VecDeque::pop_front)?,
+                None => self.exchange.published(left(), self.last, VecDeque::pop_front)?,
             };
             let Some(frame) = found else { return Ok(None) };
             self.next = Some(frame);
@@ -88,7 +88,7 @@ impl<R: Resources> ExchangeReader<R> {
                 break frame;
             }
             log_warn!("exchange \"{}\": the renderer reports that frame {} is torn", self.name(), frame.frame);
-            self.give_back(frame)?;
+            self.give_back(frame, left())?;
         };
         self.last = frame.frame;
         self.exchange.trace_take(frame);
@@ -96,7 +96,8 @@ impl<R: Resources> ExchangeReader<R> {
     }
 
     /// Returns a slot to the renderer, after all of this side's work with it.
-    fn give_back(&mut self, Published { slot, .. }: Published) -> Result<()> {
+    /// `left` is as for [`ExchangeSlots::send`].
+    fn give_back(&mut self, Published { slot, .. }: Published, left: Duration) -> Result<()> {
         let mut value = 0;
         if let Side::Cuda(side) = &mut self.exchange.side {
             // Used up even if the call fails, since the signal may have been enqueued.
@@ -108,7 +109,7 @@ impl<R: Resources> ExchangeReader<R> {
                 return Err(error);
             }
         }
-        self.exchange.free(slot, value, self.last)
+        self.exchange.free(slot, value, self.last, left)
     }
 }
 
@@ -120,7 +121,8 @@ impl<R: Resources> std::fmt::Debug for ExchangeReader<R> {
 
 /// A frame that is being read. It owns the slot until [`finish`](Self::finish).
 ///
-/// Dropping it does the same, and logs errors.
+/// Dropping it does the same, without waiting for a renderer's process that is ending, and logs
+/// errors.
 #[must_use = "a turn gives its slot back as soon as it is dropped"]
 pub struct ExchangeReadTurn<'a, R: Resources> {
     reader: &'a mut ExchangeReader<R>,
@@ -158,12 +160,12 @@ impl<R: Resources> ExchangeReadTurn<'_, R> {
     /// if the signal cannot be enqueued; the slot is not returned, and the exchange returns no more
     /// frames.
     pub fn finish(mut self) -> Result<()> {
-        self.end()
+        self.end(Duration::MAX)
     }
 
-    fn end(&mut self) -> Result<()> {
+    fn end(&mut self, left: Duration) -> Result<()> {
         self.done = true;
-        self.reader.give_back(self.frame)
+        self.reader.give_back(self.frame, left)
     }
 }
 
@@ -176,7 +178,8 @@ impl<R: Resources> std::fmt::Debug for ExchangeReadTurn<'_, R> {
 impl<R: Resources> Drop for ExchangeReadTurn<'_, R> {
     fn drop(&mut self) {
         if !self.done
-            && let Err(error) = self.end()
+            && !self.reader.exchange.is_forked()
+            && let Err(error) = self.end(Duration::ZERO)
         {
             log_error!("exchange \"{}\": {error}", self.reader.name());
         }

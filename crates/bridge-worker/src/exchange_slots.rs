@@ -12,7 +12,7 @@ use crate::link::{Ended, Published};
 use crate::read::{CudaRead, HostRead, Read};
 use crate::resources::Resources;
 use crate::shared::Shared;
-use crate::side::{self, EndTrace, ImportedExchange, SEND_LIMIT, Side};
+use crate::side::{self, EndTrace, ImportedExchange, Side};
 
 /// The slots of an exchange, and their connection. Dropping it leaves the exchange.
 pub(crate) struct ExchangeSlots<R: Resources> {
@@ -40,6 +40,12 @@ impl<R: Resources> ExchangeSlots<R> {
 
     pub(crate) fn slots(&self) -> usize {
         self.offer.slots as usize
+    }
+
+    /// Returns `true` in a process that was forked from the one that has the exchange. Its copy
+    /// shares the connection and the GPU's objects with its parent, and ends neither.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.shared.link.is_forked()
     }
 
     /// Returns the stream of the turns, or `None` on the CPU.
@@ -94,30 +100,27 @@ impl<R: Resources> ExchangeSlots<R> {
     }
 
     /// Returns a slot to the renderer, to be reused after `value` of this side's timeline. `frame`
-    /// is the number for errors. Does nothing if the renderer has ended as planned, since frames
-    /// that arrived before may still be read.
-    pub(crate) fn free(&mut self, slot: u32, value: u64, frame: u64) -> Result<()> {
-        if self.shared.link.is_abandoned(self.offer.exchange) {
-            return Ok(());
+    /// is the number for errors, `left` as for [`send`](Self::send). Does nothing if the renderer
+    /// has ended as planned, since frames that arrived before may still be read.
+    pub(crate) fn free(&mut self, slot: u32, value: u64, frame: u64, left: Duration) -> Result<()> {
+        let (link, exchange) = (&self.shared.link, self.offer.exchange);
+        if bridge_trace::is_on() && !link.is_forked() && !link.state().is_abandoned(exchange) {
+            bridge_trace::event(self.shared.event("free", self.name()).slot(slot.into()).value(value));
         }
-        bridge_trace::event(self.shared.event("free", self.name()).slot(slot.into()).value(value));
-        let free = Message::Free { exchange: self.offer.exchange, slot, value };
-        match self.shared.link.send(self.offer.exchange, &free, SEND_LIMIT) {
-            Ok(_) => Ok(()),
-            Err(Ended::Closed(_)) if self.shared.link.is_abandoned(self.offer.exchange) => Ok(()),
-            Err(ended) => Err(self.ended(ended, frame)),
-        }
+        let sent = link.send_unless_abandoned(exchange, &Message::Free { exchange, slot, value }, left);
+        sent.map_err(|ended| self.ended(ended, frame))
     }
 
-    /// Sends a message of the exchange. `frame` is the number for errors.
-    pub(crate) fn send(&mut self, message: &Message, frame: u64) -> Result<()> {
-        if self.send_if_open(message, frame)? { Ok(()) } else { Err(self.closed()) }
+    /// Sends a message of the exchange. `frame` is the number for errors. If the connection has
+    /// ended, waits for the end of the renderer's process for at most `left`.
+    pub(crate) fn send(&mut self, message: &Message, frame: u64, left: Duration) -> Result<()> {
+        if self.send_if_open(message, frame, left)? { Ok(()) } else { Err(self.closed()) }
     }
 
     /// Like [`send`](Self::send), but returns `false` and sends nothing if the renderer has closed
     /// the exchange.
-    pub(crate) fn send_if_open(&mut self, message: &Message, frame: u64) -> Result<bool> {
-        let sent = self.shared.link.send(self.offer.exchange, message, SEND_LIMIT);
+    pub(crate) fn send_if_open(&mut self, message: &Message, frame: u64, left: Duration) -> Result<bool> {
+        let sent = self.shared.link.send(self.offer.exchange, message, left);
         sent.map_err(|ended| self.ended(ended, frame))
     }
 
@@ -143,6 +146,9 @@ impl<R: Resources> ExchangeSlots<R> {
 
 impl<R: Resources> Drop for ExchangeSlots<R> {
     fn drop(&mut self) {
+        if self.is_forked() {
+            return;
+        }
         self.end.record(&self.shared, "close", &self.offer.name);
         self.shared.leave(&mut self.side, self.offer.exchange);
     }

@@ -7,22 +7,17 @@
 //! wait at the socket; from then on, each call reads. Once the connection has ended, each call
 //! waits for the end of the process on its own, also without the lock.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bridge_ipc::{Code, Connection, ExchangePhase, Message, Offer, OsHandle, Resource, Timeline, Waiter};
+use bridge_ipc::{Code, Connection, ExchangePhase, Message, Owner, Waiter};
 use bridge_trace::log_warn;
+use state::{Inbox, LONG_EXIT_GRACE};
+pub(crate) use state::{Published, quoted};
 
-/// Time for which calls, all together, wait for the renderer's process to end after its socket was
-/// closed in any way: the kernel closes sockets shortly before the pidfd becomes readable.
-const EXIT_GRACE: Duration = Duration::from_millis(100);
-
-/// Time for which calls that have time left, all together, wait for the process to end if the
-/// renderer has sent no Bye; if the worker's own limit is longer, that is used. A killed renderer
-/// with a stuck queue took up to two seconds in tests, and longer while many ended at once: the GPU
-/// driver first aborts its work, and may signal its timelines until then.
-const LONG_EXIT_GRACE: Duration = Duration::from_secs(5);
+/// Time limit for sending to a renderer that does not read.
+const SEND_LIMIT: Duration = Duration::from_secs(1);
 
 /// Interval at which calls that do not wait for messages check the connection: the end of the
 /// connection, or of the process, may be noticed this much later.
@@ -35,11 +30,16 @@ const MAX_READS: usize = 256;
 /// A child of the process may send more.
 const MAX_READS_AFTER_END: usize = 2048;
 
+/// A connection and its messages. It belongs to the process that created it: in a forked child, no
+/// call reads or sends a message, or takes a lock, which a thread of the parent may have held.
 #[derive(Debug)]
 pub(crate) struct Link {
     state: Mutex<State>,
     changed: Condvar,
     waiter: Waiter,
+    owner: Owner,
+    /// Description of the renderer, for errors.
+    peer: String,
 }
 
 #[derive(Debug)]
@@ -58,32 +58,10 @@ pub(crate) struct State {
     /// Reason why this side has ended the connection, if it has.
     cut_off: Option<(Code, String)>,
     /// Limit of the wait for the end of the process after the end of the connection, and the
-    /// deadlines of that wait: for calls that have time left, and for all calls.
+    /// deadlines of that wait: after an end without a reason, and after one with a reason.
     exit_grace: Duration,
-    exit_deadline: Option<Instant>,
-    long_exit_deadline: Option<Instant>,
-}
-
-/// Messages of an exchange that are not used yet.
-#[derive(Debug)]
-pub(crate) struct Inbox {
-    pub(crate) offer: Offer,
-    pub(crate) resources: Vec<(Resource, OsHandle)>,
-    pub(crate) timelines: Vec<(Timeline, OsHandle)>,
-    /// Slots and values, in order of arrival.
-    pub(crate) freed: VecDeque<(u32, u64)>,
-    pub(crate) published: VecDeque<Published>,
-    pub(crate) closed: bool,
-    pub(crate) claimed: bool,
-}
-
-/// A frame that the renderer has published.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Published {
-    pub(crate) slot: u32,
-    pub(crate) frame: u64,
-    pub(crate) value: u64,
-    pub(crate) torn: bool,
+    silent_exit_deadline: Option<Instant>,
+    explained_exit_deadline: Option<Instant>,
 }
 
 /// Reason why a wait returned nothing.
@@ -99,7 +77,7 @@ pub(crate) enum Ended {
 impl Link {
     /// Creates the shared state of a connection. `limit` is that of the worker's waits.
     pub(crate) fn new(connection: Connection, limit: Duration) -> Result<Arc<Self>, bridge_ipc::Error> {
-        let waiter = connection.waiter()?;
+        let (waiter, peer) = (connection.waiter()?, connection.name());
         let state = State {
             connection,
             inboxes: BTreeMap::new(),
@@ -110,10 +88,11 @@ impl Link {
             received_bye: false,
             cut_off: None,
             exit_grace: limit.max(LONG_EXIT_GRACE),
-            exit_deadline: None,
-            long_exit_deadline: None,
+            silent_exit_deadline: None,
+            explained_exit_deadline: None,
         };
-        Ok(Arc::new(Self { state: Mutex::new(state), changed: Condvar::new(), waiter }))
+        let (state, changed, owner) = (Mutex::new(state), Condvar::new(), Owner::current());
+        Ok(Arc::new(Self { state, changed, waiter, owner, peer }))
     }
 
     /// Locks the state, even if poisoned: every change is complete before a panic can occur.
@@ -121,9 +100,19 @@ impl Link {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns `true` in a process that was forked from the one that has the connection.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.owner.is_forked()
+    }
+
+    /// Checks that this is not a forked child.
+    pub(crate) fn check_owner(&self) -> Result<(), Ended> {
+        self.owner.check(|| format!("the connection with {}", self.peer)).map_err(Ended::Closed)
+    }
+
     /// Returns a description of the renderer, for errors.
     pub(crate) fn peer(&self) -> String {
-        self.state().connection.name()
+        self.peer.clone()
     }
 
     /// Returns the reason for which the connection has ended; `None` for a planned end and for one
@@ -157,19 +146,25 @@ impl Link {
         counts: impl Fn(&State) -> bool,
         mut find: impl FnMut(&mut State) -> Option<T>,
     ) -> Result<T, Ended> {
+        self.check_owner()?;
         let deadline = Instant::now().checked_add(timeout);
         let mut state = self.state();
-        let mut dead = false;
+        // Whether the process had ended at the end of the last wait, which is a check as well.
+        let mut waited = None;
         loop {
             let left = deadline.map_or(timeout, |deadline| deadline.saturating_duration_since(Instant::now()));
             // Checked before the socket is read, so that everything the process sent is read.
-            dead = dead || state.connection.peer().is_dead();
+            let dead = waited.take().unwrap_or_else(|| state.connection.peer().is_dead());
             match state.poll(dead) {
                 Ok(true) => self.notify(&state),
                 Ok(false) => {}
                 Err(error) => {
                     let found = if counts(&state) { find(&mut state) } else { None };
-                    return found.map_or_else(|| Err(self.ended(state, error, left)), Ok);
+                    let is_early = left.is_zero() && state.may_be_dying(&error);
+                    return found.ok_or_else(|| match self.ended(state, error, left) {
+                        Ended::Closed(_) if is_early => Ended::Timeout,
+                        ended => ended,
+                    });
                 }
             }
             if dead {
@@ -189,11 +184,11 @@ impl Link {
             }
             state.waiting = true;
             drop(state);
-            let waited = self.waiter.wait(left);
+            let polled = self.waiter.wait(left);
             state = self.state();
             state.waiting = false;
             self.notify(&state);
-            dead = waited.map_err(Ended::Closed)?.dead;
+            waited = Some(polled.map_err(Ended::Closed)?.dead);
         }
     }
 
@@ -201,6 +196,9 @@ impl Link {
     /// than `CHECK_INTERVAL` ago, because a read costs as much as a small frame. Returns `None`
     /// once the connection or the renderer's process has ended.
     pub(crate) fn try_find<T>(&self, find: impl FnOnce(&mut State) -> Option<T>) -> Option<T> {
+        if self.is_forked() {
+            return None;
+        }
         let mut state = self.state();
         if state.last_check.is_none_or(|looked| looked.elapsed() >= CHECK_INTERVAL) {
             // A child may hold the renderer's end of the socket, which then never ends.
@@ -232,6 +230,7 @@ impl Link {
     /// # Errors
     /// The end of the connection or of the process.
     pub(crate) fn check(&self, left: Duration) -> Result<(), Ended> {
+        self.check_owner()?;
         let mut state = self.state();
         let dead = state.connection.peer().is_dead();
         match state.poll(dead) {
@@ -243,7 +242,7 @@ impl Link {
     }
 
     /// Determines whether the renderer's process has ended or only the connection. Waits for the
-    /// end of the process for `left`, or the rest of [`EXIT_GRACE`], without blocking other calls.
+    /// end of the process for at most `left`, without blocking other calls.
     fn ended(&self, mut state: MutexGuard<'_, State>, error: bridge_ipc::Error, left: Duration) -> Ended {
         let error = state.end_error(error);
         let Some(limit) = state.exit_wait(&error, left) else { return Ended::Closed(error) };
@@ -251,43 +250,54 @@ impl Link {
         if self.waiter.wait_for_death(limit) { Ended::Dead } else { Ended::Closed(error) }
     }
 
-    /// Returns `true` if, according to the messages read so far, the renderer takes no more
-    /// messages of an exchange because it has ended as planned.
-    pub(crate) fn is_abandoned(&self, exchange: u32) -> bool {
-        let state = self.state();
-        state.received_bye || state.is_closed(exchange)
-    }
-
-    /// Sends a message of an exchange, waiting at most `timeout` for a renderer that does not read.
-    /// Returns `false` and sends nothing if, according to the messages read so far, the renderer
-    /// has closed the exchange.
-    pub(crate) fn send(&self, exchange: u32, message: &Message, timeout: Duration) -> Result<bool, Ended> {
+    /// Sends a message of an exchange. Returns `false` and sends nothing if, according to the
+    /// messages read so far, the renderer has closed the exchange. If the connection has ended,
+    /// waits for the end of the process for at most `left`.
+    pub(crate) fn send(&self, exchange: u32, message: &Message, left: Duration) -> Result<bool, Ended> {
+        self.check_owner()?;
         let state = self.state();
         if state.is_closed(exchange) {
             return Ok(false);
         }
-        self.transmit(state, message, timeout).map(|()| true)
+        self.transmit(state, message, left).map(|()| true)
     }
 
-    fn transmit(&self, mut state: MutexGuard<'_, State>, message: &Message, timeout: Duration) -> Result<(), Ended> {
-        let sent = state.connection.send(message, None, timeout);
-        sent.map_err(|error| {
-            let lingers = state.exit_grace;
-            self.ended(state, error, lingers)
-        })
+    /// Like [`send`](Self::send), for a message that the renderer does not need once it has ended
+    /// as planned: it is then not sent.
+    pub(crate) fn send_unless_abandoned(&self, exchange: u32, message: &Message, left: Duration) -> Result<(), Ended> {
+        self.check_owner()?;
+        let state = self.state();
+        if state.is_abandoned(exchange) {
+            return Ok(());
+        }
+        match self.transmit(state, message, left) {
+            Err(Ended::Closed(error)) if self.state().is_unneeded(exchange, &error, left) => Ok(()),
+            sent => sent,
+        }
+    }
+
+    fn transmit(&self, mut state: MutexGuard<'_, State>, message: &Message, left: Duration) -> Result<(), Ended> {
+        let sent = state.connection.send(message, None, SEND_LIMIT);
+        sent.map_err(|error| self.ended(state, error, left))
     }
 
     /// Sends a message on which nothing depends: the next call reports a failure. Does not wait for
     /// the end of the renderer's process.
-    pub(crate) fn send_unreported(&self, message: &Message, timeout: Duration) {
+    pub(crate) fn send_unreported(&self, message: &Message) {
+        if self.is_forked() {
+            return;
+        }
         let mut state = self.state();
-        if let Err(error) = state.connection.send(message, None, timeout) {
+        if let Err(error) = state.connection.send(message, None, SEND_LIMIT) {
             drop(state.end_error(error));
         }
     }
 
     /// Ends this side's part in an exchange.
     pub(crate) fn close(&self, exchange: u32) {
+        if self.is_forked() {
+            return;
+        }
         let mut state = self.state();
         state.inboxes.remove(&exchange);
         if state.connection.session().exchange(exchange).is_some() {
@@ -298,6 +308,9 @@ impl Link {
 
     /// Notifies the renderer that an exchange is not used, and why.
     pub(crate) fn refuse(&self, exchange: u32, code: Code, text: &str) {
+        if self.is_forked() {
+            return;
+        }
         let mut state = self.state();
         state.inboxes.remove(&exchange);
         // If the renderer has closed it meanwhile, only a Close is allowed.
@@ -313,6 +326,9 @@ impl Link {
     /// Ends the connection with a Bye. If the worker has requested exchanges in vain, offers that
     /// it has not requested are refused before, with the requested names as the reason.
     pub(crate) fn bye(&self) {
+        if self.is_forked() {
+            return;
+        }
         let (asked, untaken) = {
             let state = self.state();
             let is_over = state.missing_offers.is_empty() || state.connection.has_ended();
@@ -324,11 +340,6 @@ impl Link {
         }
         self.state().connection.close(Code::Done, "the worker has ended");
     }
-}
-
-/// Returns a list of names for messages: `"a", "b"`.
-pub(crate) fn quoted(names: &[String]) -> String {
-    names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
 }
 
 #[path = "link_state.rs"]

@@ -3,10 +3,44 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use bridge_ipc::{Code, ExchangePhase, Message};
+use bridge_ipc::{Code, ExchangePhase, Message, Offer, OsHandle, Resource, Timeline};
 use bridge_trace::log_debug;
 
-use super::{EXIT_GRACE, Inbox, LONG_EXIT_GRACE, MAX_READS, MAX_READS_AFTER_END, Published, State};
+use super::{MAX_READS, MAX_READS_AFTER_END, State};
+
+/// Time for which calls that have time left, all together, wait for the renderer's process to end
+/// after it has ended the connection with a reason. Until then, calls without time left do not
+/// report the end of a connection without a reason: the kernel closes sockets shortly before the
+/// pidfd becomes readable.
+pub(super) const EXIT_GRACE: Duration = Duration::from_millis(100);
+
+/// Time for which calls that have time left, all together, wait for the process to end if the
+/// renderer has given no reason; if the worker's own limit is longer, that is used. A killed
+/// renderer with a stuck queue took up to two seconds in tests, and longer while many ended at
+/// once: the GPU driver first aborts its work, and may signal its timelines until then.
+pub(super) const LONG_EXIT_GRACE: Duration = Duration::from_secs(5);
+
+/// Messages of an exchange that are not used yet.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    pub(crate) offer: Offer,
+    pub(crate) resources: Vec<(Resource, OsHandle)>,
+    pub(crate) timelines: Vec<(Timeline, OsHandle)>,
+    /// Slots and values, in order of arrival.
+    pub(crate) freed: VecDeque<(u32, u64)>,
+    pub(crate) published: VecDeque<Published>,
+    pub(crate) closed: bool,
+    pub(crate) claimed: bool,
+}
+
+/// A frame that the renderer has published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Published {
+    pub(crate) slot: u32,
+    pub(crate) frame: u64,
+    pub(crate) value: u64,
+    pub(crate) torn: bool,
+}
 
 impl State {
     /// Returns the exchanges that are offered and not requested.
@@ -21,6 +55,19 @@ impl State {
     /// exchange.
     pub(crate) fn is_closed(&self, exchange: u32) -> bool {
         self.inboxes.get(&exchange).is_none_or(|inbox| inbox.closed)
+    }
+
+    /// Returns `true` if, according to the messages read so far, the renderer takes no more
+    /// messages of an exchange because it has ended as planned.
+    pub(crate) fn is_abandoned(&self, exchange: u32) -> bool {
+        self.received_bye || self.is_closed(exchange)
+    }
+
+    /// Returns `true` if a message that the renderer does not need after its end could not be sent
+    /// because of that end. Without time `left`, its process may still be ending, which the next
+    /// call reports.
+    pub(super) fn is_unneeded(&self, exchange: u32, error: &bridge_ipc::Error, left: Duration) -> bool {
+        self.is_abandoned(exchange) || left.is_zero() && self.may_be_dying(error)
     }
 
     /// Reads the available messages, unless another thread waits at the socket; returns `true` if
@@ -50,19 +97,24 @@ impl State {
     }
 
     /// Returns how long a call that has `left` waits for the end of the process, or `None` if this
-    /// side has just ended the connection.
+    /// side has just ended the connection. A call without time left does not wait.
     pub(super) fn exit_wait(&mut self, error: &bridge_ipc::Error, left: Duration) -> Option<Duration> {
         let bridge_ipc::Error::Closed { reason, .. } = error else { return None };
         let now = Instant::now();
         // A deadline beyond the clock's range is replaced by one that is late enough.
-        let until = *self
-            .exit_deadline
+        let silent = *self
+            .silent_exit_deadline
             .get_or_insert_with(|| now.checked_add(self.exit_grace).unwrap_or(now + LONG_EXIT_GRACE));
-        let last = self.long_exit_deadline.get_or_insert(now + EXIT_GRACE).saturating_duration_since(now);
-        Some(match reason {
-            None => left.min(until.saturating_duration_since(now)).max(last),
-            Some(_) => last,
-        })
+        let explained = *self.explained_exit_deadline.get_or_insert(now + EXIT_GRACE);
+        let until = if reason.is_none() { silent } else { explained };
+        Some(left.min(until.saturating_duration_since(now)))
+    }
+
+    /// Returns `true` if the connection has just ended as for a process that is killed, so that the
+    /// end of the process may follow.
+    pub(super) fn may_be_dying(&self, error: &bridge_ipc::Error) -> bool {
+        let is_silent = matches!(error, bridge_ipc::Error::Closed { reason: None, .. }) && self.cut_off.is_none();
+        is_silent && self.explained_exit_deadline.is_none_or(|until| Instant::now() < until)
     }
 
     /// Returns the error of the end of the connection. If a failed send was the first sign of it,
@@ -151,4 +203,9 @@ impl State {
             other => log_debug!("ignored a {} message from the renderer", other.kind()),
         }
     }
+}
+
+/// Returns a list of names for messages: `"a", "b"`.
+pub(crate) fn quoted(names: &[String]) -> String {
+    names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
 }

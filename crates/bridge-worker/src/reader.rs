@@ -67,18 +67,14 @@ impl<R: Resources> LatestReader<R> {
     /// As [`newest`](Self::newest).
     pub fn wait_for_newer(&mut self, timeout: Duration) -> Result<bool> {
         let deadline = Instant::now().checked_add(timeout);
+        let left = || deadline.map_or(timeout, |deadline| deadline.saturating_duration_since(Instant::now()));
         loop {
-            let left = match deadline {
-                // A frame that an earlier call could not take is available already.
-                _ if self.next.is_some() => Duration::ZERO,
-                Some(deadline) => deadline.saturating_duration_since(Instant::now()),
-                None => timeout,
-            };
-            let found = self.published(left)?;
+            // A frame that an earlier call could not take is available already.
+            let found = self.published(if self.next.is_some() { Duration::ZERO } else { left() })?;
             let waits = found.is_some();
-            self.choose(found.unwrap_or_default())?;
+            self.choose(found.unwrap_or_default(), left())?;
             if let Some(next) = self.next {
-                self.take(next)?;
+                self.take(next, left())?;
                 return Ok(true);
             }
             if !waits {
@@ -101,20 +97,20 @@ impl<R: Resources> LatestReader<R> {
     }
 
     /// Selects the newest frame that is not torn, and returns the slots of the others.
-    fn choose(&mut self, frames: Vec<Published>) -> Result<()> {
+    fn choose(&mut self, frames: Vec<Published>, left: Duration) -> Result<()> {
         let newest = frames.iter().rposition(|frame| !frame.torn);
         let superseded = newest.and_then(|newest| self.next.replace(frames[newest]));
         let others = frames.iter().enumerate().filter(|(place, _)| Some(*place) != newest).map(|(_, frame)| frame);
         for frame in superseded.iter().chain(others) {
             // This side has enqueued no work for these frames.
-            self.free(frame.slot, 0)?;
+            self.free(frame.slot, 0, left)?;
         }
         Ok(())
     }
 
     /// Makes `next` the held frame once all required calls have succeeded, and returns the slot of
     /// the previous frame.
-    fn take(&mut self, next: Published) -> Result<()> {
+    fn take(&mut self, next: Published, left: Duration) -> Result<()> {
         let mut done = 0;
         if let Side::Cuda(side) = &mut self.exchange.side {
             if let Some(old) = self.held {
@@ -131,14 +127,14 @@ impl<R: Resources> LatestReader<R> {
         let old = self.held.replace(next);
         self.exchange.trace_take(next);
         match old {
-            Some(old) => self.free(old.slot, done),
+            Some(old) => self.free(old.slot, done, left),
             None => Ok(()),
         }
     }
 
-    fn free(&mut self, slot: u32, value: u64) -> Result<()> {
+    fn free(&mut self, slot: u32, value: u64, left: Duration) -> Result<()> {
         let frame = self.frame();
-        self.exchange.free(slot, value, frame)
+        self.exchange.free(slot, value, frame, left)
     }
 }
 
@@ -198,6 +194,7 @@ impl<R: Resources> std::fmt::Debug for ReadTurn<'_, R> {
 impl<R: Resources> Drop for ReadTurn<'_, R> {
     fn drop(&mut self) {
         if !self.done
+            && !self.reader.exchange.is_forked()
             && let Err(error) = self.end()
         {
             log_error!("exchange \"{}\": {error}", self.reader.name());

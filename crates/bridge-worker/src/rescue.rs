@@ -2,20 +2,17 @@
 //! renderer's place after its death.
 #![allow(unsafe_code)] // Waits and signals.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bridge_ipc::PeerWatch;
-use bridge_trace::{log_error, log_warn};
+use bridge_trace::log_error;
 use cuda_import::cudarc::driver::CudaStream;
 use cuda_import::{ImportedSemaphore, Restoring, query, signal_one, wait_one};
 
 use crate::error::Result;
 
 /// Time that signals of a killed renderer may still take, while its queue drains.
-const DRAIN: Duration = Duration::from_millis(20);
+pub(crate) const DRAIN: Duration = Duration::from_millis(20);
 
 /// The renderer's timeline, and the values that a stream waits for.
 pub(crate) struct Rescue {
@@ -78,6 +75,11 @@ impl Rescue {
         Ok(())
     }
 
+    /// Like [`rescue`](Self::rescue), on a thread that reports nothing.
+    pub(crate) fn signal_owed(&self) {
+        self.signal(&mut self.values());
+    }
+
     /// Signals the values that the stream waits for, after the renderer has died. Returns the value
     /// that had to be signaled, once.
     pub(crate) fn rescue(&self) -> Option<u64> {
@@ -112,63 +114,5 @@ impl Rescue {
                 _ => std::thread::sleep(Duration::from_micros(200)),
             }
         }
-    }
-}
-
-/// A thread that signals in the renderer's place when the renderer dies, even while the program
-/// itself waits for the stream. Dropping the guard ends the thread.
-pub(crate) struct Guard {
-    watch: Arc<PeerWatch>,
-    /// `None` after the thread was detached.
-    thread: Option<JoinHandle<()>>,
-    /// Set once the stream gets no more waits.
-    left: Arc<AtomicBool>,
-}
-
-impl Guard {
-    pub(crate) fn new(watch: PeerWatch, rescue: &Arc<Rescue>) -> Option<Self> {
-        let watch = Arc::new(watch);
-        let left = Arc::new(AtomicBool::new(false));
-        let (watching, is_left, rescue) = (Arc::clone(&watch), Arc::clone(&left), Arc::clone(rescue));
-        let thread = std::thread::Builder::new().name("bridge-worker".into()).spawn(move || {
-            if !watching.wait() {
-                return;
-            }
-            // A frame that is begun at this moment may add waits.
-            while !watching.is_stopped_within(DRAIN) {
-                // Loaded before the signals, so that the last round covers all waits.
-                let is_last = is_left.load(Ordering::Acquire);
-                rescue.signal(&mut rescue.values());
-                if is_last {
-                    return;
-                }
-            }
-        });
-        match thread {
-            Ok(thread) => Some(Self { watch, left, thread: Some(thread) }),
-            Err(error) => {
-                log_warn!(
-                    "the end of the renderer is noticed only by the next call, since no thread could be started: \
-                     {error}"
-                );
-                None
-            }
-        }
-    }
-
-    /// Detaches the thread, which ends once the renderer is dead. No more work is enqueued, and the
-    /// stream and the timelines are never freed.
-    pub(crate) fn leave(mut self) {
-        self.left.store(true, Ordering::Release);
-        self.thread = None;
-    }
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        let Some(thread) = self.thread.take() else { return };
-        self.watch.stop();
-        // The thread does not panic.
-        let _ = thread.join();
     }
 }

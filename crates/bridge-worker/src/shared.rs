@@ -31,6 +31,10 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        if self.link.is_forked() {
+            // The driver's objects belong to the parent.
+            std::mem::forget(self.cuda.take());
+        }
         self.link.bye();
     }
 }

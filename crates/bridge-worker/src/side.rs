@@ -14,9 +14,6 @@ use crate::link::{Ended, State, quoted};
 use crate::resources::Resources;
 use crate::shared::Shared;
 
-/// Time limit for sending to a renderer that does not read.
-pub(crate) const SEND_LIMIT: Duration = Duration::from_secs(1);
-
 /// The slots of an exchange.
 pub(crate) enum Side<R: Resources> {
     Cuda(CudaSide<R>),
@@ -157,7 +154,7 @@ impl Shared {
     pub(crate) fn ready(&self, offer: &Offer) -> Result<()> {
         bridge_trace::event(self.event("offer", &offer.name).peer(self.renderer.pid));
         let ready = Message::Ready { exchange: offer.exchange };
-        match self.link.send(offer.exchange, &ready, SEND_LIMIT) {
+        match self.link.send(offer.exchange, &ready, Duration::MAX) {
             Ok(true) => Ok(()),
             Ok(false) => {
                 Err(Error::Closed { exchange: offer.name.clone(), reason: format!("by {}", self.link.peer()) })

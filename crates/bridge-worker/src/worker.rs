@@ -16,6 +16,7 @@ use crate::link::Link;
 use crate::reader::LatestReader;
 use crate::resources::Resources;
 use crate::shared::Shared;
+use crate::side::ended_error;
 use crate::writer::LatestWriter;
 
 /// Configuration of a [`Worker`].
@@ -169,6 +170,7 @@ impl Worker {
     /// the protocol without such exchanges.
     pub fn exchange_reader<R: Resources>(&self, name: &str) -> Result<ExchangeReader<R>> {
         self.require_trust(name)?;
+        self.shared.link.check_owner().map_err(|ended| ended_error(&self.shared, name, 0, None, ended))?;
         let version = {
             let state = self.shared.link.state();
             let session = state.connection.session();

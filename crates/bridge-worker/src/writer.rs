@@ -14,7 +14,7 @@ use crate::exchange_slots::ExchangeSlots;
 use crate::link::{Ended, State};
 use crate::resources::Resources;
 use crate::shared::Shared;
-use crate::side::{SEND_LIMIT, Side};
+use crate::side::Side;
 
 /// Interval at which a wait for the GPU checks the renderer.
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
@@ -161,7 +161,7 @@ impl<R: Resources> LatestWriter<R> {
                     let exchange = self.exchange.offer.exchange;
                     for (frame, slot) in torn {
                         let torn = Message::Torn { exchange, slot, frame };
-                        if !matches!(self.exchange.shared.link.send(exchange, &torn, SEND_LIMIT), Ok(true)) {
+                        if !matches!(self.exchange.shared.link.send(exchange, &torn, Duration::MAX), Ok(true)) {
                             break;
                         }
                     }
@@ -190,9 +190,9 @@ impl<R: Resources> LatestWriter<R> {
         }
     }
 
-    /// Sends a message about the next frame.
-    pub(crate) fn send(&mut self, message: &Message) -> Result<()> {
-        self.exchange.send(message, self.next_frame)
+    /// Sends a message about the next frame. `left` is as for [`ExchangeSlots::send`].
+    pub(crate) fn send(&mut self, message: &Message, left: Duration) -> Result<()> {
+        self.exchange.send(message, self.next_frame, left)
     }
 }
 
@@ -269,7 +269,7 @@ impl<R: Resources> WriteTurn<'_, R> {
         writer.trace("publish", self.slot, Some(value));
         writer.next_frame = frame + 1;
         let publish = Message::Publish { exchange, slot: self.slot, frame, value };
-        writer.exchange.send(&publish, frame)
+        writer.exchange.send(&publish, frame, Duration::MAX)
     }
 
     /// Skips the frame and returns its slot. Work that was enqueued still runs, and the slot's next
@@ -301,7 +301,7 @@ impl<R: Resources> std::fmt::Debug for WriteTurn<'_, R> {
 
 impl<R: Resources> Drop for WriteTurn<'_, R> {
     fn drop(&mut self) {
-        if self.done {
+        if self.done || self.writer.exchange.is_forked() {
             return;
         }
         log_warn!("exchange \"{}\": the turn of frame {} was dropped", self.writer.name(), self.writer.next_frame);

@@ -15,6 +15,7 @@ use crate::message::hello::Role;
 use crate::transport::bind_lock::{BindLock, identity};
 use crate::transport::connection::Connection;
 use crate::transport::credentials;
+use crate::transport::owner::Owner;
 use crate::transport::peer::poll_until;
 use crate::transport::peer_socket::PeerSocket;
 use crate::transport::socket::new_socket;
@@ -31,8 +32,9 @@ pub(super) struct BoundSocket {
     file: (u64, u64),
     /// ID of the user whose processes may connect; `None` for this process's own user.
     user: Option<u32>,
-    /// The process that has bound it: a forked child has a copy, and leaves the file alone.
-    owner: u32,
+    /// The process that has bound it: a forked child has a copy of it, and leaves the file and the
+    /// workers to its parent.
+    owner: Owner,
 }
 
 impl BoundSocket {
@@ -56,7 +58,7 @@ impl BoundSocket {
         }
         // No process can connect before `listen`.
         let stat = lstat(path).map_err(failed("lstat"))?;
-        let (socket, file, owner) = (PeerSocket::refusing_descriptors(socket), identity(&stat), std::process::id());
+        let (socket, file, owner) = (PeerSocket::refusing_descriptors(socket), identity(&stat), Owner::current());
         let bound = Self { socket, path: path.to_owned(), file, user, owner };
         chmod(path, Mode::RUSR | Mode::WUSR).map_err(failed("chmod"))?;
         listen(&bound.socket, BACKLOG).map_err(failed("listen"))?;
@@ -68,7 +70,11 @@ impl BoundSocket {
     }
 
     /// Waits for the next process that connects, for at most `timeout`; returns `None` if none has.
+    ///
+    /// # Errors
+    /// [`Error::Forked`] in a forked child: workers reject it, so they are left to its parent.
     pub(super) fn accept(&self, timeout: Duration) -> Result<Option<Connection>> {
+        self.check_owner()?;
         let deadline = Instant::now().checked_add(timeout);
         loop {
             match accept_with(&self.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
@@ -84,6 +90,11 @@ impl BoundSocket {
         }
     }
 
+    /// Checks that this is not a forked child, which would take workers from its parent.
+    pub(super) fn check_owner(&self) -> Result<()> {
+        self.owner.check(|| format!("the listener at {}", self.path.display()))
+    }
+
     /// Creates the error of a call that failed for this socket.
     pub(super) fn system(&self, call: &'static str, error: Errno) -> Error {
         Error::System { call, object: self.path.display().to_string(), source: error.into() }
@@ -92,7 +103,7 @@ impl BoundSocket {
 
 impl Drop for BoundSocket {
     fn drop(&mut self) {
-        if self.owner == std::process::id() && lstat(&self.path).is_ok_and(|stat| identity(&stat) == self.file) {
+        if !self.owner.is_forked() && lstat(&self.path).is_ok_and(|stat| identity(&stat) == self.file) {
             let _ = unlink(&self.path);
         }
     }

@@ -13,6 +13,7 @@ use crate::message::hello::{Hello, Role};
 use crate::message::{Code, DecodeError, Message, Received};
 use crate::session::{Session, Verdict};
 use crate::transport::Waited;
+use crate::transport::owner::Owner;
 use crate::transport::peer::{PeerProcess, poll_until};
 use crate::transport::peer_socket::PeerSocket;
 use crate::transport::socket::{self, Incoming, Next};
@@ -26,8 +27,8 @@ const MAX_IGNORED: usize = 64;
 /// Dropping it sends a Bye and closes the socket. Descriptors of unreceived messages are closed
 /// with the socket; on a renderer before Linux 6.16, a separate thread closes it.
 ///
-/// It belongs to the process that created it. In a forked child, sending fails with
-/// [`Error::Closed`], and dropping the copy sends nothing.
+/// It belongs to the process that created it. In a forked child, sending and receiving fail with
+/// [`Error::Forked`], and dropping the copy sends nothing.
 #[derive(Debug)]
 pub struct Connection {
     socket: Arc<PeerSocket>,
@@ -36,8 +37,8 @@ pub struct Connection {
     /// Reason that the peer gave for ending the connection, if any.
     reason: Option<(Code, String)>,
     ended: bool,
-    /// The process that has made it: a forked child has a copy, in which it says nothing.
-    owner: u32,
+    /// The process that has created it: a forked child has a copy of it, and the same socket.
+    owner: Owner,
 }
 
 impl Connection {
@@ -48,7 +49,7 @@ impl Connection {
             Role::Worker => PeerSocket::accepting_descriptors(socket),
         });
         let peer = PeerProcess::of(socket.as_fd(), user)?;
-        let owner = std::process::id();
+        let owner = Owner::current();
         Ok(Self { socket, session: Session::new(role), peer, reason: None, ended: false, owner })
     }
 
@@ -108,7 +109,9 @@ impl Connection {
     /// [`Error::Closed`] once the peer has closed its end. An invalid message, or one that is not
     /// allowed, results in an error that describes the problem. The connection is then ended, the
     /// peer is notified of the reason, and the descriptors of the message are closed.
+    /// [`Error::Forked`] in a forked child, which would take the messages of its parent.
     pub fn try_receive(&mut self) -> Result<Option<Received>> {
+        self.check_owner()?;
         // Limited, so that a peer that keeps sending ignored messages cannot block the caller.
         for _ in 0..MAX_IGNORED {
             if self.ended {
@@ -248,7 +251,7 @@ impl Connection {
 
     fn end(&mut self) {
         self.ended = true;
-        if self.is_inherited() {
+        if self.owner.is_forked() {
             // A shutdown would affect the process that created the connection.
             return;
         }
@@ -260,9 +263,9 @@ impl Connection {
         }
     }
 
-    /// Returns `true` in a process that was forked from the one that has made it.
-    fn is_inherited(&self) -> bool {
-        self.owner != std::process::id()
+    /// Checks that this is not a forked child, which has the same socket as its parent.
+    fn check_owner(&self) -> Result<()> {
+        self.owner.check(|| format!("the connection with {}", self.name()))
     }
 
     fn closed(&self) -> Error {

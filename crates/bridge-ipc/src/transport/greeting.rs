@@ -84,6 +84,8 @@ impl Greetings {
     /// Implements [`Listener::greet`](crate::Listener::greet) for the processes that connect to
     /// `socket`.
     pub(super) fn greet(&self, socket: &BoundSocket, hello: &Hello, timeout: Duration) -> Result<Option<Connection>> {
+        // Checked before the locks, which another thread of the parent may have held.
+        socket.check_owner()?;
         let deadline = Instant::now().checked_add(timeout);
         loop {
             // A failure is returned only after answers were checked, so failing processes cannot

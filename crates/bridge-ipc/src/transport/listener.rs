@@ -13,9 +13,9 @@ use crate::transport::greeting::Greetings;
 
 /// A listening socket at a path. Dropping it removes the socket's file.
 ///
-/// It belongs to the process that bound it. Workers reject a forked child that accepts them
-/// ([`Error::PidMismatch`](crate::Error::PidMismatch)), and dropping the copy in a child leaves the
-/// file in place.
+/// It belongs to the process that bound it, since workers reject another process
+/// ([`Error::PidMismatch`](crate::Error::PidMismatch)). In a forked child, accepting a worker fails
+/// with [`Error::Forked`](crate::Error::Forked), and dropping the copy leaves the file in place.
 #[derive(Debug)]
 pub struct Listener {
     socket: BoundSocket,
@@ -59,7 +59,8 @@ impl Listener {
     /// [`Error::ForeignUser`](crate::Error::ForeignUser) and
     /// [`Error::PidMismatch`](crate::Error::PidMismatch) for a process that may not connect, whose
     /// connection is closed; [`Error::System`](crate::Error::System) if a system call fails. The
-    /// listener stays usable in both cases.
+    /// listener stays usable in both cases. [`Error::Forked`](crate::Error::Forked) in a forked
+    /// child.
     pub fn accept(&self, timeout: Duration) -> Result<Option<Connection>> {
         self.socket.accept(timeout)
     }

@@ -17,6 +17,8 @@ mod handshake;
 #[cfg(target_os = "linux")]
 mod listener;
 #[cfg(target_os = "linux")]
+mod owner;
+#[cfg(target_os = "linux")]
 mod peer;
 #[cfg(target_os = "linux")]
 mod peer_socket;
@@ -34,6 +36,8 @@ mod waiter;
 pub use connection::Connection;
 #[cfg(target_os = "linux")]
 pub use listener::Listener;
+#[cfg(target_os = "linux")]
+pub use owner::Owner;
 #[cfg(target_os = "linux")]
 pub use peer::{PeerProcess, PeerWatch};
 #[cfg(not(target_os = "linux"))]

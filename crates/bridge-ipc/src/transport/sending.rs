@@ -24,7 +24,8 @@ impl Connection {
     /// that no peer would accept, and [`Error::Descriptors`] if the number of descriptors is not
     /// that of the message. In these cases nothing was sent. [`Error::System`] for a failed call,
     /// [`Error::Closed`] if the peer has closed its end, and [`Error::Timeout`] if it does not
-    /// read. The connection is unusable then, because a message is missing.
+    /// read. The connection is unusable then, because a message is missing. [`Error::Forked`] in a
+    /// forked child; nothing was sent.
     pub fn send(&mut self, message: &Message, descriptor: Option<BorrowedFd<'_>>, timeout: Duration) -> Result<()> {
         let encoded = self.encode(message, descriptor)?;
         self.session.send(message).map_err(|source| Error::Violation { sender: this_side(), source })?;
@@ -65,10 +66,7 @@ impl Connection {
         if self.ended {
             return Err(self.closed());
         }
-        if self.is_inherited() {
-            let reason = format!("it belongs to process {}, from which this one was forked", self.owner);
-            return Err(Error::Closed { peer: self.name(), reason: Some((Code::Failure, reason)) });
-        }
+        self.check_owner()?;
         let (expected, got) = (message.descriptors(), usize::from(descriptor.is_some()));
         if expected != got {
             return Err(Error::Descriptors { peer: this_side(), kind: message.kind(), expected, got });
@@ -85,26 +83,29 @@ impl Connection {
         descriptor: Option<BorrowedFd<'_>>,
         timeout: Duration,
     ) -> Result<Option<Errno>> {
-        let deadline = Instant::now().checked_add(timeout);
+        // Most messages find room at once, and need no clock.
+        let mut until = None;
         loop {
-            match socket::send(&*self.socket, encoded.bytes(), descriptor) {
+            let full = match socket::send(&*self.socket, encoded.bytes(), descriptor) {
                 Ok(true) => return Ok(None),
-                Ok(false) => {}
-                Err(Errno::PIPE | Errno::CONNRESET | Errno::CONNREFUSED | Errno::NOTCONN) => {
-                    // The peer's earlier messages can still be received.
-                    return Err(self.closed());
-                }
-                // `poll` does not report when there is room again.
-                Err(Errno::TOOMANYREFS) if deadline.is_none_or(|deadline| Instant::now() < deadline) => {
-                    std::thread::sleep(RETRY_INTERVAL);
-                    continue;
-                }
-                Err(Errno::TOOMANYREFS) => return Ok(Some(Errno::TOOMANYREFS)),
+                Ok(false) => Errno::AGAIN,
+                // The peer's earlier messages can still be received.
+                Err(Errno::PIPE | Errno::CONNRESET | Errno::CONNREFUSED | Errno::NOTCONN) => return Err(self.closed()),
+                Err(Errno::TOOMANYREFS) => Errno::TOOMANYREFS,
                 Err(error) => return Err(self.send_error(error)),
+            };
+            let deadline = *until.get_or_insert_with(|| Instant::now().checked_add(timeout));
+            if full == Errno::TOOMANYREFS {
+                // `poll` does not report when there is room again.
+                if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                    return Ok(Some(full));
+                }
+                std::thread::sleep(RETRY_INTERVAL);
+                continue;
             }
             let room = poll_until(&mut [PollFd::new(&*self.socket, PollFlags::OUT)], deadline);
             if room.map_err(|error| self.system("poll", error))? == 0 {
-                return Ok(Some(Errno::AGAIN));
+                return Ok(Some(full));
             }
         }
     }

@@ -1,4 +1,8 @@
-//! Test of a renderer that closes an exchange in step while a frame of it is written.
+//! Tests of a renderer that closes an exchange in step, or its socket, while the worker has a turn.
+
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::channel;
 
 use bridge_ipc::Backend;
 use bridge_worker::{Worker, WorkerInfo};
@@ -40,6 +44,52 @@ fn frame_that_ends_after_a_close_is_reported_as_closed() {
             assert!(matches!(error, Error::Closed { .. }), "{error:?}");
             drop((first, second));
             thread.join().unwrap();
+        });
+    }
+}
+
+/// Dropping a turn does not wait for the end of the process of a renderer that has closed its
+/// socket without a message and keeps running.
+#[test]
+fn a_turn_that_is_dropped_waits_for_no_process() {
+    for direction in [Direction::WorkerWrites, Direction::RendererWrites] {
+        let (_folder, listener) = listen();
+        let ((end, ends), (ended, has_ended)) = (channel::<()>(), channel());
+        let listener = &listener;
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let mut renderer = Renderer::accept_with(listener, true);
+                renderer.offer_in(direction, 1, "x", &[floats(4)]);
+                assert_eq!(renderer.receive(), Message::Ready { exchange: 1 });
+                renderer.send(match direction {
+                    Direction::WorkerWrites => Message::Free { exchange: 1, slot: 0, value: 0 },
+                    Direction::RendererWrites => Message::Publish { exchange: 1, slot: 0, frame: 0, value: 1 },
+                });
+                ends.recv().unwrap();
+                let socket = UnixStream::from(renderer.connection.as_fd().try_clone_to_owned().unwrap());
+                socket.shutdown(std::net::Shutdown::Both).unwrap();
+                ended.send(renderer).unwrap();
+            });
+            let info = WorkerInfo { backend: Some(Backend::Host), timeout: LIMIT, trust: true, ..Default::default() };
+            let worker = Worker::connect_with(listener.path(), &info).unwrap();
+            let start;
+            if direction == Direction::WorkerWrites {
+                let mut exchange = worker.exchange::<Buffer<f32>>("x").unwrap();
+                let mut turn = exchange.begin().unwrap();
+                turn.announce().unwrap();
+                end.send(()).unwrap();
+                let _renderer = has_ended.recv().unwrap();
+                start = Instant::now();
+                drop(turn);
+            } else {
+                let mut exchange = worker.exchange_reader::<Buffer<f32>>("x").unwrap();
+                let turn = exchange.next(LIMIT).unwrap().unwrap();
+                end.send(()).unwrap();
+                let _renderer = has_ended.recv().unwrap();
+                start = Instant::now();
+                drop(turn);
+            }
+            assert!(start.elapsed() < LIMIT / 2, "{direction:?}: {:?}", start.elapsed());
         });
     }
 }

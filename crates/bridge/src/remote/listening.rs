@@ -67,6 +67,7 @@ impl<P: Part> WorkerListener<P> {
             // Cleared before the events that it announces are processed.
             if woken {
                 self.control.wake().clear();
+                self.part.woken();
             }
             if self.control.is_stopped() {
                 return self.end();
@@ -110,7 +111,7 @@ impl<P: Part> WorkerListener<P> {
         self.part.close();
         // Messages that have arrived by now count: complete frames, even if followed by the end of
         // the connection, and a Close of the exchange.
-        let heard = self.read_messages();
+        let heard = self.read_all_messages();
         let usable = self.advance().is_ok() && handed_over;
         self.connection.close(Code::Done, "the renderer has ended the exchange");
         if usable {
@@ -178,6 +179,16 @@ impl<P: Part> WorkerListener<P> {
             }
         }
         Ok(false)
+    }
+
+    /// Reads all messages that have arrived; more may arrive meanwhile, so the number is limited.
+    fn read_all_messages(&mut self) -> Result<(), LossReason> {
+        for _ in 0..MAX_READS_AFTER_END {
+            if self.read_messages()? {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Processes what the worker has finished, and gives it slots or frames. Returns `true` if

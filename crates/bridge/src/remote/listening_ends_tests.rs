@@ -38,6 +38,37 @@ fn frame_before_an_unread_close_is_shown() {
     stored.handle.close(scene.reader).unwrap();
 }
 
+/// All messages that have arrived are read if the program disconnects the worker, also if there are
+/// more than the thread reads at once.
+#[test]
+fn what_has_arrived_is_read_however_much_it_is() {
+    const MANY: usize = MAX_READS / 2 + 1;
+    let Some(mut scene) = Scene::with_slots("however-much", MANY) else { return };
+    let path = scene.path();
+    let worker = std::thread::spawn(move || {
+        let (mut connection, slots) = connect_to(&path, MANY);
+        let (last, others) = slots.split_last().unwrap();
+        for (&slot, frame) in others.iter().zip(0..) {
+            publish(&mut connection, slot, frame);
+            connection.send(&Message::Torn { exchange: EXCHANGE, slot, frame }, None, LIMIT).unwrap();
+        }
+        publish(&mut connection, *last, MANY as u64 - 1);
+        connection.send(&Message::Close { exchange: EXCHANGE }, None, LIMIT).unwrap();
+        connection
+    });
+    let (mut listening, gpu) = scene.prepare();
+    // Gives the worker its slots.
+    listening.advance().unwrap();
+    let connection = worker.join().unwrap();
+    gpu(MANY as u64);
+    scene.control.stop();
+    let stored = listening.run();
+    assert_eq!(scene.new_frame(), 0, "the only complete frame");
+    assert!(stored.previous.is_none() && stored.handle.remote_slots().is_empty(), "it has closed the exchange");
+    drop(connection);
+    stored.handle.close(scene.reader).unwrap();
+}
+
 /// What a worker was lost for is told, though its process ends at once behind it.
 #[test]
 fn loss_is_reported_with_the_reason_of_the_worker() {

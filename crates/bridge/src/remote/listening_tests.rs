@@ -24,7 +24,6 @@ use crate::remote::timelines::Timelines;
 use crate::remote::wake::Waker;
 
 type Words = BufferSpec<u32>;
-
 const LIMIT: Duration = Duration::from_secs(20);
 const LEN: usize = 64;
 #[path = "listening_ends_tests.rs"]
@@ -47,10 +46,14 @@ type LatestWriter<R> = crate::exchange::LatestWriter<R, crate::exchange::Compute
 impl Scene {
     /// Returns `None`, and skips the test, without a Vulkan device.
     fn new(name: &str) -> Option<Self> {
+        Self::with_slots(name, LatestInfo::default().slots)
+    }
+
+    fn with_slots(name: &str, slots: usize) -> Option<Self> {
         let device = device()?;
         let path = std::env::temp_dir().join(format!("bridge-link-{}-{name}", std::process::id()));
         let listener = Listener::bind(path).unwrap();
-        let info = LatestInfo { name: "frames", ..Default::default() };
+        let info = LatestInfo { name: "frames", slots, ..Default::default() };
         let compute = Compute::remote_unchecked(&device, false, Trust::None).unwrap();
         let spec = Words::new(LEN, BufferAccess::TRANSFER_READ);
         let (mut writer, reader) = Exchange::latest_for(&compute, &info, &spec).unwrap();
@@ -148,8 +151,13 @@ impl Scene {
 
 /// Connects a worker that accepts the exchange; returns it with the slots that it owns.
 fn connect(path: &Path) -> (Connection, Vec<u32>) {
+    connect_to(path, 6)
+}
+
+/// Like [`connect`], for an exchange with another number of slots.
+fn connect_to(path: &Path, slots: usize) -> (Connection, Vec<u32>) {
     let mut connection = taken(path);
-    let slots = (0..6).map(|_| free(&mut connection)).collect();
+    let slots = (0..slots).map(|_| free(&mut connection)).collect();
     (connection, slots)
 }
 

@@ -52,6 +52,9 @@ pub(super) trait Part: Sized + Send + 'static {
     /// Returns its immediate outcome, if any.
     fn handle_message(&mut self, message: &Message) -> Option<Outcome>;
 
+    /// Notes that the program may have published a frame or returned a slot.
+    fn woken(&mut self) {}
+
     /// Processes what the worker has finished. Returns one outcome per call, until there are no
     /// more. Does not block.
     ///

@@ -9,6 +9,7 @@ pub(crate) mod event;
 pub(crate) mod foreign_streams;
 pub(crate) mod graph;
 pub(crate) mod identity;
+pub(crate) mod marked;
 pub(crate) mod order;
 pub(crate) mod poll;
 pub(crate) mod private_stream;

@@ -4,8 +4,6 @@ use std::ops::{BitOr, BitOrAssign};
 
 use ash::vk;
 
-use crate::buffer::barrier::writes;
-
 /// Vulkan's access to a shared buffer while it owns it.
 ///
 /// One value decides the usage flags of the buffer and the stages and accesses of its acquire and
@@ -148,6 +146,18 @@ impl BitOrAssign for BufferAccess {
     fn bitor_assign(&mut self, other: Self) {
         *self = self.union(other);
     }
+}
+
+/// Returns the accesses of `access` that write.
+pub(crate) fn writes(access: vk::AccessFlags2) -> vk::AccessFlags2 {
+    use vk::AccessFlags2 as Access;
+    let all = Access::SHADER_WRITE
+        | Access::SHADER_STORAGE_WRITE
+        | Access::COLOR_ATTACHMENT_WRITE
+        | Access::DEPTH_STENCIL_ATTACHMENT_WRITE
+        | Access::TRANSFER_WRITE
+        | Access::MEMORY_WRITE;
+    access & all
 }
 
 #[cfg(test)]

@@ -70,18 +70,6 @@ pub struct Handover {
     accesses: BufferAccess,
 }
 
-/// Returns the accesses of `access` that write.
-pub(crate) fn writes(access: vk::AccessFlags2) -> vk::AccessFlags2 {
-    use vk::AccessFlags2 as Access;
-    let all = Access::SHADER_WRITE
-        | Access::SHADER_STORAGE_WRITE
-        | Access::COLOR_ATTACHMENT_WRITE
-        | Access::DEPTH_STENCIL_ATTACHMENT_WRITE
-        | Access::TRANSFER_WRITE
-        | Access::MEMORY_WRITE;
-    access & all
-}
-
 impl Handover {
     /// Creates the hand-over of `buffer` between `counterpart` and `queue_family`, which uses it
     /// with `accesses`.

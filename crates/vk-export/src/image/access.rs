@@ -4,7 +4,7 @@ use std::ops::{BitOr, BitOrAssign};
 
 use ash::vk;
 
-use crate::buffer::barrier::writes;
+use crate::buffer::access::writes;
 
 /// Vulkan's access to a shared image while it owns it.
 ///

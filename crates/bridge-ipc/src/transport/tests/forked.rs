@@ -1,6 +1,11 @@
 //! Processes that are forked while they have a listener or a connection.
 #![allow(unsafe_code, reason = "forks")]
 
+use rustix::event::{PollFd, PollFlags};
+use rustix::net::{SocketFlags, accept_with};
+
+use super::owner::Owner;
+use super::peer::poll_until;
 use super::*;
 
 unsafe extern "C" {
@@ -71,7 +76,10 @@ fn child_of_the_listening_process_is_refused_with_advice() {
     let error = std::thread::scope(|scope| {
         let worker = scope.spawn(move || Connection::connect(path, &ConnectInfo::default()).unwrap_err());
         in_a_child(|| {
-            let mut connection = listener.accept(LIMIT).unwrap().unwrap();
+            // As a program without this crate, whose listener does not know that it was forked.
+            poll_until(&mut [PollFd::new(&listener, PollFlags::IN)], None).unwrap();
+            let socket = accept_with(&listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK).unwrap();
+            let mut connection = Connection::new(socket, Role::Renderer, None).unwrap();
             // Until the worker has gone.
             assert!(connection.greet(&hello(Role::Renderer), LIMIT).is_err());
         });
@@ -79,4 +87,60 @@ fn child_of_the_listening_process_is_refused_with_advice() {
     });
     assert!(matches!(error, Error::PidMismatch { credentials, .. } if credentials == std::process::id()), "{error}");
     assert!(error.to_string().contains("fork before that"), "{error}");
+}
+
+/// In a forked child, calls that would read a message or accept a worker fail: its parent still
+/// gets all of them.
+#[test]
+fn a_forked_child_receives_nothing_in_place_of_its_parent() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    let (mut renderer, mut worker) = greeted(&listener);
+    renderer.send(&offer(), None, LIMIT).unwrap();
+    renderer.close(Code::Done, "for a test");
+    // Two workers: one that no call has accepted, and one that a call of the parent has greeted.
+    let connect = |path: PathBuf| std::thread::spawn(move || Connection::connect(path, &ConnectInfo::default()));
+    let path = || listener.path().to_owned();
+    let greeted = connect(path());
+    while listener.greet(&hello(Role::Renderer), Duration::ZERO).unwrap().is_none() && !greeted.is_finished() {}
+    let mut greeted = greeted.join().unwrap().unwrap();
+    greeted.send(&Message::Hello(hello(Role::Worker)), None, LIMIT).unwrap();
+    let waiting = connect(path());
+    poll_until(&mut [PollFd::new(&listener, PollFlags::IN)], None).unwrap();
+    in_a_child(|| {
+        let failures = [
+            worker.try_receive().unwrap_err(),
+            worker.receive(LIMIT).unwrap_err(),
+            renderer.try_receive().unwrap_err(),
+            listener.accept(LIMIT).unwrap_err(),
+            listener.greet(&hello(Role::Renderer), LIMIT).unwrap_err(),
+        ];
+        for error in failures {
+            let owner = std::os::unix::process::parent_id();
+            assert!(matches!(error, Error::Forked { owner: parent, .. } if parent == owner), "{error}");
+        }
+    });
+    assert_eq!(worker.receive(LIMIT).unwrap().message, offer());
+    assert!(matches!(worker.receive(LIMIT).unwrap().message, Message::Bye { .. }));
+    assert!(matches!(worker.try_receive(), Err(Error::Closed { reason: Some((Code::Done, _)), .. })));
+    assert!(listener.greet(&hello(Role::Renderer), LIMIT).unwrap().is_some(), "the parent has its worker");
+    assert!(waiting.join().unwrap().is_ok());
+}
+
+/// A process differs from those from which it was forked, also if none of these was asked before.
+#[test]
+fn an_owner_is_another_process_in_a_child_and_in_its_child() {
+    let owner = Owner::current();
+    assert!(!owner.is_forked());
+    in_a_child(|| {
+        assert!(owner.is_forked());
+        let own = Owner::current();
+        assert!(!own.is_forked());
+        in_a_child(|| assert!(owner.is_forked() && own.is_forked()));
+        // The child's child has changed nothing here.
+        assert!(!own.is_forked());
+    });
+    in_a_child(|| in_a_child(|| assert!(owner.is_forked())));
+    assert!(!owner.is_forked());
 }

@@ -26,6 +26,8 @@ pub(in crate::remote) struct CudaWriterPart<R: Resources> {
     outcomes: VecDeque<Outcome>,
     /// Whether the worker gets more slots once Vulkan's commands have ended.
     awaits_timeline: bool,
+    /// Whether a slot may have become free since slots were last requested.
+    slots_may_be_free: bool,
     /// Whether requesting slots has failed, which was logged.
     refused: bool,
     /// Whether the worker is given slots.
@@ -47,6 +49,7 @@ impl<R: Resources> CudaWriterPart<R> {
             frames: Frames::default(),
             outcomes: VecDeque::new(),
             awaits_timeline: false,
+            slots_may_be_free: true,
             refused: false,
             is_open: true,
             is_stale: false,
@@ -59,8 +62,18 @@ impl<R: Resources> CudaWriterPart<R> {
     pub(super) fn add_published(&mut self, frame: FinishedFrame) {
         self.backoff.reset();
         if let Err(slot) = self.frames.push(frame) {
-            self.writer.reclaim(slot);
+            self.reclaim(slot);
         }
+    }
+
+    /// Notes that the program may have returned a slot.
+    pub(super) fn woken(&mut self) {
+        self.slots_may_be_free = true;
+    }
+
+    fn reclaim(&mut self, slot: usize) {
+        self.writer.reclaim(slot);
+        self.slots_may_be_free = true;
     }
 
     pub(super) fn mark_torn(&mut self, slot: usize, frame: u64) {
@@ -69,7 +82,7 @@ impl<R: Resources> CudaWriterPart<R> {
                 let name = self.writer.name();
                 log_warn!("exchange \"{name}\": the worker's frame {frame} is torn and is not shown");
             }
-            self.writer.reclaim(slot);
+            self.reclaim(slot);
         }
     }
 
@@ -112,9 +125,11 @@ impl<R: Resources> CudaWriterPart<R> {
         }
         let value = self.timelines.reached()?;
         let ReachedFrames { whole, superseded } = self.frames.take_reached(value);
-        superseded.into_iter().for_each(|slot| self.writer.reclaim(slot));
+        superseded.into_iter().for_each(|slot| self.reclaim(slot));
         let Some(slot) = whole else { return Ok(()) };
         self.backoff.reset();
+        // The frame supersedes an earlier one, whose slot may be free.
+        self.slots_may_be_free = true;
         self.timelines.order(value)?;
         match self.writer.publish_remote(slot) {
             Ok(frame) => self.outcomes.push_back(Outcome { published: Some(frame), handed: None }),
@@ -128,11 +143,14 @@ impl<R: Resources> CudaWriterPart<R> {
         Ok(())
     }
 
-    /// Gives free slots to the worker.
+    /// Gives free slots to the worker. Most rounds have only heard of a frame, which frees no slot:
+    /// they skip the driver calls and locks of the request.
     fn give_slots(&mut self) -> Result<()> {
-        if !self.is_open {
+        if !self.is_open || !(self.slots_may_be_free || self.awaits_timeline) {
             return Ok(());
         }
+        // Before the request: a slot that is returned during it wakes the thread.
+        self.slots_may_be_free = false;
         let was_ending = self.awaits_timeline;
         let known = &mut self.known;
         let (slots, ending) = match self.writer.send_slots(|slot| is_new(known, slot)) {

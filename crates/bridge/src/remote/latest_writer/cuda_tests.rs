@@ -12,6 +12,9 @@ use crate::compute::remote::Trust;
 use crate::exchange::{Exchange, LatestInfo, LatestReader};
 use crate::remote::test_device::device;
 
+#[path = "cuda_rounds_tests.rs"]
+mod rounds;
+
 const LIMIT: Duration = Duration::from_secs(20);
 
 type Words = BufferSpec<u32>;
@@ -42,6 +45,7 @@ impl Worker {
 
     /// Advances the feed until it has no more outcomes.
     fn advance(&mut self) {
+        self.part.woken();
         while let Some(Outcome { published, handed }) = self.part.advance().unwrap() {
             self.published.extend(published);
             if let Some(HandedSlot { slot, frame: None, value }) = handed {
@@ -189,24 +193,6 @@ fn only_frames_that_the_reader_takes_are_signaled() {
     assert_eq!((turn.slot(), turn.computed().value()), (next, 2));
 }
 
-/// The timelines are read once per round, since each read is a driver call.
-#[test]
-fn timelines_are_read_once_per_round() {
-    let Some(mut worker) = Worker::new() else { return };
-    worker.advance();
-    let publish = |worker: &mut Worker| {
-        let (slot, frame) = (worker.slots.pop_front().unwrap(), worker.frames);
-        worker.frames += 1;
-        worker.part.add_published(FinishedFrame { slot, frame, value: worker.frames });
-        worker.part.timelines.finish_in_test(worker.frames);
-    };
-    publish(&mut worker);
-    assert_eq!(worker.part.advance(), Ok(Some(Outcome { published: Some(0), handed: None })));
-    publish(&mut worker);
-    assert_eq!(worker.part.advance(), Ok(None), "what has come meanwhile is the next round's");
-    assert_eq!(worker.part.advance(), Ok(Some(Outcome { published: Some(1), handed: None })));
-}
-
 #[test]
 fn unfinished_frames_are_not_shown() {
     for quiet in [true, false] {
@@ -277,6 +263,7 @@ fn worker_that_signals_the_renderers_timeline_is_disconnected() {
     worker.part.timelines.disturb_in_test(1 << 40);
     // A slot that Vulkan has read returns once its frame is superseded.
     worker.newest(second);
+    worker.part.woken();
     let mut reported = Ok(None);
     for _ in 0..3 {
         reported = worker.part.advance();

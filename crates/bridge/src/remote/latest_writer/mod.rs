@@ -75,6 +75,12 @@ impl<R: Resources> Part for LatestWriterPart<R> {
         None
     }
 
+    fn woken(&mut self) {
+        if let Self::Cuda(part) = self {
+            part.woken();
+        }
+    }
+
     fn advance(&mut self) -> Result<Option<Outcome>, String> {
         match self {
             Self::Host(part) => part.advance(),

@@ -1,0 +1,51 @@
+//! A signal and the event of its end, in one call.
+#![allow(unsafe_code)] // Signals, as in `stream`.
+
+use cudarc::driver::CudaStream;
+
+use super::{Event, SemaphorePoint, StreamEvent, Target, device_name, enqueue_points};
+use crate::error::{Error, Result};
+use crate::semaphore::ImportedSemaphore;
+use crate::sys::{self, CallError, Driver};
+
+/// Calls [`signal_one`](crate::signal_one), and then records an event after the signal: `spare`
+/// [again](StreamEvent::record), or a [new one](crate::record_event). The context is made current
+/// and the stream is checked once for both, which saves driver calls in every frame.
+///
+/// # Errors
+/// [`Error::ContextMismatch`] for a `spare` event of another context, otherwise those of
+/// [`signal`](crate::signal). On any error nothing was enqueued. The inner result is the error of
+/// the event: the value is signaled all the same.
+///
+/// # Safety
+/// The requirements of [`signal`](crate::signal).
+#[doc(alias = "cuSignalExternalSemaphoresAsync")]
+#[doc(alias = "cuEventRecord")]
+pub unsafe fn signal_and_record(
+    stream: &CudaStream,
+    semaphore: &ImportedSemaphore,
+    value: u64,
+    spare: Option<StreamEvent>,
+) -> Result<Result<StreamEvent>> {
+    if let Some(StreamEvent(event)) = &spare
+        && event.context().cu_ctx() != stream.context().cu_ctx()
+    {
+        let device = device_name(event.driver(), event.context());
+        return Err(Error::ContextMismatch { object: "stream".into(), device });
+    }
+    let mut recorded = None;
+    let enqueue = |driver: Driver, handles: &[_], params: &[_]| {
+        // SAFETY: both slices have the same length; this function's caller guarantees the
+        // semaphore.
+        unsafe { driver.signal(handles, params, stream) }?;
+        recorded = Some(match spare {
+            Some(spare) => spare.0.record(stream).map(|()| spare),
+            None => Event::new(driver, stream).map(StreamEvent),
+        });
+        Ok(())
+    };
+    let points = [SemaphorePoint { semaphore, value }];
+    enqueue_points("signal", Target::Stream, stream, &points, sys::signal_params, enqueue)?;
+    let Some(recorded) = recorded else { unreachable!("one point is enqueued") };
+    Ok(recorded.map_err(|error: CallError| error.at("stream", semaphore.device().name())))
+}
