@@ -97,8 +97,8 @@ impl<R: Content> CudaWriter<R> {
     /// Returns `true` if a frame was published. Returns `false` without calling `compute` while two
     /// frames are unfinished, so that a system never waits for a slow kernel. Also returns `false`
     /// if the CPU computes and `compute` does not call [`CpuFrame::run`]: that frame is skipped, as
-    /// is one for which `compute` returns an error. With CUDA, every other frame is published, also
-    /// if `compute` enqueues nothing.
+    /// is one for which `compute` returns an error. With CUDA, a frame is
+    /// published even if `compute` enqueues nothing.
     ///
     /// # Errors
     /// - The error of `compute`, and the errors of [`LatestWriter::begin`] and `publish`.

@@ -2,6 +2,7 @@
 
 use bridge::ExportDevice;
 use bridge::ash::vk;
+use bridge::cudarc::driver::DriverError;
 
 /// The result type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -115,6 +116,12 @@ pub enum Error {
     /// This process was forked from one with windows.
     #[error("this process was forked from one with windows, whose connection to the display it must not use")]
     Forked,
+}
+
+impl From<DriverError> for Error {
+    fn from(error: DriverError) -> Self {
+        Self::Bridge(error.into())
+    }
 }
 
 impl Error {

@@ -57,8 +57,8 @@ pub(crate) struct State {
     received_bye: bool,
     /// Reason why this side has ended the connection, if it has.
     cut_off: Option<(Code, String)>,
-    /// Limit of the wait for the end of the process after the end of the connection, and the
-    /// deadlines of that wait: after an end without a reason, and after one with a reason.
+    /// Limit of the wait for the process's end after the connection's, and its deadlines: after an
+    /// end without a reason, and with one, before which calls without time left report no silent end.
     exit_grace: Duration,
     silent_exit_deadline: Option<Instant>,
     explained_exit_deadline: Option<Instant>,

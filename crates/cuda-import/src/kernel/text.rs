@@ -10,16 +10,16 @@ const VERSION: &[u8] = b".version";
 ///
 /// `cuModuleLoadDataEx` has no length: it reads text up to its NUL, but it recognizes a cubin or a
 /// fatbin by its first bytes and takes the size from its header, so that it would read beyond the
-/// bytes here. PTX text begins with white space, a comment or a directive, as no binary module
-/// does. Text that contains the version directive is longer than the first bytes of a binary module
+/// bytes here. PTX text begins with white space, a comment, a directive or a preprocessor line
+/// (`#`), as no binary module does. Text that contains the version directive is longer than the first bytes of a binary module
 /// that the driver compares.
 pub(super) fn problem(bytes: &CStr) -> Option<&'static str> {
     let bytes = bytes.to_bytes();
     match bytes {
         [0x7f, b'E', b'L', b'F', ..] => Some("it is an ELF file, a cubin"),
         [0x50, 0xed, 0x55, 0xba, ..] | [0xb1, 0x43, 0x62, 0x46, ..] => Some("it is a fatbin"),
-        [first, ..] if !first.is_ascii_whitespace() && !b"./\x0b".contains(first) => {
-            Some("its first byte begins neither a comment nor a directive")
+        [first, ..] if !first.is_ascii_whitespace() && !b"./#\x0b".contains(first) => {
+            Some("its first byte begins neither white space, a comment, a directive nor a preprocessor line")
         }
         _ if !bytes.windows(VERSION.len()).any(|part| part == VERSION) => Some("it contains no `.version` directive"),
         _ => None,
@@ -40,7 +40,13 @@ mod tests {
         for text in [c"", c".", c"//", c" \n", c".versio"] {
             refused(text, ".version");
         }
-        for text in [c".version 8.0", c"\n\t .version 8.0", c"// a\n.version 8.0", c"/* a */.version 8.0"] {
+        for text in [
+            c".version 8.0",
+            c"\n\t .version 8.0",
+            c"// a\n.version 8.0",
+            c"/* a */.version 8.0",
+            c"# 1 \"a\"\n.version 8.0",
+        ] {
             assert_eq!(problem(text), None, "{text:?}");
         }
     }

@@ -156,6 +156,7 @@ pub(crate) fn writes(access: vk::AccessFlags2) -> vk::AccessFlags2 {
         | Access::COLOR_ATTACHMENT_WRITE
         | Access::DEPTH_STENCIL_ATTACHMENT_WRITE
         | Access::TRANSFER_WRITE
+        | Access::ACCELERATION_STRUCTURE_WRITE_KHR
         | Access::MEMORY_WRITE;
     access & all
 }

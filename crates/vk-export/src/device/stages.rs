@@ -215,6 +215,7 @@ mod tests {
             BufferAccess::INDEX_INPUT,
             BufferAccess::INDIRECT,
             BufferAccess::SHADER_READ,
+            BufferAccess::SHADER_READ_WRITE,
             BufferAccess::UNIFORM_READ,
             BufferAccess::COMPUTE_READ,
             BufferAccess::COMPUTE_READ_WRITE,
