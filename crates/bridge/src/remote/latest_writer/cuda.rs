@@ -143,8 +143,8 @@ impl<R: Resources> CudaWriterPart<R> {
         Ok(())
     }
 
-    /// Gives free slots to the worker. Most rounds have only heard of a frame, which frees no slot:
-    /// they skip the driver calls and locks of the request.
+    /// Gives free slots to the worker. Most rounds have only received a frame, which frees no
+    /// slot: they skip the driver calls and locks of the request.
     fn give_slots(&mut self) -> Result<()> {
         if !self.is_open || !(self.slots_may_be_free || self.awaits_timeline) {
             return Ok(());
