@@ -235,7 +235,7 @@ impl Scene {
         matches!(self.point.wait(Duration::from_millis(50)), Err(Error::Timeout { .. }))
     }
 
-    /// Waits for the end of the thread; returns the program's error and the workers' half.
+    /// Waits for the end of the thread; returns the program's error and the workers' handle.
     fn end(&mut self) -> (Error, StoredHandle<WorkerWriter<Words>>) {
         let stored = self.thread.take().unwrap().join().unwrap();
         (self.status.loss_error().unwrap(), stored)

@@ -1,8 +1,8 @@
-//! Tests of the driver calls and requests that a round of the feed makes.
+//! Tests of the driver calls and requests that a round of the part makes.
 
 use super::*;
 
-/// Announces a frame in the worker's first slot, without advancing the feed. Returns its value.
+/// Announces a frame in the worker's first slot, without advancing the part. Returns its value.
 fn announce(worker: &mut Worker) -> u64 {
     let (slot, frame) = (worker.slots.pop_front().unwrap(), worker.frames);
     worker.frames += 1;
