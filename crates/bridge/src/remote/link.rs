@@ -47,7 +47,7 @@ impl WorkerLink {
         let listen = move || {
             let (control, status, timeout) = (control_too, Arc::clone(&status_too), terms.timeout);
             let _ended = EndGuard(Arc::clone(&control));
-            let unheard = PanicGuard(&status_too);
+            let panic_guard = PanicGuard(&status_too);
             let report = |result| result_sender.as_ref().map(|result_sender| result_sender.send(result));
             let bring_back = |stored| *store.lock().unwrap_or_else(PoisonError::into_inner) = Some(stored);
             Backoff::set_precise_sleep();
@@ -56,7 +56,7 @@ impl WorkerLink {
             // The handle was lost with a thread that panicked.
             let Some(mut stored) = take(&store) else {
                 connection.close(Code::Failure, "the renderer's thread for the workers of this exchange has failed");
-                return unheard.report();
+                return panic_guard.report();
             };
             let given = stored.wait_for_previous(&connection, &control, timeout).and_then(|()| {
                 let awaited = PendingWorker { exchange: status.exchange(), control: &control, worker: &connection };

@@ -218,7 +218,7 @@ impl Scene {
     }
 
     /// Makes the worker overrun its limit.
-    fn limit_is_over(&self) {
+    fn force_overrun(&self) {
         self.status.force_overrun.store(true, Ordering::Relaxed);
     }
 
@@ -285,7 +285,7 @@ fn worker_that_overruns_its_limit_is_killed_even_if_disconnected() {
             scene.lost();
         }
         assert!(scene.hangs() && scene.worker.is_alive());
-        scene.limit_is_over();
+        scene.force_overrun();
         // Nothing else ends the wait.
         scene.point.wait(LIMIT).unwrap();
         // A worker that has closed its connection is killed later, and both are reported.
@@ -321,7 +321,7 @@ fn program_leaves_while_its_queue_waits() {
         if finishes {
             scene.finish(2);
         } else {
-            scene.limit_is_over();
+            scene.force_overrun();
         }
         scene.point.wait(LIMIT).unwrap();
         let status = Arc::clone(&scene.status);
@@ -337,7 +337,7 @@ fn program_leaves_while_its_queue_waits() {
 fn worker_of_a_lost_device_is_released_and_not_killed() {
     let Some(mut scene) = Scene::new("lost", "stays") else { return };
     scene.steps.state().simulate_loss(false);
-    scene.limit_is_over();
+    scene.force_overrun();
     scene.control.stop();
     let (error, _) = scene.end();
     assert!(matches!(&error, Error::PeerLost { dead: false, signaled: None, .. }), "{error}");

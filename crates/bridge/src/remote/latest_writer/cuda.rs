@@ -1,5 +1,5 @@
-//! The writer part of a worker that computes with CUDA: the worker writes the slots directly, and its
-//! frames are published once its timeline shows that they are complete.
+//! The writer part of a worker that computes with CUDA: the worker writes the slots directly, and
+//! its frames are published once its timeline shows that they are complete.
 //!
 //! No work that this process enqueues waits for the worker: the host polls the worker's timeline,
 //! and then signals the exchange's own. The worker's GPU does not wait for this process either: the
