@@ -87,7 +87,7 @@ impl WorkerLink {
             };
             trace::event(Event::new("offer", "host", status.exchange()).peer(worker));
             report(Ok(()));
-            let part = E::Part::new(stored.handle, given, control.wake());
+            let part = E::Part::new(stored.handle, given, control.waker());
             let held = terms.initial_slots() as usize;
             bring_back(
                 WorkerListener { connection, part, control, status, timeout, held, receives_nothing: false }.run(),

@@ -66,7 +66,7 @@ impl<P: Part> WorkerListener<P> {
             let [woken, ended, message] = ready;
             // Cleared before the events that it announces are processed.
             if woken {
-                self.control.wake().clear();
+                self.control.waker().clear();
                 self.part.woken();
             }
             if self.control.is_stopped() {
@@ -142,7 +142,7 @@ impl<P: Part> WorkerListener<P> {
     /// Waits for a copy or the program, for the worker's process, or for its messages, without
     /// sleeping before `awake`. Returns which of the three descriptors are ready.
     fn sleep(&self, limit: Option<Duration>, awake: Instant) -> [bool; 3] {
-        sleep_after_polling([&**self.control.wake(), self.connection.peer(), &self.connection], limit, awake)
+        sleep_after_polling([&**self.control.waker(), self.connection.peer(), &self.connection], limit, awake)
     }
 
     /// Reads the worker's messages, and returns `true` if it has read all of them. The number is

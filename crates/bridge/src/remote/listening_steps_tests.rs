@@ -77,7 +77,7 @@ fn the_worker() {
 pub(in crate::remote) struct Peer(Child);
 
 impl Peer {
-    /// Starts a worker that ends its connection as `ends` says once it was told to continue.
+    /// Starts a worker that ends its connection as `ends` says once it was asked to continue.
     pub(in crate::remote) fn start(path: &Path, ends: &str) -> Self {
         let worker = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "--nocapture", "remote::listening::steps::the_worker"])

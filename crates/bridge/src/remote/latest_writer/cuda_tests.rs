@@ -52,7 +52,7 @@ impl Worker {
                 assert!(!self.slots.contains(&slot), "slot {slot} is the worker's already");
                 if value > 0 {
                     assert!(value >= self.freed, "values do not fall");
-                    assert_eq!(self.part.timelines.freed().unwrap(), value, "told once it is reached");
+                    assert_eq!(self.part.timelines.freed().unwrap(), value, "sent once it is reached");
                     self.freed = value;
                 }
                 self.slots.push_back(slot);

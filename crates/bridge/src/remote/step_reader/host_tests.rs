@@ -209,7 +209,7 @@ fn frames_not_drawn_in_time_are_reported() {
         worker.advance();
         match worker.draws.check_compute() {
             Err(error) => break error.to_string(),
-            Ok(()) => assert!(start.elapsed() < LIMIT, "it is not told"),
+            Ok(()) => assert!(start.elapsed() < LIMIT, "it is not reported"),
         }
     };
     worker.open();

@@ -232,7 +232,7 @@ fn frames_that_cannot_be_copied_are_reported() {
     let error = loop {
         match worker.steps.check_compute() {
             Err(error) => break error.to_string(),
-            Ok(()) => assert!(start.elapsed() < LIMIT, "it is not told"),
+            Ok(()) => assert!(start.elapsed() < LIMIT, "it is not reported"),
         }
     };
     // SAFETY: nothing else signals it.
