@@ -34,7 +34,7 @@ fn record(vulkan: &Device, commands: vk::CommandBuffer, turn: &RenderTurn<Number
     let once = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
     let (buffer, half) = (turn.resources().as_raw(), LEN as u64 * 4);
     let copy = [vk::BufferCopy::default().dst_offset(half).size(half)];
-    // SAFETY: the command buffer is not in use, and the buffer is used between the two barriers only.
+    // SAFETY: the command buffer is not in use, and the buffer is used only between the barriers.
     unsafe {
         vulkan.begin_command_buffer(commands, &once)?;
         turn.record_acquire(commands);

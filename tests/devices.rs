@@ -109,7 +109,8 @@ fn make_nothing(device: &ash::Device) {
     }
 }
 
-/// The validation layer of an engine is heard, which the programs with their own engine rely on.
+/// Messages of an engine's validation layer are received, which programs with their own engine rely
+/// on.
 fn messages_of_an_engines_layer_are_received() {
     if !Rig::open_own().is_validated() {
         return skip_case(Need::Other, "messages_of_an_engines_layer_are_received", "no validation layer is installed");

@@ -164,7 +164,7 @@ fn a_device_in_use_cannot_be_released() {
     Rig::open_own().try_release().unwrap();
 }
 
-/// What is made from a device is told by name, and is no clone beside that.
+/// An object created from a device is reported by its name, and does not count as a clone as well.
 fn a_block_is_no_clone(placement: Placement) {
     let device = Rig::open_own();
     let usage = BufferAccess::TRANSFER_READ.usage;

@@ -146,7 +146,7 @@ fn lose(worker: &mut Worker, reader: &mut Reader) -> Result<()> {
             Ok(()) => std::thread::yield_now(),
         }
     };
-    println!("killed, told after {:.1?}: {error}", start.elapsed());
+    println!("killed, reported after {:.1?}: {error}", start.elapsed());
     let left = first(reader)?.context("the last step is gone")?;
     check(&left.read_back(LIMIT)?)
 }

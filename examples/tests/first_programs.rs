@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
-//! Tests of the first programs, `examples/01_buffer.rs` to `examples/09_frame_loop.rs`: they run, check
-//! their own results, and stay short.
+//! Tests of the first programs, `examples/01_buffer.rs` to `examples/09_frame_loop.rs`: they run,
+//! check their own results, and stay short.
 
 use std::fs;
 use std::path::Path;

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
-use crate::screen::told;
+use crate::screen::to_fault;
 
 /// The exception class of a [`Fault`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl From<bridge_view::Error> for Fault {
     fn from(error: bridge_view::Error) -> Self {
         use bridge_view::Error;
         match error {
-            Error::Bridge(error) => told(error),
+            Error::Bridge(error) => to_fault(error),
             Error::InvalidArgument { .. } | Error::TooLarge { .. } => Self::new(Kind::Shape, error),
             Error::NothingDrawn => Self::new(Kind::Usage, "nothing has been drawn so far"),
             Error::NoWindow { .. } => Self::new(Kind::Unavailable, error),

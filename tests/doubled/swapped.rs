@@ -13,19 +13,19 @@ use crate::{LEN, Words, info, words};
 /// One of the program's streams is held while it uses one buffer. Launches that use this buffer run
 /// after that, whichever turn lent it.
 pub(crate) fn launches_wait_for_what_they_use(_: &Double, _: &Rig, compute: &Compute) {
-    let guest = compute.cuda().unwrap().device().new_stream().unwrap();
+    let foreign_stream = compute.cuda().unwrap().device().new_stream().unwrap();
     let [mut first, mut second] = [(); 2].map(|()| Exchange::new(compute, &info(1), (words(),)).unwrap());
     let (mut one, mut other) = (first.begin().unwrap(), second.begin().unwrap());
     // Dropped before everything that it holds.
-    let gate = Gate::on_stream(compute, 0, &guest);
+    let gate = Gate::on_stream(compute, 0, &foreign_stream);
     let (Work::Cuda(mut mine), Work::Cuda(mut others)) = (one.work(), other.work()) else { unreachable!() };
     let home = mine.stream;
     gate.hold_stream();
-    guest.memset_zeros(&mut others.resources.0).unwrap();
+    foreign_stream.memset_zeros(&mut others.resources.0).unwrap();
     swap(&mut mine.resources, &mut others.resources);
     assert!(query(home).unwrap(), "nobody has made the stream wait so far");
     let _ = Work::Cuda(mine).kernels().unwrap();
-    assert!(!query(home).unwrap(), "launches with the buffer do not wait for the guest");
+    assert!(!query(home).unwrap(), "launches with the buffer do not wait for the foreign stream");
     gate.open();
     one.skip().unwrap();
     other.skip().unwrap();
@@ -134,20 +134,20 @@ pub(crate) fn another_stream_of_a_part_is_refused(_: &Double, rig: &Rig, _: &Com
 pub(crate) fn launches_of_a_part_wait_for_what_they_use(_: &Double, rig: &Rig, _: &Compute) {
     let devices = Peers::Both.devices(rig.device()).unwrap();
     let compute = &Compute::group(rig.device(), &devices).unwrap();
-    let guest = compute.cuda().unwrap().gpus().nth(1).unwrap().0.new_stream().unwrap();
+    let foreign_stream = compute.cuda().unwrap().gpus().nth(1).unwrap().0.new_stream().unwrap();
     let [mut first, mut second] = [(); 2].map(|()| Exchange::new(compute, &info(1), words()).unwrap());
     let (mut one, mut other) = (first.begin().unwrap(), second.begin().unwrap());
-    let gate = Gate::on_stream(compute, 1, &guest);
+    let gate = Gate::on_stream(compute, 1, &foreign_stream);
     let ranges = [0..LEN / 2, LEN / 2..LEN];
     let mut mine = one.work_split(&ranges).unwrap();
     let mut others = other.work_split(&ranges).unwrap();
     gate.hold_stream();
-    guest.memset_zeros(&mut others[1].elements).unwrap();
+    foreign_stream.memset_zeros(&mut others[1].elements).unwrap();
     swap(&mut mine[1].elements, &mut others[1].elements);
     let home = mine[1].stream;
     assert!(query(home).unwrap(), "nobody has made the stream wait so far");
     let _ = mine.pop().unwrap().kernels().unwrap();
-    assert!(!query(home).unwrap(), "launches with the elements do not wait for the guest");
+    assert!(!query(home).unwrap(), "launches with the elements do not wait for the foreign stream");
 
     let mut elsewhere = mine.pop().unwrap();
     swap(&mut elsewhere.elements, &mut others[1].elements);

@@ -64,8 +64,8 @@ pub(crate) fn another_stream_is_refused(rig: &Rig, side: &Compute) {
     let mut exchange = exchange(side, 2);
     let mut graph = FrameGraph::new(&exchange);
     let home = Arc::clone(side.cuda().unwrap().stream());
-    let guest = side.cuda().unwrap().device().new_stream().unwrap();
-    for elsewhere in [home, guest] {
+    let foreign_stream = side.cuda().unwrap().device().new_stream().unwrap();
+    for elsewhere in [home, foreign_stream] {
         let stray = |_: usize, work: Work<'_, Words>| match work {
             Work::Cuda(mut cuda) => Ok(elsewhere.memset_zeros(&mut cuda.resources)?),
             _ => Err("not CUDA".into()),

@@ -3,7 +3,7 @@
 //! tested on peers in `exchange`, `grow` and `pool`.
 #![allow(unsafe_code, clippy::unwrap_used)] // Submitting, and launches outside of a turn.
 
-mod guests;
+mod foreign_streams;
 mod hidden;
 mod images;
 mod lives;
@@ -19,7 +19,7 @@ use bridge::{BufferAccess, BufferSpec, Compute, ComputeTurn, Exchange, ExchangeI
 use bridge_tests::{Filler, PROBE, Readback, Rig, on_both_backends, on_peers, warm};
 use std::sync::Arc;
 
-use guests::{
+use foreign_streams::{
     a_copy_of_a_dropped_turn_is_waited_for, kernels_wait_for_a_copy_of_their_part,
     the_leader_waits_for_a_copy_on_another_stream,
 };

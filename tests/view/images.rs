@@ -86,8 +86,8 @@ pub(crate) fn images_of_other_sizes_are_scaled(_: &Rig, compute: &Compute) {
     assert!(found.iter().zip(&values).all(|(pixel, value)| pixel[0].abs_diff(*value) <= 1));
 }
 
-/// Infinite values are drawn as the brightest or darkest color, and only NaN is highlighted, in every
-/// pixel that a NaN contributes to.
+/// Infinite values are drawn as the brightest or darkest color, and only NaN is highlighted, in
+/// every pixel that a NaN contributes to.
 pub(crate) fn values_that_are_not_finite_are_scaled(_: &Rig, compute: &Compute) {
     const MAGENTA: [u8; 4] = [255, 0, 255, 255];
     let mut view = view(compute);

@@ -141,15 +141,15 @@ fn views_are_kernel_arguments() {
     let kernel = module.load_function("copy_plus_one").unwrap();
     let (mut source, mut sink) = (map(&import(&device), &stream), map(&import(&device), &stream));
     let written: Vec<u32> = (0..LEN as u32).collect();
-    let guest = device.new_stream().unwrap();
-    let written_by_guest = guest.clone_htod(&vec![41; LEN]).unwrap();
-    guest.synchronize().unwrap();
-    for ordered_by_guest in [false, true] {
+    let foreign_stream = device.new_stream().unwrap();
+    let written_by_foreign_stream = foreign_stream.clone_htod(&vec![41; LEN]).unwrap();
+    foreign_stream.synchronize().unwrap();
+    for ordered_by_foreign_stream in [false, true] {
         let latch = Latch::default();
         let mut source = source.view_mut();
-        if ordered_by_guest {
-            latch.hold(&guest);
-            guest.memcpy_dtod(&written_by_guest, &mut source).unwrap();
+        if ordered_by_foreign_stream {
+            latch.hold(&foreign_stream);
+            foreign_stream.memcpy_dtod(&written_by_foreign_stream, &mut source).unwrap();
         } else {
             stream.memcpy_htod(&written, &mut source).unwrap();
         }
@@ -167,9 +167,9 @@ fn views_are_kernel_arguments() {
         .unwrap();
         let sink = sink.view();
         let read = || stream.clone_dtoh(&sink).unwrap();
-        let read = if ordered_by_guest { latch.opened_during(read) } else { read() };
-        let expected = if ordered_by_guest { vec![42; LEN] } else { (1..=LEN as u32).collect() };
-        assert!(read == expected, "guest: {ordered_by_guest}, first {}", read[0]);
+        let read = if ordered_by_foreign_stream { latch.opened_during(read) } else { read() };
+        let expected = if ordered_by_foreign_stream { vec![42; LEN] } else { (1..=LEN as u32).collect() };
+        assert!(read == expected, "foreign stream: {ordered_by_foreign_stream}, first {}", read[0]);
     }
 }
 
@@ -200,7 +200,7 @@ fn bad_mappings_are_refused() {
 #[test]
 fn foreign_stream_reads_earlier_writes_of_the_home_stream() {
     let Some((device, _alone)) = device() else { return };
-    let (home, guest) = (device.new_stream().unwrap(), device.new_stream().unwrap());
+    let (home, foreign_stream) = (device.new_stream().unwrap(), device.new_stream().unwrap());
     let ones = home.clone_htod(&vec![1u32; LEN]).unwrap();
     for ordered in [true, false] {
         let mut buffer = map(&import(&device), &home);
@@ -210,11 +210,14 @@ fn foreign_stream_reads_earlier_writes_of_the_home_stream() {
         latch.hold(&home);
         home.memcpy_dtod(&ones, &mut buffer.view_mut()).unwrap();
         if ordered {
-            let seen = latch.opened_during(|| guest.clone_dtoh(&buffer.view()).unwrap());
-            assert!(seen == vec![1; LEN], "the guest did not wait for home");
+            let seen = latch.opened_during(|| foreign_stream.clone_dtoh(&buffer.view()).unwrap());
+            assert!(seen == vec![1; LEN], "the foreign stream did not wait for home");
         } else {
             // Negative control.
-            assert!(peek(&buffer, &guest) == vec![0; LEN], "without order the guest has to read what was there before");
+            assert!(
+                peek(&buffer, &foreign_stream) == vec![0; LEN],
+                "without order the foreign stream has to read what was there before"
+            );
             latch.open();
             home.synchronize().unwrap();
         }
@@ -224,7 +227,7 @@ fn foreign_stream_reads_earlier_writes_of_the_home_stream() {
 #[test]
 fn home_stream_reads_earlier_writes_of_foreign_streams() {
     let Some((device, _alone)) = device() else { return };
-    let (home, guest) = (device.new_stream().unwrap(), device.new_stream().unwrap());
+    let (home, foreign_stream) = (device.new_stream().unwrap(), device.new_stream().unwrap());
     let ones = home.clone_htod(&vec![1u32; LEN]).unwrap();
     home.synchronize().unwrap();
     for joined in [true, false] {
@@ -232,16 +235,19 @@ fn home_stream_reads_earlier_writes_of_foreign_streams() {
         home.memset_zeros(&mut buffer.view_mut()).unwrap();
         home.synchronize().unwrap();
         let latch = Latch::default();
-        latch.hold(&guest);
-        guest.memcpy_dtod(&ones, &mut buffer.view_mut()).unwrap();
+        latch.hold(&foreign_stream);
+        foreign_stream.memcpy_dtod(&ones, &mut buffer.view_mut()).unwrap();
         if joined {
             buffer.join_foreign_work().unwrap();
-            assert!(latch.opened_during(|| peek(&buffer, &home)) == vec![1; LEN], "home did not wait for the guest");
+            assert!(
+                latch.opened_during(|| peek(&buffer, &home)) == vec![1; LEN],
+                "home did not wait for the foreign stream"
+            );
         } else {
             // Negative control.
             assert!(peek(&buffer, &home) == vec![0; LEN], "without the join home has to read what was there before");
             latch.open();
-            guest.synchronize().unwrap();
+            foreign_stream.synchronize().unwrap();
         }
     }
 }
@@ -251,14 +257,14 @@ fn many_foreign_streams_stay_in_order() {
     let Some((device, _alone)) = device() else { return };
     let home = device.new_stream().unwrap();
     let mut buffer = map(&import(&device), &home);
-    let guests: Vec<_> =
+    let foreign_streams: Vec<_> =
         (0..12u32).map(|i| (device.new_stream().unwrap(), home.clone_htod(&vec![i; LEN]).unwrap())).collect();
     home.synchronize().unwrap();
     let latch = Latch::default();
-    // Only the first guest is held: each of the others waits for the one before.
-    latch.hold(&guests[0].0);
-    for (guest, values) in &guests {
-        guest.memcpy_dtod(values, &mut buffer.view_mut()).unwrap();
+    // Only the first foreign stream is held: each of the others waits for the one before.
+    latch.hold(&foreign_streams[0].0);
+    for (foreign_stream, values) in &foreign_streams {
+        foreign_stream.memcpy_dtod(values, &mut buffer.view_mut()).unwrap();
     }
     buffer.join_foreign_work().unwrap();
     assert_eq!(latch.opened_during(|| peek(&buffer, &home)), vec![11; LEN]);
@@ -267,14 +273,14 @@ fn many_foreign_streams_stay_in_order() {
 #[test]
 fn dropping_waits_for_pending_work_with_a_limit() {
     let Some((device, _alone)) = device() else { return };
-    let (home, guest) = (device.new_stream().unwrap(), device.new_stream().unwrap());
+    let (home, foreign_stream) = (device.new_stream().unwrap(), device.new_stream().unwrap());
     let zeros = home.alloc_zeros::<u32>(LEN).unwrap();
     home.synchronize().unwrap();
 
     let mut buffer = map(&import(&device), &home);
     let latch = Latch::default();
-    latch.hold(&guest);
-    guest.memcpy_dtod(&zeros, &mut buffer.view_mut()).unwrap();
+    latch.hold(&foreign_stream);
+    foreign_stream.memcpy_dtod(&zeros, &mut buffer.view_mut()).unwrap();
     latch.opened_during(|| buffer.close()).unwrap();
 
     let buffer = map(&import(&device), &home);

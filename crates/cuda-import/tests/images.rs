@@ -67,7 +67,7 @@ fn map<T: Texel>(device: &CudaDevice, info: &ImageMappingInfo, home: &Arc<CudaSt
 #[test]
 fn image_contents_are_read_back() {
     let Some((device, _alone)) = device() else { return };
-    let (home, guest) = (device.new_stream().unwrap(), device.new_stream().unwrap());
+    let (home, foreign_stream) = (device.new_stream().unwrap(), device.new_stream().unwrap());
     let cube = ImageMappingInfo { kind: ImageKind::Cube, layers: 6, ..SQUARE };
     let mut mapped = 0;
     for info in [
@@ -91,7 +91,7 @@ fn image_contents_are_read_back() {
         }
         for (level, texels) in (0..).zip(&levels) {
             let mut read = vec![[0; 4]; texels.len()];
-            image.view().read_to_host(&guest, level, .., &mut read).unwrap();
+            image.view().read_to_host(&foreign_stream, level, .., &mut read).unwrap();
             assert!(&read == texels, "{info:?}, level {level}");
             let mut buffer = home.alloc_zeros::<u16>(4 * texels.len()).unwrap();
             // SAFETY: a texel is four 16-bit numbers, with the alignment of one.

@@ -19,7 +19,7 @@ use crate::native::{Detached, call, detached};
 use crate::owned::{Owner, Tensor};
 use crate::screen::copy::skip;
 use crate::screen::slots::Format;
-use crate::screen::{Scene, limit, told};
+use crate::screen::{Scene, limit, to_fault};
 use crate::tensor::{Device, tuple};
 use crate::view::View;
 
@@ -58,7 +58,7 @@ impl Canvas {
                     let _ = sender.send(bytes.as_mut_ptr().expose_provenance());
                 });
                 let late = |_| Fault::new(Kind::Driver, "Vulkan does not give the slot of the canvas back");
-                ran.map_err(told).and_then(|()| receiver.recv_timeout(limit()).map_err(late))
+                ran.map_err(to_fault).and_then(|()| receiver.recv_timeout(limit()).map_err(late))
             }
             _ => Err(Fault::new(Kind::Driver, "the compute side has no memory for tensors")),
         };
@@ -196,7 +196,7 @@ impl CanvasFrame {
                 skip(turn);
                 return Ok(());
             }
-            let turn = turn.finish().map_err(told)?;
+            let turn = turn.finish().map_err(to_fault)?;
             canvas.view.get().show_frame(turn, canvas.format, Scene::Image(canvas.look))
         })??;
         Ok(())

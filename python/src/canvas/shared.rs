@@ -15,7 +15,7 @@ use crate::fork::Process;
 use crate::native::{Native, drop_later};
 use crate::screen::order::{check_stream, put_behind};
 use crate::screen::slots::{Format, Slots};
-use crate::screen::told;
+use crate::screen::to_fault;
 use crate::tensor::stream::{LEGACY, named};
 
 /// Reference to the slots, held by all their users: the canvas, an open frame, and tensors created
@@ -122,7 +122,7 @@ impl Shared {
             (Some(cuda), Some(number)) => {
                 check_stream(cuda.stream(), number)?;
                 let stream = foreign(cuda.stream(), number);
-                Compute::on_stream(self.compute.device(), stream).map_err(told)?
+                Compute::on_stream(self.compute.device(), stream).map_err(to_fault)?
             }
             _ => Compute::clone(&self.compute),
         };

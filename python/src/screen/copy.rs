@@ -16,7 +16,7 @@ use crate::memory::Copying;
 use crate::screen::address::{Current, check_device};
 use crate::screen::order::put_behind;
 use crate::screen::rows::{Pitched, copy_rows, gather, scatter};
-use crate::screen::{limit, told};
+use crate::screen::{limit, to_fault};
 use crate::tensor::array::view_argument;
 use crate::tensor::stream::Producer;
 use crate::tensor::{Device, TensorView};
@@ -74,7 +74,7 @@ impl End {
         if let Err(error) = point.wait(limit()) {
             std::mem::forget(staged);
             tensor.leak();
-            return Err(fault.unwrap_or_else(|| told(error)));
+            return Err(fault.unwrap_or_else(|| to_fault(error)));
         }
         if let Some(Staged { bytes, way: Way::Out }) = staged {
             // SAFETY: the rows are memory of the tensor, checked as far as possible, and writable.
@@ -135,7 +135,7 @@ impl Copier {
             Ok(frame) => frame,
             Err(error) => {
                 ends.for_each(|(end, tensor)| end.abandon(tensor));
-                return Err(told(error));
+                return Err(to_fault(error));
             }
         };
         // All copies are waited for, even if an earlier wait failed.
@@ -168,7 +168,7 @@ impl Copier {
             Ok(point) => end.settle(&point, tensor),
             Err(error) => {
                 end.abandon(tensor);
-                Err(told(error))
+                Err(to_fault(error))
             }
         }
     }
@@ -189,7 +189,7 @@ impl Copier {
             Work::Cuda(work) => {
                 self.on_cuda(work.stream, work.resources.as_raw() + at as sys::CUdeviceptr, tensor, way)
             }
-            Work::Host(work) => on_host(at, tensor, way, |bytes| work.run(bytes).map_err(told)),
+            Work::Host(work) => on_host(at, tensor, way, |bytes| work.run(bytes).map_err(to_fault)),
             _ => Err(Fault::new(Kind::Driver, "the compute side has no memory that can be copied to or from")),
         }
     }

@@ -67,7 +67,7 @@ pub(crate) fn limit() -> Duration {
 }
 
 /// Converts an error of the bridge to an exception.
-pub(crate) fn told(error: bridge::Error) -> Fault {
+pub(crate) fn to_fault(error: bridge::Error) -> Fault {
     let kind = match error {
         bridge::Error::TurnOpen { .. } | bridge::Error::SlotBusy { .. } => Kind::Usage,
         _ => Kind::Driver,
@@ -251,7 +251,7 @@ impl Screen {
             none => {
                 let spec = BufferSpec::new(tensor.size(), BufferAccess::TRANSFER_WRITE);
                 let info = ExchangeInfo { name: "read", timeout: limit(), ..ExchangeInfo::default() };
-                none.insert(Exchange::render_first(&compute, &info, spec).map_err(told)?)
+                none.insert(Exchange::render_first(&compute, &info, spec).map_err(to_fault)?)
             }
         };
         let frame = match output.begin() {
@@ -261,7 +261,7 @@ impl Screen {
             }
             begun => begun,
         };
-        let turn = self.view.read(frame.map_err(told)?)?;
+        let turn = self.view.read(frame.map_err(to_fault)?)?;
         self.copier.copy_out(&compute, turn, tensor)
     }
 }

@@ -4,7 +4,7 @@ use bridge::{BufferAccess, BufferSpec, Compute, ComputeTurn, Exchange, ExchangeI
 use bridge_view::{Element, ImageFormat, MAX_POINTS, MAX_SIDE, PointFormat, PointKind};
 
 use crate::error::{Fault, Kind};
-use crate::screen::{limit, told};
+use crate::screen::{limit, to_fault};
 use crate::tensor::dtype::DType;
 use crate::tensor::{TensorView, tuple};
 
@@ -181,7 +181,7 @@ impl Slots {
         let len = usize::try_from(size).map_err(|error| Fault::new(Kind::Shape, error))?;
         let info = ExchangeInfo { name, timeout: limit(), ..ExchangeInfo::default() };
         let spec = BufferSpec::new(len, access);
-        let exchange = Exchange::new(compute, &info, spec).map_err(told)?;
+        let exchange = Exchange::new(compute, &info, spec).map_err(to_fault)?;
         Ok(Self { exchange, format, access })
     }
 
@@ -210,9 +210,9 @@ impl Slots {
         match self.exchange.begin() {
             Err(error @ bridge::Error::TurnLost { .. }) => {
                 log::warn!("{error}");
-                self.exchange.begin().map_err(told)
+                self.exchange.begin().map_err(to_fault)
             }
-            begun => begun.map_err(told),
+            begun => begun.map_err(to_fault),
         }
     }
 }

@@ -38,7 +38,7 @@ pub(crate) struct ExportedImage {
 }
 
 impl ExportedImage {
-    /// Returns the image as a mapping with `flags` may interpret it. Vulkan does not tell whether
+    /// Returns the image as a mapping with `flags` may interpret it. Vulkan does not say whether
     /// an image with one layer is an array.
     pub(crate) fn mapped_with(mut self, flags: u32) -> Self {
         self.shape.layered |= !self.rows.is_empty() && flags & ARRAY_LAYERED != 0;

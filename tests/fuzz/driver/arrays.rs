@@ -203,7 +203,7 @@ impl World<'_> {
             return None;
         };
         // SAFETY: nothing else uses either buffer, and dropping them waits for the copy. This
-        // includes the source, whose order has the home stream of the target as a guest.
+        // includes the source, whose order has the home stream of the target as a foreign stream.
         let result = unsafe { to.1.copy_from(&from.1) };
         if result.is_ok() {
             self.note_copy(from.0, to.0);

@@ -148,7 +148,8 @@ impl World<'_> {
         }
     }
 
-    /// Checks that a hand-over reports the failure if the end of a guest's use was not recorded.
+    /// Checks that a hand-over reports the failure if the end of a foreign stream's use was not
+    /// recorded.
     fn check_silence(&mut self, op: Op, hit: &Call, arrays: &[usize], images: &[usize]) {
         let arrays = arrays.iter().filter_map(|&array| self.arrays[array].buffer.as_ref());
         let images = images.iter().filter_map(|&image| self.images[image].image.as_ref());

@@ -46,9 +46,9 @@ const PLANTED: &[(Planted, &str, &[&str])] = &[
     // Restoring the thread's context, here that of another device.
     (Planted::Skipped, SET_CURRENT, &["has left another context current"]),
     // Unreported failures.
-    (Planted::Silent, "cuMemFree_v2", &["nobody hears of it"]),
-    (Planted::Silent, "cuMemcpyHtoDAsync_v2", &["nobody hears of it"]),
-    (Planted::Silent, "cuGraphLaunch", &["nobody hears of it"]),
+    (Planted::Silent, "cuMemFree_v2", &["it is not reported"]),
+    (Planted::Silent, "cuMemcpyHtoDAsync_v2", &["it is not reported"]),
+    (Planted::Silent, "cuGraphLaunch", &["it is not reported"]),
 ];
 
 pub(crate) fn are_found(double: &Double, gates: &Gates) {

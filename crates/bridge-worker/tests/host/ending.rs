@@ -79,7 +79,7 @@ fn reason_of_the_renderer_is_reported_after_process_end() {
         child.wait().unwrap();
         let lost = || worker.latest::<Buffer<f32>>("x").unwrap_err();
         if part == "lies" {
-            // The first call tells what it is; the others, that the process has ended, too.
+            // The first call reports the fault; later ones also report that the process has ended.
             let error = lost();
             assert!(matches!(error, Error::Connection(bridge_ipc::Error::Malformed { .. })), "{error}");
             let again = lost();

@@ -133,9 +133,9 @@ impl Compute {
         if contexts.is_empty() {
             return;
         }
-        let mut siblings = EXCHANGES.lock().unwrap_or_else(PoisonError::into_inner);
-        siblings.retain(|sibling| sibling.signaled.strong_count() > 0);
-        siblings.push(RegisteredExchange { contexts, signaled: Arc::downgrade(signaled) });
+        let mut exchanges = EXCHANGES.lock().unwrap_or_else(PoisonError::into_inner);
+        exchanges.retain(|exchange| exchange.signaled.strong_count() > 0);
+        exchanges.push(RegisteredExchange { contexts, signaled: Arc::downgrade(signaled) });
     }
 }
 
@@ -170,7 +170,7 @@ pub(crate) unsafe fn release_waits(side: &Side, lost: &Timeline, loss: &vk_expor
 /// by then: releasing logs, and dropping the result may drop the last reference to an exchange.
 fn exchanges_on_contexts_of(side: &Side) -> Vec<Arc<ExchangeTimelines>> {
     let contexts = side.contexts();
-    let siblings = EXCHANGES.lock().unwrap_or_else(PoisonError::into_inner);
-    let common = siblings.iter().filter(|sibling| sibling.contexts.iter().any(|one| contexts.contains(one)));
-    common.filter_map(|sibling| sibling.signaled.upgrade()).collect()
+    let exchanges = EXCHANGES.lock().unwrap_or_else(PoisonError::into_inner);
+    let common = exchanges.iter().filter(|exchange| exchange.contexts.iter().any(|one| contexts.contains(one)));
+    common.filter_map(|exchange| exchange.signaled.upgrade()).collect()
 }

@@ -279,8 +279,8 @@ impl<R: Resources> Drop for State<R> {
             // SAFETY: this is `drop`, which returns right after.
             return unsafe { self.drop_on_new_thread() };
         }
-        let gave_up = self.drop_thread == DropThread::NotStarted || self.close_failed.load(Ordering::Acquire);
-        let quiet = match (ended, gave_up) {
+        let skip_wait = self.drop_thread == DropThread::NotStarted || self.close_failed.load(Ordering::Acquire);
+        let quiet = match (ended, skip_wait) {
             (true, _) => Some(Ok(())),
             (false, true) => None,
             (false, false) => Some(self.quiesce()),

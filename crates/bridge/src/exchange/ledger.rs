@@ -186,7 +186,7 @@ impl Ledger {
     }
 
     /// Records that a compute turn was dropped without `finish`. A compute-first frame is begun
-    /// again. For a frame that Vulkan began, `mark_signaled` is the value whose signal was enqueued
+    /// again. For a frame that Vulkan began, `signaled` is the value whose signal was enqueued
     /// anyway, if any.
     pub(super) fn drop_compute(&mut self, slot: usize, signaled: Option<u64>) {
         if let Slot::Computing { frame, after } = self.slots[slot] {

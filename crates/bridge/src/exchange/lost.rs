@@ -54,8 +54,8 @@ impl<R: Resources> State<R> {
         self.objects.rendered.wait_completed(rendered, limit, || drop(self.check_compute()))
     }
 
-    /// Like [`wait_completed`](Self::wait_completed), but returns the error of a compute side that fails
-    /// meanwhile.
+    /// Like [`wait_completed`](Self::wait_completed), but returns the error of a compute side that
+    /// fails meanwhile.
     ///
     /// # Errors
     /// [`Error::Timeout`] if they may still run; after any other error they do not.

@@ -136,7 +136,7 @@ impl<R: Resources> State<R> {
     }
 
     /// Enqueues the work that makes `new` the exchange's slots, and records the change. With
-    /// `settled_value`, the contents are copied after that value of `rendered`. No turn is held,
+    /// `settled`, the contents are copied after that value of `rendered`. No turn is held,
     /// and nothing uses `new` yet.
     ///
     /// # Errors

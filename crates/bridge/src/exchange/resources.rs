@@ -128,15 +128,15 @@ pub(crate) trait Share<R: Resources> {
     /// Nothing else uses either slot until the copy has ended.
     unsafe fn copy_contents_on_cuda(old: &R::CudaSlot, new: &R::CudaSlot) -> Result<()>;
 
-    /// Copies the contents of `old` to `new`, as [`copy_contents_on_cuda`](Self::copy_contents_on_cuda)
-    /// does.
+    /// Copies the contents of `old` to `new`, as
+    /// [`copy_contents_on_cuda`](Self::copy_contents_on_cuda) does.
     ///
     /// # Safety
     /// Nothing else uses either slot.
     unsafe fn copy_contents_on_host(old: &R::HostSlot, new: &R::HostSlot);
 
-    /// Adds the copies that [`copy_contents_on_cuda`](Self::copy_contents_on_cuda) makes, for a command
-    /// buffer.
+    /// Adds the copies that [`copy_contents_on_cuda`](Self::copy_contents_on_cuda) makes, for a
+    /// command buffer.
     fn copy_contents_on_queue(old: &R::InlineSlot, new: &R::InlineSlot, copies: &mut Vec<BufferCopy>);
 
     /// Calls `each` with the bytes of every resource in runs, and with the place of each run in

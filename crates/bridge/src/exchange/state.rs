@@ -224,9 +224,9 @@ impl<R: Resources> State<R> {
         self.enqueue_joined_signal()
     }
 
-    /// [`enqueue_compute_signal`](Self::enqueue_compute_signal) for several slots. The signal does not
-    /// cover the work of other streams on any other slot, so no other slot may be handed over with
-    /// it.
+    /// [`enqueue_compute_signal`](Self::enqueue_compute_signal) for several slots. The signal does
+    /// not cover the work of other streams on any other slot, so no other slot may be handed over
+    /// with it.
     pub(super) fn enqueue_compute_signal_for(&self, slots: impl IntoIterator<Item = usize>) -> Result<TimelinePoint> {
         let joined = slots.into_iter().map(|slot| self.objects.lender.join(slot)).fold(Ok(()), first_error);
         self.check_failure(joined)?;
@@ -263,8 +263,8 @@ impl<R: Resources> State<R> {
         Ok(SignalLock::new(&self.rendered_lock))
     }
 
-    /// Like [`rendered_lock`](Self::rendered_lock), without using the queue. Returns `None` if another
-    /// thread holds the lock.
+    /// Like [`lock_submissions`](Self::lock_submissions), without using the queue. Returns `None` if
+    /// another thread holds the lock.
     #[cfg(all(target_os = "linux", feature = "remote"))]
     pub(super) fn try_lock_submissions(&self) -> Option<SignalLock<'_>> {
         SignalLock::try_new(&self.rendered_lock)

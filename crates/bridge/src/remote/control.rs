@@ -86,7 +86,7 @@ impl Control {
         *left.unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn wake(&self) -> &Arc<Waker> {
+    pub(super) fn waker(&self) -> &Arc<Waker> {
         &self.waker
     }
 

@@ -155,7 +155,7 @@ fn disconnected_worker_has_the_limit_for_each_frame() {
         let Some(device) = own_device() else { return };
         let Connected { mut worker, handle, control, status, connection } = connected(&device, "deadline", "hangs-up");
         let steps = handle.steps();
-        let part = Steady::new(SteadyHandle(handle), AcceptedMemory::Slots(()), control.wake());
+        let part = Steady::new(SteadyHandle(handle), AcceptedMemory::Slots(()), control.waker());
         let (reported, asked, timeout) = (Arc::clone(&status), Arc::clone(&control), Duration::ZERO);
         let listening = WorkerListener { connection, part, control, status, timeout, held: 0, receives_nothing: false };
         let thread = std::thread::spawn(move || listening.run());
@@ -210,7 +210,7 @@ fn disconnected_worker_has_the_limit_for_each_frame() {
 fn disconnecting_a_dead_worker_reports_its_pending_frames() {
     let Some(device) = own_device() else { return };
     let Connected { mut worker, handle, control, status, connection } = connected(&device, "unwanted", "stays");
-    let part = StepWriterPart::new(handle, AcceptedMemory::Slots(()), control.wake());
+    let part = StepWriterPart::new(handle, AcceptedMemory::Slots(()), control.waker());
     let (reported, asked, timeout) = (Arc::clone(&status), Arc::clone(&control), LIMIT);
     let mut listening = WorkerListener { connection, part, control, status, timeout, held: 0, receives_nothing: false };
     let start = Instant::now();
@@ -237,7 +237,7 @@ fn leaving_program_does_not_wait_for_copies() {
         let Some(device) = own_device() else { return };
         let Connected { mut worker, handle, control, status, connection } = connected(&device, "copied", "closes");
         let looks = Arc::new(AtomicUsize::new(0));
-        let mut part = Steady::new(SteadyHandle(handle), AcceptedMemory::Slots(()), control.wake());
+        let mut part = Steady::new(SteadyHandle(handle), AcceptedMemory::Slots(()), control.waker());
         part.1 = Some(Arc::clone(&looks));
         let timeout = LIMIT;
         if goes_on {

@@ -49,7 +49,7 @@ impl<P: Part> WorkerListener<P> {
     pub(super) fn enforce(&mut self, killed: bool) -> Settled {
         let (mut killed, mut is_late) = (killed.then(Instant::now), false);
         while self.part.is_waited_for() {
-            self.control.wake().clear();
+            self.control.waker().clear();
             if self.connection.peer().is_dead() {
                 return self.settle_pending();
             }
@@ -77,7 +77,7 @@ impl<P: Part> WorkerListener<P> {
             }
             if self.part.is_waited_for() {
                 self.status.set_owed(self.part.awaited_frames());
-                sleep([&**self.control.wake(), self.connection.peer()], self.part.retry_delay());
+                sleep([&**self.control.waker(), self.connection.peer()], self.part.retry_delay());
             }
         }
         Settled::default()

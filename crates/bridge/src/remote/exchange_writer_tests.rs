@@ -52,7 +52,7 @@ fn finish(exchange: &RemoteExchangeWriter<Words>, value: u64) {
 }
 
 /// Makes the worker overrun its limit.
-fn limit_is_over(exchange: &RemoteExchangeWriter<Words>) {
+fn force_overrun_of(exchange: &RemoteExchangeWriter<Words>) {
     exchange.workers.status().force_overrun.store(true, Ordering::Relaxed);
 }
 
@@ -111,7 +111,7 @@ fn reader_that_overruns_its_limit_is_killed_even_if_disconnected() {
             assert!(start.elapsed() < LIMIT);
         }
         assert!(hangs(&point) && worker.is_alive());
-        limit_is_over(&exchange);
+        force_overrun_of(&exchange);
         // Nothing else ends the wait.
         point.wait(LIMIT).unwrap();
         let error = dead(&exchange).to_string();

@@ -80,7 +80,7 @@ fn program_holding_the_queue_lock_waits_for_no_thread() {
         let (exchange, held, _worker) = to_the_queue(&scene);
         let (exchange, locked) = leaves_locked(&scene, (exchange, held), disconnected);
         let mut exchange = exchange.unwrap();
-        // These calls wait for the thread, which holds the workers' half.
+        // These calls wait for the thread, which holds the workers' handle.
         if closes {
             waits(locked, || exchange.close()).unwrap();
         } else {

@@ -16,7 +16,7 @@ use super::wake::Waker;
 use crate::error::{Error, Result};
 use crate::observe::trace::{self, Event};
 
-/// A connection that a thread listens to. Dropping it ends both and restores the workers' half,
+/// A connection that a thread listens to. Dropping it ends both and restores the workers' handle,
 /// unless the thread is [detached](Self::end).
 ///
 /// A forked child has a copy, but neither the thread nor the connection: it ends nothing, and waits
@@ -47,16 +47,16 @@ impl WorkerLink {
         let listen = move || {
             let (control, status, timeout) = (control_too, Arc::clone(&status_too), terms.timeout);
             let _ended = EndGuard(Arc::clone(&control));
-            let unheard = PanicGuard(&status_too);
+            let panic_guard = PanicGuard(&status_too);
             let report = |result| result_sender.as_ref().map(|result_sender| result_sender.send(result));
             let bring_back = |stored| *store.lock().unwrap_or_else(PoisonError::into_inner) = Some(stored);
             Backoff::set_precise_sleep();
-            // Nothing is owed any more, so that thread is about to restore the half.
+            // Nothing is owed any more, so that thread is about to restore the handle.
             let _ = gives.recv().map(WorkerThread::join);
-            // The half was lost with a thread that panicked.
+            // The handle was lost with a thread that panicked.
             let Some(mut stored) = take(&store) else {
                 connection.close(Code::Failure, "the renderer's thread for the workers of this exchange has failed");
-                return unheard.report();
+                return panic_guard.report();
             };
             let given = stored.wait_for_previous(&connection, &control, timeout).and_then(|()| {
                 let awaited = PendingWorker { exchange: status.exchange(), control: &control, worker: &connection };
@@ -87,7 +87,7 @@ impl WorkerLink {
             };
             trace::event(Event::new("offer", "host", status.exchange()).peer(worker));
             report(Ok(()));
-            let part = E::Part::new(stored.handle, given, control.wake());
+            let part = E::Part::new(stored.handle, given, control.waker());
             let held = terms.initial_slots() as usize;
             bring_back(
                 WorkerListener { connection, part, control, status, timeout, held, receives_nothing: false }.run(),
@@ -116,7 +116,7 @@ impl WorkerLink {
 
     /// Ends the connection. Returns the thread if it continues: the worker owes something, was
     /// killed for that, and its process has not ended yet. The thread owns everything that it needs
-    /// to signal in the worker's place afterwards, and then restores the half.
+    /// to signal in the worker's place afterwards, and then restores the handle.
     pub(super) fn end(mut self) -> Option<WorkerThread> {
         self.leave()
     }
@@ -140,7 +140,7 @@ impl WorkerLink {
         self.control.is_stopped()
     }
 
-    /// Lets the thread end the connection alone. It restores the half.
+    /// Lets the thread end the connection alone. It restores the handle.
     pub(super) fn abandon(mut self) -> Option<WorkerThread> {
         self.stop();
         self.take_thread()

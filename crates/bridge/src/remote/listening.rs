@@ -57,7 +57,7 @@ impl From<String> for LossReason {
 
 impl<P: Part> WorkerListener<P> {
     /// Listens until the worker is lost or the program no longer wants it. Returns the workers'
-    /// half.
+    /// handle.
     pub(super) fn run(mut self) -> StoredHandle<P::Handle> {
         let (mut after_the_end, mut awake) = (0, Instant::now());
         // The descriptors that may be ready: checking each of them costs a system call.
@@ -66,7 +66,7 @@ impl<P: Part> WorkerListener<P> {
             let [woken, ended, message] = ready;
             // Cleared before the events that it announces are processed.
             if woken {
-                self.control.wake().clear();
+                self.control.waker().clear();
                 self.part.woken();
             }
             if self.control.is_stopped() {
@@ -142,7 +142,7 @@ impl<P: Part> WorkerListener<P> {
     /// Waits for a copy or the program, for the worker's process, or for its messages, without
     /// sleeping before `awake`. Returns which of the three descriptors are ready.
     fn sleep(&self, limit: Option<Duration>, awake: Instant) -> [bool; 3] {
-        sleep_after_polling([&**self.control.wake(), self.connection.peer(), &self.connection], limit, awake)
+        sleep_after_polling([&**self.control.waker(), self.connection.peer(), &self.connection], limit, awake)
     }
 
     /// Reads the worker's messages, and returns `true` if it has read all of them. The number is
@@ -257,7 +257,7 @@ impl<P: Part> WorkerListener<P> {
 const CLOSED: &str = "has closed the connection";
 const ENDED: &str = "has ended";
 
-/// The reason of a loss, where the process has ended as well: that alone, or behind what is known.
+/// The reason of a loss if the process has ended as well: only that, or after what is known.
 pub(super) fn with_process_end(reason: String) -> String {
     match &*reason {
         CLOSED => ENDED.to_owned(),

@@ -69,7 +69,7 @@ fn what_has_arrived_is_read_however_much_it_is() {
     stored.handle.close(scene.reader).unwrap();
 }
 
-/// What a worker was lost for is told, though its process ends at once behind it.
+/// The reason for the loss of a worker is reported, even if its process ends immediately after.
 #[test]
 fn loss_is_reported_with_the_reason_of_the_worker() {
     let says: [(&str, &str); 5] = [

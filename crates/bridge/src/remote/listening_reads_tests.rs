@@ -89,8 +89,8 @@ impl Scene {
         assert_eq!(connection.receive(LIMIT).unwrap().message, Message::Ready { exchange: EXCHANGE });
         let timelines = Timelines::unexported(&self.device, "frames").unwrap();
         let gpu = timelines.player();
-        self.control = Arc::new(Control::new(self.control.wake()));
-        let part = LatestReaderPart::new(stored.handle, AcceptedMemory::Slots(timelines), self.control.wake());
+        self.control = Arc::new(Control::new(self.control.waker()));
+        let part = LatestReaderPart::new(stored.handle, AcceptedMemory::Slots(timelines), self.control.waker());
         let (control, status, timeout) = (Arc::clone(&self.control), Arc::clone(&self.status), LIMIT);
         status.set_connected(connection.peer().pid());
         let listening = WorkerListener { connection, part, control, status, timeout, held: 0, receives_nothing: false };
@@ -122,7 +122,7 @@ impl Scene {
         loop {
             match self.status.loss_error() {
                 Some(error) => return error,
-                None => assert!(start.elapsed() < LIMIT, "the worker is not told to be lost"),
+                None => assert!(start.elapsed() < LIMIT, "the loss of the worker is not reported"),
             }
         }
     }
@@ -265,7 +265,7 @@ fn unsent_frame_of_a_lost_worker_goes_to_the_next() {
     let drawn = scene.draw();
     let Error::PeerLost { held: 0, frame: None, .. } = scene.lost() else { panic!("{}", scene.lost()) };
     let stored = scene.stop(thread);
-    assert!(stored.handle.remote_slots().is_empty(), "it was never told of the slot");
+    assert!(stored.handle.remote_slots().is_empty(), "it was never notified of the slot");
     drop(connection);
 
     let path = scene.listener.path().to_owned();

@@ -77,7 +77,7 @@ fn the_worker() {
 pub(in crate::remote) struct Peer(Child);
 
 impl Peer {
-    /// Starts a worker that ends its connection as `ends` says once it was told to continue.
+    /// Starts a worker that ends its connection as `ends` says once it was asked to continue.
     pub(in crate::remote) fn start(path: &Path, ends: &str) -> Self {
         let worker = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "--nocapture", "remote::listening::steps::the_worker"])
@@ -218,7 +218,7 @@ impl Scene {
     }
 
     /// Makes the worker overrun its limit.
-    fn limit_is_over(&self) {
+    fn force_overrun(&self) {
         self.status.force_overrun.store(true, Ordering::Relaxed);
     }
 
@@ -235,7 +235,7 @@ impl Scene {
         matches!(self.point.wait(Duration::from_millis(50)), Err(Error::Timeout { .. }))
     }
 
-    /// Waits for the end of the thread; returns the program's error and the workers' half.
+    /// Waits for the end of the thread; returns the program's error and the workers' handle.
     fn end(&mut self) -> (Error, StoredHandle<WorkerWriter<Words>>) {
         let stored = self.thread.take().unwrap().join().unwrap();
         (self.status.loss_error().unwrap(), stored)
@@ -285,7 +285,7 @@ fn worker_that_overruns_its_limit_is_killed_even_if_disconnected() {
             scene.lost();
         }
         assert!(scene.hangs() && scene.worker.is_alive());
-        scene.limit_is_over();
+        scene.force_overrun();
         // Nothing else ends the wait.
         scene.point.wait(LIMIT).unwrap();
         // A worker that has closed its connection is killed later, and both are reported.
@@ -321,7 +321,7 @@ fn program_leaves_while_its_queue_waits() {
         if finishes {
             scene.finish(2);
         } else {
-            scene.limit_is_over();
+            scene.force_overrun();
         }
         scene.point.wait(LIMIT).unwrap();
         let status = Arc::clone(&scene.status);
@@ -337,7 +337,7 @@ fn program_leaves_while_its_queue_waits() {
 fn worker_of_a_lost_device_is_released_and_not_killed() {
     let Some(mut scene) = Scene::new("lost", "stays") else { return };
     scene.steps.state().simulate_loss(false);
-    scene.limit_is_over();
+    scene.force_overrun();
     scene.control.stop();
     let (error, _) = scene.end();
     assert!(matches!(&error, Error::PeerLost { dead: false, signaled: None, .. }), "{error}");

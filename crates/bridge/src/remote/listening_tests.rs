@@ -114,7 +114,7 @@ impl Scene {
         assert_eq!(connection.receive(LIMIT).unwrap().message, Message::Ready { exchange: EXCHANGE });
         let timelines = Timelines::unexported(&self.device, "frames").unwrap();
         let gpu = timelines.player();
-        let part = LatestWriterPart::new(writer, AcceptedMemory::Slots(timelines), self.control.wake());
+        let part = LatestWriterPart::new(writer, AcceptedMemory::Slots(timelines), self.control.waker());
         let (control, status, timeout) = (Arc::clone(&self.control), Arc::clone(&self.status), LIMIT);
         self.status.set_connected(connection.peer().pid());
         (WorkerListener { connection, part, control, status, timeout, held: 0, receives_nothing: false }, gpu)
@@ -143,7 +143,7 @@ impl Scene {
         loop {
             match self.status.loss_error() {
                 Some(error) => return error,
-                None => assert!(start.elapsed() < LIMIT, "the worker is not told to be lost"),
+                None => assert!(start.elapsed() < LIMIT, "the loss of the worker is not reported"),
             }
         }
     }

@@ -132,7 +132,7 @@ mod tests {
 
     /// Announced frames, with a clock that the test controls.
     struct World {
-        owed: PendingFrames,
+        pending: PendingFrames,
         now: Instant,
         next: u64,
     }
@@ -140,13 +140,13 @@ mod tests {
     impl World {
         fn new() -> Self {
             let now = Instant::now();
-            Self { owed: PendingFrames::new(now), now, next: 0 }
+            Self { pending: PendingFrames::new(now), now, next: 0 }
         }
 
         fn announce(&mut self, after: u64) {
             let announced =
                 Announcement { frame: self.next + 100, slot: self.next as usize % 3, value: self.next + 1, after };
-            self.owed.push(announced, self.next, self.now);
+            self.pending.push(announced, self.next, self.now);
             self.next += 1;
         }
 
@@ -159,7 +159,7 @@ mod tests {
         fn check_as(&mut self, times: u32, rendered: u64, leaves: bool) -> Option<u64> {
             (0..times).find_map(|_| {
                 self.now += CHECK_INTERVAL;
-                self.owed.find_overrun(rendered, leaves, LIMIT, self.now).map(|frame| frame.announced.frame)
+                self.pending.find_overrun(rendered, leaves, LIMIT, self.now).map(|frame| frame.announced.frame)
             })
         }
     }
@@ -170,11 +170,11 @@ mod tests {
         (0..3).for_each(|_| world.announce(0));
         for value in 1..=3 {
             assert_eq!(world.check(20, 0), None, "at the limit");
-            assert_eq!(world.owed.pop_reached(value - 1, world.now), None);
-            let whole = world.owed.pop_reached(value, world.now).unwrap();
+            assert_eq!(world.pending.pop_reached(value - 1, world.now), None);
+            let whole = world.pending.pop_reached(value, world.now).unwrap();
             assert_eq!((whole.announced.frame, whole.torn), (99 + value, false));
         }
-        assert_eq!((world.owed.len(), world.check(100, 0)), (0, None), "nothing is owed");
+        assert_eq!((world.pending.len(), world.check(100, 0)), (0, None), "nothing is owed");
         world.announce(0);
         assert_eq!(world.check(21, 0), Some(103));
     }
@@ -220,11 +220,11 @@ mod tests {
     fn torn_frame_is_finished_in_order() {
         let mut world = World::new();
         (0..3).for_each(|_| world.announce(0));
-        assert_eq!([1, 7, 1].map(|number| world.owed.mark_torn(number)), [Some(101), None, None]);
-        assert_eq!([0, 1, 2].map(|slot| world.owed.contains_slot(slot)), [true; 3]);
-        let finished = [(); 3].map(|()| world.owed.pop(world.now).unwrap().torn);
-        assert_eq!((finished, world.owed.mark_torn(1)), ([false, true, false], None));
+        assert_eq!([1, 7, 1].map(|number| world.pending.mark_torn(number)), [Some(101), None, None]);
+        assert_eq!([0, 1, 2].map(|slot| world.pending.contains_slot(slot)), [true; 3]);
+        let finished = [(); 3].map(|()| world.pending.pop(world.now).unwrap().torn);
+        assert_eq!((finished, world.pending.mark_torn(1)), ([false, true, false], None));
         world.announce(0);
-        assert_eq!((world.owed.take_all().len(), world.owed.len()), (1, 0));
+        assert_eq!((world.pending.take_all().len(), world.pending.len()), (1, 0));
     }
 }

@@ -1,4 +1,4 @@
-//! The workers' half of an exchange, which is kept between one worker and the next.
+//! The workers' handle of an exchange, which is kept between one worker and the next.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,10 +20,10 @@ pub(super) struct StoredHandle<E: WorkerHandle> {
     pub(super) previous: Option<Connection>,
 }
 
-/// Storage of the workers' half while no thread listens to a worker.
+/// Storage of the workers' handle while no thread listens to a worker.
 pub(super) type HandleStore<E> = Arc<Mutex<Option<StoredHandle<E>>>>;
 
-/// Takes the workers' half, if it is stored.
+/// Takes the workers' handle, if it is stored.
 pub(super) fn take<E: WorkerHandle>(store: &HandleStore<E>) -> Option<StoredHandle<E>> {
     store.lock().unwrap_or_else(PoisonError::into_inner).take()
 }

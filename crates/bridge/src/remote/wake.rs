@@ -21,7 +21,7 @@ impl Waker {
         let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
     }
 
-    /// Resets the counter, so that a sleep lasts until the next call of [`waker`](Self::waker).
+    /// Resets the counter, so that a sleep lasts until the next call of [`wake`](Self::wake).
     pub(super) fn clear(&self) {
         // Fails only if there was no wake.
         let _ = rustix::io::read(&self.0, &mut [0; 8]);

@@ -45,7 +45,7 @@ impl<P: Part> WorkerListener<P> {
         self.record_settled(settled);
         let start = Instant::now();
         while usable && self.part.is_busy() {
-            self.control.wake().clear();
+            self.control.waker().clear();
             if self.control.is_stopped() {
                 break;
             }
@@ -58,7 +58,7 @@ impl<P: Part> WorkerListener<P> {
             if usable && self.part.is_busy() {
                 let retry = self.part.retry_delay().map_or(left, |retry| left.min(retry));
                 // Without the process and the socket, which stay ready.
-                sleep([&**self.control.wake()], Some(retry));
+                sleep([&**self.control.waker()], Some(retry));
             }
         }
         if usable {
@@ -80,7 +80,7 @@ impl<P: Part> WorkerListener<P> {
     pub(super) fn send_submitted(&mut self) -> bool {
         let start = Instant::now();
         loop {
-            self.control.wake().clear();
+            self.control.waker().clear();
             if self.advance().is_err() || self.receives_nothing || self.connection.peer().is_dead() {
                 return false;
             }
@@ -89,7 +89,7 @@ impl<P: Part> WorkerListener<P> {
                 return true;
             }
             let retry = self.part.retry_delay().map_or(left, |retry| left.min(retry));
-            sleep([&**self.control.wake(), self.connection.peer()], Some(retry));
+            sleep([&**self.control.waker(), self.connection.peer()], Some(retry));
         }
     }
 
@@ -99,13 +99,13 @@ impl<P: Part> WorkerListener<P> {
     pub(super) fn wait_for_copies(&mut self) {
         let start = Instant::now();
         while !self.control.discards() && self.part.is_copying() {
-            self.control.wake().clear();
+            self.control.waker().clear();
             let left = COPY_LIMIT.saturating_sub(start.elapsed());
             if self.advance().is_err() || left.is_zero() {
                 return;
             }
             if self.part.is_copying() {
-                sleep([&**self.control.wake()], Some(left));
+                sleep([&**self.control.waker()], Some(left));
             }
         }
     }

@@ -100,7 +100,7 @@ impl<E: WorkerHandle> Workers<E> {
         Ok(())
     }
 
-    /// Returns `true` if the workers' half is stored, and no thread holds it.
+    /// Returns `true` if the workers' handle is stored, and no thread holds it.
     #[cfg(test)]
     pub(super) fn has_handle(&self) -> bool {
         self.store.lock().unwrap().is_some()

@@ -160,9 +160,9 @@ fn the_legacy_default_stream_during_a_foreign_capture() {
     let theirs = raw::create_stream_as(0).unwrap();
     // The first stream of a context is created after a wait for the whole context, which would end
     // a capture.
-    let guest = device.new_stream().unwrap();
+    let foreign_stream = device.new_stream().unwrap();
     assert_eq!(raw::begin_capture(theirs), 0);
-    for stream in [&legacy, &guest] {
+    for stream in [&legacy, &foreign_stream] {
         let view = buffer.view();
         let (pointer, guard) = view.device_ptr(stream);
         drop(guard);
@@ -174,7 +174,7 @@ fn the_legacy_default_stream_during_a_foreign_capture() {
     let graph = raw::end_capture(theirs).unwrap();
     assert_eq!([raw::destroy_graph(graph), raw::destroy_stream(theirs)], [0; 2]);
     buffer.close().unwrap();
-    drop((legacy, guest, device));
+    drop((legacy, foreign_stream, device));
     assert_clean(&double);
 }
 

@@ -43,7 +43,7 @@ fn every_call(double: &Double, before: u64) {
     }
     let device: CudaDevice = keeps!(device());
     let home: Arc<CudaStream> = keeps!(device.new_stream().unwrap());
-    let guest = keeps!(device.new_stream().unwrap());
+    let foreign_stream = keeps!(device.new_stream().unwrap());
     let memory = keeps!(import_memory(double, &device));
     let mut buffer = keeps!(map(&memory, &home));
     let block = keeps!(MappedBlock::map(&import_memory(double, &device), &home).unwrap());
@@ -66,11 +66,11 @@ fn every_call(double: &Double, before: u64) {
     keeps!(drop(mark));
 
     // cudarc's own calls leave their context current.
-    guest.memset_zeros(&mut buffer.view_mut()).unwrap();
+    foreign_stream.memset_zeros(&mut buffer.view_mut()).unwrap();
     keeps!(buffer.join_foreign_work().unwrap());
     keeps!(image.view().texture(&TextureInfo::default()).map(drop).unwrap());
     keeps!(image.view_mut().surface(0).map(drop).unwrap());
-    for stream in [&home, &guest] {
+    for stream in [&home, &foreign_stream] {
         keeps!(image.view_mut().write_from_host(stream, 0, .., &[[1; 4]; TEXELS]).unwrap());
         keeps!(image.view().read_to_host(stream, 0, .., &mut [[0; 4]; TEXELS]).unwrap());
     }
@@ -89,9 +89,9 @@ fn every_call(double: &Double, before: u64) {
     keeps!(drop(buffer));
     keeps!(drop(memory));
     keeps!(drop((wait, signal)));
-    let others: Box<[_]> = [device.new_stream().unwrap(), Arc::clone(&guest)].into();
+    let others: Box<[_]> = [device.new_stream().unwrap(), Arc::clone(&foreign_stream)].into();
     keeps!(drop(Restoring::new(others)));
-    keeps!(drop(Restoring::new(guest)));
+    keeps!(drop(Restoring::new(foreign_stream)));
     // The program's own stream, which cudarc drops.
     drop(home);
     keeps!(drop(device));

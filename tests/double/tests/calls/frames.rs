@@ -106,43 +106,46 @@ fn a_frame_restores_the_current_context() {
     frames.end();
 }
 
-/// Work of a guest stream is joined in its frame, once more in the next frame, and then no longer,
-/// because its guard cannot exist anymore.
+/// Work of a foreign stream is joined in its frame, once more in the next frame, and then no
+/// longer, because its guard cannot exist anymore.
 #[test]
-fn guest_work_is_joined_while_its_guard_can_exist() {
-    let Some(double) = Double::in_child("frames::guest_work_is_joined_while_its_guard_can_exist") else { return };
+fn foreign_stream_work_is_joined_while_its_guard_can_exist() {
+    let Some(double) = Double::in_child("frames::foreign_stream_work_is_joined_while_its_guard_can_exist") else {
+        return;
+    };
     let mut frames = Frames::new(&double, 2);
-    let guest = frames.device.new_stream().unwrap();
+    let foreign_stream = frames.device.new_stream().unwrap();
     let joined = (WAIT.to_owned(), format!("{JOIN} {SIGNAL}"));
     for _ in 0..2 {
-        let copied = frames.frame(|buffers| drop(guest.clone_dtoh(&buffers[0].view()).unwrap()));
+        let copied = frames.frame(|buffers| drop(foreign_stream.clone_dtoh(&buffers[0].view()).unwrap()));
         assert_eq!(copied, joined);
         assert_eq!(frames.frame(|_| {}), joined);
         assert_eq!(frames.frame(|_| {}), ordinary_frame());
     }
-    drop(guest);
+    drop(foreign_stream);
     frames.end();
 }
 
-/// Guest work in a frame that was abandoned without a join is joined by the next frame.
+/// Foreign work in a frame that was abandoned without a join is joined by the next frame.
 #[test]
-fn guest_work_of_an_abandoned_frame_is_joined_by_the_next() {
-    let Some(double) = Double::in_child("frames::guest_work_of_an_abandoned_frame_is_joined_by_the_next") else {
+fn foreign_stream_work_of_an_abandoned_frame_is_joined_by_the_next() {
+    let Some(double) = Double::in_child("frames::foreign_stream_work_of_an_abandoned_frame_is_joined_by_the_next")
+    else {
         return;
     };
     let mut frames = Frames::new(&double, 1);
-    let guest = frames.device.new_stream().unwrap();
+    let foreign_stream = frames.device.new_stream().unwrap();
     let gate = double.export_semaphore(true);
     let number = gate.number;
     let gate = import_semaphore(&frames.device, gate, SemaphoreKind::Timeline);
     // SAFETY: the signal follows below, and the timeline lives until then.
-    unsafe { wait_one(&guest, &gate, 1) }.unwrap();
-    guest.memcpy_htod(&[1u32; LEN], &mut frames.buffers[0].view_mut()).unwrap();
+    unsafe { wait_one(&foreign_stream, &gate, 1) }.unwrap();
+    foreign_stream.memcpy_htod(&[1u32; LEN], &mut frames.buffers[0].view_mut()).unwrap();
     assert_eq!(frames.frame(|_| {}).1, format!("{JOIN} {SIGNAL}"));
-    assert_eq!(double.value(frames.number), 0, "the signal is behind the guest's copy");
+    assert_eq!(double.value(frames.number), 0, "the signal is behind the foreign stream's copy");
     double.signal(number, 1);
     assert_eq!(double.value(frames.number), 1);
-    drop((guest, gate));
+    drop((foreign_stream, gate));
     frames.end();
 }
 
@@ -151,25 +154,25 @@ fn guest_work_of_an_abandoned_frame_is_joined_by_the_next() {
 fn a_use_that_ends_after_a_join_is_joined_again() {
     let Some(double) = Double::in_child("frames::a_use_that_ends_after_a_join_is_joined_again") else { return };
     let mut frames = Frames::new(&double, 1);
-    let guest = frames.device.new_stream().unwrap();
+    let foreign_stream = frames.device.new_stream().unwrap();
     let gate = double.export_semaphore(true);
     let number = gate.number;
     let gate = import_semaphore(&frames.device, gate, SemaphoreKind::Timeline);
     let joined = frames.frame(|buffers| {
         let view = buffers[0].view();
-        let (_, guard) = view.device_ptr(&guest);
-        // Joins the guest's work so far.
+        let (_, guard) = view.device_ptr(&foreign_stream);
+        // Joins the foreign stream's work so far.
         drop(frames_home_read(&buffers[0]));
         // SAFETY: the signal follows below, and the timeline lives until then.
-        unsafe { wait_one(&guest, &gate, 1) }.unwrap();
+        unsafe { wait_one(&foreign_stream, &gate, 1) }.unwrap();
         drop(guard);
     });
     assert_eq!(joined.1, format!("{JOIN} {SIGNAL}"));
     assert!(!query(&frames.home).unwrap());
-    assert_eq!(double.value(frames.number), 0, "the signal is behind what the guest was given last");
+    assert_eq!(double.value(frames.number), 0, "the signal is behind what the foreign stream was given last");
     double.signal(number, 1);
     assert_eq!(double.value(frames.number), 1);
-    drop((guest, gate));
+    drop((foreign_stream, gate));
     frames.end();
 }
 

@@ -11,27 +11,28 @@ use cuda_import::{CudaDevice, SemaphoreKind, signal_one, wait_one};
 use driver_double::Double;
 
 /// cudarc's guard is an enum with public fields: safe code can reach the event that marks the end
-/// of a guest's last use, and `CudaEvent::record` is safe. Even then, a hand-over must be ordered
-/// after the guest's copy.
+/// of a foreign stream's last use, and `CudaEvent::record` is safe. Even then, a hand-over must be
+/// ordered after the foreign stream's copy.
 #[test]
-fn an_event_that_orders_a_guest_cannot_be_moved_by_safe_code() {
-    let Some(double) = Double::in_child("guards::an_event_that_orders_a_guest_cannot_be_moved_by_safe_code") else {
+fn an_event_that_orders_a_foreign_stream_cannot_be_moved_by_safe_code() {
+    let Some(double) = Double::in_child("guards::an_event_that_orders_a_foreign_stream_cannot_be_moved_by_safe_code")
+    else {
         return;
     };
     let device = device();
-    let [home, guest, idle] = [(); 3].map(|()| device.new_stream().unwrap());
+    let [home, foreign_stream, idle] = [(); 3].map(|()| device.new_stream().unwrap());
     let [ready, done] = [(); 2].map(|()| double.export_semaphore(true));
     let (ready_number, done_number) = (ready.number, done.number);
     let [ready, done] = [ready, done].map(|exported| import_semaphore(&device, exported, SemaphoreKind::Timeline));
     let mut buffer = map(&import_memory(&double, &device), &home);
     // SAFETY: the signal follows below, and the timeline lives until then.
-    unsafe { wait_one(&guest, &ready, 1) }.unwrap();
+    unsafe { wait_one(&foreign_stream, &ready, 1) }.unwrap();
 
     let mut view = buffer.view_mut();
     let (mut first, mut second) = view.split_at_mut(LEN / 2).unwrap();
-    let (_, guard) = first.device_ptr_mut(&guest);
+    let (_, guard) = first.device_ptr_mut(&foreign_stream);
     // Only safe code from here on: a copy that waits for `ready`, ordered on its own stream.
-    guest.memcpy_htod(&[7u32; LEN / 2], &mut second).unwrap();
+    foreign_stream.memcpy_htod(&[7u32; LEN / 2], &mut second).unwrap();
     if let SyncOnDrop::Record(Some((event, _))) = &guard {
         event.record(&idle).unwrap();
     }
@@ -40,7 +41,7 @@ fn an_event_that_orders_a_guest_cannot_be_moved_by_safe_code() {
     buffer.join_foreign_work().unwrap();
     // SAFETY: nothing was signaled before.
     unsafe { signal_one(&home, &done, 1) }.unwrap();
-    assert_eq!(double.value(done_number), 0, "handed over while the guest's copy is still to come");
+    assert_eq!(double.value(done_number), 0, "handed over while the foreign stream's copy is still to come");
     double.signal(ready_number, 1);
 }
 
@@ -50,16 +51,16 @@ fn an_event_that_orders_a_guest_cannot_be_moved_by_safe_code() {
 fn a_context_taken_out_of_a_guard_stays_alive() {
     let Some(double) = Double::in_child("guards::a_context_taken_out_of_a_guard_stays_alive") else { return };
     let device = device();
-    let [home, guest] = [(); 2].map(|()| device.new_stream().unwrap());
+    let [home, foreign_stream] = [(); 2].map(|()| device.new_stream().unwrap());
     let buffer = map(&import_memory(&double, &device), &home);
     let view = buffer.view();
-    let (_, guard) = view.device_ptr(&guest);
+    let (_, guard) = view.device_ptr(&foreign_stream);
     let taken: Option<Arc<CudaContext>> = match &guard {
         SyncOnDrop::Record(Some((_, stream))) => Some(Arc::clone(stream.context())),
         _ => None,
     };
     drop(guard);
-    drop((buffer, home, guest, device));
+    drop((buffer, home, foreign_stream, device));
     // Safe code that holds an `Arc`: it may fail, but must not reach a released context.
     if let Some(taken) = taken {
         drop(taken.new_stream());
@@ -67,31 +68,33 @@ fn a_context_taken_out_of_a_guard_stays_alive() {
     assert_eq!(double.findings(), Vec::new());
 }
 
-/// A failure that cudarc records for a guest is recorded in an object that other guards of the same
-/// guest cannot reach.
+/// A failure that cudarc records for a foreign stream is recorded in an object that other guards of
+/// the same foreign stream cannot reach.
 #[test]
-fn a_failure_of_a_guest_cannot_be_taken_through_a_guard() {
-    let Some(double) = Double::in_child("guards::a_failure_of_a_guest_cannot_be_taken_through_a_guard") else { return };
+fn a_failure_of_a_foreign_stream_cannot_be_taken_through_a_guard() {
+    let Some(double) = Double::in_child("guards::a_failure_of_a_foreign_stream_cannot_be_taken_through_a_guard") else {
+        return;
+    };
     let device = device();
-    let [home, guest] = [(); 2].map(|()| device.new_stream().unwrap());
+    let [home, foreign_stream] = [(); 2].map(|()| device.new_stream().unwrap());
     let [ready, done] = [(); 2].map(|()| double.export_semaphore(true));
     let (ready_number, done_number) = (ready.number, done.number);
     let [ready, done] = [ready, done].map(|exported| import_semaphore(&device, exported, SemaphoreKind::Timeline));
     let mut buffer = map(&import_memory(&double, &device), &home);
     // SAFETY: the signal follows below, and the timeline lives until then.
-    unsafe { wait_one(&guest, &ready, 1) }.unwrap();
+    unsafe { wait_one(&foreign_stream, &ready, 1) }.unwrap();
     let mut view = buffer.view_mut();
     let (first, mut second) = view.split_at_mut(LEN / 2).unwrap();
-    let (_, guard) = first.device_ptr(&guest);
-    guest.memcpy_htod(&[6u32; LEN / 2], &mut second).unwrap();
+    let (_, guard) = first.device_ptr(&foreign_stream);
+    foreign_stream.memcpy_htod(&[6u32; LEN / 2], &mut second).unwrap();
     // The last call of a copy, which records its end, fails.
     double.forget_calls();
-    guest.memcpy_htod(&[7u32; LEN / 2], &mut second).unwrap();
+    foreign_stream.memcpy_htod(&[7u32; LEN / 2], &mut second).unwrap();
     let calls = double.calls();
     assert_eq!(calls.last().map(|call| call.name.as_str()), Some("cuEventRecord"));
     // The next copy waits for one more event.
     double.fail_nth(calls.len() as u64 + 1, 2, false);
-    guest.memcpy_htod(&[8u32; LEN / 2], &mut second).unwrap();
+    foreign_stream.memcpy_htod(&[8u32; LEN / 2], &mut second).unwrap();
     assert_eq!(double.disarm().map(|hit| hit.name), Some("cuEventRecord".to_owned()));
     if let SyncOnDrop::Record(Some((_, stream))) = &guard {
         let _taken: Result<(), DriverError> = stream.context().check_err();
@@ -102,52 +105,54 @@ fn a_failure_of_a_guest_cannot_be_taken_through_a_guard() {
         unsafe { signal_one(&home, &done, 1) }.unwrap();
     }
     // No event covers the last copy; events cover the earlier copies, which wait for `ready` too.
-    assert_eq!(double.value(done_number), 0, "handed over ahead of the guest");
+    assert_eq!(double.value(done_number), 0, "handed over ahead of the foreign stream");
     let noticed = buffer.join_foreign_work().is_err();
     double.signal(ready_number, 1);
-    assert!(noticed, "nobody knows any more that the guest's last copy is covered by no event");
+    assert!(noticed, "nobody knows any more that the foreign stream's last copy is covered by no event");
 }
 
 /// `StreamGraph`'s documentation refers users to `CudaContext::disable_event_tracking`, which
-/// concerns cudarc's own slices. Guest streams must stay in order even with such a context, whose
+/// concerns cudarc's own slices. Foreign streams must stay in order even with such a context, whose
 /// bitwise copy records no events.
 #[test]
-fn guests_are_in_order_without_event_tracking_too() {
-    let Some(double) = Double::in_child("guards::guests_are_in_order_without_event_tracking_too") else { return };
+fn foreign_streams_are_in_order_without_event_tracking_too() {
+    let Some(double) = Double::in_child("guards::foreign_streams_are_in_order_without_event_tracking_too") else {
+        return;
+    };
     let context = CudaContext::new(0).unwrap();
     // SAFETY: no cudarc slices are created here, which are all that tracking is for.
     unsafe { context.disable_event_tracking() };
     let device = CudaDevice::adopt(context).unwrap();
-    let [home, guest] = [(); 2].map(|()| device.new_stream().unwrap());
+    let [home, foreign_stream] = [(); 2].map(|()| device.new_stream().unwrap());
     let [ready, done] = [(); 2].map(|()| double.export_semaphore(true));
     let (ready_number, done_number) = (ready.number, done.number);
     let [ready, done] = [ready, done].map(|exported| import_semaphore(&device, exported, SemaphoreKind::Timeline));
     let mut buffer = map(&import_memory(&double, &device), &home);
     // SAFETY: the signal follows below, and the timeline lives until then.
-    unsafe { wait_one(&guest, &ready, 1) }.unwrap();
-    guest.memcpy_htod(&[7u32; LEN], &mut buffer.view_mut()).unwrap();
+    unsafe { wait_one(&foreign_stream, &ready, 1) }.unwrap();
+    foreign_stream.memcpy_htod(&[7u32; LEN], &mut buffer.view_mut()).unwrap();
     buffer.join_foreign_work().unwrap();
     // SAFETY: nothing was signaled before.
     unsafe { signal_one(&home, &done, 1) }.unwrap();
-    assert_eq!(double.value(done_number), 0, "handed over ahead of the guest");
+    assert_eq!(double.value(done_number), 0, "handed over ahead of the foreign stream");
     double.signal(ready_number, 1);
 }
 
-/// The number of events for guests is bounded: one event per guest if the buffer is lent
-/// exclusively, and a fixed limit if it never is. The order is kept in both cases.
+/// The number of events for foreign streams is bounded: one event per foreign stream if the buffer
+/// is lent exclusively, and a fixed limit if it never is. The order is kept in both cases.
 #[test]
-fn events_for_guests_are_bounded() {
-    let Some(double) = Double::in_child("guards::events_for_guests_are_bounded") else { return };
+fn events_for_foreign_streams_are_bounded() {
+    let Some(double) = Double::in_child("guards::events_for_foreign_streams_are_bounded") else { return };
     let device = device();
-    let [home, guest] = [(); 2].map(|()| device.new_stream().unwrap());
+    let [home, foreign_stream] = [(); 2].map(|()| device.new_stream().unwrap());
     let mut buffer = map(&import_memory(&double, &device), &home);
     let events = || double.live().iter().filter(|object| object.kind() == "event").count();
     for _ in 0..100 {
-        guest.memcpy_htod(&[1u32; LEN], &mut buffer.view_mut()).unwrap();
+        foreign_stream.memcpy_htod(&[1u32; LEN], &mut buffer.view_mut()).unwrap();
     }
     assert_eq!(events(), 1);
     for _ in 0..100 {
-        assert_eq!(guest.clone_dtoh(&buffer.view()).unwrap(), [1; LEN]);
+        assert_eq!(foreign_stream.clone_dtoh(&buffer.view()).unwrap(), [1; LEN]);
     }
     assert_eq!(events(), 64);
 
@@ -155,14 +160,14 @@ fn events_for_guests_are_bounded() {
     let (ready_number, done_number) = (ready.number, done.number);
     let [ready, done] = [ready, done].map(|exported| import_semaphore(&device, exported, SemaphoreKind::Timeline));
     // SAFETY: the signal follows below, and the timeline lives until then.
-    unsafe { wait_one(&guest, &ready, 1) }.unwrap();
-    drop(buffer.view().device_ptr(&guest));
+    unsafe { wait_one(&foreign_stream, &ready, 1) }.unwrap();
+    drop(buffer.view().device_ptr(&foreign_stream));
     buffer.join_foreign_work().unwrap();
     // SAFETY: nothing was signaled before.
     unsafe { signal_one(&home, &done, 1) }.unwrap();
-    assert_eq!(double.value(done_number), 0, "handed over ahead of the guest");
+    assert_eq!(double.value(done_number), 0, "handed over ahead of the foreign stream");
     double.signal(ready_number, 1);
     assert_eq!(double.value(done_number), 1);
-    drop((buffer, ready, done, home, guest, device));
+    drop((buffer, ready, done, home, foreign_stream, device));
     assert_clean(&double);
 }

@@ -257,7 +257,7 @@ fn a_logger_that_panics_at_every_failure() {
 
 fn everything(double: &Double) -> Result<(), Failure> {
     let device = device_or()?;
-    let [home, guest] = [device.new_stream()?, device.new_stream()?];
+    let [home, foreign_stream] = [device.new_stream()?, device.new_stream()?];
     let exported = double.export_semaphore(true);
     // SAFETY: the double exported it as a timeline.
     let done = unsafe { ImportedSemaphore::import(&device, exported.handle, SemaphoreKind::Timeline, NAME) }?;
@@ -270,8 +270,8 @@ fn everything(double: &Double) -> Result<(), Failure> {
     let mut buffer = MappedBuffer::<u32>::map(&plain, &BufferMappingInfo { offset: 0, len: LEN }, &home)?;
     // SAFETY: the double exported this image.
     let mut image = unsafe { MappedImage::<Texel>::map(&image, &IMAGE, &home) }?;
-    guest.memcpy_htod(&[1u32; LEN], &mut buffer.view_mut())?;
-    image.view_mut().write_from_host(&guest, 0, .., &[[7; 4]; TEXELS])?;
+    foreign_stream.memcpy_htod(&[1u32; LEN], &mut buffer.view_mut())?;
+    image.view_mut().write_from_host(&foreign_stream, 0, .., &[[7; 4]; TEXELS])?;
     image.view().texture(&TextureInfo::default())?;
     buffer.join_foreign_work()?;
     image.join_foreign_work()?;

@@ -1,5 +1,5 @@
-//! What `cuda-import` calls of the driver, and in which order: what can differ between systems, and is
-//! run for each.
+//! What `cuda-import` calls of the driver, and in which order: what can differ between systems, and
+//! is run for each.
 #![cfg(any(target_os = "linux", windows))]
 
 #[path = "../common/mod.rs"]

@@ -140,7 +140,7 @@ fn a_launch_is_checked_when_it_runs() {
 fn no_call_of_a_frame_waits_for_the_gpu() {
     let Some(double) = Double::in_child("modules::no_call_of_a_frame_waits_for_the_gpu") else { return };
     let device = device();
-    let [home, guest] = [(); 2].map(|()| device.new_stream().unwrap());
+    let [home, foreign_stream] = [(); 2].map(|()| device.new_stream().unwrap());
     let module = device.context().load_module(Ptx::from_src(PTX)).unwrap();
     let fill = module.load_function("fill").unwrap();
     let mut buffer = map(&import_memory(&double, &device), &home);
@@ -162,7 +162,7 @@ fn no_call_of_a_frame_waits_for_the_gpu() {
             // end.
             unsafe { wait_one(&home, &rendered, 1) }.unwrap();
             let texture = image.view().texture(&TextureInfo::default()).unwrap().as_raw();
-            for stream in [&home, &guest] {
+            for stream in [&home, &foreign_stream] {
                 // SAFETY: the kernel does nothing.
                 unsafe {
                     stream.launch_builder(&fill).arg(&mut buffer.view_mut()).arg(&7u32).arg(&texture).launch(shape)
@@ -170,7 +170,7 @@ fn no_call_of_a_frame_waits_for_the_gpu() {
                 .unwrap();
                 stream.memset_zeros(&mut buffer.view_mut()).unwrap();
             }
-            image.view_mut().use_on(&guest).map(drop).unwrap();
+            image.view_mut().use_on(&foreign_stream).map(drop).unwrap();
             buffer.join_foreign_work().unwrap();
             image.join_foreign_work().unwrap();
             // SAFETY: as above.
@@ -190,7 +190,7 @@ fn no_call_of_a_frame_waits_for_the_gpu() {
         assert!(mark.is_reached().unwrap() && query(&home).unwrap());
         assert_eq!(double.value(numbers[1]), 2);
     });
-    drop((graph, fill, module, buffer, image, rendered, computed, home, guest, device));
+    drop((graph, fill, module, buffer, image, rendered, computed, home, foreign_stream, device));
     assert_clean(&double);
 }
 

@@ -13,16 +13,16 @@ use driver_double::Double;
 fn closing_waits_for_work_that_ends() {
     let Some(double) = Double::in_child("order::closing_waits_for_work_that_ends") else { return };
     let device = device();
-    let (home, guest) = (device.new_stream().unwrap(), device.new_stream().unwrap());
+    let (home, foreign_stream) = (device.new_stream().unwrap(), device.new_stream().unwrap());
     let exported = double.export_semaphore(true);
     let number = exported.number;
     let timeline = import_semaphore(&device, exported, SemaphoreKind::Timeline);
     let mut buffer = map(&import_memory(&double, &device), &home);
     // SAFETY: the signal follows below, and the timeline lives until then.
-    unsafe { wait_one(&guest, &timeline, 1) }.unwrap();
-    guest.memcpy_htod(&[1u32; LEN], &mut buffer.view_mut()).unwrap();
+    unsafe { wait_one(&foreign_stream, &timeline, 1) }.unwrap();
+    foreign_stream.memcpy_htod(&[1u32; LEN], &mut buffer.view_mut()).unwrap();
     buffer.join_foreign_work().unwrap();
-    assert!(!query(&home).unwrap(), "home waits for the guest");
+    assert!(!query(&home).unwrap(), "home waits for the foreign stream");
     double.forget_calls();
     let closing = std::thread::spawn(move || buffer.close());
     let asks = |double: &Double| double.calls().iter().filter(|call| call.name == "cuEventQuery").count();
@@ -30,7 +30,7 @@ fn closing_waits_for_work_that_ends() {
     assert!(!closing.is_finished());
     double.signal(number, 1);
     closing.join().unwrap().unwrap();
-    drop((timeline, home, guest, device));
+    drop((timeline, home, foreign_stream, device));
     assert_clean(&double);
 }
 
@@ -38,7 +38,7 @@ fn closing_waits_for_work_that_ends() {
 fn streams_that_share_a_buffer_take_turns() {
     let Some(double) = Double::in_child("order::streams_that_share_a_buffer_take_turns") else { return };
     let device = device();
-    let (home, guest) = (device.new_stream().unwrap(), device.new_stream().unwrap());
+    let (home, foreign_stream) = (device.new_stream().unwrap(), device.new_stream().unwrap());
     for ordered in [true, false] {
         let mut buffer = map(&import_memory(&double, &device), &home);
         let exported = double.export_semaphore(true);
@@ -50,8 +50,8 @@ fn streams_that_share_a_buffer_take_turns() {
         home.memcpy_htod(&[1u32; LEN], &mut buffer.view_mut()).unwrap();
         let seen = std::thread::scope(|scope| {
             let reading = scope.spawn(|| match ordered {
-                true => guest.clone_dtoh(&buffer.view()).unwrap(),
-                false => peek(&buffer, &guest),
+                true => foreign_stream.clone_dtoh(&buffer.view()).unwrap(),
+                false => peek(&buffer, &foreign_stream),
             });
             if ordered {
                 double.wait_until_blocked("cuMemcpyDtoHAsync_v2");
@@ -63,7 +63,7 @@ fn streams_that_share_a_buffer_take_turns() {
         });
         assert_eq!(seen, [u32::from(ordered); LEN]);
     }
-    drop((home, guest, device));
+    drop((home, foreign_stream, device));
     assert_clean(&double);
 }
 
@@ -78,11 +78,11 @@ fn peek(buffer: &MappedBuffer<u32>, stream: &CudaStream) -> Vec<u32> {
     host
 }
 
-/// Whatever fails, the other side is never notified that the buffer is ready before a guest has
-/// written it.
+/// Whatever fails, the other side is never notified that the buffer is ready before a foreign
+/// stream has written it.
 #[test]
-fn no_failure_lets_a_hand_over_overtake_a_guest() {
-    let Some(double) = Double::in_child("order::no_failure_lets_a_hand_over_overtake_a_guest") else { return };
+fn no_failure_lets_a_hand_over_overtake_a_foreign_stream() {
+    let Some(double) = Double::in_child("order::no_failure_lets_a_hand_over_overtake_a_foreign_stream") else { return };
     let mut handed_over = 0;
     for code in [1, 2, 700] {
         let mut nth = 1;
@@ -94,20 +94,20 @@ fn no_failure_lets_a_hand_over_overtake_a_guest() {
     assert!(handed_over >= 3, "it never succeeded");
 }
 
-/// A blocked guest writes and home signals, while the `nth` call fails. Returns `false` if there
-/// were fewer calls.
+/// A blocked foreign stream writes and home signals, while the `nth` call fails. Returns `false` if
+/// there were fewer calls.
 fn failing(double: &Double, nth: u64, code: u32, handed_over: &mut u32) -> bool {
     let device = device();
-    let (home, guest) = (device.new_stream().unwrap(), device.new_stream().unwrap());
+    let (home, foreign_stream) = (device.new_stream().unwrap(), device.new_stream().unwrap());
     let [ready, done] = [(); 2].map(|()| double.export_semaphore(true));
     let (ready_number, done_number) = (ready.number, done.number);
     let [ready, done] = [ready, done].map(|exported| import_semaphore(&device, exported, SemaphoreKind::Timeline));
     let mut buffer = map(&import_memory(double, &device), &home);
     // SAFETY: the signal follows below, and the timeline lives until then.
-    unsafe { wait_one(&guest, &ready, 1) }.unwrap();
+    unsafe { wait_one(&foreign_stream, &ready, 1) }.unwrap();
 
     let mut hand_over = || -> Result<(), Failure> {
-        guest.memcpy_htod(&[1u32; LEN], &mut buffer.view_mut())?;
+        foreign_stream.memcpy_htod(&[1u32; LEN], &mut buffer.view_mut())?;
         buffer.join_foreign_work()?;
         // SAFETY: nothing was signaled before, and the timeline lives until the end.
         Ok(unsafe { signal_one(&home, &done, 1) }?)
@@ -126,7 +126,7 @@ fn failing(double: &Double, nth: u64, code: u32, handed_over: &mut u32) -> bool 
     *handed_over += u32::from(outcome.is_ok());
     assert!(hit.is_some() || outcome.is_ok(), "{outcome:?}");
     let _ = device.context().check_err();
-    drop((buffer, ready, done, home, guest, device));
+    drop((buffer, ready, done, home, foreign_stream, device));
     let findings = double.findings();
     assert_eq!(findings, Vec::new(), "call {nth} fails with {code}");
     let left: Vec<_> = double.live().into_iter().filter(|left| !left.refused).collect();
@@ -140,9 +140,9 @@ fn failing(double: &Double, nth: u64, code: u32, handed_over: &mut u32) -> bool 
 #[test]
 fn no_failure_lets_a_read_overtake_a_write() {
     let Some(double) = Double::in_child("order::no_failure_lets_a_read_overtake_a_write") else { return };
-    for guest_writes in [false, true] {
+    for foreign_stream_writes in [false, true] {
         let mut nth = 1;
-        while failing_read(&double, nth, guest_writes) {
+        while failing_read(&double, nth, foreign_stream_writes) {
             nth += 1;
         }
         assert!(nth > 3, "too few calls to fail: {nth}");
@@ -151,10 +151,10 @@ fn no_failure_lets_a_read_overtake_a_write() {
 
 /// One stream, which is blocked, writes, and the `nth` call of the other stream's read fails.
 /// Returns `false` if there were fewer calls.
-fn failing_read(double: &Double, nth: u64, guest_writes: bool) -> bool {
+fn failing_read(double: &Double, nth: u64, foreign_stream_writes: bool) -> bool {
     let device = device();
-    let (home, guest) = (device.new_stream().unwrap(), device.new_stream().unwrap());
-    let (writer, reader) = if guest_writes { (&guest, &home) } else { (&home, &guest) };
+    let (home, foreign_stream) = (device.new_stream().unwrap(), device.new_stream().unwrap());
+    let (writer, reader) = if foreign_stream_writes { (&foreign_stream, &home) } else { (&home, &foreign_stream) };
     let exported = double.export_semaphore(true);
     let number = exported.number;
     let ready = import_semaphore(&device, exported, SemaphoreKind::Timeline);
@@ -171,10 +171,10 @@ fn failing_read(double: &Double, nth: u64, guest_writes: bool) -> bool {
     });
     let hit = double.disarm();
     if let Ok(read) = read {
-        assert_eq!(read, [1; LEN], "guest writes: {guest_writes}, call {nth} fails ({hit:?})");
+        assert_eq!(read, [1; LEN], "foreign stream writes: {foreign_stream_writes}, call {nth} fails ({hit:?})");
     }
     let _ = device.context().check_err();
-    drop((buffer, ready, home, guest, device));
+    drop((buffer, ready, home, foreign_stream, device));
     assert_eq!(double.findings(), Vec::new());
     double.forget();
     hit.is_some()
@@ -185,15 +185,15 @@ fn failing_read(double: &Double, nth: u64, guest_writes: bool) -> bool {
 #[test]
 fn errors_that_cannot_be_returned_are_recorded() {
     let Some(double) = Double::in_child("order::errors_that_cannot_be_returned_are_recorded") else { return };
-    // Home has no stream to wait for until a guest has used the buffer.
-    for (guest_came, is_home) in [(false, true), (false, false), (true, true), (true, false)] {
+    // Home has no stream to wait for until a foreign stream has used the buffer.
+    for (foreign_stream_came, is_home) in [(false, true), (false, false), (true, true), (true, false)] {
         let device = device();
-        let (home, guest) = (device.new_stream().unwrap(), device.new_stream().unwrap());
+        let (home, foreign_stream) = (device.new_stream().unwrap(), device.new_stream().unwrap());
         let buffer = map(&import_memory(&double, &device), &home);
         let context = device.context();
-        let stream = if is_home { &home } else { &guest };
-        if guest_came {
-            drop(buffer.view().device_ptr(&guest));
+        let stream = if is_home { &home } else { &foreign_stream };
+        if foreign_stream_came {
+            drop(buffer.view().device_ptr(&foreign_stream));
         }
         double.forget_calls();
         context.record_err::<()>(Err(DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY)));
@@ -208,7 +208,7 @@ fn errors_that_cannot_be_returned_are_recorded() {
         let failed = double.calls().iter().any(|call| call.code == 719);
         let failed = failed.then_some(DriverError(CUresult::CUDA_ERROR_LAUNCH_FAILED));
         assert_eq!(context.check_err().err(), failed);
-        drop((buffer, home, guest, device));
+        drop((buffer, home, foreign_stream, device));
         assert_eq!(double.findings_at_exit(), Vec::new());
         double.forget();
     }

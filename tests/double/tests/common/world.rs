@@ -59,7 +59,7 @@ pub(crate) struct World<'d> {
     /// Objects that operations consume; [`refill`](Self::refill) creates them again.
     pub(crate) inputs: Inputs,
     pub(crate) home: Arc<CudaStream>,
-    pub(crate) guest: Arc<CudaStream>,
+    pub(crate) foreign_stream: Arc<CudaStream>,
     pub(crate) device: CudaDevice,
     /// Another device.
     pub(crate) other: CudaDevice,
@@ -99,7 +99,7 @@ impl<'d> World<'d> {
             kept: Vec::new(),
             inputs: Inputs::default(),
             home: device.new_stream().unwrap(),
-            guest: device.new_stream().unwrap(),
+            foreign_stream: device.new_stream().unwrap(),
             device,
             unrelated: Arc::clone(other.context()),
             other,

@@ -155,8 +155,8 @@ fn graphs_that_cannot_be_launched_again_are_refused() {
         });
         assert!(matches!(graph, Err(CaptureError::Record(Error::StreamCaptured { .. }))), "{graph:?}");
     }
-    let (home, guest) = (Arc::clone(&frames.home), frames.device.new_stream().unwrap());
-    for elsewhere in [home, guest] {
+    let (home, foreign_stream) = (Arc::clone(&frames.home), frames.device.new_stream().unwrap());
+    for elsewhere in [home, foreign_stream] {
         let text = refused(frames.capture(|_, buffer| {
             elsewhere.memset_zeros(&mut buffer.view_mut()).unwrap();
             Ok(())

@@ -47,37 +47,41 @@ fn a_recorded_error_is_no_lost_context() {
     assert_eq!(double.findings_at_exit(), Vec::new());
 }
 
-/// Whichever call of a guest fails, and even if other code takes the error that cudarc recorded, no
-/// hand-over happens before the guest's work.
+/// Whichever call of a foreign stream fails, and even if other code takes the error that cudarc
+/// recorded, no hand-over happens before the foreign stream's work.
 #[test]
-fn a_guest_that_failed_is_not_forgotten() {
-    let Some(double) = Double::in_child("hostile::a_guest_that_failed_is_not_forgotten") else { return };
+fn a_foreign_stream_that_failed_is_not_forgotten() {
+    let Some(double) = Double::in_child("hostile::a_foreign_stream_that_failed_is_not_forgotten") else { return };
     let mut refused = 0;
     let mut nth = 1;
     loop {
         let device = device();
-        let [home, guest] = [(); 2].map(|()| device.new_stream().unwrap());
+        let [home, foreign_stream] = [(); 2].map(|()| device.new_stream().unwrap());
         let [ready, done] = [(); 2].map(|()| double.export_semaphore(true));
         let (ready_number, done_number) = (ready.number, done.number);
         let [ready, done] = [ready, done].map(|exported| import_semaphore(&device, exported, SemaphoreKind::Timeline));
         let mut buffer = map(&import_memory(&double, &device), &home);
         // SAFETY: the signal follows below, and the timeline lives until then.
-        unsafe { wait_one(&guest, &ready, 1) }.unwrap();
+        unsafe { wait_one(&foreign_stream, &ready, 1) }.unwrap();
         double.fail_nth(nth, 2, false);
-        let copied = guest.memcpy_htod(&[1u32; LEN], &mut buffer.view_mut());
+        let copied = foreign_stream.memcpy_htod(&[1u32; LEN], &mut buffer.view_mut());
         let hit = double.disarm();
         let _somebody_elses = device.context().check_err();
         let joined = buffer.join_foreign_work();
         if copied.is_ok() && joined.is_ok() {
             // SAFETY: nothing was signaled before.
             unsafe { signal_one(&home, &done, 1) }.unwrap();
-            assert_eq!(double.value(done_number), 0, "call {nth} ({hit:?}) fails: handed over ahead of the guest");
+            assert_eq!(
+                double.value(done_number),
+                0,
+                "call {nth} ({hit:?}) fails: handed over ahead of the foreign stream"
+            );
         }
         refused += u32::from(joined.is_err());
         // A second attempt does not change the result.
         assert_eq!(buffer.join_foreign_work().is_err(), joined.is_err());
         double.signal(ready_number, 1);
-        drop((buffer, ready, done, home, guest, device));
+        drop((buffer, ready, done, home, foreign_stream, device));
         assert_eq!(double.findings(), Vec::new(), "call {nth} ({hit:?})");
         double.forget();
         if hit.is_none() {
@@ -94,7 +98,7 @@ fn a_guest_that_failed_is_not_forgotten() {
 fn a_captured_stream_is_refused() {
     let Some(double) = Double::in_child("hostile::a_captured_stream_is_refused") else { return };
     let device = device();
-    let [home, guest] = [(); 2].map(|()| device.new_stream().unwrap());
+    let [home, foreign_stream] = [(); 2].map(|()| device.new_stream().unwrap());
     let exported = double.export_semaphore(true);
     let number = exported.number;
     let timeline = import_semaphore(&device, exported, SemaphoreKind::Timeline);
@@ -113,7 +117,10 @@ fn a_captured_stream_is_refused() {
     assert!(query(&home).is_err_and(|error| captured(&error)));
     assert!(record_event(&home).is_err_and(|error| captured(&error)));
     assert!(image.view().use_on(&home).is_err_and(|error| captured(&error)));
-    assert!(image.view().use_on(&guest).is_err_and(|error| captured(&error)), "nothing goes behind the home stream");
+    assert!(
+        image.view().use_on(&foreign_stream).is_err_and(|error| captured(&error)),
+        "nothing goes behind the home stream"
+    );
     let to_host = image.view_mut().write_from_host(&home, 1, .., &[[4; 4]; 4 * 2 * 3]);
     assert!(to_host.is_err_and(|error| captured(&error)));
     // SAFETY: the timeline outlives the call.
@@ -123,7 +130,7 @@ fn a_captured_stream_is_refused() {
     assert!(home.end_capture(CUgraphInstantiate_flags(0)).unwrap().is_none_or(|graph| graph.launch().is_ok()));
     assert_eq!((double.value(number), double.findings()), (0, Vec::new()));
 
-    for stream in [&home, &guest] {
+    for stream in [&home, &foreign_stream] {
         stream.begin_capture(THREAD_LOCAL).unwrap();
         assert_refused(&device, &mut buffer, stream, CUresult::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
         drop(stream.end_capture(CUgraphInstantiate_flags(0)));
@@ -135,7 +142,7 @@ fn a_captured_stream_is_refused() {
     // SAFETY: nothing was signaled before.
     unsafe { signal_one(&home, &timeline, 1) }.unwrap();
     assert_eq!(double.value(number), 1);
-    drop((buffer, image, timeline, home, guest, device));
+    drop((buffer, image, timeline, home, foreign_stream, device));
     assert_clean(&double);
 }
 
@@ -171,8 +178,8 @@ fn a_capture_ended_by_its_closure_gives_no_frame_graph() {
 
 /// One handle denotes the per-thread default streams of all threads, so an event cannot order them.
 #[test]
-fn default_streams_as_guests() {
-    let Some(double) = Double::in_child("hostile::default_streams_as_guests") else { return };
+fn default_streams_as_foreign_streams() {
+    let Some(double) = Double::in_child("hostile::default_streams_as_foreign_streams") else { return };
     let device = device();
     let home = device.new_stream().unwrap();
     let mut buffer = map(&import_memory(&double, &device), &home);

@@ -11,8 +11,8 @@ use driver_double::Double;
 fn host_copies_end_before_they_return() {
     let Some(double) = Double::in_child("images_order::host_copies_end_before_they_return") else { return };
     let device = device();
-    let (home, guest) = (device.new_stream().unwrap(), device.new_stream().unwrap());
-    for stream in [&home, &guest] {
+    let (home, foreign_stream) = (device.new_stream().unwrap(), device.new_stream().unwrap());
+    for stream in [&home, &foreign_stream] {
         let mut image = map_image(&import_image(&double, &device), &home);
         image.view_mut().write_from_host(&home, 0, .., &[[1; 4]; TEXELS]).unwrap();
         let exported = double.export_semaphore(true);
@@ -44,7 +44,7 @@ fn host_copies_end_before_they_return() {
         image.view().read_to_host(&home, 0, .., &mut read).unwrap();
         assert_eq!(read, [[2; 4]; TEXELS]);
     }
-    drop((home, guest, device));
+    drop((home, foreign_stream, device));
     assert_clean(&double);
 }
 
@@ -94,10 +94,10 @@ fn no_failure_leaves_a_host_copy_pending() {
 fn streams_that_share_an_image_take_turns() {
     let Some(double) = Double::in_child("images_order::streams_that_share_an_image_take_turns") else { return };
     let device = device();
-    let (home, guest) = (device.new_stream().unwrap(), device.new_stream().unwrap());
+    let (home, foreign_stream) = (device.new_stream().unwrap(), device.new_stream().unwrap());
     let place = BufferMappingInfo { offset: 0, len: 8 };
     let buffer = || MappedBuffer::<Rgba>::map(&import_memory(&double, &device), &place, &home).unwrap();
-    for (writer, reader) in [(&home, &guest), (&guest, &home)] {
+    for (writer, reader) in [(&home, &foreign_stream), (&foreign_stream, &home)] {
         let (mut ones, mut read) = (buffer(), buffer());
         home.memcpy_htod(&[1u8; 32], &mut ones.view_mut().bytes_mut()).unwrap();
         let mut image = map_image(&import_image(&double, &device), &home);
@@ -116,7 +116,7 @@ fn streams_that_share_an_image_take_turns() {
         home.memcpy_dtoh(&read.view().bytes(), &mut bytes).unwrap();
         assert_eq!(bytes, [1; 32]);
     }
-    drop((home, guest, device));
+    drop((home, foreign_stream, device));
     assert_clean(&double);
 }
 

@@ -78,12 +78,12 @@ fn the_last_byte_is_reached() {
 fn a_copy_reaches_as_far_as_both() {
     let Some(double) = Double::in_child("large::a_copy_reaches_as_far_as_both") else { return };
     let device = device();
-    let (home, guest) = (device.new_stream().unwrap(), device.new_stream().unwrap());
+    let (home, foreign_stream) = (device.new_stream().unwrap(), device.new_stream().unwrap());
     let mut source = map(&import_memory(&double, &device), &home);
     let larger = map_all::<u32>(&import(&double, &device, 4 * MIB), MIB, &home);
     let smaller = map_all::<u32>(&import(&double, &device, MIB), 5, &home);
     // Another stream wrote the source, and the copy must be ordered after that.
-    guest.memcpy_htod(&[3u32; LEN], &mut source.view_mut()).unwrap();
+    foreign_stream.memcpy_htod(&[3u32; LEN], &mut source.view_mut()).unwrap();
     for target in [&larger, &smaller] {
         // SAFETY: nothing else uses either buffer, and both live.
         unsafe { target.copy_from(&source) }.unwrap();
@@ -92,6 +92,6 @@ fn a_copy_reaches_as_far_as_both() {
     }
     assert_eq!(home.clone_dtoh(&larger.view().slice(LEN..LEN + 1).unwrap()).unwrap(), [0], "no further");
     drop((source, larger, smaller));
-    drop((home, guest, device));
+    drop((home, foreign_stream, device));
     assert_clean(&double);
 }

@@ -1,4 +1,5 @@
-//! What is in memory, in images and in graphs, and what kernels make of it: the same on each system.
+//! What is in memory, in images and in graphs, and what kernels make of it: the same on each
+//! system.
 #![cfg(any(target_os = "linux", windows))]
 
 #[path = "../common/mod.rs"]

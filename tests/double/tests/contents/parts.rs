@@ -126,16 +126,16 @@ fn bytes_in_use_are_not_reused() {
 fn parts_are_ordered_independently() {
     let Some(double) = Double::in_child("parts::parts_are_ordered_independently") else { return };
     let device = device();
-    let (home, guest) = (device.new_stream().unwrap(), device.new_stream().unwrap());
+    let (home, foreign_stream) = (device.new_stream().unwrap(), device.new_stream().unwrap());
     let block = MappedBlock::map(&import_memory(&double, &device), &home).unwrap();
     let [mut one, other] = [0, 256].map(|offset| words(&block, offset, 64, &home).unwrap());
-    guest.memcpy_htod(&[7; 64], &mut one.view_mut()).unwrap();
+    foreign_stream.memcpy_htod(&[7; 64], &mut one.view_mut()).unwrap();
     double.forget_calls();
     other.join_foreign_work().unwrap();
     assert_eq!(calls(&double, "cuStreamWaitEvent"), 0, "nobody else used it");
     one.join_foreign_work().unwrap();
     assert_eq!(calls(&double, "cuStreamWaitEvent"), 1);
     assert_eq!(home.clone_dtoh(&one.view()).unwrap(), [7; 64]);
-    drop((one, other, block, home, guest, device));
+    drop((one, other, block, home, foreign_stream, device));
     assert_clean(&double);
 }

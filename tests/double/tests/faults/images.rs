@@ -19,10 +19,10 @@ fn map_image(memory: &Arc<ImportedMemory>, world: &World<'_>) -> Result<MappedIm
     Ok(unsafe { MappedImage::map(memory, &IMAGE, &world.home) }?)
 }
 
-/// Writes on a guest stream, so that there is work to join.
-fn guest_paints(world: &mut World<'_>) -> Outcome {
-    let guest = Arc::clone(&world.guest);
-    Ok(world.image().view_mut().write_from_host(&guest, 0, .., &[[7; 4]; TEXELS])?)
+/// Writes on a foreign stream, so that there is work to join.
+fn foreign_stream_paints(world: &mut World<'_>) -> Outcome {
+    let foreign_stream = Arc::clone(&world.foreign_stream);
+    Ok(world.image().view_mut().write_from_host(&foreign_stream, 0, .., &[[7; 4]; TEXELS])?)
 }
 
 /// Creates objects of each kind, so that there are objects to destroy.
@@ -78,21 +78,21 @@ fn copies_of_images() {
         assert_eq!(layer, [[3; 4]; 8 * 4]);
         Ok(())
     });
-    let guest = Operation::new("a guest writes, home signals", |world| {
-        guest_paints(world)?;
+    let foreign_stream = Operation::new("a foreign stream writes, home signals", |world| {
+        foreign_stream_paints(world)?;
         world.image().join_foreign_work()?;
         // SAFETY: the semaphore outlives the call and is at 1.
         unsafe { signal_one(&world.home, &world.inputs.timelines[0], 2) }?;
         Ok(())
     });
-    let turns = Operation::new("a guest, home, the guest", |world| {
-        guest_paints(world)?;
+    let turns = Operation::new("a foreign stream, home, the foreign stream", |world| {
+        foreign_stream_paints(world)?;
         let home = Arc::clone(&world.home);
         world.image().view_mut().write_from_host(&home, 1, .., &[[4; 4]; 4 * 2 * 3])?;
-        guest_paints(world)?;
+        foreign_stream_paints(world)?;
         Ok(world.image().join_foreign_work()?)
     });
-    walk("images::copies_of_images", [home, guest, turns]);
+    walk("images::copies_of_images", [home, foreign_stream, turns]);
 }
 
 #[test]
@@ -101,14 +101,14 @@ fn copies_of_images_through_buffers() {
         let home = Arc::clone(&world.home);
         copy_through_buffer(world, &home)
     });
-    let on_guest = Operation::new("through a buffer, a guest", |world| {
-        let guest = Arc::clone(&world.guest);
-        copy_through_buffer(world, &guest)
+    let on_foreign_stream = Operation::new("through a buffer, a foreign stream", |world| {
+        let foreign_stream = Arc::clone(&world.foreign_stream);
+        copy_through_buffer(world, &foreign_stream)
     });
     let leaves = MAPPED;
     walk(
         "images::copies_of_images_through_buffers",
-        [on_home, on_guest].map(|operation| Operation { leaves, ..operation }),
+        [on_home, on_foreign_stream].map(|operation| Operation { leaves, ..operation }),
     );
 }
 
@@ -118,8 +118,8 @@ fn ends_of_images() {
         make_objects(world)?;
         Ok(world.take_image().close()?)
     });
-    let close_after_guest = Operation::new("close after a guest", |world| {
-        guest_paints(world)?;
+    let close_after_foreign_stream = Operation::new("close after a foreign stream", |world| {
+        foreign_stream_paints(world)?;
         Ok(world.take_image().close()?)
     });
     let drop_image = Operation::new("drop", |world| {
@@ -131,7 +131,7 @@ fn ends_of_images() {
         "images::ends_of_images",
         [
             Operation { leaves: MAPPED_IMAGE, ..close },
-            Operation { leaves: MAPPED_IMAGE, ..close_after_guest },
+            Operation { leaves: MAPPED_IMAGE, ..close_after_foreign_stream },
             Operation { leaves: MAPPED_IMAGE, ..drop_image },
         ],
     );

@@ -35,10 +35,10 @@ fn map(memory: &Arc<ImportedMemory>, world: &World<'_>) -> Result<MappedBuffer<u
     Ok(MappedBuffer::map(memory, &BufferMappingInfo { offset: 256, len: LEN }, &world.home)?)
 }
 
-/// Writes on a guest stream, so that there is work to join.
-fn guest_writes(world: &mut World<'_>) -> Outcome {
-    let guest = Arc::clone(&world.guest);
-    Ok(guest.memcpy_htod(&[7u32; LEN], &mut world.buffer().view_mut())?)
+/// Writes on a foreign stream, so that there is work to join.
+fn foreign_stream_writes(world: &mut World<'_>) -> Outcome {
+    let foreign_stream = Arc::clone(&world.foreign_stream);
+    Ok(foreign_stream.memcpy_htod(&[7u32; LEN], &mut world.buffer().view_mut())?)
 }
 
 #[test]
@@ -172,27 +172,27 @@ fn views() {
         assert_eq!(home.clone_dtoh(&world.buffer().view())?, [7; LEN]);
         Ok(())
     });
-    let guest = Operation::new("a guest writes, home signals", |world| {
-        guest_writes(world)?;
+    let foreign_stream = Operation::new("a foreign stream writes, home signals", |world| {
+        foreign_stream_writes(world)?;
         world.buffer().join_foreign_work()?;
         // SAFETY: the semaphore outlives the call and is at 1.
         unsafe { signal_one(&world.home, &world.inputs.timelines[0], 2) }?;
         Ok(())
     });
-    let turns = Operation::new("a guest, home, the guest", |world| {
-        guest_writes(world)?;
+    let turns = Operation::new("a foreign stream, home, the foreign stream", |world| {
+        foreign_stream_writes(world)?;
         let home = Arc::clone(&world.home);
         home.memset_zeros(&mut world.buffer().view_mut())?;
-        guest_writes(world)?;
+        foreign_stream_writes(world)?;
         Ok(world.buffer().join_foreign_work()?)
     });
-    walk("operations::views", [home, guest, turns]);
+    walk("operations::views", [home, foreign_stream, turns]);
 }
 
 #[test]
 fn copies_between_buffers() {
-    let copy = Operation::new("copy what a guest wrote", |world| {
-        guest_writes(world)?;
+    let copy = Operation::new("copy what a foreign stream wrote", |world| {
+        foreign_stream_writes(world)?;
         let memory = Arc::clone(world.inputs.memory.as_ref().unwrap());
         let larger = map(&memory, world)?;
         // SAFETY: nothing else uses either buffer, and both are kept until the fixture is dropped.
@@ -206,8 +206,8 @@ fn copies_between_buffers() {
 #[test]
 fn ends_of_buffers() {
     let close = Operation::new("close", |world| Ok(world.take_buffer().close()?));
-    let close_after_guest = Operation::new("close after a guest", |world| {
-        guest_writes(world)?;
+    let close_after_foreign_stream = Operation::new("close after a foreign stream", |world| {
+        foreign_stream_writes(world)?;
         Ok(world.take_buffer().close()?)
     });
     let drop_buffer = Operation::new("drop", |world| {
@@ -218,7 +218,7 @@ fn ends_of_buffers() {
         "operations::ends_of_buffers",
         [
             Operation { leaves: MAPPED, ..close },
-            Operation { leaves: MAPPED, ..close_after_guest },
+            Operation { leaves: MAPPED, ..close_after_foreign_stream },
             Operation { leaves: MAPPED, ..drop_buffer },
         ],
     );
@@ -251,8 +251,8 @@ fn graphs() {
         }
         Ok(())
     });
-    let after_guest = Operation::new("capture after a guest, launch", |world| {
-        guest_writes(world)?;
+    let after_foreign_stream = Operation::new("capture after a foreign stream, launch", |world| {
+        foreign_stream_writes(world)?;
         world.buffer().join_foreign_work()?;
         let mut graph = capture(world)?;
         // SAFETY: as above.
@@ -275,7 +275,7 @@ fn graphs() {
     let leaves = &["graph", "exec", "context"];
     walk(
         "operations::graphs",
-        [capture_and_drop, launch, after_guest, given_up].map(|operation| Operation { leaves, ..operation }),
+        [capture_and_drop, launch, after_foreign_stream, given_up].map(|operation| Operation { leaves, ..operation }),
     );
 }
 

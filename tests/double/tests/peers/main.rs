@@ -5,5 +5,5 @@
 mod common;
 
 mod buffers;
-mod guests;
+mod foreign_streams;
 mod images;

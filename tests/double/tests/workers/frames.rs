@@ -236,16 +236,16 @@ fn a_forgotten_turn_is_waited_for() {
         let mut writer = worker.latest::<Buffer<f32>>("x").unwrap();
         let device = worker.cuda().unwrap().clone();
         let semaphore = import_semaphore(&device, exported, SemaphoreKind::Timeline);
-        let guest = device.new_stream().unwrap();
+        let foreign_stream = device.new_stream().unwrap();
         // SAFETY: the renderer's thread signals it, and it is destroyed after that.
-        unsafe { cuda_import::wait_one(&guest, &semaphore, 1) }.unwrap();
+        unsafe { cuda_import::wait_one(&foreign_stream, &semaphore, 1) }.unwrap();
         let mut turn = writer.begin().unwrap();
         let Work::Cuda(mut cuda) = turn.work() else { panic!("computes with CUDA") };
-        guest.memset_zeros(&mut cuda.resources).unwrap();
+        foreign_stream.memset_zeros(&mut cuda.resources).unwrap();
         std::mem::forget(turn);
         drop((writer, worker));
         renderer.join().unwrap();
-        drop((guest, semaphore));
+        drop((foreign_stream, semaphore));
     });
     drop(exports);
     assert_clean(&double);

@@ -81,13 +81,13 @@ fn a_slot_is_given_back_after_the_work_of_a_forgotten_turn() {
         let mut reader = worker.latest_reader::<Buffer<f32>>("x").unwrap();
         let device = worker.cuda().unwrap().clone();
         let semaphore = import_semaphore(&device, exported, SemaphoreKind::Timeline);
-        let guest = device.new_stream().unwrap();
+        let foreign_stream = device.new_stream().unwrap();
         while !matches!(reader.newest().unwrap(), Some(turn) if turn.frame() == 0) {}
         // SAFETY: it is signaled below, and destroyed after that.
-        unsafe { cuda_import::wait_one(&guest, &semaphore, 1) }.unwrap();
+        unsafe { cuda_import::wait_one(&foreign_stream, &semaphore, 1) }.unwrap();
         let turn = reader.newest().unwrap().unwrap();
         let Read::Cuda(cuda) = turn.work() else { panic!("it computes with CUDA") };
-        drop(cuda.resources.device_ptr(&guest));
+        drop(cuda.resources.device_ptr(&foreign_stream));
         std::mem::forget(turn);
         see.send(()).unwrap();
         while reader.newest().unwrap().unwrap().frame() == 0 {}
@@ -97,7 +97,7 @@ fn a_slot_is_given_back_after_the_work_of_a_forgotten_turn() {
         double.wait_until("the slot to go back", |double| double.value(exports.computed.1) == value);
         drop((reader, worker));
         renderer.join().unwrap();
-        drop((guest, semaphore));
+        drop((foreign_stream, semaphore));
     });
     drop(owned);
     assert_clean(double);

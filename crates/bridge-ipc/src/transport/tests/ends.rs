@@ -109,7 +109,7 @@ fn kill(kind: usize) -> Times {
             (_, Some(_)) => &mut fds[..1],
             _ => &mut fds[..],
         };
-        assert!(poll_until(left, start.checked_add(LIMIT)).unwrap() > 0, "its end is not told");
+        assert!(poll_until(left, start.checked_add(LIMIT)).unwrap() > 0, "its end is not reported");
         let now = start.elapsed();
         let [ended, dead] = fds.map(|fd| !fd.revents().is_empty());
         socket = socket.or(ended.then_some(now));

@@ -160,7 +160,7 @@ fn worker_that_answered_another_call_is_kept_without_time_limit() {
     answer(&third);
     std::thread::sleep(greeting);
     assert!(listener.greet(&ours, Duration::from_millis(1)).unwrap().is_none());
-    // One that goes is not kept, and told of.
+    // A worker that closes its connection is reported, and not kept.
     drop(third);
     assert!(matches!(listener.greet(&ours, Duration::ZERO), Err(Error::Closed { .. })));
     assert!(none(&other));

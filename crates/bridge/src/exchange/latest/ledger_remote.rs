@@ -44,7 +44,7 @@ impl Ledger {
     /// Publishes a slot that the writer holds and has filled. Returns the frame's number.
     ///
     /// The frame is finished: the reader may get it, and no longer wants earlier ones. It is
-    /// signaled only once it is [chosen](Self::signaled), because most frames of a fast writer
+    /// signaled only once it is [chosen](Self::set_signal), because most frames of a fast writer
     /// never are.
     pub(in crate::exchange::latest) fn publish_remote(&mut self, slot: usize) -> Option<u64> {
         let held = self.slots.get_mut(slot).filter(|held| **held == Slot::Remote)?;

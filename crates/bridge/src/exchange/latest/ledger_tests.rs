@@ -130,8 +130,8 @@ fn premature_sending_of_a_frame_is_detected() {
 #[test]
 fn remote_slots_are_listed() {
     let mut ledger = Ledger::new(4, Newest::Finished);
-    let away: Vec<_> = std::iter::from_fn(|| ledger.send_slot(0, 0)).map(|(slot, _)| slot).collect();
-    assert_eq!((away, ledger.remote_slots().count()), (vec![0, 1, 2, 3], 4));
+    let sent: Vec<_> = std::iter::from_fn(|| ledger.send_slot(0, 0)).map(|(slot, _)| slot).collect();
+    assert_eq!((sent, ledger.remote_slots().count()), (vec![0, 1, 2, 3], 4));
     assert_eq!((ledger.publish_remote(2), ledger.publish_remote(2)), (Some(0), None), "it is the reader's now");
     assert_eq!(ledger.publish_remote(9), None, "there is none");
     assert_eq!(taken(&mut ledger, 1), 2);

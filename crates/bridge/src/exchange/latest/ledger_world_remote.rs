@@ -49,7 +49,7 @@ impl World {
         let later = self.contents.iter().enumerate().any(is_free_later);
         let Some((slot, was_read)) = self.ledger.send_slot(reads, self.reached) else {
             if free.contains(&true) || later && !self.ledger.awaits_timeline(self.read_reached, self.reached) {
-                return Err(format!("a slot is kept back, or nobody looks again: {free:?}"));
+                return Err(format!("a slot is kept back, or nobody queries again: {free:?}"));
             }
             return Ok(false);
         };
@@ -84,7 +84,7 @@ impl World {
         }
         let drawing = self.unwritten.iter().any(|(_, frame)| frame.is_some() && *frame > self.shown);
         if self.ledger.has_unfinished_frame(self.reached) != drawing {
-            return Err(format!("whether a frame is being drawn is told wrongly: {drawing}"));
+            return Err(format!("whether a frame is being drawn is reported wrongly: {drawing}"));
         }
         Ok(shown.is_some())
     }

@@ -79,7 +79,7 @@ fn has_free_after_compares_the_last_use() {
     ledger.mark_submitted(0, value);
     assert_eq!([value - 1, value, value + 1].map(|value| ledger.has_free_after(value)), [true, false, false]);
     while send(&mut ledger).is_some() {}
-    assert!(!ledger.has_free_after(value - 1), "it is away");
+    assert!(!ledger.has_free_after(value - 1), "it is remote");
 }
 
 #[test]

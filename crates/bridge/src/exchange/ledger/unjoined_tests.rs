@@ -15,7 +15,7 @@ fn unjoined_slot_is_not_given_out() {
     assert!(!ledger.has_incomplete_slot());
     ledger.mark_unjoined(0, 0);
     assert!(ledger.has_incomplete_slot());
-    assert_eq!(ledger.begin(never), Err(Refusal::TurnLost { frame: 0, stage: Stage::Compute }), "told once");
+    assert_eq!(ledger.begin(never), Err(Refusal::TurnLost { frame: 0, stage: Stage::Compute }), "reported once");
     for _ in 0..3 {
         assert_eq!(ledger.begin(never).unwrap().slot, 1);
         assert_eq!(ledger.unjoined(), None, "while a turn is open");

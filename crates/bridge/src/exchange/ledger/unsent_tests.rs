@@ -39,7 +39,7 @@ fn frames_are_sent_in_submission_order() {
 fn unsubmitted_frames_are_not_sent() {
     let mut ledger = ledger();
     let begun = ledger.begin(|| 0).unwrap();
-    assert!(!ledger.would_block(|| 0), "the refusal is told at once");
+    assert!(!ledger.would_block(|| 0), "the refusal is returned at once");
     let open = Refusal::TurnOpen { frame: 0, stage: Stage::Render };
     assert_eq!(ledger.begin(|| 0).unwrap_err(), open);
     ledger.skip_render(begun.slot);

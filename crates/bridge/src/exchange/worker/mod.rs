@@ -1,4 +1,4 @@
-//! In-step exchanges with another process: the half that the listening thread uses on behalf of
+//! In-step exchanges with another process: the handles that the listening thread uses on behalf of
 //! that process.
 //!
 //! A process that signals the timelines itself never receives timelines that another process had:

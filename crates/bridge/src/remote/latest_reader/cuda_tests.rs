@@ -54,7 +54,7 @@ impl Worker {
         while let Some(Outcome { published, handed }) = self.part.advance().unwrap() {
             let HandedSlot { slot, frame, value } = handed.unwrap();
             assert!(value > self.value && published.is_none(), "{frame:?} with {value} after {}", self.value);
-            assert_eq!(self.part.timelines.freed().unwrap(), value, "told once it is reached");
+            assert_eq!(self.part.timelines.freed().unwrap(), value, "sent once it is reached");
             assert!(!self.serve_has_freed(slot), "slot {slot} is the worker's still");
             self.value = value;
             self.shown.push((slot, frame.unwrap()));

@@ -1,5 +1,5 @@
-//! The feed of a worker that computes with CUDA: the worker writes the slots directly, and its
-//! frames are published once its timeline shows that they are complete.
+//! The writer part of a worker that computes with CUDA: the worker writes the slots directly, and
+//! its frames are published once its timeline shows that they are complete.
 //!
 //! No work that this process enqueues waits for the worker: the host polls the worker's timeline,
 //! and then signals the exchange's own. The worker's GPU does not wait for this process either: the
@@ -17,7 +17,7 @@ use crate::observe::log_warn;
 use crate::remote::part::{Backoff, HandedSlot, Outcome, TornFrames, reclaim_slots, worker_fault};
 use crate::remote::timelines::Timelines;
 
-/// The feed of a worker that writes the slots of an exchange.
+/// The part of a worker that writes the slots of an exchange.
 pub(in crate::remote) struct CudaWriterPart<R: Resources> {
     writer: LatestWriter<R, ComputeFirst>,
     timelines: Timelines,
@@ -143,8 +143,8 @@ impl<R: Resources> CudaWriterPart<R> {
         Ok(())
     }
 
-    /// Gives free slots to the worker. Most rounds have only heard of a frame, which frees no slot:
-    /// they skip the driver calls and locks of the request.
+    /// Gives free slots to the worker. Most rounds have only received a frame, which frees no
+    /// slot: they skip the driver calls and locks of the request.
     fn give_slots(&mut self) -> Result<()> {
         if !self.is_open || !(self.slots_may_be_free || self.awaits_timeline) {
             return Ok(());
@@ -192,7 +192,7 @@ impl<R: Resources> CudaWriterPart<R> {
         Ok(())
     }
 
-    /// Stops the feed. If the worker is `quiet`, its slots return to the writer. Otherwise they
+    /// Stops the part. If the worker is `quiet`, its slots return to the writer. Otherwise they
     /// stay out of use, since the worker may still write to them.
     pub(super) fn stop(self, quiet: bool) -> LatestWriter<R, ComputeFirst> {
         self.torn_frames.log_total(self.writer.name());

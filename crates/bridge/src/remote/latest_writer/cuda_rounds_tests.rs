@@ -1,8 +1,8 @@
-//! Tests of the driver calls and requests that a round of the feed makes.
+//! Tests of the driver calls and requests that a round of the part makes.
 
 use super::*;
 
-/// Announces a frame in the worker's first slot, without advancing the feed. Returns its value.
+/// Announces a frame in the worker's first slot, without advancing the part. Returns its value.
 fn announce(worker: &mut Worker) -> u64 {
     let (slot, frame) = (worker.slots.pop_front().unwrap(), worker.frames);
     worker.frames += 1;
@@ -26,8 +26,8 @@ fn timelines_are_read_once_per_round() {
     assert_eq!(worker.part.advance(), Ok(Some(Outcome { published: Some(1), handed: None })));
 }
 
-/// A round that has only heard of a frame requests no slots, since a request costs driver calls. It
-/// requests slots if the program has woken the thread.
+/// A round that has only received a frame requests no slots, since a request costs driver calls.
+/// It requests slots if the program has woken the thread.
 #[test]
 fn a_round_that_frees_no_slot_requests_none() {
     let Some(mut worker) = Worker::new() else { return };

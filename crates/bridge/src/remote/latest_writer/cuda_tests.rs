@@ -1,4 +1,4 @@
-//! Tests of the feed with an exchange on Vulkan, and timelines that this process signals in the
+//! Tests of the part with an exchange on Vulkan, and timelines that this process signals in the
 //! worker's place: the software driver exports memory, but no timelines.
 
 use std::time::Instant;
@@ -43,7 +43,7 @@ impl Worker {
         Some(Self { part, reader, slots: VecDeque::new(), freed: 0, frames: 0, published: Vec::new() })
     }
 
-    /// Advances the feed until it has no more outcomes.
+    /// Advances the part until it has no more outcomes.
     fn advance(&mut self) {
         self.part.woken();
         while let Some(Outcome { published, handed }) = self.part.advance().unwrap() {
@@ -52,7 +52,7 @@ impl Worker {
                 assert!(!self.slots.contains(&slot), "slot {slot} is the worker's already");
                 if value > 0 {
                     assert!(value >= self.freed, "values do not fall");
-                    assert_eq!(self.part.timelines.freed().unwrap(), value, "told once it is reached");
+                    assert_eq!(self.part.timelines.freed().unwrap(), value, "sent once it is reached");
                     self.freed = value;
                 }
                 self.slots.push_back(slot);
@@ -82,7 +82,7 @@ impl Worker {
         self.advance();
     }
 
-    /// Advances the feed until the worker has the slot.
+    /// Advances the part until the worker has the slot.
     fn await_slot(&mut self, slot: usize) {
         let start = Instant::now();
         while !self.slots.contains(&slot) {

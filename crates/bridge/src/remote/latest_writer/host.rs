@@ -1,4 +1,4 @@
-//! The feed of a worker on the CPU: finished frames are copied into slots and published.
+//! The writer part of a worker on the CPU: finished frames are copied into slots and published.
 
 use std::sync::Arc;
 

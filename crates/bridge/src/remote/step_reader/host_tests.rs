@@ -21,7 +21,7 @@ type Words = BufferSpec<u32>;
 
 /// A worker that reads its slots, and commands that fill them.
 struct Worker {
-    draw: StepReaderPart<Words>,
+    part: StepReaderPart<Words>,
     draws: Arc<RemoteDraws<Words>>,
     memory: Vec<MappedMemory>,
     /// Slots and frames that the worker holds.
@@ -50,8 +50,8 @@ impl Worker {
             memory.push(theirs.map_for_reading().unwrap());
             files.push(Arc::from([SlotMemory::RendererFile(ours)]));
         }
-        let draw = StepReaderPart::new(handle, AcceptedMemory::Files(files.into()), &Arc::new(Waker::new().unwrap()));
-        Self { draw, draws, memory, held: VecDeque::new(), commands: Vec::new(), gate }
+        let part = StepReaderPart::new(handle, AcceptedMemory::Files(files.into()), &Arc::new(Waker::new().unwrap()));
+        Self { part, draws, memory, held: VecDeque::new(), commands: Vec::new(), gate }
     }
 
     fn begin(&self) -> Option<RenderTurn<Words, RenderFirstRemote>> {
@@ -61,7 +61,7 @@ impl Worker {
     /// Draws a frame in which all words are equal; if `gated`, the queue waits for the gate.
     fn draw(&mut self, word: u32, gated: bool) {
         let turn = self.begin().expect("there is no slot");
-        let device = self.draw.handle.side().device();
+        let device = self.part.handle.side().device();
         let record = |commands| {
             // SAFETY: recording, for the family of the turn's queue, outside a render pass.
             unsafe { turn.record_acquire(commands) };
@@ -93,7 +93,7 @@ impl Worker {
     }
 
     fn advance(&mut self) {
-        while let Some(Outcome { handed, .. }) = self.draw.advance().unwrap() {
+        while let Some(Outcome { handed, .. }) = self.part.advance().unwrap() {
             let HandedSlot { slot, frame, .. } = handed.unwrap();
             self.held.push_back((slot, frame.unwrap()));
         }
@@ -119,7 +119,7 @@ impl Worker {
     fn free(&mut self) {
         let (slot, _) = self.held.pop_front().unwrap();
         let free = Message::Free { exchange: EXCHANGE, slot: u32::try_from(slot).unwrap(), value: 0 };
-        assert_eq!(self.draw.handle_message(&free), None);
+        assert_eq!(self.part.handle_message(&free), None);
         self.advance();
     }
 
@@ -147,7 +147,7 @@ fn frames_are_read_once_in_order_before_their_slots_are_reused() {
         worker.has(2);
     }
     assert_eq!(
-        (worker.draw.pending_signals(), worker.draw.is_waited_for(), worker.draw.retry_delay()),
+        (worker.part.pending_signals(), worker.part.is_waited_for(), worker.part.retry_delay()),
         (0, false, None)
     );
     worker.finish();
@@ -164,7 +164,7 @@ fn copy_without_a_wait_reads_stale_data() {
     worker.draw(11, false);
     worker.has(1);
     worker.free();
-    worker.draw.copies_unordered = true;
+    worker.part.copies_unordered = true;
     worker.draw(12, true);
     worker.has(1);
     assert_eq!(worker.read(), (2, Some(10)), "what the slot held before");
@@ -178,13 +178,13 @@ fn lost_cpu_reader_blocks_no_submission() {
     let Some(mut worker) = Worker::new(LIMIT) else { return };
     (0..2).for_each(|word| worker.draw(word, false));
     worker.has(1);
-    worker.draw.close();
-    assert_eq!(worker.draw.settle_pending(false), Settled::default());
+    worker.part.close();
+    assert_eq!(worker.part.settle_pending(false), Settled::default());
     worker.advance();
     assert!(worker.begin().is_none(), "nobody reads");
     worker.finish();
-    let Worker { draw, commands, .. } = worker;
-    let (mut handle, recovered) = draw.stop(false);
+    let Worker { part, commands, .. } = worker;
+    let (mut handle, recovered) = part.stop(false);
     assert!(recovered && handle.remote_slots().is_empty());
     handle.prepare(Backend::Host, Duration::ZERO, &|| unreachable!("nothing is waited for")).unwrap();
     let mut next = Worker::of(handle);
@@ -209,7 +209,7 @@ fn frames_not_drawn_in_time_are_reported() {
         worker.advance();
         match worker.draws.check_compute() {
             Err(error) => break error.to_string(),
-            Ok(()) => assert!(start.elapsed() < LIMIT, "it is not told"),
+            Ok(()) => assert!(start.elapsed() < LIMIT, "it is not reported"),
         }
     };
     worker.open();

@@ -13,14 +13,14 @@ fn pending_signals_of_a_lost_device_are_dropped() {
         let Some(mut worker) = Worker::new() else { return };
         worker.draw().wait(LIMIT).unwrap();
         worker.free();
-        assert!(worker.draw.describe_overrun(Duration::ZERO, false).is_some() && worker.draw.is_waited_for());
+        assert!(worker.part.describe_overrun(Duration::ZERO, false).is_some() && worker.part.is_waited_for());
         worker.draws.state().simulate_loss(both);
         if both {
             worker.advance();
         } else {
-            assert_eq!(worker.draw.describe_overrun(Duration::ZERO, false), None);
+            assert_eq!(worker.part.describe_overrun(Duration::ZERO, false), None);
         }
-        assert!(!worker.draw.is_waited_for() && worker.draw.pending_signals() == 0);
+        assert!(!worker.part.is_waited_for() && worker.part.pending_signals() == 0);
     }
     // Negative control: a value that the worker itself has signaled.
     let Some(mut worker) = Worker::new() else { return };
@@ -28,7 +28,7 @@ fn pending_signals_of_a_lost_device_are_dropped() {
     worker.free();
     // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258 to -03260: it is the only signal.
     unsafe { worker.draws.state().computed_semaphore().signal(u64::MAX) }.unwrap();
-    assert!(worker.draw.advance().is_err() && worker.draw.describe_overrun(Duration::ZERO, false).is_some());
+    assert!(worker.part.advance().is_err() && worker.part.describe_overrun(Duration::ZERO, false).is_some());
 }
 
 /// A dropped turn is reported once, even after the next worker has connected.
@@ -36,8 +36,8 @@ fn pending_signals_of_a_lost_device_are_dropped() {
 fn dropped_turn_is_reported_after_the_next_worker_connects() {
     let Some(mut worker) = Worker::new() else { return };
     drop(worker.begin().unwrap());
-    worker.draw.close();
-    let (mut handle, _) = worker.draw.stop(true);
+    worker.part.close();
+    let (mut handle, _) = worker.part.stop(true);
     // Marks the timelines as given to a worker; the software driver exports none.
     let _ = handle.export_timelines(EXCHANGE);
     handle.prepare(Backend::Cuda, LIMIT, &|| Ok(())).unwrap();

@@ -24,7 +24,7 @@ pub(super) type Turn = RenderTurn<Words, RenderFirstRemote>;
 
 /// The worker's view: the frames that it holds, with the values that its stream waits for.
 pub(super) struct Worker {
-    pub(super) draw: StepReaderPart<Words>,
+    pub(super) part: StepReaderPart<Words>,
     pub(super) draws: Arc<RemoteDraws<Words>>,
     held: VecDeque<(usize, u64, u64)>,
     value: u64,
@@ -42,8 +42,8 @@ impl Worker {
 
     pub(super) fn of(handle: WorkerReader<Words>) -> Self {
         let draws = handle.draws();
-        let draw = StepReaderPart::new(handle, AcceptedMemory::Slots(()), &Arc::new(Waker::new().unwrap()));
-        Self { draw, draws, held: VecDeque::new(), value: 0 }
+        let part = StepReaderPart::new(handle, AcceptedMemory::Slots(()), &Arc::new(Waker::new().unwrap()));
+        Self { part, draws, held: VecDeque::new(), value: 0 }
     }
 
     pub(super) fn begin(&self) -> Option<Turn> {
@@ -58,7 +58,7 @@ impl Worker {
     }
 
     pub(super) fn advance(&mut self) {
-        while let Some(Outcome { published, handed }) = self.draw.advance().unwrap() {
+        while let Some(Outcome { published, handed }) = self.part.advance().unwrap() {
             assert!(published.is_none());
             let HandedSlot { slot, frame, value } = handed.unwrap();
             let (frame, last) = (frame.unwrap(), self.held.back());
@@ -78,7 +78,7 @@ impl Worker {
 
     fn say_free(&mut self, slot: usize, value: u64) {
         let free = Message::Free { exchange: EXCHANGE, slot: u32::try_from(slot).unwrap(), value };
-        assert_eq!(self.draw.handle_message(&free), None);
+        assert_eq!(self.part.handle_message(&free), None);
     }
 
     /// Signals a value in place of the worker's GPU.
@@ -100,7 +100,7 @@ impl Worker {
     /// Creates a timeline that only the test signals.
     fn gate(&self) -> Semaphore {
         let info = SemaphoreInfo { name: "gate", kind: SemaphoreKind::Timeline, exportable: false };
-        Semaphore::new(self.draw.handle.side().device(), &info).unwrap()
+        Semaphore::new(self.part.handle.side().device(), &info).unwrap()
     }
 }
 
@@ -144,7 +144,7 @@ fn frames_and_slots_are_handed_over_without_waiting_on_the_host() {
     assert_eq!((&worker.held, worker.sees()), (&VecDeque::from([(0, 0, 1)]), 0), "it is not drawn");
     (0..2).for_each(|_| drop(worker.draw()));
     assert!(worker.begin().is_none(), "the worker has all slots");
-    assert!(worker.draw.pending_signals() == 0 && worker.draw.describe_overrun(Duration::ZERO, false).is_none());
+    assert!(worker.part.pending_signals() == 0 && worker.part.describe_overrun(Duration::ZERO, false).is_none());
     assert_eq!(worker.free(), (0, 1));
     // Vulkan owns the slot, and its commands wait for the worker's.
     let again = worker.draw();
@@ -152,10 +152,10 @@ fn frames_and_slots_are_handed_over_without_waiting_on_the_host() {
     open(&gate);
     first.wait(LIMIT).unwrap();
     assert!(matches!(again.wait(HANGS), Err(Error::Timeout { .. })), "the queue does not wait");
-    assert!(worker.draw.is_waited_for() && worker.draw.retry_delay().is_some());
+    assert!(worker.part.is_waited_for() && worker.part.retry_delay().is_some());
     worker.finish(1);
     again.wait(LIMIT).unwrap();
-    assert_eq!((worker.sees(), worker.draw.pending_signals(), worker.draw.retry_delay()), (4, 0, None));
+    assert_eq!((worker.sees(), worker.part.pending_signals(), worker.part.retry_delay()), (4, 0, None));
 }
 
 /// The first half is the negative control: without the survivor's signal, the queue hangs.
@@ -169,19 +169,19 @@ fn pending_values_of_a_dead_reader_are_signaled_once() {
     let points = [(); 2].map(|()| worker.draw());
     worker.finish(1);
     points[0].wait(LIMIT).unwrap();
-    worker.draw.close();
-    assert_eq!(worker.draw.settle_pending(false), Settled::default(), "its signal may still come");
-    worker.draw.signals_nothing = true;
-    let (owed, settled) = (worker.draw.awaited_frames(), Settled { torn: [].into(), value: Some(2) });
+    worker.part.close();
+    assert_eq!(worker.part.settle_pending(false), Settled::default(), "its signal may still come");
+    worker.part.signals_nothing = true;
+    let (owed, settled) = (worker.part.awaited_frames(), Settled { torn: [].into(), value: Some(2) });
     assert_eq!(*owed, [1]);
-    assert_eq!(worker.draw.settle_pending(true), settled);
+    assert_eq!(worker.part.settle_pending(true), settled);
     let hangs = points[1].wait(HANGS).unwrap_err();
     assert!(matches!(hangs, Error::Timeout { .. }), "{hangs}");
     // SAFETY: the test plays the process, which signals nothing more.
-    unsafe { release_gpu(&worker.draw.handle) };
+    unsafe { release_gpu(&worker.part.handle) };
     points[1].wait(LIMIT).unwrap();
-    assert_eq!(worker.draw.settle_pending(true), Settled::default(), "once");
-    assert!(!worker.draw.is_waited_for() && worker.begin().is_none(), "nobody reads");
+    assert_eq!(worker.part.settle_pending(true), Settled::default(), "once");
+    assert!(!worker.part.is_waited_for() && worker.begin().is_none(), "nobody reads");
 }
 
 #[test]
@@ -190,10 +190,10 @@ fn dead_reader_blocks_no_submission() {
     worker.draw();
     worker.free();
     let points = [(); 3].map(|()| worker.draw());
-    worker.draw.close();
-    assert_eq!(worker.draw.settle_pending(true), Settled { torn: [].into(), value: Some(1) });
+    worker.part.close();
+    assert_eq!(worker.part.settle_pending(true), Settled { torn: [].into(), value: Some(1) });
     points.iter().for_each(|point| point.wait(LIMIT).unwrap());
-    let (handle, recovered) = worker.draw.stop(true);
+    let (handle, recovered) = worker.part.stop(true);
     assert!(recovered && handle.remote_slots().is_empty());
 }
 
@@ -205,9 +205,9 @@ fn next_reader_gets_frames_after_the_last_one_is_settled() {
     worker.free();
     let point = worker.draw();
     let held = worker.begin().unwrap();
-    worker.draw.close();
-    worker.draw.settle_pending(true);
-    let (mut handle, _) = worker.draw.stop(true);
+    worker.part.close();
+    worker.part.settle_pending(true);
+    let (mut handle, _) = worker.part.stop(true);
     // Marks the timelines as given to a worker; the software driver exports none.
     let _ = handle.export_timelines(EXCHANGE);
     let refused = handle.prepare(Backend::Cuda, HANGS, &|| Ok(())).unwrap_err().to_string();
@@ -232,9 +232,9 @@ fn invalid_values_of_a_reader_are_refused() {
         worker.draw();
         // The session, which would refuse this, is not involved.
         worker.say_free(slot, value);
-        let reported = worker.draw.advance().unwrap_err();
+        let reported = worker.part.advance().unwrap_err();
         assert!(reported.contains("is not the next"), "{reported}");
-        worker.draw.settle_pending(true);
+        worker.part.settle_pending(true);
     }
 }
 
@@ -251,20 +251,20 @@ fn reader_that_never_finishes_a_freed_slot_overruns_its_limit() {
     let limit = Duration::from_millis(30);
     let start = Instant::now();
     while start.elapsed() < limit * 3 {
-        assert_eq!(worker.draw.describe_overrun(limit, false), None, "it waits for Vulkan");
+        assert_eq!(worker.part.describe_overrun(limit, false), None, "it waits for Vulkan");
     }
-    assert!(worker.draw.describe_overrun(Duration::ZERO, true).is_some(), "nobody may be left who submits");
+    assert!(worker.part.describe_overrun(Duration::ZERO, true).is_some(), "nobody may be left who submits");
     open(&gate);
     point.wait(LIMIT).unwrap();
     let reported = loop {
-        if let Some(reported) = worker.draw.describe_overrun(limit, false) {
+        if let Some(reported) = worker.part.describe_overrun(limit, false) {
             break reported;
         }
         assert!(start.elapsed() < LIMIT, "it waits for nothing any more");
     };
     assert!(reported.contains("frame 0") && reported.contains("value 1"), "{reported}");
     worker.finish(1);
-    assert_eq!(worker.draw.describe_overrun(Duration::ZERO, false), None);
+    assert_eq!(worker.part.describe_overrun(Duration::ZERO, false), None);
 }
 
 /// A reader that frees all slots but finishes none does not get frames without end.
@@ -280,7 +280,7 @@ fn pending_values_of_a_reader_are_bounded() {
         }
         assert!(points.len() <= 9, "twice as many as there are slots, and one round that it does not have");
     }
-    assert_eq!(worker.draw.pending_signals(), 6);
+    assert_eq!(worker.part.pending_signals(), 6);
     worker.finish(worker.value);
     points.iter().for_each(|point| point.wait(LIMIT).unwrap());
     assert_eq!(worker.held.len(), 3, "the rest follows");
@@ -293,11 +293,11 @@ fn frame_submitted_by_an_engine_is_sent_once_drawn() {
     let gate = worker.gate();
     let point = submit_as_engine(worker.begin().unwrap(), &[wait_for(&gate)]);
     worker.advance();
-    assert!(worker.held.is_empty() && worker.draw.retry_delay().is_some() && worker.draw.has_frames_to_send());
+    assert!(worker.held.is_empty() && worker.part.retry_delay().is_some() && worker.part.has_frames_to_send());
     open(&gate);
     point.wait(LIMIT).unwrap();
     worker.advance();
-    assert!(worker.held.iter().eq(&[(0, 0, 1)]) && worker.sees() == 1 && !worker.draw.has_frames_to_send());
+    assert!(worker.held.iter().eq(&[(0, 0, 1)]) && worker.sees() == 1 && !worker.part.has_frames_to_send());
     // If a submission of the bridge follows, the engine's frame is seen with it.
     submit_as_engine(worker.begin().unwrap(), &[]);
     worker.draw().wait(LIMIT).unwrap();
@@ -324,12 +324,12 @@ fn reader_is_not_blamed_for_delays_of_an_engines_frame() {
     let start = Instant::now();
     let mut blamed = None;
     while start.elapsed() < limit * 3 && blamed.is_none() {
-        blamed = worker.draw.describe_overrun(limit, false);
+        blamed = worker.part.describe_overrun(limit, false);
     }
     open(&gate);
     second.wait(LIMIT).unwrap();
     assert_eq!(blamed, None, "it does not see the frame");
-    while worker.draw.describe_overrun(limit, false).is_none() {
+    while worker.part.describe_overrun(limit, false).is_none() {
         assert!(start.elapsed() < LIMIT, "it waits for nothing any more");
         std::thread::sleep(Duration::from_millis(1));
     }

@@ -25,7 +25,7 @@ const LEN: usize = 16;
 
 /// A worker that fills its slots with the number of the frame.
 struct Worker {
-    step: StepWriterPart<Words>,
+    part: StepWriterPart<Words>,
     steps: Arc<RemoteTurns<Words>>,
     files: Vec<File>,
     slots: VecDeque<usize>,
@@ -48,12 +48,12 @@ impl Worker {
         let steps = handle.steps();
         let given: Vec<Arc<[SlotMemory]>> =
             files.iter().map(|file| Arc::from([SlotMemory::WorkerFile(file.try_clone().unwrap())])).collect();
-        let step = StepWriterPart::new(handle, AcceptedMemory::Files(given.into()), &Arc::new(Waker::new().unwrap()));
-        Self { step, steps, files, slots: VecDeque::new(), frames: 0, whole: Vec::new() }
+        let part = StepWriterPart::new(handle, AcceptedMemory::Files(given.into()), &Arc::new(Waker::new().unwrap()));
+        Self { part, steps, files, slots: VecDeque::new(), frames: 0, whole: Vec::new() }
     }
 
     fn advance(&mut self) {
-        while let Some(Outcome { published, handed }) = self.step.advance().unwrap() {
+        while let Some(Outcome { published, handed }) = self.part.advance().unwrap() {
             self.whole.extend(published);
             self.slots.extend(handed.map(|handed| {
                 assert_eq!(handed.value, 0, "there is no timeline");
@@ -67,7 +67,7 @@ impl Worker {
         self.advance();
         let slot = self.slots.pop_front().unwrap();
         let (frame, value) = (self.frames, self.frames + 1);
-        self.step.handle_message(&Message::Publish { exchange: EXCHANGE, slot: slot as u32, frame, value });
+        self.part.handle_message(&Message::Publish { exchange: EXCHANGE, slot: slot as u32, frame, value });
         self.frames += 1;
         slot
     }
@@ -76,7 +76,7 @@ impl Worker {
     fn done(&mut self, slot: usize, frame: u64) {
         let bytes: Vec<u8> = (frame as u32).to_ne_bytes().repeat(LEN);
         std::os::unix::fs::FileExt::write_all_at(&self.files[slot], &bytes, 0).unwrap();
-        self.step.handle_message(&Message::Done { exchange: EXCHANGE, slot: slot as u32, frame });
+        self.part.handle_message(&Message::Done { exchange: EXCHANGE, slot: slot as u32, frame });
     }
 
     fn turn(&self) -> RenderTurn<Words> {
@@ -134,12 +134,12 @@ fn pending_values_are_signaled_without_a_copy_at_connection_end() {
     let (whole, torn) = (worker.turn(), worker.turn());
     assert_eq!(whole.read_back(LIMIT).unwrap(), vec![0; LEN]);
     std::os::unix::fs::FileExt::write_all_at(&worker.files[second], &[7; LEN * 4], 0).unwrap();
-    worker.step.close();
+    worker.part.close();
     let point = submit(torn);
-    assert_eq!(worker.step.settle_pending(false), Settled { torn: [1].into(), value: Some(2) });
+    assert_eq!(worker.part.settle_pending(false), Settled { torn: [1].into(), value: Some(2) });
     point.wait(LIMIT).unwrap();
     // The next worker gets its own memory, immediately, and the values continue.
-    let (mut handle, recovered) = worker.step.stop(false);
+    let (mut handle, recovered) = worker.part.stop(false);
     assert!(recovered);
     handle.prepare(Backend::Host, Duration::ZERO, &|| unreachable!("nothing is waited for")).unwrap();
     let mut next = Worker::of(handle, (0..2).map(|_| memory(LEN)).collect());
@@ -159,14 +159,14 @@ fn queue_hangs_without_the_signal_for_a_cpu_worker() {
     let Some(mut worker) = Worker::new() else { return };
     worker.announce();
     let point = submit(worker.turn());
-    worker.step.signals_nothing = true;
-    worker.step.close();
-    assert_eq!(worker.step.settle_pending(false), Settled { torn: [0].into(), value: Some(1) });
+    worker.part.signals_nothing = true;
+    worker.part.close();
+    assert_eq!(worker.part.settle_pending(false), Settled { torn: [0].into(), value: Some(1) });
     worker.advance();
     let hangs = point.wait(HANGS).unwrap_err();
     assert!(matches!(hangs, Error::Timeout { .. }), "{hangs}");
     // Releases the queue, which other tests share.
-    worker.step.handle.signal(1);
+    worker.part.handle.signal(1);
     point.wait(LIMIT).unwrap();
 }
 
@@ -177,11 +177,11 @@ fn queue_continues_although_the_workers_memory_is_unreadable() {
     let slot = worker.announce();
     let point = submit(worker.turn());
     worker.files[slot].set_len(4).unwrap();
-    worker.step.handle_message(&Message::Done { exchange: EXCHANGE, slot: slot as u32, frame: 0 });
+    worker.part.handle_message(&Message::Done { exchange: EXCHANGE, slot: slot as u32, frame: 0 });
     point.wait(LIMIT).unwrap();
     let start = Instant::now();
     let reported = loop {
-        match worker.step.advance() {
+        match worker.part.advance() {
             Err(reported) => break reported,
             Ok(_) => assert!(start.elapsed() < LIMIT),
         }
@@ -194,7 +194,7 @@ fn torn_frame_is_signaled_when_done_and_not_copied() {
     let Some(mut worker) = Worker::new() else { return };
     let slot = worker.announce();
     let point = submit(worker.turn());
-    worker.step.handle_message(&Message::Torn { exchange: EXCHANGE, slot: slot as u32, frame: 0 });
+    worker.part.handle_message(&Message::Torn { exchange: EXCHANGE, slot: slot as u32, frame: 0 });
     assert!(!point.is_reached().unwrap(), "its value is owed still");
     worker.done(slot, 0);
     point.wait(LIMIT).unwrap();
@@ -232,7 +232,7 @@ fn frames_that_cannot_be_copied_are_reported() {
     let error = loop {
         match worker.steps.check_compute() {
             Err(error) => break error.to_string(),
-            Ok(()) => assert!(start.elapsed() < LIMIT, "it is not told"),
+            Ok(()) => assert!(start.elapsed() < LIMIT, "it is not reported"),
         }
     };
     // SAFETY: nothing else signals it.

@@ -54,12 +54,12 @@ fn forged_signal_ends_no_wait_of_the_renderer() {
     assert!(!point.is_reached().unwrap(), "the worker's word is taken for Vulkan's");
     assert!(matches!(point.wait(HANGS), Err(Error::Timeout { .. })));
     // If this succeeded, the next worker would get the slots, and the timelines would be destroyed.
-    let _ = worker.step.handle.export_timelines(EXCHANGE);
-    let refused = worker.step.handle.renew(&|| Ok(())).unwrap_err();
+    let _ = worker.part.handle.export_timelines(EXCHANGE);
+    let refused = worker.part.handle.renew(&|| Ok(())).unwrap_err();
     assert!(matches!(refused, Error::Timeout { .. }), "{refused}");
     // The program leaves meanwhile.
     let stopped = || Err(Error::HostFailed { reason: "stopped".into() });
-    let refused = worker.step.handle.renew(&stopped).unwrap_err();
+    let refused = worker.part.handle.renew(&stopped).unwrap_err();
     assert!(matches!(refused, Error::HostFailed { .. }), "{refused}");
     worker.finish(1);
     point.wait(LIMIT).unwrap();
@@ -75,10 +75,10 @@ fn worker_cannot_influence_its_waiting_time() {
     let (slots, points): (Vec<_>, Vec<_>) = slots.into_iter().unzip();
     assert_eq!(slots, [0, 1, 2, 0, 1, 2]);
     worker.lies(1000);
-    assert_eq!(worker.step.handle.rendered().unwrap(), 0);
+    assert_eq!(worker.part.handle.rendered().unwrap(), 0);
     worker.finish(6);
     points.iter().for_each(|point| point.wait(LIMIT).unwrap());
-    assert_eq!((worker.step.handle.rendered().unwrap(), worker.step.describe_overrun(limit, false)), (6, None));
+    assert_eq!((worker.part.handle.rendered().unwrap(), worker.part.describe_overrun(limit, false)), (6, None));
 }
 
 /// The loss of the device is detected on a timeline that the worker does not have.
@@ -87,7 +87,7 @@ fn forged_device_loss_value_is_ignored() {
     let Some(worker) = Worker::new() else { return };
     worker.lies(u64::MAX);
     assert!(worker.steps.state().mirror_semaphore().unwrap().value().unwrap_err().is_device_lost());
-    assert!(!worker.step.handle.is_lost());
+    assert!(!worker.part.handle.is_lost());
 }
 
 #[test]
@@ -114,12 +114,12 @@ fn slot_submitted_by_an_engine_is_sent_once_finished() {
     let (first, second) = (submit(worker.turn()), lend(worker.turn()));
     worker.advance();
     assert_eq!(Vec::from(worker.slots.clone()), [(2, 0), (0, first.value())], "the second is in use");
-    assert!(worker.step.retry_delay().is_some());
+    assert!(worker.part.retry_delay().is_some());
     worker.finish(2);
     second.wait(LIMIT).unwrap();
     worker.advance();
     assert_eq!(worker.slots.back(), Some(&(1, first.value())), "behind what it sees");
-    assert_eq!((worker.sees(), worker.step.retry_delay()), (first.value(), None));
+    assert_eq!((worker.sees(), worker.part.retry_delay()), (first.value(), None));
     // A submission of the bridge covers the engine's earlier ones.
     worker.announce();
     worker.announce();

@@ -22,7 +22,7 @@ pub(super) type Words = BufferSpec<u32>;
 
 /// The worker's view: its slots, with the values that its stream waits for.
 pub(super) struct Worker {
-    pub(super) step: StepWriterPart<Words>,
+    pub(super) part: StepWriterPart<Words>,
     pub(super) steps: Arc<RemoteTurns<Words>>,
     pub(super) slots: VecDeque<(usize, u64)>,
     frames: u64,
@@ -41,13 +41,13 @@ impl Worker {
 
     fn of(handle: WorkerWriter<Words>) -> Self {
         let steps = handle.steps();
-        let step = StepWriterPart::new(handle, AcceptedMemory::Slots(()), &Arc::new(Waker::new().unwrap()));
-        Self { step, steps, slots: VecDeque::new(), frames: 0, whole: Vec::new() }
+        let part = StepWriterPart::new(handle, AcceptedMemory::Slots(()), &Arc::new(Waker::new().unwrap()));
+        Self { part, steps, slots: VecDeque::new(), frames: 0, whole: Vec::new() }
     }
 
     /// Advances this process's part until it has no more outcomes.
     pub(super) fn advance(&mut self) {
-        while let Some(Outcome { published, handed }) = self.step.advance().unwrap() {
+        while let Some(Outcome { published, handed }) = self.part.advance().unwrap() {
             self.whole.extend(published);
             if let Some(HandedSlot { slot, value, .. }) = handed {
                 assert!(self.slots.back().is_none_or(|(_, before)| *before <= value), "values do not fall");
@@ -63,7 +63,7 @@ impl Worker {
         let (slot, after) = self.slots.pop_front().unwrap();
         let (frame, value) = (self.frames, self.frames + 1);
         let publish = Message::Publish { exchange: EXCHANGE, slot: u32::try_from(slot).unwrap(), frame, value };
-        assert_eq!(self.step.handle_message(&publish), None);
+        assert_eq!(self.part.handle_message(&publish), None);
         self.frames += 1;
         (slot, after)
     }
@@ -98,11 +98,11 @@ fn frame_is_submitted_before_it_is_finished_and_its_slot_sent_back() {
     let point = submit(worker.turn());
     worker.advance();
     assert_eq!(worker.slots.back(), Some(&(0, point.value())), "it waits for the value on its GPU");
-    assert!(!point.is_reached().unwrap() && worker.step.is_waited_for());
-    assert!(worker.whole.is_empty() && worker.step.retry_delay().is_some());
+    assert!(!point.is_reached().unwrap() && worker.part.is_waited_for());
+    assert!(worker.whole.is_empty() && worker.part.retry_delay().is_some());
     worker.finish(1);
     point.wait(LIMIT).unwrap();
-    assert_eq!((&worker.whole[..], worker.step.pending_signals(), worker.step.retry_delay()), (&[0][..], 0, None));
+    assert_eq!((&worker.whole[..], worker.part.pending_signals(), worker.part.retry_delay()), (&[0][..], 0, None));
 }
 
 #[test]
@@ -134,15 +134,15 @@ fn pending_values_of_a_dead_worker_are_signaled_once() {
     worker.finish(1);
     let points = [(); 2].map(|()| submit(worker.turn()));
     points[0].wait(LIMIT).unwrap();
-    worker.step.close();
-    assert_eq!(worker.step.settle_pending(false), Settled::default(), "its signal may still come");
+    worker.part.close();
+    assert_eq!(worker.part.settle_pending(false), Settled::default(), "its signal may still come");
     let hangs = points[1].wait(HANGS).unwrap_err();
     assert!(matches!(hangs, Error::Timeout { .. }), "{hangs}");
-    assert_eq!(worker.step.settle_pending(true), Settled { torn: [1, 2].into(), value: Some(3) });
+    assert_eq!(worker.part.settle_pending(true), Settled { torn: [1, 2].into(), value: Some(3) });
     points[1].wait(LIMIT).unwrap();
-    assert_eq!(worker.step.settle_pending(true), Settled::default(), "once");
+    assert_eq!(worker.part.settle_pending(true), Settled::default(), "once");
     assert!(worker.steps.take(Duration::ZERO, || true).is_none(), "a torn frame that was not taken is withdrawn");
-    assert!(!worker.step.is_waited_for());
+    assert!(!worker.part.is_waited_for());
 }
 
 /// The next worker gets the slots with timelines that no other had, and frame numbers continue.
@@ -154,8 +154,8 @@ fn next_worker_gets_the_slots_after_the_last_one_is_settled() {
     });
     worker.finish(1);
     let (first, held) = (submit(worker.turn()), worker.turn());
-    worker.step.settle_pending(true);
-    let (mut handle, recovered) = worker.step.stop(true);
+    worker.part.settle_pending(true);
+    let (mut handle, recovered) = worker.part.stop(true);
     assert!(recovered && handle.remote_slots().is_empty());
     // Marks the timelines as given to a worker; the software driver exports none.
     let _ = handle.export_timelines(EXCHANGE);
@@ -182,9 +182,9 @@ fn torn_frame_still_needs_its_signal() {
         worker.announce();
     });
     let torn = |slot, frame| Message::Torn { exchange: EXCHANGE, slot, frame };
-    worker.step.handle_message(&torn(0, 0));
+    worker.part.handle_message(&torn(0, 0));
     let turn = worker.turn();
-    assert_eq!((turn.frame(), worker.step.pending_signals()), (1, 2), "the torn one is withdrawn");
+    assert_eq!((turn.frame(), worker.part.pending_signals()), (1, 2), "the torn one is withdrawn");
     let point = submit(turn);
     worker.finish(2);
     point.wait(LIMIT).unwrap();
@@ -196,23 +196,23 @@ fn invalid_values_of_a_worker_are_refused() {
     let Some(mut worker) = Worker::new() else { return };
     worker.announce();
     // The session, which would refuse this, is not involved.
-    worker.step.handle_message(&Message::Publish { exchange: EXCHANGE, slot: 1, frame: 1, value: 9 });
-    let reported = worker.step.advance().unwrap_err();
+    worker.part.handle_message(&Message::Publish { exchange: EXCHANGE, slot: 1, frame: 1, value: 9 });
+    let reported = worker.part.advance().unwrap_err();
     assert!(reported.contains("value 9, but 2 is next"), "{reported}");
-    worker.step.handle_message(&Message::Publish { exchange: EXCHANGE, slot: 0, frame: 2, value: 3 });
-    let reported = worker.step.advance().unwrap_err();
+    worker.part.handle_message(&Message::Publish { exchange: EXCHANGE, slot: 0, frame: 2, value: 3 });
+    let reported = worker.part.advance().unwrap_err();
     assert!(reported.contains("which it does not hold"), "{reported}");
-    worker.step.settle_pending(true);
+    worker.part.settle_pending(true);
 }
 
 #[test]
 fn unfinished_frame_overruns_its_limit() {
     let Some(mut worker) = Worker::new() else { return };
-    assert_eq!(worker.step.describe_overrun(Duration::ZERO, false), None, "nothing is owed");
+    assert_eq!(worker.part.describe_overrun(Duration::ZERO, false), None, "nothing is owed");
     let start = Instant::now();
     worker.announce();
     let reported = loop {
-        if let Some(reported) = worker.step.describe_overrun(HANGS, false) {
+        if let Some(reported) = worker.part.describe_overrun(HANGS, false) {
             break reported;
         }
         assert!(start.elapsed() < LIMIT);
@@ -220,15 +220,15 @@ fn unfinished_frame_overruns_its_limit() {
     };
     assert!(start.elapsed() >= HANGS && reported.contains("frame 0") && reported.contains("value 1"), "{reported}");
     worker.finish(1);
-    assert_eq!(worker.step.describe_overrun(Duration::ZERO, false), None);
+    assert_eq!(worker.part.describe_overrun(Duration::ZERO, false), None);
 }
 
 /// A worker may have signaled its timelines before it announces, and may keep them.
 #[test]
 fn timelines_are_never_reused_for_another_worker() {
     let Some(worker) = Worker::new() else { return };
-    let Worker { step, steps, .. } = worker;
-    let (mut handle, _) = step.stop(true);
+    let Worker { part, steps, .. } = worker;
+    let (mut handle, _) = part.stop(true);
     let before = steps.state().computed_semaphore().as_raw();
     handle.prepare(Backend::Cuda, LIMIT, &|| Ok(())).unwrap();
     assert_eq!(steps.state().computed_semaphore().as_raw(), before, "nobody has had them");
@@ -256,18 +256,18 @@ fn a_worker_that_waits_for_vulkan_does_not_overrun_its_limit() {
     assert_eq!((slot, reported), (0, point.value()));
     worker.slots.rotate_left(2);
     worker.announce();
-    worker.step.pending.take_all().into_iter().skip(2).for_each(|frame| {
+    worker.part.pending.take_all().into_iter().skip(2).for_each(|frame| {
         assert_eq!(frame.announced.after, point.value());
-        worker.step.pending.push(frame.announced, frame.number, Instant::now());
+        worker.part.pending.push(frame.announced, frame.number, Instant::now());
     });
     let start = Instant::now();
     while start.elapsed() < limit * 3 {
-        assert_eq!(worker.step.describe_overrun(limit, false), None, "it waits for Vulkan");
+        assert_eq!(worker.part.describe_overrun(limit, false), None, "it waits for Vulkan");
     }
-    assert!(worker.step.describe_overrun(Duration::ZERO, true).is_some(), "nobody may be left who submits");
+    assert!(worker.part.describe_overrun(Duration::ZERO, true).is_some(), "nobody may be left who submits");
     worker.finish(2);
     point.wait(LIMIT).unwrap();
-    while worker.step.describe_overrun(limit, false).is_none() {
+    while worker.part.describe_overrun(limit, false).is_none() {
         assert!(start.elapsed() < LIMIT, "it waits for nothing any more");
     }
     worker.finish(3);
@@ -297,19 +297,19 @@ fn pending_signals_of_a_lost_device_are_dropped() {
     for both in [true, false] {
         let Some(mut worker) = Worker::new() else { return };
         worker.announce();
-        assert!(worker.step.describe_overrun(Duration::ZERO, false).is_some() && worker.step.is_waited_for());
+        assert!(worker.part.describe_overrun(Duration::ZERO, false).is_some() && worker.part.is_waited_for());
         worker.steps.state().simulate_loss(both);
         if both {
             worker.advance();
         } else {
-            assert_eq!(worker.step.describe_overrun(Duration::ZERO, false), None);
+            assert_eq!(worker.part.describe_overrun(Duration::ZERO, false), None);
         }
-        assert!(!worker.step.is_waited_for() && worker.step.pending_signals() == 0 && worker.whole.is_empty());
+        assert!(!worker.part.is_waited_for() && worker.part.pending_signals() == 0 && worker.whole.is_empty());
     }
     // Negative control: a value that the worker itself has signaled.
     let Some(mut worker) = Worker::new() else { return };
     worker.announce();
     // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258 to -03260: it is the only signal.
     unsafe { worker.steps.state().computed_semaphore().signal(u64::MAX) }.unwrap();
-    assert!(worker.step.advance().is_err() && worker.step.describe_overrun(Duration::ZERO, false).is_some());
+    assert!(worker.part.advance().is_err() && worker.part.describe_overrun(Duration::ZERO, false).is_some());
 }

@@ -1,5 +1,5 @@
-//! Guest streams in addition to the home streams of several GPUs: which joins cover their work, and
-//! which events are kept.
+//! Foreign streams in addition to the home streams of several GPUs: which joins cover their work,
+//! and which events are kept.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "imports, waits and signals are unsafe")]
 
 use std::sync::Arc;
@@ -19,10 +19,10 @@ fn devices() -> [CudaDevice; 2] {
     [1, 0].map(|ordinal| CudaDevice::by_uuid(report().unwrap().devices[ordinal].uuid).unwrap())
 }
 
-/// Two GPUs that share one buffer; the second has a guest stream in addition to its home stream.
+/// Two GPUs that share one buffer; the second has a foreign stream in addition to its home stream.
 struct World {
     buffer: MappedBuffer<u32>,
-    guest: Arc<CudaStream>,
+    foreign_stream: Arc<CudaStream>,
     homes: [Arc<CudaStream>; 2],
     devices: [CudaDevice; 2],
 }
@@ -37,7 +37,7 @@ impl World {
         let memory = unsafe { ImportedMemory::import_peer(&devices[0], &devices[1..], exported.handle, &info) };
         let place = BufferMappingInfo { offset: 0, len: LEN };
         let buffer = MappedBuffer::map_on(&memory.unwrap(), &place, &homes).unwrap();
-        Self { buffer, guest: devices[1].new_stream().unwrap(), homes, devices }
+        Self { buffer, foreign_stream: devices[1].new_stream().unwrap(), homes, devices }
     }
 
     /// Creates a timeline on the GPU at this place, and returns it with its number.
@@ -47,35 +47,37 @@ impl World {
         (import_semaphore(&self.devices[place], made, SemaphoreKind::Timeline), number)
     }
 
-    /// Copies to the second GPU's part on its guest stream.
-    fn write_as_guest(&self) {
+    /// Copies to the second GPU's part on its foreign stream.
+    fn write_on_foreign_stream(&self) {
         // SAFETY: nothing else is lent.
         let mut part = unsafe { self.buffer.part_mut_unchecked(1, 0..LEN) }.unwrap();
-        self.guest.memcpy_htod(&[3; LEN], &mut part).unwrap();
+        self.foreign_stream.memcpy_htod(&[3; LEN], &mut part).unwrap();
     }
 }
 
 /// The joins made before the signal.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Order {
-    /// The guest with its home, and that home with the leader.
+    /// The foreign stream with its home, and that home with the leader.
     Both,
     /// Only the homes.
     Homes,
 }
 
-/// A follower's guest is covered if the follower's home waits for the guest and then the leader
-/// waits for that home.
+/// A follower's foreign stream is covered if the follower's home waits for the foreign stream and
+/// then the leader waits for that home.
 #[test]
-fn the_leader_waits_for_a_followers_guest() {
-    let Some(double) = Double::in_child("guests::the_leader_waits_for_a_followers_guest") else { return };
+fn the_leader_waits_for_a_followers_foreign_stream() {
+    let Some(double) = Double::in_child("foreign_streams::the_leader_waits_for_a_followers_foreign_stream") else {
+        return;
+    };
     let devices = devices();
     for order in [Order::Both, Order::Homes] {
         let world = World::new(&double, &devices);
         let ((held, held_number), (done, done_number)) = (world.timeline(&double, 1), world.timeline(&double, 0));
         // SAFETY: the signal follows below, and the timeline lives until then.
-        unsafe { wait_one(&world.guest, &held, 1) }.unwrap();
-        world.write_as_guest();
+        unsafe { wait_one(&world.foreign_stream, &held, 1) }.unwrap();
+        world.write_on_foreign_stream();
         if order == Order::Both {
             world.buffer.join_foreign_work().unwrap();
         }
@@ -91,17 +93,19 @@ fn the_leader_waits_for_a_followers_guest() {
     assert_clean(&double);
 }
 
-/// A launch on a follower's home stream must first join the guests of that stream.
+/// A launch on a follower's home stream must first join the foreign streams of that stream.
 #[test]
-fn a_home_stream_waits_for_its_own_guests() {
-    let Some(double) = Double::in_child("guests::a_home_stream_waits_for_its_own_guests") else { return };
+fn a_home_stream_waits_for_its_own_foreign_streams() {
+    let Some(double) = Double::in_child("foreign_streams::a_home_stream_waits_for_its_own_foreign_streams") else {
+        return;
+    };
     let devices = devices();
     for place in [None, Some(0), Some(1), Some(2)] {
         let world = World::new(&double, &devices);
         let ((held, held_number), (done, done_number)) = (world.timeline(&double, 1), world.timeline(&double, 1));
         // SAFETY: the signal follows below, and the timeline lives until then.
-        unsafe { wait_one(&world.guest, &held, 1) }.unwrap();
-        world.write_as_guest();
+        unsafe { wait_one(&world.foreign_stream, &held, 1) }.unwrap();
+        world.write_on_foreign_stream();
         double.forget_calls();
         place.map_or(Ok(()), |place| world.buffer.join_foreign_work_at(place)).unwrap();
         assert_eq!(double.calls().is_empty(), place != Some(1), "{place:?}");
@@ -120,7 +124,7 @@ fn a_home_stream_waits_for_its_own_guests() {
 /// each frame waits for one event.
 #[test]
 fn frames_of_parts_use_the_same_event() {
-    let Some(double) = Double::in_child("guests::frames_of_parts_use_the_same_event") else { return };
+    let Some(double) = Double::in_child("foreign_streams::frames_of_parts_use_the_same_event") else { return };
     let devices = devices();
     for (unlent, events) in [(true, 1), (false, 40)] {
         let world = World::new(&double, &devices);
@@ -131,7 +135,7 @@ fn frames_of_parts_use_the_same_event() {
                 // copy.
                 unsafe { world.buffer.assume_no_views() };
             }
-            world.write_as_guest();
+            world.write_on_foreign_stream();
             double.forget_calls();
             world.buffer.join_foreign_work().unwrap();
         }
@@ -146,12 +150,12 @@ fn frames_of_parts_use_the_same_event() {
 /// new event is created.
 #[test]
 fn a_mark_is_moved_without_another_event() {
-    let Some(double) = Double::in_child("guests::a_mark_is_moved_without_another_event") else { return };
+    let Some(double) = Double::in_child("foreign_streams::a_mark_is_moved_without_another_event") else { return };
     let devices = devices();
     let world = World::new(&double, &devices);
     let (leader, follower) = (&world.homes[0], &world.homes[1]);
     let end = record_event(follower).unwrap();
-    end.make_wait(&world.guest).unwrap();
+    end.make_wait(&world.foreign_stream).unwrap();
     let (held, held_number) = world.timeline(&double, 1);
     // SAFETY: the signal follows below, and the timeline lives until then.
     unsafe { wait_one(follower, &held, 1) }.unwrap();
@@ -163,7 +167,7 @@ fn a_mark_is_moved_without_another_event() {
     assert!(!end.is_reached().unwrap() && !end.wait(Duration::from_millis(5)).unwrap());
     end.make_wait(leader).unwrap();
     assert!(!query(leader).unwrap(), "it lies behind the wait");
-    assert!(query(&world.guest).unwrap(), "held back by the earlier place alone");
+    assert!(query(&world.foreign_stream).unwrap(), "held back by the earlier place alone");
     double.signal(held_number, 1);
     assert!(query(leader).unwrap() && end.is_reached().unwrap() && end.wait(Duration::ZERO).unwrap());
     assert!(matches!(end.record(leader), Err(Error::ContextMismatch { .. })), "a stream of another context");
@@ -172,22 +176,24 @@ fn a_mark_is_moved_without_another_event() {
 }
 
 /// If one GPU is lost, the join reports it, but still orders the other GPU's home stream after its
-/// guest.
+/// foreign stream.
 #[test]
 fn a_lost_gpu_does_not_break_the_order_of_the_other() {
-    let Some(double) = Double::in_child("guests::a_lost_gpu_does_not_break_the_order_of_the_other") else { return };
+    let Some(double) = Double::in_child("foreign_streams::a_lost_gpu_does_not_break_the_order_of_the_other") else {
+        return;
+    };
     let devices = devices();
     let world = World::new(&double, &devices);
     let (held, held_number) = world.timeline(&double, 1);
     // SAFETY: the signal follows below, and the timeline lives until then.
-    unsafe { wait_one(&world.guest, &held, 1) }.unwrap();
-    world.write_as_guest();
+    unsafe { wait_one(&world.foreign_stream, &held, 1) }.unwrap();
+    world.write_on_foreign_stream();
     double.lose_context(1, 700);
     assert!(query(&world.homes[0]).unwrap_err().is_context_lost());
     assert!(query(&world.homes[1]).unwrap(), "it has nothing to do yet");
     let error = world.buffer.join_foreign_work().unwrap_err();
     assert!(error.is_context_lost(), "{error}");
-    assert!(!query(&world.homes[1]).unwrap(), "the home stream waits for the guest");
+    assert!(!query(&world.homes[1]).unwrap(), "the home stream waits for the foreign stream");
     double.signal(held_number, 1);
     assert!(query(&world.homes[1]).unwrap());
     drop((held, world, devices));

@@ -10,14 +10,14 @@ use bridge_tests::{Filler, Gate, Readback, Rig};
 use crate::{LEN, SIZE, Words, parts, read, words};
 
 /// Another stream of the last GPU, and the source of its copies.
-struct Guest {
+struct ForeignStream {
     // Dropped first: freeing the others may wait for it.
     gate: Gate,
     source: CudaSlice<u32>,
     stream: Arc<CudaStream>,
 }
 
-impl Guest {
+impl ForeignStream {
     fn new(compute: &Compute) -> Self {
         let last = compute.cuda().unwrap().gpus().len() - 1;
         let (device, _) = compute.cuda().unwrap().gpus().nth(last).unwrap();
@@ -53,14 +53,14 @@ impl Guest {
 pub(crate) fn the_leader_waits_for_a_copy_on_another_stream(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let readback = Readback::new(rig.device(), SIZE);
-    let guest = Guest::new(compute);
+    let foreign_stream = ForeignStream::new(compute);
     let mut exchange = words(compute, 1);
     let mut turn = exchange.begin().unwrap();
-    guest.copy(compute, &mut turn, None);
+    foreign_stream.copy(compute, &mut turn, None);
     filler.fill(&mut turn, 5000);
     let turn = turn.finish().unwrap();
     assert!(!turn.computed().is_reached().unwrap(), "the gate holds nothing");
-    guest.gate.open();
+    foreign_stream.gate.open();
     assert!(read(&readback, turn) == Filler::pattern(LEN, 5000), "the leader did not wait for the copy");
     exchange.close().unwrap();
 }
@@ -70,17 +70,17 @@ pub(crate) fn the_leader_waits_for_a_copy_on_another_stream(rig: &Rig, compute: 
 pub(crate) fn a_copy_of_a_dropped_turn_is_waited_for(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let readback = Readback::new(rig.device(), SIZE);
-    let guest = Guest::new(compute);
+    let foreign_stream = ForeignStream::new(compute);
     let mut exchange = words(compute, 1);
     let mut turn = exchange.begin().unwrap();
-    guest.copy(compute, &mut turn, None);
+    foreign_stream.copy(compute, &mut turn, None);
     drop(turn);
     assert!(matches!(exchange.begin().unwrap_err(), Error::TurnLost { .. }));
     let mut turn = exchange.begin().unwrap();
     filler.fill(&mut turn, 3000);
     let turn = turn.finish().unwrap();
     assert!(!turn.computed().is_reached().unwrap(), "the gate holds nothing");
-    guest.gate.open();
+    foreign_stream.gate.open();
     assert!(read(&readback, turn) == Filler::pattern(LEN, 3000), "the lost frame's copy came later");
     exchange.close().unwrap();
 }
@@ -90,14 +90,14 @@ pub(crate) fn a_copy_of_a_dropped_turn_is_waited_for(rig: &Rig, compute: &Comput
 pub(crate) fn kernels_wait_for_a_copy_of_their_part(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let readback = Readback::new(rig.device(), SIZE);
-    let guest = Guest::new(compute);
+    let foreign_stream = ForeignStream::new(compute);
     let gpus = compute.cuda().unwrap().gpus().len();
     let mut exchange = words(compute, 1);
     let mut turn = exchange.begin().unwrap();
-    guest.copy(compute, &mut turn, Some((&filler, 1000)));
+    foreign_stream.copy(compute, &mut turn, Some((&filler, 1000)));
     let turn = turn.finish().unwrap();
     assert!(!turn.computed().is_reached().unwrap(), "the gate holds nothing");
-    guest.gate.open();
+    foreign_stream.gate.open();
     assert!(read(&readback, turn) == parts(gpus, 1000), "the kernel did not wait for the copy");
     exchange.close().unwrap();
 }
