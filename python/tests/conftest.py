@@ -9,5 +9,6 @@ from pictures import HEIGHT, WIDTH
 def view():
     with vkview.View(WIDTH, HEIGHT, headless=True, backend="host") as made:
         yield made
-    # There are messages only with VKVIEW_VALIDATION=1, which CI sets if the validation layer is installed.
+    # There are messages only with VKVIEW_VALIDATION=1, which CI sets if the validation layer is
+    # installed.
     assert made._validation_messages() == []

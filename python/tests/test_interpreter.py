@@ -34,7 +34,8 @@ def lets_others_run(call, prepare):
     passed.acquire()
     thread = threading.Thread(target=run)
     interval = sys.getswitchinterval()
-    # Set before the thread starts, so that the thread runs only when a call releases the interpreter.
+    # Set before the thread starts, so that the thread runs only when a call releases the
+    # interpreter.
     sys.setswitchinterval(NEVER)
     try:
         thread.start()

@@ -162,7 +162,8 @@ def test_capsules_are_taken_and_given_back(versioned):
     fake = fakes.Dlpack((2, 3, 4), dtype=(2, 32, 1), versioned=versioned)
     seen = describe(fake, consumer=0x7770)
     assert (seen["dtype"], seen["shape"], seen["device"]) == ("float32", [2, 3, 4], "cuda:0")
-    # If a library does not name its stream, it is asked to order the consumer's stream after its own.
+    # If a library does not name its stream, it is asked to order the consumer's stream after its
+    # own.
     assert (seen["ordered_by"], seen["stream"]) == ("producer", 0x7770)
     assert fake.calls == [{"stream": 0x7770, "max_version": (1, 3)}]
     assert fake.deleted == 1

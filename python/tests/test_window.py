@@ -24,7 +24,8 @@ pytestmark = [
     pytest.mark.skipif(x11.XLIB is None, reason="there is no libX11"),
 ]
 W, H = 160, 120
-#: The longest time in seconds that a view waits. A view that is blocked stays blocked for that long.
+#: The longest time in seconds that a view waits. A view that is blocked stays blocked for that
+#: long.
 LIMIT = float(os.environ.get("VKVIEW_TIMEOUT", 10))
 
 

@@ -62,7 +62,8 @@ def quietly(method):
 
     @functools.wraps(method)
     def call(self, *arguments):
-        # A process has one handler for X errors. The one of winit would treat this error as its own.
+        # A process has one handler for X errors. The one of winit would treat this error as its
+        # own.
         before = self.x.XSetErrorHandler(IGNORE)
         try:
             result = method(self, *arguments)

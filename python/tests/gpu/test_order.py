@@ -120,7 +120,8 @@ def foreign(view):
     call("cuDeviceGet", ctypes.byref(device), ordinal)
     call("cuCtxCreate_v2", ctypes.byref(context), 0, device)
     call("cuMemAlloc_v2", ctypes.byref(memory), ctypes.c_size_t(SHAPE[0] * SHAPE[1] * SHAPE[2]))
-    # The context stays current, as in a program that created it, so that the default streams are its own.
+    # The context stays current, as in a program that created it, so that the default streams are
+    # its own.
     yield memory.value
     call("cuMemFree_v2", memory)
     call("cuCtxPopCurrent_v2", ctypes.byref(popped))

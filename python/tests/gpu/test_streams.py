@@ -74,7 +74,8 @@ def large(torch):
         yield view
 
 
-#: Checking a frame waits for it. With fewer checks, more frames are in flight, so that copies wait for slots and run late.
+#: Checking a frame waits for it. With fewer checks, more frames are in flight, so that copies wait
+#: for slots and run late.
 PILE = 16
 
 

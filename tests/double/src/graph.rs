@@ -87,8 +87,8 @@ impl Ledger {
     /// Checks whether this thread may call a function that could interfere with a capture: an
     /// allocation, import, mapping, free, module load, query or synchronization. Such a call is
     /// forbidden while this thread captures, unless in relaxed mode, and while any thread captures
-    /// in global mode; it invalidates those captures. If the mode of the calling thread is thread-local, the call only
-    /// affects the captures of that thread, and if it is relaxed, none.
+    /// in global mode; it invalidates those captures. If the mode of the calling thread is
+    /// thread-local, the call only affects the captures of that thread, and if it is relaxed, none.
     pub(crate) fn check_unsafe_call(&mut self) -> Result<(), Code> {
         let thread = thread::current().id();
         let own = MODE.get();

@@ -122,7 +122,7 @@ fn run_alongside<T: Send>(mut step: impl FnMut() -> Result<()>, work: impl FnOnc
         while !ended.load(Ordering::Acquire) {
             step()?;
         }
-        working.join().map_err(|_| anyhow!("the thread beside panicked"))?
+        working.join().map_err(|_| anyhow!("the concurrent thread panicked"))?
     })
 }
 

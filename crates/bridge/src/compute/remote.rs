@@ -4,8 +4,8 @@
 //! This process maps nothing and needs no CUDA. The exchange's own timelines are not exported: the
 //! worker signals the timelines of its connection, and the host of this process sees those signals
 //! and signals the exchange's timelines (`remote/latest_writer/cuda.rs`). So no submission of this
-//! process waits for another process. With `trust`, `computed` is exported and the worker signals it
-//! itself (`remote/step_writer/`); `rendered` is never exported, the worker gets a mirror of it
+//! process waits for another process. With `trust`, `computed` is exported and the worker signals
+//! it itself (`remote/step_writer/`); `rendered` is never exported, the worker gets a mirror of it
 //! (`exchange/mirror.rs`).
 
 use vk_export::Placement;

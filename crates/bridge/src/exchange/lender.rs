@@ -172,8 +172,8 @@ impl<R: Resources> Lender<R> {
         match self {
             Self::Cuda(cuda) => {
                 let (slot, gpus) = (&cuda.slots[slot], cuda.link.gpus());
-                // The usual case, which makes no driver call. If no foreign stream was ever used, this is
-                // one load, however many resources there are.
+                // The usual case, which makes no driver call. If no foreign stream was ever used,
+                // this is one load, however many resources there are.
                 if gpus.len() == 1 && !(any_foreign_streams() && R::has_foreign_work(slot)) {
                     return Ok(());
                 }

@@ -263,8 +263,8 @@ impl<R: Resources> State<R> {
         Ok(SignalLock::new(&self.rendered_lock))
     }
 
-    /// Like [`lock_submissions`](Self::lock_submissions), without using the queue. Returns `None` if
-    /// another thread holds the lock.
+    /// Like [`lock_submissions`](Self::lock_submissions), without using the queue. Returns `None`
+    /// if another thread holds the lock.
     #[cfg(all(target_os = "linux", feature = "remote"))]
     pub(super) fn try_lock_submissions(&self) -> Option<SignalLock<'_>> {
         SignalLock::try_new(&self.rendered_lock)

@@ -38,8 +38,8 @@ impl<R: Resources> State<R> {
     ///
     /// # Safety
     /// As [`RenderTurn::submit_with`](super::RenderTurn::submit_with); `value` is the next value of
-    /// `rendered`, none is lent, and the lock of [`lock_submissions`](Self::lock_submissions) is held
-    /// from before `value` was taken until it is issued.
+    /// `rendered`, none is lent, and the lock of [`lock_submissions`](Self::lock_submissions) is
+    /// held from before `value` was taken until it is issued.
     pub(super) unsafe fn submit_batch(
         &self,
         after: &[&TimelinePoint],

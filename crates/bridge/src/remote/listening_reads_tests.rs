@@ -231,7 +231,7 @@ fn next_worker_gets_as_many_slots_as_the_first() {
             assert!(start.elapsed() < LIMIT, "it has not come to have {MOST} slots");
         }
         assert!(waiting.join().unwrap());
-        // The worker holds all slots that it may have, so it is shown no more frames.
+        // The worker holds all slots that it may have, so it is sent no more frames.
         scene.draw_many();
         process.kill().unwrap();
         process.wait().unwrap();

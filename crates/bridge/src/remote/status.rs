@@ -27,7 +27,7 @@ pub(super) struct Status {
 #[derive(Default)]
 struct State {
     worker: u32,
-    /// The number of the last frame that the worker has published, or was shown.
+    /// The number of the last frame that the worker has published, or was sent.
     last_whole_frame: Option<u64>,
     lost: Option<Lost>,
     /// Whether the program was notified of the signals that were made in the worker's place.

@@ -72,8 +72,8 @@ unsafe fn write_log(log: &str, count: usize, options: *const c_uint, values: *mu
     Ok(())
 }
 
-/// Loads PTX only. Waits for all streams of the context (measured). `receive_log` receives the log of
-/// the compiler.
+/// Loads PTX only. Waits for all streams of the context (measured). `receive_log` receives the log
+/// of the compiler.
 ///
 /// # Safety
 ///

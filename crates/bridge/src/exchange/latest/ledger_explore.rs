@@ -92,7 +92,7 @@ impl World {
                 frame(&mut turn.frame);
                 write(&mut turn.value);
             }
-            let options = [&mut self.finished, &mut self.published, &mut self.shown, &mut self.ledger.last_taken];
+            let options = [&mut self.finished, &mut self.published, &mut self.last_taken, &mut self.ledger.last_taken];
             options.into_iter().flatten().for_each(&mut frame);
             frame(&mut self.ledger.next);
             [&mut self.written, &mut self.reached, &mut self.ledger.finished].into_iter().for_each(&mut write);

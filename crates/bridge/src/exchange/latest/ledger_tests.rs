@@ -116,7 +116,7 @@ fn premature_sending_of_a_frame_is_detected() {
     let mut world = World::new(Sizes::minimum(1, 1), Newest::Finished, 0);
     (world.remote_reader, world.skip_waits) = (true, true);
     let fault = explore(world).unwrap_err();
-    assert!(fault.contains("is shown instead of None"), "{fault}");
+    assert!(fault.contains("is sent instead of None"), "{fault}");
 
     let mut ledger = Ledger::new(4, Newest::Finished);
     for value in 1..=4 {

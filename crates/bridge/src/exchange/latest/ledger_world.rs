@@ -60,7 +60,7 @@ pub(super) struct World {
     pub(super) unread: VecDeque<u64>,
     pub(super) read: u64,
     pub(super) read_reached: u64,
-    pub(super) shown: Option<u64>,
+    pub(super) last_taken: Option<u64>,
     /// Whether a turn was lost at some time, so that fewer slots are in use.
     pub(super) lost: bool,
     /// Whether the writer is in another process, which holds slots instead of having turns.
@@ -102,7 +102,7 @@ impl World {
             unread: VecDeque::new(),
             read: 0,
             read_reached: 0,
-            shown: None,
+            last_taken: None,
             lost: false,
         }
     }
@@ -110,7 +110,7 @@ impl World {
     /// Returns the frame that the reader should get next, if it is newer than its last one.
     fn expected_frame(&self) -> Option<u64> {
         let newest = if self.ledger.newest == Newest::Issued { self.published } else { self.finished };
-        newest.filter(|_| newest > self.shown)
+        newest.filter(|_| newest > self.last_taken)
     }
 
     /// Takes a step if it is possible. Returns `true` if it was.
@@ -195,8 +195,8 @@ impl World {
         if Some(chosen.frame) != expected || self.contents[chosen.slot].frame != expected {
             return Err(format!("{chosen:?} and not {expected:?}, in slots {:?}", self.contents));
         }
-        if Some(chosen.frame) < self.shown || chosen.is_new != wanted.is_some() {
-            return Err(format!("{chosen:?} after {:?}", self.shown));
+        if Some(chosen.frame) < self.last_taken || chosen.is_new != wanted.is_some() {
+            return Err(format!("{chosen:?} after {:?}", self.last_taken));
         }
         if chosen.value == 0 || self.contents[chosen.slot].written != chosen.value || self.writing == Some(chosen.slot)
         {
@@ -293,7 +293,7 @@ impl World {
             Step::Read => {
                 self.ledger.read(self.read);
                 self.held = Some(chosen.slot);
-                self.shown = Some(chosen.frame);
+                self.last_taken = Some(chosen.frame);
             }
             Step::LoseRead(_) => {
                 self.ledger.lose_read();
@@ -303,7 +303,7 @@ impl World {
                         self.contents[slot].retired = true;
                     }
                     self.held = None;
-                    self.shown = Some(chosen.frame);
+                    self.last_taken = Some(chosen.frame);
                 }
             }
             _ => self.ledger.skip_read(),

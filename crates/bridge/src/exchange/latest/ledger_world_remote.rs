@@ -28,7 +28,7 @@ impl World {
     pub(super) fn send_slot(&mut self) -> Result<bool, String> {
         let reads = if self.skip_waits { u64::MAX } else { self.read_reached };
         // The frame that the reader should get next, or the one after its last.
-        let floor = self.expected_frame().or(self.shown.map(|frame| frame + 1));
+        let floor = self.expected_frame().or(self.last_taken.map(|frame| frame + 1));
         let of_reader = |slot| {
             let of_turn = self.reading.is_some_and(|turn| turn.slot == slot || turn.replaced_slot == Some(slot));
             of_turn || self.held == Some(slot)
@@ -41,7 +41,8 @@ impl World {
         };
         let free: Vec<_> = self.contents.iter().enumerate().map(is_free).collect();
         // The slots that are free once all work has ended, without another step of the reader.
-        let last = self.published.filter(|_| self.published > self.shown).or(self.shown.map(|frame| frame + 1));
+        let last =
+            self.published.filter(|_| self.published > self.last_taken).or(self.last_taken.map(|frame| frame + 1));
         let is_free_later = |(slot, content): (usize, &Content)| {
             let unwanted = content.frame.is_none() || content.frame < last;
             !content.remote && !content.retired && !of_reader(slot) && unwanted
@@ -69,23 +70,20 @@ impl World {
         let reached = if self.skip_waits { u64::MAX } else { self.reached };
         let wanted =
             self.expected_frame().filter(|_| self.contents.iter().filter(|content| content.remote).count() < most);
-        let shown = self.ledger.send_frame(reached, most);
-        if let Some((slot, frame)) = shown {
+        let sent = self.ledger.send_frame(reached, most);
+        if let Some((slot, frame)) = sent {
             if Some(frame) != wanted || self.contents[slot].frame != wanted || self.contents[slot].remote {
-                return Err(format!(
-                    "frame {frame} in slot {slot} is shown instead of {wanted:?}: {:?}",
-                    self.contents
-                ));
+                return Err(format!("frame {frame} in slot {slot} is sent instead of {wanted:?}: {:?}", self.contents));
             }
             self.contents[slot] = Content { remote: true, ..Content::default() };
-            self.shown = Some(frame);
+            self.last_taken = Some(frame);
         } else if wanted.is_some() {
             return Err(format!("{wanted:?} is kept back"));
         }
-        let drawing = self.unwritten.iter().any(|(_, frame)| frame.is_some() && *frame > self.shown);
+        let drawing = self.unwritten.iter().any(|(_, frame)| frame.is_some() && *frame > self.last_taken);
         if self.ledger.has_unfinished_frame(self.reached) != drawing {
             return Err(format!("whether a frame is being drawn is reported wrongly: {drawing}"));
         }
-        Ok(shown.is_some())
+        Ok(sent.is_some())
     }
 }

@@ -26,18 +26,18 @@ impl<R: Resources> LatestReader<R, RenderFirst> {
         let state = &self.shared().state;
         state.check_compute()?;
         let drawn = state.objects.rendered.value()?;
-        let (shown, drawing) = {
+        let (sent, drawing) = {
             let most = self.shared().max_remote_slots();
             let mut ledger = self.shared().ledger();
             (ledger.send_frame(drawn, most), ledger.has_unfinished_frame(drawn))
         };
-        if shown.is_some() {
+        if sent.is_some() {
             // Reading a value orders no memory accesses; a wait does. The value is reached, so the
             // only possible error is the loss of the device, which leaves nothing to order and is
             // reported by other calls.
             let _ = state.objects.rendered.semaphore().try_wait(drawn, Duration::ZERO);
         }
-        Ok((shown.map(|(slot, frame)| SentFrame { slot, frame }), drawing))
+        Ok((sent.map(|(slot, frame)| SentFrame { slot, frame }), drawing))
     }
 
     /// Gives back a frame that was taken for the other process, which was not notified of it: the

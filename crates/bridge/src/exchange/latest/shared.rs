@@ -159,8 +159,8 @@ impl<R: Resources> Shared<R> {
         self.state.objects.slots.len().saturating_sub(self.writer_in_flight + 1)
     }
 
-    /// Submits a frame's commands with waits for the points in `after`. `accepted` records the value
-    /// of `rendered` that they signal.
+    /// Submits a frame's commands with waits for the points in `after`. `accepted` records the
+    /// value of `rendered` that they signal.
     ///
     /// # Safety
     /// As [`RenderTurn::submit_with`](crate::RenderTurn::submit_with).

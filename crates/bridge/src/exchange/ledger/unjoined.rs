@@ -3,8 +3,9 @@
 use super::{Ledger, Slot};
 
 impl Ledger {
-    /// Keeps a free slot out of use until [`mark_joined`](Self::mark_joined), because the leading GPU
-    /// is not ordered after the work of other GPUs on it. `frame` is the frame that used the slot.
+    /// Keeps a free slot out of use until [`mark_joined`](Self::mark_joined), because the leading
+    /// GPU is not ordered after the work of other GPUs on it. `frame` is the frame that used the
+    /// slot.
     pub(in crate::exchange) fn mark_unjoined(&mut self, slot: usize, frame: u64) {
         if let Slot::Free { after } = self.slots[slot] {
             self.slots[slot] = Slot::Unjoined { frame, after };

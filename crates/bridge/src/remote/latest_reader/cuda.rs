@@ -1,6 +1,6 @@
 //! The frames for a worker that computes with CUDA, which reads the slots directly.
 //!
-//! Neither GPU waits for the other process: a frame is shown once Vulkan was observed to have drawn
+//! Neither GPU waits for the other process: a frame is sent once Vulkan was observed to have drawn
 //! it, and a slot returns to Vulkan once the worker has freed it and its timeline was observed to
 //! have reached the value.
 

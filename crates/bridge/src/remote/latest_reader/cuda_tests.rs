@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 type Words = BufferSpec<u32>;
 
-/// The worker's view: the frames that it was shown.
+/// The worker's view: the frames that it was sent.
 struct Worker {
     part: CudaReaderPart<Words>,
     writer: LatestWriter<Words, RenderFirst>,
@@ -78,7 +78,7 @@ fn newest_frame_is_sent_and_finished_slots_are_reclaimed() {
     let first = worker.draw();
     worker.advance();
     assert_eq!(worker.shown, [(first, 0)]);
-    // Of several finished frames, the newest is shown.
+    // Of several finished frames, the newest is sent.
     worker.draw();
     let third = worker.draw();
     worker.advance();
