@@ -170,8 +170,9 @@ impl<R: Resources> LatestWriter<R> {
             }
             // A frame may wait for a renderer that has ended, and whose process may take a while to
             // exit.
-            if let Err(ended) = self.exchange.shared.link.check(timeout.saturating_sub(start.elapsed())) {
-                return Err(self.exchange.ended(ended, self.next_frame));
+            match self.exchange.shared.link.check(timeout.saturating_sub(start.elapsed())) {
+                Ok(()) | Err(Ended::Timeout) => {}
+                Err(ended) => return Err(self.exchange.ended(ended, self.next_frame)),
             }
             if start.elapsed() >= timeout {
                 let what = format!("the end of the oldest of {most} frames of \"{}\"", self.exchange.offer.name);
