@@ -7,11 +7,12 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use crate::calls::is_refused_in_a_child;
 use crate::common::assert_clean;
 use crate::common::renderer::{Exports, LEN, LIMIT, Renderer, connect, connect_on};
 use crate::common::world::import_semaphore;
 use bridge_worker::bridge_ipc::{Backend, Hello, Listener, Message, Role, Uuid};
-use bridge_worker::{Buffer, Error, LatestWriter, Work, Worker, WorkerInfo};
+use bridge_worker::{Buffer, Error, LatestWriter, Work, Worker, WorkerInfo, WriteTurn};
 use cuda_import::{SemaphoreKind, report};
 use driver_double::Double;
 
@@ -164,6 +165,37 @@ fn frames_cross(double: &Double, device: Option<Uuid>, import: &str) {
     let events = count("cuEventCreate");
     assert!(events <= 2, "{events} events for {FRAMES} frames, of which 2 are in flight");
     assert_clean(double);
+}
+
+/// A forked child gets errors instead of driver calls, and the parent goes on with its turn.
+#[test]
+fn a_forked_child_ends_no_turn_of_its_parent() {
+    let Some(double) = Double::in_child("frames::a_forked_child_ends_no_turn_of_its_parent") else { return };
+    let gpu = report().unwrap().devices[0].uuid;
+    let exports = Exports::new(&double);
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    std::thread::scope(|scope| {
+        let renderer = scope.spawn(|| {
+            let mut renderer = Renderer::offer(&listener, gpu, false, &exports.all());
+            renderer.receive();
+            renderer.send(Message::Free { exchange: 1, slot: 0, value: 0 });
+            assert!(matches!(renderer.receive(), Message::Publish { value: 1, .. }));
+            assert_eq!(renderer.receive(), Message::Close { exchange: 1 });
+        });
+        let worker = connect(listener.path()).unwrap();
+        let mut writer = worker.latest::<Buffer<f32>>("x").unwrap();
+        let mut turn = Some(writer.begin().unwrap());
+        for end in [WriteTurn::publish, WriteTurn::skip] {
+            is_refused_in_a_child(&double, || end(turn.take().unwrap()));
+        }
+        turn.unwrap().publish().unwrap();
+        is_refused_in_a_child(&double, || writer.begin().map(drop));
+        drop((writer, worker));
+        renderer.join().unwrap();
+    });
+    drop(exports);
+    assert_clean(&double);
 }
 
 #[test]
