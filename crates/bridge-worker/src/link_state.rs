@@ -45,6 +45,7 @@ pub(crate) struct Published {
 /// Reason why a wait returned nothing.
 #[derive(Debug)]
 pub(crate) enum Ended {
+    /// Also if the connection has ended, and the process may still be exiting.
     Timeout,
     /// The renderer's process has ended.
     Dead,
