@@ -112,6 +112,7 @@ impl<R: Resources> ExchangeTurn<'_, R> {
     /// [`Error::PeerLost`] and [`Error::Closed`] as for [`ExchangeWriter::begin`]; nothing was
     /// announced then.
     pub fn announce(&mut self) -> Result<()> {
+        self.turn.writer.exchange.check_owner()?;
         if self.announced {
             return Ok(());
         }
@@ -134,6 +135,7 @@ impl<R: Resources> ExchangeTurn<'_, R> {
     /// frames. A torn frame that was announced is signaled after the frames before it, for which
     /// this call waits up to two seconds.
     pub fn finish(mut self) -> Result<()> {
+        self.turn.writer.exchange.check_owner()?;
         let said = match &self.turn.writer.exchange.side {
             Side::Cuda(_) => {
                 // Signaled before it is announced, unless it was announced before: an announced
@@ -155,6 +157,7 @@ impl<R: Resources> ExchangeTurn<'_, R> {
     /// # Errors
     /// As [`finish`](Self::finish).
     pub fn skip(mut self) -> Result<()> {
+        self.turn.writer.exchange.check_owner()?;
         if self.announced { self.tear(Duration::MAX) } else { self.turn.give_back() }
     }
 

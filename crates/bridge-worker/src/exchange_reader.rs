@@ -68,6 +68,7 @@ impl<R: Resources> ExchangeReader<R> {
     /// closed the exchange or the connection, or if a slot could not be returned before;
     /// [`Error::Cuda`] if the stream cannot be made to wait; the next call tries again.
     pub fn next(&mut self, timeout: Duration) -> Result<Option<ExchangeReadTurn<'_, R>>> {
+        self.exchange.check_owner()?;
         if let Some(reason) = &self.broken {
             return Err(Error::Closed { exchange: self.name().to_owned(), reason: reason.clone() });
         }
@@ -160,6 +161,7 @@ impl<R: Resources> ExchangeReadTurn<'_, R> {
     /// if the signal cannot be enqueued; the slot is not returned, and the exchange returns no more
     /// frames.
     pub fn finish(mut self) -> Result<()> {
+        self.reader.exchange.check_owner()?;
         self.end(Duration::MAX)
     }
 

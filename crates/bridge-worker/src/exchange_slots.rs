@@ -48,6 +48,12 @@ impl<R: Resources> ExchangeSlots<R> {
         self.shared.link.is_forked()
     }
 
+    /// Checks that this is not a forked child, before a call uses the driver.
+    pub(crate) fn check_owner(&self) -> Result<()> {
+        let checked = self.shared.link.check_owner();
+        checked.map_err(|ended| side::ended_error(&self.shared, &self.offer.name, 0, None, ended))
+    }
+
     /// Returns the stream of the turns, or `None` on the CPU.
     pub(crate) fn stream(&self) -> Option<&Arc<CudaStream>> {
         match &self.side {

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use bridge_ipc::{Code, Connection, ExchangePhase, Message, Owner, Waiter};
 use bridge_trace::log_warn;
+pub(crate) use state::{Ended, Published, quoted};
 use state::{Inbox, LONG_EXIT_GRACE};
-pub(crate) use state::{Published, quoted};
 
 /// Time limit for sending to a renderer that does not read.
 const SEND_LIMIT: Duration = Duration::from_secs(1);
@@ -58,20 +58,10 @@ pub(crate) struct State {
     /// Reason why this side has ended the connection, if it has.
     cut_off: Option<(Code, String)>,
     /// Limit of the wait for the process's end after the connection's, and its deadlines: after an
-    /// end without a reason, and with one, before which calls without time left report no silent end.
+    /// end without a reason, and with one, before which calls that end earlier report no silent end.
     exit_grace: Duration,
     silent_exit_deadline: Option<Instant>,
     explained_exit_deadline: Option<Instant>,
-}
-
-/// Reason why a wait returned nothing.
-#[derive(Debug)]
-pub(crate) enum Ended {
-    Timeout,
-    /// The renderer's process has ended.
-    Dead,
-    /// The connection has ended; the process is running or has not finished exiting.
-    Closed(bridge_ipc::Error),
 }
 
 impl Link {
@@ -160,11 +150,7 @@ impl Link {
                 Ok(false) => {}
                 Err(error) => {
                     let found = if counts(&state) { find(&mut state) } else { None };
-                    let is_early = left.is_zero() && state.may_be_dying(&error);
-                    return found.ok_or_else(|| match self.ended(state, error, left) {
-                        Ended::Closed(_) if is_early => Ended::Timeout,
-                        ended => ended,
-                    });
+                    return found.ok_or_else(|| self.ended(state, error, left));
                 }
             }
             if dead {
@@ -228,7 +214,7 @@ impl Link {
     /// waits for the end of the process, for at most `left`.
     ///
     /// # Errors
-    /// The end of the connection or of the process.
+    /// The end of the connection or of the process; [`Ended::Timeout`] as for [`ended`](Self::ended).
     pub(crate) fn check(&self, left: Duration) -> Result<(), Ended> {
         self.check_owner()?;
         let mut state = self.state();
@@ -242,12 +228,18 @@ impl Link {
     }
 
     /// Determines whether the renderer's process has ended or only the connection. Waits for the
-    /// end of the process for at most `left`, without blocking other calls.
+    /// end of the process for at most `left`, without blocking other calls. Returns
+    /// [`Ended::Timeout`] if the process may still be ending after that.
     fn ended(&self, mut state: MutexGuard<'_, State>, error: bridge_ipc::Error, left: Duration) -> Ended {
         let error = state.end_error(error);
         let Some(limit) = state.exit_wait(&error, left) else { return Ended::Closed(error) };
+        let is_early = left < state.rest_of_grace(&error);
         drop(state);
-        if self.waiter.wait_for_death(limit) { Ended::Dead } else { Ended::Closed(error) }
+        match self.waiter.wait_for_death(limit) {
+            true => Ended::Dead,
+            false if is_early => Ended::Timeout,
+            false => Ended::Closed(error),
+        }
     }
 
     /// Sends a message of an exchange. Returns `false` and sends nothing if, according to the
@@ -271,14 +263,18 @@ impl Link {
             return Ok(());
         }
         match self.transmit(state, message, left) {
-            Err(Ended::Closed(error)) if self.state().is_unneeded(exchange, &error, left) => Ok(()),
+            Err(Ended::Closed(_)) if self.state().is_abandoned(exchange) => Ok(()),
             sent => sent,
         }
     }
 
+    /// Sends a message. If that fails while the process may be ending, the next call reports it.
     fn transmit(&self, mut state: MutexGuard<'_, State>, message: &Message, left: Duration) -> Result<(), Ended> {
         let sent = state.connection.send(message, None, SEND_LIMIT);
-        sent.map_err(|error| self.ended(state, error, left))
+        match sent.map_err(|error| self.ended(state, error, left)) {
+            Err(Ended::Timeout) => Ok(()),
+            sent => sent,
+        }
     }
 
     /// Sends a message on which nothing depends: the next call reports a failure. Does not wait for

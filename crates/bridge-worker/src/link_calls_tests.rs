@@ -1,4 +1,6 @@
-//! Tests of calls that must not wait: without time left, and in a forked child.
+//! Tests of calls that must not wait: without time left, or with little, and in a forked child.
+
+use std::collections::VecDeque;
 
 use super::*;
 use crate::forked::in_a_child;
@@ -26,11 +28,58 @@ fn calls_without_time_left_never_wait_for_the_process() {
             // The process may be ending for longer than this test takes.
             link.state().explained_exit_deadline = Some(Instant::now() + LIMIT);
             assert!(matches!(poll(), Ended::Timeout));
-            assert!(link.state().may_be_dying(&ended));
+            assert!(link.state().rest_of_grace(&ended) > EXIT_GRACE);
         }
         link.state().explained_exit_deadline = Some(Instant::now());
         assert!(matches!(poll(), Ended::Closed(_)), "{says_bye}");
-        assert!(!link.state().may_be_dying(&ended));
+        assert_eq!(link.state().rest_of_grace(&ended), Duration::ZERO);
+    }
+}
+
+/// Calls with less time than a killed process takes to exit after its socket was closed do not
+/// report the end of the connection: a later call reports that of the process.
+#[test]
+fn calls_with_little_time_do_not_report_a_silent_end_before_the_process_may_have_ended() {
+    let (mut renderer, _said, link) = play("little", HANGS_UP);
+    while link.state().read(MAX_READS).is_ok() {
+        std::thread::yield_now();
+    }
+    let inbox = Inbox {
+        offer: offer(1),
+        resources: Vec::new(),
+        timelines: Vec::new(),
+        freed: VecDeque::new(),
+        published: VecDeque::new(),
+        closed: false,
+        claimed: true,
+    };
+    link.state().inboxes.insert(1, inbox);
+    let free = Message::Free { exchange: 1, slot: 0, value: 0 };
+    let calls: [&dyn Fn(Duration) -> Option<Ended>; 2] =
+        [&|left| link.wait_for(left, |_| None::<()>).err(), &|left| link.check(left).err()];
+    let sends: [&dyn Fn(Duration) -> Option<Ended>; 2] =
+        [&|left| link.send(1, &free, left).err(), &|left| link.send_unless_abandoned(1, &free, left).err()];
+    for left in [Duration::ZERO, Duration::from_millis(1)] {
+        // The process may be ending for longer than this test takes.
+        link.state().explained_exit_deadline = Some(Instant::now() + LIMIT);
+        for call in calls {
+            let (start, ended) = (Instant::now(), call(left));
+            assert!(matches!(ended, Some(Ended::Timeout)), "{left:?}: {ended:?}");
+            assert!(start.elapsed() >= left);
+        }
+        for send in sends {
+            assert!(send(left).is_none(), "the next call reports it");
+        }
+        link.state().explained_exit_deadline = Some(Instant::now());
+        for ended in calls.into_iter().chain(sends).map(|call| call(left)) {
+            assert!(matches!(ended, Some(Ended::Closed(_))), "{left:?}: {ended:?}");
+        }
+    }
+    link.state().explained_exit_deadline = Some(Instant::now() + LIMIT);
+    renderer.kill().unwrap();
+    renderer.wait().unwrap();
+    for ended in calls.map(|call| call(Duration::from_millis(1))) {
+        assert!(matches!(ended, Some(Ended::Dead)), "{ended:?}");
     }
 }
 

@@ -9,9 +9,9 @@ use bridge_trace::log_debug;
 use super::{MAX_READS, MAX_READS_AFTER_END, State};
 
 /// Time for which calls that have time left, all together, wait for the renderer's process to end
-/// after it has ended the connection with a reason. Until then, calls without time left do not
-/// report the end of a connection without a reason: the kernel closes sockets shortly before the
-/// pidfd becomes readable.
+/// after it has ended the connection with a reason. Calls that end before that do not report the
+/// end of a connection without a reason: the kernel closes sockets shortly before the pidfd becomes
+/// readable.
 pub(super) const EXIT_GRACE: Duration = Duration::from_millis(100);
 
 /// Time for which calls that have time left, all together, wait for the process to end if the
@@ -42,6 +42,17 @@ pub(crate) struct Published {
     pub(crate) torn: bool,
 }
 
+/// Reason why a wait returned nothing.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// Also if the connection has ended, and the process may still be exiting.
+    Timeout,
+    /// The renderer's process has ended.
+    Dead,
+    /// The connection has ended; the process is running or has not finished exiting.
+    Closed(bridge_ipc::Error),
+}
+
 impl State {
     /// Returns the exchanges that are offered and not requested.
     pub(crate) fn unclaimed(&self) -> Vec<(u32, String)> {
@@ -61,13 +72,6 @@ impl State {
     /// messages of an exchange because it has ended as planned.
     pub(crate) fn is_abandoned(&self, exchange: u32) -> bool {
         self.received_bye || self.is_closed(exchange)
-    }
-
-    /// Returns `true` if a message that the renderer does not need after its end could not be sent
-    /// because of that end. Without time `left`, its process may still be ending, which the next
-    /// call reports.
-    pub(super) fn is_unneeded(&self, exchange: u32, error: &bridge_ipc::Error, left: Duration) -> bool {
-        self.is_abandoned(exchange) || left.is_zero() && self.may_be_dying(error)
     }
 
     /// Reads the available messages, unless another thread waits at the socket; returns `true` if
@@ -110,11 +114,12 @@ impl State {
         Some(left.min(until.saturating_duration_since(now)))
     }
 
-    /// Returns `true` if the connection has just ended as for a process that is killed, so that the
-    /// end of the process may follow.
-    pub(super) fn may_be_dying(&self, error: &bridge_ipc::Error) -> bool {
-        let is_silent = matches!(error, bridge_ipc::Error::Closed { reason: None, .. }) && self.cut_off.is_none();
-        is_silent && self.explained_exit_deadline.is_none_or(|until| Instant::now() < until)
+    /// Returns for how long the end of the process may still follow that of the connection, which
+    /// has just ended as for a process that is killed; zero for other ends. `error` is that of
+    /// [`end_error`](Self::end_error).
+    pub(super) fn rest_of_grace(&self, error: &bridge_ipc::Error) -> Duration {
+        let bridge_ipc::Error::Closed { reason: None, .. } = error else { return Duration::ZERO };
+        self.explained_exit_deadline.map_or(EXIT_GRACE, |until| until.saturating_duration_since(Instant::now()))
     }
 
     /// Returns the error of the end of the connection. If a failed send was the first sign of it,

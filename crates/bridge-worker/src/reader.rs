@@ -66,6 +66,7 @@ impl<R: Resources> LatestReader<R> {
     /// # Errors
     /// As [`newest`](Self::newest).
     pub fn wait_for_newer(&mut self, timeout: Duration) -> Result<bool> {
+        self.exchange.check_owner()?;
         let deadline = Instant::now().checked_add(timeout);
         let left = || deadline.map_or(timeout, |deadline| deadline.saturating_duration_since(Instant::now()));
         loop {
@@ -173,6 +174,7 @@ impl<R: Resources> ReadTurn<'_, R> {
     /// # Errors
     /// [`Error::Cuda`](crate::Error::Cuda) if work on other streams could not be joined.
     pub fn finish(mut self) -> Result<()> {
+        self.reader.exchange.check_owner()?;
         self.end()
     }
 

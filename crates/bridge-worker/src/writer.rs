@@ -108,6 +108,7 @@ impl<R: Resources> LatestWriter<R> {
     /// [`Error::Cuda`] if this side's GPU work has failed; the renderer is notified which frames
     /// are torn.
     pub fn begin(&mut self) -> Result<WriteTurn<'_, R>> {
+        self.exchange.check_owner()?;
         let start = Instant::now();
         let timeout = self.exchange.shared.timeout;
         let exchange = self.exchange.offer.exchange;
@@ -170,8 +171,9 @@ impl<R: Resources> LatestWriter<R> {
             }
             // A frame may wait for a renderer that has ended, and whose process may take a while to
             // exit.
-            if let Err(ended) = self.exchange.shared.link.check(timeout.saturating_sub(start.elapsed())) {
-                return Err(self.exchange.ended(ended, self.next_frame));
+            match self.exchange.shared.link.check(timeout.saturating_sub(start.elapsed())) {
+                Ok(()) | Err(Ended::Timeout) => {}
+                Err(ended) => return Err(self.exchange.ended(ended, self.next_frame)),
             }
             if start.elapsed() >= timeout {
                 let what = format!("the end of the oldest of {most} frames of \"{}\"", self.exchange.offer.name);
@@ -250,6 +252,7 @@ impl<R: Resources> WriteTurn<'_, R> {
     /// the signal cannot be enqueued; this side then keeps the slot, and the next frame gets the
     /// same number.
     pub fn publish(mut self) -> Result<()> {
+        self.writer.exchange.check_owner()?;
         let writer = &mut *self.writer;
         let (exchange, frame, value) =
             (writer.exchange.offer.exchange, writer.next_frame, writer.exchange.computed + 1);
@@ -278,6 +281,7 @@ impl<R: Resources> WriteTurn<'_, R> {
     /// # Errors
     /// [`Error::Cuda`] if work on other streams could not be joined.
     pub fn skip(mut self) -> Result<()> {
+        self.writer.exchange.check_owner()?;
         self.give_back()
     }
 

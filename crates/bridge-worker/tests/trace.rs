@@ -4,19 +4,23 @@
 
 mod scripted;
 
-use std::io::Write;
-use std::path::PathBuf;
-use std::process::Command;
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use bridge_ipc::{Direction, Listener, Message};
-use bridge_worker::{Buffer, Error, trace_off, trace_to};
+use bridge_ipc::{Backend, Direction, Listener, Message};
+use bridge_worker::{Buffer, Error, Worker, WorkerInfo, trace_off, trace_to};
 
-use scripted::{LIMIT, Renderer, both, connect, floats};
+use scripted::{LIMIT, Renderer, both, floats};
 
 /// The environment variable that makes this program a renderer, which is killed.
 const PATH: &str = "BRIDGE_WORKER_TEST_SOCKET";
+/// Set for such a renderer that closes its socket before it is killed.
+const HANGS_UP: &str = "BRIDGE_WORKER_TEST_HANGS_UP";
 
 #[derive(Clone, Default)]
 struct Sink(Arc<Mutex<Vec<u8>>>);
@@ -55,11 +59,12 @@ fn traced(run: impl FnOnce()) -> Vec<String> {
 #[test]
 fn frames_and_ends_are_traced() {
     if let Some(path) = std::env::var_os(PATH) {
-        return live(path.into());
+        return live(path.into(), std::env::var_os(HANGS_UP).is_some());
     }
     frames_that_are_written();
     frames_that_are_read();
     the_end_of_the_renderer();
+    the_end_of_a_renderer_after_that_of_its_socket();
 }
 
 fn frames_that_are_written() {
@@ -135,29 +140,49 @@ fn frames_that_are_read() {
     }
 }
 
-/// Runs a renderer, in a separate process.
-fn live(path: PathBuf) {
+/// Runs a renderer, in a separate process. If it `hangs_up`, it is in step, and closes its socket
+/// after the first frame was announced.
+fn live(path: PathBuf, hangs_up: bool) {
     let listener = Listener::bind(path).unwrap();
-    let mut renderer = Renderer::accept(&listener);
+    let mut renderer = Renderer::accept_with(&listener, hangs_up);
     renderer.offer(1, "x", &[floats(4)]);
     renderer.receive();
+    if hangs_up {
+        renderer.send(Message::Free { exchange: 1, slot: 0, value: 0 });
+        renderer.receive();
+        let socket = UnixStream::from(renderer.connection.as_fd().try_clone_to_owned().unwrap());
+        socket.shutdown(std::net::Shutdown::Both).unwrap();
+        println!("\nhas hung up");
+    }
     std::thread::sleep(Duration::from_secs(60));
+}
+
+/// Starts such a renderer, which listens at `path`.
+fn start(path: &Path, envs: &[(&str, &str)]) -> Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "--nocapture", "frames_and_ends_are_traced"]).env(PATH, path);
+    command.envs(envs.iter().copied()).stdout(Stdio::piped()).spawn().unwrap()
+}
+
+/// Connects to a renderer as soon as it listens.
+fn connect_to(path: &Path) -> Worker {
+    let info = WorkerInfo { backend: Some(Backend::Host), timeout: LIMIT, trust: true, ..Default::default() };
+    let start = Instant::now();
+    loop {
+        match Worker::connect_with(path, &info) {
+            Ok(worker) => return worker,
+            Err(_) if start.elapsed() < LIMIT => std::thread::sleep(Duration::from_millis(10)),
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 fn the_end_of_the_renderer() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    let mut child = command.args(["--exact", "frames_and_ends_are_traced"]).env(PATH, &path).spawn().unwrap();
+    let mut child = start(&path, &[]);
     let told = traced(|| {
-        let start = Instant::now();
-        let worker = loop {
-            match connect(&path, LIMIT) {
-                Ok(worker) => break worker,
-                Err(_) if start.elapsed() < LIMIT => std::thread::sleep(Duration::from_millis(10)),
-                Err(error) => panic!("{error}"),
-            }
-        };
+        let worker = connect_to(&path);
         let mut writer = worker.latest::<Buffer<f32>>("x").unwrap();
         child.kill().unwrap();
         for _ in 0..2 {
@@ -166,4 +191,27 @@ fn the_end_of_the_renderer() {
     });
     child.wait().unwrap();
     assert_eq!(told, ["connect renderer", "offer x", "lost x"]);
+}
+
+/// A turn that is dropped after the renderer's socket was closed does not wait for the end of its
+/// process, and records no end. The next call does.
+fn the_end_of_a_renderer_after_that_of_its_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let mut child = start(&path, &[(HANGS_UP, "1")]);
+    let mut said = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let told = traced(|| {
+        let worker = connect_to(&path);
+        let mut writer = worker.exchange::<Buffer<f32>>("x").unwrap();
+        let mut turn = writer.begin().unwrap();
+        turn.announce().unwrap();
+        assert!(said.any(|line| line == "has hung up"));
+        drop(turn);
+        child.kill().unwrap();
+        assert!(matches!(writer.begin(), Err(Error::PeerLost { .. })));
+    });
+    child.wait().unwrap();
+    let expected =
+        ["connect renderer", "offer x", "begin x slot 0 frame 0", "publish x slot 0 frame 0 value 1", "lost x"];
+    assert_eq!(told, expected);
 }

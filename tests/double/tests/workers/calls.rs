@@ -3,8 +3,8 @@
 
 use crate::common::assert_clean;
 use crate::common::renderer::{Exports, Renderer, connect};
-use bridge_worker::bridge_ipc::{Listener, Message};
-use bridge_worker::{Buffer, ExchangeWriter, Worker};
+use bridge_worker::bridge_ipc::{self, Listener, Message};
+use bridge_worker::{Buffer, Error, ExchangeTurn, ExchangeWriter, Worker};
 use cuda_import::report;
 use driver_double::Double;
 
@@ -75,13 +75,33 @@ fn in_a_child(run: impl FnOnce()) {
     assert_eq!((waited, status), (child, 0));
 }
 
-/// A forked child that drops its copy of a worker makes no driver call, and does not wait for the
-/// thread of its parent that acts when the renderer dies. The parent goes on.
+/// Runs `call` in a forked child, where it returns an error and makes no driver call.
+pub(crate) fn is_refused_in_a_child<T>(double: &Double, call: impl FnOnce() -> Result<T, Error>) {
+    double.forget_calls();
+    in_a_child(|| {
+        let error = call().err().expect("it succeeds in a forked child");
+        assert!(matches!(error, Error::Connection(bridge_ipc::Error::Forked { .. })), "{error:?}");
+        let calls: Vec<_> = double.calls().into_iter().map(|call| call.name).collect();
+        assert!(calls.is_empty(), "{calls:?}");
+    });
+}
+
+/// Calls of a forked child return errors before they call the driver. A child that drops its copy
+/// of a worker makes no driver call, and does not wait for the thread of its parent that acts when
+/// the renderer dies. The parent goes on.
 #[test]
 fn a_forked_child_leaves_the_driver_to_its_parent() {
     let Some(double) = Double::in_child("calls::a_forked_child_leaves_the_driver_to_its_parent") else { return };
     in_step(&double, |worker, mut exchange| {
         exchange.begin().unwrap().finish().unwrap();
+        is_refused_in_a_child(&double, || exchange.begin().map(drop));
+        let ends: [fn(_) -> _; 3] = [ExchangeTurn::finish, ExchangeTurn::skip, |mut turn| turn.announce()];
+        let mut turn = Some(exchange.begin().unwrap());
+        for end in ends {
+            // The child has its own copy of the turn.
+            is_refused_in_a_child(&double, || end(turn.take().unwrap()));
+        }
+        turn.unwrap().finish().unwrap();
         // A frame that is not known to have ended has an event.
         let mut all = Some((exchange, worker));
         double.forget_calls();
@@ -91,6 +111,6 @@ fn a_forked_child_leaves_the_driver_to_its_parent() {
             assert_eq!(double.calls().len(), 0);
         });
         let (mut exchange, _worker) = all.unwrap();
-        (1..FRAMES).for_each(|_| exchange.begin().unwrap().finish().unwrap());
+        (2..FRAMES).for_each(|_| exchange.begin().unwrap().finish().unwrap());
     });
 }

@@ -2,13 +2,17 @@
 //! behavior when the renderer is gone.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "a test")]
 
+use std::net::Shutdown;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use crate::calls::is_refused_in_a_child;
 use crate::common::assert_clean;
 use crate::common::renderer::{Exports, LEN, LIMIT, Renderer, connect, connect_on};
 use crate::common::world::import_semaphore;
 use bridge_worker::bridge_ipc::{Backend, Hello, Listener, Message, Role, Uuid};
-use bridge_worker::{Buffer, Error, LatestWriter, Work, Worker, WorkerInfo};
+use bridge_worker::{Buffer, Error, LatestWriter, Work, Worker, WorkerInfo, WriteTurn};
 use cuda_import::{SemaphoreKind, report};
 use driver_double::Double;
 
@@ -163,6 +167,37 @@ fn frames_cross(double: &Double, device: Option<Uuid>, import: &str) {
     assert_clean(double);
 }
 
+/// A forked child gets errors instead of driver calls, and the parent goes on with its turn.
+#[test]
+fn a_forked_child_ends_no_turn_of_its_parent() {
+    let Some(double) = Double::in_child("frames::a_forked_child_ends_no_turn_of_its_parent") else { return };
+    let gpu = report().unwrap().devices[0].uuid;
+    let exports = Exports::new(&double);
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    std::thread::scope(|scope| {
+        let renderer = scope.spawn(|| {
+            let mut renderer = Renderer::offer(&listener, gpu, false, &exports.all());
+            renderer.receive();
+            renderer.send(Message::Free { exchange: 1, slot: 0, value: 0 });
+            assert!(matches!(renderer.receive(), Message::Publish { value: 1, .. }));
+            assert_eq!(renderer.receive(), Message::Close { exchange: 1 });
+        });
+        let worker = connect(listener.path()).unwrap();
+        let mut writer = worker.latest::<Buffer<f32>>("x").unwrap();
+        let mut turn = Some(writer.begin().unwrap());
+        for end in [WriteTurn::publish, WriteTurn::skip] {
+            is_refused_in_a_child(&double, || end(turn.take().unwrap()));
+        }
+        turn.unwrap().publish().unwrap();
+        is_refused_in_a_child(&double, || writer.begin().map(drop));
+        drop((writer, worker));
+        renderer.join().unwrap();
+    });
+    drop(exports);
+    assert_clean(&double);
+}
+
 #[test]
 fn frames_in_flight_are_bounded_and_torn_where_the_context_is_lost() {
     let Some(double) = Double::in_child("frames::frames_in_flight_are_bounded_and_torn_where_the_context_is_lost")
@@ -204,6 +239,53 @@ fn frames_in_flight_are_bounded_and_torn_where_the_context_is_lost() {
         lost.join().unwrap();
         renderer.join().unwrap();
     });
+}
+
+/// A killed renderer's socket is closed before its process has ended. A call that waits for this
+/// side's frames meanwhile times out if it has too little time to tell the one from the other.
+#[test]
+fn a_wait_for_a_frame_times_out_while_the_renderer_may_be_ending() {
+    const NAME: &str = "frames::a_wait_for_a_frame_times_out_while_the_renderer_may_be_ending";
+    /// Shorter than the time that a killed process may take.
+    const SHORT: Duration = Duration::from_millis(50);
+    fn in_the_end<T>(mut call: impl FnMut() -> Result<T, Error>) -> T {
+        loop {
+            match call() {
+                Err(Error::Timeout { .. }) => {}
+                other => return other.unwrap(),
+            }
+        }
+    }
+    let Some(double) = Double::in_child(NAME) else { return };
+    let gpu = report().unwrap().devices[0].uuid;
+    let exports = Exports::new(&double);
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    std::thread::scope(|scope| {
+        let renderer = scope.spawn(|| {
+            let mut renderer = Renderer::offer(&listener, gpu, false, &exports.all());
+            renderer.receive();
+            (0..2).for_each(|slot| renderer.send(Message::Free { exchange: 1, slot, value: 0 }));
+            for _ in 0..2 {
+                assert!(matches!(renderer.receive(), Message::Publish { .. }));
+            }
+            let socket = renderer.connection.as_fd().try_clone_to_owned().unwrap();
+            UnixStream::from(socket).shutdown(Shutdown::Both).unwrap();
+            renderer
+        });
+        let info = WorkerInfo { backend: Some(Backend::Cuda), timeout: SHORT, ..Default::default() };
+        let worker = Worker::connect_with(listener.path(), &info).unwrap();
+        let mut writer = in_the_end(|| worker.latest("x"));
+        double.hold_work();
+        (0..2).for_each(|_| in_the_end(|| write(&mut writer)));
+        let _renderer = renderer.join().unwrap();
+        let error = writer.begin().unwrap_err();
+        assert!(matches!(&error, Error::Timeout { what, .. } if what.contains("oldest of 2 frames")), "{error:?}");
+        double.release_work();
+        drop((writer, worker));
+    });
+    drop(exports);
+    assert_clean(&double);
 }
 
 /// An exchange is closed and its memory freed only after work on the program's own streams, even if

@@ -4,6 +4,7 @@
 
 use std::sync::mpsc::channel;
 
+use crate::calls::is_refused_in_a_child;
 use crate::common::assert_clean;
 use crate::common::renderer::{Exports, LEN, LIMIT, Renderer, connect};
 use crate::common::world::{device, import_semaphore};
@@ -98,6 +99,34 @@ fn a_slot_is_given_back_after_the_work_of_a_forgotten_turn() {
         drop((reader, worker));
         renderer.join().unwrap();
         drop((foreign_stream, semaphore));
+    });
+    drop(owned);
+    assert_clean(double);
+}
+
+/// A forked child gets errors instead of driver calls, and the parent goes on with its turn.
+#[test]
+fn a_forked_child_ends_no_turn_of_its_parent() {
+    let Some(double) = Double::in_child("reads::a_forked_child_ends_no_turn_of_its_parent") else { return };
+    let owned = Exports::new(&double);
+    let folder = tempfile::tempdir().unwrap();
+    let listener = &Listener::bind(folder.path().join("s")).unwrap();
+    let (exports, double) = (&owned, &double);
+    std::thread::scope(|scope| {
+        let renderer = scope.spawn(move || {
+            let mut renderer = offer(listener, exports);
+            publish(&mut renderer, double, exports, 0, 1);
+            assert_eq!(renderer.receive(), Message::Close { exchange: 1 });
+        });
+        let worker = connect(listener.path()).unwrap();
+        let mut reader = worker.latest_reader::<Buffer<f32>>("x").unwrap();
+        assert!(reader.wait_for_newer(LIMIT).unwrap());
+        let mut turn = reader.newest().unwrap();
+        is_refused_in_a_child(double, || turn.take().unwrap().finish());
+        turn.unwrap().finish().unwrap();
+        is_refused_in_a_child(double, || reader.newest().map(drop));
+        drop((reader, worker));
+        renderer.join().unwrap();
     });
     drop(owned);
     assert_clean(double);

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use crate::calls::is_refused_in_a_child;
 use crate::common::assert_clean;
 use crate::common::renderer::{Exports, LEN, LIMIT, Renderer, connect};
 use bridge_worker::bridge_ipc::{Code, Direction, Listener, Message};
@@ -157,6 +158,23 @@ fn a_turn_that_is_dropped_is_finished() {
         double.wait_until("it to be read", |double| double.value(exports.computed.1) == 1);
     };
     in_step(&double, render, |reader| drop(reader.next(LIMIT).unwrap().unwrap()));
+}
+
+/// A forked child gets errors instead of driver calls, and the parent goes on with its turn.
+#[test]
+fn a_forked_child_ends_no_turn_of_its_parent() {
+    let Some(double) = Double::in_child("steps_reads::a_forked_child_ends_no_turn_of_its_parent") else { return };
+    let render = |renderer: &mut Renderer, exports: &Exports| {
+        double.signal(exports.rendered.1, 1);
+        renderer.send(publish(0, 0, 1));
+        assert_eq!(freed(renderer), (0, 1));
+    };
+    in_step(&double, render, |reader| {
+        let mut turn = Some(reader.next(LIMIT).unwrap().unwrap());
+        is_refused_in_a_child(&double, || turn.take().unwrap().finish());
+        turn.unwrap().finish().unwrap();
+        is_refused_in_a_child(&double, || reader.next(LIMIT).map(drop));
+    });
 }
 
 /// Whichever driver call fails, a slot is given back with a value that will be signaled, or not at

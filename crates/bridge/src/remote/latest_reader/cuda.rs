@@ -30,7 +30,7 @@ pub(in crate::remote) struct CudaReaderPart<R: Resources> {
     is_open: bool,
     /// Whether the timelines were read in this round, and not all outcomes were returned yet. They
     /// are read once per round.
-    is_stale: bool,
+    timelines_read: bool,
     backoff: Backoff,
 }
 
@@ -44,7 +44,7 @@ impl<R: Resources> CudaReaderPart<R> {
             has_unfinished_frame: false,
             refused: false,
             is_open: true,
-            is_stale: false,
+            timelines_read: false,
             backoff: Backoff::new(),
         }
     }
@@ -66,7 +66,7 @@ impl<R: Resources> CudaReaderPart<R> {
 
     pub(super) fn close(&mut self) {
         self.is_open = false;
-        self.is_stale = false;
+        self.timelines_read = false;
         for handed in std::mem::take(&mut self.outcomes).into_iter().filter_map(|outcome| outcome.handed) {
             self.return_unsent(&handed);
         }
@@ -81,13 +81,13 @@ impl<R: Resources> CudaReaderPart<R> {
     }
 
     pub(super) fn advance(&mut self) -> Result<Option<Outcome>, String> {
-        if self.outcomes.is_empty() && !self.is_stale {
+        if self.outcomes.is_empty() && !self.timelines_read {
             worker_fault("the timeline of its slots cannot be used", self.take_back(), &self.reader)?;
             worker_fault("the timeline of its frames cannot be signaled", self.send_newest(), &self.reader)?;
-            self.is_stale = true;
+            self.timelines_read = true;
         }
         let next = self.outcomes.pop_front();
-        self.is_stale &= next.is_some();
+        self.timelines_read &= next.is_some();
         Ok(next)
     }
 

@@ -34,7 +34,7 @@ pub(in crate::remote) struct CudaWriterPart<R: Resources> {
     is_open: bool,
     /// Whether the timelines were read in this round, and not all outcomes were returned yet. They
     /// are read once per round.
-    is_stale: bool,
+    timelines_read: bool,
     backoff: Backoff,
     /// The slots that the worker has had before.
     known: Vec<usize>,
@@ -52,7 +52,7 @@ impl<R: Resources> CudaWriterPart<R> {
             slots_may_be_free: true,
             refused: false,
             is_open: true,
-            is_stale: false,
+            timelines_read: false,
             backoff: Backoff::new(),
             known: Vec::new(),
             torn_frames: TornFrames::default(),
@@ -101,20 +101,20 @@ impl<R: Resources> CudaWriterPart<R> {
 
     pub(super) fn close(&mut self) {
         self.is_open = false;
-        self.is_stale = false;
+        self.timelines_read = false;
         // The worker was not notified of these slots.
         let unsent = self.outcomes.iter_mut().filter_map(|taken| taken.handed.take());
         unsent.for_each(|handed| self.writer.reclaim(handed.slot));
     }
 
     pub(super) fn advance(&mut self) -> Result<Option<Outcome>, String> {
-        if self.outcomes.is_empty() && !self.is_stale {
+        if self.outcomes.is_empty() && !self.timelines_read {
             worker_fault("the timeline of its frames cannot be used", self.publish_newest(), &self.writer)?;
             worker_fault("the timeline of its slots cannot be signaled", self.give_slots(), &self.writer)?;
-            self.is_stale = true;
+            self.timelines_read = true;
         }
         let next = self.outcomes.pop_front();
-        self.is_stale &= next.is_some();
+        self.timelines_read &= next.is_some();
         Ok(next)
     }
 
