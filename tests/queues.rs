@@ -132,5 +132,5 @@ fn work_that_a_queue_does_not_support_is_refused(rig: &Rig, compute: &Compute) {
     let info = ExchangeInfo { name: "queues", queue: QueueKind::Transfer, ..Default::default() };
     let drawn = BufferSpec::<u32>::new(LEN, BufferAccess::VERTEX_INPUT);
     let error = Exchange::new(compute, &info, drawn).unwrap_err().to_string();
-    assert!(error.contains("transfer queue has no VERTEX_INPUT"), "{error}");
+    assert!(error.contains("transfer queue does not support VERTEX_INPUT"), "{error}");
 }
