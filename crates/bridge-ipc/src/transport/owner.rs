@@ -1,11 +1,7 @@
 //! The process to which an object belongs. A forked child only has a copy of the object.
-#![allow(unsafe_code)] // Maps a page.
+#![allow(unsafe_code)] // Registers a handler of forks.
 
-use std::ffi::c_void;
-use std::ptr::{self, null_mut};
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
-
-use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::error::{Error, Result};
 
@@ -14,19 +10,19 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, Copy)]
 pub struct Owner {
     pid: u32,
-    mark: u32,
+    generation: u32,
 }
 
 impl Owner {
     /// Returns this process.
     pub fn current() -> Self {
-        Self { pid: std::process::id(), mark: mark() }
+        Self { pid: std::process::id(), generation: generation() }
     }
 
     /// Returns `true` in a process that was forked from the owner, directly or not. Makes no system
-    /// call, except for the first call in a process and before Linux 4.14.
+    /// call. Does not detect a child that was created by a system call without the C library.
     pub fn is_forked(self) -> bool {
-        self.mark != mark()
+        self.generation != generation()
     }
 
     /// Checks that this process is the owner.
@@ -41,77 +37,32 @@ impl Owner {
     }
 }
 
-/// The number of processes, from the first one with a mark to this one, that were forked one from
-/// another and have a mark. In a forked child, it is the number of the parent until the child has a
-/// mark.
-static MARKS: AtomicU32 = AtomicU32::new(0);
+/// Number of forks between the process that registered [`in_child`] and this one.
+static GENERATION: AtomicU32 = AtomicU32::new(0);
 
-/// The mark of this process, on a page that the kernel fills with zeros in a forked child
-/// (`MADV_WIPEONFORK`). Null until the page is mapped, and [`NO_PAGE`] if that is not possible.
-static PAGE: AtomicPtr<AtomicU32> = AtomicPtr::new(null_mut());
-
-static NO_PAGE: AtomicU32 = AtomicU32::new(0);
-
-/// Size of the mapping, which the kernel rounds up to a page.
-const LEN: usize = size_of::<AtomicU32>();
+static REGISTERED: AtomicBool = AtomicBool::new(false);
 
 /// Returns a number that differs from that of each process from which this one was forked.
-fn mark() -> u32 {
-    let Some(own) = page() else { return std::process::id() };
-    match own.load(Ordering::Relaxed) {
-        0 => {
-            let next = MARKS.fetch_add(1, Ordering::Relaxed) + 1;
-            // Another thread may have set the mark meanwhile.
-            let set = own.compare_exchange(0, next, Ordering::Relaxed, Ordering::Relaxed);
-            set.map_or_else(|other| other, |_| next)
-        }
-        own => own,
+fn generation() -> u32 {
+    if !REGISTERED.load(Ordering::Acquire) {
+        register();
     }
+    GENERATION.load(Ordering::Relaxed)
 }
 
-fn page() -> Option<&'static AtomicU32> {
-    let mut page = PAGE.load(Ordering::Acquire);
-    if page.is_null() {
-        page = choose();
-    }
-    // SAFETY: the page is `NO_PAGE`, or a mapping of zeros that is large enough, is never unmapped,
-    // and is only used as this atomic number.
-    let page = unsafe { &*page };
-    (!ptr::eq(page, &NO_PAGE)).then_some(page)
-}
-
-/// Sets [`PAGE`], once for all threads and forked children. Takes no lock, which a forked child
-/// could find locked.
+/// Registers [`in_child`]. Several threads may do so at once: a fork then counts more than once.
 #[cold]
-fn choose() -> *mut AtomicU32 {
-    let mapped = map();
-    let page = mapped.map_or((&raw const NO_PAGE).cast_mut(), <*mut c_void>::cast);
-    let Err(other) = PAGE.compare_exchange(null_mut(), page, Ordering::AcqRel, Ordering::Acquire) else {
-        return page;
-    };
-    // Another thread has chosen meanwhile.
-    mapped.into_iter().for_each(unmap);
-    other
-}
-
-/// Maps the page, if the kernel supports it.
-fn map() -> Option<*mut c_void> {
-    // SAFETY: a new private mapping at an address that the kernel chooses.
-    let mapped = unsafe { mmap_anonymous(null_mut(), LEN, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE) };
-    let page = mapped.ok()?;
-    // Emulators that ignore all advice, also -1, which is invalid, do not wipe the page.
-    // SAFETY: the mapping above; an invalid advice has no effect.
-    let ignores = unsafe { libc::madvise(page, LEN, -1) } == 0;
-    // SAFETY: as above; the advice takes effect in forked children only.
-    let wipes = unsafe { libc::madvise(page, LEN, libc::MADV_WIPEONFORK) } == 0;
-    if wipes && !ignores {
-        return Some(page);
+fn register() {
+    // SAFETY: `in_child` is async-signal-safe, as required in the child of a process with threads
+    // (POSIX, `fork`): it only changes an atomic number.
+    let result = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+    // It fails only without memory; then the next call tries again.
+    if result == 0 {
+        REGISTERED.store(true, Ordering::Release);
     }
-    unmap(page);
-    None
 }
 
-fn unmap(page: *mut c_void) {
-    // SAFETY: a mapping of `map` that nothing uses.
-    let _ = unsafe { munmap(page, LEN) };
+/// Called by the C library in each forked child.
+unsafe extern "C" fn in_child() {
+    GENERATION.fetch_add(1, Ordering::Relaxed);
 }
