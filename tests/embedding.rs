@@ -1,4 +1,4 @@
-//! What engines need from an adopted device: handles of other bindings, required features,
+//! Features of adopted devices for engines: handles of other bindings, required features,
 //! additional queues, release, memory use and layouts. A single test, see `Rig`.
 #![allow(unsafe_code, clippy::unwrap_used)] // The engine.
 

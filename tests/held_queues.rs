@@ -49,7 +49,7 @@ fn hook(name: &CStr, real: *const c_void) -> *const c_void {
 struct OneLock {
     mutex: Mutex<()>,
     waits: Mutex<Option<mpsc::Sender<()>>>,
-    /// Whether it panics after its next call.
+    /// `true` if it panics after its next call.
     panics: AtomicBool,
 }
 

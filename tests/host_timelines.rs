@@ -18,7 +18,7 @@ static WAIT: OnceLock<vk::PFN_vkWaitSemaphores> = OnceLock::new();
 static SIGNAL: OnceLock<vk::PFN_vkSignalSemaphore> = OnceLock::new();
 /// Timelines and values that were waited for in Vulkan.
 static WAITED: Mutex<Vec<(vk::Semaphore, u64)>> = Mutex::new(Vec::new());
-/// Whether the next signal is performed but returns an error.
+/// `true` if the next signal is performed but returns an error.
 static REFUSES: AtomicBool = AtomicBool::new(false);
 static SIGNALS: AtomicUsize = AtomicUsize::new(0);
 

@@ -11,7 +11,7 @@ use bridge::vk_export::{ExportDevice, QueueLock};
 use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, KernelMemory, QueueKind, RenderTurn};
 use bridge_tests::{Engine, Need, Rig, skip_case};
 
-/// Whether `vkQueueSubmit2` fails.
+/// `true` if `vkQueueSubmit2` fails.
 static REFUSES: AtomicBool = AtomicBool::new(false);
 static POOLS_CREATED: AtomicUsize = AtomicUsize::new(0);
 static POOLS_DESTROYED: AtomicUsize = AtomicUsize::new(0);

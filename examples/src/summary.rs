@@ -49,7 +49,7 @@ pub struct Summary<F> {
     pub out: Option<PathBuf>,
     /// The number of frames that were written as files.
     pub pictures: u64,
-    /// Whether `animation.gif` was written.
+    /// `true` if `animation.gif` was written.
     pub animation: bool,
 }
 

@@ -18,7 +18,7 @@ const MOST: usize = 256;
 
 struct Queue {
     records: Mutex<VecDeque<(Level, String)>>,
-    /// Whether there are any records, which every call checks.
+    /// `true` if there are any records, which every call checks.
     some: AtomicBool,
 }
 

@@ -157,7 +157,7 @@ struct Later {
     /// The process of the threads, since a forked child does not have those of its parent.
     process: Option<Process>,
     running: usize,
-    /// Whether no more threads may be started.
+    /// `true` if no more threads may be started.
     ended: bool,
 }
 

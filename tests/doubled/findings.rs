@@ -1,4 +1,4 @@
-//! What the double reports about wrong use of its Vulkan driver: each rule is broken on purpose, so
+//! Findings of the double about wrong use of its Vulkan driver: each rule is broken on purpose, so
 //! that a test without findings is meaningful.
 
 use bridge::ash::vk;

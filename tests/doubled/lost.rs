@@ -18,7 +18,7 @@ const NOT_READY: u32 = 600;
 /// In nanoseconds: enough time for a frame that ends.
 pub(crate) const LONG: u64 = Rig::LONG.as_nanos() as u64;
 
-/// What is done with the exchanges once the context is lost. Exchanges that it leaves in place are
+/// The operation on the exchanges after the context is lost. Exchanges that it leaves in place are
 /// kept alive, because the end of an exchange also signals what Vulkan waits for.
 pub(crate) type Ask = fn(&mut Option<Exchange<Words>>, &mut Option<Exchange<Words>>);
 

@@ -46,7 +46,7 @@ type Signal = unsafe extern "system" fn(vk::Device, *const c_void) -> vk::Result
 static SIGNAL: OnceLock<Signal> = OnceLock::new();
 /// The number of the next calls of `vkSignalSemaphore` that fail.
 static REFUSED: AtomicUsize = AtomicUsize::new(0);
-/// Whether the calls that fail make the signal nevertheless.
+/// `true` if the calls that fail make the signal nevertheless.
 static MADE: AtomicBool = AtomicBool::new(false);
 
 unsafe extern "system" fn signal(device: vk::Device, info: *const c_void) -> vk::Result {

@@ -27,7 +27,7 @@ pub(crate) fn exchange(compute: &Compute, slots: usize) -> Exchange<Words> {
 pub(crate) struct Counter {
     pub(crate) memory: Memory,
     pub(crate) recorded: usize,
-    /// What the next frame waits for on the CPU.
+    /// The point that the next frame waits for on the CPU.
     keeper: Option<Box<dyn Fn() + Send>>,
 }
 

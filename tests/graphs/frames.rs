@@ -161,8 +161,8 @@ pub(crate) fn invalidating_captures_again(rig: &Rig, side: &Compute) {
     assert!(format!("{graph:?}").contains("2 of 2 slots") || side.backend() == Backend::Host, "{graph:?}");
 }
 
-/// What one thread captures is not disturbed by what another thread enqueues on the same compute
-/// side.
+/// A capture of one thread is not disturbed by work that another thread enqueues on the same
+/// compute side.
 pub(crate) fn two_exchanges_on_one_stream_capture_at_once(_: &Rig, side: &Compute) {
     std::thread::scope(|scope| {
         for _ in 0..2 {

@@ -9,9 +9,9 @@ use bridge::ash::vk;
 #[derive(Debug, Default)]
 struct Fault {
     left: Option<usize>,
-    /// Whether waits for submissions count too.
+    /// `true` if waits for submissions count too.
     waits: bool,
-    /// Whether a timeline was queried: however often a wait does so, this counts as one call.
+    /// `true` if a timeline was queried: however often a wait does so, this counts as one call.
     queried: bool,
     hit: Option<&'static str>,
 }

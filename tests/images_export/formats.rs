@@ -1,4 +1,4 @@
-//! What depends on the format: the bytes of a color, views, layouts, depth, blocks and planes.
+//! Tests of formats: the bytes of a color, views, layouts, depth, blocks and planes.
 
 use bridge::ash::vk;
 use bridge::vk_export::{Counterpart, Image, ImageAccess, ImageInfo, Placement};

@@ -61,7 +61,7 @@ fn work_runs_when_it_is_requested() {
     inline.finish();
 }
 
-/// What another exchange's work waits for does not affect an exchange that is done.
+/// The waits of another exchange's work do not affect an exchange that is done.
 #[test]
 fn an_idle_exchange_ends_while_another_stalls() {
     let inline = Inline::open();
@@ -106,7 +106,7 @@ fn a_point_is_reached_once_it_is_queried() {
     inline.finish();
 }
 
-/// What a skipped frame computed is not lost: state that is stored elsewhere is kept.
+/// The results of a skipped frame are not lost: state that is stored elsewhere is kept.
 #[test]
 fn the_work_of_a_skipped_frame_runs_before_the_next() {
     let inline = Inline::open();

@@ -1,4 +1,4 @@
-//! What the inline backend refuses, and with which errors.
+//! Calls that the inline backend refuses, and the errors.
 
 use bridge::{Backend, Compute, Exchange, ExchangeInfo, ExportDevice, LiveObjects, OpenInfo, QueueKind};
 use bridge_tests::{PROBE, Rig};

@@ -36,7 +36,7 @@ pub(crate) struct Seen {
     pub(crate) views: Vec<(u64, vk::ImageViewType)>,
     pub(crate) module_result: vk::Result,
     pub(crate) function_result: vk::Result,
-    /// What `vkEndCommandBuffer` returns once, in place of the driver's result.
+    /// The result that `vkEndCommandBuffer` returns once, in place of the driver's result.
     pub(crate) end_result: Option<vk::Result>,
     /// A function that the driver does not have.
     pub(crate) absent: Option<&'static CStr>,

@@ -96,7 +96,7 @@ struct World<'a> {
     next: u64,
     dropped: bool,
     shown: Option<u64>,
-    /// Whether the reader has no frame, because its last one was lost.
+    /// `true` if the reader has no frame, because its last one was lost.
     none: bool,
     retired: usize,
     compared: usize,

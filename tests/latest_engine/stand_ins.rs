@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bridge::ash::vk;
 
-/// Whether `vkQueueSubmit2` fails.
+/// `true` if `vkQueueSubmit2` fails.
 static REFUSES_SUBMISSIONS: AtomicBool = AtomicBool::new(false);
-/// Whether `vkWaitForFences` times out immediately.
+/// `true` if `vkWaitForFences` times out immediately.
 static WAITS_TIME_OUT: AtomicBool = AtomicBool::new(false);
 
 static SUBMIT: OnceLock<vk::PFN_vkQueueSubmit2> = OnceLock::new();

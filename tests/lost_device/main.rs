@@ -20,7 +20,7 @@ use bridge_tests::{Engine, Gate, Need, Readback, Rig, case_on, skip_case};
 use bridge_view::{Element, ImageFormat, Look, View, ViewInfo};
 use succeeding::{WAITS_SUCCEED, fences, wait};
 
-/// What a driver reports as the value of a timeline once the device is lost. Waits, submissions and
+/// The value that a driver reports for a timeline once the device is lost. Waits, submissions and
 /// signals report the loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Counter {
@@ -64,7 +64,7 @@ stand_in!(lost_wait, vk::PFN_vkWaitSemaphores, device: vk::Device, info: *const 
 stand_in!(signal, vk::PFN_vkSignalSemaphore, device: vk::Device, info: *const vk::SemaphoreSignalInfo<'_>);
 stand_in!(lost_value, vk::PFN_vkGetSemaphoreCounterValue, device: vk::Device, semaphore: vk::Semaphore, value: *mut u64);
 
-/// Whether submissions are accepted but do not run, like those that a device has when it is lost.
+/// `true` if submissions are accepted but do not run, like those that a device has when it is lost.
 static DROPS_SUBMISSIONS: AtomicBool = AtomicBool::new(false);
 
 mod submit {

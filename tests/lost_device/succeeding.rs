@@ -9,7 +9,7 @@ use bridge_tests::Rig;
 use crate::waits::while_dropping_submissions;
 use crate::{Counter, LOST};
 
-/// Whether waits succeed once the device is lost.
+/// `true` if waits succeed once the device is lost.
 pub(crate) static WAITS_SUCCEED: AtomicBool = AtomicBool::new(false);
 
 /// Whether waits succeed now whatever was reached.

@@ -25,7 +25,7 @@ impl QueueLock for Panics {
     }
 }
 
-/// What the logger does once the panic is logged.
+/// The action of the logger once the panic is logged.
 static CALL: Mutex<Option<Box<dyn FnOnce() + Send>>> = Mutex::new(None);
 static HAS_RETURNED: AtomicBool = AtomicBool::new(false);
 

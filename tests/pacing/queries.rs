@@ -98,7 +98,7 @@ fn a_held_frame(device: &ExportDevice, compute: &Compute) {
 
 const LIMIT: Duration = Duration::from_millis(5);
 
-/// What a wait that does not end has done.
+/// The result of a wait that does not end.
 struct Waited {
     queries: u128,
     /// Calls in which the driver was asked to block.

@@ -1,4 +1,4 @@
-//! What remains of compute sides and exchanges that have ended.
+//! Objects that remain after compute sides and exchanges have ended.
 
 use bridge::cuda_import::leaks;
 use bridge::{Compute, LiveObjects};

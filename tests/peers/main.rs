@@ -98,7 +98,7 @@ fn second_part(compute: &Compute, turn: &mut ComputeTurn<Words>) -> u64 {
     turn.work_split(&ranges).unwrap()[1].elements.as_raw()
 }
 
-/// What [`fill_parts`] writes.
+/// The words that [`fill_parts`] writes.
 fn parts(gpus: usize, base: u32) -> Vec<u32> {
     let part = |place| Filler::pattern(LEN / gpus, base + 100_000_000 * place);
     (0..gpus as u32).flat_map(part).collect()

@@ -20,7 +20,7 @@ type Allocate =
 static ALLOCATE: OnceLock<Allocate> = OnceLock::new();
 /// Called inside the driver's next allocation.
 static MEANWHILE: Mutex<Option<Box<dyn FnOnce() + Send>>> = Mutex::new(None);
-/// Whether the driver then returns an error.
+/// `true` if the driver then returns an error.
 static FAILS: AtomicBool = AtomicBool::new(false);
 
 unsafe extern "system" fn allocate(

@@ -1,4 +1,4 @@
-//! What happens to the memory of buffers that are created and dropped.
+//! Reuse of the memory of buffers that are created and dropped.
 
 use std::cell::Cell;
 use std::mem::ManuallyDrop;

@@ -1,4 +1,4 @@
-//! What a frame with staged images records, and what remains if a staged image cannot be created.
+//! Commands of a frame with staged images, and cleanup if a staged image cannot be created.
 //! Neither the validation layer nor a tolerant driver would show mistakes here. This is one test,
 //! because functions of the device are replaced.
 #![allow(unsafe_code, clippy::unwrap_used)] // Stand-ins for Vulkan functions.

@@ -30,7 +30,7 @@ pub struct SharedMemory {
 pub struct MappedMemory {
     pointer: std::ptr::NonNull<u8>,
     len: usize,
-    /// Whether the mapping is writable, and not read-only.
+    /// `true` if the mapping is writable, and not read-only.
     is_writable: bool,
 }
 

@@ -11,7 +11,7 @@ use crate::log_error;
 
 pub(crate) type Sink = Box<dyn Write + Send>;
 
-/// Whether the sink that was set last is in use. Changed under the lock of [`CURRENT`].
+/// `true` if the sink that was set last is in use. Changed under the lock of [`CURRENT`].
 static ON: AtomicBool = AtomicBool::new(false);
 static CURRENT: Mutex<Current> = Mutex::new(Current { sink: None, next: None, is_called: false, is_ending: false });
 /// Notified when no thread calls the sink any more.
@@ -25,9 +25,9 @@ struct Current {
     sink: Option<Sink>,
     /// The sink to replace it with.
     next: Option<Sink>,
-    /// Whether a thread is in [`drain`]; it continues until no request and no line is left.
+    /// `true` if a thread is in [`drain`]; it continues until no request and no line is left.
     is_called: bool,
-    /// Whether the sink is to be ended once all lines are written.
+    /// `true` if the sink is to be ended once all lines are written.
     is_ending: bool,
 }
 

@@ -101,7 +101,7 @@ fn the_time_is_common_to_all_processes() {
     assert_eq!(lines.iter().map(|line| number(line, "pid")).collect::<Vec<_>>(), expected);
 }
 
-/// What a stream is redirected to is written through the stream, whatever the trace calls it.
+/// A file that a stream is redirected to is written through the stream, under any name.
 #[test]
 fn file_of_a_redirected_stream_is_not_truncated() {
     let folder = tempfile::tempdir().unwrap();

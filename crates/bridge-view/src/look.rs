@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 pub struct Look {
     /// Values are multiplied by 2 to the power of this number. Must be finite; 0 by default.
     pub exposure: f32,
-    /// Whether the values are linear and are encoded as sRGB. Default: `false`, values are shown
+    /// `true` if the values are linear and are encoded as sRGB. Default: `false`, values are shown
     /// unchanged.
     pub linear: bool,
     /// The color map of an image with one channel; gray by default. Other images ignore it.

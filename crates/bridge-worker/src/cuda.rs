@@ -34,11 +34,11 @@ pub(crate) struct CudaSide<R: Resources> {
     stream: Restoring<Arc<CudaStream>>,
     /// In step, the thread that handles the death of the renderer.
     guard: Option<Guard>,
-    /// Whether a wait for the stream has timed out, so that nothing may be freed.
+    /// `true` if a wait for the stream has timed out, so that nothing may be freed.
     stuck: bool,
     /// Frames that are not known to be finished: number, slot and end event.
     unfinished: VecDeque<(u64, u32, StreamEvent)>,
-    /// Whether the last signal has no event, so that its frame may be unfinished as well.
+    /// `true` if the last signal has no event, so that its frame may be unfinished as well.
     unmarked: bool,
     /// Events of finished frames, for reuse.
     spare: Vec<StreamEvent>,

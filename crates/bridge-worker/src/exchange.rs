@@ -79,7 +79,7 @@ pub struct ExchangeTurn<'a, R: Resources> {
     /// Value of the frame's signal, once it was allocated. It is used up then, even if the signal
     /// fails: no other frame gets it.
     value: Option<u64>,
-    /// Whether the frame was announced to the renderer, so that its value has to be reached.
+    /// `true` if the frame was announced to the renderer, so that its value has to be reached.
     announced: bool,
     broken: &'a mut Option<String>,
 }

@@ -57,10 +57,11 @@ pub(crate) struct State {
     received_bye: bool,
     /// Reason why this side has ended the connection, if it has.
     cut_off: Option<(Code, String)>,
-    /// Limit of the wait for the process's end after the connection's, and its deadlines: after an
-    /// end without a reason, and with one, before which calls that end earlier report no silent end.
+    /// Limit of the wait for the end of the process after the connection ended without a reason.
     exit_grace: Duration,
     silent_exit_deadline: Option<Instant>,
+    /// Deadline of that wait after an end with a reason. Calls that return before it do not report
+    /// an end without a reason.
     explained_exit_deadline: Option<Instant>,
 }
 
@@ -214,7 +215,7 @@ impl Link {
     /// waits for the end of the process, for at most `left`.
     ///
     /// # Errors
-    /// The end of the connection or of the process; [`Ended::Timeout`] as for [`ended`](Self::ended).
+    /// The end of the connection or of the process; [`Ended::Timeout`] as [`ended`](Self::ended).
     pub(crate) fn check(&self, left: Duration) -> Result<(), Ended> {
         self.check_owner()?;
         let mut state = self.state();

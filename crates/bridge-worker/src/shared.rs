@@ -18,7 +18,7 @@ pub(crate) struct Shared {
     pub(crate) reason: String,
     pub(crate) renderer: Hello,
     pub(crate) timeout: Duration,
-    /// Whether this side allows exchanges in step. The renderer's answer is in `renderer`.
+    /// `true` if this side allows exchanges in step. The renderer's answer is in `renderer`.
     pub(crate) trust: bool,
 }
 

@@ -287,7 +287,7 @@ pub enum Error {
         worker: u32,
         /// Description of the loss.
         reason: String,
-        /// Whether the process is known to have ended. If `false`, only the connection is closed.
+        /// `true` if the process is known to have ended. If `false`, only the connection is closed.
         dead: bool,
         /// Number of the last complete frame that the worker wrote, or of the last frame that it
         /// was given to read; `None` if there was none.

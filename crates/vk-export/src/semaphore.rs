@@ -37,7 +37,7 @@ pub struct SemaphoreInfo<'a> {
     pub name: &'a str,
     /// Timeline or binary. Default: timeline.
     pub kind: SemaphoreKind,
-    /// Whether another API will import it. Default: no.
+    /// `true` if another API will import it. Default: no.
     pub exportable: bool,
 }
 

@@ -73,7 +73,7 @@ impl Copier {
     /// drew it.
     ///
     /// # Safety
-    /// That frame was submitted, and `rendered` is its point. The picture and the buffer live until
+    /// The frame was submitted, and `rendered` is its point. The picture and the buffer live until
     /// [`wait`](Self::wait).
     pub(super) unsafe fn copy(
         &mut self,

@@ -24,7 +24,7 @@ pub(crate) fn failed(device: &ExportDevice, call: &'static str) -> impl FnOnce(v
 /// created. `what` describes the use for the error.
 ///
 /// # Errors
-/// What the device does not support, and what to try instead.
+/// A missing feature of the device, with advice.
 #[allow(unsafe_code)] // Asks the device.
 pub fn require(compute: &Compute, format: vk::Format, features: vk::FormatFeatureFlags, what: &str) -> Result<()> {
     let device = compute.device();

@@ -13,7 +13,7 @@ use super::recorder::{ImageUse, Recorder};
 /// The outputs of a frame in addition to the picture in the target.
 #[derive(Clone, Copy, Default)]
 pub struct Wanted<'a> {
-    /// Whether the picture is copied to the slot's read-back buffer.
+    /// `true` if the picture is copied to the slot's read-back buffer.
     pub picture: bool,
     /// A buffer that receives the shared data as Vulkan reads it, for a check.
     pub sample: Option<&'a LocalBuffer>,

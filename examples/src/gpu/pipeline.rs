@@ -29,11 +29,11 @@ pub struct PipelineInfo<'a> {
     pub blend: Option<vk::PipelineColorBlendAttachmentState>,
     /// The target's format.
     pub target: vk::Format,
-    /// Whether depth testing is enabled; the targets then need a depth buffer. Default: no.
+    /// `true` if depth testing is enabled; the targets then need a depth buffer. Default: no.
     pub depth: bool,
     /// The number of textures that the shaders read, at bindings 0, 1, … of set 0. Default: 0.
     pub textures: u32,
-    /// Whether the shaders read the textures through a sampler, at the binding after the last
+    /// `true` if the shaders read the textures through a sampler, at the binding after the last
     /// texture. It filters linearly and repeats the texture. Default: no.
     pub sampled: bool,
     /// The size of the push constants in bytes. Default: 0.

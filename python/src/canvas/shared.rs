@@ -44,7 +44,7 @@ impl Lent {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Named {
     pub(super) number: usize,
-    /// Whether the stream is never destroyed.
+    /// `true` if the stream is never destroyed.
     pub(super) is_lasting: bool,
 }
 

@@ -5,7 +5,8 @@ use bridge::{Backend, Compute, DeviceSelector, OpenInfo};
 
 use crate::error::{Fault, Kind};
 
-/// Parses the `device` of a view: `cuda:1` is a device of CUDA, and `cuda` is `cuda:0`. Otherwise it is a number of Vulkan's, a UUID or a part of a name.
+/// Parses the `device` of a view: `cuda:1` is a device of CUDA, and `cuda` is `cuda:0`. Other texts
+/// are a number of Vulkan's, a UUID or a part of a name.
 pub(super) fn selector(text: &str) -> Result<DeviceSelector, Fault> {
     let ordinal = match text.strip_prefix("cuda") {
         Some("") => "0",

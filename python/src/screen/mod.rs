@@ -49,7 +49,7 @@ pub(crate) struct Screen {
     /// Slots for reading the picture.
     output: Option<Exchange<BufferSpec<u8>, RenderFirst>>,
     copier: Copier,
-    /// Whether a frame was passed to the view.
+    /// `true` if a frame was passed to the view.
     shown: bool,
 }
 

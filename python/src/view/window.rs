@@ -14,7 +14,7 @@ use crate::view::View;
 /// not occupy the CPU.
 const IDLE: Duration = Duration::from_millis(2);
 
-/// Whether the end of the display was reported.
+/// `true` if the end of the display was reported.
 static TOLD: AtomicBool = AtomicBool::new(false);
 
 impl View {

@@ -58,7 +58,7 @@ pub struct ImageShape {
     pub extent: [u32; 3],
     /// Number of layers; 6 for each cube.
     pub layers: u32,
-    /// Whether the layers are cube faces.
+    /// `true` if the layers are cube faces.
     pub cube: bool,
     /// Whether the image is viewed as an array even if it has only one layer or one cube.
     pub layered: bool,
@@ -68,7 +68,7 @@ pub struct ImageShape {
     pub format: u32,
     /// Number of channels of that format.
     pub channels: u32,
-    /// Whether the image can be a color attachment.
+    /// `true` if the image can be a color attachment.
     pub color_attachment: bool,
 }
 

@@ -51,7 +51,7 @@ pub(crate) struct Fault {
     pub(crate) left: u64,
     /// Only calls of this name fail and count; calls of any name if empty.
     pub(crate) name: String,
-    /// Whether the context of the failing call is lost. Calls without a context then neither fail
+    /// `true` if the context of the failing call is lost. Calls without a context then neither fail
     /// nor count.
     pub(crate) sticky: bool,
     /// The first call that failed.
@@ -100,7 +100,7 @@ impl Gate {
     }
 }
 
-/// What a call requires.
+/// The condition under which a call may run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Needs {
     Nothing,
@@ -131,9 +131,9 @@ pub(crate) struct Blocked {
     serial: u64,
     pub(crate) name: &'static str,
     pub(crate) object: u64,
-    /// What the call waits for, as text.
+    /// Description of the condition that the call waits for.
     pub(crate) reason: String,
-    /// Whether the call must return without success.
+    /// `true` if the call must return without success.
     ended: bool,
 }
 

@@ -26,7 +26,7 @@ pub(crate) struct Capture {
     pub(crate) mode: c_uint,
     pub(crate) thread: ThreadId,
     pub(crate) work: Vec<Work>,
-    /// Whether a forbidden call invalidated the capture.
+    /// `true` if a forbidden call invalidated the capture.
     pub(crate) invalid: bool,
 }
 

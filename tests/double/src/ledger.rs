@@ -51,7 +51,7 @@ pub(crate) struct Mapping {
     /// Offset in the memory, in bytes.
     pub(crate) offset: u64,
     pub(crate) size: u64,
-    /// Whether `cuMemAlloc` created it, so that freeing it frees the memory.
+    /// `true` if `cuMemAlloc` created it, so that freeing it frees the memory.
     pub(crate) allocated: bool,
 }
 
@@ -71,7 +71,7 @@ pub(crate) struct Event {
     pub(crate) context: u64,
     /// Number of times it was recorded.
     pub(crate) recorded: u64,
-    /// Whether the last record was captured.
+    /// `true` if the last record was captured.
     pub(crate) captured: bool,
 }
 
@@ -100,7 +100,7 @@ pub(crate) struct Ledger {
     pub(crate) execs: Table<Exec>,
     /// Captures by stream.
     pub(crate) captures: BTreeMap<u64, Capture>,
-    /// Whether all work is held, as if another program used the GPU.
+    /// `true` if all work is held, as if another program used the GPU.
     pub(crate) held: bool,
     /// The device whose work is held.
     pub(crate) held_device: Option<i32>,

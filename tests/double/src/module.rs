@@ -17,7 +17,7 @@ pub(crate) struct Module {
 pub(crate) struct Function {
     pub(crate) module: u64,
     pub(crate) kernel: Kernel,
-    /// Whether it is loaded, which its first launch does.
+    /// `true` if it is loaded, which its first launch does.
     pub(crate) loaded: bool,
 }
 

@@ -17,8 +17,8 @@ pub(crate) enum Fault {
     Broken(String),
 }
 
-/// Returns `true` for the first byte of white space, a comment, a directive or a preprocessor line. No binary module and
-/// no empty text begins like this.
+/// Returns `true` for the first byte of white space, a comment, a directive or a preprocessor line.
+/// No binary module and no empty text begins like this.
 pub(crate) fn may_begin_with(first: u8) -> bool {
     first.is_ascii_whitespace() || b"./#\x0b".contains(&first)
 }

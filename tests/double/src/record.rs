@@ -6,7 +6,7 @@
 pub struct Finding {
     /// The displayed kind, such as `double-close`.
     pub kind: String,
-    /// What happened, and to which object.
+    /// The event and its object.
     pub text: String,
 }
 

@@ -1,4 +1,4 @@
-//! What happens to a descriptor that an import refuses. Drivers differ, and cuda.h only specifies
+//! Ownership of a descriptor that an import refuses. Drivers differ, and cuda.h only specifies
 //! the owner after a successful import.
 
 use crate::abi::{Code, INVALID_VALUE};

@@ -16,7 +16,7 @@ pub(crate) struct Table<T> {
 #[derive(Debug)]
 struct Entry<T> {
     object: T,
-    /// Whether its destroying call was made to fail, so that keeping it is not a leak.
+    /// `true` if its destroying call was made to fail, so that keeping it is not a leak.
     refused: bool,
 }
 

@@ -21,7 +21,7 @@ pub(crate) struct Vmm {
     pub(crate) reservations: Table<Reservation>,
     /// Memory that handles and mappings keep alive.
     pub(crate) backings: BTreeMap<u64, Backing>,
-    /// Whether devices cannot access each other's memory.
+    /// `true` if devices cannot access each other's memory.
     pub(crate) no_peers: bool,
 }
 

@@ -12,7 +12,7 @@ pub(crate) struct Plan {
     /// The number of the call among those that an operation makes.
     pub(crate) nth: u64,
     pub(crate) code: u32,
-    /// Whether its context is lost.
+    /// `true` if its context is lost.
     pub(crate) sticky: bool,
 }
 

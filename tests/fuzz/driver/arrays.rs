@@ -31,7 +31,7 @@ pub(crate) struct Array {
     pub(crate) words: Range<usize>,
     /// Its home stream.
     pub(crate) home: usize,
-    /// Whether the end of some use of it may not have been recorded.
+    /// `true` if the end of some use of it may not have been recorded.
     pub(crate) suspect: bool,
     /// Number of graphs that use it.
     pub(crate) graphs: usize,

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 pub(crate) struct Step {
     pub(crate) op: Op,
     pub(crate) fault: Option<Fault>,
-    /// Whether it runs on a separate thread.
+    /// `true` if it runs on a separate thread.
     pub(crate) on_other_thread: bool,
     pub(crate) current: Current,
 }
@@ -19,7 +19,7 @@ pub(crate) struct Fault {
     /// Number of the call within the operation, starting at 1.
     pub(crate) nth: u64,
     pub(crate) code: u32,
-    /// Whether the context is lost as well.
+    /// `true` if the context is lost as well.
     pub(crate) sticky: bool,
 }
 

@@ -29,7 +29,7 @@ pub(crate) struct Binary {
     /// `None` once it was dropped.
     pub(crate) semaphore: Option<ImportedSemaphore>,
     number: u64,
-    /// Whether a signal was enqueued, but no wait for it.
+    /// `true` if a signal was enqueued, but no wait for it.
     signaled: bool,
 }
 

@@ -76,7 +76,7 @@ pub(crate) struct Outcome {
     /// Arrays and images that a stream used under a guard, whose end may not have been recorded.
     pub(crate) arrays: Vec<usize>,
     pub(crate) images: Vec<usize>,
-    /// Whether only calls of `cuda-import` were made, which restore the current context.
+    /// `true` if only calls of `cuda-import` were made, which restore the current context.
     pub(crate) restores: bool,
 }
 

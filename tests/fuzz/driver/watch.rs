@@ -22,7 +22,7 @@ pub(crate) struct Gates {
 struct Pending {
     /// Signals that the exporting side has enqueued, as semaphore and value.
     signals: VecDeque<(u64, u64)>,
-    /// Whether the cases have ended.
+    /// `true` if the cases have ended.
     ended: bool,
 }
 

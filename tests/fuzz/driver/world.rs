@@ -40,7 +40,7 @@ pub(crate) struct World<'d> {
     pub(crate) binaries: Vec<Binary>,
     pub(crate) graphs: Vec<Graph>,
     pub(crate) marks: Vec<Mark>,
-    /// What each signal guarantees once it has completed.
+    /// The guarantee of each signal once it has completed.
     pub(crate) expected: Vec<Expected>,
     /// The semaphore values that each stream waits for.
     pub(crate) pending_waits: Vec<Vec<(u64, u64)>>,
@@ -48,9 +48,9 @@ pub(crate) struct World<'d> {
     pub(crate) leaks: u64,
     pub(crate) forgotten: Forgotten,
     pub(crate) counts: Counts,
-    /// Whether a call of the current operation may fail.
+    /// `true` if a call of the current operation may fail.
     pub(crate) armed: bool,
-    /// Whether any call has failed.
+    /// `true` if any call has failed.
     pub(crate) faulted: bool,
     /// The context is lost.
     pub(crate) lost: bool,

@@ -102,7 +102,7 @@ pub(crate) struct Kept {
     pub(crate) leaked_buffers: usize,
     pub(crate) leaked_images: usize,
     pub(crate) leaked_timelines: usize,
-    /// Whether buffers of pools are among them.
+    /// `true` if buffers of pools are among them.
     pub(crate) pooled: bool,
 }
 

@@ -33,7 +33,7 @@ pub(crate) struct Open {
     pub(crate) slots: usize,
     pub(crate) pooled: bool,
     pub(crate) in_flight: Option<usize>,
-    /// Whether its waits time out soon, so that a submission which never happens is affordable.
+    /// `true` if its waits time out soon, so that a submission which never happens is affordable.
     pub(crate) short: bool,
 }
 

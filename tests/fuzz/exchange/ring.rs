@@ -67,7 +67,7 @@ pub(crate) struct Ring<S: Shape, D: DirectionExt> {
     pub(crate) own: (Semaphore, u64),
     pub(crate) short: bool,
     pub(crate) pooled: bool,
-    /// Whether replaced resources may still be alive.
+    /// `true` if replaced resources may still be alive.
     replaced: bool,
     pub(crate) forgotten: usize,
     pub(crate) exchange_forgotten: bool,

@@ -9,7 +9,7 @@ use crate::shape::{Content, Shape};
 
 /// Resources of an exchange.
 pub(crate) trait Crossing: Shape {
-    /// Whether the contents outlive a replacement.
+    /// `true` if the contents outlive a replacement.
     const CARRIED: bool;
 
     /// Enqueues a write of `word` to all words. If `expected` is given, first reads the previous

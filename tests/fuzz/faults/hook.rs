@@ -21,7 +21,7 @@ pub(crate) struct Plan {
 #[derive(Debug)]
 struct Fault {
     plan: Option<Plan>,
-    /// Whether a call of the bridge runs. Calls by the case itself do not fail.
+    /// `true` if a call of the bridge runs. Calls by the case itself do not fail.
     inside: bool,
     hit: Option<&'static str>,
 }

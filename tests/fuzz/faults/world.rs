@@ -37,9 +37,9 @@ pub(crate) struct Shared {
     kept: Vec<Transfer>,
     faults: Arc<Mutex<Vec<String>>>,
     tag: u32,
-    /// Whether any call has failed.
+    /// `true` if any call has failed.
     faulted: bool,
-    /// Whether commands were lost, including everything that open turns have recorded.
+    /// `true` if commands were lost, including everything that open turns have recorded.
     commands_lost: bool,
     /// The pool of all pooled buffers, created for the first one.
     pool: Option<SharedPool>,
@@ -51,7 +51,7 @@ pub(crate) struct Shared {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Trial {
     pub(crate) held: Held,
-    /// Whether the case's own submissions omit the wait for the compute side.
+    /// `true` if the case's own submissions omit the wait for the compute side.
     pub(crate) engine_forgets: bool,
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn of<R>(case: impl FnOnce() -> R) -> Result<R, Failure> {
     })
 }
 
-/// Whether panics are not printed.
+/// `true` if panics are not printed.
 static SILENT: AtomicBool = AtomicBool::new(false);
 
 /// Runs `cases`, whose expected panics are noted as usual but not printed. Panics of concurrent

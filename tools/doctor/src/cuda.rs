@@ -53,13 +53,13 @@ pub struct CudaDevice {
     pub compute_capability: String,
     /// Total memory in bytes.
     pub total_memory: u64,
-    /// Whether the device can import timeline semaphores.
+    /// `true` if the device can import timeline semaphores.
     pub timeline_semaphores: bool,
-    /// Whether memory that CUDA allocates can be exported as a file descriptor.
+    /// `true` if memory that CUDA allocates can be exported as a file descriptor.
     pub posix_fd_export: bool,
-    /// Whether the device shares the host's memory.
+    /// `true` if the device shares the host's memory.
     pub integrated: bool,
-    /// Whether the device is a MIG instance, a part of a split GPU.
+    /// `true` if the device is a MIG instance, a part of a split GPU.
     pub mig: bool,
     /// Reasons why the device cannot share memory.
     pub obstacles: Vec<String>,

@@ -19,13 +19,13 @@ pub struct System {
     pub os: String,
     /// The kernel's release, on Linux.
     pub kernel: Option<String>,
-    /// Whether the system is Windows. Linux features are not checked there.
+    /// `true` if the system is Windows. Linux features are not checked there.
     pub windows: bool,
     /// The processor's architecture.
     pub architecture: &'static str,
     /// The kind of container, if this appears to be one.
     pub container: Option<String>,
-    /// Whether this is the Windows Subsystem for Linux.
+    /// `true` if this is the Windows Subsystem for Linux.
     pub wsl: bool,
     /// The version of NVIDIA's kernel module, if it is loaded.
     pub nvidia_module: Option<String>,
@@ -49,7 +49,7 @@ pub(super) const SNAP: &str = "Snap";
 pub struct DeviceFile {
     /// The path of the file.
     pub path: String,
-    /// Whether this user lacks the permission to open it.
+    /// `true` if this user lacks the permission to open it.
     pub closed: bool,
     /// Whether no user can open it here, because the device cgroup of this job or container
     /// excludes it.

@@ -66,15 +66,15 @@ pub struct VulkanDevice {
     pub base_gaps: Vec<String>,
     /// Missing requirements for exporting.
     pub export_gaps: Vec<String>,
-    /// Whether it can export buffers.
+    /// `true` if it can export buffers.
     pub exports_buffers: bool,
     /// The handle type of exported buffers.
     pub buffer_handle: Option<&'static str>,
-    /// Whether it can export timeline semaphores.
+    /// `true` if it can export timeline semaphores.
     pub exports_timelines: bool,
-    /// Whether it can export binary semaphores.
+    /// `true` if it can export binary semaphores.
     pub exports_binaries: bool,
-    /// Whether CUDA kernels can be recorded into its command buffers.
+    /// `true` if CUDA kernels can be recorded into its command buffers.
     pub cuda_kernels: bool,
     /// Maximum size of an allocation, in bytes.
     pub max_allocation_size: u64,

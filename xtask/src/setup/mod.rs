@@ -24,7 +24,7 @@ pub(crate) use vulkan::opens;
 const WINDOW_LIBRARIES: &[&str] =
     &["libX11.so.6", "libX11-xcb.so.1", "libXcursor.so.1", "libXi.so.6", "libxkbcommon-x11.so.0", "libXrandr.so.2"];
 
-/// What a command is about to do, which determines its needs.
+/// The purpose of a command, which determines its needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
     /// Run a program that draws into memory.

@@ -59,7 +59,7 @@ impl fmt::Display for Version {
     }
 }
 
-/// What the loader lists; the lists are empty if it lists nothing.
+/// The devices and layers that the loader lists.
 #[derive(Debug, Default)]
 pub(crate) struct Vulkan {
     pub(crate) devices: Vec<Device>,

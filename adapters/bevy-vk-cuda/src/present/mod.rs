@@ -52,7 +52,7 @@ pub(crate) struct Presented {
     done: Arc<AtomicU64>,
     /// Numbered submissions with commands that the host does not know to have ended.
     submitted: VecDeque<(u64, wgpu::SubmissionIndex)>,
-    /// Whether the device was destroyed and wgpu has not reported it yet.
+    /// `true` if the device was destroyed and wgpu has not reported it yet.
     unreported: bool,
 }
 

@@ -24,7 +24,7 @@ pub(crate) struct Copier {
     commands: [vk::CommandBuffer; PLACES],
     /// The end points of copies that may be running, oldest first; they are reached in this order.
     running: VecDeque<TimelinePoint>,
-    /// Whether a wait for the running copy has timed out.
+    /// `true` if a wait for the running copy has timed out.
     lost: bool,
 }
 

@@ -64,7 +64,7 @@ pub struct Hello {
     pub device_uuid: Uuid,
     /// Version of the GPU's driver, in the encoding of the sender's API; used in logs.
     pub driver_version: u32,
-    /// Whether the sender takes part in exchanges whose values are announced before they are
+    /// `true` if the sender takes part in exchanges whose values are announced before they are
     /// reached ([`Offer::trust`](crate::Offer::trust)). Such exchanges require that both sides set
     /// it.
     pub trust: bool,

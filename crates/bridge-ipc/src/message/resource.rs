@@ -75,9 +75,9 @@ pub struct ImageDescriptor {
     /// The number of the `VkFormat` that the renderer uses for the image; one of
     /// [`FORMATS`](crate::FORMATS).
     pub format: u32,
-    /// Whether the image can be a color attachment.
+    /// `true` if the image can be a color attachment.
     pub color_attachment: bool,
-    /// Whether kernels see the image as layered even if it has one layer.
+    /// `true` if kernels see the image as layered even if it has one layer.
     pub layered: bool,
 }
 
@@ -169,7 +169,7 @@ pub struct Resource {
     pub kind: ResourceKind,
     /// Kind of object that the message's descriptor names.
     pub handle: Handle,
-    /// Whether the allocation is a dedicated one.
+    /// `true` if the allocation is a dedicated one.
     pub dedicated: bool,
     /// The GPU that exported the resource; nil for a memory file.
     pub device_uuid: Uuid,

@@ -92,6 +92,6 @@ impl Default for ConnectInfo {
 pub struct Waited {
     /// Whether there is a message to receive, or the connection has ended.
     pub readable: bool,
-    /// Whether the peer's process has ended. Messages that it sent before may still be available.
+    /// `true` if the peer's process has ended. Messages that it sent before may still be available.
     pub dead: bool,
 }

@@ -16,9 +16,9 @@ use crate::transport::socket::{self, Next};
 #[derive(Debug)]
 pub(super) struct PeerSocket {
     socket: ManuallyDrop<OwnedFd>,
-    /// Whether this process takes received descriptors.
+    /// `true` if this process takes received descriptors.
     accepts_descriptors: bool,
-    /// Whether descriptors may be queued in the socket that this process does not take.
+    /// `true` if descriptors may be queued in the socket that this process does not take.
     may_hold_descriptors: bool,
 }
 

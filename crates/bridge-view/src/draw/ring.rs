@@ -30,7 +30,7 @@ pub(crate) struct Ring {
     sets: vk::DescriptorPool,
     places: Vec<Place>,
     next: usize,
-    /// Whether commands were submitted whose end cannot be observed.
+    /// `true` if commands were submitted whose end cannot be observed.
     lost: bool,
     device: ExportDevice,
 }

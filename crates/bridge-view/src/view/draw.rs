@@ -23,9 +23,9 @@ const IDLE: Duration = Duration::from_millis(2);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Drawn {
-    /// Whether a new frame was drawn.
+    /// `true` if a new frame was drawn.
     pub drawn: bool,
-    /// Whether the picture was presented to the window.
+    /// `true` if the picture was presented to the window.
     pub presented: bool,
 }
 

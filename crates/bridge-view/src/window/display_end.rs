@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use raw_window_handle::RawDisplayHandle;
 
-/// Whether the process's only display has ended.
+/// `true` if the process's only display has ended.
 static ENDED: AtomicBool = AtomicBool::new(false);
 
 /// Returns `true` if the display has ended. Its windows must not be used after that: winit panics

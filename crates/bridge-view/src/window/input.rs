@@ -70,7 +70,7 @@ struct Inner {
     size: [u32; 2],
     dragging: bool,
     pointer: Option<PhysicalPosition<f64>>,
-    /// Whether points are shown, which the user can rotate.
+    /// `true` if points are shown, which the user can rotate.
     rotatable: bool,
     orbit: Orbit,
 }

@@ -40,7 +40,7 @@ pub use crate::window::state::WindowState;
 pub struct WindowInfo {
     /// The title, without null characters. A view adds the frame rate.
     pub title: String,
-    /// Whether presentation waits for the display's refresh. Default: `true`. Otherwise pictures
+    /// `true` if presentation waits for the display's refresh. Default: `true`. Otherwise pictures
     /// are presented without waiting (MAILBOX or IMMEDIATE), if the device supports it.
     pub vsync: bool,
     /// Width and height in pixels; the window is smaller if the screen is. Default: 1280 x 720.

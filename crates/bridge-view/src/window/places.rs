@@ -30,7 +30,7 @@ struct Slot {
     /// Signaled when the queue no longer uses the picture, including presentation.
     done: vk::Fence,
     busy: bool,
-    /// Whether it is unusable, because its semaphore may be signaled and nothing waits for it.
+    /// `true` if it is unusable, because its semaphore may be signaled and nothing waits for it.
     abandoned: bool,
 }
 

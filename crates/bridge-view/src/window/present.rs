@@ -31,9 +31,9 @@ pub(crate) struct Presenter {
     parts: Option<Parts>,
     state: Arc<State>,
     size: [u32; 2],
-    /// Whether the images have the size of the window.
+    /// `true` if the images have the size of the window.
     fits: bool,
-    /// Whether the window shows something other than the current picture.
+    /// `true` if the window shows something other than the current picture.
     stale: bool,
     losses: u32,
     limit: Duration,

@@ -43,7 +43,7 @@ pub(crate) struct ExchangeTimelines {
 struct Released {
     /// The last value of `rendered` that was signaled.
     value: u64,
-    /// Whether a signal has failed. Only the first failure is logged.
+    /// `true` if a signal has failed. Only the first failure is logged.
     has_failed: bool,
 }
 

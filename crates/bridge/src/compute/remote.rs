@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 pub(crate) struct RemoteCompute {
     /// Signals the exchanges' timelines for work that the workers have finished.
     stream: HostStream,
-    /// Whether the workers' GPU may be a different one than the drawing GPU.
+    /// `true` if the workers' GPU may be a different one than the drawing GPU.
     peers: bool,
     trust: Trust,
 }

@@ -117,11 +117,11 @@ impl<R: Resources> Lender<R> {
     pub(super) unsafe fn copy_contents_from(&self, old: &Self) -> Result<()> {
         match (self, old) {
             (Self::Cuda(new), Self::Cuda(old)) => {
-                // SAFETY: upheld by the caller.
-                new.slots
-                    .iter()
-                    .zip(&old.slots)
-                    .try_for_each(|(new, old)| unsafe { R::copy_contents_on_cuda(old, new) })
+                for (new, old) in new.slots.iter().zip(&old.slots) {
+                    // SAFETY: upheld by the caller.
+                    unsafe { R::copy_contents_on_cuda(old, new) }?;
+                }
+                Ok(())
             }
             (Self::Host(new), Self::Host(old)) => {
                 let (to, from) = (Arc::clone(&new.slots), Arc::clone(&old.slots));

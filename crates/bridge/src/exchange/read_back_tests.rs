@@ -70,7 +70,7 @@ fn stages_without_copies_are_refused() {
     }
 }
 
-/// What a thread of these tests has recorded.
+/// A barrier or copy that a test has recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Recorded {
     /// A global memory barrier, from and to these stages and accesses.

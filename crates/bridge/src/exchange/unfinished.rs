@@ -21,7 +21,7 @@ pub(super) struct RunningCommands {
 pub(super) struct Unfinished {
     /// The exchange's name.
     name: String,
-    /// Whether the list has entries. It usually has none, and frames then do not lock it.
+    /// `true` if the list has entries. It usually has none, and frames then do not lock it.
     has_entries: AtomicBool,
     list: Mutex<Vec<RunningCommands>>,
 }

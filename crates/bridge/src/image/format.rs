@@ -28,17 +28,17 @@ pub struct FormatInfo {
 pub struct FormatSupport {
     /// The format.
     pub format: FormatInfo,
-    /// Whether shaders can sample it.
+    /// `true` if shaders can sample it.
     pub sampled: bool,
-    /// Whether samplers can filter it linearly.
+    /// `true` if samplers can filter it linearly.
     pub filtered: bool,
-    /// Whether shaders can load and store it.
+    /// `true` if shaders can load and store it.
     pub storage: bool,
-    /// Whether it can be a color attachment.
+    /// `true` if it can be a color attachment.
     pub color_attachment: bool,
-    /// Whether color attachments of it support blending.
+    /// `true` if color attachments of it support blending.
     pub blended: bool,
-    /// Whether a sampled 2D image of it can be shared with the compute side.
+    /// `true` if a sampled 2D image of it can be shared with the compute side.
     pub shared: bool,
 }
 

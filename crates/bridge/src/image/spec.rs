@@ -35,7 +35,7 @@ pub struct ImageSpec<T> {
     pub(crate) kind: ImageKind,
     pub(crate) extent: [u32; 3],
     pub(crate) mip_levels: u32,
-    /// Whether the image has all mip levels, for any extent.
+    /// `true` if the image has all mip levels, for any extent.
     all_levels: bool,
     pub(crate) array_layers: u32,
     pub(crate) layered: bool,

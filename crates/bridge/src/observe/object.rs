@@ -16,7 +16,7 @@ use crate::observe::trace::Event;
 #[derive(Debug)]
 pub(crate) struct Object {
     name: String,
-    /// Whether the object is counted as leaked.
+    /// `true` if the object is counted as leaked.
     leaked: AtomicBool,
     alive: Alive,
 }

@@ -36,16 +36,16 @@ pub(super) struct WorkerListener<P: Part> {
     pub(super) timeout: Duration,
     /// Number of slots that the worker holds.
     pub(super) held: usize,
-    /// Whether the worker has closed its end for receiving.
+    /// `true` if the worker has closed its end for receiving.
     pub(super) receives_nothing: bool,
 }
 
 /// How a worker was lost.
 pub(super) struct LossReason {
     pub(super) reason: String,
-    /// Whether it has closed the exchange after all of its work, and no longer uses its slots.
+    /// `true` if it has closed the exchange after all of its work, and no longer uses its slots.
     pub(super) closed: bool,
-    /// Whether it was killed.
+    /// `true` if it was killed.
     pub(super) killed: bool,
 }
 

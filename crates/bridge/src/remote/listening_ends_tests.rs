@@ -10,7 +10,7 @@ use super::*;
 use crate::compute;
 use crate::remote::copy::SlotMemory;
 
-/// What a process that is a worker does at the end.
+/// The way in which a worker process ends.
 const PART: &str = "BRIDGE_LINK_WORKER_PART";
 
 /// A finished frame is shown even if a Close follows it at once and is not read yet.

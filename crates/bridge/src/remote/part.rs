@@ -18,7 +18,7 @@ use crate::observe::{log_error, log_warn};
 /// The handle of an exchange on behalf of its workers.
 pub(super) trait WorkerHandle: RemoteHandle {
     const DIRECTION: Direction;
-    /// Whether frames are in step, with values that are announced before they are reached.
+    /// `true` if frames are in step, with values that are announced before they are reached.
     const TRUST: bool = false;
     type Part: Part<Handle = Self>;
 

@@ -30,7 +30,7 @@ pub(super) struct PendingFrame {
     pub(super) announced: Announcement,
     /// The worker's number of the frame.
     pub(super) number: u64,
-    /// Whether the worker has reported that the frame will not be complete.
+    /// `true` if the worker has reported that the frame will not be complete.
     pub(super) torn: bool,
 }
 

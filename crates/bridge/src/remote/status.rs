@@ -30,7 +30,7 @@ struct State {
     /// The number of the last frame that the worker has published, or was sent.
     last_whole_frame: Option<u64>,
     lost: Option<Lost>,
-    /// Whether the program was notified of the signals that were made in the worker's place.
+    /// `true` if the program was notified of the signals that were made in the worker's place.
     is_reported: bool,
     /// Reason why the worker was killed after it was lost or disconnected.
     kill_reason: Option<String>,

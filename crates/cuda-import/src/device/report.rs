@@ -39,19 +39,19 @@ pub struct CudaDeviceReport {
     pub compute_capability: (u32, u32),
     /// Size of the device memory in bytes.
     pub total_memory: u64,
-    /// Whether timeline semaphores can be imported.
+    /// `true` if timeline semaphores can be imported.
     pub timeline_semaphores: bool,
-    /// Whether memory that CUDA allocates can be exported as a file descriptor (the opposite
+    /// `true` if memory that CUDA allocates can be exported as a file descriptor (the opposite
     /// direction of this crate).
     pub posix_fd_export: bool,
-    /// Whether the device can map the memory of other GPUs, see
+    /// `true` if the device can map the memory of other GPUs, see
     /// [`ImportedMemory::import_peer`](crate::ImportedMemory::import_peer).
     pub virtual_memory: bool,
     /// Compute mode of the device.
     pub compute_mode: ComputeMode,
-    /// Whether the GPU shares the host's memory.
+    /// `true` if the GPU shares the host's memory.
     pub integrated: bool,
-    /// Whether this is a MIG instance. Graphics APIs do not report MIG instances under the same
+    /// `true` if this is a MIG instance. Graphics APIs do not report MIG instances under the same
     /// UUID.
     pub mig: bool,
 }

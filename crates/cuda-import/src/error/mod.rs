@@ -71,7 +71,7 @@ pub enum Error {
     NotPtx {
         /// The module's name.
         module: String,
-        /// What was found instead.
+        /// The value or condition that was found instead.
         problem: &'static str,
     },
 

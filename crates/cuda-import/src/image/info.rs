@@ -20,7 +20,7 @@ pub struct ImageMappingInfo {
     pub extent: [u32; 3],
     /// Number of layers of an array of images; 6 per cube. Default: 1.
     pub layers: u32,
-    /// Whether kernels access the image as an array of images (`tex2DLayered`,
+    /// `true` if kernels access the image as an array of images (`tex2DLayered`,
     /// `surf2DLayeredwrite`, …) even if it has only one layer, or one cube. An image with more is
     /// always an array. Default: no.
     #[doc(alias = "CUDA_ARRAY3D_LAYERED")]

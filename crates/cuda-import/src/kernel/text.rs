@@ -11,8 +11,8 @@ const VERSION: &[u8] = b".version";
 /// `cuModuleLoadDataEx` has no length: it reads text up to its NUL, but it recognizes a cubin or a
 /// fatbin by its first bytes and takes the size from its header, so that it would read beyond the
 /// bytes here. PTX text begins with white space, a comment, a directive or a preprocessor line
-/// (`#`), as no binary module does. Text that contains the version directive is longer than the first bytes of a binary module
-/// that the driver compares.
+/// (`#`), as no binary module does. Text that contains the version directive is longer than the
+/// first bytes of a binary module that the driver compares.
 pub(super) fn problem(bytes: &CStr) -> Option<&'static str> {
     let bytes = bytes.to_bytes();
     match bytes {

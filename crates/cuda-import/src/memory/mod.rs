@@ -31,7 +31,7 @@ pub struct MemoryImportInfo<'a> {
     /// Size of the whole allocation in bytes, as passed to the call that allocated it; not the size
     /// of a buffer inside. Default: 0, which is rejected.
     pub allocation_size: u64,
-    /// Whether the allocation is a dedicated one. Default: no.
+    /// `true` if the allocation is a dedicated one. Default: no.
     #[doc(alias = "CUDA_EXTERNAL_MEMORY_DEDICATED")]
     pub dedicated: bool,
 }

@@ -56,7 +56,7 @@ struct Queue {
     jobs: VecDeque<(Job, Arc<Ticket>)>,
     /// The start time of the current call.
     began: Option<Instant>,
-    /// Whether the thread sleeps.
+    /// `true` if the thread sleeps.
     asleep: bool,
     /// The number of callers that sleep.
     waiting: usize,

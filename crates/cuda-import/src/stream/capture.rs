@@ -20,7 +20,7 @@ struct Capture {
     /// The streams, with their contexts. The owner of the scope keeps both alive.
     home: (usize, usize),
     captured: (usize, usize),
-    /// Whether an object was used on a stream that the graph does not order.
+    /// `true` if an object was used on a stream that the graph does not order.
     unordered: bool,
 }
 

@@ -20,9 +20,9 @@ pub(crate) struct RawBuffer {
 /// Memory requirements of a buffer.
 pub(crate) struct BufferRequirements {
     pub(crate) memory: vk::MemoryRequirements,
-    /// Whether the driver binds the buffer to dedicated allocations only.
+    /// `true` if the driver binds the buffer to dedicated allocations only.
     pub(crate) requires_dedicated: bool,
-    /// Whether the driver prefers a dedicated allocation.
+    /// `true` if the driver prefers a dedicated allocation.
     pub(crate) prefers_dedicated: bool,
 }
 

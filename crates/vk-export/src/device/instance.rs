@@ -21,7 +21,7 @@ pub(crate) struct OwnedInstance {
     pub(crate) messenger: Option<Messenger>,
     /// The version that the instance was created with, packed.
     pub(crate) api_version: u32,
-    /// Whether `VK_EXT_debug_utils` is enabled.
+    /// `true` if `VK_EXT_debug_utils` is enabled.
     pub(crate) names: bool,
 }
 

@@ -26,12 +26,12 @@ pub struct OpenInfo<'a> {
     /// Further features of Vulkan 1.0 that the program needs; every value except 0 is `VK_TRUE`.
     /// Default: none.
     pub features: vk::PhysicalDeviceFeatures,
-    /// Whether the program needs `dynamicRendering` (Vulkan 1.3). Default: no.
+    /// `true` if the program needs `dynamicRendering` (Vulkan 1.3). Default: no.
     pub dynamic_rendering: bool,
-    /// Whether the program needs `bufferDeviceAddress`, for buffers with `SHADER_DEVICE_ADDRESS`.
+    /// `true` if the program needs `bufferDeviceAddress`, for buffers with `SHADER_DEVICE_ADDRESS`.
     /// Default: no.
     pub buffer_device_address: bool,
-    /// Whether the program records CUDA kernels into command buffers. This needs
+    /// `true` if the program records CUDA kernels into command buffers. This needs
     /// [`CUDA_KERNEL_EXTENSIONS`](crate::CUDA_KERNEL_EXTENSIONS), which only NVIDIA's driver has,
     /// and `bufferDeviceAddress`, which is then enabled as well. Default: no.
     pub cuda_kernels: bool,

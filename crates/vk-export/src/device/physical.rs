@@ -36,13 +36,13 @@ pub struct PhysicalDeviceInfo {
     pub limits: vk::PhysicalDeviceLimits,
     /// The features of Vulkan 1.0.
     pub features: vk::PhysicalDeviceFeatures,
-    /// Whether `timelineSemaphore` is supported.
+    /// `true` if `timelineSemaphore` is supported.
     pub timeline_semaphore: bool,
-    /// Whether `synchronization2` is supported.
+    /// `true` if `synchronization2` is supported.
     pub synchronization2: bool,
-    /// Whether `dynamicRendering` is supported.
+    /// `true` if `dynamicRendering` is supported.
     pub dynamic_rendering: bool,
-    /// Whether `bufferDeviceAddress` is supported.
+    /// `true` if `bufferDeviceAddress` is supported.
     pub buffer_device_address: bool,
     /// The largest allocation in bytes that the driver guarantees not to reject by size
     /// (`maxMemoryAllocationSize`); many drivers allow larger ones.

@@ -57,14 +57,14 @@ pub struct VulkanDeviceReport {
     pub export_gaps: Vec<Requirement>,
     /// Reasons why CUDA kernels cannot be recorded into the device's command buffers.
     pub cuda_kernel_gaps: Vec<Requirement>,
-    /// Whether buffers can be exported from the device.
+    /// `true` if buffers can be exported from the device.
     pub exports_buffers: bool,
     /// The handle type as which buffers are exported: the first of [`HandleType::OF_MEMORY`] that
     /// the driver supports.
     pub buffer_handle: Option<HandleType>,
-    /// Whether timeline semaphores can be exported.
+    /// `true` if timeline semaphores can be exported.
     pub exports_timelines: bool,
-    /// Whether binary semaphores can be exported.
+    /// `true` if binary semaphores can be exported.
     pub exports_binaries: bool,
 }
 

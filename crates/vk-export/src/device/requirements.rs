@@ -97,7 +97,7 @@ pub enum Requirement {
     CudaKernelExtension {
         /// The extension's name.
         name: String,
-        /// Whether the physical device has it, so that it only needs to be enabled.
+        /// `true` if the physical device has it, so that it only needs to be enabled.
         on_device: bool,
     },
     /// An extension that another extension needs.

@@ -42,7 +42,7 @@ pub struct OptionalRequirement {
     pub what: OptionalKind,
     /// Its purpose.
     pub why: &'static str,
-    /// Whether the device has it.
+    /// `true` if the device has it.
     pub is_there: bool,
 }
 

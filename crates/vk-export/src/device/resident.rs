@@ -46,7 +46,7 @@ pub(crate) fn load() -> Result<ash::Entry> {
 
 /// Keeps the drivers loaded from now on, for a device with an engine's own instance.
 ///
-/// That instance may come from another loader. The drivers are the same files, and a file is loaded
+/// The instance may come from another loader. The drivers are the same files, and a file is loaded
 /// once per process.
 pub(crate) fn keep_loaded() {
     if let Err(error) = load() {

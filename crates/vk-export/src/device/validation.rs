@@ -37,7 +37,7 @@ pub const SILENCED: &[Silenced] = &[Silenced {
 pub struct ValidationMessage {
     /// The message's ID, mostly a VUID.
     pub id: String,
-    /// Whether it is an error; otherwise it is a warning.
+    /// `true` if it is an error; otherwise it is a warning.
     pub is_error: bool,
     /// The text of the message.
     pub text: String,

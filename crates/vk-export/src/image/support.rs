@@ -15,12 +15,12 @@ use crate::memory::size::check_image;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ImageSupport {
-    /// Whether the image can be exported; only queried for [`Placement::Exportable`].
+    /// `true` if the image can be exported; only queried for [`Placement::Exportable`].
     pub exportable: bool,
     /// The handle type as which it can be exported: the first of [`HandleType::OF_MEMORY`] that the
     /// driver supports.
     pub handle_type: Option<HandleType>,
-    /// Whether the export needs a dedicated allocation.
+    /// `true` if the export needs a dedicated allocation.
     pub dedicated_only: bool,
     /// The largest width, height and depth.
     pub max_extent: [u32; 3],

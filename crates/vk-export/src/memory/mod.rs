@@ -72,7 +72,7 @@ pub struct MemoryDescriptor {
     pub offset: u64,
     /// Size of the resource in bytes.
     pub size: u64,
-    /// Whether the allocation is dedicated to the resource.
+    /// `true` if the allocation is dedicated to the resource.
     pub dedicated: bool,
     /// The index of the Vulkan memory type.
     pub memory_type: u32,

@@ -23,7 +23,7 @@ pub struct PipelineInfo<'a> {
     /// The size of a vertex in bytes, which is one attribute of four floats; 0 if there is no
     /// vertex buffer.
     pub stride: u32,
-    /// Whether the fragment shader fetches from a texture at binding 0.
+    /// `true` if the fragment shader fetches from a texture at binding 0.
     pub textured: bool,
     /// The size of the push constants in bytes.
     pub constants: u32,

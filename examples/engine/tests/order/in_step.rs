@@ -40,11 +40,11 @@ impl Holder {
 /// The events of the next frame.
 #[derive(Default)]
 struct Next {
-    /// Whether the compute side is to be held.
+    /// `true` if the compute side is to be held.
     holds: bool,
     /// The gate that holds it.
     gate: Option<Gate>,
-    /// Whether the engine omits the wait for the compute side.
+    /// `true` if the engine omits the wait for the compute side.
     leaves_out: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What `cuda-import` calls of the driver, and in which order: what can differ between systems, and
+//! The driver calls of `cuda-import` and their order: tests that can differ between systems, and
 //! is run for each.
 #![cfg(any(target_os = "linux", windows))]
 

@@ -80,7 +80,7 @@ pub(crate) struct Operation {
     pub(crate) run: fn(&mut World<'_>) -> Result<(), Failure>,
     /// The object name in the error; empty if there is none.
     pub(crate) object: &'static str,
-    /// Whether the error names the device.
+    /// `true` if the error names the device.
     pub(crate) device: bool,
     /// Kinds of objects that may remain, and are reported, if the operation fails.
     pub(crate) leaves: &'static [&'static str],

@@ -1,4 +1,4 @@
-//! What is in memory, in images and in graphs, and what kernels make of it: the same on each
+//! The contents of memory, images and graphs, and the results of kernels: the same on each
 //! system.
 #![cfg(any(target_os = "linux", windows))]
 

@@ -1,4 +1,4 @@
-//! What the double finds of wrong calls.
+//! Findings of the double about wrong calls.
 #![cfg(any(target_os = "linux", windows))]
 
 #[path = "../common/mod.rs"]

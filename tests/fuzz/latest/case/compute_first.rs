@@ -103,7 +103,7 @@ struct Reading<'a, S: Frames> {
     lost: bool,
     queue: Queue,
     slots: usize,
-    /// Whether frames are read before they are finished.
+    /// `true` if frames are read before they are finished.
     issued: bool,
 }
 

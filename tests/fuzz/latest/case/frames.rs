@@ -19,7 +19,7 @@ pub(crate) const SIZE: u64 = 4 * MAX_LEN as u64;
 pub(crate) trait Frames: Resources {
     /// Number of elements in a frame.
     const LEN: usize;
-    /// Whether slots can be brought back that were lost with reads of unfinished frames.
+    /// `true` if slots can be brought back that were lost with reads of unfinished frames.
     ///
     /// For images, the validation layer (1.4.364) then reports a hand-over during a read. It does
     /// not take into account the fence that is waited for in between if the read's own wait was

@@ -30,7 +30,7 @@ pub(crate) struct Common {
     finished: AtomicU64,
     /// The last frame that was published, plus one.
     published: AtomicU64,
-    /// Whether the writer is done, if the compute side writes.
+    /// `true` if the writer is done, if the compute side writes.
     writer_is_done: AtomicBool,
     held: Held,
 }

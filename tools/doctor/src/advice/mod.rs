@@ -18,7 +18,7 @@ pub(super) use processes::advise as of_processes;
 pub struct Advice {
     /// Description of the problem.
     pub problem: String,
-    /// What to do.
+    /// The advice.
     pub action: String,
 }
 

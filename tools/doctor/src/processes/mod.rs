@@ -95,7 +95,7 @@ pub(super) struct Candidate {
     index: usize,
     name: String,
     cuda: bool,
-    /// Whether the device is hidden from CUDA.
+    /// `true` if the device is hidden from CUDA.
     hidden: bool,
 }
 

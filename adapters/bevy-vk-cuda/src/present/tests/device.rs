@@ -16,14 +16,14 @@ use crate::vulkan::{init, stand_in};
 
 /// The number of the image, counted from the next, whose creation fails; 0 for none.
 pub(super) static REFUSED: AtomicU32 = AtomicU32::new(0);
-/// Whether the bridge's submissions fail. wgpu's use `vkQueueSubmit` and do not.
+/// `true` if the bridge's submissions fail. wgpu's use `vkQueueSubmit` and do not.
 pub(super) static FULL: AtomicBool = AtomicBool::new(false);
 /// The number of the query of a semaphore's counter, counted from the next, that loses the device;
 /// 0 for none.
 pub(super) static LOOKS: AtomicU32 = AtomicU32::new(0);
-/// Whether the device is lost.
+/// `true` if the device is lost.
 pub(super) static LOST: AtomicBool = AtomicBool::new(false);
-/// Whether no submission appears to end: counters stay 0, and waits time out at once.
+/// `true` if no submission appears to end: counters stay 0, and waits time out at once.
 pub(super) static STUCK: AtomicBool = AtomicBool::new(false);
 /// The number of freed memory allocations.
 pub(super) static FREED: AtomicU32 = AtomicU32::new(0);

@@ -15,7 +15,7 @@ const LEN: usize = 1024;
 
 /// The number of non-blocking waits that succeeded.
 static ORDERED: AtomicU32 = AtomicU32::new(0);
-/// Whether non-blocking waits time out, as on a driver that reports signals late.
+/// `true` if non-blocking waits time out, as on a driver that reports signals late.
 static LATE: AtomicBool = AtomicBool::new(false);
 static WAIT: OnceLock<vk::PFN_vkWaitSemaphores> = OnceLock::new();
 

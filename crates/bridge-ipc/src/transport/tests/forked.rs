@@ -31,7 +31,7 @@ fn in_a_child(run: impl FnOnce()) {
     assert_eq!((waited, status), (child, 0));
 }
 
-/// What a child drops that returns normally is its copy.
+/// A child that returns normally drops its copies, which leaves the objects of its parent alone.
 #[test]
 fn forked_child_does_not_affect_its_parent() {
     let _alone = alone();

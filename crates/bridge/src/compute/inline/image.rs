@@ -18,7 +18,7 @@ const MAX_HANDLES: usize = 256;
 /// The image view handles of an image, each created on first use.
 #[derive(Debug)]
 pub struct InlineImage<T> {
-    /// Whether kernels see an array even if there is one layer.
+    /// `true` if kernels see an array even if there is one layer.
     layered: bool,
     handles: Mutex<Handles>,
     texel: PhantomData<fn() -> T>,

@@ -14,7 +14,7 @@ pub(super) struct LastUses {
     pub(super) read: u64,
     /// Value on the writer's timeline.
     pub(super) written: u64,
-    /// Whether the slot was initialized again after all of these uses.
+    /// `true` if the slot was initialized again after all of these uses.
     pub(super) revived: bool,
 }
 
@@ -79,7 +79,7 @@ pub(super) struct ChosenFrame {
     pub(super) slot: usize,
     /// Its value on the writer's timeline; 0 if it was published without one.
     pub(super) value: u64,
-    /// Whether the reader does not have the frame yet: the turn waits for it and takes it over.
+    /// `true` for a frame that the reader did not have before, so that the turn has to acquire it.
     pub(super) is_new: bool,
     /// The slot that the turn gives back when it takes over another.
     pub(super) replaced_slot: Option<usize>,
@@ -99,7 +99,7 @@ pub(super) enum Refusal {
 
 /// State of all slots, as far as every frame of the writer needs it.
 struct Summary {
-    /// Whether the writer's turn is open.
+    /// `true` if the writer's turn is open.
     writing: bool,
     /// The reader wants no frame that is older than this one.
     floor: u64,
@@ -111,7 +111,7 @@ pub(super) struct Ledger {
     newest: Newest,
     /// The number of the next published frame.
     next: u64,
-    /// Whether the writer dropped a turn.
+    /// `true` if the writer dropped a turn.
     writer_dropped: bool,
     /// The number of slots that are [`Slot::Unknown`]; if it is 0, frames need not look for them.
     unknown: usize,

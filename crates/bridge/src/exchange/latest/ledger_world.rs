@@ -33,9 +33,9 @@ pub(super) struct Content {
     pub(super) written: u64,
     /// The value of the reader's last submission with the slot since then.
     pub(super) read: u64,
-    /// Whether a lent turn of the reader was dropped and the slot was not initialized since.
+    /// `true` if a lent turn of the reader was dropped and the slot was not initialized since.
     pub(super) retired: bool,
-    /// Whether the other process holds it.
+    /// `true` if the other process holds it.
     pub(super) remote: bool,
 }
 
@@ -61,11 +61,11 @@ pub(super) struct World {
     pub(super) read: u64,
     pub(super) read_reached: u64,
     pub(super) last_taken: Option<u64>,
-    /// Whether a turn was lost at some time, so that fewer slots are in use.
+    /// `true` if a turn was lost at some time, so that fewer slots are in use.
     pub(super) lost: bool,
-    /// Whether the writer is in another process, which holds slots instead of having turns.
+    /// `true` if the writer is in another process, which holds slots instead of having turns.
     pub(super) remote_writer: bool,
-    /// Whether the reader is in another process, which holds slots instead of having turns.
+    /// `true` if the reader is in another process, which holds slots instead of having turns.
     pub(super) remote_reader: bool,
     /// A control: the writer waits for nothing, and the other process gets slots that are still
     /// used.

@@ -60,7 +60,7 @@ pub(crate) struct Announcement {
 pub(crate) struct WorkerState<R: Resources> {
     state: Arc<State<R>>,
     on_change: Arc<dyn Fn() + Send + Sync>,
-    /// Whether a process has received the timelines, even if it has ended since.
+    /// `true` if a process has received the timelines, even if it has ended since.
     exported: AtomicBool,
 }
 

@@ -22,11 +22,11 @@ pub(in crate::remote) struct CudaReaderPart<R: Resources> {
     freed: Vec<(usize, u64)>,
     /// Outcomes that were not returned yet.
     outcomes: VecDeque<Outcome>,
-    /// Whether a frame will be finished once Vulkan's commands have ended.
+    /// `true` if a frame will be finished once Vulkan's commands have ended.
     has_unfinished_frame: bool,
-    /// Whether requesting a frame has failed, which was logged.
+    /// `true` if requesting a frame has failed, which was logged.
     refused: bool,
-    /// Whether the worker is given frames.
+    /// `false` once the worker gets no more frames.
     is_open: bool,
     /// Whether the timelines were read in this round, and not all outcomes were returned yet. They
     /// are read once per round.

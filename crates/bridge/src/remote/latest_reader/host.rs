@@ -25,7 +25,7 @@ pub(in crate::remote) struct HostReaderPart<R: Resources> {
     last_copied: Option<u64>,
     /// Number of frames that were given to the worker.
     given_count: u64,
-    /// Whether a frame will be finished once Vulkan's commands have ended.
+    /// `true` if a frame will be finished once Vulkan's commands have ended.
     has_unfinished_frame: bool,
     /// Reason why no frame could be requested, if any. It is tried again.
     refused: Option<String>,

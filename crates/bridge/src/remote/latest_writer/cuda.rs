@@ -24,13 +24,13 @@ pub(in crate::remote) struct CudaWriterPart<R: Resources> {
     frames: Frames,
     /// Results that were not returned yet.
     outcomes: VecDeque<Outcome>,
-    /// Whether the worker gets more slots once Vulkan's commands have ended.
+    /// `true` if the worker gets more slots once Vulkan's commands have ended.
     awaits_timeline: bool,
-    /// Whether a slot may have become free since slots were last requested.
+    /// `true` if a slot may have become free since the last request for slots.
     slots_may_be_free: bool,
-    /// Whether requesting slots has failed, which was logged.
+    /// `true` if requesting slots has failed, which was logged.
     refused: bool,
-    /// Whether the worker is given slots.
+    /// `false` once the worker gets no more slots.
     is_open: bool,
     /// Whether the timelines were read in this round, and not all outcomes were returned yet. They
     /// are read once per round.

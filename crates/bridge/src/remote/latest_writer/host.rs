@@ -27,7 +27,7 @@ pub(in crate::remote) struct HostWriterPart<R: Resources> {
 struct Copying<R: Resources> {
     turn: ComputeWrite<R>,
     from: FinishedFrame,
-    /// Whether the worker has taken the frame back.
+    /// `true` if the worker has taken the frame back.
     torn: bool,
     end: Arc<CopyResult>,
 }

@@ -46,7 +46,7 @@ pub(super) struct StepReaderPart<R: Resources> {
     given_count: u64,
     /// Violation by the worker, which the next `advance` returns.
     violation: Option<String>,
-    /// Whether the worker is given frames.
+    /// `false` once the worker gets no more frames.
     is_open: bool,
     waker: Arc<Waker>,
     backoff: Backoff,

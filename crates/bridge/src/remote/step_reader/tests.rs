@@ -313,9 +313,9 @@ fn reader_is_not_blamed_for_delays_of_an_engines_frame() {
     let first = submit_as_engine(worker.begin().unwrap(), &[]);
     let gate = worker.gate();
     let turn = worker.begin().unwrap();
+    let info = SubmitInfo { waits: &[wait_for(&gate)], ..SubmitInfo::default() };
     // SAFETY: no commands use the slot; the gate is opened below.
-    let second =
-        unsafe { turn.submit_with(&SubmitInfo { waits: &[wait_for(&gate)], ..SubmitInfo::default() }) }.unwrap();
+    let second = unsafe { turn.submit_with(&info) }.unwrap();
     first.wait(LIMIT).unwrap();
     worker.advance();
     assert_eq!((&worker.held, worker.sees()), (&VecDeque::from([(0, 0, 1), (1, 1, 2)]), 0));

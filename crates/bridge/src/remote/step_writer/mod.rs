@@ -45,10 +45,10 @@ pub(super) struct StepWriterPart<R: Resources> {
     sent_values: BTreeMap<usize, u64>,
     /// Violation by the worker, which the next `advance` returns.
     violation: Option<String>,
-    /// Whether the worker is given slots.
+    /// `false` once the worker gets no more slots.
     is_open: bool,
     waker: Arc<Waker>,
-    /// Whether a slot becomes the worker's once the commands that an engine has submitted have
+    /// `true` if a slot becomes the worker's once the commands that an engine has submitted have
     /// ended.
     awaits_timeline: bool,
     torn_frames: TornFrames,

@@ -24,7 +24,7 @@ pub(super) struct Variable<'a> {
     /// Size in bytes; 0 for an array without a length.
     pub(super) size: usize,
     pub(super) align: usize,
-    /// Whether it is an array without a length.
+    /// `true` if it is an array without a length.
     pub(super) unsized_array: bool,
 }
 
