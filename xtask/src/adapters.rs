@@ -33,7 +33,7 @@ const BEVY_EXAMPLES: &[&str] = &[
 /// and runs its examples.
 pub(crate) fn wgpu() -> Result<()> {
     // Includes the windows of the examples, which no other step lints.
-    let features = &["--features", "window"];
+    let features = &["--features", "window,f16"];
     adapter("bridge-wgpu", features, WGPU_EXAMPLES)?;
     let package = Package { name: "vk-cuda-bridge-wgpu", folder: folder("bridge-wgpu") };
     test::run_adapter(WGPU_ON_THE_DOUBLE, tests(&package.folder, features)?, package)
@@ -41,7 +41,7 @@ pub(crate) fn wgpu() -> Result<()> {
 
 /// Builds, lints, documents and tests `adapters/bevy-vk-cuda`, and runs its example.
 pub(crate) fn bevy() -> Result<()> {
-    adapter("bevy-vk-cuda", &[], BEVY_EXAMPLES)
+    adapter("bevy-vk-cuda", &["--features", "f16"], BEVY_EXAMPLES)
 }
 
 /// Lints the vulkano example and runs it under validation.
