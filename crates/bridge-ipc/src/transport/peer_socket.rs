@@ -12,6 +12,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::transport::credentials;
 use crate::transport::socket::{self, Next};
 
+/// Name of the threads that close sockets.
+pub(super) const CLOSING_THREAD: &str = "bridge-ipc-close";
+
 /// A socket whose close does not block the thread that drops it.
 #[derive(Debug)]
 pub(super) struct PeerSocket {
@@ -57,7 +60,7 @@ impl Drop for PeerSocket {
             return;
         }
         // If no thread can be started, the socket is closed here.
-        let closing = std::thread::Builder::new().name("bridge-ipc-close".into());
+        let closing = std::thread::Builder::new().name(CLOSING_THREAD.into());
         let _ = closing.spawn(move || drop(socket));
     }
 }

@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::process::Stdio;
-use std::time::Instant;
 
 use rustix::io::Errno;
 use rustix::process::{Resource as Limited, Rlimit, getrlimit, setrlimit};
@@ -132,7 +131,8 @@ fn descriptors_of_a_worker_never_block_the_renderer() {
             assert!(sent.is_ok() || !older);
             if sent.is_err() {
                 // The kernel has refused it, so the test closes it on another thread.
-                std::thread::spawn(move || drop(lingering));
+                let closing = std::thread::Builder::new().name(CLOSING_THREAD.into());
+                closing.spawn(move || drop(lingering)).unwrap();
             }
             peers.push(peer);
             socket

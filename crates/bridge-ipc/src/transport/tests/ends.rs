@@ -1,8 +1,6 @@
 //! Tests of when the end of a process is reported: by its socket, by its pidfd, and by `wait` in
 //! its parent. `docs/processes.md` contains the figures that this prints.
 
-use std::time::Instant;
-
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 

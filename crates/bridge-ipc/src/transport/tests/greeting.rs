@@ -1,7 +1,5 @@
 //! Tests of workers that send their Hello late.
 
-use std::time::Instant;
-
 use super::*;
 
 fn listener(folder: &tempfile::TempDir, greeting: Duration) -> Listener {

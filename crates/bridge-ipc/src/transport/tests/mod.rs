@@ -4,10 +4,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, send, sendmsg};
 
+use super::peer_socket::CLOSING_THREAD;
 use super::socket::{Next, new_socket, peek};
 use super::*;
 use crate::error::{Error, MemoryProblem};
@@ -33,8 +34,24 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// Descriptors are counted process-wide, so the tests that open some run one at a time.
 static ALONE: Mutex<()> = Mutex::new(());
 
+/// Waits for the other tests that open descriptors, and for the threads that still close some of
+/// theirs.
 fn alone() -> std::sync::MutexGuard<'static, ()> {
-    ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    let alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let start = Instant::now();
+    while is_closing() {
+        assert!(start.elapsed() < LIMIT, "a descriptor of an earlier test is still being closed");
+        std::thread::yield_now();
+    }
+    alone
+}
+
+/// Returns `true` while a thread of this process closes a descriptor.
+fn is_closing() -> bool {
+    // The kernel keeps 15 bytes of a thread's name.
+    let name = &CLOSING_THREAD.as_bytes()[..15];
+    let mut threads = fs::read_dir("/proc/self/task").unwrap();
+    threads.any(|thread| fs::read(thread.unwrap().path().join("comm")).is_ok_and(|comm| comm.starts_with(name)))
 }
 
 /// Returns the number of open descriptors of this process, not counting those of files, which other
