@@ -110,7 +110,7 @@ impl<R: Resources> ExchangeSlots<R> {
     /// has ended as planned, since frames that arrived before may still be read.
     pub(crate) fn free(&mut self, slot: u32, value: u64, frame: u64, left: Duration) -> Result<()> {
         let (link, exchange) = (&self.shared.link, self.offer.exchange);
-        if bridge_trace::is_on() && !link.is_forked() && !link.state().is_abandoned(exchange) {
+        if bridge_trace::is_on() && !link.state().is_abandoned(exchange) {
             bridge_trace::event(self.shared.event("free", self.name()).slot(slot.into()).value(value));
         }
         let sent = link.send_unless_abandoned(exchange, &Message::Free { exchange, slot, value }, left);

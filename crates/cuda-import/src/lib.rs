@@ -91,7 +91,7 @@
 //! | `reaper` | driver calls that may block, made on one thread per context |
 //! | `logging` | calls to the program's logger, which catch its panics |
 //! | `semaphore`, `stream` | imported semaphores, creating streams, waits and signals |
-//! | `marked` | a signal and the event of its end |
+//! | `signal_and_record` | a signal and the event of its end |
 //! | `private_stream` | a private stream, for work that must not wait for the program's streams |
 //! | `kernel` | kernels from PTX, with the compiler's log, and launches |
 //! | `graph`, `capture` | a frame as a CUDA graph, and buffers while one is captured |
@@ -155,9 +155,9 @@ pub use memory::peer::PEER_GRANULARITY;
 pub use memory::{ImportedMemory, MemoryImportInfo};
 pub use semaphore::{ImportedSemaphore, SemaphoreKind};
 pub use stream::graph::{CaptureError, StreamGraph};
-pub use stream::marked::signal_and_record;
 pub use stream::order::any_foreign_streams;
 pub use stream::private_stream::signal_apart;
+pub use stream::signal_and_record::signal_and_record;
 pub use stream::{SemaphorePoint, StreamEvent, query, record_event, signal, signal_one, wait, wait_one};
 pub use sys::{Owner, Restoring};
 pub use uuid::Uuid;

@@ -9,11 +9,11 @@ pub(crate) mod event;
 pub(crate) mod foreign_streams;
 pub(crate) mod graph;
 pub(crate) mod identity;
-pub(crate) mod marked;
 pub(crate) mod order;
 pub(crate) mod poll;
 pub(crate) mod private_stream;
 pub(crate) mod refusal;
+pub(crate) mod signal_and_record;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -148,10 +148,7 @@ pub unsafe fn signal_one(stream: &CudaStream, semaphore: &ImportedSemaphore, val
 #[doc(alias = "cuStreamQuery")]
 pub fn query(stream: &CudaStream) -> Result<bool> {
     let driver = Driver::load()?;
-    let failed = |error: sys::CallError| error.at("stream", &device_name(driver, stream.context()));
-    let _current = driver.bind(stream.context()).map_err(failed)?;
-    check_capture(driver, stream, "stream", || device_name(driver, stream.context()))?;
-    driver.stream_is_idle(stream).map_err(failed)
+    on_stream(driver, stream, || driver.stream_is_idle(stream))
 }
 
 /// Records an event after the work that is currently enqueued on `stream`.
@@ -162,10 +159,7 @@ pub fn query(stream: &CudaStream) -> Result<bool> {
 #[doc(alias = "cuEventRecord")]
 pub fn record_event(stream: &CudaStream) -> Result<StreamEvent> {
     let driver = Driver::load()?;
-    let failed = |error: sys::CallError| error.at("stream", &device_name(driver, stream.context()));
-    let _current = driver.bind(stream.context()).map_err(failed)?;
-    check_capture(driver, stream, "stream", || device_name(driver, stream.context()))?;
-    Event::new(driver, stream).map(StreamEvent).map_err(failed)
+    on_stream(driver, stream, || Event::new(driver, stream).map(StreamEvent))
 }
 
 /// An event in a stream, after all work that was enqueued when it was
@@ -213,15 +207,17 @@ impl StreamEvent {
     /// [`record_event`]; on an error the event keeps its position.
     #[doc(alias = "cuEventRecord")]
     pub fn record(&self, stream: &CudaStream) -> Result<()> {
-        let driver = self.0.driver();
-        if self.0.context().cu_ctx() != stream.context().cu_ctx() {
-            let device = device_name(driver, self.0.context());
-            return Err(Error::ContextMismatch { object: "stream".into(), device });
+        self.check_context(stream)?;
+        on_stream(self.0.driver(), stream, || self.0.record(stream))
+    }
+
+    /// Checks that the stream belongs to the event's context.
+    fn check_context(&self, stream: &CudaStream) -> Result<()> {
+        if self.0.context().cu_ctx() == stream.context().cu_ctx() {
+            return Ok(());
         }
-        let failed = |error: sys::CallError| error.at("stream", &device_name(driver, stream.context()));
-        let _current = driver.bind(stream.context()).map_err(failed)?;
-        check_capture(driver, stream, "stream", || device_name(driver, stream.context()))?;
-        self.0.record(stream).map_err(failed)
+        let device = device_name(self.0.driver(), self.0.context());
+        Err(Error::ContextMismatch { object: "stream".into(), device })
     }
 
     /// Makes all work that is enqueued on `stream` from now on wait for the event, on the GPU. The
@@ -232,12 +228,16 @@ impl StreamEvent {
     /// cannot be enqueued.
     #[doc(alias = "cuStreamWaitEvent")]
     pub fn make_wait(&self, stream: &CudaStream) -> Result<()> {
-        let driver = self.0.driver();
-        let failed = |error: sys::CallError| error.at("stream", &device_name(driver, stream.context()));
-        let _current = driver.bind(stream.context()).map_err(failed)?;
-        check_capture(driver, stream, "stream", || device_name(driver, stream.context()))?;
-        self.0.make_wait(stream).map_err(failed)
+        on_stream(self.0.driver(), stream, || self.0.make_wait(stream))
     }
+}
+
+/// Makes a call on a stream that is not being captured, with the stream's context current.
+fn on_stream<T>(driver: Driver, stream: &CudaStream, call: impl FnOnce() -> CallResult<T>) -> Result<T> {
+    let failed = |error: CallError| error.at("stream", &device_name(driver, stream.context()));
+    let _current = driver.bind(stream.context()).map_err(failed)?;
+    check_capture(driver, stream, "stream", || device_name(driver, stream.context()))?;
+    call().map_err(failed)
 }
 
 /// Returns the device's name for errors. Asks the driver, because cudarc would return errors that

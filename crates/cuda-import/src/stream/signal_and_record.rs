@@ -3,8 +3,8 @@
 
 use cudarc::driver::CudaStream;
 
-use super::{Event, SemaphorePoint, StreamEvent, Target, device_name, enqueue_points};
-use crate::error::{Error, Result};
+use super::{Event, SemaphorePoint, StreamEvent, Target, enqueue_points};
+use crate::error::Result;
 use crate::semaphore::ImportedSemaphore;
 use crate::sys::{self, CallError, Driver};
 
@@ -27,11 +27,8 @@ pub unsafe fn signal_and_record(
     value: u64,
     spare: Option<StreamEvent>,
 ) -> Result<Result<StreamEvent>> {
-    if let Some(StreamEvent(event)) = &spare
-        && event.context().cu_ctx() != stream.context().cu_ctx()
-    {
-        let device = device_name(event.driver(), event.context());
-        return Err(Error::ContextMismatch { object: "stream".into(), device });
+    if let Some(spare) = &spare {
+        spare.check_context(stream)?;
     }
     let mut recorded = None;
     let enqueue = |driver: Driver, handles: &[_], params: &[_]| {
