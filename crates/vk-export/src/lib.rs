@@ -147,7 +147,6 @@ pub use device::requirements::{
     required_device_extensions,
 };
 pub use device::requirements_of::{DeviceRequirements, OptionalKind, OptionalRequirement, requirements_for};
-pub use device::stages::covers_copies;
 pub use device::validation::{SILENCED, Silenced, ValidationMessage};
 pub use device::{
     AdoptInfo, DeviceSelector, EnabledFeatures, ExportDevice, OpenInfo, RawHandles, Validation, requirements_for_raw,

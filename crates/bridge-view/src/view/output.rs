@@ -6,7 +6,6 @@
 use std::path::Path;
 
 use bridge::ash::vk;
-use bridge::vk_export::covers_copies;
 use bridge::{
     BufferAccess, BufferSpec, ComputeTurn, ImageAccess, ImageKind, ImageSpec, RenderFirst, RenderTurn, Resources,
 };
@@ -230,9 +229,7 @@ pub(crate) trait Written: Resources {
 impl<T: Pod + Send + Sync> Written for BufferSpec<T> {
     fn target(buffer: Self::Render<'_>, [width, height]: [u32; 2]) -> Result<Target> {
         let wrong = |reason: String| Error::invalid("a slot for the picture", reason);
-        let access = buffer.handover().accesses();
-        let usage = access.usage.contains(vk::BufferUsageFlags::TRANSFER_DST);
-        if !usage || !covers_copies(access.stages) || !access.access.contains(vk::AccessFlags2::TRANSFER_WRITE) {
+        if !buffer.handover().accesses().allows_copies_to() {
             return Err(wrong("copies cannot write it: add `BufferAccess::TRANSFER_WRITE`".into()));
         }
         let size = u64::from(width) * u64::from(height) * PIXEL;
@@ -246,13 +243,11 @@ impl<T: Pod + Send + Sync> Written for BufferSpec<T> {
 impl Written for ImageSpec<[u8; 4]> {
     fn target(image: Self::Render<'_>, [width, height]: [u32; 2]) -> Result<Target> {
         let wrong = |reason: String| Error::invalid("a slot for the picture", reason);
-        let access = image.accesses();
-        let usage = access.usage.contains(vk::ImageUsageFlags::TRANSFER_DST);
-        if !usage || !covers_copies(access.stages) || !access.access.contains(vk::AccessFlags2::TRANSFER_WRITE) {
-            return Err(wrong("copies cannot write it: add `ImageAccess::TRANSFER_WRITE`".into()));
-        }
-        if !matches!(image.layout(), vk::ImageLayout::TRANSFER_DST_OPTIMAL | vk::ImageLayout::GENERAL) {
-            return Err(wrong(format!("its layout is {:?}, to which copies cannot write", image.layout())));
+        if !image.accesses().allows_copies_to() {
+            let layout = image.layout();
+            return Err(wrong(format!(
+                "copies cannot write it in its layout, {layout:?}: add `ImageAccess::TRANSFER_WRITE`"
+            )));
         }
         if !matches!(image.format(), vk::Format::R8G8B8A8_UNORM | vk::Format::R8G8B8A8_SRGB) {
             let format = image.format();

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bridge::Compute;
 use bridge::ash::vk;
-use bridge::vk_export::covers_copies;
 use vk_local::{LocalBuffer, MemoryLocation};
 
 use crate::draw::ring::{Bound, Source};
@@ -181,11 +180,7 @@ impl View {
         else {
             return Ok(None);
         };
-        let access = slot.access;
-        let copied = access.usage.contains(vk::BufferUsageFlags::TRANSFER_SRC)
-            && covers_copies(access.stages)
-            && access.access.contains(vk::AccessFlags2::TRANSFER_READ);
-        if !copied {
+        if !slot.access.allows_copies_from() {
             return Ok(None);
         }
         let kept = match self.screen.points_copy.take() {

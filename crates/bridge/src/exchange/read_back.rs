@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytemuck::Pod;
 use cuda_import::Texel;
 use vk_export::ash::vk;
-use vk_export::{Buffer, BufferAccess, BufferInfo, ExportDevice, ImageAccess, Placement, covers_copies};
+use vk_export::{Buffer, BufferInfo, ExportDevice, Placement};
 
 use super::once::SubmittedCommands;
 use super::resources::Resources;
@@ -32,7 +32,7 @@ impl<T: Pod + Send + Sync> RenderTurn<BufferSpec<T>, ComputeFirst> {
     pub fn read_back(self, timeout: Duration) -> Result<Vec<T>> {
         let source = self.resources();
         require_readable(
-            is_buffer_readable(&source),
+            source.handover().accesses().allows_copies_from(),
             (self.frame, &self.shared.name),
             "`BufferAccess::TRANSFER_READ`",
         )?;
@@ -63,7 +63,11 @@ impl<T: Texel> RenderTurn<ImageSpec<T>, ComputeFirst> {
     /// Otherwise as [`run_once`](Self::run_once).
     pub fn read_back(self, timeout: Duration) -> Result<Vec<T>> {
         let source = self.resources();
-        require_readable(is_image_readable(&source), (self.frame, &self.shared.name), "`ImageAccess::TRANSFER_READ`")?;
+        require_readable(
+            source.accesses().allows_copies_from(),
+            (self.frame, &self.shared.name),
+            "`ImageAccess::TRANSFER_READ`",
+        )?;
         let target = HostCopy::for_image(self.shared.compute.device(), &source)?;
         let copy = |commands, source: RenderImage<'_>| {
             // SAFETY: there is room for the first level of all layers; the source is acquired, and
@@ -75,19 +79,6 @@ impl<T: Texel> RenderTurn<ImageSpec<T>, ComputeFirst> {
         let submitted = unsafe { self.submit_once(copy) }?;
         target.finish(submitted, timeout)
     }
-}
-
-/// Returns `true` if commands may copy from a buffer.
-pub(super) fn is_buffer_readable<T>(source: &RenderBuffer<'_, T>) -> bool {
-    let (used, needed) = (source.handover().accesses(), BufferAccess::TRANSFER_READ);
-    used.usage.contains(needed.usage) && covers_copies(used.stages) && used.access.contains(needed.access)
-}
-
-/// Returns `true` if commands may copy from an image, in the layout of its accesses.
-pub(super) fn is_image_readable(source: &RenderImage<'_>) -> bool {
-    let (used, needed) = (source.accesses(), ImageAccess::TRANSFER_READ);
-    let in_layout = [needed.layout, vk::ImageLayout::GENERAL].contains(&used.layout);
-    in_layout && used.usage.contains(needed.usage) && covers_copies(used.stages) && used.access.contains(needed.access)
 }
 
 /// Checks that a frame's resource may be copied from.

@@ -7,6 +7,7 @@ use std::fmt::Debug;
 use std::sync::OnceLock;
 
 use vk::{AccessFlags2 as Access, PipelineStageFlags2 as Stages};
+use vk_export::{BufferAccess, ImageAccess};
 
 use super::*;
 use crate::compute::{Backend, Compute};

@@ -4,6 +4,8 @@ use std::ops::{BitOr, BitOrAssign};
 
 use ash::vk;
 
+use crate::device::stages::covers_copies;
+
 /// Vulkan's access to a shared buffer while it owns it.
 ///
 /// One value decides the usage flags of the buffer and the stages and accesses of its acquire and
@@ -111,6 +113,20 @@ impl BufferAccess {
     /// Returns the accesses that write.
     pub fn writes(&self) -> vk::AccessFlags2 {
         writes(self.access)
+    }
+
+    /// Returns `true` if commands may copy from a buffer with this access.
+    pub fn allows_copies_from(&self) -> bool {
+        self.allows_copies(Self::TRANSFER_READ)
+    }
+
+    /// Returns `true` if commands may copy to a buffer with this access.
+    pub fn allows_copies_to(&self) -> bool {
+        self.allows_copies(Self::TRANSFER_WRITE)
+    }
+
+    fn allows_copies(&self, needed: Self) -> bool {
+        self.usage.contains(needed.usage) && self.access.contains(needed.access) && covers_copies(self.stages)
     }
 
     /// Returns the access with a [device address](crate::Buffer::device_address), for shaders that

@@ -58,7 +58,7 @@ impl ExportDevice {
 ///
 /// Accesses that contain `TRANSFER_READ` or `TRANSFER_WRITE` need not include copies: blits,
 /// resolves and clears have stages of their own.
-pub fn covers_copies(stages: Stages) -> bool {
+pub(crate) fn covers_copies(stages: Stages) -> bool {
     stages.intersects(Stages::COPY | Stages::ALL_TRANSFER | Stages::ALL_COMMANDS)
 }
 

@@ -5,6 +5,7 @@ use std::ops::{BitOr, BitOrAssign};
 use ash::vk;
 
 use crate::buffer::access::writes;
+use crate::device::stages::covers_copies;
 
 /// Vulkan's access to a shared image while it owns it.
 ///
@@ -109,6 +110,23 @@ impl ImageAccess {
     /// Returns the accesses that write.
     pub fn writes(&self) -> vk::AccessFlags2 {
         writes(self.access)
+    }
+
+    /// Returns `true` if commands may copy from an image with this access, in its layout.
+    pub fn allows_copies_from(&self) -> bool {
+        self.allows_copies(Self::TRANSFER_READ)
+    }
+
+    /// Returns `true` if commands may copy to an image with this access, in its layout.
+    pub fn allows_copies_to(&self) -> bool {
+        self.allows_copies(Self::TRANSFER_WRITE)
+    }
+
+    fn allows_copies(&self, needed: Self) -> bool {
+        [needed.layout, vk::ImageLayout::GENERAL].contains(&self.layout)
+            && self.usage.contains(needed.usage)
+            && self.access.contains(needed.access)
+            && covers_copies(self.stages)
     }
 
     /// Returns the same access in another layout: the one in which an engine returns the image,

@@ -14,7 +14,7 @@ use crate::buffer::render::RenderBuffer;
 use crate::buffer::spec::BufferSpec;
 use crate::error::Result;
 use crate::exchange::once::SubmittedCommands;
-use crate::exchange::read_back::{HostCopy, is_buffer_readable, is_image_readable, require_readable};
+use crate::exchange::read_back::{HostCopy, require_readable};
 use crate::exchange::resources::Resources;
 use crate::image::render::RenderImage;
 use crate::image::spec::ImageSpec;
@@ -77,7 +77,11 @@ impl<T: Pod + Send + Sync> RenderRead<BufferSpec<T>> {
     pub fn read_back(self, timeout: Duration) -> Result<Vec<T>> {
         let source = self.resources();
         let state = &self.shared().state;
-        require_readable(is_buffer_readable(&source), (self.frame(), &state.name), "`BufferAccess::TRANSFER_READ`")?;
+        require_readable(
+            source.handover().accesses().allows_copies_from(),
+            (self.frame(), &state.name),
+            "`BufferAccess::TRANSFER_READ`",
+        )?;
         let target = HostCopy::new(state.compute.device(), source.len())?;
         let copy = |commands, source: RenderBuffer<'_, T>| {
             // SAFETY: both buffers have `len` elements; the source is acquired, and copying is
@@ -101,7 +105,11 @@ impl<T: Texel> RenderRead<ImageSpec<T>> {
     pub fn read_back(self, timeout: Duration) -> Result<Vec<T>> {
         let source = self.resources();
         let state = &self.shared().state;
-        require_readable(is_image_readable(&source), (self.frame(), &state.name), "`ImageAccess::TRANSFER_READ`")?;
+        require_readable(
+            source.accesses().allows_copies_from(),
+            (self.frame(), &state.name),
+            "`ImageAccess::TRANSFER_READ`",
+        )?;
         let target = HostCopy::for_image(state.compute.device(), &source)?;
         let copy = |commands, source: RenderImage<'_>| {
             // SAFETY: there is room for the first level of all layers; the source is acquired, and
