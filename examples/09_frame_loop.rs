@@ -89,8 +89,8 @@ fn run() -> Result<(), Box<dyn Error>> {
     // SAFETY: the family is one of the device's.
     let pool = unsafe { vulkan.create_command_pool(&info, None) }?;
     let result = frames(vulkan, pool, &mut exchange);
-    // Waits for every submission, also after an error.
-    drop(exchange);
+    // Waits for every submission, also after an error. If one does not end, the pool stays.
+    exchange.close()?;
     // SAFETY: no frame is in flight.
     unsafe { vulkan.destroy_command_pool(pool, None) };
     result?;

@@ -34,7 +34,7 @@ pub struct RunOptions {
     #[arg(long, value_name = "WxH", default_value = "1280x720", help_heading = "Output")]
     pub size: Size,
 
-    /// Folder for the frames, the animation and summary.json; made if need be [default:
+    /// Folder for the frames, the animation and summary.json; created if missing [default:
     /// out/PROGRAM]
     #[arg(long, value_name = "DIR", conflicts_with = "window", help_heading = "Output")]
     out: Option<PathBuf>,
@@ -55,11 +55,11 @@ pub struct RunOptions {
     #[arg(long, help_heading = "Output")]
     pub json: bool,
 
-    /// What computes
+    /// Compute backend
     #[arg(long, value_enum, default_value_t = Backend::Auto, help_heading = "Machine")]
     pub backend: Backend,
 
-    /// Which Vulkan device: its number, a part of its name, or its UUID [default: the best]
+    /// Vulkan device: its number, a part of its name, or its UUID [default: the best]
     #[arg(long, value_name = "GPU", help_heading = "Machine")]
     pub gpu: Option<String>,
 
@@ -67,11 +67,11 @@ pub struct RunOptions {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_SLOTS)), help_heading = "Machine")]
     pub slots: u32,
 
-    /// How finished pictures get to the host
+    /// Way of finished pictures to the host
     #[arg(long, value_enum, value_name = "WAY", default_value_t = Copies::Auto, conflicts_with = "window", help_heading = "Machine")]
     copy: Copies,
 
-    /// Let the Vulkan validation layer watch, and fail if it says a word
+    /// Enable the Vulkan validation layer, and fail if it reports anything
     #[arg(long, help_heading = "Machine")]
     pub validate: bool,
 }

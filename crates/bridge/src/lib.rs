@@ -48,7 +48,10 @@
 //! ```
 //!
 //! - Pair the two sides: [`Compute`], [`Backend`]
-//! - Share resources over several frames in flight: [`Exchange`], [`BufferSpec`], [`Resources`]
+//! - Share resources over several frames in flight: [`Exchange`], [`BufferSpec`], [`ImageSpec`],
+//!   [`Resources`]
+//! - Find out which image formats a device shares: [`format_support`]
+//! - Let Vulkan begin each frame, and CUDA process it: [`Exchange::render_first`]
 //! - Let both sides run at independent rates: [`Exchange::latest`], [`LatestWriter`],
 //!   [`LatestReader`]
 //! - Draw the results of another process: `Listener` (Linux, feature `remote`). The renderer
@@ -62,7 +65,9 @@
 //!   [`Work::kernels`], [`KernelWork`]
 //! - Keep state for kernels in memory that is not shared: [`Compute::kernel_memory`],
 //!   [`KernelMemory`]
+//! - Run the twins of kernels, functions in Rust, on the CPU: [`KernelModule::with_twin`]
 //! - Use cudarc (launches, copies, libraries): [`CudaWork`], [`Compute::cuda`]
+//! - Compute on other GPUs than the one that draws: [`Compute::on_peer`], [`Compute::group`]
 //! - Add a frame to an engine's own submission: [`RenderTurn::lend`], [`SubmitParts`]
 //! - Use an engine's device: [`AdoptInfo`], [`requirements_for`], [`ExportDevice::try_release`],
 //!   `docs/embedding.md` in the repository

@@ -21,7 +21,7 @@ struct Options {
     /// Frames to draw [default: 300; endless in a window]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(10..=1_000_000))]
     frames: Option<u64>,
-    /// Folder for pictures of the frames that are checked; made if need be [default: none are
+    /// Folder for pictures of the frames that are checked; created if missing [default: none are
     /// written]
     #[arg(long, value_name = "DIR", conflicts_with = "window")]
     out: Option<PathBuf>,
@@ -31,13 +31,13 @@ struct Options {
     /// Draw in a window
     #[arg(long)]
     window: bool,
-    /// What computes
+    /// Compute backend
     #[arg(long, value_enum, default_value_t = Backend::Auto)]
     backend: Backend,
     /// A part of the Vulkan device's name [default: the first]
     #[arg(long, value_name = "GPU")]
     gpu: Option<String>,
-    /// Let the Vulkan validation layer watch, and fail if it says a word
+    /// Enable the Vulkan validation layer, and fail if it reports anything
     #[arg(long)]
     validate: bool,
 }

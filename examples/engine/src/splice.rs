@@ -105,8 +105,8 @@ impl<R: Resources> SplicedLatest<R> {
         self.0.resources()
     }
 
-    /// Records the acquire of a new frame and the release of the previous one; nothing if the frame
-    /// is the same.
+    /// Records the acquire of a new frame and the release of the previous one. If the frame is the
+    /// same, it records a barrier at most.
     pub fn acquire(&self, recorder: &Recorder<'_>) {
         // SAFETY: the engine's command buffer, recording outside of rendering for the lent queue,
         // submitted once in this frame.

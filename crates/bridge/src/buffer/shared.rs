@@ -162,9 +162,10 @@ impl<T: Pod> SharedBuffer<T> {
     ///
     /// # Safety
     /// `commands` is recording on the buffer's device for the device's main queue, outside a render
-    /// pass, and externally synchronized. The compute side owns the buffer, and the buffer lives
-    /// until the commands have run; the submission waits for the compute side's work at
-    /// `VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT`, or is made after it.
+    /// pass, and externally synchronized. The compute side owns the buffer, as it does when the
+    /// buffer is new, and the buffer lives until the commands have run. The submission waits on a
+    /// semaphore for the compute side's work, at `VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT`, or is made
+    /// after the host has seen that this work has completed.
     pub unsafe fn record_acquire(&self, commands: vk::CommandBuffer) {
         // SAFETY: the caller upholds the contract.
         unsafe { self.barriers.record_acquire(self.vulkan().device(), commands) };

@@ -22,7 +22,8 @@ impl<T: Pod + Send + Sync> RenderTurn<BufferSpec<T>, ComputeFirst> {
     /// Submits a copy of the buffer to the host, blocks until it has run, for at most `timeout`,
     /// and returns the elements.
     ///
-    /// The accesses of the buffer must include [`BufferAccess::TRANSFER_READ`]. Like
+    /// The accesses of the buffer must include
+    /// [`BufferAccess::TRANSFER_READ`](crate::BufferAccess::TRANSFER_READ). Like
     /// [`run_once`](Self::run_once), this is for examples, tests and tools: it allocates memory for
     /// each frame.
     ///
@@ -54,7 +55,8 @@ impl<T: Texel> RenderTurn<ImageSpec<T>, ComputeFirst> {
     /// returns the texels of the first mip level, without padding: row by row from the top, depth
     /// by depth, layer by layer.
     ///
-    /// The accesses of the image must include [`ImageAccess::TRANSFER_READ`]. Like
+    /// The accesses of the image must include
+    /// [`ImageAccess::TRANSFER_READ`](crate::ImageAccess::TRANSFER_READ). Like
     /// [`run_once`](Self::run_once), this is for examples, tests and tools: it allocates memory for
     /// each frame.
     ///

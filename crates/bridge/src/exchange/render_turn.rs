@@ -136,14 +136,14 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     /// may be submitted in any order.
     ///
     /// # Errors
-    /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while a lent turn is open, and
-    /// [`vk_export::Error::QueueHeld`] inside [`Queue::with`]; the frame is then lost, as if the
-    /// turn had been dropped. Otherwise the error of the failed driver call; the frame then counts
-    /// as skipped. Nothing was submitted, with one exception: with
-    /// [`RenderFirst`](crate::RenderFirst), if the compute side fails to wait for the submitted
-    /// frame, this blocks until the commands have completed, for at most the exchange's timeout.
-    /// After [`Error::Timeout`](crate::Error::Timeout) the commands may still be running; after any
-    /// other error none of the frame's commands are.
+    /// - [`Error::OutOfOrder`](crate::Error::OutOfOrder) while a lent turn is open, and
+    ///   [`vk_export::Error::QueueHeld`] inside [`Queue::with`]: nothing was submitted, and the
+    ///   frame is lost, as if the turn had been dropped.
+    /// - The error of the submission: nothing was submitted, and the frame counts as skipped.
+    /// - With [`RenderFirst`](crate::RenderFirst), the error of the compute side's wait for the
+    ///   submitted frame, which also counts as skipped. The call first blocks until the commands
+    ///   have completed, for at most the exchange's timeout; after
+    ///   [`Error::Timeout`](crate::Error::Timeout) they may still be running.
     ///
     /// # Safety
     /// - The command buffers are executable, belong to the device and stay alive, with everything

@@ -31,8 +31,9 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// Frame numbers and the values of both timelines continue, and the number and order of the
     /// slots stay the same. Handles of the old resources, and objects made for them (descriptors,
     /// the program's own image views, recorded commands), are valid until the last submitted frame
-    /// is rendered. The old resources are freed in a later [`begin`](Self::begin), or when the
-    /// exchange ends. The new slots have other handles, addresses and surfaces: take them from each
+    /// is rendered. The old resources are freed after that, in a later [`begin`](Self::begin),
+    /// [`compute_with`](Self::compute_with) or `replace` (with CUDA, on a separate thread), or when
+    /// the exchange ends. The new slots have other handles, addresses and surfaces: take them from each
     /// turn. A [`FrameGraph`](crate::FrameGraph) is captured again automatically. Buffers come from
     /// the [`pool`](crate::ExchangeInfo::pool) again, if there is one.
     ///

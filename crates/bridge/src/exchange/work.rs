@@ -156,8 +156,10 @@ impl<R: Resources> State<R> {
 }
 
 impl<R: Resources> HostWork<'_, R> {
-    /// Enqueues a closure that gets the resources as slices. It runs on the CPU backend's thread,
-    /// after earlier work and after Vulkan is done with the slot. Closures run one at a time.
+    /// Enqueues a closure that gets the resources: a slice for a buffer, a
+    /// [`HostImageMut`](crate::HostImageMut) for an image, a tuple for a tuple, and an iterator for
+    /// a `Vec`. It runs on the CPU backend's thread, after earlier work and after Vulkan is done
+    /// with the slot. Closures run one at a time.
     ///
     /// # Errors
     /// [`Error::HostFailed`] if an earlier closure panicked, or Vulkan did not finish with a slot

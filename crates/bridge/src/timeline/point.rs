@@ -97,10 +97,12 @@ impl TimelinePoint {
     ///
     /// If the compute side fails, its error is returned only after the commands have ended. If its
     /// context is lost, the host signals in its place so that Vulkan can proceed, as
-    /// [`Exchange::begin`] and closing an exchange do. The exception is a [`Compute::group`] that
-    /// has lost its leading GPU alone: the other GPUs may still use the resources. A point does not
-    /// know the resources, so Vulkan proceeds only once [`Exchange::begin`] is called or the
-    /// exchange is closed or dropped, which wait for those GPUs.
+    /// [`Exchange::begin`] and closing an exchange do.
+    ///
+    /// If a [`Compute::group`] has lost only its leading GPU, the others may still use the
+    /// resources, and the host does not signal: this returns
+    /// [`Error::Timeout`](crate::Error::Timeout) until [`Exchange::begin`] was called, or the
+    /// exchange was closed or dropped, which wait for those GPUs.
     ///
     /// [`Exchange::begin`]: crate::Exchange::begin
     /// [`Compute::group`]: crate::Compute::group

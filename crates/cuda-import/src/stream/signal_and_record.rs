@@ -13,8 +13,8 @@ use crate::sys::{self, CallError, Driver};
 /// and the stream is checked once for both, which saves driver calls in every frame.
 ///
 /// # Errors
-/// [`Error::ContextMismatch`] for a `spare` event of another context, otherwise those of
-/// [`signal`](crate::signal). On any error nothing was enqueued. The inner result is the error of
+/// [`Error::ContextMismatch`](crate::Error::ContextMismatch) for a `spare` event of another
+/// context, otherwise those of [`signal`](crate::signal). On any error nothing was enqueued. The inner result is the error of
 /// the event: the value is signaled all the same.
 ///
 /// # Safety
