@@ -67,9 +67,7 @@ impl Canvas {
         let ready = place.and_then(|address| frame.lend(number).map(|_| address));
         match ready {
             Ok(address) => {
-                let device = self.shared.compute().cuda().map_or(Device::Cpu, |cuda| {
-                    Device::Cuda(i32::try_from(cuda.device().ordinal()).unwrap_or(i32::MAX))
-                });
+                let device = Device::of(self.shared.compute());
                 let layout = Layout { address, device, dtype: self.format.dtype, shape: self.shape.clone() };
                 Ok((Open { turn, frame, kept }, layout))
             }

@@ -2,7 +2,7 @@
 
 pub(crate) mod address;
 pub(crate) mod copy;
-mod device;
+pub(crate) mod device;
 pub(crate) mod order;
 mod rows;
 pub(crate) mod slots;
@@ -11,13 +11,13 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use bridge::{
-    Backend, BufferAccess, BufferSpec, Compute, DeviceSelector, Exchange, ExchangeInfo, OpenInfo, RenderFirst,
-    RenderTurn, Validation,
+    Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, OpenInfo, RenderFirst, RenderTurn, Validation,
 };
 use bridge_view::{Drawn, Look, PointLook, View, ViewInfo, Window, WindowState};
 
 use crate::error::{Fault, Kind};
 use crate::screen::copy::{Copier, Wait};
+use crate::screen::device::Wanted;
 use crate::screen::order::check_streams;
 use crate::screen::slots::{Attribute, Format, Slots};
 use crate::tensor::dtype::DType;
@@ -66,7 +66,7 @@ pub(crate) fn limit() -> Duration {
     })
 }
 
-/// Converts an error of the bridge to an exception.
+/// Converts an error of the bridge to an exception, with a message that refers to the Python API.
 pub(crate) fn to_fault(error: bridge::Error) -> Fault {
     let kind = match error {
         bridge::Error::TurnOpen { .. } | bridge::Error::SlotBusy { .. } => Kind::Usage,
@@ -76,22 +76,20 @@ pub(crate) fn to_fault(error: bridge::Error) -> Fault {
 }
 
 impl Screen {
-    /// Opens a new device and a screen on it. `device` is parsed by [`device::selector`]. The
-    /// picture is shown in `window`, if any.
+    /// Opens a new device and a screen on it. The picture is shown in `window`, if any.
     pub(crate) fn open(
         size: [u32; 2],
         backend: Backend,
-        device: Option<&str>,
+        device: &Wanted,
         window: Option<Window>,
     ) -> Result<Self, Fault> {
-        let selector = device.map_or(Ok(DeviceSelector::Best), device::selector)?;
         let asked = std::env::var_os(VALIDATION).is_some_and(|value| value != "0");
         let validation = if asked { Validation::Required } else { Validation::Off };
         let surface = window.as_ref().map(Window::instance_extensions).transpose()?.unwrap_or_default();
         let swapchain: &[_] = if window.is_some() { Window::DEVICE_EXTENSIONS } else { &[] };
         let info = OpenInfo {
             application_name: "vkview",
-            device: selector,
+            device: device.selector()?,
             validation,
             instance_extensions: &surface,
             device_extensions: swapchain,

@@ -92,7 +92,7 @@ def test_a_stream_of_another_gpu_is_refused_and_the_next_taken(view, torch):
     if torch.cuda.device_count() < 2:
         pytest.skip("needs two GPUs")
     canvas = view.canvas(SHAPE)
-    here = int(view.tensor((1,)).device.removeprefix("cuda:"))
+    here = int(view.device.removeprefix("cuda:"))
     with pytest.raises(vkview.DeviceMismatchError, match="another CUDA context"):
         canvas.frame(stream=torch.cuda.Stream(1 - here)).__enter__()
     with canvas.frame(stream=torch.cuda.current_stream(here)) as t:
