@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
+use crate::fork::SPAWN;
 use crate::screen::to_fault;
 
 /// The exception class of a [`Fault`].
@@ -99,10 +100,7 @@ impl From<bridge_view::Error> for Fault {
                 "draw() of a view with a window must be called on the main thread, where the process's events arrive",
             ),
             Error::EventLoopBusy => Self::new(Kind::Usage, error),
-            Error::Forked => Self::new(
-                Kind::Usage,
-                format!("{error}: pass headless=True, or start processes with multiprocessing's method \"spawn\""),
-            ),
+            Error::Forked => Self::new(Kind::Usage, format!("{error}: {SPAWN}")),
             _ => Self::new(Kind::Driver, error),
         }
     }

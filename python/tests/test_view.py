@@ -180,7 +180,7 @@ def test_a_forked_child_can_do_nothing_and_harms_nothing(view):
     if child == 0:
         refused = 0
         for call in (view.draw, view.pixels, view.close, lambda: view.image(noise(4)), lambda: view.tensor((3,)),
-                     lambda: canvas.frame().__enter__()):
+                     lambda: canvas.frame().__enter__(), lambda: vkview.View(8, 8, headless=True, backend="host")):
             try:
                 call()
             except UsageError:
@@ -190,7 +190,7 @@ def test_a_forked_child_can_do_nothing_and_harms_nothing(view):
         gc.collect()
         os._exit(refused)
     _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 6
+    assert os.waitstatus_to_exitcode(status) == 7
     assert (shown(view, noise(4, seed=9)) == noise(4, seed=9)).all()
 
 
@@ -253,6 +253,20 @@ def test_a_forked_child_ends_with_its_interpreter(before):
                 "\nelse: os.kill(pid, 9)"
                 "\nprint(os.waitstatus_to_exitcode(status) if done else 'hangs')")
     assert ended.stdout.strip() == "7", ended
+
+
+CHILD = ("\nimport os, time, vkview\npid = os.fork()"
+         "\nif pid == 0:"
+         "\n    try: os._exit(5 if vkview.View(8, 8, headless=True, backend='host').draw() is False else 6)"
+         "\n    except vkview.UsageError as error: os._exit(7 if 'spawn' in str(error) else 8)"
+         "\nprint(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.parametrize("before, code", [("import vkview", 5), (OPEN.format("host") + "\nv.close()\ndel v", 7)])
+def test_a_forked_child_makes_a_view_only_if_its_parent_has_made_none(before, code):
+    ended = run(before + CHILD)
+    assert ended.stdout.strip() == str(code), ended
 
 
 @pytest.mark.parametrize("end", ["v.close()", "v.pixels()", "v.points(p); v.draw(); v.close()"])

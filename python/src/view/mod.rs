@@ -70,6 +70,7 @@ impl View {
         wanted: &WindowInfo,
         (device, backend): (&Wanted, Backend),
     ) -> PyResult<Self> {
+        Process::check_drivers()?;
         let [width, height] = wanted.size;
         let open = |window| Screen::open(wanted.size, backend, device, window);
         let screen = choose::screen(py, headless, wanted, open)?;
