@@ -54,6 +54,12 @@ impl Fault {
         Self { kind, message: message.to_string() }
     }
 
+    /// Returns the error of a call that would enqueue work on a stream that is being captured.
+    pub(crate) fn captured(stream: impl fmt::Display) -> Self {
+        let reason = "is being captured into a CUDA graph, and a view cannot take part in that";
+        Self::new(Kind::Usage, format!("{stream} {reason}: make this call after the capture has ended"))
+    }
+
     pub(crate) fn kind(&self) -> Kind {
         self.kind
     }
