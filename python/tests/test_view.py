@@ -153,6 +153,14 @@ def test_a_vulkan_device_is_selected_by_index_and_name():
             vkview.View(8, 8, headless=True, backend="host", device=device)
 
 
+def test_the_picture_is_a_new_array_of_numpy(view):
+    first = shown(view, noise(4))
+    assert first.flags.owndata and first.flags.writeable and first.flags.c_contiguous
+    second = view.pixels()
+    second[:] = 0
+    assert (first == noise(4)).all() and (view.pixels() == first).all()
+
+
 def test_threads_take_turns(view):
     failures = []
     def work(seed):

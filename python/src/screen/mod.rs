@@ -208,11 +208,11 @@ impl Screen {
         Ok(ended?)
     }
 
-    /// Returns the picture: rows from top to bottom, with four bytes per pixel. Black before the
-    /// first frame.
-    pub(crate) fn pixels(&mut self) -> Result<Vec<u8>, Fault> {
+    /// Copies the picture into memory of its size: rows from top to bottom, with four bytes per
+    /// pixel. Black before the first frame.
+    pub(crate) fn pixels(&mut self, target: &mut [u8]) -> Result<(), Fault> {
         self.warn_of_black();
-        Ok(self.view.pixels()?)
+        Ok(self.view.pixels_into(target)?)
     }
 
     /// Returns the picture as a PNG file.

@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 use bridge_view::{Camera, WindowInfo};
 use pyo3::exceptions::{PyResourceWarning, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes};
+use pyo3::types::PyBytes;
 
 use crate::canvas::{Canvas, Shared};
 use crate::error::leave;
@@ -21,6 +21,7 @@ use crate::screen::{Scene, Screen};
 use crate::tensor::dtype::DType;
 use crate::tensor::stream::named;
 use crate::tensor::{Device, Role, TensorView, checked_shape};
+use crate::view::picture::Picture;
 use crate::view::{View, file, note};
 
 #[pymethods]
@@ -197,9 +198,10 @@ impl View {
     /// Returns the picture that was drawn last, as a numpy array of shape (height, width, 4) and
     /// type ``uint8``. Waits until it is drawn. Before the first frame, the picture is black.
     fn pixels<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let bytes = self.with(py, Screen::pixels)?;
-        let flat = py.import("numpy")?.call_method1("frombuffer", (PyByteArray::new(py, &bytes), "uint8"))?;
-        flat.call_method1("reshape", ((self.height, self.width, 4),))
+        let mut picture = Picture::new(py, self.width, self.height)?;
+        let bytes = picture.bytes();
+        self.with(py, |screen| screen.pixels(bytes))?;
+        Ok(picture.into_array())
     }
 
     /// Copies the picture that was drawn last into a tensor of shape (height, width, 4) and type

@@ -2,6 +2,7 @@
 
 mod file;
 mod methods;
+mod picture;
 mod window;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
