@@ -10,6 +10,7 @@ use bridge::{
     BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, FrameGraph, ImageAccess, ImageSpec, QueueKind, Work,
 };
 use bridge_tests::{Commands, Gate, Readback, Rig, assert_silent, on_both_backends, on_host_without_linear_images};
+use bridge_view::{Element, ImageFormat, Look, View, ViewInfo};
 
 struct Counting;
 
@@ -55,6 +56,7 @@ on_both_backends!(
     the_frame_path_allocates_nothing,
     a_frame_with_a_graph_allocates_nothing,
     a_frame_of_images_allocates_nothing,
+    the_picture_of_a_view_is_copied_without_allocating,
 );
 on_host_without_linear_images!(a_frame_of_images_allocates_nothing);
 
@@ -192,6 +194,24 @@ fn a_frame_of_images_allocates_nothing(rig: &Rig, compute: &Compute) {
         counts.push([begun, finished, acquired, released]);
     }
     assert!(counts[10..].iter().all(|counts| *counts == [0; 4]), "{counts:?}");
+}
+
+/// After the first call, which creates the objects.
+fn the_picture_of_a_view_is_copied_without_allocating(rig: &Rig, compute: &Compute) {
+    let mut view = View::headless(compute, &ViewInfo { size: [64, 32], ..Default::default() }).unwrap();
+    let format = ImageFormat::new([64, 32], 4, Element::U8).unwrap();
+    let info = ExchangeInfo { name: "frugal", ..Default::default() };
+    let mut exchange = Exchange::new(compute, &info, format.spec::<u8>().unwrap()).unwrap();
+    let mut pixels = vec![0; 4 * 64 * 32];
+    let mut counts = Vec::with_capacity(10);
+    for _ in 0..10 {
+        view.show_image(exchange.begin().unwrap().finish().unwrap(), format, &Look::default()).unwrap();
+        assert!(view.draw().unwrap());
+        view.finish().unwrap();
+        counts.push(allocations(|| view.pixels_into(&mut pixels).unwrap()).0);
+    }
+    let submit = bare_submit(rig);
+    assert!(counts[1..].iter().all(|count| *count <= submit), "a bare vkQueueSubmit2: {submit}; {counts:?}");
 }
 
 /// Returns the number of allocations that the driver makes in a submission of the same shape.

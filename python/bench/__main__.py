@@ -157,7 +157,7 @@ def machine(backend, commit):
     made = {"backend": backend, "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")}
     made |= {"system": platform.platform(), "python": platform.python_version(), "numpy": np.__version__, "vkview": vkview.__version__}
     with vkview.View(16, 16, headless=True, backend=backend) as view:
-        made["device"] = view.device
+        made["device"] = view.device_name
     if backend == "cuda":
         import torch
         driver = said("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader").splitlines()

@@ -19,5 +19,5 @@ with vkview.View(1920, 1080, title="noise") as view:
         view.image(torch.rand((1080, 1920, 4), device="cuda", dtype=torch.float16))
         drawn += view.draw()
     view.finish()
-    print(f"{drawn / (time.perf_counter() - start):.0f} frames/s on {view.device}")
+    print(f"{drawn / (time.perf_counter() - start):.0f} frames/s on {view.device_name}")
     view.save(file)

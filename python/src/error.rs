@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
+use crate::fork::SPAWN;
 use crate::screen::to_fault;
 
 /// The exception class of a [`Fault`].
@@ -51,6 +52,12 @@ pub(crate) struct Fault {
 impl Fault {
     pub(crate) fn new(kind: Kind, message: impl fmt::Display) -> Self {
         Self { kind, message: message.to_string() }
+    }
+
+    /// Returns the error of a call that would enqueue work on a stream that is being captured.
+    pub(crate) fn captured(stream: impl fmt::Display) -> Self {
+        let reason = "is being captured into a CUDA graph, and a view cannot take part in that";
+        Self::new(Kind::Usage, format!("{stream} {reason}: make this call after the capture has ended"))
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -99,10 +106,7 @@ impl From<bridge_view::Error> for Fault {
                 "draw() of a view with a window must be called on the main thread, where the process's events arrive",
             ),
             Error::EventLoopBusy => Self::new(Kind::Usage, error),
-            Error::Forked => Self::new(
-                Kind::Usage,
-                format!("{error}: pass headless=True, or start processes with multiprocessing's method \"spawn\""),
-            ),
+            Error::Forked => Self::new(Kind::Usage, format!("{error}: {SPAWN}")),
             _ => Self::new(Kind::Driver, error),
         }
     }

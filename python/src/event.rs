@@ -16,7 +16,10 @@ pub(crate) fn record<'e>(event: &'e mut Option<StreamEvent>, stream: &CudaStream
     }
 }
 
-/// Converts the error of a failed driver call for an event.
+/// Converts the error of a call of CUDA.
 pub(crate) fn driver(error: Error) -> Fault {
-    Fault::new(Kind::Driver, error)
+    match error {
+        Error::StreamCaptured { .. } => Fault::captured("a stream"),
+        error => Fault::new(Kind::Driver, error),
+    }
 }

@@ -3,7 +3,15 @@
 //! Vulkan and CUDA do not support forking, and their threads are missing in the child: driver calls
 //! there hang or crash.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use crate::error::{Fault, Kind};
+
+/// Advice for programs that use views in several processes.
+pub(crate) const SPAWN: &str = "start the processes with multiprocessing's method \"spawn\"";
+
+/// The process that first called a driver; 0 before that.
+static FIRST: AtomicU32 = AtomicU32::new(0);
 
 /// The process in which an object was created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +36,32 @@ impl Process {
         Err(Fault::new(
             Kind::Usage,
             format!(
-                "the {what} was made in process {parent} and cannot be used in a forked child; make it there, or start processes \
-                 with multiprocessing's method \"spawn\""
+                "the {what} was made in process {parent} and cannot be used in a forked child: {SPAWN}, and make views there"
+            ),
+        ))
+    }
+
+    /// Returns the process that first called this, before a driver was called.
+    pub(crate) fn of_drivers() -> Self {
+        let Self(current) = Self::current();
+        match FIRST.compare_exchange(0, current, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => Self(current),
+            Err(first) => Self(first),
+        }
+    }
+
+    /// Returns an error if this is a forked child of a process that has called a driver. A child of
+    /// a process that only imported the package may call drivers.
+    pub(crate) fn check_drivers() -> Result<(), Fault> {
+        let first = FIRST.load(Ordering::Relaxed);
+        if first == 0 || !Self(first).is_child() {
+            return Ok(());
+        }
+        Err(Fault::new(
+            Kind::Usage,
+            format!(
+                "this process was forked from process {first}, which had made a view, and Vulkan and CUDA cannot be used after a \
+                 fork: {SPAWN}, or make no view before the fork"
             ),
         ))
     }

@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::tensor::stream::Producer;
-use crate::tensor::{Consumer, Device, Role, TensorView};
+use crate::tensor::{Consumer, Role, TensorView};
 
 /// Returns an array's address, device, element type, shape and the stream that wrote it, as the
 /// package interprets them. ``pitch`` is the number of bytes from one row to the next, if there are
@@ -31,14 +31,7 @@ pub(crate) fn describe<'py>(
     entries.set_item("pitch", (!view.rows.are_packed()).then_some(view.rows.pitch))?;
     entries.set_item("planar", view.planar)?;
     entries.set_item("readonly", view.read_only)?;
-    entries.set_item(
-        "device",
-        match view.device {
-            Device::Cpu => "cpu".to_owned(),
-            Device::Cuda(ordinal) if ordinal < 0 => "cuda".to_owned(),
-            Device::Cuda(ordinal) => format!("cuda:{ordinal}"),
-        },
-    )?;
+    entries.set_item("device", view.device.name())?;
     entries.set_item(
         "stream",
         match &view.producer {

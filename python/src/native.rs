@@ -129,10 +129,10 @@ impl Relaxed {
     pub(crate) fn enter() -> Self {
         // SAFETY: this only opens the library, if it exists.
         static PRESENT: LazyLock<bool> = LazyLock::new(|| unsafe { sys::is_culib_present() });
-        // In a forked child of the first process that called this, no driver is called.
-        static HOME: LazyLock<Process> = LazyLock::new(Process::current);
+        // In a forked child of that process, no driver is called.
+        let process = Process::of_drivers();
         let relaxed = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
-        Self { before: if !HOME.is_child() && *PRESENT { exchange(relaxed) } else { None } }
+        Self { before: if !process.is_child() && *PRESENT { exchange(relaxed) } else { None } }
     }
 }
 

@@ -1,11 +1,12 @@
 //! Parsing and checking of the options of Python calls.
 
-use bridge::Backend;
-use bridge_view::{Camera, ColorMap, Look, PointLook};
+use bridge::{Backend, DeviceSelector};
+use bridge_view::{Camera, ColorMap, Look, MAX_SIDE, PointLook};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::error::{Fault, Kind};
+use crate::screen::device::Wanted;
 use crate::screen::slots::Attribute;
 use crate::tensor::dtype::DType;
 use crate::tensor::tuple;
@@ -19,6 +20,21 @@ pub(crate) fn backend_of(name: Option<&str>) -> PyResult<Backend> {
             Err(PyValueError::new_err(format!("backend is {other:?}; it must be \"cuda\", \"host\" or None")))
         }
     }
+}
+
+/// Checks the size of a view's picture.
+pub(crate) fn size_of(width: i64, height: i64) -> Result<[u32; 2], Fault> {
+    let side = |side| u32::try_from(side).ok().filter(|side| (1..=MAX_SIDE).contains(side));
+    let wrong = || Fault::new(Kind::Shape, format!("a view of {width}x{height} pixels: a side has 1 to {MAX_SIDE}"));
+    Ok(side(width).zip(side(height)).ok_or_else(wrong)?.into())
+}
+
+/// Parses the device of a view: an ordinal of CUDA, or an object with the text of a device, such as
+/// a `torch.device`. Returns the backend that results from both.
+pub(crate) fn device_of(device: Option<&Bound<'_, PyAny>>, backend: Backend) -> PyResult<(Wanted, Backend)> {
+    let Some(device) = device else { return Ok((Wanted::Vulkan(DeviceSelector::Best), backend)) };
+    let text = device.str()?.extract::<String>()?;
+    Wanted::parse(&text, backend).map_err(|reason| PyValueError::new_err(format!("device={text:?}: {reason}")))
 }
 
 pub(crate) fn look(exposure: f32, linear: bool, colormap: Option<&str>) -> PyResult<Look> {

@@ -65,10 +65,7 @@ impl Tensor {
     /// ``"cpu"`` or ``"cuda:N"``.
     #[getter]
     fn device(&self) -> String {
-        match self.layout.device {
-            Device::Cpu => "cpu".into(),
-            Device::Cuda(ordinal) => format!("cuda:{ordinal}"),
-        }
+        self.layout.device.name()
     }
 
     /// Returns a DLPack capsule with this memory, without copying it. The capsule is versioned if

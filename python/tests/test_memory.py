@@ -171,7 +171,7 @@ def test_a_frame_that_ended_makes_no_tensors(view):
 def test_a_second_frame_at_once_is_refused(view):
     canvas = view.canvas((HEIGHT, WIDTH, 4))
     with canvas.frame() as t:
-        with pytest.raises(UsageError), canvas.frame():
+        with pytest.raises(UsageError, match="leave its `with` block before"), canvas.frame():
             pass
         with pytest.raises(UsageError, match="with"):
             view.image(t)

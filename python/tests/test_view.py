@@ -103,7 +103,62 @@ def test_a_name_of_another_format_is_refused(view, tmp_path):
 
 def test_properties(view):
     assert (view.width, view.height, view.backend) == (WIDTH, HEIGHT, "host")
-    assert view.device and "View(24, 16" in repr(view)
+    assert view.device == "cpu" and view.device_name and view.device_name in repr(view) and "View(24, 16" in repr(view)
+    with pytest.raises(AttributeError):
+        view.device = "cuda:0"
+
+
+class Device:
+    """A device of a library, whose text is that of a ``torch.device``."""
+
+    def __init__(self, text):
+        self.text = text
+
+    def __str__(self):
+        return self.text
+
+
+@pytest.mark.parametrize("device", ["cpu", "cpu:0", Device("cpu")])
+def test_the_device_of_a_tensor_in_host_memory_makes_a_view_for_it(device):
+    with vkview.View(8, 8, headless=True, device=device) as view:
+        assert (view.device, view.backend) == ("cpu", "host")
+        with vkview.View(8, 8, headless=True, device=view.device, backend="host") as other:
+            assert other.device == view.tensor((1,)).device == "cpu"
+
+
+@pytest.mark.parametrize("options, reason", [
+    ({"device": "cpu", "backend": "cuda"}, 'device="cpu": tensors of the backend "cuda"'),
+    ({"device": "cuda:x"}, '"x" is not a number'), ({"device": "cuda:"}, '"" is not a number'),
+    ({"device": "vulkan:one"}, '"one" is not a number'), ({"device": "vulkan:-1"}, "vulkan:-1"),
+])
+def test_devices_that_cannot_be_are_refused(options, reason):
+    with pytest.raises(ValueError) as caught:
+        vkview.View(8, 8, headless=True, **options)
+    assert reason in str(caught.value) and not isinstance(caught.value, vkview.VkViewError)
+
+
+@pytest.mark.parametrize("device", [99, "99", "cuda:99", Device("cuda:99"), -1, "cuda:-1"])
+def test_a_number_is_that_of_a_device_of_cuda(device):
+    with pytest.raises(vkview.UnavailableError, match=f'device="cuda:{str(device).removeprefix("cuda:")}": '):
+        vkview.View(8, 8, headless=True, device=device)
+
+
+def test_a_vulkan_device_is_selected_by_index_and_name():
+    with vkview.View(8, 8, headless=True, backend="host", device="vulkan:0") as view:
+        name = view.device_name
+    with vkview.View(8, 8, headless=True, backend="host", device=name) as view:
+        assert view.device_name == name
+    for device in ("vulkan:99", "no such device"):
+        with pytest.raises(vkview.UnavailableError, match="no Vulkan device is suitable"):
+            vkview.View(8, 8, headless=True, backend="host", device=device)
+
+
+def test_the_picture_is_a_new_array_of_numpy(view):
+    first = shown(view, noise(4))
+    assert first.flags.owndata and first.flags.writeable and first.flags.c_contiguous
+    second = view.pixels()
+    second[:] = 0
+    assert (first == noise(4)).all() and (view.pixels() == first).all()
 
 
 def test_threads_take_turns(view):
@@ -133,7 +188,7 @@ def test_a_forked_child_can_do_nothing_and_harms_nothing(view):
     if child == 0:
         refused = 0
         for call in (view.draw, view.pixels, view.close, lambda: view.image(noise(4)), lambda: view.tensor((3,)),
-                     lambda: canvas.frame().__enter__()):
+                     lambda: canvas.frame().__enter__(), lambda: vkview.View(8, 8, headless=True, backend="host")):
             try:
                 call()
             except UsageError:
@@ -143,7 +198,7 @@ def test_a_forked_child_can_do_nothing_and_harms_nothing(view):
         gc.collect()
         os._exit(refused)
     _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 6
+    assert os.waitstatus_to_exitcode(status) == 7
     assert (shown(view, noise(4, seed=9)) == noise(4, seed=9)).all()
 
 
@@ -206,6 +261,20 @@ def test_a_forked_child_ends_with_its_interpreter(before):
                 "\nelse: os.kill(pid, 9)"
                 "\nprint(os.waitstatus_to_exitcode(status) if done else 'hangs')")
     assert ended.stdout.strip() == "7", ended
+
+
+CHILD = ("\nimport os, time, vkview\npid = os.fork()"
+         "\nif pid == 0:"
+         "\n    try: os._exit(5 if vkview.View(8, 8, headless=True, backend='host').draw() is False else 6)"
+         "\n    except vkview.UsageError as error: os._exit(7 if 'spawn' in str(error) else 8)"
+         "\nprint(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.parametrize("before, code", [("import vkview", 5), (OPEN.format("host") + "\nv.close()\ndel v", 7)])
+def test_a_forked_child_makes_a_view_only_if_its_parent_has_made_none(before, code):
+    ended = run(before + CHILD)
+    assert ended.stdout.strip() == str(code), ended
 
 
 @pytest.mark.parametrize("end", ["v.close()", "v.pixels()", "v.points(p); v.draw(); v.close()"])

@@ -47,6 +47,26 @@ pub(crate) fn the_picture_is_saved_as_png_only(_: &Rig, compute: &Compute) {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
+pub(crate) fn the_picture_is_copied_into_memory_of_its_size(_: &Rig, compute: &Compute) {
+    let mut view = view(compute);
+    let mut memory = vec![7; 4 * PIXELS];
+    for len in [0, 4 * PIXELS - 1, 4 * PIXELS + 4] {
+        let refused = view.pixels_into(&mut vec![7; len]);
+        assert!(matches!(refused, Err(Error::InvalidArgument { .. })), "{refused:?}");
+    }
+    view.pixels_into(&mut memory).unwrap();
+    assert!(memory.chunks_exact(4).all(|pixel| pixel == [0, 0, 0, 255]), "black before the first");
+    let format = ImageFormat::new(SIZE, 4, Element::U8).unwrap();
+    for seed in 0..4 {
+        let image = noise(4 * PIXELS, seed);
+        shown(&mut view, format, &Look::default(), &image);
+        view.pixels_into(&mut memory).unwrap();
+        assert!(memory == image, "picture {seed}");
+        let refused = view.pixels_into(&mut memory[1..]);
+        assert!(matches!(refused, Err(Error::InvalidArgument { .. })), "{refused:?}");
+    }
+}
+
 pub(crate) fn the_picture_is_read_into_a_buffer(_: &Rig, compute: &Compute) {
     let mut view = view(compute);
     let spec = view.picture_spec().unwrap();

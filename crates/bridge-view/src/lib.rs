@@ -46,7 +46,8 @@
 //! - Show the picture in the program's own window, with its event loop: `Window::adopt`,
 //!   `WindowState`
 //! - Present in the program's own window, with its own submissions: `WindowImages`
-//! - Get the picture on the host, or in a file: [`View::pixels`], [`View::save_png`]
+//! - Get the picture on the host, or in a file: [`View::pixels`], [`View::pixels_into`],
+//!   [`View::save_png`]
 //! - Get the picture in memory that the compute side reads: [`View::read`]
 //!
 //! # Windows

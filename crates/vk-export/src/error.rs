@@ -248,9 +248,10 @@ impl Error {
         matches!(self, Self::Vulkan { result: vk::Result::ERROR_DEVICE_LOST, .. })
     }
 
-    /// Returns `true` if commands that [`ExportDevice::run_once`](crate::ExportDevice::run_once)
-    /// submitted may still be running, because waiting for them failed or timed out. For any other
-    /// error, nothing was submitted, or the device is lost and nothing runs on it.
+    /// Returns `true` if commands that [`BlockingCommands`](crate::BlockingCommands) or
+    /// [`ExportDevice::run_once`](crate::ExportDevice::run_once) submitted may still be running,
+    /// because waiting for them failed or timed out. For any other error, nothing was submitted, or
+    /// the device is lost and nothing runs on it.
     pub fn may_still_run(&self) -> bool {
         match self {
             Self::Unfinished { .. } => true,

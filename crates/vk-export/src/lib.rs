@@ -134,6 +134,7 @@ pub use uuid::Uuid;
 pub use buffer::access::BufferAccess;
 pub use buffer::barrier::{Counterpart, Handover};
 pub use buffer::{Buffer, BufferInfo, ExportedBuffer};
+pub use device::blocking::BlockingCommands;
 pub use device::commands::Commands;
 pub use device::one_time::OneTimeCommands;
 pub use device::physical::PhysicalDeviceInfo;
@@ -199,6 +200,7 @@ const _: () = {
     shared::<Error>();
     shared::<MemoryHandle>();
     shared::<OneTimeCommands>();
+    shared::<BlockingCommands>();
     shared::<BufferInfo<'_>>();
     shared::<BlockInfo<'_>>();
     shared::<ImageInfo<'_>>();

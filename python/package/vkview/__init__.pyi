@@ -35,7 +35,7 @@ class _Array(Protocol):
 _ArrayLike = _Dlpack | _CudaArray | _Array
 #: The address of a ``CUstream`` (0 is the legacy default stream), or a stream of torch, cupy, numba or cuda.core.
 _StreamLike = int | Any
-#: The text or number of a GPU, or a ``torch.device``.
+#: The text or the CUDA ordinal of a device, or a ``torch.device``.
 _DeviceLike = str | int | Any
 
 @final
@@ -77,8 +77,9 @@ def describe(
 class View:
     """Shows tensors of any library, as images or points, on the GPU that they are on.
 
-    ``device`` selects the GPU: ``"cuda:1"`` or a ``torch.device`` as CUDA counts them, or a UUID, a part of the name or a
-    number as reported by Vulkan, whose order may differ. By default it is a GPU that CUDA sees, if there is one.
+    ``device`` is the device of the tensors, as in torch: ``"cuda:1"``, its number ``1``, ``"cpu"`` or a ``torch.device``.
+    A UUID, a part of the name or ``"vulkan:1"``, a number of Vulkan's, selects a GPU too. By default it is the first GPU
+    that CUDA can share with Vulkan, normally ``"cuda:0"``.
     """
 
     def __new__(
@@ -172,7 +173,10 @@ class View:
         """Why this backend was chosen, as text."""
     @property
     def device(self) -> str:
-        """The GPU's name."""
+        """The device of the view's tensors, as in torch: ``"cuda:N"``, or ``"cpu"`` with the backend ``"host"``."""
+    @property
+    def device_name(self) -> str:
+        """The name of the Vulkan device that draws."""
     def __enter__(self) -> View: ...
     def __exit__(
         self,

@@ -45,6 +45,7 @@ impl Canvas {
         self.shared.process.check("canvas")?;
         let kept = self.shared.slots(stream)?;
         let number = stream.map(|stream| stream.number);
+        kept.check_streams(number)?;
         let mut slots = kept.lock();
         let mut turn = slots.begin()?;
         let place = match turn.work() {
@@ -67,9 +68,7 @@ impl Canvas {
         let ready = place.and_then(|address| frame.lend(number).map(|_| address));
         match ready {
             Ok(address) => {
-                let device = self.shared.compute().cuda().map_or(Device::Cpu, |cuda| {
-                    Device::Cuda(i32::try_from(cuda.device().ordinal()).unwrap_or(i32::MAX))
-                });
+                let device = Device::of(self.shared.compute());
                 let layout = Layout { address, device, dtype: self.format.dtype, shape: self.shape.clone() };
                 Ok((Open { turn, frame, kept }, layout))
             }
@@ -187,8 +186,9 @@ impl CanvasFrame {
         let Some(open) = self.lock().take() else { return Ok(()) };
         call(py, move || {
             // The slots are dropped last.
-            let Open { turn, frame, kept: _kept } = open;
-            if let Err(fault) = frame.end() {
+            let Open { turn, frame, kept } = open;
+            // A capture may have begun in the block.
+            if let Err(fault) = frame.end().and_then(|()| kept.check_streams(None)) {
                 skip(turn);
                 return Err(fault);
             }

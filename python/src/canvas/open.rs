@@ -75,7 +75,12 @@ impl OpenFrame {
         let Some(ours) = kept.stream() else { return Ok(()) };
         let join = |&stream: &usize| self.shared.put_behind(&foreign(ours, stream), ours);
         // Joins all streams, even if one fails.
-        lending.streams.iter().map(join).fold(Ok(()), Result::and)
+        let joined = lending.streams.iter().map(join).fold(Ok(()), Result::and);
+        if joined.is_err() {
+            log::error!("the memory of a canvas is leaked, since a stream that wrote it could not be joined");
+            std::mem::forget(kept);
+        }
+        joined
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Lending>> {

@@ -38,6 +38,14 @@ impl Lent {
     pub(super) fn stream(&self) -> Option<&Arc<CudaStream>> {
         Some(self.compute.cuda()?.stream())
     }
+
+    /// Checks the stream of the hand-over and the one that the user gave for a frame; see
+    /// [`check_stream`].
+    pub(super) fn check_streams(&self, stream: Option<usize>) -> Result<(), Fault> {
+        let Some(ours) = self.stream() else { return Ok(()) };
+        let streams = [Some(ours.cu_stream() as usize), stream];
+        streams.into_iter().flatten().try_for_each(|stream| check_stream(ours, stream))
+    }
 }
 
 /// The stream that the user gave for a frame.

@@ -2,7 +2,7 @@
 
 pub(crate) mod address;
 pub(crate) mod copy;
-mod device;
+pub(crate) mod device;
 pub(crate) mod order;
 mod rows;
 pub(crate) mod slots;
@@ -11,13 +11,14 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use bridge::{
-    Backend, BufferAccess, BufferSpec, Compute, DeviceSelector, Exchange, ExchangeInfo, OpenInfo, RenderFirst,
-    RenderTurn, Validation,
+    Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, OpenInfo, RenderFirst, RenderTurn, Validation,
 };
 use bridge_view::{Drawn, Look, PointLook, View, ViewInfo, Window, WindowState};
 
 use crate::error::{Fault, Kind};
+use crate::event::driver;
 use crate::screen::copy::{Copier, Wait};
+use crate::screen::device::Wanted;
 use crate::screen::order::check_streams;
 use crate::screen::slots::{Attribute, Format, Slots};
 use crate::tensor::dtype::DType;
@@ -66,32 +67,35 @@ pub(crate) fn limit() -> Duration {
     })
 }
 
-/// Converts an error of the bridge to an exception.
+/// Converts an error of the bridge to an exception, with a message that refers to the Python API.
 pub(crate) fn to_fault(error: bridge::Error) -> Fault {
-    let kind = match error {
-        bridge::Error::TurnOpen { .. } | bridge::Error::SlotBusy { .. } => Kind::Usage,
-        _ => Kind::Driver,
-    };
-    Fault::new(kind, error)
+    match error {
+        // Only the turns of a canvas stay open after a call.
+        bridge::Error::TurnOpen { .. } => Fault::new(
+            Kind::Usage,
+            "a frame of the canvas is still open: leave its `with` block before you begin the next frame",
+        ),
+        bridge::Error::Cuda(error) => driver(error),
+        error @ bridge::Error::SlotBusy { .. } => Fault::new(Kind::Usage, error),
+        error => Fault::new(Kind::Driver, error),
+    }
 }
 
 impl Screen {
-    /// Opens a new device and a screen on it. `device` is parsed by [`device::selector`]. The
-    /// picture is shown in `window`, if any.
+    /// Opens a new device and a screen on it. The picture is shown in `window`, if any.
     pub(crate) fn open(
         size: [u32; 2],
         backend: Backend,
-        device: Option<&str>,
+        device: &Wanted,
         window: Option<Window>,
     ) -> Result<Self, Fault> {
-        let selector = device.map_or(Ok(DeviceSelector::Best), device::selector)?;
         let asked = std::env::var_os(VALIDATION).is_some_and(|value| value != "0");
         let validation = if asked { Validation::Required } else { Validation::Off };
         let surface = window.as_ref().map(Window::instance_extensions).transpose()?.unwrap_or_default();
         let swapchain: &[_] = if window.is_some() { Window::DEVICE_EXTENSIONS } else { &[] };
         let info = OpenInfo {
             application_name: "vkview",
-            device: selector,
+            device: device.selector()?,
             validation,
             instance_extensions: &surface,
             device_extensions: swapchain,
@@ -204,11 +208,11 @@ impl Screen {
         Ok(ended?)
     }
 
-    /// Returns the picture: rows from top to bottom, with four bytes per pixel. Black before the
-    /// first frame.
-    pub(crate) fn pixels(&mut self) -> Result<Vec<u8>, Fault> {
+    /// Copies the picture into memory of its size: rows from top to bottom, with four bytes per
+    /// pixel. Black before the first frame.
+    pub(crate) fn pixels(&mut self, target: &mut [u8]) -> Result<(), Fault> {
         self.warn_of_black();
-        Ok(self.view.pixels()?)
+        Ok(self.view.pixels_into(target)?)
     }
 
     /// Returns the picture as a PNG file.

@@ -5,7 +5,7 @@
 
 use bridge::Compute;
 use bridge::cuda_import::StreamEvent;
-use bridge::cudarc::driver::{CudaStream, result, sys};
+use bridge::cudarc::driver::{CudaStream, DriverError, result, sys};
 
 use crate::error::{Fault, Kind};
 use crate::event::{driver, record};
@@ -39,15 +39,13 @@ pub(crate) fn check_stream(ours: &CudaStream, stream: usize) -> Result<(), Fault
     }
     // SAFETY: as above.
     let status = unsafe { result::stream::is_capturing(raw) };
-    match status.map_err(failed("cuStreamIsCapturing"))? {
-        sys::CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE => Ok(()),
-        _ => Err(Fault::new(
-            Kind::Usage,
-            format!(
-                "stream {stream:#x} is being captured into a CUDA graph, and a view cannot take part in one: show \
-                 the tensor after the capture"
-            ),
-        )),
+    match status {
+        Ok(sys::CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE) => Ok(()),
+        Ok(_) => Err(Fault::captured(format_args!("stream {stream:#x}"))),
+        Err(DriverError(sys::CUresult::CUDA_ERROR_STREAM_CAPTURE_IMPLICIT)) => {
+            Err(Fault::captured("a stream that the default stream waits for"))
+        }
+        Err(error) => Err(failed("cuStreamIsCapturing")(error)),
     }
 }
 

@@ -13,11 +13,13 @@ pub(crate) mod stream;
 use std::fmt;
 use std::sync::Arc;
 
+use bridge::Compute;
 use pyo3::prelude::*;
 
 use crate::error::{Fault, Kind};
 use crate::memory::Memory;
 use crate::owned::Tensor;
+use crate::tensor::array::UNKNOWN;
 use crate::tensor::dtype::DType;
 use crate::tensor::rows::Rows;
 use crate::tensor::stream::Producer;
@@ -32,6 +34,24 @@ pub(crate) enum Device {
     Cpu,
     /// A CUDA device, by its ordinal in this process.
     Cuda(i32),
+}
+
+impl Device {
+    /// Returns the device of the memory that a compute side uses.
+    pub(crate) fn of(compute: &Compute) -> Self {
+        let ordinal = compute.cuda().map(|cuda| i32::try_from(cuda.device().ordinal()).unwrap_or(UNKNOWN));
+        ordinal.map_or(Self::Cpu, Self::Cuda)
+    }
+
+    /// Returns the name of the device in torch: `"cpu"` or `"cuda:1"`, or `"cuda"` if the ordinal
+    /// is not known.
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::Cpu => "cpu".to_owned(),
+            Self::Cuda(UNKNOWN) => "cuda".to_owned(),
+            Self::Cuda(ordinal) => format!("cuda:{ordinal}"),
+        }
+    }
 }
 
 impl fmt::Display for Device {

@@ -1,28 +1,27 @@
 //! The Python methods of `View`.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError, Weak};
+use std::sync::PoisonError;
 
-use bridge_view::{Camera, MAX_SIDE, WindowInfo};
+use bridge_view::{Camera, WindowInfo};
 use pyo3::exceptions::{PyResourceWarning, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes};
+use pyo3::types::PyBytes;
 
 use crate::canvas::{Canvas, Shared};
-use crate::choose;
-use crate::error::{Fault, Kind, leave};
+use crate::error::leave;
 use crate::export::Layout;
-use crate::fork::Process;
 use crate::memory::Memory;
-use crate::native::{Detached, Native, call};
-use crate::options::{attribute, backend_of, dtype_of, look, point_look};
+use crate::native::call;
+use crate::options::{attribute, backend_of, device_of, dtype_of, look, point_look, size_of};
 use crate::owned::{Owner, Tensor};
 use crate::screen::copy::Wait;
 use crate::screen::slots::Format;
 use crate::screen::{Scene, Screen};
 use crate::tensor::dtype::DType;
 use crate::tensor::stream::named;
-use crate::tensor::{Role, TensorView, checked_shape};
+use crate::tensor::{Device, Role, TensorView, checked_shape};
+use crate::view::picture::Picture;
 use crate::view::{View, file, note};
 
 #[pymethods]
@@ -40,23 +39,13 @@ impl View {
         backend: Option<&str>,
         device: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
-        let side = |side| u32::try_from(side).ok().filter(|side| (1..=MAX_SIDE).contains(side));
-        let wrong =
-            || Fault::new(Kind::Shape, format!("a view of {width}x{height} pixels: a side has 1 to {MAX_SIDE}"));
-        let (width, height) = side(width).zip(side(height)).ok_or_else(wrong)?;
-        let backend = backend_of(backend)?;
-        let device = device.map(|device| device.str()?.extract::<String>()).transpose()?;
+        let size = size_of(width, height)?;
+        let (device, backend) = device_of(device, backend_of(backend)?)?;
         if title.contains('\0') {
             return Err(PyValueError::new_err("title has a null character"));
         }
-        let wanted = WindowInfo { title: title.to_owned(), vsync, size: [width, height] };
-        let open = |window| Screen::open([width, height], backend, device.as_deref(), window);
-        let screen = choose::screen(py, headless, &wanted, open)?;
-        let compute = Detached::new(Native::new(screen.compute().clone()));
-        let window = screen.window();
-        let (screen, tensors, canvases) = (Mutex::new(Some(screen)), Mutex::default(), Mutex::default());
-        let (scene, process) = (Mutex::new(Scene::Image(look(0.0, false, None)?)), Process::current());
-        Ok(Self { screen, tensors, canvases, scene, window, compute, width, height, process })
+        let wanted = WindowInfo { title: title.to_owned(), vsync, size };
+        Self::open(py, headless, &wanted, (&device, backend))
     }
 
     /// Shows a tensor of shape (height, width) or (height, width, channels), with 1 to 4 channels,
@@ -209,9 +198,10 @@ impl View {
     /// Returns the picture that was drawn last, as a numpy array of shape (height, width, 4) and
     /// type ``uint8``. Waits until it is drawn. Before the first frame, the picture is black.
     fn pixels<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let bytes = self.with(py, Screen::pixels)?;
-        let flat = py.import("numpy")?.call_method1("frombuffer", (PyByteArray::new(py, &bytes), "uint8"))?;
-        flat.call_method1("reshape", ((self.height, self.width, 4),))
+        let mut picture = Picture::new(py, self.width, self.height)?;
+        let bytes = picture.bytes();
+        self.with(py, |screen| screen.pixels(bytes))?;
+        Ok(picture.into_array())
     }
 
     /// Copies the picture that was drawn last into a tensor of shape (height, width, 4) and type
@@ -248,15 +238,7 @@ impl View {
     /// call does nothing.
     fn close(&self, py: Python<'_>) -> PyResult<usize> {
         self.process.check("view")?;
-        let (ended, frames) = call(py, || {
-            let ended = self.lock().take().map_or(Ok(()), |mut screen| screen.drain());
-            let canvases = std::mem::take(&mut *self.canvases());
-            let frames: usize = canvases.iter().filter_map(Weak::upgrade).map(|canvas| canvas.close()).sum();
-            (ended, frames)
-        })?;
-        // Reported only once.
-        let tensors = std::mem::take(&mut *self.live());
-        let live = frames + tensors.iter().filter(|memory| memory.strong_count() > 0).count();
+        let (ended, live) = call(py, || self.end())?;
         if live > 0 {
             let text = std::ffi::CString::new(format!("a view is closed while {live} of its tensors are in use"))?;
             PyErr::warn(py, &py.get_type::<PyResourceWarning>(), &text, 1)?;
@@ -308,9 +290,16 @@ impl View {
         self.compute.reason()
     }
 
-    /// The name of the GPU.
+    /// The device of the view's tensors, as in torch: ``"cuda:N"``, or ``"cpu"`` with the backend
+    /// ``"host"``.
     #[getter]
-    fn device(&self) -> &str {
+    fn device(&self) -> String {
+        Device::of(&self.compute).name()
+    }
+
+    /// The name of the Vulkan device that draws, such as ``"NVIDIA H200"``.
+    #[getter]
+    fn device_name(&self) -> &str {
         self.compute.device().name()
     }
 
@@ -345,6 +334,7 @@ impl View {
     }
 
     fn __repr__(&self) -> String {
-        format!("View({}, {}, backend='{}', device='{}')", self.width, self.height, self.backend(), self.device())
+        let (width, height, device, name) = (self.width, self.height, self.device(), self.device_name());
+        format!("View({width}, {height}, device='{device}', device_name='{name}')")
     }
 }

@@ -2,19 +2,23 @@
 
 mod file;
 mod methods;
+mod picture;
 mod window;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use bridge::{BufferSpec, Compute, RenderTurn};
-use bridge_view::WindowState;
+use bridge::{Backend, BufferSpec, Compute, RenderTurn};
+use bridge_view::{WindowInfo, WindowState};
 use pyo3::prelude::*;
 
 use crate::canvas::Shared;
+use crate::choose;
 use crate::error::{Fault, Kind};
 use crate::fork::Process;
 use crate::memory::Memory;
 use crate::native::{Detached, Native, call, detached};
+use crate::options::look;
+use crate::screen::device::Wanted;
 use crate::screen::slots::{Attribute, Format};
 use crate::screen::{Scene, Screen};
 use crate::tensor::stream::named;
@@ -23,10 +27,12 @@ use crate::tensor::{Consumer, Role, TensorView};
 /// Shows tensors of any library, as images or points, on the GPU that they are on.
 ///
 /// ``width`` and ``height`` are the size of the picture in pixels. ``backend`` is ``"cuda"``,
-/// ``"host"`` (numpy, no GPU), or None to use CUDA if it is available. ``device`` selects the GPU:
-/// ``"cuda:1"`` or a ``torch.device`` as CUDA counts them, or a UUID, a part of the name or a
-/// number as reported by Vulkan, whose order may differ. By default it is a GPU that CUDA sees, if
-/// there is one.
+/// ``"host"`` (numpy, no GPU), or None to use CUDA if it is available.
+///
+/// ``device`` is the device of the tensors, as in torch: ``"cuda:1"``, its number ``1``, ``"cpu"``
+/// or a ``torch.device``. ``"cpu"`` is the backend ``"host"``. A UUID, a part of the name or
+/// ``"vulkan:1"``, a number of Vulkan's, selects a GPU too. By default it is the first GPU that
+/// CUDA can share with Vulkan, normally ``"cuda:0"``.
 ///
 /// With ``headless=True`` there is no window. With ``headless=False`` there is a window, or an
 /// exception is raised. By default, there is a window if there is a display and the GPU can present
@@ -58,6 +64,24 @@ pub(crate) struct View {
 }
 
 impl View {
+    /// Opens a view with a picture of the size in `wanted`. `device` is the GPU and the backend.
+    fn open(
+        py: Python<'_>,
+        headless: Option<bool>,
+        wanted: &WindowInfo,
+        (device, backend): (&Wanted, Backend),
+    ) -> PyResult<Self> {
+        Process::check_drivers()?;
+        let [width, height] = wanted.size;
+        let open = |window| Screen::open(wanted.size, backend, device, window);
+        let screen = choose::screen(py, headless, wanted, open)?;
+        let compute = Detached::new(Native::new(screen.compute().clone()));
+        let window = screen.window();
+        let (screen, tensors, canvases) = (Mutex::new(Some(screen)), Mutex::default(), Mutex::default());
+        let (scene, process) = (Mutex::new(Scene::Image(look(0.0, false, None)?)), Process::current());
+        Ok(Self { screen, tensors, canvases, scene, window, compute, width, height, process })
+    }
+
     /// Runs `f` with the screen, detached from the interpreter, since it calls drivers and may
     /// wait.
     fn with<R: Send>(&self, py: Python<'_>, f: impl FnOnce(&mut Screen) -> Result<R, Fault> + Send) -> PyResult<R> {
@@ -115,6 +139,16 @@ impl View {
                 Err(closed())
             }
         }
+    }
+
+    /// Waits for the view's frames and frees its memory. Returns the error of the wait, and the
+    /// number of tensors and frames that are still in use, which is returned only once.
+    fn end(&self) -> (Result<(), Fault>, usize) {
+        let ended = self.lock().take().map_or(Ok(()), |mut screen| screen.drain());
+        let canvases = std::mem::take(&mut *self.canvases());
+        let frames: usize = canvases.iter().filter_map(Weak::upgrade).map(|canvas| canvas.close()).sum();
+        let tensors = std::mem::take(&mut *self.live());
+        (ended, frames + tensors.iter().filter(|memory| memory.strong_count() > 0).count())
     }
 
     fn live(&self) -> MutexGuard<'_, Vec<Weak<Memory>>> {

@@ -92,7 +92,7 @@ def test_a_stream_of_another_gpu_is_refused_and_the_next_taken(view, torch):
     if torch.cuda.device_count() < 2:
         pytest.skip("needs two GPUs")
     canvas = view.canvas(SHAPE)
-    here = int(view.tensor((1,)).device.removeprefix("cuda:"))
+    here = int(view.device.removeprefix("cuda:"))
     with pytest.raises(vkview.DeviceMismatchError, match="another CUDA context"):
         canvas.frame(stream=torch.cuda.Stream(1 - here)).__enter__()
     with canvas.frame(stream=torch.cuda.current_stream(here)) as t:
@@ -117,6 +117,40 @@ def test_a_captured_stream_is_refused_and_its_capture_goes_on(view, torch):
         torch.from_dlpack(t).fill_(9)
     view.draw()
     assert (view.pixels() == 9).all()
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["its own stream", "another stream"])
+def test_a_capture_after_the_first_frame_is_refused_and_goes_on(view, torch, is_first, caplog):
+    canvas = view.canvas(SHAPE)
+    graph, first, other = torch.cuda.CUDAGraph(), torch.cuda.Stream(), torch.cuda.Stream()
+    stream = first if is_first else other
+    values = torch.zeros(4, device="cuda")
+    def frame(value):
+        with torch.cuda.stream(first), canvas.frame(stream=first) as t:
+            torch.from_dlpack(t).fill_(value)
+        view.draw()
+        assert (view.pixels() == value).all()
+    frame(1)
+    with torch.cuda.graph(graph, stream=stream):
+        values += 1
+        # A frame also needs the canvas's own stream.
+        for name in (first, other) if is_first else (other,):
+            with pytest.raises(vkview.UsageError, match="after the capture has ended"):
+                canvas.frame(stream=name).__enter__()
+        values += 1
+    graph.replay()
+    torch.cuda.synchronize()
+    assert (values == 2).all()
+    frame(2)
+    # The capture begins in the block, so the frame cannot be handed over.
+    opened = canvas.frame(stream=stream)
+    opened.__enter__()
+    with torch.cuda.graph(torch.cuda.CUDAGraph(), stream=stream):
+        values += 1
+        with pytest.raises(vkview.UsageError, match="after the capture has ended"):
+            opened.__exit__(None, None, None)
+    frame(3)
+    assert not [record for record in caplog.records if "TurnLost" in record.message or "dropped" in record.message]
 
 
 def test_an_exception_gives_the_frame_back(view, torch):

@@ -148,7 +148,7 @@ def test_torchs_current_device_need_not_be_that_of_the_view(torch, expected):
     if torch.cuda.device_count() < 2:
         pytest.skip("one GPU")
     with vkview.View(SHAPE[1], SHAPE[0], headless=True, backend="cuda") as view:
-        ours = view.tensor((1,)).device
+        ours = view.device
         others = [device for device in range(torch.cuda.device_count()) if f"cuda:{device}" != ours]
         with torch.cuda.device(others[0]):
             t = torch.from_numpy(picture()).to(ours)

@@ -116,7 +116,7 @@ def foreign(view):
     def call(name, *arguments):
         assert getattr(cuda, name)(*arguments) == 0, name
     device, context, memory, popped = ctypes.c_int(), ctypes.c_void_p(), ctypes.c_uint64(), ctypes.c_void_p()
-    ordinal = int(view.tensor((1,)).device.removeprefix("cuda:"))
+    ordinal = int(view.device.removeprefix("cuda:"))
     call("cuDeviceGet", ctypes.byref(device), ordinal)
     call("cuCtxCreate_v2", ctypes.byref(context), 0, device)
     call("cuMemAlloc_v2", ctypes.byref(memory), ctypes.c_size_t(SHAPE[0] * SHAPE[1] * SHAPE[2]))

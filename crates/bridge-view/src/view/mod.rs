@@ -5,6 +5,7 @@
 
 mod draw;
 mod output;
+mod read_back;
 #[cfg_attr(not(feature = "window"), path = "headless.rs")]
 mod screen;
 mod show;
@@ -24,6 +25,7 @@ use crate::format::{ImageFormat, PointFormat, Texels, check_sides};
 use crate::frame::Turn;
 use crate::look::{Look, PointLook};
 use crate::rate::Rate;
+use crate::view::read_back::ReadBack;
 use crate::view::screen::Screen;
 
 pub use crate::view::draw::Drawn;
@@ -82,6 +84,8 @@ pub struct View {
     picture: ManuallyDrop<LocalBuffer>,
     /// Depth buffer for points: one word per pixel.
     depths: ManuallyDrop<Option<LocalBuffer>>,
+    /// Created when the picture is first read on the host.
+    read_back: Option<ReadBack>,
     /// The error of a wait after which commands may still be running.
     stuck: Option<String>,
     drawn: bool,
@@ -124,6 +128,7 @@ impl View {
             pipelines: ManuallyDrop::new(pipelines),
             picture: ManuallyDrop::new(picture),
             depths: ManuallyDrop::new(None),
+            read_back: None,
             stuck: None,
             drawn: false,
             rate: Rate::new(),

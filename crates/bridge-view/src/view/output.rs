@@ -1,6 +1,6 @@
 //! Access to the picture: on the host, in a file, and in a slot that the compute side reads.
 
-// Vulkan calls, and mapped memory.
+// Vulkan calls.
 #![allow(unsafe_code)]
 
 use std::path::Path;
@@ -10,10 +10,10 @@ use bridge::{
     BufferAccess, BufferSpec, ComputeTurn, ImageAccess, ImageKind, ImageSpec, RenderFirst, RenderTurn, Resources,
 };
 use bytemuck::Pod;
-use vk_local::{LocalBuffer, MemoryLocation};
 
 use crate::error::{Error, Result};
 use crate::png::{check_name, png};
+use crate::view::read_back::ReadBack;
 use crate::view::show::is_same;
 use crate::view::{PIXEL, View};
 
@@ -25,47 +25,64 @@ impl View {
     /// # Errors
     /// [`Error::Bridge`] if a wait exceeds its limit, or the error of the failed driver call.
     pub fn pixels(&mut self) -> Result<Vec<u8>> {
+        if self.drawn {
+            return Ok(self.copied()?.to_vec());
+        }
+        let mut pixels = vec![0; self.picture_len()?];
+        blacken(&mut pixels);
+        Ok(pixels)
+    }
+
+    /// Copies the picture that was drawn last into `pixels`, in the format of
+    /// [`pixels`](Self::pixels). To read every frame, such as for a video, keep the memory and call
+    /// this: it allocates nothing after the first call.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if `pixels` does not have four bytes per pixel of the picture;
+    /// otherwise the errors of [`pixels`](Self::pixels).
+    pub fn pixels_into(&mut self, pixels: &mut [u8]) -> Result<()> {
+        let (len, wanted) = (pixels.len(), self.picture_len()?);
+        if len != wanted {
+            let [width, height] = self.size;
+            let reason = format!("a picture of {width}x{height} takes {wanted} bytes, but the memory for it has {len}");
+            return Err(Error::invalid("pixels", reason));
+        }
+        if self.drawn {
+            pixels.copy_from_slice(self.copied()?);
+        } else {
+            blacken(pixels);
+        }
+        Ok(())
+    }
+
+    /// Copies the picture to host memory that is kept for the next call, and waits for the copy.
+    /// Returns the memory.
+    fn copied(&mut self) -> Result<&[u8]> {
         self.finish()?;
-        let size = self.picture.size();
-        if !self.drawn {
-            let black = [0, 0, 0, 255].into_iter().cycle();
-            return Ok(black.take(usize::try_from(size).unwrap_or(0)).collect());
-        }
         let device = self.compute.device();
-        let usage = vk::BufferUsageFlags::TRANSFER_DST;
-        let target = LocalBuffer::new(device, "pixels", size, usage, MemoryLocation::GpuToCpu)?;
-        let raw = device.as_raw();
-        let (source, copy) = (self.picture.as_raw(), target.as_raw());
-        let record = |commands| {
-            let barrier = |from, to| vk::MemoryBarrier::default().src_access_mask(from).dst_access_mask(to);
-            let none = vk::DependencyFlags::empty();
-            let (draws, copies) = (vk::PipelineStageFlags::COMPUTE_SHADER, vk::PipelineStageFlags::TRANSFER);
-            let drawn = barrier(vk::AccessFlags::SHADER_WRITE, vk::AccessFlags::TRANSFER_READ);
-            // SAFETY: VUID-vkCmdPipelineBarrier-srcStageMask-06461: every graphics queue supports
-            // the stages.
-            unsafe { raw.cmd_pipeline_barrier(commands, draws, copies, none, &[drawn], &[], &[]) };
-            // SAFETY: VUID-vkCmdCopyBuffer-size-00115, -00116: both buffers have `size` bytes.
-            unsafe { raw.cmd_copy_buffer(commands, source, copy, &[vk::BufferCopy::default().size(size)]) };
-            let copied = barrier(vk::AccessFlags::TRANSFER_WRITE, vk::AccessFlags::HOST_READ);
-            let host = vk::PipelineStageFlags::HOST;
-            // SAFETY: as above.
-            unsafe { raw.cmd_pipeline_barrier(commands, copies, host, none, &[copied], &[], &[]) };
+        let idle = match self.read_back.take() {
+            Some(idle) => idle,
+            None => ReadBack::new(device, self.picture.size())?,
         };
-        // SAFETY: the queue belongs to the device; the commands are valid, see above.
-        let ran = unsafe { device.run_once(device.queue(), "pixels", self.limit, record) };
-        if let Err(error) = ran {
-            let may_still_run = error.may_still_run();
-            let error = Error::from(error);
-            if may_still_run {
-                // The copy may still write `target` and read the picture.
-                std::mem::forget(target);
-                self.note_stuck(&error);
+        // SAFETY: the picture has this size, and was created for copies in `new`. It is drawn on
+        // the device's queue. After `note_stuck` it is never freed.
+        match unsafe { idle.copy(device, self.picture.as_raw(), self.limit) } {
+            Ok(idle) => self.read_back.insert(idle).bytes(),
+            Err(error) => {
+                let may_still_run = error.may_still_run();
+                let error = Error::from(error);
+                if may_still_run {
+                    self.note_stuck(&error);
+                }
+                Err(error)
             }
-            return Err(error);
         }
-        // SAFETY: the copy has run, and made its writes visible to the host.
-        let bytes = unsafe { target.bytes() };
-        bytes.map(<[u8]>::to_vec).ok_or_else(|| Error::invalid("pixels", "their memory is not mapped"))
+    }
+
+    /// Returns the number of bytes of the picture.
+    fn picture_len(&self) -> Result<usize> {
+        let len = usize::try_from(self.picture.size());
+        len.map_err(|_| Error::invalid("picture", "it is too large for this machine"))
     }
 
     /// Returns the picture as the bytes of a PNG file.
@@ -95,9 +112,7 @@ impl View {
     /// # Errors
     /// [`Error::InvalidArgument`] if the picture has more bytes than the machine can address.
     pub fn picture_spec(&self) -> Result<BufferSpec<[u8; 4]>> {
-        let len = usize::try_from(self.picture.size() / PIXEL);
-        let len = len.map_err(|_| Error::invalid("picture", "it is too large for this machine"))?;
-        Ok(BufferSpec::new(len, BufferAccess::TRANSFER_WRITE))
+        Ok(BufferSpec::new(self.picture_len()? / PIXEL as usize, BufferAccess::TRANSFER_WRITE))
     }
 
     /// Returns the spec of an image that the picture can be [read](Self::read) into.
@@ -206,6 +221,11 @@ impl View {
         }
         R::target(frame.resources(), self.size)
     }
+}
+
+/// Fills memory with the picture of a view that has drawn nothing.
+fn blacken(pixels: &mut [u8]) {
+    pixels.chunks_exact_mut(PIXEL as usize).for_each(|pixel| pixel.copy_from_slice(&[0, 0, 0, 255]));
 }
 
 /// Resources that a picture can be copied to: a buffer of any element type, or an image with four

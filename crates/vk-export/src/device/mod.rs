@@ -1,6 +1,7 @@
 //! A Vulkan device that resources are exported from: opened here, or adopted from an engine.
 
 #![allow(unsafe_code)] // Vulkan calls.
+pub(crate) mod blocking;
 pub(crate) mod commands;
 pub(crate) mod dependencies;
 pub(crate) mod instance;

@@ -19,7 +19,8 @@ pub enum DeviceSelector {
     /// virtual, CPU.
     #[default]
     Best,
-    /// The best suitable device; devices with one of these UUIDs come before all others.
+    /// The suitable device whose UUID comes first in this list. If there is none, the
+    /// [best](Self::Best) suitable device.
     Preferred(Vec<Uuid>),
     /// By position in `vkEnumeratePhysicalDevices`.
     Index(usize),
@@ -87,8 +88,11 @@ impl DeviceSelector {
 
     /// Returns a sort key: of two suitable devices, the one with the lower key is selected.
     fn sort_key(&self, uuid: Uuid, exports: bool, kind: vk::PhysicalDeviceType) -> impl Ord + use<> {
-        let preferred = matches!(self, Self::Preferred(uuids) if uuids.contains(&uuid));
-        (!preferred, !exports, rank(kind))
+        let place = match self {
+            Self::Preferred(uuids) => uuids.iter().position(|preferred| *preferred == uuid).unwrap_or(usize::MAX),
+            _ => 0,
+        };
+        (place, !exports, rank(kind))
     }
 
     fn matches(&self, index: usize, device: &PhysicalDeviceInfo) -> bool {
@@ -136,6 +140,25 @@ mod tests {
         let place = |uuid, exports, kind| selector.sort_key(uuid, exports, kind);
         assert!(place(other, true, Kind::INTEGRATED_GPU) < place(one, true, Kind::DISCRETE_GPU));
         assert!(place(other, true, Kind::DISCRETE_GPU) < place(other, true, Kind::CPU));
+    }
+
+    /// CUDA and Vulkan may enumerate the same GPUs in different orders.
+    #[test]
+    fn preferred_devices_come_in_the_order_of_the_list() {
+        let [first, second, other] = [1, 2, 3].map(Uuid::from_u128);
+        let devices = || {
+            let device = |uuid| {
+                let mut device = PhysicalDeviceInfo::nameless();
+                device.uuid = uuid;
+                Ok((device, Vec::new()))
+            };
+            [other, second, first].map(device).into()
+        };
+        let pick = |uuids: &[Uuid]| DeviceSelector::Preferred(uuids.to_vec()).pick(devices()).map(|device| device.uuid);
+        assert_eq!(pick(&[first, second]).unwrap(), first);
+        assert_eq!(pick(&[second, first]).unwrap(), second);
+        assert_eq!(pick(&[Uuid::from_u128(9), first]).unwrap(), first, "a UUID that no device has is passed over");
+        assert_eq!(pick(&[]).unwrap(), other);
     }
 
     #[test]
