@@ -23,7 +23,8 @@ use crate::tensor::{Consumer, Role, TensorView};
 /// Shows tensors of any library, as images or points, on the GPU that they are on.
 ///
 /// ``width`` and ``height`` are the size of the picture in pixels. ``backend`` is ``"cuda"``,
-/// ``"host"`` (numpy, no GPU), or None to use CUDA if it is available. ``device`` selects the GPU:
+/// ``"host"`` (tensors in host memory, drawn by the best Vulkan device), or None to use CUDA if it
+/// is available. ``device`` selects the GPU:
 /// ``"cuda:1"`` or a ``torch.device`` as CUDA counts them, or a UUID, a part of the name or a
 /// number as reported by Vulkan, whose order may differ. By default it is a GPU that CUDA sees, if
 /// there is one.
