@@ -1,4 +1,7 @@
-"""Errors for arrays that are refused: they name the type and a call that converts it, and have the library's exception as cause."""
+"""Errors for arrays that are refused.
+
+They name the type and a call that converts it, and have the library's exception as cause.
+"""
 
 import re
 import sys
