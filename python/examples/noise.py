@@ -16,7 +16,7 @@ frames = int(sys.argv[2]) if len(sys.argv) > 2 else 1000
 with vkview.View(1920, 1080, title="noise") as view:
     start, drawn = time.perf_counter(), 0
     while view.running and drawn < frames:
-        view.image(torch.rand((1080, 1920, 4), device="cuda", dtype=torch.float16))
+        view.image(torch.rand((1080, 1920, 3), device="cuda", dtype=torch.float16))
         drawn += view.draw()
     view.finish()
     print(f"{drawn / (time.perf_counter() - start):.0f} frames/s on {view.device_name}")

@@ -84,10 +84,9 @@ def test_no_elements_are_refused(shape):
         describe(np.zeros(shape, np.float32))
 
 
-@pytest.mark.parametrize("x", [np.zeros(3, "complex64"), np.zeros(3, ">f4"), np.zeros(3, "U4"), np.zeros(3, "M8[s]"),
-                               np.zeros(3, [("a", "f4")])])
+@pytest.mark.parametrize("x", [np.zeros(3, "U4"), np.zeros(3, "M8[s]"), np.zeros(3, object)])
 def test_types_without_a_picture_are_refused(x):
-    with pytest.raises(DTypeError):
+    with pytest.raises(DTypeError, match="`.*` cannot be shown$"):
         describe(x)
 
 
@@ -101,7 +100,7 @@ def test_what_is_no_tensor_is_named(x):
     ({"shape": ...}, TensorError),
     ({"typestr": ...}, TensorError),
     ({"data": ...}, TensorError),
-    ({"data": b"bytes"}, TensorError),
+    ({"data": 7}, TensorError),
     ({"data": (-4, False)}, TensorError),
     ({"data": (0, False)}, TensorError),
     ({"data": ("here", False)}, TensorError),
@@ -121,6 +120,8 @@ def test_what_is_no_tensor_is_named(x):
     ({"strides": (2**61, 1), "data": (2**64 - 2**62, False)}, TensorError),
     ({"strides": "ab"}, TensorError),
     ({"mask": "x"}, TensorError),
+    ({"offset": "x"}, TensorError),
+    ({"offset": -1}, TensorError),
 ])
 def test_an_interface_that_cannot_be_is_refused(entries, error):
     for name in ["__array_interface__", "__cuda_array_interface__"]:
@@ -133,17 +134,6 @@ def test_a_misaligned_address_is_refused():
     address, _ = fake.__array_interface__["data"]
     with pytest.raises(LayoutError, match="multiple of 4"):
         describe(fakes.Interface(typestr="<f4", data=(address + 1, False)))
-
-
-def test_an_interface_that_raises_or_is_no_dict_is_refused():
-    class Raises:
-        @property
-        def __array_interface__(self):
-            raise RuntimeError("gone")
-    with pytest.raises((TensorError, RuntimeError)):
-        describe(Raises())
-    with pytest.raises(TensorError):
-        describe(types.SimpleNamespace(__array_interface__=[1, 2]))
 
 
 def test_cuda_interfaces_name_their_stream():

@@ -12,6 +12,7 @@ mod digest;
 mod documented;
 mod fuzz;
 mod kernels;
+mod licenses;
 mod lint;
 mod nvrtc;
 mod programs;

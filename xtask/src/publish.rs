@@ -1,12 +1,13 @@
 //! Checks before publishing: each crate packs and compiles from its package, and the licenses are
 //! allowed.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use crate::licenses;
 use crate::shell;
 
 /// The version of all packages of the workspace, including this one.
@@ -106,22 +107,8 @@ pub(crate) fn licenses() -> Result<()> {
 
 /// Checks that `deny.toml` allows the licenses of a workspace's dependencies.
 fn licenses_of(manifest: &Path) -> Result<()> {
-    let folder = shell::target_dir().join("ci");
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let file = folder.join("metadata.json");
-    let mut metadata = shell::cargo();
-    metadata.args(["metadata", "--format-version=1", "--manifest-path"]).arg(manifest);
-    for target in ["x86_64-unknown-linux-gnu", "x86_64-pc-windows-msvc"] {
-        metadata.args(["--filter-platform", target]);
-    }
-    metadata.stdout(File::create(&file).with_context(|| format!("cannot write {}", file.display()))?);
-    shell::run(&mut metadata)?;
-    let mut checks = shell::cargo();
-    checks.args(["run", "--quiet", "--package", "xtask-checks", "--", "licenses", "deny.toml"]);
-    checks.stdin(File::open(&file).with_context(|| format!("cannot read {}", file.display()))?);
-    let status = checks.status().with_context(|| format!("cannot start `{}`", shell::command_line(&checks)))?;
-    anyhow::ensure!(status.success(), "`{}` failed: {status}", shell::command_line(&checks));
-    Ok(())
+    let targets = ["x86_64-unknown-linux-gnu", "x86_64-pc-windows-msvc"];
+    licenses::with_metadata(manifest, &targets, "licenses", Path::new("deny.toml"))
 }
 
 /// Fails if files of a package import each other in a cycle.

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use crate::licenses;
 use crate::lint;
 use crate::setup;
 use crate::setup::consent::Consent;
@@ -17,6 +18,8 @@ use crate::shell;
 /// The packages that build and test the wheel; numpy is a dependency of the package.
 pub(crate) const BUILDER: &str = "maturin>=1.9,<2";
 const TESTER: &str = "pytest>=8,<10";
+/// The package that compares the stubs with the module.
+const CHECKER: &str = "mypy>=1.19,<3";
 
 /// Lints the package, builds its wheel, and tests the wheel in a new environment on the CPU
 /// backend.
@@ -33,21 +36,25 @@ pub(crate) fn ci() -> Result<()> {
     let python = python_with_venv()?;
     create_environment(&python, &builder, &[BUILDER])?;
     remove_folder(&wheels)?;
+    licenses::write_linked(&package)?;
     let mut build = Command::new(builder.join("bin/maturin"));
     lint::with_lints(&mut build)?;
     build.env("CARGO_TARGET_DIR", shell::shared_target_dir());
     build.args(["build", "--locked", "--profile", "dev", "--auditwheel", "check", "--out"]).arg(&wheels);
     shell::run(build.arg("--interpreter").arg(&python).current_dir(&package))?;
 
-    test(&python, &fresh, &only_file(&wheels)?)
+    let wheel = only_file(&wheels)?;
+    licenses::check_wheel(&python, &wheel)?;
+    test(&python, &fresh, &wheel)
 }
 
-/// Tests the wheel in a new environment.
+/// Tests the wheel, and compares its stubs with its module, in a new environment.
 pub(crate) fn test(python: &Path, fresh: &Path, wheel: &Path) -> Result<()> {
-    create_environment(python, fresh, &[TESTER, &wheel.to_string_lossy()])?;
+    create_environment(python, fresh, &[TESTER, CHECKER, &wheel.to_string_lossy()])?;
+    // Both run in folders where no folder has the package's name and would be imported instead.
+    let mut stubs = Command::new(fresh.join("bin/python"));
+    shell::run(stubs.args(["-m", "mypy.stubtest", "vkview"]).current_dir(fresh))?;
     let mut tests = Command::new(fresh.join("bin/python"));
-    // In the folder of the tests, where no folder has the package's name and would be imported
-    // instead.
     tests.args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]).current_dir(shell::root().join("python/tests"));
     if let Some(path) = setup::layer_path() {
         tests.env("VK_LAYER_PATH", path).env("VKVIEW_VALIDATION", "1");

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::licenses;
 use crate::python;
 use crate::shell;
 
@@ -30,6 +31,7 @@ pub(crate) fn run(profile: &str) -> Result<()> {
     let python = python::python_with_venv()?;
     python::create_environment(&python, &builder, &[python::BUILDER, LINKER, INSPECTOR])?;
     python::remove_folder(&dist)?;
+    licenses::write_linked(&shell::root().join("python"))?;
 
     let mut build = Command::new(builder.join("bin/maturin"));
     build.args(["build", "--locked", "--profile", profile, "--zig", "--compatibility", POLICY]);
@@ -48,6 +50,7 @@ pub(crate) fn run(profile: &str) -> Result<()> {
     if !is_for(&said, &format!("{POLICY}_{arch}")) {
         bail!("{} is not for {POLICY}; auditwheel says above what it needs", wheel.display());
     }
+    licenses::check_wheel(&python, &wheel)?;
     python::test(&python, &fresh, &wheel)?;
     println!("wheel: {}", wheel.display());
     Ok(())

@@ -6,7 +6,7 @@ use bridge_view::{Element, ImageFormat, MAX_POINTS, MAX_SIDE, PointFormat, Point
 use crate::error::{Fault, Kind};
 use crate::screen::{limit, to_fault};
 use crate::tensor::dtype::DType;
-use crate::tensor::{TensorView, tuple};
+use crate::tensor::{TensorView, conversion, tuple};
 
 /// The height, width, channels and element type of a slot's contents, in C order. Points are a
 /// single row.
@@ -24,10 +24,16 @@ pub(crate) struct Format {
 
 impl Format {
     pub(crate) fn of(tensor: &TensorView) -> Result<Self, Fault> {
-        Ok(Self { apart: tensor.planar, ..Self::new(&tensor.shape, tensor.dtype)? })
+        let advice = || format!("; {}", conversion::of_image(tensor.dtype));
+        Ok(Self { apart: tensor.planar, ..Self::checked(&tensor.shape, tensor.dtype, advice)? })
     }
 
     pub(crate) fn new(shape: &[usize], dtype: DType) -> Result<Self, Fault> {
+        Self::checked(shape, dtype, String::new)
+    }
+
+    /// Returns the format of an image. `advice`, for the error, says how to convert its elements.
+    fn checked(shape: &[usize], dtype: DType, advice: impl FnOnce() -> String) -> Result<Self, Fault> {
         let wrong = |reason: String| Fault::new(Kind::Shape, format!("an image of shape {} {reason}", tuple(shape)));
         let (height, width, channels) = match *shape {
             [height, width] => (height, width, 1),
@@ -51,9 +57,8 @@ impl Format {
             return Err(wrong(format!("is too large: a side has at most {MAX_SIDE} pixels")));
         };
         if !matches!(dtype, DType::U8 | DType::F16 | DType::F32) {
-            let advice = "convert it with .to(torch.float16) or .astype(\"float32\")";
-            let reason = format!("an image of {dtype} cannot be shown: it must be uint8, float16 or float32; {advice}");
-            return Err(Fault::new(Kind::DType, reason));
+            let reason = format!("an image of {dtype} cannot be shown: it must be uint8, float16 or float32");
+            return Err(Fault::new(Kind::DType, reason + &advice()));
         }
         // Lossless: at most 4.
         Ok(Self { width, height, channels: channels as u32, dtype, apart: false })
@@ -71,11 +76,13 @@ impl Format {
                 ));
             }
         };
-        check_floats("points", tensor)?;
+        // Lossless: at most 6.
+        let channels = channels as u32;
+        check_floats("points", tensor.dtype, |dtype| conversion::of_points(dtype, channels))?;
         let width = u32::try_from(count).ok().filter(|&count| count <= MAX_POINTS);
         let width =
             width.ok_or_else(|| Fault::new(Kind::Shape, format!("{count} points are more than {MAX_POINTS}")))?;
-        Ok(Self { width, height: 1, channels: channels as u32, dtype: DType::F32, apart: false })
+        Ok(Self { width, height: 1, channels, dtype: DType::F32, apart: false })
     }
 
     /// Returns the format of points whose values, (count,), or colors, (count, 3), are a separate
@@ -100,7 +107,7 @@ impl Format {
             let shape = tuple(&own.shape);
             return wrong(format!("{name} of shape {shape} for {count} points: it must be {wanted}"));
         }
-        check_floats(name, own)?;
+        check_floats(name, own.dtype, what.advice())?;
         Ok(Self { channels, apart: true, ..format })
     }
 
@@ -146,15 +153,21 @@ impl Attribute {
             Self::Colors => "colors",
         }
     }
+
+    /// Returns the function that advises how to convert elements to `float32`.
+    fn advice(self) -> fn(DType) -> String {
+        match self {
+            Self::Values => conversion::of_values,
+            Self::Colors => conversion::of_colors,
+        }
+    }
 }
 
-fn check_floats(what: &str, tensor: &TensorView) -> Result<(), Fault> {
-    let advice = match (tensor.dtype, what) {
-        (DType::F32, _) => return Ok(()),
-        (DType::U8, "colors") => "use t.float() / 255 or x.astype(\"float32\") / 255",
-        _ => "use t.float() or x.astype(\"float32\")",
-    };
-    let reason = format!("{what} of {} cannot be shown: they must be float32; {advice}", tensor.dtype);
+fn check_floats(what: &str, dtype: DType, advice: impl FnOnce(DType) -> String) -> Result<(), Fault> {
+    if dtype == DType::F32 {
+        return Ok(());
+    }
+    let reason = format!("{what} of {dtype} cannot be shown: they must be float32; {}", advice(dtype));
     Err(Fault::new(Kind::DType, reason))
 }
 

@@ -10,7 +10,7 @@ use crate::error::{Fault, Kind};
 use crate::tensor::array::view_argument;
 use crate::tensor::dtype::DType;
 use crate::tensor::stream::{LEGACY, Producer, current_of, explicit};
-use crate::tensor::{Claims, Consumer, Device, Keep, Role, is_of};
+use crate::tensor::{Claims, Consumer, Device, Keep, Role, conversion, failed, is_of};
 
 /// The requested version; producers may return a lower one, or an unversioned capsule.
 const MAX_VERSION: (u32, u32) = (1, 3);
@@ -19,10 +19,11 @@ const NO_SYNC: i64 = -1;
 
 /// Returns the device from `__dlpack_device__`, or `None` if there is no such method.
 pub(crate) fn device_of(object: &Bound<'_, PyAny>) -> PyResult<Option<Device>> {
-    if !object.hasattr("__dlpack_device__")? {
+    let failed = |error| failed(object.py(), "__dlpack_device__", error);
+    if !object.hasattr("__dlpack_device__").map_err(failed)? {
         return Ok(None);
     }
-    let pair = object.call_method0("__dlpack_device__")?;
+    let pair = object.call_method0("__dlpack_device__").map_err(failed)?;
     let malformed = |error: PyErr| {
         Fault::new(Kind::Tensor, format!("__dlpack_device__ gave {pair}, not a type and a number"))
             .caused_by(object.py(), error)
@@ -76,10 +77,7 @@ pub(crate) fn import(
             |error: dlpark::tensor::Error| Fault::new(Kind::Tensor, format!("the DLPack tensor is invalid: {error}"));
         let tensor = managed.validate().map_err(invalid)?;
         let dtype = tensor.dtype();
-        let known = DType::from_dlpack(dtype).ok_or_else(|| {
-            let name = format!("code {}, {} bits, {} lanes", dtype.code.0, dtype.bits, dtype.lanes);
-            Fault::new(Kind::DType, format!("elements of DLPack's type with {name} cannot be shown"))
-        })?;
+        let known = DType::from_dlpack(dtype).ok_or_else(|| conversion::unknown_in_dlpack(dtype))?;
         let device = checked_device(tensor.device())?;
         if announced.is_some_and(|announced| announced != device) {
             let reason = format!("__dlpack_device__ says {}, the capsule {device}", announced.unwrap_or(device));

@@ -55,6 +55,11 @@ impl DType {
         usize::from(self.row().4 / 8)
     }
 
+    /// Returns `true` for integers, which excludes `bool`.
+    pub(crate) fn is_integer(self) -> bool {
+        matches!(self.row().3, 'i' | 'u')
+    }
+
     /// Parses a name such as `"float32"`, or one that ends in it, such as `torch.float32`.
     pub(crate) fn from_name(name: &str) -> Option<Self> {
         let name = name.rsplit('.').next().unwrap_or(name);

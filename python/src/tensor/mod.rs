@@ -5,6 +5,7 @@
 //! does not have causes undefined behavior, as with numpy.
 
 pub(crate) mod array;
+pub(crate) mod conversion;
 pub(crate) mod dlpack;
 pub(crate) mod dtype;
 pub(crate) mod rows;
@@ -163,21 +164,21 @@ impl TensorView {
         stream: Option<usize>,
         role: Role,
     ) -> PyResult<Self> {
-        let has = |name| object.hasattr(name);
+        let has = |name| object.hasattr(name).map_err(|error| failed(object.py(), name, error));
         let on_cpu_with_interface = |device| device == Some(Device::Cpu);
         let mut claims = if let Ok(tensor) = object.cast::<Tensor>() {
             tensor.get().claims(object.py(), stream)?
         } else if has("__dlpack__")? {
             // Preferred for numpy, whose older versions create no capsules for read-only arrays.
             if on_cpu_with_interface(dlpack::device_of(object)?) && has("__array_interface__")? {
-                array::on_cpu(object)?
+                array::on_cpu(object, role)?
             } else {
                 dlpack::import(object, consumer, stream, role)?
             }
         } else if has("__cuda_array_interface__")? {
-            array::on_cuda(object, stream)?
+            array::on_cuda(object, stream, role)?
         } else if has("__array_interface__")? {
-            array::on_cpu(object)?
+            array::on_cpu(object, role)?
         } else {
             return Err(not_a_tensor(object).into());
         };
@@ -256,6 +257,11 @@ pub(crate) fn is_of(object: &Bound<'_, PyAny>, library: &str, class: &str) -> Py
         Some(class) => object.is_instance(&class),
         None => Ok(false),
     }
+}
+
+/// Returns the error for an exception that the tensor's library raised in `what`.
+pub(crate) fn failed(py: Python<'_>, what: &str, error: PyErr) -> PyErr {
+    Fault::new(Kind::Tensor, format!("{what} of the tensor failed: {}", error.value(py))).caused_by(py, error)
 }
 
 fn not_a_tensor(object: &Bound<'_, PyAny>) -> Fault {

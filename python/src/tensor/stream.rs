@@ -4,7 +4,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
 use crate::error::{Fault, Kind, is_interrupt};
-use crate::tensor::{Device, is_of};
+use crate::tensor::{Device, failed, is_of};
 
 /// The handle of CUDA's legacy default stream (`CU_STREAM_LEGACY`), as numbered by DLPack and
 /// `__cuda_array_interface__`.
@@ -31,13 +31,7 @@ pub(crate) fn named(stream: &Bound<'_, PyAny>) -> PyResult<usize> {
     let number = match stream.extract::<usize>() {
         Ok(number) => number,
         Err(error) if is_interrupt(stream.py(), &error) => return Err(error),
-        Err(_) => attribute(stream)?.ok_or_else(|| {
-            Fault::new(
-                Kind::Tensor,
-                "stream must be the address of a CUstream, a torch.cuda.Stream, a cupy.cuda.Stream, a numba stream or an object \
-                 with __cuda_stream__",
-            )
-        })?,
+        Err(_) => attribute(stream)?.ok_or_else(not_a_stream)?,
     };
     Ok(explicit(if number == 0 { LEGACY } else { number })?)
 }
@@ -52,8 +46,21 @@ pub(crate) fn explicit(stream: usize) -> Result<usize, Fault> {
     Err(Fault::new(Kind::Usage, format!("{reason}: use a stream of its own, or the legacy default stream (1)")))
 }
 
+fn not_a_stream() -> Fault {
+    Fault::new(
+        Kind::Tensor,
+        "stream must be the address of a CUstream, a torch.cuda.Stream, a cupy.cuda.Stream, a numba stream or an object \
+         with __cuda_stream__",
+    )
+}
+
 /// Returns the `CUstream` of a library's object that wraps one, or `None` for other objects.
 pub(crate) fn attribute(stream: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
+    address_of(stream).map_err(|error| not_a_stream().caused_by(stream.py(), error))
+}
+
+/// Like [`attribute`], with the object's own exceptions.
+fn address_of(stream: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
     if let Some(protocol) = stream.getattr_opt("__cuda_stream__")? {
         // By cuda.core's protocol, a function that returns the version and the address.
         let pair = if protocol.is_callable() { protocol.call0()? } else { protocol };
@@ -78,9 +85,8 @@ pub(crate) fn attribute(stream: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
 pub(crate) fn current_of(object: &Bound<'_, PyAny>, device: Device) -> PyResult<Option<usize>> {
     let Device::Cuda(ordinal) = device else { return Ok(None) };
     if is_of(object, "torch", "Tensor")? {
-        let torch = object.py().import("torch")?;
-        let current = torch.getattr("cuda")?.call_method1("current_stream", (ordinal,))?;
-        return named(&current.getattr("cuda_stream")?).map(Some);
+        let current = object.py().import("torch")?.getattr("cuda")?.call_method1("current_stream", (ordinal,));
+        return named(&current.map_err(|error| no_current(object.py(), "torch", error))?).map(Some);
     }
     // Version 3 contains the stream: cupy's current one, or the stream of numba's array.
     match object.getattr_opt("__cuda_array_interface__") {
@@ -88,6 +94,10 @@ pub(crate) fn current_of(object: &Bound<'_, PyAny>, device: Device) -> PyResult<
         Err(error) if is_interrupt(object.py(), &error) => Err(error),
         Ok(None) | Err(_) => Ok(None),
     }
+}
+
+fn no_current(py: Python<'_>, library: &str, error: PyErr) -> PyErr {
+    failed(py, &format!("the query of {library}'s current stream on the device"), error)
 }
 
 /// Returns the streams on which a library may have written a tensor of the view: the current
@@ -106,7 +116,8 @@ pub(crate) fn all_current(py: Python<'_>, ordinal: i32) -> PyResult<Vec<usize>> 
         && is_initialized.call0()?.is_truthy()?
         && let Some(current_stream) = cuda.getattr_opt("current_stream")?
     {
-        streams.push(named(&current_stream.call1((ordinal,))?)?);
+        let current = current_stream.call1((ordinal,));
+        streams.push(named(&current.map_err(|error| no_current(py, "torch", error))?)?);
     }
     if let Some(cuda) = module("cupy")?
         && let Some(current_stream) = cuda.getattr_opt("get_current_stream")?
@@ -116,7 +127,7 @@ pub(crate) fn all_current(py: Python<'_>, ordinal: i32) -> PyResult<Vec<usize>> 
             Err(error) if error.is_instance_of::<PyTypeError>(py) => current_stream.call0(),
             current => current,
         };
-        streams.push(named(&current?)?);
+        streams.push(named(&current.map_err(|error| no_current(py, "cupy", error))?)?);
     }
     streams.sort_unstable();
     streams.dedup();
@@ -125,8 +136,13 @@ pub(crate) fn all_current(py: Python<'_>, ordinal: i32) -> PyResult<Vec<usize>> 
 
 /// Returns the `stream` entry of a `__cuda_array_interface__`.
 pub(crate) fn of_interface(interface: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
-    let version = interface.get_item("version")?.extract::<i64>()?;
-    let entry = interface.call_method1("get", ("stream",))?;
+    let py = interface.py();
+    let malformed = |error: PyErr| {
+        let reason = "__cuda_array_interface__ is not a dict with a number as `version`";
+        Fault::new(Kind::Tensor, reason).caused_by(py, error)
+    };
+    let version = interface.get_item("version").and_then(|version| version.extract::<i64>()).map_err(malformed)?;
+    let entry = interface.call_method1("get", ("stream",)).map_err(malformed)?;
     if version < 3 || entry.is_none() {
         return Ok(None);
     }

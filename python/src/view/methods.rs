@@ -57,9 +57,9 @@ impl View {
     /// Channels may also come first in memory, as in ``t.permute(1, 2, 0)``. Other layouts raise
     /// ``LayoutError``.
     ///
-    /// One channel is gray, or colored with ``colormap="viridis"``. Two are red and green. Values
-    /// are multiplied by 2 to the power of ``exposure``. With ``linear=True`` they are then encoded
-    /// as sRGB; otherwise they are shown unchanged. NaN is magenta.
+    /// One channel is gray, or colored with ``colormap="viridis"``. Two are red and green; the
+    /// fourth is the alpha of ``pixels`` and ``save``. The others are multiplied by 2 to the power
+    /// of ``exposure``, and with ``linear=True`` then encoded as sRGB. NaN is magenta.
     ///
     /// The tensor is copied once, on the GPU. The view's stream waits for the stream that wrote it.
     /// That stream then waits for the copy, so its later work may overwrite the tensor. You may

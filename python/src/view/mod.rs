@@ -27,7 +27,8 @@ use crate::tensor::{Consumer, Role, TensorView};
 /// Shows tensors of any library, as images or points, on the GPU that they are on.
 ///
 /// ``width`` and ``height`` are the size of the picture in pixels. ``backend`` is ``"cuda"``,
-/// ``"host"`` (numpy, no GPU), or None to use CUDA if it is available.
+/// ``"host"`` (tensors in host memory, drawn by the best Vulkan device), or None to use CUDA if it
+/// is available.
 ///
 /// ``device`` is the device of the tensors, as in torch: ``"cuda:1"``, its number ``1``, ``"cpu"``
 /// or a ``torch.device``. ``"cpu"`` is the backend ``"host"``. A UUID, a part of the name or

@@ -1,11 +1,12 @@
 //! The parts of `cargo xtask` that read JSON (the public API as text, the licenses of the
-//! dependencies, the figures in the documents) and the check for import cycles between files.
+//! dependencies and their texts, the figures in the documents) and the check for import cycles between files.
 //!
 //! This is a separate package, so that `cargo xtask demo` does not have to build serde and the
 //! other dependencies of these parts.
 
 mod cycles;
 mod license;
+mod notices;
 mod tables;
 
 use std::io::Read;
@@ -30,11 +31,13 @@ fn run() -> Result<()> {
         ["api", json] => api(json),
         ["cycles"] => cycles::run(),
         ["licenses", deny] => licenses(deny),
+        ["notices", file] => notices(file),
         ["tables"] => tables::run(false),
         ["tables", "--check"] => tables::run(true),
         _ => bail!(
             "usage: xtask-checks api RUSTDOC.json | xtask-checks cycles | \
-             xtask-checks licenses deny.toml < METADATA.json | xtask-checks tables [--check]"
+             xtask-checks licenses deny.toml < METADATA.json | \
+             xtask-checks notices FILE < METADATA.json | xtask-checks tables [--check]"
         ),
     }
 }
@@ -56,10 +59,7 @@ fn api(json: &str) -> Result<()> {
 fn licenses(deny: &str) -> Result<()> {
     let text = fs::read_to_string(deny).with_context(|| format!("cannot read {deny}"))?;
     let allowed = license::allowed(&text).with_context(|| format!("{deny} has no list `allow` under [licenses]"))?;
-    let mut metadata = String::new();
-    io::stdin().read_to_string(&mut metadata).context("cannot read the output of `cargo metadata`")?;
-    let metadata: serde_json::Value =
-        serde_json::from_str(&metadata).context("that is not `cargo metadata`'s output")?;
+    let metadata = metadata()?;
     let packages = metadata["packages"].as_array().context("`cargo metadata` lists no packages")?;
 
     let mut refused = Vec::new();
@@ -81,4 +81,18 @@ fn licenses(deny: &str) -> Result<()> {
     }
     println!("licenses: {} packages, all under {}", packages.len(), allowed.join(", "));
     Ok(())
+}
+
+/// Writes the license texts of the crates that the root package in the output of `cargo metadata`,
+/// read from standard input, links.
+fn notices(file: &str) -> Result<()> {
+    let text = notices::text(&metadata()?)?;
+    fs::write(file, text).with_context(|| format!("cannot write {file}"))
+}
+
+/// Reads the output of `cargo metadata` from standard input.
+fn metadata() -> Result<serde_json::Value> {
+    let mut metadata = String::new();
+    io::stdin().read_to_string(&mut metadata).context("cannot read the output of `cargo metadata`")?;
+    serde_json::from_str(&metadata).context("that is not `cargo metadata`'s output")
 }
