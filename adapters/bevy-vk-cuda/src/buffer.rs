@@ -15,8 +15,10 @@ use crate::writer::CudaWriter;
 
 /// A storage buffer that a simulation fills, with elements of type `T`.
 ///
-/// Use [`handle`](Self::handle) in a material, with `#[storage(..)]`. Dropping the `CudaBuffer`
-/// ends the simulation. The buffer keeps its last frame for as long as handles to it exist.
+/// Use [`handle`](Self::handle) in a material, with `#[storage(..)]`.
+///
+/// Dropping the `CudaBuffer` ends the simulation: a writer that was [taken](Self::take_writer)
+/// returns [`Error::Dropped`]. The buffer keeps its last frame for as long as handles to it exist.
 #[derive(Component)]
 pub struct CudaBuffer<T: Pod + Send + Sync> {
     handle: Handle<ShaderBuffer>,

@@ -66,6 +66,19 @@ pub enum Error {
         object: String,
     },
 
+    /// Nothing shows the frames any more: the program has dropped their
+    /// [`CudaImage`](crate::CudaImage) or [`CudaBuffer`](crate::CudaBuffer), or Bevy's `App`. End
+    /// the simulation, and drop its writer.
+    #[error(
+        "{object}: nothing shows its frames any more, because its `CudaImage` or `CudaBuffer`, or Bevy's `App`, was \
+         dropped; end the simulation"
+    )]
+    #[non_exhaustive]
+    Dropped {
+        /// The image or buffer that the frames belong to.
+        object: String,
+    },
+
     /// Frames do not reach Bevy: their asset was replaced by one that they cannot be copied into
     /// (for example, one with another size or format), memory ran out, the device is lost or was
     /// replaced, or Bevy has stopped rendering.
@@ -98,13 +111,13 @@ fn again(retried: bool) -> &'static str {
 }
 
 impl Error {
-    /// Returns `true` if the device of either side is lost or was replaced, so that the same
-    /// operation will fail again.
+    /// Returns `true` if the device of either side is lost or was replaced, or if the object was
+    /// dropped, so that the same operation will fail again.
     pub(crate) fn is_device_lost(&self) -> bool {
         match self {
             Self::Bridge(error) => error.is_device_lost(),
             Self::Vulkan { result, .. } => *result == ash::vk::Result::ERROR_DEVICE_LOST,
-            Self::Panicked { .. } | Self::DeviceReplaced { .. } => true,
+            Self::Panicked { .. } | Self::DeviceReplaced { .. } | Self::Dropped { .. } => true,
             Self::NotPresented { source, .. } => source.is_device_lost(),
             Self::InvalidArgument { .. } | Self::WindowsConfigured { .. } | Self::RenderingStopped { .. } => false,
         }

@@ -19,9 +19,12 @@ use crate::writer::CudaWriter;
 /// A texture that a simulation fills, with texels of type `T` as the compute side sees them: `[u8;
 /// 4]` for `Rgba8UnormSrgb`.
 ///
-/// Use [`handle`](Self::handle) in any material; the material needs no changes afterwards. Dropping
-/// the `CudaImage` ends the simulation. The texture keeps its last frame for as long as handles to
-/// it exist.
+/// Use [`handle`](Self::handle) in any material; the material needs no changes afterwards. The
+/// asset is an ordinary [`Image`]: set its `sampler` through `Assets<Image>`, for example to
+/// `ImageSampler::nearest()`.
+///
+/// Dropping the `CudaImage` ends the simulation: a writer that was [taken](Self::take_writer)
+/// returns [`Error::Dropped`]. The texture keeps its last frame for as long as handles to it exist.
 #[derive(Component)]
 pub struct CudaImage<T: Texel> {
     handle: Handle<Image>,

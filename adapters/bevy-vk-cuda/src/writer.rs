@@ -8,7 +8,7 @@ use bridge::{Compute, HostWork, LatestWriter, TimelinePoint, Work};
 
 use crate::content::Content;
 use crate::error::{Error, Result};
-use crate::fault::Fault;
+use crate::fault::Receiver;
 use crate::upload::{Job, Uploader};
 
 /// The writer of the frames of a [`CudaImage`](crate::CudaImage) or a
@@ -16,8 +16,7 @@ use crate::upload::{Job, Uploader};
 pub struct CudaWriter<R: Content> {
     side: Side<R>,
     width: usize,
-    /// The errors of the presenting side.
-    fault: Arc<Fault>,
+    receiver: Receiver,
     presented: Arc<AtomicU64>,
 }
 
@@ -78,17 +77,22 @@ impl<R: Content> CpuFrame<'_, R> {
 }
 
 impl<R: Content> CudaWriter<R> {
-    pub(crate) fn shared(writer: LatestWriter<R>, held: Arc<()>, fault: Arc<Fault>, presented: Arc<AtomicU64>) -> Self {
-        Self { side: Side::Shared { writer, unfinished: VecDeque::new(), _held: held }, width: 0, fault, presented }
+    pub(crate) fn shared(
+        writer: LatestWriter<R>,
+        held: Arc<()>,
+        receiver: Receiver,
+        presented: Arc<AtomicU64>,
+    ) -> Self {
+        Self { side: Side::Shared { writer, unfinished: VecDeque::new(), _held: held }, width: 0, receiver, presented }
     }
 
     pub(crate) fn upload(
         uploader: Uploader<R::Item>,
         width: usize,
-        fault: Arc<Fault>,
+        receiver: Receiver,
         presented: Arc<AtomicU64>,
     ) -> Self {
-        Self { side: Side::Upload(uploader), width, fault, presented }
+        Self { side: Side::Upload(uploader), width, receiver, presented }
     }
 
     /// Begins a frame, calls `compute` to enqueue its work, and publishes it. Bevy shows the frame
@@ -109,13 +113,16 @@ impl<R: Content> CudaWriter<R> {
     ///   compatible asset was inserted, memory could be allocated, or Bevy renders again after its
     ///   `RenderErrorHandler` has stopped it. While the asset is missing, nothing is retried. A
     ///   program that continues meanwhile can treat this error like `false`.
+    /// - [`Error::Dropped`], without calling `compute`, if nothing shows the frames any more: the
+    ///   program has dropped the `CudaImage` or `CudaBuffer` from which the writer was taken, or
+    ///   Bevy's `App`.
     ///
     /// Bevy's default error handler ends the program for a system that returns one of these.
     pub fn write<E: From<Error>>(
         &mut self,
         compute: impl FnOnce(Frame<'_, R>) -> std::result::Result<(), E>,
     ) -> std::result::Result<bool, E> {
-        self.fault.check()?;
+        self.receiver.check()?;
         let width = self.width;
         match &mut self.side {
             Side::Shared { writer, unfinished, .. } => {
