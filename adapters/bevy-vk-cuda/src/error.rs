@@ -44,10 +44,11 @@ pub enum Error {
         object: String,
     },
 
-    /// Nothing could be submitted within `limit`, because Bevy was configuring the surfaces of its
+    /// Nothing could be submitted within `limit`, because Bevy was configuring or closing its
     /// windows, during which Vulkan allows no submission to the device. Try again.
     #[error(
-        "{object}: Bevy was configuring its windows for more than {limit:?}, and nothing is submitted meanwhile; try again"
+        "{object}: Bevy was configuring or closing its windows for more than {limit:?}, and nothing is submitted \
+         meanwhile; try again"
     )]
     #[non_exhaustive]
     WindowsConfigured {
