@@ -99,10 +99,14 @@ impl<R: Content> CudaWriter<R> {
     /// once it is finished.
     ///
     /// Returns `true` if a frame was published. Returns `false` without calling `compute` while two
-    /// frames are unfinished, so that a system never waits for a slow kernel. Also returns `false`
-    /// if the CPU computes and `compute` does not call [`CpuFrame::run`]: that frame is skipped, as
-    /// is one for which `compute` returns an error. With CUDA, a frame is
-    /// published even if `compute` enqueues nothing.
+    /// frames are unfinished, so that a system does not wait for a slow kernel. Also returns
+    /// `false` if the CPU computes and `compute` does not call [`CpuFrame::run`]: that frame is
+    /// skipped, as is one for which `compute` returns an error. With CUDA, a frame is published
+    /// even if `compute` enqueues nothing.
+    ///
+    /// The first launch of a kernel may block: CUDA's driver loads the kernel then, and waits until
+    /// no stream of the context is waiting, which includes those of other images and buffers. See
+    /// [`Cuda::load`](crate::Cuda::load).
     ///
     /// # Errors
     /// - The error of `compute`, and the errors of [`LatestWriter::begin`] and `publish`.
