@@ -15,8 +15,10 @@ use crate::writer::CudaWriter;
 
 /// A storage buffer that a simulation fills, with elements of type `T`.
 ///
-/// Use [`handle`](Self::handle) in a material, with `#[storage(..)]`. Dropping the `CudaBuffer`
-/// ends the simulation. The buffer keeps its last frame for as long as handles to it exist.
+/// Use [`handle`](Self::handle) in a material, with `#[storage(..)]`.
+///
+/// Dropping the `CudaBuffer` ends the simulation: a writer that was [taken](Self::take_writer)
+/// returns [`Error::Dropped`]. The buffer keeps its last frame for as long as handles to it exist.
 #[derive(Component)]
 pub struct CudaBuffer<T: Pod + Send + Sync> {
     handle: Handle<ShaderBuffer>,
@@ -37,8 +39,11 @@ impl<T: Pod + Send + Sync> CudaBuffer<T> {
     /// Creates a buffer of `len` elements, which are zero until the first frame.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if `len` is 0 or the size is not a multiple of 4 bytes, and the
-    /// errors of [`Exchange::latest`](bridge::Exchange::latest).
+    /// - [`Error::InvalidArgument`] if `len` is 0 or the size is not a multiple of 4 bytes.
+    /// - [`Error::DeviceReplaced`] if Bevy has replaced the device that `cuda` belongs to. Use the
+    ///   current resource [`Cuda`].
+    /// - [`Error::Vulkan`] if the driver refuses a call of this crate, and [`Error::Bridge`] with
+    ///   the errors of [`Exchange::latest`](bridge::Exchange::latest).
     pub fn new(cuda: &Cuda, buffers: &mut Assets<ShaderBuffer>, name: &str, len: usize) -> Result<Self> {
         let element = size_of::<T>();
         let refused = |what: &str| Error::invalid(name, format!("{len} elements of {element} bytes are {what}"));

@@ -86,6 +86,11 @@ impl Cuda {
 
     /// Loads CUDA kernels, as [`Compute::load`] does. Returns `None` if the CPU computes.
     ///
+    /// CUDA's driver blocks this call, and the first launch of each kernel, while any stream of the
+    /// context is waiting, for example for a frame that another image or buffer computes. If that
+    /// happens in a system, Bevy's frame is late. Load every kernel before the first frame, and
+    /// launch it once before other simulations start.
+    ///
     /// # Errors
     /// Those of [`Compute::load`].
     pub fn load(&self, name: &str, ptx: &str) -> Result<Option<KernelModule>> {

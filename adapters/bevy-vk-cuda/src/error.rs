@@ -44,10 +44,11 @@ pub enum Error {
         object: String,
     },
 
-    /// Nothing could be submitted within `limit`, because Bevy was configuring the surfaces of its
+    /// Nothing could be submitted within `limit`, because Bevy was configuring or closing its
     /// windows, during which Vulkan allows no submission to the device. Try again.
     #[error(
-        "{object}: Bevy was configuring its windows for more than {limit:?}, and nothing is submitted meanwhile; try again"
+        "{object}: Bevy was configuring or closing its windows for more than {limit:?}, and nothing is submitted \
+         meanwhile; try again"
     )]
     #[non_exhaustive]
     WindowsConfigured {
@@ -63,6 +64,19 @@ pub enum Error {
     #[non_exhaustive]
     RenderingStopped {
         /// The image or buffer.
+        object: String,
+    },
+
+    /// Nothing shows the frames any more: the program has dropped their
+    /// [`CudaImage`](crate::CudaImage) or [`CudaBuffer`](crate::CudaBuffer), or Bevy's `App`. End
+    /// the simulation, and drop its writer.
+    #[error(
+        "{object}: nothing shows its frames any more, because its `CudaImage` or `CudaBuffer`, or Bevy's `App`, was \
+         dropped; end the simulation"
+    )]
+    #[non_exhaustive]
+    Dropped {
+        /// The image or buffer that the frames belong to.
         object: String,
     },
 
@@ -98,13 +112,13 @@ fn again(retried: bool) -> &'static str {
 }
 
 impl Error {
-    /// Returns `true` if the device of either side is lost or was replaced, so that the same
-    /// operation will fail again.
+    /// Returns `true` if the device of either side is lost or was replaced, or if the object was
+    /// dropped, so that the same operation will fail again.
     pub(crate) fn is_device_lost(&self) -> bool {
         match self {
             Self::Bridge(error) => error.is_device_lost(),
             Self::Vulkan { result, .. } => *result == ash::vk::Result::ERROR_DEVICE_LOST,
-            Self::Panicked { .. } | Self::DeviceReplaced { .. } => true,
+            Self::Panicked { .. } | Self::DeviceReplaced { .. } | Self::Dropped { .. } => true,
             Self::NotPresented { source, .. } => source.is_device_lost(),
             Self::InvalidArgument { .. } | Self::WindowsConfigured { .. } | Self::RenderingStopped { .. } => false,
         }

@@ -1,7 +1,7 @@
 //! The errors because of which frames are not presented, shared by the presenting side and the
 //! writer.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::error::{Error, Result};
 
@@ -109,6 +109,31 @@ impl Fault {
     }
 }
 
+/// The receiving end of a writer's frames, as the writer sees it.
+pub(crate) struct Receiver {
+    /// Shared with the presenting side only.
+    fault: Arc<Fault>,
+    /// The program's image or buffer.
+    object: Weak<()>,
+}
+
+impl Receiver {
+    pub(crate) fn new(fault: Arc<Fault>, object: Weak<()>) -> Self {
+        Self { fault, object }
+    }
+
+    /// # Errors
+    /// [`Error::Dropped`] if the program has dropped its image or buffer, or if the presenting side
+    /// was dropped without an error that ended it. Otherwise, the error of [`Fault::check`].
+    pub(crate) fn check(&self) -> Result<()> {
+        let abandoned = Arc::strong_count(&self.fault) == 1 && !self.fault.is_lost();
+        if abandoned || self.object.strong_count() == 0 {
+            return Err(Error::Dropped { object: self.fault.name().to_owned() });
+        }
+        self.fault.check()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use ash::vk;
@@ -165,5 +190,32 @@ mod tests {
         let fault = Fault::new("picture");
         fault.note::<()>(Step::Copy, Err(Error::Panicked { object: "picture".to_owned() }));
         assert!(fault.is_lost());
+    }
+
+    /// A writer ends when either its object or the presenting side is dropped, whichever errors
+    /// there are that may end.
+    #[test]
+    fn a_writer_is_told_that_nothing_shows_its_frames() {
+        let (fault, object) = (Fault::new("picture"), Arc::new(()));
+        let receiver = Receiver::new(Arc::clone(&fault), Arc::downgrade(&object));
+        assert!(receiver.check().is_ok());
+        fault.note(Step::Memory, failed(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY));
+        assert!(matches!(receiver.check(), Err(Error::NotPresented { retried: true, .. })));
+        let other = Receiver::new(Arc::clone(&fault), Weak::new());
+        assert!(matches!(other.check(), Err(Error::Dropped { .. })));
+        drop((other, fault));
+        let told = receiver.check();
+        assert!(matches!(&told, Err(Error::Dropped { object }) if object == "picture"), "{told:?}");
+    }
+
+    /// The presenting side of an object is dropped once it is lost: the loss is the reason.
+    #[test]
+    fn a_loss_outlives_the_presenting_side() {
+        let (fault, object) = (Fault::new("picture"), Arc::new(()));
+        let receiver = Receiver::new(Arc::clone(&fault), Arc::downgrade(&object));
+        fault.note(Step::Copy, failed(vk::Result::ERROR_DEVICE_LOST));
+        drop(fault);
+        let told = receiver.check();
+        assert!(matches!(told, Err(Error::NotPresented { retried: false, .. })), "{told:?}");
     }
 }

@@ -19,9 +19,12 @@ use crate::writer::CudaWriter;
 /// A texture that a simulation fills, with texels of type `T` as the compute side sees them: `[u8;
 /// 4]` for `Rgba8UnormSrgb`.
 ///
-/// Use [`handle`](Self::handle) in any material; the material needs no changes afterwards. Dropping
-/// the `CudaImage` ends the simulation. The texture keeps its last frame for as long as handles to
-/// it exist.
+/// Use [`handle`](Self::handle) in any material; the material needs no changes afterwards. The
+/// asset is an ordinary [`Image`]: set its `sampler` through `Assets<Image>`, for example to
+/// `ImageSampler::nearest()`.
+///
+/// Dropping the `CudaImage` ends the simulation: a writer that was [taken](Self::take_writer)
+/// returns [`Error::Dropped`]. The texture keeps its last frame for as long as handles to it exist.
 #[derive(Component)]
 pub struct CudaImage<T: Texel> {
     handle: Handle<Image>,
@@ -45,9 +48,23 @@ impl<T: Texel> CudaImage<T> {
     /// black, and transparent if it has an alpha channel. If the program replaces the contents of
     /// the asset with a picture of the same size and format, that picture is shown until then.
     ///
+    /// The size is fixed. For another size, create another image, and keep showing this one until
+    /// [`CudaWriter::presented`] of the new one is not 0: `docs/embedding/bevy.md` in the
+    /// repository has an example.
+    ///
+    /// If memory is shared with Bevy's device, this waits until the GPU has run the first commands
+    /// of the images, and meanwhile for Bevy to acquire the images of its windows: usually for less
+    /// than a frame. Create an image ahead of time if it is needed at once.
+    ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a size of zero and for a format whose texel is not `T`, and
-    /// the errors of [`Exchange::latest`](bridge::Exchange::latest).
+    /// - [`Error::InvalidArgument`] for a size of zero, for a format whose texel is not `T`, and
+    ///   for a format that cannot be shared.
+    /// - [`Error::WindowsConfigured`] if Bevy was configuring or closing its windows for more than
+    ///   5 seconds. Try again.
+    /// - [`Error::DeviceReplaced`] if Bevy has replaced the device that `cuda` belongs to. Use the
+    ///   current resource [`Cuda`].
+    /// - [`Error::Vulkan`] if the driver refuses a call of this crate, and [`Error::Bridge`] with
+    ///   the errors of [`Exchange::latest`](bridge::Exchange::latest).
     pub fn new(
         cuda: &Cuda,
         images: &mut Assets<Image>,

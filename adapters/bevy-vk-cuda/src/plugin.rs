@@ -13,8 +13,8 @@ use bridge::Backend;
 
 use crate::cuda::{Cuda, Way};
 use crate::present::{Presented, present};
-use crate::vulkan::gate::{self, Gate};
-use crate::vulkan::{self, init};
+use crate::vulkan::gate::Gate;
+use crate::vulkan::{self, init, windows};
 
 /// The system set for systems that compute frames, for ordering other systems before or after them.
 /// The plugin does not add it to a schedule; the program chooses the schedules of its systems.
@@ -122,18 +122,20 @@ const BEHIND: &str = "`CudaPlugin` was added after Bevy's `RenderPlugin`, which 
 #[derive(Resource)]
 struct Configuration(CudaPlugin);
 
-/// Inserts the resource and the system that presents frames.
+/// Inserts the resources and the systems that present frames.
 fn install(app: &mut App, cuda: Cuda, plugin: CudaPlugin, gate: Gate) {
     log_way(&cuda, plugin.wish);
     app.insert_resource(cuda.clone());
     if let Some(render) = app.get_sub_app_mut(RenderApp) {
         render
+            .insert_resource(Presented::new(gate.clone()))
             .insert_resource(cuda)
-            .insert_resource(gate)
-            .insert_resource(Configuration(plugin))
-            .init_resource::<Presented>();
-        render.add_systems(ExtractSchedule, (follow, extract).chain());
-        gate::add_systems(render, gate::has_windows);
+            .insert_resource(gate.clone())
+            .insert_resource(Configuration(plugin));
+        windows::guard_extraction(render, gate);
+        windows::add_systems(render, windows::has_windows);
+        // These drop exchanges, which may submit.
+        render.add_systems(ExtractSchedule, (follow, extract).chain().after(windows::open));
         render.add_systems(Render, present.in_set(RenderSystems::PrepareResources));
     }
 }

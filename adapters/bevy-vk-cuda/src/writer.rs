@@ -8,7 +8,7 @@ use bridge::{Compute, HostWork, LatestWriter, TimelinePoint, Work};
 
 use crate::content::Content;
 use crate::error::{Error, Result};
-use crate::fault::Fault;
+use crate::fault::Receiver;
 use crate::upload::{Job, Uploader};
 
 /// The writer of the frames of a [`CudaImage`](crate::CudaImage) or a
@@ -16,8 +16,7 @@ use crate::upload::{Job, Uploader};
 pub struct CudaWriter<R: Content> {
     side: Side<R>,
     width: usize,
-    /// The errors of the presenting side.
-    fault: Arc<Fault>,
+    receiver: Receiver,
     presented: Arc<AtomicU64>,
 }
 
@@ -78,27 +77,36 @@ impl<R: Content> CpuFrame<'_, R> {
 }
 
 impl<R: Content> CudaWriter<R> {
-    pub(crate) fn shared(writer: LatestWriter<R>, held: Arc<()>, fault: Arc<Fault>, presented: Arc<AtomicU64>) -> Self {
-        Self { side: Side::Shared { writer, unfinished: VecDeque::new(), _held: held }, width: 0, fault, presented }
+    pub(crate) fn shared(
+        writer: LatestWriter<R>,
+        held: Arc<()>,
+        receiver: Receiver,
+        presented: Arc<AtomicU64>,
+    ) -> Self {
+        Self { side: Side::Shared { writer, unfinished: VecDeque::new(), _held: held }, width: 0, receiver, presented }
     }
 
     pub(crate) fn upload(
         uploader: Uploader<R::Item>,
         width: usize,
-        fault: Arc<Fault>,
+        receiver: Receiver,
         presented: Arc<AtomicU64>,
     ) -> Self {
-        Self { side: Side::Upload(uploader), width, fault, presented }
+        Self { side: Side::Upload(uploader), width, receiver, presented }
     }
 
     /// Begins a frame, calls `compute` to enqueue its work, and publishes it. Bevy shows the frame
     /// once it is finished.
     ///
     /// Returns `true` if a frame was published. Returns `false` without calling `compute` while two
-    /// frames are unfinished, so that a system never waits for a slow kernel. Also returns `false`
-    /// if the CPU computes and `compute` does not call [`CpuFrame::run`]: that frame is skipped, as
-    /// is one for which `compute` returns an error. With CUDA, a frame is
-    /// published even if `compute` enqueues nothing.
+    /// frames are unfinished, so that a system does not wait for a slow kernel. Also returns
+    /// `false` if the CPU computes and `compute` does not call [`CpuFrame::run`]: that frame is
+    /// skipped, as is one for which `compute` returns an error. With CUDA, a frame is published
+    /// even if `compute` enqueues nothing.
+    ///
+    /// The first launch of a kernel may block: CUDA's driver loads the kernel then, and waits until
+    /// no stream of the context is waiting, which includes those of other images and buffers. See
+    /// [`Cuda::load`](crate::Cuda::load).
     ///
     /// # Errors
     /// - The error of `compute`, and the errors of [`LatestWriter::begin`] and `publish`.
@@ -109,13 +117,16 @@ impl<R: Content> CudaWriter<R> {
     ///   compatible asset was inserted, memory could be allocated, or Bevy renders again after its
     ///   `RenderErrorHandler` has stopped it. While the asset is missing, nothing is retried. A
     ///   program that continues meanwhile can treat this error like `false`.
+    /// - [`Error::Dropped`], without calling `compute`, if nothing shows the frames any more: the
+    ///   program has dropped the `CudaImage` or `CudaBuffer` from which the writer was taken, or
+    ///   Bevy's `App`.
     ///
     /// Bevy's default error handler ends the program for a system that returns one of these.
     pub fn write<E: From<Error>>(
         &mut self,
         compute: impl FnOnce(Frame<'_, R>) -> std::result::Result<(), E>,
     ) -> std::result::Result<bool, E> {
-        self.fault.check()?;
+        self.receiver.check()?;
         let width = self.width;
         match &mut self.side {
             Side::Shared { writer, unfinished, .. } => {

@@ -10,7 +10,7 @@ use super::target::Target;
 use super::upload::UploadPresent;
 use crate::cuda::Cuda;
 use crate::error::Result;
-use crate::fault::Fault;
+use crate::fault::{Fault, Receiver};
 use crate::ring::{COPYING, Ring};
 use crate::upload;
 use crate::vulkan::copier::Copier;
@@ -41,14 +41,15 @@ where
     cuda.check_current(name)?;
     let alive = Arc::new(());
     let (weak, told) = (Arc::downgrade(&alive), Fault::new(name));
+    let receiver = Receiver::new(Arc::clone(&told), weak.clone());
     let count = Arc::new(AtomicU64::new(0));
     let presented = Arc::clone(&count);
     let Some(compute) = cuda.compute() else {
         let (uploader, newest) = upload::pair::<R::Item>(name, items)?;
-        let (object, name, fault, uploaded) = (name, name.to_owned(), Arc::clone(&told), None);
+        let (object, name, fault, uploaded) = (name, name.to_owned(), told, None);
         let present = UploadPresent::<R> { name, newest, asset, shape, alive: weak, fault, presented, uploaded };
         cuda.add(object, Box::new(present))?;
-        return Ok((CudaWriter::upload(uploader, row, told, count), alive));
+        return Ok((CudaWriter::upload(uploader, row, receiver, count), alive));
     };
     let (writer_in_flight, reader_in_flight) = (WRITER_IN_FLIGHT, COPYING);
     let slots = writer_in_flight + reader_in_flight + 2;
@@ -56,7 +57,7 @@ where
     let (writer, reader) = gate::explained(name, || Exchange::latest(compute, &info, spec))?;
     let copier = Copier::new(name, compute.device())?;
     let device = compute.device().as_raw().handle();
-    let (object, name, ring, fault) = (name, name.to_owned(), Ring::new(), Arc::clone(&told));
+    let (object, name, ring, fault) = (name, name.to_owned(), Ring::new(), told);
     let (places, filled) = (None, None);
     let held = Arc::new(());
     let writing = Arc::downgrade(&held);
@@ -76,5 +77,5 @@ where
         filled,
     };
     cuda.add(object, Box::new(present))?;
-    Ok((CudaWriter::shared(writer, held, told, count), alive))
+    Ok((CudaWriter::shared(writer, held, receiver, count), alive))
 }

@@ -30,6 +30,7 @@ use crate::error::Error;
 use crate::fault::Step;
 use crate::present::frame::{Present, PresentFrame};
 use crate::vulkan::copier::record_visible;
+use crate::vulkan::gate::{CloseOnDrop, Gate};
 use crate::vulkan::{is_lost, is_valid, raw_device};
 
 /// The number of extractions without a rendered frame that do not count as a stop. A renderer that
@@ -54,9 +55,17 @@ pub(crate) struct Presented {
     submitted: VecDeque<(u64, wgpu::SubmissionIndex)>,
     /// `true` if the device was destroyed and wgpu has not reported it yet.
     unreported: bool,
+    /// Closes the gate for the drop of the render world, after the objects above, which may submit.
+    /// Bevy drops resources in the order in which they were first inserted, so the surfaces of
+    /// windows, which are inserted in the first extraction, are dropped later.
+    _close: CloseOnDrop,
 }
 
 impl Presented {
+    pub(crate) fn new(gate: Gate) -> Self {
+        Self { _close: CloseOnDrop::new(gate), ..Self::default() }
+    }
+
     /// Adds objects that were created for Bevy's previous device: the next frame reports what
     /// happened to them.
     pub(crate) fn add_last(&mut self, all: Vec<Box<dyn Present>>) {

@@ -9,6 +9,7 @@ pub(crate) mod init;
 pub(crate) mod owned;
 #[cfg(test)]
 pub(crate) mod stand_in;
+pub(crate) mod windows;
 
 use ash::vk;
 use bevy_render::renderer::raw_vulkan_init::AdditionalVulkanFeatures;

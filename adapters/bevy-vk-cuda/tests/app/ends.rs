@@ -2,8 +2,9 @@
 #![allow(clippy::unwrap_used)] // Tests.
 
 use std::any::Any;
+use std::time::Duration;
 
-use crate::support::simulation::{Painter, Picture, picture};
+use crate::support::simulation::{Filler, Painter, Picture, numbers, picture};
 use crate::support::*;
 use bevy::prelude::*;
 use bevy::render::RenderApp;
@@ -11,7 +12,7 @@ use bevy::render::render_asset::RenderAssets;
 use bevy::render::renderer::RenderDevice;
 use bevy::render::texture::GpuImage;
 use bevy_vk_cuda::bridge::LiveObjects;
-use bevy_vk_cuda::{CudaPlugin, Way};
+use bevy_vk_cuda::{CudaPlugin, Error, Way};
 
 /// Begins a frame if fewer than two are unfinished.
 fn paint(painter: &Painter, image: &mut Picture, side: u32) -> bool {
@@ -123,6 +124,36 @@ fn a_thousand_are_added_and_removed() {
         until(&mut app, "a frame of the one that was kept", |_| paint(&painter, &mut kept, 8));
         drop((kept, painter));
         drop(app);
+        assert_nothing_alive();
+    }
+    assert_eq!(errors(), [""; 0]);
+}
+
+/// A writer that the program has taken receives an error when its image is dropped, and one whose
+/// buffer outlives the app when the app is dropped: otherwise it would compute forever.
+#[test]
+fn a_writer_ends_with_what_shows_its_frames() {
+    let _alone = alone();
+    for plugin in ways() {
+        let mut app = app(plugin);
+        let (painter, filler) = (Painter::new(&cuda(&app)), Filler::new(&cuda(&app)));
+        let (mut image, mut buffer) = (picture(&mut app, "picture", [64; 2]), numbers(&mut app, 16));
+        let mut writer = image.take_writer().unwrap();
+        let mut fill = |base| filler.fill(buffer.writer().unwrap(), 16, base, Duration::ZERO);
+        until(&mut app, "a frame of both", |_| painter.paint(&mut writer, 64, 7).unwrap() & fill(1).unwrap());
+        drop(image);
+        // At once, and after Bevy has dropped its side.
+        for _ in 0..3 {
+            let refused = painter.paint(&mut writer, 64, 8);
+            assert!(matches!(&refused, Err(Error::Dropped { object, .. }) if object == "picture"), "{refused:?}");
+            app.update();
+            app.update();
+        }
+        until(&mut app, "a frame of the buffer that is kept", |_| fill(2).unwrap());
+        drop(app);
+        let refused = fill(3);
+        assert!(matches!(&refused, Err(Error::Dropped { object, .. }) if object == "numbers"), "{refused:?}");
+        drop((writer, buffer, painter, filler));
         assert_nothing_alive();
     }
     assert_eq!(errors(), [""; 0]);
