@@ -11,7 +11,7 @@ use cudarc::driver::{CudaStream, SyncOnDrop};
 use crate::buffer::linear::{DeviceSink, DeviceSource};
 use crate::error::Result;
 use crate::image::MappedImage;
-use crate::image::copy::{check_ordered, copy_on_device, copy_on_host, region};
+use crate::image::copy::{bind, check_ordered, copy_on_device, copy_on_host, region};
 use crate::image::rows::ImageRows;
 use crate::image::texel::Texel;
 use crate::image::texture::{Surface, Texture, TextureInfo};
@@ -150,7 +150,7 @@ impl<'a, T: Texel> ImageView<'a, T> {
         check_context(buffer.stream(), self.image.memory().device(), &self.image.object())?;
         check_stream(stream, self.image.memory().device(), &self.image.object())?;
         // The guards below are cudarc's, which do not restore the caller's context.
-        let _caller = self.image.memory().device().driver().keep_current();
+        let _current = bind(self.image)?;
         let context = buffer.stream().context().clone();
         let (pointer, _buffer_in_order) = buffer.device_ptr_mut(stream);
         check_ordered(self.image, pointer)?;
@@ -280,7 +280,7 @@ impl<T: Texel> ImageViewMut<'_, T> {
         check_context(buffer.stream(), self.image.memory().device(), &self.image.object())?;
         check_stream(stream, self.image.memory().device(), &self.image.object())?;
         // The guards below are cudarc's, which do not restore the caller's context.
-        let _caller = self.image.memory().device().driver().keep_current();
+        let _current = bind(self.image)?;
         let (pointer, _buffer_in_order) = buffer.device_ptr(stream);
         let context = buffer.stream().context();
         check_ordered(self.image, pointer)?;

@@ -25,7 +25,7 @@ use cudarc::driver::{CudaEvent, CudaStream, SyncOnDrop};
 use crate::device::CudaDevice;
 use crate::device::private_context::PrivateContext;
 use crate::stream::identity::key;
-use crate::sys::{CallError, CallResult, EventHandle, Owner};
+use crate::sys::{self, CallError, CallResult, EventHandle, Release};
 
 /// The maximum number of tickets with events. Further foreign streams are synchronized on the host,
 /// so that a program that creates a stream per frame stays bounded.
@@ -70,7 +70,12 @@ struct Ticket {
     context: PrivateContext,
 }
 
-impl Owner for ForeignStreams {}
+impl Release for ForeignStreams {
+    fn release(self) {
+        let _current = sys::bind_for_drop(self.context.object());
+        drop(self);
+    }
+}
 
 impl ForeignStreams {
     /// Creates the list. The device's context must be current.
