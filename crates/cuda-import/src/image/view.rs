@@ -22,7 +22,7 @@ use crate::sys::Linear;
 ///
 /// Copies cover whole layers of one mip level, with tightly packed rows and layers. They can be
 /// enqueued on any stream of the image's device; on a stream other than the home stream, they are
-/// ordered automatically. The faces of a cube count as layers; a 3D image has one layer of its full
+/// ordered automatically, up to [a limit](crate::DeviceView#uses-on-other-streams). The faces of a cube count as layers; a 3D image has one layer of its full
 /// depth.
 #[derive(Debug)]
 pub struct ImageView<'a, T> {

@@ -10,14 +10,16 @@
 //! it enqueues with unsafe code is unordered.
 //!
 //! A ticket is reused, for the same stream, after the object has been borrowed exclusively, because
-//! no guard is alive then. At most [`MAX_EVENTS`] tickets are created. If there is no exclusive
-//! borrow for that many uses, as in a program that only reads through `view`, tickets are reused in
-//! turn. Only then can code that has kept parts of an old guard affect a later one.
+//! no guard is alive then. Without such a borrow, each use needs another ticket, and nothing tells
+//! whether an earlier guard is still alive. A ticket that is lent must not be lent again, even
+//! without an event: through the context object in a guard, safe code can make the synchronization
+//! of another guard fail, and then clear the error. So there are limits: beyond [`MAX_EVENTS`]
+//! tickets the host waits for the end of each use, and beyond [`MAX_TICKETS`] uses are refused.
 //!
 //! Contains unsafe code because it creates cudarc objects from raw handles.
 #![allow(unsafe_code)]
 
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use cudarc::driver::{CudaEvent, CudaStream, SyncOnDrop};
@@ -25,15 +27,15 @@ use cudarc::driver::{CudaEvent, CudaStream, SyncOnDrop};
 use crate::device::CudaDevice;
 use crate::device::private_context::PrivateContext;
 use crate::stream::identity::key;
+use crate::stream::refusal::Refusal;
 use crate::sys::{self, CallError, CallResult, EventHandle, Release};
 
-/// The maximum number of tickets with events. Further foreign streams are synchronized on the host,
-/// so that a program that creates a stream per frame stays bounded.
-const MAX_EVENTS: usize = 64;
+/// The maximum number of tickets with events, because every use waits for all events. Further uses
+/// are synchronized on the host.
+const MAX_EVENTS: usize = 256;
 
-/// The maximum number of tickets. Further foreign streams are rejected, because so many different
-/// streams are most likely a bug.
-const MAX_TICKETS: usize = 1024;
+/// The maximum number of tickets. Further uses are refused.
+pub(crate) const MAX_TICKETS: usize = 1024;
 
 /// The ticket's guard, or an object from it, may still be alive.
 const LENT: u8 = 1;
@@ -45,8 +47,6 @@ const PENDING: u8 = 2;
 pub(crate) struct ForeignStreams {
     /// A list that only grows, because guards borrow the events in it.
     first: OnceLock<Box<Ticket>>,
-    /// Selects the ticket to lend again if none is free.
-    turn: AtomicUsize,
     /// cudarc records events only in a context object that has created a stream, so this stream
     /// lives as long as the list.
     _anchor: Arc<CudaStream>,
@@ -87,7 +87,7 @@ impl ForeignStreams {
         let anchor = home.fork().map_err(|error| CallError::from_cudarc("cuStreamCreate", error))?;
         // Errors that destructors recorded there do not belong to a foreign stream.
         device.object().record_err(context.object().check_err());
-        Ok(Self { first: OnceLock::new(), turn: AtomicUsize::new(0), _anchor: anchor, context })
+        Ok(Self { first: OnceLock::new(), _anchor: anchor, context })
     }
 
     /// Returns an error that was recorded since the last call, which means that a foreign stream's
@@ -142,16 +142,12 @@ impl ForeignStreams {
         }
     }
 
-    /// Returns a guard that records the end of the work on `stream` when it is dropped.
-    pub(crate) fn guard(&self, stream: &CudaStream) -> CallResult<SyncOnDrop<'_>> {
+    /// Returns a guard that records the end of the work on `stream` when it is dropped, or waits
+    /// for it.
+    pub(crate) fn guard(&self, stream: &CudaStream) -> Result<SyncOnDrop<'_>, Refusal> {
         let mut place = &self.first;
         for nth in 0..MAX_TICKETS {
             if place.get().is_none() {
-                if nth >= MAX_EVENTS
-                    && let Some(ticket) = self.next_in_turn(stream)
-                {
-                    return Ok(ticket.guard());
-                }
                 // If another thread was faster, this place has its ticket: continue after it.
                 let _ = place.set(Box::new(self.ticket(stream, nth < MAX_EVENTS)?));
             }
@@ -161,9 +157,7 @@ impl ForeignStreams {
             }
             place = &ticket.next;
         }
-        self.next_in_turn(stream)
-            .map(Ticket::guard)
-            .ok_or(CallError { call: "cuEventCreate", code: crate::sys::INVALID_VALUE })
+        Err(Refusal::TooManyUses)
     }
 
     fn ticket(&self, stream: &CudaStream, with_event: bool) -> CallResult<Ticket> {
@@ -174,15 +168,6 @@ impl ForeignStreams {
         // real stream.
         let stream = unsafe { context.object().wrap_borrowed_stream(stream.cu_stream()) };
         Ok(Ticket { state: AtomicU8::new(0), last_use, stream, next: OnceLock::new(), context })
-    }
-
-    /// Returns one of the stream's tickets, lent or not.
-    fn next_in_turn(&self, stream: &CudaStream) -> Option<&Ticket> {
-        let own = || self.tickets().filter(|ticket| ticket.uses_stream(stream));
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed).checked_rem(own().count())?;
-        let ticket = own().nth(turn)?;
-        ticket.lend();
-        Some(ticket)
     }
 
     fn tickets(&self) -> impl Iterator<Item = &Ticket> {
