@@ -114,6 +114,15 @@ fn begin_use<'a, T>(image: &'a MappedImage<T>, stream: &'a CudaStream) -> Result
     image.order().begin_use_for(stream, &image.object())
 }
 
+/// Checks that a slice to copy is ordered with other streams, if it belongs to another one.
+pub(crate) fn check_tracked<T>(image: &MappedImage<T>, is_ordered: bool) -> Result<()> {
+    if is_ordered {
+        return Ok(());
+    }
+    let (object, device) = (image.object().to_string(), image.memory().device().name().to_owned());
+    Err(Error::Image { object, device, problem: ImageProblem::UnorderedSlice })
+}
+
 /// Checks that the use of the buffer could be ordered. The only sign of a failure is a null
 /// address.
 pub(crate) fn check_ordered<T>(image: &MappedImage<T>, pointer: CUdeviceptr) -> Result<()> {
