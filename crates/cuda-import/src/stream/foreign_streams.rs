@@ -10,7 +10,7 @@
 //! it enqueues with unsafe code is unordered.
 //!
 //! A ticket is reused, for the same stream, after the object has been borrowed exclusively, because
-//! no guard is alive then. Without such a borrow, each use needs another ticket, and nothing tells
+//! no guard is alive then, unless its context object was cloned out of a guard. Without such a borrow, each use needs another ticket, and nothing tells
 //! whether an earlier guard is still alive. A ticket that is lent must not be lent again, even
 //! without an event: through the context object in a guard, safe code can make the synchronization
 //! of another guard fail, and then clear the error. So there are limits: beyond [`MAX_EVENTS`]
@@ -135,9 +135,10 @@ impl ForeignStreams {
         Ok(())
     }
 
-    /// Marks each ticket as free: no guard, and no object from one, may be alive.
+    /// Marks each ticket as free, except those whose context object the program has kept: no guard
+    /// may be alive.
     pub(crate) fn reset_tickets(&self) {
-        for ticket in self.tickets() {
+        for ticket in self.tickets().filter(|ticket| ticket.is_private()) {
             ticket.state.fetch_and(!LENT, Ordering::AcqRel);
         }
     }
@@ -183,6 +184,14 @@ impl Ticket {
     /// Lends the ticket. Returns `true` if it was free.
     fn lend(&self) -> bool {
         self.state.fetch_or(LENT | PENDING, Ordering::AcqRel) & LENT == 0
+    }
+
+    /// Returns `true` if nothing else refers to the ticket's context object. Safe code can clone it
+    /// out of a guard. No guard may be alive, so that only a clone can make another one.
+    fn is_private(&self) -> bool {
+        let (context, own) = (self.context.object(), 2 + usize::from(self.last_use.is_some()));
+        let has_clones = || Arc::strong_count(context) != own;
+        !has_clones() && Arc::weak_count(context) == 0 && !has_clones()
     }
 
     fn event(&self) -> Option<EventHandle> {

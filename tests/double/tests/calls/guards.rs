@@ -226,3 +226,32 @@ fn what_a_live_guard_holds_is_not_lent_again() {
     drop((image, home, foreign_stream, device));
     assert_clean(&double);
 }
+
+/// A context object that was cloned out of a guard outlives it, and through it safe code could
+/// prevent the event of a later guard from being recorded, and clear the error.
+#[test]
+fn what_was_taken_out_of_a_guard_is_not_lent_again() {
+    let Some(double) = Double::in_child("guards::what_was_taken_out_of_a_guard_is_not_lent_again") else { return };
+    let device = device();
+    let [home, foreign_stream] = [(); 2].map(|()| device.new_stream().unwrap());
+    let mut buffer = map(&import_memory(&double, &device), &home);
+    let mut lend = || {
+        let view = buffer.view_mut();
+        let (_, guard) = view.device_ptr(&foreign_stream);
+        match &guard {
+            SyncOnDrop::Record(Some((event, _))) => Arc::clone(event.context()),
+            _ => panic!("it is not ordered"),
+        }
+    };
+    let taken = lend();
+    let second = lend();
+    assert!(!Arc::ptr_eq(&taken, &second));
+    let (first, weak) = (Arc::as_ptr(&taken), Arc::downgrade(&second));
+    drop(second);
+    let third = lend();
+    assert!(Arc::as_ptr(&third) != first && Arc::as_ptr(&third) != weak.as_ptr());
+    drop((taken, weak, third));
+    assert_eq!(Arc::as_ptr(&lend()), first, "nothing refers to it anymore");
+    drop((buffer, home, foreign_stream, device));
+    assert_clean(&double);
+}
