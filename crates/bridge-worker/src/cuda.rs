@@ -109,6 +109,12 @@ impl<R: Resources> CudaSide<R> {
         (&self.stream, R::cuda_views(&mut self.slots[slot as usize]))
     }
 
+    /// Begins to lend a slot for reading: the exclusive borrow proves that nothing borrowed from an
+    /// earlier turn is alive, so that the events of its uses on other streams can be reused.
+    pub(crate) fn begin_read(&mut self, slot: u32) {
+        drop(R::cuda_views(&mut self.slots[slot as usize]));
+    }
+
     pub(crate) fn sources(&self, slot: u32) -> (&Arc<CudaStream>, R::CudaSources<'_>) {
         (&self.stream, R::cuda_sources(&self.slots[slot as usize]))
     }

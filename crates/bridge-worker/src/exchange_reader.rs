@@ -93,6 +93,7 @@ impl<R: Resources> ExchangeReader<R> {
         };
         self.last = frame.frame;
         self.exchange.trace_take(frame);
+        self.exchange.begin_read(frame.slot);
         Ok(Some(ExchangeReadTurn { reader: self, frame, done: false }))
     }
 

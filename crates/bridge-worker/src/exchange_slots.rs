@@ -62,6 +62,13 @@ impl<R: Resources> ExchangeSlots<R> {
         }
     }
 
+    /// Begins a turn that reads a slot.
+    pub(crate) fn begin_read(&mut self, slot: u32) {
+        if let Side::Cuda(side) = &mut self.side {
+            side.begin_read(slot);
+        }
+    }
+
     /// Returns the resources of a slot, for reading.
     pub(crate) fn read(&self, slot: u32) -> Read<'_, R> {
         match &self.side {

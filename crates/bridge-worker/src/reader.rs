@@ -57,7 +57,9 @@ impl<R: Resources> LatestReader<R> {
     /// [`Error::Cuda`](crate::Error::Cuda) if this side's GPU work has failed.
     pub fn newest(&mut self) -> Result<Option<ReadTurn<'_, R>>> {
         self.wait_for_newer(Duration::ZERO)?;
-        Ok(self.held.map(|frame| ReadTurn { reader: self, frame, done: false }))
+        let Some(frame) = self.held else { return Ok(None) };
+        self.exchange.begin_read(frame.slot);
+        Ok(Some(ReadTurn { reader: self, frame, done: false }))
     }
 
     /// Waits, for at most `timeout`, until [`newest`](Self::newest) can return a frame that it has

@@ -116,6 +116,8 @@ mod kernel;
 mod observe;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 mod remote;
+#[cfg(test)]
+mod test_device;
 mod timeline;
 mod tuples;
 

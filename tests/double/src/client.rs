@@ -24,6 +24,9 @@ const DRIVER: &str = if cfg!(windows) { "nvcuda.dll" } else { "libcuda.so.1" };
 /// Functions that tests call through cudarc, in addition to those that `cuda-import` looks up
 /// itself. cudarc panics if one is missing.
 const CALLED_BY_TESTS: &[&str] = &[
+    "cuCtxCreate_v3",
+    "cuCtxCreate_v4",
+    "cuCtxDestroy_v2",
     "cuEventSynchronize",
     "cuLaunchKernel",
     "cuMemAllocAsync",
@@ -297,7 +300,8 @@ impl Double {
         self.control::<extern "C" fn()>("double_forget")();
     }
 
-    /// Makes a context current on this thread, bypassing the code under test; 0 means none.
+    /// Makes a context current on this thread, with none below it on the stack, bypassing the code
+    /// under test; 0 means none.
     pub fn set_current(&self, context: u64) {
         self.control::<extern "C" fn(u64)>("double_set_current")(context);
     }

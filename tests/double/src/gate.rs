@@ -20,8 +20,15 @@ static LEDGER: Mutex<Ledger> = Mutex::new(Ledger::new());
 static CHANGED: Condvar = Condvar::new();
 
 thread_local! {
-    /// The current context; 0 means none.
-    static CURRENT: Cell<u64> = const { Cell::new(0) };
+    /// The stack of contexts, whose top is current. Without a destructor, so that calls work while
+    /// the thread ends.
+    static STACK: Cell<Stack> = const { Cell::new(Stack { contexts: [0; 16], depth: 0 }) };
+}
+
+#[derive(Clone, Copy)]
+struct Stack {
+    contexts: [u64; 16],
+    depth: usize,
 }
 
 /// The call log and the fault.
@@ -280,10 +287,30 @@ pub(crate) fn notify_change() {
     CHANGED.notify_all();
 }
 
+/// Returns the current context, or 0 if there is none.
 pub(crate) fn current() -> u64 {
-    CURRENT.get()
+    let Stack { contexts, depth } = STACK.get();
+    depth.checked_sub(1).map_or(0, |top| contexts[top])
 }
 
-pub(crate) fn set_current(context: u64) {
-    CURRENT.set(context);
+/// Pushes a context.
+///
+/// # Panics
+///
+/// If the stack is much deeper than any caller needs.
+pub(crate) fn push_current(context: u64) {
+    let Stack { mut contexts, depth } = STACK.get();
+    contexts[depth] = context;
+    STACK.set(Stack { contexts, depth: depth + 1 });
+}
+
+/// Removes the top of the stack, if there is one.
+pub(crate) fn pop_current() {
+    let Stack { contexts, depth } = STACK.get();
+    STACK.set(Stack { contexts, depth: depth.saturating_sub(1) });
+}
+
+/// Makes a context the only one on the stack; 0 empties the stack.
+pub(crate) fn reset_current(context: u64) {
+    STACK.set(Stack { contexts: [context; 16], depth: usize::from(context != 0) });
 }

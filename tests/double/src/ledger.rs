@@ -24,11 +24,12 @@ use crate::watch::Descriptor;
 const HANDLES: u64 = 0xd000_0000_0000;
 const ADDRESSES: u64 = 0x7000_0000_0000;
 
-/// A device's primary context, the only kind of context supported.
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) device: i32,
-    pub(crate) retained: u32,
+    /// Number of references to a primary context; `None` for another context, which its owner
+    /// destroys.
+    pub(crate) retained: Option<u32>,
     /// The queue of its legacy default stream.
     pub(crate) default_stream: u64,
     /// The queues of its per-thread default streams.

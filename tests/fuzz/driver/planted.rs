@@ -7,13 +7,10 @@ use bridge_fuzz::{case_of_seed, silently};
 use driver_double::{Double, Planted};
 
 use crate::watch::Gates;
-use crate::world::World;
 use crate::{log_capture, op, world};
 
 /// Maximum number of cases for each fault; 112 are needed.
 const CASES: u64 = 2_000;
-
-const SET_CURRENT: &str = "cuCtxSetCurrent";
 
 /// The faults, each with the words of which the failure must contain one.
 const PLANTED: &[(Planted, &str, &[&str])] = &[
@@ -44,7 +41,7 @@ const PLANTED: &[(Planted, &str, &[&str])] = &[
     (Planted::Skipped, "cuEventDestroy_v2", &["are left", "left are", "outlives"]),
     (Planted::Skipped, "cuTexObjectDestroy", &["objects-at-destroy"]),
     // Restoring the thread's context, here that of another device.
-    (Planted::Skipped, SET_CURRENT, &["has left another context current"]),
+    (Planted::Twice, "cuCtxPushCurrent_v2", &["has left another context current"]),
     // Unreported failures.
     (Planted::Silent, "cuMemFree_v2", &["it is not reported"]),
     (Planted::Silent, "cuMemcpyHtoDAsync_v2", &["it is not reported"]),
@@ -60,11 +57,7 @@ pub(crate) fn are_found(double: &Double, gates: &Gates) {
 fn is_found(double: &Double, gates: &Gates, &(planted, name, words): &(Planted, &str, &[&str])) -> bool {
     for seed in 0..CASES {
         let steps = case_of_seed(&op::case(), seed);
-        let plant = |world: &World<'_>| {
-            let object = if name == SET_CURRENT { world.unrelated.0.context().cu_ctx().addr() as u64 } else { 0 };
-            double.plant(planted, name, object);
-        };
-        let run = || world::run(double, gates, &steps, plant);
+        let run = || world::run(double, gates, &steps, |_| double.plant(planted, name, 0));
         let Err(panic) = catch_unwind(AssertUnwindSafe(run)) else { continue };
         log_capture::take();
         let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();

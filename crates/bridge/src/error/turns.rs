@@ -73,7 +73,7 @@ pub(super) fn lost_turn(frame: u64, stage: Stage) -> String {
         Stage::Submit => format!(
             "the lent turn of frame {frame} was dropped, and its signal has not arrived: \
              call `submitted` after a successful vkQueueSubmit2, `not_submitted` otherwise; \
-             `Exchange::flush_parts` recovers the slot"
+             submitting the parts of `Exchange::flush_parts` recovers the slot"
         ),
     }
 }

@@ -198,8 +198,12 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// submit these parts to the exchange's [`queue`](Self::queue), alone or with other work,
     /// before any other frame of the exchange is submitted or lent.
     ///
-    /// Parts that are never submitted have no effect; the next call returns new ones. If the bridge
-    /// synchronizes with every submission to the queue
+    /// Call it only to submit the parts: from then on, they count as possibly submitted. Unless
+    /// they or a later signal of the exchange reach the queue, closing or dropping the exchange
+    /// waits for [`ExchangeInfo::timeout`] and leaks the resources, even if the dropped turn's own
+    /// signal is reached. Each call returns new parts, with a higher value.
+    ///
+    /// If the bridge synchronizes with every submission to the queue
     /// ([`ExportDevice::queues_are_synchronized`](crate::ExportDevice::queues_are_synchronized)),
     /// closing or dropping the exchange submits such a signal by itself.
     ///

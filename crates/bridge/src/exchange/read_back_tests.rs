@@ -12,23 +12,10 @@ use vk_export::{BufferAccess, ImageAccess};
 use super::*;
 use crate::compute::{Backend, Compute};
 use crate::exchange::{Exchange, ExchangeInfo, LatestInfo};
+use crate::test_device::device;
 use crate::timeline::hooked::hooked;
 
 const LIMIT: Duration = Duration::from_secs(20);
-
-/// Returns a device that is never destroyed. Returns `None` and skips the test if there is none.
-fn device() -> Option<ExportDevice> {
-    match ExportDevice::open(&vk_export::OpenInfo::default()) {
-        Ok(device) => {
-            std::mem::forget(device.clone());
-            Some(device)
-        }
-        Err(error) => {
-            test_support::skip(test_support::Need::Other, &error.to_string());
-            None
-        }
-    }
-}
 
 fn check<T: Debug>(result: Result<T>, (stages, is_copied): (Stages, bool)) {
     match result {

@@ -14,8 +14,8 @@ use crate::remote::memory::{AcceptedMemory, OfferedMemory};
 use crate::remote::part::{Settled, WorkerHandle as Handle};
 use crate::remote::step_writer::StepWriterPart;
 use crate::remote::terms::Terms;
-use crate::remote::test_device::own_device;
 use crate::remote::wake::Waker;
+use crate::test_device::own_device;
 use bridge_ipc::{Direction, Listener};
 use vk_export::{BufferAccess, ExportDevice};
 

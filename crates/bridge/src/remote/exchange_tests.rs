@@ -10,7 +10,7 @@ use crate::buffer::spec::BufferSpec;
 use crate::compute::remote::Trust;
 use crate::error::Error;
 use crate::remote::listening::steps::Peer;
-use crate::remote::test_device::Renderer;
+use crate::remote::test_renderer::Renderer;
 use crate::timeline::TimelinePoint;
 
 pub(super) type Words = BufferSpec<u32>;

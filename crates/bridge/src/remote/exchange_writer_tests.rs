@@ -10,7 +10,7 @@ use super::*;
 use crate::buffer::spec::BufferSpec;
 use crate::compute::remote::Trust;
 use crate::remote::listening::steps::Peer;
-use crate::remote::test_device::Renderer;
+use crate::remote::test_renderer::Renderer;
 use crate::timeline::TimelinePoint;
 
 type Words = BufferSpec<u32>;

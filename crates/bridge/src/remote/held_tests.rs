@@ -6,7 +6,7 @@ use super::tests::{LIMIT, Words, taken, until};
 use super::*;
 use crate::observe::steps;
 use crate::remote::listening::steps::Peer;
-use crate::remote::test_device::Renderer;
+use crate::remote::test_renderer::Renderer;
 
 /// Returns a renderer whose thread uses the queue once the turn that the test holds is skipped, to
 /// find out whether a lent frame was submitted; with that turn and the connected worker.

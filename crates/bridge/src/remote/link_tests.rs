@@ -12,7 +12,7 @@ use crate::compute::{self, Compute};
 use crate::exchange::{Exchange, LatestInfo};
 use crate::remote::runs;
 use crate::remote::stored_handle::StoredHandle;
-use crate::remote::test_device::device;
+use crate::test_device::device;
 
 const LIMIT: Duration = Duration::from_secs(20);
 

@@ -18,9 +18,9 @@ use crate::exchange::{Exchange, LatestInfo, LatestReader, LatestWriter, RemoteHa
 use crate::remote::latest_reader::LatestReaderPart;
 use crate::remote::memory::AcceptedMemory;
 use crate::remote::runs;
-use crate::remote::test_device::device;
 use crate::remote::timelines::Timelines;
 use crate::remote::wake::Waker;
+use crate::test_device::device;
 
 type Words = BufferSpec<u32>;
 type Reader = LatestReader<Words, RenderFirst>;

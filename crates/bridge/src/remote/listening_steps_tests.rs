@@ -20,8 +20,8 @@ use crate::exchange::{ExchangeInfo, RemoteHandle, RemoteTurns, WorkerWriter};
 use crate::remote::memory::AcceptedMemory;
 use crate::remote::runs;
 use crate::remote::step_writer::StepWriterPart;
-use crate::remote::test_device::own_device;
 use crate::remote::wake::Waker;
+use crate::test_device::own_device;
 use crate::timeline::TimelinePoint;
 
 pub(in crate::remote) type Words = BufferSpec<u32>;

@@ -19,9 +19,9 @@ use crate::exchange::{Exchange, LatestInfo, LatestReader, RemoteHandle};
 use crate::remote::latest_writer::LatestWriterPart;
 use crate::remote::memory::AcceptedMemory;
 use crate::remote::runs;
-use crate::remote::test_device::device;
 use crate::remote::timelines::Timelines;
 use crate::remote::wake::Waker;
+use crate::test_device::device;
 
 type Words = BufferSpec<u32>;
 const LIMIT: Duration = Duration::from_secs(20);

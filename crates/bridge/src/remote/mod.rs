@@ -44,7 +44,7 @@ mod step_writer;
 mod stored_handle;
 mod terms;
 #[cfg(test)]
-mod test_device;
+mod test_renderer;
 mod thread;
 mod timelines;
 mod wake;

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::exchange::{LatestInfo, SubmitInfo};
 use crate::observe::steps;
 use crate::remote::listening::steps::Peer;
-use crate::remote::test_device::Renderer;
+use crate::remote::test_renderer::Renderer;
 
 /// Far less than [`LIMIT`], and far more than a call takes that does not wait for it.
 const SOON: Duration = Duration::from_secs(8);

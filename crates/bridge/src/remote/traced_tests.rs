@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use super::tests::{LIMIT, hung_up, until};
-use crate::remote::test_device::Renderer;
+use crate::remote::test_renderer::Renderer;
 
 /// A trace that the test reads.
 #[derive(Clone, Default)]

@@ -6,7 +6,9 @@ use std::ffi::{CStr, c_void};
 use std::sync::OnceLock;
 
 use vk_export::ash::vk;
-use vk_export::{AdoptInfo, ExportDevice, OpenInfo, ash, required_device_extensions};
+use vk_export::{AdoptInfo, ExportDevice, ash, required_device_extensions};
+
+use crate::test_device::own_device;
 
 static SIGNAL: OnceLock<vk::PFN_vkSignalSemaphore> = OnceLock::new();
 
@@ -40,15 +42,7 @@ pub(crate) fn refusing() -> Option<ExportDevice> {
 /// Creates a device whose functions `stand_in` may replace. Returns `None` and skips the test if
 /// there is no device.
 pub(crate) fn hooked(stand_in: impl Fn(&CStr, *const c_void) -> *const c_void) -> Option<ExportDevice> {
-    // Never destroyed: NVIDIA's driver deadlocks if a device is destroyed while a thread that has
-    // used Vulkan exits.
-    let opened = match ExportDevice::open(&OpenInfo::default()) {
-        Ok(opened) => Box::leak(Box::new(opened)),
-        Err(error) => {
-            test_support::skip(test_support::Need::Other, &error.to_string());
-            return None;
-        }
-    };
+    let opened = own_device()?;
     let (entry, instance) = (opened.entry().clone(), opened.instance().clone());
     let load = |name: &CStr| {
         // SAFETY: the device is alive, and the name is a C string.

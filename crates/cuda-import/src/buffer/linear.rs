@@ -1,11 +1,18 @@
 //! Device memory for copies: types that are known to report their address and length correctly.
 
-use cudarc::driver::{CudaSlice, CudaView, CudaViewMut, DevicePtr, DevicePtrMut};
+use cudarc::driver::{CudaContext, CudaSlice, CudaStream, CudaView, CudaViewMut, DevicePtr, DevicePtrMut, DeviceSlice};
 
 use crate::buffer::view::{DeviceView, DeviceViewMut};
+use crate::stream::identity::is_same;
 
 mod sealed {
-    pub trait Sealed {}
+    use cudarc::driver::CudaStream;
+
+    pub trait Sealed {
+        /// Returns `true` if uses on this stream, of the same context, are ordered after earlier
+        /// ones and before the memory is freed.
+        fn is_ordered_on(&self, stream: &CudaStream) -> bool;
+    }
 }
 
 /// Device memory that can be copied from: views of mapped buffers, and cudarc's slices and views.
@@ -16,11 +23,31 @@ pub trait DeviceSource<T>: DevicePtr<T> + sealed::Sealed {}
 /// Device memory that can be copied to. Otherwise like [`DeviceSource`].
 pub trait DeviceSink<T>: DevicePtrMut<T> + sealed::Sealed {}
 
-impl<T> sealed::Sealed for DeviceView<'_, T> {}
-impl<T> sealed::Sealed for DeviceViewMut<'_, T> {}
-impl<T> sealed::Sealed for CudaSlice<T> {}
-impl<T> sealed::Sealed for CudaView<'_, T> {}
-impl<T> sealed::Sealed for CudaViewMut<'_, T> {}
+/// Returns `true` if cudarc orders a use on `stream` of a slice that belongs to `own`, and the end
+/// of the slice after that use. cudarc does so only for context objects that have created a stream,
+/// and a GPU's context may have several objects. With tracking disabled, the program has promised
+/// to do it.
+fn cudarc_orders(own: &CudaStream, stream: &CudaStream) -> bool {
+    let orders = |context: &CudaContext| context.is_in_multi_stream_mode() || !context.is_event_tracking();
+    is_same(own, stream) || (orders(own.context()) && orders(stream.context()))
+}
+
+macro_rules! sealed {
+    ($type:ty, $of:pat, $stream:pat => $is_ordered:expr) => {
+        impl<T> sealed::Sealed for $type {
+            fn is_ordered_on(&self, stream: &CudaStream) -> bool {
+                let ($of, $stream) = (self, stream);
+                $is_ordered
+            }
+        }
+    };
+}
+
+sealed!(DeviceView<'_, T>, _, _ => true);
+sealed!(DeviceViewMut<'_, T>, _, _ => true);
+sealed!(CudaSlice<T>, slice, stream => cudarc_orders(DeviceSlice::stream(slice), stream));
+sealed!(CudaView<'_, T>, slice, stream => cudarc_orders(DeviceSlice::stream(slice), stream));
+sealed!(CudaViewMut<'_, T>, slice, stream => cudarc_orders(DeviceSlice::stream(slice), stream));
 
 impl<T> DeviceSource<T> for DeviceView<'_, T> {}
 impl<T> DeviceSource<T> for DeviceViewMut<'_, T> {}

@@ -175,8 +175,8 @@ impl<T: Pod> MappedBuffer<T> {
 
     /// Assumes that no view of the buffer is alive, so that the events which track other streams
     /// can be reused. For owners that lend parts: call it before each round of lending. Without it,
-    /// every use by a stream other than a home stream creates another event, up to a limit, and
-    /// each join waits for all of them.
+    /// every use by a stream other than a home stream creates another event, up to
+    /// [a limit](DeviceView#uses-on-other-streams), and each join waits for all of them.
     ///
     /// # Safety
     /// No view of the buffer is alive, on any device, and nothing borrowed from one is held.

@@ -26,6 +26,16 @@ use crate::stream::order::StreamOrder;
 /// in between, from another thread or in an implementation of [`DevicePtr`]: a copy in a graph is
 /// not ordered, and uses the buffer whenever the graph is launched.
 ///
+/// # Uses on other streams
+/// Each use on a stream other than the home stream needs an event of its own, because safe code can
+/// keep the guard ([`SyncOnDrop`]) of an earlier use. The events are reused after the buffer has
+/// been borrowed exclusively, as by
+/// [`MappedBuffer::view_mut`](crate::MappedBuffer::view_mut) or by the next turn of an exchange.
+/// Without such a borrow, every use and every hand-over waits on the GPU for all events so far.
+/// After 256 uses the host waits for the end of each further one, with a warning in the log, and
+/// after 1024 uses they get a null address, see [`Error::TooManyUses`](crate::Error::TooManyUses).
+/// Uses on the home stream have no limit.
+///
 /// # Copies to another device
 /// cudarc's `memcpy_dtod` and `clone_dtod` on a stream of another context (0.19.10) wait for the
 /// home stream, but do not report their stream to the view, so nothing afterwards waits for the

@@ -17,7 +17,7 @@ use crate::device::report::CudaDeviceReport;
 use crate::device::version::DriverVersion;
 use crate::error::{Error, Result};
 use crate::logging::log_debug;
-use crate::sys::{CallError, Current, Driver, Restoring};
+use crate::sys::{CallError, CallResult, Current, Driver, Restoring};
 
 /// A device to import into, with its context. Clones refer to the same device and can be used from
 /// any thread.
@@ -53,9 +53,7 @@ impl CudaDevice {
         let Some(device) = found.devices.iter().find(|device| device.uuid == uuid) else {
             return Err(found.no_such_device(uuid));
         };
-        let _caller = Driver::load()?.keep_current();
-        let context = CudaContext::new(device.ordinal)
-            .map_err(|error| CallError::from_cudarc("cuDevicePrimaryCtxRetain", error).at("", &device.name))?;
+        let context = primary_context(Driver::load()?, device.ordinal).map_err(|error| error.at("", &device.name))?;
         Self::adopt(context)
     }
 
@@ -178,6 +176,15 @@ impl CudaDevice {
     pub(crate) fn owns(&self, stream: &CudaStream) -> bool {
         stream.context().cu_ctx() == self.object().cu_ctx()
     }
+}
+
+/// Returns an object of the device's primary context. cudarc makes that context current and does
+/// not restore the previous one, so it is current before.
+fn primary_context(driver: Driver, ordinal: usize) -> CallResult<Arc<CudaContext>> {
+    let failed = |error| CallError::from_cudarc("cuDevicePrimaryCtxRetain", error);
+    let create = || CudaContext::new(ordinal).map(Restoring::new).map_err(failed);
+    let created = driver.with_primary(driver.device(ordinal as i32)?, create)?;
+    Ok(Arc::clone(&created))
 }
 
 /// Implements [`CudaDevice::check_recorded`] for a context.

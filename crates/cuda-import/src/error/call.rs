@@ -1,4 +1,5 @@
-//! Conversions of failed calls and loads, and of cudarc's errors, to [`Error`].
+//! Failed calls and loads, and cudarc's errors: conversions to [`Error`], and what it says about
+//! them.
 
 use std::fmt;
 
@@ -57,6 +58,25 @@ impl CallError {
     /// Converts the error of a call that cudarc made to a numeric code.
     pub(crate) fn from_cudarc(call: &'static str, error: DriverError) -> Self {
         Self { call, code: error.0 as u32 }
+    }
+}
+
+impl Error {
+    /// Returns `true` if the CUDA context is lost: every later call in it will fail, see
+    /// [`DriverCode::is_context_lost`].
+    ///
+    /// Only errors of this crate's driver calls are considered: an error from cudarc may have been
+    /// recorded earlier, by unrelated work.
+    pub fn is_context_lost(&self) -> bool {
+        matches!(self, Self::Driver { call, code, .. } if call.starts_with("cu") && code.is_context_lost())
+    }
+
+    /// Returns the driver's code, if a driver call failed.
+    pub fn driver_code(&self) -> Option<DriverCode> {
+        match self {
+            Self::Driver { code, .. } | Self::Compile { code, .. } => Some(*code),
+            _ => None,
+        }
     }
 }
 

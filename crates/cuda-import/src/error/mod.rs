@@ -172,6 +172,22 @@ pub enum Error {
         device: String,
     },
 
+    /// The object was used on streams other than its home stream too often without an exclusive
+    /// borrow, see [`DeviceView`](crate::DeviceView#uses-on-other-streams).
+    #[error(
+        "{object} on {device} was used {limit} times on other streams without an exclusive borrow; borrow it with \
+         `view_mut` in between, or use it on its home stream"
+    )]
+    #[non_exhaustive]
+    TooManyUses {
+        /// The object.
+        object: String,
+        /// Its device.
+        device: String,
+        /// The maximum number of uses.
+        limit: usize,
+    },
+
     /// A length or size of zero.
     #[error("{object} has zero {what}; it must be at least one")]
     #[non_exhaustive]
@@ -317,25 +333,6 @@ pub enum Error {
         /// Duration of the wait for the driver.
         waited: Duration,
     },
-}
-
-impl Error {
-    /// Returns `true` if the CUDA context is lost: every later call in it will fail, see
-    /// [`DriverCode::is_context_lost`].
-    ///
-    /// Only errors of this crate's driver calls are considered: an error from cudarc may have been
-    /// recorded earlier, by unrelated work.
-    pub fn is_context_lost(&self) -> bool {
-        matches!(self, Self::Driver { call, code, .. } if call.starts_with("cu") && code.is_context_lost())
-    }
-
-    /// Returns the driver's code, if a driver call failed.
-    pub fn driver_code(&self) -> Option<DriverCode> {
-        match self {
-            Self::Driver { code, .. } | Self::Compile { code, .. } => Some(*code),
-            _ => None,
-        }
-    }
 }
 
 fn advice(code: DriverCode, call: &str) -> String {

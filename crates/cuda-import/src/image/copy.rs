@@ -19,7 +19,7 @@ use crate::image::problem::ImageProblem;
 use crate::image::texel::Texel;
 use crate::stream::capture::{Role, role};
 use crate::stream::refusal::check_stream;
-use crate::sys::{CallError, INVALID_VALUE, Linear, image_copy};
+use crate::sys::{CallError, Current, INVALID_VALUE, Linear, image_copy};
 
 /// Returns the part of the image that `len` texels are copied from or to.
 pub(crate) fn region<T>(
@@ -52,7 +52,7 @@ pub(crate) unsafe fn copy_on_host<T: Texel>(
         // the capture.
         return Err(captured(image));
     }
-    let _caller = image.memory().device().driver().keep_current();
+    let _current = bind(image)?;
     let _in_order = begin_use(image, stream)?;
     // SAFETY: guaranteed by the caller; the enqueued copy has ended before this function returns.
     unsafe { enqueue(image, stream, region, linear) }?;
@@ -100,12 +100,27 @@ pub(crate) unsafe fn copy_on_device<T: Texel>(
     unsafe { enqueue(image, stream, region, linear) }
 }
 
+/// Makes the context of the image current until the result is dropped.
+pub(crate) fn bind<T>(image: &MappedImage<T>) -> Result<Current> {
+    let device = image.memory().device();
+    device.bind().map_err(|error| error.at(image.object(), device.name()))
+}
+
 /// Same as [`ImageView::use_on`], but also returns recorded errors.
 fn begin_use<'a, T>(image: &'a MappedImage<T>, stream: &'a CudaStream) -> Result<SyncOnDrop<'a>> {
     check_stream(stream, image.memory().device(), &image.object())?;
     check_image_recorded(image, stream.context())?;
     check_image_recorded(image, image.stream().context())?;
     image.order().begin_use_for(stream, &image.object())
+}
+
+/// Checks that a slice to copy is ordered with other streams, if it belongs to another one.
+pub(crate) fn check_tracked<T>(image: &MappedImage<T>, is_ordered: bool) -> Result<()> {
+    if is_ordered {
+        return Ok(());
+    }
+    let (object, device) = (image.object().to_string(), image.memory().device().name().to_owned());
+    Err(Error::Image { object, device, problem: ImageProblem::UnorderedSlice })
 }
 
 /// Checks that the use of the buffer could be ordered. The only sign of a failure is a null

@@ -42,6 +42,14 @@ pub enum ImageProblem {
         texel: usize,
     },
 
+    /// A copy from or to a slice of cudarc on a stream that cudarc does not order it with.
+    #[error(
+        "the slice to copy belongs to another stream, and cudarc orders neither that stream with the copy nor the end \
+         of the slice after it: the `CudaContext` object of one of the streams has not created any stream; allocate \
+         the slice on a stream of `CudaDevice::new_stream`"
+    )]
+    UnorderedSlice,
+
     /// An extent of zero.
     #[error("its {side} is zero; the extent is in texels, unused dimensions are 1")]
     #[non_exhaustive]

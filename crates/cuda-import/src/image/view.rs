@@ -11,7 +11,7 @@ use cudarc::driver::{CudaStream, SyncOnDrop};
 use crate::buffer::linear::{DeviceSink, DeviceSource};
 use crate::error::Result;
 use crate::image::MappedImage;
-use crate::image::copy::{check_ordered, copy_on_device, copy_on_host, region};
+use crate::image::copy::{bind, check_ordered, check_tracked, copy_on_device, copy_on_host, region};
 use crate::image::rows::ImageRows;
 use crate::image::texel::Texel;
 use crate::image::texture::{Surface, Texture, TextureInfo};
@@ -22,8 +22,8 @@ use crate::sys::Linear;
 ///
 /// Copies cover whole layers of one mip level, with tightly packed rows and layers. They can be
 /// enqueued on any stream of the image's device; on a stream other than the home stream, they are
-/// ordered automatically. The faces of a cube count as layers; a 3D image has one layer of its full
-/// depth.
+/// ordered automatically, up to [a limit](crate::DeviceView#uses-on-other-streams). The faces of a
+/// cube count as layers; a 3D image has one layer of its full depth.
 #[derive(Debug)]
 pub struct ImageView<'a, T> {
     image: &'a MappedImage<T>,
@@ -137,7 +137,9 @@ impl<'a, T: Texel> ImageView<'a, T> {
     /// same number of elements.
     ///
     /// # Errors
-    /// Those of [`read_to_host`](Self::read_to_host); on an error nothing was enqueued.
+    /// Those of [`read_to_host`](Self::read_to_host), and [`Error::Image`](crate::Error::Image) for
+    /// a `CudaSlice` of another stream that cudarc does not order with `stream`. On an error
+    /// nothing was enqueued.
     #[doc(alias = "cuMemcpy3DAsync")]
     pub fn copy_to_buffer(
         &self,
@@ -149,8 +151,9 @@ impl<'a, T: Texel> ImageView<'a, T> {
         let region = region(self.image, level, layers, buffer.len())?;
         check_context(buffer.stream(), self.image.memory().device(), &self.image.object())?;
         check_stream(stream, self.image.memory().device(), &self.image.object())?;
+        check_tracked(self.image, buffer.is_ordered_on(stream))?;
         // The guards below are cudarc's, which do not restore the caller's context.
-        let _caller = self.image.memory().device().driver().keep_current();
+        let _current = bind(self.image)?;
         let context = buffer.stream().context().clone();
         let (pointer, _buffer_in_order) = buffer.device_ptr_mut(stream);
         check_ordered(self.image, pointer)?;
@@ -279,8 +282,9 @@ impl<T: Texel> ImageViewMut<'_, T> {
         let region = region(self.image, level, layers, buffer.len())?;
         check_context(buffer.stream(), self.image.memory().device(), &self.image.object())?;
         check_stream(stream, self.image.memory().device(), &self.image.object())?;
+        check_tracked(self.image, buffer.is_ordered_on(stream))?;
         // The guards below are cudarc's, which do not restore the caller's context.
-        let _caller = self.image.memory().device().driver().keep_current();
+        let _current = bind(self.image)?;
         let (pointer, _buffer_in_order) = buffer.device_ptr(stream);
         let context = buffer.stream().context();
         check_ordered(self.image, pointer)?;

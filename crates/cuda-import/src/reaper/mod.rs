@@ -103,11 +103,7 @@ fn run(
         unregister(&worker);
         match worker_of(device) {
             Some(next) => worker = next,
-            None => {
-                // The call leaves no context current, which is right on a thread of our own only.
-                let _caller = device.driver().keep_current();
-                return job.map_or(Ok(()), |job| (job.call)()).map_err(NotFreed::Call);
-            }
+            None => return job.map_or(Ok(()), |job| (job.call)()).map_err(NotFreed::Call),
         }
     }
 }

@@ -33,7 +33,7 @@ impl CudaDevice {
     /// call in this context failed without returning its error.
     pub fn new_stream(&self) -> Result<Arc<CudaStream>> {
         self.check_recorded()?;
-        let _caller = self.driver().keep_current();
+        let _current = self.bind().map_err(|error| error.at("", self.name()))?;
         let created = self.while_unshared(first).unwrap_or_else(|| another(self, self.object()));
         created.map_err(|error| error.at("", self.name()))
     }

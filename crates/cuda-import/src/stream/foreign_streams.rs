@@ -10,14 +10,16 @@
 //! it enqueues with unsafe code is unordered.
 //!
 //! A ticket is reused, for the same stream, after the object has been borrowed exclusively, because
-//! no guard is alive then. At most [`MAX_EVENTS`] tickets are created. If there is no exclusive
-//! borrow for that many uses, as in a program that only reads through `view`, tickets are reused in
-//! turn. Only then can code that has kept parts of an old guard affect a later one.
+//! no guard is alive then, unless its context object was cloned out of a guard. Without such a borrow, each use needs another ticket, and nothing tells
+//! whether an earlier guard is still alive. A ticket that is lent must not be lent again, even
+//! without an event: through the context object in a guard, safe code can make the synchronization
+//! of another guard fail, and then clear the error. So there are limits: beyond [`MAX_EVENTS`]
+//! tickets the host waits for the end of each use, and beyond [`MAX_TICKETS`] uses are refused.
 //!
 //! Contains unsafe code because it creates cudarc objects from raw handles.
 #![allow(unsafe_code)]
 
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use cudarc::driver::{CudaEvent, CudaStream, SyncOnDrop};
@@ -25,15 +27,15 @@ use cudarc::driver::{CudaEvent, CudaStream, SyncOnDrop};
 use crate::device::CudaDevice;
 use crate::device::private_context::PrivateContext;
 use crate::stream::identity::key;
-use crate::sys::{CallError, CallResult, EventHandle, Owner};
+use crate::stream::refusal::Refusal;
+use crate::sys::{self, CallError, CallResult, EventHandle, Release};
 
-/// The maximum number of tickets with events. Further foreign streams are synchronized on the host,
-/// so that a program that creates a stream per frame stays bounded.
-const MAX_EVENTS: usize = 64;
+/// The maximum number of tickets with events, because every use waits for all events. Further uses
+/// are synchronized on the host.
+const MAX_EVENTS: usize = 256;
 
-/// The maximum number of tickets. Further foreign streams are rejected, because so many different
-/// streams are most likely a bug.
-const MAX_TICKETS: usize = 1024;
+/// The maximum number of tickets. Further uses are refused.
+pub(crate) const MAX_TICKETS: usize = 1024;
 
 /// The ticket's guard, or an object from it, may still be alive.
 const LENT: u8 = 1;
@@ -45,8 +47,6 @@ const PENDING: u8 = 2;
 pub(crate) struct ForeignStreams {
     /// A list that only grows, because guards borrow the events in it.
     first: OnceLock<Box<Ticket>>,
-    /// Selects the ticket to lend again if none is free.
-    turn: AtomicUsize,
     /// cudarc records events only in a context object that has created a stream, so this stream
     /// lives as long as the list.
     _anchor: Arc<CudaStream>,
@@ -70,7 +70,12 @@ struct Ticket {
     context: PrivateContext,
 }
 
-impl Owner for ForeignStreams {}
+impl Release for ForeignStreams {
+    fn release(self) {
+        let _current = sys::bind_for_drop(self.context.object());
+        drop(self);
+    }
+}
 
 impl ForeignStreams {
     /// Creates the list. The device's context must be current.
@@ -82,7 +87,7 @@ impl ForeignStreams {
         let anchor = home.fork().map_err(|error| CallError::from_cudarc("cuStreamCreate", error))?;
         // Errors that destructors recorded there do not belong to a foreign stream.
         device.object().record_err(context.object().check_err());
-        Ok(Self { first: OnceLock::new(), turn: AtomicUsize::new(0), _anchor: anchor, context })
+        Ok(Self { first: OnceLock::new(), _anchor: anchor, context })
     }
 
     /// Returns an error that was recorded since the last call, which means that a foreign stream's
@@ -130,23 +135,20 @@ impl ForeignStreams {
         Ok(())
     }
 
-    /// Marks each ticket as free: no guard, and no object from one, may be alive.
+    /// Marks each ticket as free, except those whose context object the program has kept: no guard
+    /// may be alive.
     pub(crate) fn reset_tickets(&self) {
-        for ticket in self.tickets() {
+        for ticket in self.tickets().filter(|ticket| ticket.is_private()) {
             ticket.state.fetch_and(!LENT, Ordering::AcqRel);
         }
     }
 
-    /// Returns a guard that records the end of the work on `stream` when it is dropped.
-    pub(crate) fn guard(&self, stream: &CudaStream) -> CallResult<SyncOnDrop<'_>> {
+    /// Returns a guard that records the end of the work on `stream` when it is dropped, or waits
+    /// for it.
+    pub(crate) fn guard(&self, stream: &CudaStream) -> Result<SyncOnDrop<'_>, Refusal> {
         let mut place = &self.first;
         for nth in 0..MAX_TICKETS {
             if place.get().is_none() {
-                if nth >= MAX_EVENTS
-                    && let Some(ticket) = self.next_in_turn(stream)
-                {
-                    return Ok(ticket.guard());
-                }
                 // If another thread was faster, this place has its ticket: continue after it.
                 let _ = place.set(Box::new(self.ticket(stream, nth < MAX_EVENTS)?));
             }
@@ -156,9 +158,7 @@ impl ForeignStreams {
             }
             place = &ticket.next;
         }
-        self.next_in_turn(stream)
-            .map(Ticket::guard)
-            .ok_or(CallError { call: "cuEventCreate", code: crate::sys::INVALID_VALUE })
+        Err(Refusal::TooManyUses)
     }
 
     fn ticket(&self, stream: &CudaStream, with_event: bool) -> CallResult<Ticket> {
@@ -169,15 +169,6 @@ impl ForeignStreams {
         // real stream.
         let stream = unsafe { context.object().wrap_borrowed_stream(stream.cu_stream()) };
         Ok(Ticket { state: AtomicU8::new(0), last_use, stream, next: OnceLock::new(), context })
-    }
-
-    /// Returns one of the stream's tickets, lent or not.
-    fn next_in_turn(&self, stream: &CudaStream) -> Option<&Ticket> {
-        let own = || self.tickets().filter(|ticket| ticket.uses_stream(stream));
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed).checked_rem(own().count())?;
-        let ticket = own().nth(turn)?;
-        ticket.lend();
-        Some(ticket)
     }
 
     fn tickets(&self) -> impl Iterator<Item = &Ticket> {
@@ -193,6 +184,14 @@ impl Ticket {
     /// Lends the ticket. Returns `true` if it was free.
     fn lend(&self) -> bool {
         self.state.fetch_or(LENT | PENDING, Ordering::AcqRel) & LENT == 0
+    }
+
+    /// Returns `true` if nothing else refers to the ticket's context object. Safe code can clone it
+    /// out of a guard. No guard may be alive, so that only a clone can make another one.
+    fn is_private(&self) -> bool {
+        let (context, own) = (self.context.object(), 2 + usize::from(self.last_use.is_some()));
+        let has_clones = || Arc::strong_count(context) != own;
+        !has_clones() && Arc::weak_count(context) == 0 && !has_clones()
     }
 
     fn event(&self) -> Option<EventHandle> {

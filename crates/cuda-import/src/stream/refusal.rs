@@ -17,6 +17,8 @@ pub(crate) enum Refusal {
     Context,
     /// It, or the home stream, is being captured by other code.
     Captured,
+    /// The object was used on other streams too often without an exclusive borrow.
+    TooManyUses,
     Call(CallError),
 }
 
@@ -30,7 +32,7 @@ impl Refusal {
     /// Returns the error that is recorded with cudarc.
     pub(crate) fn note(self) -> DriverError {
         match self {
-            Self::PerThread => DriverError(CUresult::CUDA_ERROR_NOT_PERMITTED),
+            Self::PerThread | Self::TooManyUses => DriverError(CUresult::CUDA_ERROR_NOT_PERMITTED),
             Self::Context => DriverError(CUresult::CUDA_ERROR_INVALID_CONTEXT),
             Self::Captured => DriverError(CUresult::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED),
             Self::Call(error) => error.to_cudarc(),

@@ -1,12 +1,15 @@
 //! The thread's current context: changed for a call, and restored afterwards.
 //!
-//! Contains unsafe code because it calls C, and because it drops values manually.
+//! The driver keeps a stack of contexts for each thread, whose top is current. The context that is
+//! current before a call belongs to the program, which may destroy it at any time: on another
+//! thread, or on this one in a closure or a logger that is called meanwhile. Its handle is
+//! therefore only compared, and never passed to the driver: this crate pushes its own context,
+//! which it keeps alive, and pops it afterwards.
+//!
+//! Contains unsafe code because it calls C.
 #![allow(unsafe_code)]
 
 use std::marker::PhantomData;
-use std::mem::ManuallyDrop;
-use std::ops::Deref;
-use std::sync::Arc;
 
 use cudarc::driver::{CudaContext, sys as cu};
 
@@ -14,11 +17,11 @@ use super::{CallError, CallResult, Driver, check_call};
 use crate::error::code::DriverCode;
 use crate::logging::log_warn;
 
-/// Keeps a context current until it is dropped, and then restores the previous context, if any.
+/// Keeps a context current until it is dropped, and then restores the previous one, if any.
 #[must_use = "the context is current only as long as this lives"]
 #[derive(Debug)]
 pub(crate) struct Current {
-    /// `None` if the context was already current, or if the previous context is unknown.
+    /// `None` if the context was already current.
     previous: Option<Before>,
     /// The current context is a property of the thread, so this is not `Send`.
     thread: PhantomData<*const ()>,
@@ -26,6 +29,7 @@ pub(crate) struct Current {
 
 struct Before {
     driver: Driver,
+    /// Only compared: it may have been destroyed.
     context: cu::CUcontext,
 }
 
@@ -40,26 +44,44 @@ impl Driver {
     /// clears errors that earlier calls recorded in the context, so that destructors always run in
     /// the right context.
     pub(crate) fn bind(self, context: &CudaContext) -> CallResult<Current> {
-        let (before, now) = (self.current()?, context.cu_ctx());
-        if before == now {
+        // SAFETY: the borrowed object keeps the context alive.
+        unsafe { self.bind_handle(context.cu_ctx()) }
+    }
+
+    /// Implements [`bind`](Self::bind).
+    ///
+    /// # Safety
+    /// The context is alive. It may be destroyed before the result is dropped.
+    unsafe fn bind_handle(self, context: cu::CUcontext) -> CallResult<Current> {
+        let before = self.current()?;
+        if before == context {
             return Ok(Current { previous: None, thread: PhantomData });
         }
-        self.set_current(now)?;
+        // SAFETY: the caller guarantees that the context is alive.
+        unsafe { self.push(context) }?;
         Ok(Current { previous: Some(Before { driver: self, context: before }), thread: PhantomData })
     }
 
     /// Like [`bind`](Self::bind), on a thread of this crate, where no other code has a current
     /// context: none is current afterwards.
     pub(crate) fn bind_exclusive(self, context: &CudaContext) -> CallResult<Current> {
-        self.set_current(context.cu_ctx())?;
+        // SAFETY: the borrowed object keeps the context alive.
+        unsafe { self.push(context.cu_ctx()) }?;
         Ok(Current { previous: Some(Before { driver: self, context: std::ptr::null_mut() }), thread: PhantomData })
     }
 
-    /// Keeps the current context over calls of cudarc, which make a context current and do not
-    /// restore the previous one.
-    pub(crate) fn keep_current(self) -> Current {
-        let before = self.current().inspect_err(warn).ok();
-        Current { previous: before.map(|context| Before { driver: self, context }), thread: PhantomData }
+    /// Calls `with` while the primary context of the device is retained and current.
+    pub(crate) fn with_primary<T>(self, device: cu::CUdevice, with: impl FnOnce() -> CallResult<T>) -> CallResult<T> {
+        let mut context = std::ptr::null_mut();
+        // SAFETY: `context` receives the result; the driver checks the device.
+        let code = unsafe { (self.table.cuDevicePrimaryCtxRetain)(&mut context, device) };
+        check_call("cuDevicePrimaryCtxRetain", code)?;
+        // SAFETY: the reference that was just taken keeps the context alive.
+        let done = unsafe { self.bind_handle(context) }.and_then(|_current| with());
+        // SAFETY: gives up that reference, once.
+        let code = unsafe { (self.table.cuDevicePrimaryCtxRelease_v2)(device) };
+        let released = check_call("cuDevicePrimaryCtxRelease", code);
+        done.and_then(|value| released.map(|()| value))
     }
 
     fn current(self) -> CallResult<cu::CUcontext> {
@@ -69,10 +91,17 @@ impl Driver {
         Ok(current)
     }
 
-    fn set_current(self, context: cu::CUcontext) -> CallResult<()> {
-        // SAFETY: the handle was current on this thread shortly before, is null for none, or
-        // belongs to a live context.
-        check_call("cuCtxSetCurrent", unsafe { (self.table.cuCtxSetCurrent)(context) })
+    /// # Safety
+    /// The context is alive.
+    unsafe fn push(self, context: cu::CUcontext) -> CallResult<()> {
+        // SAFETY: a live context may be pushed on any thread; the caller guarantees it.
+        check_call("cuCtxPushCurrent", unsafe { (self.table.cuCtxPushCurrent_v2)(context) })
+    }
+
+    fn pop(self) -> CallResult<()> {
+        // SAFETY: "if ctx is NULL then this will be equivalent to popping the top of the CUDA
+        // context stack" (cuda.h, `cuCtxSetCurrent`).
+        check_call("cuCtxSetCurrent", unsafe { (self.table.cuCtxSetCurrent)(std::ptr::null_mut()) })
     }
 }
 
@@ -80,10 +109,11 @@ impl Drop for Current {
     fn drop(&mut self) {
         let Some(Before { driver, context }) = self.previous.take() else { return };
         let restored = match driver.current() {
+            // Destroying a context pops it: the previous one is current again.
             Ok(current) if current == context => Ok(()),
-            Ok(_) => driver.set_current(context),
-            // The dropped value may have destroyed the context, so it is not made current without
-            // knowing the state.
+            // The context that was pushed, or one that replaced it at the top.
+            Ok(_) => driver.pop(),
+            // It may have been popped, so nothing is popped without knowing the state.
             Err(error) => Err(error),
         };
         if let Err(error) = restored {
@@ -92,68 +122,7 @@ impl Drop for Current {
     }
 }
 
-fn warn(error: &CallError) {
+pub(super) fn warn(error: &CallError) {
     let code = DriverCode(error.code);
     log_warn!("could not restore the current context of this host thread: {} failed: {code}", error.call);
-}
-
-/// A cudarc value that [`Restoring`] can hold.
-pub trait Owner {
-    /// Returns `true` if dropping the value now may call the driver, which is the default.
-    fn is_last(&self) -> bool {
-        true
-    }
-}
-
-impl<T> Owner for Arc<T> {
-    fn is_last(&self) -> bool {
-        Arc::strong_count(self) == 1
-    }
-}
-
-impl<T: Owner> Owner for Box<[T]> {
-    fn is_last(&self) -> bool {
-        self.iter().any(Owner::is_last)
-    }
-}
-
-/// An owner of cudarc streams or contexts that does not change the thread's current CUDA context.
-///
-/// Dropping cudarc's types makes their context current on the calling thread and does not restore
-/// the previous one, which a caller with its own context does not expect. When a `Restoring` is
-/// dropped, the current context is the same afterwards as before.
-///
-/// ```no_run
-/// # use cuda_import::{CudaDevice, Error, Restoring};
-/// # fn stream(device: &CudaDevice) -> Result<(), Error> {
-/// let stream = Restoring::new(device.new_stream()?);
-/// stream.synchronize().ok();
-/// drop(stream); // The current context is the same as before.
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug)]
-pub struct Restoring<T: Owner>(ManuallyDrop<T>);
-
-impl<T: Owner> Restoring<T> {
-    /// Takes ownership of the value.
-    pub fn new(value: T) -> Self {
-        Self(ManuallyDrop::new(value))
-    }
-}
-
-impl<T: Owner> Deref for Restoring<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.0
-    }
-}
-
-impl<T: Owner> Drop for Restoring<T> {
-    fn drop(&mut self) {
-        let _current = self.0.is_last().then(|| Driver::load().ok().map(Driver::keep_current));
-        // SAFETY: dropped only here, once, and not used afterwards.
-        unsafe { ManuallyDrop::drop(&mut self.0) };
-    }
 }

@@ -21,6 +21,7 @@ mod external;
 mod graph;
 mod kernel;
 mod object;
+mod restoring;
 mod vmm;
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_ulonglong, c_void};
@@ -31,13 +32,14 @@ use cudarc::driver::{CudaStream, sys as cu};
 pub(crate) use allocation::StreamHandle;
 pub(crate) use array::{ArrayHandle, ImageEnd, Linear, MipmappedArrayHandle, image_copy, mipmapped_array_desc};
 pub(crate) use current::Current;
-pub use current::{Owner, Restoring};
 pub(crate) use event::EventHandle;
 pub use external::SemaphoreKind;
 pub(crate) use external::{MemoryHandle, SemaphoreHandle, SignalParams, WaitParams, signal_params, wait_params};
 pub(crate) use graph::{ExecHandle, GraphHandle, NodeHandle, NodeKind};
 pub(crate) use kernel::{FunctionHandle, ModuleHandle};
 pub(crate) use object::Resource;
+pub use restoring::{Owner, Restoring};
+pub(crate) use restoring::{Release, bind_for_drop};
 pub(crate) use vmm::{AllocationHandle, Vmm};
 
 /// A failed driver call.
@@ -130,7 +132,10 @@ table! {
     cuDeviceGetLuid(*mut c_char, *mut c_uint, cu::CUdevice);
     cuDeviceGetAttribute(*mut c_int, cu::CUdevice_attribute, cu::CUdevice);
     cuDeviceTotalMem_v2(*mut usize, cu::CUdevice);
+    cuDevicePrimaryCtxRetain(*mut cu::CUcontext, cu::CUdevice);
+    cuDevicePrimaryCtxRelease_v2(cu::CUdevice);
     cuCtxGetCurrent(*mut cu::CUcontext);
+    cuCtxPushCurrent_v2(cu::CUcontext);
     cuCtxSetCurrent(cu::CUcontext);
     cuCtxSynchronize();
     cuEventCreate(*mut cu::CUevent, c_uint);
@@ -213,7 +218,7 @@ table! {
 }
 
 /// Functions that `CudaContext`, `CudaStream` and `CudaEvent` call on behalf of this crate.
-const CALLED_BY_CUDARC: &[&str] = &["cuDevicePrimaryCtxRelease_v2", "cuDevicePrimaryCtxRetain", "cuGetErrorString"];
+const CALLED_BY_CUDARC: &[&str] = &["cuGetErrorString"];
 
 /// Looks up `name` in the library, which must be present.
 fn lookup<F: Copy>(name: &'static str, missing: &mut Vec<&'static str>) -> Option<F> {

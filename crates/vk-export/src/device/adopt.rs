@@ -55,10 +55,11 @@ pub struct AdoptInfo<'a> {
     /// it; dropped with the last clone. With `None`, the engine must keep the device alive until
     /// [`try_release`](ExportDevice::try_release) succeeds; drops that could otherwise leave
     /// pending work to a background thread then wait for it, see
-    /// [`is_kept_alive`](ExportDevice::is_kept_alive). A drop inside
-    /// [`Queue::with`](crate::Queue::with) cannot wait: an exchange with another process that is
-    /// dropped there leaves a background thread that uses the device until the worker owes no more
-    /// frames and, if it was killed, its process has ended. `try_release` reports that as well.
+    /// [`is_kept_alive`](ExportDevice::is_kept_alive). Two drops cannot wait and leave a background
+    /// thread that uses the device, which `try_release` reports as well: that of an exchange inside
+    /// a closure of the CPU backend or one that records kernels, until its frames have ended, and
+    /// that of an exchange with another process inside [`Queue::with`](crate::Queue::with), until
+    /// the worker owes no more frames and, if it was killed, its process has ended.
     pub keep_alive: Option<Box<dyn Any + Send + Sync>>,
 }
 

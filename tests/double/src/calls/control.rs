@@ -9,6 +9,7 @@
 
 use std::ffi::{c_int, c_void};
 
+use super::context::primary;
 use crate::abi::Code;
 use crate::descriptor::{self, Raw};
 use crate::export::{Export, ExportedImage, ImageShape, Payload};
@@ -125,8 +126,7 @@ unsafe extern "C" fn double_fail_named(name: *const u8, len: usize, count: u64, 
 #[unsafe(no_mangle)]
 extern "C" fn double_lose_context(device: c_int, code: Code) {
     let mut ledger = gate::ledger();
-    let context = ledger.contexts.iter().find(|(_, context)| context.device == device).map(|(handle, _)| handle);
-    if let Some(context) = context {
+    if let Some(context) = primary(&ledger, device) {
         ledger.lose(context, code);
     }
     gate::notify_change();
@@ -247,7 +247,7 @@ unsafe extern "C" fn double_live(sink: Sink, data: *mut c_void) {
 #[unsafe(no_mangle)]
 extern "C" fn double_forget() {
     Ledger::forget(&mut gate::ledger());
-    gate::set_current(0);
+    gate::reset_current(0);
 }
 
 /// Sets whether devices can access each other's memory.
@@ -256,10 +256,10 @@ extern "C" fn double_set_peers(reach: c_int) {
     gate::ledger().vmm.no_peers = reach == 0;
 }
 
-/// Makes a context current on this thread, or none if `context` is 0.
+/// Makes a context the only one on this thread's stack, or empties the stack if `context` is 0.
 #[unsafe(no_mangle)]
 extern "C" fn double_set_current(context: u64) {
-    gate::set_current(context);
+    gate::reset_current(context);
 }
 
 /// Sets the value that all devices report for an attribute from now on.

@@ -1,4 +1,4 @@
-//! The driver, its devices and their primary contexts.
+//! The driver and its devices.
 //!
 //! Unsafe because these are C functions; cuda.h documents their contracts.
 #![allow(unsafe_code)]
@@ -7,11 +7,8 @@ use std::ffi::{CStr, c_char, c_int, c_uint};
 
 use super::put;
 use crate::abi::{self, Code, INVALID_DEVICE, INVALID_VALUE, SUCCESS};
-use crate::finding::{Kind, Refusal};
-use crate::gate::{self, Needs, Step, entry};
-use crate::ledger::{Context, Ledger};
-use crate::queue::Queue;
-use crate::stream::SyncMode;
+use crate::finding::Refusal;
+use crate::gate::{Needs, entry};
 
 /// The version that `cuDriverGetVersion` reports.
 const VERSION: c_int = 13000;
@@ -122,71 +119,6 @@ unsafe extern "C" fn cuDeviceTotalMem_v2(bytes: *mut usize, device: c_int) -> Co
     })
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cuDevicePrimaryCtxRetain(context: *mut u64, device: c_int) -> Code {
-    entry("cuDevicePrimaryCtxRetain", Needs::Init).run(|ledger, _| {
-        name(device)?;
-        let handle = match primary(ledger, device) {
-            Some(handle) => handle,
-            None => {
-                let (handle, default_stream) = (ledger.new_handle(), ledger.new_handle());
-                let context = Context { device, retained: 0, default_stream, per_thread: Vec::new() };
-                ledger.contexts.insert(handle, context);
-                ledger.queues.insert(default_stream, Queue::new(handle, SyncMode::Legacy));
-                handle
-            }
-        };
-        ledger.contexts.get_mut(handle)?.retained += 1;
-        // SAFETY: cuda.h: an output pointer; a handle is a pointer.
-        unsafe { put(context, handle) }
-    })
-}
-
-/// The last release destroys the context and everything that belongs to it.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cuDevicePrimaryCtxRelease_v2(device: c_int) -> Code {
-    let object = primary(&gate::ledger(), device).unwrap_or(0);
-    let refuse = |ledger: &mut Ledger, object, _| ledger.contexts.refuse(object);
-    entry("cuDevicePrimaryCtxRelease_v2", Needs::Init).about(object).on_fault(refuse).run(|ledger, _| {
-        let Some(handle) = primary(ledger, device) else {
-            let text = format!("device {device} has no primary context to release");
-            return Err(Refusal::new(abi::INVALID_CONTEXT, Kind::UseAfterDestroy, text));
-        };
-        let context = ledger.contexts.get_mut(handle)?;
-        context.retained -= 1;
-        if context.retained == 0 {
-            find_survivors(ledger, handle);
-            ledger.contexts.remove(handle)?;
-        }
-        Ok(())
-    })
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cuCtxGetCurrent(context: *mut u64) -> Code {
-    // SAFETY: cuda.h: an output pointer; null is "no context".
-    entry("cuCtxGetCurrent", Needs::Init).run(|_, current| unsafe { put(context, current) })
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cuCtxSetCurrent(context: u64) -> Code {
-    entry("cuCtxSetCurrent", Needs::Init).about(context).run(|ledger, _| {
-        if context != 0 {
-            ledger.contexts.get(context)?;
-        }
-        gate::set_current(context);
-        Ok(())
-    })
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cuCtxSynchronize() -> Code {
-    entry("cuCtxSynchronize", Needs::Context).run_until_done(|ledger, context| {
-        ledger.forbid_in_capture_of(context)?;
-        Ok(Step::after(ledger.obstacle_in(context)))
-    })
-}
-
 fn name(device: c_int) -> Result<&'static CStr, Refusal> {
     let name = usize::try_from(device).ok().and_then(|device| NAMES.get(device));
     name.copied().ok_or(INVALID_DEVICE.into())
@@ -195,21 +127,4 @@ fn name(device: c_int) -> Result<&'static CStr, Refusal> {
 /// Checks that a device with this ordinal exists.
 pub(super) fn check_device(device: c_int) -> Result<(), Refusal> {
     name(device).map(drop)
-}
-
-fn primary(ledger: &Ledger, device: c_int) -> Option<u64> {
-    ledger.contexts.iter().find(|(_, context)| context.device == device).map(|(handle, _)| handle)
-}
-
-/// Reports objects that should have been destroyed before their context.
-fn find_survivors(ledger: &mut Ledger, context: u64) {
-    let survivors: Vec<_> = ledger
-        .live()
-        .into_iter()
-        .filter(|(handle, _, refused)| ledger.owner(*handle) == Some(context) && !refused)
-        .map(|(_, name, _)| name)
-        .collect();
-    for survivor in survivors {
-        ledger.report(Kind::OutlivesContext, format!("{survivor} outlives {}", ledger.contexts.name(context)));
-    }
 }

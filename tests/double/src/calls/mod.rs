@@ -2,6 +2,7 @@
 
 mod allocation;
 mod array;
+mod context;
 mod control;
 mod device;
 mod external_memory;

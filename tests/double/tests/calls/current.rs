@@ -1,4 +1,5 @@
-//! The caller's current context is unchanged after every call, including drops.
+//! The caller's current context is unchanged after every call, including drops, and a context that
+//! was destroyed meanwhile is never made current.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "imports, waits and signals are unsafe")]
 
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use crate::common::assert_clean;
 use crate::common::world::{LEN, NAME, TEXELS, device, import_image, import_memory, import_semaphore, map, map_image};
 use cuda_import::cudarc::driver::{CudaContext, CudaStream, result};
-use cuda_import::{CudaDevice, MappedBlock, MappedBuffer, Restoring, SemaphoreKind, StreamGraph, TextureInfo};
+use cuda_import::{CudaDevice, MappedBlock, MappedBuffer, Restoring, SemaphoreKind, StreamGraph, TextureInfo, query};
 use driver_double::Double;
 
 /// Returns the current context of this thread, or 0 for none.
@@ -95,4 +96,90 @@ fn every_call(double: &Double, before: u64) {
     // The program's own stream, which cudarc drops.
     drop(home);
     keeps!(drop(device));
+}
+
+/// The last owner of a context that is not primary destroys it, which pops it from the stack of
+/// contexts of this thread. What was below is then current.
+#[test]
+fn a_context_that_a_drop_destroys_is_not_made_current_again() {
+    let Some(double) = Double::in_child("current::a_context_that_a_drop_destroys_is_not_made_current_again") else {
+        return;
+    };
+    let below = CudaContext::new(1).unwrap();
+    for has_other in [false, true] {
+        for last in ["device", "stream", "streams"] {
+            double.set_current(below.cu_ctx() as u64);
+            // Creating a context makes it current.
+            let context = CudaContext::new_non_primary(0, 0).unwrap();
+            let other = has_other.then(|| CudaContext::new_non_primary(0, 0).unwrap());
+            let before = other.as_ref().map_or(below.cu_ctx(), |other| other.cu_ctx()) as usize;
+            let device = CudaDevice::adopt(context).unwrap();
+            match last {
+                "device" => drop(device),
+                "stream" => {
+                    let stream = Restoring::new(device.new_stream().unwrap());
+                    drop(device);
+                    drop(stream);
+                }
+                _ => {
+                    let streams: Box<[_]> = [device.new_stream().unwrap(), device.new_stream().unwrap()].into();
+                    let streams = Restoring::new(streams);
+                    drop(device);
+                    drop(streams);
+                }
+            }
+            assert_eq!(double.findings(), Vec::new(), "{last}, {has_other}");
+            assert_eq!(current(), before, "{last}, {has_other}");
+            drop(other);
+        }
+    }
+    drop(below);
+    assert_clean(&double);
+}
+
+/// A program may destroy its context while it is current, also on another thread, where the driver
+/// does not notice. The handle stays on this thread's stack, and is not passed to the driver.
+#[test]
+fn a_context_that_the_program_has_destroyed_is_not_made_current() {
+    let Some(double) = Double::in_child("current::a_context_that_the_program_has_destroyed_is_not_made_current") else {
+        return;
+    };
+    let before = CudaContext::new(1).unwrap();
+    std::thread::spawn(move || drop(before)).join().unwrap();
+    let destroyed = current();
+    assert_ne!(destroyed, 0);
+    let device = device();
+    let home = Restoring::new(device.new_stream().unwrap());
+    let buffer = map(&import_memory(&double, &device), &home);
+    assert!(query(&home).unwrap());
+    drop((buffer, home, device));
+    assert_eq!(current(), destroyed);
+    assert_clean(&double);
+}
+
+/// A closure that is called while the device's context is current may destroy the caller's context.
+#[test]
+fn a_context_that_a_closure_destroys_is_not_made_current() {
+    let Some(double) = Double::in_child("current::a_context_that_a_closure_destroys_is_not_made_current") else {
+        return;
+    };
+    let device = device();
+    let home = device.new_stream().unwrap();
+    let [wait, signal] = [(); 2].map(|()| {
+        let exported = double.export_semaphore(true);
+        import_semaphore(&device, exported, SemaphoreKind::Timeline)
+    });
+    let mut buffer = map(&import_memory(&double, &device), &home);
+    double.set_current(0);
+    let mut caller = Some(CudaContext::new_non_primary(1, 0).unwrap());
+    let record = |stream: &Arc<CudaStream>| {
+        drop(caller.take());
+        stream.memset_zeros(&mut buffer.view_mut())
+    };
+    // SAFETY: the timelines and the buffer outlive the graph.
+    let graph = unsafe { StreamGraph::capture(NAME, &home, &wait, &signal, record) }.unwrap();
+    assert_eq!(double.findings(), Vec::new());
+    assert_eq!(current(), 0);
+    drop((graph, buffer, wait, signal, home, device));
+    assert_clean(&double);
 }

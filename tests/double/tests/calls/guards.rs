@@ -2,12 +2,13 @@
 //! the ordering.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "waits and signals are unsafe")]
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::common::assert_clean;
-use crate::common::world::{LEN, device, import_memory, import_semaphore, map};
+use crate::common::world::{LEN, NAME, device, import_image, import_memory, import_semaphore, map, map_image};
+use crate::common::{assert_clean, log_capture};
 use cuda_import::cudarc::driver::{CudaContext, DevicePtr, DevicePtrMut, DriverError, SyncOnDrop};
-use cuda_import::{CudaDevice, SemaphoreKind, signal_one, wait_one};
+use cuda_import::{CudaDevice, Error, SemaphoreKind, signal_one, wait_one};
 use driver_double::Double;
 
 /// cudarc's guard is an enum with public fields: safe code can reach the event that marks the end
@@ -139,7 +140,8 @@ fn foreign_streams_are_in_order_without_event_tracking_too() {
 }
 
 /// The number of events for foreign streams is bounded: one event per foreign stream if the buffer
-/// is lent exclusively, and a fixed limit if it never is. The order is kept in both cases.
+/// is lent exclusively, and a fixed limit if it never is. The order is kept in both cases: beyond
+/// the limit, the host waits for each use.
 #[test]
 fn events_for_foreign_streams_are_bounded() {
     let Some(double) = Double::in_child("guards::events_for_foreign_streams_are_bounded") else { return };
@@ -147,27 +149,109 @@ fn events_for_foreign_streams_are_bounded() {
     let [home, foreign_stream] = [(); 2].map(|()| device.new_stream().unwrap());
     let mut buffer = map(&import_memory(&double, &device), &home);
     let events = || double.live().iter().filter(|object| object.kind() == "event").count();
-    for _ in 0..100 {
+    for _ in 0..300 {
         foreign_stream.memcpy_htod(&[1u32; LEN], &mut buffer.view_mut()).unwrap();
     }
     assert_eq!(events(), 1);
-    for _ in 0..100 {
+    for _ in 0..300 {
         assert_eq!(foreign_stream.clone_dtoh(&buffer.view()).unwrap(), [1; LEN]);
     }
-    assert_eq!(events(), 64);
+    assert_eq!(events(), 256);
 
     let [ready, done] = [(); 2].map(|()| double.export_semaphore(true));
     let (ready_number, done_number) = (ready.number, done.number);
     let [ready, done] = [ready, done].map(|exported| import_semaphore(&device, exported, SemaphoreKind::Timeline));
-    // SAFETY: the signal follows below, and the timeline lives until then.
-    unsafe { wait_one(&foreign_stream, &ready, 1) }.unwrap();
-    drop(buffer.view().device_ptr(&foreign_stream));
-    buffer.join_foreign_work().unwrap();
-    // SAFETY: nothing was signaled before.
-    unsafe { signal_one(&home, &done, 1) }.unwrap();
-    assert_eq!(double.value(done_number), 0, "handed over ahead of the foreign stream");
-    double.signal(ready_number, 1);
-    assert_eq!(double.value(done_number), 1);
+    for value in [1, 2] {
+        // SAFETY: the signal follows below, and the timeline lives until then.
+        unsafe { wait_one(&foreign_stream, &ready, value) }.unwrap();
+        if value == 1 {
+            std::thread::scope(|scope| {
+                let user = scope.spawn(|| drop(buffer.view().device_ptr(&foreign_stream)));
+                double.wait_until_blocked("cuStreamSynchronize");
+                double.signal(ready_number, value);
+                user.join().unwrap();
+            });
+        } else {
+            drop(buffer.view_mut().device_ptr(&foreign_stream));
+        }
+        buffer.join_foreign_work().unwrap();
+        // SAFETY: only smaller values were signaled before.
+        unsafe { signal_one(&home, &done, value) }.unwrap();
+        assert_eq!(double.value(done_number), 1, "handed over ahead of the foreign stream");
+    }
+    double.signal(ready_number, 2);
+    assert_eq!(double.value(done_number), 2);
+    assert_eq!(events(), 256);
     drop((buffer, ready, done, home, foreign_stream, device));
+    assert_clean(&double);
+}
+
+/// A guard that is alive shares no event and no context object with a later one: safe code could
+/// record the event elsewhere, or make the later guard's synchronization fail and clear the error.
+/// When there are no more objects, further uses are refused until an exclusive borrow.
+#[test]
+fn what_a_live_guard_holds_is_not_lent_again() {
+    let Some(double) = Double::in_child("guards::what_a_live_guard_holds_is_not_lent_again") else { return };
+    let device = device();
+    let [home, foreign_stream] = [(); 2].map(|()| device.new_stream().unwrap());
+    let mut image = map_image(&import_image(&double, &device), &home);
+    log_capture::collect();
+    let (mut events, mut contexts) = (HashSet::new(), HashSet::new());
+    let view = image.view();
+    let mut guards = Vec::new();
+    for nth in 0..1024 {
+        let guard = view.use_on(&foreign_stream).unwrap();
+        let stream = match &guard {
+            SyncOnDrop::Record(Some((event, stream))) => {
+                assert!(events.insert(event.cu_event().addr()), "use {nth}");
+                stream
+            }
+            SyncOnDrop::Sync(Some(stream)) => stream,
+            _ => panic!("use {nth} is not ordered"),
+        };
+        assert!(contexts.insert(Arc::as_ptr(stream.context())), "use {nth}");
+        guards.push(guard);
+    }
+    let logged = log_capture::take();
+    assert!(logged.iter().all(|line| line.contains(NAME) && line.contains("the host waits")), "{logged:#?}");
+    assert_eq!(logged.len(), 1024 - events.len());
+    let error = view.use_on(&foreign_stream).map(drop).unwrap_err();
+    assert!(matches!(error, Error::TooManyUses { limit: 1024, .. }), "{error}");
+    assert!(error.to_string().contains(NAME), "{error}");
+    // On the home stream it still can be used.
+    drop(view.use_on(&home).unwrap());
+
+    drop(guards);
+    drop(image.view_mut().use_on(&foreign_stream).unwrap());
+    drop((image, home, foreign_stream, device));
+    assert_clean(&double);
+}
+
+/// A context object that was cloned out of a guard outlives it, and through it safe code could
+/// prevent the event of a later guard from being recorded, and clear the error.
+#[test]
+fn what_was_taken_out_of_a_guard_is_not_lent_again() {
+    let Some(double) = Double::in_child("guards::what_was_taken_out_of_a_guard_is_not_lent_again") else { return };
+    let device = device();
+    let [home, foreign_stream] = [(); 2].map(|()| device.new_stream().unwrap());
+    let mut buffer = map(&import_memory(&double, &device), &home);
+    let mut lend = || {
+        let view = buffer.view_mut();
+        let (_, guard) = view.device_ptr(&foreign_stream);
+        match &guard {
+            SyncOnDrop::Record(Some((event, _))) => Arc::clone(event.context()),
+            _ => panic!("it is not ordered"),
+        }
+    };
+    let taken = lend();
+    let second = lend();
+    assert!(!Arc::ptr_eq(&taken, &second));
+    let (first, weak) = (Arc::as_ptr(&taken), Arc::downgrade(&second));
+    drop(second);
+    let third = lend();
+    assert!(Arc::as_ptr(&third) != first && Arc::as_ptr(&third) != weak.as_ptr());
+    drop((taken, weak, third));
+    assert_eq!(Arc::as_ptr(&lend()), first, "nothing refers to it anymore");
+    drop((buffer, home, foreign_stream, device));
     assert_clean(&double);
 }

@@ -16,6 +16,7 @@ use driver_double::{Double, Finding};
 /// before it calls one.
 pub(crate) const CALLS: &[&str] = &[
     "cuCtxGetCurrent",
+    "cuCtxPushCurrent_v2",
     "cuCtxSetCurrent",
     "cuCtxSynchronize",
     "cuDestroyExternalMemory",

@@ -247,7 +247,7 @@ fn is_name_of(said: &str, call: &str) -> bool {
 
 /// Returns `true` if the call does more than make a context current, which precedes most calls.
 fn is_effective(call: &Call) -> bool {
-    !["cuCtxGetCurrent", "cuCtxSetCurrent"].contains(&call.name.as_str())
+    !["cuCtxGetCurrent", "cuCtxSetCurrent", "cuCtxPushCurrent_v2"].contains(&call.name.as_str())
 }
 
 /// Returns `true` if a fault in a context can make the call fail.

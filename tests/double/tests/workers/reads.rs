@@ -104,6 +104,41 @@ fn a_slot_is_given_back_after_the_work_of_a_forgotten_turn() {
     assert_clean(double);
 }
 
+/// Each turn can reuse the events of the previous one, so any number of turns can use other
+/// streams.
+#[test]
+fn turns_reuse_the_events_of_other_streams() {
+    let Some(double) = Double::in_child("reads::turns_reuse_the_events_of_other_streams") else { return };
+    let owned = Exports::new(&double);
+    let folder = tempfile::tempdir().unwrap();
+    let listener = &Listener::bind(folder.path().join("s")).unwrap();
+    let (exports, double) = (&owned, &double);
+    let events = || double.live().iter().filter(|object| object.kind() == "event").count();
+    std::thread::scope(|scope| {
+        let renderer = scope.spawn(move || {
+            let mut renderer = offer(listener, exports);
+            publish(&mut renderer, double, exports, 0, 1);
+            assert_eq!(renderer.receive(), Message::Close { exchange: 1 });
+        });
+        let worker = connect(listener.path()).unwrap();
+        let mut reader = worker.latest_reader::<Buffer<f32>>("x").unwrap();
+        let foreign_stream = worker.cuda().unwrap().new_stream().unwrap();
+        assert!(reader.wait_for_newer(LIMIT).unwrap());
+        let before = events();
+        for nth in 0..1100 {
+            let turn = reader.newest().unwrap().unwrap();
+            let Read::Cuda(cuda) = turn.work() else { panic!("it computes with CUDA") };
+            assert_ne!(cuda.resources.device_ptr(&foreign_stream).0, 0, "turn {nth}");
+            turn.finish().unwrap();
+        }
+        assert_eq!(events(), before + 1);
+        drop((reader, foreign_stream, worker));
+        renderer.join().unwrap();
+    });
+    drop(owned);
+    assert_clean(double);
+}
+
 /// A forked child gets errors instead of driver calls, and the parent goes on with its turn.
 #[test]
 fn a_forked_child_ends_no_turn_of_its_parent() {

@@ -11,20 +11,13 @@ use super::super::{SKIP_LOG, read_log};
 use super::built::{Built, Program};
 use crate::{setup, shell};
 
-/// Findings that are not defects of the crates: the kind, and the beginning of the text.
-const KNOWN: &[(&str, &str)] = &[
-    // cudarc leaves its context current on the thread. If that context is destroyed, the next call
-    // of the bridge that restores the current context restores the destroyed one.
-    ("use-after-destroy", "cuCtxSetCurrent: context "),
-];
-
 /// Environment variable with the file to which the double appends its findings.
 const FINDINGS: &str = "DRIVER_DOUBLE_FINDINGS";
 /// The result of a program.
 pub(in crate::test) struct Ran {
     pub(in crate::test) output: Output,
     pub(super) time: Duration,
-    /// The findings that are not in `KNOWN`.
+    /// The findings of the double, one per line.
     pub(in crate::test) findings: Vec<String>,
 }
 
@@ -94,7 +87,8 @@ impl Place {
         let start = Instant::now();
         let output = command.stdin(Stdio::null()).output();
         let output = output.with_context(|| format!("cannot start `{}`", shell::command_line(&command)))?;
-        let findings = if findings.exists() { unknown(&read_log(&findings)?) } else { Vec::new() };
+        let findings = if findings.exists() { read_log(&findings)? } else { String::new() };
+        let findings = findings.lines().map(str::to_owned).collect();
         Ok(Ran { output, time: start.elapsed(), findings })
     }
 }
@@ -104,25 +98,4 @@ fn limited(program: &Path, seconds: u64) -> Command {
     let mut command = Command::new("timeout");
     command.args(["--kill-after", "5", &seconds.to_string()]).arg(program);
     command
-}
-
-/// Returns the findings that are not in `KNOWN`, one per line of the log.
-fn unknown(log: &str) -> Vec<String> {
-    let is_known = |line: &str| {
-        let (kind, text) = line.split_once('\t').unwrap_or((line, ""));
-        KNOWN.iter().any(|(known, begins)| kind == *known && text.starts_with(begins))
-    };
-    log.lines().filter(|line| !is_known(line)).map(str::to_owned).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_unknown_finding_is_reported() {
-        let log = "use-after-destroy\tcuCtxSetCurrent: context 0xd0 was destroyed\n\
-                   use-after-destroy\tcuMemFree_v2: mapping 0xd0 was destroyed\nhang\tcuCtxSetCurrent: context 0xd0\n";
-        assert_eq!(unknown(log), log.lines().skip(1).collect::<Vec<_>>());
-    }
 }

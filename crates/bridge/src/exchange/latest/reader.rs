@@ -134,9 +134,10 @@ impl<R: Resources> LatestReader<R, ComputeFirst> {
 
     /// Returns the parts of a submission after which dropped lent turns are known to have ended, as
     /// [`Exchange::flush_parts`](crate::Exchange::flush_parts): with it on the queue,
-    /// [`LatestWriter::close`](crate::LatestWriter::close) can tell that nothing is in use. Every
-    /// later turn has the same effect. It does not recover slots; [`initialize`](Self::initialize)
-    /// and [`record_initial`](Self::record_initial) do.
+    /// [`LatestWriter::close`](crate::LatestWriter::close) can tell that nothing is in use, and if
+    /// they are not submitted, it times out. Every later turn has the same effect. It does not
+    /// recover slots; [`initialize`](Self::initialize) and [`record_initial`](Self::record_initial)
+    /// do.
     ///
     /// # Errors
     /// As [`Exchange::flush_parts`](crate::Exchange::flush_parts).

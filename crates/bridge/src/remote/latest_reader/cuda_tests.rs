@@ -11,7 +11,7 @@ use crate::buffer::spec::BufferSpec;
 use crate::compute::Compute;
 use crate::compute::remote::Trust;
 use crate::exchange::{Exchange, LatestInfo, LatestWriter};
-use crate::remote::test_device::device;
+use crate::test_device::device;
 
 const LIMIT: Duration = Duration::from_secs(20);
 

@@ -10,7 +10,7 @@ use crate::buffer::spec::BufferSpec;
 use crate::compute::Compute;
 use crate::compute::remote::Trust;
 use crate::exchange::{Exchange, LatestInfo, LatestReader};
-use crate::remote::test_device::device;
+use crate::test_device::device;
 
 #[path = "cuda_rounds_tests.rs"]
 mod rounds;

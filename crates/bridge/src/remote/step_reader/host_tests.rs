@@ -10,7 +10,7 @@ use crate::buffer::spec::BufferSpec;
 use crate::compute::{self, Compute};
 use crate::exchange::{ExchangeInfo, RenderFirstRemote, RenderTurn, SubmitInfo};
 use crate::remote::copy::SlotMemory;
-use crate::remote::test_device::device;
+use crate::test_device::device;
 use crate::timeline::TimelinePoint;
 
 const LIMIT: Duration = Duration::from_secs(20);

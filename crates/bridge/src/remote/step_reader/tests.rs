@@ -10,7 +10,7 @@ use crate::compute::Compute;
 use crate::compute::remote::Trust;
 use crate::error::Error;
 use crate::exchange::{ExchangeInfo, RenderFirstRemote, RenderTurn, SubmitInfo};
-use crate::remote::test_device::device;
+use crate::test_device::device;
 use crate::timeline::TimelinePoint;
 
 pub(super) const LIMIT: Duration = Duration::from_secs(20);

@@ -13,7 +13,7 @@ use crate::compute::{self, Compute};
 use crate::error::Error;
 use crate::exchange::{ExchangeInfo, RemoteTurns, RenderTurn};
 use crate::remote::copy::SlotMemory;
-use crate::remote::test_device::device;
+use crate::test_device::device;
 
 const LIMIT: Duration = Duration::from_secs(20);
 /// Time after which a queue counts as hanging.

@@ -10,7 +10,7 @@ use crate::compute::Compute;
 use crate::compute::remote::Trust;
 use crate::error::Error;
 use crate::exchange::RenderTurn;
-use crate::remote::test_device::device;
+use crate::test_device::device;
 use crate::timeline::signaler::Signaler;
 
 impl Worker {

@@ -10,7 +10,7 @@ use crate::compute::Compute;
 use crate::compute::remote::Trust;
 use crate::error::Error;
 use crate::exchange::{ExchangeInfo, RemoteTurns, RenderTurn};
-use crate::remote::test_device::device;
+use crate::test_device::device;
 
 pub(super) const LIMIT: Duration = Duration::from_secs(20);
 /// Time limit of the exchange, which ends waits that hang.

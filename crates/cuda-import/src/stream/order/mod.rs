@@ -21,13 +21,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use cudarc::driver::{CudaStream, DriverError, SyncOnDrop};
 
 use crate::device::CudaDevice;
-use crate::error::code::DriverCode;
 use crate::error::{Error, Object, Result};
 use crate::logging::log_warn;
 use crate::stream::Event;
 use crate::stream::capture;
 use crate::stream::capture::Role;
-use crate::stream::foreign_streams::ForeignStreams;
+use crate::stream::foreign_streams::{ForeignStreams, MAX_TICKETS};
 use crate::stream::identity::{is_per_thread, is_same};
 use crate::stream::poll::warn;
 use crate::stream::refusal::{Refusal, check_stream};
@@ -88,11 +87,8 @@ impl StreamOrder {
         match self.try_begin_use(stream) {
             Ok(guard) => Some(guard),
             Err(refusal) => {
-                let (note, code) = (refusal.note(), DriverCode(refusal.note().0 as u32));
-                log_warn!(
-                    "an object could not be ordered on another stream ({refusal:?}, {code}): that stream gets a null pointer"
-                );
-                self.note(note, stream);
+                log_warn!("{}; the stream gets a null pointer", self.refused(refusal, &self.object));
+                self.note(refusal.note(), stream);
                 None
             }
         }
@@ -155,7 +151,10 @@ impl StreamOrder {
     ) -> Result<SyncOnDrop<'a>, Refusal> {
         let guard = foreign_streams.guard(stream)?;
         if matches!(guard, SyncOnDrop::Sync(_)) {
-            log_warn!("an object is shared by too many streams to keep an event for each: the host waits");
+            log_warn!(
+                "{} is used on other streams too often without an exclusive borrow to keep an event for each use: the host waits",
+                self.object
+            );
             // The logger may have begun a capture, which the guard would end.
             if let Err(refusal) = self.check_capture(stream) {
                 std::mem::forget(guard);
@@ -290,6 +289,7 @@ impl StreamOrder {
             Refusal::PerThread => Error::PerThreadStream { object },
             Refusal::Context => Error::ContextMismatch { object, device },
             Refusal::Captured => Error::StreamCaptured { object, device },
+            Refusal::TooManyUses => Error::TooManyUses { object, device, limit: MAX_TICKETS },
             Refusal::Call(error) => error.at(object, &device),
         }
     }

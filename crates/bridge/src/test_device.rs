@@ -1,20 +1,13 @@
-//! A Vulkan device for the tests of this folder, and a renderer on it.
+//! Vulkan devices for tests.
 
 use std::sync::OnceLock;
-use std::time::Duration;
 
-use bridge_ipc::{Hello, Listener, Role};
 use vk_export::{ExportDevice, OpenInfo};
-
-use super::accepted::Remote;
-
-/// A limit far above the duration of a connection.
-const LIMIT: Duration = Duration::from_secs(20);
 
 /// Returns a device that all tests share and that is never destroyed: NVIDIA's driver deadlocks if
 /// a device is destroyed while a thread that has used Vulkan exits, and every test is such a
 /// thread. Returns `None`, and skips the test, if there is none.
-pub(super) fn device() -> Option<ExportDevice> {
+pub(crate) fn device() -> Option<ExportDevice> {
     static DEVICE: OnceLock<Result<ExportDevice, String>> = OnceLock::new();
     let open = || {
         let device = ExportDevice::open(&OpenInfo::default()).map_err(|error| error.to_string())?;
@@ -56,36 +49,11 @@ fn exit_without_the_driver() {
     }
 }
 
-/// Returns a separate device, for a test in which the queue is blocked until a limit expires. It is
-/// never destroyed either.
-pub(super) fn own_device() -> Option<ExportDevice> {
+/// Returns a separate device, for a test that blocks the queue until a limit expires, or replaces
+/// functions. It is never destroyed either.
+pub(crate) fn own_device() -> Option<ExportDevice> {
     device()?;
-    let own = ExportDevice::open(&OpenInfo::default()).unwrap();
+    let own = ExportDevice::open(&OpenInfo::default()).expect("another device can be opened");
     std::mem::forget(own.clone());
     Some(own)
-}
-
-/// A renderer with its own device, to which workers in separate processes connect. Exchanges in
-/// step are allowed.
-pub(super) struct Renderer {
-    pub(super) device: ExportDevice,
-    pub(super) listener: Listener,
-}
-
-impl Renderer {
-    /// Listens at a path with this name. Returns `None`, and skips the test, without a Vulkan
-    /// device.
-    pub(super) fn new(name: &str) -> Option<Self> {
-        let device = own_device()?;
-        let path = std::env::temp_dir().join(format!("bridge-{}-{name}", std::process::id()));
-        Some(Self { device, listener: Listener::bind(path).unwrap() })
-    }
-
-    pub(super) fn accept(&self) -> Remote {
-        let mut connection = self.listener.accept(LIMIT).unwrap().unwrap();
-        let device_uuid = self.device.uuid();
-        let hello = Hello { cuda: true, trust: true, device_uuid, ..Hello::new(Role::Renderer, "test") };
-        connection.greet(&hello, LIMIT).unwrap();
-        Remote { connection, device: self.device.clone() }
-    }
 }
