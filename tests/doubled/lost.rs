@@ -235,7 +235,7 @@ pub(crate) struct Frame<'r> {
 
 impl<'r> Frame<'r> {
     pub(crate) fn of(rig: &'r Rig, computed: &TimelinePoint) -> Self {
-        Self { rig, signal: computed.wait_info(vk::PipelineStageFlags2::ALL_COMMANDS) }
+        Self { rig, signal: computed.wait_info(vk::PipelineStageFlags2::ALL_COMMANDS).unwrap() }
     }
 
     /// Returns whether the frame is signaled, by CUDA or in its place. Makes no call to the bridge.
