@@ -295,7 +295,7 @@ impl<R: Resources> Shared<R> {
         }
         // In the state's ledger, only a hand-over can be open.
         let mut ledger = state.ledger();
-        let idle = if ledger.values().is_lent() { Err(InStep::NotInitialized) } else { ledger.check_idle() };
+        let idle = if ledger.values().is_lent() { Err(InStep::InitialLent) } else { ledger.check_idle() };
         drop(ledger);
         idle.map_err(|refusal| state.refusal_error(refusal))?;
         if state.compute.side().is_current() {
@@ -324,6 +324,10 @@ impl<R: Resources> Shared<R> {
     fn refusal_error(&self, refusal: Refusal, stage: Stage) -> Error {
         let (exchange, slots) = (self.state.name.clone(), self.state.objects.slots.len());
         match refusal {
+            // What is lent, this turn or a hand-over, must be ended first.
+            Refusal::Open { frame } if stage == Stage::Render && self.state.ledger().values().is_lent() => {
+                Error::TurnOpen { exchange, frame, stage: Stage::Submit }
+            }
             Refusal::Open { frame } => Error::TurnOpen { exchange, frame, stage },
             Refusal::Lost { frame } => Error::TurnLost { exchange, frame, stage },
             Refusal::NoSlot { unknown, frame, .. } if unknown > 0 => {
