@@ -39,13 +39,18 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// If the bridge does not submit by itself ([`needs_initial`](Self::needs_initial)), new images
     /// need a first hand-over again.
     ///
+    /// Do not call it while you hold the lock of the engine's [`QueueLock`](vk_export::QueueLock):
+    /// it may submit the hand-over of images, or a signal after dropped lent turns.
+    ///
     /// # Errors
     /// [`Error::ReplacedWhileOpen`] while a turn is open; [`Error::InvalidArgument`] while an
     /// [`InitialTurn`](crate::InitialTurn) is open; the errors of [`Exchange::new`], such as
     /// [`vk_export::Error::TooLarge`]; [`Error::TurnLost`] if it is unknown whether a dropped lent
-    /// turn still uses a buffer, see [`flush_parts`](Self::flush_parts). On any error the exchange
-    /// keeps its resources, and the new ones are freed: immediately, which with CUDA waits for the
-    /// frames in flight, or, if a copy had begun, like other replaced resources.
+    /// turn still uses a buffer, see [`flush_parts`](Self::flush_parts);
+    /// [`vk_export::Error::QueueHeld`] inside [`Queue::with`](vk_export::Queue::with) if it
+    /// submits. On any error the exchange keeps its resources, and the new ones are freed:
+    /// immediately, which with CUDA waits for the frames in flight, or, if a copy had begun, like
+    /// other replaced resources.
     pub fn replace(&mut self, resources: R) -> Result<()> {
         self.replaced.free();
         let old = &self.shared;

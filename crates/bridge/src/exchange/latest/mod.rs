@@ -70,7 +70,8 @@ impl<R: Resources> Exchange<R, ComputeFirst> {
     /// be on one queue, where neither can run ahead.
     ///
     /// The resources are freed once both handles and all turns are dropped; [`LatestWriter::close`]
-    /// does the same and returns the error.
+    /// does the same and returns the error. Do neither of these, and do not call this function,
+    /// while you hold the lock of the engine's [`QueueLock`](vk_export::QueueLock).
     #[doc = concat!("\n# Examples\n```\n", include_str!("../../../docs/latest.rs"), "```")]
     ///
     /// # Errors
