@@ -147,8 +147,8 @@ impl<'a, T: Texel> ImageView<'a, T> {
         buffer: &mut impl DeviceSink<T>,
     ) -> Result<()> {
         let region = region(self.image, level, layers, buffer.len())?;
-        check_context(buffer.stream(), self.image.memory().device(), &self.image.object())?;
-        check_stream(stream, self.image.memory().device(), &self.image.object())?;
+        check_context(buffer.stream(), self.image.memory().device(), self.image.object())?;
+        check_stream(stream, self.image.memory().device(), self.image.object())?;
         // The guards below are cudarc's, which do not restore the caller's context.
         let _caller = self.image.memory().device().driver().keep_current();
         let context = buffer.stream().context().clone();
@@ -277,8 +277,8 @@ impl<T: Texel> ImageViewMut<'_, T> {
         buffer: &impl DeviceSource<T>,
     ) -> Result<()> {
         let region = region(self.image, level, layers, buffer.len())?;
-        check_context(buffer.stream(), self.image.memory().device(), &self.image.object())?;
-        check_stream(stream, self.image.memory().device(), &self.image.object())?;
+        check_context(buffer.stream(), self.image.memory().device(), self.image.object())?;
+        check_stream(stream, self.image.memory().device(), self.image.object())?;
         // The guards below are cudarc's, which do not restore the caller's context.
         let _caller = self.image.memory().device().driver().keep_current();
         let (pointer, _buffer_in_order) = buffer.device_ptr(stream);
