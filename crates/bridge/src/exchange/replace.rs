@@ -117,17 +117,18 @@ impl<T: Texel, D: Direction> Exchange<ImageSpec<T>, D> {
     /// as they fit. Does nothing if the size is unchanged.
     ///
     /// Equivalent to [`replace`](Self::replace) with the same spec and a new size; see there for
-    /// details.
+    /// details. To change the depth, use [`replace`](Self::replace) with
+    /// [`ImageSpec::with_extent`].
     #[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/resize.rs"), "```")]
     ///
     /// # Errors
     /// As [`replace`](Self::replace); a size of 0, as a minimized window has, is refused.
     pub fn resize(&mut self, [width, height]: [u32; 2]) -> Result<()> {
-        let [now_wide, now_high, _] = self.resources.extent();
+        let [now_wide, now_high, depth] = self.resources.extent();
         if [width, height] == [now_wide, now_high] {
             return Ok(());
         }
-        self.replace(self.resources.with_extent([width, height]))
+        self.replace(self.resources.with_extent([width, height, depth]))
     }
 }
 
