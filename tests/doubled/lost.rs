@@ -73,7 +73,7 @@ pub(crate) fn a_latest_exchange_continues_with_the_others(name: &str) {
     rig.allow(&["VUID-VkSemaphoreSignalInfo-value-03259"]);
     let compute = Compute::new(rig.device(), Backend::Cuda).unwrap();
     let other = Exchange::new(&compute, &info(2), words()).unwrap();
-    let latest = LatestInfo { name: "latest", newest: Newest::Issued, timeout: Rig::LONG, ..Default::default() };
+    let latest = LatestInfo { name: "latest", newest: Newest::Published, timeout: Rig::LONG, ..Default::default() };
     let (mut writer, mut reader) = Exchange::latest(&compute, &latest, words()).unwrap();
     let fence = Fence::new(&rig);
 
@@ -101,7 +101,7 @@ pub(crate) fn a_waiting_writer_lets_the_queue_continue(name: &str) {
     let compute = Compute::new(rig.device(), Backend::Cuda).unwrap();
     let latest = LatestInfo {
         name: "latest",
-        newest: Newest::Issued,
+        newest: Newest::Published,
         writer_in_flight: 1,
         timeout: Rig::LONG,
         ..Default::default()

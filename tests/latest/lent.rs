@@ -64,7 +64,7 @@ pub(crate) fn a_lent_turn_of_unknown_fate_retires_its_slots(rig: &Rig, compute: 
         // One readback for each lost turn, because it is unknown when its commands have completed.
         let lost = [(); 4].map(|()| Readback::new(rig.device(), SIZE));
         let mut lost = lost.iter();
-        let (mut writer, mut reader) = words(compute, &LatestInfo { slots: 6, ..info() });
+        let (mut writer, mut reader) = words(compute, &LatestInfo { slots: Some(6), ..info() });
         for frame in 0..2 {
             publish(&mut writer, &filler, 0).wait(Rig::LONG).unwrap();
             if frame == 0 {

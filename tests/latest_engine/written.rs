@@ -11,7 +11,7 @@ use crate::initial::{SHORT, retry_until_done, spec};
 /// that frame: the recovery of the slot does.
 pub(crate) fn slots_that_are_still_written_are_waited_for(device: &ExportDevice, compute: &Compute) {
     let before = LiveObjects::now();
-    let info = LatestInfo { name: "heights", newest: Newest::Issued, timeout: SHORT, ..Default::default() };
+    let info = LatestInfo { name: "heights", newest: Newest::Published, timeout: SHORT, ..Default::default() };
     let (mut writer, mut reader) = Exchange::latest(compute, &info, spec()).unwrap();
     retry_until_done(|| reader.initialize());
     let gate = Gate::on(writer.compute());

@@ -109,7 +109,7 @@ impl Remote {
         match self.backend() {
             bridge_ipc::Backend::Host => Compute::new(&self.device, Backend::Host),
             bridge_ipc::Backend::Cuda => {
-                check_slots(info.name, info.slots)?;
+                check_slots(info.name, info.slot_count())?;
                 Compute::remote(&self.device, self.is_on_another_gpu())
             }
             other => Err(unknown_backend(info.name, other)),

@@ -43,7 +43,7 @@ fn frame_before_an_unread_close_is_shown() {
 #[test]
 fn what_has_arrived_is_read_however_much_it_is() {
     const MANY: usize = MAX_READS / 2 + 1;
-    let Some(mut scene) = Scene::with_slots("however-much", MANY) else { return };
+    let Some(mut scene) = Scene::with_slots("however-much", Some(MANY)) else { return };
     let path = scene.path();
     let worker = std::thread::spawn(move || {
         let (mut connection, slots) = connect_to(&path, MANY);

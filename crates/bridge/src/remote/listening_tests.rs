@@ -46,10 +46,10 @@ type LatestWriter<R> = crate::exchange::LatestWriter<R, crate::exchange::Compute
 impl Scene {
     /// Returns `None`, and skips the test, without a Vulkan device.
     fn new(name: &str) -> Option<Self> {
-        Self::with_slots(name, LatestInfo::default().slots)
+        Self::with_slots(name, None)
     }
 
-    fn with_slots(name: &str, slots: usize) -> Option<Self> {
+    fn with_slots(name: &str, slots: Option<usize>) -> Option<Self> {
         let device = device()?;
         let path = std::env::temp_dir().join(format!("bridge-link-{}-{name}", std::process::id()));
         let listener = Listener::bind(path).unwrap();

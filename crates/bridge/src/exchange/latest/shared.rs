@@ -47,7 +47,7 @@ impl<R: Resources> Shared<R> {
         // Created first, because this refuses an impossible number of slots.
         let state = State::new(&own, &info.exchange_info(), resources, first)?;
         Ok(Arc::new(Self {
-            ledger: SharedLedger::new(info.slots, info.newest, info.writer_in_flight),
+            ledger: SharedLedger::new(info.slot_count(), info.newest, info.writer_in_flight),
             on_change: OnceLock::new(),
             writer_dropped: AtomicBool::new(false),
             reader_dropped: AtomicBool::new(false),
