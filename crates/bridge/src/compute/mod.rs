@@ -41,6 +41,7 @@ use crate::observe::{log_info, log_warn};
 use crate::timeline::Peer;
 use crate::timeline::signaler::Signaler;
 
+/// Parses `auto`, `cuda`, `host` or `inline`, in any case; `remote` cannot be requested.
 impl FromStr for Backend {
     type Err = Error;
 

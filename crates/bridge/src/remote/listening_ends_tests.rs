@@ -135,7 +135,7 @@ fn frame_is_shown_after_its_copy_although_the_program_disconnects() {
         let info = LatestInfo { name: "frames", ..Default::default() };
         let compute = Compute::new(&device, compute::Backend::Host).unwrap();
         let spec = Words::new(LEN, BufferAccess::TRANSFER_READ);
-        let (writer, mut reader) = Exchange::latest_for(&compute, &info, &spec).unwrap();
+        let (writer, mut reader) = Exchange::latest_for(&compute, &info, spec).unwrap();
         let mut memory = File::from(rustix::fs::memfd_create("frames", rustix::fs::MemfdFlags::CLOEXEC).unwrap());
         memory.write_all(&7u32.to_ne_bytes().repeat(LEN)).unwrap();
         offer(&mut connection, &memory);

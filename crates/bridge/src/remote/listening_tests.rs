@@ -56,7 +56,7 @@ impl Scene {
         let info = LatestInfo { name: "frames", slots, ..Default::default() };
         let compute = Compute::remote_unchecked(&device, false, Trust::None).unwrap();
         let spec = Words::new(LEN, BufferAccess::TRANSFER_READ);
-        let (mut writer, reader) = Exchange::latest_for(&compute, &info, &spec).unwrap();
+        let (mut writer, reader) = Exchange::latest_for(&compute, &info, spec).unwrap();
         let waker = Arc::new(Waker::new().unwrap());
         let woken = Arc::clone(&waker);
         writer.set_on_change(move || woken.wake());

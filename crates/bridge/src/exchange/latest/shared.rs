@@ -38,14 +38,15 @@ pub(crate) struct Shared<R: Resources> {
     /// Slots, timelines, barriers and mappings. Its own ledger manages the values of the timelines,
     /// but not the slots.
     pub(super) state: Arc<State<R>>,
+    pub(super) resources: R,
 }
 
 impl<R: Resources> Shared<R> {
-    pub(super) fn new(compute: &Compute, info: &LatestInfo<'_>, resources: &R, first: FirstSide) -> Result<Arc<Self>> {
+    pub(super) fn new(compute: &Compute, info: &LatestInfo<'_>, resources: R, first: FirstSide) -> Result<Arc<Self>> {
         info.validate()?;
         let own = compute.with_new_stream(&format!("latest exchange \"{}\"", info.name))?;
         // Created first, because this refuses an impossible number of slots.
-        let state = State::new(&own, &info.exchange_info(), resources, first)?;
+        let state = State::new(&own, &info.exchange_info(), &resources, first)?;
         Ok(Arc::new(Self {
             ledger: SharedLedger::new(info.slot_count(), info.newest, info.writer_in_flight),
             on_change: OnceLock::new(),
@@ -53,6 +54,7 @@ impl<R: Resources> Shared<R> {
             reader_dropped: AtomicBool::new(false),
             writer_in_flight: info.writer_in_flight,
             state,
+            resources,
         }))
     }
 
