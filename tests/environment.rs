@@ -6,7 +6,7 @@
 use std::process::{Command, Output};
 
 use bridge::cuda_import::report;
-use bridge::{Backend, Compute, DevicePair, OpenInfo};
+use bridge::{Backend, Compute, OpenInfo};
 use bridge_tests::{Need, cuda_devices, skip_case};
 
 const CHILD: &str = "BRIDGE_TEST_ENVIRONMENT";
@@ -34,8 +34,7 @@ fn the_default_device_has_a_partner() {
     if is_child() {
         let compute = Compute::open(&OpenInfo::default(), Backend::Auto).unwrap();
         assert_eq!(compute.backend(), Backend::Cuda, "{:?}", compute.device().name());
-        let pair = DevicePair::open(compute.device()).unwrap();
-        assert_eq!(pair.cuda().uuid(), compute.device().uuid());
+        assert_eq!(compute.cuda().unwrap().device().uuid(), compute.device().uuid());
         return;
     }
     let Some(devices) = cuda_devices() else { return };

@@ -13,7 +13,7 @@ use bridge::ash::vk::Handle as _;
 use bridge::vk_export::Queue;
 use bridge::{
     Backend, BufferAccess, BufferSpec, Compute, Error, Exchange, ExchangeInfo, ExportDevice, ImageAccess, ImageSpec,
-    QueueKind, QueueLock,
+    LatestInfo, QueueKind, QueueLock,
 };
 use bridge_tests::{Engine, Rig};
 
@@ -153,6 +153,10 @@ fn submitting_to_another_queue_of_the_lock_is_refused() {
         with_lock(queue, || {
             assert!(other.is_held() && other.check_free().is_err() && other.with(|_| ()).is_err());
             assert_held(Exchange::new(&compute, &info(), image(4)));
+            assert_held(Exchange::render_first(&compute, &info(), image(4)));
+            let latest = LatestInfo { name: "other", queue: QueueKind::Further(0), ..LatestInfo::default() };
+            assert_held(Exchange::latest(&compute, &latest, image(4)));
+            assert_held(Exchange::latest_render_first(&compute, &latest, image(4)));
         });
         assert!(!other.is_held());
 

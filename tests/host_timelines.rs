@@ -96,7 +96,7 @@ fn waits_order_memory(device: &ExportDevice, compute: &Compute) {
     let turn = exchange.begin().unwrap().finish().unwrap();
     // SAFETY: no commands use the slot, so nothing must be acquired or released.
     let rendered = unsafe { turn.submit(&[]) }.unwrap();
-    let timeline = rendered.wait_info(vk::PipelineStageFlags2::NONE).semaphore;
+    let timeline = rendered.wait_info(vk::PipelineStageFlags2::NONE).unwrap().semaphore;
     // Later waits find the value reached. SAFETY: nothing else uses the device.
     unsafe { device.as_raw().device_wait_idle() }.unwrap();
     assert!(rendered.is_reached().unwrap());

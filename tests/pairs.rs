@@ -4,7 +4,7 @@
 
 use bridge::cuda_import::CudaDevice;
 use bridge::vk_export::{DeviceSelector, ExportDevice, Validation, report};
-use bridge::{DevicePair, Error, OpenInfo};
+use bridge::{Backend, Compute, Error, OpenInfo};
 use bridge_tests::{Need, assert_silent, cuda_devices, skip_case};
 
 #[test]
@@ -18,15 +18,17 @@ fn devices_pair_by_uuid() {
         ExportDevice::open(&OpenInfo { device, validation, ..OpenInfo::default() }).unwrap()
     };
     for device in &both {
-        let pair = DevicePair::open(&open(device.uuid)).unwrap();
-        assert_eq!((pair.vulkan().uuid(), pair.cuda().uuid()), (device.uuid, device.uuid));
-        assert_eq!(pair.cuda().ordinal(), device.ordinal);
-        assert_silent(pair.vulkan());
+        let compute = Compute::new(&open(device.uuid), Backend::Cuda).unwrap();
+        let cuda = compute.cuda().unwrap().device();
+        assert_eq!((compute.device().uuid(), cuda.uuid()), (device.uuid, device.uuid));
+        assert_eq!(cuda.ordinal(), device.ordinal);
+        assert_silent(compute.device());
     }
     let [first, second, ..] = both.as_slice() else {
         return skip_case(Need::Other, "crossed devices are refused", "there is one GPU, two are needed to cross them");
     };
-    let crossed = DevicePair::new(&open(first.uuid), CudaDevice::by_uuid(second.uuid).unwrap()).unwrap_err();
+    let stream = CudaDevice::by_uuid(second.uuid).unwrap().new_stream().unwrap();
+    let crossed = Compute::on_stream(&open(first.uuid), stream).unwrap_err();
     assert!(matches!(crossed, Error::DifferentDevices { .. }), "{crossed}");
     let text = crossed.to_string();
     for part in [&first.name, &second.name, &first.uuid.to_string(), &second.uuid.to_string()] {

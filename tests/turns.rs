@@ -290,8 +290,16 @@ fn closing_while_a_turn_is_held_is_refused(_: &Rig, compute: &Compute) {
     drop(turn);
     let mut second = exchange(compute, 1);
     let turn = second.begin().unwrap().finish().unwrap();
-    assert!(matches!(second.close(), Err(Error::SlotBusy { frame: 0, .. })));
+    let error = second.close().unwrap_err();
+    assert!(matches!(error, Error::TurnOpen { frame: 0, stage: Stage::Render, .. }), "{error}");
+    assert!(error.to_string().ends_with("is still open; submit or skip it first"), "{error}");
     turn.skip();
+    let mut third = exchange(compute, 1);
+    let lent = third.begin().unwrap().finish().unwrap().lend().unwrap();
+    let error = third.close().unwrap_err();
+    assert!(matches!(error, Error::TurnOpen { frame: 0, stage: Stage::Submit, .. }), "{error}");
+    // SAFETY: nothing was submitted.
+    unsafe { lent.not_submitted() };
 }
 
 /// Two turns are lent, submitted and dropped; the first is done, the second still runs when the

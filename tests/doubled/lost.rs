@@ -73,7 +73,7 @@ pub(crate) fn a_latest_exchange_continues_with_the_others(name: &str) {
     rig.allow(&["VUID-VkSemaphoreSignalInfo-value-03259"]);
     let compute = Compute::new(rig.device(), Backend::Cuda).unwrap();
     let other = Exchange::new(&compute, &info(2), words()).unwrap();
-    let latest = LatestInfo { name: "latest", newest: Newest::Issued, timeout: Rig::LONG, ..Default::default() };
+    let latest = LatestInfo { name: "latest", newest: Newest::Published, timeout: Rig::LONG, ..Default::default() };
     let (mut writer, mut reader) = Exchange::latest(&compute, &latest, words()).unwrap();
     let fence = Fence::new(&rig);
 
@@ -101,7 +101,7 @@ pub(crate) fn a_waiting_writer_lets_the_queue_continue(name: &str) {
     let compute = Compute::new(rig.device(), Backend::Cuda).unwrap();
     let latest = LatestInfo {
         name: "latest",
-        newest: Newest::Issued,
+        newest: Newest::Published,
         writer_in_flight: 1,
         timeout: Rig::LONG,
         ..Default::default()
@@ -235,7 +235,7 @@ pub(crate) struct Frame<'r> {
 
 impl<'r> Frame<'r> {
     pub(crate) fn of(rig: &'r Rig, computed: &TimelinePoint) -> Self {
-        Self { rig, signal: computed.wait_info(vk::PipelineStageFlags2::ALL_COMMANDS) }
+        Self { rig, signal: computed.wait_info(vk::PipelineStageFlags2::ALL_COMMANDS).unwrap() }
     }
 
     /// Returns whether the frame is signaled, by CUDA or in its place. Makes no call to the bridge.

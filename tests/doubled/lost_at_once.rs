@@ -88,7 +88,7 @@ pub(crate) fn is_signaled_once(name: &str) {
     let [mut first, mut second] = [(); 2].map(|()| Exchange::new(&compute, &info(2), words()).unwrap());
     double.hold_work();
     let turns = [&mut first, &mut second].map(|exchange| exchange.begin().unwrap().finish().unwrap());
-    let awaited = turns[0].computed().wait_info(vk::PipelineStageFlags2::ALL_COMMANDS);
+    let awaited = turns[0].computed().wait_info(vk::PipelineStageFlags2::ALL_COMMANDS).unwrap();
     // SAFETY: no commands.
     turns.into_iter().for_each(|turn| drop(unsafe { turn.submit(&[]) }.unwrap()));
     double.lose_context(0, LAUNCH_FAILED);

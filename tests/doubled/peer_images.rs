@@ -28,7 +28,7 @@ type Image = ImageSpec<u32>;
 
 fn spec() -> Image {
     Image::new(vk::Format::R32_UINT, EXTENT, ImageAccess { layout: vk::ImageLayout::GENERAL, ..ACCESSES })
-        .with_layers(LAYERS)
+        .with_array(LAYERS)
         .with_mips(LEVELS)
 }
 
@@ -159,7 +159,7 @@ fn frames(
     commands: &Commands,
     peer: &mut Peer,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let mut exchange = Exchange::new(compute, &info(2), spec().with_extent([8, 8]))?;
+    let mut exchange = Exchange::new(compute, &info(2), spec().with_extent([8, 8, 1]))?;
     exchange.resize(EXTENT)?;
     for value in [1, 2] {
         let mut turn = exchange.begin()?;

@@ -28,7 +28,7 @@ pub(crate) fn an_open_turn_is_an_error(_: &Rig, compute: &Compute) {
         exchange.grow(2 * LEN),
         0,
         Stage::Compute,
-        "the compute turn of frame 0 is open; finish or drop it first",
+        "the compute turn of frame 0 is open; finish, publish or skip it first",
     );
     let turn = turn.finish().unwrap();
     assert_open(exchange.grow(2 * LEN), 0, Stage::Render, "submit or skip it first");

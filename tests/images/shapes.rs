@@ -47,17 +47,17 @@ fn shapes<T: Texel>(format: vk::Format, accesses: ImageAccess) -> Vec<(&'static 
     vec![
         ("1D", d1(), 37),
         ("1D, mips", d1().with_all_mips(), count([37, 1, 1], 6, 1)),
-        ("1D array", d1().with_layers(3), 3 * 37),
+        ("1D array", d1().with_array(3), 3 * 37),
         ("2D", d2(), 37 * 19),
         ("2D, mips", d2().with_all_mips(), count([37, 19, 1], 6, 1)),
-        ("2D array", d2().with_layers(3), 3 * 37 * 19),
-        ("2D array, mips", d2().with_layers(2).with_all_mips(), count([37, 19, 1], 6, 2)),
-        ("2D array of one", d2().with_layers(1), 37 * 19),
+        ("2D array", d2().with_array(3), 3 * 37 * 19),
+        ("2D array, mips", d2().with_array(2).with_all_mips(), count([37, 19, 1], 6, 2)),
+        ("2D array of one", d2().with_array(1), 37 * 19),
         ("3D", d3(), 9 * 7 * 5),
         ("3D, mips", d3().with_all_mips(), count([9, 7, 5], 4, 1)),
         ("cube", cube(), 6 * 256),
         ("cube, mips", cube().with_all_mips(), count([16, 16, 1], 5, 6)),
-        ("cube array", cube().with_layers(2), 12 * 256),
+        ("cube array", cube().with_array(2), 12 * 256),
     ]
 }
 
@@ -113,7 +113,7 @@ pub(crate) fn every_mip_chain_crosses_or_is_refused(rig: &Rig, compute: &Compute
                 for levels in 1..=all {
                     let mut spec = ImageSpec::<T>::new(format, [width, height], COPIED).with_mips(levels);
                     if layers > 0 {
-                        spec = spec.with_layers(layers);
+                        spec = spec.with_array(layers);
                     }
                     let texels = count([width as usize, height as usize, 1], levels, layers.max(1) as usize);
                     let what = format!("{format:?}, {width} x {height}, {levels} levels, {layers} layers");
@@ -131,7 +131,7 @@ pub(crate) fn every_mip_chain_crosses_or_is_refused(rig: &Rig, compute: &Compute
             for cubes in [1, 2] {
                 for levels in [1, mip_count([side, side, 1])] {
                     let spec = ImageSpec::<T>::cube(format, side, COPIED).with_mips(levels);
-                    let spec = if cubes > 1 { spec.with_layers(cubes) } else { spec };
+                    let spec = if cubes > 1 { spec.with_array(cubes) } else { spec };
                     let texels = count([side as usize, side as usize, 1], levels, 6 * cubes as usize);
                     tally.add(
                         compute,
@@ -154,7 +154,7 @@ pub(crate) fn every_mip_chain_crosses_or_is_refused(rig: &Rig, compute: &Compute
             );
         }
         for levels in [1, 6] {
-            let spec = ImageSpec::<T>::d1(format, 37, COPIED).with_mips(levels).with_layers(3);
+            let spec = ImageSpec::<T>::d1(format, 37, COPIED).with_mips(levels).with_array(3);
             tally.add(
                 compute,
                 transfer,

@@ -3,12 +3,13 @@
 use std::mem::ManuallyDrop;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
+use std::time::Instant;
 
 use bridge::ash::vk;
-use bridge::{Compute, Exchange, ExportDevice, QueueKind, QueueLock};
+use bridge::{Compute, Error, Exchange, ExportDevice, QueueKind, QueueLock, vk_export};
 use bridge_tests::{Commands, Engine, Rig};
 
-use super::{fill_on, info, words};
+use super::{Inline, fill, fill_on, info, words};
 
 /// An engine's lock, which deadlocks if its holder takes it again.
 #[derive(Default)]
@@ -71,6 +72,40 @@ fn submits_under_its_lock() {
     beside.skip();
     one.close().unwrap();
     other.close().unwrap();
+}
+
+/// Inside the queue's lock, recorded work cannot be submitted. A wait for it would never end, so
+/// none is returned, and the host does not wait either.
+#[test]
+fn waits_for_work_that_cannot_be_submitted_are_refused() {
+    let inline = Inline::open();
+    let mut exchange = inline.exchange("words", 1);
+    let mut turn = exchange.begin().unwrap();
+    fill(&inline, &mut turn, 1);
+    let turn = turn.finish().unwrap();
+    let point = turn.computed();
+    let refused = inline.device.queue().with(|_| {
+        [
+            point.wait_info(vk::PipelineStageFlags2::ALL_COMMANDS).map(drop),
+            point.is_reached().map(drop),
+            point.wait(Rig::LONG),
+            point.wait_blocking(Rig::LONG),
+        ]
+    });
+    for result in refused.unwrap() {
+        assert!(matches!(result, Err(Error::Vulkan(vk_export::Error::QueueHeld { .. }))), "{result:?}");
+    }
+    let start = Instant::now();
+    let unknown = inline.device.queue().with(|_| point.wait_ended(Rig::LONG)).unwrap();
+    assert!(matches!(unknown, Err(Error::Timeout { .. })), "{unknown:?}");
+    assert!(start.elapsed() < Rig::LONG / 2, "it was waited for: {:?}", start.elapsed());
+    // Nothing was lost.
+    assert_eq!(point.wait_info(vk::PipelineStageFlags2::ALL_COMMANDS).unwrap().value, point.value());
+    point.wait_ended(Rig::LONG).unwrap();
+    turn.skip();
+    exchange.close().unwrap();
+    drop(point);
+    inline.finish();
 }
 
 /// An engine's lock that makes one call, once, while it is held and before what it was taken for.

@@ -53,7 +53,7 @@ fn work_runs_when_it_is_requested() {
     assert!(past.words() == pattern(1), "the work ran before anybody asked for it");
 
     // The wait causes the signal, and therefore the work, to be submitted.
-    past.submit(&[turn.computed().wait_info(vk::PipelineStageFlags2::ALL_COMMANDS)]);
+    past.submit(&[turn.computed().wait_info(vk::PipelineStageFlags2::ALL_COMMANDS).unwrap()]);
     assert!(past.words() == pattern(2), "a wait for its point did not bring the work");
     turn.skip();
     exchange.close().unwrap();

@@ -11,7 +11,7 @@ use crate::{LEN, Pair, SIZE, base, frame_of, info, publish, submit, words};
 
 /// Publishes and reads 20 frames, so that all slots hold a frame; returns the frame in each slot.
 fn fill_all_slots((writer, reader): &mut Pair, filler: &Filler, readback: &Readback) -> Vec<u64> {
-    let mut frames = vec![None; LatestInfo::default().slots];
+    let mut frames = vec![None; writer.slots()];
     for frame in 0..20 {
         publish(writer, filler, 0).wait(Rig::LONG).unwrap();
         let turn = reader.newest().unwrap().unwrap();
@@ -43,7 +43,7 @@ fn read_without_wait(rig: &Rig, turn: bridge::RenderRead<crate::Words>, readback
 /// contents.
 pub(crate) fn a_reader_without_its_wait_sees_a_stale_frame(rig: &Rig, compute: &Compute) {
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
-    let mut pair = words(compute, &LatestInfo { newest: Newest::Issued, ..info() });
+    let mut pair = words(compute, &LatestInfo { newest: Newest::Published, ..info() });
     let held = fill_all_slots(&mut pair, &filler, &readback);
     let (mut writer, mut reader) = pair;
     let gate = Gate::on(writer.compute());
@@ -64,7 +64,7 @@ pub(crate) fn a_reader_without_its_wait_sees_a_stale_frame(rig: &Rig, compute: &
 /// A frame that is read while it is being written fails the check.
 pub(crate) fn a_torn_frame_is_detected(rig: &Rig, compute: &Compute) {
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
-    let mut pair = words(compute, &LatestInfo { newest: Newest::Issued, ..info() });
+    let mut pair = words(compute, &LatestInfo { newest: Newest::Published, ..info() });
     let held = fill_all_slots(&mut pair, &filler, &readback);
     let (mut writer, mut reader) = pair;
     let half: Vec<u32> = (base(20)..).take(LEN / 2).collect();

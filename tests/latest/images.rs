@@ -143,7 +143,7 @@ pub(crate) fn images_are_recovered_after_a_read(_: &Rig, compute: &Compute) {
     for held in [false, true] {
         let seen = held.then(|| SeenWaits::like(compute));
         let compute = seen.as_ref().map_or(compute, SeenWaits::compute);
-        let info = LatestInfo { newest: Newest::Issued, ..info() };
+        let info = LatestInfo { newest: Newest::Published, ..info() };
         let (mut writer, mut reader) = Exchange::latest(compute, &info, spec()).unwrap();
         let paints = Paints::new(writer.compute());
         let readback = Readback::new(compute.device(), 4 * TEXELS as u64);

@@ -1,7 +1,7 @@
 //! Turns that an engine submits itself.
 
 use bridge::ash::vk;
-use bridge::{Compute, Error, LatestInfo, LatestReader, LentLatest, RenderRead, TimelinePoint};
+use bridge::{Compute, Error, LatestInfo, LatestReader, LentLatest, RenderRead, Stage, TimelinePoint};
 use bridge_tests::{Filler, Readback, Rig};
 
 use crate::{LEN, SIZE, Words, frame_of, info, publish, read, words};
@@ -46,7 +46,7 @@ pub(crate) fn a_lent_turn_takes_its_frame(rig: &Rig, compute: &Compute) {
             assert_eq!((turn.frame(), turn.is_new()), (frame, !again));
             let (turn, commands) = lend(turn, &readback);
             let error = reader.newest().unwrap_err();
-            assert!(matches!(error, Error::TurnOpen { .. }), "{error}");
+            assert!(matches!(error, Error::TurnOpen { stage: Stage::Submit, .. }), "{error}");
             splice(rig, &turn, &[commands]);
             submitted(turn, &readback).wait(Rig::LONG).unwrap();
             assert_eq!(frame_of(&readback.words()[..LEN]), Ok(frame));
@@ -64,7 +64,7 @@ pub(crate) fn a_lent_turn_of_unknown_fate_retires_its_slots(rig: &Rig, compute: 
         // One readback for each lost turn, because it is unknown when its commands have completed.
         let lost = [(); 4].map(|()| Readback::new(rig.device(), SIZE));
         let mut lost = lost.iter();
-        let (mut writer, mut reader) = words(compute, &LatestInfo { slots: 6, ..info() });
+        let (mut writer, mut reader) = words(compute, &LatestInfo { slots: Some(6), ..info() });
         for frame in 0..2 {
             publish(&mut writer, &filler, 0).wait(Rig::LONG).unwrap();
             if frame == 0 {

@@ -11,16 +11,16 @@ pub(crate) fn invalid_requests_are_refused(rig: &Rig, compute: &Compute) {
         assert!(matches!(error, Error::InvalidArgument { .. }), "{error}");
         error.to_string()
     };
-    let few = LatestInfo { name: "few", slots: 8, writer_in_flight: 3, reader_in_flight: 4, ..info() };
+    let few = LatestInfo { name: "few", slots: Some(8), writer_in_flight: 3, reader_in_flight: 4, ..info() };
     let error = refused(compute, &few);
     for part in ["\"few\"", "has 8 slots", "needs 9", "3 for the writer", "4 for the reader"] {
         assert!(error.contains(part), "{part}: {error}");
     }
-    drop(words(compute, &LatestInfo { slots: 9, ..few }));
+    drop(words(compute, &LatestInfo { slots: Some(9), ..few }));
     assert!(refused(compute, &LatestInfo { writer_in_flight: 0, ..info() }).contains("`writer_in_flight` is 0"));
     assert!(refused(compute, &LatestInfo { reader_in_flight: 0, ..info() }).contains("`reader_in_flight` is 0"));
     assert!(refused(compute, &LatestInfo { reader_in_flight: usize::MAX, ..info() }).contains("1 to 1024"));
-    assert!(refused(compute, &LatestInfo { slots: 5000, ..info() }).contains("the maximum is 1024"));
+    assert!(refused(compute, &LatestInfo { slots: Some(5000), ..info() }).contains("the maximum is 1024"));
     let inline = Compute::inline(rig.device(), QueueKind::Graphics).unwrap();
     let error = refused(&inline, &info());
     assert!(error.contains("one queue") && error.contains("`Backend::Cuda`"), "{error}");

@@ -13,7 +13,7 @@ use crate::{SIZE, info, publish, read, submit, words};
 /// reader of issued frames, which waits.
 pub(crate) fn a_slow_writer_delays_no_reader(rig: &Rig, compute: &Compute) {
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
-    for newest in [Newest::Finished, Newest::Issued] {
+    for newest in [Newest::Finished, Newest::Published] {
         let (mut writer, mut reader) = words(compute, &LatestInfo { newest, ..info() });
         publish(&mut writer, &filler, 0).wait(Rig::LONG).unwrap();
         let gate = Gate::on(writer.compute());
@@ -48,7 +48,7 @@ pub(crate) fn a_slow_reader_delays_no_writer(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let readbacks: Vec<_> = (0..2).map(|_| Readback::new(rig.device(), SIZE)).collect();
     // Two submissions are held, and a third turn is open.
-    let (mut writer, mut reader) = words(compute, &LatestInfo { reader_in_flight: 3, slots: 7, ..info() });
+    let (mut writer, mut reader) = words(compute, &LatestInfo { reader_in_flight: 3, ..info() });
     publish(&mut writer, &filler, 0).wait(Rig::LONG).unwrap();
     assert_eq!(read(&mut reader, &readbacks[0]), Some(0));
     let gate = Gate::new(rig.device());
@@ -84,7 +84,7 @@ pub(crate) fn a_slow_reader_delays_no_writer(rig: &Rig, compute: &Compute) {
 pub(crate) fn more_submissions_than_declared_hold_the_writers_work(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let readbacks: Vec<_> = (0..8).map(|_| Readback::new(rig.device(), SIZE)).collect();
-    let least = LatestInfo { writer_in_flight: 1, reader_in_flight: 1, slots: 4, ..info() };
+    let least = LatestInfo { writer_in_flight: 1, reader_in_flight: 1, slots: Some(4), ..info() };
     let (mut writer, mut reader) = words(compute, &least);
     publish(&mut writer, &filler, 0).wait(Rig::LONG).unwrap();
     assert_eq!(read(&mut reader, &readbacks[7]), Some(0));
@@ -169,7 +169,7 @@ pub(crate) fn a_stalled_exchange_does_not_delay_others(rig: &Rig, compute: &Comp
 /// most `writer_in_flight` frames before.
 pub(crate) fn frames_are_no_older_than_the_bound(_: &Rig, compute: &Compute) {
     for in_flight in [1, 2, 4] {
-        let bounds = LatestInfo { writer_in_flight: in_flight, slots: in_flight + 4, ..info() };
+        let bounds = LatestInfo { writer_in_flight: in_flight, slots: Some(in_flight + 4), ..info() };
         let (mut writer, mut reader) = words(compute, &bounds);
         let (begun, filler) = (Arc::new(AtomicU64::new(0)), Filler::new(compute));
         let enough = Arc::new(AtomicBool::new(false));

@@ -72,7 +72,7 @@ fn read(reader: &mut Reader) -> Option<u64> {
 
 pub(crate) fn frames_that_vulkan_draws_are_intact_and_never_older(rig: &Rig, compute: &Compute) {
     const FRAMES: u64 = 300;
-    for newest in [Newest::Finished, Newest::Issued] {
+    for newest in [Newest::Finished, Newest::Published] {
         let (mut writer, mut reader) = words(compute, &LatestInfo { newest, ..info() });
         assert!(reader.newest().unwrap().is_none());
         let reading = std::thread::spawn(move || {
@@ -157,7 +157,7 @@ pub(crate) fn neither_vulkan_nor_its_reader_waits(rig: &Rig, compute: &Compute) 
 /// and the read frames stay complete.
 pub(crate) fn more_turns_than_declared_hold_vulkans_writes(rig: &Rig, compute: &Compute) {
     let commands = Commands::new(rig.device());
-    let least = LatestInfo { writer_in_flight: 1, reader_in_flight: 1, slots: 4, ..info() };
+    let least = LatestInfo { writer_in_flight: 1, reader_in_flight: 1, slots: Some(4), ..info() };
     let (mut writer, mut reader) = words(compute, &least);
     draw(rig, &mut writer, &commands).wait(Rig::LONG).unwrap();
     assert_eq!(read(&mut reader), Some(0));

@@ -62,14 +62,8 @@ pub(crate) fn every_schedule_matches_the_model(rig: &Rig, compute: &Compute) {
     let seen = Cell::new(0);
     let schedules = (1usize..4, 1usize..4, any::<bool>(), prop::collection::vec(step(), 1..150));
     property::run(20, &schedules, |(writer, reader, issued, steps)| {
-        let newest = if issued { Newest::Issued } else { Newest::Finished };
-        let bounds = LatestInfo {
-            slots: writer + reader + 2,
-            writer_in_flight: writer,
-            reader_in_flight: reader,
-            newest,
-            ..info()
-        };
+        let newest = if issued { Newest::Published } else { Newest::Finished };
+        let bounds = LatestInfo { writer_in_flight: writer, reader_in_flight: reader, newest, ..info() };
         let mut world = World::new(rig, compute, &filler, &bounds);
         steps.into_iter().for_each(|step| world.step(step));
         seen.set(seen.get() + world.finish());
@@ -183,7 +177,7 @@ impl<'a> World<'a> {
     /// Returns the newest frame that may be read now.
     fn candidate(&self) -> Option<u64> {
         let mut frames = self.published.iter().rev();
-        let finished = |point: &TimelinePoint| self.newest == Newest::Issued || point.is_reached().unwrap();
+        let finished = |point: &TimelinePoint| self.newest == Newest::Published || point.is_reached().unwrap();
         frames.find(|(_, point)| finished(point)).map(|(frame, _)| *frame).filter(|frame| Some(*frame) > self.shown)
     }
 

@@ -11,7 +11,7 @@ use crate::initial::{SHORT, retry_until_done, spec};
 /// that frame: the recovery of the slot does.
 pub(crate) fn slots_that_are_still_written_are_waited_for(device: &ExportDevice, compute: &Compute) {
     let before = LiveObjects::now();
-    let info = LatestInfo { name: "heights", newest: Newest::Issued, timeout: SHORT, ..Default::default() };
+    let info = LatestInfo { name: "heights", newest: Newest::Published, timeout: SHORT, ..Default::default() };
     let (mut writer, mut reader) = Exchange::latest(compute, &info, spec()).unwrap();
     retry_until_done(|| reader.initialize());
     let gate = Gate::on(writer.compute());
@@ -26,7 +26,7 @@ pub(crate) fn slots_that_are_still_written_are_waited_for(device: &ExportDevice,
     // SAFETY: recording, of the right family, and never submitted.
     let turn = unsafe { reader.record_initial(raw) }.unwrap();
     commands.end();
-    let wait = published.wait_info(vk::PipelineStageFlags2::ALL_COMMANDS);
+    let wait = published.wait_info(vk::PipelineStageFlags2::ALL_COMMANDS).unwrap();
     let waits: Vec<_> = turn.parts().waits().iter().map(|wait| (wait.semaphore, wait.value, wait.stage_mask)).collect();
     assert_eq!(waits, [(wait.semaphore, wait.value, wait.stage_mask)]);
     // SAFETY: nothing was submitted.

@@ -254,7 +254,7 @@ fn an_exchange_has_no_more_slots_than_can_be_in_flight() {
         let error = made.err().unwrap_or_else(|| panic!("{slots} slots are accepted"));
         let text = format!("it has {slots} slots; the maximum is 1024");
         assert!(reason(&error).is_some_and(|reason| reason.contains(&text)), "{error}");
-        let info = LatestInfo { name: "misused", slots, ..Default::default() };
+        let info = LatestInfo { name: "misused", slots: Some(slots), ..Default::default() };
         let made = Exchange::latest(&compute, &info, BufferSpec::<u32>::new(1, BufferAccess::TRANSFER_READ));
         let error = made.err().unwrap_or_else(|| panic!("{slots} slots are accepted"));
         assert!(reason(&error).is_some_and(|reason| reason.contains(&text)), "{error}");

@@ -259,8 +259,10 @@ fn a_worker_that_sees_only_another_gpu_gets_an_explanation() {
 fn more_slots_than_the_protocol_allows_are_refused() {
     let Some(shown) = Shown::new() else { return };
     let _worker = start(&shown.scene.path(), Behavior::Runs, 1);
-    let info = LatestInfo { slots: 65, ..Scene::info() };
-    let error = shown.scene.accept().latest(&info, Scene::spec()).unwrap_err().to_string();
+    let info = LatestInfo { slots: Some(65), ..Scene::info() };
+    let remote = shown.scene.accept();
+    assert_eq!((remote.backend(), remote.is_on_another_gpu()), (Backend::Cuda, false));
+    let error = remote.latest(&info, Scene::spec()).unwrap_err().to_string();
     assert!(error.contains("65 slots") && error.contains("at most 64"), "{error}");
 }
 

@@ -112,7 +112,7 @@ fn a_reading_cpu_worker_does_not_replace_a_cuda_worker() {
     let _other = Worker::start(&painter.scene.path(), crate::worker::Behavior::Runs, 2);
     let error = writer.reconnect(painter.scene.accept()).unwrap_err().to_string();
     assert!(error.contains("for workers with Cuda, but the next one uses Host"), "{error}");
-    let info = bridge::LatestInfo { slots: 65, ..Scene::info() };
+    let info = bridge::LatestInfo { slots: Some(65), ..Scene::info() };
     let _third = Reading::start(&painter.scene.path(), Backend::Cuda, Behavior::Reads);
     let error = painter.scene.accept().latest_render_first(&info, Painter::spec()).unwrap_err().to_string();
     assert!(error.contains("65 slots") && error.contains("at most 64"), "{error}");

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bridge::vk_export::ExportDevice;
 use bridge::vk_export::ash::vk;
-use bridge::{BufferAccess, BufferSpec, ImageAccess, ImageSpec, Listener};
+use bridge::{Backend, BufferAccess, BufferSpec, ImageAccess, ImageSpec, Listener};
 use bridge_tests::{Engine, Rig};
 use rustix::process::Signal;
 
@@ -83,7 +83,9 @@ fn a_second_worker_has_its_own_exchange() {
     assert_eq!((reader.pid(), other.pid()), (first.pid(), second.pid()));
     // The exchange still has a worker.
     let _third = Worker::start(&scene.path(), Behavior::Runs, 3);
-    let error = reader.reconnect(scene.accept()).unwrap_err().to_string();
+    let third = scene.accept();
+    assert_eq!((third.backend(), third.is_on_another_gpu()), (Backend::Host, false));
+    let error = reader.reconnect(third).unwrap_err().to_string();
     assert!(error.contains("`disconnect` it first"), "{error}");
     reader.check_worker().unwrap();
 }

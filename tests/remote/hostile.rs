@@ -202,7 +202,7 @@ fn an_offer_that_nobody_reads_is_ended_at_any_time() {
             // Disconnects.
         }
     });
-    let info = LatestInfo { writer_in_flight: 56, slots: 60, ..Scene::info() };
+    let info = LatestInfo { writer_in_flight: 56, slots: Some(60), ..Scene::info() };
     let spec = vec![BufferSpec::<u32>::new(64, BufferAccess::TRANSFER_READ); 16];
     let mut reader = scene.accept().latest(&info, spec).unwrap();
     first.join().unwrap();

@@ -139,7 +139,7 @@ pub(crate) fn images_that_cannot_be_drawn_are_given_back(_: &Rig, compute: &Comp
         (ImageSpec::new(rgba, SIZE, ImageAccess::SAMPLED), "COMPUTE_SAMPLED"),
         (ImageSpec::new(rgba, SIZE, ImageAccess::STORAGE_READ), "COMPUTE_SAMPLED"),
         (ImageSpec::new(vk::Format::R8G8B8A8_UINT, SIZE, read), "R8G8B8A8_UINT"),
-        (ImageSpec::new(rgba, SIZE, read).with_layers(2), "D2 with 2 layers"),
+        (ImageSpec::new(rgba, SIZE, read).with_array(2), "D2 with 2 layers"),
         (ImageSpec::d3(rgba, [SIZE[0], SIZE[1], 1], read), "D3"),
         (ImageSpec::cube(rgba, 8, read), "Cube with 6 layers"),
     ] {

@@ -116,7 +116,7 @@ fn frame(bench: &Bench, rows: &mut Rows, what: &str) -> Result<()> {
 fn exchange(gpu: &Gpu) -> Result<(LatestWriter<Words>, LatestReader<Words>)> {
     let info = LatestInfo {
         name: "latest",
-        slots: SLOTS,
+        slots: Some(SLOTS),
         writer_in_flight: IN_FLIGHT,
         reader_in_flight: IN_FLIGHT,
         timeout: LIMIT,

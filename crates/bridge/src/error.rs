@@ -140,7 +140,7 @@ pub enum Error {
         reason: String,
     },
 
-    /// A turn is still open, so the next frame cannot begin.
+    /// A turn is still open, so the next frame cannot begin or the exchange cannot be closed.
     #[error(fmt = turns::turn_open)]
     #[non_exhaustive]
     TurnOpen {

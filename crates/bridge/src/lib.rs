@@ -149,7 +149,6 @@ pub use buffer::shared::SharedBuffer;
 pub use buffer::spec::BufferSpec;
 pub use compute::adapter::AdapterId;
 pub use compute::cuda::CudaCompute;
-pub use compute::pair::DevicePair;
 pub use compute::{Backend, Compute};
 pub use error::{Error, RecordError, Result, Stage};
 #[cfg(all(target_os = "linux", feature = "remote"))]
@@ -222,7 +221,6 @@ const _: () = {
     shared::<(TwinSlice<f32>, TwinImage<f32>)>();
     shared::<Compute>();
     shared::<CudaCompute>();
-    shared::<DevicePair>();
     shared::<Backend>();
     shared::<AdapterId>();
     shared::<SharedPool>();

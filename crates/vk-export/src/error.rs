@@ -248,6 +248,18 @@ impl Error {
         matches!(self, Self::Vulkan { result: vk::Result::ERROR_DEVICE_LOST, .. })
     }
 
+    /// Returns `true` if the driver is out of host or device memory, for an allocation or in any
+    /// other call.
+    pub fn is_out_of_memory(&self) -> bool {
+        match self {
+            Self::OutOfMemory { .. } => true,
+            Self::Vulkan { result, .. } => {
+                matches!(*result, vk::Result::ERROR_OUT_OF_HOST_MEMORY | vk::Result::ERROR_OUT_OF_DEVICE_MEMORY)
+            }
+            _ => false,
+        }
+    }
+
     /// Returns `true` if commands that [`BlockingCommands`](crate::BlockingCommands) or
     /// [`ExportDevice::run_once`](crate::ExportDevice::run_once) submitted may still be running,
     /// because waiting for them failed or timed out. For any other error, nothing was submitted, or

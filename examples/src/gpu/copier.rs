@@ -104,7 +104,7 @@ impl Copier {
         unsafe { slot.commands.end() }?;
         let value = *last + 1;
         let all = vk::PipelineStageFlags2::ALL_COMMANDS;
-        let waits = [rendered.wait_info(all)];
+        let waits = [rendered.wait_info(all)?];
         let commands = [vk::CommandBufferSubmitInfo::default().command_buffer(slot.commands.as_raw())];
         let signals = [vk::SemaphoreSubmitInfo::default().semaphore(done.as_raw()).value(value).stage_mask(all)];
         let batch = vk::SubmitInfo2::default()

@@ -93,9 +93,8 @@ impl Model {
         }
         let open = self.slots.iter().find_map(|hold| match *hold {
             SlotState::Compute { frame } => Some((frame, Stage::Compute)),
-            SlotState::Render { frame } | SlotState::Lent { frame, .. } if self.vulkan_first => {
-                Some((frame, Stage::Render))
-            }
+            SlotState::Render { frame } if self.vulkan_first => Some((frame, Stage::Render)),
+            SlotState::Lent { frame, .. } if self.vulkan_first => Some((frame, Stage::Submit)),
             _ => None,
         });
         if let Some((frame, stage)) = open {
@@ -127,13 +126,7 @@ impl Model {
 
     /// Returns the result of `replace`. Buffers are copied, images are handed over again.
     pub(crate) fn replace(&mut self, failed: bool, buffers: bool, images: bool) -> Result<(), Refused> {
-        let open = self.slots.iter().find_map(|hold| match *hold {
-            SlotState::Compute { frame } => Some((frame, Stage::Compute)),
-            SlotState::Render { frame } => Some((frame, Stage::Render)),
-            SlotState::Lent { frame, .. } => Some((frame, Stage::Submit)),
-            SlotState::Free | SlotState::Unknown { .. } | SlotState::Dead => None,
-        });
-        if let Some((frame, stage)) = open {
+        if let Some((frame, stage)) = self.open_use() {
             return Err(Refused::Replaced { frame, stage });
         }
         if failed {
@@ -147,6 +140,16 @@ impl Model {
         }
         self.slots.fill(SlotState::Free);
         Ok(())
+    }
+
+    /// Returns a turn that uses the slots, of either side.
+    fn open_use(&self) -> Option<(u64, Stage)> {
+        self.slots.iter().find_map(|hold| match *hold {
+            SlotState::Compute { frame } => Some((frame, Stage::Compute)),
+            SlotState::Render { frame } => Some((frame, Stage::Render)),
+            SlotState::Lent { frame, .. } => Some((frame, Stage::Submit)),
+            SlotState::Free | SlotState::Unknown { .. } | SlotState::Dead => None,
+        })
     }
 
     /// Returns `true` if the outcome of a lent turn affects the next `begin`.
@@ -194,15 +197,9 @@ impl Model {
 
     /// Returns the result of `close`.
     pub(crate) fn close(&self) -> Result<(), Refused> {
-        for (slot, hold) in self.slots.iter().enumerate() {
-            match *hold {
-                SlotState::Compute { frame } => return Err(Refused::TurnOpen { frame, stage: Stage::Compute }),
-                SlotState::Render { frame } | SlotState::Lent { frame, .. } => {
-                    return Err(Refused::SlotBusy { slot, frame });
-                }
-                SlotState::Free | SlotState::Unknown { .. } | SlotState::Dead => {}
-            }
+        match self.open_use() {
+            Some((frame, stage)) => Err(Refused::TurnOpen { frame, stage }),
+            None => Ok(()),
         }
-        Ok(())
     }
 }

@@ -52,8 +52,7 @@ where
         return Ok((CudaWriter::upload(uploader, row, receiver, count), alive));
     };
     let (writer_in_flight, reader_in_flight) = (WRITER_IN_FLIGHT, COPYING);
-    let slots = writer_in_flight + reader_in_flight + 2;
-    let info = LatestInfo { name, slots, writer_in_flight, reader_in_flight, ..Default::default() };
+    let info = LatestInfo { name, writer_in_flight, reader_in_flight, ..Default::default() };
     let (writer, reader) = gate::explained(name, || Exchange::latest(compute, &info, spec))?;
     let copier = Copier::new(name, compute.device())?;
     let device = compute.device().as_raw().handle();

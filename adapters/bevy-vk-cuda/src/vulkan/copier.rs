@@ -125,7 +125,7 @@ impl Copier {
     /// but is no memory dependency between the copy and later work of another queue; a host wait is
     /// one. It does not block.
     fn order(&self, point: &TimelinePoint) -> Result<()> {
-        let info = point.wait_info(vk::PipelineStageFlags2::ALL_COMMANDS);
+        let info = point.wait_info(vk::PipelineStageFlags2::ALL_COMMANDS)?;
         let (semaphores, values) = ([info.semaphore], [info.value]);
         let wait = vk::SemaphoreWaitInfo::default().semaphores(&semaphores).values(&values);
         // SAFETY: VUID-vkWaitSemaphores-device-parameter: the semaphore belongs to the exchange on

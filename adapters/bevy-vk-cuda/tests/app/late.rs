@@ -152,7 +152,7 @@ fn show_late(app: &mut App, waits: bool) -> (u32, u32) {
     let (_texture, target) = shown_texture(app);
     let (painter, copies) = (Painter::new(&cuda(app)), Copies::new(&compute, target));
     let spec = Spec::new(vk::Format::R8G8B8A8_UNORM, [TEXELS; 2], ImageAccess::TRANSFER_READ);
-    let info = LatestInfo { name: "late", newest: Newest::Issued, timeout: LONG, ..Default::default() };
+    let info = LatestInfo { name: "late", newest: Newest::Published, timeout: LONG, ..Default::default() };
     let (mut writer, mut reader) = Exchange::latest(&compute, &info, spec).unwrap();
     let mut held = vec![0; writer.slots()];
     idle(app);

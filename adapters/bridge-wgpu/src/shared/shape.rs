@@ -122,14 +122,14 @@ impl Shape {
         let [width, height, _] = self.size;
         let spec = match self.kind {
             // The bridge rejects a height that the kind cannot have, but wgpu would accept it.
-            Kind::D1 => ImageSpec::d1(format, width, accesses).with_extent([width, height]),
+            Kind::D1 => ImageSpec::d1(format, width, accesses).with_extent([width, height, 1]),
             Kind::D2 => ImageSpec::new(format, [width, height], accesses),
             Kind::D3 => ImageSpec::d3(format, self.size, accesses),
-            Kind::Cube => ImageSpec::cube(format, width, accesses).with_extent([width, height]),
+            Kind::Cube => ImageSpec::cube(format, width, accesses).with_extent([width, height, 1]),
         };
         let spec = spec.with_mips(self.level_count());
         match self.layers {
-            Some(layers) => spec.with_layers(layers),
+            Some(layers) => spec.with_array(layers),
             None => spec,
         }
     }

@@ -45,7 +45,7 @@ fn frames_go_on_where_a_callback_fails() {
 fn newest_frames_go_on_where_a_callback_fails() {
     let _alone = alone();
     for bridge in bridges() {
-        let info = LatestInfo { newest: Newest::Issued, ..latest("numbers") };
+        let info = LatestInfo { newest: Newest::Published, ..latest("numbers") };
         let (mut writer, mut reader) = Exchange::latest(&bridge, &info, numbers()).unwrap();
         for frame in 1..8 {
             let mut turn = writer.begin().unwrap();

@@ -303,7 +303,7 @@ fn what_cannot_be_shared_is_said() {
     };
     let many = bridge_wgpu::ExchangeInfo { slots, ..info("many") };
     invalid(Exchange::new(&bridge, &many, numbers()).err());
-    let many = LatestInfo { name: "many", slots, ..Default::default() };
+    let many = LatestInfo { name: "many", slots: Some(slots), ..Default::default() };
     invalid(Exchange::latest(&bridge, &many, numbers()).err());
     invalid(Exchange::latest_render_first(&bridge, &many, numbers()).err());
     assert_eq!(validation_messages(), [""; 0]);

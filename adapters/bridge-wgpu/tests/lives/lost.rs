@@ -16,7 +16,7 @@ use bridge_wgpu::{
 const LIMIT: Duration = Duration::from_secs(10);
 
 fn latest(name: &str) -> LatestInfo<'_> {
-    LatestInfo { name, newest: Newest::Issued, timeout: LIMIT, ..Default::default() }
+    LatestInfo { name, newest: Newest::Published, timeout: LIMIT, ..Default::default() }
 }
 
 /// Makes the next submission call a callback that causes a wgpu error.

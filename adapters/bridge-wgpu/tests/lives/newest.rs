@@ -72,7 +72,8 @@ fn a_slow_reader_holds_up_no_writer() {
     let _alone = alone();
     for bridge in bridges() {
         let (mut writer, mut reader) = numbers(&bridge);
-        let frames = 2 * u32::try_from(latest("numbers").slots).unwrap();
+        let info = latest("numbers");
+        let frames = 2 * u32::try_from(info.writer_in_flight + info.reader_in_flight + 2).unwrap();
         let ((ask, asked), (done, is_done)) = (mpsc::channel(), mpsc::channel());
         std::thread::scope(|scope| {
             scope.spawn(move || {
@@ -137,7 +138,7 @@ fn the_same_frame_again_costs_no_copy() {
     let _alone = alone();
     for bridge in bridges() {
         let spec = SharedBuffer::<u32>::new(LEN, wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST);
-        let info = LatestInfo { newest: Newest::Issued, ..latest("numbers") };
+        let info = LatestInfo { newest: Newest::Published, ..latest("numbers") };
         let (mut writer, mut reader) = Exchange::latest(&bridge, &info, spec).unwrap();
         assert!(reader.newest().unwrap().is_none());
         let mut turn = writer.begin().unwrap();
@@ -163,7 +164,7 @@ fn a_refused_submission_gives_the_frame_back() {
     let _alone = alone();
     for bridge in ways() {
         let spec = SharedBuffer::<u32>::new(LEN, wgpu::BufferUsages::COPY_SRC);
-        let info = LatestInfo { newest: Newest::Issued, ..latest("numbers") };
+        let info = LatestInfo { newest: Newest::Published, ..latest("numbers") };
         let (mut writer, mut reader) = Exchange::latest(&bridge, &info, spec).unwrap();
         for frame in 1..6 {
             let mut turn = writer.begin().unwrap();
@@ -195,7 +196,7 @@ fn a_refused_submission_of_the_same_frame_costs_nothing() {
     for bridge in ways() {
         let before = LiveObjects::now();
         let spec = SharedBuffer::<u32>::new(LEN, wgpu::BufferUsages::COPY_SRC);
-        let info = LatestInfo { newest: Newest::Issued, ..latest("again") };
+        let info = LatestInfo { newest: Newest::Published, ..latest("again") };
         let (mut writer, mut reader) = Exchange::latest(&bridge, &info, spec).unwrap();
         let mut turn = writer.begin().unwrap();
         write(&mut turn, 7, Duration::ZERO);
@@ -269,7 +270,7 @@ fn the_newest_is_read_in_its_slot() {
     for bridge in bridges() {
         // SAFETY: the lent buffers are only used in the commands of their frames.
         let spec = unsafe { SlotBuffer::<u32>::new(LEN, wgpu::BufferUsages::COPY_SRC) };
-        let info = LatestInfo { newest: Newest::Issued, ..latest("slots") };
+        let info = LatestInfo { newest: Newest::Published, ..latest("slots") };
         let (mut writer, mut reader) = Exchange::latest(&bridge, &info, spec).unwrap();
         for frame in 1..12 {
             let mut turn = writer.begin().unwrap();

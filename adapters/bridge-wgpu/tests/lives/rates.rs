@@ -186,7 +186,7 @@ fn a_slow_reader_holds_up_its_own_writer_alone() {
     let (mut other, _reader) = Exchange::latest_render_first(&bridge, &latest("other"), spec()).unwrap();
     let gate = Arc::new(Mutex::new(()));
     let closed = gate.lock().unwrap();
-    for _ in 0..info.slots - 1 {
+    for _ in 0..info.writer_in_flight + info.reader_in_flight + 1 {
         let turn = writer.begin().unwrap();
         bridge.submit([], turn).unwrap().wait(info.timeout).unwrap();
         hold(&mut slow, &gate);

@@ -113,7 +113,7 @@ fn a_refused_newest_frame_does_not_go_with_what_a_callback_submits() {
     let _alone = alone();
     for bridge in bridges() {
         let spec = SharedBuffer::<u32>::new(LEN, wgpu::BufferUsages::COPY_SRC);
-        let info = LatestInfo { newest: Newest::Issued, ..latest("newest") };
+        let info = LatestInfo { newest: Newest::Published, ..latest("newest") };
         let (mut writer, mut reader) = Exchange::latest(&bridge, &info, spec).unwrap();
         for frame in 1..6 {
             let mut turn = writer.begin().unwrap();

@@ -142,7 +142,7 @@ fn frames_go_on_behind_those_that_are_refused() {
 fn a_refused_texture_of_a_latest_exchange_is_given_back() {
     let _alone = alone();
     for bridge in ways() {
-        let info = LatestInfo { newest: Newest::Issued, ..crate::support::latest::latest("picture") };
+        let info = LatestInfo { newest: Newest::Published, ..crate::support::latest::latest("picture") };
         let (mut writer, mut reader) = Exchange::latest(&bridge, &info, picture()).unwrap();
         for word in 1..6 {
             let mut turn = writer.begin().unwrap();
@@ -214,7 +214,7 @@ fn frames_do_not_go_with_what_refused_commands_had_deferred() {
         };
         let mut buffers = Exchange::new(&bridge, &info("numbers"), numbers()).unwrap();
         let mut textures = Exchange::new(&bridge, &info("picture"), picture()).unwrap();
-        let info = LatestInfo { newest: Newest::Issued, ..crate::support::latest::latest("numbers") };
+        let info = LatestInfo { newest: Newest::Published, ..crate::support::latest::latest("numbers") };
         let (mut writer, mut reader) = Exchange::latest(&bridge, &info, picture()).unwrap();
         for (round, maps) in [false, true, false, true].into_iter().enumerate() {
             let word = 10 + round as u32;

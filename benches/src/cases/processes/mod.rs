@@ -59,7 +59,13 @@ fn run(bench: &Bench, rows: &mut Rows, lag: usize, kernels: usize, what: &str) -
     // waits for a slot in a quarter of its frames.
     let slots = lag + 8;
     rows.parameter("slots", slots);
-    let info = LatestInfo { name: "processes", slots, writer_in_flight: lag, timeout: LIMIT, ..Default::default() };
+    let info = LatestInfo {
+        name: "processes",
+        slots: Some(slots),
+        writer_in_flight: lag,
+        timeout: LIMIT,
+        ..Default::default()
+    };
     let spec = BufferSpec::new(len, BufferAccess::TRANSFER_READ);
     let place = Endpoint::new()?;
     let (mut other, remote) = WorkerProcess::start(gpu, &place, false)?;

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use vk_export::ash::vk;
-use vk_export::{Buffer, Handover};
+use vk_export::{Buffer, BufferAccess, Handover};
 
 /// A shared buffer while Vulkan owns it, lent by a [`RenderTurn`](crate::RenderTurn).
 #[derive(Debug, Clone, Copy)]
@@ -14,7 +14,7 @@ pub struct RenderBuffer<'t, T> {
     pub(super) element: PhantomData<&'t T>,
 }
 
-impl<T> RenderBuffer<'_, T> {
+impl<'t, T> RenderBuffer<'t, T> {
     /// Returns the Vulkan handle, for the commands of this frame.
     pub fn as_raw(&self) -> vk::Buffer {
         self.buffer.as_raw()
@@ -41,6 +41,16 @@ impl<T> RenderBuffer<'_, T> {
     /// Returns the size in bytes.
     pub fn size(&self) -> u64 {
         self.buffer.size()
+    }
+
+    /// Returns the Vulkan buffer.
+    pub fn vulkan(&self) -> &'t Buffer {
+        self.buffer
+    }
+
+    /// Returns Vulkan's accesses to the buffer.
+    pub fn accesses(&self) -> BufferAccess {
+        self.handover.accesses()
     }
 
     /// Returns the Vulkan usage flags of the buffer.

@@ -67,6 +67,11 @@ impl<T: Pod> BufferSpec<T> {
         Self { len, ..self.clone() }
     }
 
+    /// Returns the name that was set, if any.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
     /// Sets the name in errors, traces and GPU debuggers, to which the slot's index is appended.
     /// Default: the exchange's name.
     #[must_use]

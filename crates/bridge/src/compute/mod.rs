@@ -41,6 +41,7 @@ use crate::observe::{log_info, log_warn};
 use crate::timeline::Peer;
 use crate::timeline::signaler::Signaler;
 
+/// Parses `auto`, `cuda`, `host` or `inline`, in any case; `remote` cannot be requested.
 impl FromStr for Backend {
     type Err = Error;
 
@@ -127,11 +128,19 @@ impl Compute {
     /// slowly: a frame with a kernel of 13 µs took 177 µs on the stream of the hand-over and 453 µs
     /// on another stream (H200, driver 580.159.04, 2026-11-28).
     ///
+    /// Also use it to compute on a [`CudaDevice`] that the program already has, with a
+    /// [new stream](CudaDevice::new_stream).
+    ///
     /// # Errors
-    /// [`Error::DifferentDevices`] naming both devices, or the other errors of [`DevicePair::new`].
+    /// - [`Error::DifferentDevices`] and, on Windows, [`Error::DifferentAdapters`] naming both
+    ///   devices.
+    /// - [`cuda_import::Error::PerThreadStream`] for the per-thread default stream.
+    /// - [`Error::Vulkan`] or [`Error::Cuda`] if a device lacks what sharing needs.
     pub fn on_stream(device: &ExportDevice, stream: Arc<CudaStream>) -> Result<Self> {
         crate::observe::trace::init();
-        let pair = DevicePair::new(device, CudaDevice::adopt(Arc::clone(stream.context()))?)?;
+        let cuda = CudaDevice::adopt(Arc::clone(stream.context()))?;
+        cuda_import::check_stream(&stream, &cuda, "a compute side")?;
+        let pair = DevicePair::new(device, cuda)?;
         Ok(Self::from_pair(pair, stream, "the program's own stream".into()))
     }
 

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 /// A Vulkan device and a CUDA device that are the same GPU: their UUIDs are equal and, on Windows,
 /// their LUIDs and node masks do not differ.
 #[derive(Debug, Clone)]
-pub struct DevicePair {
+pub(crate) struct DevicePair {
     vulkan: ExportDevice,
     cuda: CudaDevice,
 }
@@ -21,7 +21,7 @@ impl DevicePair {
     /// [`Error::Vulkan`] if the device cannot export, listing everything that it lacks;
     /// [`Error::Cuda`] if CUDA is not available, no CUDA device has that UUID, or the device does
     /// not support timeline semaphores.
-    pub fn open(vulkan: &ExportDevice) -> Result<Self> {
+    pub(crate) fn open(vulkan: &ExportDevice) -> Result<Self> {
         Self::new(vulkan, CudaDevice::by_uuid(vulkan.uuid())?)
     }
 
@@ -30,7 +30,7 @@ impl DevicePair {
     /// # Errors
     /// [`Error::DifferentDevices`] and, on Windows, [`Error::DifferentAdapters`] naming both,
     /// otherwise the errors of [`open`](Self::open).
-    pub fn new(vulkan: &ExportDevice, cuda: CudaDevice) -> Result<Self> {
+    pub(crate) fn new(vulkan: &ExportDevice, cuda: CudaDevice) -> Result<Self> {
         if vulkan.uuid() != cuda.uuid() {
             return Err(Error::DifferentDevices {
                 vulkan: vulkan.name().to_owned(),
@@ -60,12 +60,12 @@ impl DevicePair {
     }
 
     /// Returns the Vulkan device.
-    pub fn vulkan(&self) -> &ExportDevice {
+    pub(crate) fn vulkan(&self) -> &ExportDevice {
         &self.vulkan
     }
 
     /// Returns the CUDA device.
-    pub fn cuda(&self) -> &CudaDevice {
+    pub(crate) fn cuda(&self) -> &CudaDevice {
         &self.cuda
     }
 }

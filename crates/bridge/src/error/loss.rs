@@ -14,6 +14,16 @@ impl Error {
         }
     }
 
+    /// Returns `true` if the driver of a side is out of memory. The call had no effect: it may
+    /// succeed after the program has freed memory.
+    pub fn is_out_of_memory(&self) -> bool {
+        match self {
+            Self::Vulkan(error) => error.is_out_of_memory(),
+            Self::Cuda(error) => error.is_out_of_memory(),
+            _ => false,
+        }
+    }
+
     /// Returns `true` if the Vulkan device is lost: nothing runs on it, and resources that its
     /// commands used may be freed (Vulkan specification, "Lost Device").
     pub(crate) fn is_vulkan_lost(&self) -> bool {

@@ -1,5 +1,7 @@
 //! Stages of a frame that errors refer to.
 
+use std::fmt;
+
 /// The kind of turn that an error is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -12,20 +14,21 @@ pub enum Stage {
     Submit,
 }
 
-impl Stage {
-    /// Returns the name of this kind of turn.
-    pub(super) fn turn(self) -> &'static str {
-        match self {
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
             Self::Compute => "compute",
             Self::Render => "render",
             Self::Submit => "lent",
-        }
+        })
     }
+}
 
+impl Stage {
     /// Returns the calls that end this kind of turn.
     pub(super) fn end(self) -> &'static str {
         match self {
-            Self::Compute => "finish or drop",
+            Self::Compute => "finish, publish or skip",
             Self::Render => "submit or skip",
             Self::Submit => "end (`submitted`, `not_submitted`)",
         }

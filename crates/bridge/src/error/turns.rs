@@ -5,19 +5,13 @@ use std::fmt::{self, Formatter};
 use crate::error::Stage;
 
 pub(super) fn turn_open(exchange: &str, frame: &u64, stage: &Stage, f: &mut Formatter<'_>) -> fmt::Result {
-    write!(
-        f,
-        "exchange \"{exchange}\": the {} turn of frame {frame} is still open; {} it before the next begins",
-        stage.turn(),
-        stage.end()
-    )
+    write!(f, "exchange \"{exchange}\": the {stage} turn of frame {frame} is still open; {} it first", stage.end())
 }
 
 pub(super) fn replaced_while_open(exchange: &str, frame: &u64, stage: &Stage, f: &mut Formatter<'_>) -> fmt::Result {
     write!(
         f,
-        "exchange \"{exchange}\": its resources cannot be replaced while the {} turn of frame {frame} is open; {} it first",
-        stage.turn(),
+        "exchange \"{exchange}\": its resources cannot be replaced while the {stage} turn of frame {frame} is open; {} it first",
         stage.end()
     )
 }
@@ -64,7 +58,8 @@ pub(super) fn lost_turn(frame: u64, stage: Stage) -> String {
     match stage {
         Stage::Compute => {
             format!(
-                "the compute turn of frame {frame} was dropped before `finish` or `publish`; the next `begin` succeeds"
+                "the compute turn of frame {frame} was dropped before `finish` or `publish`; call `skip` to discard a \
+                 frame"
             )
         }
         Stage::Render => format!(

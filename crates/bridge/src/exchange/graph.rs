@@ -49,7 +49,7 @@ use crate::timeline::TimelinePoint;
 ///                     }
 ///                 }
 ///                 Work::Host(host) => host.run(|words| words.fill(7))?,
-///                 _ => return Err("no such backend is known here".into()),
+///                 _ => return Err("it needs CUDA or the CPU".into()),
 ///             }
 ///             Ok(())
 ///         })
@@ -66,8 +66,8 @@ use crate::timeline::TimelinePoint;
 /// exchange's resources ([`Exchange::replace`]) does this automatically. Frames with a graph and
 /// turns of [`Exchange::begin`] may alternate in any order.
 ///
-/// On the CPU there is nothing to capture: the closure runs in every frame, so that a program needs
-/// only one code path.
+/// On the CPU and in the Vulkan queue ([`Backend::Inline`](crate::Backend::Inline)) there is
+/// nothing to capture: the closure runs in every frame, so that a program needs only one code path.
 ///
 /// # cudarc's own slices
 /// cudarc tracks the use of each `CudaSlice` with events, and a capture must not wait for an event

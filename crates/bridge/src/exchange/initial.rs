@@ -11,6 +11,7 @@ use super::barriers::Barriers;
 use super::hand_over::{InitialState, record, record_again};
 use super::once::may_still_run;
 use super::parts::SubmitParts;
+use super::refusal::Refusal;
 use super::resources::Resources;
 use super::signal_lock::SignalLock;
 use super::state::State;
@@ -63,12 +64,15 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// waits until it has run, for at most [`ExchangeInfo::timeout`](crate::ExchangeInfo::timeout).
     /// Does nothing if it was submitted already.
     ///
+    /// Do not call it while you hold the lock of the engine's [`QueueLock`](vk_export::QueueLock).
+    ///
     /// # Errors
-    /// [`Error::InvalidArgument`] while an [`InitialTurn`] is open, the error of the failed driver
-    /// call, or [`Error::Timeout`]. After a timeout, the commands may still run, and the images
-    /// still need a hand-over, which is ordered after this one. Objects that the commands use are
-    /// kept until they have run, even if other resources [replace](Self::replace) them; closing and
-    /// dropping the exchange wait for the commands.
+    /// [`Error::InvalidArgument`] while an [`InitialTurn`] is open,
+    /// [`vk_export::Error::QueueHeld`] inside [`Queue::with`](vk_export::Queue::with), the error of
+    /// the failed driver call, or [`Error::Timeout`]. After a timeout, the commands may still run,
+    /// and the images still need a hand-over, which is ordered after this one. Objects that the
+    /// commands use are kept until they have run, even if other resources
+    /// [replace](Self::replace) them; closing and dropping the exchange wait for the commands.
     pub fn initialize(&mut self) -> Result<()> {
         self.shared.initialize()
     }
@@ -76,6 +80,9 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// Records the first hand-over of new images, for engines that make their own submissions. It
     /// needs no wait, and every slot's first use waits for the signal of its
     /// [`parts`](InitialTurn::parts).
+    ///
+    /// Do not call it while you hold the lock of the engine's [`QueueLock`](vk_export::QueueLock):
+    /// it waits for submissions of other threads.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] if no image needs a hand-over
@@ -301,10 +308,7 @@ impl<R: Resources> State<R> {
     }
 
     pub(super) fn initial_lent_error(&self) -> Error {
-        Error::invalid(
-            format!("exchange \"{}\"", self.name),
-            "the first hand-over of its images is lent; end that `InitialTurn` first",
-        )
+        self.refusal_error(Refusal::InitialLent)
     }
 }
 

@@ -26,6 +26,7 @@ use crate::observe::live::{Alive, Kind};
 /// Drop a lease once the GPU is done with everything that uses the handles: the last owner destroys
 /// the objects. A lease also keeps the [`ExportDevice`](crate::ExportDevice) alive; an engine must
 /// drop all leases before it destroys an adopted device.
+#[must_use = "a lease that is dropped keeps nothing"]
 pub struct Lease {
     // Field order is drop order: objects are dropped before the counter is decremented.
     kept: Arc<dyn Any + Send + Sync>,

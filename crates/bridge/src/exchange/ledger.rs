@@ -300,30 +300,21 @@ impl Ledger {
     /// Returns the open turn that keeps the next frame from beginning, if any.
     #[inline]
     fn open_turn(&self) -> Option<(u64, Stage)> {
-        self.slots.iter().find_map(|slot| match (self.first, slot) {
-            (_, Slot::Computing { frame, .. }) => Some((*frame, Stage::Compute)),
-            (FirstSide::Render | FirstSide::RenderRemote, Slot::Rendering { frame, .. } | Slot::Lent { frame, .. }) => {
-                Some((*frame, Stage::Render))
-            }
-            _ => None,
-        })
+        match self.first {
+            FirstSide::Compute => self.slots.iter().find_map(|slot| match slot {
+                Slot::Computing { frame, .. } => Some((*frame, Stage::Compute)),
+                _ => None,
+            }),
+            FirstSide::Render | FirstSide::RenderRemote => self.open_use(),
+        }
     }
 
-    /// Checks that no turn is held.
+    /// Checks that no turn, of a frame or a first hand-over, is held.
     pub(super) fn check_idle(&self) -> Result<(), Refusal> {
         if let InitialState::Lent(_) = self.initial {
-            return Err(Refusal::NotInitialized);
+            return Err(Refusal::InitialLent);
         }
-        self.slots.iter().enumerate().try_for_each(|(slot, state)| match state {
-            Slot::Computing { frame, .. } => Err(Refusal::TurnOpen { frame: *frame, stage: Stage::Compute }),
-            Slot::Rendering { frame, .. } | Slot::Lent { frame, .. } => Err(Refusal::SlotBusy { slot, frame: *frame }),
-            Slot::Free { .. }
-            | Slot::Unknown { .. }
-            | Slot::Unsent { .. }
-            | Slot::Remote { .. }
-            | Slot::Unsignaled { .. }
-            | Slot::Unjoined { .. } => Ok(()),
-        })
+        self.open_use().map_or(Ok(()), |(frame, stage)| Err(Refusal::TurnOpen { frame, stage }))
     }
 
     /// Returns the value of `rendered` after which Vulkan uses no slot any more: the highest that

@@ -117,14 +117,18 @@ pub struct Exchange<R: Resources, D: Direction = ComputeFirst> {
 }
 
 impl<R: Resources> Exchange<R, ComputeFirst> {
-    /// Creates an exchange whose frames begin on the compute side.
+    /// Creates an exchange whose frames begin on the compute side. Submits the first hand-over of
+    /// images and waits for it, unless [`needs_initial`](Self::needs_initial) then returns `true`.
+    ///
+    /// Do not call it while you hold the lock of the engine's [`QueueLock`](vk_export::QueueLock).
     ///
     /// # Errors
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for an invalid configuration, such
     /// as no slots, no resources, or accesses whose stages the queue lacks; otherwise the error of
-    /// the failed Vulkan or CUDA call. Failure leaks nothing, with one exception,
-    /// [`vk_export::Error::Unfinished`]: the first hand-over of new images did not complete within
-    /// the timeout, and its commands, all slots and the device are never freed; see
+    /// the failed Vulkan or CUDA call. For images on a device whose submissions the bridge makes
+    /// itself, [`vk_export::Error::QueueHeld`] inside [`Queue::with`]. Failure leaks nothing, with
+    /// one exception, [`vk_export::Error::Unfinished`]: the first hand-over of new images did not
+    /// complete within the timeout, and its commands, all slots and the device are never freed; see
     /// [`LiveObjects`](crate::LiveObjects).
     pub fn new(compute: &Compute, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
         Self::with(compute, info, resources, FirstSide::Compute)
@@ -220,15 +224,24 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// and returns the error. Inside a closure of the CPU backend, which cannot wait for work
     /// queued after itself, a separate thread does this later and logs the error.
     ///
+    /// Do not call it, and do not drop the exchange, while you hold the lock of the engine's
+    /// [`QueueLock`](vk_export::QueueLock).
+    ///
     /// # Errors
-    /// [`Error::TurnOpen`](crate::Error::TurnOpen) or [`Error::SlotBusy`](crate::Error::SlotBusy)
-    /// while a turn is still held, [`Error::Timeout`](crate::Error::Timeout),
-    /// [`Error::ComputeBusy`](crate::Error::ComputeBusy) or the error of the failed driver call if
-    /// the work is not known to have completed; the resources are then leaked deliberately. With
-    /// CUDA, earlier work of other exchanges of the same [`Compute`] must complete as well, since
-    /// the driver frees nothing while a stream is blocked. On an adopted device, dropped lent turns
-    /// are only known to have completed after a later frame or [`flush_parts`](Self::flush_parts).
-    /// On a lost Vulkan device nothing is in use, so everything is freed.
+    /// - [`Error::TurnOpen`](crate::Error::TurnOpen) while a turn is held, and
+    ///   [`Error::InvalidArgument`](crate::Error::InvalidArgument) while an [`InitialTurn`] is. The
+    ///   exchange then ends with the turn, which frees it and logs errors.
+    /// - [`Error::Timeout`](crate::Error::Timeout), [`Error::ComputeBusy`](crate::Error::ComputeBusy)
+    ///   or the error of the failed driver call if the work is not known to have completed. The
+    ///   resources are then leaked deliberately.
+    /// - [`vk_export::Error::QueueHeld`] inside [`Queue::with`] if a submission is needed: see
+    ///   [`flush_parts`](Self::flush_parts). The resources are then leaked as well.
+    ///
+    /// With CUDA, earlier work of other exchanges of the same [`Compute`] must complete as well,
+    /// since the driver frees nothing while a stream is blocked. On an adopted device, dropped lent
+    /// turns are only known to have completed after a later frame or
+    /// [`flush_parts`](Self::flush_parts). On a lost Vulkan device nothing is in use, so everything
+    /// is freed.
     pub fn close(self) -> Result<()> {
         self.shared.ledger().check_idle().map_err(|refusal| self.shared.refusal_error(refusal))?;
         if self.shared.compute.side().is_current() {

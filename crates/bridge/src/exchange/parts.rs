@@ -14,6 +14,7 @@ use crate::timeline::{Timeline, TimelinePoint};
 /// of the `VkSubmitInfo2` that holds the commands; after `VK_SUCCESS`, call `submitted` of the turn
 /// that lent the parts.
 #[derive(Debug, Clone)]
+#[must_use = "a submission without the parts is not ordered with the compute side"]
 pub struct SubmitParts {
     waits: SmallVec<[vk::SemaphoreSubmitInfo<'static>; 2]>,
     signal: vk::SemaphoreSubmitInfo<'static>,

@@ -10,6 +10,7 @@ pub(super) enum Refusal {
     TurnLost { frame: u64, stage: Stage },
     OutOfOrder { frame: u64, first: u64 },
     NotInitialized,
+    InitialLent,
 }
 
 impl Refusal {
@@ -22,6 +23,10 @@ impl Refusal {
             Self::SlotBusy { slot, frame } => Error::SlotBusy { exchange, slot, frame, slots },
             Self::TurnLost { frame, stage } => Error::TurnLost { exchange, frame, stage },
             Self::NotInitialized => Error::NotInitialized { exchange },
+            Self::InitialLent => Error::invalid(
+                format!("exchange \"{exchange}\""),
+                "a hand-over of its images is lent; end that `InitialTurn` first",
+            ),
             Self::OutOfOrder { frame, first } => Error::OutOfOrder { exchange, frame, first },
         }
     }

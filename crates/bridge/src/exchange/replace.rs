@@ -40,13 +40,18 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// If the bridge does not submit by itself ([`needs_initial`](Self::needs_initial)), new images
     /// need a first hand-over again.
     ///
+    /// Do not call it while you hold the lock of the engine's [`QueueLock`](vk_export::QueueLock):
+    /// it may submit the hand-over of images, or a signal after dropped lent turns.
+    ///
     /// # Errors
     /// [`Error::ReplacedWhileOpen`] while a turn is open; [`Error::InvalidArgument`] while an
     /// [`InitialTurn`](crate::InitialTurn) is open; the errors of [`Exchange::new`], such as
     /// [`vk_export::Error::TooLarge`]; [`Error::TurnLost`] if it is unknown whether a dropped lent
-    /// turn still uses a buffer, see [`flush_parts`](Self::flush_parts). On any error the exchange
-    /// keeps its resources, and the new ones are freed: immediately, which with CUDA waits for the
-    /// frames in flight, or, if a copy had begun, like other replaced resources.
+    /// turn still uses a buffer, see [`flush_parts`](Self::flush_parts);
+    /// [`vk_export::Error::QueueHeld`] inside [`Queue::with`](vk_export::Queue::with) if it
+    /// submits. On any error the exchange keeps its resources, and the new ones are freed:
+    /// immediately, which with CUDA waits for the frames in flight, or, if a copy had begun, like
+    /// other replaced resources.
     pub fn replace(&mut self, resources: R) -> Result<()> {
         self.replaced.free();
         let old = &self.shared;
@@ -113,17 +118,18 @@ impl<T: Texel, D: Direction> Exchange<ImageSpec<T>, D> {
     /// as they fit. Does nothing if the size is unchanged.
     ///
     /// Equivalent to [`replace`](Self::replace) with the same spec and a new size; see there for
-    /// details.
+    /// details. To change the depth, use [`replace`](Self::replace) with
+    /// [`ImageSpec::with_extent`].
     #[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/resize.rs"), "```")]
     ///
     /// # Errors
     /// As [`replace`](Self::replace); a size of 0, as a minimized window has, is refused.
     pub fn resize(&mut self, [width, height]: [u32; 2]) -> Result<()> {
-        let [now_wide, now_high, _] = self.resources.extent();
+        let [now_wide, now_high, depth] = self.resources.extent();
         if [width, height] == [now_wide, now_high] {
             return Ok(());
         }
-        self.replace(self.resources.with_extent([width, height]))
+        self.replace(self.resources.with_extent([width, height, depth]))
     }
 }
 

@@ -32,12 +32,16 @@ use crate::tuples::up_to_6;
 #[allow(private_bounds)] // Closed on purpose.
 pub trait Resources: Share<Self> + Send + Sync + Sized + 'static {
     /// Objects that one slot owns.
+    #[doc(hidden)]
     type Slot: Send + Sync + 'static;
     /// CUDA's mapping of a slot.
+    #[doc(hidden)]
     type CudaSlot: Send + Sync + 'static;
     /// The CPU's mapping of a slot.
+    #[doc(hidden)]
     type HostSlot: Send + Sync + 'static;
     /// A slot as kernels in command buffers access it.
+    #[doc(hidden)]
     type InlineSlot: Send + Sync + 'static;
     /// Objects that a compute turn lends to CUDA.
     type Cuda<'t>;

@@ -50,7 +50,7 @@ impl<R: Resources> State<R> {
         let in_queue = self.compute.side().waits_in_queue();
         let mut wait: SmallVec<[_; 2]> = SmallVec::new();
         for point in after.iter().filter(|_| !in_queue) {
-            wait.push(point.wait_info(self.stages));
+            wait.push(point.wait_info(self.stages)?);
         }
         let signal = [self.first_signal(value)];
         let mut commands: SmallVec<[_; INLINE_CAPACITY]> = SmallVec::new();

@@ -50,8 +50,8 @@ impl PlaneLayout {
 /// which has rows of `T`.
 ///
 /// [`row_mut`](Self::row_mut) and [`rows_mut`](Self::rows_mut) return rows of the first level of
-/// the first layer, which is the only one of most images; [`plane_mut`](Self::plane_mut) returns
-/// the others.
+/// the first layer, and of a 3D image those of its first depth slice. Most images have no other
+/// rows; [`plane_mut`](Self::plane_mut) returns them.
 #[derive(Debug)]
 pub struct HostImageMut<'a, T> {
     start: NonNull<u8>,
@@ -123,7 +123,7 @@ impl<'a, T: Pod> HostImageMut<'a, T> {
     }
 
     /// Returns row `y` of the first level of the first layer, or `None` if `y` is not less than its
-    /// height.
+    /// height; of a 3D image, a row of its first depth slice.
     pub fn row(&self, y: usize) -> Option<&[T]> {
         let layout = self.layout(0, 0)?;
         // SAFETY: the row is inside a plane that fits; `self` is borrowed for as long as the slice.
@@ -140,7 +140,8 @@ impl<'a, T: Pod> HostImageMut<'a, T> {
         self.rows_mut().nth(y)
     }
 
-    /// Returns the rows of the first level of the first layer, from top to bottom.
+    /// Returns the rows of the first level of the first layer, from top to bottom; of a 3D image,
+    /// those of its first depth slice.
     pub fn rows_mut(&mut self) -> impl ExactSizeIterator<Item = &mut [T]> {
         let layout = self.layout(0, 0);
         Rows::new(self.start, layout, 0)
@@ -151,6 +152,11 @@ impl<T: Pod> HostPlaneMut<'_, T> {
     /// Returns the width, height and depth in texels.
     pub fn extent(&self) -> [usize; 3] {
         [self.layout.width, self.layout.height, self.layout.depth]
+    }
+
+    /// Returns row `y` of depth slice `z` for writing; see [`row`](Self::row).
+    pub fn row_mut(&mut self, z: usize, y: usize) -> Option<&mut [T]> {
+        self.rows_mut(z).nth(y)
     }
 
     /// Returns the rows of depth slice `z`, from top to bottom. Empty if there is no such slice.

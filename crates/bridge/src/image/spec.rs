@@ -108,12 +108,12 @@ impl<T: Texel> ImageSpec<T> {
         Self { all_levels: true, ..self.with_mips(levels) }
     }
 
-    /// Makes the image an array of `layers` layers, or cubes. Kernels see an array even with one
-    /// layer. For the number of mip levels that an array may have, see
-    /// [`with_mips`](Self::with_mips).
+    /// Makes the image an array of `count` layers or, for a cube map, of `count` cubes, with which
+    /// [`layers`](Self::layers) returns `6 * count`. Kernels see an array even with one layer. For
+    /// the number of mip levels that an array may have, see [`with_mips`](Self::with_mips).
     #[must_use]
-    pub fn with_layers(mut self, layers: u32) -> Self {
-        self.array_layers = if self.kind == ImageKind::Cube { layers.saturating_mul(6) } else { layers };
+    pub fn with_array(mut self, count: u32) -> Self {
+        self.array_layers = if self.kind == ImageKind::Cube { count.saturating_mul(6) } else { count };
         self.layered = true;
         self
     }
@@ -148,16 +148,23 @@ impl<T: Texel> ImageSpec<T> {
         self.array_layers
     }
 
-    /// Returns a copy of the spec with a different width and height. After
-    /// [`with_all_mips`](Self::with_all_mips) it has all levels of the new size, otherwise the same
-    /// number of levels, limited to those of the new size.
+    /// Returns a copy of the spec with a different width, height and depth, as
+    /// [`extent`](Self::extent) returns them. [`Exchange::new`](crate::Exchange::new) refuses an
+    /// extent that the kind cannot have: only 3D images have a depth, 1D images have the height 1,
+    /// and cubes are square.
+    ///
+    /// After [`with_all_mips`](Self::with_all_mips) the copy has all levels of the new size,
+    /// otherwise the same number of levels, limited to those of the new size.
     #[must_use]
-    pub fn with_extent(&self, [width, height]: [u32; 2]) -> Self {
-        let [_, _, depth] = self.extent;
-        let extent = [width, height, depth];
+    pub fn with_extent(&self, extent: [u32; 3]) -> Self {
         let all = mip_count(extent);
         let mip_levels = if self.all_levels { all } else { self.mip_levels.min(all) };
         Self { extent, mip_levels, ..self.clone() }
+    }
+
+    /// Returns the name that was set, if any.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
     }
 
     /// Sets the name in errors, traces and GPU debuggers, to which the slot's index is appended.

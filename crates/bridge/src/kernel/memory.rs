@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytemuck::Pod;
 use cuda_import::cudarc::driver::CudaStream;
-use cuda_import::{CudaDevice, DeviceMemory, DriverCode};
+use cuda_import::{CudaDevice, DeviceMemory};
 use vk_export::ash::vk;
 
 use crate::compute::Compute;
@@ -35,9 +35,6 @@ pub struct KernelMemory<T> {
     len: usize,
     element: PhantomData<fn() -> T>,
 }
-
-/// `CUDA_ERROR_OUT_OF_MEMORY`
-const OUT_OF_MEMORY: DriverCode = DriverCode(2);
 
 #[derive(Debug)]
 struct Memory {
@@ -68,9 +65,10 @@ impl Compute {
     /// launch and submitted with it; until it has run, a staging buffer of the same size is in use.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if `contents` is empty or CUDA is out of memory;
+    /// [`Error::InvalidArgument`] if `contents` is empty;
     /// [`StreamCaptured`](cuda_import::Error::StreamCaptured) while the program captures the
-    /// stream; otherwise the error of the failed driver call.
+    /// stream; otherwise the error of the failed driver call, such as one that
+    /// [`is_out_of_memory`](Error::is_out_of_memory).
     pub fn kernel_memory<T: Pod>(&self, name: &str, contents: &[T]) -> Result<KernelMemory<T>> {
         let bytes: &[u8] = bytemuck::cast_slice(contents);
         let object = || format!("kernel memory \"{name}\"");
@@ -102,7 +100,7 @@ impl Compute {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] if the number of ranges differs from the number of GPUs, if a
-    /// range is outside the contents, if CUDA is out of memory, or with a backend other than CUDA;
+    /// range is outside the contents, or with a backend other than CUDA;
     /// [`StreamCaptured`](cuda_import::Error::StreamCaptured) while the program captures one of the
     /// streams; otherwise the error of the failed driver call.
     pub fn kernel_memory_split<T: Pod>(
@@ -135,14 +133,7 @@ impl Compute {
 
 /// Creates memory on the stream's GPU with the given contents. Returns its address too.
 fn on_stream(name: &str, bytes: &[u8], device: &CudaDevice, stream: &Arc<CudaStream>) -> Result<(Place, u64)> {
-    let failed = |error: cuda_import::Error| match error {
-        cuda_import::Error::Driver { code: OUT_OF_MEMORY, .. } => Error::invalid(
-            format!("kernel memory \"{name}\""),
-            format!("CUDA cannot allocate {} bytes for it: {error}", bytes.len()),
-        ),
-        error => error.into(),
-    };
-    let memory = DeviceMemory::with_contents(device, bytes, stream, name).map_err(failed)?;
+    let memory = DeviceMemory::with_contents(device, bytes, stream, name)?;
     let address = memory.as_raw();
     Ok((Place::Cuda(Some(memory)), address))
 }

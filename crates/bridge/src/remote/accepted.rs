@@ -35,6 +35,23 @@ impl Remote {
         self.connection.session().has_trust()
     }
 
+    /// Returns the backend that the worker computes with: [`Backend::Cuda`] or [`Backend::Host`]. An
+    /// exchange that was created for workers with one accepts no worker with the other, and an
+    /// exchange with CUDA has at most 64 slots.
+    pub fn backend(&self) -> Backend {
+        match self.ipc_backend() {
+            bridge_ipc::Backend::Cuda => Backend::Cuda,
+            _ => Backend::Host,
+        }
+    }
+
+    /// Returns `true` if the worker computes with CUDA on another GPU than the one that draws. Such
+    /// a worker shares buffers, but no images.
+    pub fn is_on_another_gpu(&self) -> bool {
+        let uuid = self.connection.peer_hello().map(|hello| hello.device_uuid);
+        self.backend() == Backend::Cuda && uuid != Some(self.device.uuid())
+    }
+
     /// Creates the objects to offer to the worker. If that fails, refuses the worker with the
     /// error.
     pub(super) fn prepare<T>(self, make: impl FnOnce(&Self) -> Result<T>) -> Result<(Self, T)> {
@@ -76,16 +93,10 @@ impl Remote {
         ))
     }
 
-    /// Returns the backend that the worker computes with.
-    pub(super) fn backend(&self) -> bridge_ipc::Backend {
+    /// Returns the backend that the worker computes with, in the protocol.
+    pub(super) fn ipc_backend(&self) -> bridge_ipc::Backend {
         // The session ensures that a worker has a backend.
         self.connection.session().backend().unwrap_or(bridge_ipc::Backend::Host)
-    }
-
-    /// Returns `true` if the worker computes with CUDA on another GPU than the one that draws.
-    pub(super) fn is_on_another_gpu(&self) -> bool {
-        let uuid = self.connection.peer_hello().map(|hello| hello.device_uuid);
-        self.backend() == bridge_ipc::Backend::Cuda && uuid != Some(self.device.uuid())
     }
 
     /// Creates the compute side of an exchange in step for workers like this one.
@@ -97,7 +108,7 @@ impl Remote {
             ));
         }
         check_slots(info.name, info.slots)?;
-        match self.backend() {
+        match self.ipc_backend() {
             bridge_ipc::Backend::Host => Compute::new(&self.device, Backend::Host),
             bridge_ipc::Backend::Cuda => Compute::remote_in_step(&self.device, self.is_on_another_gpu()),
             other => Err(unknown_backend(info.name, other)),
@@ -106,10 +117,10 @@ impl Remote {
 
     /// Creates the compute side of an exchange for workers like this one.
     pub(super) fn compute_for_latest(&self, info: &LatestInfo<'_>) -> Result<Compute> {
-        match self.backend() {
+        match self.ipc_backend() {
             bridge_ipc::Backend::Host => Compute::new(&self.device, Backend::Host),
             bridge_ipc::Backend::Cuda => {
-                check_slots(info.name, info.slots)?;
+                check_slots(info.name, info.slot_count())?;
                 Compute::remote(&self.device, self.is_on_another_gpu())
             }
             other => Err(unknown_backend(info.name, other)),

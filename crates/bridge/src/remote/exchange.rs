@@ -42,6 +42,7 @@ pub struct RemoteExchangeReader<R: Resources> {
     compute: Compute,
     slots: usize,
     name: String,
+    resources: R,
 }
 
 impl Remote {
@@ -83,7 +84,7 @@ impl<R: Resources> RemoteExchangeReader<R> {
         let workers = Workers::new(remote, &in_step(info), kinds, handle)?;
         let waked = Arc::clone(&steps);
         workers.status().set_on_loss(move || waked.wake());
-        Ok(Self { workers, steps, compute, slots: info.slots, name: info.name.to_owned() })
+        Ok(Self { workers, steps, compute, slots: info.slots, name: info.name.to_owned(), resources })
     }
 
     /// Waits on the host for the next frame that the worker announces, for at most `timeout`, and
@@ -206,6 +207,11 @@ impl<R: Resources> RemoteExchangeReader<R> {
     pub fn close(mut self) -> Result<()> {
         drop(self.workers.end()?);
         self.steps.close()
+    }
+
+    /// Returns the resources in each slot.
+    pub fn resources(&self) -> &R {
+        &self.resources
     }
 
     /// Returns the exchange's name.

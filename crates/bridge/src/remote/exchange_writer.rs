@@ -46,6 +46,7 @@ pub struct RemoteExchangeWriter<R: Resources> {
     compute: Compute,
     slots: usize,
     name: String,
+    resources: R,
 }
 
 impl Remote {
@@ -96,7 +97,7 @@ impl<R: Resources> RemoteExchangeWriter<R> {
         let workers = Workers::new(remote, &in_step(info), kinds, handle)?;
         let waked = Arc::clone(&draws);
         workers.status().set_on_loss(move || waked.wake());
-        Ok(Self { workers, draws, compute, slots: info.slots, name: info.name.to_owned() })
+        Ok(Self { workers, draws, compute, slots: info.slots, name: info.name.to_owned(), resources })
     }
 
     /// Begins a frame and returns its turn, which has a slot to draw to. Waits for a slot on the
@@ -188,6 +189,11 @@ impl<R: Resources> RemoteExchangeWriter<R> {
     pub fn close(mut self) -> Result<()> {
         drop(self.workers.end()?);
         self.draws.close()
+    }
+
+    /// Returns the resources in each slot.
+    pub fn resources(&self) -> &R {
+        &self.resources
     }
 
     /// Returns the exchange's name.

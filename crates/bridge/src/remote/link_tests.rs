@@ -36,7 +36,7 @@ fn worker_is_notified_of_a_failed_offer() {
     let info = LatestInfo { name: "frames", ..Default::default() };
     let compute = Compute::new(&device, compute::Backend::Host).unwrap();
     let spec = BufferSpec::<u32>::new(64, BufferAccess::TRANSFER_WRITE);
-    let (writer, reader) = Exchange::latest_render_first_for(&compute, &info, &spec).unwrap();
+    let (writer, reader) = Exchange::latest_render_first_for(&compute, &info, spec).unwrap();
     // Memory of zero bytes cannot be created.
     let kinds = vec![runs::buffer::<u32>(0)];
     let terms = Terms::new(&info, kinds, Backend::Host, Direction::RendererWrites, false);

@@ -43,7 +43,7 @@ fn frame_before_an_unread_close_is_shown() {
 #[test]
 fn what_has_arrived_is_read_however_much_it_is() {
     const MANY: usize = MAX_READS / 2 + 1;
-    let Some(mut scene) = Scene::with_slots("however-much", MANY) else { return };
+    let Some(mut scene) = Scene::with_slots("however-much", Some(MANY)) else { return };
     let path = scene.path();
     let worker = std::thread::spawn(move || {
         let (mut connection, slots) = connect_to(&path, MANY);
@@ -135,7 +135,7 @@ fn frame_is_shown_after_its_copy_although_the_program_disconnects() {
         let info = LatestInfo { name: "frames", ..Default::default() };
         let compute = Compute::new(&device, compute::Backend::Host).unwrap();
         let spec = Words::new(LEN, BufferAccess::TRANSFER_READ);
-        let (writer, mut reader) = Exchange::latest_for(&compute, &info, &spec).unwrap();
+        let (writer, mut reader) = Exchange::latest_for(&compute, &info, spec).unwrap();
         let mut memory = File::from(rustix::fs::memfd_create("frames", rustix::fs::MemfdFlags::CLOEXEC).unwrap());
         memory.write_all(&7u32.to_ne_bytes().repeat(LEN)).unwrap();
         offer(&mut connection, &memory);

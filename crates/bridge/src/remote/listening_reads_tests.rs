@@ -49,7 +49,7 @@ impl Scene {
         let info = LatestInfo { name: "frames", ..Default::default() };
         let compute = Compute::remote_unchecked(&device, false, Trust::None).unwrap();
         let spec = Words::new(LEN, BufferAccess::TRANSFER_WRITE);
-        let (writer, mut reader) = Exchange::latest_render_first_for(&compute, &info, &spec).unwrap();
+        let (writer, mut reader) = Exchange::latest_render_first_for(&compute, &info, spec).unwrap();
         let waker = Arc::new(Waker::new().unwrap());
         let woken = Arc::clone(&waker);
         reader.set_on_change(move || woken.wake());

@@ -46,17 +46,17 @@ type LatestWriter<R> = crate::exchange::LatestWriter<R, crate::exchange::Compute
 impl Scene {
     /// Returns `None`, and skips the test, without a Vulkan device.
     fn new(name: &str) -> Option<Self> {
-        Self::with_slots(name, LatestInfo::default().slots)
+        Self::with_slots(name, None)
     }
 
-    fn with_slots(name: &str, slots: usize) -> Option<Self> {
+    fn with_slots(name: &str, slots: Option<usize>) -> Option<Self> {
         let device = device()?;
         let path = std::env::temp_dir().join(format!("bridge-link-{}-{name}", std::process::id()));
         let listener = Listener::bind(path).unwrap();
         let info = LatestInfo { name: "frames", slots, ..Default::default() };
         let compute = Compute::remote_unchecked(&device, false, Trust::None).unwrap();
         let spec = Words::new(LEN, BufferAccess::TRANSFER_READ);
-        let (mut writer, reader) = Exchange::latest_for(&compute, &info, &spec).unwrap();
+        let (mut writer, reader) = Exchange::latest_for(&compute, &info, spec).unwrap();
         let waker = Arc::new(Waker::new().unwrap());
         let woken = Arc::clone(&waker);
         writer.set_on_change(move || woken.wake());

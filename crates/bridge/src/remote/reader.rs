@@ -53,7 +53,7 @@ impl<R: Resources> RemoteLatestReader<R> {
         let mut kinds = Vec::new();
         resources.kinds(&mut kinds);
         let (remote, (writer, reader)) =
-            remote.prepare(|remote| Exchange::latest_for(&remote.compute_for_latest(info)?, info, &resources))?;
+            remote.prepare(|remote| Exchange::latest_for(&remote.compute_for_latest(info)?, info, resources))?;
         Ok(Self { workers: Workers::new(remote, info, kinds, writer)?, reader })
     }
 

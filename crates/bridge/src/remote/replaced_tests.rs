@@ -267,7 +267,7 @@ fn refused_worker_receives_the_reason() {
     assert!(code == Code::Failure && refused.to_string().starts_with(text.trim_end_matches('…')), "{code}, {text}");
     assert!(text.contains("in step"), "{text}");
     let one = worker(false);
-    scene.accept().latest(&LatestInfo { name: "frames", slots: 65, ..Default::default() }, words()).unwrap_err();
+    scene.accept().latest(&LatestInfo { name: "frames", slots: Some(65), ..Default::default() }, words()).unwrap_err();
     let (code, text) = one.join().unwrap();
     assert!(code == Code::Failure && text.contains("65 slots"), "{code}, {text}");
     let mut there = Peer::start(scene.listener.path(), "stays");

@@ -42,7 +42,7 @@ impl Terms {
             kinds: kinds.into(),
             direction,
             backend,
-            slots: number(info.slots),
+            slots: number(info.slot_count()),
             writer_in_flight: number(info.writer_in_flight),
             reader_in_flight: number(info.reader_in_flight),
             trust,
@@ -89,7 +89,7 @@ pub(super) fn max_pending(slots: usize) -> usize {
 pub(super) fn in_step<'a>(info: &ExchangeInfo<'a>) -> LatestInfo<'a> {
     LatestInfo {
         name: info.name,
-        slots: info.slots,
+        slots: Some(info.slots),
         writer_in_flight: max_pending(info.slots),
         reader_in_flight: info.slots,
         timeout: info.timeout,

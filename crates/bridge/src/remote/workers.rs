@@ -46,7 +46,7 @@ impl<E: WorkerHandle> Workers<E> {
         let woken = Arc::clone(&waker);
         // Frames that this process publishes and slots that it returns are for the worker.
         end.set_on_change(move || woken.wake());
-        let terms = Terms::new(info, kinds, remote.backend(), E::DIRECTION, E::TRUST);
+        let terms = Terms::new(info, kinds, remote.ipc_backend(), E::DIRECTION, E::TRUST);
         let status = Arc::new(Status::new(info.name));
         let store = Arc::new(Mutex::new(Some(StoredHandle::new(end))));
         let (sender, result) = std::sync::mpsc::sync_channel(1);
@@ -155,8 +155,8 @@ impl<E: WorkerHandle> Workers<E> {
     }
 
     fn check_backend(&self, remote: &Remote) -> Result<()> {
-        if remote.backend() != self.terms.backend {
-            let (first, next) = (self.terms.backend, remote.backend());
+        if remote.ipc_backend() != self.terms.backend {
+            let (first, next) = (self.terms.backend, remote.ipc_backend());
             return self.invalid(format!("it was created for workers with {first:?}, but the next one uses {next:?}"));
         }
         let peers = self.compute.side().remote().is_some_and(RemoteCompute::is_peer);

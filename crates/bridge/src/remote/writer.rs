@@ -60,7 +60,7 @@ impl<R: Resources> RemoteLatestWriter<R> {
         resources.kinds(&mut kinds);
         let info = LatestInfo { newest: Newest::Finished, ..*info };
         let (remote, (writer, reader)) = remote.prepare(|remote| {
-            Exchange::latest_render_first_for(&remote.compute_for_latest(&info)?, &info, &resources)
+            Exchange::latest_render_first_for(&remote.compute_for_latest(&info)?, &info, resources)
         })?;
         Ok(Self { workers: Workers::new(remote, &info, kinds, reader)?, writer })
     }

@@ -6,7 +6,6 @@ use vk_export::ash::vk;
 
 use super::Timeline;
 use crate::error::Result;
-use crate::observe::log_error;
 use crate::timeline::signaler::Signaler;
 
 /// A point on a timeline whose signal has been enqueued.
@@ -50,9 +49,10 @@ impl TimelinePoint {
     /// submits pending work first.
     ///
     /// # Errors
-    /// The error of the failed driver call. After a Vulkan device was lost and CUDA was released
-    /// from its waits, every point of the device's exchanges returns the loss, even if it was
-    /// reached.
+    /// The error of the failed driver call. With [`Backend::Inline`](crate::Backend::Inline), also
+    /// [`vk_export::Error::QueueHeld`] inside [`Queue::with`](vk_export::Queue::with) while work is
+    /// pending. After a Vulkan device was lost and CUDA was released from its waits, every point of
+    /// the device's exchanges returns the loss, even if it was reached.
     pub fn is_reached(&self) -> Result<bool> {
         self.timeline.flush()?;
         Ok(self.timeline.value()? >= self.value)
@@ -109,22 +109,22 @@ impl TimelinePoint {
     ///
     /// # Errors
     /// [`Error::Timeout`](crate::Error::Timeout) if the commands may still run, or if that is
-    /// unknown; after every other error they have ended.
+    /// unknown; after every other error they have ended. With
+    /// [`Backend::Inline`](crate::Backend::Inline), pending work inside
+    /// [`Queue::with`](vk_export::Queue::with) is such a timeout, which is returned at once.
     pub fn wait_ended(&self, timeout: Duration) -> Result<()> {
         self.timeline.wait_ended(self.value, timeout, || self.timeline.0.peer.release_lost())
     }
 
     /// Returns the wait for this point in a `VkSubmitInfo2`, at `stages`. Like
-    /// [`wait`](Self::wait), it submits pending work first.
-    pub fn wait_info(&self, stages: vk::PipelineStageFlags2) -> vk::SemaphoreSubmitInfo<'static> {
-        if let Err(error) = self.timeline.flush() {
-            log_error!(
-                "{}: the work that signals point {} was not submitted: {error}",
-                self.timeline_name(),
-                self.value
-            );
-        }
-        self.submitted_wait(stages)
+    /// [`wait`](Self::wait), it submits pending work first, so call it before you lock the queue.
+    ///
+    /// # Errors
+    /// As [`is_reached`](Self::is_reached). Without the submission, the wait might never end: do
+    /// not submit one.
+    pub fn wait_info(&self, stages: vk::PipelineStageFlags2) -> Result<vk::SemaphoreSubmitInfo<'static>> {
+        self.timeline.flush()?;
+        Ok(self.submitted_wait(stages))
     }
 
     /// [`wait_info`](Self::wait_info) without submitting pending work, for a point that was flushed

@@ -52,6 +52,10 @@ impl Timeline {
         if matches!(error, Error::Timeout { .. }) || error.is_vulkan_lost() {
             return Err(error);
         }
+        // The commands cannot be submitted while this thread waits here.
+        if matches!(error, Error::Vulkan(vk_export::Error::QueueHeld { .. })) {
+            return Err(self.unknown_as_timeout(value, start.elapsed(), error));
+        }
         self.wait_completed(value, limit.saturating_sub(start.elapsed()), release)?;
         Err(error)
     }

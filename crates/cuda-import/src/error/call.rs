@@ -78,6 +78,12 @@ impl Error {
             _ => None,
         }
     }
+
+    /// Returns `true` if a driver call failed because memory is exhausted
+    /// (`CUDA_ERROR_OUT_OF_MEMORY`).
+    pub fn is_out_of_memory(&self) -> bool {
+        self.driver_code() == Some(DriverCode(CUresult::CUDA_ERROR_OUT_OF_MEMORY as u32))
+    }
 }
 
 /// Converts the error of a program's own cudarc call, so that `?` works on cudarc's copies and

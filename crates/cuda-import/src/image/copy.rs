@@ -46,7 +46,7 @@ pub(crate) unsafe fn copy_on_host<T: Texel>(
     region: &Region,
     linear: Linear,
 ) -> Result<()> {
-    check_stream(stream, image.memory().device(), &image.object())?;
+    check_stream(stream, image.memory().device(), image.object())?;
     if role(stream, image.stream()) != Role::Ordinary {
         // The copy would be captured into the graph of this thread, and waiting for it would end
         // the capture.
@@ -108,7 +108,7 @@ pub(crate) fn bind<T>(image: &MappedImage<T>) -> Result<Current> {
 
 /// Same as [`ImageView::use_on`], but also returns recorded errors.
 fn begin_use<'a, T>(image: &'a MappedImage<T>, stream: &'a CudaStream) -> Result<SyncOnDrop<'a>> {
-    check_stream(stream, image.memory().device(), &image.object())?;
+    check_stream(stream, image.memory().device(), image.object())?;
     check_image_recorded(image, stream.context())?;
     check_image_recorded(image, image.stream().context())?;
     image.order().begin_use_for(stream, &image.object())

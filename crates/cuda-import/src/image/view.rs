@@ -149,8 +149,8 @@ impl<'a, T: Texel> ImageView<'a, T> {
         buffer: &mut impl DeviceSink<T>,
     ) -> Result<()> {
         let region = region(self.image, level, layers, buffer.len())?;
-        check_context(buffer.stream(), self.image.memory().device(), &self.image.object())?;
-        check_stream(stream, self.image.memory().device(), &self.image.object())?;
+        check_context(buffer.stream(), self.image.memory().device(), self.image.object())?;
+        check_stream(stream, self.image.memory().device(), self.image.object())?;
         check_tracked(self.image, buffer.is_ordered_on(stream))?;
         // The guards below are cudarc's, which do not restore the caller's context.
         let _current = bind(self.image)?;
@@ -280,8 +280,8 @@ impl<T: Texel> ImageViewMut<'_, T> {
         buffer: &impl DeviceSource<T>,
     ) -> Result<()> {
         let region = region(self.image, level, layers, buffer.len())?;
-        check_context(buffer.stream(), self.image.memory().device(), &self.image.object())?;
-        check_stream(stream, self.image.memory().device(), &self.image.object())?;
+        check_context(buffer.stream(), self.image.memory().device(), self.image.object())?;
+        check_stream(stream, self.image.memory().device(), self.image.object())?;
         check_tracked(self.image, buffer.is_ordered_on(stream))?;
         // The guards below are cudarc's, which do not restore the caller's context.
         let _current = bind(self.image)?;

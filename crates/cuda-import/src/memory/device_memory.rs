@@ -68,7 +68,8 @@ impl DeviceMemory {
             true => driver.allocate_on(private.stream(), contents.len()),
             false => driver.allocate(contents.len()),
         };
-        let address = address.map_err(failed)?;
+        let sized = || format!("{object}, {} bytes", contents.len());
+        let address = address.map_err(|error| error.at(sized(), device.name()))?;
         let copied = copy_in(driver, address, contents, private.stream());
         let behind = copied.and_then(|()| Event::new(driver, private.stream())?.make_wait(stream));
         if let Err(error) = behind {

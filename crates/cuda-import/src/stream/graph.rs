@@ -96,7 +96,7 @@ impl StreamGraph {
         let failed = |error: CallError| error.at(&object, device.name());
         let refused = |problem| Error::Graph { object: object.to_string(), device: device.name().to_owned(), problem };
         for semaphore in [wait, signal] {
-            check_context(stream, semaphore.device(), &semaphore.object())?;
+            check_context(stream, semaphore.device(), semaphore.object())?;
         }
         check_recorded(stream.context()).map_err(failed)?;
         let _current = device.bind().map_err(failed)?;

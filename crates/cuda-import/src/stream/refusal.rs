@@ -1,10 +1,12 @@
 //! Streams on which an object cannot be used.
 
+use std::fmt::Display;
+
 use cudarc::driver::sys::CUresult;
 use cudarc::driver::{CudaStream, DriverError};
 
 use crate::device::CudaDevice;
-use crate::error::{Error, Object, Result};
+use crate::error::{Error, Result};
 use crate::stream::identity::is_per_thread;
 use crate::sys::{CallError, CallResult, Driver};
 
@@ -40,9 +42,14 @@ impl Refusal {
     }
 }
 
-/// Checks that `object`, which belongs to `device`, can be used on the stream.
-pub(crate) fn check_stream(stream: &CudaStream, device: &CudaDevice, object: &Object<'_>) -> Result<()> {
-    check_context(stream, device, object)?;
+/// Checks that `object`, which belongs to `device`, can be used on the stream. Any other check is
+/// made when it is used.
+///
+/// # Errors
+/// [`Error::ContextMismatch`] for a stream of another context; [`Error::PerThreadStream`] for the
+/// per-thread default stream.
+pub fn check_stream(stream: &CudaStream, device: &CudaDevice, object: impl Display) -> Result<()> {
+    check_context(stream, device, &object)?;
     if is_per_thread(stream) {
         return Err(Error::PerThreadStream { object: object.to_string() });
     }
@@ -50,7 +57,7 @@ pub(crate) fn check_stream(stream: &CudaStream, device: &CudaDevice, object: &Ob
 }
 
 /// Checks that the stream belongs to the context of `object`.
-pub(crate) fn check_context(stream: &CudaStream, device: &CudaDevice, object: &Object<'_>) -> Result<()> {
+pub(crate) fn check_context(stream: &CudaStream, device: &CudaDevice, object: impl Display) -> Result<()> {
     if device.owns(stream) {
         return Ok(());
     }
@@ -63,7 +70,7 @@ pub(crate) fn check_context(stream: &CudaStream, device: &CudaDevice, object: &O
 pub(crate) fn check_capture(
     driver: Driver,
     stream: &CudaStream,
-    object: impl std::fmt::Display,
+    object: impl Display,
     device: impl FnOnce() -> String,
 ) -> Result<()> {
     match driver.is_capturing(stream) {

@@ -27,9 +27,12 @@ impl ExportDevice {
     /// themselves and need to know when they may do so.
     ///
     /// # Errors
-    /// [`InUse`] with the device and the objects that are alive; the device is unchanged. An
-    /// exchange that was dropped while the GPU or the compute side still used it is freed on a
-    /// separate thread, so a failed release may succeed shortly afterwards.
+    /// [`InUse`] with the device and the objects that are alive; the device is unchanged.
+    ///
+    /// Dropping an exchange waits for the frames in flight, so a release after it normally succeeds
+    /// at once. Exchanges that were dropped in a closure of the CPU backend, or whose worker in
+    /// another process was killed, are freed on a separate thread: try again. Objects that a drop
+    /// has leaked, see the log, stay alive, and the device can then not be released.
     #[doc(alias = "vkDestroyDevice")]
     pub fn try_release(self) -> Result<(), InUse> {
         match Arc::try_unwrap(self.0) {

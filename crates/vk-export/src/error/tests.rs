@@ -3,7 +3,7 @@ use super::*;
 #[test]
 fn out_of_memory_error_states_the_sizes() {
     let refused = |size, free| {
-        Error::OutOfMemory {
+        let error = Error::OutOfMemory {
             object: "memory of \"m\"".into(),
             size,
             heap: 1,
@@ -12,8 +12,9 @@ fn out_of_memory_error_states_the_sizes() {
             promised: 40,
             result: vk::Result::ERROR_OUT_OF_DEVICE_MEMORY,
             device: "d".into(),
-        }
-        .to_string()
+        };
+        assert!(error.is_out_of_memory());
+        error.to_string()
     };
     let text = refused(50, Some(7));
     assert!(
@@ -52,4 +53,14 @@ fn advice_is_for_the_call_that_failed() {
     let swapchain = failed("vkCreateSwapchainKHR", start);
     assert!(swapchain.ends_with("[o, d]"), "{swapchain}");
     assert!(failed("vkCreateInstance", vk::Result::ERROR_INCOMPATIBLE_DRIVER).contains("no driver that it can load"));
+}
+
+#[test]
+fn any_call_may_be_out_of_memory() {
+    let failed = |result| {
+        let (object, device) = ("o".to_owned(), "d".to_owned());
+        Error::Vulkan { call: "vkQueueSubmit2", result, object, device }.is_out_of_memory()
+    };
+    assert!(failed(vk::Result::ERROR_OUT_OF_HOST_MEMORY) && failed(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY));
+    assert!(!failed(vk::Result::ERROR_DEVICE_LOST));
 }

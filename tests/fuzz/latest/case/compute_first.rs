@@ -110,7 +110,7 @@ struct Reading<'a, S: Frames> {
 impl<'a, S: Frames> Reading<'a, S> {
     fn new(compute: &'a Compute, reader: LatestReader<S>, case: &Case, common: &'a Common) -> Self {
         let (in_flight, idle, rest) = (VecDeque::new(), Vec::new(), Vec::new());
-        let (queue, slots) = (Queue::new(common.held), case.info().slots);
+        let (queue, slots) = (Queue::new(common.held), reader.slots());
         // With the number of submissions that the exchange was created for, no slot is ever written
         // before its wait has ended. More submissions show that the wait exists.
         let bound = if common.held == Held::Queue { slots } else { case.reader_in_flight };

@@ -114,10 +114,10 @@ impl Case {
     pub(crate) fn info(&self) -> bridge::LatestInfo<'static> {
         bridge::LatestInfo {
             name: "fuzzed",
-            slots: self.writer_in_flight + self.reader_in_flight + 2 + self.more_slots,
+            slots: Some(self.writer_in_flight + self.reader_in_flight + 2 + self.more_slots),
             writer_in_flight: self.writer_in_flight,
             reader_in_flight: self.reader_in_flight,
-            newest: if self.issued { bridge::Newest::Issued } else { bridge::Newest::Finished },
+            newest: if self.issued { bridge::Newest::Published } else { bridge::Newest::Finished },
             timeout: bridge_tests::Rig::LONG,
             ..Default::default()
         }

@@ -114,7 +114,7 @@ fn the_queue_gets_no_command_buffers_that_are_known_to_be_empty() {
 #[test]
 fn the_same_frame_again_gives_the_queue_nothing() {
     for gpu in bridges() {
-        let latest = LatestInfo { newest: Newest::Issued, ..support::latest::latest("given") };
+        let latest = LatestInfo { newest: Newest::Published, ..support::latest::latest("given") };
         let spec = SharedBuffer::<u32>::new(LEN, wgpu::BufferUsages::COPY_SRC);
         let (mut writer, mut reader) = Exchange::latest(&gpu, &latest, spec).unwrap();
         for _ in 0..2 {

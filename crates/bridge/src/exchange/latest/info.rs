@@ -17,7 +17,7 @@ pub enum Newest {
     Finished,
     /// The most recent frame that was published, finished or not; the reader's submission waits for
     /// it on the GPU. This lowers latency, but a slower writer then limits the reader's rate.
-    Issued,
+    Published,
 }
 
 /// Configuration of an [`Exchange::latest`](crate::Exchange::latest).
@@ -28,8 +28,8 @@ pub struct LatestInfo<'a> {
     /// Number of slots, at least `writer_in_flight + reader_in_flight + 2` and at most 1024: the
     /// writer's frames, one for each submission of the reader, the newest finished frame, and the
     /// one that the reader's oldest submission returns. With fewer, one side would have to wait for
-    /// the other. Default: 6.
-    pub slots: usize,
+    /// the other. Default: `None`, the minimum.
+    pub slots: Option<usize>,
     /// Maximum number of unfinished frames of the writer, including the one that begins. At the
     /// limit, `begin` blocks until the writer's own oldest frame completes; it never waits for the
     /// reader. Two frames keep the GPU busy; more add latency. Default: 2.
@@ -50,7 +50,7 @@ impl Default for LatestInfo<'_> {
     fn default() -> Self {
         Self {
             name: "latest",
-            slots: 6,
+            slots: None,
             writer_in_flight: 2,
             reader_in_flight: 2,
             newest: Newest::Finished,
@@ -61,9 +61,20 @@ impl Default for LatestInfo<'_> {
 }
 
 impl<'a> LatestInfo<'a> {
+    /// Returns the number of slots, which may be invalid.
+    pub(crate) fn slot_count(&self) -> usize {
+        self.slots.unwrap_or_else(|| self.min_slots())
+    }
+
+    /// Returns the smallest number of slots with which neither side waits for the other.
+    fn min_slots(&self) -> usize {
+        self.writer_in_flight.saturating_add(self.reader_in_flight).saturating_add(2)
+    }
+
     /// Checks that there are enough slots for neither side to wait for the other.
     pub(super) fn validate(&self) -> Result<()> {
-        let Self { slots, writer_in_flight: writer, reader_in_flight: reader, .. } = *self;
+        let Self { writer_in_flight: writer, reader_in_flight: reader, .. } = *self;
+        let slots = self.slot_count();
         let invalid = |reason: String| Err(Error::invalid(format!("latest exchange \"{}\"", self.name), reason));
         for (who, count, least) in [("writer", writer, "2 keep the GPU busy"), ("reader", reader, "2 is common")] {
             if count == 0 || count > MAX_IN_FLIGHT {
@@ -72,7 +83,7 @@ impl<'a> LatestInfo<'a> {
                 ));
             }
         }
-        let needed = writer + reader + 2;
+        let needed = self.min_slots();
         if needed > MAX_SLOTS {
             return invalid(format!(
                 "it needs {needed} slots, {writer} for the writer's frames in flight, {reader} for the reader's and \
@@ -85,7 +96,7 @@ impl<'a> LatestInfo<'a> {
             return invalid(format!(
                 "it has {slots} slots, but needs {needed}: {writer} for the writer's frames in flight, {reader} for \
                  the reader's, one for the newest finished frame, and one that the reader's oldest submission gives \
-                 back; set `LatestInfo::slots` to {needed}"
+                 back; set `LatestInfo::slots` to `None` or to {needed}"
             ));
         }
         Ok(())
@@ -93,8 +104,8 @@ impl<'a> LatestInfo<'a> {
 
     /// Returns the settings that it has in common with an exchange in step.
     pub(super) fn exchange_info(&self) -> ExchangeInfo<'a> {
-        let Self { name, slots, timeout, queue, .. } = *self;
-        ExchangeInfo { name, slots, timeout, queue, ..ExchangeInfo::default() }
+        let Self { name, timeout, queue, .. } = *self;
+        ExchangeInfo { name, slots: self.slot_count(), timeout, queue, ..ExchangeInfo::default() }
     }
 }
 
@@ -102,8 +113,8 @@ impl<'a> LatestInfo<'a> {
 mod tests {
     use super::*;
 
-    fn refusal(slots: usize, writer_in_flight: usize, reader_in_flight: usize) -> Option<String> {
-        let info = LatestInfo { slots, writer_in_flight, reader_in_flight, ..Default::default() };
+    fn refusal(slots: impl Into<Option<usize>>, writer_in_flight: usize, reader_in_flight: usize) -> Option<String> {
+        let info = LatestInfo { slots: slots.into(), writer_in_flight, reader_in_flight, ..Default::default() };
         info.validate().err().map(|error| error.to_string())
     }
 
@@ -113,7 +124,18 @@ mod tests {
         assert!(reported.contains("the maximum is 1024") && reported.contains("at most 1022 in total"), "{reported}");
         assert_eq!(refusal(5000, 600, 600), Some(reported), "with more slots too");
         let reported = refusal(1023, 512, 510).unwrap();
-        assert!(reported.contains("set `LatestInfo::slots` to 1024"), "{reported}");
+        assert!(reported.contains("set `LatestInfo::slots` to `None` or to 1024"), "{reported}");
         assert_eq!(refusal(1024, 512, 510), None);
+        assert_eq!(refusal(None, 512, 510), None);
+    }
+
+    #[test]
+    fn the_default_number_of_slots_suits_every_number_of_frames_in_flight() {
+        for (writer, reader) in [(1, 1), (2, 3), (7, 1)] {
+            assert_eq!(refusal(None, writer, reader), None);
+            let info = LatestInfo { writer_in_flight: writer, reader_in_flight: reader, ..Default::default() };
+            assert_eq!(info.exchange_info().slots, writer + reader + 2);
+        }
+        assert!(refusal(None, usize::MAX, usize::MAX).is_some());
     }
 }

@@ -210,7 +210,7 @@ impl Ledger {
     /// Returns the highest value of a frame that the reader may choose if `finished` is reached.
     fn newest_allowed_value(&self, finished: u64) -> u64 {
         match self.newest {
-            Newest::Issued => u64::MAX,
+            Newest::Published => u64::MAX,
             Newest::Finished => finished,
         }
     }

@@ -18,7 +18,7 @@ fn all_schedules_of_a_small_exchange_are_correct() {
     let small = [(1, 1), (2, 1), (1, 2), (2, 2)];
     // If unfinished frames may be read, the last one has twice as many states, which cover nothing
     // more.
-    for (newest, sizes) in [(Newest::Finished, &small[..]), (Newest::Issued, &small[..3])] {
+    for (newest, sizes) in [(Newest::Finished, &small[..]), (Newest::Published, &small[..3])] {
         for &(writer, reader) in sizes {
             let states = explore(World::new(Sizes::minimum(writer, reader), newest, 0)).unwrap();
             assert!(states > 500, "only {states} states of {writer} and {reader} in flight");
@@ -30,7 +30,7 @@ fn all_schedules_of_a_small_exchange_are_correct() {
 #[cfg_attr(miri, ignore)] // Many states, and no memory accesses to check.
 fn all_faults_of_a_small_exchange_are_handled() {
     // If unfinished frames may be read, two faults lead to many more states.
-    for (newest, faults) in [(Newest::Finished, 2), (Newest::Issued, 1)] {
+    for (newest, faults) in [(Newest::Finished, 2), (Newest::Published, 1)] {
         let states = explore(World::new(Sizes::minimum(1, 1), newest, faults)).unwrap();
         assert!(states > 2000, "only {states} states");
     }
@@ -40,7 +40,7 @@ fn all_faults_of_a_small_exchange_are_handled() {
 /// written, which happens if the frame of a turn that was never submitted is unfinished.
 #[test]
 fn premature_revival_of_a_slot_is_detected() {
-    let mut world = World::new(Sizes::minimum(1, 1), Newest::Issued, 1);
+    let mut world = World::new(Sizes::minimum(1, 1), Newest::Published, 1);
     world.skip_revival_wait = true;
     let fault = explore(world).unwrap_err();
     assert!(fault.contains("is initialized while it is written"), "{fault}");
@@ -213,7 +213,7 @@ proptest! {
         steps in prop::collection::vec(step(), 1..400),
     ) {
         let sizes = Sizes { slots: writer + reader + 2 + more, writer, reader };
-        let mut world = World::new(sizes, if issued { Newest::Issued } else { Newest::Finished }, usize::MAX);
+        let mut world = World::new(sizes, if issued { Newest::Published } else { Newest::Finished }, usize::MAX);
         for step in steps {
             world.step(step).map_err(TestCaseError::fail)?;
         }
@@ -308,7 +308,7 @@ fn signal_covers_all_slots_that_it_returns() {
 /// frame in the slot waits for that value.
 #[test]
 fn lost_write_is_waited_for_at_the_observed_value() {
-    let mut ledger = Ledger::new(1, Newest::Issued);
+    let mut ledger = Ledger::new(1, Newest::Published);
     let begun = ledger.begin(0, || unreachable!("nothing is lost")).unwrap();
     ledger.lose_write(begun.slot, 1);
     let begun = ledger.begin(0, || 3).unwrap();

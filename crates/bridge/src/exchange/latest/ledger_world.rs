@@ -109,7 +109,7 @@ impl World {
 
     /// Returns the frame that the reader should get next, if it is newer than its last one.
     fn expected_frame(&self) -> Option<u64> {
-        let newest = if self.ledger.newest == Newest::Issued { self.published } else { self.finished };
+        let newest = if self.ledger.newest == Newest::Published { self.published } else { self.finished };
         newest.filter(|_| newest > self.last_taken)
     }
 

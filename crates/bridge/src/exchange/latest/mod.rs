@@ -70,7 +70,8 @@ impl<R: Resources> Exchange<R, ComputeFirst> {
     /// be on one queue, where neither can run ahead.
     ///
     /// The resources are freed once both handles and all turns are dropped; [`LatestWriter::close`]
-    /// does the same and returns the error.
+    /// does the same and returns the error. Do neither of these, and do not call this function,
+    /// while you hold the lock of the engine's [`QueueLock`](vk_export::QueueLock).
     #[doc = concat!("\n# Examples\n```\n", include_str!("../../../docs/latest.rs"), "```")]
     ///
     /// # Errors
@@ -83,14 +84,14 @@ impl<R: Resources> Exchange<R, ComputeFirst> {
         resources: R,
     ) -> Result<(LatestWriter<R, ComputeFirst>, LatestReader<R, ComputeFirst>)> {
         compute.require_local(|| format!("latest exchange \"{}\"", info.name))?;
-        Self::latest_for(compute, info, &resources)
+        Self::latest_for(compute, info, resources)
     }
 
     /// [`latest`](Self::latest), with a compute side that may also be a worker in another process.
     pub(crate) fn latest_for(
         compute: &Compute,
         info: &LatestInfo<'_>,
-        resources: &R,
+        resources: R,
     ) -> Result<(LatestWriter<R, ComputeFirst>, LatestReader<R, ComputeFirst>)> {
         let shared = Shared::new(compute, info, resources, FirstSide::Compute)?;
         Ok((LatestWriter::new(&shared), LatestReader::new(&shared)))
@@ -109,7 +110,7 @@ impl<R: Resources> Exchange<R, RenderFirst> {
         resources: R,
     ) -> Result<(LatestWriter<R, RenderFirst>, LatestReader<R, RenderFirst>)> {
         compute.require_local(|| format!("latest exchange \"{}\"", info.name))?;
-        Self::latest_render_first_for(compute, info, &resources)
+        Self::latest_render_first_for(compute, info, resources)
     }
 
     /// [`latest_render_first`](Self::latest_render_first), with a compute side that may also be a
@@ -117,7 +118,7 @@ impl<R: Resources> Exchange<R, RenderFirst> {
     pub(crate) fn latest_render_first_for(
         compute: &Compute,
         info: &LatestInfo<'_>,
-        resources: &R,
+        resources: R,
     ) -> Result<(LatestWriter<R, RenderFirst>, LatestReader<R, RenderFirst>)> {
         let shared = Shared::new(compute, info, resources, FirstSide::Render)?;
         Ok((LatestWriter::new(&shared), LatestReader::new(&shared)))

@@ -40,6 +40,11 @@ impl<R: Resources, D: Direction> LatestReader<R, D> {
         &self.shared.state.name
     }
 
+    /// Returns the resources in each slot.
+    pub fn resources(&self) -> &R {
+        &self.shared.resources
+    }
+
     /// Returns the number of slots.
     pub fn slots(&self) -> usize {
         self.shared.state.objects.slots.len()

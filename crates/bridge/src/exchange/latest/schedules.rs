@@ -139,7 +139,7 @@ impl World {
                 continue;
             };
             assert!(Some(chosen.frame) >= last, "frame {} after {last:?}", chosen.frame);
-            assert!(newest == Newest::Issued || chosen.value <= self.written.value(), "an unfinished frame");
+            assert!(newest == Newest::Published || chosen.value <= self.written.value(), "an unfinished frame");
             // The last finished frame may not be published yet.
             assert!(chosen.value + 1 >= finished, "frame {}, and {finished} are finished", chosen.frame);
             if std::mem::replace(&mut again, !chosen.is_new) && !chosen.is_new {
@@ -193,14 +193,14 @@ fn run_both_sides(newest: Newest, in_flight: u64, waits: bool) {
 #[test]
 fn frames_are_complete_and_never_go_back() {
     explore(|| run_both_sides(Newest::Finished, 1, true));
-    explore(|| run_both_sides(Newest::Issued, 1, true));
+    explore(|| run_both_sides(Newest::Published, 1, true));
 }
 
 /// The writer waits for the slots of the additional submissions.
 #[test]
 fn frames_are_complete_with_more_submissions_than_configured() {
     explore(|| run_both_sides(Newest::Finished, FRAMES, true));
-    explore(|| run_both_sides(Newest::Issued, FRAMES, true));
+    explore(|| run_both_sides(Newest::Published, FRAMES, true));
 }
 
 /// The negative control: the writer does not wait.

@@ -38,21 +38,23 @@ pub(crate) struct Shared<R: Resources> {
     /// Slots, timelines, barriers and mappings. Its own ledger manages the values of the timelines,
     /// but not the slots.
     pub(super) state: Arc<State<R>>,
+    pub(super) resources: R,
 }
 
 impl<R: Resources> Shared<R> {
-    pub(super) fn new(compute: &Compute, info: &LatestInfo<'_>, resources: &R, first: FirstSide) -> Result<Arc<Self>> {
+    pub(super) fn new(compute: &Compute, info: &LatestInfo<'_>, resources: R, first: FirstSide) -> Result<Arc<Self>> {
         info.validate()?;
         let own = compute.with_new_stream(&format!("latest exchange \"{}\"", info.name))?;
         // Created first, because this refuses an impossible number of slots.
-        let state = State::new(&own, &info.exchange_info(), resources, first)?;
+        let state = State::new(&own, &info.exchange_info(), &resources, first)?;
         Ok(Arc::new(Self {
-            ledger: SharedLedger::new(info.slots, info.newest, info.writer_in_flight),
+            ledger: SharedLedger::new(info.slot_count(), info.newest, info.writer_in_flight),
             on_change: OnceLock::new(),
             writer_dropped: AtomicBool::new(false),
             reader_dropped: AtomicBool::new(false),
             writer_in_flight: info.writer_in_flight,
             state,
+            resources,
         }))
     }
 
@@ -295,7 +297,7 @@ impl<R: Resources> Shared<R> {
         }
         // In the state's ledger, only a hand-over can be open.
         let mut ledger = state.ledger();
-        let idle = if ledger.values().is_lent() { Err(InStep::NotInitialized) } else { ledger.check_idle() };
+        let idle = if ledger.values().is_lent() { Err(InStep::InitialLent) } else { ledger.check_idle() };
         drop(ledger);
         idle.map_err(|refusal| state.refusal_error(refusal))?;
         if state.compute.side().is_current() {
@@ -324,6 +326,10 @@ impl<R: Resources> Shared<R> {
     fn refusal_error(&self, refusal: Refusal, stage: Stage) -> Error {
         let (exchange, slots) = (self.state.name.clone(), self.state.objects.slots.len());
         match refusal {
+            // What is lent, this turn or a hand-over, must be ended first.
+            Refusal::Open { frame } if stage == Stage::Render && self.state.ledger().values().is_lent() => {
+                Error::TurnOpen { exchange, frame, stage: Stage::Submit }
+            }
             Refusal::Open { frame } => Error::TurnOpen { exchange, frame, stage },
             Refusal::Lost { frame } => Error::TurnLost { exchange, frame, stage },
             Refusal::NoSlot { unknown, frame, .. } if unknown > 0 => {

@@ -42,6 +42,11 @@ impl<R: Resources, D: Direction> LatestWriter<R, D> {
         &self.shared.state.name
     }
 
+    /// Returns the resources in each slot.
+    pub fn resources(&self) -> &R {
+        &self.shared.resources
+    }
+
     /// Returns the number of slots.
     pub fn slots(&self) -> usize {
         self.shared.state.objects.slots.len()
@@ -75,14 +80,21 @@ impl<R: Resources, D: Direction> LatestWriter<R, D> {
     /// [`LatestInfo::timeout`](crate::LatestInfo::timeout), and frees everything. Dropping the last
     /// of the handles and turns does the same, and logs the error.
     ///
+    /// Do not call it while you hold the lock of the engine's [`QueueLock`](vk_export::QueueLock).
+    ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for the reader of another exchange, [`Error::TurnOpen`] while a
-    /// turn is open, [`Error::NotInitialized`] while an [`InitialTurn`] is open,
-    /// [`Error::Timeout`], [`Error::ComputeBusy`] or the error of the failed driver call if the
-    /// work is not known to have completed; the resources are then leaked on purpose. On an adopted
-    /// device without a `queue_lock`, dropped lent turns are only known to have completed after a
-    /// later turn or `flush_parts` ([the reader's](crate::LatestReader::flush_parts), or with
-    /// [`RenderFirst`] [the writer's](crate::LatestWriter::flush_parts)).
+    /// - [`Error::InvalidArgument`] for the reader of another exchange. Both exchanges then end as
+    ///   if these handles had been dropped.
+    /// - [`Error::TurnOpen`] while a turn is open, and [`Error::InvalidArgument`] while an
+    ///   [`InitialTurn`] is. The exchange then ends with the turn, which frees it and logs errors.
+    /// - [`Error::Timeout`], [`Error::ComputeBusy`] or the error of the failed driver call, such as
+    ///   [`vk_export::Error::QueueHeld`], if the work is not known to have completed. The resources
+    ///   are then leaked deliberately.
+    ///
+    /// On an adopted device without a `queue_lock`, dropped lent turns are only known to have
+    /// completed after a later turn or `flush_parts`
+    /// ([the reader's](crate::LatestReader::flush_parts), or with [`RenderFirst`]
+    /// [the writer's](crate::LatestWriter::flush_parts)).
     pub fn close(self, reader: LatestReader<R, D>) -> Result<()> {
         if !Arc::ptr_eq(&self.shared, reader.shared()) {
             return Err(Error::invalid(

@@ -11,8 +11,8 @@ use super::{HostImageMut, HostPlaneMut, PlaneLayout};
 /// The texels of an image, lent to the CPU for reading. The image has levels and layers, each of
 /// which has rows of `T`. Created by [`HostImageMut::as_image`].
 ///
-/// [`row`](Self::row) and [`rows`](Self::rows) return rows of the first level of the first layer;
-/// [`plane`](Self::plane) returns the others.
+/// [`row`](Self::row) and [`rows`](Self::rows) return rows of the first level of the first layer,
+/// and of a 3D image those of its first depth slice; [`plane`](Self::plane) returns the others.
 #[derive(Debug)]
 pub struct HostImage<'a, T> {
     start: NonNull<u8>,
@@ -60,7 +60,18 @@ impl<T: Pod> HostImageMut<'_, T> {
         HostImage { start: self.start, planes: self.planes, levels: self.levels, texels: PhantomData }
     }
 
-    /// Returns the rows of the first level of the first layer, from top to bottom.
+    /// Returns the depth of the first level, in texels.
+    pub fn depth(&self) -> usize {
+        self.as_image().depth()
+    }
+
+    /// Returns one level of one layer for reading, or `None` if there is no such level or layer.
+    pub fn plane(&self, level: u32, layer: u32) -> Option<HostPlane<'_, T>> {
+        self.as_image().plane(level, layer)
+    }
+
+    /// Returns the rows of the first level of the first layer, from top to bottom; of a 3D image,
+    /// those of its first depth slice.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = &[T]> {
         self.as_image().rows()
     }
@@ -70,6 +81,11 @@ impl<T: Pod> HostPlaneMut<'_, T> {
     /// Lends the same texels for reading.
     pub fn as_plane(&self) -> HostPlane<'_, T> {
         HostPlane { start: self.start, layout: self.layout, texels: PhantomData }
+    }
+
+    /// Returns row `y` of depth slice `z`, or `None` if there is no such row or slice.
+    pub fn row(&self, z: usize, y: usize) -> Option<&[T]> {
+        self.as_plane().row(z, y)
     }
 
     /// Returns the rows of depth slice `z`, from top to bottom. Empty if there is no such slice.
@@ -99,6 +115,11 @@ impl<'a, T: Pod> HostImage<'a, T> {
         self.planes.first().map_or(0, |plane| plane.height)
     }
 
+    /// Returns the depth of the first level, in texels.
+    pub fn depth(&self) -> usize {
+        self.planes.first().map_or(0, |plane| plane.depth)
+    }
+
     /// Returns one level of one layer, or `None` if there is no such level or layer.
     pub fn plane(&self, level: u32, layer: u32) -> Option<HostPlane<'a, T>> {
         if level >= self.levels {
@@ -110,12 +131,13 @@ impl<'a, T: Pod> HostImage<'a, T> {
     }
 
     /// Returns row `y` of the first level of the first layer, or `None` if `y` is not less than its
-    /// height.
+    /// height; of a 3D image, a row of its first depth slice.
     pub fn row(&self, y: usize) -> Option<&'a [T]> {
         self.plane(0, 0)?.row(0, y)
     }
 
-    /// Returns the rows of the first level of the first layer, from top to bottom.
+    /// Returns the rows of the first level of the first layer, from top to bottom; of a 3D image,
+    /// those of its first depth slice.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = &'a [T]> + use<'a, T> {
         let plane = self.plane(0, 0);
         let height = plane.map_or(0, |plane| plane.layout.height);
@@ -167,13 +189,19 @@ mod tests {
         image.row_mut(1).unwrap()[2] = 100;
         assert_eq!(image.rows().collect::<Vec<_>>(), [&[0, 1, 2][..], &[4, 5, 100]]);
         let read = image.as_image();
-        assert_eq!((read.width(), read.height(), read.levels(), read.layers()), (3, 2, 1, 2));
+        assert_eq!((read.width(), read.height(), read.depth()), (3, 2, 2));
+        assert_eq!((read.levels(), read.layers()), (1, 2));
         assert_eq!((read.rows().len(), read.row(1), read.row(2)), (2, Some(&[4, 5, 100][..]), None));
         let second = read.plane(0, 1).unwrap();
         assert_eq!(second.extent(), [3, 2, 2]);
         assert_eq!(second.rows(1).collect::<Vec<_>>(), [&[30, 31, 32][..], &[34, 35, 36]]);
         assert!(second.rows(2).next().is_none() && read.plane(1, 0).is_none() && read.plane(0, 2).is_none());
-        let mutable = image.plane_mut(0, 1).unwrap();
+        let mut mutable = image.plane_mut(0, 1).unwrap();
         assert_eq!(mutable.rows(0).last().unwrap(), [24, 25, 26]);
+        assert_eq!((mutable.row(1, 0), mutable.row(1, 2), mutable.row(2, 0)), (Some(&[30, 31, 32][..]), None, None));
+        mutable.row_mut(1, 1).unwrap()[0] = 200;
+        assert!(mutable.row_mut(1, 2).is_none() && mutable.row_mut(2, 0).is_none());
+        assert_eq!((image.depth(), image.plane(0, 2).is_none()), (2, true));
+        assert_eq!(image.plane(0, 1).unwrap().row(1, 1), Some(&[200, 35, 36][..]));
     }
 }

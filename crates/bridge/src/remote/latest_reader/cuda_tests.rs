@@ -34,7 +34,7 @@ impl Worker {
         let compute = Compute::remote_unchecked(&device, false, Trust::None).unwrap();
         let info = LatestInfo { name: "frames", ..Default::default() };
         let spec = Words::new(64, BufferAccess::TRANSFER_WRITE);
-        let (writer, reader) = Exchange::latest_render_first_for(&compute, &info, &spec).unwrap();
+        let (writer, reader) = Exchange::latest_render_first_for(&compute, &info, spec).unwrap();
         let part = CudaReaderPart::new(reader, Timelines::unexported(&device, "frames").unwrap());
         Some(Self { part, writer, shown: Vec::new(), value: 0 })
     }

@@ -37,7 +37,7 @@ impl Worker {
         let compute = Compute::remote_unchecked(&device, false, Trust::None).unwrap();
         let info = LatestInfo { name: "frames", ..Default::default() };
         let spec = Words::new(64, BufferAccess::TRANSFER_READ);
-        let (writer, reader) = Exchange::latest_for(&compute, &info, &spec).unwrap();
+        let (writer, reader) = Exchange::latest_for(&compute, &info, spec).unwrap();
         let timelines = Timelines::unexported(&device, "frames").unwrap();
         let part = CudaWriterPart::new(writer, timelines);
         Some(Self { part, reader, slots: VecDeque::new(), freed: 0, frames: 0, published: Vec::new() })
