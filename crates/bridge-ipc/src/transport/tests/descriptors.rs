@@ -107,7 +107,7 @@ fn lingering() -> (TcpStream, TcpStream) {
 }
 
 /// A descriptor whose close blocks does not delay any call of the renderer, whether its message is
-/// received, left in the connection, or left in a connection that was not accepted.
+/// received, left in the connection or its waiter, or left in a connection that was not accepted.
 #[test]
 fn descriptors_of_a_worker_never_block_the_renderer() {
     let _alone = alone();
@@ -142,11 +142,14 @@ fn descriptors_of_a_worker_never_block_the_renderer() {
         let mut connection = listener.accept(LIMIT).unwrap().unwrap();
         let left = send(&hello_of_worker);
         let unread = listener.accept(LIMIT).unwrap().unwrap();
+        // Keeps the socket open.
+        let waiter = unread.waiter().unwrap();
         let unmet = send(&hello_of_worker);
         let start = Instant::now();
         let _ = connection.try_receive();
         drop(connection);
         drop(unread);
+        drop(waiter);
         drop(listener);
         assert!(start.elapsed() < Duration::from_secs(LINGERS) / 2, "{:?}", start.elapsed());
         drop((received, left, unmet));
