@@ -280,7 +280,9 @@ impl<R: Resources> Drop for RemoteExchangeReader<R> {
     fn drop(&mut self) {
         // The thread withdraws torn frames; the other frames were not taken.
         self.workers.leave();
-        self.steps.skip_all();
+        if !self.workers.is_forked() {
+            self.steps.skip_all();
+        }
     }
 }
 
