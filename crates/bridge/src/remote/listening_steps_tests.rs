@@ -59,6 +59,9 @@ fn the_worker() {
         };
         connection.send(&message, None, LIMIT).unwrap();
     }
+    if ends == "leaves-child" {
+        falls::leave_child(&connection);
+    }
     println!("there");
     // Waits until the first frame is finished.
     std::io::stdin().read_line(&mut String::new()).unwrap();

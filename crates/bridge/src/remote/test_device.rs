@@ -1,10 +1,12 @@
 //! A Vulkan device for the tests of this folder, and a renderer on it.
+#![allow(unsafe_code)] // Submitting, and functions of the C library.
 
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bridge_ipc::{Hello, Listener, Role};
-use vk_export::{ExportDevice, OpenInfo};
+use vk_export::ash::vk;
+use vk_export::{ExportDevice, OpenInfo, Semaphore};
 
 use super::accepted::Remote;
 
@@ -35,7 +37,6 @@ pub(super) fn device() -> Option<ExportDevice> {
 /// In these handlers, NVIDIA's driver unloads libraries in which threads of live devices still run,
 /// and the process crashes (seen with 580.159.04, after all tests had passed). Exit handlers run in
 /// reverse order of their registration, so call this after the driver has registered its own.
-#[allow(unsafe_code)] // Functions of the C library.
 fn exit_without_the_driver() {
     #[cfg(target_env = "gnu")]
     {
@@ -63,6 +64,21 @@ pub(super) fn own_device() -> Option<ExportDevice> {
     let own = ExportDevice::open(&OpenInfo::default()).unwrap();
     std::mem::forget(own.clone());
     Some(own)
+}
+
+/// Sets a timeline to a lower value, as a worker with CUDA can, by a submission of the queue, which
+/// is not blocked.
+pub(super) fn set_back(timeline: &Semaphore, value: u64) {
+    let signals = [vk::SemaphoreSubmitInfo::default().semaphore(timeline.as_raw()).value(value)];
+    let batch = vk::SubmitInfo2::default().signal_semaphore_infos(&signals);
+    // SAFETY: the handle is of this device. VUID-VkSubmitInfo2-semaphore-03882 is violated on
+    // purpose: the software driver sets the counter.
+    unsafe { timeline.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
+    let start = Instant::now();
+    while timeline.value().unwrap() != value {
+        assert!(start.elapsed() < LIMIT, "the driver does not let a timeline fall");
+        std::thread::yield_now();
+    }
 }
 
 /// A renderer with its own device, to which workers in separate processes connect. Exchanges in
