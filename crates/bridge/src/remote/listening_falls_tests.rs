@@ -1,8 +1,6 @@
 //! Tests of the thread that listens to a worker with CUDA in step that sets its timeline back.
 #![allow(unsafe_code)] // Submitting, and the worker's signals.
 
-use std::os::fd::AsFd;
-use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
@@ -87,13 +85,6 @@ impl Scene {
             std::thread::yield_now();
         }
     }
-}
-
-/// Starts a child of a worker that has its socket, and ends once the standard input is closed.
-#[expect(clippy::zombie_processes, reason = "it outlives the process that starts it")]
-pub(super) fn leave_child(connection: &Connection) {
-    let inherited = connection.as_fd().try_clone_to_owned().unwrap();
-    Command::new("cat").stdout(Stdio::null()).stderr(Stdio::from(inherited)).spawn().unwrap();
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::exchange::{ExchangeInfo, RemoteHandle, RemoteTurns, WorkerWriter};
 use crate::remote::memory::AcceptedMemory;
 use crate::remote::runs;
 use crate::remote::step_writer::StepWriterPart;
-use crate::remote::test_device::own_device;
+use crate::remote::test_device::{leave_child, own_device};
 use crate::remote::wake::Waker;
 use crate::timeline::TimelinePoint;
 
@@ -60,7 +60,7 @@ fn the_worker() {
         connection.send(&message, None, LIMIT).unwrap();
     }
     if ends == "leaves-child" {
-        falls::leave_child(&connection);
+        leave_child(&connection);
     }
     println!("there");
     // Waits until the first frame is finished.

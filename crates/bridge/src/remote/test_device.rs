@@ -1,10 +1,12 @@
 //! A Vulkan device for the tests of this folder, and a renderer on it.
 #![allow(unsafe_code)] // Submitting, and functions of the C library.
 
+use std::os::fd::AsFd;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use bridge_ipc::{Hello, Listener, Role};
+use bridge_ipc::{Connection, Hello, Listener, Role};
 use vk_export::ash::vk;
 use vk_export::{ExportDevice, OpenInfo, Semaphore};
 
@@ -79,6 +81,13 @@ pub(super) fn set_back(timeline: &Semaphore, value: u64) {
         assert!(start.elapsed() < LIMIT, "the driver does not let a timeline fall");
         std::thread::yield_now();
     }
+}
+
+/// Starts a child of a worker that has its socket, and ends once the standard input is closed.
+#[expect(clippy::zombie_processes, reason = "it outlives the process that starts it")]
+pub(super) fn leave_child(connection: &Connection) {
+    let inherited = connection.as_fd().try_clone_to_owned().unwrap();
+    Command::new("cat").stdout(Stdio::null()).stderr(Stdio::from(inherited)).spawn().unwrap();
 }
 
 /// A renderer with its own device, to which workers in separate processes connect. Exchanges in
