@@ -69,8 +69,10 @@ fn the_program_sets_the_limits_of_a_listener() {
     let rig = Rig::open();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("renderer");
-    let none = Listener::bind_with(&path, &ListenerInfo { pending: 0, ..Default::default() }).unwrap_err();
-    assert!(matches!(none, Error::InvalidArgument { .. }) && !path.exists(), "{none}");
+    for (pending, greeting) in [(0, Rig::LONG), (1, Duration::ZERO)] {
+        let none = Listener::bind_with(&path, &ListenerInfo { pending, greeting }).unwrap_err();
+        assert!(matches!(none, Error::InvalidArgument { .. }) && !path.exists(), "{none}");
+    }
     let info = ListenerInfo { greeting: Duration::from_millis(50), pending: 1 };
     let listener = Listener::bind_with(&path, &info).unwrap();
     let _silent = socket(&path);

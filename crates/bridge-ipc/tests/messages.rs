@@ -243,6 +243,66 @@ fn unknown_bits_in_the_hello_of_a_newer_version_are_ignored() {
     assert_eq!((hello.cuda, hello.host), (false, true));
 }
 
+/// A message that every peer would reject is not encoded.
+#[test]
+fn messages_that_no_peer_accepts_are_not_encoded() {
+    let offer = Offer {
+        exchange: 0,
+        direction: Direction::WorkerWrites,
+        slots: 1,
+        resources: 1,
+        writer_in_flight: 1,
+        reader_in_flight: 1,
+        trust: false,
+        name: "x".into(),
+    };
+    let image = ImageDescriptor {
+        shape: ImageShape::D2,
+        extent: [4, 4, 1],
+        levels: 1,
+        layers: 1,
+        channel: Channel::U8,
+        channels: 1,
+        format: 9,
+        color_attachment: false,
+        layered: false,
+    };
+    let resource = |image| {
+        Message::Resource(Resource {
+            exchange: 0,
+            slot: 0,
+            index: 0,
+            kind: ResourceKind::Image(image),
+            handle: Handle::OpaqueFd,
+            dedicated: false,
+            device_uuid: Uuid::nil(),
+            allocation_size: 1 << 30,
+            offset: 0,
+        })
+    };
+    let refused = |exchange| Message::Refused { exchange, code: Code::Failure, text: String::new() };
+    let hello = |version, trust| Message::Hello(Hello { version, trust, host: true, ..Hello::new(Role::Worker, "w") });
+    let valid = [Message::Offer(offer.clone()), resource(image), refused(Some(0)), hello(2, true)];
+    assert!(valid.iter().all(|message| message.encode().is_ok()));
+    let invalid = [
+        Message::Offer(Offer { exchange: u32::MAX, ..offer.clone() }),
+        Message::Offer(Offer { slots: 0, ..offer.clone() }),
+        Message::Offer(Offer { resources: 17, ..offer.clone() }),
+        Message::Offer(Offer { writer_in_flight: 0, ..offer.clone() }),
+        Message::Offer(Offer { reader_in_flight: 65, ..offer }),
+        resource(ImageDescriptor { levels: 0, ..image }),
+        resource(ImageDescriptor { levels: u32::MAX, ..image }),
+        resource(ImageDescriptor { layers: 0, ..image }),
+        resource(ImageDescriptor { layers: (1 << 16) + 1, ..image }),
+        resource(ImageDescriptor { channels: u32::MAX, ..image }),
+        refused(Some(u32::MAX)),
+        hello(1, true),
+    ];
+    for message in invalid {
+        assert!(message.encode().is_err(), "{message:?}");
+    }
+}
+
 #[test]
 fn memory_file_with_a_gpu_is_refused() {
     let kind = ResourceKind::Buffer(BufferDescriptor { size: 64, element_size: 4 });

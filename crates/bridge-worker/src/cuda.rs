@@ -263,7 +263,12 @@ impl<R: Resources> Drop for CudaSide<R> {
             // are not dropped, since `rescue` has them, too.
             return forget((take(&mut self.unfinished), take(&mut self.spare)));
         }
-        if !self.finish() {
+        let is_idle = self.finish() && {
+            // Ends the guard's thread, which may have enqueued a signal meanwhile.
+            self.guard = None;
+            self.rescue.is_idle_within(DROP_LIMIT)
+        };
+        if !is_idle {
             // Freeing would block until the stream's waits end, and memory in use must not be
             // freed.
             log_error!(
@@ -275,8 +280,6 @@ impl<R: Resources> Drop for CudaSide<R> {
             }
             return;
         }
-        // Ends the guard's thread, which may still have had a value to signal.
-        self.guard = None;
         for slot in self.slots.iter() {
             // SAFETY: both streams are idle, and work on other streams was joined to them
             // (`finish`).
@@ -284,7 +287,8 @@ impl<R: Resources> Drop for CudaSide<R> {
         }
         // SAFETY: dropped only here, once, and not used afterwards.
         unsafe { ManuallyDrop::drop(&mut self.slots) };
-        // SAFETY: as above; every wait and signal has completed, since the streams are idle.
+        // SAFETY: as above; every wait and signal has completed, since the streams are idle and no
+        // thread is left that enqueues any.
         unsafe { ManuallyDrop::drop(&mut self.computed) };
         // SAFETY: as above; the guard's thread, which shared it, has ended.
         unsafe { ManuallyDrop::drop(&mut self.rescue) };

@@ -24,13 +24,22 @@ use crate::writer::{LatestWriter, Work, WriteTurn};
 /// does not finish a frame within the renderer's limit is killed.
 pub struct ExchangeWriter<R: Resources> {
     writer: LatestWriter<R>,
+    progress: Progress,
+}
+
+/// What an exchange keeps from one turn to the next.
+#[derive(Default)]
+struct Progress {
     /// Reason why no more frames can be announced, if any.
     broken: Option<String>,
+    /// The slot and the value of the frame that was announced to the renderer and has not ended, so
+    /// that its value has to be reached. Also set after its turn was leaked.
+    announced: Option<(u32, u64)>,
 }
 
 impl<R: Resources> ExchangeWriter<R> {
     pub(crate) fn new(shared: &Arc<Shared>, name: &str) -> Result<Self> {
-        Ok(Self { writer: LatestWriter::new(shared, name, true)?, broken: None })
+        Ok(Self { writer: LatestWriter::new(shared, name, true)?, progress: Progress::default() })
     }
 
     /// Returns the name of the exchange.
@@ -54,13 +63,38 @@ impl<R: Resources> ExchangeWriter<R> {
     /// those commands; on the CPU the renderer copies frames, and a slot is free once its last
     /// frame was copied.
     ///
+    /// If the last turn was announced and then leaked (`mem::forget`), its frame is torn first.
+    ///
     /// # Errors
     /// As [`LatestWriter::begin`]; [`Error::Closed`] once a value could not be signaled.
     pub fn begin(&mut self) -> Result<ExchangeTurn<'_, R>> {
-        if let Some(reason) = &self.broken {
+        self.writer.exchange.check_owner()?;
+        self.tear_leaked(Duration::MAX)?;
+        if let Some(reason) = &self.progress.broken {
             return Err(Error::Closed { exchange: self.writer.name().to_owned(), reason: reason.clone() });
         }
-        Ok(ExchangeTurn { turn: self.writer.begin()?, value: None, announced: false, broken: &mut self.broken })
+        Ok(ExchangeTurn { turn: self.writer.begin()?, value: None, progress: &mut self.progress })
+    }
+
+    /// Tears the frame of a turn that was announced and leaked, if any. `left` is as for
+    /// [`ExchangeSlots::send`](crate::exchange_slots::ExchangeSlots::send).
+    fn tear_leaked(&mut self, left: Duration) -> Result<()> {
+        let Some((slot, value)) = self.progress.announced else { return Ok(()) };
+        let (name, frame) = (self.writer.name(), self.writer.next_frame);
+        log_warn!("exchange \"{name}\": the turn of frame {frame}, which was announced, was leaked: it is torn");
+        let turn = WriteTurn { slot, done: false, writer: &mut self.writer };
+        ExchangeTurn { turn, value: Some(value), progress: &mut self.progress }.tear(left)
+    }
+}
+
+impl<R: Resources> Drop for ExchangeWriter<R> {
+    fn drop(&mut self) {
+        if self.writer.exchange.is_forked() {
+            return;
+        }
+        if let Err(error) = self.tear_leaked(Duration::ZERO) {
+            log_error!("exchange \"{}\": {error}", self.writer.name());
+        }
     }
 }
 
@@ -79,9 +113,7 @@ pub struct ExchangeTurn<'a, R: Resources> {
     /// Value of the frame's signal, once it was allocated. It is used up then, even if the signal
     /// fails: no other frame gets it.
     value: Option<u64>,
-    /// `true` if the frame was announced to the renderer, so that its value has to be reached.
-    announced: bool,
-    broken: &'a mut Option<String>,
+    progress: &'a mut Progress,
 }
 
 impl<R: Resources> ExchangeTurn<'_, R> {
@@ -113,17 +145,20 @@ impl<R: Resources> ExchangeTurn<'_, R> {
     /// announced then.
     pub fn announce(&mut self) -> Result<()> {
         self.turn.writer.exchange.check_owner()?;
-        if self.announced {
+        if self.is_announced() {
             return Ok(());
         }
         let (exchange, slot, frame) = (self.turn.writer.exchange.offer.exchange, self.turn.slot, self.turn.frame());
-        // Set first: even if sending fails, the renderer may have the message, and owns the slot.
-        self.announced = true;
         let value = self.value();
+        // Set first: even if sending fails, the renderer may have the message, and owns the slot.
+        self.progress.announced = Some((slot, value));
         self.turn.writer.trace("publish", slot, Some(value));
         let publish = Message::Publish { exchange, slot, frame, value };
-        self.announced = self.turn.writer.exchange.send_if_open(&publish, frame, Duration::MAX)?;
-        if self.announced { Ok(()) } else { Err(self.turn.writer.exchange.closed()) }
+        if self.turn.writer.exchange.send_if_open(&publish, frame, Duration::MAX)? {
+            return Ok(());
+        }
+        self.progress.announced = None;
+        Err(self.turn.writer.exchange.closed())
     }
 
     /// Hands the frame over. With CUDA, this does not wait: the stream signals the frame after its
@@ -158,7 +193,11 @@ impl<R: Resources> ExchangeTurn<'_, R> {
     /// As [`finish`](Self::finish).
     pub fn skip(mut self) -> Result<()> {
         self.turn.writer.exchange.check_owner()?;
-        if self.announced { self.tear(Duration::MAX) } else { self.turn.give_back() }
+        if self.is_announced() { self.tear(Duration::MAX) } else { self.turn.give_back() }
+    }
+
+    fn is_announced(&self) -> bool {
+        self.progress.announced.is_some()
     }
 
     /// Returns the value of the frame's signal, which the first call allocates.
@@ -173,11 +212,11 @@ impl<R: Resources> ExchangeTurn<'_, R> {
     /// Enqueues the signal of the frame. If that fails and the renderer waits for it, signals it
     /// from another stream.
     fn signal(&mut self) -> Result<()> {
-        let (frame, slot, announced, value) = (self.turn.frame(), self.turn.slot, self.announced, self.value());
+        let (frame, slot, announced, value) = (self.turn.frame(), self.turn.slot, self.is_announced(), self.value());
         let writer = &mut *self.turn.writer;
         let Side::Cuda(side) = &mut writer.exchange.side else { return Ok(()) };
         let Err(error) = side.signal(frame, slot, value) else { return Ok(()) };
-        self.broken.get_or_insert_with(|| format!("a frame could not be signaled: {error}"));
+        self.progress.broken.get_or_insert_with(|| format!("a frame could not be signaled: {error}"));
         if announced {
             // Sent first: a frame whose value is reached and that is not torn counts as complete.
             let torn = Message::Torn { exchange: writer.exchange.offer.exchange, slot, frame };
@@ -222,6 +261,7 @@ impl<R: Resources> ExchangeTurn<'_, R> {
         if !std::mem::replace(&mut self.turn.done, true) {
             self.turn.writer.next_frame += 1;
         }
+        self.progress.announced = None;
     }
 }
 
@@ -233,7 +273,7 @@ impl<R: Resources> std::fmt::Debug for ExchangeTurn<'_, R> {
 
 impl<R: Resources> Drop for ExchangeTurn<'_, R> {
     fn drop(&mut self) {
-        if !self.announced || self.turn.done || self.turn.writer.exchange.is_forked() {
+        if !self.is_announced() || self.turn.done || self.turn.writer.exchange.is_forked() {
             // The inner turn returns the slot if it still has it.
             return;
         }

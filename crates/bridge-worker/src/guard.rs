@@ -83,9 +83,9 @@ mod tests {
     use std::time::Duration;
 
     use bridge_ipc::{ConnectInfo, Connection, Hello, Listener, Role};
+    use test_support::in_a_child;
 
     use super::*;
-    use crate::forked::in_a_child;
 
     /// A forked child that drops its copy of a guard neither ends the thread of its parent nor
     /// waits for it.

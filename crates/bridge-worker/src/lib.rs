@@ -85,8 +85,6 @@ mod exchange;
 mod exchange_reader;
 #[cfg(target_os = "linux")]
 mod exchange_slots;
-#[cfg(all(test, target_os = "linux"))]
-mod forked;
 #[cfg(target_os = "linux")]
 mod guard;
 #[cfg(target_os = "linux")]

@@ -315,7 +315,10 @@ impl Link {
             Some(ExchangePhase::Closing) => Message::Close { exchange },
             _ => Message::Refused { exchange: Some(exchange), code, text: text.to_owned() },
         };
-        if let Err(error) = state.connection.send(&refused, None, Duration::from_millis(100)) {
+        let sent = state.connection.send(&refused, None, Duration::from_millis(100));
+        // The program's logger may take any lock.
+        drop(state);
+        if let Err(error) = sent {
             log_warn!("could not notify the renderer that exchange {exchange} is refused: {error}");
         }
     }

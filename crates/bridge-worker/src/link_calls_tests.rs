@@ -1,9 +1,13 @@
 //! Tests of calls that must not wait: without time left, or with little, and in a forked child.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::ThreadId;
+
+use bridge_trace::log;
+use test_support::in_a_child;
 
 use super::*;
-use crate::forked::in_a_child;
 
 /// Calls without time left never wait for the end of the process. At first, they do not report the
 /// end of a connection either if the process may be ending.
@@ -104,4 +108,45 @@ fn a_forked_child_takes_neither_messages_nor_locks_of_its_parent() {
     });
     drop(state);
     assert!(matches!(link.check(LIMIT), Err(Ended::Closed(bridge_ipc::Error::Closed { reason: Some(_), .. }))));
+}
+
+/// The link that [`Logger`] uses, and the thread that it observes.
+static LINK: Mutex<Option<(ThreadId, Arc<Link>)>> = Mutex::new(None);
+static SAID: AtomicUsize = AtomicUsize::new(0);
+static LOCKED: AtomicUsize = AtomicUsize::new(0);
+
+/// A logger that needs the lock of a link.
+struct Logger;
+
+impl log::Log for Logger {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, _: &log::Record<'_>) {
+        if let Some((thread, link)) = &*LINK.lock().unwrap()
+            && *thread == std::thread::current().id()
+        {
+            SAID.fetch_add(1, Ordering::SeqCst);
+            LOCKED.fetch_add(usize::from(link.state.try_lock().is_err()), Ordering::SeqCst);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// The program's logger may take any lock, and other threads may wait for the link's while they
+/// hold that one.
+#[test]
+fn the_logger_is_called_without_the_lock() {
+    let (link, mut renderer) = linked("logger", LIMIT);
+    log::set_logger(&Logger).unwrap();
+    log::set_max_level(log::LevelFilter::Trace);
+    *LINK.lock().unwrap() = Some((std::thread::current().id(), Arc::clone(&link)));
+    // The exchange was not offered.
+    link.refuse(1, Code::Resource, "for a test");
+    renderer.close(Code::Done, "for a test");
+    assert!(link.wait_for(LIMIT, |_| None::<()>).is_err());
+    *LINK.lock().unwrap() = None;
+    assert_eq!((SAID.load(Ordering::SeqCst), LOCKED.load(Ordering::SeqCst)), (1, 0));
 }

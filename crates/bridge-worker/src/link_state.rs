@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bridge_ipc::{Code, ExchangePhase, Message, Offer, OsHandle, Resource, Timeline};
-use bridge_trace::log_debug;
 
 use super::{MAX_READS, MAX_READS_AFTER_END, State};
 
@@ -205,7 +204,9 @@ impl State {
                     let _ = self.connection.send(&Message::Close { exchange }, None, Duration::from_millis(100));
                 }
             },
-            other => log_debug!("ignored a {} message from the renderer", other.kind()),
+            // A Bye, whose reason the next receive returns. The session allows no other message that
+            // matters here.
+            _ => {}
         }
     }
 }

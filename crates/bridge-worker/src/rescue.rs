@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bridge_trace::log_error;
 use cuda_import::cudarc::driver::CudaStream;
-use cuda_import::{ImportedSemaphore, Restoring, query, signal_one, wait_one};
+use cuda_import::{ImportedSemaphore, LogHold, Restoring, query, signal_one, wait_one};
 
 use crate::error::Result;
 
@@ -77,29 +77,41 @@ impl Rescue {
 
     /// Like [`rescue`](Self::rescue), on a thread that reports nothing.
     pub(crate) fn signal_owed(&self) {
-        self.signal(&mut self.values());
+        self.signal(|_| ());
     }
 
     /// Signals the values that the stream waits for, after the renderer has died. Returns the value
     /// that had to be signaled, once.
     pub(crate) fn rescue(&self) -> Option<u64> {
-        let mut values = self.values();
-        self.signal(&mut values);
-        values.unreported.take()
+        self.signal(|values| values.unreported.take())
     }
 
-    fn signal(&self, values: &mut Values) {
+    /// Signals the values that the stream waits for, and returns what `take` returns.
+    fn signal<T>(&self, take: impl FnOnce(&mut Values) -> T) -> T {
+        // The program's logger may take any lock: it is called after `values` is unlocked.
+        let held = LogHold::new();
+        let mut values = self.values();
+        let signaled = self.signal_locked(&mut values);
+        let taken = take(&mut values);
+        drop(values);
+        drop(held);
+        if let Err(error) = signaled {
+            log_error!("the renderer's outstanding signals could not be made in its place: {error}");
+        }
+        taken
+    }
+
+    fn signal_locked(&self, values: &mut Values) -> Result<()> {
         if values.waited <= values.signaled || self.is_idle_within(DRAIN) {
-            return;
+            return Ok(());
         }
         // SAFETY: the timeline lives until the stream is idle (`CudaSide::drop`). The process that
         // would have signaled the value has ended, and its queue had time to drain. The stream
         // either still waits for the value, or runs a long kernel after it: the timeline may then
         // be past the value and is set back, but nothing reads it any more.
-        match unsafe { signal_one(&self.signals, &self.rendered, values.waited) } {
-            Ok(()) => (values.signaled, values.unreported) = (values.waited, Some(values.waited)),
-            Err(error) => log_error!("the renderer's outstanding signals could not be made in its place: {error}"),
-        }
+        unsafe { signal_one(&self.signals, &self.rendered, values.waited) }?;
+        (values.signaled, values.unreported) = (values.waited, Some(values.waited));
+        Ok(())
     }
 
     /// Waits until both streams are idle, for at most `limit`; returns `true` if they are.

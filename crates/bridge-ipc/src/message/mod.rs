@@ -167,6 +167,13 @@ impl Message {
     }
 
     pub(crate) fn encoded(&self) -> Result<Encoded, DecodeError> {
+        let encoded = self.encoded_unchecked()?;
+        // Every peer makes the same checks.
+        Self::decode(encoded.bytes())?;
+        Ok(encoded)
+    }
+
+    fn encoded_unchecked(&self) -> Result<Encoded, DecodeError> {
         Ok(match self {
             Self::Hello(hello) => Encoded::new(&hello.to_wire()?),
             Self::Offer(offer) => Encoded::new(&offer.to_wire()?),
@@ -179,6 +186,8 @@ impl Message {
                 let (header, exchange) = (wire::Ready::HEADER, exchange.into());
                 Encoded::new(&wire::Ready { header, exchange, reserved: 0.into() })
             }
+            // This number would stand for the connection.
+            Self::Refused { exchange: Some(wire::CONNECTION), .. } => return Err(code("exchange", wire::CONNECTION)),
             Self::Refused { exchange, code, text } => Encoded::new(&wire::Refused {
                 header: wire::Refused::HEADER,
                 exchange: exchange.unwrap_or(wire::CONNECTION).into(),

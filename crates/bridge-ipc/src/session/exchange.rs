@@ -9,6 +9,7 @@ use crate::message::offer::{Direction, Offer};
 use crate::message::resource::{Handle, Resource};
 use crate::message::timeline::{Side, Timeline};
 use crate::session::Verdict;
+use crate::wire::CONNECTION;
 
 /// State of an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +57,9 @@ pub(super) struct Exchange {
 
 impl Exchange {
     pub(super) fn new(offer: Offer, backend: Backend, device: Uuid) -> Result<Self, String> {
+        if offer.exchange == CONNECTION {
+            return Err("its number stands for the connection".into());
+        }
         for (what, number, most) in [
             ("slots", offer.slots, MOST_SLOTS),
             ("resources", offer.resources, MOST_RESOURCES),

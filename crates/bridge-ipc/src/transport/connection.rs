@@ -194,14 +194,23 @@ impl Connection {
             if waited.readable && deadline.is_none_or(|deadline| Instant::now() < deadline) {
                 continue;
             }
-            if waited.dead {
-                // The socket of a dead process is closed unless a child has inherited it, and the
-                // child does not answer.
-                self.ended = true;
-                return Err(self.closed());
-            }
-            return Err(Error::Timeout { what: format!("a message of {}", self.name()), waited: timeout });
+            return self.receive_last(waited, timeout);
         }
+    }
+
+    /// Returns a message that arrived during a wait that has ended because its `timeout` has passed
+    /// or because the peer's process has ended.
+    pub(super) fn receive_last(&mut self, waited: Waited, timeout: Duration) -> Result<Received> {
+        if let Some(received) = self.try_receive()? {
+            return Ok(received);
+        }
+        if waited.dead {
+            // The socket of a dead process is closed unless a child has inherited it, and the child
+            // does not answer.
+            self.ended = true;
+            return Err(self.closed());
+        }
+        Err(Error::Timeout { what: format!("a message of {}", self.name()), waited: timeout })
     }
 
     /// Waits until there is something to receive or the peer's process has ended, for at most

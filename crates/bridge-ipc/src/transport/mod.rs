@@ -58,7 +58,7 @@ pub struct ListenerInfo {
     /// ID of the user whose processes may connect. Default: this process's own.
     pub user: Option<u32>,
     /// Limit on the time from a worker's connection to its Hello, in [`Listener::greet`]. A worker
-    /// starts CUDA in between. Default: 30 seconds.
+    /// starts CUDA in between. With zero it refuses all. Default: 30 seconds.
     pub greeting: Duration,
     /// Limit on the workers that [`Listener::greet`] keeps without a Hello; it refuses the next
     /// one. With 0 it refuses all. Default: 64.

@@ -12,9 +12,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::transport::credentials;
 use crate::transport::socket::{self, Next};
 
-/// Name of the threads that close sockets.
-pub(super) const CLOSING_THREAD: &str = "bridge-ipc-close";
-
 /// A socket whose close does not block the thread that drops it.
 #[derive(Debug)]
 pub(super) struct PeerSocket {
@@ -59,8 +56,44 @@ impl Drop for PeerSocket {
         if self.accepts_descriptors || !credentials::accepts_rights(socket.as_fd()) {
             return;
         }
-        // If no thread can be started, the socket is closed here.
-        let closing = std::thread::Builder::new().name(CLOSING_THREAD.into());
-        let _ = closing.spawn(move || drop(socket));
+        close_elsewhere(socket);
+    }
+}
+
+/// Drops an object on a separate thread; if none can be started, on this one.
+pub(super) fn close_elsewhere<T: Send + 'static>(object: T) {
+    // Dropped in this order.
+    #[cfg(test)]
+    let object = (object, closing::Count::new());
+    let _ = std::thread::Builder::new().name("bridge-ipc-close".into()).spawn(move || drop(object));
+}
+
+/// The number of objects that [`close_elsewhere`] has not dropped yet, for tests that count open
+/// descriptors.
+#[cfg(test)]
+pub(super) mod closing {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    static CLOSING: AtomicUsize = AtomicUsize::new(0);
+
+    /// Returns the number of objects.
+    pub(in crate::transport) fn count() -> usize {
+        CLOSING.load(Ordering::SeqCst)
+    }
+
+    /// Counts while it lives.
+    pub(super) struct Count(());
+
+    impl Count {
+        pub(super) fn new() -> Self {
+            CLOSING.fetch_add(1, Ordering::SeqCst);
+            Self(())
+        }
+    }
+
+    impl Drop for Count {
+        fn drop(&mut self) {
+            CLOSING.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 }

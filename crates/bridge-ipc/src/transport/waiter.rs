@@ -1,6 +1,7 @@
 //! A wait for a connection that another thread uses.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
@@ -9,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::transport::Waited;
 use crate::transport::connection::Connection;
 use crate::transport::peer::poll_until;
+use crate::transport::peer_socket::PeerSocket;
 
 /// Time for which a wait polls repeatedly before it sleeps.
 const AWAKE: Duration = Duration::from_micros(100);
@@ -17,7 +19,7 @@ const AWAKE: Duration = Duration::from_micros(100);
 /// [`Connection::waiter`].
 #[derive(Debug)]
 pub struct Waiter {
-    socket: OwnedFd,
+    socket: Arc<PeerSocket>,
     process: OwnedFd,
 }
 
@@ -30,7 +32,7 @@ impl Waiter {
     /// # Errors
     /// [`Error::System`] if the system call fails.
     pub fn wait(&self, timeout: Duration) -> Result<Waited> {
-        let mut fds = [PollFd::new(&self.process, PollFlags::IN), PollFd::new(&self.socket, PollFlags::IN)];
+        let mut fds = [PollFd::new(&self.process, PollFlags::IN), PollFd::new(&*self.socket, PollFlags::IN)];
         let start = Instant::now();
         let awake = timeout.min(AWAKE);
         let polled = loop {
@@ -64,9 +66,8 @@ impl Connection {
     /// # Errors
     /// [`Error::System`] if this process has no descriptors left.
     pub fn waiter(&self) -> Result<Waiter> {
-        let failed = |source| Error::System { call: "dup", object: self.name(), source };
-        let socket = self.as_fd().try_clone_to_owned().map_err(failed)?;
-        let process = self.peer().as_fd().try_clone_to_owned().map_err(failed)?;
-        Ok(Waiter { socket, process })
+        let process = self.peer().as_fd().try_clone_to_owned();
+        let process = process.map_err(|source| Error::System { call: "dup", object: self.name(), source })?;
+        Ok(Waiter { socket: self.socket(), process })
     }
 }

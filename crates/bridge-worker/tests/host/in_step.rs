@@ -93,3 +93,44 @@ fn a_turn_that_is_dropped_waits_for_no_process() {
         });
     }
 }
+
+/// A turn that was announced and leaked is torn by the next one, or with the exchange: its frame
+/// number is not used again, and the renderer does not wait for it.
+#[test]
+fn a_leaked_turn_that_was_announced_is_torn() {
+    let (_folder, listener) = listen();
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            let mut renderer = Renderer::accept_with(&listener, true);
+            renderer.offer(1, "x", &[floats(4)]);
+            assert_eq!(renderer.receive(), Message::Ready { exchange: 1 });
+            (0..2).for_each(|slot| renderer.send(Message::Free { exchange: 1, slot, value: 0 }));
+            let publish = |slot, frame| Message::Publish { exchange: 1, slot, frame, value: frame + 1 };
+            let done = |slot, frame| Message::Done { exchange: 1, slot, frame };
+            assert_eq!(renderer.receive(), publish(0, 0));
+            assert_eq!(renderer.receive(), Message::Torn { exchange: 1, slot: 0, frame: 0 });
+            assert_eq!(renderer.receive(), done(0, 0));
+            renderer.send(Message::Free { exchange: 1, slot: 0, value: 0 });
+            assert_eq!([renderer.receive(), renderer.receive()], [publish(1, 1), done(1, 1)]);
+            assert_eq!(renderer.receive(), publish(0, 2));
+            assert_eq!(renderer.receive(), Message::Torn { exchange: 1, slot: 0, frame: 2 });
+            assert_eq!(renderer.receive(), done(0, 2));
+            assert_eq!(renderer.receive(), Message::Close { exchange: 1 });
+            renderer.answer(Message::Close { exchange: 1 });
+        });
+        let info = WorkerInfo { backend: Some(Backend::Host), timeout: LIMIT, trust: true, ..Default::default() };
+        let worker = Worker::connect_with(listener.path(), &info).unwrap();
+        let mut exchange = worker.exchange::<Buffer<f32>>("x").unwrap();
+        let mut turn = exchange.begin().unwrap();
+        turn.announce().unwrap();
+        std::mem::forget(turn);
+        let turn = exchange.begin().unwrap();
+        assert_eq!(turn.frame(), 1);
+        turn.finish().unwrap();
+        let mut turn = exchange.begin().unwrap();
+        turn.announce().unwrap();
+        std::mem::forget(turn);
+        drop(exchange);
+        thread.join().unwrap();
+    });
+}

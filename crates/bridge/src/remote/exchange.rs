@@ -23,7 +23,8 @@ use crate::exchange::{ExchangeInfo, InitialTurn, Lease, RemoteTurns, RenderTurn,
 /// submitted like any other [`RenderTurn`], and its commands wait on the GPU until the frame is
 /// finished, so **the queue waits for another process**:
 /// - A worker that does not finish a frame within [`ExchangeInfo::timeout`] of the previous one,
-///   although nothing else delays it, is killed, even if it is stopped.
+///   although nothing else delays it, is killed, even if it is stopped. So is one with CUDA that
+///   sets its timeline back while submitted commands may wait for it.
 /// - Once its process has ended, the highest value that it owed is signaled in its place: the queue
 ///   continues, with whatever is in the slots of those frames. [`check_worker`](Self::check_worker)
 ///   names these frames ([`Error::PeerLost`](crate::Error::PeerLost), `torn`), and those that were
@@ -286,7 +287,9 @@ impl<R: Resources> Drop for RemoteExchangeReader<R> {
     fn drop(&mut self) {
         // The thread withdraws torn frames; the other frames were not taken.
         self.workers.leave();
-        self.steps.skip_all();
+        if !self.workers.is_forked() {
+            self.steps.skip_all();
+        }
     }
 }
 

@@ -195,3 +195,26 @@ fn worker_loss_is_reported_after_its_complete_frames_were_taken() {
     // SAFETY: the queue has continued, and nothing else uses the semaphore.
     unsafe { raw.destroy_semaphore(gate, None) };
 }
+
+/// A forked child that drops or closes its copy of an exchange whose worker is lost, so that no
+/// thread has the exchange, waits for nothing and leaves the parent's alone.
+#[test]
+fn forked_child_leaves_the_exchange_of_its_parent_alone() {
+    let Some(scene) = Renderer::new("in-step-forks") else { return };
+    let mut worker = Peer::start(scene.listener.path(), "stays");
+    let mut exchange = Some(taken(&scene));
+    worker.resume();
+    worker.kill();
+    for disconnects in [false, true] {
+        until(|| exchange.as_ref().filter(|exchange| exchange.workers.has_handle()).map(|_| ()));
+        if disconnects {
+            exchange.as_mut().unwrap().disconnect();
+        }
+        test_support::in_a_child(|| drop(exchange.take()));
+        test_support::in_a_child(|| {
+            let closed = exchange.take().unwrap().close();
+            assert!(matches!(closed, Err(Error::Connection(bridge_ipc::Error::Forked { .. }))));
+        });
+    }
+    exchange.unwrap().close().unwrap();
+}

@@ -147,7 +147,7 @@ impl WorkerLink {
     }
 
     /// Returns `true` in a process that was forked from the one that has the thread.
-    pub(super) fn is_forked(&self) -> bool {
+    fn is_forked(&self) -> bool {
         self.thread.as_ref().is_some_and(WorkerThread::is_forked)
     }
 

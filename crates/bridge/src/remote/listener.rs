@@ -22,7 +22,7 @@ pub struct Listener(bridge_ipc::Listener);
 #[derive(Debug, Clone, Copy)]
 pub struct ListenerInfo {
     /// Limit on the time from a worker's connection to its Hello. A worker starts CUDA in between.
-    /// Default: 30 seconds.
+    /// More than zero. Default: 30 seconds.
     pub greeting: Duration,
     /// Limit on the number of such processes; the next one is refused. At least 1. Default: 64.
     pub pending: usize,
@@ -71,13 +71,18 @@ impl Listener {
     ///
     /// # Errors
     /// As [`bind`](Self::bind), and [`Error::InvalidArgument`](crate::Error::InvalidArgument) if
-    /// [`ListenerInfo::pending`] is 0.
+    /// [`ListenerInfo::pending`] or [`ListenerInfo::greeting`] is zero.
     pub fn bind_with(path: impl AsRef<Path>, info: &ListenerInfo) -> Result<Self> {
         let ListenerInfo { greeting, pending } = *info;
-        if pending == 0 {
-            let object = format!("the listener at {}", path.as_ref().display());
-            let reason = "`ListenerInfo::pending` is 0, so no worker could connect; set it to at least 1";
-            return Err(Error::invalid(object, reason));
+        let reason = if pending == 0 {
+            Some("`ListenerInfo::pending` is 0, so no worker could connect; set it to at least 1")
+        } else if greeting.is_zero() {
+            Some("`ListenerInfo::greeting` is zero, so no worker could send its Hello in time; set a longer one")
+        } else {
+            None
+        };
+        if let Some(reason) = reason {
+            return Err(Error::invalid(format!("the listener at {}", path.as_ref().display()), reason));
         }
         let info = bridge_ipc::ListenerInfo { greeting, pending, ..Default::default() };
         Ok(Self(bridge_ipc::Listener::bind_with(path, &info)?))

@@ -290,5 +290,9 @@ mod reads;
 pub(super) mod steps;
 
 #[cfg(test)]
+#[path = "listening_falls_tests.rs"]
+mod falls;
+
+#[cfg(test)]
 #[path = "deadline_tests.rs"]
 mod deadline;

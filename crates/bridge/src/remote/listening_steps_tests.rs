@@ -20,6 +20,7 @@ use crate::exchange::{ExchangeInfo, RemoteHandle, RemoteTurns, WorkerWriter};
 use crate::remote::memory::AcceptedMemory;
 use crate::remote::runs;
 use crate::remote::step_writer::StepWriterPart;
+use crate::remote::test_renderer::leave_child;
 use crate::remote::wake::Waker;
 use crate::test_device::own_device;
 use crate::timeline::TimelinePoint;
@@ -58,6 +59,9 @@ fn the_worker() {
             other => panic!("{other:?}"),
         };
         connection.send(&message, None, LIMIT).unwrap();
+    }
+    if ends == "leaves-child" {
+        leave_child(&connection);
     }
     println!("there");
     // Waits until the first frame is finished.

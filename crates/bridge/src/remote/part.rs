@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bridge_ipc::{Backend, Direction, Message};
 
 use super::memory::{AcceptedMemory, OfferedMemory};
+use super::pending_frames::PendingFrames;
 use super::terms::Terms;
 use super::wake::Waker;
 use crate::error::{Error, Result};
@@ -105,7 +106,8 @@ pub(super) trait Part: Sized + Send + 'static {
         None
     }
 
-    /// Returns `true` if enqueued work waits for the worker.
+    /// Returns `true` if enqueued work waits for the worker, or may wait since the worker has set
+    /// its timeline back.
     fn is_waited_for(&self) -> bool {
         false
     }
@@ -116,7 +118,8 @@ pub(super) trait Part: Sized + Send + 'static {
     }
 
     /// Signals the values that the worker owes and will not signal any more, if enqueued work waits
-    /// for them. Its connection has ended, and its process if `dead`.
+    /// for them, and those below which it has set its timeline back. Its connection has ended, and
+    /// its process if `dead`.
     fn settle_pending(&mut self, _dead: bool) -> Settled {
         Settled::default()
     }
@@ -242,6 +245,25 @@ impl Backoff {
     }
 }
 
+/// Describes the violation of a worker that has signaled the value that lost devices report.
+const INVALID_VALUE: &str = "it has reached 2^64 - 1, which is not a valid value";
+
+/// Returns the value of `computed` that a worker with CUDA in step has reached; 0 if the device is
+/// lost, with `false`.
+///
+/// # Errors
+/// A description of the violation, if the worker has signaled an invalid value.
+pub(super) fn reached_value<E>(what: &str, end: &E) -> Result<(u64, bool), String>
+where
+    E: RemoteHandle + Deref<Target = WorkerState<E::Resources>>,
+{
+    match end.computed() {
+        Ok(u64::MAX) => Err(format!("{what}: {INVALID_VALUE}")),
+        Ok(value) => Ok((value, true)),
+        Err(error) => worker_fault(what, Err(error), end).map(|()| (0, false)),
+    }
+}
+
 /// Converts an error with an object that a worker was given into the reason for ending its
 /// connection. The loss of the device is not the worker's fault, and the program's handle reports
 /// it.
@@ -249,25 +271,55 @@ pub(super) fn worker_fault(what: &str, result: Result<()>, end: &impl RemoteHand
     match result {
         Err(error) if !error.is_device_lost() => Err(format!("{what}: {error}")),
         // The device is alive, so the worker has signaled the value that lost devices report.
-        Err(_) if !end.is_lost() => Err(format!("{what}: it has reached 2^64 - 1, which is not a valid value")),
+        Err(_) if !end.is_lost() => Err(format!("{what}: {INVALID_VALUE}")),
         _ => Ok(()),
     }
 }
 
-/// Signals all values that a worker with CUDA owes.
+/// Signals the highest value that a worker with CUDA has announced, unless its timeline has that
+/// value.
 ///
 /// # Safety
-/// The worker's process must have ended.
+/// The worker's process must have ended, or have closed the exchange after its last signal.
 pub(super) unsafe fn release_gpu<E>(end: &E)
 where
     E: RemoteHandle + Deref<Target = WorkerState<E::Resources>>,
 {
-    // SAFETY: the process's work on the GPU has ended with it. Work that a child forked from it
-    // keeps running is signaled after values that nothing waits for any more, on a timeline that is
-    // not used again.
-    if let Err(error) = unsafe { end.release() } {
-        log_error!("exchange \"{}\": the Vulkan queue may hang: {error}", end.exchange());
+    // SAFETY: the process's work on the GPU has ended with it. A child forked from it may keep some
+    // running and set the timeline back; the value is then signaled again, and no later worker gets
+    // the timeline.
+    match unsafe { end.release() } {
+        // Nothing waits on a lost device.
+        Err(error) if !error.is_device_lost() => {
+            log_error!("exchange \"{}\": the Vulkan queue may hang: {error}", end.exchange());
+        }
+        _ => {}
     }
+}
+
+/// Describes the violation of a worker with CUDA that has set its timeline below a value that it
+/// had reached, while submissions that may wait for the value have not ended.
+pub(super) fn describe_fall<E>(end: &E, frames: &PendingFrames) -> Option<String>
+where
+    E: RemoteHandle + Deref<Target = WorkerState<E::Resources>>,
+{
+    if !is_relied_on(end, frames) {
+        return None;
+    }
+    // An error is reported where frames are processed.
+    let (reached, value) = (frames.reached(), end.computed().ok()?);
+    (value < reached).then(|| {
+        format!("has set its timeline back from {reached} to {value}, while submitted commands may wait for it")
+    })
+}
+
+/// Returns `true` while submissions that may wait for values of finished frames have not ended: the
+/// timeline is then checked repeatedly, since it may fall.
+pub(super) fn is_relied_on<E>(end: &E, frames: &PendingFrames) -> bool
+where
+    E: RemoteHandle + Deref<Target = WorkerState<E::Resources>>,
+{
+    frames.reached() > 0 && end.has_unfinished_submissions()
 }
 
 /// Returns the slots of a worker that no longer uses them to the exchange.

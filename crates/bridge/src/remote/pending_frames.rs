@@ -17,6 +17,8 @@ const MAX_COUNTED: Duration = Duration::from_millis(100);
 pub(super) struct PendingFrames {
     /// In order of values, which rise by 1.
     frames: VecDeque<PendingFrame>,
+    /// The value of the last frame that was removed as reached.
+    reached: u64,
     /// The time for which only the worker has delayed the oldest frame.
     waited: Duration,
     last_check: Instant,
@@ -36,7 +38,7 @@ pub(super) struct PendingFrame {
 
 impl PendingFrames {
     pub(super) fn new(now: Instant) -> Self {
-        Self { frames: VecDeque::new(), waited: Duration::ZERO, last_check: now, rendered: 0 }
+        Self { frames: VecDeque::new(), reached: 0, waited: Duration::ZERO, last_check: now, rendered: 0 }
     }
 
     pub(super) fn push(&mut self, announced: Announcement, number: u64, now: Instant) {
@@ -62,8 +64,12 @@ impl PendingFrames {
 
     /// Removes the oldest frame if its value is at most `value`.
     pub(super) fn pop_reached(&mut self, value: u64, now: Instant) -> Option<PendingFrame> {
-        let is_reached = self.frames.front()?.announced.value <= value;
-        if is_reached { self.pop(now) } else { None }
+        let oldest = self.frames.front()?.announced.value;
+        if oldest > value {
+            return None;
+        }
+        self.reached = oldest;
+        self.pop(now)
     }
 
     fn start_wait(&mut self, now: Instant) {
@@ -106,6 +112,12 @@ impl PendingFrames {
             self.frames.clear();
         }
         is_lost
+    }
+
+    /// Returns the value of the last frame that was [reached](Self::pop_reached); 0 if there is
+    /// none. Unless the timeline is set back, it has at least this value.
+    pub(super) fn reached(&self) -> u64 {
+        self.reached
     }
 
     pub(super) fn len(&self) -> usize {

@@ -89,6 +89,12 @@ impl Status {
         self.lock().last_whole_frame = Some(frame);
     }
 
+    /// Returns the number of the last frame that the worker has published, or was sent.
+    #[cfg(test)]
+    pub(super) fn last_whole_frame(&self) -> Option<u64> {
+        self.lock().last_whole_frame
+    }
+
     /// Records the loss of the worker; the first call counts. Traces the end of its process, which
     /// [`record_death`](Self::record_death) does if the process ends later.
     pub(super) fn record_loss(&self, lost: Lost) {

@@ -1,9 +1,13 @@
-//! A renderer for the tests of this folder.
+//! A renderer for the tests of this folder, and what a worker may do to it.
+#![allow(unsafe_code)] // Submitting.
 
-use std::time::Duration;
+use std::os::fd::AsFd;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use bridge_ipc::{Hello, Listener, Role};
-use vk_export::ExportDevice;
+use bridge_ipc::{Connection, Hello, Listener, Role};
+use vk_export::ash::vk;
+use vk_export::{ExportDevice, Semaphore};
 
 use super::accepted::Remote;
 use crate::test_device::own_device;
@@ -34,4 +38,26 @@ impl Renderer {
         connection.greet(&hello, LIMIT).unwrap();
         Remote { connection, device: self.device.clone() }
     }
+}
+
+/// Sets a timeline to a lower value, as a worker with CUDA can, by a submission of the queue, which
+/// is not blocked.
+pub(super) fn set_back(timeline: &Semaphore, value: u64) {
+    let signals = [vk::SemaphoreSubmitInfo::default().semaphore(timeline.as_raw()).value(value)];
+    let batch = vk::SubmitInfo2::default().signal_semaphore_infos(&signals);
+    // SAFETY: the handle is of this device. VUID-VkSubmitInfo2-semaphore-03882 is violated on
+    // purpose: the software driver sets the counter.
+    unsafe { timeline.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
+    let start = Instant::now();
+    while timeline.value().unwrap() != value {
+        assert!(start.elapsed() < LIMIT, "the driver does not let a timeline fall");
+        std::thread::yield_now();
+    }
+}
+
+/// Starts a child of a worker that has its socket, and ends once the standard input is closed.
+#[expect(clippy::zombie_processes, reason = "it outlives the process that starts it")]
+pub(super) fn leave_child(connection: &Connection) {
+    let inherited = connection.as_fd().try_clone_to_owned().unwrap();
+    Command::new("cat").stdout(Stdio::null()).stderr(Stdio::from(inherited)).spawn().unwrap();
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::control::has_exited;
 use super::listening::{EXIT_GRACE, LossReason, WorkerListener, with_process_end};
-use super::part::Part;
+use super::part::{CHECK_INTERVAL, Part, WorkerHandle as _};
 use super::status::Lost;
 use super::wake::sleep;
 use crate::observe::log_warn;
@@ -66,12 +66,48 @@ impl<P: Part> WorkerListener<P> {
         }
         self.part.release();
         // The process may continue, and end later.
-        if !dead && self.control.wait_for_exit(&self.connection, None) {
+        if !dead && self.outlast(killed) {
             let settled = self.settle_pending();
             self.record_settled(settled);
             self.status.record_death();
         }
+        self.outlast_children();
         closed || has_exited(&self.connection)
+    }
+
+    /// Returns `true` if the worker itself signals a timeline that submissions wait for. It may set
+    /// the timeline back at any time.
+    fn signals_itself(&self) -> bool {
+        P::Handle::TRUST && self.part.needs_worker()
+    }
+
+    /// Waits until the worker's process has ended, or until the thread is asked to end. Returns
+    /// `true` if the process has ended. A worker that sets its timeline back meanwhile is killed,
+    /// unless it was already.
+    fn outlast(&mut self, killed: bool) -> bool {
+        let interval = self.signals_itself().then_some(CHECK_INTERVAL);
+        loop {
+            let dead = self.control.wait_for_exit(&self.connection, interval);
+            if dead || self.control.is_stopped() {
+                return dead;
+            }
+            let settled = self.enforce(killed);
+            self.record_settled(settled);
+        }
+    }
+
+    /// Waits until no child of the worker, whose process has ended, has its descriptors, or until
+    /// the thread is asked to end. A signal that a child's work makes may set the timeline back.
+    fn outlast_children(&mut self) {
+        while self.signals_itself() && self.connection.peer().is_dead() && !self.connection.is_released() {
+            self.control.waker().clear();
+            if self.control.is_stopped() {
+                break;
+            }
+            sleep([&**self.control.waker()], Some(CHECK_INTERVAL));
+            // Signals only if the timeline was set back.
+            self.part.settle_pending(true);
+        }
     }
 
     /// Gives the worker the frames that were submitted for it, as far as they are drawn and copied

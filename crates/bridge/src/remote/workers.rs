@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use bridge_ipc::{Code, Direction};
+use bridge_ipc::{Code, Direction, Owner};
 use vk_export::QueueKind;
 
 use super::accepted::Remote;
@@ -36,6 +36,8 @@ pub(super) struct Workers<E: WorkerHandle> {
     status: Arc<Status>,
     terms: Terms,
     compute: Compute,
+    /// The process that has the threads.
+    owner: Owner,
 }
 
 impl<E: WorkerHandle> Workers<E> {
@@ -55,7 +57,8 @@ impl<E: WorkerHandle> Workers<E> {
         result
             .recv()
             .unwrap_or_else(|_| Err(Error::HostFailed { reason: "the thread of a worker has ended".into() }))?;
-        Ok(Self { link: Some(link), leaving: None, store, waker, status, terms, compute })
+        let (link, owner) = (Some(link), Owner::current());
+        Ok(Self { link, leaving: None, store, waker, status, terms, compute, owner })
     }
 
     pub(super) fn status(&self) -> &Arc<Status> {
@@ -127,9 +130,8 @@ impl<E: WorkerHandle> Workers<E> {
     }
 
     /// Returns `true` in a process that was forked from the one that has the threads.
-    fn is_forked(&self) -> bool {
-        self.link.as_ref().is_some_and(WorkerLink::is_forked)
-            || self.leaving.as_ref().is_some_and(WorkerThread::is_forked)
+    pub(super) fn is_forked(&self) -> bool {
+        self.owner.is_forked()
     }
 
     fn check_free(&self) -> Result<()> {
@@ -201,8 +203,10 @@ impl<E: WorkerHandle> Workers<E> {
     /// a worker.
     ///
     /// # Errors
-    /// As [`check_queue`](Self::check_queue).
+    /// [`bridge_ipc::Error::Forked`] in a forked child; otherwise as
+    /// [`check_queue`](Self::check_queue).
     pub(super) fn end(&mut self) -> Result<Option<E>> {
+        self.owner.check(|| format!("exchange \"{}\"", self.status.exchange()))?;
         self.check_queue()?;
         self.leave();
         Ok(take(&self.store).map(|stored| stored.handle))
@@ -246,5 +250,10 @@ impl<E: WorkerHandle> Workers<E> {
 impl<E: WorkerHandle> Drop for Workers<E> {
     fn drop(&mut self) {
         self.leave();
+        if self.is_forked() {
+            // The handle keeps the slots, the timelines and the compute thread, which the parent
+            // uses. The lock is not taken: a thread of the parent may have held it.
+            std::mem::forget(Arc::clone(&self.store));
+        }
     }
 }

@@ -4,6 +4,14 @@ use super::{Inner, Timeline};
 use crate::error::{Error, Result};
 
 impl Timeline {
+    /// Sets the timeline that shows whether the device is lost. Another process may signal this
+    /// timeline with `u64::MAX`, the value that some drivers report for a lost device; its
+    /// [value](Self::value) is then `u64::MAX`, and no error, unless `witness` reports the loss.
+    #[cfg(all(target_os = "linux", feature = "remote"))]
+    pub(crate) fn set_witness(&self, witness: &Self) {
+        let _ = self.0.witness.set(witness.clone());
+    }
+
     /// Returns `true` if both timelines belong to the same Vulkan device.
     pub(crate) fn is_same_device(&self, other: &Self) -> bool {
         let handle = |timeline: &Self| timeline.0.vulkan.device().as_raw().handle();
@@ -40,11 +48,20 @@ impl Inner {
     /// Returns the value reached through signals of the signaler.
     #[inline]
     pub(super) fn value(&self) -> Result<u64> {
-        let value = self.vulkan.value()?;
+        let value = self.vulkan.value().or_else(|error| self.value_despite(error))?;
         // Checked after the read, because the loss is recorded before the counter is raised on
         // behalf of the lost device.
         self.check_not_abandoned()?;
         Ok(value)
+    }
+
+    /// Returns the value if `error` reports a lost device although the device is not lost.
+    #[cold]
+    fn value_despite(&self, error: vk_export::Error) -> Result<u64> {
+        match self.witness.get() {
+            Some(witness) if error.is_device_lost() && witness.value().is_ok() => Ok(u64::MAX),
+            _ => Err(error.into()),
+        }
     }
 
     #[inline]

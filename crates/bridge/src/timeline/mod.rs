@@ -74,6 +74,9 @@ struct Inner {
     /// Set before values are signaled on behalf of a lost Vulkan device: the error that reported
     /// the loss.
     lost: OnceLock<vk_export::Error>,
+    /// A timeline of the same device that no other process has, if another process signals this
+    /// one.
+    witness: OnceLock<Timeline>,
     _object: Object,
 }
 
@@ -90,8 +93,9 @@ impl Timeline {
             SemaphoreInfo { name: &name, kind: SemaphoreKind::Timeline, exportable: peer.imports_timeline(signaler) };
         let vulkan = Semaphore::new(device, &info)?;
         let object = Object::new(Kind::Timeline, &name, "vulkan", None);
-        let (history, release_lock, lost) = (Arc::clone(history), Mutex::default(), OnceLock::new());
-        Ok(Self(Arc::new(Inner { vulkan, signaler, history, peer, release_lock, lost, _object: object })))
+        let history = Arc::clone(history);
+        let (release_lock, lost, witness) = (Mutex::default(), OnceLock::new(), OnceLock::new());
+        Ok(Self(Arc::new(Inner { vulkan, signaler, history, peer, release_lock, lost, witness, _object: object })))
     }
 
     pub(crate) fn name(&self) -> &str {

@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,9 @@ use driver_double::Double;
 const NAME: &str = "ends::a_renderer_that_ends_after_any_message_leaves_nothing";
 const DRAWS: &str = "ends::a_drawing_renderer_that_ends_after_any_message_leaves_nothing";
 const LEFT: &str = "ends::pending_values_of_a_renderer_that_dies_after_the_exchange_are_signaled";
+const WAITS: &str = "ends::a_logger_may_wait_for_a_call_that_uses_the_same_exchange";
+/// `CUDA_ERROR_OUT_OF_MEMORY`
+const NO_MEMORY: u32 = 2;
 /// Environment variable of the renderer process: the number of messages after which it stops, its
 /// socket path, its GPU and the paths of its descriptors.
 const RENDERER: &str = "WORKER_TEST_RENDERER";
@@ -177,5 +181,67 @@ fn pending_values_of_a_renderer_that_dies_after_the_exchange_are_signaled() {
     double.wait_until("the stream to go on", |double| double.value(exports.computed.1) == 3);
     assert_eq!(double.value(exports.rendered.1), 5);
     renderer.wait().unwrap();
+    assert_eq!(double.findings(), []);
+}
+
+/// Set while the thread that signals in the renderer's place logs.
+static LOGS: AtomicBool = AtomicBool::new(false);
+/// Set once the program's call has returned.
+static RETURNED: AtomicBool = AtomicBool::new(false);
+/// Set if it did not return while the thread logged.
+static HUNG: AtomicBool = AtomicBool::new(false);
+
+/// A logger that waits for the program, as one does that needs a lock of the program's.
+struct WaitingLogger;
+
+impl log::Log for WaitingLogger {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, _: &log::Record<'_>) {
+        if std::thread::current().name() != Some("bridge-worker") {
+            return;
+        }
+        LOGS.store(true, Ordering::SeqCst);
+        let start = Instant::now();
+        while !RETURNED.load(Ordering::SeqCst) {
+            if start.elapsed() >= LIMIT / 2 {
+                return HUNG.store(true, Ordering::SeqCst);
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+#[test]
+fn a_logger_may_wait_for_a_call_that_uses_the_same_exchange() {
+    if let Ok(arguments) = std::env::var(RENDERER) {
+        return render(&arguments, Direction::WorkerWrites);
+    }
+    let Some(double) = Double::in_child(WAITS) else { return };
+    let exports = Exports::new(&double);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let mut renderer = start(WAITS, u32::MAX, &path, &exports);
+    let worker = connect_to_renderer(&path, || false).unwrap();
+    let mut exchange = worker.exchange::<Buffer<f32>>("x").unwrap();
+    // The third frame waits for a value that the renderer has announced.
+    (0..3).for_each(|_| exchange.begin().unwrap().finish().unwrap());
+    log::set_logger(&WaitingLogger).unwrap();
+    log::set_max_level(log::LevelFilter::Trace);
+    double.fail_named("cuSignalExternalSemaphoresAsync", u64::MAX, NO_MEMORY);
+    renderer.kill().unwrap();
+    renderer.wait().unwrap();
+    double.wait_until("the failure to be logged", |_| LOGS.load(Ordering::SeqCst));
+    let error = exchange.begin().unwrap_err();
+    assert!(matches!(error, Error::PeerLost { .. }), "{error}");
+    RETURNED.store(true, Ordering::SeqCst);
+    double.disarm();
+    double.wait_until("the stream to go on", |double| double.value(exports.computed.1) == 3);
+    drop((exchange, worker));
+    assert!(!HUNG.load(Ordering::SeqCst), "the call waited for the logger");
     assert_eq!(double.findings(), []);
 }

@@ -131,8 +131,7 @@ fn descriptors_of_a_worker_never_block_the_renderer() {
             assert!(sent.is_ok() || !older);
             if sent.is_err() {
                 // The kernel has refused it, so the test closes it on another thread.
-                let closing = std::thread::Builder::new().name(CLOSING_THREAD.into());
-                closing.spawn(move || drop(lingering)).unwrap();
+                close_elsewhere(lingering);
             }
             peers.push(peer);
             socket
@@ -151,6 +150,27 @@ fn descriptors_of_a_worker_never_block_the_renderer() {
         assert!(start.elapsed() < Duration::from_secs(LINGERS) / 2, "{:?}", start.elapsed());
         drop((received, left, unmet));
     }
+}
+
+/// A waiter that outlives its connection keeps the socket open, with the descriptors in it.
+#[test]
+fn dropping_a_waiter_last_closes_no_descriptor_on_the_calling_thread() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    as_an_older_kernel(&listener);
+    let (socket, renderer) = raw(&listener);
+    let (lingering, _peer) = lingering();
+    send_raw_with(&socket, &[0], &[lingering.as_fd()]).unwrap();
+    drop(lingering);
+    let waiter = renderer.waiter().unwrap();
+    drop(renderer);
+    while is_closing() {
+        std::thread::yield_now();
+    }
+    let start = Instant::now();
+    drop(waiter);
+    assert!(start.elapsed() < Duration::from_secs(LINGERS) / 2, "{:?}", start.elapsed());
 }
 
 /// Set for a worker that has no room for descriptors: the path at which the renderer listens.

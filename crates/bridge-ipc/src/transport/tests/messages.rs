@@ -2,6 +2,24 @@
 
 use super::*;
 
+/// The last message of a process that ends at the limit of a wait is not lost.
+#[test]
+fn message_that_arrives_with_the_end_of_a_wait_is_received() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    for dead in [true, false] {
+        let (mut renderer, mut worker) = greeted(&listener);
+        worker.close(Code::Failure, "x");
+        let bye = renderer.receive_last(Waited { dead, readable: true }, Duration::ZERO).unwrap().message;
+        assert_eq!(bye, Message::Bye { code: Code::Failure, text: "x".into() });
+        let (mut renderer, _worker) = greeted(&listener);
+        let ended = renderer.receive_last(Waited { dead, readable: false }, Duration::ZERO).unwrap_err();
+        assert_eq!(matches!(ended, Error::Closed { .. }), dead, "{ended}");
+        assert_eq!(matches!(ended, Error::Timeout { .. }), !dead, "{ended}");
+    }
+}
+
 #[test]
 fn malformed_message_ends_the_connection_with_a_reason() {
     let _alone = alone();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, send, sendmsg};
 
-use super::peer_socket::CLOSING_THREAD;
+use super::peer_socket::{close_elsewhere, closing};
 use super::socket::{Next, new_socket, peek};
 use super::*;
 use crate::error::{Error, MemoryProblem};
@@ -46,12 +46,9 @@ fn alone() -> std::sync::MutexGuard<'static, ()> {
     alone
 }
 
-/// Returns `true` while a thread of this process closes a descriptor.
+/// Returns `true` while a thread of this process closes a descriptor, or is about to.
 fn is_closing() -> bool {
-    // The kernel keeps 15 bytes of a thread's name.
-    let name = &CLOSING_THREAD.as_bytes()[..15];
-    let mut threads = fs::read_dir("/proc/self/task").unwrap();
-    threads.any(|thread| fs::read(thread.unwrap().path().join("comm")).is_ok_and(|comm| comm.starts_with(name)))
+    closing::count() > 0
 }
 
 /// Returns the number of open descriptors of this process, not counting those of files, which other

@@ -67,6 +67,7 @@ pub(crate) struct WorkerState<R: Resources> {
 impl<R: Resources> WorkerState<R> {
     fn new(compute: &Compute, info: &ExchangeInfo<'_>, resources: &R, first: FirstSide) -> Result<Self> {
         let state = State::new(compute, info, resources, first)?;
+        state.objects.computed.set_witness(&state.objects.rendered);
         Ok(Self { state, on_change: Arc::new(|| {}), exported: AtomicBool::new(false) })
     }
 
@@ -125,8 +126,8 @@ impl<R: Resources> WorkerState<R> {
     /// Signals all announced values from this thread.
     ///
     /// # Safety
-    /// The process that signals the timeline has ended: no more of its signals will arrive, or none
-    /// that anything waits for.
+    /// The process that signals the timeline has ended, or has closed the exchange after its last
+    /// signal. If signals of a child arrive later, they may set the timeline back: call this again.
     pub(crate) unsafe fn release(&self) -> Result<()> {
         // SAFETY: upheld by the caller.
         unsafe { self.state.objects.computed.release() }
@@ -140,6 +141,12 @@ impl<R: Resources> WorkerState<R> {
     /// Returns the value of `rendered` that Vulkan has reached.
     pub(crate) fn rendered(&self) -> Result<u64> {
         self.state.objects.rendered.value()
+    }
+
+    /// Returns `true` while submissions that may wait for `computed` have not ended.
+    pub(crate) fn has_unfinished_submissions(&self) -> bool {
+        let last = self.state.ledger().last_rendered();
+        last > 0 && self.rendered().is_ok_and(|reached| reached < last)
     }
 
     /// Exports the timelines for the process that computes: `computed`, and the mirror of
@@ -206,6 +213,7 @@ impl<R: Resources> State<R> {
         let history = Arc::new(History::new(&self.name));
         let timeline = |signaler| Timeline::new(self.compute.device(), self.compute.peer(), signaler, &history);
         let (computed, rendered) = (timeline(Signaler::Compute)?, timeline(Signaler::Queue)?);
+        computed.set_witness(&rendered);
         let mirror = Mirror::new(&self.compute, &self.name)?.map(Arc::new);
         let lender = Lender::new_remote(self.compute.side().connect(&computed, &rendered)?)?;
         let mut ledger = Ledger::new(self.first, self.objects.slots.len());

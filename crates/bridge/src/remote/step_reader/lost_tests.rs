@@ -2,9 +2,10 @@
 //! the worker.
 #![allow(unsafe_code)] // The worker's signals.
 
-use super::tests::{LIMIT, Worker};
+use super::tests::{HANGS, LIMIT, Worker};
 use super::*;
 use crate::error::Error;
+use crate::remote::test_renderer::set_back;
 
 /// If the device is lost, the worker's values cannot be observed: it is neither blamed nor killed.
 #[test]
@@ -45,4 +46,27 @@ fn dropped_turn_is_reported_after_the_next_worker_connects() {
     let reported = next.draws.begin(Duration::ZERO, || false);
     assert!(matches!(reported, Err(Error::TurnLost { .. })), "{reported:?}");
     next.draw().wait(LIMIT).unwrap();
+}
+
+/// A worker that sets its timeline back is reported, and the value that Vulkan waits for is signaled
+/// once the worker is dead. The wait before that is the negative control.
+#[test]
+fn values_that_a_dead_reader_has_set_back_are_signaled() {
+    let Some(mut worker) = Worker::new() else { return };
+    (0..3).for_each(|_| drop(worker.draw()));
+    (0..2).for_each(|_| {
+        worker.free();
+    });
+    worker.finish(2);
+    assert!(worker.part.pending_signals() == 0 && !worker.part.is_waited_for());
+    set_back(worker.draws.state().computed_semaphore(), 1);
+    let points = [(); 2].map(|()| worker.draw());
+    points[0].wait(LIMIT).unwrap();
+    assert!(worker.part.is_waited_for() && worker.part.retry_delay().is_some());
+    let reported = worker.part.describe_overrun(LIMIT, false).unwrap();
+    assert!(reported.contains("set its timeline back from 2 to 1"), "{reported}");
+    assert!(matches!(points[1].wait(HANGS), Err(Error::Timeout { .. })));
+    worker.part.settle_pending(true);
+    points[1].wait(LIMIT).unwrap();
+    assert!(!worker.part.is_waited_for());
 }

@@ -19,8 +19,8 @@ use bridge_ipc::{Backend, Direction, Message};
 use super::copy::{CopyResult, CopyTask, SlotFiles};
 use super::memory::{AcceptedMemory, OfferedMemory, memory};
 use super::part::{
-    Backoff, CHECK_INTERVAL, HandedSlot, Outcome, Part, Settled, WorkerHandle, index, reclaim_slots, release_gpu,
-    wait_settled, worker_fault,
+    Backoff, CHECK_INTERVAL, HandedSlot, Outcome, Part, Settled, WorkerHandle, describe_fall, index, is_relied_on,
+    reached_value, reclaim_slots, release_gpu, wait_settled, worker_fault,
 };
 use super::pending_frames::PendingFrames;
 use super::terms::{EXCHANGE, Terms, max_pending};
@@ -78,6 +78,8 @@ impl<R: Resources> WorkerHandle for WorkerReader<R> {
         if backend == Backend::Host || self.is_new() {
             return Ok(());
         }
+        // SAFETY: by this function's contract, no earlier worker signals any more.
+        unsafe { release_gpu(self) };
         wait_settled(self.exchange(), limit, check_wanted, || self.is_settled())?;
         self.renew(check_wanted)
     }
@@ -148,7 +150,8 @@ impl<R: Resources> Part for StepReaderPart<R> {
         }
         let pending = (self.pending.len() > 0).then(|| CHECK_INTERVAL.min(self.backoff.delay()));
         let drawing = (self.is_open && self.handle.waits_for_engine()).then(|| self.backoff.delay());
-        pending.into_iter().chain(drawing).min()
+        let relied_on = is_relied_on(&self.handle, &self.pending).then_some(CHECK_INTERVAL);
+        pending.into_iter().chain(drawing).chain(relied_on).min()
     }
 
     fn close(&mut self) {
@@ -172,7 +175,7 @@ impl<R: Resources> Part for StepReaderPart<R> {
 
     fn describe_overrun(&mut self, limit: Duration, leaves: bool) -> Option<String> {
         if self.pending.len() == 0 {
-            return None;
+            return describe_fall(&self.handle, &self.pending);
         }
         let rendered = self.handle.rendered().unwrap_or(u64::MAX);
         let Announcement { frame, value, .. } =
@@ -186,7 +189,7 @@ impl<R: Resources> Part for StepReaderPart<R> {
     }
 
     fn is_waited_for(&self) -> bool {
-        self.pending.len() > 0
+        self.pending.len() > 0 || describe_fall(&self.handle, &self.pending).is_some()
     }
 
     fn awaited_frames(&self) -> Box<[u64]> {
@@ -195,7 +198,7 @@ impl<R: Resources> Part for StepReaderPart<R> {
 
     fn settle_pending(&mut self, dead: bool) -> Settled {
         // On the CPU, nothing is owed.
-        if self.pending.len() == 0 || !dead {
+        if self.is_host() || !dead {
             return Settled::default();
         }
         let value = self.pending.take_all().last().map(|frame| frame.announced.value);
@@ -254,10 +257,7 @@ impl<R: Resources> StepReaderPart<R> {
     /// A description of what is wrong with the worker's timeline.
     fn next_visible(&mut self) -> Result<Option<HandedSlot>, String> {
         while self.pending.len() > 0 {
-            let value = self.handle.computed();
-            let reached = value.as_ref().map_or(0, |value| *value);
-            let is_known = value.is_ok();
-            worker_fault("the timeline of its slots cannot be used", value.map(drop), &self.handle)?;
+            let (reached, is_known) = reached_value("the timeline of its slots cannot be used", &self.handle)?;
             if !is_known && self.drop_if_device_lost() {
                 break;
             }

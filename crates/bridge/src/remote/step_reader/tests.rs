@@ -17,7 +17,7 @@ pub(super) const LIMIT: Duration = Duration::from_secs(20);
 /// Time limit of the exchange, which ends waits that hang.
 const END: Duration = Duration::from_secs(2);
 /// Time after which a queue counts as hanging.
-const HANGS: Duration = Duration::from_millis(100);
+pub(super) const HANGS: Duration = Duration::from_millis(100);
 
 pub(super) type Words = BufferSpec<u32>;
 pub(super) type Turn = RenderTurn<Words, RenderFirstRemote>;
@@ -82,7 +82,7 @@ impl Worker {
     }
 
     /// Signals a value in place of the worker's GPU.
-    fn finish(&mut self, value: u64) {
+    pub(super) fn finish(&mut self, value: u64) {
         let state = self.draws.state();
         let computed = state.computed_semaphore();
         let info = vk::SemaphoreSignalInfo::default().semaphore(computed.as_raw()).value(value);

@@ -20,8 +20,8 @@ use bridge_ipc::{Backend, Direction, Message};
 use super::copy::{CopyResult, CopyTask, SlotFiles};
 use super::memory::{AcceptedMemory, OfferedMemory, memory};
 use super::part::{
-    Backoff, CHECK_INTERVAL, HandedSlot, Outcome, Part, RETRY_INTERVAL, Settled, TornFrames, WorkerHandle, index,
-    release_gpu, wait_settled, worker_fault,
+    Backoff, CHECK_INTERVAL, HandedSlot, Outcome, Part, RETRY_INTERVAL, Settled, TornFrames, WorkerHandle,
+    describe_fall, index, is_relied_on, reached_value, release_gpu, wait_settled,
 };
 use super::pending_frames::{PendingFrame, PendingFrames};
 use super::terms::{EXCHANGE, Terms, max_pending};
@@ -78,6 +78,8 @@ impl<R: Resources> WorkerHandle for WorkerWriter<R> {
         if backend == Backend::Host || self.is_new() {
             return Ok(());
         }
+        // SAFETY: by this function's contract, no earlier worker signals any more.
+        unsafe { release_gpu(self) };
         wait_settled(self.exchange(), limit, check_wanted, || self.is_settled())?;
         self.renew(check_wanted)
     }
@@ -153,7 +155,8 @@ impl<R: Resources> Part for StepWriterPart<R> {
         let pending = (self.pending.len() > 0).then_some(looks);
         let unseen = (self.is_open && self.handle.needs_polling()).then_some(RETRY_INTERVAL);
         let ending = (self.is_open && self.awaits_timeline).then(|| self.backoff.delay());
-        pending.into_iter().chain(unseen).chain(ending).min()
+        let relied_on = is_relied_on(&self.handle, &self.pending).then_some(CHECK_INTERVAL);
+        pending.into_iter().chain(unseen).chain(ending).chain(relied_on).min()
     }
 
     fn close(&mut self) {
@@ -176,7 +179,7 @@ impl<R: Resources> Part for StepWriterPart<R> {
 
     fn describe_overrun(&mut self, limit: Duration, leaves: bool) -> Option<String> {
         if self.pending.len() == 0 {
-            return None;
+            return describe_fall(&self.handle, &self.pending);
         }
         // On the CPU, the worker does not wait for Vulkan.
         let rendered = if self.is_host() { u64::MAX } else { self.handle.rendered().unwrap_or(u64::MAX) };
@@ -189,7 +192,7 @@ impl<R: Resources> Part for StepWriterPart<R> {
     }
 
     fn is_waited_for(&self) -> bool {
-        self.pending.len() > 0
+        self.pending.len() > 0 || describe_fall(&self.handle, &self.pending).is_some()
     }
 
     fn awaited_frames(&self) -> Box<[u64]> {
@@ -197,7 +200,7 @@ impl<R: Resources> Part for StepWriterPart<R> {
     }
 
     fn settle_pending(&mut self, dead: bool) -> Settled {
-        if self.pending.len() == 0 || !dead && !self.is_host() {
+        if !dead && !self.is_host() {
             return Settled::default();
         }
         let pending = self.pending.take_all();
@@ -208,7 +211,7 @@ impl<R: Resources> Part for StepWriterPart<R> {
         match pending.last() {
             #[cfg(test)]
             _ if self.signals_nothing => {}
-            Some(last) if self.is_host() => self.handle.signal(last.announced.value),
+            last if self.is_host() => last.into_iter().for_each(|last| self.handle.signal(last.announced.value)),
             // SAFETY: the process has ended (`dead`).
             _ => unsafe { release_gpu(&self.handle) },
         }
@@ -291,10 +294,7 @@ impl<R: Resources> StepWriterPart<R> {
     /// Returns the oldest frame that the worker's GPU has finished and that was not returned yet.
     fn next_reached(&mut self) -> Result<Option<u64>, String> {
         while self.pending.len() > 0 {
-            let value = self.handle.computed();
-            let reached = value.as_ref().map_or(0, |value| *value);
-            let is_known = value.is_ok();
-            worker_fault("the timeline of its frames cannot be used", value.map(drop), &self.handle)?;
+            let (reached, is_known) = reached_value("the timeline of its frames cannot be used", &self.handle)?;
             if !is_known && self.drop_if_device_lost() {
                 break;
             }

@@ -18,6 +18,9 @@ const END: Duration = Duration::from_secs(2);
 /// Time after which a queue counts as hanging.
 pub(super) const HANGS: Duration = Duration::from_millis(100);
 
+#[path = "fall_tests.rs"]
+mod falls;
+
 pub(super) type Words = BufferSpec<u32>;
 
 /// The worker's view: its slots, with the values that its stream waits for.

@@ -1,4 +1,4 @@
-//! Processes that the unit tests fork.
+//! Processes that tests fork.
 #![allow(unsafe_code)] // Forks.
 
 unsafe extern "C" {
@@ -8,9 +8,11 @@ unsafe extern "C" {
     fn _exit(status: i32) -> !;
 }
 
-/// Runs `run` in a forked child, and waits for its end. Panics if `run` panics or takes longer than
-/// 20 seconds.
-pub(crate) fn in_a_child(run: impl FnOnce()) {
+/// Runs `run` in a forked child, and waits for its end.
+///
+/// # Panics
+/// If `run` panics or takes longer than 20 seconds.
+pub fn in_a_child(run: impl FnOnce()) {
     // SAFETY: `fork` in a process with several threads: the child has only this one, so it must not
     // need a lock that another thread may have held. Those of the allocator are free (glibc, musl),
     // and `run` takes no others.
