@@ -1,7 +1,6 @@
 //! The frame loop in a window.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use bridge_wgpu::{Bridge, wgpu};
@@ -11,7 +10,7 @@ use winit::event::WindowEvent;
 use winit::event_loop::{ActiveEventLoop, ControlFlow, EventLoop};
 use winit::window::{Window, WindowId};
 
-use super::{Args, Demo, Picture, target};
+use super::{Args, Demo, LIMIT, Picture, target};
 
 /// Shows frames until the window is closed, or as many as requested. Then draws one more frame
 /// without the window, and checks it.
@@ -32,9 +31,6 @@ pub(super) fn show<D: Demo>(args: Args) -> Result<()> {
     println!("{frame} frames in a window, and the one that was looked at is right");
     Ok(())
 }
-
-/// Longer than a frame's kernels take.
-const LIMIT: Duration = Duration::from_secs(5);
 
 struct App<D> {
     args: Args,
