@@ -2,6 +2,7 @@
 //! none of which are destroyed. A single test, see `Rig`.
 #![allow(unsafe_code, clippy::unwrap_used)] // The engine.
 
+mod engine_only;
 mod images;
 mod panics;
 
@@ -20,10 +21,12 @@ fn an_engine_keeps_its_own() {
     features_missing_on_an_adopted_device_are_reported();
     submissions_are_made_under_the_engines_lock();
     a_lock_that_does_not_call_its_closure_is_an_error();
+    engine_only::a_lock_for_submissions_that_are_never_made_is_refused();
     panics::a_panic_of_a_closure_propagates();
     panics::a_panic_that_the_lock_swallows_is_an_error();
     for backend in [Backend::Host, Backend::Cuda] {
         new_images_wait_for_the_engine(backend);
+        engine_only::nothing_is_submitted_without_the_engine(backend);
         for place in [panics::Place::Before, panics::Place::After] {
             panics::frames_continue(backend, place);
         }

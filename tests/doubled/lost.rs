@@ -60,6 +60,22 @@ pub(crate) fn begin(exchange: &mut Option<Exchange<Words>>, _: &mut Option<Excha
     assert!(error.is_device_lost(), "{error}");
 }
 
+/// Begins a frame of the second exchange.
+pub(crate) fn begin_other(exchange: &mut Option<Exchange<Words>>, other: &mut Option<Exchange<Words>>) {
+    begin(other, exchange);
+}
+
+/// Checks the compute side, without an exchange.
+pub(crate) fn check(exchange: &mut Option<Exchange<Words>>, _: &mut Option<Exchange<Words>>) {
+    let error = exchange.as_ref().unwrap().compute().check_alive().unwrap_err();
+    assert!(error.is_device_lost(), "{error}");
+}
+
+/// Waits for the compute side's signals, without an exchange.
+pub(crate) fn wait(exchange: &mut Option<Exchange<Words>>, _: &mut Option<Exchange<Words>>) {
+    exchange.as_ref().unwrap().compute().wait_for_signals(Rig::LONG).unwrap();
+}
+
 /// Ends the first exchange.
 pub(crate) fn end(exchange: &mut Option<Exchange<Words>>, _: &mut Option<Exchange<Words>>) {
     drop(exchange.take());

@@ -29,7 +29,7 @@ mod render_first;
 mod split;
 mod swapped;
 
-use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, LiveObjects};
+use bridge::{Backend, BufferAccess, BufferSpec, Compute, ExchangeInfo, LiveObjects};
 use bridge_tests::{Need, Rig, assert_silent, skip};
 use driver_double::{Double, Planted};
 
@@ -163,6 +163,16 @@ fn a_lost_context_is_noticed_by_a_writer_that_waits_for_its_turn() {
 }
 
 #[test]
+fn a_lost_context_is_noticed_by_a_check() {
+    lost::the_queue_continues("a_lost_context_is_noticed_by_a_check", &info(2), lost::check);
+}
+
+#[test]
+fn a_lost_context_is_noticed_by_a_wait() {
+    lost::the_queue_continues("a_lost_context_is_noticed_by_a_wait", &info(2), lost::wait);
+}
+
+#[test]
 fn a_lost_context_is_noticed_by_the_end_of_the_exchange() {
     lost::the_queue_continues("a_lost_context_is_noticed_by_the_end_of_the_exchange", &info(2), lost::end);
 }
@@ -184,8 +194,7 @@ fn a_context_that_is_lost_while_an_exchange_is_dropped() {
 
 #[test]
 fn a_context_that_is_lost_while_an_exchange_is_closed() {
-    let close = |exchange: Exchange<Words>| exchange.close().unwrap();
-    lost::while_an_exchange_ends("a_context_that_is_lost_while_an_exchange_is_closed", close);
+    lost::while_an_exchange_ends("a_context_that_is_lost_while_an_exchange_is_closed", |one| one.close().unwrap());
 }
 
 #[test]
@@ -196,9 +205,7 @@ fn a_lost_context_is_noticed_for_another_compute_side() {
 /// Its frames may be behind those of the first exchange.
 #[test]
 fn a_lost_context_is_noticed_by_another_exchange() {
-    lost::the_queue_continues("a_lost_context_is_noticed_by_another_exchange", &info(2), |exchange, other| {
-        lost::begin(other, exchange);
-    });
+    lost::the_queue_continues("a_lost_context_is_noticed_by_another_exchange", &info(2), lost::begin_other);
 }
 
 #[test]
@@ -246,8 +253,7 @@ fn kernel_memory_is_refused_while_its_stream_is_captured() {
 
 #[test]
 fn kernel_memory_is_created_while_its_stream_waits() {
-    let name = "kernel_memory_is_created_while_its_stream_waits";
-    with_double(name, kernel_memory::is_created_while_its_stream_waits);
+    with_double("kernel_memory_is_created_while_its_stream_waits", kernel_memory::is_created_while_its_stream_waits);
 }
 
 #[test]
@@ -314,8 +320,7 @@ fn signals_are_logged_after_their_lock_is_released() {
 
 #[test]
 fn a_graph_that_cannot_be_launched_is_captured_again() {
-    let name = "a_graph_that_cannot_be_launched_is_captured_again";
-    with_double(name, graphs::a_graph_that_fails_is_captured_again);
+    with_double("a_graph_that_cannot_be_launched_is_captured_again", graphs::a_graph_that_fails_is_captured_again);
 }
 
 #[test]
@@ -335,8 +340,7 @@ fn a_stream_that_was_not_lent_is_refused() {
 
 #[test]
 fn a_stream_that_was_not_lent_with_a_part_is_refused() {
-    let name = "a_stream_that_was_not_lent_with_a_part_is_refused";
-    with_double(name, swapped::another_stream_of_a_part_is_refused);
+    with_double("a_stream_that_was_not_lent_with_a_part_is_refused", swapped::another_stream_of_a_part_is_refused);
 }
 
 #[test]

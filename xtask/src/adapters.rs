@@ -18,8 +18,9 @@ const WGPU_EXAMPLES: &[&str] = &[
 ];
 
 /// The tests of `bridge-wgpu` that also run with CUDA on the driver double: the contents and the
-/// lifetimes of wgpu's frames. The other tests would repeat these.
-const WGPU_ON_THE_DOUBLE: &[Program] = &[part("lives", &["a_thousand_come_and_go"]), whole("contents")];
+/// lifetimes of wgpu's frames. The other tests would repeat these, or start the double themselves.
+const WGPU_ON_THE_DOUBLE: &[Program] =
+    &[part("lives", &["a_thousand_come_and_go", "a_fault_of_cuda_hangs_no_wait"]), whole("contents")];
 
 /// The runs of the example of `bevy-vk-cuda`: as on a machine without CUDA, and as on one with
 /// CUDA, on the single queue that software drivers have.

@@ -1,5 +1,9 @@
 //! Errors of the adapter.
 
+use std::time::Duration;
+
+use ash::vk;
+
 /// The result of this crate's calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -60,7 +64,10 @@ pub enum Error {
 
     /// wgpu reported an error during a submission and did not say whether it submitted: the error
     /// may come from a callback that wgpu called afterward.
-    #[error("{object}: wgpu reported an error during the submission, which may have been made: {source}")]
+    #[error(
+        "{object}: wgpu reported an error during the submission, which may have been made; its frames are lost, and the \
+         next `begin` or `newest` recovers their slots: {source}"
+    )]
     #[non_exhaustive]
     Unconfirmed {
         /// The object that should be submitted.
@@ -70,7 +77,10 @@ pub enum Error {
     },
 
     /// wgpu's device is lost or was destroyed, so that it accepts no submissions.
-    #[error("{object}: wgpu's device takes no submissions: it is lost or was destroyed")]
+    #[error(
+        "{object}: wgpu's device takes no submissions: it is lost or was destroyed; drop its exchanges and each `Bridge` of \
+         it, and request another device"
+    )]
     #[non_exhaustive]
     DeviceLost {
         /// The object that should be submitted.
@@ -79,15 +89,15 @@ pub enum Error {
 
     /// The signal after frames for which wgpu did not report whether they were submitted did not
     /// arrive within the limit, or the device is lost.
-    #[error("{object}: vkWaitSemaphores failed after {limit:?} at most: {result:?}")]
+    #[error("{object}: vkWaitSemaphores failed: {result:?} ({}){}", .result.as_raw(), advice(*.result, *.limit))]
     #[non_exhaustive]
     HostWait {
         /// The exchange.
         object: String,
         /// The driver's result code; `TIMEOUT` if the limit has passed.
-        result: ash::vk::Result,
+        result: vk::Result,
         /// The limit.
-        limit: std::time::Duration,
+        limit: Duration,
     },
 
     /// An invalid argument.
@@ -125,6 +135,20 @@ impl Error {
     }
 }
 
+/// Returns the cause of a failed wait, and what to do.
+fn advice(result: vk::Result, limit: Duration) -> String {
+    match result {
+        vk::Result::TIMEOUT => format!(
+            "; the queue has not finished earlier frames within {limit:?}: call `begin` again if they are only slow, or drop \
+             the exchange if a kernel never ends"
+        ),
+        vk::Result::ERROR_DEVICE_LOST => {
+            "; drop the exchanges of the device and each `Bridge` of it, and request another device".to_owned()
+        }
+        _ => String::new(),
+    }
+}
+
 impl From<bridge::vk_export::Error> for Error {
     fn from(error: bridge::vk_export::Error) -> Self {
         Self::Bridge(error.into())
@@ -144,6 +168,21 @@ mod tests {
     use bridge::cudarc::driver::{DriverError, sys::CUresult};
 
     use super::*;
+
+    #[test]
+    fn errors_say_what_to_do() {
+        let wait =
+            |result| Error::HostWait { object: "points".into(), result, limit: Duration::from_secs(5) }.to_string();
+        let text = wait(vk::Result::TIMEOUT);
+        assert!(text.contains("TIMEOUT (2)") && text.contains("within 5s: call `begin` again"), "{text}");
+        let text = wait(vk::Result::ERROR_DEVICE_LOST);
+        assert!(text.contains("(-4)") && text.contains("request another device"), "{text}");
+        let text = Error::DeviceLost { object: "points".into() }.to_string();
+        assert!(text.contains("request another device"), "{text}");
+        let source = wgpu::Error::Validation { source: "cause".into(), description: "cause".into() };
+        let text = Error::Unconfirmed { object: "points".into(), source }.to_string();
+        assert!(text.contains("`newest` recovers their slots"), "{text}");
+    }
 
     /// `?` converts the errors of cudarc's calls, with their code.
     #[test]

@@ -19,6 +19,7 @@ mod replace;
 mod scope;
 mod shared;
 mod submit;
+mod surface;
 mod turn;
 
 pub use batch::Frames;

@@ -83,6 +83,21 @@ pub enum Error {
         queue: String,
     },
 
+    /// The queue belongs to a device that was adopted with
+    /// [`only_engine_submits`](crate::AdoptInfo::only_engine_submits). Nothing was submitted.
+    #[error(
+        "{queue}: only the engine of {device} submits to it (`AdoptInfo::only_engine_submits`); let the engine submit the \
+         commands, with what `Exchange::record_initial`, `RenderTurn::lend` and `Exchange::flush_parts` return, or use \
+         an adapter of the engine, such as `bridge_wgpu::Exchange`"
+    )]
+    #[non_exhaustive]
+    OnlyEngineSubmits {
+        /// The queue.
+        queue: String,
+        /// The device's name.
+        device: String,
+    },
+
     /// An invalid argument.
     #[error("{object}: {reason}")]
     #[non_exhaustive]

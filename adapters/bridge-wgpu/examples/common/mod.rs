@@ -4,6 +4,7 @@
 mod window;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use bridge_wgpu::{Backend, Bridge, wgpu};
@@ -72,6 +73,9 @@ fn size(text: &str) -> Result<[u32; 2]> {
     }
     Ok(size)
 }
+
+/// Longer than the kernels of a frame take.
+const LIMIT: Duration = Duration::from_secs(5);
 
 /// A program that draws frames and can check them.
 pub(crate) trait Demo: Sized {
@@ -219,6 +223,8 @@ pub(crate) fn read(
     copy(&mut commands, &staging);
     gpu.queue().submit([commands.finish()]);
     staging.map_async(wgpu::MapMode::Read, .., |_| {});
+    // The poll has no limit, and would hang after a fault of a kernel.
+    gpu.wait_for_compute(LIMIT)?;
     gpu.device().poll(wgpu::PollType::wait_indefinitely())?;
     Ok(staging.get_mapped_range(..)?.to_vec())
 }

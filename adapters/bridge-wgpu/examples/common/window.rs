@@ -10,7 +10,7 @@ use winit::event::WindowEvent;
 use winit::event_loop::{ActiveEventLoop, ControlFlow, EventLoop};
 use winit::window::{Window, WindowId};
 
-use super::{Args, Demo, Picture, target};
+use super::{Args, Demo, LIMIT, Picture, target};
 
 /// Shows frames until the window is closed, or as many as requested. Then draws one more frame
 /// without the window, and checks it.
@@ -40,6 +40,8 @@ struct App<D> {
 }
 
 struct Shown<D> {
+    // Field order is drop order: dropping the surface waits for the queue without a limit, and
+    // dropping the exchanges first releases the queue if a kernel has faulted.
     demo: D,
     surface: wgpu::Surface<'static>,
     config: wgpu::SurfaceConfiguration,
@@ -74,7 +76,7 @@ impl<D: Demo> Shown<D> {
         let plain = [wgpu::TextureFormat::Bgra8Unorm, wgpu::TextureFormat::Rgba8Unorm];
         config.format =
             plain.into_iter().find(|format| formats.contains(format)).context("the window has no plain format")?;
-        surface.configure(gpu.device(), &config);
+        gpu.configure_surface(&surface, &config, LIMIT)?;
         let demo = D::new(&gpu, args, config.format)?;
         Ok(Self { demo, surface, config, window, gpu, frame: 0 })
     }
@@ -85,19 +87,22 @@ impl<D: Demo> Shown<D> {
             return Ok(());
         }
         (self.config.width, self.config.height) = (size.width, size.height);
-        self.surface.configure(self.gpu.device(), &self.config);
+        self.configure()?;
         self.demo.resize(&self.gpu, size.into())
+    }
+
+    fn configure(&self) -> Result<()> {
+        Ok(self.gpu.configure_surface(&self.surface, &self.config, LIMIT)?)
     }
 
     fn draw(&mut self) -> Result<()> {
         use wgpu::CurrentSurfaceTexture as Current;
         let texture = match self.surface.get_current_texture() {
             Current::Success(texture) | Current::Suboptimal(texture) => texture,
+            // No frame has begun, so none is lost.
             Current::Timeout | Current::Occluded => return Ok(()),
-            Current::Outdated | Current::Lost => {
-                self.surface.configure(self.gpu.device(), &self.config);
-                return Ok(());
-            }
+            Current::Outdated => return self.configure(),
+            Current::Lost => bail!("the surface is lost; create it again with `Instance::create_surface`"),
             Current::Validation => bail!("the window's texture"),
         };
         let view = texture.texture.create_view(&Default::default());

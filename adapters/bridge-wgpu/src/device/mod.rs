@@ -33,7 +33,17 @@ use splice::Splice;
 /// # Submissions
 /// wgpu has a private lock around its queue, which other code cannot take. Therefore everything
 /// that this crate submits goes through [`wgpu::Queue::submit`], and any thread may submit at the
-/// same time.
+/// same time. Functions of [`bridge`] that would submit by themselves, such as those of a
+/// [`bridge::Exchange`] on [`KernelModule::device`](bridge::vk_export::KernelModule::device),
+/// return [`OnlyEngineSubmits`](bridge::vk_export::Error::OnlyEngineSubmits).
+///
+/// # Waits without a limit
+/// wgpu waits for its queue without a limit in [`wgpu::Surface::configure`], when a configured
+/// surface or the last [`wgpu::Queue`] is dropped, and in [`wgpu::Device::poll`] with
+/// [`wgpu::PollType::wait_indefinitely`]. After a fault of a CUDA kernel, the queue may wait for a
+/// signal that never comes, and these calls hang. Use
+/// [`configure_surface`](Self::configure_surface) for the first, and call
+/// [`wait_for_compute`](Self::wait_for_compute) before the others.
 #[derive(Clone)]
 pub struct Bridge(Arc<Inner>);
 
@@ -112,13 +122,13 @@ impl Bridge {
         info.device_extensions = &extensions;
         info.instance_extensions = instance.extensions();
         info.features = features;
-        // No lock, because wgpu's lock cannot be taken. The bridge then submits nothing by itself,
-        // and this crate submits through wgpu.
-        info.queue_lock = None;
+        // wgpu's lock cannot be taken, and the program can get the adopted device, such as that of a
+        // kernel module. This crate submits through wgpu.
+        info.only_engine_submits = true;
         info.keep_alive = Some(Box::new(device.clone()));
         // SAFETY: the handles belong to one wgpu device, which lives as long as its clone in
         // `keep_alive`, as does its instance; the extensions are those that wgpu enabled; the
-        // caller guarantees the features. Only wgpu submits to the queue.
+        // caller guarantees the features. Only wgpu makes calls on the queue.
         let export = unsafe { ExportDevice::adopt(info) }?;
         drop(hal);
         let compute = Compute::new(&export, backend)?;
@@ -175,7 +185,9 @@ impl Bridge {
         self.0.compute.cuda()
     }
 
-    /// Loads CUDA kernels, as [`Compute::load`].
+    /// Loads CUDA kernels, as [`Compute::load`]. Load every kernel, and launch it once, before the
+    /// first frame: the driver blocks both while a stream waits, as that of an exchange in step does
+    /// in nearly every frame.
     ///
     /// [`Backend::Host`] compiles no kernels: it calls twins in Rust instead, which
     /// [`KernelModule::with_twin`] adds to the module. A program whose kernels have twins launches

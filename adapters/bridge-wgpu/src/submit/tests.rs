@@ -2,6 +2,7 @@
 //! submissions.
 #![allow(unsafe_code, clippy::unwrap_used)] // A test, and submissions that are wrong on purpose.
 
+mod bypassed;
 mod counts;
 mod ends;
 #[path = "../../tests/support/mod.rs"]

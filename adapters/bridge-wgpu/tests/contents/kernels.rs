@@ -46,6 +46,8 @@ fn kernels_and_wgpus_commands_alternate() {
     let (sum, addend) = (buffer("sum"), buffer("addend"));
     assert_eq!(read_buffer(&bridge, sum.buffer()), [0; LEN], "it holds zeros at first");
     let module = bridge.kernel_module("probe", PTX).unwrap();
+    // Its device is not one that the program may submit to.
+    assert!(module.device().queue().with(|_| ()).is_err());
     let (add, fill) = (module.kernel("add").unwrap(), module.kernel("fill_after").unwrap());
     let len = LEN as u32;
     let config = LaunchConfig::for_elements(LEN as u64, 256);

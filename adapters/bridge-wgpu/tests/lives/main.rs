@@ -4,6 +4,7 @@
 
 mod callbacks;
 mod closed;
+mod faults;
 mod foreign;
 mod kept;
 mod late;

@@ -6,11 +6,12 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Compute;
 use super::cuda::CudaLink;
 use super::side::Side;
+use crate::error::Result;
 use crate::observe::log_hold::LogHold;
 use crate::observe::{log_error, log_warn};
 use crate::timeline::Timeline;
@@ -127,6 +128,24 @@ impl ExchangeTimelines {
 }
 
 impl Compute {
+    /// Waits until CUDA has made the signals of all frames to date, for at most `timeout`. It covers
+    /// the exchanges of all compute sides in the same context. With [`Backend::Host`] there is
+    /// nothing to wait for.
+    ///
+    /// Afterwards, no frame in Vulkan's queue waits for CUDA, so a wait without a limit that cannot
+    /// be avoided, such as one in an engine's code, ends once Vulkan has done its own work. If a
+    /// kernel has faulted, the host makes the signals in CUDA's place, as in
+    /// [`check_alive`](Self::check_alive), and the next call to the exchange returns the fault.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`](crate::Error::Timeout), which names an exchange, if kernels have not ended
+    /// within the timeout; or the error of the failed driver call.
+    ///
+    /// [`Backend::Host`]: crate::Backend::Host
+    pub fn wait_for_signals(&self, timeout: Duration) -> Result<()> {
+        wait_for_signals(self.side(), timeout)
+    }
+
     /// Registers an exchange, so that its timeline is released once its compute side is lost.
     pub(crate) fn register(&self, signaled: &Arc<ExchangeTimelines>) {
         let contexts = self.side().contexts();
@@ -147,6 +166,23 @@ pub(crate) fn release_lost(side: &Side) {
         // side continues.
         unsafe { one.release() };
     }
+}
+
+/// Waits, for at most `limit`, until all signals have been made that Vulkan may wait for, of
+/// exchanges that have a context in common with `side`. Signals of a lost side are made in its
+/// place.
+pub(crate) fn wait_for_signals(side: &Side, limit: Duration) -> Result<()> {
+    let start = Instant::now();
+    for one in exchanges_on_contexts_of(side) {
+        let Some(last) = one.computed.last_issued() else { continue };
+        let waited = last.wait_blocking(limit.saturating_sub(start.elapsed()));
+        if waited.is_err() && one.computed.is_signaler_lost() {
+            release_lost(side);
+        } else {
+            waited?;
+        }
+    }
+    Ok(())
 }
 
 /// Unblocks all CUDA work, in the contexts of `side`, that waits for the Vulkan device of `lost`, a

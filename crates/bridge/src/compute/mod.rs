@@ -293,10 +293,18 @@ impl Compute {
 
     /// Checks that the compute side still works: no kernel has faulted and no closure has panicked.
     ///
+    /// A lost CUDA context makes none of the signals that Vulkan's queue waits for. This function
+    /// then makes them from the host, for the exchanges of all compute sides in that context, as
+    /// `begin` of an exchange does. Call it if a wait of your own for the queue times out.
+    ///
     /// # Errors
     /// [`Error::Cuda`] with the sticky code, or [`Error::HostFailed`].
     pub fn check_alive(&self) -> Result<()> {
-        self.0.side.ensure_alive()
+        let checked = self.0.side.ensure_alive();
+        if checked.as_ref().is_err_and(Error::is_device_lost) {
+            exchange_registry::release_lost(&self.0.side);
+        }
+        checked
     }
 
     /// Returns `true` if all work enqueued so far has completed, including that of skipped and

@@ -68,9 +68,11 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] while an [`InitialTurn`] is open,
-    /// [`vk_export::Error::QueueHeld`] inside [`Queue::with`](vk_export::Queue::with), the error of
-    /// the failed driver call, or [`Error::Timeout`]. After a timeout, the commands may still run,
-    /// and the images still need a hand-over, which is ordered after this one. Objects that the
+    /// [`vk_export::Error::QueueHeld`] inside [`Queue::with`](vk_export::Queue::with),
+    /// [`vk_export::Error::OnlyEngineSubmits`] on the device of an engine that makes all
+    /// submissions itself, which can use [`record_initial`](Self::record_initial), the error of the
+    /// failed driver call, or [`Error::Timeout`]. After a timeout, the commands may still run, and
+    /// the images still need a hand-over, which is ordered after this one. Objects that the
     /// commands use are kept until they have run, even if other resources
     /// [replace](Self::replace) them; closing and dropping the exchange wait for the commands.
     pub fn initialize(&mut self) -> Result<()> {

@@ -32,7 +32,7 @@ impl<R: Resources> State<R> {
     /// compute sides are lost. If other GPUs still work, this exchange's values are signaled once
     /// their work has ended.
     pub(super) fn check_compute(&self) -> Result<()> {
-        let checked = self.compute.check_alive();
+        let checked = self.compute.side().ensure_alive();
         if checked.as_ref().is_err_and(Error::is_device_lost) {
             if self.has_compute_ended() {
                 // SAFETY: the context that signals is permanently lost. (The CPU backend's thread

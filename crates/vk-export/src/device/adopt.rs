@@ -10,7 +10,7 @@ use ash::{ext, vk};
 
 use super::{ExportDevice, Ownership, Parts};
 use crate::device::physical::PhysicalDeviceInfo;
-use crate::device::queue_lock::QueueLock;
+use crate::device::queue_lock::{EngineLock, QueueAccess, QueueLock};
 use crate::device::requirements::Gaps;
 use crate::device::resident;
 use crate::error::{Error, Result};
@@ -51,6 +51,15 @@ pub struct AdoptInfo<'a> {
     /// share one mutex, pass clones of the same `Arc`: calls that would deadlock are detected by
     /// it.
     pub queue_lock: Option<Arc<dyn QueueLock>>,
+    /// `true` for an engine whose lock around its queues cannot be taken from outside, such as
+    /// wgpu's. Nothing is then submitted through the adopted device: [`Queue::submit`] and
+    /// [`Queue::with`], and everything that calls them, return [`Error::OnlyEngineSubmits`], even
+    /// if the program asks for the submission. The engine submits what `Exchange::record_initial`,
+    /// `RenderTurn::lend` and `Exchange::flush_parts` of `bridge` give it. Default: `false`.
+    ///
+    /// [`Queue::submit`]: crate::Queue::submit
+    /// [`Queue::with`]: crate::Queue::with
+    pub only_engine_submits: bool,
     /// Anything that must live as long as the adopted device, such as the engine's own reference to
     /// it; dropped with the last clone. With `None`, the engine must keep the device alive until
     /// [`try_release`](ExportDevice::try_release) succeeds; drops that could otherwise leave
@@ -86,6 +95,7 @@ impl AdoptInfo<'_> {
             instance_extensions: &[],
             features: EnabledFeatures::default(),
             queue_lock: None,
+            only_engine_submits: false,
             keep_alive: None,
         }
     }
@@ -125,7 +135,9 @@ impl ExportDevice {
     ///
     /// # Errors
     /// [`Error::Missing`] with everything that the device lacks or the engine did not enable,
-    /// [`Error::InvalidArgument`] for null handles and for a queue family that does not exist.
+    /// [`Error::InvalidArgument`] for null handles, for a queue family that does not exist, and for
+    /// a [`queue_lock`](AdoptInfo::queue_lock) together with
+    /// [`only_engine_submits`](AdoptInfo::only_engine_submits).
     ///
     /// # Safety
     /// - The handles are null, or valid and belong together as described for the fields, and stay
@@ -137,9 +149,11 @@ impl ExportDevice {
     ///   enabled.
     /// - The engine makes no calls that need external synchronization on the queues while a call is
     ///   made through [`queue`](Self::queue) or [`queue_of`](Self::queue_of). A
-    ///   [`queue_lock`](AdoptInfo::queue_lock) ensures this.
+    ///   [`queue_lock`](AdoptInfo::queue_lock) ensures this, and so does
+    ///   [`only_engine_submits`](AdoptInfo::only_engine_submits), with which no call is made.
     pub unsafe fn adopt(info: AdoptInfo<'_>) -> Result<Self> {
         check_handles(&info)?;
+        let queue_access = queue_access(&info)?;
         let physical = PhysicalDeviceInfo::query(&info.instance, info.physical_device, info.api_version)?;
         let api_version = info.api_version.min(physical.api_version);
         let gaps = Gaps::find(api_version, info.features.timeline_semaphore, info.features.synchronization2, |name| {
@@ -166,13 +180,27 @@ impl ExportDevice {
             api_version,
             queue: (info.queue, info.queue_family),
             more_queues: info.more_queues.to_vec(),
-            queue_lock: info.queue_lock,
+            queue_access,
             export_gaps: gaps.export,
             enabled: info.features,
             extensions: info.device_extensions.iter().map(|name| (*name).to_owned()).collect(),
             names: info.instance_extensions.contains(&ext::debug_utils::NAME),
             ownership: Ownership::Adopted { keep_alive: info.keep_alive },
         }))
+    }
+}
+
+/// Returns what calls on the queues need.
+fn queue_access(info: &AdoptInfo<'_>) -> Result<QueueAccess> {
+    match (info.only_engine_submits, &info.queue_lock) {
+        (false, None) => Ok(QueueAccess::Unlocked),
+        (false, Some(lock)) => Ok(QueueAccess::Locked(EngineLock::new(Arc::clone(lock)))),
+        (true, None) => Ok(QueueAccess::EngineOnly),
+        (true, Some(_)) => Err(Error::invalid(
+            "adopted queues",
+            "`queue_lock` and `only_engine_submits` are both set, but a lock is for submissions that the engine does not \
+             make; set one of them",
+        )),
     }
 }
 
@@ -205,6 +233,7 @@ impl std::fmt::Debug for AdoptInfo<'_> {
             .field("instance_extensions", &self.instance_extensions)
             .field("features", &self.features)
             .field("queue_lock", &self.queue_lock.is_some())
+            .field("only_engine_submits", &self.only_engine_submits)
             .field("keep_alive", &self.keep_alive.is_some())
             .finish_non_exhaustive()
     }

@@ -39,7 +39,7 @@ use uuid::Uuid;
 use crate::device::instance::OwnedInstance;
 use crate::device::physical::PhysicalDeviceInfo;
 use crate::device::queue::{Queue, QueueKind};
-use crate::device::queue_lock::QueueLock;
+use crate::device::queue_lock::QueueAccess;
 use crate::device::registry::Registry;
 use crate::device::requirements::{Requirement, kernel_gaps};
 use crate::device::synchronization2::Synchronization2;
@@ -102,7 +102,7 @@ struct Parts {
     /// The main queue and further queues, with their families.
     queue: (vk::Queue, u32),
     more_queues: Vec<(vk::Queue, u32)>,
-    queue_lock: Option<Arc<dyn QueueLock>>,
+    queue_access: QueueAccess,
     export_gaps: Vec<Requirement>,
     enabled: EnabledFeatures,
     /// The enabled device extensions.
@@ -117,7 +117,7 @@ impl ExportDevice {
         let calls = Synchronization2::new(&instance, &raw, api_version);
         let lock = |queue: (vk::Queue, u32)| {
             let stages = physical.stages_of(queue.1);
-            Queue::new(raw.handle(), queue, stages, parts.queue_lock.clone(), calls.clone(), &physical.name)
+            Queue::new(raw.handle(), queue, stages, parts.queue_access.clone(), calls.clone(), &physical.name)
         };
         let is_enabled = |name: &CStr| parts.extensions.iter().any(|one| one.as_c_str() == name);
         let gaps = kernel_gaps(parts.enabled.buffer_device_address, is_enabled, |name| physical.has_extension(name));

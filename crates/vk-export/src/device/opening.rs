@@ -10,6 +10,7 @@ use crate::device::dependencies::{missing_of_device, missing_of_instance};
 use crate::device::instance::OwnedInstance;
 use crate::device::physical::PhysicalDeviceInfo;
 use crate::device::queue::QueueKind;
+use crate::device::queue_lock::QueueAccess;
 use crate::device::requirements::{CUDA_KERNEL_EXTENSIONS, EXPORT_EXTENSIONS, base_extensions, to_texts};
 use crate::device::requirements::{RequiredFeatures, Requirement};
 use crate::device::resident::load;
@@ -57,7 +58,7 @@ impl ExportDevice {
             api_version,
             queue,
             more_queues,
-            queue_lock: None,
+            queue_access: QueueAccess::Unlocked,
             export_gaps,
             enabled,
             extensions: extensions.into_iter().map(CStr::to_owned).collect(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ash::vk;
 
-use crate::device::queue_lock::{EngineLock, QueueLock, QueueMutex};
+use crate::device::queue_lock::{QueueAccess, QueueMutex};
 use crate::device::synchronization2::Synchronization2;
 use crate::error::{Error, Result};
 use crate::logging::log_error;
@@ -85,10 +85,11 @@ impl std::fmt::Display for QueueKind {
 /// Each queue in the process has one lock, even if its device is adopted more than once. The lock
 /// only orders calls through objects of this type; an engine provides its own lock as
 /// [`AdoptInfo::queue_lock`](crate::AdoptInfo), keeps its own submissions apart in another way, or
-/// adds the submit parts of `bridge` to its own submissions.
+/// adds the submit parts of `bridge` to its own submissions. If it sets
+/// [`AdoptInfo::only_engine_submits`](crate::AdoptInfo), this type makes no calls on the queue.
 pub struct Queue {
     mutex: Arc<QueueMutex>,
-    engine: Option<EngineLock>,
+    access: QueueAccess,
     family: u32,
     stages: Option<vk::PipelineStageFlags2>,
     calls: Synchronization2,
@@ -100,12 +101,12 @@ impl Queue {
         device: vk::Device,
         (raw, family): (vk::Queue, u32),
         stages: Option<vk::PipelineStageFlags2>,
-        engine: Option<Arc<dyn QueueLock>>,
+        access: QueueAccess,
         calls: Synchronization2,
         device_name: &str,
     ) -> Self {
-        let (mutex, engine) = (QueueMutex::for_queue(device, raw), engine.map(EngineLock::new));
-        Self { mutex, engine, family, stages, calls, device_name: device_name.to_owned() }
+        let mutex = QueueMutex::for_queue(device, raw);
+        Self { mutex, access, family, stages, calls, device_name: device_name.to_owned() }
     }
 
     /// Returns the index of the queue's family.
@@ -125,15 +126,24 @@ impl Queue {
     /// and the panic is logged. A panic in `f` is propagated.
     ///
     /// # Errors
+    /// [`Error::OnlyEngineSubmits`] on a device that was adopted with
+    /// [`only_engine_submits`](crate::AdoptInfo::only_engine_submits); `f` is not called.
     /// [`Error::QueueHeld`] inside another call on this thread, for this queue or for another one
     /// with the same [`QueueLock`], because it would deadlock.
     /// [`Error::InvalidArgument`] if the engine's lock returned or panicked without calling `f`, or
     /// caught a panic of `f`.
+    ///
+    /// [`QueueLock`]: crate::QueueLock
     pub fn with<R>(&self, f: impl FnOnce(vk::Queue) -> R) -> Result<R> {
+        let engine = match &self.access {
+            QueueAccess::Unlocked => None,
+            QueueAccess::Locked(lock) => Some(lock),
+            QueueAccess::EngineOnly => return Err(self.engine_only()),
+        };
         let raw = self.mutex.raw();
         self.check_free()?;
         let Some(guard) = self.mutex.lock() else { return Err(self.held()) };
-        let Some(engine) = &self.engine else { return Ok(f(raw)) };
+        let Some(engine) = engine else { return Ok(f(raw)) };
         let (mut f, mut result) = (Some(f), None);
         let mut once = || {
             if let Some(f) = f.take() {
@@ -173,14 +183,15 @@ impl Queue {
     }
 
     /// Returns `true` if this thread is inside [`with`](Self::with) of this queue, or of another
-    /// one with the same [`QueueLock`]. Submissions to this queue then return [`Error::QueueHeld`].
+    /// one with the same [`QueueLock`](crate::QueueLock). Submissions to this queue then return
+    /// [`Error::QueueHeld`].
     #[inline]
     pub fn is_held(&self) -> bool {
-        self.mutex.is_held_here() || self.engine.as_ref().is_some_and(EngineLock::is_held_here)
+        self.mutex.is_held_here() || matches!(&self.access, QueueAccess::Locked(lock) if lock.is_held_here())
     }
 
-    /// Checks that this thread may submit, that is, that it does not [hold](Self::is_held) the
-    /// queue. For callers that take their own locks before they submit.
+    /// Checks that this thread does not [hold](Self::is_held) the queue. For callers that take
+    /// their own locks before they submit.
     ///
     /// # Errors
     /// [`Error::QueueHeld`].
@@ -192,8 +203,8 @@ impl Queue {
     /// Submits batches in one `vkQueueSubmit2`, under the queue's lock.
     ///
     /// # Errors
-    /// [`Error::Vulkan`] with the driver's code, [`Error::QueueHeld`] inside [`with`](Self::with).
-    /// In both cases nothing was submitted.
+    /// [`Error::Vulkan`] with the driver's code, and the errors of [`with`](Self::with). In all
+    /// cases nothing was submitted.
     ///
     /// # Safety
     /// All handles in `batches` and `fence` are valid, belong to this device and stay alive until
@@ -217,8 +228,13 @@ impl Queue {
         Error::QueueHeld { queue: self.object() }
     }
 
+    #[cold]
+    fn engine_only(&self) -> Error {
+        Error::OnlyEngineSubmits { queue: self.object(), device: self.device_name.clone() }
+    }
+
     pub(crate) fn has_engine_lock(&self) -> bool {
-        self.engine.is_some()
+        matches!(self.access, QueueAccess::Locked(_))
     }
 
     fn object(&self) -> String {

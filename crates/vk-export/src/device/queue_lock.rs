@@ -90,8 +90,20 @@ impl Drop for QueueGuard<'_> {
     }
 }
 
+/// What calls on the queues of a device need.
+#[derive(Clone)]
+pub(crate) enum QueueAccess {
+    /// Only the queue's [`QueueMutex`].
+    Unlocked,
+    /// The engine's lock as well.
+    Locked(EngineLock),
+    /// Only the engine makes calls.
+    EngineOnly,
+}
+
 /// An engine's lock. It may be one mutex for several queues, so a thread that holds it for one
 /// queue holds it for all queues with the same lock, including those of other adoptions.
+#[derive(Clone)]
 pub(crate) struct EngineLock(Arc<dyn QueueLock>);
 
 thread_local! {

@@ -69,8 +69,8 @@ impl InlineCompute {
         }
         if !device.queues_are_synchronized() {
             return Err(invalid(format!(
-                "it submits to the queues of \"{}\", which was adopted without a lock for them; set `AdoptInfo::queue_lock`, \
-                 or record kernels into the engine's own command buffers with `Kernel::record`",
+                "it submits to the queues of \"{}\", which was adopted without a lock for them; set `AdoptInfo::queue_lock` \
+                 if its engine has one, or record kernels into the engine's own command buffers with `Kernel::record`",
                 device.name()
             )));
         }

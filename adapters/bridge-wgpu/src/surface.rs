@@ -1,0 +1,57 @@
+//! Configuration of surfaces, and the wait that keeps calls of wgpu from hanging.
+
+use std::time::Duration;
+
+use crate::device::Bridge;
+use crate::error::Result;
+
+impl Bridge {
+    /// Configures a surface, after [`wait_for_compute`](Self::wait_for_compute):
+    /// [`wgpu::Surface::configure`] alone hangs if a CUDA kernel has faulted.
+    ///
+    /// # Errors
+    /// Those of [`wait_for_compute`](Self::wait_for_compute), and [`Error::Refused`] with wgpu's
+    /// error. The surface then keeps its configuration.
+    ///
+    /// [`Error::Refused`]: crate::Error::Refused
+    pub fn configure_surface(
+        &self,
+        surface: &wgpu::Surface<'_>,
+        config: &wgpu::SurfaceConfiguration,
+        timeout: Duration,
+    ) -> Result<()> {
+        self.wait_for_compute(timeout)?;
+        self.capture("Surface::configure", "surface", || surface.configure(self.device(), config))
+    }
+
+    /// Waits until CUDA has made the signals of all frames to date, for at most `timeout`, so that
+    /// no frame in wgpu's queue waits for CUDA. With the CPU backend it returns at once.
+    ///
+    /// wgpu waits for its queue [without a limit](Self#waits-without-a-limit), for example when a
+    /// configured surface is dropped. If a CUDA kernel has faulted, the queue waits for a signal
+    /// that never comes, and such a call hangs. Call this function first: it notices the fault, and
+    /// makes the signal from the host. It then returns `Ok`, and the next `begin` or
+    /// [`newest`](crate::LatestReader::newest) returns the fault. Frames that other threads submit
+    /// afterwards are not covered.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use bridge_wgpu::{Bridge, wgpu};
+    /// # fn end(
+    /// #     bridge: &Bridge,
+    /// #     surface: wgpu::Surface<'_>,
+    /// # ) -> bridge_wgpu::Result<()> {
+    /// bridge.wait_for_compute(Duration::from_secs(5))?;
+    /// drop(surface);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`bridge::Error::Timeout`], which names an exchange, if kernels have not ended within the
+    /// timeout; calls that wait without a limit then wait for them too. The error of the failed
+    /// driver call if the device is lost.
+    pub fn wait_for_compute(&self, timeout: Duration) -> Result<()> {
+        Ok(self.compute().wait_for_signals(timeout)?)
+    }
+}
