@@ -13,8 +13,8 @@ use crate::shell;
 const IN_WHEEL: &[&str] = &["LICENSE-MIT", "LICENSE-APACHE", LINKED];
 const LINKED: &str = "LICENSE-THIRD-PARTY";
 
-/// Runs a command of `xtask-checks` that takes a file, with the output of `cargo metadata` for these
-/// targets as standard input.
+/// Runs a command of `xtask-checks` that takes a file, with the output of `cargo metadata` for
+/// these targets as standard input.
 pub(crate) fn with_metadata(manifest: &Path, targets: &[&str], word: &str, argument: &Path) -> Result<()> {
     let folder = shell::target_dir().join("ci");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;

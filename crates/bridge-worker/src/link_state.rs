@@ -204,8 +204,8 @@ impl State {
                     let _ = self.connection.send(&Message::Close { exchange }, None, Duration::from_millis(100));
                 }
             },
-            // A Bye, whose reason the next receive returns. The session allows no other message that
-            // matters here.
+            // A Bye, whose reason the next receive returns. The session allows no other message
+            // that matters here.
             _ => {}
         }
     }

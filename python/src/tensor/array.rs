@@ -82,8 +82,8 @@ fn read(
     })
 }
 
-/// Returns `true` if `data` of `__array_interface__` gives the elements by the buffer protocol. If it
-/// is missing, the object itself has the buffer.
+/// Returns `true` if `data` of `__array_interface__` gives the elements by the buffer protocol. If
+/// it is missing, the object itself has the buffer.
 fn is_buffer(data: Option<Bound<'_, PyAny>>) -> bool {
     data.is_none_or(|data| {
         let is_address = data.is_instance_of::<PyTuple>();

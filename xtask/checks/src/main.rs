@@ -1,5 +1,6 @@
 //! The parts of `cargo xtask` that read JSON (the public API as text, the licenses of the
-//! dependencies and their texts, the figures in the documents) and the check for import cycles between files.
+//! dependencies and their texts, the figures in the documents) and the check for import cycles
+//! between files.
 //!
 //! This is a separate package, so that `cargo xtask demo` does not have to build serde and the
 //! other dependencies of these parts.

@@ -10,8 +10,9 @@ use serde_json::Value;
 /// Beginnings of the names of files with license texts and notices, in capital letters.
 const NAMES: &[&str] = &["LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE", "UNLICENSE"];
 
-/// Returns the license texts of the crates that the root package of `cargo metadata`'s output links,
-/// other than those in this repository. Equal texts appear once, with all crates that they are of.
+/// Returns the license texts of the crates that the root package of `cargo metadata`'s output
+/// links, other than those in this repository. Equal texts appear once, with all crates that they
+/// are of.
 ///
 /// Fails if a crate comes without its license text.
 pub(crate) fn text(metadata: &Value) -> Result<String> {

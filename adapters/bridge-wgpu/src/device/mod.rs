@@ -122,8 +122,8 @@ impl Bridge {
         info.device_extensions = &extensions;
         info.instance_extensions = instance.extensions();
         info.features = features;
-        // wgpu's lock cannot be taken, and the program can get the adopted device, such as that of a
-        // kernel module. This crate submits through wgpu.
+        // wgpu's lock cannot be taken, and the program can get the adopted device, such as that of
+        // a kernel module. This crate submits through wgpu.
         info.only_engine_submits = true;
         info.keep_alive = Some(Box::new(device.clone()));
         // SAFETY: the handles belong to one wgpu device, which lives as long as its clone in
@@ -186,8 +186,8 @@ impl Bridge {
     }
 
     /// Loads CUDA kernels, as [`Compute::load`]. Load every kernel, and launch it once, before the
-    /// first frame: the driver blocks both while a stream waits, as that of an exchange in step does
-    /// in nearly every frame.
+    /// first frame: the driver blocks both while a stream waits, as that of an exchange in step
+    /// does in nearly every frame.
     ///
     /// [`Backend::Host`] compiles no kernels: it calls twins in Rust instead, which
     /// [`KernelModule::with_twin`] adds to the module. A program whose kernels have twins launches

@@ -128,9 +128,9 @@ impl ExchangeTimelines {
 }
 
 impl Compute {
-    /// Waits until CUDA has made the signals of all frames to date, for at most `timeout`. It covers
-    /// the exchanges of all compute sides in the same context. With [`Backend::Host`] there is
-    /// nothing to wait for.
+    /// Waits until CUDA has made the signals of all frames to date, for at most `timeout`. It
+    /// covers the exchanges of all compute sides in the same context. With [`Backend::Host`] there
+    /// is nothing to wait for.
     ///
     /// Afterwards, no frame in Vulkan's queue waits for CUDA, so a wait without a limit that cannot
     /// be avoided, such as one in an engine's code, ends once Vulkan has done its own work. If a
@@ -138,8 +138,8 @@ impl Compute {
     /// [`check_alive`](Self::check_alive), and the next call to the exchange returns the fault.
     ///
     /// # Errors
-    /// [`Error::Timeout`](crate::Error::Timeout), which names an exchange, if kernels have not ended
-    /// within the timeout; or the error of the failed driver call.
+    /// [`Error::Timeout`](crate::Error::Timeout), which names an exchange, if kernels have not
+    /// ended within the timeout; or the error of the failed driver call.
     ///
     /// [`Backend::Host`]: crate::Backend::Host
     pub fn wait_for_signals(&self, timeout: Duration) -> Result<()> {

@@ -9,9 +9,9 @@ impl Compute {
     /// Opens a Vulkan device and creates its compute side; [`device`](Self::device) returns the
     /// device.
     ///
-    /// With [`DeviceSelector::Best`] and a backend that may use CUDA, GPUs that can share memory with
-    /// CUDA are preferred to all others, in CUDA's order. This matters on a machine with several
-    /// GPUs, and if `CUDA_VISIBLE_DEVICES` hides some of them.
+    /// With [`DeviceSelector::Best`] and a backend that may use CUDA, GPUs that can share memory
+    /// with CUDA are preferred to all others, in CUDA's order. This matters on a machine with
+    /// several GPUs, and if `CUDA_VISIBLE_DEVICES` hides some of them.
     ///
     /// # Errors
     /// The errors of [`ExportDevice::open`] and [`Compute::new`].
@@ -24,8 +24,8 @@ impl Compute {
     }
 }
 
-/// Returns the UUIDs of the CUDA devices that can share memory, in CUDA's order. Empty without a CUDA driver, which
-/// [`Compute::new`] reports.
+/// Returns the UUIDs of the CUDA devices that can share memory, in CUDA's order. Empty without a
+/// CUDA driver, which [`Compute::new`] reports.
 fn cuda_devices() -> Vec<vk_export::Uuid> {
     let Ok(found) = cuda_import::report() else { return Vec::new() };
     let able = found.devices.into_iter().filter(|device| device.obstacles().is_empty());

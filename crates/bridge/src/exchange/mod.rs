@@ -231,9 +231,9 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// - [`Error::TurnOpen`](crate::Error::TurnOpen) while a turn is held, and
     ///   [`Error::InvalidArgument`](crate::Error::InvalidArgument) while an [`InitialTurn`] is. The
     ///   exchange then ends with the turn, which frees it and logs errors.
-    /// - [`Error::Timeout`](crate::Error::Timeout), [`Error::ComputeBusy`](crate::Error::ComputeBusy)
-    ///   or the error of the failed driver call if the work is not known to have completed. The
-    ///   resources are then leaked deliberately.
+    /// - [`Error::Timeout`](crate::Error::Timeout),
+    ///   [`Error::ComputeBusy`](crate::Error::ComputeBusy) or the error of the failed driver call
+    ///   if the work is not known to have completed. The resources are then leaked deliberately.
     /// - [`vk_export::Error::QueueHeld`] inside [`Queue::with`] if a submission is needed: see
     ///   [`flush_parts`](Self::flush_parts). The resources are then leaked as well.
     ///

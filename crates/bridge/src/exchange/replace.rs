@@ -33,9 +33,9 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// the program's own image views, recorded commands), are valid until the last submitted frame
     /// is rendered. The old resources are freed after that, in a later [`begin`](Self::begin),
     /// [`compute_with`](Self::compute_with) or `replace` (with CUDA, on a separate thread), or when
-    /// the exchange ends. The new slots have other handles, addresses and surfaces: take them from each
-    /// turn. A [`FrameGraph`](crate::FrameGraph) is captured again automatically. Buffers come from
-    /// the [`pool`](crate::ExchangeInfo::pool) again, if there is one.
+    /// the exchange ends. The new slots have other handles, addresses and surfaces: take them from
+    /// each turn. A [`FrameGraph`](crate::FrameGraph) is captured again automatically. Buffers come
+    /// from the [`pool`](crate::ExchangeInfo::pool) again, if there is one.
     ///
     /// If the bridge does not submit by itself ([`needs_initial`](Self::needs_initial)), new images
     /// need a first hand-over again.

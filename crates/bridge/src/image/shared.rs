@@ -151,8 +151,8 @@ impl<T: Texel> SharedImage<T> {
     /// # Safety
     /// As for [`record_initial`](Self::record_initial), except that the compute side owns the
     /// image. The submission waits on a semaphore for the compute side's work, at
-    /// `VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT`, or is made after the host has seen that this work has
-    /// completed.
+    /// `VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT`, or is made after the host has seen that this work
+    /// has completed.
     pub unsafe fn record_acquire(&self, commands: vk::CommandBuffer) {
         // SAFETY: the caller upholds the contract.
         unsafe { self.barriers.record_acquire(self.vulkan().device(), commands) };

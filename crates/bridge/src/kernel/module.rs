@@ -73,9 +73,9 @@ impl Compute {
     /// later processes, since drivers cache the result on disk.
     ///
     /// CUDA's driver blocks the loading of a module while a stream of the context is waiting, as
-    /// the stream of an exchange does for its slot, and it blocks the first launch of each kernel in
-    /// the same way. Load every kernel and launch it once before the first frame. A kernel that is
-    /// loaded later stalls the calling thread until no stream waits.
+    /// the stream of an exchange does for its slot, and it blocks the first launch of each kernel
+    /// in the same way. Load every kernel and launch it once before the first frame. A kernel that
+    /// is loaded later stalls the calling thread until no stream waits.
     ///
     /// # Errors
     /// [`vk_export::Error::Missing`] for command buffers of a device that cannot run kernels in

@@ -75,8 +75,8 @@ impl<'t, R: Resources> KernelWork<'t, R> {
     /// is too large or zero; nothing is launched in these cases. In command buffers all of this is
     /// checked before the driver is called; on a stream, the driver checks grid, block and shared
     /// memory. On the CPU, [`Error::Launch`] also if the argument types do not match those of the
-    /// twin, or if the same memory is passed twice. [`Error::InvalidArgument`] for a kernel that was loaded for another
-    /// kind of compute side; otherwise the error of the failed driver call.
+    /// twin, or if the same memory is passed twice. [`Error::InvalidArgument`] for a kernel that
+    /// was loaded for another kind of compute side; otherwise the error of the failed driver call.
     ///
     /// # Safety
     /// - The arguments have the types and meaning of the kernel's parameters (only sizes are

@@ -35,8 +35,8 @@ impl Remote {
         self.connection.session().has_trust()
     }
 
-    /// Returns the backend that the worker computes with: [`Backend::Cuda`] or [`Backend::Host`]. An
-    /// exchange that was created for workers with one accepts no worker with the other, and an
+    /// Returns the backend that the worker computes with: [`Backend::Cuda`] or [`Backend::Host`].
+    /// An exchange that was created for workers with one accepts no worker with the other, and an
     /// exchange with CUDA has at most 64 slots.
     pub fn backend(&self) -> Backend {
         match self.ipc_backend() {

@@ -32,7 +32,8 @@ struct Scene {
 }
 
 impl Scene {
-    /// Returns `None`, and skips the test, without a Vulkan device. `ends` is as in [`Peer::start`].
+    /// Returns `None`, and skips the test, without a Vulkan device. `ends` is as in
+    /// [`Peer::start`].
     fn new(name: &str, ends: &str) -> Option<Self> {
         let device = own_device()?;
         let path = std::env::temp_dir().join(format!("bridge-falls-{}-{name}", std::process::id()));

@@ -19,8 +19,8 @@
 //! - Workers in step, if both sides allow it: `step_writer` announces frames of workers that write,
 //!   and the program holds the `exchange`; `step_reader` gives frames to workers that read, and the
 //!   program holds the `exchange_writer`. Submissions wait for the worker here: `pending_frames`
-//!   counts the announced values, `enforce` ensures that they are reached and not set back, and both
-//!   parts signal what dead workers owe.
+//!   counts the announced values, `enforce` ensures that they are reached and not set back, and
+//!   both parts signal what dead workers owe.
 
 mod accepted;
 mod control;

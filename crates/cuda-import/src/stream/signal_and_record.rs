@@ -14,8 +14,8 @@ use crate::sys::{self, CallError, Driver};
 ///
 /// # Errors
 /// [`Error::ContextMismatch`](crate::Error::ContextMismatch) for a `spare` event of another
-/// context, otherwise those of [`signal`](crate::signal). On any error nothing was enqueued. The inner result is the error of
-/// the event: the value is signaled all the same.
+/// context, otherwise those of [`signal`](crate::signal). On any error nothing was enqueued. The
+/// inner result is the error of the event: the value is signaled all the same.
 ///
 /// # Safety
 /// The requirements of [`signal`](crate::signal).

@@ -34,8 +34,8 @@ impl Compute {
     /// back instead. If a probe does not complete within 5 s, the objects that it may still use
     /// (command pools and buffers, and therefore the device) are never freed.
     ///
-    /// Do not call it while you hold the lock of the engine's [`QueueLock`](vk_export::QueueLock): it
-    /// submits to the queue to test the access.
+    /// Do not call it while you hold the lock of the engine's [`QueueLock`](vk_export::QueueLock):
+    /// it submits to the queue to test the access.
     ///
     /// # Errors
     /// [`Error::NoPeer`] naming both GPUs, if one cannot access the other's memory or the probe
@@ -58,8 +58,8 @@ impl Compute {
     /// The drawing GPU may be one of them. Everything else is as for [`on_peer`](Self::on_peer).
     #[doc = concat!("\n# Examples\n```no_run\n# #![allow(unsafe_code)]\n", include_str!("../../../docs/group.rs"), "# fn main() {}\n```")]
     ///
-    /// Do not call it while you hold the lock of the engine's [`QueueLock`](vk_export::QueueLock): it
-    /// submits to the queue to test the access.
+    /// Do not call it while you hold the lock of the engine's [`QueueLock`](vk_export::QueueLock):
+    /// it submits to the queue to test the access.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] if `cuda` is empty or contains a device twice, otherwise the

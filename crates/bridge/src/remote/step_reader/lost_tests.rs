@@ -48,8 +48,8 @@ fn dropped_turn_is_reported_after_the_next_worker_connects() {
     next.draw().wait(LIMIT).unwrap();
 }
 
-/// A worker that sets its timeline back is reported, and the value that Vulkan waits for is signaled
-/// once the worker is dead. The wait before that is the negative control.
+/// A worker that sets its timeline back is reported, and the value that Vulkan waits for is
+/// signaled once the worker is dead. The wait before that is the negative control.
 #[test]
 fn values_that_a_dead_reader_has_set_back_are_signaled() {
     let Some(mut worker) = Worker::new() else { return };

@@ -1,4 +1,5 @@
-//! Tests of a worker with CUDA that sets its timeline back, which the worker's API does not prevent.
+//! Tests of a worker with CUDA that sets its timeline back, which the worker's API does not
+//! prevent.
 
 use super::*;
 use crate::exchange::RemoteHandle;
