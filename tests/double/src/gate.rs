@@ -22,13 +22,8 @@ static CHANGED: Condvar = Condvar::new();
 thread_local! {
     /// The stack of contexts, whose top is current. Without a destructor, so that calls work while
     /// the thread ends.
-    static STACK: Cell<Stack> = const { Cell::new(Stack { contexts: [0; 16], depth: 0 }) };
-}
-
-#[derive(Clone, Copy)]
-struct Stack {
-    contexts: [u64; 16],
-    depth: usize,
+    static STACK: [Cell<u64>; 256] = const { [const { Cell::new(0) }; 256] };
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
 /// The call log and the fault.
@@ -289,8 +284,7 @@ pub(crate) fn notify_change() {
 
 /// Returns the current context, or 0 if there is none.
 pub(crate) fn current() -> u64 {
-    let Stack { contexts, depth } = STACK.get();
-    depth.checked_sub(1).map_or(0, |top| contexts[top])
+    DEPTH.get().checked_sub(1).map_or(0, |top| STACK.with(|stack| stack[top].get()))
 }
 
 /// Pushes a context.
@@ -299,18 +293,20 @@ pub(crate) fn current() -> u64 {
 ///
 /// If the stack is much deeper than any caller needs.
 pub(crate) fn push_current(context: u64) {
-    let Stack { mut contexts, depth } = STACK.get();
-    contexts[depth] = context;
-    STACK.set(Stack { contexts, depth: depth + 1 });
+    let depth = DEPTH.get();
+    STACK.with(|stack| stack[depth].set(context));
+    DEPTH.set(depth + 1);
 }
 
 /// Removes the top of the stack, if there is one.
 pub(crate) fn pop_current() {
-    let Stack { contexts, depth } = STACK.get();
-    STACK.set(Stack { contexts, depth: depth.saturating_sub(1) });
+    DEPTH.set(DEPTH.get().saturating_sub(1));
 }
 
 /// Makes a context the only one on the stack; 0 empties the stack.
 pub(crate) fn reset_current(context: u64) {
-    STACK.set(Stack { contexts: [context; 16], depth: usize::from(context != 0) });
+    DEPTH.set(0);
+    if context != 0 {
+        push_current(context);
+    }
 }

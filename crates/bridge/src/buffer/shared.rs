@@ -109,13 +109,11 @@ impl<T: Pod> SharedBuffer<T> {
         let size = size_in_bytes::<T>(len, &object)?;
         compute.device().check_stages(family, accesses.stages, accesses.access, &object)?;
         let (side, sharing) = (compute.side(), compute.side().sharing());
-        let place = match pool {
-            Some(pool) => {
-                pool.check_use(compute, accesses, &object)?;
-                Some(pool.take(size, align_of::<T>() as u64)?)
-            }
-            None => None,
+        let take = |pool: &SharedPool| {
+            pool.check_use(compute, accesses, &object)?;
+            pool.take(size, align_of::<T>() as u64)
         };
+        let place = pool.map(take).transpose()?;
         let (vulkan, (mapping, whole)) = match &place {
             Some(Place::Block(range)) => {
                 let vulkan = Buffer::new_in(range.block(), name, range.offset(), size)?;

@@ -13,12 +13,12 @@ pub(crate) mod mapped;
 pub(crate) mod mappings;
 mod open;
 pub(crate) mod pair;
+mod parse;
 pub(crate) mod peer;
 pub(crate) mod per_backend;
 pub(crate) mod remote;
 pub(crate) mod side;
 
-use std::str::FromStr;
 use std::sync::Arc;
 
 use cuda_import::CudaDevice;
@@ -40,21 +40,6 @@ use crate::error::{Error, Result};
 use crate::observe::{log_info, log_warn};
 use crate::timeline::Peer;
 use crate::timeline::signaler::Signaler;
-
-/// Parses `auto`, `cuda`, `host` or `inline`, in any case; `remote` cannot be requested.
-impl FromStr for Backend {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text.to_ascii_lowercase().as_str() {
-            "auto" => Ok(Self::Auto),
-            "cuda" => Ok(Self::Cuda),
-            "host" => Ok(Self::Host),
-            "inline" => Ok(Self::Inline),
-            _ => Err(Error::invalid(format!("backend \"{text}\""), "expected auto, cuda, host or inline")),
-        }
-    }
-}
 
 /// The compute side of a Vulkan device. Clones refer to the same compute side.
 #[derive(Clone)]

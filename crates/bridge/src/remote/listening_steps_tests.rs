@@ -1,5 +1,4 @@
-//! Tests of the thread that listens to a worker with CUDA in step, which runs in a separate process
-//! and whose GPU the test plays.
+//! Tests of the thread that listens to a worker in step: a process whose GPU the test simulates.
 #![allow(unsafe_code)] // Submitting, and the worker's signals.
 
 use std::io::{BufRead, BufReader, Write};
@@ -30,15 +29,15 @@ pub(in crate::remote) type Words = BufferSpec<u32>;
 /// A limit that no test reaches if all goes well.
 pub(in crate::remote) const LIMIT: Duration = Duration::from_secs(20);
 const LEN: usize = 64;
+const SLOTS: u32 = 3;
+/// Set for a process that runs a worker: how it ends, and the path to connect to.
+const PLACE: &str = "BRIDGE_STEPS_WORKER";
 
 /// Ends a connection without a message.
 fn hang_up(connection: Connection) {
     let socket = connection.as_fd().try_clone_to_owned().unwrap();
     std::os::unix::net::UnixStream::from(socket).shutdown(std::net::Shutdown::Both).unwrap();
 }
-const SLOTS: u32 = 3;
-/// Set for a process that runs a worker: how it ends, and the path to connect to.
-const PLACE: &str = "BRIDGE_STEPS_WORKER";
 
 /// Not a test: a worker that announces two frames, or frees two slots, and keeps running.
 #[test]

@@ -29,8 +29,8 @@ pub(crate) struct Current {
 
 struct Before {
     driver: Driver,
-    /// Only compared: it may have been destroyed.
-    context: cu::CUcontext,
+    /// Only compared: it may have been destroyed. `None` on a thread of this crate.
+    context: Option<cu::CUcontext>,
 }
 
 impl std::fmt::Debug for Before {
@@ -59,7 +59,7 @@ impl Driver {
         }
         // SAFETY: the caller guarantees that the context is alive.
         unsafe { self.push(context) }?;
-        Ok(Current { previous: Some(Before { driver: self, context: before }), thread: PhantomData })
+        Ok(Current { previous: Some(Before { driver: self, context: Some(before) }), thread: PhantomData })
     }
 
     /// Like [`bind`](Self::bind), on a thread of this crate, where no other code has a current
@@ -67,7 +67,7 @@ impl Driver {
     pub(crate) fn bind_exclusive(self, context: &CudaContext) -> CallResult<Current> {
         // SAFETY: the borrowed object keeps the context alive.
         unsafe { self.push(context.cu_ctx()) }?;
-        Ok(Current { previous: Some(Before { driver: self, context: std::ptr::null_mut() }), thread: PhantomData })
+        Ok(Current { previous: Some(Before { driver: self, context: None }), thread: PhantomData })
     }
 
     /// Calls `with` while the primary context of the device is retained and current.
@@ -108,14 +108,11 @@ impl Driver {
 impl Drop for Current {
     fn drop(&mut self) {
         let Some(Before { driver, context }) = self.previous.take() else { return };
-        let restored = match driver.current() {
-            // Destroying a context pops it: the previous one is current again.
-            Ok(current) if current == context => Ok(()),
-            // The context that was pushed, or one that replaced it at the top.
-            Ok(_) => driver.pop(),
-            // It may have been popped, so nothing is popped without knowing the state.
-            Err(error) => Err(error),
-        };
+        // Destroying a context pops it: the previous one is then current again. Otherwise, the
+        // context that was pushed is at the top, or one that has replaced it. Without knowing this,
+        // only a thread without other contexts may pop.
+        let is_popped = context.map_or(Ok(false), |context| driver.current().map(|current| current == context));
+        let restored = is_popped.and_then(|is_popped| if is_popped { Ok(()) } else { driver.pop() });
         if let Err(error) = restored {
             warn(&error);
         }
