@@ -69,8 +69,8 @@ impl OpenFrame {
     }
 
     /// Ends the frame: no more tensors are created, and later work on the hand-over's stream waits
-    /// for the work enqueued on the frame's streams. Streams that cannot be joined, because they are
-    /// being captured, are joined before the next frame begins or the slots are freed.
+    /// for the work enqueued on the frame's streams. Streams that cannot be joined, because of a
+    /// capture, are joined before the next frame begins or the slots are freed.
     pub(super) fn end(&self) -> Result<(), Fault> {
         let Some(lending) = self.lock().take() else { return Ok(()) };
         let Some(kept) = lending.slots.upgrade() else { return Ok(()) };
