@@ -67,7 +67,7 @@ pub struct RunOptions {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_SLOTS)), help_heading = "Machine")]
     pub slots: u32,
 
-    /// Way of finished pictures to the host
+    /// How finished pictures are copied to the host
     #[arg(long, value_enum, value_name = "WAY", default_value_t = Copies::Auto, conflicts_with = "window", help_heading = "Machine")]
     copy: Copies,
 

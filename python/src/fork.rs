@@ -60,8 +60,8 @@ impl Process {
         Err(Fault::new(
             Kind::Usage,
             format!(
-                "this process was forked from process {first}, which had made a view, and Vulkan and CUDA cannot be used after a \
-                 fork: {SPAWN}, or make no view before the fork"
+                "this process was forked from process {first}, which had called a GPU driver, and Vulkan and CUDA cannot \
+                 be used after a fork: {SPAWN}, or open no view before the fork, not even one that fails"
             ),
         ))
     }

@@ -32,8 +32,8 @@ use images::{
 };
 use points::{a_point_is_drawn_where_it_is, the_nearest_point_is_seen_with_its_color};
 use read::{
-    the_picture_is_copied_into_memory_of_its_size, the_picture_is_read_into_a_buffer,
-    the_picture_is_read_into_an_image, the_picture_is_saved_as_png_only,
+    a_late_copy_of_the_picture_keeps_its_memory, the_picture_is_copied_into_memory_of_its_size,
+    the_picture_is_read_into_a_buffer, the_picture_is_read_into_an_image, the_picture_is_saved_as_png_only,
 };
 use refused::{
     frames_that_cannot_be_drawn_are_given_back, images_that_cannot_be_drawn_are_given_back,
@@ -58,6 +58,7 @@ on_both_backends!(
     the_picture_is_read_into_an_image,
     the_picture_is_saved_as_png_only,
     the_picture_is_copied_into_memory_of_its_size,
+    a_late_copy_of_the_picture_keeps_its_memory,
     frames_that_cannot_be_drawn_are_given_back,
     images_that_cannot_be_drawn_are_given_back,
     slots_that_cannot_take_the_picture_are_given_back,

@@ -1,10 +1,11 @@
 //! Reading the picture back into memory that the compute side reads.
 
 use std::sync::mpsc;
+use std::time::Duration;
 
-use bridge::{Compute, ComputeTurn, Exchange, RenderFirst, Resources, Work};
-use bridge_tests::Rig;
-use bridge_view::{Element, Error, ImageFormat, Look, PictureSlot, View};
+use bridge::{Compute, ComputeTurn, Exchange, QueueKind, RenderFirst, Resources, Work, vk_export};
+use bridge_tests::{Gate, Rig, assert_silent};
+use bridge_view::{Element, Error, ImageFormat, Look, PictureSlot, View, ViewInfo};
 
 use crate::{PIXELS, SIZE, info, noise, pixels, shown, view};
 
@@ -65,6 +66,31 @@ pub(crate) fn the_picture_is_copied_into_memory_of_its_size(_: &Rig, compute: &C
         let refused = view.pixels_into(&mut memory[1..]);
         assert!(matches!(refused, Err(Error::InvalidArgument { .. })), "{refused:?}");
     }
+}
+
+/// A copy that exceeds the time limit keeps the picture and the memory that it writes; otherwise
+/// the validation layer reports that they are freed. The next copy has memory of its own.
+pub(crate) fn a_late_copy_of_the_picture_keeps_its_memory(_: &Rig, compute: &Compute) {
+    let device = compute.device();
+    let mut view = View::headless(compute, &ViewInfo { size: SIZE, timeout: Duration::from_secs(1) }).unwrap();
+    let (image, mut memory) = (noise(4 * PIXELS, 5), vec![7; 4 * PIXELS]);
+    shown(&mut view, ImageFormat::new(SIZE, 4, Element::U8).unwrap(), &Look::default(), &image);
+    let late = |view: &mut View, memory: &mut [u8]| {
+        let gate = Gate::new(device);
+        gate.hold_queue(device, QueueKind::Graphics);
+        let error = view.pixels_into(memory).unwrap_err();
+        let is_late = matches!(error, Error::Bridge(bridge::Error::Vulkan(vk_export::Error::Unfinished { .. })));
+        assert!(is_late, "{error:?}");
+        gate
+    };
+    drop(late(&mut view, &mut memory));
+    assert!(memory.iter().all(|byte| *byte == 7), "nothing was copied");
+    view.pixels_into(&mut memory).unwrap();
+    assert!(memory == image, "after the late copy");
+    let gate = late(&mut view, &mut memory);
+    drop(view);
+    drop(gate);
+    assert_silent(device);
 }
 
 pub(crate) fn the_picture_is_read_into_a_buffer(_: &Rig, compute: &Compute) {

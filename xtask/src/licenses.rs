@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::shell;
 
@@ -31,7 +31,7 @@ pub(crate) fn with_metadata(manifest: &Path, targets: &[&str], word: &str, argum
     checks.args(["run", "--quiet", "--package", "xtask-checks", "--", word]).arg(argument);
     checks.stdin(File::open(&file).with_context(|| format!("cannot read {}", file.display()))?);
     let status = checks.status().with_context(|| format!("cannot start `{}`", shell::command_line(&checks)))?;
-    anyhow::ensure!(status.success(), "`{}` failed: {status}", shell::command_line(&checks));
+    ensure!(status.success(), "`{}` failed: {status}", shell::command_line(&checks));
     Ok(())
 }
 
@@ -47,6 +47,7 @@ pub(crate) fn check_wheel(python: &Path, wheel: &Path) -> Result<()> {
     let mut list = Command::new(python);
     let listed = list.args(["-m", "zipfile", "--list"]).arg(wheel).stderr(Stdio::inherit()).output();
     let listed = listed.with_context(|| format!("cannot start `{}`", shell::command_line(&list)))?;
+    ensure!(listed.status.success(), "`{}` failed: {}", shell::command_line(&list), listed.status);
     let missing = missing(&String::from_utf8_lossy(&listed.stdout));
     if !missing.is_empty() {
         bail!("{} lacks the license files {}", wheel.display(), missing.join(", "));
@@ -75,6 +76,12 @@ mod tests {
                       vkview/LICENSE-APACHE                2026-11-30 00:00:00        11000\n";
         assert_eq!(missing(listed), ["LICENSE-APACHE", "LICENSE-THIRD-PARTY"]);
         assert_eq!(missing(""), IN_WHEEL);
+    }
+
+    #[test]
+    fn a_list_that_fails_is_not_an_empty_wheel() {
+        let failed = check_wheel(Path::new("false"), Path::new("no.whl")).unwrap_err().to_string();
+        assert!(failed.starts_with("`false -m zipfile --list no.whl` failed: "), "{failed}");
     }
 
     #[test]

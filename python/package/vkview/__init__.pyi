@@ -78,8 +78,8 @@ class View:
     """Shows tensors of any library, as images or points, on the GPU that they are on.
 
     ``device`` is the device of the tensors, as in torch: ``"cuda:1"``, its number ``1``, ``"cpu"`` or a ``torch.device``.
-    A UUID, a part of the name or ``"vulkan:1"``, a number of Vulkan's, selects a GPU too. By default it is the first GPU
-    that CUDA can share with Vulkan, normally ``"cuda:0"``.
+    A UUID, a part of the name or ``"vulkan:1"``, the device's index in Vulkan, selects a GPU too. By default it is the
+    first GPU that CUDA can share with Vulkan, normally ``"cuda:0"``.
     """
 
     def __new__(

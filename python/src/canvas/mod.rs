@@ -41,11 +41,12 @@ impl Canvas {
         Self { shared: Detached::new(shared), view, shape, format, look }
     }
 
-    fn begin(&self, stream: Option<Named>) -> Result<(Open, Layout), Fault> {
+    fn begin(&self, stream: Option<&Named>) -> Result<(Open, Layout), Fault> {
         self.shared.process.check("canvas")?;
         let kept = self.shared.slots(stream)?;
         let number = stream.map(|stream| stream.number);
         kept.check_streams(number)?;
+        kept.join_rest()?;
         let mut slots = kept.lock();
         let mut turn = slots.begin()?;
         let place = match turn.work() {
@@ -64,7 +65,7 @@ impl Canvas {
             _ => Err(Fault::new(Kind::Driver, "the compute side has no memory for tensors")),
         };
         drop(slots);
-        let frame = Arc::new(OpenFrame::new(&kept, number, &self.shared));
+        let frame = Arc::new(OpenFrame::new(&kept, stream, &self.shared));
         let ready = place.and_then(|address| frame.lend(number).map(|_| address));
         match ready {
             Ok(address) => {
@@ -109,8 +110,7 @@ impl Canvas {
     #[pyo3(signature = (*, stream=None))]
     fn frame(slf: &Bound<'_, Self>, stream: Option<&Bound<'_, PyAny>>) -> PyResult<CanvasFrame> {
         let named = stream.map(Named::of).transpose()?;
-        let keep = stream.map(|stream| stream.clone().unbind());
-        Ok(CanvasFrame { canvas: slf.clone().unbind(), stream: named, _keep: keep, open: Mutex::new(None) })
+        Ok(CanvasFrame { canvas: slf.clone().unbind(), stream: named, open: Mutex::new(None) })
     }
 
     /// The shape of a frame, as a tuple.
@@ -135,9 +135,6 @@ impl Canvas {
 pub(crate) struct CanvasFrame {
     canvas: Py<Canvas>,
     stream: Option<Named>,
-    /// Keeps the stream object alive, since it may destroy the stream, which is joined when the
-    /// frame ends.
-    _keep: Option<Py<PyAny>>,
     open: Mutex<Option<Open>>,
 }
 
@@ -147,7 +144,7 @@ impl CanvasFrame {
     fn __enter__(&self, py: Python<'_>) -> PyResult<Tensor> {
         let canvas = self.canvas.get();
         let begun = call(py, || {
-            let (open, layout) = canvas.begin(self.stream)?;
+            let (open, layout) = canvas.begin(self.stream.as_ref())?;
             let frame = Arc::clone(&open.frame);
             *self.lock() = Some(open);
             Ok::<_, Fault>((frame, layout))

@@ -1,9 +1,8 @@
 //! [`OpenFrame`]: a frame that is being written, and the streams that write it.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crate::canvas::shared::{Kept, Lent, Shared, foreign};
+use crate::canvas::shared::{Kept, Lent, Named, Shared, Streams, foreign};
 use crate::error::{Fault, Kind};
 use crate::fork::Process;
 use crate::native::Native;
@@ -22,13 +21,15 @@ pub(crate) struct OpenFrame {
 struct Lending {
     /// Kept alive by the frame's `Open`.
     slots: Weak<Native<Lent>>,
-    /// Streams that may use the memory; all are joined when the frame ends.
-    streams: BTreeSet<usize>,
+    /// Joined when the frame ends.
+    streams: Streams,
 }
 
 impl OpenFrame {
-    pub(super) fn new(kept: &Kept, stream: Option<usize>, shared: &Arc<Shared>) -> Self {
-        let lending = Lending { slots: Arc::downgrade(kept), streams: BTreeSet::new() };
+    pub(super) fn new(kept: &Kept, stream: Option<&Named>, shared: &Arc<Shared>) -> Self {
+        let keep = stream.map(|stream| Arc::clone(&stream.object)).into_iter().collect();
+        let lending = Lending { slots: Arc::downgrade(kept), streams: Streams { keep, ..Streams::default() } };
+        let stream = stream.map(|stream| stream.number);
         Self { lending: Mutex::new(Some(lending)), stream, shared: Arc::clone(shared) }
     }
 
@@ -51,11 +52,11 @@ impl OpenFrame {
         let kept = lending.slots.upgrade().ok_or_else(ended)?;
         let (Some(ours), Some(stream)) = (kept.stream(), stream) else { return Ok(kept) };
         // The hand-over's own stream needs no event.
-        if stream != ours.cu_stream() as usize && !lending.streams.contains(&stream) {
+        if stream != ours.cu_stream() as usize && !lending.streams.numbers.contains(&stream) {
             explicit(stream)?;
             check_stream(ours, stream)?;
-            self.shared.put_behind(ours, &foreign(ours, stream))?;
-            lending.streams.insert(stream);
+            kept.put_behind(ours, &foreign(ours, stream))?;
+            lending.streams.numbers.insert(stream);
         }
         Ok(kept)
     }
@@ -68,19 +69,12 @@ impl OpenFrame {
     }
 
     /// Ends the frame: no more tensors are created, and later work on the hand-over's stream waits
-    /// for the work enqueued on the frame's streams.
+    /// for the work enqueued on the frame's streams. Streams that cannot be joined, because of a
+    /// capture, are joined before the next frame begins or the slots are freed.
     pub(super) fn end(&self) -> Result<(), Fault> {
         let Some(lending) = self.lock().take() else { return Ok(()) };
         let Some(kept) = lending.slots.upgrade() else { return Ok(()) };
-        let Some(ours) = kept.stream() else { return Ok(()) };
-        let join = |&stream: &usize| self.shared.put_behind(&foreign(ours, stream), ours);
-        // Joins all streams, even if one fails.
-        let joined = lending.streams.iter().map(join).fold(Ok(()), Result::and);
-        if joined.is_err() {
-            log::error!("the memory of a canvas is leaked, since a stream that wrote it could not be joined");
-            std::mem::forget(kept);
-        }
-        joined
+        kept.join(lending.streams)
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Lending>> {

@@ -3,6 +3,8 @@
 // Wraps streams of other libraries.
 #![allow(unsafe_code)]
 
+use std::collections::BTreeSet;
+use std::mem::ManuallyDrop;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bridge::Compute;
@@ -24,11 +26,30 @@ pub(crate) type Kept = Arc<Native<Lent>>;
 
 /// The slots, and the compute side whose stream waits for Vulkan and signals it.
 pub(crate) struct Lent {
-    slots: Mutex<Slots>,
+    /// Dropped in `drop`, unless a stream may still use them.
+    slots: ManuallyDrop<Mutex<Slots>>,
+    /// Streams of ended frames that the stream of the hand-over does not wait for yet.
+    unjoined: Mutex<Streams>,
+    /// Reused for all streams, so that no frame creates an event.
+    event: Mutex<Option<StreamEvent>>,
     compute: Compute,
 }
 
+/// Streams that may use the memory of a frame.
+#[derive(Default)]
+pub(super) struct Streams {
+    pub(super) numbers: BTreeSet<usize>,
+    /// The objects of these streams that the user gave, which may destroy them when they are
+    /// dropped.
+    pub(super) keep: Vec<Arc<Py<PyAny>>>,
+}
+
 impl Lent {
+    fn new(slots: Slots, compute: Compute) -> Self {
+        let slots = ManuallyDrop::new(Mutex::new(slots));
+        Self { slots, unjoined: Mutex::default(), event: Mutex::default(), compute }
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, Slots> {
         // After a panic the slots are still valid and report their own state.
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
@@ -46,20 +67,74 @@ impl Lent {
         let streams = [Some(ours.cu_stream() as usize), stream];
         streams.into_iter().flatten().try_for_each(|stream| check_stream(ours, stream))
     }
+
+    /// Makes later work on `second` wait for the work enqueued on `first` so far.
+    pub(super) fn put_behind(&self, first: &CudaStream, second: &CudaStream) -> Result<(), Fault> {
+        put_behind(&mut self.event.lock().unwrap_or_else(PoisonError::into_inner), first, second)
+    }
+
+    /// Makes later work on the stream of the hand-over wait for the work enqueued on these streams.
+    /// After an error, [`join_rest`](Self::join_rest) must succeed before the slots are used again.
+    pub(super) fn join(&self, streams: Streams) -> Result<(), Fault> {
+        {
+            let mut unjoined = self.unjoined();
+            unjoined.numbers.extend(streams.numbers);
+            unjoined.keep.extend(streams.keep);
+        }
+        self.join_rest()
+    }
+
+    /// Joins the streams that could not be joined when their frame ended, such as those that were
+    /// being captured.
+    pub(super) fn join_rest(&self) -> Result<(), Fault> {
+        let mut unjoined = self.unjoined();
+        let mut joined = Ok(());
+        if let Some(ours) = self.stream() {
+            // Joins all streams, even if one fails.
+            unjoined.numbers.retain(|&stream| match self.put_behind(&foreign(ours, stream), ours) {
+                Ok(()) => false,
+                Err(fault) => {
+                    joined = Err(fault);
+                    true
+                }
+            });
+        }
+        if joined.is_ok() {
+            unjoined.keep.clear();
+        }
+        joined
+    }
+
+    fn unjoined(&self) -> MutexGuard<'_, Streams> {
+        self.unjoined.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Err(fault) = self.join_rest() {
+            log::error!("the memory of a canvas is leaked, since a stream that wrote it could not be joined: {fault}");
+            return;
+        }
+        // SAFETY: `ManuallyDrop::drop`: the slots are dropped only here, and not used afterwards.
+        unsafe { ManuallyDrop::drop(&mut self.slots) };
+    }
 }
 
 /// The stream that the user gave for a frame.
-#[derive(Clone, Copy, Debug)]
 pub(super) struct Named {
     pub(super) number: usize,
     /// `true` if the stream is never destroyed.
-    pub(super) is_lasting: bool,
+    is_lasting: bool,
+    /// Keeps the stream alive, since the object may destroy it.
+    pub(super) object: Arc<Py<PyAny>>,
 }
 
 impl Named {
     pub(super) fn of(stream: &Bound<'_, PyAny>) -> PyResult<Self> {
         let number = named(stream)?;
-        Ok(Self { number, is_lasting: number == LEGACY || is_of_torchs_pool(stream, number)? })
+        let is_lasting = number == LEGACY || is_of_torchs_pool(stream, number)?;
+        Ok(Self { number, is_lasting, object: Arc::new(stream.clone().unbind()) })
     }
 }
 
@@ -87,8 +162,6 @@ enum Life {
 pub(crate) struct Shared {
     life: Mutex<Life>,
     format: Format,
-    /// Reused for all streams, so that no frame creates an event.
-    event: Native<Mutex<Option<StreamEvent>>>,
     /// The compute side of the view.
     compute: Native<Compute>,
     pub(super) process: Process,
@@ -100,7 +173,6 @@ impl Shared {
         Ok(Arc::new(Self {
             life: Mutex::new(Life::New),
             format,
-            event: Native::new(Mutex::new(None)),
             compute: Native::new(compute.clone()),
             process: Process::current(),
         }))
@@ -118,7 +190,7 @@ impl Shared {
     /// Returns the slots, which the first frame creates: on the stream that it names, if that is
     /// never destroyed. This avoids an event between two streams, which costs hundreds of
     /// microseconds per frame on the GPU if one of them waits for Vulkan.
-    pub(super) fn slots(&self, stream: Option<Named>) -> Result<Kept, Fault> {
+    pub(super) fn slots(&self, stream: Option<&Named>) -> Result<Kept, Fault> {
         let mut life = self.lock();
         match &*life {
             Life::Made(kept) => return Ok(Arc::clone(kept)),
@@ -134,15 +206,10 @@ impl Shared {
             }
             _ => Compute::clone(&self.compute),
         };
-        let slots = Mutex::new(Slots::new(&compute, "canvas", self.format)?);
-        let kept = Arc::new(Native::new(Lent { slots, compute }));
+        let slots = Slots::new(&compute, "canvas", self.format)?;
+        let kept = Arc::new(Native::new(Lent::new(slots, compute)));
         *life = Life::Made(Arc::clone(&kept));
         Ok(kept)
-    }
-
-    /// Makes later work on `second` wait for the work enqueued on `first` so far.
-    pub(super) fn put_behind(&self, first: &CudaStream, second: &CudaStream) -> Result<(), Fault> {
-        put_behind(&mut self.event.lock().unwrap_or_else(PoisonError::into_inner), first, second)
     }
 
     /// Stops new frames. The slots are freed with their last user. Returns the number of users that

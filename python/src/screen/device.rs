@@ -1,5 +1,7 @@
 //! The choice of a view's GPU.
 
+use std::str::FromStr;
+
 use bridge::cuda_import::report;
 use bridge::{Backend, Compute, DeviceSelector, OpenInfo};
 
@@ -23,14 +25,12 @@ impl Wanted {
     /// # Errors
     /// Description of the contradiction, or of the malformed number.
     pub(crate) fn parse(text: &str, backend: Backend) -> Result<(Self, Backend), String> {
-        let number = |text: &str| text.parse().map_err(|_| format!("{text:?} is not a number"));
         let (kind, rest) = text.split_once(':').map_or((text, None), |(kind, rest)| (kind, Some(rest)));
         let wanted = match (kind, rest) {
             ("cuda", None) => Self::Cuda(0),
-            ("cuda", Some(ordinal)) => Self::Cuda(number(ordinal)?),
+            ("cuda", Some(ordinal)) => Self::Cuda(parsed(ordinal, "a number")?),
             ("vulkan", Some(index)) => {
-                let index = usize::try_from(number(index)?).map_err(|error| error.to_string())?;
-                Self::Vulkan(DeviceSelector::Index(index))
+                Self::Vulkan(DeviceSelector::Index(parsed(index, "an index, which is a number from 0")?))
             }
             ("cpu", None | Some("0")) if backend == Backend::Cuda => {
                 return Err("tensors of the backend \"cuda\" are not in host memory".to_owned());
@@ -51,12 +51,20 @@ impl Wanted {
             Self::Cuda(ordinal) => *ordinal,
             Self::Vulkan(selector) => return Ok(selector.clone()),
         };
-        let refused = |reason: String| Fault::new(Kind::Unavailable, format!("device=\"cuda:{ordinal}\": {reason}"));
+        let refused = |reason: String| {
+            let advice = "device=\"vulkan:N\" selects a device by its index N in Vulkan";
+            Fault::new(Kind::Unavailable, format!("device=\"cuda:{ordinal}\": {reason}; {advice}"))
+        };
         let devices = report().map_err(|error| refused(error.to_string()))?.devices;
         let chosen = devices.iter().find(|device| i64::try_from(device.ordinal) == Ok(ordinal));
         let present = || refused(format!("CUDA sees {} devices, numbered from 0", devices.len()));
         chosen.map(|device| DeviceSelector::Uuid(device.uuid)).ok_or_else(present)
     }
+}
+
+/// Parses the number of a device. `what` describes it for the error.
+fn parsed<T: FromStr>(text: &str, what: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("{text:?} is not {what}"))
 }
 
 /// Opens the device and its compute side. Unless a device is selected, one that CUDA sees is

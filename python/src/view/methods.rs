@@ -45,7 +45,7 @@ impl View {
             return Err(PyValueError::new_err("title has a null character"));
         }
         let wanted = WindowInfo { title: title.to_owned(), vsync, size };
-        Self::open(py, headless, &wanted, (&device, backend))
+        Self::open(py, headless, &wanted, &device, backend)
     }
 
     /// Shows a tensor of shape (height, width) or (height, width, channels), with 1 to 4 channels,

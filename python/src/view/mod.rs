@@ -32,8 +32,8 @@ use crate::tensor::{Consumer, Role, TensorView};
 ///
 /// ``device`` is the device of the tensors, as in torch: ``"cuda:1"``, its number ``1``, ``"cpu"``
 /// or a ``torch.device``. ``"cpu"`` is the backend ``"host"``. A UUID, a part of the name or
-/// ``"vulkan:1"``, a number of Vulkan's, selects a GPU too. By default it is the first GPU that
-/// CUDA can share with Vulkan, normally ``"cuda:0"``.
+/// ``"vulkan:1"``, the device's index in Vulkan, selects a GPU too. By default it is the first GPU
+/// that CUDA can share with Vulkan, normally ``"cuda:0"``.
 ///
 /// With ``headless=True`` there is no window. With ``headless=False`` there is a window, or an
 /// exception is raised. By default, there is a window if there is a display and the GPU can present
@@ -65,12 +65,13 @@ pub(crate) struct View {
 }
 
 impl View {
-    /// Opens a view with a picture of the size in `wanted`. `device` is the GPU and the backend.
+    /// Opens a view with a picture of the size in `wanted`.
     fn open(
         py: Python<'_>,
         headless: Option<bool>,
         wanted: &WindowInfo,
-        (device, backend): (&Wanted, Backend),
+        device: &Wanted,
+        backend: Backend,
     ) -> PyResult<Self> {
         Process::check_drivers()?;
         let [width, height] = wanted.size;

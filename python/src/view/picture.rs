@@ -18,7 +18,7 @@ pub(super) struct Picture<'py> {
 
 impl<'py> Picture<'py> {
     pub(super) fn new(py: Python<'py>, width: u32, height: u32) -> PyResult<Self> {
-        let array = py.import("numpy")?.call_method1("empty", ((height, width, 4), "uint8"))?;
+        let array = py.import("numpy")?.call_method1("zeros", ((height, width, 4), "uint8"))?;
         let tensor = TensorView::of(&array, None, None, Role::Target)?;
         let (address, size) = (tensor.address, tensor.size());
         Ok(Self { array, address, size })
@@ -26,8 +26,9 @@ impl<'py> Picture<'py> {
 
     /// Returns the memory of the array.
     pub(super) fn bytes(&mut self) -> &mut [u8] {
-        // SAFETY: numpy has allocated this memory, without gaps between its rows, and frees it with
-        // the array, which lives as long as the slice. Nothing else refers to the array.
+        // SAFETY: the contract of `from_raw_parts_mut`: numpy has allocated and zeroed this memory,
+        // without gaps between its rows, and frees it with the array, which lives as long as the
+        // slice. Nothing else refers to the array.
         unsafe { std::slice::from_raw_parts_mut(with_exposed_provenance_mut(self.address), self.size) }
     }
 

@@ -119,8 +119,9 @@ def test_a_captured_stream_is_refused_and_its_capture_goes_on(view, torch):
     assert (view.pixels() == 9).all()
 
 
+@pytest.mark.parametrize("is_followed", [True, False], ids=["a frame follows", "none follows"])
 @pytest.mark.parametrize("is_first", [True, False], ids=["its own stream", "another stream"])
-def test_a_capture_after_the_first_frame_is_refused_and_goes_on(view, torch, is_first, caplog):
+def test_a_capture_after_the_first_frame_is_refused_and_goes_on(view, torch, is_first, is_followed, caplog):
     canvas = view.canvas(SHAPE)
     graph, first, other = torch.cuda.CUDAGraph(), torch.cuda.Stream(), torch.cuda.Stream()
     stream = first if is_first else other
@@ -149,8 +150,14 @@ def test_a_capture_after_the_first_frame_is_refused_and_goes_on(view, torch, is_
         values += 1
         with pytest.raises(vkview.UsageError, match="after the capture has ended"):
             opened.__exit__(None, None, None)
-    frame(3)
-    assert not [record for record in caplog.records if "TurnLost" in record.message or "dropped" in record.message]
+        # Each later frame must wait for what the stream did before its capture.
+        with pytest.raises(vkview.UsageError, match="after the capture has ended"):
+            canvas.frame(stream=first).__enter__()
+    if is_followed:
+        frame(3)
+    assert view.close() == 0, "no frame is in use"
+    words = ("TurnLost", "dropped", "leaked")
+    assert not [record for record in caplog.records if any(word in record.message for word in words)]
 
 
 def test_an_exception_gives_the_frame_back(view, torch):

@@ -25,11 +25,8 @@ impl View {
     /// # Errors
     /// [`Error::Bridge`] if a wait exceeds its limit, or the error of the failed driver call.
     pub fn pixels(&mut self) -> Result<Vec<u8>> {
-        if self.drawn {
-            return Ok(self.copied()?.to_vec());
-        }
         let mut pixels = vec![0; self.picture_len()?];
-        blacken(&mut pixels);
+        self.pixels_into(&mut pixels)?;
         Ok(pixels)
     }
 

@@ -19,8 +19,6 @@ pub struct BlockingCommands {
     // Field order is drop order; `Drop` below destroys the fence first.
     commands: Commands,
     fence: vk::Fence,
-    /// `true` if the fence is signaled.
-    signaled: bool,
     object: String,
     device: Registered,
 }
@@ -42,7 +40,7 @@ impl BlockingCommands {
         let fence = unsafe { device.as_raw().create_fence(&vk::FenceCreateInfo::default(), None) }
             .map_err(device.failed("vkCreateFence", &object))?;
         let registered = device.register(&format!("fence of {object}"));
-        Ok(Self { commands, fence, signaled: false, object, device: registered })
+        Ok(Self { commands, fence, object, device: registered })
     }
 
     /// Records commands, submits them to `queue` and waits until they have completed, for at most
@@ -70,12 +68,10 @@ impl BlockingCommands {
         record(self.commands.as_raw());
         // SAFETY: recording since the call above.
         unsafe { self.commands.end() }?;
-        if self.signaled {
-            // SAFETY: VUID-vkResetFences-pFences-01123: its submission has completed, as above.
-            unsafe { self.device.as_raw().reset_fences(&[self.fence]) }
-                .map_err(|result| self.device.failed("vkResetFences", &self.object)(result))?;
-            self.signaled = false;
-        }
+        // SAFETY: VUID-vkResetFences-pFences-01123: the fence is new, or its submission has
+        // completed, as above.
+        unsafe { self.device.as_raw().reset_fences(&[self.fence]) }
+            .map_err(|result| self.device.failed("vkResetFences", &self.object)(result))?;
         let buffers = [vk::CommandBufferSubmitInfo::default().command_buffer(self.commands.as_raw())];
         let batch = vk::SubmitInfo2::default().command_buffer_infos(&buffers);
         // SAFETY: VUID-vkQueueSubmit2-commandBuffer-03874: recorded above; the caller guarantees
@@ -86,7 +82,7 @@ impl BlockingCommands {
     }
 
     /// Waits for the submission. Leaks the pool and the fence if the commands may still run.
-    fn wait(mut self, limit: Duration) -> Result<Self> {
+    fn wait(self, limit: Duration) -> Result<Self> {
         let start = Instant::now();
         let nanoseconds = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
         // SAFETY: VUID-vkWaitForFences-pFences-parameter: a live fence of this device.
@@ -99,10 +95,7 @@ impl BlockingCommands {
                 signaled => signaled.map(drop),
             }
         });
-        let Err(result) = result else {
-            self.signaled = true;
-            return Ok(self);
-        };
+        let Err(result) = result else { return Ok(self) };
         let error = match result {
             vk::Result::TIMEOUT => Error::Unfinished {
                 object: self.object.clone(),
