@@ -1,7 +1,7 @@
 //! A device whose engine makes all submissions itself.
 
 use std::ffi::{CStr, c_void};
-use std::sync::OnceLock;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bridge::ash::vk;
@@ -13,7 +13,8 @@ use bridge_tests::{Commands, Engine, Rig, case_on};
 
 use crate::{EngineLock, submit};
 
-static REAL: OnceLock<vk::PFN_vkQueueSubmit2> = OnceLock::new();
+/// The function of the newest engine's device: the driver may unload that of an earlier one.
+static REAL: Mutex<Option<vk::PFN_vkQueueSubmit2>> = Mutex::new(None);
 /// Submissions of the engine's and of the bridge's.
 static SUBMISSIONS: AtomicUsize = AtomicUsize::new(0);
 
@@ -24,8 +25,9 @@ unsafe extern "system" fn count(
     fence: vk::Fence,
 ) -> vk::Result {
     SUBMISSIONS.fetch_add(1, Ordering::Relaxed);
+    let real = REAL.lock().unwrap().unwrap();
     // SAFETY: forwarded to the real function.
-    unsafe { REAL.get().unwrap()(queue, batches, infos, fence) }
+    unsafe { real(queue, batches, infos, fence) }
 }
 
 fn hook(name: &CStr, real: *const c_void) -> *const c_void {
@@ -33,7 +35,7 @@ fn hook(name: &CStr, real: *const c_void) -> *const c_void {
         return real;
     }
     // SAFETY: the function of that name has this type.
-    let _ = REAL.set(unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkQueueSubmit2>(real) });
+    *REAL.lock().unwrap() = Some(unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkQueueSubmit2>(real) });
     count as *const c_void
 }
 
