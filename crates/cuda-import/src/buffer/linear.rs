@@ -1,9 +1,9 @@
 //! Device memory for copies: types that are known to report their address and length correctly.
 
-use cudarc::driver::{CudaContext, CudaSlice, CudaStream, CudaView, CudaViewMut, DevicePtr, DevicePtrMut, DeviceSlice};
+use cudarc::driver::{CudaSlice, CudaStream, CudaView, CudaViewMut, DevicePtr, DevicePtrMut, DeviceSlice};
 
 use crate::buffer::view::{DeviceView, DeviceViewMut};
-use crate::stream::identity::is_same;
+use crate::stream::identity::{is_created, is_same};
 
 mod sealed {
     use cudarc::driver::CudaStream;
@@ -24,12 +24,16 @@ pub trait DeviceSource<T>: DevicePtr<T> + sealed::Sealed {}
 pub trait DeviceSink<T>: DevicePtrMut<T> + sealed::Sealed {}
 
 /// Returns `true` if cudarc orders a use on `stream` of a slice that belongs to `own`, and the end
-/// of the slice after that use. cudarc does so only for context objects that have created a stream,
-/// and a GPU's context may have several objects. With tracking disabled, the program has promised
-/// to do it.
+/// of the slice after that use. cudarc does so only while the streams' context objects, of which a
+/// GPU's context may have several, have a stream that cudarc created. Another stream may be dropped
+/// at any time, so only the two streams themselves count: the guard holds `stream`, and the slice
+/// holds `own` to its end. With tracking disabled, the program has promised to order the uses.
 fn cudarc_orders(own: &CudaStream, stream: &CudaStream) -> bool {
-    let orders = |context: &CudaContext| context.is_in_multi_stream_mode() || !context.is_event_tracking();
-    is_same(own, stream) || (orders(own.context()) && orders(stream.context()))
+    let orders = |stream: &CudaStream| {
+        let context = stream.context();
+        !context.is_event_tracking() || (context.is_in_multi_stream_mode() && is_created(stream))
+    };
+    is_same(own, stream) || (orders(own) && orders(stream))
 }
 
 macro_rules! sealed {

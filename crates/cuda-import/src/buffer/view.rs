@@ -28,8 +28,8 @@ use crate::stream::order::StreamOrder;
 ///
 /// # Uses on other streams
 /// Each use on a stream other than the home stream needs an event of its own, because safe code can
-/// keep the guard ([`SyncOnDrop`]) of an earlier use. The events are reused after the buffer has
-/// been borrowed exclusively, as by
+/// keep the guard ([`SyncOnDrop`]) of an earlier use. The events are reused, for any stream, after
+/// the buffer has been borrowed exclusively, as by
 /// [`MappedBuffer::view_mut`](crate::MappedBuffer::view_mut) or by the next turn of an exchange.
 /// Without such a borrow, every use and every hand-over waits on the GPU for all events so far.
 /// After 256 uses the host waits for the end of each further one, with a warning in the log, and

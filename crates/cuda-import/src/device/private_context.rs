@@ -5,10 +5,11 @@
 #![allow(unsafe_code)]
 
 use std::mem::ManuallyDrop;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize};
 
-use cudarc::driver::{CudaContext, DriverError, sys as cu};
+use cudarc::driver::{CudaContext, CudaEvent, CudaStream, DriverError, sys as cu};
 
 use crate::device::CudaDevice;
 use crate::sys::{CallError, CallResult};
@@ -51,6 +52,20 @@ impl Template {
     }
 }
 
+/// An event or a stream of a [`PrivateContext`], whose reference to the object is not counted, so
+/// that [`PrivateContext::is_unique`] tells if the program has kept one. It is dropped by
+/// [`PrivateContext::drop_uncounted`], and leaked otherwise.
+#[derive(Debug)]
+pub(crate) struct Uncounted<T>(ManuallyDrop<T>);
+
+impl<T> Deref for Uncounted<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
 /// A second context object for the device's context, with its own error record. It owns nothing.
 #[derive(Debug)]
 pub(crate) struct PrivateContext(ManuallyDrop<Arc<CudaContext>>, CudaDevice);
@@ -86,6 +101,47 @@ impl PrivateContext {
 
     pub(crate) fn object(&self) -> &Arc<CudaContext> {
         &self.0
+    }
+
+    /// Creates an event with this object.
+    ///
+    /// # Safety
+    /// The event is not used after this object is dropped, and only this object's
+    /// [`drop_uncounted`](Self::drop_uncounted) drops it.
+    pub(crate) unsafe fn new_event_uncounted(&self) -> Result<Uncounted<CudaEvent>, DriverError> {
+        let event = self.0.new_event(None)?;
+        // SAFETY: the event was just created with this object, so it holds a counted reference,
+        // which `Uncounted` does not drop. `self` holds another one, which outlives all uses.
+        unsafe { Arc::decrement_strong_count(Arc::as_ptr(&self.0)) };
+        Ok(Uncounted(ManuallyDrop::new(event)))
+    }
+
+    /// Returns the stream with this object. The result does not own the stream.
+    ///
+    /// # Safety
+    /// As for [`new_event_uncounted`](Self::new_event_uncounted); the result is only used while the
+    /// real stream is borrowed.
+    pub(crate) unsafe fn wrap_uncounted(&self, stream: &CudaStream) -> Uncounted<Arc<CudaStream>> {
+        // SAFETY: the handle is live while the stream is borrowed, which the caller guarantees.
+        let wrapper = unsafe { self.0.wrap_borrowed_stream(stream.cu_stream()) };
+        // SAFETY: as for the event.
+        unsafe { Arc::decrement_strong_count(Arc::as_ptr(&self.0)) };
+        Uncounted(ManuallyDrop::new(wrapper))
+    }
+
+    /// Drops a value that was created with this object.
+    pub(crate) fn drop_uncounted<T>(&self, value: Option<Uncounted<T>>) {
+        if let Some(value) = value {
+            // The reference that the value gives up.
+            std::mem::forget(Arc::clone(&self.0));
+            drop(ManuallyDrop::into_inner(value.0));
+        }
+    }
+
+    /// Returns `true` if nothing refers to the object except this and what is [`Uncounted`]. Then
+    /// only through these can a program refer to it later.
+    pub(crate) fn is_unique(&mut self) -> bool {
+        Arc::get_mut(&mut self.0).is_some()
     }
 }
 

@@ -176,7 +176,7 @@ pub enum Error {
     /// borrow, see [`DeviceView`](crate::DeviceView#uses-on-other-streams).
     #[error(
         "{object} on {device} was used {limit} times on other streams without an exclusive borrow; borrow it with \
-         `view_mut` in between, or use it on its home stream"
+         `view_mut` in between, use a resource of an exchange in the next turn, or use it on its home stream"
     )]
     #[non_exhaustive]
     TooManyUses {

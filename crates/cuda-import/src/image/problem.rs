@@ -44,9 +44,9 @@ pub enum ImageProblem {
 
     /// A copy from or to a slice of cudarc on a stream that cudarc does not order it with.
     #[error(
-        "the slice to copy belongs to another stream, and cudarc orders neither that stream with the copy nor the end \
-         of the slice after it: the `CudaContext` object of one of the streams has not created any stream; allocate \
-         the slice on a stream of `CudaDevice::new_stream`"
+        "the slice to copy belongs to another stream, and cudarc may order neither that stream with the copy nor the \
+         end of the slice after it: one of the streams is a default stream, or was not created by its `CudaContext` \
+         object; allocate and copy the slice on streams of `CudaDevice::new_stream`, or on one and the same stream"
     )]
     UnorderedSlice,
 

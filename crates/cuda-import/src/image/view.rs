@@ -138,7 +138,8 @@ impl<'a, T: Texel> ImageView<'a, T> {
     ///
     /// # Errors
     /// Those of [`read_to_host`](Self::read_to_host), and [`Error::Image`](crate::Error::Image) for
-    /// a `CudaSlice` of another stream that cudarc does not order with `stream`. On an error
+    /// a `CudaSlice` of another stream if cudarc may not order it with `stream`: if one of the
+    /// streams is a default stream, or its `CudaContext` object has created none. On an error
     /// nothing was enqueued.
     #[doc(alias = "cuMemcpy3DAsync")]
     pub fn copy_to_buffer(

@@ -9,10 +9,9 @@
 //! they have enqueued the copy. If a program misuses or forgets a guard of its own, only work that
 //! it enqueues with unsafe code is unordered.
 //!
-//! A ticket is reused, for the same stream, after the object has been borrowed exclusively, because
-//! no guard is alive then, unless its context object was cloned out of a guard. Without such a
-//! borrow, each use needs another ticket, and nothing tells whether an earlier guard is still
-//! alive. A ticket that is lent must not be lent again, even without an event: through the context
+//! A ticket is reused, for any stream, after the object has been borrowed exclusively, because no
+//! guard is alive then, unless its context object was cloned out of a guard. Without such a borrow,
+//! each use needs another ticket, and nothing tells whether an earlier guard is still alive. A ticket that is lent must not be lent again, even without an event: through the context
 //! object in a guard, safe code can make the synchronization of another guard fail, and then clear
 //! the error. So there are limits: beyond [`MAX_EVENTS`] tickets the host waits for the end of each
 //! use, and beyond [`MAX_TICKETS`] uses are refused.
@@ -20,13 +19,14 @@
 //! Contains unsafe code because it creates cudarc objects from raw handles.
 #![allow(unsafe_code)]
 
+use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use cudarc::driver::{CudaEvent, CudaStream, SyncOnDrop};
 
 use crate::device::CudaDevice;
-use crate::device::private_context::PrivateContext;
+use crate::device::private_context::{PrivateContext, Uncounted};
 use crate::stream::identity::key;
 use crate::stream::refusal::Refusal;
 use crate::sys::{self, CallError, CallResult, EventHandle, Release};
@@ -62,14 +62,19 @@ struct Ticket {
     /// A combination of [`LENT`] and [`PENDING`].
     state: AtomicU8,
     /// `None` beyond [`MAX_EVENTS`].
-    last_use: Option<CudaEvent>,
-    /// The foreign stream with the ticket's own context object. Borrowed: only used while a guard
-    /// borrows the real stream.
-    stream: Arc<CudaStream>,
+    last_use: Option<Uncounted<CudaEvent>>,
+    /// The foreign stream of the last guard with the ticket's own context object. Borrowed: only
+    /// used while a guard borrows the real stream. Changed only by the thread that has set
+    /// [`LENT`], before it returns the guard.
+    stream: UnsafeCell<Option<Uncounted<Arc<CudaStream>>>>,
     next: OnceLock<Box<Ticket>>,
     /// Dropped last, because the event and the stream refer to it.
-    context: PrivateContext,
+    context: Mutex<PrivateContext>,
 }
+
+// SAFETY: the fields other than `stream` are `Sync`, and so is a `CudaStream`. It is changed only
+// by the thread that has set `LENT`, before a guard refers to it.
+unsafe impl Sync for Ticket {}
 
 impl Release for ForeignStreams {
     fn release(self) {
@@ -95,7 +100,7 @@ impl ForeignStreams {
     /// work is not covered by its event.
     pub(crate) fn take_failure(&self) -> Option<CallError> {
         // Takes all errors and returns one, which applies to all uses.
-        let failures = self.tickets().filter_map(|ticket| ticket.context.object().check_err().err());
+        let failures = self.tickets().filter_map(|ticket| ticket.context().object().check_err().err());
         failures.last().map(|error| CallError::from_cudarc("cuEventRecord", error))
     }
 
@@ -136,11 +141,13 @@ impl ForeignStreams {
         Ok(())
     }
 
-    /// Marks each ticket as free, except those whose context object the program has kept: no guard
-    /// may be alive.
+    /// Marks each ticket as free, for any stream, except those whose context object the program has
+    /// kept: no guard may be alive.
     pub(crate) fn reset_tickets(&self) {
-        for ticket in self.tickets().filter(|ticket| ticket.is_private()) {
-            ticket.state.fetch_and(!LENT, Ordering::AcqRel);
+        for ticket in self.tickets() {
+            if ticket.state.load(Ordering::Acquire) & LENT != 0 && ticket.context().is_unique() {
+                ticket.state.fetch_and(!LENT, Ordering::AcqRel);
+            }
         }
     }
 
@@ -151,25 +158,29 @@ impl ForeignStreams {
         for nth in 0..MAX_TICKETS {
             if place.get().is_none() {
                 // If another thread was faster, this place has its ticket: continue after it.
-                let _ = place.set(Box::new(self.ticket(stream, nth < MAX_EVENTS)?));
+                let _ = place.set(Box::new(self.ticket(nth < MAX_EVENTS)?));
             }
             let Some(ticket) = place.get() else { break };
-            if ticket.uses_stream(stream) && ticket.lend() {
-                return Ok(ticket.guard());
+            if let Some(guard) = ticket.lend(stream) {
+                return Ok(guard);
             }
             place = &ticket.next;
         }
         Err(Refusal::TooManyUses)
     }
 
-    fn ticket(&self, stream: &CudaStream, with_event: bool) -> CallResult<Ticket> {
+    fn ticket(&self, with_event: bool) -> CallResult<Ticket> {
         let made = |error| CallError::from_cudarc("cuEventCreate", error);
         let context = self.context.copy();
-        let last_use = with_event.then(|| context.object().new_event(None).map_err(made)).transpose()?;
-        // SAFETY: the wrapper destroys nothing, and is used only under a guard that borrows the
-        // real stream.
-        let stream = unsafe { context.object().wrap_borrowed_stream(stream.cu_stream()) };
-        Ok(Ticket { state: AtomicU8::new(0), last_use, stream, next: OnceLock::new(), context })
+        // SAFETY: the ticket holds both, and drops the event with this object.
+        let last_use = with_event.then(|| unsafe { context.new_event_uncounted() }.map_err(made)).transpose()?;
+        Ok(Ticket {
+            state: AtomicU8::new(0),
+            last_use,
+            stream: UnsafeCell::new(None),
+            next: OnceLock::new(),
+            context: Mutex::new(context),
+        })
     }
 
     fn tickets(&self) -> impl Iterator<Item = &Ticket> {
@@ -178,31 +189,46 @@ impl ForeignStreams {
 }
 
 impl Ticket {
-    fn uses_stream(&self, stream: &CudaStream) -> bool {
-        key(&self.stream) == key(stream)
-    }
-
-    /// Lends the ticket. Returns `true` if it was free.
-    fn lend(&self) -> bool {
-        self.state.fetch_or(LENT | PENDING, Ordering::AcqRel) & LENT == 0
-    }
-
-    /// Returns `true` if nothing else refers to the ticket's context object. Safe code can clone it
-    /// out of a guard. No guard may be alive, so that only a clone can make another one.
-    fn is_private(&self) -> bool {
-        let (context, own) = (self.context.object(), 2 + usize::from(self.last_use.is_some()));
-        let has_clones = || Arc::strong_count(context) != own;
-        !has_clones() && Arc::weak_count(context) == 0 && !has_clones()
+    /// Lends the ticket: returns a guard for the stream if the ticket was free. Makes no driver
+    /// call.
+    fn lend(&self, stream: &CudaStream) -> Option<SyncOnDrop<'_>> {
+        if self.state.fetch_or(LENT | PENDING, Ordering::AcqRel) & LENT != 0 {
+            return None;
+        }
+        // SAFETY: the ticket was free, so no guard refers to the wrapper, and only this thread
+        // accesses it now.
+        let place = unsafe { &mut *self.stream.get() };
+        let wrapper = match place.take() {
+            Some(wrapper) if key(&wrapper) == key(stream) => wrapper,
+            other => {
+                let context = self.context();
+                context.drop_uncounted(other);
+                // SAFETY: the ticket holds both, and drops the wrapper with this object. It is used
+                // only under a guard that borrows the real stream.
+                unsafe { context.wrap_uncounted(stream) }
+            }
+        };
+        let wrapper: &CudaStream = place.insert(wrapper);
+        Some(match &self.last_use {
+            Some(event) => SyncOnDrop::Record(Some((event, wrapper))),
+            None => SyncOnDrop::Sync(Some(wrapper)),
+        })
     }
 
     fn event(&self) -> Option<EventHandle> {
-        self.last_use.as_ref().map(EventHandle::of)
+        self.last_use.as_deref().map(EventHandle::of)
     }
 
-    fn guard(&self) -> SyncOnDrop<'_> {
-        match &self.last_use {
-            Some(event) => SyncOnDrop::Record(Some((event, &self.stream))),
-            None => SyncOnDrop::Sync(Some(&self.stream)),
-        }
+    fn context(&self) -> MutexGuard<'_, PrivateContext> {
+        self.context.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let (event, stream) = (self.last_use.take(), self.stream.get_mut().take());
+        let context = self.context();
+        context.drop_uncounted(event);
+        context.drop_uncounted(stream);
     }
 }

@@ -108,6 +108,8 @@ impl StreamGraph {
         // this function's contract.
         unsafe { enqueue_wait(Target::Graph, &lent, &[SemaphorePoint { semaphore: wait, value: 0 }]) }?;
         record(&lent).map_err(CaptureError::Record)?;
+        // The closure may have made another context current.
+        let _again = device.bind().map_err(failed)?;
         if scope.has_unordered_use() {
             // The error that cudarc recorded for it is less specific.
             let _ = stream.context().check_err();

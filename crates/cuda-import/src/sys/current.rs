@@ -29,7 +29,8 @@ pub(crate) struct Current {
 
 struct Before {
     driver: Driver,
-    /// Only compared: it may have been destroyed. `None` on a thread of this crate.
+    /// The previous context, if the pushed one may be destroyed meanwhile. Only compared, because
+    /// it may have been destroyed as well.
     context: Option<cu::CUcontext>,
 }
 
@@ -45,21 +46,35 @@ impl Driver {
     /// the right context.
     pub(crate) fn bind(self, context: &CudaContext) -> CallResult<Current> {
         // SAFETY: the borrowed object keeps the context alive.
-        unsafe { self.bind_handle(context.cu_ctx()) }
+        unsafe { self.bind_handle(context.cu_ctx(), |_| None) }
     }
 
-    /// Implements [`bind`](Self::bind).
+    /// Like [`bind`](Self::bind), for a value that owns the context and is about to be dropped,
+    /// which may destroy the context. Until the result is dropped, no other code of the program
+    /// runs on this thread.
+    pub(super) fn bind_for_drop(self, context: &CudaContext) -> CallResult<Current> {
+        // SAFETY: the borrowed object keeps the context alive.
+        unsafe { self.bind_handle(context.cu_ctx(), Some) }
+    }
+
+    /// Implements [`bind`](Self::bind). `compared` returns the previous context if the context may
+    /// be destroyed before the result is dropped.
     ///
     /// # Safety
-    /// The context is alive. It may be destroyed before the result is dropped.
-    unsafe fn bind_handle(self, context: cu::CUcontext) -> CallResult<Current> {
+    /// The context is alive.
+    unsafe fn bind_handle(
+        self,
+        context: cu::CUcontext,
+        compared: impl FnOnce(cu::CUcontext) -> Option<cu::CUcontext>,
+    ) -> CallResult<Current> {
         let before = self.current()?;
         if before == context {
             return Ok(Current { previous: None, thread: PhantomData });
         }
         // SAFETY: the caller guarantees that the context is alive.
         unsafe { self.push(context) }?;
-        Ok(Current { previous: Some(Before { driver: self, context: Some(before) }), thread: PhantomData })
+        let previous = Some(Before { driver: self, context: compared(before) });
+        Ok(Current { previous, thread: PhantomData })
     }
 
     /// Like [`bind`](Self::bind), on a thread of this crate, where no other code has a current
@@ -77,7 +92,7 @@ impl Driver {
         let code = unsafe { (self.table.cuDevicePrimaryCtxRetain)(&mut context, device) };
         check_call("cuDevicePrimaryCtxRetain", code)?;
         // SAFETY: the reference that was just taken keeps the context alive.
-        let done = unsafe { self.bind_handle(context) }.and_then(|_current| with());
+        let done = unsafe { self.bind_handle(context, |_| None) }.and_then(|_current| with());
         // SAFETY: gives up that reference, once.
         let code = unsafe { (self.table.cuDevicePrimaryCtxRelease_v2)(device) };
         let released = check_call("cuDevicePrimaryCtxRelease", code);
@@ -108,9 +123,8 @@ impl Driver {
 impl Drop for Current {
     fn drop(&mut self) {
         let Some(Before { driver, context }) = self.previous.take() else { return };
-        // Destroying a context pops it: the previous one is then current again. Otherwise, the
-        // context that was pushed is at the top, or one that has replaced it. Without knowing this,
-        // only a thread without other contexts may pop.
+        // The context that was pushed is at the top, or one that has replaced it, which may be the
+        // previous one again. Only if the pushed context was destroyed is it popped already.
         let is_popped = context.map_or(Ok(false), |context| driver.current().map(|current| current == context));
         let restored = is_popped.and_then(|is_popped| if is_popped { Ok(()) } else { driver.pop() });
         if let Err(error) = restored {

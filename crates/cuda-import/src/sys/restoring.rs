@@ -54,7 +54,7 @@ impl<T: Release> Release for Box<[T]> {
 /// Makes the context of a value current that is about to be dropped, which may destroy the context.
 /// cudarc then finds it current, and replaces no other.
 pub(crate) fn bind_for_drop(context: &CudaContext) -> Option<Current> {
-    Driver::load().ok()?.bind(context).inspect_err(warn).ok()
+    Driver::load().ok()?.bind_for_drop(context).inspect_err(warn).ok()
 }
 
 /// An owner of cudarc streams or contexts that does not change the thread's current CUDA context.

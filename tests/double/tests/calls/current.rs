@@ -98,6 +98,42 @@ fn every_call(double: &Double, before: u64) {
     keeps!(drop(device));
 }
 
+/// A closure may make the caller's context current again, as each call of cudarc does for an object
+/// of that context. No entry of it stays on the stack.
+#[test]
+fn a_closure_that_binds_the_callers_context_adds_no_entry() {
+    let Some(double) = Double::in_child("current::a_closure_that_binds_the_callers_context_adds_no_entry") else {
+        return;
+    };
+    let device = device();
+    let home = device.new_stream().unwrap();
+    let [wait, signal] = [(); 2].map(|()| {
+        let exported = double.export_semaphore(true);
+        import_semaphore(&device, exported, SemaphoreKind::Timeline)
+    });
+    let mut buffer = map(&import_memory(&double, &device), &home);
+    double.set_current(0);
+    // Each creation pushes its context.
+    let [below, caller] = [1, 1].map(|ordinal| CudaContext::new_non_primary(ordinal, 0).unwrap());
+    let mut kept = None;
+    let record = |stream: &Arc<CudaStream>| {
+        stream.memset_zeros(&mut buffer.view_mut())?;
+        // Otherwise, the stream's drop would make its context current again.
+        kept = Some(Arc::clone(stream));
+        caller.bind_to_thread()
+    };
+    // SAFETY: the timelines and the buffer outlive the graph.
+    let graph = unsafe { StreamGraph::capture(NAME, &home, &wait, &signal, record) }.unwrap();
+    for expected in [&caller, &below] {
+        assert_eq!(current(), expected.cu_ctx() as usize);
+        // SAFETY: null pops the top of the stack.
+        unsafe { result::ctx::set_current(std::ptr::null_mut()) }.unwrap();
+    }
+    assert_eq!(current(), 0);
+    drop((graph, buffer, kept, wait, signal, home, device, below, caller));
+    assert_clean(&double);
+}
+
 /// The last owner of a context that is not primary destroys it, which pops it from the stack of
 /// contexts of this thread. What was below is then current.
 #[test]

@@ -139,9 +139,9 @@ fn foreign_streams_are_in_order_without_event_tracking_too() {
     double.signal(ready_number, 1);
 }
 
-/// The number of events for foreign streams is bounded: one event per foreign stream if the buffer
-/// is lent exclusively, and a fixed limit if it never is. The order is kept in both cases: beyond
-/// the limit, the host waits for each use.
+/// The number of events for foreign streams is bounded: one event if the buffer is lent exclusively
+/// for each use, and a fixed limit if it never is. The order is kept in both cases: beyond the
+/// limit, the host waits for each use. After an exclusive borrow, all streams can use the events.
 #[test]
 fn events_for_foreign_streams_are_bounded() {
     let Some(double) = Double::in_child("guards::events_for_foreign_streams_are_bounded") else { return };
@@ -153,17 +153,30 @@ fn events_for_foreign_streams_are_bounded() {
         foreign_stream.memcpy_htod(&[1u32; LEN], &mut buffer.view_mut()).unwrap();
     }
     assert_eq!(events(), 1);
+    let others = [(); 8].map(|()| device.new_stream().unwrap());
+    for other in &others {
+        other.memcpy_htod(&[1u32; LEN], &mut buffer.view_mut()).unwrap();
+    }
+    assert_eq!(events(), 1);
     for _ in 0..300 {
         assert_eq!(foreign_stream.clone_dtoh(&buffer.view()).unwrap(), [1; LEN]);
     }
     assert_eq!(events(), 256);
+    for other in &others {
+        let view = buffer.view_mut();
+        let (_, guard) = view.device_ptr(other);
+        assert!(matches!(guard, SyncOnDrop::Record(Some(_))), "the host would wait");
+    }
+    for _ in 0..256 {
+        assert_eq!(foreign_stream.clone_dtoh(&buffer.view()).unwrap(), [1; LEN]);
+    }
 
     let [ready, done] = [(); 2].map(|()| double.export_semaphore(true));
     let (ready_number, done_number) = (ready.number, done.number);
     let [ready, done] = [ready, done].map(|exported| import_semaphore(&device, exported, SemaphoreKind::Timeline));
     for value in [1, 2] {
         // SAFETY: the signal follows below, and the timeline lives until then.
-        unsafe { wait_one(&foreign_stream, &ready, value) }.unwrap();
+        unsafe { wait_one(if value == 1 { &foreign_stream } else { &others[0] }, &ready, value) }.unwrap();
         if value == 1 {
             std::thread::scope(|scope| {
                 let user = scope.spawn(|| drop(buffer.view().device_ptr(&foreign_stream)));
@@ -172,7 +185,7 @@ fn events_for_foreign_streams_are_bounded() {
                 user.join().unwrap();
             });
         } else {
-            drop(buffer.view_mut().device_ptr(&foreign_stream));
+            drop(buffer.view_mut().device_ptr(&others[0]));
         }
         buffer.join_foreign_work().unwrap();
         // SAFETY: only smaller values were signaled before.
@@ -182,18 +195,19 @@ fn events_for_foreign_streams_are_bounded() {
     double.signal(ready_number, 2);
     assert_eq!(double.value(done_number), 2);
     assert_eq!(events(), 256);
-    drop((buffer, ready, done, home, foreign_stream, device));
+    drop((buffer, ready, done, home, foreign_stream, others, device));
     assert_clean(&double);
 }
 
 /// A guard that is alive shares no event and no context object with a later one: safe code could
 /// record the event elsewhere, or make the later guard's synchronization fail and clear the error.
-/// When there are no more objects, further uses are refused until an exclusive borrow.
+/// When there are no more objects, further uses are refused, on all streams, until an exclusive
+/// borrow.
 #[test]
 fn what_a_live_guard_holds_is_not_lent_again() {
     let Some(double) = Double::in_child("guards::what_a_live_guard_holds_is_not_lent_again") else { return };
     let device = device();
-    let [home, foreign_stream] = [(); 2].map(|()| device.new_stream().unwrap());
+    let [home, foreign_stream, other] = [(); 3].map(|()| device.new_stream().unwrap());
     let mut image = map_image(&import_image(&double, &device), &home);
     log_capture::collect();
     let (mut events, mut contexts) = (HashSet::new(), HashSet::new());
@@ -215,15 +229,19 @@ fn what_a_live_guard_holds_is_not_lent_again() {
     let logged = log_capture::take();
     assert!(logged.iter().all(|line| line.contains(NAME) && line.contains("the host waits")), "{logged:#?}");
     assert_eq!(logged.len(), 1024 - events.len());
-    let error = view.use_on(&foreign_stream).map(drop).unwrap_err();
-    assert!(matches!(error, Error::TooManyUses { limit: 1024, .. }), "{error}");
-    assert!(error.to_string().contains(NAME), "{error}");
+    for stream in [&foreign_stream, &other] {
+        let error = view.use_on(stream).map(drop).unwrap_err();
+        assert!(matches!(error, Error::TooManyUses { limit: 1024, .. }), "{error}");
+        assert!(error.to_string().contains(NAME), "{error}");
+    }
     // On the home stream it still can be used.
     drop(view.use_on(&home).unwrap());
 
     drop(guards);
-    drop(image.view_mut().use_on(&foreign_stream).unwrap());
-    drop((image, home, foreign_stream, device));
+    for stream in [&foreign_stream, &other] {
+        drop(image.view_mut().use_on(stream).unwrap());
+    }
+    drop((image, home, foreign_stream, other, device));
     assert_clean(&double);
 }
 

@@ -194,14 +194,18 @@ fn default_streams_as_foreign_streams() {
     drop(image);
 
     // The legacy default stream works like any other stream. Each use waits for the previous one,
-    // since a handle may be reused.
+    // since a handle may be reused; and before the home stream's end is recorded, which covers what
+    // another thread makes the home stream wait for in between.
     let legacy = device.context().default_stream();
     for stream in [&legacy, &device.new_stream().unwrap()] {
         stream.memset_zeros(&mut buffer.view_mut()).unwrap();
         double.forget_calls();
         drop(buffer.view().device_ptr(stream));
-        let waits = double.calls().iter().filter(|call| call.name == "cuStreamWaitEvent").count();
+        let calls = double.calls();
+        let position = |name: &str| calls.iter().position(|call| call.name == name);
+        let waits = calls.iter().filter(|call| call.name == "cuStreamWaitEvent").count();
         assert!(waits >= 2, "home's end and its own: {waits}");
+        assert!(position("cuStreamWaitEvent") < position("cuEventRecord"), "{calls:#?}");
     }
     buffer.join_foreign_work().unwrap();
     drop((buffer, home, legacy, per_thread, device));

@@ -148,7 +148,8 @@ fn an_image_in_use_is_kept_and_reported() {
 }
 
 /// A GPU's context may have several context objects. cudarc does not order the default stream of an
-/// object that has created no stream with other streams, and frees slices without a wait for them.
+/// object that has no created stream with other streams, and frees slices without a wait for them.
+/// What counts is the time at which a slice is dropped, when `several` may already be.
 #[test]
 fn slices_that_cudarc_does_not_order_are_refused() {
     let Some(double) = Double::in_child("images_order::slices_that_cudarc_does_not_order_are_refused") else {
@@ -160,6 +161,7 @@ fn slices_that_cudarc_does_not_order_are_refused() {
     let single = CudaContext::new(0).unwrap().default_stream();
     let tracked = CudaContext::new(0).unwrap();
     let several = tracked.new_stream().unwrap();
+    let default = tracked.default_stream();
     for (own, stream, is_ordered) in [
         (&home, &home, true),
         (&several, &home, true),
@@ -167,6 +169,9 @@ fn slices_that_cudarc_does_not_order_are_refused() {
         (&single, &home, false),
         (&home, &single, false),
         (&single, &single, true),
+        (&default, &home, false),
+        (&home, &default, false),
+        (&default, &default, true),
     ] {
         let mut slice = own.clone_htod(&[[3u8; 4]; TEXELS]).unwrap();
         let copies = [
@@ -183,6 +188,6 @@ fn slices_that_cudarc_does_not_order_are_refused() {
             }
         }
     }
-    drop((image, home, single, several, tracked, device));
+    drop((image, home, single, several, default, tracked, device));
     assert_clean(&double);
 }

@@ -134,13 +134,14 @@ impl StreamOrder {
         }
         let foreign_streams = self.foreign_streams()?;
         self.check_failure()?;
-        Event::new(driver, &self.home)?.make_wait(stream)?;
         // The stream's own event as well: the handle may have belonged to another stream before.
-        // Everything that the home stream waits for precedes the event.
         foreign_streams.pending(|event| {
             // SAFETY: the list keeps the event alive.
             unsafe { driver.wait_event(stream, event) }
         })?;
+        // Afterwards: this event covers what the home stream waits for, also if another thread has
+        // made it wait since.
+        Event::new(driver, &self.home)?.make_wait(stream)?;
         self.guard(foreign_streams, stream)
     }
 
