@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bridge::ash::vk;
-use bridge::{Backend, Compute, Exchange, ExchangeInfo, ExportDevice, LiveObjects};
+use bridge::{Backend, Compute, Error, Exchange, ExchangeInfo, ExportDevice, LiveObjects};
 use bridge_tests::{Engine, Rig};
 use driver_double::Double;
 
@@ -98,3 +98,23 @@ pub(crate) fn a_release_is_tried_again(name: &str) {
 
 /// The longest wait for what must not block.
 pub(crate) const LIMIT: Duration = Rig::LONG;
+
+/// Two Vulkan devices share a CUDA context, as those of two engines in a process do. A frame of one
+/// device, slow or lost, keeps nothing in the other's queue waiting.
+#[test]
+fn a_wait_covers_one_vulkan_device() {
+    let Some(double) = double("lost_vulkan::a_wait_covers_one_vulkan_device") else { return };
+    let own = [(), ()].map(|()| Rig::open_own());
+    let [slow, other] = own.each_ref().map(|device| Compute::new(device, Backend::Cuda).unwrap());
+    let [mut first, second] = [&slow, &other].map(|side| Exchange::new(side, &info(1), words()).unwrap());
+    double.hold_work();
+    let turn = first.begin().unwrap().finish().unwrap();
+    let error = slow.wait_for_signals(Duration::from_millis(1)).unwrap_err();
+    assert!(matches!(error, Error::Timeout { .. }), "the control: {error}");
+    other.wait_for_signals(Duration::from_millis(1)).expect("it has no frame");
+    double.release_work();
+    slow.wait_for_signals(LIMIT).unwrap();
+    turn.skip();
+    first.close().unwrap();
+    second.close().unwrap();
+}

@@ -3,7 +3,8 @@
 use bridge::ash::vk;
 use bridge::vk_export::ExportDevice;
 use bridge::{
-    BufferAccess, BufferSpec, Compute, Error, Exchange, ImageAccess, ImageSpec, LatestInfo, LiveObjects, SubmitParts,
+    BufferAccess, BufferSpec, Compute, Error, Exchange, ImageAccess, ImageSpec, LatestInfo, LiveObjects, Stage,
+    SubmitParts,
 };
 use bridge_tests::{Commands, Rig};
 
@@ -35,6 +36,41 @@ pub(crate) fn the_parts_of_a_flush_prove_the_end(device: &ExportDevice, compute:
         writer.close(reader).unwrap();
         assert_eq!(LiveObjects::now(), before);
     }
+}
+
+/// Both refusals while a turn and a hand-over of slots are open name the turn, which is not lent.
+pub(crate) fn an_open_turn_beside_a_lent_hand_over_is_no_lent_turn(device: &ExportDevice, compute: &Compute) {
+    let (before, commands) = (LiveObjects::now(), Commands::new(device));
+    let info = LatestInfo { name: "beside", timeout: Rig::LONG, ..Default::default() };
+    let spec = BufferSpec::<u32>::new(16, BufferAccess::TRANSFER_READ);
+    let (mut writer, mut reader) = Exchange::latest(compute, &info, spec).unwrap();
+    writer.begin().unwrap().publish().unwrap().wait(Rig::LONG).unwrap();
+    let lent = reader.newest().unwrap().unwrap().lend().unwrap();
+    let error = reader.newest().unwrap_err();
+    assert!(matches!(error, Error::TurnOpen { frame: 0, stage: Stage::Submit, .. }), "the control: {error}");
+    drop(lent);
+    assert_eq!(reader.retired(), 1);
+    writer.begin().unwrap().publish().unwrap().wait(Rig::LONG).unwrap();
+    let open = reader.newest().unwrap().unwrap();
+    // SAFETY: recording, of the right family, and never submitted.
+    let hand_over = unsafe { reader.record_initial(commands.begin()) }.unwrap();
+    commands.end();
+    let error = reader.newest().unwrap_err();
+    assert!(matches!(error, Error::TurnOpen { frame: 1, stage: Stage::Render, .. }), "{error}");
+    assert!(error.to_string().ends_with("submit or skip it first"), "{error}");
+    open.skip();
+    let lent = reader.newest().unwrap().unwrap().lend().unwrap_err();
+    assert!(lent.to_string().contains("`InitialTurn`"), "the hand-over ends before a turn is submitted: {lent}");
+    // SAFETY: nothing was submitted.
+    unsafe { hand_over.not_submitted() };
+    let parts = reader.flush_parts().unwrap().unwrap();
+    let signals = [parts.signal()];
+    let batch = vk::SubmitInfo2::default().wait_semaphore_infos(parts.waits()).signal_semaphore_infos(&signals);
+    // SAFETY: the unchanged parts; closing waits for the signal.
+    unsafe { device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
+    drop(commands);
+    writer.close(reader).unwrap();
+    assert_eq!(LiveObjects::now(), before);
 }
 
 /// Retired slots are recovered by the engine's submissions, repeatedly, whether or not the lost

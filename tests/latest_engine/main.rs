@@ -13,7 +13,10 @@ use bridge::vk_export::ExportDevice;
 use bridge::{Backend, Compute};
 use bridge_tests::{Engine, case_on};
 
-use flushed::{submissions_of_the_engine_recover_slots, the_parts_of_a_flush_prove_the_end};
+use flushed::{
+    an_open_turn_beside_a_lent_hand_over_is_no_lent_turn, submissions_of_the_engine_recover_slots,
+    the_parts_of_a_flush_prove_the_end,
+};
 use initial::{
     a_late_hand_over_costs_nothing_once_it_ran, a_refused_hand_over_costs_nothing,
     closing_during_an_open_hand_over_is_refused, images_replaced_after_a_late_hand_over_live_until_it_ran,
@@ -30,8 +33,9 @@ fn an_engines_exchanges_end() {
     // SAFETY: the engine's own handles, which live forever.
     let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
     assert!(!device.queues_are_synchronized());
-    let cases: [(&str, Case); 8] = [
+    let cases: [(&str, Case); 9] = [
         ("the_parts_of_a_flush_prove_the_end", the_parts_of_a_flush_prove_the_end),
+        ("a_turn_beside_a_lent_hand_over", an_open_turn_beside_a_lent_hand_over_is_no_lent_turn),
         ("submissions_of_the_engine_recover_slots", submissions_of_the_engine_recover_slots),
         ("closing_beside_an_open_hand_over", closing_during_an_open_hand_over_is_refused),
         ("a_refused_hand_over_costs_nothing", a_refused_hand_over_costs_nothing),

@@ -224,7 +224,7 @@ pub(crate) fn read(
     gpu.queue().submit([commands.finish()]);
     staging.map_async(wgpu::MapMode::Read, .., |_| {});
     // The poll has no limit, and would hang after a fault of a kernel.
-    gpu.wait_for_compute(LIMIT)?;
+    gpu.wait_for_signals(LIMIT)?;
     gpu.device().poll(wgpu::PollType::wait_indefinitely())?;
     Ok(staging.get_mapped_range(..)?.to_vec())
 }

@@ -43,7 +43,7 @@ use splice::Splice;
 /// [`wgpu::PollType::wait_indefinitely`]. After a fault of a CUDA kernel, the queue may wait for a
 /// signal that never comes, and these calls hang. Use
 /// [`configure_surface`](Self::configure_surface) for the first, and call
-/// [`wait_for_compute`](Self::wait_for_compute) before the others.
+/// [`wait_for_signals`](Self::wait_for_signals) before the others.
 #[derive(Clone)]
 pub struct Bridge(Arc<Inner>);
 

@@ -90,7 +90,8 @@ pub fn bridge_on(backend: Backend) -> Option<Bridge> {
     bridge_of(&adapter(), backend)
 }
 
-fn bridge_of(adapter: &wgpu::Adapter, backend: Backend) -> Option<Bridge> {
+/// Like [`bridge_on`], of this adapter.
+pub fn bridge_of(adapter: &wgpu::Adapter, backend: Backend) -> Option<Bridge> {
     match Bridge::request_device(adapter, &wgpu::DeviceDescriptor::default(), backend) {
         Ok(bridge) => Some(bridge),
         Err(error) if backend == Backend::Cuda => {

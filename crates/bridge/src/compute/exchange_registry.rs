@@ -14,7 +14,7 @@ use super::side::Side;
 use crate::error::Result;
 use crate::observe::log_hold::LogHold;
 use crate::observe::{log_error, log_warn};
-use crate::timeline::Timeline;
+use crate::timeline::{Timeline, TimelinePoint};
 
 /// Limit on the wait for a signal that no other work precedes.
 const LIMIT: Duration = Duration::from_secs(1);
@@ -114,36 +114,65 @@ impl ExchangeTimelines {
 
     /// Unblocks Vulkan work that waits for the compute side.
     ///
+    /// # Errors
+    /// The error of the signal, which is also logged; the Vulkan queue may then wait forever.
+    ///
     /// # Safety
     /// The contract of [`Timeline::release`].
-    pub(crate) unsafe fn release(&self) {
+    pub(crate) unsafe fn release(&self) -> Result<()> {
         // Stored before the host signals in place of CUDA, so that no other thread takes the frame
         // for finished.
         self.failed.store(true, Ordering::Release);
         // SAFETY: the caller upholds the same contract.
-        if let Err(error) = unsafe { self.computed.release() } {
+        let released = unsafe { self.computed.release() };
+        if let Err(error) = &released {
             log_error!("{}: the Vulkan queue may hang: {error}", self.computed.name());
+        }
+        released
+    }
+
+    /// Waits until `point`, the last one of `computed`, is reached, for at most `limit`. If the
+    /// compute side is lost, signals it in its place.
+    fn end_signals(&self, point: &TimelinePoint, limit: Duration) -> Result<()> {
+        match point.wait_blocking(limit) {
+            Err(_) if self.computed.is_signaler_lost() => {
+                // SAFETY: the context that signals the timeline is permanently lost, and no work of
+                // the side continues.
+                unsafe { self.release() }
+            }
+            waited => waited,
         }
     }
 }
 
 impl Compute {
     /// Waits until CUDA has made the signals of all frames to date, for at most `timeout`. It
-    /// covers the exchanges of all compute sides in the same context. With [`Backend::Host`] there
-    /// is nothing to wait for.
+    /// covers the exchanges on this Vulkan device of all compute sides in the same context. With
+    /// [`Backend::Host`] and [`Backend::Inline`] there is nothing to wait for.
     ///
-    /// Afterwards, no frame in Vulkan's queue waits for CUDA, so a wait without a limit that cannot
+    /// After `Ok`, no frame in Vulkan's queue waits for CUDA, so a wait without a limit that cannot
     /// be avoided, such as one in an engine's code, ends once Vulkan has done its own work. If a
-    /// kernel has faulted, the host makes the signals in CUDA's place, as in
-    /// [`check_alive`](Self::check_alive), and the next call to the exchange returns the fault.
+    /// kernel has faulted, the host makes the signals in CUDA's place, and the next call to the
+    /// exchange returns the fault.
+    ///
+    /// If a [`group`](Self::group) has lost only its leading GPU, the others may still use the
+    /// resources, and the host does not signal: this returns the fault until
+    /// [`Exchange::begin`](crate::Exchange::begin) was called, or the exchange was closed or
+    /// dropped, which wait for those GPUs.
     ///
     /// # Errors
+    /// The first error, after all exchanges were waited for:
     /// [`Error::Timeout`](crate::Error::Timeout), which names an exchange, if kernels have not
-    /// ended within the timeout; or the error of the failed driver call.
+    /// ended within the timeout; or the error of the failed driver call, such as that of the host's
+    /// signal. Frames in Vulkan's queue may then still wait for CUDA.
     ///
     /// [`Backend::Host`]: crate::Backend::Host
+    /// [`Backend::Inline`]: crate::Backend::Inline
     pub fn wait_for_signals(&self, timeout: Duration) -> Result<()> {
-        wait_for_signals(self.side(), timeout)
+        let mut all = exchanges_on_contexts_of(self.side());
+        // Another device may be lost, which this one's queue does not notice.
+        all.retain(|one| one.computed.is_on(self.device()));
+        end_all_signals(&all, timeout)
     }
 
     /// Registers an exchange, so that its timeline is released once its compute side is lost.
@@ -164,25 +193,23 @@ pub(crate) fn release_lost(side: &Side) {
     for one in exchanges_on_contexts_of(side).iter().filter(|one| one.computed.is_signaler_lost()) {
         // SAFETY: the context that signals the timeline is permanently lost, and no work of the
         // side continues.
-        unsafe { one.release() };
+        let released = unsafe { one.release() };
+        // `release` has logged an error. The next call tries again.
+        drop(released);
     }
 }
 
-/// Waits, for at most `limit`, until all signals have been made that Vulkan may wait for, of
-/// exchanges that have a context in common with `side`. Signals of a lost side are made in its
-/// place.
-pub(crate) fn wait_for_signals(side: &Side, limit: Duration) -> Result<()> {
+/// Waits, for at most `limit`, until all signals of these exchanges have been made that Vulkan may
+/// wait for. Signals of a lost side are made in its place, also after an error of another exchange.
+/// Returns the first error.
+fn end_all_signals(all: &[Arc<ExchangeTimelines>], limit: Duration) -> Result<()> {
     let start = Instant::now();
-    for one in exchanges_on_contexts_of(side) {
+    let mut ended = Ok(());
+    for one in all {
         let Some(last) = one.computed.last_issued() else { continue };
-        let waited = last.wait_blocking(limit.saturating_sub(start.elapsed()));
-        if waited.is_err() && one.computed.is_signaler_lost() {
-            release_lost(side);
-        } else {
-            waited?;
-        }
+        ended = ended.and(one.end_signals(&last, limit.saturating_sub(start.elapsed())));
     }
-    Ok(())
+    ended
 }
 
 /// Unblocks all CUDA work, in the contexts of `side`, that waits for the Vulkan device of `lost`, a
@@ -210,3 +237,7 @@ fn exchanges_on_contexts_of(side: &Side) -> Vec<Arc<ExchangeTimelines>> {
     let common = exchanges.iter().filter(|exchange| exchange.contexts.iter().any(|one| contexts.contains(one)));
     common.filter_map(|exchange| exchange.signaled.upgrade()).collect()
 }
+
+#[cfg(all(test, target_os = "linux", feature = "remote"))]
+#[path = "exchange_registry_tests.rs"]
+mod tests;

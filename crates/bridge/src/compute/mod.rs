@@ -279,8 +279,13 @@ impl Compute {
     /// Checks that the compute side still works: no kernel has faulted and no closure has panicked.
     ///
     /// A lost CUDA context makes none of the signals that Vulkan's queue waits for. This function
-    /// then makes them from the host, for the exchanges of all compute sides in that context, as
-    /// `begin` of an exchange does. Call it if a wait of your own for the queue times out.
+    /// then makes them from the host, for the exchanges of all compute sides in that context. Call
+    /// it if a wait of your own for the queue times out.
+    ///
+    /// If a [`group`](Self::group) has lost only its leading GPU, the others may still use the
+    /// resources, and the host does not signal until
+    /// [`Exchange::begin`](crate::Exchange::begin) was called, or the exchange was closed or
+    /// dropped, which wait for those GPUs.
     ///
     /// # Errors
     /// [`Error::Cuda`] with the sticky code, or [`Error::HostFailed`].

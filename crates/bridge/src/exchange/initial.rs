@@ -287,7 +287,7 @@ impl<R: Resources> State<R> {
     /// `frame`.
     pub(super) fn lend_revival(&self, frame: u64) -> Result<u64> {
         let _order = self.lock_submissions()?;
-        let lent = self.ledger().values().lend(frame);
+        let lent = self.ledger().values().lend_hand_over(frame);
         lent.map_err(|refusal| self.refusal_error(refusal))
     }
 

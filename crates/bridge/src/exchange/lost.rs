@@ -37,7 +37,9 @@ impl<R: Resources> State<R> {
             if self.has_compute_ended() {
                 // SAFETY: the context that signals is permanently lost. (The CPU backend's thread
                 // signals even after a failure.)
-                unsafe { self.objects.signaled.release() };
+                let released = unsafe { self.objects.signaled.release() };
+                // `release` has logged an error. The next call tries again.
+                drop(released);
             }
             // The queue may also be waiting for frames of other exchanges.
             exchange_registry::release_lost(self.compute.side());

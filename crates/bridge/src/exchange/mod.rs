@@ -126,9 +126,12 @@ impl<R: Resources> Exchange<R, ComputeFirst> {
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for an invalid configuration, such
     /// as no slots, no resources, or accesses whose stages the queue lacks; otherwise the error of
     /// the failed Vulkan or CUDA call. For images on a device whose submissions the bridge makes
-    /// itself, [`vk_export::Error::QueueHeld`] inside [`Queue::with`]. Failure leaks nothing, with
-    /// one exception, [`vk_export::Error::Unfinished`]: the first hand-over of new images did not
-    /// complete within the timeout, and its commands, all slots and the device are never freed; see
+    /// itself, [`vk_export::Error::QueueHeld`] inside [`Queue::with`].
+    ///
+    /// Failure leaks nothing, unless the first hand-over of new images
+    /// [may still run](vk_export::Error::may_still_run): it did not complete within the timeout
+    /// ([`vk_export::Error::Unfinished`]), or the wait for it failed ([`vk_export::Error::Vulkan`]
+    /// of `vkWaitForFences`). Its commands, all slots and the device are then never freed; see
     /// [`LiveObjects`](crate::LiveObjects).
     pub fn new(compute: &Compute, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
         Self::with(compute, info, resources, FirstSide::Compute)

@@ -11,8 +11,23 @@ pub(super) struct Values {
     rendered: u64,
     /// The highest value of `rendered` that is known to have been submitted.
     confirmed: u64,
-    /// The lent frame, and its value.
-    lent: Option<(u64, u64)>,
+    /// The lent submission.
+    lent: Option<Lent>,
+}
+
+/// A lent submission.
+#[derive(Debug, Clone, Copy)]
+struct Lent {
+    /// Its frame, or the one that refused submissions name.
+    frame: u64,
+    value: u64,
+    kind: LentKind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LentKind {
+    Turn,
+    HandOver,
 }
 
 impl Values {
@@ -29,16 +44,26 @@ impl Values {
     #[inline]
     pub(super) fn next_rendered_value(&self, frame: u64) -> Result<u64, Refusal> {
         match self.lent {
-            Some((first, _)) => Err(Refusal::OutOfOrder { frame, first }),
+            Some(Lent { frame: first, .. }) => Err(Refusal::OutOfOrder { frame, first }),
             None => Ok(self.rendered + 1),
         }
     }
 
     /// Lends a frame's submission and returns its value.
     pub(super) fn lend(&mut self, frame: u64) -> Result<u64, Refusal> {
+        self.lend_kind(frame, LentKind::Turn)
+    }
+
+    /// Lends the submission of a hand-over of slots and returns its value. Until it ends, refused
+    /// submissions name `frame`.
+    pub(super) fn lend_hand_over(&mut self, frame: u64) -> Result<u64, Refusal> {
+        self.lend_kind(frame, LentKind::HandOver)
+    }
+
+    fn lend_kind(&mut self, frame: u64, kind: LentKind) -> Result<u64, Refusal> {
         let value = self.next_rendered_value(frame)?;
         self.rendered = value;
-        self.lent = Some((frame, value));
+        self.lent = Some(Lent { frame, value, kind });
         Ok(value)
     }
 
@@ -60,12 +85,17 @@ impl Values {
     /// Records that it will never be reported whether the submission lent with `value` was made.
     #[inline]
     pub(super) fn end_lent(&mut self, value: u64) {
-        self.lent.take_if(|(_, lent)| *lent == value);
+        self.lent.take_if(|lent| lent.value == value);
     }
 
     /// Returns `true` while a submission is lent.
     pub(super) fn is_lent(&self) -> bool {
         self.lent.is_some()
+    }
+
+    /// Returns `true` while the submission of a turn is lent.
+    pub(super) fn is_turn_lent(&self) -> bool {
+        self.lent.is_some_and(|lent| lent.kind == LentKind::Turn)
     }
 
     /// Takes a value for a submission that belongs to no frame. No submission is lent.

@@ -12,22 +12,42 @@ use crate::test_device::own_device;
 
 static SIGNAL: OnceLock<vk::PFN_vkSignalSemaphore> = OnceLock::new();
 
+/// The next call of `vkSignalSemaphore`.
+#[derive(Clone, Copy, Default)]
+enum Next {
+    #[default]
+    Works,
+    /// Signals, and returns an error.
+    Refuses,
+    /// Does not signal, and returns an error.
+    Fails,
+}
+
 thread_local! {
-    static REFUSES: Cell<bool> = const { Cell::new(false) };
+    static NEXT: Cell<Next> = const { Cell::new(Next::Works) };
 }
 
 unsafe extern "system" fn signal(device: vk::Device, info: *const vk::SemaphoreSignalInfo<'_>) -> vk::Result {
+    let next = NEXT.take();
+    if let Next::Fails = next {
+        return vk::Result::ERROR_OUT_OF_HOST_MEMORY;
+    }
     // SAFETY: upheld by the caller.
     let result = unsafe { SIGNAL.get().unwrap()(device, info) };
-    if REFUSES.replace(false) { vk::Result::ERROR_OUT_OF_HOST_MEMORY } else { result }
+    if let Next::Refuses = next { vk::Result::ERROR_OUT_OF_HOST_MEMORY } else { result }
 }
 
 /// Lets the next signal by this thread on a device of [`refusing`] succeed but return an error.
 pub(crate) fn refuse_next_signal() {
-    REFUSES.set(true);
+    NEXT.set(Next::Refuses);
 }
 
-/// Creates a device for [`refuse_next_signal`].
+/// Lets the next signal by this thread on a device of [`refusing`] fail.
+pub(crate) fn fail_next_signal() {
+    NEXT.set(Next::Fails);
+}
+
+/// Creates a device for [`refuse_next_signal`] and [`fail_next_signal`].
 pub(crate) fn refusing() -> Option<ExportDevice> {
     hooked(|name, real| {
         if name != c"vkSignalSemaphore" {

@@ -1,5 +1,7 @@
 //! Loss of the Vulkan device, and values that are signaled on its behalf.
 
+use vk_export::ExportDevice;
+
 use super::{Inner, Timeline};
 use crate::error::{Error, Result};
 
@@ -14,8 +16,12 @@ impl Timeline {
 
     /// Returns `true` if both timelines belong to the same Vulkan device.
     pub(crate) fn is_same_device(&self, other: &Self) -> bool {
-        let handle = |timeline: &Self| timeline.0.vulkan.device().as_raw().handle();
-        handle(self) == handle(other)
+        self.is_on(other.0.vulkan.device())
+    }
+
+    /// Returns `true` if the timeline belongs to this Vulkan device.
+    pub(crate) fn is_on(&self, device: &ExportDevice) -> bool {
+        self.0.vulkan.device().as_raw().handle() == device.as_raw().handle()
     }
 
     /// Checks for a lost Vulkan device with a zero-timeout wait for an unreached value, since some

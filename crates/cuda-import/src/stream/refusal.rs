@@ -42,12 +42,13 @@ impl Refusal {
     }
 }
 
-/// Checks that `object`, which belongs to `device`, can be used on the stream. Any other check is
-/// made when it is used.
+/// Checks that `object`, which belongs to `device`, can be used on the stream. Captures and earlier
+/// errors are checked at each use.
 ///
 /// # Errors
 /// [`Error::ContextMismatch`] for a stream of another context; [`Error::PerThreadStream`] for the
 /// per-thread default stream.
+#[doc(hidden)] // For `bridge`, which names its own object.
 pub fn check_stream(stream: &CudaStream, device: &CudaDevice, object: impl Display) -> Result<()> {
     check_context(stream, device, &object)?;
     if is_per_thread(stream) {

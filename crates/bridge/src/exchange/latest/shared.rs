@@ -326,8 +326,8 @@ impl<R: Resources> Shared<R> {
     fn refusal_error(&self, refusal: Refusal, stage: Stage) -> Error {
         let (exchange, slots) = (self.state.name.clone(), self.state.objects.slots.len());
         match refusal {
-            // What is lent, this turn or a hand-over, must be ended first.
-            Refusal::Open { frame } if stage == Stage::Render && self.state.ledger().values().is_lent() => {
+            // One submission is lent at a time: Vulkan's open turn, or a hand-over of slots.
+            Refusal::Open { frame } if stage == Stage::Render && self.state.ledger().values().is_turn_lent() => {
                 Error::TurnOpen { exchange, frame, stage: Stage::Submit }
             }
             Refusal::Open { frame } => Error::TurnOpen { exchange, frame, stage },
