@@ -11,10 +11,11 @@
 //!
 //! A ticket is reused, for any stream, after the object has been borrowed exclusively, because no
 //! guard is alive then, unless its context object was cloned out of a guard. Without such a borrow,
-//! each use needs another ticket, and nothing tells whether an earlier guard is still alive. A ticket that is lent must not be lent again, even without an event: through the context
-//! object in a guard, safe code can make the synchronization of another guard fail, and then clear
-//! the error. So there are limits: beyond [`MAX_EVENTS`] tickets the host waits for the end of each
-//! use, and beyond [`MAX_TICKETS`] uses are refused.
+//! each use needs another ticket, and nothing tells whether an earlier guard is still alive. A
+//! ticket that is lent must not be lent again, even without an event: through the context object in
+//! a guard, safe code can make the synchronization of another guard fail, and then clear the error.
+//! So there are limits: beyond [`MAX_EVENTS`] tickets the host waits for the end of each use, and
+//! beyond [`MAX_TICKETS`] uses are refused.
 //!
 //! Contains unsafe code because it creates cudarc objects from raw handles.
 #![allow(unsafe_code)]
