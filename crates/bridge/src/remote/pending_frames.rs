@@ -17,7 +17,7 @@ const MAX_COUNTED: Duration = Duration::from_millis(100);
 pub(super) struct PendingFrames {
     /// In order of values, which rise by 1.
     frames: VecDeque<PendingFrame>,
-    /// The value of the last frame that was removed as reached.
+    /// The highest value that was observed as reached, or signaled in the worker's place.
     reached: u64,
     /// The time for which only the worker has delayed the oldest frame.
     waited: Duration,
@@ -114,8 +114,14 @@ impl PendingFrames {
         is_lost
     }
 
-    /// Returns the value of the last frame that was [reached](Self::pop_reached); 0 if there is
-    /// none. Unless the timeline is set back, it has at least this value.
+    /// Records that a value, if any, was signaled in the worker's place.
+    pub(super) fn set_reached(&mut self, value: Option<u64>) {
+        self.reached = self.reached.max(value.unwrap_or(0));
+    }
+
+    /// Returns the highest value that was [reached](Self::pop_reached) by the worker or [signaled
+    /// in its place](Self::set_reached); 0 if there is none. Unless the timeline is set back, it
+    /// has at least this value.
     pub(super) fn reached(&self) -> u64 {
         self.reached
     }

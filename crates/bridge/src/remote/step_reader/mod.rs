@@ -78,7 +78,8 @@ impl<R: Resources> WorkerHandle for WorkerReader<R> {
         if backend == Backend::Host || self.is_new() {
             return Ok(());
         }
-        // SAFETY: by this function's contract, no earlier worker signals any more.
+        // SAFETY: by this function's contract, the earlier workers have ended or closed the
+        // exchange.
         unsafe { release_gpu(self) };
         wait_settled(self.exchange(), limit, check_wanted, || self.is_settled())?;
         self.renew(check_wanted)
@@ -150,8 +151,9 @@ impl<R: Resources> Part for StepReaderPart<R> {
         }
         let pending = (self.pending.len() > 0).then(|| CHECK_INTERVAL.min(self.backoff.delay()));
         let drawing = (self.is_open && self.handle.waits_for_engine()).then(|| self.backoff.delay());
-        let relied_on = is_relied_on(&self.handle, &self.pending).then_some(CHECK_INTERVAL);
-        pending.into_iter().chain(drawing).chain(relied_on).min()
+        // Otherwise, the thread looks at the timeline at least as often.
+        let relied_on = self.pending.len() == 0 && is_relied_on(&self.handle, &self.pending);
+        pending.into_iter().chain(drawing).chain(relied_on.then_some(CHECK_INTERVAL)).min()
     }
 
     fn close(&mut self) {
@@ -208,6 +210,7 @@ impl<R: Resources> Part for StepReaderPart<R> {
         }
         // SAFETY: the process has ended (`dead`).
         unsafe { release_gpu(&self.handle) };
+        self.pending.set_reached(value);
         // All frames are complete, since the worker only reads them.
         Settled { torn: Box::default(), value }
     }
@@ -257,10 +260,11 @@ impl<R: Resources> StepReaderPart<R> {
     /// A description of what is wrong with the worker's timeline.
     fn next_visible(&mut self) -> Result<Option<HandedSlot>, String> {
         while self.pending.len() > 0 {
-            let (reached, is_known) = reached_value("the timeline of its slots cannot be used", &self.handle)?;
-            if !is_known && self.drop_if_device_lost() {
+            let reached = reached_value("the timeline of its slots cannot be used", &self.handle, &self.pending)?;
+            let Some(reached) = reached else {
+                self.drop_if_device_lost();
                 break;
-            }
+            };
             if self.pending.pop_reached(reached, Instant::now()).is_none() {
                 break;
             }

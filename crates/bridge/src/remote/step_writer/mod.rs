@@ -78,7 +78,8 @@ impl<R: Resources> WorkerHandle for WorkerWriter<R> {
         if backend == Backend::Host || self.is_new() {
             return Ok(());
         }
-        // SAFETY: by this function's contract, no earlier worker signals any more.
+        // SAFETY: by this function's contract, the earlier workers have ended or closed the
+        // exchange.
         unsafe { release_gpu(self) };
         wait_settled(self.exchange(), limit, check_wanted, || self.is_settled())?;
         self.renew(check_wanted)
@@ -155,8 +156,9 @@ impl<R: Resources> Part for StepWriterPart<R> {
         let pending = (self.pending.len() > 0).then_some(looks);
         let unseen = (self.is_open && self.handle.needs_polling()).then_some(RETRY_INTERVAL);
         let ending = (self.is_open && self.awaits_timeline).then(|| self.backoff.delay());
-        let relied_on = is_relied_on(&self.handle, &self.pending).then_some(CHECK_INTERVAL);
-        pending.into_iter().chain(unseen).chain(ending).chain(relied_on).min()
+        // Otherwise, the thread looks at the timeline at least as often.
+        let relied_on = self.pending.len() == 0 && is_relied_on(&self.handle, &self.pending);
+        pending.into_iter().chain(unseen).chain(ending).chain(relied_on.then_some(CHECK_INTERVAL)).min()
     }
 
     fn close(&mut self) {
@@ -208,14 +210,19 @@ impl<R: Resources> Part for StepWriterPart<R> {
         let torn: Box<[_]> = pending.iter().map(|frame| frame.announced.frame).collect();
         // Withdrawn before the signals: the program gets none of them from here on.
         self.handle.withdraw(|frame| torn.contains(&frame));
-        match pending.last() {
-            #[cfg(test)]
-            _ if self.signals_nothing => {}
-            last if self.is_host() => last.into_iter().for_each(|last| self.handle.signal(last.announced.value)),
-            // SAFETY: the process has ended (`dead`).
-            _ => unsafe { release_gpu(&self.handle) },
+        let settled = Settled { torn, value };
+        #[cfg(test)]
+        if self.signals_nothing {
+            return settled;
         }
-        Settled { torn, value }
+        if !self.is_host() {
+            // SAFETY: the process has ended (`dead`).
+            unsafe { release_gpu(&self.handle) };
+            self.pending.set_reached(value);
+        } else if let Some(value) = value {
+            self.handle.signal(value);
+        }
+        settled
     }
 
     fn stop(self, quiet: bool) -> (WorkerWriter<R>, bool) {
@@ -294,10 +301,11 @@ impl<R: Resources> StepWriterPart<R> {
     /// Returns the oldest frame that the worker's GPU has finished and that was not returned yet.
     fn next_reached(&mut self) -> Result<Option<u64>, String> {
         while self.pending.len() > 0 {
-            let (reached, is_known) = reached_value("the timeline of its frames cannot be used", &self.handle)?;
-            if !is_known && self.drop_if_device_lost() {
+            let reached = reached_value("the timeline of its frames cannot be used", &self.handle, &self.pending)?;
+            let Some(reached) = reached else {
+                self.drop_if_device_lost();
                 break;
-            }
+            };
             let Some(frame) = self.pending.pop_reached(reached, Instant::now()) else { break };
             self.backoff.reset();
             if !frame.torn {
