@@ -178,7 +178,7 @@ impl Message {
             Self::Hello(hello) => Encoded::new(&hello.to_wire()?),
             Self::Offer(offer) => Encoded::new(&offer.to_wire()?),
             Self::Resource(resource) => {
-                // `encoded` checks the result, but `to_wire` uses as many levels as an image states.
+                // Checked here, too: `to_wire` uses as many levels as an image states.
                 resource.validate()?;
                 Encoded::new(&resource.to_wire())
             }

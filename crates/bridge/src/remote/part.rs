@@ -249,21 +249,23 @@ impl Backoff {
 /// Describes the violation of a worker that has signaled the value that lost devices report.
 const INVALID_VALUE: &str = "it has reached 2^64 - 1, which is not a valid value";
 
-/// Returns the value of `computed` that a worker with CUDA in step has reached; `None` if the device
-/// is lost.
+/// Returns the value of `computed` that a worker with CUDA in step has reached. Drops all frames
+/// and returns `None` if the device is lost.
 ///
 /// # Errors
 /// A description of the violation, if the worker has signaled an invalid value or has set its
-/// timeline back. The queue may wait for the higher value, so that the frames that are owed now are
-/// never due: their limit would not end the wait.
-pub(super) fn reached_value<E>(what: &str, end: &E, frames: &PendingFrames) -> Result<Option<u64>, String>
+/// timeline back. The limit of the owed frames would not notice that: they may not be due.
+pub(super) fn reached_value<E>(what: &str, end: &E, frames: &mut PendingFrames) -> Result<Option<u64>, String>
 where
     E: RemoteHandle + Deref<Target = WorkerState<E::Resources>>,
 {
     match end.computed() {
         Ok(u64::MAX) => Err(format!("{what}: {INVALID_VALUE}")),
         Ok(value) => describe_lower(value, frames).map_or(Ok(Some(value)), |fall| Err(format!("it {fall}"))),
-        Err(error) => worker_fault(what, Err(error), end).map(|()| None),
+        Err(error) => worker_fault(what, Err(error), end).map(|()| {
+            frames.clear();
+            None
+        }),
     }
 }
 
@@ -305,11 +307,8 @@ pub(super) fn describe_fall<E>(end: &E, frames: &PendingFrames) -> Option<String
 where
     E: RemoteHandle + Deref<Target = WorkerState<E::Resources>>,
 {
-    if !is_relied_on(end, frames) {
-        return None;
-    }
     // An error is reported where frames are processed.
-    describe_lower(end.computed().ok()?, frames)
+    describe_lower(is_relied_on(end, frames).then(|| end.computed().ok())??, frames)
 }
 
 fn describe_lower(value: u64, frames: &PendingFrames) -> Option<String> {
@@ -319,13 +318,13 @@ fn describe_lower(value: u64, frames: &PendingFrames) -> Option<String> {
     })
 }
 
-/// Returns `true` while submissions that may wait for values of finished frames have not ended: the
-/// timeline is then checked repeatedly, since it may fall.
+/// Returns `true` if the worker owes nothing, and submissions that may wait for values of finished
+/// frames have not ended. The timeline is then checked repeatedly, since it may fall.
 pub(super) fn is_relied_on<E>(end: &E, frames: &PendingFrames) -> bool
 where
     E: RemoteHandle + Deref<Target = WorkerState<E::Resources>>,
 {
-    frames.reached() > 0 && end.has_unfinished_submissions()
+    frames.len() == 0 && frames.reached() > 0 && end.has_unfinished_submissions()
 }
 
 /// Returns the slots of a worker that no longer uses them to the exchange.

@@ -105,13 +105,9 @@ impl PendingFrames {
         self.frames.drain(..).collect()
     }
 
-    /// Drops all frames if the device `is_lost`: they are of no use, and could not be observed.
-    /// Returns `is_lost`.
-    pub(super) fn clear_if_lost(&mut self, is_lost: bool) -> bool {
-        if is_lost {
-            self.frames.clear();
-        }
-        is_lost
+    /// Drops all frames, since the device is lost: they are of no use, and could not be observed.
+    pub(super) fn clear(&mut self) {
+        self.frames.clear();
     }
 
     /// Records that a value, if any, was signaled in the worker's place.

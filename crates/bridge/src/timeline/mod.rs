@@ -69,8 +69,7 @@ struct Inner {
     signaler: Signaler,
     history: Arc<History>,
     peer: Arc<dyn Peer>,
-    /// Held by the host from reading a value until it has signaled on behalf of the compute side.
-    /// `true` after the first such signal.
+    /// Held while the host signals on behalf of the compute side; `true` once it has done so.
     released: Mutex<bool>,
     /// Set before values are signaled on behalf of a lost Vulkan device: the error that reported
     /// the loss.
@@ -245,7 +244,7 @@ impl Timeline {
     }
 
     /// Lets all waits for a lost compute side continue, by signaling the last issued value from the
-    /// host. Only the first signal is logged: another process may set the timeline back repeatedly.
+    /// host. Only the first is logged: another process may set the timeline back repeatedly.
     ///
     /// # Safety
     /// The compute side is this timeline's signaler and makes no more signals: it has failed

@@ -151,9 +151,8 @@ impl<R: Resources> Part for StepReaderPart<R> {
         }
         let pending = (self.pending.len() > 0).then(|| CHECK_INTERVAL.min(self.backoff.delay()));
         let drawing = (self.is_open && self.handle.waits_for_engine()).then(|| self.backoff.delay());
-        // Otherwise, the thread looks at the timeline at least as often.
-        let relied_on = self.pending.len() == 0 && is_relied_on(&self.handle, &self.pending);
-        pending.into_iter().chain(drawing).chain(relied_on.then_some(CHECK_INTERVAL)).min()
+        let relied_on = is_relied_on(&self.handle, &self.pending).then_some(CHECK_INTERVAL);
+        pending.into_iter().chain(drawing).chain(relied_on).min()
     }
 
     fn close(&mut self) {
@@ -182,7 +181,8 @@ impl<R: Resources> Part for StepReaderPart<R> {
         let rendered = self.handle.rendered().unwrap_or(u64::MAX);
         let Announcement { frame, value, .. } =
             self.pending.find_overrun(rendered, leaves, limit, Instant::now())?.announced;
-        if self.drop_if_device_lost() {
+        if self.handle.is_lost() {
+            self.pending.clear();
             return None;
         }
         Some(format!(
@@ -230,13 +230,6 @@ impl<R: Resources> StepReaderPart<R> {
         self.files.is_some()
     }
 
-    /// If the device is lost, drops the values that the worker owes: they are of no use, and could
-    /// not be observed. Returns `true` if it is lost.
-    fn drop_if_device_lost(&mut self) -> bool {
-        let is_lost = self.handle.is_lost();
-        self.pending.clear_if_lost(is_lost)
-    }
-
     /// Handles a returned slot. The session has checked that the worker owns it and that `value` is
     /// next.
     fn handle_free(&mut self, slot: usize, value: u64) {
@@ -260,11 +253,8 @@ impl<R: Resources> StepReaderPart<R> {
     /// A description of what is wrong with the worker's timeline.
     fn next_visible(&mut self) -> Result<Option<HandedSlot>, String> {
         while self.pending.len() > 0 {
-            let reached = reached_value("the timeline of its slots cannot be used", &self.handle, &self.pending)?;
-            let Some(reached) = reached else {
-                self.drop_if_device_lost();
-                break;
-            };
+            let what = "the timeline of its slots cannot be used";
+            let Some(reached) = reached_value(what, &self.handle, &mut self.pending)? else { break };
             if self.pending.pop_reached(reached, Instant::now()).is_none() {
                 break;
             }

@@ -156,9 +156,8 @@ impl<R: Resources> Part for StepWriterPart<R> {
         let pending = (self.pending.len() > 0).then_some(looks);
         let unseen = (self.is_open && self.handle.needs_polling()).then_some(RETRY_INTERVAL);
         let ending = (self.is_open && self.awaits_timeline).then(|| self.backoff.delay());
-        // Otherwise, the thread looks at the timeline at least as often.
-        let relied_on = self.pending.len() == 0 && is_relied_on(&self.handle, &self.pending);
-        pending.into_iter().chain(unseen).chain(ending).chain(relied_on.then_some(CHECK_INTERVAL)).min()
+        let relied_on = is_relied_on(&self.handle, &self.pending).then_some(CHECK_INTERVAL);
+        pending.into_iter().chain(unseen).chain(ending).chain(relied_on).min()
     }
 
     fn close(&mut self) {
@@ -187,7 +186,8 @@ impl<R: Resources> Part for StepWriterPart<R> {
         let rendered = if self.is_host() { u64::MAX } else { self.handle.rendered().unwrap_or(u64::MAX) };
         let PendingFrame { announced: Announcement { frame, value, .. }, .. } =
             self.pending.find_overrun(rendered, leaves, limit, Instant::now())?;
-        if self.drop_if_device_lost() {
+        if !self.is_host() && self.handle.is_lost() {
+            self.pending.clear();
             return None;
         }
         Some(format!("has not finished frame {frame}, which it had announced with value {value}, within {limit:?}"))
@@ -239,13 +239,6 @@ impl<R: Resources> Part for StepWriterPart<R> {
 impl<R: Resources> StepWriterPart<R> {
     fn is_host(&self) -> bool {
         self.files.is_some()
-    }
-
-    /// If the device is lost, drops the values that a worker with CUDA owes: they are of no use,
-    /// and could not be observed. Returns `true` if it is lost.
-    fn drop_if_device_lost(&mut self) -> bool {
-        let is_lost = !self.is_host() && self.handle.is_lost();
-        self.pending.clear_if_lost(is_lost)
     }
 
     /// Handles an announced frame. The session has checked its number, its value and the slot's
@@ -301,11 +294,8 @@ impl<R: Resources> StepWriterPart<R> {
     /// Returns the oldest frame that the worker's GPU has finished and that was not returned yet.
     fn next_reached(&mut self) -> Result<Option<u64>, String> {
         while self.pending.len() > 0 {
-            let reached = reached_value("the timeline of its frames cannot be used", &self.handle, &self.pending)?;
-            let Some(reached) = reached else {
-                self.drop_if_device_lost();
-                break;
-            };
+            let what = "the timeline of its frames cannot be used";
+            let Some(reached) = reached_value(what, &self.handle, &mut self.pending)? else { break };
             let Some(frame) = self.pending.pop_reached(reached, Instant::now()) else { break };
             self.backoff.reset();
             if !frame.torn {
