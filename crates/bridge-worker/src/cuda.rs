@@ -264,7 +264,7 @@ impl<R: Resources> Drop for CudaSide<R> {
             return forget((take(&mut self.unfinished), take(&mut self.spare)));
         }
         let is_idle = self.finish() && {
-            // Ends the guard's thread, which may have enqueued a signal meanwhile.
+            // The guard's thread may have enqueued a signal meanwhile. It makes no more calls.
             self.guard = None;
             self.rescue.is_idle_within(DROP_LIMIT)
         };
@@ -290,7 +290,7 @@ impl<R: Resources> Drop for CudaSide<R> {
         // SAFETY: as above; every wait and signal has completed, since the streams are idle and no
         // thread is left that enqueues any.
         unsafe { ManuallyDrop::drop(&mut self.computed) };
-        // SAFETY: as above; the guard's thread, which shared it, has ended.
+        // SAFETY: as above; the guard has dropped the share of its thread.
         unsafe { ManuallyDrop::drop(&mut self.rescue) };
     }
 }

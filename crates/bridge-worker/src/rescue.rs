@@ -75,30 +75,19 @@ impl Rescue {
         Ok(())
     }
 
-    /// Like [`rescue`](Self::rescue), on a thread that reports nothing.
-    pub(crate) fn signal_owed(&self) {
-        self.signal(|_| ());
+    /// Signals the values that the stream waits for, after the renderer has died. Does not call the
+    /// program's logger on a thread that has a [`LogHold`].
+    pub(crate) fn signal_owed(&self) -> Result<()> {
+        // Dropped after `values` is unlocked: the program's logger may take any lock.
+        let _held = LogHold::new();
+        self.signal_locked(&mut self.values())
     }
 
-    /// Signals the values that the stream waits for, after the renderer has died. Returns the value
-    /// that had to be signaled, once.
+    /// Like [`signal_owed`](Self::signal_owed), but logs an error. Returns the value that had to be
+    /// signaled, once.
     pub(crate) fn rescue(&self) -> Option<u64> {
-        self.signal(|values| values.unreported.take())
-    }
-
-    /// Signals the values that the stream waits for, and returns what `take` returns.
-    fn signal<T>(&self, take: impl FnOnce(&mut Values) -> T) -> T {
-        // The program's logger may take any lock: it is called after `values` is unlocked.
-        let held = LogHold::new();
-        let mut values = self.values();
-        let signaled = self.signal_locked(&mut values);
-        let taken = take(&mut values);
-        drop(values);
-        drop(held);
-        if let Err(error) = signaled {
-            log_error!("the renderer's outstanding signals could not be made in its place: {error}");
-        }
-        taken
+        log_failure(self.signal_owed());
+        self.values().unreported.take()
     }
 
     fn signal_locked(&self, values: &mut Values) -> Result<()> {
@@ -126,5 +115,12 @@ impl Rescue {
                 _ => std::thread::sleep(Duration::from_micros(200)),
             }
         }
+    }
+}
+
+/// Logs an error of [`Rescue::signal_owed`].
+pub(crate) fn log_failure(signaled: Result<()>) {
+    if let Err(error) = signaled {
+        log_error!("the renderer's outstanding signals could not be made in its place: {error}");
     }
 }

@@ -23,8 +23,9 @@ use crate::exchange::{ExchangeInfo, InitialTurn, Lease, RemoteTurns, RenderTurn,
 /// submitted like any other [`RenderTurn`], and its commands wait on the GPU until the frame is
 /// finished, so **the queue waits for another process**:
 /// - A worker that does not finish a frame within [`ExchangeInfo::timeout`] of the previous one,
-///   although nothing else delays it, is killed, even if it is stopped. So is one with CUDA that
-///   sets its timeline back while submitted commands may wait for it.
+///   although nothing else delays it, is killed, even if it is stopped. A worker with CUDA
+///   that sets its timeline back is also killed if it owes a value or submitted commands may still
+///   wait for the timeline.
 /// - Once its process has ended, the highest value that it owed is signaled in its place: the queue
 ///   continues, with whatever is in the slots of those frames. [`check_worker`](Self::check_worker)
 ///   names these frames ([`Error::PeerLost`](crate::Error::PeerLost), `torn`), and those that were

@@ -216,5 +216,20 @@ fn forked_child_leaves_the_exchange_of_its_parent_alone() {
             assert!(matches!(closed, Err(Error::Connection(bridge_ipc::Error::Forked { .. }))));
         });
     }
+    let mut next = Peer::start(scene.listener.path(), "stays");
+    let mut remote = Some(scene.accept());
+    test_support::in_a_child(|| {
+        let connected = exchange.as_mut().unwrap().reconnect(remote.take().unwrap());
+        assert!(matches!(connected, Err(Error::Connection(bridge_ipc::Error::Forked { .. }))));
+    });
+    exchange.as_mut().unwrap().reconnect(remote.unwrap()).unwrap();
+    // Those of the first worker.
+    assert!(matches!(exchange.as_ref().unwrap().check_worker(), Err(Error::FramesTorn { .. })));
+    test_support::in_a_child(|| {
+        exchange.as_mut().unwrap().disconnect();
+        assert!(!exchange.as_ref().unwrap().workers.status().is_lost(), "it took the locks of the exchange");
+    });
+    exchange.as_ref().unwrap().check_worker().unwrap();
+    next.kill();
     exchange.unwrap().close().unwrap();
 }

@@ -27,8 +27,8 @@ use crate::exchange::{ExchangeInfo, InitialTurn, Lease, RemoteDraws, RenderFirst
 /// - A worker that has returned a slot but does not complete its work on it within
 ///   [`ExchangeInfo::timeout`] of the previous one, although nothing else delays it, is killed,
 ///   even if it is stopped. A worker that keeps its slots is not killed: the queue does not wait
-///   for them, and `begin` returns no turn. One with CUDA that sets its timeline back while
-///   submitted commands may wait for it is killed.
+///   for them, and `begin` returns no turn. A worker with CUDA that sets its timeline back is also
+///   killed if it owes a value or submitted commands may still wait for the timeline.
 /// - Once its process has ended, the highest value that it owed is signaled in its place, and the
 ///   queue continues. [`check_worker`](Self::check_worker) reports it ([`Error::PeerLost`], `owed`
 ///   and `signaled`).

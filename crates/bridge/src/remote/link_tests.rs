@@ -94,13 +94,17 @@ fn forked_child_does_not_stop_the_thread_of_its_parent() {
         let control = Arc::new(Control::new(&Arc::new(Waker::new().unwrap())));
         // A link of this process would stop the thread and join it.
         control.end();
-        let thread = WorkerThread::new(std::thread::spawn(|| ())).fork();
-        end(WorkerLink { control: Arc::clone(&control), thread: Some(thread) });
-        assert!(!control.is_stopped() && !control.discards());
+        let thread = WorkerThread::new(std::thread::spawn(|| ()));
+        let mut link = Some(WorkerLink { control: Arc::clone(&control), thread: Some(thread) });
+        test_support::in_a_child(|| {
+            end(link.take().unwrap());
+            assert!(!control.is_stopped() && !control.discards());
+        });
     }
     let (sender, waits) = channel::<()>();
     let running = std::thread::spawn(move || waits.recv().unwrap_or_default());
+    let mut running = Some(WorkerThread::new(running));
     // Would last until the next line otherwise.
-    WorkerThread::new(running).fork().join();
+    test_support::in_a_child(|| running.take().unwrap().join());
     drop(sender);
 }

@@ -105,6 +105,22 @@ fn worker_that_sets_its_timeline_back_is_killed() {
     }
 }
 
+/// The limit of the frame that it owes does not expire.
+#[test]
+fn worker_that_owes_a_frame_and_sets_its_timeline_back_is_killed() {
+    let Some(mut scene) = Scene::new("owes", "owes") else { return };
+    let [finished, owed] = [(); 2].map(|()| scene.steps.take(LIMIT, || false).unwrap());
+    scene.fall();
+    // SAFETY: no commands use the slot, so nothing has to be acquired or released.
+    unsafe { finished.submit(&[]) }.unwrap().wait(LIMIT).unwrap();
+    owed.skip();
+    scene.thread.join().unwrap();
+    let error = scene.status.loss_error().unwrap();
+    assert!(matches!(&error, Error::PeerLost { dead: true, torn, .. } if **torn == [2]), "{error}");
+    assert!(error.to_string().contains("set its timeline back from 2 to 1"), "{error}");
+    assert!(!scene.worker.is_alive());
+}
+
 /// Negative control: while the worker lives, the queue hangs.
 #[test]
 fn queue_hangs_while_a_worker_that_set_its_timeline_back_lives() {

@@ -26,9 +26,10 @@ pub(super) trait WorkerHandle: RemoteHandle {
     /// Returns the memory for the next worker.
     fn memory(&self, terms: &Terms) -> Result<OfferedMemory<'_, Slots<Self>>>;
 
-    /// Prepares for the next worker, which computes with `backend`. Called once no previous worker
-    /// uses the slots any more. Waits for at most `limit`, and until `check_wanted` returns an
-    /// error.
+    /// Prepares for the next worker, which computes with `backend`. Called once the previous
+    /// workers have ended or closed the exchange: none uses the slots or signals its timelines any
+    /// more, unless it violates the protocol. Waits for at most `limit`, and until `check_wanted`
+    /// returns an error.
     ///
     /// # Errors
     /// The error of `check_wanted`, or the reason why no worker can be accepted now.
@@ -248,19 +249,23 @@ impl Backoff {
 /// Describes the violation of a worker that has signaled the value that lost devices report.
 const INVALID_VALUE: &str = "it has reached 2^64 - 1, which is not a valid value";
 
-/// Returns the value of `computed` that a worker with CUDA in step has reached; 0 if the device is
-/// lost, with `false`.
+/// Returns the value of `computed` that a worker with CUDA in step has reached. Drops all frames
+/// and returns `None` if the device is lost.
 ///
 /// # Errors
-/// A description of the violation, if the worker has signaled an invalid value.
-pub(super) fn reached_value<E>(what: &str, end: &E) -> Result<(u64, bool), String>
+/// A description of the violation, if the worker has signaled an invalid value or has set its
+/// timeline back. The limit of the owed frames would not notice that: they may not be due.
+pub(super) fn reached_value<E>(what: &str, end: &E, frames: &mut PendingFrames) -> Result<Option<u64>, String>
 where
     E: RemoteHandle + Deref<Target = WorkerState<E::Resources>>,
 {
     match end.computed() {
         Ok(u64::MAX) => Err(format!("{what}: {INVALID_VALUE}")),
-        Ok(value) => Ok((value, true)),
-        Err(error) => worker_fault(what, Err(error), end).map(|()| (0, false)),
+        Ok(value) => describe_lower(value, frames).map_or(Ok(Some(value)), |fall| Err(format!("it {fall}"))),
+        Err(error) => worker_fault(what, Err(error), end).map(|()| {
+            frames.clear();
+            None
+        }),
     }
 }
 
@@ -280,14 +285,12 @@ pub(super) fn worker_fault(what: &str, result: Result<()>, end: &impl RemoteHand
 /// value.
 ///
 /// # Safety
-/// The worker's process must have ended, or have closed the exchange after its last signal.
+/// The worker's process has ended or has closed the exchange, as for [`WorkerState::release`].
 pub(super) unsafe fn release_gpu<E>(end: &E)
 where
     E: RemoteHandle + Deref<Target = WorkerState<E::Resources>>,
 {
-    // SAFETY: the process's work on the GPU has ended with it. A child forked from it may keep some
-    // running and set the timeline back; the value is then signaled again, and no later worker gets
-    // the timeline.
+    // SAFETY: upheld by the caller. No later worker gets the timeline.
     match unsafe { end.release() } {
         // Nothing waits on a lost device.
         Err(error) if !error.is_device_lost() => {
@@ -298,28 +301,30 @@ where
 }
 
 /// Describes the violation of a worker with CUDA that has set its timeline below a value that it
-/// had reached, while submissions that may wait for the value have not ended.
+/// had reached, while submissions that may wait for the value have not ended. For a worker that
+/// owes nothing; otherwise [`reached_value`] reports it.
 pub(super) fn describe_fall<E>(end: &E, frames: &PendingFrames) -> Option<String>
 where
     E: RemoteHandle + Deref<Target = WorkerState<E::Resources>>,
 {
-    if !is_relied_on(end, frames) {
-        return None;
-    }
     // An error is reported where frames are processed.
-    let (reached, value) = (frames.reached(), end.computed().ok()?);
+    describe_lower(is_relied_on(end, frames).then(|| end.computed().ok())??, frames)
+}
+
+fn describe_lower(value: u64, frames: &PendingFrames) -> Option<String> {
+    let reached = frames.reached();
     (value < reached).then(|| {
         format!("has set its timeline back from {reached} to {value}, while submitted commands may wait for it")
     })
 }
 
-/// Returns `true` while submissions that may wait for values of finished frames have not ended: the
-/// timeline is then checked repeatedly, since it may fall.
+/// Returns `true` if the worker owes nothing, and submissions that may wait for values of finished
+/// frames have not ended. The timeline is then checked repeatedly, since it may fall.
 pub(super) fn is_relied_on<E>(end: &E, frames: &PendingFrames) -> bool
 where
     E: RemoteHandle + Deref<Target = WorkerState<E::Resources>>,
 {
-    frames.reached() > 0 && end.has_unfinished_submissions()
+    frames.len() == 0 && frames.reached() > 0 && end.has_unfinished_submissions()
 }
 
 /// Returns the slots of a worker that no longer uses them to the exchange.

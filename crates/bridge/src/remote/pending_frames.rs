@@ -17,7 +17,7 @@ const MAX_COUNTED: Duration = Duration::from_millis(100);
 pub(super) struct PendingFrames {
     /// In order of values, which rise by 1.
     frames: VecDeque<PendingFrame>,
-    /// The value of the last frame that was removed as reached.
+    /// The highest value that was observed as reached, or signaled in the worker's place.
     reached: u64,
     /// The time for which only the worker has delayed the oldest frame.
     waited: Duration,
@@ -105,17 +105,19 @@ impl PendingFrames {
         self.frames.drain(..).collect()
     }
 
-    /// Drops all frames if the device `is_lost`: they are of no use, and could not be observed.
-    /// Returns `is_lost`.
-    pub(super) fn clear_if_lost(&mut self, is_lost: bool) -> bool {
-        if is_lost {
-            self.frames.clear();
-        }
-        is_lost
+    /// Drops all frames, since the device is lost: they are of no use, and could not be observed.
+    pub(super) fn clear(&mut self) {
+        self.frames.clear();
     }
 
-    /// Returns the value of the last frame that was [reached](Self::pop_reached); 0 if there is
-    /// none. Unless the timeline is set back, it has at least this value.
+    /// Records that a value, if any, was signaled in the worker's place.
+    pub(super) fn set_reached(&mut self, value: Option<u64>) {
+        self.reached = self.reached.max(value.unwrap_or(0));
+    }
+
+    /// Returns the highest value that was [reached](Self::pop_reached) by the worker or [signaled
+    /// in its place](Self::set_reached); 0 if there is none. Unless the timeline is set back, it
+    /// has at least this value.
     pub(super) fn reached(&self) -> u64 {
         self.reached
     }

@@ -3,7 +3,7 @@
 
 use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bridge_ipc::{Connection, Hello, Listener, Role};
 use vk_export::ash::vk;
@@ -41,18 +41,20 @@ impl Renderer {
 }
 
 /// Sets a timeline to a lower value, as a worker with CUDA can, by a submission of the queue, which
-/// is not blocked.
+/// is not blocked. Returns after the signal.
 pub(super) fn set_back(timeline: &Semaphore, value: u64) {
     let signals = [vk::SemaphoreSubmitInfo::default().semaphore(timeline.as_raw()).value(value)];
     let batch = vk::SubmitInfo2::default().signal_semaphore_infos(&signals);
-    // SAFETY: the handle is of this device. VUID-VkSubmitInfo2-semaphore-03882 is violated on
+    let raw = timeline.device().as_raw();
+    // SAFETY: the parameters are valid, and the fence is destroyed below.
+    let fence = unsafe { raw.create_fence(&vk::FenceCreateInfo::default(), None) }.unwrap();
+    // SAFETY: the handles are of this device. VUID-VkSubmitInfo2-semaphore-03882 is violated on
     // purpose: the software driver sets the counter.
-    unsafe { timeline.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
-    let start = Instant::now();
-    while timeline.value().unwrap() != value {
-        assert!(start.elapsed() < LIMIT, "the driver does not let a timeline fall");
-        std::thread::yield_now();
-    }
+    unsafe { timeline.device().queue().submit(&[batch], fence) }.unwrap();
+    // SAFETY: the fence is of this device.
+    unsafe { raw.wait_for_fences(&[fence], true, LIMIT.as_nanos().try_into().unwrap()) }.unwrap();
+    // SAFETY: VUID-vkDestroyFence-fence-01120: the submission has ended.
+    unsafe { raw.destroy_fence(fence, None) };
 }
 
 /// Starts a child of a worker that has its socket, and ends once the standard input is closed.

@@ -2,24 +2,26 @@
 
 use std::thread::JoinHandle;
 
+use bridge_ipc::Owner;
+
 /// The handle of a connection's thread. A forked child has a copy of the handle, but not the
 /// thread: it does not wait for the thread, and does not detach it.
 pub(super) struct WorkerThread {
     /// `None` once the thread was joined.
     handle: Option<JoinHandle<()>>,
-    /// ID of the process that has the thread.
-    owner: u32,
+    /// The process that has the thread.
+    owner: Owner,
 }
 
 impl WorkerThread {
     /// Takes the handle of a thread of this process.
     pub(super) fn new(handle: JoinHandle<()>) -> Self {
-        Self { handle: Some(handle), owner: std::process::id() }
+        Self { handle: Some(handle), owner: Owner::current() }
     }
 
     /// Returns `true` in a process that was forked from the one that has the thread.
     pub(super) fn is_forked(&self) -> bool {
-        std::process::id() != self.owner
+        self.owner.is_forked()
     }
 
     /// Returns `true` if the thread has ended, or is one of another process.
@@ -34,13 +36,6 @@ impl WorkerThread {
         }
         // A panic of the thread was already reported.
         let _ = self.handle.take().map(JoinHandle::join);
-    }
-
-    /// Makes this the handle of a thread of another process, as in a forked child.
-    #[cfg(test)]
-    pub(super) fn fork(mut self) -> Self {
-        self.owner = 0;
-        self
     }
 }
 

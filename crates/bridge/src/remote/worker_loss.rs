@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::control::has_exited;
 use super::listening::{EXIT_GRACE, LossReason, WorkerListener, with_process_end};
-use super::part::{CHECK_INTERVAL, Part, WorkerHandle as _};
+use super::part::{Part, WorkerHandle as _};
 use super::status::Lost;
 use super::wake::sleep;
 use crate::observe::log_warn;
@@ -13,6 +13,9 @@ use crate::observe::trace::{self, Event};
 /// Time for which a program that no longer wants a worker waits for copies of its finished frames:
 /// far longer than most copies take.
 const COPY_LIMIT: Duration = Duration::from_millis(500);
+
+/// Interval at which the end of a dead worker's children is checked, which nothing announces.
+const CHILD_INTERVAL: Duration = Duration::from_secs(1);
 
 impl<P: Part> WorkerListener<P> {
     /// Handles the loss of the worker: reports it, and processes the frames that it had finished.
@@ -85,14 +88,17 @@ impl<P: Part> WorkerListener<P> {
     /// `true` if the process has ended. A worker that sets its timeline back meanwhile is killed,
     /// unless it was already.
     fn outlast(&mut self, killed: bool) -> bool {
-        let interval = self.signals_itself().then_some(CHECK_INTERVAL);
         loop {
-            let dead = self.control.wait_for_exit(&self.connection, interval);
+            let settled = self.enforce(killed);
+            self.record_settled(settled);
+            self.control.waker().clear();
+            let dead = self.connection.peer().is_dead();
             if dead || self.control.is_stopped() {
                 return dead;
             }
-            let settled = self.enforce(killed);
-            self.record_settled(settled);
+            // A submission wakes the thread.
+            let delay = if self.signals_itself() { self.part.retry_delay() } else { None };
+            sleep([&**self.control.waker(), self.connection.peer()], delay);
         }
     }
 
@@ -104,7 +110,9 @@ impl<P: Part> WorkerListener<P> {
             if self.control.is_stopped() {
                 break;
             }
-            sleep([&**self.control.waker()], Some(CHECK_INTERVAL));
+            // A submission wakes the thread.
+            let delay = self.part.retry_delay().unwrap_or(CHILD_INTERVAL);
+            sleep([&**self.control.waker()], Some(delay));
             // Signals only if the timeline was set back.
             self.part.settle_pending(true);
         }

@@ -76,7 +76,7 @@ impl<E: WorkerHandle> Workers<E> {
 
     /// Implements [`RemoteLatestReader::reconnect`](super::RemoteLatestReader::reconnect).
     pub(super) fn reconnect(&mut self, remote: Remote) -> Result<()> {
-        if let Err(error) = self.check_queue() {
+        if let Err(error) = self.check_owner().and_then(|()| self.check_queue()) {
             return Err(remote.refuse(Code::Failure, error));
         }
         if self.link.as_ref().is_some_and(WorkerLink::is_stopped) {
@@ -127,6 +127,14 @@ impl<E: WorkerHandle> Workers<E> {
             queue.check_free()?;
         }
         Ok(())
+    }
+
+    /// Checks that this process has the threads.
+    ///
+    /// # Errors
+    /// [`bridge_ipc::Error::Forked`] in a forked child.
+    fn check_owner(&self) -> Result<()> {
+        Ok(self.owner.check(|| format!("exchange \"{}\"", self.status.exchange()))?)
     }
 
     /// Returns `true` in a process that was forked from the one that has the threads.
@@ -187,7 +195,12 @@ impl<E: WorkerHandle> Workers<E> {
 
     /// Ends the connection with the worker, and notifies it. On a thread that has locked the queue,
     /// only asks the connection's thread to do so; the next call on another thread waits for that.
+    /// Has no effect in a forked child.
     pub(super) fn disconnect(&mut self) {
+        // Threads of the parent may have held the locks at the fork.
+        if self.is_forked() {
+            return;
+        }
         let Some(link) = self.link.take() else { return };
         if self.check_queue().is_err() {
             link.stop();
@@ -206,7 +219,7 @@ impl<E: WorkerHandle> Workers<E> {
     /// [`bridge_ipc::Error::Forked`] in a forked child; otherwise as
     /// [`check_queue`](Self::check_queue).
     pub(super) fn end(&mut self) -> Result<Option<E>> {
-        self.owner.check(|| format!("exchange \"{}\"", self.status.exchange()))?;
+        self.check_owner()?;
         self.check_queue()?;
         self.leave();
         Ok(take(&self.store).map(|stored| stored.handle))

@@ -69,8 +69,8 @@ struct Inner {
     signaler: Signaler,
     history: Arc<History>,
     peer: Arc<dyn Peer>,
-    /// Held by the host from reading a value until it has signaled on behalf of the compute side.
-    release_lock: Mutex<()>,
+    /// Held while the host signals on behalf of the compute side; `true` once it has done so.
+    released: Mutex<bool>,
     /// Set before values are signaled on behalf of a lost Vulkan device: the error that reported
     /// the loss.
     lost: OnceLock<vk_export::Error>,
@@ -94,8 +94,8 @@ impl Timeline {
         let vulkan = Semaphore::new(device, &info)?;
         let object = Object::new(Kind::Timeline, &name, "vulkan", None);
         let history = Arc::clone(history);
-        let (release_lock, lost, witness) = (Mutex::default(), OnceLock::new(), OnceLock::new());
-        Ok(Self(Arc::new(Inner { vulkan, signaler, history, peer, release_lock, lost, witness, _object: object })))
+        let (released, lost, witness) = (Mutex::default(), OnceLock::new(), OnceLock::new());
+        Ok(Self(Arc::new(Inner { vulkan, signaler, history, peer, released, lost, witness, _object: object })))
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -244,20 +244,24 @@ impl Timeline {
     }
 
     /// Lets all waits for a lost compute side continue, by signaling the last issued value from the
-    /// host.
+    /// host. Only the first is logged: another process may set the timeline back repeatedly.
     ///
     /// # Safety
-    /// The compute side is this timeline's signaler and has failed permanently
-    /// ([`Peer::ensure_alive`]): none of its pending signals will be executed.
+    /// The compute side is this timeline's signaler and makes no more signals: it has failed
+    /// permanently ([`Peer::ensure_alive`]), has ended or has closed the exchange. If a signal of a
+    /// process that shares the timeline is executed nevertheless, the counter may fall. That only
+    /// affects waits for this timeline, and the caller must be able to accept it.
     pub(crate) unsafe fn release(&self) -> Result<()> {
         let traced = trace::Held::new();
-        let releasing = self.0.release_lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut was_released = self.0.released.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: upheld by the caller.
         let released = unsafe { self.release_last() };
+        let is_first = matches!(released, Ok(true)) && !std::mem::replace(&mut *was_released, true);
         // The program's logger and trace sink may take any lock.
-        drop(releasing);
+        drop(was_released);
         drop(traced);
-        if released? {
+        released?;
+        if is_first {
             log_error!("{}: signaled by the host, since its signaler has failed", self.name());
         }
         Ok(())
@@ -275,8 +279,9 @@ impl Timeline {
         }
         trace::event(Event::new("signal", "host", self.name()).value(point.value()));
         // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258: the value is not reached, and by this
-        // function's contract there is no other signaler; -03259 and -03260: the pending signals of
-        // lower values are those of the failed side, which will not be executed.
+        // function's contract the signaler makes no more signals; -03259 and -03260: pending
+        // signals of lower values are the signaler's and will not be executed. If another process
+        // signals nevertheless, only waits for this timeline are affected, as there.
         unsafe { host_signal::signal(&self.0.vulkan, point.value()) }?;
         Ok(true)
     }

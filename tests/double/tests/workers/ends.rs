@@ -21,6 +21,7 @@ use driver_double::Double;
 const NAME: &str = "ends::a_renderer_that_ends_after_any_message_leaves_nothing";
 const DRAWS: &str = "ends::a_drawing_renderer_that_ends_after_any_message_leaves_nothing";
 const LEFT: &str = "ends::pending_values_of_a_renderer_that_dies_after_the_exchange_are_signaled";
+const DROPS: &str = "ends::an_exchange_is_dropped_while_the_logger_of_its_thread_waits";
 const WAITS: &str = "ends::a_logger_may_wait_for_a_call_that_uses_the_same_exchange";
 /// `CUDA_ERROR_OUT_OF_MEMORY`
 const NO_MEMORY: u32 = 2;
@@ -244,4 +245,31 @@ fn a_logger_may_wait_for_a_call_that_uses_the_same_exchange() {
     drop((exchange, worker));
     assert!(!HUNG.load(Ordering::SeqCst), "the call waited for the logger");
     assert_eq!(double.findings(), []);
+}
+
+#[test]
+fn an_exchange_is_dropped_while_the_logger_of_its_thread_waits() {
+    if let Ok(arguments) = std::env::var(RENDERER) {
+        return render(&arguments, Direction::WorkerWrites);
+    }
+    let Some(double) = Double::in_child(DROPS) else { return };
+    let exports = Exports::new(&double);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let mut renderer = start(DROPS, u32::MAX, &path, &exports);
+    let worker = connect_to_renderer(&path, || false).unwrap();
+    let mut exchange = worker.exchange::<Buffer<f32>>("x").unwrap();
+    // The third frame waits for a value that the renderer has announced.
+    (0..3).for_each(|_| exchange.begin().unwrap().finish().unwrap());
+    log::set_logger(&WaitingLogger).unwrap();
+    log::set_max_level(log::LevelFilter::Trace);
+    renderer.kill().unwrap();
+    renderer.wait().unwrap();
+    double.wait_until("the signal to be logged", |_| LOGS.load(Ordering::SeqCst));
+    double.wait_until("the stream to go on", |double| double.value(exports.computed.1) == 3);
+    drop((exchange, worker));
+    RETURNED.store(true, Ordering::SeqCst);
+    assert!(!HUNG.load(Ordering::SeqCst), "the drop waited for the logger");
+    drop(exports);
+    assert_clean(&double);
 }

@@ -126,8 +126,9 @@ impl<R: Resources> WorkerState<R> {
     /// Signals all announced values from this thread.
     ///
     /// # Safety
-    /// The process that signals the timeline has ended, or has closed the exchange after its last
-    /// signal. If signals of a child arrive later, they may set the timeline back: call this again.
+    /// The process that signals the timeline has ended or has closed the exchange. If it, or a
+    /// child of it, signals nevertheless, that may set the timeline back, which only affects waits
+    /// for this timeline: call this again.
     pub(crate) unsafe fn release(&self) -> Result<()> {
         // SAFETY: upheld by the caller.
         unsafe { self.state.objects.computed.release() }

@@ -59,7 +59,13 @@ fn values_that_a_dead_reader_has_set_back_are_signaled() {
     });
     worker.finish(2);
     assert!(worker.part.pending_signals() == 0 && !worker.part.is_waited_for());
-    set_back(worker.draws.state().computed_semaphore(), 1);
+    let fall = |worker: &Worker| {
+        let state = worker.draws.state();
+        let computed = state.computed_semaphore();
+        set_back(computed, 1);
+        assert_eq!(computed.value().unwrap(), 1, "the driver does not let a timeline fall");
+    };
+    fall(&worker);
     let points = [(); 2].map(|()| worker.draw());
     points[0].wait(LIMIT).unwrap();
     assert!(worker.part.is_waited_for() && worker.part.retry_delay().is_some());
@@ -69,4 +75,9 @@ fn values_that_a_dead_reader_has_set_back_are_signaled() {
     worker.part.settle_pending(true);
     points[1].wait(LIMIT).unwrap();
     assert!(!worker.part.is_waited_for());
+    // If it owes a value, whose limit may not count, the fall is a violation.
+    worker.free();
+    fall(&worker);
+    let violation = worker.part.advance().unwrap_err();
+    assert!(violation.contains("it has set its timeline back from 2 to 1"), "{violation}");
 }

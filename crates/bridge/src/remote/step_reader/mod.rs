@@ -78,7 +78,8 @@ impl<R: Resources> WorkerHandle for WorkerReader<R> {
         if backend == Backend::Host || self.is_new() {
             return Ok(());
         }
-        // SAFETY: by this function's contract, no earlier worker signals any more.
+        // SAFETY: by this function's contract, the earlier workers have ended or closed the
+        // exchange.
         unsafe { release_gpu(self) };
         wait_settled(self.exchange(), limit, check_wanted, || self.is_settled())?;
         self.renew(check_wanted)
@@ -180,7 +181,8 @@ impl<R: Resources> Part for StepReaderPart<R> {
         let rendered = self.handle.rendered().unwrap_or(u64::MAX);
         let Announcement { frame, value, .. } =
             self.pending.find_overrun(rendered, leaves, limit, Instant::now())?.announced;
-        if self.drop_if_device_lost() {
+        if self.handle.is_lost() {
+            self.pending.clear();
             return None;
         }
         Some(format!(
@@ -208,6 +210,7 @@ impl<R: Resources> Part for StepReaderPart<R> {
         }
         // SAFETY: the process has ended (`dead`).
         unsafe { release_gpu(&self.handle) };
+        self.pending.set_reached(value);
         // All frames are complete, since the worker only reads them.
         Settled { torn: Box::default(), value }
     }
@@ -225,13 +228,6 @@ impl<R: Resources> Part for StepReaderPart<R> {
 impl<R: Resources> StepReaderPart<R> {
     fn is_host(&self) -> bool {
         self.files.is_some()
-    }
-
-    /// If the device is lost, drops the values that the worker owes: they are of no use, and could
-    /// not be observed. Returns `true` if it is lost.
-    fn drop_if_device_lost(&mut self) -> bool {
-        let is_lost = self.handle.is_lost();
-        self.pending.clear_if_lost(is_lost)
     }
 
     /// Handles a returned slot. The session has checked that the worker owns it and that `value` is
@@ -257,10 +253,8 @@ impl<R: Resources> StepReaderPart<R> {
     /// A description of what is wrong with the worker's timeline.
     fn next_visible(&mut self) -> Result<Option<HandedSlot>, String> {
         while self.pending.len() > 0 {
-            let (reached, is_known) = reached_value("the timeline of its slots cannot be used", &self.handle)?;
-            if !is_known && self.drop_if_device_lost() {
-                break;
-            }
+            let what = "the timeline of its slots cannot be used";
+            let Some(reached) = reached_value(what, &self.handle, &mut self.pending)? else { break };
             if self.pending.pop_reached(reached, Instant::now()).is_none() {
                 break;
             }

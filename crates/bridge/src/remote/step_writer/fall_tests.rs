@@ -14,8 +14,52 @@ fn fallen() -> Option<(Worker, [RenderTurn<Words>; 3])> {
     let turns = [(); 3].map(|()| worker.turn());
     worker.finish(3);
     assert_eq!((&worker.whole[..], worker.part.pending_signals()), (&[0, 1, 2][..], 0));
-    set_back(worker.steps.state().computed_semaphore(), 1);
+    fall(&worker);
     Some((worker, turns))
+}
+
+fn fall(worker: &Worker) {
+    let state = worker.steps.state();
+    let computed = state.computed_semaphore();
+    set_back(computed, 1);
+    assert_eq!(computed.value().unwrap(), 1, "the driver does not let a timeline fall");
+}
+
+/// The limit of the frame that the worker owes does not count: its slot's last use waits for a
+/// value that was reached.
+#[test]
+fn timeline_that_falls_while_a_frame_is_owed_is_a_violation() {
+    let Some((mut worker, [first, second, third])) = fallen() else { return };
+    let point = submit(second);
+    // The program still has the first slot.
+    assert_eq!(worker.announce(), (1, point.value()));
+    assert!(matches!(point.wait(HANGS), Err(Error::Timeout { .. })));
+    assert_eq!(worker.part.describe_overrun(Duration::ZERO, false), None);
+    let violation = worker.part.advance().unwrap_err();
+    assert!(violation.contains("it has set its timeline back from 3 to 1"), "{violation}");
+    worker.part.settle_pending(true);
+    point.wait(LIMIT).unwrap();
+    [first, third].into_iter().for_each(RenderTurn::skip);
+}
+
+/// A child of a dead worker may set the timeline below a value that the worker itself had not
+/// reached.
+#[test]
+fn values_that_were_signaled_for_a_dead_worker_are_watched() {
+    let Some(mut worker) = Worker::new() else { return };
+    (0..2).for_each(|_| {
+        worker.announce();
+    });
+    let [first, second] = [(); 2].map(|()| worker.turn());
+    worker.part.settle_pending(true);
+    submit(first).wait(LIMIT).unwrap();
+    fall(&worker);
+    assert!(worker.part.retry_delay().is_none(), "nothing is submitted");
+    let point = submit(second);
+    assert_eq!(worker.part.retry_delay(), Some(CHECK_INTERVAL));
+    assert!(worker.part.is_waited_for() && matches!(point.wait(HANGS), Err(Error::Timeout { .. })));
+    worker.part.settle_pending(true);
+    point.wait(LIMIT).unwrap();
 }
 
 /// The wait before the signal is the negative control: the queue hangs.

@@ -78,7 +78,8 @@ impl<R: Resources> WorkerHandle for WorkerWriter<R> {
         if backend == Backend::Host || self.is_new() {
             return Ok(());
         }
-        // SAFETY: by this function's contract, no earlier worker signals any more.
+        // SAFETY: by this function's contract, the earlier workers have ended or closed the
+        // exchange.
         unsafe { release_gpu(self) };
         wait_settled(self.exchange(), limit, check_wanted, || self.is_settled())?;
         self.renew(check_wanted)
@@ -185,7 +186,8 @@ impl<R: Resources> Part for StepWriterPart<R> {
         let rendered = if self.is_host() { u64::MAX } else { self.handle.rendered().unwrap_or(u64::MAX) };
         let PendingFrame { announced: Announcement { frame, value, .. }, .. } =
             self.pending.find_overrun(rendered, leaves, limit, Instant::now())?;
-        if self.drop_if_device_lost() {
+        if !self.is_host() && self.handle.is_lost() {
+            self.pending.clear();
             return None;
         }
         Some(format!("has not finished frame {frame}, which it had announced with value {value}, within {limit:?}"))
@@ -208,14 +210,19 @@ impl<R: Resources> Part for StepWriterPart<R> {
         let torn: Box<[_]> = pending.iter().map(|frame| frame.announced.frame).collect();
         // Withdrawn before the signals: the program gets none of them from here on.
         self.handle.withdraw(|frame| torn.contains(&frame));
-        match pending.last() {
-            #[cfg(test)]
-            _ if self.signals_nothing => {}
-            last if self.is_host() => last.into_iter().for_each(|last| self.handle.signal(last.announced.value)),
-            // SAFETY: the process has ended (`dead`).
-            _ => unsafe { release_gpu(&self.handle) },
+        let settled = Settled { torn, value };
+        #[cfg(test)]
+        if self.signals_nothing {
+            return settled;
         }
-        Settled { torn, value }
+        if !self.is_host() {
+            // SAFETY: the process has ended (`dead`).
+            unsafe { release_gpu(&self.handle) };
+            self.pending.set_reached(value);
+        } else if let Some(value) = value {
+            self.handle.signal(value);
+        }
+        settled
     }
 
     fn stop(self, quiet: bool) -> (WorkerWriter<R>, bool) {
@@ -232,13 +239,6 @@ impl<R: Resources> Part for StepWriterPart<R> {
 impl<R: Resources> StepWriterPart<R> {
     fn is_host(&self) -> bool {
         self.files.is_some()
-    }
-
-    /// If the device is lost, drops the values that a worker with CUDA owes: they are of no use,
-    /// and could not be observed. Returns `true` if it is lost.
-    fn drop_if_device_lost(&mut self) -> bool {
-        let is_lost = !self.is_host() && self.handle.is_lost();
-        self.pending.clear_if_lost(is_lost)
     }
 
     /// Handles an announced frame. The session has checked its number, its value and the slot's
@@ -294,10 +294,8 @@ impl<R: Resources> StepWriterPart<R> {
     /// Returns the oldest frame that the worker's GPU has finished and that was not returned yet.
     fn next_reached(&mut self) -> Result<Option<u64>, String> {
         while self.pending.len() > 0 {
-            let (reached, is_known) = reached_value("the timeline of its frames cannot be used", &self.handle)?;
-            if !is_known && self.drop_if_device_lost() {
-                break;
-            }
+            let what = "the timeline of its frames cannot be used";
+            let Some(reached) = reached_value(what, &self.handle, &mut self.pending)? else { break };
             let Some(frame) = self.pending.pop_reached(reached, Instant::now()) else { break };
             self.backoff.reset();
             if !frame.torn {
