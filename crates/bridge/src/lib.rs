@@ -116,7 +116,7 @@ mod kernel;
 mod observe;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 mod remote;
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux", feature = "remote"))]
 mod test_device;
 mod timeline;
 mod tuples;
