@@ -27,7 +27,7 @@ pub struct ExchangeWriter<R: Resources> {
     progress: Progress,
 }
 
-/// What an exchange keeps from one turn to the next.
+/// State of an exchange between turns.
 #[derive(Default)]
 struct Progress {
     /// Reason why no more frames can be announced, if any.

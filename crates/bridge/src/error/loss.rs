@@ -17,9 +17,9 @@ impl Error {
     /// Returns `true` if the driver of a side is out of memory. A new call may succeed after the
     /// program has freed memory.
     ///
-    /// What the failed call has done is as for its other errors; a turn, for example, may count as
-    /// skipped. If [`vk_export::Error::may_still_run`] returns `true`, commands may still be
-    /// running: do not free what they use.
+    /// The failed call may have had effects, as with its other errors: a turn, for example, may
+    /// count as skipped. If [`vk_export::Error::may_still_run`] returns `true`, commands may still
+    /// be running: do not free what they use.
     pub fn is_out_of_memory(&self) -> bool {
         match self {
             Self::Vulkan(error) => error.is_out_of_memory(),

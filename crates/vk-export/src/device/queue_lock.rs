@@ -90,7 +90,7 @@ impl Drop for QueueGuard<'_> {
     }
 }
 
-/// What calls on the queues of a device need.
+/// Rules for calls on the queues of a device.
 #[derive(Clone)]
 pub(crate) enum QueueAccess {
     /// Only the queue's [`QueueMutex`].

@@ -21,7 +21,7 @@ use crate::CudaPlugin;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Whether the gate was closed when each window was dropped.
+/// For each dropped window, `true` if the gate was closed then.
 type Seen = Arc<Mutex<Vec<bool>>>;
 
 /// A window that the render world drops with its surface.
