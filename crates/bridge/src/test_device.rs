@@ -1,6 +1,6 @@
 //! Vulkan devices for tests.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use vk_export::{ExportDevice, OpenInfo};
 
@@ -49,11 +49,34 @@ fn exit_without_the_driver() {
     }
 }
 
-/// Returns a separate device, for a test that blocks the queue until a limit expires, or replaces
-/// functions. It is never destroyed either.
+/// Returns a device that no other test uses at the same time, for a test that blocks the queue. It
+/// is reused once nothing made from it is alive, because a process can open NVIDIA's driver only a
+/// limited number of times.
 pub(crate) fn own_device() -> Option<ExportDevice> {
+    static OPENED: Mutex<Vec<ExportDevice>> = Mutex::new(Vec::new());
     device()?;
-    let own = ExportDevice::open(&OpenInfo::default()).expect("another device can be opened");
+    let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(unused) = opened.iter().find(|device| is_unused(device)) {
+        return Some(unused.clone());
+    }
+    let own = open_another();
+    opened.push(own.clone());
+    Some(own)
+}
+
+/// Returns a separate device that is never reused, for a test that replaces its functions.
+pub(crate) fn unshared_device() -> Option<ExportDevice> {
+    device()?;
+    let own = open_another();
     std::mem::forget(own.clone());
     Some(own)
+}
+
+fn open_another() -> ExportDevice {
+    ExportDevice::open(&OpenInfo::default()).expect("another device can be opened")
+}
+
+/// Returns `true` if the only clone is that of the list, and no object of the device is alive.
+fn is_unused(device: &ExportDevice) -> bool {
+    device.clone().try_release().is_err_and(|used| used.alive.is_empty() && used.clones == 1)
 }

@@ -118,7 +118,7 @@ fn loss_is_reported_with_the_reason_of_the_worker() {
 #[test]
 fn frame_is_shown_after_its_copy_although_the_program_disconnects() {
     for hangs_up in [true, false] {
-        let Some(device) = device() else { return };
+        let Some(device) = own_device() else { return };
         let path = std::env::temp_dir().join(format!("bridge-copies-{}-{hangs_up}", std::process::id()));
         let listener = Listener::bind(&path).unwrap();
         let worker = std::thread::spawn(move || {

@@ -20,7 +20,7 @@ use crate::remote::memory::AcceptedMemory;
 use crate::remote::runs;
 use crate::remote::timelines::Timelines;
 use crate::remote::wake::Waker;
-use crate::test_device::device;
+use crate::test_device::own_device;
 
 type Words = BufferSpec<u32>;
 type Reader = LatestReader<Words, RenderFirst>;
@@ -43,7 +43,7 @@ struct Scene {
 impl Scene {
     /// Returns `None`, and skips the test, without a Vulkan device.
     fn new(name: &str) -> Option<(Self, StoredHandle<Reader>)> {
-        let device = device()?;
+        let device = own_device()?;
         let path = std::env::temp_dir().join(format!("bridge-reads-{}-{name}", std::process::id()));
         let listener = Listener::bind(path).unwrap();
         let info = LatestInfo { name: "frames", ..Default::default() };

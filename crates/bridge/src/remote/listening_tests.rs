@@ -21,7 +21,7 @@ use crate::remote::memory::AcceptedMemory;
 use crate::remote::runs;
 use crate::remote::timelines::Timelines;
 use crate::remote::wake::Waker;
-use crate::test_device::device;
+use crate::test_device::own_device;
 
 type Words = BufferSpec<u32>;
 const LIMIT: Duration = Duration::from_secs(20);
@@ -50,7 +50,7 @@ impl Scene {
     }
 
     fn with_slots(name: &str, slots: Option<usize>) -> Option<Self> {
-        let device = device()?;
+        let device = own_device()?;
         let path = std::env::temp_dir().join(format!("bridge-link-{}-{name}", std::process::id()));
         let listener = Listener::bind(path).unwrap();
         let info = LatestInfo { name: "frames", slots, ..Default::default() };

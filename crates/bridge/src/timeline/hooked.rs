@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use vk_export::ash::vk;
 use vk_export::{AdoptInfo, ExportDevice, ash, required_device_extensions};
 
-use crate::test_device::own_device;
+use crate::test_device::unshared_device;
 
 static SIGNAL: OnceLock<vk::PFN_vkSignalSemaphore> = OnceLock::new();
 
@@ -62,7 +62,7 @@ pub(crate) fn refusing() -> Option<ExportDevice> {
 /// Creates a device whose functions `stand_in` may replace. Returns `None` and skips the test if
 /// there is no device.
 pub(crate) fn hooked(stand_in: impl Fn(&CStr, *const c_void) -> *const c_void) -> Option<ExportDevice> {
-    let opened = own_device()?;
+    let opened = unshared_device()?;
     let (entry, instance) = (opened.entry().clone(), opened.instance().clone());
     let load = |name: &CStr| {
         // SAFETY: the device is alive, and the name is a C string.

@@ -11,7 +11,7 @@ use crate::buffer::spec::BufferSpec;
 use crate::compute::Compute;
 use crate::compute::remote::Trust;
 use crate::exchange::{Exchange, LatestInfo, LatestWriter};
-use crate::test_device::device;
+use crate::test_device::own_device;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -30,7 +30,7 @@ struct Worker {
 impl Worker {
     /// Returns `None`, and skips the test, without a Vulkan device.
     fn new() -> Option<Self> {
-        let device = device()?;
+        let device = own_device()?;
         let compute = Compute::remote_unchecked(&device, false, Trust::None).unwrap();
         let info = LatestInfo { name: "frames", ..Default::default() };
         let spec = Words::new(64, BufferAccess::TRANSFER_WRITE);

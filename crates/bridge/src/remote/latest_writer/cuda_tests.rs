@@ -10,7 +10,7 @@ use crate::buffer::spec::BufferSpec;
 use crate::compute::Compute;
 use crate::compute::remote::Trust;
 use crate::exchange::{Exchange, LatestInfo, LatestReader};
-use crate::test_device::device;
+use crate::test_device::own_device;
 
 #[path = "cuda_rounds_tests.rs"]
 mod rounds;
@@ -33,7 +33,7 @@ struct Worker {
 impl Worker {
     /// Returns `None`, and skips the test, without a Vulkan device.
     fn new() -> Option<Self> {
-        let device = device()?;
+        let device = own_device()?;
         let compute = Compute::remote_unchecked(&device, false, Trust::None).unwrap();
         let info = LatestInfo { name: "frames", ..Default::default() };
         let spec = Words::new(64, BufferAccess::TRANSFER_READ);

@@ -10,7 +10,7 @@ use crate::buffer::spec::BufferSpec;
 use crate::compute::{self, Compute};
 use crate::exchange::{ExchangeInfo, RenderFirstRemote, RenderTurn, SubmitInfo};
 use crate::remote::copy::SlotMemory;
-use crate::test_device::device;
+use crate::test_device::own_device;
 use crate::timeline::TimelinePoint;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -33,7 +33,7 @@ struct Worker {
 impl Worker {
     /// Returns `None`, and skips the test, without a Vulkan device.
     fn new(timeout: Duration) -> Option<Self> {
-        let device = device()?;
+        let device = own_device()?;
         let compute = Compute::new(&device, compute::Backend::Host).unwrap();
         let info = ExchangeInfo { name: "draws", slots: SLOTS, timeout, ..Default::default() };
         let handle = WorkerReader::new(&compute, &info, &Words::new(LEN, BufferAccess::TRANSFER_WRITE)).unwrap();

@@ -13,7 +13,7 @@ use crate::compute::{self, Compute};
 use crate::error::Error;
 use crate::exchange::{ExchangeInfo, RemoteTurns, RenderTurn};
 use crate::remote::copy::SlotMemory;
-use crate::test_device::device;
+use crate::test_device::own_device;
 
 const LIMIT: Duration = Duration::from_secs(20);
 /// Time after which a queue counts as hanging.
@@ -36,7 +36,7 @@ struct Worker {
 impl Worker {
     /// Returns `None`, and skips the test, without a Vulkan device.
     fn new() -> Option<Self> {
-        let device = device()?;
+        let device = own_device()?;
         let compute = Compute::new(&device, compute::Backend::Host).unwrap();
         let info = ExchangeInfo { name: "steps", slots: 2, ..Default::default() };
         let handle = WorkerWriter::new(&compute, &info, &Words::new(LEN, BufferAccess::TRANSFER_READ)).unwrap();
@@ -206,7 +206,7 @@ fn torn_frame_is_signaled_when_done_and_not_copied() {
 /// the values are still signaled.
 #[test]
 fn frames_that_cannot_be_copied_are_reported() {
-    let Some(device) = device() else { return };
+    let Some(device) = own_device() else { return };
     let compute = Compute::new(&device, compute::Backend::Host).unwrap();
     let info = ExchangeInfo { name: "late", slots: 1, timeout: Duration::from_millis(50), ..Default::default() };
     let handle = WorkerWriter::new(&compute, &info, &Words::new(LEN, BufferAccess::TRANSFER_READ)).unwrap();

@@ -10,7 +10,7 @@ use crate::compute::Compute;
 use crate::compute::remote::Trust;
 use crate::error::Error;
 use crate::exchange::RenderTurn;
-use crate::test_device::device;
+use crate::test_device::own_device;
 use crate::timeline::signaler::Signaler;
 
 impl Worker {
@@ -134,7 +134,7 @@ fn slot_submitted_by_an_engine_is_sent_once_finished() {
 /// A trusted worker gets the compute timeline, on a device that exports it, but never the queue's.
 #[test]
 fn queue_timeline_is_never_exported() {
-    let Some(device) = device() else { return };
+    let Some(device) = own_device() else { return };
     for (trust, computed) in [(Trust::None, false), (Trust::Shared, true)] {
         let compute = Compute::remote_unchecked(&device, false, trust).unwrap();
         let taken = [Signaler::Compute, Signaler::Queue].map(|signaler| compute.side().imports_timeline(signaler));

@@ -10,7 +10,7 @@ use crate::compute::Compute;
 use crate::compute::remote::Trust;
 use crate::error::Error;
 use crate::exchange::{ExchangeInfo, RemoteTurns, RenderTurn};
-use crate::test_device::device;
+use crate::test_device::own_device;
 
 pub(super) const LIMIT: Duration = Duration::from_secs(20);
 /// Time limit of the exchange, which ends waits that hang.
@@ -35,7 +35,7 @@ pub(super) struct Worker {
 impl Worker {
     /// Returns `None`, and skips the test, without a Vulkan device.
     pub(super) fn new() -> Option<Self> {
-        let device = device()?;
+        let device = own_device()?;
         let compute = Compute::remote_unchecked(&device, false, Trust::Simulated).unwrap();
         let info = ExchangeInfo { name: "steps", timeout: END, ..Default::default() };
         let handle = WorkerWriter::new(&compute, &info, &Words::new(64, BufferAccess::TRANSFER_READ)).unwrap();
