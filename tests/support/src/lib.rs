@@ -5,9 +5,13 @@ mod descriptors;
 mod forked;
 mod orders;
 mod skip;
+#[cfg(target_os = "linux")]
+mod task;
 
 pub use descriptors::open_descriptors;
 #[cfg(target_os = "linux")]
 pub use forked::in_a_child;
 pub use orders::orders;
 pub use skip::{Need, SKIP_LOG, require_gpu, skip, skip_case};
+#[cfg(target_os = "linux")]
+pub use task::Task;

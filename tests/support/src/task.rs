@@ -1,10 +1,11 @@
-//! Threads that wait for another thread, detected through the kernel's state of the thread.
+//! Threads that wait, detected through the kernel's state of the thread.
 
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::Rig;
+/// A limit far above the time until a thread waits, on the slowest machine.
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// A thread of this process, for tests that check that it waits.
 #[derive(Debug, Clone)]
@@ -16,7 +17,7 @@ impl Task {
     /// # Panics
     /// Panics if `/proc` is not mounted.
     pub fn current() -> Self {
-        Self(PathBuf::from("/proc").join(fs::read_link("/proc/thread-self").unwrap()))
+        Self(PathBuf::from("/proc").join(fs::read_link("/proc/thread-self").expect("/proc is mounted")))
     }
 
     /// Returns the number of its voluntary context switches if the thread is asleep.
@@ -27,17 +28,39 @@ impl Task {
         sleep_count.filter(|_| field("State:").is_some_and(|state| state.starts_with('S')))
     }
 
+    /// Returns the time that the thread has run on a processor, if the kernel counts it.
+    fn run_time(&self) -> Option<Duration> {
+        let times = fs::read_to_string(self.0.join("schedstat")).ok()?;
+        Some(Duration::from_nanos(times.split(' ').next()?.parse().ok()?))
+    }
+
     /// Waits until the thread stays asleep, as it does when it waits for a lock of this thread, or
     /// until `is_done` returns `true`. A thread that only sleeps for some time counts as waiting.
     ///
     /// # Panics
     /// Panics if neither happens within the limit.
-    pub fn wait_until_asleep(&self, mut is_done: impl FnMut() -> bool) {
+    pub fn wait_until_asleep(&self, is_done: impl FnMut() -> bool) {
+        self.wait_until_it_waits(is_done, Duration::MAX);
+    }
+
+    /// Like [`wait_until_asleep`](Self::wait_until_asleep), for a thread that may wait in a loop. It
+    /// counts as waiting once it has run for `busy` without being done, regardless of how long other
+    /// threads kept it from running. Returns `false` if it is done instead.
+    ///
+    /// # Panics
+    /// Panics if neither happens within the limit.
+    pub fn wait_until_it_waits(&self, mut is_done: impl FnMut() -> bool, busy: Duration) -> bool {
         const CHECKS: usize = 20;
-        let begun = Instant::now();
+        let (begun, started) = (Instant::now(), self.run_time());
         let mut last = (None, 0);
-        while !is_done() && last.1 < CHECKS {
-            assert!(begun.elapsed() < Rig::LONG, "the thread neither sleeps nor goes on");
+        while last.1 < CHECKS {
+            if is_done() {
+                return false;
+            }
+            if started.zip(self.run_time()).is_some_and(|(started, now)| now.saturating_sub(started) >= busy) {
+                return true;
+            }
+            assert!(begun.elapsed() < LIMIT, "the thread neither sleeps nor goes on");
             std::thread::sleep(Duration::from_millis(1));
             let sleep_count = self.sleep_count();
             last = if sleep_count.is_some() && sleep_count == last.0 {
@@ -46,5 +69,6 @@ impl Task {
                 (sleep_count, 0)
             };
         }
+        true
     }
 }
