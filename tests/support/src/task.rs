@@ -72,3 +72,44 @@ impl Task {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn a_thread_that_waits_is_told_from_one_that_is_done() {
+        let (said, task) = mpsc::channel();
+        let (go_on, waits) = mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            said.send(Task::current()).unwrap();
+            waits.recv().unwrap();
+        });
+        let task = task.recv().unwrap();
+        assert!(task.wait_until_it_waits(|| thread.is_finished(), Duration::MAX));
+        go_on.send(()).unwrap();
+        while !thread.is_finished() {
+            std::thread::yield_now();
+        }
+        assert!(!task.wait_until_it_waits(|| thread.is_finished(), Duration::MAX));
+    }
+
+    #[test]
+    fn a_thread_that_waits_in_a_loop_is_seen() {
+        let task = Task::current();
+        let busy = Duration::from_millis(20);
+        if task.run_time().is_none_or(|time| time.is_zero()) {
+            // This kernel does not count it.
+            return;
+        }
+        let seen = std::thread::scope(|scope| {
+            let waits = scope.spawn(|| task.wait_until_it_waits(|| false, busy));
+            while !waits.is_finished() {
+                std::hint::spin_loop();
+            }
+            waits.join().unwrap()
+        });
+        assert!(seen);
+    }
+}
