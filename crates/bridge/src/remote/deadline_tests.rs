@@ -105,10 +105,6 @@ impl Part for Steady {
         leaves.then(|| "stands still".to_owned())
     }
 
-    fn is_waited_for(&self) -> bool {
-        self.0.is_waited_for()
-    }
-
     fn awaited_frames(&self) -> Box<[u64]> {
         self.0.awaited_frames()
     }

@@ -157,7 +157,8 @@ impl<R: Resources> RemoteExchangeReader<R> {
     /// numbering of the previous worker's.
     ///
     /// Does not wait for a worker, except to complete a [`disconnect`](Self::disconnect) that was
-    /// called under the queue's lock. It is refused while a previous worker that closed its
+    /// called under the queue's lock, and for up to one second if the previous worker has just set
+    /// its timeline back and is killed. It is refused while a previous worker that closed its
     /// connection, but still runs, [owes](Self::owed_frames) frames: they arrive, or that worker is
     /// killed at the limit of one of them. [`check_worker`](Self::check_worker) reports if the
     /// worker refuses the exchange or does not answer within [`ExchangeInfo::timeout`]. A worker
@@ -177,7 +178,8 @@ impl<R: Resources> RemoteExchangeReader<R> {
 
     /// Returns the frame numbers that a lost worker whose process still runs has announced but not
     /// finished. The queue may be waiting for them, and [`reconnect`](Self::reconnect) is refused.
-    /// Empty once the frames have arrived, or once the worker was killed at its limit and their
+    /// If the worker owes no frame but has set its timeline back, so that the queue may be waiting
+    /// for a frame that it had finished, returns the last of these frames. Empty once the frames have arrived, or once the worker was killed at its limit and their
     /// values were signaled in its place, which [`check_worker`](Self::check_worker) reports. Until
     /// then, do not accept the next worker from the [`Listener`](crate::Listener).
     pub fn owed_frames(&self) -> Box<[u64]> {

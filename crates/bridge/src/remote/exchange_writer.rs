@@ -143,7 +143,9 @@ impl<R: Resources> RemoteExchangeWriter<R> {
     /// worker gets the frames that were submitted in between, except the last ones with a worker on
     /// the CPU.
     ///
-    /// Does not wait: [`begin`](Self::begin) waits until the worker has accepted the exchange, and
+    /// Does not wait for a worker, as
+    /// [`RemoteExchangeReader::reconnect`](crate::RemoteExchangeReader::reconnect):
+    /// [`begin`](Self::begin) waits until the worker has accepted the exchange, and
     /// [`check_worker`](Self::check_worker) reports if it refuses or does not answer within
     /// [`ExchangeInfo::timeout`]. It is refused while a previous worker that closed its connection,
     /// but still runs, [owes](Self::owed_frames) values. A worker that computes with CUDA gets the
@@ -159,7 +161,8 @@ impl<R: Resources> RemoteExchangeWriter<R> {
 
     /// Returns the numbers of the frames whose slots a lost worker whose process still runs has
     /// returned but not finished. The queue may be waiting for it, and
-    /// [`reconnect`](Self::reconnect) is refused. Empty once the worker has finished them, or once
+    /// [`reconnect`](Self::reconnect) is refused. If the worker owes nothing but has set its
+    /// timeline back, returns the last frame that it had finished. Empty once the worker has finished them, or once
     /// it was killed at its limit and the values that it owed were signaled in its place, which
     /// [`check_worker`](Self::check_worker) reports. Until then, do not accept the next worker from
     /// the [`Listener`](crate::Listener).

@@ -107,13 +107,13 @@ pub(super) trait Part: Sized + Send + 'static {
         None
     }
 
-    /// Returns `true` if enqueued work waits for the worker, or may wait since the worker has set
-    /// its timeline back.
+    /// Returns `true` if there are [awaited frames](Self::awaited_frames).
     fn is_waited_for(&self) -> bool {
-        false
+        !self.awaited_frames().is_empty()
     }
 
-    /// Returns the exchange's numbers of the frames that enqueued work waits for.
+    /// Returns the exchange's numbers of the frames for which enqueued work waits for the worker,
+    /// or may wait since the worker has set its timeline back.
     fn awaited_frames(&self) -> Box<[u64]> {
         Box::default()
     }
@@ -309,6 +309,19 @@ where
 {
     // An error is reported where frames are processed.
     describe_lower(is_relied_on(end, frames).then(|| end.computed().ok())??, frames)
+}
+
+/// Returns the frames that the worker owes. If it owes none, but has set its timeline back while
+/// submissions may wait, returns the last frame that it had finished: once its value is reached
+/// again, nothing waits.
+pub(super) fn awaited_frames<E>(end: &E, frames: &PendingFrames) -> Box<[u64]>
+where
+    E: RemoteHandle + Deref<Target = WorkerState<E::Resources>>,
+{
+    match describe_fall(end, frames) {
+        Some(_) => frames.reached_frame().into_iter().collect(),
+        None => frames.frames(),
+    }
 }
 
 fn describe_lower(value: u64, frames: &PendingFrames) -> Option<String> {

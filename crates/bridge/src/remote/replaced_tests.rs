@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::exchange::{LatestInfo, SubmitInfo};
 use crate::observe::steps;
 use crate::remote::listening::steps::Peer;
-use crate::remote::test_renderer::Renderer;
+use crate::remote::test_renderer::{Renderer, set_back};
 
 /// Far less than [`LIMIT`], and far more than a call takes that does not wait for it.
 const SOON: Duration = Duration::from_secs(8);
@@ -153,6 +153,40 @@ fn killed_worker_that_does_not_end_is_left_to_a_thread() {
         next.kill();
         exchange.close().unwrap();
     }
+}
+
+/// A worker that owes nothing, but has set its timeline back, is still waited for if its driver
+/// delays its end: it cannot be replaced meanwhile, and the program can leave.
+#[test]
+fn killed_worker_that_set_its_timeline_back_cannot_be_replaced_before_it_ends() {
+    let Some(scene) = Renderer::new("in-step-fallen") else { return };
+    let mut worker = Peer::start(scene.listener.path(), "stays");
+    let mut exchange = taken(&scene);
+    let status = Arc::clone(exchange.workers.status());
+    status.spare_worker.store(true, Ordering::Relaxed);
+    drop(submit(&mut exchange));
+    let turn = exchange.next(LIMIT).unwrap().expect("no frame is announced");
+    finish(&exchange, 2);
+    until(|| (status.last_whole_frame() == Some(1)).then_some(()));
+    worker.resume();
+    set_back(exchange.steps.state().computed_semaphore(), 1);
+    // SAFETY: no commands use the slot, so nothing has to be acquired or released.
+    let point = unsafe { turn.submit(&[]) }.unwrap();
+    let reported = until(|| exchange.check_worker().err());
+    assert!(matches!(&reported, Error::PeerLost { dead: false, owed: 0, .. }), "{reported}");
+    // The last frame that it had finished.
+    assert_eq!(*exchange.owed_frames(), [1]);
+    let start = Instant::now();
+    let _next = Peer::start(scene.listener.path(), "stays");
+    let refused = exchange.reconnect(scene.accept()).unwrap_err();
+    assert!(matches!(&refused, Error::FramesOwed { frames, .. } if **frames == [1]), "{refused}");
+    exchange.disconnect();
+    assert!(start.elapsed() < SOON && worker.is_alive() && !point.is_reached().unwrap(), "{:?}", start.elapsed());
+    assert_eq!(*exchange.owed_frames(), [1]);
+    worker.kill();
+    point.wait(LIMIT).unwrap();
+    until(|| exchange.owed_frames().is_empty().then_some(()));
+    exchange.close().unwrap();
 }
 
 /// If no thread can be started for the next worker, that of the previous worker is still waited for
