@@ -9,6 +9,7 @@ use super::*;
 use crate::buffer::spec::BufferSpec;
 use crate::compute::remote::Trust;
 use crate::error::Error;
+use crate::exchange::LatestInfo;
 use crate::remote::listening::steps::Peer;
 use crate::remote::test_renderer::Renderer;
 use crate::timeline::TimelinePoint;
@@ -222,6 +223,24 @@ fn forked_child_leaves_the_exchange_of_its_parent_alone() {
         let connected = exchange.as_mut().unwrap().reconnect(remote.take().unwrap());
         assert!(matches!(connected, Err(Error::Connection(bridge_ipc::Error::Forked { .. }))));
     });
+    // Checked before anything is created: with these slots, that would fail with another error.
+    let (exchange_info, latest_info) = (
+        ExchangeInfo { name: "steps", slots: 65, ..Default::default() },
+        LatestInfo { name: "frames", slots: Some(65), ..Default::default() },
+    );
+    let words = || Words::new(64, BufferAccess::TRANSFER_READ);
+    let creates: [&dyn Fn(Remote) -> Option<Error>; 4] = [
+        &|remote| remote.exchange(&exchange_info, words()).err(),
+        &|remote| remote.exchange_render_first(&exchange_info, words()).err(),
+        &|remote| remote.latest(&latest_info, words()).err(),
+        &|remote| remote.latest_render_first(&latest_info, words()).err(),
+    ];
+    for create in creates {
+        test_support::in_a_child(|| {
+            let error = create(remote.take().unwrap()).unwrap();
+            assert!(matches!(error, Error::Connection(bridge_ipc::Error::Forked { .. })), "{error}");
+        });
+    }
     exchange.as_mut().unwrap().reconnect(remote.unwrap()).unwrap();
     // Those of the first worker.
     assert!(matches!(exchange.as_ref().unwrap().check_worker(), Err(Error::FramesTorn { .. })));
