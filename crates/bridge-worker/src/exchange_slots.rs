@@ -137,6 +137,15 @@ impl<R: Resources> ExchangeSlots<R> {
         sent.map_err(|ended| self.ended(ended, frame))
     }
 
+    /// Returns the error of a message that could not be sent, so that the connection has ended.
+    /// `frame` is the number for errors.
+    pub(crate) fn unsent(&mut self, frame: u64) -> Error {
+        match self.shared.link.check(Duration::MAX) {
+            Err(ended) => self.ended(ended, frame),
+            Ok(()) => self.closed(),
+        }
+    }
+
     /// Returns the error of an exchange that the renderer has closed.
     pub(crate) fn closed(&mut self) -> Error {
         self.end.record(&self.shared, "close", &self.offer.name);

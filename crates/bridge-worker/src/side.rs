@@ -110,7 +110,7 @@ fn import_offer<R: Resources>(
         Some(device) => {
             let mut side = CudaSide::new(device, &offer.name, resources, timelines)?;
             if trust {
-                side.guard(shared.link.state().connection.peer().watch()?);
+                side.guard(shared.link.watch()?);
             }
             Side::Cuda(side)
         }
@@ -167,7 +167,7 @@ impl Shared {
     pub(crate) fn leave<R: Resources>(&self, side: &mut Side<R>, exchange: u32) {
         if let Side::Cuda(side) = side {
             // With trust, the stream may still wait for a renderer that has ended.
-            if self.link.state().connection.peer().is_dead() {
+            if self.link.is_dead() {
                 side.rescue();
             }
             if !side.finish() {
