@@ -28,6 +28,8 @@ mod once;
 mod order;
 mod pace;
 pub(crate) mod parts;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+mod program_half;
 mod read_back;
 mod refusal;
 #[cfg(all(target_os = "linux", feature = "remote"))]
@@ -74,6 +76,8 @@ pub use latest::{
 pub(crate) use latest::{RemoteHandle, SentFrame};
 pub use lease::Lease;
 pub use lent_turn::LentTurn;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+pub(crate) use program_half::ProgramHalf;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 pub(crate) use remote_draws::RemoteDraws;
 #[cfg(all(target_os = "linux", feature = "remote"))]

@@ -9,7 +9,7 @@ use super::*;
 use crate::compute::Compute;
 use crate::compute::remote::Trust;
 use crate::error::{Error, Result};
-use crate::exchange::{ExchangeInfo, RemoteHandle, State, WorkerWriter};
+use crate::exchange::{ExchangeInfo, ProgramHalf as _, RemoteHandle, State, WorkerWriter};
 use crate::remote::memory::{AcceptedMemory, OfferedMemory};
 use crate::remote::part::{Settled, WorkerHandle as Handle};
 use crate::remote::step_writer::StepWriterPart;

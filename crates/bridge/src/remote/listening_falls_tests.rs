@@ -17,7 +17,7 @@ use super::*;
 use crate::compute::Compute;
 use crate::compute::remote::Trust;
 use crate::error::Error;
-use crate::exchange::{ExchangeInfo, RemoteHandle, RemoteTurns, WorkerWriter};
+use crate::exchange::{ExchangeInfo, ProgramHalf as _, RemoteHandle, RemoteTurns, WorkerWriter};
 use crate::remote::memory::AcceptedMemory;
 use crate::remote::step_writer::StepWriterPart;
 use crate::remote::test_renderer::set_back;

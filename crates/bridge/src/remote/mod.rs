@@ -18,7 +18,7 @@
 //!   that it is finished with them.
 //! - Workers in step, if both sides allow it: `step_writer` announces frames of workers that write,
 //!   and the program holds the `exchange`; `step_reader` gives frames to workers that read, and the
-//!   program holds the `exchange_writer`. Submissions wait for the worker here: `pending_frames`
+//!   program holds the `exchange_writer`. `in_step` is the common part. Submissions wait for the worker here: `pending_frames`
 //!   counts the announced values, `enforce` ensures that they are reached and not set back, and
 //!   both parts signal what dead workers owe.
 
@@ -28,6 +28,7 @@ mod copy;
 mod enforce;
 mod exchange;
 mod exchange_writer;
+mod in_step;
 mod latest_reader;
 mod latest_writer;
 mod link;

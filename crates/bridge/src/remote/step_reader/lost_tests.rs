@@ -2,11 +2,12 @@
 //! the worker.
 #![allow(unsafe_code)] // The worker's signals.
 
-use super::tests::{HANGS, LIMIT, Worker};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::tests::{HANGS, LIMIT, Worker};
 use super::*;
 use crate::error::Error;
+use crate::exchange::ProgramHalf as _;
 use crate::remote::test_renderer::set_back;
 
 /// If the device is lost, the worker's values cannot be observed: it is neither blamed nor killed.
