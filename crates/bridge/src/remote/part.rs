@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bridge_ipc::{Backend, Direction, Message};
 
+use super::falls::describe_lower;
 use super::memory::{AcceptedMemory, OfferedMemory};
 use super::pending_frames::PendingFrames;
 use super::terms::Terms;
@@ -298,46 +299,6 @@ where
         }
         _ => {}
     }
-}
-
-/// Describes the violation of a worker with CUDA that has set its timeline below a value that it
-/// had reached, while submissions that may wait for the value have not ended. For a worker that
-/// owes nothing; otherwise [`reached_value`] reports it.
-pub(super) fn describe_fall<E>(end: &E, frames: &PendingFrames) -> Option<String>
-where
-    E: RemoteHandle + Deref<Target = WorkerState<E::Resources>>,
-{
-    // An error is reported where frames are processed.
-    describe_lower(is_relied_on(end, frames).then(|| end.computed().ok())??, frames)
-}
-
-/// Returns the frames that the worker owes. If it owes none, but has set its timeline back while
-/// submissions may wait, returns the last frame that it had finished: once its value is reached
-/// again, nothing waits.
-pub(super) fn awaited_frames<E>(end: &E, frames: &PendingFrames) -> Box<[u64]>
-where
-    E: RemoteHandle + Deref<Target = WorkerState<E::Resources>>,
-{
-    match describe_fall(end, frames) {
-        Some(_) => frames.reached_frame().into_iter().collect(),
-        None => frames.frames(),
-    }
-}
-
-fn describe_lower(value: u64, frames: &PendingFrames) -> Option<String> {
-    let reached = frames.reached();
-    (value < reached).then(|| {
-        format!("has set its timeline back from {reached} to {value}, while submitted commands may wait for it")
-    })
-}
-
-/// Returns `true` if the worker owes nothing, and submissions that may wait for values of finished
-/// frames have not ended. The timeline is then checked repeatedly, since it may fall.
-pub(super) fn is_relied_on<E>(end: &E, frames: &PendingFrames) -> bool
-where
-    E: RemoteHandle + Deref<Target = WorkerState<E::Resources>>,
-{
-    frames.len() == 0 && frames.reached() > 0 && end.has_unfinished_submissions()
 }
 
 /// Returns the slots of a worker that no longer uses them to the exchange.

@@ -17,10 +17,11 @@ use std::time::{Duration, Instant};
 use bridge_ipc::{Backend, Direction, Message};
 
 use super::copy::{CopyResult, CopyTask, SlotFiles};
+use super::falls::{awaited_frames, describe_fall, is_relied_on};
 use super::memory::{AcceptedMemory, OfferedMemory, memory};
 use super::part::{
-    Backoff, CHECK_INTERVAL, HandedSlot, Outcome, Part, Settled, WorkerHandle, awaited_frames, describe_fall, index,
-    is_relied_on, reached_value, reclaim_slots, release_gpu, wait_settled, worker_fault,
+    Backoff, CHECK_INTERVAL, HandedSlot, Outcome, Part, Settled, WorkerHandle, index, reached_value, reclaim_slots,
+    release_gpu, wait_settled, worker_fault,
 };
 use super::pending_frames::PendingFrames;
 use super::terms::{EXCHANGE, Terms, max_pending};

@@ -18,10 +18,11 @@ use std::time::{Duration, Instant};
 use bridge_ipc::{Backend, Direction, Message};
 
 use super::copy::{CopyResult, CopyTask, SlotFiles};
+use super::falls::{awaited_frames, describe_fall, is_relied_on};
 use super::memory::{AcceptedMemory, OfferedMemory, memory};
 use super::part::{
-    Backoff, CHECK_INTERVAL, HandedSlot, Outcome, Part, RETRY_INTERVAL, Settled, TornFrames, WorkerHandle,
-    awaited_frames, describe_fall, index, is_relied_on, reached_value, release_gpu, wait_settled,
+    Backoff, CHECK_INTERVAL, HandedSlot, Outcome, Part, RETRY_INTERVAL, Settled, TornFrames, WorkerHandle, index,
+    reached_value, release_gpu, wait_settled,
 };
 use super::pending_frames::{PendingFrame, PendingFrames};
 use super::terms::{EXCHANGE, Terms, max_pending};
