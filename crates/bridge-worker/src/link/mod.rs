@@ -7,6 +7,9 @@
 //! wait at the socket; from then on, each call reads. Once the connection has ended, each call
 //! waits for the end of the process on its own, also without the lock.
 
+mod close;
+mod state;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -302,11 +305,5 @@ impl Link {
     }
 }
 
-#[path = "link_close.rs"]
-mod close;
-#[path = "link_state.rs"]
-mod state;
-
 #[cfg(test)]
-#[path = "link_tests.rs"]
 mod tests;

@@ -1,18 +1,22 @@
 //! Common parts of a writer and a reader: importing the slots of an exchange from the renderer's
 //! offer, and leaving the exchange.
 
+pub(crate) mod cuda;
+pub(crate) mod guard;
+pub(crate) mod rescue;
+
 use std::time::Duration;
 
 use bridge_ipc::{
     Code, Direction, ExchangePhase, Message, Offer, OsHandle, Resource, SharedMemory, Side as TimelineSide, Timeline,
 };
 
-use crate::cuda::CudaSide;
 use crate::error::{Error, Result};
 use crate::host::HostMemory;
 use crate::link::{Ended, State, quoted};
 use crate::resources::Resources;
 use crate::shared::Shared;
+use crate::side::cuda::CudaSide;
 
 /// The slots of an exchange.
 pub(crate) enum Side<R: Resources> {

@@ -8,8 +8,8 @@ use bridge_ipc::{Direction, Message, Offer};
 use cuda_import::cudarc::driver::CudaStream;
 
 use crate::error::{Error, Result};
+use crate::exchange::read::{CudaRead, HostRead, Read};
 use crate::link::{Ended, Published};
-use crate::read::{CudaRead, HostRead, Read};
 use crate::resources::Resources;
 use crate::shared::Shared;
 use crate::side::{self, EndTrace, ImportedExchange, Side};

@@ -10,10 +10,10 @@ use bridge_trace::{log_error, log_warn};
 use cuda_import::cudarc::driver::CudaStream;
 
 use crate::error::{Error, Result};
+use crate::exchange::latest::writer::{LatestWriter, Work, WriteTurn};
 use crate::resources::Resources;
 use crate::shared::Shared;
 use crate::side::Side;
-use crate::writer::{LatestWriter, Work, WriteTurn};
 
 /// An exchange in step with the renderer, created by [`Worker::exchange`](crate::Worker::exchange).
 /// It belongs to one thread at a time.
@@ -86,7 +86,7 @@ impl<R: Resources> ExchangeWriter<R> {
     }
 
     /// Tears the frame of a turn that was announced and leaked, if any. `left` is as for
-    /// [`ExchangeSlots::send`](crate::exchange_slots::ExchangeSlots::send).
+    /// [`ExchangeSlots::send`](crate::exchange::slots::ExchangeSlots::send).
     fn tear_leaked(&mut self, left: Duration) -> Result<()> {
         let Some(Announced { slot, value, .. }) = self.progress.announced else { return Ok(()) };
         let (name, frame) = (self.writer.name(), self.writer.next_frame);
@@ -246,7 +246,7 @@ impl<R: Resources> ExchangeTurn<'_, R> {
     /// Marks the frame as torn, and still signals its value. `left` is as for
     /// [`ExchangeSlots::send`].
     ///
-    /// [`ExchangeSlots::send`]: crate::exchange_slots::ExchangeSlots::send
+    /// [`ExchangeSlots::send`]: crate::exchange::slots::ExchangeSlots::send
     fn tear(&mut self, left: Duration) -> Result<()> {
         let (exchange, slot, frame) = (self.turn.writer.exchange.offer.exchange, self.turn.slot, self.turn.frame());
         let told = self.say(&Message::Torn { exchange, slot, frame }, left);
