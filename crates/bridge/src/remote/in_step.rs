@@ -154,8 +154,8 @@ macro_rules! shared_methods {
                 self.shared.slots
             }
 
-            /// Returns the compute side: the thread that copies the frames of a worker on the CPU,
-            /// or [`Backend::Remote`](crate::Backend::Remote).
+            /// Returns the compute side: the thread that copies frames from or to a worker on the
+            /// CPU, or [`Backend::Remote`](crate::Backend::Remote).
             pub fn compute(&self) -> &Compute {
                 &self.shared.compute
             }
