@@ -10,8 +10,8 @@ use super::accepted::Remote;
 use super::in_step::{InStep, shared_methods};
 use crate::compute::Compute;
 use crate::error::Result;
-use crate::exchange::parts::SubmitParts;
 use crate::exchange::resources::Resources;
+use crate::exchange::submit::parts::SubmitParts;
 use crate::exchange::{ExchangeInfo, InitialTurn, Lease, ProgramHalf as _, RenderTurn, WorkerWriter};
 
 /// An exchange in step with a worker in another process, created by [`Remote::exchange`]. Each

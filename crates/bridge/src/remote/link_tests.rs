@@ -32,7 +32,7 @@ fn connected<T: Send + 'static>(
     });
     let mut connection = listener.accept(LIMIT).unwrap().unwrap();
     let hello = Hello { host: true, ..Hello::new(Role::Renderer, "renderer") };
-    connection.greet(&hello, LIMIT).unwrap();
+    connection.handshake(&hello, LIMIT).unwrap();
     (connection, worker)
 }
 
