@@ -132,7 +132,7 @@ fn check_at_exit() {
     }
 }
 
-/// A process whose tests pass fails if the layer has reported anything that was not provoked.
+/// A process whose tests pass fails if the layer has reported anything that was not allowed.
 #[cfg(target_env = "gnu")]
 #[test]
 #[allow(unsafe_code)] // A rule that is broken on purpose.

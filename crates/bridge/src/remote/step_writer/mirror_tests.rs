@@ -9,7 +9,7 @@ use super::*;
 use crate::compute::Compute;
 use crate::compute::remote::Trust;
 use crate::error::Error;
-use crate::exchange::RenderTurn;
+use crate::exchange::{ProgramHalf as _, RenderTurn};
 use crate::remote::test_renderer::BEFORE_PENDING;
 use crate::test_device::{allow, own_device};
 use crate::timeline::signaler::Signaler;
