@@ -4,6 +4,8 @@
 #![allow(unsafe_code)]
 
 use crate::device::CudaDevice;
+#[cfg(windows)]
+use crate::error::Error;
 use crate::error::{Object, Result};
 use crate::handle::{ImportHandle, import_with};
 use crate::leak::count_leak;
@@ -39,7 +41,7 @@ impl ImportedSemaphore {
     /// # Errors
     /// [`Error::TimelineUnsupported`](crate::Error::TimelineUnsupported) if the device does not
     /// support timelines; [`Error::Driver`](crate::Error::Driver) if the driver call fails; on
-    /// Windows, [`Error::InvalidHandle`](crate::Error::InvalidHandle) for a handle that is not
+    /// Windows, [`Error::InvalidHandle`](Error::InvalidHandle) for a handle that is not
     /// open, and for a timeline's KMT handle.
     ///
     /// # Safety
@@ -56,7 +58,7 @@ impl ImportedSemaphore {
         let (handle, object) = (handle.into(), Object("semaphore", name));
         #[cfg(windows)]
         if matches!((&handle, kind), (ImportHandle::Kmt(_), SemaphoreKind::Timeline)) {
-            return Err(crate::Error::InvalidHandle {
+            return Err(Error::InvalidHandle {
                 object: object.to_string(),
                 reason: "a timeline cannot be shared by a KMT handle; export it as OPAQUE_WIN32".to_owned(),
             });

@@ -35,7 +35,7 @@ impl Lines {
 fn process_end_is_traced_even_if_late() {
     let Some(scene) = Renderer::new("in-step-traced") else { return };
     let lines = Lines::default();
-    crate::trace_to(lines.clone());
+    bridge_trace::trace_to(lines.clone());
     for disconnects in [false, true] {
         let (mut worker, mut exchange, point) = hung_up(&scene);
         assert_eq!((lines.count("close", worker.process()), lines.count("lost", worker.process())), (1, 0));
@@ -49,5 +49,5 @@ fn process_end_is_traced_even_if_late() {
         until(|| (lines.count("lost", worker.process()) > 0).then_some(()));
         assert_eq!((lines.count("close", worker.process()), lines.count("lost", worker.process())), (1, 1));
     }
-    crate::trace_off();
+    bridge_trace::trace_off();
 }
