@@ -51,7 +51,7 @@ pub(crate) fn run() -> Result<()> {
     if !cycles.is_empty() {
         bail!("import cycles between files:\n{}", cycles.join("\n"));
     }
-    println!("cycles: none in {packages} packages");
+    crate::console::line(format_args!("cycles: none in {packages} packages"))?;
     Ok(())
 }
 
