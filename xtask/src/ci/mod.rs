@@ -1,6 +1,7 @@
 //! `cargo xtask ci`: all checks that a change has to pass, as a sequence of steps, quick ones
 //! first.
 
+mod auto_traits;
 mod examples;
 mod lanes;
 mod lengths;
@@ -73,7 +74,8 @@ const STEPS: &[Step] = &[
 fn format() -> Result<()> {
     cargo("fmt --all -- --check")?;
     lengths::check()?;
-    loggers::check()
+    loggers::check()?;
+    auto_traits::check()
 }
 
 /// The last step that completes before any steps run in parallel.
