@@ -38,16 +38,20 @@ impl ImportedSemaphore {
     /// closed here. An NT handle is closed here in both cases. See [`ImportHandle`] for each kind
     /// of handle.
     ///
+    /// Driver API: [`cuImportExternalSemaphore`][driver].
+    ///
     /// # Errors
     /// [`Error::TimelineUnsupported`](crate::Error::TimelineUnsupported) if the device does not
     /// support timelines; [`Error::Driver`](crate::Error::Driver) if the driver call fails; on
-    /// Windows, [`Error::InvalidHandle`](Error::InvalidHandle) for a handle that is not
+    /// Windows, [`Error::InvalidHandle`](crate::Error::InvalidHandle) for a handle that is not
     /// open, and for a timeline's KMT handle.
     ///
     /// # Safety
     /// `handle` is an opaque handle that the same GPU exported from a semaphore of this `kind`, and
     /// not from another object: the driver does not check this. A timeline may be of another GPU if
     /// that is known to work (two H100s with driver 580), but no specification allows it.
+    ///
+    /// [driver]: https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__EXTRES__INTEROP.html
     #[doc(alias = "cuImportExternalSemaphore")]
     pub unsafe fn import(
         device: &CudaDevice,

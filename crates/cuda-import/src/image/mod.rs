@@ -119,6 +119,9 @@ impl<T: Texel> MappedImage<T> {
     /// `home` is the stream on which most of the work runs; using the image there has no extra
     /// cost.
     ///
+    /// Driver API: [`cuExternalMemoryGetMappedMipmappedArray`][driver].
+    ///
+    /// # Errors
     /// [`Error::Image`] for an image that is not possible on this device, [`Error::OutOfRange`] if
     /// the memory is too small for its texels; other invalid arguments each have their own error;
     /// [`Error::Driver`] if the driver call fails.
@@ -132,6 +135,8 @@ impl<T: Texel> MappedImage<T> {
     /// - While views of the image are used, or work enqueued with them is pending, the exporting
     ///   API leaves it in the state in which it hands images over, and meets the requirements of
     ///   [`ImportedMemory::import`].
+    ///
+    /// [driver]: https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__EXTRES__INTEROP.html
     #[doc(alias = "cuExternalMemoryGetMappedMipmappedArray")]
     pub unsafe fn map(memory: &Arc<ImportedMemory>, info: &ImageMappingInfo, home: &Arc<CudaStream>) -> Result<Self> {
         let (object, device) = (Object("image", memory.name()), memory.device());
