@@ -29,7 +29,7 @@ impl SharedMemory {
     ///
     /// # Errors
     /// [`Error::Unsupported`], always.
-    pub fn new_for_reading(name: &str, bytes: u64) -> Result<(Self, MappedMemory)> {
+    pub fn new_read_only(name: &str, bytes: u64) -> Result<(Self, MappedMemory)> {
         let _checked = size(name, bytes)?;
         Err(Error::Unsupported { what: "memory of two processes" })
     }
@@ -38,7 +38,7 @@ impl SharedMemory {
     ///
     /// # Errors
     /// [`Error::Unsupported`], always.
-    pub fn map_for_reading(&self) -> Result<MappedMemory> {
+    pub fn map_read_only(&self) -> Result<MappedMemory> {
         self.map()
     }
 

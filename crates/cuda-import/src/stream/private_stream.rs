@@ -63,7 +63,10 @@ impl Drop for PrivateStream {
 ///
 /// [driver]: https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__EXTRES__INTEROP.html
 #[doc(alias = "cuSignalExternalSemaphoresAsync")]
-pub unsafe fn signal_apart(semaphore: &ImportedSemaphore, value: u64) -> Result<Option<StreamEvent>, Error> {
+pub unsafe fn signal_on_private_stream(
+    semaphore: &ImportedSemaphore,
+    value: u64,
+) -> Result<Option<StreamEvent>, Error> {
     let device: &CudaDevice = semaphore.device();
     let failed = |error: crate::sys::CallError| error.at(semaphore.object(), device.name());
     let _current = device.bind().map_err(failed)?;
