@@ -119,6 +119,7 @@ mod kernel;
 mod leak;
 mod logging;
 mod memory;
+mod range;
 mod reaper;
 mod semaphore;
 mod stream;
