@@ -133,7 +133,6 @@ pub use device::CudaDevice;
 pub use device::peer::{PeerAccess, peer_access};
 pub use device::report::{ComputeMode, CudaDeviceReport, CudaReport, report};
 pub use device::version::DriverVersion;
-pub use error::code::DriverCode;
 pub use error::{Error, PresentDevice, Result};
 pub use half;
 pub use handle::{ImportHandle, OsHandle};
@@ -161,6 +160,7 @@ pub use stream::private_stream::signal_on_private_stream;
 pub use stream::refusal::check_stream;
 pub use stream::signal_and_record::signal_and_record;
 pub use stream::{SemaphorePoint, StreamEvent, query, record_event, signal, signal_one, wait, wait_one};
+pub use sys::DriverCode;
 pub use sys::{Owner, Restoring};
 pub use uuid::Uuid;
 

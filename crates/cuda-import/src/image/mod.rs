@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 mod backing;
 pub(crate) mod copy;
+mod desc;
 pub(crate) mod info;
 pub(crate) mod kind;
 pub(crate) mod limits;
@@ -24,6 +25,7 @@ use cudarc::driver::CudaStream;
 use crate::device::check_recorded;
 use crate::error::{Error, Object, Result};
 use crate::image::backing::{ArrayBacking, ImageBacking, map_array, nth, refuse};
+use crate::image::desc::texture_desc;
 use crate::image::info::{ImageMappingInfo, level_extent};
 use crate::image::kind::ImageKind;
 use crate::image::objects::ImageObjects;
@@ -179,6 +181,7 @@ impl<T: Texel> MappedImage<T> {
             Some(level) => (Resource::Level(nth(of_levels, level).map_err(|problem| self.refuse(problem))?), 1),
             None => (Resource::Levels(*array), self.info.levels),
         };
+        let desc = texture_desc(texture, T::FORMAT, levels);
         // Bound before the lock of the list is taken: restoring the previous context may call the
         // logger.
         let _current = self.bind()?;
@@ -186,7 +189,7 @@ impl<T: Texel> MappedImage<T> {
             self.call(|driver| {
                 // SAFETY: the array is alive as long as `self` and has this format; `release`
                 // destroys the object before it.
-                unsafe { driver.create_texture(resource, texture, T::FORMAT, levels) }
+                unsafe { driver.create_texture(resource, &desc) }
             })
         })?;
         made.ok_or_else(|| self.refuse(ImageProblem::TooManyObjects { max: objects::MAX_OBJECTS }))

@@ -13,11 +13,11 @@ use std::sync::Arc;
 use cudarc::driver::{CudaStream, LaunchConfig};
 
 use crate::device::{CudaDevice, check_recorded};
-use crate::error::code::DriverCode;
 use crate::error::{Error, Object, Result};
 use crate::leak::count_leak;
 use crate::logging::{log_debug, log_error, log_trace};
 use crate::reaper;
+use crate::sys::DriverCode;
 use crate::sys::{CallError, FunctionHandle, ModuleHandle, NOT_FOUND};
 
 /// Kernels in the context of a device. Clones are cheap and refer to the same module.

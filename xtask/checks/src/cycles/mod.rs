@@ -25,6 +25,9 @@ const FOLDERS: [&str; 8] = ["adapters", "benches", "crates", "examples", "python
 /// The folders whose packages must not import through the root of the crate.
 const ROOTED: [&str; 3] = ["crates", "python", "tests/double"];
 
+/// The lowest folders of packages, whose files import no file outside, except the one named.
+const LOWEST: [(&str, &str); 1] = [("crates/cuda-import/src/sys/", "crates/cuda-import/src/logging.rs")];
+
 /// Pairs of files, with the line of the first import of the second file in the first one.
 type Imports = BTreeMap<(String, String), usize>;
 
@@ -46,6 +49,10 @@ pub(crate) fn run() -> Result<()> {
     }
     if !rooted.is_empty() {
         bail!("imports through the root of the crate; name the module that defines the item:\n{}", rooted.join("\n"));
+    }
+    let upward = upward(&imports);
+    if !upward.is_empty() {
+        bail!("imports of higher files in the lowest folder of a package:\n{}", upward.join("\n"));
     }
     let cycles = cycles(&imports);
     if !cycles.is_empty() {
@@ -114,6 +121,15 @@ fn through_root(package: &Package) -> Vec<String> {
         }
     }
     lines
+}
+
+/// Returns a line for each import of a file outside a folder of [`LOWEST`] within it.
+fn upward(imports: &Imports) -> Vec<String> {
+    let is_upward = |from: &str, to: &str| {
+        LOWEST.iter().any(|(folder, allowed)| from.starts_with(folder) && !to.starts_with(folder) && to != *allowed)
+    };
+    let upward = imports.iter().filter(|((from, to), _)| is_upward(from, to));
+    upward.map(|((from, to), line)| format!("    {from}:{line} imports {to}")).collect()
 }
 
 fn imports_of(package: &Package) -> Imports {

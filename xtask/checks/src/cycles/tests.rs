@@ -1,5 +1,5 @@
 use super::source::Source;
-use super::{FOLDERS, Package, cycles, imports_of, through_root, visit};
+use super::{FOLDERS, Package, cycles, imports_of, through_root, upward, visit};
 
 /// Returns the cycles in a package of the given files, each a name and a text.
 fn found(files: &[(&str, &str)]) -> Vec<String> {
@@ -74,6 +74,16 @@ fn an_import_through_the_root_is_reported() {
     assert_eq!(rooted("a.rs", "mod inner {\n    use super::{Error, fmt};\n}\n    $crate::Error\n"), [""; 0]);
     assert_eq!(rooted("a.rs", "use crate::{LIMIT, error::{self, Error}};\n"), [""; 0], "defined in the file named");
     assert_eq!(rooted("a/b.rs", "use super::Error;\n#[cfg(test)]\nmod tests {\n    use crate::Error;\n}\n"), [""; 0]);
+}
+
+#[test]
+fn the_lowest_folder_imports_nothing_above_it() {
+    let sys = |name: &str| format!("crates/cuda-import/src/sys/{name}");
+    let above = |name: &str| format!("crates/cuda-import/src/{name}");
+    let import = |to: String| upward(&[((sys("array.rs"), to), 7)].into());
+    assert_eq!(import(above("image/info.rs")).len(), 1);
+    assert!(import(sys("mod.rs")).is_empty() && import(above("logging.rs")).is_empty());
+    assert!(upward(&[((above("image/info.rs"), sys("mod.rs")), 1)].into()).is_empty());
 }
 
 #[test]
