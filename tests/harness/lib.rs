@@ -38,8 +38,8 @@ pub use readback::Readback;
 pub use rig::{Rig, assert_silent};
 #[cfg(target_os = "linux")]
 pub use test_support::Task;
-pub use test_support::{Need, open_descriptors, skip, skip_case};
-pub use trace::Sink;
+pub use test_support::{Need, Sink, open_descriptors, skip, skip_case};
+pub use trace::Events;
 pub use waits::SeenWaits;
 
 /// Generates a test from a `fn(&Rig, &Compute)` that tests kernels.

@@ -4,6 +4,7 @@ mod descriptors;
 #[cfg(target_os = "linux")]
 mod forked;
 mod orders;
+mod sink;
 mod skip;
 #[cfg(target_os = "linux")]
 mod task;
@@ -12,6 +13,7 @@ pub use descriptors::open_descriptors;
 #[cfg(target_os = "linux")]
 pub use forked::in_a_child;
 pub use orders::orders;
+pub use sink::Sink;
 pub use skip::{Need, SKIP_LOG, require_gpu, skip, skip_case};
 #[cfg(target_os = "linux")]
 pub use task::Task;
