@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use bridge::ash::vk;
@@ -17,17 +17,35 @@ use bridge::{
     Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, ExportDevice, ImageAccess, ImageSpec,
     LiveObjects, RenderTurn, SharedBuffer, SharedPool, SharedPoolInfo, Work, trace_to,
 };
-use bridge_tests::{Commands, Rig};
+use bridge_tests::{Commands, Rig, assert_silent};
 
 /// Time limit of a test in its process; the tests only wait for the CPU.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Returns `true` in a new process, in which the test continues, and `false` in the original
+/// A process in which a test continues. Dropping it at the end of the test fails the test if the
+/// validation layer has reported anything.
+struct Child;
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            opened().iter().for_each(assert_silent);
+        }
+    }
+}
+
+/// Returns the devices of this process.
+fn opened() -> MutexGuard<'static, Vec<ExportDevice>> {
+    static OPENED: Mutex<Vec<ExportDevice>> = Mutex::new(Vec::new());
+    OPENED.lock().unwrap()
+}
+
+/// Returns a [`Child`] in a new process, in which the test continues, and `None` in the original
 /// process once the new one has passed.
-fn in_child(test: &str) -> bool {
+fn in_child(test: &str) -> Option<Child> {
     const VARIABLE: &str = "CALLBACKS_CHILD";
     if std::env::var_os(VARIABLE).is_some() {
-        return true;
+        return Some(Child);
     }
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--nocapture"]).env(VARIABLE, "1").stdin(Stdio::null());
@@ -36,7 +54,7 @@ fn in_child(test: &str) -> bool {
     loop {
         if let Some(status) = child.try_wait().unwrap() {
             assert!(status.success(), "{test}: {status}");
-            return false;
+            return None;
         }
         if start.elapsed() > LIMIT {
             child.kill().unwrap();
@@ -58,6 +76,7 @@ fn call_with_timeout<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'stati
 
 fn host() -> (ExportDevice, Compute) {
     let device = Rig::open_own();
+    opened().push(device.clone());
     let compute = Compute::new(&device, Backend::Host).unwrap();
     (device, compute)
 }
@@ -74,9 +93,7 @@ fn exchange(compute: &Compute, slots: usize) -> Exchange<BufferSpec<u32>> {
 /// but never deadlocks.
 #[test]
 fn an_exchange_is_made_or_refused_while_its_thread_holds_the_queue() {
-    if !in_child("an_exchange_is_made_or_refused_while_its_thread_holds_the_queue") {
-        return;
-    }
+    let Some(_child) = in_child("an_exchange_is_made_or_refused_while_its_thread_holds_the_queue") else { return };
     let (device, compute) = host();
     let made = call_with_timeout(move || {
         let spec = ImageSpec::<[u8; 4]>::new(vk::Format::R8G8B8A8_UNORM, [4, 4], ImageAccess::TRANSFER_READ);
@@ -117,9 +134,7 @@ impl<F: FnMut()> Write for Sink<F> {
 /// "It may use this crate": no lock of an exchange is held while its sink is called.
 #[test]
 fn a_sink_may_lend_another_frame_of_the_exchange() {
-    if !in_child("a_sink_may_lend_another_frame_of_the_exchange") {
-        return;
-    }
+    let Some(_child) = in_child("a_sink_may_lend_another_frame_of_the_exchange") else { return };
     let (device, compute) = host();
     let mut exchange = exchange(&compute, 2);
     let [first, second] = [(); 2].map(|()| exchange.begin().unwrap().finish().unwrap());
@@ -149,9 +164,7 @@ fn a_sink_may_lend_another_frame_of_the_exchange() {
 /// Like the test above: no lock of a pool is held either.
 #[test]
 fn a_sink_may_look_at_the_pool_that_grows() {
-    if !in_child("a_sink_may_look_at_the_pool_that_grows") {
-        return;
-    }
+    let Some(_child) = in_child("a_sink_may_look_at_the_pool_that_grows") else { return };
     let (_device, compute) = host();
     const LEN: usize = 1 << 20;
     let info = SharedPoolInfo { block_size: 4 * LEN as u64, ..Default::default() };
@@ -172,9 +185,7 @@ fn a_sink_may_look_at_the_pool_that_grows() {
 /// Like the test above: a sink may replace itself, for example when its file is full.
 #[test]
 fn a_sink_may_replace_itself() {
-    if !in_child("a_sink_may_replace_itself") {
-        return;
-    }
+    let Some(_child) = in_child("a_sink_may_replace_itself") else { return };
     let (_device, compute) = host();
     let (sink, called) = sink("create", || trace_to(std::io::sink()));
     trace_to(sink);
@@ -223,9 +234,7 @@ fn host_with_own_logger() -> (ExportDevice, Compute) {
 
 #[test]
 fn a_compute_turn_is_given_back_although_the_logger_panics() {
-    if !in_child("a_compute_turn_is_given_back_although_the_logger_panics") {
-        return;
-    }
+    let Some(_child) = in_child("a_compute_turn_is_given_back_although_the_logger_panics") else { return };
     let (_device, compute) = host_with_own_logger();
     let mut exchange = exchange(&compute, 1);
     drop_with_panicking_logger(exchange.begin().unwrap());
@@ -237,9 +246,7 @@ fn a_compute_turn_is_given_back_although_the_logger_panics() {
 
 #[test]
 fn a_render_turn_is_given_back_although_the_logger_panics() {
-    if !in_child("a_render_turn_is_given_back_although_the_logger_panics") {
-        return;
-    }
+    let Some(_child) = in_child("a_render_turn_is_given_back_although_the_logger_panics") else { return };
     let (_device, compute) = host_with_own_logger();
     let mut exchange = exchange(&compute, 1);
     drop_with_panicking_logger(exchange.begin().unwrap().finish().unwrap());
@@ -253,9 +260,7 @@ fn a_render_turn_is_given_back_although_the_logger_panics() {
 /// frees everything, on a separate thread.
 #[test]
 fn closing_an_exchange_inside_a_closure_leaks_nothing() {
-    if !in_child("closing_an_exchange_inside_a_closure_leaks_nothing") {
-        return;
-    }
+    let Some(_child) = in_child("closing_an_exchange_inside_a_closure_leaks_nothing") else { return };
     let (_device, compute) = host();
     let before = LiveObjects::now();
     let (mut running, ending) = (exchange(&compute, 1), exchange(&compute, 1));
@@ -281,9 +286,9 @@ fn closing_an_exchange_inside_a_closure_leaks_nothing() {
 #[test]
 fn an_exchange_that_ends_inside_a_closure_without_a_thread_is_leaked_at_once() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    if !in_child("an_exchange_that_ends_inside_a_closure_without_a_thread_is_leaked_at_once") {
+    let Some(_child) = in_child("an_exchange_that_ends_inside_a_closure_without_a_thread_is_leaked_at_once") else {
         return;
-    }
+    };
     let (_device, compute) = host();
     let (mut running, mut ending) = (exchange(&compute, 1), {
         let info = ExchangeInfo { timeout: 10 * LIMIT, ..info(1) };

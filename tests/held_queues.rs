@@ -72,24 +72,19 @@ impl QueueLock for OneLock {
     }
 }
 
-/// Adopts a device with two queues, the second of which the exchanges use. Never destroyed, because
-/// a thread keeps using it if a test fails.
-fn adopt() -> (ExportDevice, Arc<OneLock>) {
-    let (engine, lock) = engine();
-    (adopt_again(engine, &lock), lock)
-}
-
-fn engine() -> (&'static Engine, Arc<OneLock>) {
+/// Creates an engine that is never destroyed, because a thread keeps using it if a test fails.
+fn engine() -> &'static Engine {
     static LOGGER: Once = Once::new();
     // Before the harness installs a logger.
     LOGGER.call_once(|| {
         log::set_logger(&Logger).unwrap();
         log::set_max_level(log::LevelFilter::Error);
     });
-    (Box::leak(Box::new(Engine::new(Some(hook)))), Arc::default())
+    Box::leak(Box::new(Engine::new(Some(hook))))
 }
 
-fn adopt_again(engine: &'static Engine, lock: &Arc<OneLock>) -> ExportDevice {
+/// Adopts a device with two queues, the second of which the exchanges use.
+fn adopt(engine: &'static Engine, lock: &Arc<OneLock>) -> ExportDevice {
     let mut info = engine.info();
     let more = [(vk::Queue::from_raw(info.queue.as_raw() | OTHER), info.queue_family)];
     info.additional_queues = &more;
@@ -117,11 +112,14 @@ fn numbers() -> BufferSpec<u32> {
     BufferSpec::new(16, BufferAccess::TRANSFER_READ)
 }
 
-/// Runs a test on another thread, with a time limit.
-fn run_with_timeout(test: impl FnOnce() + Send + 'static) {
+/// Runs a test with its own engine and the engine's lock, on another thread with a time limit. The
+/// test fails if the validation layer reports anything.
+fn run_with_timeout(test: impl FnOnce(&'static Engine, Arc<OneLock>) + Send + 'static) {
     let (sender, receiver) = mpsc::channel();
     let thread = std::thread::spawn(move || {
-        test();
+        let engine = engine();
+        test(engine, Arc::default());
+        engine.assert_silent();
         sender.send(()).unwrap();
     });
     match receiver.recv_timeout(Rig::LONG) {
@@ -146,8 +144,8 @@ fn with_lock<R>(queue: &Queue, f: impl FnOnce() -> R) -> R {
 
 #[test]
 fn submitting_to_another_queue_of_the_lock_is_refused() {
-    run_with_timeout(|| {
-        let (device, _) = adopt();
+    run_with_timeout(|engine, lock| {
+        let device = adopt(engine, &lock);
         let compute = Compute::new(&device, Backend::Host).unwrap();
         let (queue, other) = (device.queue(), device.queue_of(QueueKind::Additional(0)).unwrap());
         with_lock(queue, || {
@@ -180,9 +178,8 @@ fn submitting_to_another_queue_of_the_lock_is_refused() {
 
 #[test]
 fn two_adoptions_with_one_lock_share_its_state() {
-    run_with_timeout(|| {
-        let (engine, lock) = engine();
-        let [one, other] = [(); 2].map(|()| adopt_again(engine, &lock));
+    run_with_timeout(|engine, lock| {
+        let [one, other] = [(); 2].map(|()| adopt(engine, &lock));
         let compute = Compute::new(&other, Backend::Host).unwrap();
         with_lock(one.queue(), || assert_held(Exchange::new(&compute, &info(), image(4))));
         Exchange::new(&compute, &info(), image(4)).unwrap().close().unwrap();
@@ -193,8 +190,8 @@ fn two_adoptions_with_one_lock_share_its_state() {
 /// the exchange's submissions.
 #[test]
 fn a_thread_that_waits_for_the_engines_lock_is_not_waited_for() {
-    run_with_timeout(|| {
-        let (device, lock) = adopt();
+    run_with_timeout(|engine, lock| {
+        let device = adopt(engine, &lock);
         let compute = Compute::new(&device, Backend::Host).unwrap();
         let mut exchange = Exchange::new(&compute, &info(), numbers()).unwrap();
         let [first, second] = [(); 2].map(|()| exchange.begin().unwrap().finish().unwrap());
@@ -240,8 +237,8 @@ impl log::Log for Logger {
 
 #[test]
 fn a_logger_may_lock_the_queue_that_is_logged() {
-    run_with_timeout(|| {
-        let (device, lock) = adopt();
+    run_with_timeout(|engine, lock| {
+        let device = adopt(engine, &lock);
         let (sender, seen) = mpsc::channel();
         LOGGED.set(Some((device.clone(), sender)));
         lock.panics.store(true, Ordering::SeqCst);

@@ -2,8 +2,6 @@
 //! Vulkan gets the slot back only after that work.
 #![allow(unsafe_code, clippy::unwrap_used)] // Submissions.
 
-use std::time::Duration;
-
 use bridge::cuda_import::cudarc::driver::{result, sys};
 use bridge::{
     Backend, BufferAccess, BufferSpec, Compute, Error, Exchange, LatestInfo, LatestReader, LatestWriter, RenderFirst,
@@ -75,9 +73,7 @@ fn work_is_waited_for(rig: &Rig, compute: &Compute, new: bool) {
     let turn = reader.newest().unwrap().unwrap();
     assert!(turn.is_new());
     let read = turn.finish().unwrap();
-    // On a slow machine, a signal that is not delayed may be missed here; a delayed one always
-    // passes.
-    let waited = read.wait(Duration::from_millis(300));
+    let waited = read.wait(Rig::MOMENT);
     assert!(matches!(waited, Err(Error::Timeout { .. })), "the slot is Vulkan's while it is copied: {waited:?}");
     gate.open();
     read.wait(Rig::LONG).unwrap();

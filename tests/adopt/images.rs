@@ -153,9 +153,7 @@ fn new_images_of_a_latest_exchange_wait_for_the_engine(compute: &Compute, comman
             // SAFETY: it was just submitted.
             commands.note(unsafe { initial.submitted() });
             let published = writer.begin().unwrap().publish().unwrap();
-            // On a slow machine, a use that does not wait may be missed here; one that waits always
-            // passes.
-            assert!(published.wait(std::time::Duration::from_millis(20)).is_err(), "the first use waits");
+            assert!(published.wait(Rig::MOMENT).is_err(), "the first use waits");
             gate.open();
             published.wait(Rig::LONG).unwrap();
         }

@@ -55,4 +55,5 @@ pub(crate) fn images_that_are_kept_twice_are_counted_once(name: &str) {
     assert!(matches!(error, Error::Vulkan(vk_export::Error::Unfinished { .. })), "{error}");
     assert!(double.disarm().is_some(), "CUDA has let go of them");
     assert_eq!(LiveObjects::now().leaked_images, before.leaked_images + info.slots);
+    engine.assert_silent();
 }

@@ -77,8 +77,7 @@ impl QueueLock for Lock {
 /// has to wait for the first, which continues once the second waits, or has signaled too.
 pub(crate) fn is_signaled_once(name: &str) {
     let Some(double) = double(name) else { return };
-    // Never destroyed, and its layer's messages are ignored: the layer cannot know that CUDA's
-    // signals never come.
+    // Never destroyed, like the device of an engine.
     let engine: &'static Engine = Box::leak(Box::new(Engine::new(Some(hook))));
     let mut adopted = engine.info();
     adopted.queue_lock = Some(Arc::new(Lock(Mutex::new(()))));
@@ -120,4 +119,5 @@ pub(crate) fn is_signaled_once(name: &str) {
     first.close().unwrap();
     second.close().unwrap();
     assert_eq!(signals().len(), 2, "their ends have nothing left to signal: {:?}", signals());
+    engine.assert_silent();
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bridge::ash::vk;
 use bridge::{Backend, Compute, Error, Exchange, ExchangeInfo, ExportDevice, LiveObjects};
-use bridge_tests::{Engine, Rig};
+use bridge_tests::{Engine, Rig, assert_silent};
 use driver_double::Double;
 
 use crate::{Words, double, info, words};
@@ -76,6 +76,7 @@ pub(crate) fn with_waiting(name: &str, prepare: fn(), test: impl FnOnce(Double, 
     assert!(!compute.is_idle().unwrap(), "the stream waits");
     LOST.store(true, Ordering::SeqCst);
     test(double, [waiting, idle]);
+    engine.assert_silent();
 }
 
 /// CUDA has no memory for the first signal that is made in place of Vulkan.
@@ -117,4 +118,5 @@ fn a_wait_covers_one_vulkan_device() {
     turn.skip();
     first.close().unwrap();
     second.close().unwrap();
+    own.iter().for_each(assert_silent);
 }

@@ -21,8 +21,6 @@ mod logger;
 mod peers;
 mod readback;
 mod rig;
-#[cfg(target_os = "linux")]
-mod task;
 mod trace;
 mod waits;
 
@@ -39,9 +37,8 @@ pub use peers::Peers;
 pub use readback::Readback;
 pub use rig::{Rig, assert_silent};
 #[cfg(target_os = "linux")]
-pub use task::Task;
-pub use test_support::Sink;
-pub use test_support::{Need, open_descriptors, skip, skip_case};
+pub use test_support::Task;
+pub use test_support::{Need, Sink, open_descriptors, skip, skip_case};
 pub use trace::Events;
 pub use waits::SeenWaits;
 

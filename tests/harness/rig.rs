@@ -31,6 +31,11 @@ impl Rig {
     /// The timeout of waits in tests: far more than any wait takes on the slowest machine.
     pub const LONG: Duration = Duration::from_secs(30);
 
+    /// The time after which something that must not happen has not happened. A fault that takes
+    /// longer than this on a slow machine is missed here; what is right always passes. Only for
+    /// what nothing else can show: see "What only time shows" in `docs/testing.md`.
+    pub const MOMENT: Duration = Duration::from_millis(100);
+
     /// Opens the best device, with validation if the layer is installed.
     ///
     /// # Panics

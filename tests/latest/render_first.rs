@@ -157,41 +157,37 @@ pub(crate) fn neither_vulkan_nor_its_reader_waits(rig: &Rig, compute: &Compute) 
 /// and the read frames stay complete.
 pub(crate) fn more_turns_than_declared_hold_vulkans_writes(rig: &Rig, compute: &Compute) {
     let commands = Commands::new(rig.device());
-    let least = LatestInfo { writer_in_flight: 1, reader_in_flight: 1, slots: Some(4), ..info() };
+    const SLOTS: usize = 4;
+    // The slot of frame 0 is returned by the first of these reads.
+    const READS: u64 = SLOTS as u64 - 1;
+    let least = LatestInfo { writer_in_flight: 1, reader_in_flight: 1, slots: Some(SLOTS), ..info() };
     let (mut writer, mut reader) = words(compute, &least);
     draw(rig, &mut writer, &commands).wait(Rig::LONG).unwrap();
     assert_eq!(read(&mut reader), Some(0));
     let gate = Gate::on(reader.compute());
     let (sender, seen) = mpsc::channel();
-    let mut turns = 0;
-    let held = loop {
-        let drawn = draw(rig, &mut writer, &commands);
-        // The declared number of turns holds nothing, however slow the machine is. With more, a
-        // slow machine may mistake a submission that is not held for the held one.
-        let limit = if turns <= 1 { Rig::LONG } else { Duration::from_millis(100) };
-        if drawn.wait(limit).is_err() {
-            break drawn;
-        }
-        turns += 1;
-        assert!(turns < 7, "Vulkan drew over what is read");
+    // Nothing holds a write as long as a slot is left that no read uses or returns.
+    for frame in 1..=READS {
+        draw(rig, &mut writer, &commands).wait(Rig::LONG).expect("Vulkan waits for its reader");
         let mut turn = reader.newest().unwrap().unwrap();
-        assert_eq!(turn.frame(), turns);
-        if turns == 1 {
+        assert_eq!(turn.frame(), frame);
+        if frame == 1 {
             gate.hold_work(turn.work());
         }
         if let Work::Host(_) = turn.work() {
             look(&mut turn, &sender);
         }
         turn.finish().unwrap();
-    };
-    assert!(turns > 1, "Vulkan waited for its reader");
+    }
+    let held = draw(rig, &mut writer, &commands);
+    assert!(held.wait(Rig::MOMENT).is_err(), "Vulkan draws over what is read");
     gate.open();
     held.wait(Rig::LONG).unwrap();
     drop(sender);
     for (frame, words) in (1..).zip(seen) {
         assert!(words == [frame; LEN], "frame {frame} was drawn over while it was read");
     }
-    assert_eq!(read(&mut reader), Some(turns + 1));
+    assert_eq!(read(&mut reader), Some(READS + 1));
     drop(commands);
     writer.close(reader).unwrap();
 }

@@ -233,7 +233,7 @@ fn lose(device: &ExportDevice, compute: &Compute, counter: Counter) {
 }
 
 /// A point that the compute side has not reached: its counter keeps saying so, or returns nonsense.
-/// The wait reports the loss in either case.
+/// The wait reports the loss in either case, and long before its limit.
 fn wait_for_a_point_that_is_not_reached(compute: &Compute, counter: Counter) {
     let info = ExchangeInfo { name: "held", timeout: 10 * Rig::LONG, ..Default::default() };
     let mut exchange = Exchange::new(compute, &info, BufferSpec::<u32>::new(16, BufferAccess::TRANSFER_READ)).unwrap();
@@ -248,9 +248,12 @@ fn wait_for_a_point_that_is_not_reached(compute: &Compute, counter: Counter) {
     let turn = turn.finish().unwrap();
     for wait in [TimelinePoint::wait, TimelinePoint::wait_blocking] {
         *LOST.lock().unwrap() = Some(counter);
+        let start = Instant::now();
         let error = wait(&turn.computed(), Rig::LONG).unwrap_err();
+        let took = start.elapsed();
         *LOST.lock().unwrap() = None;
         assert!(error.is_device_lost(), "{counter:?}: {error}");
+        assert!(took < Rig::LONG / 2, "{counter:?}: {took:?}");
     }
     drop(open);
     gate.open();

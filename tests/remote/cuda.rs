@@ -91,7 +91,7 @@ fn a_worker_is_killed_inside_a_kernel_and_its_frame_is_never_shown() {
     let Error::PeerLost { owed, frame, .. } = &error else { panic!("{error}") };
     assert_eq!((*owed, *frame), (1, shown.last.map(|(frame, _)| frame)), "{error}");
     assert!(ended < HALF, "told after {ended:?}");
-    std::thread::sleep(Duration::from_millis(50));
+    std::thread::sleep(Rig::MOMENT);
     assert_eq!(shown.read(&mut reader), Some((1 << 20) + 4), "half a frame is shown");
 
     let _next = start(&shown.scene.path(), Behavior::Runs, 2);
@@ -131,7 +131,7 @@ fn a_worker_that_fails_tears_its_frame_and_no_other() {
     let (mut worker, mut reader) = shown.with(Behavior::Faults, 1);
     worker.wait_for_state();
     shown.read_until(&mut reader, (1 << 20) + 4);
-    std::thread::sleep(Duration::from_millis(100));
+    std::thread::sleep(Rig::MOMENT);
     assert_eq!(shown.read(&mut reader), Some((1 << 20) + 4), "a torn frame is shown");
     worker.kill();
     shown.lost(&mut reader);

@@ -1,6 +1,6 @@
 //! Frames that Vulkan draws for a worker on the CPU.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bridge::Error;
 use bridge::ash::vk;
@@ -50,7 +50,7 @@ fn a_frame_that_is_not_drawn_is_not_shown() {
     painter.wait_until_last_is_seen(&worker);
     let gate = Gate::new(painter.scene.rig.device());
     painter.draw_after(&mut writer, &[gate.wait_info()]);
-    std::thread::sleep(Duration::from_millis(100));
+    std::thread::sleep(Rig::MOMENT);
     assert_eq!(worker.reports_so_far(), [], "a frame is shown that is not drawn");
     gate.open();
     painter.wait_until_last_is_seen(&worker);

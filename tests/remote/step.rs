@@ -47,7 +47,7 @@ fn a_worker_killed_while_the_queue_waits_for_it_is_replaced() {
         worker.wait_for_state();
         let point = submit(stepping.turn(&mut steps));
         // Only the worker, or its end, lets the queue continue.
-        assert!(matches!(point.wait(Duration::from_millis(50)), Err(Error::Timeout { .. })), "the queue does not wait");
+        assert!(matches!(point.wait(Rig::MOMENT), Err(Error::Timeout { .. })), "the queue does not wait");
         steps.check_worker().unwrap();
         worker.kill();
         point.wait(LIMIT).unwrap();

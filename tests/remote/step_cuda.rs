@@ -51,7 +51,7 @@ fn a_worker_is_killed_in_a_kernel_that_the_queue_waits_for() {
     (0..5).for_each(|_| stepping.read(&mut steps, 1));
     worker.wait_for_state();
     let point = submit(stepping.turn(&mut steps));
-    assert!(matches!(point.wait(Duration::from_millis(100)), Err(Error::Timeout { .. })), "the queue does not wait");
+    assert!(matches!(point.wait(Rig::MOMENT), Err(Error::Timeout { .. })), "the queue does not wait");
     let start = Instant::now();
     worker.kill();
     point.wait(LIMIT).unwrap();

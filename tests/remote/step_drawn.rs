@@ -20,8 +20,6 @@ use crate::steps::accept;
 
 /// A limit that no test reaches while it waits for the end of a worker.
 const LIMIT: Duration = Duration::from_secs(20);
-/// The time to wait for an event that must not happen.
-const MOMENT: Duration = Duration::from_millis(50);
 
 #[test]
 fn each_frame_that_is_drawn_is_read_once_and_in_order() {
@@ -57,7 +55,7 @@ fn a_worker_waits_for_a_frame_that_is_submitted_and_not_drawn() {
     let gate = Gate::new(painter.scene.rig.device());
     painter.draw_after(&mut writer, &[gate.wait_info()]);
     painter.draw(&mut writer);
-    std::thread::sleep(MOMENT);
+    std::thread::sleep(Rig::MOMENT);
     assert_eq!(worker.reports_so_far(), [], "it reads what is not drawn");
     gate.open();
     (0..2).for_each(|_| painter.seen(&worker));
@@ -342,7 +340,7 @@ fn a_renderer_that_runs_ahead_waits_for_a_slot_on_the_host() {
     assert_eq!(worker.next(), Report::StateReached);
     worker.signal(Signal::STOP);
     painter.fill(&mut writer).unwrap();
-    assert!(writer.begin(MOMENT).unwrap().is_none());
+    assert!(writer.begin(Rig::MOMENT).unwrap().is_none());
     worker.signal(Signal::CONT);
     (0..3).for_each(|_| painter.seen(&worker));
     painter.cross(&mut writer, &worker, 3);

@@ -12,8 +12,6 @@ use crate::step_reader::Behavior;
 
 /// A limit that no test reaches while it waits for the end of a worker.
 const LIMIT: Duration = Duration::from_secs(20);
-/// The time to wait for an event that must not happen.
-const MOMENT: Duration = Duration::from_millis(100);
 
 #[test]
 fn frames_for_cuda_are_read_once_in_order_and_intact() {
@@ -41,7 +39,7 @@ fn a_stream_waits_for_a_frame_that_is_not_drawn() {
     painter.draw_until_state(&mut writer, &worker, Behavior::Reads);
     let gate = Gate::new(painter.scene.rig.device());
     painter.draw_after(&mut writer, &[gate.wait_info()]);
-    std::thread::sleep(MOMENT);
+    std::thread::sleep(Rig::MOMENT);
     assert_eq!(worker.reports_so_far(), [], "it reads what is not drawn");
     gate.open();
     painter.seen(&worker);
@@ -75,7 +73,7 @@ fn a_worker_is_killed_in_a_kernel_that_reads_and_that_the_queue_waits_for() {
     painter.draw_until_state(&mut writer, &worker, Behavior::HasFrameDue);
     // The last frame is in the slot that the kernel reads.
     let point = painter.fill(&mut writer).unwrap();
-    assert!(matches!(point.wait(MOMENT), Err(Error::Timeout { .. })), "the queue does not wait");
+    assert!(matches!(point.wait(Rig::MOMENT), Err(Error::Timeout { .. })), "the queue does not wait");
     writer.check_worker().unwrap();
     let start = Instant::now();
     worker.kill();

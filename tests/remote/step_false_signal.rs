@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bridge::{Error, ExchangeInfo};
 use bridge_ipc::{ConnectInfo, Connection, Hello, Message, Role, Side, Timeline};
+use bridge_tests::Rig;
 use bridge_worker::cuda_import::{CudaDevice, ImportedSemaphore, SemaphoreKind, signal_one};
 
 use crate::scene::Scene;
@@ -63,7 +64,7 @@ fn a_false_signal_of_a_worker_is_ignored() {
     let point = submit(steps.next(LIMIT).unwrap().expect("no frame is announced"));
     worker.wait_for_state();
     assert!(!point.is_reached().unwrap(), "the worker's word is taken for Vulkan's");
-    assert!(matches!(point.wait(Duration::from_millis(100)), Err(Error::Timeout { .. })));
+    assert!(matches!(point.wait(Rig::MOMENT), Err(Error::Timeout { .. })));
     worker.kill();
     point.wait(LIMIT).unwrap();
     let error = Stepping::dead(&steps);

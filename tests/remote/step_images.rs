@@ -1,8 +1,6 @@
 //! Images in step, on the device of an engine, which hands its images over and submits frames
 //! itself.
 
-use std::time::Duration;
-
 use bridge::vk_export::ExportDevice;
 use bridge::vk_export::ash::vk;
 use bridge::{Error, ExchangeInfo, ImageAccess, ImageSpec, Listener};
@@ -47,7 +45,7 @@ fn an_engine_hands_its_images_over_and_loses_no_frame() {
     let exchange = ExchangeInfo { name: "steps", timeout: Rig::LONG, ..Default::default() };
     let mut steps = accept_on(&listener, &device, true).exchange(&exchange, spec).unwrap();
     assert!(steps.needs_initial());
-    assert!(steps.next(Duration::from_millis(100)).unwrap().is_none(), "a slot is given before its image is there");
+    assert!(steps.next(Rig::MOMENT).unwrap().is_none(), "a slot is given before its image is there");
     steps.initialize().unwrap();
     for frame in 0..20u64 {
         let turn = steps.next(Rig::LONG).unwrap().unwrap();

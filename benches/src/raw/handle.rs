@@ -1,4 +1,8 @@
 //! Imports of Vulkan handles as CUDA objects, through file descriptors.
+//!
+//! A successful import transfers the descriptor to the CUDA driver. A driver may have closed it
+//! after a failed one as well, and the number may be another file's by then, so it is not closed
+//! here either: at worst, a failed benchmark leaks one.
 #![allow(unsafe_code)] // Imports trust what they are told.
 
 use anyhow::Result;
@@ -14,17 +18,13 @@ pub(crate) fn memory(
     size: u64,
     dedicated: bool,
 ) -> Result<sys::CUexternalMemory> {
-    use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd};
-
     let info =
         vk::MemoryGetFdInfoKHR::default().memory(memory).handle_type(vk::ExternalMemoryHandleTypeFlags::OPAQUE_FD);
     // SAFETY: VUID-VkMemoryGetFdInfoKHR-handleType-00671: allocated for this handle type.
     let fd = unsafe { calls.get_memory_fd(&info) }?;
-    // SAFETY: the driver created a new descriptor and transferred its ownership.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
     let desc = sys::CUDA_EXTERNAL_MEMORY_HANDLE_DESC {
         type_: sys::CUexternalMemoryHandleType::CU_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD,
-        handle: sys::CUDA_EXTERNAL_MEMORY_HANDLE_DESC_st__bindgen_ty_1 { fd: fd.as_raw_fd() },
+        handle: sys::CUDA_EXTERNAL_MEMORY_HANDLE_DESC_st__bindgen_ty_1 { fd },
         size,
         flags: if dedicated { sys::CUDA_EXTERNAL_MEMORY_DEDICATED } else { 0 },
         reserved: [0; 16],
@@ -32,9 +32,6 @@ pub(crate) fn memory(
     let mut imported = std::ptr::null_mut();
     // SAFETY: an open descriptor of memory of the same GPU, with its correct size and flag.
     super::cuda::check("cuImportExternalMemory", unsafe { sys::cuImportExternalMemory(&mut imported, &desc) })?;
-    // "Ownership of the file descriptor is transferred to the CUDA driver when the handle is
-    // imported successfully."
-    let _owned_by_driver = fd.into_raw_fd();
     Ok(imported)
 }
 
@@ -44,25 +41,20 @@ pub(crate) fn timeline(
     calls: &khr::external_semaphore_fd::Device,
     timeline: vk::Semaphore,
 ) -> Result<sys::CUexternalSemaphore> {
-    use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd};
-
     let info = vk::SemaphoreGetFdInfoKHR::default()
         .semaphore(timeline)
         .handle_type(vk::ExternalSemaphoreHandleTypeFlags::OPAQUE_FD);
     // SAFETY: VUID-VkSemaphoreGetFdInfoKHR-handleType-01132: created for this handle type.
     let fd = unsafe { calls.get_semaphore_fd(&info) }?;
-    // SAFETY: the driver created a new descriptor and transferred its ownership.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
     let desc = sys::CUDA_EXTERNAL_SEMAPHORE_HANDLE_DESC {
         type_: sys::CUexternalSemaphoreHandleType::CU_EXTERNAL_SEMAPHORE_HANDLE_TYPE_TIMELINE_SEMAPHORE_FD,
-        handle: sys::CUDA_EXTERNAL_SEMAPHORE_HANDLE_DESC_st__bindgen_ty_1 { fd: fd.as_raw_fd() },
+        handle: sys::CUDA_EXTERNAL_SEMAPHORE_HANDLE_DESC_st__bindgen_ty_1 { fd },
         flags: 0,
         reserved: [0; 16],
     };
     let mut imported = std::ptr::null_mut();
     // SAFETY: an open descriptor of a timeline of the same GPU.
     super::cuda::check("cuImportExternalSemaphore", unsafe { sys::cuImportExternalSemaphore(&mut imported, &desc) })?;
-    let _owned_by_driver = fd.into_raw_fd();
     Ok(imported)
 }
 

@@ -19,6 +19,8 @@ mod latest;
 #[path = "../faults/lent.rs"]
 mod lent;
 mod lost;
+#[path = "../faults/memory.rs"]
+mod memory;
 #[path = "../faults/op.rs"]
 #[allow(dead_code)] // Used by the other target.
 mod op;
@@ -28,6 +30,8 @@ mod ring;
 #[path = "../exchange/shape.rs"]
 #[allow(dead_code)] // Used by the other target.
 mod shape;
+#[path = "../faults/sizes.rs"]
+mod sizes;
 #[path = "../exchange/transfer.rs"]
 mod transfer;
 #[path = "../faults/work.rs"]

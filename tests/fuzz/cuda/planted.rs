@@ -20,10 +20,11 @@ const CONTROLS: u64 = 2;
 
 /// Words of the expected failures: the contents of a frame are those of another frame, or only part
 /// of them.
-const WORDS: &[&str] = &["a frame is not its own", "of frame"];
+const WORDS: &[&str] = &["a frame is not its own", "CUDA reads another frame", "of frame"];
 
 const WAIT: &str = "cuWaitExternalSemaphoresAsync";
 const COPY: &str = "cuMemcpy3DAsync_v2";
+const COPY_OF_BUFFERS: &str = "cuMemcpyDtoDAsync_v2";
 const WAIT_OF_GRAPH: &str = "cuGraphExecExternalSemaphoresWaitNodeSetParams";
 
 /// A call that is left out.
@@ -46,6 +47,17 @@ const FAULTS: &[Fault] = &[
     Fault { what: "an engine's submissions of images", cases: || frames(true, false, Frames::Lent), call: None },
     Fault { what: "graphs of images", cases: || frames(true, false, Frames::Graphs), call: Some(WAIT_OF_GRAPH) },
     Fault { what: "copies into images", cases: || frames(true, false, Frames::Whole), call: Some(COPY) },
+    Fault { what: "split work", cases: || frames(false, false, Frames::Split), call: Some(WAIT) },
+    Fault {
+        what: "copies from memory of kernels",
+        cases: || frames(false, false, Frames::Memory),
+        call: Some(COPY_OF_BUFFERS),
+    },
+    Fault {
+        what: "copies into larger buffers",
+        cases: || frames(false, false, Frames::Grown),
+        call: Some(COPY_OF_BUFFERS),
+    },
     Fault { what: "a latest exchange that CUDA writes", cases: || latest_of(false, false), call: Some(WAIT) },
     Fault { what: "a latest exchange that CUDA reads", cases: || latest_of(true, false), call: Some(WAIT) },
     Fault { what: "a latest exchange of images that CUDA writes", cases: || latest_of(false, true), call: Some(WAIT) },
@@ -57,18 +69,33 @@ enum Frames {
     Whole,
     Lent,
     Graphs,
+    Split,
+    Memory,
+    /// The buffers grow between a frame and one whose compute side writes nothing.
+    Grown,
 }
 
 /// Generates an exchange in which CUDA writes first, with such frames, some of which are waited
 /// for.
 fn frames(images: bool, pooled: bool, frames: Frames) -> BoxedStrategy<Case> {
-    let frame = (any::<bool>(), prop::bool::weighted(0.2)).prop_map(move |(fill, waits)| {
+    let frame = (any::<bool>(), prop::bool::weighted(0.2), 300usize..1000).prop_map(move |(fill, waits, words)| {
         let mut ops = match frames {
             Frames::Whole => vec![RingOp::Frame { fill }],
             Frames::Lent => {
                 vec![RingOp::Begin, RingOp::Work, RingOp::Finish, RingOp::Lent { fill, fate: Fate::Reported }]
             }
             Frames::Graphs => vec![RingOp::Graph { fill }],
+            Frames::Split => {
+                vec![RingOp::Begin, RingOp::Split { outside: false }, RingOp::Finish, RingOp::Submit { fill }]
+            }
+            Frames::Memory => vec![RingOp::Begin, RingOp::Memory, RingOp::Finish, RingOp::Submit { fill }],
+            Frames::Grown => vec![
+                RingOp::Frame { fill },
+                RingOp::Grow { words },
+                RingOp::Begin,
+                RingOp::Finish,
+                RingOp::Submit { fill: false },
+            ],
         };
         ops.extend(waits.then_some(RingOp::Wait));
         ops

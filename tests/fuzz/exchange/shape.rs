@@ -5,6 +5,9 @@ use bridge::{
     BufferAccess, BufferSpec, ImageAccess, ImageSpec, KernelBuffer, KernelImage, RenderBuffer, RenderImage, Resources,
 };
 
+/// Length of a new buffer.
+pub(crate) const LEN: usize = 257;
+
 /// Extent of an image.
 pub(crate) const EXTENT: [u32; 2] = [17, 9];
 
@@ -70,7 +73,7 @@ impl Shape for BufferSpec<u32> {
     const IMAGES: usize = 0;
 
     fn spec() -> Self {
-        Self::new(257, BufferAccess::TRANSFER_READ | BufferAccess::TRANSFER_WRITE)
+        Self::new(LEN, BufferAccess::TRANSFER_READ | BufferAccess::TRANSFER_WRITE)
     }
 
     fn words(lent: &mut [u32], visit: &mut dyn FnMut(&mut [u32])) {

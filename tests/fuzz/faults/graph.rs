@@ -5,12 +5,11 @@ use std::cell::Cell;
 use bridge::cudarc::driver::CudaSlice;
 use bridge::{Error, FrameGraph, RecordError, Work};
 
-use crate::crossing::Crossing;
+use crate::crossing::{Crossing, Known};
 use crate::direction_ext::DirectionExt;
 use crate::driver;
 use crate::hook::inside;
 use crate::ring::Ring;
-use crate::shape::Content;
 use crate::transfer::fill_with;
 use crate::work::between;
 use crate::world::Shared;
@@ -102,7 +101,7 @@ impl<S: Crossing, D: DirectionExt> Ring<S, D> {
                 slot = slot.or(next.slot());
                 let slot = slot.unwrap();
                 let word = words[slot].unwrap_or_else(|| panic!("the closure of slot {slot} was never called"));
-                self.contents[slot] = Some(Content::Flat(word));
+                self.contents[slot] = Some(Known::flat(word));
                 shared.count("computations by graphs");
                 self.continue_with(next);
             }

@@ -2,12 +2,11 @@
 
 use bridge::ash::vk;
 
-use crate::crossing::Crossing;
+use crate::crossing::{Crossing, Known};
 use crate::direction_ext::DirectionExt;
 use crate::hook::inside;
 use crate::op::Fate;
 use crate::ring::{Flight, Ring};
-use crate::shape::Content;
 use crate::world::Shared;
 
 impl<S: Crossing, D: DirectionExt> Ring<S, D> {
@@ -48,7 +47,7 @@ impl<S: Crossing, D: DirectionExt> Ring<S, D> {
         unsafe { lent.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
         let expected = self.contents[slot];
         self.flights.push_back(Flight { own: self.own.1, transfer, expected });
-        self.contents[slot] = word.map(Content::Flat).or(expected);
+        self.contents[slot] = word.map(Known::flat).or(expected);
         shared.count("submissions by an engine");
         if fate == Fate::Dropped {
             let ((), hit) = inside(|| drop(lent));

@@ -15,6 +15,7 @@ mod held;
 mod hook;
 mod lent;
 mod lost;
+mod memory;
 #[path = "../exchange/shape.rs"]
 #[allow(dead_code)] // Used by the other target.
 mod shape;
@@ -23,6 +24,7 @@ mod transfer;
 
 mod op;
 mod ring;
+mod sizes;
 mod work;
 mod world;
 

@@ -7,6 +7,9 @@ use proptest::prelude::*;
 use crate::driver;
 use crate::hook::{NAMES, Plan};
 
+/// Maximum length of a buffer.
+const MOST_WORDS: usize = 1024;
+
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Op {
     Open {
@@ -62,7 +65,25 @@ pub(crate) enum RingOp {
         fill: bool,
     },
     DropGraph,
-    Replace,
+    /// Buffers get another length.
+    Replace {
+        words: usize,
+    },
+    Grow {
+        words: usize,
+    },
+    /// Like `Work`, split over the GPUs of CUDA; `outside` are more words than there are.
+    Split {
+        outside: bool,
+    },
+    /// Like `Work`, with memory of kernels.
+    Memory,
+    /// Leases a slot, or that of the open turn. The lease outlives the exchange.
+    Lease {
+        slot: usize,
+        of_turn: bool,
+    },
+    DropLease,
     Wait,
     Ask {
         wait: bool,
@@ -99,7 +120,12 @@ fn ring_op() -> impl Strategy<Value = RingOp> {
         4 => any::<bool>().prop_map(|fill| RingOp::Graph { fill }),
         1 => Just(RingOp::DropGraph),
         4 => Just(RingOp::Wait),
-        3 => Just(RingOp::Replace),
+        3 => (1..MOST_WORDS).prop_map(|words| RingOp::Replace { words }),
+        2 => (1..MOST_WORDS).prop_map(|words| RingOp::Grow { words }),
+        3 => prop::bool::weighted(0.2).prop_map(|outside| RingOp::Split { outside }),
+        3 => Just(RingOp::Memory),
+        2 => (0usize..4, any::<bool>()).prop_map(|(slot, of_turn)| RingOp::Lease { slot, of_turn }),
+        1 => Just(RingOp::DropLease),
         2 => any::<bool>().prop_map(|wait| RingOp::Ask { wait }),
         1 => Just(RingOp::SkipCompute),
         1 => Just(RingOp::DropCompute),

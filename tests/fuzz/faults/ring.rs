@@ -8,12 +8,13 @@ use bridge::vk_export::{Semaphore, SemaphoreInfo, SemaphoreKind};
 use bridge::{ComputeTurn, Error, Exchange, ExchangeInfo, ExportDevice, RenderTurn, SubmitInfo};
 use bridge_tests::Rig;
 
-use crate::crossing::Crossing;
+use crate::crossing::{Crossing, Known};
 use crate::direction_ext::{DirectionExt, Next};
 use crate::graph::Graph;
 use crate::hook::inside;
+use crate::memory::drop_lease;
 use crate::op::RingOp;
-use crate::shape::Content;
+use crate::shape::{LEN, Part};
 use crate::transfer::Transfer;
 use crate::world::Shared;
 
@@ -27,9 +28,9 @@ const MOMENT: Duration = Duration::from_millis(250);
 pub(crate) trait AnyRing {
     fn step(&mut self, op: RingOp, shared: &mut Shared);
     /// Returns the buffer of the open compute turn and its contents, if work is recorded.
-    fn buffer(&mut self) -> Option<(vk::Buffer, Option<Content>)>;
+    fn buffer(&mut self) -> Option<(Part, Option<Known>)>;
     /// Records a copy of that buffer, which holds `content`, after the work recorded so far.
-    fn copy_from(&mut self, source: vk::Buffer, content: Option<Content>, shared: &mut Shared);
+    fn copy_from(&mut self, source: Part, content: Option<Known>, shared: &mut Shared);
     /// Marks the contents of the open compute turn as unknown. Its recorded work may be lost with a
     /// call of another exchange, which its own turn reports.
     fn forget_open(&mut self);
@@ -40,7 +41,7 @@ pub(crate) trait AnyRing {
 pub(crate) struct Flight {
     pub(crate) own: u64,
     pub(crate) transfer: Transfer,
-    pub(crate) expected: Option<Content>,
+    pub(crate) expected: Option<Known>,
 }
 
 pub(crate) struct Ring<S: Crossing, D: DirectionExt> {
@@ -50,7 +51,9 @@ pub(crate) struct Ring<S: Crossing, D: DirectionExt> {
     pub(crate) render: VecDeque<RenderTurn<S, D>>,
     pub(crate) graph: Graph<S>,
     pub(crate) flights: VecDeque<Flight>,
-    pub(crate) contents: Vec<Option<Content>>,
+    pub(crate) contents: Vec<Option<Known>>,
+    /// The length of a buffer.
+    pub(crate) words: usize,
     /// The case's own semaphore, signaled after each submission, and its last value.
     pub(crate) own: (Semaphore, u64),
 }
@@ -80,6 +83,7 @@ impl<S: Crossing, D: DirectionExt> Ring<S, D> {
             graph: Graph::default(),
             flights: VecDeque::new(),
             contents: vec![None; slots],
+            words: LEN,
             own: (Semaphore::new(device, &own).unwrap(), 0),
         })
     }
@@ -168,7 +172,7 @@ impl<S: Crossing, D: DirectionExt> Ring<S, D> {
             Ok(submitted) => {
                 let expected = self.contents[slot];
                 self.flights.push_back(Flight { own: self.own.1, transfer, expected });
-                self.contents[slot] = word.map(Content::Flat).or(expected);
+                self.contents[slot] = word.map(Known::flat).or(expected);
                 self.continue_with(D::submitted::<S>(submitted));
                 shared.count("submissions");
             }
@@ -189,22 +193,6 @@ impl<S: Crossing, D: DirectionExt> Ring<S, D> {
         shared.note(hit);
         if hit.is_some() {
             self.contents[slot] = None;
-        }
-    }
-
-    fn replace(&mut self, shared: &mut Shared) {
-        let Some(exchange) = &mut self.exchange else { return };
-        let (replaced, hit) = inside(|| exchange.replace(S::spec()));
-        shared.note(hit);
-        match replaced {
-            Ok(()) => {
-                if !S::CARRIED {
-                    self.contents.fill(None);
-                }
-                shared.count("replacements");
-            }
-            Err(Error::ReplacedWhileOpen { .. } | Error::TurnLost { .. }) => {}
-            Err(error) => shared.allow(&error, hit),
         }
     }
 
@@ -276,7 +264,12 @@ impl<S: Crossing, D: DirectionExt> AnyRing for Ring<S, D> {
                 let ((), hit) = inside(|| drop(std::mem::take(&mut self.graph)));
                 shared.note(hit);
             }
-            RingOp::Replace => self.replace(shared),
+            RingOp::Replace { words } => self.replace(words, shared),
+            RingOp::Grow { words } => self.grow(words, shared),
+            RingOp::Split { outside } => self.split(outside, shared),
+            RingOp::Memory => self.work_with_memory(shared),
+            RingOp::Lease { slot, of_turn } => self.lease(slot, of_turn, shared),
+            RingOp::DropLease => drop_lease(shared),
             RingOp::Wait => self.wait(shared),
             RingOp::Ask { wait } => self.ask(wait, shared),
             RingOp::Close => {
@@ -295,11 +288,11 @@ impl<S: Crossing, D: DirectionExt> AnyRing for Ring<S, D> {
         }
     }
 
-    fn buffer(&mut self) -> Option<(vk::Buffer, Option<Content>)> {
+    fn buffer(&mut self) -> Option<(Part, Option<Known>)> {
         self.inline_buffer()
     }
 
-    fn copy_from(&mut self, source: vk::Buffer, content: Option<Content>, shared: &mut Shared) {
+    fn copy_from(&mut self, source: Part, content: Option<Known>, shared: &mut Shared) {
         self.copy_inline(source, content, shared);
     }
 

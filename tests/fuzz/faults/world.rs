@@ -1,11 +1,12 @@
 //! The state of a case: a compute side and the exchanges on it.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bridge::{
-    Backend, BufferSpec, Compute, ComputeFirst, Error, ExportDevice, ImageSpec, LiveObjects, QueueKind, RenderFirst,
-    SharedPool, SharedPoolInfo,
+    Backend, BufferSpec, Compute, ComputeFirst, Error, ExportDevice, ImageSpec, KernelMemory, Lease, LiveObjects,
+    QueueKind, RenderFirst, SharedPool, SharedPoolInfo,
 };
 use bridge_fuzz::Counts;
 
@@ -45,6 +46,10 @@ pub(crate) struct Shared {
     pool: Option<SharedPool>,
     pub(crate) trial: Trial,
     queue: Queue,
+    /// The leases of all exchanges.
+    pub(crate) leases: VecDeque<Lease>,
+    /// Memory that submitted commands may use.
+    pub(crate) memories: Vec<KernelMemory<u32>>,
 }
 
 /// Changes to a case that check whether a fault is detected.
@@ -193,6 +198,8 @@ pub(crate) fn run(device: &ExportDevice, backend: Backend, ops: &[Op], trial: Tr
         pool: None,
         trial,
         queue: Queue::new(trial.held),
+        leases: VecDeque::new(),
+        memories: Vec::new(),
     };
     shared.count(match backend {
         Backend::Inline => "cases on inline",
@@ -215,10 +222,10 @@ pub(crate) fn run(device: &ExportDevice, backend: Backend, ops: &[Op], trial: Tr
     shared.note(hook::hit());
     // SAFETY: a live queue, under its lock.
     device.queue().with(|queue| unsafe { device.as_raw().queue_wait_idle(queue) }).unwrap().unwrap();
-    let Shared { compute, mut counts, faults, faulted, pool, .. } = shared;
+    let Shared { compute, mut counts, faults, faulted, pool, leases, memories, .. } = shared;
     let faulted = faulted || !driver::hits().is_empty();
     let failed = compute.check_alive().is_err();
-    drop((pool, compute));
+    drop((leases, memories, pool, compute));
     settle(&before, faulted);
     let faults = faults.lock().unwrap();
     assert!(faults.is_empty() || failed, "closures found: {faults:#?}");
@@ -287,16 +294,22 @@ fn settle(before: &LiveObjects, faulted: bool) {
     let start = Instant::now();
     loop {
         let now = LiveObjects::now();
-        let leaked = |all: &LiveObjects| (all.leaked_buffers + all.leaked_images, all.leaked_timelines);
-        let live = |all: &LiveObjects| (all.buffers + all.images, all.timelines, all.turns);
-        let (buffers, timelines) = (leaked(&now).0 - leaked(before).0, leaked(&now).1 - leaked(before).1);
-        let (now, before) = (live(&now), live(before));
-        let alive = (now.0 - before.0, now.1 - before.1, now.2 - before.2);
-        if alive == (buffers, timelines, 0) && (faulted || buffers + timelines == 0) {
+        // In this order: buffers and images, timelines, memories of kernels, turns, leases.
+        let leaked = |all: &LiveObjects| {
+            [all.leaked_buffers + all.leaked_images, all.leaked_timelines, all.leaked_kernel_memories, 0, 0]
+        };
+        let live =
+            |all: &LiveObjects| [all.buffers + all.images, all.timelines, all.kernel_memories, all.turns, all.leases];
+        let since = |count: fn(&LiveObjects) -> [usize; 5]| {
+            let (now, before) = (count(&now), count(before));
+            std::array::from_fn::<_, 5, _>(|kind| now[kind] - before[kind])
+        };
+        let (alive, leaked) = (since(live), since(leaked));
+        if alive == leaked && (faulted || leaked == [0; 5]) {
             return;
         }
         // The text of the objects contains "on purpose", which would silence the panic.
-        assert!(start.elapsed() < PATIENCE, "alive are {alive:?}; as leaked are counted {:?}", (buffers, timelines));
+        assert!(start.elapsed() < PATIENCE, "alive are {alive:?}; as leaked are counted {leaked:?}");
         std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -6,6 +6,8 @@ mod forked;
 mod orders;
 mod sink;
 mod skip;
+#[cfg(target_os = "linux")]
+mod task;
 
 pub use descriptors::open_descriptors;
 #[cfg(target_os = "linux")]
@@ -13,3 +15,5 @@ pub use forked::in_a_child;
 pub use orders::orders;
 pub use sink::Sink;
 pub use skip::{Need, SKIP_LOG, require_gpu, skip, skip_case};
+#[cfg(target_os = "linux")]
+pub use task::Task;

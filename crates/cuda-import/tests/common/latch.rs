@@ -36,21 +36,42 @@ impl Latch {
         self.0.1.notify_all();
     }
 
-    /// Runs `work`, which must wait for the latch, while another thread opens it.
+    /// Runs `work`, which must wait for the latch, while another thread opens it once this thread
+    /// waits.
     pub(crate) fn opened_during<T>(&self, work: impl FnOnce() -> T) -> T {
-        let opened = AtomicBool::new(false);
+        let (opened, ended) = (AtomicBool::new(false), AtomicBool::new(false));
+        let waits = waits_here();
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                // Gives work that does not wait the time to fail the test; work that waits passes
-                // regardless of how long this takes.
-                std::thread::sleep(Duration::from_millis(30));
-                opened.store(true, Ordering::Release);
+                let waited = waits(&ended);
+                opened.store(waited, Ordering::Release);
                 self.open();
             });
             let result = work();
             assert!(opened.load(Ordering::Acquire), "it did not wait for the stream");
+            ended.store(true, Ordering::Release);
             result
         })
+    }
+}
+
+/// Returns a function that waits until the calling thread of this one waits, and returns `true`, or
+/// has `ended`.
+#[cfg(target_os = "linux")]
+fn waits_here() -> impl FnOnce(&AtomicBool) -> bool + Send {
+    /// Work that does not wait runs for less than this.
+    const BUSY: Duration = Duration::from_millis(200);
+    let task = test_support::Task::current();
+    move |ended| task.wait_until_it_waits(|| ended.load(Ordering::Acquire), BUSY)
+}
+
+/// Gives work that does not wait the time to fail the test. Work that waits passes regardless of
+/// how long this takes.
+#[cfg(not(target_os = "linux"))]
+fn waits_here() -> impl FnOnce(&AtomicBool) -> bool + Send {
+    |_| {
+        std::thread::sleep(Duration::from_millis(30));
+        true
     }
 }
 

@@ -38,7 +38,7 @@ const CATCHERS: &[&str] = &[
 const DOUBLED: Program = whole("doubled");
 
 /// The files of the bridge whose mutants run by default.
-const FILES: &[&str] = &["exchange/state.rs", "exchange/order.rs", "import.rs", "timeline/mod.rs"];
+const FILES: &[&str] = &["exchange/state.rs", "exchange/order.rs", "exchange/lost.rs", "import.rs", "timeline/mod.rs"];
 
 /// The time limit in seconds after which a hanging program is ended.
 const LIMIT: u64 = 60;

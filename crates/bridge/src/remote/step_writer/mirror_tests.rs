@@ -10,7 +10,8 @@ use crate::compute::Compute;
 use crate::compute::remote::Trust;
 use crate::error::Error;
 use crate::exchange::{ProgramHalf as _, RenderTurn};
-use crate::test_device::own_device;
+use crate::remote::test_renderer::BEFORE_PENDING;
+use crate::test_device::{allow, own_device};
 use crate::timeline::signaler::Signaler;
 
 impl Worker {
@@ -23,6 +24,7 @@ impl Worker {
     fn lies(&self, value: u64) {
         let state = self.steps.state();
         let semaphore = state.mirror_semaphore().unwrap();
+        allow(semaphore.device(), &[BEFORE_PENDING]);
         let info = vk::SemaphoreSignalInfo::default().semaphore(semaphore.as_raw()).value(value);
         // SAFETY: the handle is of this device. VUID-VkSemaphoreSignalInfo-value-03258 holds; the
         // lower value that the queue signals next is wrong on purpose, and only a number here.
