@@ -165,7 +165,7 @@ fn events_for_foreign_streams_are_bounded() {
         other.memcpy_htod(&[1u32; LEN], &mut buffer.view_mut()).unwrap();
     }
     assert_eq!(events(), 1);
-    drop(buffer.view_mut());
+    let _ = buffer.view_mut();
     for _ in 0..256 {
         assert_eq!(foreign_stream.clone_dtoh(&buffer.view()).unwrap(), [1; LEN]);
     }
@@ -182,7 +182,7 @@ fn events_for_foreign_streams_are_bounded() {
     let (ready_number, done_number) = (ready.number, done.number);
     let [ready, done] = [ready, done].map(|exported| import_semaphore(&device, exported, SemaphoreKind::Timeline));
     for (value, stream) in [(1, &foreign_stream), (2, &others[0])] {
-        drop(buffer.view_mut());
+        let _ = buffer.view_mut();
         for _ in 1..256 {
             assert_eq!(foreign_stream.clone_dtoh(&buffer.view()).unwrap(), [1; LEN]);
         }
