@@ -8,6 +8,7 @@
 
 mod captured;
 mod compute_first;
+mod computes;
 mod findings;
 mod frame_calls;
 mod graphs;
@@ -25,6 +26,7 @@ mod pending;
 mod pool;
 mod present;
 mod probe;
+mod recorded;
 mod render_first;
 mod split;
 mod swapped;
@@ -244,11 +246,6 @@ fn a_view_keeps_what_commands_of_a_lost_frame_use() {
 #[test]
 fn a_view_releases_frames_that_a_lost_context_holds() {
     pending::a_view_releases_its_frames("a_view_releases_frames_that_a_lost_context_holds");
-}
-
-#[test]
-fn kernel_memory_is_refused_while_its_stream_is_captured() {
-    with_double("kernel_memory_is_refused_while_its_stream_is_captured", captured::kernel_memory_is_refused);
 }
 
 #[test]

@@ -6,7 +6,8 @@ static LEAKS: AtomicU64 = AtomicU64::new(0);
 
 /// Returns the number of objects of this crate that this process has leaked, because they were in
 /// use or the driver failed to destroy them: mappings with their memory, imported memory,
-/// semaphores, graphs and kernel modules. The log names each.
+/// semaphores, graphs and kernel modules, and context objects that the program has cloned out of a
+/// guard and kept. The log names each.
 pub fn leaks() -> u64 {
     LEAKS.load(Ordering::Relaxed)
 }

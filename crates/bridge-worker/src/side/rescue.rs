@@ -20,7 +20,7 @@ pub(crate) struct Rescue {
     /// Stream that signals the values owed by a dead renderer. Created at the start; it never
     /// waits.
     signals: Restoring<Arc<CudaStream>>,
-    stream: Arc<CudaStream>,
+    stream: Restoring<Arc<CudaStream>>,
     values: Mutex<Values>,
 }
 
@@ -43,7 +43,7 @@ impl Rescue {
         signals: Restoring<Arc<CudaStream>>,
         stream: &Arc<CudaStream>,
     ) -> Self {
-        Self { rendered, signals, stream: Arc::clone(stream), values: Mutex::default() }
+        Self { rendered, signals, stream: Restoring::new(Arc::clone(stream)), values: Mutex::default() }
     }
 
     fn values(&self) -> MutexGuard<'_, Values> {

@@ -47,9 +47,9 @@ impl std::fmt::Debug for Gpus {
 
 impl Gpus {
     /// Creates the set with only the drawing GPU.
-    pub(crate) fn same(pair: DevicePair, stream: Arc<CudaStream>) -> Self {
-        let first = pair.cuda().clone();
-        Self::with(Arc::new(Pair::Same(pair)), [first.clone()].into(), [Arc::clone(&stream)].into(), (first, stream))
+    pub(crate) fn same(pair: DevicePair, stream: &Arc<CudaStream>) -> Self {
+        let (first, leader) = (pair.cuda().clone(), (pair.cuda().clone(), Arc::clone(stream)));
+        Self::with(Arc::new(Pair::Same(pair)), [first].into(), [Arc::clone(stream)].into(), leader)
     }
 
     /// Creates a set of peer GPUs, each with a new stream; `first` leads.

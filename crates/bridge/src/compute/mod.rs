@@ -21,8 +21,8 @@ pub(crate) mod side;
 
 use std::sync::Arc;
 
-use cuda_import::CudaDevice;
 use cuda_import::cudarc::driver::CudaStream;
+use cuda_import::{CudaDevice, Restoring};
 use vk_export::{ExportDevice, QueueKind};
 
 pub use crate::compute::backend::Backend;
@@ -123,10 +123,12 @@ impl Compute {
     /// - [`Error::Vulkan`] or [`Error::Cuda`] if a device lacks what sharing needs.
     pub fn on_stream(device: &ExportDevice, stream: Arc<CudaStream>) -> Result<Self> {
         crate::observe::trace::init();
+        // Before the first call that can fail: this may be the last owner.
+        let stream = Restoring::new(stream);
         let cuda = CudaDevice::adopt(Arc::clone(stream.context()))?;
         cuda_import::check_stream(&stream, &cuda, "a compute side")?;
         let pair = DevicePair::new(device, cuda)?;
-        Ok(Self::from_pair(pair, stream, "the program's own stream".into()))
+        Ok(Self::from_pair(pair, &stream, "the program's own stream".into()))
     }
 
     /// Creates a compute side in one of the device's own queues: work is recorded into command
@@ -156,12 +158,12 @@ impl Compute {
 
     fn cuda_by_uuid(device: &ExportDevice) -> Result<Self> {
         let pair = DevicePair::open(device)?;
-        let stream = pair.cuda().new_stream()?;
+        let stream = Restoring::new(pair.cuda().new_stream()?);
         let reason = format!("CUDA device {} is the same GPU", pair.cuda().ordinal());
-        Ok(Self::from_pair(pair, stream, reason))
+        Ok(Self::from_pair(pair, &stream, reason))
     }
 
-    fn from_pair(pair: DevicePair, stream: Arc<CudaStream>, reason: String) -> Self {
+    fn from_pair(pair: DevicePair, stream: &Arc<CudaStream>, reason: String) -> Self {
         log_info!("computing with CUDA on {} ({reason})", pair.cuda().name());
         let device = pair.vulkan().clone();
         Self(Inner::new(PerBackend::Cuda(CudaCompute::new(Gpus::same(pair, stream))), device, reason))

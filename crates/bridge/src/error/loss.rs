@@ -24,6 +24,7 @@ impl Error {
         match self {
             Self::Vulkan(error) => error.is_out_of_memory(),
             Self::Cuda(error) => error.is_out_of_memory(),
+            Self::NoCuda { reason, .. } => reason.is_out_of_memory(),
             _ => false,
         }
     }

@@ -104,7 +104,7 @@ impl<T: Texel> ImageSpec<T> {
     /// Sets the full number of mip levels, down to one texel.
     #[must_use]
     pub fn with_full_mip_chain(self) -> Self {
-        let levels = mip_count(self.extent);
+        let levels = all_levels(self.extent);
         Self { all_levels: true, ..self.with_mip_levels(levels) }
     }
 
@@ -158,7 +158,7 @@ impl<T: Texel> ImageSpec<T> {
     /// size, otherwise the same number of levels, limited to those of the new size.
     #[must_use]
     pub fn with_extent(&self, extent: [u32; 3]) -> Self {
-        let all = mip_count(extent);
+        let all = all_levels(extent);
         let mip_levels = if self.all_levels { all } else { self.mip_levels.min(all) };
         Self { extent, mip_levels, ..self.clone() }
     }
@@ -174,5 +174,28 @@ impl<T: Texel> ImageSpec<T> {
     pub fn with_name(mut self, name: &str) -> Self {
         self.name = Some(name.to_owned());
         self
+    }
+}
+
+/// Returns the number of levels down to one texel. An extent of zero, which is refused later, does
+/// not change the number to zero.
+fn all_levels(extent: [u32; 3]) -> u32 {
+    mip_count(extent).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A window that is minimized has an extent of zero.
+    #[test]
+    fn an_extent_of_zero_changes_no_later_extent() {
+        let spec = ImageSpec::<[u8; 4]>::new(vk::Format::R8G8B8A8_UNORM, [64, 64], ImageAccess::SAMPLED);
+        for (spec, levels) in [(spec.clone(), 1), (spec.with_full_mip_chain(), 5)] {
+            let minimized = spec.with_extent([0; 3]);
+            assert_eq!(minimized.mip_levels(), 1);
+            assert_eq!(minimized.clone().with_full_mip_chain().mip_levels(), 1);
+            assert_eq!(minimized.with_extent([16, 16, 1]).mip_levels(), levels);
+        }
     }
 }

@@ -1,17 +1,20 @@
 //! Device memory for copies: types that are known to report their address and length correctly.
 
+use std::sync::Arc;
+
 use cudarc::driver::{CudaSlice, CudaStream, CudaView, CudaViewMut, DevicePtr, DevicePtrMut, DeviceSlice};
 
 use crate::buffer::view::{DeviceView, DeviceViewMut};
-use crate::stream::identity::{is_created, is_same};
 
 mod sealed {
+    use std::sync::Arc;
+
     use cudarc::driver::CudaStream;
 
     pub trait Sealed {
-        /// Returns `true` if uses on this stream, of the same context, are ordered after earlier
-        /// ones and before the memory is freed.
-        fn is_ordered_on(&self, stream: &CudaStream) -> bool;
+        /// Returns the stream on which cudarc frees the memory, or `None` for a view of a mapped
+        /// buffer, which orders its uses and its end itself.
+        fn own_stream(&self) -> Option<&Arc<CudaStream>>;
     }
 }
 
@@ -23,35 +26,22 @@ pub trait DeviceSource<T>: DevicePtr<T> + sealed::Sealed {}
 /// Device memory that can be copied to. Otherwise like [`DeviceSource`].
 pub trait DeviceSink<T>: DevicePtrMut<T> + sealed::Sealed {}
 
-/// Returns `true` if cudarc orders a use on `stream` of a slice that belongs to `own`, and the end
-/// of the slice after that use. cudarc does so only while the streams' context objects, of which a
-/// GPU's context may have several, have a stream that cudarc created. Another stream may be dropped
-/// at any time, so only the two streams themselves count: the guard holds `stream`, and the slice
-/// holds `own` to its end. With tracking disabled, the program has promised to order the uses.
-fn cudarc_orders(own: &CudaStream, stream: &CudaStream) -> bool {
-    let orders = |stream: &CudaStream| {
-        let context = stream.context();
-        !context.is_event_tracking() || (context.is_in_multi_stream_mode() && is_created(stream))
-    };
-    is_same(own, stream) || (orders(own) && orders(stream))
-}
-
 macro_rules! sealed {
-    ($type:ty, $of:pat, $stream:pat => $is_ordered:expr) => {
+    ($type:ty, $of:pat => $own:expr) => {
         impl<T> sealed::Sealed for $type {
-            fn is_ordered_on(&self, stream: &CudaStream) -> bool {
-                let ($of, $stream) = (self, stream);
-                $is_ordered
+            fn own_stream(&self) -> Option<&Arc<CudaStream>> {
+                let $of = self;
+                $own
             }
         }
     };
 }
 
-sealed!(DeviceView<'_, T>, _, _ => true);
-sealed!(DeviceViewMut<'_, T>, _, _ => true);
-sealed!(CudaSlice<T>, slice, stream => cudarc_orders(DeviceSlice::stream(slice), stream));
-sealed!(CudaView<'_, T>, slice, stream => cudarc_orders(DeviceSlice::stream(slice), stream));
-sealed!(CudaViewMut<'_, T>, slice, stream => cudarc_orders(DeviceSlice::stream(slice), stream));
+sealed!(DeviceView<'_, T>, _ => None);
+sealed!(DeviceViewMut<'_, T>, _ => None);
+sealed!(CudaSlice<T>, slice => Some(DeviceSlice::stream(slice)));
+sealed!(CudaView<'_, T>, slice => Some(DeviceSlice::stream(slice)));
+sealed!(CudaViewMut<'_, T>, slice => Some(DeviceSlice::stream(slice)));
 
 impl<T> DeviceSource<T> for DeviceView<'_, T> {}
 impl<T> DeviceSource<T> for DeviceViewMut<'_, T> {}

@@ -31,10 +31,12 @@ use crate::stream::order::StreamOrder;
 /// Each use on a stream other than the home stream needs an event of its own, because safe code can
 /// keep the guard ([`SyncOnDrop`]) of an earlier use. The events are reused, for any stream, after
 /// the buffer has been borrowed exclusively, as by
-/// [`MappedBuffer::view_mut`](crate::MappedBuffer::view_mut) or by the next turn of an exchange.
+/// [`MappedBuffer::view_mut`](crate::MappedBuffer::view_mut) or by the next turn of an exchange,
+/// except those whose context object the program has cloned out of the guard and still keeps. If it
+/// outlives the buffer, it is leaked with its CUDA context.
 /// Without such a borrow, every use and every hand-over waits on the GPU for all events so far.
-/// After 256 uses the host waits for the end of each further one, with a warning in the log, and
-/// after 1024 uses they get a null address, see [`Error::TooManyUses`](crate::Error::TooManyUses).
+/// After 256 uses, further ones get a null address, see
+/// [`Error::TooManyUses`](crate::Error::TooManyUses).
 /// Uses on the home stream have no limit.
 ///
 /// # Copies to another device

@@ -62,13 +62,14 @@ impl CudaDevice {
     /// # Errors
     /// [`Error::DriverTooOld`] if the driver lacks functions that this crate needs.
     pub fn adopt(mut context: Arc<CudaContext>) -> Result<Self> {
+        let template = Template::new(&mut context);
+        // Before the first call that can fail: this may be the last owner.
+        let context = Restoring::new(context);
         let driver = Driver::load()?;
         let version = driver.version().map_err(|error| error.at("", ""))?;
         let report =
             report::describe(driver, context.cu_device(), context.ordinal()).map_err(|error| error.at("", ""))?;
-        let version = DriverVersion::from_raw(version);
-        let template = Template::new(&mut context);
-        let (context, known) = (Restoring::new(context), Once::new());
+        let (version, known) = (DriverVersion::from_raw(version), Once::new());
         if template.is_none() {
             known.call_once(|| {});
         }

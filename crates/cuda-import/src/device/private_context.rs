@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize};
 use cudarc::driver::{CudaContext, CudaEvent, CudaStream, DriverError, sys as cu};
 
 use crate::device::CudaDevice;
+use crate::leak::count_leak;
+use crate::logging::log_warn;
 use crate::sys::{CallError, CallResult};
 
 /// A template from which context objects can be created without a driver call.
@@ -43,7 +45,10 @@ impl Template {
         let unique = Arc::get_mut(context)?;
         // SAFETY: the object is not shared, so no field changes during the read; the copy is never
         // dropped.
-        Some(Self(ManuallyDrop::new(unsafe { std::ptr::read(unique) })))
+        let template = Self(ManuallyDrop::new(unsafe { std::ptr::read(unique) }));
+        // An error that was recorded earlier stays in the original.
+        let _ = template.0.check_err();
+        Some(template)
     }
 
     fn copy(&self) -> Arc<CudaContext> {
@@ -161,6 +166,12 @@ impl Drop for PrivateContext {
                 // time. So both are leaked.
                 std::mem::forget(shared);
                 std::mem::forget(self.1.clone());
+                count_leak();
+                log_warn!(
+                    "the program has kept a context object of a guard (`SyncOnDrop`) on {}: it is leaked, and its CUDA \
+                     context is not released; drop what was cloned out of a guard before the buffer or image",
+                    self.1.name()
+                );
             }
         }
     }

@@ -68,7 +68,7 @@ pub(crate) unsafe fn copy_on_host<T: Texel>(
 /// lost, in which case nothing runs any more: memory that was lent to the driver must not be
 /// returned before. Other errors are retried, such as that of a stream that another thread has
 /// begun to capture.
-fn wait_for_idle(device: &CudaDevice, stream: &CudaStream) {
+pub(crate) fn wait_for_idle(device: &CudaDevice, stream: &CudaStream) {
     let driver = device.driver();
     let is_idle = || {
         let _current = device.bind()?;
@@ -112,15 +112,6 @@ fn begin_use<'a, T>(image: &'a MappedImage<T>, stream: &'a CudaStream) -> Result
     check_image_recorded(image, stream.context())?;
     check_image_recorded(image, image.stream().context())?;
     image.order().begin_use_for(stream, &image.object())
-}
-
-/// Checks that a slice to copy is ordered with other streams, if it belongs to another one.
-pub(crate) fn check_tracked<T>(image: &MappedImage<T>, is_ordered: bool) -> Result<()> {
-    if is_ordered {
-        return Ok(());
-    }
-    let (object, device) = (image.object().to_string(), image.memory().device().name().to_owned());
-    Err(Error::Image { object, device, problem: ImageProblem::UnorderedSlice })
 }
 
 /// Checks that the use of the buffer could be ordered. The only sign of a failure is a null

@@ -13,6 +13,7 @@ pub(crate) mod limits;
 pub(crate) mod objects;
 pub(crate) mod problem;
 pub(crate) mod rows;
+pub(crate) mod slice_order;
 pub(crate) mod texel;
 pub(crate) mod texture;
 pub(crate) mod view;

@@ -42,11 +42,11 @@ pub enum ImageProblem {
         texel: usize,
     },
 
-    /// A copy from or to a slice of cudarc on a stream that cudarc does not order it with.
+    /// A copy from or to a slice of cudarc that belongs to the per-thread default stream.
     #[error(
-        "the slice to copy belongs to another stream, and cudarc may order neither that stream with the copy nor the \
-         end of the slice after it: one of the streams is a default stream, or was not created by its `CudaContext` \
-         object; allocate and copy the slice on streams of `CudaDevice::new_stream`, or on one and the same stream"
+        "the slice to copy belongs to the per-thread default stream, another stream on each thread, so neither \
+         earlier work there nor the end of the slice can be ordered with the copy; allocate the slice on another \
+         stream"
     )]
     UnorderedSlice,
 

@@ -11,8 +11,9 @@ use cudarc::driver::{CudaStream, SyncOnDrop};
 use crate::buffer::linear::{DeviceSink, DeviceSource};
 use crate::error::Result;
 use crate::image::MappedImage;
-use crate::image::copy::{bind, check_ordered, check_tracked, copy_on_device, copy_on_host, region};
+use crate::image::copy::{bind, check_ordered, copy_on_device, copy_on_host, region};
 use crate::image::rows::ImageRows;
+use crate::image::slice_order::SliceOrder;
 use crate::image::texel::Texel;
 use crate::image::texture::{Surface, Texture, TextureInfo};
 use crate::stream::refusal::{check_context, check_stream};
@@ -136,11 +137,14 @@ impl<'a, T: Texel> ImageView<'a, T> {
     /// Enqueues a copy of some layers of a mip level, `..` for all, into a device buffer with the
     /// same number of elements.
     ///
+    /// A `CudaSlice` of another stream is ordered with that stream in both directions: the copy
+    /// waits for its work, and later work there, which includes the end of the slice, waits for the
+    /// copy. If the driver cannot make it wait, the host waits for the copy without a limit.
+    ///
     /// # Errors
-    /// Those of [`read_to_host`](Self::read_to_host), and [`Error::Image`](crate::Error::Image) for
-    /// a `CudaSlice` of another stream if cudarc may not order it with `stream`: if one of the
-    /// streams is a default stream, or its `CudaContext` object has created none. On an error
-    /// nothing was enqueued.
+    /// Those of [`read_to_host`](Self::read_to_host), also for a capture of the stream of a
+    /// `CudaSlice`, and [`Error::Image`](crate::Error::Image) for a `CudaSlice` of the per-thread
+    /// default stream. On an error nothing was enqueued.
     #[doc(alias = "cuMemcpy3DAsync")]
     pub fn copy_to_buffer(
         &self,
@@ -152,15 +156,16 @@ impl<'a, T: Texel> ImageView<'a, T> {
         let region = region(self.image, level, layers, buffer.len())?;
         check_context(buffer.stream(), self.image.memory().device(), self.image.object())?;
         check_stream(stream, self.image.memory().device(), self.image.object())?;
-        check_tracked(self.image, buffer.is_ordered_on(stream))?;
         // The guards below are cudarc's, which do not restore the caller's context.
         let _current = bind(self.image)?;
+        let order = SliceOrder::begin(self.image, buffer.own_stream(), stream)?;
         let context = buffer.stream().context().clone();
-        let (pointer, _buffer_in_order) = buffer.device_ptr_mut(stream);
+        let (pointer, guard) = buffer.device_ptr_mut(stream);
         check_ordered(self.image, pointer)?;
-        // SAFETY: the buffer has the region's length, and both guards live until the copy is
+        // SAFETY: the buffer has the region's length, and its guard lives until the copy is
         // enqueued.
-        unsafe { copy_on_device(self.image, stream, &context, &region, Linear::DeviceSink(pointer)) }
+        let copied = unsafe { copy_on_device(self.image, stream, &context, &region, Linear::DeviceSink(pointer)) };
+        order.end(self.image, stream, guard, copied)
     }
 }
 
@@ -283,14 +288,15 @@ impl<T: Texel> ImageViewMut<'_, T> {
         let region = region(self.image, level, layers, buffer.len())?;
         check_context(buffer.stream(), self.image.memory().device(), self.image.object())?;
         check_stream(stream, self.image.memory().device(), self.image.object())?;
-        check_tracked(self.image, buffer.is_ordered_on(stream))?;
         // The guards below are cudarc's, which do not restore the caller's context.
         let _current = bind(self.image)?;
-        let (pointer, _buffer_in_order) = buffer.device_ptr(stream);
+        let order = SliceOrder::begin(self.image, buffer.own_stream(), stream)?;
+        let (pointer, guard) = buffer.device_ptr(stream);
         let context = buffer.stream().context();
         check_ordered(self.image, pointer)?;
-        // SAFETY: the buffer has the region's length, and both guards live until the copy is
+        // SAFETY: the buffer has the region's length, and its guard lives until the copy is
         // enqueued.
-        unsafe { copy_on_device(self.image, stream, context, &region, Linear::DeviceSource(pointer)) }
+        let copied = unsafe { copy_on_device(self.image, stream, context, &region, Linear::DeviceSource(pointer)) };
+        order.end(self.image, stream, guard, copied)
     }
 }

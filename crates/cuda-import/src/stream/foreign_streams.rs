@@ -14,8 +14,7 @@
 //! each use needs another ticket, and nothing tells whether an earlier guard is still alive. A
 //! ticket that is lent must not be lent again, even without an event: through the context object in
 //! a guard, safe code can make the synchronization of another guard fail, and then clear the error.
-//! So there are limits: beyond [`MAX_EVENTS`] tickets the host waits for the end of each use, and
-//! beyond [`MAX_TICKETS`] uses are refused.
+//! So there is a limit: beyond [`MAX_TICKETS`] uses are refused.
 //!
 //! Contains unsafe code because it creates cudarc objects from raw handles.
 #![allow(unsafe_code)]
@@ -28,16 +27,13 @@ use cudarc::driver::{CudaEvent, CudaStream, SyncOnDrop};
 
 use crate::device::CudaDevice;
 use crate::device::private_context::{PrivateContext, Uncounted};
+use crate::logging::LogHold;
 use crate::stream::identity::key;
 use crate::stream::refusal::Refusal;
 use crate::sys::{self, CallError, CallResult, EventHandle, Release};
 
-/// The maximum number of tickets with events, because every use waits for all events. Further uses
-/// are synchronized on the host.
-const MAX_EVENTS: usize = 256;
-
-/// The maximum number of tickets. Further uses are refused.
-pub(crate) const MAX_TICKETS: usize = 1024;
+/// The maximum number of tickets, because every use waits for all events. Further uses are refused.
+pub(crate) const MAX_TICKETS: usize = 256;
 
 /// The ticket's guard, or an object from it, may still be alive.
 const LENT: u8 = 1;
@@ -62,7 +58,7 @@ pub(crate) struct ForeignStreams {
 struct Ticket {
     /// A combination of [`LENT`] and [`PENDING`].
     state: AtomicU8,
-    /// `None` beyond [`MAX_EVENTS`].
+    /// `None` only while the ticket is dropped.
     last_use: Option<Uncounted<CudaEvent>>,
     /// The foreign stream of the last guard with the ticket's own context object. Borrowed: only
     /// used while a guard borrows the real stream. Changed only by the thread that has set
@@ -79,6 +75,8 @@ unsafe impl Sync for Ticket {}
 
 impl Release for ForeignStreams {
     fn release(self) {
+        // A logger may change the current context.
+        let _held = LogHold::new();
         let _current = sys::bind_for_drop(self.context.object());
         drop(self);
     }
@@ -152,14 +150,13 @@ impl ForeignStreams {
         }
     }
 
-    /// Returns a guard that records the end of the work on `stream` when it is dropped, or waits
-    /// for it.
+    /// Returns a guard that records the end of the work on `stream` when it is dropped.
     pub(crate) fn guard(&self, stream: &CudaStream) -> Result<SyncOnDrop<'_>, Refusal> {
         let mut place = &self.first;
-        for nth in 0..MAX_TICKETS {
+        for _ in 0..MAX_TICKETS {
             if place.get().is_none() {
                 // If another thread was faster, this place has its ticket: continue after it.
-                let _ = place.set(Box::new(self.ticket(nth < MAX_EVENTS)?));
+                let _ = place.set(Box::new(self.ticket()?));
             }
             let Some(ticket) = place.get() else { break };
             if let Some(guard) = ticket.lend(stream) {
@@ -170,14 +167,14 @@ impl ForeignStreams {
         Err(Refusal::TooManyUses)
     }
 
-    fn ticket(&self, with_event: bool) -> CallResult<Ticket> {
+    fn ticket(&self) -> CallResult<Ticket> {
         let made = |error| CallError::from_cudarc("cuEventCreate", error);
         let context = self.context.copy();
         // SAFETY: the ticket holds both, and drops the event with this object.
-        let last_use = with_event.then(|| unsafe { context.new_event_uncounted() }.map_err(made)).transpose()?;
+        let last_use = unsafe { context.new_event_uncounted() }.map_err(made)?;
         Ok(Ticket {
             state: AtomicU8::new(0),
-            last_use,
+            last_use: Some(last_use),
             stream: UnsafeCell::new(None),
             next: OnceLock::new(),
             context: Mutex::new(context),
@@ -210,10 +207,7 @@ impl Ticket {
             }
         };
         let wrapper: &CudaStream = place.insert(wrapper);
-        Some(match &self.last_use {
-            Some(event) => SyncOnDrop::Record(Some((event, wrapper))),
-            None => SyncOnDrop::Sync(Some(wrapper)),
-        })
+        Some(SyncOnDrop::Record(Some((self.last_use.as_deref()?, wrapper))))
     }
 
     fn event(&self) -> Option<EventHandle> {

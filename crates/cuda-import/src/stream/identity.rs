@@ -19,12 +19,6 @@ pub(crate) fn is_per_thread(stream: &CudaStream) -> bool {
     key(stream) == CU_STREAM_PER_THREAD
 }
 
-/// Returns `true` for a stream that was created, which is not a default stream of its context.
-pub(crate) fn is_created(stream: &CudaStream) -> bool {
-    const CU_STREAM_LEGACY: usize = 1;
-    !is_per_thread(stream) && key(stream) > CU_STREAM_LEGACY
-}
-
 /// Returns `true` if both objects refer to the same stream of the driver.
 pub(crate) fn is_same(one: &CudaStream, other: &CudaStream) -> bool {
     identity(one) == identity(other)

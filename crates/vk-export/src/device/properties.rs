@@ -37,7 +37,7 @@ impl Properties {
         if version >= vk::API_VERSION_1_2 {
             properties = properties.push_next(&mut driver);
         }
-        let knows_buffer_limit = version >= vk::API_VERSION_1_3 || has(ash::khr::maintenance4::NAME);
+        let knows_buffer_limit = has_maintenance4(version, &has);
         if knows_buffer_limit {
             properties = properties.push_next(&mut maintenance4);
         }
@@ -56,6 +56,12 @@ impl Properties {
             max_buffer_size: knows_buffer_limit.then_some(maintenance4.max_buffer_size),
         }
     }
+}
+
+/// Returns whether `VkPhysicalDeviceMaintenance4Properties` may be queried. `version` is usable with
+/// instance and device; `has` returns whether the device has an extension.
+fn has_maintenance4(version: u32, has: impl Fn(&CStr) -> bool) -> bool {
+    version >= vk::API_VERSION_1_3 || has(ash::khr::maintenance4::NAME)
 }
 
 /// Features of a physical device.
@@ -112,4 +118,19 @@ pub(super) fn text(raw: &[std::ffi::c_char]) -> String {
     // `c_char` is `i8` or `u8` depending on the platform; the cast keeps the bits of either.
     let bytes: Vec<u8> = raw.iter().take_while(|c| **c != 0).map(|c| *c as u8).collect();
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A device of version 1.3 in an instance of version 1.2 has the structure only with the
+    /// extension.
+    #[test]
+    fn maintenance4_needs_its_version_or_its_extension() {
+        let (with, without) = (|name: &CStr| name == c"VK_KHR_maintenance4", |_: &CStr| false);
+        assert!(!has_maintenance4(vk::API_VERSION_1_2, without));
+        assert!(has_maintenance4(vk::API_VERSION_1_2, with));
+        assert!(has_maintenance4(vk::API_VERSION_1_3, without));
+    }
 }

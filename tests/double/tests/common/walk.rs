@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use cuda_import::cudarc::driver::{CudaContext, DriverError};
+use cuda_import::cudarc::driver::{CudaContext, DriverError, result};
 use cuda_import::{DriverCode, Error};
 use driver_double::{Call, Double};
 
@@ -86,13 +86,25 @@ pub(crate) struct Operation {
     pub(crate) leaves: &'static [&'static str],
     /// Number of timelines that it needs.
     pub(crate) timelines: usize,
+    /// `true` if the thread's current context is the same afterwards, unless restoring it fails.
+    /// cudarc's own calls change it.
+    pub(crate) keeps_current: bool,
     /// Calls whose failure only costs time or a figure in a report.
     pub(crate) ignores_failure_of: fn(&Call) -> bool,
 }
 
 impl Operation {
     pub(crate) fn new(name: &'static str, run: fn(&mut World<'_>) -> Result<(), Failure>) -> Self {
-        Self { name, run, object: "", device: true, leaves: &[], timelines: 2, ignores_failure_of: |_| false }
+        Self {
+            name,
+            run,
+            object: "",
+            device: true,
+            leaves: &[],
+            timelines: 2,
+            keeps_current: false,
+            ignores_failure_of: |_| false,
+        }
     }
 
     /// Makes each call in turn fail with each of [`FAULTS`], first without a current context and
@@ -151,7 +163,8 @@ impl Operation {
         // An earlier step may have failed to restore the mode.
         raw::exchange_capture_mode(0);
         double.forget_calls();
-        double.set_current(if unrelated { world.unrelated.cu_ctx() as u64 } else { 0 });
+        let before = if unrelated { world.unrelated.cu_ctx() as u64 } else { 0 };
+        double.set_current(before);
 
         double.fail_nth(nth, code, sticky);
         let outcome = catch_unwind(AssertUnwindSafe(|| (self.run)(&mut world)));
@@ -163,6 +176,10 @@ impl Operation {
         let calls = double.calls();
         let stray: BTreeSet<_> = calls.iter().map(|call| &call.name).filter(|name| !is_looked_up(name)).collect();
         assert!(stray.is_empty(), "{step}: {stray:?} is called, and cuda-import does not look for it");
+        if self.keeps_current && is_effective(call) {
+            let current = result::ctx::get_current().map(|current| current.map_or(0, |context| context as u64));
+            assert_eq!(current, Ok(before), "{step}: another context is current");
+        }
 
         let failed: Vec<_> = calls.iter().filter(|call| call.code == code).collect();
         let reported = self.check_report(&step, &failed, outcome, &said, recorded, &world);

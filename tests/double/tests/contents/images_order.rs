@@ -4,8 +4,7 @@
 
 use crate::common::world::{TEXELS, Texel as Rgba, device, import_image, import_memory, import_semaphore, map_image};
 use crate::common::{assert_clean, log_capture};
-use cuda_import::cudarc::driver::CudaContext;
-use cuda_import::{BufferMappingInfo, Error, ImageProblem, MappedBuffer, SemaphoreKind, TextureInfo, query, wait_one};
+use cuda_import::{BufferMappingInfo, Error, MappedBuffer, SemaphoreKind, TextureInfo, query, wait_one};
 use driver_double::Double;
 
 #[test]
@@ -145,49 +144,4 @@ fn an_image_in_use_is_kept_and_reported() {
     let left: Vec<_> = double.live().iter().map(|live| live.kind().to_owned()).collect();
     assert_eq!(left, ["texture", "array", "array", "memory", "memory", "context"]);
     assert_eq!(double.findings(), Vec::new());
-}
-
-/// A GPU's context may have several context objects. cudarc does not order the default stream of an
-/// object that has no created stream with other streams, and frees slices without a wait for them.
-/// What counts is the time at which a slice is dropped, when `several` may already be.
-#[test]
-fn slices_that_cudarc_does_not_order_are_refused() {
-    let Some(double) = Double::in_child("images_order::slices_that_cudarc_does_not_order_are_refused") else {
-        return;
-    };
-    let device = device();
-    let home = device.new_stream().unwrap();
-    let mut image = map_image(&import_image(&double, &device), &home);
-    let single = CudaContext::new(0).unwrap().default_stream();
-    let tracked = CudaContext::new(0).unwrap();
-    let several = tracked.new_stream().unwrap();
-    let default = tracked.default_stream();
-    for (own, stream, is_ordered) in [
-        (&home, &home, true),
-        (&several, &home, true),
-        (&home, &several, true),
-        (&single, &home, false),
-        (&home, &single, false),
-        (&single, &single, true),
-        (&default, &home, false),
-        (&home, &default, false),
-        (&default, &default, true),
-    ] {
-        let mut slice = own.clone_htod(&[[3u8; 4]; TEXELS]).unwrap();
-        let copies = [
-            image.view_mut().copy_from_buffer(stream, 0, .., &slice),
-            image.view_mut().copy_from_buffer(stream, 0, .., &slice.as_view()),
-            image.view().copy_to_buffer(stream, 0, .., &mut slice),
-            image.view().copy_to_buffer(stream, 0, .., &mut slice.as_view_mut()),
-        ];
-        for copied in copies {
-            match copied {
-                Ok(()) if is_ordered => {}
-                Err(Error::Image { problem: ImageProblem::UnorderedSlice, .. }) if !is_ordered => {}
-                copied => panic!("{copied:?}"),
-            }
-        }
-    }
-    drop((image, home, single, several, default, tracked, device));
-    assert_clean(&double);
 }

@@ -14,4 +14,5 @@ mod images_order;
 mod kernels;
 mod large;
 mod parts;
+mod slices;
 mod surfaces;

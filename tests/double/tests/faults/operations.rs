@@ -59,17 +59,15 @@ fn devices() {
     // Answers of a driver that does not know an attribute, and of a device that is not a Windows
     // adapter.
     let unknown = |call: &Call| call.name == "cuDeviceGetAttribute" && call.code == 1 || call.name == "cuDeviceGetLuid";
-    walk(
-        "operations::devices",
-        [
-            Operation { device: false, ignores_failure_of: unknown, ..probe },
-            // `CudaContext::new` of cudarc 0.19.10 does not release the context that it retained if
-            // its next query fails.
-            Operation { device: false, ignores_failure_of: unknown, leaves: &["context"], ..by_uuid },
-            Operation { device: false, ignores_failure_of: unknown, ..adopt },
-            new_stream,
-        ],
-    );
+    let all = [
+        Operation { device: false, ignores_failure_of: unknown, ..probe },
+        // `CudaContext::new` of cudarc 0.19.10 does not release the context that it retained if
+        // its next query fails.
+        Operation { device: false, ignores_failure_of: unknown, leaves: &["context"], ..by_uuid },
+        Operation { device: false, ignores_failure_of: unknown, ..adopt },
+        new_stream,
+    ];
+    walk("operations::devices", all.map(|operation| Operation { keeps_current: true, ..operation }));
 }
 
 #[test]

@@ -142,27 +142,7 @@ impl StreamOrder {
         // Afterwards: this event covers what the home stream waits for, also if another thread has
         // made it wait since.
         Event::new(driver, &self.home)?.make_wait(stream)?;
-        self.guard(foreign_streams, stream)
-    }
-
-    fn guard<'a>(
-        &'a self,
-        foreign_streams: &'a ForeignStreams,
-        stream: &CudaStream,
-    ) -> Result<SyncOnDrop<'a>, Refusal> {
-        let guard = foreign_streams.guard(stream)?;
-        if matches!(guard, SyncOnDrop::Sync(_)) {
-            log_warn!(
-                "{} is used on other streams too often without an exclusive borrow to keep an event for each use: the host waits",
-                self.object
-            );
-            // The logger may have begun a capture, which the guard would end.
-            if let Err(refusal) = self.check_capture(stream) {
-                std::mem::forget(guard);
-                return Err(refusal);
-            }
-        }
-        Ok(guard)
+        foreign_streams.guard(stream)
     }
 
     /// Orders by waiting on the host, which is slower.
@@ -174,7 +154,7 @@ impl StreamOrder {
             let foreign_streams = self.foreign_streams()?;
             // A capture may have begun in the meantime.
             self.check_capture(stream)?;
-            return self.guard(foreign_streams, stream);
+            return foreign_streams.guard(stream);
         }
         if self.foreign_streams.get().is_some() {
             self.wait_on_host()?;
