@@ -22,6 +22,8 @@ mod lease;
 mod ledger;
 mod lender;
 mod lent_turn;
+#[cfg(test)]
+mod locks_tests;
 mod lost;
 mod mirror;
 mod once;
