@@ -176,7 +176,7 @@ fn a_frame_with_a_graph_allocates_nothing(_: &Rig, compute: &Compute) {
 fn a_frame_of_images_allocates_nothing(rig: &Rig, compute: &Compute) {
     let accesses = ImageAccess::TRANSFER_READ | ImageAccess::TRANSFER_WRITE;
     let image = ImageSpec::<u32>::new(vk::Format::R32_UINT, [64, 32], accesses);
-    let spec = vec![image.clone(), image.with_array(3)];
+    let spec = vec![image.clone(), image.with_array_layers(3)];
     let mut exchange = Exchange::new(compute, &ExchangeInfo { name: "frugal", ..Default::default() }, spec).unwrap();
     let commands = Commands::new(rig.device());
     let mut counts = Vec::with_capacity(20);

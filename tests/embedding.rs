@@ -85,12 +85,12 @@ fn null_handles_are_refused_by_name() {
     info.queue = vk::Queue::null();
     info.physical_device = vk::PhysicalDevice::null();
     let more = [(vk::Queue::null(), 0)];
-    info.more_queues = &more;
+    info.additional_queues = &more;
     // SAFETY: as above.
     let error = unsafe { ExportDevice::adopt(info) }.unwrap_err();
     assert!(matches!(error, Error::InvalidArgument { .. }), "{error}");
     let error = error.to_string();
-    assert!(error.contains("physical_device, queue, a queue of more_queues must not be null"), "{error}");
+    assert!(error.contains("physical_device, queue, a queue of additional_queues must not be null"), "{error}");
 }
 
 fn features_to_enable_are_those_of_the_device() {
@@ -110,12 +110,12 @@ fn features_to_enable_are_those_of_the_device() {
     let lacking: Vec<_> =
         required_device_extensions(vk::API_VERSION_1_3).filter(|name| !needed.extensions.contains(name)).collect();
     for name in lacking {
-        let found = needed.optional.iter().find(|one| one.what == OptionalKind::Extension(name)).unwrap();
-        assert!(!found.is_there && !found.why.is_empty(), "{found}");
+        let found = needed.optional.iter().find(|one| one.kind == OptionalKind::Extension(name)).unwrap();
+        assert!(!found.is_supported && !found.purpose.is_empty(), "{found}");
     }
     for one in &needed.optional {
-        if let OptionalKind::Extension(name) = one.what {
-            assert_eq!(one.is_there, needed.physical.has_extension(name), "{one}");
+        if let OptionalKind::Extension(name) = one.kind {
+            assert_eq!(one.is_supported, needed.physical.has_extension(name), "{one}");
         }
     }
     let (load, raw) = raw(&engine);
@@ -184,17 +184,17 @@ fn frames_go_through_a_further_queue(backend: Backend) {
     // Software drivers have one queue, which then is the additional queue as well.
     let mut info = engine.info();
     let more = [(engine.last_queue(), info.queue_family)];
-    info.more_queues = &more;
+    info.additional_queues = &more;
     // SAFETY: the engine's own handles, which outlive the function.
     let device = unsafe { ExportDevice::adopt(info) }.unwrap();
     let Some(compute) = case_on(&device, backend, "frames_go_through_a_further_queue") else { return };
-    let queue = device.queue_of(QueueKind::Further(0)).unwrap();
+    let queue = device.queue_of(QueueKind::Additional(0)).unwrap();
     assert_eq!((queue.family(), queue.stages()), (device.queue().family(), device.queue().stages()));
     let info = |queue| ExchangeInfo { name: "further", queue, timeout: Rig::LONG, ..Default::default() };
     let spec = || BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_READ | BufferAccess::VERTEX_INPUT);
-    let error = Exchange::new(&compute, &info(QueueKind::Further(1)), spec()).unwrap_err().to_string();
-    assert!(error.contains("has no further (1) queue"), "{error}");
-    let mut exchange = Exchange::new(&compute, &info(QueueKind::Further(0)), spec()).unwrap();
+    let error = Exchange::new(&compute, &info(QueueKind::Additional(1)), spec()).unwrap_err().to_string();
+    assert!(error.contains("has no additional (1) queue"), "{error}");
+    let mut exchange = Exchange::new(&compute, &info(QueueKind::Additional(0)), spec()).unwrap();
     assert_eq!(exchange.queue().with(|queue| queue).unwrap(), engine.last_queue());
     let (filler, readback) = (Filler::new(&compute), Readback::new(&device, 4 * LEN as u64));
     for frame in 0..4 {

@@ -36,7 +36,7 @@ fn raw(handle: &MemoryHandle) -> isize {
 #[test]
 fn every_export_is_a_fresh_handle_with_the_same_facts() {
     let rig = Rig::open();
-    if !rig.device().export_gaps().is_empty() {
+    if !rig.device().missing_for_export().is_empty() {
         return skip(Need::Gpu, "the driver does not export all that is shared");
     }
     let buffer = buffer(&rig, 12_345).unwrap();
@@ -58,7 +58,7 @@ fn every_export_is_a_fresh_handle_with_the_same_facts() {
 fn memory_for_other_gpus_is_whole_pages() {
     const PAGE: u64 = 2 << 20;
     let rig = Rig::open();
-    if !rig.device().export_gaps().is_empty() {
+    if !rig.device().missing_for_export().is_empty() {
         return skip(Need::Gpu, "the driver does not export all that is shared");
     }
     let (usage, placement) = (BufferAccess::TRANSFER_READ.usage, Placement::Peers);
@@ -134,7 +134,7 @@ fn export_support_is_queried_per_kind_of_semaphore() {
                 }
             }
             Err(error) => {
-                assert!(!can || !device.export_gaps.is_empty(), "{error}");
+                assert!(!can || !device.missing_for_export.is_empty(), "{error}");
                 assert!(error.to_string().contains(rig.device().name()), "{error}");
             }
         }

@@ -92,7 +92,7 @@ fn engine() -> (&'static Engine, Arc<OneLock>) {
 fn adopt_again(engine: &'static Engine, lock: &Arc<OneLock>) -> ExportDevice {
     let mut info = engine.info();
     let more = [(vk::Queue::from_raw(info.queue.as_raw() | OTHER), info.queue_family)];
-    info.more_queues = &more;
+    info.additional_queues = &more;
     info.queue_lock = Some(Arc::clone(lock) as Arc<dyn QueueLock>);
     // SAFETY: the engine's own handles, which live forever; the second queue is redirected to the
     // first.
@@ -103,7 +103,7 @@ fn info() -> ExchangeInfo<'static> {
     ExchangeInfo {
         name: "other",
         slots: 2,
-        queue: QueueKind::Further(0),
+        queue: QueueKind::Additional(0),
         timeout: Rig::LONG,
         ..ExchangeInfo::default()
     }
@@ -149,12 +149,12 @@ fn submitting_to_another_queue_of_the_lock_is_refused() {
     run_with_timeout(|| {
         let (device, _) = adopt();
         let compute = Compute::new(&device, Backend::Host).unwrap();
-        let (queue, other) = (device.queue(), device.queue_of(QueueKind::Further(0)).unwrap());
+        let (queue, other) = (device.queue(), device.queue_of(QueueKind::Additional(0)).unwrap());
         with_lock(queue, || {
             assert!(other.is_held() && other.check_free().is_err() && other.with(|_| ()).is_err());
             assert_held(Exchange::new(&compute, &info(), image(4)));
             assert_held(Exchange::render_first(&compute, &info(), image(4)));
-            let latest = LatestInfo { name: "other", queue: QueueKind::Further(0), ..LatestInfo::default() };
+            let latest = LatestInfo { name: "other", queue: QueueKind::Additional(0), ..LatestInfo::default() };
             assert_held(Exchange::latest(&compute, &latest, image(4)));
             assert_held(Exchange::latest_render_first(&compute, &latest, image(4)));
         });

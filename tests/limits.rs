@@ -71,7 +71,7 @@ fn kernels_in_the_queue_need_their_extensions() {
     let info = OpenInfo { validation: Validation::IfPresent, ..OpenInfo::default() };
     let device = ExportDevice::open(&info).unwrap();
     assert!(!device.has_cuda_kernels(), "off by default");
-    let gaps = device.cuda_kernel_gaps();
+    let gaps = device.missing_for_cuda_kernels();
     assert_eq!(gaps.len(), 3, "{gaps:?}");
     let info = OpenInfo { cuda_kernels: true, validation: Validation::IfPresent, ..OpenInfo::default() };
     let on_device = CUDA_KERNEL_EXTENSIONS.iter().all(|name| device.physical().has_extension(name));
@@ -169,7 +169,7 @@ fn a_queue_has_one_lock() {
     let queue = first.queue().with(|queue| queue).unwrap();
     let more = [(queue, 0)];
     let mut again = engine.info();
-    again.more_queues = &more;
+    again.additional_queues = &more;
     // SAFETY: as above.
     let second = unsafe { ExportDevice::adopt(again) }.unwrap();
     let other = Rig::open_own();

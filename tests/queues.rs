@@ -56,7 +56,7 @@ fn images_cross_on_every_queue(rig: &Rig, compute: &Compute) {
         }
         let info = ExchangeInfo { name: "queues", slots: 2, queue: kind, timeout: Rig::LONG, ..Default::default() };
         for accesses in [ImageAccess::TRANSFER_READ, ImageAccess::TRANSFER_READ | ImageAccess::TRANSFER_WRITE] {
-            let spec = ImageSpec::<u8>::new(vk::Format::R8_UINT, EXTENT, accesses).with_all_mips();
+            let spec = ImageSpec::<u8>::new(vk::Format::R8_UINT, EXTENT, accesses).with_full_mip_chain();
             let mut exchange = Exchange::new(compute, &info, spec).unwrap();
             for frame in 0..6u8 {
                 let texels: Vec<u8> = (0..EXTENT[0] * EXTENT[1]).map(|texel| texel as u8 ^ (37 * frame)).collect();

@@ -94,7 +94,7 @@ impl Kernels {
         let Self { bright, shrink, blur, compose, pyramid, scratch } = self;
         // A linear filter: the mean of four texels takes one read.
         let texture = scene.resources.texture(&TextureInfo {
-            address: [AddressMode::Clamp; 3],
+            address_modes: [AddressMode::Clamp; 3],
             filter: Between::Linear,
             ..Default::default()
         })?;

@@ -60,7 +60,7 @@ fn features_missing_on_an_adopted_device_are_reported() {
     info.device_extensions = &[];
     // SAFETY: as above.
     let device = unsafe { ExportDevice::adopt(info) }.unwrap();
-    assert_eq!(device.export_gaps().len(), 2);
+    assert_eq!(device.missing_for_export().len(), 2);
 }
 
 fn frames_through_the_engines_own_submissions(backend: Backend, legacy: bool) {

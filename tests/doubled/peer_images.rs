@@ -28,8 +28,8 @@ type Image = ImageSpec<u32>;
 
 fn spec() -> Image {
     Image::new(vk::Format::R32_UINT, EXTENT, ImageAccess { layout: vk::ImageLayout::GENERAL, ..ACCESSES })
-        .with_array(LAYERS)
-        .with_mips(LEVELS)
+        .with_array_layers(LAYERS)
+        .with_mip_levels(LEVELS)
 }
 
 /// A compute side on another GPU than the one that draws.

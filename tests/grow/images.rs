@@ -161,12 +161,15 @@ pub(crate) fn images_with_buffers(_: &Rig, compute: &Compute) {
 
 /// Tests only the description: few drivers map images with mips for the CPU.
 pub(crate) fn mips_follow(_: &Rig, _: &Compute) {
-    let all = Texels::new(FORMAT, [16, 16], READ).with_all_mips();
-    assert_eq!(all.with_extent([64, 2, 1]), Texels::new(FORMAT, [64, 2], READ).with_all_mips());
-    assert_eq!(all.with_extent([1, 1, 1]).with_extent([8, 8, 1]), Texels::new(FORMAT, [8, 8], READ).with_all_mips());
-    let three = Texels::new(FORMAT, [16, 16], READ).with_mips(3);
-    assert_eq!(three.with_extent([64, 64, 1]), Texels::new(FORMAT, [64, 64], READ).with_mips(3));
-    assert_eq!(three.with_extent([2, 2, 1]), Texels::new(FORMAT, [2, 2], READ).with_mips(2));
-    let volume = ImageSpec::<u32>::d3(FORMAT, [4, 4, 9], READ);
+    let all = Texels::new(FORMAT, [16, 16], READ).with_full_mip_chain();
+    assert_eq!(all.with_extent([64, 2, 1]), Texels::new(FORMAT, [64, 2], READ).with_full_mip_chain());
+    assert_eq!(
+        all.with_extent([1, 1, 1]).with_extent([8, 8, 1]),
+        Texels::new(FORMAT, [8, 8], READ).with_full_mip_chain()
+    );
+    let three = Texels::new(FORMAT, [16, 16], READ).with_mip_levels(3);
+    assert_eq!(three.with_extent([64, 64, 1]), Texels::new(FORMAT, [64, 64], READ).with_mip_levels(3));
+    assert_eq!(three.with_extent([2, 2, 1]), Texels::new(FORMAT, [2, 2], READ).with_mip_levels(2));
+    let volume = ImageSpec::<u32>::new_3d(FORMAT, [4, 4, 9], READ);
     assert_eq!(volume.with_extent([8, 8, 3]).extent(), [8, 8, 3]);
 }

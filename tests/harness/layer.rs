@@ -5,7 +5,7 @@ use std::ffi::{CStr, c_void};
 use std::sync::Mutex;
 
 use bridge::ash::{self, ext, vk};
-use bridge::vk_export::SILENCED;
+use bridge::vk_export::IGNORED_MESSAGES;
 
 /// A messenger and the messages that it received.
 pub(crate) struct Layer {
@@ -70,7 +70,7 @@ extern "system" fn debug_callback(
         false => unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned(),
     };
     let (id, text) = (string(data.p_message_id_name), string(data.p_message));
-    if !SILENCED.iter().any(|silenced| silenced.id == id) {
+    if !IGNORED_MESSAGES.iter().any(|silenced| silenced.id == id) {
         // SAFETY: the box that `listen` passed, which outlives the messenger.
         let messages = unsafe { &*messages.cast::<Mutex<Vec<String>>>() };
         messages.lock().unwrap().push(format!("{id}: {text}"));

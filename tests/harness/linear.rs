@@ -98,7 +98,7 @@ pub fn device_with(linear: Linear, device: &ExportDevice) -> ExportDevice {
     let extensions: Vec<_> = required_device_extensions(version).filter(|e| physical.has_extension(e)).collect();
     let main = queue(QueueKind::Graphics).unwrap();
     let mut info = AdoptInfo::new((entry, instance, version), physical.handle, device.as_raw().clone(), main);
-    info.more_queues = &more;
+    info.additional_queues = &more;
     info.device_extensions = &extensions;
     if device.is_validated() {
         info.instance_extensions = &[ext::debug_utils::NAME];

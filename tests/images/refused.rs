@@ -22,13 +22,16 @@ pub(crate) fn bad_images_are_refused_before_anything_is_created(_: &Rig, compute
     for (spec, words) in [
         (image([0, 4]), "its extent is 0 x 4 x 1;"),
         (image([4, 0]), "its extent is 4 x 0 x 1;"),
-        (image([16, 16]).with_mips(6), "6 mip levels, but 16 x 16 x 1 texels have at most 5"),
-        (image([16, 16]).with_mips(0), "it has 0 mip levels"),
-        (image([16, 16]).with_array(0), "it has 0 layers"),
+        (image([16, 16]).with_mip_levels(6), "6 mip levels, but 16 x 16 x 1 texels have at most 5"),
+        (image([16, 16]).with_mip_levels(0), "it has 0 mip levels"),
+        (image([16, 16]).with_array_layers(0), "it has 0 layers"),
         (image([u32::MAX, 1]), "(maxImageDimension2D)"),
-        (ImageSpec::d3(RGBA8, [8, 8, 8], ImageAccess::TRANSFER_READ).with_array(2), "a 3D image has one layer, not 2"),
         (
-            ImageSpec::cube(RGBA8, 8, ImageAccess::TRANSFER_READ).with_mips(9),
+            ImageSpec::new_3d(RGBA8, [8, 8, 8], ImageAccess::TRANSFER_READ).with_array_layers(2),
+            "a 3D image has one layer, not 2",
+        ),
+        (
+            ImageSpec::cube(RGBA8, 8, ImageAccess::TRANSFER_READ).with_mip_levels(9),
             "9 mip levels, but 8 x 8 x 1 texels have at most 4",
         ),
         (

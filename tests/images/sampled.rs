@@ -72,7 +72,7 @@ fn address(mode: AddressMode, index: i64, size: usize) -> Option<usize> {
 
 /// Returns the nearest texel at a position in units of texels; `None` for the border.
 fn nearest<T: Sampled>(texels: &[T], info: &TextureInfo, x: f64, y: f64) -> Option<[f32; 4]> {
-    let [mode, ..] = info.address;
+    let [mode, ..] = info.address_modes;
     let (x, y) = (address(mode, x.floor() as i64, WIDTH)?, address(mode, y.floor() as i64, HEIGHT)?);
     Some(texels[y * WIDTH + x].value())
 }
@@ -141,7 +141,8 @@ fn samples_agree<T: Sampled>(rig: &Rig, compute: &Compute, format: vk::Format) {
     for mode in [AddressMode::Clamp, AddressMode::Wrap, AddressMode::Mirror, AddressMode::Border] {
         for filter in [Filter::Nearest, Filter::Linear] {
             let border = if T::FORMAT.channels == 4 { [0.25, 0.5, 0.75, 1.0] } else { [0.25, 0.0, 0.0, 0.0] };
-            let texture = TextureInfo { address: [mode; 3], filter, read, border, ..Default::default() };
+            let texture =
+                TextureInfo { address_modes: [mode; 3], filter, read_mode: read, border, ..Default::default() };
             let mut turn = transfer.write(exchange.begin().unwrap(), size_of::<T>(), bytemuck::cast_slice(&texels));
             let mut sampled = cuda.stream().alloc_zeros::<f32>(4 * SAMPLES).unwrap();
             let Work::Cuda(work) = turn.work() else { panic!("not CUDA") };

@@ -40,24 +40,24 @@ fn count([width, height, depth]: [usize; 3], levels: u32, layers: usize) -> usiz
 
 /// Returns the tested images, with the number of texels of each.
 fn shapes<T: Texel>(format: vk::Format, accesses: ImageAccess) -> Vec<(&'static str, ImageSpec<T>, usize)> {
-    let d1 = || ImageSpec::d1(format, 37, accesses);
+    let d1 = || ImageSpec::new_1d(format, 37, accesses);
     let d2 = || ImageSpec::new(format, [37, 19], accesses);
-    let d3 = || ImageSpec::d3(format, [9, 7, 5], accesses);
+    let d3 = || ImageSpec::new_3d(format, [9, 7, 5], accesses);
     let cube = || ImageSpec::cube(format, 16, accesses);
     vec![
         ("1D", d1(), 37),
-        ("1D, mips", d1().with_all_mips(), count([37, 1, 1], 6, 1)),
-        ("1D array", d1().with_array(3), 3 * 37),
+        ("1D, mips", d1().with_full_mip_chain(), count([37, 1, 1], 6, 1)),
+        ("1D array", d1().with_array_layers(3), 3 * 37),
         ("2D", d2(), 37 * 19),
-        ("2D, mips", d2().with_all_mips(), count([37, 19, 1], 6, 1)),
-        ("2D array", d2().with_array(3), 3 * 37 * 19),
-        ("2D array, mips", d2().with_array(2).with_all_mips(), count([37, 19, 1], 6, 2)),
-        ("2D array of one", d2().with_array(1), 37 * 19),
+        ("2D, mips", d2().with_full_mip_chain(), count([37, 19, 1], 6, 1)),
+        ("2D array", d2().with_array_layers(3), 3 * 37 * 19),
+        ("2D array, mips", d2().with_array_layers(2).with_full_mip_chain(), count([37, 19, 1], 6, 2)),
+        ("2D array of one", d2().with_array_layers(1), 37 * 19),
         ("3D", d3(), 9 * 7 * 5),
-        ("3D, mips", d3().with_all_mips(), count([9, 7, 5], 4, 1)),
+        ("3D, mips", d3().with_full_mip_chain(), count([9, 7, 5], 4, 1)),
         ("cube", cube(), 6 * 256),
-        ("cube, mips", cube().with_all_mips(), count([16, 16, 1], 5, 6)),
-        ("cube array", cube().with_array(2), 12 * 256),
+        ("cube, mips", cube().with_full_mip_chain(), count([16, 16, 1], 5, 6)),
+        ("cube array", cube().with_array_layers(2), 12 * 256),
     ]
 }
 
@@ -111,9 +111,9 @@ pub(crate) fn every_mip_chain_crosses_or_is_refused(rig: &Rig, compute: &Compute
             let all = mip_count([width, height, 1]);
             for &layers in layer_counts {
                 for levels in 1..=all {
-                    let mut spec = ImageSpec::<T>::new(format, [width, height], COPIED).with_mips(levels);
+                    let mut spec = ImageSpec::<T>::new(format, [width, height], COPIED).with_mip_levels(levels);
                     if layers > 0 {
-                        spec = spec.with_array(layers);
+                        spec = spec.with_array_layers(layers);
                     }
                     let texels = count([width as usize, height as usize, 1], levels, layers.max(1) as usize);
                     let what = format!("{format:?}, {width} x {height}, {levels} levels, {layers} layers");
@@ -130,8 +130,8 @@ pub(crate) fn every_mip_chain_crosses_or_is_refused(rig: &Rig, compute: &Compute
         for side in [8, 16, 33, 100] {
             for cubes in [1, 2] {
                 for levels in [1, mip_count([side, side, 1])] {
-                    let spec = ImageSpec::<T>::cube(format, side, COPIED).with_mips(levels);
-                    let spec = if cubes > 1 { spec.with_array(cubes) } else { spec };
+                    let spec = ImageSpec::<T>::cube(format, side, COPIED).with_mip_levels(levels);
+                    let spec = if cubes > 1 { spec.with_array_layers(cubes) } else { spec };
                     let texels = count([side as usize, side as usize, 1], levels, 6 * cubes as usize);
                     tally.add(
                         compute,
@@ -144,7 +144,7 @@ pub(crate) fn every_mip_chain_crosses_or_is_refused(rig: &Rig, compute: &Compute
             }
         }
         for levels in 1..=4 {
-            let spec = ImageSpec::<T>::d3(format, [9, 7, 5], COPIED).with_mips(levels);
+            let spec = ImageSpec::<T>::new_3d(format, [9, 7, 5], COPIED).with_mip_levels(levels);
             tally.add(
                 compute,
                 transfer,
@@ -154,7 +154,7 @@ pub(crate) fn every_mip_chain_crosses_or_is_refused(rig: &Rig, compute: &Compute
             );
         }
         for levels in [1, 6] {
-            let spec = ImageSpec::<T>::d1(format, 37, COPIED).with_mips(levels).with_array(3);
+            let spec = ImageSpec::<T>::new_1d(format, 37, COPIED).with_mip_levels(levels).with_array_layers(3);
             tally.add(
                 compute,
                 transfer,

@@ -26,7 +26,7 @@ fn through_surfaces<T: Texel>(rig: &Rig, compute: &Compute, format: vk::Format) 
     let mut transfer = Transfer::new(rig.device(), 64 << 10);
     let accesses = ImageAccess::TRANSFER_READ | ImageAccess::TRANSFER_WRITE | ImageAccess::SAMPLED;
     // The second level, so that the use of a wrong level is detected.
-    let spec = ImageSpec::<T>::new(format, [2 * WIDTH, 2 * HEIGHT], accesses).with_mips(2);
+    let spec = ImageSpec::<T>::new(format, [2 * WIDTH, 2 * HEIGHT], accesses).with_mip_levels(2);
     let first_level = 4 * len;
     let info = ExchangeInfo { name: "surface", slots: 2, timeout: Rig::LONG, ..Default::default() };
 

@@ -127,12 +127,12 @@ pub(crate) fn arrays_of_cubes_need_their_feature(device: &ExportDevice) {
     drop([&one, &two].map(|image| KernelSurface::new(image, 0).unwrap()));
 }
 
-/// `with_array(1)` is an array to the kernels of a frame, too.
+/// `with_array_layers(1)` is an array to the kernels of a frame, too.
 pub(crate) fn one_layer_is_an_array_to_frames(device: &ExportDevice) {
     use vk::ImageViewType as Type;
     let compute = Compute::inline(device, QueueKind::Graphics).unwrap();
     let plain = ImageSpec::<u32>::new(vk::Format::R32_UINT, [4, 4], ImageAccess::SAMPLED);
-    for (spec, expected) in [(plain.clone(), Type::TYPE_2D), (plain.with_array(1), Type::TYPE_2D_ARRAY)] {
+    for (spec, expected) in [(plain.clone(), Type::TYPE_2D), (plain.with_array_layers(1), Type::TYPE_2D_ARRAY)] {
         let info = ExchangeInfo { name: "layers", slots: 1, timeout: Rig::LONG, ..Default::default() };
         let mut exchange = Exchange::new(&compute, &info, spec).unwrap();
         let mut turn = exchange.begin().unwrap();

@@ -35,7 +35,7 @@ fn launches_are_recorded_or_refused() {
     without_the_extension(engine);
     functions_that_are_absent(engine);
     let device = adopt(engine);
-    assert!(device.has_cuda_kernels() && device.cuda_kernel_gaps().is_empty());
+    assert!(device.has_cuda_kernels() && device.missing_for_cuda_kernels().is_empty());
     modules_that_do_not_load(&device);
     kernels_that_cannot_be_created(&device);
     everything_is_destroyed_once_and_in_order(&device);

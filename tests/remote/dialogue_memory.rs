@@ -101,7 +101,7 @@ impl Slots {
 
 fn mapped(resource: &Resource, file: OsHandle, direction: Direction) -> MappedMemory {
     let memory = SharedMemory::from_peer("frame", file, resource.allocation_size).unwrap();
-    if direction == Direction::WorkerWrites { memory.map().unwrap() } else { memory.map_for_reading().unwrap() }
+    if direction == Direction::WorkerWrites { memory.map().unwrap() } else { memory.map_read_only().unwrap() }
 }
 
 fn imported(device: &CudaDevice, resource: &Resource, handle: OsHandle, stream: &Arc<CudaStream>) -> MappedBuffer<u32> {
@@ -110,6 +110,6 @@ fn imported(device: &CudaDevice, resource: &Resource, handle: OsHandle, stream: 
     // SAFETY: handle, size and flag are from one message, for the renderer's GPU, which is this
     // one.
     let memory = unsafe { ImportedMemory::import(device, handle, &info) }.unwrap();
-    let len = usize::try_from(resource.least_size().unwrap()).unwrap() / 4;
+    let len = usize::try_from(resource.min_size().unwrap()).unwrap() / 4;
     MappedBuffer::map(&memory, &BufferMappingInfo { offset: resource.offset, len }, stream).unwrap()
 }

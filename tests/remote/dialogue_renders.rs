@@ -58,7 +58,7 @@ pub(crate) fn render(dialogue: Dialogue, left: u32, path: &Path) -> Counted {
 fn offered(counted: &mut Counted, slot: u32, reads: bool) -> (SharedMemory, MappedMemory) {
     let bytes = LEN as u64 * 4;
     let (file, memory) = if reads {
-        SharedMemory::new_for_reading("frame", bytes).unwrap()
+        SharedMemory::new_read_only("frame", bytes).unwrap()
     } else {
         let file = SharedMemory::new("frame", bytes).unwrap();
         let memory = file.map().unwrap();
@@ -69,7 +69,7 @@ fn offered(counted: &mut Counted, slot: u32, reads: bool) -> (SharedMemory, Mapp
         slot,
         index: 0,
         kind: ResourceKind::Buffer(BufferDescriptor { size: bytes, element_size: 4 }),
-        handle: Handle::MemoryFile,
+        handle: Handle::Memfd,
         dedicated: false,
         device_uuid: Uuid::nil(),
         allocation_size: bytes,

@@ -69,11 +69,11 @@ fn the_program_sets_the_limits_of_a_listener() {
     let rig = Rig::open();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("renderer");
-    for (pending, greeting) in [(0, Rig::LONG), (1, Duration::ZERO)] {
-        let none = Listener::bind_with(&path, &ListenerInfo { pending, greeting }).unwrap_err();
+    for (pending, handshake_timeout) in [(0, Rig::LONG), (1, Duration::ZERO)] {
+        let none = Listener::bind_with(&path, &ListenerInfo { pending, handshake_timeout }).unwrap_err();
         assert!(matches!(none, Error::InvalidArgument { .. }) && !path.exists(), "{none}");
     }
-    let info = ListenerInfo { greeting: Duration::from_millis(50), pending: 1 };
+    let info = ListenerInfo { handshake_timeout: Duration::from_millis(50), pending: 1 };
     let listener = Listener::bind_with(&path, &info).unwrap();
     let _silent = socket(&path);
     let reported = listener.accept(rig.device(), Rig::LONG).unwrap_err().to_string();

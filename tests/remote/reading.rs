@@ -288,7 +288,7 @@ pub(crate) fn accept_exchange_with(connection: &mut Connection, mut each: impl F
         let memory = SharedMemory::from_peer("frame", received.descriptor.unwrap(), resource.allocation_size).unwrap();
         each(memory.handle());
         match offer.direction {
-            Direction::RendererWrites => memory.map_for_reading().unwrap(),
+            Direction::RendererWrites => memory.map_read_only().unwrap(),
             _ => memory.map().unwrap(),
         }
     });

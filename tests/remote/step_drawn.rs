@@ -329,7 +329,7 @@ fn an_older_peer_gets_an_explanation() {
         worker.exchange_reader::<Buffer<u32>>("steps").map(drop).unwrap_err().to_string()
     });
     let mut connection = listener.accept(LIMIT).unwrap().unwrap();
-    connection.greet(&old(Role::Renderer), LIMIT).unwrap();
+    connection.handshake(&old(Role::Renderer), LIMIT).unwrap();
     let reported = worker.join().unwrap();
     assert!(reported.contains("requires version 3") && reported.contains("uses version 2"), "{reported}");
 }

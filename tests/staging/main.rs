@@ -45,7 +45,7 @@ fn info() -> ExchangeInfo<'static> {
 
 /// Two mip levels of two layers.
 fn spec(accesses: ImageAccess) -> ImageSpec<u32> {
-    ImageSpec::new(vk::Format::R32_UINT, [6, 5], accesses).with_array(2).with_mips(2)
+    ImageSpec::new(vk::Format::R32_UINT, [6, 5], accesses).with_array_layers(2).with_mip_levels(2)
 }
 
 /// The image barriers of a frame's events: their layouts and stages.

@@ -139,8 +139,8 @@ pub(crate) fn images_that_cannot_be_drawn_are_given_back(_: &Rig, compute: &Comp
         (ImageSpec::new(rgba, SIZE, ImageAccess::SAMPLED), "COMPUTE_SAMPLED"),
         (ImageSpec::new(rgba, SIZE, ImageAccess::STORAGE_READ), "COMPUTE_SAMPLED"),
         (ImageSpec::new(vk::Format::R8G8B8A8_UINT, SIZE, read), "R8G8B8A8_UINT"),
-        (ImageSpec::new(rgba, SIZE, read).with_array(2), "D2 with 2 layers"),
-        (ImageSpec::d3(rgba, [SIZE[0], SIZE[1], 1], read), "D3"),
+        (ImageSpec::new(rgba, SIZE, read).with_array_layers(2), "D2 with 2 layers"),
+        (ImageSpec::new_3d(rgba, [SIZE[0], SIZE[1], 1], read), "D3"),
         (ImageSpec::cube(rgba, 8, read), "Cube with 6 layers"),
     ] {
         shown_to(&mut view, Look::default(), spec, what);
@@ -166,7 +166,7 @@ pub(crate) fn slots_that_cannot_take_the_picture_are_given_back(_: &Rig, compute
     for spec in [
         ImageSpec::new(rgba, [SIZE[0], SIZE[1] + 1], ImageAccess::TRANSFER_WRITE),
         ImageSpec::new(rgba, SIZE, ImageAccess::TRANSFER_READ),
-        ImageSpec::d3(rgba, [SIZE[0], SIZE[1], 1], ImageAccess::TRANSFER_WRITE),
+        ImageSpec::new_3d(rgba, [SIZE[0], SIZE[1], 1], ImageAccess::TRANSFER_WRITE),
     ] {
         let mut slots = Exchange::render_first(compute, &info(), spec).unwrap();
         for _ in 0..5 {

@@ -128,7 +128,7 @@ pub(crate) fn images_of_other_sizes_are_scaled_as_buffers_are(_: &Rig, compute: 
         assert!(near(found.as_flattened(), expected.as_flattened()), "{size:?}");
         // Of several levels the first is drawn; with other accesses the image is in another layout.
         let accesses = ImageAccess::COMPUTE_SAMPLED | ImageAccess::TRANSFER_READ;
-        let levels = ImageSpec::new(RGBA, size, accesses).with_all_mips();
+        let levels = ImageSpec::new(RGBA, size, accesses).with_full_mip_chain();
         let found = sampled::<[u8; 4]>(&mut view, levels, &Look::default(), &bytes);
         assert!(near(found.as_flattened(), expected.as_flattened()), "{size:?} with levels");
     }

@@ -94,9 +94,9 @@ impl<T: Pod + Send + Sync, D: Direction> Exchange<SlotBuffer<T>, D> {
 impl<T: Texel, D: Direction> Exchange<SharedTexture<T>, D> {
     /// Gives the texture another width and height while frames are in flight, for example those of
     /// a window. Its contents are undefined until the next frame; see [`replace`](Self::replace).
-    /// Depth, layers and format stay the same. A texture that was created with `with_all_mips`
-    /// again has all mip levels; another one has its original number of levels, or as many as fit.
-    /// Does nothing if the size is the same.
+    /// Depth, layers and format stay the same. A texture that was created with
+    /// `with_full_mip_chain` again has all mip levels; another one has its original number of
+    /// levels, or as many as fit. Does nothing if the size is the same.
     ///
     /// # Errors
     /// Those of [`replace`](Self::replace); a size of 0, as of a minimized window, is an error.
@@ -111,9 +111,9 @@ impl<T: Texel, D: Direction> Exchange<SharedTexture<T>, D> {
 impl<T: Texel, D: Direction> Exchange<SlotTexture<T>, D> {
     /// Gives the textures of the slots another width and height while frames are in flight, for
     /// example those of a window. Their contents are undefined; see [`replace`](Self::replace).
-    /// Depth, layers and format stay the same. A texture that was created with `with_all_mips`
-    /// again has all mip levels; another one has its original number of levels, or as many as fit.
-    /// Does nothing if the size is the same.
+    /// Depth, layers and format stay the same. A texture that was created with
+    /// `with_full_mip_chain` again has all mip levels; another one has its original number of
+    /// levels, or as many as fit. Does nothing if the size is the same.
     ///
     /// # Errors
     /// Those of [`replace`](Self::replace); a size of 0, as of a minimized window, is an error.

@@ -80,7 +80,7 @@ pub enum Error {
     #[error(
         "the peer supports protocol versions {oldest} to {newest}, but this side supports {} to {}; update the older \
          of the two",
-        crate::limits::OLDEST_VERSION,
+        crate::limits::MIN_VERSION,
         crate::limits::VERSION
     )]
     #[non_exhaustive]

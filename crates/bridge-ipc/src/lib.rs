@@ -20,8 +20,8 @@
 //! values. Data that is not allowed ends the connection with an error, and descriptors that came
 //! with it are closed.
 //!
-//! A peer is dead only once its process has ended ([`PeerProcess::is_dead`]). A closed socket means
-//! only that no more messages will arrive, and a stopped process may continue.
+//! A peer is dead only once its process has ended ([`PeerProcess::has_exited`]). A closed socket
+//! means only that no more messages will arrive, and a stopped process may continue.
 //!
 //! # Compatibility
 //! Enums and errors that may gain variants and fields are `#[non_exhaustive]`, so a `match` on them
@@ -47,7 +47,7 @@ mod wire;
 
 pub use error::{Error, MemoryProblem, Result};
 pub use limits::{
-    MOST_EXCHANGES, MOST_RESOURCES, MOST_SLOTS, MOST_STEP, OLDEST_VERSION, RENDERER_IN_STEP_SINCE, VERSION,
+    MAX_EXCHANGES, MAX_RESOURCES, MAX_SLOTS, MAX_VALUE_STEP, MIN_VERSION, RENDERER_IN_STEP_SINCE, VERSION,
 };
 pub use message::channel::Channel;
 pub use message::hello::{Backend, Hello, Role};
@@ -63,10 +63,10 @@ pub use shared_memory::{MappedMemory, SharedMemory};
 #[doc(hidden)] // For the other crates of this project.
 pub use transport::Owner;
 pub use transport::{
-    ConnectInfo, Connection, Listener, ListenerInfo, OsHandle, PeerProcess, PeerWatch, Waited, Waiter,
+    ConnectInfo, Connection, Listener, ListenerInfo, OsHandle, PeerProcess, PeerWatch, Readiness, Waiter,
 };
 pub use uuid::Uuid;
-pub use wire::{FORMATS, MOST_BYTES};
+pub use wire::{FORMATS, MAX_MESSAGE_SIZE};
 
 // Users may rely on these auto traits; the compiler checks them.
 const _: () = {

@@ -80,7 +80,7 @@ impl MappedMemory {
     /// Returns a pointer to the first byte, which is valid for the lifetime of the mapping. Another
     /// process may write the memory at any time, so the caller is responsible for any access that
     /// is neither atomic nor volatile. Writing to memory that is mapped [for
-    /// reading](SharedMemory::map_for_reading) faults.
+    /// reading](SharedMemory::map_read_only) faults.
     pub fn as_ptr(&self) -> *mut u8 {
         self.pointer.as_ptr()
     }
@@ -204,7 +204,7 @@ mod linux {
         ///
         /// # Errors
         /// As [`new`](Self::new).
-        pub fn new_for_reading(name: &str, bytes: u64) -> Result<(Self, MappedMemory)> {
+        pub fn new_read_only(name: &str, bytes: u64) -> Result<(Self, MappedMemory)> {
             let made = Self::unsealed(name, bytes)?;
             let mapped = made.map()?;
             // The seal does not affect existing mappings.
@@ -268,7 +268,7 @@ mod linux {
         ///
         /// # Errors
         /// [`Error::System`] if the call fails.
-        pub fn map_for_reading(&self) -> Result<MappedMemory> {
+        pub fn map_read_only(&self) -> Result<MappedMemory> {
             self.map_as(ProtFlags::READ)
         }
 
@@ -326,7 +326,7 @@ impl SharedMemory {
     ///
     /// # Errors
     /// [`Error::Unsupported`], always.
-    pub fn new_for_reading(name: &str, bytes: u64) -> Result<(Self, MappedMemory)> {
+    pub fn new_read_only(name: &str, bytes: u64) -> Result<(Self, MappedMemory)> {
         let _checked = size(name, bytes)?;
         Err(Error::Unsupported { what: "memory of two processes" })
     }
@@ -335,7 +335,7 @@ impl SharedMemory {
     ///
     /// # Errors
     /// [`Error::Unsupported`], always.
-    pub fn map_for_reading(&self) -> Result<MappedMemory> {
+    pub fn map_read_only(&self) -> Result<MappedMemory> {
         self.map()
     }
 

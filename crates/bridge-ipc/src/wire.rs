@@ -5,7 +5,7 @@ use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Size of the longest message in bytes.
-pub const MOST_BYTES: usize = size_of::<Refused>();
+pub const MAX_MESSAGE_SIZE: usize = size_of::<Refused>();
 /// The first bytes of a Hello.
 pub(crate) const MAGIC: [u8; 8] = *b"VKCUDAIP";
 /// Exchange number that represents the connection as a whole.

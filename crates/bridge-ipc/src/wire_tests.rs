@@ -35,7 +35,7 @@ fn document_describes_all_structs() {
         ["0 2 kind", "2 2 descriptors", "4 4 length",]
     );
     assert_eq!(size_of::<Header>(), 8);
-    assert_eq!(MOST_BYTES, TABLES.iter().map(|(_, _, _, size, _)| *size).max().unwrap());
+    assert_eq!(MAX_MESSAGE_SIZE, TABLES.iter().map(|(_, _, _, size, _)| *size).max().unwrap());
 }
 
 #[test]

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use bridge_ipc::{
-    BufferDescriptor, Channel, Code, Direction, FORMATS, Handle, Hello, ImageDescriptor, ImageShape, MOST_BYTES,
+    BufferDescriptor, Channel, Code, Direction, FORMATS, Handle, Hello, ImageDescriptor, ImageShape, MAX_MESSAGE_SIZE,
     Message, Offer, Resource, ResourceKind, Role, Session, Side, Timeline, Uuid, VERSION,
 };
 use proptest::prelude::*;
@@ -89,12 +89,12 @@ fn resource() -> impl Strategy<Value = Resource> {
     (any::<(u32, u32, u32, bool, bool, u128)>(), kind(), 0..100u64, 0..1000u64).prop_map(
         |(numbers, kind, place, rest)| {
             let (exchange, slot, index, file, dedicated, uuid) = numbers;
-            let handle = if file { Handle::MemoryFile } else { Handle::OpaqueFd };
+            let handle = if file { Handle::Memfd } else { Handle::OpaqueFd };
             let (dedicated, offset) = (dedicated && !file, place * 16);
             let device_uuid = if file { Uuid::nil() } else { Uuid::from_u128(uuid) };
             let resource =
                 Resource { exchange, slot, index, kind, handle, dedicated, device_uuid, allocation_size: 0, offset };
-            Resource { allocation_size: offset + resource.least_size().unwrap() + rest, ..resource }
+            Resource { allocation_size: offset + resource.min_size().unwrap() + rest, ..resource }
         },
     )
 }
@@ -144,7 +144,7 @@ proptest! {
     #[test]
     fn encoded_messages_decode_to_the_same_message(message in message()) {
         let bytes = message.encode().unwrap();
-        prop_assert!(bytes.len() <= MOST_BYTES);
+        prop_assert!(bytes.len() <= MAX_MESSAGE_SIZE);
         prop_assert_eq!(Message::decode(&bytes), Ok(message));
     }
 
@@ -311,7 +311,7 @@ fn memory_file_with_a_gpu_is_refused() {
         slot: 0,
         index: 0,
         kind,
-        handle: Handle::MemoryFile,
+        handle: Handle::Memfd,
         dedicated: false,
         device_uuid: Uuid::nil(),
         allocation_size: 64,

@@ -109,7 +109,7 @@ impl<T: Pod + Send + Sync> Element for Buffer<T> {
         home: &Arc<CudaStream>,
     ) -> Result<Self::Mapped, cuda_import::Error> {
         // `check_resource` has checked that the length fits.
-        let len = usize::try_from(resource.least_size().unwrap_or(0)).unwrap_or(0) / size_of::<T>().max(1);
+        let len = usize::try_from(resource.min_size().unwrap_or(0)).unwrap_or(0) / size_of::<T>().max(1);
         MappedBuffer::map(memory, &BufferMappingInfo { offset: resource.offset, len }, home)
     }
 

@@ -119,7 +119,7 @@ mod tests {
         let worker = std::thread::spawn(move || connect(place));
         let hello = Hello { host: true, ..Hello::new(Role::Renderer, "renderer") };
         while !worker.is_finished() {
-            assert!(listener.greet(&hello, Duration::from_millis(1)).unwrap().is_none());
+            assert!(listener.handshake(&hello, Duration::from_millis(1)).unwrap().is_none());
         }
         let worker = worker.join().unwrap();
         // The peer is this process, so the watch ends only if it is stopped.

@@ -29,7 +29,7 @@ impl HostMemory {
     /// Returns `None` if the sizes do not fit this machine. That the resource is inside the memory
     /// was checked when the message was decoded.
     pub(crate) fn new(memory: MappedMemory, resource: &Resource) -> Option<Self> {
-        let (offset, len) = (usize::try_from(resource.offset).ok()?, usize::try_from(resource.least_size()?).ok()?);
+        let (offset, len) = (usize::try_from(resource.offset).ok()?, usize::try_from(resource.min_size()?).ok()?);
         let (levels, image) = match &resource.kind {
             ResourceKind::Buffer(_) => (Vec::new(), None),
             ResourceKind::Image(image) => (image.layout()?.0, Some(*image)),

@@ -126,7 +126,7 @@ impl Link {
         outlive: bool,
         find: impl FnMut(&mut State) -> Option<T>,
     ) -> Result<T, Ended> {
-        self.wait(timeout, |state| state.received_bye && (outlive || !state.connection.peer().is_dead()), find)
+        self.wait(timeout, |state| state.received_bye && (outlive || !state.connection.peer().has_exited()), find)
     }
 
     /// Implements [`wait_for`](Self::wait_for). Messages that arrived before the end of the
@@ -145,7 +145,7 @@ impl Link {
         loop {
             let left = deadline.map_or(timeout, |deadline| deadline.saturating_duration_since(Instant::now()));
             // Checked before the socket is read, so that everything the process sent is read.
-            let dead = waited.take().unwrap_or_else(|| state.connection.peer().is_dead());
+            let dead = waited.take().unwrap_or_else(|| state.connection.peer().has_exited());
             match state.poll(dead) {
                 Ok(true) => self.notify(&state),
                 Ok(false) => {}
@@ -175,7 +175,7 @@ impl Link {
             state = self.state();
             state.waiting = false;
             self.notify(&state);
-            waited = Some(polled.map_err(Ended::Closed)?.dead);
+            waited = Some(polled.map_err(Ended::Closed)?.peer_exited);
         }
     }
 
@@ -189,7 +189,7 @@ impl Link {
         let mut state = self.state();
         if state.last_check.is_none_or(|looked| looked.elapsed() >= CHECK_INTERVAL) {
             // A child may hold the renderer's end of the socket, which then never ends.
-            let dead = state.connection.peer().is_dead();
+            let dead = state.connection.peer().has_exited();
             state.last_check = Some(Instant::now());
             match state.poll(dead) {
                 Ok(true) => self.notify(&state),
@@ -219,7 +219,7 @@ impl Link {
     pub(crate) fn check(&self, left: Duration) -> Result<(), Ended> {
         self.check_owner()?;
         let mut state = self.state();
-        let dead = state.connection.peer().is_dead();
+        let dead = state.connection.peer().has_exited();
         match state.poll(dead) {
             Ok(true) => self.notify(&state),
             Ok(false) => {}
@@ -236,7 +236,7 @@ impl Link {
         let Some(limit) = state.exit_wait(&error, left) else { return Ended::Closed(error) };
         let is_early = left < state.rest_of_grace(&error);
         drop(state);
-        match self.waiter.wait_for_death(limit) {
+        match self.waiter.wait_for_exit(limit) {
             true => Ended::Dead,
             false if is_early => Ended::Timeout,
             false => Ended::Closed(error),

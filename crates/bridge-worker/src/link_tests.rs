@@ -33,7 +33,7 @@ fn folder(name: &str) -> PathBuf {
 
 fn accept(listener: &Listener) -> Connection {
     let mut connection = listener.accept(LIMIT).unwrap().unwrap();
-    connection.greet(&Hello { host: true, ..Hello::new(Role::Renderer, "renderer") }, LIMIT).unwrap();
+    connection.handshake(&Hello { host: true, ..Hello::new(Role::Renderer, "renderer") }, LIMIT).unwrap();
     connection
 }
 

@@ -127,7 +127,7 @@ fn host_slots<R: Resources>(offer: &Offer, resources: Vec<(Resource, OsHandle)>)
         let memory = SharedMemory::from_peer(&name, handle, resource.allocation_size)?;
         let memory = match offer.direction {
             Direction::WorkerWrites => memory.map()?,
-            Direction::RendererWrites => memory.map_for_reading()?,
+            Direction::RendererWrites => memory.map_read_only()?,
         };
         let too_large =
             || Error::Mismatch { exchange: name.clone(), reason: "it is too large for this machine".to_owned() };
@@ -167,7 +167,7 @@ impl Shared {
     pub(crate) fn leave<R: Resources>(&self, side: &mut Side<R>, exchange: u32) {
         if let Side::Cuda(side) = side {
             // With trust, the stream may still wait for a renderer that has ended.
-            if self.link.state().connection.peer().is_dead() {
+            if self.link.state().connection.peer().has_exited() {
                 side.rescue();
             }
             if !side.finish() {

@@ -103,7 +103,7 @@ impl Worker {
         };
         let sent = connection.send(&Message::Hello(hello), None, info.timeout);
         // CUDA may have taken longer to start than the renderer waits.
-        sent.map_err(|error| connection.last_word(error))?;
+        sent.map_err(|error| connection.close_reason(error))?;
         let link = Link::new(connection, info.timeout)?;
         let trust = info.trust;
         let shared = Shared { link, cuda, reason, renderer, timeout: info.timeout, trust };

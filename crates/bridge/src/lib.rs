@@ -153,9 +153,9 @@ pub use compute::{Backend, Compute};
 pub use error::{Error, RecordError, Result, Stage};
 #[cfg(all(target_os = "linux", feature = "remote"))]
 pub use exchange::RenderFirstRemote;
-pub use exchange::parts::{LegacySubmitParts, SubmitParts};
 pub use exchange::resources::Resources;
 pub use exchange::resources::many::PerElement;
+pub use exchange::submit::parts::{LegacySubmitParts, SubmitParts};
 pub use exchange::{
     ComputeFirst, ComputeRead, ComputeTurn, ComputeWrite, CudaPart, CudaWork, Direction, Exchange, ExchangeInfo,
     FrameGraph, HostWork, InitialTurn, LatestInfo, LatestReader, LatestWriter, Lease, Lendable, LentLatest, LentTurn,

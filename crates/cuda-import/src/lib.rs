@@ -156,7 +156,7 @@ pub use memory::{ImportedMemory, MemoryImportInfo};
 pub use semaphore::{ImportedSemaphore, SemaphoreKind};
 pub use stream::graph::{CaptureError, StreamGraph};
 pub use stream::order::any_foreign_streams;
-pub use stream::private_stream::signal_apart;
+pub use stream::private_stream::signal_on_private_stream;
 pub use stream::refusal::check_stream;
 pub use stream::signal_and_record::signal_and_record;
 pub use stream::{SemaphorePoint, StreamEvent, query, record_event, signal, signal_one, wait, wait_one};

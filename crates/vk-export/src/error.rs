@@ -4,7 +4,7 @@ use ash::vk;
 
 use crate::device::requirements::{Requirement, to_texts};
 use crate::kernel::ptx::refusal::PtxRefusal;
-use texts::{advice, describe_free, describe_promise, or_none, software};
+use texts::{advice, describe_free, describe_max_allocation_size, or_none, software};
 
 mod texts;
 
@@ -27,13 +27,13 @@ pub enum Error {
     },
 
     /// The loader works, but no device matches the request.
-    #[error("no Vulkan device is suitable: requested {asked}; found: {found}{}", software(found))]
+    #[error("no Vulkan device is suitable: requested {requested}; found: {available}{}", software(available))]
     #[non_exhaustive]
     NoDevice {
         /// The selector as text.
-        asked: String,
+        requested: String,
         /// Each device that was found with the reasons against it, or "none".
-        found: String,
+        available: String,
     },
 
     /// The device or its setup lacks requirements; all of them are listed.
@@ -145,7 +145,7 @@ pub enum Error {
     #[error(
         "vkAllocateMemory failed: {result:?} ({}) [{object}, {device}]: {size} bytes requested from memory heap {heap}, which has \
          {heap_size}{}{}; ask for less, or use fewer slots",
-        .result.as_raw(), describe_free(*.free), describe_promise(*.size, *.promised)
+        .result.as_raw(), describe_free(*.free), describe_max_allocation_size(*.size, *.max_allocation_size)
     )]
     #[non_exhaustive]
     OutOfMemory {
@@ -162,7 +162,7 @@ pub enum Error {
         free: Option<u64>,
         /// The largest allocation that the driver guarantees not to reject by size
         /// (`maxMemoryAllocationSize`).
-        promised: u64,
+        max_allocation_size: u64,
         /// The driver's code.
         result: vk::Result,
         /// The device's name.

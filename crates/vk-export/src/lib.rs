@@ -148,7 +148,7 @@ pub use device::requirements::{
     required_device_extensions,
 };
 pub use device::requirements_of::{DeviceRequirements, OptionalKind, OptionalRequirement, requirements_for};
-pub use device::validation::{SILENCED, Silenced, ValidationMessage};
+pub use device::validation::{IGNORED_MESSAGES, IgnoredMessage, ValidationMessage};
 pub use device::{
     AdoptInfo, DeviceSelector, EnabledFeatures, ExportDevice, OpenInfo, RawHandles, Validation, requirements_for_raw,
 };
@@ -223,7 +223,7 @@ const _: () = {
     shared::<RequiredFeatures>();
     shared::<Validation>();
     shared::<ValidationMessage>();
-    shared::<Silenced>();
+    shared::<IgnoredMessage>();
     shared::<Requirement>();
     shared::<BufferAccess>();
     shared::<ImageAccess>();

@@ -84,7 +84,7 @@ pub(crate) enum Kind {
     /// A module was loaded from bytes that are not PTX. The driver takes the size of a binary
     /// module from its header, and reads beyond the bytes that the program has passed if that is
     /// wrong.
-    NotPtx,
+    InvalidPtx,
     /// A host function that a stream runs called CUDA, which is forbidden.
     CallInHostFunction,
     /// The host waits for something that never happens.
@@ -124,7 +124,7 @@ impl fmt::Display for Kind {
             Self::AsyncFreeOfMapping => "async-free-of-mapping",
             Self::CaptureLeft => "capture-left",
             Self::OutOfBounds => "out-of-bounds",
-            Self::NotPtx => "not-ptx",
+            Self::InvalidPtx => "not-ptx",
             Self::CallInHostFunction => "call-in-host-function",
             Self::Hang => "hang",
         })

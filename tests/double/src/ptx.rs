@@ -12,7 +12,7 @@ pub(crate) struct Kernel {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// It is not PTX.
-    NotPtx,
+    InvalidPtx,
     /// The error in it, as the driver's compiler reports it.
     Broken(String),
 }
@@ -27,7 +27,7 @@ pub(crate) fn kernels(text: &str) -> Result<Vec<Kernel>, Fault> {
     let code: String =
         text.lines().map(|line| line.split("//").next().unwrap_or(line)).flat_map(|it| [it, "\n"]).collect();
     if !code.contains(".version") || !code.contains(".target") {
-        return Err(Fault::NotPtx);
+        return Err(Fault::InvalidPtx);
     }
     let (mut found, mut before) = (Vec::new(), 0);
     for (i, part) in code.split(".entry").enumerate() {
@@ -86,7 +86,7 @@ mod tests {
         let expected = [("fill", vec![8, 8, 4, 24]), ("nothing", Vec::new()), ("bare", Vec::new())];
         let expected = expected.map(|(name, params)| Kernel { name: name.to_owned(), params });
         assert_eq!(kernels(text).unwrap(), expected);
-        assert_eq!(kernels("\u{7f}ELF"), Err(Fault::NotPtx));
+        assert_eq!(kernels("\u{7f}ELF"), Err(Fault::InvalidPtx));
     }
 
     #[test]

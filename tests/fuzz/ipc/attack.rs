@@ -147,7 +147,7 @@ fn create_descriptor(thing: Thing, reads: bool) -> OwnedFd {
     };
     match thing {
         Thing::Memory if reads => {
-            let (file, _) = SharedMemory::new_for_reading("fuzz", BYTES).unwrap();
+            let (file, _) = SharedMemory::new_read_only("fuzz", BYTES).unwrap();
             file.handle().try_clone().unwrap()
         }
         Thing::Memory => SharedMemory::new("fuzz", BYTES).unwrap().handle().try_clone().unwrap(),
@@ -208,7 +208,7 @@ fn renderer_script(kind: Kind) -> Vec<Step> {
             slot,
             index: 0,
             kind: ResourceKind::Buffer(BufferDescriptor { size: BYTES, element_size: 4 }),
-            handle: Handle::MemoryFile,
+            handle: Handle::Memfd,
             dedicated: false,
             device_uuid: Uuid::nil(),
             allocation_size: BYTES,

@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn a_device_without_kernels_is_reported() {
         let Ok(report) = bridge::vk_export::report() else { return };
-        for device in report.devices.iter().filter(|device| !device.cuda_kernel_gaps.is_empty()) {
+        for device in report.devices.iter().filter(|device| !device.missing_for_cuda_kernels.is_empty()) {
             let trial = KernelTrial::run(device.index, &device.info.name);
             let failure = trial.failure.unwrap();
             assert_eq!((failure.step, trial.run_ms), ("opening the Vulkan device", None), "{}", failure.error);

@@ -120,7 +120,7 @@ pub fn examine(
         crossed.map(|(pair, other)| trial::run_peer(DeviceSelector::Index(pair.vulkan), other)).collect();
     peers.iter().for_each(|trial| show(&text::trial(trial)));
 
-    let able = vulkan.devices.iter().filter(|device| device.cuda_kernels && device.base_gaps.is_empty());
+    let able = vulkan.devices.iter().filter(|device| device.cuda_kernels && device.missing_requirements.is_empty());
     let kernels: Vec<_> = able.map(|device| KernelTrial::run(device.index, &device.name)).collect();
     kernels.iter().for_each(|trial| show(&text::kernel(trial)));
 

@@ -80,7 +80,8 @@ pub(super) fn vulkan(vulkan: &Vulkan) -> String {
             ),
         );
         line(&mut text, DEEPER, &format!("CUDA kernels in its own queue: {}", yes(device.cuda_kernels)));
-        for (gaps, purpose) in [(&device.base_gaps, "to be used at all"), (&device.export_gaps, "to export")] {
+        let (base, export) = (&device.missing_requirements, &device.missing_for_export);
+        for (gaps, purpose) in [(base, "to be used at all"), (export, "to export")] {
             if !gaps.is_empty() {
                 line(&mut text, DEEPER, &format!("lacks, {purpose}: {}", gaps.join("; ")));
             }

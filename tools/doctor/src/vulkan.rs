@@ -63,9 +63,9 @@ pub struct VulkanDevice {
     /// The driver's name and version, as reported by the driver.
     pub driver: String,
     /// Missing requirements for any use.
-    pub base_gaps: Vec<String>,
+    pub missing_requirements: Vec<String>,
     /// Missing requirements for exporting.
-    pub export_gaps: Vec<String>,
+    pub missing_for_export: Vec<String>,
     /// `true` if it can export buffers.
     pub exports_buffers: bool,
     /// The handle type of exported buffers.
@@ -132,13 +132,13 @@ impl VulkanDevice {
                 vk::api_version_patch(version)
             ),
             driver: info.driver.clone(),
-            base_gaps: texts(&report.base_gaps),
-            export_gaps: texts(&report.export_gaps),
+            missing_requirements: texts(&report.missing_requirements),
+            missing_for_export: texts(&report.missing_for_export),
             exports_buffers: report.exports_buffers,
             buffer_handle: report.buffer_handle.map(vk_export::HandleType::as_str),
             exports_timelines: report.exports_timelines,
             exports_binaries: report.exports_binaries,
-            cuda_kernels: report.cuda_kernel_gaps.is_empty(),
+            cuda_kernels: report.missing_for_cuda_kernels.is_empty(),
             max_allocation_size: info.max_allocation_size,
         }
     }

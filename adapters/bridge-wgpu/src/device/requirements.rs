@@ -79,7 +79,7 @@ impl Requirements {
     /// [`Error::Missing`](crate::Error::Missing) with everything that the device lacks for this.
     pub fn cuda_kernels(mut self, adapter: &vulkan::Adapter) -> Result<Self> {
         let optional = needed(adapter)?.optional;
-        let lacks = |what| !optional.iter().any(|one| one.what == what && one.is_there);
+        let lacks = |what| !optional.iter().any(|one| one.kind == what && one.is_supported);
         let extensions = CUDA_KERNEL_EXTENSIONS.iter().filter(|name| lacks(OptionalKind::Extension(name)));
         let mut missing: Vec<_> =
             extensions.map(|name| format!("device extension {}", name.to_string_lossy())).collect();

@@ -37,7 +37,7 @@ impl Shape {
         Self { kind, size, levels: Levels::Count(1), layers: None }
     }
 
-    pub(crate) fn d1(width: u32) -> Self {
+    pub(crate) fn new_1d(width: u32) -> Self {
         Self::of_kind(Kind::D1, [width, 1, 1])
     }
 
@@ -45,7 +45,7 @@ impl Shape {
         Self::of_kind(Kind::D2, [width, height, 1])
     }
 
-    pub(crate) fn d3(size: [u32; 3]) -> Self {
+    pub(crate) fn new_3d(size: [u32; 3]) -> Self {
         Self::of_kind(Kind::D3, size)
     }
 
@@ -53,11 +53,11 @@ impl Shape {
         Self::of_kind(Kind::Cube, [side, side, 1])
     }
 
-    pub(crate) fn with_mips(self, levels: u32) -> Self {
+    pub(crate) fn with_mip_levels(self, levels: u32) -> Self {
         Self { levels: Levels::Count(levels), ..self }
     }
 
-    pub(crate) fn with_all_mips(self) -> Self {
+    pub(crate) fn with_full_mip_chain(self) -> Self {
         Self { levels: Levels::All, ..self }
     }
 
@@ -122,14 +122,14 @@ impl Shape {
         let [width, height, _] = self.size;
         let spec = match self.kind {
             // The bridge rejects a height that the kind cannot have, but wgpu would accept it.
-            Kind::D1 => ImageSpec::d1(format, width, accesses).with_extent([width, height, 1]),
+            Kind::D1 => ImageSpec::new_1d(format, width, accesses).with_extent([width, height, 1]),
             Kind::D2 => ImageSpec::new(format, [width, height], accesses),
-            Kind::D3 => ImageSpec::d3(format, self.size, accesses),
+            Kind::D3 => ImageSpec::new_3d(format, self.size, accesses),
             Kind::Cube => ImageSpec::cube(format, width, accesses).with_extent([width, height, 1]),
         };
-        let spec = spec.with_mips(self.level_count());
+        let spec = spec.with_mip_levels(self.level_count());
         match self.layers {
-            Some(layers) => spec.with_array(layers),
+            Some(layers) => spec.with_array_layers(layers),
             None => spec,
         }
     }
@@ -180,14 +180,14 @@ macro_rules! shaped {
             /// otherwise CUDA lays out the layers differently than Vulkan, and creating it is an
             /// error.
             #[must_use]
-            pub fn with_mips(self, levels: u32) -> Self {
-                Self { shape: self.shape.with_mips(levels), ..self }
+            pub fn with_mip_levels(self, levels: u32) -> Self {
+                Self { shape: self.shape.with_mip_levels(levels), ..self }
             }
 
             /// Enables all mip levels, down to one texel.
             #[must_use]
-            pub fn with_all_mips(self) -> Self {
-                Self { shape: self.shape.with_all_mips(), ..self }
+            pub fn with_full_mip_chain(self) -> Self {
+                Self { shape: self.shape.with_full_mip_chain(), ..self }
             }
 
             /// Makes the texture an array of this many layers, or of this many cubes. CUDA kernels
@@ -208,9 +208,9 @@ mod tests {
 
     #[test]
     fn a_full_chain_stays_one_and_others_are_cut() {
-        let full = Shape::d2([64, 16]).with_all_mips();
+        let full = Shape::d2([64, 16]).with_full_mip_chain();
         assert_eq!((full.level_count(), full.resized([256, 3]).level_count()), (7, 9));
-        let some = Shape::d2([64, 16]).with_mips(5);
+        let some = Shape::d2([64, 16]).with_mip_levels(5);
         assert_eq!((some.resized([256, 256]).level_count(), some.resized([4, 2]).level_count()), (5, 3));
         // The size is the error, not the number of levels.
         assert_eq!(full.resized([0, 0]).level_count(), 1);
@@ -222,7 +222,7 @@ mod tests {
         let cubes = Shape::cube(32).with_layers(2);
         let descriptor = cubes.descriptor("cubes", format, wgpu::TextureUsages::COPY_SRC);
         assert_eq!((descriptor.dimension, descriptor.size.depth_or_array_layers), (wgpu::TextureDimension::D2, 12));
-        let volume = Shape::d3([8, 4, 2]).with_all_mips();
+        let volume = Shape::new_3d([8, 4, 2]).with_full_mip_chain();
         let descriptor = volume.descriptor("volume", format, wgpu::TextureUsages::COPY_SRC);
         assert_eq!((descriptor.size.depth_or_array_layers, descriptor.mip_level_count), (2, 4));
     }
@@ -232,16 +232,16 @@ mod tests {
         let drawn = wgpu::TextureUsages::RENDER_ATTACHMENT;
         let copied = wgpu::TextureUsages::COPY_SRC;
         let fault = |shape: Shape, usage, place| shape.check_usage(usage, place, "texture").unwrap_err().to_string();
-        assert!(fault(Shape::d1(8).with_layers(2), copied, Place::OwnCommands).contains(
+        assert!(fault(Shape::new_1d(8).with_layers(2), copied, Place::OwnCommands).contains(
             "does not support arrays of \
             1D"
         ));
-        assert!(fault(Shape::d1(8).with_all_mips(), copied, Place::Slot).contains("one mip level"));
-        assert!(fault(Shape::d1(8), drawn, Place::OwnCommands).contains("does not draw to 1D"));
-        assert!(fault(Shape::d3([8, 8, 8]), drawn, Place::Slot).contains("`SharedTexture`"));
-        assert!(fault(Shape::d3([8, 8, 8]).with_layers(2), copied, Place::OwnCommands).contains("use its depth"));
-        Shape::d3([8, 8, 8]).check_usage(drawn, Place::OwnCommands, "texture").unwrap();
-        Shape::d1(8).with_all_mips().check_usage(copied, Place::OwnCommands, "texture").unwrap_err();
-        Shape::d1(1).with_all_mips().check_usage(copied, Place::OwnCommands, "texture").unwrap();
+        assert!(fault(Shape::new_1d(8).with_full_mip_chain(), copied, Place::Slot).contains("one mip level"));
+        assert!(fault(Shape::new_1d(8), drawn, Place::OwnCommands).contains("does not draw to 1D"));
+        assert!(fault(Shape::new_3d([8, 8, 8]), drawn, Place::Slot).contains("`SharedTexture`"));
+        assert!(fault(Shape::new_3d([8, 8, 8]).with_layers(2), copied, Place::OwnCommands).contains("use its depth"));
+        Shape::new_3d([8, 8, 8]).check_usage(drawn, Place::OwnCommands, "texture").unwrap();
+        Shape::new_1d(8).with_full_mip_chain().check_usage(copied, Place::OwnCommands, "texture").unwrap_err();
+        Shape::new_1d(1).with_full_mip_chain().check_usage(copied, Place::OwnCommands, "texture").unwrap();
     }
 }

@@ -54,8 +54,8 @@ impl<T: Texel> SlotTexture<T> {
     ///
     /// # Safety
     /// The contract of [`new`](Self::new).
-    pub unsafe fn d1(format: wgpu::TextureFormat, width: u32, usage: wgpu::TextureUsages) -> Self {
-        Self::with_shape(format, Shape::d1(width), usage)
+    pub unsafe fn new_1d(format: wgpu::TextureFormat, width: u32, usage: wgpu::TextureUsages) -> Self {
+        Self::with_shape(format, Shape::new_1d(width), usage)
     }
 
     /// Like [`new`](Self::new), for a 3D texture of the given width, height and depth in texels. It
@@ -63,8 +63,8 @@ impl<T: Texel> SlotTexture<T> {
     ///
     /// # Safety
     /// The contract of [`new`](Self::new).
-    pub unsafe fn d3(format: wgpu::TextureFormat, size: [u32; 3], usage: wgpu::TextureUsages) -> Self {
-        Self::with_shape(format, Shape::d3(size), usage)
+    pub unsafe fn new_3d(format: wgpu::TextureFormat, size: [u32; 3], usage: wgpu::TextureUsages) -> Self {
+        Self::with_shape(format, Shape::new_3d(size), usage)
     }
 
     /// Like [`new`](Self::new), for a cube map whose faces are `side` texels wide: a wgpu 2D

@@ -40,13 +40,13 @@ impl<T: Texel> SharedTexture<T> {
     }
 
     /// Like [`new`](Self::new), for a 1D texture of the given width in texels.
-    pub fn d1(format: wgpu::TextureFormat, width: u32, usage: wgpu::TextureUsages) -> Self {
-        Self::with_shape(format, Shape::d1(width), usage)
+    pub fn new_1d(format: wgpu::TextureFormat, width: u32, usage: wgpu::TextureUsages) -> Self {
+        Self::with_shape(format, Shape::new_1d(width), usage)
     }
 
     /// Like [`new`](Self::new), for a 3D texture of the given width, height and depth in texels.
-    pub fn d3(format: wgpu::TextureFormat, size: [u32; 3], usage: wgpu::TextureUsages) -> Self {
-        Self::with_shape(format, Shape::d3(size), usage)
+    pub fn new_3d(format: wgpu::TextureFormat, size: [u32; 3], usage: wgpu::TextureUsages) -> Self {
+        Self::with_shape(format, Shape::new_3d(size), usage)
     }
 
     /// Like [`new`](Self::new), for a cube map whose faces are `side` texels wide: a wgpu 2D

@@ -16,14 +16,14 @@ fn encode(bridge: &Bridge, record: impl FnOnce(&mut wgpu::CommandEncoder)) -> wg
 /// Returns textures of every kind.
 fn shared(usage: wgpu::TextureUsages) -> Vec<SharedTexture<u32>> {
     vec![
-        SharedTexture::d1(R32Uint, 40, usage),
-        SharedTexture::new(R32Uint, [64, 24], usage).with_mips(3),
-        SharedTexture::new(R32Uint, [20, 9], usage).with_all_mips(),
+        SharedTexture::new_1d(R32Uint, 40, usage),
+        SharedTexture::new(R32Uint, [64, 24], usage).with_mip_levels(3),
+        SharedTexture::new(R32Uint, [20, 9], usage).with_full_mip_chain(),
         SharedTexture::new(R32Uint, [20, 9], usage).with_layers(3),
-        SharedTexture::new(R32Uint, [16, 16], usage).with_layers(2).with_all_mips(),
-        SharedTexture::d3(R32Uint, [16, 8, 5], usage),
-        SharedTexture::d3(R32Uint, [16, 8, 5], usage).with_all_mips(),
-        SharedTexture::cube(R32Uint, 16, usage).with_all_mips(),
+        SharedTexture::new(R32Uint, [16, 16], usage).with_layers(2).with_full_mip_chain(),
+        SharedTexture::new_3d(R32Uint, [16, 8, 5], usage),
+        SharedTexture::new_3d(R32Uint, [16, 8, 5], usage).with_full_mip_chain(),
+        SharedTexture::cube(R32Uint, 16, usage).with_full_mip_chain(),
         SharedTexture::cube(R32Uint, 8, usage).with_layers(2),
     ]
 }
@@ -32,11 +32,11 @@ fn shared(usage: wgpu::TextureUsages) -> Vec<SharedTexture<u32>> {
 fn slots(usage: wgpu::TextureUsages) -> Vec<(SlotTexture<u32>, Dimensions)> {
     use wgpu::TextureDimension::{D1, D2, D3};
     // SAFETY: the lent textures are only used in the commands of their frames.
-    let line = |width| unsafe { SlotTexture::d1(R32Uint, width, usage) };
+    let line = |width| unsafe { SlotTexture::new_1d(R32Uint, width, usage) };
     // SAFETY: the lent textures are only used in the commands of their frames.
     let flat = |size| unsafe { SlotTexture::new(R32Uint, size, usage) };
     // SAFETY: the lent textures are only used in the commands of their frames.
-    let volume = |size| unsafe { SlotTexture::d3(R32Uint, size, usage) };
+    let volume = |size| unsafe { SlotTexture::new_3d(R32Uint, size, usage) };
     // SAFETY: the lent textures are only used in the commands of their frames.
     let cube = |side| unsafe { SlotTexture::cube(R32Uint, side, usage) };
     let of = |dimension, [width, height, depth_or_array_layers]: [u32; 3], levels| Dimensions {
@@ -46,13 +46,13 @@ fn slots(usage: wgpu::TextureUsages) -> Vec<(SlotTexture<u32>, Dimensions)> {
     };
     vec![
         (line(40), of(D1, [40, 1, 1], 1)),
-        (flat([64, 24]).with_mips(3), of(D2, [64, 24, 1], 3)),
-        (flat([20, 9]).with_all_mips(), of(D2, [20, 9, 1], 5)),
+        (flat([64, 24]).with_mip_levels(3), of(D2, [64, 24, 1], 3)),
+        (flat([20, 9]).with_full_mip_chain(), of(D2, [20, 9, 1], 5)),
         (flat([20, 9]).with_layers(3), of(D2, [20, 9, 3], 1)),
-        (flat([16, 16]).with_layers(2).with_all_mips(), of(D2, [16, 16, 2], 5)),
+        (flat([16, 16]).with_layers(2).with_full_mip_chain(), of(D2, [16, 16, 2], 5)),
         (volume([16, 8, 5]), of(D3, [16, 8, 5], 1)),
-        (volume([16, 8, 5]).with_all_mips(), of(D3, [16, 8, 5], 5)),
-        (cube(16).with_all_mips(), of(D2, [16, 16, 6], 5)),
+        (volume([16, 8, 5]).with_full_mip_chain(), of(D3, [16, 8, 5], 5)),
+        (cube(16).with_full_mip_chain(), of(D2, [16, 16, 6], 5)),
         (cube(8).with_layers(2), of(D2, [8, 8, 12], 1)),
     ]
 }
@@ -257,24 +257,24 @@ fn what_is_not_shared_is_named() {
     let flat = |format| SharedTexture::<u32>::new(format, [16, 16], usage);
     let depth = fault(&bridge, flat(wgpu::TextureFormat::Depth32Float));
     assert!(depth.contains("D32_SFLOAT") && depth.contains("R32_SFLOAT"), "{depth}");
-    let mips = fault(&bridge, flat(R32Uint).with_mips(6));
+    let mips = fault(&bridge, flat(R32Uint).with_mip_levels(6));
     assert!(mips.contains('6') && mips.contains('5'), "{mips}");
     for texture in
-        [flat(R32Uint).with_mips(0), flat(R32Uint).with_layers(0), SharedTexture::new(R32Uint, [0, 16], usage)]
+        [flat(R32Uint).with_mip_levels(0), flat(R32Uint).with_layers(0), SharedTexture::new(R32Uint, [0, 16], usage)]
     {
         assert!(!fault(&bridge, texture).is_empty());
     }
-    let volume = fault(&bridge, SharedTexture::d3(R32Uint, [8, 8, 8], usage).with_layers(2));
+    let volume = fault(&bridge, SharedTexture::new_3d(R32Uint, [8, 8, 8], usage).with_layers(2));
     assert!(volume.contains("use its depth"), "{volume}");
     let texel = fault(&bridge, flat(wgpu::TextureFormat::R32Float));
     assert!(texel.contains("u32") || texel.contains("U32"), "{texel}");
     let drawn = wgpu::TextureUsages::RENDER_ATTACHMENT;
     // SAFETY: no slot is created.
-    let slot = unsafe { SlotTexture::<u32>::d3(R32Uint, [8, 8, 8], drawn) };
+    let slot = unsafe { SlotTexture::<u32>::new_3d(R32Uint, [8, 8, 8], drawn) };
     let slot = Exchange::new(&bridge, &info("texture"), slot).unwrap_err().to_string();
     assert!(slot.contains("slot texture \"texture\"") && slot.contains("`SharedTexture`"), "{slot}");
     // wgpu may draw to the separate texture of a `SharedTexture`.
-    let own = SharedTexture::<u32>::d3(R32Uint, [8, 8, 8], drawn);
+    let own = SharedTexture::<u32>::new_3d(R32Uint, [8, 8, 8], drawn);
     Exchange::render_first(&bridge, &info("texture"), own).unwrap();
     assert_eq!(validation_messages(), [""; 0]);
 }
@@ -283,7 +283,7 @@ fn what_is_not_shared_is_named() {
 #[test]
 fn levels_come_back_with_the_size() {
     for bridge in bridges() {
-        let texture = SharedTexture::<u32>::new(R32Uint, [64, 16], wgpu::TextureUsages::COPY_SRC).with_mips(5);
+        let texture = SharedTexture::<u32>::new(R32Uint, [64, 16], wgpu::TextureUsages::COPY_SRC).with_mip_levels(5);
         let mut exchange = Exchange::new(&bridge, &info("levels"), texture).unwrap();
         for (size, levels) in [([64, 16], 5), ([1, 1], 1), ([64, 16], 5), ([4, 4], 3), ([256, 256], 5)] {
             exchange.resize(size).unwrap();

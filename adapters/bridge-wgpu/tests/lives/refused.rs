@@ -16,7 +16,7 @@ fn numbers() -> Numbers {
 }
 
 fn picture() -> Picture {
-    SharedTexture::new(wgpu::TextureFormat::R32Uint, [64, 8], wgpu::TextureUsages::COPY_SRC).with_mips(2)
+    SharedTexture::new(wgpu::TextureFormat::R32Uint, [64, 8], wgpu::TextureUsages::COPY_SRC).with_mip_levels(2)
 }
 
 /// Records a command buffer that wgpu refuses, because it uses a destroyed buffer.

@@ -167,7 +167,7 @@ const SIZES: [[u32; 2]; 4] = [[64, 24], [20, 33], [20, 33], [100, 7]];
 fn a_texture_is_resized_in_both_directions() {
     let _alone = alone();
     for bridge in bridges() {
-        let spec = |usage| SharedTexture::<u32>::new(R32Uint, SIZES[0], usage).with_all_mips();
+        let spec = |usage| SharedTexture::<u32>::new(R32Uint, SIZES[0], usage).with_full_mip_chain();
         let mut there = Exchange::new(&bridge, &info("there"), spec(wgpu::TextureUsages::COPY_SRC)).unwrap();
         let mut back = Exchange::render_first(&bridge, &info("back"), spec(wgpu::TextureUsages::COPY_DST)).unwrap();
         for (size, frame) in SIZES.into_iter().zip(1..) {
@@ -276,7 +276,7 @@ fn what_cannot_be_leaves_the_exchange_as_it_was() {
                 turn.skip();
                 error
             }
-            _ => exchange.replace(SharedTexture::new(R32Uint, [16, 16], usage).with_mips(9)).unwrap_err(),
+            _ => exchange.replace(SharedTexture::new(R32Uint, [16, 16], usage).with_mip_levels(9)).unwrap_err(),
         };
         assert!(!error.to_string().is_empty());
         assert_eq!(Dimensions::of(exchange.objects()).size, dimensions.size, "{error}");
@@ -323,9 +323,10 @@ fn a_1d_texture_keeps_its_height() {
     for bridge in bridges() {
         let usage = wgpu::TextureUsages::COPY_SRC;
         // SAFETY: objects that frames lend are used in their commands.
-        let slots = unsafe { SlotTexture::<u32>::d1(R32Uint, 40, usage) };
+        let slots = unsafe { SlotTexture::<u32>::new_1d(R32Uint, 40, usage) };
         let mut slots = Exchange::new(&bridge, &info("slots"), slots).unwrap();
-        let mut stays = Exchange::new(&bridge, &info("stays"), SharedTexture::<u32>::d1(R32Uint, 40, usage)).unwrap();
+        let mut stays =
+            Exchange::new(&bridge, &info("stays"), SharedTexture::<u32>::new_1d(R32Uint, 40, usage)).unwrap();
         for told in [slots.resize([40, 5]), stays.resize([40, 5])] {
             let told = told.unwrap_err().to_string();
             assert!(told.contains("height of 1"), "{told}");

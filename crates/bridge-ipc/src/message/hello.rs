@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::limits::{OLDEST_VERSION, VERSION};
+use crate::limits::{MIN_VERSION, VERSION};
 use crate::message::{DecodeError, code, read_name, write_name};
 use crate::wire;
 
@@ -77,7 +77,7 @@ impl Hello {
     pub fn new(role: Role, name: &str) -> Self {
         Self {
             version: VERSION,
-            oldest: OLDEST_VERSION,
+            oldest: MIN_VERSION,
             pid: std::process::id(),
             role,
             cuda: false,
@@ -195,7 +195,7 @@ const TRUST_SINCE: u32 = 2;
 /// to `newest`.
 fn common(oldest: u32, newest: u32) -> Option<u32> {
     let version = newest.min(VERSION);
-    (version >= oldest.max(OLDEST_VERSION)).then_some(version)
+    (version >= oldest.max(MIN_VERSION)).then_some(version)
 }
 
 /// Returns the handles that the backends use. Bit 0: opaque descriptors of memory, bit 1: of

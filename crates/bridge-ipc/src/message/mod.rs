@@ -118,13 +118,13 @@ pub struct Received {
 /// An encoded message.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Encoded {
-    bytes: [u8; wire::MOST_BYTES],
+    bytes: [u8; wire::MAX_MESSAGE_SIZE],
     len: usize,
 }
 
 impl Encoded {
     fn new(message: &(impl IntoBytes + zerocopy::Immutable)) -> Self {
-        let mut encoded = Self { bytes: [0; wire::MOST_BYTES], len: size_of_val(message) };
+        let mut encoded = Self { bytes: [0; wire::MAX_MESSAGE_SIZE], len: size_of_val(message) };
         encoded.bytes[..encoded.len].copy_from_slice(message.as_bytes());
         encoded
     }

@@ -1,6 +1,6 @@
 //! The offer of an exchange.
 
-use crate::limits::{MOST_RESOURCES, MOST_SLOTS};
+use crate::limits::{MAX_RESOURCES, MAX_SLOTS};
 use crate::message::{DecodeError, code, range, read_name, reserved, write_name};
 use crate::wire;
 
@@ -22,9 +22,9 @@ pub struct Offer {
     pub exchange: u32,
     /// The side that writes the frames.
     pub direction: Direction,
-    /// Number of slots, from 1 to [`MOST_SLOTS`].
+    /// Number of slots, from 1 to [`MAX_SLOTS`].
     pub slots: u32,
-    /// Number of resources of each slot, 1 to [`MOST_RESOURCES`].
+    /// Number of resources of each slot, 1 to [`MAX_RESOURCES`].
     pub resources: u32,
     /// Maximum number of unfinished frames of the writer, at least 1.
     pub writer_in_flight: u32,
@@ -73,10 +73,10 @@ impl Offer {
         Ok(Self {
             exchange: wire.exchange.get(),
             direction,
-            slots: range("slots", wire.slots, 1, MOST_SLOTS)?,
-            resources: range("resources", wire.resources, 1, MOST_RESOURCES)?,
-            writer_in_flight: range("writer_in_flight", wire.writer_in_flight, 1, MOST_SLOTS)?,
-            reader_in_flight: range("reader_in_flight", wire.reader_in_flight, 1, MOST_SLOTS)?,
+            slots: range("slots", wire.slots, 1, MAX_SLOTS)?,
+            resources: range("resources", wire.resources, 1, MAX_RESOURCES)?,
+            writer_in_flight: range("writer_in_flight", wire.writer_in_flight, 1, MAX_SLOTS)?,
+            reader_in_flight: range("reader_in_flight", wire.reader_in_flight, 1, MAX_SLOTS)?,
             trust: wire.flags.get() == 1,
             name: read_name("name", &wire.name)?,
         })

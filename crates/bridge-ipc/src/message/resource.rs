@@ -14,21 +14,21 @@ pub enum Handle {
     /// GPU memory or a timeline, exported as `OPAQUE_FD`. Never mapped by the CPU.
     OpaqueFd,
     /// A sealed memory file, which the CPU maps.
-    MemoryFile,
+    Memfd,
 }
 
 impl Handle {
     pub(crate) fn number(self) -> u32 {
         match self {
             Self::OpaqueFd => 1,
-            Self::MemoryFile => 2,
+            Self::Memfd => 2,
         }
     }
 
     pub(crate) fn from_number(number: u32) -> Result<Self, DecodeError> {
         match number {
             1 => Ok(Self::OpaqueFd),
-            2 => Ok(Self::MemoryFile),
+            2 => Ok(Self::Memfd),
             other => Err(code("handle", other)),
         }
     }
@@ -182,7 +182,7 @@ pub struct Resource {
 impl Resource {
     /// Returns the minimum size in bytes: of a buffer, of the texels of an image, or of an image's
     /// rows in a memory file. Returns `None` if it does not fit into 64 bits.
-    pub fn least_size(&self) -> Option<u64> {
+    pub fn min_size(&self) -> Option<u64> {
         match &self.kind {
             ResourceKind::Buffer(buffer) => Some(buffer.size),
             ResourceKind::Image(image) => image.layout().map(|(_, size)| size),
@@ -221,7 +221,7 @@ impl Resource {
             device_uuid: self.device_uuid.into_bytes(),
             allocation_size: self.allocation_size.into(),
             offset: self.offset.into(),
-            size: self.least_size().unwrap_or(0).into(),
+            size: self.min_size().unwrap_or(0).into(),
             element_size: element_size.into(),
             channel: of_image(|image| image.channel.number()),
             channels: of_image(|image| image.channels),
@@ -288,15 +288,15 @@ impl Resource {
             }
             ResourceKind::Image(image) => image.validate()?,
         }
-        let Some(size) = self.least_size() else { return bad("an image's texels do not fit into 64 bits") };
+        let Some(size) = self.min_size() else { return bad("an image's texels do not fit into 64 bits") };
         let end = self.offset.checked_add(size);
         if end.is_none_or(|end| end > self.allocation_size) {
             return bad("it does not lie inside its allocation");
         }
-        if self.handle == Handle::MemoryFile && (self.dedicated || !self.offset.is_multiple_of(16)) {
+        if self.handle == Handle::Memfd && (self.dedicated || !self.offset.is_multiple_of(16)) {
             return bad("in a memory file it must not be dedicated and must begin at a multiple of 16 bytes");
         }
-        if self.handle == Handle::MemoryFile && !self.device_uuid.is_nil() {
+        if self.handle == Handle::Memfd && !self.device_uuid.is_nil() {
             return bad("a memory file must not name a GPU");
         }
         Ok(())

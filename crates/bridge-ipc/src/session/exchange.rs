@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::limits::{MOST_RESOURCES, MOST_SLOTS, MOST_STEP};
+use crate::limits::{MAX_RESOURCES, MAX_SLOTS, MAX_VALUE_STEP};
 use crate::message::Message;
 use crate::message::hello::{Backend, Role};
 use crate::message::offer::{Direction, Offer};
@@ -61,10 +61,10 @@ impl Exchange {
             return Err("its number stands for the connection".into());
         }
         for (what, number, most) in [
-            ("slots", offer.slots, MOST_SLOTS),
-            ("resources", offer.resources, MOST_RESOURCES),
-            ("frames of the writer", offer.writer_in_flight, MOST_SLOTS),
-            ("turns of the reader", offer.reader_in_flight, MOST_SLOTS),
+            ("slots", offer.slots, MAX_SLOTS),
+            ("resources", offer.resources, MAX_RESOURCES),
+            ("frames of the writer", offer.writer_in_flight, MAX_SLOTS),
+            ("turns of the reader", offer.reader_in_flight, MAX_SLOTS),
         ] {
             if number == 0 || number > most {
                 return Err(format!("{what}: {number}; allowed: 1 to {most}"));
@@ -159,7 +159,7 @@ impl Exchange {
         }
         let handle = match self.backend {
             Backend::Cuda => Handle::OpaqueFd,
-            Backend::Host => Handle::MemoryFile,
+            Backend::Host => Handle::Memfd,
         };
         if resource.handle != handle {
             return Err(format!("a worker with {:?} is given {handle:?}, not {:?}", self.backend, resource.handle));
@@ -206,7 +206,7 @@ impl Exchange {
     }
 
     fn free(&mut self, from: Role, slot: u32, value: u64) -> Result<(), String> {
-        let freed = if value == 0 { self.freed } else { check_increase(self.freed, value, MOST_STEP)? };
+        let freed = if value == 0 { self.freed } else { check_increase(self.freed, value, MAX_VALUE_STEP)? };
         if from == self.writer() {
             return Err("only the reader frees slots".into());
         }
@@ -232,7 +232,7 @@ impl Exchange {
         if from != self.writer() {
             return Err("only the writer publishes".into());
         }
-        let published = check_increase(self.published, value, MOST_STEP)?;
+        let published = check_increase(self.published, value, MAX_VALUE_STEP)?;
         if published == self.published {
             return Err(format!("value {value} is not greater than the one before"));
         }

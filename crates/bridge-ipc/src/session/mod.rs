@@ -12,7 +12,7 @@ mod trust_tests;
 
 use std::collections::BTreeMap;
 
-use crate::limits::{MOST_EXCHANGES, RENDERER_IN_STEP_SINCE};
+use crate::limits::{MAX_EXCHANGES, RENDERER_IN_STEP_SINCE};
 use crate::message::Message;
 use crate::message::hello::{Backend, Hello, Role};
 use crate::message::offer::Direction;
@@ -158,8 +158,8 @@ impl Session {
                 if self.last.is_some_and(|last| offer.exchange <= last) {
                     return refuse(format!("exchange {} is not greater than the previous ones", offer.exchange));
                 }
-                if self.exchanges.len() >= MOST_EXCHANGES {
-                    return refuse(format!("{MOST_EXCHANGES} exchanges are open, which is the maximum"));
+                if self.exchanges.len() >= MAX_EXCHANGES {
+                    return refuse(format!("{MAX_EXCHANGES} exchanges are open, which is the maximum"));
                 }
                 if offer.trust && !self.has_trust() {
                     return refuse("an in-step exchange requires the `trust` flag in both Hellos".into());

@@ -130,7 +130,7 @@ fn an_exchange_is_described_in_order() {
     assert_refused(pair.say(Role::Renderer, resource(1)), "expected slot 0, resource 0");
     assert_refused(pair.say(Role::Renderer, timeline(Side::Computed)), "follow the resources");
     assert_refused(pair.say(Role::Worker, Message::Ready { exchange: 1 }), "Describing");
-    let file = Resource { handle: Handle::MemoryFile, ..described(0) };
+    let file = Resource { handle: Handle::Memfd, ..described(0) };
     assert_refused(pair.say(Role::Renderer, Message::Resource(file)), "is given OpaqueFd");
     let other = Resource { device_uuid: Uuid::from_u128(8), ..described(0) };
     assert_refused(pair.say(Role::Renderer, Message::Resource(other)), "its GPU is");
@@ -180,7 +180,7 @@ fn values_and_frame_numbers_increase() {
     pair.say(Role::Worker, publish(1, 9, 12)).unwrap();
 }
 
-const MOST: u64 = crate::limits::MOST_STEP;
+const MOST: u64 = crate::limits::MAX_VALUE_STEP;
 
 #[test]
 fn writing_renderer_owns_the_slots_initially() {

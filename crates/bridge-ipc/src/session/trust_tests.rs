@@ -75,7 +75,7 @@ fn offer(trust: bool, direction: Direction) -> Message {
 fn resource(slot: u32, backend: Backend) -> Resource {
     let (handle, device_uuid) = match backend {
         Backend::Cuda => (Handle::OpaqueFd, GPU),
-        Backend::Host => (Handle::MemoryFile, Uuid::nil()),
+        Backend::Host => (Handle::Memfd, Uuid::nil()),
     };
     let kind = ResourceKind::Buffer(BufferDescriptor { size: 16, element_size: 4 });
     Resource {

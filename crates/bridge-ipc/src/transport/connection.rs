@@ -12,12 +12,12 @@ use crate::error::{Error, Result};
 use crate::message::hello::{Hello, Role};
 use crate::message::{Code, DecodeError, Message, Received};
 use crate::session::{Session, Verdict};
-use crate::transport::Waited;
+use crate::transport::Readiness;
 use crate::transport::owner::Owner;
 use crate::transport::peer::{PeerProcess, poll_until};
 use crate::transport::peer_socket::PeerSocket;
 use crate::transport::socket::{self, Incoming, Next};
-use crate::wire::MOST_BYTES;
+use crate::wire::MAX_MESSAGE_SIZE;
 
 /// Maximum number of ignored messages that one call skips.
 const MAX_IGNORED: usize = 64;
@@ -126,7 +126,7 @@ impl Connection {
                 }
                 Next::Other => {}
             }
-            let mut bytes = [0; MOST_BYTES];
+            let mut bytes = [0; MAX_MESSAGE_SIZE];
             // Only the renderer sends descriptors.
             let takes_descriptors = self.session.role() == Role::Worker;
             let (len, descriptors) = match socket::receive(&*self.socket, &mut bytes, takes_descriptors) {
@@ -200,11 +200,11 @@ impl Connection {
 
     /// Returns a message that arrived during a wait that has ended because its `timeout` has passed
     /// or because the peer's process has ended.
-    pub(super) fn receive_last(&mut self, waited: Waited, timeout: Duration) -> Result<Received> {
+    pub(super) fn receive_last(&mut self, waited: Readiness, timeout: Duration) -> Result<Received> {
         if let Some(received) = self.try_receive()? {
             return Ok(received);
         }
-        if waited.dead {
+        if waited.peer_exited {
             // The socket of a dead process is closed unless a child has inherited it, and the child
             // does not answer.
             self.ended = true;
@@ -218,17 +218,17 @@ impl Connection {
     ///
     /// # Errors
     /// [`Error::System`] if the system call fails.
-    pub fn wait(&self, timeout: Duration) -> Result<Waited> {
+    pub fn wait(&self, timeout: Duration) -> Result<Readiness> {
         self.wait_until(Instant::now().checked_add(timeout))
     }
 
-    fn wait_until(&self, deadline: Option<Instant>) -> Result<Waited> {
+    fn wait_until(&self, deadline: Option<Instant>) -> Result<Readiness> {
         let mut fds = [PollFd::new(&self.peer, PollFlags::IN), PollFd::new(&*self.socket, PollFlags::IN)];
         // After its end, the socket stays readable without any messages.
         let count = if self.ended { 1 } else { 2 };
         poll_until(&mut fds[..count], deadline).map_err(|error| self.system("poll", error))?;
         let ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
-        Ok(Waited { dead: ready(&fds[0]), readable: !self.ended && ready(&fds[1]) })
+        Ok(Readiness { peer_exited: ready(&fds[0]), readable: !self.ended && ready(&fds[1]) })
     }
 
     /// Ends the connection without waiting. The peer receives the reason if it still reads.

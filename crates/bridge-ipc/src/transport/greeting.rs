@@ -54,9 +54,9 @@ impl Waiting {
     fn poll(&mut self) -> Result<()> {
         if !self.answered {
             self.answered = self.connection.try_receive_hello()?.is_some();
-        } else if self.connection.is_released() || self.connection.peer().is_dead() {
+        } else if self.connection.is_released() || self.connection.peer().has_exited() {
             let gone = Error::Closed { peer: self.connection.name(), reason: None };
-            return Err(self.connection.last_word(gone));
+            return Err(self.connection.close_reason(gone));
         }
         Ok(())
     }
@@ -81,16 +81,21 @@ impl Greetings {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Implements [`Listener::greet`](crate::Listener::greet) for the processes that connect to
+    /// Implements [`Listener::handshake`](crate::Listener::greet) for the processes that connect to
     /// `socket`.
-    pub(super) fn greet(&self, socket: &BoundSocket, hello: &Hello, timeout: Duration) -> Result<Option<Connection>> {
+    pub(super) fn handshake(
+        &self,
+        socket: &BoundSocket,
+        hello: &Hello,
+        timeout: Duration,
+    ) -> Result<Option<Connection>> {
         // Checked before the locks, which another thread of the parent may have held.
         socket.check_owner()?;
         let deadline = Instant::now().checked_add(timeout);
         loop {
             // A failure is returned only after answers were checked, so failing processes cannot
             // keep others from being returned.
-            let met = self.greet_connected(socket, hello);
+            let met = self.handshake_connected(socket, hello);
             if let Some(connection) = self.take_answered(hello) {
                 return Ok(Some(connection));
             }
@@ -106,7 +111,7 @@ impl Greetings {
     }
 
     /// Sends the Hello to all processes that have connected, up to the first failure.
-    fn greet_connected(&self, socket: &BoundSocket, hello: &Hello) -> Result<()> {
+    fn handshake_connected(&self, socket: &BoundSocket, hello: &Hello) -> Result<()> {
         while let Some(connection) = socket.accept(Duration::ZERO)? {
             self.admit(connection, hello)?;
         }
@@ -152,7 +157,8 @@ impl Greetings {
                     continue;
                 }
                 Ok(()) => {
-                    let reason = format!("no Hello was received within {:?} (`ListenerInfo::greeting`)", self.limit);
+                    let reason =
+                        format!("no Hello was received within {:?} (`ListenerInfo::handshake_timeout`)", self.limit);
                     one.connection.close(Code::Failure, &reason);
                     let what = format!("the Hello of {}", one.connection.name());
                     Error::Timeout { what, waited: self.limit }

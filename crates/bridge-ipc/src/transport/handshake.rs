@@ -55,7 +55,7 @@ impl Connection {
     ///
     /// # Errors
     /// As [`send`](Self::send) and [`receive`](Self::receive).
-    pub fn greet(&mut self, hello: &Hello, timeout: Duration) -> Result<Hello> {
+    pub fn handshake(&mut self, hello: &Hello, timeout: Duration) -> Result<Hello> {
         let deadline = Instant::now().checked_add(timeout);
         self.send(&Message::Hello(hello.clone()), None, timeout)?;
         self.receive_hello(deadline, timeout)
@@ -65,7 +65,7 @@ impl Connection {
     /// that noticed it: the reason in the peer's last message, if it sent one, and `error`
     /// otherwise. Call it only for a connection that is being given up, because all other messages
     /// of the peer are discarded.
-    pub fn last_word(&mut self, error: Error) -> Error {
+    pub fn close_reason(&mut self, error: Error) -> Error {
         let is_silent = matches!(error, Error::Closed { reason: None, .. });
         for _ in 0..if is_silent { MAX_MESSAGES } else { 0 } {
             match self.try_receive() {

@@ -44,7 +44,7 @@ impl Listener {
     /// As [`bind`](Self::bind).
     pub fn bind_with(path: impl AsRef<Path>, info: &ListenerInfo) -> Result<Self> {
         let socket = BoundSocket::new(path.as_ref(), info.user)?;
-        Ok(Self { socket, greetings: Greetings::new(info.greeting, info.pending) })
+        Ok(Self { socket, greetings: Greetings::new(info.handshake_timeout, info.pending) })
     }
 
     /// Returns the path of the socket.
@@ -53,7 +53,8 @@ impl Listener {
     }
 
     /// Returns the next worker that has connected, or `None` if none connects within `timeout`.
-    /// Call [`Connection::greet`] next. [`Listener::greet`] does both, for many workers at a time.
+    /// Call [`Connection::handshake`] next. [`Listener::handshake`] does both, for many workers at
+    /// a time.
     ///
     /// # Errors
     /// [`Error::ForeignUser`](crate::Error::ForeignUser) and
@@ -77,11 +78,12 @@ impl Listener {
     /// # Errors
     /// As [`accept`](Self::accept) and [`Connection::receive`], for one worker, whose connection is
     /// closed: [`Error::Timeout`](crate::Error::Timeout) if it has sent nothing for
-    /// [`ListenerInfo::greeting`], [`Error::Closed`](crate::Error::Closed) if it has closed the
-    /// connection, or if [`ListenerInfo::pending`] other workers are already being waited for, or
-    /// 64 have answered and wait for calls with another Hello. The listener stays usable.
-    pub fn greet(&self, hello: &Hello, timeout: Duration) -> Result<Option<Connection>> {
-        self.greetings.greet(&self.socket, hello, timeout)
+    /// [`ListenerInfo::handshake_timeout`], [`Error::Closed`](crate::Error::Closed) if it has
+    /// closed the connection, or if [`ListenerInfo::pending`] other workers are already being
+    /// waited for, or 64 have answered and wait for calls with another Hello. The listener stays
+    /// usable.
+    pub fn handshake(&self, hello: &Hello, timeout: Duration) -> Result<Option<Connection>> {
+        self.greetings.handshake(&self.socket, hello, timeout)
     }
 }
 

@@ -57,17 +57,17 @@ pub type OsHandle = std::os::windows::io::OwnedHandle;
 pub struct ListenerInfo {
     /// ID of the user whose processes may connect. Default: this process's own.
     pub user: Option<u32>,
-    /// Limit on the time from a worker's connection to its Hello, in [`Listener::greet`]. A worker
-    /// starts CUDA in between. With zero it refuses all. Default: 30 seconds.
-    pub greeting: Duration,
-    /// Limit on the workers that [`Listener::greet`] keeps without a Hello; it refuses the next
+    /// Limit on the time from a worker's connection to its Hello, in [`Listener::handshake`]. A
+    /// worker starts CUDA in between. With zero it refuses all. Default: 30 seconds.
+    pub handshake_timeout: Duration,
+    /// Limit on the workers that [`Listener::handshake`] keeps without a Hello; it refuses the next
     /// one. With 0 it refuses all. Default: 64.
     pub pending: usize,
 }
 
 impl Default for ListenerInfo {
     fn default() -> Self {
-        Self { user: None, greeting: Duration::from_secs(30), pending: 64 }
+        Self { user: None, handshake_timeout: Duration::from_secs(30), pending: 64 }
     }
 }
 
@@ -89,9 +89,9 @@ impl Default for ConnectInfo {
 /// Outcome of a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Waited {
+pub struct Readiness {
     /// Whether there is a message to receive, or the connection has ended.
     pub readable: bool,
     /// `true` if the peer's process has ended. Messages that it sent before may still be available.
-    pub dead: bool,
+    pub peer_exited: bool,
 }

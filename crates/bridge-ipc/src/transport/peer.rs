@@ -56,7 +56,7 @@ impl PeerProcess {
     }
 
     /// Returns `true` if the process has ended. A stopped process has not ended.
-    pub fn is_dead(&self) -> bool {
+    pub fn has_exited(&self) -> bool {
         self.wait(Duration::ZERO)
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 
 use crate::error::{Error, Result};
-use crate::transport::Waited;
+use crate::transport::Readiness;
 use crate::transport::connection::Connection;
 use crate::transport::peer::poll_until;
 use crate::transport::peer_socket::PeerSocket;
@@ -31,7 +31,7 @@ impl Waiter {
     ///
     /// # Errors
     /// [`Error::System`] if the system call fails.
-    pub fn wait(&self, timeout: Duration) -> Result<Waited> {
+    pub fn wait(&self, timeout: Duration) -> Result<Readiness> {
         let mut fds = [PollFd::new(&self.process, PollFlags::IN), PollFd::new(&*self.socket, PollFlags::IN)];
         let start = Instant::now();
         let awake = timeout.min(AWAKE);
@@ -48,12 +48,12 @@ impl Waiter {
             source: error.into(),
         })?;
         let [dead, readable] = fds.map(|fd| !fd.revents().is_empty());
-        Ok(Waited { readable, dead })
+        Ok(Readiness { readable, peer_exited: dead })
     }
 
     /// Waits until the peer's process has ended, regardless of the state of the connection, for at
     /// most `timeout`; returns `true` if it has.
-    pub fn wait_for_death(&self, timeout: Duration) -> bool {
+    pub fn wait_for_exit(&self, timeout: Duration) -> bool {
         let mut fds = [PollFd::new(&self.process, PollFlags::IN)];
         poll_until(&mut fds, Instant::now().checked_add(timeout)).is_ok_and(|ready| ready > 0)
     }

@@ -30,7 +30,7 @@ fn a_file_of_another_size_is_refused_as_a_resource() {
                 slot: 0,
                 index: 0,
                 kind: floats(4),
-                handle: Handle::MemoryFile,
+                handle: Handle::Memfd,
                 dedicated: false,
                 device_uuid: Uuid::nil(),
                 allocation_size: 64,

@@ -204,7 +204,7 @@ fn disallowed_backend_is_an_error() {
         let thread = scope.spawn(|| {
             let mut connection = listener.accept(LIMIT).unwrap().unwrap();
             let hello = Hello { cuda: true, ..Hello::new(Role::Renderer, "renderer") };
-            let told = connection.greet(&hello, LIMIT).unwrap_err().to_string();
+            let told = connection.handshake(&hello, LIMIT).unwrap_err().to_string();
             assert!(told.contains("does not allow"), "{told}");
         });
         let error = connect(listener.path(), LIMIT).unwrap_err();

@@ -29,7 +29,7 @@ impl Renderer {
     pub(crate) fn accept_with(listener: &Listener, trust: bool) -> Self {
         let mut connection = listener.accept(LIMIT).unwrap().unwrap();
         let hello = Hello { host: true, trust, ..Hello::new(Role::Renderer, "renderer") };
-        assert_eq!(connection.greet(&hello, LIMIT).unwrap().backend(), Some(Backend::Host));
+        assert_eq!(connection.handshake(&hello, LIMIT).unwrap().backend(), Some(Backend::Host));
         Self { connection, trust }
     }
 
@@ -77,13 +77,13 @@ impl Renderer {
                     slot,
                     index,
                     kind: *kind,
-                    handle: Handle::MemoryFile,
+                    handle: Handle::Memfd,
                     dedicated: false,
                     device_uuid: Uuid::nil(),
                     allocation_size: 0,
                     offset: 16,
                 };
-                resource.allocation_size = 16 + resource.least_size().unwrap();
+                resource.allocation_size = 16 + resource.min_size().unwrap();
                 let memory = SharedMemory::new(name, resource.allocation_size).unwrap();
                 let sent = Message::Resource(resource);
                 self.connection.send(&sent, Some(memory.handle().as_fd()), LIMIT).unwrap();

@@ -7,7 +7,7 @@ use bytemuck::Pod;
 use cuda_import::cudarc::driver::CudaStream;
 use cuda_import::{
     BufferMappingInfo, CaptureError, CudaDevice, ImportedSemaphore, MappedBlock, MappedBuffer, MappedImage,
-    StreamEvent, Texel, query, signal_apart, signal_one, wait_one,
+    StreamEvent, Texel, query, signal_on_private_stream, signal_one, wait_one,
 };
 use vk_export::ash::vk;
 use vk_export::{
@@ -167,7 +167,7 @@ impl CudaCompute {
             format!("shared image \"{}\"", info.name),
             format!(
                 "CUDA and Vulkan place {} layers of {} mip levels differently; an image with layers needs 1 level or \
-                 all {all} of them (`with_all_mips`)",
+                 all {all} of them (`with_full_mip_chain`)",
                 info.array_layers, info.mip_levels
             ),
         ))
@@ -271,7 +271,7 @@ impl CudaLink {
     pub(crate) unsafe fn signal_rendered(&self, value: u64) -> Result<Option<StreamEvent>> {
         // SAFETY: by this function's contract; if the end of the signal is not seen, the semaphore
         // is destroyed once the context's streams have ended (measured).
-        Ok(unsafe { signal_apart(&self.rendered, value) }?)
+        Ok(unsafe { signal_on_private_stream(&self.rendered, value) }?)
     }
 
     /// Captures a graph that waits for `rendered`, runs the work that `record` enqueues, and

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::ledger::{FirstSide, NewFrame};
 use super::resources::Resources;
 use super::state::State;
-use super::turn_parts::TurnParts;
+use super::turn::parts::TurnParts;
 use crate::error::Result;
 use crate::timeline::TimelinePoint;
 

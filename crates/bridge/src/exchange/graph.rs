@@ -7,13 +7,13 @@ use cuda_import::CaptureError;
 use cuda_import::cudarc::driver::CudaStream;
 
 use super::Exchange;
-use super::compute_turn::ComputeTurn;
 use super::direction::{ComputeFirst, Direction, Protocol, RenderFirst};
-use super::lender::OnCuda;
-use super::render_turn::RenderTurn;
 use super::resources::Resources;
+use super::slots::lender::OnCuda;
 use super::state::State;
-use super::work::{CudaWork, Work};
+use super::turn::compute::ComputeTurn;
+use super::turn::render::RenderTurn;
+use super::turn::work::{CudaWork, Work};
 use crate::error::{Error, RecordError, Result};
 use crate::timeline::TimelinePoint;
 

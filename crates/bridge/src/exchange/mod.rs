@@ -1,51 +1,29 @@
 //! The exchange: N slots of shared resources that cycle between the compute side and Vulkan.
 
-pub(crate) mod barriers;
-#[cfg(all(target_os = "linux", feature = "remote"))]
-mod remote_draws;
 pub(crate) mod resources;
-mod submit;
-#[cfg(all(target_os = "linux", feature = "remote"))]
-mod worker;
+pub(crate) mod slots;
+pub(crate) mod submit;
 
 mod close;
-mod compute_turn;
 mod core;
 mod direction;
 mod drop_thread;
 mod graph;
-mod hand_over;
 mod info;
-mod initial;
 mod latest;
-mod lease;
 mod ledger;
-mod lender;
-mod lent_turn;
 #[cfg(test)]
 mod locks_tests;
 mod lost;
 mod mirror;
-mod once;
 mod order;
 mod pace;
-pub(crate) mod parts;
-mod read_back;
-mod refusal;
 #[cfg(all(target_os = "linux", feature = "remote"))]
-mod remote_turns;
-mod render_turn;
-mod replace;
-mod replaced;
-mod signal_lock;
-mod slots;
-mod split;
+mod remote;
 mod state;
-mod turn_parts;
-mod unfinished;
-mod use_ends;
-mod values;
-mod work;
+mod turn;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+mod worker;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -56,34 +34,34 @@ use vk_export::Queue;
 use crate::compute::Compute;
 use crate::error::Result;
 use ledger::FirstSide;
-use parts::SubmitParts;
-use replaced::ReplacedSlots;
 use resources::Resources;
+use slots::replaced::ReplacedSlots;
 pub(crate) use state::State;
+use submit::parts::SubmitParts;
 
-pub use compute_turn::ComputeTurn;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 pub use direction::RenderFirstRemote;
 pub use direction::{ComputeFirst, Direction, RenderFirst};
 pub use graph::FrameGraph;
 pub use info::ExchangeInfo;
-pub use initial::InitialTurn;
 pub use latest::{
     ComputeRead, ComputeWrite, LatestInfo, LatestReader, LatestWriter, Lendable, LentLatest, Newest, RenderRead,
     RenderWrite,
 };
 #[cfg(all(target_os = "linux", feature = "remote"))]
 pub(crate) use latest::{RemoteHandle, SentFrame};
-pub use lease::Lease;
-pub use lent_turn::LentTurn;
 #[cfg(all(target_os = "linux", feature = "remote"))]
-pub(crate) use remote_draws::RemoteDraws;
+pub(crate) use remote::draws::RemoteDraws;
 #[cfg(all(target_os = "linux", feature = "remote"))]
-pub(crate) use remote_turns::RemoteTurns;
-pub use render_turn::RenderTurn;
-pub use split::CudaPart;
+pub(crate) use remote::turns::RemoteTurns;
+pub use slots::initial::InitialTurn;
 pub use submit::SubmitInfo;
-pub use work::{CudaWork, HostWork, Work};
+pub use turn::compute::ComputeTurn;
+pub use turn::lease::Lease;
+pub use turn::lent::LentTurn;
+pub use turn::render::RenderTurn;
+pub use turn::split::CudaPart;
+pub use turn::work::{CudaWork, HostWork, Work};
 #[cfg(all(target_os = "linux", feature = "remote"))]
 pub(crate) use worker::{Announcement, SubmittedFrame, WorkerReader, WorkerState, WorkerWriter};
 

@@ -5,15 +5,15 @@ use std::mem::ManuallyDrop;
 use std::ptr;
 use std::sync::Arc;
 
-use super::compute_turn::ComputeTurn;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 use super::direction::RenderFirstRemote;
 use super::direction::{ComputeFirst, Direction, Protocol, RenderFirst};
 use super::ledger::{FirstSide, NewFrame};
-use super::render_turn::RenderTurn;
 use super::resources::Resources;
 use super::state::State;
-use super::turn_parts::TurnParts;
+use super::turn::compute::ComputeTurn;
+use super::turn::parts::TurnParts;
+use super::turn::render::RenderTurn;
 use crate::error::Result;
 use crate::timeline::TimelinePoint;
 

@@ -2,7 +2,7 @@
 
 use vk_export::{ImageAccess, ImageHandover};
 
-use crate::exchange::barriers::Barriers;
+use crate::exchange::slots::barriers::Barriers;
 use crate::image::staging::Staging;
 
 /// The operations that hand an image over.

@@ -51,12 +51,12 @@ impl<T: Texel> ImageSpec<T> {
     }
 
     /// Creates the spec of a 1D image of `width` texels.
-    pub fn d1(format: vk::Format, width: u32, accesses: ImageAccess) -> Self {
+    pub fn new_1d(format: vk::Format, width: u32, accesses: ImageAccess) -> Self {
         Self::of_kind(ImageKind::D1, format, [width, 1, 1], 1, accesses)
     }
 
     /// Creates the spec of a 3D image of width, height and depth in texels.
-    pub fn d3(format: vk::Format, extent: [u32; 3], accesses: ImageAccess) -> Self {
+    pub fn new_3d(format: vk::Format, extent: [u32; 3], accesses: ImageAccess) -> Self {
         Self::of_kind(ImageKind::D3, format, extent, 1, accesses)
     }
 
@@ -95,7 +95,7 @@ impl<T: Texel> ImageSpec<T> {
     /// [`Compute::on_peer`](crate::Compute::on_peer) and [`Compute::group`](crate::Compute::group),
     /// where CUDA accesses rows.
     #[must_use]
-    pub fn with_mips(mut self, levels: u32) -> Self {
+    pub fn with_mip_levels(mut self, levels: u32) -> Self {
         self.mip_levels = levels;
         self.all_levels = false;
         self
@@ -103,16 +103,17 @@ impl<T: Texel> ImageSpec<T> {
 
     /// Sets the full number of mip levels, down to one texel.
     #[must_use]
-    pub fn with_all_mips(self) -> Self {
+    pub fn with_full_mip_chain(self) -> Self {
         let levels = mip_count(self.extent);
-        Self { all_levels: true, ..self.with_mips(levels) }
+        Self { all_levels: true, ..self.with_mip_levels(levels) }
     }
 
     /// Makes the image an array of `count` layers or, for a cube map, of `count` cubes, with which
     /// [`layers`](Self::layers) returns `6 * count`. Kernels see an array even with one layer. For
-    /// the number of mip levels that an array may have, see [`with_mips`](Self::with_mips).
+    /// the number of mip levels that an array may have, see
+    /// [`with_mip_levels`](Self::with_mip_levels).
     #[must_use]
-    pub fn with_array(mut self, count: u32) -> Self {
+    pub fn with_array_layers(mut self, count: u32) -> Self {
         self.array_layers = if self.kind == ImageKind::Cube { count.saturating_mul(6) } else { count };
         self.layered = true;
         self
@@ -139,7 +140,7 @@ impl<T: Texel> ImageSpec<T> {
     }
 
     /// Returns the number of mip levels.
-    pub fn mips(&self) -> u32 {
+    pub fn mip_levels(&self) -> u32 {
         self.mip_levels
     }
 
@@ -153,8 +154,8 @@ impl<T: Texel> ImageSpec<T> {
     /// extent that the kind cannot have: only 3D images have a depth, 1D images have the height 1,
     /// and cubes are square.
     ///
-    /// After [`with_all_mips`](Self::with_all_mips) the copy has all levels of the new size,
-    /// otherwise the same number of levels, limited to those of the new size.
+    /// After [`with_full_mip_chain`](Self::with_full_mip_chain) the copy has all levels of the new
+    /// size, otherwise the same number of levels, limited to those of the new size.
     #[must_use]
     pub fn with_extent(&self, extent: [u32; 3]) -> Self {
         let all = mip_count(extent);

@@ -97,7 +97,7 @@ impl Control {
         loop {
             self.waker.clear();
             let left = limit.map(|limit| limit.saturating_sub(start.elapsed()));
-            let dead = connection.peer().is_dead();
+            let dead = connection.peer().has_exited();
             if dead || self.is_stopped() || left.is_some_and(|left| left.is_zero()) {
                 return dead;
             }
@@ -123,7 +123,7 @@ impl PendingWorker<'_> {
         let peer = self.worker.peer();
         let reason = if self.control.is_stopped() {
             "the renderer ended it before the worker took it".to_owned()
-        } else if peer.is_dead() {
+        } else if peer.has_exited() {
             format!("worker process {} ended before the exchange was offered", peer.pid())
         } else if self.worker.is_released() {
             format!("worker process {} closed the connection before the exchange was offered", peer.pid())
@@ -137,5 +137,5 @@ impl PendingWorker<'_> {
 /// Returns `true` once nothing is left of a worker that may write to its slots. The GPU work of a
 /// killed process continues while a child that was forked from it lives.
 pub(super) fn has_exited(connection: &Connection) -> bool {
-    connection.peer().is_dead() && connection.is_released()
+    connection.peer().has_exited() && connection.is_released()
 }

@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn runs_are_written_at_their_positions() {
         let end = end();
-        let ours = [18, 3].map(|bytes| bridge_ipc::SharedMemory::new_for_reading("frames", bytes).unwrap());
+        let ours = [18, 3].map(|bytes| bridge_ipc::SharedMemory::new_read_only("frames", bytes).unwrap());
         let (theirs, files): (Vec<_>, Vec<_>) =
             ours.into_iter().map(|(file, ours)| (file, SlotMemory::RendererFile(ours))).unzip();
         let mut copy = CopyTask::new(&Arc::from(files), &end);
@@ -145,7 +145,7 @@ mod tests {
         drop(copy);
         let contents = theirs.iter().map(|memory| {
             let mut bytes = vec![0; memory.len()];
-            assert!(memory.map_for_reading().unwrap().read(0, &mut bytes));
+            assert!(memory.map_read_only().unwrap().read(0, &mut bytes));
             bytes
         });
         assert_eq!(contents.collect::<Vec<_>>(), [&b"0123\0\0\0\0\0\0\0\0\0\0\0\0GH"[..], b"xy\0"]);

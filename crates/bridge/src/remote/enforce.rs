@@ -50,7 +50,7 @@ impl<P: Part> WorkerListener<P> {
         let (mut killed, mut is_late) = (killed.then(Instant::now), false);
         while self.part.is_waited_for() {
             self.control.waker().clear();
-            if self.connection.peer().is_dead() {
+            if self.connection.peer().has_exited() {
                 return self.settle_pending();
             }
             let broken = self.advance().err();

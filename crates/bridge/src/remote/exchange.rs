@@ -12,8 +12,8 @@ use super::terms::in_step;
 use super::workers::Workers;
 use crate::compute::Compute;
 use crate::error::Result;
-use crate::exchange::parts::SubmitParts;
 use crate::exchange::resources::Resources;
+use crate::exchange::submit::parts::SubmitParts;
 use crate::exchange::{ExchangeInfo, InitialTurn, Lease, RemoteTurns, RenderTurn, WorkerWriter};
 
 /// An exchange in step with a worker in another process, created by [`Remote::exchange`]. Each

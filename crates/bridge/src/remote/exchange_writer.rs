@@ -12,8 +12,8 @@ use super::terms::in_step;
 use super::workers::Workers;
 use crate::compute::Compute;
 use crate::error::{Error, Result};
-use crate::exchange::parts::SubmitParts;
 use crate::exchange::resources::Resources;
+use crate::exchange::submit::parts::SubmitParts;
 use crate::exchange::{ExchangeInfo, InitialTurn, Lease, RemoteDraws, RenderFirstRemote, RenderTurn, WorkerReader};
 
 /// An exchange in step with a worker in another process that reads, created by

@@ -32,7 +32,7 @@ fn worker_is_notified_of_a_failed_offer() {
     });
     let mut connection = listener.accept(LIMIT).unwrap().unwrap();
     let hello = Hello { host: true, ..Hello::new(Role::Renderer, "renderer") };
-    connection.greet(&hello, LIMIT).unwrap();
+    connection.handshake(&hello, LIMIT).unwrap();
     let info = LatestInfo { name: "frames", ..Default::default() };
     let compute = Compute::new(&device, compute::Backend::Host).unwrap();
     let spec = BufferSpec::<u32>::new(64, BufferAccess::TRANSFER_WRITE);
@@ -75,7 +75,7 @@ fn reason_of_a_worker_that_ends_before_the_offer_is_reported() {
         });
         let mut connection = listener.accept(LIMIT).unwrap().unwrap();
         let hello = Hello { host: true, ..Hello::new(Role::Renderer, "renderer") };
-        connection.greet(&hello, LIMIT).unwrap();
+        connection.handshake(&hello, LIMIT).unwrap();
         worker.join().unwrap();
         let remote = crate::remote::accepted::Remote { connection, device: device.clone() };
         let spec = BufferSpec::<u32>::new(64, BufferAccess::VERTEX_INPUT);

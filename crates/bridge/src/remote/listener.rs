@@ -23,15 +23,15 @@ pub struct Listener(bridge_ipc::Listener);
 pub struct ListenerInfo {
     /// Limit on the time from a worker's connection to its Hello. A worker starts CUDA in between.
     /// More than zero. Default: 30 seconds.
-    pub greeting: Duration,
+    pub handshake_timeout: Duration,
     /// Limit on the number of such processes; the next one is refused. At least 1. Default: 64.
     pub pending: usize,
 }
 
 impl Default for ListenerInfo {
     fn default() -> Self {
-        let bridge_ipc::ListenerInfo { greeting, pending, .. } = bridge_ipc::ListenerInfo::default();
-        Self { greeting, pending }
+        let bridge_ipc::ListenerInfo { handshake_timeout, pending, .. } = bridge_ipc::ListenerInfo::default();
+        Self { handshake_timeout, pending }
     }
 }
 
@@ -71,20 +71,22 @@ impl Listener {
     ///
     /// # Errors
     /// As [`bind`](Self::bind), and [`Error::InvalidArgument`](crate::Error::InvalidArgument) if
-    /// [`ListenerInfo::pending`] or [`ListenerInfo::greeting`] is zero.
+    /// [`ListenerInfo::pending`] or [`ListenerInfo::handshake_timeout`] is zero.
     pub fn bind_with(path: impl AsRef<Path>, info: &ListenerInfo) -> Result<Self> {
-        let ListenerInfo { greeting, pending } = *info;
+        let ListenerInfo { handshake_timeout, pending } = *info;
         let reason = if pending == 0 {
             Some("`ListenerInfo::pending` is 0, so no worker could connect; set it to at least 1")
-        } else if greeting.is_zero() {
-            Some("`ListenerInfo::greeting` is zero, so no worker could send its Hello in time; set a longer one")
+        } else if handshake_timeout.is_zero() {
+            Some(
+                "`ListenerInfo::handshake_timeout` is zero, so no worker could send its Hello in time; set a longer one",
+            )
         } else {
             None
         };
         if let Some(reason) = reason {
             return Err(Error::invalid(format!("the listener at {}", path.as_ref().display()), reason));
         }
-        let info = bridge_ipc::ListenerInfo { greeting, pending, ..Default::default() };
+        let info = bridge_ipc::ListenerInfo { handshake_timeout, pending, ..Default::default() };
         Ok(Self(bridge_ipc::Listener::bind_with(path, &info)?))
     }
 
@@ -97,9 +99,9 @@ impl Listener {
     /// if none has connected.
     ///
     /// A worker is returned once it has sent its Hello, which it does after starting CUDA. A
-    /// connection without a Hello stays with the listener for up to [`ListenerInfo::greeting`], for
-    /// a later call with this device. A `timeout` of zero therefore never waits, and suits an
-    /// engine's frame loop.
+    /// connection without a Hello stays with the listener for up to
+    /// [`ListenerInfo::handshake_timeout`], for a later call with this device. A `timeout` of zero
+    /// therefore never waits, and suits an engine's frame loop.
     ///
     /// Workers compute on the CPU, or with CUDA if the device exports its memory and timelines
     /// ([`ExportDevice::require_export`]). The worker chooses among the backends that this process
@@ -123,7 +125,7 @@ impl Listener {
         (hello.host, hello.trust, hello.device_uuid) = (true, trust, device.uuid());
         let exports = device.require_export("workers that compute with CUDA");
         hello.cuda = exports.is_ok();
-        let Some(connection) = self.0.greet(&hello, timeout)? else { return Ok(None) };
+        let Some(connection) = self.0.handshake(&hello, timeout)? else { return Ok(None) };
         if let Err(error) = exports {
             log_info!("workers compute on the CPU: {error}");
         }

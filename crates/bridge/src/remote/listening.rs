@@ -73,7 +73,7 @@ impl<P: Part> WorkerListener<P> {
                 return self.end();
             }
             // Checked before the worker's messages are read, so that all of them are read.
-            let (dead, deaf) = (ended && self.connection.peer().is_dead(), self.receives_nothing);
+            let (dead, deaf) = (ended && self.connection.peer().has_exited(), self.receives_nothing);
             after_the_end += usize::from(dead || deaf);
             let heard = if message || dead || deaf { self.read_messages() } else { Ok(true) };
             match heard.and_then(|all| Ok((all, self.advance()?))) {
@@ -117,7 +117,7 @@ impl<P: Part> WorkerListener<P> {
         if usable {
             self.wait_for_copies();
         }
-        let (dead, owed) = (self.connection.peer().is_dead(), self.part.pending_signals() as u64);
+        let (dead, owed) = (self.connection.peer().has_exited(), self.part.pending_signals() as u64);
         let settled = if dead { self.settle_pending() } else { self.part.settle_pending(false) };
         // Set before the program may continue without this thread.
         self.status.set_owed(self.part.awaited_frames());
@@ -125,7 +125,7 @@ impl<P: Part> WorkerListener<P> {
         // Afterwards, no submission waits for the worker.
         let settled = self.enforce(false);
         self.record_settled(settled);
-        if self.connection.peer().is_dead() {
+        if self.connection.peer().has_exited() {
             self.status.record_death();
         }
         let quiet = has_exited(&self.connection) || heard.is_err_and(|end| end.closed);

@@ -131,7 +131,7 @@ fn frame_is_shown_after_its_copy_although_the_program_disconnects() {
         });
         let mut connection = listener.accept(LIMIT).unwrap().unwrap();
         let hello = Hello { host: true, ..Hello::new(Role::Renderer, "test") };
-        connection.greet(&hello, LIMIT).unwrap();
+        connection.handshake(&hello, LIMIT).unwrap();
         let info = LatestInfo { name: "frames", ..Default::default() };
         let compute = Compute::new(&device, compute::Backend::Host).unwrap();
         let spec = Words::new(LEN, BufferAccess::TRANSFER_READ);
@@ -211,7 +211,7 @@ fn offer(connection: &mut Connection, memory: &File) {
         slot: 0,
         index: 0,
         kind: runs::buffer::<u32>(LEN),
-        handle: Handle::MemoryFile,
+        handle: Handle::Memfd,
         dedicated: false,
         device_uuid: Uuid::nil(),
         allocation_size: LEN as u64 * 4,

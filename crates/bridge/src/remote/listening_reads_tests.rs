@@ -63,7 +63,7 @@ impl Scene {
         let mut connection = self.listener.accept(LIMIT).unwrap().unwrap();
         let device_uuid = self.device.uuid();
         let hello = Hello { cuda: true, device_uuid, ..Hello::new(Role::Renderer, "test") };
-        connection.greet(&hello, LIMIT).unwrap();
+        connection.handshake(&hello, LIMIT).unwrap();
         let slots = u32::try_from(stored.handle.count()).unwrap();
         let offer = Offer {
             exchange: EXCHANGE,

@@ -116,7 +116,7 @@ impl Peer {
 pub(in crate::remote) fn offer(listener: &Listener, device: &ExportDevice, handle: &WorkerWriter<Words>) -> Connection {
     let mut connection = listener.accept(LIMIT).unwrap().unwrap();
     let hello = Hello { cuda: true, trust: true, device_uuid: device.uuid(), ..Hello::new(Role::Renderer, "test") };
-    connection.greet(&hello, LIMIT).unwrap();
+    connection.handshake(&hello, LIMIT).unwrap();
     let mut say = |message, descriptor: Option<&dyn AsFd>| {
         connection.send(&message, descriptor.map(AsFd::as_fd), LIMIT).unwrap();
     };

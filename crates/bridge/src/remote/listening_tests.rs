@@ -72,7 +72,7 @@ impl Scene {
     fn accept(&self) -> Connection {
         let mut connection = self.listener.accept(LIMIT).unwrap().unwrap();
         let hello = Hello { cuda: true, device_uuid: self.device.uuid(), ..Hello::new(Role::Renderer, "test") };
-        connection.greet(&hello, LIMIT).unwrap();
+        connection.handshake(&hello, LIMIT).unwrap();
         connection
     }
 

@@ -91,13 +91,13 @@ impl Terms {
                     slot,
                     index,
                     kind: *kind,
-                    handle: Handle::MemoryFile,
+                    handle: Handle::Memfd,
                     dedicated: false,
                     device_uuid: Uuid::nil(),
                     allocation_size: 0,
                     offset: 0,
                 };
-                resource.allocation_size = resource.least_size().unwrap_or(0);
+                resource.allocation_size = resource.min_size().unwrap_or(0);
                 let (memory, ours) = self.new_memory(resource.allocation_size)?;
                 send(Message::Resource(resource), memory.handle().as_fd())?;
                 files.push(ours);
@@ -110,7 +110,7 @@ impl Terms {
     /// Creates the memory of a resource; returns what is sent to the worker and what is kept.
     fn new_memory(&self, bytes: u64) -> Result<(SharedMemory, SlotMemory)> {
         if self.direction == Direction::RendererWrites {
-            let (memory, ours) = SharedMemory::new_for_reading(&self.name, bytes)?;
+            let (memory, ours) = SharedMemory::new_read_only(&self.name, bytes)?;
             return Ok((memory, SlotMemory::RendererFile(ours)));
         }
         let memory = SharedMemory::new(&self.name, bytes)?;

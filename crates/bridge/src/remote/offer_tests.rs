@@ -28,7 +28,7 @@ fn connected(name: &str) -> (Connection, Connection) {
         connection
     });
     let mut renderer = listener.accept(LIMIT).unwrap().unwrap();
-    renderer.greet(&Hello { host: true, ..Hello::new(Role::Renderer, "renderer") }, LIMIT).unwrap();
+    renderer.handshake(&Hello { host: true, ..Hello::new(Role::Renderer, "renderer") }, LIMIT).unwrap();
     (renderer, worker.join().unwrap())
 }
 
@@ -55,7 +55,7 @@ fn fill() -> (Connection, Connection) {
             slot,
             index,
             kind: ResourceKind::Buffer(BufferDescriptor { size: 64, element_size: 4 }),
-            handle: Handle::MemoryFile,
+            handle: Handle::Memfd,
             dedicated: false,
             device_uuid: Uuid::nil(),
             allocation_size: 64,

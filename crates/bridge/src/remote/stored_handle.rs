@@ -48,7 +48,7 @@ impl<E: WorkerHandle> StoredHandle<E> {
             PendingWorker { exchange: self.handle.exchange(), control, worker: next }.check_wanted()?;
             if start.elapsed() >= limit {
                 let pid = before.peer().pid();
-                if before.peer().is_dead() {
+                if before.peer().has_exited() {
                     return invalid(format!(
                         "worker process {pid} has ended, but a child forked from it still has its descriptors, so \
                          its GPU work may still use the slots; end the child, then let another worker connect"

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bridge_ipc::{Backend, Direction, MOST_SLOTS};
+use bridge_ipc::{Backend, Direction, MAX_SLOTS};
 
 use super::runs::ResourceKind;
 use crate::error::{Error, Result};
@@ -36,7 +36,7 @@ impl Terms {
         direction: Direction,
         trust: bool,
     ) -> Self {
-        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX).min(MOST_SLOTS);
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX).min(MAX_SLOTS);
         Self {
             name: info.name.to_owned(),
             kinds: kinds.into(),
@@ -62,7 +62,7 @@ impl Terms {
         match self.backend {
             // One for each slot of the exchange.
             Backend::Host if self.trust => self.slots,
-            Backend::Host => in_flight.saturating_add(2).min(MOST_SLOTS),
+            Backend::Host => in_flight.saturating_add(2).min(MAX_SLOTS),
             // The worker uses the slots of the exchange.
             _ => self.slots,
         }
@@ -82,7 +82,7 @@ impl Terms {
 /// Number of owed values from which on a worker in step gets no more slots or frames: two rounds of
 /// slots. While the GPU works on one round, the other is enqueued, and waits for no message.
 pub(super) fn max_pending(slots: usize) -> usize {
-    slots.saturating_mul(2).min(MOST_SLOTS as usize)
+    slots.saturating_mul(2).min(MAX_SLOTS as usize)
 }
 
 /// Returns the terms of an exchange in step: all slots may be in flight, and the writer's twice.
@@ -100,11 +100,11 @@ pub(super) fn in_step<'a>(info: &ExchangeInfo<'a>) -> LatestInfo<'a> {
 
 /// Checks that the protocol supports this number of slots.
 pub(super) fn check_slots(name: &str, slots: usize) -> Result<()> {
-    if slots <= MOST_SLOTS as usize {
+    if slots <= MAX_SLOTS as usize {
         return Ok(());
     }
     Err(Error::invalid(
         format!("exchange \"{name}\""),
-        format!("it has {slots} slots, but an exchange with a worker can have at most {MOST_SLOTS}; reduce `slots`"),
+        format!("it has {slots} slots, but an exchange with a worker can have at most {MAX_SLOTS}; reduce `slots`"),
     ))
 }

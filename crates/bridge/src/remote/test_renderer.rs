@@ -35,7 +35,7 @@ impl Renderer {
         let mut connection = self.listener.accept(LIMIT).unwrap().unwrap();
         let device_uuid = self.device.uuid();
         let hello = Hello { cuda: true, trust: true, device_uuid, ..Hello::new(Role::Renderer, "test") };
-        connection.greet(&hello, LIMIT).unwrap();
+        connection.handshake(&hello, LIMIT).unwrap();
         Remote { connection, device: self.device.clone() }
     }
 }

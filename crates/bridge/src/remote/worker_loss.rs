@@ -55,7 +55,7 @@ impl<P: Part> WorkerListener<P> {
             let left = self.timeout.saturating_sub(start.elapsed());
             // Checked before its finished frames are processed: a worker that has ended finishes no
             // more.
-            let ended = self.part.needs_worker() && self.connection.peer().is_dead();
+            let ended = self.part.needs_worker() && self.connection.peer().has_exited();
             // An error ends the loop and is not reported: the connection has already ended.
             usable = self.advance().is_ok() && !left.is_zero() && !ended;
             if usable && self.part.is_busy() {
@@ -92,7 +92,7 @@ impl<P: Part> WorkerListener<P> {
             let settled = self.enforce(killed);
             self.record_settled(settled);
             self.control.waker().clear();
-            let dead = self.connection.peer().is_dead();
+            let dead = self.connection.peer().has_exited();
             if dead || self.control.is_stopped() {
                 return dead;
             }
@@ -105,7 +105,7 @@ impl<P: Part> WorkerListener<P> {
     /// Waits until no child of the worker, whose process has ended, has its descriptors, or until
     /// the thread is asked to end. A signal that a child's work makes may set the timeline back.
     fn outlast_children(&mut self) {
-        while self.signals_itself() && self.connection.peer().is_dead() && !self.connection.is_released() {
+        while self.signals_itself() && self.connection.peer().has_exited() && !self.connection.is_released() {
             self.control.waker().clear();
             if self.control.is_stopped() {
                 break;
@@ -125,7 +125,7 @@ impl<P: Part> WorkerListener<P> {
         let start = Instant::now();
         loop {
             self.control.waker().clear();
-            if self.advance().is_err() || self.receives_nothing || self.connection.peer().is_dead() {
+            if self.advance().is_err() || self.receives_nothing || self.connection.peer().has_exited() {
                 return false;
             }
             let left = COPY_LIMIT.saturating_sub(start.elapsed());

@@ -122,7 +122,7 @@ impl<E: WorkerHandle> Workers<E> {
     /// [`vk_export::Error::QueueHeld`] if this thread has locked a queue.
     pub(super) fn check_queue(&self) -> Result<()> {
         let device = self.compute.device();
-        let further = (0..).map_while(|index| device.queue_of(QueueKind::Further(index)));
+        let further = (0..).map_while(|index| device.queue_of(QueueKind::Additional(index)));
         for queue in further.chain([device.queue()]) {
             queue.check_free()?;
         }

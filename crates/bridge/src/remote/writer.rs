@@ -8,8 +8,8 @@ use vk_export::ash::vk;
 use super::accepted::Remote;
 use super::workers::Workers;
 use crate::error::Result;
-use crate::exchange::parts::SubmitParts;
 use crate::exchange::resources::Resources;
+use crate::exchange::submit::parts::SubmitParts;
 use crate::exchange::{
     Exchange, InitialTurn, LatestInfo, LatestReader, LatestWriter, Newest, RenderFirst, RenderWrite,
 };

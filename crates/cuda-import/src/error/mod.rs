@@ -68,7 +68,7 @@ pub enum Error {
     /// A module is not PTX text. It was not passed to the driver.
     #[error("module {module:?} is not PTX text: {problem}; compile it to PTX (`nvcc -ptx`)")]
     #[non_exhaustive]
-    NotPtx {
+    InvalidPtx {
         /// The module's name.
         module: String,
         /// The value or condition that was found instead.

@@ -86,9 +86,9 @@ impl ImageMappingInfo {
             ImageKind::Cube if width != height => return Err(ImageProblem::NotSquare { width, height }),
             _ => {}
         }
-        let most = max_levels(self.extent);
-        if self.levels == 0 || self.levels > most {
-            return Err(ImageProblem::Levels { levels: self.levels, extent: self.extent, most });
+        let max = max_levels(self.extent);
+        if self.levels == 0 || self.levels > max {
+            return Err(ImageProblem::Levels { levels: self.levels, extent: self.extent, max });
         }
         Ok(())
     }
@@ -220,8 +220,8 @@ mod tests {
             (ImageKind::Cube, [4, 4, 1], 7, 1, ImageProblem::CubeLayers { layers: 7 }),
             (ImageKind::D2, [8, 4, 1], 0, 1, ImageProblem::NoLayers),
             (ImageKind::D3, [2, 2, 2], 2, 1, ImageProblem::LayersOf3D { layers: 2 }),
-            (ImageKind::D2, [8, 4, 1], 1, 5, ImageProblem::Levels { levels: 5, extent: [8, 4, 1], most: 4 }),
-            (ImageKind::D2, [8, 4, 1], 1, 0, ImageProblem::Levels { levels: 0, extent: [8, 4, 1], most: 4 }),
+            (ImageKind::D2, [8, 4, 1], 1, 5, ImageProblem::Levels { levels: 5, extent: [8, 4, 1], max: 4 }),
+            (ImageKind::D2, [8, 4, 1], 1, 0, ImageProblem::Levels { levels: 0, extent: [8, 4, 1], max: 4 }),
         ] {
             assert_eq!(check(kind, extent, layers, levels), Err(problem));
         }

@@ -76,7 +76,7 @@ use crate::sys::{CallResult, Current, Driver, ImageEnd, Resource};
 ///     let view = image.view_mut();
 ///     let sampled = TextureInfo {
 ///         filter: Filter::Linear,
-///         read: ReadMode::NormalizedFloat,
+///         read_mode: ReadMode::NormalizedFloat,
 ///         ..Default::default()
 ///     };
 ///     let texture = view.texture(&sampled)?;
@@ -184,7 +184,7 @@ impl<T: Texel> MappedImage<T> {
                 unsafe { driver.create_texture(resource, texture, T::FORMAT, levels) }
             })
         })?;
-        made.ok_or_else(|| self.refuse(ImageProblem::TooManyObjects { most: objects::MAX_OBJECTS }))
+        made.ok_or_else(|| self.refuse(ImageProblem::TooManyObjects { max: objects::MAX_OBJECTS }))
     }
 
     /// Returns the surface object of this mip level.
@@ -206,7 +206,7 @@ impl<T: Texel> MappedImage<T> {
                 unsafe { driver.create_surface(array) }
             })
         })?;
-        made.ok_or_else(|| self.refuse(ImageProblem::TooManyObjects { most: objects::MAX_OBJECTS }))
+        made.ok_or_else(|| self.refuse(ImageProblem::TooManyObjects { max: objects::MAX_OBJECTS }))
     }
 }
 

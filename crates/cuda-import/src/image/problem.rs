@@ -101,7 +101,7 @@ pub enum ImageProblem {
     },
 
     /// More mip levels than possible, or none.
-    #[error("{levels} mip levels; an image of {extent:?} texels has at least 1 and at most {most}")]
+    #[error("{levels} mip levels; an image of {extent:?} texels has at least 1 and at most {max}")]
     #[non_exhaustive]
     Levels {
         /// The given number of levels.
@@ -109,7 +109,7 @@ pub enum ImageProblem {
         /// Extent of the first level.
         extent: [u32; 3],
         /// The maximum number of levels, down to one texel.
-        most: u32,
+        max: u32,
     },
 
     /// A channel count that CUDA does not support for images.
@@ -245,10 +245,10 @@ pub enum ImageProblem {
     },
 
     /// Too many descriptions: each has its own object, which is kept as long as the image.
-    #[error("it already has {most} texture or surface objects; reuse descriptions instead of one per frame")]
+    #[error("it already has {max} texture or surface objects; reuse descriptions instead of one per frame")]
     #[non_exhaustive]
     TooManyObjects {
         /// The maximum number of objects of a kind.
-        most: usize,
+        max: usize,
     },
 }

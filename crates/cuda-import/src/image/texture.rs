@@ -61,7 +61,7 @@ pub struct TextureInfo {
     /// The only mip level to read. Default: `None`, the whole chain.
     pub level: Option<u32>,
     /// Address modes along x, y and z. Default: clamp.
-    pub address: [AddressMode; 3],
+    pub address_modes: [AddressMode; 3],
     /// Filter between texels. Default: nearest.
     pub filter: Filter,
     /// Filter between mip levels. Default: nearest.
@@ -71,7 +71,7 @@ pub struct TextureInfo {
     #[doc(alias = "CU_TRSF_NORMALIZED_COORDINATES")]
     pub normalized_coordinates: bool,
     /// The type as which texels are read. Default: elements.
-    pub read: ReadMode,
+    pub read_mode: ReadMode,
     /// Whether sRGB is decoded, from `U8` channels that are read as fractions; a fourth channel is
     /// not decoded. Default: no.
     #[doc(alias = "CU_TRSF_SRGB")]
@@ -96,11 +96,11 @@ impl Default for TextureInfo {
     fn default() -> Self {
         Self {
             level: None,
-            address: [AddressMode::Clamp; 3],
+            address_modes: [AddressMode::Clamp; 3],
             filter: Filter::Nearest,
             mip_filter: Filter::Nearest,
             normalized_coordinates: true,
-            read: ReadMode::Element,
+            read_mode: ReadMode::Element,
             srgb: false,
             max_anisotropy: 1,
             mip_bias: 0.0,
@@ -116,12 +116,12 @@ impl TextureInfo {
     /// Checks for parameters that cuda.h and the CUDA guide forbid for an image of this kind,
     /// format and number of levels.
     pub(crate) fn validate(&self, kind: ImageKind, format: TexelFormat, levels: u32) -> Result<(), ImageProblem> {
-        let as_integer = self.read == ReadMode::Element && format.channel.is_integer();
+        let as_integer = self.read_mode == ReadMode::Element && format.channel.is_integer();
         let repeats = |mode: &AddressMode| matches!(mode, AddressMode::Wrap | AddressMode::Mirror);
         if let Some(level) = self.level.filter(|&level| level >= levels) {
             return Err(ImageProblem::NoSuchLevel { level, levels });
         }
-        if !self.normalized_coordinates && self.address.iter().any(repeats) {
+        if !self.normalized_coordinates && self.address_modes.iter().any(repeats) {
             return Err(ImageProblem::AddressMode);
         }
         if !self.normalized_coordinates && self.level.is_none() && levels > 1 {
@@ -130,7 +130,8 @@ impl TextureInfo {
         if as_integer && [self.filter, self.mip_filter].contains(&Filter::Linear) {
             return Err(ImageProblem::LinearInteger { format });
         }
-        if self.read == ReadMode::NormalizedFloat && matches!(format.channel, ChannelType::U32 | ChannelType::I32) {
+        if self.read_mode == ReadMode::NormalizedFloat && matches!(format.channel, ChannelType::U32 | ChannelType::I32)
+        {
             return Err(ImageProblem::NormalizedWide { format });
         }
         if self.srgb && (as_integer || format.channel != ChannelType::U8) {
@@ -255,10 +256,13 @@ mod tests {
         assert_eq!(validate(outside, u8::FORMAT, 3), Err(ImageProblem::NoSuchLevel { level: 3, levels: 3 }));
         for mode in [AddressMode::Wrap, AddressMode::Mirror] {
             let address = [AddressMode::Clamp, mode, AddressMode::Clamp];
-            assert_eq!(validate(TextureInfo { address, ..counted }, u8::FORMAT, 1), Err(ImageProblem::AddressMode));
-            assert_eq!(validate(TextureInfo { address, ..plain }, u8::FORMAT, 1), Ok(()));
+            assert_eq!(
+                validate(TextureInfo { address_modes: address, ..counted }, u8::FORMAT, 1),
+                Err(ImageProblem::AddressMode)
+            );
+            assert_eq!(validate(TextureInfo { address_modes: address, ..plain }, u8::FORMAT, 1), Ok(()));
         }
-        let border = TextureInfo { address: [AddressMode::Border; 3], ..counted };
+        let border = TextureInfo { address_modes: [AddressMode::Border; 3], ..counted };
         assert_eq!(validate(border, u8::FORMAT, 1), Ok(()));
     }
 
@@ -270,10 +274,10 @@ mod tests {
             TextureInfo { mip_filter: Filter::Linear, ..Default::default() },
         ] {
             assert_eq!(validate(info, format, 2), Err(ImageProblem::LinearInteger { format }));
-            assert_eq!(validate(TextureInfo { read: ReadMode::NormalizedFloat, ..info }, format, 2), Ok(()));
+            assert_eq!(validate(TextureInfo { read_mode: ReadMode::NormalizedFloat, ..info }, format, 2), Ok(()));
             assert_eq!(validate(info, f32::FORMAT, 2), Ok(()));
         }
-        let fractions = TextureInfo { read: ReadMode::NormalizedFloat, ..Default::default() };
+        let fractions = TextureInfo { read_mode: ReadMode::NormalizedFloat, ..Default::default() };
         let format = i32::FORMAT;
         assert_eq!(validate(fractions, format, 1), Err(ImageProblem::NormalizedWide { format }));
         let srgb = TextureInfo { srgb: true, ..fractions };

@@ -49,14 +49,14 @@ impl KernelModule {
     /// the first frame.
     ///
     /// # Errors
-    /// [`Error::NotPtx`] for other data, such as a cubin or a fatbin, which is not passed to the
-    /// driver; [`Error::Compile`] with the compiler's log, if it wrote one; otherwise
+    /// [`Error::InvalidPtx`] for other data, such as a cubin or a fatbin, which is not passed to
+    /// the driver; [`Error::Compile`] with the compiler's log, if it wrote one; otherwise
     /// [`Error::Driver`].
     #[doc(alias = "cuModuleLoadDataEx")]
     pub fn new(device: &CudaDevice, name: &str, ptx: &CStr) -> Result<Self> {
         let object = Object("module", name);
         if let Some(problem) = text::problem(ptx) {
-            return Err(Error::NotPtx { module: name.to_owned(), problem });
+            return Err(Error::InvalidPtx { module: name.to_owned(), problem });
         }
         device.check_recorded()?;
         let _current = device.bind().map_err(|error| error.at(&object, device.name()))?;

@@ -59,7 +59,10 @@ impl Drop for PrivateStream {
 /// # Safety
 /// The requirements of [`signal`](crate::signal).
 #[doc(alias = "cuSignalExternalSemaphoresAsync")]
-pub unsafe fn signal_apart(semaphore: &ImportedSemaphore, value: u64) -> Result<Option<StreamEvent>, Error> {
+pub unsafe fn signal_on_private_stream(
+    semaphore: &ImportedSemaphore,
+    value: u64,
+) -> Result<Option<StreamEvent>, Error> {
     let device: &CudaDevice = semaphore.device();
     let failed = |error: crate::sys::CallError| error.at(semaphore.object(), device.name());
     let _current = device.bind().map_err(failed)?;

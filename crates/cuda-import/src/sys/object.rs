@@ -60,11 +60,11 @@ fn resource_desc(resource: Resource) -> cu::CUDA_RESOURCE_DESC {
 /// Returns the descriptor of a texture. `info` must be valid for the image.
 fn texture_desc(info: &TextureInfo, format: TexelFormat, levels: u32) -> cu::CUDA_TEXTURE_DESC {
     let flag = |set, flag| if set { flag } else { 0 };
-    let as_integer = info.read == ReadMode::Element && format.channel.is_integer();
+    let as_integer = info.read_mode == ReadMode::Element && format.channel.is_integer();
     // Level counts are at most 32, which a float represents exactly.
     let last_level = levels.saturating_sub(1) as f32;
     cu::CUDA_TEXTURE_DESC {
-        addressMode: info.address.map(AddressMode::raw),
+        addressMode: info.address_modes.map(AddressMode::raw),
         filterMode: info.filter.raw(),
         flags: flag(as_integer, cu::CU_TRSF_READ_AS_INTEGER)
             | flag(info.normalized_coordinates, cu::CU_TRSF_NORMALIZED_COORDINATES)
@@ -138,7 +138,7 @@ mod tests {
         let plain = TextureInfo { normalized_coordinates: false, ..Default::default() };
         assert_eq!(flags(&plain, u8::FORMAT), 0x01);
         assert_eq!(flags(&plain, f32::FORMAT), 0x00);
-        let fractions = TextureInfo { read: ReadMode::NormalizedFloat, ..plain };
+        let fractions = TextureInfo { read_mode: ReadMode::NormalizedFloat, ..plain };
         assert_eq!(flags(&fractions, u8::FORMAT), 0x00);
         let all = TextureInfo { normalized_coordinates: true, srgb: true, seamless_cube: true, ..fractions };
         assert_eq!(flags(&all, u8::FORMAT), 0x02 | 0x10 | 0x40);
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn descriptor_fields_are_set() {
         let info = TextureInfo {
-            address: [AddressMode::Wrap, AddressMode::Mirror, AddressMode::Border],
+            address_modes: [AddressMode::Wrap, AddressMode::Mirror, AddressMode::Border],
             filter: Filter::Linear,
             max_anisotropy: 8,
             mip_bias: 0.5,

@@ -70,7 +70,7 @@ pub(crate) fn query_handle_type(
     usage: vk::BufferUsageFlags,
     object: &str,
 ) -> Result<(HandleType, bool)> {
-    for &handle_type in HandleType::OF_MEMORY {
+    for &handle_type in HandleType::MEMORY_TYPES {
         let features = external_features(device.instance(), device.physical().handle, usage, handle_type);
         if features.contains(vk::ExternalMemoryFeatureFlags::EXPORTABLE) {
             return Ok((handle_type, features.contains(vk::ExternalMemoryFeatureFlags::DEDICATED_ONLY)));

@@ -33,10 +33,10 @@ pub struct AdoptInfo<'a> {
     pub queue: vk::Queue,
     /// The family of that queue.
     pub queue_family: u32,
-    /// Further queues with their families, for exchanges on a [`QueueKind`](crate::QueueKind) other
-    /// than the main one; may be empty. They may be of any family, including the main queue's:
-    /// [`QueueKind::Further`](crate::QueueKind::Further) selects one by its index.
-    pub more_queues: &'a [(vk::Queue, u32)],
+    /// Additional queues with their families, for exchanges on a [`QueueKind`](crate::QueueKind)
+    /// other than the main one; may be empty. They may be of any family, including the main
+    /// queue's: [`QueueKind::Additional`](crate::QueueKind::Additional) selects one by its index.
+    pub additional_queues: &'a [(vk::Queue, u32)],
     /// The device extensions that the engine enabled; see
     /// [`requirements_for`](crate::requirements_for).
     pub device_extensions: &'a [&'a CStr],
@@ -74,7 +74,7 @@ pub struct AdoptInfo<'a> {
 
 impl AdoptInfo<'_> {
     /// Creates the configuration from the handles, the version that the instance was created with,
-    /// and the family of the queue. It has no further queues, extensions or features, and no
+    /// and the family of the queue. It has no additional queues, extensions or features, and no
     /// `keep_alive`.
     pub fn new(
         (entry, instance, api_version): (ash::Entry, ash::Instance, u32),
@@ -90,7 +90,7 @@ impl AdoptInfo<'_> {
             device,
             queue,
             queue_family,
-            more_queues: &[],
+            additional_queues: &[],
             device_extensions: &[],
             instance_extensions: &[],
             features: EnabledFeatures::default(),
@@ -131,7 +131,8 @@ pub struct EnabledFeatures {
 impl ExportDevice {
     /// Adopts an engine's device. Dropping the result destroys none of the engine's objects.
     ///
-    /// [`export_gaps`](Self::export_gaps) lists what exporting needs but the engine did not enable.
+    /// [`missing_for_export`](Self::missing_for_export) lists what exporting needs but the engine
+    /// did not enable.
     ///
     /// # Errors
     /// [`Error::Missing`] with everything that the device lacks or the engine did not enable,
@@ -163,7 +164,8 @@ impl ExportDevice {
             return Err(Error::Missing { device: physical.name, purpose: "adopting", missing: gaps.base });
         }
         let families = physical.queue_families.len();
-        for family in std::iter::once(info.queue_family).chain(info.more_queues.iter().map(|(_, family)| *family)) {
+        for family in std::iter::once(info.queue_family).chain(info.additional_queues.iter().map(|(_, family)| *family))
+        {
             if usize::try_from(family).map_or(true, |family| family >= families) {
                 return Err(Error::invalid(
                     format!("adopted device {}", physical.name),
@@ -179,9 +181,9 @@ impl ExportDevice {
             physical,
             api_version,
             queue: (info.queue, info.queue_family),
-            more_queues: info.more_queues.to_vec(),
+            additional_queues: info.additional_queues.to_vec(),
             queue_access,
-            export_gaps: gaps.export,
+            missing_for_export: gaps.export,
             enabled: info.features,
             extensions: info.device_extensions.iter().map(|name| (*name).to_owned()).collect(),
             names: info.instance_extensions.contains(&ext::debug_utils::NAME),
@@ -211,7 +213,7 @@ fn check_handles(info: &AdoptInfo<'_>) -> Result<()> {
         ("physical_device", info.physical_device.is_null()),
         ("device", info.device.handle().is_null()),
         ("queue", info.queue.is_null()),
-        ("a queue of more_queues", info.more_queues.iter().any(|(queue, _)| queue.is_null())),
+        ("a queue of additional_queues", info.additional_queues.iter().any(|(queue, _)| queue.is_null())),
     ];
     let null: Vec<&str> = given.iter().filter(|(_, is_null)| *is_null).map(|(name, _)| *name).collect();
     if null.is_empty() {
@@ -228,7 +230,7 @@ impl std::fmt::Debug for AdoptInfo<'_> {
             .field("device", &self.device.handle())
             .field("queue", &self.queue)
             .field("queue_family", &self.queue_family)
-            .field("more_queues", &self.more_queues)
+            .field("additional_queues", &self.additional_queues)
             .field("device_extensions", &self.device_extensions)
             .field("instance_extensions", &self.instance_extensions)
             .field("features", &self.features)

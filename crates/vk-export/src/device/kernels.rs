@@ -7,7 +7,7 @@ use crate::kernel::calls::KernelCalls;
 
 impl ExportDevice {
     /// Returns `true` if CUDA kernels can be recorded into command buffers:
-    /// [`cuda_kernel_gaps`](Self::cuda_kernel_gaps) is empty.
+    /// [`missing_for_cuda_kernels`](Self::missing_for_cuda_kernels) is empty.
     pub fn has_cuda_kernels(&self) -> bool {
         self.0.kernel_calls.is_ok()
     }
@@ -15,7 +15,7 @@ impl ExportDevice {
     /// Returns the reasons why CUDA kernels cannot be recorded into command buffers: extensions of
     /// [`CUDA_KERNEL_EXTENSIONS`](crate::CUDA_KERNEL_EXTENSIONS) and features that are not enabled,
     /// or that the device lacks.
-    pub fn cuda_kernel_gaps(&self) -> &[Requirement] {
+    pub fn missing_for_cuda_kernels(&self) -> &[Requirement] {
         self.0.kernel_calls.as_ref().err().map_or(&[], Vec::as_slice)
     }
 
@@ -23,9 +23,10 @@ impl ExportDevice {
     /// that support in the error.
     ///
     /// # Errors
-    /// [`Error::Missing`] with all [`cuda_kernel_gaps`](Self::cuda_kernel_gaps), if there are any.
+    /// [`Error::Missing`] with all [`missing_for_cuda_kernels`](Self::missing_for_cuda_kernels), if
+    /// there are any.
     pub fn require_cuda_kernels(&self, purpose: &'static str) -> Result<()> {
-        let missing = self.cuda_kernel_gaps();
+        let missing = self.missing_for_cuda_kernels();
         if missing.is_empty() {
             return Ok(());
         }

@@ -68,14 +68,14 @@ struct Inner {
     calls: Synchronization2,
     /// The functions for CUDA kernels, or the requirements that are not met.
     kernel_calls: std::result::Result<KernelCalls, Vec<Requirement>>,
-    /// The main queue, then the further queues.
+    /// The main queue, then the additional queues.
     queue: Queue,
-    more_queues: Vec<Queue>,
+    additional_queues: Vec<Queue>,
     raw: ash::Device,
     instance: ash::Instance,
     physical: PhysicalDeviceInfo,
     api_version: u32,
-    export_gaps: Vec<Requirement>,
+    missing_for_export: Vec<Requirement>,
     enabled: EnabledFeatures,
     extensions: Vec<CString>,
     registry: Registry,
@@ -99,11 +99,11 @@ struct Parts {
     raw: ash::Device,
     physical: PhysicalDeviceInfo,
     api_version: u32,
-    /// The main queue and further queues, with their families.
+    /// The main queue and additional queues, with their families.
     queue: (vk::Queue, u32),
-    more_queues: Vec<(vk::Queue, u32)>,
+    additional_queues: Vec<(vk::Queue, u32)>,
     queue_access: QueueAccess,
-    export_gaps: Vec<Requirement>,
+    missing_for_export: Vec<Requirement>,
     enabled: EnabledFeatures,
     /// The enabled device extensions.
     extensions: Vec<CString>,
@@ -126,19 +126,19 @@ impl ExportDevice {
         } else {
             Err(gaps)
         };
-        let (queue, more_queues) = (lock(parts.queue), parts.more_queues.into_iter().map(lock).collect());
+        let (queue, additional_queues) = (lock(parts.queue), parts.additional_queues.into_iter().map(lock).collect());
         Self(Arc::new(Inner {
             debug_utils: parts.names.then(|| ext::debug_utils::Device::new(&instance, &raw)),
             export_calls: ExportCalls::new(&instance, &raw),
             calls,
             kernel_calls,
             queue,
-            more_queues,
+            additional_queues,
             raw,
             instance,
             physical,
             api_version,
-            export_gaps: parts.export_gaps,
+            missing_for_export: parts.missing_for_export,
             enabled: parts.enabled,
             extensions: parts.extensions,
             registry: Registry::default(),
@@ -175,14 +175,14 @@ impl ExportDevice {
     }
 
     /// Returns a queue of a kind, if the device has one. [`QueueKind::Graphics`] is the main queue,
-    /// [`QueueKind::Further`] selects one of the further queues by its index, and the other kinds
-    /// select one of them by its family.
+    /// [`QueueKind::Additional`] selects one of the additional queues by its index, and the other
+    /// kinds select one of them by its family.
     #[inline]
     pub fn queue_of(&self, kind: QueueKind) -> Option<&Queue> {
         match kind {
             QueueKind::Graphics => Some(&self.0.queue),
-            QueueKind::Further(index) => self.0.more_queues.get(index),
-            _ => self.0.more_queues.iter().find(|queue| self.0.physical.is_family(queue.family(), kind)),
+            QueueKind::Additional(index) => self.0.additional_queues.get(index),
+            _ => self.0.additional_queues.iter().find(|queue| self.0.physical.is_family(queue.family(), kind)),
         }
     }
 
@@ -210,8 +210,8 @@ impl ExportDevice {
 
     /// Returns the requirements for exporting that this device does not meet; empty if it can
     /// export.
-    pub fn export_gaps(&self) -> &[Requirement] {
-        &self.0.export_gaps
+    pub fn missing_for_export(&self) -> &[Requirement] {
+        &self.0.missing_for_export
     }
 
     /// Returns `true` if `bufferDeviceAddress` is enabled, so that buffers may have
@@ -223,12 +223,12 @@ impl ExportDevice {
     /// Checks that this device can export; `purpose` names the user of that support in the error.
     ///
     /// # Errors
-    /// [`Error::Missing`] with all [`export_gaps`](Self::export_gaps), if there are any.
+    /// [`Error::Missing`] with [`missing_for_export`](Self::missing_for_export), unless it is empty.
     pub fn require_export(&self, purpose: &'static str) -> Result<()> {
-        if self.0.export_gaps.is_empty() {
+        if self.0.missing_for_export.is_empty() {
             return Ok(());
         }
-        Err(Error::Missing { device: self.name().to_owned(), purpose, missing: self.0.export_gaps.clone() })
+        Err(Error::Missing { device: self.name().to_owned(), purpose, missing: self.0.missing_for_export.clone() })
     }
 
     /// Returns the enabled features among those that decide which resources and stages are allowed.
@@ -325,7 +325,7 @@ impl ExportDevice {
     /// Checks that this device can export objects of the kind that `extension` exports.
     pub(crate) fn check_can_export(&self, extension: &CStr) -> Result<HandleType> {
         let needed = Requirement::device_extension(extension);
-        if !self.0.export_gaps.contains(&needed) {
+        if !self.0.missing_for_export.contains(&needed) {
             return Ok(HandleType::NATIVE);
         }
         Err(Error::Missing { device: self.name().to_owned(), purpose: "exporting", missing: vec![needed] })

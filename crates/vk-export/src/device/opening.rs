@@ -23,7 +23,7 @@ impl ExportDevice {
     /// if the driver has them.
     ///
     /// A device that cannot export is opened too, because memory that is only shared with the CPU
-    /// needs no export; [`export_gaps`](Self::export_gaps) lists what it lacks.
+    /// needs no export; [`missing_for_export`](Self::missing_for_export) lists what it lacks.
     ///
     /// # Errors
     /// [`Error::NoLoader`], [`Error::NoDevice`], [`Error::Missing`] with everything that is
@@ -42,14 +42,14 @@ impl ExportDevice {
         let more = [QueueKind::Compute, QueueKind::Transfer].map(|kind| physical.queue_family(kind));
         let families = std::iter::once(family).chain(more.into_iter().flatten());
 
-        let export_gaps = physical.gaps().export;
+        let missing_for_export = physical.gaps().export;
         let extensions = wanted_extensions(info, &instance, &physical, api_version)?;
         let enabled = enabled_features(info, &physical);
         let raw = create(info, &instance, &physical, families.clone(), &extensions)?;
         // SAFETY: VUID-vkGetDeviceQueue-queueFamilyIndex-00384: one queue of each of these families
         // was created above.
         let queue_of = |family| (unsafe { raw.get_device_queue(family, 0) }, family);
-        let (queue, more_queues) = (queue_of(family), families.skip(1).map(queue_of).collect());
+        let (queue, additional_queues) = (queue_of(family), families.skip(1).map(queue_of).collect());
         let device = Self::assemble(Parts {
             entry,
             instance: instance.raw.clone(),
@@ -57,9 +57,9 @@ impl ExportDevice {
             physical,
             api_version,
             queue,
-            more_queues,
+            additional_queues,
             queue_access: QueueAccess::Unlocked,
-            export_gaps,
+            missing_for_export,
             enabled,
             extensions: extensions.into_iter().map(CStr::to_owned).collect(),
             names: instance.names,

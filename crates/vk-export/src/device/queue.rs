@@ -23,10 +23,10 @@ pub enum QueueKind {
     /// Only copies, on a dedicated copy engine. On NVIDIA GPUs it does not share the engine that
     /// CUDA kernels run on, so handing a frame over to it causes no context switch of the GPU.
     Transfer,
-    /// The queue of [`AdoptInfo::more_queues`](crate::AdoptInfo::more_queues) with this index, of
-    /// any family, such as a second queue of the main queue's family for work that must not wait
-    /// for an engine's frames.
-    Further(usize),
+    /// The queue of [`AdoptInfo::additional_queues`](crate::AdoptInfo::additional_queues) with this
+    /// index, of any family, such as a second queue of the main queue's family for work that must
+    /// not wait for an engine's frames.
+    Additional(usize),
 }
 
 impl QueueKind {
@@ -38,7 +38,7 @@ impl QueueKind {
             Self::Compute => flags.contains(Flags::COMPUTE) && !flags.contains(Flags::GRAPHICS),
             Self::Transfer => flags & !(Flags::SPARSE_BINDING | Flags::PROTECTED) == Flags::TRANSFER,
             // Chosen by its index, not by its family.
-            Self::Further(_) => false,
+            Self::Additional(_) => false,
         }
     }
 
@@ -47,7 +47,7 @@ impl QueueKind {
     /// are `None`.
     pub fn stages(self) -> Option<vk::PipelineStageFlags2> {
         match self {
-            Self::Graphics | Self::Further(_) => None,
+            Self::Graphics | Self::Additional(_) => None,
             Self::Compute => stages_of(vk::QueueFlags::COMPUTE),
             Self::Transfer => stages_of(vk::QueueFlags::TRANSFER),
         }
@@ -75,7 +75,7 @@ impl std::fmt::Display for QueueKind {
             Self::Graphics => f.write_str("graphics"),
             Self::Compute => f.write_str("compute"),
             Self::Transfer => f.write_str("transfer"),
-            Self::Further(index) => write!(f, "further ({index})"),
+            Self::Additional(index) => write!(f, "additional ({index})"),
         }
     }
 }

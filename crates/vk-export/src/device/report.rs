@@ -52,15 +52,15 @@ pub struct VulkanDeviceReport {
     /// Properties that the device reports.
     pub info: PhysicalDeviceInfo,
     /// Reasons why the device cannot be opened.
-    pub base_gaps: Vec<Requirement>,
+    pub missing_requirements: Vec<Requirement>,
     /// Reasons why the device cannot export.
-    pub export_gaps: Vec<Requirement>,
+    pub missing_for_export: Vec<Requirement>,
     /// Reasons why CUDA kernels cannot be recorded into the device's command buffers.
-    pub cuda_kernel_gaps: Vec<Requirement>,
+    pub missing_for_cuda_kernels: Vec<Requirement>,
     /// `true` if buffers can be exported from the device.
     pub exports_buffers: bool,
-    /// The handle type as which buffers are exported: the first of [`HandleType::OF_MEMORY`] that
-    /// the driver supports.
+    /// The handle type as which buffers are exported: the first of [`HandleType::MEMORY_TYPES`]
+    /// that the driver supports.
     pub buffer_handle: Option<HandleType>,
     /// `true` if timeline semaphores can be exported.
     pub exports_timelines: bool,
@@ -125,7 +125,7 @@ fn device_report(instance: &OwnedInstance, index: usize, handle: vk::PhysicalDev
     let exports = |handle_type: &HandleType| {
         external_features(instance, handle, usage, *handle_type).contains(vk::ExternalMemoryFeatureFlags::EXPORTABLE)
     };
-    let buffer_handle = HandleType::OF_MEMORY.iter().copied().find(exports);
+    let buffer_handle = HandleType::MEMORY_TYPES.iter().copied().find(exports);
     Ok(VulkanDeviceReport {
         index,
         vendor_id,
@@ -133,9 +133,9 @@ fn device_report(instance: &OwnedInstance, index: usize, handle: vk::PhysicalDev
         buffer_handle,
         exports_timelines: is_exportable(instance, handle, SemaphoreKind::Timeline, native),
         exports_binaries: is_exportable(instance, handle, SemaphoreKind::Binary, native),
-        base_gaps: gaps.base,
-        export_gaps: gaps.export,
-        cuda_kernel_gaps: info.kernel_gaps(),
+        missing_requirements: gaps.base,
+        missing_for_export: gaps.export,
+        missing_for_cuda_kernels: info.kernel_gaps(),
         info,
     })
 }

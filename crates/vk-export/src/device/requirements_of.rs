@@ -39,11 +39,11 @@ pub struct DeviceRequirements {
 #[non_exhaustive]
 pub struct OptionalRequirement {
     /// The extension or feature.
-    pub what: OptionalKind,
+    pub kind: OptionalKind,
     /// Its purpose.
-    pub why: &'static str,
+    pub purpose: &'static str,
     /// `true` if the device has it.
-    pub is_there: bool,
+    pub is_supported: bool,
 }
 
 /// An extension or feature that an engine may enable.
@@ -114,11 +114,11 @@ impl DeviceRequirements {
 
 impl std::fmt::Display for OptionalRequirement {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.what {
+        match self.kind {
             OptionalKind::Extension(name) => write!(f, "device extension {}", name.to_string_lossy())?,
             OptionalKind::Feature(name) => write!(f, "feature {name}")?,
         }
-        write!(f, " ({}): {}", if self.is_there { "there" } else { "not there" }, self.why)
+        write!(f, " ({}): {}", if self.is_supported { "supported" } else { "not supported" }, self.purpose)
     }
 }
 
@@ -130,13 +130,14 @@ fn optional(physical: &PhysicalDeviceInfo) -> Vec<OptionalRequirement> {
     let kernels =
         CUDA_KERNEL_EXTENSIONS.iter().map(|name| (*name, "CUDA kernels in the Vulkan queue; experimental by name"));
     let budget =
-        [(ext::memory_budget::NAME, "nothing to enable: where it is there, errors tell what is free in a heap")];
-    let extension = |(name, why)| OptionalRequirement {
-        what: OptionalKind::Extension(name),
-        why,
-        is_there: physical.has_extension(name),
+        [(ext::memory_budget::NAME, "nothing to enable: if it is supported, errors say how much of a heap is free")];
+    let extension = |(name, purpose)| OptionalRequirement {
+        kind: OptionalKind::Extension(name),
+        purpose,
+        is_supported: physical.has_extension(name),
     };
-    let feature = |name, why, is_there| OptionalRequirement { what: OptionalKind::Feature(name), why, is_there };
+    let feature =
+        |name, purpose, is_supported| OptionalRequirement { kind: OptionalKind::Feature(name), purpose, is_supported };
     let features = [
         feature(
             "bufferDeviceAddress",
@@ -157,12 +158,13 @@ mod tests {
         let mut physical = PhysicalDeviceInfo::nameless();
         physical.extensions = vec![MEMORY_EXTENSION.to_owned()];
         let optional = optional(&physical);
-        let there = |kind| optional.iter().find(|one| one.what == kind).unwrap().is_there;
-        assert!(there(OptionalKind::Extension(MEMORY_EXTENSION)));
+        let supported = |kind| optional.iter().find(|one| one.kind == kind).unwrap().is_supported;
+        assert!(supported(OptionalKind::Extension(MEMORY_EXTENSION)));
         assert!(
-            !there(OptionalKind::Extension(SEMAPHORE_EXTENSION)) && !there(OptionalKind::Feature("imageCubeArray"))
+            !supported(OptionalKind::Extension(SEMAPHORE_EXTENSION))
+                && !supported(OptionalKind::Feature("imageCubeArray"))
         );
-        assert!(CUDA_KERNEL_EXTENSIONS.iter().all(|name| !there(OptionalKind::Extension(name))));
+        assert!(CUDA_KERNEL_EXTENSIONS.iter().all(|name| !supported(OptionalKind::Extension(name))));
         let text = optional[0].to_string();
         assert!(text.contains("(there): memory that a CUDA stream works on"), "{text}");
     }

@@ -83,7 +83,7 @@ impl DeviceSelector {
                 (self.sort_key(device.uuid, device.gaps().export.is_empty(), device.device_type), *index)
             })
             .map(|(_, device, _)| device)
-            .ok_or_else(|| Error::NoDevice { asked: self.to_string(), found })
+            .ok_or_else(|| Error::NoDevice { requested: self.to_string(), available: found })
     }
 
     /// Returns a sort key: of two suitable devices, the one with the lower key is selected.

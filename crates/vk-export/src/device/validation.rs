@@ -13,7 +13,7 @@ use crate::logging::log_warn;
 /// A message that is known to be wrong, with the reason.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
-pub struct Silenced {
+pub struct IgnoredMessage {
     /// The message's ID, a VUID.
     pub id: &'static str,
     /// Reason why it is wrong here.
@@ -24,7 +24,7 @@ pub struct Silenced {
 
 /// Every message that is not counted: those about actions of neither this crate nor its user, and
 /// those that are wrong because the layer cannot see another API's signals.
-pub const SILENCED: &[Silenced] = &[Silenced {
+pub const IGNORED_MESSAGES: &[IgnoredMessage] = &[IgnoredMessage {
     id: "WARNING-vkGetDeviceProcAddr-device",
     reason: "seen inside vkCreateDevice on NVIDIA's driver, from a query that the driver makes itself; a null result \
         is harmless",
@@ -145,7 +145,7 @@ extern "system" fn on_message(
         unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned()
     };
     let (id, text) = (string(data.p_message_id_name), string(data.p_message));
-    if let Some(silenced) = SILENCED.iter().find(|s| s.id == id) {
+    if let Some(silenced) = IGNORED_MESSAGES.iter().find(|s| s.id == id) {
         log.log(log::Level::Debug, format!("validation, silenced ({}): {text}", silenced.reason));
         return vk::FALSE;
     }

@@ -9,7 +9,7 @@ fn out_of_memory_error_states_the_sizes() {
             heap: 1,
             heap_size: 80,
             free,
-            promised: 40,
+            max_allocation_size: 40,
             result: vk::Result::ERROR_OUT_OF_DEVICE_MEMORY,
             device: "d".into(),
         };
@@ -39,7 +39,8 @@ fn advice_for_missing_requirements_appears_once() {
 
 #[test]
 fn software_driver_is_advised_without_a_device() {
-    let error = |found: &str| Error::NoDevice { asked: "the best device".into(), found: found.into() }.to_string();
+    let error =
+        |found: &str| Error::NoDevice { requested: "the best device".into(), available: found.into() }.to_string();
     assert!(error("none").contains("software driver"));
     assert!(error("0: llvmpipe (no: feature f)").ends_with("(no: feature f)"));
 }

@@ -6,11 +6,11 @@ pub(super) fn describe_free(free: Option<u64>) -> String {
     free.map_or(String::new(), |free| format!(", {free} of them free"))
 }
 
-pub(super) fn describe_promise(size: u64, promised: u64) -> String {
-    if size <= promised {
+pub(super) fn describe_max_allocation_size(size: u64, max_allocation_size: u64) -> String {
+    if size <= max_allocation_size {
         return String::new();
     }
-    format!("; this exceeds maxMemoryAllocationSize ({promised} bytes), which the driver may still allow")
+    format!("; this exceeds maxMemoryAllocationSize ({max_allocation_size} bytes), which the driver may still allow")
 }
 
 pub(super) fn software(found: &str) -> &'static str {

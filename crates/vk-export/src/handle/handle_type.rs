@@ -22,7 +22,7 @@ impl HandleType {
 
     /// The handle types for memory on this operating system, in order of preference; the first that
     /// the driver supports is used.
-    pub const OF_MEMORY: &[Self] =
+    pub const MEMORY_TYPES: &[Self] =
         if cfg!(windows) { &[Self::OpaqueWin32, Self::OpaqueWin32Kmt] } else { &[Self::OpaqueFd] };
 
     /// Returns the type as text, for messages.

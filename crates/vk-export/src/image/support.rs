@@ -17,8 +17,8 @@ use crate::memory::size::check_image;
 pub struct ImageSupport {
     /// `true` if the image can be exported; only queried for [`Placement::Exportable`].
     pub exportable: bool,
-    /// The handle type as which it can be exported: the first of [`HandleType::OF_MEMORY`] that the
-    /// driver supports.
+    /// The handle type as which it can be exported: the first of [`HandleType::MEMORY_TYPES`] that
+    /// the driver supports.
     pub handle_type: Option<HandleType>,
     /// `true` if the export needs a dedicated allocation.
     pub dedicated_only: bool,
@@ -49,7 +49,7 @@ pub fn image_support(device: &ExportDevice, info: &ImageInfo<'_>) -> Result<Imag
     }
     let exported = info.placement == Placement::Exportable && device.check_can_export(MEMORY_EXTENSION).is_ok();
     let mut support = None;
-    for &handle_type in if exported { HandleType::OF_MEMORY } else { &[] } {
+    for &handle_type in if exported { HandleType::MEMORY_TYPES } else { &[] } {
         let answer = query_support(device, info, Some(handle_type))?;
         if let Some(exportable) = answer.filter(|answer| answer.exportable) {
             return Ok(exportable);

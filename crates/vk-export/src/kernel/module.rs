@@ -53,8 +53,8 @@ impl KernelModule {
     ///
     /// # Errors
     /// [`Error::Missing`] if the device does not support CUDA kernels, see
-    /// [`ExportDevice::cuda_kernel_gaps`]; otherwise the error of the failed driver call. For PTX
-    /// that is invalid, or newer than the driver or the GPU, the driver only returns
+    /// [`ExportDevice::missing_for_cuda_kernels`]; otherwise the error of the failed driver call.
+    /// For PTX that is invalid, or newer than the driver or the GPU, the driver only returns
     /// `VK_ERROR_INITIALIZATION_FAILED`.
     #[doc(alias = "vkCreateCuModuleNVX")]
     pub fn new(device: &ExportDevice, name: &str, ptx: &Ptx) -> Result<Self> {

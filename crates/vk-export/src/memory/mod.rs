@@ -22,8 +22,8 @@ use crate::logging::log_debug;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Placement {
-    /// In device memory, exportable to another API as the first of [`HandleType::OF_MEMORY`] that
-    /// the driver supports. The allocation is owned by the buffer or image, or by a
+    /// In device memory, exportable to another API as the first of [`HandleType::MEMORY_TYPES`]
+    /// that the driver supports. The allocation is owned by the buffer or image, or by a
     /// [`Block`](crate::Block) that its buffers keep alive; an importer must free its mapping
     /// first.
     #[default]

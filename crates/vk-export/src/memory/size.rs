@@ -70,10 +70,10 @@ pub(crate) fn check_memory(device: &PhysicalDeviceInfo, size: u64, memory_type: 
     if size > heap {
         return Err(too_large(device, size, heap, "the size of its memory heap", object));
     }
-    let promised = device.max_allocation_size;
-    if size > promised {
+    let max_allocation_size = device.max_allocation_size;
+    if size > max_allocation_size {
         log_debug!(
-            "{object}: {size} bytes are more than {} guarantees to allow ({promised}, maxMemoryAllocationSize): \
+            "{object}: {size} bytes are more than {} guarantees to allow ({max_allocation_size}, maxMemoryAllocationSize): \
              trying anyway",
             device.name
         );
@@ -118,7 +118,7 @@ pub(crate) fn refused(
         heap,
         heap_size: physical.heap_size(memory_type).unwrap_or(0),
         free: free(device, heap),
-        promised: physical.max_allocation_size,
+        max_allocation_size: physical.max_allocation_size,
         result,
         device: physical.name.clone(),
     }

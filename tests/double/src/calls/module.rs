@@ -95,11 +95,11 @@ unsafe fn load(
         ledger.check_unsafe_call()?;
         let Some(text) = text else {
             let text = format!("an image that begins with {first:#04x} is not PTX, and its size is unknown");
-            return Err(Refusal::new(INVALID_IMAGE, Kind::NotPtx, text));
+            return Err(Refusal::new(INVALID_IMAGE, Kind::InvalidPtx, text));
         };
-        let kernels = match text.to_str().map_or(Err(Fault::NotPtx), ptx::kernels) {
+        let kernels = match text.to_str().map_or(Err(Fault::InvalidPtx), ptx::kernels) {
             Ok(kernels) => kernels,
-            Err(Fault::NotPtx) => return Err(INVALID_IMAGE.into()),
+            Err(Fault::InvalidPtx) => return Err(INVALID_IMAGE.into()),
             Err(Fault::Broken(log)) => {
                 receive_log(&log)?;
                 return Err(INVALID_PTX.into());

@@ -3,7 +3,7 @@
 
 use crate::common::assert_clean;
 use crate::common::world::{device, import_semaphore};
-use cuda_import::{CudaDevice, DeviceMemory, SemaphoreKind, report, signal_apart, wait_one};
+use cuda_import::{CudaDevice, DeviceMemory, SemaphoreKind, report, signal_on_private_stream, wait_one};
 use driver_double::Double;
 
 /// More bytes than the driver stages.
@@ -118,7 +118,7 @@ fn a_separate_signal_releases_a_waiting_stream() {
     unsafe { wait_one(&stream, &timeline, 1) }.unwrap();
     assert!(!cuda_import::query(&stream).unwrap());
     // SAFETY: nothing else signals it; it outlives the signal.
-    let end = unsafe { signal_apart(&timeline, 1) }.unwrap().unwrap();
+    let end = unsafe { signal_on_private_stream(&timeline, 1) }.unwrap().unwrap();
     assert!(end.is_reached().unwrap() && cuda_import::query(&stream).unwrap());
     drop((end, timeline, stream, device));
     assert_clean(&double);
@@ -137,24 +137,24 @@ fn a_separate_signal_is_enqueued_or_an_error() {
     for (value, name) in (1..).zip(["cuStreamCreate", "cuEventCreate", "cuSignalExternalSemaphoresAsync"]) {
         double.fail_named(name, 1, OUT_OF_MEMORY);
         // SAFETY: nothing else signals it; it outlives the signal.
-        let signaled = unsafe { signal_apart(&timeline, value) };
+        let signaled = unsafe { signal_on_private_stream(&timeline, value) };
         assert!(double.disarm().is_some(), "{name} is not called");
         assert!(signaled.is_err(), "{name}");
         assert_eq!(double.value(number), value - 1, "{name}");
         // SAFETY: as above; nothing was enqueued.
-        assert!(unsafe { signal_apart(&timeline, value) }.unwrap().is_some(), "{name}");
+        assert!(unsafe { signal_on_private_stream(&timeline, value) }.unwrap().is_some(), "{name}");
         assert_eq!(double.value(number), value);
     }
     double.forget_calls();
     // SAFETY: as above.
-    assert!(unsafe { signal_apart(&timeline, 4) }.unwrap().is_some());
+    assert!(unsafe { signal_on_private_stream(&timeline, 4) }.unwrap().is_some());
     let calls = double.calls();
     let place = |name: &str| calls.iter().rposition(|call| call.name == name).unwrap();
     let (signal, record) = (place("cuSignalExternalSemaphoresAsync"), place("cuEventRecord"));
     assert!(signal < record, "{calls:?}");
     double.fail_nth(record as u64 + 1, OUT_OF_MEMORY, false);
     // SAFETY: as above.
-    let signaled = unsafe { signal_apart(&timeline, 5) };
+    let signaled = unsafe { signal_on_private_stream(&timeline, 5) };
     assert_eq!(double.disarm().unwrap().name, "cuEventRecord");
     assert!(signaled.unwrap().is_none());
     assert_eq!(double.value(number), 5);

@@ -103,7 +103,7 @@ fn a_worker_that_does_not_see_the_drawing_gpu_computes_on_the_cpu() {
             let renderer = scope.spawn(|| {
                 let mut connection = listener.accept(LIMIT).unwrap().unwrap();
                 let hello = Hello { cuda: true, host, device_uuid, ..Hello::new(Role::Renderer, "renderer") };
-                connection.greet(&hello, LIMIT).unwrap().backend()
+                connection.handshake(&hello, LIMIT).unwrap().backend()
             });
             let info = WorkerInfo { backend, timeout: LIMIT, ..Default::default() };
             let worker = Worker::connect_with(listener.path(), &info).unwrap();

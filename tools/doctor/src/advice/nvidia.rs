@@ -285,13 +285,14 @@ pub(super) fn split_gpu(cuda: &Cuda, trials: &[Trial]) -> Option<Advice> {
 pub(super) fn device_gaps(system: &System, vulkan: &Vulkan) -> Option<Advice> {
     let lacks = |device: &&VulkanDevice| {
         device.is_nvidias_own()
-            && !(device.base_gaps.is_empty()
-                && device.export_gaps.is_empty()
+            && !(device.missing_requirements.is_empty()
+                && device.missing_for_export.is_empty()
                 && device.exports_buffers
                 && device.exports_timelines)
     };
     let device = vulkan.devices.iter().find(lacks)?;
-    let gaps: Vec<_> = device.base_gaps.iter().chain(&device.export_gaps).map(String::as_str).collect();
+    let gaps: Vec<_> =
+        device.missing_requirements.iter().chain(&device.missing_for_export).map(String::as_str).collect();
     let gaps = if gaps.is_empty() { "buffers or timelines that can be exported".to_owned() } else { gaps.join("; ") };
     advice(
         format!("{} lacks {gaps} (driver {})", device.name, device.driver),

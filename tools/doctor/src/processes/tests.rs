@@ -23,7 +23,7 @@ fn worker_process() {
 
 fn vulkan_device() -> Option<Candidate> {
     let devices = bridge::vk_export::report().map(|report| report.devices).unwrap_or_default();
-    let usable = devices.iter().find(|device| device.base_gaps.is_empty())?;
+    let usable = devices.iter().find(|device| device.missing_requirements.is_empty())?;
     Some(Candidate { index: usable.index, name: usable.info.name.clone(), cuda: false, hidden: false })
 }
 

@@ -204,7 +204,7 @@ fn worker_reports_lack_of_room_for_a_descriptor() {
         .spawn()
         .unwrap();
     let mut renderer = listener.accept(LIMIT).unwrap().unwrap();
-    renderer.greet(&hello(Role::Renderer), LIMIT).unwrap();
+    renderer.handshake(&hello(Role::Renderer), LIMIT).unwrap();
     renderer.send(&offer(), None, LIMIT).unwrap();
     let memory = SharedMemory::new("m", 64).unwrap();
     renderer.send(&resource(64), Some(memory.handle().as_fd()), LIMIT).unwrap();

@@ -90,7 +90,7 @@ fn kill(kind: usize) -> Times {
         .spawn()
         .unwrap();
     let mut connection = listener.accept(LIMIT).unwrap().unwrap();
-    connection.greet(&hello(Role::Renderer), LIMIT).unwrap();
+    connection.handshake(&hello(Role::Renderer), LIMIT).unwrap();
     let pid = Pid::from_child(&child);
     if KINDS[kind] == "stopped" {
         kill_process(pid, Signal::STOP).unwrap();

@@ -81,7 +81,7 @@ fn child_of_the_listening_process_is_refused_with_advice() {
             let socket = accept_with(&listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK).unwrap();
             let mut connection = Connection::new(socket, Role::Renderer, None).unwrap();
             // Until the worker has gone.
-            assert!(connection.greet(&hello(Role::Renderer), LIMIT).is_err());
+            assert!(connection.handshake(&hello(Role::Renderer), LIMIT).is_err());
         });
         worker.join().unwrap()
     });
@@ -103,7 +103,7 @@ fn a_forked_child_receives_nothing_in_place_of_its_parent() {
     let connect = |path: PathBuf| std::thread::spawn(move || Connection::connect(path, &ConnectInfo::default()));
     let path = || listener.path().to_owned();
     let greeted = connect(path());
-    while listener.greet(&hello(Role::Renderer), Duration::ZERO).unwrap().is_none() && !greeted.is_finished() {}
+    while listener.handshake(&hello(Role::Renderer), Duration::ZERO).unwrap().is_none() && !greeted.is_finished() {}
     let mut greeted = greeted.join().unwrap().unwrap();
     greeted.send(&Message::Hello(hello(Role::Worker)), None, LIMIT).unwrap();
     let waiting = connect(path());
@@ -114,7 +114,7 @@ fn a_forked_child_receives_nothing_in_place_of_its_parent() {
             worker.receive(LIMIT).unwrap_err(),
             renderer.try_receive().unwrap_err(),
             listener.accept(LIMIT).unwrap_err(),
-            listener.greet(&hello(Role::Renderer), LIMIT).unwrap_err(),
+            listener.handshake(&hello(Role::Renderer), LIMIT).unwrap_err(),
         ];
         for error in failures {
             let owner = std::os::unix::process::parent_id();
@@ -124,7 +124,7 @@ fn a_forked_child_receives_nothing_in_place_of_its_parent() {
     assert_eq!(worker.receive(LIMIT).unwrap().message, offer());
     assert!(matches!(worker.receive(LIMIT).unwrap().message, Message::Bye { .. }));
     assert!(matches!(worker.try_receive(), Err(Error::Closed { reason: Some((Code::Done, _)), .. })));
-    assert!(listener.greet(&hello(Role::Renderer), LIMIT).unwrap().is_some(), "the parent has its worker");
+    assert!(listener.handshake(&hello(Role::Renderer), LIMIT).unwrap().is_some(), "the parent has its worker");
     assert!(waiting.join().unwrap().is_ok());
 }
 

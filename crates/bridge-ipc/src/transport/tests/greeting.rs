@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn listener(folder: &tempfile::TempDir, greeting: Duration) -> Listener {
-    Listener::bind_with(folder.path().join("s"), &ListenerInfo { greeting, ..Default::default() }).unwrap()
+fn listener(folder: &tempfile::TempDir, handshake_timeout: Duration) -> Listener {
+    Listener::bind_with(folder.path().join("s"), &ListenerInfo { handshake_timeout, ..Default::default() }).unwrap()
 }
 
 /// Connects a raw socket that sends nothing.
@@ -24,15 +24,15 @@ fn slow_worker_is_returned_by_a_later_call() {
     let listener = listener(&folder, Duration::from_secs(600));
     let ours = hello(Role::Renderer);
     let slow = silent(&listener);
-    assert!(listener.greet(&ours, Duration::ZERO).unwrap().is_none());
+    assert!(listener.handshake(&ours, Duration::ZERO).unwrap().is_none());
     // The worker has received the renderer's Hello, and does not delay other workers.
     assert!(rustix::net::recv(&slow, &mut [0; 512], rustix::net::RecvFlags::empty()).unwrap().0 > 0);
     let quick = silent(&listener);
     answer(&quick);
-    let first = listener.greet(&ours, LIMIT).unwrap().unwrap();
-    assert!(listener.greet(&ours, Duration::ZERO).unwrap().is_none());
+    let first = listener.handshake(&ours, LIMIT).unwrap().unwrap();
+    assert!(listener.handshake(&ours, Duration::ZERO).unwrap().is_none());
     answer(&slow);
-    let second = listener.greet(&ours, LIMIT).unwrap().unwrap();
+    let second = listener.handshake(&ours, LIMIT).unwrap().unwrap();
     assert!(first.peer_hello().is_some() && second.peer_hello().is_some());
 }
 
@@ -43,9 +43,9 @@ fn hello_of_the_worker_ends_the_wait() {
     let listener = listener(&folder, Duration::from_secs(600));
     let ours = hello(Role::Renderer);
     let slow = silent(&listener);
-    assert!(listener.greet(&ours, Duration::ZERO).unwrap().is_none());
+    assert!(listener.handshake(&ours, Duration::ZERO).unwrap().is_none());
     std::thread::scope(|scope| {
-        let waits = scope.spawn(|| listener.greet(&ours, Duration::from_secs(600)).unwrap());
+        let waits = scope.spawn(|| listener.handshake(&ours, Duration::from_secs(600)).unwrap());
         answer(&slow);
         assert!(waits.join().unwrap().is_some());
     });
@@ -60,7 +60,7 @@ fn silent_worker_times_out_and_is_notified() {
     let before = open_descriptors();
     let socket = silent(&listener);
     let start = Instant::now();
-    let error = listener.greet(&ours, LIMIT).unwrap_err();
+    let error = listener.handshake(&ours, LIMIT).unwrap_err();
     assert!(matches!(error, Error::Timeout { .. }) && start.elapsed() >= Duration::from_millis(30), "{error}");
     let mut bytes = [0; 512];
     let mut received = || rustix::net::recv(&socket, &mut bytes, rustix::net::RecvFlags::empty()).unwrap().0;
@@ -84,13 +84,16 @@ fn late_worker_receives_the_reason() {
             let mut worker = Connection::connect(path, &ConnectInfo::default()).unwrap();
             is_gone.recv().unwrap();
             let failed = worker.send(&Message::Hello(hello(Role::Worker)), None, LIMIT).unwrap_err();
-            worker.last_word(failed)
+            worker.close_reason(failed)
         });
-        let given_up = listener.greet(&hello(Role::Renderer), LIMIT).unwrap_err();
+        let given_up = listener.handshake(&hello(Role::Renderer), LIMIT).unwrap_err();
         assert!(matches!(given_up, Error::Timeout { .. }), "{given_up}");
         gone.send(()).unwrap();
         let error = worker.join().unwrap().to_string();
-        assert!(error.contains("no Hello was received") && error.contains("ListenerInfo::greeting"), "{error}");
+        assert!(
+            error.contains("no Hello was received") && error.contains("ListenerInfo::handshake_timeout"),
+            "{error}"
+        );
     });
 }
 
@@ -102,13 +105,13 @@ fn faulty_worker_ends_only_its_own_connection() {
     let ours = hello(Role::Renderer);
     let before = open_descriptors();
     let (stays, goes, lies) = (silent(&listener), silent(&listener), silent(&listener));
-    assert!(listener.greet(&ours, Duration::ZERO).unwrap().is_none());
+    assert!(listener.handshake(&ours, Duration::ZERO).unwrap().is_none());
     drop(goes);
-    assert!(matches!(listener.greet(&ours, LIMIT), Err(Error::Closed { .. })));
+    assert!(matches!(listener.handshake(&ours, LIMIT), Err(Error::Closed { .. })));
     send_raw(&lies, &[0xff; 40]);
-    assert!(listener.greet(&ours, LIMIT).is_err());
+    assert!(listener.handshake(&ours, LIMIT).is_err());
     answer(&stays);
-    assert!(listener.greet(&ours, LIMIT).unwrap().is_some());
+    assert!(listener.handshake(&ours, LIMIT).unwrap().is_some());
     drop((stays, lies));
     assert_eq!(open_descriptors(), before);
 }
@@ -122,11 +125,11 @@ fn worker_is_returned_to_the_call_whose_hello_it_answered() {
     let ours = hello(Role::Renderer);
     let other = Hello { name: "other".into(), ..ours.clone() };
     let socket = silent(&listener);
-    assert!(listener.greet(&ours, Duration::ZERO).unwrap().is_none());
+    assert!(listener.handshake(&ours, Duration::ZERO).unwrap().is_none());
     answer(&socket);
     // The answer has arrived, so a call with the same Hello would return the worker.
-    assert!(listener.greet(&other, Duration::ZERO).unwrap().is_none());
-    assert!(listener.greet(&ours, Duration::ZERO).unwrap().is_some());
+    assert!(listener.handshake(&other, Duration::ZERO).unwrap().is_none());
+    assert!(listener.handshake(&ours, Duration::ZERO).unwrap().is_some());
 }
 
 /// A program that accepts workers with one configuration and then looks for others only.
@@ -134,13 +137,13 @@ fn worker_is_returned_to_the_call_whose_hello_it_answered() {
 fn worker_that_answered_another_call_is_kept_without_time_limit() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
-    let greeting = Duration::from_millis(500);
-    let info = ListenerInfo { greeting, pending: 1, ..Default::default() };
+    let handshake_timeout = Duration::from_millis(500);
+    let info = ListenerInfo { handshake_timeout, pending: 1, ..Default::default() };
     let listener = Listener::bind_with(folder.path().join("s"), &info).unwrap();
     let ours = hello(Role::Renderer);
     let other = Hello { trust: true, ..ours.clone() };
     let before = open_descriptors();
-    let none = |hello| listener.greet(hello, Duration::ZERO).unwrap().is_none();
+    let none = |hello| listener.handshake(hello, Duration::ZERO).unwrap().is_none();
     let first = silent(&listener);
     assert!(none(&other));
     answer(&first);
@@ -148,19 +151,19 @@ fn worker_that_answered_another_call_is_kept_without_time_limit() {
     // It is not one that says nothing, of which one more is.
     let second = silent(&listener);
     assert!(none(&ours));
-    std::thread::sleep(greeting);
-    assert!(matches!(listener.greet(&ours, Duration::ZERO), Err(Error::Timeout { .. })), "the second");
+    std::thread::sleep(handshake_timeout);
+    assert!(matches!(listener.handshake(&ours, Duration::ZERO), Err(Error::Timeout { .. })), "the second");
     assert!(none(&ours), "the first");
-    assert!(listener.greet(&other, Duration::ZERO).unwrap().is_some());
+    assert!(listener.handshake(&other, Duration::ZERO).unwrap().is_some());
     // An answer that came in time counts, however late this process looks for it.
     let third = silent(&listener);
     assert!(none(&other));
     answer(&third);
-    std::thread::sleep(greeting);
-    assert!(listener.greet(&ours, Duration::from_millis(1)).unwrap().is_none());
+    std::thread::sleep(handshake_timeout);
+    assert!(listener.handshake(&ours, Duration::from_millis(1)).unwrap().is_none());
     // A worker that closes its connection is reported, and not kept.
     drop(third);
-    assert!(matches!(listener.greet(&ours, Duration::ZERO), Err(Error::Closed { .. })));
+    assert!(matches!(listener.handshake(&ours, Duration::ZERO), Err(Error::Closed { .. })));
     assert!(none(&other));
     drop((first, second));
     assert_eq!(open_descriptors(), before);
@@ -177,15 +180,15 @@ fn workers_that_answered_another_call_are_bounded() {
     let mut kept = Vec::new();
     for _ in 0..64 {
         kept.push(silent(&listener));
-        assert!(listener.greet(&other, Duration::ZERO).unwrap().is_none());
+        assert!(listener.handshake(&other, Duration::ZERO).unwrap().is_none());
     }
     kept.iter().for_each(answer);
-    assert!(listener.greet(&ours, Duration::ZERO).unwrap().is_none());
+    assert!(listener.handshake(&ours, Duration::ZERO).unwrap().is_none());
     let one_more = silent(&listener);
-    let error = listener.greet(&ours, Duration::ZERO).unwrap_err().to_string();
+    let error = listener.handshake(&ours, Duration::ZERO).unwrap_err().to_string();
     assert!(error.contains("64 workers") && error.contains("another configuration"), "{error}");
     for _ in &kept {
-        assert!(listener.greet(&other, Duration::ZERO).unwrap().is_some());
+        assert!(listener.handshake(&other, Duration::ZERO).unwrap().is_some());
     }
     drop((kept, one_more));
     assert_eq!(open_descriptors(), before);
@@ -195,23 +198,23 @@ fn workers_that_answered_another_call_are_bounded() {
 fn silent_connections_are_bounded() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
-    let info = ListenerInfo { greeting: Duration::from_secs(600), pending: 10, ..Default::default() };
+    let info = ListenerInfo { handshake_timeout: Duration::from_secs(600), pending: 10, ..Default::default() };
     let listener = Listener::bind_with(folder.path().join("s"), &info).unwrap();
     let ours = hello(Role::Renderer);
     let before = open_descriptors();
     let mut silent_ones = Vec::new();
     for _ in 0..info.pending {
         silent_ones.push(silent(&listener));
-        assert!(listener.greet(&ours, Duration::ZERO).unwrap().is_none());
+        assert!(listener.handshake(&ours, Duration::ZERO).unwrap().is_none());
     }
     let one_more = silent(&listener);
-    let error = listener.greet(&ours, Duration::ZERO).unwrap_err().to_string();
+    let error = listener.handshake(&ours, Duration::ZERO).unwrap_err().to_string();
     assert!(error.contains("10 connections"), "{error}");
     drop(one_more);
     answer(&silent_ones[9]);
-    assert!(listener.greet(&ours, LIMIT).unwrap().is_some());
+    assert!(listener.handshake(&ours, LIMIT).unwrap().is_some());
     drop(silent_ones);
-    while listener.greet(&ours, Duration::ZERO).is_err() {}
+    while listener.handshake(&ours, Duration::ZERO).is_err() {}
     assert_eq!(open_descriptors(), before);
 }
 
@@ -224,13 +227,13 @@ fn answered_worker_is_returned_despite_failures_of_others() {
     let listener = listener(&folder, Duration::from_secs(600));
     let ours = hello(Role::Renderer);
     let early = silent(&listener);
-    assert!(listener.greet(&ours, Duration::ZERO).unwrap().is_none());
+    assert!(listener.handshake(&ours, Duration::ZERO).unwrap().is_none());
     let answers = silent(&listener);
     drop(early);
     answer(&answers);
-    assert!(listener.greet(&ours, LIMIT).unwrap().is_some());
-    assert!(matches!(listener.greet(&ours, Duration::ZERO), Err(Error::Closed { .. })));
-    assert!(listener.greet(&ours, Duration::ZERO).unwrap().is_none());
+    assert!(listener.handshake(&ours, LIMIT).unwrap().is_some());
+    assert!(matches!(listener.handshake(&ours, Duration::ZERO), Err(Error::Closed { .. })));
+    assert!(listener.handshake(&ours, Duration::ZERO).unwrap().is_none());
 }
 
 /// A worker whose Hello one thread has sent is returned by another thread that is already waiting.
@@ -241,10 +244,10 @@ fn threads_wait_for_the_same_workers() {
     let listener = listener(&folder, Duration::from_secs(600));
     let ours = hello(Role::Renderer);
     std::thread::scope(|scope| {
-        let waits = scope.spawn(|| listener.greet(&ours, Duration::from_secs(600)).unwrap());
+        let waits = scope.spawn(|| listener.handshake(&ours, Duration::from_secs(600)).unwrap());
         let socket = silent(&listener);
         for _ in 0..20 {
-            assert!(listener.greet(&ours, Duration::ZERO).unwrap().is_none());
+            assert!(listener.handshake(&ours, Duration::ZERO).unwrap().is_none());
         }
         answer(&socket);
         assert!(waits.join().unwrap().is_some());

@@ -67,7 +67,7 @@ fn hello_of_a_process_other_than_the_pidfds_is_refused() {
         let whose = if own { "own" } else { "parents" };
         let mut child = start(TEST, PEER, &format!("{whose} {}", listener.path().display()));
         let pid = child.id();
-        let met = listener.greet(&hello(Role::Renderer), LIMIT);
+        let met = listener.handshake(&hello(Role::Renderer), LIMIT);
         if own {
             let Err(Error::PidMismatch { hello, credentials }) = met else { panic!("{met:?}") };
             assert_eq!(credentials, pid);

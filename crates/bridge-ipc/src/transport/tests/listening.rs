@@ -15,7 +15,7 @@ fn ten_thousand_connections_leave_no_descriptor() {
             1 => send_raw(&socket, &Message::Hello(hello(Role::Worker)).encode().unwrap()),
             _ => drop(socket),
         }
-        let _ = renderer.greet(&hello(Role::Renderer), Duration::from_millis(100));
+        let _ = renderer.handshake(&hello(Role::Renderer), Duration::from_millis(100));
     }
     assert_eq!(open_descriptors(), before);
 }

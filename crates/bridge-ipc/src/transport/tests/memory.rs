@@ -52,7 +52,7 @@ fn memory_is_not_executable() {
     use rustix::fs::{MemfdFlags, SealFlags, fcntl_get_seals, memfd_create};
     // Linux 6.3 or later.
     let is_known = memfd_create("m", MemfdFlags::CLOEXEC | MemfdFlags::NOEXEC_SEAL).is_ok();
-    let (read, _ours) = SharedMemory::new_for_reading("m", 64).unwrap();
+    let (read, _ours) = SharedMemory::new_read_only("m", 64).unwrap();
     for memory in [SharedMemory::new("m", 64).unwrap(), read] {
         let seals = fcntl_get_seals(memory.handle()).unwrap();
         assert_eq!(seals.contains(SealFlags::EXEC), is_known, "{seals:?}");
@@ -65,14 +65,14 @@ fn memory_is_not_executable() {
 fn read_only_memory_is_written_by_its_creator_only() {
     let _alone = alone();
     use rustix::fs::{FallocateFlags, fallocate};
-    let (memory, ours) = SharedMemory::new_for_reading("m", 64).unwrap();
+    let (memory, ours) = SharedMemory::new_read_only("m", 64).unwrap();
     let handle = memory.handle().try_clone().unwrap();
     let theirs = SharedMemory::from_peer("m", handle.try_clone().unwrap(), 64).unwrap();
     let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
     assert_eq!(rustix::io::pwrite(&handle, &[1; 8], 0), Err(rustix::io::Errno::PERM));
     assert_eq!(fallocate(&handle, punch, 0, 64), Err(rustix::io::Errno::PERM));
     assert!(theirs.map().is_err(), "it is mapped for writing");
-    let theirs = theirs.map_for_reading().unwrap();
+    let theirs = theirs.map_read_only().unwrap();
     assert!(!theirs.write(0, &[1; 8]), "it is written to, which faults");
     assert!(ours.write(8, &[7; 8]));
     let mut read = [0; 16];

@@ -11,10 +11,12 @@ fn message_that_arrives_with_the_end_of_a_wait_is_received() {
     for dead in [true, false] {
         let (mut renderer, mut worker) = greeted(&listener);
         worker.close(Code::Failure, "x");
-        let bye = renderer.receive_last(Waited { dead, readable: true }, Duration::ZERO).unwrap().message;
+        let bye =
+            renderer.receive_last(Readiness { peer_exited: dead, readable: true }, Duration::ZERO).unwrap().message;
         assert_eq!(bye, Message::Bye { code: Code::Failure, text: "x".into() });
         let (mut renderer, _worker) = greeted(&listener);
-        let ended = renderer.receive_last(Waited { dead, readable: false }, Duration::ZERO).unwrap_err();
+        let ended =
+            renderer.receive_last(Readiness { peer_exited: dead, readable: false }, Duration::ZERO).unwrap_err();
         assert_eq!(matches!(ended, Error::Closed { .. }), dead, "{ended}");
         assert_eq!(matches!(ended, Error::Timeout { .. }), !dead, "{ended}");
     }

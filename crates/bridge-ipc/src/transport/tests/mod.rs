@@ -85,7 +85,7 @@ fn greeted(listener: &Listener) -> (Connection, Connection) {
             worker
         });
         let mut renderer = listener.accept(LIMIT).unwrap().unwrap();
-        assert_eq!(renderer.greet(&hello(Role::Renderer), LIMIT).unwrap().backend(), Some(Backend::Host));
+        assert_eq!(renderer.handshake(&hello(Role::Renderer), LIMIT).unwrap().backend(), Some(Backend::Host));
         (renderer, worker.join().unwrap())
     })
 }
@@ -102,7 +102,7 @@ fn resource(bytes: u64) -> Message {
         slot: 0,
         index: 0,
         kind: ResourceKind::Buffer(BufferDescriptor { size: bytes, element_size: 4 }),
-        handle: Handle::MemoryFile,
+        handle: Handle::Memfd,
         dedicated: false,
         device_uuid: uuid::Uuid::nil(),
         allocation_size: bytes,

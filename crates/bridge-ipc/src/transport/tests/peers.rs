@@ -13,7 +13,7 @@ fn closed_socket_is_not_reported_as_process_end() {
     assert_eq!(received.message, Message::Bye { code: Code::Failure, text: "out of ideas".into() });
     let told = renderer.receive(LIMIT).unwrap_err().to_string();
     assert!(told.contains("Failure, out of ideas"), "{told}");
-    assert!(!renderer.peer().is_dead() && !renderer.wait(Duration::ZERO).unwrap().dead);
+    assert!(!renderer.peer().has_exited() && !renderer.wait(Duration::ZERO).unwrap().peer_exited);
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn process_end_is_noticed_even_if_the_socket_stays_open() {
     connection.peer().kill().unwrap();
     assert!(connection.peer().wait(LIMIT), "before anyone has reaped it");
     let waited = connection.wait(LIMIT).unwrap();
-    assert!(waited.dead && !waited.readable, "{waited:?}");
+    assert!(waited.peer_exited && !waited.readable, "{waited:?}");
     assert!(matches!(connection.receive(LIMIT), Err(Error::Closed { .. })));
     child.wait().unwrap();
     connection.peer().kill().unwrap();

@@ -96,7 +96,7 @@ fn sampling(info: &TextureInfo, image: &Image, format: vk::Format) -> Result<vk_
     let name = format!("{format:?}");
     let srgb = name.contains("SRGB");
     let fractions = srgb || name.contains("NORM");
-    match info.read {
+    match info.read_mode {
         ReadMode::Element if fractions => {
             return Err("its format is read as normalized floats; set `ReadMode::NormalizedFloat`");
         }
@@ -117,10 +117,10 @@ fn sampling(info: &TextureInfo, image: &Image, format: vk::Format) -> Result<vk_
         return Err("there, cubes are seamless and other images are not; set `seamless_cube` for cubes only");
     }
     let plain = TextureInfo {
-        address: info.address,
+        address_modes: info.address_modes,
         filter: info.filter,
         mip_filter: info.mip_filter,
-        read: info.read,
+        read_mode: info.read_mode,
         srgb: info.srgb,
         seamless_cube: info.seamless_cube,
         ..TextureInfo::default()
@@ -128,7 +128,7 @@ fn sampling(info: &TextureInfo, image: &Image, format: vk::Format) -> Result<vk_
     if plain != *info {
         return Err("a fixed level, level limits, bias, anisotropy and nonzero borders work on CUDA streams only");
     }
-    let [x, y, z] = info.address;
+    let [x, y, z] = info.address_modes;
     let address_modes = [address(x)?, address(y)?, address(z)?];
     let (filter, mipmap_mode) = match (info.filter, info.mip_filter) {
         (Filter::Nearest, Filter::Nearest) => (vk::Filter::NEAREST, vk::SamplerMipmapMode::NEAREST),

@@ -3,7 +3,7 @@
 
 use std::ops::Deref;
 
-use crate::exchange::parts::SubmitParts;
+use crate::exchange::submit::parts::SubmitParts;
 use crate::observe::log_warn;
 use crate::timeline::TimelinePoint;
 

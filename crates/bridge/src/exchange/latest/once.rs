@@ -13,9 +13,9 @@ use super::render_read::RenderRead;
 use crate::buffer::render::RenderBuffer;
 use crate::buffer::spec::BufferSpec;
 use crate::error::Result;
-use crate::exchange::once::SubmittedCommands;
-use crate::exchange::read_back::{HostCopy, require_readable};
 use crate::exchange::resources::Resources;
+use crate::exchange::submit::once::SubmittedCommands;
+use crate::exchange::submit::read_back::{HostCopy, require_readable};
 use crate::image::render::RenderImage;
 use crate::image::spec::ImageSpec;
 

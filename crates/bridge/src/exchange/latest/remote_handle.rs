@@ -10,8 +10,8 @@ use super::writer::LatestWriter;
 use crate::compute::Compute;
 use crate::error::{Error, Result};
 use crate::exchange::direction::{ComputeFirst, RenderFirst};
-use crate::exchange::hand_over::InitialState;
 use crate::exchange::resources::{Resources, Share};
+use crate::exchange::slots::hand_over::InitialState;
 use crate::exchange::state::State;
 use crate::remote::exported::Exported;
 

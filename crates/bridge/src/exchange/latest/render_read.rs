@@ -10,10 +10,10 @@ use super::ledger::ChosenFrame;
 use super::lent::{Lend, LentLatest};
 use super::shared::Shared;
 use crate::error::Result;
-use crate::exchange::lease::Lease;
-use crate::exchange::parts::SubmitParts;
 use crate::exchange::resources::Resources;
 use crate::exchange::submit::SubmitInfo;
+use crate::exchange::submit::parts::SubmitParts;
+use crate::exchange::turn::lease::Lease;
 use crate::observe::live::{Alive, Kind};
 use crate::timeline::TimelinePoint;
 

@@ -1,7 +1,7 @@
 //! The first hand-over of an exchange's images, before any frame.
 
 use super::{FirstSide, Ledger, Slot};
-use crate::exchange::hand_over::InitialState;
+use crate::exchange::slots::hand_over::InitialState;
 
 impl Ledger {
     /// Requires a hand-over of images before the first frame.

@@ -2,7 +2,7 @@
 //! between its messages, and announces frames in the order in which it fills them.
 
 use super::{Ledger, Refusal, Slot};
-use crate::exchange::hand_over::InitialState;
+use crate::exchange::slots::hand_over::InitialState;
 
 impl Ledger {
     /// Gives the other process the free slot whose last use is the oldest, among those for which

@@ -2,7 +2,7 @@
 
 use super::{Ledger, Refusal, Slot};
 use crate::error::Stage;
-use crate::exchange::hand_over::InitialState;
+use crate::exchange::slots::hand_over::InitialState;
 
 impl Ledger {
     /// Returns a turn that uses the slots, of either side, if any.

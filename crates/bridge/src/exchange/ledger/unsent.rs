@@ -2,7 +2,7 @@
 //! once submitted, in the order of submission, and holds several at a time.
 
 use super::{Ledger, Slot};
-use crate::exchange::hand_over::InitialState;
+use crate::exchange::slots::hand_over::InitialState;
 use crate::exchange::worker::SubmittedFrame;
 
 impl Ledger {

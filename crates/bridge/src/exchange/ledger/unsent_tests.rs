@@ -1,7 +1,7 @@
 use super::*;
 use crate::error::Stage;
 use crate::exchange::ledger::FirstSide;
-use crate::exchange::refusal::Refusal;
+use crate::exchange::ledger::refusal::Refusal;
 
 fn ledger() -> Ledger {
     Ledger::new(FirstSide::RenderRemote, 2)

@@ -7,8 +7,8 @@ use vk_export::ash::vk;
 
 use crate::compute::inline::copy::BufferCopy;
 use crate::error::{Result, first_error};
-use crate::exchange::barriers::Barriers;
 use crate::exchange::resources::{NewSlot, Resources, Share, SlotInfo};
+use crate::exchange::slots::barriers::Barriers;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 use crate::remote::exported::Exported;
 #[cfg(all(target_os = "linux", feature = "remote"))]

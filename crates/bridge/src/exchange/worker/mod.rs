@@ -16,18 +16,18 @@ use bridge_ipc::{Side as TimelineSide, Timeline as Described};
 use vk_export::Semaphore;
 
 use super::Work;
-use super::barriers::Barriers;
 use super::core::Core;
 use super::drop_thread::DropThread;
-use super::hand_over::InitialState;
 use super::info::ExchangeInfo;
 use super::ledger::{FirstSide, Ledger};
-use super::lender::Lender;
 use super::mirror::Mirror;
 use super::resources::Resources;
+use super::slots::barriers::Barriers;
+use super::slots::hand_over::InitialState;
+use super::slots::lender::Lender;
 use super::slots::{barriers, copy_stages};
 use super::state::{SharedObjects, State};
-use super::unfinished::Unfinished;
+use super::submit::unfinished::Unfinished;
 
 use crate::compute::Compute;
 use crate::compute::exchange_registry::ExchangeTimelines;

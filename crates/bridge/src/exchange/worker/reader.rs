@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::exchange::info::ExchangeInfo;
 use crate::exchange::latest::RemoteHandle;
 use crate::exchange::ledger::FirstSide;
-use crate::exchange::remote_draws::RemoteDraws;
+use crate::exchange::remote::draws::RemoteDraws;
 use crate::exchange::resources::Resources;
 use crate::exchange::state::State;
 use crate::remote::runs::Run;

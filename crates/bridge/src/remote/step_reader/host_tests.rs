@@ -46,8 +46,8 @@ impl Worker {
         let gate = Semaphore::new(handle.side().device(), &info).unwrap();
         let (mut files, mut memory) = (Vec::new(), Vec::new());
         for _ in 0..SLOTS {
-            let (theirs, ours) = SharedMemory::new_for_reading("frames", LEN as u64 * 4).unwrap();
-            memory.push(theirs.map_for_reading().unwrap());
+            let (theirs, ours) = SharedMemory::new_read_only("frames", LEN as u64 * 4).unwrap();
+            memory.push(theirs.map_read_only().unwrap());
             files.push(Arc::from([SlotMemory::RendererFile(ours)]));
         }
         let part = StepReaderPart::new(handle, AcceptedMemory::Files(files.into()), &Arc::new(Waker::new().unwrap()));

@@ -1,0 +1,16 @@
+//! The parts of a turn that pass from a frame's first turn to its second.
+
+use std::sync::Arc;
+
+use crate::exchange::resources::Resources;
+use crate::exchange::state::State;
+use crate::observe::live::Alive;
+
+/// Parts of a turn that the next turn of the frame takes over, so that reference counts are updated
+/// only once per frame.
+pub(in crate::exchange) struct TurnParts<R: Resources> {
+    pub(in crate::exchange) shared: Arc<State<R>>,
+    pub(in crate::exchange) frame: u64,
+    pub(in crate::exchange) slot: usize,
+    pub(in crate::exchange) alive: Alive,
+}
