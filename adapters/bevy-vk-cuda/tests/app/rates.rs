@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use crate::support::simulation::{Filler, hold, numbers, seen};
 use crate::support::*;
-use bevy::prelude::*;
 use bevy::render::RenderApp;
 use bevy::render::renderer::{RenderDevice, RenderQueue};
 use bevy_vk_cuda::bridge::LiveObjects;
