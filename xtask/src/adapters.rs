@@ -70,8 +70,8 @@ fn adapter(name: &str, features: &[&str], examples: &[&str]) -> Result<()> {
     examples.iter().try_for_each(|example| shell::run(&mut self::example(name, features, example)?))
 }
 
-/// Runs examples that open a window, on a virtual screen if there is no screen. If there is neither,
-/// prints that nothing is run.
+/// Runs examples that open a window, on a virtual screen if there is no screen. If there is
+/// neither, prints that nothing is run.
 fn in_windows(name: &str, features: &[&str], examples: &[&str]) -> Result<()> {
     if !setup::has_screen() && shell::on_path("Xvfb").is_none() {
         println!("no window of {name} is opened: there is neither a screen nor Xvfb (`cargo xtask setup` installs it)");

@@ -83,8 +83,8 @@ fn a_stalled_writer_does_not_delay_others() {
     assert_eq!(errors(), [""; 0]);
 }
 
-/// Negative control of the test above: frames of one buffer are on one stream or thread, so one that
-/// stalls does delay the next, which the same updates of Bevy then do not show.
+/// Negative control of the test above: frames of one buffer are on one stream or thread, so one
+/// that stalls does delay the next, which the same updates of Bevy then do not show.
 #[test]
 fn on_the_same_stream_a_stalled_frame_delays_others() {
     let _alone = alone();

@@ -13,9 +13,9 @@ use crate::test_device::device;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// The locks that a frame takes with any compute side: the ledger's in `begin`, when each side takes
-/// its value and when each side has handed the slot over, and those of the order of both sides'
-/// signals. `vkQueueSubmit2` is called under one more, which is vk-export's.
+/// The locks that a frame takes with any compute side: the ledger's in `begin`, when each side
+/// takes its value and when each side has handed the slot over, and those of the order of both
+/// sides' signals. `vkQueueSubmit2` is called under one more, which is vk-export's.
 const ANY_SIDE: usize = 5 + 2;
 /// The locks of the CPU backend's queue of work, which with CUDA is the driver's: for the wait, for
 /// the closure, and for the signal.
