@@ -13,6 +13,7 @@ use bridge::{BufferAccess, BufferSpec, Exchange, LatestInfo, LatestReader, Lates
 use super::handover::{Words, write_word};
 use super::{Bench, Case, Rows};
 use crate::gpu::Gpu;
+use crate::harness::clock::{thread_cpu_us, voluntary_switches};
 use crate::harness::frames::{FrameLoop, MAX_SMALL_BATCH, compare};
 use crate::harness::{LIMIT, spin_until};
 use crate::options::Profile;
@@ -125,8 +126,8 @@ fn exchange(gpu: &Gpu) -> Result<(LatestWriter<Words>, LatestReader<Words>)> {
     Ok(Exchange::latest(&gpu.compute, &info, BufferSpec::new(LEN, BufferAccess::TRANSFER_READ))?)
 }
 
-/// Measures the longest time that either call of the writer blocks the host, over `frames` frames
-/// per sample.
+/// Measures whether either call of the writer blocks the host, and the longest processor time of a
+/// call, over `frames` frames per sample.
 fn paced(bench: &Bench, rows: &mut Rows, frames: usize) -> Result<()> {
     let gpu = &bench.gpu;
     let module = gpu.compute.cuda().map(|cuda| Module::load(cuda, Module::BENCH)).transpose()?;
@@ -153,27 +154,60 @@ fn paced(bench: &Bench, rows: &mut Rows, frames: usize) -> Result<()> {
         longest
     })?;
     writer.close(reader)?;
-    let goal = Goal { of: Bounded::Value, bound: 50.0, better: Better::Lower, strict: false };
-    let what = format!("the longest of {} frames' begin and publish, a writer at a pace of 400 µs", BATCHES * frames);
+    let what = format!("of {} frames' begin and publish, a writer at a pace of 400 µs", BATCHES * frames);
     let most = |of: fn(&Longest) -> f64| longest.iter().map(of).fold(0.0, f64::max);
     // The longest interruption of a thread that makes no call, on the same processor at the same
     // time.
     rows.parameter("held_up_us", most(|longest| longest.gap).round());
+    rows.parameter("longest_us", most(|longest| longest.wall).round());
+    let goal = |bound| Goal { of: Bounded::Value, bound, better: Better::Lower, strict: false };
     // The maximum of all batches, for each of them: a median of the batches would hide it.
-    rows.lower("longest", what, "µs", &[most(|longest| longest.call); BATCHES], &[], gpu.is_cuda().then_some(goal))
+    let mut row = |name, what: String, unit, of: fn(&Longest) -> f64, bound: f64| {
+        rows.lower(name, what, unit, &[most(of); BATCHES], &[], gpu.is_cuda().then(|| goal(bound)))
+    };
+    if thread_cpu_us().is_some() {
+        row("longest", format!("the longest {what}: processor time"), "µs", |longest| longest.cpu, 50.0)?;
+    }
+    if voluntary_switches().is_some() {
+        row("blocks", format!("calls {what}, that gave up the processor"), "", |longest| longest.blocks, 0.0)?;
+    }
+    Ok(())
 }
 
-/// The maxima over a number of frames, in µs.
+/// The maxima over a number of frames, in µs, and how often a call blocked.
+#[derive(Default)]
 struct Longest {
-    /// The longest call of `begin` or `publish`.
-    call: f64,
+    /// The longest call of `begin` or `publish`, including the time in which the system ran other
+    /// threads.
+    wall: f64,
+    /// The longest processor time of such a call.
+    cpu: f64,
+    /// The number of calls that blocked: the thread gave up its processor. Preemption does not
+    /// count.
+    blocks: f64,
     /// The longest time between two readings of the clock in the loop that waits for the next
     /// frame.
     gap: f64,
 }
 
+impl Longest {
+    /// Runs a call and takes its time.
+    fn time<T>(&mut self, call: impl FnOnce() -> T) -> T {
+        let (switches, cpu, start) = (voluntary_switches(), thread_cpu_us(), Instant::now());
+        let result = call();
+        self.wall = self.wall.max(start.elapsed().as_secs_f64() * 1e6);
+        if let Some((start, end)) = cpu.zip(thread_cpu_us()) {
+            self.cpu = self.cpu.max(end - start);
+        }
+        if voluntary_switches() != switches {
+            self.blocks += 1.0;
+        }
+        result
+    }
+}
+
 fn longest_of(writer: &mut LatestWriter<Words>, kernel: Option<Kernel>, frames: usize) -> Result<Longest> {
-    let (mut longest, mut gap, mut due) = (Duration::ZERO, Duration::ZERO, Instant::now());
+    let (mut longest, mut gap, mut due) = (Longest::default(), Duration::ZERO, Instant::now());
     for _ in 0..frames {
         let mut looked = Instant::now();
         while looked < due {
@@ -184,16 +218,13 @@ fn longest_of(writer: &mut LatestWriter<Words>, kernel: Option<Kernel>, frames: 
         }
         // A late frame is not caught up on.
         due = Instant::now() + PACE;
-        let start = Instant::now();
-        let mut turn = writer.begin()?;
-        let begun = start.elapsed();
+        let mut turn = longest.time(|| writer.begin())?;
         let value = turn.frame() as u32;
         write_word(turn.work(), kernel, value)?;
-        let start = Instant::now();
-        turn.publish()?;
-        longest = longest.max(begun).max(start.elapsed());
+        longest.time(|| turn.publish())?;
     }
-    Ok(Longest { call: longest.as_secs_f64() * 1e6, gap: gap.as_secs_f64() * 1e6 })
+    longest.gap = gap.as_secs_f64() * 1e6;
+    Ok(longest)
 }
 
 /// The writer's part of a frame.
