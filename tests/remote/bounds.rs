@@ -1,4 +1,4 @@
-//! Limits for how long the end of a worker may delay the renderer. The goals apply to an idle
+//! Limits for how long a worker, or its end, may delay the renderer. The goals apply to an idle
 //! machine, and are asserted only if the environment contains `BRIDGE_KILL_BOUNDS=1`.
 
 use std::time::{Duration, Instant};
@@ -12,6 +12,10 @@ const QUEUE_DELAY: Duration = Duration::from_millis(50);
 /// From the start of the next worker's process to its first complete frame, not including the start
 /// of CUDA.
 const NEXT_FRAME: Duration = Duration::from_secs(1);
+
+/// For one frame of a renderer that is not in step with its worker: three frames at 60 Hz. No worker
+/// delays it, whatever its state.
+const FRAME: Duration = Duration::from_millis(50);
 
 fn are_checked() -> bool {
     std::env::var("BRIDGE_KILL_BOUNDS").is_ok_and(|value| value == "1")
@@ -43,9 +47,17 @@ pub(crate) fn check_next_frame(backend: Backend, started: Instant, accepted: Ins
     assert("the next worker's first frame", since.elapsed(), NEXT_FRAME);
 }
 
+/// Checks the time of one frame of a renderer that is not in step, or of a call that such a renderer
+/// makes between two frames.
+pub(crate) fn check_frame(took: Duration) {
+    assert("a frame of the renderer", took, FRAME);
+}
+
 #[test]
 fn a_wait_beyond_its_goal_is_reported() {
     let after = |more| exceeded("a test", QUEUE_DELAY + more, QUEUE_DELAY);
     assert_eq!(after(Duration::ZERO), None);
     assert_eq!(after(Duration::from_millis(1)).unwrap(), "a test took 51.0ms, and the goal is 50ms");
+    // A frame that waits for the end of a connection, for which the renderer has 500 ms.
+    assert!(exceeded("a frame", Duration::from_millis(500), FRAME).is_some());
 }

@@ -105,6 +105,7 @@ fn end_worker(behavior: Behavior, signal: Signal) -> (Duration, Duration) {
     let remote = scene.accept();
     let accepted = Instant::now();
     reader.reconnect(remote).unwrap();
+    bounds::check_frame(accepted.elapsed());
     scene.read_until(&mut reader, 2 << 20);
     bounds::check_next_frame(Backend::Host, start, accepted);
     let next = start.elapsed();

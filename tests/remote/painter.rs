@@ -59,7 +59,9 @@ impl Painter {
     pub(crate) fn draw_after(&mut self, writer: &mut Writer, waits: &[vk::SemaphoreSubmitInfo<'_>]) {
         let start = Instant::now();
         let turn = writer.begin().unwrap();
-        self.longest = self.longest.max(start.elapsed());
+        let took = start.elapsed();
+        bounds::check_frame(took);
+        self.longest = self.longest.max(took);
         self.word += 1;
         let commands = &self.commands[self.word as usize % 3];
         let raw = record(&self.scene.rig, &turn, commands, self.word);
@@ -181,6 +183,7 @@ impl Painter {
         let remote = self.scene.accept();
         let accepted = Instant::now();
         writer.reconnect(remote).unwrap();
+        bounds::check_frame(accepted.elapsed());
         self.forget();
         self.draw_until_seen(&mut writer, &next, 3);
         bounds::check_next_frame(backend, begun, accepted);

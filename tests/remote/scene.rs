@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bridge::{BufferAccess, BufferSpec, LatestInfo, Listener, Remote, RemoteLatestReader};
 use bridge_tests::Rig;
 
+use crate::bounds;
 use crate::worker::{Behavior, LEN, Process, Worker};
 
 pub(crate) type Reader = RemoteLatestReader<BufferSpec<u32>>;
@@ -69,9 +70,11 @@ impl Scene {
 
     /// Returns the value of the newest frame, which is complete and not older than the last one.
     pub(crate) fn read(&mut self, reader: &mut Reader) -> Option<u32> {
+        let start = Instant::now();
         let turn = reader.newest().unwrap()?;
         let frame = turn.frame();
         let values = turn.read_back(Rig::LONG).unwrap();
+        bounds::check_frame(start.elapsed());
         let value = values[0];
         let other = values.iter().find(|other| **other != value);
         assert_eq!(other, None, "frame {frame} is torn: {value:#x} too");

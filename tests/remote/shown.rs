@@ -40,9 +40,11 @@ impl Shown {
     /// Returns the first word of the newest frame. Records frames that are torn, older than before,
     /// or different from the published frame.
     pub(crate) fn read(&mut self, reader: &mut Reader) -> Option<u32> {
+        let start = Instant::now();
         let turn = reader.newest().unwrap()?;
         let (frame, slot) = (turn.frame(), turn.slot());
         let words = turn.read_back(Rig::LONG).unwrap();
+        bounds::check_frame(start.elapsed());
         let first = words[0];
         let torn = words.iter().zip(0u32..).find(|(word, i)| **word != first.wrapping_add(*i));
         if let Some((word, i)) = torn {
@@ -125,6 +127,7 @@ impl Shown {
         let remote = self.scene.accept();
         let accepted = Instant::now();
         reader.reconnect(remote).unwrap();
+        bounds::check_frame(accepted.elapsed());
         self.read_until(&mut reader, 2 << 20);
         bounds::check_next_frame(bridge_worker::bridge_ipc::Backend::Cuda, begun, accepted);
         let next = begun.elapsed();

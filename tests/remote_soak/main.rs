@@ -4,6 +4,9 @@
 #![allow(clippy::unwrap_used)]
 
 #[allow(dead_code, unreachable_pub, reason = "those of the program `remote`, which needs more of them")]
+#[path = "../remote/bounds.rs"]
+mod bounds;
+#[allow(dead_code, unreachable_pub, reason = "as above")]
 #[path = "../remote/cuda_worker.rs"]
 mod cuda_worker;
 mod footprint;

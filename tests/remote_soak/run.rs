@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bridge::{Backend, BufferAccess, BufferSpec, LatestInfo, Listener, LiveObjects, RemoteLatestReader};
 use bridge_tests::{Readback, Rig};
 
+use crate::bounds;
 use crate::cuda_worker;
 use crate::footprint::{Footprint, assert_same, is_settled};
 use crate::worker::{Behavior, LEN, Process, Worker};
@@ -40,6 +41,7 @@ enum State {
 /// The longest durations.
 #[derive(Debug, Default)]
 struct Longest {
+    /// Of a frame, from the query for the newest one until it is drawn, or of a `reconnect`.
     frame: Duration,
     reported: Duration,
     next: Duration,
@@ -133,6 +135,7 @@ impl<'a> Run<'a> {
         self.print(start.elapsed(), warm, before.last().unwrap(), &last);
         assert_eq!(objects_between_turns(), objects);
         assert_same(&before, &last);
+        bounds::check_frame(self.longest.frame);
         self.worker.kill();
         self.reader.close().unwrap();
     }
@@ -141,14 +144,17 @@ impl<'a> Run<'a> {
     fn frame(&mut self) {
         let start = Instant::now();
         let turn = self.reader.newest().unwrap();
-        self.longest.frame = self.longest.frame.max(start.elapsed());
-        let Some(turn) = turn else { return std::thread::sleep(PAUSE) };
+        let Some(turn) = turn else {
+            self.note_frame(start);
+            return std::thread::sleep(PAUSE);
+        };
         let frame = turn.frame();
         let commands = self.readback.record_read(&turn, &[(turn.resources().as_raw(), LEN as u64 * 4)]);
         // SAFETY: the commands begin with the turn's barriers; they are waited for below.
         let point = unsafe { turn.submit(&[commands]) }.unwrap();
         self.readback.note(point.clone());
         point.wait(Rig::LONG).unwrap();
+        self.note_frame(start);
         let words = self.readback.words();
         let step = u32::from(self.backend == Backend::Cuda);
         let first = words[0];
@@ -167,6 +173,11 @@ impl<'a> Run<'a> {
         std::thread::sleep(PAUSE);
     }
 
+    /// Notes the duration of a frame, or of what the renderer does between two frames.
+    fn note_frame(&mut self, start: Instant) {
+        self.longest.frame = self.longest.frame.max(start.elapsed());
+    }
+
     /// Performs the next step for the worker, without waiting.
     fn step(&mut self, length: Length) {
         match self.state {
@@ -179,7 +190,9 @@ impl<'a> Run<'a> {
             }
             State::Started => {
                 if let Some(remote) = self.listener.accept(self.rig.device(), Duration::ZERO).unwrap() {
+                    let start = Instant::now();
                     self.reader.reconnect(remote).unwrap();
+                    self.note_frame(start);
                     self.state = State::Accepted;
                 }
             }
@@ -235,7 +248,7 @@ impl<'a> Run<'a> {
             self.rig.device().name()
         );
         println!(
-            "longest: {:.1?} to have the newest frame, {:.1?} until told of a kill, {:.1?} until the next worker's first frame",
+            "longest: {:.1?} to draw a frame or to reconnect, {:.1?} until told of a kill, {:.1?} until the next worker's first frame",
             longest.frame, longest.reported, longest.next
         );
         println!("after {warm} kills: {first}");

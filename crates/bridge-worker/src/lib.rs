@@ -74,29 +74,13 @@
 mod error;
 
 #[cfg(target_os = "linux")]
-mod cuda;
-#[cfg(target_os = "linux")]
 mod device;
 #[cfg(target_os = "linux")]
-mod element;
-#[cfg(target_os = "linux")]
 mod exchange;
-#[cfg(target_os = "linux")]
-mod exchange_reader;
-#[cfg(target_os = "linux")]
-mod exchange_slots;
-#[cfg(target_os = "linux")]
-mod guard;
 #[cfg(target_os = "linux")]
 mod host;
 #[cfg(target_os = "linux")]
 mod link;
-#[cfg(target_os = "linux")]
-mod read;
-#[cfg(target_os = "linux")]
-mod reader;
-#[cfg(target_os = "linux")]
-mod rescue;
 #[cfg(target_os = "linux")]
 mod resources;
 #[cfg(target_os = "linux")]
@@ -107,8 +91,6 @@ mod side;
 mod unsupported;
 #[cfg(target_os = "linux")]
 mod worker;
-#[cfg(target_os = "linux")]
-mod writer;
 
 pub use bridge_ipc;
 pub use bridge_ipc::{Backend, Uuid};
@@ -116,27 +98,27 @@ pub use bridge_trace::{trace_off, trace_to};
 pub use bytemuck;
 pub use cuda_import;
 pub use cuda_import::{Kernel, KernelModule, cudarc, half};
-#[cfg(target_os = "linux")]
-pub use element::{Buffer, Element, Image};
 pub use error::{Error, Result};
 #[cfg(target_os = "linux")]
-pub use exchange::{ExchangeTurn, ExchangeWriter};
+pub use exchange::latest::reader::{LatestReader, ReadTurn};
 #[cfg(target_os = "linux")]
-pub use exchange_reader::{ExchangeReadTurn, ExchangeReader};
+pub use exchange::latest::writer::{CudaWork, HostWork, LatestWriter, Work, WriteTurn};
+#[cfg(target_os = "linux")]
+pub use exchange::read::{CudaRead, HostRead, Read};
+#[cfg(target_os = "linux")]
+pub use exchange::reader::{ExchangeReadTurn, ExchangeReader};
+#[cfg(target_os = "linux")]
+pub use exchange::writer::{ExchangeTurn, ExchangeWriter};
 #[cfg(target_os = "linux")]
 pub use host::{HostBuffer, HostImage, ReadOnly};
 #[cfg(target_os = "linux")]
-pub use read::{CudaRead, HostRead, Read};
-#[cfg(target_os = "linux")]
-pub use reader::{LatestReader, ReadTurn};
-#[cfg(target_os = "linux")]
 pub use resources::Resources;
+#[cfg(target_os = "linux")]
+pub use resources::element::{Buffer, Element, Image};
 #[cfg(not(target_os = "linux"))]
 pub use unsupported::Worker;
 #[cfg(target_os = "linux")]
 pub use worker::{Worker, WorkerInfo};
-#[cfg(target_os = "linux")]
-pub use writer::{CudaWork, HostWork, LatestWriter, Work, WriteTurn};
 
 // Users may rely on these auto traits; the compiler checks them.
 #[cfg(target_os = "linux")]

@@ -10,14 +10,14 @@ use cuda_import::CudaDevice;
 
 use crate::device;
 use crate::error::{Error, Result};
-use crate::exchange::ExchangeWriter;
-use crate::exchange_reader::ExchangeReader;
+use crate::exchange::latest::reader::LatestReader;
+use crate::exchange::latest::writer::LatestWriter;
+use crate::exchange::reader::ExchangeReader;
+use crate::exchange::writer::ExchangeWriter;
 use crate::link::Link;
-use crate::reader::LatestReader;
 use crate::resources::Resources;
 use crate::shared::Shared;
 use crate::side::ended_error;
-use crate::writer::LatestWriter;
 
 /// Configuration of a [`Worker`].
 #[derive(Debug, Clone)]

@@ -308,8 +308,9 @@ pub enum Error {
         signaled: Option<u64>,
     },
 
-    /// A lost worker in step still has unfinished frames. Another worker can replace it after these
-    /// frames have arrived or the process was killed.
+    /// A lost worker in step still has unfinished frames, or has set its timeline back so that the
+    /// queue may wait for it. Another worker can replace it after these frames have arrived or the
+    /// process has ended.
     #[error(fmt = workers::frames_owed)]
     #[non_exhaustive]
     FramesOwed {

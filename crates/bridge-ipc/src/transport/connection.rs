@@ -273,7 +273,10 @@ impl Connection {
     }
 
     /// Checks that this is not a forked child, which has the same socket as its parent.
-    fn check_owner(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Error::Forked`] in a forked child.
+    pub fn check_owner(&self) -> Result<()> {
         self.owner.check(|| format!("the connection with {}", self.name()))
     }
 

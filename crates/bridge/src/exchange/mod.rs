@@ -53,6 +53,8 @@ pub(crate) use latest::{RemoteHandle, SentFrame};
 #[cfg(all(target_os = "linux", feature = "remote"))]
 pub(crate) use remote::draws::RemoteDraws;
 #[cfg(all(target_os = "linux", feature = "remote"))]
+pub(crate) use remote::program_half::ProgramHalf;
+#[cfg(all(target_os = "linux", feature = "remote"))]
 pub(crate) use remote::turns::RemoteTurns;
 pub use slots::initial::InitialTurn;
 pub use submit::SubmitInfo;

@@ -194,7 +194,8 @@ impl<R: Resources> State<R> {
         }
     }
 
-    /// Calls the exchange's callback after Vulkan's side has returned or lost a slot.
+    /// Calls the exchange's callback after Vulkan's side has submitted or lent a frame, or has
+    /// returned or lost a slot.
     pub(super) fn notify_change(&self) {
         if let Some(on_change) = self.on_change.get() {
             on_change();

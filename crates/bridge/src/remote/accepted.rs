@@ -53,9 +53,10 @@ impl Remote {
     }
 
     /// Creates the objects to offer to the worker. If that fails, refuses the worker with the
-    /// error.
+    /// error. Creates nothing in a forked child, which shares the device with its parent.
     pub(super) fn prepare<T>(self, make: impl FnOnce(&Self) -> Result<T>) -> Result<(Self, T)> {
-        match make(&self) {
+        let owned = self.connection.check_owner().map_err(Error::from);
+        match owned.and_then(|()| make(&self)) {
             Ok(made) => Ok((self, made)),
             Err(error) => Err(self.refuse(Code::Failure, error)),
         }

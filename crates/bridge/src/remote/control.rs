@@ -24,8 +24,8 @@ pub(super) struct Control {
 pub(super) enum Stage {
     /// The program waits for the thread.
     Running,
-    /// The thread waits for the end of a killed worker, without a time limit. It owns everything
-    /// that it needs, so the program does not wait for it.
+    /// The thread waits for the end of a killed worker, or for the thread that does, without a time
+    /// limit. It owns everything that it needs, so the program does not wait for it.
     Detached,
     /// The thread has finished.
     Ended,

@@ -16,20 +16,24 @@ const LEAVE_LIMIT: Duration = Duration::from_secs(1);
 impl<P: Part> WorkerListener<P> {
     /// Kills a worker that has overrun its limit while something waits for it.
     pub(super) fn kill(&self, overrun: &str) -> LossReason {
+        let killed = self.kill_process();
+        LossReason { killed: true, ..LossReason::from(format!("{overrun}, and {killed}")) }
+    }
+
+    /// Kills the worker's process, unless it is this one. Returns what was done.
+    fn kill_process(&self) -> String {
         trace::event(Event::new("kill", "host", self.status.exchange()).peer(self.status.worker()));
-        let done = if self.status.worker() == std::process::id() {
-            "is this process, which is not killed".to_owned()
-        } else {
-            #[cfg(test)]
-            let killed = match self.status.spare_worker.load(std::sync::atomic::Ordering::Relaxed) {
-                true => Ok(()),
-                false => self.connection.peer().kill(),
-            };
-            #[cfg(not(test))]
-            let killed = self.connection.peer().kill();
-            killed.map_or_else(|error| format!("cannot be killed: {error}"), |()| "was killed".to_owned())
+        if self.status.worker() == std::process::id() {
+            return "is this process, which is not killed".to_owned();
+        }
+        #[cfg(test)]
+        let killed = match self.status.spare_worker.load(std::sync::atomic::Ordering::Relaxed) {
+            true => Ok(()),
+            false => self.connection.peer().kill(),
         };
-        LossReason { killed: true, ..LossReason::from(format!("{overrun}, and {done}")) }
+        #[cfg(not(test))]
+        let killed = self.connection.peer().kill();
+        killed.map_or_else(|error| format!("cannot be killed: {error}"), |()| "was killed".to_owned())
     }
 
     /// Describes the announcement that has overrun its limit, if any. `leaves` is as in
@@ -65,18 +69,19 @@ impl<P: Part> WorkerListener<P> {
             } else {
                 let leaves = self.control.is_stopped();
                 if let Some(overrun) = self.describe_overrun(leaves).or(broken) {
-                    let LossReason { reason, .. } = self.kill(&overrun);
+                    let done = self.kill_process();
                     log_warn!(
-                        "exchange \"{}\": worker process {} {reason}",
+                        "exchange \"{}\": worker process {} {overrun}, and {done}",
                         self.status.exchange(),
                         self.status.worker()
                     );
-                    self.status.record_kill(&reason);
+                    self.status.record_kill(overrun, done);
                     killed = Some(Instant::now());
                 }
             }
-            if self.part.is_waited_for() {
-                self.status.set_owed(self.part.awaited_frames());
+            let awaited = self.part.awaited_frames();
+            if !awaited.is_empty() {
+                self.status.set_owed(awaited);
                 sleep([&**self.control.waker(), self.connection.peer()], self.part.retry_delay());
             }
         }

@@ -1,20 +1,18 @@
 //! The exchange in step with a worker in another process.
 #![allow(unsafe_code)] // Recording.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use vk_export::Queue;
 use vk_export::ash::vk;
 
 use super::accepted::Remote;
-use super::terms::in_step;
-use super::workers::Workers;
+use super::in_step::{InStep, shared_methods};
 use crate::compute::Compute;
 use crate::error::Result;
 use crate::exchange::resources::Resources;
 use crate::exchange::submit::parts::SubmitParts;
-use crate::exchange::{ExchangeInfo, InitialTurn, Lease, RemoteTurns, RenderTurn, WorkerWriter};
+use crate::exchange::{ExchangeInfo, InitialTurn, Lease, ProgramHalf as _, RenderTurn, WorkerWriter};
 
 /// An exchange in step with a worker in another process, created by [`Remote::exchange`]. Each
 /// frame of the worker arrives once and in order.
@@ -37,14 +35,7 @@ use crate::exchange::{ExchangeInfo, InitialTurn, Lease, RemoteTurns, RenderTurn,
 /// way, so that nothing is left waiting: for up to [`ExchangeInfo::timeout`] for each frame while
 /// the worker makes progress, and for one timeout if neither the worker nor Vulkan does.
 pub struct RemoteExchangeReader<R: Resources> {
-    // Field order is drop order: the thread signals what the worker owes before the slots are
-    // dropped.
-    workers: Workers<WorkerWriter<R>>,
-    steps: Arc<RemoteTurns<R>>,
-    compute: Compute,
-    slots: usize,
-    name: String,
-    resources: R,
+    shared: InStep<WorkerWriter<R>>,
 }
 
 impl Remote {
@@ -65,30 +56,12 @@ impl Remote {
     /// ([`AcceptInfo::trust`](crate::AcceptInfo::trust)), for more than 64 slots, and for a pool;
     /// otherwise as [`latest`](Self::latest).
     pub fn exchange<R: Resources>(self, info: &ExchangeInfo<'_>, resources: R) -> Result<RemoteExchangeReader<R>> {
-        RemoteExchangeReader::new(self, info, resources)
+        InStep::new(self, info, resources, |remote| remote.require_trust(info.name))
+            .map(|shared| RemoteExchangeReader { shared })
     }
 }
 
 impl<R: Resources> RemoteExchangeReader<R> {
-    pub(super) fn new(remote: Remote, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
-        let (remote, compute) = remote.prepare(|remote| {
-            remote.require_trust(info.name)?;
-            remote.compute_for_exchange(info)
-        })?;
-        Self::of(remote, compute, info, resources)
-    }
-
-    fn of(remote: Remote, compute: Compute, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
-        let mut kinds = Vec::new();
-        resources.kinds(&mut kinds);
-        let (remote, handle) = remote.prepare(|_| WorkerWriter::new(&compute, info, &resources))?;
-        let steps = handle.steps();
-        let workers = Workers::new(remote, &in_step(info), kinds, handle)?;
-        let waked = Arc::clone(&steps);
-        workers.status().set_on_loss(move || waked.wake());
-        Ok(Self { workers, steps, compute, slots: info.slots, name: info.name.to_owned(), resources })
-    }
-
     /// Waits on the host for the next frame that the worker announces, for at most `timeout`, and
     /// returns its turn; `None` if there is none by then, or if [`ExchangeInfo::frames_in_flight`]
     /// frames are unfinished. The frame itself may be unfinished: its commands wait on the GPU.
@@ -108,21 +81,21 @@ impl<R: Resources> RemoteExchangeReader<R> {
     /// [`ExchangeInfo::timeout`]: create a new exchange.
     pub fn next(&mut self, timeout: Duration) -> Result<Option<RenderTurn<R>>> {
         let start = Instant::now();
-        self.steps.check_dropped()?;
-        let status = self.workers.status();
+        self.shared.program.check_dropped()?;
+        let status = self.shared.workers.status();
         if let Some(torn) = status.take_torn_error() {
             return Err(torn);
         }
-        if !self.steps.keep_pace(timeout)? {
+        if !self.shared.program.keep_pace(timeout)? {
             return self.check_behind_frames().map(|()| None);
         }
         let left = timeout.saturating_sub(start.elapsed());
-        let Some(turn) = self.steps.take(left, || status.is_lost()) else {
+        let Some(turn) = self.shared.program.take(left, || status.is_lost()) else {
             return self.check_behind_frames().map(|()| None);
         };
         // Checked last: after a failure, the thread that copies frames of the CPU signals them,
         // too.
-        if let Err(error) = self.steps.check_compute() {
+        if let Err(error) = self.shared.program.check_compute() {
             turn.skip();
             return Err(error);
         }
@@ -132,13 +105,12 @@ impl<R: Resources> RemoteExchangeReader<R> {
     /// Like [`check_worker`](Self::check_worker), but reports a lost worker only after its frames.
     fn check_behind_frames(&self) -> Result<()> {
         // Queried first: a worker announces no more frames once it is lost.
-        let is_lost = self.workers.status().is_lost();
-        if is_lost && self.steps.is_empty() { self.check_worker() } else { self.steps.check_compute() }
-    }
-
-    /// Returns the process ID of the worker, or of the last one.
-    pub fn pid(&self) -> u32 {
-        self.workers.process()
+        let is_lost = self.shared.workers.status().is_lost();
+        if is_lost && self.shared.program.is_empty() {
+            self.check_worker()
+        } else {
+            self.shared.program.check_compute()
+        }
     }
 
     /// Checks that a worker is connected.
@@ -149,15 +121,15 @@ impl<R: Resources> RemoteExchangeReader<R> {
     /// the values that it owed have been signaled. [`Error::FramesTorn`](crate::Error::FramesTorn)
     /// and [`Error::HostFailed`](crate::Error::HostFailed) as for [`next`](Self::next).
     pub fn check_worker(&self) -> Result<()> {
-        self.workers.require_worker()?;
-        self.steps.check_compute()
+        self.shared.check_worker()
     }
 
     /// Replaces a lost worker with another one, on the same slots. Its frames continue the
     /// numbering of the previous worker's.
     ///
     /// Does not wait for a worker, except to complete a [`disconnect`](Self::disconnect) that was
-    /// called under the queue's lock. It is refused while a previous worker that closed its
+    /// called under the queue's lock, and for up to one second if the previous worker has just set
+    /// its timeline back and is killed. It is refused while a previous worker that closed its
     /// connection, but still runs, [owes](Self::owed_frames) frames: they arrive, or that worker is
     /// killed at the limit of one of them. [`check_worker`](Self::check_worker) reports if the
     /// worker refuses the exchange or does not answer within [`ExchangeInfo::timeout`]. A worker
@@ -172,16 +144,17 @@ impl<R: Resources> RemoteExchangeReader<R> {
     /// [`Error::FramesOwed`](crate::Error::FramesOwed) while the previous worker owes frames. On an
     /// error, the connection with the new worker is closed.
     pub fn reconnect(&mut self, remote: Remote) -> Result<()> {
-        self.workers.reconnect(remote)
+        self.shared.workers.reconnect(remote)
     }
 
     /// Returns the frame numbers that a lost worker whose process still runs has announced but not
     /// finished. The queue may be waiting for them, and [`reconnect`](Self::reconnect) is refused.
-    /// Empty once the frames have arrived, or once the worker was killed at its limit and their
+    /// If the worker owes no frame but has set its timeline back, so that the queue may be waiting
+    /// for a frame that it had finished, returns the last of these frames. Empty once the frames have arrived, or once the worker was killed at its limit and their
     /// values were signaled in its place, which [`check_worker`](Self::check_worker) reports. Until
     /// then, do not accept the next worker from the [`Listener`](crate::Listener).
     pub fn owed_frames(&self) -> Box<[u64]> {
-        self.workers.status().owed()
+        self.shared.workers.status().owed()
     }
 
     /// Closes the connection and notifies the worker. Waits for each announced frame up to its
@@ -198,108 +171,18 @@ impl<R: Resources> RemoteExchangeReader<R> {
     /// Dropping under the lock does not wait either, and leaves that thread running: it uses the
     /// device for as long as this call would have waited, and the device must outlive it.
     pub fn disconnect(&mut self) {
-        self.workers.disconnect();
-    }
-
-    /// Disconnects as [`disconnect`](Self::disconnect) does, and then closes the exchange, as
-    /// [`Exchange::close`](crate::Exchange::close) does.
-    ///
-    /// # Errors
-    /// As [`Exchange::close`](crate::Exchange::close).
-    pub fn close(mut self) -> Result<()> {
-        drop(self.workers.end()?);
-        self.steps.close()
-    }
-
-    /// Returns the resources in each slot.
-    pub fn resources(&self) -> &R {
-        &self.resources
-    }
-
-    /// Returns the exchange's name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Returns the number of slots.
-    pub fn slots(&self) -> usize {
-        self.slots
-    }
-
-    /// Returns the compute side: the thread that copies the frames of a worker on the CPU, or
-    /// [`Backend::Remote`](crate::Backend::Remote).
-    pub fn compute(&self) -> &Compute {
-        &self.compute
-    }
-
-    /// Returns the queue that turns are submitted to. The turns' barriers name its family.
-    pub fn queue(&self) -> &Queue {
-        self.steps.queue(&self.compute)
-    }
-
-    /// Returns a [`Lease`] on the Vulkan objects of a slot.
-    ///
-    /// # Errors
-    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) if `slot` is out of range.
-    pub fn lease(&self, slot: usize) -> Result<Lease> {
-        self.steps.state().checked_lease(slot)
+        self.shared.workers.disconnect();
     }
 
     /// Returns `true` if new images wait for their first hand-over, as
     /// [`Exchange::needs_initial`](crate::Exchange::needs_initial). Until then, the worker gets no
     /// slot.
     pub fn needs_initial(&self) -> bool {
-        self.steps.needs_initial()
-    }
-
-    /// Submits the first hand-over of new images and waits for it, as
-    /// [`Exchange::initialize`](crate::Exchange::initialize).
-    ///
-    /// # Errors
-    /// As [`Exchange::initialize`](crate::Exchange::initialize).
-    pub fn initialize(&mut self) -> Result<()> {
-        self.steps.state().initialize()
-    }
-
-    /// Records the first hand-over of new images, as
-    /// [`Exchange::record_initial`](crate::Exchange::record_initial).
-    ///
-    /// # Errors
-    /// As [`Exchange::record_initial`](crate::Exchange::record_initial).
-    ///
-    /// # Safety
-    /// As [`Exchange::record_initial`](crate::Exchange::record_initial).
-    pub unsafe fn record_initial(&mut self, commands: vk::CommandBuffer) -> Result<InitialTurn<R>> {
-        // SAFETY: the caller guarantees it.
-        unsafe { self.steps.state().record_initial(commands) }
-    }
-
-    /// Returns the parts of a submission that recovers the slots of dropped lent turns, as
-    /// [`Exchange::flush_parts`](crate::Exchange::flush_parts).
-    ///
-    /// # Errors
-    /// As [`Exchange::flush_parts`](crate::Exchange::flush_parts).
-    pub fn flush_parts(&mut self) -> Result<Option<SubmitParts>> {
-        self.steps.state().flush_parts()
+        self.shared.program.needs_initial()
     }
 }
 
-impl<R: Resources> Drop for RemoteExchangeReader<R> {
-    fn drop(&mut self) {
-        // The thread withdraws torn frames; the other frames were not taken.
-        self.workers.leave();
-        if !self.workers.is_forked() {
-            self.steps.skip_all();
-        }
-    }
-}
-
-impl<R: Resources> std::fmt::Debug for RemoteExchangeReader<R> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (name, slots, process) = (&self.name, self.slots, self.pid());
-        write!(f, "RemoteExchangeReader(\"{name}\", {slots} slots, worker process {process})")
-    }
-}
+shared_methods!(RemoteExchangeReader);
 
 #[cfg(test)]
 #[path = "exchange_tests.rs"]

@@ -9,6 +9,7 @@ use super::*;
 use crate::buffer::spec::BufferSpec;
 use crate::compute::remote::Trust;
 use crate::error::Error;
+use crate::exchange::LatestInfo;
 use crate::remote::listening::steps::Peer;
 use crate::remote::test_renderer::Renderer;
 use crate::timeline::TimelinePoint;
@@ -40,7 +41,7 @@ fn taken_with(scene: &Renderer, frames_in_flight: Option<usize>) -> RemoteExchan
     let compute = Compute::remote_unchecked(&scene.device, false, Trust::Simulated).unwrap();
     let info = ExchangeInfo { name: "steps", timeout: LIMIT, frames_in_flight, ..Default::default() };
     let words = Words::new(64, BufferAccess::TRANSFER_READ);
-    RemoteExchangeReader::of(scene.accept(), compute, &info, words).unwrap()
+    RemoteExchangeReader { shared: InStep::of(scene.accept(), compute, &info, words).unwrap() }
 }
 
 pub(super) fn submit(exchange: &mut RemoteExchangeReader<Words>) -> TimelinePoint {
@@ -51,7 +52,7 @@ pub(super) fn submit(exchange: &mut RemoteExchangeReader<Words>) -> TimelinePoin
 
 /// Signals a value in place of the worker's GPU.
 pub(super) fn finish(exchange: &RemoteExchangeReader<Words>, value: u64) {
-    let state = exchange.steps.state();
+    let state = exchange.shared.program.state();
     let computed = state.computed_semaphore();
     let info = vk::SemaphoreSignalInfo::default().semaphore(computed.as_raw()).value(value);
     // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258 to -03260: the values rise, and the thread
@@ -180,7 +181,7 @@ fn worker_loss_is_reported_after_its_complete_frames_were_taken() {
     finish(&exchange, 1);
     finish(&exchange, 2);
     worker.kill();
-    until(|| exchange.workers.status().is_lost().then_some(()));
+    until(|| exchange.shared.workers.status().is_lost().then_some(()));
     assert!(matches!(exchange.next(Duration::ZERO), Ok(None)));
     let info = vk::SemaphoreSignalInfo::default().semaphore(gate).value(1);
     // SAFETY: nothing else signals the semaphore.
@@ -206,7 +207,7 @@ fn forked_child_leaves_the_exchange_of_its_parent_alone() {
     worker.resume();
     worker.kill();
     for disconnects in [false, true] {
-        until(|| exchange.as_ref().filter(|exchange| exchange.workers.has_handle()).map(|_| ()));
+        until(|| exchange.as_ref().filter(|exchange| exchange.shared.workers.has_handle()).map(|_| ()));
         if disconnects {
             exchange.as_mut().unwrap().disconnect();
         }
@@ -222,12 +223,30 @@ fn forked_child_leaves_the_exchange_of_its_parent_alone() {
         let connected = exchange.as_mut().unwrap().reconnect(remote.take().unwrap());
         assert!(matches!(connected, Err(Error::Connection(bridge_ipc::Error::Forked { .. }))));
     });
+    // Checked before anything is created: with these slots, that would fail with another error.
+    let (exchange_info, latest_info) = (
+        ExchangeInfo { name: "steps", slots: 65, ..Default::default() },
+        LatestInfo { name: "frames", slots: Some(65), ..Default::default() },
+    );
+    let words = || Words::new(64, BufferAccess::TRANSFER_READ);
+    let creates: [&dyn Fn(Remote) -> Option<Error>; 4] = [
+        &|remote| remote.exchange(&exchange_info, words()).err(),
+        &|remote| remote.exchange_render_first(&exchange_info, words()).err(),
+        &|remote| remote.latest(&latest_info, words()).err(),
+        &|remote| remote.latest_render_first(&latest_info, words()).err(),
+    ];
+    for create in creates {
+        test_support::in_a_child(|| {
+            let error = create(remote.take().unwrap()).unwrap();
+            assert!(matches!(error, Error::Connection(bridge_ipc::Error::Forked { .. })), "{error}");
+        });
+    }
     exchange.as_mut().unwrap().reconnect(remote.unwrap()).unwrap();
     // Those of the first worker.
     assert!(matches!(exchange.as_ref().unwrap().check_worker(), Err(Error::FramesTorn { .. })));
     test_support::in_a_child(|| {
         exchange.as_mut().unwrap().disconnect();
-        assert!(!exchange.as_ref().unwrap().workers.status().is_lost(), "it took the locks of the exchange");
+        assert!(!exchange.as_ref().unwrap().shared.workers.status().is_lost(), "it took the locks of the exchange");
     });
     exchange.as_ref().unwrap().check_worker().unwrap();
     next.kill();

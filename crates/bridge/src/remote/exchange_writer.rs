@@ -1,20 +1,20 @@
 //! The exchange in step with a worker in another process that reads.
 #![allow(unsafe_code)] // Recording.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use vk_export::Queue;
 use vk_export::ash::vk;
 
 use super::accepted::Remote;
-use super::terms::in_step;
-use super::workers::Workers;
+use super::in_step::{InStep, shared_methods};
 use crate::compute::Compute;
 use crate::error::{Error, Result};
 use crate::exchange::resources::Resources;
 use crate::exchange::submit::parts::SubmitParts;
-use crate::exchange::{ExchangeInfo, InitialTurn, Lease, RemoteDraws, RenderFirstRemote, RenderTurn, WorkerReader};
+use crate::exchange::{
+    ExchangeInfo, InitialTurn, Lease, ProgramHalf as _, RenderFirstRemote, RenderTurn, WorkerReader,
+};
 
 /// An exchange in step with a worker in another process that reads, created by
 /// [`Remote::exchange_render_first`]. The worker gets each frame that Vulkan draws, once and in
@@ -40,14 +40,7 @@ use crate::exchange::{ExchangeInfo, InitialTurn, Lease, RemoteDraws, RenderFirst
 /// worker owes, so that nothing is left waiting: for up to [`ExchangeInfo::timeout`] for each slot
 /// while the worker makes progress, and for one timeout if neither the worker nor Vulkan does.
 pub struct RemoteExchangeWriter<R: Resources> {
-    // Field order is drop order: the thread signals what the worker owes before the slots are
-    // dropped.
-    workers: Workers<WorkerReader<R>>,
-    draws: Arc<RemoteDraws<R>>,
-    compute: Compute,
-    slots: usize,
-    name: String,
-    resources: R,
+    shared: InStep<WorkerReader<R>>,
 }
 
 impl Remote {
@@ -70,13 +63,7 @@ impl Remote {
         info: &ExchangeInfo<'_>,
         resources: R,
     ) -> Result<RemoteExchangeWriter<R>> {
-        RemoteExchangeWriter::new(self, info, resources)
-    }
-}
-
-impl<R: Resources> RemoteExchangeWriter<R> {
-    pub(super) fn new(remote: Remote, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
-        let (remote, compute) = remote.prepare(|remote| {
+        let check = |remote: &Self| {
             remote.require_trusted_reader(info.name)?;
             if info.frames_in_flight.is_some() {
                 return Err(Error::invalid(
@@ -85,22 +72,13 @@ impl<R: Resources> RemoteExchangeWriter<R> {
                      `ExchangeInfo::frames_in_flight` unset and limit them by `slots`",
                 ));
             }
-            remote.compute_for_exchange(info)
-        })?;
-        Self::of(remote, compute, info, resources)
+            Ok(())
+        };
+        InStep::new(self, info, resources, check).map(|shared| RemoteExchangeWriter { shared })
     }
+}
 
-    fn of(remote: Remote, compute: Compute, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
-        let mut kinds = Vec::new();
-        resources.kinds(&mut kinds);
-        let (remote, handle) = remote.prepare(|_| WorkerReader::new(&compute, info, &resources))?;
-        let draws = handle.draws();
-        let workers = Workers::new(remote, &in_step(info), kinds, handle)?;
-        let waked = Arc::clone(&draws);
-        workers.status().set_on_loss(move || waked.wake());
-        Ok(Self { workers, draws, compute, slots: info.slots, name: info.name.to_owned(), resources })
-    }
-
+impl<R: Resources> RemoteExchangeWriter<R> {
     /// Begins a frame and returns its turn, which has a slot to draw to. Waits for a slot on the
     /// host for at most `timeout`, and returns `None` if the worker still holds all of them. For
     /// work of the worker on the slot that is not complete, only the GPU waits.
@@ -116,16 +94,11 @@ impl<R: Resources> RemoteExchangeWriter<R> {
     /// exchange.
     pub fn begin(&mut self, timeout: Duration) -> Result<Option<RenderTurn<R, RenderFirstRemote>>> {
         self.check_worker()?;
-        let status = self.workers.status();
-        match self.draws.begin(timeout, || status.is_lost())? {
+        let status = self.shared.workers.status();
+        match self.shared.program.begin(timeout, || status.is_lost())? {
             Some(turn) => Ok(Some(turn)),
             None => self.check_worker().map(|()| None),
         }
-    }
-
-    /// Returns the process ID of the worker, or of the last one.
-    pub fn pid(&self) -> u32 {
-        self.workers.process()
     }
 
     /// Checks that a worker is connected.
@@ -135,15 +108,16 @@ impl<R: Resources> RemoteExchangeWriter<R> {
     /// disconnected, until [`reconnect`](Self::reconnect). If `dead` is `true`, the values that it
     /// owed have been signaled. [`Error::HostFailed`] as for [`begin`](Self::begin).
     pub fn check_worker(&self) -> Result<()> {
-        self.workers.require_worker()?;
-        self.draws.check_compute()
+        self.shared.check_worker()
     }
 
     /// Replaces a lost worker with another one, on the same slots. Frame numbers continue. No
     /// worker gets the frames that were submitted in between, except the last ones with a worker on
     /// the CPU.
     ///
-    /// Does not wait: [`begin`](Self::begin) waits until the worker has accepted the exchange, and
+    /// Does not wait for a worker, as
+    /// [`RemoteExchangeReader::reconnect`](crate::RemoteExchangeReader::reconnect):
+    /// [`begin`](Self::begin) waits until the worker has accepted the exchange, and
     /// [`check_worker`](Self::check_worker) reports if it refuses or does not answer within
     /// [`ExchangeInfo::timeout`]. It is refused while a previous worker that closed its connection,
     /// but still runs, [owes](Self::owed_frames) values. A worker that computes with CUDA gets the
@@ -154,17 +128,18 @@ impl<R: Resources> RemoteExchangeWriter<R> {
     /// # Errors
     /// As [`RemoteExchangeReader::reconnect`](crate::RemoteExchangeReader::reconnect).
     pub fn reconnect(&mut self, remote: Remote) -> Result<()> {
-        self.workers.reconnect(remote)
+        self.shared.workers.reconnect(remote)
     }
 
     /// Returns the numbers of the frames whose slots a lost worker whose process still runs has
     /// returned but not finished. The queue may be waiting for it, and
-    /// [`reconnect`](Self::reconnect) is refused. Empty once the worker has finished them, or once
+    /// [`reconnect`](Self::reconnect) is refused. If the worker owes nothing but has set its
+    /// timeline back, returns the last frame that it had finished. Empty once the worker has finished them, or once
     /// it was killed at its limit and the values that it owed were signaled in its place, which
     /// [`check_worker`](Self::check_worker) reports. Until then, do not accept the next worker from
     /// the [`Listener`](crate::Listener).
     pub fn owed_frames(&self) -> Box<[u64]> {
-        self.workers.status().owed()
+        self.shared.workers.status().owed()
     }
 
     /// Closes the connection and notifies the worker, after the frames that were submitted: a
@@ -179,104 +154,18 @@ impl<R: Resources> RemoteExchangeWriter<R> {
     /// On a thread that has locked the queue, neither this nor dropping waits, as with
     /// [`RemoteExchangeReader::disconnect`](crate::RemoteExchangeReader::disconnect).
     pub fn disconnect(&mut self) {
-        self.workers.disconnect();
-    }
-
-    /// Disconnects as [`disconnect`](Self::disconnect) does, and then closes the exchange, as
-    /// [`Exchange::close`](crate::Exchange::close) does.
-    ///
-    /// # Errors
-    /// As [`Exchange::close`](crate::Exchange::close).
-    pub fn close(mut self) -> Result<()> {
-        drop(self.workers.end()?);
-        self.draws.close()
-    }
-
-    /// Returns the resources in each slot.
-    pub fn resources(&self) -> &R {
-        &self.resources
-    }
-
-    /// Returns the exchange's name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Returns the number of slots.
-    pub fn slots(&self) -> usize {
-        self.slots
-    }
-
-    /// Returns the compute side: the thread that copies the frames for a worker on the CPU, or
-    /// [`Backend::Remote`](crate::Backend::Remote).
-    pub fn compute(&self) -> &Compute {
-        &self.compute
-    }
-
-    /// Returns the queue that turns are submitted to. The turns' barriers name its family.
-    pub fn queue(&self) -> &Queue {
-        self.draws.queue(&self.compute)
-    }
-
-    /// Returns a [`Lease`] on the Vulkan objects of a slot.
-    ///
-    /// # Errors
-    /// [`Error::InvalidArgument`] if `slot` is out of range.
-    pub fn lease(&self, slot: usize) -> Result<Lease> {
-        self.draws.state().checked_lease(slot)
+        self.shared.workers.disconnect();
     }
 
     /// Returns `true` if new images wait for their first hand-over, as
     /// [`Exchange::needs_initial`](crate::Exchange::needs_initial). Until then,
     /// [`begin`](Self::begin) returns an error.
     pub fn needs_initial(&self) -> bool {
-        self.draws.needs_initial()
-    }
-
-    /// Submits the first hand-over of new images and waits for it, as
-    /// [`Exchange::initialize`](crate::Exchange::initialize).
-    ///
-    /// # Errors
-    /// As [`Exchange::initialize`](crate::Exchange::initialize).
-    pub fn initialize(&mut self) -> Result<()> {
-        self.draws.state().initialize()
-    }
-
-    /// Records the first hand-over of new images, as
-    /// [`Exchange::record_initial`](crate::Exchange::record_initial).
-    ///
-    /// # Errors
-    /// As [`Exchange::record_initial`](crate::Exchange::record_initial).
-    ///
-    /// # Safety
-    /// As [`Exchange::record_initial`](crate::Exchange::record_initial).
-    pub unsafe fn record_initial(&mut self, commands: vk::CommandBuffer) -> Result<InitialTurn<R>> {
-        // SAFETY: the caller guarantees it.
-        unsafe { self.draws.state().record_initial(commands) }
-    }
-
-    /// Returns the parts of a submission that recovers the slots of dropped lent turns, as
-    /// [`Exchange::flush_parts`](crate::Exchange::flush_parts).
-    ///
-    /// # Errors
-    /// As [`Exchange::flush_parts`](crate::Exchange::flush_parts).
-    pub fn flush_parts(&mut self) -> Result<Option<SubmitParts>> {
-        self.draws.state().flush_parts()
+        self.shared.program.needs_initial()
     }
 }
 
-impl<R: Resources> Drop for RemoteExchangeWriter<R> {
-    fn drop(&mut self) {
-        self.workers.leave();
-    }
-}
-
-impl<R: Resources> std::fmt::Debug for RemoteExchangeWriter<R> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (name, slots, process) = (&self.name, self.slots, self.pid());
-        write!(f, "RemoteExchangeWriter(\"{name}\", {slots} slots, worker process {process})")
-    }
-}
+shared_methods!(RemoteExchangeWriter);
 
 #[cfg(test)]
 #[path = "exchange_writer_tests.rs"]

@@ -2,6 +2,7 @@
 //! test plays.
 #![allow(unsafe_code)] // Submitting, and the worker's signals.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use vk_export::BufferAccess;
@@ -25,7 +26,7 @@ fn worker_with_pending_frame(scene: &Renderer, ends: &str) -> (Peer, RemoteExcha
     let compute = Compute::remote_unchecked(&scene.device, false, Trust::Simulated).unwrap();
     let info = ExchangeInfo { name: "draws", timeout: LIMIT, ..Default::default() };
     let words = Words::new(64, BufferAccess::TRANSFER_WRITE);
-    let mut exchange = RemoteExchangeWriter::of(scene.accept(), compute, &info, words).unwrap();
+    let mut exchange = RemoteExchangeWriter { shared: InStep::of(scene.accept(), compute, &info, words).unwrap() };
     let points = [(); 5].map(|()| submit(&mut exchange));
     points[2].wait(LIMIT).unwrap();
     finish(&exchange, 1);
@@ -43,7 +44,7 @@ fn submit(exchange: &mut RemoteExchangeWriter<Words>) -> TimelinePoint {
 
 /// Signals a value in place of the worker's GPU.
 fn finish(exchange: &RemoteExchangeWriter<Words>, value: u64) {
-    let state = exchange.draws.state();
+    let state = exchange.shared.program.state();
     let computed = state.computed_semaphore();
     let info = vk::SemaphoreSignalInfo::default().semaphore(computed.as_raw()).value(value);
     // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258 to -03260: the values rise, and the thread
@@ -53,7 +54,7 @@ fn finish(exchange: &RemoteExchangeWriter<Words>, value: u64) {
 
 /// Makes the worker overrun its limit.
 fn force_overrun_of(exchange: &RemoteExchangeWriter<Words>) {
-    exchange.workers.status().force_overrun.store(true, Ordering::Relaxed);
+    exchange.shared.workers.status().force_overrun.store(true, Ordering::Relaxed);
 }
 
 fn hangs(point: &TimelinePoint) -> bool {
@@ -78,7 +79,7 @@ fn queue_continues_after_the_reader_died_and_another_connects() {
     let Some(scene) = Renderer::new("draws-death") else { return };
     let (mut worker, mut exchange, point) = worker_with_pending_frame(&scene, "stays");
     assert!(hangs(&point) && exchange.check_worker().is_ok());
-    while !exchange.draws.is_all_sent() {
+    while !exchange.shared.program.is_all_sent() {
         std::thread::yield_now();
     }
     worker.kill();
@@ -152,7 +153,7 @@ fn disconnected_reader_that_finishes_in_time_is_not_killed() {
 fn program_leaves_while_its_queue_waits_for_a_reader() {
     let Some(scene) = Renderer::new("draws-leave") else { return };
     let (mut worker, exchange, point) = worker_with_pending_frame(&scene, "stays");
-    let status = Arc::clone(exchange.workers.status());
+    let status = Arc::clone(exchange.shared.workers.status());
     let leaves = std::thread::spawn(move || drop(exchange));
     let start = std::time::Instant::now();
     while status.loss_error().is_none() {

@@ -85,7 +85,7 @@ fn program_holding_the_queue_lock_waits_for_no_thread() {
             waits(locked, || exchange.close()).unwrap();
         } else {
             waits(locked, || exchange.disconnect());
-            assert!(exchange.workers.has_handle());
+            assert!(exchange.shared.workers.has_handle());
             assert!(exchange.check_worker().is_err());
             exchange.close().unwrap();
         }

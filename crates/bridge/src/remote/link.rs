@@ -1,15 +1,18 @@
 //! The thread of a connection, from the offer to the worker's end.
 
+use std::convert::Infallible;
 use std::sync::mpsc::{SyncSender, channel};
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use bridge_ipc::{Code, Connection};
 
 use super::control::{Control, PendingWorker, Stage};
 use super::listening::{EXIT_GRACE, WorkerListener};
-use super::part::{Backoff, Part, WorkerHandle};
+use super::memory::AcceptedMemory;
+use super::part::{Backoff, Part, Slots, WorkerHandle};
 use super::status::{Lost, Status};
-use super::stored_handle::{HandleStore, take};
+use super::stored_handle::{HandleStore, StoredHandle, take};
 use super::terms::Terms;
 use super::thread::WorkerThread;
 use super::wake::Waker;
@@ -29,9 +32,10 @@ pub(super) struct WorkerLink {
 impl WorkerLink {
     /// Starts a thread that offers the exchange to the worker, and listens to it once it has
     /// accepted. Waits for neither; the result of the offer is sent to `result_sender`. The thread
-    /// also takes over a detached thread `before`, and waits for it.
+    /// also takes over a detached thread `before`, and waits for it first, within the limit of the
+    /// offer.
     pub(super) fn new<E: WorkerHandle>(
-        mut connection: Connection,
+        connection: Connection,
         terms: &Terms,
         status: &Arc<Status>,
         store: &HandleStore<E>,
@@ -41,57 +45,14 @@ impl WorkerLink {
     ) -> Result<Self> {
         let control = Arc::new(Control::new(waker));
         let worker = connection.peer().pid();
-        let (control_too, status_too, store, terms) =
-            (Arc::clone(&control), Arc::clone(status), Arc::clone(store), terms.clone());
         let (give, gives) = channel::<WorkerThread>();
-        let listen = move || {
-            let (control, status, timeout) = (control_too, Arc::clone(&status_too), terms.timeout);
-            let _ended = EndGuard(Arc::clone(&control));
-            let panic_guard = PanicGuard(&status_too);
-            let report = |result| result_sender.as_ref().map(|result_sender| result_sender.send(result));
-            let bring_back = |stored| *store.lock().unwrap_or_else(PoisonError::into_inner) = Some(stored);
-            Backoff::set_precise_sleep();
-            // Nothing is owed any more, so that thread is about to restore the handle.
-            let _ = gives.recv().map(WorkerThread::join);
-            // The handle was lost with a thread that panicked.
-            let Some(mut stored) = take(&store) else {
-                connection.close(Code::Failure, "the renderer's thread for the workers of this exchange has failed");
-                return panic_guard.report();
-            };
-            let given = stored.wait_for_previous(&connection, &control, timeout).and_then(|()| {
-                let awaited = PendingWorker { exchange: status.exchange(), control: &control, worker: &connection };
-                stored.handle.prepare(terms.backend, timeout, &|| awaited.check_wanted())?;
-                let memory = stored.handle.memory(&terms)?;
-                terms.offer(&mut connection, memory, &control)
-            });
-            let given = match given {
-                Ok(given) => given,
-                Err(error) => {
-                    let error = offer_error(&mut connection, error);
-                    // If this process has failed, the worker is still waiting.
-                    let code = if control.is_stopped() { Code::Done } else { Code::Failure };
-                    connection.close(code, &error.to_string());
-                    bring_back(stored);
-                    let dead = control.wait_for_exit(&connection, Some(EXIT_GRACE));
-                    status.record_loss(Lost {
-                        reason: format!("has not taken the exchange: {error}"),
-                        dead,
-                        ..Lost::default()
-                    });
-                    report(Err(error));
-                    if !dead && control.wait_for_exit(&connection, None) {
-                        status.record_death();
-                    }
-                    return;
-                }
-            };
-            trace::event(Event::new("offer", "host", status.exchange()).peer(worker));
-            report(Ok(()));
-            let part = E::Part::new(stored.handle, given, control.waker());
-            let held = terms.initial_slots() as usize;
-            bring_back(
-                WorkerListener { connection, part, control, status, timeout, held, receives_nothing: false }.run(),
-            );
+        let thread = LinkThread {
+            connection,
+            terms: terms.clone(),
+            status: Arc::clone(status),
+            store: Arc::clone(store),
+            control: Arc::clone(&control),
+            result_sender,
         };
         // Before the thread can receive the first message of the worker.
         status.set_connected(worker);
@@ -102,7 +63,7 @@ impl WorkerLink {
             true => builder.stack_size(1 << 60),
             false => builder,
         };
-        let thread = builder.spawn(listen).map_err(|error| {
+        let thread = builder.spawn(move || thread.run(gives.recv().ok())).map_err(|error| {
             let reason = format!("cannot be served, since no thread could be started: {error}");
             status.record_loss(Lost { reason: reason.clone(), ..Lost::default() });
             Error::HostFailed { reason: format!("worker process {worker} {reason}") }
@@ -115,8 +76,9 @@ impl WorkerLink {
     }
 
     /// Ends the connection. Returns the thread if it continues: the worker owes something, was
-    /// killed for that, and its process has not ended yet. The thread owns everything that it needs
-    /// to signal in the worker's place afterwards, and then restores the handle.
+    /// killed for that, and its process has not ended yet, or the thread waits for that of such a
+    /// worker. The thread owns everything that it needs to signal in the worker's place afterwards,
+    /// and then restores the handle.
     pub(super) fn end(mut self) -> Option<WorkerThread> {
         self.leave()
     }
@@ -174,6 +136,125 @@ impl Drop for WorkerLink {
         self.discard();
         drop(self.leave());
     }
+}
+
+/// What the thread of a connection uses.
+struct LinkThread<E: WorkerHandle> {
+    connection: Connection,
+    terms: Terms,
+    status: Arc<Status>,
+    store: HandleStore<E>,
+    control: Arc<Control>,
+    result_sender: Option<SyncSender<Result<()>>>,
+}
+
+impl<E: WorkerHandle> LinkThread<E> {
+    /// Offers the exchange to the worker and listens to it. The thread `before`, if any, still has
+    /// the handle and is waited for.
+    fn run(mut self, before: Option<WorkerThread>) {
+        let _ended = EndGuard(Arc::clone(&self.control));
+        let status = Arc::clone(&self.status);
+        let panic_guard = PanicGuard(&status);
+        Backoff::set_precise_sleep();
+        if let Some(before) = before {
+            if let Err(error) = self.wait_for_thread(&before) {
+                self.refuse(error, None);
+                return self.outlast(before);
+            }
+            before.join();
+        }
+        // The handle was lost with a thread that panicked.
+        let Some(mut stored) = take(&self.store) else {
+            self.connection.close(Code::Failure, "the renderer's thread for the workers of this exchange has failed");
+            return panic_guard.report();
+        };
+        let given = match self.offer(&mut stored) {
+            Ok(given) => given,
+            Err(error) => return self.refuse(error, Some(stored)),
+        };
+        trace::event(Event::new("offer", "host", status.exchange()).peer(self.connection.peer().pid()));
+        self.report(Ok(()));
+        let Self { connection, terms, status, store, control, .. } = self;
+        let (held, timeout) = (terms.initial_slots() as usize, terms.timeout);
+        let part = E::Part::new(stored.handle, given, control.waker());
+        let listener = WorkerListener { connection, part, control, status, timeout, held, receives_nothing: false };
+        restore(&store, listener.run());
+    }
+
+    /// Waits for the thread of the last worker, which restores the handle once nothing waits for
+    /// that worker.
+    fn wait_for_thread(&self, before: &WorkerThread) -> Result<()> {
+        let (start, exchange, limit) = (Instant::now(), self.status.exchange(), self.terms.timeout);
+        let pending = PendingWorker { exchange, control: &self.control, worker: &self.connection };
+        before.wait(|| {
+            pending.check_wanted()?;
+            if start.elapsed() < limit {
+                return Ok(());
+            }
+            Err(Error::invalid(
+                format!("exchange \"{exchange}\""),
+                format!(
+                    "the process of the last worker, which was killed and which Vulkan may wait for, has not ended \
+                     within {limit:?}; end it, then let another worker connect"
+                ),
+            ))
+        })
+    }
+
+    /// Offers the exchange once the last worker no longer uses its slots.
+    fn offer(&mut self, stored: &mut StoredHandle<E>) -> Result<AcceptedMemory<Slots<E>>> {
+        let Self { connection, terms, status, control, .. } = self;
+        stored.wait_for_previous(connection, control, terms.timeout)?;
+        let pending = PendingWorker { exchange: status.exchange(), control, worker: connection };
+        stored.handle.prepare(terms.backend, terms.timeout, &|| pending.check_wanted())?;
+        let memory = stored.handle.memory(terms)?;
+        terms.offer(connection, memory, control)
+    }
+
+    /// Ends the connection with a worker that does not get the exchange, and restores the handle.
+    fn refuse(&mut self, error: Error, stored: Option<StoredHandle<E>>) {
+        let error = offer_error(&mut self.connection, error);
+        // If this process has failed, the worker is still waiting.
+        let code = if self.control.is_stopped() { Code::Done } else { Code::Failure };
+        self.connection.close(code, &error.to_string());
+        if let Some(stored) = stored {
+            restore(&self.store, stored);
+        }
+        let dead = self.control.wait_for_exit(&self.connection, Some(EXIT_GRACE));
+        self.status.record_loss(Lost {
+            reason: format!("has not taken the exchange: {error}"),
+            dead,
+            ..Lost::default()
+        });
+        self.report(Err(error));
+        if !dead && self.control.wait_for_exit(&self.connection, None) {
+            self.status.record_death();
+        }
+    }
+
+    /// Waits for the thread of the last worker, however long that takes. A program that leaves does
+    /// not have to wait for that.
+    fn outlast(&self, before: WorkerThread) {
+        let Ok(()) = before.wait(|| {
+            if self.control.is_stopped() {
+                self.control.detach();
+            }
+            Ok::<_, Infallible>(())
+        });
+        before.join();
+    }
+
+    fn report(&self, result: Result<()>) {
+        if let Some(result_sender) = &self.result_sender {
+            // The program waits for the result.
+            let _ = result_sender.send(result);
+        }
+    }
+}
+
+/// Puts the handle back where the thread of the next worker finds it.
+fn restore<E: WorkerHandle>(store: &HandleStore<E>, stored: StoredHandle<E>) {
+    *store.lock().unwrap_or_else(PoisonError::into_inner) = Some(stored);
 }
 
 /// Maximum number of messages that a worker sends after its Hello before it is offered anything.

@@ -1,6 +1,7 @@
 //! Tests of the thread of a connection when this process fails.
 
 use std::sync::Mutex;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bridge_ipc::{Backend, ConnectInfo, Direction, Error as IpcError, Hello, Listener, Message, Role};
@@ -16,23 +17,34 @@ use crate::test_device::device;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// If the memory for the next worker cannot be created, the worker is notified, and does not wait.
-#[test]
-fn worker_is_notified_of_a_failed_offer() {
-    let Some(device) = device() else { return };
-    let path = std::env::temp_dir().join(format!("bridge-offer-{}", std::process::id()));
+/// Connects a worker on the CPU, which does what `work` does on a thread.
+fn connected<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce(Connection) -> T + Send + 'static,
+) -> (Connection, JoinHandle<T>) {
+    let path = std::env::temp_dir().join(format!("bridge-{name}-{}", std::process::id()));
     let listener = Listener::bind(&path).unwrap();
     let worker = std::thread::spawn(move || {
         let mut connection = Connection::connect(&path, &ConnectInfo::default()).unwrap();
         let hello = Hello { host: true, ..Hello::new(Role::Worker, "worker") };
         connection.send(&Message::Hello(hello), None, LIMIT).unwrap();
-        assert!(matches!(connection.receive(LIMIT).unwrap().message, Message::Offer(_)));
-        // The Bye; only the end of the connection follows.
-        connection.receive(LIMIT).map(|received| received.message)
+        work(connection)
     });
     let mut connection = listener.accept(LIMIT).unwrap().unwrap();
     let hello = Hello { host: true, ..Hello::new(Role::Renderer, "renderer") };
     connection.handshake(&hello, LIMIT).unwrap();
+    (connection, worker)
+}
+
+/// If the memory for the next worker cannot be created, the worker is notified, and does not wait.
+#[test]
+fn worker_is_notified_of_a_failed_offer() {
+    let Some(device) = device() else { return };
+    let (connection, worker) = connected("offer", |mut connection| {
+        assert!(matches!(connection.receive(LIMIT).unwrap().message, Message::Offer(_)));
+        // The Bye; only the end of the connection follows.
+        connection.receive(LIMIT).map(|received| received.message)
+    });
     let info = LatestInfo { name: "frames", ..Default::default() };
     let compute = Compute::new(&device, compute::Backend::Host).unwrap();
     let spec = BufferSpec::<u32>::new(64, BufferAccess::TRANSFER_WRITE);
@@ -61,26 +73,63 @@ fn worker_is_notified_of_a_failed_offer() {
 fn reason_of_a_worker_that_ends_before_the_offer_is_reported() {
     let Some(device) = device() else { return };
     for word in [Some("xyz"), None] {
-        let path = std::env::temp_dir().join(format!("bridge-word-{}", std::process::id()));
-        let listener = Listener::bind(&path).unwrap();
-        let worker = std::thread::spawn(move || {
-            let mut connection = Connection::connect(&path, &ConnectInfo::default()).unwrap();
-            let hello = Hello { host: true, ..Hello::new(Role::Worker, "worker") };
-            connection.send(&Message::Hello(hello), None, LIMIT).unwrap();
+        let (connection, worker) = connected("word", move |mut connection| {
             if let Some(text) = word {
                 connection.close(Code::Device, text);
             }
             let socket = std::os::fd::AsFd::as_fd(&connection).try_clone_to_owned().unwrap();
             std::os::unix::net::UnixStream::from(socket).shutdown(std::net::Shutdown::Both).unwrap();
         });
-        let mut connection = listener.accept(LIMIT).unwrap().unwrap();
-        let hello = Hello { host: true, ..Hello::new(Role::Renderer, "renderer") };
-        connection.handshake(&hello, LIMIT).unwrap();
         worker.join().unwrap();
         let remote = crate::remote::accepted::Remote { connection, device: device.clone() };
         let spec = BufferSpec::<u32>::new(64, BufferAccess::VERTEX_INPUT);
         let error = remote.latest(&LatestInfo { name: "frames", ..Default::default() }, spec).unwrap_err();
         assert_eq!(error.to_string().contains("xyz"), word.is_some(), "{error}");
+    }
+}
+
+/// While the thread of the last worker waits for the end of that worker, the death of the next one
+/// is reported, and the program can leave.
+#[test]
+fn thread_that_waits_for_the_last_one_sees_its_worker_and_the_program() {
+    type Store = HandleStore<crate::exchange::LatestWriter<BufferSpec<u32>>>;
+    for ends in ["dies", "is unwanted", "is late"] {
+        let (let_go, go) = channel::<()>();
+        let (connection, worker) = connected("before", move |connection| go.recv().map(|()| drop(connection)));
+        let (sender, waits) = channel::<()>();
+        let mut before = Some(WorkerThread::new(std::thread::spawn(move || waits.recv().unwrap_or_default())));
+        let timeout = if ends == "is late" { Duration::from_millis(1) } else { Duration::MAX };
+        let info = LatestInfo { name: "frames", timeout, ..Default::default() };
+        let terms = Terms::new(&info, Vec::new(), Backend::Host, Direction::WorkerWrites, false);
+        let (status, store) = (Arc::new(Status::new("frames")), Store::default());
+        let waker = Arc::new(Waker::new().unwrap());
+        let link = WorkerLink::new(connection, &terms, &status, &store, &waker, &mut before, None).unwrap();
+        let lost = || {
+            let start = Instant::now();
+            while status.loss_error().is_none() {
+                assert!(start.elapsed() < LIMIT);
+                std::thread::yield_now();
+            }
+        };
+        match ends {
+            "dies" => {
+                let_go.send(()).unwrap();
+                lost();
+            }
+            "is late" => lost(),
+            _ => {}
+        }
+        let thread = link.end().expect("the thread still waits");
+        let reported = status.loss_error().unwrap().to_string();
+        let reason = match ends {
+            "dies" => "the connection was dropped",
+            "is late" => "has not ended within 1ms",
+            _ => "the renderer ended it",
+        };
+        assert!(reported.contains(reason) && !thread.is_finished(), "{reported}");
+        drop((sender, let_go));
+        thread.join();
+        let _ = worker.join().unwrap();
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bridge_ipc::{Backend, Direction, Message};
 
+use super::falls::describe_lower;
 use super::memory::{AcceptedMemory, OfferedMemory};
 use super::pending_frames::PendingFrames;
 use super::terms::Terms;
@@ -107,13 +108,13 @@ pub(super) trait Part: Sized + Send + 'static {
         None
     }
 
-    /// Returns `true` if enqueued work waits for the worker, or may wait since the worker has set
-    /// its timeline back.
+    /// Returns `true` if there are [awaited frames](Self::awaited_frames).
     fn is_waited_for(&self) -> bool {
-        false
+        !self.awaited_frames().is_empty()
     }
 
-    /// Returns the exchange's numbers of the frames that enqueued work waits for.
+    /// Returns the exchange's numbers of the frames for which enqueued work waits for the worker,
+    /// or may wait since the worker has set its timeline back.
     fn awaited_frames(&self) -> Box<[u64]> {
         Box::default()
     }
@@ -298,33 +299,6 @@ where
         }
         _ => {}
     }
-}
-
-/// Describes the violation of a worker with CUDA that has set its timeline below a value that it
-/// had reached, while submissions that may wait for the value have not ended. For a worker that
-/// owes nothing; otherwise [`reached_value`] reports it.
-pub(super) fn describe_fall<E>(end: &E, frames: &PendingFrames) -> Option<String>
-where
-    E: RemoteHandle + Deref<Target = WorkerState<E::Resources>>,
-{
-    // An error is reported where frames are processed.
-    describe_lower(is_relied_on(end, frames).then(|| end.computed().ok())??, frames)
-}
-
-fn describe_lower(value: u64, frames: &PendingFrames) -> Option<String> {
-    let reached = frames.reached();
-    (value < reached).then(|| {
-        format!("has set its timeline back from {reached} to {value}, while submitted commands may wait for it")
-    })
-}
-
-/// Returns `true` if the worker owes nothing, and submissions that may wait for values of finished
-/// frames have not ended. The timeline is then checked repeatedly, since it may fall.
-pub(super) fn is_relied_on<E>(end: &E, frames: &PendingFrames) -> bool
-where
-    E: RemoteHandle + Deref<Target = WorkerState<E::Resources>>,
-{
-    frames.len() == 0 && frames.reached() > 0 && end.has_unfinished_submissions()
 }
 
 /// Returns the slots of a worker that no longer uses them to the exchange.

@@ -17,8 +17,9 @@ const MAX_COUNTED: Duration = Duration::from_millis(100);
 pub(super) struct PendingFrames {
     /// In order of values, which rise by 1.
     frames: VecDeque<PendingFrame>,
-    /// The highest value that was observed as reached, or signaled in the worker's place.
-    reached: u64,
+    /// The frame with the highest value that was observed as reached, or signaled in the worker's
+    /// place.
+    reached: Option<Announcement>,
     /// The time for which only the worker has delayed the oldest frame.
     waited: Duration,
     last_check: Instant,
@@ -38,7 +39,7 @@ pub(super) struct PendingFrame {
 
 impl PendingFrames {
     pub(super) fn new(now: Instant) -> Self {
-        Self { frames: VecDeque::new(), reached: 0, waited: Duration::ZERO, last_check: now, rendered: 0 }
+        Self { frames: VecDeque::new(), reached: None, waited: Duration::ZERO, last_check: now, rendered: 0 }
     }
 
     pub(super) fn push(&mut self, announced: Announcement, number: u64, now: Instant) {
@@ -64,11 +65,11 @@ impl PendingFrames {
 
     /// Removes the oldest frame if its value is at most `value`.
     pub(super) fn pop_reached(&mut self, value: u64, now: Instant) -> Option<PendingFrame> {
-        let oldest = self.frames.front()?.announced.value;
-        if oldest > value {
+        let oldest = self.frames.front()?.announced;
+        if oldest.value > value {
             return None;
         }
-        self.reached = oldest;
+        self.reached = Some(oldest);
         self.pop(now)
     }
 
@@ -110,16 +111,22 @@ impl PendingFrames {
         self.frames.clear();
     }
 
-    /// Records that a value, if any, was signaled in the worker's place.
-    pub(super) fn set_reached(&mut self, value: Option<u64>) {
-        self.reached = self.reached.max(value.unwrap_or(0));
+    /// Records that the value of a removed frame, if any, was signaled in the worker's place, with
+    /// all lower ones.
+    pub(super) fn set_reached(&mut self, last: Option<PendingFrame>) {
+        self.reached = last.map(|last| last.announced).or(self.reached);
     }
 
     /// Returns the highest value that was [reached](Self::pop_reached) by the worker or [signaled
     /// in its place](Self::set_reached); 0 if there is none. Unless the timeline is set back, it
     /// has at least this value.
     pub(super) fn reached(&self) -> u64 {
-        self.reached
+        self.reached.map_or(0, |reached| reached.value)
+    }
+
+    /// Returns the exchange's number of the frame with the value [`reached`](Self::reached).
+    pub(super) fn reached_frame(&self) -> Option<u64> {
+        self.reached.map(|reached| reached.frame)
     }
 
     pub(super) fn len(&self) -> usize {

@@ -1,5 +1,6 @@
 //! Tests of replacing a worker and of leaving: neither waits longer than necessary.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -12,7 +13,7 @@ use crate::error::Error;
 use crate::exchange::{LatestInfo, SubmitInfo};
 use crate::observe::steps;
 use crate::remote::listening::steps::Peer;
-use crate::remote::test_renderer::Renderer;
+use crate::remote::test_renderer::{Renderer, set_back};
 
 /// Far less than [`LIMIT`], and far more than a call takes that does not wait for it.
 const SOON: Duration = Duration::from_secs(8);
@@ -83,7 +84,7 @@ fn program_leaves_while_vulkan_still_uses_the_last_workers_frames() {
 
 /// Disconnects the worker, and lets its limit expire once it is reported as lost.
 fn disconnect_at_the_limit(exchange: &mut RemoteExchangeReader<Words>) {
-    let status = Arc::clone(exchange.workers.status());
+    let status = Arc::clone(exchange.shared.workers.status());
     std::thread::scope(|scope| {
         scope.spawn(move || {
             until(|| status.loss_error());
@@ -99,7 +100,7 @@ fn killed_worker_that_does_not_end_is_reported() {
     let Some(scene) = Renderer::new("in-step-told") else { return };
     let mut worker = Peer::start(scene.listener.path(), "stays");
     let mut exchange = taken(&scene);
-    let status = Arc::clone(exchange.workers.status());
+    let status = Arc::clone(exchange.shared.workers.status());
     status.spare_worker.store(true, Ordering::Relaxed);
     let points: [_; 2] = std::array::from_fn(|_| submit(&mut exchange));
     finish(&exchange, 1);
@@ -127,7 +128,7 @@ fn killed_worker_that_does_not_end_is_left_to_a_thread() {
     for ends in ["stays", "hangs-up"] {
         let mut worker = Peer::start(scene.listener.path(), ends);
         let mut exchange = taken(&scene);
-        exchange.workers.status().spare_worker.store(true, Ordering::Relaxed);
+        exchange.shared.workers.status().spare_worker.store(true, Ordering::Relaxed);
         let points: [_; 2] = std::array::from_fn(|_| submit(&mut exchange));
         finish(&exchange, 1);
         worker.resume();
@@ -155,6 +156,40 @@ fn killed_worker_that_does_not_end_is_left_to_a_thread() {
     }
 }
 
+/// A worker that owes nothing, but has set its timeline back, is still waited for if its driver
+/// delays its end: it cannot be replaced meanwhile, and the program can leave.
+#[test]
+fn killed_worker_that_set_its_timeline_back_cannot_be_replaced_before_it_ends() {
+    let Some(scene) = Renderer::new("in-step-fallen") else { return };
+    let mut worker = Peer::start(scene.listener.path(), "stays");
+    let mut exchange = taken(&scene);
+    let status = Arc::clone(exchange.shared.workers.status());
+    status.spare_worker.store(true, Ordering::Relaxed);
+    drop(submit(&mut exchange));
+    let turn = exchange.next(LIMIT).unwrap().expect("no frame is announced");
+    finish(&exchange, 2);
+    until(|| (status.last_whole_frame() == Some(1)).then_some(()));
+    worker.resume();
+    set_back(exchange.shared.program.state().computed_semaphore(), 1);
+    // SAFETY: no commands use the slot, so nothing has to be acquired or released.
+    let point = unsafe { turn.submit(&[]) }.unwrap();
+    let reported = until(|| exchange.check_worker().err());
+    assert!(matches!(&reported, Error::PeerLost { dead: false, owed: 0, .. }), "{reported}");
+    // The last frame that it had finished.
+    assert_eq!(*exchange.owed_frames(), [1]);
+    let start = Instant::now();
+    let _next = Peer::start(scene.listener.path(), "stays");
+    let refused = exchange.reconnect(scene.accept()).unwrap_err();
+    assert!(matches!(&refused, Error::FramesOwed { frames, .. } if **frames == [1]), "{refused}");
+    exchange.disconnect();
+    assert!(start.elapsed() < SOON && worker.is_alive() && !point.is_reached().unwrap(), "{:?}", start.elapsed());
+    assert_eq!(*exchange.owed_frames(), [1]);
+    worker.kill();
+    point.wait(LIMIT).unwrap();
+    until(|| exchange.owed_frames().is_empty().then_some(()));
+    exchange.close().unwrap();
+}
+
 /// If no thread can be started for the next worker, that of the previous worker is still waited for
 /// in the end.
 #[test]
@@ -162,21 +197,21 @@ fn failed_thread_start_does_not_affect_the_previous_thread() {
     let Some(scene) = Renderer::new("in-step-no-thread") else { return };
     let mut worker = Peer::start(scene.listener.path(), "stays");
     let mut exchange = taken(&scene);
-    exchange.workers.status().spare_worker.store(true, Ordering::Relaxed);
+    exchange.shared.workers.status().spare_worker.store(true, Ordering::Relaxed);
     let points: [_; 2] = std::array::from_fn(|_| submit(&mut exchange));
     finish(&exchange, 1);
     worker.resume();
     disconnect_at_the_limit(&mut exchange);
-    assert!(exchange.workers.has_leaving_thread());
+    assert!(exchange.shared.workers.has_leaving_thread());
     worker.kill();
     points[1].wait(LIMIT).unwrap();
     until(|| exchange.owed_frames().is_empty().then_some(()));
     let _next = Peer::start(scene.listener.path(), "stays");
     let accepted = scene.accept();
-    exchange.workers.status().fail_thread_start.store(true, Ordering::Relaxed);
+    exchange.shared.workers.status().fail_thread_start.store(true, Ordering::Relaxed);
     let error = exchange.reconnect(accepted).unwrap_err();
     assert!(matches!(&error, Error::HostFailed { reason } if reason.contains("no thread could be started")), "{error}");
-    assert!(exchange.workers.has_leaving_thread(), "nobody waits for it");
+    assert!(exchange.shared.workers.has_leaving_thread(), "nobody waits for it");
     exchange.close().unwrap();
 }
 
@@ -205,7 +240,7 @@ fn thread_does_not_outlive_a_device_without_keep_alive() {
         let scene = Renderer { device: adopted(&opened.device, keep_alive), listener: opened.listener };
         let mut worker = Peer::start(scene.listener.path(), "stays");
         let mut exchange = taken(&scene);
-        exchange.workers.status().spare_worker.store(true, Ordering::Relaxed);
+        exchange.shared.workers.status().spare_worker.store(true, Ordering::Relaxed);
         (0..2).for_each(|_| drop(submit(&mut exchange)));
         finish(&exchange, 1);
         worker.resume();

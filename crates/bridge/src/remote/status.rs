@@ -32,13 +32,20 @@ struct State {
     lost: Option<Lost>,
     /// `true` if the program was notified of the signals that were made in the worker's place.
     is_reported: bool,
-    /// Reason why the worker was killed after it was lost or disconnected.
-    kill_reason: Option<String>,
+    /// The kill of the worker after it was lost or disconnected.
+    kill: Option<Kill>,
     /// Frames that the worker owes after its loss and that something waits for, in step, by the
     /// exchange's numbers.
     owed: Box<[u64]>,
     /// Signals in the place of earlier workers, of which the program was not notified.
     unreported: VecDeque<(u32, Settled)>,
+}
+
+/// A kill of a worker for what it owed.
+struct Kill {
+    reason: String,
+    /// What was done: a worker in this process is not killed.
+    done: String,
 }
 
 /// How a worker was lost.
@@ -123,9 +130,9 @@ impl Status {
         }
     }
 
-    /// Records why the worker was killed for what it owed.
-    pub(super) fn record_kill(&self, reason: &str) {
-        self.lock().kill_reason = Some(reason.to_owned());
+    /// Records why the worker was killed for what it owed, and what was done.
+    pub(super) fn record_kill(&self, reason: String, done: String) {
+        self.lock().kill = Some(Kill { reason, done });
     }
 
     /// Records the frames that a lost worker still owes, if any.
@@ -191,7 +198,12 @@ impl Status {
 
     fn loss_error_of(&self, state: &State) -> Option<Error> {
         let Lost { mut reason, dead, held, owed, settled: Settled { torn, value: signaled } } = state.lost.clone()?;
-        state.kill_reason.iter().for_each(|killed| reason = format!("{reason}, {killed}"));
+        match &state.kill {
+            // The worker was lost for the same reason.
+            Some(kill) if reason.contains(&kill.reason) => reason = format!("{reason}, and {}", kill.done),
+            Some(kill) => reason = format!("{reason}, {}, and {}", kill.reason, kill.done),
+            None => {}
+        }
         Some(Error::PeerLost {
             exchange: self.exchange.clone(),
             worker: state.worker,
@@ -228,6 +240,21 @@ mod tests {
         assert!(told.contains("worker process 7 has ended") && told.contains("last complete frame: 4"), "{told}");
         status.set_connected(8);
         assert!(status.loss_error().is_none());
+    }
+
+    /// A worker may be killed for the reason for which it was lost.
+    #[test]
+    fn reason_of_a_kill_is_reported_once() {
+        let status = Status::new("cells");
+        status.set_connected(7);
+        status.record_loss(lost("is wrong"));
+        for (reason, expected) in
+            [("is wrong", "7 is wrong, and was killed;"), ("is late", "7 is wrong, is late, and was killed;")]
+        {
+            status.record_kill(reason.to_owned(), "was killed".to_owned());
+            let told = status.loss_error().unwrap().to_string();
+            assert!(told.contains(expected), "{told}");
+        }
     }
 
     /// Signals in a worker's place may become known only after the worker was replaced.

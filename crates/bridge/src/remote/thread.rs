@@ -1,8 +1,12 @@
 //! The handle of a connection's thread.
 
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use bridge_ipc::Owner;
+
+/// Interval at which a wait for the end of a thread is checked.
+const CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The handle of a connection's thread. A forked child has a copy of the handle, but not the
 /// thread: it does not wait for the thread, and does not detach it.
@@ -27,6 +31,19 @@ impl WorkerThread {
     /// Returns `true` if the thread has ended, or is one of another process.
     pub(super) fn is_finished(&self) -> bool {
         self.is_forked() || self.handle.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Waits until the thread has ended, for as long as `check` allows.
+    ///
+    /// # Errors
+    /// The error of `check`.
+    pub(super) fn wait<E>(&self, check: impl Fn() -> Result<(), E>) -> Result<(), E> {
+        while !self.is_finished() {
+            check()?;
+            // No event reports the end of a thread.
+            std::thread::sleep(CHECK_INTERVAL);
+        }
+        Ok(())
     }
 
     /// Waits until the thread has ended. Returns at once in a forked child.

@@ -105,16 +105,18 @@ impl<P: Part> WorkerListener<P> {
     /// Waits until no child of the worker, whose process has ended, has its descriptors, or until
     /// the thread is asked to end. A signal that a child's work makes may set the timeline back.
     fn outlast_children(&mut self) {
-        while self.signals_itself() && self.connection.peer().has_exited() && !self.connection.is_released() {
+        while self.signals_itself() && self.connection.peer().has_exited() {
             self.control.waker().clear();
-            if self.control.is_stopped() {
+            // Queried first: afterwards, nothing sets the timeline back any more.
+            let is_last = self.connection.is_released() || self.control.is_stopped();
+            // Signals only if the timeline was set back.
+            self.part.settle_pending(true);
+            if is_last {
                 break;
             }
             // A submission wakes the thread.
             let delay = self.part.retry_delay().unwrap_or(CHILD_INTERVAL);
             sleep([&**self.control.waker()], Some(delay));
-            // Signals only if the timeline was set back.
-            self.part.settle_pending(true);
         }
     }
 

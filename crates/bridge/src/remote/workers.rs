@@ -97,6 +97,11 @@ impl<E: WorkerHandle> Workers<E> {
             }
         }
         self.leaving = self.link.take().and_then(WorkerLink::end).or_else(|| self.leaving.take());
+        // The last worker may have set its timeline back meanwhile. Its thread reports nothing about
+        // the next worker once nothing is owed.
+        if let Err(error) = self.check_pending() {
+            return Err(remote.refuse(Code::Failure, error));
+        }
         let (connection, before, told) = (remote.connection, &mut self.leaving, None);
         self.link =
             Some(WorkerLink::new(connection, &self.terms, &self.status, &self.store, &self.waker, before, told)?);

@@ -12,3 +12,4 @@ mod reads;
 mod steps;
 mod steps_reads;
 mod steps_torn;
+mod steps_unsent;

@@ -4,14 +4,10 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use vk_export::Queue;
-
-use crate::compute::Compute;
 use crate::error::Result;
 use crate::exchange::direction::{Protocol, RenderFirstRemote};
+use crate::exchange::remote::program_half::ProgramHalf;
 use crate::exchange::resources::Resources;
-use crate::exchange::slots::hand_over::InitialState;
-use crate::exchange::slots::queue_of;
 use crate::exchange::state::State;
 use crate::exchange::turn::render::RenderTurn;
 use crate::timeline::wait::SPIN;
@@ -51,19 +47,8 @@ impl<R: Resources> RemoteDraws<R> {
         drop(last);
     }
 
-    /// Wakes a thread in [`begin`](Self::begin), which then looks for a slot again.
-    pub(crate) fn wake(&self) {
-        // Under the lock, so that no thread is between its check and its wait.
-        let _gate = self.gate();
-        self.changed.notify_all();
-    }
-
     fn gate(&self) -> MutexGuard<'_, Gate<R>> {
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn state(&self) -> Arc<State<R>> {
-        Arc::clone(&self.gate().state)
     }
 
     /// Begins a frame. Waits for a slot, for at most `timeout`, unless `over` returns `true`
@@ -109,33 +94,22 @@ impl<R: Resources> RemoteDraws<R> {
         Ok(None)
     }
 
-    /// Checks the thread that copies frames, as [`Exchange::begin`](crate::exchange::Exchange::begin) does.
-    pub(crate) fn check_compute(&self) -> Result<()> {
-        self.state().check_compute()
-    }
-
     /// Returns `true` if the other process has received every submitted frame.
     #[cfg(test)]
     pub(crate) fn is_all_sent(&self) -> bool {
         self.state().ledger().next_unsent().is_none()
     }
+}
 
-    /// Returns the queue that turns are submitted to.
-    pub(crate) fn queue<'a>(&self, compute: &'a Compute) -> &'a Queue {
-        queue_of(compute, self.state().queue)
+impl<R: Resources> ProgramHalf<R> for RemoteDraws<R> {
+    fn state(&self) -> Arc<State<R>> {
+        Arc::clone(&self.gate().state)
     }
 
-    /// Returns `true` if new images have not been handed over yet.
-    pub(crate) fn needs_initial(&self) -> bool {
-        self.state().ledger().initial() != InitialState::Done
-    }
-
-    /// Waits, for at most the timeout, until all work has ended. The thread that acts for the other
-    /// process has ended.
-    ///
-    /// # Errors
-    /// As [`Exchange::close`](crate::exchange::Exchange::close).
-    pub(crate) fn close(&self) -> Result<()> {
-        self.state().close_timelines()
+    /// Wakes a thread in [`begin`](Self::begin), which then looks for a slot again.
+    fn wake(&self) {
+        // Under the lock, so that no thread is between its check and its wait.
+        let _gate = self.gate();
+        self.changed.notify_all();
     }
 }

@@ -5,13 +5,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use vk_export::Queue;
-
-use crate::compute::Compute;
 use crate::error::{Error, Result};
+use crate::exchange::remote::program_half::ProgramHalf;
 use crate::exchange::resources::Resources;
-use crate::exchange::slots::hand_over::InitialState;
-use crate::exchange::slots::queue_of;
 use crate::exchange::state::State;
 use crate::exchange::turn::render::RenderTurn;
 use crate::timeline::wait::SPIN;
@@ -64,10 +60,6 @@ impl<R: Resources> RemoteTurns<R> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn state(&self) -> Arc<State<R>> {
-        Arc::clone(&self.lock_state())
-    }
-
     /// Takes the turn of the oldest announced frame. Waits for one, for at most `timeout`, unless
     /// `over` returns `true` because no more frames will be announced.
     pub(crate) fn take(&self, timeout: Duration, over: impl Fn() -> bool) -> Option<RenderTurn<R>> {
@@ -89,18 +81,6 @@ impl<R: Resources> RemoteTurns<R> {
         self.turns().is_empty()
     }
 
-    /// Checks the thread that copies frames, as [`Exchange::begin`](crate::exchange::Exchange::begin) does.
-    pub(crate) fn check_compute(&self) -> Result<()> {
-        self.state().check_compute()
-    }
-
-    /// Wakes a thread in [`take`](Self::take), which then calls `over` again.
-    pub(crate) fn wake(&self) {
-        // Under the lock, so that no thread is between its check and its wait.
-        let _turns = self.turns();
-        self.changed.notify_all();
-    }
-
     /// Blocks while the maximum number of frames is in flight, for at most `timeout`. Returns
     /// `false` if it still is.
     ///
@@ -114,36 +94,28 @@ impl<R: Resources> RemoteTurns<R> {
         }
     }
 
-    /// Returns the queue that turns are submitted to.
-    pub(crate) fn queue<'a>(&self, compute: &'a Compute) -> &'a Queue {
-        queue_of(compute, self.state().queue)
-    }
-
-    /// Returns `true` if new images have not been handed over yet.
-    pub(crate) fn needs_initial(&self) -> bool {
-        self.state().ledger().initial() != InitialState::Done
-    }
-
-    /// Waits, for at most the timeout, until all work has ended. The thread that acts for the other
-    /// process has ended.
-    ///
-    /// # Errors
-    /// As [`Exchange::close`](crate::exchange::Exchange::close).
-    pub(crate) fn close(&self) -> Result<()> {
-        self.skip_all();
-        self.state().close_timelines()
-    }
-
-    /// Skips all turns that the program has not taken.
-    pub(crate) fn skip_all(&self) {
-        let turns = std::mem::take(&mut *self.turns());
-        turns.into_iter().for_each(RenderTurn::skip);
-    }
-
     /// Returns the error of a turn that was dropped since the last call, if any.
     pub(crate) fn check_dropped(&self) -> Result<()> {
         let state = self.state();
         let dropped = state.ledger().take_dropped();
         dropped.map_or(Ok(()), |refusal| Err(state.refusal_error(refusal)))
+    }
+}
+
+impl<R: Resources> ProgramHalf<R> for RemoteTurns<R> {
+    fn state(&self) -> Arc<State<R>> {
+        Arc::clone(&self.lock_state())
+    }
+
+    /// Wakes a thread in [`take`](Self::take), which then calls `over` again.
+    fn wake(&self) {
+        // Under the lock, so that no thread is between its check and its wait.
+        let _turns = self.turns();
+        self.changed.notify_all();
+    }
+
+    fn discard(&self) {
+        let turns = std::mem::take(&mut *self.turns());
+        turns.into_iter().for_each(RenderTurn::skip);
     }
 }

@@ -54,6 +54,8 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
         };
         let value = lent.map_err(|refusal| self.shared.refusal_error(refusal))?;
         self.done = true;
+        // From now on, commands may wait for the compute side.
+        self.shared.notify_change();
         Ok(LentTurn { turn: self, value, ended: false })
     }
 }

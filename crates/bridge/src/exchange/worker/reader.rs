@@ -14,6 +14,7 @@ use crate::exchange::info::ExchangeInfo;
 use crate::exchange::latest::RemoteHandle;
 use crate::exchange::ledger::FirstSide;
 use crate::exchange::remote::draws::RemoteDraws;
+use crate::exchange::remote::program_half::ProgramHalf as _;
 use crate::exchange::resources::Resources;
 use crate::exchange::state::State;
 use crate::remote::runs::Run;

@@ -8,7 +8,7 @@ use vk_export::{BufferAccess, OneTimeCommands, Semaphore, SemaphoreInfo, Semapho
 use super::*;
 use crate::buffer::spec::BufferSpec;
 use crate::compute::{self, Compute};
-use crate::exchange::{ExchangeInfo, RenderFirstRemote, RenderTurn, SubmitInfo};
+use crate::exchange::{ExchangeInfo, ProgramHalf as _, RenderFirstRemote, RenderTurn, SubmitInfo};
 use crate::remote::copy::SlotMemory;
 use crate::test_device::own_device;
 use crate::timeline::TimelinePoint;

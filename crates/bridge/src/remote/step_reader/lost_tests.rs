@@ -2,9 +2,12 @@
 //! the worker.
 #![allow(unsafe_code)] // The worker's signals.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::tests::{HANGS, LIMIT, Worker};
 use super::*;
 use crate::error::Error;
+use crate::exchange::ProgramHalf as _;
 use crate::remote::test_renderer::set_back;
 
 /// If the device is lost, the worker's values cannot be observed: it is neither blamed nor killed.
@@ -46,6 +49,25 @@ fn dropped_turn_is_reported_after_the_next_worker_connects() {
     let reported = next.draws.begin(Duration::ZERO, || false);
     assert!(matches!(reported, Err(Error::TurnLost { .. })), "{reported:?}");
     next.draw().wait(LIMIT).unwrap();
+}
+
+/// Commands of a lent turn may be submitted at once, long before the turn ends.
+#[test]
+fn lending_a_turn_wakes_the_thread() {
+    let Some(mut worker) = Worker::new() else { return };
+    worker.draw().wait(LIMIT).unwrap();
+    worker.free();
+    worker.finish(1);
+    let wakes = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&wakes);
+    worker.part.handle.set_on_change(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+    });
+    assert_eq!(worker.part.retry_delay(), None);
+    let lent = worker.begin().unwrap().lend().unwrap();
+    assert_eq!((wakes.load(Ordering::Relaxed), worker.part.retry_delay()), (1, Some(CHECK_INTERVAL)));
+    // SAFETY: nothing was submitted.
+    unsafe { lent.not_submitted() };
 }
 
 /// A worker that sets its timeline back is reported, and the value that Vulkan waits for is

@@ -17,10 +17,11 @@ use std::time::{Duration, Instant};
 use bridge_ipc::{Backend, Direction, Message};
 
 use super::copy::{CopyResult, CopyTask, SlotFiles};
+use super::falls::{awaited_frames, describe_fall, is_relied_on};
 use super::memory::{AcceptedMemory, OfferedMemory, memory};
 use super::part::{
-    Backoff, CHECK_INTERVAL, HandedSlot, Outcome, Part, Settled, WorkerHandle, describe_fall, index, is_relied_on,
-    reached_value, reclaim_slots, release_gpu, wait_settled, worker_fault,
+    Backoff, CHECK_INTERVAL, HandedSlot, Outcome, Part, Settled, WorkerHandle, index, reached_value, reclaim_slots,
+    release_gpu, wait_settled, worker_fault,
 };
 use super::pending_frames::PendingFrames;
 use super::terms::{EXCHANGE, Terms, max_pending};
@@ -190,12 +191,8 @@ impl<R: Resources> Part for StepReaderPart<R> {
         ))
     }
 
-    fn is_waited_for(&self) -> bool {
-        self.pending.len() > 0 || describe_fall(&self.handle, &self.pending).is_some()
-    }
-
     fn awaited_frames(&self) -> Box<[u64]> {
-        self.pending.frames()
+        awaited_frames(&self.handle, &self.pending)
     }
 
     fn settle_pending(&mut self, dead: bool) -> Settled {
@@ -203,14 +200,15 @@ impl<R: Resources> Part for StepReaderPart<R> {
         if self.is_host() || !dead {
             return Settled::default();
         }
-        let value = self.pending.take_all().last().map(|frame| frame.announced.value);
+        let last = self.pending.take_all().last().copied();
+        let value = last.map(|last| last.announced.value);
         #[cfg(test)]
         if self.signals_nothing {
             return Settled { torn: Box::default(), value };
         }
         // SAFETY: the process has ended (`dead`).
         unsafe { release_gpu(&self.handle) };
-        self.pending.set_reached(value);
+        self.pending.set_reached(last);
         // All frames are complete, since the worker only reads them.
         Settled { torn: Box::default(), value }
     }

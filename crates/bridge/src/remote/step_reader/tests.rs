@@ -9,7 +9,7 @@ use crate::buffer::spec::BufferSpec;
 use crate::compute::Compute;
 use crate::compute::remote::Trust;
 use crate::error::Error;
-use crate::exchange::{ExchangeInfo, RenderFirstRemote, RenderTurn, SubmitInfo};
+use crate::exchange::{ExchangeInfo, ProgramHalf as _, RenderFirstRemote, RenderTurn, SubmitInfo};
 use crate::test_device::own_device;
 use crate::timeline::TimelinePoint;
 

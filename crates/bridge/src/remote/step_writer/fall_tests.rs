@@ -1,6 +1,8 @@
 //! Tests of a worker with CUDA that sets its timeline back, which the worker's API does not
 //! prevent.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::*;
 use crate::exchange::RemoteHandle;
 use crate::remote::test_renderer::set_back;
@@ -76,6 +78,24 @@ fn values_that_a_dead_worker_has_set_back_are_signaled() {
     assert_eq!(worker.part.settle_pending(true), Settled::default(), "all frames were complete");
     points[2].wait(LIMIT).unwrap();
     assert!(!worker.part.is_waited_for() && worker.part.retry_delay().is_none());
+}
+
+/// The thread sleeps while nothing is submitted. Commands of a lent turn may be submitted at once,
+/// long before the turn ends.
+#[test]
+fn lending_a_turn_wakes_the_thread() {
+    let Some((mut worker, [first, second, third])) = fallen() else { return };
+    let wakes = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&wakes);
+    worker.part.handle.set_on_change(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+    });
+    assert_eq!(worker.part.retry_delay(), None);
+    let lent = third.lend().unwrap();
+    assert_eq!((wakes.load(Ordering::Relaxed), worker.part.retry_delay()), (1, Some(CHECK_INTERVAL)));
+    // SAFETY: nothing was submitted.
+    unsafe { lent.not_submitted() };
+    [first, second].into_iter().for_each(RenderTurn::skip);
 }
 
 /// Nothing is submitted that would wait for the values, but the next worker's timelines are only

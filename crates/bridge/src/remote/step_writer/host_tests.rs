@@ -11,7 +11,7 @@ use super::*;
 use crate::buffer::spec::BufferSpec;
 use crate::compute::{self, Compute};
 use crate::error::Error;
-use crate::exchange::{ExchangeInfo, RemoteTurns, RenderTurn};
+use crate::exchange::{ExchangeInfo, ProgramHalf as _, RemoteTurns, RenderTurn};
 use crate::remote::copy::SlotMemory;
 use crate::test_device::own_device;
 

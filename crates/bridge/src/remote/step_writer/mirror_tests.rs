@@ -9,7 +9,7 @@ use super::*;
 use crate::compute::Compute;
 use crate::compute::remote::Trust;
 use crate::error::Error;
-use crate::exchange::RenderTurn;
+use crate::exchange::{ProgramHalf as _, RenderTurn};
 use crate::test_device::own_device;
 use crate::timeline::signaler::Signaler;
 

@@ -18,10 +18,11 @@ use std::time::{Duration, Instant};
 use bridge_ipc::{Backend, Direction, Message};
 
 use super::copy::{CopyResult, CopyTask, SlotFiles};
+use super::falls::{awaited_frames, describe_fall, is_relied_on};
 use super::memory::{AcceptedMemory, OfferedMemory, memory};
 use super::part::{
-    Backoff, CHECK_INTERVAL, HandedSlot, Outcome, Part, RETRY_INTERVAL, Settled, TornFrames, WorkerHandle,
-    describe_fall, index, is_relied_on, reached_value, release_gpu, wait_settled,
+    Backoff, CHECK_INTERVAL, HandedSlot, Outcome, Part, RETRY_INTERVAL, Settled, TornFrames, WorkerHandle, index,
+    reached_value, release_gpu, wait_settled,
 };
 use super::pending_frames::{PendingFrame, PendingFrames};
 use super::terms::{EXCHANGE, Terms, max_pending};
@@ -193,12 +194,8 @@ impl<R: Resources> Part for StepWriterPart<R> {
         Some(format!("has not finished frame {frame}, which it had announced with value {value}, within {limit:?}"))
     }
 
-    fn is_waited_for(&self) -> bool {
-        self.pending.len() > 0 || describe_fall(&self.handle, &self.pending).is_some()
-    }
-
     fn awaited_frames(&self) -> Box<[u64]> {
-        self.pending.frames()
+        awaited_frames(&self.handle, &self.pending)
     }
 
     fn settle_pending(&mut self, dead: bool) -> Settled {
@@ -218,7 +215,7 @@ impl<R: Resources> Part for StepWriterPart<R> {
         if !self.is_host() {
             // SAFETY: the process has ended (`dead`).
             unsafe { release_gpu(&self.handle) };
-            self.pending.set_reached(value);
+            self.pending.set_reached(pending.last().copied());
         } else if let Some(value) = value {
             self.handle.signal(value);
         }

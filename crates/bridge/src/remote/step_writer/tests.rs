@@ -9,7 +9,7 @@ use crate::buffer::spec::BufferSpec;
 use crate::compute::Compute;
 use crate::compute::remote::Trust;
 use crate::error::Error;
-use crate::exchange::{ExchangeInfo, RemoteTurns, RenderTurn};
+use crate::exchange::{ExchangeInfo, ProgramHalf as _, RemoteTurns, RenderTurn};
 use crate::test_device::own_device;
 
 pub(super) const LIMIT: Duration = Duration::from_secs(20);

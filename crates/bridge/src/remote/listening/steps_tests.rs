@@ -15,7 +15,7 @@ use crate::buffer::spec::BufferSpec;
 use crate::compute::Compute;
 use crate::compute::remote::Trust;
 use crate::error::Error;
-use crate::exchange::{ExchangeInfo, RemoteHandle, RemoteTurns, WorkerWriter};
+use crate::exchange::{ExchangeInfo, ProgramHalf as _, RemoteHandle, RemoteTurns, WorkerWriter};
 use crate::remote::memory::AcceptedMemory;
 use crate::remote::runs;
 use crate::remote::step_writer::StepWriterPart;

@@ -12,7 +12,7 @@ use bridge_ipc::{ConnectInfo, Direction, Hello, Listener, Offer, Role};
 use super::state::EXIT_GRACE;
 use super::*;
 
-#[path = "link_calls_tests.rs"]
+#[path = "calls_tests.rs"]
 mod calls;
 
 const LIMIT: Duration = Duration::from_secs(20);

@@ -8,7 +8,7 @@ use bridge_trace::log_warn;
 use cuda_import::LogHold;
 
 use crate::error::Result;
-use crate::rescue::{DRAIN, log_failure};
+use crate::side::rescue::{DRAIN, log_failure};
 
 /// A thread that signals in the renderer's place when the renderer dies, even while the program
 /// itself waits for the stream. Dropping the guard ends the thread.

@@ -16,9 +16,9 @@ use cuda_import::{
 
 use crate::device::refused_timeline;
 use crate::error::{Error, Result};
-use crate::guard::Guard;
-use crate::rescue::Rescue;
 use crate::resources::Resources;
+use crate::side::guard::Guard;
+use crate::side::rescue::Rescue;
 
 /// Time limit of the wait for the stream in `drop`, and of a wait for signals pending on it.
 const DROP_LIMIT: Duration = Duration::from_secs(2);

@@ -278,19 +278,18 @@ fn ended(error: bridge_ipc::Error) -> String {
 }
 
 #[cfg(test)]
-#[path = "listening_tests.rs"]
 mod tests;
 
 #[cfg(test)]
-#[path = "listening_reads_tests.rs"]
+#[path = "reads_tests.rs"]
 mod reads;
 
 #[cfg(test)]
-#[path = "listening_steps_tests.rs"]
+#[path = "steps_tests.rs"]
 pub(super) mod steps;
 
 #[cfg(test)]
-#[path = "listening_falls_tests.rs"]
+#[path = "falls_tests.rs"]
 mod falls;
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::*;
 use crate::compute::Compute;
 use crate::compute::remote::Trust;
 use crate::error::{Error, Result};
-use crate::exchange::{ExchangeInfo, RemoteHandle, State, WorkerWriter};
+use crate::exchange::{ExchangeInfo, ProgramHalf as _, RemoteHandle, State, WorkerWriter};
 use crate::remote::memory::{AcceptedMemory, OfferedMemory};
 use crate::remote::part::{Settled, WorkerHandle as Handle};
 use crate::remote::step_writer::StepWriterPart;
@@ -103,10 +103,6 @@ impl Part for Steady {
 
     fn describe_overrun(&mut self, _limit: Duration, leaves: bool) -> Option<String> {
         leaves.then(|| "stands still".to_owned())
-    }
-
-    fn is_waited_for(&self) -> bool {
-        self.0.is_waited_for()
     }
 
     fn awaited_frames(&self) -> Box<[u64]> {

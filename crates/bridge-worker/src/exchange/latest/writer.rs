@@ -10,7 +10,7 @@ use bridge_trace::{log_error, log_warn};
 use cuda_import::cudarc::driver::CudaStream;
 
 use crate::error::{Error, Result};
-use crate::exchange_slots::ExchangeSlots;
+use crate::exchange::slots::ExchangeSlots;
 use crate::link::{Ended, State};
 use crate::resources::Resources;
 use crate::shared::Shared;

@@ -8,8 +8,8 @@ use bridge_ipc::{Direction, Message, Offer};
 use cuda_import::cudarc::driver::CudaStream;
 
 use crate::error::{Error, Result};
+use crate::exchange::read::{CudaRead, HostRead, Read};
 use crate::link::{Ended, Published};
-use crate::read::{CudaRead, HostRead, Read};
 use crate::resources::Resources;
 use crate::shared::Shared;
 use crate::side::{self, EndTrace, ImportedExchange, Side};
@@ -135,6 +135,15 @@ impl<R: Resources> ExchangeSlots<R> {
     pub(crate) fn send_if_open(&mut self, message: &Message, frame: u64, left: Duration) -> Result<bool> {
         let sent = self.shared.link.send(self.offer.exchange, message, left);
         sent.map_err(|ended| self.ended(ended, frame))
+    }
+
+    /// Returns the error of a message that could not be sent, so that the connection has ended.
+    /// `frame` is the number for errors.
+    pub(crate) fn unsent(&mut self, frame: u64) -> Error {
+        match self.shared.link.check(Duration::MAX) {
+            Err(ended) => self.ended(ended, frame),
+            Ok(()) => self.closed(),
+        }
     }
 
     /// Returns the error of an exchange that the renderer has closed.

@@ -10,10 +10,10 @@ use bridge_trace::{log_error, log_warn};
 use cuda_import::cudarc::driver::CudaStream;
 
 use crate::error::{Error, Result};
+use crate::exchange::latest::writer::{LatestWriter, Work, WriteTurn};
 use crate::resources::Resources;
 use crate::shared::Shared;
 use crate::side::Side;
-use crate::writer::{LatestWriter, Work, WriteTurn};
 
 /// An exchange in step with the renderer, created by [`Worker::exchange`](crate::Worker::exchange).
 /// It belongs to one thread at a time.
@@ -32,9 +32,18 @@ pub struct ExchangeWriter<R: Resources> {
 struct Progress {
     /// Reason why no more frames can be announced, if any.
     broken: Option<String>,
-    /// The slot and the value of the frame that was announced to the renderer and has not ended, so
-    /// that its value has to be reached. Also set after its turn was leaked.
-    announced: Option<(u32, u64)>,
+    /// The frame that was announced to the renderer and has not ended. Also set after its turn was
+    /// leaked.
+    announced: Option<Announced>,
+}
+
+/// A frame that was announced to the renderer, so that its value has to be reached.
+#[derive(Clone, Copy)]
+struct Announced {
+    slot: u32,
+    value: u64,
+    /// `false` if the message could not be sent. The renderer may still have it.
+    sent: bool,
 }
 
 impl<R: Resources> ExchangeWriter<R> {
@@ -77,9 +86,9 @@ impl<R: Resources> ExchangeWriter<R> {
     }
 
     /// Tears the frame of a turn that was announced and leaked, if any. `left` is as for
-    /// [`ExchangeSlots::send`](crate::exchange_slots::ExchangeSlots::send).
+    /// [`ExchangeSlots::send`](crate::exchange::slots::ExchangeSlots::send).
     fn tear_leaked(&mut self, left: Duration) -> Result<()> {
-        let Some((slot, value)) = self.progress.announced else { return Ok(()) };
+        let Some(Announced { slot, value, .. }) = self.progress.announced else { return Ok(()) };
         let (name, frame) = (self.writer.name(), self.writer.next_frame);
         log_warn!("exchange \"{name}\": the turn of frame {frame}, which was announced, was leaked: it is torn");
         let turn = WriteTurn { slot, done: false, writer: &mut self.writer };
@@ -141,20 +150,24 @@ impl<R: Resources> ExchangeTurn<'_, R> {
     /// the renderer proceed before the frame is finished.
     ///
     /// # Errors
-    /// [`Error::PeerLost`] and [`Error::Closed`] as for [`ExchangeWriter::begin`]; nothing was
-    /// announced then.
+    /// [`Error::PeerLost`] and [`Error::Closed`] as for [`ExchangeWriter::begin`]. No renderer gets
+    /// the frame then, and [`finish`](Self::finish) and [`skip`](Self::skip) also return an error,
+    /// unless the renderer has only closed the exchange.
     pub fn announce(&mut self) -> Result<()> {
         self.turn.writer.exchange.check_owner()?;
-        if self.is_announced() {
-            return Ok(());
-        }
         let (exchange, slot, frame) = (self.turn.writer.exchange.offer.exchange, self.turn.slot, self.turn.frame());
+        match self.progress.announced {
+            Some(Announced { sent: true, .. }) => return Ok(()),
+            Some(Announced { sent: false, .. }) => return Err(self.turn.writer.exchange.unsent(frame)),
+            None => {}
+        }
         let value = self.value();
         // Set first: even if sending fails, the renderer may have the message, and owns the slot.
-        self.progress.announced = Some((slot, value));
+        self.progress.announced = Some(Announced { slot, value, sent: false });
         self.turn.writer.trace("publish", slot, Some(value));
         let publish = Message::Publish { exchange, slot, frame, value };
         if self.turn.writer.exchange.send_if_open(&publish, frame, Duration::MAX)? {
+            self.progress.announced = Some(Announced { slot, value, sent: true });
             return Ok(());
         }
         self.progress.announced = None;
@@ -233,7 +246,7 @@ impl<R: Resources> ExchangeTurn<'_, R> {
     /// Marks the frame as torn, and still signals its value. `left` is as for
     /// [`ExchangeSlots::send`].
     ///
-    /// [`ExchangeSlots::send`]: crate::exchange_slots::ExchangeSlots::send
+    /// [`ExchangeSlots::send`]: crate::exchange::slots::ExchangeSlots::send
     fn tear(&mut self, left: Duration) -> Result<()> {
         let (exchange, slot, frame) = (self.turn.writer.exchange.offer.exchange, self.turn.slot, self.turn.frame());
         let told = self.say(&Message::Torn { exchange, slot, frame }, left);

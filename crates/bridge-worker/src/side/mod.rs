@@ -1,18 +1,22 @@
 //! Common parts of a writer and a reader: importing the slots of an exchange from the renderer's
 //! offer, and leaving the exchange.
 
+pub(crate) mod cuda;
+pub(crate) mod guard;
+pub(crate) mod rescue;
+
 use std::time::Duration;
 
 use bridge_ipc::{
     Code, Direction, ExchangePhase, Message, Offer, OsHandle, Resource, SharedMemory, Side as TimelineSide, Timeline,
 };
 
-use crate::cuda::CudaSide;
 use crate::error::{Error, Result};
 use crate::host::HostMemory;
 use crate::link::{Ended, State, quoted};
 use crate::resources::Resources;
 use crate::shared::Shared;
+use crate::side::cuda::CudaSide;
 
 /// The slots of an exchange.
 pub(crate) enum Side<R: Resources> {
@@ -110,7 +114,7 @@ fn import_offer<R: Resources>(
         Some(device) => {
             let mut side = CudaSide::new(device, &offer.name, resources, timelines)?;
             if trust {
-                side.guard(shared.link.state().connection.peer().watch()?);
+                side.guard(shared.link.watch()?);
             }
             Side::Cuda(side)
         }
@@ -167,7 +171,7 @@ impl Shared {
     pub(crate) fn leave<R: Resources>(&self, side: &mut Side<R>, exchange: u32) {
         if let Side::Cuda(side) = side {
             // With trust, the stream may still wait for a renderer that has ended.
-            if self.link.state().connection.peer().has_exited() {
+            if self.link.has_exited() {
                 side.rescue();
             }
             if !side.finish() {

@@ -1,10 +1,14 @@
 //! Tests of the thread that listens to a worker with CUDA in step that sets its timeline back.
 #![allow(unsafe_code)] // Submitting, and the worker's signals.
 
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Mutex;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 
 use bridge_ipc::Listener;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use vk_export::BufferAccess;
 
@@ -13,7 +17,7 @@ use super::*;
 use crate::compute::Compute;
 use crate::compute::remote::Trust;
 use crate::error::Error;
-use crate::exchange::{ExchangeInfo, RemoteHandle, RemoteTurns, WorkerWriter};
+use crate::exchange::{ExchangeInfo, ProgramHalf as _, RemoteHandle, RemoteTurns, WorkerWriter};
 use crate::remote::memory::AcceptedMemory;
 use crate::remote::step_writer::StepWriterPart;
 use crate::remote::test_renderer::set_back;
@@ -26,6 +30,8 @@ type Listening = JoinHandle<StoredHandle<WorkerWriter<Words>>>;
 /// A renderer whose worker has finished two frames, of which the program has submitted one.
 struct Scene {
     worker: Peer,
+    /// The renderer's end of the connection.
+    socket: OwnedFd,
     steps: Arc<RemoteTurns<Words>>,
     status: Arc<Status>,
     thread: Listening,
@@ -48,6 +54,7 @@ impl Scene {
         let status = Arc::new(Status::new("falls"));
         let steps = handle.steps();
         let connection = offer(&listener, &device, &handle);
+        let socket = connection.as_fd().try_clone_to_owned().unwrap();
         status.set_connected(worker.process());
         let part = StepWriterPart::new(handle, AcceptedMemory::Slots(()), &waker);
         let listening = WorkerListener {
@@ -60,7 +67,7 @@ impl Scene {
             receives_nothing: false,
         };
         let thread = std::thread::spawn(move || listening.run());
-        let mut scene = Self { worker, steps, status, thread };
+        let mut scene = Self { worker, socket, steps, status, thread };
         scene.submit();
         // SAFETY: the values rise, and no other thread signals the timeline.
         unsafe { scene.steps.state().computed_semaphore().signal(2) }.unwrap();
@@ -74,6 +81,13 @@ impl Scene {
         let turn = self.steps.take(LIMIT, || false).unwrap();
         // SAFETY: no commands use the slot, so nothing has to be acquired or released.
         unsafe { turn.submit(&[]) }.unwrap()
+    }
+
+    /// Ends the process of the worker, but not its child.
+    fn kill_parent(&self) {
+        let process = Pid::from_raw(i32::try_from(self.worker.process()).unwrap()).unwrap();
+        kill_process(process, Signal::KILL).unwrap();
+        self.until(|scene| matches!(scene.status.loss_error(), Some(Error::PeerLost { dead: true, .. })));
     }
 
     fn fall(&self) {
@@ -100,7 +114,7 @@ fn worker_that_sets_its_timeline_back_is_killed() {
         scene.thread.join().unwrap();
         let error = scene.status.loss_error().unwrap();
         assert!(matches!(&error, Error::PeerLost { dead: true, torn, .. } if torn.is_empty()), "{error}");
-        assert!(error.to_string().contains("set its timeline back from 2 to 1"), "{error}");
+        assert_eq!(error.to_string().matches("set its timeline back from 2 to 1, ").count(), 1, "{error}");
         assert!(!scene.worker.is_alive());
     }
 }
@@ -117,8 +131,8 @@ fn worker_that_owes_a_frame_and_sets_its_timeline_back_is_killed() {
     scene.thread.join().unwrap();
     let error = scene.status.loss_error().unwrap();
     assert!(matches!(&error, Error::PeerLost { dead: true, torn, .. } if **torn == [2]), "{error}");
-    assert!(error.to_string().contains("set its timeline back from 2 to 1"), "{error}");
-    assert!(!scene.worker.is_alive());
+    assert_eq!(error.to_string().matches("set its timeline back from 2 to 1, ").count(), 1, "{error}");
+    assert!(error.to_string().contains("was killed") && !scene.worker.is_alive(), "{error}");
 }
 
 /// Negative control: while the worker lives, the queue hangs.
@@ -140,13 +154,32 @@ fn queue_hangs_while_a_worker_that_set_its_timeline_back_lives() {
 #[test]
 fn timeline_that_falls_after_the_death_of_a_worker_is_signaled_again() {
     let Some(mut scene) = Scene::new("child", "leaves-child") else { return };
-    let process = Pid::from_raw(i32::try_from(scene.worker.process()).unwrap()).unwrap();
-    kill_process(process, Signal::KILL).unwrap();
-    scene.until(|scene| matches!(scene.status.loss_error(), Some(Error::PeerLost { dead: true, .. })));
+    scene.kill_parent();
     scene.fall();
     scene.submit().wait(LIMIT).unwrap();
     assert!(!scene.thread.is_finished());
     // Closes the standard input, too.
     scene.worker.kill();
     scene.thread.join().unwrap();
+}
+
+/// The last signal of the child comes while the thread reports the loss. Once the child has ended,
+/// the thread ends, too.
+#[test]
+fn timeline_that_falls_at_the_end_of_a_dead_workers_child_is_signaled_again() {
+    let Some(mut scene) = Scene::new("child-end", "leaves-child") else { return };
+    let (go, goes) = channel::<()>();
+    let goes = Mutex::new(goes);
+    scene.status.set_on_loss(move || goes.lock().unwrap().recv().unwrap_or_default());
+    scene.kill_parent();
+    scene.fall();
+    // Closes the standard input, so that the child ends.
+    scene.worker.kill();
+    let mut socket = [PollFd::new(&scene.socket, PollFlags::empty())];
+    poll(&mut socket, None).unwrap();
+    assert!(socket[0].revents().contains(PollFlags::HUP));
+    go.send(()).unwrap();
+    // Nothing is left that would signal.
+    scene.until(|scene| scene.thread.is_finished());
+    scene.submit().wait(LIMIT).unwrap();
 }

@@ -7,12 +7,14 @@
 //! wait at the socket; from then on, each call reads. Once the connection has ended, each call
 //! waits for the end of the process on its own, also without the lock.
 
+mod close;
+mod state;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bridge_ipc::{Code, Connection, ExchangePhase, Message, Owner, Waiter};
-use bridge_trace::log_warn;
+use bridge_ipc::{Code, Connection, Message, Owner, PeerWatch, Waiter};
 pub(crate) use state::{Ended, Published, quoted};
 use state::{Inbox, LONG_EXIT_GRACE};
 
@@ -86,7 +88,9 @@ impl Link {
         Ok(Arc::new(Self { state, changed, waiter, owner, peer }))
     }
 
-    /// Locks the state, even if poisoned: every change is complete before a panic can occur.
+    /// Locks the state, even if poisoned: every change is complete before a panic can occur. While
+    /// it is locked, nothing may be logged, since the program's logger may take any lock. A guard
+    /// that is not bound to a name lives until the end of its statement.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -104,6 +108,16 @@ impl Link {
     /// Returns a description of the renderer, for errors.
     pub(crate) fn peer(&self) -> String {
         self.peer.clone()
+    }
+
+    /// Returns a watch for the end of the renderer's process.
+    pub(crate) fn watch(&self) -> Result<PeerWatch, bridge_ipc::Error> {
+        self.state().connection.peer().watch()
+    }
+
+    /// Returns `true` once the renderer's process has ended.
+    pub(crate) fn has_exited(&self) -> bool {
+        self.state().connection.peer().has_exited()
     }
 
     /// Returns the reason for which the connection has ended; `None` for a planned end and for one
@@ -289,62 +303,7 @@ impl Link {
             drop(state.end_error(error));
         }
     }
-
-    /// Ends this side's part in an exchange.
-    pub(crate) fn close(&self, exchange: u32) {
-        if self.is_forked() {
-            return;
-        }
-        let mut state = self.state();
-        state.inboxes.remove(&exchange);
-        if state.connection.session().exchange(exchange).is_some() {
-            // Best effort: a renderer that has ended needs no message.
-            let _ = state.connection.send(&Message::Close { exchange }, None, Duration::from_millis(100));
-        }
-    }
-
-    /// Notifies the renderer that an exchange is not used, and why.
-    pub(crate) fn refuse(&self, exchange: u32, code: Code, text: &str) {
-        if self.is_forked() {
-            return;
-        }
-        let mut state = self.state();
-        state.inboxes.remove(&exchange);
-        // If the renderer has closed it meanwhile, only a Close is allowed.
-        let refused = match state.connection.session().exchange(exchange) {
-            Some(ExchangePhase::Closing) => Message::Close { exchange },
-            _ => Message::Refused { exchange: Some(exchange), code, text: text.to_owned() },
-        };
-        let sent = state.connection.send(&refused, None, Duration::from_millis(100));
-        // The program's logger may take any lock.
-        drop(state);
-        if let Err(error) = sent {
-            log_warn!("could not notify the renderer that exchange {exchange} is refused: {error}");
-        }
-    }
-
-    /// Ends the connection with a Bye. If the worker has requested exchanges in vain, offers that
-    /// it has not requested are refused before, with the requested names as the reason.
-    pub(crate) fn bye(&self) {
-        if self.is_forked() {
-            return;
-        }
-        let (asked, untaken) = {
-            let state = self.state();
-            let is_over = state.missing_offers.is_empty() || state.connection.has_ended();
-            (quoted(&state.missing_offers), if is_over { Vec::new() } else { state.unclaimed() })
-        };
-        for (exchange, name) in untaken {
-            let text = format!("the worker requested {asked}, not \"{name}\"");
-            self.refuse(exchange, Code::Resource, &text);
-        }
-        self.state().connection.close(Code::Done, "the worker has ended");
-    }
 }
 
-#[path = "link_state.rs"]
-mod state;
-
 #[cfg(test)]
-#[path = "link_tests.rs"]
 mod tests;

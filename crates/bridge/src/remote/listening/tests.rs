@@ -26,7 +26,7 @@ use crate::test_device::own_device;
 type Words = BufferSpec<u32>;
 const LIMIT: Duration = Duration::from_secs(20);
 const LEN: usize = 64;
-#[path = "listening_ends_tests.rs"]
+#[path = "ends_tests.rs"]
 mod ends;
 
 /// Set for a process that runs a worker: the path to connect to.

@@ -1,14 +1,16 @@
 //! The resources of a slot: one [`Element`], or a tuple of up to four.
 #![allow(unsafe_code)] // Passes guarantees of the caller on.
 
+pub(crate) mod element;
+
 use std::sync::Arc;
 
 use bridge_ipc::Resource;
 use cuda_import::ImportedMemory;
 use cuda_import::cudarc::driver::CudaStream;
 
-use crate::element::Element;
 use crate::host::HostMemory;
+use crate::resources::element::Element;
 
 /// The resources of a slot: [`Buffer`](crate::Buffer), [`Image`](crate::Image), or a tuple of up to
 /// four of them, in the renderer's order.
@@ -62,7 +64,7 @@ pub trait Resources: sealed::Resources {
 }
 
 mod sealed {
-    use crate::element::Element;
+    use crate::resources::element::Element;
 
     pub trait Resources {}
     impl<E: Element> Resources for E {}

@@ -10,9 +10,9 @@ use bridge_trace::log_error;
 use cuda_import::cudarc::driver::CudaStream;
 
 use crate::error::Result;
-use crate::exchange_slots::ExchangeSlots;
+use crate::exchange::read::Read;
+use crate::exchange::slots::ExchangeSlots;
 use crate::link::Published;
-use crate::read::Read;
 use crate::resources::Resources;
 use crate::shared::Shared;
 use crate::side::Side;
