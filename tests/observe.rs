@@ -10,7 +10,7 @@ use bridge::{
     Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, LiveObjects, SharedPool, SharedPoolInfo, Work,
     trace_off, trace_to,
 };
-use bridge_tests::{Readback, Rig, Sink};
+use bridge_tests::{Events as _, Readback, Rig, Sink};
 use serde_json::Value;
 
 #[test]

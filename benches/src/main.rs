@@ -15,6 +15,8 @@
 //! If frames are measured, a sample is a batch of them that ends with a drain. The ways alternate,
 //! so that drift affects all of them, and ratios are ratios of medians.
 
+#![deny(clippy::print_stdout, reason = "`println!` panics if the reader has closed the pipe: see `console`")]
+
 mod cases;
 mod cold;
 mod gpu;
@@ -29,6 +31,7 @@ mod worker;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use bridge_examples::console;
 use clap::Parser;
 
 use options::Options;
@@ -61,12 +64,13 @@ fn start(options: &Options) -> Result<ExitCode> {
     }
     if options.list {
         let cases = cases::all(&options.profile());
-        cases.iter().filter(|case| options.wants(&case.name)).for_each(|case| println!("{}", case.name));
+        let mut listed = cases.iter().filter(|case| options.wants(&case.name));
+        listed.try_for_each(|case| console::line(&case.name))?;
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(path) = &options.render_table {
         let wants = |name: &str| if options.only.is_empty() { digest::shows(name) } else { options.wants(name) };
-        print!("{}", table::markdown(&Results::read(path)?, wants));
+        console::print(&table::markdown(&Results::read(path)?, wants))?;
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(path) = &options.render_plots {
@@ -75,7 +79,7 @@ fn start(options: &Options) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(path) = &options.publish_from {
-        println!("published: {}", publish(&Results::read(path)?)?.display());
+        console::line(format_args!("published: {}", publish(&Results::read(path)?)?.display()))?;
         return Ok(ExitCode::SUCCESS);
     }
     Ok(if run::run(options)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use bridge_examples::console;
 
 use crate::cases::{self, Bench, Case, Rows};
 use crate::gpu::Gpu;
@@ -48,7 +49,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         let rows = measure(&bench, case);
         watchdog.rest();
         eprintln!(", {:.1} s", begun.elapsed().as_secs_f64());
-        print!("{}", table::table(&rows.iter().collect::<Vec<_>>()));
+        console::print(&table::table(&rows.iter().collect::<Vec<_>>()))?;
         let mut results = lock(&results);
         results.rows.extend(rows);
         results.spans = bench.spans.borrow().clone();
@@ -58,13 +59,13 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     let results = lock(&results).clone();
     results.write(&out)?;
     plots::write(&results, &out)?;
-    let passed = finish(&results, &out, &bench.gpu.validation_messages());
+    let passed = finish(&results, &out, &bench.gpu.validation_messages())?;
     if options.publish {
         ensure!(passed, "nothing was published");
-        println!(
+        console::line(format_args!(
             "published: {}; `cargo xtask tables` writes its figures into the documents",
             publish(&results)?.display()
-        );
+        ))?;
     }
     Ok(passed)
 }
@@ -105,7 +106,7 @@ fn watch(results: &Arc<Mutex<Results>>, options: &Options) -> Watchdog {
 }
 
 /// Prints the summary; returns `true` if nothing failed.
-fn finish(results: &Results, out: &Path, validation: &[String]) -> bool {
+fn finish(results: &Results, out: &Path, validation: &[String]) -> Result<bool> {
     for message in validation {
         eprintln!("error: the validation layer said {message}");
     }
@@ -118,7 +119,7 @@ fn finish(results: &Results, out: &Path, validation: &[String]) -> bool {
         let hit = |row: &&Row| matches!(&row.outcome, Outcome::Measured(measured) if measured.met == Some(met));
         results.rows.iter().filter(hit).count()
     };
-    println!(
+    console::line(format_args!(
         "{} rows measured, {} skipped, {} failed; {} goals met, {} missed; {}",
         count(|outcome| matches!(outcome, Outcome::Measured(_))),
         count(|outcome| matches!(outcome, Outcome::Skipped { .. })),
@@ -126,8 +127,8 @@ fn finish(results: &Results, out: &Path, validation: &[String]) -> bool {
         goals(true),
         goals(false),
         out.join(FILE).display(),
-    );
-    failures.is_empty() && validation.is_empty()
+    ))?;
+    Ok(failures.is_empty() && validation.is_empty())
 }
 
 fn lock(results: &Mutex<Results>) -> MutexGuard<'_, Results> {

@@ -77,7 +77,7 @@ pub(crate) fn run() -> Result<()> {
         None => Some(Worker::start(&socket, backend)?),
         Some(_) => None,
     };
-    println!("Vulkan on {}; listening at {}", device.name(), socket.display());
+    bridge_examples::console::line(format_args!("Vulkan on {}; listening at {}", device.name(), socket.display()))?;
     let remote = listener.accept(&device, LIMIT)?.context("no worker has come")?;
     let spec = BufferSpec::new(options.particles as usize, BufferAccess::VERTEX_INPUT | BufferAccess::TRANSFER_READ);
     let info = LatestInfo { name: orbit::NAME, ..Default::default() };
@@ -86,7 +86,11 @@ pub(crate) fn run() -> Result<()> {
         Backend::Remote => "writes them into the memory that is drawn",
         _ => "computes on the CPU, and its frames are copied",
     };
-    println!("worker process {} moves {} particles; it {how}", reader.pid(), options.particles);
+    bridge_examples::console::line(format_args!(
+        "worker process {} moves {} particles; it {how}",
+        reader.pid(),
+        options.particles
+    ))?;
 
     let (mut shown, mut steps, mut repeated, mut last) = (Vec::new(), 0, 0, None);
     for frame in 0..options.frames {
@@ -94,7 +98,7 @@ pub(crate) fn run() -> Result<()> {
             lose(worker, &mut reader)?;
             *worker = Worker::start(&socket, backend)?;
             reader.reconnect(listener.accept(&device, LIMIT)?.context("no other worker has come")?)?;
-            println!("worker process {} takes its place", reader.pid());
+            bridge_examples::console::line(format_args!("worker process {} takes its place", reader.pid()))?;
         }
         let Some(turn) = first(&mut reader)? else { bail!("no step has come") };
         if Some(turn.frame()) == last {
@@ -107,15 +111,15 @@ pub(crate) fn run() -> Result<()> {
         check(&shown)?;
         std::thread::sleep(Duration::from_millis(4));
     }
-    println!(
+    bridge_examples::console::line(format_args!(
         "{} frames: {steps} steps, {repeated} shown again; every one whole, none older than before",
         options.frames
-    );
+    ))?;
     if let Some(out) = options.out {
         std::fs::create_dir_all(&out)?;
         let path = out.join("remote_particles.png");
         write_png(&path, &picture(&shown), [SIDE; 2])?;
-        println!("wrote {}", path.display());
+        bridge_examples::console::line(format_args!("wrote {}", path.display()))?;
     }
     // The second worker is connected to the exchange.
     reader.check_worker()?;
@@ -146,7 +150,7 @@ fn lose(worker: &mut Worker, reader: &mut Reader) -> Result<()> {
             Ok(()) => std::thread::yield_now(),
         }
     };
-    println!("killed, reported after {:.1?}: {error}", start.elapsed());
+    bridge_examples::console::line(format_args!("killed, reported after {:.1?}: {error}", start.elapsed()))?;
     let left = first(reader)?.context("the last step is gone")?;
     check(&left.read_back(LIMIT)?)
 }

@@ -13,6 +13,14 @@ pub fn print(text: &str) -> Result<()> {
     write(&mut io::stdout().lock(), text)
 }
 
+/// Like [`print`], with a line end.
+///
+/// # Errors
+/// Like [`print`].
+pub fn line(text: impl std::fmt::Display) -> Result<()> {
+    print(&format!("{text}\n"))
+}
+
 fn write(output: &mut impl Write, text: &str) -> Result<()> {
     match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),

@@ -8,9 +8,6 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
-use crate::fork::SPAWN;
-use crate::screen::to_fault;
-
 /// The exception class of a [`Fault`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -82,33 +79,6 @@ impl Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
-    }
-}
-
-/// Adapts the messages to the Python API.
-impl From<bridge_view::Error> for Fault {
-    fn from(error: bridge_view::Error) -> Self {
-        use bridge_view::Error;
-        match error {
-            Error::Bridge(error) => to_fault(error),
-            Error::InvalidArgument { .. } | Error::TooLarge { .. } => Self::new(Kind::Shape, error),
-            Error::NothingDrawn => Self::new(Kind::Usage, "nothing has been drawn so far"),
-            Error::NoWindow { .. } => Self::new(Kind::Unavailable, error),
-            Error::CannotPresent { .. } => {
-                Self::new(Kind::Unavailable, format!("{error}; choose another with device=, or pass headless=True"))
-            }
-            Error::WindowSystem { reason, .. } => {
-                let fault = format!("the window system has failed: {reason}; a view with headless=True needs none");
-                Self::new(Kind::Driver, fault)
-            }
-            Error::OtherThread => Self::new(
-                Kind::Usage,
-                "draw() of a view with a window must be called on the main thread, where the process's events arrive",
-            ),
-            Error::EventLoopBusy => Self::new(Kind::Usage, error),
-            Error::Forked => Self::new(Kind::Usage, format!("{error}: {SPAWN}")),
-            _ => Self::new(Kind::Driver, error),
-        }
     }
 }
 

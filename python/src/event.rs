@@ -1,9 +1,10 @@
 //! Reusable events.
 
-use bridge::cuda_import::{Error, StreamEvent, record_event};
+use bridge::cuda_import::{StreamEvent, record_event};
 use bridge::cudarc::driver::CudaStream;
 
-use crate::error::{Fault, Kind};
+use crate::error::Fault;
+use crate::fault::driver;
 
 /// Records the event after the work on `stream`. Creates it on the first call.
 pub(crate) fn record<'e>(event: &'e mut Option<StreamEvent>, stream: &CudaStream) -> Result<&'e StreamEvent, Fault> {
@@ -13,13 +14,5 @@ pub(crate) fn record<'e>(event: &'e mut Option<StreamEvent>, stream: &CudaStream
             Ok(event)
         }
         none => Ok(none.insert(record_event(stream).map_err(driver)?)),
-    }
-}
-
-/// Converts the error of a call of CUDA.
-pub(crate) fn driver(error: Error) -> Fault {
-    match error {
-        Error::StreamCaptured { .. } => Fault::captured("a stream"),
-        error => Fault::new(Kind::Driver, error),
     }
 }

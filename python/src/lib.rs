@@ -5,6 +5,7 @@ mod choose;
 mod error;
 mod event;
 mod export;
+mod fault;
 mod fork;
 mod inspect;
 mod logging;

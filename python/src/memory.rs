@@ -13,7 +13,8 @@ use bridge::cuda_import::StreamEvent;
 use bridge::cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys};
 
 use crate::error::{Fault, Kind};
-use crate::event::{driver, record};
+use crate::event::record;
+use crate::fault::driver;
 use crate::native::{Native, Relaxed, drop_later};
 use crate::tensor::Device;
 

@@ -1,13 +1,13 @@
 //! [`Tensor`]: memory that a view creates and any library can write.
 
-use std::sync::{Arc, OnceLock};
+use std::any::Any;
+use std::sync::Arc;
 
 use dlpark::python::ExportRequest;
 use pyo3::exceptions::PyAttributeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::canvas::{Export, Kept, OpenFrame};
 use crate::error::{Fault, Kind};
 use crate::export::{Layout, consumer_stream, numbered};
 use crate::memory::Memory;
@@ -33,7 +33,18 @@ pub(crate) enum Owner {
     Memory(Arc<Memory>),
     /// A slot of a canvas, while its frame is open. Users of the address from an array interface
     /// keep the tensor alive, which keeps the slots.
-    Frame { frame: Arc<OpenFrame>, kept: OnceLock<Kept> },
+    Frame(Box<dyn Frame>),
+}
+
+/// A canvas's frame that is being written.
+pub(crate) trait Frame: Send + Sync {
+    /// Makes a stream wait for Vulkan's last use of the slot, and the end of the frame wait for the
+    /// stream. Returns the owner of a capsule, which keeps the memory alive.
+    fn lend(&self, stream: Option<usize>) -> Result<Box<dyn Any + Send>, Fault>;
+
+    /// Like [`lend`](Self::lend), for a consumer that names no stream. The memory lives at least as
+    /// long as this frame. Returns the stream to name in the array interface.
+    fn lend_by_interface(&self) -> Result<Option<usize>, Fault>;
 }
 
 impl Tensor {
@@ -94,10 +105,10 @@ impl Tensor {
                 }
                 self.layout.capsule(py, &request, Arc::clone(memory))
             }
-            Owner::Frame { frame, .. } => {
+            Owner::Frame(frame) => {
                 let stream = if self.layout.device == Device::Cpu { None } else { consumer_stream(&request)? };
-                let kept = call(py, || frame.lend(stream))??;
-                self.layout.capsule(py, &request, Export::new(kept))
+                let owner = call(py, || frame.lend(stream))??;
+                self.layout.capsule(py, &request, owner)
             }
         }
     }
@@ -169,11 +180,7 @@ impl Tensor {
                 let pending = self.layout.device != Device::Cpu && call(py, || memory.put_behind_copies(LEGACY))??;
                 pending.then_some(LEGACY)
             }
-            Owner::Frame { frame, kept } => {
-                let (stream, slots) = call(py, || frame.lend_by_interface())??;
-                kept.get_or_init(|| slots);
-                stream
-            }
+            Owner::Frame(frame) => call(py, || frame.lend_by_interface())??,
         };
         self.layout.interface(py, stream)?.ok_or_else(missing)
     }

@@ -40,8 +40,9 @@ pub use readback::Readback;
 pub use rig::{Rig, assert_silent};
 #[cfg(target_os = "linux")]
 pub use task::Task;
+pub use test_support::Sink;
 pub use test_support::{Need, open_descriptors, skip, skip_case};
-pub use trace::Sink;
+pub use trace::Events;
 pub use waits::SeenWaits;
 
 /// Generates a test from a `fn(&Rig, &Compute)` that tests kernels.

@@ -1,40 +1,27 @@
-//! A sink for the trace that keeps all lines.
-
-use std::io::Write;
-use std::sync::{Arc, Mutex};
+//! The events that a sink of the trace has kept.
 
 use serde_json::Value;
+use test_support::Sink;
 
-/// Keeps the lines of a trace. Clones share the lines.
-#[derive(Clone, Default)]
-pub struct Sink(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Sink {
+/// Access to the events of a trace.
+pub trait Events {
     /// Returns the events so far.
     ///
     /// # Panics
     /// Panics if a line is not JSON.
-    pub fn lines(&self) -> Vec<Value> {
-        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
+    fn lines(&self) -> Vec<Value>;
 
     /// Returns the number of events of a kind.
     ///
     /// # Panics
     /// Panics as [`lines`](Self::lines) does.
-    pub fn count(&self, event: &str) -> usize {
+    fn count(&self, event: &str) -> usize {
         self.lines().iter().filter(|line| line["event"] == event).count()
+    }
+}
+
+impl Events for Sink {
+    fn lines(&self) -> Vec<Value> {
+        self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }

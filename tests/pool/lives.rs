@@ -5,7 +5,7 @@ use std::mem::ManuallyDrop;
 use std::time::Duration;
 
 use bridge::{Backend, BufferSpec, Compute, Exchange, ExchangeInfo, LiveObjects, SharedBuffer, trace_off, trace_to};
-use bridge_tests::{Gate, Rig, Sink, open_descriptors};
+use bridge_tests::{Events as _, Gate, Rig, Sink, open_descriptors};
 use proptest::prelude::*;
 
 use crate::{READ, in_pool, pool, property};

@@ -44,11 +44,11 @@ pub(crate) fn run(update: bool) -> Result<()> {
         let file = folder.join(format!("{package}.txt"));
         if update {
             fs::write(&file, &text).with_context(|| format!("cannot write {}", file.display()))?;
-            println!("api: docs/api/{package}.txt ({} lines)", text.lines().count());
+            crate::console::line(format_args!("api: docs/api/{package}.txt ({} lines)", text.lines().count()))?;
             continue;
         }
         match kernels::difference(&fs::read_to_string(&file).unwrap_or_default(), &text) {
-            None => println!("api: docs/api/{package}.txt is up to date"),
+            None => crate::console::line(format_args!("api: docs/api/{package}.txt is up to date"))?,
             Some(place) => {
                 eprintln!("api: the public API of {package} is not docs/api/{package}.txt\n{place}");
                 changed.push(*package);

@@ -42,7 +42,7 @@ pub(crate) fn run(target: Option<&str>, seconds: u64, seed: u64) -> Result<()> {
         let said = fs::read_to_string(&report).with_context(|| format!("cannot read {}", report.display()))?;
         ensure!(said.contains(&format!("{target}: ")), "the test `{target}` did not run");
     }
-    print!("{}", fs::read_to_string(&report).with_context(|| format!("cannot read {}", report.display()))?);
+    crate::console::print(&fs::read_to_string(&report).with_context(|| format!("cannot read {}", report.display()))?)?;
     Ok(())
 }
 

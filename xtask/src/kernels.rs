@@ -19,11 +19,11 @@ pub(crate) fn run(check: bool) -> Result<()> {
     let folder = shell::root().join("shaders");
     let sources = sources(&folder)?;
     if sources.is_empty() {
-        println!("kernels: no .cu file in shaders/, nothing to do");
+        crate::console::line("kernels: no .cu file in shaders/, nothing to do")?;
         return Ok(());
     }
     if check && let Some(reason) = nvrtc::unavailable() {
-        println!("SKIP kernels: {reason}; whether the PTX is up to date is not checked");
+        crate::console::line(format_args!("SKIP kernels: {reason}; whether the PTX is up to date is not checked"))?;
         return all_current(&[], &orphans(&folder, &sources)?);
     }
     let nvrtc = Nvrtc::open()?;
@@ -37,11 +37,15 @@ pub(crate) fn run(check: bool) -> Result<()> {
         let output = source.with_extension("ptx");
         if !check {
             fs::write(&output, &ptx).with_context(|| format!("cannot write {}", output.display()))?;
-            println!("kernels: {name} -> shaders/{} ({} bytes)", file_name(&output), ptx.len());
+            crate::console::line(format_args!(
+                "kernels: {name} -> shaders/{} ({} bytes)",
+                file_name(&output),
+                ptx.len()
+            ))?;
             continue;
         }
         match difference(&fs::read_to_string(&output).unwrap_or_default(), &ptx) {
-            None => println!("kernels: shaders/{} is up to date", file_name(&output)),
+            None => crate::console::line(format_args!("kernels: shaders/{} is up to date", file_name(&output)))?,
             Some(place) => {
                 eprintln!("kernels: shaders/{} is not what {name} compiles to\n{place}", file_name(&output));
                 stale.push(file_name(&output));

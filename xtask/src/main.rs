@@ -4,10 +4,15 @@
 //! machine where nothing is installed yet. Its tests depend on `test-support`, which has no
 //! dependencies.
 
+#![deny(clippy::print_stdout, reason = "`println!` panics if the reader has closed the pipe: see `console`")]
+
 mod adapters;
 mod api;
 mod bench;
 mod ci;
+#[allow(dead_code, unreachable_pub, reason = "the demos, whose file this is, need more of it")]
+#[path = "../../examples/src/console.rs"]
+mod console;
 mod digest;
 mod documented;
 mod fuzz;

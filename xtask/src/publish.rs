@@ -45,7 +45,7 @@ pub(crate) fn package() -> Result<()> {
     check.args(["check", "--quiet", "--workspace", "--manifest-path"]).arg(folder.join("Cargo.toml"));
     check.env("CARGO_TARGET_DIR", shell::target_dir());
     shell::run(&mut check)?;
-    println!("package: {} packages compile: {}", PACKAGES.len(), PACKAGES.join(", "));
+    crate::console::line(format_args!("package: {} packages compile: {}", PACKAGES.len(), PACKAGES.join(", ")))?;
     Ok(())
 }
 
@@ -99,7 +99,9 @@ pub(crate) fn licenses() -> Result<()> {
     if shell::on_path("cargo-deny").is_some() {
         shell::run(shell::cargo().args(["deny", "check"]))?;
     } else {
-        println!("licenses: cargo-deny is not installed: its bans, advisories and sources are not checked");
+        crate::console::line(format_args!(
+            "licenses: cargo-deny is not installed: its bans, advisories and sources are not checked"
+        ))?;
         licenses_of(&shell::root().join("Cargo.toml"))?;
     }
     WORKSPACES.iter().try_for_each(|folder| licenses_of(&shell::root().join(folder).join("Cargo.toml")))

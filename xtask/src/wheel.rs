@@ -46,13 +46,13 @@ pub(crate) fn run(profile: &str) -> Result<()> {
     let mut inspect = Command::new(builder.join("bin/python"));
     let said = inspect.args(["-m", "auditwheel", "show"]).arg(&wheel).stderr(Stdio::inherit()).output();
     let said = String::from_utf8_lossy(&said.context("cannot start auditwheel")?.stdout).into_owned();
-    println!("{said}");
+    crate::console::line(format_args!("{said}"))?;
     if !is_for(&said, &format!("{POLICY}_{arch}")) {
         bail!("{} is not for {POLICY}; auditwheel says above what it needs", wheel.display());
     }
     licenses::check_wheel(&python, &wheel)?;
     python::test(&python, &fresh, &wheel)?;
-    println!("wheel: {}", wheel.display());
+    crate::console::line(format_args!("wheel: {}", wheel.display()))?;
     Ok(())
 }
 

@@ -30,3 +30,9 @@ pub use isolated::isolated;
 #[doc(hidden)]
 pub use log;
 pub use trace::{Held, VARIABLE, event, init, is_on, trace_off, trace_to};
+
+// Users may rely on these auto traits; the compiler checks them. `Held` belongs to its thread.
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<Event<'_>>();
+};

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::io::{self, Write};
+use std::marker::PhantomData;
 use std::sync::{Once, OnceLock};
 use std::time::Duration;
 
@@ -84,8 +85,15 @@ pub fn event(event: Event<'_>) {
 
 /// A guard during whose lifetime this thread does not call the sink. The lines of events under a
 /// lock are written when the guard is dropped, so that a sink may take the lock.
+///
+/// It counts for the thread that created it, so it cannot be sent to another one:
+///
+/// ```compile_fail,E0277
+/// let held = bridge_trace::Held::new();
+/// std::thread::spawn(move || drop(held));
+/// ```
 #[derive(Debug)]
-pub struct Held(());
+pub struct Held(PhantomData<*const ()>);
 
 impl Held {
     /// Starts holding back the lines of this thread.
@@ -93,7 +101,7 @@ impl Held {
     #[inline]
     pub fn new() -> Self {
         count(1);
-        Self(())
+        Self(PhantomData)
     }
 }
 

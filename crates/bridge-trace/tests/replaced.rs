@@ -4,11 +4,12 @@
 use std::io::{self, Write};
 use std::panic::catch_unwind;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use bridge_trace::{Event, Held, event, is_on, trace_off, trace_to};
+use test_support::Sink;
 
 /// Time limit of waits that would otherwise never end.
 const HANGS: Duration = Duration::from_secs(30);
@@ -59,29 +60,10 @@ fn tell(object: &str) {
     event(Event::new("signal", "host", object));
 }
 
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Lines {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// A sink that makes one call at its first line and one when it is dropped.
 #[derive(Default)]
 struct Calls {
-    lines: Lines,
+    lines: Sink,
     fails: bool,
     write: Option<Call>,
     _drop: AtDrop,
@@ -112,7 +94,7 @@ impl Drop for AtDrop {
     }
 }
 
-fn sets(lines: &Lines) -> Option<Call> {
+fn sets(lines: &Sink) -> Option<Call> {
     let lines = lines.clone();
     Some(Box::new(move || trace_to(lines)))
 }
@@ -120,7 +102,7 @@ fn sets(lines: &Lines) -> Option<Call> {
 #[test]
 fn the_drop_of_a_sink_that_has_failed_may_set_the_next() {
     let _alone = alone();
-    let next = Lines::default();
+    let next = Sink::default();
     trace_to(Calls { fails: true, _drop: AtDrop(sets(&next)), ..Calls::default() });
     tell("of the first");
     assert!(is_on());
@@ -133,7 +115,7 @@ fn the_drop_of_a_sink_that_has_failed_may_set_the_next() {
 #[test]
 fn logger_may_set_the_next_sink_while_a_failure_is_logged() {
     let _alone = alone();
-    let next = Lines::default();
+    let next = Sink::default();
     *LOGGER.call.lock().unwrap() = sets(&next);
     trace_to(Calls { fails: true, ..Calls::default() });
     tell("of the first");
@@ -146,7 +128,7 @@ fn logger_may_set_the_next_sink_while_a_failure_is_logged() {
 #[test]
 fn replaced_sink_gets_no_further_line() {
     let _alone = alone();
-    let (first, next) = (Lines::default(), Lines::default());
+    let (first, next) = (Sink::default(), Sink::default());
     trace_to(Calls { lines: first.clone(), write: sets(&next), ..Calls::default() });
     let held = Held::new();
     ["one", "two", "three"].into_iter().for_each(tell);
@@ -159,7 +141,7 @@ fn replaced_sink_gets_no_further_line() {
 #[test]
 fn sink_that_fails_and_panics_at_the_end_affects_nothing_else() {
     let _alone = alone();
-    let next = Lines::default();
+    let next = Sink::default();
     let (write, drop) = (sets(&next), AtDrop(Some(Box::new(|| panic!("of the sink")))));
     trace_to(Calls { fails: true, write, _drop: drop, ..Calls::default() });
     // The sink's line is waiting when the trace ends.
@@ -210,7 +192,7 @@ fn waits_for(call: impl FnOnce() + Send + 'static) -> (Option<Call>, Receiver<Re
 #[test]
 fn a_sink_that_writes_may_wait_for_a_thread_that_sets_another() {
     let _alone = alone();
-    let (first, next) = (Lines::default(), Lines::default());
+    let (first, next) = (Sink::default(), Sink::default());
     let (write, told) = waits_for(sets(&next).unwrap());
     trace_to(Calls { lines: first.clone(), write, ..Calls::default() });
     tell("of the first");
@@ -224,7 +206,7 @@ fn a_sink_that_writes_may_wait_for_a_thread_that_sets_another() {
 #[test]
 fn a_sink_that_writes_may_wait_for_a_thread_that_ends_the_trace() {
     let _alone = alone();
-    let (lines, (drops, dropped)) = (Lines::default(), channel());
+    let (lines, (drops, dropped)) = (Sink::default(), channel());
     let (write, told) = waits_for(trace_off);
     let drop = AtDrop(Some(Box::new(move || drops.send(()).unwrap())));
     trace_to(Calls { lines: lines.clone(), write, _drop: drop, ..Calls::default() });

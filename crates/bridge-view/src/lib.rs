@@ -136,12 +136,30 @@ pub use view::{Drawn, PictureSlot, View, ViewInfo};
 #[cfg(feature = "window")]
 pub use window::{AcquiredImage, Window, WindowImages, WindowInfo, WindowState, display_has_ended, poll_events};
 
-/// Checks that [`View`] and [`Error`] are [`Send`] and [`Sync`]. Functions that only one thread may
-/// call at a time take `&mut self`.
+// Users may rely on these auto traits; the compiler checks them. Functions that only one thread may
+// call at a time take `&mut self`.
 const _: () = {
     const fn shared<T: Send + Sync>() {}
     shared::<View>();
+    shared::<ViewInfo>();
+    shared::<Drawn>();
+    shared::<Camera>();
+    shared::<Look>();
+    shared::<PointLook>();
+    shared::<ColorMap>();
+    shared::<Element>();
+    shared::<ImageFormat>();
+    shared::<PointFormat>();
+    shared::<PointKind>();
     shared::<Error>();
+    #[cfg(feature = "window")]
+    {
+        shared::<Window>();
+        shared::<WindowInfo>();
+        shared::<WindowState>();
+        shared::<WindowImages>();
+        shared::<AcquiredImage>();
+    }
 };
 
 /// The example of the crate's README, compiled.

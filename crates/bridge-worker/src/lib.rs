@@ -123,12 +123,30 @@ pub use worker::{Worker, WorkerInfo};
 // Users may rely on these auto traits; the compiler checks them.
 #[cfg(target_os = "linux")]
 const _: () = {
-    const fn sent<T: Send>() {}
     const fn shared<T: Send + Sync>() {}
+    const fn of<R: Resources>() {
+        shared::<LatestWriter<R>>();
+        shared::<LatestReader<R>>();
+        shared::<ExchangeWriter<R>>();
+        shared::<ExchangeReader<R>>();
+        shared::<WriteTurn<'_, R>>();
+        shared::<ReadTurn<'_, R>>();
+        shared::<ExchangeTurn<'_, R>>();
+        shared::<ExchangeReadTurn<'_, R>>();
+    }
+    of::<Buffer<f32>>();
+    of::<Image<f32>>();
+    of::<(Buffer<f32>, Image<f32>)>();
+    shared::<Work<'_, Buffer<f32>>>();
+    shared::<CudaWork<'_, Image<f32>>>();
+    shared::<HostWork<'_, Buffer<f32>>>();
+    shared::<Read<'_, Buffer<f32>>>();
+    shared::<CudaRead<'_, Image<f32>>>();
+    shared::<HostRead<'_, Buffer<f32>>>();
+    shared::<HostBuffer<'_, f32>>();
+    shared::<HostImage<'_, f32>>();
+    shared::<ReadOnly<HostBuffer<'_, f32>>>();
     shared::<Worker>();
+    shared::<WorkerInfo<'_>>();
     shared::<Error>();
-    sent::<LatestWriter<Buffer<u32>>>();
-    sent::<LatestReader<Buffer<u32>>>();
-    sent::<ExchangeWriter<Buffer<u32>>>();
-    sent::<ExchangeReader<Buffer<u32>>>();
 };

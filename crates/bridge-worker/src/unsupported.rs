@@ -5,12 +5,12 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// A connection with a renderer. Not available on this system.
+/// A connection with a renderer; cannot be created on this system.
 #[derive(Debug)]
 pub struct Worker(Infallible);
 
 impl Worker {
-    /// Not available on this system.
+    /// Connects to the renderer that listens at `path`; not supported on this system.
     ///
     /// # Errors
     /// [`Error::Connection`] with [`bridge_ipc::Error::Unsupported`], always.

@@ -70,7 +70,7 @@ impl Worker {
         Self::connect_with(path, &WorkerInfo::default())
     }
 
-    /// [`connect`](Self::connect) with a configuration.
+    /// Connects with the given configuration; otherwise like [`connect`](Self::connect).
     ///
     /// # Errors
     /// [`Error::Connection`] if no process listens at `path`, or if the one that does is not

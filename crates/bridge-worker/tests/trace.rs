@@ -4,16 +4,16 @@
 
 mod scripted;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bridge_ipc::{Backend, Direction, Listener, Message};
 use bridge_worker::{Buffer, Error, Worker, WorkerInfo, trace_off, trace_to};
+use test_support::Sink;
 
 use scripted::{LIMIT, Renderer, both, floats};
 
@@ -22,27 +22,13 @@ const PATH: &str = "BRIDGE_WORKER_TEST_SOCKET";
 /// Set for such a renderer that closes its socket before it is killed.
 const HANGS_UP: &str = "BRIDGE_WORKER_TEST_HANGS_UP";
 
-#[derive(Clone, Default)]
-struct Sink(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 /// Returns the events that `run` traces: each event with its object, slot, frame, value and peer.
 fn traced(run: impl FnOnce()) -> Vec<String> {
     let sink = Sink::default();
     trace_to(sink.clone());
     run();
     trace_off();
-    let text = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+    let text = sink.text();
     let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     let own = u64::from(std::process::id());
     lines

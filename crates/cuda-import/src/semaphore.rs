@@ -4,6 +4,8 @@
 #![allow(unsafe_code)]
 
 use crate::device::CudaDevice;
+#[cfg(windows)]
+use crate::error::Error;
 use crate::error::{Object, Result};
 use crate::handle::{ImportHandle, import_with};
 use crate::leak::count_leak;
@@ -36,6 +38,8 @@ impl ImportedSemaphore {
     /// closed here. An NT handle is closed here in both cases. See [`ImportHandle`] for each kind
     /// of handle.
     ///
+    /// Driver API: [`cuImportExternalSemaphore`][driver].
+    ///
     /// # Errors
     /// [`Error::TimelineUnsupported`](crate::Error::TimelineUnsupported) if the device does not
     /// support timelines; [`Error::Driver`](crate::Error::Driver) if the driver call fails; on
@@ -46,6 +50,8 @@ impl ImportedSemaphore {
     /// `handle` is an opaque handle that the same GPU exported from a semaphore of this `kind`, and
     /// not from another object: the driver does not check this. A timeline may be of another GPU if
     /// that is known to work (two H100s with driver 580), but no specification allows it.
+    ///
+    /// [driver]: https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__EXTRES__INTEROP.html
     #[doc(alias = "cuImportExternalSemaphore")]
     pub unsafe fn import(
         device: &CudaDevice,
@@ -56,7 +62,7 @@ impl ImportedSemaphore {
         let (handle, object) = (handle.into(), Object("semaphore", name));
         #[cfg(windows)]
         if matches!((&handle, kind), (ImportHandle::Kmt(_), SemaphoreKind::Timeline)) {
-            return Err(crate::Error::InvalidHandle {
+            return Err(Error::InvalidHandle {
                 object: object.to_string(),
                 reason: "a timeline cannot be shared by a KMT handle; export it as OPAQUE_WIN32".to_owned(),
             });

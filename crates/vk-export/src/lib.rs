@@ -237,6 +237,12 @@ const _: () = {
     shared::<VulkanDeviceReport>();
     shared::<LayerReport>();
     shared::<Box<dyn QueueLock>>();
+    shared::<Commands>();
+    shared::<LaunchConfig>();
+    shared::<PtxEntry>();
+    shared::<PtxParam>();
+    shared::<PtxRefusal>();
+    shared::<TextureInfo>();
     #[cfg(windows)]
     shared::<(KmtHandle, NtSharing<'_>)>();
 };

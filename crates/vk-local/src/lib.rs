@@ -17,5 +17,7 @@ const _: () = {
     const fn shared<T: Send + Sync>() {}
     shared::<LocalBuffer>();
     shared::<LocalImage>();
+    shared::<LocalImageInfo<'_>>();
+    shared::<MemoryLocation>();
     shared::<Error>();
 };

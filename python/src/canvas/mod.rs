@@ -3,25 +3,25 @@
 mod open;
 mod shared;
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
-use bridge::{BufferSpec, ComputeTurn, Work};
+use bridge::{BufferSpec, ComputeTurn, RenderTurn, Work};
 use bridge_view::Look;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-pub(crate) use crate::canvas::open::OpenFrame;
-use crate::canvas::shared::Named;
-pub(crate) use crate::canvas::shared::{Export, Kept, Shared};
+use crate::canvas::open::{FrameOwner, OpenFrame};
+pub(crate) use crate::canvas::shared::Shared;
+use crate::canvas::shared::{Kept, Named};
 use crate::error::{Fault, Kind, leave};
 use crate::export::Layout;
+use crate::fault::to_fault;
 use crate::native::{Detached, call, detached};
 use crate::owned::{Owner, Tensor};
 use crate::screen::copy::skip;
 use crate::screen::slots::Format;
-use crate::screen::{Scene, limit, to_fault};
+use crate::screen::{Scene, limit};
 use crate::tensor::{Device, tuple};
-use crate::view::View;
 
 /// Tensors that Vulkan reads in place, without a copy.
 ///
@@ -30,15 +30,27 @@ use crate::view::View;
 #[pyclass(frozen, module = "vkview")]
 pub(crate) struct Canvas {
     shared: Detached<Arc<Shared>>,
-    view: Py<View>,
+    view: Box<dyn FrameTarget>,
     shape: Vec<usize>,
     format: Format,
     look: Look,
 }
 
+/// The view that draws the frames of a canvas.
+pub(crate) trait FrameTarget: Send + Sync {
+    /// Selects a frame to draw next. Returns an error if the view is closed.
+    fn show_frame(&self, frame: RenderTurn<BufferSpec<u8>>, format: Format, scene: Scene) -> Result<(), Fault>;
+}
+
 impl Canvas {
-    pub(crate) fn new(view: Py<View>, shared: Arc<Shared>, shape: Vec<usize>, format: Format, look: Look) -> Self {
-        Self { shared: Detached::new(shared), view, shape, format, look }
+    pub(crate) fn new(
+        view: impl FrameTarget + 'static,
+        shared: Arc<Shared>,
+        shape: Vec<usize>,
+        format: Format,
+        look: Look,
+    ) -> Self {
+        Self { shared: Detached::new(shared), view: Box::new(view), shape, format, look }
     }
 
     fn begin(&self, stream: Option<&Named>) -> Result<(Open, Layout), Fault> {
@@ -159,7 +171,7 @@ impl CanvasFrame {
                 return Err(interrupt);
             }
         };
-        Ok(Tensor::new(layout, Owner::Frame { frame, kept: OnceLock::new() }))
+        Ok(Tensor::new(layout, Owner::Frame(Box::new(FrameOwner::new(frame)))))
     }
 
     /// Passes the frame to the view, which draws it next; releases it undrawn if the block raised.
@@ -194,7 +206,7 @@ impl CanvasFrame {
                 return Ok(());
             }
             let turn = turn.finish().map_err(to_fault)?;
-            canvas.view.get().show_frame(turn, canvas.format, Scene::Image(canvas.look))
+            canvas.view.show_frame(turn, canvas.format, Scene::Image(canvas.look))
         })??;
         Ok(())
     }

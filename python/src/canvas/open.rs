@@ -1,16 +1,18 @@
 //! [`OpenFrame`]: a frame that is being written, and the streams that write it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::any::Any;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use crate::canvas::shared::{Kept, Lent, Named, Shared, Streams, foreign};
+use crate::canvas::shared::{Export, Kept, Lent, Named, Shared, Streams, foreign};
 use crate::error::{Fault, Kind};
 use crate::fork::Process;
 use crate::native::Native;
+use crate::owned::Frame;
 use crate::screen::order::check_stream;
 use crate::tensor::stream::{LEGACY, explicit};
 
 /// A frame that is being written, shared with the tensors created from it.
-pub(crate) struct OpenFrame {
+pub(super) struct OpenFrame {
     /// `None` after the frame has ended.
     lending: Mutex<Option<Lending>>,
     /// The stream given by the user, if any.
@@ -39,7 +41,7 @@ impl OpenFrame {
 
     /// Makes a stream wait for Vulkan's last use of the slot, and notes that the end of the frame
     /// must wait for the stream. The caller keeps the returned value while it uses the memory.
-    pub(crate) fn lend(&self, stream: Option<usize>) -> Result<Kept, Fault> {
+    pub(super) fn lend(&self, stream: Option<usize>) -> Result<Kept, Fault> {
         self.shared.process.check("canvas")?;
         let ended = || {
             let reason =
@@ -63,7 +65,7 @@ impl OpenFrame {
 
     /// Like [`lend`](Self::lend), for a consumer that names no stream: uses the stream given by the
     /// user, otherwise the legacy default stream.
-    pub(crate) fn lend_by_interface(&self) -> Result<(Option<usize>, Kept), Fault> {
+    fn lend_by_interface(&self) -> Result<(Option<usize>, Kept), Fault> {
         let stream = self.shared.compute().cuda().map(|_| self.stream.unwrap_or(LEGACY));
         Ok((stream, self.lend(stream)?))
     }
@@ -79,5 +81,30 @@ impl OpenFrame {
 
     fn lock(&self) -> MutexGuard<'_, Option<Lending>> {
         self.lending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A frame as the owner of the tensors created from it.
+pub(super) struct FrameOwner {
+    frame: Arc<OpenFrame>,
+    /// The slots, once an array interface has given their address away.
+    kept: OnceLock<Kept>,
+}
+
+impl FrameOwner {
+    pub(super) fn new(frame: Arc<OpenFrame>) -> Self {
+        Self { frame, kept: OnceLock::new() }
+    }
+}
+
+impl Frame for FrameOwner {
+    fn lend(&self, stream: Option<usize>) -> Result<Box<dyn Any + Send>, Fault> {
+        Ok(Box::new(Export::new(self.frame.lend(stream)?)))
+    }
+
+    fn lend_by_interface(&self) -> Result<Option<usize>, Fault> {
+        let (stream, slots) = self.frame.lend_by_interface()?;
+        self.kept.get_or_init(|| slots);
+        Ok(stream)
     }
 }

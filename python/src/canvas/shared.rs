@@ -13,19 +13,19 @@ use bridge::cudarc::driver::{CudaStream, sys};
 use pyo3::prelude::*;
 
 use crate::error::{Fault, Kind};
+use crate::fault::to_fault;
 use crate::fork::Process;
 use crate::native::{Native, drop_later};
 use crate::screen::order::{check_stream, put_behind};
 use crate::screen::slots::{Format, Slots};
-use crate::screen::to_fault;
 use crate::tensor::stream::{LEGACY, named};
 
 /// Reference to the slots, held by all their users: the canvas, an open frame, and tensors created
 /// from a frame.
-pub(crate) type Kept = Arc<Native<Lent>>;
+pub(super) type Kept = Arc<Native<Lent>>;
 
 /// The slots, and the compute side whose stream waits for Vulkan and signals it.
-pub(crate) struct Lent {
+pub(super) struct Lent {
     /// Dropped in `drop`, unless a stream may still use them.
     slots: ManuallyDrop<Mutex<Slots>>,
     /// Streams of ended frames that the stream of the hand-over does not wait for yet.
@@ -226,10 +226,10 @@ impl Shared {
 
 /// Owner of DLPack capsules: keeps the slots alive, and frees them on another thread, so that
 /// releasing the last capsule does not wait.
-pub(crate) struct Export(Option<Kept>);
+pub(super) struct Export(Option<Kept>);
 
 impl Export {
-    pub(crate) fn new(kept: Kept) -> Self {
+    pub(super) fn new(kept: Kept) -> Self {
         Self(Some(kept))
     }
 }

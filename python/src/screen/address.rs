@@ -10,7 +10,8 @@ use bridge::cuda_import::CudaDevice;
 use bridge::cudarc::driver::{CudaContext, sys};
 
 use crate::error::{Fault, Kind};
-use crate::tensor::array::{UNKNOWN, view_argument};
+use crate::tensor::array::view_argument;
+use crate::tensor::device::UNKNOWN;
 use crate::tensor::{Device, TensorView};
 
 /// Checks with the driver that the first and the last byte of the tensor are memory of the view's

@@ -12,11 +12,12 @@ use bridge::cudarc::driver::{CudaStream, result, sys};
 use bridge::{BufferSpec, Compute, ComputeTurn, Direction, RenderFirst, RenderTurn, TimelinePoint, Work};
 
 use crate::error::{Fault, Kind};
+use crate::fault::{failed, to_fault};
 use crate::memory::Copying;
 use crate::screen::address::{Current, check_device};
+use crate::screen::limit;
 use crate::screen::order::put_behind;
 use crate::screen::rows::{Pitched, copy_rows, gather, scatter};
-use crate::screen::{limit, to_fault};
 use crate::tensor::array::view_argument;
 use crate::tensor::stream::Producer;
 use crate::tensor::{Device, TensorView};
@@ -321,8 +322,4 @@ fn on_host(
         }
     }))?;
     Ok(End::Unseen(None))
-}
-
-pub(super) fn failed(call: &'static str) -> impl Fn(bridge::cudarc::driver::DriverError) -> Fault {
-    move |error| Fault::new(Kind::Driver, format!("{call} failed: {error} ({})", error.0 as u32))
 }

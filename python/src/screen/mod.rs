@@ -16,7 +16,7 @@ use bridge::{
 use bridge_view::{Drawn, Look, PointLook, View, ViewInfo, Window, WindowState};
 
 use crate::error::{Fault, Kind};
-use crate::event::driver;
+use crate::fault::to_fault;
 use crate::screen::copy::{Copier, Wait};
 use crate::screen::device::Wanted;
 use crate::screen::order::check_streams;
@@ -65,20 +65,6 @@ pub(crate) fn limit() -> Duration {
             LIMIT
         })
     })
-}
-
-/// Converts an error of the bridge to an exception, with a message that refers to the Python API.
-pub(crate) fn to_fault(error: bridge::Error) -> Fault {
-    match error {
-        // Only the turns of a canvas stay open after a call.
-        bridge::Error::TurnOpen { .. } => Fault::new(
-            Kind::Usage,
-            "a frame of the canvas is still open: leave its `with` block before you begin the next frame",
-        ),
-        bridge::Error::Cuda(error) => driver(error),
-        error @ bridge::Error::SlotBusy { .. } => Fault::new(Kind::Usage, error),
-        error => Fault::new(Kind::Driver, error),
-    }
 }
 
 impl Screen {

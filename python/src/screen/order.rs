@@ -8,9 +8,9 @@ use bridge::cuda_import::StreamEvent;
 use bridge::cudarc::driver::{CudaStream, DriverError, result, sys};
 
 use crate::error::{Fault, Kind};
-use crate::event::{driver, record};
+use crate::event::record;
+use crate::fault::{driver, failed};
 use crate::screen::address::Current;
-use crate::screen::copy::failed;
 use crate::tensor::stream::Producer;
 
 /// Checks that the streams of a tensor can be joined; see [`check_stream`].

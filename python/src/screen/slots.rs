@@ -4,7 +4,8 @@ use bridge::{BufferAccess, BufferSpec, Compute, ComputeTurn, Exchange, ExchangeI
 use bridge_view::{Element, ImageFormat, MAX_POINTS, MAX_SIDE, PointFormat, PointKind};
 
 use crate::error::{Fault, Kind};
-use crate::screen::{limit, to_fault};
+use crate::fault::to_fault;
+use crate::screen::limit;
 use crate::tensor::dtype::DType;
 use crate::tensor::{TensorView, conversion, tuple};
 

@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyMemoryView, PyTuple};
 
 use crate::error::{Fault, Kind};
+use crate::tensor::device::UNKNOWN;
 use crate::tensor::dtype::DType;
 use crate::tensor::stream::{LEGACY, Producer, explicit, of_interface};
 use crate::tensor::{Claims, Device, Keep, Role, conversion, failed};
@@ -25,9 +26,6 @@ pub(crate) fn on_cuda(object: &Bound<'_, PyAny>, stream: Option<usize>, role: Ro
         Ok(Producer::Streams(vec![explicit(stream.or(entry).unwrap_or(LEGACY))?]))
     })
 }
-
-/// The ordinal for a tensor whose device is not known.
-pub(crate) const UNKNOWN: i32 = -1;
 
 /// Returns the argument that makes a view on the GPU of CUDA's device `ordinal`.
 pub(crate) fn view_argument(ordinal: i32) -> String {

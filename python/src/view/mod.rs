@@ -11,7 +11,7 @@ use bridge::{Backend, BufferSpec, Compute, RenderTurn};
 use bridge_view::{WindowInfo, WindowState};
 use pyo3::prelude::*;
 
-use crate::canvas::Shared;
+use crate::canvas::{FrameTarget, Shared};
 use crate::choose;
 use crate::error::{Fault, Kind};
 use crate::fork::Process;
@@ -127,22 +127,6 @@ impl View {
         Some(Consumer { stream: cuda.stream().cu_stream() as usize, device })
     }
 
-    /// Selects a canvas's frame to draw next. Returns an error if the view is closed.
-    pub(crate) fn show_frame(
-        &self,
-        frame: RenderTurn<BufferSpec<u8>>,
-        format: Format,
-        scene: Scene,
-    ) -> Result<(), Fault> {
-        match self.lock().as_mut() {
-            Some(screen) => screen.show(frame, format, scene),
-            None => {
-                frame.skip();
-                Err(closed())
-            }
-        }
-    }
-
     /// Waits for the view's frames and frees its memory. Returns the error of the wait, and the
     /// number of tensors and frames that are still in use, which is returned only once.
     fn end(&self) -> (Result<(), Fault>, usize) {
@@ -159,6 +143,18 @@ impl View {
 
     fn canvases(&self) -> MutexGuard<'_, Vec<Weak<Shared>>> {
         self.canvases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl FrameTarget for Py<View> {
+    fn show_frame(&self, frame: RenderTurn<BufferSpec<u8>>, format: Format, scene: Scene) -> Result<(), Fault> {
+        match self.get().lock().as_mut() {
+            Some(screen) => screen.show(frame, format, scene),
+            None => {
+                frame.skip();
+                Err(closed())
+            }
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use crate::abi::{Code, INVALID_CONTEXT, NOT_INITIALIZED, NOT_PERMITTED, SUCCESS,
 use crate::finding::{Kind, Refusal};
 use crate::host_function;
 use crate::ledger::Ledger;
+use crate::ledger::call_log::{Blocked, Logged};
 use crate::plant::{Plant, Planted};
 
 /// Ends a call that would block forever, in case a test forgets to. No test result depends on it:
@@ -24,82 +25,6 @@ thread_local! {
     /// the thread ends.
     static STACK: [Cell<u64>; 256] = const { [const { Cell::new(0) }; 256] };
     static DEPTH: Cell<usize> = const { Cell::new(0) };
-}
-
-/// The call log and the fault.
-#[derive(Debug)]
-pub(crate) struct Gate {
-    pub(crate) log: Vec<Logged>,
-    pub(crate) fault: Option<Fault>,
-    /// The blocked calls, in the order in which they blocked.
-    pub(crate) blocked: Vec<Blocked>,
-    pub(crate) plant: Option<Plant>,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Logged {
-    pub(crate) name: &'static str,
-    /// The object that the call was about, or 0.
-    pub(crate) object: u64,
-    pub(crate) code: Code,
-}
-
-#[derive(Debug)]
-pub(crate) struct Fault {
-    /// Number of calls that succeed before the first failing call.
-    pub(crate) after: u64,
-    pub(crate) code: Code,
-    /// Number of calls that fail from then on.
-    pub(crate) left: u64,
-    /// Only calls of this name fail and count; calls of any name if empty.
-    pub(crate) name: String,
-    /// `true` if the context of the failing call is lost. Calls without a context then neither fail
-    /// nor count.
-    pub(crate) sticky: bool,
-    /// The first call that failed.
-    pub(crate) fired: Option<Logged>,
-}
-
-impl Gate {
-    pub(crate) const fn new() -> Self {
-        Self { log: Vec::new(), fault: None, blocked: Vec::new(), plant: None }
-    }
-
-    /// Makes all calls that are blocked now return.
-    pub(crate) fn end_blocked(&mut self) {
-        self.blocked.iter_mut().for_each(|call| call.ended = true);
-    }
-
-    /// Returns `true` if the call, which is `blocked`, must continue to wait.
-    fn remains_blocked(&mut self, blocked: Blocked) -> bool {
-        match self.blocked.iter_mut().find(|known| known.serial == blocked.serial) {
-            Some(known) => {
-                known.reason = blocked.reason;
-                !known.ended
-            }
-            None => {
-                self.blocked.push(blocked);
-                true
-            }
-        }
-    }
-
-    /// Returns the code that this call is made to return, if any, and whether its context is lost
-    /// as well.
-    fn take_fault(&mut self, name: &'static str, object: u64, in_context: bool) -> Option<(Code, bool)> {
-        let fault = self.fault.as_mut()?;
-        let other = !fault.name.is_empty() && fault.name != name;
-        if fault.left == 0 || other || (fault.sticky && !in_context) {
-            return None;
-        }
-        if fault.after > 0 {
-            fault.after -= 1;
-            return None;
-        }
-        fault.left -= 1;
-        fault.fired.get_or_insert(Logged { name, object, code: fault.code });
-        Some((fault.code, fault.sticky))
-    }
 }
 
 /// The condition under which a call may run.
@@ -124,19 +49,6 @@ impl Step {
     pub(crate) fn after(obstacle: Option<String>) -> Self {
         obstacle.map_or(Self::Done, Self::Blocked)
     }
-}
-
-/// A call that has not returned.
-#[derive(Debug)]
-pub(crate) struct Blocked {
-    /// Distinguishes calls of the same name.
-    serial: u64,
-    pub(crate) name: &'static str,
-    pub(crate) object: u64,
-    /// Description of the condition that the call waits for.
-    pub(crate) reason: String,
-    /// `true` if the call must return without success.
-    ended: bool,
 }
 
 /// A call that is being executed.

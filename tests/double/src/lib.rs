@@ -12,21 +12,22 @@
 //!
 //! | file | subject |
 //! |---|---|
-//! | `client`, `record`, `exporter`, `child` | the tests' side |
+//! | `client/*`, `record`, `child` | the tests' side |
 //! | `calls/*` | the entry points of cuda.h, and the double's own in `calls/control` |
 //! | `gate` | the path of every call: the log, faults, the current context |
 //! | `plant` | calls altered on purpose, to check that a test detects it |
 //! | `ledger`, `table`, `finding` | the state, and the rules that were broken |
-//! | `array`, `copy` | images in memory, and copies from and to them |
-//! | `stream`, `queue`, `graph` | pending work of streams, and work captured into graphs |
-//! | `host_function` | host functions that streams call |
-//! | `lost` | contexts lost to a fault |
+//! | `ledger/call_log` | the calls so far, the armed fault and the blocked calls |
+//! | `ledger/array`, `ledger/copy`, `layout` | images in memory, and copies from and to them |
+//! | `ledger/stream`, `ledger/queue`, `ledger/graph` | pending work of streams, and work captured into graphs |
+//! | `host_function`, `ledger/host_call` | host functions that streams call |
+//! | `ledger/lost` | contexts lost to a fault |
 //! | `export` | objects of the exporting side |
-//! | `descriptor`, `nt_handle`, `watch`, `refused` | OS handles, and what happens to refused ones |
+//! | `descriptor`, `nt_handle`, `ledger/watch`, `refused` | OS handles, and what happens to refused ones |
 //! | `vulkan` | on Linux, a Vulkan driver that exports to this library's CUDA |
-//! | `vmm` | allocations by handle, and addresses that several devices may access |
-//! | `module`, `ptx`, `twin` | kernels, their arguments, and the effects of the test kernels |
-//! | `client_nt`, `calls/nt` | functions for Windows only |
+//! | `ledger/vmm` | allocations by handle, and addresses that several devices may access |
+//! | `ledger/module`, `ledger/twin`, `ptx` | kernels, their arguments, and the effects of the test kernels |
+//! | `client/nt`, `calls/nt` | functions for Windows only |
 //! | `abi` | error codes and structure layouts of cuda.h |
 //!
 //! The ledger belongs to the loaded library. A test that links this crate has a second, unused
@@ -34,48 +35,35 @@
 #![cfg(any(target_os = "linux", windows))]
 
 mod abi;
-mod array;
 mod calls;
 mod child;
 mod client;
-#[cfg(windows)]
-mod client_nt;
-mod copy;
 #[cfg(target_os = "linux")]
 mod descriptor;
 mod export;
-mod exporter;
 mod finding;
 mod gate;
-mod graph;
 mod host_function;
 mod layout;
 mod ledger;
-mod lost;
-mod module;
 #[cfg(windows)]
 mod nt_handle;
 mod plant;
 mod ptx;
-mod queue;
 mod record;
 mod refused;
-mod stream;
 mod table;
-mod twin;
-mod vmm;
 #[cfg(target_os = "linux")]
 mod vulkan;
-mod watch;
 
 #[cfg(windows)]
 use nt_handle as descriptor;
 
 pub use client::Double;
+pub use client::exporter::{Exported, Exporter};
 #[cfg(windows)]
-pub use client_nt::Shared;
+pub use client::nt::Shared;
 pub use export::ImageShape;
-pub use exporter::{Exported, Exporter};
 pub use plant::Planted;
 pub use record::{BlockedCall, Call, Finding, Live};
 pub use refused::Refused;

@@ -1,10 +1,5 @@
 //! Faults that a test plants to check that it would detect them: calls are executed differently
 //! from what the caller requested, as if the caller had made that mistake.
-//!
-//! Unsafe because it calls C.
-#![allow(unsafe_code)]
-
-use crate::client::Double;
 
 /// How the calls of one name are altered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,23 +30,5 @@ impl Plant {
 
     pub(crate) fn matches(&self, planted: Planted, name: &str, object: u64) -> bool {
         self.planted == planted && self.name == name && (self.object == 0 || self.object == object)
-    }
-}
-
-impl Double {
-    /// Alters calls of this name about `object`, or all such calls if it is 0, until
-    /// [`unplant`](Self::unplant) or [`forget`](Self::forget). Calls during a stream capture are
-    /// not altered.
-    pub fn plant(&self, planted: Planted, name: &str, object: u64) {
-        type Control = unsafe extern "C" fn(Planted, *const u8, usize, u64);
-        let plant = self.control::<Control>("double_plant");
-        // SAFETY: a valid name and its length in bytes.
-        unsafe { plant(planted, name.as_ptr(), name.len(), object) };
-    }
-
-    /// Stops altering calls.
-    pub fn unplant(&self) {
-        // No call has an empty name.
-        self.plant(Planted::Skipped, "", 0);
     }
 }

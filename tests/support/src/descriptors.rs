@@ -10,19 +10,19 @@ pub fn open_descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-/// Returns the number of open handles of this process.
-///
-/// # Panics
-/// Panics if Windows does not report the count.
+/// Returns the number of open handles of this process, which are multiples of four below 65536.
+/// `GetProcessHandleCount` always returns 0 in Wine 8.
 #[cfg(windows)]
-#[allow(unsafe_code)] // Queries a count from Windows.
+#[allow(unsafe_code)] // Queries handles of Windows.
 pub fn open_descriptors() -> usize {
-    use windows_sys::Win32::System::Threading::{GetCurrentProcess, GetProcessHandleCount};
+    use std::ptr::without_provenance_mut;
+    use windows_sys::Win32::Foundation::GetHandleInformation;
 
-    let mut count = 0;
-    // SAFETY: returns a pseudo handle, which needs no closing.
-    let process = unsafe { GetCurrentProcess() };
-    // SAFETY: the handle is that of this process, and `count` is valid memory for the result.
-    assert_ne!(unsafe { GetProcessHandleCount(process, &mut count) }, 0, "GetProcessHandleCount failed");
-    count as usize
+    let is_open = |handle: &usize| {
+        let mut flags = 0;
+        // SAFETY: a number that is not an open handle is an error, and `flags` is valid memory for
+        // the result.
+        unsafe { GetHandleInformation(without_provenance_mut(*handle), &mut flags) != 0 }
+    };
+    (4..1 << 16).step_by(4).filter(is_open).count()
 }

@@ -5,6 +5,11 @@
 //! This is a separate package, so that `cargo xtask demo` does not have to build serde and the
 //! other dependencies of these parts.
 
+#![deny(clippy::print_stdout, reason = "`println!` panics if the reader has closed the pipe: see `console`")]
+
+#[allow(dead_code, unreachable_pub, reason = "the demos, whose file this is, need more of it")]
+#[path = "../../../examples/src/console.rs"]
+mod console;
 mod cycles;
 mod license;
 mod notices;
@@ -51,7 +56,7 @@ fn api(json: &str) -> Result<()> {
         .omit_auto_derived_impls(true)
         .build()
         .with_context(|| format!("{json} is not rustdoc JSON that this version of public-api reads"))?;
-    print!("{api}");
+    crate::console::print(&format!("{api}"))?;
     Ok(())
 }
 
@@ -80,7 +85,7 @@ fn licenses(deny: &str) -> Result<()> {
             refused.join("\n    ")
         );
     }
-    println!("licenses: {} packages, all under {}", packages.len(), allowed.join(", "));
+    crate::console::line(format_args!("licenses: {} packages, all under {}", packages.len(), allowed.join(", ")))?;
     Ok(())
 }
 

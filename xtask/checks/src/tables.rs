@@ -43,7 +43,9 @@ pub(crate) fn run(check: bool) -> Result<()> {
         ensure!(backend == "cuda", "{VIEW_RESULTS} is of the backend {backend}; only runs with CUDA are published");
     }
     if of_view.is_none() {
-        println!("tables: no {VIEW_RESULTS}, which `python bench --json` writes on a GPU; the existing figures stay");
+        crate::console::line(format_args!(
+            "tables: no {VIEW_RESULTS}, which `python bench --json` writes on a GPU; the existing figures stay"
+        ))?;
     }
     let figures = |name: &str| {
         let results = if name.starts_with(VIEW_PREFIX) { of_view.as_ref() } else { Some(&results) };
@@ -54,12 +56,12 @@ pub(crate) fn run(check: bool) -> Result<()> {
         let text = read(name)?;
         let filled = document(&text, figures).with_context(|| format!("in {name}"))?;
         if text == filled {
-            println!("tables: {name} has the published figures");
+            crate::console::line(format_args!("tables: {name} has the published figures"))?;
         } else if check {
             bail!("{name} has other figures than were published; `cargo xtask tables` writes them");
         } else {
             fs::write(root()?.join(name), filled).with_context(|| format!("cannot write {name}"))?;
-            println!("tables: {name} is written");
+            crate::console::line(format_args!("tables: {name} is written"))?;
         }
     }
     Ok(())

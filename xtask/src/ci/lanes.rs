@@ -172,7 +172,7 @@ fn run_child(mut command: Command, log: &Path, running: &Mutex<Running>) -> Resu
 fn show(ended: Ended, times: &mut Times) -> Result<()> {
     let Ended { step, log, time, result } = ended;
     times.add(step.name, time, true);
-    println!("== {} (it ran in parallel)", step.name);
+    crate::console::line(format_args!("== {} (it ran in parallel)", step.name))?;
     let text = fs::read(&log).with_context(|| format!("cannot read {}", log.display()))?;
     io::stdout().write_all(&text)?;
     result.with_context(|| super::failure_message(step.name, Some(&log)))

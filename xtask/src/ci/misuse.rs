@@ -27,7 +27,7 @@ pub(crate) fn run(update: bool) -> Result<()> {
             wrong.push(case.file_stem().unwrap_or_default().to_string_lossy().into_owned());
         }
     }
-    println!("misuse: {} programs do not compile", cases.len());
+    crate::console::line(format_args!("misuse: {} programs do not compile", cases.len()))?;
     if !wrong.is_empty() {
         bail!("other errors than expected in {}; `cargo xtask misuse --update` writes what they are", wrong.join(", "));
     }

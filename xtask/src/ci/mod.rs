@@ -1,6 +1,7 @@
 //! `cargo xtask ci`: all checks that a change has to pass, as a sequence of steps, quick ones
 //! first.
 
+mod auto_traits;
 mod examples;
 mod lanes;
 mod lengths;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crate::console;
 use crate::setup::consent::Consent;
 use crate::setup::{self, Scope};
 use crate::{adapters, api, bench, fuzz, kernels, publish, python, test, windows};
@@ -72,7 +74,8 @@ const STEPS: &[Step] = &[
 fn format() -> Result<()> {
     cargo("fmt --all -- --check")?;
     lengths::check()?;
-    loggers::check()
+    loggers::check()?;
+    auto_traits::check()
 }
 
 /// The last step that completes before any steps run in parallel.
@@ -95,8 +98,7 @@ const QUICK: &[Step] = &[
 
 /// Prints the names of the steps.
 pub(crate) fn list() -> Result<()> {
-    STEPS.iter().for_each(|step| println!("{}", step.name));
-    Ok(())
+    STEPS.iter().try_for_each(|step| console::line(step.name))
 }
 
 /// Runs the named steps one after another. If none is named, runs all steps except those in
@@ -106,9 +108,8 @@ pub(crate) fn run(names: &[String], without: &[String], serial: bool) -> Result<
     let mut times = Times::new();
     let result =
         if names.is_empty() && !serial { lanes::run(&steps, &mut times) } else { run_in_order(&steps, &mut times) };
-    times.print();
-    result?;
-    println!("all {} steps passed", steps.len());
+    result.and(times.print())?;
+    console::line(format_args!("all {} steps passed", steps.len()))?;
     Ok(())
 }
 
@@ -125,8 +126,7 @@ fn choose(names: &[String], without: &[String]) -> Result<Vec<Step>> {
 pub(crate) fn check() -> Result<()> {
     let mut times = Times::new();
     let result = run_in_order(QUICK, &mut times);
-    times.print();
-    result
+    result.and(times.print())
 }
 
 fn find(name: &str) -> Result<Step> {
@@ -142,7 +142,7 @@ fn run_in_order(steps: &[Step], times: &mut Times) -> Result<()> {
 
 /// Runs one step in this process, with its output.
 fn run_in_this_process(step: &Step, times: &mut Times) -> Result<()> {
-    println!("== {}", step.name);
+    console::line(format_args!("== {}", step.name))?;
     let start = Instant::now();
     let result = (step.run)();
     times.add(step.name, start.elapsed(), false);
@@ -172,12 +172,16 @@ impl Times {
         self.steps.push((name, time, parallel));
     }
 
-    fn print(&self) {
-        println!("== times");
+    fn print(&self) -> Result<()> {
+        console::line("== times")?;
         for (name, time, parallel) in &self.steps {
-            println!("{name:11} {:7.1} s{}", time.as_secs_f64(), if *parallel { "  in parallel" } else { "" });
+            console::line(format_args!(
+                "{name:11} {:7.1} s{}",
+                time.as_secs_f64(),
+                if *parallel { "  in parallel" } else { "" }
+            ))?;
         }
-        println!("{:11} {:7.1} s", "total", self.start.elapsed().as_secs_f64());
+        console::line(format_args!("{:11} {:7.1} s", "total", self.start.elapsed().as_secs_f64()))
     }
 }
 

@@ -167,7 +167,7 @@ pub(crate) fn kill_soak(minutes: u32, cuda: bool) -> Result<()> {
 /// Runs tests of two processes; `variable` and `value` set their duration.
 fn kill(program: &str, tests: &[&str], variable: &str, value: u64) -> Result<()> {
     if !cfg!(target_os = "linux") {
-        println!("two processes are written for Linux only: there is nothing to kill");
+        crate::console::line("two processes are written for Linux only: there is nothing to kill")?;
         return Ok(());
     }
     let mut command = shell::cargo();

@@ -60,7 +60,7 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<bool> {
         let mut tally = Tally::default();
         let passed = programs::run(prepare, &mut tally)?;
         tally.take_log(&read_log(&log)?);
-        println!("\n{tally}");
+        crate::console::line(format_args!("\n{tally}"))?;
         (tally, passed)
     } else {
         let mut command = shell::cargo_in_user_dir("test");
@@ -94,7 +94,7 @@ pub(crate) fn count(commands: impl IntoIterator<Item = Command>, log: &Path) -> 
         }
     }
     tally.take_log(&read_log(log)?);
-    println!("\n{tally}");
+    crate::console::line(format_args!("\n{tally}"))?;
     Ok(passed)
 }
 
@@ -103,7 +103,7 @@ fn tally(command: &mut Command, log: &Path) -> Result<(Tally, bool)> {
     let mut tally = Tally::default();
     let status = stream(command, &mut tally)?;
     tally.take_log(&read_log(log)?);
-    println!("\n{tally}");
+    crate::console::line(format_args!("\n{tally}"))?;
     if !status.success() && tally.failed == 0 {
         eprintln!("test: `{}` failed outside of a test: {status}", shell::command_line(command));
     }

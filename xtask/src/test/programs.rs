@@ -40,9 +40,14 @@ pub(super) fn run(prepare: impl Fn(&mut Command) + Sync, tally: &mut Tally) -> R
         |program| start(program, &prepare),
         |program, ran| {
             let (output, time) = ran?;
-            println!("     Ran {} of {} in {:.1} s", program.file.display(), program.package, time.as_secs_f64());
+            crate::console::line(format_args!(
+                "     Ran {} of {} in {:.1} s",
+                program.file.display(),
+                program.package,
+                time.as_secs_f64()
+            ))?;
             let said = String::from_utf8_lossy(&output.stdout);
-            print!("{said}");
+            crate::console::print(&said)?;
             eprint!("{}", String::from_utf8_lossy(&output.stderr));
             said.lines().for_each(|line| tally.take_line(line));
             if !output.status.success() {

@@ -90,10 +90,10 @@ pub(crate) fn run(consent: Consent, all: bool) -> Result<()> {
 }
 
 fn timed<T>(step: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    println!("-- windows: {step}");
+    crate::console::line(format_args!("-- windows: {step}"))?;
     let start = Instant::now();
     let result = work();
-    println!("-- windows: {step}: {:.1} s", start.elapsed().as_secs_f64());
+    crate::console::line(format_args!("-- windows: {step}: {:.1} s", start.elapsed().as_secs_f64()))?;
     result
 }
 
@@ -175,7 +175,7 @@ fn programs(tools: &Tools, wine: &Wine, all: bool) -> Result<()> {
 
     let output = wine.command(&debug.join("doctor.exe")).output()?;
     let said = String::from_utf8_lossy(&output.stdout);
-    println!("{said}");
+    crate::console::line(format_args!("{said}"))?;
     for expected in ["no CUDA driver: nvcuda.dll was not found", "ok: the CPU and Vulkan", "only the CPU backend works"]
     {
         // The doctor wraps its lines at spaces.

@@ -38,7 +38,7 @@ impl Listener {
         Self::bind_with(path, &ListenerInfo::default())
     }
 
-    /// [`bind`](Self::bind) with a configuration.
+    /// Listens at `path` with the given configuration; otherwise like [`bind`](Self::bind).
     ///
     /// # Errors
     /// As [`bind`](Self::bind).

@@ -10,8 +10,10 @@ use rustix::process::{Pid, PidfdFlags, Signal, geteuid, pidfd_open, pidfd_send_s
 use crate::error::{Error, Result};
 use crate::transport::credentials;
 
-/// The process at the other end of a connection, identified by a pidfd: it refers to this process
+/// The process at the other end of a connection, identified by a [pidfd]: it refers to this process
 /// even after its process ID is reused.
+///
+/// [pidfd]: https://man7.org/linux/man-pages/man2/pidfd_open.2.html
 #[derive(Debug)]
 pub struct PeerProcess {
     pid: i32,

@@ -16,8 +16,9 @@ use crate::transport::socket;
 const RETRY_INTERVAL: Duration = Duration::from_millis(1);
 
 impl Connection {
-    /// Sends a message with its descriptor, which the caller continues to own. Waits for at most
-    /// `timeout` if the peer does not read, or if the kernel has no room for a descriptor.
+    /// Sends a message with its descriptor ([`SCM_RIGHTS`]), which the caller continues to own.
+    /// Waits for at most `timeout` if the peer does not read, or if the kernel has no room for a
+    /// descriptor.
     ///
     /// # Errors
     /// [`Error::Violation`] for a message that is not allowed now, [`Error::Malformed`] for one
@@ -26,6 +27,9 @@ impl Connection {
     /// [`Error::Closed`] if the peer has closed its end, and [`Error::Timeout`] if it does not
     /// read. The connection is unusable then, because a message is missing. [`Error::Forked`] in a
     /// forked child; nothing was sent.
+    ///
+    /// [`SCM_RIGHTS`]: https://man7.org/linux/man-pages/man7/unix.7.html
+    #[doc(alias = "SCM_RIGHTS")]
     pub fn send(&mut self, message: &Message, descriptor: Option<BorrowedFd<'_>>, timeout: Duration) -> Result<()> {
         let encoded = self.encode(message, descriptor)?;
         self.session.send(message).map_err(|source| Error::Violation { sender: this_side(), source })?;

@@ -6,28 +6,28 @@ use std::path::Path;
 use crate::error::{Error, Result};
 use crate::transport::{ConnectInfo, ListenerInfo};
 
-/// The process at the other end. Not available on this system.
+/// The process at the other end of a connection; cannot be created on this system.
 #[derive(Debug)]
 pub struct PeerProcess(Infallible);
 
-/// A watch on the end of a process. Not available on this system.
+/// A wait for the end of a process that can be stopped; cannot be created on this system.
 #[derive(Debug)]
 pub struct PeerWatch(Infallible);
 
-/// A connection. Not available on this system.
+/// A connection with another process; cannot be created on this system.
 #[derive(Debug)]
 pub struct Connection(Infallible);
 
-/// A wait for a connection. Not available on this system.
+/// A wait for a message or for the end of the peer's process; cannot be created on this system.
 #[derive(Debug)]
 pub struct Waiter(Infallible);
 
-/// A listening socket at a path. Not available on this system.
+/// A listening socket at a path; cannot be created on this system.
 #[derive(Debug)]
 pub struct Listener(Infallible);
 
 impl Connection {
-    /// Not available on this system.
+    /// Connects to the renderer that listens at a path; not supported on this system.
     ///
     /// # Errors
     /// [`Error::Unsupported`], always.
@@ -37,7 +37,7 @@ impl Connection {
 }
 
 impl Listener {
-    /// Not available on this system.
+    /// Listens at a path, for this user only; not supported on this system.
     ///
     /// # Errors
     /// [`Error::Unsupported`], always.
@@ -45,7 +45,7 @@ impl Listener {
         Self::bind_with(path, &ListenerInfo::default())
     }
 
-    /// Not available on this system.
+    /// Listens at a path with the given configuration; not supported on this system.
     ///
     /// # Errors
     /// [`Error::Unsupported`], always.

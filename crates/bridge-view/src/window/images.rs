@@ -29,6 +29,10 @@ use crate::window::swapchain::{Swapchain, Target};
 ///
 /// Dropping it waits for the queue, with a limit ([`set_timeout`](Self::set_timeout)). Objects that
 /// may still be in use after that are leaked.
+///
+/// Specification: [`VkSwapchainKHR`].
+///
+/// [`VkSwapchainKHR`]: https://docs.vulkan.org/refpages/latest/refpages/source/VkSwapchainKHR.html
 #[doc(alias = "VkSwapchainKHR")]
 pub struct WindowImages {
     /// `None` if the window has no area. Dropped before the surface.

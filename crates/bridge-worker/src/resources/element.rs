@@ -34,7 +34,7 @@ pub trait Element: sealed::Element {
     type HostSource<'a>;
 
     #[doc(hidden)]
-    type Mapped: Send + 'static;
+    type Mapped: Send + Sync + 'static;
 
     /// Checks that the resource is of this type; returns the reason if it is not.
     #[doc(hidden)]

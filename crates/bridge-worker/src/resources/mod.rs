@@ -28,7 +28,7 @@ pub trait Resources: sealed::Resources {
     const RESOURCES: usize;
 
     #[doc(hidden)]
-    type Mapped: Send + 'static;
+    type Mapped: Send + Sync + 'static;
 
     /// Checks the resources of one slot. `resources` has `RESOURCES` elements.
     #[doc(hidden)]

@@ -69,10 +69,12 @@ impl<T: Pod> MappedBuffer<T> {
     /// and take slices.
     ///
     /// `home` is the stream on which most of the work runs; using the buffer there has no extra
-    /// cost.
+    /// cost. Driver API: [`cuExternalMemoryGetMappedBuffer`][driver].
     ///
     /// # Errors
     /// Each invalid argument has its own [`Error`]; [`Error::Driver`] if the driver call fails.
+    ///
+    /// [driver]: https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__EXTRES__INTEROP.html
     #[doc(alias = "cuExternalMemoryGetMappedBuffer")]
     pub fn map(memory: &Arc<ImportedMemory>, info: &BufferMappingInfo, home: &Arc<CudaStream>) -> Result<Self> {
         Self::map_on(memory, info, std::slice::from_ref(home))

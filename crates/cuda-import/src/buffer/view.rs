@@ -4,7 +4,7 @@
 #![allow(unsafe_code)]
 
 use std::marker::PhantomData;
-use std::ops::{Bound, Range, RangeBounds};
+use std::ops::{Range, RangeBounds};
 use std::sync::Arc;
 
 use bytemuck::Pod;
@@ -12,6 +12,7 @@ use cudarc::driver::sys::CUdeviceptr;
 use cudarc::driver::{CudaStream, DevicePtr, DevicePtrMut, DeviceSlice, LaunchArgs, PushKernelArg, SyncOnDrop};
 
 use crate::error::Result;
+use crate::range::resolve;
 use crate::stream::order::StreamOrder;
 
 /// Elements on the device, lent for reading.
@@ -95,7 +96,7 @@ impl<'a, T> DeviceView<'a, T> {
 
     /// Returns a part of the view, or `None` if the range is out of bounds.
     pub fn slice(&self, range: impl RangeBounds<usize>) -> Option<DeviceView<'a, T>> {
-        let range = resolve(range, self.len)?;
+        let range = checked(range, self.len)?;
         Some(DeviceView::new(address::<T>(self.pointer, range.start), range.len(), self.order))
     }
 }
@@ -150,7 +151,7 @@ impl<'a, T> DeviceViewMut<'a, T> {
 
     /// Returns a part of the view, or `None` if the range is out of bounds.
     pub fn slice_mut(&mut self, range: impl RangeBounds<usize>) -> Option<DeviceViewMut<'_, T>> {
-        let range = resolve(range, self.len)?;
+        let range = checked(range, self.len)?;
         Some(DeviceViewMut::new(address::<T>(self.pointer, range.start), range.len(), self.order))
     }
 
@@ -241,36 +242,30 @@ pub(crate) fn address<T>(pointer: CUdeviceptr, start: usize) -> CUdeviceptr {
     pointer + (start * size_of::<T>()) as CUdeviceptr
 }
 
-fn resolve(range: impl RangeBounds<usize>, len: usize) -> Option<Range<usize>> {
-    let start = match range.start_bound() {
-        Bound::Included(&start) => start,
-        Bound::Excluded(&before) => before.checked_add(1)?,
-        Bound::Unbounded => 0,
-    };
-    let end = match range.end_bound() {
-        Bound::Included(&last) => last.checked_add(1)?,
-        Bound::Excluded(&end) => end,
-        Bound::Unbounded => len,
-    };
-    (start <= end && end <= len).then_some(start..end)
+/// Returns the range, or `None` if it is reversed or not within `len` elements.
+fn checked(range: impl RangeBounds<usize>, len: usize) -> Option<Range<usize>> {
+    let range = resolve(&range, len, |n| n.saturating_add(1));
+    (range.start <= range.end && range.end <= len).then_some(range)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Bound;
+
     use super::*;
 
     #[test]
     fn ranges_resolve_or_are_refused() {
-        assert_eq!(resolve(.., 5), Some(0..5));
-        assert_eq!(resolve(2..4, 5), Some(2..4));
-        assert_eq!(resolve(2..=4, 5), Some(2..5));
-        assert_eq!(resolve(5.., 5), Some(5..5));
-        assert_eq!(resolve(6.., 5), None);
-        assert_eq!(resolve(..6, 5), None);
-        assert_eq!(resolve(..=usize::MAX, 5), None);
-        assert_eq!(resolve((Bound::Excluded(1), Bound::Unbounded), 5), Some(2..5));
+        assert_eq!(checked(.., 5), Some(0..5));
+        assert_eq!(checked(2..4, 5), Some(2..4));
+        assert_eq!(checked(2..=4, 5), Some(2..5));
+        assert_eq!(checked(5.., 5), Some(5..5));
+        assert_eq!(checked(6.., 5), None);
+        assert_eq!(checked(..6, 5), None);
+        assert_eq!(checked(..=usize::MAX, 5), None);
+        assert_eq!(checked((Bound::Excluded(1), Bound::Unbounded), 5), Some(2..5));
         #[allow(clippy::reversed_empty_ranges, reason = "what is tested")]
-        let reversed = resolve(4..2, 5);
+        let reversed = checked(4..2, 5);
         assert_eq!(reversed, None);
     }
 

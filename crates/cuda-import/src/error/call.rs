@@ -8,7 +8,7 @@ use cudarc::driver::sys::CUresult;
 
 use crate::device::version::DriverVersion;
 use crate::error::Error;
-use crate::error::code::DriverCode;
+use crate::sys::DriverCode;
 use crate::sys::{CallError, LoadError};
 
 impl CallError {

@@ -1,7 +1,6 @@
 //! Errors, with advice on how to resolve them.
 
 mod call;
-pub(crate) mod code;
 mod object;
 mod present;
 
@@ -10,8 +9,8 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::device::version::DriverVersion;
-use crate::error::code::DriverCode;
 use crate::image::problem::ImageProblem;
+use crate::sys::DriverCode;
 
 use object::place;
 use present::list;

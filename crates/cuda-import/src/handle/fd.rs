@@ -14,9 +14,9 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 
-use super::{ImportHandle, RawHandle};
+use super::ImportHandle;
 use crate::error::{Error, Object, Result};
-use crate::sys::CallResult;
+use crate::sys::{CallResult, RawHandle};
 
 /// Lends the raw handle to `import` and closes the descriptor unless the driver owns or has closed
 /// it.

@@ -7,7 +7,6 @@
 mod fd;
 #[cfg(windows)]
 mod nt;
-mod raw;
 
 #[cfg(unix)]
 pub(crate) use fd::import_with;
@@ -15,7 +14,6 @@ pub(crate) use fd::import_with;
 pub(crate) use nt::import_with;
 #[cfg(windows)]
 pub use nt::{KmtHandle, NtName};
-pub(crate) use raw::RawHandle;
 
 /// An operating-system handle that owns a reference to its object: a descriptor of exported memory
 /// or of an exported semaphore (`OPAQUE_FD`).

@@ -10,9 +10,9 @@ use std::ptr::null_mut;
 use windows_sys::Wdk::Foundation::{NtQueryObject, ObjectTypeInformation};
 use windows_sys::Win32::Foundation::{GetHandleInformation, HANDLE, UNICODE_STRING};
 
-use super::{ImportHandle, RawHandle};
+use super::ImportHandle;
 use crate::error::{Error, Object, Result};
-use crate::sys::CallResult;
+use crate::sys::{CallResult, RawHandle};
 
 /// The name of a kernel object, as the exporter chose it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

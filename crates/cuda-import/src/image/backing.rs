@@ -11,6 +11,7 @@ use std::sync::Arc;
 use cudarc::driver::sys::CUdeviceptr;
 
 use crate::error::{Error, Object, Result};
+use crate::image::desc::mipmapped_array_desc;
 use crate::image::info::ImageMappingInfo;
 use crate::image::objects::ImageObjects;
 use crate::image::problem::ImageProblem;
@@ -20,7 +21,7 @@ use crate::logging::log_error;
 use crate::memory::ImportedMemory;
 use crate::memory::linear::LinearMapping;
 use crate::memory::mapping::Backing;
-use crate::sys::{self, ArrayHandle, CallResult, Driver, ImageEnd, MemoryHandle, MipmappedArrayHandle};
+use crate::sys::{ArrayHandle, CallResult, Driver, ImageEnd, MemoryHandle, MipmappedArrayHandle};
 
 /// The memory of the texels.
 #[derive(Debug)]
@@ -142,7 +143,7 @@ pub(super) unsafe fn map_array<T: Texel>(
     info: &ImageMappingInfo,
     memory: &Arc<ImportedMemory>,
 ) -> CallResult<(MipmappedArrayHandle, Box<[ArrayHandle]>)> {
-    let desc = sys::mipmapped_array_desc(info, T::FORMAT);
+    let desc = mipmapped_array_desc(info, T::FORMAT);
     // SAFETY: `memory` keeps the memory alive; this function's caller guarantees the description of
     // the image.
     let array = unsafe { driver.map_array(handle, &desc) }?;

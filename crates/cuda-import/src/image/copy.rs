@@ -11,7 +11,6 @@ use cudarc::driver::sys::CUdeviceptr;
 use cudarc::driver::{CudaContext, CudaStream, SyncOnDrop};
 
 use crate::device::{CudaDevice, check_recorded};
-use crate::error::code::DriverCode;
 use crate::error::{Error, Result};
 use crate::image::MappedImage;
 use crate::image::info::Region;
@@ -19,6 +18,7 @@ use crate::image::problem::ImageProblem;
 use crate::image::texel::Texel;
 use crate::stream::capture::{Role, role};
 use crate::stream::refusal::check_stream;
+use crate::sys::DriverCode;
 use crate::sys::{CallError, Current, INVALID_VALUE, Linear, image_copy};
 
 /// Returns the part of the image that `len` texels are copied from or to.
@@ -147,7 +147,7 @@ unsafe fn enqueue<T: Texel>(
     region: &Region,
     linear: Linear,
 ) -> Result<()> {
-    let copy = image_copy(image.end(region.level)?, region, size_of::<T>(), linear);
+    let copy = image_copy(image.end(region.level)?, region.first_slice, region.extent, size_of::<T>(), linear);
     let is_captured = Cell::new(false);
     let enqueued = image.call(|driver| {
         // Checked again directly before the copy: a logger or another thread may have begun a

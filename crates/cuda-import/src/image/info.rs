@@ -1,10 +1,11 @@
 //! Description of an image, and the arithmetic for its mip levels and layers.
 
-use std::ops::{Bound, Range, RangeBounds};
+use std::ops::RangeBounds;
 
 use crate::image::kind::ImageKind;
 use crate::image::problem::ImageProblem;
 use crate::image::texel::{Texel, TexelFormat};
+use crate::range::resolve;
 
 /// Description of the image by the exporting API, and its location in the memory. The texel type
 /// defines the format.
@@ -108,7 +109,7 @@ impl ImageMappingInfo {
         if level >= self.levels {
             return Err(ImageProblem::NoSuchLevel { level, levels: self.levels });
         }
-        let layers = resolve(layers, self.layers);
+        let layers = resolve(&layers, self.layers, |n| n.saturating_add(1));
         if layers.is_empty() || layers.end > self.layers {
             return Err(ImageProblem::NoSuchLayers { start: layers.start, end: layers.end, layers: self.layers });
         }
@@ -153,21 +154,6 @@ fn check_texel(format: TexelFormat, size: usize, texel: &'static str) -> Result<
         return Err(ImageProblem::TexelSize { texel, size, format });
     }
     Ok(())
-}
-
-/// Converts the bounds to a range, without checking it against `layers`.
-fn resolve(range: impl RangeBounds<u32>, layers: u32) -> Range<u32> {
-    let start = match range.start_bound() {
-        Bound::Included(&start) => start,
-        Bound::Excluded(&before) => before.saturating_add(1),
-        Bound::Unbounded => 0,
-    };
-    let end = match range.end_bound() {
-        Bound::Included(&last) => last.saturating_add(1),
-        Bound::Excluded(&end) => end,
-        Bound::Unbounded => layers,
-    };
-    start..end
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 mod backing;
 pub(crate) mod copy;
+mod desc;
 pub(crate) mod info;
 pub(crate) mod kind;
 pub(crate) mod limits;
@@ -24,6 +25,7 @@ use cudarc::driver::CudaStream;
 use crate::device::check_recorded;
 use crate::error::{Error, Object, Result};
 use crate::image::backing::{ArrayBacking, ImageBacking, map_array, nth, refuse};
+use crate::image::desc::texture_desc;
 use crate::image::info::{ImageMappingInfo, level_extent};
 use crate::image::kind::ImageKind;
 use crate::image::objects::ImageObjects;
@@ -119,6 +121,9 @@ impl<T: Texel> MappedImage<T> {
     /// `home` is the stream on which most of the work runs; using the image there has no extra
     /// cost.
     ///
+    /// Driver API: [`cuExternalMemoryGetMappedMipmappedArray`][driver].
+    ///
+    /// # Errors
     /// [`Error::Image`] for an image that is not possible on this device, [`Error::OutOfRange`] if
     /// the memory is too small for its texels; other invalid arguments each have their own error;
     /// [`Error::Driver`] if the driver call fails.
@@ -132,6 +137,8 @@ impl<T: Texel> MappedImage<T> {
     /// - While views of the image are used, or work enqueued with them is pending, the exporting
     ///   API leaves it in the state in which it hands images over, and meets the requirements of
     ///   [`ImportedMemory::import`].
+    ///
+    /// [driver]: https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__EXTRES__INTEROP.html
     #[doc(alias = "cuExternalMemoryGetMappedMipmappedArray")]
     pub unsafe fn map(memory: &Arc<ImportedMemory>, info: &ImageMappingInfo, home: &Arc<CudaStream>) -> Result<Self> {
         let (object, device) = (Object("image", memory.name()), memory.device());
@@ -174,6 +181,7 @@ impl<T: Texel> MappedImage<T> {
             Some(level) => (Resource::Level(nth(of_levels, level).map_err(|problem| self.refuse(problem))?), 1),
             None => (Resource::Levels(*array), self.info.levels),
         };
+        let desc = texture_desc(texture, T::FORMAT, levels);
         // Bound before the lock of the list is taken: restoring the previous context may call the
         // logger.
         let _current = self.bind()?;
@@ -181,7 +189,7 @@ impl<T: Texel> MappedImage<T> {
             self.call(|driver| {
                 // SAFETY: the array is alive as long as `self` and has this format; `release`
                 // destroys the object before it.
-                unsafe { driver.create_texture(resource, texture, T::FORMAT, levels) }
+                unsafe { driver.create_texture(resource, &desc) }
             })
         })?;
         made.ok_or_else(|| self.refuse(ImageProblem::TooManyObjects { max: objects::MAX_OBJECTS }))

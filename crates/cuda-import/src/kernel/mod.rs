@@ -13,11 +13,11 @@ use std::sync::Arc;
 use cudarc::driver::{CudaStream, LaunchConfig};
 
 use crate::device::{CudaDevice, check_recorded};
-use crate::error::code::DriverCode;
 use crate::error::{Error, Object, Result};
 use crate::leak::count_leak;
 use crate::logging::{log_debug, log_error, log_trace};
 use crate::reaper;
+use crate::sys::DriverCode;
 use crate::sys::{CallError, FunctionHandle, ModuleHandle, NOT_FOUND};
 
 /// Kernels in the context of a device. Clones are cheap and refer to the same module.
@@ -48,10 +48,14 @@ impl KernelModule {
     /// The call returns only when no stream of the context has unfinished work: load modules before
     /// the first frame.
     ///
+    /// Driver API: [`cuModuleLoadDataEx`][driver].
+    ///
     /// # Errors
     /// [`Error::InvalidPtx`] for other data, such as a cubin or a fatbin, which is not passed to
     /// the driver; [`Error::Compile`] with the compiler's log, if it wrote one; otherwise
     /// [`Error::Driver`].
+    ///
+    /// [driver]: https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__MODULE.html
     #[doc(alias = "cuModuleLoadDataEx")]
     pub fn new(device: &CudaDevice, name: &str, ptx: &CStr) -> Result<Self> {
         let object = Object("module", name);
@@ -132,6 +136,8 @@ impl Kernel {
     /// captured into. Allocates nothing. `config` is cudarc's `LaunchConfig`, not the type of that
     /// name in `vk-export` and `bridge`.
     ///
+    /// Driver API: [`cuLaunchKernel`][driver].
+    ///
     /// # Errors
     /// [`Error::ContextMismatch`] for a stream of another context; [`Error::Driver`] for this call,
     /// or for an earlier one in the context. In both cases nothing was launched.
@@ -145,6 +151,8 @@ impl Kernel {
     /// - The kernel or its module lives until it has run.
     /// - If the stream is being captured, which is not checked, all of this holds for each launch
     ///   of the graph, whose order then replaces that of this call.
+    ///
+    /// [driver]: https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__EXEC.html
     #[doc(alias = "cuLaunchKernel")]
     pub unsafe fn launch(&self, stream: &CudaStream, config: &LaunchConfig, args: &[*const c_void]) -> Result<()> {
         let device = self.module.device();

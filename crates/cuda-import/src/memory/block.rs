@@ -31,8 +31,12 @@ impl MappedBlock {
     /// `home` is the stream whose work is waited for before the block is freed; parts have their
     /// own home streams.
     ///
+    /// Driver API: [`cuExternalMemoryGetMappedBuffer`][driver].
+    ///
     /// # Errors
     /// Those of [`MappedBuffer::map`](crate::MappedBuffer::map).
+    ///
+    /// [driver]: https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__EXTRES__INTEROP.html
     #[doc(alias = "cuExternalMemoryGetMappedBuffer")]
     pub fn map(memory: &Arc<ImportedMemory>, home: &Arc<CudaStream>) -> Result<Arc<Self>> {
         Self::map_on(memory, std::slice::from_ref(home))

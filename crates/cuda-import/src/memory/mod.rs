@@ -59,6 +59,8 @@ impl ImportedMemory {
     /// closed here. An NT handle is closed here in both cases. See [`ImportHandle`] for each kind
     /// of handle.
     ///
+    /// Driver API: [`cuImportExternalMemory`][driver].
+    ///
     /// # Errors
     /// [`Error::Zero`] for an `allocation_size` of 0; [`Error::Driver`] if the driver call fails;
     /// on Windows, [`Error::InvalidHandle`] for a handle that is not open.
@@ -73,6 +75,8 @@ impl ImportedMemory {
     /// - While views of its buffers are used, or work enqueued through them is pending, the
     ///   exporting API neither writes the memory nor reads the parts that are written here;
     ///   semaphores order the two.
+    ///
+    /// [driver]: https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__EXTRES__INTEROP.html
     #[doc(alias = "cuImportExternalMemory")]
     pub unsafe fn import(
         device: &CudaDevice,

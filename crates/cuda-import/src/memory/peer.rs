@@ -34,6 +34,8 @@ impl ImportedMemory {
     /// ([`MappedImage::map_rows`](crate::MappedImage::map_rows)); arrays cannot be mapped from it.
     /// It is freed like other imported memory.
     ///
+    /// Driver API: [`cuMemImportFromShareableHandle`][driver].
+    ///
     /// # Errors
     /// [`Error::Zero`] and [`Error::Granularity`] for a size that is not a multiple of
     /// [`PEER_GRANULARITY`]; [`Error::PeerUnsupported`] for a device that cannot map the memory of
@@ -49,6 +51,8 @@ impl ImportedMemory {
     ///   other memory is accessed**: compare UUIDs first.
     /// - `allocation_size` is that of the allocation.
     /// - The last requirement of [`import`](Self::import) holds for all devices.
+    ///
+    /// [driver]: https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__VA.html
     #[doc(alias = "cuMemImportFromShareableHandle")]
     pub unsafe fn import_peer(
         device: &CudaDevice,

@@ -30,6 +30,10 @@ use crate::sys::{CallError, CallResult, ExecHandle, GraphHandle, NodeHandle, Nod
 /// A graph can be dropped while launches are running: "if the executable graph is in-flight, it
 /// will not be terminated, but rather freed asynchronously on completion" (cuda.h,
 /// `cuGraphExecDestroy`). The objects that they use must stay alive; see [`launch`](Self::launch).
+///
+/// Driver API: [graph management][driver].
+///
+/// [driver]: https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__GRAPH.html
 #[doc(alias = "CUgraphExec")]
 #[derive(Debug)]
 pub struct StreamGraph {
@@ -144,6 +148,8 @@ impl StreamGraph {
     /// If other streams used the buffers too, call
     /// [`MappedBuffer::join_foreign_work`](crate::MappedBuffer::join_foreign_work) first.
     ///
+    /// Driver API: [`cuGraphLaunch`][driver].
+    ///
     /// # Errors
     /// [`Error::Driver`] for one of the calls or an earlier one in the context. In both cases
     /// nothing was enqueued.
@@ -155,6 +161,8 @@ impl StreamGraph {
     ///   host, its kernels' modules, and its texture and surface objects are alive until the launch
     ///   has ended, and are not used in any other way.
     /// - The semaphores live until the launch has ended.
+    ///
+    /// [driver]: https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__GRAPH.html
     #[doc(alias = "cuGraphLaunch")]
     #[doc(alias = "cuGraphExecExternalSemaphoresWaitNodeSetParams")]
     pub unsafe fn launch(&mut self, wait_value: u64, signal_value: u64) -> Result<()> {

@@ -48,7 +48,7 @@ pub struct SemaphorePoint<'a> {
 ///
 /// Also returns errors that earlier calls in the context recorded, so that no hand-over depends on
 /// work that was never enqueued. Allocates nothing for up to 16 points. Makes no driver call if
-/// there are no points.
+/// there are no points. Driver API: [`cuWaitExternalSemaphoresAsync`][driver].
 ///
 /// # Errors
 /// [`Error::ContextMismatch`] for a semaphore of another context; [`Error::StreamCaptured`] while
@@ -60,6 +60,8 @@ pub struct SemaphorePoint<'a> {
 /// - Binary: its signal has already been submitted, and no other wait waits for the same signal
 ///   ("semaphores must be signaled before waited on", CUDA guide).
 /// - Timeline: the value will be signaled, otherwise the stream waits forever.
+///
+/// [driver]: https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__EXTRES__INTEROP.html
 #[doc(alias = "cuWaitExternalSemaphoresAsync")]
 #[inline]
 pub unsafe fn wait(stream: &CudaStream, points: &[SemaphorePoint<'_>]) -> Result<()> {
@@ -85,6 +87,8 @@ pub(crate) unsafe fn enqueue_wait(target: Target, stream: &CudaStream, points: &
 /// buffers too, call [`MappedBuffer::join_foreign_work`](crate::MappedBuffer::join_foreign_work)
 /// first. Otherwise like [`wait`].
 ///
+/// Driver API: [`cuSignalExternalSemaphoresAsync`][driver].
+///
 /// # Errors
 /// Those of [`wait`].
 ///
@@ -92,6 +96,8 @@ pub(crate) unsafe fn enqueue_wait(target: Target, stream: &CudaStream, points: &
 /// - Each semaphore lives until the signal has completed.
 /// - Binary: it is not signaled, and every wait for an earlier signal has been submitted.
 /// - Timeline: the value is greater than every value that is signaled or pending, on any side.
+///
+/// [driver]: https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__EXTRES__INTEROP.html
 #[doc(alias = "cuSignalExternalSemaphoresAsync")]
 #[inline]
 pub unsafe fn signal(stream: &CudaStream, points: &[SemaphorePoint<'_>]) -> Result<()> {

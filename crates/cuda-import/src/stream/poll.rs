@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::error::code::DriverCode;
 use crate::logging::log_warn;
+use crate::sys::DriverCode;
 use crate::sys::{CallError, CallResult, TIMEOUT};
 
 /// The maximum time that the host waits if a stream cannot be made to wait.

@@ -53,11 +53,15 @@ impl Drop for PrivateStream {
 /// an event after the signal, or `None` if the signal was enqueued but the event could not be
 /// recorded.
 ///
+/// Driver API: [`cuSignalExternalSemaphoresAsync`][driver].
+///
 /// # Errors
 /// Those of [`signal`](crate::signal). On any error nothing was enqueued.
 ///
 /// # Safety
 /// The requirements of [`signal`](crate::signal).
+///
+/// [driver]: https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__EXTRES__INTEROP.html
 #[doc(alias = "cuSignalExternalSemaphoresAsync")]
 pub unsafe fn signal_on_private_stream(
     semaphore: &ImportedSemaphore,

@@ -12,6 +12,8 @@ use crate::sys::{self, CallError, Driver};
 /// [again](StreamEvent::record), or a [new one](crate::record_event). The context is made current
 /// and the stream is checked once for both, which saves driver calls in every frame.
 ///
+/// Driver API: [`cuSignalExternalSemaphoresAsync`][driver].
+///
 /// # Errors
 /// [`Error::ContextMismatch`](crate::Error::ContextMismatch) for a `spare` event of another
 /// context, otherwise those of [`signal`](crate::signal). On any error nothing was enqueued. The
@@ -19,6 +21,8 @@ use crate::sys::{self, CallError, Driver};
 ///
 /// # Safety
 /// The requirements of [`signal`](crate::signal).
+///
+/// [driver]: https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__EXTRES__INTEROP.html
 #[doc(alias = "cuSignalExternalSemaphoresAsync")]
 #[doc(alias = "cuEventRecord")]
 pub unsafe fn signal_and_record(

@@ -10,9 +10,6 @@ use cudarc::driver::{CudaStream, sys as cu};
 
 use super::external::MemoryHandle;
 use super::{CallResult, Driver, check_call};
-use crate::image::info::{ImageMappingInfo, Region};
-use crate::image::kind::ImageKind;
-use crate::image::texel::{ChannelType, TexelFormat};
 
 pub(crate) type MipmappedArrayDesc = cu::CUDA_EXTERNAL_MEMORY_MIPMAPPED_ARRAY_DESC;
 pub(crate) type ArrayCopy = cu::CUDA_MEMCPY3D;
@@ -33,54 +30,6 @@ unsafe impl Sync for MipmappedArrayHandle {}
 unsafe impl Send for ArrayHandle {}
 // SAFETY: as for MipmappedArrayHandle.
 unsafe impl Sync for ArrayHandle {}
-
-impl ChannelType {
-    pub(super) fn raw(self) -> cu::CUarray_format {
-        use cu::CUarray_format as Format;
-        match self {
-            Self::U8 => Format::CU_AD_FORMAT_UNSIGNED_INT8,
-            Self::I8 => Format::CU_AD_FORMAT_SIGNED_INT8,
-            Self::U16 => Format::CU_AD_FORMAT_UNSIGNED_INT16,
-            Self::I16 => Format::CU_AD_FORMAT_SIGNED_INT16,
-            Self::U32 => Format::CU_AD_FORMAT_UNSIGNED_INT32,
-            Self::I32 => Format::CU_AD_FORMAT_SIGNED_INT32,
-            Self::F16 => Format::CU_AD_FORMAT_HALF,
-            Self::F32 => Format::CU_AD_FORMAT_FLOAT,
-        }
-    }
-}
-
-/// Returns the descriptor of an image as specified in cuda.h at `cuMipmappedArrayCreate`:
-/// dimensions that the image does not have are 0, and its depth is the number of layers. `info`
-/// must be valid.
-pub(crate) fn mipmapped_array_desc(info: &ImageMappingInfo, format: TexelFormat) -> MipmappedArrayDesc {
-    let [width, height, depth] = info.extent.map(|size| size as usize);
-    let layers = if info.is_layered() { info.layers as usize } else { 0 };
-    let (height, depth) = match info.kind {
-        ImageKind::D1 => (0, layers),
-        ImageKind::D2 => (height, layers),
-        ImageKind::D3 => (height, depth),
-        ImageKind::Cube => (height, info.layers as usize),
-    };
-    let flag = |set, flag| if set { flag } else { 0 };
-    let flags = flag(info.is_layered(), cu::CUDA_ARRAY3D_LAYERED)
-        | flag(info.kind == ImageKind::Cube, cu::CUDA_ARRAY3D_CUBEMAP)
-        | flag(info.surface, cu::CUDA_ARRAY3D_SURFACE_LDST)
-        | flag(info.color_attachment, cu::CUDA_ARRAY3D_COLOR_ATTACHMENT);
-    MipmappedArrayDesc {
-        offset: info.offset,
-        arrayDesc: cu::CUDA_ARRAY3D_DESCRIPTOR {
-            Width: width,
-            Height: height,
-            Depth: depth,
-            Format: format.channel.raw(),
-            NumChannels: format.channels,
-            Flags: flags,
-        },
-        numLevels: info.levels,
-        reserved: [0; 16],
-    }
-}
 
 /// The memory at the other end of a copy, with tightly packed rows and slices.
 #[derive(Clone, Copy, Debug)]
@@ -103,11 +52,18 @@ pub(crate) enum ImageEnd {
     Rows(cu::CUdeviceptr),
 }
 
-/// Returns a copy of `region`, which lies in the level `image`, from or to `linear`.
-pub(crate) fn image_copy(image: ImageEnd, region: &Region, texel_size: usize, linear: Linear) -> ArrayCopy {
+/// Returns a copy of a block of texels, which lies in the level `image` and starts at a slice, from
+/// or to `linear`.
+pub(crate) fn image_copy(
+    image: ImageEnd,
+    first_slice: u32,
+    extent: [u32; 3],
+    texel_size: usize,
+    linear: Linear,
+) -> ArrayCopy {
     use cu::CUmemorytype::{CU_MEMORYTYPE_ARRAY, CU_MEMORYTYPE_DEVICE, CU_MEMORYTYPE_HOST};
-    let [width, height, depth] = region.extent.map(|size| size as usize);
-    let (row_size, slice) = (width * texel_size, region.first_slice as usize);
+    let [width, height, depth] = extent.map(|size| size as usize);
+    let (row_size, slice) = (width * texel_size, first_slice as usize);
     let nothing = ArrayCopy {
         srcXInBytes: 0,
         srcY: 0,
@@ -222,52 +178,18 @@ impl Driver {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::texel::Texel;
     use cu::CUmemorytype;
-
-    #[test]
-    fn every_kind_is_described_as_the_header_says() {
-        let base = ImageMappingInfo { offset: 64, extent: [8, 8, 1], levels: 2, ..Default::default() };
-        let describe = |info: ImageMappingInfo| {
-            let desc = mipmapped_array_desc(&info, <[u8; 4]>::FORMAT);
-            let array = desc.arrayDesc;
-            assert_eq!((desc.offset, desc.numLevels, desc.reserved, array.Width), (64, 2, [0; 16], 8));
-            assert_eq!((array.Format as u32, array.NumChannels), (1, 4));
-            (array.Height, array.Depth, array.Flags)
-        };
-        let row = ImageMappingInfo { kind: ImageKind::D1, extent: [8, 1, 1], ..base };
-        assert_eq!(describe(row), (0, 0, 0));
-        assert_eq!(describe(ImageMappingInfo { layers: 5, ..row }), (0, 5, 0x01));
-        assert_eq!(describe(base), (8, 0, 0));
-        assert_eq!(describe(ImageMappingInfo { layers: 5, ..base }), (8, 5, 0x01));
-        assert_eq!(describe(ImageMappingInfo { layered: true, ..base }), (8, 1, 0x01));
-        let block = ImageMappingInfo { kind: ImageKind::D3, extent: [8, 4, 3], ..base };
-        assert_eq!(describe(block), (4, 3, 0));
-        let cube = ImageMappingInfo { kind: ImageKind::Cube, layers: 6, ..base };
-        assert_eq!(describe(cube), (8, 6, 0x04));
-        assert_eq!(describe(ImageMappingInfo { layers: 12, ..cube }), (8, 12, 0x05));
-        assert_eq!(describe(ImageMappingInfo { layered: true, ..cube }), (8, 6, 0x05));
-        assert_eq!(describe(ImageMappingInfo { surface: true, color_attachment: true, ..base }), (8, 0, 0x22));
-    }
-
-    #[test]
-    fn channels_have_the_numbers_of_the_header() {
-        use ChannelType::{F16, F32, I8, I16, I32, U8, U16, U32};
-        let raw = [U8, U16, U32, I8, I16, I32, F16, F32].map(|channel| channel.raw() as u32);
-        assert_eq!(raw, [0x01, 0x02, 0x03, 0x08, 0x09, 0x0a, 0x10, 0x20]);
-    }
 
     #[test]
     fn copies_have_tight_rows() {
         let array = ArrayHandle(std::ptr::without_provenance_mut(0x40));
-        let region = Region { level: 1, first_slice: 2, extent: [5, 3, 4] };
-        let out = image_copy(ImageEnd::Array(array), &region, 8, Linear::DeviceSink(0x1000));
+        let out = image_copy(ImageEnd::Array(array), 2, [5, 3, 4], 8, Linear::DeviceSink(0x1000));
         assert_eq!((out.WidthInBytes, out.Height, out.Depth), (40, 3, 4));
         assert_eq!((out.srcMemoryType, out.srcArray, out.srcZ), (CUmemorytype::CU_MEMORYTYPE_ARRAY, array.0, 2));
         assert_eq!((out.dstMemoryType, out.dstDevice, out.dstZ), (CUmemorytype::CU_MEMORYTYPE_DEVICE, 0x1000, 0));
         assert_eq!((out.dstPitch, out.dstHeight), (40, 3));
         let source = std::ptr::without_provenance(0x2000);
-        let into = image_copy(ImageEnd::Array(array), &region, 8, Linear::HostSource(source));
+        let into = image_copy(ImageEnd::Array(array), 2, [5, 3, 4], 8, Linear::HostSource(source));
         assert_eq!((into.dstMemoryType, into.dstArray, into.dstZ), (CUmemorytype::CU_MEMORYTYPE_ARRAY, array.0, 2));
         assert_eq!((into.srcMemoryType, into.srcHost), (CUmemorytype::CU_MEMORYTYPE_HOST, source));
         assert_eq!((into.srcPitch, into.srcHeight, into.srcZ), (40, 3, 0));
@@ -275,18 +197,17 @@ mod tests {
 
     #[test]
     fn copies_of_rows_begin_at_the_slice() {
-        let region = Region { level: 1, first_slice: 2, extent: [5, 3, 4] };
         let (device, host) = (CUmemorytype::CU_MEMORYTYPE_DEVICE, CUmemorytype::CU_MEMORYTYPE_HOST);
         let rows = ImageEnd::Rows(0x1_0000);
         let first = 0x1_0000 + 2 * 3 * 40;
-        let out = image_copy(rows, &region, 8, Linear::DeviceSink(0x1000));
+        let out = image_copy(rows, 2, [5, 3, 4], 8, Linear::DeviceSink(0x1000));
         assert_eq!(
             (out.srcMemoryType, out.srcDevice, out.srcPitch, out.srcHeight, out.srcZ),
             (device, first, 40, 3, 0)
         );
         assert_eq!((out.dstMemoryType, out.dstDevice, out.dstPitch, out.dstHeight), (device, 0x1000, 40, 3));
         let source = std::ptr::without_provenance(0x2000);
-        let into = image_copy(rows, &region, 8, Linear::HostSource(source));
+        let into = image_copy(rows, 2, [5, 3, 4], 8, Linear::HostSource(source));
         assert_eq!((into.dstMemoryType, into.dstDevice, into.dstPitch, into.dstHeight), (device, first, 40, 3));
         assert_eq!((into.srcMemoryType, into.srcHost, into.srcPitch, into.srcHeight), (host, source, 40, 3));
         assert_eq!((into.WidthInBytes, into.Height, into.Depth, into.dstZ), (40, 3, 4, 0));

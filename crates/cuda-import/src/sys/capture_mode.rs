@@ -6,8 +6,8 @@
 
 use std::ffi::c_uint;
 
+use super::code::DriverCode;
 use super::{CallResult, Driver, check_call};
-use crate::error::code::DriverCode;
 use crate::logging::log_warn;
 
 /// `CU_STREAM_CAPTURE_MODE_GLOBAL`, the mode of every new thread.

@@ -13,8 +13,8 @@ use std::marker::PhantomData;
 
 use cudarc::driver::{CudaContext, sys as cu};
 
+use super::code::DriverCode;
 use super::{CallError, CallResult, Driver, check_call};
-use crate::error::code::DriverCode;
 use crate::logging::log_warn;
 
 /// Keeps a context current until it is dropped, and then restores the previous one, if any.

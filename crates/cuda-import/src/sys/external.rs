@@ -9,8 +9,8 @@ use std::ffi::c_uint;
 
 use cudarc::driver::{CudaStream, sys as cu};
 
+use super::raw_handle::RawHandle;
 use super::{CallError, CallResult, Driver, INVALID_VALUE, check_call};
-use crate::handle::RawHandle;
 
 pub(crate) type WaitParams = cu::CUDA_EXTERNAL_SEMAPHORE_WAIT_PARAMS;
 pub(crate) type SignalParams = cu::CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS;

@@ -14,6 +14,7 @@
 mod allocation;
 mod array;
 mod capture_mode;
+mod code;
 mod current;
 mod device;
 mod event;
@@ -21,6 +22,7 @@ mod external;
 mod graph;
 mod kernel;
 mod object;
+mod raw_handle;
 mod restoring;
 mod vmm;
 
@@ -30,7 +32,8 @@ use std::sync::OnceLock;
 use cudarc::driver::{CudaStream, sys as cu};
 
 pub(crate) use allocation::StreamHandle;
-pub(crate) use array::{ArrayHandle, ImageEnd, Linear, MipmappedArrayHandle, image_copy, mipmapped_array_desc};
+pub(crate) use array::{ArrayHandle, ImageEnd, Linear, MipmappedArrayDesc, MipmappedArrayHandle, image_copy};
+pub use code::DriverCode;
 pub(crate) use current::Current;
 pub(crate) use event::EventHandle;
 pub use external::SemaphoreKind;
@@ -38,6 +41,7 @@ pub(crate) use external::{MemoryHandle, SemaphoreHandle, SignalParams, WaitParam
 pub(crate) use graph::{ExecHandle, GraphHandle, NodeHandle, NodeKind};
 pub(crate) use kernel::{FunctionHandle, ModuleHandle};
 pub(crate) use object::Resource;
+pub(crate) use raw_handle::RawHandle;
 pub use restoring::{Owner, Restoring};
 pub(crate) use restoring::{Release, bind_for_drop};
 pub(crate) use vmm::{AllocationHandle, Vmm};

@@ -9,9 +9,9 @@ use crate::descriptor;
 use crate::export::Export;
 use crate::finding::{Kind, Refusal};
 use crate::gate::{Needs, Step, entry};
+use crate::ledger::queue::Work;
+use crate::ledger::watch::Descriptor;
 use crate::ledger::{Ledger, Mapping, Memory};
-use crate::queue::Work;
-use crate::watch::Descriptor;
 
 /// `CUDA_ERROR_OUT_OF_MEMORY`
 const OUT_OF_MEMORY: Code = 2;

@@ -7,12 +7,12 @@ use std::ffi::c_uint;
 
 use super::put;
 use crate::abi::{Code, INVALID_VALUE, MipmappedArrayDesc};
-use crate::array::{self, Array, Level};
 use crate::export::{Export, ExportedImage};
 use crate::finding::Kind;
 use crate::gate::{Needs, entry};
 use crate::layout::Rows;
 use crate::ledger::Ledger;
+use crate::ledger::array::{self, Array, Level};
 
 /// The driver accepts most wrong descriptions without an error, so those are only reported as
 /// findings.

@@ -10,9 +10,8 @@ use super::put;
 use crate::abi::{self, Code, INVALID_CONTEXT, INVALID_VALUE};
 use crate::finding::{Kind, Refusal};
 use crate::gate::{self, Needs, Step, entry};
+use crate::ledger::queue::{Queue, SyncMode};
 use crate::ledger::{Context, Ledger};
-use crate::queue::Queue;
-use crate::stream::SyncMode;
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuDevicePrimaryCtxRetain(context: *mut u64, device: c_int) -> Code {

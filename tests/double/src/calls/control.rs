@@ -13,8 +13,9 @@ use super::context::primary;
 use crate::abi::Code;
 use crate::descriptor::{self, Raw};
 use crate::export::{Export, ExportedImage, ImageShape, Payload};
-use crate::gate::{self, Fault, Logged};
+use crate::gate;
 use crate::ledger::Ledger;
+use crate::ledger::call_log::{Fault, Logged};
 use crate::plant::{Plant, Planted};
 use crate::refused::Refused;
 

@@ -10,8 +10,8 @@ use crate::descriptor::{self, Raw};
 use crate::export::Export;
 use crate::finding::{Kind, Refusal};
 use crate::gate::{Needs, Step, entry};
+use crate::ledger::watch::Descriptor;
 use crate::ledger::{Ledger, Mapping, Memory};
-use crate::watch::Descriptor;
 
 /// Closes a descriptor that it refuses if [`Refused`](crate::refused::Refused) says so. Never
 /// closes an NT handle, which its owner keeps.

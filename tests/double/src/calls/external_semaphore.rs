@@ -14,9 +14,9 @@ use crate::descriptor::{self, Raw};
 use crate::export::{Export, Payload};
 use crate::finding::{Kind, Refusal};
 use crate::gate::{Needs, Step, entry};
+use crate::ledger::queue::Work;
+use crate::ledger::watch::Descriptor;
 use crate::ledger::{Ledger, Semaphore};
-use crate::queue::Work;
-use crate::watch::Descriptor;
 
 /// Closes a descriptor that it refuses if [`Refused`](crate::refused::Refused) says so. Never
 /// closes an NT handle, which its owner keeps.

@@ -13,8 +13,8 @@ use crate::abi::{
     INVALID_VALUE, STREAM_LEGACY, SemaphoreNodeParams,
 };
 use crate::gate::{Entry, Needs, entry};
-use crate::graph::{Capture, Exec, Graph};
-use crate::queue::Work;
+use crate::ledger::graph::{Capture, Exec, Graph};
+use crate::ledger::queue::Work;
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuStreamBeginCapture_v2(stream: u64, mode: c_uint) -> Code {

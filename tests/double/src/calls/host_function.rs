@@ -8,7 +8,7 @@ use std::ffi::c_void;
 use crate::abi::{Code, INVALID_VALUE};
 use crate::gate::{Needs, entry};
 use crate::host_function::HostFunction;
-use crate::queue::Work;
+use crate::ledger::queue::Work;
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuLaunchHostFunc(

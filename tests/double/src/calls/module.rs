@@ -9,9 +9,9 @@ use super::put;
 use crate::abi::{Code, INVALID_IMAGE, INVALID_PTX, INVALID_VALUE, NOT_FOUND, NOT_SUPPORTED};
 use crate::finding::{Kind, Refusal};
 use crate::gate::{Needs, Step, entry};
-use crate::module::{Function, Launch, Module};
+use crate::ledger::module::{Function, Launch, Module};
+use crate::ledger::queue::Work;
 use crate::ptx::{self, Fault};
-use crate::queue::Work;
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuModuleLoadData(module: *mut u64, image: *const c_void) -> Code {

@@ -12,7 +12,7 @@ use crate::abi::{Code, INVALID_DEVICE};
 use crate::descriptor::{self, Raw};
 use crate::export::{Export, Payload};
 use crate::gate::{self, Needs, entry};
-use crate::watch::Descriptor;
+use crate::ledger::watch::Descriptor;
 
 /// Each LUID ends with the device's ordinal. Each device has its own node bit in one linked
 /// adapter.

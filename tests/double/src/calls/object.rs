@@ -12,9 +12,9 @@ use crate::abi::{
     RESOURCE_ARRAY, RESOURCE_MIPMAPPED_ARRAY, ResourceDesc, TEXTURE_AS_INTEGER, TEXTURE_FLAGS, TEXTURE_NORMALIZED,
     TEXTURE_SEAMLESS, TextureDesc,
 };
-use crate::array::{Array, Object};
 use crate::finding::{Kind, Refusal};
 use crate::gate::{Needs, entry};
+use crate::ledger::array::{Array, Object};
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuTexObjectCreate(

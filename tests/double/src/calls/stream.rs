@@ -12,10 +12,9 @@ use crate::abi::{
 };
 use crate::finding::Kind;
 use crate::gate::{Needs, Step, entry};
-use crate::graph::MODE;
+use crate::ledger::graph::MODE;
+use crate::ledger::queue::{Queue, SyncMode, Work};
 use crate::ledger::{Event, Stream};
-use crate::queue::{Queue, Work};
-use crate::stream::SyncMode;
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuStreamCreate(stream: *mut u64, flags: c_uint) -> Code {

@@ -4,11 +4,11 @@
 #![allow(unsafe_code)]
 
 use crate::abi::{Code, Copy3dDesc, INVALID_VALUE};
-use crate::copy::Copy3d;
 use crate::finding::Refusal;
 use crate::gate::{Needs, Step, entry};
 use crate::ledger::Ledger;
-use crate::queue::Work;
+use crate::ledger::copy::Copy3d;
+use crate::ledger::queue::Work;
 
 /// Largest copy from pageable memory that is staged before the call returns, whatever the stream
 /// waits for. Measured with driver 580.159.04: 1 MiB is staged, 16 MiB is not.

@@ -15,8 +15,8 @@ use crate::descriptor::{self, Raw};
 use crate::export::Export;
 use crate::finding::{Kind, Refusal};
 use crate::gate::{Needs, entry};
-use crate::vmm::{Allocation, Backing, GRANULARITY, Mapped, Reservation};
-use crate::watch::Descriptor;
+use crate::ledger::vmm::{Allocation, Backing, GRANULARITY, Mapped, Reservation};
+use crate::ledger::watch::Descriptor;
 
 /// Reports 0 for a device and itself, as the driver does.
 #[unsafe(no_mangle)]

@@ -7,7 +7,7 @@ use ash::{ext, khr, vk};
 
 use super::DEVICE;
 use super::chain::find;
-use super::entry::underlying;
+use super::underlying::underlying;
 use crate::calls::uuid;
 use crate::gate;
 

@@ -2,61 +2,17 @@
 //! underlying driver by host address.
 #![allow(unsafe_code)]
 
-use std::ffi::c_void;
-
 use ash::vk;
 use ash::vk::Handle as _;
 
 use super::DEVICE;
 use super::chain::find;
-use super::entry::underlying;
+use super::objects::{Mapped, Memory};
+use super::underlying::underlying;
 use crate::descriptor::{self, Raw};
 use crate::export::Export;
 use crate::gate;
-use crate::watch::Descriptor;
-
-/// Memory that can be exported.
-#[derive(Debug)]
-pub(super) struct Memory {
-    pub(super) descriptor: Descriptor,
-    mapped: Mapped,
-}
-
-impl Memory {
-    /// Returns the size in bytes.
-    pub(super) fn size(&self) -> u64 {
-        self.mapped.len as u64
-    }
-}
-
-/// A mapped file, which is unmapped on drop.
-#[derive(Debug)]
-struct Mapped {
-    address: usize,
-    len: usize,
-}
-
-impl Mapped {
-    fn new(raw: Raw, len: usize) -> Option<Self> {
-        let protection = libc::PROT_READ | libc::PROT_WRITE;
-        let offset = descriptor::HEADER.cast_signed();
-        // SAFETY: a new mapping of a file whose size is that of its header plus `len`; it replaces
-        // no mapping.
-        let place = unsafe { libc::mmap(std::ptr::null_mut(), len, protection, libc::MAP_SHARED, raw, offset) };
-        (place != libc::MAP_FAILED).then(|| Self { address: place.expose_provenance(), len })
-    }
-
-    fn pointer(&self) -> *mut c_void {
-        std::ptr::with_exposed_provenance_mut(self.address)
-    }
-}
-
-impl Drop for Mapped {
-    fn drop(&mut self) {
-        // SAFETY: its own mapping, which the underlying driver no longer uses.
-        unsafe { libc::munmap(self.pointer(), self.len) };
-    }
-}
+use crate::ledger::watch::Descriptor;
 
 pub(super) unsafe extern "system" fn allocate(
     device: vk::Device,

@@ -12,7 +12,9 @@
 //! |---|---|
 //! | `entry` | the entry points of a driver, and which functions are replaced |
 //! | `device` | device properties and device creation |
-//! | `memory`, `image`, `timeline` | exported objects |
+//! | `memory`, `image`, `timeline` | functions for exported objects |
+//! | `objects`, `shared` | the exported objects |
+//! | `underlying` | the software driver |
 //! | `mapped` | CUDA mappings of exported memory when it is destroyed |
 //! | `texel` | CUDA formats of Vulkan formats |
 //! | `watch` | the thread that detects signals of the software driver |
@@ -25,20 +27,21 @@ mod entry;
 mod image;
 mod mapped;
 mod memory;
+mod objects;
+mod shared;
 mod texel;
 mod timeline;
+mod underlying;
 mod watch;
 
 use std::collections::BTreeMap;
 
 use crate::descriptor::{self, Raw};
-use crate::watch::Descriptor;
-use image::Image;
-use memory::Memory;
-use timeline::Timeline;
+use crate::ledger::watch::Descriptor;
+use objects::{Image, Memory, Timeline};
 
-pub(crate) use entry::is_installed;
-pub(crate) use timeline::Shared;
+pub(crate) use shared::Shared;
+pub(crate) use underlying::is_installed;
 
 /// The GPU of the double that this Vulkan device is.
 const DEVICE: i32 = 0;

@@ -6,45 +6,15 @@ use ash::vk;
 use ash::vk::Handle as _;
 
 use super::chain::find;
-use super::entry::underlying;
 use super::memory::hand_out;
+use super::objects::Timeline;
+use super::shared::Shared;
+use super::underlying::underlying;
 use super::watch;
 use crate::descriptor::{self, Raw};
 use crate::export::{Export, Payload};
 use crate::gate;
-use crate::watch::Descriptor;
-
-/// A timeline that can be exported.
-#[derive(Debug)]
-pub(super) struct Timeline {
-    pub(super) descriptor: Descriptor,
-}
-
-/// A timeline of the underlying driver, until it is destroyed there.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    device: vk::Device,
-    semaphore: vk::Semaphore,
-}
-
-impl Shared {
-    /// Returns the counter value.
-    pub(crate) fn value(&self) -> u64 {
-        let mut value = 0;
-        let ask = underlying().device.fp_v1_2().get_semaphore_counter_value;
-        // SAFETY: `destroy` removes this before it destroys the semaphore, which the program does
-        // before it destroys the device.
-        let result = unsafe { ask(self.device, self.semaphore, &mut value) };
-        if result == vk::Result::SUCCESS { value } else { 0 }
-    }
-
-    /// Signals the timeline. Returns `true` if the underlying driver succeeds.
-    pub(crate) fn signal(&self, value: u64) -> bool {
-        let info = vk::SemaphoreSignalInfo::default().semaphore(self.semaphore).value(value);
-        // SAFETY: as above; the caller has checked that the value increases.
-        unsafe { (underlying().device.fp_v1_2().signal_semaphore)(self.device, &info) == vk::Result::SUCCESS }
-    }
-}
+use crate::ledger::watch::Descriptor;
 
 pub(super) unsafe extern "system" fn create(
     device: vk::Device,

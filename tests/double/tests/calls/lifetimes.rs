@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use crate::common::os::open_descriptors;
 use crate::common::world::{LEN, NAME, SIZE, device, import_memory, import_semaphore, map};
 use crate::common::{assert_clean, log_capture};
 use cuda_import::cudarc::driver::CudaContext;
@@ -11,6 +10,7 @@ use cuda_import::{
     Error, ImportedMemory, ImportedSemaphore, MemoryImportInfo, SemaphoreKind, query, signal_one, wait_one,
 };
 use driver_double::{Double, Live, Refused};
+use test_support::open_descriptors;
 
 /// Returns the position of the only call of this name.
 fn call_index(double: &Double, name: &str) -> usize {

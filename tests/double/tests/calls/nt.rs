@@ -6,13 +6,13 @@
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 
 use crate::common::assert_clean;
-use crate::common::os::open_descriptors;
 use crate::common::world::{LEN, NAME, SIZE, device};
 use cuda_import::{
     BufferMappingInfo, CudaDevice, Error, ImportHandle, ImportedMemory, ImportedSemaphore, KmtHandle, MappedBuffer,
     MemoryImportInfo, NtName, SemaphoreKind, report, signal_one, wait_one,
 };
 use driver_double::Double;
+use test_support::open_descriptors;
 
 fn memory(device: &CudaDevice, handle: ImportHandle) -> Result<std::sync::Arc<ImportedMemory>, Error> {
     let info = MemoryImportInfo { name: NAME, allocation_size: SIZE, dedicated: true };

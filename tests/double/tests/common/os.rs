@@ -1,4 +1,4 @@
-//! Operating system differences: how a handle is passed to the driver, counted and closed.
+//! Operating system differences: how a handle is passed to the driver and closed.
 //!
 //! Unsafe because handles are deliberately misused.
 #![allow(unsafe_code, clippy::unwrap_used)]
@@ -48,16 +48,12 @@ mod linux {
         // may have another owner.
         drop(unsafe { OwnedFd::from_raw_fd(raw) });
     }
-
-    pub(crate) fn open_descriptors() -> usize {
-        std::fs::read_dir("/proc/self/fd").unwrap().count()
-    }
 }
 
 #[cfg(windows)]
 mod windows {
     use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle, RawHandle};
-    use std::ptr::{null, without_provenance_mut};
+    use std::ptr::null;
 
     use cuda_import::cudarc::driver::sys;
     use sys::CUDA_EXTERNAL_MEMORY_HANDLE_DESC_st__bindgen_ty_1 as MemoryHandle;
@@ -65,7 +61,6 @@ mod windows {
     use sys::CUDA_EXTERNAL_SEMAPHORE_HANDLE_DESC_st__bindgen_ty_1 as SemaphoreHandle;
     use sys::CUDA_EXTERNAL_SEMAPHORE_HANDLE_DESC_st__bindgen_ty_1__bindgen_ty_1 as SemaphoreWin32;
     use sys::{CUexternalMemoryHandleType as MemoryType, CUexternalSemaphoreHandleType as SemaphoreType};
-    use windows_sys::Win32::Foundation::GetHandleInformation;
 
     use super::Exported;
 
@@ -96,17 +91,5 @@ mod windows {
         // SAFETY: unsound on purpose, because the double must detect it. The number is open, but
         // may have another owner.
         drop(unsafe { OwnedHandle::from_raw_handle(raw) });
-    }
-
-    /// Counts the open handles. `GetProcessHandleCount` always returns 0 in Wine 8. Handles are
-    /// multiples of four.
-    pub(crate) fn open_descriptors() -> usize {
-        let is_open = |handle: &usize| {
-            let mut flags = 0;
-            // SAFETY: a number that is not an open handle is an error, and `flags` is valid for the
-            // result.
-            unsafe { GetHandleInformation(without_provenance_mut(*handle), &mut flags) != 0 }
-        };
-        (4..1 << 16).step_by(4).filter(is_open).count()
     }
 }

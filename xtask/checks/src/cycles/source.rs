@@ -54,7 +54,8 @@ impl Source {
             } else if inline.as_ref().is_some_and(|end| line.starts_with(end)) {
                 inline = None;
             } else {
-                let path = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+                // `$crate` in a macro is a path for other packages.
+                let path = |c: char| c.is_alphanumeric() || ['_', ':', '$'].contains(&c);
                 for path in code.split(|c| !path(c)).map(|path| path.trim_matches(':')).filter(|path| !path.is_empty())
                 {
                     source.words.extend(path.split("::").map(str::to_owned));
@@ -63,7 +64,8 @@ impl Source {
                     }
                 }
             }
-            if let (Some(_), Some(import)) = (&inline, source.imports.last_mut().filter(|last| last.line == number)) {
+            let of_line = source.imports.iter_mut().rev().take_while(|import| import.line == number);
+            for import in of_line.filter(|_| inline.is_some()) {
                 if import.path[0] == "super" {
                     import.path[0] = "self".to_owned();
                 }

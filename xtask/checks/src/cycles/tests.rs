@@ -1,14 +1,17 @@
 use super::source::Source;
-use super::{Package, cycles, imports_of};
+use super::{FOLDERS, Package, cycles, imports_of, through_root, upward, visit};
 
 /// Returns the cycles in a package of the given files, each a name and a text.
 fn found(files: &[(&str, &str)]) -> Vec<String> {
+    cycles(&imports_of(&package(files)))
+}
+
+fn package(files: &[(&str, &str)]) -> Package {
     let module = |name: &str| {
         let parts = name.trim_end_matches(".rs").split('/').filter(|part| !["lib", "mod"].contains(part));
         parts.map(str::to_owned).collect()
     };
-    let package: Package = files.iter().map(|(name, text)| (module(name), Source::parse(name, text))).collect();
-    cycles(&imports_of(&package))
+    files.iter().map(|(name, text)| (module(name), Source::parse(name, text))).collect()
 }
 
 #[test]
@@ -58,4 +61,40 @@ fn parts_of_a_file_and_tests_do_not_count() {
     );
     let inline = ("c.rs", "mod inner {\n    use super::C;\n    use crate::d::D;\n}\npub struct C;\n");
     assert_eq!(found(&[inline, d]).len(), 1, "modules in a file are the file's");
+}
+
+#[test]
+fn an_import_through_the_root_is_reported() {
+    let root = ("lib.rs", "mod a;\nmod error;\npub const LIMIT: u32 = 1;\npub use error::Error;\npub use std::fmt;\n");
+    let error = ("error.rs", "pub enum Error {}\n");
+    let rooted = |name, text| through_root(&package(&[root, error, (name, text)]));
+    assert_eq!(rooted("a.rs", "use crate::Error;\n"), ["    a.rs:1 imports Error"]);
+    assert_eq!(rooted("a.rs", "fn a() -> crate::Error {\n    super::fmt::a()\n}\n").len(), 2);
+    assert_eq!(rooted("a/b.rs", "use super::super::Error;\n").len(), 1);
+    assert_eq!(rooted("a.rs", "mod inner {\n    use super::{Error, fmt};\n}\n    $crate::Error\n"), [""; 0]);
+    assert_eq!(rooted("a.rs", "use crate::{LIMIT, error::{self, Error}};\n"), [""; 0], "defined in the file named");
+    assert_eq!(rooted("a/b.rs", "use super::Error;\n#[cfg(test)]\nmod tests {\n    use crate::Error;\n}\n"), [""; 0]);
+}
+
+#[test]
+fn the_lowest_folder_imports_nothing_above_it() {
+    let sys = |name: &str| format!("crates/cuda-import/src/sys/{name}");
+    let above = |name: &str| format!("crates/cuda-import/src/{name}");
+    let import = |to: String| upward(&[((sys("array.rs"), to), 7)].into());
+    assert_eq!(import(above("image/info.rs")).len(), 1);
+    assert!(import(sys("mod.rs")).is_empty() && import(above("logging.rs")).is_empty());
+    assert!(upward(&[((above("image/info.rs"), sys("mod.rs")), 1)].into()).is_empty());
+}
+
+#[test]
+fn packages_of_python_and_of_the_tests_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join("double").join(name);
+    std::fs::create_dir_all(at("src")).unwrap();
+    let files = [("Cargo.toml", ""), ("src/a.rs", "use crate::b::B;\n"), ("src/b.rs", "use crate::a::A;\n")];
+    files.iter().for_each(|(name, text)| std::fs::write(at(name), text).unwrap());
+    let mut cyclic = Vec::new();
+    visit(folder.path(), &mut |_, package| cyclic.push(cycles(&imports_of(package)).len())).unwrap();
+    assert_eq!(cyclic, [1]);
+    assert!(["crates", "python", "tests"].iter().all(|name| FOLDERS.contains(name)));
 }

@@ -76,7 +76,7 @@ pub(crate) fn run() -> Result<()> {
 /// is one of their dependencies. If nothing can be run, prints the reason.
 pub(crate) fn run_adapter(programs: &[Program], test: Command, package: Package) -> Result<()> {
     if let Some(reason) = unavailable_reason() {
-        println!("nothing is tested on the driver double: {reason}");
+        crate::console::line(format_args!("nothing is tested on the driver double: {reason}"))?;
         return Ok(());
     }
     // A different folder than the workspace's, whose tests may run at the same time.
@@ -103,9 +103,9 @@ fn run_all(programs: &[Program], built: &Built, without: &[&str], folder: &Path)
         |program| place.run(program, built, without, None),
         |program, ran| {
             let Ran { output, time, findings } = ran?;
-            println!("== {} {:.1} s", program.name, time.as_secs_f64());
+            crate::console::line(format_args!("== {} {:.1} s", program.name, time.as_secs_f64()))?;
             let said = String::from_utf8_lossy(&output.stdout);
-            print!("{said}");
+            crate::console::print(&said)?;
             eprint!("{}", String::from_utf8_lossy(&output.stderr));
             said.lines().for_each(|line| tally.take_line(line));
             let reasons = [
@@ -118,7 +118,7 @@ fn run_all(programs: &[Program], built: &Built, without: &[&str], folder: &Path)
         },
     )?;
     tally.take_log(&read_log(&place.skips())?);
-    println!("\n{tally}");
+    crate::console::line(format_args!("\n{tally}"))?;
     let list = expected::path_of_double(&built.package.folder);
     let difference = Difference::of(&expected::read(&list)?, tally.skips(), true);
     eprint!("{}", difference.report(&list));

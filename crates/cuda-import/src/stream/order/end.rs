@@ -6,7 +6,6 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::error::code::DriverCode;
 use crate::error::{Error, Object, Result};
 use crate::logging::log_warn;
 use crate::reaper;
@@ -15,6 +14,7 @@ use crate::stream::Event;
 use crate::stream::order::StreamOrder;
 use crate::stream::poll::{poll, poll_within};
 use crate::sys::CallResult;
+use crate::sys::DriverCode;
 
 /// The maximum time that dropping a buffer or an image waits for the work that uses it.
 const DROP_LIMIT: Duration = Duration::from_secs(2);

@@ -1,5 +1,5 @@
 //! Modules, their functions, and launch arguments. The arguments of a launch are checked when it
-//! runs, as a kernel would access them. Only kernels with a [twin](crate::twin) do more.
+//! runs, as a kernel would access them. Only kernels with a [twin](crate::ledger::twin) do more.
 
 use crate::abi::ILLEGAL_ADDRESS;
 use crate::finding::{Kind, Refusal};

@@ -6,7 +6,7 @@ use crate::abi::{
 };
 use crate::descriptor::{self, Raw};
 use crate::finding::Refusal;
-use crate::layout::Rows;
+use crate::layout::{Rows, Size};
 use crate::ledger::Ledger;
 
 /// A mipmapped array.
@@ -38,20 +38,6 @@ pub(crate) struct Object {
     pub(crate) level: Option<u64>,
 }
 
-/// Size of a level: bytes per row, rows per slice, and slices (layers, or the depth of a 3D array).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Size {
-    pub(crate) row: u64,
-    pub(crate) rows: u64,
-    pub(crate) slices: u64,
-}
-
-impl Size {
-    fn bytes(self) -> u64 {
-        self.row * self.rows * self.slices
-    }
-}
-
 impl Array {
     pub(crate) fn has(&self, flag: u32) -> bool {
         self.desc.flags & flag != 0
@@ -75,6 +61,24 @@ impl Array {
     /// Returns the offset of a level in the memory in bytes, if levels follow one another.
     pub(crate) fn start(&self, level: u32) -> u64 {
         self.offset + (0..level).map(|level| self.size(level).bytes()).sum::<u64>()
+    }
+
+    /// Returns a layout in which levels follow one another.
+    pub(crate) fn by_level(&self) -> Vec<Rows> {
+        let rows = |level| {
+            let size = self.size(level);
+            Rows { start: self.start(level), row_pitch: size.row, slice_pitch: size.row * size.rows }
+        };
+        (0..self.levels).map(rows).collect()
+    }
+
+    /// Returns a layout in which layers follow one another, each with all its levels.
+    pub(crate) fn by_layer(&self) -> Vec<Rows> {
+        let layer = |level| self.size(level).row * self.size(level).rows;
+        let slice_pitch = (0..self.levels).map(layer).sum();
+        let start = |level| self.offset + (0..level).map(layer).sum::<u64>();
+        let rows = |level| Rows { start: start(level), row_pitch: self.size(level).row, slice_pitch };
+        (0..self.levels).map(rows).collect()
     }
 }
 
@@ -172,5 +176,23 @@ mod tests {
         ] {
             assert_eq!(validate(&desc, levels), Err(INVALID_VALUE), "{desc:?}, {levels} levels");
         }
+    }
+
+    #[test]
+    fn every_byte_has_a_distinct_place() {
+        let desc = ArrayDesc { width: 8, height: 4, depth: 3, format: 0x01, channels: 4, flags: ARRAY_LAYERED };
+        let array = Array { context: 0, memory: 0, offset: 100, desc, levels: 4, rows: Vec::new() };
+        for layout in [array.by_level(), array.by_layer()] {
+            let mut places = Vec::new();
+            for (level, rows) in (0..).zip(layout) {
+                let size = array.size(level);
+                for (slice, row) in (0..size.slices).flat_map(|slice| (0..size.rows).map(move |row| (slice, row))) {
+                    places.extend((0..size.row).map(|x| rows.at(x, row, slice)));
+                }
+            }
+            places.sort_unstable();
+            assert_eq!(places, (array.start(0)..array.start(4)).collect::<Vec<_>>());
+        }
+        assert_ne!(array.by_level(), array.by_layer());
     }
 }

@@ -1,9 +1,12 @@
-//! Import cycles between the files of a package.
+//! Import cycles between the files of a package, and imports through the root of a crate.
 //!
 //! A file imports another file if it names an item of that file by path, in a `use` or elsewhere. A
 //! path through a re-export leads to the file of the item; the re-exporting file imports that file
 //! only if it also uses the item. Imports from the modules that contain a file do not count, and
 //! neither do tests.
+//!
+//! An import through the root names a re-export of `lib.rs` instead of the module that defines the
+//! item.
 
 mod source;
 #[cfg(test)]
@@ -17,7 +20,13 @@ use anyhow::{Context, Result, bail};
 
 use source::Source;
 
-const FOLDERS: [&str; 6] = ["adapters", "benches", "crates", "examples", "tools", "xtask"];
+const FOLDERS: [&str; 8] = ["adapters", "benches", "crates", "examples", "python", "tests", "tools", "xtask"];
+
+/// The folders whose packages must not import through the root of the crate.
+const ROOTED: [&str; 3] = ["crates", "python", "tests/double"];
+
+/// The lowest folders of packages, whose files import no file outside, except the one named.
+const LOWEST: [(&str, &str); 1] = [("crates/cuda-import/src/sys/", "crates/cuda-import/src/logging.rs")];
 
 /// Pairs of files, with the line of the first import of the second file in the first one.
 type Imports = BTreeMap<(String, String), usize>;
@@ -25,32 +34,45 @@ type Imports = BTreeMap<(String, String), usize>;
 /// The files of a package, by module path.
 type Package = BTreeMap<Vec<String>, Source>;
 
-/// Fails if a package in the current folder has an import cycle.
+/// Fails if a package in the current folder has an import cycle, or an import through the root of
+/// its crate.
 pub(crate) fn run() -> Result<()> {
-    let (mut imports, mut packages) = (Imports::new(), 0);
+    let (mut imports, mut rooted, mut packages) = (Imports::new(), Vec::new(), 0);
     for folder in FOLDERS {
-        visit(Path::new(folder), &mut imports, &mut packages)?;
+        visit(Path::new(folder), &mut |folder, package| {
+            imports.extend(imports_of(package));
+            if ROOTED.iter().any(|rooted| folder.starts_with(rooted)) {
+                rooted.extend(through_root(package));
+            }
+            packages += 1;
+        })?;
+    }
+    if !rooted.is_empty() {
+        bail!("imports through the root of the crate; name the module that defines the item:\n{}", rooted.join("\n"));
+    }
+    let upward = upward(&imports);
+    if !upward.is_empty() {
+        bail!("imports of higher files in the lowest folder of a package:\n{}", upward.join("\n"));
     }
     let cycles = cycles(&imports);
     if !cycles.is_empty() {
         bail!("import cycles between files:\n{}", cycles.join("\n"));
     }
-    println!("cycles: none in {packages} packages");
+    crate::console::line(format_args!("cycles: none in {packages} packages"))?;
     Ok(())
 }
 
-/// Adds the imports of all packages in a folder and its subfolders.
-fn visit(folder: &Path, imports: &mut Imports, packages: &mut usize) -> Result<()> {
+/// Passes all packages in a folder and its subfolders to `found`, each with its folder.
+fn visit(folder: &Path, found: &mut dyn FnMut(&Path, &Package)) -> Result<()> {
     if folder.join("Cargo.toml").is_file() && folder.join("src").is_dir() {
         let mut package = Package::new();
         read(&folder.join("src"), &[], &mut package)?;
-        imports.extend(imports_of(&package));
-        *packages += 1;
+        found(folder, &package);
     }
     for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
         let path = entry?.path();
         if path.is_dir() && !["src", "target"].iter().any(|name| path.ends_with(name)) {
-            visit(&path, imports, packages)?;
+            visit(&path, found)?;
         }
     }
     Ok(())
@@ -72,13 +94,47 @@ fn read(folder: &Path, module: &[String], package: &mut Package) -> Result<()> {
     Ok(())
 }
 
-fn imports_of(package: &Package) -> Imports {
-    let mut imports = Imports::new();
+/// Returns the files of a package without those of its tests.
+fn outside_tests(package: &Package) -> impl Iterator<Item = (&Vec<String>, &Source)> {
     let is_of_tests = |module: &[String]| {
         let declared = |at| package.get(&module[..at]).is_some_and(|file: &Source| file.tests.contains(&module[at]));
         (0..module.len()).any(declared)
     };
-    for (module, file) in package.iter().filter(|(module, _)| !is_of_tests(module)) {
+    package.iter().filter(move |(module, _)| !is_of_tests(module))
+}
+
+/// Returns a line for each import of a re-export of the root.
+fn through_root(package: &Package) -> Vec<String> {
+    let Some(root) = package.get(&[] as &[String]) else { return Vec::new() };
+    let is_exported = |name: &String| root.imports.iter().any(|import| import.binds && import.name == *name);
+    let mut lines = Vec::new();
+    for (module, file) in outside_tests(package).filter(|(module, _)| !module.is_empty()) {
+        for import in &file.imports {
+            let parents = import.path.iter().take_while(|name| *name == "super").count();
+            let is_of_root = import.path[0] == "crate" || parents == module.len();
+            let name = import.path.get(parents.max(1)).filter(|_| is_of_root);
+            if let Some(name) = name.filter(|name| !package.contains_key(&[String::clone(name)] as &[String]))
+                && is_exported(name)
+            {
+                lines.push(format!("    {}:{} imports {name}", file.name, import.line));
+            }
+        }
+    }
+    lines
+}
+
+/// Returns a line for each import of a file outside a folder of [`LOWEST`] within it.
+fn upward(imports: &Imports) -> Vec<String> {
+    let is_upward = |from: &str, to: &str| {
+        LOWEST.iter().any(|(folder, allowed)| from.starts_with(folder) && !to.starts_with(folder) && to != *allowed)
+    };
+    let upward = imports.iter().filter(|((from, to), _)| is_upward(from, to));
+    upward.map(|((from, to), line)| format!("    {from}:{line} imports {to}")).collect()
+}
+
+fn imports_of(package: &Package) -> Imports {
+    let mut imports = Imports::new();
+    for (module, file) in outside_tests(package) {
         for import in file.imports.iter().filter(|import| !import.exported || file.words.contains(&import.name)) {
             let target = resolve(package, module, &import.path, 0).filter(|target| !module.starts_with(target));
             if let Some(target) = target {

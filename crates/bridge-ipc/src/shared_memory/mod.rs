@@ -9,12 +9,17 @@
 //! faults (`SIGBUS`) when the system is out of memory, and a `write` call in progress delays every
 //! other `write` of the file. Memory that the peer only reads is sealed against both.
 
+#[cfg(not(target_os = "linux"))]
+mod unsupported;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, MemoryProblem, Result};
 use crate::transport::OsHandle;
 
-/// A memory file whose size is sealed.
+/// A memory file whose size is [sealed].
+///
+/// [sealed]: https://man7.org/linux/man-pages/man2/memfd_create.2.html
 #[derive(Debug)]
 pub struct SharedMemory {
     handle: OsHandle,
@@ -297,53 +302,5 @@ mod linux {
             // from `self`. An error would mean that it was not mapped.
             let _ = unsafe { munmap(self.as_ptr().cast(), self.len) };
         }
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-impl SharedMemory {
-    /// Not available on this system.
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`], always.
-    pub fn new(name: &str, bytes: u64) -> Result<Self> {
-        let _checked = size(name, bytes)?;
-        Err(Error::Unsupported { what: "memory of two processes" })
-    }
-
-    /// Not available on this system.
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`], always.
-    pub fn from_peer(name: &str, _handle: OsHandle, bytes: u64) -> Result<Self> {
-        if bytes == 0 {
-            return Err(problem(name, MemoryProblem::NotMemory));
-        }
-        Err(Error::Unsupported { what: "memory of two processes" })
-    }
-
-    /// Not available on this system.
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`], always.
-    pub fn new_read_only(name: &str, bytes: u64) -> Result<(Self, MappedMemory)> {
-        let _checked = size(name, bytes)?;
-        Err(Error::Unsupported { what: "memory of two processes" })
-    }
-
-    /// Not available on this system.
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`], always.
-    pub fn map_read_only(&self) -> Result<MappedMemory> {
-        self.map()
-    }
-
-    /// Not available on this system.
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`], always.
-    pub fn map(&self) -> Result<MappedMemory> {
-        Err(Error::Unsupported { what: "memory of two processes" })
     }
 }

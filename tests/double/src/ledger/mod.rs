@@ -1,23 +1,36 @@
 //! The complete state of the double.
 
+pub(crate) mod array;
+pub(crate) mod call_log;
+pub(crate) mod copy;
+pub(crate) mod graph;
+mod host_call;
+mod lost;
+pub(crate) mod module;
+pub(crate) mod queue;
+mod stream;
+mod twin;
+pub(crate) mod vmm;
+pub(crate) mod watch;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread::ThreadId;
 
 use crate::abi::{Code, INVALID_CONTEXT, INVALID_HANDLE, INVALID_VALUE, UNKNOWN};
-use crate::array::{Array, Level, Object};
 use crate::descriptor::{self, Raw};
 use crate::export::{Export, Exports, Payload};
 use crate::finding::{self, Kind, Refusal};
-use crate::gate::Gate;
-use crate::graph::{Capture, Exec, Graph};
-use crate::module::{Function, Module};
-use crate::queue::Queue;
+use crate::ledger::array::{Array, Level, Object};
+use crate::ledger::call_log::Gate;
+use crate::ledger::graph::{Capture, Exec, Graph};
+use crate::ledger::module::{Function, Module};
+use crate::ledger::queue::Queue;
+use crate::ledger::vmm::Vmm;
+use crate::ledger::watch::Descriptor;
 use crate::refused::Refused;
 use crate::table::Table;
-use crate::vmm::Vmm;
 #[cfg(target_os = "linux")]
 use crate::vulkan::Vulkan;
-use crate::watch::Descriptor;
 
 /// Start of the handle range. Handles, device addresses and pointers have disjoint ranges, so that
 /// they cannot be confused.

@@ -3,6 +3,11 @@
 //! Unsafe because it calls C.
 #![allow(unsafe_code)]
 
+pub(crate) mod exporter;
+#[cfg(windows)]
+pub(crate) mod nt;
+mod plant;
+
 use std::ffi::{c_int, c_void};
 use std::path::Path;
 use std::thread::ScopedJoinHandle;
@@ -13,8 +18,8 @@ use libloading::{Library, Symbol};
 use crate::abi::Code;
 use crate::calls::Sink;
 use crate::child::{self, Library as Which};
+use crate::client::exporter::{Exported, Exporter};
 use crate::descriptor::{self, Raw};
-use crate::exporter::{Exported, Exporter};
 use crate::record::{BlockedCall, Call, Finding, Live};
 use crate::refused::Refused;
 

@@ -11,7 +11,7 @@ use crate::abi::{
 use crate::export::Payload;
 use crate::finding::{Kind, Refusal};
 use crate::ledger::Ledger;
-use crate::queue::Work;
+use crate::ledger::queue::Work;
 
 thread_local! {
     /// The capture mode of the thread, as set by `cuThreadExchangeStreamCaptureMode`.

@@ -5,7 +5,7 @@ use crate::abi::{Code, ILLEGAL_ADDRESS, UNKNOWN};
 use crate::descriptor;
 use crate::finding::Refusal;
 use crate::ledger::Ledger;
-use crate::module::Launch;
+use crate::ledger::module::Launch;
 
 const WORD: u64 = 4;
 

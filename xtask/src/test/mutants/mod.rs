@@ -63,7 +63,7 @@ pub(crate) fn run(files: &[String], only: &[String], with: &[String]) -> Result<
         let outcome = outcome(&programs, &copy, Some(&mutant.file))?;
         drop(applied);
         let line = format!("{outcome}\t{}\n", mutant.name);
-        print!("{line}");
+        crate::console::print(&line)?;
         fs::OpenOptions::new().append(true).open(&report)?.write_all(line.as_bytes())?;
     }
     Ok(())

@@ -7,9 +7,9 @@ use crate::abi::INVALID_VALUE;
 use crate::descriptor::{self, Raw};
 use crate::finding::{Kind, Refusal};
 use crate::ledger::Ledger;
-use crate::queue::Work;
+use crate::ledger::queue::Work;
+use crate::ledger::watch::Descriptor;
 use crate::table::Table;
-use crate::watch::Descriptor;
 
 /// The granularity of sizes, in bytes.
 pub(crate) const GRANULARITY: u64 = 2 << 20;

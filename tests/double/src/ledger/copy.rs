@@ -7,9 +7,9 @@
 #![allow(unsafe_code)]
 
 use crate::abi::{Code, Copy3dDesc, CopyEnd, INVALID_VALUE, MEMORY_ARRAY, MEMORY_DEVICE, MEMORY_HOST, UNKNOWN};
-use crate::array::Size;
 use crate::descriptor;
 use crate::finding::Refusal;
+use crate::layout::Size;
 use crate::ledger::Ledger;
 
 #[derive(Clone, Copy, Debug)]

@@ -3,8 +3,8 @@
 use std::ffi::c_int;
 
 use crate::client::Double;
+use crate::client::exporter::Exported;
 use crate::descriptor::Raw;
-use crate::exporter::Exported;
 
 /// An object that the exporting side shares by its number.
 #[derive(Clone, Copy, Debug)]

@@ -6,17 +6,7 @@ use std::thread;
 use crate::abi::{CAPTURE_IMPLICIT, STREAM_LEGACY, STREAM_PER_THREAD};
 use crate::finding::Refusal;
 use crate::ledger::Ledger;
-use crate::queue::Queue;
-
-/// How a stream is ordered relative to the legacy default stream of its context.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SyncMode {
-    /// The legacy default stream itself.
-    Legacy,
-    /// The stream and the legacy default stream wait for each other's earlier work.
-    Blocking,
-    NonBlocking,
-}
+use crate::ledger::queue::{Queue, SyncMode};
 
 impl Ledger {
     /// Returns the stream's queue, to enqueue work or to query it. Fails if the stream is the

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::sys;
+use super::error_name;
 
 /// A `CUresult`, as the driver returned it.
 ///
@@ -16,7 +16,7 @@ impl DriverCode {
     /// if no driver is loaded.
     pub fn name(self) -> Option<&'static str> {
         let listed = EXPLAINED.iter().find(|entry| entry.code == self.0);
-        listed.map(|entry| entry.name).or_else(|| sys::error_name(self.0))
+        listed.map(|entry| entry.name).or_else(|| error_name(self.0))
     }
 
     /// Returns `true` if the context is lost: every later call in it fails with the same error,

@@ -5,7 +5,7 @@
 mod bypassed;
 mod counts;
 mod ends;
-#[path = "../../tests/support/mod.rs"]
+#[path = "../../../tests/support/mod.rs"]
 pub(crate) mod support;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

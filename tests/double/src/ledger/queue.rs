@@ -5,13 +5,22 @@
 use std::collections::VecDeque;
 
 use crate::abi::ILLEGAL_ADDRESS;
-use crate::copy::Copy3d;
 use crate::descriptor;
 use crate::finding::Refusal;
 use crate::host_function::HostFunction;
 use crate::ledger::Ledger;
-use crate::module::Launch;
-use crate::stream::SyncMode;
+use crate::ledger::copy::Copy3d;
+use crate::ledger::module::Launch;
+
+/// How a stream is ordered relative to the legacy default stream of its context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SyncMode {
+    /// The legacy default stream itself.
+    Legacy,
+    /// The stream and the legacy default stream wait for each other's earlier work.
+    Blocking,
+    NonBlocking,
+}
 
 #[derive(Debug)]
 pub(crate) struct Queue {
