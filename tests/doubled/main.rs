@@ -259,28 +259,6 @@ fn kernel_memory_that_is_not_freed_is_counted() {
 }
 
 #[test]
-fn a_buffer_that_the_probe_of_a_peer_still_copies_is_kept() {
-    probe::a_buffer_that_is_still_copied_is_kept("a_buffer_that_the_probe_of_a_peer_still_copies_is_kept");
-}
-
-#[test]
-fn a_refused_signal_of_the_probe_is_repeated() {
-    probe::a_refused_signal_is_repeated("a_refused_signal_of_the_probe_is_repeated");
-}
-
-#[test]
-fn a_performed_signal_of_the_probe_is_not_repeated_after_an_error() {
-    probe::a_performed_signal_is_not_repeated_after_an_error(
-        "a_performed_signal_of_the_probe_is_not_repeated_after_an_error",
-    );
-}
-
-#[test]
-fn the_probe_names_the_stalled_gpu() {
-    probe::the_stalled_gpu_is_named("the_probe_names_the_stalled_gpu");
-}
-
-#[test]
 fn a_block_of_a_pool_waits_only_for_its_parts() {
     with_double("a_block_of_a_pool_waits_only_for_its_parts", pool::a_block_waits_only_for_its_parts);
 }

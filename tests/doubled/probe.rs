@@ -6,14 +6,15 @@ use std::sync::{Arc, OnceLock};
 
 use bridge::ash::vk;
 use bridge::vk_export::QueueLock;
-use bridge::{Compute, Error, ExportDevice, QueueKind};
+use bridge::{Compute, Error, ExportDevice, LiveObjects, QueueKind};
 use bridge_tests::{Engine, Gate, Peers, Rig, assert_silent};
 
 use crate::double;
 
 /// Vulkan's copy out of the probed buffer outlives the probe's time limit: the buffer is kept.
-pub(crate) fn a_buffer_that_is_still_copied_is_kept(name: &str) {
-    let Some(_double) = double(name) else { return };
+#[test]
+fn a_buffer_that_is_still_copied_is_kept() {
+    let Some(_double) = double("probe::a_buffer_that_is_still_copied_is_kept") else { return };
     let rig = Rig::open();
     let devices = Peers::Other.devices(rig.device()).unwrap();
     let gate = Gate::new(rig.device());
@@ -29,8 +30,9 @@ pub(crate) fn a_buffer_that_is_still_copied_is_kept(name: &str) {
 
 /// The copy of the second GPU of a group does not end: the error names that GPU, although closing
 /// what was mapped then fails as well.
-pub(crate) fn the_stalled_gpu_is_named(name: &str) {
-    let Some(double) = double(name) else { return };
+#[test]
+fn the_stalled_gpu_is_named() {
+    let Some(double) = double("probe::the_stalled_gpu_is_named") else { return };
     let rig = Rig::open();
     let devices = Peers::Both.devices(rig.device()).unwrap();
     double.hold_device_work(Some(i32::try_from(devices[1].ordinal()).unwrap()));
@@ -39,6 +41,37 @@ pub(crate) fn the_stalled_gpu_is_named(name: &str) {
     assert!(*cuda_uuid == devices[1].uuid() && reason.contains("a copy did not finish"), "{error}");
     double.hold_device_work(None);
     assert_silent(rig.device());
+}
+
+/// CUDA reports no peer access to the drawing GPU: the error names both GPUs, the missing access,
+/// and what to do, and nothing is left.
+#[test]
+fn gpus_without_peer_access_are_refused() {
+    let Some(double) = double("probe::gpus_without_peer_access_are_refused") else { return };
+    let rig = Rig::open();
+    let devices = Peers::Both.devices(rig.device()).unwrap();
+    let (drawing, before) = (rig.device(), LiveObjects::now());
+    double.set_peer_access(false);
+    let created = [Compute::on_peer(drawing, &devices[0]), Compute::group(drawing, &devices)];
+    for error in created.map(Result::unwrap_err) {
+        let Error::NoPeer { vulkan_uuid, cuda_uuid, .. } = &error else { panic!("{error}") };
+        assert!(*vulkan_uuid == drawing.uuid() && *cuda_uuid == devices[0].uuid(), "{error}");
+        let text = error.to_string();
+        let uuids = [drawing.uuid(), devices[0].uuid()].map(|uuid| uuid.to_string());
+        let named = [drawing.name(), devices[0].name(), &uuids[0], &uuids[1]];
+        let advice = ["cuDeviceCanAccessPeer", "NVLink", "nvidia-smi topo -p2p rw"];
+        assert!(named.iter().chain(&advice).all(|part| text.contains(part)), "{text}");
+    }
+    assert_eq!(LiveObjects::now(), before);
+    // A GPU has access to its own memory, and the other has it as soon as CUDA says so.
+    drop(Compute::on_peer(drawing, &devices[1]).unwrap());
+    double.set_peer_access(true);
+    drop(Compute::group(drawing, &devices).unwrap());
+    assert_eq!(LiveObjects::now(), before);
+    assert_silent(drawing);
+    drop(devices);
+    let findings = double.findings_at_exit();
+    assert!(findings.is_empty(), "{findings:#?}");
 }
 
 type Signal = unsafe extern "system" fn(vk::Device, *const c_void) -> vk::Result;
@@ -81,14 +114,16 @@ impl QueueLock for Lock {
 
 /// CUDA's stream waits for a signal that Vulkan's driver refuses: nothing else would make it, and
 /// the context could no longer free anything.
-pub(crate) fn a_refused_signal_is_repeated(name: &str) {
-    with_refused(name, 2);
+#[test]
+fn a_refused_signal_is_repeated() {
+    with_refused("probe::a_refused_signal_is_repeated", 2);
 }
 
 /// A signal that was made despite the error is not made again.
-pub(crate) fn a_performed_signal_is_not_repeated_after_an_error(name: &str) {
+#[test]
+fn a_performed_signal_is_not_repeated_after_an_error() {
     MADE.store(true, Ordering::SeqCst);
-    with_refused(name, 1);
+    with_refused("probe::a_performed_signal_is_not_repeated_after_an_error", 1);
 }
 
 fn with_refused(name: &str, refused: usize) {

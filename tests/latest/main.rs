@@ -2,6 +2,7 @@
 //! neither side waits for the other.
 #![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
 
+mod clocks;
 mod contents;
 mod controls;
 mod images;
@@ -17,6 +18,7 @@ use bridge::{
 };
 use bridge_tests::{Filler, Readback, Rig, on_another_gpu_alone, on_both_backends, on_host_without_linear_images};
 
+use clocks::{both_sides_keep_their_rates, in_step_the_slower_rate_is_that_of_both};
 use contents::{every_frame_is_intact_and_none_is_older, the_same_frame_is_lent_again_without_a_wait};
 use controls::{a_reader_without_its_wait_sees_a_stale_frame, a_torn_frame_is_detected};
 use images::{
@@ -61,6 +63,8 @@ on_both_backends!(
     a_paused_side_does_not_delay_the_other,
     a_stalled_exchange_does_not_delay_others,
     frames_are_no_older_than_the_bound,
+    both_sides_keep_their_rates,
+    in_step_the_slower_rate_is_that_of_both,
     more_submissions_than_declared_hold_the_writers_work,
     images_keep_their_contents_between_turns,
     images_of_unknown_layout_are_initialized_again,

@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::lint;
+use crate::screen::VirtualScreen;
 use crate::setup;
 use crate::shell;
 use crate::test::{self, Package, Program, part, whole};
@@ -15,6 +16,13 @@ const WGPU_EXAMPLES: &[&str] = &[
     "wgpu_particles --frames 8 --particles 20000 --size 640x360 --backend host",
     "wgpu_filter --frames 6 --size 320x180 --resize 150x200 --backend host",
     "wgpu_cost --frames 4 --samples 1 --rounds 1 --mib 1 --backend host",
+];
+
+/// The runs of the examples of `bridge-wgpu` that open a window, configure its surface, and do so
+/// again when the window has another size.
+const WGPU_WINDOWS: &[&str] = &[
+    "wgpu_particles --window --frames 8 --particles 20000 --size 320x180 --resize 150x200 --backend host",
+    "wgpu_filter --window --frames 8 --size 320x180 --resize 150x200 --backend host",
 ];
 
 /// The tests of `bridge-wgpu` that also run with CUDA on the driver double: the contents and the
@@ -31,11 +39,12 @@ const BEVY_EXAMPLES: &[&str] = &[
 ];
 
 /// Builds, lints, documents and tests `adapters/bridge-wgpu`, also with CUDA on the driver double,
-/// and runs its examples.
+/// and runs its examples, without windows and in windows.
 pub(crate) fn wgpu() -> Result<()> {
     // Includes the windows of the examples, which no other step lints.
     let features = &["--features", "window,f16"];
     adapter("bridge-wgpu", features, WGPU_EXAMPLES)?;
+    in_windows("bridge-wgpu", features, WGPU_WINDOWS)?;
     let package = Package { name: "vk-cuda-bridge-wgpu", folder: folder("bridge-wgpu") };
     test::run_adapter(WGPU_ON_THE_DOUBLE, tests(&package.folder, features)?, package)
 }
@@ -58,24 +67,43 @@ fn adapter(name: &str, features: &[&str], examples: &[&str]) -> Result<()> {
     let manifest = folder(name).join("Cargo.toml");
     shell::run(cargo(&manifest, "fmt").args(["--", "--check"]))?;
     shell::run(&mut tests(&folder(name), features)?)?;
-    let out = shell::target_dir().join("ci").join(name);
+    examples.iter().try_for_each(|example| shell::run(&mut self::example(name, features, example)?))
+}
+
+/// Runs examples that open a window, on a virtual screen if there is no screen. If there is
+/// neither, prints that nothing is run.
+fn in_windows(name: &str, features: &[&str], examples: &[&str]) -> Result<()> {
+    if !setup::has_screen() && shell::on_path("Xvfb").is_none() {
+        println!("no window of {name} is opened: there is neither a screen nor Xvfb (`cargo xtask setup` installs it)");
+        return Ok(());
+    }
+    let screen = if setup::has_screen() { None } else { Some(VirtualScreen::start()?) };
     for example in examples {
-        let mut words = example.split_whitespace();
-        let mut command = cargo(&manifest, "run");
-        // The same features as the tests: other features would build wgpu a second time.
-        lint::with_lints(&mut command)?;
-        command
-            .arg("--locked")
-            .args(features)
-            .arg("--example")
-            .args(words.next())
-            .arg("--")
-            .args(words)
-            .arg("--out")
-            .arg(&out);
+        let mut command = self::example(name, features, example)?;
+        if let Some(screen) = &screen {
+            command.env("DISPLAY", screen.display());
+        }
         shell::run(&mut command)?;
     }
     Ok(())
+}
+
+/// Returns a command that runs an example of an adapter with its arguments.
+fn example(name: &str, features: &[&str], example: &str) -> Result<Command> {
+    let mut words = example.split_whitespace();
+    let mut command = cargo(&folder(name).join("Cargo.toml"), "run");
+    // The same features as the tests: other features would build wgpu a second time.
+    lint::with_lints(&mut command)?;
+    command
+        .arg("--locked")
+        .args(features)
+        .arg("--example")
+        .args(words.next())
+        .arg("--")
+        .args(words)
+        .arg("--out")
+        .arg(shell::target_dir().join("ci").join(name));
+    Ok(command)
 }
 
 fn folder(name: &str) -> PathBuf {

@@ -163,7 +163,7 @@ mod tests {
     use bevy_asset::Assets;
 
     use super::*;
-    use crate::CudaBuffer;
+    use crate::buffer::CudaBuffer;
     use crate::fault::Fault;
     use crate::present::frame::PresentFrame;
 

@@ -195,7 +195,7 @@ mod tests {
     /// A writer ends when either its object or the presenting side is dropped, whichever errors
     /// there are that may end.
     #[test]
-    fn a_writer_is_told_that_nothing_shows_its_frames() {
+    fn a_writer_is_refused_if_nothing_shows_its_frames() {
         let (fault, object) = (Fault::new("picture"), Arc::new(()));
         let receiver = Receiver::new(Arc::clone(&fault), Arc::downgrade(&object));
         assert!(receiver.check().is_ok());

@@ -59,7 +59,8 @@ enum CpuSide<'w, R: Content> {
 
 impl<R: Content> CpuFrame<'_, R> {
     /// Enqueues the closure that computes the frame, and returns. The memory passed to the closure
-    /// contains an older frame, or zeros.
+    /// contains an older frame or, in the first frames, undefined values: the closure has to write
+    /// all of it.
     ///
     /// # Errors
     /// An error if the thread has failed because an earlier closure panicked.

@@ -42,6 +42,34 @@ pub use shared::texture::SharedTexture;
 pub use turn::ComputeTurn;
 pub use wgpu;
 
+/// Checks that all public types are [`Send`] and [`Sync`], except [`Requirements`], which contains
+/// raw pointers to Vulkan structures. Functions that only one thread may call at a time take
+/// `&mut self`.
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    const fn of<S: Shared, D: bridge::Direction>() {
+        shared::<Exchange<S, D>>();
+        shared::<ComputeTurn<S, D>>();
+        shared::<Frame<S, D>>();
+        shared::<LatestWriter<S, D>>();
+        shared::<LatestReader<S, D>>();
+        shared::<NewestFrame<S>>();
+        shared::<WrittenFrame<S>>();
+    }
+    of::<SharedBuffer<f32>, ComputeFirst>();
+    of::<SharedTexture<[u8; 4]>, RenderFirst>();
+    of::<SlotBuffer<f32>, ComputeFirst>();
+    of::<(SharedBuffer<f32>, SlotTexture<[u8; 4]>), RenderFirst>();
+    shared::<SharedBuffer<f32>>();
+    shared::<SharedTexture<[u8; 4]>>();
+    shared::<SlotBuffer<f32>>();
+    shared::<SlotTexture<[u8; 4]>>();
+    shared::<Bridge>();
+    shared::<LaunchBuffer<f32>>();
+    shared::<LaunchArg<'_>>();
+    shared::<Error>();
+};
+
 /// The guide's code examples, to compile them.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/embedding/wgpu.md")]

@@ -19,11 +19,9 @@ pub mod adopt;
 pub mod check;
 pub mod count;
 pub mod filter;
+mod kernels;
 pub mod painting;
 pub mod particles;
 pub mod script;
 pub mod splice;
 pub mod window;
-
-/// The PTX of the kernels in `shaders/engine.cu`.
-pub(crate) const KERNELS: &str = include_str!("../../../shaders/engine.ptx");

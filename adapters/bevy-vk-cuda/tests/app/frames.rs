@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{TryRecvError, channel};
 use std::time::{Duration, Instant};
 
-use crate::support::simulation::{Filler, Painter, TEXELS, numbers, picture, shows};
+use crate::support::simulation::{Filler, Painter, TEXELS, numbers, picture, seen, shows};
 use crate::support::*;
 use bevy::asset::RenderAssetUsages;
 use bevy::prelude::*;
@@ -17,31 +17,33 @@ use bevy_vk_cuda::{CudaBuffer, CudaImage, CudaPlugin, Error, Frame, Way};
 #[test]
 fn a_material_shows_every_frame_and_keeps_the_last() {
     let _alone = alone();
-    for plugin in ways() {
-        let mut app = app(plugin);
-        camera(&mut app);
-        let painter = Painter::new(&cuda(&app));
-        let mut image = picture(&mut app, "picture", [TEXELS; 2]);
-        square(&mut app, image.handle().clone());
-        for frame in 1..12 {
-            until(&mut app, "a free frame", |_| painter.paint(image.writer().unwrap(), TEXELS, frame).unwrap());
-            until(&mut app, "the frame", |app| shows(app, frame));
-        }
-        // The writer pauses: each of Bevy's frames shows the same frame.
-        for _ in 0..20 {
-            app.update();
-            assert!(shows(&app, 11));
-        }
-        // Dropped while its texture is shown.
-        drop(image);
-        for _ in 0..20 {
-            app.update();
-            assert!(shows(&app, 11));
-        }
-        drop(app);
-        assert_nothing_alive();
-    }
+    ways().into_iter().for_each(|plugin| shows_every_frame_and_keeps_the_last(app(plugin)));
     assert_eq!(errors(), [""; 0]);
+}
+
+/// Shows pictures in the app, whatever its renderer, and drops it.
+pub(crate) fn shows_every_frame_and_keeps_the_last(mut app: App) {
+    camera(&mut app);
+    let painter = Painter::new(&cuda(&app));
+    let mut image = picture(&mut app, "picture", [TEXELS; 2]);
+    square(&mut app, image.handle().clone());
+    for frame in 1..12 {
+        until(&mut app, "a free frame", |_| painter.paint(image.writer().unwrap(), TEXELS, frame).unwrap());
+        until(&mut app, "the frame", |app| shows(app, frame));
+    }
+    // The writer pauses: each of Bevy's frames shows the same frame.
+    for _ in 0..20 {
+        app.update();
+        assert!(shows(&app, 11));
+    }
+    // Dropped while its texture is shown.
+    drop(image);
+    for _ in 0..20 {
+        app.update();
+        assert!(shows(&app, 11));
+    }
+    drop(app);
+    assert_nothing_alive();
 }
 
 /// A plugin that is added after the renderer reports the mistake, and frames are shown
@@ -108,16 +110,6 @@ fn a_writer_on_a_thread_of_its_own_is_never_torn_and_never_backwards() {
     assert_eq!(errors(), [""; 0]);
 }
 
-/// Returns the first number in the buffer that Bevy sees, if all numbers belong to one frame.
-fn row(app: &App) -> Option<u32> {
-    let bytes = &app.world().resource::<Seen>().buffer;
-    let numbers: Vec<u32> = bytemuck::pod_collect_to_vec(bytes);
-    let first = *numbers.first()?;
-    let zeros = first == 0 && numbers.iter().all(|number| *number == 0);
-    assert!(zeros || (first..).zip(&numbers).all(|(expected, number)| expected == *number), "torn, at {first}");
-    Some(first).filter(|_| !zeros)
-}
-
 #[test]
 fn a_storage_buffer_has_every_frame() {
     let _alone = alone();
@@ -131,7 +123,7 @@ fn a_storage_buffer_has_every_frame() {
             let base = frame * 10_000;
             let fill = |buffer: &mut CudaBuffer<u32>| filler.fill(buffer.writer().unwrap(), 1000, base, Duration::ZERO);
             until(&mut app, "a free frame", |_| fill(&mut buffer).unwrap());
-            until(&mut app, "the frame", |app| row(app) == Some(base));
+            until(&mut app, "the frame", |app| seen(app) == Some(base));
         }
     }
     assert_eq!(errors(), [""; 0]);
@@ -160,7 +152,7 @@ fn a_large_buffer_is_never_torn_and_never_backwards() {
         let (mut last, mut changes, end) = (0, 0, Instant::now() + Duration::from_secs(60));
         while changes < 40 && Instant::now() < end {
             app.update();
-            if let Some(frame) = row(&app) {
+            if let Some(frame) = seen(&app) {
                 assert!(frame >= last, "{frame} after {last}");
                 changes += u32::from(frame > last);
                 last = frame;
@@ -295,14 +287,14 @@ fn frames_go_on_once_an_asset_is_of_its_size_again() {
         };
         let told = |result: &Result<bool, Error>| matches!(result, Err(Error::NotPresented { retried: true, .. }));
         until(&mut app, "free frames", |_| write(10_000).into_iter().all(Result::unwrap));
-        until(&mut app, "the frame", |app| row(app) == Some(10_000));
+        until(&mut app, "the frame", |app| seen(app) == Some(10_000));
         replace(&mut app, 8, 16);
         until(&mut app, "the errors of both", |_| write(20_000).iter().all(told));
         replace(&mut app, TEXELS, 4 * LEN as usize);
         until(&mut app, "the ends of both errors", |_| write(30_000).iter().all(|result| !told(result)));
         until(&mut app, "the frame behind it", |app| {
             assert!(write(40_000).iter().all(Result::is_ok));
-            row(app) == Some(40_000)
+            seen(app) == Some(40_000)
         });
     }
     let replaced = errors().iter().filter(|line| line.contains("its asset was replaced by one of")).count();

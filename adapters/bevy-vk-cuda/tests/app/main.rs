@@ -2,6 +2,7 @@
 //! after the other, because live objects and the log belong to the process.
 #![allow(unsafe_code, clippy::unwrap_used)] // Tests.
 
+mod backends;
 mod destroyed;
 mod ends;
 mod frames;

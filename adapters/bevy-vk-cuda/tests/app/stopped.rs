@@ -36,7 +36,7 @@ fn until_presented(app: &mut App, painter: &Painter, image: &mut Picture) {
 
 /// Although no frame is rendered, writers report the error, and dropped objects are freed.
 #[test]
-fn writers_are_told_that_bevy_has_stopped_rendering() {
+fn writers_are_refused_once_bevy_has_stopped_rendering() {
     let _alone = alone();
     for plugin in ways() {
         let mut app = app(plugin);

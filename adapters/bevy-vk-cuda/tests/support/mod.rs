@@ -5,7 +5,7 @@
 pub mod gate;
 pub mod simulation;
 
-use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bevy::camera::{RenderTarget, ScalingMode};
@@ -13,9 +13,12 @@ use bevy::core_pipeline::tonemapping::Tonemapping;
 use bevy::prelude::*;
 use bevy::render::gpu_readback::{Readback, ReadbackComplete};
 use bevy::render::render_resource::{TextureFormat, TextureUsages};
-use bevy::render::settings::WgpuSettings;
+use bevy::render::renderer::raw_vulkan_init::AdditionalVulkanFeatures;
+use bevy::render::renderer::{RenderAdapter, RenderAdapterInfo, RenderInstance, RenderQueue, WgpuWrapper};
+use bevy::render::settings::{RenderCreation, WgpuSettings};
 use bevy::render::storage::ShaderBuffer;
 use bevy::render::{RenderApp, RenderPlugin};
+use bevy::tasks::block_on;
 use bevy_vk_cuda::bridge::LiveObjects;
 use bevy_vk_cuda::{Cuda, CudaPlugin, Way};
 
@@ -98,9 +101,14 @@ pub struct Seen {
 }
 
 pub fn app(plugin: CudaPlugin) -> App {
+    app_on(plugin, settings().into())
+}
+
+/// Creates an app with this renderer.
+pub fn app_on(plugin: CudaPlugin, renderer: RenderCreation) -> App {
     let mut app = App::new();
     app.add_plugins(plugin);
-    defaults(&mut app);
+    defaults(&mut app, renderer);
     app.finish();
     app.cleanup();
     app
@@ -110,7 +118,7 @@ pub fn app(plugin: CudaPlugin) -> App {
 /// available in `cleanup`, as with pipelined rendering.
 pub fn app_behind(plugin: CudaPlugin) -> App {
     let mut app = App::new();
-    defaults(&mut app);
+    defaults(&mut app, settings().into());
     app.add_plugins(plugin);
     app.finish();
     let render = app.remove_sub_app(RenderApp).unwrap();
@@ -128,13 +136,41 @@ pub fn settings() -> WgpuSettings {
     }
 }
 
-fn defaults(app: &mut App) {
-    let window = WindowPlugin { primary_window: None, ..Default::default() };
-    let render = RenderPlugin {
-        render_creation: settings().into(),
-        synchronous_pipeline_compilation: true,
-        ..Default::default()
+/// Returns a renderer on wgpu's GL backend. Returns `None`, with a skip, if there is none.
+///
+/// Bevy itself creates none where there is Vulkan: with its feature `raw_vulkan_init`, it tries
+/// Vulkan first, whatever backends its settings name.
+pub fn gl() -> Option<RenderCreation> {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = wgpu::Backends::GL;
+    let instance = wgpu::Instance::new(descriptor);
+    let adapter = match block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default())) {
+        Ok(adapter) => adapter,
+        Err(error) => {
+            test_support::skip(test_support::Need::Other, &error.to_string());
+            return None;
+        }
     };
+    // With twelve storage textures, Bevy culls on the GPU, with a shader that wgpu cannot translate
+    // for GL.
+    let limits = wgpu::Limits { max_storage_textures_per_shader_stage: 4, ..adapter.limits() };
+    let descriptor =
+        wgpu::DeviceDescriptor { required_features: adapter.features(), required_limits: limits, ..Default::default() };
+    let (device, queue) = block_on(adapter.request_device(&descriptor)).unwrap();
+    Some(RenderCreation::manual(
+        device.into(),
+        RenderQueue(Arc::new(WgpuWrapper::new(queue))),
+        RenderAdapterInfo(WgpuWrapper::new(adapter.get_info())),
+        RenderAdapter(Arc::new(WgpuWrapper::new(adapter))),
+        RenderInstance(Arc::new(WgpuWrapper::new(instance))),
+        AdditionalVulkanFeatures::default(),
+    ))
+}
+
+fn defaults(app: &mut App, renderer: RenderCreation) {
+    let window = WindowPlugin { primary_window: None, ..Default::default() };
+    let render =
+        RenderPlugin { render_creation: renderer, synchronous_pipeline_compilation: true, ..Default::default() };
     app.add_plugins(DefaultPlugins.set(window).set(render)).init_resource::<Seen>();
 }
 

@@ -37,6 +37,16 @@ pub fn numbers(app: &mut App, len: usize) -> CudaBuffer<u32> {
     CudaBuffer::new(&cuda, &mut app.world_mut().resource_mut(), "numbers", len).unwrap()
 }
 
+/// Returns the first number of the buffer that Bevy has read back, if all numbers belong to one
+/// frame.
+pub fn seen(app: &App) -> Option<u32> {
+    let numbers: Vec<u32> = bytemuck::pod_collect_to_vec(&app.world().resource::<Seen>().buffer);
+    let first = *numbers.first()?;
+    let zeros = numbers.iter().all(|number| *number == 0);
+    assert!(zeros || (first..).zip(&numbers).all(|(expected, number)| expected == *number), "torn, at {first}");
+    Some(first).filter(|_| !zeros)
+}
+
 /// Paints pictures, with a kernel or on the CPU.
 pub struct Painter(Option<Kernel>);
 

@@ -28,7 +28,7 @@ const USAGE: &str = "\
     --frames N      frames without a window; the picture of the last is written (60)\n  \
     --out DIR       where to (out)\n  \
     --size WxH      of the picture (960x540)\n  \
-    --resize WxH    its size from the middle of the frames on; a window is resized by its user\n  \
+    --resize WxH    its size from the middle of the frames on; in a window, with `--frames`\n  \
     --particles N   of wgpu_particles (100000)\n  \
     --backend NAME  auto, cuda or host (auto)";
 

@@ -1,6 +1,7 @@
 //! The frame loop in a window.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use bridge_wgpu::{Bridge, wgpu};
@@ -28,7 +29,8 @@ pub(super) fn show<D: Demo>(args: Args) -> Result<()> {
     let picture = target(gpu, [config.width, config.height], config.format);
     demo.frame(gpu, *frame, &picture.create_view(&Default::default()))?;
     demo.check(gpu, *frame, &Picture::read(gpu, &picture)?).with_context(|| format!("frame {frame} is wrong"))?;
-    println!("{frame} frames in a window, and the one that was looked at is right");
+    let (width, height) = (config.width, config.height);
+    println!("{frame} frames in a window of {width}x{height}, and the one that was looked at is right");
     Ok(())
 }
 
@@ -48,6 +50,8 @@ struct Shown<D> {
     window: Arc<Window>,
     gpu: Bridge,
     frame: u32,
+    /// When the window has to have the size of `--resize`, once that was requested.
+    resized_by: Option<Instant>,
 }
 
 impl<D: Demo> Shown<D> {
@@ -78,7 +82,7 @@ impl<D: Demo> Shown<D> {
             plain.into_iter().find(|format| formats.contains(format)).context("the window has no plain format")?;
         gpu.configure_surface(&surface, &config, LIMIT)?;
         let demo = D::new(&gpu, args, config.format)?;
-        Ok(Self { demo, surface, config, window, gpu, frame: 0 })
+        Ok(Self { demo, surface, config, window, gpu, frame: 0, resized_by: None })
     }
 
     /// A minimized window has no size; the previous size is kept.
@@ -89,6 +93,22 @@ impl<D: Demo> Shown<D> {
         (self.config.width, self.config.height) = (size.width, size.height);
         self.configure()?;
         self.demo.resize(&self.gpu, size.into())
+    }
+
+    /// Requests a size, once. Returns `true` when the window has it.
+    fn request(&mut self, size: [u32; 2]) -> Result<bool> {
+        if self.resized_by.is_none() {
+            self.resized_by = Some(Instant::now() + LIMIT);
+            // Without a value, the size comes as an event.
+            if let Some(size) = self.window.request_inner_size(PhysicalSize::<u32>::from(size)) {
+                self.resize(size)?;
+            }
+        }
+        let has_size = [self.config.width, self.config.height] == size;
+        if !has_size && self.resized_by.is_some_and(|end| Instant::now() > end) {
+            bail!("the window has {}x{} pixels after {size:?} were requested", self.config.width, self.config.height);
+        }
+        Ok(has_size)
     }
 
     fn configure(&self) -> Result<()> {
@@ -115,6 +135,15 @@ impl<D: Demo> Shown<D> {
 }
 
 impl<D: Demo> App<D> {
+    /// Requests the size of `--resize` from the middle of the frames on. Returns `true` after the
+    /// last frame, once the window has that size.
+    fn has_ended(&mut self) -> Result<bool> {
+        let (Some(shown), Some(most)) = (&mut self.shown, self.most) else { return Ok(false) };
+        let due = self.args.resize.filter(|_| shown.frame >= most / 2);
+        let has_size = due.map_or(Ok(true), |size| shown.request(size))?;
+        Ok(has_size && shown.frame >= most)
+    }
+
     fn end(&mut self, events: &ActiveEventLoop, error: anyhow::Error) {
         self.error.get_or_insert(error);
         events.exit();
@@ -146,8 +175,10 @@ impl<D: Demo> ApplicationHandler for App<D> {
                 if let Err(error) = shown.draw() {
                     return self.end(events, error);
                 }
-                if self.most.is_some_and(|most| shown.frame >= most) {
-                    events.exit();
+                match self.has_ended() {
+                    Ok(true) => events.exit(),
+                    Ok(false) => {}
+                    Err(error) => self.end(events, error),
                 }
             }
             _ => {}

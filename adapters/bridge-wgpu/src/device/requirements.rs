@@ -10,6 +10,7 @@ use wgpu::hal::api::Vulkan;
 use wgpu::hal::vulkan;
 
 use super::not_vulkan;
+use crate::error::Result;
 
 /// The newest Vulkan version that wgpu 30 requests for an instance.
 const WGPU_API_VERSION: u32 = vk::API_VERSION_1_3;
@@ -62,7 +63,7 @@ impl Requirements {
     /// # Errors
     /// [`bridge::vk_export::Error::Missing`] with everything that the device lacks and that is
     /// needed in any case.
-    pub fn of(adapter: &vulkan::Adapter) -> crate::Result<Self> {
+    pub fn of(adapter: &vulkan::Adapter) -> Result<Self> {
         let needed = needed(adapter)?;
         needed.check_met()?;
         // Missing extensions for exporting are omitted; the bridge reports them.
@@ -76,7 +77,7 @@ impl Requirements {
     ///
     /// # Errors
     /// [`Error::Missing`](crate::Error::Missing) with everything that the device lacks for this.
-    pub fn cuda_kernels(mut self, adapter: &vulkan::Adapter) -> crate::Result<Self> {
+    pub fn cuda_kernels(mut self, adapter: &vulkan::Adapter) -> Result<Self> {
         let optional = needed(adapter)?.optional;
         let lacks = |what| !optional.iter().any(|one| one.kind == what && one.is_supported);
         let extensions = CUDA_KERNEL_EXTENSIONS.iter().filter(|name| lacks(OptionalKind::Extension(name)));
@@ -140,7 +141,7 @@ pub(crate) fn check(
     enabled: &[&CStr],
     features: &EnabledFeatures,
     backend: Backend,
-) -> crate::Result<()> {
+) -> Result<()> {
     // SAFETY: the guard is only read.
     let hal = unsafe { adapter.as_hal::<Vulkan>() }.ok_or_else(|| not_vulkan(adapter))?;
     let needed = needed(&hal)?;
@@ -157,7 +158,7 @@ pub(crate) fn check(
 }
 
 /// Returns the bridge's requirements for the adapter's device.
-fn needed(adapter: &vulkan::Adapter) -> crate::Result<DeviceRequirements> {
+fn needed(adapter: &vulkan::Adapter) -> Result<DeviceRequirements> {
     let instance = adapter.shared_instance();
     let (raw, physical) = (instance.raw_instance(), adapter.raw_physical_device());
     // SAFETY: the physical device is the adapter's, of this instance, which was created for that

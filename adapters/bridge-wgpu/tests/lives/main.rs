@@ -16,5 +16,6 @@ mod recycled;
 mod refused;
 mod replace;
 mod slots;
+mod stalled;
 #[path = "../support/mod.rs"]
 mod support;

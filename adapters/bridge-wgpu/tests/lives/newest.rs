@@ -68,7 +68,7 @@ fn the_reader_has_the_newest() {
 /// While the reader has a frame open, the writer makes twice as many frames as there are slots. The
 /// next frame that is read is the last of them.
 #[test]
-fn a_slow_reader_holds_up_no_writer() {
+fn a_slow_reader_delays_no_writer() {
     let _alone = alone();
     for bridge in bridges() {
         let (mut writer, mut reader) = numbers(&bridge);
@@ -105,7 +105,7 @@ fn a_slow_reader_holds_up_no_writer() {
 
 /// While the writer computes a frame, the reader keeps getting the previous one.
 #[test]
-fn a_slow_writer_holds_up_no_reader() {
+fn a_slow_writer_delays_no_reader() {
     let _alone = alone();
     for bridge in bridges() {
         let (mut writer, mut reader) = numbers(&bridge);

@@ -296,7 +296,7 @@ fn what_cannot_be_leaves_the_exchange_as_it_was() {
 /// On a device that accepts no submissions any more, nothing is handed over, and each call returns
 /// an error.
 #[test]
-fn a_lost_device_is_told_of_by_each_call() {
+fn a_lost_device_is_reported_by_each_call() {
     let _alone = alone();
     let before = LiveObjects::now();
     let bridge = bridge_on(Backend::Host).unwrap();

@@ -132,7 +132,7 @@ fn renderer_writes_in_step_if_both_versions_support_it() {
     assert!(refused.reason.contains("requires version 3; the connection uses 2"), "{refused}");
     pair.renderer.send(&offer(true, Direction::WorkerWrites)).unwrap();
     let new = Pair::greeted(Backend::Host, [true; 2]).renderer;
-    assert_eq!((new.version(), new.has_trusted_readers()), (Some(crate::VERSION), true));
+    assert_eq!((new.version(), new.has_trusted_readers()), (Some(crate::limits::VERSION), true));
 }
 
 /// If the renderer writes, its frames and values may have gaps, and the worker's values increase by

@@ -2,7 +2,7 @@
 //! its locks.
 
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use vk_export::QueueKind;
@@ -13,6 +13,7 @@ use super::pace::Pace;
 use super::submit::unfinished::Unfinished;
 use crate::buffer::pool::SharedPool;
 use crate::compute::Compute;
+use crate::observe::frame_mutex::FrameMutex;
 use crate::observe::live::{Alive, Kind};
 
 /// Callback for a slot that changes hands on Vulkan's side.
@@ -20,14 +21,14 @@ pub(super) type OnChange = Box<dyn Fn() + Send + Sync>;
 
 /// State that stays when the resources of an exchange are replaced.
 pub(crate) struct Core {
-    pub(super) ledger: Mutex<Ledger>,
+    pub(super) ledger: FrameMutex<Ledger>,
     /// Held from taking a value of `computed` until its signal is enqueued, so that the values rise
     /// in stream order.
-    pub(super) computed_lock: Mutex<()>,
+    pub(super) computed_lock: FrameMutex<()>,
     /// Likewise for `rendered` and the queue.
-    pub(super) rendered_lock: Mutex<()>,
+    pub(super) rendered_lock: FrameMutex<()>,
     /// `None` if frames in flight are not limited; frames then take no lock.
-    pub(super) pace: Option<Mutex<Pace>>,
+    pub(super) pace: Option<FrameMutex<Pace>>,
     pub(super) first: FirstSide,
     pub(super) compute: Compute,
     pub(super) name: String,
@@ -51,10 +52,10 @@ pub(crate) struct Core {
 impl Core {
     pub(super) fn new(compute: &Compute, info: &ExchangeInfo<'_>, first: FirstSide) -> Self {
         Self {
-            ledger: Mutex::new(Ledger::new(first, info.slots)),
-            computed_lock: Mutex::new(()),
-            rendered_lock: Mutex::new(()),
-            pace: info.frames_in_flight.map(|bound| Mutex::new(Pace::new(bound))),
+            ledger: FrameMutex::new(Ledger::new(first, info.slots)),
+            computed_lock: FrameMutex::new(()),
+            rendered_lock: FrameMutex::new(()),
+            pace: info.frames_in_flight.map(|bound| FrameMutex::new(Pace::new(bound))),
             first,
             compute: compute.clone(),
             name: info.name.to_owned(),

@@ -12,6 +12,8 @@ mod graph;
 mod info;
 mod latest;
 mod ledger;
+#[cfg(test)]
+mod locks_tests;
 mod lost;
 mod mirror;
 mod order;

@@ -4,7 +4,7 @@
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use vk_export::Queue;
@@ -110,7 +110,7 @@ impl<R: Resources> State<R> {
                     return Err(error);
                 }
             } else {
-                core.ledger.lock().unwrap_or_else(PoisonError::into_inner).require_initial();
+                core.ledger.lock().require_initial();
             }
         }
         let signaled = ExchangeTimelines::new([&computed, &rendered], lender.cuda_link(), &core.failed);
@@ -179,7 +179,7 @@ impl<R: Resources> State<R> {
     pub(super) fn keep_pace_within(&self, limit: Duration) -> Result<()> {
         let Some(pace) = &self.pace else { return Ok(()) };
         // The lock is not held during the wait.
-        let due = pace.lock().unwrap_or_else(PoisonError::into_inner).due();
+        let due = pace.lock().due();
         let Some(value) = due else { return Ok(()) };
         match self.first {
             FirstSide::Compute => self.objects.rendered.wait_value(value, limit),
@@ -190,7 +190,7 @@ impl<R: Resources> State<R> {
     /// Records that a frame ends when its last timeline reaches `value`.
     pub(super) fn record_frame_end(&self, value: u64) {
         if let Some(pace) = &self.pace {
-            pace.lock().unwrap_or_else(PoisonError::into_inner).push(value);
+            pace.lock().push(value);
         }
     }
 
@@ -301,6 +301,6 @@ impl<R: Resources> State<R> {
     }
 
     pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ledger.lock()
     }
 }

@@ -1,5 +1,6 @@
 //! Observation from outside: counts of live objects, the trace, and the program's logger.
 
+pub(crate) mod frame_mutex;
 pub(crate) mod live;
 pub(crate) mod log_hold;
 pub(crate) mod object;

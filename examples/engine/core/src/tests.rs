@@ -10,10 +10,12 @@ use ash::{khr, vk};
 use test_support::{Need, skip_case};
 use x11_dl::xlib::{self, Xlib};
 
-use crate::engine::check_messages;
+use crate::engine::{Engine, Outcome, check_messages};
+use crate::gpu::{Gpu, GpuInfo};
+use crate::pass::Pass;
 use crate::recorder::Recorder;
+use crate::system::System;
 use crate::window::Swapchain;
-use crate::{Engine, Gpu, GpuInfo, Outcome, Pass, System};
 
 /// The number of submissions that are accepted before the following ones are refused; negative: all
 /// are accepted.

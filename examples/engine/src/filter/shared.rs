@@ -8,7 +8,7 @@ use bridge::{TextureInfo, TwinImage};
 use bridge_examples::kernels::threads;
 
 use super::filter_row;
-use crate::KERNELS;
+use crate::kernels::KERNELS;
 use crate::splice::Spliced;
 
 type Spec = ImageSpec<[u8; 4]>;

@@ -7,7 +7,7 @@ use bridge::{Compute, ComputeFirst, Exchange, ExchangeInfo, ImageAccess, ImageSp
 use bridge_examples::kernels::threads;
 
 use super::{SIDE, texel};
-use crate::KERNELS;
+use crate::kernels::KERNELS;
 use crate::splice::Spliced;
 
 type Spec = ImageSpec<[u8; 4]>;

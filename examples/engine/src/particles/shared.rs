@@ -8,7 +8,7 @@ use bridge::{
 use bridge::{LaunchConfig, TwinSlice};
 
 use super::{DT, LEN, advance, bodies};
-use crate::KERNELS;
+use crate::kernels::KERNELS;
 use crate::splice::SplicedLatest;
 
 type Spec = BufferSpec<[f32; 4]>;

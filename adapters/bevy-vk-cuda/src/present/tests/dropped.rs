@@ -6,7 +6,7 @@ use std::sync::mpsc::{Sender, channel};
 use bridge::{ImageSpec, LiveObjects};
 
 use super::*;
-use crate::CudaWriter;
+use crate::writer::CudaWriter;
 
 type Writer = CudaWriter<ImageSpec<[u8; 4]>>;
 

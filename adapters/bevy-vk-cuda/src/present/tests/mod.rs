@@ -24,10 +24,11 @@ use wgpu::{TextureFormat, TextureUsages};
 
 use self::device::{FULL, REFUSED, alone, device};
 use super::*;
+use crate::cuda::Way;
+use crate::error::{Error, Result};
 use crate::image::CudaImage;
 use crate::vulkan::{self, init};
 use crate::writer::Frame;
-use crate::{Error, Result, Way};
 
 type Descriptor = wgpu::TextureDescriptor<'static>;
 

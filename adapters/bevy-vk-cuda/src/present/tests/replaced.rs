@@ -4,7 +4,7 @@ use bevy_render::storage::ShaderBuffer;
 use wgpu::{BufferUsages, TextureDimension};
 
 use super::*;
-use crate::CudaBuffer;
+use crate::buffer::CudaBuffer;
 
 const LEN: usize = 16;
 
@@ -47,7 +47,7 @@ impl Numbers {
 /// The object that cannot be copied into reports what it lacks, and the other one receives its
 /// frame. The first one receives its frame when it is replaced by a suitable object.
 #[test]
-fn a_texture_that_cannot_be_copied_into_holds_up_no_other() {
+fn a_texture_that_cannot_be_copied_into_delays_no_other() {
     let _alone = alone();
     let right = descriptor(TextureFormat::Rgba8Unorm, SIDE);
     let wrong = [
@@ -77,7 +77,7 @@ fn a_texture_that_cannot_be_copied_into_holds_up_no_other() {
 }
 
 #[test]
-fn a_buffer_that_cannot_be_copied_into_holds_up_no_other() {
+fn a_buffer_that_cannot_be_copied_into_delays_no_other() {
     let _alone = alone();
     for way in [Way::Upload, Way::Host] {
         let mut scene = Scene::new(way);
@@ -97,7 +97,7 @@ fn a_buffer_that_cannot_be_copied_into_holds_up_no_other() {
 /// A program may destroy Bevy's object, after which wgpu rejects it in all commands. The other
 /// object receives its frame, and so does the first one when Bevy has created it again.
 #[test]
-fn a_texture_that_is_destroyed_holds_up_no_other() {
+fn a_destroyed_texture_delays_no_other() {
     let _alone = alone();
     for way in [Way::Upload, Way::Host] {
         let mut scene = Scene::new(way);
@@ -116,7 +116,7 @@ fn a_texture_that_is_destroyed_holds_up_no_other() {
 }
 
 #[test]
-fn a_buffer_that_is_destroyed_holds_up_no_other() {
+fn a_destroyed_buffer_delays_no_other() {
     let _alone = alone();
     for way in [Way::Upload, Way::Host] {
         let mut scene = Scene::new(way);

@@ -21,7 +21,7 @@ impl Scene {
 /// Writers receive an error until Bevy renders again, including those of images that no frame has
 /// seen.
 #[test]
-fn writers_are_told_while_bevy_does_not_render() {
+fn writers_are_refused_while_bevy_does_not_render() {
     let _alone = alone();
     for way in [Way::Upload, Way::Host] {
         for seen in [false, true] {

@@ -41,7 +41,7 @@ fn a_submission_that_is_given_up_is_explained() {
 
 /// The system that closed the gate has panicked, or waits for the caller.
 #[test]
-fn a_gate_that_stays_closed_holds_nobody_up_for_good() {
+fn a_gate_that_stays_closed_blocks_nothing_forever() {
     let (gate, mut submitted) = (Gate::default(), false);
     gate.close();
     gate.0.with(vk::Queue::null(), &mut || submitted = true);

@@ -17,7 +17,7 @@ use bevy_ecs::schedule::SingleThreadedExecutor;
 use raw_window_handle as raw;
 
 use super::*;
-use crate::CudaPlugin;
+use crate::plugin::CudaPlugin;
 
 const LIMIT: Duration = Duration::from_secs(60);
 

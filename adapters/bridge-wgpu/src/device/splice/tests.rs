@@ -4,9 +4,12 @@
 use std::cell::RefCell;
 use std::sync::Mutex;
 
+use bridge::Backend;
+
 use super::*;
+use crate::device::Bridge;
+use crate::error::Error;
 use crate::submit::tests::support;
-use crate::{Backend, Bridge, Error};
 
 /// Calls of [`queue_submit`], recorded as their queues.
 static CALLS: Mutex<Vec<vk::Queue>> = Mutex::new(Vec::new());

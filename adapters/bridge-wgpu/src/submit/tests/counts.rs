@@ -1,9 +1,14 @@
 //! The number of command buffers of frames: those that wgpu submits, and those that reach the
 //! queue.
 
+use bridge::{LatestInfo, Newest};
+
 use super::*;
 use crate::device::splice::tests::Given;
-use crate::{LatestInfo, Newest, Shared, SharedTexture, SlotBuffer, SlotTexture};
+use crate::shared::Shared;
+use crate::shared::slot_buffer::SlotBuffer;
+use crate::shared::slot_texture::SlotTexture;
+use crate::shared::texture::SharedTexture;
 
 const RGBA: wgpu::TextureFormat = wgpu::TextureFormat::Rgba8Unorm;
 

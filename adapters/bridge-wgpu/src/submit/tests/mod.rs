@@ -11,11 +11,14 @@ pub(crate) mod support;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use bridge::TimelinePoint;
+use bridge::{Backend, ExchangeInfo, TimelinePoint};
 
 use crate::batch::Batch;
+use crate::device::Bridge;
+use crate::exchange::Exchange;
+use crate::frame::Frame;
 use crate::parts::Parts;
-use crate::{Backend, Bridge, Exchange, ExchangeInfo, Frame, SharedBuffer};
+use crate::shared::buffer::SharedBuffer;
 use ends::refused;
 use support::{Filler, bridges, info, mapped, staging, validation_messages};
 

@@ -11,6 +11,7 @@ use super::sync::atomic::{AtomicBool, Ordering};
 use super::sync::thread::{self, JoinHandle, ThreadId};
 use super::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use crate::error::{Error, Result};
+use crate::observe::frame_mutex::count_lock;
 use crate::observe::log_error;
 
 /// A queue of work for one CPU thread. Clones refer to the same queue.
@@ -181,6 +182,7 @@ impl HostStream {
 
 impl Worker {
     fn lock(&self) -> MutexGuard<'_, State> {
+        count_lock();
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

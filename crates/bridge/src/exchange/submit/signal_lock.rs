@@ -1,9 +1,8 @@
 //! The lock under which values of a timeline are taken and their signals enqueued.
 
-#[cfg(all(target_os = "linux", feature = "remote"))]
-use std::sync::TryLockError;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 
+use crate::observe::frame_mutex::FrameMutex;
 use crate::observe::log_hold::LogHold;
 use crate::observe::trace;
 
@@ -18,20 +17,15 @@ pub(in crate::exchange) struct SignalLock<'a> {
 }
 
 impl<'a> SignalLock<'a> {
-    pub(in crate::exchange) fn new(lock: &'a Mutex<()>) -> Self {
+    pub(in crate::exchange) fn new(lock: &'a FrameMutex<()>) -> Self {
         let (held, log) = (trace::Held::new(), LogHold::new());
-        Self { _guard: lock.lock().unwrap_or_else(PoisonError::into_inner), _held: held, _log: log }
+        Self { _guard: lock.lock(), _held: held, _log: log }
     }
 
     /// Returns `None` if another thread holds the lock.
     #[cfg(all(target_os = "linux", feature = "remote"))]
-    pub(in crate::exchange) fn try_new(lock: &'a Mutex<()>) -> Option<Self> {
+    pub(in crate::exchange) fn try_new(lock: &'a FrameMutex<()>) -> Option<Self> {
         let (held, log) = (trace::Held::new(), LogHold::new());
-        let guard = match lock.try_lock() {
-            Ok(guard) => guard,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return None,
-        };
-        Some(Self { _guard: guard, _held: held, _log: log })
+        Some(Self { _guard: lock.try_lock()?, _held: held, _log: log })
     }
 }

@@ -10,7 +10,7 @@ mod writer;
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use bridge_ipc::{Side as TimelineSide, Timeline as Described};
 use vk_export::Semaphore;
@@ -35,6 +35,7 @@ use crate::compute::exchange_registry::ExchangeTimelines;
 use crate::compute::remote::RemoteCompute;
 use crate::compute::remote::not_local_error;
 use crate::error::Result;
+use crate::observe::frame_mutex::FrameMutex;
 use crate::observe::live::{Alive, Kind};
 use crate::observe::log_error;
 use crate::remote::runs::Run;
@@ -220,13 +221,10 @@ impl<R: Resources> State<R> {
         let mut ledger = Ledger::new(self.first, self.objects.slots.len());
         ledger.continue_from(&mut self.ledger());
         let core = Arc::new(Core {
-            ledger: Mutex::new(ledger),
-            computed_lock: Mutex::new(()),
-            rendered_lock: Mutex::new(()),
-            pace: self
-                .pace
-                .as_ref()
-                .map(|pace| Mutex::new(pace.lock().unwrap_or_else(PoisonError::into_inner).to_empty())),
+            ledger: FrameMutex::new(ledger),
+            computed_lock: FrameMutex::new(()),
+            rendered_lock: FrameMutex::new(()),
+            pace: self.pace.as_ref().map(|pace| FrameMutex::new(pace.lock().to_empty())),
             first: self.first,
             compute: self.compute.clone(),
             name: self.name.clone(),
