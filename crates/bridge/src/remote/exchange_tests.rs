@@ -10,7 +10,7 @@ use crate::buffer::spec::BufferSpec;
 use crate::compute::remote::Trust;
 use crate::error::Error;
 use crate::exchange::LatestInfo;
-use crate::remote::listening::steps::Peer;
+use crate::remote::listening::test_worker::Peer;
 use crate::remote::test_renderer::Renderer;
 use crate::timeline::TimelinePoint;
 

@@ -10,7 +10,7 @@ use vk_export::BufferAccess;
 use super::*;
 use crate::buffer::spec::BufferSpec;
 use crate::compute::remote::Trust;
-use crate::remote::listening::steps::Peer;
+use crate::remote::listening::test_worker::Peer;
 use crate::remote::test_renderer::Renderer;
 use crate::timeline::TimelinePoint;
 

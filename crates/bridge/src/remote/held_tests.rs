@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use super::tests::{LIMIT, Words, taken, until};
 use super::*;
 use crate::observe::steps;
-use crate::remote::listening::steps::Peer;
+use crate::remote::listening::test_worker::Peer;
 use crate::remote::test_renderer::Renderer;
 
 /// Returns a renderer whose thread uses the queue once the turn that the test holds is skipped, to

@@ -12,7 +12,7 @@ use super::*;
 use crate::error::Error;
 use crate::exchange::{LatestInfo, SubmitInfo};
 use crate::observe::steps;
-use crate::remote::listening::steps::Peer;
+use crate::remote::listening::test_worker::Peer;
 use crate::remote::test_renderer::{Renderer, set_back};
 
 /// Far less than [`LIMIT`], and far more than a call takes that does not wait for it.

@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::steps::{LIMIT, Peer, Words, offer};
+use super::test_worker::{LIMIT, Peer, Words, offer};
 use super::*;
 use crate::compute::Compute;
 use crate::compute::remote::Trust;

@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use vk_export::BufferAccess;
 
-use super::steps::{LIMIT, Peer, Words, offer};
+use super::test_worker::{LIMIT, Peer, Words, offer};
 use super::*;
 use crate::compute::Compute;
 use crate::compute::remote::Trust;

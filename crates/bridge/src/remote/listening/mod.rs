@@ -285,8 +285,11 @@ mod tests;
 mod reads;
 
 #[cfg(test)]
+pub(super) mod test_worker;
+
+#[cfg(test)]
 #[path = "steps_tests.rs"]
-pub(super) mod steps;
+mod steps;
 
 #[cfg(test)]
 #[path = "falls_tests.rs"]
