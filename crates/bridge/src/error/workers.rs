@@ -12,8 +12,9 @@ pub(super) fn frames_owed(
 ) -> fmt::Result {
     write!(
         f,
-        "exchange \"{exchange}\": worker process {worker} is lost but still running, with unfinished frames {frames:?}; it is killed if \
-         one takes more than {limit:?} after the previous one; connect another worker once the exchange's `owed_frames` is empty"
+        "exchange \"{exchange}\": worker process {worker} is lost but still running, and the queue may wait for its frames {frames:?}; it \
+         is killed if one takes more than {limit:?} after the previous one, unless it was killed already; connect another worker \
+         once the exchange's `owed_frames` is empty"
     )
 }
 

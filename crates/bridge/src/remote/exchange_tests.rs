@@ -86,7 +86,7 @@ fn worker_with_pending_frames_cannot_be_replaced() {
         connection.send(&Message::Hello(hello), None, LIMIT).unwrap();
         let reported = connection.receive(LIMIT).unwrap();
         let Message::Bye { code: Code::Failure, text } = reported.message else { panic!("{reported:?}") };
-        assert!(text.contains("exchange \"steps\"") && text.contains("unfinished frames"), "{text}");
+        assert!(text.contains("exchange \"steps\"") && text.contains("may wait for its frames"), "{text}");
     });
     let refused = exchange.reconnect(scene.accept()).unwrap_err();
     let Error::FramesOwed { worker: process, frames, limit: LIMIT, .. } = &refused else { panic!("{refused}") };

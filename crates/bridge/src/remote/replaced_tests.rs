@@ -142,8 +142,10 @@ fn killed_worker_that_does_not_end_is_left_to_a_thread() {
         worker.kill();
         points[1].wait(LIMIT).unwrap();
         until(|| exchange.owed_frames().is_empty().then_some(()));
-        let reported = exchange.check_worker().unwrap_err();
-        let Error::PeerLost { dead: true, torn, signaled: Some(2), .. } = &reported else { panic!("{reported}") };
+        // Its thread reports the death after it has signaled the frames.
+        let reported =
+            until(|| exchange.check_worker().err().filter(|error| matches!(error, Error::PeerLost { dead: true, .. })));
+        let Error::PeerLost { torn, signaled: Some(2), .. } = &reported else { panic!("{reported}") };
         assert!(**torn == [1]);
         // The thread returns the slots.
         let mut next = Peer::start(scene.listener.path(), "stays");
@@ -181,6 +183,7 @@ fn killed_worker_that_set_its_timeline_back_cannot_be_replaced_before_it_ends() 
     let _next = Peer::start(scene.listener.path(), "stays");
     let refused = exchange.reconnect(scene.accept()).unwrap_err();
     assert!(matches!(&refused, Error::FramesOwed { frames, .. } if **frames == [1]), "{refused}");
+    assert!(refused.to_string().contains("unless it was killed already"), "{refused}");
     exchange.disconnect();
     assert!(start.elapsed() < SOON && worker.is_alive() && !point.is_reached().unwrap(), "{:?}", start.elapsed());
     assert_eq!(*exchange.owed_frames(), [1]);
