@@ -74,8 +74,9 @@ fn adapter(name: &str, features: &[&str], examples: &[&str]) -> Result<()> {
 /// neither, prints that nothing is run.
 fn in_windows(name: &str, features: &[&str], examples: &[&str]) -> Result<()> {
     if !setup::has_screen() && shell::on_path("Xvfb").is_none() {
-        println!("no window of {name} is opened: there is neither a screen nor Xvfb (`cargo xtask setup` installs it)");
-        return Ok(());
+        return crate::console::line(format_args!(
+            "no window of {name} is opened: there is neither a screen nor Xvfb (`cargo xtask setup` installs it)"
+        ));
     }
     let screen = if setup::has_screen() { None } else { Some(VirtualScreen::start()?) };
     for example in examples {

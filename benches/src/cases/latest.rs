@@ -161,15 +161,16 @@ fn paced(bench: &Bench, rows: &mut Rows, frames: usize) -> Result<()> {
     rows.parameter("held_up_us", most(|longest| longest.gap).round());
     rows.parameter("longest_us", most(|longest| longest.wall).round());
     let goal = |bound| Goal { of: Bounded::Value, bound, better: Better::Lower, strict: false };
-    // The maximum of all batches, for each of them: a median of the batches would hide it.
-    let mut row = |name, what: String, unit, of: fn(&Longest) -> f64, bound: f64| {
-        rows.lower(name, what, unit, &[most(of); BATCHES], &[], gpu.is_cuda().then(|| goal(bound)))
+    // The maximum or the sum of all batches, for each of them: a median would hide it.
+    let mut row = |name, what: String, unit, value: f64, bound: f64| {
+        rows.lower(name, what, unit, &[value; BATCHES], &[], gpu.is_cuda().then(|| goal(bound)))
     };
     if thread_cpu_us().is_some() {
-        row("longest", format!("the longest {what}: processor time"), "µs", |longest| longest.cpu, 50.0)?;
+        row("longest", format!("the longest {what}: processor time"), "µs", most(|longest| longest.cpu), 50.0)?;
     }
     if voluntary_switches().is_some() {
-        row("blocks", format!("calls {what}, that gave up the processor"), "", |longest| longest.blocks, 0.0)?;
+        let blocks = longest.iter().map(|longest| longest.blocks).sum();
+        row("blocks", format!("calls {what}, that gave up the processor"), "", blocks, 0.0)?;
     }
     Ok(())
 }

@@ -145,7 +145,7 @@ fn a_message_fails_the_process() {
         return test_support::skip(test_support::Need::Other, "no validation layer is installed");
     }
     // Drivers create or refuse a buffer of size 0; the layer reports it.
-    let make_nothing = || {
+    let make_nothing = |device: &ExportDevice| {
         let info = vk::BufferCreateInfo::default().usage(vk::BufferUsageFlags::VERTEX_BUFFER);
         // SAFETY: VUID-VkBufferCreateInfo-size-00912 is violated on purpose, see above.
         let made = unsafe { device.as_raw().create_buffer(&info, None) };
@@ -153,16 +153,22 @@ fn a_message_fails_the_process() {
         unsafe { device.as_raw().destroy_buffer(made.unwrap_or_default(), None) };
     };
     match std::env::var(CASE).as_deref() {
-        Ok("unexpected") => return make_nothing(),
-        Ok(_) => {
+        Ok("unexpected") => return make_nothing(&device),
+        Ok(case) => {
             allow(&device, &["VUID-VkBufferCreateInfo-size-00912"]);
-            make_nothing();
-            // Allowed only until the test ends.
-            return drop(own_device());
+            make_nothing(&device);
+            let handle = device.as_raw().handle();
+            drop(device);
+            let reused = own_device().unwrap();
+            assert_eq!(reused.as_raw().handle(), handle);
+            if case == "reused" {
+                make_nothing(&reused);
+            }
+            return;
         }
         Err(_) => {}
     }
-    for (case, status) in [("unexpected", FAILED), ("allowed", 0)] {
+    for (case, status) in [("unexpected", FAILED), ("allowed", 0), ("reused", FAILED)] {
         let mut command = std::process::Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "test_device::a_message_fails_the_process"]).env(CASE, case);
         let output = command.output().unwrap();

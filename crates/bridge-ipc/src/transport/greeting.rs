@@ -81,7 +81,7 @@ impl Greetings {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Implements [`Listener::handshake`](crate::Listener::greet) for the processes that connect to
+    /// Implements [`Listener::handshake`](crate::Listener::handshake) for the processes that connect to
     /// `socket`.
     pub(super) fn handshake(
         &self,

@@ -12,7 +12,7 @@ mod graph;
 mod info;
 mod latest;
 mod ledger;
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux", feature = "remote"))]
 mod locks_tests;
 mod lost;
 mod mirror;

@@ -112,8 +112,8 @@ impl<T: Texel> KernelImage<'_, T> {
     /// [`normalized_coordinates`](TextureInfo::normalized_coordinates) (the default), all levels of
     /// the image, and the format of the image; images with an sRGB format can be sampled decoded or
     /// not. Single levels, level limits, bias, anisotropy, borders other than zero and a
-    /// [`read`](TextureInfo::read) mode that does not match the format are rejected there. A twin
-    /// on the CPU gets texels and has to sample them itself.
+    /// [`read_mode`](TextureInfo::read_mode) that does not match the format are rejected there. A
+    /// twin on the CPU gets texels and has to sample them itself.
     ///
     /// # Errors
     /// The errors of [`surface`](Self::surface), and an error for a description that this compute

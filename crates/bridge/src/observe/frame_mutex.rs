@@ -45,7 +45,7 @@ thread_local! {
 }
 
 /// Returns the number of locks that this thread has taken.
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux", feature = "remote"))]
 pub(crate) fn locks() -> usize {
     LOCKS.get()
 }

@@ -199,8 +199,8 @@ pub enum ImageProblem {
 
     /// Linear filters for integer reads, which are not interpolated.
     #[error(
-        "linear filters need floating-point reads, but texels of {format} are read as integers; set `read` to \
-         NormalizedFloat, or filter Nearest"
+        "linear filters need floating-point reads, but texels of {format} are read as integers; set `read_mode` \
+         to NormalizedFloat, or filter Nearest"
     )]
     #[non_exhaustive]
     LinearInteger {
@@ -210,7 +210,7 @@ pub enum ImageProblem {
 
     /// Normalized reads of a format other than 8-bit and 16-bit integers.
     #[error(
-        "texels of {format} cannot be read as normalized floats, only integers of 8 and 16 bits can; set `read` to Element"
+        "texels of {format} cannot be read as normalized floats, only integers of 8 and 16 bits can; set `read_mode` to Element"
     )]
     #[non_exhaustive]
     NormalizedWide {

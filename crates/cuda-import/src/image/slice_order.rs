@@ -73,6 +73,8 @@ impl SliceOrder {
         let (Self::Here { other }, SyncOnDrop::Record(used)) = (self, &guard) else { return enqueued };
         let device = image.memory().device();
         let order = || {
+            // The copy may have called the program's logger, which may have bound another context.
+            let _current = device.bind()?;
             let driver = device.driver();
             // A logger or another thread may have begun a capture, into which the calls would go.
             for stream in std::iter::once(stream).chain(other.as_ref().map(|(own, _)| &**own)) {
