@@ -20,12 +20,12 @@ impl Task {
         Self(PathBuf::from("/proc").join(fs::read_link("/proc/thread-self").expect("/proc is mounted")))
     }
 
-    /// Returns the number of its voluntary context switches if the thread is asleep.
-    fn sleep_count(&self) -> Option<String> {
+    /// Returns the number of its voluntary context switches, and `true` if the thread is asleep.
+    fn sleeps(&self) -> Option<(u64, bool)> {
         let status = fs::read_to_string(self.0.join("status")).ok()?;
         let field = |name| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-        let sleep_count = field("voluntary_ctxt_switches:").map(str::to_owned);
-        sleep_count.filter(|_| field("State:").is_some_and(|state| state.starts_with('S')))
+        let count = field("voluntary_ctxt_switches:")?.parse().ok()?;
+        Some((count, field("State:").is_some_and(|state| state.starts_with('S'))))
     }
 
     /// Returns the time that the thread has run on a processor, if the kernel counts it.
@@ -45,13 +45,16 @@ impl Task {
 
     /// Like [`wait_until_asleep`](Self::wait_until_asleep), for a thread that may wait in a loop. It
     /// counts as waiting once it has run for `busy` without being done, regardless of how long other
-    /// threads kept it from running. Returns `false` if it is done instead.
+    /// threads kept it from running, or has slept a hundred times. Returns `false` if it is done
+    /// instead.
     ///
     /// # Panics
     /// Panics if neither happens within the limit.
     pub fn wait_until_it_waits(&self, mut is_done: impl FnMut() -> bool, busy: Duration) -> bool {
         const CHECKS: usize = 20;
+        const SLEEPS: u64 = 100;
         let (begun, started) = (Instant::now(), self.run_time());
+        let first = self.sleeps().map(|(count, _)| count);
         let mut last = (None, 0);
         while last.1 < CHECKS {
             if is_done() {
@@ -62,12 +65,13 @@ impl Task {
             }
             assert!(begun.elapsed() < LIMIT, "the thread neither sleeps nor goes on");
             std::thread::sleep(Duration::from_millis(1));
-            let sleep_count = self.sleep_count();
-            last = if sleep_count.is_some() && sleep_count == last.0 {
-                (sleep_count, last.1 + 1)
-            } else {
-                (sleep_count, 0)
-            };
+            let sleeps = self.sleeps();
+            let loops = first.zip(sleeps).is_some_and(|(first, (now, _))| now - first >= SLEEPS);
+            if loops && busy < Duration::MAX {
+                return true;
+            }
+            let asleep = sleeps.and_then(|(count, asleep)| asleep.then_some(count));
+            last = if asleep.is_some() && asleep == last.0 { (asleep, last.1 + 1) } else { (asleep, 0) };
         }
         true
     }
@@ -107,6 +111,19 @@ mod tests {
             let waits = scope.spawn(|| task.wait_until_it_waits(|| false, busy));
             while !waits.is_finished() {
                 std::hint::spin_loop();
+            }
+            waits.join().unwrap()
+        });
+        assert!(seen);
+    }
+
+    #[test]
+    fn a_thread_that_sleeps_in_a_loop_is_seen() {
+        let task = Task::current();
+        let seen = std::thread::scope(|scope| {
+            let waits = scope.spawn(|| task.wait_until_it_waits(|| false, LIMIT));
+            while !waits.is_finished() {
+                std::thread::sleep(Duration::from_micros(500));
             }
             waits.join().unwrap()
         });

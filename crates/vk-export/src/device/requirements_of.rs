@@ -166,6 +166,6 @@ mod tests {
         );
         assert!(CUDA_KERNEL_EXTENSIONS.iter().all(|name| !supported(OptionalKind::Extension(name))));
         let text = optional[0].to_string();
-        assert!(text.contains("(there): memory that a CUDA stream works on"), "{text}");
+        assert!(text.contains("(supported): memory that a CUDA stream works on"), "{text}");
     }
 }
