@@ -13,10 +13,10 @@ pub fn print(text: &str) -> Result<()> {
     write(&mut io::stdout().lock(), text)
 }
 
-/// Like [`print`], with a line end.
+/// Like [`print()`], with a line end.
 ///
 /// # Errors
-/// Like [`print`].
+/// Like [`print()`].
 pub fn line(text: impl std::fmt::Display) -> Result<()> {
     print(&format!("{text}\n"))
 }

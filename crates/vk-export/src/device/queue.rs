@@ -43,8 +43,8 @@ impl QueueKind {
     }
 
     /// Returns the stages that queues of this kind have, or `None` for all. Those of
-    /// [`Further`](Self::Further) depend on the queue's family, see [`Queue::stages`]; here they
-    /// are `None`.
+    /// [`Additional`](Self::Additional) depend on the queue's family, see [`Queue::stages`]; here
+    /// they are `None`.
     pub fn stages(self) -> Option<vk::PipelineStageFlags2> {
         match self {
             Self::Graphics | Self::Additional(_) => None,
