@@ -111,11 +111,12 @@ fn folder(name: &str) -> PathBuf {
     shell::root().join("adapters").join(name)
 }
 
-/// Returns a `cargo test` command with lints for the adapter in a folder.
+/// Returns a `cargo test` command with lints for the adapter in a folder. The tests run on the main
+/// thread, as `adapters/.cargo/config.toml` says, which cargo reads in the adapters' folders only.
 fn tests(folder: &Path, features: &[&str]) -> Result<Command> {
     let mut test = cargo(&folder.join("Cargo.toml"), "test");
     lint::with_lints(&mut test)?;
-    test.arg("--locked").args(features);
+    test.arg("--locked").args(features).env("RUST_TEST_THREADS", "1");
     Ok(test)
 }
 
