@@ -30,7 +30,7 @@ pub(crate) struct TestProgram {
 /// Does the same as `cargo test --workspace --no-fail-fast`. `prepare` is applied to each command
 /// that runs tests. Returns `false` if a test failed.
 pub(super) fn run(prepare: impl Fn(&mut Command) + Sync, tally: &mut Tally) -> Result<bool> {
-    let mut command = shell::cargo();
+    let mut command = cargo_of_all();
     command.args(["test", "--workspace"]);
     let mut programs = build(command)?;
     programs.sort_by_key(|program| LONGEST.iter().position(|name| *name == program.target).unwrap_or(LONGEST.len()));
@@ -56,7 +56,7 @@ pub(super) fn run(prepare: impl Fn(&mut Command) + Sync, tally: &mut Tally) -> R
             Ok(())
         },
     )?;
-    let mut documents = shell::cargo();
+    let mut documents = cargo_of_all();
     documents.args(["test", "--workspace", "--doc", "--no-fail-fast"]);
     prepare(&mut documents);
     if !super::stream(&mut documents, tally)?.success() {
@@ -64,6 +64,17 @@ pub(super) fn run(prepare: impl Fn(&mut Command) + Sync, tally: &mut Tally) -> R
     }
     failed.iter().for_each(|program| eprintln!("test: failed: {program}"));
     Ok(failed.is_empty())
+}
+
+/// Returns a cargo command that builds all programs without incremental compilation, unless the
+/// user has chosen: its files take gigabytes, and help only those who edit and build again.
+fn cargo_of_all() -> Command {
+    const INCREMENTAL: &str = "CARGO_INCREMENTAL";
+    let mut command = shell::cargo();
+    if std::env::var_os(INCREMENTAL).is_none() {
+        command.env(INCREMENTAL, "0");
+    }
+    command
 }
 
 /// Builds the programs that `command`, a `cargo test`, would run.
