@@ -1,5 +1,5 @@
-//! Conversion of the errors of the crates and of the driver to a [`Fault`], with messages that refer
-//! to the Python API.
+//! Conversion of the errors of the crates and of the driver to a [`Fault`], with messages that
+//! refer to the Python API.
 
 use bridge::cuda_import;
 use bridge::cudarc::driver::DriverError;

@@ -1,4 +1,5 @@
-//! Captures of the compute side's own stream by the program: nothing of a frame gets into the graph.
+//! Captures of the compute side's own stream by the program: nothing of a frame gets into the
+//! graph.
 
 use std::sync::Arc;
 

@@ -13,8 +13,8 @@ const QUEUE_DELAY: Duration = Duration::from_millis(50);
 /// of CUDA.
 const NEXT_FRAME: Duration = Duration::from_secs(1);
 
-/// For one frame of a renderer that is not in step with its worker: three frames at 60 Hz. No worker
-/// delays it, whatever its state.
+/// For one frame of a renderer that is not in step with its worker: three frames at 60 Hz. No
+/// worker delays it, whatever its state.
 const FRAME: Duration = Duration::from_millis(50);
 
 fn are_checked() -> bool {
@@ -47,8 +47,8 @@ pub(crate) fn check_next_frame(backend: Backend, started: Instant, accepted: Ins
     assert("the next worker's first frame", since.elapsed(), NEXT_FRAME);
 }
 
-/// Checks the time of one frame of a renderer that is not in step, or of a call that such a renderer
-/// makes between two frames.
+/// Checks the time of one frame of a renderer that is not in step, or of a call that such a
+/// renderer makes between two frames.
 pub(crate) fn check_frame(took: Duration) {
     assert("a frame of the renderer", took, FRAME);
 }

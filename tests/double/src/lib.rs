@@ -19,14 +19,14 @@
 //! | `ledger`, `table`, `finding` | the state, and the rules that were broken |
 //! | `ledger/call_log` | the calls so far, the armed fault and the blocked calls |
 //! | `ledger/array`, `ledger/copy`, `layout` | images in memory, and copies from and to them |
-//! | `ledger/stream`, `ledger/queue`, `ledger/graph` | pending work of streams, and work captured into graphs |
+//! | `ledger/stream`, `ledger/queue`, `ledger/graph` | pending work of streams, and captured work |
 //! | `host_function`, `ledger/host_call` | host functions that streams call |
 //! | `ledger/lost` | contexts lost to a fault |
 //! | `export` | objects of the exporting side |
-//! | `descriptor`, `nt_handle`, `ledger/watch`, `refused` | OS handles, and what happens to refused ones |
+//! | `descriptor`, `nt_handle`, `ledger/watch`, `refused` | OS handles, accepted or refused |
 //! | `vulkan` | on Linux, a Vulkan driver that exports to this library's CUDA |
 //! | `ledger/vmm` | allocations by handle, and addresses that several devices may access |
-//! | `ledger/module`, `ledger/twin`, `ptx` | kernels, their arguments, and the effects of the test kernels |
+//! | `ledger/module`, `ledger/twin`, `ptx` | kernels, their arguments and effects |
 //! | `client/nt`, `calls/nt` | functions for Windows only |
 //! | `abi` | error codes and structure layouts of cuda.h |
 //!

@@ -46,8 +46,8 @@ pub(crate) trait Crossing: Shape {
     /// Grows the resources. Returns `None` if they cannot grow.
     fn grow<D: Direction>(exchange: &mut Exchange<Self, D>, words: usize) -> Option<Result<(), Error>>;
 
-    /// Like [`write_on_cuda`](Self::write_on_cuda), with a split over the GPUs, which gives the only
-    /// one the first `words` words. Returns `None` if the resources cannot be split.
+    /// Like [`write_on_cuda`](Self::write_on_cuda), with a split over the GPUs, which gives the
+    /// only one the first `words` words. Returns `None` if the resources cannot be split.
     fn split_on_cuda<D: Direction>(turn: &mut ComputeTurn<Self, D>, words: usize, word: u32) -> Option<Split>;
 
     /// Enqueues a copy from device memory of the same size at `address`. Returns `None` for images.

@@ -4,6 +4,8 @@ mod descriptors;
 #[cfg(target_os = "linux")]
 mod forked;
 mod orders;
+#[cfg(target_os = "linux")]
+mod output;
 mod sink;
 mod skip;
 #[cfg(target_os = "linux")]
@@ -13,6 +15,8 @@ pub use descriptors::open_descriptors;
 #[cfg(target_os = "linux")]
 pub use forked::in_a_child;
 pub use orders::orders;
+#[cfg(target_os = "linux")]
+pub use output::check_closed_and_full_output;
 pub use sink::Sink;
 pub use skip::{Need, SKIP_LOG, require_gpu, skip, skip_case};
 #[cfg(target_os = "linux")]

@@ -43,10 +43,10 @@ impl Task {
         self.wait_until_it_waits(is_done, Duration::MAX);
     }
 
-    /// Like [`wait_until_asleep`](Self::wait_until_asleep), for a thread that may wait in a loop. It
-    /// counts as waiting once it has run for `busy` without being done, regardless of how long other
-    /// threads kept it from running, or has slept a hundred times. Returns `false` if it is done
-    /// instead.
+    /// Like [`wait_until_asleep`](Self::wait_until_asleep), for a thread that may wait in a loop.
+    /// It counts as waiting once it has run for `busy` without being done, regardless of how long
+    /// other threads kept it from running, or has slept a hundred times. Returns `false` if it is
+    /// done instead.
     ///
     /// # Panics
     /// Panics if neither happens within the limit.

@@ -50,7 +50,7 @@ struct Shown<D> {
     window: Arc<Window>,
     gpu: Bridge,
     frame: u32,
-    /// When the window has to have the size of `--resize`, once that was requested.
+    /// The time by which the window must have the size of `--resize`; `None` until it is requested.
     resized_by: Option<Instant>,
 }
 

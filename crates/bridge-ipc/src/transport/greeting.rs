@@ -81,8 +81,8 @@ impl Greetings {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Implements [`Listener::handshake`](crate::Listener::handshake) for the processes that connect to
-    /// `socket`.
+    /// Implements [`Listener::handshake`](crate::Listener::handshake) for the processes that
+    /// connect to `socket`.
     pub(super) fn handshake(
         &self,
         socket: &BoundSocket,

@@ -150,9 +150,10 @@ impl<R: Resources> RemoteExchangeReader<R> {
     /// Returns the frame numbers that a lost worker whose process still runs has announced but not
     /// finished. The queue may be waiting for them, and [`reconnect`](Self::reconnect) is refused.
     /// If the worker owes no frame but has set its timeline back, so that the queue may be waiting
-    /// for a frame that it had finished, returns the last of these frames. Empty once the frames have arrived, or once the worker was killed at its limit and their
-    /// values were signaled in its place, which [`check_worker`](Self::check_worker) reports. Until
-    /// then, do not accept the next worker from the [`Listener`](crate::Listener).
+    /// for a frame that it had finished, returns the last of these frames. Empty once the frames
+    /// have arrived, or once the worker was killed at its limit and their values were signaled in
+    /// its place, which [`check_worker`](Self::check_worker) reports. Until then, do not accept the
+    /// next worker from the [`Listener`](crate::Listener).
     pub fn owed_frames(&self) -> Box<[u64]> {
         self.shared.workers.status().owed()
     }

@@ -134,10 +134,10 @@ impl<R: Resources> RemoteExchangeWriter<R> {
     /// Returns the numbers of the frames whose slots a lost worker whose process still runs has
     /// returned but not finished. The queue may be waiting for it, and
     /// [`reconnect`](Self::reconnect) is refused. If the worker owes nothing but has set its
-    /// timeline back, returns the last frame that it had finished. Empty once the worker has finished them, or once
-    /// it was killed at its limit and the values that it owed were signaled in its place, which
-    /// [`check_worker`](Self::check_worker) reports. Until then, do not accept the next worker from
-    /// the [`Listener`](crate::Listener).
+    /// timeline back, returns the last frame that it had finished. Empty once the worker has
+    /// finished them, or once it was killed at its limit and the values that it owed were signaled
+    /// in its place, which [`check_worker`](Self::check_worker) reports. Until then, do not accept
+    /// the next worker from the [`Listener`](crate::Listener).
     pub fn owed_frames(&self) -> Box<[u64]> {
         self.shared.workers.status().owed()
     }

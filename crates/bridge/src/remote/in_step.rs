@@ -1,4 +1,4 @@
-//! What the exchanges in step with a worker have in common, in both directions.
+//! Common parts of the two exchanges in step with a worker.
 
 use std::sync::Arc;
 

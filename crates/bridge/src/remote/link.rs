@@ -138,7 +138,7 @@ impl Drop for WorkerLink {
     }
 }
 
-/// What the thread of a connection uses.
+/// State of a connection's thread.
 struct LinkThread<E: WorkerHandle> {
     connection: Connection,
     terms: Terms,

@@ -18,9 +18,9 @@
 //!   that it is finished with them.
 //! - Workers in step, if both sides allow it: `step_writer` announces frames of workers that write,
 //!   and the program holds the `exchange`; `step_reader` gives frames to workers that read, and the
-//!   program holds the `exchange_writer`. `in_step` is the common part. Submissions wait for the worker here: `pending_frames`
-//!   counts the announced values, `falls` notices those that are set back, `enforce` ensures that all
-//!   are reached, and both parts signal what dead workers owe.
+//!   program holds the `exchange_writer`. `in_step` is the common part. Submissions wait for the
+//!   worker here: `pending_frames` counts the announced values, `falls` notices those that are set
+//!   back, `enforce` ensures that all are reached, and both parts signal what dead workers owe.
 
 mod accepted;
 mod control;

@@ -44,7 +44,7 @@ struct State {
 /// A kill of a worker for what it owed.
 struct Kill {
     reason: String,
-    /// What was done: a worker in this process is not killed.
+    /// The action taken, as text. A worker in this process is not killed.
     done: String,
 }
 

@@ -45,7 +45,7 @@ impl Renderer {
 const SET_BACK: &[&str] =
     &["VUID-VkSubmitInfo2-semaphore-03882", "VUID-VkSemaphoreSignalInfo-value-03258", BEFORE_PENDING];
 
-/// The rule that a worker breaks which signals a timeline beyond what Vulkan's queue will signal.
+/// The rule broken by a worker that signals a timeline beyond what Vulkan's queue will signal.
 pub(super) const BEFORE_PENDING: &str = "VUID-VkSemaphoreSignalInfo-value-03259";
 
 /// Sets a timeline to a lower value, as a worker with CUDA can, by a submission of the queue, which

@@ -97,8 +97,8 @@ impl<E: WorkerHandle> Workers<E> {
             }
         }
         self.leaving = self.link.take().and_then(WorkerLink::end).or_else(|| self.leaving.take());
-        // The last worker may have set its timeline back meanwhile. Its thread reports nothing about
-        // the next worker once nothing is owed.
+        // The last worker may have set its timeline back meanwhile. Its thread reports nothing
+        // about the next worker once nothing is owed.
         if let Err(error) = self.check_pending() {
             return Err(remote.refuse(Code::Failure, error));
         }

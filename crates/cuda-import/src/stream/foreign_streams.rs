@@ -14,7 +14,7 @@
 //! each use needs another ticket, and nothing tells whether an earlier guard is still alive. A
 //! ticket that is lent must not be lent again, even without an event: through the context object in
 //! a guard, safe code can make the synchronization of another guard fail, and then clear the error.
-//! So there is a limit: beyond [`MAX_TICKETS`] uses are refused.
+//! So there is a limit: uses beyond [`MAX_TICKETS`] are refused.
 //!
 //! Contains unsafe code because it creates cudarc objects from raw handles.
 #![allow(unsafe_code)]

@@ -34,7 +34,7 @@ pub struct RawHandles {
 impl AdoptInfo<'_> {
     /// Describes a device as [`new`](Self::new) does, from handles of any Vulkan binding: another
     /// version of ash, vulkano, or an engine in C or C++. The fields that [`new`](Self::new) leaves
-    /// empty can be set afterwards; create Additional queues with `vk::Queue::from_raw`.
+    /// empty can be set afterwards; create additional queues with `vk::Queue::from_raw`.
     ///
     /// `get_instance_proc_addr` is the engine's `vkGetInstanceProcAddr`, a function pointer cast to
     /// `*const c_void`. All functions are loaded through it, so that the engine's own layers and

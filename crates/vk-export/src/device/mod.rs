@@ -223,7 +223,7 @@ impl ExportDevice {
     /// Checks that this device can export; `purpose` names the user of that support in the error.
     ///
     /// # Errors
-    /// [`Error::Missing`] with [`missing_for_export`](Self::missing_for_export), unless it is empty.
+    /// [`Error::Missing`] with [`missing_for_export`](Self::missing_for_export), if not empty.
     pub fn require_export(&self, purpose: &'static str) -> Result<()> {
         if self.0.missing_for_export.is_empty() {
             return Ok(());

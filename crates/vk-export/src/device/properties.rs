@@ -58,8 +58,8 @@ impl Properties {
     }
 }
 
-/// Returns whether `VkPhysicalDeviceMaintenance4Properties` may be queried. `version` is usable with
-/// instance and device; `has` returns whether the device has an extension.
+/// Returns `true` if `VkPhysicalDeviceMaintenance4Properties` may be queried. `version` is usable
+/// with instance and device; `has` returns whether the device has an extension.
 fn has_maintenance4(version: u32, has: impl Fn(&CStr) -> bool) -> bool {
     version >= vk::API_VERSION_1_3 || has(ash::khr::maintenance4::NAME)
 }

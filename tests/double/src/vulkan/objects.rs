@@ -1,6 +1,6 @@
 //! Objects that can be exported. The layout of images is also queried for OPTIMAL ones, which a
-//! program must not do (VUID-vkGetImageSubresourceLayout-image-07790); lavapipe uses the same layout
-//! for both tilings.
+//! program must not do (VUID-vkGetImageSubresourceLayout-image-07790); lavapipe uses the same
+//! layout for both tilings.
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;

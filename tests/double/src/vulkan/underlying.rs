@@ -64,7 +64,8 @@ fn keep_loaded() {
     }
 }
 
-/// Loads the functions, once. In older instances, promoted functions have names with a `KHR` suffix.
+/// Loads the functions, once. In older instances, promoted functions have names with a `KHR`
+/// suffix.
 pub(super) fn load(instance: vk::Instance, find: Find) {
     UNDERLYING.get_or_init(|| functions(instance, find));
 }

@@ -16,13 +16,15 @@ pub(crate) trait ProgramHalf<R: Resources>: Send + Sync + 'static {
     /// Returns the state for the current process. The next process gets new timelines.
     fn state(&self) -> Arc<State<R>>;
 
-    /// Wakes a thread that waits for the other process, which then checks again whether it is lost.
+    /// Wakes the thread that waits for the other process, so that it checks again whether that
+    /// process is lost.
     fn wake(&self);
 
     /// Skips all turns that the program has not taken, if it takes turns.
     fn discard(&self) {}
 
-    /// Checks the thread that copies frames, as [`Exchange::begin`](crate::exchange::Exchange::begin) does.
+    /// Checks the thread that copies frames, as
+    /// [`Exchange::begin`](crate::exchange::Exchange::begin) does.
     fn check_compute(&self) -> Result<()> {
         self.state().check_compute()
     }

@@ -34,9 +34,9 @@ impl<R: Resources> ReplacedSlots<R> {
     ///
     /// CUDA frees a mapping only once no stream of the context waits (measured with a driver for
     /// CUDA 13.0), so this thread would block while frames are in flight. Therefore a separate
-    /// thread frees CUDA mappings. Resources that a [`FrameGraph`](crate::exchange::FrameGraph) or a turn
-    /// also holds are kept until it releases them: as the last owner it would free them on a thread
-    /// of the program.
+    /// thread frees CUDA mappings. Resources that a [`FrameGraph`](crate::exchange::FrameGraph) or
+    /// a turn also holds are kept until it releases them: as the last owner it would free them on a
+    /// thread of the program.
     pub(in crate::exchange) fn free(&mut self) {
         if let Some(thread) = self.freeing.take_if(|thread| thread.is_finished()) {
             join(thread);
