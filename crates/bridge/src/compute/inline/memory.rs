@@ -11,7 +11,7 @@ use crate::kernel::buffer::KernelBuffer;
 
 /// A buffer, accessed by its device address.
 #[derive(Debug)]
-pub struct InlineBuffer<T> {
+pub(crate) struct InlineBuffer<T> {
     address: u64,
     len: usize,
     buffer: vk::Buffer,

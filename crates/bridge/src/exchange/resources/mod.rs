@@ -30,19 +30,7 @@ use crate::tuples::up_to_6;
 ///
 /// This trait is sealed, because its soundness depends on the synchronization in an exchange.
 #[allow(private_bounds)] // Closed on purpose.
-pub trait Resources: Share<Self> + Send + Sync + Sized + 'static {
-    /// Objects that one slot owns.
-    #[doc(hidden)]
-    type Slot: Send + Sync + 'static;
-    /// CUDA's mapping of a slot.
-    #[doc(hidden)]
-    type CudaSlot: Send + Sync + 'static;
-    /// The CPU's mapping of a slot.
-    #[doc(hidden)]
-    type HostSlot: Send + Sync + 'static;
-    /// A slot as kernels in command buffers access it.
-    #[doc(hidden)]
-    type InlineSlot: Send + Sync + 'static;
+pub trait Resources: SlotTypes + Share<Self> + Send + Sync + Sized + 'static {
     /// Objects that a compute turn lends to CUDA.
     type Cuda<'t>;
     /// Objects that a compute turn lends to the CPU.
@@ -54,12 +42,24 @@ pub trait Resources: Share<Self> + Send + Sync + Sized + 'static {
     type Render<'t>;
 }
 
+/// Types of a slot: Vulkan's objects, and the mapping of each compute side that has one.
+pub(crate) trait SlotTypes {
+    /// Objects that one slot owns.
+    type Slot: Send + Sync + 'static;
+    /// CUDA's mapping of a slot.
+    type CudaSlot: Send + Sync + 'static;
+    /// The CPU's mapping of a slot.
+    type HostSlot: Send + Sync + 'static;
+    /// A slot as kernels in command buffers access it.
+    type InlineSlot: Send + Sync + 'static;
+}
+
 /// A slot, and its mapping on the exchange's compute side.
-pub(crate) type NewSlot<R> = (<R as Resources>::Slot, Mappings<R>);
+pub(crate) type NewSlot<R> = (<R as SlotTypes>::Slot, Mappings<R>);
 
 /// The mapping of a slot on a compute side.
 pub(crate) type Mappings<R> =
-    PerBackend<<R as Resources>::CudaSlot, <R as Resources>::HostSlot, <R as Resources>::InlineSlot>;
+    PerBackend<<R as SlotTypes>::CudaSlot, <R as SlotTypes>::HostSlot, <R as SlotTypes>::InlineSlot>;
 
 /// Checks that a lent object belongs to the stream on which kernels are launched. No other stream
 /// is ordered with the object's slot.
@@ -194,14 +194,17 @@ impl SlotInfo<'_> {
 macro_rules! tuple {
     ($($name:ident $index:tt),+) => {
         impl<$($name: Resources),+> Resources for ($($name,)+) {
-            type Slot = ($($name::Slot,)+);
-            type CudaSlot = ($($name::CudaSlot,)+);
-            type HostSlot = ($($name::HostSlot,)+);
-            type InlineSlot = ($($name::InlineSlot,)+);
             type Cuda<'t> = ($($name::Cuda<'t>,)+);
             type Host<'t> = ($($name::Host<'t>,)+);
             type Kernel<'t> = ($($name::Kernel<'t>,)+);
             type Render<'t> = ($($name::Render<'t>,)+);
+        }
+
+        impl<$($name: Resources),+> SlotTypes for ($($name,)+) {
+            type Slot = ($($name::Slot,)+);
+            type CudaSlot = ($($name::CudaSlot,)+);
+            type HostSlot = ($($name::HostSlot,)+);
+            type InlineSlot = ($($name::InlineSlot,)+);
         }
 
         impl<$($name: Resources),+> Share<Self> for ($($name,)+) {
