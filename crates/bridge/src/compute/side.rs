@@ -173,28 +173,6 @@ impl Side {
         })
     }
 
-    /// Collects mappings of this side.
-    ///
-    /// # Errors
-    /// [`Error::InvalidArgument`] if another side mapped any of them.
-    pub(crate) fn gather<C, H, I>(
-        &self,
-        mapped: Vec<PerBackend<C, H, I>>,
-    ) -> Result<PerBackend<Vec<C>, Vec<H>, Vec<I>>> {
-        let mapped = mapped.into_iter();
-        Ok(match self {
-            Self::Cuda(_) => PerBackend::Cuda(mapped.map(PerBackend::into_cuda).collect::<Result<_>>()?),
-            Self::Host(_) => PerBackend::Host(mapped.map(PerBackend::into_host).collect::<Result<_>>()?),
-            Self::Inline(_) => PerBackend::Inline(mapped.map(PerBackend::into_inline).collect::<Result<_>>()?),
-            Self::Remote(_) => {
-                for one in mapped {
-                    one.into_remote()?;
-                }
-                PerBackend::Remote(Unmapped)
-            }
-        })
-    }
-
     /// Checks that this side can work with an exchange whose Vulkan side uses `queue`.
     pub(crate) fn check_queue(&self, queue: QueueKind, exchange: &str) -> Result<()> {
         match self {

@@ -12,8 +12,7 @@ use vk_export::ash::vk;
 use crate::buffer::pool::SharedPool;
 use crate::compute::Compute;
 use crate::compute::inline::copy::BufferCopy;
-use crate::compute::per_backend::PerBackend;
-use crate::compute::remote::Unmapped;
+use crate::compute::per_backend::{PerBackend, gather_tuple};
 use crate::error::{Error, Result, first_error};
 use crate::exchange::slots::barriers::Barriers;
 #[cfg(all(target_os = "linux", feature = "remote"))]
@@ -210,15 +209,7 @@ macro_rules! tuple {
         impl<$($name: Resources),+> Share<Self> for ($($name,)+) {
             fn create(&self, slot: &SlotInfo<'_>) -> Result<NewSlot<Self>> {
                 let made = ($(self.$index.create(slot)?,)+);
-                let mapped = match slot.compute.side() {
-                    PerBackend::Cuda(_) => PerBackend::Cuda(($(made.$index.1.into_cuda()?,)+)),
-                    PerBackend::Host(_) => PerBackend::Host(($(made.$index.1.into_host()?,)+)),
-                    PerBackend::Inline(_) => PerBackend::Inline(($(made.$index.1.into_inline()?,)+)),
-                    PerBackend::Remote(_) => {
-                        $(made.$index.1.into_remote()?;)+
-                        PerBackend::Remote(Unmapped)
-                    }
-                };
+                let mapped = gather_tuple!(slot.compute.side(), $(made.$index.1),+);
                 Ok((($(made.$index.0,)+), mapped))
             }
 
