@@ -6,6 +6,8 @@
 #![allow(unsafe_code)] // Signals on behalf of a process that has ended.
 
 mod reader;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::os::fd::OwnedFd;
