@@ -231,8 +231,8 @@ fn pending_values_of_a_dead_renderer_are_signaled_by_the_worker() {
     let mut exchange = worker.exchange("x").unwrap();
     // Its work waits for the renderer, which never signals.
     write(&mut exchange).unwrap();
-    child.kill().unwrap();
     assert_eq!(double.value(exports.computed.1), 0);
+    child.kill().unwrap();
     // This must not depend on further calls: the program may be blocked on the stream itself.
     double.wait_until("the stream to go on", |double| double.value(exports.computed.1) == 1);
     let killed = Instant::now();
