@@ -51,7 +51,7 @@ named! {
     ///     value: Option<u64>,
     /// }
     ///
-    /// let text = r#"{"event":"signal","side":"cuda","object":"x.computed","value":7}"#;
+    /// let text = r#"{"event":"signal","side":"cuda","object":"x","value":7}"#;
     /// let line: Line = serde_json::from_str(text)?;
     /// match line.event {
     ///     EventKind::Signal | EventKind::Wait => {
