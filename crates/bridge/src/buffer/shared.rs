@@ -129,7 +129,7 @@ impl<T: Pod> SharedBuffer<T> {
             }
         };
         let handover = Handover::new(&vulkan, sharing.counterpart, family, accesses);
-        let object = Object::new(Kind::Buffer, name, side.name(), Some(size));
+        let object = Object::new(Kind::Buffer, name, side.trace_side(), Some(size));
         let vulkan = Arc::new(VulkanBuffer { vulkan, object, place, handover, len });
         let mut barriers = Barriers::default();
         barriers.add_buffer(&vulkan.handover);

@@ -9,6 +9,7 @@ use vk_export::ExportDevice;
 
 use super::{ExchangeTimelines, end_all_signals};
 use crate::error::{Error, Result};
+use crate::observe::trace;
 use crate::timeline::history::History;
 use crate::timeline::hooked::{fail_next_signal, refusing};
 use crate::timeline::signaler::Signaler;
@@ -27,8 +28,8 @@ enum Side {
 }
 
 impl Peer for Side {
-    fn name(&self) -> &'static str {
-        "test"
+    fn trace_side(&self) -> trace::Side {
+        trace::Side::Cuda
     }
 
     fn is_foreign(&self) -> bool {

@@ -92,6 +92,7 @@ mod tests {
     use super::*;
     use crate::error::Error;
     use crate::observe::live::Kind;
+    use crate::observe::trace;
 
     type Order = Arc<Mutex<Vec<&'static str>>>;
 
@@ -142,7 +143,7 @@ mod tests {
 
     fn fake_mapping(close_succeeds: bool) -> (Order, Arc<Vulkan>, Mapped<Fake, Vulkan>) {
         let order = Order::default();
-        let object = Object::new(Kind::Block, "fake", "host", None);
+        let object = Object::new(Kind::Block, "fake", trace::Side::Host, None);
         let vulkan = Arc::new(Vulkan { object, order: Arc::clone(&order) });
         let container: ContainerRef = Arc::new(Block(Arc::clone(&order)));
         let mapped = Mapped::new(Fake { order: Arc::clone(&order), close_succeeds }, &vulkan, Some(container));

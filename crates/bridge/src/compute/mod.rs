@@ -37,7 +37,7 @@ use crate::compute::per_backend::PerBackend;
 use crate::compute::remote::{RemoteCompute, Trust};
 use crate::compute::side::Side;
 use crate::error::{Error, Result};
-use crate::observe::{log_info, log_warn};
+use crate::observe::{log_info, log_warn, trace};
 use crate::timeline::Peer;
 use crate::timeline::signaler::Signaler;
 
@@ -79,7 +79,7 @@ impl Compute {
     /// [`vk_export::Error::Missing`] with what the device lacks for kernels in command buffers, or
     /// the errors of [`inline`](Self::inline).
     pub fn new(device: &ExportDevice, backend: Backend) -> Result<Self> {
-        crate::observe::trace::init();
+        trace::init();
         match backend {
             Backend::Host => return Self::host(device, "requested".into()),
             Backend::Inline => {
@@ -122,7 +122,7 @@ impl Compute {
     /// - [`cuda_import::Error::PerThreadStream`] for the per-thread default stream.
     /// - [`Error::Vulkan`] or [`Error::Cuda`] if a device lacks what sharing needs.
     pub fn on_stream(device: &ExportDevice, stream: Arc<CudaStream>) -> Result<Self> {
-        crate::observe::trace::init();
+        trace::init();
         // Before the first call that can fail: this may be the last owner.
         let stream = Restoring::new(stream);
         let cuda = CudaDevice::adopt(Arc::clone(stream.context()))?;
@@ -149,7 +149,7 @@ impl Compute {
     /// a [`queue_lock`](crate::AdoptInfo::queue_lock), since the bridge may not submit to its
     /// queues.
     pub fn inline(device: &ExportDevice, queue: QueueKind) -> Result<Self> {
-        crate::observe::trace::init();
+        trace::init();
         let side = PerBackend::Inline(InlineCompute::new(device, queue)?);
         let reason = format!("CUDA kernels are recorded into command buffers of the {queue} queue");
         log_info!("computing in the Vulkan queue of {} ({reason})", device.name());
@@ -198,7 +198,7 @@ impl Compute {
     /// it exports.
     #[cfg(all(target_os = "linux", feature = "remote"))]
     pub(crate) fn remote_unchecked(device: &ExportDevice, peers: bool, trust: Trust) -> Result<Self> {
-        crate::observe::trace::init();
+        trace::init();
         let side = PerBackend::Remote(RemoteCompute::new(peers, trust)?);
         let reason = "a worker in another process computes with CUDA".to_owned();
         Ok(Self(Inner::new(side, device.clone(), reason)))
@@ -314,8 +314,8 @@ impl Compute {
 }
 
 impl Peer for Inner {
-    fn name(&self) -> &'static str {
-        self.side.name()
+    fn trace_side(&self) -> trace::Side {
+        self.side.trace_side()
     }
 
     fn is_foreign(&self) -> bool {

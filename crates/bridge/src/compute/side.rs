@@ -28,6 +28,7 @@ use crate::compute::per_backend::PerBackend;
 use crate::compute::remote::{RemoteCompute, Unmapped};
 use crate::compute::{cuda, host, inline};
 use crate::error::Result;
+use crate::observe::trace;
 use crate::timeline::Timeline;
 use crate::timeline::signaler::Signaler;
 
@@ -39,13 +40,13 @@ pub(crate) type Side = PerBackend<CudaCompute, HostStream, InlineCompute, Remote
 pub(crate) type Link = PerBackend<CudaLink, HostLink, InlineLink, HostLink>;
 
 impl Side {
-    /// Returns its name in traces.
-    pub(crate) fn name(&self) -> &'static str {
+    /// Returns the side that its events have in the trace.
+    pub(crate) fn trace_side(&self) -> trace::Side {
         match self {
-            Self::Cuda(_) => "cuda",
-            Self::Host(_) => "host",
-            Self::Inline(_) => "inline",
-            Self::Remote(_) => "remote",
+            Self::Cuda(_) => trace::Side::Cuda,
+            Self::Host(_) => trace::Side::Host,
+            Self::Inline(_) => trace::Side::Inline,
+            Self::Remote(_) => trace::Side::Remote,
         }
     }
 

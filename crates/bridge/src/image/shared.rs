@@ -108,7 +108,7 @@ impl<T: Texel> SharedImage<T> {
             Some(staging) => HandOver::Staged(Box::new(staging)),
             None => HandOver::Direct(ImageHandover::new(&vulkan, side.sharing().counterpart, family, spec.accesses)),
         };
-        let object = Object::new(Kind::Image, name, side.name(), None);
+        let object = Object::new(Kind::Image, name, side.trace_side(), None);
         let mut barriers = Barriers::default();
         hand_over.add_to(&mut barriers);
         let vulkan = Arc::new(VulkanImage { vulkan, object, hand_over, format: format.vulkan });
