@@ -6,20 +6,8 @@ use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use vk_export::ash::vk;
-use vk_export::{Counterpart, Placement};
-
 use crate::error::Result;
 use crate::observe::object::Object;
-
-/// Creation parameters of the buffers that a compute side maps, and the kind of hand-over.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Sharing {
-    pub(crate) counterpart: Counterpart,
-    pub(crate) placement: Placement,
-    /// Usage flags that buffers need in addition to the requested ones.
-    pub(crate) buffer_usage: vk::BufferUsageFlags,
-}
 
 /// A mapping of Vulkan memory on a compute side.
 pub(crate) trait Mapping {

@@ -1,12 +1,11 @@
 //! The compute side of an exchange: CUDA on the same GPU or on other GPUs, the CPU, or CUDA kernels
 //! in the Vulkan queue.
 
-pub(crate) mod adapter;
-pub(crate) mod backend;
 pub(crate) mod cuda;
 pub(crate) mod exchange_registry;
 pub(crate) mod gpus;
 pub(crate) mod host;
+mod import;
 pub(crate) mod inline;
 pub(crate) mod loss;
 pub(crate) mod mapped;
@@ -25,7 +24,6 @@ use cuda_import::cudarc::driver::CudaStream;
 use cuda_import::{CudaDevice, Restoring};
 use vk_export::{ExportDevice, QueueKind};
 
-pub use crate::compute::backend::Backend;
 use crate::compute::cuda::CudaCompute;
 use crate::compute::gpus::Gpus;
 use crate::compute::host::stream::HostStream;
@@ -38,8 +36,10 @@ use crate::compute::remote::{RemoteCompute, Trust};
 use crate::compute::side::Side;
 use crate::error::{Error, Result};
 use crate::observe::{log_info, log_warn, trace};
+use crate::signaler::Signaler;
 use crate::timeline::Peer;
-use crate::timeline::signaler::Signaler;
+
+pub(crate) use crate::backend::Backend;
 
 /// The compute side of a Vulkan device. Clones refer to the same compute side.
 #[derive(Clone)]

@@ -22,15 +22,15 @@ use crate::compute::inline::image::InlineImage;
 use crate::compute::inline::memory::{InlineBlock, InlineBuffer};
 use crate::compute::inline::{InlineCompute, InlineLink};
 use crate::compute::loss::Loss;
-use crate::compute::mapped::Sharing;
 use crate::compute::mappings::{AccessibleImage, BlockMapping, BufferMapping};
 use crate::compute::per_backend::PerBackend;
 use crate::compute::remote::{RemoteCompute, Unmapped};
 use crate::compute::{cuda, host, inline};
 use crate::error::Result;
 use crate::observe::trace;
+use crate::sharing::Sharing;
+use crate::signaler::Signaler;
 use crate::timeline::Timeline;
-use crate::timeline::signaler::Signaler;
 
 /// A compute side.
 pub(crate) type Side = PerBackend<CudaCompute, HostStream, InlineCompute, RemoteCompute>;

@@ -11,9 +11,9 @@ use vk_export::ash::vk;
 
 use super::drop_thread::DropThread;
 use super::resources::Resources;
-use super::slots::barriers::count_leaked;
 use super::state::State;
 use super::submit::parts::SubmitParts;
+use crate::barriers::count_leaked;
 use crate::compute::exchange_registry;
 use crate::compute::loss::Loss;
 use crate::error::{Error, Result, first_error};

@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::observe::live::Kind;
 use crate::observe::object::Object;
 use crate::observe::trace;
-use crate::timeline::signaler::Signaler;
+use crate::signaler::Signaler;
 
 /// A copy of the signals of `rendered` for another process. This process does not wait for it, and
 /// draws no conclusions from its value.

@@ -13,7 +13,6 @@ mod point;
 mod release_tests;
 #[cfg(all(test, target_os = "linux"))]
 mod schedules;
-pub(crate) mod signaler;
 mod sync;
 pub(crate) mod wait;
 mod wait_completed;
@@ -28,9 +27,9 @@ use crate::observe::live::Kind;
 use crate::observe::log_error;
 use crate::observe::object::Object;
 use crate::observe::trace;
+use crate::signaler::Signaler;
 use crate::timeline::history::History;
 pub use crate::timeline::point::TimelinePoint;
-use crate::timeline::signaler::Signaler;
 use crate::timeline::wait::Waiter;
 
 /// The operations of the compute side that its timelines use.
