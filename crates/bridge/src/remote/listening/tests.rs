@@ -19,6 +19,7 @@ use crate::exchange::{Exchange, LatestInfo, LatestReader, RemoteHandle};
 use crate::remote::latest_writer::LatestWriterPart;
 use crate::remote::memory::AcceptedMemory;
 use crate::remote::runs;
+use crate::remote::status::Status;
 use crate::remote::timelines::Timelines;
 use crate::remote::wake::Waker;
 use crate::test_device::own_device;
@@ -115,8 +116,8 @@ impl Scene {
         let timelines = Timelines::unexported(&self.device, "frames").unwrap();
         let gpu = timelines.player();
         let part = LatestWriterPart::new(writer, AcceptedMemory::Slots(timelines), self.control.waker());
-        let (control, status, timeout) = (Arc::clone(&self.control), Arc::clone(&self.status), LIMIT);
-        self.status.set_connected(connection.peer().pid());
+        let (control, timeout) = (Arc::clone(&self.control), LIMIT);
+        let status = self.status.connect_worker(connection.peer().pid());
         (WorkerListener { connection, part, control, status, timeout, held: 0, receives_nothing: false }, gpu)
     }
 
