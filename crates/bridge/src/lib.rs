@@ -84,7 +84,7 @@
 //! three.
 //!
 //! # The source
-//! To follow one frame, read `exchange` -> `exchange/compute_turn` -> `exchange/render_turn` ->
+//! To follow one frame, read `exchange` -> `exchange/turn/compute` -> `exchange/turn/render` ->
 //! `timeline`; to follow the setup, read `compute` -> `compute/pair` -> `buffer/shared` ->
 //! `compute/side` -> `import`.
 //!

@@ -2,9 +2,9 @@
 //!
 //! Each side is implemented in the file of its name (`cuda.rs`, `host/`, `inline/`, `remote.rs`).
 //! To add a side, add a variant to [`PerBackend`] (`per_backend.rs`); the compiler then reports the
-//! other places to extend: its state in an exchange (`exchange/lender.rs`), the resources that it
-//! lends in a frame (`exchange/resources.rs`, `exchange/compute_turn.rs`), and whether it loads and
-//! launches kernels (`kernel/`).
+//! other places to extend: its state in an exchange (`exchange/slots/lender.rs`), the resources
+//! that it lends in a frame (`exchange/resources/`, `exchange/turn/compute.rs`), and whether it
+//! loads and launches kernels (`kernel/`).
 #![allow(unsafe_code)] // Passes safety contracts on to the caller.
 
 use std::time::Duration;

@@ -13,7 +13,7 @@ use bridge_worker::{Error, Worker, WorkerInfo};
 use cuda_import::PEER_GRANULARITY;
 use driver_double::Double;
 
-pub(crate) const LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 /// Number of elements, of four bytes each.
 pub(crate) const LEN: u64 = 256;
 /// Size in bytes, which another GPU can map as well.
