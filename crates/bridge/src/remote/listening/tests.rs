@@ -116,9 +116,8 @@ impl Scene {
         let timelines = Timelines::unexported(&self.device, "frames").unwrap();
         let gpu = timelines.player();
         let part = LatestWriterPart::new(writer, AcceptedMemory::Slots(timelines), self.control.waker());
-        let (control, timeout) = (Arc::clone(&self.control), LIMIT);
-        let status = self.status.connect_worker(connection.peer().pid());
-        (WorkerListener { connection, part, control, status, timeout, held: 0, receives_nothing: false }, gpu)
+        let (status, control) = (self.status.connect_worker(connection.peer().pid()), Arc::clone(&self.control));
+        (WorkerListener { connection, part, control, status, timeout: LIMIT, held: 0, receives_nothing: false }, gpu)
     }
 
     fn stop(&self, thread: JoinHandle<StoredHandle<LatestWriter<Words>>>) -> StoredHandle<LatestWriter<Words>> {
