@@ -18,7 +18,7 @@ use super::terms::Terms;
 use super::thread::WorkerThread;
 use super::wake::Waker;
 use crate::error::{Error, Result};
-use crate::observe::trace::{self, Event};
+use crate::observe::worker_trace;
 
 /// A connection that a thread listens to. Dropping it ends both and restores the workers' handle,
 /// unless the thread is [detached](Self::end).
@@ -59,7 +59,7 @@ impl WorkerLink {
             control: Arc::clone(&control),
             result_sender,
         };
-        trace::event(Event::new("connect", "host", status.exchange()).peer(worker));
+        worker_trace::connect(status.exchange(), worker);
         let builder = std::thread::Builder::new().name("bridge-remote".into());
         #[cfg(test)]
         let builder = if fails { builder.stack_size(1 << 60) } else { builder };
@@ -180,7 +180,7 @@ impl<E: WorkerHandle> LinkThread<E> {
                 return self.wait_for_death(dead);
             }
         };
-        trace::event(Event::new("offer", "host", status.exchange()).peer(self.connection.peer().pid()));
+        worker_trace::offer(status.exchange(), self.connection.peer().pid());
         self.report(Ok(()));
         let Self { connection, terms, status, store, control, .. } = self;
         let (held, timeout) = (terms.initial_slots() as usize, terms.timeout);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::part::Settled;
 use crate::error::Error;
-use crate::observe::trace::{self, Event};
+use crate::observe::worker_trace;
 
 /// The state of the worker of an exchange, for the program.
 pub(super) struct Status {
@@ -304,7 +304,7 @@ impl WorkerStatus {
     /// Traces the end of the worker's process, once.
     fn trace_death(&self) {
         if !self.is_dead.swap(true, Ordering::Relaxed) {
-            trace::event(Event::new("lost", "host", self.exchange()).peer(self.worker));
+            worker_trace::lost(self.exchange(), self.worker);
         }
     }
 
