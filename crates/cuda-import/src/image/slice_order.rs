@@ -12,13 +12,13 @@ use std::sync::Arc;
 
 use cudarc::driver::{CudaStream, SyncOnDrop};
 
+use crate::capture::{Role, role};
 use crate::error::{Error, Result};
+use crate::identity::{is_per_thread, is_same};
 use crate::image::MappedImage;
 use crate::image::copy::wait_for_idle;
 use crate::image::problem::ImageProblem;
 use crate::stream::Event;
-use crate::stream::capture::{Role, role};
-use crate::stream::identity::{is_per_thread, is_same};
 use crate::stream::poll::warn;
 use crate::stream::refusal::{Refusal, check_capture};
 use crate::sys::{CallError, CallResult, EventHandle};
@@ -53,7 +53,7 @@ impl SliceOrder {
         }
         check(own)?;
         let make = || {
-            let event = Event::new(device.driver(), own)?;
+            let event = image.order().record_event(own)?;
             event.make_wait(stream)?;
             Ok(event)
         };
@@ -96,8 +96,11 @@ impl SliceOrder {
         }
         // It would record the event again, also if nothing was enqueued.
         std::mem::forget(guard);
-        if let Err(error) = ordered {
-            warn(error);
+        match (ordered, other) {
+            (Err(error), _) => warn(error),
+            // No further waits for it follow.
+            (Ok(()), Some((_, event))) => image.order().put_back_event(event),
+            (Ok(()), None) => {}
         }
         enqueued
     }

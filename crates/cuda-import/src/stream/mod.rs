@@ -3,17 +3,16 @@
 //! Contains unsafe code because the order between two APIs cannot be checked from one of them.
 
 #![allow(unsafe_code)]
-pub(crate) mod capture;
 mod create;
 pub(crate) mod event;
 pub(crate) mod foreign_streams;
 pub(crate) mod graph;
-pub(crate) mod identity;
 pub(crate) mod order;
 pub(crate) mod poll;
 pub(crate) mod private_stream;
 pub(crate) mod refusal;
 pub(crate) mod signal_and_record;
+pub(crate) mod spare_events;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -8,19 +8,21 @@ use cuda_import::{MappedBuffer, Texel};
 use vk_export::ash::vk;
 use vk_export::{Block, Buffer, ExportDevice, ImageAccess, ImageInfo};
 
-use crate::compute::backend::Backend;
+use crate::backend::Backend;
 use crate::compute::cuda::{CudaBlock, CudaCompute, CudaLink};
 use crate::compute::loss::Loss;
-use crate::compute::mapped::Sharing;
 use crate::compute::mappings::AccessibleImage;
 use crate::compute::per_backend::PerBackend;
 use crate::compute::side::ops::SideOps;
 use crate::error::Result;
+use crate::observe::trace;
+use crate::sharing::Sharing;
+use crate::signaler::Signaler;
 use crate::timeline::Timeline;
-use crate::timeline::signaler::Signaler;
 
 impl SideOps for CudaCompute {
     const BACKEND: Backend = Backend::Cuda;
+    const TRACE_SIDE: trace::Side = trace::Side::Cuda;
     type Link = CudaLink;
     type Buffer<T: Pod> = MappedBuffer<T>;
     type Block = CudaBlock;

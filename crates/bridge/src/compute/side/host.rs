@@ -8,19 +8,21 @@ use cuda_import::Texel;
 use vk_export::ash::vk;
 use vk_export::{Block, Buffer, ExportDevice, ImageAccess, ImageInfo};
 
-use crate::compute::backend::Backend;
+use crate::backend::Backend;
 use crate::compute::host::memory::{HostBlock, HostBuffer};
 use crate::compute::host::stream::HostStream;
 use crate::compute::host::{self, HostLink};
-use crate::compute::mapped::Sharing;
 use crate::compute::mappings::AccessibleImage;
 use crate::compute::side::ops::SideOps;
 use crate::error::Result;
+use crate::observe::trace;
+use crate::sharing::Sharing;
+use crate::signaler::Signaler;
 use crate::timeline::Timeline;
-use crate::timeline::signaler::Signaler;
 
 impl SideOps for HostStream {
     const BACKEND: Backend = Backend::Host;
+    const TRACE_SIDE: trace::Side = trace::Side::Host;
     type Link = HostLink;
     type Buffer<T: Pod> = HostBuffer<T>;
     type Block = HostBlock;

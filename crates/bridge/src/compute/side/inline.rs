@@ -8,20 +8,22 @@ use cuda_import::Texel;
 use vk_export::ash::vk;
 use vk_export::{Block, Buffer, ExportDevice, Image, ImageAccess, ImageInfo, Queue, QueueKind, image_support};
 
-use crate::compute::backend::Backend;
+use crate::backend::Backend;
 use crate::compute::inline::image::InlineImage;
 use crate::compute::inline::memory::{InlineBlock, InlineBuffer};
 use crate::compute::inline::{self, InlineCompute, InlineLink};
-use crate::compute::mapped::Sharing;
 use crate::compute::mappings::AccessibleImage;
 use crate::compute::per_backend::PerBackend;
 use crate::compute::side::ops::SideOps;
 use crate::error::{Error, Result};
+use crate::observe::trace;
+use crate::sharing::Sharing;
+use crate::signaler::Signaler;
 use crate::timeline::Timeline;
-use crate::timeline::signaler::Signaler;
 
 impl SideOps for InlineCompute {
     const BACKEND: Backend = Backend::Inline;
+    const TRACE_SIDE: trace::Side = trace::Side::Inline;
     type Link = InlineLink;
     type Buffer<T: Pod> = InlineBuffer<T>;
     type Block = InlineBlock;

@@ -16,19 +16,20 @@ use vk_export::ash::vk;
 use vk_export::{Block, Buffer, ExportDevice, ImageAccess, ImageInfo, Queue, QueueKind};
 
 use self::ops::SideOps;
-use crate::compute::backend::Backend;
+use crate::backend::Backend;
 use crate::compute::cuda::{CudaCompute, CudaLink};
 use crate::compute::host::HostLink;
 use crate::compute::host::stream::HostStream;
 use crate::compute::inline::{InlineCompute, InlineLink};
 use crate::compute::loss::Loss;
-use crate::compute::mapped::Sharing;
 use crate::compute::mappings::{AccessibleImage, BlockMapping, BufferMapping};
 use crate::compute::per_backend::{PerBackend, map_backend, with_backend};
 use crate::compute::remote::RemoteCompute;
 use crate::error::Result;
+use crate::observe::trace;
+use crate::sharing::Sharing;
+use crate::signaler::Signaler;
 use crate::timeline::Timeline;
-use crate::timeline::signaler::Signaler;
 
 /// A compute side.
 pub(crate) type Side = PerBackend<CudaCompute, HostStream, InlineCompute, RemoteCompute>;
@@ -46,9 +47,12 @@ impl Side {
         with_backend!(self, side => backend(side))
     }
 
-    /// Returns its name in traces.
-    pub(crate) fn name(&self) -> &'static str {
-        self.backend().name()
+    /// Returns the side that its events have in the trace.
+    pub(crate) fn trace_side(&self) -> trace::Side {
+        const fn trace_side<S: SideOps>(_: &S) -> trace::Side {
+            S::TRACE_SIDE
+        }
+        with_backend!(self, side => trace_side(side))
     }
 
     /// See [`SideOps::with_new_stream`].

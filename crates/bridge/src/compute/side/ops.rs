@@ -8,13 +8,14 @@ use cuda_import::Texel;
 use vk_export::ash::vk;
 use vk_export::{Block, Buffer, ExportDevice, ImageAccess, ImageInfo, Queue, QueueKind};
 
-use crate::compute::backend::Backend;
+use crate::backend::Backend;
 use crate::compute::loss::Loss;
-use crate::compute::mapped::Sharing;
 use crate::compute::mappings::AccessibleImage;
 use crate::error::Result;
+use crate::observe::trace;
+use crate::sharing::Sharing;
+use crate::signaler::Signaler;
 use crate::timeline::Timeline;
-use crate::timeline::signaler::Signaler;
 
 /// A compute side. [`Side`](super::Side) dispatches to it.
 ///
@@ -23,6 +24,10 @@ use crate::timeline::signaler::Signaler;
 pub(crate) trait SideOps: Sized {
     /// The side as programs name it.
     const BACKEND: Backend;
+
+    /// The side that its events have in the trace.
+    const TRACE_SIDE: trace::Side;
+
     /// The connection to the timelines of an exchange.
     type Link;
     /// The mapping of a buffer with elements of type `T`.

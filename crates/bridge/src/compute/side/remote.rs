@@ -8,20 +8,22 @@ use cuda_import::Texel;
 use vk_export::ash::vk;
 use vk_export::{Block, Buffer, ExportDevice, Image, ImageAccess, ImageInfo};
 
-use crate::compute::backend::Backend;
+use crate::backend::Backend;
 use crate::compute::cuda::{self, CudaCompute};
 use crate::compute::host::HostLink;
-use crate::compute::mapped::Sharing;
 use crate::compute::mappings::AccessibleImage;
 use crate::compute::per_backend::PerBackend;
 use crate::compute::remote::{RemoteCompute, Unmapped};
 use crate::compute::side::ops::SideOps;
 use crate::error::Result;
+use crate::observe::trace;
+use crate::sharing::Sharing;
+use crate::signaler::Signaler;
 use crate::timeline::Timeline;
-use crate::timeline::signaler::Signaler;
 
 impl SideOps for RemoteCompute {
     const BACKEND: Backend = Backend::Remote;
+    const TRACE_SIDE: trace::Side = trace::Side::Remote;
     type Link = HostLink;
     type Buffer<T: Pod> = Unmapped;
     type Block = Unmapped;

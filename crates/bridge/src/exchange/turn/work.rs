@@ -10,7 +10,7 @@ use crate::compute::host::stream::HostStream;
 use crate::compute::remote;
 use crate::error::{Error, Result};
 use crate::exchange::resources::Resources;
-use crate::kernel::work::KernelWork;
+use crate::exchange::turn::kernels::KernelWork;
 
 /// Resources to compute with.
 ///
@@ -96,7 +96,7 @@ impl<R: Resources> Work<'_, R> {
     /// as [`HostWork::run`].
     pub(crate) fn run_for_each_run(
         &self,
-        each: impl FnMut(crate::remote::runs::Run, &mut [u8]) + Send + 'static,
+        each: impl FnMut(crate::exchange::remote::runs::Run, &mut [u8]) + Send + 'static,
     ) -> Result<()> {
         match self {
             Self::Host(host) => host.run_for_each_run(each),
@@ -174,7 +174,7 @@ impl<'t, R: Resources> HostWork<'t, R> {
     #[cfg(all(target_os = "linux", feature = "remote"))]
     pub(crate) fn run_for_each_run(
         &self,
-        mut each: impl FnMut(crate::remote::runs::Run, &mut [u8]) + Send + 'static,
+        mut each: impl FnMut(crate::exchange::remote::runs::Run, &mut [u8]) + Send + 'static,
     ) -> Result<()> {
         let (slots, slot) = (Arc::clone(self.slots), self.slot);
         // SAFETY: as in `run`.

@@ -33,20 +33,14 @@ pub enum Backend {
     Remote,
 }
 
-impl Backend {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
             Self::Auto => "auto",
             Self::Cuda => "cuda",
             Self::Host => "host",
             Self::Inline => "inline",
             Self::Remote => "remote",
-        }
-    }
-}
-
-impl fmt::Display for Backend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        })
     }
 }
