@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::exchange::remote::exported::Exported;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 use crate::exchange::remote::runs::{self, ResourceKind, Run};
-use crate::exchange::resources::{NewSlot, Resources, Share, SlotInfo, check_home};
+use crate::exchange::resources::{NewSlot, Resources, Share, SlotInfo, SlotTypes, check_home};
 use crate::kernel::buffer::KernelBuffer;
 use crate::observe::live::Kind;
 use crate::observe::object::Object;
@@ -47,7 +47,7 @@ pub struct SharedBuffer<T> {
 
 /// Vulkan's half of a shared buffer.
 #[derive(Debug)]
-pub struct VulkanBuffer {
+pub(crate) struct VulkanBuffer {
     // Field order is drop order: a pool may reuse the bytes only after the buffer is destroyed.
     vulkan: Buffer,
     object: Object,
@@ -216,11 +216,18 @@ fn size_in_bytes<T>(len: usize, object: &str) -> Result<u64> {
         .ok_or_else(|| invalid("more bytes than this machine can address"))
 }
 
-impl<T: Pod + Send + Sync> Resources for BufferSpec<T> {
+type CudaSlot<T> = Mapped<MappedBuffer<T>, VulkanBuffer>;
+type HostSlot<T> = Mapped<HostBuffer<T>, VulkanBuffer>;
+type InlineSlot<T> = Mapped<InlineBuffer<T>, VulkanBuffer>;
+
+impl<T: Pod + Send + Sync> SlotTypes for BufferSpec<T> {
     type Slot = Arc<VulkanBuffer>;
-    type CudaSlot = Mapped<MappedBuffer<T>, VulkanBuffer>;
-    type HostSlot = Mapped<HostBuffer<T>, VulkanBuffer>;
-    type InlineSlot = Mapped<InlineBuffer<T>, VulkanBuffer>;
+    type CudaSlot = CudaSlot<T>;
+    type HostSlot = HostSlot<T>;
+    type InlineSlot = InlineSlot<T>;
+}
+
+impl<T: Pod + Send + Sync> Resources for BufferSpec<T> {
     type Cuda<'t> = DeviceViewMut<'t, T>;
     type Host<'t> = &'t mut [T];
     type Kernel<'t> = KernelBuffer<'t, T>;
@@ -240,21 +247,21 @@ impl<T: Pod + Send + Sync> Share<Self> for BufferSpec<T> {
         Ok((vulkan, mapping))
     }
 
-    unsafe fn cuda(slot: &Mapped<MappedBuffer<T>, VulkanBuffer>) -> DeviceViewMut<'_, T> {
+    unsafe fn cuda(slot: &CudaSlot<T>) -> DeviceViewMut<'_, T> {
         // SAFETY: the caller upholds the same contract.
         unsafe { slot.view_mut_unchecked() }
     }
 
-    unsafe fn host(slot: &Mapped<HostBuffer<T>, VulkanBuffer>) -> &mut [T] {
+    unsafe fn host(slot: &HostSlot<T>) -> &mut [T] {
         // SAFETY: the caller upholds the same contract; the slot keeps the buffer alive.
         unsafe { slot.slice_mut() }
     }
 
-    unsafe fn inline(slot: &Mapped<InlineBuffer<T>, VulkanBuffer>) -> KernelBuffer<'_, T> {
+    unsafe fn inline(slot: &InlineSlot<T>) -> KernelBuffer<'_, T> {
         slot.view()
     }
 
-    unsafe fn twin(slot: &Mapped<HostBuffer<T>, VulkanBuffer>) -> KernelBuffer<'_, T> {
+    unsafe fn twin(slot: &HostSlot<T>) -> KernelBuffer<'_, T> {
         slot.view()
     }
 
@@ -278,42 +285,32 @@ impl<T: Pod + Send + Sync> Share<Self> for BufferSpec<T> {
         slot.place.as_ref().and_then(Place::container).into_iter().for_each(|block| barriers.add_object(block));
     }
 
-    fn has_foreign_work(slot: &Mapped<MappedBuffer<T>, VulkanBuffer>) -> bool {
+    fn has_foreign_work(slot: &CudaSlot<T>) -> bool {
         MappedBuffer::has_foreign_work(slot)
     }
 
-    fn join(slot: &Mapped<MappedBuffer<T>, VulkanBuffer>) -> Result<()> {
+    fn join(slot: &CudaSlot<T>) -> Result<()> {
         // Calls the driver only for resources that have work to join.
         if slot.has_foreign_work() { Ok(slot.join_foreign_work()?) } else { Ok(()) }
     }
 
-    unsafe fn assume_idle(slot: &Mapped<MappedBuffer<T>, VulkanBuffer>) {
+    unsafe fn assume_idle(slot: &CudaSlot<T>) {
         // SAFETY: the caller upholds the same contract.
         unsafe { MappedBuffer::assume_idle(slot) }
     }
 
-    unsafe fn copy_contents_on_cuda(
-        old: &Mapped<MappedBuffer<T>, VulkanBuffer>,
-        new: &Mapped<MappedBuffer<T>, VulkanBuffer>,
-    ) -> Result<()> {
+    unsafe fn copy_contents_on_cuda(old: &CudaSlot<T>, new: &CudaSlot<T>) -> Result<()> {
         // SAFETY: the caller upholds the same contract.
         Ok(unsafe { new.copy_from(old) }?)
     }
 
-    fn copy_contents_on_queue(
-        old: &Mapped<InlineBuffer<T>, VulkanBuffer>,
-        new: &Mapped<InlineBuffer<T>, VulkanBuffer>,
-        copies: &mut Vec<BufferCopy>,
-    ) {
+    fn copy_contents_on_queue(old: &InlineSlot<T>, new: &InlineSlot<T>, copies: &mut Vec<BufferCopy>) {
         let (from, to) = (old.vulkan(), new.vulkan());
         let size = from.vulkan.size().min(to.vulkan.size());
         copies.push(BufferCopy { from: from.vulkan.as_raw(), to: to.vulkan.as_raw(), size });
     }
 
-    unsafe fn copy_contents_on_host(
-        old: &Mapped<HostBuffer<T>, VulkanBuffer>,
-        new: &Mapped<HostBuffer<T>, VulkanBuffer>,
-    ) {
+    unsafe fn copy_contents_on_host(old: &HostSlot<T>, new: &HostSlot<T>) {
         // SAFETY: the caller upholds the same contract.
         let old = unsafe { old.slice_mut() };
         // SAFETY: the caller upholds the same contract; `new` is a different buffer than `old`.
@@ -323,7 +320,7 @@ impl<T: Pod + Send + Sync> Share<Self> for BufferSpec<T> {
     }
 
     #[cfg(all(target_os = "linux", feature = "remote"))]
-    unsafe fn bytes(slot: &Mapped<HostBuffer<T>, VulkanBuffer>, each: &mut dyn FnMut(Run, &mut [u8])) {
+    unsafe fn bytes(slot: &HostSlot<T>, each: &mut dyn FnMut(Run, &mut [u8])) {
         // SAFETY: the caller upholds the same contract; the slot keeps the buffer alive.
         each(Run::Resource, bytemuck::cast_slice_mut(unsafe { slot.slice_mut() }));
     }

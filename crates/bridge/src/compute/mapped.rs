@@ -30,8 +30,7 @@ pub(crate) type ContainerRef = Arc<dyn Container>;
 /// free any mappings to that object"). If that fails, the object is leaked: memory that CUDA may
 /// still use must not be reused.
 #[derive(Debug)]
-#[allow(private_bounds)] // Named by `Resources`, created and used only inside the crate.
-pub struct Mapped<M: Mapping, V: AsRef<Object>> {
+pub(crate) struct Mapped<M: Mapping, V: AsRef<Object>> {
     mapping: ManuallyDrop<M>,
     vulkan: Arc<V>,
     /// Object that the mapping is part of. It is stored here and not in the Vulkan object, which a
@@ -39,7 +38,6 @@ pub struct Mapped<M: Mapping, V: AsRef<Object>> {
     container: Option<ContainerRef>,
 }
 
-#[allow(private_bounds)]
 impl<M: Mapping, V: AsRef<Object>> Mapped<M, V> {
     pub(crate) fn new(mapping: M, vulkan: &Arc<V>, container: Option<ContainerRef>) -> Self {
         Self { mapping: ManuallyDrop::new(mapping), vulkan: Arc::clone(vulkan), container }

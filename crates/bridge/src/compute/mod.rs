@@ -209,10 +209,7 @@ impl Compute {
     /// # Errors
     /// [`Error::InvalidArgument`] if it represents a worker in another process.
     pub(crate) fn require_local(&self, object: impl FnOnce() -> String) -> Result<()> {
-        match self.0.side {
-            PerBackend::Remote(_) => Err(remote::not_local_error(object())),
-            PerBackend::Cuda(_) | PerBackend::Host(_) | PerBackend::Inline(_) => Ok(()),
-        }
+        if self.backend() == Backend::Remote { Err(remote::not_local_error(object())) } else { Ok(()) }
     }
 
     /// Creates another compute side of the same kind on the same device, with its own stream or
@@ -223,18 +220,7 @@ impl Compute {
     /// or the error of the failed driver call.
     pub(crate) fn with_new_stream(&self, object: &str) -> Result<Self> {
         let inner = &*self.0;
-        let side = match &inner.side {
-            PerBackend::Cuda(cuda) => PerBackend::Cuda(cuda.with_new_stream()?),
-            PerBackend::Host(_) => PerBackend::Host(HostStream::new()?),
-            PerBackend::Remote(remote) => PerBackend::Remote(remote.with_new_stream()?),
-            PerBackend::Inline(_) => {
-                return Err(Error::invalid(
-                    object,
-                    "with `Backend::Inline` both sides are on one queue, where neither runs ahead of the other; use \
-                             `Backend::Cuda` or `Backend::Host`, or an exchange in step (`Exchange::new`, `Exchange::render_first`)",
-                ));
-            }
-        };
+        let side = inner.side.with_new_stream(object)?;
         Ok(Self(Inner::new(side, inner.device.clone(), inner.reason.clone())))
     }
 
@@ -245,12 +231,7 @@ impl Compute {
 
     /// Returns the backend in use, which is never [`Backend::Auto`].
     pub fn backend(&self) -> Backend {
-        match self.0.side {
-            PerBackend::Cuda(_) => Backend::Cuda,
-            PerBackend::Host(_) => Backend::Host,
-            PerBackend::Inline(_) => Backend::Inline,
-            PerBackend::Remote(_) => Backend::Remote,
-        }
+        self.0.side.backend()
     }
 
     /// Returns why this backend was chosen, as text for the user.

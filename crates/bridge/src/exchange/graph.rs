@@ -13,7 +13,7 @@ use super::slots::lender::OnCuda;
 use super::state::State;
 use super::turn::compute::ComputeTurn;
 use super::turn::render::RenderTurn;
-use super::turn::work::{CudaWork, Work};
+use super::turn::work::Work;
 use crate::error::{Error, RecordError, Result};
 use crate::timeline::TimelinePoint;
 
@@ -255,8 +255,7 @@ fn capture<R: Resources>(
         // SAFETY: rule "no access outside the turn": the turn holds the slot, the view does not
         // outlive the closure, and the captured work is launched only between the stream's wait and
         // signal.
-        let resources = unsafe { R::cuda(&cuda.slots[slot]) };
-        record(slot, Work::Cuda(CudaWork { stream, resources, lent: stream, home: cuda.link.stream() }))
+        record(slot, unsafe { cuda.work_on(slot, stream) })
     };
     // SAFETY: the link outlives the graph: a `FrameGraph` holds the shared state and drops it last.
     // The caller is responsible for the recorded work, see `Exchange::compute_with`.

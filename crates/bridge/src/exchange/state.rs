@@ -22,6 +22,7 @@ use super::slots::lender::Lender;
 use super::slots::use_ends::UseEnds;
 use super::slots::{barriers, check_resources, copy_stages, create_slots, queue_of};
 use super::submit::signal_lock::SignalLock;
+use super::turn::work::Work;
 use crate::barriers::{Barriers, count_leaked};
 use crate::compute::Compute;
 use crate::compute::exchange_registry::ExchangeTimelines;
@@ -205,6 +206,17 @@ impl<R: Resources> State<R> {
     /// Returns the queue that frames are submitted to.
     pub(super) fn queue(&self) -> &Queue {
         queue_of(&self.compute, self.queue)
+    }
+
+    /// Lends the resources in a slot to compute with.
+    ///
+    /// # Safety
+    /// Until the result is gone, nothing else computes with the slot. Work enqueued with it comes
+    /// after the wait for Vulkan's last use of the slot, and before the signal that Vulkan's next
+    /// use waits for.
+    pub(super) unsafe fn work(&self, slot: usize) -> Work<'_, R> {
+        // SAFETY: upheld by the caller.
+        unsafe { self.objects.lender.work(slot) }
     }
 
     /// Makes the compute side wait, on the GPU, for a value of `rendered` whose signal was

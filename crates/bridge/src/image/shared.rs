@@ -20,7 +20,7 @@ use crate::error::Result;
 use crate::exchange::remote::exported::Exported;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 use crate::exchange::remote::runs::{self, ResourceKind, Run};
-use crate::exchange::resources::{NewSlot, Resources, Share, SlotInfo, check_home};
+use crate::exchange::resources::{NewSlot, Resources, Share, SlotInfo, SlotTypes, check_home};
 use crate::host_image::HostImageMut;
 use crate::image::format::{check_texel, format_info};
 use crate::image::hand_over::HandOver;
@@ -48,7 +48,7 @@ pub struct SharedImage<T> {
 
 /// Vulkan's half of a shared image.
 #[derive(Debug)]
-pub struct VulkanImage {
+pub(crate) struct VulkanImage {
     vulkan: Image,
     object: Object,
     hand_over: HandOver,
@@ -195,11 +195,18 @@ impl<T: Texel> SharedImage<T> {
     }
 }
 
-impl<T: Texel> Resources for ImageSpec<T> {
+type CudaSlot<T> = Mapped<MappedImage<T>, VulkanImage>;
+type HostSlot<T> = Mapped<HostImage<T>, VulkanImage>;
+type InlineSlot<T> = Mapped<InlineImage<T>, VulkanImage>;
+
+impl<T: Texel> SlotTypes for ImageSpec<T> {
     type Slot = Arc<VulkanImage>;
-    type CudaSlot = Mapped<MappedImage<T>, VulkanImage>;
-    type HostSlot = Mapped<HostImage<T>, VulkanImage>;
-    type InlineSlot = Mapped<InlineImage<T>, VulkanImage>;
+    type CudaSlot = CudaSlot<T>;
+    type HostSlot = HostSlot<T>;
+    type InlineSlot = InlineSlot<T>;
+}
+
+impl<T: Texel> Resources for ImageSpec<T> {
     type Cuda<'t> = ImageViewMut<'t, T>;
     type Host<'t> = HostImageMut<'t, T>;
     type Kernel<'t> = KernelImage<'t, T>;
@@ -218,22 +225,22 @@ impl<T: Texel> Share<Self> for ImageSpec<T> {
         Ok((vulkan, mapping))
     }
 
-    unsafe fn cuda(slot: &Mapped<MappedImage<T>, VulkanImage>) -> ImageViewMut<'_, T> {
+    unsafe fn cuda(slot: &CudaSlot<T>) -> ImageViewMut<'_, T> {
         // SAFETY: the caller upholds the same contract.
         unsafe { slot.view_mut_unchecked() }
     }
 
-    unsafe fn host(slot: &Mapped<HostImage<T>, VulkanImage>) -> HostImageMut<'_, T> {
+    unsafe fn host(slot: &HostSlot<T>) -> HostImageMut<'_, T> {
         // SAFETY: the caller upholds the same contract; the slot keeps the image alive.
         unsafe { slot.view_mut() }
     }
 
-    unsafe fn inline(slot: &Mapped<InlineImage<T>, VulkanImage>) -> KernelImage<'_, T> {
+    unsafe fn inline(slot: &InlineSlot<T>) -> KernelImage<'_, T> {
         let vulkan = slot.vulkan();
         KernelImage::on_queue(slot, &vulkan.vulkan, vulkan.format)
     }
 
-    unsafe fn twin(slot: &Mapped<HostImage<T>, VulkanImage>) -> KernelImage<'_, T> {
+    unsafe fn twin(slot: &HostSlot<T>) -> KernelImage<'_, T> {
         KernelImage::on_host(slot)
     }
 
@@ -259,38 +266,30 @@ impl<T: Texel> Share<Self> for ImageSpec<T> {
         barriers.add_object(own);
     }
 
-    fn has_foreign_work(slot: &Mapped<MappedImage<T>, VulkanImage>) -> bool {
+    fn has_foreign_work(slot: &CudaSlot<T>) -> bool {
         MappedImage::has_foreign_work(slot)
     }
 
-    fn join(slot: &Mapped<MappedImage<T>, VulkanImage>) -> Result<()> {
+    fn join(slot: &CudaSlot<T>) -> Result<()> {
         // Calls the driver only for resources that have work to join.
         if slot.has_foreign_work() { Ok(slot.join_foreign_work()?) } else { Ok(()) }
     }
 
-    unsafe fn assume_idle(slot: &Mapped<MappedImage<T>, VulkanImage>) {
+    unsafe fn assume_idle(slot: &CudaSlot<T>) {
         // SAFETY: the caller upholds the same contract.
         unsafe { MappedImage::assume_idle(slot) }
     }
 
-    unsafe fn copy_contents_on_cuda(
-        _: &Mapped<MappedImage<T>, VulkanImage>,
-        _: &Mapped<MappedImage<T>, VulkanImage>,
-    ) -> Result<()> {
+    unsafe fn copy_contents_on_cuda(_: &CudaSlot<T>, _: &CudaSlot<T>) -> Result<()> {
         Ok(())
     }
 
-    fn copy_contents_on_queue(
-        _: &Mapped<InlineImage<T>, VulkanImage>,
-        _: &Mapped<InlineImage<T>, VulkanImage>,
-        _: &mut Vec<BufferCopy>,
-    ) {
-    }
+    fn copy_contents_on_queue(_: &InlineSlot<T>, _: &InlineSlot<T>, _: &mut Vec<BufferCopy>) {}
 
-    unsafe fn copy_contents_on_host(_: &Mapped<HostImage<T>, VulkanImage>, _: &Mapped<HostImage<T>, VulkanImage>) {}
+    unsafe fn copy_contents_on_host(_: &HostSlot<T>, _: &HostSlot<T>) {}
 
     #[cfg(all(target_os = "linux", feature = "remote"))]
-    unsafe fn bytes(slot: &Mapped<HostImage<T>, VulkanImage>, each: &mut dyn FnMut(Run, &mut [u8])) {
+    unsafe fn bytes(slot: &HostSlot<T>, each: &mut dyn FnMut(Run, &mut [u8])) {
         // SAFETY: the caller upholds the same contract; the slot keeps the image alive.
         runs::for_each_image_run(&mut unsafe { slot.view_mut() }, each);
     }

@@ -18,7 +18,7 @@ pub(crate) struct HostBlock;
 
 /// A host-visible buffer of `T`.
 #[derive(Debug)]
-pub struct HostBuffer<T> {
+pub(crate) struct HostBuffer<T> {
     start: NonNull<T>,
     len: usize,
 }
@@ -65,7 +65,7 @@ impl<T: Pod> HostBuffer<T> {
 
 /// An image whose rows are in host-visible memory: its own memory, or that of a staging buffer.
 #[derive(Debug)]
-pub struct HostImage<T> {
+pub(crate) struct HostImage<T> {
     start: NonNull<T>,
     planes: Box<[PlaneLayout]>,
     levels: u32,

@@ -17,7 +17,7 @@ const MAX_HANDLES: usize = 256;
 
 /// The image view handles of an image, each created on first use.
 #[derive(Debug)]
-pub struct InlineImage<T> {
+pub(crate) struct InlineImage<T> {
     /// `true` if kernels see an array even if there is one layer.
     layered: bool,
     handles: Mutex<Handles>,

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 
 /// A buffer, accessed by its device address.
 #[derive(Debug)]
-pub struct InlineBuffer<T> {
+pub(crate) struct InlineBuffer<T> {
     address: u64,
     len: usize,
     buffer: vk::Buffer,

@@ -12,43 +12,61 @@ use crate::error::{Result, first_error};
 use crate::exchange::remote::exported::Exported;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 use crate::exchange::remote::runs::{ResourceKind, Run};
-use crate::exchange::resources::{NewSlot, Resources, Share, SlotInfo};
+use crate::exchange::resources::{NewSlot, Resources, Share, SlotInfo, SlotTypes};
 
 /// Iterator over the resources of a `Vec` that a turn lends. Not `Clone`: each is lent once.
-pub struct PerElement<'t, S, L> {
-    slots: std::slice::Iter<'t, S>,
-    lend: fn(&'t S) -> L,
+pub struct PerElement<'t, R: Resources, L>(Elements<'t, R, L>);
+
+/// The slots that are left, by the side that they are lent to.
+enum Elements<'t, R: Resources, L> {
+    Cuda(Lend<'t, R::CudaSlot, L>),
+    Host(Lend<'t, R::HostSlot, L>),
+    Render(Lend<'t, R::Slot, L>),
 }
 
-impl<S, L> std::fmt::Debug for PerElement<'_, S, L> {
+/// Lends each slot once.
+type Lend<'t, S, L> = std::iter::Map<std::slice::Iter<'t, S>, fn(&'t S) -> L>;
+
+impl<R: Resources, L> std::fmt::Debug for PerElement<'_, R, L> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "PerElement({} left)", self.slots.len())
+        write!(f, "PerElement({} left)", self.len())
     }
 }
 
-impl<S, L> Iterator for PerElement<'_, S, L> {
+impl<R: Resources, L> Iterator for PerElement<'_, R, L> {
     type Item = L;
 
     fn next(&mut self) -> Option<L> {
-        self.slots.next().map(self.lend)
+        match &mut self.0 {
+            Elements::Cuda(slots) => slots.next(),
+            Elements::Host(slots) => slots.next(),
+            Elements::Render(slots) => slots.next(),
+        }
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.slots.size_hint()
+        match &self.0 {
+            Elements::Cuda(slots) => slots.size_hint(),
+            Elements::Host(slots) => slots.size_hint(),
+            Elements::Render(slots) => slots.size_hint(),
+        }
     }
 }
 
-impl<S, L> ExactSizeIterator for PerElement<'_, S, L> {}
+impl<R: Resources, L> ExactSizeIterator for PerElement<'_, R, L> {}
 
-impl<R: Resources> Resources for Vec<R> {
+impl<R: Resources> SlotTypes for Vec<R> {
     type Slot = Vec<R::Slot>;
     type CudaSlot = Vec<R::CudaSlot>;
     type HostSlot = Vec<R::HostSlot>;
     type InlineSlot = Vec<R::InlineSlot>;
-    type Cuda<'t> = PerElement<'t, R::CudaSlot, R::Cuda<'t>>;
-    type Host<'t> = PerElement<'t, R::HostSlot, R::Host<'t>>;
+}
+
+impl<R: Resources> Resources for Vec<R> {
+    type Cuda<'t> = PerElement<'t, R, R::Cuda<'t>>;
+    type Host<'t> = PerElement<'t, R, R::Host<'t>>;
     type Kernel<'t> = Vec<R::Kernel<'t>>;
-    type Render<'t> = PerElement<'t, R::Slot, R::Render<'t>>;
+    type Render<'t> = PerElement<'t, R, R::Render<'t>>;
 }
 
 impl<R: Resources> Share<Self> for Vec<R> {
@@ -58,14 +76,14 @@ impl<R: Resources> Share<Self> for Vec<R> {
         Ok((slots, slot.compute.side().gather(mapped)?))
     }
 
-    unsafe fn cuda(slot: &Vec<R::CudaSlot>) -> PerElement<'_, R::CudaSlot, R::Cuda<'_>> {
+    unsafe fn cuda(slot: &Vec<R::CudaSlot>) -> PerElement<'_, R, R::Cuda<'_>> {
         // SAFETY: the same contract; `PerElement` lends each slot once.
-        PerElement { slots: slot.iter(), lend: |slot| unsafe { R::cuda(slot) } }
+        PerElement(Elements::Cuda(slot.iter().map(|slot| unsafe { R::cuda(slot) })))
     }
 
-    unsafe fn host(slot: &Vec<R::HostSlot>) -> PerElement<'_, R::HostSlot, R::Host<'_>> {
+    unsafe fn host(slot: &Vec<R::HostSlot>) -> PerElement<'_, R, R::Host<'_>> {
         // SAFETY: the same contract; `PerElement` lends each slot once.
-        PerElement { slots: slot.iter(), lend: |slot| unsafe { R::host(slot) } }
+        PerElement(Elements::Host(slot.iter().map(|slot| unsafe { R::host(slot) })))
     }
 
     unsafe fn inline(slot: &Vec<R::InlineSlot>) -> Vec<R::Kernel<'_>> {
@@ -85,8 +103,8 @@ impl<R: Resources> Share<Self> for Vec<R> {
         lent.map(|lent| R::kernel(lent, home)).collect()
     }
 
-    fn render(slot: &Vec<R::Slot>) -> PerElement<'_, R::Slot, R::Render<'_>> {
-        PerElement { slots: slot.iter(), lend: R::render }
+    fn render(slot: &Vec<R::Slot>) -> PerElement<'_, R, R::Render<'_>> {
+        PerElement(Elements::Render(slot.iter().map(R::render)))
     }
 
     fn add_barriers(slot: &Vec<R::Slot>, barriers: &mut Barriers) {

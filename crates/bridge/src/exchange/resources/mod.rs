@@ -13,8 +13,7 @@ use crate::barriers::Barriers;
 use crate::buffer::pool::SharedPool;
 use crate::compute::Compute;
 use crate::compute::inline::copy::BufferCopy;
-use crate::compute::per_backend::PerBackend;
-use crate::compute::remote::Unmapped;
+use crate::compute::per_backend::{PerBackend, gather_tuple};
 use crate::error::{Error, Result, first_error};
 #[cfg(all(target_os = "linux", feature = "remote"))]
 use crate::exchange::remote::exported::Exported;
@@ -30,19 +29,7 @@ use crate::tuples::up_to_6;
 ///
 /// This trait is sealed, because its soundness depends on the synchronization in an exchange.
 #[allow(private_bounds)] // Closed on purpose.
-pub trait Resources: Share<Self> + Send + Sync + Sized + 'static {
-    /// Objects that one slot owns.
-    #[doc(hidden)]
-    type Slot: Send + Sync + 'static;
-    /// CUDA's mapping of a slot.
-    #[doc(hidden)]
-    type CudaSlot: Send + Sync + 'static;
-    /// The CPU's mapping of a slot.
-    #[doc(hidden)]
-    type HostSlot: Send + Sync + 'static;
-    /// A slot as kernels in command buffers access it.
-    #[doc(hidden)]
-    type InlineSlot: Send + Sync + 'static;
+pub trait Resources: SlotTypes + Share<Self> + Send + Sync + Sized + 'static {
     /// Objects that a compute turn lends to CUDA.
     type Cuda<'t>;
     /// Objects that a compute turn lends to the CPU.
@@ -54,12 +41,24 @@ pub trait Resources: Share<Self> + Send + Sync + Sized + 'static {
     type Render<'t>;
 }
 
+/// Types of a slot: Vulkan's objects, and the mapping of each compute side that has one.
+pub(crate) trait SlotTypes {
+    /// Objects that one slot owns.
+    type Slot: Send + Sync + 'static;
+    /// CUDA's mapping of a slot.
+    type CudaSlot: Send + Sync + 'static;
+    /// The CPU's mapping of a slot.
+    type HostSlot: Send + Sync + 'static;
+    /// A slot as kernels in command buffers access it.
+    type InlineSlot: Send + Sync + 'static;
+}
+
 /// A slot, and its mapping on the exchange's compute side.
-pub(crate) type NewSlot<R> = (<R as Resources>::Slot, Mappings<R>);
+pub(crate) type NewSlot<R> = (<R as SlotTypes>::Slot, Mappings<R>);
 
 /// The mapping of a slot on a compute side.
 pub(crate) type Mappings<R> =
-    PerBackend<<R as Resources>::CudaSlot, <R as Resources>::HostSlot, <R as Resources>::InlineSlot>;
+    PerBackend<<R as SlotTypes>::CudaSlot, <R as SlotTypes>::HostSlot, <R as SlotTypes>::InlineSlot>;
 
 /// Checks that a lent object belongs to the stream on which kernels are launched. No other stream
 /// is ordered with the object's slot.
@@ -194,28 +193,23 @@ impl SlotInfo<'_> {
 macro_rules! tuple {
     ($($name:ident $index:tt),+) => {
         impl<$($name: Resources),+> Resources for ($($name,)+) {
-            type Slot = ($($name::Slot,)+);
-            type CudaSlot = ($($name::CudaSlot,)+);
-            type HostSlot = ($($name::HostSlot,)+);
-            type InlineSlot = ($($name::InlineSlot,)+);
             type Cuda<'t> = ($($name::Cuda<'t>,)+);
             type Host<'t> = ($($name::Host<'t>,)+);
             type Kernel<'t> = ($($name::Kernel<'t>,)+);
             type Render<'t> = ($($name::Render<'t>,)+);
         }
 
+        impl<$($name: Resources),+> SlotTypes for ($($name,)+) {
+            type Slot = ($($name::Slot,)+);
+            type CudaSlot = ($($name::CudaSlot,)+);
+            type HostSlot = ($($name::HostSlot,)+);
+            type InlineSlot = ($($name::InlineSlot,)+);
+        }
+
         impl<$($name: Resources),+> Share<Self> for ($($name,)+) {
             fn create(&self, slot: &SlotInfo<'_>) -> Result<NewSlot<Self>> {
                 let made = ($(self.$index.create(slot)?,)+);
-                let mapped = match slot.compute.side() {
-                    PerBackend::Cuda(_) => PerBackend::Cuda(($(made.$index.1.into_cuda()?,)+)),
-                    PerBackend::Host(_) => PerBackend::Host(($(made.$index.1.into_host()?,)+)),
-                    PerBackend::Inline(_) => PerBackend::Inline(($(made.$index.1.into_inline()?,)+)),
-                    PerBackend::Remote(_) => {
-                        $(made.$index.1.into_remote()?;)+
-                        PerBackend::Remote(Unmapped)
-                    }
-                };
+                let mapped = gather_tuple!(slot.compute.side(), $(made.$index.1),+);
                 Ok((($(made.$index.0,)+), mapped))
             }
 

@@ -13,7 +13,7 @@ use vk_export::ash::vk;
 use vk_export::{Queue, QueueKind};
 
 use super::core::Core;
-use super::resources::{Mappings, Resources, SlotInfo};
+use super::resources::{Mappings, Resources, SlotInfo, SlotTypes};
 use crate::barriers::Barriers;
 use crate::compute::Compute;
 use crate::error::{Error, Result};
@@ -58,7 +58,7 @@ pub(super) fn copy_stages(slots: &[Barriers]) -> vk::PipelineStageFlags2 {
 }
 
 /// Slots, and their mappings on the compute side.
-pub(super) type NewSlots<R> = (Box<[Arc<<R as Resources>::Slot>]>, Vec<Mappings<R>>);
+pub(super) type NewSlots<R> = (Box<[Arc<<R as SlotTypes>::Slot>]>, Vec<Mappings<R>>);
 
 /// Creates `count` slots. If one fails, the previous ones are freed; nothing has used them.
 pub(super) fn create_slots<R: Resources>(core: &Core, count: usize, resources: &R) -> Result<NewSlots<R>> {

@@ -7,11 +7,9 @@ use std::sync::Arc;
 use cuda_import::cudarc::driver::CudaStream;
 
 use crate::compute::host::stream::HostStream;
-use crate::compute::per_backend::PerBackend;
 use crate::compute::remote;
 use crate::error::{Error, Result};
 use crate::exchange::resources::Resources;
-use crate::exchange::state::State;
 use crate::exchange::turn::kernels::KernelWork;
 
 /// Resources to compute with.
@@ -89,6 +87,28 @@ impl<'t, R: Resources> Work<'t, R> {
     }
 }
 
+#[cfg(all(target_os = "linux", feature = "remote"))]
+impl<R: Resources> Work<'_, R> {
+    /// Calls [`HostWork::run_for_each_run`].
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if the work is not on the CPU; `each` is then dropped. Otherwise
+    /// as [`HostWork::run`].
+    pub(crate) fn run_for_each_run(
+        &self,
+        each: impl FnMut(crate::exchange::remote::runs::Run, &mut [u8]) + Send + 'static,
+    ) -> Result<()> {
+        match self {
+            Self::Host(host) => host.run_for_each_run(each),
+            Self::Cuda(_) | Self::Inline(_) | Self::Remote => Err(Error::invalid(
+                "the bytes of a frame",
+                "its exchange does not compute on the CPU, where alone they can be copied; create it with \
+                 `Backend::Host`",
+            )),
+        }
+    }
+}
+
 /// Checks that the stream of a turn's work is still the one that the turn has lent. The turn orders
 /// launches on no other stream.
 fn check_lent(stream: &Arc<CudaStream>, lent: &Arc<CudaStream>) -> Result<()> {
@@ -124,38 +144,11 @@ impl<R: Resources> std::fmt::Debug for HostWork<'_, R> {
     }
 }
 
-impl<R: Resources> State<R> {
-    /// Returns the resources to compute with in a slot.
-    ///
-    /// # Safety
-    /// Until the result is gone, nothing else computes with the slot. Work enqueued with it comes
-    /// after the wait for Vulkan's last use of the slot, and before the signal that Vulkan's next
-    /// use waits for.
-    pub(in crate::exchange) unsafe fn work(&self, slot: usize) -> Work<'_, R> {
-        match &self.objects.lender {
-            PerBackend::Cuda(cuda) => {
-                // SAFETY: rule "no access outside the turn": exclusive and ordered by this
-                // function's contract.
-                let resources = unsafe { R::cuda(&cuda.slots[slot]) };
-                let stream = cuda.link.stream();
-                Work::Cuda(CudaWork { stream, resources, lent: stream, home: stream })
-            }
-            PerBackend::Host(host) => {
-                let (stream, slots) = (host.link.stream(), &host.slots);
-                Work::Host(HostWork { stream, slots, slot, turn: PhantomData })
-            }
-            PerBackend::Inline(inline) => {
-                // SAFETY: as above; the queue's order and the barriers replace the stream's wait
-                // and signal.
-                let resources = unsafe { R::inline(&inline.slots[slot]) };
-                Work::Inline(KernelWork::on_queue(inline.link.stream(), resources))
-            }
-            PerBackend::Remote(_) => Work::Remote,
-        }
+impl<'t, R: Resources> HostWork<'t, R> {
+    pub(in crate::exchange) fn new(stream: &'t HostStream, slots: &'t Arc<[R::HostSlot]>, slot: usize) -> Self {
+        Self { stream, slots, slot, turn: PhantomData }
     }
-}
 
-impl<R: Resources> HostWork<'_, R> {
     /// Enqueues a closure that gets the resources: a slice for a buffer, a
     /// [`HostImageMut`](crate::HostImageMut) for an image, a tuple for a tuple, and an iterator for
     /// a `Vec`. It runs on the CPU backend's thread, after earlier work and after Vulkan is done

@@ -6,6 +6,8 @@
 #![allow(unsafe_code)] // Signals on behalf of a process that has ended.
 
 mod reader;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::os::fd::OwnedFd;
@@ -15,7 +17,6 @@ use std::sync::{Arc, OnceLock};
 use bridge_ipc::{Side as TimelineSide, Timeline as Described};
 use vk_export::Semaphore;
 
-use super::Work;
 use super::core::Core;
 use super::drop_thread::DropThread;
 use super::info::ExchangeInfo;
@@ -100,10 +101,7 @@ impl<R: Resources> WorkerState<R> {
             // SAFETY: the slot is the compute side's until the signal below, and only the caller
             // computes with it: it is passed on only after the copy has ended. The wait for
             // Vulkan's last use precedes the copy in the same queue.
-            match unsafe { self.state.work(slot) } {
-                Work::Host(host) => host.run_for_each_run(copy),
-                _ => Ok(()),
-            }
+            unsafe { self.state.work(slot) }.run_for_each_run(copy)
         });
         self.signal(value);
         copied
