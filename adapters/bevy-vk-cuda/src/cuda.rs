@@ -188,6 +188,8 @@ mod tests {
     impl Present for Ended {
         fn present(&mut self, _: &mut PresentFrame<'_>) {}
 
+        fn submitted(&mut self, _: &mut PresentFrame<'_>, _: bool) {}
+
         fn is_dropped(&self) -> bool {
             true
         }
