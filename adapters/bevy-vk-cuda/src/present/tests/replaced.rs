@@ -159,3 +159,23 @@ fn a_mapped_buffer_delays_no_other() {
     scene.until("its frame", |_| numbers.presented() == 1);
     assert!(numbers.write().is_ok());
 }
+
+/// Bevy would report the error of a texture or buffer that cannot be created, and end the program.
+#[test]
+fn sizes_above_the_limits_are_refused_in_every_way() {
+    let _alone = alone();
+    let (device, _queue) = device();
+    let limits = device.limits();
+    for way in [Way::Upload, Way::Host] {
+        let cuda = Scene::cuda(&device, way);
+        for size in [[limits.max_texture_dimension_2d + 1, 1], [1, u32::MAX]] {
+            let refused =
+                CudaImage::<[u8; 4]>::new(&cuda, &mut Assets::default(), "big", TextureFormat::Rgba8Unorm, size);
+            assert!(matches!(refused, Err(Error::InvalidArgument { object, .. }) if object == "big"), "{size:?}");
+        }
+        for len in [limits.max_buffer_size as usize / 4 + 1, 1 << 61] {
+            let refused = CudaBuffer::<u32>::new(&cuda, &mut Assets::default(), "big", len);
+            assert!(matches!(refused, Err(Error::InvalidArgument { object, .. }) if object == "big"), "{len}");
+        }
+    }
+}
