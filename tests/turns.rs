@@ -99,7 +99,7 @@ fn dropped_turns_are_reported_and_survived(rig: &Rig, compute: &Compute) {
 }
 
 fn lost_submissions_are_reported_until_retracted(rig: &Rig, compute: &Compute) {
-    let mut exchange = with_limit(compute, 1, Duration::from_secs(2));
+    let mut exchange = exchange(compute, 1);
     let turn = exchange.begin().unwrap().finish().unwrap();
     let turn = turn.lend().unwrap();
     // SAFETY: the parts were not used.

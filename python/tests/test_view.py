@@ -206,7 +206,7 @@ def test_a_forked_child_can_do_nothing_and_harms_nothing(view):
 
 def run(code, **environment):
     return subprocess.run([sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True,
-                          timeout=60)
+                          timeout=120)
 
 
 OPEN = "import vkview; v = vkview.View(8, 8, headless=True, backend={!r})"
@@ -256,7 +256,7 @@ def test_a_forked_child_ends_with_its_interpreter(before):
     """The child drops everything that it inherited, and frees none of it."""
     ended = run(OPEN.format("host") + KEPT + before + "\nimport sys, gc, time\npid = os.fork()"
                 "\nif pid == 0: sys.exit(7)"
-                "\nfor _ in range(200):"
+                "\nfor _ in range(1000):"
                 "\n    done, status = os.waitpid(pid, os.WNOHANG)"
                 "\n    if done: break"
                 "\n    time.sleep(0.05)"

@@ -208,7 +208,7 @@ class Pointer:
         self.screen.sync()
 
 
-def until(done, draw, limit=10):
+def until(done, draw, limit=60):
     """Calls ``draw`` until ``done`` returns true, and fails after ``limit`` seconds."""
     end = time.monotonic() + limit
     while not done():

@@ -21,7 +21,10 @@ pub(crate) fn spec() -> Heights {
 }
 
 /// The timeout of hand-overs that a gate delays longer; no hand-over has to complete within it.
-pub(crate) const SHORT: Duration = Duration::from_millis(500);
+const SHORT: Duration = Duration::from_millis(500);
+
+/// The timeout where a gate delays one hand-over longer, and others have to complete within it.
+pub(crate) const ROOMY: Duration = Duration::from_secs(5);
 
 fn latest(compute: &Compute) -> (LatestWriter<Heights>, LatestReader<Heights>) {
     latest_within(compute, Rig::LONG)
@@ -168,7 +171,7 @@ pub(crate) fn a_late_hand_over_costs_nothing_once_it_ran(device: &ExportDevice, 
 /// continues.
 fn slots_that_are_revived_late(device: &ExportDevice, compute: &Compute) {
     let pools = command_pools(device);
-    let (mut writer, mut reader) = latest_within(compute, SHORT);
+    let (mut writer, mut reader) = latest_within(compute, ROOMY);
     retry_until_done(|| reader.initialize());
     let publish = |writer: &mut LatestWriter<Heights>| {
         writer.begin().unwrap().publish().unwrap().wait(Rig::LONG).unwrap();
@@ -300,7 +303,7 @@ pub(crate) fn no_exchange_is_left_by_a_refused_hand_over(engine: &Engine) {
 /// The first hand-over of replaced images, which may still run at the end.
 fn the_commands_for_other_images_are_counted(device: &ExportDevice, compute: &Compute) {
     let (before, pools) = (LiveObjects::now(), command_pools(device));
-    let mut exchange = in_step_within(compute, SHORT);
+    let mut exchange = in_step_within(compute, ROOMY);
     let slots = exchange.slots();
     exchange.resize([32, 32]).unwrap();
     exchange.begin().unwrap().finish().unwrap().read_back(Rig::LONG).unwrap();

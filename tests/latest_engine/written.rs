@@ -5,13 +5,13 @@ use bridge::vk_export::ExportDevice;
 use bridge::{Compute, Error, Exchange, LatestInfo, LiveObjects, Newest};
 use bridge_tests::{Commands, Gate, Rig};
 
-use crate::initial::{SHORT, retry_until_done, spec};
+use crate::initial::{ROOMY, retry_until_done, spec};
 
 /// A reader may choose an unfinished frame. If its turn was never submitted, nothing has waited for
 /// that frame: the recovery of the slot does.
 pub(crate) fn slots_that_are_still_written_are_waited_for(device: &ExportDevice, compute: &Compute) {
     let before = LiveObjects::now();
-    let info = LatestInfo { name: "heights", newest: Newest::Published, timeout: SHORT, ..Default::default() };
+    let info = LatestInfo { name: "heights", newest: Newest::Published, timeout: ROOMY, ..Default::default() };
     let (mut writer, mut reader) = Exchange::latest(compute, &info, spec()).unwrap();
     retry_until_done(|| reader.initialize());
     let gate = Gate::on(writer.compute());

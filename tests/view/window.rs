@@ -255,13 +255,13 @@ fn a_destroyed_window_is_an_error_and_the_view_continues_with_another() {
 fn pictures_that_wait_for_the_cpu_are_not_presented() {
     let Some(Scene { mut view, own, turn: _turn, .. }) = scene() else { return };
     let compute = view.compute().clone();
-    let short = Duration::from_millis(50);
     let format = ImageFormat::new(SIZE, 3, Element::U8).unwrap();
     show(&mut view, &[1; 3 * PIXELS]);
     until_presented(&mut view);
 
     // A picture that is read into a slot that the CPU has not returned.
-    let info = ExchangeInfo { slots: 1, timeout: short, ..info() };
+    // The waits before the gate must end within the timeout, too.
+    let info = ExchangeInfo { slots: 1, timeout: Duration::from_secs(5), ..info() };
     let mut exchange = Exchange::render_first(&compute, &info, view.picture_spec().unwrap()).unwrap();
     let gate = Gate::on(&compute);
     let mut turn = view.read(exchange.begin().unwrap()).unwrap();
@@ -275,7 +275,7 @@ fn pictures_that_wait_for_the_cpu_are_not_presented() {
     drop(view);
 
     // A picture that was drawn before there was a window.
-    let mut view = View::headless(&compute, &ViewInfo { size: SIZE, timeout: short }).unwrap();
+    let mut view = View::headless(&compute, &ViewInfo { size: SIZE, timeout: Duration::from_millis(50) }).unwrap();
     let mut exchange = Exchange::new(&compute, &crate::info(), format.spec::<u8>().unwrap()).unwrap();
     let gate = Gate::on(&compute);
     let mut turn = exchange.begin().unwrap();

@@ -38,11 +38,12 @@
 //! }
 //! ```
 //!
-//! [`LatestWriter::begin`] waits, with a timeout, for a slot that the renderer has freed.
-//! [`WriteTurn::publish`] hands the frame over without waiting for the GPU. When the renderer's
-//! process ends, the next call returns [`Error::PeerLost`]. Another stream then signals the values
-//! that this side's stream was still waiting for, and the program can continue and connect to the
-//! next renderer.
+//! The renderer must be started first: [`Worker::connect`] fails at once if no process listens.
+//! [`Worker::latest`] waits, with a timeout, for the renderer's offer, and [`LatestWriter::begin`]
+//! for a slot that the renderer has freed. [`WriteTurn::publish`] hands the frame over without
+//! waiting for the GPU. When the renderer's process ends, the next call returns
+//! [`Error::PeerLost`]. Another stream then signals the values that this side's stream was still
+//! waiting for, and the program can continue and connect to the next renderer.
 //!
 //! With [`Worker::exchange`], the two processes run in step, if both have set `trust`: the renderer
 //! gets each frame once and in order, and the GPUs wait for each other. With
@@ -87,6 +88,8 @@ mod resources;
 mod shared;
 #[cfg(target_os = "linux")]
 mod side;
+#[cfg(target_os = "linux")]
+mod trace;
 #[cfg(not(target_os = "linux"))]
 mod unsupported;
 #[cfg(target_os = "linux")]

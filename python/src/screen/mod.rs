@@ -29,7 +29,7 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(10);
 /// Environment variable for that limit, in seconds, since frames may take longer with software
 /// drivers.
 const TIMEOUT: &str = "VKVIEW_TIMEOUT";
-/// Environment variable that enables the validation layer for views.
+/// Environment variable that enables the validation layer for views, for the package's tests.
 const VALIDATION: &str = "VKVIEW_VALIDATION";
 
 /// A computed frame that is drawn next.

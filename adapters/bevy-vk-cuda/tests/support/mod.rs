@@ -228,7 +228,7 @@ pub fn until(app: &mut App, what: &str, mut fits: impl FnMut(&mut App) -> bool) 
 
 /// Waits until objects that other threads free are gone.
 pub fn assert_nothing_alive() {
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + Duration::from_secs(60);
     while !LiveObjects::now().is_empty() {
         assert!(Instant::now() < end, "alive: {}", LiveObjects::now());
         std::thread::yield_now();

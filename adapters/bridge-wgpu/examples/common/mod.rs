@@ -75,7 +75,7 @@ fn size(text: &str) -> Result<[u32; 2]> {
 }
 
 /// Longer than the kernels of a frame take.
-const LIMIT: Duration = Duration::from_secs(5);
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// A program that draws frames and can check them.
 pub(crate) trait Demo: Sized {

@@ -106,7 +106,7 @@ fn an_exchange_may_be_dropped_in_a_callback() {
 /// its lost frames have ended.
 #[test]
 fn an_exchange_may_be_dropped_while_its_submission_is_refused() {
-    const TIMEOUT: Duration = Duration::from_secs(5);
+    const TIMEOUT: Duration = Duration::from_secs(60);
     let _alone = alone();
     let all = bridges().map(|bridge| (bridge, false)).chain(adopted().map(|bridge| (bridge, true)));
     for (bridge, is_lost) in all {

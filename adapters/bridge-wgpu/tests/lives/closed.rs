@@ -87,7 +87,8 @@ fn an_exchange_with_an_open_turn_ends_with_it() {
 fn the_error_of_the_end_is_returned() {
     let _alone = alone();
     let bridge = bridge_on(Backend::Host).unwrap();
-    let timeout = Duration::from_millis(50);
+    // The waits before the gate must end within it, too.
+    let timeout = Duration::from_secs(5);
     let mut exchange = Exchange::render_first(&bridge, &ExchangeInfo { timeout, ..info("late") }, numbers()).unwrap();
     let frame = exchange.begin().unwrap();
     let mut turn: ComputeTurn<_, _> = bridge.submit([], frame).unwrap();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::support::gate::Gate;
 use crate::support::latest::LEN;
-use crate::support::{LIMIT, bridge_of, info, ways};
+use crate::support::{LIMIT, alone, bridge_of, info, ways};
 use bridge_wgpu::wgpu::rwh;
 use bridge_wgpu::{Backend, Error, Exchange, SharedBuffer, bridge, wgpu};
 
@@ -17,6 +17,7 @@ const SHORT: Duration = Duration::from_millis(50);
 
 #[test]
 fn a_wait_ends_with_the_work_of_cuda() {
+    let _alone = alone();
     for bridge in ways() {
         bridge.wait_for_signals(SHORT).expect("there is no frame");
         let mut exchange = Exchange::new(&bridge, &info("numbers"), numbers()).unwrap();
@@ -45,6 +46,7 @@ fn is_timeout_of(error: &Error, exchange: &str) -> bool {
 /// before its own wait. Without a display, it shows what precedes wgpu's call.
 #[test]
 fn a_surface_is_configured_after_the_wait() {
+    let _alone = alone();
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = wgpu::Backends::VULKAN | wgpu::Backends::NOOP;
     descriptor.backend_options.noop.enable = true;
@@ -99,6 +101,7 @@ fn a_fault_of_cuda_hangs_no_wait() {
     /// `CUDA_ERROR_LAUNCH_FAILED`
     const LAUNCH_FAILED: u32 = 719;
 
+    let _alone = alone();
     if !Double::has_software_vulkan() {
         return test_support::skip(test_support::Need::Other, "there is no software Vulkan driver");
     }

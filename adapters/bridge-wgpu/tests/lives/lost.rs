@@ -13,7 +13,7 @@ use bridge_wgpu::{
 };
 
 /// Long enough to be distinguishable from the other waits.
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(60);
 
 fn latest(name: &str) -> LatestInfo<'_> {
     LatestInfo { name, newest: Newest::Published, timeout: LIMIT, ..Default::default() }

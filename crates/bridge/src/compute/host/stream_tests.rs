@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::stream::HostStream;
 use crate::error::Error;
 
-const LONG: Duration = Duration::from_secs(10);
+const LONG: Duration = Duration::from_secs(60);
 
 #[test]
 fn work_is_done_in_order() {
