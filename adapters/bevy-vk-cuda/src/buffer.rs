@@ -41,9 +41,9 @@ impl<T: Pod + Send + Sync> CudaBuffer<T> {
     /// the same buffer, where it stays until the next frame.
     ///
     /// # Errors
-    /// - [`Error::InvalidArgument`] if `len` is 0, if the size is not a multiple of 4 bytes or above
-    ///   the limit of Bevy's device (`max_buffer_size`), and with uploads if there is no memory for
-    ///   a frame.
+    /// - [`Error::InvalidArgument`] if `len` is 0, if the size is not a multiple of 4 bytes or
+    ///   above the limit of Bevy's device (`max_buffer_size`), and with uploads if there is no
+    ///   memory for a frame.
     /// - [`Error::DeviceReplaced`] if Bevy has replaced the device that `cuda` belongs to. Use the
     ///   current resource [`Cuda`].
     /// - [`Error::Vulkan`] if the driver refuses a call of this crate, and [`Error::Bridge`] with

@@ -59,8 +59,8 @@ impl<T: Texel> CudaImage<T> {
     ///
     /// # Errors
     /// - [`Error::InvalidArgument`] for a size of zero or above the limit of Bevy's device
-    ///   (`max_texture_dimension_2d`), for a format whose texel is not `T`, for a format that cannot
-    ///   be shared, and with uploads if there is no memory for a frame.
+    ///   (`max_texture_dimension_2d`), for a format whose texel is not `T`, for a format that
+    ///   cannot be shared, and with uploads if there is no memory for a frame.
     /// - [`Error::WindowsConfigured`] if Bevy was configuring or closing its windows for more than
     ///   5 seconds. Try again.
     /// - [`Error::DeviceReplaced`] if Bevy has replaced the device that `cuda` belongs to. Use the

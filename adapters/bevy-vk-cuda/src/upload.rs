@@ -176,7 +176,7 @@ mod tests {
         assert!(newest.take().is_none());
     }
 
-    /// Neither a length that cannot be addressed nor one that memory does not have ends the process.
+    /// Neither a length that cannot be addressed nor one without memory ends the process.
     #[test]
     fn frames_without_memory_are_refused() {
         for len in [1 << 61, 1 << 44] {
