@@ -5,6 +5,8 @@
 mod handles;
 mod images;
 #[cfg(target_os = "linux")]
+mod other_views;
+#[cfg(target_os = "linux")]
 mod own_images;
 mod points;
 #[cfg(target_os = "linux")]

@@ -17,7 +17,7 @@ use crate::{PIXELS, SIZE, info, noise, write};
 /// A view in a window, and the objects that its test needs. No other test runs at the same time.
 pub(crate) struct Scene {
     pub(crate) view: View,
-    events: WindowState,
+    pub(crate) events: WindowState,
     pub(crate) own: Arc<Own>,
     pub(crate) turn: Rig,
 }
@@ -55,7 +55,7 @@ pub(crate) fn compute(window: &Window) -> Option<Compute> {
 }
 
 /// Shows an image of these bytes, red, green and blue of each pixel.
-fn show(view: &mut View, bytes: &[u8]) {
+pub(crate) fn show(view: &mut View, bytes: &[u8]) {
     let format = ImageFormat::new(SIZE, 3, Element::U8).unwrap();
     let mut exchange = Exchange::new(view.compute(), &info(), format.spec::<u8>().unwrap()).unwrap();
     let mut turn = exchange.begin().unwrap();
@@ -80,11 +80,11 @@ fn until(view: &mut View, what: &str, mut seen: impl FnMut(Drawn) -> bool) {
     }
 }
 
-fn until_presented(view: &mut View) {
+pub(crate) fn until_presented(view: &mut View) {
     until(view, "the window takes the picture", |drawn| drawn.presented);
 }
 
-fn until_shown(view: &mut View, own: &Own, size: [u32; 2], expected: &[[u8; 3]]) {
+pub(crate) fn until_shown(view: &mut View, own: &Own, size: [u32; 2], expected: &[[u8; 3]]) {
     until(view, "the window shows the picture", |_| own.pixels(size) == expected);
 }
 

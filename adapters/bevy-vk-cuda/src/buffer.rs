@@ -36,10 +36,14 @@ impl<T: Pod + Send + Sync> std::fmt::Debug for CudaBuffer<T> {
 }
 
 impl<T: Pod + Send + Sync> CudaBuffer<T> {
-    /// Creates a buffer of `len` elements, which are zero until the first frame.
+    /// Creates a buffer of `len` elements, which are zero until the first frame. If the program
+    /// replaces the contents of the asset with data of the same size, Bevy writes that data into
+    /// the same buffer, where it stays until the next frame.
     ///
     /// # Errors
-    /// - [`Error::InvalidArgument`] if `len` is 0 or the size is not a multiple of 4 bytes.
+    /// - [`Error::InvalidArgument`] if `len` is 0, if the size is not a multiple of 4 bytes or
+    ///   above the limit of Bevy's device (`max_buffer_size`), and with uploads if there is no
+    ///   memory for a frame.
     /// - [`Error::DeviceReplaced`] if Bevy has replaced the device that `cuda` belongs to. Use the
     ///   current resource [`Cuda`].
     /// - [`Error::Vulkan`] if the driver refuses a call of this crate, and [`Error::Bridge`] with
@@ -55,6 +59,11 @@ impl<T: Pod + Send + Sync> CudaBuffer<T> {
             }
             Some(size) => size,
         };
+        if let Some(most) = cuda.limits().map(|limits| limits.max_buffer_size)
+            && size as u64 > most
+        {
+            return Err(refused(&format!("too large: Bevy's device allows {most} bytes")));
+        }
         let asset = ShaderBuffer::with_size(size, RenderAssetUsages::RENDER_WORLD);
         let handle = buffers.add(asset);
         let spec = BufferSpec::<T>::new(len, BufferAccess::TRANSFER_READ);

@@ -37,6 +37,8 @@ struct Inner {
     added: Mutex<Added>,
     /// `None` if frames are uploaded.
     compute: Option<Compute>,
+    /// The limits of Bevy's device; `None` if Bevy renders nothing.
+    limits: Option<wgpu::Limits>,
     reason: String,
 }
 
@@ -55,7 +57,7 @@ impl Added {
 }
 
 impl Cuda {
-    pub(crate) fn new(adopted: Result<(Compute, CopyQueue), String>) -> Self {
+    pub(crate) fn new(adopted: Result<(Compute, CopyQueue), String>, limits: Option<wgpu::Limits>) -> Self {
         let (compute, reason) = match adopted {
             Ok((compute, CopyQueue::Own)) => {
                 let reason = compute.reason().to_owned();
@@ -67,7 +69,7 @@ impl Cuda {
             }
             Err(reason) => (None, reason),
         };
-        Self(Arc::new(Inner { added: Mutex::default(), compute, reason }))
+        Self(Arc::new(Inner { added: Mutex::default(), compute, limits, reason }))
     }
 
     /// Returns the way in which frames reach Bevy.
@@ -106,6 +108,11 @@ impl Cuda {
     /// Returns the Vulkan device that was adopted; `None` if frames are uploaded.
     pub(crate) fn device(&self) -> Option<vk::Device> {
         Some(self.compute()?.device().as_raw().handle())
+    }
+
+    /// Returns the limits of Bevy's device, or `None` if Bevy renders nothing.
+    pub(crate) fn limits(&self) -> Option<&wgpu::Limits> {
+        self.0.limits.as_ref()
     }
 
     /// # Errors
@@ -170,7 +177,7 @@ mod tests {
     /// If Bevy does not render, objects are removed once they are dropped.
     #[test]
     fn what_nobody_takes_is_forgotten_once_it_is_dropped() {
-        let cuda = Cuda::new(Err("Bevy renders nothing".to_owned()));
+        let cuda = Cuda::new(Err("Bevy renders nothing".to_owned()), None);
         let mut buffers = Assets::default();
         for _ in 0..100 {
             CudaBuffer::<u32>::new(&cuda, &mut buffers, "numbers", 16).unwrap();
@@ -187,6 +194,8 @@ mod tests {
 
     impl Present for Ended {
         fn present(&mut self, _: &mut PresentFrame<'_>) {}
+
+        fn submitted(&mut self, _: &mut PresentFrame<'_>, _: bool) {}
 
         fn is_dropped(&self) -> bool {
             true
@@ -216,7 +225,7 @@ mod tests {
     /// and Bevy's render thread takes the lock in each frame.
     #[test]
     fn what_is_forgotten_is_dropped_without_the_lock() {
-        let cuda = Cuda::new(Err("Bevy renders nothing".to_owned()));
+        let cuda = Cuda::new(Err("Bevy renders nothing".to_owned()), None);
         let free = Arc::new(AtomicUsize::new(0));
         for forgotten in 0..3 {
             assert_eq!(free.load(Ordering::Relaxed), forgotten.max(1) - 1, "dropped with the lock held");

@@ -19,6 +19,8 @@ pub(crate) enum Step {
     Memory,
     /// The newest frame is copied.
     Copy,
+    /// wgpu accepts the commands that copy it into the asset.
+    Submit,
 }
 
 /// The current errors of an image or a buffer whose frames cannot be presented: at most one for
@@ -98,6 +100,11 @@ impl Fault {
     /// Returns `true` if presenting cannot succeed in any later frame.
     pub(crate) fn is_lost(&self) -> bool {
         self.now.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|noted| !noted.retried)
+    }
+
+    /// Returns `true` if this step has failed and not succeeded since.
+    pub(crate) fn has_failed(&self, step: Step) -> bool {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|noted| noted.step == step)
     }
 
     /// # Errors

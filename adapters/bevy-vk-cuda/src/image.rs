@@ -46,7 +46,8 @@ impl<T: Texel> std::fmt::Debug for CudaImage<T> {
 impl<T: Texel> CudaImage<T> {
     /// Creates a 2D texture with the given width and height in texels. Until the first frame it is
     /// black, and transparent if it has an alpha channel. If the program replaces the contents of
-    /// the asset with a picture of the same size and format, that picture is shown until then.
+    /// the asset with a picture of the same size and format, that picture is shown until then, and
+    /// likewise later until the next frame: Bevy writes the picture into the same texture.
     ///
     /// The size is fixed. For another size, create another image, and keep showing this one until
     /// [`CudaWriter::presented`] of the new one is not 0: `docs/embedding/bevy.md` in the
@@ -57,8 +58,9 @@ impl<T: Texel> CudaImage<T> {
     /// than a frame. Create an image ahead of time if it is needed at once.
     ///
     /// # Errors
-    /// - [`Error::InvalidArgument`] for a size of zero, for a format whose texel is not `T`, and
-    ///   for a format that cannot be shared.
+    /// - [`Error::InvalidArgument`] for a size of zero or above the limit of Bevy's device
+    ///   (`max_texture_dimension_2d`), for a format whose texel is not `T`, for a format that
+    ///   cannot be shared, and with uploads if there is no memory for a frame.
     /// - [`Error::WindowsConfigured`] if Bevy was configuring or closing its windows for more than
     ///   5 seconds. Try again.
     /// - [`Error::DeviceReplaced`] if Bevy has replaced the device that `cuda` belongs to. Use the
@@ -81,6 +83,13 @@ impl<T: Texel> CudaImage<T> {
         }
         if width == 0 || height == 0 {
             return Err(Error::invalid(name, format!("a texture cannot have {width}x{height} texels")));
+        }
+        if let Some(most) = cuda.limits().map(|limits| limits.max_texture_dimension_2d)
+            && width.max(height) > most
+        {
+            let reason =
+                format!("a texture of {width}x{height} texels is too large: Bevy's device allows {most} a side");
+            return Err(Error::invalid(name, reason));
         }
         let size = wgpu::Extent3d { width, height, depth_or_array_layers: 1 };
         let usage = RenderAssetUsages::RENDER_WORLD;

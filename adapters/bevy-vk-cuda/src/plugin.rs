@@ -74,7 +74,8 @@ impl CudaPlugin {
     /// Adopts Bevy's device.
     fn adopt(&self, device: &RenderDevice, told: Option<&AdditionalVulkanFeatures>, gate: &Gate) -> Cuda {
         let backend = if self.wish == Wish::Host { Backend::Host } else { Backend::Cuda };
-        Cuda::new(vulkan::adopt(device.wgpu_device(), told, backend, self.share_queue, gate))
+        let adopted = vulkan::adopt(device.wgpu_device(), told, backend, self.share_queue, gate);
+        Cuda::new(adopted, Some(device.limits()))
     }
 }
 
@@ -84,7 +85,7 @@ impl Plugin for CudaPlugin {
             log::error!("{BEHIND}");
             // Installed immediately: with pipelined rendering, `cleanup` cannot access the render
             // world.
-            return install(app, Cuda::new(Err(BEHIND.to_owned())), self.clone(), Gate::default());
+            return install(app, Cuda::new(Err(BEHIND.to_owned()), limits_of(app)), self.clone(), Gate::default());
         }
         if self.wish != Wish::Upload {
             let mut settings = app.world_mut().get_resource_or_init::<RawVulkanInitSettings>();
@@ -99,19 +100,25 @@ impl Plugin for CudaPlugin {
         }
         let gate = Gate::default();
         let cuda = match app.get_sub_app(RenderApp) {
-            _ if self.wish == Wish::Upload => Cuda::new(Err("requested".to_owned())),
-            None => Cuda::new(Err("Bevy renders nothing".to_owned())),
+            _ if self.wish == Wish::Upload => Cuda::new(Err("requested".to_owned()), limits_of(app)),
+            None => Cuda::new(Err("Bevy renders nothing".to_owned()), None),
             Some(render) => {
                 let told = render.world().get_resource::<AdditionalVulkanFeatures>();
                 let device = render.world().get_resource::<RenderDevice>();
                 match device {
                     Some(device) => self.adopt(device, told, &gate),
-                    None => Cuda::new(Err("Bevy has no device".to_owned())),
+                    None => Cuda::new(Err("Bevy has no device".to_owned()), None),
                 }
             }
         };
         install(app, cuda, self.clone(), gate);
     }
+}
+
+/// Returns the limits of Bevy's device, if it has one already.
+fn limits_of(app: &App) -> Option<wgpu::Limits> {
+    let device = app.get_sub_app(RenderApp)?.world().get_resource::<RenderDevice>()?;
+    Some(device.limits())
 }
 
 /// The error message for a wrong order of plugins.

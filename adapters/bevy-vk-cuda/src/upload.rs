@@ -16,6 +16,8 @@ pub(crate) type Job<T> = Box<dyn FnOnce(&mut [T]) + Send>;
 /// The computing side: runs closures in order, on a separate thread.
 pub(crate) struct Uploader<T> {
     jobs: Sender<Job<T>>,
+    /// The number of items of a frame.
+    len: usize,
     shared: Arc<Shared<T>>,
 }
 
@@ -30,6 +32,8 @@ struct Shared<T> {
     spare: Mutex<Vec<Vec<T>>>,
     unfinished: AtomicUsize,
     panicked: AtomicBool,
+    /// `true` if a frame was skipped for lack of memory, until that is reported.
+    skipped: AtomicBool,
 }
 
 /// Creates both sides for frames of `len` items.
@@ -37,25 +41,23 @@ pub(crate) fn pair<T: bytemuck::Zeroable + Clone + Send + 'static>(
     name: &str,
     len: usize,
 ) -> Result<(Uploader<T>, Newest<T>)> {
+    let first = frame(len).ok_or_else(|| no_memory::<T>(name, len))?;
     let shared = Arc::new(Shared {
         name: name.to_owned(),
         newest: Mutex::default(),
-        spare: Mutex::default(),
+        spare: Mutex::new(vec![first]),
         unfinished: AtomicUsize::new(0),
         panicked: AtomicBool::new(false),
+        skipped: AtomicBool::new(false),
     });
     let (jobs, queue) = channel::<Job<T>>();
     let of_thread = Arc::clone(&shared);
     let run = move || {
         let shared = of_thread;
         for job in queue {
-            let mut items = shared.take_spare().unwrap_or_else(|| vec![T::zeroed(); len]);
-            match catch_unwind(AssertUnwindSafe(|| job(&mut items))) {
-                Ok(()) => {
-                    let old = shared.newest.lock().unwrap_or_else(PoisonError::into_inner).replace(items);
-                    old.into_iter().for_each(|old| shared.give_spare(old));
-                }
-                Err(_) => shared.panicked.store(true, Ordering::Release),
+            match shared.take_spare().or_else(|| frame(len)) {
+                Some(items) => shared.compute(job, items),
+                None => shared.skipped.store(true, Ordering::Release),
             }
             shared.unfinished.fetch_sub(1, Ordering::AcqRel);
         }
@@ -65,17 +67,34 @@ pub(crate) fn pair<T: bytemuck::Zeroable + Clone + Send + 'static>(
         .name(format!("cpu:{}", name.replace('\0', " ")))
         .spawn(run)
         .map_err(|error| Error::invalid(name, format!("could not start a compute thread: {error}")))?;
-    Ok((Uploader { jobs, shared: Arc::clone(&shared) }, Newest(shared)))
+    Ok((Uploader { jobs, len, shared: Arc::clone(&shared) }, Newest(shared)))
+}
+
+/// Returns the memory of a frame; `None` if there is not enough.
+fn frame<T: bytemuck::Zeroable + Clone>(len: usize) -> Option<Vec<T>> {
+    let mut items = Vec::new();
+    items.try_reserve_exact(len).ok()?;
+    items.resize(len, T::zeroed());
+    Some(items)
+}
+
+fn no_memory<T>(name: &str, len: usize) -> Error {
+    let item = size_of::<T>();
+    Error::invalid(name, format!("there is no memory for a frame of {len} items of {item} bytes; make it smaller"))
 }
 
 impl<T> Uploader<T> {
     /// Returns `true` if a frame may be begun, and `false` while two frames are unfinished.
     ///
     /// # Errors
-    /// [`Error::Panicked`] after a closure has panicked.
+    /// [`Error::Panicked`] after a closure has panicked. [`Error::InvalidArgument`], once, after a
+    /// frame was skipped for lack of memory.
     pub(crate) fn is_ready(&self) -> Result<bool> {
         if self.shared.panicked.load(Ordering::Acquire) {
             return Err(Error::Panicked { object: self.shared.name.clone() });
+        }
+        if self.shared.skipped.swap(false, Ordering::AcqRel) {
+            return Err(no_memory::<T>(&self.shared.name, self.len));
         }
         Ok(self.shared.unfinished.load(Ordering::Acquire) < IN_FLIGHT)
     }
@@ -101,6 +120,15 @@ impl<T> Newest<T> {
 }
 
 impl<T> Shared<T> {
+    /// Computes a frame in this memory.
+    fn compute(&self, job: Job<T>, mut items: Vec<T>) {
+        if catch_unwind(AssertUnwindSafe(|| job(&mut items))).is_err() {
+            return self.panicked.store(true, Ordering::Release);
+        }
+        let old = self.newest.lock().unwrap_or_else(PoisonError::into_inner).replace(items);
+        old.into_iter().for_each(|old| self.give_spare(old));
+    }
+
     fn take_spare(&self) -> Option<Vec<T>> {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
@@ -146,6 +174,15 @@ mod tests {
         uploader.run(|_| panic!("on purpose")).unwrap();
         until(|| uploader.is_ready().is_err());
         assert!(newest.take().is_none());
+    }
+
+    /// Neither a length that cannot be addressed nor one without memory ends the process.
+    #[test]
+    fn frames_without_memory_are_refused() {
+        for len in [1 << 61, 1 << 44] {
+            let refused = pair::<u32>("numbers", len);
+            assert!(matches!(refused, Err(Error::InvalidArgument { object, .. }) if object == "numbers"), "{len}");
+        }
     }
 
     #[test]

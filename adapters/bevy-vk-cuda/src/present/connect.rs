@@ -46,8 +46,8 @@ where
     let presented = Arc::clone(&count);
     let Some(compute) = cuda.compute() else {
         let (uploader, newest) = upload::pair::<R::Item>(name, items)?;
-        let (object, name, fault, uploaded) = (name, name.to_owned(), told, None);
-        let present = UploadPresent::<R> { name, newest, asset, shape, alive: weak, fault, presented, uploaded };
+        let (object, name, fault, shown) = (name, name.to_owned(), told, None);
+        let present = UploadPresent::<R> { name, newest, asset, shape, alive: weak, fault, presented, shown };
         cuda.add(object, Box::new(present))?;
         return Ok((CudaWriter::upload(uploader, row, receiver, count), alive));
     };
@@ -57,7 +57,7 @@ where
     let copier = Copier::new(name, compute.device())?;
     let device = compute.device().as_raw().handle();
     let (object, name, ring, fault) = (name, name.to_owned(), Ring::new(), told);
-    let (places, filled) = (None, None);
+    let (places, filled, recorded, uncounted) = (None, None, None, false);
     let held = Arc::new(());
     let writing = Arc::downgrade(&held);
     let present = SharedPresent {
@@ -74,6 +74,8 @@ where
         fault,
         presented,
         filled,
+        uncounted,
+        recorded,
     };
     cuda.add(object, Box::new(present))?;
     Ok((CudaWriter::shared(writer, held, receiver, count), alive))

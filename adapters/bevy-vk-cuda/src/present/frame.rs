@@ -17,6 +17,10 @@ pub(crate) trait Present: Send + Sync {
     /// until then, Bevy's object keeps its contents.
     fn present(&mut self, frame: &mut PresentFrame<'_>);
 
+    /// Called after the commands that [`present`](Self::present) recorded were submitted.
+    /// `accepted` is `false` if wgpu has reported an error: the commands may not run.
+    fn submitted(&mut self, frame: &mut PresentFrame<'_>, accepted: bool);
+
     /// Returns `true` if the program has dropped its object.
     fn is_dropped(&self) -> bool;
 

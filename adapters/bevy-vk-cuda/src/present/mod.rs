@@ -1,6 +1,7 @@
 //! The part in the render world: copies the newest frames to Bevy's textures and buffers.
 #![allow(unsafe_code)] // Records a barrier through `wgpu::hal`.
 
+mod checked;
 pub(crate) mod connect;
 pub(crate) mod frame;
 mod shared;
@@ -28,6 +29,7 @@ use wgpu::hal::api::Vulkan;
 use crate::cuda::Cuda;
 use crate::error::Error;
 use crate::fault::Step;
+use crate::present::checked::{checked, refused};
 use crate::present::frame::{Present, PresentFrame};
 use crate::vulkan::copier::record_visible;
 use crate::vulkan::gate::{CloseOnDrop, Gate};
@@ -217,28 +219,65 @@ pub(crate) fn present(
         queue: &queue,
         images: &images,
         buffers: &buffers,
-        serial: *serial + 1,
+        serial: *serial,
         done: seen,
         commands: None,
         kept: Vec::new(),
     };
-    // Failed steps are retried in the next frame: if a copy did not begin, its frame can be
-    // acquired again, and a copy that has begun continues.
-    all.iter_mut().filter(|one| !is_over(&***one)).for_each(|one| one.present(&mut frame));
-    if let Some(commands) = frame.commands {
-        *serial += 1;
-        let index = queue.submit(visible(device.wgpu_device()).into_iter().chain([commands.finish()]));
-        submitted.push_back((*serial, index));
-        let (done, serial) = (Arc::clone(done), *serial);
-        // If wgpu drops the callback without calling it, the commands may never end.
-        let (kept, device) = (ManuallyDrop::new(frame.kept), device.wgpu_device().clone());
-        queue.on_submitted_work_done(move || {
-            done.fetch_max(serial, Ordering::AcqRel);
-            drop(ManuallyDrop::into_inner(kept));
-            // Freeing the kept objects requires the device.
-            drop(device);
-        });
+    // wgpu refuses all commands of a submission if it refuses one. So objects whose commands it has
+    // refused before are submitted alone, and after a refusal all are.
+    let current = all.iter_mut().filter(|one| !is_over(&***one));
+    let (mut alone, mut together): (Vec<_>, Vec<_>) = current.partition(|one| one.fault().has_failed(Step::Submit));
+    if copy(&mut frame, &mut together, done, submitted).is_err() {
+        alone.append(&mut together);
     }
+    for mut one in alone {
+        if let Err(error) = copy(&mut frame, std::slice::from_mut(&mut one), done, submitted) {
+            let fault = one.fault();
+            fault.note::<()>(Step::Submit, Err(refused(fault.name(), &error)));
+        }
+    }
+    *serial = frame.serial;
+}
+
+/// Lets the objects record their copies, and submits these together.
+///
+/// Failed steps are retried in the next frame: if a copy did not begin, its frame can be acquired
+/// again, and a copy that has begun continues.
+///
+/// # Errors
+/// The error of wgpu, after which the commands may not run.
+fn copy(
+    frame: &mut PresentFrame<'_>,
+    objects: &mut [&mut Box<dyn Present>],
+    done: &Arc<AtomicU64>,
+    submitted: &mut VecDeque<(u64, wgpu::SubmissionIndex)>,
+) -> Result<(), wgpu::Error> {
+    let device = frame.device;
+    frame.serial += 1;
+    let mut index = None;
+    let copied = checked(device, || {
+        objects.iter_mut().for_each(|one| one.present(frame));
+        let commands = frame.commands.take();
+        index = commands.map(|commands| frame.queue.submit(visible(device).into_iter().chain([commands.finish()])));
+    });
+    let Some(index) = index else {
+        frame.serial -= 1;
+        return copied;
+    };
+    objects.iter_mut().for_each(|one| one.submitted(frame, copied.is_ok()));
+    // If the commands were refused, this is the index of an earlier submission.
+    submitted.push_back((frame.serial, index));
+    let (done, serial) = (Arc::clone(done), frame.serial);
+    // If wgpu drops the callback without calling it, the commands may never end.
+    let (kept, device) = (ManuallyDrop::new(std::mem::take(&mut frame.kept)), device.clone());
+    frame.queue.on_submitted_work_done(move || {
+        done.fetch_max(serial, Ordering::AcqRel);
+        drop(ManuallyDrop::into_inner(kept));
+        // Freeing the kept objects requires the device.
+        drop(device);
+    });
+    copied
 }
 
 /// Commands that make the other queue's writes visible to this one; `None` on backends other than

@@ -36,6 +36,10 @@ pub(crate) struct SharedPresent<R: Target> {
     pub(crate) presented: Arc<AtomicU64>,
     /// Bevy's object that contains the shown frame.
     pub(crate) filled: Option<R::Id>,
+    /// `true` if the shown frame has not been counted, because Bevy has not received it.
+    pub(crate) uncounted: bool,
+    /// Bevy's object that the recorded commands copy the shown frame to.
+    pub(crate) recorded: Option<R::Id>,
 }
 
 /// The targets of the copies, with wgpu's objects for them.
@@ -124,14 +128,29 @@ where
         }
         // Even after a failure, an object that Bevy has recreated receives the last complete frame.
         let (Some((id, object)), Some(places)) = (found, &self.places) else { return };
-        let newer = self.ring.switch();
-        if let Some(shown) = self.ring.shown().filter(|_| newer || self.filled != Some(id)) {
+        self.uncounted |= self.ring.switch();
+        if let Some(shown) = self.ring.shown().filter(|_| self.uncounted || self.filled != Some(id)) {
             let (from, kept) = &places.all[shown];
             R::copy(frame.commands(), from, &object);
             frame.kept.push(Arc::clone(kept) as _);
-            self.ring.read(frame.serial);
+            self.recorded = Some(id);
+        }
+    }
+
+    fn submitted(&mut self, frame: &mut PresentFrame<'_>, accepted: bool) {
+        // Commands of an earlier frame have brought these copies into their initial state, unless
+        // the submission is that of this frame.
+        let made = self.places.take_if(|places| places.ready_behind == frame.serial && !accepted);
+        if let Some(made) = made {
+            frame.kept.extend(made.all.into_iter().map(|(_, kept)| kept as _));
+        }
+        let Some(id) = self.recorded.take() else { return };
+        // Also noted if wgpu has reported an error: another cause than these commands is possible.
+        self.ring.read(frame.serial);
+        if accepted {
+            self.fault.note(Step::Submit, Ok(()));
             self.filled = Some(id);
-            self.presented.fetch_add(newer.into(), Ordering::Relaxed);
+            self.presented.fetch_add(std::mem::take(&mut self.uncounted).into(), Ordering::Relaxed);
         }
     }
 

@@ -2,10 +2,7 @@
 //! those of Bevy's assets.
 #![allow(unsafe_code)] // Creates images, and reads handles.
 
-use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
 use ash::vk;
 use bevy_asset::AssetId;
@@ -16,6 +13,7 @@ use bridge::{BufferSpec, ImageSpec, Texel};
 use bytemuck::Pod;
 use wgpu::hal::api::Vulkan;
 
+use super::checked::checked;
 use super::frame::PresentFrame;
 use crate::content::Content;
 use crate::error::{Error, Result};
@@ -118,18 +116,6 @@ pub(crate) fn check_object<R: Target>(
     Ok(())
 }
 
-/// Creates an object of wgpu's. Running out of memory is returned as an error; otherwise Bevy would
-/// receive the error and end the program.
-fn allocate<T>(device: &wgpu::Device, make: impl FnOnce() -> T) -> Result<T, vk::Result> {
-    let scope = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-    let made = make();
-    // On native backends, the future is ready as soon as it is created.
-    match pin!(scope.pop()).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(Some(_)) => Err(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY),
-        _ => Ok(made),
-    }
-}
-
 impl<T: Texel> Target for ImageSpec<T> {
     type Asset = AssetId<Image>;
     type Object = wgpu::Texture;
@@ -200,9 +186,8 @@ impl<T: Texel> Target for ImageSpec<T> {
             usage: wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         };
-        let make = || frame.device.create_buffer(&descriptor);
-        let texel =
-            allocate(frame.device, make).map_err(|result| Error::vulkan(name, "Device::create_buffer", result))?;
+        let no_memory = |_| Error::vulkan(name, "Device::create_buffer", vk::Result::ERROR_OUT_OF_DEVICE_MEMORY);
+        let texel = checked(frame.device, || frame.device.create_buffer(&descriptor)).map_err(no_memory)?;
         // wgpu treats a texture that it did not create as one without contents, and the first copy
         // discards them. This must happen now, and not after the other queue has written it. A copy
         // also leaves the texture in `COPY_SRC`, which all later copies expect. This copy goes to

@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 
 use ash::vk;
 
+use super::checked::{checked, refused};
 use super::frame::{Present, PresentFrame};
 use super::target::{Target, check_object};
 use crate::fault::{Fault, Step};
@@ -21,9 +22,16 @@ pub(crate) struct UploadPresent<R: Target> {
     pub(crate) fault: Arc<Fault>,
     /// The number of frames that were uploaded to Bevy's object.
     pub(crate) presented: Arc<AtomicU64>,
-    /// The uploaded frame and the object that it was uploaded to, because Bevy may create its
-    /// object again.
-    pub(crate) uploaded: Option<(R::Id, Vec<R::Item>)>,
+    /// The newest frame, because Bevy may create its object again.
+    pub(crate) shown: Option<Shown<R>>,
+}
+
+/// A frame, and the object that it was uploaded to.
+pub(crate) struct Shown<R: Target> {
+    items: Vec<R::Item>,
+    filled: Option<R::Id>,
+    /// `true` if it was uploaded to any object.
+    counted: bool,
 }
 
 impl<R: Target> Present for UploadPresent<R> {
@@ -32,19 +40,22 @@ impl<R: Target> Present for UploadPresent<R> {
         if self.fault.note(Step::Asset, check_object::<R>(frame, &self.name, &object, &self.shape)).is_none() {
             return;
         }
-        if let Some(items) = self.newest.take() {
-            R::upload(frame.queue, &items, &object);
-            self.presented.fetch_add(1, Ordering::Relaxed);
-            if let Some((_, old)) = self.uploaded.replace((id, items)) {
-                self.newest.give_back(old);
-            }
-        } else if let Some((last, items)) = &mut self.uploaded
-            && *last != id
+        if let Some(items) = self.newest.take()
+            && let Some(old) = self.shown.replace(Shown { items, filled: None, counted: false })
         {
-            R::upload(frame.queue, items, &object);
-            *last = id;
+            self.newest.give_back(old.items);
+        }
+        let Some(shown) = self.shown.as_mut().filter(|shown| shown.filled != Some(id)) else { return };
+        let uploaded = checked(frame.device, || R::upload(frame.queue, &shown.items, &object));
+        let uploaded = uploaded.map_err(|error| refused(&self.name, &error));
+        if self.fault.note(Step::Submit, uploaded).is_some() {
+            shown.filled = Some(id);
+            self.presented.fetch_add((!shown.counted).into(), Ordering::Relaxed);
+            shown.counted = true;
         }
     }
+
+    fn submitted(&mut self, _: &mut PresentFrame<'_>, _: bool) {}
 
     fn is_dropped(&self) -> bool {
         self.alive.strong_count() == 0

@@ -32,9 +32,10 @@ pub struct Drawn {
 impl View {
     /// Draws the selected frame, unless it has been drawn already. Returns `true` if it was drawn.
     /// The GPU draws asynchronously. The host waits only while three frames are in flight, in a
-    /// window after the number of points has changed, and in a window with the CPU backend until
-    /// the frame is computed
-    /// ([`RenderTurn::prepare_present`](bridge::RenderTurn::prepare_present)).
+    /// window after the number of points has changed, and with the CPU backend until the frame is
+    /// computed, if this or another view of the device has a window that is not closed
+    /// ([`RenderTurn::prepare_present`](bridge::RenderTurn::prepare_present)), or if the program
+    /// has `WindowImages` on it.
     ///
     /// A window shows the newest picture for which it has an image available. If the window was
     /// opened by this crate, this call also handles the events of all such windows, so call it on
@@ -125,14 +126,20 @@ impl View {
         unsafe { self.pipelines.record(commands, recording.set, params) };
         // SAFETY: as for the acquire.
         unsafe { frame.record_release(commands) };
+        let order = self.present_order();
         // SAFETY: the command buffer has been recording since `begin`.
-        if let Err(error) = unsafe { self.end(commands, || frame.prepare_present()) } {
-            frame.skip();
-            return Err(error);
-        }
+        let ended = unsafe { self.end(commands) };
+        let admitted = match ended.and_then(|()| order.admit(|| frame.prepare_present())) {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                frame.skip();
+                return Err(error);
+            }
+        };
         // SAFETY: the commands acquire and release the slot, and live until the ring has seen the
         // point.
         let point = unsafe { frame.submit(&[commands]) }.map_err(Error::from)?;
+        admitted.submitted(Some(point.clone()));
         self.ring.submitted(recording, point);
         self.drawn = true;
         let rate = self.rate.count();
@@ -140,23 +147,15 @@ impl View {
         Ok(true)
     }
 
-    /// Ends the commands of a frame, and prepares presenting if the view may present.
+    /// Ends the commands of a frame.
     ///
     /// # Safety
     /// `commands` is recording, outside of a render pass.
-    pub(super) unsafe fn end(
-        &self,
-        commands: vk::CommandBuffer,
-        prepare_present: impl FnOnce() -> bridge::Result<()>,
-    ) -> Result<()> {
+    pub(super) unsafe fn end(&self, commands: vk::CommandBuffer) -> Result<()> {
         let device = self.compute.device();
         // SAFETY: VUID-vkEndCommandBuffer-commandBuffer-00059: recording, by this function's
         // contract.
-        unsafe { device.as_raw().end_command_buffer(commands) }.map_err(failed(device, "vkEndCommandBuffer"))?;
-        if self.may_present() {
-            prepare_present()?;
-        }
-        Ok(())
+        unsafe { device.as_raw().end_command_buffer(commands) }.map_err(failed(device, "vkEndCommandBuffer"))
     }
 }
 

@@ -3,21 +3,43 @@
 use std::time::Duration;
 
 use bridge::ash::vk;
+use bridge::{ExportDevice, TimelinePoint};
 
 use crate::error::Result;
 use crate::frame::Turn;
 use crate::view::{Content, View};
 
 /// Empty, since there are no windows.
-#[derive(Default)]
 pub(super) struct Screen {}
 
+/// The order of submissions and presents, without any presents.
+pub(super) struct PresentOrder {}
+
+/// The permission to submit a frame, which is always given.
+pub(super) struct Admitted {}
+
+impl PresentOrder {
+    pub(super) fn admit(&self, _prepare: impl FnOnce() -> bridge::Result<()>) -> Result<Admitted> {
+        Ok(Admitted {})
+    }
+}
+
+impl Admitted {
+    pub(super) fn submitted(self, _point: Option<TimelinePoint>) {}
+}
+
 impl Screen {
+    pub(super) fn none(_device: &ExportDevice) -> Self {
+        Self {}
+    }
+
     pub(super) fn wait(&mut self) -> Result<()> {
         Ok(())
     }
 
     pub(super) fn free(&mut self) {}
+
+    pub(super) fn keep_order(&self) {}
 }
 
 impl View {
@@ -25,8 +47,8 @@ impl View {
         Ok(())
     }
 
-    pub(super) fn may_present(&self) -> bool {
-        false
+    pub(super) fn present_order(&mut self) -> PresentOrder {
+        PresentOrder {}
     }
 
     pub(super) fn present(&mut self) -> Result<bool> {

@@ -68,8 +68,9 @@ enum Content {
 /// [`pixels`](Self::pixels), write it to a file with [`save_png`](Self::save_png), or hand it to
 /// the compute side with [`read`](Self::read).
 ///
-/// The host waits only while three frames are in flight. A window never delays the GPU: it shows
-/// the newest picture for which it has an image available.
+/// The host waits only while three frames are in flight, and with the CPU backend while there is a
+/// window, see [`draw`](Self::draw). A window never delays the GPU: it shows the newest picture for
+/// which it has an image available.
 ///
 /// Dropping a view waits for its frames, for at most [`ViewInfo::timeout`]. Objects that may still
 /// be in use after that are leaked.
@@ -102,7 +103,7 @@ impl View {
     /// [`Error::InvalidArgument`] and [`Error::TooLarge`] for an invalid size, or the error of the
     /// failed driver call.
     pub fn headless(compute: &Compute, info: &ViewInfo) -> Result<Self> {
-        Self::new(compute, info, |_, _| Ok(Screen::default()))
+        Self::new(compute, info, |device, _| Ok(Screen::none(device)))
     }
 
     fn new(
@@ -217,6 +218,7 @@ impl Drop for View {
                 "the resources that the commands of a view use are leaked, since the commands may still be running: \
                  {error}"
             );
+            self.screen.keep_order();
             return;
         }
         // SAFETY: the object is not used after this drop, and all commands that use it have ended.

@@ -119,8 +119,8 @@ impl View {
 
     /// Copies the picture that was drawn last into the frame's slot, on the GPU, and hands it to
     /// the compute side: the returned turn reads it. The host waits only while three frames are in
-    /// flight, and in a window with the CPU backend until the compute side has released the slot
-    /// ([`RenderTurn::prepare_present`]).
+    /// flight, and with the CPU backend until the compute side has released the slot, if there is a
+    /// window on the device, as for [`draw`](Self::draw) ([`RenderTurn::prepare_present`]).
     ///
     /// The frame must belong to an exchange that Vulkan begins
     /// ([`Exchange::render_first`](bridge::Exchange::render_first)), on the view's device and its
@@ -183,18 +183,23 @@ impl View {
         }
         // SAFETY: as for the acquire.
         unsafe { frame.record_release(commands) };
-        // Prepares presenting too, since later presentation follows these commands on the queue.
+        let order = self.present_order();
         // SAFETY: the command buffer has been recording since `begin`.
-        if let Err(error) = unsafe { self.end(commands, || frame.prepare_present()) } {
-            frame.skip();
-            return Err(error);
-        }
+        let ended = unsafe { self.end(commands) };
+        let admitted = match ended.and_then(|()| order.admit(|| frame.prepare_present())) {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                frame.skip();
+                return Err(error);
+            }
+        };
         // SAFETY: the commands acquire and release the slot, and live until the ring has seen the
         // point.
         let turn = match unsafe { frame.submit(&[commands]) } {
             Ok(turn) => turn,
             // The commands were submitted, and have not ended.
             Err(error @ bridge::Error::Timeout { .. }) => {
+                admitted.submitted(None);
                 self.ring.lose();
                 let error = Error::from(error);
                 self.note_stuck(&error);
@@ -202,6 +207,7 @@ impl View {
             }
             Err(error) => return Err(error.into()),
         };
+        admitted.submitted(Some(turn.rendered()));
         self.ring.submitted(recording, turn.rendered());
         Ok(turn)
     }

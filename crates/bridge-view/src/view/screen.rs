@@ -1,10 +1,11 @@
 //! The window part of a view.
 
-use std::mem::ManuallyDrop;
+use std::mem::{ManuallyDrop, forget};
+use std::sync::Arc;
 use std::time::Duration;
 
-use bridge::Compute;
 use bridge::ash::vk;
+use bridge::{Compute, ExportDevice};
 use vk_local::{LocalBuffer, MemoryLocation};
 
 use crate::draw::ring::{Bound, Source};
@@ -14,14 +15,15 @@ use crate::frame::{Slot, Turn};
 use crate::look::PointLook;
 use crate::view::{Content, View, ViewInfo};
 use crate::window::input::Orbit;
+use crate::window::order::PresentOrder;
 use crate::window::present::Presenter;
 use crate::window::record::{Redraw, WindowContent};
 use crate::window::{Window, WindowState, display_has_ended, poll_events};
 
 /// The window of a view, if any, and the objects for it.
-#[derive(Default)]
 pub(super) struct Screen {
     presenter: Option<Presenter>,
+    order: Arc<PresentOrder>,
     /// Only freed by [`free`](Self::free), so that it is leaked if commands may still draw from it.
     points_copy: ManuallyDrop<Option<PointsCopy>>,
 }
@@ -37,6 +39,11 @@ struct PointsCopy {
 }
 
 impl Screen {
+    /// Returns the screen of a view without a window.
+    pub(super) fn none(device: &ExportDevice) -> Self {
+        Self { presenter: None, order: PresentOrder::of(device), points_copy: ManuallyDrop::new(None) }
+    }
+
     pub(super) fn wait(&mut self) -> Result<()> {
         self.presenter.as_mut().map_or(Ok(()), Presenter::wait)
     }
@@ -44,6 +51,11 @@ impl Screen {
     /// Frees the copy of the points. All commands that draw from it have ended.
     pub(super) fn free(&mut self) {
         *self.points_copy = None;
+    }
+
+    /// Keeps the record of commands that may still be running, for later windows on the queue.
+    pub(super) fn keep_order(&self) {
+        forget(self.order.clone());
     }
 }
 
@@ -56,15 +68,18 @@ impl View {
     /// it closer, and Home resets it; the title contains the frame rate. In an
     /// [adopted](Window::adopt) window, the program decides this, with [`WindowState`].
     ///
+    /// If views have drawn on the device without a window, this waits until that has finished.
+    ///
     /// # Errors
     /// [`Error::CannotPresent`](crate::Error::CannotPresent) if the device cannot present to this
-    /// window, for example because its main queue does not support graphics; otherwise the errors
-    /// of [`headless`](Self::headless).
+    /// window, for example because its main queue does not support graphics; [`Error::Bridge`] if a
+    /// frame that a view has drawn on the device without a window does not end within the timeout;
+    /// otherwise the errors of [`headless`](Self::headless).
     pub fn in_window(compute: &Compute, info: &ViewInfo, window: Window) -> Result<Self> {
         let ViewInfo { size, timeout } = *info;
         Self::new(compute, info, |device, pipelines| {
             let presenter = Presenter::new(device, window, pipelines, size, timeout)?;
-            Ok(Screen { presenter: Some(presenter), points_copy: ManuallyDrop::new(None) })
+            Ok(Screen { presenter: Some(presenter), ..Screen::none(device) })
         })
     }
 
@@ -76,8 +91,6 @@ impl View {
     /// [`detach_window`](Self::detach_window), even if there was no window.
     pub fn attach_window(&mut self, window: Window) -> Result<()> {
         self.detach_window()?;
-        // Frames that were drawn without a window may wait for a signal of the CPU backend, but
-        // nothing that is presented may; see `prepare_present`.
         self.finish()?;
         let device = self.compute.device();
         self.screen.presenter = Some(Presenter::new(device, window, &self.pipelines, self.size, self.limit)?);
@@ -129,15 +142,18 @@ impl View {
         poll_events(timeout)
     }
 
-    /// Returns `true` if frames may be presented, now or later.
-    pub(super) fn may_present(&self) -> bool {
-        self.screen.presenter.as_ref().is_some_and(|presenter| !presenter.state().is_closed())
+    /// Returns the order of the view's queue, in which its frames are submitted.
+    pub(super) fn present_order(&mut self) -> Arc<PresentOrder> {
+        if let Some(presenter) = &mut self.screen.presenter {
+            presenter.end_if_closed();
+        }
+        self.screen.order.clone()
     }
 
     /// Presents the picture if the window can take it now.
     #[allow(unsafe_code)] // Hands buffers to Vulkan.
     pub(super) fn present(&mut self) -> Result<bool> {
-        let Screen { presenter: Some(presenter), points_copy: kept } = &mut self.screen else { return Ok(false) };
+        let Screen { presenter: Some(presenter), points_copy: kept, .. } = &mut self.screen else { return Ok(false) };
         let (picture, orbit) = (self.picture.as_raw(), presenter.orbit());
         let turned = kept.as_mut().and_then(|kept| {
             let (look, before) = kept.shown?;
@@ -203,7 +219,7 @@ impl View {
 
     /// Notes the content of the picture, and whether its points were kept.
     pub(super) fn note_drawn(&mut self, content: Content, kept: bool, rate: Option<f64>) {
-        let Screen { presenter: Some(presenter), points_copy: points } = &mut self.screen else { return };
+        let Screen { presenter: Some(presenter), points_copy: points, .. } = &mut self.screen else { return };
         presenter.note_drawn(rate);
         let orbit = presenter.orbit();
         let look = match content {

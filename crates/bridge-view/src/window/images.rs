@@ -13,6 +13,7 @@ use bridge_trace::log_error;
 use raw_window_handle::{HasDisplayHandle, HasWindowHandle};
 
 use crate::error::{Error, Result, failed};
+use crate::window::order::{PresentOrder, Presenting, wait_for_queue};
 use crate::window::surface::{Failed, Surface, instance_extensions};
 use crate::window::swapchain::{Swapchain, Target};
 
@@ -43,6 +44,7 @@ pub struct WindowImages {
     /// `None` only during drop.
     surface: Option<Surface>,
     limit: Duration,
+    _presenting: Presenting,
     device: ExportDevice,
 }
 
@@ -78,11 +80,13 @@ impl WindowImages {
     }
 
     /// Creates images for `window` and `frames` frames in flight. `size` is used if the window
-    /// system does not determine the size, in pixels.
+    /// system does not determine the size, in pixels. If views have drawn on the device without a
+    /// window, waits until that has finished, for at most 10 seconds.
     ///
     /// # Errors
-    /// [`Error::CannotPresent`], also for a device that was opened without the extensions; or the
-    /// error of the failed driver call.
+    /// [`Error::CannotPresent`], also for a device that was opened without the extensions;
+    /// [`Error::Bridge`] if that drawing does not finish in time; or the error of the failed driver
+    /// call.
     ///
     /// # Safety
     /// The window outlives the returned object.
@@ -94,8 +98,9 @@ impl WindowImages {
     ) -> Result<Self> {
         // SAFETY: the window outlives the surface, by this function's contract.
         let surface = unsafe { Surface::new(device, window) }?;
+        let _presenting = PresentOrder::present(device, LIMIT)?;
         let (swapchain, surface, device) = (None, Some(surface), device.clone());
-        let mut made = Self { swapchain, acquired: Vec::new(), frames, surface, limit: LIMIT, device };
+        let mut made = Self { swapchain, acquired: Vec::new(), frames, surface, limit: LIMIT, _presenting, device };
         made.resize(size)?;
         Ok(made)
     }
@@ -202,14 +207,7 @@ impl WindowImages {
 
     /// Waits until the queue no longer uses the images, for at most the limit.
     fn wait(&self) -> Result<()> {
-        let (queue, name) = (self.device.queue(), "the end of a window's images");
-        // Its fence is signaled after all earlier submissions to the queue.
-        // SAFETY: the queue belongs to the device; nothing is recorded.
-        match unsafe { self.device.run_once(queue, name, self.limit, |_| {}) } {
-            Err(error) if !error.is_device_lost() => Err(error.into()),
-            // A lost device no longer uses any object.
-            _ => Ok(()),
-        }
+        wait_for_queue(&self.device, "the end of a window's images", self.limit)
     }
 }
 

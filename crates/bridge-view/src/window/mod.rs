@@ -13,6 +13,7 @@ mod guard;
 mod handle;
 mod images;
 pub(crate) mod input;
+pub(crate) mod order;
 mod parts;
 mod places;
 pub(crate) mod present;

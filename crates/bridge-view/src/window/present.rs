@@ -16,6 +16,7 @@ use crate::draw::pipeline::Pipelines;
 use crate::error::{Error, Result};
 use crate::window::Window;
 use crate::window::input::{Orbit, State};
+use crate::window::order::{PresentOrder, Presenting};
 use crate::window::parts::Parts;
 use crate::window::places::Places;
 use crate::window::record::WindowContent;
@@ -36,6 +37,8 @@ pub(crate) struct Presenter {
     /// `true` if the window shows something other than the current picture.
     stale: bool,
     losses: u32,
+    /// `None` once the window is closed, since nothing more is presented then.
+    presenting: Option<Presenting>,
     limit: Duration,
     device: ExportDevice,
 }
@@ -52,7 +55,8 @@ fn check_queue(device: &ExportDevice) -> Result<()> {
 }
 
 impl Presenter {
-    /// Creates a presenter for a picture of `size`. Waits time out after `limit`.
+    /// Creates a presenter for a picture of `size`. Waits for frames that views have drawn on the
+    /// queue without a window. Waits time out after `limit`.
     pub(crate) fn new(
         device: &ExportDevice,
         window: Window,
@@ -85,11 +89,20 @@ impl Presenter {
             image,
             window,
         };
-        Ok(Self { parts: Some(parts), state, size, fits: false, stale: true, losses: 0, limit, device: device.clone() })
+        let presenting = Some(PresentOrder::present(device, limit)?);
+        let (parts, device) = (Some(parts), device.clone());
+        Ok(Self { parts, state, size, fits: false, stale: true, losses: 0, presenting, limit, device })
     }
 
     pub(crate) fn state(&self) -> &Arc<State> {
         &self.state
+    }
+
+    /// Notes that nothing more is presented, if the window is closed.
+    pub(crate) fn end_if_closed(&mut self) {
+        if self.state.is_closed() {
+            self.presenting = None;
+        }
     }
 
     /// Returns `true` if this crate's event loop handles the window's events.
@@ -131,6 +144,7 @@ impl Presenter {
         self.stale |= changes.resized || changes.uncovered || shown.redraw.is_some();
         let Some(parts) = &mut self.parts else { return Ok(false) };
         if changes.closed {
+            self.presenting = None;
             parts.window.handle.hide();
             return Ok(false);
         }

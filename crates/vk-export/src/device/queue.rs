@@ -109,6 +109,12 @@ impl Queue {
         Self { mutex, access, family, stages, calls, device_name: device_name.to_owned() }
     }
 
+    /// Returns the handle, which stays owned by the device. Use it to compare queues; for calls,
+    /// use [`with`](Self::with), since a queue is externally synchronized.
+    pub fn as_raw(&self) -> vk::Queue {
+        self.mutex.raw()
+    }
+
     /// Returns the index of the queue's family.
     pub fn family(&self) -> u32 {
         self.family

@@ -83,7 +83,7 @@ impl Scene {
                 vulkan::adopt(device, Some(&told), Backend::Host, true, &Default::default())
             }
         };
-        let cuda = Cuda::new(adopted);
+        let cuda = Cuda::new(adopted, Some(device.limits()));
         assert_eq!(cuda.way(), way, "{}", cuda.reason());
         cuda
     }

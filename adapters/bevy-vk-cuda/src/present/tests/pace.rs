@@ -26,7 +26,8 @@ fn given(in_flight: u64) -> u64 {
         let mut frame =
             PresentFrame { device, raw, queue, images, buffers, serial, done, commands: None, kept: Vec::new() };
         one.present(&mut frame);
-        let last = queue.submit(frame.commands.map(wgpu::CommandEncoder::finish));
+        let last = queue.submit(frame.commands.take().map(wgpu::CommandEncoder::finish));
+        one.submitted(&mut frame, true);
         // The copy that has begun precedes it on the same queue.
         device.poll(wgpu::PollType::Wait { submission_index: Some(last), timeout: Some(LIMIT) }).unwrap();
     }

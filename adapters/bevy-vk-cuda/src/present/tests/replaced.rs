@@ -24,8 +24,11 @@ impl Numbers {
 
     /// Inserts an asset with these usages.
     pub(super) fn insert(&self, scene: &mut Scene, usage: BufferUsages) -> wgpu::Buffer {
-        let buffer_descriptor =
-            wgpu::BufferDescriptor { label: None, size: 4 * LEN as u64, usage, mapped_at_creation: false };
+        self.insert_mapped(scene, usage, false)
+    }
+
+    fn insert_mapped(&self, scene: &mut Scene, usage: BufferUsages, mapped_at_creation: bool) -> wgpu::Buffer {
+        let buffer_descriptor = wgpu::BufferDescriptor { label: None, size: 4 * LEN as u64, usage, mapped_at_creation };
         let made = scene.device.create_buffer(&buffer_descriptor);
         let buffer = GpuShaderBuffer { buffer: made.clone().into(), buffer_descriptor, had_data: true };
         scene.world.resource_mut::<RenderAssets<GpuShaderBuffer>>().insert(&self.handle, buffer);
@@ -130,5 +133,49 @@ fn a_destroyed_buffer_delays_no_other() {
         numbers.insert(&mut scene, BufferUsages::STORAGE | BufferUsages::COPY_DST);
         scene.until("the frame", |_| numbers.presented() == 1);
         assert!(numbers.write().is_ok());
+    }
+}
+
+/// wgpu refuses the whole submission that uses a mapped buffer. The other object receives its frame
+/// nevertheless, and the frame of the buffer is neither counted nor lost.
+#[test]
+fn a_mapped_buffer_delays_no_other() {
+    let _alone = alone();
+    let mut scene = Scene::new(Way::Host);
+    let mut numbers = Numbers::new(&scene);
+    let texture = scene.insert(SIDE, 0);
+    let mapped = numbers.insert_mapped(&mut scene, BufferUsages::STORAGE | BufferUsages::COPY_DST, true);
+    assert!(scene.write(4).unwrap() && numbers.write().unwrap());
+    scene.until("the frame of the other", |scene| scene.value(&texture) == 4);
+    scene.until("the error", |_| numbers.write().is_err());
+    for value in 5..8 {
+        assert!(scene.write(value).unwrap());
+        scene.until("later frames", |scene| scene.value(&texture) == value);
+    }
+    let Err(Error::NotPresented { retried: true, source, .. }) = numbers.write() else { panic!("no error") };
+    assert!(source.to_string().contains("mapped"), "{source}");
+    assert_eq!((scene.presented(), numbers.presented()), (4, 0));
+    mapped.unmap();
+    scene.until("its frame", |_| numbers.presented() == 1);
+    assert!(numbers.write().is_ok());
+}
+
+/// Bevy would report the error of a texture or buffer that cannot be created, and end the program.
+#[test]
+fn sizes_above_the_limits_are_refused_in_every_way() {
+    let _alone = alone();
+    let (device, _queue) = device();
+    let limits = device.limits();
+    for way in [Way::Upload, Way::Host] {
+        let cuda = Scene::cuda(&device, way);
+        for size in [[limits.max_texture_dimension_2d + 1, 1], [1, u32::MAX]] {
+            let refused =
+                CudaImage::<[u8; 4]>::new(&cuda, &mut Assets::default(), "big", TextureFormat::Rgba8Unorm, size);
+            assert!(matches!(refused, Err(Error::InvalidArgument { object, .. }) if object == "big"), "{size:?}");
+        }
+        for len in [limits.max_buffer_size as usize / 4 + 1, 1 << 61] {
+            let refused = CudaBuffer::<u32>::new(&cuda, &mut Assets::default(), "big", len);
+            assert!(matches!(refused, Err(Error::InvalidArgument { object, .. }) if object == "big"), "{len}");
+        }
     }
 }
