@@ -1,7 +1,7 @@
 //! In step with reading workers on the CPU: each frame is read once and in order, and the renderer
 //! continues when workers end.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bridge::{Error, ExchangeInfo, LatestInfo};
 use bridge_ipc::{ConnectInfo, Connection, Hello, Message, Role};
@@ -138,29 +138,6 @@ fn a_reader_that_leaves_has_no_frame_due_and_is_replaced() {
     assert!(matches!(&error, Error::PeerLost { dead: false, owed: 0, signaled: None, .. }), "{error}");
     let _next = painter.accept_next(&mut writer);
     writer.close().unwrap();
-}
-
-/// Closing the exchange does not wait for a worker on the CPU.
-#[test]
-fn the_renderer_leaves_while_a_worker_holds_frames() {
-    for drops in [false, true] {
-        let mut painter = StepPainter::new();
-        let (worker, mut writer) = painter.with(Behavior::Holds, LIMIT);
-        painter.draw_until_state(&mut writer, &worker, Behavior::Holds);
-        painter.fill(&mut writer);
-        let start = Instant::now();
-        if drops {
-            drop(writer);
-        } else {
-            writer.disconnect();
-            let error = writer.check_worker().unwrap_err();
-            assert!(matches!(&error, Error::PeerLost { dead: false, owed: 0, .. }), "{error}");
-            writer.close().unwrap();
-        }
-        assert!(start.elapsed() < LIMIT, "the end waits for the worker");
-        // The worker was not killed.
-        worker.signal(Signal::STOP);
-    }
 }
 
 /// An invalid message of a reader in step ends its connection, and frames continue with the next

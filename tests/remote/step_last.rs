@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use bridge::Error;
+use rustix::process::Signal;
+
 use crate::step_painter::StepPainter;
 use crate::step_reader::Behavior;
 
@@ -37,4 +40,27 @@ fn the_last_frames_are_read_after_the_renderer_has_ended() {
         }
     }
     panic!("only {closed} and {dropped} of 20 ends were fast enough to be tested");
+}
+
+/// Closing the exchange does not wait for a worker on the CPU.
+#[test]
+fn the_renderer_leaves_while_a_worker_holds_frames() {
+    for drops in [false, true] {
+        let mut painter = StepPainter::new();
+        let (worker, mut writer) = painter.with(Behavior::Holds, LIMIT);
+        painter.draw_until_state(&mut writer, &worker, Behavior::Holds);
+        painter.fill(&mut writer);
+        let start = Instant::now();
+        if drops {
+            drop(writer);
+        } else {
+            writer.disconnect();
+            let error = writer.check_worker().unwrap_err();
+            assert!(matches!(&error, Error::PeerLost { dead: false, owed: 0, .. }), "{error}");
+            writer.close().unwrap();
+        }
+        assert!(start.elapsed() < LIMIT, "the end waits for the worker");
+        // The worker was not killed.
+        worker.signal(Signal::STOP);
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::error::Result;
 use crate::exchange::resources::Resources;
-use crate::exchange::{ComputeRead, LatestReader, RenderFirst, Work};
+use crate::exchange::{ComputeRead, LatestReader, RenderFirst};
 use crate::observe::log_warn;
 use crate::remote::copy::{CopyResult, CopyTask, SlotFiles};
 use crate::remote::part::{Backoff, HandedSlot, Outcome, RETRY_INTERVAL};
@@ -134,14 +134,12 @@ impl<R: Resources> HostReaderPart<R> {
     fn begin_copy(&mut self, mut turn: ComputeRead<R>) -> Option<Copying<R>> {
         let to = self.free.pop_front()?;
         let end = CopyResult::new(&self.waker);
-        let enqueued = match (turn.work(), self.files.get(to)) {
-            (Work::Host(host), Some(files)) => {
-                let mut copy = CopyTask::new(files, &end);
-                host.run_for_each_run(move |place, run| copy.copy(place, run))
-            }
-            // Unreachable: the exchange is on the CPU, and the session knows the slots.
-            _ => Ok(()),
+        let Some(files) = self.files.get(to) else {
+            self.ok_or_log(turn.finish().map(drop));
+            return None;
         };
+        let mut copy = CopyTask::new(files, &end);
+        let enqueued = turn.work().run_for_each_run(move |place, run| copy.copy(place, run));
         if self.ok_or_log(enqueued).is_none() {
             self.free.push_front(to);
             self.ok_or_log(turn.finish().map(drop));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::FinishedFrame;
 use crate::error::Result;
 use crate::exchange::resources::Resources;
-use crate::exchange::{ComputeFirst, ComputeWrite, LatestWriter, Work};
+use crate::exchange::{ComputeFirst, ComputeWrite, LatestWriter};
 use crate::observe::log_warn;
 use crate::remote::copy::{CopyResult, CopyTask, SlotFiles};
 use crate::remote::part::{HandedSlot, Outcome};
@@ -119,11 +119,7 @@ impl<R: Resources> HostWriterPart<R> {
         };
         let end = CopyResult::new(&self.waker);
         let mut copy = CopyTask::new(sources, &end);
-        let enqueued = match turn.work() {
-            Work::Host(host) => host.run_for_each_run(move |place, run| copy.copy(place, run)),
-            // Unreachable: the exchange is on the CPU. Dropping the copy makes it fail.
-            _ => Ok(()),
-        };
+        let enqueued = turn.work().run_for_each_run(move |place, run| copy.copy(place, run));
         if self.ok_or_log(enqueued).is_none() {
             self.ok_or_log(turn.skip());
             return None;

@@ -319,36 +319,3 @@ fn a_child_of_a_dead_worker_keeps_its_slots() {
     assert!(next.join().unwrap().is_err(), "it was refused");
     stored.handle.close(scene.reader).unwrap();
 }
-
-#[test]
-fn unfinished_frames_of_a_dead_worker_are_counted_as_pending() {
-    if let Ok(path) = std::env::var(PLACE) {
-        let (mut connection, slots) = connect(Path::new(&path));
-        (0..2).for_each(|frame| publish(&mut connection, slots[frame as usize], frame));
-        println!("there");
-        std::thread::sleep(LIMIT);
-        return;
-    }
-    let Some(mut scene) = Scene::new("death") else { return };
-    let mut process = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "--nocapture"])
-        .arg("remote::listening::tests::unfinished_frames_of_a_dead_worker_are_counted_as_pending")
-        .env(PLACE, scene.path())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let (thread, gpu) = scene.listen();
-    gpu(1);
-    assert_eq!(scene.new_frame(), 0);
-    let mut message = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
-    assert!(message.any(|line| line.contains("there")), "it has not published both frames");
-    process.kill().unwrap();
-    process.wait().unwrap();
-    // The thread ends by itself.
-    let stored = thread.join().unwrap();
-    let Error::PeerLost { dead, owed, held, frame, worker, .. } = scene.lost() else { panic!() };
-    assert_eq!((dead, owed, held, frame, worker), (true, 1, 4, Some(0), process.id()));
-    assert!(stored.previous.is_none() && stored.handle.remote_slots().is_empty(), "its slots are free");
-    assert_eq!(scene.reader.newest().unwrap().unwrap().frame(), 0);
-    stored.handle.close(scene.reader).unwrap();
-}
