@@ -16,7 +16,7 @@ use crate::remote::listening::test_worker::Peer;
 use crate::remote::test_renderer::{Renderer, set_back};
 
 /// Far less than [`LIMIT`], and far more than a call takes that does not wait for it.
-const SOON: Duration = Duration::from_secs(8);
+const SOON: Duration = Duration::from_secs(40);
 
 /// The death of a replacement is reported while it still waits for the previous worker, which keeps
 /// running without its connection and may use the slots.
