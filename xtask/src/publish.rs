@@ -113,7 +113,7 @@ fn licenses_of(manifest: &Path) -> Result<()> {
     licenses::with_metadata(manifest, &targets, "licenses", Path::new("deny.toml"))
 }
 
-/// Fails if files of a package import each other in a cycle.
+/// Fails if files of a package, or folders of a crate, import each other in a cycle.
 pub(crate) fn cycles() -> Result<()> {
     shell::run(shell::cargo().args(["run", "--quiet", "--package", "xtask-checks", "--", "cycles"]))
 }

@@ -12,6 +12,7 @@
 //! | `wire` | the encoding of the messages as bytes |
 //! | `limits` | versions and limits of the protocol |
 //! | `session` | rules for which message is allowed when; no I/O |
+//! | `handle` | OS handles, which are sent with messages |
 //! | `transport` | the socket, the peer's process, descriptors (Linux) |
 //! | `seals` | memory file flags and seals that older kernels do not support (Linux) |
 //! | `shared_memory` | CPU memory that both processes map (Linux) |
@@ -36,6 +37,7 @@
 #[cfg(target_os = "linux")]
 mod allocation;
 mod error;
+mod handle;
 mod limits;
 mod message;
 #[cfg(target_os = "linux")]
@@ -46,6 +48,7 @@ mod transport;
 mod wire;
 
 pub use error::{Error, MemoryProblem, Result};
+pub use handle::OsHandle;
 pub use limits::{
     MAX_EXCHANGES, MAX_RESOURCES, MAX_SLOTS, MAX_VALUE_STEP, MIN_VERSION, RENDERER_IN_STEP_SINCE, VERSION,
 };
@@ -62,9 +65,7 @@ pub use shared_memory::{MappedMemory, SharedMemory};
 #[cfg(target_os = "linux")]
 #[doc(hidden)] // For the other crates of this project.
 pub use transport::Owner;
-pub use transport::{
-    ConnectInfo, Connection, Listener, ListenerInfo, OsHandle, PeerProcess, PeerWatch, Readiness, Waiter,
-};
+pub use transport::{ConnectInfo, Connection, Listener, ListenerInfo, PeerProcess, PeerWatch, Readiness, Waiter};
 pub use uuid::Uuid;
 pub use wire::{FORMATS, MAX_MESSAGE_SIZE};
 

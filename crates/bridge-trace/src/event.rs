@@ -3,12 +3,13 @@
 use serde::Serialize;
 
 use crate::clock;
+use crate::names::{EventKind, Side};
 
 /// An event, written as a line by [`event`](crate::event).
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize)]
 pub struct Event<'a> {
-    event: &'static str,
-    side: &'static str,
+    event: EventKind,
+    side: Side,
     object: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<u64>,
@@ -27,9 +28,20 @@ pub struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
-    /// Creates an event of an object, on the side that causes it: `vulkan`, `cuda` or `host`.
-    pub fn new(event: &'static str, side: &'static str, object: &'a str) -> Self {
-        Self { event, side, object, ..Self::default() }
+    /// Creates an event of the object with this name, on the side that causes it.
+    pub fn new(event: EventKind, side: Side, object: &'a str) -> Self {
+        Self {
+            event,
+            side,
+            object,
+            value: None,
+            bytes: None,
+            dedicated: None,
+            slot: None,
+            frame: None,
+            peer: None,
+            count: None,
+        }
     }
 
     /// Sets the value of a timeline.
@@ -102,7 +114,7 @@ mod tests {
 
     #[test]
     fn time_is_the_first_field_and_unset_fields_are_omitted() {
-        let event = Event::new("publish", "host", "a \"name\"").slot(1).frame(7);
+        let event = Event::new(EventKind::Publish, Side::Host, "a \"name\"").slot(1).frame(7);
         let line = serde_json::to_string(&Line::now(clock::now(), event)).unwrap();
         assert!(line.starts_with("{\"ns\":") && !line.contains("null"), "{line}");
         let end = "\"event\":\"publish\",\"side\":\"host\",\"object\":\"a \\\"name\\\"\",\"slot\":1,\"frame\":7}";

@@ -4,6 +4,7 @@
 //! | module | subject |
 //! |---|---|
 //! | `event` | the contents of a line |
+//! | `names` | the kinds of events and the sides that cause them |
 //! | `clock` | the clock that all processes of a machine share |
 //! | `isolated` | calls of code that the program supplied: its logger, its sink |
 //! | `sink` | the sink, its replacement, and the thread that calls it |
@@ -21,6 +22,7 @@ mod clock;
 mod event;
 mod isolated;
 mod line_queue;
+mod names;
 mod sink;
 mod target;
 mod trace;
@@ -29,10 +31,12 @@ pub use event::Event;
 pub use isolated::isolated;
 #[doc(hidden)]
 pub use log;
+pub use names::{EventKind, Side};
 pub use trace::{Held, VARIABLE, event, init, is_on, trace_off, trace_to};
 
 // Users may rely on these auto traits; the compiler checks them. `Held` belongs to its thread.
 const _: () = {
     const fn shared<T: Send + Sync>() {}
     shared::<Event<'_>>();
+    shared::<(EventKind, Side)>();
 };

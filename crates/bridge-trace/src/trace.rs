@@ -7,6 +7,7 @@ use std::sync::{Once, OnceLock};
 use std::time::Duration;
 
 use crate::event::{Event, Line};
+use crate::names::{EventKind, Side};
 use crate::{clock, log_error, sink, target};
 
 /// The environment variable that turns the trace on: `stderr` (or `1`), or the path of a file.
@@ -20,12 +21,10 @@ const LIMIT: Duration = Duration::from_secs(2);
 /// "object":"particles.computed","value":7}`.
 ///
 /// `ns` is the time of a clock that all processes of the machine share (`CLOCK_MONOTONIC`), `us`
-/// the time since the trace was turned on, `pid` the process ID. `event` is `export`, `import`,
-/// `create`, `wait`, `signal`, `destroy` or `leak`, and for frames between two processes `connect`,
-/// `offer`, `begin`, `publish`, `skip`, `take`, `free`, `close`, `lost` or `kill`. `side` is the
-/// side that causes the event. Waits and signals are written when they are enqueued. The variable
-/// `BRIDGE_TRACE=stderr` (or the path of a file) does the same without a call; several processes
-/// may write to one file.
+/// the time since the trace was turned on, `pid` the process ID. `event` is the kind of the event,
+/// an [`EventKind`], and `side` the [`Side`] that causes it. Waits and signals are written when
+/// they are enqueued. The variable `BRIDGE_TRACE=stderr` (or the path of a file) does the same
+/// without a call; several processes may write to one file.
 ///
 /// The sink is called while a frame is in progress, so it should return soon: at most 65536 lines
 /// wait for it, further lines are dropped, and an event `dropped` reports their number. If another
@@ -169,7 +168,7 @@ fn pass_on() {
 }
 
 fn drain_all() {
-    sink::drain(|count| bytes(Event::new("dropped", "host", "trace").count(count)));
+    sink::drain(|count| bytes(Event::new(EventKind::Dropped, Side::Host, "trace").count(count)));
 }
 
 /// Encodes an event with the current time as a line.

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use bridge_trace::{Event, event, init};
+use bridge_trace::{Event, EventKind, Side, event, init};
 use serde_json::Value;
 
 const LINES: usize = 2000;
@@ -30,7 +30,7 @@ fn the_other_process() {
     init();
     // Long enough for cut or mixed lines to be noticed.
     let name = "x".repeat(200);
-    let write = |value: u64| event(Event::new("signal", "host", &name).value(value));
+    let write = |value: u64| event(Event::new(EventKind::Signal, Side::Host, &name).value(value));
     (0..LINES as u64 / 2).for_each(write);
     if tells {
         writeln!(io::stderr(), "{TELLS}").unwrap();

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use bridge_trace::{Event, Held, event, is_on, trace_off, trace_to};
+use bridge_trace::{Event, EventKind, Held, Side, event, is_on, trace_off, trace_to};
 use test_support::Sink;
 
 /// Time limit of waits that would otherwise never end.
@@ -57,7 +57,7 @@ fn said() -> String {
 }
 
 fn tell(object: &str) {
-    event(Event::new("signal", "host", object));
+    event(Event::new(EventKind::Signal, Side::Host, object));
 }
 
 /// A sink that makes one call at its first line and one when it is dropped.

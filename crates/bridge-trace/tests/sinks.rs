@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bridge_trace::{Event, Held, event, init, is_on, trace_off, trace_to};
+use bridge_trace::{Event, EventKind, Held, Side, event, init, is_on, trace_off, trace_to};
 
 /// Time limit of waits that would otherwise never end.
 const HANGS: Duration = Duration::from_secs(30);
@@ -45,7 +45,7 @@ fn kept(flush: impl FnMut() + Send + 'static) -> (impl Write + Send + 'static, A
 }
 
 fn tell(object: &str) {
-    event(Event::new("signal", "host", object));
+    event(Event::new(EventKind::Signal, Side::Host, object));
 }
 
 fn text(lines: &Mutex<Vec<u8>>) -> String {

@@ -88,6 +88,8 @@ mod resources;
 mod shared;
 #[cfg(target_os = "linux")]
 mod side;
+#[cfg(target_os = "linux")]
+mod trace;
 #[cfg(not(target_os = "linux"))]
 mod unsupported;
 #[cfg(target_os = "linux")]

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_ipc::Hello;
-use bridge_trace::Event;
 use cuda_import::CudaDevice;
 
 use crate::link::Link;
@@ -20,13 +19,6 @@ pub(crate) struct Shared {
     pub(crate) timeout: Duration,
     /// `true` if this side allows exchanges in step. The renderer's answer is in `renderer`.
     pub(crate) trust: bool,
-}
-
-impl Shared {
-    /// Creates a trace event of this side.
-    pub(crate) fn event<'a>(&self, event: &'static str, object: &'a str) -> Event<'a> {
-        Event::new(event, if self.cuda.is_some() { "cuda" } else { "host" }, object)
-    }
 }
 
 impl Drop for Shared {

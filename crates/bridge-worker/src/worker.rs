@@ -18,6 +18,7 @@ use crate::link::Link;
 use crate::resources::Resources;
 use crate::shared::Shared;
 use crate::side::ended_error;
+use crate::trace;
 
 /// Configuration of a [`Worker`].
 #[derive(Debug, Clone)]
@@ -77,7 +78,7 @@ impl Worker {
     /// trusted; [`Error::NoBackend`] if no backend that the renderer allows is available;
     /// [`Error::Cuda`] if CUDA is required but not available.
     pub fn connect_with(path: impl AsRef<Path>, info: &WorkerInfo<'_>) -> Result<Self> {
-        bridge_trace::init();
+        trace::init();
         let connect = ConnectInfo { user: info.user, timeout: info.timeout };
         let mut connection = Connection::connect(path, &connect)?;
         let Some(renderer) = connection.peer_hello().cloned() else {
@@ -107,7 +108,7 @@ impl Worker {
         let link = Link::new(connection, info.timeout)?;
         let trust = info.trust;
         let shared = Shared { link, cuda, reason, renderer, timeout: info.timeout, trust };
-        bridge_trace::event(shared.event("connect", &shared.renderer.name).peer(shared.renderer.pid));
+        trace::connect(&shared);
         Ok(Self { shared: Arc::new(shared) })
     }
 

@@ -115,8 +115,8 @@ fn frames_that_are_read() {
         let expected = [
             "connect renderer peer",
             "offer x peer",
-            "free x slot 0 value 0",
             "take x slot 1 frame 6 value 6",
+            "free x slot 0 value 0",
             "close x peer",
         ];
         assert_eq!(both, expected);

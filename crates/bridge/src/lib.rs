@@ -106,16 +106,22 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod adapter;
+mod backend;
+mod barriers;
 mod buffer;
 mod compute;
 mod error;
 mod exchange;
+mod host_image;
 mod image;
-mod import;
 mod kernel;
 mod observe;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 mod remote;
+mod sharing;
+mod signaler;
+mod staging;
 #[cfg(all(test, target_os = "linux", feature = "remote"))]
 mod test_device;
 mod timeline;
@@ -142,14 +148,15 @@ pub use vk_export::{
     QueueKind,
 };
 
+pub use adapter::AdapterId;
+pub use backend::Backend;
 pub use bridge_trace::{trace_off, trace_to};
 pub use buffer::pool::{PoolReport, SharedPool, SharedPoolInfo};
 pub use buffer::render::RenderBuffer;
 pub use buffer::shared::SharedBuffer;
 pub use buffer::spec::BufferSpec;
-pub use compute::adapter::AdapterId;
+pub use compute::Compute;
 pub use compute::cuda::CudaCompute;
-pub use compute::{Backend, Compute};
 pub use error::{Error, RecordError, Result, Stage};
 #[cfg(all(target_os = "linux", feature = "remote"))]
 pub use exchange::RenderFirstRemote;
@@ -158,12 +165,12 @@ pub use exchange::resources::many::PerElement;
 pub use exchange::submit::parts::{LegacySubmitParts, SubmitParts};
 pub use exchange::{
     ComputeFirst, ComputeRead, ComputeTurn, ComputeWrite, CudaPart, CudaWork, Direction, Exchange, ExchangeInfo,
-    FrameGraph, HostWork, InitialTurn, LatestInfo, LatestReader, LatestWriter, Lease, Lendable, LentLatest, LentTurn,
-    Newest, RenderFirst, RenderRead, RenderTurn, RenderWrite, SubmitInfo, Work,
+    FrameGraph, HostWork, InitialTurn, KernelWork, LatestInfo, LatestReader, LatestWriter, Lease, Lendable, LentLatest,
+    LentTurn, Newest, RenderFirst, RenderRead, RenderTurn, RenderWrite, SubmitInfo, Work,
 };
+pub use host_image::read::{HostImage, HostPlane};
+pub use host_image::{HostImageMut, HostPlaneMut};
 pub use image::format::{FORMATS, FormatInfo, FormatSupport, format_info, format_support};
-pub use image::host::read::{HostImage, HostPlane};
-pub use image::host::{HostImageMut, HostPlaneMut};
 pub use image::render::RenderImage;
 pub use image::shared::SharedImage;
 pub use image::spec::ImageSpec;
@@ -173,15 +180,14 @@ pub use kernel::image::{KernelImage, KernelRows, KernelSurface, KernelTexture};
 pub use kernel::memory::KernelMemory;
 pub use kernel::module::{Kernel, KernelModule};
 pub use kernel::twin::{TwinArg, TwinArgs, TwinImage, TwinSlice};
-pub use kernel::work::KernelWork;
 pub use observe::live::LiveObjects;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 pub use remote::{
     AcceptInfo, Listener, ListenerInfo, Remote, RemoteExchangeReader, RemoteExchangeWriter, RemoteLatestReader,
     RemoteLatestWriter,
 };
+pub use signaler::Signaler;
 pub use timeline::TimelinePoint;
-pub use timeline::signaler::Signaler;
 
 /// Checks that all public types are [`Send`] and [`Sync`]. Functions that only one thread may call
 /// at a time take `&mut self`.

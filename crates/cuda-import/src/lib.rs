@@ -111,9 +111,11 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod buffer;
+mod capture;
 mod device;
 mod error;
 mod handle;
+mod identity;
 mod image;
 mod kernel;
 mod leak;
@@ -132,7 +134,6 @@ pub use cudarc;
 pub use device::CudaDevice;
 pub use device::peer::{PeerAccess, peer_access};
 pub use device::report::{ComputeMode, CudaDeviceReport, CudaReport, report};
-pub use device::version::DriverVersion;
 pub use error::{Error, PresentDevice, Result};
 pub use half;
 pub use handle::{ImportHandle, OsHandle};
@@ -160,8 +161,7 @@ pub use stream::private_stream::signal_on_private_stream;
 pub use stream::refusal::check_stream;
 pub use stream::signal_and_record::signal_and_record;
 pub use stream::{SemaphorePoint, StreamEvent, query, record_event, signal, signal_one, wait, wait_one};
-pub use sys::DriverCode;
-pub use sys::{Owner, Restoring};
+pub use sys::{DriverCode, DriverVersion, Owner, Restoring};
 pub use uuid::Uuid;
 
 /// Checks at compile time that all public types can be used from any thread.

@@ -126,6 +126,7 @@ mod kernel;
 mod legacy;
 mod logging;
 mod memory;
+mod report;
 mod semaphore;
 
 pub use ash;
@@ -133,6 +134,7 @@ pub use uuid::Uuid;
 
 pub use buffer::access::BufferAccess;
 pub use buffer::barrier::{Counterpart, Handover};
+pub use buffer::block::{Block, BlockInfo, ExportedBlock};
 pub use buffer::{Buffer, BufferInfo, ExportedBuffer};
 pub use device::blocking::BlockingCommands;
 pub use device::commands::Commands;
@@ -142,17 +144,15 @@ pub use device::queue::{Queue, QueueKind};
 pub use device::queue_lock::QueueLock;
 pub use device::registry::AllocatedBytes;
 pub use device::release::InUse;
-pub use device::report::{LayerReport, VulkanDeviceReport, VulkanReport, report};
 pub use device::requirements::{
-    CUDA_KERNEL_EXTENSIONS, EXPORT_EXTENSIONS, MINIMUM_API_VERSION, RequiredFeatures, Requirement,
-    required_device_extensions,
+    CUDA_KERNEL_EXTENSIONS, EXPORT_EXTENSIONS, MINIMUM_API_VERSION, RequiredFeatures, required_device_extensions,
 };
 pub use device::requirements_of::{DeviceRequirements, OptionalKind, OptionalRequirement, requirements_for};
 pub use device::validation::{IGNORED_MESSAGES, IgnoredMessage, ValidationMessage};
 pub use device::{
     AdoptInfo, DeviceSelector, EnabledFeatures, ExportDevice, OpenInfo, RawHandles, Validation, requirements_for_raw,
 };
-pub use error::{Error, Result};
+pub use error::{Error, PtxRefusal, Requirement, Result};
 pub use handle::handle_type::HandleType;
 #[cfg(windows)]
 pub use handle::nt::{KmtHandle, NtSharing};
@@ -166,14 +166,13 @@ pub use image::info::{ImageInfo, ImageKind, mip_count};
 pub use image::support::{ImageSupport, image_support};
 pub use kernel::launch::LaunchConfig;
 pub use kernel::module::{Kernel, KernelModule};
-pub use kernel::ptx::refusal::PtxRefusal;
 pub use kernel::ptx::{Ptx, PtxEntry, PtxParam};
 pub use kernel::surface::KernelSurface;
 pub use kernel::texture::{KernelTexture, TextureInfo};
 pub use legacy::legacy_stages;
 pub use logging::LogHold;
-pub use memory::block::{Block, BlockInfo, ExportedBlock};
 pub use memory::{MemoryDescriptor, Placement};
+pub use report::{LayerReport, VulkanDeviceReport, VulkanReport, report};
 pub use semaphore::{ExportedSemaphore, Semaphore, SemaphoreDescriptor, SemaphoreInfo, SemaphoreKind};
 
 // Checks the crate documentation's statement about threads at compile time.

@@ -1,6 +1,6 @@
 //! The parts of `cargo xtask` that read JSON (the public API as text, the licenses of the
 //! dependencies and their texts, the figures in the documents) and the check for import cycles
-//! between files.
+//! between files and between folders.
 //!
 //! This is a separate package, so that `cargo xtask demo` does not have to build serde and the
 //! other dependencies of these parts.
@@ -36,12 +36,13 @@ fn run() -> Result<()> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["api", json] => api(json),
         ["cycles"] => cycles::run(),
+        ["cycles", "--layers"] => cycles::layers(),
         ["licenses", deny] => licenses(deny),
         ["notices", file] => notices(file),
         ["tables"] => tables::run(false),
         ["tables", "--check"] => tables::run(true),
         _ => bail!(
-            "usage: xtask-checks api RUSTDOC.json | xtask-checks cycles | \
+            "usage: xtask-checks api RUSTDOC.json | xtask-checks cycles [--layers] | \
              xtask-checks licenses deny.toml < METADATA.json | \
              xtask-checks notices FILE < METADATA.json | xtask-checks tables [--check]"
         ),

@@ -11,7 +11,7 @@ pub(crate) mod timeline;
 use zerocopy::byteorder::little_endian::U32;
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::transport::OsHandle;
+use crate::handle::OsHandle;
 use crate::wire;
 use hello::Hello;
 use offer::Offer;

@@ -15,7 +15,7 @@ mod unsupported;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, MemoryProblem, Result};
-use crate::transport::OsHandle;
+use crate::handle::OsHandle;
 
 /// A memory file whose size is [sealed].
 ///
@@ -186,8 +186,8 @@ mod linux {
     use super::{MappedMemory, SharedMemory, problem, size};
     use crate::allocation::allocate;
     use crate::error::{Error, MemoryProblem, Result};
+    use crate::handle::OsHandle;
     use crate::seals::{seal_error, with_noexec};
-    use crate::transport::OsHandle;
 
     /// `TMPFS_MAGIC`: the file system of memory files without huge pages.
     const TMPFS: rustix::fs::FsWord = 0x0102_1994;

@@ -2,7 +2,7 @@
 
 use super::{MappedMemory, SharedMemory, problem, size};
 use crate::error::{Error, MemoryProblem, Result};
-use crate::transport::OsHandle;
+use crate::handle::OsHandle;
 
 impl SharedMemory {
     /// Creates a memory file of `bytes` zero bytes; not supported on this system.

@@ -45,13 +45,6 @@ pub use unsupported::{Connection, Listener, PeerProcess, PeerWatch, Waiter};
 #[cfg(target_os = "linux")]
 pub use waiter::Waiter;
 
-/// Object sent with a message: a file descriptor.
-#[cfg(unix)]
-pub type OsHandle = std::os::fd::OwnedFd;
-/// Object that would be sent with a message: a handle.
-#[cfg(windows)]
-pub type OsHandle = std::os::windows::io::OwnedHandle;
-
 /// Configuration of a [`Listener`].
 #[derive(Debug, Clone, Copy)]
 pub struct ListenerInfo {

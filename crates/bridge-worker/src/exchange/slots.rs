@@ -12,7 +12,8 @@ use crate::exchange::read::{CudaRead, HostRead, Read};
 use crate::link::{Ended, Published};
 use crate::resources::Resources;
 use crate::shared::Shared;
-use crate::side::{self, EndTrace, ImportedExchange, Side};
+use crate::side::{self, ImportedExchange, Side};
+use crate::trace::{self, EndTrace, SlotTrace};
 
 /// The slots of an exchange, and their connection. Dropping it leaves the exchange.
 pub(crate) struct ExchangeSlots<R: Resources> {
@@ -106,10 +107,14 @@ impl<R: Resources> ExchangeSlots<R> {
         }
     }
 
+    /// Returns the trace events of a slot.
+    pub(crate) fn traced(&self, slot: u32) -> SlotTrace<'_> {
+        SlotTrace { shared: &self.shared, exchange: self.name(), slot }
+    }
+
     /// Traces that a frame was taken.
     pub(crate) fn trace_take(&self, Published { slot, frame, value, .. }: Published) {
-        let event = self.shared.event("take", self.name()).slot(slot.into());
-        bridge_trace::event(event.frame(frame).value(value));
+        self.traced(slot).take(frame, value);
     }
 
     /// Returns a slot to the renderer, to be reused after `value` of this side's timeline. `frame`
@@ -117,8 +122,8 @@ impl<R: Resources> ExchangeSlots<R> {
     /// has ended as planned, since frames that arrived before may still be read.
     pub(crate) fn free(&mut self, slot: u32, value: u64, frame: u64, left: Duration) -> Result<()> {
         let (link, exchange) = (&self.shared.link, self.offer.exchange);
-        if bridge_trace::is_on() && !link.state().is_abandoned(exchange) {
-            bridge_trace::event(self.shared.event("free", self.name()).slot(slot.into()).value(value));
+        if trace::is_on() && !link.state().is_abandoned(exchange) {
+            self.traced(slot).free(value);
         }
         let sent = link.send_unless_abandoned(exchange, &Message::Free { exchange, slot, value }, left);
         sent.map_err(|ended| self.ended(ended, frame))
@@ -148,14 +153,14 @@ impl<R: Resources> ExchangeSlots<R> {
 
     /// Returns the error of an exchange that the renderer has closed.
     pub(crate) fn closed(&mut self) -> Error {
-        self.end.record(&self.shared, "close", &self.offer.name);
+        self.end.record_close(&self.shared, &self.offer.name);
         Error::Closed { exchange: self.offer.name.clone(), reason: format!("by {}", self.shared.link.peer()) }
     }
 
     /// Returns the error of a wait that has failed at a frame. Signals the values that a dead
     /// renderer owed.
     pub(crate) fn ended(&mut self, ended: Ended, frame: u64) -> Error {
-        self.end.record_end(&self.shared, &ended, &self.offer.name);
+        self.end.record(&self.shared, &ended, &self.offer.name);
         let owed = self.side.rescue(&ended);
         side::ended_error(&self.shared, &self.offer.name, frame, owed, ended)
     }
@@ -171,7 +176,7 @@ impl<R: Resources> Drop for ExchangeSlots<R> {
         if self.is_forked() {
             return;
         }
-        self.end.record(&self.shared, "close", &self.offer.name);
+        self.end.record_close(&self.shared, &self.offer.name);
         self.shared.leave(&mut self.side, self.offer.exchange);
     }
 }

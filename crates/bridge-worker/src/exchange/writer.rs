@@ -164,7 +164,7 @@ impl<R: Resources> ExchangeTurn<'_, R> {
         let value = self.value();
         // Set first: even if sending fails, the renderer may have the message, and owns the slot.
         self.progress.announced = Some(Announced { slot, value, sent: false });
-        self.turn.writer.trace("publish", slot, Some(value));
+        self.turn.writer.exchange.traced(slot).publish(frame, value);
         let publish = Message::Publish { exchange, slot, frame, value };
         if self.turn.writer.exchange.send_if_open(&publish, frame, Duration::MAX)? {
             self.progress.announced = Some(Announced { slot, value, sent: true });

@@ -17,6 +17,7 @@ use crate::link::{Ended, State, quoted};
 use crate::resources::Resources;
 use crate::shared::Shared;
 use crate::side::cuda::CudaSide;
+use crate::trace;
 
 /// The slots of an exchange.
 pub(crate) enum Side<R: Resources> {
@@ -156,7 +157,7 @@ impl<R: Resources> Side<R> {
 impl Shared {
     /// Notifies the renderer that the exchange is imported.
     pub(crate) fn ready(&self, offer: &Offer) -> Result<()> {
-        bridge_trace::event(self.event("offer", &offer.name).peer(self.renderer.pid));
+        trace::offer(self, &offer.name);
         let ready = Message::Ready { exchange: offer.exchange };
         match self.link.send(offer.exchange, &ready, Duration::MAX) {
             Ok(true) => Ok(()),
@@ -181,27 +182,6 @@ impl Shared {
             }
         }
         self.link.close(exchange);
-    }
-}
-
-/// Traces the end of an exchange once: `lost` if the renderer's process has ended, else `close`.
-#[derive(Debug, Default)]
-pub(crate) struct EndTrace(bool);
-
-impl EndTrace {
-    pub(crate) fn record(&mut self, shared: &Shared, event: &'static str, exchange: &str) {
-        if !std::mem::replace(&mut self.0, true) {
-            bridge_trace::event(shared.event(event, exchange).peer(shared.renderer.pid));
-        }
-    }
-
-    /// Traces the end that a wait has reported. A timeout is not an end.
-    pub(crate) fn record_end(&mut self, shared: &Shared, ended: &Ended, exchange: &str) {
-        match ended {
-            Ended::Dead => self.record(shared, "lost", exchange),
-            Ended::Closed(_) => self.record(shared, "close", exchange),
-            Ended::Timeout => {}
-        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Barrier;
 use super::*;
 
 /// Limit of the wait for a name. The connection is made within it, too.
-pub(crate) const SHORT: Duration = Duration::from_secs(1);
+pub(crate) const SHORT: Duration = Duration::from_secs(5);
 
 /// Repeats a call of a worker with a short limit until it succeeds, however slow the machine is.
 pub(crate) fn in_the_end<T>(mut ask: impl FnMut() -> Result<T, Error>) -> T {

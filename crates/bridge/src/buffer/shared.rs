@@ -10,6 +10,7 @@ use cuda_import::{DeviceViewMut, MappedBuffer};
 use vk_export::ash::vk;
 use vk_export::{Buffer, BufferAccess, BufferInfo, Handover};
 
+use crate::barriers::Barriers;
 use crate::buffer::pool::{Place, SharedPool};
 use crate::buffer::render::RenderBuffer;
 use crate::buffer::spec::BufferSpec;
@@ -20,15 +21,14 @@ use crate::compute::inline::memory::InlineBuffer;
 use crate::compute::mapped::{Container, Mapped};
 use crate::compute::mappings::Tied;
 use crate::error::{Error, Result};
+#[cfg(all(target_os = "linux", feature = "remote"))]
+use crate::exchange::remote::exported::Exported;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+use crate::exchange::remote::runs::{self, ResourceKind, Run};
 use crate::exchange::resources::{NewSlot, Resources, Share, SlotInfo, check_home};
-use crate::exchange::slots::barriers::Barriers;
 use crate::kernel::buffer::KernelBuffer;
 use crate::observe::live::Kind;
 use crate::observe::object::Object;
-#[cfg(all(target_os = "linux", feature = "remote"))]
-use crate::remote::exported::Exported;
-#[cfg(all(target_os = "linux", feature = "remote"))]
-use crate::remote::runs::{self, ResourceKind, Run};
 
 /// A buffer of `len` elements shared by Vulkan and the compute side, without synchronization
 /// between the two.
@@ -129,7 +129,7 @@ impl<T: Pod> SharedBuffer<T> {
             }
         };
         let handover = Handover::new(&vulkan, sharing.counterpart, family, accesses);
-        let object = Object::new(Kind::Buffer, name, side.name(), Some(size));
+        let object = Object::new(Kind::Buffer, name, side.trace_side(), Some(size));
         let vulkan = Arc::new(VulkanBuffer { vulkan, object, place, handover, len });
         let mut barriers = Barriers::default();
         barriers.add_buffer(&vulkan.handover);

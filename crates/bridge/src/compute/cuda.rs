@@ -15,11 +15,12 @@ use vk_export::{
 };
 
 use crate::compute::gpus::{Gpus, Pair};
-use crate::compute::mapped::{Mapping, Sharing};
+use crate::compute::import;
+use crate::compute::mapped::Mapping;
 use crate::error::{Error, Result};
-use crate::image::staging::{Staging, staged_info};
-use crate::import;
 use crate::observe::log_info;
+use crate::sharing::Sharing;
+use crate::staging::{Staging, staged_info};
 use crate::timeline::Timeline;
 
 /// Memory is exported to CUDA.

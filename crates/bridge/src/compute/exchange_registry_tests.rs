@@ -9,9 +9,10 @@ use vk_export::ExportDevice;
 
 use super::{ExchangeTimelines, end_all_signals};
 use crate::error::{Error, Result};
+use crate::observe::trace;
+use crate::signaler::Signaler;
 use crate::timeline::history::History;
 use crate::timeline::hooked::{fail_next_signal, refusing};
-use crate::timeline::signaler::Signaler;
 use crate::timeline::{Peer, Timeline, TimelinePoint};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -27,8 +28,8 @@ enum Side {
 }
 
 impl Peer for Side {
-    fn name(&self) -> &'static str {
-        "test"
+    fn trace_side(&self) -> trace::Side {
+        trace::Side::Cuda
     }
 
     fn is_foreign(&self) -> bool {

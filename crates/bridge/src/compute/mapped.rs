@@ -6,20 +6,8 @@ use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use vk_export::ash::vk;
-use vk_export::{Counterpart, Placement};
-
 use crate::error::Result;
 use crate::observe::object::Object;
-
-/// Creation parameters of the buffers that a compute side maps, and the kind of hand-over.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Sharing {
-    pub(crate) counterpart: Counterpart,
-    pub(crate) placement: Placement,
-    /// Usage flags that buffers need in addition to the requested ones.
-    pub(crate) buffer_usage: vk::BufferUsageFlags,
-}
 
 /// A mapping of Vulkan memory on a compute side.
 pub(crate) trait Mapping {
@@ -92,6 +80,7 @@ mod tests {
     use super::*;
     use crate::error::Error;
     use crate::observe::live::Kind;
+    use crate::observe::trace;
 
     type Order = Arc<Mutex<Vec<&'static str>>>;
 
@@ -142,7 +131,7 @@ mod tests {
 
     fn fake_mapping(close_succeeds: bool) -> (Order, Arc<Vulkan>, Mapped<Fake, Vulkan>) {
         let order = Order::default();
-        let object = Object::new(Kind::Block, "fake", "host", None);
+        let object = Object::new(Kind::Block, "fake", trace::Side::Host, None);
         let vulkan = Arc::new(Vulkan { object, order: Arc::clone(&order) });
         let container: ContainerRef = Arc::new(Block(Arc::clone(&order)));
         let mapped = Mapped::new(Fake { order: Arc::clone(&order), close_succeeds }, &vulkan, Some(container));

@@ -14,8 +14,8 @@ use crate::compute::mapped::{ContainerRef, Mapped, Mapping};
 use crate::compute::per_backend::PerBackend;
 use crate::compute::remote::Unmapped;
 use crate::error::Result;
-use crate::image::staging::Staging;
 use crate::observe::object::Object;
+use crate::staging::Staging;
 
 /// A compute side's mapping of a buffer.
 pub(crate) type BufferMapping<T> = PerBackend<MappedBuffer<T>, HostBuffer<T>, InlineBuffer<T>>;

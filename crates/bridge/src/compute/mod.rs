@@ -1,12 +1,11 @@
 //! The compute side of an exchange: CUDA on the same GPU or on other GPUs, the CPU, or CUDA kernels
 //! in the Vulkan queue.
 
-pub(crate) mod adapter;
-pub(crate) mod backend;
 pub(crate) mod cuda;
 pub(crate) mod exchange_registry;
 pub(crate) mod gpus;
 pub(crate) mod host;
+mod import;
 pub(crate) mod inline;
 pub(crate) mod loss;
 pub(crate) mod mapped;
@@ -25,7 +24,6 @@ use cuda_import::cudarc::driver::CudaStream;
 use cuda_import::{CudaDevice, Restoring};
 use vk_export::{ExportDevice, QueueKind};
 
-pub use crate::compute::backend::Backend;
 use crate::compute::cuda::CudaCompute;
 use crate::compute::gpus::Gpus;
 use crate::compute::host::stream::HostStream;
@@ -37,9 +35,11 @@ use crate::compute::per_backend::PerBackend;
 use crate::compute::remote::{RemoteCompute, Trust};
 use crate::compute::side::Side;
 use crate::error::{Error, Result};
-use crate::observe::{log_info, log_warn};
+use crate::observe::{log_info, log_warn, trace};
+use crate::signaler::Signaler;
 use crate::timeline::Peer;
-use crate::timeline::signaler::Signaler;
+
+pub(crate) use crate::backend::Backend;
 
 /// The compute side of a Vulkan device. Clones refer to the same compute side.
 #[derive(Clone)]
@@ -79,7 +79,7 @@ impl Compute {
     /// [`vk_export::Error::Missing`] with what the device lacks for kernels in command buffers, or
     /// the errors of [`inline`](Self::inline).
     pub fn new(device: &ExportDevice, backend: Backend) -> Result<Self> {
-        crate::observe::trace::init();
+        trace::init();
         match backend {
             Backend::Host => return Self::host(device, "requested".into()),
             Backend::Inline => {
@@ -122,7 +122,7 @@ impl Compute {
     /// - [`cuda_import::Error::PerThreadStream`] for the per-thread default stream.
     /// - [`Error::Vulkan`] or [`Error::Cuda`] if a device lacks what sharing needs.
     pub fn on_stream(device: &ExportDevice, stream: Arc<CudaStream>) -> Result<Self> {
-        crate::observe::trace::init();
+        trace::init();
         // Before the first call that can fail: this may be the last owner.
         let stream = Restoring::new(stream);
         let cuda = CudaDevice::adopt(Arc::clone(stream.context()))?;
@@ -149,7 +149,7 @@ impl Compute {
     /// a [`queue_lock`](crate::AdoptInfo::queue_lock), since the bridge may not submit to its
     /// queues.
     pub fn inline(device: &ExportDevice, queue: QueueKind) -> Result<Self> {
-        crate::observe::trace::init();
+        trace::init();
         let side = PerBackend::Inline(InlineCompute::new(device, queue)?);
         let reason = format!("CUDA kernels are recorded into command buffers of the {queue} queue");
         log_info!("computing in the Vulkan queue of {} ({reason})", device.name());
@@ -198,7 +198,7 @@ impl Compute {
     /// it exports.
     #[cfg(all(target_os = "linux", feature = "remote"))]
     pub(crate) fn remote_unchecked(device: &ExportDevice, peers: bool, trust: Trust) -> Result<Self> {
-        crate::observe::trace::init();
+        trace::init();
         let side = PerBackend::Remote(RemoteCompute::new(peers, trust)?);
         let reason = "a worker in another process computes with CUDA".to_owned();
         Ok(Self(Inner::new(side, device.clone(), reason)))
@@ -314,8 +314,8 @@ impl Compute {
 }
 
 impl Peer for Inner {
-    fn name(&self) -> &'static str {
-        self.side.name()
+    fn trace_side(&self) -> trace::Side {
+        self.side.trace_side()
     }
 
     fn is_foreign(&self) -> bool {

@@ -3,7 +3,7 @@
 use cuda_import::CudaDevice;
 use vk_export::ExportDevice;
 
-use crate::compute::adapter::AdapterId;
+use crate::adapter::AdapterId;
 use crate::error::{Error, Result};
 
 /// A Vulkan device and a CUDA device that are the same GPU: their UUIDs are equal and, on Windows,

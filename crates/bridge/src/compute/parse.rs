@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use crate::compute::backend::Backend;
+use crate::backend::Backend;
 use crate::error::{Error, Result};
 
 /// Parses `auto`, `cuda`, `host` or `inline`, in any case; `remote` cannot be requested.

@@ -12,8 +12,8 @@ use vk_export::Placement;
 
 use crate::compute::cuda;
 use crate::compute::host::stream::HostStream;
-use crate::compute::mapped::Sharing;
 use crate::error::{Error, Result};
+use crate::sharing::Sharing;
 
 /// The compute side of exchanges with workers in other processes.
 pub(crate) struct RemoteCompute {

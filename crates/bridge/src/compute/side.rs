@@ -22,14 +22,15 @@ use crate::compute::inline::image::InlineImage;
 use crate::compute::inline::memory::{InlineBlock, InlineBuffer};
 use crate::compute::inline::{InlineCompute, InlineLink};
 use crate::compute::loss::Loss;
-use crate::compute::mapped::Sharing;
 use crate::compute::mappings::{AccessibleImage, BlockMapping, BufferMapping};
 use crate::compute::per_backend::PerBackend;
 use crate::compute::remote::{RemoteCompute, Unmapped};
 use crate::compute::{cuda, host, inline};
 use crate::error::Result;
+use crate::observe::trace;
+use crate::sharing::Sharing;
+use crate::signaler::Signaler;
 use crate::timeline::Timeline;
-use crate::timeline::signaler::Signaler;
 
 /// A compute side.
 pub(crate) type Side = PerBackend<CudaCompute, HostStream, InlineCompute, RemoteCompute>;
@@ -39,13 +40,13 @@ pub(crate) type Side = PerBackend<CudaCompute, HostStream, InlineCompute, Remote
 pub(crate) type Link = PerBackend<CudaLink, HostLink, InlineLink, HostLink>;
 
 impl Side {
-    /// Returns its name in traces.
-    pub(crate) fn name(&self) -> &'static str {
+    /// Returns the side that its events have in the trace.
+    pub(crate) fn trace_side(&self) -> trace::Side {
         match self {
-            Self::Cuda(_) => "cuda",
-            Self::Host(_) => "host",
-            Self::Inline(_) => "inline",
-            Self::Remote(_) => "remote",
+            Self::Cuda(_) => trace::Side::Cuda,
+            Self::Host(_) => trace::Side::Host,
+            Self::Inline(_) => trace::Side::Inline,
+            Self::Remote(_) => trace::Side::Remote,
         }
     }
 

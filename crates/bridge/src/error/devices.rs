@@ -4,7 +4,7 @@ use std::fmt::{self, Formatter};
 
 use vk_export::Uuid;
 
-use crate::compute::adapter::AdapterId;
+use crate::adapter::AdapterId;
 
 pub(super) fn different_devices(
     vulkan: &str,

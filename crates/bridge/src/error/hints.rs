@@ -1,7 +1,7 @@
 //! Phrases of the errors' messages.
 
-use crate::compute::backend::Backend;
-use crate::timeline::signaler::Signaler;
+use crate::backend::Backend;
+use crate::signaler::Signaler;
 
 pub(super) fn timeout_hint(signaler: Signaler) -> &'static str {
     match signaler {

@@ -11,12 +11,12 @@ mod workers;
 
 use std::time::Duration;
 
-use crate::compute::adapter::AdapterId;
-use crate::compute::backend::Backend;
+use crate::adapter::AdapterId;
+use crate::backend::Backend;
 use crate::error::hints::{busy_hint, timeout_hint};
 use crate::error::turns::lost_turn;
 use crate::error::workers::{settled, whole};
-use crate::timeline::signaler::Signaler;
+use crate::signaler::Signaler;
 
 pub(crate) use crate::error::loss::first_error;
 pub use crate::error::stage::Stage;

@@ -11,9 +11,9 @@ use vk_export::ash::vk;
 
 use super::drop_thread::DropThread;
 use super::resources::Resources;
-use super::slots::barriers::count_leaked;
 use super::state::State;
 use super::submit::parts::SubmitParts;
+use crate::barriers::count_leaked;
 use crate::compute::exchange_registry;
 use crate::compute::loss::Loss;
 use crate::error::{Error, Result, first_error};
@@ -21,7 +21,6 @@ use crate::observe::live;
 use crate::observe::live::Kind;
 use crate::observe::log_error;
 use crate::observe::trace;
-use crate::observe::trace::Event;
 use crate::timeline::Timeline;
 
 impl<R: Resources> State<R> {
@@ -300,7 +299,7 @@ impl<R: Resources> Drop for State<R> {
                 // Replaced resources then do not wait for the timeout again.
                 self.close_failed.store(true, Ordering::Release);
             }
-            trace::event(Event::new("leak", "host", &self.name));
+            trace::leak(&self.name);
             log_error!(
                 "exchange \"{}\": its {} slots and both timelines are leaked, since they may still be in use: {reason}",
                 self.name,

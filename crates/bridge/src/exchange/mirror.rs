@@ -14,7 +14,8 @@ use crate::compute::Compute;
 use crate::error::Result;
 use crate::observe::live::Kind;
 use crate::observe::object::Object;
-use crate::timeline::signaler::Signaler;
+use crate::observe::trace;
+use crate::signaler::Signaler;
 
 /// A copy of the signals of `rendered` for another process. This process does not wait for it, and
 /// draws no conclusions from its value.
@@ -38,7 +39,7 @@ impl Mirror {
         let exportable = side.imports_timeline(Signaler::Compute);
         let info = SemaphoreInfo { name: &name, kind: SemaphoreKind::Timeline, exportable };
         let semaphore = Semaphore::new(compute.device(), &info)?;
-        let object = Object::new(Kind::Timeline, &name, "vulkan", None);
+        let object = Object::new(Kind::Timeline, &name, trace::Side::Vulkan, None);
         Ok(Some(Self { semaphore, submitted: AtomicU64::new(0), _object: object }))
     }
 

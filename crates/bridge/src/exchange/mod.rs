@@ -19,7 +19,7 @@ mod mirror;
 mod order;
 mod pace;
 #[cfg(all(target_os = "linux", feature = "remote"))]
-mod remote;
+pub(crate) mod remote;
 mod state;
 mod turn;
 #[cfg(all(target_os = "linux", feature = "remote"))]
@@ -59,6 +59,7 @@ pub(crate) use remote::turns::RemoteTurns;
 pub use slots::initial::InitialTurn;
 pub use submit::SubmitInfo;
 pub use turn::compute::ComputeTurn;
+pub use turn::kernels::KernelWork;
 pub use turn::lease::Lease;
 pub use turn::lent::LentTurn;
 pub use turn::render::RenderTurn;

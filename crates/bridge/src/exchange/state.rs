@@ -17,20 +17,20 @@ use super::ledger::refusal::Refusal;
 use super::ledger::{FirstSide, Ledger, NewFrame};
 use super::mirror::Mirror;
 use super::resources::Resources;
-use super::slots::barriers::{Barriers, count_leaked};
 use super::slots::hand_over;
 use super::slots::lender::Lender;
 use super::slots::use_ends::UseEnds;
 use super::slots::{barriers, check_resources, copy_stages, create_slots, queue_of};
 use super::submit::signal_lock::SignalLock;
+use crate::barriers::{Barriers, count_leaked};
 use crate::compute::Compute;
 use crate::compute::exchange_registry::ExchangeTimelines;
 use crate::error::{Error, Result, first_error};
 use crate::observe::live;
 use crate::observe::live::Kind;
 use crate::observe::log_error;
+use crate::signaler::Signaler;
 use crate::timeline::history::History;
-use crate::timeline::signaler::Signaler;
 use crate::timeline::{Timeline, TimelinePoint};
 
 /// State shared by an exchange and its turns: one generation of slots, and the state that outlives

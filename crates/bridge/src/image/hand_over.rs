@@ -2,8 +2,8 @@
 
 use vk_export::{ImageAccess, ImageHandover};
 
-use crate::exchange::slots::barriers::Barriers;
-use crate::image::staging::Staging;
+use crate::barriers::Barriers;
+use crate::staging::Staging;
 
 /// The operations that hand an image over.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ use cuda_import::{ImageViewMut, MappedImage, Texel};
 use vk_export::ash::vk;
 use vk_export::{Image, ImageAccess, ImageHandover, ImageInfo};
 
+use crate::barriers::Barriers;
 use crate::compute::Compute;
 use crate::compute::host::memory::HostImage;
 use crate::compute::inline::copy::BufferCopy;
@@ -15,20 +16,19 @@ use crate::compute::inline::image::InlineImage;
 use crate::compute::mapped::{Container, Mapped};
 use crate::compute::mappings::{AccessibleImage, Tied};
 use crate::error::Result;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+use crate::exchange::remote::exported::Exported;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+use crate::exchange::remote::runs::{self, ResourceKind, Run};
 use crate::exchange::resources::{NewSlot, Resources, Share, SlotInfo, check_home};
-use crate::exchange::slots::barriers::Barriers;
+use crate::host_image::HostImageMut;
 use crate::image::format::{check_texel, format_info};
 use crate::image::hand_over::HandOver;
-use crate::image::host::HostImageMut;
 use crate::image::render::RenderImage;
 use crate::image::spec::ImageSpec;
 use crate::kernel::image::KernelImage;
 use crate::observe::live::Kind;
 use crate::observe::object::Object;
-#[cfg(all(target_os = "linux", feature = "remote"))]
-use crate::remote::exported::Exported;
-#[cfg(all(target_os = "linux", feature = "remote"))]
-use crate::remote::runs::{self, ResourceKind, Run};
 
 /// An image shared by Vulkan and the compute side, without synchronization between the two.
 ///
@@ -108,7 +108,7 @@ impl<T: Texel> SharedImage<T> {
             Some(staging) => HandOver::Staged(Box::new(staging)),
             None => HandOver::Direct(ImageHandover::new(&vulkan, side.sharing().counterpart, family, spec.accesses)),
         };
-        let object = Object::new(Kind::Image, name, side.name(), None);
+        let object = Object::new(Kind::Image, name, side.trace_side(), None);
         let mut barriers = Barriers::default();
         hand_over.add_to(&mut barriers);
         let vulkan = Arc::new(VulkanImage { vulkan, object, hand_over, format: format.vulkan });

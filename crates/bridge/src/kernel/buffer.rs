@@ -5,6 +5,8 @@ use std::marker::PhantomData;
 use bytemuck::Pod;
 use vk_export::ash::vk;
 
+use crate::compute::host::memory::HostBuffer;
+use crate::compute::inline::memory::InlineBuffer;
 use crate::kernel::host_arg::{HostArg, HostPtr};
 
 /// A shared buffer as a kernel argument: a pointer to its elements on the device, lent for a turn
@@ -70,5 +72,19 @@ impl<T: Pod> KernelBuffer<'_, T> {
     /// Returns the argument of a twin, on the CPU backend.
     pub(crate) fn on_host_arg(&self) -> Option<HostArg> {
         self.host.map(|start| HostArg::slice(start.0.cast::<T>(), self.len))
+    }
+}
+
+impl<T: Pod> HostBuffer<T> {
+    /// Returns the buffer as an argument of kernel launches.
+    pub(crate) fn view(&self) -> KernelBuffer<'_, T> {
+        KernelBuffer::on_host(self.as_mut_ptr(), self.len())
+    }
+}
+
+impl<T> InlineBuffer<T> {
+    /// Returns the buffer as an argument of kernel launches.
+    pub(crate) fn view(&self) -> KernelBuffer<'_, T> {
+        KernelBuffer::on_queue(self.address(), self.len(), self.as_raw())
     }
 }

@@ -8,4 +8,3 @@ pub(crate) mod memory;
 pub(crate) mod module;
 pub(crate) mod site;
 pub(crate) mod twin;
-pub(crate) mod work;

@@ -9,7 +9,7 @@ use cuda_import::Texel;
 use vk_export::{LaunchConfig, PtxEntry};
 
 use crate::compute::host::memory::HostImage;
-use crate::image::host::HostImageMut;
+use crate::host_image::HostImageMut;
 use crate::kernel::host_arg::HostArg;
 use crate::tuples::up_to_12;
 

@@ -6,7 +6,9 @@ pub(crate) mod log_hold;
 pub(crate) mod object;
 #[cfg(all(test, target_os = "linux", feature = "remote"))]
 pub(crate) mod steps;
+pub(crate) mod trace;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+pub(crate) mod worker_trace;
 
-pub(crate) use bridge_trace as trace;
 // The crate logs only through these macros.
 pub(crate) use bridge_trace::{log_error, log_info, log_warn};

@@ -7,7 +7,6 @@ use crate::observe::live;
 use crate::observe::live::{Alive, Kind};
 use crate::observe::log_error;
 use crate::observe::trace;
-use crate::observe::trace::Event;
 
 /// A guard owned by an object. It counts the object as alive, and records the object's creation and
 /// destruction in the trace.
@@ -24,8 +23,8 @@ pub(crate) struct Object {
 impl Object {
     /// Records the creation of the object `name`. `side` is the compute side that it is for, or
     /// Vulkan; `bytes` is its size, if it has one.
-    pub(crate) fn new(kind: Kind, name: &str, side: &'static str, bytes: Option<u64>) -> Self {
-        trace::event(Event::new("create", side, name).bytes(bytes));
+    pub(crate) fn new(kind: Kind, name: &str, side: trace::Side, bytes: Option<u64>) -> Self {
+        trace::create(side, name, bytes);
         Self { name: name.to_owned(), leaked: AtomicBool::new(false), alive: Alive::new(kind) }
     }
 
@@ -46,6 +45,6 @@ impl Object {
 
 impl Drop for Object {
     fn drop(&mut self) {
-        trace::event(Event::new("destroy", "vulkan", &self.name));
+        trace::destroy(&self.name);
     }
 }

@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 use super::listening::{EXIT_GRACE, KILL_LIMIT, LossReason, WorkerListener};
 use super::part::{Part, Settled};
 use super::wake::sleep;
-use crate::observe::trace::{self, Event};
-use crate::observe::{log_error, log_warn};
+use crate::observe::{log_error, log_warn, worker_trace};
 
 /// How long a program that leaves waits for the end of a killed worker. A driver may hold the
 /// process for longer; the thread then continues alone.
@@ -22,7 +21,7 @@ impl<P: Part> WorkerListener<P> {
 
     /// Kills the worker's process, unless it is this one. Returns what was done.
     fn kill_process(&self) -> String {
-        trace::event(Event::new("kill", "host", self.status.exchange()).peer(self.status.worker()));
+        worker_trace::kill(self.status.exchange(), self.status.worker());
         if self.status.worker() == std::process::id() {
             return "is this process, which is not killed".to_owned();
         }

@@ -17,7 +17,7 @@ use super::terms::Terms;
 use super::thread::WorkerThread;
 use super::wake::Waker;
 use crate::error::{Error, Result};
-use crate::observe::trace::{self, Event};
+use crate::observe::worker_trace;
 
 /// A connection that a thread listens to. Dropping it ends both and restores the workers' handle,
 /// unless the thread is [detached](Self::end).
@@ -56,7 +56,7 @@ impl WorkerLink {
         };
         // Before the thread can receive the first message of the worker.
         status.set_connected(worker);
-        trace::event(Event::new("connect", "host", status.exchange()).peer(worker));
+        worker_trace::connect(status.exchange(), worker);
         let builder = std::thread::Builder::new().name("bridge-remote".into());
         #[cfg(test)]
         let builder = match status.fail_thread_start.load(std::sync::atomic::Ordering::Relaxed) {
@@ -172,7 +172,7 @@ impl<E: WorkerHandle> LinkThread<E> {
             Ok(given) => given,
             Err(error) => return self.refuse(error, Some(stored)),
         };
-        trace::event(Event::new("offer", "host", status.exchange()).peer(self.connection.peer().pid()));
+        worker_trace::offer(status.exchange(), self.connection.peer().pid());
         self.report(Ok(()));
         let Self { connection, terms, status, store, control, .. } = self;
         let (held, timeout) = (terms.initial_slots() as usize, terms.timeout);

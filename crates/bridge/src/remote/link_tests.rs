@@ -10,8 +10,8 @@ use vk_export::BufferAccess;
 use super::*;
 use crate::buffer::spec::BufferSpec;
 use crate::compute::{self, Compute};
+use crate::exchange::remote::runs;
 use crate::exchange::{Exchange, LatestInfo};
-use crate::remote::runs;
 use crate::remote::stored_handle::StoredHandle;
 use crate::test_device::device;
 

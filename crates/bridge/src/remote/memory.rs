@@ -6,11 +6,11 @@ use bridge_ipc::{Backend, Timeline};
 
 use super::accepted::unknown_backend;
 use super::copy::SlotFiles;
-use super::exported::Exported;
 use super::terms::{EXCHANGE, Terms};
 use super::timelines::Timelines;
 use crate::error::Result;
 use crate::exchange::RemoteHandle;
+use crate::exchange::remote::exported::Exported;
 
 /// The memory that is offered to a worker.
 pub(super) enum OfferedMemory<'a, S> {

@@ -54,9 +54,6 @@ mod worker_loss;
 mod workers;
 mod writer;
 
-pub(crate) mod exported;
-pub(crate) mod runs;
-
 pub use accepted::Remote;
 pub use exchange::RemoteExchangeReader;
 pub use exchange_writer::RemoteExchangeWriter;

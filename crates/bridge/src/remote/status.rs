@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::part::Settled;
 use crate::error::Error;
-use crate::observe::trace::{self, Event};
+use crate::observe::worker_trace;
 
 /// The state of the worker of an exchange, for the program.
 pub(super) struct Status {
@@ -162,7 +162,7 @@ impl Status {
     }
 
     fn trace_death(&self) {
-        trace::event(Event::new("lost", "host", &self.exchange).peer(self.worker()));
+        worker_trace::lost(&self.exchange, self.worker());
     }
 
     pub(super) fn worker(&self) -> u32 {

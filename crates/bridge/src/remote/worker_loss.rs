@@ -7,8 +7,7 @@ use super::listening::{EXIT_GRACE, LossReason, WorkerListener, with_process_end}
 use super::part::{Part, WorkerHandle as _};
 use super::status::Lost;
 use super::wake::sleep;
-use crate::observe::log_warn;
-use crate::observe::trace::{self, Event};
+use crate::observe::{log_warn, worker_trace};
 
 /// Time for which a program that no longer wants a worker waits for copies of its finished frames:
 /// far longer than most copies take.
@@ -36,7 +35,7 @@ impl<P: Part> WorkerListener<P> {
         let owed = self.part.pending_signals() as u64;
         let settled = if dead { self.settle_pending() } else { self.part.settle_pending(false) };
         if !dead {
-            trace::event(Event::new("close", "host", self.status.exchange()).peer(self.status.worker()));
+            worker_trace::close(self.status.exchange(), self.status.worker());
         }
         // Set before the program learns of the loss, and may connect another worker.
         self.status.set_owed(self.part.awaited_frames());

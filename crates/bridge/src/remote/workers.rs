@@ -8,7 +8,6 @@ use vk_export::QueueKind;
 use super::accepted::Remote;
 use super::link::WorkerLink;
 use super::part::WorkerHandle;
-use super::runs::ResourceKind;
 use super::status::{Lost, Status};
 use super::stored_handle::{HandleStore, StoredHandle, take};
 use super::terms::Terms;
@@ -18,6 +17,7 @@ use crate::compute::Compute;
 use crate::compute::remote::RemoteCompute;
 use crate::error::{Error, Result};
 use crate::exchange::LatestInfo;
+use crate::exchange::remote::runs::ResourceKind;
 use crate::observe::{log_error, log_warn};
 
 /// The worker of an exchange, and the handle on its behalf. Dropping it ends the connection. If

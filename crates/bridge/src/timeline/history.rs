@@ -2,7 +2,7 @@
 //! timed out.
 
 use super::sync::atomic::{AtomicU64, Ordering};
-use crate::timeline::signaler::Signaler;
+use crate::signaler::Signaler;
 use std::fmt;
 
 /// The last signal and the last wait that were enqueued on each timeline of an exchange.

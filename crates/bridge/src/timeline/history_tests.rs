@@ -1,7 +1,7 @@
 //! Tests of the history in the message of a wait.
 
 use super::history::History;
-use super::signaler::Signaler;
+use crate::signaler::Signaler;
 
 #[test]
 fn last_signal_and_wait_of_each_timeline_are_distinguished() {

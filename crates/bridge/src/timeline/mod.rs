@@ -13,7 +13,6 @@ mod point;
 mod release_tests;
 #[cfg(all(test, target_os = "linux"))]
 mod schedules;
-pub(crate) mod signaler;
 mod sync;
 pub(crate) mod wait;
 mod wait_completed;
@@ -28,16 +27,15 @@ use crate::observe::live::Kind;
 use crate::observe::log_error;
 use crate::observe::object::Object;
 use crate::observe::trace;
-use crate::observe::trace::Event;
+use crate::signaler::Signaler;
 use crate::timeline::history::History;
 pub use crate::timeline::point::TimelinePoint;
-use crate::timeline::signaler::Signaler;
 use crate::timeline::wait::Waiter;
 
 /// The operations of the compute side that its timelines use.
 pub(crate) trait Peer: Send + Sync {
-    /// Returns its name for the trace.
-    fn name(&self) -> &'static str;
+    /// Returns the side that its events have in the trace.
+    fn trace_side(&self) -> trace::Side;
 
     /// Returns `true` if the compute side is another API on the GPU. The host then polls for its
     /// signals, and only [`ensure_alive`](Self::ensure_alive) reports that it has failed.
@@ -92,7 +90,7 @@ impl Timeline {
         let info =
             SemaphoreInfo { name: &name, kind: SemaphoreKind::Timeline, exportable: peer.imports_timeline(signaler) };
         let vulkan = Semaphore::new(device, &info)?;
-        let object = Object::new(Kind::Timeline, &name, "vulkan", None);
+        let object = Object::new(Kind::Timeline, &name, trace::Side::Vulkan, None);
         let history = Arc::clone(history);
         let (released, lost, witness) = (Mutex::default(), OnceLock::new(), OnceLock::new());
         Ok(Self(Arc::new(Inner { vulkan, signaler, history, peer, released, lost, witness, _object: object })))
@@ -120,10 +118,10 @@ impl Timeline {
         self.0.history.record_signal(self.0.signaler, value);
         if trace::is_on() {
             let side = match self.0.signaler {
-                Signaler::Compute => self.0.peer.name(),
-                Signaler::Queue => "vulkan",
+                Signaler::Compute => self.0.peer.trace_side(),
+                Signaler::Queue => trace::Side::Vulkan,
             };
-            trace::event(Event::new("signal", side, self.name()).value(value));
+            trace::signal(side, self.name(), value);
         }
         TimelinePoint::new(self, value)
     }
@@ -140,10 +138,10 @@ impl Timeline {
         self.0.history.record_wait(self.0.signaler, value);
         if trace::is_on() {
             let side = match self.0.signaler {
-                Signaler::Compute => "vulkan",
-                Signaler::Queue => self.0.peer.name(),
+                Signaler::Compute => trace::Side::Vulkan,
+                Signaler::Queue => self.0.peer.trace_side(),
             };
-            trace::event(Event::new("wait", side, self.name()).value(value));
+            trace::wait(side, self.name(), value);
         }
     }
 
@@ -277,7 +275,7 @@ impl Timeline {
         if self.is_abandoned() || point.is_reached()? {
             return Ok(false);
         }
-        trace::event(Event::new("signal", "host", self.name()).value(point.value()));
+        trace::signal(trace::Side::Host, self.name(), point.value());
         // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258: the value is not reached, and by this
         // function's contract the signaler makes no more signals; -03259 and -03260: pending
         // signals of lower values are the signaler's and will not be executed. If another process

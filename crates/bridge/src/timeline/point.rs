@@ -6,7 +6,7 @@ use vk_export::ash::vk;
 
 use super::Timeline;
 use crate::error::Result;
-use crate::timeline::signaler::Signaler;
+use crate::signaler::Signaler;
 
 /// A point on a timeline whose signal has been enqueued.
 ///

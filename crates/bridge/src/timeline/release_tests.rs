@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::Timeline;
 use super::history::History;
 use super::hooked::{refuse_next_signal, refusing};
-use super::signaler::Signaler;
 use crate::compute::{Backend, Compute};
+use crate::signaler::Signaler;
 
 #[test]
 fn release_that_takes_effect_despite_an_error_counts() {

@@ -3,7 +3,7 @@
 
 use sync::{Arc, Mutex, thread};
 
-use super::signaler::Signaler;
+use crate::signaler::Signaler;
 
 mod sync {
     pub(super) use shuttle::sync::{Arc, Mutex, atomic};

@@ -19,11 +19,11 @@ use crate::buffer::backing::BufferBacking;
 use crate::buffer::view::{DeviceView, DeviceViewMut, address};
 use crate::error::{Error, Object, Result};
 use crate::memory::block::MappedBlock;
+use crate::memory::device_orders::DeviceOrders;
 use crate::memory::linear::LinearMapping;
 use crate::memory::mapping::{Backing, Mapping};
 use crate::memory::{ImportedMemory, range_within};
 use crate::stream::order::StreamOrder;
-use crate::stream::order::device_orders::DeviceOrders;
 
 /// The part of the memory to map.
 #[derive(Clone, Copy, Debug, Default)]

@@ -3,7 +3,6 @@
 pub(crate) mod peer;
 pub(crate) mod private_context;
 pub(crate) mod report;
-pub(crate) mod version;
 
 use std::fmt;
 use std::sync::atomic::AtomicBool;
@@ -14,10 +13,9 @@ use uuid::Uuid;
 
 use crate::device::private_context::Template;
 use crate::device::report::CudaDeviceReport;
-use crate::device::version::DriverVersion;
 use crate::error::{Error, Result};
 use crate::logging::log_debug;
-use crate::sys::{CallError, CallResult, Current, Driver, Restoring};
+use crate::sys::{CallError, CallResult, Current, Driver, DriverVersion, Restoring};
 
 /// A device to import into, with its context. Clones refer to the same device and can be used from
 /// any thread.

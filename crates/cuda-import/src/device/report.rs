@@ -3,9 +3,8 @@
 use cudarc::driver::sys::{CUdevice, CUdevice_attribute as Attribute};
 use uuid::Uuid;
 
-use crate::device::version::DriverVersion;
 use crate::error::{Error, PresentDevice, Result};
-use crate::sys::{CallError, CallResult, Driver, INVALID_VALUE};
+use crate::sys::{CallError, CallResult, Driver, DriverVersion, INVALID_VALUE};
 
 /// The driver and its devices.
 #[derive(Clone, Debug)]

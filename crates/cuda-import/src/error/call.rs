@@ -6,10 +6,8 @@ use std::fmt;
 use cudarc::driver::DriverError;
 use cudarc::driver::sys::CUresult;
 
-use crate::device::version::DriverVersion;
 use crate::error::Error;
-use crate::sys::DriverCode;
-use crate::sys::{CallError, LoadError};
+use crate::sys::{CallError, DriverCode, DriverVersion, LoadError};
 
 impl CallError {
     /// Adds the object of the call and its device.

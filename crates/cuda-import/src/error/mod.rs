@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::device::version::DriverVersion;
 use crate::image::problem::ImageProblem;
-use crate::sys::DriverCode;
+use crate::sys::{DriverCode, DriverVersion};
 
 use object::place;
 use present::list;

@@ -12,13 +12,13 @@ use std::sync::Arc;
 
 use cudarc::driver::{CudaStream, SyncOnDrop};
 
+use crate::capture::{Role, role};
 use crate::error::{Error, Result};
+use crate::identity::{is_per_thread, is_same};
 use crate::image::MappedImage;
 use crate::image::copy::wait_for_idle;
 use crate::image::problem::ImageProblem;
 use crate::stream::Event;
-use crate::stream::capture::{Role, role};
-use crate::stream::identity::{is_per_thread, is_same};
 use crate::stream::poll::warn;
 use crate::stream::refusal::{Refusal, check_capture};
 use crate::sys::{CallError, CallResult, EventHandle};

@@ -9,9 +9,9 @@ use cudarc::driver::sys::CUdeviceptr;
 
 use crate::error::{Error, Object, Result};
 use crate::memory::ImportedMemory;
+use crate::memory::device_orders::DeviceOrders;
 use crate::memory::linear::LinearMapping;
 use crate::memory::mapping::{Backing, Mapping};
-use crate::stream::order::device_orders::DeviceOrders;
 
 /// A whole imported allocation with one mapping, which contains many
 /// [`MappedBuffer`](crate::MappedBuffer)s: one import and one mapping for all of them. Each part

@@ -7,11 +7,11 @@ use cudarc::driver::{CudaStream, sys as cu};
 
 use crate::device::CudaDevice;
 use crate::error::{Error, Object};
+use crate::identity::is_same;
 use crate::leak::count_leak;
 use crate::logging::log_error;
 use crate::reaper;
 use crate::stream::Event;
-use crate::stream::identity::is_same;
 use crate::stream::private_stream::PrivateStream;
 use crate::stream::refusal::{check_capture, check_stream};
 use crate::sys::{CallResult, Driver, Restoring};

@@ -10,8 +10,8 @@ use crate::error::{Object, Result};
 use crate::leak::count_leak;
 use crate::logging::log_error;
 use crate::memory::ImportedMemory;
+use crate::memory::device_orders::DeviceOrders;
 use crate::stream::order::StreamOrder;
-use crate::stream::order::device_orders::DeviceOrders;
 
 /// A mapping that can be released.
 pub(crate) trait Backing {

@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 pub(crate) mod block;
 pub(crate) mod device_memory;
+pub(crate) mod device_orders;
 pub(crate) mod linear;
 pub(crate) mod mapping;
 pub(crate) mod origin;

@@ -13,11 +13,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::capture;
 use crate::device::CudaDevice;
 use crate::error::{Error, Object};
 use crate::logging::log_warn;
 use crate::reaper::worker::{Job, NotDone, Worker};
-use crate::stream::capture;
 use crate::sys::{CallError, CallResult, Driver, TIMEOUT};
 
 /// The maximum time that a caller waits. Once a call has taken this long, callers queued after it

@@ -27,8 +27,8 @@ use cudarc::driver::{CudaEvent, CudaStream, SyncOnDrop};
 
 use crate::device::CudaDevice;
 use crate::device::private_context::{PrivateContext, Uncounted};
+use crate::identity::key;
 use crate::logging::LogHold;
-use crate::stream::identity::key;
 use crate::stream::refusal::Refusal;
 use crate::sys::{self, CallError, CallResult, EventHandle, Release};
 

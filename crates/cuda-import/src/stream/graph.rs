@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use cudarc::driver::CudaStream;
 
+use crate::capture::CaptureScope;
 use crate::device::{CudaDevice, check_recorded};
 use crate::error::{Error, Object, Result};
 use crate::leak::count_leak;
 use crate::logging::{log_debug, log_error, log_trace};
 use crate::semaphore::ImportedSemaphore;
-use crate::stream::capture::CaptureScope;
 use crate::stream::create;
 use crate::stream::refusal::{check_capture, check_context};
 use crate::stream::{SemaphorePoint, Target, enqueue_signal, enqueue_wait};

@@ -3,12 +3,10 @@
 //! Contains unsafe code because the order between two APIs cannot be checked from one of them.
 
 #![allow(unsafe_code)]
-pub(crate) mod capture;
 mod create;
 pub(crate) mod event;
 pub(crate) mod foreign_streams;
 pub(crate) mod graph;
-pub(crate) mod identity;
 pub(crate) mod order;
 pub(crate) mod poll;
 pub(crate) mod private_stream;

@@ -7,7 +7,7 @@ use cudarc::driver::{CudaStream, DriverError};
 
 use crate::device::CudaDevice;
 use crate::error::{Error, Result};
-use crate::stream::identity::is_per_thread;
+use crate::identity::is_per_thread;
 use crate::sys::{CallError, CallResult, Driver};
 
 /// The reason why a stream may not use an object.

@@ -24,6 +24,7 @@ mod kernel;
 mod object;
 mod raw_handle;
 mod restoring;
+mod version;
 mod vmm;
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_ulonglong, c_void};
@@ -44,6 +45,7 @@ pub(crate) use object::Resource;
 pub(crate) use raw_handle::RawHandle;
 pub use restoring::{Owner, Restoring};
 pub(crate) use restoring::{Release, bind_for_drop};
+pub use version::DriverVersion;
 pub(crate) use vmm::{AllocationHandle, Vmm};
 
 /// A failed driver call.

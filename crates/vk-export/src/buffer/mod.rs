@@ -3,6 +3,7 @@
 #![allow(unsafe_code)] // Vulkan calls, and a pointer into mapped memory.
 pub(crate) mod access;
 pub(crate) mod barrier;
+pub(crate) mod block;
 pub(crate) mod check;
 pub(crate) mod raw;
 
@@ -11,6 +12,7 @@ use std::sync::Arc;
 
 use ash::vk;
 
+use crate::buffer::block::Block;
 use crate::buffer::check::{log_range_warning, query_handle_type, require_possible};
 use crate::buffer::raw::RawBuffer;
 use crate::device::ExportDevice;
@@ -19,7 +21,6 @@ use crate::error::Result;
 use crate::handle::MemoryHandle;
 use crate::handle::handle_type::HandleType;
 use crate::handle::os::Exporter;
-use crate::memory::block::Block;
 use crate::memory::size::{check_placed, placed_size};
 use crate::memory::{Memory, MemoryDescriptor, Placement, Request, Resource, is_dedicated};
 

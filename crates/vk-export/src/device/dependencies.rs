@@ -8,7 +8,7 @@ use std::ffi::CStr;
 
 use ash::{ext, khr, vk};
 
-use crate::device::requirements::Requirement;
+use crate::error::Requirement;
 
 /// Instance extensions, each with the instance and device extensions that need it.
 const INSTANCE: &[(&CStr, &[&CStr])] = &[

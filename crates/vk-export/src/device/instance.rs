@@ -7,10 +7,9 @@ use ash::{ext, vk};
 
 use crate::device::dependencies::missing_of_instance;
 use crate::device::requirements::MINIMUM_API_VERSION;
-use crate::device::requirements::Requirement;
 use crate::device::validation::Messenger;
 use crate::device::{OpenInfo, Validation};
-use crate::error::{Error, Result};
+use crate::error::{Error, Requirement, Result};
 use crate::logging::log_warn;
 
 const LAYER: &CStr = c"VK_LAYER_KHRONOS_validation";

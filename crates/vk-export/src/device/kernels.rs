@@ -1,9 +1,8 @@
 //! Support of a device for CUDA kernels in its command buffers.
 
 use super::ExportDevice;
-use crate::device::requirements::Requirement;
-use crate::error::{Error, Result};
-use crate::kernel::calls::KernelCalls;
+use crate::device::kernel_calls::KernelCalls;
+use crate::error::{Error, Requirement, Result};
 
 impl ExportDevice {
     /// Returns `true` if CUDA kernels can be recorded into command buffers:

@@ -4,14 +4,16 @@
 pub(crate) mod blocking;
 pub(crate) mod commands;
 pub(crate) mod dependencies;
+pub(crate) mod export_calls;
 pub(crate) mod instance;
+pub(crate) mod kernel_calls;
+pub(crate) mod memory_types;
 pub(crate) mod one_time;
 pub(crate) mod physical;
 pub(crate) mod queue;
 pub(crate) mod queue_lock;
 pub(crate) mod registry;
 pub(crate) mod release;
-pub(crate) mod report;
 pub(crate) mod requirements;
 pub(crate) mod requirements_of;
 pub(crate) mod resident;
@@ -36,19 +38,18 @@ use std::sync::Arc;
 use ash::{ext, vk};
 use uuid::Uuid;
 
+use crate::device::export_calls::ExportCalls;
 use crate::device::instance::OwnedInstance;
+use crate::device::kernel_calls::KernelCalls;
 use crate::device::physical::PhysicalDeviceInfo;
 use crate::device::queue::{Queue, QueueKind};
 use crate::device::queue_lock::QueueAccess;
 use crate::device::registry::Registry;
-use crate::device::requirements::{Requirement, kernel_gaps};
+use crate::device::requirements::kernel_gaps;
 use crate::device::synchronization2::Synchronization2;
 use crate::device::validation::Messenger;
 use crate::device::validation::ValidationMessage;
-use crate::error::{Error, Result};
-use crate::handle::calls::ExportCalls;
-use crate::handle::handle_type::HandleType;
-use crate::kernel::calls::KernelCalls;
+use crate::error::{Error, Requirement, Result};
 use crate::logging::log_debug;
 
 pub use adopt::{AdoptInfo, EnabledFeatures};
@@ -320,15 +321,6 @@ impl ExportDevice {
     pub(crate) fn failed(&self, call: &'static str, object: &str) -> impl FnOnce(vk::Result) -> Error + use<> {
         let (object, device) = (object.to_owned(), self.name().to_owned());
         move |result| Error::Vulkan { call, result, object, device }
-    }
-
-    /// Checks that this device can export objects of the kind that `extension` exports.
-    pub(crate) fn check_can_export(&self, extension: &CStr) -> Result<HandleType> {
-        let needed = Requirement::device_extension(extension);
-        if !self.0.missing_for_export.contains(&needed) {
-            return Ok(HandleType::NATIVE);
-        }
-        Err(Error::Missing { device: self.name().to_owned(), purpose: "exporting", missing: vec![needed] })
     }
 }
 

@@ -11,11 +11,11 @@ use crate::device::instance::OwnedInstance;
 use crate::device::physical::PhysicalDeviceInfo;
 use crate::device::queue::QueueKind;
 use crate::device::queue_lock::QueueAccess;
-use crate::device::requirements::{CUDA_KERNEL_EXTENSIONS, EXPORT_EXTENSIONS, base_extensions, to_texts};
-use crate::device::requirements::{RequiredFeatures, Requirement};
+use crate::device::requirements::{CUDA_KERNEL_EXTENSIONS, EXPORT_EXTENSIONS, RequiredFeatures, base_extensions};
 use crate::device::resident::load;
 use crate::device::select::Candidate;
-use crate::error::{Error, Result};
+use crate::error::requirement::to_texts;
+use crate::error::{Error, Requirement, Result};
 use crate::logging::log_info;
 
 impl ExportDevice {

@@ -6,11 +6,12 @@ use std::ffi::{CStr, CString};
 use ash::vk;
 use uuid::Uuid;
 
+use crate::device::memory_types::{heap_size, memory_type};
 use crate::device::properties::{Features, Properties, text};
 use crate::device::queue::{QueueKind, stages_of};
-use crate::device::requirements::{Gaps, Requirement, kernel_gaps, version};
-use crate::error::{Error, Result};
-use crate::memory::select::{heap_size, memory_type};
+use crate::device::requirements::{Gaps, kernel_gaps};
+use crate::error::requirement::version;
+use crate::error::{Error, Requirement, Result};
 
 /// Properties of a physical device.
 #[derive(Debug, Clone)]

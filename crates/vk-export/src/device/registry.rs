@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ash::vk;
 
 use super::ExportDevice;
-use crate::memory::select::heap_of;
+use crate::device::memory_types::heap_of;
 
 /// The device memory that is allocated through an [`ExportDevice`], see
 /// [`ExportDevice::allocated_bytes`].

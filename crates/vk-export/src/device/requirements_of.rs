@@ -8,9 +8,9 @@ use ash::{ext, vk};
 use super::EnabledFeatures;
 use crate::device::physical::PhysicalDeviceInfo;
 use crate::device::requirements::{
-    CUDA_KERNEL_EXTENSIONS, EXPORT_EXTENSIONS, MEMORY_EXTENSION, Requirement, SEMAPHORE_EXTENSION, base_extensions,
+    CUDA_KERNEL_EXTENSIONS, EXPORT_EXTENSIONS, MEMORY_EXTENSION, SEMAPHORE_EXTENSION, base_extensions,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, Requirement, Result};
 
 /// Extensions and features for an engine to enable on a physical device, and those that the device
 /// lacks; see [`requirements_for`].

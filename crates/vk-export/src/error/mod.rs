@@ -2,11 +2,16 @@
 
 use ash::vk;
 
-use crate::device::requirements::{Requirement, to_texts};
-use crate::kernel::ptx::refusal::PtxRefusal;
+use requirement::to_texts;
 use texts::{advice, describe_free, describe_max_allocation_size, or_none, software};
 
+pub(crate) mod requirement;
+
+mod ptx_refusal;
 mod texts;
+
+pub use ptx_refusal::PtxRefusal;
+pub use requirement::Requirement;
 
 /// The result of this crate's calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

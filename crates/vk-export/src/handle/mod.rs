@@ -1,12 +1,17 @@
 //! Operating-system handles.
 
-pub(crate) mod calls;
 pub(crate) mod handle_type;
 
 #[cfg(unix)]
 pub(crate) mod fd;
 #[cfg(windows)]
 pub(crate) mod nt;
+
+use std::ffi::CStr;
+
+use crate::device::ExportDevice;
+use crate::error::{Error, Requirement, Result};
+use crate::handle::handle_type::HandleType;
 
 // The exporter of this operating system, under one name.
 #[cfg(unix)]
@@ -46,4 +51,15 @@ pub enum MemoryHandle {
     /// A number that is valid as long as the memory lives, and is never closed.
     #[cfg(windows)]
     Kmt(nt::KmtHandle),
+}
+
+impl ExportDevice {
+    /// Checks that this device can export objects of the kind that `extension` exports.
+    pub(crate) fn check_can_export(&self, extension: &CStr) -> Result<HandleType> {
+        let needed = Requirement::device_extension(extension);
+        if !self.missing_for_export().contains(&needed) {
+            return Ok(HandleType::NATIVE);
+        }
+        Err(Error::Missing { device: self.name().to_owned(), purpose: "exporting", missing: vec![needed] })
+    }
 }

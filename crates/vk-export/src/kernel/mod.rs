@@ -9,7 +9,6 @@
 //! silently skipped. [`ptx`] and [`launch`] reject every such launch that is known before it
 //! reaches the driver.
 
-pub(crate) mod calls;
 pub(crate) mod launch;
 pub(crate) mod module;
 pub(crate) mod ptx;

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use ash::vk;
 
 use crate::device::ExportDevice;
+use crate::device::kernel_calls::KernelCalls;
 use crate::device::registry::Registered;
 use crate::error::{Error, Result};
-use crate::kernel::calls::KernelCalls;
 use crate::kernel::launch::{LaunchConfig, fault};
 use crate::kernel::ptx::{Ptx, PtxEntry};
 use crate::logging::log_debug;

@@ -2,8 +2,6 @@
 //! allocation per resource, or one block for many buffers.
 
 #![allow(unsafe_code)] // Vulkan calls.
-pub(crate) mod block;
-pub(crate) mod select;
 pub(crate) mod size;
 
 use std::ptr::NonNull;

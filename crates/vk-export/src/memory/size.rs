@@ -12,12 +12,12 @@
 use ash::{ext, vk};
 
 use crate::device::ExportDevice;
+use crate::device::memory_types::heap_of;
 use crate::device::physical::PhysicalDeviceInfo;
 use crate::error::{Error, Result};
 use crate::handle::handle_type::HandleType;
 use crate::logging::log_debug;
 use crate::memory::Placement;
-use crate::memory::select::heap_of;
 
 /// Checks that a buffer, or all buffers of a block together, may have `size` bytes
 /// (VUID-VkBufferCreateInfo-size-06409).

@@ -73,13 +73,28 @@ impl Renderer {
         trust: bool,
         descriptors: &[&OwnedFd],
     ) -> Self {
-        let connection = listener.accept(LIMIT).unwrap().unwrap();
         let hello = Hello { cuda: true, trust, device_uuid: gpu, ..Hello::new(Role::Renderer, "renderer") };
-        let mut renderer = Self { connection, left };
+        let mut renderer = Self { connection: listener.accept(LIMIT).unwrap().unwrap(), left };
         renderer.send(Message::Hello(hello));
         let Message::Hello(worker) = renderer.receive() else { panic!("the worker is refused") };
         assert_eq!(worker.backend(), Some(Backend::Cuda));
-        renderer.send(Message::Offer(Offer {
+        renderer.offer_slots(direction, gpu, trust, descriptors);
+        renderer
+    }
+
+    /// Offers an exchange that the worker writes to the first worker that completes the handshake.
+    pub(crate) fn offer_to_any(listener: &Listener, gpu: Uuid, descriptors: &[&OwnedFd]) -> Self {
+        let hello = Hello { cuda: true, device_uuid: gpu, ..Hello::new(Role::Renderer, "renderer") };
+        let mut attempts = std::iter::repeat_with(|| listener.handshake(&hello, LIMIT));
+        let connection = attempts.find_map(|met| met.ok().flatten()).unwrap();
+        let mut renderer = Self { connection, left: u32::MAX };
+        renderer.offer_slots(Direction::WorkerWrites, gpu, false, descriptors);
+        renderer
+    }
+
+    /// Sends the offer of two slots and of the timelines.
+    fn offer_slots(&mut self, direction: Direction, gpu: Uuid, trust: bool, descriptors: &[&OwnedFd]) {
+        self.send(Message::Offer(Offer {
             exchange: 1,
             direction,
             slots: 2,
@@ -101,13 +116,12 @@ impl Renderer {
                 allocation_size: ALLOCATION,
                 offset: 0,
             });
-            renderer.send_with(&resource, descriptor);
+            self.send_with(&resource, descriptor);
         }
         for (side, descriptor) in [Side::Computed, Side::Rendered].into_iter().zip(&descriptors[2..]) {
             let timeline = Message::Timeline(Timeline { exchange: 1, side, device_uuid: gpu, value: 0 });
-            renderer.send_with(&timeline, descriptor);
+            self.send_with(&timeline, descriptor);
         }
-        renderer
     }
 
     pub(crate) fn send(&mut self, message: Message) {

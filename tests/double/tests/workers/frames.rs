@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::calls::is_refused_in_a_child;
 use crate::common::assert_clean;
 use crate::common::renderer::{Exports, LEN, LIMIT, Renderer, connect, connect_on};
-use bridge_worker::bridge_ipc::{Backend, Hello, Listener, Message, Role, Uuid};
+use bridge_worker::bridge_ipc::{Backend, Error as Ipc, Hello, Listener, Message, Role, Uuid};
 use bridge_worker::{Buffer, Error, LatestWriter, Work, Worker, WorkerInfo, WriteTurn};
 use cuda_import::report;
 use driver_double::Double;
@@ -250,7 +250,7 @@ fn a_wait_for_a_frame_times_out_while_the_renderer_may_be_ending() {
     fn in_the_end<T>(mut call: impl FnMut() -> Result<T, Error>) -> T {
         loop {
             match call() {
-                Err(Error::Timeout { .. }) => {}
+                Err(Error::Timeout { .. } | Error::Connection(Ipc::Timeout { .. })) => {}
                 other => return other.unwrap(),
             }
         }
@@ -262,7 +262,7 @@ fn a_wait_for_a_frame_times_out_while_the_renderer_may_be_ending() {
     let listener = Listener::bind(folder.path().join("s")).unwrap();
     std::thread::scope(|scope| {
         let renderer = scope.spawn(|| {
-            let mut renderer = Renderer::offer(&listener, gpu, false, &exports.all());
+            let mut renderer = Renderer::offer_to_any(&listener, gpu, &exports.all());
             renderer.receive();
             (0..2).for_each(|slot| renderer.send(Message::Free { exchange: 1, slot, value: 0 }));
             for _ in 0..2 {
@@ -273,7 +273,7 @@ fn a_wait_for_a_frame_times_out_while_the_renderer_may_be_ending() {
             renderer
         });
         let info = WorkerInfo { backend: Some(Backend::Cuda), timeout: SHORT, ..Default::default() };
-        let worker = Worker::connect_with(listener.path(), &info).unwrap();
+        let worker = in_the_end(|| Worker::connect_with(listener.path(), &info));
         let mut writer = in_the_end(|| worker.latest("x"));
         double.hold_work();
         (0..2).for_each(|_| in_the_end(|| write(&mut writer)));

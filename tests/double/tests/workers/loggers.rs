@@ -34,10 +34,11 @@ impl log::Log for PanickingLogger {
     fn flush(&self) {}
 }
 
-/// Runs a renderer whose two slots are free, and `work` on the worker's exchange. At least one line
+/// Runs a renderer that frees the slots that `work` uses, and `work` on the worker's exchange. At least one line
 /// must be logged.
 fn in_step(
     double: &Double,
+    slots: u32,
     render: impl Fn(&mut Renderer, &Exports) + Sync,
     work: fn(&Double, &mut ExchangeWriter<Buffer<f32>>),
 ) {
@@ -50,7 +51,7 @@ fn in_step(
         let renderer = scope.spawn(|| {
             let mut renderer = Renderer::offer(&listener, gpu, true, &exports.all());
             assert_eq!(renderer.receive(), Message::Ready { exchange: 1 });
-            (0..2).for_each(|slot| renderer.send(Message::Free { exchange: 1, slot, value: 0 }));
+            (0..slots).for_each(|slot| renderer.send(Message::Free { exchange: 1, slot, value: 0 }));
             render(&mut renderer, &exports);
             assert_eq!(renderer.receive(), Message::Close { exchange: 1 });
         });
@@ -79,7 +80,7 @@ fn a_frame_whose_event_cannot_be_recorded_uses_its_value() {
             double.wait_until("its value", |double| double.value(exports.computed.1) >= value);
         }
     };
-    in_step(&double, render, |double, exchange| {
+    in_step(&double, 2, render, |double, exchange| {
         let turn = exchange.begin().unwrap();
         double.fail_named("cuEventRecord", 1, NO_MEMORY);
         turn.finish().unwrap();
@@ -98,7 +99,7 @@ fn an_announced_frame_that_is_dropped_is_torn_and_signaled() {
         assert!(matches!(renderer.receive(), Message::Torn { frame: 0, .. }));
         double.wait_until("its value", |double| double.value(exports.computed.1) >= value);
     };
-    in_step(&double, render, |_, exchange| {
+    in_step(&double, 1, render, |_, exchange| {
         let mut turn = exchange.begin().unwrap();
         turn.announce().unwrap();
         // A panic in here would be a panic in a destructor.
@@ -163,8 +164,8 @@ fn a_thread_that_does_not_start_is_logged_without_a_lock() {
             assert_eq!(renderer.receive(), Message::Close { exchange: 1 });
         };
         let renderer = thread().spawn_scoped(scope, render).unwrap();
-        // The time that the call of the logger waits for an offer.
-        let timeout = Duration::from_secs(1);
+        // The time that the call of the logger waits for an offer, and the limit of the connection.
+        let timeout = Duration::from_secs(5);
         let info = WorkerInfo { backend: Some(Backend::Cuda), timeout, trust: true, ..Default::default() };
         let worker = Arc::new(Worker::connect_with(listener.path(), &info).unwrap());
         *WORKER.lock().unwrap() = Some(Arc::clone(&worker));

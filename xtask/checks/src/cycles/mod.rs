@@ -1,4 +1,5 @@
-//! Import cycles between the files of a package, and imports through the root of a crate.
+//! Import cycles between the files of a package, import cycles between the top-level modules of a
+//! crate, and imports through the root of a crate.
 //!
 //! A file imports another file if it names an item of that file by path, in a `use` or elsewhere. A
 //! path through a re-export leads to the file of the item; the re-exporting file imports that file
@@ -8,6 +9,8 @@
 //! An import through the root names a re-export of `lib.rs` instead of the module that defines the
 //! item.
 
+mod allowed;
+mod folders;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -18,9 +21,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use source::Source;
+use allowed::ALLOWED;
+use source::{Import, Source};
 
 const FOLDERS: [&str; 8] = ["adapters", "benches", "crates", "examples", "python", "tests", "tools", "xtask"];
+
+/// The folder of the crates, whose top-level modules must not have import cycles.
+const LAYERED: &str = "crates";
 
 /// The folders whose packages must not import through the root of the crate.
 const ROOTED: [&str; 3] = ["crates", "python", "tests/double"];
@@ -34,13 +41,24 @@ type Imports = BTreeMap<(String, String), usize>;
 /// The files of a package, by module path.
 type Package = BTreeMap<Vec<String>, Source>;
 
+/// Prints the layers of the crates: their top-level modules, from top to bottom.
+pub(crate) fn layers() -> Result<()> {
+    let mut imports = Vec::new();
+    visit(Path::new(LAYERED), &mut |folder, package| imports.extend(folder_imports(folder, package)))?;
+    crate::console::print(&folders::layers(&imports, ALLOWED))?;
+    Ok(())
+}
+
 /// Fails if a package in the current folder has an import cycle, or an import through the root of
 /// its crate.
 pub(crate) fn run() -> Result<()> {
-    let (mut imports, mut rooted, mut packages) = (Imports::new(), Vec::new(), 0);
+    let (mut imports, mut between_folders, mut rooted, mut packages) = (Imports::new(), Vec::new(), Vec::new(), 0);
     for folder in FOLDERS {
         visit(Path::new(folder), &mut |folder, package| {
             imports.extend(imports_of(package));
+            if folder.starts_with(LAYERED) {
+                between_folders.extend(folder_imports(folder, package));
+            }
             if ROOTED.iter().any(|rooted| folder.starts_with(rooted)) {
                 rooted.extend(through_root(package));
             }
@@ -58,8 +76,20 @@ pub(crate) fn run() -> Result<()> {
     if !cycles.is_empty() {
         bail!("import cycles between files:\n{}", cycles.join("\n"));
     }
+    let problems = folders::problems(&between_folders, ALLOWED);
+    if !problems.is_empty() {
+        bail!("import cycles between folders (see CONTRIBUTING.md):\n{}", problems.join("\n"));
+    }
     crate::console::line(format_args!("cycles: none in {packages} packages"))?;
     Ok(())
+}
+
+fn folder_imports(folder: &Path, package: &Package) -> Vec<folders::FolderImport> {
+    folders::folder_imports(package, &slashed(&folder.join("src/")))
+}
+
+fn slashed(path: &Path) -> String {
+    path.display().to_string().replace('\\', "/")
 }
 
 /// Passes all packages in a folder and its subfolders to `found`, each with its folder.
@@ -88,7 +118,7 @@ fn read(folder: &Path, module: &[String], package: &mut Package) -> Result<()> {
             read(&path, &inner, package)?;
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            package.insert(inner, Source::parse(&path.display().to_string().replace('\\', "/"), &text));
+            package.insert(inner, Source::parse(&slashed(&path), &text));
         }
     }
     Ok(())
@@ -100,7 +130,9 @@ fn outside_tests(package: &Package) -> impl Iterator<Item = (&Vec<String>, &Sour
         let declared = |at| package.get(&module[..at]).is_some_and(|file: &Source| file.tests.contains(&module[at]));
         (0..module.len()).any(declared)
     };
-    package.iter().filter(move |(module, _)| !is_of_tests(module))
+    // The others are declared with `#[path]`.
+    let is_named = |file: &Source| file.name.ends_with("_tests.rs");
+    package.iter().filter(move |(module, file)| !is_of_tests(module) && !is_named(file))
 }
 
 /// Returns a line for each import of a re-export of the root.
@@ -134,15 +166,21 @@ fn upward(imports: &Imports) -> Vec<String> {
 
 fn imports_of(package: &Package) -> Imports {
     let mut imports = Imports::new();
-    for (module, file) in outside_tests(package) {
-        for import in file.imports.iter().filter(|import| !import.exported || file.words.contains(&import.name)) {
-            let target = resolve(package, module, &import.path, 0).filter(|target| !module.starts_with(target));
-            if let Some(target) = target {
-                imports.entry((file.name.clone(), package[&target].name.clone())).or_insert(import.line);
-            }
+    for (module, file, import, target) in resolved(package) {
+        if !module.starts_with(&target) {
+            imports.entry((file.name.clone(), package[&target].name.clone())).or_insert(import.line);
         }
     }
     imports
+}
+
+/// Returns the imports of items of a package, except re-exports that the exporting file does not
+/// use: the module and its file, the import, and the module of the item.
+fn resolved(package: &Package) -> impl Iterator<Item = (&[String], &Source, &Import, Vec<String>)> {
+    outside_tests(package).flat_map(move |(module, file)| {
+        let imports = file.imports.iter().filter(|import| !import.exported || file.words.contains(&import.name));
+        imports.filter_map(move |import| Some((&module[..], file, import, resolve(package, module, &import.path, 0)?)))
+    })
 }
 
 /// Returns the module of the item that `path` names within `module`; `None` for items of other
@@ -163,6 +201,8 @@ fn resolve(package: &Package, module: &[String], path: &[String], depth: usize) 
         }
         let mut bound = package.get(&at)?.imports.iter().filter(|import| import.binds);
         return match bound.find(|import| import.name == *name) {
+            // A macro of this file.
+            Some(import) if import.path == [name.as_str()] => Some(at),
             Some(import) => resolve(package, &at, &[&import.path, left].concat(), depth + 1),
             None => (rest.len() < path.len()).then_some(at),
         };

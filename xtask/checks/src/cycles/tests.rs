@@ -1,3 +1,4 @@
+use super::folders::{Allowed, folder_imports, layers, problems};
 use super::source::Source;
 use super::{FOLDERS, Package, cycles, imports_of, through_root, upward, visit};
 
@@ -64,6 +65,12 @@ fn parts_of_a_file_and_tests_do_not_count() {
 }
 
 #[test]
+fn a_macro_belongs_to_the_file_that_exports_it() {
+    let log = ("log.rs", "use crate::a::A;\nmacro_rules! log_a {\n    () => {};\n}\npub(crate) use log_a;\n");
+    assert_eq!(found(&[log, ("a.rs", "use crate::log::log_a;\n")]).len(), 1);
+}
+
+#[test]
 fn an_import_through_the_root_is_reported() {
     let root = ("lib.rs", "mod a;\nmod error;\npub const LIMIT: u32 = 1;\npub use error::Error;\npub use std::fmt;\n");
     let error = ("error.rs", "pub enum Error {}\n");
@@ -84,6 +91,53 @@ fn the_lowest_folder_imports_nothing_above_it() {
     assert_eq!(import(above("image/info.rs")).len(), 1);
     assert!(import(sys("mod.rs")).is_empty() && import(above("logging.rs")).is_empty());
     assert!(upward(&[((above("image/info.rs"), sys("mod.rs")), 1)].into()).is_empty());
+}
+
+/// Two folders that import each other without a cycle between files, and a file below them.
+const FOLDER_CYCLE: [(&str, &str); 7] = [
+    ("lib.rs", "mod a;\nmod b;\nmod error;\npub use a::one::One;\npub use b::Two;\n"),
+    ("a/mod.rs", "mod one;\nmod two;\n"),
+    ("a/one.rs", "use crate::b::Two;\nuse crate::error::Error;\n"),
+    ("a/two.rs", "use crate::error::Error;\npub struct Three;\n"),
+    ("b/mod.rs", "mod user;\npub struct Two;\n"),
+    ("b/user.rs", "use crate::a::two::Three;\n\nfn three() -> Three {\n    Three\n}\n"),
+    ("error.rs", "pub enum Error {}\n"),
+];
+
+fn allowed(file: &'static str, module: &'static str) -> Allowed {
+    Allowed { file, module, reason: "a test" }
+}
+
+#[test]
+fn a_cycle_between_folders_is_reported_with_its_imports() {
+    assert!(found(&FOLDER_CYCLE).is_empty(), "no file is in a cycle");
+    let imports = folder_imports(&package(&FOLDER_CYCLE), "");
+    let expected = "    a, b:\n      a imports b:\n        a/one.rs:1 imports crate::b::Two\n      b imports a:\n        \
+                    b/user.rs:1 imports crate::a::two::Three";
+    assert_eq!(problems(&imports, &[]), [expected]);
+
+    let tested = ("b/user.rs", "#[cfg(test)]\nmod tests {\n    use crate::a::two::Three;\n}\n");
+    let files: Vec<_> = FOLDER_CYCLE.into_iter().filter(|(name, _)| *name != tested.0).chain([tested]).collect();
+    assert_eq!(problems(&folder_imports(&package(&files), ""), &[]), [""; 0], "of a test");
+    let named = FOLDER_CYCLE.map(|(name, text)| (if name == tested.0 { "b/user_tests.rs" } else { name }, text));
+    assert_eq!(problems(&folder_imports(&package(&named), ""), &[]), [""; 0], "a file of tests");
+}
+
+#[test]
+fn an_allowed_import_must_close_a_cycle() {
+    let imports = folder_imports(&package(&FOLDER_CYCLE), "");
+    let upward = || allowed("b/user.rs", "a");
+    assert_eq!(problems(&imports, &[upward()]), [""; 0]);
+    assert_eq!(problems(&imports, &[allowed("b/mod.rs", "a")]).len(), 2, "of another file");
+    for (file, module) in [("b/mod.rs", "a"), ("a/two.rs", "error"), ("a/one.rs", "b"), ("gone.rs", "b")] {
+        let stale = problems(&imports, &[upward(), allowed(file, module)]).pop().unwrap();
+        assert!(stale.contains("remove the entry"), "{file}: {stale}");
+    }
+    assert_eq!(
+        layers(&imports, &[upward()]),
+        ", top to bottom:\n    a\n    b, error\n",
+        "b imports nothing but by the allowed import"
+    );
 }
 
 #[test]

@@ -82,7 +82,11 @@ fn read_only_memory_is_written_by_its_creator_only() {
 
 #[test]
 fn bytes_are_stored_at_their_offsets_in_words() {
-    let memory = SharedMemory::new("m", 61).unwrap().map().unwrap();
+    let memory = {
+        // Other tests count the open descriptors.
+        let _alone = alone();
+        SharedMemory::new("m", 61).unwrap().map().unwrap()
+    };
     let mut model = [0u8; 61];
     for offset in 0..=61 {
         for len in 0..=61 - offset {
@@ -103,7 +107,11 @@ fn bytes_are_stored_at_their_offsets_in_words() {
 /// Two threads can write the two halves of one word without overwriting each other's bytes.
 #[test]
 fn parts_of_a_word_are_written_by_two_threads() {
-    let memory = SharedMemory::new("m", 8).unwrap().map().unwrap();
+    let memory = {
+        // Other tests count the open descriptors.
+        let _alone = alone();
+        SharedMemory::new("m", 8).unwrap().map().unwrap()
+    };
     let write = |offset: usize| {
         for round in 0..20_000u32 {
             assert!(memory.write(offset, &round.to_ne_bytes()));

@@ -136,7 +136,7 @@ impl<R: Resources> LatestWriter<R> {
                     self.free.push_front((slot, value));
                     return Err(error);
                 }
-                self.trace("begin", slot, None);
+                self.exchange.traced(slot).begin(self.next_frame);
                 Ok(WriteTurn { slot, done: false, writer: self })
             }
             Ok(None) => Err(self.exchange.closed()),
@@ -181,15 +181,6 @@ impl<R: Resources> LatestWriter<R> {
             }
         }
         Ok(())
-    }
-
-    /// Traces an event of the next frame, in its slot.
-    pub(crate) fn trace(&self, event: &'static str, slot: u32, value: Option<u64>) {
-        if bridge_trace::is_on() {
-            let event =
-                self.exchange.shared.event(event, &self.exchange.offer.name).slot(slot.into()).frame(self.next_frame);
-            bridge_trace::event(value.map_or(event, |value| event.value(value)));
-        }
     }
 
     /// Sends a message about the next frame. `left` is as for [`ExchangeSlots::send`].
@@ -269,7 +260,7 @@ impl<R: Resources> WriteTurn<'_, R> {
             }
         }
         self.done = true;
-        writer.trace("publish", self.slot, Some(value));
+        writer.exchange.traced(self.slot).publish(frame, value);
         writer.next_frame = frame + 1;
         let publish = Message::Publish { exchange, slot: self.slot, frame, value };
         writer.exchange.send(&publish, frame, Duration::MAX)
@@ -287,7 +278,7 @@ impl<R: Resources> WriteTurn<'_, R> {
 
     pub(crate) fn give_back(&mut self) -> Result<()> {
         self.done = true;
-        self.writer.trace("skip", self.slot, None);
+        self.writer.exchange.traced(self.slot).skip(self.writer.next_frame);
         // The stream already waits for the renderer's use of the slot.
         self.writer.free.push_front((self.slot, 0));
         match &self.writer.exchange.side {

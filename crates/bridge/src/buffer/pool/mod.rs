@@ -296,7 +296,7 @@ impl SharedPool {
         let (usage, placement) = (self.0.usage | sharing.buffer_usage, sharing.placement);
         let vulkan = Block::new(device, &BlockInfo { name: &name, size, usage, placement })?;
         let mapping = side.map_block(&vulkan)?;
-        let object = Object::new(Kind::Block, &name, side.name(), Some(size));
+        let object = Object::new(Kind::Block, &name, side.trace_side(), Some(size));
         let vulkan = Arc::new(VulkanBlock { vulkan, object });
         Ok(Arc::new(PoolBlock { mapping: Mapped::new(mapping, &vulkan, None), vulkan }))
     }

@@ -11,8 +11,8 @@ use crate::compute::host::memory::HostImage;
 use crate::compute::mappings::AccessibleImage;
 use crate::compute::per_backend::PerBackend;
 use crate::error::{Error, Result};
-use crate::image::staging::{Staging, staged_info};
 use crate::observe::log_info;
+use crate::staging::{Staging, staged_info};
 
 /// Creates an image and maps it, or maps its staging buffer. `T` is the texel type of the image's
 /// format.

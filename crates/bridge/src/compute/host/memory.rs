@@ -9,9 +9,8 @@ use vk_export::{Buffer, Image};
 
 use crate::compute::mapped::Mapping;
 use crate::error::{Error, Result};
-use crate::image::host::{HostImageMut, PlaneLayout};
-use crate::image::staging::Staging;
-use crate::kernel::buffer::KernelBuffer;
+use crate::host_image::{HostImageMut, PlaneLayout};
+use crate::staging::Staging;
 
 /// The mapping of a pool block, which is empty: Vulkan maps the block.
 #[derive(Debug)]
@@ -41,9 +40,14 @@ impl<T: Pod> HostBuffer<T> {
         Ok(Self { start, len })
     }
 
-    /// Returns the buffer as an argument of kernel launches.
-    pub(crate) fn view(&self) -> KernelBuffer<'_, T> {
-        KernelBuffer::on_host(self.start.as_ptr(), self.len)
+    /// Returns the address of the first element.
+    pub(crate) fn as_mut_ptr(&self) -> *mut T {
+        self.start.as_ptr()
+    }
+
+    /// Returns the number of elements.
+    pub(crate) fn len(&self) -> usize {
+        self.len
     }
 
     /// Returns the elements.

@@ -16,8 +16,8 @@ use vk_export::ash::vk;
 use vk_export::{Counterpart, Placement};
 
 use crate::compute::host::stream::HostStream;
-use crate::compute::mapped::Sharing;
 use crate::error::Result;
+use crate::sharing::Sharing;
 use crate::timeline::Timeline;
 
 /// Memory is host-visible, and Vulkan maps it.

@@ -7,7 +7,6 @@ use vk_export::ash::vk;
 
 use crate::compute::mapped::Mapping;
 use crate::error::{Error, Result};
-use crate::kernel::buffer::KernelBuffer;
 
 /// A buffer, accessed by its device address.
 #[derive(Debug)]
@@ -29,8 +28,18 @@ impl<T> InlineBuffer<T> {
         Ok(Self { address, len, buffer: buffer.as_raw(), element: PhantomData })
     }
 
-    pub(crate) fn view(&self) -> KernelBuffer<'_, T> {
-        KernelBuffer::on_queue(self.address, self.len, self.buffer)
+    /// Returns the device address of the first element.
+    pub(crate) fn address(&self) -> u64 {
+        self.address
+    }
+
+    /// Returns the number of elements.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn as_raw(&self) -> vk::Buffer {
+        self.buffer
     }
 }
 

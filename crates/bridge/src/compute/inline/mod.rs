@@ -22,8 +22,8 @@ use vk_export::ash::vk;
 use vk_export::{Counterpart, ExportDevice, ImageInfo, Placement, Queue, QueueKind};
 
 use crate::compute::inline::stream::InlineStream;
-use crate::compute::mapped::Sharing;
 use crate::error::{Error, Result};
+use crate::sharing::Sharing;
 use crate::timeline::Timeline;
 
 /// Memory is not exported. Kernels access buffers by address, and images by view handles. The

@@ -10,7 +10,7 @@ use crate::compute::gpus::Gpus;
 use crate::compute::per_backend::PerBackend;
 use crate::compute::{Compute, Inner};
 use crate::error::{Error, Result};
-use crate::observe::log_info;
+use crate::observe::{log_info, trace};
 
 /// Text for errors about a drawing GPU that CUDA does not see.
 const HIDDEN: &str = "; CUDA does not see the GPU that draws (CUDA_VISIBLE_DEVICES), so it cannot be asked whether the two have \
@@ -65,7 +65,7 @@ impl Compute {
     /// [`Error::InvalidArgument`] if `cuda` is empty or contains a device twice, otherwise the
     /// errors of [`on_peer`](Self::on_peer).
     pub fn group(device: &ExportDevice, cuda: &[CudaDevice]) -> Result<Self> {
-        crate::observe::trace::init();
+        trace::init();
         let invalid = |reason: String| Error::invalid("a group of CUDA devices", reason);
         let Some((first, others)) = cuda.split_first() else {
             return Err(invalid("it has no device; give at least one".into()));

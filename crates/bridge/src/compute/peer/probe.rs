@@ -18,8 +18,8 @@ use vk_export::{
 
 use crate::compute::gpus::Gpus;
 use crate::compute::host::stream::retry_signal;
+use crate::compute::import;
 use crate::error::{Error, Result};
-use crate::import;
 use crate::timeline::host_signal::signal;
 use crate::timeline::wait;
 

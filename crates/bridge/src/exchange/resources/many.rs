@@ -5,14 +5,14 @@ use std::sync::Arc;
 use cuda_import::cudarc::driver::CudaStream;
 use vk_export::ash::vk;
 
+use crate::barriers::Barriers;
 use crate::compute::inline::copy::BufferCopy;
 use crate::error::{Result, first_error};
+#[cfg(all(target_os = "linux", feature = "remote"))]
+use crate::exchange::remote::exported::Exported;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+use crate::exchange::remote::runs::{ResourceKind, Run};
 use crate::exchange::resources::{NewSlot, Resources, Share, SlotInfo};
-use crate::exchange::slots::barriers::Barriers;
-#[cfg(all(target_os = "linux", feature = "remote"))]
-use crate::remote::exported::Exported;
-#[cfg(all(target_os = "linux", feature = "remote"))]
-use crate::remote::runs::{ResourceKind, Run};
 
 /// Iterator over the resources of a `Vec` that a turn lends. Not `Clone`: each is lent once.
 pub struct PerElement<'t, S, L> {

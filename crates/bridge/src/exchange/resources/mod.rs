@@ -9,17 +9,17 @@ use std::sync::Arc;
 use cuda_import::cudarc::driver::CudaStream;
 use vk_export::ash::vk;
 
+use crate::barriers::Barriers;
 use crate::buffer::pool::SharedPool;
 use crate::compute::Compute;
 use crate::compute::inline::copy::BufferCopy;
 use crate::compute::per_backend::PerBackend;
 use crate::compute::remote::Unmapped;
 use crate::error::{Error, Result, first_error};
-use crate::exchange::slots::barriers::Barriers;
 #[cfg(all(target_os = "linux", feature = "remote"))]
-use crate::remote::exported::Exported;
+use crate::exchange::remote::exported::Exported;
 #[cfg(all(target_os = "linux", feature = "remote"))]
-use crate::remote::runs::{ResourceKind, Run};
+use crate::exchange::remote::runs::{ResourceKind, Run};
 use crate::tuples::up_to_6;
 
 /// Description of the resources in each slot of an exchange.

@@ -4,8 +4,8 @@
 use vk_export::ash::vk;
 use vk_export::{ExportDevice, Queue};
 
+use crate::barriers::Barriers;
 use crate::error::{Error, Result};
-use crate::exchange::slots::barriers::Barriers;
 
 /// State of an exchange's images before their first frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

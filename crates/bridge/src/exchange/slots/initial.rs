@@ -7,10 +7,10 @@ use std::sync::Arc;
 use vk_export::OneTimeCommands;
 use vk_export::ash::vk;
 
+use crate::barriers::Barriers;
 use crate::error::{Error, Result};
 use crate::exchange::ledger::refusal::Refusal;
 use crate::exchange::resources::Resources;
-use crate::exchange::slots::barriers::Barriers;
 use crate::exchange::slots::hand_over::{InitialState, record, record_again};
 use crate::exchange::state::State;
 use crate::exchange::submit::once::may_still_run;

@@ -1,6 +1,5 @@
 //! Creation of the slots of an exchange.
 
-pub(crate) mod barriers;
 pub(in crate::exchange) mod hand_over;
 pub(in crate::exchange) mod initial;
 pub(in crate::exchange) mod lender;
@@ -15,7 +14,7 @@ use vk_export::{Queue, QueueKind};
 
 use super::core::Core;
 use super::resources::{Mappings, Resources, SlotInfo};
-use super::slots::barriers::Barriers;
+use crate::barriers::Barriers;
 use crate::compute::Compute;
 use crate::error::{Error, Result};
 

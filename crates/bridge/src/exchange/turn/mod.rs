@@ -1,6 +1,7 @@
 //! The turns of a frame: what a side may do with its slot, until it hands the slot over.
 
 pub(in crate::exchange) mod compute;
+pub(in crate::exchange) mod kernels;
 pub(in crate::exchange) mod lease;
 pub(in crate::exchange) mod lent;
 pub(in crate::exchange) mod parts;

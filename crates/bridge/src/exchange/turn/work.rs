@@ -12,7 +12,7 @@ use crate::compute::remote;
 use crate::error::{Error, Result};
 use crate::exchange::resources::Resources;
 use crate::exchange::state::State;
-use crate::kernel::work::KernelWork;
+use crate::exchange::turn::kernels::KernelWork;
 
 /// Resources to compute with.
 ///
@@ -181,7 +181,7 @@ impl<R: Resources> HostWork<'_, R> {
     #[cfg(all(target_os = "linux", feature = "remote"))]
     pub(crate) fn run_for_each_run(
         &self,
-        mut each: impl FnMut(crate::remote::runs::Run, &mut [u8]) + Send + 'static,
+        mut each: impl FnMut(crate::exchange::remote::runs::Run, &mut [u8]) + Send + 'static,
     ) -> Result<()> {
         let (slots, slot) = (Arc::clone(self.slots), self.slot);
         // SAFETY: as in `run`.

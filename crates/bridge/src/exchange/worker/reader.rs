@@ -15,9 +15,9 @@ use crate::exchange::latest::RemoteHandle;
 use crate::exchange::ledger::FirstSide;
 use crate::exchange::remote::draws::RemoteDraws;
 use crate::exchange::remote::program_half::ProgramHalf as _;
+use crate::exchange::remote::runs::Run;
 use crate::exchange::resources::Resources;
 use crate::exchange::state::State;
-use crate::remote::runs::Run;
 use crate::timeline::host_signal;
 
 /// The compute side of an exchange in step, on behalf of another process that reads.

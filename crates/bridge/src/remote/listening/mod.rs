@@ -11,7 +11,7 @@ use super::status::{Lost, Status};
 use super::stored_handle::StoredHandle;
 use super::terms::EXCHANGE;
 use super::wake::sleep_after_polling;
-use crate::observe::trace::{self, Event};
+use crate::observe::worker_trace;
 use crate::timeline::wait::SPIN;
 
 /// Time within which the ends of a connection and of its process are reported as one.
@@ -105,7 +105,7 @@ impl<P: Part> WorkerListener<P> {
 
     /// Ends the connection with a worker that the program no longer wants.
     fn end(mut self) -> StoredHandle<P::Handle> {
-        trace::event(Event::new("close", "host", self.status.exchange()).peer(self.status.worker()));
+        worker_trace::close(self.status.exchange(), self.status.worker());
         // A worker that reads gets the submitted frames before it is notified of the end.
         let handed_over = P::Handle::DIRECTION == Direction::WorkerWrites || self.send_submitted();
         self.part.close();
@@ -160,8 +160,7 @@ impl<P: Part> WorkerListener<P> {
                 | Message::Torn { .. }
                 | Message::Done { .. }) => {
                     if let &Message::Publish { slot, frame, value, .. } = message {
-                        let taken = Event::new("take", "host", self.status.exchange()).slot(slot.into());
-                        trace::event(taken.frame(frame).value(value));
+                        worker_trace::take(self.status.exchange(), slot, frame, value);
                     }
                     let gives = matches!(message, Message::Publish { .. } | Message::Free { .. });
                     self.held = self.held.saturating_sub(usize::from(gives));
@@ -223,14 +222,13 @@ impl<P: Part> WorkerListener<P> {
         }
         let HandedSlot { slot, frame, value } = handed;
         let (exchange, slot) = (EXCHANGE, u32::try_from(slot).unwrap_or(u32::MAX));
-        let traced = |event| Event::new(event, "host", self.status.exchange()).slot(slot.into()).value(value);
         let message = match frame {
             Some(frame) => {
-                trace::event(traced("publish").frame(frame));
+                worker_trace::publish(self.status.exchange(), slot, frame, value);
                 Message::Publish { exchange, slot, frame, value }
             }
             None => {
-                trace::event(traced("free"));
+                worker_trace::free(self.status.exchange(), slot, value);
                 Message::Free { exchange, slot, value }
             }
         };

@@ -10,8 +10,8 @@ use vk_export::ExportDevice;
 
 use super::*;
 use crate::buffer::spec::BufferSpec;
+use crate::exchange::remote::runs;
 use crate::exchange::{RemoteHandle, WorkerWriter};
-use crate::remote::runs;
 use crate::remote::test_renderer::leave_child;
 
 pub(in crate::remote) type Words = BufferSpec<u32>;

@@ -15,10 +15,10 @@ use crate::buffer::spec::BufferSpec;
 use crate::compute::Compute;
 use crate::compute::remote::Trust;
 use crate::error::Error;
+use crate::exchange::remote::runs;
 use crate::exchange::{Exchange, LatestInfo, LatestReader, RemoteHandle};
 use crate::remote::latest_writer::LatestWriterPart;
 use crate::remote::memory::AcceptedMemory;
-use crate::remote::runs;
 use crate::remote::timelines::Timelines;
 use crate::remote::wake::Waker;
 use crate::test_device::own_device;
@@ -325,19 +325,23 @@ fn unfinished_frames_of_a_dead_worker_are_counted_as_pending() {
     if let Ok(path) = std::env::var(PLACE) {
         let (mut connection, slots) = connect(Path::new(&path));
         (0..2).for_each(|frame| publish(&mut connection, slots[frame as usize], frame));
+        println!("there");
         std::thread::sleep(LIMIT);
         return;
     }
     let Some(mut scene) = Scene::new("death") else { return };
     let mut process = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "remote::listening::tests::unfinished_frames_of_a_dead_worker_are_counted_as_pending"])
+        .args(["--exact", "--nocapture"])
+        .arg("remote::listening::tests::unfinished_frames_of_a_dead_worker_are_counted_as_pending")
         .env(PLACE, scene.path())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let (thread, gpu) = scene.listen();
     gpu(1);
     assert_eq!(scene.new_frame(), 0);
+    let mut message = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert!(message.any(|line| line.contains("there")), "it has not published both frames");
     process.kill().unwrap();
     process.wait().unwrap();
     // The thread ends by itself.

@@ -11,8 +11,8 @@ use crate::compute::remote::Trust;
 use crate::error::Error;
 use crate::exchange::{ProgramHalf as _, RenderTurn};
 use crate::remote::test_renderer::BEFORE_PENDING;
+use crate::signaler::Signaler;
 use crate::test_device::{allow, own_device};
-use crate::timeline::signaler::Signaler;
 
 impl Worker {
     /// Returns the value of Vulkan's progress that the worker sees.

@@ -11,7 +11,6 @@
 //! Contains unsafe code because it passes events to the driver.
 #![allow(unsafe_code)]
 
-pub(crate) mod device_orders;
 mod end;
 
 use std::fmt;
@@ -20,14 +19,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cudarc::driver::{CudaStream, DriverError, SyncOnDrop};
 
+use crate::capture::{self, Role};
 use crate::device::CudaDevice;
 use crate::error::{Error, Object, Result};
+use crate::identity::{is_per_thread, is_same};
 use crate::logging::log_warn;
 use crate::stream::Event;
-use crate::stream::capture;
-use crate::stream::capture::Role;
 use crate::stream::foreign_streams::{ForeignStreams, MAX_TICKETS};
-use crate::stream::identity::{is_per_thread, is_same};
 use crate::stream::poll::warn;
 use crate::stream::refusal::{Refusal, check_stream};
 use crate::sys::{CallError, CallResult, Current, Restoring};

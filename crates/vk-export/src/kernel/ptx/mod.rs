@@ -5,7 +5,6 @@ mod body;
 mod declaration;
 mod lexer;
 mod module;
-pub(crate) mod refusal;
 
 #[cfg(test)]
 mod tests;
@@ -16,8 +15,7 @@ use std::sync::Arc;
 
 use self::body::Refused;
 use self::module::{Function, Module};
-use self::refusal::PtxRefusal;
-use crate::error::{Error, Result};
+use crate::error::{Error, PtxRefusal, Result};
 
 pub use declaration::PtxParam;
 

@@ -7,8 +7,8 @@ use cuda_import::{ChannelType, Texel};
 use vk_export::ImageKind;
 use vk_export::ash::vk;
 
+use crate::host_image::HostImageMut;
 use crate::image::format::FormatInfo;
-use crate::image::host::HostImageMut;
 use crate::image::spec::ImageSpec;
 
 pub(crate) use bridge_ipc::ResourceKind;
@@ -84,7 +84,7 @@ mod tests {
     use std::ptr::NonNull;
 
     use super::*;
-    use crate::image::host::PlaneLayout;
+    use crate::host_image::PlaneLayout;
 
     /// A volume without gaps is one run, so that a frame is read with one call instead of one call
     /// per row.

@@ -45,7 +45,7 @@ impl Exported {
     }
 
     /// Returns the message that describes the memory to the worker.
-    pub(super) fn resource(&self, exchange: u32, slot: u32, index: u32, kind: ResourceKind) -> Resource {
+    pub(crate) fn resource(&self, exchange: u32, slot: u32, index: u32, kind: ResourceKind) -> Resource {
         Resource {
             exchange,
             slot,

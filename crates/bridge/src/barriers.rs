@@ -7,7 +7,7 @@ use vk_export::ash::vk;
 use vk_export::{ExportDevice, Handover, ImageHandover};
 
 use crate::compute::mapped::Container;
-use crate::image::staging::{COPY, Copies, Staging};
+use crate::staging::{COPY, Copies, Staging};
 
 /// The barriers of all resources of one slot, in the form that `vkCmdPipelineBarrier2` takes, and
 /// the copies of staged images.
@@ -79,12 +79,12 @@ impl Barriers {
     }
 
     /// Returns the stages of the hand-over's own copies; none without staged images.
-    pub(in crate::exchange) fn copy_stages(&self) -> vk::PipelineStageFlags2 {
+    pub(crate) fn copy_stages(&self) -> vk::PipelineStageFlags2 {
         if self.copies_in.is_empty() { vk::PipelineStageFlags2::NONE } else { COPY }
     }
 
     /// Returns the number of images in the slot.
-    pub(in crate::exchange) fn images(&self) -> usize {
+    pub(crate) fn images(&self) -> usize {
         self.initial.images.len()
     }
 
@@ -160,7 +160,7 @@ impl Barriers {
 
 /// Counts the resources of slots that stay alive on purpose, and the blocks that they keep alive,
 /// as leaked. Each is counted once, even if its mapping cannot be freed later.
-pub(in crate::exchange) fn count_leaked(slots: &[Barriers]) {
+pub(crate) fn count_leaked(slots: &[Barriers]) {
     slots.iter().flat_map(|slot| &slot.objects).filter_map(Weak::upgrade).for_each(|object| object.note_leaked());
 }
 

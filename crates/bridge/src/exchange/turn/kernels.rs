@@ -28,7 +28,7 @@ use crate::kernel::twin::Twin;
 /// [`Compute`](crate::Compute); a kernel sees what earlier kernels wrote. With
 /// [`Backend::Inline`](crate::Backend::Inline) they are submitted with the next submission of any
 /// exchange of the `Compute`, or when the host waits for one of its points.
-#[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/kernel_work.rs"), "```")]
+#[doc = concat!("\n# Examples\n```\n", include_str!("../../../docs/kernel_work.rs"), "```")]
 pub struct KernelWork<'t, R: Resources> {
     /// The resources, as kernel arguments.
     pub resources: R::Kernel<'t>,

@@ -15,7 +15,6 @@ use vk_export::{Block, Buffer, Image, ImageKind, MemoryDescriptor, MemoryHandle,
 use crate::compute::gpus::{Gpus, Pair};
 use crate::error::{Error, Result};
 use crate::observe::trace;
-use crate::observe::trace::Event;
 
 /// Imports a buffer's memory.
 pub(crate) fn memory(buffer: &Buffer, gpus: &Gpus) -> Result<Arc<ImportedMemory>> {
@@ -82,8 +81,7 @@ fn import(
         allocation_size: descriptor.allocation_size,
         dedicated: descriptor.dedicated,
     };
-    let exported = Event::new("export", "vulkan", &descriptor.name);
-    trace::event(exported.bytes(Some(descriptor.allocation_size)).dedicated(descriptor.dedicated));
+    trace::export_memory(descriptor);
     let imported = match gpus.pair() {
         Pair::Same(pair) => {
             let handle = import_handle(handle, info.name)?;
@@ -100,7 +98,7 @@ fn import(
             unsafe { ImportedMemory::import_peer(first, others, handle, &info) }?
         }
     };
-    trace::event(Event::new("import", "cuda", info.name));
+    trace::import(info.name);
     Ok(imported)
 }
 
@@ -117,11 +115,11 @@ pub(crate) fn semaphore(semaphore: &Semaphore, gpus: &Gpus) -> Result<ImportedSe
             return Err(Error::invalid(&*descriptor.name, reason));
         }
     };
-    trace::event(Event::new("export", "vulkan", &descriptor.name));
+    trace::export_timeline(&descriptor.name);
     // SAFETY: the handle was just exported from a semaphore of this kind, on the same GPU, or on
     // the GPU that the leading one is a peer of, for which the probe has checked that this works.
     let imported = unsafe { ImportedSemaphore::import(gpus.leader(), exported.handle, kind, &descriptor.name) }?;
-    trace::event(Event::new("import", "cuda", &descriptor.name));
+    trace::import(&descriptor.name);
     Ok(imported)
 }
 

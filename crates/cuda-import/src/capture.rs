@@ -9,7 +9,7 @@ use std::cell::Cell;
 
 use cudarc::driver::CudaStream;
 
-use crate::stream::identity::identity;
+use crate::identity::identity;
 
 thread_local! {
     static CAPTURE: Cell<Option<Capture>> = const { Cell::new(None) };

@@ -26,9 +26,9 @@ use std::sync::Arc;
 use vk_export::ash::vk;
 use vk_export::{Buffer, BufferAccess, BufferInfo, Counterpart, Handover, Image, ImageAccess, ImageInfo, Placement};
 
-use crate::compute::mapped::Sharing;
 use crate::error::{Error, Result};
-use crate::image::host::PlaneLayout;
+use crate::host_image::PlaneLayout;
+use crate::sharing::Sharing;
 
 /// The stage of the copies, which has the same value in the old and the synchronization2 form of
 /// barriers and semaphore waits.
