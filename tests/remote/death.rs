@@ -24,7 +24,7 @@ fn a_worker_killed_in_any_state_is_replaced() {
             scene.read_until(&mut reader, (1 << 20) + 4);
         }
         worker.kill();
-        let (error, took) = scene.lost(&mut reader);
+        let (error, took) = scene.dead(&mut reader);
         println!("{behavior:?}: told after {took:.1?}");
         let Error::PeerLost { worker: process, dead, frame, owed, .. } = error else { panic!("{error}") };
         assert_eq!((process, dead, owed), (worker.pid(), true, 0), "{behavior:?}");

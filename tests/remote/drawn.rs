@@ -81,7 +81,7 @@ fn a_killed_reading_worker_is_replaced() {
     let (mut worker, mut writer) = painter.with(Backend::Host, Behavior::Reads);
     painter.draw_until_seen(&mut writer, &worker, 5);
     worker.kill();
-    let (error, took) = painter.lost(&mut writer);
+    let (error, took) = painter.dead(&mut writer);
     println!("told after {took:.1?}");
     let Error::PeerLost { worker: process, dead, frame, owed, .. } = error else { panic!("{error}") };
     assert_eq!((process, dead, owed, frame.is_some()), (worker.pid(), true, 0, true));

@@ -16,7 +16,7 @@ use crate::reading::{Behavior, Reading, accept_exchange};
 use crate::scene::Scene;
 use crate::worker::LEN;
 
-const LIMIT: Duration = Duration::from_secs(9);
+const LIMIT: Duration = Rig::LONG;
 
 /// Runs a worker in this process: it takes the exchange, and calls `lives`.
 fn worker(painter: &Painter, lives: impl FnOnce(Connection) + Send + 'static) -> (std::thread::JoinHandle<()>, Writer) {

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 
 use crate::bounds;
 use crate::reading::{Behavior, Reading, Report};
-use crate::scene::Scene;
+use crate::scene::{Scene, until_dead};
 use crate::worker::LEN;
 
 pub(crate) type Writer = RemoteLatestWriter<BufferSpec<u32>>;
@@ -193,7 +193,14 @@ impl Painter {
         [lost, dead, took]
     }
 
-    /// Draws until the worker is reported to be lost; returns how long that took.
+    /// Draws until the worker is reported to be lost, and waits until it is reported to be dead.
+    /// Returns that report, and how long the first one took.
+    pub(crate) fn dead(&mut self, writer: &mut Writer) -> (bridge::Error, Duration) {
+        let (_, took) = self.lost(writer);
+        (until_dead(|| writer.check_worker()), took)
+    }
+
+    /// Draws until the worker is reported to be lost. Returns the report, and how long it took.
     pub(crate) fn lost(&mut self, writer: &mut Writer) -> (bridge::Error, Duration) {
         let start = Instant::now();
         loop {

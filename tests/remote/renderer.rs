@@ -92,7 +92,7 @@ impl Drop for Renderer {
 
 /// Returns the parameters of a worker on the CPU, whatever the renderer allows.
 pub(crate) fn on_the_cpu() -> WorkerInfo<'static> {
-    WorkerInfo { backend: Some(Backend::Host), timeout: Duration::from_secs(10), ..Default::default() }
+    WorkerInfo { backend: Some(Backend::Host), timeout: Rig::LONG, ..Default::default() }
 }
 
 /// Connects as soon as the renderer listens.

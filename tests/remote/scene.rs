@@ -20,6 +20,18 @@ pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
+/// Waits until `check` reports that the worker's process has ended: the first report may precede
+/// that.
+pub(crate) fn until_dead(check: impl Fn() -> Result<(), bridge::Error>) -> bridge::Error {
+    let start = Instant::now();
+    loop {
+        match check() {
+            Err(error @ bridge::Error::PeerLost { dead: true, .. }) => return error,
+            reported => assert!(start.elapsed() < Rig::LONG, "{reported:?}"),
+        }
+    }
+}
+
 /// A renderer, and the frames that it received.
 pub(crate) struct Scene {
     // Field order is drop order: all descriptors of this test are closed before the next test
@@ -116,7 +128,14 @@ impl Scene {
         assert!(if behavior == Behavior::Runs { last >= least } else { last == least }, "{behavior:?}: {last:x?}");
     }
 
-    /// Waits until the worker is reported to be lost; returns how long that took.
+    /// Reads frames until the worker is reported to be lost, and waits until it is reported to be
+    /// dead. Returns that report, and how long the first one took.
+    pub(crate) fn dead(&mut self, reader: &mut Reader) -> (bridge::Error, Duration) {
+        let (_, took) = self.lost(reader);
+        (until_dead(|| reader.check_worker()), took)
+    }
+
+    /// Reads frames until the worker is reported to be lost. Returns the report, and how long it took.
     pub(crate) fn lost(&mut self, reader: &mut Reader) -> (bridge::Error, Duration) {
         let start = Instant::now();
         loop {

@@ -17,7 +17,9 @@ fn work(path: &std::path::Path) {
     let worker = Worker::connect_with(path, &info(Backend::Host)).unwrap();
     let mut exchange = worker.exchange::<Image<f32>>("steps").unwrap();
     while let Ok(mut turn) = exchange.begin() {
-        turn.announce().unwrap();
+        if turn.announce().is_err() {
+            return;
+        }
         let texels = [turn.frame() as f32; 256];
         let Work::Host(mut host) = turn.work() else { panic!("it computes with CUDA") };
         host.resources.write_from(0, 0, &texels).unwrap();

@@ -158,6 +158,18 @@ impl StepPainter {
         last
     }
 
+    /// Draws into the slots that a worker with this behavior has returned, all three but one if it
+    /// holds a frame. Returns the point of the last frame.
+    pub(crate) fn fill_returned(&mut self, writer: &mut Writer, behavior: Behavior) -> TimelinePoint {
+        let returned = if behavior == Behavior::Holds { 2 } else { 3 };
+        let mut draw = || {
+            let turn = writer.begin(Rig::LONG).unwrap().expect("the worker returns no slot");
+            self.submit(turn, &[]).1
+        };
+        (1..returned).for_each(|_| drop(draw()));
+        draw()
+    }
+
     /// Draws until the worker is reported to be dead.
     pub(crate) fn draw_until_dead(&mut self, writer: &mut Writer) {
         let start = Instant::now();

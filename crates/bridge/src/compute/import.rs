@@ -189,7 +189,28 @@ fn check_device(vulkan: &str, object: &str, exported: Uuid, proven: CheckedGpu<'
 
 #[cfg(test)]
 mod tests {
+    use vk_export::ImageInfo;
+
     use super::*;
+    use crate::test_device::device;
+
+    /// Kernels see an array even if there is one layer, which `layers` does not tell.
+    #[test]
+    fn rows_of_an_array_of_one_layer_are_those_of_an_array() {
+        let Some(device) = device() else { return };
+        let info = ImageInfo {
+            name: "array",
+            format: vk::Format::R8G8B8A8_UNORM,
+            extent: [8, 4, 1],
+            usage: vk::ImageUsageFlags::TRANSFER_DST,
+            ..Default::default()
+        };
+        let image = Image::new(&device, &info).unwrap();
+        for layered in [true, false] {
+            let mapping = image_mapping_info(&image, layered).unwrap();
+            assert_eq!((mapping.layered, mapping.layers, mapping.extent), (layered, 1, [8, 4, 1]));
+        }
+    }
 
     #[test]
     fn objects_of_another_gpu_are_refused() {

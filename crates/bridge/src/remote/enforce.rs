@@ -26,7 +26,7 @@ impl<P: Part> WorkerListener<P> {
             return "is this process, which is not killed".to_owned();
         }
         #[cfg(test)]
-        let killed = match self.status.spare_worker.load(std::sync::atomic::Ordering::Relaxed) {
+        let killed = match self.status.status().spare_worker.load(std::sync::atomic::Ordering::Relaxed) {
             true => Ok(()),
             false => self.connection.peer().kill(),
         };
@@ -39,7 +39,7 @@ impl<P: Part> WorkerListener<P> {
     /// [`Part::describe_overrun`].
     pub(super) fn describe_overrun(&mut self, leaves: bool) -> Option<String> {
         #[cfg(test)]
-        if self.status.force_overrun.load(std::sync::atomic::Ordering::Relaxed) {
+        if self.status.status().force_overrun.load(std::sync::atomic::Ordering::Relaxed) {
             return self.part.describe_overrun(Duration::ZERO, leaves);
         }
         self.part.describe_overrun(self.timeout, leaves)

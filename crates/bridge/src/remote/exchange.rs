@@ -198,5 +198,9 @@ mod held;
 mod replaced;
 
 #[cfg(test)]
+#[path = "late_tests.rs"]
+mod late;
+
+#[cfg(test)]
 #[path = "traced_tests.rs"]
 mod traced;

@@ -1,5 +1,6 @@
 //! The thread of a connection, from the offer to the worker's end.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::sync::mpsc::{SyncSender, channel};
 use std::sync::{Arc, PoisonError};
@@ -11,7 +12,7 @@ use super::control::{Control, PendingWorker, Stage};
 use super::listening::{EXIT_GRACE, WorkerListener};
 use super::memory::AcceptedMemory;
 use super::part::{Backoff, Part, Slots, WorkerHandle};
-use super::status::{Lost, Status};
+use super::status::{Lost, Status, WorkerStatus};
 use super::stored_handle::{HandleStore, StoredHandle, take};
 use super::terms::Terms;
 use super::thread::WorkerThread;
@@ -26,6 +27,7 @@ use crate::observe::worker_trace;
 /// for nothing.
 pub(super) struct WorkerLink {
     control: Arc<Control>,
+    status: Arc<WorkerStatus>,
     thread: Option<WorkerThread>,
 }
 
@@ -46,23 +48,21 @@ impl WorkerLink {
         let control = Arc::new(Control::new(waker));
         let worker = connection.peer().pid();
         let (give, gives) = channel::<WorkerThread>();
+        #[cfg(test)]
+        let fails = status.fail_thread_start.load(std::sync::atomic::Ordering::Relaxed);
+        let status = status.connect_worker(worker);
         let thread = LinkThread {
             connection,
             terms: terms.clone(),
-            status: Arc::clone(status),
+            status: Arc::clone(&status),
             store: Arc::clone(store),
             control: Arc::clone(&control),
             result_sender,
         };
-        // Before the thread can receive the first message of the worker.
-        status.set_connected(worker);
         worker_trace::connect(status.exchange(), worker);
         let builder = std::thread::Builder::new().name("bridge-remote".into());
         #[cfg(test)]
-        let builder = match status.fail_thread_start.load(std::sync::atomic::Ordering::Relaxed) {
-            true => builder.stack_size(1 << 60),
-            false => builder,
-        };
+        let builder = if fails { builder.stack_size(1 << 60) } else { builder };
         let thread = builder.spawn(move || thread.run(gives.recv().ok())).map_err(|error| {
             let reason = format!("cannot be served, since no thread could be started: {error}");
             status.record_loss(Lost { reason: reason.clone(), ..Lost::default() });
@@ -72,7 +72,7 @@ impl WorkerLink {
         if let Some(before) = before.take() {
             let _ = give.send(before);
         }
-        Ok(Self { control, thread: Some(WorkerThread::new(thread)) })
+        Ok(Self { control, status, thread: Some(WorkerThread::new(thread)) })
     }
 
     /// Ends the connection. Returns the thread if it continues: the worker owes something, was
@@ -96,6 +96,11 @@ impl WorkerLink {
         if !self.is_forked() {
             self.control.discard();
         }
+    }
+
+    /// Returns the status of this connection's worker.
+    pub(super) fn status(&self) -> &Arc<WorkerStatus> {
+        &self.status
     }
 
     pub(super) fn is_stopped(&self) -> bool {
@@ -142,7 +147,7 @@ impl Drop for WorkerLink {
 struct LinkThread<E: WorkerHandle> {
     connection: Connection,
     terms: Terms,
-    status: Arc<Status>,
+    status: Arc<WorkerStatus>,
     store: HandleStore<E>,
     control: Arc<Control>,
     result_sender: Option<SyncSender<Result<()>>>,
@@ -158,8 +163,8 @@ impl<E: WorkerHandle> LinkThread<E> {
         Backoff::set_precise_sleep();
         if let Some(before) = before {
             if let Err(error) = self.wait_for_thread(&before) {
-                self.refuse(error, None);
-                return self.outlast(before);
+                let dead = self.refuse(error, None);
+                return self.outlast(before, dead);
             }
             before.join();
         }
@@ -170,7 +175,10 @@ impl<E: WorkerHandle> LinkThread<E> {
         };
         let given = match self.offer(&mut stored) {
             Ok(given) => given,
-            Err(error) => return self.refuse(error, Some(stored)),
+            Err(error) => {
+                let dead = self.refuse(error, Some(stored));
+                return self.wait_for_death(dead);
+            }
         };
         worker_trace::offer(status.exchange(), self.connection.peer().pid());
         self.report(Ok(()));
@@ -212,7 +220,8 @@ impl<E: WorkerHandle> LinkThread<E> {
     }
 
     /// Ends the connection with a worker that does not get the exchange, and restores the handle.
-    fn refuse(&mut self, error: Error, stored: Option<StoredHandle<E>>) {
+    /// Returns `true` if the worker's process has ended.
+    fn refuse(&mut self, error: Error, stored: Option<StoredHandle<E>>) -> bool {
         let error = offer_error(&mut self.connection, error);
         // If this process has failed, the worker is still waiting.
         let code = if self.control.is_stopped() { Code::Done } else { Code::Failure };
@@ -227,21 +236,34 @@ impl<E: WorkerHandle> LinkThread<E> {
             ..Lost::default()
         });
         self.report(Err(error));
+        dead
+    }
+
+    /// Waits until the process of a refused worker has ended, unless it is `dead`, or until the
+    /// thread is asked to end.
+    fn wait_for_death(&self, dead: bool) {
         if !dead && self.control.wait_for_exit(&self.connection, None) {
             self.status.record_death();
         }
     }
 
-    /// Waits for the thread of the last worker, however long that takes. A program that leaves does
-    /// not have to wait for that.
-    fn outlast(&self, before: WorkerThread) {
+    /// Waits for the thread of the last worker, however long that takes, and for the end of this
+    /// one. A program that leaves does not have to wait for that.
+    fn outlast(&self, before: WorkerThread, dead: bool) {
+        let is_dead = Cell::new(dead);
+        // Does not sleep on the waker, which that thread may clear.
         let Ok(()) = before.wait(|| {
+            if !is_dead.get() && self.connection.peer().has_exited() {
+                is_dead.set(true);
+                self.status.record_death();
+            }
             if self.control.is_stopped() {
                 self.control.detach();
             }
             Ok::<_, Infallible>(())
         });
         before.join();
+        self.wait_for_death(is_dead.get());
     }
 
     fn report(&self, result: Result<()>) {
@@ -286,7 +308,7 @@ impl Drop for EndGuard {
 }
 
 /// Reports a thread that panics: no thread listens to the worker from then on.
-struct PanicGuard<'a>(&'a Status);
+struct PanicGuard<'a>(&'a WorkerStatus);
 
 impl PanicGuard<'_> {
     fn report(&self) {

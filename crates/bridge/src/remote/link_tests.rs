@@ -1,6 +1,7 @@
 //! Tests of the thread of a connection when this process fails.
 
 use std::sync::Mutex;
+use std::sync::mpsc::TryRecvError;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -97,12 +98,18 @@ fn thread_that_waits_for_the_last_one_sees_its_worker_and_the_program() {
         let (let_go, go) = channel::<()>();
         let (connection, worker) = connected("before", move |connection| go.recv().map(|()| drop(connection)));
         let (sender, waits) = channel::<()>();
-        let mut before = Some(WorkerThread::new(std::thread::spawn(move || waits.recv().unwrap_or_default())));
+        let waker = Arc::new(Waker::new().unwrap());
+        let shared = Arc::clone(&waker);
+        // A thread before it sleeps on the same waker, and clears it.
+        let mut before = Some(WorkerThread::new(std::thread::spawn(move || {
+            while waits.try_recv() == Err(TryRecvError::Empty) {
+                shared.clear();
+            }
+        })));
         let timeout = if ends == "is late" { Duration::from_millis(1) } else { Duration::MAX };
         let info = LatestInfo { name: "frames", timeout, ..Default::default() };
         let terms = Terms::new(&info, Vec::new(), Backend::Host, Direction::WorkerWrites, false);
         let (status, store) = (Arc::new(Status::new("frames")), Store::default());
-        let waker = Arc::new(Waker::new().unwrap());
         let link = WorkerLink::new(connection, &terms, &status, &store, &waker, &mut before, None).unwrap();
         let lost = || {
             let start = Instant::now();
@@ -144,7 +151,8 @@ fn forked_child_does_not_stop_the_thread_of_its_parent() {
         // A link of this process would stop the thread and join it.
         control.end();
         let thread = WorkerThread::new(std::thread::spawn(|| ()));
-        let mut link = Some(WorkerLink { control: Arc::clone(&control), thread: Some(thread) });
+        let status = Arc::new(Status::new("frames")).connect_worker(0);
+        let mut link = Some(WorkerLink { control: Arc::clone(&control), status, thread: Some(thread) });
         test_support::in_a_child(|| {
             end(link.take().unwrap());
             assert!(!control.is_stopped() && !control.discards());

@@ -88,7 +88,7 @@ fn program_leaves_while_vulkan_still_uses_the_last_workers_frames() {
 }
 
 /// Disconnects the worker, and lets its limit expire once it is reported as lost.
-fn disconnect_at_the_limit(exchange: &mut RemoteExchangeReader<Words>) {
+pub(super) fn disconnect_at_the_limit(exchange: &mut RemoteExchangeReader<Words>) {
     let status = Arc::clone(exchange.shared.workers.status());
     std::thread::scope(|scope| {
         scope.spawn(move || {

@@ -186,12 +186,7 @@ impl<E: WorkerHandle> Workers<E> {
     /// Checks that the last worker owes nothing: its thread ends only once the values are reached,
     /// or the worker was killed.
     fn check_pending(&self) -> Result<()> {
-        let frames = self.status.owed();
-        if frames.is_empty() {
-            return Ok(());
-        }
-        let (exchange, worker) = (self.status.exchange().to_owned(), self.process());
-        Err(Error::FramesOwed { exchange, worker, frames, limit: self.terms.timeout })
+        self.status.owed_error(self.terms.timeout).map_or(Ok(()), Err)
     }
 
     fn invalid(&self, reason: String) -> Result<()> {
@@ -207,6 +202,7 @@ impl<E: WorkerHandle> Workers<E> {
             return;
         }
         let Some(link) = self.link.take() else { return };
+        let status = Arc::clone(link.status());
         if self.check_queue().is_err() {
             link.stop();
             self.link = Some(link);
@@ -214,7 +210,7 @@ impl<E: WorkerHandle> Workers<E> {
         }
         self.leaving = link.end();
         // No effect if the worker had accepted the exchange: its thread has reported the loss.
-        self.status.record_loss(Lost { reason: "was disconnected".into(), ..Lost::default() });
+        status.record_loss(Lost { reason: "was disconnected".into(), ..Lost::default() });
     }
 
     /// Ends the connection. Returns the handle, unless a thread holds it that waits for the end of

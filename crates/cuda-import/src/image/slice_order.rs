@@ -53,7 +53,7 @@ impl SliceOrder {
         }
         check(own)?;
         let make = || {
-            let event = Event::new(device.driver(), own)?;
+            let event = image.order().record_event(own)?;
             event.make_wait(stream)?;
             Ok(event)
         };
@@ -96,8 +96,11 @@ impl SliceOrder {
         }
         // It would record the event again, also if nothing was enqueued.
         std::mem::forget(guard);
-        if let Err(error) = ordered {
-            warn(error);
+        match (ordered, other) {
+            (Err(error), _) => warn(error),
+            // No further waits for it follow.
+            (Ok(()), Some((_, event))) => image.order().put_back_event(event),
+            (Ok(()), None) => {}
         }
         enqueued
     }

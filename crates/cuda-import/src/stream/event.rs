@@ -20,10 +20,16 @@ pub(crate) struct Event {
 impl Event {
     /// Records an event after all work of the stream, whose context must be current.
     pub(crate) fn new(driver: Driver, stream: &CudaStream) -> CallResult<Self> {
-        let context = Restoring::new(Arc::clone(stream.context()));
-        let event = Self { event: driver.create_event()?, driver, context };
+        let event = Self::create(driver, stream.context())?;
         event.record(stream)?;
         Ok(event)
+    }
+
+    /// Creates an event that was never recorded, for which nothing waits. The context must be
+    /// current.
+    pub(crate) fn create(driver: Driver, context: &Arc<CudaContext>) -> CallResult<Self> {
+        let context = Restoring::new(Arc::clone(context));
+        Ok(Self { event: driver.create_event()?, driver, context })
     }
 
     /// Records the event again, after all work of the stream. The stream's context, which must be

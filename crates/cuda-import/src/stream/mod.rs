@@ -12,6 +12,7 @@ pub(crate) mod poll;
 pub(crate) mod private_stream;
 pub(crate) mod refusal;
 pub(crate) mod signal_and_record;
+pub(crate) mod spare_events;
 
 use std::sync::Arc;
 use std::time::Duration;

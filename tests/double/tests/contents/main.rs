@@ -14,5 +14,6 @@ mod images_order;
 mod kernels;
 mod large;
 mod parts;
+mod slice_events;
 mod slices;
 mod surfaces;

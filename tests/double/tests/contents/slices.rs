@@ -13,14 +13,14 @@ use cuda_import::{CudaDevice, Error, ImageProblem, ImportedSemaphore, MappedImag
 use driver_double::Double;
 
 /// A timeline that a stream waits for.
-struct Hold<'d> {
+pub(crate) struct Hold<'d> {
     double: &'d Double,
     number: u64,
     timeline: ImportedSemaphore,
 }
 
 impl<'d> Hold<'d> {
-    fn new(double: &'d Double, device: &CudaDevice, stream: &CudaStream) -> Self {
+    pub(crate) fn new(double: &'d Double, device: &CudaDevice, stream: &CudaStream) -> Self {
         let exported = double.export_semaphore(true);
         let number = exported.number;
         let timeline = import_semaphore(device, exported, SemaphoreKind::Timeline);
@@ -29,7 +29,7 @@ impl<'d> Hold<'d> {
         Self { double, number, timeline }
     }
 
-    fn release(self) {
+    pub(crate) fn release(self) {
         self.double.signal(self.number, 1);
         drop(self.timeline);
     }
@@ -79,7 +79,7 @@ impl Streams {
 }
 
 /// Copies in one direction on `stream`.
-fn copy(image: &mut MappedImage<Texel>, stream: &CudaStream, slice: &mut CudaSlice<Texel>, into: bool) {
+pub(crate) fn copy(image: &mut MappedImage<Texel>, stream: &CudaStream, slice: &mut CudaSlice<Texel>, into: bool) {
     match into {
         true => image.view_mut().copy_from_buffer(stream, 0, .., slice).unwrap(),
         false => image.view().copy_to_buffer(stream, 0, .., slice).unwrap(),

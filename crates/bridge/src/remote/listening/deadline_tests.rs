@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::exchange::{ExchangeInfo, ProgramHalf as _, RemoteHandle, State, WorkerWriter};
 use crate::remote::memory::{AcceptedMemory, OfferedMemory};
 use crate::remote::part::{Settled, WorkerHandle as Handle};
+use crate::remote::status::Status;
 use crate::remote::step_writer::StepWriterPart;
 use crate::remote::terms::Terms;
 use crate::remote::wake::Waker;
@@ -124,7 +125,8 @@ struct Connected {
     worker: Peer,
     handle: WorkerWriter<Words>,
     control: Arc<Control>,
-    status: Arc<Status>,
+    status: Arc<WorkerStatus>,
+    reported: Arc<Status>,
     connection: Connection,
 }
 
@@ -137,10 +139,10 @@ fn connected(device: &ExportDevice, socket: &str, script: &str) -> Connected {
     let info = ExchangeInfo { name: "steps", ..Default::default() };
     let handle = WorkerWriter::new(&compute, &info, &Words::new(64, BufferAccess::TRANSFER_READ)).unwrap();
     let control = Arc::new(Control::new(&Arc::new(Waker::new().unwrap())));
-    let status = Arc::new(Status::new("steps"));
+    let reported = Arc::new(Status::new("steps"));
     let connection = offer(&listener, device, &handle);
-    status.set_connected(worker.process());
-    Connected { worker, handle, control, status, connection }
+    let status = reported.connect_worker(worker.process());
+    Connected { worker, handle, control, status, reported, connection }
 }
 
 /// A worker may finish its second frame long after the limit for both frames together. A program
@@ -149,10 +151,11 @@ fn connected(device: &ExportDevice, socket: &str, script: &str) -> Connected {
 fn disconnected_worker_has_the_limit_for_each_frame() {
     for leaves in [false, true] {
         let Some(device) = own_device() else { return };
-        let Connected { mut worker, handle, control, status, connection } = connected(&device, "deadline", "hangs-up");
+        let Connected { mut worker, handle, control, status, reported, connection } =
+            connected(&device, "deadline", "hangs-up");
         let steps = handle.steps();
         let part = Steady::new(SteadyHandle(handle), AcceptedMemory::Slots(()), control.waker());
-        let (reported, asked, timeout) = (Arc::clone(&status), Arc::clone(&control), Duration::ZERO);
+        let (asked, timeout) = (Arc::clone(&control), Duration::ZERO);
         let listening = WorkerListener { connection, part, control, status, timeout, held: 0, receives_nothing: false };
         let thread = std::thread::spawn(move || listening.run());
         let points = [(); 2].map(|()| {
@@ -205,9 +208,10 @@ fn disconnected_worker_has_the_limit_for_each_frame() {
 #[test]
 fn disconnecting_a_dead_worker_reports_its_pending_frames() {
     let Some(device) = own_device() else { return };
-    let Connected { mut worker, handle, control, status, connection } = connected(&device, "unwanted", "stays");
+    let Connected { mut worker, handle, control, status, reported, connection } =
+        connected(&device, "unwanted", "stays");
     let part = StepWriterPart::new(handle, AcceptedMemory::Slots(()), control.waker());
-    let (reported, asked, timeout) = (Arc::clone(&status), Arc::clone(&control), LIMIT);
+    let (asked, timeout) = (Arc::clone(&control), LIMIT);
     let mut listening = WorkerListener { connection, part, control, status, timeout, held: 0, receives_nothing: false };
     let start = Instant::now();
     while listening.part.pending_signals() < 2 {
@@ -231,7 +235,7 @@ fn disconnecting_a_dead_worker_reports_its_pending_frames() {
 fn leaving_program_does_not_wait_for_copies() {
     for goes_on in [true, false] {
         let Some(device) = own_device() else { return };
-        let Connected { mut worker, handle, control, status, connection } = connected(&device, "copied", "closes");
+        let Connected { mut worker, handle, control, status, connection, .. } = connected(&device, "copied", "closes");
         let looks = Arc::new(AtomicUsize::new(0));
         let mut part = Steady::new(SteadyHandle(handle), AcceptedMemory::Slots(()), control.waker());
         part.1 = Some(Arc::clone(&looks));

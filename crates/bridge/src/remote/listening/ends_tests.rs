@@ -152,7 +152,7 @@ fn frame_is_shown_after_its_copy_although_the_program_disconnects() {
         let (control, status) = (Arc::new(Control::new(&waker)), Arc::new(Status::new("frames")));
         let files = AcceptedMemory::Files([Arc::from([SlotMemory::WorkerFile(memory)])].into());
         let part: LatestWriterPart<Words> = LatestWriterPart::new(writer, files, &waker);
-        let (control_too, status_too, timeout) = (Arc::clone(&control), Arc::clone(&status), LIMIT);
+        let (control_too, status_too, timeout) = (Arc::clone(&control), status.connect_worker(0), LIMIT);
         let listening = WorkerListener {
             connection,
             part,

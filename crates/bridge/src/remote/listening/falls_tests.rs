@@ -19,6 +19,7 @@ use crate::compute::remote::Trust;
 use crate::error::Error;
 use crate::exchange::{ExchangeInfo, ProgramHalf as _, RemoteHandle, RemoteTurns, WorkerWriter};
 use crate::remote::memory::AcceptedMemory;
+use crate::remote::status::Status;
 use crate::remote::step_writer::StepWriterPart;
 use crate::remote::test_renderer::set_back;
 use crate::remote::wake::Waker;
@@ -55,13 +56,13 @@ impl Scene {
         let steps = handle.steps();
         let connection = offer(&listener, &device, &handle);
         let socket = connection.as_fd().try_clone_to_owned().unwrap();
-        status.set_connected(worker.process());
+        let reported = status.connect_worker(worker.process());
         let part = StepWriterPart::new(handle, AcceptedMemory::Slots(()), &waker);
         let listening = WorkerListener {
             connection,
             part,
             control: Arc::new(Control::new(&waker)),
-            status: Arc::clone(&status),
+            status: reported,
             timeout: LIMIT,
             held: 0,
             receives_nothing: false,

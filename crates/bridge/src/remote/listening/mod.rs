@@ -7,7 +7,7 @@ use bridge_ipc::{Code, Connection, Direction, Message};
 
 use super::control::{Control, has_exited};
 use super::part::{HandedSlot, Outcome, Part, WorkerHandle as _};
-use super::status::{Lost, Status};
+use super::status::{Lost, WorkerStatus};
 use super::stored_handle::StoredHandle;
 use super::terms::EXCHANGE;
 use super::wake::sleep_after_polling;
@@ -32,7 +32,7 @@ pub(super) struct WorkerListener<P: Part> {
     pub(super) connection: Connection,
     pub(super) part: P,
     pub(super) control: Arc<Control>,
-    pub(super) status: Arc<Status>,
+    pub(super) status: Arc<WorkerStatus>,
     pub(super) timeout: Duration,
     /// Number of slots that the worker holds.
     pub(super) held: usize,

@@ -18,6 +18,7 @@ use crate::exchange::remote::runs;
 use crate::exchange::{Exchange, LatestInfo, LatestReader, LatestWriter, RemoteHandle, RenderFirst};
 use crate::remote::latest_reader::LatestReaderPart;
 use crate::remote::memory::AcceptedMemory;
+use crate::remote::status::Status;
 use crate::remote::timelines::Timelines;
 use crate::remote::wake::Waker;
 use crate::test_device::own_device;
@@ -91,8 +92,8 @@ impl Scene {
         let gpu = timelines.player();
         self.control = Arc::new(Control::new(self.control.waker()));
         let part = LatestReaderPart::new(stored.handle, AcceptedMemory::Slots(timelines), self.control.waker());
-        let (control, status, timeout) = (Arc::clone(&self.control), Arc::clone(&self.status), LIMIT);
-        status.set_connected(connection.peer().pid());
+        let (control, timeout) = (Arc::clone(&self.control), LIMIT);
+        let status = self.status.connect_worker(connection.peer().pid());
         let listening = WorkerListener { connection, part, control, status, timeout, held: 0, receives_nothing: false };
         (std::thread::spawn(move || listening.run()), gpu)
     }

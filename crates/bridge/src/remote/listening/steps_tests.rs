@@ -13,6 +13,7 @@ use crate::compute::remote::Trust;
 use crate::error::Error;
 use crate::exchange::{ExchangeInfo, ProgramHalf as _, RemoteHandle, RemoteTurns, WorkerWriter};
 use crate::remote::memory::AcceptedMemory;
+use crate::remote::status::Status;
 use crate::remote::step_writer::StepWriterPart;
 use crate::remote::test_renderer::BEFORE_PENDING;
 use crate::remote::wake::Waker;
@@ -51,7 +52,7 @@ impl Scene {
         let (control, status) = (Arc::new(Control::new(&waker)), Arc::new(Status::new("steps")));
         let steps = handle.steps();
         let connection = offer(&listener, &device, &handle);
-        status.set_connected(worker.process());
+        let reported = status.connect_worker(worker.process());
         let mut part = StepWriterPart::new(handle, AcceptedMemory::Slots(()), &waker);
         change(&mut part);
         let (timeout, held, deaf) = (LIMIT, 0, false);
@@ -59,7 +60,7 @@ impl Scene {
             connection,
             part,
             control: Arc::clone(&control),
-            status: Arc::clone(&status),
+            status: reported,
             timeout,
             held,
             receives_nothing: deaf,

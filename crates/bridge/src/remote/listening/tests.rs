@@ -19,6 +19,7 @@ use crate::exchange::remote::runs;
 use crate::exchange::{Exchange, LatestInfo, LatestReader, RemoteHandle};
 use crate::remote::latest_writer::LatestWriterPart;
 use crate::remote::memory::AcceptedMemory;
+use crate::remote::status::Status;
 use crate::remote::timelines::Timelines;
 use crate::remote::wake::Waker;
 use crate::test_device::own_device;
@@ -115,9 +116,8 @@ impl Scene {
         let timelines = Timelines::unexported(&self.device, "frames").unwrap();
         let gpu = timelines.player();
         let part = LatestWriterPart::new(writer, AcceptedMemory::Slots(timelines), self.control.waker());
-        let (control, status, timeout) = (Arc::clone(&self.control), Arc::clone(&self.status), LIMIT);
-        self.status.set_connected(connection.peer().pid());
-        (WorkerListener { connection, part, control, status, timeout, held: 0, receives_nothing: false }, gpu)
+        let (status, control) = (self.status.connect_worker(connection.peer().pid()), Arc::clone(&self.control));
+        (WorkerListener { connection, part, control, status, timeout: LIMIT, held: 0, receives_nothing: false }, gpu)
     }
 
     fn stop(&self, thread: JoinHandle<StoredHandle<LatestWriter<Words>>>) -> StoredHandle<LatestWriter<Words>> {

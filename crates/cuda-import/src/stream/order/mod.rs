@@ -28,6 +28,7 @@ use crate::stream::Event;
 use crate::stream::foreign_streams::{ForeignStreams, MAX_TICKETS};
 use crate::stream::poll::warn;
 use crate::stream::refusal::{Refusal, check_stream};
+use crate::stream::spare_events::SpareEvents;
 use crate::sys::{CallError, CallResult, Current, Restoring};
 
 /// Set before the first object of the process is used on a foreign stream.
@@ -49,6 +50,8 @@ pub(crate) struct StreamOrder {
     failure: Mutex<Option<CallError>>,
     /// Set when an owner has declared that all work has ended; cleared by the next use.
     known_idle: AtomicBool,
+    /// For the waits between two streams.
+    spare_events: SpareEvents,
     /// Description of the object, for errors.
     object: Box<str>,
     home: Restoring<Arc<CudaStream>>,
@@ -63,6 +66,7 @@ impl StreamOrder {
             foreign_streams: OnceLock::new(),
             failure: Mutex::new(None),
             known_idle: AtomicBool::new(false),
+            spare_events: SpareEvents::default(),
             object: object.to_string().into(),
             home: Restoring::new(Arc::clone(home)),
             device: device.clone(),
@@ -139,8 +143,22 @@ impl StreamOrder {
         })?;
         // Afterwards: this event covers what the home stream waits for, also if another thread has
         // made it wait since.
-        Event::new(driver, &self.home)?.make_wait(stream)?;
+        let event = self.record_event(&self.home)?;
+        event.make_wait(stream)?;
+        self.put_back_event(event);
         foreign_streams.guard(stream)
+    }
+
+    /// Records an event after all work of `stream`, whose context, which is the home stream's, must
+    /// be current. Once all waits for it are enqueued, [put](Self::put_back_event) it back.
+    pub(crate) fn record_event(&self, stream: &CudaStream) -> CallResult<Event> {
+        self.spare_events.record(self.device.driver(), self.home.context(), stream)
+    }
+
+    /// Lets a later [`record_event`](Self::record_event) record this event, for which no further
+    /// waits will be enqueued.
+    pub(crate) fn put_back_event(&self, event: Event) {
+        self.spare_events.put_back(event);
     }
 
     /// Orders by waiting on the host, which is slower.

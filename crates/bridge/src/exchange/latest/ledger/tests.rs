@@ -3,6 +3,8 @@
 
 #[path = "explore.rs"]
 mod explore;
+#[path = "revived_tests.rs"]
+mod revived;
 #[path = "world.rs"]
 mod world;
 
@@ -315,18 +317,17 @@ fn lost_write_is_waited_for_at_the_observed_value() {
     assert_eq!(begun.last_uses, LastUses { written: 3, ..LastUses::default() });
 }
 
-/// A slot that Vulkan has handed over again counts as used: the writer's GPU waits for that.
 #[test]
-fn revived_slot_counts_as_used() {
+fn open_turns_and_the_last_taken_frame_are_those_of_each_side() {
     let mut ledger = Ledger::new(4, Newest::Finished);
-    while ledger.send_slot(0, 0).is_some() {}
-    ledger.publish_remote(0);
-    assert_eq!(taken(&mut ledger, 1), 0);
-    ledger.lose_read();
-    let retired: Vec<_> = ledger.retired_slots().collect();
-    assert_eq!((retired.clone(), ledger.send_slot(0, 1)), (vec![0], None));
-    ledger.revive(&retired, 0);
-    assert_eq!(ledger.send_slot(0, 1), Some((0, true)));
-    ledger.reclaim(0);
-    assert_eq!(ledger.send_slot(0, 1), Some((0, false)));
+    let state = |ledger: &Ledger| (ledger.open_turns(), ledger.last_taken());
+    for (frame, before) in [(0, None), (1, Some(0)), (2, Some(1))] {
+        let slot = ledger.begin(frame, never).unwrap().slot;
+        assert_eq!(state(&ledger), ((Some(frame), None), before));
+        ledger.publish(slot, frame + 1);
+        ledger.newest(frame + 1).unwrap().unwrap();
+        assert_eq!(state(&ledger), ((None, Some(frame)), before));
+        ledger.read(frame + 1);
+        assert_eq!(state(&ledger), ((None, None), Some(frame)));
+    }
 }
