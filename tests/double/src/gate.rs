@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::abi::{Code, INVALID_CONTEXT, NOT_INITIALIZED, NOT_PERMITTED, SUCCESS, UNKNOWN};
+use crate::abi::{Code, INVALID_CONTEXT, NOT_INITIALIZED, NOT_PERMITTED, NOT_READY, SUCCESS, UNKNOWN};
 use crate::finding::{Kind, Refusal};
 use crate::host_function;
 use crate::ledger::Ledger;
@@ -134,6 +134,12 @@ impl Entry {
             }
         };
         ledger.gate.log.push(Logged { name: self.name, object: self.object, code });
+        if code == NOT_READY
+            && let Some((number, value)) = ledger.gate.take_signal(self.name)
+        {
+            ledger.submit_signal(number, value);
+            ledger.complete_signal(number, value);
+        }
         CHANGED.notify_all();
         code
     }

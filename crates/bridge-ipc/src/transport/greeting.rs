@@ -110,6 +110,12 @@ impl Greetings {
         }
     }
 
+    /// Moves the start of all waits back, as if that time had passed.
+    #[cfg(test)]
+    pub(super) fn age(&self, by: Duration) {
+        self.lock().iter_mut().for_each(|one| one.since = one.since.checked_sub(by).unwrap_or(one.since));
+    }
+
     /// Sends the Hello to all processes that have connected, up to the first failure.
     fn handshake_connected(&self, socket: &BoundSocket, hello: &Hello) -> Result<()> {
         while let Some(connection) = socket.accept(Duration::ZERO)? {

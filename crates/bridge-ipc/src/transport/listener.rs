@@ -19,7 +19,7 @@ use crate::transport::greeting::Greetings;
 #[derive(Debug)]
 pub struct Listener {
     socket: BoundSocket,
-    greetings: Greetings,
+    pub(super) greetings: Greetings,
 }
 
 impl Listener {

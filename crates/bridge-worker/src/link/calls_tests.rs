@@ -23,21 +23,39 @@ fn calls_without_time_left_never_wait_for_the_process() {
         let ended = {
             let mut state = link.state();
             let ended = state.read(MAX_READS).unwrap_err();
-            assert_eq!(state.exit_wait(&ended, Duration::ZERO), Some(Duration::ZERO), "{says_bye}");
-            assert!(state.exit_wait(&ended, EXIT_GRACE / 2).unwrap() <= EXIT_GRACE / 2, "{says_bye}");
+            assert_eq!(exit_limit(&mut state, &ended, Duration::ZERO), Some(Duration::ZERO), "{says_bye}");
+            assert!(exit_limit(&mut state, &ended, EXIT_GRACE / 2).unwrap() <= EXIT_GRACE / 2, "{says_bye}");
             ended
         };
+        let is_early = |left| link.state().exit_wait(&ended, left, Instant::now()).unwrap().is_early;
         let poll = || link.wait_for(Duration::ZERO, |_| None::<()>).unwrap_err();
         if !says_bye {
             // The process may be ending for longer than this test takes.
             link.state().explained_exit_deadline = Some(Instant::now() + LIMIT);
             assert!(matches!(poll(), Ended::Timeout));
-            assert!(link.state().rest_of_grace(&ended) > EXIT_GRACE);
+            assert!(is_early(EXIT_GRACE));
         }
         link.state().explained_exit_deadline = Some(Instant::now());
         assert!(matches!(poll(), Ended::Closed(_)), "{says_bye}");
-        assert_eq!(link.state().rest_of_grace(&ended), Duration::ZERO);
+        assert!(!is_early(Duration::ZERO));
     }
+}
+
+/// A delay of the calling thread does not count as time that the process had to end: a call without
+/// time left that looks for the first time does not report the end of the connection.
+#[test]
+fn a_delayed_call_does_not_report_a_silent_end() {
+    let (link, renderer) = linked("delayed", LIMIT);
+    hang_up(&renderer);
+    let mut state = link.state();
+    let ended = state.read(MAX_READS).unwrap_err();
+    // The thread is delayed after it has read the clock, for longer than the process may take.
+    let now = Instant::now().checked_sub(LIMIT).unwrap();
+    let first = state.exit_wait(&ended, Duration::ZERO, now);
+    assert_eq!(first, Some(ExitWait { limit: Duration::ZERO, is_early: true }));
+    // For the next call, the time has passed.
+    let next = state.exit_wait(&ended, Duration::ZERO, Instant::now());
+    assert_eq!(next, Some(ExitWait { limit: Duration::ZERO, is_early: false }));
 }
 
 /// Calls with less time than a killed process takes to exit after its socket was closed do not

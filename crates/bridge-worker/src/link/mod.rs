@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use bridge_ipc::{Code, Connection, Message, Owner, PeerWatch, Waiter};
 pub(crate) use state::{Ended, Published, quoted};
-use state::{Inbox, LONG_EXIT_GRACE};
+use state::{ExitWait, Inbox, LONG_EXIT_GRACE};
 
 /// Time limit for sending to a renderer that does not read.
 const SEND_LIMIT: Duration = Duration::from_secs(1);
@@ -247,8 +247,8 @@ impl Link {
     /// [`Ended::Timeout`] if the process may still be ending after that.
     fn ended(&self, mut state: MutexGuard<'_, State>, error: bridge_ipc::Error, left: Duration) -> Ended {
         let error = state.end_error(error);
-        let Some(limit) = state.exit_wait(&error, left) else { return Ended::Closed(error) };
-        let is_early = left < state.rest_of_grace(&error);
+        let wait = state.exit_wait(&error, left, Instant::now());
+        let Some(ExitWait { limit, is_early }) = wait else { return Ended::Closed(error) };
         drop(state);
         match self.waiter.wait_for_exit(limit) {
             true => Ended::Dead,

@@ -52,6 +52,15 @@ pub(crate) enum Ended {
     Closed(bridge_ipc::Error),
 }
 
+/// The wait of a call for the end of the process, after the connection has ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ExitWait {
+    pub(super) limit: Duration,
+    /// `true` if the process may still be ending when the limit expires: the connection has just
+    /// ended as for a process that is killed.
+    pub(super) is_early: bool,
+}
+
 impl State {
     /// Returns the exchanges that are offered and not requested.
     pub(crate) fn unclaimed(&self) -> Vec<(u32, String)> {
@@ -99,26 +108,22 @@ impl State {
         Ok(any)
     }
 
-    /// Returns how long a call that has `left` waits for the end of the process, or `None` if this
-    /// side has just ended the connection. A call without time left does not wait.
-    pub(super) fn exit_wait(&mut self, error: &bridge_ipc::Error, left: Duration) -> Option<Duration> {
+    /// Returns the wait of a call that has `left` at the time `now`, or `None` if this side has just
+    /// ended the connection. A call without time left does not wait. `error` is that of
+    /// [`end_error`](Self::end_error).
+    ///
+    /// The clock is not read again, so that a delay of the thread does not count as time that the
+    /// process had to end.
+    pub(super) fn exit_wait(&mut self, error: &bridge_ipc::Error, left: Duration, now: Instant) -> Option<ExitWait> {
         let bridge_ipc::Error::Closed { reason, .. } = error else { return None };
-        let now = Instant::now();
         // A deadline beyond the clock's range is replaced by one that is late enough.
         let silent = *self
             .silent_exit_deadline
             .get_or_insert_with(|| now.checked_add(self.exit_grace).unwrap_or(now + LONG_EXIT_GRACE));
         let explained = *self.explained_exit_deadline.get_or_insert(now + EXIT_GRACE);
         let until = if reason.is_none() { silent } else { explained };
-        Some(left.min(until.saturating_duration_since(now)))
-    }
-
-    /// Returns for how long the end of the process may still follow that of the connection, which
-    /// has just ended as for a process that is killed; zero for other ends. `error` is that of
-    /// [`end_error`](Self::end_error).
-    pub(super) fn rest_of_grace(&self, error: &bridge_ipc::Error) -> Duration {
-        let bridge_ipc::Error::Closed { reason: None, .. } = error else { return Duration::ZERO };
-        self.explained_exit_deadline.map_or(EXIT_GRACE, |until| until.saturating_duration_since(Instant::now()))
+        let limit = left.min(until.saturating_duration_since(now));
+        Some(ExitWait { limit, is_early: reason.is_none() && left < explained.saturating_duration_since(now) })
     }
 
     /// Returns the error of the end of the connection. If a failed send was the first sign of it,

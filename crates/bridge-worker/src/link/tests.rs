@@ -239,6 +239,11 @@ fn messages_before_a_planned_end_are_read_before_process_end() {
     }
 }
 
+/// Returns how long a call that has `left` waits for the end of the process from now on.
+fn exit_limit(state: &mut State, error: &bridge_ipc::Error, left: Duration) -> Option<Duration> {
+    state.exit_wait(error, left, Instant::now()).map(|wait| wait.limit)
+}
+
 /// While many renderers with stuck queues end at once, a driver may take longer than the default
 /// limit. A worker with a longer limit waits for that long: its stream may wait for the dead
 /// renderer, whose values are signaled only once it is known to be dead.
@@ -249,17 +254,17 @@ fn slow_process_end_is_waited_for_up_to_the_workers_limit() {
         hang_up(&renderer);
         let mut state = link.state();
         let ended = state.read(MAX_READS).unwrap_err();
-        let long = state.exit_wait(&ended, LONG_EXIT_GRACE * 9).unwrap();
+        let long = exit_limit(&mut state, &ended, LONG_EXIT_GRACE * 9).unwrap();
         assert!(long <= most && long > most / 2, "{long:?}");
         // The limit is for all calls together.
-        assert!(state.exit_wait(&ended, LONG_EXIT_GRACE * 9).unwrap() < long);
-        assert_eq!(state.exit_wait(&ended, Duration::ZERO), Some(Duration::ZERO));
+        assert!(exit_limit(&mut state, &ended, LONG_EXIT_GRACE * 9).unwrap() < long);
+        assert_eq!(exit_limit(&mut state, &ended, Duration::ZERO), Some(Duration::ZERO));
     }
     let (link, renderer) = linked("breath", LIMIT);
     drop(renderer);
     let mut state = link.state();
     let told = state.read(MAX_READS).unwrap_err();
-    assert_eq!(state.exit_wait(&told, LONG_EXIT_GRACE * 9), Some(EXIT_GRACE), "it has said Bye");
+    assert_eq!(exit_limit(&mut state, &told, LONG_EXIT_GRACE * 9), Some(EXIT_GRACE), "it has said Bye");
 }
 
 /// A program that checks repeatedly, while the renderer keeps running without the connection, is
@@ -275,9 +280,9 @@ fn repeated_checks_of_an_ended_connection_wait_once() {
         }
         let mut state = link.state();
         let told = state.read(MAX_READS).unwrap_err();
-        let first = state.exit_wait(&told, LIMIT);
+        let first = exit_limit(&mut state, &told, LIMIT);
         assert!(first.is_some_and(|wait| !wait.is_zero()), "{says_bye}");
-        assert!(state.exit_wait(&told, LIMIT) <= first, "{says_bye}");
+        assert!(exit_limit(&mut state, &told, LIMIT) <= first, "{says_bye}");
         // The first call has waited.
         let over = Some(Instant::now());
         if says_bye {
@@ -286,7 +291,7 @@ fn repeated_checks_of_an_ended_connection_wait_once() {
             state.silent_exit_deadline = over;
         }
         for _ in 0..10 {
-            assert_eq!(state.exit_wait(&told, LIMIT), Some(Duration::ZERO), "{says_bye}");
+            assert_eq!(exit_limit(&mut state, &told, LIMIT), Some(Duration::ZERO), "{says_bye}");
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::descriptor::{self, Raw};
 use crate::export::{Export, ExportedImage, ImageShape, Payload};
 use crate::gate;
 use crate::ledger::Ledger;
-use crate::ledger::call_log::{Fault, Logged};
+use crate::ledger::call_log::{Fault, Logged, SignalAfterQueries};
 use crate::plant::{Plant, Planted};
 use crate::refused::Refused;
 
@@ -64,19 +64,27 @@ extern "C" fn double_number(raw: Raw) -> u64 {
 /// Enqueues a signal as the exporting side. Reports a finding if the signal breaks a rule.
 #[unsafe(no_mangle)]
 extern "C" fn double_submit_signal(number: u64, value: u64) {
-    let mut ledger = gate::ledger();
-    let submitted = ledger.payload(number).map(|payload| payload.submit_signal(value));
-    ledger.report_broken_rule("the exporting side", submitted.unwrap_or(Ok(())));
+    gate::ledger().submit_signal(number, value);
 }
 
 /// Completes a signal that was enqueued.
 #[unsafe(no_mangle)]
 extern "C" fn double_complete_signal(number: u64, value: u64) {
-    let mut ledger = gate::ledger();
-    let completed = ledger.payload(number).map(|payload| payload.complete_signal(value));
-    ledger.report_broken_rule("the exporting side", completed.unwrap_or(Ok(())));
-    ledger.proceed();
+    gate::ledger().complete_signal(number, value);
     gate::notify_change();
+}
+
+/// Enqueues and completes a signal as the exporting side once `count` queries of this name have
+/// found unfinished work from now on, before the last of them returns.
+///
+/// # Safety
+///
+/// `name` points to `len` bytes.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn double_signal_after_queries(name: *const u8, len: usize, count: u64, number: u64, value: u64) {
+    // SAFETY: guaranteed by the caller.
+    let name = String::from_utf8_lossy(unsafe { std::slice::from_raw_parts(name, len) }).into_owned();
+    gate::ledger().gate.signal = Some(SignalAfterQueries { name, left: count, number, value });
 }
 
 /// Returns the counter value of the semaphore.

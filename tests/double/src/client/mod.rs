@@ -7,6 +7,7 @@ pub(crate) mod exporter;
 #[cfg(windows)]
 pub(crate) mod nt;
 mod plant;
+mod signal;
 
 use std::ffi::{c_int, c_void};
 use std::path::Path;
@@ -141,27 +142,6 @@ impl Double {
     pub(crate) fn exported(&self, raw: Raw) -> Exported {
         let number = self.control::<extern "C" fn(Raw) -> u64>("double_number")(raw);
         Exported { handle: descriptor::own(raw).expect("a descriptor is left"), number }
-    }
-
-    /// Enqueues a signal as the exporting side.
-    pub fn submit_signal(&self, number: u64, value: u64) {
-        self.control::<extern "C" fn(u64, u64)>("double_submit_signal")(number, value);
-    }
-
-    /// Completes a signal that the exporting side enqueued.
-    pub fn complete_signal(&self, number: u64, value: u64) {
-        self.control::<extern "C" fn(u64, u64)>("double_complete_signal")(number, value);
-    }
-
-    /// Enqueues and completes a signal as the exporting side.
-    pub fn signal(&self, number: u64, value: u64) {
-        self.submit_signal(number, value);
-        self.complete_signal(number, value);
-    }
-
-    /// Returns the counter of a timeline, or 1 for a binary semaphore that is signaled.
-    pub fn value(&self, number: u64) -> u64 {
-        self.control::<extern "C" fn(u64) -> u64>("double_value")(number)
     }
 
     /// Holds the work of all streams from now on, as if another program used the GPU. This reveals

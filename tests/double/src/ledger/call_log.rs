@@ -11,6 +11,7 @@ pub(crate) struct Gate {
     /// The blocked calls, in the order in which they blocked.
     pub(crate) blocked: Vec<Blocked>,
     pub(crate) plant: Option<Plant>,
+    pub(crate) signal: Option<SignalAfterQueries>,
 }
 
 #[derive(Clone, Debug)]
@@ -37,9 +38,31 @@ pub(crate) struct Fault {
     pub(crate) fired: Option<Logged>,
 }
 
+/// A signal of the exporting side that follows on queries.
+#[derive(Debug)]
+pub(crate) struct SignalAfterQueries {
+    /// The name of the queries that count.
+    pub(crate) name: String,
+    /// Number of queries that find unfinished work before the signal.
+    pub(crate) left: u64,
+    pub(crate) number: u64,
+    pub(crate) value: u64,
+}
+
 impl Gate {
     pub(crate) const fn new() -> Self {
-        Self { log: Vec::new(), fault: None, blocked: Vec::new(), plant: None }
+        Self { log: Vec::new(), fault: None, blocked: Vec::new(), plant: None, signal: None }
+    }
+
+    /// Counts a query that has found unfinished work. Returns the signal that follows on it, if
+    /// any: the number of the semaphore and the value.
+    pub(crate) fn take_signal(&mut self, name: &str) -> Option<(u64, u64)> {
+        let signal = self.signal.as_mut().filter(|signal| signal.name == name)?;
+        signal.left = signal.left.saturating_sub(1);
+        if signal.left > 0 {
+            return None;
+        }
+        self.signal.take().map(|signal| (signal.number, signal.value))
     }
 
     /// Makes all calls that are blocked now return.

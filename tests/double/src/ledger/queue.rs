@@ -92,6 +92,19 @@ impl Ledger {
         self.proceed();
     }
 
+    /// Enqueues a signal as the exporting side.
+    pub(crate) fn submit_signal(&mut self, number: u64, value: u64) {
+        let submitted = self.payload(number).map(|payload| payload.submit_signal(value));
+        self.report_broken_rule("the exporting side", submitted.unwrap_or(Ok(())));
+    }
+
+    /// Completes a signal that the exporting side enqueued, and runs all work that is ready then.
+    pub(crate) fn complete_signal(&mut self, number: u64, value: u64) {
+        let completed = self.payload(number).map(|payload| payload.complete_signal(value));
+        self.report_broken_rule("the exporting side", completed.unwrap_or(Ok(())));
+        self.proceed();
+    }
+
     /// Runs all work that is ready, and returns whether there was any. Failing work loses the
     /// context, which later calls report.
     pub(crate) fn proceed(&mut self) -> bool {

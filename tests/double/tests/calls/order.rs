@@ -1,9 +1,9 @@
 //! Order between streams, including when calls fail.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "waits and signals are unsafe")]
 
-use crate::common::assert_clean;
 use crate::common::walk::Failure;
 use crate::common::world::{LEN, device, import_memory, import_semaphore, map};
+use crate::common::{assert_clean, assert_follows_queries};
 use cuda_import::cudarc::driver::sys::CUresult;
 use cuda_import::cudarc::driver::{CudaStream, DevicePtr, DriverError, result};
 use cuda_import::{MappedBuffer, SemaphoreKind, query, signal_one, wait_one};
@@ -24,12 +24,10 @@ fn closing_waits_for_work_that_ends() {
     buffer.join_foreign_work().unwrap();
     assert!(!query(&home).unwrap(), "home waits for the foreign stream");
     double.forget_calls();
-    let closing = std::thread::spawn(move || buffer.close());
-    let asks = |double: &Double| double.calls().iter().filter(|call| call.name == "cuEventQuery").count();
-    double.wait_until("closing asks more than once", |double| asks(double) > 1);
-    assert!(!closing.is_finished());
-    double.signal(number, 1);
-    closing.join().unwrap().unwrap();
+    // Closing has a time limit, so it is itself the thread that ends the work.
+    double.signal_after_queries("cuEventQuery", 2, number, 1);
+    buffer.close().unwrap();
+    assert_follows_queries(&double, "cuMemFree_v2", "cuEventQuery", 2);
     drop((timeline, home, foreign_stream, device));
     assert_clean(&double);
 }

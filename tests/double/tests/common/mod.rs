@@ -95,6 +95,19 @@ pub(crate) fn assert_clean(double: &Double) {
     assert_eq!(double.live(), Vec::new());
 }
 
+/// Checks that the first successful call of this name followed on `count` queries that found
+/// unfinished work, and that there were no more of those: those of
+/// [`signal_after_queries`](Double::signal_after_queries).
+pub(crate) fn assert_follows_queries(double: &Double, name: &str, query: &str, count: usize) {
+    const NOT_READY: u32 = 600;
+    let calls = double.calls();
+    let unready: Vec<_> =
+        (0..calls.len()).filter(|at| calls[*at].name == query && calls[*at].code == NOT_READY).collect();
+    let first = calls.iter().position(|call| call.name == name && call.code == 0);
+    assert_eq!(unready.len(), count, "{query} in {calls:?}");
+    assert!(first > unready.last().copied(), "{name} before the work has ended, or not at all: {calls:?}");
+}
+
 pub(crate) fn kinds(findings: &[Finding]) -> Vec<&str> {
     findings.iter().map(|finding| finding.kind.as_str()).collect()
 }

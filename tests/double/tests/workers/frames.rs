@@ -1,6 +1,6 @@
 //! A worker that computes with CUDA, with a scripted renderer: its imports, its signals, and its
 //! behavior when the renderer is gone.
-#![allow(unsafe_code, clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::net::Shutdown;
 use std::os::fd::AsFd;
@@ -10,10 +10,9 @@ use std::time::Duration;
 use crate::calls::is_refused_in_a_child;
 use crate::common::assert_clean;
 use crate::common::renderer::{Exports, LEN, LIMIT, Renderer, connect, connect_on};
-use crate::common::world::import_semaphore;
 use bridge_worker::bridge_ipc::{Backend, Error as Ipc, Hello, Listener, Message, Role, Uuid};
 use bridge_worker::{Buffer, Error, LatestWriter, Work, Worker, WorkerInfo, WriteTurn};
-use cuda_import::{SemaphoreKind, report};
+use cuda_import::report;
 use driver_double::Double;
 
 /// `CUDA_ERROR_INVALID_DEVICE`
@@ -283,51 +282,6 @@ fn a_wait_for_a_frame_times_out_while_the_renderer_may_be_ending() {
         assert!(matches!(&error, Error::Timeout { what, .. } if what.contains("oldest of 2 frames")), "{error:?}");
         double.release_work();
         drop((writer, worker));
-    });
-    drop(exports);
-    assert_clean(&double);
-}
-
-/// An exchange is closed and its memory freed only after work on the program's own streams, even if
-/// the turn was forgotten.
-#[test]
-fn a_forgotten_turn_is_waited_for() {
-    let Some(double) = Double::in_child("frames::a_forgotten_turn_is_waited_for") else { return };
-    let gpu = report().unwrap().devices[0].uuid;
-    let exports = Exports::new(&double);
-    let exported = double.export_semaphore(true);
-    let gate = exported.number;
-    let folder = tempfile::tempdir().unwrap();
-    let listener = Listener::bind(folder.path().join("s")).unwrap();
-    std::thread::scope(|scope| {
-        let renderer = scope.spawn(|| {
-            let mut renderer = Renderer::offer(&listener, gpu, false, &exports.all());
-            renderer.receive();
-            renderer.send(Message::Free { exchange: 1, slot: 0, value: 0 });
-            let mut early = None;
-            double.wait_until("the worker to wait, or to close the exchange", |double| {
-                let waits = not_ready_calls(double, "cuStreamQuery") > 0;
-                early = renderer.connection.receive(Duration::ZERO).ok();
-                waits || early.is_some()
-            });
-            double.signal(gate, 1);
-            assert!(early.is_none(), "{early:?} while the slot is written");
-            assert_eq!(renderer.receive(), Message::Close { exchange: 1 });
-        });
-        let worker = connect(listener.path()).unwrap();
-        let mut writer = worker.latest::<Buffer<f32>>("x").unwrap();
-        let device = worker.cuda().unwrap().clone();
-        let semaphore = import_semaphore(&device, exported, SemaphoreKind::Timeline);
-        let foreign_stream = device.new_stream().unwrap();
-        // SAFETY: the renderer's thread signals it, and it is destroyed after that.
-        unsafe { cuda_import::wait_one(&foreign_stream, &semaphore, 1) }.unwrap();
-        let mut turn = writer.begin().unwrap();
-        let Work::Cuda(mut cuda) = turn.work() else { panic!("computes with CUDA") };
-        foreign_stream.memset_zeros(&mut cuda.resources).unwrap();
-        std::mem::forget(turn);
-        drop((writer, worker));
-        renderer.join().unwrap();
-        drop((foreign_stream, semaphore));
     });
     drop(exports);
     assert_clean(&double);

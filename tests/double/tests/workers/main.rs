@@ -6,6 +6,7 @@ mod common;
 
 mod calls;
 mod ends;
+mod forgotten;
 mod frames;
 mod loggers;
 mod reads;

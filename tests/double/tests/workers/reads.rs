@@ -48,6 +48,8 @@ fn a_frame_that_was_read_is_given_back_after_its_work() {
                 have.send(()).unwrap();
             }
         }
+        // Dropping the reader waits for that only up to a limit.
+        double.wait_until("the first frame's work to end", |double| double.value(exports.computed.1) == 1);
         drop((reader, worker));
         renderer.join().unwrap();
     });

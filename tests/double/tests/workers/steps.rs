@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use crate::common::assert_clean;
@@ -64,6 +65,7 @@ fn frames_are_announced_while_the_stream_waits_for_the_renderer() {
     const NAME: &str = "steps::frames_are_announced_while_the_stream_waits_for_the_renderer";
     const FRAMES: u64 = 20;
     let Some(double) = Double::in_child(NAME) else { return };
+    let (end, ended) = channel();
     let render = |renderer: &mut Renderer, exports: &Exports| {
         let mut announced = Vec::new();
         for frame in 0..FRAMES {
@@ -80,8 +82,13 @@ fn frames_are_announced_while_the_stream_waits_for_the_renderer() {
             }
             double.wait_until("the frame to be whole", |double| double.value(exports.computed.1) >= value);
         }
+        end.send(()).unwrap();
     };
-    in_step(&double, render, |exchange| (0..FRAMES).for_each(|_| write(exchange).unwrap()));
+    in_step(&double, render, |exchange| {
+        (0..FRAMES).for_each(|_| write(exchange).unwrap());
+        // Dropping the exchange waits for the last frame only up to a limit.
+        ended.recv_timeout(LIMIT).unwrap();
+    });
 }
 
 /// A frame that is announced and then taken back is torn, and its value is still signaled.

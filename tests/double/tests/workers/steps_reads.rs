@@ -67,6 +67,7 @@ fn a_slot_is_given_back_while_the_stream_waits_for_its_frame() {
     const NAME: &str = "steps_reads::a_slot_is_given_back_while_the_stream_waits_for_its_frame";
     const FRAMES: u64 = 20;
     let Some(double) = Double::in_child(NAME) else { return };
+    let (end, ended) = channel();
     let render = |renderer: &mut Renderer, exports: &Exports| {
         for frame in 0..FRAMES {
             // Vulkan's commands on the slot are submitted, but have not run.
@@ -78,8 +79,13 @@ fn a_slot_is_given_back_while_the_stream_waits_for_its_frame() {
             double.signal(exports.rendered.1, frame + 1);
             double.wait_until("the frame to be read", |double| double.value(exports.computed.1) == frame + 1);
         }
+        end.send(()).unwrap();
     };
-    in_step(&double, render, |reader| assert!((0..FRAMES).all(|frame| read(reader).unwrap() == frame)));
+    in_step(&double, render, |reader| {
+        assert!((0..FRAMES).all(|frame| read(reader).unwrap() == frame));
+        // Dropping the reader waits for the last frame only up to a limit.
+        ended.recv_timeout(LIMIT).unwrap();
+    });
 }
 
 /// A frame that the renderer takes back is not delivered, and its slot is returned like any other.

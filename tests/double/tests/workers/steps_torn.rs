@@ -4,8 +4,8 @@
 
 use std::sync::{Arc, Barrier};
 
-use crate::common::assert_clean;
 use crate::common::renderer::{Exports, Renderer, connect};
+use crate::common::{assert_clean, assert_follows_queries};
 use bridge_worker::bridge_ipc::{Listener, Message};
 use bridge_worker::{Buffer, Error, ExchangeWriter};
 use cuda_import::cudarc::driver::DriverError;
@@ -15,6 +15,9 @@ use driver_double::Double;
 
 /// `CUDA_ERROR_INVALID_VALUE`
 const INVALID_VALUE: u32 = 1;
+
+/// The number of times that the worker finds the first frame unfinished.
+const QUERIES: usize = 3;
 
 /// The value of the renderer's timeline that the first frame waits for.
 const DRAWN: u64 = 5;
@@ -62,15 +65,11 @@ fn fail_after_a_running_frame(double: &Double, failure: Failure) {
             }
             assert!(matches!(renderer.receive(), Message::Torn { frame: 1, .. }));
             let value = || double.value(exports.computed.1);
-            let query = if failure == Failure::Unmarked { "cuStreamQuery" } else { "cuEventQuery" };
-            double.wait_until("the worker to look at the first frame, or to signal", |double| {
-                value() > 0 || double.calls().iter().any(|call| call.name == query)
-            });
             if failure == Failure::Stuck {
                 ended.wait();
+                assert_eq!(value(), 0, "the first frame runs");
+                double.signal(exports.rendered.1, DRAWN);
             }
-            assert_eq!(value(), 0, "the first frame runs");
-            double.signal(exports.rendered.1, DRAWN);
             let last = if failure == Failure::Stuck { 1 } else { 2 };
             double.wait_until("what was announced", |_| value() == last);
             while renderer.receive() != (Message::Close { exchange: 1 }) {}
@@ -78,9 +77,10 @@ fn fail_after_a_running_frame(double: &Double, failure: Failure) {
         });
         let worker = connect(listener.path()).unwrap();
         let mut exchange = worker.exchange("x").unwrap();
-        fail(double, &mut exchange, failure);
+        fail(double, &mut exchange, failure, exports.rendered.1);
         if failure == Failure::Stuck {
             ended.wait();
+            double.wait_until("the first frame to end", |double| double.value(exports.computed.1) == 1);
         }
         assert!(matches!(exchange.begin(), Err(Error::Closed { .. })));
         drop((exchange, worker));
@@ -90,8 +90,9 @@ fn fail_after_a_running_frame(double: &Double, failure: Failure) {
     assert_clean(double);
 }
 
-/// Writes two frames. The second is announced before its work and cannot be signaled.
-fn fail(double: &Double, exchange: &mut ExchangeWriter<Buffer<f32>>, failure: Failure) {
+/// Writes two frames. The second is announced before its work and cannot be signaled. Unless the
+/// first is [`Stuck`](Failure::Stuck), it ends while the worker waits for it.
+fn fail(double: &Double, exchange: &mut ExchangeWriter<Buffer<f32>>, failure: Failure, rendered: u64) {
     if failure == Failure::Unmarked {
         double.fail_named("cuEventRecord", 1, INVALID_VALUE);
     }
@@ -101,6 +102,11 @@ fn fail(double: &Double, exchange: &mut ExchangeWriter<Buffer<f32>>, failure: Fa
     let mut turn = exchange.begin().unwrap();
     turn.announce().unwrap();
     double.forget_calls();
+    let query = if failure == Failure::Unmarked { "cuStreamQuery" } else { "cuEventQuery" };
+    if failure != Failure::Stuck {
+        // The wait has a time limit, so the worker's thread itself ends it.
+        double.signal_after_queries(query, QUERIES as u64, rendered, DRAWN);
+    }
     if failure == Failure::Captured {
         stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).unwrap();
         drop(turn);
@@ -108,5 +114,8 @@ fn fail(double: &Double, exchange: &mut ExchangeWriter<Buffer<f32>>, failure: Fa
     } else {
         stream.context().record_err(Err::<(), _>(DriverError(CUresult::CUDA_ERROR_INVALID_VALUE)));
         turn.finish().unwrap_err();
+    }
+    if failure != Failure::Stuck {
+        assert_follows_queries(double, "cuSignalExternalSemaphoresAsync", query, QUERIES);
     }
 }

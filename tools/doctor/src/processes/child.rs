@@ -10,9 +10,9 @@ use super::problem::{Problem, Stopped};
 use super::task::{Task, VARIABLE};
 use super::{Direction, StartWorker};
 
-/// Limit of the wait for the end of a killed process, which may take longer if a driver blocks it
-/// in the kernel.
-const KILL_TIMEOUT: Duration = Duration::from_secs(2);
+/// Limit of the wait for the end of a process that was killed or has closed its output, which may
+/// take longer if a driver blocks it in the kernel.
+const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// A worker process. Dropping this kills it.

@@ -63,7 +63,8 @@ fn the_worker() {
         }
         _ => std::mem::forget(connection),
     }
-    std::thread::sleep(LIMIT * 2);
+    // Longer than any test waits: `Peer` kills it.
+    std::thread::sleep(Duration::from_secs(300));
 }
 
 /// A process that runs a worker.
