@@ -72,9 +72,10 @@ impl View {
     ///
     /// # Errors
     /// [`Error::CannotPresent`](crate::Error::CannotPresent) if the device cannot present to this
-    /// window, for example because its main queue does not support graphics; [`Error::Bridge`] if a
-    /// frame that a view has drawn on the device without a window does not end within the timeout;
-    /// otherwise the errors of [`headless`](Self::headless).
+    /// window, for example because its main queue does not support graphics;
+    /// [`Error::Bridge`](crate::Error::Bridge) if a frame that a view has drawn on the device
+    /// without a window does not end within the timeout; otherwise the errors of
+    /// [`headless`](Self::headless).
     pub fn in_window(compute: &Compute, info: &ViewInfo, window: Window) -> Result<Self> {
         let ViewInfo { size, timeout } = *info;
         Self::new(compute, info, |device, pipelines| {
