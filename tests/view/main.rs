@@ -46,7 +46,10 @@ use textures::{
     images_of_every_type_are_drawn_as_buffers_are, images_of_other_orders_and_encodings_are_drawn,
     images_of_other_sizes_are_scaled_as_buffers_are,
 };
-use turns::{a_frame_that_is_replaced_is_given_back, frames_of_a_latest_exchange_are_drawn, many_frames_are_in_flight};
+use turns::{
+    a_dropped_view_keeps_no_timelines, a_frame_that_is_replaced_is_given_back, frames_of_a_latest_exchange_are_drawn,
+    many_frames_are_in_flight,
+};
 
 on_both_backends!(
     every_element_and_channel_count_is_drawn_exactly,
@@ -69,6 +72,7 @@ on_both_backends!(
     images_of_other_sizes_are_scaled_as_buffers_are,
     images_and_buffers_take_turns,
     images_of_a_latest_exchange_are_drawn,
+    a_dropped_view_keeps_no_timelines,
     a_frame_that_is_replaced_is_given_back,
     frames_of_a_latest_exchange_are_drawn,
     many_frames_are_in_flight,

@@ -4,7 +4,7 @@ use bridge::{Compute, Exchange, LatestInfo, LiveObjects};
 use bridge_tests::Rig;
 use bridge_view::{Element, ImageFormat, Look};
 
-use crate::{PIXELS, SIZE, info, pixels, view, write, write_work};
+use crate::{PIXELS, SIZE, info, noise, pixels, shown, view, write, write_work};
 
 fn format() -> ImageFormat {
     ImageFormat::new(SIZE, 1, Element::U8).unwrap()
@@ -60,4 +60,17 @@ pub(crate) fn frames_of_a_latest_exchange_are_drawn(_: &Rig, compute: &Compute) 
             assert!(pixels(&mut view).iter().all(|pixel| *pixel == [value, value, value, 255]), "frame {value}");
         }
     }
+}
+
+/// A view that is dropped releases the timelines of the frames that it has drawn, even if another
+/// view of the device lives on.
+pub(crate) fn a_dropped_view_keeps_no_timelines(_: &Rig, compute: &Compute) {
+    let other = view(compute);
+    let before = LiveObjects::now();
+    let mut dropped = view(compute);
+    let format = ImageFormat::new(SIZE, 4, Element::U8).unwrap();
+    shown(&mut dropped, format, &Look::default(), &noise(4 * PIXELS, 1));
+    drop(dropped);
+    assert_eq!(LiveObjects::now(), before);
+    drop(other);
 }

@@ -38,7 +38,7 @@ struct Inner {
     /// `None` if frames are uploaded.
     compute: Option<Compute>,
     /// The limits of Bevy's device; `None` if Bevy renders nothing.
-    limits: Option<wgpu::Limits>,
+    limits: Mutex<Option<wgpu::Limits>>,
     reason: String,
 }
 
@@ -69,7 +69,7 @@ impl Cuda {
             }
             Err(reason) => (None, reason),
         };
-        Self(Arc::new(Inner { added: Mutex::default(), compute, limits, reason }))
+        Self(Arc::new(Inner { added: Mutex::default(), compute, limits: Mutex::new(limits), reason }))
     }
 
     /// Returns the way in which frames reach Bevy.
@@ -111,8 +111,13 @@ impl Cuda {
     }
 
     /// Returns the limits of Bevy's device, or `None` if Bevy renders nothing.
-    pub(crate) fn limits(&self) -> Option<&wgpu::Limits> {
-        self.0.limits.as_ref()
+    pub(crate) fn limits(&self) -> Option<wgpu::Limits> {
+        self.0.limits.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replaces the limits, after Bevy has created its device.
+    pub(crate) fn set_limits(&self, limits: wgpu::Limits) {
+        *self.0.limits.lock().unwrap_or_else(PoisonError::into_inner) = Some(limits);
     }
 
     /// # Errors

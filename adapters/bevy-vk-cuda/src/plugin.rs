@@ -85,11 +85,18 @@ impl Plugin for CudaPlugin {
             log::error!("{BEHIND}");
             // Installed immediately: with pipelined rendering, `cleanup` cannot access the render
             // world.
-            return install(app, Cuda::new(Err(BEHIND.to_owned()), limits_of(app)), self.clone(), Gate::default());
+            return install(app, Cuda::new(Err(BEHIND.to_owned()), None), self.clone(), Gate::default());
         }
         if self.wish != Wish::Upload {
             let mut settings = app.world_mut().get_resource_or_init::<RawVulkanInitSettings>();
             init::register(&mut settings);
+        }
+    }
+
+    fn finish(&self, app: &mut App) {
+        // Only if this plugin was added behind `RenderPlugin`, whose `finish` has created the device.
+        if let (Some(cuda), Some(limits)) = (app.world().get_resource::<Cuda>(), limits_of(app)) {
+            cuda.set_limits(limits);
         }
     }
 
@@ -171,6 +178,7 @@ fn follow(
     if !device.is_changed() {
         return;
     }
+    cuda.set_limits(device.limits());
     let Some(former) = cuda.device() else { return };
     if vulkan::raw_device(device.wgpu_device()) == Some(former) {
         return;

@@ -86,7 +86,7 @@
 //! # The source
 //! To follow one frame, read `exchange` -> `exchange/turn/compute` -> `exchange/turn/render` ->
 //! `timeline`; to follow the setup, read `compute` -> `compute/pair` -> `buffer/shared` ->
-//! `compute/side` -> `import`.
+//! `compute/side` -> `compute/import`.
 //!
 //! # Log
 //! Messages go to the `log` crate: a warning if frames are computed on the CPU because there is no

@@ -86,8 +86,9 @@
 //! | `image/objects` | a cache of texture and surface objects |
 //! | `leak` | counters of objects that are leaked deliberately |
 //! | `private_context` | context objects of this crate, in which cudarc records errors |
-//! | `order`, `device_orders`, `foreign_streams` | order of streams per object |
-//! | `refusal`, `event`, `poll` | streams that cannot be used, recorded events, waits on the host |
+//! | `order`, `device_orders`, `foreign_streams`, `spare_events` | order of streams per object |
+//! | `refusal`, `identity`, `event` | streams that cannot be used, streams compared, recorded events |
+//! | `poll` | waits on the host |
 //! | `reaper` | driver calls that may block, made on one thread per context |
 //! | `logging` | calls to the program's logger, which catch its panics |
 //! | `semaphore`, `stream` | imported semaphores, creating streams, waits and signals |

@@ -228,16 +228,31 @@ pub(crate) fn present(
     // refused before are submitted alone, and after a refusal all are.
     let current = all.iter_mut().filter(|one| !is_over(&***one));
     let (mut alone, mut together): (Vec<_>, Vec<_>) = current.partition(|one| one.fault().has_failed(Step::Submit));
-    if copy(&mut frame, &mut together, done, submitted).is_err() {
-        alone.append(&mut together);
+    if let Err(error) = copy(&mut frame, &mut together, done, submitted)
+        && !copy_alone(&mut frame, &mut together, done, submitted)
+    {
+        log::error!("wgpu reported an error while frames were copied, and refused none of the copies: {error}");
     }
-    for mut one in alone {
-        if let Err(error) = copy(&mut frame, std::slice::from_mut(&mut one), done, submitted) {
+    copy_alone(&mut frame, &mut alone, done, submitted);
+    *serial = frame.serial;
+}
+
+/// Calls [`copy`] for each object. Returns `true` if wgpu has refused the copy of any.
+fn copy_alone(
+    frame: &mut PresentFrame<'_>,
+    objects: &mut [&mut Box<dyn Present>],
+    done: &Arc<AtomicU64>,
+    submitted: &mut VecDeque<(u64, wgpu::SubmissionIndex)>,
+) -> bool {
+    let mut is_any_refused = false;
+    for one in objects {
+        if let Err(error) = copy(frame, std::slice::from_mut(one), done, submitted) {
             let fault = one.fault();
             fault.note::<()>(Step::Submit, Err(refused(fault.name(), &error)));
+            is_any_refused = true;
         }
     }
-    *serial = frame.serial;
+    is_any_refused
 }
 
 /// Lets the objects record their copies, and submits these together.
@@ -266,7 +281,9 @@ fn copy(
         return copied;
     };
     objects.iter_mut().for_each(|one| one.submitted(frame, copied.is_ok()));
-    // If the commands were refused, this is the index of an earlier submission.
+    // The index of refused commands is never reached. An empty submission ends after everything
+    // that may run.
+    let index = if copied.is_ok() { index } else { frame.queue.submit([]) };
     submitted.push_back((frame.serial, index));
     let (done, serial) = (Arc::clone(done), frame.serial);
     // If wgpu drops the callback without calling it, the commands may never end.

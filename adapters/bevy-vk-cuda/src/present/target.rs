@@ -260,6 +260,11 @@ impl<T: Pod + Send + Sync> Target for BufferSpec<T> {
     }
 
     fn upload(queue: &wgpu::Queue, items: &[T], to: &wgpu::Buffer) {
-        queue.write_buffer(to, 0, bytemuck::cast_slice(items));
+        let bytes: &[u8] = bytemuck::cast_slice(items);
+        // Unlike `write_buffer`, this refuses a mapped buffer before it copies the bytes.
+        let size = wgpu::BufferSize::new(bytes.len() as u64);
+        if let Some(mut view) = size.and_then(|size| queue.write_buffer_with(to, 0, size)) {
+            view.copy_from_slice(bytes);
+        }
     }
 }

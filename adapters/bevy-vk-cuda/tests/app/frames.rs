@@ -55,6 +55,10 @@ fn a_plugin_in_the_wrong_place_uploads() {
     let cuda = cuda(&app);
     assert_eq!(cuda.way(), Way::Upload);
     assert!(cuda.reason().contains("before `DefaultPlugins`"), "{}", cuda.reason());
+    // The device's limits are respected.
+    let mut images = app.world_mut().resource_mut::<Assets<Image>>();
+    let large = CudaImage::<[u8; 4]>::new(&cuda, &mut images, "large", TextureFormat::Rgba8Unorm, [1 << 20, 1]);
+    assert!(matches!(large, Err(Error::InvalidArgument { .. })));
     camera(&mut app);
     let painter = Painter::new(&cuda);
     let mut image = picture(&mut app, "picture", [TEXELS; 2]);

@@ -230,6 +230,7 @@ impl Drop for View {
         // SAFETY: as above.
         unsafe { ManuallyDrop::drop(&mut self.depths) };
         self.screen.free();
+        self.screen.release_order();
     }
 }
 

@@ -53,6 +53,11 @@ impl Screen {
         *self.points_copy = None;
     }
 
+    /// Releases the record of commands that have ended.
+    pub(super) fn release_order(&self) {
+        self.order.release_ended();
+    }
+
     /// Keeps the record of commands that may still be running, for later windows on the queue.
     pub(super) fn keep_order(&self) {
         forget(self.order.clone());
@@ -72,7 +77,8 @@ impl View {
     ///
     /// # Errors
     /// [`Error::CannotPresent`](crate::Error::CannotPresent) if the device cannot present to this
-    /// window, for example because its main queue does not support graphics;
+    /// window, for example because its main queue does not support graphics, or if another thread
+    /// has been submitting a view's frame for the whole timeout;
     /// [`Error::Bridge`](crate::Error::Bridge) if a frame that a view has drawn on the device
     /// without a window does not end within the timeout; otherwise the errors of
     /// [`headless`](Self::headless).
@@ -119,6 +125,7 @@ impl View {
         self.screen.presenter = None;
         // All drawing and presentation that used it has ended.
         self.screen.free();
+        self.screen.release_order();
         waited
     }
 

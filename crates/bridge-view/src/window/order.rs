@@ -68,7 +68,8 @@ impl PresentOrder {
     ///
     /// # Errors
     /// [`Error::Bridge`] with [`bridge::Error::Timeout`] if a frame of a view has not ended by
-    /// then; no window is added.
+    /// then, and [`Error::CannotPresent`] if another thread has not submitted one by then; no
+    /// window is added.
     pub(crate) fn present(device: &ExportDevice, limit: Duration) -> Result<Presenting> {
         let (order, start) = (Self::of(device), Instant::now());
         let presenting = order.add_presenter();
@@ -90,6 +91,12 @@ impl PresentOrder {
         }
         order.forget();
         Ok(presenting)
+    }
+
+    /// Releases what has ended: the points of frames keep their exchange's timelines alive, and the
+    /// devices of both sides.
+    pub(crate) fn release_ended(&self) {
+        self.forget_if(|point| point.is_reached().unwrap_or_else(|error| error.is_device_lost()));
     }
 }
 
@@ -144,6 +151,16 @@ impl<P: Clone> PresentOrder<P> {
     /// Returns the points of the unprepared submissions.
     fn points(&self) -> Vec<Option<P>> {
         self.lock().unprepared.iter().map(|one| one.point.clone()).collect()
+    }
+
+    /// Forgets the unprepared submissions whose point `has_ended`.
+    fn forget_if(&self, has_ended: impl Fn(&P) -> bool) {
+        let known = self.lock().unprepared.iter().map(|one| (one.recorded, one.point.clone())).collect::<Vec<_>>();
+        let is_over =
+            |(recorded, point): &(u64, Option<P>)| point.as_ref().is_some_and(&has_ended).then_some(*recorded);
+        let over: Vec<_> = known.iter().filter_map(is_over).collect();
+        let ended: Vec<_> = self.lock().unprepared.extract_if(.., |one| over.contains(&one.recorded)).collect();
+        drop((ended, known));
     }
 
     /// Forgets the unprepared submissions, which have ended.
@@ -241,6 +258,17 @@ mod tests {
         assert_eq!(order.points(), [Some(3)]);
         order.forget();
         assert_eq!(order.points(), []);
+    }
+
+    #[test]
+    fn ended_frames_are_forgotten() {
+        let order = order();
+        let [first, second, unknown] = [(); 3].map(|()| order.admit(unprepared).unwrap());
+        first.submitted(Some(1));
+        second.submitted(Some(2));
+        unknown.submitted(None);
+        order.forget_if(|point| *point == 1);
+        assert_eq!(order.points(), [Some(2), None]);
     }
 
     /// A submission of another thread that was admitted before there was a window is waited for.

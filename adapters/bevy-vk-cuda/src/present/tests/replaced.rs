@@ -152,6 +152,14 @@ fn a_mapped_buffer_delays_no_other() {
         assert!(scene.write(value).unwrap());
         scene.until("later frames", |scene| scene.value(&texture) == value);
     }
+    // The end of each submission can be waited for, also that of refused commands.
+    scene.present();
+    let submitted = &scene.world.resource::<Presented>().submitted;
+    assert!(!submitted.is_empty());
+    for (_, index) in submitted {
+        let timeout = Some(std::time::Duration::from_secs(60));
+        scene.device.poll(wgpu::PollType::Wait { submission_index: Some(index.clone()), timeout }).unwrap();
+    }
     let Err(Error::NotPresented { retried: true, source, .. }) = numbers.write() else { panic!("no error") };
     assert!(source.to_string().contains("mapped"), "{source}");
     assert_eq!((scene.presented(), numbers.presented()), (4, 0));

@@ -20,9 +20,15 @@ use crate::test_device::own_device;
 use bridge_ipc::{Direction, Listener};
 use vk_export::{BufferAccess, ExportDevice};
 
-/// A part whose frames do not overrun their own limits unless the program leaves. If a test counts
-/// the queries, its copies are never done.
-struct Steady(StepWriterPart<Words>, Option<Arc<AtomicUsize>>);
+/// A part whose frames do not overrun their own limits unless the program leaves.
+struct Steady {
+    part: StepWriterPart<Words>,
+    /// Counts the queries for copies, which are never done, if a test sets it.
+    copy_queries: Option<Arc<AtomicUsize>>,
+    /// The number of further queries for awaited frames until the timeline falls, if a test sets
+    /// it.
+    queries_until_fall: Option<AtomicUsize>,
+}
 
 /// The handle of an exchange for [`Steady`].
 struct SteadyHandle(WorkerWriter<Words>);
@@ -62,44 +68,44 @@ impl Part for Steady {
     type Slots = ();
 
     fn new(handle: SteadyHandle, given: AcceptedMemory<()>, waker: &Arc<Waker>) -> Self {
-        Self(StepWriterPart::new(handle.0, given, waker), None)
+        Self { part: StepWriterPart::new(handle.0, given, waker), copy_queries: None, queries_until_fall: None }
     }
 
     fn handle_message(&mut self, message: &Message) -> Option<Outcome> {
-        self.0.handle_message(message)
+        self.part.handle_message(message)
     }
 
     fn advance(&mut self) -> Result<Option<Outcome>, String> {
-        self.0.advance()
+        self.part.advance()
     }
 
     fn is_busy(&self) -> bool {
-        self.0.is_busy()
+        self.part.is_busy()
     }
 
     fn is_copying(&self) -> bool {
-        let looks = self.1.as_ref();
+        let looks = self.copy_queries.as_ref();
         looks.map(|looks| looks.fetch_add(1, Ordering::Relaxed)).is_some()
     }
 
     fn retry_delay(&self) -> Option<Duration> {
-        self.0.retry_delay()
+        self.part.retry_delay()
     }
 
     fn close(&mut self) {
-        self.0.close();
+        self.part.close();
     }
 
     fn pending_signals(&self) -> usize {
-        self.0.pending_signals()
+        self.part.pending_signals()
     }
 
     fn needs_worker(&self) -> bool {
-        self.0.needs_worker()
+        self.part.needs_worker()
     }
 
     fn release(&mut self) {
-        self.0.release();
+        self.part.release();
     }
 
     fn describe_overrun(&mut self, _limit: Duration, leaves: bool) -> Option<String> {
@@ -107,15 +113,17 @@ impl Part for Steady {
     }
 
     fn awaited_frames(&self) -> Box<[u64]> {
-        self.0.awaited_frames()
+        let Some(left) = &self.queries_until_fall else { return self.part.awaited_frames() };
+        let has_fallen = left.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err();
+        if has_fallen { Box::new([7]) } else { Box::default() }
     }
 
     fn settle_pending(&mut self, dead: bool) -> Settled {
-        self.0.settle_pending(dead)
+        self.part.settle_pending(dead)
     }
 
     fn stop(self, quiet: bool) -> (SteadyHandle, bool) {
-        let (handle, recovered) = self.0.stop(quiet);
+        let (handle, recovered) = self.part.stop(quiet);
         (SteadyHandle(handle), recovered)
     }
 }
@@ -238,7 +246,7 @@ fn leaving_program_does_not_wait_for_copies() {
         let Connected { mut worker, handle, control, status, connection, .. } = connected(&device, "copied", "closes");
         let looks = Arc::new(AtomicUsize::new(0));
         let mut part = Steady::new(SteadyHandle(handle), AcceptedMemory::Slots(()), control.waker());
-        part.1 = Some(Arc::clone(&looks));
+        part.copy_queries = Some(Arc::clone(&looks));
         let timeout = LIMIT;
         if goes_on {
             control.stop();
@@ -249,4 +257,20 @@ fn leaving_program_does_not_wait_for_copies() {
         assert_eq!(looks.load(Ordering::Relaxed) > 0, goes_on);
         worker.kill();
     }
+}
+
+/// A worker may set its timeline back when its thread queries it for the last time. No thread
+/// enforces its frames from then on, so they must not prevent the next worker from connecting.
+#[test]
+fn fall_at_the_end_of_the_thread_leaves_no_awaited_frames() {
+    let Some(device) = own_device() else { return };
+    let Connected { handle, control, status, reported, connection, worker: _worker } =
+        connected(&device, "fallen", "stays");
+    let mut part = Steady::new(SteadyHandle(handle), AcceptedMemory::Slots(()), control.waker());
+    // Those before the report, before its frames are enforced, and after that.
+    part.queries_until_fall = Some(AtomicUsize::new(2));
+    control.stop();
+    WorkerListener { connection, part, control, status, timeout: LIMIT, held: 0, receives_nothing: false }.run();
+    assert!(matches!(reported.loss_error(), Some(Error::PeerLost { dead: false, .. })));
+    assert_eq!(*reported.owed(), [0; 0]);
 }

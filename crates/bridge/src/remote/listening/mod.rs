@@ -134,6 +134,9 @@ impl<P: Part> WorkerListener<P> {
 
     /// Stops listening to a lost worker. If the worker is `quiet`, it no longer uses its slots.
     fn stop(self, quiet: bool) -> StoredHandle<P::Handle> {
+        // No thread enforces frames from here on, even if the timeline has just been set back: the
+        // next worker's preparation signals them, so they must not prevent that worker.
+        self.status.set_owed(Box::default());
         let (handle, recovered) = self.part.stop(quiet);
         // The pidfd will report the worker's end.
         StoredHandle { handle, previous: (!recovered).then_some(self.connection) }
