@@ -3,7 +3,7 @@
 
 use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bridge_ipc::{Connection, Hello, Listener, Role};
 use vk_export::ash::vk;
@@ -48,9 +48,23 @@ const SET_BACK: &[&str] =
 /// The rule broken by a worker that signals a timeline beyond what Vulkan's queue will signal.
 pub(super) const BEFORE_PENDING: &str = "VUID-VkSemaphoreSignalInfo-value-03259";
 
-/// Sets a timeline to a lower value, as a worker with CUDA can, by a submission of the queue, which
-/// is not blocked. Returns after the signal.
+/// Sets a timeline to a lower value, as a worker with CUDA can, by submissions of the queue, which
+/// is not blocked. Returns once the timeline has the value: the software driver may apply a signal
+/// from before later than this one.
 pub(super) fn set_back(timeline: &Semaphore, value: u64) {
+    let start = Instant::now();
+    loop {
+        submit_signal(timeline, value);
+        let found = timeline.value().unwrap();
+        if found == value {
+            return;
+        }
+        assert!(start.elapsed() < LIMIT, "the driver does not let a timeline fall from {found} to {value}");
+    }
+}
+
+/// Signals a lower value by a submission, and waits for its end.
+fn submit_signal(timeline: &Semaphore, value: u64) {
     allow(timeline.device(), SET_BACK);
     let signals = [vk::SemaphoreSubmitInfo::default().semaphore(timeline.as_raw()).value(value)];
     let batch = vk::SubmitInfo2::default().signal_semaphore_infos(&signals);

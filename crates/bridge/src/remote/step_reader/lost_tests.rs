@@ -81,12 +81,7 @@ fn values_that_a_dead_reader_has_set_back_are_signaled() {
     });
     worker.finish(2);
     assert!(worker.part.pending_signals() == 0 && !worker.part.is_waited_for());
-    let fall = |worker: &Worker| {
-        let state = worker.draws.state();
-        let computed = state.computed_semaphore();
-        set_back(computed, 1);
-        assert_eq!(computed.value().unwrap(), 1, "the driver does not let a timeline fall");
-    };
+    let fall = |worker: &Worker| set_back(worker.draws.state().computed_semaphore(), 1);
     fall(&worker);
     let points = [(); 2].map(|()| worker.draw());
     points[0].wait(LIMIT).unwrap();
