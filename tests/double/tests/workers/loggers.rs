@@ -124,7 +124,12 @@ impl log::Log for CallingLogger {
         let worker = WORKER.lock().unwrap().clone().unwrap();
         let (sender, ends) = std::sync::mpsc::channel();
         // It is not offered twice.
-        let call = move || sender.send(worker.exchange::<Buffer<f32>>("x").is_err()).unwrap();
+        let call = move || {
+            let is_refused = worker.exchange::<Buffer<f32>>("x").is_err();
+            // Before the test goes on, which drops the worker and expects that nothing is left.
+            drop(worker);
+            sender.send(is_refused).unwrap();
+        };
         thread().spawn(call).unwrap();
         assert!(ends.recv_timeout(LIMIT).unwrap_or(false), "another thread waits for this one");
         SAID.fetch_add(1, Ordering::SeqCst);
