@@ -39,6 +39,8 @@ impl Screen {
 
     pub(super) fn free(&mut self) {}
 
+    pub(super) fn release_order(&self) {}
+
     pub(super) fn keep_order(&self) {}
 }
 
