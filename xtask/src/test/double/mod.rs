@@ -26,7 +26,7 @@ pub(super) const PROGRAMS: &[Program] = &[
     part("peers", &["hidden::"]),
     part("latest", &["a_thousand_exchanges_leave_nothing"]),
     part("images", &["every_mip_chain", "textures_match_a_reference"]),
-    part("view", &["handles::", "refused::", "own_images::", "window::"]),
+    part("view", &["handles::", "refused::", "other_views::", "own_images::", "window::"]),
     whole("exchange"),
     whole("turns"),
     part("graphs", &["values_rise_over_a_thousand_frames"]),
