@@ -135,7 +135,8 @@ impl Scene {
         (until_dead(|| reader.check_worker()), took)
     }
 
-    /// Reads frames until the worker is reported to be lost. Returns the report, and how long it took.
+    /// Reads frames until the worker is reported to be lost. Returns the report, and how long it
+    /// took.
     pub(crate) fn lost(&mut self, reader: &mut Reader) -> (bridge::Error, Duration) {
         let start = Instant::now();
         loop {

@@ -94,7 +94,8 @@ impl Plugin for CudaPlugin {
     }
 
     fn finish(&self, app: &mut App) {
-        // Only if this plugin was added behind `RenderPlugin`, whose `finish` has created the device.
+        // `Cuda` exists here only if this plugin was added after `RenderPlugin`, whose `finish` has
+        // created the device.
         if let (Some(cuda), Some(limits)) = (app.world().get_resource::<Cuda>(), limits_of(app)) {
             cuda.set_limits(limits);
         }

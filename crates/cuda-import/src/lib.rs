@@ -87,8 +87,8 @@
 //! | `leak` | counters of objects that are leaked deliberately |
 //! | `private_context` | context objects of this crate, in which cudarc records errors |
 //! | `order`, `device_orders`, `foreign_streams`, `spare_events` | order of streams per object |
-//! | `refusal`, `identity`, `event` | streams that cannot be used, streams compared, recorded events |
-//! | `poll` | waits on the host |
+//! | `refusal`, `identity` | streams that cannot be used, and comparison of streams |
+//! | `event`, `poll` | recorded events, waits on the host |
 //! | `reaper` | driver calls that may block, made on one thread per context |
 //! | `logging` | calls to the program's logger, which catch its panics |
 //! | `semaphore`, `stream` | imported semaphores, creating streams, waits and signals |

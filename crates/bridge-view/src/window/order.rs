@@ -1,4 +1,4 @@
-//! [`PresentOrder`], by which no picture is presented behind a frame that waits for the host.
+//! [`PresentOrder`], which keeps presents from depending on frames that wait for the host.
 
 // A Vulkan call.
 #![allow(unsafe_code)]
@@ -12,8 +12,7 @@ use bridge::{ExportDevice, TimelinePoint};
 
 use crate::error::{Error, Result};
 
-/// What the views and windows of this crate have submitted to a queue, and whether any of them
-/// presents to it.
+/// Record of the frames that views submit to a queue, and of the windows that present to it.
 ///
 /// A present must not depend on a signal that has not been submitted yet
 /// (VUID-vkQueuePresentKHR-pWaitSemaphores-03268). It depends on everything that was submitted to
@@ -180,7 +179,8 @@ impl<P> State<P> {
 
 /// The permission to submit a frame. Drop it if the submission has failed.
 pub(crate) struct Admitted<'a, P: Clone = TimelinePoint>(
-    /// Where an unprepared submission is recorded, and the event at which it was admitted.
+    /// The order that records the submission, and the number of the event at which it was admitted.
+    /// `None` if the submission is prepared.
     Option<(&'a PresentOrder<P>, u64)>,
 );
 

@@ -108,9 +108,9 @@ impl State {
         Ok(any)
     }
 
-    /// Returns the wait of a call that has `left` at the time `now`, or `None` if this side has just
-    /// ended the connection. A call without time left does not wait. `error` is that of
-    /// [`end_error`](Self::end_error).
+    /// Returns how long a call waits for the end of the process if it has `left` at the time `now`,
+    /// or `None` if this side has just ended the connection. A call without time left does not wait.
+    /// `error` is that of [`end_error`](Self::end_error).
     ///
     /// The clock is not read again, so that a delay of the thread does not count as time that the
     /// process had to end.

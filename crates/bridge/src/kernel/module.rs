@@ -65,8 +65,8 @@ pub(crate) fn kernel_for_context<'f>(
 
 impl Compute {
     /// Loads kernels from PTX, the text that `nvcc --ptx` writes and that cudarc's
-    /// `nvrtc::compile_ptx` returns, for the streams or command buffers of this compute side. `name`
-    /// is for errors.
+    /// `nvrtc::compile_ptx` returns, for the streams or command buffers of this compute side.
+    /// `name` is for errors.
     ///
     /// The text is parsed for the kernels' parameters and limits; then the driver compiles it for
     /// its GPU. On the CPU, kernels are not compiled but need twins in Rust; see

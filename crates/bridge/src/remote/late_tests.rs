@@ -1,15 +1,13 @@
 //! Test of a worker's thread that reports after the next worker has connected.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bridge_ipc::{ConnectInfo, Connection, Hello, Message, Role};
 
-use super::replaced::disconnect_at_the_limit;
-use super::tests::{LIMIT, finish, submit, taken, until};
+use super::replaced::{disconnect_at_the_limit, owing_one_of_two};
+use super::tests::{LIMIT, until};
 use crate::error::Error;
 use crate::observe::steps;
-use crate::remote::listening::test_worker::Peer;
 use crate::remote::test_renderer::Renderer;
 
 /// The thread of a killed worker may report the end of its process once the next worker has
@@ -17,13 +15,8 @@ use crate::remote::test_renderer::Renderer;
 #[test]
 fn late_death_of_a_killed_worker_is_not_that_of_the_next_one() {
     let Some(scene) = Renderer::new("in-step-late") else { return };
-    let mut worker = Peer::start(scene.listener.path(), "stays");
-    let mut exchange = taken(&scene);
+    let (mut worker, mut exchange, points) = owing_one_of_two(&scene, "stays");
     let status = Arc::clone(exchange.shared.workers.status());
-    status.spare_worker.store(true, Ordering::Relaxed);
-    let points: [_; 2] = std::array::from_fn(|_| submit(&mut exchange));
-    finish(&exchange, 1);
-    worker.resume();
     disconnect_at_the_limit(&mut exchange);
     let (open, gate) = std::sync::mpsc::channel();
     *status.death_gate.lock().unwrap() = Some(gate);

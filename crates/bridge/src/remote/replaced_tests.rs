@@ -14,6 +14,7 @@ use crate::exchange::{LatestInfo, SubmitInfo};
 use crate::observe::steps;
 use crate::remote::listening::test_worker::Peer;
 use crate::remote::test_renderer::{Renderer, set_back};
+use crate::timeline::TimelinePoint;
 
 /// Far less than [`LIMIT`], and far more than a call takes that does not wait for it.
 const SOON: Duration = Duration::from_secs(40);
@@ -99,17 +100,27 @@ pub(super) fn disconnect_at_the_limit(exchange: &mut RemoteExchangeReader<Words>
     });
 }
 
+/// Starts a worker that follows `script` and is not killed. Two frames of it are submitted, and the
+/// first is finished.
+pub(super) fn owing_one_of_two(
+    scene: &Renderer,
+    script: &str,
+) -> (Peer, RemoteExchangeReader<Words>, [TimelinePoint; 2]) {
+    let mut worker = Peer::start(scene.listener.path(), script);
+    let mut exchange = taken(scene);
+    exchange.shared.workers.status().spare_worker.store(true, Ordering::Relaxed);
+    let points = std::array::from_fn(|_| submit(&mut exchange));
+    finish(&exchange, 1);
+    worker.resume();
+    (worker, exchange, points)
+}
+
 /// If a driver delays the end of a killed process, the program is notified meanwhile.
 #[test]
 fn killed_worker_that_does_not_end_is_reported() {
     let Some(scene) = Renderer::new("in-step-told") else { return };
-    let mut worker = Peer::start(scene.listener.path(), "stays");
-    let mut exchange = taken(&scene);
+    let (mut worker, exchange, points) = owing_one_of_two(&scene, "stays");
     let status = Arc::clone(exchange.shared.workers.status());
-    status.spare_worker.store(true, Ordering::Relaxed);
-    let points: [_; 2] = std::array::from_fn(|_| submit(&mut exchange));
-    finish(&exchange, 1);
-    worker.resume();
     let start = Instant::now();
     status.force_overrun.store(true, Ordering::Relaxed);
     let reported = until(|| exchange.check_worker().err());
@@ -131,12 +142,7 @@ fn killed_worker_that_does_not_end_is_reported() {
 fn killed_worker_that_does_not_end_is_left_to_a_thread() {
     let Some(scene) = Renderer::new("in-step-held") else { return };
     for ends in ["stays", "hangs-up"] {
-        let mut worker = Peer::start(scene.listener.path(), ends);
-        let mut exchange = taken(&scene);
-        exchange.shared.workers.status().spare_worker.store(true, Ordering::Relaxed);
-        let points: [_; 2] = std::array::from_fn(|_| submit(&mut exchange));
-        finish(&exchange, 1);
-        worker.resume();
+        let (mut worker, mut exchange, points) = owing_one_of_two(&scene, ends);
         let start = Instant::now();
         disconnect_at_the_limit(&mut exchange);
         assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
@@ -202,12 +208,7 @@ fn killed_worker_that_set_its_timeline_back_cannot_be_replaced_before_it_ends() 
 #[test]
 fn failed_thread_start_does_not_affect_the_previous_thread() {
     let Some(scene) = Renderer::new("in-step-no-thread") else { return };
-    let mut worker = Peer::start(scene.listener.path(), "stays");
-    let mut exchange = taken(&scene);
-    exchange.shared.workers.status().spare_worker.store(true, Ordering::Relaxed);
-    let points: [_; 2] = std::array::from_fn(|_| submit(&mut exchange));
-    finish(&exchange, 1);
-    worker.resume();
+    let (mut worker, mut exchange, points) = owing_one_of_two(&scene, "stays");
     disconnect_at_the_limit(&mut exchange);
     assert!(exchange.shared.workers.has_leaving_thread());
     worker.kill();

@@ -111,7 +111,8 @@ fn reports_of_an_earlier_worker_are_not_attributed_to_the_next_one() {
     }
 }
 
-/// What an earlier worker owes is reported, with its process: its thread still has the handle.
+/// Frames that an earlier worker owes are reported with its process ID, because its thread still
+/// has the handle.
 #[test]
 fn owed_frames_of_an_earlier_worker_are_reported_as_its_own() {
     let status = status();

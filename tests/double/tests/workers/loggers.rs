@@ -34,8 +34,8 @@ impl log::Log for PanickingLogger {
     fn flush(&self) {}
 }
 
-/// Runs a renderer that frees the slots that `work` uses, and `work` on the worker's exchange. At least one line
-/// must be logged.
+/// Runs a renderer that frees this number of slots, which `work` uses, and `work` on the worker's
+/// exchange. At least one line must be logged.
 fn in_step(
     double: &Double,
     slots: u32,

@@ -39,7 +39,7 @@ pub(crate) type Side = PerBackend<CudaCompute, HostStream, InlineCompute, Remote
 pub(crate) type Link = PerBackend<CudaLink, HostLink, InlineLink, HostLink>;
 
 impl Side {
-    /// Returns the backend that it is the side of.
+    /// Returns the backend of this side.
     pub(crate) fn backend(&self) -> Backend {
         const fn backend<S: SideOps>(_: &S) -> Backend {
             S::BACKEND

@@ -22,7 +22,7 @@ use crate::timeline::Timeline;
 /// Methods with a body are for sides that run outside the Vulkan queue and signal even after a
 /// failure.
 pub(crate) trait SideOps: Sized {
-    /// The side as programs name it.
+    /// The backend with which programs select this side.
     const BACKEND: Backend;
 
     /// The side that its events have in the trace.

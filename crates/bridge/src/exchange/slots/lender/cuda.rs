@@ -1,4 +1,4 @@
-//! The part of CUDA in the frames of an exchange.
+//! CUDA as the compute side of an exchange.
 #![allow(unsafe_code)] // Waits, signals and copies, and lends the resources that the turn owns.
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The part of the CPU in the frames of an exchange.
+//! The CPU as the compute side of an exchange.
 #![allow(unsafe_code)] // Copies the contents of slots.
 
 use std::sync::Arc;

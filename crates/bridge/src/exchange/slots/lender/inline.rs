@@ -1,4 +1,4 @@
-//! The part of kernels in command buffers in the frames of an exchange.
+//! Kernels in command buffers as the compute side of an exchange.
 #![allow(unsafe_code)] // Signals and copies, and lends the resources that the turn owns.
 
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! This process's part in the frames of an exchange whose compute side is another process: the host
-//! waits and signals, and maps nothing.
+//! Another process as the compute side of an exchange: the host waits and signals for it, and maps
+//! nothing.
 #![allow(unsafe_code)] // Methods with contracts.
 
 use std::marker::PhantomData;
