@@ -75,6 +75,7 @@ def test_an_interrupt_while_a_tensor_is_taken_stays_one(view):
             view.image(tensor)
 
 
+@pytest.mark.usefixtures("software_driver")
 def test_an_interrupted_frame_is_given_back():
     """The interrupt comes in the call that begins the frame. A view whose frame exceeds the time limit leaves the log record for it."""
     code = """

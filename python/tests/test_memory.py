@@ -207,6 +207,7 @@ def test_a_frame_of_a_closed_view(view):
 
 
 @pytest.mark.parametrize("make, live", [("canvas", 0), ("tensor", 1)])
+@pytest.mark.usefixtures("software_driver")
 def test_what_is_made_while_the_view_is_closed_belongs_to_it(make, live):
     """A log handler closes the view during the call that creates the object. The log record is left by another view, whose frame
     exceeds the time limit."""

@@ -252,6 +252,7 @@ def test_memory_that_is_kept_ends_with_the_interpreter():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 @pytest.mark.parametrize("before", ["", "\nv.close()", "\nv.close()\ndel v, c", "\ndel kept, open, x, u"])
+@pytest.mark.usefixtures("software_driver")
 def test_a_forked_child_ends_with_its_interpreter(before):
     """The child drops everything that it inherited, and frees none of it."""
     ended = run(OPEN.format("host") + KEPT + before + "\nimport sys, gc, time\npid = os.fork()"
@@ -283,6 +284,7 @@ def test_a_forked_child_opens_a_view_only_if_its_parent_has_tried_none(before, c
 
 
 @pytest.mark.parametrize("end", ["v.close()", "v.pixels()", "v.points(p); v.draw(); v.close()"])
+@pytest.mark.usefixtures("software_driver")
 def test_what_the_gpu_may_still_use_is_not_freed(end):
     """A frame exceeds the time limit, so its resources are leaked. If they were freed, the validation layer would report it in CI."""
     ended = run("import numpy, vkview\nv = vkview.View(512, 512, headless=True, backend='host')"
