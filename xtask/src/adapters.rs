@@ -9,7 +9,7 @@ use crate::lint;
 use crate::screen::VirtualScreen;
 use crate::setup;
 use crate::shell;
-use crate::test::{self, Package, Program, part, whole};
+use crate::test::{self, Package, Program, part, unit_tests, whole};
 
 /// The runs of the examples of `bridge-wgpu`: self-checking programs with minimal workloads.
 const WGPU_EXAMPLES: &[&str] = &[
@@ -26,9 +26,12 @@ const WGPU_WINDOWS: &[&str] = &[
 ];
 
 /// The tests of `bridge-wgpu` that also run with CUDA on the driver double: the contents and the
-/// lifetimes of wgpu's frames. The other tests would repeat these, or start the double themselves.
-const WGPU_ON_THE_DOUBLE: &[Program] =
-    &[part("lives", &["a_thousand_come_and_go", "a_fault_of_cuda_hangs_no_wait"]), whole("contents")];
+/// lifetimes of wgpu's frames, and the unit tests, which submit frames incorrectly.
+const WGPU_ON_THE_DOUBLE: &[Program] = &[
+    part("lives", &["a_thousand_come_and_go", "a_fault_of_cuda_hangs_no_wait"]),
+    unit_tests("bridge_wgpu"),
+    whole("contents"),
+];
 
 /// The runs of the example of `bevy-vk-cuda`: as on a machine without CUDA, and as on one with
 /// CUDA, on the single queue that software drivers have.

@@ -23,7 +23,7 @@ use crate::setup::consent::Consent;
 use crate::setup::{self, Scope};
 use crate::shell;
 
-pub(crate) use double::{Package, Program, part, run as on_the_double, run_adapter, whole};
+pub(crate) use double::{Package, Program, part, run as on_the_double, run_adapter, unit_tests, whole};
 pub(crate) use mutants::run as mutants;
 pub(crate) use programs::{TestProgram, build};
 

@@ -13,14 +13,20 @@ pub(crate) struct Program {
     pub(crate) name: &'static str,
     /// Tests whose names contain one of these are skipped.
     pub(super) without: &'static [&'static str],
+    /// If `true`, these are the unit tests of the library with this name.
+    is_library: bool,
 }
 
 pub(crate) const fn whole(name: &'static str) -> Program {
-    Program { name, without: &[] }
+    part(name, &[])
 }
 
 pub(crate) const fn part(name: &'static str, without: &'static [&'static str]) -> Program {
-    Program { name, without }
+    Program { name, without, is_library: false }
+}
+
+pub(crate) const fn unit_tests(library: &'static str) -> Program {
+    Program { name: library, without: &[], is_library: true }
 }
 
 /// A package with tests.
@@ -60,7 +66,12 @@ impl Built {
     /// Returns a command that builds the programs and prints what it has built.
     pub(in crate::test) fn command<P: Borrow<Program>>(programs: &[P], mut test: Command) -> Command {
         test.args(["--no-run", "--message-format=json-render-diagnostics"]);
-        programs.iter().for_each(|program| _ = test.args(["--test", program.borrow().name]));
+        for program in programs.iter().map(Borrow::borrow) {
+            match program.is_library {
+                true => test.arg("--lib"),
+                false => test.args(["--test", program.name]),
+            };
+        }
         test.stdin(Stdio::null());
         test
     }
@@ -95,6 +106,13 @@ impl Built {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn unit_tests_are_built_beside_programs() {
+        let command = Built::command(&[whole("lives"), unit_tests("bridge_wgpu")], Command::new("cargo"));
+        let arguments: Vec<_> = command.get_args().skip(2).collect();
+        assert_eq!(arguments, ["--test", "lives", "--lib"]);
+    }
 
     #[test]
     fn built_packages_are_read_from_cargos_messages() {

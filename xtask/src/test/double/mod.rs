@@ -11,7 +11,7 @@ use std::process::Command;
 use anyhow::{Result, bail, ensure};
 
 pub(super) use self::built::Built;
-pub(crate) use self::built::{Package, Program, part, whole};
+pub(crate) use self::built::{Package, Program, part, unit_tests, whole};
 pub(super) use self::place::{Place, Ran};
 use super::each::each;
 use super::expected::{self, Difference};
