@@ -14,6 +14,7 @@ mod order;
 mod own_commands;
 mod parts;
 mod raw;
+mod raw_copy;
 mod repair;
 mod replace;
 mod scope;

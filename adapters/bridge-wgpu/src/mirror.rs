@@ -92,8 +92,8 @@ impl<S: Shared> Mirror<S> {
 
     /// Records the acquire of a slot, the copy, and the release, in separate command buffers:
     /// wgpu's barriers come first in each, and wgpu rejects encoders with commands of both kinds.
-    /// If Vulkan commands also make the copy, all three are in one command buffer, after one for
-    /// wgpu's barriers.
+    /// If Vulkan commands also [make the copy](Self::copies_raw), all three are in one command
+    /// buffer.
     pub(crate) fn record<'r>(
         &self,
         lease: Lease,
@@ -104,28 +104,8 @@ impl<S: Shared> Mirror<S> {
     ) -> Result<()> {
         let Self { gpu, name, flow, .. } = self;
         self.refuse_first(parts)?;
-        // Before the first frame, wgpu's commands make the copy, because wgpu would clear objects
-        // that its own commands have not filled.
-        if S::COPIES_RAW && self.is_filled() {
-            let mut objects = Filled::default();
-            S::filled(&self.objects, &mut objects);
-            let ready = self.encode(|commands| self.transition(commands, objects.clone()))?;
-            let device = gpu.compute().device().as_raw();
-            let (all, ()) = raw::record(gpu, name, |commands| {
-                // `ready` has only one command, which contains each buffer once.
-                parts.own.push(OwnCommands::behind_transitions(commands));
-                acquire(commands);
-                // SAFETY: between the slot's barriers, outside of a pass. The objects are those of
-                // wgpu's barriers in the same submission, which keeps them alive, and which wgpu
-                // refuses if one has been destroyed.
-                unsafe { S::copy_raw(*flow, device, commands, resources(), &mut objects.buffers.into_iter()) };
-                release(commands);
-            })?;
-            match flow {
-                Flow::In => parts.before.extend([ready, all]),
-                Flow::Out => parts.behind.extend([ready, all]),
-            }
-            return Ok(());
+        if self.copies_raw() {
+            return self.record_raw(&resources, parts, acquire, release);
         }
         let slot = self.slot(lease, resources())?;
         let (acquire, ()) = raw::record(gpu, name, |commands| {

@@ -1,30 +1,36 @@
 //! Command buffers that this crate adds to wgpu's submissions.
 //!
-//! They identify the submission, and which of its other command buffers are empty. For each
+//! They identify the submission, and which of its other command buffers it does not need. For each
 //! `wgpu::CommandBuffer`, wgpu submits two Vulkan command buffers: "Transit", with the barriers and
 //! clears that bring all resources of the commands to their initial state, followed by the commands
 //! (`Queue::submit` of wgpu-core). Transit is made from the trackers and lists of the command
-//! buffer. The following are therefore known to be empty:
+//! buffer. The following are therefore known to be empty, or to be replaced:
 //!
 //! - Transit of commands that were recorded through `wgpu::hal`: they are in no tracker and no
 //!   list, and wgpu rejects encoders with commands of both kinds.
 //! - The commands of a command buffer that has only `transition_resources`, with each resource
 //!   once: all barriers are in its Transit. wgpu records a barrier among the commands only if the
 //!   same command buffer has used the resource before.
+//! - Transit of such a command buffer, if it has buffers only and the next commands begin with
+//!   [`wide_barrier`]: that one orders and makes visible everything that Transit's barriers do, and
+//!   buffers have no layout. Transit contains nothing else, because `transition_resources` adds
+//!   nothing to the lists from which wgpu clears resources.
 //!
-//! A GPU takes microseconds for an empty command buffer, so these are omitted. Vulkan does not
-//! require that recorded command buffers are submitted, and wgpu resets all of them alike. When a
-//! device is created, [`probe`](crate::device::probe) checks that wgpu submits in this way.
+//! A GPU takes microseconds for each command buffer, also for an empty one, so these are omitted.
+//! Vulkan does not require that recorded command buffers are submitted, and wgpu resets all of them
+//! alike. When a device is created, [`probe`](crate::device::probe) checks that wgpu submits in
+//! this way.
+#![allow(unsafe_code)] // Records a barrier.
 
 use ash::vk;
 
-/// A command buffer of this crate, and which ones near it are empty. Every command buffer that is
-/// not known to be empty is submitted.
+/// A command buffer of this crate, and which ones near it are omitted. Every command buffer that is
+/// not known to be empty or replaced is submitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OwnCommands {
     commands: vk::CommandBuffer,
-    /// Number of empty command buffers directly before it.
-    empty_before: usize,
+    /// Number of command buffers directly before it that are empty or replaced.
+    omitted_before: usize,
     /// `true` if the command buffer itself is empty.
     is_empty: bool,
 }
@@ -32,13 +38,19 @@ pub(crate) struct OwnCommands {
 impl OwnCommands {
     /// Returns a command buffer with commands.
     pub(crate) fn new(commands: vk::CommandBuffer) -> Self {
-        Self { commands, empty_before: 1, is_empty: false }
+        Self { commands, omitted_before: 1, is_empty: false }
     }
 
     /// Returns a command buffer with commands, directly after one of wgpu's that has only
     /// `transition_resources`, with each resource once.
     pub(crate) fn behind_transitions(commands: vk::CommandBuffer) -> Self {
-        Self { empty_before: 2, ..Self::new(commands) }
+        Self { omitted_before: 2, ..Self::new(commands) }
+    }
+
+    /// Returns a command buffer that begins with [`wide_barrier`], directly after one of wgpu's that
+    /// has only `transition_resources` of buffers, with each buffer once.
+    pub(crate) fn in_place_of_transitions(commands: vk::CommandBuffer) -> Self {
+        Self { omitted_before: 3, ..Self::new(commands) }
     }
 
     /// Returns a command buffer without commands.
@@ -56,23 +68,40 @@ impl OwnCommands {
         own.iter().any(|own| all.contains(&own.commands))
     }
 
-    /// Calls `with` for each command buffer of `all` that is not known to be empty, in reverse
-    /// order.
+    /// Calls `with` for each command buffer of `all` that is not known to be empty or replaced, in
+    /// reverse order.
     pub(crate) fn held_by(own: &[Self], all: &[vk::CommandBuffer], mut with: impl FnMut(vk::CommandBuffer)) {
-        let mut empty = 0;
+        let mut omitted = 0;
         for commands in all.iter().rev() {
             match own.iter().find(|own| own.commands == *commands) {
                 Some(own) => {
-                    empty = own.empty_before;
+                    omitted = own.omitted_before;
                     if !own.is_empty {
                         with(*commands);
                     }
                 }
-                None if empty > 0 => empty -= 1,
+                None if omitted > 0 => omitted -= 1,
                 None => with(*commands),
             }
         }
     }
+}
+
+/// Records a barrier before copies of buffers, after all earlier commands of the queue. wgpu's
+/// barriers name the last use of a buffer, which only wgpu knows when it submits. The commands for
+/// which this barrier waits in addition are of the same submission, because wgpu makes each
+/// submission wait for the end of the previous one.
+///
+/// # Safety
+/// The commands are recording, outside of a pass.
+pub(crate) unsafe fn wide_barrier(device: &ash::Device, commands: vk::CommandBuffer) {
+    let barrier = vk::MemoryBarrier::default()
+        .src_access_mask(vk::AccessFlags::MEMORY_WRITE)
+        .dst_access_mask(vk::AccessFlags::TRANSFER_READ | vk::AccessFlags::TRANSFER_WRITE);
+    let (from, to) = (vk::PipelineStageFlags::ALL_COMMANDS, vk::PipelineStageFlags::TRANSFER);
+    let none = vk::DependencyFlags::empty();
+    // SAFETY: the caller upholds the contract; every queue supports these stages and accesses.
+    unsafe { device.cmd_pipeline_barrier(commands, from, to, none, &[barrier], &[], &[]) };
 }
 
 #[cfg(test)]
@@ -103,6 +132,13 @@ mod tests {
     #[test]
     fn transitions_are_submitted_and_the_commands_behind_them_are_not() {
         assert_eq!(held(&[OwnCommands::behind_transitions(raw(6))], 1..9), [1, 2, 3, 6, 7, 8]);
+    }
+
+    #[test]
+    fn replaced_transitions_are_left_out() {
+        assert_eq!(held(&[OwnCommands::in_place_of_transitions(raw(6))], 1..9), [1, 2, 6, 7, 8]);
+        let two = [4, 8].map(|own| OwnCommands::in_place_of_transitions(raw(own)));
+        assert_eq!(held(&two, 1..10), [4, 8, 9]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use ash::vk;
-use bevy_render::render_asset::RenderAssets;
+use bevy_render::render_asset::{ExtractedAssets, RenderAssets};
 use bevy_render::storage::GpuShaderBuffer;
 use bevy_render::texture::GpuImage;
 
@@ -44,6 +44,8 @@ pub(crate) struct PresentFrame<'a> {
     pub(crate) queue: &'a wgpu::Queue,
     pub(crate) images: &'a RenderAssets<GpuImage>,
     pub(crate) buffers: &'a RenderAssets<GpuShaderBuffer>,
+    /// The assets that the program has added or modified since the previous frame.
+    pub(crate) changed: (&'a ExtractedAssets<GpuImage>, &'a ExtractedAssets<GpuShaderBuffer>),
     /// The number of the submission that holds `commands`.
     pub(crate) serial: u64,
     /// The number of Bevy's last submission that the host knows to have ended.

@@ -20,7 +20,7 @@ use std::time::Duration;
 use ash::vk;
 use bevy_ecs::resource::Resource;
 use bevy_ecs::system::{Res, ResMut};
-use bevy_render::render_asset::RenderAssets;
+use bevy_render::render_asset::{ExtractedAssets, RenderAssets};
 use bevy_render::renderer::{RenderDevice, RenderQueue};
 use bevy_render::storage::GpuShaderBuffer;
 use bevy_render::texture::GpuImage;
@@ -199,6 +199,7 @@ pub(crate) fn present(
     (device, queue): (Res<'_, RenderDevice>, Res<'_, RenderQueue>),
     images: Res<'_, RenderAssets<GpuImage>>,
     buffers: Res<'_, RenderAssets<GpuShaderBuffer>>,
+    changed: (Res<'_, ExtractedAssets<GpuImage>>, Res<'_, ExtractedAssets<GpuShaderBuffer>>),
 ) {
     presented.take_added(&cuda);
     presented.render();
@@ -219,6 +220,7 @@ pub(crate) fn present(
         queue: &queue,
         images: &images,
         buffers: &buffers,
+        changed: (&changed.0, &changed.1),
         serial: *serial,
         done: seen,
         commands: None,

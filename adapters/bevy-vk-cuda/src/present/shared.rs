@@ -34,7 +34,7 @@ pub(crate) struct SharedPresent<R: Target> {
     pub(crate) fault: Arc<Fault>,
     /// The number of frames that were copied to Bevy's object.
     pub(crate) presented: Arc<AtomicU64>,
-    /// Bevy's object that contains the shown frame.
+    /// Bevy's object that contains the shown frame; `None` if Bevy has rewritten it.
     pub(crate) filled: Option<R::Id>,
     /// `true` if the shown frame has not been counted, because Bevy has not received it.
     pub(crate) uncounted: bool,
@@ -126,7 +126,11 @@ where
         if let Some(copied) = self.copy(frame.done).transpose() {
             self.fault.note(Step::Copy, copied);
         }
-        // Even after a failure, an object that Bevy has recreated receives the last complete frame.
+        if R::is_rewritten(frame, self.asset) {
+            self.filled = None;
+        }
+        // Even after a failure, an object that Bevy has recreated or rewritten receives the last
+        // complete frame.
         let (Some((id, object)), Some(places)) = (found, &self.places) else { return };
         self.uncounted |= self.ring.switch();
         if let Some(shown) = self.ring.shown().filter(|_| self.uncounted || self.filled != Some(id)) {

@@ -54,6 +54,13 @@ pub(crate) trait Target: Content + Source {
     /// Returns Bevy's object of an asset, or `None` if Bevy has not created it yet.
     fn find(frame: &PresentFrame<'_>, asset: Self::Asset) -> Option<(Self::Id, Self::Object)>;
 
+    /// Returns `true` if Bevy may have written the asset's data to its object before this frame.
+    ///
+    /// If the program adds or modifies an asset, Bevy writes its data to the same object if the
+    /// shape is the same, when it prepares the asset in the next frame. If it defers that, it
+    /// creates another object.
+    fn is_rewritten(frame: &PresentFrame<'_>, asset: Self::Asset) -> bool;
+
     /// Creates a similar object for the other queue.
     ///
     /// # Errors
@@ -161,6 +168,10 @@ impl<T: Texel> Target for ImageSpec<T> {
         frame.images.get(asset).map(|image| (image.texture.id(), (*image.texture).clone()))
     }
 
+    fn is_rewritten(frame: &PresentFrame<'_>, asset: AssetId<Image>) -> bool {
+        frame.changed.0.added.contains(&asset)
+    }
+
     fn like(frame: &PresentFrame<'_>, name: &str, object: &wgpu::Texture) -> Result<Made<Self>> {
         // Without sRGB, like the frames: copies are of bytes.
         let (format, memory) = (object.format().remove_srgb_suffix(), memory_format(name, object.format())?);
@@ -238,6 +249,10 @@ impl<T: Pod + Send + Sync> Target for BufferSpec<T> {
 
     fn find(frame: &PresentFrame<'_>, asset: AssetId<ShaderBuffer>) -> Option<(BufferId, wgpu::Buffer)> {
         frame.buffers.get(asset).map(|buffer| (buffer.buffer.id(), (*buffer.buffer).clone()))
+    }
+
+    fn is_rewritten(frame: &PresentFrame<'_>, asset: AssetId<ShaderBuffer>) -> bool {
+        frame.changed.1.added.contains(&asset)
     }
 
     fn like(frame: &PresentFrame<'_>, name: &str, object: &wgpu::Buffer) -> Result<Made<Self>> {

@@ -22,13 +22,14 @@ pub(crate) struct UploadPresent<R: Target> {
     pub(crate) fault: Arc<Fault>,
     /// The number of frames that were uploaded to Bevy's object.
     pub(crate) presented: Arc<AtomicU64>,
-    /// The newest frame, because Bevy may create its object again.
+    /// The newest frame, because Bevy may create or write its object again.
     pub(crate) shown: Option<Shown<R>>,
 }
 
 /// A frame, and the object that it was uploaded to.
 pub(crate) struct Shown<R: Target> {
     items: Vec<R::Item>,
+    /// `None` if it was uploaded to none, or if Bevy has rewritten it.
     filled: Option<R::Id>,
     /// `true` if it was uploaded to any object.
     counted: bool,
@@ -45,7 +46,13 @@ impl<R: Target> Present for UploadPresent<R> {
         {
             self.newest.give_back(old.items);
         }
-        let Some(shown) = self.shown.as_mut().filter(|shown| shown.filled != Some(id)) else { return };
+        let Some(shown) = &mut self.shown else { return };
+        if R::is_rewritten(frame, self.asset) {
+            shown.filled = None;
+        }
+        if shown.filled == Some(id) {
+            return;
+        }
         let uploaded = checked(frame.device, || R::upload(frame.queue, &shown.items, &object));
         let uploaded = uploaded.map_err(|error| refused(&self.name, &error));
         if self.fault.note(Step::Submit, uploaded).is_some() {

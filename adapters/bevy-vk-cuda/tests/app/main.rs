@@ -6,6 +6,7 @@ mod backends;
 mod destroyed;
 mod ends;
 mod frames;
+mod inserted;
 mod late;
 mod rates;
 mod recovered;

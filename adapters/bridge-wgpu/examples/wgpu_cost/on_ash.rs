@@ -9,6 +9,7 @@ use bridge_wgpu::TimelinePoint;
 use bridge_wgpu::bridge::vk_export::{Buffer, BufferInfo, Placement};
 use bridge_wgpu::bridge::{BufferAccess, BufferSpec, Compute, Exchange, Kernel, RenderTurn};
 
+use super::relay::Relay;
 use super::{IN_FLIGHT, LIMIT, Way, fill, info};
 
 /// Size in bytes of a copy that keeps the queue busy.
@@ -17,6 +18,8 @@ const BUSY: u64 = 16 << 20;
 pub(crate) struct OnAsh<'c> {
     compute: &'c Compute,
     source: Source,
+    /// wgpu's semaphores, for shared frames that are submitted as wgpu does.
+    relay: Option<Relay>,
     target: Buffer,
     busy: [Buffer; 2],
     kernel: Option<Kernel>,
@@ -52,6 +55,13 @@ impl<'c> OnAsh<'c> {
         Self::new(compute, source, len, kernel)
     }
 
+    /// Like [`shared`](Self::shared), with the semaphores of wgpu's submissions.
+    pub(crate) fn relayed(compute: &'c Compute, len: usize, kernel: Option<Kernel>) -> Result<Self> {
+        let mut this = Self::shared(compute, len, kernel)?;
+        this.relay = Some(Relay::new(compute.device().as_raw())?);
+        Ok(this)
+    }
+
     fn new(compute: &'c Compute, source: Source, len: usize, kernel: Option<Kernel>) -> Result<Self> {
         let target = buffer(compute, 4 * len as u64, Placement::DeviceLocal)?;
         let busy = [buffer(compute, BUSY, Placement::DeviceLocal)?, buffer(compute, BUSY, Placement::DeviceLocal)?];
@@ -64,6 +74,7 @@ impl<'c> OnAsh<'c> {
         let mut this = Self {
             compute,
             source,
+            relay: None,
             target,
             busy,
             kernel,
@@ -187,11 +198,13 @@ impl Way for OnAsh<'_> {
                 unsafe { turn.record_release(commands) };
             }
         })?;
-        let point = match turn {
+        let point = match (turn, &mut self.relay) {
             // SAFETY: recorded with the turn's barriers; recorded again only after the point is
             // reached.
-            Some(turn) => Some(unsafe { turn.submit(&[commands]) }?),
-            None => {
+            (Some(turn), None) => Some(unsafe { turn.submit(&[commands]) }?),
+            // SAFETY: as above.
+            (Some(turn), Some(relay)) => Some(unsafe { relay.submit(self.compute.device().queue(), turn, commands) }?),
+            (None, _) => {
                 self.push(commands, recording.fence)?;
                 None
             }

@@ -100,12 +100,16 @@ fn derived(rows: &[Row]) -> Vec<(&'static str, [f64; 3])> {
     let pair = |a: [f64; 3], b: [f64; 3], f: fn(f64, f64) -> f64| [f(a[0], b[0]), f(a[1], b[1]), f(a[2], b[2])];
     let (ash, shared, wgpu) = (of("ash"), of("ash, shared"), of("wgpu"));
     let (slots, stays) = (of("wgpu, SlotBuffer"), of("wgpu, SharedBuffer"));
+    let relayed = of("ash, shared, wgpu's semaphores");
     let own = pair(wgpu, ash, |a, b| a - b);
     let without_own = |way| pair(pair(way, own, |a, b| a - b), shared, |a, b| a / b);
     vec![
         ("wgpu, SlotBuffer / ash, shared", pair(slots, shared, |a, b| a / b)),
         ("wgpu, SharedBuffer / ash, shared", pair(stays, shared, |a, b| a / b)),
         ("wgpu's own: wgpu - ash", own),
+        ("wgpu's semaphores: with them - ash, shared", pair(relayed, shared, |a, b| a - b)),
+        ("wgpu, SlotBuffer / ash, shared, wgpu's semaphores", pair(slots, relayed, |a, b| a / b)),
+        ("wgpu, SharedBuffer / ash, shared, wgpu's semaphores", pair(stays, relayed, |a, b| a / b)),
         ("SlotBuffer without wgpu's own / ash, shared", without_own(slots)),
         ("SharedBuffer without wgpu's own / ash, shared", without_own(stays)),
     ]

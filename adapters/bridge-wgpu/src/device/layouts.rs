@@ -59,7 +59,7 @@ pub(super) unsafe extern "system" fn pipeline_barrier(
     images: *const vk::ImageMemoryBarrier<'_>,
 ) {
     #[cfg(test)]
-    super::splice::tests::note_barrier(commands);
+    super::splice::tests::note_barrier(commands, before, behind, image_count);
     // Set before any device got this function.
     let Some(own) = loader::barrier() else { return };
     let unknown = UNKNOWN.get();

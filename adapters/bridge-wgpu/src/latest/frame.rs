@@ -153,18 +153,22 @@ impl<S: Shared> Batch for NewestFrame<S> {
         let turn = lent(self.turn.lend()?, parts, |turn, parts| {
             let Mirror { gpu, name, .. } = &*mirror;
             let slot = mirror.slot(turn.lease(), turn.resources())?;
+            // SAFETY: wgpu's encoders record for the family of its queue, which is the exchange's,
+            // outside a pass; the commands are submitted with this turn, or not at all.
+            let acquire = |commands| unsafe { turn.record_acquire(commands) };
             if turn.is_new() {
                 mirror.refuse_first(parts)?;
                 // These barriers also release the previous frame.
-                let (acquire, ()) = raw::record(gpu, name, |commands| {
-                    parts.own.push(OwnCommands::new(commands));
-                    // SAFETY: wgpu's encoders record for the family of its queue, which is the
-                    // exchange's, outside a pass; the commands are submitted with this turn, or not
-                    // at all.
-                    unsafe { turn.record_acquire(commands) }
-                })?;
-                parts.before.push(acquire);
-                parts.before.extend(mirror.copy(slot)?);
+                if mirror.copies_raw() {
+                    mirror.record_raw(|| turn.resources(), parts, acquire, |_| {})?;
+                } else {
+                    let (acquire, ()) = raw::record(gpu, name, |commands| {
+                        parts.own.push(OwnCommands::new(commands));
+                        acquire(commands);
+                    })?;
+                    parts.before.push(acquire);
+                    parts.before.extend(mirror.copy(slot)?);
+                }
             } else if gpu.splice().is_some() {
                 // This command buffer identifies the submission; it is not submitted to the queue.
                 let (own, ()) = raw::record(gpu, name, |commands| parts.own.push(OwnCommands::empty(commands)))?;

@@ -71,6 +71,8 @@ impl Scene {
         world.init_resource::<Presented>();
         world.init_resource::<RenderAssets<GpuImage>>();
         world.init_resource::<RenderAssets<GpuShaderBuffer>>();
+        world.init_resource::<ExtractedAssets<GpuImage>>();
+        world.init_resource::<ExtractedAssets<GpuShaderBuffer>>();
         Self { world, device, queue, handle, image }
     }
 
@@ -238,10 +240,21 @@ fn copies_of_every_texel_are_settled() {
     fn settle<T: bridge::Texel>(format: TextureFormat) {
         let (device, queue) = device();
         let texture = device.create_texture(&descriptor(format, 3));
-        let (images, buffers) = Default::default();
+        let (images, buffers, of_images, of_buffers) = Default::default();
+        let changed = (&of_images, &of_buffers);
         let (device, raw, queue, images, buffers) = (&device, raw_device(&device), &queue, &images, &buffers);
-        let mut frame =
-            PresentFrame { device, raw, queue, images, buffers, serial: 1, done: 0, commands: None, kept: Vec::new() };
+        let mut frame = PresentFrame {
+            device,
+            raw,
+            queue,
+            images,
+            buffers,
+            changed,
+            serial: 1,
+            done: 0,
+            commands: None,
+            kept: Vec::new(),
+        };
         let places = shared::Places::<bridge::ImageSpec<T>>::new(&mut frame, "picture", &texture);
         queue.submit(frame.commands.map(wgpu::CommandEncoder::finish));
         assert!(places.is_ok());

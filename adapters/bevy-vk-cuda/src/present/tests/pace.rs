@@ -21,10 +21,21 @@ fn given(in_flight: u64) -> u64 {
         }
         let done = serial.saturating_sub(1 + in_flight);
         let (images, buffers) = (scene.world.resource(), scene.world.resource());
+        let changed = (scene.world.resource(), scene.world.resource());
         let (device, queue) = (&scene.device, &scene.queue);
         let raw = raw_device(device);
-        let mut frame =
-            PresentFrame { device, raw, queue, images, buffers, serial, done, commands: None, kept: Vec::new() };
+        let mut frame = PresentFrame {
+            device,
+            raw,
+            queue,
+            images,
+            buffers,
+            changed,
+            serial,
+            done,
+            commands: None,
+            kept: Vec::new(),
+        };
         one.present(&mut frame);
         let last = queue.submit(frame.commands.take().map(wgpu::CommandEncoder::finish));
         one.submitted(&mut frame, true);

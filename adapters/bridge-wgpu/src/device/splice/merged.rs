@@ -1,5 +1,5 @@
 //! A submission with additional waits and signals, and without command buffers that are known to be
-//! empty.
+//! empty or replaced.
 #![allow(unsafe_code)] // Reads what Vulkan's pointers point to.
 
 use ash::vk;
@@ -45,7 +45,7 @@ pub(super) unsafe fn submit_with(
             .signal_semaphores(&merged.signals.raw)
             .push_next(&mut values);
         // SAFETY: the batch is the caller's with additional waits and signals, and their values,
-        // and without empty command buffers.
+        // and without command buffers that are empty or replaced.
         return unsafe { own(queue, 1, &batch, fence) };
     }
     let (waits, signals) = (List::of(added.waits), List::of(added.signals));

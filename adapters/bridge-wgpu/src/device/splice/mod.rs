@@ -10,7 +10,7 @@
 //!
 //! wgpu calls the function under its lock on submissions, so that the queue is externally
 //! synchronized as before: the function replaces one driver call by one driver call. That call
-//! omits command buffers that are known to be empty, see [`OwnCommands`].
+//! omits command buffers that are known to be empty or replaced, see [`OwnCommands`].
 //!
 //! A command buffer identifies its submission only while it contains what was recorded into it, see
 //! [`recordings`].
@@ -48,7 +48,7 @@ struct Added<'a> {
     recordings: Recordings,
     waits: &'a [vk::SemaphoreSubmitInfo<'static>],
     signals: &'a [vk::SemaphoreSubmitInfo<'static>],
-    /// If `true`, the submission omits the command buffers that `own` identifies as empty.
+    /// If `true`, the submission omits the command buffers that `own` identifies.
     leaves_out: bool,
     /// The driver's result, after the semaphores were submitted.
     result: Cell<Option<vk::Result>>,
@@ -75,15 +75,16 @@ impl Added<'_> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Splice {
     queue: vk::Queue,
-    /// If `true`, submissions omit empty command buffers: [`probe`](super::probe) has found that
-    /// wgpu submits as [`OwnCommands`] expects.
+    /// If `true`, submissions omit command buffers: [`probe`](super::probe) has found that wgpu
+    /// submits as [`OwnCommands`] expects.
     leaves_out: bool,
 }
 
 impl Splice {
     /// Calls `submit`, and adds the waits and signals to the submission that contains one of `own`,
     /// or to the first one if `own` is empty. That submission omits the command buffers that
-    /// `own` identifies as empty. Returns the result of `submit`, and that of `vkQueueSubmit`;
+    /// `own` identifies as empty or replaced. Returns the result of `submit`, and that of
+    /// `vkQueueSubmit`;
     /// `None` if there was no such submission.
     pub(crate) fn during<R>(
         self,
@@ -114,9 +115,15 @@ impl Splice {
         Added { queue, own, recordings, waits, signals, leaves_out, result, count }
     }
 
-    /// Returns the same queue, whose submissions omit command buffers that are known to be empty.
+    /// Returns the same queue, whose submissions omit command buffers that are known to be empty or
+    /// replaced.
     pub(super) fn leaving_out(self) -> Self {
         Self { leaves_out: true, ..self }
+    }
+
+    /// Returns `true` if submissions omit the command buffers that [`OwnCommands`] identifies.
+    pub(crate) fn leaves_out(self) -> bool {
+        self.leaves_out
     }
 
     /// Calls `submit` so that barriers of these images in its first submission begin from any

@@ -30,29 +30,47 @@ pub(super) fn note_call(queue: vk::Queue) {
     CALLS.lock().unwrap().push(queue);
 }
 
-/// The command buffers of a submission, and those command buffers of the thread into which wgpu has
-/// recorded a barrier since the previous submission.
+/// A barrier, which wgpu or this crate has recorded.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Barrier {
+    pub(crate) commands: vk::CommandBuffer,
+    /// `true` if it waits for all earlier commands.
+    pub(crate) is_wide: bool,
+    /// `true` if it is of buffers, before copies only.
+    pub(crate) is_before_copies: bool,
+}
+
+/// The command buffers of a submission, and the barriers that the thread has recorded since the
+/// previous submission.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Given {
     pub(crate) by_wgpu: Vec<vk::CommandBuffer>,
     pub(crate) to_driver: Vec<vk::CommandBuffer>,
-    pub(crate) with_barriers: Vec<vk::CommandBuffer>,
+    pub(crate) barriers: Vec<Barrier>,
 }
 
 thread_local! {
     static GIVEN: RefCell<Vec<Given>> = const { RefCell::new(Vec::new()) };
-    static WITH_BARRIERS: RefCell<Vec<vk::CommandBuffer>> = const { RefCell::new(Vec::new()) };
+    static BARRIERS: RefCell<Vec<Barrier>> = const { RefCell::new(Vec::new()) };
 }
 
-pub(crate) fn note_barrier(commands: vk::CommandBuffer) {
-    WITH_BARRIERS.with_borrow_mut(|all| all.push(commands));
+pub(crate) fn note_barrier(
+    commands: vk::CommandBuffer,
+    before: vk::PipelineStageFlags,
+    behind: vk::PipelineStageFlags,
+    image_count: u32,
+) {
+    let copies = vk::PipelineStageFlags::TRANSFER | vk::PipelineStageFlags::BOTTOM_OF_PIPE;
+    let is_before_copies = image_count == 0 && copies.contains(behind);
+    let is_wide = before.contains(vk::PipelineStageFlags::ALL_COMMANDS);
+    BARRIERS.with_borrow_mut(|all| all.push(Barrier { commands, is_wide, is_before_copies }));
 }
 
 /// Records a submission of wgpu.
 pub(super) fn note_given(batches: &[vk::SubmitInfo<'_>]) {
     // SAFETY: wgpu passes valid batches.
     let by_wgpu: Vec<_> = batches.iter().flat_map(|batch| unsafe { commands_of(batch) }).copied().collect();
-    let given = Given { to_driver: by_wgpu.clone(), by_wgpu, with_barriers: WITH_BARRIERS.take() };
+    let given = Given { to_driver: by_wgpu.clone(), by_wgpu, barriers: BARRIERS.take() };
     GIVEN.with_borrow_mut(|all| all.push(given));
 }
 
@@ -93,7 +111,7 @@ impl Splice {
 
     /// Returns the thread's submissions since the previous call.
     pub(crate) fn take_given(self) -> Vec<Given> {
-        WITH_BARRIERS.take();
+        BARRIERS.take();
         GIVEN.take()
     }
 
