@@ -84,8 +84,7 @@ impl Splice {
     /// Calls `submit`, and adds the waits and signals to the submission that contains one of `own`,
     /// or to the first one if `own` is empty. That submission omits the command buffers that
     /// `own` identifies as empty or replaced. Returns the result of `submit`, and that of
-    /// `vkQueueSubmit`;
-    /// `None` if there was no such submission.
+    /// `vkQueueSubmit`; `None` if there was no such submission.
     pub(crate) fn during<R>(
         self,
         waits: &[vk::SemaphoreSubmitInfo<'static>],
