@@ -123,13 +123,55 @@ impl TimelinePoint {
     /// As [`is_reached`](Self::is_reached). Without the submission, the wait might never end: do
     /// not submit one.
     pub fn wait_info(&self, stages: vk::PipelineStageFlags2) -> Result<vk::SemaphoreSubmitInfo<'static>> {
+        self.borrowed().wait_info(stages)
+    }
+
+    /// Borrows the point.
+    #[inline]
+    pub(crate) fn borrowed(&self) -> BorrowedPoint<'_> {
+        self.timeline.borrowed_point(self.value)
+    }
+}
+
+/// A [`TimelinePoint`] that borrows its timeline, for frames: it counts no reference.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BorrowedPoint<'t> {
+    timeline: &'t Timeline,
+    value: u64,
+}
+
+impl<'t> BorrowedPoint<'t> {
+    /// Creates the point of a value whose signal the caller knows to be enqueued.
+    #[inline]
+    pub(super) fn new(timeline: &'t Timeline, value: u64) -> Self {
+        Self { timeline, value }
+    }
+
+    #[inline]
+    pub(crate) fn value(self) -> u64 {
+        self.value
+    }
+
+    pub(crate) fn timeline_name(self) -> &'t str {
+        self.timeline.name()
+    }
+
+    /// See [`TimelinePoint::wait`].
+    pub(crate) fn wait(self, timeout: Duration) -> Result<()> {
+        self.timeline.wait_in_order(self.value, timeout)
+    }
+
+    /// See [`TimelinePoint::wait_info`].
+    #[inline]
+    pub(crate) fn wait_info(self, stages: vk::PipelineStageFlags2) -> Result<vk::SemaphoreSubmitInfo<'static>> {
         self.timeline.flush()?;
         Ok(self.submitted_wait(stages))
     }
 
     /// [`wait_info`](Self::wait_info) without submitting pending work, for a point that was flushed
     /// before or needs no flush. Engines may call it while they hold their queue's lock.
-    pub(crate) fn submitted_wait(&self, stages: vk::PipelineStageFlags2) -> vk::SemaphoreSubmitInfo<'static> {
+    #[inline]
+    pub(crate) fn submitted_wait(self, stages: vk::PipelineStageFlags2) -> vk::SemaphoreSubmitInfo<'static> {
         vk::SemaphoreSubmitInfo::default()
             .semaphore(self.timeline.semaphore().as_raw())
             .value(self.value)

@@ -15,7 +15,7 @@ use crate::exchange::submit::SubmitInfo;
 use crate::exchange::submit::parts::SubmitParts;
 use crate::exchange::turn::lease::Lease;
 use crate::observe::live::{Alive, Kind};
-use crate::timeline::TimelinePoint;
+use crate::timeline::{BorrowedPoint, TimelinePoint};
 
 /// One Vulkan submission that uses the most recent frame.
 ///
@@ -72,7 +72,7 @@ impl<R: Resources> RenderRead<R> {
     /// # Errors
     /// As [`RenderTurn::prepare_present`](crate::RenderTurn::prepare_present).
     pub fn prepare_present(&self) -> Result<()> {
-        self.shared.state.prepare_present(&self.computed)
+        self.shared.state.prepare_present(self.computed.borrowed())
     }
 
     /// Returns the queue that the turn is submitted to.
@@ -180,8 +180,8 @@ impl<R: Resources> RenderRead<R> {
     }
 
     /// Returns the point that the submission waits for, if the frame is new.
-    fn after(&self) -> Option<&TimelinePoint> {
-        self.chosen.is_new.then_some(&self.computed)
+    fn after(&self) -> Option<BorrowedPoint<'_>> {
+        self.chosen.is_new.then(|| self.computed.borrowed())
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared<R>> {

@@ -16,7 +16,7 @@ use crate::exchange::submit::parts::SubmitParts;
 use crate::exchange::turn::lease::Lease;
 use crate::observe::live::{Alive, Kind};
 use crate::observe::log_warn;
-use crate::timeline::TimelinePoint;
+use crate::timeline::{BorrowedPoint, TimelinePoint};
 
 /// A frame that Vulkan writes: it owns the slot until it is submitted or skipped. The compute side
 /// may choose it once its commands have run.
@@ -72,7 +72,7 @@ impl<R: Resources> RenderWrite<R> {
         let state = &self.shared.state;
         // The queue's own signals have been submitted.
         let read = self.after.iter().filter(|point| point.timeline_name() == state.objects.computed.name());
-        read.into_iter().try_for_each(|point| state.prepare_present(point))
+        read.into_iter().try_for_each(|point| state.prepare_present(point.borrowed()))
     }
 
     /// Returns the queue that the frame is submitted to.
@@ -161,8 +161,8 @@ impl<R: Resources> RenderWrite<R> {
         self.shared.ledger().skip_write(self.slot);
     }
 
-    fn after(&self) -> SmallVec<[&TimelinePoint; 2]> {
-        self.after.iter().collect()
+    fn after(&self) -> SmallVec<[BorrowedPoint<'_>; 2]> {
+        self.after.iter().map(TimelinePoint::borrowed).collect()
     }
 }
 

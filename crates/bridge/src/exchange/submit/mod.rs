@@ -14,7 +14,7 @@ use super::mirror::Mirror;
 use super::resources::Resources;
 use super::state::State;
 use crate::error::Result;
-use crate::timeline::{Timeline, TimelinePoint};
+use crate::timeline::{BorrowedPoint, Timeline};
 
 /// Number of command buffers and semaphores of a frame that need no heap allocation.
 const INLINE_CAPACITY: usize = 16;
@@ -48,7 +48,7 @@ impl<R: Resources> State<R> {
     /// held from before `value` was taken until it is issued.
     pub(super) unsafe fn submit_batch(
         &self,
-        after: &[&TimelinePoint],
+        after: &[BorrowedPoint<'_>],
         value: u64,
         info: &SubmitInfo<'_>,
     ) -> Result<()> {
@@ -109,7 +109,7 @@ impl<R: Resources> State<R> {
     }
 
     /// Ensures that the signal of `computed`, which a frame waits for, is a submitted operation.
-    pub(super) fn prepare_present(&self, computed: &TimelinePoint) -> Result<()> {
+    pub(super) fn prepare_present(&self, computed: BorrowedPoint<'_>) -> Result<()> {
         if self.compute.side().submits_signals() {
             return self.check_compute();
         }
