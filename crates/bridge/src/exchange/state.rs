@@ -253,17 +253,19 @@ impl<R: Resources> State<R> {
         self.signal_computed(|value| unsafe { self.objects.lender.signal(value) })
     }
 
-    /// Takes the next value of `computed` and calls `signal` to enqueue it. Returns the value.
+    /// Takes the next value of `computed` and calls `signal` to enqueue it. Returns the value, which
+    /// is used up even if the signal cannot be enqueued.
     pub(super) fn signal_computed(&self, signal: impl FnOnce(u64) -> Result<()>) -> Result<u64> {
-        let order = SignalLock::new(&self.computed_lock);
-        let value = self.ledger().take_computed_value();
+        let mut last = SignalLock::new(&self.last_computed);
+        *last += 1;
+        let value = *last;
         match signal(value) {
             Ok(()) => {
                 self.objects.computed.issue(value);
                 Ok(value)
             }
             Err(error) => {
-                drop(order); // `check_failure` calls the logger, which may take any lock.
+                drop(last); // `check_failure` calls the logger, which may take any lock.
                 self.check_failure(Err(error))
             }
         }

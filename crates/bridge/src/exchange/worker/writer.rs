@@ -68,11 +68,8 @@ impl<R: Resources> WorkerWriter<R> {
     /// Records that the other process has announced the frame in a slot that it holds, and gives
     /// the program the frame's turn.
     pub(crate) fn announce(&self, slot: usize) -> Option<Announcement> {
-        let (frame, after, value) = {
-            let mut ledger = self.state.ledger();
-            let (frame, after) = ledger.announce(slot)?;
-            (frame, after, ledger.take_computed_value())
-        };
+        let (frame, after) = self.state.ledger().announce(slot)?;
+        let value = self.take_computed_value();
         self.state.objects.computed.issue(value);
         let turn = RenderTurn::from_parts(TurnParts::new(&self.state, frame, slot), value);
         self.steps.push(turn);
