@@ -127,18 +127,6 @@ impl Timeline {
         }
     }
 
-    /// Returns the point of a signal that was enqueued earlier, or of the initial value 0.
-    #[inline]
-    pub(crate) fn point(&self, value: u64) -> TimelinePoint {
-        TimelinePoint::new(self, value)
-    }
-
-    /// Like [`point`](Self::point), without a reference of its own.
-    #[inline]
-    pub(crate) fn borrowed_point(&self, value: u64) -> BorrowedPoint<'_> {
-        BorrowedPoint::new(self, value)
-    }
-
     /// Records that the side that does not signal has just enqueued a wait for `value`.
     #[inline]
     pub(crate) fn record_wait(&self, value: u64) {
@@ -155,7 +143,7 @@ impl Timeline {
     /// Returns the point of the highest value whose signal was enqueued, if any.
     pub(crate) fn last_issued(&self) -> Option<TimelinePoint> {
         let value = self.0.history.last_signal(self.0.signaler);
-        (value > 0).then(|| TimelinePoint::new(self, value))
+        (value > 0).then(|| self.point(value))
     }
 
     /// Like [`wait_value`](Self::wait_value), but also orders memory accesses before the signal

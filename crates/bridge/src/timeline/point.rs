@@ -1,5 +1,6 @@
 //! Points on timelines.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use vk_export::ash::vk;
@@ -22,13 +23,21 @@ pub struct TimelinePoint {
     value: u64,
 }
 
-impl TimelinePoint {
-    /// Creates the point of a value whose signal the caller knows to be enqueued.
+impl Timeline {
+    /// Returns the point of a signal that was enqueued earlier, or of the initial value 0.
     #[inline]
-    pub(super) fn new(timeline: &Timeline, value: u64) -> Self {
-        Self { timeline: timeline.clone(), value }
+    pub(crate) fn point(&self, value: u64) -> TimelinePoint {
+        TimelinePoint { timeline: self.clone(), value }
     }
 
+    /// Like [`point`](Self::point), without a reference of its own.
+    #[inline]
+    pub(crate) fn borrowed_point(&self, value: u64) -> BorrowedPoint<'_> {
+        BorrowedPoint { timeline: self, value }
+    }
+}
+
+impl TimelinePoint {
     /// Returns the point's value on its timeline.
     #[inline]
     pub fn value(&self) -> u64 {
@@ -141,19 +150,14 @@ pub(crate) struct BorrowedPoint<'t> {
 }
 
 impl<'t> BorrowedPoint<'t> {
-    /// Creates the point of a value whose signal the caller knows to be enqueued.
-    #[inline]
-    pub(super) fn new(timeline: &'t Timeline, value: u64) -> Self {
-        Self { timeline, value }
-    }
-
     #[inline]
     pub(crate) fn value(self) -> u64 {
         self.value
     }
 
-    pub(crate) fn timeline_name(self) -> &'t str {
-        self.timeline.name()
+    /// Returns `true` if `timeline` is the point's timeline.
+    pub(crate) fn is_on(self, timeline: &Timeline) -> bool {
+        Arc::ptr_eq(&self.timeline.0, &timeline.0)
     }
 
     /// See [`TimelinePoint::wait`].

@@ -192,7 +192,7 @@ impl<R: Resources> Shared<R> {
         let state = &self.state;
         state.ledger().values().mark_submitted(value);
         accepted(value);
-        for point in after.iter().filter(|point| point.timeline_name() == state.objects.computed.name()) {
+        for point in after.iter().filter(|point| point.is_on(&state.objects.computed)) {
             state.objects.computed.record_wait(point.value());
         }
         state.objects.rendered.issue(value);
