@@ -54,9 +54,11 @@ impl<R: Resources> State<R> {
     ) -> Result<()> {
         // After the compute side's part on the same queue, the turn's barriers are enough.
         let in_queue = self.compute.side().waits_in_queue();
+        // On any other side, no work is pending that would have to be submitted before the wait.
+        let waits_for = if in_queue { &[] } else { after };
         let mut wait: SmallVec<[_; 2]> = SmallVec::new();
-        for point in after.iter().filter(|_| !in_queue) {
-            wait.push(point.wait_info(self.stages)?);
+        for point in waits_for {
+            wait.push(point.submitted_wait(self.stages));
         }
         let signal = [self.first_signal(value)];
         let mut commands: SmallVec<[_; INLINE_CAPACITY]> = SmallVec::new();
