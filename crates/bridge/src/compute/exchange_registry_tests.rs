@@ -70,7 +70,8 @@ fn exchange(device: &ExportDevice, side: Side) -> Registered {
     let timeline = |signaler| Timeline::new(device, Arc::new(side), signaler, &history).unwrap();
     let (computed, rendered) = (timeline(Signaler::Compute), timeline(Signaler::Queue));
     let failed = Arc::new(AtomicBool::new(false));
-    let point = computed.issue(1);
+    computed.issue(1);
+    let point = computed.point(1);
     let signaled = ExchangeTimelines::new([&computed, &rendered], Weak::new(), &failed);
     Registered { signaled, point, failed }
 }

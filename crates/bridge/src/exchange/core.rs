@@ -22,10 +22,11 @@ pub(super) type OnChange = Box<dyn Fn() + Send + Sync>;
 /// State that stays when the resources of an exchange are replaced.
 pub(crate) struct Core {
     pub(super) ledger: FrameMutex<Ledger>,
-    /// Held from taking a value of `computed` until its signal is enqueued, so that the values rise
-    /// in stream order.
-    pub(super) computed_lock: FrameMutex<()>,
-    /// Likewise for `rendered` and the queue.
+    /// The highest value of `computed` that was taken. Locked from taking a value until its signal
+    /// is enqueued, so that the values rise in stream order.
+    pub(super) last_computed: FrameMutex<u64>,
+    /// Held from taking a value of `rendered` until its signal is submitted, so that the values
+    /// rise in queue order. The ledger has the values, since a lent one may never be submitted.
     pub(super) rendered_lock: FrameMutex<()>,
     /// `None` if frames in flight are not limited; frames then take no lock.
     pub(super) pace: Option<FrameMutex<Pace>>,
@@ -53,7 +54,7 @@ impl Core {
     pub(super) fn new(compute: &Compute, info: &ExchangeInfo<'_>, first: FirstSide) -> Self {
         Self {
             ledger: FrameMutex::new(Ledger::new(first, info.slots)),
-            computed_lock: FrameMutex::new(()),
+            last_computed: FrameMutex::new(0),
             rendered_lock: FrameMutex::new(()),
             pace: info.frames_in_flight.map(|bound| FrameMutex::new(Pace::new(bound))),
             first,

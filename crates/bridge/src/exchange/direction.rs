@@ -1,12 +1,14 @@
 //! The side that begins a frame.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::ledger::{FirstSide, NewFrame};
 use super::resources::Resources;
 use super::state::State;
 use super::turn::parts::TurnParts;
 use crate::error::Result;
+#[cfg(doc)]
 use crate::timeline::TimelinePoint;
 
 /// The side that begins a frame: [`ComputeFirst`], [`RenderFirst`], or `RenderFirstRemote` for a
@@ -50,16 +52,18 @@ pub(super) trait Protocol {
     where
         Self: Direction;
 
-    fn on_submitted<R: Resources>(
-        shared: &Arc<State<R>>,
-        frame: u64,
-        slot: usize,
-        rendered: TimelinePoint,
-    ) -> Result<Self::Submitted<R>>
+    /// Passes a frame on whose submission signals the value `rendered`. If the side that uses it
+    /// next refuses it, blocks until the commands have ended, for at most `limit`.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`](crate::Error::Timeout) if the commands may still run; after any other
+    /// error nothing of the frame runs.
+    fn on_submitted<R: Resources>(turn: TurnParts<R>, rendered: u64, limit: Duration) -> Result<Self::Submitted<R>>
     where
         Self: Direction;
 
-    fn on_finished<R: Resources>(turn: TurnParts<R>, computed: TimelinePoint) -> Self::Finished<R>
+    /// Passes a frame on whose computation ends with the signal of the value `computed`.
+    fn on_finished<R: Resources>(turn: TurnParts<R>, computed: u64) -> Self::Finished<R>
     where
         Self: Direction;
 }

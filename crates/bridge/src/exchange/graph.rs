@@ -149,7 +149,7 @@ impl<R: Resources> Exchange<R, ComputeFirst> {
         let begun = shared.next_frame()?;
         let captured = graph.slots[begun.slot].is_some();
         let turn = if captured {
-            ComputeTurn::new(Arc::clone(shared), begun.frame, begun.slot, 0)
+            ComputeTurn::new(shared, begun)
         } else {
             // The graph waits by itself. This wait orders work that `record` enqueues outside of
             // the graph, although it should not.

@@ -4,6 +4,7 @@
 use std::mem::ManuallyDrop;
 use std::ptr;
 use std::sync::Arc;
+use std::time::Duration;
 
 #[cfg(all(target_os = "linux", feature = "remote"))]
 use super::direction::RenderFirstRemote;
@@ -34,6 +35,21 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
     }
 }
 
+impl<R: Resources, D: Direction> RenderTurn<R, D> {
+    /// Takes the frame out of a turn that has ended, whose drop would do nothing.
+    pub(super) fn into_parts(self) -> TurnParts<R> {
+        debug_assert!(self.done);
+        let turn = ManuallyDrop::new(self);
+        // All fields are named, so that a new field causes a compile error here.
+        let RenderTurn { shared, frame, slot, computed: _, done: _, direction: _, alive } = &*turn;
+        // SAFETY: the turn is neither dropped nor used again, so this is the only owner now.
+        let shared = unsafe { ptr::read(shared) };
+        // SAFETY: as above. No other field owns anything.
+        let alive = unsafe { ptr::read(alive) };
+        TurnParts { shared, frame: *frame, slot: *slot, alive }
+    }
+}
+
 impl Direction for ComputeFirst {
     type Begun<R: Resources> = ComputeTurn<R, Self>;
     type Submitted<R: Resources> = TimelinePoint;
@@ -44,7 +60,7 @@ impl Protocol for ComputeFirst {
     const FIRST: FirstSide = FirstSide::Compute;
 
     fn begin_turn<R: Resources>(shared: &Arc<State<R>>, begun: NewFrame) -> Result<ComputeTurn<R, Self>> {
-        let turn = ComputeTurn::new(Arc::clone(shared), begun.frame, begun.slot, 0);
+        let turn = ComputeTurn::new(shared, begun);
         match begun.wait {
             Some(value) => shared.enqueue_compute_wait(value)?,
             // No call of this frame has checked for a failure yet.
@@ -53,17 +69,12 @@ impl Protocol for ComputeFirst {
         Ok(turn)
     }
 
-    fn on_submitted<R: Resources>(
-        shared: &Arc<State<R>>,
-        _: u64,
-        _: usize,
-        rendered: TimelinePoint,
-    ) -> Result<TimelinePoint> {
-        shared.record_frame_end(rendered.value());
-        Ok(rendered)
+    fn on_submitted<R: Resources>(turn: TurnParts<R>, rendered: u64, _: Duration) -> Result<TimelinePoint> {
+        turn.shared.record_frame_end(rendered);
+        Ok(turn.shared.objects.rendered.point(rendered))
     }
 
-    fn on_finished<R: Resources>(turn: TurnParts<R>, computed: TimelinePoint) -> RenderTurn<R, Self> {
+    fn on_finished<R: Resources>(turn: TurnParts<R>, computed: u64) -> RenderTurn<R, Self> {
         RenderTurn::from_parts(turn, computed)
     }
 }
@@ -78,25 +89,22 @@ impl Protocol for RenderFirst {
     const FIRST: FirstSide = FirstSide::Render;
 
     fn begin_turn<R: Resources>(shared: &Arc<State<R>>, begun: NewFrame) -> Result<RenderTurn<R, Self>> {
-        // Point 0 is the initial value: the first use of a slot waits for nothing.
-        let after = shared.objects.computed.point(begun.wait.unwrap_or(0));
-        Ok(RenderTurn::new(Arc::clone(shared), begun.frame, begun.slot, after))
+        Ok(RenderTurn::new(shared, begun))
     }
 
-    fn on_submitted<R: Resources>(
-        shared: &Arc<State<R>>,
-        frame: u64,
-        slot: usize,
-        rendered: TimelinePoint,
-    ) -> Result<ComputeTurn<R, Self>> {
-        let turn = ComputeTurn::new(Arc::clone(shared), frame, slot, rendered.value());
-        shared.enqueue_compute_wait(rendered.value())?;
-        Ok(turn)
+    fn on_submitted<R: Resources>(turn: TurnParts<R>, rendered: u64, limit: Duration) -> Result<ComputeTurn<R, Self>> {
+        let turn = ComputeTurn::from_parts(turn, rendered);
+        let Err(error) = turn.shared.enqueue_compute_wait(rendered) else { return Ok(turn) };
+        let shared = Arc::clone(&turn.shared);
+        drop(turn);
+        // The caller takes every error except a timeout to mean that nothing runs.
+        shared.wait_completed(rendered, limit)?;
+        Err(error)
     }
 
-    fn on_finished<R: Resources>(turn: TurnParts<R>, computed: TimelinePoint) -> TimelinePoint {
-        turn.shared.record_frame_end(computed.value());
-        computed
+    fn on_finished<R: Resources>(turn: TurnParts<R>, computed: u64) -> TimelinePoint {
+        turn.shared.record_frame_end(computed);
+        turn.shared.objects.computed.point(computed)
     }
 }
 
@@ -112,21 +120,15 @@ impl Protocol for RenderFirstRemote {
     const FIRST: FirstSide = FirstSide::RenderRemote;
 
     fn begin_turn<R: Resources>(shared: &Arc<State<R>>, begun: NewFrame) -> Result<RenderTurn<R, Self>> {
-        let after = shared.objects.computed.point(begun.wait.unwrap_or(0));
-        Ok(RenderTurn::new(Arc::clone(shared), begun.frame, begun.slot, after))
+        Ok(RenderTurn::new(shared, begun))
     }
 
     /// The thread that acts for the other process notifies it.
-    fn on_submitted<R: Resources>(
-        _: &Arc<State<R>>,
-        _: u64,
-        _: usize,
-        rendered: TimelinePoint,
-    ) -> Result<TimelinePoint> {
-        Ok(rendered)
+    fn on_submitted<R: Resources>(turn: TurnParts<R>, rendered: u64, _: Duration) -> Result<TimelinePoint> {
+        Ok(turn.shared.objects.rendered.point(rendered))
     }
 
-    fn on_finished<R: Resources>(_: TurnParts<R>, computed: TimelinePoint) -> TimelinePoint {
-        computed
+    fn on_finished<R: Resources>(turn: TurnParts<R>, computed: u64) -> TimelinePoint {
+        turn.shared.objects.computed.point(computed)
     }
 }

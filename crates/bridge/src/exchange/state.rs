@@ -31,8 +31,8 @@ use crate::observe::live;
 use crate::observe::live::Kind;
 use crate::observe::log_error;
 use crate::signaler::Signaler;
+use crate::timeline::Timeline;
 use crate::timeline::history::History;
-use crate::timeline::{Timeline, TimelinePoint};
 
 /// State shared by an exchange and its turns: one generation of slots, and the state that outlives
 /// it. A turn keeps the generation that it was begun with.
@@ -231,8 +231,8 @@ impl<R: Resources> State<R> {
     }
 
     /// Makes the compute side signal the next value after all its work, including the work of other
-    /// CUDA streams on the slot.
-    pub(super) fn enqueue_compute_signal(&self, slot: usize) -> Result<TimelinePoint> {
+    /// CUDA streams on the slot. Returns the value.
+    pub(super) fn enqueue_compute_signal(&self, slot: usize) -> Result<u64> {
         self.check_failure(self.objects.lender.join(slot))?;
         self.enqueue_joined_signal()
     }
@@ -240,27 +240,32 @@ impl<R: Resources> State<R> {
     /// [`enqueue_compute_signal`](Self::enqueue_compute_signal) for several slots. The signal does
     /// not cover the work of other streams on any other slot, so no other slot may be handed over
     /// with it.
-    pub(super) fn enqueue_compute_signal_for(&self, slots: impl IntoIterator<Item = usize>) -> Result<TimelinePoint> {
+    pub(super) fn enqueue_compute_signal_for(&self, slots: impl IntoIterator<Item = usize>) -> Result<u64> {
         let joined = slots.into_iter().map(|slot| self.objects.lender.join(slot)).fold(Ok(()), first_error);
         self.check_failure(joined)?;
         self.enqueue_joined_signal()
     }
 
-    fn enqueue_joined_signal(&self) -> Result<TimelinePoint> {
+    fn enqueue_joined_signal(&self) -> Result<u64> {
         // SAFETY: the values rise strictly: the compute side is this timeline's only signaler, and
         // `signal_computed` takes and enqueues one value at a time. The lender is dropped after the
         // point was reached.
         self.signal_computed(|value| unsafe { self.objects.lender.signal(value) })
     }
 
-    /// Takes the next value of `computed` and calls `signal` to enqueue it.
-    pub(super) fn signal_computed(&self, signal: impl FnOnce(u64) -> Result<()>) -> Result<TimelinePoint> {
-        let order = SignalLock::new(&self.computed_lock);
-        let value = self.ledger().take_computed_value();
+    /// Takes the next value of `computed` and calls `signal` to enqueue it. Returns the value, which
+    /// is used up even if the signal cannot be enqueued.
+    pub(super) fn signal_computed(&self, signal: impl FnOnce(u64) -> Result<()>) -> Result<u64> {
+        let mut last = SignalLock::new(&self.last_computed);
+        *last += 1;
+        let value = *last;
         match signal(value) {
-            Ok(()) => Ok(self.objects.computed.issue(value)),
+            Ok(()) => {
+                self.objects.computed.issue(value);
+                Ok(value)
+            }
             Err(error) => {
-                drop(order); // `check_failure` calls the logger, which may take any lock.
+                drop(last); // `check_failure` calls the logger, which may take any lock.
                 self.check_failure(Err(error))
             }
         }
@@ -289,7 +294,7 @@ impl<R: Resources> State<R> {
         loop {
             let Some(slot) = self.ledger().unsignaled() else { return };
             match self.enqueue_compute_signal(slot) {
-                Ok(point) => self.ledger().mark_signaled(slot, point.value()),
+                Ok(value) => self.ledger().mark_signaled(slot, value),
                 Err(error) => {
                     log_error!("exchange \"{}\": slot {slot} stays out of use: {error}", self.name);
                     return;

@@ -8,6 +8,7 @@ pub(crate) struct LogHold {
 }
 
 impl LogHold {
+    #[inline]
     pub(crate) fn new() -> Self {
         Self { _vulkan: vk_export::LogHold::new(), _cuda: cuda_import::LogHold::new() }
     }

@@ -29,6 +29,7 @@ use crate::observe::object::Object;
 use crate::observe::trace;
 use crate::signaler::Signaler;
 use crate::timeline::history::History;
+pub(crate) use crate::timeline::point::BorrowedPoint;
 pub use crate::timeline::point::TimelinePoint;
 use crate::timeline::wait::Waiter;
 
@@ -112,9 +113,10 @@ impl Timeline {
         self.0.value()
     }
 
-    /// Records the signal of `value`, which the signaler has just enqueued, and returns its point.
+    /// Records the signal of `value`, which the signaler has just enqueued. From now on the value
+    /// has a point.
     #[inline]
-    pub(crate) fn issue(&self, value: u64) -> TimelinePoint {
+    pub(crate) fn issue(&self, value: u64) {
         self.0.history.record_signal(self.0.signaler, value);
         if trace::is_on() {
             let side = match self.0.signaler {
@@ -123,13 +125,6 @@ impl Timeline {
             };
             trace::signal(side, self.name(), value);
         }
-        TimelinePoint::new(self, value)
-    }
-
-    /// Returns the point of a signal that was enqueued earlier, or of the initial value 0.
-    #[inline]
-    pub(crate) fn point(&self, value: u64) -> TimelinePoint {
-        TimelinePoint::new(self, value)
     }
 
     /// Records that the side that does not signal has just enqueued a wait for `value`.
@@ -148,7 +143,7 @@ impl Timeline {
     /// Returns the point of the highest value whose signal was enqueued, if any.
     pub(crate) fn last_issued(&self) -> Option<TimelinePoint> {
         let value = self.0.history.last_signal(self.0.signaler);
-        (value > 0).then(|| TimelinePoint::new(self, value))
+        (value > 0).then(|| self.point(value))
     }
 
     /// Like [`wait_value`](Self::wait_value), but also orders memory accesses before the signal

@@ -1,5 +1,6 @@
 //! Points on timelines.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use vk_export::ash::vk;
@@ -22,13 +23,21 @@ pub struct TimelinePoint {
     value: u64,
 }
 
-impl TimelinePoint {
-    /// Creates the point of a value whose signal the caller knows to be enqueued.
+impl Timeline {
+    /// Returns the point of a signal that was enqueued earlier, or of the initial value 0.
     #[inline]
-    pub(super) fn new(timeline: &Timeline, value: u64) -> Self {
-        Self { timeline: timeline.clone(), value }
+    pub(crate) fn point(&self, value: u64) -> TimelinePoint {
+        TimelinePoint { timeline: self.clone(), value }
     }
 
+    /// Like [`point`](Self::point), without a reference of its own.
+    #[inline]
+    pub(crate) fn borrowed_point(&self, value: u64) -> BorrowedPoint<'_> {
+        BorrowedPoint { timeline: self, value }
+    }
+}
+
+impl TimelinePoint {
     /// Returns the point's value on its timeline.
     #[inline]
     pub fn value(&self) -> u64 {
@@ -123,13 +132,50 @@ impl TimelinePoint {
     /// As [`is_reached`](Self::is_reached). Without the submission, the wait might never end: do
     /// not submit one.
     pub fn wait_info(&self, stages: vk::PipelineStageFlags2) -> Result<vk::SemaphoreSubmitInfo<'static>> {
+        self.borrowed().wait_info(stages)
+    }
+
+    /// Borrows the point.
+    #[inline]
+    pub(crate) fn borrowed(&self) -> BorrowedPoint<'_> {
+        self.timeline.borrowed_point(self.value)
+    }
+}
+
+/// A [`TimelinePoint`] that borrows its timeline, for frames: it counts no reference.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BorrowedPoint<'t> {
+    timeline: &'t Timeline,
+    value: u64,
+}
+
+impl<'t> BorrowedPoint<'t> {
+    #[inline]
+    pub(crate) fn value(self) -> u64 {
+        self.value
+    }
+
+    /// Returns `true` if `timeline` is the point's timeline.
+    pub(crate) fn is_on(self, timeline: &Timeline) -> bool {
+        Arc::ptr_eq(&self.timeline.0, &timeline.0)
+    }
+
+    /// See [`TimelinePoint::wait`].
+    pub(crate) fn wait(self, timeout: Duration) -> Result<()> {
+        self.timeline.wait_in_order(self.value, timeout)
+    }
+
+    /// See [`TimelinePoint::wait_info`].
+    #[inline]
+    pub(crate) fn wait_info(self, stages: vk::PipelineStageFlags2) -> Result<vk::SemaphoreSubmitInfo<'static>> {
         self.timeline.flush()?;
         Ok(self.submitted_wait(stages))
     }
 
     /// [`wait_info`](Self::wait_info) without submitting pending work, for a point that was flushed
     /// before or needs no flush. Engines may call it while they hold their queue's lock.
-    pub(crate) fn submitted_wait(&self, stages: vk::PipelineStageFlags2) -> vk::SemaphoreSubmitInfo<'static> {
+    #[inline]
+    pub(crate) fn submitted_wait(self, stages: vk::PipelineStageFlags2) -> vk::SemaphoreSubmitInfo<'static> {
         vk::SemaphoreSubmitInfo::default()
             .semaphore(self.timeline.semaphore().as_raw())
             .value(self.value)

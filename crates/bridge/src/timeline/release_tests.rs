@@ -15,7 +15,8 @@ fn release_that_takes_effect_despite_an_error_counts() {
     let compute = Compute::new(&device, Backend::Host).unwrap();
     let history = Arc::new(History::new("released"));
     let timeline = Timeline::new(&device, compute.peer(), Signaler::Compute, &history).unwrap();
-    let point = timeline.issue(1);
+    timeline.issue(1);
+    let point = timeline.point(1);
     refuse_next_signal();
     // SAFETY: the timeline has no other signaler.
     unsafe { timeline.release() }.unwrap();

@@ -69,9 +69,11 @@ struct Inner {
     calls: Synchronization2,
     /// The functions for CUDA kernels, or the requirements that are not met.
     kernel_calls: std::result::Result<KernelCalls, Vec<Requirement>>,
-    /// The main queue, then the additional queues.
+    /// The main queue, the additional queues, and the first of those of each kind, by its index.
     queue: Queue,
     additional_queues: Vec<Queue>,
+    compute_queue: Option<usize>,
+    transfer_queue: Option<usize>,
     raw: ash::Device,
     instance: ash::Instance,
     physical: PhysicalDeviceInfo,
@@ -127,6 +129,8 @@ impl ExportDevice {
         } else {
             Err(gaps)
         };
+        let first = |kind| parts.additional_queues.iter().position(|(_, family)| physical.is_family(*family, kind));
+        let (compute_queue, transfer_queue) = (first(QueueKind::Compute), first(QueueKind::Transfer));
         let (queue, additional_queues) = (lock(parts.queue), parts.additional_queues.into_iter().map(lock).collect());
         Self(Arc::new(Inner {
             debug_utils: parts.names.then(|| ext::debug_utils::Device::new(&instance, &raw)),
@@ -135,6 +139,8 @@ impl ExportDevice {
             kernel_calls,
             queue,
             additional_queues,
+            compute_queue,
+            transfer_queue,
             raw,
             instance,
             physical,
@@ -180,11 +186,13 @@ impl ExportDevice {
     /// kinds select one of them by its family.
     #[inline]
     pub fn queue_of(&self, kind: QueueKind) -> Option<&Queue> {
-        match kind {
-            QueueKind::Graphics => Some(&self.0.queue),
-            QueueKind::Additional(index) => self.0.additional_queues.get(index),
-            _ => self.0.additional_queues.iter().find(|queue| self.0.physical.is_family(queue.family(), kind)),
-        }
+        let index = match kind {
+            QueueKind::Graphics => return Some(&self.0.queue),
+            QueueKind::Compute => self.0.compute_queue?,
+            QueueKind::Transfer => self.0.transfer_queue?,
+            QueueKind::Additional(index) => index,
+        };
+        self.0.additional_queues.get(index)
     }
 
     /// Returns `true` if all submissions to the queues are known to be synchronized, because this

@@ -81,9 +81,9 @@ impl<R: Resources> ComputeRead<R> {
     /// # Errors
     /// The error of the failed driver call.
     pub fn finish(mut self) -> Result<TimelinePoint> {
-        let point = self.signals()?;
+        let value = self.signals()?;
         self.done = true;
-        Ok(point)
+        Ok(self.shared.state.objects.computed.point(value))
     }
 
     /// Ends a turn in which nothing was enqueued; its frame, if new, may be chosen again.
@@ -96,7 +96,7 @@ impl<R: Resources> ComputeRead<R> {
 
     /// Enqueues the signal after all work on the slots that it returns: the slot that the turn
     /// gives back, and those of turns that could not signal.
-    fn signals(&self) -> Result<TimelinePoint> {
+    fn signals(&self) -> Result<u64> {
         let state = &self.shared.state;
         let (own, mut retired): (SmallVec<[_; 2]>, SmallVec<[_; 4]>) = {
             let ledger = self.shared.ledger();
@@ -104,11 +104,11 @@ impl<R: Resources> ComputeRead<R> {
         };
         // A slot that cannot be joined stays out of use, without an error for this turn.
         retired.retain(|slot| state.objects.lender.join(*slot).is_ok());
-        let point = state.enqueue_compute_signal_for(own)?;
+        let value = state.enqueue_compute_signal_for(own)?;
         let mut ledger = self.shared.ledger();
-        ledger.read(point.value());
-        ledger.revive(&retired, point.value());
-        Ok(point)
+        ledger.read(value);
+        ledger.revive(&retired, value);
+        Ok(value)
     }
 }
 

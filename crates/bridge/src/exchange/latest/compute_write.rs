@@ -72,10 +72,10 @@ impl<R: Resources> ComputeWrite<R> {
     /// The error of the failed driver call; the frame is then lost, as if the turn had been
     /// dropped.
     pub fn publish(mut self) -> Result<TimelinePoint> {
-        let point = self.shared.state.enqueue_compute_signal(self.slot)?;
+        let value = self.shared.state.enqueue_compute_signal(self.slot)?;
         self.done = true;
-        self.shared.record_published(self.slot, point.value());
-        Ok(point)
+        self.shared.record_published(self.slot, value);
+        Ok(self.shared.state.objects.computed.point(value))
     }
 
     /// Skips the frame and returns its slot, for example because there is nothing new or because

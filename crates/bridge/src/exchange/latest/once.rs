@@ -63,7 +63,7 @@ impl<R: Resources> RenderRead<R> {
         // SAFETY: they begin with the turn's barriers; alive until `SubmittedCommands::wait` has
         // seen them end, or forever. On an error nothing was submitted.
         let rendered = unsafe { self.submit(&[commands.as_raw()]) }?;
-        Ok(SubmittedCommands::new(state, rendered, commands))
+        Ok(SubmittedCommands::new(state, rendered.value(), commands))
     }
 }
 

@@ -15,7 +15,7 @@ use crate::exchange::submit::SubmitInfo;
 use crate::exchange::submit::parts::SubmitParts;
 use crate::exchange::turn::lease::Lease;
 use crate::observe::live::{Alive, Kind};
-use crate::timeline::TimelinePoint;
+use crate::timeline::{BorrowedPoint, TimelinePoint};
 
 /// One Vulkan submission that uses the most recent frame.
 ///
@@ -30,7 +30,6 @@ use crate::timeline::TimelinePoint;
 pub struct RenderRead<R: Resources> {
     shared: Arc<Shared<R>>,
     chosen: ChosenFrame,
-    computed: TimelinePoint,
     done: bool,
     _alive: Alive,
 }
@@ -38,8 +37,7 @@ pub struct RenderRead<R: Resources> {
 impl<R: Resources> RenderRead<R> {
     pub(super) fn newest(shared: &Arc<Shared<R>>) -> Result<Option<Self>> {
         let Some(chosen) = shared.newest()? else { return Ok(None) };
-        let computed = shared.state.objects.computed.point(chosen.value);
-        Ok(Some(Self { shared: Arc::clone(shared), chosen, computed, done: false, _alive: Alive::new(Kind::Turn) }))
+        Ok(Some(Self { shared: Arc::clone(shared), chosen, done: false, _alive: Alive::new(Kind::Turn) }))
     }
 
     /// Returns the frame's number, starting at 0.
@@ -61,7 +59,7 @@ impl<R: Resources> RenderRead<R> {
     /// Returns the point at which the compute side is done with the frame. The submission waits for
     /// it if the frame is new.
     pub fn computed(&self) -> TimelinePoint {
-        self.computed.clone()
+        self.shared.state.objects.computed.point(self.chosen.value)
     }
 
     /// Ensures that a present may depend on this turn, as
@@ -72,7 +70,7 @@ impl<R: Resources> RenderRead<R> {
     /// # Errors
     /// As [`RenderTurn::prepare_present`](crate::RenderTurn::prepare_present).
     pub fn prepare_present(&self) -> Result<()> {
-        self.shared.state.prepare_present(&self.computed)
+        self.shared.state.prepare_present(self.computed_before())
     }
 
     /// Returns the queue that the turn is submitted to.
@@ -180,8 +178,12 @@ impl<R: Resources> RenderRead<R> {
     }
 
     /// Returns the point that the submission waits for, if the frame is new.
-    fn after(&self) -> Option<&TimelinePoint> {
-        self.chosen.is_new.then_some(&self.computed)
+    fn after(&self) -> Option<BorrowedPoint<'_>> {
+        self.chosen.is_new.then(|| self.computed_before())
+    }
+
+    fn computed_before(&self) -> BorrowedPoint<'_> {
+        self.shared.state.objects.computed.borrowed_point(self.chosen.value)
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared<R>> {

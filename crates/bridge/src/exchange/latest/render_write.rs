@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use vk_export::Queue;
 use vk_export::ash::vk;
 
+use super::ledger::LastUses;
 use super::lent::{Lend, LentLatest};
 use super::shared::Shared;
 use crate::error::Result;
@@ -16,7 +17,7 @@ use crate::exchange::submit::parts::SubmitParts;
 use crate::exchange::turn::lease::Lease;
 use crate::observe::live::{Alive, Kind};
 use crate::observe::log_warn;
-use crate::timeline::TimelinePoint;
+use crate::timeline::{BorrowedPoint, TimelinePoint};
 
 /// A frame that Vulkan writes: it owns the slot until it is submitted or skipped. The compute side
 /// may choose it once its commands have run.
@@ -28,9 +29,9 @@ pub struct RenderWrite<R: Resources> {
     shared: Arc<Shared<R>>,
     frame: u64,
     slot: usize,
-    /// Points that the submission waits for: the last reader of the slot, or its last writer if it
-    /// was never read.
-    after: SmallVec<[TimelinePoint; 2]>,
+    /// The slot's last uses, which the submission waits for: by the last reader, or by the last
+    /// writer if it was never read.
+    last_uses: LastUses,
     done: bool,
     _alive: Alive,
 }
@@ -38,14 +39,11 @@ pub struct RenderWrite<R: Resources> {
 impl<R: Resources> RenderWrite<R> {
     pub(super) fn begin(shared: &Arc<Shared<R>>) -> Result<Self> {
         let begun = shared.begin()?;
-        let held = &shared.state.objects;
-        let points = [(&held.computed, begun.last_uses.read), (&held.rendered, begun.last_uses.written)];
-        let after = points.iter().filter(|(_, value)| *value > 0).map(|(timeline, value)| timeline.point(*value));
         Ok(Self {
             shared: Arc::clone(shared),
             frame: begun.frame,
             slot: begun.slot,
-            after: after.collect(),
+            last_uses: begun.last_uses,
             done: false,
             _alive: Alive::new(Kind::Turn),
         })
@@ -71,8 +69,10 @@ impl<R: Resources> RenderWrite<R> {
     pub fn prepare_present(&self) -> Result<()> {
         let state = &self.shared.state;
         // The queue's own signals have been submitted.
-        let read = self.after.iter().filter(|point| point.timeline_name() == state.objects.computed.name());
-        read.into_iter().try_for_each(|point| state.prepare_present(point))
+        match self.last_uses.read {
+            0 => Ok(()),
+            read => state.prepare_present(state.objects.computed.borrowed_point(read)),
+        }
     }
 
     /// Returns the queue that the frame is submitted to.
@@ -161,8 +161,11 @@ impl<R: Resources> RenderWrite<R> {
         self.shared.ledger().skip_write(self.slot);
     }
 
-    fn after(&self) -> SmallVec<[&TimelinePoint; 2]> {
-        self.after.iter().collect()
+    fn after(&self) -> SmallVec<[BorrowedPoint<'_>; 2]> {
+        let held = &self.shared.state.objects;
+        let uses = [(&held.computed, self.last_uses.read), (&held.rendered, self.last_uses.written)];
+        let made = uses.into_iter().filter(|(_, value)| *value > 0);
+        made.map(|(timeline, value)| timeline.borrowed_point(value)).collect()
     }
 }
 

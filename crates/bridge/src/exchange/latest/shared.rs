@@ -20,7 +20,7 @@ use crate::exchange::slots::initial::InitialTurn;
 use crate::exchange::state::State;
 use crate::exchange::submit::SubmitInfo;
 use crate::observe::log_error;
-use crate::timeline::{Timeline, TimelinePoint};
+use crate::timeline::{BorrowedPoint, Timeline, TimelinePoint};
 
 /// State that the handles and the turns of a latest exchange share.
 pub(crate) struct Shared<R: Resources> {
@@ -88,7 +88,7 @@ impl<R: Resources> Shared<R> {
     /// if one is needed.
     pub(super) fn newest(&self) -> Result<Option<ChosenFrame>> {
         self.state.free_finished();
-        let signal = |slot| self.state.enqueue_compute_signal(slot).map(|point| point.value());
+        let signal = |slot| self.state.enqueue_compute_signal(slot);
         let chosen = self.ledger.newest(|| self.written().value(), || self.ensure_alive(), signal)?;
         chosen.map_err(|refusal| self.refusal_error(refusal, self.reader_stage()))
     }
@@ -169,7 +169,7 @@ impl<R: Resources> Shared<R> {
     pub(super) unsafe fn submit(
         &self,
         frame: u64,
-        after: &[&TimelinePoint],
+        after: &[BorrowedPoint<'_>],
         info: &SubmitInfo<'_>,
         accepted: impl FnOnce(u64),
     ) -> Result<TimelinePoint> {
@@ -186,16 +186,17 @@ impl<R: Resources> Shared<R> {
     pub(super) fn record_submission(
         &self,
         value: u64,
-        after: &[&TimelinePoint],
+        after: &[BorrowedPoint<'_>],
         accepted: impl FnOnce(u64),
     ) -> TimelinePoint {
         let state = &self.state;
         state.ledger().values().mark_submitted(value);
         accepted(value);
-        for point in after.iter().filter(|point| point.timeline_name() == state.objects.computed.name()) {
+        for point in after.iter().filter(|point| point.is_on(&state.objects.computed)) {
             state.objects.computed.record_wait(point.value());
         }
-        state.objects.rendered.issue(value)
+        state.objects.rendered.issue(value);
+        state.objects.rendered.point(value)
     }
 
     /// Lends a frame's submission and returns the value of `rendered` that it signals.
@@ -218,7 +219,7 @@ impl<R: Resources> Shared<R> {
             let after = self.writer_point(written);
             if let Some(point) = &after {
                 // A present after the hand-over depends on this point.
-                state.prepare_present(point)?;
+                state.prepare_present(point.borrowed())?;
             }
             let commands = state.record_again(retired.iter().map(|slot| &state.barriers[*slot]))?;
             let value = {

@@ -113,7 +113,7 @@ impl Ledger {
         Ok(NewFrame { frame, slot, wait: (after > 0).then_some(after) })
     }
 
-    /// Returns the values of the timelines, for frames whose slots another ledger manages.
+    /// Returns the values of `rendered`, for frames whose slots another ledger manages.
     pub(super) fn values(&mut self) -> &mut Values {
         &mut self.values
     }
@@ -158,13 +158,6 @@ impl Ledger {
         });
         let (frame, stage) = lost.min_by_key(|(frame, _)| *frame).unwrap_or((self.next, Stage::Compute));
         Refusal::TurnLost { frame, stage }
-    }
-
-    /// Returns the value of the next signal of `computed`. The value is used up even if the signal
-    /// cannot be enqueued.
-    #[inline]
-    pub(super) fn take_computed_value(&mut self) -> u64 {
-        self.values.take_computed_value()
     }
 
     /// Records that the compute side signaled `value`: the slot is Vulkan's, now or for a later

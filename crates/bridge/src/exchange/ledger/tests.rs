@@ -9,8 +9,7 @@ fn never() -> u64 {
 /// Begins a frame and finishes its compute turn.
 pub(super) fn computed(ledger: &mut Ledger) -> NewFrame {
     let begun = ledger.begin(never).unwrap();
-    let value = ledger.take_computed_value();
-    ledger.finish(begun.slot, value);
+    ledger.finish(begun.slot, begun.frame + 1);
     begun
 }
 
@@ -64,8 +63,7 @@ fn unsubmitted_frame_blocks_its_slot_until_skipped() {
     let mut ledger = Ledger::new(FirstSide::Compute, 1);
     ledger.begin(never).unwrap();
     assert_eq!(ledger.begin(never), Err(Refusal::TurnOpen { frame: 0, stage: Stage::Compute }));
-    let value = ledger.take_computed_value();
-    ledger.finish(0, value);
+    ledger.finish(0, 1);
     assert_eq!(ledger.begin(never), Err(Refusal::SlotBusy { slot: 0, frame: 0 }));
     ledger.skip_render(0);
     assert_eq!(ledger.begin(never), Ok(NewFrame { frame: 1, slot: 0, wait: None }));
@@ -136,8 +134,7 @@ fn render_first_frames_wait_for_the_compute_side() {
     let mut ledger = Ledger::new(FirstSide::Render, 1);
     let begun = ledger.begin(never).unwrap();
     submit(&mut ledger, begun);
-    let value = ledger.take_computed_value();
-    ledger.finish(0, value);
+    ledger.finish(0, 1);
     ledger.begin(never).unwrap();
     ledger.skip_render(0);
     assert_eq!(ledger.begin(never).unwrap().wait, Some(1), "skipped");
@@ -163,7 +160,6 @@ fn unsignaled_slot_is_not_given_out() {
     let begun = ledger.begin(never).unwrap();
     submit(&mut ledger, begun);
     assert_eq!(ledger.unsignaled(), None);
-    ledger.take_computed_value();
     ledger.drop_compute(0, None);
     ledger.begin(never).unwrap_err();
     for _ in 0..3 {
@@ -171,8 +167,7 @@ fn unsignaled_slot_is_not_given_out() {
         ledger.skip_render(1);
     }
     assert_eq!(ledger.unsignaled(), Some(0));
-    let value = ledger.take_computed_value();
-    ledger.mark_signaled(0, value);
+    ledger.mark_signaled(0, 1);
     assert_eq!(ledger.begin(never).unwrap().slot, 1, "never used by the compute side");
     ledger.skip_render(1);
     assert_eq!(ledger.unsignaled(), None);
@@ -222,11 +217,9 @@ proptest! {
                     if vulkan { rendering.push(Held { begun, lent: None }) } else { computing = Some(begun) }
                 },
                 2 | 3 => if let Some(begun) = computing.take() {
-                    let value = ledger.take_computed_value();
-                    prop_assert!(value > last_computed);
-                    last_computed = value;
-                    ledger.finish(begun.slot, value);
-                    if vulkan { last_use[begun.slot] = Some(value) } else { rendering.push(Held { begun, lent: None }) }
+                    last_computed += 1;
+                    ledger.finish(begun.slot, last_computed);
+                    if vulkan { last_use[begun.slot] = Some(last_computed) } else { rendering.push(Held { begun, lent: None }) }
                 },
                 4 => if !vulkan && let Some(begun) = computing.take() {
                     if coin { ledger.skip_compute(begun.slot) } else { ledger.drop_compute(begun.slot, None) }

@@ -50,8 +50,7 @@ fn vulkan_begins_no_second_frame() {
     open(&mut ledger, Stage::Submit);
     ledger.mark_submitted(begun.slot, value);
     open(&mut ledger, Stage::Compute);
-    let value = ledger.take_computed_value();
-    ledger.finish(begun.slot, value);
+    ledger.finish(begun.slot, 1);
     assert_eq!(ledger.begin(never).unwrap().frame, 1);
 }
 
@@ -62,8 +61,7 @@ fn an_exchange_is_idle_when_nobody_holds_a_turn() {
     assert_eq!(ledger.check_idle(), Ok(()));
     let begun = ledger.begin(never).unwrap();
     assert_eq!(ledger.check_idle(), Err(Refusal::TurnOpen { frame: 0, stage: Stage::Compute }));
-    let value = ledger.take_computed_value();
-    ledger.finish(begun.slot, value);
+    ledger.finish(begun.slot, 1);
     assert_eq!(ledger.check_idle(), Err(Refusal::TurnOpen { frame: 0, stage: Stage::Render }));
     ledger.lend(begun.slot, 0).unwrap();
     assert_eq!(ledger.check_idle(), Err(Refusal::TurnOpen { frame: 0, stage: Stage::Submit }));
@@ -75,10 +73,9 @@ fn an_exchange_is_idle_when_nobody_holds_a_turn() {
 #[test]
 fn values_are_taken_by_frames() {
     let mut ledger = Ledger::new(FirstSide::Compute, 1);
-    assert_eq!(ledger.values().take_computed_value(), 1);
     let value = ledger.values().lend(0).unwrap();
     ledger.values().mark_submitted(value);
-    assert_eq!((ledger.take_computed_value(), ledger.last_rendered(), ledger.next_rendered_value(1)), (2, 1, Ok(2)));
+    assert_eq!((ledger.last_rendered(), ledger.next_rendered_value(1)), (1, Ok(2)));
 }
 
 /// Slots that were not used since they were replaced keep their order.
@@ -87,8 +84,7 @@ fn replaced_slots_keep_their_order() {
     let mut ledger = Ledger::new(FirstSide::Compute, 3);
     let frame = |ledger: &mut Ledger| {
         let begun = ledger.begin(never).unwrap();
-        let value = ledger.take_computed_value();
-        ledger.finish(begun.slot, value);
+        ledger.finish(begun.slot, begun.frame + 1);
         let value = ledger.next_rendered_value(begun.frame).unwrap();
         ledger.mark_submitted(begun.slot, value);
         begun.slot

@@ -1,12 +1,10 @@
-//! Values of the two timelines: which were taken, and which are certain to be signaled.
+//! Values of `rendered`: which were taken, and which are certain to be signaled.
 
 use crate::exchange::ledger::refusal::Refusal;
 
-/// The timeline values that the signals of an exchange have taken.
+/// The values of `rendered` that the signals of an exchange have taken.
 #[derive(Debug, Clone, Default)]
 pub(in crate::exchange) struct Values {
-    /// The highest value of `computed` that was taken.
-    computed: u64,
     /// The highest value of `rendered` that was submitted, lent or taken by a flush.
     rendered: u64,
     /// The highest value of `rendered` that is known to have been submitted.
@@ -31,14 +29,6 @@ enum LentKind {
 }
 
 impl Values {
-    /// Returns the value of the next signal of `computed`. The value is used up even if the signal
-    /// cannot be enqueued.
-    #[inline]
-    pub(in crate::exchange) fn take_computed_value(&mut self) -> u64 {
-        self.computed += 1;
-        self.computed
-    }
-
     /// Returns the value that the submission of a frame signals. Refused while a turn is lent: the
     /// lent value is lower, and may be submitted later.
     #[inline]

@@ -106,7 +106,7 @@ impl<R: Resources> InitialTurn<R> {
     /// no wait. Slots that are returned to a latest exchange may hold a frame that the compute side
     /// has not finished: the commands wait for it.
     pub fn parts(&self) -> SubmitParts {
-        let after = self.after.as_ref();
+        let after = self.after.as_ref().map(TimelinePoint::borrowed);
         SubmitParts::new(after.as_slice(), &self.shared.objects.rendered, self.value, STAGES)
     }
 
@@ -118,20 +118,22 @@ impl<R: Resources> InitialTurn<R> {
     /// `VK_SUCCESS`.
     pub unsafe fn submitted(mut self) -> TimelinePoint {
         self.ended = true;
+        let rendered = &self.shared.objects.rendered;
         let Some(revive) = self.revive.take() else {
             self.shared.ledger().mark_initial_submitted(self.value);
-            return self.shared.objects.rendered.issue(self.value);
+            rendered.issue(self.value);
+            return rendered.point(self.value);
         };
         if let Some(point) = &self.after {
             self.shared.objects.computed.record_wait(point.value());
         }
-        let point = self.shared.objects.rendered.issue(self.value);
+        rendered.issue(self.value);
         // After the signal was issued, because the new owners of the slots wait for it.
         revive(self.value);
         // The hand-over is closed only now: a thread that sees no lent hand-over also sees the
         // slots that this one has recovered.
         self.shared.ledger().values().mark_submitted(self.value);
-        point
+        rendered.point(self.value)
     }
 
     /// Confirms that the commands were never submitted.
@@ -228,7 +230,7 @@ impl<R: Resources> State<R> {
         let value = self.ledger().last_rendered() + 1;
         let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(commands.as_raw())];
         let signals = [rendered_info(&self.objects.rendered, value)];
-        let waits = after.map(|point| point.submitted_wait(STAGES));
+        let waits = after.map(|point| point.borrowed().submitted_wait(STAGES));
         let batch = vk::SubmitInfo2::default()
             .wait_semaphore_infos(waits.as_slice())
             .command_buffer_infos(&infos)

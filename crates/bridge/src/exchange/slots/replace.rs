@@ -187,7 +187,7 @@ impl<R: Resources> State<R> {
         // SAFETY: the values rise strictly: the compute side is this timeline's only signaler, and
         // `signal_computed` takes and enqueues one value at a time. The lender is dropped after the
         // point was reached.
-        self.signal_computed(|value| unsafe { self.objects.lender.signal(value) }).map(|point| point.value())
+        self.signal_computed(|value| unsafe { self.objects.lender.signal(value) })
     }
 
     /// Returns the end of the use of slots that never became the exchange's: after the work that

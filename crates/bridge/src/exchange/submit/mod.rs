@@ -14,7 +14,7 @@ use super::mirror::Mirror;
 use super::resources::Resources;
 use super::state::State;
 use crate::error::Result;
-use crate::timeline::{Timeline, TimelinePoint};
+use crate::timeline::{BorrowedPoint, Timeline};
 
 /// Number of command buffers and semaphores of a frame that need no heap allocation.
 const INLINE_CAPACITY: usize = 16;
@@ -48,15 +48,17 @@ impl<R: Resources> State<R> {
     /// held from before `value` was taken until it is issued.
     pub(super) unsafe fn submit_batch(
         &self,
-        after: &[&TimelinePoint],
+        after: &[BorrowedPoint<'_>],
         value: u64,
         info: &SubmitInfo<'_>,
     ) -> Result<()> {
         // After the compute side's part on the same queue, the turn's barriers are enough.
         let in_queue = self.compute.side().waits_in_queue();
+        // On any other side, no work is pending that would have to be submitted before the wait.
+        let waits_for = if in_queue { &[] } else { after };
         let mut wait: SmallVec<[_; 2]> = SmallVec::new();
-        for point in after.iter().filter(|_| !in_queue) {
-            wait.push(point.wait_info(self.stages)?);
+        for point in waits_for {
+            wait.push(point.submitted_wait(self.stages));
         }
         let signal = [self.first_signal(value)];
         let mut commands: SmallVec<[_; INLINE_CAPACITY]> = SmallVec::new();
@@ -109,7 +111,7 @@ impl<R: Resources> State<R> {
     }
 
     /// Ensures that the signal of `computed`, which a frame waits for, is a submitted operation.
-    pub(super) fn prepare_present(&self, computed: &TimelinePoint) -> Result<()> {
+    pub(super) fn prepare_present(&self, computed: BorrowedPoint<'_>) -> Result<()> {
         if self.compute.side().submits_signals() {
             return self.check_compute();
         }

@@ -9,13 +9,13 @@ use vk_export::ash::vk;
 use vk_export::{Buffer, OneTimeCommands};
 
 use crate::error::{Error, Result};
+use crate::exchange::direction::Protocol as _;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 use crate::exchange::direction::RenderFirstRemote;
 use crate::exchange::resources::Resources;
 use crate::exchange::state::State;
 use crate::exchange::submit::unfinished::RunningCommands;
 use crate::exchange::{ComputeFirst, ComputeTurn, Direction, RenderFirst, RenderTurn, SubmitInfo};
-use crate::timeline::TimelinePoint;
 
 impl<R: Resources> RenderTurn<R, ComputeFirst> {
     /// Records the frame's commands, submits them to the exchange's [`queue`](Self::queue), and
@@ -57,7 +57,7 @@ impl<R: Resources> RenderTurn<R, ComputeFirst> {
         // SAFETY: recorded between this turn's barriers; alive until `SubmittedCommands::wait` has
         // seen them end, or forever. On an error nothing was submitted.
         let rendered = unsafe { self.submit(&[commands.as_raw()]) }?;
-        Ok(SubmittedCommands::new(shared, rendered, commands))
+        Ok(SubmittedCommands::new(shared, rendered.value(), commands))
     }
 }
 
@@ -90,9 +90,9 @@ impl<R: Resources> RenderTurn<R, RenderFirst> {
         // SAFETY: recorded between this turn's barriers; alive until the wait below has seen them
         // end, or forever. On an error nothing was submitted.
         let rendered = unsafe { self.enqueue(&info) }?;
-        let submitted = SubmittedCommands::new(Arc::clone(&self.shared), rendered.clone(), commands);
+        let submitted = SubmittedCommands::new(Arc::clone(&self.shared), rendered, commands);
         let start = Instant::now();
-        match self.hand_over_submitted(rendered, limit) {
+        match RenderFirst::on_submitted(self.into_parts(), rendered, limit) {
             Ok(turn) => {
                 submitted.wait(limit.saturating_sub(start.elapsed()))?;
                 Ok(turn)
@@ -134,7 +134,7 @@ impl<R: Resources> RenderTurn<R, RenderFirstRemote> {
         // SAFETY: recorded between this turn's barriers; alive until the wait below has seen them
         // end, or forever. On an error nothing was submitted.
         let rendered = unsafe { self.submit(&[commands.as_raw()]) }?;
-        SubmittedCommands::new(shared, rendered, commands).wait(limit)
+        SubmittedCommands::new(shared, rendered.value(), commands).wait(limit)
     }
 }
 
@@ -165,12 +165,13 @@ unsafe fn record_frame<R: Resources, D: Direction>(
 #[must_use]
 pub(in crate::exchange) struct SubmittedCommands<R: Resources> {
     shared: Arc<State<R>>,
-    rendered: TimelinePoint,
+    /// The value of `rendered` that is signaled after them.
+    rendered: u64,
     commands: ManuallyDrop<OneTimeCommands>,
 }
 
 impl<R: Resources> SubmittedCommands<R> {
-    pub(in crate::exchange) fn new(shared: Arc<State<R>>, rendered: TimelinePoint, commands: OneTimeCommands) -> Self {
+    pub(in crate::exchange) fn new(shared: Arc<State<R>>, rendered: u64, commands: OneTimeCommands) -> Self {
         Self { shared, rendered, commands: ManuallyDrop::new(commands) }
     }
 
@@ -180,7 +181,7 @@ impl<R: Resources> SubmittedCommands<R> {
     /// # Errors
     /// [`Error::Timeout`] if they may still run; after any other error they do not.
     pub(in crate::exchange) fn wait(self, limit: Duration) -> Result<()> {
-        let waited = self.shared.wait_ended(self.rendered.value(), limit);
+        let waited = self.shared.wait_ended(self.rendered, limit);
         self.release(waited.as_ref().err(), None);
         waited
     }
@@ -188,7 +189,7 @@ impl<R: Resources> SubmittedCommands<R> {
     /// [`wait`](Self::wait) for commands that copy to `target`, which is returned once they have
     /// run.
     pub(in crate::exchange) fn wait_for(self, limit: Duration, target: Buffer) -> Result<Buffer> {
-        match self.shared.wait_ended(self.rendered.value(), limit) {
+        match self.shared.wait_ended(self.rendered, limit) {
             Ok(()) => {
                 self.release(None, None);
                 Ok(target)
@@ -206,7 +207,7 @@ impl<R: Resources> SubmittedCommands<R> {
         let commands = ManuallyDrop::into_inner(self.commands);
         self.shared.free_finished();
         if error.is_some_and(may_still_run) {
-            let running = RunningCommands { value: self.rendered.value(), _commands: commands, _target: target };
+            let running = RunningCommands { value: self.rendered, _commands: commands, _target: target };
             self.shared.unfinished.push(running);
         }
         // VUID-vkDestroyCommandPool-commandPool-00041: otherwise the commands are not pending.

@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 use vk_export::ash::vk;
 
 use crate::exchange::submit::rendered_info;
-use crate::timeline::{Timeline, TimelinePoint};
+use crate::timeline::{BorrowedPoint, Timeline};
 
 /// The waits and the signal that an engine adds to a submission: those of a lent turn
 /// ([`LentTurn`](crate::LentTurn), [`LentLatest`](crate::LentLatest)), of a first hand-over
@@ -23,7 +23,7 @@ pub struct SubmitParts {
 impl SubmitParts {
     /// Creates parts without submitting anything: the signals of `after` were submitted before.
     pub(crate) fn new(
-        after: &[&TimelinePoint],
+        after: &[BorrowedPoint<'_>],
         rendered: &Timeline,
         value: u64,
         stages: vk::PipelineStageFlags2,

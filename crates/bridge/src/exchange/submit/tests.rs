@@ -77,7 +77,8 @@ fn the_mirror_is_signaled_before_rendered() {
             unsafe { state.submit_batch(&[], value, &SubmitInfo::default()) }.unwrap();
             state.ledger().take_rendered_value();
         }
-        state.objects.rendered.issue(value).wait(LIMIT).unwrap();
+        state.objects.rendered.issue(value);
+        state.objects.rendered.point(value).wait(LIMIT).unwrap();
         let calls = std::mem::take(&mut *CALLS.lock().unwrap());
         assert_eq!(calls, [vec![vec![(mirror, value)], vec![(rendered, value)]]]);
     }

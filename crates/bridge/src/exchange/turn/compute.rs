@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::exchange::direction::{ComputeFirst, Direction, RenderFirst};
-use crate::exchange::ledger::FirstSide;
+use crate::exchange::ledger::{FirstSide, NewFrame};
 use crate::exchange::resources::Resources;
 use crate::exchange::state::State;
+use crate::exchange::turn::parts::TurnParts;
 use crate::exchange::turn::work::Work;
-use crate::observe::live::{Alive, Kind};
+use crate::observe::live::Alive;
 use crate::observe::{log_error, log_warn};
 use crate::timeline::TimelinePoint;
 
@@ -37,8 +38,16 @@ pub struct ComputeTurn<R: Resources, D: Direction = ComputeFirst> {
 }
 
 impl<R: Resources, D: Direction> ComputeTurn<R, D> {
-    pub(in crate::exchange) fn new(shared: Arc<State<R>>, frame: u64, slot: usize, rendered: u64) -> Self {
-        let alive = Alive::new(Kind::Turn);
+    /// Creates the first turn of a frame.
+    pub(in crate::exchange) fn new(shared: &Arc<State<R>>, begun: NewFrame) -> Self {
+        Self::from_parts(TurnParts::new(shared, begun.frame, begun.slot), 0)
+    }
+
+    /// Creates the turn of a frame whose submission signals the value `rendered`.
+    pub(in crate::exchange) fn from_parts(
+        TurnParts { shared, frame, slot, alive }: TurnParts<R>,
+        rendered: u64,
+    ) -> Self {
         Self {
             shared,
             frame,
@@ -90,8 +99,8 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
         if let Some(error) = self.unjoined.take() {
             return Err(*error);
         }
-        let point = self.shared.enqueue_compute_signal(self.slot)?;
-        Ok(self.into_finished(point))
+        let computed = self.shared.enqueue_compute_signal(self.slot)?;
+        Ok(self.into_finished(computed))
     }
 
     /// Orders the leading stream after the other GPUs' parts of the frame: each GPU's home stream
@@ -105,9 +114,9 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
         Ok(())
     }
 
-    /// Records that the signal of `computed` is enqueued, and passes the frame on.
-    pub(in crate::exchange) fn into_finished(mut self, computed: TimelinePoint) -> D::Finished<R> {
-        self.shared.ledger().finish(self.slot, computed.value());
+    /// Records that the signal of a value of `computed` is enqueued, and passes the frame on.
+    pub(in crate::exchange) fn into_finished(mut self, computed: u64) -> D::Finished<R> {
+        self.shared.ledger().finish(self.slot, computed);
         self.finished = true;
         D::on_finished(self.into_parts(), computed)
     }
@@ -129,9 +138,9 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
                 self.shared.ledger().skip_compute(self.slot);
             }
             FirstSide::Render | FirstSide::RenderRemote => {
-                let point = self.shared.enqueue_compute_signal(self.slot)?;
-                self.shared.ledger().finish(self.slot, point.value());
-                self.shared.record_frame_end(point.value());
+                let computed = self.shared.enqueue_compute_signal(self.slot)?;
+                self.shared.ledger().finish(self.slot, computed);
+                self.shared.record_frame_end(computed);
             }
         }
         self.finished = true;
@@ -162,9 +171,7 @@ impl<R: Resources, D: Direction> Drop for ComputeTurn<R, D> {
                 self.shared.objects.lender.note_unsignaled();
                 self.join_gpus().map(|()| None)
             }
-            FirstSide::Render | FirstSide::RenderRemote => {
-                self.shared.enqueue_compute_signal(self.slot).map(|point| Some(point.value()))
-            }
+            FirstSide::Render | FirstSide::RenderRemote => self.shared.enqueue_compute_signal(self.slot).map(Some),
         };
         let mut ledger = self.shared.ledger();
         ledger.drop_compute(self.slot, *ended.as_ref().unwrap_or(&None));

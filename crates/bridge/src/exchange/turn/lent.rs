@@ -6,10 +6,11 @@ use std::ops::Deref;
 use crate::error::Result;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 use crate::exchange::direction::RenderFirstRemote;
-use crate::exchange::direction::{ComputeFirst, Direction, Protocol, RenderFirst};
+use crate::exchange::direction::{ComputeFirst, Direction, RenderFirst};
 use crate::exchange::resources::Resources;
 use crate::exchange::submit::parts::SubmitParts;
 use crate::exchange::turn::compute::ComputeTurn;
+use crate::exchange::turn::parts::TurnParts;
 use crate::exchange::turn::render::RenderTurn;
 use crate::observe::log_warn;
 use crate::timeline::TimelinePoint;
@@ -88,9 +89,9 @@ impl<R: Resources> LentTurn<R, ComputeFirst> {
     /// barriers; they are used nowhere else.
     pub unsafe fn submitted(mut self) -> TimelinePoint {
         self.ended = true;
-        let point = self.turn.submitted_point(self.value);
-        self.turn.shared.record_frame_end(point.value());
-        point
+        self.turn.record_submission(self.value);
+        self.turn.shared.record_frame_end(self.value);
+        self.turn.shared.objects.rendered.point(self.value)
     }
 }
 
@@ -108,8 +109,11 @@ impl<R: Resources> LentTurn<R, RenderFirst> {
     /// release the resources with this turn's barriers; they are used nowhere else.
     pub unsafe fn submitted(mut self) -> Result<ComputeTurn<R, RenderFirst>> {
         self.ended = true;
-        let rendered = self.turn.submitted_point(self.value);
-        RenderFirst::on_submitted(&self.turn.shared, self.turn.frame, self.turn.slot, rendered)
+        let RenderTurn { shared, frame, slot, .. } = &self.turn;
+        self.turn.record_submission(self.value);
+        let turn = ComputeTurn::from_parts(TurnParts::new(shared, *frame, *slot), self.value);
+        shared.enqueue_compute_wait(self.value)?;
+        Ok(turn)
     }
 }
 
@@ -125,7 +129,8 @@ impl<R: Resources> LentTurn<R, RenderFirstRemote> {
     /// release the resources with this turn's barriers; they are used nowhere else.
     pub unsafe fn submitted(mut self) -> TimelinePoint {
         self.ended = true;
-        self.turn.submitted_point(self.value)
+        self.turn.record_submission(self.value);
+        self.turn.shared.objects.rendered.point(self.value)
     }
 }
 

@@ -3,21 +3,21 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::Duration;
 
 use vk_export::Queue;
 use vk_export::ash::vk;
 
 use crate::error::Result;
 use crate::exchange::direction::{ComputeFirst, Direction};
+use crate::exchange::ledger::NewFrame;
 use crate::exchange::resources::Resources;
 use crate::exchange::state::State;
 use crate::exchange::submit::SubmitInfo;
 use crate::exchange::submit::parts::SubmitParts;
 use crate::exchange::turn::parts::TurnParts;
-use crate::observe::live::{Alive, Kind};
+use crate::observe::live::Alive;
 use crate::observe::log_warn;
-use crate::timeline::TimelinePoint;
+use crate::timeline::{BorrowedPoint, TimelinePoint};
 
 /// Vulkan's part of a frame: it owns the slot until it is submitted or skipped.
 ///
@@ -29,23 +29,31 @@ pub struct RenderTurn<R: Resources, D: Direction = ComputeFirst> {
     pub(in crate::exchange) shared: Arc<State<R>>,
     pub(in crate::exchange) frame: u64,
     pub(in crate::exchange) slot: usize,
-    pub(in crate::exchange) computed: TimelinePoint,
+    /// The value of `computed` that the submission waits for; 0 if the slot was never used.
+    pub(in crate::exchange) computed: u64,
     pub(in crate::exchange) done: bool,
-    direction: PhantomData<fn() -> D>,
-    _alive: Alive,
+    pub(in crate::exchange) direction: PhantomData<fn() -> D>,
+    pub(in crate::exchange) alive: Alive,
 }
 
 impl<R: Resources, D: Direction> RenderTurn<R, D> {
-    pub(in crate::exchange) fn new(shared: Arc<State<R>>, frame: u64, slot: usize, computed: TimelinePoint) -> Self {
-        Self::from_parts(TurnParts { shared, frame, slot, alive: Alive::new(Kind::Turn) }, computed)
+    /// Creates the first turn of a frame.
+    pub(in crate::exchange) fn new(shared: &Arc<State<R>>, begun: NewFrame) -> Self {
+        // The value 0 is the initial one: the first use of a slot waits for nothing.
+        Self::from_parts(TurnParts::new(shared, begun.frame, begun.slot), begun.wait.unwrap_or(0))
     }
 
-    /// Creates the second turn of a frame that the compute side began.
+    /// Creates the turn of a frame after whose computation the value `computed` is signaled.
     pub(in crate::exchange) fn from_parts(
         TurnParts { shared, frame, slot, alive }: TurnParts<R>,
-        computed: TimelinePoint,
+        computed: u64,
     ) -> Self {
-        Self { shared, frame, slot, computed, done: false, direction: PhantomData, _alive: alive }
+        Self { shared, frame, slot, computed, done: false, direction: PhantomData, alive }
+    }
+
+    /// Returns the point that the submission waits for.
+    fn after(&self) -> BorrowedPoint<'_> {
+        self.shared.objects.computed.borrowed_point(self.computed)
     }
 
     /// Returns the frame's number, starting at 0.
@@ -62,7 +70,7 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     /// for it. With [`RenderFirst`](crate::RenderFirst) it is that of the slot's previous frame, or
     /// the initial value 0 if there was none.
     pub fn computed(&self) -> TimelinePoint {
-        self.computed.clone()
+        self.shared.objects.computed.point(self.computed)
     }
 
     /// Ensures that a present may depend on this frame. Call it before presenting, ideally right
@@ -79,7 +87,7 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     /// # Errors
     /// [`Error::Timeout`](crate::Error::Timeout), or the error of the failed driver call.
     pub fn prepare_present(&self) -> Result<()> {
-        self.shared.prepare_present(&self.computed)
+        self.shared.prepare_present(self.after())
     }
 
     /// Returns the queue that the frame is submitted to, see
@@ -120,17 +128,17 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     }
 
     pub(in crate::exchange) fn parts(&self, value: u64) -> SubmitParts {
-        SubmitParts::new(&[&self.computed], &self.shared.objects.rendered, value, self.shared.stages)
+        SubmitParts::new(&[self.after()], &self.shared.objects.rendered, value, self.shared.stages)
     }
 
-    /// Records that the frame's submission was accepted, and returns its point.
-    pub(in crate::exchange) fn submitted_point(&self, value: u64) -> TimelinePoint {
+    /// Records that the frame's submission, which signals `value`, was accepted.
+    pub(in crate::exchange) fn record_submission(&self, value: u64) {
         self.shared.ledger().mark_submitted(self.slot, value);
         self.shared.notify_change();
-        if self.computed.value() > 0 {
-            self.shared.objects.computed.record_wait(self.computed.value());
+        if self.computed > 0 {
+            self.shared.objects.computed.record_wait(self.computed);
         }
-        self.shared.objects.rendered.issue(value)
+        self.shared.objects.rendered.issue(value);
     }
 
     /// Submits the frame's commands to the exchange's [`queue`](Self::queue). The submission waits
@@ -169,44 +177,29 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     pub unsafe fn submit_with(mut self, info: &SubmitInfo<'_>) -> Result<D::Submitted<R>> {
         // SAFETY: upheld by the caller.
         let rendered = unsafe { self.enqueue(info) }?;
-        self.hand_over_submitted(rendered, self.shared.timeout)
+        let limit = self.shared.timeout;
+        D::on_submitted(self.into_parts(), rendered, limit)
     }
 
-    /// Passes the submission to the side that uses the frame next. If that side refuses it, blocks
-    /// until the commands have ended, for at most `limit`.
+    /// Submits the frame, and returns the value of `rendered` that the submission signals.
     ///
-    /// # Errors
-    /// [`Error::Timeout`](crate::Error::Timeout) if the commands may still run; after any other
-    /// error nothing of the frame runs.
-    pub(in crate::exchange) fn hand_over_submitted(
-        &self,
-        rendered: TimelinePoint,
-        limit: Duration,
-    ) -> Result<D::Submitted<R>> {
-        let value = rendered.value();
-        D::on_submitted(&self.shared, self.frame, self.slot, rendered).or_else(|error| {
-            // The caller takes every error except a timeout to mean that nothing runs.
-            self.shared.wait_completed(value, limit)?;
-            Err(error)
-        })
-    }
-
     /// # Safety
     /// As [`submit_with`](Self::submit_with).
-    pub(in crate::exchange) unsafe fn enqueue(&mut self, info: &SubmitInfo<'_>) -> Result<TimelinePoint> {
+    pub(in crate::exchange) unsafe fn enqueue(&mut self, info: &SubmitInfo<'_>) -> Result<u64> {
         let _order = self.shared.lock_submissions()?;
         let value = self.shared.ledger().next_rendered_value(self.frame);
         let value = value.map_err(|refusal| self.shared.refusal_error(refusal))?;
         // SAFETY: the value was taken under the lock that is held, and no turn is lent. The rest is
         // upheld by the caller.
-        let submitted = unsafe { self.shared.submit_batch(&[&self.computed], value, info) };
+        let submitted = unsafe { self.shared.submit_batch(&[self.after()], value, info) };
         self.done = true;
         if let Err(error) = submitted {
             self.shared.ledger().skip_render(self.slot);
             self.shared.notify_change();
             return Err(error);
         }
-        Ok(self.submitted_point(value))
+        self.record_submission(value);
+        Ok(value)
     }
 
     /// Returns the slot without rendering, for example because the window is minimized or the

@@ -84,6 +84,13 @@ impl<R: Resources> WorkerState<R> {
         let _ = self.state.on_change.set(Box::new(move || changed()));
     }
 
+    /// Takes the next value of `computed`.
+    fn take_computed_value(&self) -> u64 {
+        let mut last = self.state.last_computed.lock();
+        *last += 1;
+        *last
+    }
+
     /// Lets the compute thread copy the contents of a slot, or fill it, after Vulkan's use with the
     /// value `after`, and then signal `value`. Without `copy`, it only signals.
     ///
@@ -220,7 +227,7 @@ impl<R: Resources> State<R> {
         ledger.continue_from(&mut self.ledger());
         let core = Arc::new(Core {
             ledger: FrameMutex::new(ledger),
-            computed_lock: FrameMutex::new(()),
+            last_computed: FrameMutex::new(0),
             rendered_lock: FrameMutex::new(()),
             pace: self.pace.as_ref().map(|pace| FrameMutex::new(pace.lock().to_empty())),
             first: self.first,

@@ -109,12 +109,8 @@ impl<R: Resources> WorkerReader<R> {
         SubmittedFrame { frame, slot, value: after, .. }: SubmittedFrame,
         copy: impl FnMut(Run, &mut [u8]) + Send + 'static,
     ) -> Result<()> {
-        let value = {
-            let mut ledger = self.state.ledger();
-            let value = ledger.take_computed_value();
-            ledger.use_after(slot, value);
-            value
-        };
+        let value = self.take_computed_value();
+        self.state.ledger().use_after(slot, value);
         self.state.objects.computed.issue(value);
         self.copy(Announcement { frame, slot, value, after }, Some(copy))
     }
@@ -124,12 +120,10 @@ impl<R: Resources> WorkerReader<R> {
     /// `false` if `value` is not the next value.
     pub(crate) fn reclaim_after(&self, slot: usize, value: Option<u64>) -> bool {
         if let Some(value) = value {
-            let mut ledger = self.state.ledger();
-            if ledger.take_computed_value() != value {
+            if self.take_computed_value() != value {
                 return false;
             }
-            ledger.use_after(slot, value);
-            drop(ledger);
+            self.state.ledger().use_after(slot, value);
             // Issued before the slot can be used, since its next user waits for the value.
             self.state.objects.computed.issue(value);
         }

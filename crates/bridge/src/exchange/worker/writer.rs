@@ -17,6 +17,7 @@ use crate::exchange::remote::runs::Run;
 use crate::exchange::remote::turns::RemoteTurns;
 use crate::exchange::resources::Resources;
 use crate::exchange::state::{SharedObjects, State};
+use crate::exchange::turn::parts::TurnParts;
 use crate::exchange::turn::render::RenderTurn;
 
 /// The compute side of an exchange in step, on behalf of another process that writes.
@@ -67,13 +68,10 @@ impl<R: Resources> WorkerWriter<R> {
     /// Records that the other process has announced the frame in a slot that it holds, and gives
     /// the program the frame's turn.
     pub(crate) fn announce(&self, slot: usize) -> Option<Announcement> {
-        let (frame, after, value) = {
-            let mut ledger = self.state.ledger();
-            let (frame, after) = ledger.announce(slot)?;
-            (frame, after, ledger.take_computed_value())
-        };
-        let point = self.state.objects.computed.issue(value);
-        let turn = RenderTurn::new(Arc::clone(&self.state), frame, slot, point);
+        let (frame, after) = self.state.ledger().announce(slot)?;
+        let value = self.take_computed_value();
+        self.state.objects.computed.issue(value);
+        let turn = RenderTurn::from_parts(TurnParts::new(&self.state, frame, slot), value);
         self.steps.push(turn);
         Some(Announcement { frame, slot, value, after })
     }
