@@ -233,7 +233,7 @@ impl<R: Resources> ExchangeTurn<'_, R> {
         if announced {
             // Sent first: a frame whose value is reached and that is not torn counts as complete.
             let torn = Message::Torn { exchange: writer.exchange.offer.exchange, slot, frame };
-            writer.exchange.shared.link.send_unreported(&torn);
+            writer.exchange.shared.link.send_unreported(writer.exchange.offer.exchange, &torn);
             // The signal was not enqueued, and the renderer waits for it.
             if let Side::Cuda(side) = &self.turn.writer.exchange.side {
                 side.signal_in_place(value);

@@ -119,7 +119,7 @@ fn a_forked_child_takes_neither_messages_nor_locks_of_its_parent() {
         forked(link.send(1, &Message::Close { exchange: 1 }, LIMIT).unwrap_err());
         forked(link.send_unless_abandoned(1, &Message::Close { exchange: 1 }, LIMIT).unwrap_err());
         assert!(link.try_find(|_| Some(())).is_none());
-        link.send_unreported(&Message::Close { exchange: 1 });
+        link.send_unreported(1, &Message::Close { exchange: 1 });
         link.refuse(1, Code::Failure, "for a test");
         link.close(1);
         link.bye();

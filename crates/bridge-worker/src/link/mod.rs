@@ -292,13 +292,24 @@ impl Link {
         }
     }
 
-    /// Sends a message on which nothing depends: the next call reports a failure. Does not wait for
-    /// the end of the renderer's process.
-    pub(crate) fn send_unreported(&self, message: &Message) {
+    /// Returns `true` unless, according to the messages read so far, the connection has ended or
+    /// the renderer has closed the exchange. Makes no system call.
+    pub(crate) fn is_open(&self, exchange: u32) -> bool {
+        let state = self.state();
+        !state.connection.has_ended() && !state.is_closed(exchange)
+    }
+
+    /// Sends a message of an exchange on which nothing depends, unless the renderer has closed the
+    /// exchange: the next call reports a failure. Does not wait for the end of the renderer's
+    /// process.
+    pub(crate) fn send_unreported(&self, exchange: u32, message: &Message) {
         if self.is_forked() {
             return;
         }
         let mut state = self.state();
+        if state.is_closed(exchange) {
+            return;
+        }
         if let Err(error) = state.connection.send(message, None, SEND_LIMIT) {
             drop(state.end_error(error));
         }

@@ -130,7 +130,8 @@ impl<T: Pod + Send + Sync> Element for Buffer<T> {
     }
 
     fn join(mapped: &Self::Mapped) -> Result<(), cuda_import::Error> {
-        mapped.join_foreign_work()
+        // Calls the driver only for resources that have work to join.
+        if mapped.has_foreign_work() { mapped.join_foreign_work() } else { Ok(()) }
     }
 
     unsafe fn assume_idle(mapped: &Self::Mapped) {
@@ -198,7 +199,8 @@ impl<T: Texel> Element for Image<T> {
     }
 
     fn join(mapped: &Self::Mapped) -> Result<(), cuda_import::Error> {
-        mapped.join_foreign_work()
+        // Calls the driver only for resources that have work to join.
+        if mapped.has_foreign_work() { mapped.join_foreign_work() } else { Ok(()) }
     }
 
     unsafe fn assume_idle(mapped: &Self::Mapped) {

@@ -38,6 +38,8 @@ pub(crate) struct CudaSide<R: Resources> {
     stuck: bool,
     /// Frames that are not known to be finished: number, slot and end event.
     unfinished: VecDeque<(u64, u32, StreamEvent)>,
+    /// Frames with a lower number are known to be finished.
+    finished: u64,
     /// `true` if the last signal has no event, so that its frame may be unfinished as well.
     unmarked: bool,
     /// Events of finished frames, for reuse.
@@ -82,6 +84,7 @@ impl<R: Resources> CudaSide<R> {
             guard: None,
             stuck: false,
             unfinished: VecDeque::new(),
+            finished: 0,
             unmarked: false,
             spare: Vec::new(),
             owner: Owner::current(),
@@ -214,7 +217,12 @@ impl<R: Resources> CudaSide<R> {
             let has_room = self.unfinished.len() < most;
             match end.wait(if has_room { Duration::ZERO } else { limit }) {
                 Ok(false) => return Ok(has_room),
-                Ok(true) => self.spare.extend(self.unfinished.pop_front().map(|(_, _, end)| end)),
+                Ok(true) => {
+                    if let Some((frame, _, end)) = self.unfinished.pop_front() {
+                        self.finished = frame + 1;
+                        self.spare.push(end);
+                    }
+                }
                 Err(error) => {
                     // The stream may go on with them.
                     self.unmarked = true;
@@ -224,6 +232,12 @@ impl<R: Resources> CudaSide<R> {
             }
         }
         Ok(true)
+    }
+
+    /// Returns a frame number: frames with a lower one were seen as finished by
+    /// [`wait_for_room`](Self::wait_for_room).
+    pub(crate) fn finished(&self) -> u64 {
+        self.finished
     }
 
     /// Signals the values that the stream waits for, after the renderer has died. Returns the value

@@ -145,6 +145,15 @@ fn host_slots<R: Resources>(offer: &Offer, resources: Vec<(Resource, OsHandle)>)
 }
 
 impl<R: Resources> Side<R> {
+    /// Returns a frame number: frames with a lower one are known to be finished. 0 on the CPU, where
+    /// it is not counted.
+    pub(crate) fn finished(&self) -> u64 {
+        match self {
+            Self::Cuda(side) => side.finished(),
+            Self::Host(_) => 0,
+        }
+    }
+
     /// Signals the values that a dead renderer owed to this side. Returns the highest, if any.
     pub(crate) fn rescue(&mut self, ended: &Ended) -> Option<u64> {
         match (self, ended) {

@@ -19,7 +19,7 @@ pub(crate) const LEN: u64 = 256;
 /// Size in bytes, which another GPU can map as well.
 pub(crate) const ALLOCATION: u64 = PEER_GRANULARITY;
 
-/// Objects that the renderer has exported: two slots and two timelines.
+/// Objects that the renderer has exported: slots and two timelines.
 pub(crate) struct Exports {
     pub(crate) slots: Vec<OwnedFd>,
     pub(crate) computed: (OwnedFd, u64),
@@ -27,8 +27,13 @@ pub(crate) struct Exports {
 }
 
 impl Exports {
+    /// Exports two slots.
     pub(crate) fn new(double: &Double) -> Self {
-        let slots = (0..2).map(|_| double.export_memory(ALLOCATION, true).handle).collect();
+        Self::of_slots(double, 2)
+    }
+
+    pub(crate) fn of_slots(double: &Double, slots: usize) -> Self {
+        let slots = (0..slots).map(|_| double.export_memory(ALLOCATION, true).handle).collect();
         let [computed, rendered] = [(); 2].map(|()| {
             let exported = double.export_semaphore(true);
             (exported.handle, exported.number)
@@ -92,19 +97,20 @@ impl Renderer {
         renderer
     }
 
-    /// Sends the offer of two slots and of the timelines.
+    /// Sends the offer of the slots and of the two timelines, whose descriptors follow theirs.
     fn offer_slots(&mut self, direction: Direction, gpu: Uuid, trust: bool, descriptors: &[&OwnedFd]) {
+        let (memory, timelines) = descriptors.split_at(descriptors.len() - 2);
         self.send(Message::Offer(Offer {
             exchange: 1,
             direction,
-            slots: 2,
+            slots: memory.len() as u32,
             resources: 1,
             writer_in_flight: 2,
             reader_in_flight: 1,
             trust,
             name: "x".into(),
         }));
-        for (slot, descriptor) in (0..2).zip(descriptors) {
+        for (slot, descriptor) in (0..).zip(memory) {
             let resource = Message::Resource(Resource {
                 exchange: 1,
                 slot,
@@ -118,7 +124,7 @@ impl Renderer {
             });
             self.send_with(&resource, descriptor);
         }
-        for (side, descriptor) in [Side::Computed, Side::Rendered].into_iter().zip(&descriptors[2..]) {
+        for (side, descriptor) in [Side::Computed, Side::Rendered].into_iter().zip(timelines) {
             let timeline = Message::Timeline(Timeline { exchange: 1, side, device_uuid: gpu, value: 0 });
             self.send_with(&timeline, descriptor);
         }

@@ -57,7 +57,7 @@ fn the_end_of_a_frame_is_marked_by_one_more_call() {
 
 /// Runs `run` in a forked child, and waits for its end. Panics if `run` panics or takes longer than
 /// 20 seconds.
-fn in_a_child(run: impl FnOnce()) {
+pub(crate) fn in_a_child(run: impl FnOnce()) {
     // SAFETY: `fork` in a process with several threads: the child has only this one, so it must not
     // need a lock that another thread may have held. Those of the allocator are free (glibc, musl),
     // and `run` takes no others.

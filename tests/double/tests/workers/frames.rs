@@ -5,6 +5,7 @@
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::calls::is_refused_in_a_child;
@@ -19,6 +20,9 @@ use driver_double::Double;
 const INVALID_DEVICE: u32 = 101;
 /// `CUDA_ERROR_NOT_READY`
 const NOT_READY: u32 = 600;
+
+/// Frames with this time between them do not share a message.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// Returns how often this call returned that the work it queries has not ended.
 fn not_ready_calls(double: &Double, name: &str) -> usize {
@@ -153,6 +157,8 @@ fn frames_cross(double: &Double, device: Option<Uuid>, import: &str) {
         let mut writer = worker.latest("x").unwrap();
         for _ in 0..FRAMES {
             write(&mut writer).unwrap();
+            // Each frame gets a message.
+            std::thread::sleep(PAUSE);
         }
         drop((writer, worker));
         renderer.join().unwrap();
@@ -207,6 +213,7 @@ fn frames_in_flight_are_bounded_and_torn_where_the_context_is_lost() {
     let exports = Exports::new(&double);
     let folder = tempfile::tempdir().unwrap();
     let listener = Listener::bind(folder.path().join("s")).unwrap();
+    let announced = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let renderer = scope.spawn(|| {
             let mut renderer = Renderer::offer(&listener, gpu, false, &exports.all());
@@ -217,6 +224,7 @@ fn frames_in_flight_are_bounded_and_torn_where_the_context_is_lost() {
             for _ in 0..2 {
                 assert!(matches!(renderer.receive(), Message::Publish { .. }));
             }
+            announced.store(true, Ordering::Release);
             for frame in 0..2 {
                 assert!(matches!(renderer.receive(), Message::Torn { frame: of, .. } if of == frame));
             }
@@ -230,7 +238,7 @@ fn frames_in_flight_are_bounded_and_torn_where_the_context_is_lost() {
         double.forget_calls();
         let lost = scope.spawn(|| {
             double.wait_until("the third frame to wait for the first", |double| {
-                not_ready_calls(double, "cuEventQuery") >= 3
+                announced.load(Ordering::Acquire) && not_ready_calls(double, "cuEventQuery") >= 3
             });
             double.lose_context(0, 700);
         });

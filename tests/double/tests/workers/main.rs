@@ -10,6 +10,7 @@ mod forgotten;
 mod frames;
 mod loggers;
 mod reads;
+mod short;
 mod steps;
 mod steps_reads;
 mod steps_torn;
