@@ -23,7 +23,8 @@ pub(super) type OnChange = Box<dyn Fn() + Send + Sync>;
 pub(crate) struct Core {
     pub(super) ledger: FrameMutex<Ledger>,
     /// The highest value of `computed` that was taken. Locked from taking a value until its signal
-    /// is enqueued, so that the values rise in stream order.
+    /// is enqueued, so that the values rise in stream order. If the compute side is a worker, one
+    /// thread takes the values and announces them, and the lock is held only while taking one.
     pub(super) last_computed: FrameMutex<u64>,
     /// Held from taking a value of `rendered` until its signal is submitted, so that the values
     /// rise in queue order. The ledger has the values, since a lent one may never be submitted.

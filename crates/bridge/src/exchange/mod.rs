@@ -22,6 +22,8 @@ mod pace;
 pub(crate) mod remote;
 mod state;
 mod turn;
+#[cfg(all(test, target_os = "linux", feature = "remote"))]
+mod values_tests;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 mod worker;
 

@@ -31,7 +31,8 @@ impl History {
     #[inline]
     pub(crate) fn record_signal(&self, signaler: Signaler, value: u64) {
         match signaler {
-            // The compute side enqueues signals in order under a lock, which is still held here.
+            // The compute side enqueues signals in order, under a lock that is still held here. If
+            // it is a worker, one thread announces them.
             Signaler::Compute => raise(&self.computed.signal, value),
             // The end of a lent turn is recorded outside the lock, by any thread.
             Signaler::Queue => {

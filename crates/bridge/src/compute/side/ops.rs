@@ -95,6 +95,8 @@ pub(crate) trait SideOps: Sized {
     }
 
     /// Submits work that was enqueued but not yet submitted to the GPU, so that a wait for it ends.
+    /// A side that has such work returns `true` from [`waits_in_queue`](Self::waits_in_queue),
+    /// because submissions do not flush the side of the frames that they use.
     fn flush(&self) -> Result<()> {
         Ok(())
     }

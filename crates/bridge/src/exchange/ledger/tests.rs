@@ -193,7 +193,7 @@ struct Held {
 
 proptest! {
     /// For any steps in any order, in both directions: no slot is given out twice or while a
-    /// submission of unknown outcome may use it, the values on each timeline rise strictly, a
+    /// submission of unknown outcome may use it, the values of `rendered` rise strictly, a
     /// slot's next use waits for its last one, and the final wait covers every value that was or
     /// may have been submitted. A flush is refused only if a later signal is certain.
     #[test]
