@@ -10,9 +10,9 @@ use super::writer::LatestWriter;
 use crate::compute::Compute;
 use crate::error::{Error, Result};
 use crate::exchange::direction::{ComputeFirst, RenderFirst};
+use crate::exchange::ledger::initial::InitialState;
 use crate::exchange::remote::exported::Exported;
 use crate::exchange::resources::{Resources, Share};
-use crate::exchange::slots::hand_over::InitialState;
 use crate::exchange::state::State;
 
 /// The handle of an exchange that acts for another process.

@@ -1,6 +1,6 @@
 //! Slot ownership: the bookkeeping of an exchange, without driver calls.
 
-mod initial;
+pub(in crate::exchange) mod initial;
 pub(in crate::exchange) mod refusal;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 mod remote;
@@ -10,9 +10,9 @@ mod unjoined;
 mod unsent;
 pub(in crate::exchange) mod values;
 
+use super::ledger::initial::InitialState;
 use super::ledger::refusal::Refusal;
 use super::ledger::values::Values;
-use super::slots::hand_over::InitialState;
 use crate::error::Stage;
 
 /// The side that a frame begins with.

@@ -1,8 +1,7 @@
 //! Operations for a compute side in another process for which Vulkan renders: it gets each frame
 //! once submitted, in the order of submission, and holds several at a time.
 
-use super::{Ledger, Slot};
-use crate::exchange::slots::hand_over::InitialState;
+use super::{InitialState, Ledger, Slot};
 use crate::exchange::worker::SubmittedFrame;
 
 impl Ledger {

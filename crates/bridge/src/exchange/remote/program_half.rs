@@ -6,8 +6,8 @@ use vk_export::Queue;
 
 use crate::compute::Compute;
 use crate::error::Result;
+use crate::exchange::ledger::initial::InitialState;
 use crate::exchange::resources::Resources;
-use crate::exchange::slots::hand_over::InitialState;
 use crate::exchange::slots::queue_of;
 use crate::exchange::state::State;
 

@@ -9,9 +9,10 @@ use vk_export::ash::vk;
 
 use crate::barriers::Barriers;
 use crate::error::{Error, Result};
+use crate::exchange::ledger::initial::InitialState;
 use crate::exchange::ledger::refusal::Refusal;
 use crate::exchange::resources::Resources;
-use crate::exchange::slots::hand_over::{InitialState, record, record_again};
+use crate::exchange::slots::hand_over::{record, record_again};
 use crate::exchange::state::State;
 use crate::exchange::submit::once::may_still_run;
 use crate::exchange::submit::parts::SubmitParts;
