@@ -53,6 +53,8 @@ pub use latest::{
 #[cfg(all(target_os = "linux", feature = "remote"))]
 pub(crate) use latest::{RemoteHandle, SentFrame};
 #[cfg(all(target_os = "linux", feature = "remote"))]
+pub(crate) use ledger::unsent::SubmittedFrame;
+#[cfg(all(target_os = "linux", feature = "remote"))]
 pub(crate) use remote::draws::RemoteDraws;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 pub(crate) use remote::program_half::ProgramHalf;
@@ -68,7 +70,7 @@ pub use turn::render::RenderTurn;
 pub use turn::split::CudaPart;
 pub use turn::work::{CudaWork, HostWork, Work};
 #[cfg(all(target_os = "linux", feature = "remote"))]
-pub(crate) use worker::{Announcement, SubmittedFrame, WorkerReader, WorkerState, WorkerWriter};
+pub(crate) use worker::{Announcement, WorkerReader, WorkerState, WorkerWriter};
 
 /// A ring of slots holding shared resources. One side writes a slot, the other reads it, and the
 /// slot is then reused.

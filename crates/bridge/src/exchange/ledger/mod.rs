@@ -7,7 +7,7 @@ mod remote;
 mod replaced;
 mod unjoined;
 #[cfg(all(target_os = "linux", feature = "remote"))]
-mod unsent;
+pub(in crate::exchange) mod unsent;
 pub(in crate::exchange) mod values;
 
 use super::ledger::initial::InitialState;

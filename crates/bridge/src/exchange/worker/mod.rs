@@ -43,7 +43,7 @@ use crate::observe::log_error;
 use crate::signaler::Signaler;
 use crate::timeline::Timeline;
 use crate::timeline::history::History;
-pub(crate) use reader::{SubmittedFrame, WorkerReader};
+pub(crate) use reader::WorkerReader;
 pub(crate) use writer::WorkerWriter;
 
 /// An announced signal of `computed`.
