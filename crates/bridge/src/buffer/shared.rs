@@ -22,9 +22,9 @@ use crate::compute::mapped::{Container, Mapped};
 use crate::compute::mappings::Tied;
 use crate::error::{Error, Result};
 #[cfg(all(target_os = "linux", feature = "remote"))]
-use crate::exchange::remote::exported::Exported;
+use crate::exchange::resources::exported::Exported;
 #[cfg(all(target_os = "linux", feature = "remote"))]
-use crate::exchange::remote::runs::{self, ResourceKind, Run};
+use crate::exchange::resources::runs::{self, ResourceKind, Run};
 use crate::exchange::resources::{NewSlot, Resources, Share, SlotInfo, SlotTypes, check_home};
 use crate::kernel::buffer::KernelBuffer;
 use crate::observe::live::Kind;

@@ -19,7 +19,7 @@ mod mirror;
 mod order;
 mod pace;
 #[cfg(all(target_os = "linux", feature = "remote"))]
-pub(crate) mod remote;
+mod remote;
 mod state;
 mod turn;
 #[cfg(all(test, target_os = "linux", feature = "remote"))]

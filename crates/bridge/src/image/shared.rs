@@ -17,9 +17,9 @@ use crate::compute::mapped::{Container, Mapped};
 use crate::compute::mappings::{AccessibleImage, Tied};
 use crate::error::Result;
 #[cfg(all(target_os = "linux", feature = "remote"))]
-use crate::exchange::remote::exported::Exported;
+use crate::exchange::resources::exported::Exported;
 #[cfg(all(target_os = "linux", feature = "remote"))]
-use crate::exchange::remote::runs::{self, ResourceKind, Run};
+use crate::exchange::resources::runs::{self, ResourceKind, Run};
 use crate::exchange::resources::{NewSlot, Resources, Share, SlotInfo, SlotTypes, check_home};
 use crate::host_image::HostImageMut;
 use crate::image::format::{check_texel, format_info};

@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 
 use bridge_ipc::MappedMemory;
 
-use crate::exchange::remote::runs::Run;
+use crate::exchange::resources::runs::Run;
 use crate::remote::wake::Waker;
 
 /// The memory that a worker writes its frames to, or reads them from: for each of its slots, the

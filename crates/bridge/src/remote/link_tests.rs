@@ -11,7 +11,7 @@ use vk_export::BufferAccess;
 use super::*;
 use crate::buffer::spec::BufferSpec;
 use crate::compute::{self, Compute};
-use crate::exchange::remote::runs;
+use crate::exchange::resources::runs;
 use crate::exchange::{Exchange, LatestInfo};
 use crate::remote::stored_handle::StoredHandle;
 use crate::test_device::device;

@@ -8,7 +8,7 @@ use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 use super::*;
 use crate::exchange::LatestInfo;
-use crate::exchange::remote::runs;
+use crate::exchange::resources::runs;
 use crate::remote::wake::Waker;
 
 const LIMIT: Duration = Duration::from_secs(20);

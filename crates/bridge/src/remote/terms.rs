@@ -5,7 +5,7 @@ use std::time::Duration;
 use bridge_ipc::{Backend, Direction, MAX_SLOTS};
 
 use crate::error::{Error, Result};
-use crate::exchange::remote::runs::ResourceKind;
+use crate::exchange::resources::runs::ResourceKind;
 use crate::exchange::{ExchangeInfo, LatestInfo};
 
 /// The number of the only exchange of a connection.

@@ -17,7 +17,7 @@ use crate::compute::Compute;
 use crate::compute::remote::RemoteCompute;
 use crate::error::{Error, Result};
 use crate::exchange::LatestInfo;
-use crate::exchange::remote::runs::ResourceKind;
+use crate::exchange::resources::runs::ResourceKind;
 use crate::observe::{log_error, log_warn};
 
 /// The worker of an exchange, and the handle on its behalf. Dropping it ends the connection. If

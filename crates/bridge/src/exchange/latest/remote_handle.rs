@@ -11,7 +11,7 @@ use crate::compute::Compute;
 use crate::error::{Error, Result};
 use crate::exchange::direction::{ComputeFirst, RenderFirst};
 use crate::exchange::ledger::initial::InitialState;
-use crate::exchange::remote::exported::Exported;
+use crate::exchange::resources::exported::Exported;
 use crate::exchange::resources::{Resources, Share};
 use crate::exchange::state::State;
 

@@ -9,9 +9,9 @@ use crate::barriers::Barriers;
 use crate::compute::inline::copy::BufferCopy;
 use crate::error::{Result, first_error};
 #[cfg(all(target_os = "linux", feature = "remote"))]
-use crate::exchange::remote::exported::Exported;
+use crate::exchange::resources::exported::Exported;
 #[cfg(all(target_os = "linux", feature = "remote"))]
-use crate::exchange::remote::runs::{ResourceKind, Run};
+use crate::exchange::resources::runs::{ResourceKind, Run};
 use crate::exchange::resources::{NewSlot, Resources, Share, SlotInfo, SlotTypes};
 
 /// Iterator over the resources of a `Vec` that a turn lends. Not `Clone`: each is lent once.

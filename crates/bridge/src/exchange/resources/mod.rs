@@ -1,8 +1,12 @@
 //! Resources that an exchange shares: one resource, several of different types, or many of one
-//! type.
+//! type. Workers receive them as exported memory (`exported`), or their bytes in order (`runs`).
 #![allow(unsafe_code)] // Lends the resources that the turns own.
 
+#[cfg(all(target_os = "linux", feature = "remote"))]
+pub(crate) mod exported;
 pub(crate) mod many;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+pub(crate) mod runs;
 
 use std::sync::Arc;
 
@@ -16,9 +20,9 @@ use crate::compute::inline::copy::BufferCopy;
 use crate::compute::per_backend::{PerBackend, gather_tuple};
 use crate::error::{Error, Result, first_error};
 #[cfg(all(target_os = "linux", feature = "remote"))]
-use crate::exchange::remote::exported::Exported;
+use crate::exchange::resources::exported::Exported;
 #[cfg(all(target_os = "linux", feature = "remote"))]
-use crate::exchange::remote::runs::{ResourceKind, Run};
+use crate::exchange::resources::runs::{ResourceKind, Run};
 use crate::tuples::up_to_6;
 
 /// Description of the resources in each slot of an exchange.

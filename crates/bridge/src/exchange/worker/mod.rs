@@ -36,7 +36,7 @@ use crate::compute::exchange_registry::ExchangeTimelines;
 use crate::compute::remote::RemoteCompute;
 use crate::compute::remote::not_local_error;
 use crate::error::Result;
-use crate::exchange::remote::runs::Run;
+use crate::exchange::resources::runs::Run;
 use crate::observe::frame_mutex::FrameMutex;
 use crate::observe::live::{Alive, Kind};
 use crate::observe::log_error;

@@ -16,8 +16,8 @@ use crate::exchange::ledger::FirstSide;
 use crate::exchange::ledger::unsent::SubmittedFrame;
 use crate::exchange::remote::draws::RemoteDraws;
 use crate::exchange::remote::program_half::ProgramHalf as _;
-use crate::exchange::remote::runs::Run;
 use crate::exchange::resources::Resources;
+use crate::exchange::resources::runs::Run;
 use crate::exchange::state::State;
 use crate::timeline::host_signal;
 

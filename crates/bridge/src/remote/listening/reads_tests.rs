@@ -14,7 +14,7 @@ use crate::buffer::spec::BufferSpec;
 use crate::compute::Compute;
 use crate::compute::remote::Trust;
 use crate::error::Error;
-use crate::exchange::remote::runs;
+use crate::exchange::resources::runs;
 use crate::exchange::{Exchange, LatestInfo, LatestReader, LatestWriter, RemoteHandle, RenderFirst};
 use crate::remote::latest_reader::LatestReaderPart;
 use crate::remote::memory::AcceptedMemory;

@@ -10,7 +10,7 @@ use vk_export::ExportDevice;
 
 use super::*;
 use crate::buffer::spec::BufferSpec;
-use crate::exchange::remote::runs;
+use crate::exchange::resources::runs;
 use crate::exchange::{RemoteHandle, WorkerWriter};
 use crate::remote::test_renderer::leave_child;
 

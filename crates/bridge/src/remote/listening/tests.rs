@@ -15,7 +15,7 @@ use crate::buffer::spec::BufferSpec;
 use crate::compute::Compute;
 use crate::compute::remote::Trust;
 use crate::error::Error;
-use crate::exchange::remote::runs;
+use crate::exchange::resources::runs;
 use crate::exchange::{Exchange, LatestInfo, LatestReader, RemoteHandle};
 use crate::remote::latest_writer::LatestWriterPart;
 use crate::remote::memory::AcceptedMemory;
