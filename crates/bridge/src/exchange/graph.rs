@@ -13,7 +13,7 @@ use super::slots::lender::OnCuda;
 use super::state::State;
 use super::turn::compute::ComputeTurn;
 use super::turn::render::RenderTurn;
-use super::turn::work::Work;
+use super::work::Work;
 use crate::error::{Error, RecordError, Result};
 use crate::timeline::TimelinePoint;
 

@@ -24,6 +24,7 @@ mod state;
 mod turn;
 #[cfg(all(test, target_os = "linux", feature = "remote"))]
 mod values_tests;
+mod work;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 mod worker;
 
@@ -63,12 +64,12 @@ pub(crate) use remote::turns::RemoteTurns;
 pub use slots::initial::InitialTurn;
 pub use submit::SubmitInfo;
 pub use turn::compute::ComputeTurn;
-pub use turn::kernels::KernelWork;
 pub use turn::lease::Lease;
 pub use turn::lent::LentTurn;
 pub use turn::render::RenderTurn;
 pub use turn::split::CudaPart;
-pub use turn::work::{CudaWork, HostWork, Work};
+pub use work::kernels::KernelWork;
+pub use work::{CudaWork, HostWork, Work};
 #[cfg(all(target_os = "linux", feature = "remote"))]
 pub(crate) use worker::{Announcement, WorkerReader, WorkerState, WorkerWriter};
 

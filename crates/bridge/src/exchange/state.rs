@@ -22,7 +22,7 @@ use super::slots::lender::Lender;
 use super::slots::use_ends::UseEnds;
 use super::slots::{barriers, check_resources, copy_stages, create_slots, queue_of};
 use super::submit::signal_lock::SignalLock;
-use super::turn::work::Work;
+use super::work::Work;
 use crate::barriers::{Barriers, count_leaked};
 use crate::compute::Compute;
 use crate::compute::exchange_registry::ExchangeTimelines;

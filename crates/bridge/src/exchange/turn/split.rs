@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::exchange::direction::Direction;
 use crate::exchange::resources::Share;
 use crate::exchange::turn::compute::ComputeTurn;
-use crate::exchange::turn::kernels::KernelWork;
+use crate::exchange::work::kernels::KernelWork;
 
 /// Granularity of the GPUs' ranges, in bytes: the largest unit that caches and links move, which
 /// two GPUs must not share.

@@ -25,7 +25,7 @@ use crate::compute::per_backend::{PerBackend, map_backend, with_backend};
 use crate::compute::side::Link;
 use crate::error::Result;
 use crate::exchange::resources::{Mappings, Resources};
-use crate::exchange::turn::work::Work;
+use crate::exchange::work::Work;
 
 /// Objects of an exchange that a compute side holds.
 pub(in crate::exchange) type Lender<R> = PerBackend<OnCuda<R>, OnHost<R>, OnQueue<R>, OnRemote<R>>;

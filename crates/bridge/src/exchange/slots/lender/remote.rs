@@ -11,7 +11,7 @@ use crate::compute::remote::Unmapped;
 use crate::error::Result;
 use crate::exchange::resources::Resources;
 use crate::exchange::slots::lender::ops::LenderOps;
-use crate::exchange::turn::work::Work;
+use crate::exchange::work::Work;
 
 /// Objects of an exchange that the host holds for another process.
 pub(in crate::exchange) struct OnRemote<R> {

@@ -1,6 +1,8 @@
 //! The work of a frame on each compute side, which a compute turn lends.
 #![allow(unsafe_code)] // Lends the resources that the turn owns.
 
+pub(in crate::exchange) mod kernels;
+
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -12,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::exchange::resources::Resources;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 use crate::exchange::resources::runs::Run;
-use crate::exchange::turn::kernels::KernelWork;
+use crate::exchange::work::kernels::KernelWork;
 
 /// Resources to compute with.
 ///
