@@ -10,7 +10,7 @@ use vk_export::QueueKind;
 use super::info::ExchangeInfo;
 use super::ledger::{FirstSide, Ledger};
 use super::pace::Pace;
-use super::submit::unfinished::Unfinished;
+use super::unfinished::Unfinished;
 use crate::buffer::pool::SharedPool;
 use crate::compute::Compute;
 use crate::observe::frame_mutex::FrameMutex;

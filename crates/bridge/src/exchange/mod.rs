@@ -20,8 +20,10 @@ mod order;
 mod pace;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 mod remote;
+mod signal_lock;
 mod state;
 mod turn;
+mod unfinished;
 #[cfg(all(test, target_os = "linux", feature = "remote"))]
 mod values_tests;
 mod work;

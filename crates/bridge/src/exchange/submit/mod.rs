@@ -4,8 +4,6 @@
 pub(in crate::exchange) mod once;
 pub(crate) mod parts;
 pub(in crate::exchange) mod read_back;
-pub(in crate::exchange) mod signal_lock;
-pub(in crate::exchange) mod unfinished;
 
 use smallvec::SmallVec;
 use vk_export::ash::vk;

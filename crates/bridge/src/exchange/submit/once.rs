@@ -14,7 +14,7 @@ use crate::exchange::direction::Protocol as _;
 use crate::exchange::direction::RenderFirstRemote;
 use crate::exchange::resources::Resources;
 use crate::exchange::state::State;
-use crate::exchange::submit::unfinished::RunningCommands;
+use crate::exchange::unfinished::RunningCommands;
 use crate::exchange::{ComputeFirst, ComputeTurn, Direction, RenderFirst, RenderTurn, SubmitInfo};
 
 impl<R: Resources> RenderTurn<R, ComputeFirst> {

@@ -27,7 +27,7 @@ use super::resources::Resources;
 use super::slots::lender::Lender;
 use super::slots::{barriers, copy_stages};
 use super::state::{SharedObjects, State};
-use super::submit::unfinished::Unfinished;
+use super::unfinished::Unfinished;
 use crate::barriers::Barriers;
 
 use crate::compute::Compute;
