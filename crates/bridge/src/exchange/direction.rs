@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::ledger::{FirstSide, NewFrame};
 use super::resources::Resources;
 use super::state::State;
-use super::turn::parts::TurnParts;
+use super::turn_parts::TurnParts;
 use crate::error::Result;
 #[cfg(doc)]
 use crate::timeline::TimelinePoint;

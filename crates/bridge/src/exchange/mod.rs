@@ -23,6 +23,7 @@ mod remote;
 mod signal_lock;
 mod state;
 mod turn;
+mod turn_parts;
 mod unfinished;
 #[cfg(all(test, target_os = "linux", feature = "remote"))]
 mod values_tests;

@@ -13,8 +13,8 @@ use super::ledger::{FirstSide, NewFrame};
 use super::resources::Resources;
 use super::state::State;
 use super::turn::compute::ComputeTurn;
-use super::turn::parts::TurnParts;
 use super::turn::render::RenderTurn;
+use super::turn_parts::TurnParts;
 use crate::error::Result;
 use crate::timeline::TimelinePoint;
 

@@ -9,7 +9,7 @@ use crate::exchange::direction::{ComputeFirst, Direction, RenderFirst};
 use crate::exchange::ledger::{FirstSide, NewFrame};
 use crate::exchange::resources::Resources;
 use crate::exchange::state::State;
-use crate::exchange::turn::parts::TurnParts;
+use crate::exchange::turn_parts::TurnParts;
 use crate::exchange::work::Work;
 use crate::observe::live::Alive;
 use crate::observe::{log_error, log_warn};

@@ -10,8 +10,8 @@ use crate::exchange::direction::{ComputeFirst, Direction, RenderFirst};
 use crate::exchange::resources::Resources;
 use crate::exchange::submit::parts::SubmitParts;
 use crate::exchange::turn::compute::ComputeTurn;
-use crate::exchange::turn::parts::TurnParts;
 use crate::exchange::turn::render::RenderTurn;
+use crate::exchange::turn_parts::TurnParts;
 use crate::observe::log_warn;
 use crate::timeline::TimelinePoint;
 

@@ -3,6 +3,5 @@
 pub(in crate::exchange) mod compute;
 pub(in crate::exchange) mod lease;
 pub(in crate::exchange) mod lent;
-pub(in crate::exchange) mod parts;
 pub(in crate::exchange) mod render;
 pub(in crate::exchange) mod split;

@@ -14,7 +14,7 @@ use crate::exchange::resources::Resources;
 use crate::exchange::state::State;
 use crate::exchange::submit::SubmitInfo;
 use crate::exchange::submit::parts::SubmitParts;
-use crate::exchange::turn::parts::TurnParts;
+use crate::exchange::turn_parts::TurnParts;
 use crate::observe::live::Alive;
 use crate::observe::log_warn;
 use crate::timeline::{BorrowedPoint, TimelinePoint};

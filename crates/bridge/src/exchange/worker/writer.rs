@@ -17,8 +17,8 @@ use crate::exchange::remote::turns::RemoteTurns;
 use crate::exchange::resources::Resources;
 use crate::exchange::resources::runs::Run;
 use crate::exchange::state::{SharedObjects, State};
-use crate::exchange::turn::parts::TurnParts;
 use crate::exchange::turn::render::RenderTurn;
+use crate::exchange::turn_parts::TurnParts;
 
 /// The compute side of an exchange in step, on behalf of another process that writes.
 pub(crate) struct WorkerWriter<R: Resources> {
