@@ -14,8 +14,8 @@ use crate::buffer::render::RenderBuffer;
 use crate::buffer::spec::BufferSpec;
 use crate::error::Result;
 use crate::exchange::resources::Resources;
-use crate::exchange::submit::once::SubmittedCommands;
-use crate::exchange::submit::read_back::{HostCopy, require_readable};
+use crate::exchange::turn::once::SubmittedCommands;
+use crate::exchange::turn::read_back::{HostCopy, require_readable};
 use crate::image::render::RenderImage;
 use crate::image::spec::ImageSpec;
 

@@ -1,9 +1,7 @@
 //! The submission of a frame.
 #![allow(unsafe_code)] // Submitting.
 
-pub(in crate::exchange) mod once;
 pub(crate) mod parts;
-pub(in crate::exchange) mod read_back;
 
 use smallvec::SmallVec;
 use vk_export::ash::vk;

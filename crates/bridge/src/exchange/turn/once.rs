@@ -9,13 +9,15 @@ use vk_export::ash::vk;
 use vk_export::{Buffer, OneTimeCommands};
 
 use crate::error::{Error, Result};
-use crate::exchange::direction::Protocol as _;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 use crate::exchange::direction::RenderFirstRemote;
+use crate::exchange::direction::{ComputeFirst, Direction, Protocol as _, RenderFirst};
 use crate::exchange::resources::Resources;
 use crate::exchange::state::State;
+use crate::exchange::submit::SubmitInfo;
+use crate::exchange::turn::compute::ComputeTurn;
+use crate::exchange::turn::render::RenderTurn;
 use crate::exchange::unfinished::RunningCommands;
-use crate::exchange::{ComputeFirst, ComputeTurn, Direction, RenderFirst, RenderTurn, SubmitInfo};
 
 impl<R: Resources> RenderTurn<R, ComputeFirst> {
     /// Records the frame's commands, submits them to the exchange's [`queue`](Self::queue), and

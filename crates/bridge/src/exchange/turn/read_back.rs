@@ -12,9 +12,10 @@ use vk_export::{Buffer, BufferInfo, ExportDevice, Placement};
 use crate::buffer::render::RenderBuffer;
 use crate::buffer::spec::BufferSpec;
 use crate::error::{Error, Result};
+use crate::exchange::direction::ComputeFirst;
 use crate::exchange::resources::Resources;
-use crate::exchange::submit::once::SubmittedCommands;
-use crate::exchange::{ComputeFirst, RenderTurn};
+use crate::exchange::turn::once::SubmittedCommands;
+use crate::exchange::turn::render::RenderTurn;
 use crate::image::render::RenderImage;
 use crate::image::spec::ImageSpec;
 
