@@ -10,6 +10,7 @@ mod direction;
 mod drop_thread;
 mod graph;
 mod info;
+mod initial;
 mod latest;
 mod ledger;
 #[cfg(all(test, target_os = "linux", feature = "remote"))]
@@ -20,6 +21,8 @@ mod order;
 mod pace;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 mod remote;
+mod replace;
+mod replaced;
 mod signal_lock;
 mod state;
 mod turn;
@@ -40,8 +43,8 @@ use vk_export::Queue;
 use crate::compute::Compute;
 use crate::error::Result;
 use ledger::FirstSide;
+use replaced::ReplacedSlots;
 use resources::Resources;
-use slots::replaced::ReplacedSlots;
 pub(crate) use state::State;
 use submit::parts::SubmitParts;
 
@@ -50,6 +53,7 @@ pub use direction::RenderFirstRemote;
 pub use direction::{ComputeFirst, Direction, RenderFirst};
 pub use graph::FrameGraph;
 pub use info::ExchangeInfo;
+pub use initial::InitialTurn;
 pub use latest::{
     ComputeRead, ComputeWrite, LatestInfo, LatestReader, LatestWriter, Lendable, LentLatest, Newest, RenderRead,
     RenderWrite,
@@ -64,7 +68,6 @@ pub(crate) use remote::draws::RemoteDraws;
 pub(crate) use remote::program_half::ProgramHalf;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 pub(crate) use remote::turns::RemoteTurns;
-pub use slots::initial::InitialTurn;
 pub use submit::SubmitInfo;
 pub use turn::compute::ComputeTurn;
 pub use turn::lease::Lease;

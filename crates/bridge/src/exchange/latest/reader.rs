@@ -13,9 +13,9 @@ use super::shared::Shared;
 use crate::compute::Compute;
 use crate::error::Result;
 use crate::exchange::direction::{ComputeFirst, Direction, RenderFirst};
+use crate::exchange::initial::InitialTurn;
 use crate::exchange::ledger::initial::InitialState;
 use crate::exchange::resources::Resources;
-use crate::exchange::slots::initial::InitialTurn;
 use crate::exchange::submit::parts::SubmitParts;
 use crate::exchange::turn::lease::Lease;
 

@@ -1,10 +1,8 @@
-//! Creation of the slots of an exchange.
+//! The slots of an exchange: their creation, their first hand-over, and the lender that gives them to
+//! the compute side.
 
 pub(in crate::exchange) mod hand_over;
-pub(in crate::exchange) mod initial;
 pub(in crate::exchange) mod lender;
-mod replace;
-pub(in crate::exchange) mod replaced;
 pub(in crate::exchange) mod use_ends;
 
 use std::sync::Arc;
