@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::compute::host::HostLink;
-use crate::compute::remote::Unmapped;
+use crate::compute::per_backend::Unmapped;
 use crate::error::Result;
 use crate::exchange::resources::Resources;
 use crate::exchange::slots::lender::ops::LenderOps;
