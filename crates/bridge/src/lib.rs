@@ -117,6 +117,7 @@ mod host_image;
 mod image;
 mod kernel;
 mod observe;
+mod pool;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 mod remote;
 mod sharing;
@@ -151,7 +152,6 @@ pub use vk_export::{
 pub use adapter::AdapterId;
 pub use backend::Backend;
 pub use bridge_trace::{trace_off, trace_to};
-pub use buffer::pool::{PoolReport, SharedPool, SharedPoolInfo};
 pub use buffer::render::RenderBuffer;
 pub use buffer::shared::SharedBuffer;
 pub use buffer::spec::BufferSpec;
@@ -181,6 +181,7 @@ pub use kernel::memory::KernelMemory;
 pub use kernel::module::{Kernel, KernelModule};
 pub use kernel::twin::{TwinArg, TwinArgs, TwinImage, TwinSlice};
 pub use observe::live::LiveObjects;
+pub use pool::{PoolReport, SharedPool, SharedPoolInfo};
 #[cfg(all(target_os = "linux", feature = "remote"))]
 pub use remote::{
     AcceptInfo, Listener, ListenerInfo, Remote, RemoteExchangeReader, RemoteExchangeWriter, RemoteLatestReader,

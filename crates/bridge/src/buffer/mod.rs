@@ -1,7 +1,5 @@
-//! Shared buffers: their specification, the shared buffer, and the pool that buffers can be
-//! allocated from.
+//! Shared buffers: their specification, and the shared buffer.
 
-pub(crate) mod pool;
 pub(crate) mod render;
 pub(crate) mod shared;
 pub(crate) mod spec;

@@ -11,7 +11,6 @@ use vk_export::ash::vk;
 use vk_export::{Buffer, BufferAccess, BufferInfo, Handover};
 
 use crate::barriers::Barriers;
-use crate::buffer::pool::{Place, SharedPool};
 use crate::buffer::render::RenderBuffer;
 use crate::buffer::spec::BufferSpec;
 use crate::compute::Compute;
@@ -29,6 +28,7 @@ use crate::exchange::resources::{NewSlot, Resources, Share, SlotInfo, SlotTypes,
 use crate::kernel::buffer::KernelBuffer;
 use crate::observe::live::Kind;
 use crate::observe::object::Object;
+use crate::pool::{Place, SharedPool};
 
 /// A buffer of `len` elements shared by Vulkan and the compute side, without synchronization
 /// between the two.

@@ -14,7 +14,6 @@ use cuda_import::cudarc::driver::CudaStream;
 use vk_export::ash::vk;
 
 use crate::barriers::Barriers;
-use crate::buffer::pool::SharedPool;
 use crate::compute::Compute;
 use crate::compute::inline::copy::BufferCopy;
 use crate::compute::per_backend::{PerBackend, gather_tuple};
@@ -23,6 +22,7 @@ use crate::error::{Error, Result, first_error};
 use crate::exchange::resources::exported::Exported;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 use crate::exchange::resources::runs::{ResourceKind, Run};
+use crate::pool::SharedPool;
 use crate::tuples::up_to_6;
 
 /// Description of the resources in each slot of an exchange.
