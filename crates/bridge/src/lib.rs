@@ -120,6 +120,7 @@ mod observe;
 mod pool;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 mod remote;
+mod resources;
 mod sharing;
 mod signaler;
 mod staging;
@@ -160,8 +161,6 @@ pub use compute::cuda::CudaCompute;
 pub use error::{Error, RecordError, Result, Stage};
 #[cfg(all(target_os = "linux", feature = "remote"))]
 pub use exchange::RenderFirstRemote;
-pub use exchange::resources::Resources;
-pub use exchange::resources::many::PerElement;
 pub use exchange::submit::parts::{LegacySubmitParts, SubmitParts};
 pub use exchange::{
     ComputeFirst, ComputeRead, ComputeTurn, ComputeWrite, CudaPart, CudaWork, Direction, Exchange, ExchangeInfo,
@@ -187,6 +186,8 @@ pub use remote::{
     AcceptInfo, Listener, ListenerInfo, Remote, RemoteExchangeReader, RemoteExchangeWriter, RemoteLatestReader,
     RemoteLatestWriter,
 };
+pub use resources::Resources;
+pub use resources::many::PerElement;
 pub use signaler::Signaler;
 pub use timeline::TimelinePoint;
 

@@ -11,7 +11,6 @@ use crate::barriers::Barriers;
 use crate::error::{Error, Result};
 use crate::exchange::ledger::initial::InitialState;
 use crate::exchange::ledger::refusal::Refusal;
-use crate::exchange::resources::Resources;
 use crate::exchange::signal_lock::SignalLock;
 use crate::exchange::slots::hand_over::{record, record_again};
 use crate::exchange::state::State;
@@ -21,6 +20,7 @@ use crate::exchange::turn::once::may_still_run;
 use crate::exchange::unfinished::RunningCommands;
 use crate::exchange::{Direction, Exchange};
 use crate::observe::log_warn;
+use crate::resources::Resources;
 use crate::timeline::TimelinePoint;
 
 /// The first hand-over of new images, for an engine that submits the commands itself. Created by

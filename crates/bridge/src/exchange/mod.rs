@@ -1,6 +1,5 @@
 //! The exchange: N slots of shared resources that cycle between the compute side and Vulkan.
 
-pub(crate) mod resources;
 pub(crate) mod slots;
 pub(crate) mod submit;
 
@@ -42,9 +41,9 @@ use vk_export::Queue;
 
 use crate::compute::Compute;
 use crate::error::Result;
+use crate::resources::Resources;
 use ledger::FirstSide;
 use replaced::ReplacedSlots;
-use resources::Resources;
 pub(crate) use state::State;
 use submit::parts::SubmitParts;
 

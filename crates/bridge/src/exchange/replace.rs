@@ -11,13 +11,13 @@ use crate::buffer::spec::BufferSpec;
 use crate::error::{Error, Result};
 use crate::exchange::ledger::FirstSide;
 use crate::exchange::ledger::initial::InitialState;
-use crate::exchange::resources::Resources;
 use crate::exchange::slots::hand_over;
 use crate::exchange::slots::use_ends::UseEnds;
 use crate::exchange::state::State;
 use crate::exchange::{Direction, Exchange};
 use crate::image::spec::ImageSpec;
 use crate::observe::log_error;
+use crate::resources::Resources;
 
 impl<R: Resources, D: Direction> Exchange<R, D> {
     /// Replaces the resources in the slots: with another size, format or usage, or another number

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use crate::exchange::resources::Resources;
 use crate::exchange::slots::use_ends::UseEnds;
 use crate::exchange::state::State;
 use crate::observe::log_warn;
+use crate::resources::Resources;
 
 /// The generations of an exchange's slots that may still be in use, and those that are being freed.
 /// Dropping this waits for both, with the exchange's timeouts.

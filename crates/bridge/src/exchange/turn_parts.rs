@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::resources::Resources;
 use super::state::State;
 use crate::observe::live::{Alive, Kind};
+use crate::resources::Resources;
 
 /// Parts of a turn that the next turn of the frame takes over, so that reference counts are updated
 /// only once per frame.

@@ -11,9 +11,9 @@ use crate::compute::Compute;
 use crate::error::{Error, Result};
 use crate::exchange::direction::{ComputeFirst, RenderFirst};
 use crate::exchange::ledger::initial::InitialState;
-use crate::exchange::resources::exported::Exported;
-use crate::exchange::resources::{Resources, Share};
 use crate::exchange::state::State;
+use crate::resources::exported::Exported;
+use crate::resources::{Resources, Share};
 
 /// The handle of an exchange that acts for another process.
 pub(crate) trait RemoteHandle: Send + Sized + 'static {

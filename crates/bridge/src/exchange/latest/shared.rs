@@ -16,10 +16,10 @@ use crate::exchange::initial::InitialTurn;
 use crate::exchange::ledger::FirstSide;
 use crate::exchange::ledger::initial::InitialState;
 use crate::exchange::ledger::refusal::Refusal as InStep;
-use crate::exchange::resources::Resources;
 use crate::exchange::state::State;
 use crate::exchange::submit::SubmitInfo;
 use crate::observe::log_error;
+use crate::resources::Resources;
 use crate::timeline::{BorrowedPoint, Timeline, TimelinePoint};
 
 /// State that the handles and the turns of a latest exchange share.

@@ -11,10 +11,10 @@ use vk_export::ash::vk;
 use vk_export::{Queue, QueueKind};
 
 use super::core::Core;
-use super::resources::{Mappings, Resources, SlotInfo, SlotTypes};
 use crate::barriers::Barriers;
 use crate::compute::Compute;
 use crate::error::{Error, Result};
+use crate::resources::{Mappings, Resources, SlotInfo, SlotTypes};
 
 /// Returns the queue of a kind that the device is known to have.
 pub(super) fn queue_of(compute: &Compute, kind: QueueKind) -> &Queue {

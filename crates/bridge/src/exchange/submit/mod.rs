@@ -7,9 +7,9 @@ use smallvec::SmallVec;
 use vk_export::ash::vk;
 
 use super::mirror::Mirror;
-use super::resources::Resources;
 use super::state::State;
 use crate::error::Result;
+use crate::resources::Resources;
 use crate::timeline::{BorrowedPoint, Timeline};
 
 /// Number of command buffers and semaphores of a frame that need no heap allocation.

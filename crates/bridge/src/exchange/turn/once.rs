@@ -12,12 +12,12 @@ use crate::error::{Error, Result};
 #[cfg(all(target_os = "linux", feature = "remote"))]
 use crate::exchange::direction::RenderFirstRemote;
 use crate::exchange::direction::{ComputeFirst, Direction, Protocol as _, RenderFirst};
-use crate::exchange::resources::Resources;
 use crate::exchange::state::State;
 use crate::exchange::submit::SubmitInfo;
 use crate::exchange::turn::compute::ComputeTurn;
 use crate::exchange::turn::render::RenderTurn;
 use crate::exchange::unfinished::RunningCommands;
+use crate::resources::Resources;
 
 impl<R: Resources> RenderTurn<R, ComputeFirst> {
     /// Records the frame's commands, submits them to the exchange's [`queue`](Self::queue), and

@@ -13,11 +13,11 @@ use crate::buffer::render::RenderBuffer;
 use crate::buffer::spec::BufferSpec;
 use crate::error::{Error, Result};
 use crate::exchange::direction::ComputeFirst;
-use crate::exchange::resources::Resources;
 use crate::exchange::turn::once::SubmittedCommands;
 use crate::exchange::turn::render::RenderTurn;
 use crate::image::render::RenderImage;
 use crate::image::spec::ImageSpec;
+use crate::resources::Resources;
 
 impl<T: Pod + Send + Sync> RenderTurn<BufferSpec<T>, ComputeFirst> {
     /// Submits a copy of the buffer to the host, blocks until it has run, for at most `timeout`,

@@ -11,10 +11,10 @@ use cuda_import::cudarc::driver::CudaStream;
 use crate::compute::host::stream::HostStream;
 use crate::compute::remote;
 use crate::error::{Error, Result};
-use crate::exchange::resources::Resources;
-#[cfg(all(target_os = "linux", feature = "remote"))]
-use crate::exchange::resources::runs::Run;
 use crate::exchange::work::kernels::KernelWork;
+use crate::resources::Resources;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+use crate::resources::runs::Run;
 
 /// Resources to compute with.
 ///

@@ -16,9 +16,9 @@ use crate::exchange::ledger::FirstSide;
 use crate::exchange::ledger::unsent::SubmittedFrame;
 use crate::exchange::remote::draws::RemoteDraws;
 use crate::exchange::remote::program_half::ProgramHalf as _;
-use crate::exchange::resources::Resources;
-use crate::exchange::resources::runs::Run;
 use crate::exchange::state::State;
+use crate::resources::Resources;
+use crate::resources::runs::Run;
 use crate::timeline::host_signal;
 
 /// The compute side of an exchange in step, on behalf of another process that reads.

@@ -27,9 +27,9 @@ use super::pending_frames::PendingFrames;
 use super::terms::{EXCHANGE, Terms, max_pending};
 use super::wake::Waker;
 use crate::error::Result;
-use crate::exchange::resources::Resources;
 use crate::exchange::{Announcement, RemoteDraws, RemoteHandle, SubmittedFrame, WorkerReader};
 use crate::observe::log_warn;
+use crate::resources::Resources;
 
 /// The frames for a worker that reads in step.
 pub(super) struct StepReaderPart<R: Resources> {

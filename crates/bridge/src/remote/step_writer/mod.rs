@@ -28,9 +28,9 @@ use super::pending_frames::{PendingFrame, PendingFrames};
 use super::terms::{EXCHANGE, Terms, max_pending};
 use super::wake::Waker;
 use crate::error::Result;
-use crate::exchange::resources::Resources;
 use crate::exchange::{Announcement, RemoteHandle, WorkerWriter};
 use crate::observe::log_warn;
+use crate::resources::Resources;
 
 /// The part for a worker that writes in step.
 pub(super) struct StepWriterPart<R: Resources> {
