@@ -203,6 +203,18 @@ impl<R: Resources> State<R> {
         }
     }
 
+    /// Frees commands that no caller waits for any more, if they have run.
+    #[inline]
+    pub(super) fn free_finished(&self) {
+        if self.unfinished.is_empty() {
+            return;
+        }
+        // If the value cannot be read now, they are freed later.
+        if let Ok(reached) = self.objects.rendered.value() {
+            self.unfinished.free(reached);
+        }
+    }
+
     /// Returns the queue that frames are submitted to.
     pub(super) fn queue(&self) -> &Queue {
         queue_of(&self.compute, self.queue)

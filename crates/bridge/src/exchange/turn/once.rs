@@ -216,20 +216,6 @@ impl<R: Resources> SubmittedCommands<R> {
     }
 }
 
-impl<R: Resources> State<R> {
-    /// Frees commands that no caller waits for any more, if they have run.
-    #[inline]
-    pub(in crate::exchange) fn free_finished(&self) {
-        if self.unfinished.is_empty() {
-            return;
-        }
-        // If the value cannot be read now, they are freed later.
-        if let Ok(reached) = self.objects.rendered.value() {
-            self.unfinished.free(reached);
-        }
-    }
-}
-
 /// Returns `true` if commands may still be pending after [`SubmittedCommands::wait`], or a
 /// submission, has failed with this error.
 pub(in crate::exchange) fn may_still_run(error: &Error) -> bool {
