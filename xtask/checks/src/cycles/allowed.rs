@@ -1,8 +1,8 @@
-//! The imports between top-level modules that close a cycle and are kept.
+//! The imports between the modules of a folder that close a cycle and are kept.
 
 use super::folders::Allowed;
 
-/// The allowed imports. Without them, the top-level modules of each crate form layers, and each
+/// The allowed imports. Without them, the modules of each folder of the crates form layers, and each
 /// imports lower ones only.
 pub(super) const ALLOWED: &[Allowed] = &[Allowed {
     file: "crates/cuda-import/src/error/mod.rs",
