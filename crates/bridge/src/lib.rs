@@ -117,8 +117,10 @@ mod host_image;
 mod image;
 mod kernel;
 mod observe;
+mod pool;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 mod remote;
+mod resources;
 mod sharing;
 mod signaler;
 mod staging;
@@ -151,7 +153,6 @@ pub use vk_export::{
 pub use adapter::AdapterId;
 pub use backend::Backend;
 pub use bridge_trace::{trace_off, trace_to};
-pub use buffer::pool::{PoolReport, SharedPool, SharedPoolInfo};
 pub use buffer::render::RenderBuffer;
 pub use buffer::shared::SharedBuffer;
 pub use buffer::spec::BufferSpec;
@@ -160,8 +161,6 @@ pub use compute::cuda::CudaCompute;
 pub use error::{Error, RecordError, Result, Stage};
 #[cfg(all(target_os = "linux", feature = "remote"))]
 pub use exchange::RenderFirstRemote;
-pub use exchange::resources::Resources;
-pub use exchange::resources::many::PerElement;
 pub use exchange::submit::parts::{LegacySubmitParts, SubmitParts};
 pub use exchange::{
     ComputeFirst, ComputeRead, ComputeTurn, ComputeWrite, CudaPart, CudaWork, Direction, Exchange, ExchangeInfo,
@@ -181,11 +180,14 @@ pub use kernel::memory::KernelMemory;
 pub use kernel::module::{Kernel, KernelModule};
 pub use kernel::twin::{TwinArg, TwinArgs, TwinImage, TwinSlice};
 pub use observe::live::LiveObjects;
+pub use pool::{PoolReport, SharedPool, SharedPoolInfo};
 #[cfg(all(target_os = "linux", feature = "remote"))]
 pub use remote::{
     AcceptInfo, Listener, ListenerInfo, Remote, RemoteExchangeReader, RemoteExchangeWriter, RemoteLatestReader,
     RemoteLatestWriter,
 };
+pub use resources::Resources;
+pub use resources::many::PerElement;
 pub use signaler::Signaler;
 pub use timeline::TimelinePoint;
 

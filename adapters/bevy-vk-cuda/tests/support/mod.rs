@@ -4,6 +4,8 @@
 #[path = "../../../gate.rs"]
 pub mod gate;
 pub mod simulation;
+#[path = "../../../test_log.rs"]
+pub mod test_log;
 
 use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,51 +23,23 @@ use bevy::render::{RenderApp, RenderPlugin};
 use bevy::tasks::block_on;
 use bevy_vk_cuda::bridge::LiveObjects;
 use bevy_vk_cuda::{Cuda, CudaPlugin, Way};
-
-struct Log(Mutex<Vec<String>>);
-
-static LOG: Log = Log(Mutex::new(Vec::new()));
-
-impl log::Log for Log {
-    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        metadata.level() <= log::Level::Warn
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        if self.enabled(record.metadata()) {
-            let line = format!("{} {}: {}", record.level(), record.target(), record.args());
-            eprintln!("{line}");
-            self.0.lock().unwrap().push(line);
-        }
-    }
-
-    fn flush(&self) {}
-}
+pub use test_log::logged;
 
 /// Returns the errors logged so far, including validation messages.
 pub fn errors() -> Vec<String> {
-    let lines = LOG.0.lock().unwrap();
-    lines.iter().filter(|line| line.starts_with("ERROR") || line.contains("VUID")).cloned().collect()
+    test_log::logged_lines(|line| line.starts_with("ERROR") || line.contains("VUID"))
 }
 
 /// Clears the log, so that the next test does not see errors that a test has caused on purpose.
 pub fn forget_errors() {
-    LOG.0.lock().unwrap().clear();
-}
-
-/// Returns `true` if a line of the log so far contains `text`.
-pub fn logged(text: &str) -> bool {
-    LOG.0.lock().unwrap().iter().any(|line| line.contains(text))
+    test_log::forget();
 }
 
 /// Locks out other tests, because live objects and the log belong to the process.
 pub fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        log::set_logger(&LOG).unwrap();
-        log::set_max_level(log::LevelFilter::Warn);
-    });
+    ONCE.call_once(test_log::install);
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     // Waits for objects that the last test has left to other threads.
     assert_nothing_alive();

@@ -6,6 +6,8 @@ pub mod asleep;
 #[path = "../../../gate.rs"]
 pub mod gate;
 pub mod latest;
+#[path = "../../../test_log.rs"]
+pub mod test_log;
 pub mod texels;
 
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -13,49 +15,21 @@ use std::time::Duration;
 
 use bridge_wgpu::bridge::{BufferSpec, Direction, EnabledFeatures, Kernel};
 use bridge_wgpu::{Backend, Bridge, ComputeTurn, ExchangeInfo, LaunchConfig, SharedBuffer, Work, wgpu};
+pub use test_log::logged;
 
 /// Longer than any wait of the tests takes.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
-/// Collects the warnings and errors that wgpu and the bridge log, including the messages of the
-/// validation layer.
-struct Log(Mutex<Vec<String>>);
-
-static LOG: Log = Log(Mutex::new(Vec::new()));
-
-impl log::Log for Log {
-    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        metadata.level() <= log::Level::Warn
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        if self.enabled(record.metadata()) {
-            let line = format!("{} {}: {}", record.level(), record.target(), record.args());
-            eprintln!("{line}");
-            self.0.lock().unwrap().push(line);
-        }
-    }
-
-    fn flush(&self) {}
-}
-
 /// Returns the lines of the log so far that come from the validation layer.
 pub fn validation_messages() -> Vec<String> {
-    let lines = LOG.0.lock().unwrap();
-    lines.iter().filter(|line| line.starts_with("ERROR wgpu_hal::vulkan") || line.contains("VUID")).cloned().collect()
-}
-
-/// Returns `true` if a line of the log so far contains `text`.
-pub fn logged(text: &str) -> bool {
-    LOG.0.lock().unwrap().iter().any(|line| line.contains(text))
+    test_log::logged_lines(|line| line.starts_with("ERROR wgpu_hal::vulkan") || line.contains("VUID"))
 }
 
 /// Returns wgpu's instance, with the validation layer if it is installed.
 pub fn instance(backends: wgpu::Backends) -> wgpu::Instance {
     static ONCE: OnceLock<()> = OnceLock::new();
     ONCE.get_or_init(|| {
-        log::set_logger(&LOG).unwrap();
-        log::set_max_level(log::LevelFilter::Warn);
+        test_log::install();
         if !has_layer() {
             test_support::skip_case(test_support::Need::Other, "validation", "the validation layer is not installed");
         }

@@ -1,7 +1,7 @@
-//! Shared buffers: their specification, the shared buffer, and the pool that buffers can be
-//! allocated from.
+//! Shared buffers: their specification, and the shared buffer.
 
-pub(crate) mod pool;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+pub(crate) mod descriptor;
 pub(crate) mod render;
 pub(crate) mod shared;
 pub(crate) mod spec;

@@ -4,6 +4,8 @@
 use std::marker::PhantomData;
 use std::sync::{Arc, Weak};
 
+#[cfg(all(target_os = "linux", feature = "remote"))]
+use bridge_ipc::ResourceKind;
 use bytemuck::Pod;
 use cuda_import::cudarc::driver::{CudaStream, DeviceSlice};
 use cuda_import::{DeviceViewMut, MappedBuffer};
@@ -11,7 +13,8 @@ use vk_export::ash::vk;
 use vk_export::{Buffer, BufferAccess, BufferInfo, Handover};
 
 use crate::barriers::Barriers;
-use crate::buffer::pool::{Place, SharedPool};
+#[cfg(all(target_os = "linux", feature = "remote"))]
+use crate::buffer::descriptor::resource_kind;
 use crate::buffer::render::RenderBuffer;
 use crate::buffer::spec::BufferSpec;
 use crate::compute::Compute;
@@ -21,14 +24,15 @@ use crate::compute::inline::memory::InlineBuffer;
 use crate::compute::mapped::{Container, Mapped};
 use crate::compute::mappings::Tied;
 use crate::error::{Error, Result};
-#[cfg(all(target_os = "linux", feature = "remote"))]
-use crate::exchange::remote::exported::Exported;
-#[cfg(all(target_os = "linux", feature = "remote"))]
-use crate::exchange::remote::runs::{self, ResourceKind, Run};
-use crate::exchange::resources::{NewSlot, Resources, Share, SlotInfo, SlotTypes, check_home};
 use crate::kernel::buffer::KernelBuffer;
 use crate::observe::live::Kind;
 use crate::observe::object::Object;
+use crate::pool::{Place, SharedPool};
+#[cfg(all(target_os = "linux", feature = "remote"))]
+use crate::resources::exported::Exported;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+use crate::resources::runs::Run;
+use crate::resources::{NewSlot, Resources, Share, SlotInfo, SlotTypes, check_home};
 
 /// A buffer of `len` elements shared by Vulkan and the compute side, without synchronization
 /// between the two.
@@ -327,7 +331,7 @@ impl<T: Pod + Send + Sync> Share<Self> for BufferSpec<T> {
 
     #[cfg(all(target_os = "linux", feature = "remote"))]
     fn kinds(&self, into: &mut Vec<ResourceKind>) {
-        into.push(runs::buffer::<T>(self.len));
+        into.push(resource_kind::<T>(self.len));
     }
 
     #[cfg(all(target_os = "linux", feature = "remote"))]

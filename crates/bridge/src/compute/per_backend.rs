@@ -3,7 +3,6 @@
 //! Code that is the same for every side calls [`with_backend`] or [`map_backend`], not `match`: a
 //! side that is added here needs no change there.
 
-use crate::compute::remote::Unmapped;
 use crate::error::{Error, Result};
 
 /// A value whose type differs per compute side, such as a mapping, a link or the side itself.
@@ -14,6 +13,11 @@ pub(crate) enum PerBackend<C, H, I, R = Unmapped> {
     Inline(I),
     Remote(R),
 }
+
+/// The mapping in this process of a resource that a worker in another process writes: there is
+/// none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Unmapped;
 
 /// Evaluates an expression for the value of a [`PerBackend`], with its own type on each side.
 macro_rules! with_backend {
@@ -63,7 +67,7 @@ macro_rules! gather_tuple {
             }
             $crate::compute::per_backend::PerBackend::Remote(_) => {
                 $($mapped.into_remote()?;)+
-                $crate::compute::per_backend::PerBackend::Remote($crate::compute::remote::Unmapped)
+                $crate::compute::per_backend::PerBackend::Remote($crate::compute::per_backend::Unmapped)
             }
         }
     };

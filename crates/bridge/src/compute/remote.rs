@@ -36,11 +36,6 @@ pub(crate) enum Trust {
     Simulated,
 }
 
-/// The mapping in this process of a resource that a worker in another process writes: there is
-/// none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Unmapped;
-
 impl RemoteCompute {
     #[cfg_attr(not(all(target_os = "linux", feature = "remote")), expect(dead_code, reason = "workers are Linux-only"))]
     pub(super) fn new(peers: bool, trust: Trust) -> Result<Self> {

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use vk_export::ash::vk;
 
 use super::drop_thread::DropThread;
-use super::resources::Resources;
 use super::state::State;
 use super::submit::parts::SubmitParts;
 use crate::barriers::count_leaked;
@@ -21,6 +20,7 @@ use crate::observe::live;
 use crate::observe::live::Kind;
 use crate::observe::log_error;
 use crate::observe::trace;
+use crate::resources::Resources;
 use crate::timeline::Timeline;
 
 impl<R: Resources> State<R> {

@@ -10,11 +10,11 @@ use vk_export::QueueKind;
 use super::info::ExchangeInfo;
 use super::ledger::{FirstSide, Ledger};
 use super::pace::Pace;
-use super::submit::unfinished::Unfinished;
-use crate::buffer::pool::SharedPool;
+use super::unfinished::Unfinished;
 use crate::compute::Compute;
 use crate::observe::frame_mutex::FrameMutex;
 use crate::observe::live::{Alive, Kind};
+use crate::pool::SharedPool;
 
 /// Callback for a slot that changes hands on Vulkan's side.
 pub(super) type OnChange = Box<dyn Fn() + Send + Sync>;

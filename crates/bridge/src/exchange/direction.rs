@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ledger::{FirstSide, NewFrame};
-use super::resources::Resources;
 use super::state::State;
-use super::turn::parts::TurnParts;
+use super::turn_parts::TurnParts;
 use crate::error::Result;
+use crate::resources::Resources;
 #[cfg(doc)]
 use crate::timeline::TimelinePoint;
 

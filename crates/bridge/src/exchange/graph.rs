@@ -8,13 +8,13 @@ use cuda_import::cudarc::driver::CudaStream;
 
 use super::Exchange;
 use super::direction::{ComputeFirst, Direction, Protocol, RenderFirst};
-use super::resources::Resources;
 use super::slots::lender::OnCuda;
 use super::state::State;
 use super::turn::compute::ComputeTurn;
 use super::turn::render::RenderTurn;
-use super::turn::work::Work;
+use super::work::Work;
 use crate::error::{Error, RecordError, Result};
+use crate::resources::Resources;
 use crate::timeline::TimelinePoint;
 
 /// The compute side's frames of one exchange as CUDA graphs, one per slot: the wait for Vulkan, the

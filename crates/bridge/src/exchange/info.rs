@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use vk_export::QueueKind;
 
-use crate::buffer::pool::SharedPool;
 use crate::error::{Error, Result};
+use crate::pool::SharedPool;
 
 /// Maximum number of frames, and of a reader's submissions, in flight: a value is kept for each.
 pub(super) const MAX_IN_FLIGHT: usize = 1024;

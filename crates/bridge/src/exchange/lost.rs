@@ -4,11 +4,11 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::resources::Resources;
 use super::state::State;
 use crate::compute::exchange_registry;
 use crate::compute::loss::Loss;
 use crate::error::{Error, Result};
+use crate::resources::Resources;
 
 impl<R: Resources> State<R> {
     /// Checks for a lost compute side if `result`, of a call to it or a wait for it, is an error.

@@ -1,6 +1,5 @@
 //! The exchange: N slots of shared resources that cycle between the compute side and Vulkan.
 
-pub(crate) mod resources;
 pub(crate) mod slots;
 pub(crate) mod submit;
 
@@ -10,6 +9,7 @@ mod direction;
 mod drop_thread;
 mod graph;
 mod info;
+mod initial;
 mod latest;
 mod ledger;
 #[cfg(all(test, target_os = "linux", feature = "remote"))]
@@ -19,11 +19,17 @@ mod mirror;
 mod order;
 mod pace;
 #[cfg(all(target_os = "linux", feature = "remote"))]
-pub(crate) mod remote;
+mod remote;
+mod replace;
+mod replaced;
+mod signal_lock;
 mod state;
 mod turn;
+mod turn_parts;
+mod unfinished;
 #[cfg(all(test, target_os = "linux", feature = "remote"))]
 mod values_tests;
+mod work;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 mod worker;
 
@@ -35,9 +41,9 @@ use vk_export::Queue;
 
 use crate::compute::Compute;
 use crate::error::Result;
+use crate::resources::Resources;
 use ledger::FirstSide;
-use resources::Resources;
-use slots::replaced::ReplacedSlots;
+use replaced::ReplacedSlots;
 pub(crate) use state::State;
 use submit::parts::SubmitParts;
 
@@ -46,6 +52,7 @@ pub use direction::RenderFirstRemote;
 pub use direction::{ComputeFirst, Direction, RenderFirst};
 pub use graph::FrameGraph;
 pub use info::ExchangeInfo;
+pub use initial::InitialTurn;
 pub use latest::{
     ComputeRead, ComputeWrite, LatestInfo, LatestReader, LatestWriter, Lendable, LentLatest, Newest, RenderRead,
     RenderWrite,
@@ -53,22 +60,23 @@ pub use latest::{
 #[cfg(all(target_os = "linux", feature = "remote"))]
 pub(crate) use latest::{RemoteHandle, SentFrame};
 #[cfg(all(target_os = "linux", feature = "remote"))]
+pub(crate) use ledger::unsent::SubmittedFrame;
+#[cfg(all(target_os = "linux", feature = "remote"))]
 pub(crate) use remote::draws::RemoteDraws;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 pub(crate) use remote::program_half::ProgramHalf;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 pub(crate) use remote::turns::RemoteTurns;
-pub use slots::initial::InitialTurn;
 pub use submit::SubmitInfo;
 pub use turn::compute::ComputeTurn;
-pub use turn::kernels::KernelWork;
 pub use turn::lease::Lease;
 pub use turn::lent::LentTurn;
 pub use turn::render::RenderTurn;
 pub use turn::split::CudaPart;
-pub use turn::work::{CudaWork, HostWork, Work};
+pub use work::kernels::KernelWork;
+pub use work::{CudaWork, HostWork, Work};
 #[cfg(all(target_os = "linux", feature = "remote"))]
-pub(crate) use worker::{Announcement, SubmittedFrame, WorkerReader, WorkerState, WorkerWriter};
+pub(crate) use worker::{Announcement, WorkerReader, WorkerState, WorkerWriter};
 
 /// A ring of slots holding shared resources. One side writes a slot, the other reads it, and the
 /// slot is then reused.

@@ -10,12 +10,12 @@ use std::time::Duration;
 use super::direction::RenderFirstRemote;
 use super::direction::{ComputeFirst, Direction, Protocol, RenderFirst};
 use super::ledger::{FirstSide, NewFrame};
-use super::resources::Resources;
 use super::state::State;
 use super::turn::compute::ComputeTurn;
-use super::turn::parts::TurnParts;
 use super::turn::render::RenderTurn;
+use super::turn_parts::TurnParts;
 use crate::error::Result;
+use crate::resources::Resources;
 use crate::timeline::TimelinePoint;
 
 impl<R: Resources, D: Direction> ComputeTurn<R, D> {

@@ -16,13 +16,12 @@ use super::info::ExchangeInfo;
 use super::ledger::refusal::Refusal;
 use super::ledger::{FirstSide, Ledger, NewFrame};
 use super::mirror::Mirror;
-use super::resources::Resources;
+use super::signal_lock::SignalLock;
 use super::slots::hand_over;
 use super::slots::lender::Lender;
 use super::slots::use_ends::UseEnds;
 use super::slots::{barriers, check_resources, copy_stages, create_slots, queue_of};
-use super::submit::signal_lock::SignalLock;
-use super::turn::work::Work;
+use super::work::Work;
 use crate::barriers::{Barriers, count_leaked};
 use crate::compute::Compute;
 use crate::compute::exchange_registry::ExchangeTimelines;
@@ -30,6 +29,7 @@ use crate::error::{Error, Result, first_error};
 use crate::observe::live;
 use crate::observe::live::Kind;
 use crate::observe::log_error;
+use crate::resources::Resources;
 use crate::signaler::Signaler;
 use crate::timeline::Timeline;
 use crate::timeline::history::History;
@@ -200,6 +200,18 @@ impl<R: Resources> State<R> {
     pub(super) fn notify_change(&self) {
         if let Some(on_change) = self.on_change.get() {
             on_change();
+        }
+    }
+
+    /// Frees commands that no caller waits for any more, if they have run.
+    #[inline]
+    pub(super) fn free_finished(&self) {
+        if self.unfinished.is_empty() {
+            return;
+        }
+        // If the value cannot be read now, they are freed later.
+        if let Ok(reached) = self.objects.rendered.value() {
+            self.unfinished.free(reached);
         }
     }
 

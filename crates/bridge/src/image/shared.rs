@@ -3,6 +3,8 @@
 
 use std::sync::{Arc, Weak};
 
+#[cfg(all(target_os = "linux", feature = "remote"))]
+use bridge_ipc::ResourceKind;
 use cuda_import::cudarc::driver::CudaStream;
 use cuda_import::{ImageViewMut, MappedImage, Texel};
 use vk_export::ash::vk;
@@ -16,12 +18,9 @@ use crate::compute::inline::image::InlineImage;
 use crate::compute::mapped::{Container, Mapped};
 use crate::compute::mappings::{AccessibleImage, Tied};
 use crate::error::Result;
-#[cfg(all(target_os = "linux", feature = "remote"))]
-use crate::exchange::remote::exported::Exported;
-#[cfg(all(target_os = "linux", feature = "remote"))]
-use crate::exchange::remote::runs::{self, ResourceKind, Run};
-use crate::exchange::resources::{NewSlot, Resources, Share, SlotInfo, SlotTypes, check_home};
 use crate::host_image::HostImageMut;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+use crate::image::descriptor::resource_kind;
 use crate::image::format::{check_texel, format_info};
 use crate::image::hand_over::HandOver;
 use crate::image::render::RenderImage;
@@ -29,6 +28,11 @@ use crate::image::spec::ImageSpec;
 use crate::kernel::image::KernelImage;
 use crate::observe::live::Kind;
 use crate::observe::object::Object;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+use crate::resources::exported::Exported;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+use crate::resources::runs::{self, Run};
+use crate::resources::{NewSlot, Resources, Share, SlotInfo, SlotTypes, check_home};
 
 /// An image shared by Vulkan and the compute side, without synchronization between the two.
 ///
@@ -297,7 +301,7 @@ impl<T: Texel> Share<Self> for ImageSpec<T> {
     #[cfg(all(target_os = "linux", feature = "remote"))]
     fn kinds(&self, into: &mut Vec<ResourceKind>) {
         // Formats that cannot be sent to another process were rejected before.
-        into.extend(format_info(self.format).ok().and_then(|format| runs::image(self, format)));
+        into.extend(format_info(self.format).ok().and_then(|format| resource_kind(self, format)));
     }
 
     #[cfg(all(target_os = "linux", feature = "remote"))]

@@ -12,8 +12,8 @@ use std::sync::{Arc, OnceLock};
 
 use bridge_ipc::MappedMemory;
 
-use crate::exchange::remote::runs::Run;
 use crate::remote::wake::Waker;
+use crate::resources::runs::Run;
 
 /// The memory that a worker writes its frames to, or reads them from: for each of its slots, the
 /// memory of each resource.

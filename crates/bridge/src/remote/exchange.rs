@@ -10,9 +10,9 @@ use super::accepted::Remote;
 use super::in_step::{InStep, shared_methods};
 use crate::compute::Compute;
 use crate::error::Result;
-use crate::exchange::resources::Resources;
 use crate::exchange::submit::parts::SubmitParts;
 use crate::exchange::{ExchangeInfo, InitialTurn, Lease, ProgramHalf as _, RenderTurn, WorkerWriter};
+use crate::resources::Resources;
 
 /// An exchange in step with a worker in another process, created by [`Remote::exchange`]. Each
 /// frame of the worker arrives once and in order.

@@ -10,11 +10,11 @@ use super::accepted::Remote;
 use super::in_step::{InStep, shared_methods};
 use crate::compute::Compute;
 use crate::error::{Error, Result};
-use crate::exchange::resources::Resources;
 use crate::exchange::submit::parts::SubmitParts;
 use crate::exchange::{
     ExchangeInfo, InitialTurn, Lease, ProgramHalf as _, RenderFirstRemote, RenderTurn, WorkerReader,
 };
+use crate::resources::Resources;
 
 /// An exchange in step with a worker in another process that reads, created by
 /// [`Remote::exchange_render_first`]. The worker gets each frame that Vulkan draws, once and in

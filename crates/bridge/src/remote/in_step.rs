@@ -8,8 +8,8 @@ use super::terms::in_step;
 use super::workers::Workers;
 use crate::compute::Compute;
 use crate::error::Result;
-use crate::exchange::resources::{Resources, Share as _};
 use crate::exchange::{ExchangeInfo, ProgramHalf, RemoteDraws, RemoteHandle, RemoteTurns, WorkerReader, WorkerWriter};
+use crate::resources::{Resources, Share as _};
 
 /// The handle of an exchange in step on behalf of its workers.
 pub(super) trait InStepHandle: WorkerHandle {

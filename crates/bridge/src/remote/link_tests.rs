@@ -9,9 +9,9 @@ use bridge_ipc::{Backend, ConnectInfo, Direction, Error as IpcError, Hello, List
 use vk_export::BufferAccess;
 
 use super::*;
+use crate::buffer::descriptor::resource_kind;
 use crate::buffer::spec::BufferSpec;
 use crate::compute::{self, Compute};
-use crate::exchange::remote::runs;
 use crate::exchange::{Exchange, LatestInfo};
 use crate::remote::stored_handle::StoredHandle;
 use crate::test_device::device;
@@ -51,7 +51,7 @@ fn worker_is_notified_of_a_failed_offer() {
     let spec = BufferSpec::<u32>::new(64, BufferAccess::TRANSFER_WRITE);
     let (writer, reader) = Exchange::latest_render_first_for(&compute, &info, spec).unwrap();
     // Memory of zero bytes cannot be created.
-    let kinds = vec![runs::buffer::<u32>(0)];
+    let kinds = vec![resource_kind::<u32>(0)];
     let terms = Terms::new(&info, kinds, Backend::Host, Direction::RendererWrites, false);
     let status = Arc::new(Status::new("frames"));
     let home: HandleStore<_> = Arc::new(Mutex::new(Some(StoredHandle::new(reader))));

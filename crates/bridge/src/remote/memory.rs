@@ -10,7 +10,7 @@ use super::terms::{EXCHANGE, Terms};
 use super::timelines::Timelines;
 use crate::error::Result;
 use crate::exchange::RemoteHandle;
-use crate::exchange::remote::exported::Exported;
+use crate::resources::exported::Exported;
 
 /// The memory that is offered to a worker.
 pub(super) enum OfferedMemory<'a, S> {

@@ -20,7 +20,8 @@
 //!   and the program holds the `exchange`; `step_reader` gives frames to workers that read, and the
 //!   program holds the `exchange_writer`. `in_step` is the common part. Submissions wait for the
 //!   worker here: `pending_frames` counts the announced values, `falls` notices those that are set
-//!   back, `enforce` ensures that all are reached, and both parts signal what dead workers owe.
+//!   back, `enforce` ensures that all are reached, and both parts signal what dead workers owe. The
+//!   next worker gets other timelines (`renewal`).
 
 mod accepted;
 mod control;
@@ -40,6 +41,7 @@ mod offer;
 mod part;
 mod pending_frames;
 mod reader;
+mod renewal;
 mod status;
 mod step_reader;
 mod step_writer;

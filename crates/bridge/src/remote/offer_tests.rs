@@ -7,8 +7,8 @@ use rustix::process::{Resource as Limited, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 use super::*;
+use crate::buffer::descriptor::resource_kind;
 use crate::exchange::LatestInfo;
-use crate::exchange::remote::runs;
 use crate::remote::wake::Waker;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -85,7 +85,7 @@ fn offer_waits_for_descriptor_room_until_cancelled() {
     let control = Control::new(&Arc::new(Waker::new().unwrap()));
     let terms = |timeout| {
         let info = LatestInfo { name: "frames", timeout, ..Default::default() };
-        Terms::new(&info, vec![runs::buffer::<u32>(64)], Backend::Host, Direction::WorkerWrites, false)
+        Terms::new(&info, vec![resource_kind::<u32>(64)], Backend::Host, Direction::WorkerWrites, false)
     };
     let full = fill();
     let offer = |timeout| {

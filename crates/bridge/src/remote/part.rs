@@ -13,7 +13,7 @@ use super::memory::{AcceptedMemory, OfferedMemory};
 use super::pending_frames::PendingFrames;
 use super::terms::Terms;
 use super::wake::Waker;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::exchange::{RemoteHandle, WorkerState};
 use crate::observe::{log_error, log_warn};
 
@@ -165,31 +165,6 @@ pub(super) const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 /// Maximum interval at which an owed value is checked. It is the resolution of the time of a worker
 /// that overruns its limit.
 pub(super) const CHECK_INTERVAL: Duration = Duration::from_millis(50);
-
-/// Waits, for at most `limit`, until no turn with the last worker's timelines is open.
-///
-/// # Errors
-/// The error of `check_wanted`; [`Error::InvalidArgument`] if a turn is still open at the limit.
-pub(super) fn wait_settled(
-    exchange: &str,
-    limit: Duration,
-    check_wanted: &dyn Fn() -> Result<()>,
-    is_settled: impl Fn() -> bool,
-) -> Result<()> {
-    let start = Instant::now();
-    while !is_settled() {
-        check_wanted()?;
-        if start.elapsed() >= limit {
-            return Err(Error::invalid(
-                format!("exchange \"{exchange}\""),
-                "a frame of the last worker has not been submitted, or its images have not been handed over yet; \
-                 submit, skip or drop all turns, then let another worker connect",
-            ));
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    Ok(())
-}
 
 /// An outcome of a worker's frames.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -8,9 +8,9 @@ use vk_export::ash::vk;
 use super::accepted::Remote;
 use super::workers::Workers;
 use crate::error::Result;
-use crate::exchange::resources::Resources;
 use crate::exchange::submit::parts::SubmitParts;
 use crate::exchange::{Exchange, InitialTurn, LatestInfo, LatestReader, LatestWriter, RenderRead};
+use crate::resources::Resources;
 
 /// The reader of frames that a worker in another process writes, created by [`Remote::latest`].
 ///

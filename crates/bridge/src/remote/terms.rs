@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use bridge_ipc::{Backend, Direction, MAX_SLOTS};
+use bridge_ipc::{Backend, Direction, MAX_SLOTS, ResourceKind};
 
 use crate::error::{Error, Result};
-use crate::exchange::remote::runs::ResourceKind;
 use crate::exchange::{ExchangeInfo, LatestInfo};
 
 /// The number of the only exchange of a connection.

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use bridge_ipc::{Code, Direction, Owner};
+use bridge_ipc::{Code, Direction, Owner, ResourceKind};
 use vk_export::QueueKind;
 
 use super::accepted::Remote;
@@ -17,7 +17,6 @@ use crate::compute::Compute;
 use crate::compute::remote::RemoteCompute;
 use crate::error::{Error, Result};
 use crate::exchange::LatestInfo;
-use crate::exchange::remote::runs::ResourceKind;
 use crate::observe::{log_error, log_warn};
 
 /// The worker of an exchange, and the handle on its behalf. Dropping it ends the connection. If

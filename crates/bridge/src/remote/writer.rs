@@ -8,11 +8,11 @@ use vk_export::ash::vk;
 use super::accepted::Remote;
 use super::workers::Workers;
 use crate::error::Result;
-use crate::exchange::resources::Resources;
 use crate::exchange::submit::parts::SubmitParts;
 use crate::exchange::{
     Exchange, InitialTurn, LatestInfo, LatestReader, LatestWriter, Newest, RenderFirst, RenderWrite,
 };
+use crate::resources::Resources;
 
 /// The writer of frames that Vulkan draws for a worker in another process, created by
 /// [`Remote::latest_render_first`].

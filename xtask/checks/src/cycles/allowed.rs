@@ -1,23 +1,11 @@
-//! The imports between top-level modules that close a cycle and are kept.
+//! The imports between the modules of a folder that close a cycle and are kept.
 
 use super::folders::Allowed;
 
-/// The allowed imports. Without them, the top-level modules of each crate form layers, and each
+/// The allowed imports. Without them, the modules of each folder of the crates form layers, and each
 /// imports lower ones only.
-pub(super) const ALLOWED: &[Allowed] = &[
-    Allowed {
-        file: "crates/bridge/src/buffer/shared.rs",
-        module: "crates/bridge/src/exchange",
-        reason: "`BufferSpec` implements the exchange's `Resources` beside the private fields of the shared buffer",
-    },
-    Allowed {
-        file: "crates/bridge/src/image/shared.rs",
-        module: "crates/bridge/src/exchange",
-        reason: "`ImageSpec` implements the exchange's `Resources` beside the private fields of the shared image",
-    },
-    Allowed {
-        file: "crates/cuda-import/src/error/mod.rs",
-        module: "crates/cuda-import/src/image",
-        reason: "`Error::Image` contains an `ImageProblem`, which names the kinds and formats of images",
-    },
-];
+pub(super) const ALLOWED: &[Allowed] = &[Allowed {
+    file: "crates/cuda-import/src/error/mod.rs",
+    module: "crates/cuda-import/src/image",
+    reason: "`Error::Image` contains an `ImageProblem`, which names the kinds and formats of images",
+}];

@@ -1,10 +1,11 @@
-//! Import cycles between the top-level modules of a crate: the files and folders right under `src`.
+//! Import cycles between the modules of a folder: its files and its subfolders.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Package, resolved};
 
-/// A file that imports another top-level module, although that closes a cycle.
+/// A file that imports another module of its folder or of a folder above, although that closes a
+/// cycle.
 pub(super) struct Allowed {
     pub(super) file: &'static str,
     /// The imported module, without `.rs`.
@@ -19,8 +20,8 @@ impl Allowed {
     }
 }
 
-/// An import of an item of another top-level module. Modules are named by their paths, without
-/// `.rs`.
+/// An import of an item of another module: the modules of the innermost folder that contains both
+/// files. Modules are named by their paths, without `.rs`.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct FolderImport {
     from: String,
@@ -30,18 +31,17 @@ pub(super) struct FolderImport {
     path: String,
 }
 
-/// Returns the imports between the top-level modules of a package, whose files are in the folder
-/// `source`. The root of the crate is none of these modules.
+/// Returns the imports between the modules of each folder of a package, whose files are in the
+/// folder `source`. The `mod.rs` of a folder, or the root of the crate, is none of its modules.
 pub(super) fn folder_imports(package: &Package, source: &str) -> Vec<FolderImport> {
     let mut imports = Vec::new();
     for (module, file, import, target) in resolved(package) {
-        if let (Some(from), Some(to)) = (module.first(), target.first())
-            && from != to
-        {
-            let named = |module: &String| format!("{source}{module}");
+        let common = module.iter().zip(&target).take_while(|(from, to)| from == to).count();
+        if module.len() > common && target.len() > common {
+            let named = |path: &[String]| format!("{source}{}", path[..=common].join("/"));
             imports.push(FolderImport {
-                from: named(from),
-                to: named(to),
+                from: named(module),
+                to: named(&target),
                 file: file.name.clone(),
                 line: import.line,
                 path: import.path.join("::"),
@@ -80,8 +80,8 @@ pub(super) fn problems(imports: &[FolderImport], allowed: &[Allowed]) -> Vec<Str
     problems
 }
 
-/// Returns the layers of the packages as text: each top-level module stands below all that import
-/// it, except by an allowed import.
+/// Returns the layers of each folder as text: each module stands below all that import it, except
+/// by an allowed import.
 pub(super) fn layers(imports: &[FolderImport], allowed: &[Allowed]) -> String {
     let is_kept = |import: &&FolderImport| !allowed.iter().any(|entry| entry.covers(import));
     let kept: Vec<_> = imports.iter().filter(is_kept).collect();
@@ -92,16 +92,17 @@ pub(super) fn layers(imports: &[FolderImport], allowed: &[Allowed]) -> String {
             depths.entry(&import.to).and_modify(|depth| *depth = below.max(*depth));
         }
     }
-    let mut packages = BTreeMap::<&str, BTreeMap<usize, Vec<&str>>>::new();
+    let split = |module| str::rsplit_once(module, '/').unwrap_or(("", module));
+    let mut folders = BTreeMap::<&str, BTreeMap<usize, Vec<&str>>>::new();
     for (module, depth) in depths {
-        let (package, name) = module.rsplit_once("/src/").unwrap_or(("", module));
-        packages.entry(package).or_default().entry(depth).or_default().push(name);
+        let (folder, name) = split(module);
+        folders.entry(folder).or_default().entry(depth).or_default().push(name);
     }
     let mut text = String::new();
-    for (package, layers) in packages {
+    for (folder, layers) in folders {
         let layers: Vec<_> = layers.values().map(|layer| format!("    {}", layer.join(", "))).collect();
-        text += &format!("{package}, top to bottom:\n{}\n", layers.join("\n"));
-        let upward = allowed.iter().filter(|entry| entry.file.starts_with(&format!("{package}/")));
+        text += &format!("{folder}, top to bottom:\n{}\n", layers.join("\n"));
+        let upward = allowed.iter().filter(|entry| split(entry.module).0 == folder);
         text.extend(upward.map(|entry| format!("    upward: {} imports {}\n", entry.file, entry.module)));
     }
     text

@@ -1,5 +1,5 @@
-//! Import cycles between the files of a package, import cycles between the top-level modules of a
-//! crate, and imports through the root of a crate.
+//! Import cycles between the files of a package, import cycles between the modules of a folder (its
+//! files and its subfolders), and imports through the root of a crate.
 //!
 //! A file imports another file if it names an item of that file by path, in a `use` or elsewhere. A
 //! path through a re-export leads to the file of the item; the re-exporting file imports that file
@@ -26,7 +26,7 @@ use source::{Import, Source};
 
 const FOLDERS: [&str; 8] = ["adapters", "benches", "crates", "examples", "python", "tests", "tools", "xtask"];
 
-/// The folder of the crates, whose top-level modules must not have import cycles.
+/// The folder of the crates, in which the modules of a folder must not have import cycles.
 const LAYERED: &str = "crates";
 
 /// The folders whose packages must not import through the root of the crate.
@@ -41,7 +41,7 @@ type Imports = BTreeMap<(String, String), usize>;
 /// The files of a package, by module path.
 type Package = BTreeMap<Vec<String>, Source>;
 
-/// Prints the layers of the crates: their top-level modules, from top to bottom.
+/// Prints the layers of the crates: the modules of each folder, from top to bottom.
 pub(crate) fn layers() -> Result<()> {
     let mut imports = Vec::new();
     visit(Path::new(LAYERED), &mut |folder, package| imports.extend(folder_imports(folder, package)))?;

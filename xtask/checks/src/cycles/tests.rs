@@ -135,9 +135,28 @@ fn an_allowed_import_must_close_a_cycle() {
     }
     assert_eq!(
         layers(&imports, &[upward()]),
-        ", top to bottom:\n    a\n    b, error\n",
+        ", top to bottom:\n    a\n    b, error\n    upward: b/user.rs imports a\n",
         "b imports nothing but by the allowed import"
     );
+}
+
+#[test]
+fn a_cycle_within_a_folder_is_reported() {
+    let inner = |name: &str| format!("outer/{}", name.replace("lib.rs", "mod.rs"));
+    let inner = FOLDER_CYCLE.map(|(name, text)| (inner(name), text.replace("crate::", "crate::outer::")));
+    let outer = [("lib.rs", "mod higher;\nmod outer;\n"), ("higher.rs", "use crate::outer::b::Two;\n")];
+    let files: Vec<_> = inner.iter().map(|(name, text)| (&**name, &**text)).chain(outer).collect();
+    let imports = folder_imports(&package(&files), "");
+    let cycle = problems(&imports, &[]).pop().unwrap();
+    assert!(
+        cycle.starts_with("    outer/a, outer/b:\n      outer/a imports outer/b:\n        outer/a/one.rs:1"),
+        "{cycle}"
+    );
+    let upward = [allowed("outer/b/user.rs", "outer/a")];
+    assert_eq!(problems(&imports, &upward), [""; 0]);
+    let layers = layers(&imports, &upward);
+    let expected = ", top to bottom:\n    higher\n    outer\nouter, top to bottom:\n    a\n    b, error\n    upward: ";
+    assert!(layers.starts_with(expected), "{layers}");
 }
 
 #[test]

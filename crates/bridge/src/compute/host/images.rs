@@ -8,8 +8,6 @@ use vk_export::ash::vk;
 use vk_export::{ExportDevice, Image, ImageAccess, ImageInfo, Placement, image_support};
 
 use crate::compute::host::memory::HostImage;
-use crate::compute::mappings::AccessibleImage;
-use crate::compute::per_backend::PerBackend;
 use crate::error::{Error, Result};
 use crate::observe::log_info;
 use crate::staging::{Staging, staged_info};
@@ -28,9 +26,9 @@ pub(in crate::compute) fn share<T: Texel>(
     device: &ExportDevice,
     info: &ImageInfo<'_>,
     accesses: ImageAccess,
-) -> Result<AccessibleImage<T>> {
+) -> Result<(Image, Option<Staging>, HostImage<T>)> {
     let reason = match share_linear(device, info) {
-        Ok(reached) => return Ok(reached),
+        Ok((image, mapping)) => return Ok((image, None, mapping)),
         Err(NotLinear::For(reason)) => reason,
         Err(NotLinear::Failed(error)) => return Err(error),
     };
@@ -38,13 +36,13 @@ pub(in crate::compute) fn share<T: Texel>(
     // No queue family ownership transfer is needed.
     let family = vk::QUEUE_FAMILY_IGNORED;
     let staging = Staging::new(&image, size_of::<T>() as u64, accesses, super::SHARING, family)?;
-    let mapping = PerBackend::Host(HostImage::of_rows(&image, &staging)?);
+    let mapping = HostImage::of_rows(&image, &staging)?;
     log_info!(
         "image \"{}\": the CPU works on rows in a staging buffer of {} bytes, copied when a frame is handed over: {reason}",
         info.name,
         staging.buffer().size()
     );
-    Ok(AccessibleImage { image, staging: Some(staging), mapping })
+    Ok((image, Some(staging), mapping))
 }
 
 /// Returns `true` if the driver reports support for the image in one of the two ways that [`share`]
@@ -61,7 +59,7 @@ enum NotLinear {
     Failed(Error),
 }
 
-fn share_linear<T: Texel>(device: &ExportDevice, info: &ImageInfo<'_>) -> Result<AccessibleImage<T>, NotLinear> {
+fn share_linear<T: Texel>(device: &ExportDevice, info: &ImageInfo<'_>) -> Result<(Image, HostImage<T>), NotLinear> {
     let lost = lost_features(device, info);
     if !lost.is_empty() {
         return Err(NotLinear::For(format!("LINEAR images of {:?} do not support {lost:?}", info.format)));
@@ -73,7 +71,7 @@ fn share_linear<T: Texel>(device: &ExportDevice, info: &ImageInfo<'_>) -> Result
         error => NotLinear::Failed(error.into()),
     })?;
     match HostImage::map(&image) {
-        Ok(mapping) => Ok(AccessibleImage { image, staging: None, mapping: PerBackend::Host(mapping) }),
+        Ok(mapping) => Ok((image, mapping)),
         Err(error) => Err(NotLinear::For(error.to_string())),
     }
 }

@@ -13,6 +13,7 @@ use crate::compute::host::memory::{HostBlock, HostBuffer};
 use crate::compute::host::stream::HostStream;
 use crate::compute::host::{self, HostLink};
 use crate::compute::mappings::AccessibleImage;
+use crate::compute::per_backend::PerBackend;
 use crate::compute::side::ops::SideOps;
 use crate::error::Result;
 use crate::observe::trace;
@@ -84,7 +85,8 @@ impl SideOps for HostStream {
         accesses: ImageAccess,
         _: u32,
     ) -> Result<AccessibleImage<T>> {
-        host::images::share(device, info, accesses)
+        let (image, staging, mapping) = host::images::share(device, info, accesses)?;
+        Ok(AccessibleImage { image, staging, mapping: PerBackend::Host(mapping) })
     }
 
     fn can_share_image(&self, device: &ExportDevice, info: &ImageInfo<'_>, accesses: ImageAccess) -> bool {

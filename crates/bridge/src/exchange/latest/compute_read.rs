@@ -8,11 +8,11 @@ use smallvec::SmallVec;
 use super::ledger::ChosenFrame;
 use super::shared::Shared;
 use crate::error::Result;
-use crate::exchange::resources::Resources;
 use crate::exchange::turn::lease::Lease;
-use crate::exchange::turn::work::Work;
+use crate::exchange::work::Work;
 use crate::observe::live::{Alive, Kind};
 use crate::observe::{log_error, log_warn};
+use crate::resources::Resources;
 use crate::timeline::TimelinePoint;
 
 /// Work of the compute side on the newest frame that Vulkan has drawn.

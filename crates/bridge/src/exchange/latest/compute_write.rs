@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::shared::Shared;
 use crate::error::Result;
-use crate::exchange::resources::Resources;
 use crate::exchange::turn::lease::Lease;
-use crate::exchange::turn::work::Work;
+use crate::exchange::work::Work;
 use crate::observe::live::{Alive, Kind};
 use crate::observe::{log_error, log_warn};
+use crate::resources::Resources;
 use crate::timeline::TimelinePoint;
 
 /// A frame that the compute side writes: it owns the slot until [`publish`](Self::publish).

@@ -30,9 +30,9 @@ mod writer;
 use super::Exchange;
 use super::direction::{ComputeFirst, RenderFirst};
 use super::ledger::FirstSide;
-use super::resources::Resources;
 use crate::compute::Compute;
 use crate::error::Result;
+use crate::resources::Resources;
 use shared::Shared;
 
 pub use compute_read::ComputeRead;

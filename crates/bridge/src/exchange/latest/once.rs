@@ -13,11 +13,11 @@ use super::render_read::RenderRead;
 use crate::buffer::render::RenderBuffer;
 use crate::buffer::spec::BufferSpec;
 use crate::error::Result;
-use crate::exchange::resources::Resources;
-use crate::exchange::submit::once::SubmittedCommands;
-use crate::exchange::submit::read_back::{HostCopy, require_readable};
+use crate::exchange::turn::once::SubmittedCommands;
+use crate::exchange::turn::read_back::{HostCopy, require_readable};
 use crate::image::render::RenderImage;
 use crate::image::spec::ImageSpec;
+use crate::resources::Resources;
 
 impl<R: Resources> RenderRead<R> {
     /// Records commands that use the frame, submits them and blocks until they have run, for at

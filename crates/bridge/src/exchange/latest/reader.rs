@@ -13,11 +13,11 @@ use super::shared::Shared;
 use crate::compute::Compute;
 use crate::error::Result;
 use crate::exchange::direction::{ComputeFirst, Direction, RenderFirst};
-use crate::exchange::resources::Resources;
-use crate::exchange::slots::hand_over::InitialState;
-use crate::exchange::slots::initial::InitialTurn;
+use crate::exchange::initial::InitialTurn;
+use crate::exchange::ledger::initial::InitialState;
 use crate::exchange::submit::parts::SubmitParts;
 use crate::exchange::turn::lease::Lease;
+use crate::resources::Resources;
 
 /// The side of an [`Exchange::latest`](crate::Exchange::latest) that reads the newest frame:
 /// Vulkan, or, with [`RenderFirst`], the compute side.

@@ -10,10 +10,10 @@ use super::writer::LatestWriter;
 use crate::compute::Compute;
 use crate::error::{Error, Result};
 use crate::exchange::direction::{ComputeFirst, RenderFirst};
-use crate::exchange::remote::exported::Exported;
-use crate::exchange::resources::{Resources, Share};
-use crate::exchange::slots::hand_over::InitialState;
+use crate::exchange::ledger::initial::InitialState;
 use crate::exchange::state::State;
+use crate::resources::exported::Exported;
+use crate::resources::{Resources, Share};
 
 /// The handle of an exchange that acts for another process.
 pub(crate) trait RemoteHandle: Send + Sized + 'static {

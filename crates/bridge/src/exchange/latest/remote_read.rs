@@ -7,7 +7,7 @@ use super::compute_read::ComputeRead;
 use super::reader::LatestReader;
 use crate::error::Result;
 use crate::exchange::direction::RenderFirst;
-use crate::exchange::resources::Resources;
+use crate::resources::Resources;
 
 /// A frame that the other process may read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

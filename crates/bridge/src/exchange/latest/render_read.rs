@@ -10,11 +10,11 @@ use super::ledger::ChosenFrame;
 use super::lent::{Lend, LentLatest};
 use super::shared::Shared;
 use crate::error::Result;
-use crate::exchange::resources::Resources;
 use crate::exchange::submit::SubmitInfo;
 use crate::exchange::submit::parts::SubmitParts;
 use crate::exchange::turn::lease::Lease;
 use crate::observe::live::{Alive, Kind};
+use crate::resources::Resources;
 use crate::timeline::{BorrowedPoint, TimelinePoint};
 
 /// One Vulkan submission that uses the most recent frame.

@@ -11,12 +11,12 @@ use super::ledger::LastUses;
 use super::lent::{Lend, LentLatest};
 use super::shared::Shared;
 use crate::error::Result;
-use crate::exchange::resources::Resources;
 use crate::exchange::submit::SubmitInfo;
 use crate::exchange::submit::parts::SubmitParts;
 use crate::exchange::turn::lease::Lease;
 use crate::observe::live::{Alive, Kind};
 use crate::observe::log_warn;
+use crate::resources::Resources;
 use crate::timeline::{BorrowedPoint, TimelinePoint};
 
 /// A frame that Vulkan writes: it owns the slot until it is submitted or skipped. The compute side

@@ -12,14 +12,14 @@ use super::shared_ledger::SharedLedger;
 use crate::compute::Compute;
 use crate::error::{Error, Result, Stage};
 use crate::exchange::core::OnChange;
+use crate::exchange::initial::InitialTurn;
 use crate::exchange::ledger::FirstSide;
+use crate::exchange::ledger::initial::InitialState;
 use crate::exchange::ledger::refusal::Refusal as InStep;
-use crate::exchange::resources::Resources;
-use crate::exchange::slots::hand_over::InitialState;
-use crate::exchange::slots::initial::InitialTurn;
 use crate::exchange::state::State;
 use crate::exchange::submit::SubmitInfo;
 use crate::observe::log_error;
+use crate::resources::Resources;
 use crate::timeline::{BorrowedPoint, Timeline, TimelinePoint};
 
 /// State that the handles and the turns of a latest exchange share.

@@ -1,7 +1,17 @@
 //! The first hand-over of an exchange's images, before any frame.
 
 use super::{FirstSide, Ledger, Slot};
-use crate::exchange::slots::hand_over::InitialState;
+
+/// State of an exchange's images before their first frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::exchange) enum InitialState {
+    /// The images are the compute side's, or there are none.
+    Done,
+    /// The hand-over must be submitted.
+    Needed,
+    /// An engine has the hand-over, which signals this value of `rendered`.
+    Lent(u64),
+}
 
 impl Ledger {
     /// Requires a hand-over of images before the first frame.

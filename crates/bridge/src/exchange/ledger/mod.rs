@@ -1,18 +1,18 @@
 //! Slot ownership: the bookkeeping of an exchange, without driver calls.
 
-mod initial;
+pub(in crate::exchange) mod initial;
 pub(in crate::exchange) mod refusal;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 mod remote;
 mod replaced;
 mod unjoined;
 #[cfg(all(target_os = "linux", feature = "remote"))]
-mod unsent;
+pub(in crate::exchange) mod unsent;
 pub(in crate::exchange) mod values;
 
+use super::ledger::initial::InitialState;
 use super::ledger::refusal::Refusal;
 use super::ledger::values::Values;
-use super::slots::hand_over::InitialState;
 use crate::error::Stage;
 
 /// The side that a frame begins with.

@@ -1,8 +1,7 @@
 //! Operations for a compute side in another process that begins frames: it holds several slots
 //! between its messages, and announces frames in the order in which it fills them.
 
-use super::{Ledger, Refusal, Slot};
-use crate::exchange::slots::hand_over::InitialState;
+use super::{InitialState, Ledger, Refusal, Slot};
 
 impl Ledger {
     /// Gives the other process the free slot whose last use is the oldest, among those for which

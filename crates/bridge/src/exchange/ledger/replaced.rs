@@ -1,8 +1,7 @@
 //! Operations for replacing the resources in the slots of a running exchange.
 
-use super::{Ledger, Refusal, Slot};
+use super::{InitialState, Ledger, Refusal, Slot};
 use crate::error::Stage;
-use crate::exchange::slots::hand_over::InitialState;
 
 impl Ledger {
     /// Returns a turn that uses the slots, of either side, if any.

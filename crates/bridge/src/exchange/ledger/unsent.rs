@@ -1,9 +1,19 @@
 //! Operations for a compute side in another process for which Vulkan renders: it gets each frame
 //! once submitted, in the order of submission, and holds several at a time.
 
-use super::{Ledger, Slot};
-use crate::exchange::slots::hand_over::InitialState;
-use crate::exchange::worker::SubmittedFrame;
+use super::{InitialState, Ledger, Slot};
+
+/// A submitted frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SubmittedFrame {
+    pub(crate) frame: u64,
+    pub(crate) slot: usize,
+    /// The value of `rendered` that the submission signals.
+    pub(crate) value: u64,
+    /// The value of `rendered` whose submission tells the other process that `value` is reached. It
+    /// is greater than `value` if an engine submitted the frame, and the bridge a later one.
+    pub(crate) visible_at: u64,
+}
 
 impl Ledger {
     /// Returns `true` if [`begin`](Self::begin) would find no slot, but one may become free.

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use crate::error::Result;
 use crate::exchange::direction::{Protocol, RenderFirstRemote};
 use crate::exchange::remote::program_half::ProgramHalf;
-use crate::exchange::resources::Resources;
 use crate::exchange::state::State;
 use crate::exchange::turn::render::RenderTurn;
+use crate::resources::Resources;
 use crate::timeline::wait::SPIN;
 
 /// Polling interval for slots that become free without a notification.

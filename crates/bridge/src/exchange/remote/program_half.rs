@@ -6,10 +6,10 @@ use vk_export::Queue;
 
 use crate::compute::Compute;
 use crate::error::Result;
-use crate::exchange::resources::Resources;
-use crate::exchange::slots::hand_over::InitialState;
+use crate::exchange::ledger::initial::InitialState;
 use crate::exchange::slots::queue_of;
 use crate::exchange::state::State;
+use crate::resources::Resources;
 
 /// The program's half of an exchange in step with another process, in either direction.
 pub(crate) trait ProgramHalf<R: Resources>: Send + Sync + 'static {

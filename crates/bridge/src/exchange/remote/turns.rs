@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::exchange::remote::program_half::ProgramHalf;
-use crate::exchange::resources::Resources;
 use crate::exchange::state::State;
 use crate::exchange::turn::render::RenderTurn;
+use crate::resources::Resources;
 use crate::timeline::wait::SPIN;
 
 /// The program's half of an in-step exchange whose writer is another process.

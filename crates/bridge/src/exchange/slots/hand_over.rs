@@ -1,4 +1,4 @@
-//! State of the first hand-over of new images, and its commands.
+//! The commands of the first hand-over of new images.
 #![allow(unsafe_code)] // Recording and submitting.
 
 use vk_export::ash::vk;
@@ -6,17 +6,6 @@ use vk_export::{ExportDevice, Queue};
 
 use crate::barriers::Barriers;
 use crate::error::{Error, Result};
-
-/// State of an exchange's images before their first frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::exchange) enum InitialState {
-    /// The images are the compute side's, or there are none.
-    Done,
-    /// The hand-over must be submitted.
-    Needed,
-    /// An engine has the hand-over, which signals this value of `rendered`.
-    Lent(u64),
-}
 
 /// Returns `true` if there are images to hand over.
 pub(in crate::exchange) fn is_needed(slots: &[Barriers]) -> bool {

@@ -1,10 +1,8 @@
-//! Creation of the slots of an exchange.
+//! The slots of an exchange: their creation, their first hand-over, and the lender that gives them to
+//! the compute side.
 
 pub(in crate::exchange) mod hand_over;
-pub(in crate::exchange) mod initial;
 pub(in crate::exchange) mod lender;
-mod replace;
-pub(in crate::exchange) mod replaced;
 pub(in crate::exchange) mod use_ends;
 
 use std::sync::Arc;
@@ -13,10 +11,10 @@ use vk_export::ash::vk;
 use vk_export::{Queue, QueueKind};
 
 use super::core::Core;
-use super::resources::{Mappings, Resources, SlotInfo, SlotTypes};
 use crate::barriers::Barriers;
 use crate::compute::Compute;
 use crate::error::{Error, Result};
+use crate::resources::{Mappings, Resources, SlotInfo, SlotTypes};
 
 /// Returns the queue of a kind that the device is known to have.
 pub(super) fn queue_of(compute: &Compute, kind: QueueKind) -> &Queue {

@@ -1,19 +1,15 @@
 //! The submission of a frame.
 #![allow(unsafe_code)] // Submitting.
 
-pub(in crate::exchange) mod once;
 pub(crate) mod parts;
-pub(in crate::exchange) mod read_back;
-pub(in crate::exchange) mod signal_lock;
-pub(in crate::exchange) mod unfinished;
 
 use smallvec::SmallVec;
 use vk_export::ash::vk;
 
 use super::mirror::Mirror;
-use super::resources::Resources;
 use super::state::State;
 use crate::error::Result;
+use crate::resources::Resources;
 use crate::timeline::{BorrowedPoint, Timeline};
 
 /// Number of command buffers and semaphores of a frame that need no heap allocation.

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::exchange::direction::{ComputeFirst, Direction, RenderFirst};
 use crate::exchange::ledger::{FirstSide, NewFrame};
-use crate::exchange::resources::Resources;
 use crate::exchange::state::State;
-use crate::exchange::turn::parts::TurnParts;
-use crate::exchange::turn::work::Work;
+use crate::exchange::turn_parts::TurnParts;
+use crate::exchange::work::Work;
 use crate::observe::live::Alive;
 use crate::observe::{log_error, log_warn};
+use crate::resources::Resources;
 use crate::timeline::TimelinePoint;
 
 /// The compute side's part of a frame: it owns the slot until [`finish`](Self::finish).

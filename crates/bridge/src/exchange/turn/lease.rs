@@ -4,12 +4,12 @@ use std::any::Any;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::exchange::resources::Resources;
 use crate::exchange::state::State;
 use crate::exchange::turn::compute::ComputeTurn;
 use crate::exchange::turn::render::RenderTurn;
 use crate::exchange::{Direction, Exchange};
 use crate::observe::live::{Alive, Kind};
+use crate::resources::Resources;
 
 /// A reference that keeps the Vulkan objects of one slot alive beyond a turn, for example for an
 /// engine's texture object that wraps the `VkImage`, a descriptor set or an image view.

@@ -7,12 +7,12 @@ use crate::error::Result;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 use crate::exchange::direction::RenderFirstRemote;
 use crate::exchange::direction::{ComputeFirst, Direction, RenderFirst};
-use crate::exchange::resources::Resources;
 use crate::exchange::submit::parts::SubmitParts;
 use crate::exchange::turn::compute::ComputeTurn;
-use crate::exchange::turn::parts::TurnParts;
 use crate::exchange::turn::render::RenderTurn;
+use crate::exchange::turn_parts::TurnParts;
 use crate::observe::log_warn;
+use crate::resources::Resources;
 use crate::timeline::TimelinePoint;
 
 /// A frame that an engine submits itself, with the wait and the signal to add to the submission.

@@ -10,13 +10,13 @@ use vk_export::ash::vk;
 use crate::error::Result;
 use crate::exchange::direction::{ComputeFirst, Direction};
 use crate::exchange::ledger::NewFrame;
-use crate::exchange::resources::Resources;
 use crate::exchange::state::State;
 use crate::exchange::submit::SubmitInfo;
 use crate::exchange::submit::parts::SubmitParts;
-use crate::exchange::turn::parts::TurnParts;
+use crate::exchange::turn_parts::TurnParts;
 use crate::observe::live::Alive;
 use crate::observe::log_warn;
+use crate::resources::Resources;
 use crate::timeline::{BorrowedPoint, TimelinePoint};
 
 /// Vulkan's part of a frame: it owns the slot until it is submitted or skipped.

@@ -12,9 +12,9 @@ use crate::buffer::spec::BufferSpec;
 use crate::compute::cuda::CudaCompute;
 use crate::error::{Error, Result};
 use crate::exchange::direction::Direction;
-use crate::exchange::resources::Share;
 use crate::exchange::turn::compute::ComputeTurn;
-use crate::exchange::turn::kernels::KernelWork;
+use crate::exchange::work::kernels::KernelWork;
+use crate::resources::Share;
 
 /// Granularity of the GPUs' ranges, in bytes: the largest unit that caches and links move, which
 /// two GPUs must not share.

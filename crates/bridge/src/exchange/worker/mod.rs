@@ -20,15 +20,15 @@ use vk_export::Semaphore;
 use super::core::Core;
 use super::drop_thread::DropThread;
 use super::info::ExchangeInfo;
+use super::ledger::initial::InitialState;
 use super::ledger::{FirstSide, Ledger};
 use super::mirror::Mirror;
-use super::resources::Resources;
-use super::slots::hand_over::InitialState;
 use super::slots::lender::Lender;
 use super::slots::{barriers, copy_stages};
 use super::state::{SharedObjects, State};
-use super::submit::unfinished::Unfinished;
+use super::unfinished::Unfinished;
 use crate::barriers::Barriers;
+use crate::resources::Resources;
 
 use crate::compute::Compute;
 use crate::compute::exchange_registry::ExchangeTimelines;
@@ -36,14 +36,14 @@ use crate::compute::exchange_registry::ExchangeTimelines;
 use crate::compute::remote::RemoteCompute;
 use crate::compute::remote::not_local_error;
 use crate::error::Result;
-use crate::exchange::remote::runs::Run;
 use crate::observe::frame_mutex::FrameMutex;
 use crate::observe::live::{Alive, Kind};
 use crate::observe::log_error;
+use crate::resources::runs::Run;
 use crate::signaler::Signaler;
 use crate::timeline::Timeline;
 use crate::timeline::history::History;
-pub(crate) use reader::{SubmittedFrame, WorkerReader};
+pub(crate) use reader::WorkerReader;
 pub(crate) use writer::WorkerWriter;
 
 /// An announced signal of `computed`.

@@ -13,29 +13,18 @@ use crate::error::Result;
 use crate::exchange::info::ExchangeInfo;
 use crate::exchange::latest::RemoteHandle;
 use crate::exchange::ledger::FirstSide;
+use crate::exchange::ledger::unsent::SubmittedFrame;
 use crate::exchange::remote::draws::RemoteDraws;
 use crate::exchange::remote::program_half::ProgramHalf as _;
-use crate::exchange::remote::runs::Run;
-use crate::exchange::resources::Resources;
 use crate::exchange::state::State;
+use crate::resources::Resources;
+use crate::resources::runs::Run;
 use crate::timeline::host_signal;
 
 /// The compute side of an exchange in step, on behalf of another process that reads.
 pub(crate) struct WorkerReader<R: Resources> {
     draws: Arc<RemoteDraws<R>>,
     base: WorkerState<R>,
-}
-
-/// A submitted frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SubmittedFrame {
-    pub(crate) frame: u64,
-    pub(crate) slot: usize,
-    /// The value of `rendered` that the submission signals.
-    pub(crate) value: u64,
-    /// The value of `rendered` whose submission tells the other process that `value` is reached. It
-    /// is greater than `value` if an engine submitted the frame, and the bridge a later one.
-    pub(crate) visible_at: u64,
 }
 
 impl<R: Resources> WorkerReader<R> {

@@ -13,12 +13,12 @@ use crate::error::Result;
 use crate::exchange::info::ExchangeInfo;
 use crate::exchange::latest::RemoteHandle;
 use crate::exchange::ledger::FirstSide;
-use crate::exchange::remote::runs::Run;
 use crate::exchange::remote::turns::RemoteTurns;
-use crate::exchange::resources::Resources;
 use crate::exchange::state::{SharedObjects, State};
-use crate::exchange::turn::parts::TurnParts;
 use crate::exchange::turn::render::RenderTurn;
+use crate::exchange::turn_parts::TurnParts;
+use crate::resources::Resources;
+use crate::resources::runs::Run;
 
 /// The compute side of an exchange in step, on behalf of another process that writes.
 pub(crate) struct WorkerWriter<R: Resources> {

@@ -8,11 +8,11 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::error::Result;
-use crate::exchange::resources::Resources;
 use crate::exchange::{LatestReader, RemoteHandle, RenderFirst, SentFrame};
 use crate::observe::log_warn;
 use crate::remote::part::{Backoff, HandedSlot, Outcome, reclaim_slots, worker_fault};
 use crate::remote::timelines::Timelines;
+use crate::resources::Resources;
 
 /// The slots of an exchange that a worker reads.
 pub(in crate::remote) struct CudaReaderPart<R: Resources> {

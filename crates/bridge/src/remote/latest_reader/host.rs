@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Result;
-use crate::exchange::resources::Resources;
 use crate::exchange::{ComputeRead, LatestReader, RenderFirst};
 use crate::observe::log_warn;
 use crate::remote::copy::{CopyResult, CopyTask, SlotFiles};
 use crate::remote::part::{Backoff, HandedSlot, Outcome, RETRY_INTERVAL};
 use crate::remote::wake::Waker;
+use crate::resources::Resources;
 
 /// Copies the newest finished frame, one at a time, while the worker leaves memory free. Superseded
 /// frames are not copied.

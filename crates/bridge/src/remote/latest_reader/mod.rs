@@ -14,8 +14,8 @@ use super::terms::Terms;
 use super::timelines::Timelines;
 use super::wake::Waker;
 use crate::error::Result;
-use crate::exchange::resources::Resources;
 use crate::exchange::{LatestReader, RenderFirst};
+use crate::resources::Resources;
 use cuda::CudaReaderPart;
 use host::HostReaderPart;
 

@@ -11,11 +11,11 @@ use std::time::Duration;
 use super::FinishedFrame;
 use super::frames::{Frames, ReachedFrames};
 use crate::error::Result;
-use crate::exchange::resources::Resources;
 use crate::exchange::{ComputeFirst, LatestWriter, RemoteHandle};
 use crate::observe::log_warn;
 use crate::remote::part::{Backoff, HandedSlot, Outcome, TornFrames, reclaim_slots, worker_fault};
 use crate::remote::timelines::Timelines;
+use crate::resources::Resources;
 
 /// The part of a worker that writes the slots of an exchange.
 pub(in crate::remote) struct CudaWriterPart<R: Resources> {

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::FinishedFrame;
 use crate::error::Result;
-use crate::exchange::resources::Resources;
 use crate::exchange::{ComputeFirst, ComputeWrite, LatestWriter};
 use crate::observe::log_warn;
 use crate::remote::copy::{CopyResult, CopyTask, SlotFiles};
 use crate::remote::part::{HandedSlot, Outcome};
 use crate::remote::wake::Waker;
+use crate::resources::Resources;
 
 /// Copies a worker's frames, one at a time, the newest next. Superseded frames are not copied, and
 /// their slots return to the worker.

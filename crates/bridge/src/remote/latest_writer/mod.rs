@@ -15,8 +15,8 @@ use super::terms::Terms;
 use super::timelines::Timelines;
 use super::wake::Waker;
 use crate::error::Result;
-use crate::exchange::resources::Resources;
 use crate::exchange::{ComputeFirst, LatestWriter};
+use crate::resources::Resources;
 use cuda::CudaWriterPart;
 use host::HostWriterPart;
 

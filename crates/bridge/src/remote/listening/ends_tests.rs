@@ -210,7 +210,7 @@ fn offer(connection: &mut Connection, memory: &File) {
         exchange: EXCHANGE,
         slot: 0,
         index: 0,
-        kind: runs::buffer::<u32>(LEN),
+        kind: resource_kind::<u32>(LEN),
         handle: Handle::Memfd,
         dedicated: false,
         device_uuid: Uuid::nil(),

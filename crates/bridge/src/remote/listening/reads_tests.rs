@@ -10,11 +10,11 @@ use bridge_ipc::{ConnectInfo, Direction, Hello, Listener, Offer, Role, Side, Tim
 use vk_export::{BufferAccess, ExportDevice};
 
 use super::*;
+use crate::buffer::descriptor::resource_kind;
 use crate::buffer::spec::BufferSpec;
 use crate::compute::Compute;
 use crate::compute::remote::Trust;
 use crate::error::Error;
-use crate::exchange::remote::runs;
 use crate::exchange::{Exchange, LatestInfo, LatestReader, LatestWriter, RemoteHandle, RenderFirst};
 use crate::remote::latest_reader::LatestReaderPart;
 use crate::remote::memory::AcceptedMemory;
@@ -79,7 +79,7 @@ impl Scene {
         connection.send(&Message::Offer(offer), None, LIMIT).unwrap();
         for slot in 0..slots {
             let exported = stored.handle.export(slot as usize).unwrap();
-            let resource = exported[0].resource(EXCHANGE, slot, 0, runs::buffer::<u32>(LEN));
+            let resource = exported[0].resource(EXCHANGE, slot, 0, resource_kind::<u32>(LEN));
             connection.send(&Message::Resource(resource), Some(exported[0].as_fd()), LIMIT).unwrap();
         }
         let nothing = rustix::fs::memfd_create("timeline", rustix::fs::MemfdFlags::CLOEXEC).unwrap();

@@ -9,8 +9,8 @@ use bridge_ipc::{ConnectInfo, Direction, Hello, Listener, Offer, Role, Side, Tim
 use vk_export::ExportDevice;
 
 use super::*;
+use crate::buffer::descriptor::resource_kind;
 use crate::buffer::spec::BufferSpec;
-use crate::exchange::remote::runs;
 use crate::exchange::{RemoteHandle, WorkerWriter};
 use crate::remote::test_renderer::leave_child;
 
@@ -126,7 +126,7 @@ pub(in crate::remote) fn offer(listener: &Listener, device: &ExportDevice, handl
     );
     for slot in 0..SLOTS {
         let exported = &handle.export(slot as usize).unwrap()[0];
-        let resource = exported.resource(EXCHANGE, slot, 0, runs::buffer::<u32>(LEN));
+        let resource = exported.resource(EXCHANGE, slot, 0, resource_kind::<u32>(LEN));
         say(Message::Resource(resource), Some(exported));
     }
     let nothing = rustix::fs::memfd_create("timeline", rustix::fs::MemfdFlags::CLOEXEC).unwrap();

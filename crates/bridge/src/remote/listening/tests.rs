@@ -11,11 +11,11 @@ use bridge_ipc::{ConnectInfo, Direction, Hello, Listener, Offer, Role, Side, Tim
 use vk_export::{BufferAccess, ExportDevice};
 
 use super::*;
+use crate::buffer::descriptor::resource_kind;
 use crate::buffer::spec::BufferSpec;
 use crate::compute::Compute;
 use crate::compute::remote::Trust;
 use crate::error::Error;
-use crate::exchange::remote::runs;
 use crate::exchange::{Exchange, LatestInfo, LatestReader, RemoteHandle};
 use crate::remote::latest_writer::LatestWriterPart;
 use crate::remote::memory::AcceptedMemory;
@@ -104,7 +104,7 @@ impl Scene {
         };
         say(&mut connection, Message::Offer(offer), None);
         for (slot, exported) in (0..).zip(&exported) {
-            let resource = exported[0].resource(EXCHANGE, slot, 0, runs::buffer::<u32>(LEN));
+            let resource = exported[0].resource(EXCHANGE, slot, 0, resource_kind::<u32>(LEN));
             say(&mut connection, Message::Resource(resource), Some(&exported[0]));
         }
         let nothing = rustix::fs::memfd_create("timeline", rustix::fs::MemfdFlags::CLOEXEC).unwrap();

@@ -22,15 +22,16 @@ use super::falls::{awaited_frames, describe_fall, is_relied_on};
 use super::memory::{AcceptedMemory, OfferedMemory, memory};
 use super::part::{
     Backoff, CHECK_INTERVAL, HandedSlot, Outcome, Part, RETRY_INTERVAL, Settled, TornFrames, WorkerHandle, index,
-    reached_value, release_gpu, wait_settled,
+    reached_value, release_gpu,
 };
 use super::pending_frames::{PendingFrame, PendingFrames};
+use super::renewal::renew_timelines;
 use super::terms::{EXCHANGE, Terms, max_pending};
 use super::wake::Waker;
 use crate::error::Result;
-use crate::exchange::resources::Resources;
 use crate::exchange::{Announcement, RemoteHandle, WorkerWriter};
 use crate::observe::log_warn;
+use crate::resources::Resources;
 
 /// The part for a worker that writes in step.
 pub(super) struct StepWriterPart<R: Resources> {
@@ -73,17 +74,10 @@ impl<R: Resources> WorkerHandle for WorkerWriter<R> {
         memory(self, terms, || Ok((self.export_timelines(EXCHANGE)?, ())))
     }
 
-    /// A worker with CUDA gets timelines that no other had. On the CPU, only this process uses
-    /// them.
     fn prepare(&mut self, backend: Backend, limit: Duration, check_wanted: &dyn Fn() -> Result<()>) -> Result<()> {
-        if backend == Backend::Host || self.is_new() {
-            return Ok(());
-        }
         // SAFETY: by this function's contract, the earlier workers have ended or closed the
         // exchange.
-        unsafe { release_gpu(self) };
-        wait_settled(self.exchange(), limit, check_wanted, || self.is_settled())?;
-        self.renew(check_wanted)
+        unsafe { renew_timelines(self, backend, limit, check_wanted, Self::renew) }
     }
 }
 

@@ -9,9 +9,9 @@ use cuda_import::cudarc::driver::CudaStream;
 
 use crate::compute::cuda::CudaLink;
 use crate::error::{Result, first_error};
-use crate::exchange::resources::Resources;
 use crate::exchange::slots::lender::ops::LenderOps;
-use crate::exchange::turn::work::{CudaWork, Work};
+use crate::exchange::work::{CudaWork, Work};
+use crate::resources::Resources;
 
 /// Objects of an exchange that CUDA holds.
 pub(in crate::exchange) struct OnCuda<R: Resources> {

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use crate::compute::host::HostLink;
 use crate::error::Result;
-use crate::exchange::resources::Resources;
 use crate::exchange::slots::lender::ops::LenderOps;
-use crate::exchange::turn::work::{HostWork, Work};
+use crate::exchange::work::{HostWork, Work};
+use crate::resources::Resources;
 
 /// Objects of an exchange that the CPU holds.
 pub(in crate::exchange) struct OnHost<R: Resources> {

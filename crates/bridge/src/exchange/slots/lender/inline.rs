@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use crate::compute::inline::InlineLink;
 use crate::error::Result;
-use crate::exchange::resources::Resources;
 use crate::exchange::slots::lender::ops::LenderOps;
-use crate::exchange::turn::kernels::KernelWork;
-use crate::exchange::turn::work::Work;
+use crate::exchange::work::Work;
+use crate::exchange::work::kernels::KernelWork;
+use crate::resources::Resources;
 
 /// Objects of an exchange that kernels in command buffers hold.
 pub(in crate::exchange) struct OnQueue<R: Resources> {

@@ -24,8 +24,8 @@ use crate::compute::inline::InlineLink;
 use crate::compute::per_backend::{PerBackend, map_backend, with_backend};
 use crate::compute::side::Link;
 use crate::error::Result;
-use crate::exchange::resources::{Mappings, Resources};
-use crate::exchange::turn::work::Work;
+use crate::exchange::work::Work;
+use crate::resources::{Mappings, Resources};
 
 /// Objects of an exchange that a compute side holds.
 pub(in crate::exchange) type Lender<R> = PerBackend<OnCuda<R>, OnHost<R>, OnQueue<R>, OnRemote<R>>;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Result;
-use crate::exchange::resources::Resources;
-use crate::exchange::turn::work::Work;
+use crate::exchange::work::Work;
+use crate::resources::Resources;
 
 /// A compute side's part in the frames of an exchange. [`Lender`](super::Lender) dispatches to it.
 pub(in crate::exchange) trait LenderOps<R: Resources> {

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::compute::host::HostLink;
-use crate::compute::remote::Unmapped;
+use crate::compute::per_backend::Unmapped;
 use crate::error::Result;
-use crate::exchange::resources::Resources;
 use crate::exchange::slots::lender::ops::LenderOps;
-use crate::exchange::turn::work::Work;
+use crate::exchange::work::Work;
+use crate::resources::Resources;
 
 /// Objects of an exchange that the host holds for another process.
 pub(in crate::exchange) struct OnRemote<R> {

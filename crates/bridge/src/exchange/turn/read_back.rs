@@ -12,11 +12,12 @@ use vk_export::{Buffer, BufferInfo, ExportDevice, Placement};
 use crate::buffer::render::RenderBuffer;
 use crate::buffer::spec::BufferSpec;
 use crate::error::{Error, Result};
-use crate::exchange::resources::Resources;
-use crate::exchange::submit::once::SubmittedCommands;
-use crate::exchange::{ComputeFirst, RenderTurn};
+use crate::exchange::direction::ComputeFirst;
+use crate::exchange::turn::once::SubmittedCommands;
+use crate::exchange::turn::render::RenderTurn;
 use crate::image::render::RenderImage;
 use crate::image::spec::ImageSpec;
+use crate::resources::Resources;
 
 impl<T: Pod + Send + Sync> RenderTurn<BufferSpec<T>, ComputeFirst> {
     /// Submits a copy of the buffer to the host, blocks until it has run, for at most `timeout`,

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use crate::exchange::resources::Resources;
 use crate::exchange::slots::use_ends::UseEnds;
 use crate::exchange::state::State;
 use crate::observe::log_warn;
+use crate::resources::Resources;
 
 /// The generations of an exchange's slots that may still be in use, and those that are being freed.
 /// Dropping this waits for both, with the exchange's timeouts.
-pub(in crate::exchange) struct ReplacedSlots<R: Resources> {
+pub(super) struct ReplacedSlots<R: Resources> {
     waiting: Vec<Arc<State<R>>>,
     /// The thread that frees slots. There is only one at a time, however often resources are
     /// replaced.
@@ -18,13 +18,13 @@ pub(in crate::exchange) struct ReplacedSlots<R: Resources> {
 }
 
 impl<R: Resources> ReplacedSlots<R> {
-    pub(in crate::exchange) fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { waiting: Vec::new(), freeing: None }
     }
 
     /// Takes over slots that are not the exchange's, or no longer. Their use ends as described by
     /// `ends`.
-    pub(in crate::exchange) fn push(&mut self, state: Arc<State<R>>, ends: UseEnds) {
+    pub(super) fn push(&mut self, state: Arc<State<R>>, ends: UseEnds) {
         // Each generation is pushed once.
         let _ = state.use_ends.set(ends);
         self.waiting.push(state);
@@ -37,7 +37,7 @@ impl<R: Resources> ReplacedSlots<R> {
     /// thread frees CUDA mappings. Resources that a [`FrameGraph`](crate::exchange::FrameGraph) or
     /// a turn also holds are kept until it releases them: as the last owner it would free them on a
     /// thread of the program.
-    pub(in crate::exchange) fn free(&mut self) {
+    pub(super) fn free(&mut self) {
         if let Some(thread) = self.freeing.take_if(|thread| thread.is_finished()) {
             join(thread);
         }

@@ -9,13 +9,15 @@ use vk_export::ash::vk;
 use vk_export::{Buffer, OneTimeCommands};
 
 use crate::error::{Error, Result};
-use crate::exchange::direction::Protocol as _;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 use crate::exchange::direction::RenderFirstRemote;
-use crate::exchange::resources::Resources;
+use crate::exchange::direction::{ComputeFirst, Direction, Protocol as _, RenderFirst};
 use crate::exchange::state::State;
-use crate::exchange::submit::unfinished::RunningCommands;
-use crate::exchange::{ComputeFirst, ComputeTurn, Direction, RenderFirst, RenderTurn, SubmitInfo};
+use crate::exchange::submit::SubmitInfo;
+use crate::exchange::turn::compute::ComputeTurn;
+use crate::exchange::turn::render::RenderTurn;
+use crate::exchange::unfinished::RunningCommands;
+use crate::resources::Resources;
 
 impl<R: Resources> RenderTurn<R, ComputeFirst> {
     /// Records the frame's commands, submits them to the exchange's [`queue`](Self::queue), and
@@ -211,20 +213,6 @@ impl<R: Resources> SubmittedCommands<R> {
             self.shared.unfinished.push(running);
         }
         // VUID-vkDestroyCommandPool-commandPool-00041: otherwise the commands are not pending.
-    }
-}
-
-impl<R: Resources> State<R> {
-    /// Frees commands that no caller waits for any more, if they have run.
-    #[inline]
-    pub(in crate::exchange) fn free_finished(&self) {
-        if self.unfinished.is_empty() {
-            return;
-        }
-        // If the value cannot be read now, they are freed later.
-        if let Ok(reached) = self.objects.rendered.value() {
-            self.unfinished.free(reached);
-        }
     }
 }
 

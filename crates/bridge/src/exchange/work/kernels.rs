@@ -12,13 +12,13 @@ use vk_export::{LaunchConfig, PtxEntry, PtxParam};
 use crate::compute::host::stream::HostStream;
 use crate::compute::inline::stream::InlineStream;
 use crate::error::{Error, Result};
-use crate::exchange::resources::Resources;
 #[cfg(doc)]
 use crate::kernel::args::KernelArg;
 use crate::kernel::args::{HostArgs, KernelArgs, MAX_ARGS, Packed, launch_error};
 use crate::kernel::module::{Function, Kernel, kernel_for_context};
 use crate::kernel::site::Site;
 use crate::kernel::twin::Twin;
+use crate::resources::Resources;
 
 /// Launches the kernels of a frame: on a CUDA stream, in a command buffer of the Vulkan queue, or
 /// as their twins on the CPU. Returned by [`Work::kernels`](crate::Work::kernels), for kernels that

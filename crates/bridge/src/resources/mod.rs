@@ -1,24 +1,30 @@
 //! Resources that an exchange shares: one resource, several of different types, or many of one
-//! type.
+//! type. Workers receive them as exported memory (`exported`) or as their bytes in order (`runs`).
 #![allow(unsafe_code)] // Lends the resources that the turns own.
 
+#[cfg(all(target_os = "linux", feature = "remote"))]
+pub(crate) mod exported;
 pub(crate) mod many;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+pub(crate) mod runs;
 
 use std::sync::Arc;
 
+#[cfg(all(target_os = "linux", feature = "remote"))]
+use bridge_ipc::ResourceKind;
 use cuda_import::cudarc::driver::CudaStream;
 use vk_export::ash::vk;
 
 use crate::barriers::Barriers;
-use crate::buffer::pool::SharedPool;
 use crate::compute::Compute;
 use crate::compute::inline::copy::BufferCopy;
 use crate::compute::per_backend::{PerBackend, gather_tuple};
 use crate::error::{Error, Result, first_error};
+use crate::pool::SharedPool;
 #[cfg(all(target_os = "linux", feature = "remote"))]
-use crate::exchange::remote::exported::Exported;
+use crate::resources::exported::Exported;
 #[cfg(all(target_os = "linux", feature = "remote"))]
-use crate::exchange::remote::runs::{ResourceKind, Run};
+use crate::resources::runs::Run;
 use crate::tuples::up_to_6;
 
 /// Description of the resources in each slot of an exchange.

@@ -10,7 +10,7 @@ use crate::observe::trace;
 /// A lock under which the order of signals is decided. The trace sink, and the logger for
 /// operations enqueued on a stream or submitted to a queue, are called only after the lock is
 /// released.
-pub(in crate::exchange) struct SignalLock<'a, T = ()> {
+pub(super) struct SignalLock<'a, T = ()> {
     // Field order is drop order: the lock is released before the lines are written.
     guard: MutexGuard<'a, T>,
     _held: trace::Held,
@@ -18,14 +18,14 @@ pub(in crate::exchange) struct SignalLock<'a, T = ()> {
 }
 
 impl<'a, T> SignalLock<'a, T> {
-    pub(in crate::exchange) fn new(lock: &'a FrameMutex<T>) -> Self {
+    pub(super) fn new(lock: &'a FrameMutex<T>) -> Self {
         let (held, log) = (trace::Held::new(), LogHold::new());
         Self { guard: lock.lock(), _held: held, _log: log }
     }
 
     /// Returns `None` if another thread holds the lock.
     #[cfg(all(target_os = "linux", feature = "remote"))]
-    pub(in crate::exchange) fn try_new(lock: &'a FrameMutex<T>) -> Option<Self> {
+    pub(super) fn try_new(lock: &'a FrameMutex<T>) -> Option<Self> {
         let (held, log) = (trace::Held::new(), LogHold::new());
         Some(Self { guard: lock.try_lock()?, _held: held, _log: log })
     }

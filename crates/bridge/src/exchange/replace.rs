@@ -10,13 +10,14 @@ use cuda_import::Texel;
 use crate::buffer::spec::BufferSpec;
 use crate::error::{Error, Result};
 use crate::exchange::ledger::FirstSide;
-use crate::exchange::resources::Resources;
-use crate::exchange::slots::hand_over::{self, InitialState};
+use crate::exchange::ledger::initial::InitialState;
+use crate::exchange::slots::hand_over;
 use crate::exchange::slots::use_ends::UseEnds;
 use crate::exchange::state::State;
 use crate::exchange::{Direction, Exchange};
 use crate::image::spec::ImageSpec;
 use crate::observe::log_error;
+use crate::resources::Resources;
 
 impl<R: Resources, D: Direction> Exchange<R, D> {
     /// Replaces the resources in the slots: with another size, format or usage, or another number
@@ -89,7 +90,7 @@ impl<T: Pod + Send + Sync, D: Direction> Exchange<BufferSpec<T>, D> {
     /// Equivalent to [`replace`](Self::replace) with the same spec and a new length; see there for
     /// details. Grow in few, large steps: every call allocates, exports and imports all slots
     /// again.
-    #[doc = concat!("\n# Examples\n```\n", include_str!("../../../docs/grow.rs"), "```")]
+    #[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/grow.rs"), "```")]
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for fewer elements than there are ([`replace`](Self::replace) can
@@ -120,7 +121,7 @@ impl<T: Texel, D: Direction> Exchange<ImageSpec<T>, D> {
     /// Equivalent to [`replace`](Self::replace) with the same spec and a new size; see there for
     /// details. To change the depth, use [`replace`](Self::replace) with
     /// [`ImageSpec::with_extent`].
-    #[doc = concat!("\n# Examples\n```\n", include_str!("../../../docs/resize.rs"), "```")]
+    #[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/resize.rs"), "```")]
     ///
     /// # Errors
     /// As [`replace`](Self::replace); a size of 0, as a minimized window has, is refused.

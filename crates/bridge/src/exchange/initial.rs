@@ -9,17 +9,18 @@ use vk_export::ash::vk;
 
 use crate::barriers::Barriers;
 use crate::error::{Error, Result};
+use crate::exchange::ledger::initial::InitialState;
 use crate::exchange::ledger::refusal::Refusal;
-use crate::exchange::resources::Resources;
-use crate::exchange::slots::hand_over::{InitialState, record, record_again};
+use crate::exchange::signal_lock::SignalLock;
+use crate::exchange::slots::hand_over::{record, record_again};
 use crate::exchange::state::State;
-use crate::exchange::submit::once::may_still_run;
 use crate::exchange::submit::parts::SubmitParts;
 use crate::exchange::submit::rendered_info;
-use crate::exchange::submit::signal_lock::SignalLock;
-use crate::exchange::submit::unfinished::RunningCommands;
+use crate::exchange::turn::once::may_still_run;
+use crate::exchange::unfinished::RunningCommands;
 use crate::exchange::{Direction, Exchange};
 use crate::observe::log_warn;
+use crate::resources::Resources;
 use crate::timeline::TimelinePoint;
 
 /// The first hand-over of new images, for an engine that submits the commands itself. Created by
@@ -49,7 +50,7 @@ pub struct InitialTurn<R: Resources> {
 const STAGES: vk::PipelineStageFlags2 = vk::PipelineStageFlags2::ALL_COMMANDS;
 
 /// Callback that gets the value of `rendered` after which slots are the compute side's again.
-pub(in crate::exchange) type OnRevived = Box<dyn FnOnce(u64) + Send + Sync>;
+pub(super) type OnRevived = Box<dyn FnOnce(u64) + Send + Sync>;
 
 impl<R: Resources, D: Direction> Exchange<R, D> {
     /// Returns `true` if new images wait for their first hand-over, which the bridge does not
@@ -200,10 +201,7 @@ impl<R: Resources> State<R> {
     }
 
     /// Records a hand-over of slots that earlier submissions may have used.
-    pub(in crate::exchange) fn record_again<'a>(
-        &self,
-        slots: impl IntoIterator<Item = &'a Barriers>,
-    ) -> Result<OneTimeCommands> {
+    pub(super) fn record_again<'a>(&self, slots: impl IntoIterator<Item = &'a Barriers>) -> Result<OneTimeCommands> {
         // SAFETY: recorded on this device, for the barriers' family, outside a render pass.
         self.record_hand_over(|commands| unsafe { record_again(self.compute.device(), slots, commands) })
     }
@@ -221,7 +219,7 @@ impl<R: Resources> State<R> {
     ///
     /// On an error nothing was submitted; otherwise the commands are pending until the value is
     /// reached.
-    pub(in crate::exchange) fn submit_hand_over(
+    pub(super) fn submit_hand_over(
         &self,
         _order: &SignalLock<'_>,
         commands: &OneTimeCommands,
@@ -253,7 +251,7 @@ impl<R: Resources> State<R> {
     ///
     /// # Errors
     /// As [`wait_completed`](Self::wait_completed).
-    pub(in crate::exchange) fn wait_for_hand_over(&self, value: u64, commands: OneTimeCommands) -> Result<()> {
+    pub(super) fn wait_for_hand_over(&self, value: u64, commands: OneTimeCommands) -> Result<()> {
         let ran = self.wait_completed(value, self.timeout);
         // Commands of earlier calls.
         self.free_finished();
@@ -290,7 +288,7 @@ impl<R: Resources> State<R> {
 
     /// Lends the hand-over of slots that are out of use. Until it ends, refused submissions name
     /// `frame`.
-    pub(in crate::exchange) fn lend_revival(&self, frame: u64) -> Result<u64> {
+    pub(super) fn lend_revival(&self, frame: u64) -> Result<u64> {
         let _order = self.lock_submissions()?;
         let lent = self.ledger().values().lend_hand_over(frame);
         lent.map_err(|refusal| self.refusal_error(refusal))
@@ -301,7 +299,7 @@ impl<R: Resources> State<R> {
     ///
     /// # Safety
     /// As [`Exchange::record_initial`].
-    pub(in crate::exchange) unsafe fn record_revival(
+    pub(super) unsafe fn record_revival(
         self: &Arc<Self>,
         commands: vk::CommandBuffer,
         value: u64,
@@ -314,7 +312,7 @@ impl<R: Resources> State<R> {
         InitialTurn { shared: Arc::clone(self), value, ended: false, after, revive: Some(revive) }
     }
 
-    pub(in crate::exchange) fn initial_lent_error(&self) -> Error {
+    pub(super) fn initial_lent_error(&self) -> Error {
         self.refusal_error(Refusal::InitialLent)
     }
 }
@@ -322,7 +320,7 @@ impl<R: Resources> State<R> {
 impl<R: Resources> State<R> {
     /// Submits the first hand-over of the images of `next` without waiting. Returns the value of
     /// `rendered` that it signals. The commands are kept until then. No turn is open.
-    pub(in crate::exchange) fn hand_over(&self, next: &Self) -> Result<u64> {
+    pub(super) fn hand_over(&self, next: &Self) -> Result<u64> {
         // SAFETY: recorded on this device, for the barriers' family, outside a render pass; the
         // images have not been used.
         let recorded = |commands| unsafe { record(self.compute.device(), &next.barriers, commands) };

@@ -1,17 +1,8 @@
-//! Descriptions of resources for another process, and the layout of their bytes in memory that the
-//! process fills.
+//! The layout of the bytes of resources in memory that another process has filled.
 
-use bridge_ipc::{BufferDescriptor, Channel, ImageDescriptor, ImageShape};
 use bytemuck::Pod;
-use cuda_import::{ChannelType, Texel};
-use vk_export::ImageKind;
-use vk_export::ash::vk;
 
 use crate::host_image::HostImageMut;
-use crate::image::format::FormatInfo;
-use crate::image::spec::ImageSpec;
-
-pub(crate) use bridge_ipc::ResourceKind;
 
 /// Position of a run of bytes in memory that another process has filled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,45 +13,6 @@ pub(crate) enum Run {
     Level,
     /// Directly after the previous run.
     Next,
-}
-
-/// Describes a buffer of `len` elements.
-pub(crate) fn buffer<T>(len: usize) -> ResourceKind {
-    let size = len.saturating_mul(size_of::<T>()) as u64;
-    let element_size = u32::try_from(size_of::<T>()).unwrap_or(0);
-    ResourceKind::Buffer(BufferDescriptor { size, element_size })
-}
-
-/// Describes an image; returns `None` for a kind or a channel type that the protocol does not
-/// support.
-pub(crate) fn image<T: Texel>(spec: &ImageSpec<T>, format: FormatInfo) -> Option<ResourceKind> {
-    Some(ResourceKind::Image(ImageDescriptor {
-        shape: match spec.kind {
-            ImageKind::D1 => ImageShape::D1,
-            ImageKind::D2 => ImageShape::D2,
-            ImageKind::D3 => ImageShape::D3,
-            ImageKind::Cube => ImageShape::Cube,
-            _ => return None,
-        },
-        extent: spec.extent,
-        levels: spec.mip_levels,
-        layers: spec.array_layers,
-        channel: match format.texel.channel {
-            ChannelType::U8 => Channel::U8,
-            ChannelType::I8 => Channel::I8,
-            ChannelType::U16 => Channel::U16,
-            ChannelType::I16 => Channel::I16,
-            ChannelType::U32 => Channel::U32,
-            ChannelType::I32 => Channel::I32,
-            ChannelType::F16 => Channel::F16,
-            ChannelType::F32 => Channel::F32,
-            _ => return None,
-        },
-        channels: format.texel.channels,
-        format: spec.format.as_raw().unsigned_abs(),
-        color_attachment: spec.accesses.usage.contains(vk::ImageUsageFlags::COLOR_ATTACHMENT),
-        layered: spec.layered,
-    }))
 }
 
 /// Calls `each` with all texels, level by level and layer by layer, in runs of as many rows as

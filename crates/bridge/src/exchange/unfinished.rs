@@ -9,16 +9,16 @@ use crate::observe::live::Kind;
 use crate::observe::{live, log_error};
 
 /// Commands that may still run, and memory that they copy to.
-pub(in crate::exchange) struct RunningCommands {
+pub(super) struct RunningCommands {
     /// The value of `rendered` that is signaled after them.
-    pub(in crate::exchange) value: u64,
-    pub(in crate::exchange) _commands: OneTimeCommands,
-    pub(in crate::exchange) _target: Option<Buffer>,
+    pub(super) value: u64,
+    pub(super) _commands: OneTimeCommands,
+    pub(super) _target: Option<Buffer>,
 }
 
 /// The commands of an exchange that may still run. Those that are left when it is dropped are
 /// leaked.
-pub(in crate::exchange) struct Unfinished {
+pub(super) struct Unfinished {
     /// The exchange's name.
     name: String,
     /// `true` if the list has entries. It usually has none, and frames then do not lock it.
@@ -27,22 +27,22 @@ pub(in crate::exchange) struct Unfinished {
 }
 
 impl Unfinished {
-    pub(in crate::exchange) fn new(exchange: &str) -> Self {
+    pub(super) fn new(exchange: &str) -> Self {
         Self { name: exchange.to_owned(), has_entries: AtomicBool::new(false), list: Mutex::default() }
     }
 
-    pub(in crate::exchange) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         !self.has_entries.load(Ordering::Relaxed)
     }
 
-    pub(in crate::exchange) fn push(&self, running: RunningCommands) {
+    pub(super) fn push(&self, running: RunningCommands) {
         let mut list = self.list();
         list.push(running);
         self.has_entries.store(true, Ordering::Relaxed);
     }
 
     /// Frees commands that have run once `rendered` has reached this value.
-    pub(in crate::exchange) fn free(&self, reached: u64) {
+    pub(super) fn free(&self, reached: u64) {
         let mut list = self.list();
         let ended: Vec<_> = list.extract_if(.., |running| running.value <= reached).collect();
         self.has_entries.store(!list.is_empty(), Ordering::Relaxed);

@@ -80,7 +80,7 @@ impl Default for SharedPoolInfo<'_> {
 ///
 /// Clones refer to the same pool, and any thread may use it. Its memory is freed with the last
 /// clone and the last buffer.
-#[doc = concat!("\n# Examples\n```\n", include_str!("../../../docs/shared_pool.rs"), "```")]
+#[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/shared_pool.rs"), "```")]
 #[derive(Clone)]
 pub struct SharedPool(Arc<Inner>);
 

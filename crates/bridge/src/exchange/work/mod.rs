@@ -1,6 +1,8 @@
 //! The work of a frame on each compute side, which a compute turn lends.
 #![allow(unsafe_code)] // Lends the resources that the turn owns.
 
+pub(in crate::exchange) mod kernels;
+
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -9,8 +11,10 @@ use cuda_import::cudarc::driver::CudaStream;
 use crate::compute::host::stream::HostStream;
 use crate::compute::remote;
 use crate::error::{Error, Result};
-use crate::exchange::resources::Resources;
-use crate::exchange::turn::kernels::KernelWork;
+use crate::exchange::work::kernels::KernelWork;
+use crate::resources::Resources;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+use crate::resources::runs::Run;
 
 /// Resources to compute with.
 ///
@@ -94,10 +98,7 @@ impl<R: Resources> Work<'_, R> {
     /// # Errors
     /// [`Error::InvalidArgument`] if the work is not on the CPU; `each` is then dropped. Otherwise
     /// as [`HostWork::run`].
-    pub(crate) fn run_for_each_run(
-        &self,
-        each: impl FnMut(crate::exchange::remote::runs::Run, &mut [u8]) + Send + 'static,
-    ) -> Result<()> {
+    pub(crate) fn run_for_each_run(&self, each: impl FnMut(Run, &mut [u8]) + Send + 'static) -> Result<()> {
         match self {
             Self::Host(host) => host.run_for_each_run(each),
             Self::Cuda(_) | Self::Inline(_) | Self::Remote => Err(Error::invalid(
@@ -172,10 +173,7 @@ impl<'t, R: Resources> HostWork<'t, R> {
     /// # Errors
     /// As [`run`](Self::run).
     #[cfg(all(target_os = "linux", feature = "remote"))]
-    pub(crate) fn run_for_each_run(
-        &self,
-        mut each: impl FnMut(crate::exchange::remote::runs::Run, &mut [u8]) + Send + 'static,
-    ) -> Result<()> {
+    pub(crate) fn run_for_each_run(&self, mut each: impl FnMut(Run, &mut [u8]) + Send + 'static) -> Result<()> {
         let (slots, slot) = (Arc::clone(self.slots), self.slot);
         // SAFETY: as in `run`.
         self.stream.run(move || unsafe { R::bytes(&slots[slot], &mut each) })

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+#[cfg(all(target_os = "linux", feature = "remote"))]
+use bridge_ipc::ResourceKind;
 use cuda_import::cudarc::driver::CudaStream;
 use vk_export::ash::vk;
 
@@ -9,10 +11,10 @@ use crate::barriers::Barriers;
 use crate::compute::inline::copy::BufferCopy;
 use crate::error::{Result, first_error};
 #[cfg(all(target_os = "linux", feature = "remote"))]
-use crate::exchange::remote::exported::Exported;
+use crate::resources::exported::Exported;
 #[cfg(all(target_os = "linux", feature = "remote"))]
-use crate::exchange::remote::runs::{ResourceKind, Run};
-use crate::exchange::resources::{NewSlot, Resources, Share, SlotInfo, SlotTypes};
+use crate::resources::runs::Run;
+use crate::resources::{NewSlot, Resources, Share, SlotInfo, SlotTypes};
 
 /// Iterator over the resources of a `Vec` that a turn lends. Not `Clone`: each is lent once.
 pub struct PerElement<'t, R: Resources, L>(Elements<'t, R, L>);
