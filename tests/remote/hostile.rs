@@ -213,13 +213,26 @@ fn an_offer_that_nobody_reads_is_ended_at_any_time() {
     until("the end of the worker", || reader.check_worker().is_err());
     let silent = std::thread::spawn(connect);
     reader.reconnect(scene.accept()).unwrap();
-    let _silent = silent.join().unwrap();
-    // The sender has reached the point at which no further message fits.
-    std::thread::sleep(Duration::from_millis(200));
+    let silent = silent.join().unwrap();
+    wait_until_full(&silent);
     assert!(reader.check_worker().is_ok(), "all of it was sent, or given up");
     let start = std::time::Instant::now();
     reader.disconnect();
     assert!(start.elapsed() < Rig::LONG, "ending took {:?}", start.elapsed());
+}
+
+/// Waits until the sender has reached the point at which no further message fits: something was
+/// sent, and nothing more arrives.
+fn wait_until_full(receiver: &Connection) {
+    const CHECKS: usize = 50;
+    let (mut last, mut checks) = (0, 0);
+    until("messages that nobody reads", || {
+        let unread = rustix::io::ioctl_fionread(receiver).unwrap();
+        checks = if unread > 0 && unread == last { checks + 1 } else { 0 };
+        last = unread;
+        std::thread::sleep(Duration::from_millis(1));
+        checks == CHECKS
+    });
 }
 
 /// A worker that has shut down its socket for reading receives no slot: it is lost, although its

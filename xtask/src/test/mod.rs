@@ -14,7 +14,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use self::expected::Difference;
 use self::tally::Tally;
@@ -79,6 +79,13 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<bool> {
     let difference = Difference::of(&expected::read(&path)?, tally.skips(), arguments.is_empty());
     eprint!("{}", difference.report(&path));
     Ok(passed && !difference.is_failure())
+}
+
+/// Reports that a step has run nothing, with what is missing: an error if this system can have it,
+/// otherwise a line on the console.
+pub(crate) fn nothing_ran(reason: &str, can_have_it: bool) -> Result<()> {
+    ensure!(!can_have_it, "{reason}");
+    crate::console::line(reason)
 }
 
 /// Runs the commands, whose tests append to `log` when they skip, and prints the totals. Returns
@@ -153,6 +160,13 @@ mod tests {
 
     fn words(text: &str) -> Vec<OsString> {
         text.split_whitespace().map(OsString::from).collect()
+    }
+
+    #[test]
+    fn a_step_that_runs_nothing_fails_where_it_could_run() {
+        let error = nothing_ran("there is no Xvfb", true).unwrap_err();
+        assert_eq!(error.to_string(), "there is no Xvfb");
+        nothing_ran("there is no Xvfb", false).unwrap();
     }
 
     #[test]

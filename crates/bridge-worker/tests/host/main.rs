@@ -20,6 +20,8 @@ use bridge_ipc::{
 };
 use bridge_worker::{Buffer, Error, HostWork, Image, LatestWriter, Read, Work};
 
+use test_support::Task;
+
 use scripted::{LIMIT, Renderer, both, connect, floats, listen};
 
 fn picture() -> ResourceKind {
@@ -287,10 +289,10 @@ fn the_end_of_the_renderer_ends_the_wait_at_once() {
     let mut writer: LatestWriter<Buffer<f32>> = worker.latest("x").unwrap();
     writer.begin().unwrap().publish().unwrap();
     let start = Instant::now();
+    let waits = Task::current();
     let mut child = std::thread::scope(|scope| {
         let killed = scope.spawn(move || {
-            // The wait has begun by then.
-            std::thread::sleep(Duration::from_millis(200));
+            waits.wait_until_asleep(|| false);
             child.kill().unwrap();
             child
         });

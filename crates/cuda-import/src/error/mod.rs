@@ -12,7 +12,7 @@ use crate::image::problem::ImageProblem;
 use crate::sys::{DriverCode, DriverVersion};
 
 use object::place;
-use present::list;
+use present::{list, uuid_advice};
 
 pub(crate) use object::Object;
 pub use present::PresentDevice;
@@ -109,11 +109,7 @@ pub enum Error {
     },
 
     /// No CUDA device has this UUID.
-    #[error(
-        "no CUDA device has the UUID {uuid}; present: {}. Check CUDA_VISIBLE_DEVICES and the container's GPUs; \
-         a GPU split by MIG answers with the UUIDs of its instances",
-        list(present)
-    )]
+    #[error("no CUDA device has the UUID {uuid}; present: {}. {}", list(present), uuid_advice(uuid))]
     #[non_exhaustive]
     NoSuchDevice {
         /// The requested UUID.

@@ -26,3 +26,13 @@ pub(super) fn list(present: &[PresentDevice]) -> String {
     }
     present.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
+
+/// Returns what to do if no device has this UUID.
+pub(super) fn uuid_advice(uuid: &Uuid) -> &'static str {
+    if uuid.is_nil() {
+        "A UUID of zeros is none: a layer, or a container's library between the program and its driver, hides which \
+         GPU this is. Remove it (see LD_PRELOAD, /etc/ld.so.preload and the GPU-sharing plug-ins of Kubernetes)"
+    } else {
+        "Check CUDA_VISIBLE_DEVICES and the container's GPUs; a GPU split by MIG answers with the UUIDs of its instances"
+    }
+}

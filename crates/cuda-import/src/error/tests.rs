@@ -60,6 +60,13 @@ fn unknown_uuid_error_lists_the_devices() {
         "{two}"
     );
     assert!(two.contains(&uuid.to_string()), "{two}");
+    assert!(two.contains("Check CUDA_VISIBLE_DEVICES"), "{two}");
+}
+
+#[test]
+fn uuid_of_zeros_error_says_that_it_is_hidden() {
+    let zeros = Error::NoSuchDevice { uuid: Uuid::nil(), present: Vec::new() }.to_string();
+    assert!(zeros.contains("a layer, or a container's library") && !zeros.contains("CUDA_VISIBLE_DEVICES"), "{zeros}");
 }
 
 #[test]

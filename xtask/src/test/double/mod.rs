@@ -73,11 +73,14 @@ pub(crate) fn run() -> Result<()> {
 }
 
 /// Runs programs of an adapter, which the `cargo test` command `test` has built before. The double
-/// is one of their dependencies. If nothing can be run, prints the reason.
+/// is one of their dependencies. If nothing can be run, fails on Linux, and prints the reason
+/// elsewhere.
 pub(crate) fn run_adapter(programs: &[Program], test: Command, package: Package) -> Result<()> {
     if let Some(reason) = unavailable_reason() {
-        crate::console::line(format_args!("nothing is tested on the driver double: {reason}"))?;
-        return Ok(());
+        return crate::test::nothing_ran(
+            &format!("nothing is tested on the driver double: {reason}"),
+            cfg!(target_os = "linux"),
+        );
     }
     // A different folder than the workspace's, whose tests may run at the same time.
     let folder = shell::target_dir().join("ci").join(package.name).join("doubled");
