@@ -20,12 +20,15 @@ pub(crate) trait FrameLoop {
 /// Number of frames in a batch whose processor time is measured: few enough that no driver queue
 /// becomes full, which would make the driver spin.
 const SHORT: usize = 32;
+/// Number of batches whose processor time is measured per round: they take little time, and single
+/// ones differ by more than what the bridge adds.
+const SHORT_PER_ROUND: usize = 8;
 /// The maximum number of frames in a batch whose duration is measured.
 pub(crate) const MAX_BATCH: usize = 4096;
 /// The same for loops that need separate resources for every frame of a batch.
 pub(crate) const MAX_SMALL_BATCH: usize = 256;
 
-/// The costs of frames made in one way, one sample per round.
+/// The costs of frames made in one way, one sample per batch.
 #[derive(Debug, Default)]
 pub(crate) struct FrameCosts {
     /// Microseconds per frame.
@@ -40,7 +43,7 @@ pub(crate) struct FrameCosts {
 pub(crate) fn compare(profile: &Profile, most: usize, loops: &mut [&mut dyn FrameLoop]) -> Result<Vec<FrameCosts>> {
     let frames = batch_size(profile.slice, most, loops)?;
     let walls = walls(profile, profile.rounds, &frames, loops)?;
-    let cpus = alternate(profile, profile.rounds, loops.len(), |way| cpu_of(&mut *loops[way]))?;
+    let cpus = alternate(profile, profile.rounds * SHORT_PER_ROUND, loops.len(), |way| cpu_of(&mut *loops[way]))?;
     let allocations = alternate(profile, profile.rounds, loops.len(), |way| allocations_of(&mut *loops[way]))?;
     let costs = walls.into_iter().zip(cpus).zip(allocations).map(|((wall, cpu), allocations)| FrameCosts {
         wall,
