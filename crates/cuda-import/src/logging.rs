@@ -12,8 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use log::Level;
 
 thread_local! {
-    /// Number of [`LogHold`]s of this thread.
-    static HELD: Cell<usize> = const { Cell::new(0) };
+    static HELD: Held = const { Held { holds: Cell::new(0), lines: Cell::new(false) } };
     /// The lines that are held back.
     static LINES: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
 }
@@ -24,6 +23,15 @@ pub(crate) struct Place {
     pub(crate) module: &'static str,
     pub(crate) file: &'static str,
     pub(crate) line: u32,
+}
+
+/// What this thread holds back, in one place because frames use it, and without a destructor, which
+/// would have to be registered in each thread.
+struct Held {
+    /// Number of [`LogHold`]s.
+    holds: Cell<usize>,
+    /// `true` if [`LINES`] has some.
+    lines: Cell<bool>,
 }
 
 /// A line that is held back.
@@ -46,7 +54,7 @@ impl LogHold {
     #[allow(clippy::new_without_default, reason = "it is made for what it does, not for a value")]
     #[inline]
     pub fn new() -> Self {
-        count(1);
+        HELD.with(|held| held.holds.set(held.holds.get().wrapping_add(1)));
         Self(PhantomData)
     }
 }
@@ -54,26 +62,22 @@ impl LogHold {
 impl Drop for LogHold {
     #[inline]
     fn drop(&mut self) {
-        if count(-1) == 0 && log::max_level() > log::LevelFilter::Off {
+        let pass = HELD.with(|held| {
+            let left = held.holds.get().wrapping_sub(1);
+            held.holds.set(left);
+            left == 0 && held.lines.get()
+        });
+        if pass {
             pass_on();
         }
     }
-}
-
-/// Changes the number of [`LogHold`]s of this thread and returns it, with one access to the
-/// thread's memory: frames do this.
-#[inline]
-fn count(change: isize) -> usize {
-    HELD.with(|held| {
-        held.set(held.get().wrapping_add_signed(change));
-        held.get()
-    })
 }
 
 #[cold]
 fn pass_on() {
     // Taken first, because the logger may use this crate. A thread that is ending may have no list
     // any more.
+    HELD.with(|held| held.lines.set(false));
     for Line { level, place, text } in LINES.try_with(RefCell::take).unwrap_or_default() {
         isolated(|| {
             let logger = log::logger();
@@ -94,13 +98,14 @@ pub(crate) fn write(level: Level, place: Place, text: impl FnOnce() -> String, l
     if level > log::STATIC_MAX_LEVEL || level > log::max_level() {
         return;
     }
-    if HELD.get() == 0 {
+    if HELD.with(|held| held.holds.get()) == 0 {
         return isolated(log);
     }
     isolated(|| {
         let line = Line { level, place, text: text() };
         // On a thread that is ending, the line is lost.
         let _ = LINES.try_with(|lines| lines.borrow_mut().push(line));
+        HELD.with(|held| held.lines.set(true));
     });
 }
 
