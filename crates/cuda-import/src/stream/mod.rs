@@ -6,6 +6,7 @@
 mod create;
 pub(crate) mod event;
 pub(crate) mod foreign_streams;
+mod gather;
 pub(crate) mod graph;
 pub(crate) mod order;
 pub(crate) mod poll;
@@ -23,15 +24,13 @@ use crate::device::{CudaDevice, check_recorded};
 use crate::error::{Error, Result};
 use crate::logging::log_trace;
 use crate::semaphore::ImportedSemaphore;
+use crate::stream::gather::gather;
 use crate::stream::poll::poll_within;
 use crate::stream::refusal::check_capture;
 use crate::sys;
 use crate::sys::{CallError, CallResult, Driver, SemaphoreHandle};
 
 pub(crate) use crate::stream::event::Event;
-
-/// Number of points that need no allocation.
-const ON_STACK: usize = 16;
 
 /// A value of a semaphore that a wait waits for, or that a signal sets.
 #[derive(Clone, Copy, Debug)]
@@ -314,31 +313,6 @@ fn failed(error: CallError, points: &[SemaphorePoint<'_>], device: &CudaDevice) 
 fn trace_points(verb: &str, points: &[SemaphorePoint<'_>]) {
     for point in points {
         log_trace!("{verb} {}: {}", point.semaphore.object(), point.value);
-    }
-}
-
-/// Converts the points to the driver's format, two arrays of the same length.
-fn gather<P: Copy, R>(
-    points: &[SemaphorePoint<'_>],
-    params: impl Fn(u64) -> P,
-    then: impl FnOnce(&[SemaphoreHandle], &[P]) -> R,
-) -> R {
-    match points {
-        [one] => then(&[one.semaphore.handle()], &[params(one.value)]),
-        few if few.len() <= ON_STACK => {
-            let mut handles = [SemaphoreHandle::NONE; ON_STACK];
-            let mut values = [params(0); ON_STACK];
-            for (i, point) in few.iter().enumerate() {
-                handles[i] = point.semaphore.handle();
-                values[i] = params(point.value);
-            }
-            then(&handles[..few.len()], &values[..few.len()])
-        }
-        many => {
-            let handles: Vec<_> = many.iter().map(|point| point.semaphore.handle()).collect();
-            let values: Vec<_> = many.iter().map(|point| params(point.value)).collect();
-            then(&handles, &values)
-        }
     }
 }
 

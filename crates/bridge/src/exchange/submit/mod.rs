@@ -57,22 +57,65 @@ impl<R: Resources> State<R> {
             wait.push(point.submitted_wait(self.stages));
         }
         let signal = [self.first_signal(value)];
+        if let ([buffer], [], []) = (info.commands, info.waits, info.signals) {
+            let commands = [vk::CommandBufferSubmitInfo::default().command_buffer(*buffer)];
+            // SAFETY: upheld by the caller.
+            return unsafe { self.submit_lists(&commands, &wait, &signal, value, info.fence) };
+        }
+        // SAFETY: upheld by the caller.
+        unsafe { self.submit_joined(&wait, &signal, value, info) }
+    }
+
+    /// Submits a frame with the program's own semaphores, or with another number of command buffers
+    /// than one. Not inlined, because the lists take kilobytes of stack: the driver, which is called
+    /// from here, would find its own part of the stack in no cache.
+    ///
+    /// # Safety
+    /// As [`submit_batch`](Self::submit_batch), with `wait` and `signal` for the frame's own points.
+    #[inline(never)]
+    unsafe fn submit_joined(
+        &self,
+        wait: &[vk::SemaphoreSubmitInfo<'_>],
+        signal: &[vk::SemaphoreSubmitInfo<'_>],
+        value: u64,
+        info: &SubmitInfo<'_>,
+    ) -> Result<()> {
         let mut commands: SmallVec<[_; INLINE_CAPACITY]> = SmallVec::new();
         for buffer in info.commands {
             commands.push(vk::CommandBufferSubmitInfo::default().command_buffer(*buffer));
         }
         let (mut waits, mut signals) = (SmallVec::new(), SmallVec::new());
+        let waits = concat_semaphores(wait, info.waits, &mut waits);
+        let signals = concat_semaphores(signal, info.signals, &mut signals);
+        // SAFETY: upheld by the caller.
+        unsafe { self.submit_lists(&commands, waits, signals, value, info.fence) }
+    }
+
+    /// Submits a frame with these lists.
+    ///
+    /// # Safety
+    /// As [`submit_batch`](Self::submit_batch), with `waits` and `signals` for all points of the
+    /// frame and of the program.
+    #[inline]
+    unsafe fn submit_lists(
+        &self,
+        commands: &[vk::CommandBufferSubmitInfo<'_>],
+        waits: &[vk::SemaphoreSubmitInfo<'_>],
+        signals: &[vk::SemaphoreSubmitInfo<'_>],
+        value: u64,
+        fence: vk::Fence,
+    ) -> Result<()> {
         let batch = vk::SubmitInfo2::default()
-            .command_buffer_infos(&commands)
-            .wait_semaphore_infos(concat_semaphores(&wait, info.waits, &mut waits))
-            .signal_semaphore_infos(concat_semaphores(&signal, info.signals, &mut signals));
+            .command_buffer_infos(commands)
+            .wait_semaphore_infos(waits)
+            .signal_semaphore_infos(signals);
         match &self.objects.mirror {
             // SAFETY: VUID-VkSubmitInfo2-semaphore-03882: `rendered` has this queue as its only
             // signaler; its values are taken and submitted under one lock, and none is taken while
             // a lower one is lent. The rest is upheld by the caller.
-            None => unsafe { self.compute.side().submit(self.queue(), batch, info.fence) },
+            None => unsafe { self.compute.side().submit(self.queue(), batch, fence) },
             // SAFETY: as above.
-            Some(mirror) => unsafe { self.submit_mirrored(mirror, batch, value, info.fence) },
+            Some(mirror) => unsafe { self.submit_mirrored(mirror, batch, value, fence) },
         }
     }
 
