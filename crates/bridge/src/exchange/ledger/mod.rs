@@ -223,7 +223,7 @@ impl Ledger {
     /// signal that is certain to come follows them anyway: that of the last submission, if it is
     /// known to have been made, or that of the lent turn.
     pub(super) fn flush(&mut self) -> Option<u64> {
-        if let InitialState::Lent(_) = self.initial { None } else { self.values.flush() }
+        self.needs_flush().then(|| self.values.take_rendered_value())
     }
 
     /// Returns `true` if [`flush`](Self::flush) would take a value.

@@ -94,14 +94,8 @@ impl Values {
         self.rendered
     }
 
-    /// Takes a value for a submission that only signals, after all others. Returns `None` if a
-    /// signal that is certain to come follows them anyway: that of the last submission, if it is
-    /// known to have been made, or that of the lent turn.
-    pub(in crate::exchange) fn flush(&mut self) -> Option<u64> {
-        self.needs_flush().then(|| self.take_rendered_value())
-    }
-
-    /// Returns `true` if [`flush`](Self::flush) would take a value.
+    /// Returns `true` if a submission was made, or may have been, that no signal follows which is
+    /// certain to come.
     pub(in crate::exchange) fn needs_flush(&self) -> bool {
         self.rendered > self.confirmed && self.lent.is_none()
     }
@@ -117,3 +111,7 @@ impl Values {
         self.confirmed
     }
 }
+
+#[cfg(test)]
+#[path = "values_tests.rs"]
+mod tests;
