@@ -8,6 +8,7 @@ use bridge::{BufferAccess, BufferSpec, Error, LatestInfo, Listener, ListenerInfo
 use bridge_ipc::{ConnectInfo, Connection, Hello, Message, Role};
 use bridge_tests::Rig;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketType};
+use test_support::Task;
 
 use crate::death::descriptors_of_connections;
 use crate::drawn_lost::is_ended;
@@ -212,27 +213,29 @@ fn an_offer_that_nobody_reads_is_ended_at_any_time() {
     first.join().unwrap();
     until("the end of the worker", || reader.check_worker().is_err());
     let silent = std::thread::spawn(connect);
-    reader.reconnect(scene.accept()).unwrap();
+    let remote = scene.accept();
     let silent = silent.join().unwrap();
-    wait_until_full(&silent);
+    let greeting = unread(&silent);
+    reader.reconnect(remote).unwrap();
+    wait_until_full(&silent, greeting);
     assert!(reader.check_worker().is_ok(), "all of it was sent, or given up");
     let start = std::time::Instant::now();
     reader.disconnect();
     assert!(start.elapsed() < Rig::LONG, "ending took {:?}", start.elapsed());
 }
 
-/// Waits until the sender has reached the point at which no further message fits: something was
-/// sent, and nothing more arrives.
-fn wait_until_full(receiver: &Connection) {
-    const CHECKS: usize = 50;
-    let (mut last, mut checks) = (0, 0);
-    until("messages that nobody reads", || {
-        let unread = rustix::io::ioctl_fionread(receiver).unwrap();
-        checks = if unread > 0 && unread == last { checks + 1 } else { 0 };
-        last = unread;
-        std::thread::sleep(Duration::from_millis(1));
-        checks == CHECKS
-    });
+/// Returns the number of bytes that were sent to `receiver` and that it has not received.
+fn unread(receiver: &Connection) -> u64 {
+    rustix::io::ioctl_fionread(receiver).unwrap()
+}
+
+/// Waits until the sender has reached the point at which no further message fits: it has sent
+/// something after the greeting, and sleeps.
+fn wait_until_full(receiver: &Connection, greeting: u64) {
+    until("messages that nobody reads", || unread(receiver) > greeting);
+    let senders = Task::named("bridge-remote");
+    assert!(!senders.is_empty(), "no thread serves the connection");
+    senders.iter().for_each(|sender| assert!(sender.wait_until_it_waits(|| false, Rig::LONG)));
 }
 
 /// A worker that has shut down its socket for reading receives no slot: it is lost, although its

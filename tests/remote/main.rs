@@ -25,6 +25,8 @@ mod drawn_hostile;
 #[cfg(target_os = "linux")]
 mod drawn_lost;
 #[cfg(target_os = "linux")]
+mod ending;
+#[cfg(target_os = "linux")]
 mod frames;
 #[cfg(target_os = "linux")]
 mod hostile;

@@ -121,12 +121,10 @@ fn end_renderer(frames: usize, signal: Signal) -> (Duration, Duration) {
     let mut renderer = Renderer::start(&path);
     let (_worker, mut writer) = renderer::connect(&path);
     (0..frames).for_each(|_| renderer::write(&mut writer).unwrap());
-    renderer.signal(signal);
-    if signal == Signal::STOP {
-        std::thread::sleep(Duration::from_millis(30));
-    }
-    renderer.kill();
-    let reported = renderer::lost(&mut writer);
+    let ending = std::thread::spawn(move || renderer.end(signal));
+    renderer::lost(&mut writer);
+    let reported = Instant::now();
+    let reported = ending.join().unwrap().until(reported);
     let start = Instant::now();
     let _next = Renderer::start(&path);
     let (_worker, mut writer) = renderer::connect(&path);

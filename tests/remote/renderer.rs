@@ -10,7 +10,9 @@ use bridge_tests::Rig;
 use bridge_worker::bridge_ipc::Backend;
 use bridge_worker::{Buffer, Error, LatestReader, LatestWriter, Work, Worker, WorkerInfo};
 use rustix::process::Signal;
+use test_support::Task;
 
+use crate::ending::{Ended, end};
 use crate::painter::Painter;
 use crate::scene::Scene;
 use crate::worker::{self, Behavior, send};
@@ -75,6 +77,11 @@ impl Renderer {
 
     pub(crate) fn signal(&self, signal: Signal) {
         send(&self.0, signal);
+    }
+
+    /// Ends the process with a signal.
+    pub(crate) fn end(&mut self, signal: Signal) -> Ended {
+        end(&mut self.0, signal)
     }
 
     pub(crate) fn kill(&mut self) {
@@ -186,16 +193,16 @@ fn a_stopped_renderer_is_waited_for() {
     let (_worker, mut writer) = connect(&path);
     (0..20).for_each(|_| write(&mut writer).unwrap());
     renderer.signal(Signal::STOP);
-    let goes_on = AtomicBool::new(false);
+    let (waited, written, worker) = (AtomicBool::new(false), AtomicBool::new(false), Task::current());
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            // Gives the worker time to write frames without free slots, which must not happen.
-            std::thread::sleep(Duration::from_millis(200));
-            goes_on.store(true, Ordering::Relaxed);
+            let waits = worker.wait_until_it_waits(|| written.load(Ordering::SeqCst), Rig::LONG);
+            waited.store(waits, Ordering::SeqCst);
             renderer.signal(Signal::CONT);
         });
         // More frames than there are slots.
         (0..20).for_each(|_| write(&mut writer).unwrap());
-        assert!(goes_on.load(Ordering::Relaxed), "frames went to a stopped renderer");
+        written.store(true, Ordering::SeqCst);
     });
+    assert!(waited.into_inner(), "frames went to a stopped renderer");
 }

@@ -113,13 +113,7 @@ pub(crate) fn end_renderer(backend: Backend, behavior: Behavior, signal: Signal)
     let killing = std::thread::spawn(move || {
         renderer.wait_for_state();
         let _ = reported.iter().take(all).count();
-        renderer.signal(signal);
-        if signal == Signal::STOP {
-            // A stopped process is not dead.
-            std::thread::sleep(Duration::from_millis(30));
-        }
-        renderer.kill();
-        Instant::now()
+        renderer.end(signal)
     });
     let mut next = 0;
     let error = loop {
@@ -133,7 +127,7 @@ pub(crate) fn end_renderer(backend: Backend, behavior: Behavior, signal: Signal)
         }
     };
     let reported = Instant::now();
-    let killed = killing.join().unwrap().min(reported);
+    let reported = killing.join().unwrap().until(reported);
     assert!(matches!(error, Error::PeerLost { .. } | Error::Closed { .. }), "{error}");
     // No work of this process waits for the renderer.
     if let Some(stream) = reader.stream() {
@@ -144,7 +138,7 @@ pub(crate) fn end_renderer(backend: Backend, behavior: Behavior, signal: Signal)
     let _next = start(&path, Behavior::Draws);
     let (_worker, mut reader) = connect(&path, backend);
     assert!((0..8).all(|frame| read(&mut reader).unwrap() == frame));
-    ([reported.saturating_duration_since(killed), start_of_next.elapsed()], error)
+    ([reported, start_of_next.elapsed()], error)
 }
 
 /// A worker that waits for a frame with a very long timeout is notified of its renderer's end.

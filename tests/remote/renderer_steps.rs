@@ -154,13 +154,7 @@ pub(crate) fn end_renderer(
     let (worker, mut exchange) = connect(&path, backend);
     let killing = std::thread::spawn(move || {
         renderer.wait_for_state();
-        renderer.signal(signal);
-        if signal == Signal::STOP {
-            // A stopped process is not dead.
-            std::thread::sleep(Duration::from_millis(30));
-        }
-        renderer.kill();
-        Instant::now()
+        renderer.end(signal)
     });
     let (reported, error) = if announced {
         (0..5).for_each(|_| write(&mut exchange).unwrap());
@@ -170,7 +164,7 @@ pub(crate) fn end_renderer(
         // The next frame cannot be begun, whether or not this message can still be sent.
         let said = turn.finish();
         let error = said.and_then(|()| write(&mut exchange)).unwrap_err();
-        (killed.elapsed(), error)
+        (killed.until(Instant::now()), error)
     } else {
         let error = loop {
             if let Err(error) = write(&mut exchange) {
@@ -178,8 +172,7 @@ pub(crate) fn end_renderer(
             }
         };
         let reported = Instant::now();
-        // The end may be reported before the process is reaped.
-        (reported.saturating_duration_since(killing.join().unwrap()), error)
+        (killing.join().unwrap().until(reported), error)
     };
     assert!(matches!(error, Error::PeerLost { .. } | Error::Closed { .. }), "{error}");
     // No work of this process waits for the renderer.

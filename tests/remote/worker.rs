@@ -16,6 +16,8 @@ use bridge_ipc::{
 use rustix::net::SendFlags;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
+use crate::ending::{Ended, end};
+
 /// The number of elements of a frame, large enough for a copy to take some time.
 pub(crate) const LEN: usize = 1 << 16;
 
@@ -74,6 +76,11 @@ impl Running {
 
     pub(crate) fn signal(&self, signal: Signal) {
         send(&self.0, signal);
+    }
+
+    /// Ends the process with a signal.
+    pub(crate) fn end(&mut self, signal: Signal) -> Ended {
+        end(&mut self.0, signal)
     }
 
     pub(crate) fn kill(&mut self) {

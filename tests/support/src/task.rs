@@ -20,6 +20,18 @@ impl Task {
         Self(PathBuf::from("/proc").join(fs::read_link("/proc/thread-self").expect("/proc is mounted")))
     }
 
+    /// Returns the threads of this process that have this name, which the kernel cuts off after 15
+    /// bytes.
+    ///
+    /// # Panics
+    /// Panics if `/proc` is not mounted.
+    pub fn named(name: &str) -> Vec<Self> {
+        let tasks = fs::read_dir("/proc/self/task").expect("/proc is mounted").flatten().map(|task| task.path());
+        // A thread may end meanwhile.
+        let has_name = |task: &PathBuf| fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim_end() == name);
+        tasks.filter(has_name).map(Self).collect()
+    }
+
     /// Returns the number of its voluntary context switches, and `true` if the thread is asleep.
     fn sleeps(&self) -> Option<(u64, bool)> {
         let status = fs::read_to_string(self.0.join("status")).ok()?;
@@ -97,6 +109,23 @@ mod tests {
             std::thread::yield_now();
         }
         assert!(!task.wait_until_it_waits(|| thread.is_finished(), Duration::MAX));
+    }
+
+    #[test]
+    fn a_thread_is_found_by_its_name() {
+        let (started, is_started) = mpsc::channel();
+        let (go_on, waits) = mpsc::channel::<()>();
+        let thread = std::thread::Builder::new().name("found-by-name".into());
+        let thread = thread.spawn(move || {
+            started.send(()).unwrap();
+            let _ = waits.recv();
+        });
+        is_started.recv().unwrap();
+        let found = Task::named("found-by-name");
+        assert_eq!((found.len(), Task::named("found-by").len()), (1, 0));
+        found[0].wait_until_asleep(|| false);
+        drop(go_on);
+        thread.unwrap().join().unwrap();
     }
 
     #[test]

@@ -164,18 +164,19 @@ pub(crate) fn kill_soak(minutes: u32, cuda: bool) -> Result<()> {
     kill(SOAK, &[&test], "BRIDGE_KILL_SECONDS", u64::from(minutes) * 60)
 }
 
-/// Runs tests of two processes; `variable` and `value` set their duration.
+/// Runs tests of two processes; `variable` and `value` set their duration. Fails if one of them does
+/// not run.
 fn kill(program: &str, tests: &[&str], variable: &str, value: u64) -> Result<()> {
     if !cfg!(target_os = "linux") {
         crate::console::line("two processes are written for Linux only: there is nothing to kill")?;
         return Ok(());
     }
     let mut command = shell::cargo();
-    command.args(program.split_whitespace()).args(tests).env(variable, value.to_string());
+    command.args(program.split_whitespace()).env(variable, value.to_string());
     if let Some(path) = setup::layer_path() {
         command.env("VK_LAYER_PATH", path);
     }
-    shell::run(&mut command)
+    test::run_named(&mut command, tests)
 }
 
 /// Runs the introductory programs and every demo, the first demo with both scenes. The programs

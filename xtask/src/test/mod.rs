@@ -88,6 +88,29 @@ pub(crate) fn nothing_ran(reason: &str, can_have_it: bool) -> Result<()> {
     crate::console::line(reason)
 }
 
+/// Runs a `cargo test` command that selects the tests `names` exactly. Fails if one of them fails, is
+/// skipped, or does not exist.
+pub(crate) fn run_named(command: &mut Command, names: &[&str]) -> Result<()> {
+    let log = shell::target_dir().join("named_skips.log");
+    fs::create_dir_all(shell::target_dir())?;
+    fs::write(&log, "").with_context(|| format!("cannot write {}", log.display()))?;
+    let (tally, passed) = tally(command.args(names).env(SKIP_LOG, &log), &log)?;
+    ensure!(passed, "`{}` failed", shell::command_line(command));
+    check_all_ran(&tally, names)
+}
+
+/// Fails unless all of these tests have passed without being skipped.
+fn check_all_ran(tally: &Tally, names: &[&str]) -> Result<()> {
+    ensure!(
+        tally.passed == names.len(),
+        "{} of {} tests ran; the others are skipped, for the reason above, or do not exist: {}",
+        tally.passed,
+        names.len(),
+        names.join(", ")
+    );
+    Ok(())
+}
+
 /// Runs the commands, whose tests append to `log` when they skip, and prints the totals. Returns
 /// `false` if a test failed.
 pub(crate) fn count(commands: impl IntoIterator<Item = Command>, log: &Path) -> Result<bool> {
@@ -167,6 +190,23 @@ mod tests {
         let error = nothing_ran("there is no Xvfb", true).unwrap_err();
         assert_eq!(error.to_string(), "there is no Xvfb");
         nothing_ran("there is no Xvfb", false).unwrap();
+    }
+
+    #[test]
+    fn a_named_test_that_is_skipped_or_missing_fails() {
+        let names = ["matrix::one", "matrix::two"];
+        let after = |result: &str, log: &str| {
+            let mut tally = Tally::default();
+            tally.take_line(result);
+            tally.take_log(log);
+            check_all_ran(&tally, &names).map_err(|error| error.to_string())
+        };
+        after("test result: ok. 2 passed; 0 failed; 0 ignored", "").unwrap();
+        let skipped = "p/remote\tmatrix::two\t\tno CUDA driver\n";
+        let skipped = after("test result: ok. 2 passed; 0 failed; 0 ignored", skipped).unwrap_err();
+        assert!(skipped.starts_with("1 of 2 tests ran") && skipped.ends_with("matrix::one, matrix::two"), "{skipped}");
+        after("test result: ok. 1 passed; 0 failed; 0 ignored", "").unwrap_err();
+        after("", "").unwrap_err();
     }
 
     #[test]

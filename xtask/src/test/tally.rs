@@ -29,7 +29,8 @@ impl fmt::Display for Skip {
 /// The totals of a test run.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
-    passed: usize,
+    /// The tests that passed. [`take_log`](Self::take_log) subtracts those that were skipped.
+    pub(super) passed: usize,
     pub(super) failed: usize,
     /// Each skip, with its reason.
     skipped: BTreeMap<Skip, String>,

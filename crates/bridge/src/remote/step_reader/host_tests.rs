@@ -5,6 +5,7 @@ use bridge_ipc::{MappedMemory, SharedMemory};
 use vk_export::ash::vk;
 use vk_export::{BufferAccess, OneTimeCommands, Semaphore, SemaphoreInfo, SemaphoreKind};
 
+use super::tests::HANGS;
 use super::*;
 use crate::buffer::spec::BufferSpec;
 use crate::compute::{self, Compute};
@@ -134,7 +135,7 @@ fn frames_are_read_once_in_order_before_their_slots_are_reused() {
     let Some(mut worker) = Worker::new(LIMIT) else { return };
     worker.draw(10, true);
     worker.draw(11, false);
-    std::thread::sleep(Duration::from_millis(30));
+    std::thread::sleep(HANGS);
     worker.advance();
     assert!(worker.held.is_empty() && worker.begin().is_none(), "it is not drawn");
     worker.open();
