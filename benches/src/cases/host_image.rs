@@ -1,6 +1,9 @@
 //! A frame whose image the CPU writes and of which Vulkan copies a corner: through an exchange on
-//! the CPU backend, compared with a staging buffer and the same copies by hand.
+//! the CPU backend, compared with a staging buffer and the same copies by hand. The parameter
+//! `staged` says whether the exchange stages the image too, or maps it.
 #![allow(unsafe_code)] // Records and submits.
+
+use std::cell::Cell;
 
 use anyhow::{Context, Result, bail};
 use bridge::ash::vk;
@@ -43,11 +46,14 @@ fn run(bench: &Bench, rows: &mut Rows, extent: [u32; 2], what: &str) -> Result<(
     let corners = (0..SLOTS).map(|_| corner(&gpu.device, "shared")).collect::<Result<Vec<_>>>()?;
     let info = ExchangeInfo { name: "host image", slots: SLOTS, timeout: LIMIT, ..Default::default() };
     let spec = Images::new(FORMAT, extent, ImageAccess::TRANSFER_READ);
+    let staged = Cell::new(false);
     let record = |turn: &RenderTurn<Images>, commands| {
         let image = turn.resources();
+        staged.set(image.is_staged());
         copy_corner(&gpu.device, commands, (image.as_raw(), image.layout()), &corners[turn.slot()]);
     };
     let mut ours = Frames::on(&side, &info, spec, write, record)?;
+    rows.parameter("staged", staged.get());
     let mut by_hand = Staging::new(gpu, extent)?;
     let costs = compare(&bench.profile, MAX_SMALL_BATCH, &mut [&mut ours, &mut by_hand])?;
     let [ours, by_hand] = &costs[..] else { bail!("two loops were measured") };

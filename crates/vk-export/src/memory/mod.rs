@@ -26,7 +26,9 @@ pub enum Placement {
     /// first.
     #[default]
     Exportable,
-    /// In device memory, exportable, and mapped by other GPUs too. This takes whole pages of 2 MiB:
+    /// In device memory, exportable, and mapped by other GPUs too. The allocation is owned like that
+    /// of [`Exportable`](Self::Exportable), and every GPU must free its mapping first. This takes whole
+    /// pages of 2 MiB:
     /// a buffer outside of a [`Block`](crate::Block) has its own allocation, and the Vulkan buffer
     /// is as large as that allocation. Its `size` is still the requested one, but a descriptor with
     /// `VK_WHOLE_SIZE` includes the rest, which contains no data. Not for images.
@@ -34,7 +36,7 @@ pub enum Placement {
     /// Mapped and coherent for the host as long as it lives. Only Vulkan owns it, and it is freed
     /// with the resource.
     HostVisible,
-    /// In device memory, for Vulkan alone: neither exported nor mapped, and freed with the
+    /// In device memory, neither exported nor mapped. Only Vulkan owns it, and it is freed with the
     /// resource. Used for resources that are shared through copies.
     DeviceLocal,
 }
