@@ -9,6 +9,9 @@ mod bounds;
 #[allow(dead_code, unreachable_pub, reason = "as above")]
 #[path = "../remote/cuda_worker.rs"]
 mod cuda_worker;
+#[allow(dead_code, unreachable_pub, reason = "as above")]
+#[path = "../remote/ending.rs"]
+mod ending;
 mod footprint;
 mod run;
 #[allow(dead_code, unreachable_pub, reason = "as above")]

@@ -49,17 +49,29 @@ const SET_BACK: &[&str] =
 pub(super) const BEFORE_PENDING: &str = "VUID-VkSemaphoreSignalInfo-value-03259";
 
 /// Sets a timeline to a lower value, as a worker with CUDA can, by submissions of the queue, which
-/// is not blocked. Returns once the timeline has the value: the software driver may apply a signal
-/// from before later than this one.
+/// is not blocked. Returns once the timeline has the value.
 pub(super) fn set_back(timeline: &Semaphore, value: u64) {
-    let start = Instant::now();
+    set_back_until(timeline, value, || false);
+}
+
+/// Like [`set_back`], while another thread may signal the timeline again in response, which
+/// `is_answered` reports. The value is then not set back a second time.
+pub(super) fn set_back_until(timeline: &Semaphore, value: u64, is_answered: impl Fn() -> bool) {
+    /// The software driver may apply a signal from before later than this one, which is then
+    /// repeated.
+    const REPEAT: Duration = Duration::from_millis(50);
+    let (start, before) = (Instant::now(), timeline.value().unwrap());
     loop {
         submit_signal(timeline, value);
-        let found = timeline.value().unwrap();
-        if found == value {
-            return;
+        let submitted = Instant::now();
+        while submitted.elapsed() < REPEAT {
+            let found = timeline.value().unwrap();
+            if found == value || found > before || is_answered() {
+                return;
+            }
+            std::thread::yield_now();
         }
-        assert!(start.elapsed() < LIMIT, "the driver does not let a timeline fall from {found} to {value}");
+        assert!(start.elapsed() < LIMIT, "the driver does not let a timeline fall from {before} to {value}");
     }
 }
 

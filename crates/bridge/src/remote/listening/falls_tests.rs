@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use bridge_ipc::Listener;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal, kill_process};
-use vk_export::BufferAccess;
+use vk_export::{BufferAccess, Semaphore, SemaphoreInfo, SemaphoreKind};
 
 use super::test_worker::{LIMIT, Peer, Words, offer};
 use super::*;
@@ -21,7 +21,7 @@ use crate::exchange::{ExchangeInfo, ProgramHalf as _, RemoteHandle, RemoteTurns,
 use crate::remote::memory::AcceptedMemory;
 use crate::remote::status::Status;
 use crate::remote::step_writer::StepWriterPart;
-use crate::remote::test_renderer::set_back;
+use crate::remote::test_renderer::set_back_until;
 use crate::remote::wake::Waker;
 use crate::test_device::own_device;
 use crate::timeline::TimelinePoint;
@@ -92,7 +92,8 @@ impl Scene {
     }
 
     fn fall(&self) {
-        set_back(self.steps.state().computed_semaphore(), 1);
+        let is_found = |error: Error| error.to_string().contains("set its timeline back");
+        set_back_until(self.steps.state().computed_semaphore(), 1, || self.status.loss_error().is_some_and(is_found));
     }
 
     fn until(&self, condition: impl Fn(&Self) -> bool) {
@@ -183,4 +184,26 @@ fn timeline_that_falls_at_the_end_of_a_dead_workers_child_is_signaled_again() {
     // Nothing is left that would signal.
     scene.until(|scene| scene.thread.is_finished());
     scene.submit().wait(LIMIT).unwrap();
+}
+
+/// The test's own signals must not follow the one of the thread under test, which then would be
+/// undone unseen.
+#[test]
+fn a_fall_that_was_answered_is_not_repeated() {
+    let Some(device) = own_device() else { return };
+    let info = SemaphoreInfo { name: "answered", kind: SemaphoreKind::Timeline, exportable: false };
+    let timeline = Semaphore::new(&device, &info).unwrap();
+    // SAFETY: the first signal.
+    unsafe { timeline.signal(2) }.unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while timeline.value().unwrap() != 1 {
+                std::thread::yield_now();
+            }
+            // SAFETY: the value is higher than the timeline's, and the other signal has completed.
+            unsafe { timeline.signal(3) }.unwrap();
+        });
+        set_back_until(&timeline, 1, || false);
+    });
+    assert_eq!(timeline.value().unwrap(), 3);
 }
