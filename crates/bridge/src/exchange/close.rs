@@ -58,8 +58,16 @@ impl<R: Resources> State<R> {
         }
         #[cfg(all(test, target_os = "linux", feature = "remote"))]
         crate::observe::steps::note("flush", self.compute.device().as_raw().handle());
-        let _order = self.lock_submissions()?;
-        let Some(value) = self.ledger().flush() else { return Ok(()) };
+        let order = self.lock_submissions()?;
+        let flushed = self.ledger.flush(&order, |value| self.submit_signal(value))?;
+        if let Some(value) = flushed {
+            self.objects.rendered.issue(value);
+        }
+        Ok(())
+    }
+
+    /// Submits the signal of a value of `rendered` that was taken under the lock, which is held.
+    fn submit_signal(&self, value: u64) -> Result<()> {
         let signal = [self.first_signal(value)];
         let batch = vk::SubmitInfo2::default().signal_semaphore_infos(&signal);
         match &self.objects.mirror {
@@ -70,8 +78,6 @@ impl<R: Resources> State<R> {
             // SAFETY: as above, for the mirror too.
             Some(mirror) => unsafe { self.submit_mirrored(mirror, batch, value, vk::Fence::null()) }?,
         }
-        self.ledger().mark_flushed(value);
-        self.objects.rendered.issue(value);
         Ok(())
     }
 

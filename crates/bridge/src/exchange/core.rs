@@ -10,6 +10,7 @@ use vk_export::QueueKind;
 use super::info::ExchangeInfo;
 use super::ledger::{FirstSide, Ledger};
 use super::pace::Pace;
+use super::shared_ledger::SharedLedger;
 use super::unfinished::Unfinished;
 use crate::compute::Compute;
 use crate::observe::frame_mutex::FrameMutex;
@@ -21,14 +22,7 @@ pub(super) type OnChange = Box<dyn Fn() + Send + Sync>;
 
 /// State that stays when the resources of an exchange are replaced.
 pub(crate) struct Core {
-    pub(super) ledger: FrameMutex<Ledger>,
-    /// The highest value of `computed` that was taken. Locked from taking a value until its signal
-    /// is enqueued, so that the values rise in stream order. If the compute side is a worker, one
-    /// thread takes the values and announces them, and the lock is held only while taking one.
-    pub(super) last_computed: FrameMutex<u64>,
-    /// Held from taking a value of `rendered` until its signal is submitted, so that the values
-    /// rise in queue order. The ledger has the values, since a lent one may never be submitted.
-    pub(super) rendered_lock: FrameMutex<()>,
+    pub(super) ledger: SharedLedger,
     /// `None` if frames in flight are not limited; frames then take no lock.
     pub(super) pace: Option<FrameMutex<Pace>>,
     pub(super) first: FirstSide,
@@ -54,9 +48,7 @@ pub(crate) struct Core {
 impl Core {
     pub(super) fn new(compute: &Compute, info: &ExchangeInfo<'_>, first: FirstSide) -> Self {
         Self {
-            ledger: FrameMutex::new(Ledger::new(first, info.slots)),
-            last_computed: FrameMutex::new(0),
-            rendered_lock: FrameMutex::new(()),
+            ledger: SharedLedger::new(Ledger::new(first, info.slots)),
             pace: info.frames_in_flight.map(|bound| FrameMutex::new(Pace::new(bound))),
             first,
             compute: compute.clone(),

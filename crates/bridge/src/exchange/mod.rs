@@ -22,8 +22,12 @@ mod pace;
 mod remote;
 mod replace;
 mod replaced;
+#[cfg(all(test, target_os = "linux", feature = "remote"))]
+mod schedules;
+mod shared_ledger;
 mod signal_lock;
 mod state;
+mod sync;
 mod turn;
 mod turn_parts;
 mod unfinished;

@@ -268,19 +268,9 @@ impl<R: Resources> State<R> {
     /// Takes the next value of `computed` and calls `signal` to enqueue it. Returns the value, which
     /// is used up even if the signal cannot be enqueued.
     pub(super) fn signal_computed(&self, signal: impl FnOnce(u64) -> Result<()>) -> Result<u64> {
-        let mut last = SignalLock::new(&self.last_computed);
-        *last += 1;
-        let value = *last;
-        match signal(value) {
-            Ok(()) => {
-                self.objects.computed.issue(value);
-                Ok(value)
-            }
-            Err(error) => {
-                drop(last); // `check_failure` calls the logger, which may take any lock.
-                self.check_failure(Err(error))
-            }
-        }
+        let signaled = self.ledger.signal_computed(signal, |value| self.objects.computed.issue(value));
+        // The lock is released: `check_failure` calls the logger, which may take any lock.
+        self.check_failure(signaled)
     }
 
     /// Locks the order of submissions, while a value of `rendered` is taken and submitted.
@@ -290,14 +280,14 @@ impl<R: Resources> State<R> {
     /// lock may wait for the queue.
     pub(super) fn lock_submissions(&self) -> Result<SignalLock<'_>> {
         self.queue().check_free()?;
-        Ok(SignalLock::new(&self.rendered_lock))
+        Ok(self.ledger.lock_submissions())
     }
 
     /// Like [`lock_submissions`](Self::lock_submissions), without using the queue. Returns `None`
     /// if another thread holds the lock.
     #[cfg(all(target_os = "linux", feature = "remote"))]
     pub(super) fn try_lock_submissions(&self) -> Option<SignalLock<'_>> {
-        SignalLock::try_new(&self.rendered_lock)
+        self.ledger.try_lock_submissions()
     }
 
     /// Tries again to enqueue the signals that failed turns left out. A slot stays out of use until

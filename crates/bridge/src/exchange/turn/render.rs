@@ -134,6 +134,11 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     /// Records that the frame's submission, which signals `value`, was accepted.
     pub(in crate::exchange) fn record_submission(&self, value: u64) {
         self.shared.ledger().mark_submitted(self.slot, value);
+        self.announce_submission(value);
+    }
+
+    /// Announces a submission that the ledger has recorded.
+    fn announce_submission(&self, value: u64) {
         self.shared.notify_change();
         if self.computed > 0 {
             self.shared.objects.computed.record_wait(self.computed);
@@ -186,20 +191,19 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     /// # Safety
     /// As [`submit_with`](Self::submit_with).
     pub(in crate::exchange) unsafe fn enqueue(&mut self, info: &SubmitInfo<'_>) -> Result<u64> {
-        let _order = self.shared.lock_submissions()?;
-        let value = self.shared.ledger().next_rendered_value(self.frame);
-        let value = value.map_err(|refusal| self.shared.refusal_error(refusal))?;
-        // SAFETY: the value was taken under the lock that is held, and no turn is lent. The rest is
+        let shared = &self.shared;
+        let order = shared.lock_submissions()?;
+        // SAFETY: the value is taken under the lock that is held, and no turn is lent. The rest is
         // upheld by the caller.
-        let submitted = unsafe { self.shared.submit_batch(&[self.after()], value, info) };
+        let submit = |value| unsafe { shared.submit_batch(&[self.after()], value, info) };
+        let submitted = shared.ledger.submit(&order, (self.slot, self.frame), submit);
+        let submitted = submitted.map_err(|refusal| shared.refusal_error(refusal))?;
         self.done = true;
-        if let Err(error) = submitted {
-            self.shared.ledger().skip_render(self.slot);
-            self.shared.notify_change();
-            return Err(error);
+        match submitted {
+            Ok(value) => self.announce_submission(value),
+            Err(_) => shared.notify_change(),
         }
-        self.record_submission(value);
-        Ok(value)
+        submitted
     }
 
     /// Returns the slot without rendering, for example because the window is minimized or the

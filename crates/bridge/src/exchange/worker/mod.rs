@@ -23,6 +23,7 @@ use super::info::ExchangeInfo;
 use super::ledger::initial::InitialState;
 use super::ledger::{FirstSide, Ledger};
 use super::mirror::Mirror;
+use super::shared_ledger::SharedLedger;
 use super::slots::lender::Lender;
 use super::slots::{barriers, copy_stages};
 use super::state::{SharedObjects, State};
@@ -86,9 +87,7 @@ impl<R: Resources> WorkerState<R> {
 
     /// Takes the next value of `computed`.
     fn take_computed_value(&self) -> u64 {
-        let mut last = self.state.last_computed.lock();
-        *last += 1;
-        *last
+        self.state.ledger.take_computed()
     }
 
     /// Lets the compute thread copy the contents of a slot, or fill it, after Vulkan's use with the
@@ -226,9 +225,7 @@ impl<R: Resources> State<R> {
         let mut ledger = Ledger::new(self.first, self.objects.slots.len());
         ledger.continue_from(&mut self.ledger());
         let core = Arc::new(Core {
-            ledger: FrameMutex::new(ledger),
-            last_computed: FrameMutex::new(0),
-            rendered_lock: FrameMutex::new(()),
+            ledger: SharedLedger::new(ledger),
             pace: self.pace.as_ref().map(|pace| FrameMutex::new(pace.lock().to_empty())),
             first: self.first,
             compute: self.compute.clone(),
