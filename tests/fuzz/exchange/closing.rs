@@ -18,8 +18,17 @@ impl<S: Shape, D: DirectionExt> Ring<S, D> {
         self.common.count("closes");
     }
 
+    pub(crate) fn drop_exchange(&mut self) {
+        if self.exchange.take().is_some() {
+            self.common.count("exchanges dropped");
+        }
+    }
+
     pub(crate) fn forget<T>(&mut self, turn: Option<T>) {
-        self.forgotten += usize::from(turn.is_some());
+        if turn.is_some() {
+            self.common.count("turns forgotten");
+            self.forgotten += 1;
+        }
         std::mem::forget(turn);
     }
 

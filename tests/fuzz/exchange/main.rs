@@ -5,10 +5,12 @@
 
 mod closing;
 mod common;
+mod compute;
 mod direction_ext;
 mod inline;
 mod model;
 mod op;
+mod pair;
 mod query;
 mod render;
 mod ring;
@@ -20,6 +22,46 @@ use bridge::Backend;
 use bridge_fuzz::fuzz;
 use bridge_tests::Rig;
 
+/// The counts of which none may be zero in continuous integration.
+const OPERATIONS: &[&str] = &[
+    "begins",
+    "cases on host",
+    "cases on inline",
+    "closes",
+    "closures",
+    "closures of two compute sides refused",
+    "closures of two turns",
+    "compute sides lost",
+    "compute turns dropped",
+    "compute turns skipped",
+    "ends inside a closure",
+    "exchanges",
+    "exchanges dropped",
+    "exchanges forgotten",
+    "frames seen",
+    "frames streamed",
+    "lent turns",
+    "lent turns dropped",
+    "lent turns retracted",
+    "new compute sides",
+    "pooled buffers",
+    "pooled buffers given back",
+    "pools",
+    "questions",
+    "recorded copies between turns",
+    "recordings",
+    "recordings seen",
+    "refused begins",
+    "render turns dropped",
+    "render turns skipped",
+    "replacements",
+    "steps side by side",
+    "submissions",
+    "submissions by an engine",
+    "submissions by an engine that are not reported",
+    "turns forgotten",
+];
+
 #[test]
 fn exchange() {
     let rig = Rig::open();
@@ -30,7 +72,7 @@ fn exchange() {
         }
         images
     });
-    fuzz("exchange", &op::case(), |(backend, ops)| {
+    fuzz("exchange", &op::case(), OPERATIONS, |(backend, ops)| {
         let images = if backend == Backend::Inline { inline } else { host };
         world::run(rig.device(), backend, images, &ops)
     });

@@ -37,11 +37,13 @@ impl<S: Shape, D: DirectionExt> Ring<S, D> {
                 if let Some(turn) = self.pick(which) {
                     self.model.slots[turn.slot()] = SlotState::Free;
                     turn.skip();
+                    self.common.count("render turns skipped");
                 }
             }
             RingOp::DropRender(which) => {
                 if let Some(turn) = self.pick(which) {
                     self.model.drop_render(turn.frame(), turn.slot());
+                    self.common.count("render turns dropped");
                 }
             }
             RingOp::ForgetRender(which) => {
@@ -56,11 +58,13 @@ impl<S: Shape, D: DirectionExt> Ring<S, D> {
                     self.model.taken -= 1;
                     // SAFETY: the parts were not used.
                     unsafe { lent.not_submitted() };
+                    self.common.count("lent turns retracted");
                 }
             }
             RingOp::DropLent if self.short => {
                 if let Some(lent) = self.lent.take() {
                     self.model.slots[lent.slot()] = SlotState::Unknown { frame: lent.frame(), value: self.model.taken };
+                    self.common.count("lent turns dropped");
                 }
             }
             RingOp::ForgetLent => {
@@ -191,6 +195,7 @@ impl<S: Shape, D: DirectionExt> Ring<S, D> {
         if !reports {
             drop(lent);
             self.model.slots[slot] = SlotState::Unknown { frame, value };
+            self.common.count("submissions by an engine that are not reported");
             return;
         }
         self.model.note_submitted(value);
@@ -230,6 +235,7 @@ impl<S: Shape, D: DirectionExt> Ring<S, D> {
                     assert!(difference.is_none(), "streamed: {difference:?}");
                     common.idle.lock().unwrap().push(transfer);
                     common.count("frames seen");
+                    common.count("frames streamed");
                 }
             });
             for _ in 0..frames {
