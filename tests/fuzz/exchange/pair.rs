@@ -11,6 +11,7 @@ use crate::common::Side;
 use crate::direction_ext::DirectionExt;
 use crate::model::SlotState;
 use crate::op::{Open, Pair, RingOp};
+use crate::planted::Planted;
 use crate::ring::{AnyRing, Ring};
 use crate::shape::Content;
 use crate::world::{MOST_RINGS, World};
@@ -115,7 +116,7 @@ impl<D: DirectionExt> Ring<Words, D> {
 /// Writes to the open turns of both exchanges, or copies from the first one to the other.
 fn together<D: DirectionExt>(first: &mut Ring<Words, ComputeFirst>, second: &mut Ring<Words, D>) {
     let common = first.common.clone();
-    let after = Some(Content::Pattern(common.tag()));
+    let after = [(); 2].map(|()| Some(Content::Pattern(common.tag())));
     let same = Arc::ptr_eq(&first.side.failed, &second.side.failed);
     let (Some(turn), Some(other)) = (&mut first.compute, &mut second.compute) else { return };
     let slots = [turn.slot(), other.slot()];
@@ -134,15 +135,18 @@ fn together<D: DirectionExt>(first: &mut Ring<Words, ComputeFirst>, second: &mut
         _ => unreachable!("the exchanges of a case are on one backend"),
     };
     let faults = Arc::clone(&common.faults);
+    let swapped = Planted::TurnsSwapped.is_now();
     let ran = host.run_with(&mut others, move |mine, others| {
-        let found = [visit::<Words>(mine, before[0], after, true), visit::<Words>(others, before[1], after, true)];
+        let (mine, others) = if swapped { (others, mine) } else { (mine, others) };
+        let found =
+            [visit::<Words>(mine, before[0], after[0], true), visit::<Words>(others, before[1], after[1], true)];
         faults.lock().unwrap().extend(found.into_iter().flatten());
     });
     match ran {
         Ok(()) => {
             assert!(same && !first.side.has_failed());
-            first.contents[slots[0]] = after;
-            second.contents[slots[1]] = after;
+            first.contents[slots[0]] = after[0];
+            second.contents[slots[1]] = after[1];
             common.count("closures of two turns");
         }
         Err(bridge::Error::InvalidArgument { .. }) => {

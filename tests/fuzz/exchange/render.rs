@@ -9,8 +9,10 @@ use bridge_tests::Rig;
 
 use crate::closing::visit;
 use crate::direction_ext::DirectionExt;
+use crate::hook::hold_queue;
 use crate::model::{Refused, SlotState};
 use crate::op::RingOp;
+use crate::planted::Planted;
 use crate::ring::{Flight, Ring};
 use crate::shape::{Content, Shape};
 use crate::transfer::Transfer;
@@ -87,7 +89,7 @@ impl<S: Shape, D: DirectionExt> Ring<S, D> {
         let word = fill.then(|| self.common.tag());
         let before = self.contents[slot];
         self.contents[slot] = word.map(Content::Flat).or(before);
-        (before, word)
+        (before, word.map(|word| word + u32::from(Planted::FrameOffByOne.is_now())))
     }
 
     fn submit(&mut self, which: u8, fill: bool) {
@@ -100,6 +102,7 @@ impl<S: Shape, D: DirectionExt> Ring<S, D> {
         // Signals the end of the frame, in case the turn's point is not returned.
         self.own.1 += 1;
         let signals = [self.own_signal()];
+        hold_queue(&self.common.device);
         let info = bridge::SubmitInfo { commands: &[commands], signals: &signals, ..Default::default() };
         // SAFETY: recorded with the turn's barriers; the transfer is kept until the frame was
         // waited for, and the values of the additional signal increase on the one queue.
@@ -111,7 +114,8 @@ impl<S: Shape, D: DirectionExt> Ring<S, D> {
                 self.model.note_submitted(value);
                 match self.continue_with(D::submitted::<S>(submitted), frame, slot) {
                     Some(point) => {
-                        assert_eq!(point.value(), value);
+                        let ended = point.value() + u64::from(Planted::ValueOffByOne.is_now());
+                        assert_eq!(ended, value, "the frame ends at another value");
                         flight.point = Some(point);
                     }
                     None => {

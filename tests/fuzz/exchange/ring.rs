@@ -1,5 +1,5 @@
 //! One exchange of a case, with its turns, its model and the contents of its slots.
-#![allow(clippy::unwrap_used)] // A failure here fails the case.
+#![allow(unsafe_code, clippy::unwrap_used)] // A failure here fails the case.
 
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
@@ -16,6 +16,7 @@ use crate::common::{Common, Kept, Side};
 use crate::direction_ext::{DirectionExt, Next};
 use crate::model::{Model, Refused, SlotState};
 use crate::op::{Open, RingOp};
+use crate::planted::Planted;
 use crate::shape::{Content, Shape};
 use crate::transfer::Transfer;
 
@@ -110,6 +111,9 @@ impl<S: Shape, D: DirectionExt> Ring<S, D> {
             // The result of `begin` depends on which of them have ended.
             self.wait_for_all();
         }
+        if Planted::LossNotReported.is_now() {
+            self.model.lost = None;
+        }
         let expected = if self.side.has_failed() { Err(Refused::HostFailed) } else { self.model.begin() };
         let begun = exchange.begin();
         self.exchange = Some(exchange);
@@ -121,6 +125,7 @@ impl<S: Shape, D: DirectionExt> Ring<S, D> {
                     Next::Render(turn) => (turn.frame(), turn.slot()),
                     Next::Done(_) => unreachable!("a frame begins with a turn"),
                 };
+                let expected = expected.map(|expected| expected + u64::from(Planted::NumberOffByOne.is_now()));
                 assert_eq!(Ok(frame), expected, "begin gave a frame: {:?}", self.model);
                 assert_eq!(self.model.slots[slot], SlotState::Free, "slot {slot} is given out twice: {:?}", self.model);
                 self.continue_with(next, frame, slot);
@@ -162,6 +167,9 @@ impl<S: Shape, D: DirectionExt> Ring<S, D> {
         assert_eq!(replaced.as_ref().map_err(Refused::of), expected.as_ref().map(|_| &()).map_err(|refused| *refused));
         if replaced.is_ok() {
             self.replaced = true;
+            if Planted::SlotsSwapped.is_now() {
+                self.contents.rotate_left(1);
+            }
             if S::IMAGES > 0 {
                 // The contents of the images are unknown.
                 self.contents.fill(None);
@@ -187,6 +195,22 @@ impl<S: Shape, D: DirectionExt> Ring<S, D> {
         while !self.flights.is_empty() {
             self.wait_oldest();
         }
+    }
+}
+
+impl<S: Shape, D: DirectionExt> Drop for Ring<S, D> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        if let Some(lent) = self.lent.take() {
+            // Its end would be waited for until the timeout.
+            // SAFETY: the parts were not used.
+            unsafe { lent.not_submitted() };
+        }
+        // The semaphore is in use until then.
+        let last = self.flights.back().map_or(0, |flight| flight.own);
+        let _ = self.own.0.wait(last, Rig::MOMENT);
     }
 }
 

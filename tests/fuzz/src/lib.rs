@@ -6,7 +6,7 @@
 
 mod failure;
 
-pub use failure::silently;
+pub use failure::{failure_of, silently};
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
