@@ -10,6 +10,7 @@ use crate::shell;
 /// The environment variables that `tests/fuzz` reads.
 const SECONDS: &str = "BRIDGE_FUZZ_SECONDS";
 const SEED: &str = "BRIDGE_FUZZ_SEED";
+const COMPLETE: &str = "BRIDGE_FUZZ_COMPLETE";
 const REPORT: &str = "BRIDGE_FUZZ_REPORT";
 
 /// The test programs of `tests/fuzz`; the time is shared among them.
@@ -20,6 +21,11 @@ const IN_CI: u64 = 60;
 
 /// Runs all targets, or one of them, for `seconds` in total, starting from a seed.
 pub(crate) fn run(target: Option<&str>, seconds: u64, seed: u64) -> Result<()> {
+    run_targets(target, seconds, seed, false)
+}
+
+/// Runs targets. If `complete`, a target fails unless each of its operations was executed.
+fn run_targets(target: Option<&str>, seconds: u64, seed: u64, complete: bool) -> Result<()> {
     let targets = targets(target)?;
     let report = shell::target_dir().join("fuzz.txt");
     fs::create_dir_all(shell::target_dir())?;
@@ -31,6 +37,9 @@ pub(crate) fn run(target: Option<&str>, seconds: u64, seed: u64) -> Result<()> {
         // have targets of these names, but without tests.
         command.args(["test", "--workspace", "--test", target, "--", "--nocapture", "--exact", target]);
         command.env(SECONDS, each.to_string()).env(SEED, seed.to_string()).env(REPORT, &report);
+        if complete {
+            command.env(COMPLETE, "1");
+        }
         if std::env::var_os("RUST_LOG").is_none() {
             // Intentional leaks are logged each time.
             command.env("RUST_LOG", "off");
@@ -47,9 +56,9 @@ pub(crate) fn run(target: Option<&str>, seconds: u64, seed: u64) -> Result<()> {
 }
 
 /// Runs the step of continuous integration: always the same cases, different from those of `cargo
-/// test`.
+/// test`. Each operation of a target must have been executed.
 pub(crate) fn in_ci() -> Result<()> {
-    run(None, IN_CI, 1_000)
+    run_targets(None, IN_CI, 1_000, true)
 }
 
 fn targets(target: Option<&str>) -> Result<Vec<&'static str>> {

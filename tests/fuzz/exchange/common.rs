@@ -10,6 +10,7 @@ use bridge_fuzz::Counts;
 use bridge_tests::Rig;
 
 use crate::inline::Checks;
+use crate::planted::patience;
 use crate::transfer::Transfer;
 
 /// A compute side, and whether the model considers it failed.
@@ -86,7 +87,7 @@ pub(crate) fn settle(what: &str, is_so: impl Fn(&LiveObjects) -> bool) {
         if is_so(&now) {
             return;
         }
-        assert!(start.elapsed() < Rig::LONG, "alive are {now}, where the model has {what}");
+        assert!(start.elapsed() < patience(Rig::LONG), "alive are {now}, where the model has {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -13,8 +13,7 @@ pub(crate) enum Op {
     OnThread(u8, RingOp),
     /// Operations on two exchanges at once, each on its own thread.
     Both(u8, RingOp, u8, RingOp),
-    /// One closure with the turns of two exchanges, or a recorded copy from one to the other.
-    Pair(u8, u8),
+    Pair(Pair),
     /// Drops an exchange and its turns inside a closure of another one, or directly if work is
     /// recorded.
     EndInside(u8, u8),
@@ -35,6 +34,20 @@ pub(crate) struct Open {
     pub(crate) in_flight: Option<usize>,
     /// `true` if its waits time out soon, so that a submission which never happens is affordable.
     pub(crate) short: bool,
+}
+
+/// One closure with the turns of two exchanges of buffers, or a recorded copy from one to the
+/// other. What is missing is opened.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pair {
+    pub(crate) first: u8,
+    pub(crate) second: u8,
+    /// The direction of the second exchange.
+    pub(crate) vulkan_first: bool,
+    /// `true` if the second exchange is a new one on another compute side.
+    pub(crate) foreign: bool,
+    /// `true` if both frames are then finished and submitted.
+    pub(crate) submits: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -115,6 +128,12 @@ fn open() -> impl Strategy<Value = Open> {
     )
 }
 
+fn pair() -> impl Strategy<Value = Pair> {
+    (any::<(u8, u8, bool, bool)>(), prop::bool::weighted(0.1)).prop_map(
+        |((first, second, vulkan_first, submits), foreign)| Pair { first, second, vulkan_first, foreign, submits },
+    )
+}
+
 fn ring_op() -> impl Strategy<Value = RingOp> {
     let usual = prop_oneof![
         10 => Just(RingOp::Begin),
@@ -161,7 +180,7 @@ fn op() -> impl Strategy<Value = Op> {
         150 => (any::<u8>(), ring_op()).prop_map(|(ring, op)| Op::On(ring, op)),
         20 => (any::<u8>(), ring_op()).prop_map(|(ring, op)| Op::OnThread(ring, op)),
         30 => (any::<u8>(), ring_op(), any::<u8>(), ring_op()).prop_map(|(a, x, b, y)| Op::Both(a, x, b, y)),
-        8 => any::<(u8, u8)>().prop_map(|(a, b)| Op::Pair(a, b)),
+        8 => pair().prop_map(Op::Pair),
         1 => any::<(u8, u8)>().prop_map(|(a, b)| Op::EndInside(a, b)),
         1 => any::<u8>().prop_map(Op::Fail),
         6 => Just(Op::Revive),

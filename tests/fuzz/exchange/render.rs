@@ -9,8 +9,10 @@ use bridge_tests::Rig;
 
 use crate::closing::visit;
 use crate::direction_ext::DirectionExt;
+use crate::hook::hold_queue;
 use crate::model::{Refused, SlotState};
 use crate::op::RingOp;
+use crate::planted::Planted;
 use crate::ring::{Flight, Ring};
 use crate::shape::{Content, Shape};
 use crate::transfer::Transfer;
@@ -37,11 +39,13 @@ impl<S: Shape, D: DirectionExt> Ring<S, D> {
                 if let Some(turn) = self.pick(which) {
                     self.model.slots[turn.slot()] = SlotState::Free;
                     turn.skip();
+                    self.common.count("render turns skipped");
                 }
             }
             RingOp::DropRender(which) => {
                 if let Some(turn) = self.pick(which) {
                     self.model.drop_render(turn.frame(), turn.slot());
+                    self.common.count("render turns dropped");
                 }
             }
             RingOp::ForgetRender(which) => {
@@ -56,11 +60,13 @@ impl<S: Shape, D: DirectionExt> Ring<S, D> {
                     self.model.taken -= 1;
                     // SAFETY: the parts were not used.
                     unsafe { lent.not_submitted() };
+                    self.common.count("lent turns retracted");
                 }
             }
             RingOp::DropLent if self.short => {
                 if let Some(lent) = self.lent.take() {
                     self.model.slots[lent.slot()] = SlotState::Unknown { frame: lent.frame(), value: self.model.taken };
+                    self.common.count("lent turns dropped");
                 }
             }
             RingOp::ForgetLent => {
@@ -83,7 +89,7 @@ impl<S: Shape, D: DirectionExt> Ring<S, D> {
         let word = fill.then(|| self.common.tag());
         let before = self.contents[slot];
         self.contents[slot] = word.map(Content::Flat).or(before);
-        (before, word)
+        (before, word.map(|word| word + u32::from(Planted::FrameOffByOne.is_now())))
     }
 
     fn submit(&mut self, which: u8, fill: bool) {
@@ -96,6 +102,7 @@ impl<S: Shape, D: DirectionExt> Ring<S, D> {
         // Signals the end of the frame, in case the turn's point is not returned.
         self.own.1 += 1;
         let signals = [self.own_signal()];
+        hold_queue(&self.common.device);
         let info = bridge::SubmitInfo { commands: &[commands], signals: &signals, ..Default::default() };
         // SAFETY: recorded with the turn's barriers; the transfer is kept until the frame was
         // waited for, and the values of the additional signal increase on the one queue.
@@ -107,7 +114,8 @@ impl<S: Shape, D: DirectionExt> Ring<S, D> {
                 self.model.note_submitted(value);
                 match self.continue_with(D::submitted::<S>(submitted), frame, slot) {
                     Some(point) => {
-                        assert_eq!(point.value(), value);
+                        let ended = point.value() + u64::from(Planted::ValueOffByOne.is_now());
+                        assert_eq!(ended, value, "the frame ends at another value");
                         flight.point = Some(point);
                     }
                     None => {
@@ -191,6 +199,7 @@ impl<S: Shape, D: DirectionExt> Ring<S, D> {
         if !reports {
             drop(lent);
             self.model.slots[slot] = SlotState::Unknown { frame, value };
+            self.common.count("submissions by an engine that are not reported");
             return;
         }
         self.model.note_submitted(value);
@@ -230,6 +239,7 @@ impl<S: Shape, D: DirectionExt> Ring<S, D> {
                     assert!(difference.is_none(), "streamed: {difference:?}");
                     common.idle.lock().unwrap().push(transfer);
                     common.count("frames seen");
+                    common.count("frames streamed");
                 }
             });
             for _ in 0..frames {

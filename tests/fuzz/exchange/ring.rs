@@ -1,5 +1,5 @@
 //! One exchange of a case, with its turns, its model and the contents of its slots.
-#![allow(clippy::unwrap_used)] // A failure here fails the case.
+#![allow(unsafe_code, clippy::unwrap_used)] // A failure here fails the case.
 
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
@@ -12,11 +12,11 @@ use bridge::{ComputeTurn, Error, Exchange, ExchangeInfo, LentTurn, RenderTurn, S
 use bridge_fuzz::ON_PURPOSE;
 use bridge_tests::Rig;
 
-use crate::closing::visit;
 use crate::common::{Common, Kept, Side};
 use crate::direction_ext::{DirectionExt, Next};
 use crate::model::{Model, Refused, SlotState};
 use crate::op::{Open, RingOp};
+use crate::planted::Planted;
 use crate::shape::{Content, Shape};
 use crate::transfer::Transfer;
 
@@ -111,6 +111,9 @@ impl<S: Shape, D: DirectionExt> Ring<S, D> {
             // The result of `begin` depends on which of them have ended.
             self.wait_for_all();
         }
+        if Planted::LossNotReported.is_now() {
+            self.model.lost = None;
+        }
         let expected = if self.side.has_failed() { Err(Refused::HostFailed) } else { self.model.begin() };
         let begun = exchange.begin();
         self.exchange = Some(exchange);
@@ -122,6 +125,7 @@ impl<S: Shape, D: DirectionExt> Ring<S, D> {
                     Next::Render(turn) => (turn.frame(), turn.slot()),
                     Next::Done(_) => unreachable!("a frame begins with a turn"),
                 };
+                let expected = expected.map(|expected| expected + u64::from(Planted::NumberOffByOne.is_now()));
                 assert_eq!(Ok(frame), expected, "begin gave a frame: {:?}", self.model);
                 assert_eq!(self.model.slots[slot], SlotState::Free, "slot {slot} is given out twice: {:?}", self.model);
                 self.continue_with(next, frame, slot);
@@ -156,76 +160,6 @@ impl<S: Shape, D: DirectionExt> Ring<S, D> {
         }
     }
 
-    fn work(&mut self, write: bool, slow: bool) {
-        let Some(turn) = &mut self.compute else { return };
-        let (frame, slot) = (turn.frame(), turn.slot());
-        let (before, tag) = (self.contents[slot], self.common.tag());
-        let after = write.then_some(Content::Pattern(tag));
-        let faults = Arc::clone(&self.common.faults);
-        let host = match turn.work() {
-            Work::Host(host) => host,
-            Work::Inline(work) => {
-                let after = write.then_some(Content::Flat(tag));
-                self.common.checks.record(&work, before, after);
-                self.contents[slot] = after.or(before);
-                self.common.count("recordings");
-                return;
-            }
-            _ => unreachable!("no other backend is opened"),
-        };
-        let ran = host.run(move |lent| {
-            let difference = visit::<S>(lent, before, after, slow);
-            if let Some(difference) = difference {
-                faults.lock().unwrap().push(format!("frame {frame}, slot {slot}: {difference}"));
-            }
-        });
-        match ran {
-            Ok(()) => {
-                assert!(!self.side.has_failed(), "a failed compute side takes work");
-                self.contents[slot] = after.or(before);
-                self.common.count("closures");
-            }
-            Err(error) => assert!(self.side.has_failed(), "{error}"),
-        }
-    }
-
-    fn finish(&mut self) {
-        let Some(turn) = self.compute.take() else { return };
-        let (frame, slot) = (turn.frame(), turn.slot());
-        match turn.finish() {
-            Ok(finished) => {
-                assert!(!self.side.has_failed(), "a failed compute side finishes");
-                let _ = self.continue_with(D::finished::<S>(finished), frame, slot);
-            }
-            Err(error) => self.compute_fails(&error, frame, slot),
-        }
-    }
-
-    pub(crate) fn compute_fails(&mut self, error: &Error, frame: u64, slot: usize) {
-        assert_eq!(Refused::of(error), Refused::HostFailed, "{error}");
-        assert!(self.side.has_failed(), "{error}");
-        self.model.drop_compute(frame, slot, true);
-    }
-
-    fn skip_compute(&mut self) {
-        let Some(turn) = self.compute.take() else { return };
-        let (frame, slot) = (turn.frame(), turn.slot());
-        match turn.skip() {
-            Ok(()) => {
-                assert!(!self.side.has_failed() || !D::VULKAN_FIRST, "a failed compute side signals");
-                self.model.slots[slot] = SlotState::Free;
-            }
-            Err(error) => self.compute_fails(&error, frame, slot),
-        }
-    }
-
-    fn drop_compute(&mut self) {
-        let Some(turn) = self.compute.take() else { return };
-        let (frame, slot) = (turn.frame(), turn.slot());
-        drop(turn);
-        self.model.drop_compute(frame, slot, self.side.has_failed());
-    }
-
     fn replace(&mut self) {
         let Some(exchange) = &mut self.exchange else { return };
         let expected = self.model.replace(self.side.has_failed(), S::BUFFERS > 0, S::IMAGES > 0);
@@ -233,6 +167,9 @@ impl<S: Shape, D: DirectionExt> Ring<S, D> {
         assert_eq!(replaced.as_ref().map_err(Refused::of), expected.as_ref().map(|_| &()).map_err(|refused| *refused));
         if replaced.is_ok() {
             self.replaced = true;
+            if Planted::SlotsSwapped.is_now() {
+                self.contents.rotate_left(1);
+            }
             if S::IMAGES > 0 {
                 // The contents of the images are unknown.
                 self.contents.fill(None);
@@ -261,6 +198,22 @@ impl<S: Shape, D: DirectionExt> Ring<S, D> {
     }
 }
 
+impl<S: Shape, D: DirectionExt> Drop for Ring<S, D> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        if let Some(lent) = self.lent.take() {
+            // Its end would be waited for until the timeout.
+            // SAFETY: the parts were not used.
+            unsafe { lent.not_submitted() };
+        }
+        // The semaphore is in use until then.
+        let last = self.flights.back().map_or(0, |flight| flight.own);
+        let _ = self.own.0.wait(last, Rig::MOMENT);
+    }
+}
+
 impl<S: Shape, D: DirectionExt> AnyRing for Ring<S, D> {
     fn step(&mut self, op: RingOp) {
         match op {
@@ -277,14 +230,15 @@ impl<S: Shape, D: DirectionExt> AnyRing for Ring<S, D> {
             RingOp::QueryComputed { which, wait } => self.query_computed(which, wait),
             RingOp::QueryRendered => self.query_rendered(),
             RingOp::Close => self.close(),
-            RingOp::Drop => drop(self.exchange.take()),
+            RingOp::Drop => self.drop_exchange(),
             RingOp::Replace => self.replace(),
             // Replaced resources are dropped at an undetermined time, so the exchange is not
             // forgotten.
-            RingOp::Forget if self.replaced => drop(self.exchange.take()),
+            RingOp::Forget if self.replaced => self.drop_exchange(),
             RingOp::Forget => {
-                let exchange = self.exchange.take();
-                self.exchange_forgotten |= exchange.is_some();
+                let Some(exchange) = self.exchange.take() else { return };
+                self.exchange_forgotten = true;
+                self.common.count("exchanges forgotten");
                 std::mem::forget(exchange);
             }
             RingOp::Stream(frames) => self.stream(frames),

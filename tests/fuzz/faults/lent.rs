@@ -27,6 +27,7 @@ impl<S: Crossing, D: DirectionExt> Ring<S, D> {
         if fate == Fate::Retracted {
             // SAFETY: the parts were not used.
             let ((), hit) = inside(|| unsafe { lent.not_submitted() });
+            shared.count("lent turns retracted");
             return shared.note(hit);
         }
         let mut transfer = shared.transfer();
@@ -50,6 +51,7 @@ impl<S: Crossing, D: DirectionExt> Ring<S, D> {
         self.contents[slot] = word.map(Known::flat).or(expected);
         shared.count("submissions by an engine");
         if fate == Fate::Dropped {
+            shared.count("lent turns dropped");
             let ((), hit) = inside(|| drop(lent));
             return shared.note(hit);
         }

@@ -66,6 +66,40 @@ impl log::Log for Logger {
     fn flush(&self) {}
 }
 
+/// The counts of which none may be zero in continuous integration, besides those of calls that
+/// fail.
+const OPERATIONS: &[&str] = &[
+    "buffers grown",
+    "cases on host",
+    "cases on inline",
+    "cases with a failed call",
+    "closes",
+    "computations by graphs",
+    "compute turns dropped",
+    "compute turns skipped",
+    "errors",
+    "exchanges",
+    "exchanges dropped",
+    "exchanges of images",
+    "frames seen",
+    "graphs dropped",
+    "leases",
+    "leases dropped",
+    "lent turns",
+    "lent turns dropped",
+    "lent turns retracted",
+    "memories of kernels",
+    "questions",
+    "recorded copies between turns",
+    "render turns dropped",
+    "render turns skipped",
+    "replacements",
+    "split works refused",
+    "submissions",
+    "submissions by an engine",
+    "works",
+];
+
 #[test]
 fn faults() {
     log::set_logger(&Logger).unwrap();
@@ -81,7 +115,8 @@ fn faults() {
     let device = unsafe { ExportDevice::adopt(info) }.unwrap();
     lost::lost_work_of_another_turn_is_reported(&device);
     engine.assert_silent();
-    fuzz("faults", &op::case(), |(backend, ops)| {
+    let operations = [OPERATIONS, hook::NAMES, &[hook::LOCK]].concat();
+    fuzz("faults", &op::case(), &operations, |(backend, ops)| {
         let counts = world::run(&device, backend, &ops, Trial::default());
         engine.assert_silent();
         counts

@@ -88,7 +88,8 @@ impl<S: Crossing, D: DirectionExt> Ring<S, D> {
 
 /// Drops the oldest lease.
 pub(crate) fn drop_lease(shared: &mut Shared) {
-    let lease = shared.leases.pop_front();
+    let Some(lease) = shared.leases.pop_front() else { return };
+    shared.count("leases dropped");
     let ((), hit) = inside(|| drop(lease));
     shared.note(hit);
 }

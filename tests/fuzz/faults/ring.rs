@@ -136,6 +136,7 @@ impl<S: Crossing, D: DirectionExt> Ring<S, D> {
         if hit.is_some() || ended.is_err() {
             self.contents[slot] = None;
         }
+        shared.count(if skips { "compute turns skipped" } else { "compute turns dropped" });
         if let Err(error) = ended {
             shared.allow(&error, hit);
         }
@@ -191,6 +192,7 @@ impl<S: Crossing, D: DirectionExt> Ring<S, D> {
         let slot = turn.slot();
         let ((), hit) = inside(|| if skips { turn.skip() } else { drop(turn) });
         shared.note(hit);
+        shared.count(if skips { "render turns skipped" } else { "render turns dropped" });
         if hit.is_some() {
             self.contents[slot] = None;
         }
@@ -198,6 +200,7 @@ impl<S: Crossing, D: DirectionExt> Ring<S, D> {
 
     fn ask(&self, wait: bool, shared: &mut Shared) {
         let Some(point) = self.render.front().and_then(|turn| D::computed(turn)) else { return };
+        shared.count("questions");
         let (asked, hit) = inside(|| if wait { point.wait(Rig::LONG) } else { point.is_reached().map(|_| ()) });
         shared.note(hit);
         if let Err(error) = asked {
@@ -261,6 +264,9 @@ impl<S: Crossing, D: DirectionExt> AnyRing for Ring<S, D> {
             RingOp::Lent { fill, fate } => self.lend(fill, fate, shared),
             RingOp::Graph { fill } => self.frame_by_graph(fill, shared),
             RingOp::DropGraph => {
+                if !self.graph.is_none() {
+                    shared.count("graphs dropped");
+                }
                 let ((), hit) = inside(|| drop(std::mem::take(&mut self.graph)));
                 shared.note(hit);
             }
@@ -274,6 +280,7 @@ impl<S: Crossing, D: DirectionExt> AnyRing for Ring<S, D> {
             RingOp::Ask { wait } => self.ask(wait, shared),
             RingOp::Close => {
                 let Some(exchange) = self.exchange.take() else { return };
+                shared.count("closes");
                 let (closed, hit) = inside(|| exchange.close());
                 shared.note(hit);
                 match closed {
@@ -282,7 +289,9 @@ impl<S: Crossing, D: DirectionExt> AnyRing for Ring<S, D> {
                 }
             }
             RingOp::Drop => {
-                let ((), hit) = inside(|| drop(self.exchange.take()));
+                let Some(exchange) = self.exchange.take() else { return };
+                shared.count("exchanges dropped");
+                let ((), hit) = inside(|| drop(exchange));
                 shared.note(hit);
             }
         }

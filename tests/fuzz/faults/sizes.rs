@@ -27,6 +27,9 @@ impl<S: Crossing, D: DirectionExt> Ring<S, D> {
             Some(Err(Error::InvalidArgument { .. })) if words < self.words => {}
             Some(grown) => {
                 assert!(grown.is_err() || words >= self.words, "{} words grew to {words}", self.words);
+                if grown.is_ok() {
+                    shared.count("buffers grown");
+                }
                 self.note_replaced(grown, words, hit, shared);
             }
         }

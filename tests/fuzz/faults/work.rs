@@ -72,7 +72,7 @@ impl<S: Crossing, D: DirectionExt> Ring<S, D> {
         let refused = outside || shared.side().1.backend() != Backend::Cuda;
         match worked {
             None => {}
-            Some(Err(Error::InvalidArgument { .. })) if refused => {}
+            Some(Err(Error::InvalidArgument { .. })) if refused => shared.count("split works refused"),
             Some(Err(error)) => shared.allow(&error, hit),
             Some(Ok(worked)) => {
                 assert!(!refused, "words that are not there are lent");

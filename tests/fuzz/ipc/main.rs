@@ -15,10 +15,26 @@ use bridge_tests::Rig;
 
 use op::Victim;
 
+/// The counts of which none may be zero in continuous integration.
+const OPERATIONS: &[&str] = &[
+    "changed messages",
+    "exchanges of a renderer",
+    "exchanges of a renderer that were not made",
+    "exchanges of a worker",
+    "exchanges of a worker that were not had",
+    "honest workers met behind",
+    "messages",
+    "messages of any kind",
+    "runs of bytes",
+    "shutdowns",
+    "waits for a message",
+    "workers that were not met",
+];
+
 #[test]
 fn ipc() {
     let rig = Rig::open();
-    fuzz("ipc", &op::case(), |case| {
+    fuzz("ipc", &op::case(), OPERATIONS, |case| {
         let folder = tempfile::tempdir().unwrap();
         leaves_nothing(Rig::LONG, || match case.victim {
             Victim::Renderer => victim::renderer(rig.device(), folder.path(), &case),

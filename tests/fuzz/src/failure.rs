@@ -32,6 +32,11 @@ pub(crate) fn of<R>(case: impl FnOnce() -> R) -> Result<R, Failure> {
     })
 }
 
+/// Runs a case, and returns the text of its first panic on any thread.
+pub fn failure_of<R>(case: impl FnOnce() -> R) -> Option<String> {
+    of(case).err().map(|failure| failure.text)
+}
+
 /// `true` if panics are not printed.
 static SILENT: AtomicBool = AtomicBool::new(false);
 
