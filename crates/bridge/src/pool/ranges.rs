@@ -97,9 +97,12 @@ mod tests {
         ]
     }
 
+    /// Miri takes long for each.
+    const MAX_STEPS: usize = if cfg!(miri) { 10 } else { 200 };
+
     proptest! {
         #[test]
-        fn live_ranges_never_share_a_byte(log in 16u32..22, steps in prop::collection::vec(step(), 1..200)) {
+        fn live_ranges_never_share_a_byte(log in 16u32..22, steps in prop::collection::vec(step(), 1..MAX_STEPS)) {
             let block = 1u64 << log;
             let mut ranges = Ranges::new(block).unwrap();
             let mut live: Vec<(AllocatedRange, u64)> = Vec::new();

@@ -94,6 +94,7 @@ impl World {
 }
 
 #[test]
+#[cfg_attr(miri, ignore)] // Many states, and no memory accesses to check.
 fn all_schedules_keep_the_newest_complete_frame() {
     let start = Instant::now();
     let (frames, free) = (Vec::new(), (0..SLOTS).collect());

@@ -83,6 +83,7 @@ fn all_schedules_of_a_remote_writer_are_correct() {
 
 /// Control of the previous test: the model detects a missing wait for a reader's submission.
 #[test]
+#[cfg_attr(miri, ignore)] // Many states, and no memory accesses to check.
 fn premature_sending_of_a_slot_is_detected() {
     let mut world = World::new(Sizes { slots: 3, writer: 1, reader: 1 }, Newest::Finished, 0);
     (world.remote_writer, world.skip_waits) = (true, true);
