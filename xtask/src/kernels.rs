@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::nvrtc::{self, Nvrtc};
 use crate::shell;
@@ -18,10 +18,6 @@ const OPTIONS: &[&str] = &["--gpu-architecture=compute_52", "--fmad=false"];
 pub(crate) fn run(check: bool) -> Result<()> {
     let folder = shell::root().join("shaders");
     let sources = sources(&folder)?;
-    if sources.is_empty() {
-        crate::console::line("kernels: no .cu file in shaders/, nothing to do")?;
-        return Ok(());
-    }
     if check && let Some(reason) = nvrtc::unavailable() {
         crate::console::line(format_args!("SKIP kernels: {reason}; whether the PTX is up to date is not checked"))?;
         return all_current(&[], &orphans(&folder, &sources)?);
@@ -75,9 +71,12 @@ fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Returns the kernel sources in a folder, sorted by name.
+/// Returns the kernel sources in a folder, sorted by name. Fails if there is none: nothing would be
+/// compiled or compared.
 fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
-    with_extension(folder, "cu")
+    let sources = with_extension(folder, "cu")?;
+    ensure!(!sources.is_empty(), "no kernel (*.cu) in {}; restore them with git", folder.display());
+    Ok(sources)
 }
 
 /// Returns the PTX files without a source.
@@ -151,5 +150,13 @@ mod tests {
         let sources = sources(folder.path()).unwrap();
         assert_eq!(sources.iter().map(|path| file_name(path)).collect::<Vec<_>>(), ["a.cu", "b.cu"]);
         assert_eq!(orphans(folder.path(), &sources).unwrap(), ["old.ptx"]);
+    }
+
+    #[test]
+    fn a_folder_without_sources_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("old.ptx"), "").unwrap();
+        let error = sources(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("no kernel (*.cu)"), "{error}");
     }
 }

@@ -13,6 +13,14 @@ pub(super) fn different_devices(
     cuda_uuid: &Uuid,
     f: &mut Formatter<'_>,
 ) -> fmt::Result {
+    if vulkan_uuid.is_nil() || cuda_uuid.is_nil() {
+        return write!(
+            f,
+            "\"{vulkan}\" ({vulkan_uuid}) and \"{cuda}\" ({cuda_uuid}) cannot be matched, so nothing can be shared between \
+             them: a UUID is all zeros because a layer, or a container's library between the program and its driver, \
+             hides it. Remove that (see LD_PRELOAD and /etc/ld.so.preload)"
+        );
+    }
     write!(
         f,
         "\"{vulkan}\" ({vulkan_uuid}) and \"{cuda}\" ({cuda_uuid}) are different GPUs: nothing can be shared between them; open the CUDA device by the UUID of the Vulkan device"
@@ -46,4 +54,23 @@ pub(super) fn no_peer(
         "\"{cuda}\" ({cuda_uuid}) cannot access memory of \"{vulkan}\" ({vulkan_uuid}): {reason}; use `Compute::new` to compute \
          on the GPU that renders"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    #[test]
+    fn a_uuid_of_zeros_is_explained() {
+        let message = |vulkan_uuid, cuda_uuid| {
+            Error::DifferentDevices { vulkan: "a".into(), vulkan_uuid, cuda: "b".into(), cuda_uuid }.to_string()
+        };
+        let (one, two) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        assert!(message(one, two).contains("open the CUDA device by the UUID of the Vulkan device"));
+        for (vulkan, cuda) in [(Uuid::nil(), two), (one, Uuid::nil())] {
+            let hidden = message(vulkan, cuda);
+            assert!(hidden.contains("a container's library") && !hidden.contains("different GPUs"), "{hidden}");
+        }
+    }
 }

@@ -37,7 +37,8 @@ impl Latch {
     }
 
     /// Runs `work`, which must wait for the latch, while another thread opens it once this thread
-    /// waits.
+    /// waits. Fails if `work` returns without having waited; see [`waits_here`] for systems other
+    /// than Linux.
     pub(crate) fn opened_during<T>(&self, work: impl FnOnce() -> T) -> T {
         let (opened, ended) = (AtomicBool::new(false), AtomicBool::new(false));
         let waits = waits_here();
@@ -65,8 +66,9 @@ fn waits_here() -> impl FnOnce(&AtomicBool) -> bool + Send {
     move |ended| task.wait_until_it_waits(|| ended.load(Ordering::Acquire), BUSY)
 }
 
-/// Gives work that does not wait the time to fail the test. Work that waits passes regardless of
-/// how long this takes.
+/// The state of a thread is read on Linux only. Elsewhere, this returns `true` after 30 ms, whether or
+/// not the thread waits: work that does not wait fails the test only if it returns earlier. Work
+/// that waits passes regardless of how long this takes.
 #[cfg(not(target_os = "linux"))]
 fn waits_here() -> impl FnOnce(&AtomicBool) -> bool + Send {
     |_| {
