@@ -59,15 +59,20 @@ impl<R: Resources> State<R> {
         #[cfg(all(test, target_os = "linux", feature = "remote"))]
         crate::observe::steps::note("flush", self.compute.device().as_raw().handle());
         let order = self.lock_submissions()?;
-        let flushed = self.ledger.flush(&order, |value| self.submit_signal(value))?;
+        // SAFETY: the value is taken under the lock that is held.
+        let flushed = self.ledger.flush(&order, |value| unsafe { self.submit_signal(value) })?;
         if let Some(value) = flushed {
             self.objects.rendered.issue(value);
         }
         Ok(())
     }
 
-    /// Submits the signal of a value of `rendered` that was taken under the lock, which is held.
-    fn submit_signal(&self, value: u64) -> Result<()> {
+    /// Submits the signal of a value of `rendered`.
+    ///
+    /// # Safety
+    /// The lock of [`lock_submissions`](Self::lock_submissions) is held from before `value` was taken
+    /// until it is issued.
+    unsafe fn submit_signal(&self, value: u64) -> Result<()> {
         let signal = [self.first_signal(value)];
         let batch = vk::SubmitInfo2::default().signal_semaphore_infos(&signal);
         match &self.objects.mirror {
