@@ -28,7 +28,8 @@ const MAX_IGNORED: usize = 64;
 /// with the socket; on a renderer before Linux 6.16, a separate thread closes it.
 ///
 /// It belongs to the process that created it. In a forked child, sending and receiving fail with
-/// [`Error::Forked`], and dropping the copy sends nothing.
+/// [`Error::Forked`], and dropping the copy sends nothing. A worker's copy is not closed before the
+/// child ends, see [`is_released`](Self::is_released).
 #[derive(Debug)]
 pub struct Connection {
     socket: Arc<PeerSocket>,
@@ -290,9 +291,15 @@ impl Connection {
 }
 
 impl Drop for Connection {
-    /// Closes the connection as [`close`](Self::close) does, so that the peer is notified.
+    /// Closes the connection as [`close`](Self::close) does, so that the peer is notified. The copy
+    /// of a worker's connection in a forked child stays open.
     fn drop(&mut self) {
         self.close(Code::Done, "the connection was dropped");
+        if self.owner.is_forked() && self.session.role() == Role::Worker {
+            // It tells the renderer that this process exists, which also has the driver's
+            // descriptors: the kernels of its parent run on while it lives.
+            std::mem::forget(Arc::clone(&self.socket));
+        }
     }
 }
 

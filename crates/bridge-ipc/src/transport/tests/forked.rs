@@ -1,6 +1,10 @@
 //! Processes that are forked while they have a listener or a connection.
 #![allow(unsafe_code, reason = "forks")]
 
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::sync::Mutex;
+
 use rustix::event::{PollFd, PollFlags};
 use rustix::net::{SocketFlags, accept_with};
 
@@ -64,6 +68,32 @@ fn forked_child_does_not_affect_its_parent() {
     let path = listener.path().to_owned();
     drop(listener);
     assert!(fs::symlink_metadata(path).is_err(), "it is removed in its own process");
+}
+
+/// The child has what keeps its parent's kernels running, even if it drops its copy.
+#[test]
+fn worker_is_not_released_while_a_child_lives_that_dropped_its_copy() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    let (renderer, worker) = greeted(&listener);
+    let (worker, (mut ours, mut childs)) = (Mutex::new(Some(worker)), UnixStream::pair().unwrap());
+    std::thread::scope(|scope| {
+        let child = scope.spawn(|| {
+            in_a_child(|| {
+                drop(worker.lock().unwrap().take());
+                childs.write_all(b"d").unwrap();
+                childs.read_exact(&mut [0]).unwrap();
+            });
+        });
+        ours.read_exact(&mut [0]).unwrap();
+        drop(worker.lock().unwrap().take());
+        let is_released = renderer.is_released();
+        ours.write_all(b"e").unwrap();
+        child.join().unwrap();
+        assert!(!is_released, "the child lives");
+    });
+    assert!(renderer.wait_for_release(LIMIT));
 }
 
 /// The kernel names the process that listens, and not the one that accepts.
