@@ -49,10 +49,10 @@ pub(crate) struct CudaSide<R: Resources> {
 }
 
 impl<R: Resources> CudaSide<R> {
-    /// Imports all slots.
+    /// Imports all slots. `trusts` is that of the offer.
     pub(crate) fn new(
         device: &CudaDevice,
-        name: &str,
+        (name, trusts): (&str, bool),
         resources: Vec<(Resource, OsHandle)>,
         timelines: Vec<(Timeline, OsHandle)>,
     ) -> Result<Self> {
@@ -79,7 +79,7 @@ impl<R: Resources> CudaSide<R> {
         let mut side = Self {
             slots: ManuallyDrop::new(Vec::new()),
             computed: ManuallyDrop::new(computed),
-            rescue: ManuallyDrop::new(Arc::new(Rescue::new(rendered, signals, &stream))),
+            rescue: ManuallyDrop::new(Arc::new(Rescue::new(rendered, signals, &stream, trusts))),
             stream,
             guard: None,
             stuck: false,

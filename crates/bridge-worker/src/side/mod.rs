@@ -113,7 +113,7 @@ fn import_offer<R: Resources>(
     let computed = computed.map_or(0, |(timeline, _)| timeline.value);
     let side = match &shared.cuda {
         Some(device) => {
-            let mut side = CudaSide::new(device, &offer.name, resources, timelines)?;
+            let mut side = CudaSide::new(device, (&offer.name, trust), resources, timelines)?;
             if trust {
                 side.guard(shared.link.watch()?);
             }

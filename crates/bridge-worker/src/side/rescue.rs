@@ -21,6 +21,9 @@ pub(crate) struct Rescue {
     /// waits.
     signals: Restoring<Arc<CudaStream>>,
     stream: Restoring<Arc<CudaStream>>,
+    /// `true` if the renderer may announce values that it has not reached. Otherwise it owes none,
+    /// and a long kernel of this side must not be taken for a wait.
+    trusts: bool,
     values: Mutex<Values>,
 }
 
@@ -42,8 +45,9 @@ impl Rescue {
         rendered: ImportedSemaphore,
         signals: Restoring<Arc<CudaStream>>,
         stream: &Arc<CudaStream>,
+        trusts: bool,
     ) -> Self {
-        Self { rendered, signals, stream: Restoring::new(Arc::clone(stream)), values: Mutex::default() }
+        Self { rendered, signals, stream: Restoring::new(Arc::clone(stream)), trusts, values: Mutex::default() }
     }
 
     fn values(&self) -> MutexGuard<'_, Values> {
@@ -91,7 +95,7 @@ impl Rescue {
     }
 
     fn signal_locked(&self, values: &mut Values) -> Result<()> {
-        if values.waited <= values.signaled || self.is_idle_within(DRAIN) {
+        if !self.trusts || values.waited <= values.signaled || self.is_idle_within(DRAIN) {
             return Ok(());
         }
         // SAFETY: the timeline lives until the stream is idle (`CudaSide::drop`). The process that

@@ -27,7 +27,7 @@ const WAITS: &str = "ends::a_logger_may_wait_for_a_call_that_uses_the_same_excha
 const NO_MEMORY: u32 = 2;
 /// Environment variable of the renderer process: the number of messages after which it stops, its
 /// socket path, its GPU and the paths of its descriptors.
-const RENDERER: &str = "WORKER_TEST_RENDERER";
+pub(crate) const RENDERER: &str = "WORKER_TEST_RENDERER";
 
 #[test]
 fn a_renderer_that_ends_after_any_message_leaves_nothing() {
@@ -56,8 +56,8 @@ fn each_message(name: &str, direction: Direction, frames: &[&str]) {
     assert_eq!(kinds, [&dialogue[..], frames].concat());
 }
 
-/// The renderer process: in step, with commands on the slots that never end.
-fn render(arguments: &str, direction: Direction) {
+/// Offers an exchange in the renderer process, once a worker has connected.
+pub(crate) fn offer(arguments: &str, direction: Direction, trust: bool) -> Renderer {
     let mut arguments = arguments.split(',');
     let last = arguments.next().unwrap().parse().unwrap();
     let (path, gpu) = (PathBuf::from(arguments.next().unwrap()), arguments.next().unwrap().parse().unwrap());
@@ -65,8 +65,14 @@ fn render(arguments: &str, direction: Direction) {
     let descriptors: Vec<OwnedFd> = arguments.map(open).collect();
     let listener = Listener::bind(path).unwrap();
     let descriptors: Vec<_> = descriptors.iter().collect();
-    let mut renderer = Renderer::offer_stopping(last, direction, &listener, gpu, true, &descriptors);
+    let mut renderer = Renderer::offer_stopping(last, direction, &listener, gpu, trust, &descriptors);
     assert_eq!(renderer.receive(), Message::Ready { exchange: 1 });
+    renderer
+}
+
+/// The renderer process: in step, with commands on the slots that never end.
+fn render(arguments: &str, direction: Direction) {
+    let mut renderer = offer(arguments, direction, true);
     if direction == Direction::RendererWrites {
         let publish = |slot: u32, frame, value| Message::Publish { exchange: 1, slot, frame, value };
         (0..2).for_each(|frame| renderer.send(publish(frame as u32, frame, frame + 1)));
@@ -106,7 +112,7 @@ fn end_after(double: &Double, name: &str, direction: Direction, last: u32) -> Op
 }
 
 /// Starts a renderer that stops after its `last` message.
-fn start(name: &str, last: u32, path: &Path, exports: &Exports) -> Child {
+pub(crate) fn start(name: &str, last: u32, path: &Path, exports: &Exports) -> Child {
     let gpu = report().unwrap().devices[0].uuid;
     let own = format!("/proc/{}/fd", std::process::id());
     let mut arguments = vec![last.to_string(), path.display().to_string(), gpu.to_string()];
@@ -147,7 +153,7 @@ fn run_worker(path: &Path, direction: Direction, has_ended: impl Fn() -> bool) -
 }
 
 /// Connects to a renderer that was started and may have ended.
-fn connect_to_renderer(path: &Path, has_ended: impl Fn() -> bool) -> Result<Worker, Error> {
+pub(crate) fn connect_to_renderer(path: &Path, has_ended: impl Fn() -> bool) -> Result<Worker, Error> {
     let start = Instant::now();
     loop {
         match connect(path) {

@@ -9,6 +9,7 @@ mod ends;
 mod forgotten;
 mod frames;
 mod loggers;
+mod own_rate;
 mod reads;
 mod short;
 mod steps;

@@ -176,6 +176,7 @@ fn only_announced_frames_are_torn() {
             assert!(matches!(error, Error::Cuda(_)), "{error:?}");
         },
     );
+    assert!(heard.torn.contains(&0), "{:?}", heard.torn);
     assert!(heard.torn.iter().all(|frame| heard.published.contains(frame)), "{:?}", heard.torn);
 }
 
