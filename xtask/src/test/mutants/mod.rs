@@ -38,7 +38,14 @@ const CATCHERS: &[&str] = &[
 const DOUBLED: Program = whole("doubled");
 
 /// The files of the bridge whose mutants run by default.
-const FILES: &[&str] = &["exchange/state.rs", "exchange/order.rs", "exchange/lost.rs", "import.rs", "timeline/mod.rs"];
+const FILES: &[&str] = &[
+    "exchange/state.rs",
+    "exchange/shared_ledger.rs",
+    "exchange/order.rs",
+    "exchange/lost.rs",
+    "compute/import.rs",
+    "timeline/mod.rs",
+];
 
 /// The time limit in seconds after which a hanging program is ended.
 const LIMIT: u64 = 60;
@@ -167,6 +174,12 @@ fn outcome(programs: &[&'static Program], copy: &Copy, file: Option<&Path>) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_file_exists() {
+        let folder = shell::root().join("crates/bridge/src");
+        FILES.iter().for_each(|file| assert!(folder.join(file).exists(), "{file}"));
+    }
 
     #[test]
     fn mutants_are_read_with_their_diffs() {
