@@ -1,5 +1,6 @@
 //! The frames that the reader sees.
 
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use bridge::{Compute, LatestInfo, Newest};
@@ -16,8 +17,13 @@ pub(crate) fn every_frame_is_intact_and_none_is_older(rig: &Rig, compute: &Compu
             let bounds = LatestInfo { writer_in_flight: in_flight, reader_in_flight: in_flight, newest, ..info() };
             let (mut writer, mut reader) = words(compute, &bounds);
             let filler = Filler::new(compute);
+            let (saw, has_seen) = mpsc::channel();
             let writing = std::thread::spawn(move || {
                 for frame in 0..FRAMES {
+                    if frame == FRAMES - 1 {
+                        // So that the reader sees more frames than this one.
+                        has_seen.recv().expect("the reader has seen a frame");
+                    }
                     // Bursts, frames of half a millisecond, and pauses.
                     let delay = if frame % 7 == 0 { 500 } else { 0 };
                     publish(&mut writer, &filler, delay);
@@ -43,6 +49,9 @@ pub(crate) fn every_frame_is_intact_and_none_is_older(rig: &Rig, compute: &Compu
                 assert!(Some(turn.frame()) >= last, "frame {} after {last:?}", turn.frame());
                 assert_eq!(turn.is_new(), Some(turn.frame()) > last);
                 seen += u64::from(turn.is_new());
+                if last.is_none() {
+                    saw.send(()).unwrap();
+                }
                 last = Some(turn.frame());
                 expected[index] = last;
                 submit(turn, readback);
