@@ -46,10 +46,21 @@ fn each_message(name: &str, direction: Direction, frames: &[&str]) {
     if let Ok(arguments) = std::env::var(RENDERER) {
         return render(&arguments, direction);
     }
+    end_after_each(name, 0, frames, |path, has_ended| run_worker(path, direction, has_ended));
+}
+
+/// Runs a worker with `run` for each message, with a renderer that ends after it and whose timeline
+/// has reached `rendered` before.
+pub(crate) fn end_after_each(
+    name: &str,
+    rendered: u64,
+    frames: &[&str],
+    run: impl Fn(&Path, &dyn Fn() -> bool) -> Result<(), Error>,
+) {
     let Some(double) = Double::in_child(name) else { return };
     let mut kinds = Vec::new();
     for last in 1.. {
-        let Some(kind) = end_after(&double, name, direction, last) else { break };
+        let Some(kind) = end_after(&double, name, (last, rendered), &run) else { break };
         kinds.push(kind);
     }
     let dialogue = ["Hello", "Hello", "Offer", "Resource", "Resource", "Timeline", "Timeline"];
@@ -93,12 +104,20 @@ fn render(arguments: &str, direction: Direction) {
 
 /// Ends a renderer after its `last` message and returns the kind of that message, or `None` if
 /// there were fewer messages.
-fn end_after(double: &Double, name: &str, direction: Direction, last: u32) -> Option<String> {
+fn end_after(
+    double: &Double,
+    name: &str,
+    (last, rendered): (u32, u64),
+    run: impl Fn(&Path, &dyn Fn() -> bool) -> Result<(), Error>,
+) -> Option<String> {
     let exports = Exports::new(double);
+    if rendered > 0 {
+        double.signal(exports.rendered.1, rendered);
+    }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
     let ended = end(start(name, last, &path, &exports));
-    let error = run_worker(&path, direction, || ended.is_finished()).unwrap_err();
+    let error = run(&path, &|| ended.is_finished()).unwrap_err();
     // The last variant occurs if the renderer was reaped before the worker connected.
     let is_told = matches!(
         error,
@@ -126,7 +145,7 @@ pub(crate) fn start(name: &str, last: u32, path: &Path, exports: &Exports) -> Ch
 }
 
 /// Kills a process that has stopped or finished.
-fn end(mut child: Child) -> JoinHandle<Option<String>> {
+pub(crate) fn end(mut child: Child) -> JoinHandle<Option<String>> {
     std::thread::spawn(move || {
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut lines = lines.map_while(Result::ok);
