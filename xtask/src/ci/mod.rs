@@ -88,12 +88,12 @@ const INSTALLS: &str = "tools";
 const CRATES: &str = "-p vk-export -p vk-local -p cuda-import -p vk-cuda-bridge-ipc -p vk-cuda-bridge-trace \
                       -p vk-cuda-bridge-worker -p vk-cuda-bridge -p vk-cuda-bridge-view";
 
-/// The steps of [`check`], for the crates only.
+/// The steps of [`check`], for the crates only. Both test steps mostly wait, so they run in parallel.
 const QUICK: &[Step] = &[
     step("format", format),
     step("clippy", || cargo(&format!("clippy {CRATES} --lib --tests -- -D warnings"))),
     step("unit", || cargo(&format!("test --quiet {CRATES} --lib"))),
-    step("double", || cargo("test --quiet -p driver-double")),
+    parallel("driver-double", || cargo("test --quiet -p driver-double")),
 ];
 
 /// Prints the names of the steps.
@@ -125,12 +125,12 @@ fn choose(names: &[String], without: &[String]) -> Result<Vec<Step>> {
 /// than a minute incrementally.
 pub(crate) fn check() -> Result<()> {
     let mut times = Times::new();
-    let result = run_in_order(QUICK, &mut times);
+    let result = lanes::run(QUICK, &mut times);
     result.and(times.print())
 }
 
 fn find(name: &str) -> Result<Step> {
-    STEPS.iter().find(|step| step.name == name).copied().with_context(|| {
+    STEPS.iter().chain(QUICK).find(|step| step.name == name).copied().with_context(|| {
         let names: Vec<_> = STEPS.iter().map(|step| step.name).collect();
         format!("there is no step `{name}`; the steps are {}", names.join(", "))
     })
@@ -176,12 +176,12 @@ impl Times {
         console::line("== times")?;
         for (name, time, parallel) in &self.steps {
             console::line(format_args!(
-                "{name:11} {:7.1} s{}",
+                "{name:13} {:7.1} s{}",
                 time.as_secs_f64(),
                 if *parallel { "  in parallel" } else { "" }
             ))?;
         }
-        console::line(format_args!("{:11} {:7.1} s", "total", self.start.elapsed().as_secs_f64()))
+        console::line(format_args!("{:13} {:7.1} s", "total", self.start.elapsed().as_secs_f64()))
     }
 }
 
