@@ -1,6 +1,7 @@
 //! Errors, with advice on how to resolve them.
 
 mod call;
+pub(crate) mod image;
 mod object;
 mod present;
 
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::image::problem::ImageProblem;
+use crate::error::image::ImageProblem;
 use crate::sys::{DriverCode, DriverVersion};
 
 use object::place;

@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use cudarc::driver::sys::CUdeviceptr;
 
+use crate::error::image::ImageProblem;
 use crate::error::{Error, Object, Result};
+use crate::format::texel::Texel;
 use crate::image::desc::mipmapped_array_desc;
 use crate::image::info::ImageMappingInfo;
 use crate::image::objects::ImageObjects;
-use crate::image::problem::ImageProblem;
-use crate::image::texel::Texel;
 use crate::leak::count_leak;
 use crate::logging::log_error;
 use crate::memory::ImportedMemory;

@@ -12,11 +12,11 @@ use cudarc::driver::{CudaContext, CudaStream, SyncOnDrop};
 
 use crate::capture::{Role, role};
 use crate::device::{CudaDevice, check_recorded};
+use crate::error::image::ImageProblem;
 use crate::error::{Error, Result};
+use crate::format::texel::Texel;
 use crate::image::MappedImage;
 use crate::image::info::Region;
-use crate::image::problem::ImageProblem;
-use crate::image::texel::Texel;
 use crate::stream::refusal::check_stream;
 use crate::sys::DriverCode;
 use crate::sys::{CallError, Current, INVALID_VALUE, Linear, image_copy};

@@ -2,9 +2,9 @@
 
 use cudarc::driver::sys as cu;
 
+use crate::format::kind::ImageKind;
+use crate::format::texel::{ChannelType, TexelFormat};
 use crate::image::info::ImageMappingInfo;
-use crate::image::kind::ImageKind;
-use crate::image::texel::{ChannelType, TexelFormat};
 use crate::image::texture::{AddressMode, Filter, ReadMode, TextureInfo};
 use crate::sys::MipmappedArrayDesc;
 
@@ -103,7 +103,7 @@ pub(crate) fn texture_desc(info: &TextureInfo, format: TexelFormat, levels: u32)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::texel::Texel;
+    use crate::format::texel::Texel;
 
     #[test]
     fn every_kind_is_described_as_the_header_says() {

@@ -2,9 +2,9 @@
 
 use std::ops::RangeBounds;
 
-use crate::image::kind::ImageKind;
-use crate::image::problem::ImageProblem;
-use crate::image::texel::{Texel, TexelFormat};
+use crate::error::image::ImageProblem;
+use crate::format::kind::ImageKind;
+use crate::format::texel::{Texel, TexelFormat};
 use crate::range::resolve;
 
 /// Description of the image by the exporting API, and its location in the memory. The texel type

@@ -4,9 +4,9 @@
 use cudarc::driver::sys::CUdevice_attribute as Attribute;
 
 use crate::device::CudaDevice;
+use crate::error::image::ImageProblem;
+use crate::format::kind::ImageKind;
 use crate::image::info::ImageMappingInfo;
-use crate::image::kind::ImageKind;
-use crate::image::problem::ImageProblem;
 use crate::sys::{CallError, CallResult, INVALID_VALUE};
 
 /// A side of an image, and the attributes whose maximum limits it.

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use cudarc::driver::sys::CUdeviceptr;
 use cudarc::driver::{CudaStream, LaunchArgs, PushKernelArg};
 
+use crate::error::image::ImageProblem;
 use crate::error::{Object, Result};
+use crate::format::texel::Texel;
 use crate::image::MappedImage;
 use crate::image::backing::{ImageBacking, RowsBacking, nth, refuse};
 use crate::image::info::{ImageMappingInfo, level_extent};
-use crate::image::problem::ImageProblem;
-use crate::image::texel::Texel;
 use crate::memory::ImportedMemory;
 use crate::memory::linear::LinearMapping;
 use crate::memory::mapping::Mapping;
@@ -179,7 +179,7 @@ unsafe impl<'a, 'b: 'a, 'c: 'b, T> PushKernelArg<&'b mut ImageRows<'c, T>> for L
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::kind::ImageKind;
+    use crate::format::kind::ImageKind;
 
     #[test]
     fn levels_follow_each_other_without_overlapping() {

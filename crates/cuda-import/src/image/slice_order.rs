@@ -13,11 +13,11 @@ use std::sync::Arc;
 use cudarc::driver::{CudaStream, SyncOnDrop};
 
 use crate::capture::{Role, role};
+use crate::error::image::ImageProblem;
 use crate::error::{Error, Result};
 use crate::identity::{is_per_thread, is_same};
 use crate::image::MappedImage;
 use crate::image::copy::wait_for_idle;
-use crate::image::problem::ImageProblem;
 use crate::stream::Event;
 use crate::stream::poll::warn;
 use crate::stream::refusal::{Refusal, check_capture};

@@ -7,9 +7,9 @@
 use cudarc::driver::sys::{CUsurfObject, CUtexObject};
 use cudarc::driver::{LaunchArgs, PushKernelArg};
 
-use crate::image::kind::ImageKind;
-use crate::image::problem::ImageProblem;
-use crate::image::texel::{ChannelType, TexelFormat};
+use crate::error::image::ImageProblem;
+use crate::format::kind::ImageKind;
+use crate::format::texel::{ChannelType, TexelFormat};
 use crate::stream::order::StreamOrder;
 
 /// The result of reads outside of the image.
@@ -230,7 +230,7 @@ unsafe impl<'a, 'b: 'a, 'c: 'b> PushKernelArg<&'b mut Surface<'c>> for LaunchArg
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::texel::Texel;
+    use crate::format::texel::Texel;
 
     fn validate(info: TextureInfo, format: TexelFormat, levels: u32) -> Result<(), ImageProblem> {
         info.validate(ImageKind::D2, format, levels)

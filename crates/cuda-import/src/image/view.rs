@@ -10,11 +10,11 @@ use cudarc::driver::{CudaStream, SyncOnDrop};
 
 use crate::buffer::linear::{DeviceSink, DeviceSource};
 use crate::error::Result;
+use crate::format::texel::Texel;
 use crate::image::MappedImage;
 use crate::image::copy::{bind, check_ordered, copy_on_device, copy_on_host, region};
 use crate::image::rows::ImageRows;
 use crate::image::slice_order::SliceOrder;
-use crate::image::texel::Texel;
 use crate::image::texture::{Surface, Texture, TextureInfo};
 use crate::stream::refusal::{check_context, check_stream};
 use crate::sys::Linear;

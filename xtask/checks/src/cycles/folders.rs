@@ -4,22 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Package, resolved};
 
-/// A file that imports another module of its folder or of a folder above, although that closes a
-/// cycle.
-pub(super) struct Allowed {
-    pub(super) file: &'static str,
-    /// The imported module, without `.rs`.
-    pub(super) module: &'static str,
-    /// The reason why the import is kept.
-    pub(super) reason: &'static str,
-}
-
-impl Allowed {
-    fn covers(&self, import: &FolderImport) -> bool {
-        import.file == self.file && import.to == self.module
-    }
-}
-
 /// An import of an item of another module: the modules of the innermost folder that contains both
 /// files. Modules are named by their paths, without `.rs`.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,43 +35,22 @@ pub(super) fn folder_imports(package: &Package, source: &str) -> Vec<FolderImpor
     imports
 }
 
-/// Returns the cycles that are left without the allowed imports, and the entries of `allowed` that
-/// close no further cycle, each as text.
-pub(super) fn problems(imports: &[FolderImport], allowed: &[Allowed]) -> Vec<String> {
-    let mut problems = Vec::new();
-    let without = |entries: &dyn Fn(&Allowed) -> bool| -> Vec<&FolderImport> {
-        let is_kept = |import: &&FolderImport| !allowed.iter().any(|entry| entries(entry) && entry.covers(import));
-        imports.iter().filter(is_kept).collect()
+/// Returns the cycles, each as text.
+pub(super) fn problems(imports: &[FolderImport]) -> Vec<String> {
+    let imports: Vec<_> = imports.iter().collect();
+    let shown = |set: BTreeSet<&str>| {
+        let inner = imports.iter().copied().filter(|import| set.contains(&*import.from) && set.contains(&*import.to));
+        shown(&set, inner)
     };
-    let kept = without(&|_| true);
-    for set in connected(&kept) {
-        let inner = kept.iter().copied().filter(|import| set.contains(&*import.from) && set.contains(&*import.to));
-        problems.push(shown(&set, inner));
-    }
-    for entry in allowed {
-        let alone = without(&|other| !std::ptr::eq(entry, other));
-        let sets = connected(&alone);
-        let closes = |import: &FolderImport| {
-            entry.covers(import) && sets.iter().any(|set| set.contains(&*import.from) && set.contains(&*import.to))
-        };
-        if !alone.iter().any(|import| closes(import)) {
-            problems.push(format!(
-                "    {} may import {} ({}), but closes no cycle by it: remove the entry",
-                entry.file, entry.module, entry.reason
-            ));
-        }
-    }
-    problems
+    connected(&imports).into_iter().map(shown).collect()
 }
 
-/// Returns the layers of each folder as text: each module stands below all that import it, except
-/// by an allowed import.
-pub(super) fn layers(imports: &[FolderImport], allowed: &[Allowed]) -> String {
-    let is_kept = |import: &&FolderImport| !allowed.iter().any(|entry| entry.covers(import));
-    let kept: Vec<_> = imports.iter().filter(is_kept).collect();
-    let mut depths: BTreeMap<&str, usize> = modules(&kept).into_iter().map(|module| (module, 0)).collect();
+/// Returns the layers of each folder as text: each module stands below all that import it.
+pub(super) fn layers(imports: &[FolderImport]) -> String {
+    let imports: Vec<_> = imports.iter().collect();
+    let mut depths: BTreeMap<&str, usize> = modules(&imports).into_iter().map(|module| (module, 0)).collect();
     for _ in 0..depths.len() {
-        for import in &kept {
+        for import in &imports {
             let below = depths[&*import.from] + 1;
             depths.entry(&import.to).and_modify(|depth| *depth = below.max(*depth));
         }
@@ -102,8 +65,6 @@ pub(super) fn layers(imports: &[FolderImport], allowed: &[Allowed]) -> String {
     for (folder, layers) in folders {
         let layers: Vec<_> = layers.values().map(|layer| format!("    {}", layer.join(", "))).collect();
         text += &format!("{folder}, top to bottom:\n{}\n", layers.join("\n"));
-        let upward = allowed.iter().filter(|entry| split(entry.module).0 == folder);
-        text.extend(upward.map(|entry| format!("    upward: {} imports {}\n", entry.file, entry.module)));
     }
     text
 }

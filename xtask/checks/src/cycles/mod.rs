@@ -9,7 +9,6 @@
 //! An import through the root names a re-export of `lib.rs` instead of the module that defines the
 //! item.
 
-mod allowed;
 mod folders;
 mod source;
 #[cfg(test)]
@@ -21,7 +20,6 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use allowed::ALLOWED;
 use source::{Import, Source};
 
 const FOLDERS: [&str; 8] = ["adapters", "benches", "crates", "examples", "python", "tests", "tools", "xtask"];
@@ -45,7 +43,7 @@ type Package = BTreeMap<Vec<String>, Source>;
 pub(crate) fn layers() -> Result<()> {
     let mut imports = Vec::new();
     visit(Path::new(LAYERED), &mut |folder, package| imports.extend(folder_imports(folder, package)))?;
-    crate::console::print(&folders::layers(&imports, ALLOWED))?;
+    crate::console::print(&folders::layers(&imports))?;
     Ok(())
 }
 
@@ -76,7 +74,7 @@ pub(crate) fn run() -> Result<()> {
     if !cycles.is_empty() {
         bail!("import cycles between files:\n{}", cycles.join("\n"));
     }
-    let problems = folders::problems(&between_folders, ALLOWED);
+    let problems = folders::problems(&between_folders);
     if !problems.is_empty() {
         bail!("import cycles between folders (see CONTRIBUTING.md):\n{}", problems.join("\n"));
     }

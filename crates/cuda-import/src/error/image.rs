@@ -1,7 +1,7 @@
 //! Problems with an image, a texture or a copy, each with advice.
 
-use crate::image::kind::ImageKind;
-use crate::image::texel::TexelFormat;
+use crate::format::kind::ImageKind;
+use crate::format::texel::TexelFormat;
 
 /// Reasons why an image was rejected before a driver call. Part of
 /// [`Error::Image`](crate::Error::Image).

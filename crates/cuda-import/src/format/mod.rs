@@ -1,0 +1,4 @@
+//! The kinds of images, and the formats of their texels.
+
+pub(crate) mod kind;
+pub(crate) mod texel;
