@@ -25,8 +25,10 @@ pub(crate) struct Place {
     pub(crate) line: u32,
 }
 
-/// What this thread holds back, in one place because frames use it, and without a destructor, which
-/// would have to be registered in each thread.
+/// State of the lines that this thread holds back.
+///
+/// Frames access it, so it is a single thread-local value, and has no destructor that each thread
+/// would have to register.
 struct Held {
     /// Number of [`LogHold`]s.
     holds: Cell<usize>,

@@ -88,7 +88,8 @@ const INSTALLS: &str = "tools";
 const CRATES: &str = "-p vk-export -p vk-local -p cuda-import -p vk-cuda-bridge-ipc -p vk-cuda-bridge-trace \
                       -p vk-cuda-bridge-worker -p vk-cuda-bridge -p vk-cuda-bridge-view";
 
-/// The steps of [`check`], for the crates only. Both test steps mostly wait, so they run in parallel.
+/// The steps of [`check`], for the crates only. Both test steps mostly wait, so they run in
+/// parallel.
 const QUICK: &[Step] = &[
     step("format", format),
     step("clippy", || cargo(&format!("clippy {CRATES} --lib --tests -- -D warnings"))),

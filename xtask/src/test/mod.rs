@@ -88,8 +88,8 @@ pub(crate) fn nothing_ran(reason: &str, can_have_it: bool) -> Result<()> {
     crate::console::line(reason)
 }
 
-/// Runs a `cargo test` command that selects the tests `names` exactly. Fails if one of them fails, is
-/// skipped, or does not exist.
+/// Runs a `cargo test` command that selects exactly the tests `names`. Fails if one of them fails,
+/// is skipped, or does not exist.
 pub(crate) fn run_named(command: &mut Command, names: &[&str]) -> Result<()> {
     let log = shell::target_dir().join("named_skips.log");
     fs::create_dir_all(shell::target_dir())?;

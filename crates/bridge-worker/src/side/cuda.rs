@@ -49,7 +49,8 @@ pub(crate) struct CudaSide<R: Resources> {
 }
 
 impl<R: Resources> CudaSide<R> {
-    /// Imports all slots. `trusts` is that of the offer.
+    /// Imports all slots. `trusts` is `true` if the renderer may announce values that it has not
+    /// reached.
     pub(crate) fn new(
         device: &CudaDevice,
         (name, trusts): (&str, bool),

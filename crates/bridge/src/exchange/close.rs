@@ -70,8 +70,8 @@ impl<R: Resources> State<R> {
     /// Submits the signal of a value of `rendered`.
     ///
     /// # Safety
-    /// The lock of [`lock_submissions`](Self::lock_submissions) is held from before `value` was taken
-    /// until it is issued.
+    /// The lock of [`lock_submissions`](Self::lock_submissions) is held from before `value` was
+    /// taken until it is issued.
     unsafe fn submit_signal(&self, value: u64) -> Result<()> {
         let signal = [self.first_signal(value)];
         let batch = vk::SubmitInfo2::default().signal_semaphore_infos(&signal);

@@ -24,12 +24,14 @@ impl SharedLedger {
         Self { ledger: FrameMutex::new(ledger), last_computed, rendered_lock }
     }
 
+    #[inline]
     pub(in crate::exchange) fn lock(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock()
     }
 
     /// Takes the next value of `computed`, calls `signal` to enqueue it and then `issue`, all under
     /// one lock. The value is used up even if its signal cannot be enqueued.
+    #[inline]
     pub(in crate::exchange) fn signal_computed<E>(
         &self,
         signal: impl FnOnce(u64) -> Result<(), E>,
@@ -52,6 +54,7 @@ impl SharedLedger {
     }
 
     /// Locks the order of submissions, while a value of `rendered` is taken and submitted.
+    #[inline]
     pub(in crate::exchange) fn lock_submissions(&self) -> SignalLock<'_> {
         SignalLock::new(&self.rendered_lock)
     }
@@ -77,6 +80,7 @@ impl SharedLedger {
 
     /// Takes the value of a frame's submission and calls `submit` with it, under the lock of
     /// submissions. If `submit` fails, the frame counts as skipped.
+    #[inline]
     pub(in crate::exchange) fn submit<E>(
         &self,
         _order: &SignalLock<'_>,

@@ -18,8 +18,10 @@ pub(super) fn gather<P: Copy, R>(
     }
 }
 
-/// The general case of [`gather`]. Not inlined, because its arrays take kilobytes of stack: the
-/// driver, which is called from here, would find its own part of the stack in no cache.
+/// The general case of [`gather`].
+///
+/// Not inlined: its arrays take kilobytes of stack, below which the driver would run on stack
+/// memory that is not in the cache.
 #[inline(never)]
 fn gather_several<P: Copy, R>(
     points: &[SemaphorePoint<'_>],

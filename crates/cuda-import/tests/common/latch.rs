@@ -66,8 +66,8 @@ fn waits_here() -> impl FnOnce(&AtomicBool) -> bool + Send {
     move |ended| task.wait_until_it_waits(|| ended.load(Ordering::Acquire), BUSY)
 }
 
-/// The state of a thread is read on Linux only. Elsewhere, this returns `true` after 30 ms, whether or
-/// not the thread waits: work that does not wait fails the test only if it returns earlier. Work
+/// The state of a thread is read on Linux only. Elsewhere, this returns `true` after 30 ms, whether
+/// or not the thread waits: work that does not wait fails the test only if it returns earlier. Work
 /// that waits passes regardless of how long this takes.
 #[cfg(not(target_os = "linux"))]
 fn waits_here() -> impl FnOnce(&AtomicBool) -> bool + Send {

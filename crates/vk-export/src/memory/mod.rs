@@ -26,12 +26,12 @@ pub enum Placement {
     /// first.
     #[default]
     Exportable,
-    /// In device memory, exportable, and mapped by other GPUs too. The allocation is owned like that
-    /// of [`Exportable`](Self::Exportable), and every GPU must free its mapping first. This takes whole
-    /// pages of 2 MiB:
-    /// a buffer outside of a [`Block`](crate::Block) has its own allocation, and the Vulkan buffer
-    /// is as large as that allocation. Its `size` is still the requested one, but a descriptor with
-    /// `VK_WHOLE_SIZE` includes the rest, which contains no data. Not for images.
+    /// In device memory, exportable, and mapped by other GPUs too. The allocation has the same
+    /// owner as that of [`Exportable`](Self::Exportable), and every GPU must free its mapping
+    /// first. This takes whole pages of 2 MiB: a buffer outside of a [`Block`](crate::Block) has
+    /// its own allocation, and the Vulkan buffer is as large as that allocation. Its `size` is
+    /// still the requested one, but a descriptor with `VK_WHOLE_SIZE` includes the rest, which
+    /// contains no data. Not for images.
     Peers,
     /// Mapped and coherent for the host as long as it lives. Only Vulkan owns it, and it is freed
     /// with the resource.

@@ -94,8 +94,8 @@ impl Values {
         self.rendered
     }
 
-    /// Returns `true` if a submission was made, or may have been, that no signal follows which is
-    /// certain to come.
+    /// Returns `true` if a submission may have been made after the last signal that is certain to
+    /// come.
     pub(in crate::exchange) fn needs_flush(&self) -> bool {
         self.rendered > self.confirmed && self.lent.is_none()
     }

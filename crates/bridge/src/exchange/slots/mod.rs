@@ -1,5 +1,5 @@
-//! The slots of an exchange: their creation, their first hand-over, and the lender that gives them to
-//! the compute side.
+//! The slots of an exchange: their creation, their first hand-over, and the lender that gives them
+//! to the compute side.
 
 pub(in crate::exchange) mod hand_over;
 pub(in crate::exchange) mod lender;

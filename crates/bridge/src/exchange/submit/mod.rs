@@ -66,12 +66,14 @@ impl<R: Resources> State<R> {
         unsafe { self.submit_joined(&wait, &signal, value, info) }
     }
 
-    /// Submits a frame with the program's own semaphores, or with another number of command buffers
-    /// than one. Not inlined, because the lists take kilobytes of stack: the driver, which is called
-    /// from here, would find its own part of the stack in no cache.
+    /// Submits a frame that has semaphores of the program, or any number of command buffers.
+    ///
+    /// Not inlined: its lists take kilobytes of stack, below which the driver would run on stack
+    /// memory that is not in the cache.
     ///
     /// # Safety
-    /// As [`submit_batch`](Self::submit_batch), with `wait` and `signal` for the frame's own points.
+    /// As [`submit_batch`](Self::submit_batch), with `wait` and `signal` for the frame's own
+    /// points.
     #[inline(never)]
     unsafe fn submit_joined(
         &self,
