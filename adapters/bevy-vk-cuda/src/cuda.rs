@@ -59,8 +59,12 @@ impl Added {
 impl Cuda {
     pub(crate) fn new(adopted: Result<(Compute, CopyQueue), String>, limits: Option<wgpu::Limits>) -> Self {
         let (compute, reason) = match adopted {
-            Ok((compute, CopyQueue::Own)) => {
+            Ok((compute, CopyQueue::Transfer)) => {
                 let reason = compute.reason().to_owned();
+                (Some(compute), reason)
+            }
+            Ok((compute, CopyQueue::Second)) => {
+                let reason = format!("{}; copies share the engine that draws", compute.reason());
                 (Some(compute), reason)
             }
             Ok((compute, CopyQueue::Bevys)) => {

@@ -7,7 +7,7 @@ use bevy_ecs::resource::Resource;
 use bevy_ecs::schedule::{IntoScheduleConfigs, SystemSet};
 use bevy_ecs::system::{Res, ResMut};
 use bevy_render::renderer::RenderDevice;
-use bevy_render::renderer::raw_vulkan_init::{AdditionalVulkanFeatures, RawVulkanInitSettings};
+use bevy_render::renderer::raw_vulkan_init::RawVulkanInitSettings;
 use bevy_render::{ExtractSchedule, MainWorld, Render, RenderApp, RenderPlugin, RenderSystems};
 use bridge::Backend;
 
@@ -56,7 +56,7 @@ impl CudaPlugin {
         Self { wish: Wish::Upload, share_queue: false }
     }
 
-    /// Submits copies to Bevy's own queue if the device has no second one, as with software
+    /// Submits copies to Bevy's own queue if the device has no other for them, as with software
     /// drivers.
     ///
     /// # Safety
@@ -72,9 +72,9 @@ impl CudaPlugin {
 
 impl CudaPlugin {
     /// Adopts Bevy's device.
-    fn adopt(&self, device: &RenderDevice, told: Option<&AdditionalVulkanFeatures>, gate: &Gate) -> Cuda {
+    fn adopt(&self, device: &RenderDevice, gate: &Gate) -> Cuda {
         let backend = if self.wish == Wish::Host { Backend::Host } else { Backend::Cuda };
-        let adopted = vulkan::adopt(device.wgpu_device(), told, backend, self.share_queue, gate);
+        let adopted = vulkan::adopt(device.wgpu_device(), backend, self.share_queue, gate);
         Cuda::new(adopted, Some(device.limits()))
     }
 }
@@ -111,10 +111,9 @@ impl Plugin for CudaPlugin {
             _ if self.wish == Wish::Upload => Cuda::new(Err("requested".to_owned()), limits_of(app)),
             None => Cuda::new(Err("Bevy renders nothing".to_owned()), None),
             Some(render) => {
-                let told = render.world().get_resource::<AdditionalVulkanFeatures>();
                 let device = render.world().get_resource::<RenderDevice>();
                 match device {
-                    Some(device) => self.adopt(device, told, &gate),
+                    Some(device) => self.adopt(device, &gate),
                     None => Cuda::new(Err("Bevy has no device".to_owned()), None),
                 }
             }
@@ -171,7 +170,6 @@ fn log_way(cuda: &Cuda, wish: Wish) {
 /// Uploaded frames always use the current device, so nothing is adopted for them.
 fn follow(
     device: Res<'_, RenderDevice>,
-    told: Option<Res<'_, AdditionalVulkanFeatures>>,
     (configuration, gate): (Res<'_, Configuration>, Res<'_, Gate>),
     (mut cuda, mut presented): (ResMut<'_, Cuda>, ResMut<'_, Presented>),
     mut main: ResMut<'_, MainWorld>,
@@ -186,7 +184,7 @@ fn follow(
     }
     log::warn!("Bevy has replaced its device: images and buffers of the former one get no more frames");
     presented.add_last(cuda.take_last());
-    *cuda = configuration.0.adopt(&device, told.as_deref(), &gate);
+    *cuda = configuration.0.adopt(&device, &gate);
     log_way(&cuda, configuration.0.wish);
     main.insert_resource(cuda.clone());
 }

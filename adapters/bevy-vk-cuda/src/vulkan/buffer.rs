@@ -7,7 +7,8 @@ use ash::vk;
 use wgpu::hal::api::Vulkan;
 use wgpu::hal::vulkan::{Buffer, Device};
 
-use super::owned::{Bound, Failed, Owned};
+use super::init::families_in_use;
+use super::owned::{Bound, Failed, Owned, sharing};
 
 /// Creates two buffers in one memory: the last returned one owns the memory, and the other belongs
 /// to wgpu. wgpu 29 destroys each buffer that it is given, at an unknown time.
@@ -42,9 +43,12 @@ pub(crate) fn make(
 
 /// Creates a buffer for copies, without memory.
 fn create(hal: &Device, size: u64) -> Result<vk::Buffer, Failed> {
+    let families = families_in_use(hal);
     let info = vk::BufferCreateInfo::default()
         .size(size)
-        .usage(vk::BufferUsageFlags::TRANSFER_SRC | vk::BufferUsageFlags::TRANSFER_DST);
-    // SAFETY: the size is not zero, and the buffer is used by one family.
+        .usage(vk::BufferUsageFlags::TRANSFER_SRC | vk::BufferUsageFlags::TRANSFER_DST)
+        .sharing_mode(sharing(&families))
+        .queue_family_indices(&families);
+    // SAFETY: the size is not zero, and the buffer is used by these families.
     unsafe { hal.raw_device().create_buffer(&info, None) }.map_err(|result| ("vkCreateBuffer", result))
 }

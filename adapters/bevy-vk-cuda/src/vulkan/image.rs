@@ -8,7 +8,8 @@ use wgpu::hal::TextureDescriptor;
 use wgpu::hal::api::Vulkan;
 use wgpu::hal::vulkan::TextureMemory;
 
-use super::owned::{Failed, Owned};
+use super::init::families_in_use;
+use super::owned::{Failed, Owned, sharing};
 
 /// Creates an image, and a wgpu texture of the same image. The image lives until both are dropped
 /// and wgpu's submissions with the texture have ended. wgpu assumes that the texture is
@@ -27,6 +28,7 @@ pub(crate) unsafe fn make(
     // SAFETY: the guard is used to create an image on the device.
     let hal = unsafe { device.as_hal::<Vulkan>() }.ok_or(("Device::as_hal", vk::Result::ERROR_DEVICE_LOST))?;
     let wgpu::Extent3d { width, height, .. } = descriptor.size;
+    let families = families_in_use(&hal);
     let info = vk::ImageCreateInfo::default()
         .image_type(vk::ImageType::TYPE_2D)
         .format(format)
@@ -34,9 +36,11 @@ pub(crate) unsafe fn make(
         .mip_levels(1)
         .array_layers(1)
         .samples(vk::SampleCountFlags::TYPE_1)
-        .usage(vk::ImageUsageFlags::TRANSFER_SRC | vk::ImageUsageFlags::TRANSFER_DST);
-    // SAFETY: size and format are those of a texture of the device, and the image is used by one
-    // family.
+        .usage(vk::ImageUsageFlags::TRANSFER_SRC | vk::ImageUsageFlags::TRANSFER_DST)
+        .sharing_mode(sharing(&families))
+        .queue_family_indices(&families);
+    // SAFETY: size and format are those of a texture of the device, and the image is used by these
+    // families.
     let made = unsafe { hal.raw_device().create_image(&info, None) }.map_err(|result| ("vkCreateImage", result))?;
     // SAFETY: created above. The caller keeps it while its own commands use it, and wgpu's texture
     // keeps it while wgpu's commands do; the device lives as long as its texture.

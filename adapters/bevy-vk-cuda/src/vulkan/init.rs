@@ -1,22 +1,12 @@
-//! Additions to the creation of Bevy's Vulkan device: extensions, a feature, and a second queue of
-//! family 0.
+//! Additions to the creation of Bevy's Vulkan device: extensions, a feature, and a queue for copies.
 #![allow(unsafe_code)] // Registers a callback that changes how the device is created.
+
+use std::ffi::CStr;
 
 use ash::vk;
 use bevy_render::renderer::raw_vulkan_init::{AdditionalVulkanFeatures, RawVulkanInitSettings};
 use bridge::{DeviceRequirements, RequiredFeatures, requirements_for};
-use wgpu::hal::vulkan::{Adapter, CreateDeviceCallbackArgs, InstanceShared};
-
-/// Marks in [`AdditionalVulkanFeatures`] that the device has the extensions and features that
-/// sharing needs.
-pub(crate) struct Shareable;
-
-/// Marks in [`AdditionalVulkanFeatures`] that the device has a queue for this crate alone,
-/// [`SECOND_QUEUE`] of family 0.
-pub(crate) struct SecondQueue;
-
-/// The index of that queue.
-pub(crate) const SECOND_QUEUE: u32 = 1;
+use wgpu::hal::vulkan::{Adapter, CreateDeviceCallbackArgs, Device, InstanceShared};
 
 /// The family from which wgpu 29 takes its queue.
 pub(crate) const FAMILY: u32 = 0;
@@ -24,13 +14,75 @@ pub(crate) const FAMILY: u32 = 0;
 /// The newest Vulkan version that wgpu 29 requests for an instance.
 const WGPU_API_VERSION: u32 = vk::API_VERSION_1_3;
 
+/// The queue for this crate's copies that a device was created with. The device also has the
+/// extensions and features that sharing needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Addition {
+    /// None: another plugin has requested more queues, or there are no others.
+    NoQueue,
+    /// The first queue of the first family that only copies. On NVIDIA GPUs it has an engine of its
+    /// own, so copies do not interrupt the drawing.
+    Transfer,
+    /// The second queue of [`FAMILY`].
+    Second,
+}
+
+impl Addition {
+    const ALL: [Self; 3] = [Self::NoQueue, Self::Transfer, Self::Second];
+
+    /// Returns the family and the index of the queue on this physical device.
+    fn queue(self, families: &[vk::QueueFamilyProperties]) -> Option<[u32; 2]> {
+        match self {
+            Self::NoQueue => None,
+            Self::Transfer => Some([transfer_family(families)?, 0]),
+            Self::Second => Some([FAMILY, 1]),
+        }
+    }
+
+    /// Returns the name of an extension that sharing needs. Its address identifies the addition.
+    fn mark(self) -> &'static CStr {
+        CStr::from_bytes_until_nul(&MARKS[self as usize]).unwrap_or_default()
+    }
+
+    /// Records the addition in the extensions of a device that is being created.
+    pub(crate) fn note(self, extensions: &mut Vec<&'static CStr>) {
+        extensions.retain(|name| *name != self.mark());
+        extensions.push(self.mark());
+    }
+
+    /// Returns the addition that a device was created with; `None` if this crate did not add
+    /// anything.
+    ///
+    /// The address of [`mark`](Self::mark) is private to this module, so the only devices that have
+    /// it are those whose creation has called [`note`](Self::note). A value in Bevy's
+    /// [`AdditionalVulkanFeatures`] would prove nothing: programs can clone that resource, and
+    /// combine it with any device (`RenderCreation::manual`).
+    pub(crate) fn of(device: &Device) -> Option<Self> {
+        let marked = |one: &Self| device.enabled_device_extensions().iter().any(|name| std::ptr::eq(*name, one.mark()));
+        Self::ALL.into_iter().find(marked)
+    }
+}
+
+const NAME: &[u8] = if cfg!(windows) { b"VK_KHR_external_memory_win32" } else { b"VK_KHR_external_memory_fd" };
+
+/// Not a constant: statics have distinct addresses, even if their contents are equal.
+static MARKS: [[u8; 32]; 3] = [mark(); 3];
+
+/// Returns the name with trailing zeros.
+const fn mark() -> [u8; 32] {
+    let mut mark = [0; 32];
+    let (to, _) = mark.split_at_mut(NAME.len());
+    to.copy_from_slice(NAME);
+    mark
+}
+
 /// Adds the callback to the settings that Bevy's device is created with.
 pub(crate) fn register(settings: &mut RawVulkanInitSettings) {
     // SAFETY: `add` removes nothing, and only adds what the physical device supports.
     unsafe { settings.add_create_device_callback(add) };
 }
 
-fn add(args: &mut CreateDeviceCallbackArgs<'_, '_, '_>, adapter: &Adapter, told: &mut AdditionalVulkanFeatures) {
+fn add(args: &mut CreateDeviceCallbackArgs<'_, '_, '_>, adapter: &Adapter, _: &mut AdditionalVulkanFeatures) {
     let needed = match needed(adapter) {
         Ok(needed) => needed,
         Err(error) => return log::warn!("Bevy's device is created without what sharing with CUDA needs: {error}"),
@@ -45,23 +97,63 @@ fn add(args: &mut CreateDeviceCallbackArgs<'_, '_, '_>, adapter: &Adapter, told:
     // This leaks 32 bytes for each device of the process.
     let synchronization2 = Box::leak(Box::new(RequiredFeatures::default().synchronization2));
     *args.create_info = std::mem::take(args.create_info).push_next(synchronization2);
-    told.insert::<Shareable>();
-    // If another plugin has requested more queues, the request is left unchanged.
-    let ours = args.queue_create_infos.iter_mut().find(|info| info.queue_family_index == FAMILY);
-    let available = queues(adapter);
-    if let Some(info) = ours.filter(|info| info.queue_count == SECOND_QUEUE && available > SECOND_QUEUE) {
-        *info = info.queue_priorities(&[1.0, 1.0]);
-        told.insert::<SecondQueue>();
+    let families = families(adapter.shared_instance(), adapter.raw_physical_device());
+    request_queue(&families, args.queue_create_infos).note(args.extensions);
+}
+
+/// Adds a queue for copies to the queues that a device is created with. If another plugin has
+/// requested queues of the same family, its request is left unchanged.
+fn request_queue(
+    families: &[vk::QueueFamilyProperties],
+    requested: &mut Vec<vk::DeviceQueueCreateInfo<'_>>,
+) -> Addition {
+    if let Some(family) = transfer_family(families).filter(|family| of_family(requested, *family).is_none()) {
+        requested.push(vk::DeviceQueueCreateInfo::default().queue_family_index(family).queue_priorities(&[1.0]));
+        return Addition::Transfer;
+    }
+    let available = families.first().map_or(0, |family| family.queue_count);
+    match of_family(requested, FAMILY) {
+        Some(wgpus) if wgpus.queue_count == 1 && available > 1 => {
+            *wgpus = wgpus.queue_priorities(&[1.0, 1.0]);
+            Addition::Second
+        }
+        _ => Addition::NoQueue,
     }
 }
 
-/// Returns the number of queues of the family.
-fn queues(adapter: &Adapter) -> u32 {
-    let instance = adapter.shared_instance().raw_instance();
-    let physical = adapter.raw_physical_device();
-    // SAFETY: the physical device is the adapter's own, from this instance.
-    let families = unsafe { instance.get_physical_device_queue_family_properties(physical) };
-    families.first().map_or(0, |family| family.queue_count)
+fn of_family<'r, 'p>(
+    requested: &'r mut [vk::DeviceQueueCreateInfo<'p>],
+    family: u32,
+) -> Option<&'r mut vk::DeviceQueueCreateInfo<'p>> {
+    requested.iter_mut().find(|info| info.queue_family_index == family)
+}
+
+/// Returns the first family whose queues only copy.
+fn transfer_family(families: &[vk::QueueFamilyProperties]) -> Option<u32> {
+    let other = vk::QueueFlags::SPARSE_BINDING | vk::QueueFlags::PROTECTED;
+    let copies = |family: &vk::QueueFamilyProperties| family.queue_flags & !other == vk::QueueFlags::TRANSFER;
+    (0..).zip(families).find(|(_, family)| family.queue_count > 0 && copies(family)).map(|(index, _)| index)
+}
+
+/// Returns the queue families of wgpu's physical device.
+fn families(instance: &InstanceShared, physical: vk::PhysicalDevice) -> Vec<vk::QueueFamilyProperties> {
+    // SAFETY: the physical device is wgpu's, from this instance.
+    unsafe { instance.raw_instance().get_physical_device_queue_family_properties(physical) }
+}
+
+/// Returns the queue for copies that a device was created with, and its family.
+pub(crate) fn copy_queue(device: &Device, addition: Addition) -> Option<(vk::Queue, u32)> {
+    let [family, index] = addition.queue(&families(device.shared_instance(), device.raw_physical_device()))?;
+    // SAFETY: `addition` was noted when the device was created, together with this queue.
+    Some((unsafe { device.raw_device().get_device_queue(family, index) }, family))
+}
+
+/// Returns the families of the queues that copy and draw: one, or two different ones.
+pub(crate) fn families_in_use(device: &Device) -> Vec<u32> {
+    let families = families(device.shared_instance(), device.raw_physical_device());
+    let copies = Addition::of(device).and_then(|addition| addition.queue(&families));
+    let copies = copies.map(|[family, _]| family).filter(|family| *family != FAMILY);
+    std::iter::once(FAMILY).chain(copies).collect()
 }
 
 /// Returns the requirements of the bridge on the adapter's device.
@@ -81,4 +173,52 @@ pub(crate) fn needed(adapter: &Adapter) -> Result<DeviceRequirements, bridge::vk
 /// Returns the version that the instance was created with.
 pub(crate) fn api_version(instance: &InstanceShared) -> u32 {
     instance.instance_api_version().min(WGPU_API_VERSION)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn family(flags: vk::QueueFlags, count: u32) -> vk::QueueFamilyProperties {
+        vk::QueueFamilyProperties::default().queue_flags(flags).queue_count(count)
+    }
+
+    /// Returns the addition, and the requested numbers of queues by family.
+    fn requested(families: &[vk::QueueFamilyProperties], before: &[(u32, usize)]) -> (Addition, Vec<(u32, u32)>) {
+        let info = |(family, count): &(u32, usize)| {
+            vk::DeviceQueueCreateInfo::default().queue_family_index(*family).queue_priorities(&[1.0; 4][..*count])
+        };
+        let mut infos: Vec<_> = before.iter().map(info).collect();
+        let addition = request_queue(families, &mut infos);
+        (addition, infos.iter().map(|info| (info.queue_family_index, info.queue_count)).collect())
+    }
+
+    #[test]
+    fn a_queue_that_only_copies_is_preferred_to_a_second_one() {
+        use vk::QueueFlags as Flags;
+        let draws = Flags::GRAPHICS | Flags::COMPUTE | Flags::TRANSFER;
+        let computes = family(Flags::COMPUTE | Flags::TRANSFER, 8);
+        let copies = family(Flags::TRANSFER | Flags::SPARSE_BINDING, 2);
+        let (one, many) = (family(draws, 1), family(draws, 16));
+        let of_wgpu = [(0, 1)];
+        assert_eq!(requested(&[many, computes, copies], &of_wgpu), (Addition::Transfer, vec![(0, 1), (2, 1)]));
+        assert_eq!(requested(&[one, copies], &of_wgpu), (Addition::Transfer, vec![(0, 1), (1, 1)]));
+        assert_eq!(requested(&[many, computes], &of_wgpu), (Addition::Second, vec![(0, 2)]));
+        assert_eq!(requested(&[one, computes], &of_wgpu), (Addition::NoQueue, vec![(0, 1)]));
+        // What another plugin has requested remains.
+        assert_eq!(requested(&[many, copies], &[(0, 1), (1, 2)]), (Addition::Second, vec![(0, 2), (1, 2)]));
+        assert_eq!(requested(&[many, copies], &[(0, 3), (1, 1)]), (Addition::NoQueue, vec![(0, 3), (1, 1)]));
+    }
+
+    #[test]
+    fn marks_name_one_extension_and_differ_by_address() {
+        for one in Addition::ALL {
+            assert_eq!(one.mark().to_bytes(), NAME);
+            assert_eq!(Addition::ALL.iter().filter(|other| std::ptr::eq(other.mark(), one.mark())).count(), 1);
+        }
+        let mut extensions = vec![c"VK_EXT_other", Addition::Second.mark()];
+        Addition::Transfer.note(&mut extensions);
+        assert_eq!(extensions, [c"VK_EXT_other", Addition::Transfer.mark()]);
+        assert!(std::ptr::eq(extensions[1], Addition::Transfer.mark()));
+    }
 }

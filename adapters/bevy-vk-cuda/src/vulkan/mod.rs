@@ -12,7 +12,6 @@ pub(crate) mod stand_in;
 pub(crate) mod windows;
 
 use ash::vk;
-use bevy_render::renderer::raw_vulkan_init::AdditionalVulkanFeatures;
 use bridge::vk_export::ExportDevice;
 use bridge::{AdoptInfo, Backend, Compute, EnabledFeatures};
 use wgpu::hal::api::Vulkan;
@@ -22,8 +21,10 @@ use crate::vulkan::gate::Gate;
 /// The queue that copies are submitted to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CopyQueue {
-    /// A second queue of the device, used only for copies.
-    Own,
+    /// A queue of a family that only copies, on an engine of its own.
+    Transfer,
+    /// A second queue of the family that draws, used only for copies.
+    Second,
     /// Bevy's queue, which the program has permitted with a promise.
     Bevys,
 }
@@ -66,37 +67,35 @@ pub(crate) fn is_valid(device: &wgpu::Device) -> bool {
 /// Adopts Bevy's device and pairs it with a compute side; or says why it cannot be.
 pub(crate) fn adopt(
     device: &wgpu::Device,
-    told: Option<&AdditionalVulkanFeatures>,
     backend: Backend,
     promised: bool,
     gate: &Gate,
 ) -> Result<(Compute, CopyQueue), String> {
     // SAFETY: the guard is only read.
     let hal = unsafe { device.as_hal::<Vulkan>() }.ok_or("Bevy renders on another backend of wgpu than Vulkan")?;
-    let told = told.filter(|told| told.has::<init::Shareable>());
-    let Some(told) = told else {
-        return Err(
-            "the device was created without what sharing needs: add `CudaPlugin` before Bevy's `RenderPlugin`, and \
-                    create no renderer by hand; a warning in the log says what a device lacks"
-                .to_owned(),
-        );
-    };
-    let (queue, of) = if told.has::<init::SecondQueue>() {
-        // SAFETY: `SecondQueue` marks that the device was created with this queue.
-        (unsafe { hal.raw_device().get_device_queue(init::FAMILY, init::SECOND_QUEUE) }, CopyQueue::Own)
-    } else if promised {
-        (hal.raw_queue(), CopyQueue::Bevys)
-    } else {
-        return Err("there is no queue for copies alone: the family that draws has one, which is wgpu's, or another plugin has \
-                    asked for more"
-            .to_owned());
+    let addition = init::Addition::of(&hal).ok_or(
+        "the device was created without what sharing needs: add `CudaPlugin` before Bevy's `RenderPlugin`, and create no \
+         renderer by hand; a warning in the log says what a device lacks",
+    )?;
+    let own = init::copy_queue(&hal, addition);
+    let ((queue, family), of) = match (own, addition) {
+        (Some(queue), init::Addition::Transfer) => (queue, CopyQueue::Transfer),
+        (Some(queue), _) => (queue, CopyQueue::Second),
+        (None, _) if promised => ((hal.raw_queue(), init::FAMILY), CopyQueue::Bevys),
+        (None, _) => {
+            return Err(
+                "there is no queue for copies alone: the family that draws has one, which is wgpu's, no family only \
+                        copies, or another plugin has asked for their queues"
+                    .to_owned(),
+            );
+        }
     };
     let instance = hal.shared_instance();
     let mut info = AdoptInfo::new(
         (instance.entry().clone(), instance.raw_instance().clone(), init::api_version(instance)),
         hal.raw_physical_device(),
         hal.raw_device().clone(),
-        (queue, init::FAMILY),
+        (queue, family),
     );
     let mut features = EnabledFeatures::default();
     // wgpu enables it on every device that supports it, which the callback has checked.

@@ -76,6 +76,12 @@ impl<H: Bound> Drop for Owned<H> {
     }
 }
 
+/// Returns the sharing mode of an object that these families use. With two, it is concurrent, so
+/// that neither has to release it to the other: wgpu cannot record such a barrier.
+pub(super) fn sharing(families: &[u32]) -> vk::SharingMode {
+    if families.len() > 1 { vk::SharingMode::CONCURRENT } else { vk::SharingMode::EXCLUSIVE }
+}
+
 /// Allocates device-local memory that meets the requirements.
 fn allocate(hal: &Device, needs: vk::MemoryRequirements) -> Result<vk::DeviceMemory, Failed> {
     let (instance, physical) = (hal.shared_instance().raw_instance(), hal.raw_physical_device());

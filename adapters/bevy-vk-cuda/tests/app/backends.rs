@@ -11,6 +11,23 @@ use super::frames::shows_every_frame_and_keeps_the_last;
 use crate::support::simulation::{Filler, numbers, seen};
 use crate::support::*;
 
+/// A device that the program has created is not shared, even if the program passes it off as one
+/// that the plugin has added to: nothing enables what sharing needs.
+#[test]
+fn a_device_made_by_hand_is_not_shared() {
+    let _alone = alone();
+    // SAFETY: all systems of this test run on one thread, and nothing is pipelined.
+    let plugin = || unsafe { CudaPlugin::host().share_queue() };
+    let first = app(plugin());
+    assert_eq!(cuda(&first).way(), Way::Host);
+    let second = app_on(plugin(), by_hand(&first));
+    assert_eq!(cuda(&second).way(), Way::Upload);
+    let reason = cuda(&second).reason().to_owned();
+    assert!(reason.contains("create no renderer by hand"), "{reason}");
+    drop((first, second));
+    assert_eq!(errors(), [""; 0]);
+}
+
 /// Whatever the program requests, frames are computed on the CPU and uploaded, and the reason and
 /// the log name the backend.
 #[test]

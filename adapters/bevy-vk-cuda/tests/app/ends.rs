@@ -167,7 +167,7 @@ fn the_fallback_is_visible() {
     let plain = app(CudaPlugin::default());
     let cuda = cuda(&plain);
     if cuda.way() == Way::Cuda {
-        test_support::skip_case(test_support::Need::Other, "fallback", "this machine has CUDA and a second queue");
+        test_support::skip_case(test_support::Need::Other, "fallback", "this machine has CUDA and a queue for copies");
         return;
     }
     assert_eq!(cuda.way(), Way::Upload);

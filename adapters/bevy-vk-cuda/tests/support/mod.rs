@@ -139,6 +139,27 @@ pub fn gl() -> Option<RenderCreation> {
     ))
 }
 
+/// Returns a renderer of a device that the program creates by hand, on the adapter of an app, with
+/// what that app says about its own device.
+pub fn by_hand(app: &App) -> RenderCreation {
+    let world = app.sub_app(RenderApp).world();
+    let adapter = world.resource::<RenderAdapter>().clone();
+    let descriptor = wgpu::DeviceDescriptor {
+        required_features: adapter.features() - wgpu::Features::all_experimental_mask(),
+        required_limits: adapter.limits(),
+        ..Default::default()
+    };
+    let (device, queue) = block_on(adapter.request_device(&descriptor)).unwrap();
+    RenderCreation::manual(
+        device.into(),
+        RenderQueue(Arc::new(WgpuWrapper::new(queue))),
+        world.resource::<RenderAdapterInfo>().clone(),
+        adapter,
+        world.resource::<RenderInstance>().clone(),
+        world.resource::<AdditionalVulkanFeatures>().clone(),
+    )
+}
+
 fn defaults(app: &mut App, renderer: RenderCreation) {
     let window = WindowPlugin { primary_window: None, ..Default::default() };
     let render =

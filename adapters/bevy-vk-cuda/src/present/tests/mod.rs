@@ -18,7 +18,6 @@ use bevy_ecs::system::RunSystemOnce;
 use bevy_ecs::world::World;
 use bevy_image::Image;
 use bevy_render::renderer::WgpuWrapper;
-use bevy_render::renderer::raw_vulkan_init::AdditionalVulkanFeatures;
 use bridge::Backend;
 use wgpu::{TextureFormat, TextureUsages};
 
@@ -27,7 +26,7 @@ use super::*;
 use crate::cuda::Way;
 use crate::error::{Error, Result};
 use crate::image::CudaImage;
-use crate::vulkan::{self, init};
+use crate::vulkan;
 use crate::writer::Frame;
 
 type Descriptor = wgpu::TextureDescriptor<'static>;
@@ -79,11 +78,7 @@ impl Scene {
     fn cuda(device: &wgpu::Device, way: Way) -> Cuda {
         let adopted = match way {
             Way::Upload => Err("requested".to_owned()),
-            _ => {
-                let mut told = AdditionalVulkanFeatures::default();
-                told.insert::<init::Shareable>();
-                vulkan::adopt(device, Some(&told), Backend::Host, true, &Default::default())
-            }
+            _ => vulkan::adopt(device, Backend::Host, true, &Default::default()),
         };
         let cuda = Cuda::new(adopted, Some(device.limits()));
         assert_eq!(cuda.way(), way, "{}", cuda.reason());

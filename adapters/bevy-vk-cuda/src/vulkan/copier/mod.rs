@@ -10,7 +10,6 @@ use bytemuck::Pod;
 
 use crate::error::{Error, Result};
 use crate::ring::PLACES;
-use crate::vulkan::init::FAMILY;
 use crate::vulkan::owned::Bound;
 
 /// The timeout of the wait for a copy on drop.
@@ -47,7 +46,7 @@ impl Copier {
     pub(crate) fn new(name: &str, device: &ExportDevice) -> Result<Self> {
         let raw = device.as_raw();
         let info = vk::CommandPoolCreateInfo::default()
-            .queue_family_index(FAMILY)
+            .queue_family_index(device.queue().family())
             .flags(vk::CommandPoolCreateFlags::RESET_COMMAND_BUFFER);
         // SAFETY: the pool is for a family that the device has a queue of.
         let pool = unsafe { raw.create_command_pool(&info, None) };
@@ -242,8 +241,8 @@ fn barrier(
         .dst_queue_family_index(vk::QUEUE_FAMILY_IGNORED);
     let (transfer, none) = (vk::PipelineStageFlags::TRANSFER, vk::DependencyFlags::empty());
     // SAFETY: only called by `record`, whose caller ensures that the command buffer is recording
-    // and that the image is not used elsewhere; both queues belong to one family, so no ownership
-    // is transferred.
+    // and that the image is not used elsewhere; both queues belong to one family, or the image is
+    // shared between their families, so no ownership is transferred.
     unsafe { device.cmd_pipeline_barrier(commands, transfer, transfer, none, &[], &[], &[barrier]) };
 }
 

@@ -9,6 +9,7 @@ use std::time::Instant;
 use bridge::{AdoptInfo, Backend, BufferAccess, Compute, Exchange, ExportDevice, LatestInfo, OpenInfo};
 
 use super::*;
+use crate::vulkan::init::FAMILY;
 use crate::vulkan::stand_in;
 
 const LEN: usize = 1024;
