@@ -41,6 +41,12 @@ const BEVY_EXAMPLES: &[&str] = &[
     "bevy_cube --frames 4 --particles 5000 --texture 256 --way host --share-queue --compare --validate",
 ];
 
+/// The runs of the example of `bevy-vk-cuda` in a window, which it resizes.
+const BEVY_WINDOWS: &[&str] = &[
+    "bevy_cube --window --frames 9 --resize 640x360 --particles 5000 --way host --share-queue",
+    "bevy_cube --window --frames 6 --particles 5000 --way upload",
+];
+
 /// Builds, lints, documents and tests `adapters/bridge-wgpu`, also with CUDA on the driver double,
 /// and runs its examples, without windows and in windows.
 pub(crate) fn wgpu() -> Result<()> {
@@ -52,9 +58,12 @@ pub(crate) fn wgpu() -> Result<()> {
     test::run_adapter(WGPU_ON_THE_DOUBLE, tests(&package.folder, features)?, package)
 }
 
-/// Builds, lints, documents and tests `adapters/bevy-vk-cuda`, and runs its example.
+/// Builds, lints, documents and tests `adapters/bevy-vk-cuda`, and runs its example, without a
+/// window and in windows.
 pub(crate) fn bevy() -> Result<()> {
-    adapter("bevy-vk-cuda", &["--features", "f16"], BEVY_EXAMPLES)
+    let features = &["--features", "window,f16"];
+    adapter("bevy-vk-cuda", features, BEVY_EXAMPLES)?;
+    in_windows("bevy-vk-cuda", features, BEVY_WINDOWS)
 }
 
 /// Lints the vulkano example and runs it under validation.

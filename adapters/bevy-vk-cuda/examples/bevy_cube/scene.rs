@@ -1,9 +1,10 @@
-//! The scene, in a Bevy app without a window.
+//! The scene in a Bevy app, with and without a window.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use bevy::app::PluginGroupBuilder;
 use bevy::camera::RenderTarget;
 use bevy::core_pipeline::tonemapping::Tonemapping;
 use bevy::prelude::*;
@@ -68,29 +69,15 @@ pub(crate) struct Drawn {
 impl Scene {
     /// Creates the scene. If frames are uploaded, `gpu` computes them, or the CPU if it is `None`.
     pub(crate) fn new(contents: &Contents, plugin: CudaPlugin, gpu: Option<&CudaDevice>) -> Result<Self> {
-        let flags = if contents.validate { InstanceFlags::debugging() } else { InstanceFlags::empty() };
-        let settings = WgpuSettings { instance_flags: flags, ..Default::default() };
-        let mut app = App::new();
-        // Before Bevy's plugins, because this plugin changes how the device is created.
-        app.add_plugins(plugin);
-        let render = RenderPlugin {
-            render_creation: settings.into(),
-            synchronous_pipeline_compilation: true,
-            ..Default::default()
-        };
-        let window = WindowPlugin { primary_window: None, ..Default::default() };
-        app.add_plugins(DefaultPlugins.set(window).set(render)).add_plugins(swarm::plugin).init_resource::<Seen>();
-        app.add_systems(Update, (cube::paint, swarm::simulate).in_set(CudaSystems).run_if(resource_exists::<Pace>));
+        let mut app = app(contents, plugin, None, |plugins| plugins);
         app.finish();
         app.cleanup();
-
-        let way = app.world().resource::<Cuda>().way();
-        let particles = contents.particles.unwrap_or(if way == Way::Cuda { 1_000_000 } else { 20_000 });
-        cube::spawn(app.world_mut(), contents.side, cube_place(), gpu)?;
-        let tilted =
-            Transform::from_xyz(1.9, 0.0, 0.0).with_rotation(Quat::from_rotation_x(-0.9)).with_scale(Vec3::splat(2.0));
-        swarm::spawn(app.world_mut(), particles, tilted, gpu)?;
-        let target = camera(&mut app);
+        let world = app.world_mut();
+        spawn(world, contents, gpu)?;
+        let mut target = Image::new_target_texture(SIZE[0], SIZE[1], TextureFormat::Rgba8UnormSrgb, None);
+        target.texture_descriptor.usage |= TextureUsages::COPY_SRC;
+        let target = world.resource_mut::<Assets<Image>>().add(target);
+        camera(world, Some(&target));
         Ok(Self { app, target })
     }
 
@@ -132,9 +119,9 @@ impl Scene {
     /// Checks the texture and the particles bit for bit, and the picture. Returns the picture.
     pub(crate) fn check(&mut self) -> Result<&[u8]> {
         // The last written frame arrives, with the CPU possibly some frames later.
-        self.read_back()?;
+        read_back(self.app.world_mut(), Some(&self.target))?;
         let end = Instant::now() + Duration::from_secs(60);
-        while let Err(error) = check::whole(&mut self.app) {
+        while let Err(error) = check::whole(self.app.world_mut()) {
             if Instant::now() > end {
                 return Err(error.context("the last frame never came"));
             }
@@ -142,8 +129,8 @@ impl Scene {
         }
         // The picture with the last frame of both is read back a few frames later.
         (0..8).for_each(|_| self.app.update());
-        check::cube(&mut self.app)?;
-        check::lights(&self.app)?;
+        check::cube(self.app.world_mut())?;
+        check::lights(self.app.world())?;
         Ok(&self.app.world().resource::<Seen>().picture)
     }
 
@@ -181,23 +168,55 @@ impl Scene {
         let particles = swarm.buffer.writer().context("the writer is gone")?.presented();
         Ok([[painted, moved], [texture, particles]])
     }
+}
 
-    fn read_back(&mut self) -> Result<()> {
-        let world = self.app.world_mut();
-        let painting = world.query::<&Painting>().single(world)?.image.handle().clone();
-        let particles = world.query::<&Swarm>().single(world)?.buffer.handle().clone();
-        type Event<'w, 't> = On<'w, 't, ReadbackComplete>;
+/// Creates an app with Bevy's plugins, for the scene. `add` may add more of them.
+pub(crate) fn app(
+    contents: &Contents,
+    plugin: CudaPlugin,
+    window: Option<Window>,
+    add: impl FnOnce(PluginGroupBuilder) -> PluginGroupBuilder,
+) -> App {
+    let flags = if contents.validate { InstanceFlags::debugging() } else { InstanceFlags::empty() };
+    let settings = WgpuSettings { instance_flags: flags, ..Default::default() };
+    let mut app = App::new();
+    // Before Bevy's plugins, because this plugin changes how the device is created.
+    app.add_plugins(plugin);
+    let render =
+        RenderPlugin { render_creation: settings.into(), synchronous_pipeline_compilation: true, ..Default::default() };
+    let window = WindowPlugin { primary_window: window, ..Default::default() };
+    app.add_plugins(add(DefaultPlugins.set(window).set(render))).add_plugins(swarm::plugin).init_resource::<Seen>();
+    app.add_systems(Update, (cube::paint, swarm::simulate).in_set(CudaSystems).run_if(resource_exists::<Pace>));
+    app
+}
+
+/// Adds the cube and the particles. If frames are uploaded, `gpu` computes them.
+pub(crate) fn spawn(world: &mut World, contents: &Contents, gpu: Option<&CudaDevice>) -> Result<()> {
+    let way = world.resource::<Cuda>().way();
+    let particles = contents.particles.unwrap_or(if way == Way::Cuda { 1_000_000 } else { 20_000 });
+    cube::spawn(world, contents.side, cube_place(), gpu)?;
+    let tilted =
+        Transform::from_xyz(1.9, 0.0, 0.0).with_rotation(Quat::from_rotation_x(-0.9)).with_scale(Vec3::splat(2.0));
+    swarm::spawn(world, particles, tilted, gpu)
+}
+
+/// Reads the texture and the particles back, and the picture in `target`.
+pub(crate) fn read_back(world: &mut World, target: Option<&Handle<Image>>) -> Result<()> {
+    type Event<'w, 't> = On<'w, 't, ReadbackComplete>;
+    let painting = world.query::<&Painting>().single(world)?.image.handle().clone();
+    let particles = world.query::<&Swarm>().single(world)?.buffer.handle().clone();
+    world
+        .spawn(Readback::texture(painting))
+        .observe(|event: Event<'_, '_>, mut seen: ResMut<'_, Seen>| seen.texture = event.data.clone());
+    world
+        .spawn(Readback::buffer(particles))
+        .observe(|event: Event<'_, '_>, mut seen: ResMut<'_, Seen>| seen.particles = event.data.clone());
+    if let Some(target) = target {
         world
-            .spawn(Readback::texture(self.target.clone()))
+            .spawn(Readback::texture(target.clone()))
             .observe(|event: Event<'_, '_>, mut seen: ResMut<'_, Seen>| seen.picture = event.data.clone());
-        world
-            .spawn(Readback::texture(painting))
-            .observe(|event: Event<'_, '_>, mut seen: ResMut<'_, Seen>| seen.texture = event.data.clone());
-        world
-            .spawn(Readback::buffer(particles))
-            .observe(|event: Event<'_, '_>, mut seen: ResMut<'_, Seen>| seen.particles = event.data.clone());
-        Ok(())
     }
+    Ok(())
 }
 
 /// Returns the position of the cube.
@@ -205,18 +224,16 @@ pub(crate) fn cube_place() -> Transform {
     Transform::from_xyz(-1.9, 0.0, 0.0).with_rotation(Quat::from_rotation_y(0.35) * Quat::from_rotation_x(0.25))
 }
 
-/// Creates a camera that draws into an image.
-fn camera(app: &mut App) -> Handle<Image> {
-    let mut target = Image::new_target_texture(SIZE[0], SIZE[1], TextureFormat::Rgba8UnormSrgb, None);
-    target.texture_descriptor.usage |= TextureUsages::COPY_SRC;
-    let target = app.world_mut().resource_mut::<Assets<Image>>().add(target);
-    app.world_mut().spawn((
+/// Creates a camera that draws into an image, or into the window.
+pub(crate) fn camera(world: &mut World, target: Option<&Handle<Image>>) {
+    let mut camera = world.spawn((
         Camera3d::default(),
         Camera { clear_color: ClearColorConfig::Custom(Color::BLACK), ..Default::default() },
-        RenderTarget::Image(target.clone().into()),
         Tonemapping::None,
         Msaa::Off,
         Transform::from_xyz(0.0, 0.0, 6.5).looking_at(Vec3::ZERO, Vec3::Y),
     ));
-    target
+    if let Some(target) = target {
+        camera.insert(RenderTarget::Image(target.clone().into()));
+    }
 }
