@@ -63,14 +63,19 @@ on_host_without_linear_images!(resized_images_are_waited_for_at_the_same_stages)
 
 on_peers!(
     every_slot_keeps_its_contents,
+    vulkan_first_keeps_its_contents,
     pooled_buffers_grow,
     graphs_are_captured_again,
     frames_in_flight_keep_the_old_buffers,
     the_copy_waits_for_a_slow_writer,
     contents_copied_too_early_are_stale,
+    an_open_turn_is_an_error,
+    a_size_that_is_too_large_changes_nothing,
+    lent_turns_that_were_dropped_are_waited_for,
 );
 
 on_another_gpu_alone!(
+    nothing_is_waited_for_twice,
     images_follow_every_size,
     frames_in_flight_keep_their_images,
     images_are_kept_for_a_slow_queue,
