@@ -13,6 +13,7 @@ mod findings;
 mod frame_calls;
 mod graphs;
 mod grown;
+mod hidden;
 mod images;
 mod in_step;
 mod in_step_drawn;
