@@ -2,7 +2,7 @@
 //! exchange continues with what it had.
 
 use bridge::vk_export::Error as VulkanError;
-use bridge::{Compute, Error, Exchange, LiveObjects};
+use bridge::{Compute, Error, Exchange, ExchangeInfo, LiveObjects, SharedPool, SharedPoolInfo};
 use bridge_tests::{Filler, Readback, Rig, SmallLimits};
 
 use crate::images::{fill, images};
@@ -82,5 +82,27 @@ pub(crate) fn images_are_not_resized_past_a_limit(rig: &Rig, compute: &Compute) 
         assert!(turn.finish().unwrap().read_back(Rig::LONG).unwrap() == vec![side; (side * side) as usize]);
     }
     exchange.close().unwrap();
+    assert_eq!(LiveObjects::now(), before);
+}
+
+/// Buffers that are too large for the blocks of a pool have their own memory, with the same limits.
+pub(crate) fn pooled_buffers_do_not_grow_past_a_limit(rig: &Rig, compute: &Compute) {
+    let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
+    let before = LiveObjects::now();
+    let pool = SharedPool::new(compute, &SharedPoolInfo { name: "spring", ..Default::default() }).unwrap();
+    let info = ExchangeInfo { pool: Some(&pool), ..info(1) };
+    let mut exchange = Exchange::new(compute, &info, Words::new(LEN, USES)).unwrap();
+    let mut turn = exchange.begin().unwrap();
+    filler.fill(&mut turn, 5);
+    assert!(read(&readback, turn.finish().unwrap()) == Filler::pattern(LEN, 5));
+    let alive = (LiveObjects::now(), rig.device().allocated_bytes());
+    for limit in [(SmallLimits::HEAP, HEAP), (SmallLimits::BUFFER, "maxBufferSize")] {
+        assert_too_large(exchange.grow((limit.0 / 4) as usize + 1).unwrap_err(), limit.0 + 4, limit, rig);
+        assert_eq!((LiveObjects::now(), rig.device().allocated_bytes()), alive, "{limit:?}");
+    }
+    exchange.grow(2 * LEN).unwrap();
+    assert!(read(&readback, exchange.begin().unwrap().finish().unwrap()) == Filler::pattern(LEN, 5));
+    exchange.close().unwrap();
+    drop(pool);
     assert_eq!(LiveObjects::now(), before);
 }

@@ -22,7 +22,9 @@ use images::{
     frames_in_flight_keep_their_images, images_are_kept_for_a_slow_queue, images_follow_every_size,
     images_with_buffers, mips_follow, resized_images_are_waited_for_at_the_same_stages,
 };
-use limits::{buffers_do_not_grow_past_a_limit, images_are_not_resized_past_a_limit};
+use limits::{
+    buffers_do_not_grow_past_a_limit, images_are_not_resized_past_a_limit, pooled_buffers_do_not_grow_past_a_limit,
+};
 use order::{
     contents_copied_too_early_are_stale, frames_in_flight_keep_the_old_buffers,
     new_slots_are_waited_for_at_the_same_stages, the_copy_waits_for_a_slow_writer, vulkan_reads_a_copy_too_early,
@@ -83,7 +85,11 @@ on_another_gpu_alone!(
     mips_follow,
 );
 
-on_small_devices!(buffers_do_not_grow_past_a_limit, images_are_not_resized_past_a_limit);
+on_small_devices!(
+    buffers_do_not_grow_past_a_limit,
+    images_are_not_resized_past_a_limit,
+    pooled_buffers_do_not_grow_past_a_limit,
+);
 
 const LEN: usize = 16 << 10;
 const SIZE: u64 = 4 * LEN as u64;
