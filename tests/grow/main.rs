@@ -74,9 +74,13 @@ on_peers!(
     an_open_turn_is_an_error,
     a_size_that_is_too_large_changes_nothing,
     lent_turns_that_were_dropped_are_waited_for,
+    vulkan_waits_for_the_copy,
+    vulkan_reads_a_copy_too_early,
+    graphs_free_what_was_replaced,
 );
 
 on_another_gpu_alone!(
+    two_hundred_times_leave_nothing,
     nothing_is_waited_for_twice,
     images_follow_every_size,
     frames_in_flight_keep_their_images,
