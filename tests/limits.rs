@@ -3,17 +3,13 @@
 //! `Rig`.
 #![allow(unsafe_code, clippy::unwrap_used)] // An engine with altered driver results.
 
-use std::sync::OnceLock;
-
-use bridge::ash::{self, vk};
+use bridge::ash::vk;
 use bridge::vk_export::{
     Block, BlockInfo, Buffer, BufferInfo, CUDA_KERNEL_EXTENSIONS, Error, ExportDevice, Placement, Validation,
 };
 use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, ImageAccess, ImageSpec, OpenInfo};
-use bridge_tests::{Engine, Need, Rig, assert_silent, skip_case};
+use bridge_tests::{Engine, Need, Rig, SmallLimits, assert_silent, skip_case};
 use vk_local::{LocalBuffer, LocalImage, LocalImageInfo, MemoryLocation};
-
-const MIB: u64 = 1 << 20;
 
 #[test]
 fn only_supported_usages_reach_vulkan() {
@@ -179,76 +175,20 @@ fn a_queue_has_one_lock() {
     assert!(error.to_string().contains("already locked by this thread"), "{error}");
 }
 
-type Properties = unsafe extern "system" fn(vk::PhysicalDevice, *mut vk::PhysicalDeviceProperties2<'_>);
-type Memory = unsafe extern "system" fn(vk::PhysicalDevice, *mut vk::PhysicalDeviceMemoryProperties);
-
-static PROPERTIES: OnceLock<Properties> = OnceLock::new();
-static MEMORY: OnceLock<Memory> = OnceLock::new();
-
-/// Returns the driver's properties, with a promised allocation size of 1 MiB.
-unsafe extern "system" fn small_promise(
-    physical: vk::PhysicalDevice,
-    properties: *mut vk::PhysicalDeviceProperties2<'_>,
-) {
-    // SAFETY: the caller's arguments, forwarded.
-    unsafe { PROPERTIES.get().unwrap()(physical, properties) };
-    // SAFETY: the caller's structure, which lives for the call.
-    let mut next: *mut vk::BaseOutStructure<'_> = unsafe { (*properties).p_next }.cast();
-    while !next.is_null() {
-        // SAFETY: every structure of a chain begins like this one.
-        if unsafe { (*next).s_type } == vk::StructureType::PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES {
-            let maintenance3: *mut vk::PhysicalDeviceMaintenance3Properties<'_> = next.cast();
-            // SAFETY: its structure type identifies it.
-            unsafe { (*maintenance3).max_memory_allocation_size = MIB };
-        }
-        // SAFETY: as above.
-        next = unsafe { (*next).p_next };
-    }
-}
-
-/// Returns the driver's heaps, each with a size of 64 MiB.
-unsafe extern "system" fn small_heaps(physical: vk::PhysicalDevice, memory: *mut vk::PhysicalDeviceMemoryProperties) {
-    // SAFETY: the caller's arguments, forwarded.
-    unsafe { MEMORY.get().unwrap()(physical, memory) };
-    // SAFETY: the caller's structure, which lives for the call.
-    for heap in unsafe { &mut (*memory).memory_heaps } {
-        heap.size = 64 * MIB;
-    }
-}
-
 fn more_than_promised_is_tried_but_no_more_than_the_heap() {
     let engine = Engine::new(None);
     let mut info = engine.info();
-    let handle = info.instance.handle();
-    let hook = |name: &std::ffi::CStr| {
-        // SAFETY: the instance lives; the name is null-terminated.
-        let real = unsafe { info.entry.get_instance_proc_addr(handle, name.as_ptr()) };
-        let Some(real) = real else { return std::ptr::null() };
-        if name == c"vkGetPhysicalDeviceProperties2" {
-            // SAFETY: the signature of the function of that name.
-            PROPERTIES.get_or_init(|| unsafe { std::mem::transmute::<unsafe extern "system" fn(), Properties>(real) });
-            return small_promise as *const std::ffi::c_void;
-        }
-        if name == c"vkGetPhysicalDeviceMemoryProperties" {
-            // SAFETY: as above.
-            MEMORY.get_or_init(|| unsafe { std::mem::transmute::<unsafe extern "system" fn(), Memory>(real) });
-            return small_heaps as *const std::ffi::c_void;
-        }
-        real as *const std::ffi::c_void
-    };
-    // SAFETY: every function is the instance's own, or a replacement with its signature that calls
-    // it.
-    let instance = unsafe { ash::Instance::load_with(hook, handle) };
-    info.instance = instance;
+    info.instance = SmallLimits::instance(&info.entry, &info.instance);
     // SAFETY: the engine's own handles.
     let device = unsafe { ExportDevice::adopt(info) }.unwrap();
-    assert_eq!(device.physical().max_allocation_size, MIB);
-    let large = buffer(&device, 4 * MIB, vk::BufferUsageFlags::TRANSFER_DST).unwrap();
-    assert_eq!(large.size(), 4 * MIB, "more than promised, and there");
-    match buffer(&device, 128 * MIB, vk::BufferUsageFlags::TRANSFER_DST) {
-        Err(Error::TooLarge { limit, limit_name, .. }) => {
-            assert_eq!((limit, limit_name), (64 * MIB, "the size of its memory heap"));
+    assert_eq!(device.physical().max_allocation_size, SmallLimits::ALLOCATION);
+    let large = buffer(&device, 4 << 20, vk::BufferUsageFlags::TRANSFER_DST).unwrap();
+    assert_eq!(large.size(), 4 << 20, "more than promised, and there");
+    let limits = [(SmallLimits::HEAP, "the size of its memory heap"), (SmallLimits::BUFFER, "maxBufferSize")];
+    for expected in limits {
+        match buffer(&device, expected.0 + 1, vk::BufferUsageFlags::TRANSFER_DST) {
+            Err(Error::TooLarge { limit, limit_name, .. }) => assert_eq!((limit, limit_name), expected),
+            other => panic!("{other:?}"),
         }
-        other => panic!("{other:?}"),
     }
 }

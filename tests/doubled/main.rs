@@ -12,6 +12,8 @@ mod computes;
 mod findings;
 mod frame_calls;
 mod graphs;
+mod grown;
+mod hidden;
 mod images;
 mod in_step;
 mod in_step_drawn;

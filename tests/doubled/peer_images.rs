@@ -234,7 +234,7 @@ const MAKES: [&str; 6] = [
 ];
 
 /// The objects that the driver has, except for those that it refused to destroy.
-fn live_objects(double: &Double) -> BTreeMap<String, usize> {
+pub(crate) fn live_objects(double: &Double) -> BTreeMap<String, usize> {
     let mut kinds = BTreeMap::new();
     for live in double.live().iter().filter(|live| !live.refused) {
         *kinds.entry(live.kind().to_owned()).or_default() += 1;

@@ -6,16 +6,16 @@ use bridge_tests::{Commands, Gate, Rig};
 
 use crate::{USES, Words, info};
 
-type Texels = ImageSpec<u32>;
+pub(crate) type Texels = ImageSpec<u32>;
 
 const FORMAT: vk::Format = vk::Format::R32_UINT;
 const READ: ImageAccess = ImageAccess::TRANSFER_READ;
 
-fn images(compute: &Compute, slots: usize) -> Exchange<Texels> {
+pub(crate) fn images(compute: &Compute, slots: usize) -> Exchange<Texels> {
     Exchange::new(compute, &info(slots), Texels::new(FORMAT, [16, 16], READ)).unwrap()
 }
 
-fn fill(work: Work<'_, Texels>, texels: u32, value: u32) {
+pub(crate) fn fill(work: Work<'_, Texels>, texels: u32, value: u32) {
     match work {
         Work::Host(host) => host.run(move |mut image| image.rows_mut().for_each(|row| row.fill(value))).unwrap(),
         Work::Cuda(mut cuda) => {

@@ -4,11 +4,14 @@
 
 mod contents;
 mod images;
+mod limits;
 mod order;
 mod refused;
 
 use bridge::{BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, RenderTurn};
-use bridge_tests::{Readback, Rig, on_another_gpu_alone, on_both_backends, on_host_without_linear_images, on_peers};
+use bridge_tests::{
+    Readback, Rig, on_another_gpu_alone, on_both_backends, on_host_without_linear_images, on_peers, on_small_devices,
+};
 
 use contents::{
     every_slot_keeps_its_contents, graphs_are_captured_again, graphs_free_what_was_replaced,
@@ -18,6 +21,9 @@ use contents::{
 use images::{
     frames_in_flight_keep_their_images, images_are_kept_for_a_slow_queue, images_follow_every_size,
     images_with_buffers, mips_follow, resized_images_are_waited_for_at_the_same_stages,
+};
+use limits::{
+    buffers_do_not_grow_past_a_limit, images_are_not_resized_past_a_limit, pooled_buffers_do_not_grow_past_a_limit,
 };
 use order::{
     contents_copied_too_early_are_stale, frames_in_flight_keep_the_old_buffers,
@@ -59,19 +65,34 @@ on_host_without_linear_images!(resized_images_are_waited_for_at_the_same_stages)
 
 on_peers!(
     every_slot_keeps_its_contents,
+    vulkan_first_keeps_its_contents,
     pooled_buffers_grow,
     graphs_are_captured_again,
     frames_in_flight_keep_the_old_buffers,
     the_copy_waits_for_a_slow_writer,
     contents_copied_too_early_are_stale,
+    an_open_turn_is_an_error,
+    a_size_that_is_too_large_changes_nothing,
+    lent_turns_that_were_dropped_are_waited_for,
+    vulkan_waits_for_the_copy,
+    vulkan_reads_a_copy_too_early,
+    graphs_free_what_was_replaced,
 );
 
 on_another_gpu_alone!(
+    two_hundred_times_leave_nothing,
+    nothing_is_waited_for_twice,
     images_follow_every_size,
     frames_in_flight_keep_their_images,
     images_are_kept_for_a_slow_queue,
     images_with_buffers,
     mips_follow,
+);
+
+on_small_devices!(
+    buffers_do_not_grow_past_a_limit,
+    images_are_not_resized_past_a_limit,
+    pooled_buffers_do_not_grow_past_a_limit,
 );
 
 const LEN: usize = 16 << 10;

@@ -5,6 +5,7 @@
 //! because the device's functions are replaced.
 #![allow(unsafe_code, clippy::unwrap_used)] // Stand-ins for Vulkan functions.
 
+mod frames;
 mod hook;
 mod new;
 
@@ -14,10 +15,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bridge::ash::vk;
 use bridge::vk_export::{ExportDevice, QueueLock};
 use bridge::{
-    Backend, BufferAccess, BufferSpec, Compute, Direction, Exchange, ExchangeInfo, ImageAccess, ImageSpec, LatestInfo,
-    LatestReader, LiveObjects, Work,
+    Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, ImageAccess, ImageSpec, LatestInfo,
+    LatestReader, LiveObjects, QueueKind,
 };
 use bridge_tests::{Engine, Peers, Rig, case_on};
+use frames::{Walked, work};
 use hook::{arm, disarm, hook};
 
 /// Makes the tests run one at a time.
@@ -71,27 +73,51 @@ fn every_call_may_fail() {
             exchange.initialize()?;
             Ok(exchange)
         });
-        new::walk_initialize(&|| Exchange::new(&engines, &info, shared(8, 4)).unwrap());
+        new::walk_initialize(&engines, &|| Exchange::new(&engines, &info, shared(8, 4)).unwrap());
     }
     engine.assert_silent();
 }
 
-/// Its images are staged: they consist of rows for the other GPU and of the images themselves.
+/// Work in command buffers: contents are copied by commands in the queue.
+#[test]
+fn every_call_may_fail_in_command_buffers() {
+    on_an_engine(|device| Some(Compute::inline(device, QueueKind::Graphics).unwrap()));
+}
+
+/// The images are staged: they consist of rows for the other GPU and of the images themselves.
 #[test]
 fn every_call_may_fail_on_another_gpu() {
+    on_an_engine(|device| on_peers(device, Peers::Other));
+}
+
+#[test]
+fn every_call_may_fail_on_two_gpus() {
+    on_an_engine(|device| on_peers(device, Peers::Both));
+}
+
+fn on_peers(device: &ExportDevice, peers: Peers) -> Option<Compute> {
+    Some(Compute::group(device, &peers.devices(device)?).unwrap())
+}
+
+/// Walks the calls of a compute side on an engine's device, if there is one.
+fn on_an_engine(make: impl FnOnce(&ExportDevice) -> Option<Compute>) {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     // Never destroyed, as above.
     let engine = Box::leak(Box::new(Engine::new(Some(hook))));
     let mut info = engine.info();
     info.queue_lock = Some(Arc::new(Lock));
+    // The engine enables it if the device supports it; work in command buffers requires it.
+    info.features.buffer_device_address = Rig::open_own().physical().buffer_device_address;
     // SAFETY: the engine's own handles, which live forever.
     let device = unsafe { ExportDevice::adopt(info) }.unwrap();
-    let Some(devices) = Peers::Other.devices(&device) else { return };
-    let compute = Compute::group(&device, &devices).unwrap();
+    let Some(compute) = make(&device) else { return };
     let info = ExchangeInfo { name: "growing", slots: 2, timeout: Rig::LONG, ..Default::default() };
     walk(&compute, &|compute| Exchange::new(compute, &info, shared(8, 4)).unwrap());
     walk(&compute, &|compute| Exchange::render_first(compute, &info, shared(8, 4)).unwrap());
-    walk_latest(&compute);
+    // Both sides of an exchange in command buffers are on one queue: none runs ahead of the other.
+    if compute.backend() != Backend::Inline {
+        walk_latest(&compute);
+    }
     new::walk_new(Some("vkWaitForFences"), &|| Exchange::new(&compute, &info, shared(8, 4)));
     engine.assert_silent();
 }
@@ -103,7 +129,7 @@ fn walk<D: Walked>(compute: &Compute, make: &dyn Fn(&Compute) -> Exchange<Shared
         let mut exchange = make(compute);
         let alive = LiveObjects::now();
         for _ in 0..2 {
-            D::frame(&mut exchange, None);
+            D::frame(compute, &mut exchange, None);
         }
         arm(call, false);
         let replaced = exchange.replace(shared(16, 8));
@@ -120,11 +146,11 @@ fn walk<D: Walked>(compute: &Compute, make: &dyn Fn(&Compute) -> Exchange<Shared
         assert_eq!((exchange.resources().0.len(), exchange.resources().1[0].extent()), (8, [4, 4, 1]));
         // The exchange continues with what it had, and a second attempt works.
         for _ in 0..2 {
-            D::frame(&mut exchange, Some(8));
+            D::frame(compute, &mut exchange, Some(8));
         }
         exchange.replace(shared(16, 8)).expect(name);
         for _ in 0..2 {
-            D::frame(&mut exchange, Some(16));
+            D::frame(compute, &mut exchange, Some(16));
         }
         let now = LiveObjects::now();
         assert_eq!(
@@ -148,7 +174,7 @@ fn walk_latest(compute: &Compute) {
         let (mut writer, mut reader) = Exchange::latest(compute, &info, shared(8, 4)).unwrap();
         let mut publish = || {
             let mut turn = writer.begin().unwrap();
-            work(turn.work(), None);
+            work(compute, turn.work(), None);
             turn.publish().unwrap().wait(Rig::LONG).unwrap();
         };
         arm(call, false);
@@ -187,53 +213,4 @@ fn walk_latest(compute: &Compute) {
     }
     let expected = ["vkBeginCommandBuffer", "vkCreateCommandPool", "vkEndCommandBuffer", "vkQueueSubmit2"];
     assert!(expected.iter().all(|name| called.contains(name)), "{called:?}");
-}
-
-/// A frame that writes 7 everywhere. With `len`, it checks that there are that many words, the
-/// first 8 of which are 7.
-trait Walked: Direction {
-    fn frame(exchange: &mut Exchange<Shared, Self>, len: Option<usize>)
-    where
-        Self: Sized;
-}
-
-impl Walked for bridge::ComputeFirst {
-    fn frame(exchange: &mut Exchange<Shared>, len: Option<usize>) {
-        let mut turn = exchange.begin().unwrap();
-        work(turn.work(), len);
-        // SAFETY: nothing is recorded.
-        unsafe { turn.finish().unwrap().run_once(Rig::LONG, |_, _| {}) }.unwrap();
-    }
-}
-
-impl Walked for bridge::RenderFirst {
-    fn frame(exchange: &mut Exchange<Shared, Self>, len: Option<usize>) {
-        let turn = exchange.begin().unwrap();
-        // SAFETY: nothing is recorded.
-        let mut turn = unsafe { turn.run_once(Rig::LONG, |_, _| {}) }.unwrap();
-        work(turn.work(), len);
-        turn.finish().unwrap();
-    }
-}
-
-fn work(work: Work<'_, Shared>, len: Option<usize>) {
-    match work {
-        Work::Host(host) => host
-            .run(move |(words, _)| {
-                if let Some(len) = len {
-                    assert_eq!((words.len(), &words[..8]), (len, &[7; 8][..]));
-                }
-                words.fill(7);
-            })
-            .unwrap(),
-        Work::Cuda(mut cuda) => {
-            let words = &mut cuda.resources.0;
-            if let Some(len) = len {
-                assert_eq!(words.len(), len);
-                assert_eq!(cuda.stream.clone_dtoh(&words.as_view()).unwrap()[..8], [7; 8]);
-            }
-            cuda.stream.memcpy_htod(&vec![7u32; words.len()], words).unwrap();
-        }
-        _ => unreachable!("no other backend is opened here"),
-    }
 }

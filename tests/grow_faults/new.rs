@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use bridge::{ComputeFirst, Error, Exchange, LiveObjects};
+use bridge::{Compute, ComputeFirst, Error, Exchange, LiveObjects};
 
+use crate::Shared;
+use crate::frames::Walked;
 use crate::hook::{arm, disarm};
-use crate::{Shared, Walked};
 
 /// Creates an exchange whose images are handed over, with each call failing once. What remains is
 /// counted as leaked: this is the case if the hand-over was submitted and `wait`, which is the only
@@ -63,7 +64,7 @@ fn has_leaked(before: &LiveObjects, what: &str) -> bool {
 
 /// The hand-over of an exchange on an engine's device fails and is repeated: the second hand-over
 /// includes the first.
-pub(crate) fn walk_initialize(make: &dyn Fn() -> Exchange<Shared>) {
+pub(crate) fn walk_initialize(compute: &Compute, make: &dyn Fn() -> Exchange<Shared>) {
     let mut called = BTreeSet::new();
     for call in 0.. {
         let before = LiveObjects::now();
@@ -77,7 +78,7 @@ pub(crate) fn walk_initialize(make: &dyn Fn() -> Exchange<Shared>) {
             assert!(exchange.needs_initial());
             exchange.initialize().expect(name);
         }
-        ComputeFirst::frame(&mut exchange, None);
+        ComputeFirst::frame(compute, &mut exchange, None);
         exchange.close().unwrap();
         assert_eq!(LiveObjects::now(), before, "call {call}, {hit:?}");
         if hit.is_none() {

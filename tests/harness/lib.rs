@@ -16,10 +16,12 @@ mod gate;
 mod layer;
 #[cfg(target_os = "linux")]
 mod libraries;
+mod limits;
 mod linear;
 mod logger;
 mod peers;
 mod readback;
+mod replaced;
 mod rig;
 mod trace;
 mod waits;
@@ -31,6 +33,7 @@ pub use fill::{Filler, PROBE, warm};
 pub use gate::Gate;
 #[cfg(target_os = "linux")]
 pub use libraries::vulkan_libraries;
+pub use limits::SmallLimits;
 pub use linear::{Linear, device_with, instance_with};
 pub use logger::with_panicking_logger;
 pub use peers::Peers;
@@ -72,6 +75,31 @@ macro_rules! on_host_without_linear_images {
     ($($name:ident),+ $(,)?) => {
         mod on_host_without_linear_images {
             $(#[test] fn $name() { $crate::Rig::with_linear($crate::Linear::Missing, super::$name) })+
+        }
+    };
+}
+
+/// Generates a test from a `fn(&Rig, &Compute)` for each compute side, on a device with
+/// [`SmallLimits`].
+#[macro_export]
+macro_rules! on_small_devices {
+    ($($name:ident),+ $(,)?) => {
+        mod on_a_small_device {
+            mod on_host {
+                $(#[test] fn $name() { $crate::Rig::with_small_limits(bridge::Backend::Host, super::super::$name) })+
+            }
+            mod on_cuda {
+                $(#[test] fn $name() { $crate::Rig::with_small_limits(bridge::Backend::Cuda, super::super::$name) })+
+            }
+            mod on_the_drawing_gpu_as_a_peer {
+                $(#[test] fn $name() { $crate::Peers::Own.run_with_small_limits(super::super::$name) })+
+            }
+            mod on_another_gpu {
+                $(#[test] fn $name() { $crate::Peers::Other.run_with_small_limits(super::super::$name) })+
+            }
+            mod on_two_gpus {
+                $(#[test] fn $name() { $crate::Peers::Both.run_with_small_limits(super::super::$name) })+
+            }
         }
     };
 }

@@ -25,10 +25,21 @@ impl Peers {
     /// Panics if the test fails, if the compute side cannot be created although the GPUs can access
     /// each other, or if the validation layer reports anything.
     pub fn run(self, test: fn(&Rig, &Compute)) {
-        let rig = Rig::open();
+        self.run_on(&Rig::open(), test);
+    }
+
+    /// Like [`run`](Self::run), on a device with [`SmallLimits`](crate::SmallLimits).
+    ///
+    /// # Panics
+    /// Panics as [`run`](Self::run) does.
+    pub fn run_with_small_limits(self, test: fn(&Rig, &Compute)) {
+        self.run_on(&Rig::open_with_small_limits(), test);
+    }
+
+    fn run_on(self, rig: &Rig, test: fn(&Rig, &Compute)) {
         let Some(devices) = self.devices(rig.device()) else { return };
         let compute = Compute::group(rig.device(), &devices);
-        test(&rig, &compute.unwrap_or_else(|error| panic!("{self:?}: {error}")));
+        test(rig, &compute.unwrap_or_else(|error| panic!("{self:?}: {error}")));
     }
 
     /// Returns the devices; returns `None` and skips the test if the machine has too few.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bridge::vk_export::Validation;
 use bridge::{Backend, Compute, ExportDevice, OpenInfo};
 
-use crate::{Linear, case_on, compute, device_with};
+use crate::{Linear, SmallLimits, case_on, compute, device_with};
 
 /// A device; every validation message fails the test.
 pub struct Rig {
@@ -60,6 +60,16 @@ impl Rig {
         rig
     }
 
+    /// Like [`open`](Self::open), with the device of a driver that reports [`SmallLimits`].
+    ///
+    /// # Panics
+    /// Panics as [`open`](Self::open) does.
+    pub fn open_with_small_limits() -> Self {
+        let mut rig = Self::open();
+        rig.device = SmallLimits::device(&rig.watched);
+        rig
+    }
+
     /// Opens a device for only one test, which destroys it.
     ///
     /// # Panics
@@ -96,6 +106,17 @@ impl Rig {
     pub fn with_linear(linear: Linear, test: fn(&Self, &Compute)) {
         let rig = Self::open_with(linear);
         test(&rig, &Compute::new(&rig.device, Backend::Host).unwrap());
+    }
+
+    /// Runs a test on a backend of a device with [`SmallLimits`], or skips it.
+    ///
+    /// # Panics
+    /// Panics as [`with`](Self::with) does.
+    pub fn with_small_limits(backend: Backend, test: fn(&Self, &Compute)) {
+        let rig = Self::open_with_small_limits();
+        if let Some(compute) = compute(&rig.device, backend) {
+            test(&rig, &compute);
+        }
     }
 
     /// Runs one of several cases of a test on a backend, or skips it.

@@ -6,6 +6,7 @@
 #![allow(unsafe_code)] // Recording and submissions.
 #![allow(clippy::unwrap_used)] // Tests.
 
+mod grow;
 mod kernels;
 mod locked;
 mod order;

@@ -8,7 +8,7 @@ use bridge::{Compute, Exchange, ExchangeInfo, RenderTurn, Resources, TimelinePoi
 
 use crate::gpu::Gpu;
 use crate::harness::frames::FrameLoop;
-use crate::harness::spin_until;
+use crate::harness::{LIMIT, spin_until};
 use crate::raw::commands::Commands;
 
 /// The frames; `C` is the compute side's part, from `begin` to `finish`. The resources that `C`
@@ -20,6 +20,7 @@ pub(super) struct Frames<R: Resources, C> {
     compute: C,
     commands: Commands,
     last: Option<TimelinePoint>,
+    blocks: bool,
 }
 
 impl<R: Resources, C: FnMut(&mut Exchange<R>) -> Result<RenderTurn<R>>> Frames<R, C> {
@@ -60,7 +61,13 @@ impl<R: Resources, C: FnMut(&mut Exchange<R>) -> Result<RenderTurn<R>>> Frames<R
             unsafe { commands.record(turn.slot(), vk::CommandBufferUsageFlags::SIMULTANEOUS_USE, record) }?;
             turn.skip();
         }
-        Ok(Self { exchange, compute, commands, last: None })
+        Ok(Self { exchange, compute, commands, last: None, blocks: false })
+    }
+
+    /// Ends batches with a wait that blocks instead of a loop without pause: the threads of the CPU
+    /// backend and of a software queue need the processor.
+    pub(super) fn blocking(self) -> Self {
+        Self { blocks: true, ..self }
     }
 }
 
@@ -76,6 +83,9 @@ impl<R: Resources, C: FnMut(&mut Exchange<R>) -> Result<RenderTurn<R>>> FrameLoo
 
     fn drain(&mut self) -> Result<()> {
         let Some(last) = self.last.take() else { return Ok(()) };
+        if self.blocks {
+            return Ok(last.wait_blocking(LIMIT)?);
+        }
         spin_until("the last frame", || Ok(last.is_reached()?))
     }
 }

@@ -1,14 +1,16 @@
 //! A frame whose image the CPU writes and of which Vulkan copies a corner: through an exchange on
 //! the CPU backend, compared with a staging buffer and the same copies by hand. The parameter
-//! `staged` says whether the exchange stages the image too, or maps it.
+//! `staged` says whether the exchange stages the image too, or maps it. In `host_image/staged`, it
+//! stages it on every device.
 #![allow(unsafe_code)] // Records and submits.
 
 use std::cell::Cell;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use bridge::ash::vk;
 use bridge::cuda_import::half::f16;
 use bridge::{Backend, Compute, Exchange, ExchangeInfo, ExportDevice, ImageAccess, ImageSpec, RenderTurn, Work};
+use bridge_tests::{Linear, device_with};
 use vk_local::{LocalBuffer, LocalImage, MemoryLocation};
 
 use super::frames::Frames;
@@ -33,16 +35,27 @@ pub(super) fn cases(profile: &Profile) -> Vec<Case> {
     let [width, height] = profile.pick([1280, 720], [320, 180]);
     let what =
         format!("frame with an image of {width}x{height} RGBA16F that the processor writes, a corner copied out");
-    let name = format!("host_image/{width}x{height}");
-    vec![Case::new(name, what.clone(), move |bench, rows| run(bench, rows, [width, height], &what))]
+    let own = Case::new(format!("host_image/{width}x{height}"), what.clone(), {
+        let what = what.clone();
+        move |bench, rows| run(bench, rows, [width, height], &bench.gpu.device, &what)
+    });
+    let what = format!("{what}, staged");
+    let staged = Case::new(format!("host_image/staged/{width}x{height}"), what.clone(), move |bench, rows| {
+        // The same device, whose driver seems to have no LINEAR images.
+        run(bench, rows, [width, height], &device_with(Linear::Missing, &bench.gpu.device), &what)?;
+        ensure!(rows.rows.iter().all(|row| row.parameters.get("staged") == Some(&true.into())), "it was mapped");
+        Ok(())
+    });
+    vec![own, staged]
 }
 
-fn run(bench: &Bench, rows: &mut Rows, extent: [u32; 2], what: &str) -> Result<()> {
+/// Measures the exchange on `device`, which has the same queue as the benchmark's device.
+fn run(bench: &Bench, rows: &mut Rows, extent: [u32; 2], device: &ExportDevice, what: &str) -> Result<()> {
     let gpu = &bench.gpu;
     rows.parameter("width", extent[0]);
     rows.parameter("height", extent[1]);
     rows.parameter("slots", SLOTS);
-    let side = Compute::new(&gpu.device, Backend::Host)?;
+    let side = Compute::new(device, Backend::Host)?;
     let corners = (0..SLOTS).map(|_| corner(&gpu.device, "shared")).collect::<Result<Vec<_>>>()?;
     let info = ExchangeInfo { name: "host image", slots: SLOTS, timeout: LIMIT, ..Default::default() };
     let spec = Images::new(FORMAT, extent, ImageAccess::TRANSFER_READ);
@@ -52,7 +65,7 @@ fn run(bench: &Bench, rows: &mut Rows, extent: [u32; 2], what: &str) -> Result<(
         staged.set(image.is_staged());
         copy_corner(&gpu.device, commands, (image.as_raw(), image.layout()), &corners[turn.slot()]);
     };
-    let mut ours = Frames::on(&side, &info, spec, write, record)?;
+    let mut ours = Frames::on(&side, &info, spec, write, record)?.blocking();
     rows.parameter("staged", staged.get());
     let mut by_hand = Staging::new(gpu, extent)?;
     let costs = compare(&bench.profile, MAX_SMALL_BATCH, &mut [&mut ours, &mut by_hand])?;

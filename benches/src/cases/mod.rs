@@ -5,6 +5,7 @@ mod capture;
 mod filter;
 mod frames;
 mod graph;
+mod grow;
 mod handover;
 mod host_image;
 mod image;
@@ -84,6 +85,7 @@ pub(crate) fn all(profile: &Profile) -> Vec<Case> {
         start::cases(profile),
         setup::cases(profile),
         pool::cases(profile),
+        grow::cases(profile),
         graph::cases(profile),
         inline::cases(profile),
         peer::cases(profile),

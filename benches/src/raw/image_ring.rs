@@ -90,7 +90,7 @@ impl<'g> ImageRing<'g> {
 /// Returns the barrier from a new image to `GENERAL`, and those of a frame: the acquire from CUDA,
 /// the transition to the copy layout, the transition back, and the release to CUDA. No barrier
 /// changes both the owner and the layout, because the other side has no matching barrier.
-fn barriers(image: vk::Image, family: u32) -> [vk::ImageMemoryBarrier2<'static>; 5] {
+pub(crate) fn barriers(image: vk::Image, family: u32) -> [vk::ImageMemoryBarrier2<'static>; 5] {
     use vk::{AccessFlags2 as Access, ImageLayout as Layout};
     let stages = vk::PipelineStageFlags2::ALL_TRANSFER;
     let range = vk::ImageSubresourceRange {

@@ -51,8 +51,8 @@ pub(super) fn no_peer(
 ) -> fmt::Result {
     write!(
         f,
-        "\"{cuda}\" ({cuda_uuid}) cannot access memory of \"{vulkan}\" ({vulkan_uuid}): {reason}; use `Compute::new` to compute \
-         on the GPU that renders"
+        "\"{cuda}\" ({cuda_uuid}) cannot access memory of \"{vulkan}\" ({vulkan_uuid}): {reason}; to compute on the GPU \
+         that draws, use `Compute::new`, which needs it to be visible to CUDA"
     )
 }
 

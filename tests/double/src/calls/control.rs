@@ -265,6 +265,12 @@ extern "C" fn double_set_peers(reach: c_int) {
     gate::ledger().vmm.no_peers = reach == 0;
 }
 
+/// Hides a device from the list of devices; none if `device` is negative.
+#[unsafe(no_mangle)]
+extern "C" fn double_hide_device(device: c_int) {
+    gate::ledger().hidden = Some(device).filter(|device| *device >= 0);
+}
+
 /// Makes a context the only one on this thread's stack, or empties the stack if `context` is 0.
 #[unsafe(no_mangle)]
 extern "C" fn double_set_current(context: u64) {

@@ -9,6 +9,7 @@ use super::put;
 use crate::abi::{self, Code, INVALID_DEVICE, INVALID_VALUE, SUCCESS};
 use crate::finding::Refusal;
 use crate::gate::{Needs, entry};
+use crate::ledger::Ledger;
 
 /// The version that `cuDriverGetVersion` reports.
 const VERSION: c_int = 13000;
@@ -50,16 +51,24 @@ unsafe extern "C" fn cuGetErrorString(code: Code, text: *mut *const c_char) -> C
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuDeviceGetCount(count: *mut c_int) -> Code {
     // SAFETY: cuda.h: an output pointer.
-    entry("cuDeviceGetCount", Needs::Init).run(|_, _| unsafe { put(count, NAMES.len() as c_int) })
+    entry("cuDeviceGetCount", Needs::Init).run(|ledger, _| unsafe { put(count, visible(ledger).count() as c_int) })
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuDeviceGet(device: *mut c_int, ordinal: c_int) -> Code {
-    entry("cuDeviceGet", Needs::Init).run(|_, _| {
-        name(ordinal)?;
+    entry("cuDeviceGet", Needs::Init).run(|ledger, _| {
+        let found = usize::try_from(ordinal).ok().and_then(|ordinal| visible(ledger).nth(ordinal));
+        let found = found.ok_or(INVALID_DEVICE)?;
         // SAFETY: cuda.h: an output pointer.
-        unsafe { put(device, ordinal) }
+        unsafe { put(device, found) }
     })
+}
+
+/// Returns the devices that are listed, as with `CUDA_VISIBLE_DEVICES`. A handle that was returned
+/// before its device was hidden remains valid.
+fn visible(ledger: &Ledger) -> impl Iterator<Item = c_int> {
+    let hidden = ledger.hidden;
+    (0..NAMES.len() as c_int).filter(move |device| Some(*device) != hidden)
 }
 
 #[unsafe(no_mangle)]

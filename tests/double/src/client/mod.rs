@@ -301,6 +301,12 @@ impl Double {
         self.control::<extern "C" fn(c_int)>("double_set_peers")(reach.into());
     }
 
+    /// Hides a device, as `CUDA_VISIBLE_DEVICES` does: it is not listed, and the ordinals of those
+    /// after it are lower by 1. `None` ends it.
+    pub fn hide_device(&self, device: Option<i32>) {
+        self.control::<extern "C" fn(c_int)>("double_hide_device")(device.unwrap_or(-1));
+    }
+
     fn lines(&self, name: &str) -> Vec<String> {
         unsafe extern "C" fn push(lines: *mut c_void, text: *const u8, len: usize) {
             // SAFETY: `lines` is the vector below, which is not used elsewhere during the call.

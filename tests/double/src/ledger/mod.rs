@@ -95,6 +95,8 @@ pub(crate) struct Ledger {
     pub(crate) initialized: bool,
     /// Attribute values that a test has overridden for all devices.
     pub(crate) attributes: BTreeMap<i32, i32>,
+    /// The device that is not listed.
+    pub(crate) hidden: Option<i32>,
     pub(crate) contexts: Table<Context>,
     pub(crate) memories: Table<Memory>,
     pub(crate) mappings: Table<Mapping>,
@@ -147,6 +149,7 @@ impl Ledger {
             gate: Gate::new(),
             initialized: false,
             attributes: BTreeMap::new(),
+            hidden: None,
             contexts: Table::new("context"),
             memories: Table::new("memory"),
             mappings: Table::new("mapping"),
@@ -321,6 +324,7 @@ impl Ledger {
         }
         self.findings.clear();
         self.attributes.clear();
+        self.hidden = None;
         self.gate = Gate::new();
     }
 }
