@@ -123,11 +123,20 @@ impl<R: Resources> LatestWriter<R> {
             return Err(error);
         }
         let finished = self.exchange.side.finished();
+        let link = &self.exchange.shared.link;
+        let at_hand = at_hand.or_else(|| {
+            // A slot of an own frame requires no message, a freed one requires no answer to one.
+            self.publisher.recycle(finished, &mut freed);
+            let is_empty = freed.is_empty();
+            let slot = |state: &mut State| oldest(state, exchange, &mut freed);
+            if is_empty { link.try_read(slot) } else { link.try_find(slot) }
+        });
         let found = at_hand.map_or_else(
             || {
-                self.publisher.release(finished, &mut freed);
+                // The renderer returns slots for frames.
+                self.publisher.announce();
                 let left = timeout.saturating_sub(start.elapsed());
-                self.exchange.shared.link.wait_for(left, |state| oldest(state, exchange, &mut freed))
+                link.wait_for(left, |state| oldest(state, exchange, &mut freed))
             },
             Ok,
         );
