@@ -259,6 +259,11 @@ impl<R: Resources> WriteTurn<'_, R> {
     /// about the newest complete one. If no other frame follows, a thread tells it 0.3 ms after the
     /// last message.
     ///
+    /// A frame that the renderer was not told about ends with this process, and so does one that
+    /// the GPU has not finished. To keep the last frame, drop the writer before the process ends:
+    /// that tells the renderer, and waits for the GPU, for at most two seconds.
+    /// [`std::process::exit`] drops nothing. On the CPU, the renderer is told at once.
+    ///
     /// # Errors
     /// [`Error::PeerLost`] and [`Error::Closed`] as for [`LatestWriter::begin`], which reports them
     /// if the message is sent later; [`Error::Cuda`] if the signal cannot be enqueued; this side
