@@ -41,6 +41,8 @@ mod matrix_messages_renderers;
 #[cfg(target_os = "linux")]
 mod matrix_reads;
 #[cfg(target_os = "linux")]
+mod matrix_renderers;
+#[cfg(target_os = "linux")]
 mod matrix_steps;
 #[cfg(target_os = "linux")]
 mod painter;

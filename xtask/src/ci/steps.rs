@@ -45,6 +45,8 @@ const MATRIX_OF_CUDA: &[&str] = &[
     "matrix::each_state_with_cuda_and_each_signal_is_survived",
     "matrix_messages_cuda::the_end_of_a_cuda_worker_after_each_message_is_survived",
     "matrix_reads::each_state_of_a_reader_with_cuda_is_survived",
+    "matrix_renderers::the_end_of_a_renderer_of_a_cuda_worker_is_survived",
+    "matrix_renderers::the_end_of_a_renderer_that_draws_for_a_cuda_worker_is_survived",
     "matrix_steps::each_state_in_step_with_cuda_is_survived",
     "matrix_steps::each_state_of_a_reader_in_step_with_cuda_is_survived",
 ];
