@@ -59,6 +59,8 @@ mod scene;
 #[cfg(target_os = "linux")]
 mod shown;
 #[cfg(target_os = "linux")]
+mod standby;
+#[cfg(target_os = "linux")]
 mod step;
 #[cfg(target_os = "linux")]
 mod step_cuda;
