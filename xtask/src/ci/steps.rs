@@ -152,10 +152,11 @@ pub(super) fn tests() -> Result<()> {
 }
 
 /// Runs the tests that kill either of two processes in each of its states, and prints the table of
-/// recovery times. The workers compute on the CPU or with CUDA.
-pub(crate) fn kill_matrix(rounds: u32, cuda: bool) -> Result<()> {
+/// recovery times. The workers compute on the CPU or with CUDA. If `parallel`, the tests run at the
+/// same time.
+pub(crate) fn kill_matrix(rounds: u32, cuda: bool, parallel: bool) -> Result<()> {
     let tests = if cuda { MATRIX_OF_CUDA } else { MATRIX_OF_HOST };
-    kill(MATRIX, tests, "BRIDGE_KILL_ROUNDS", u64::from(rounds))
+    kill(MATRIX, tests, "BRIDGE_KILL_ROUNDS", u64::from(rounds), parallel)
 }
 
 /// Runs one renderer whose workers are killed one after another, for the given number of minutes,
@@ -163,22 +164,25 @@ pub(crate) fn kill_matrix(rounds: u32, cuda: bool) -> Result<()> {
 pub(crate) fn kill_soak(minutes: u32, cuda: bool) -> Result<()> {
     let of_workers = if cuda { "its_workers_with_cuda" } else { "its_workers" };
     let test = format!("a_renderer_outlives_{of_workers}_and_keeps_its_size");
-    kill(SOAK, &[&test], "BRIDGE_KILL_SECONDS", u64::from(minutes) * 60)
+    kill(SOAK, &[&test], "BRIDGE_KILL_SECONDS", u64::from(minutes) * 60, false)
 }
 
 /// Runs tests of two processes; `variable` and `value` set their duration. Fails if one of them does
 /// not run.
-fn kill(program: &str, tests: &[&str], variable: &str, value: u64) -> Result<()> {
+fn kill(program: &str, tests: &[&str], variable: &str, value: u64, parallel: bool) -> Result<()> {
     if !cfg!(target_os = "linux") {
         crate::console::line("two processes are written for Linux only: there is nothing to kill")?;
         return Ok(());
     }
-    let mut command = shell::cargo();
-    command.args(program.split_whitespace()).env(variable, value.to_string());
-    if let Some(path) = setup::layer_path() {
-        command.env("VK_LAYER_PATH", path);
-    }
-    test::run_named(&mut command, tests)
+    let command = || {
+        let mut command = shell::cargo();
+        command.args(program.split_whitespace()).env(variable, value.to_string());
+        if let Some(path) = setup::layer_path() {
+            command.env("VK_LAYER_PATH", path);
+        }
+        command
+    };
+    if parallel { test::run_named_in_parallel(command, tests) } else { test::run_named(&mut command(), tests) }
 }
 
 /// Runs the introductory programs and every demo, the first demo with both scenes. The programs
