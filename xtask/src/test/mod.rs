@@ -99,13 +99,14 @@ pub(crate) fn run_named(command: &mut Command, names: &[&str]) -> Result<()> {
     check_all_ran(&tally, names)
 }
 
-/// Like [`run_named`], with a process for each test, all at the same time. The output of each is
+/// Like [`run_named`], with a command for each test, all at the same time. The output of each is
 /// printed when it has ended, and only the errors of a failed one.
-pub(crate) fn run_named_in_parallel(command: impl Fn() -> Command, names: &[&str]) -> Result<()> {
+pub(crate) fn run_named_in_parallel(commands: Vec<(Command, &str)>) -> Result<()> {
     let folder = shell::target_dir().join("named_skips");
     fs::create_dir_all(&folder)?;
-    let run = |mut command: Command, name: &str| {
-        let log = folder.join(name.replace("::", "."));
+    let count = commands.len();
+    let run = |index: usize, mut command: Command, name: &str| {
+        let log = folder.join(index.to_string());
         fs::write(&log, "").with_context(|| format!("cannot write {}", log.display()))?;
         let output = command.arg(name).env(SKIP_LOG, &log).stdin(Stdio::null()).output()?;
         let mut tally = Tally::default();
@@ -119,14 +120,15 @@ pub(crate) fn run_named_in_parallel(command: impl Fn() -> Command, names: &[&str
         check_all_ran(&tally, &[name])
     };
     let results: Vec<Result<()>> = std::thread::scope(|scope| {
-        let running: Vec<_> = names.iter().map(|name| (command(), name)).collect();
-        let running: Vec<_> = running.into_iter().map(|(command, name)| scope.spawn(|| run(command, name))).collect();
+        let numbered = commands.into_iter().enumerate();
+        let start = |(index, (command, name))| scope.spawn(move || run(index, command, name));
+        let running: Vec<_> = numbered.map(start).collect();
         let joined = running.into_iter().map(|thread| thread.join());
         joined.map(|result| result.unwrap_or_else(|_| bail!("a thread has panicked"))).collect()
     });
     let failed: Vec<_> = results.into_iter().filter_map(Result::err).map(|error| format!("{error:#}")).collect();
     ensure!(failed.is_empty(), "{}", failed.join("; "));
-    crate::console::line(format_args!("\n{} passed", names.len()))
+    crate::console::line(format_args!("\n{count} passed"))
 }
 
 /// Fails unless all of these tests have passed without being skipped.
