@@ -16,6 +16,7 @@ use bridge_worker::cuda_import::cudarc::driver::{CudaStream, LaunchConfig};
 use bridge_worker::cuda_import::{DeviceViewMut, Kernel, KernelModule};
 use bridge_worker::{Buffer, Image, LatestWriter, Work, Worker, WorkerInfo};
 
+use crate::standby::{self, Standby};
 use crate::worker::{Process, forever, report_state};
 
 const ADDRESS_VARIABLE: &str = "BRIDGE_TEST_CUDA_WORKER";
@@ -67,13 +68,25 @@ pub(crate) fn start_with(
     Process::start_with("worker_process_with_cuda", ADDRESS_VARIABLE, place, with)
 }
 
+/// Runs a worker of an earlier case that connects to `path` and writes frame after frame, or starts
+/// one.
+pub(crate) fn next(path: &Path, mark: u32) -> Standby<Process> {
+    let behavior = BEHAVIORS.iter().position(|one| *one == Behavior::Runs).unwrap();
+    let place = format!("{behavior} {mark} {}", path.display());
+    Standby::run("worker_process_with_cuda", ADDRESS_VARIABLE, Backend::Cuda, &place)
+}
+
 /// Runs the worker, if this process is one.
 pub(crate) fn run_if_child() {
-    let Ok(place) = std::env::var(ADDRESS_VARIABLE) else { return };
+    standby::run_each(ADDRESS_VARIABLE, run);
+}
+
+fn run(place: &str) {
     let [behavior, mark, path] = place.splitn(3, ' ').collect::<Vec<_>>().try_into().unwrap();
     let (behavior, mark) = (BEHAVIORS[behavior.parse::<usize>().unwrap()], mark.parse::<u32>().unwrap());
     let info = WorkerInfo { backend: Some(Backend::Cuda), timeout: LONG, ..Default::default() };
     let worker = Worker::connect_with(path, &info).unwrap();
+    standby::keep_context(ADDRESS_VARIABLE, worker.cuda());
     if behavior == Behavior::WritesBoth {
         return write_both(&worker, mark);
     }

@@ -41,6 +41,8 @@ mod matrix_messages_renderers;
 #[cfg(target_os = "linux")]
 mod matrix_reads;
 #[cfg(target_os = "linux")]
+mod matrix_renderers;
+#[cfg(target_os = "linux")]
 mod matrix_steps;
 #[cfg(target_os = "linux")]
 mod painter;
@@ -56,6 +58,8 @@ mod renderer_steps;
 mod scene;
 #[cfg(target_os = "linux")]
 mod shown;
+#[cfg(target_os = "linux")]
+mod standby;
 #[cfg(target_os = "linux")]
 mod step;
 #[cfg(target_os = "linux")]

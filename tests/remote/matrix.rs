@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use crate::bounds;
 use crate::cuda_worker as cuda;
-use crate::renderer::{self, Renderer};
+use crate::matrix_renderers::{end_renderer, end_renderers};
 use crate::scene::Scene;
 use crate::shown::Shown;
 use crate::worker::{Behavior, Worker};
@@ -34,8 +34,8 @@ pub(crate) fn rounds() -> u32 {
 fn each_state_and_each_signal_is_survived() {
     let rounds = rounds();
     println!(
-        "{:34} {:12} {:>7} {:>12} {:>18}",
-        "state of the process", "signal", "rounds", "told within", "next within"
+        "{:34} {:12} {:>7} {:12} {:>12} {:>18}",
+        "state of the process", "signal", "rounds", "", "told within", "next within"
     );
     for (state, behavior) in STATES {
         for (name, signal) in SIGNALS {
@@ -44,18 +44,11 @@ fn each_state_and_each_signal_is_survived() {
                 let (one, other) = end_worker(behavior, signal);
                 (reported, next) = (reported.max(one), next.max(other));
             }
-            println!("{state:34} {name:12} {rounds:7} {reported:12.1?} {next:18.1?}");
+            println!("{state:34} {name:12} {rounds:7} {:12} {reported:12.1?} {next:18.1?}", "");
         }
     }
     for (state, frames) in [("renderer, nothing written", 0), ("renderer, reading", 20)] {
-        for (name, signal) in SIGNALS {
-            let (mut reported, mut next) = (Duration::ZERO, Duration::ZERO);
-            for _ in 0..rounds {
-                let (one, other) = end_renderer(frames, signal);
-                (reported, next) = (reported.max(one), next.max(other));
-            }
-            println!("{state:34} {name:12} {rounds:7} {reported:12.1?} {next:18.1?}");
-        }
+        end_renderers(state, |signal| end_renderer(Backend::Host, frames, Duration::ZERO, signal));
     }
 }
 
@@ -111,23 +104,4 @@ fn end_worker(behavior: Behavior, signal: Signal) -> (Duration, Duration) {
     let next = start.elapsed();
     reader.close().unwrap();
     (reported, next)
-}
-
-/// The same for a worker in this process whose renderer ends after a number of frames: returns the
-/// time to the report of it, and to the first frame of the next renderer.
-fn end_renderer(frames: usize, signal: Signal) -> (Duration, Duration) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("renderer");
-    let mut renderer = Renderer::start(&path);
-    let (_worker, mut writer) = renderer::connect(&path);
-    (0..frames).for_each(|_| renderer::write(&mut writer).unwrap());
-    let ending = std::thread::spawn(move || renderer.end(signal));
-    renderer::lost(&mut writer);
-    let reported = Instant::now();
-    let reported = ending.join().unwrap().until(reported);
-    let start = Instant::now();
-    let _next = Renderer::start(&path);
-    let (_worker, mut writer) = renderer::connect(&path);
-    renderer::write(&mut writer).unwrap();
-    (reported, start.elapsed())
 }

@@ -13,12 +13,12 @@ use rustix::process::Signal;
 use crate::dialogue::{DIALOGUES, Dialogue, End, Scripted, words};
 use crate::matrix::{SIGNALS, rounds};
 use crate::painter::Painter;
-use crate::reading::{self, Reading};
+use crate::reading::Reading;
 use crate::scene::Scene;
 use crate::step_painter::StepPainter;
+use crate::step_reader;
 use crate::steps::Stepping;
 use crate::worker::{Behavior, Worker};
-use crate::{step_reader, step_worker};
 
 /// All messages between workers on the CPU and this renderer, which does not withdraw frames.
 /// Timelines are sent only to workers with CUDA: `tests/double/tests/workers/ends.rs`.
@@ -182,7 +182,7 @@ pub(crate) fn paint_for(
     let reported = Instant::now();
     let end = ending.join().unwrap();
     let start = Instant::now();
-    let next = Reading::start(&painter.scene.path(), backend, reading::Behavior::Reads);
+    let next = Reading::next_worker(&painter.scene.path(), backend);
     let remote = painter.scene.accept();
     let mut writer = match writer {
         Some(mut writer) => {
@@ -218,7 +218,7 @@ pub(crate) fn step_for(mut stepping: Stepping, process: Scripted, signal: Signal
     let _next = match &mut steps {
         Some(steps) => stepping.accept_next(steps, 2),
         None => {
-            let (next, mut steps) = stepping.with(step_worker::Behavior::Runs, 1, Rig::LONG);
+            let (next, mut steps) = stepping.with_next(1);
             (0..8).for_each(|_| stepping.read(&mut steps, 1));
             next
         }
@@ -247,7 +247,7 @@ pub(crate) fn draw_for(mut painter: StepPainter, process: Scripted, signal: Sign
     let _next = match &mut writer {
         Some(writer) => painter.accept_next(writer),
         None => {
-            let (next, mut writer) = painter.with(step_reader::Behavior::Reads, Rig::LONG);
+            let (next, mut writer) = painter.with_next();
             painter.draw_until_state(&mut writer, &next, step_reader::Behavior::Reads);
             next
         }

@@ -8,7 +8,7 @@ use bridge_tests::Rig;
 use bridge_worker::bridge_ipc::Backend;
 use rustix::process::Signal;
 
-use crate::cuda_worker::{self, Behavior};
+use crate::cuda_worker;
 use crate::dialogue::{DIALOGUES, Dialogue, End, Scripted};
 use crate::matrix_messages::{
     accepted_exchange, accepted_worker, draw_for, each_message, end_in_background, message_kinds, paint_for, step_for,
@@ -48,7 +48,7 @@ fn the_end_of_a_cuda_worker_after_each_message_is_survived() {
     }
     let rows = each_message("worker with CUDA", &DIALOGUES, |dialogue, last, signal| match dialogue {
         Dialogue::InStep => {
-            let stepping = Stepping::with_cuda().unwrap();
+            let stepping = Stepping::for_cuda(Scene::new());
             let process = Scripted::start_with_cuda(dialogue, last, &stepping.scene.path());
             step_for(stepping, process, signal)
         }
@@ -58,7 +58,7 @@ fn the_end_of_a_cuda_worker_after_each_message_is_survived() {
             paint_for(painter, Backend::Cuda, process, signal)
         }
         Dialogue::ReadsInStep => {
-            let painter = StepPainter::with_cuda().unwrap();
+            let painter = StepPainter::for_cuda(Scene::new());
             let process = Scripted::start_with_cuda(dialogue, last, &painter.scene.path());
             draw_for(painter, process, signal)
         }
@@ -70,7 +70,7 @@ fn the_end_of_a_cuda_worker_after_each_message_is_survived() {
 /// Returns the time from the worker's end to the report of it, and from the start of the next
 /// worker's process to a frame.
 fn end_writing_worker(dialogue: Dialogue, last: u32, signal: Signal) -> (End, [Duration; 2]) {
-    let mut shown = Shown::new().unwrap();
+    let mut shown = Shown::of(Scene::new());
     let ending = end_in_background(Scripted::start_with_cuda(dialogue, last, &shown.scene.path()), signal);
     let remote = accepted_worker(shown.scene.listener.accept(shown.scene.rig.device(), Rig::LONG));
     let mut reader = remote.and_then(|remote| accepted_exchange(remote.latest(&Scene::info(), Scene::spec())));
@@ -81,7 +81,7 @@ fn end_writing_worker(dialogue: Dialogue, last: u32, signal: Signal) -> (End, [D
     let reported = Instant::now();
     let end = ending.join().unwrap();
     let start = Instant::now();
-    let _next = cuda_worker::start(&shown.scene.path(), Behavior::Runs, 2);
+    let _next = cuda_worker::next(&shown.scene.path(), 2);
     let remote = shown.scene.accept();
     let mut reader = match reader {
         Some(mut reader) => {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bridge_tests::compute;
 use bridge_worker::bridge_ipc::Backend;
 
 use crate::matrix::{SIGNALS, rounds};
@@ -29,6 +30,8 @@ fn each_state_in_step_is_survived() {
 fn each_state_in_step_with_cuda_is_survived() {
     if let Some(mut stepping) = Stepping::with_cuda() {
         end_workers(&mut stepping);
+        // Keeps the context of this process between two connections.
+        let _compute = compute(stepping.scene.rig.device(), bridge::Backend::Cuda);
         end_renderers(Backend::Cuda);
     }
 }
@@ -53,6 +56,7 @@ fn each_state_of_a_reader_in_step_is_survived() {
 fn each_state_of_a_reader_in_step_with_cuda_is_survived() {
     if let Some(mut painter) = StepPainter::with_cuda() {
         end_readers(&mut painter, Backend::Cuda);
+        let _compute = compute(painter.scene.rig.device(), bridge::Backend::Cuda);
         end_drawing_renderers(Backend::Cuda);
     }
 }

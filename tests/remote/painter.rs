@@ -91,7 +91,7 @@ impl Painter {
                 self.last
             }
             Report::Wrong(wrong) => panic!("{wrong}"),
-            Report::StateReached => None,
+            Report::StateReached | Report::Begins => None,
         }
     }
 
@@ -179,7 +179,7 @@ impl Painter {
         assert!(frame.is_some() || behavior == Behavior::NeverReads, "{error}");
         assert!(*held > 0 || !matches!(behavior, Behavior::Holds | Behavior::Waits), "{error}");
         let begun = Instant::now();
-        let next = Reading::start(&self.scene.path(), backend, Behavior::Reads);
+        let next = Reading::next_worker(&self.scene.path(), backend);
         let remote = self.scene.accept();
         let accepted = Instant::now();
         writer.reconnect(remote).unwrap();

@@ -9,6 +9,7 @@ use std::ops::{Deref, DerefMut};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ use bridge_worker::cuda_import::cudarc::driver::LaunchConfig;
 use bridge_worker::cuda_import::{Kernel, KernelModule};
 use bridge_worker::{Buffer, CudaRead, LatestReader, Read, Worker, WorkerInfo};
 
+use crate::standby::{self, BEGINS, Reusable, STANDBY, Standby};
 use crate::worker::{Running, forever};
 
 const ADDRESS_VARIABLE: &str = "BRIDGE_TEST_READING_WORKER";
@@ -70,6 +72,8 @@ pub(crate) enum Report {
     Wrong(String),
     /// The worker has reached the state of its behavior.
     StateReached,
+    /// The process has begun at its next place.
+    Begins,
 }
 
 /// A worker's process.
@@ -86,12 +90,19 @@ impl Reading {
         Self::start_as("reading_worker_process", ADDRESS_VARIABLE, &place)
     }
 
+    /// Runs a worker of an earlier case that connects to `path` and reads, or starts one.
+    pub(crate) fn next_worker(path: &Path, backend: Backend) -> Standby<Self> {
+        let behavior = BEHAVIORS.iter().position(|one| *one == Behavior::Reads).unwrap();
+        let place = format!("{behavior} {} {}", u8::from(backend == Backend::Cuda), path.display());
+        Standby::run("reading_worker_process", ADDRESS_VARIABLE, backend, &place)
+    }
+
     /// Starts `test` of this program, with the environment variable `variable` set to `value`.
     pub(crate) fn start_as(test: &str, variable: &str, value: &str) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", test, "--nocapture", "--test-threads=1"])
             .env(variable, value)
-            .stdin(Stdio::null())
+            .stdin(if value == STANDBY { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -105,6 +116,7 @@ impl Reading {
                     ["@saw", frame, word] => Report::Saw(frame.parse().unwrap(), word.parse().unwrap()),
                     ["@wrong", ..] => Report::Wrong(line),
                     ["@there"] => Report::StateReached,
+                    [BEGINS] => Report::Begins,
                     _ => continue,
                 };
                 if sender.send(said).is_err() {
@@ -123,6 +135,22 @@ impl Reading {
     /// Returns the worker's reports so far.
     pub(crate) fn reports_so_far(&self) -> Vec<Report> {
         self.reports.try_iter().collect()
+    }
+}
+
+impl Reusable for Reading {
+    fn idle() -> &'static Mutex<Vec<(&'static str, Self)>> {
+        static IDLE: Mutex<Vec<(&str, Reading)>> = Mutex::new(Vec::new());
+        &IDLE
+    }
+
+    fn start(test: &'static str, variable: &str) -> Self {
+        Self::start_as(test, variable, STANDBY)
+    }
+
+    fn begin(&mut self, place: &str) {
+        writeln!(self.running.0.stdin.as_mut().unwrap(), "{place}").unwrap();
+        while self.next() != Report::Begins {}
     }
 }
 
@@ -155,7 +183,10 @@ pub(crate) fn check(frame: u64, words: &[u32]) {
 
 /// Runs the worker, if this process is one.
 pub(crate) fn run_if_child() {
-    let Ok(place) = std::env::var(ADDRESS_VARIABLE) else { return };
+    standby::run_each(ADDRESS_VARIABLE, run);
+}
+
+fn run(place: &str) {
     let [behavior, cuda, path] = place.splitn(3, ' ').collect::<Vec<_>>().try_into().unwrap();
     let behavior = BEHAVIORS[behavior.parse::<usize>().unwrap()];
     if behavior == Behavior::ReadsReturnedSlots {
@@ -167,6 +198,7 @@ pub(crate) fn run_if_child() {
     let backend = if cuda == "1" { Backend::Cuda } else { Backend::Host };
     let info = WorkerInfo { backend: Some(backend), timeout: LONG, ..Default::default() };
     let worker = Worker::connect_with(path, &info).unwrap();
+    standby::keep_context(ADDRESS_VARIABLE, worker.cuda());
     let reader = worker.latest_reader::<Buffer<u32>>("remote").unwrap();
     if behavior == Behavior::NeverReads {
         report_line("@there");

@@ -103,22 +103,22 @@ pub(crate) fn on_the_cpu() -> WorkerInfo<'static> {
 }
 
 /// Connects as soon as the renderer listens.
-pub(crate) fn connect(path: &Path) -> (Worker, LatestWriter<Buffer<u32>>) {
-    let worker = connected(path);
+pub(crate) fn connect(path: &Path, backend: Backend) -> (Worker, LatestWriter<Buffer<u32>>) {
+    let worker = connected(path, backend);
     let writer = worker.latest("remote").unwrap();
     (worker, writer)
 }
 
 /// The same for a reading worker.
-pub(crate) fn connect_to_read(path: &Path) -> (Worker, LatestReader<Buffer<u32>>) {
-    let worker = connected(path);
+pub(crate) fn connect_to_read(path: &Path, backend: Backend) -> (Worker, LatestReader<Buffer<u32>>) {
+    let worker = connected(path, backend);
     let reader = worker.latest_reader("remote").unwrap();
     (worker, reader)
 }
 
-fn connected(path: &Path) -> Worker {
+fn connected(path: &Path, backend: Backend) -> Worker {
     let start = Instant::now();
-    let info = on_the_cpu();
+    let info = WorkerInfo { backend: Some(backend), ..on_the_cpu() };
     loop {
         match Worker::connect_with(path, &info) {
             Ok(worker) => return worker,
@@ -154,13 +154,13 @@ fn a_worker_outlives_its_renderer_and_connects_to_the_next() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("renderer");
     let mut renderer = Renderer::start(&path);
-    let (_worker, mut writer) = connect(&path);
+    let (_worker, mut writer) = connect(&path, Backend::Host);
     (0..20).for_each(|_| write(&mut writer).unwrap());
     renderer.kill();
     println!("told after {:.1?}", lost(&mut writer));
     // A socket that a dead renderer left behind is replaced.
     let _next = Renderer::start(&path);
-    let (_worker, mut writer) = connect(&path);
+    let (_worker, mut writer) = connect(&path, Backend::Host);
     (0..20).for_each(|_| write(&mut writer).unwrap());
 }
 
@@ -172,7 +172,7 @@ fn both_processes_are_killed_and_replaced() {
     for mark in 1..4 {
         let mut renderer = Renderer::start(&path);
         // The renderer listens when this connection is accepted.
-        let (_own, mut writer) = connect(&path);
+        let (_own, mut writer) = connect(&path, Backend::Host);
         write(&mut writer).unwrap();
         let mut worker = worker::Worker::start(&path, Behavior::Runs, mark);
         // More frames than there are slots: the renderer has taken some and returned them.
@@ -190,7 +190,7 @@ fn a_stopped_renderer_is_waited_for() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("renderer");
     let renderer = Renderer::start(&path);
-    let (_worker, mut writer) = connect(&path);
+    let (_worker, mut writer) = connect(&path, Backend::Host);
     (0..20).for_each(|_| write(&mut writer).unwrap());
     renderer.signal(Signal::STOP);
     let (waited, written, worker) = (AtomicBool::new(false), AtomicBool::new(false), Task::current());

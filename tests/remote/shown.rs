@@ -7,7 +7,7 @@ use bridge_tests::{Rig, compute};
 use rustix::process::Signal;
 
 use crate::bounds;
-use crate::cuda_worker::{Behavior, start};
+use crate::cuda_worker::{Behavior, next, start};
 use crate::scene::{Reader, Scene};
 use crate::worker::Process;
 
@@ -26,7 +26,12 @@ impl Shown {
     pub(crate) fn new() -> Option<Self> {
         let scene = Scene::new();
         compute(scene.rig.device(), Backend::Cuda)?;
-        Some(Self { scene, last: None, wrong: Vec::new(), seen: 0 })
+        Some(Self::of(scene))
+    }
+
+    /// For a test that has checked for CUDA: the check starts CUDA.
+    pub(crate) fn of(scene: Scene) -> Self {
+        Self { scene, last: None, wrong: Vec::new(), seen: 0 }
     }
 
     pub(crate) fn with(&self, behavior: Behavior, mark: u32) -> (Process, Reader) {
@@ -123,7 +128,7 @@ impl Shown {
         worker.kill();
         let (_, lost, dead) = self.lost(&mut reader);
         let begun = Instant::now();
-        let _next = start(&self.scene.path(), Behavior::Runs, 2);
+        let _next = next(&self.scene.path(), 2);
         let remote = self.scene.accept();
         let accepted = Instant::now();
         reader.reconnect(remote).unwrap();

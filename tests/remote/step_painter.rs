@@ -17,7 +17,8 @@ use crate::bounds;
 use crate::painter::Painter;
 use crate::reading::{Reading, Report};
 use crate::scene::Scene;
-use crate::step_reader::{Behavior, start};
+use crate::standby::Standby;
+use crate::step_reader::{Behavior, next, start};
 use crate::steps::accept;
 use crate::worker::LEN;
 
@@ -51,10 +52,15 @@ impl StepPainter {
     pub(crate) fn with_cuda() -> Option<Self> {
         let scene = Scene::new();
         bridge_tests::compute(scene.rig.device(), bridge::Backend::Cuda)?;
+        Some(Self::for_cuda(scene))
+    }
+
+    /// For a test that has checked for CUDA: the check starts CUDA.
+    pub(crate) fn for_cuda(scene: Scene) -> Self {
         // The layer does not see CUDA's signals, so it reports an error for the signal in place of
         // a dead worker.
         scene.rig.allow(&["VUID-VkSemaphoreSignalInfo-value-03259"]);
-        Some(Self::of(scene, Backend::Cuda))
+        Self::of(scene, Backend::Cuda)
     }
 
     pub(crate) fn info(limit: Duration) -> ExchangeInfo<'static> {
@@ -71,6 +77,14 @@ impl StepPainter {
         self.next = 0;
         let worker = start(&self.scene.path(), self.backend, behavior);
         let writer = self.accept().exchange_render_first(&Self::info(limit), Painter::spec()).unwrap();
+        (worker, writer)
+    }
+
+    /// The same with a worker of an earlier case, which reads.
+    pub(crate) fn with_next(&mut self) -> (Standby<Reading>, Writer) {
+        self.next = 0;
+        let worker = next(&self.scene.path(), self.backend);
+        let writer = self.accept().exchange_render_first(&Self::info(Rig::LONG), Painter::spec()).unwrap();
         (worker, writer)
     }
 
@@ -206,9 +220,9 @@ impl StepPainter {
     }
 
     /// Accepts another worker, which receives the frames that are drawn from here on.
-    pub(crate) fn accept_next(&mut self, writer: &mut Writer) -> Reading {
+    pub(crate) fn accept_next(&mut self, writer: &mut Writer) -> Standby<Reading> {
         let started = Instant::now();
-        let next = start(&self.scene.path(), self.backend, Behavior::Reads);
+        let next = next(&self.scene.path(), self.backend);
         let remote = self.accept();
         let accepted = Instant::now();
         writer.reconnect(remote).unwrap();
@@ -262,4 +276,18 @@ impl StepPainter {
         writer.close().unwrap();
         [on, reported, next]
     }
+}
+
+#[test]
+fn a_worker_that_reads_in_step_takes_part_in_two_cases() {
+    let mut painter = StepPainter::new();
+    let pids = [(); 2].map(|()| {
+        let (mut worker, mut writer) = painter.with_next();
+        painter.draw_until_state(&mut writer, &worker, Behavior::Reads);
+        writer.close().unwrap();
+        let pid = worker.pid();
+        worker.reuse();
+        pid
+    });
+    assert_eq!(pids[0], pids[1]);
 }

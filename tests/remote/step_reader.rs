@@ -16,6 +16,7 @@ use bridge_worker::cuda_import::{CudaDevice, Kernel, KernelModule};
 use bridge_worker::{Buffer, ExchangeReader, Read, Worker};
 
 use crate::reading::{Reading, check, launch, report_line};
+use crate::standby::{self, Standby};
 use crate::step_worker::info;
 use crate::worker::{LEN, forever};
 
@@ -51,13 +52,25 @@ pub(crate) fn start(path: &Path, backend: Backend, behavior: Behavior) -> Readin
     Reading::start_as("reading_worker_process_in_step", ADDRESS_VARIABLE, &place)
 }
 
+/// Runs a worker of an earlier case that connects to `path` and reads frame after frame, or starts
+/// one.
+pub(crate) fn next(path: &Path, backend: Backend) -> Standby<Reading> {
+    let behavior = BEHAVIORS.iter().position(|one| *one == Behavior::Reads).unwrap();
+    let place = format!("{behavior} {} {}", backend == Backend::Cuda, path.display());
+    Standby::run("reading_worker_process_in_step", ADDRESS_VARIABLE, backend, &place)
+}
+
 /// Runs the worker, if this process is one.
 pub(crate) fn run_if_child() {
-    let Ok(place) = std::env::var(ADDRESS_VARIABLE) else { return };
+    standby::run_each(ADDRESS_VARIABLE, run);
+}
+
+fn run(place: &str) {
     let [behavior, cuda, path] = place.splitn(3, ' ').collect::<Vec<_>>().try_into().unwrap();
     let behavior = BEHAVIORS[behavior.parse::<usize>().unwrap()];
     let backend = if cuda.parse().unwrap() { Backend::Cuda } else { Backend::Host };
     let worker = Worker::connect_with(path, &info(backend)).unwrap();
+    standby::keep_context(ADDRESS_VARIABLE, worker.cuda());
     let reader = worker.exchange_reader("steps").unwrap();
     // Loaded before the first frame.
     let kernel = worker.cuda().map(|cuda| {

@@ -13,6 +13,7 @@ use bridge_worker::cuda_import::KernelModule;
 use bridge_worker::{Buffer, ExchangeTurn, ExchangeWriter, Work, Worker, WorkerInfo};
 
 use crate::cuda_worker::fill;
+use crate::standby::{self, Standby};
 use crate::worker::{Process, forever, report_state};
 
 const ADDRESS_VARIABLE: &str = "BRIDGE_TEST_STEP_WORKER";
@@ -56,6 +57,14 @@ pub(crate) fn start(path: &Path, backend: Backend, behavior: Behavior, mark: u32
     Process::start("worker_process_in_step", ADDRESS_VARIABLE, format!("{behavior} {mark} {cuda} {}", path.display()))
 }
 
+/// Runs a worker of an earlier case that connects to `path` and writes frame after frame, or starts
+/// one.
+pub(crate) fn next(path: &Path, backend: Backend, mark: u32) -> Standby<Process> {
+    let (behavior, cuda) = (BEHAVIORS.iter().position(|one| *one == Behavior::Runs).unwrap(), backend == Backend::Cuda);
+    let place = format!("{behavior} {mark} {cuda} {}", path.display());
+    Standby::run("worker_process_in_step", ADDRESS_VARIABLE, backend, &place)
+}
+
 /// Returns the parameters of a worker in step that computes with this backend.
 pub(crate) fn info(backend: Backend) -> WorkerInfo<'static> {
     WorkerInfo { backend: Some(backend), timeout: LONG, trust: true, ..Default::default() }
@@ -63,11 +72,15 @@ pub(crate) fn info(backend: Backend) -> WorkerInfo<'static> {
 
 /// Runs the worker, if this process is one.
 pub(crate) fn run_if_child() {
-    let Ok(place) = std::env::var(ADDRESS_VARIABLE) else { return };
+    standby::run_each(ADDRESS_VARIABLE, run);
+}
+
+fn run(place: &str) {
     let [behavior, mark, cuda, path] = place.splitn(4, ' ').collect::<Vec<_>>().try_into().unwrap();
     let (behavior, mark) = (BEHAVIORS[behavior.parse::<usize>().unwrap()], mark.parse::<u32>().unwrap());
     let backend = if cuda.parse().unwrap() { Backend::Cuda } else { Backend::Host };
     let worker = Worker::connect_with(path, &info(backend)).unwrap();
+    standby::keep_context(ADDRESS_VARIABLE, worker.cuda());
     let exchange = worker.exchange("steps").unwrap();
     // Loaded before the first frame.
     let kernel = worker.cuda().map(|cuda| {

@@ -11,7 +11,8 @@ use rustix::process::Signal;
 
 use crate::bounds;
 use crate::scene::Scene;
-use crate::step_worker::{Behavior, start};
+use crate::standby::Standby;
+use crate::step_worker::{Behavior, next, start};
 use crate::worker::Process;
 
 pub(crate) type Steps = RemoteExchangeReader<BufferSpec<u32>>;
@@ -38,10 +39,15 @@ impl Stepping {
     pub(crate) fn with_cuda() -> Option<Self> {
         let scene = Scene::new();
         bridge_tests::compute(scene.rig.device(), bridge::Backend::Cuda)?;
+        Some(Self::for_cuda(scene))
+    }
+
+    /// For a test that has checked for CUDA: the check starts CUDA.
+    pub(crate) fn for_cuda(scene: Scene) -> Self {
         // The layer does not see CUDA's signals, so it reports an error for the signal in place of
         // a dead worker.
         scene.rig.allow(&["VUID-VkSemaphoreSignalInfo-value-03259"]);
-        Some(Self { scene, backend: Backend::Cuda, next: 0, from: 0 })
+        Self { backend: Backend::Cuda, ..Self::of(scene) }
     }
 
     pub(crate) fn accept(&self) -> Remote {
@@ -51,9 +57,18 @@ impl Stepping {
     /// Starts a worker that is killed if it does not finish a frame within `limit`.
     pub(crate) fn with(&self, behavior: Behavior, mark: u32, limit: Duration) -> (Process, Steps) {
         let worker = start(&self.scene.path(), self.backend, behavior, mark);
+        (worker, self.accept_first(limit))
+    }
+
+    /// The same with a worker of an earlier case.
+    pub(crate) fn with_next(&self, mark: u32) -> (Standby<Process>, Steps) {
+        let worker = next(&self.scene.path(), self.backend, mark);
+        (worker, self.accept_first(Rig::LONG))
+    }
+
+    fn accept_first(&self, limit: Duration) -> Steps {
         let info = ExchangeInfo { name: "steps", timeout: limit, ..Default::default() };
-        let steps = self.accept().exchange(&info, Scene::spec()).unwrap();
-        (worker, steps)
+        self.accept().exchange(&info, Scene::spec()).unwrap()
     }
 
     /// Returns the number of the next frame.
@@ -153,9 +168,9 @@ impl Stepping {
     }
 
     /// Accepts another worker, whose first frame is the next.
-    pub(crate) fn accept_next(&mut self, steps: &mut Steps, mark: u32) -> Process {
+    pub(crate) fn accept_next(&mut self, steps: &mut Steps, mark: u32) -> Standby<Process> {
         let started = Instant::now();
-        let next = start(&self.scene.path(), self.backend, Behavior::Runs, mark);
+        let next = next(&self.scene.path(), self.backend, mark);
         let remote = self.accept();
         let accepted = Instant::now();
         steps.reconnect(remote).unwrap();
@@ -184,4 +199,20 @@ pub(crate) fn submit(turn: RenderTurn<BufferSpec<u32>>) -> bridge::TimelinePoint
     // SAFETY: no commands use the slot, so nothing has to be acquired or released.
     #[allow(unsafe_code)]
     unsafe { turn.submit(&[]) }.unwrap()
+}
+
+#[test]
+fn a_worker_in_step_takes_part_in_two_cases() {
+    let mut stepping = Stepping::new();
+    let pids = [(); 2].map(|()| {
+        (stepping.next, stepping.from) = (0, 0);
+        let (mut worker, mut steps) = stepping.with_next(1);
+        (0..8).for_each(|_| stepping.read(&mut steps, 1));
+        worker.wait_for_state();
+        steps.close().unwrap();
+        let pid = worker.pid();
+        worker.reuse();
+        pid
+    });
+    assert_eq!(pids[0], pids[1]);
 }

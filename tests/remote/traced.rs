@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bridge_tests::Rig;
+use bridge_worker::bridge_ipc::Backend;
 use serde_json::Value;
 
 use crate::renderer::{self, Renderer};
@@ -16,7 +17,7 @@ const FRAMES: u64 = 20;
 /// Runs a traced worker, if this process is one.
 pub(crate) fn run_if_child() {
     let Some(path) = std::env::var_os(ADDRESS_VARIABLE) else { return };
-    let (_worker, mut writer) = renderer::connect(Path::new(&path));
+    let (_worker, mut writer) = renderer::connect(Path::new(&path), Backend::Host);
     for _ in 0..FRAMES {
         renderer::write(&mut writer).unwrap();
         std::thread::sleep(Duration::from_millis(2));

@@ -149,8 +149,18 @@ impl Process {
 
     /// Waits until the process has reached the state of its behavior.
     pub(crate) fn wait_for_state(&mut self) {
+        self.wait_for_line("@there");
+    }
+
+    /// Writes a line to the process, if its input is a pipe.
+    pub(crate) fn write_line(&mut self, line: &str) {
+        writeln!(self.running.0.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    /// Waits until the process has printed a line with this text.
+    pub(crate) fn wait_for_line(&mut self, text: &str) {
         let mut line = String::new();
-        while !line.contains("@there") {
+        while !line.contains(text) {
             line.clear();
             assert!(self.output.read_line(&mut line).unwrap() > 0, "the worker has ended");
         }

@@ -15,6 +15,9 @@ mod ending;
 mod footprint;
 mod run;
 #[allow(dead_code, unreachable_pub, reason = "as above")]
+#[path = "../remote/standby.rs"]
+mod standby;
+#[allow(dead_code, unreachable_pub, reason = "as above")]
 #[path = "../remote/worker.rs"]
 mod worker;
 

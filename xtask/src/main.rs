@@ -157,9 +157,13 @@ enum Task {
         /// The backend of the workers: host or cuda
         #[arg(long, default_value = "host", value_parser = ["host", "cuda"])]
         backend: String,
+        /// Run the tests at the same time, each in a process of its own. Frames may then take longer
+        /// than the goals allow
+        #[arg(long)]
+        parallel: bool,
         /// Instead, run one renderer for this many minutes while its worker is killed every few
         /// seconds, and check that memory, descriptors and threads do not grow
-        #[arg(long, conflicts_with = "rounds", value_parser = clap::value_parser!(u32).range(1..))]
+        #[arg(long, conflicts_with_all = ["rounds", "parallel"], value_parser = clap::value_parser!(u32).range(1..))]
         minutes: Option<u32>,
     },
     /// Check the programs that must not compile: compare their errors with those in
@@ -227,7 +231,9 @@ fn main() -> ExitCode {
         Task::Fuzz { seconds, seed, target } => success(fuzz::run(target.as_deref(), seconds, seed)),
         Task::Mutants { files, only, with } => success(test::mutants(&files, &only, &with)),
         Task::KillMatrix { backend, minutes: Some(minutes), .. } => success(ci::kill_soak(minutes, backend == "cuda")),
-        Task::KillMatrix { rounds, backend, .. } => success(ci::kill_matrix(rounds, backend == "cuda")),
+        Task::KillMatrix { rounds, backend, parallel, .. } => {
+            success(ci::kill_matrix(rounds, backend == "cuda", parallel))
+        }
         Task::Wheel { profile } => success(wheel::run(&profile)),
         Task::Check => success(ci::check()),
         Task::Ci { list: true, .. } => success(ci::list()),

@@ -58,7 +58,7 @@ const STEPS: &[Step] = &[
     step("misuse", || misuse(false)),
     step("test", steps::tests),
     step("double", test::on_the_double),
-    step("kill-matrix", || kill_matrix(3, false)),
+    step("kill-matrix", || kill_matrix(3, false, false)),
     step("fuzz", fuzz::in_ci),
     step("demo", steps::demo),
     step("bench", bench::check),

@@ -45,9 +45,13 @@ const MATRIX_OF_CUDA: &[&str] = &[
     "matrix::each_state_with_cuda_and_each_signal_is_survived",
     "matrix_messages_cuda::the_end_of_a_cuda_worker_after_each_message_is_survived",
     "matrix_reads::each_state_of_a_reader_with_cuda_is_survived",
+    "matrix_renderers::the_end_of_a_renderer_of_a_cuda_worker_is_survived",
+    "matrix_renderers::the_end_of_a_renderer_that_draws_for_a_cuda_worker_is_survived",
     "matrix_steps::each_state_in_step_with_cuda_is_survived",
     "matrix_steps::each_state_of_a_reader_in_step_with_cuda_is_survived",
 ];
+/// The variable with the number of rounds.
+const ROUNDS: &str = "BRIDGE_KILL_ROUNDS";
 /// The test that runs one renderer and prints its resource use.
 const SOAK: &str = "test --workspace --test remote_soak -- --exact --nocapture";
 
@@ -150,10 +154,23 @@ pub(super) fn tests() -> Result<()> {
 }
 
 /// Runs the tests that kill either of two processes in each of its states, and prints the table of
-/// recovery times. The workers compute on the CPU or with CUDA.
-pub(crate) fn kill_matrix(rounds: u32, cuda: bool) -> Result<()> {
+/// recovery times. The workers compute on the CPU or with CUDA. If `parallel`, the tests run at the
+/// same time.
+pub(crate) fn kill_matrix(rounds: u32, cuda: bool, parallel: bool) -> Result<()> {
     let tests = if cuda { MATRIX_OF_CUDA } else { MATRIX_OF_HOST };
-    kill(MATRIX, tests, "BRIDGE_KILL_ROUNDS", u64::from(rounds))
+    if !parallel || !cfg!(target_os = "linux") {
+        return kill(MATRIX, tests, ROUNDS, u64::from(rounds));
+    }
+    let shares = |&test| shares_of(test, rounds).into_iter().map(move |rounds| (test, rounds));
+    let command = |(test, rounds)| (killing(MATRIX, ROUNDS, u64::from(rounds)), test);
+    test::run_named_in_parallel(tests.iter().flat_map(shares).map(command).collect())
+}
+
+/// Returns the rounds of each process that runs a share of a test. The tests of messages have several
+/// times as many cases as the others. They use all signals within four rounds.
+fn shares_of(test: &str, rounds: u32) -> Vec<u32> {
+    let shares = if test.starts_with("matrix_messages") { (rounds / 4).clamp(1, 4) } else { 1 };
+    (0..shares).map(|share| rounds / shares + u32::from(share < rounds % shares)).collect()
 }
 
 /// Runs one renderer whose workers are killed one after another, for the given number of minutes,
@@ -171,12 +188,17 @@ fn kill(program: &str, tests: &[&str], variable: &str, value: u64) -> Result<()>
         crate::console::line("two processes are written for Linux only: there is nothing to kill")?;
         return Ok(());
     }
+    test::run_named(&mut killing(program, variable, value), tests)
+}
+
+/// Returns the command that runs tests of two processes.
+fn killing(program: &str, variable: &str, value: u64) -> Command {
     let mut command = shell::cargo();
     command.args(program.split_whitespace()).env(variable, value.to_string());
     if let Some(path) = setup::layer_path() {
         command.env("VK_LAYER_PATH", path);
     }
-    test::run_named(&mut command, tests)
+    command
 }
 
 /// Runs the introductory programs and every demo, the first demo with both scenes. The programs
@@ -224,6 +246,15 @@ mod tests {
                         cuda-12000 = [\"y/cuda-12000\"]\ncuda-13000=[]\nextra = []\n[dependencies]\ncuda-like = \"1\"\n";
         assert_eq!(cuda_features(manifest), ["cuda-12000", "cuda-13000"]);
         assert!(cuda_features("[package]\n").is_empty());
+    }
+
+    #[test]
+    fn shares_of_a_test_have_all_rounds_and_enough_for_each_signal() {
+        let messages = MATRIX_OF_CUDA[1];
+        assert_eq!(shares_of(MATRIX_OF_CUDA[0], 100), [100]);
+        assert_eq!(shares_of(messages, 103), [26, 26, 26, 25]);
+        assert_eq!(shares_of(messages, 11), [6, 5]);
+        assert_eq!([1, 7].map(|rounds| shares_of(messages, rounds)), [[1], [7]]);
     }
 
     #[test]

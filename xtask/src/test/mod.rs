@@ -14,7 +14,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use self::expected::Difference;
 use self::tally::Tally;
@@ -97,6 +97,38 @@ pub(crate) fn run_named(command: &mut Command, names: &[&str]) -> Result<()> {
     let (tally, passed) = tally(command.args(names).env(SKIP_LOG, &log), &log)?;
     ensure!(passed, "`{}` failed", shell::command_line(command));
     check_all_ran(&tally, names)
+}
+
+/// Like [`run_named`], with a command for each test, all at the same time. The output of each is
+/// printed when it has ended, and only the errors of a failed one.
+pub(crate) fn run_named_in_parallel(commands: Vec<(Command, &str)>) -> Result<()> {
+    let folder = shell::target_dir().join("named_skips");
+    fs::create_dir_all(&folder)?;
+    let count = commands.len();
+    let run = |index: usize, mut command: Command, name: &str| {
+        let log = folder.join(index.to_string());
+        fs::write(&log, "").with_context(|| format!("cannot write {}", log.display()))?;
+        let output = command.arg(name).env(SKIP_LOG, &log).stdin(Stdio::null()).output()?;
+        let mut tally = Tally::default();
+        String::from_utf8_lossy(&output.stdout).lines().for_each(|line| tally.take_line(line));
+        tally.take_log(&read_log(&log)?);
+        std::io::stdout().write_all(&output.stdout)?;
+        if !output.status.success() {
+            std::io::stderr().write_all(&output.stderr)?;
+        }
+        ensure!(output.status.success(), "{name} failed");
+        check_all_ran(&tally, &[name])
+    };
+    let results: Vec<Result<()>> = std::thread::scope(|scope| {
+        let numbered = commands.into_iter().enumerate();
+        let start = |(index, (command, name))| scope.spawn(move || run(index, command, name));
+        let running: Vec<_> = numbered.map(start).collect();
+        let joined = running.into_iter().map(|thread| thread.join());
+        joined.map(|result| result.unwrap_or_else(|_| bail!("a thread has panicked"))).collect()
+    });
+    let failed: Vec<_> = results.into_iter().filter_map(Result::err).map(|error| format!("{error:#}")).collect();
+    ensure!(failed.is_empty(), "{}", failed.join("; "));
+    crate::console::line(format_args!("\n{count} passed"))
 }
 
 /// Fails unless all of these tests have passed without being skipped.

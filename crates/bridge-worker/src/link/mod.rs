@@ -53,7 +53,8 @@ pub(crate) struct State {
     waiting: bool,
     /// Number of threads that wait for the thread at the socket.
     waiting_threads: usize,
-    /// Time of the last check by a call that does not wait for messages.
+    /// Time of the last check for the end of the process and for messages. `None` if the process
+    /// had ended.
     last_check: Option<Instant>,
     /// The renderer has ended the connection as planned.
     received_bye: bool,
@@ -160,6 +161,7 @@ impl Link {
             let left = deadline.map_or(timeout, |deadline| deadline.saturating_duration_since(Instant::now()));
             // Checked before the socket is read, so that everything the process sent is read.
             let dead = waited.take().unwrap_or_else(|| state.connection.peer().has_exited());
+            state.record_check(dead);
             match state.poll(dead) {
                 Ok(true) => self.notify(&state),
                 Ok(false) => {}
@@ -193,29 +195,39 @@ impl Link {
         }
     }
 
-    /// Returns the result of `find` without waiting. Does not read the socket if that was done less
-    /// than `CHECK_INTERVAL` ago, because a read costs as much as a small frame. Returns `None`
-    /// once the connection or the renderer's process has ended.
+    /// Returns the result of `find` without waiting. Makes no system call if the end of the process
+    /// and messages were checked less than `CHECK_INTERVAL` ago, because a check costs as much as a
+    /// small frame. Returns `None` once the connection or the renderer's process has ended.
     pub(crate) fn try_find<T>(&self, find: impl FnOnce(&mut State) -> Option<T>) -> Option<T> {
+        self.find_now(false, find)
+    }
+
+    /// Like [`try_find`](Self::try_find), but always reads the available messages. The end of the
+    /// process may still be noticed `CHECK_INTERVAL` later.
+    pub(crate) fn try_read<T>(&self, find: impl FnOnce(&mut State) -> Option<T>) -> Option<T> {
+        self.find_now(true, find)
+    }
+
+    fn find_now<T>(&self, reads: bool, find: impl FnOnce(&mut State) -> Option<T>) -> Option<T> {
         if self.is_forked() {
             return None;
         }
         let mut state = self.state();
-        if state.last_check.is_none_or(|looked| looked.elapsed() >= CHECK_INTERVAL) {
-            // A child may hold the renderer's end of the socket, which then never ends.
-            let dead = state.connection.peer().has_exited();
-            state.last_check = Some(Instant::now());
+        let is_due = state.last_check.is_none_or(|checked| checked.elapsed() >= CHECK_INTERVAL);
+        // A child may hold the renderer's end of the socket, which then never ends.
+        let dead = is_due && state.connection.peer().has_exited();
+        if is_due {
+            state.record_check(dead);
+        }
+        if is_due || reads {
             match state.poll(dead) {
                 Ok(true) => self.notify(&state),
                 Ok(false) => {}
                 // The next call that waits reports the error.
                 Err(error) => drop(state.end_error(error)),
             }
-            if dead {
-                return None;
-            }
         }
-        if state.connection.has_ended() { None } else { find(&mut state) }
+        if dead || state.connection.has_ended() { None } else { find(&mut state) }
     }
 
     /// Wakes the threads that wait for the thread at the socket.
@@ -234,6 +246,7 @@ impl Link {
         self.check_owner()?;
         let mut state = self.state();
         let dead = state.connection.peer().has_exited();
+        state.record_check(dead);
         match state.poll(dead) {
             Ok(true) => self.notify(&state),
             Ok(false) => {}

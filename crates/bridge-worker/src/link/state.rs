@@ -82,6 +82,12 @@ impl State {
         self.received_bye || self.is_closed(exchange)
     }
 
+    /// Records that the process was checked now, and messages are read. If it is `dead`, the next
+    /// call checks again, and reports it.
+    pub(super) fn record_check(&mut self, dead: bool) {
+        self.last_check = (!dead).then(Instant::now);
+    }
+
     /// Reads the available messages, unless another thread waits at the socket; returns `true` if
     /// there were any. If the process is `dead`, reads all of them, since no thread is woken for
     /// the rest.

@@ -101,6 +101,20 @@ fn try_find_rarely_reads_the_socket() {
     assert!(matches!(link.check(LIMIT), Err(Ended::Closed(bridge_ipc::Error::Closed { reason: Some(_), .. }))));
 }
 
+/// `try_read` reads messages although no check of the process is due, and any wait is such a check.
+#[test]
+fn try_read_reads_messages_between_checks_of_the_process() {
+    let (link, mut renderer) = linked("between", LIMIT);
+    link.check(LIMIT).unwrap();
+    assert!(link.state().last_check.is_some_and(|checked| checked.elapsed() < LIMIT));
+    renderer.close(Code::Done, "for a test");
+    let later = Some(Instant::now() + LIMIT);
+    link.state().last_check = later;
+    assert!(link.try_find(|_| Some(())).is_some(), "it reads nothing");
+    assert!(link.try_read(|_| Some(())).is_none());
+    assert_eq!(link.state().last_check, later, "the process was checked");
+}
+
 /// A protocol violation that `try_find` finds without reporting it is reported by the next call.
 #[test]
 fn violation_found_by_try_find_is_reported_by_the_next_call() {
@@ -185,6 +199,7 @@ fn process_end_is_noticed_although_a_child_holds_the_socket() {
     for waiting in [false, true] {
         link.state().waiting = waiting;
         assert!(look(&link).is_none(), "{waiting}");
+        assert!(link.try_find(|_| Some(())).is_none(), "what a call has found is forgotten");
     }
     link.state().waiting = false;
     assert!(matches!(link.wait_for(LIMIT, |_| Some(())), Err(Ended::Dead)));

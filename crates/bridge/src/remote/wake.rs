@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use crate::error::{Error, Result};
+use crate::timeline::wait::SPIN;
 
 /// An event counter that can be polled.
 pub(super) struct Waker(OwnedFd);
@@ -31,6 +32,42 @@ impl Waker {
 impl AsFd for Waker {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+/// Messages that follow each other within this time find the thread awake. A worker with CUDA
+/// announces short frames every 150 to 200 µs, and waking a thread would take it several times as
+/// long as the message.
+const BETWEEN_MESSAGES: Duration = SPIN.saturating_mul(2);
+
+/// The time until which the thread of a connection polls instead of sleeping.
+pub(super) struct Awake {
+    until: Instant,
+    /// Time of the last message.
+    last_message: Option<Instant>,
+}
+
+impl Awake {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { until: now, last_message: None }
+    }
+
+    pub(super) fn until(&self) -> Instant {
+        self.until
+    }
+
+    /// Records an event: the next one may follow soon.
+    pub(super) fn record_event(&mut self, now: Instant) {
+        self.until = self.until.max(now + SPIN);
+    }
+
+    /// Records the event of a message, or of several that arrived together.
+    pub(super) fn record_message(&mut self, now: Instant) {
+        self.record_event(now);
+        let last = self.last_message.replace(now);
+        if last.is_some_and(|last| now.saturating_duration_since(last) <= BETWEEN_MESSAGES) {
+            self.until = self.until.max(now + BETWEEN_MESSAGES);
+        }
     }
 }
 
@@ -78,6 +115,30 @@ fn polled<const N: usize>(fds: &mut [PollFd<'_>; N], left: Option<&Timespec>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Between frequent messages the thread does not sleep; a single one does not keep it awake.
+    #[test]
+    fn frequent_messages_keep_the_thread_awake() {
+        let start = Instant::now();
+        let mut awake = Awake::new(start);
+        assert_eq!(awake.until(), start);
+        let mut now = start;
+        awake.record_message(now);
+        assert_eq!(awake.until(), now + SPIN);
+        for _ in 0..3 {
+            now += BETWEEN_MESSAGES;
+            awake.record_message(now);
+            assert_eq!(awake.until(), now + BETWEEN_MESSAGES);
+            // Another event does not shorten it.
+            awake.record_event(now + SPIN / 2);
+            assert_eq!(awake.until(), now + BETWEEN_MESSAGES);
+        }
+        now += BETWEEN_MESSAGES + Duration::from_micros(1);
+        awake.record_message(now);
+        assert_eq!(awake.until(), now + SPIN);
+        awake.record_event(now + SPIN);
+        assert_eq!(awake.until(), now + 2 * SPIN);
+    }
 
     #[test]
     fn sleep_returns_what_ended_it() {

@@ -88,14 +88,16 @@ impl Publisher {
         Ok(true)
     }
 
-    /// Called when no slot is `free`: returns the slots of superseded frames, or else announces the
-    /// held frames, so that the renderer can return slots. A failure is reported by the next call.
-    pub(crate) fn release(&self, complete: u64, free: &mut FreeSlots) {
-        let mut state = self.shared.lock();
-        state.held.recycle(complete, free);
-        if free.is_empty() {
-            self.shared.announce(&mut state);
-        }
+    /// Returns the slots of superseded frames. Frames with a number less than `complete` are known
+    /// to be complete.
+    pub(crate) fn recycle(&self, complete: u64, free: &mut FreeSlots) {
+        self.shared.lock().held.recycle(complete, free);
+    }
+
+    /// Announces the held frames, so that the renderer can return slots. A failure is reported by
+    /// the next call.
+    pub(crate) fn announce(&self) {
+        self.shared.announce(&mut self.shared.lock());
     }
 
     /// Handles a failure of the stream: announces the held frame that is complete, and returns the

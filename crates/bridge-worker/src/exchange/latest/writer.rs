@@ -123,11 +123,20 @@ impl<R: Resources> LatestWriter<R> {
             return Err(error);
         }
         let finished = self.exchange.side.finished();
+        let link = &self.exchange.shared.link;
+        let at_hand = at_hand.or_else(|| {
+            // A slot of an own frame requires no message, a freed one requires no answer to one.
+            self.publisher.recycle(finished, &mut freed);
+            let is_empty = freed.is_empty();
+            let slot = |state: &mut State| oldest(state, exchange, &mut freed);
+            if is_empty { link.try_read(slot) } else { link.try_find(slot) }
+        });
         let found = at_hand.map_or_else(
             || {
-                self.publisher.release(finished, &mut freed);
+                // The renderer returns slots for frames.
+                self.publisher.announce();
                 let left = timeout.saturating_sub(start.elapsed());
-                self.exchange.shared.link.wait_for(left, |state| oldest(state, exchange, &mut freed))
+                link.wait_for(left, |state| oldest(state, exchange, &mut freed))
             },
             Ok,
         );
@@ -249,6 +258,11 @@ impl<R: Resources> WriteTurn<'_, R> {
     /// With CUDA, frames that follow each other within 150 µs share a message: the renderer is told
     /// about the newest complete one. If no other frame follows, a thread tells it 0.3 ms after the
     /// last message.
+    ///
+    /// A frame that the renderer was not told about ends with this process, and so does one that
+    /// the GPU has not finished. To keep the last frame, drop the writer before the process ends:
+    /// that tells the renderer, and waits for the GPU, for at most two seconds.
+    /// [`std::process::exit`] drops nothing. On the CPU, the renderer is told at once.
     ///
     /// # Errors
     /// [`Error::PeerLost`] and [`Error::Closed`] as for [`LatestWriter::begin`], which reports them

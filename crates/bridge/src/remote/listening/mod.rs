@@ -10,9 +10,8 @@ use super::part::{HandedSlot, Outcome, Part, WorkerHandle as _};
 use super::status::{Lost, WorkerStatus};
 use super::stored_handle::StoredHandle;
 use super::terms::EXCHANGE;
-use super::wake::sleep_after_polling;
+use super::wake::{Awake, sleep_after_polling};
 use crate::observe::worker_trace;
-use crate::timeline::wait::SPIN;
 
 /// Time within which the ends of a connection and of its process are reported as one.
 pub(super) const EXIT_GRACE: Duration = Duration::from_millis(20);
@@ -59,7 +58,7 @@ impl<P: Part> WorkerListener<P> {
     /// Listens until the worker is lost or the program no longer wants it. Returns the workers'
     /// handle.
     pub(super) fn run(mut self) -> StoredHandle<P::Handle> {
-        let (mut after_the_end, mut awake) = (0, Instant::now());
+        let (mut after_the_end, mut awake) = (0, Awake::new(Instant::now()));
         // The descriptors that may be ready: checking each of them costs a system call.
         let mut ready = [true; 3];
         let end = loop {
@@ -86,13 +85,15 @@ impl<P: Part> WorkerListener<P> {
                         break self.kill(&overrun);
                     }
                     if any {
-                        awake = Instant::now() + SPIN;
+                        awake.record_event(Instant::now());
                     }
                     ready = [true; 3];
                     if all && !self.receives_nothing {
-                        ready = self.sleep(self.part.retry_delay(), awake);
-                        if ready.contains(&true) {
-                            awake = Instant::now() + SPIN;
+                        ready = self.sleep(self.part.retry_delay(), awake.until());
+                        match ready {
+                            [_, _, true] => awake.record_message(Instant::now()),
+                            [false, false, false] => {}
+                            _ => awake.record_event(Instant::now()),
                         }
                     }
                 }
