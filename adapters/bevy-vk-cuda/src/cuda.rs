@@ -105,6 +105,11 @@ impl Cuda {
     }
 
     /// Returns the compute side of the device, or `None` if frames are uploaded.
+    ///
+    /// The main queue of its device, which is that of this crate's copies, only copies if the
+    /// device has such a queue. Exchanges of the program that draw or dispatch then use
+    /// `QueueKind::Additional(0)`, a second queue of the family that Bevy draws with, if another
+    /// plugin has not requested more queues of it.
     pub fn compute(&self) -> Option<&Compute> {
         self.0.compute.as_ref()
     }

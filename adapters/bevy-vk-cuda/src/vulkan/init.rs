@@ -14,34 +14,37 @@ pub(crate) const FAMILY: u32 = 0;
 /// The newest Vulkan version that wgpu 29 requests for an instance.
 const WGPU_API_VERSION: u32 = vk::API_VERSION_1_3;
 
-/// The queue for this crate's copies that a device was created with. The device also has the
-/// extensions and features that sharing needs.
+/// The queues that were added to a device. It also has the extensions and features that sharing
+/// needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Addition {
-    /// None: another plugin has requested more queues, or there are no others.
-    NoQueue,
+pub(crate) struct Addition {
     /// The first queue of the first family that only copies. On NVIDIA GPUs it has an engine of its
     /// own, so copies do not interrupt the drawing.
-    Transfer,
+    pub(crate) transfer: bool,
     /// The second queue of [`FAMILY`].
-    Second,
+    pub(crate) second: bool,
 }
 
 impl Addition {
-    const ALL: [Self; 3] = [Self::NoQueue, Self::Transfer, Self::Second];
+    /// Another plugin has requested more queues, or there are no others.
+    #[cfg(test)]
+    pub(crate) const NONE: Self = Self { transfer: false, second: false };
 
-    /// Returns the family and the index of the queue on this physical device.
-    fn queue(self, families: &[vk::QueueFamilyProperties]) -> Option<[u32; 2]> {
-        match self {
-            Self::NoQueue => None,
-            Self::Transfer => Some([transfer_family(families)?, 0]),
-            Self::Second => Some([FAMILY, 1]),
-        }
+    /// Returns all possible values.
+    fn all() -> impl Iterator<Item = Self> {
+        [false, true].into_iter().flat_map(|transfer| [false, true].map(|second| Self { transfer, second }))
+    }
+
+    /// Returns families and indices of the queues on this physical device.
+    fn queues(self, families: &[vk::QueueFamilyProperties]) -> impl Iterator<Item = [u32; 2]> {
+        let transfer = transfer_family(families).filter(|_| self.transfer).map(|family| [family, 0]);
+        transfer.into_iter().chain(self.second.then_some([FAMILY, 1]))
     }
 
     /// Returns the name of an extension that sharing needs. Its address identifies the addition.
     fn mark(self) -> &'static CStr {
-        CStr::from_bytes_until_nul(&MARKS[self as usize]).unwrap_or_default()
+        let mark = &MARKS[usize::from(self.transfer)][usize::from(self.second)];
+        CStr::from_bytes_until_nul(mark).unwrap_or_default()
     }
 
     /// Records the addition in the extensions of a device that is being created.
@@ -59,14 +62,14 @@ impl Addition {
     /// combine it with any device (`RenderCreation::manual`).
     pub(crate) fn of(device: &Device) -> Option<Self> {
         let marked = |one: &Self| device.enabled_device_extensions().iter().any(|name| std::ptr::eq(*name, one.mark()));
-        Self::ALL.into_iter().find(marked)
+        Self::all().find(marked)
     }
 }
 
 const NAME: &[u8] = if cfg!(windows) { b"VK_KHR_external_memory_win32" } else { b"VK_KHR_external_memory_fd" };
 
 /// Not a constant: statics have distinct addresses, even if their contents are equal.
-static MARKS: [[u8; 32]; 3] = [mark(); 3];
+static MARKS: [[[u8; 32]; 2]; 2] = [[mark(); 2]; 2];
 
 /// Returns the name with trailing zeros.
 const fn mark() -> [u8; 32] {
@@ -98,27 +101,23 @@ fn add(args: &mut CreateDeviceCallbackArgs<'_, '_, '_>, adapter: &Adapter, _: &m
     let synchronization2 = Box::leak(Box::new(RequiredFeatures::default().synchronization2));
     *args.create_info = std::mem::take(args.create_info).push_next(synchronization2);
     let families = families(adapter.shared_instance(), adapter.raw_physical_device());
-    request_queue(&families, args.queue_create_infos).note(args.extensions);
+    request_queues(&families, args.queue_create_infos).note(args.extensions);
 }
 
-/// Adds a queue for copies to the queues that a device is created with. If another plugin has
-/// requested queues of the same family, its request is left unchanged.
-fn request_queue(
+/// Adds queues to those that a device is created with. If another plugin has requested queues of the
+/// same family, its request is left unchanged.
+fn request_queues(
     families: &[vk::QueueFamilyProperties],
     requested: &mut Vec<vk::DeviceQueueCreateInfo<'_>>,
 ) -> Addition {
-    if let Some(family) = transfer_family(families).filter(|family| of_family(requested, *family).is_none()) {
+    let transfer = transfer_family(families).filter(|family| of_family(requested, *family).is_none());
+    if let Some(family) = transfer {
         requested.push(vk::DeviceQueueCreateInfo::default().queue_family_index(family).queue_priorities(&[1.0]));
-        return Addition::Transfer;
     }
     let available = families.first().map_or(0, |family| family.queue_count);
-    match of_family(requested, FAMILY) {
-        Some(wgpus) if wgpus.queue_count == 1 && available > 1 => {
-            *wgpus = wgpus.queue_priorities(&[1.0, 1.0]);
-            Addition::Second
-        }
-        _ => Addition::NoQueue,
-    }
+    let wgpus = of_family(requested, FAMILY).filter(|info| info.queue_count == 1 && available > 1);
+    let second = wgpus.map(|info| *info = info.queue_priorities(&[1.0, 1.0])).is_some();
+    Addition { transfer: transfer.is_some(), second }
 }
 
 fn of_family<'r, 'p>(
@@ -141,17 +140,20 @@ fn families(instance: &InstanceShared, physical: vk::PhysicalDevice) -> Vec<vk::
     unsafe { instance.raw_instance().get_physical_device_queue_family_properties(physical) }
 }
 
-/// Returns the queue for copies that a device was created with, and its family.
-pub(crate) fn copy_queue(device: &Device, addition: Addition) -> Option<(vk::Queue, u32)> {
-    let [family, index] = addition.queue(&families(device.shared_instance(), device.raw_physical_device()))?;
-    // SAFETY: `addition` was noted when the device was created, together with this queue.
-    Some((unsafe { device.raw_device().get_device_queue(family, index) }, family))
+/// Returns the queues that were added to a device, with their families.
+pub(crate) fn added_queues(device: &Device, addition: Addition) -> Vec<(vk::Queue, u32)> {
+    let families = families(device.shared_instance(), device.raw_physical_device());
+    let queue = |[family, index]: [u32; 2]| {
+        // SAFETY: `addition` was noted when the device was created, together with this queue.
+        (unsafe { device.raw_device().get_device_queue(family, index) }, family)
+    };
+    addition.queues(&families).map(queue).collect()
 }
 
 /// Returns the families of the queues that copy and draw: one, or two different ones.
 pub(crate) fn families_in_use(device: &Device) -> Vec<u32> {
     let families = families(device.shared_instance(), device.raw_physical_device());
-    let copies = Addition::of(device).and_then(|addition| addition.queue(&families));
+    let copies = Addition::of(device).and_then(|addition| addition.queues(&families).next());
     let copies = copies.map(|[family, _]| family).filter(|family| *family != FAMILY);
     std::iter::once(FAMILY).chain(copies).collect()
 }
@@ -183,42 +185,54 @@ mod tests {
         vk::QueueFamilyProperties::default().queue_flags(flags).queue_count(count)
     }
 
-    /// Returns the addition, and the requested numbers of queues by family.
-    fn requested(families: &[vk::QueueFamilyProperties], before: &[(u32, usize)]) -> (Addition, Vec<(u32, u32)>) {
+    /// Returns whether there is a queue that only copies, and a second one of wgpu's family, and the
+    /// requested numbers of queues by family.
+    fn requested(families: &[vk::QueueFamilyProperties], before: &[(u32, usize)]) -> ([bool; 2], Vec<(u32, u32)>) {
         let info = |(family, count): &(u32, usize)| {
             vk::DeviceQueueCreateInfo::default().queue_family_index(*family).queue_priorities(&[1.0; 4][..*count])
         };
         let mut infos: Vec<_> = before.iter().map(info).collect();
-        let addition = request_queue(families, &mut infos);
-        (addition, infos.iter().map(|info| (info.queue_family_index, info.queue_count)).collect())
+        let Addition { transfer, second } = request_queues(families, &mut infos);
+        ([transfer, second], infos.iter().map(|info| (info.queue_family_index, info.queue_count)).collect())
     }
 
     #[test]
-    fn a_queue_that_only_copies_is_preferred_to_a_second_one() {
+    fn queues_are_added_where_no_other_plugin_has_requested_them() {
         use vk::QueueFlags as Flags;
         let draws = Flags::GRAPHICS | Flags::COMPUTE | Flags::TRANSFER;
         let computes = family(Flags::COMPUTE | Flags::TRANSFER, 8);
         let copies = family(Flags::TRANSFER | Flags::SPARSE_BINDING, 2);
         let (one, many) = (family(draws, 1), family(draws, 16));
         let of_wgpu = [(0, 1)];
-        assert_eq!(requested(&[many, computes, copies], &of_wgpu), (Addition::Transfer, vec![(0, 1), (2, 1)]));
-        assert_eq!(requested(&[one, copies], &of_wgpu), (Addition::Transfer, vec![(0, 1), (1, 1)]));
-        assert_eq!(requested(&[many, computes], &of_wgpu), (Addition::Second, vec![(0, 2)]));
-        assert_eq!(requested(&[one, computes], &of_wgpu), (Addition::NoQueue, vec![(0, 1)]));
+        assert_eq!(requested(&[many, computes, copies], &of_wgpu), ([true, true], vec![(0, 2), (2, 1)]));
+        assert_eq!(requested(&[one, copies], &of_wgpu), ([true, false], vec![(0, 1), (1, 1)]));
+        assert_eq!(requested(&[many, computes], &of_wgpu), ([false, true], vec![(0, 2)]));
+        assert_eq!(requested(&[one, computes], &of_wgpu), ([false, false], vec![(0, 1)]));
         // What another plugin has requested remains.
-        assert_eq!(requested(&[many, copies], &[(0, 1), (1, 2)]), (Addition::Second, vec![(0, 2), (1, 2)]));
-        assert_eq!(requested(&[many, copies], &[(0, 3), (1, 1)]), (Addition::NoQueue, vec![(0, 3), (1, 1)]));
+        assert_eq!(requested(&[many, copies], &[(0, 1), (1, 2)]), ([false, true], vec![(0, 2), (1, 2)]));
+        assert_eq!(requested(&[many, copies], &[(0, 3), (1, 1)]), ([false, false], vec![(0, 3), (1, 1)]));
+    }
+
+    #[test]
+    fn the_queue_that_only_copies_is_the_first_one() {
+        let families = [family(vk::QueueFlags::GRAPHICS, 16), family(vk::QueueFlags::TRANSFER, 2)];
+        let queues = |transfer, second| Addition { transfer, second }.queues(&families).collect::<Vec<_>>();
+        assert_eq!(queues(true, true), [[1, 0], [0, 1]]);
+        assert_eq!(queues(true, false), [[1, 0]]);
+        assert_eq!(queues(false, true), [[0, 1]]);
+        assert_eq!(queues(false, false), [[0; 2]; 0]);
     }
 
     #[test]
     fn marks_name_one_extension_and_differ_by_address() {
-        for one in Addition::ALL {
+        for one in Addition::all() {
             assert_eq!(one.mark().to_bytes(), NAME);
-            assert_eq!(Addition::ALL.iter().filter(|other| std::ptr::eq(other.mark(), one.mark())).count(), 1);
+            assert_eq!(Addition::all().filter(|other| std::ptr::eq(other.mark(), one.mark())).count(), 1);
         }
-        let mut extensions = vec![c"VK_EXT_other", Addition::Second.mark()];
-        Addition::Transfer.note(&mut extensions);
-        assert_eq!(extensions, [c"VK_EXT_other", Addition::Transfer.mark()]);
-        assert!(std::ptr::eq(extensions[1], Addition::Transfer.mark()));
+        let noted = Addition { transfer: true, second: false };
+        let mut extensions = vec![c"VK_EXT_other", Addition::NONE.mark()];
+        noted.note(&mut extensions);
+        assert_eq!(extensions, [c"VK_EXT_other", noted.mark()]);
+        assert!(std::ptr::eq(extensions[1], noted.mark()));
     }
 }

@@ -77,12 +77,12 @@ pub(crate) fn adopt(
         "the device was created without what sharing needs: add `CudaPlugin` before Bevy's `RenderPlugin`, and create no \
          renderer by hand; a warning in the log says what a device lacks",
     )?;
-    let own = init::copy_queue(&hal, addition);
-    let ((queue, family), of) = match (own, addition) {
-        (Some(queue), init::Addition::Transfer) => (queue, CopyQueue::Transfer),
-        (Some(queue), _) => (queue, CopyQueue::Second),
-        (None, _) if promised => ((hal.raw_queue(), init::FAMILY), CopyQueue::Bevys),
-        (None, _) => {
+    let added = init::added_queues(&hal, addition);
+    let (main, others, of) = match &added[..] {
+        [first, others @ ..] if addition.transfer => (*first, others, CopyQueue::Transfer),
+        [first, others @ ..] => (*first, others, CopyQueue::Second),
+        [] if promised => ((hal.raw_queue(), init::FAMILY), &[][..], CopyQueue::Bevys),
+        [] => {
             return Err(
                 "there is no queue for copies alone: the family that draws has one, which is wgpu's, no family only \
                         copies, or another plugin has asked for their queues"
@@ -95,8 +95,9 @@ pub(crate) fn adopt(
         (instance.entry().clone(), instance.raw_instance().clone(), init::api_version(instance)),
         hal.raw_physical_device(),
         hal.raw_device().clone(),
-        (queue, family),
+        main,
     );
+    info.additional_queues = others;
     let mut features = EnabledFeatures::default();
     // wgpu enables it on every device that supports it, which the callback has checked.
     features.timeline_semaphore = true;

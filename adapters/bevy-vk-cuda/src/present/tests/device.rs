@@ -199,7 +199,7 @@ pub(super) fn device() -> (wgpu::Device, wgpu::Queue) {
                 extensions.push(name);
             }
         }
-        init::Addition::NoQueue.note(&mut extensions);
+        init::Addition::NONE.note(&mut extensions);
         let names: Vec<_> = extensions.iter().map(|name| name.as_ptr()).collect();
         let mut features = hal.physical_device_features(&extensions, descriptor.required_features);
         let mut synchronization2 = bridge::RequiredFeatures::default().synchronization2;
