@@ -66,10 +66,13 @@ pub(crate) fn bevy() -> Result<()> {
     in_windows("bevy-vk-cuda", features, BEVY_WINDOWS)
 }
 
-/// Lints the vulkano example and runs it under validation.
+/// Lints the vulkano example, tests it and runs it under validation.
 pub(crate) fn vulkano() -> Result<()> {
     let manifest = shell::root().join("examples/vulkano/Cargo.toml");
     shell::run(cargo(&manifest, "fmt").args(["--", "--check"]))?;
+    let mut test = cargo(&manifest, "test");
+    lint::with_lints(&mut test)?;
+    shell::run(test.arg("--locked"))?;
     let mut run = cargo(&manifest, "run");
     lint::with_lints(&mut run)?;
     shell::run(run.args(["--locked", "--", "--validate"]))

@@ -74,7 +74,7 @@ impl Engine {
         // To adopt it again, or another device under the same mutex, pass a clone of this `Arc`.
         info.queue_lock = Some(Arc::new(QueueOfVulkano(self.queue.clone())));
         info.keep_alive = Some(Box::new((device.clone(), self.queue.clone())));
-        // SAFETY: as above, and `create_info` enabled everything that is named.
+        // SAFETY: as above, and `create_info` enabled everything that is named, or failed.
         Ok(unsafe { ExportDevice::adopt(info) }?)
     }
 }
@@ -82,6 +82,7 @@ impl Engine {
 /// Returns the parameters of the device.
 fn create_info(physical: &PhysicalDevice, needed: &DeviceRequirements) -> Result<DeviceCreateInfo, Box<dyn Error>> {
     let names = needed.extensions.iter().map(|name| name.to_str()).collect::<Result<Vec<_>, _>>()?;
+    let enabled_extensions = extensions(&names)?;
     let families = physical.queue_family_properties();
     let graphics = families
         .iter()
@@ -92,10 +93,24 @@ fn create_info(physical: &PhysicalDevice, needed: &DeviceRequirements) -> Result
             queue_family_index: u32::try_from(graphics)?,
             ..Default::default()
         }],
-        enabled_extensions: names.into_iter().collect::<DeviceExtensions>(),
+        enabled_extensions,
         enabled_features: DeviceFeatures { timeline_semaphore: true, synchronization2: true, ..Default::default() },
         ..Default::default()
     })
+}
+
+/// Returns the extensions with these names. `from_iter` of vulkano leaves out names that it does not
+/// know: they would not be enabled, but declared to the bridge as enabled.
+///
+/// # Errors
+/// The names that vulkano does not know, all at once.
+fn extensions(names: &[&str]) -> Result<DeviceExtensions, Box<dyn Error>> {
+    let unknown: Vec<_> =
+        names.iter().copied().filter(|&name| DeviceExtensions::from_iter([name]).is_empty()).collect();
+    if !unknown.is_empty() {
+        return Err(format!("this version of vulkano cannot enable {}", unknown.join(", ")).into());
+    }
+    Ok(names.iter().copied().collect())
 }
 
 /// Returns the instance's `apiVersion`, packed.
@@ -110,4 +125,17 @@ fn get_instance_proc_addr(instance: &Instance) -> *const std::ffi::c_void {
     // SAFETY: VUID-vkGetInstanceProcAddr-instance-parameter: a live instance, and a string.
     let function = unsafe { instance.library().get_instance_proc_addr(instance.handle(), name) };
     function.map_or(std::ptr::null(), |function| function as *const std::ffi::c_void)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extensions_that_vulkano_does_not_know_are_an_error() {
+        let known = DeviceExtensions { khr_external_memory_fd: true, ..Default::default() };
+        assert_eq!(extensions(&["VK_KHR_external_memory_fd"]).unwrap(), known);
+        let error = extensions(&["VK_NEW_first", "VK_KHR_external_memory_fd", "VK_NEW_second"]).unwrap_err();
+        assert!(error.to_string().ends_with("cannot enable VK_NEW_first, VK_NEW_second"), "{error}");
+    }
 }

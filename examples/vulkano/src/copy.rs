@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use bridge::ash::vk;
 use bridge::ash::vk::Handle as _;
-use bridge::{Backend, BufferSpec, RenderTurn};
+use bridge::{Backend, BufferSpec, Lease, RenderTurn};
+use vulkano::VulkanObject as _;
 use vulkano::buffer::sys::RawBuffer;
 use vulkano::buffer::{Buffer, BufferCreateInfo, BufferUsage, Subbuffer};
 use vulkano::command_buffer::allocator::StandardCommandBufferAllocator;
-
-use vulkano::VulkanObject as _;
 use vulkano::command_buffer::{
     CommandBuffer, CommandBufferBeginInfo, CommandBufferLevel, CommandBufferUsage, CopyBufferInfo,
     RecordingCommandBuffer,
@@ -19,6 +18,20 @@ use vulkano::memory::ExternalMemoryHandleTypes;
 use vulkano::memory::allocator::{AllocationCreateInfo, MemoryTypeFilter, StandardMemoryAllocator};
 
 use crate::adopt::Engine;
+
+/// A shared buffer as a vulkano buffer, which does not destroy the handle.
+pub struct SharedBuffer {
+    // Field order is drop order: the lease is dropped last.
+    buffer: Subbuffer<[u8]>,
+    /// Keeps the `VkBuffer` and its memory, also if the exchange is dropped or resized.
+    _lease: Lease,
+}
+
+/// The commands of a frame, with the buffer that they read. Keep it until they have been executed.
+pub struct Recorded {
+    pub commands: CommandBuffer,
+    pub source: SharedBuffer,
+}
 
 /// Creates a vulkano buffer that the host reads.
 pub fn target(engine: &Engine, len: u32) -> Result<Subbuffer<[u32]>, Box<dyn Error>> {
@@ -37,7 +50,7 @@ pub fn record(
     backend: Backend,
     turn: &RenderTurn<BufferSpec<u32>>,
     target: &Subbuffer<[u32]>,
-) -> Result<CommandBuffer, Box<dyn Error>> {
+) -> Result<Recorded, Box<dyn Error>> {
     let allocator = Arc::new(StandardCommandBufferAllocator::new(engine.device.clone(), Default::default()));
     let begin = CommandBufferBeginInfo { usage: CommandBufferUsage::OneTimeSubmit, ..Default::default() };
     let family = engine.queue.queue_family_index();
@@ -46,16 +59,18 @@ pub fn record(
     let source = shared(engine, backend, turn);
     // SAFETY: the commands are recording, outside of a render pass.
     unsafe { turn.record_acquire(raw) };
-    // SAFETY: both buffers live until the copy is done, which the caller waits for.
-    unsafe { commands.copy_buffer(&CopyBufferInfo::buffers(source, target.clone())) }?;
+    // SAFETY: both buffers live until the copy is done, which the caller waits for with `Recorded`
+    // and `target`.
+    unsafe { commands.copy_buffer(&CopyBufferInfo::buffers(source.buffer.clone(), target.clone())) }?;
     // SAFETY: as for the acquire.
     unsafe { turn.record_release(raw) };
     // SAFETY: the recorded objects live until the caller has waited for the submission.
-    Ok(unsafe { commands.end() }?)
+    let commands = unsafe { commands.end() }?;
+    Ok(Recorded { commands, source })
 }
 
-/// Wraps the turn's buffer as a vulkano buffer, which does not destroy the handle.
-fn shared(engine: &Engine, backend: Backend, turn: &RenderTurn<BufferSpec<u32>>) -> Subbuffer<[u8]> {
+/// Wraps the turn's buffer as a vulkano buffer, with a lease on it.
+fn shared(engine: &Engine, backend: Backend, turn: &RenderTurn<BufferSpec<u32>>) -> SharedBuffer {
     let buffer = turn.resources();
     let info = BufferCreateInfo {
         size: buffer.size(),
@@ -69,10 +84,9 @@ fn shared(engine: &Engine, backend: Backend, turn: &RenderTurn<BufferSpec<u32>>)
         ..Default::default()
     };
     let raw = vk::Buffer::from_raw(buffer.as_raw().as_raw());
-    // SAFETY: a live buffer of this device, created as `info` says. It belongs to the exchange,
-    // which outlives the commands that are recorded here.
+    // SAFETY: a live buffer of this device, created as `info` says. The lease beside it keeps it.
     let buffer = unsafe { RawBuffer::from_handle_borrowed(engine.device.clone(), raw, info) };
     // SAFETY: the exchange has bound it to memory.
     let buffer = unsafe { buffer.assume_bound() };
-    Subbuffer::new(Arc::new(buffer))
+    SharedBuffer { buffer: Subbuffer::new(Arc::new(buffer)), _lease: turn.lease() }
 }

@@ -15,13 +15,14 @@ mod copy;
 mod validation;
 
 use std::error::Error;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bridge::ash::vk::Handle as _;
-use bridge::{BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, Work, ash::vk};
+use bridge::{BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, ExportDevice, Work, ash::vk};
 use vulkano::VulkanObject as _;
 
 use crate::adopt::Engine;
+use crate::copy::SharedBuffer;
 use crate::validation::Validation;
 
 const LEN: u32 = 1000;
@@ -45,12 +46,14 @@ fn run() -> Result<(), Box<dyn Error>> {
 
 fn share(validation: Option<&Validation>) -> Result<(), Box<dyn Error>> {
     let engine = Engine::new(validation)?;
-    let compute = Compute::for_device(&engine.adopt()?)?;
+    let device = engine.adopt()?;
+    let compute = Compute::for_device(&device)?;
     println!("vulkano on {}, compute on {} ({})", engine.name(), compute.backend(), compute.reason());
 
     let target = copy::target(&engine, LEN)?;
     let numbers = BufferSpec::<u32>::new(LEN as usize, BufferAccess::TRANSFER_READ);
     let mut exchange = Exchange::new(&compute, &ExchangeInfo { name: "numbers", ..Default::default() }, numbers)?;
+    let mut last = None;
     for frame in 1..=FRAMES {
         let mut turn = exchange.begin()?;
         let values: Vec<u32> = (0..LEN).map(|index| index * frame).collect();
@@ -63,19 +66,44 @@ fn share(validation: Option<&Validation>) -> Result<(), Box<dyn Error>> {
             _ => return Err("this program knows no such backend".into()),
         }
         let turn = turn.finish()?;
-        let commands = copy::record(&engine, compute.backend(), &turn, &target)?;
+        let recorded = copy::record(&engine, compute.backend(), &turn, &target)?;
+        let raw = vk::CommandBuffer::from_raw(recorded.commands.handle().as_raw());
         // SAFETY: the commands use the shared buffer only between the turn's barriers, and live
         // until the point below is reached.
-        let copied = unsafe { turn.submit(&[vk::CommandBuffer::from_raw(commands.handle().as_raw())]) }?;
+        let copied = unsafe { turn.submit(&[raw]) }?;
         if let Err(error) = copied.wait(LIMIT) {
             // Vulkan may still use them.
-            std::mem::forget((commands, target));
+            std::mem::forget((recorded, target));
             return Err(error.into());
         }
         if *target.read()? != values {
             return Err(format!("frame {frame}: vulkano's buffer holds other numbers than were computed").into());
         }
+        last = Some(recorded.source);
     }
     exchange.close()?;
-    Ok(())
+    check_lease(&device, last)
+}
+
+/// Checks that a wrapped buffer keeps the shared one after its exchange was closed, and that
+/// nothing else is kept.
+fn check_lease(device: &ExportDevice, kept: Option<SharedBuffer>) -> Result<(), Box<dyn Error>> {
+    wait_for_allocations(device, 1)?;
+    drop(kept);
+    wait_for_allocations(device, 0)
+}
+
+/// Waits until the bridge has this number of allocations: with CUDA, it may free some of them
+/// later.
+fn wait_for_allocations(device: &ExportDevice, expected: usize) -> Result<(), Box<dyn Error>> {
+    let start = Instant::now();
+    loop {
+        match device.allocated_bytes().allocations {
+            found if found == expected => return Ok(()),
+            found if start.elapsed() > LIMIT => {
+                return Err(format!("the bridge has {found} allocations in place of {expected}").into());
+            }
+            _ => std::thread::sleep(Duration::from_millis(1)),
+        }
+    }
 }
