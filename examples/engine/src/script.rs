@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bridge::{Backend, Compute};
@@ -18,10 +18,14 @@ use crate::adopt;
 use crate::check::{Checker, Systems};
 use crate::filter::Filter;
 use crate::painting::Painting;
+use crate::particles::progress::Progress;
 use crate::particles::{Clock, Particles, RATE, Steady};
 
-/// The duration of the pause of the loop.
-const PAUSE: Duration = Duration::from_millis(300);
+/// The states that the simulation publishes while the loop pauses: several times the slots of its
+/// exchange.
+const PAUSE: u64 = 40;
+/// The timeout of what the simulation does in a pause.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Configuration of a run.
 #[derive(Clone, Debug)]
@@ -48,6 +52,8 @@ pub struct World {
     pub compute: Compute,
     /// The active systems.
     pub systems: Systems,
+    /// The progress of the particles that were added last.
+    progress: Arc<Progress>,
     /// Messages of the validation layer.
     pub messages: Arc<Messages>,
 }
@@ -84,7 +90,8 @@ impl World {
         let gpu = Gpu::new(&info)?;
         let compute = adopt::compute(&gpu, script.backend)?;
         let engine = Engine::new(&gpu, 2, [&spirv("screen.vert")?, &spirv("copy.frag")?])?;
-        Ok(Self { engine, compute, systems: Systems::default(), messages: Arc::clone(gpu.messages()) })
+        let (systems, progress) = (Systems::default(), Arc::default());
+        Ok(Self { engine, compute, systems, progress, messages: Arc::clone(gpu.messages()) })
     }
 
     /// Adds the particles, at [`RATE`].
@@ -102,6 +109,7 @@ impl World {
     pub fn add_particles_by(&mut self, clock: impl Clock) -> Result<()> {
         let particles = Particles::new(self.engine.gpu(), &self.compute, clock)?;
         self.systems.particles = true;
+        self.progress = Arc::clone(particles.progress());
         self.engine.add(Box::new(particles))
     }
 
@@ -172,13 +180,21 @@ const EVENTS: [(u64, Event); 9] = [
 /// # Errors
 /// The error of a step, a wrong frame, or a message of the validation layer.
 pub fn run(script: &Script, out: Option<&Path>) -> Result<Report> {
+    run_by(script, out, &|| Steady::new(RATE), LIMIT)
+}
+
+/// As [`run`], with a simulation that follows the clock, and a limit for what it does in a pause.
+///
+/// # Errors
+/// As above.
+pub fn run_by<C: Clock>(script: &Script, out: Option<&Path>, clock: &dyn Fn() -> C, limit: Duration) -> Result<Report> {
     let mut world = World::new(script, &[])?;
     let compute = &world.compute;
     let machine =
         format!("renders on {}, computes on {} ({})", compute.device().name(), compute.backend(), compute.reason());
     world.engine.resize(script.size)?;
     // The filter processes the output of the other systems; the panel is drawn over the particles.
-    world.add_particles()?;
+    world.add_particles_by(clock())?;
     world.add_painting()?;
     world.add_filter()?;
     let shared_bytes = world.compute.device().allocated_bytes().total;
@@ -190,7 +206,12 @@ pub fn run(script: &Script, out: Option<&Path>) -> Result<Report> {
         let mut is_new = false;
         while let Some((_, event)) = events.next_if(|(at, _)| *at <= frame) {
             is_new = true;
-            world.apply_event(event, script, &mut run)?;
+            log::info!("frame {}: {event:?}", world.engine.frames());
+            match event {
+                Event::Pause => run.pause(&mut world, limit)?,
+                Event::AddParticles => run.add_particles(&mut world, clock())?,
+                _ => world.apply_event(event, script)?,
+            }
         }
         run.frame(&mut world, is_new || frame.is_multiple_of(every) || frame + 1 == script.frames)?;
     }
@@ -228,6 +249,41 @@ impl Run<'_> {
         self.collect(world)
     }
 
+    /// Draws a frame and checks it.
+    fn frame_now(&mut self, world: &mut World) -> Result<()> {
+        self.frame(world, true)?;
+        world.engine.wait()?;
+        self.collect(world)
+    }
+
+    /// Draws nothing while the simulation publishes more states than its exchange has slots, and
+    /// then until a frame shows the last of them.
+    fn pause(&mut self, world: &mut World, limit: Duration) -> Result<()> {
+        self.frame_now(world)?;
+        let published = world.progress.wait_for_more(PAUSE, limit).context("while the engine paused")?;
+        let begun = Instant::now();
+        loop {
+            // The state may not be computed yet.
+            self.frame_now(world)?;
+            let shown = self.checker.steps.last().copied();
+            if shown >= Some(published) {
+                return Ok(());
+            }
+            ensure!(begun.elapsed() < limit, "step {published} of a pause is never shown; step {shown:?} is");
+        }
+    }
+
+    /// Adds the particles again.
+    fn add_particles(&mut self, world: &mut World, clock: impl Clock) -> Result<()> {
+        world.engine.wait()?;
+        self.collect(world)?;
+        self.checker.restart_particles();
+        // The panel is removed and added again after the particles, so that it is drawn over them.
+        world.remove(Painting::NAME)?;
+        world.add_particles_by(clock)?;
+        world.add_painting()
+    }
+
     /// Checks the frames that are done.
     fn collect(&mut self, world: &mut World) -> Result<()> {
         for captured in world.engine.finished() {
@@ -243,25 +299,10 @@ impl Run<'_> {
 }
 
 impl World {
-    fn apply_event(&mut self, event: Event, script: &Script, run: &mut Run<'_>) -> Result<()> {
-        log::info!("frame {}: {event:?}", self.engine.frames());
+    fn apply_event(&mut self, event: Event, script: &Script) -> Result<()> {
         let [width, height] = script.size;
         let smaller = [width * 3 / 4, height * 3 / 4];
         match event {
-            Event::Pause => {
-                run.frame(self, true)?;
-                self.engine.wait()?;
-                run.collect(self)?;
-                let before = run.checker.steps.last().copied().unwrap_or(0);
-                std::thread::sleep(PAUSE);
-                run.frame(self, true)?;
-                self.engine.wait()?;
-                run.collect(self)?;
-                let passed = run.checker.steps.last().copied().unwrap_or(0) - before;
-                // Half the number of steps that an idle machine would make.
-                let least = (PAUSE.as_secs_f64() * f64::from(RATE) / 2.0) as u32;
-                ensure!(passed >= least, "the simulation stood still while the engine paused: {passed} steps");
-            }
             Event::Resize => self.engine.resize(smaller)?,
             Event::Minimize => {
                 self.engine.resize([0, 0])?;
@@ -275,16 +316,7 @@ impl World {
             Event::RemoveFilter => self.remove(Filter::NAME)?,
             Event::AddFilter => self.add_filter()?,
             Event::RemoveParticles => self.remove(Particles::NAME)?,
-            Event::AddParticles => {
-                self.engine.wait()?;
-                run.collect(self)?;
-                run.checker.restart_particles();
-                // The panel is removed and added again after the particles, so that it is drawn
-                // over them.
-                self.remove(Painting::NAME)?;
-                self.add_particles()?;
-                self.add_painting()?;
-            }
+            Event::Pause | Event::AddParticles => unreachable!("these check frames too, see `Run`"),
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bridge::Backend;
 use engine_example::check::Checker;
 use engine_example::particles::{Clock, Particles};
-use engine_example::script::World;
+use engine_example::script::{Report, Script, World, run_by};
 
 mod common;
 
@@ -112,4 +112,44 @@ fn rates(backend: Backend) {
     let messages = world.messages.clone();
     drop(world);
     assert!(messages.snapshot().is_empty(), "{:#?}", messages.snapshot());
+}
+
+/// A clock of single steps, which stops after the last one.
+struct Slow {
+    pause: Duration,
+    last: u32,
+}
+
+impl Clock for Slow {
+    fn due(&mut self, made: u32) -> u32 {
+        self.last.min(made + 1)
+    }
+
+    fn pause(&self) {
+        std::thread::sleep(self.pause);
+    }
+}
+
+/// Runs the script on the CPU with a slow simulation. Returns `None` if this machine cannot.
+fn run_script(simulation: impl Fn() -> Slow, limit: Duration) -> Option<anyhow::Result<Report>> {
+    common::world(Backend::Host)?;
+    let script = Script { frames: 30, size: [160, 90], backend: Backend::Host, gpu: None, validate: false };
+    Some(run_by(&script, None, &simulation, limit))
+}
+
+#[test]
+fn the_script_waits_for_a_slow_simulation() {
+    let simulation = || Slow { pause: Duration::from_millis(10), last: u32::MAX };
+    if let Some(report) = run_script(simulation, LIMIT) {
+        report.unwrap();
+    }
+}
+
+/// The negative control.
+#[test]
+fn the_script_fails_if_the_simulation_stops() {
+    let simulation = || Slow { pause: Duration::from_micros(100), last: 30 };
+    let Some(report) = run_script(simulation, Duration::from_millis(300)) else { return };
+    let error = format!("{:#}", report.unwrap_err());
+    assert!(error.contains("while the engine paused: the simulation stood still"), "{error}");
 }

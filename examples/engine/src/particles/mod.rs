@@ -5,6 +5,7 @@
 //! last one again if there is no newer one. Neither thread waits for the other.
 #![allow(unsafe_code)] // A system of the engine.
 
+pub mod progress;
 mod shared;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +21,7 @@ use engine_core::pipeline::{Pipeline, PipelineInfo};
 use engine_core::recorder::Recorder;
 use engine_core::system::Semaphores;
 use engine_core::{Gpu, Pass, System};
+use progress::{Noted, Progress};
 use shared::{Lent, Reader, Stepper, newest};
 
 /// The number of bodies.
@@ -117,6 +119,7 @@ pub struct Particles {
     reader: Reader,
     thread: Option<JoinHandle<()>>,
     signs: Arc<Signs>,
+    progress: Arc<Progress>,
     pipeline: Pipeline,
 }
 
@@ -140,14 +143,20 @@ impl Particles {
         };
         let pipeline = Pipeline::new(gpu, &info)?;
         let ((stepper, reader), signs) = (Stepper::new(compute)?, Arc::<Signs>::default());
-        let theirs = Arc::clone(&signs);
+        let (theirs, progress) = (Arc::clone(&signs), Arc::<Progress>::default());
+        let clock = Noted::new(clock, Arc::clone(&progress));
         let simulate = move || {
             if let Err(error) = simulate(stepper, clock, &theirs.stop) {
                 *theirs.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             }
         };
         let thread = std::thread::Builder::new().name("simulation".into()).spawn(simulate).context("no thread")?;
-        Ok(Self { lent: None, reader, thread: Some(thread), signs, pipeline })
+        Ok(Self { lent: None, reader, thread: Some(thread), signs, progress, pipeline })
+    }
+
+    /// Returns the progress of the simulation.
+    pub fn progress(&self) -> &Arc<Progress> {
+        &self.progress
     }
 }
 
