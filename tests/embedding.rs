@@ -14,7 +14,7 @@ use bridge::{
     Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, ImageAccess, ImageSpec, LatestInfo, QueueKind,
     RawHandles, SharedPool, SharedPoolInfo, required_device_extensions,
 };
-use bridge_tests::{Commands, Engine, Filler, Readback, Rig, case_on};
+use bridge_tests::{Commands, Engine, Filler, Readback, Rig, case_on, take_submissions};
 
 const LEN: usize = 1024;
 
@@ -180,10 +180,10 @@ fn a_block_is_no_clone(placement: Placement) {
 }
 
 fn frames_go_through_a_further_queue(backend: Backend) {
-    let engine = Engine::new(None);
-    // Software drivers have one queue, which then is the additional queue as well.
+    let engine = Engine::with_second_queue();
     let mut info = engine.info();
-    let more = [(engine.last_queue(), info.queue_family)];
+    let (main, further) = (info.queue, engine.second_queue());
+    let more = [(further, info.queue_family)];
     info.additional_queues = &more;
     // SAFETY: the engine's own handles, which outlive the function.
     let device = unsafe { ExportDevice::adopt(info) }.unwrap();
@@ -194,17 +194,22 @@ fn frames_go_through_a_further_queue(backend: Backend) {
     let spec = || BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_READ | BufferAccess::VERTEX_INPUT);
     let error = Exchange::new(&compute, &info(QueueKind::Additional(1)), spec()).unwrap_err().to_string();
     assert!(error.contains("has no additional (1) queue"), "{error}");
-    let mut exchange = Exchange::new(&compute, &info(QueueKind::Additional(0)), spec()).unwrap();
-    assert_eq!(exchange.queue().with(|queue| queue).unwrap(), engine.last_queue());
     let (filler, readback) = (Filler::new(&compute), Readback::new(&device, 4 * LEN as u64));
-    for frame in 0..4 {
-        let mut turn = exchange.begin().unwrap();
-        filler.fill(&mut turn, frame);
-        let turn = turn.finish().unwrap();
-        let source = (turn.resources().as_raw(), 4 * LEN as u64);
-        assert_eq!(readback.run(turn, &[source]), Filler::pattern(LEN, frame));
+    // Frames of the main queue, as a control, are submitted to that one only.
+    for (kind, queue) in [(QueueKind::Additional(0), further), (QueueKind::Graphics, main)] {
+        let mut exchange = Exchange::new(&compute, &info(kind), spec()).unwrap();
+        assert_eq!(exchange.queue().with(|queue| queue).unwrap(), queue);
+        take_submissions();
+        for frame in 0..4 {
+            let mut turn = exchange.begin().unwrap();
+            filler.fill(&mut turn, frame);
+            let turn = turn.finish().unwrap();
+            let source = (turn.resources().as_raw(), 4 * LEN as u64);
+            assert_eq!(readback.run(turn, &[source]), Filler::pattern(LEN, frame));
+        }
+        assert_eq!(take_submissions(), [queue; 4], "{kind:?} of {main:?} and {further:?}");
+        exchange.close().unwrap();
     }
-    exchange.close().unwrap();
 }
 
 fn allocated_bytes_are_those_of_shared_resources(backend: Backend) {

@@ -1,48 +1,19 @@
 //! An engine with one lock for all its queues: a thread inside `Queue::with` of one queue gets an
 //! error when it submits to another, and does not wait for other threads that submit.
-#![allow(unsafe_code, clippy::unwrap_used)] // A replaced Vulkan function, and submissions.
+#![allow(unsafe_code, clippy::unwrap_used)] // Adoption, and submissions.
 
 use std::cell::RefCell;
-use std::ffi::{CStr, c_void};
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError, TryLockError, mpsc};
+use std::sync::{Arc, Mutex, Once, PoisonError, TryLockError, mpsc};
 
 use bridge::ash::vk;
-use bridge::ash::vk::Handle as _;
 use bridge::vk_export::Queue;
 use bridge::{
     Backend, BufferAccess, BufferSpec, Compute, Error, Exchange, ExchangeInfo, ExportDevice, ImageAccess, ImageSpec,
     LatestInfo, QueueKind, QueueLock,
 };
 use bridge_tests::{Engine, Rig};
-
-static REAL: OnceLock<vk::PFN_vkQueueSubmit2> = OnceLock::new();
-
-/// Marks the handle of a second queue, which the driver need not have: its submissions go to the
-/// existing queue. Queue handles are aligned pointers.
-const OTHER: u64 = 1;
-
-/// Submits to either queue; the engine's lock serializes them.
-unsafe extern "system" fn submit(
-    queue: vk::Queue,
-    batches: u32,
-    infos: *const vk::SubmitInfo2<'_>,
-    fence: vk::Fence,
-) -> vk::Result {
-    let queue = vk::Queue::from_raw(queue.as_raw() & !OTHER);
-    // SAFETY: forwarded to the real function.
-    unsafe { REAL.get().unwrap()(queue, batches, infos, fence) }
-}
-
-fn hook(name: &CStr, real: *const c_void) -> *const c_void {
-    if name != c"vkQueueSubmit2" {
-        return real;
-    }
-    // SAFETY: the function of that name has this type.
-    let _ = REAL.set(unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkQueueSubmit2>(real) });
-    submit as *const c_void
-}
 
 /// One mutex for all queues, which notifies once a thread waits for it.
 #[derive(Default)]
@@ -80,17 +51,16 @@ fn engine() -> &'static Engine {
         log::set_logger(&Logger).unwrap();
         log::set_max_level(log::LevelFilter::Error);
     });
-    Box::leak(Box::new(Engine::new(Some(hook))))
+    Box::leak(Box::new(Engine::with_second_queue()))
 }
 
 /// Adopts a device with two queues, the second of which the exchanges use.
 fn adopt(engine: &'static Engine, lock: &Arc<OneLock>) -> ExportDevice {
     let mut info = engine.info();
-    let more = [(vk::Queue::from_raw(info.queue.as_raw() | OTHER), info.queue_family)];
+    let more = [(engine.second_queue(), info.queue_family)];
     info.additional_queues = &more;
     info.queue_lock = Some(Arc::clone(lock) as Arc<dyn QueueLock>);
-    // SAFETY: the engine's own handles, which live forever; the second queue is redirected to the
-    // first.
+    // SAFETY: the engine's own handles, which live forever; one lock serializes both queues.
     unsafe { ExportDevice::adopt(info) }.unwrap()
 }
 

@@ -7,8 +7,8 @@ use std::ffi::{CStr, c_void};
 use bridge::ash::{self, ext, khr, vk};
 use bridge::vk_export::{AdoptInfo, RequiredFeatures, required_device_extensions};
 
-use crate::Rig;
 use crate::layer::Layer;
+use crate::{Rig, queues};
 
 /// Returns the function to use for a name, given the real function.
 pub type Hook = fn(&CStr, *const c_void) -> *const c_void;
@@ -37,6 +37,14 @@ impl Engine {
     /// Panics if there is no Vulkan device.
     pub fn new(hook: Option<Hook>) -> Self {
         Self::make(hook, &[])
+    }
+
+    /// Creates the device; its submissions are noted for [`take_submissions`](crate::take_submissions).
+    ///
+    /// # Panics
+    /// Panics if there is no Vulkan device.
+    pub fn with_second_queue() -> Self {
+        Self::make(Some(queues::note_submissions), &[])
     }
 
     /// Creates a device that supports ray tracing, with its extensions and features enabled.
@@ -126,10 +134,13 @@ impl Engine {
         &self.device
     }
 
-    /// Returns the last queue of the family: its second, or its only queue.
-    pub fn last_queue(&self) -> vk::Queue {
+    /// Returns the second queue of the family of an engine [with one](Self::with_second_queue). If
+    /// the driver has only one, it is another handle of that one, so the engine must not submit to
+    /// both at the same time.
+    pub fn second_queue(&self) -> vk::Queue {
         // SAFETY: one of the queues that the device was created with.
-        unsafe { self.device.get_device_queue(0, self.queues - 1) }
+        let last = unsafe { self.device.get_device_queue(0, self.queues - 1) };
+        if self.queues < 2 { queues::other(last) } else { last }
     }
 
     /// Returns the information for the adoption. It does not declare `bufferDeviceAddress`, which

@@ -20,6 +20,7 @@ mod limits;
 mod linear;
 mod logger;
 mod peers;
+mod queues;
 mod readback;
 mod replaced;
 mod rig;
@@ -37,6 +38,7 @@ pub use limits::SmallLimits;
 pub use linear::{Linear, device_with, instance_with};
 pub use logger::with_panicking_logger;
 pub use peers::Peers;
+pub use queues::take_submissions;
 pub use readback::Readback;
 pub use rig::{Rig, assert_silent};
 #[cfg(target_os = "linux")]
