@@ -12,6 +12,7 @@ use std::ptr;
 
 use ash::vk;
 
+use super::barriers::{self, Barriers};
 use super::loader;
 
 thread_local! {
@@ -60,6 +61,7 @@ pub(super) unsafe extern "system" fn pipeline_barrier(
 ) {
     #[cfg(test)]
     super::splice::tests::note_barrier(commands, before, behind, image_count);
+    barriers::note(Barriers { commands, counts: [global_count, buffer_count, image_count] });
     // Set before any device got this function.
     let Some(own) = loader::barrier() else { return };
     let unknown = UNKNOWN.get();

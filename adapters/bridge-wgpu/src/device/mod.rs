@@ -1,6 +1,7 @@
 //! A wgpu device and its bridge.
 #![allow(unsafe_code)] // Lends wgpu's device to the bridge.
 
+mod barriers;
 pub(crate) mod layouts;
 mod loader;
 mod on_stream;

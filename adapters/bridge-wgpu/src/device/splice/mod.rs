@@ -19,7 +19,7 @@
 mod merged;
 mod recordings;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_void};
 use std::sync::{PoisonError, RwLock};
 
@@ -52,8 +52,8 @@ struct Added<'a> {
     leaves_out: bool,
     /// The driver's result, after the semaphores were submitted.
     result: Cell<Option<vk::Result>>,
-    /// The number of command buffers that wgpu gave to that submission.
-    count: Cell<usize>,
+    /// Receives the command buffers that wgpu gave to that submission.
+    given: Option<&'a RefCell<Vec<vk::CommandBuffer>>>,
 }
 
 impl Added<'_> {
@@ -96,11 +96,16 @@ impl Splice {
         (added.during(submit), added.result.get())
     }
 
-    /// Calls `submit`, and returns the number of command buffers in its submission with `own`.
-    pub(super) fn count<R>(self, own: OwnCommands, submit: impl FnOnce() -> R) -> (R, usize) {
-        let own = [own];
-        let added = self.added(&[], &[], &own);
-        (added.during(submit), added.count.get())
+    /// Calls `submit`, and notes the command buffers of its submission with `own`, of which none is
+    /// omitted.
+    pub(super) fn noting<R>(
+        self,
+        given: &RefCell<Vec<vk::CommandBuffer>>,
+        own: vk::CommandBuffer,
+        submit: impl FnOnce() -> R,
+    ) -> R {
+        let own = [OwnCommands::new(own)];
+        Added { given: Some(given), leaves_out: false, ..self.added(&[], &[], &own) }.during(submit)
     }
 
     fn added<'a>(
@@ -110,8 +115,8 @@ impl Splice {
         own: &'a [OwnCommands],
     ) -> Added<'a> {
         let Self { queue, leaves_out, .. } = self;
-        let (recordings, result, count) = (Recordings::of(own), Cell::new(None), Cell::new(0));
-        Added { queue, own, recordings, waits, signals, leaves_out, result, count }
+        let (recordings, result) = (Recordings::of(own), Cell::new(None));
+        Added { queue, own, recordings, waits, signals, leaves_out, result, given: None }
     }
 
     /// Returns the same queue, whose submissions omit command buffers that are known to be empty or
@@ -246,7 +251,11 @@ unsafe extern "system" fn queue_submit(
         // SAFETY: the caller upholds the contract.
         return unsafe { own(queue, count, batches.as_ptr(), fence) };
     };
-    added.count.set(batches.iter().map(|batch| batch.command_buffer_count as usize).sum());
+    if let Some(given) = added.given {
+        // SAFETY: the caller upholds the contract.
+        let all = batches.iter().flat_map(|batch| unsafe { commands_of(batch) });
+        given.borrow_mut().extend(all);
+    }
     // SAFETY: the caller upholds the contract for the batches; the caller of `Splice::during` does
     // for the added semaphores.
     let result = unsafe { submit_with(own, queue, batches, fence, added) };
