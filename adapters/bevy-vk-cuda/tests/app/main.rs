@@ -13,3 +13,4 @@ mod recovered;
 mod stopped;
 #[path = "../support/mod.rs"]
 mod support;
+mod validation;

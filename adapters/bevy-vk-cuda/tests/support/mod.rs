@@ -35,11 +35,28 @@ pub fn forget_errors() {
     test_log::forget();
 }
 
+/// Why tests that need the validation layer are skipped.
+pub const NO_LAYER: &str = "the validation layer is not installed";
+
+/// Returns `true` if the validation layer is installed, and so enabled by [`settings`].
+pub fn has_layer() -> bool {
+    // SAFETY: loads the system's Vulkan library, as wgpu does.
+    let entry = unsafe { ash::Entry::load() }.unwrap();
+    // SAFETY: only queries the loader.
+    let layers = unsafe { entry.enumerate_instance_layer_properties() }.unwrap();
+    layers.iter().any(|layer| layer.layer_name_as_c_str() == Ok(c"VK_LAYER_KHRONOS_validation"))
+}
+
 /// Locks out other tests, because live objects and the log belong to the process.
 pub fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     static ONCE: Once = Once::new();
-    ONCE.call_once(test_log::install);
+    ONCE.call_once(|| {
+        test_log::install();
+        if !has_layer() {
+            test_support::skip_case(test_support::Need::Other, "validation", NO_LAYER);
+        }
+    });
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     // Waits for objects that the last test has left to other threads.
     assert_nothing_alive();

@@ -19,3 +19,4 @@ mod slots;
 mod stalled;
 #[path = "../support/mod.rs"]
 mod support;
+mod validation;

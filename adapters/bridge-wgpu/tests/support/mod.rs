@@ -25,6 +25,11 @@ pub fn validation_messages() -> Vec<String> {
     test_log::logged_lines(|line| line.starts_with("ERROR wgpu_hal::vulkan") || line.contains("VUID"))
 }
 
+/// Clears the log, after a test has caused messages on purpose.
+pub fn forget_messages() {
+    test_log::forget();
+}
+
 /// Returns wgpu's instance, with the validation layer if it is installed.
 pub fn instance(backends: wgpu::Backends) -> wgpu::Instance {
     static ONCE: OnceLock<()> = OnceLock::new();
@@ -40,7 +45,8 @@ pub fn instance(backends: wgpu::Backends) -> wgpu::Instance {
     wgpu::Instance::new(descriptor)
 }
 
-fn has_layer() -> bool {
+/// Returns `true` if the validation layer is installed, and so enabled by [`instance`].
+pub fn has_layer() -> bool {
     // SAFETY: loads the system's Vulkan library, as wgpu does.
     let entry = unsafe { ash::Entry::load() }.unwrap();
     // SAFETY: only queries the loader.
