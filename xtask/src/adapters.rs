@@ -52,9 +52,9 @@ const BEVY_WINDOWS: &[&str] = &[
 pub(crate) fn wgpu() -> Result<()> {
     // Includes the windows of the examples, which no other step lints.
     let features = &["--features", "window,f16"];
-    adapter("bridge-wgpu", features, WGPU_EXAMPLES)?;
-    in_windows("bridge-wgpu", features, WGPU_WINDOWS)?;
     let package = Package { name: "vk-cuda-bridge-wgpu", folder: folder("bridge-wgpu") };
+    adapter(&package, features, WGPU_EXAMPLES)?;
+    in_windows(&package, features, WGPU_WINDOWS)?;
     test::run_adapter(WGPU_ON_THE_DOUBLE, tests(&package.folder, features)?, package)
 }
 
@@ -62,8 +62,9 @@ pub(crate) fn wgpu() -> Result<()> {
 /// window and in windows.
 pub(crate) fn bevy() -> Result<()> {
     let features = &["--features", "window,f16"];
-    adapter("bevy-vk-cuda", features, BEVY_EXAMPLES)?;
-    in_windows("bevy-vk-cuda", features, BEVY_WINDOWS)
+    let package = Package { name: "bevy-vk-cuda", folder: folder("bevy-vk-cuda") };
+    adapter(&package, features, BEVY_EXAMPLES)?;
+    in_windows(&package, features, BEVY_WINDOWS)
 }
 
 /// Lints the vulkano example, tests it and runs it under validation.
@@ -78,25 +79,25 @@ pub(crate) fn vulkano() -> Result<()> {
     shell::run(run.args(["--locked", "--", "--validate"]))
 }
 
-fn adapter(name: &str, features: &[&str], examples: &[&str]) -> Result<()> {
-    let manifest = folder(name).join("Cargo.toml");
-    shell::run(cargo(&manifest, "fmt").args(["--", "--check"]))?;
-    shell::run(&mut tests(&folder(name), features)?)?;
-    examples.iter().try_for_each(|example| shell::run(&mut self::example(name, features, example)?))
+fn adapter(package: &Package, features: &[&str], examples: &[&str]) -> Result<()> {
+    shell::run(cargo(&package.folder.join("Cargo.toml"), "fmt").args(["--", "--check"]))?;
+    test::run_listed(&mut tests(&package.folder, features)?, package)?;
+    examples.iter().try_for_each(|example| shell::run(&mut self::example(package, features, example)?))
 }
 
 /// Runs examples that open a window, on a virtual screen if there is no screen. If there is
 /// neither, fails on Linux, and prints that nothing is run elsewhere.
-fn in_windows(name: &str, features: &[&str], examples: &[&str]) -> Result<()> {
+fn in_windows(package: &Package, features: &[&str], examples: &[&str]) -> Result<()> {
     if !setup::has_screen() && shell::on_path("Xvfb").is_none() {
         let reason = format!(
-            "no window of {name} is opened: there is neither a screen nor Xvfb (`cargo xtask setup` installs it)"
+            "no window of {} is opened: there is neither a screen nor Xvfb (`cargo xtask setup` installs it)",
+            package.name
         );
         return test::nothing_ran(&reason, cfg!(target_os = "linux"));
     }
     let screen = if setup::has_screen() { None } else { Some(VirtualScreen::start()?) };
     for example in examples {
-        let mut command = self::example(name, features, example)?;
+        let mut command = self::example(package, features, example)?;
         if let Some(screen) = &screen {
             command.env("DISPLAY", screen.display());
         }
@@ -106,9 +107,9 @@ fn in_windows(name: &str, features: &[&str], examples: &[&str]) -> Result<()> {
 }
 
 /// Returns a command that runs an example of an adapter with its arguments.
-fn example(name: &str, features: &[&str], example: &str) -> Result<Command> {
+fn example(package: &Package, features: &[&str], example: &str) -> Result<Command> {
     let mut words = example.split_whitespace();
-    let mut command = cargo(&folder(name).join("Cargo.toml"), "run");
+    let mut command = cargo(&package.folder.join("Cargo.toml"), "run");
     // The same features as the tests: other features would build wgpu a second time.
     lint::with_lints(&mut command)?;
     command
@@ -119,7 +120,7 @@ fn example(name: &str, features: &[&str], example: &str) -> Result<Command> {
         .arg("--")
         .args(words)
         .arg("--out")
-        .arg(shell::target_dir().join("ci").join(name));
+        .arg(shell::target_dir().join("ci").join(package.name));
     Ok(command)
 }
 

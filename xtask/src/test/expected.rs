@@ -21,7 +21,12 @@ pub(super) struct Difference {
 
 /// Returns the path of the committed list.
 pub(super) fn path() -> PathBuf {
-    shell::root().join("tests/skips.txt")
+    path_of(&shell::root().join("tests"))
+}
+
+/// Returns the path of the committed list for the package in a folder.
+pub(super) fn path_of(package: &Path) -> PathBuf {
+    package.join("skips.txt")
 }
 
 /// Returns the path of the committed list for the driver double tests of the package in a folder.
@@ -128,8 +133,9 @@ mod tests {
 
     #[test]
     fn the_committed_lists_are_sorted_and_unique() {
-        let packages = ["tests", "adapters/bridge-wgpu"].map(|folder| path_of_double(&shell::root().join(folder)));
-        for path in packages.into_iter().chain([path()]) {
+        let [tests, wgpu, bevy] =
+            ["tests", "adapters/bridge-wgpu", "adapters/bevy-vk-cuda"].map(|folder| shell::root().join(folder));
+        for path in [path_of_double(&tests), path_of_double(&wgpu), path_of(&wgpu), path_of(&bevy), path()] {
             let list = read(&path).unwrap();
             let lines: Vec<_> = list.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
             assert!(!lines.is_empty() && lines.is_sorted_by(|a, b| a < b), "sort {}", path.display());

@@ -81,6 +81,25 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<bool> {
     Ok(passed && !difference.is_failure())
 }
 
+/// Runs the `cargo test` command of a package that is not in this workspace. Fails if a test fails,
+/// or, on a machine without a GPU, if a skip is not in the package's list.
+pub(crate) fn run_listed(command: &mut Command, package: &Package) -> Result<()> {
+    let folder = shell::target_dir().join("ci").join(package.name);
+    let log = folder.join("skips.log");
+    fs::create_dir_all(&folder)?;
+    fs::write(&log, "").with_context(|| format!("cannot write {}", log.display()))?;
+    let (tally, passed) = tally(command.env(SKIP_LOG, &log), &log)?;
+    ensure!(passed, "`{}` failed", shell::command_line(command));
+    if !expected::applies() {
+        return Ok(());
+    }
+    let list = expected::path_of(&package.folder);
+    let difference = Difference::of(&expected::read(&list)?, tally.skips(), true);
+    eprint!("{}", difference.report(&list));
+    ensure!(!difference.is_failure(), "skips that are not in {}", list.display());
+    Ok(())
+}
+
 /// Reports that a step has run nothing, with what is missing: an error if this system can have it,
 /// otherwise a line on the console.
 pub(crate) fn nothing_ran(reason: &str, can_have_it: bool) -> Result<()> {
