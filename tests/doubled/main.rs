@@ -28,6 +28,7 @@ mod pending;
 mod pool;
 mod present;
 mod probe;
+mod queues;
 mod recorded;
 mod render_first;
 mod split;
@@ -53,11 +54,16 @@ pub(crate) fn info(slots: usize) -> ExchangeInfo<'static> {
 /// Returns `Some` in the test's own process. Returns `None` in the process that started it, and if
 /// there is no software driver that the double can use.
 fn double(name: &str) -> Option<Double> {
+    double_in(|| Double::in_child_with_vulkan(name))
+}
+
+/// Like [`double`], in the process that `enter` starts.
+fn double_in(enter: impl FnOnce() -> Option<Double>) -> Option<Double> {
     if !Double::has_software_vulkan() {
         skip(Need::Other, "there is no software Vulkan driver (Debian, Ubuntu: `apt install mesa-vulkan-drivers`)");
         return None;
     }
-    Double::in_child_with_vulkan(name)
+    enter()
 }
 
 /// Runs a test of a compute side in its own process, and checks that nothing of it is left and that

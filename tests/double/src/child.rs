@@ -6,12 +6,17 @@ use std::process::{Command, Output};
 /// Environment variable of the child: the name of the test.
 const CHILD_VARIABLE: &str = "DRIVER_DOUBLE_CHILD";
 
+/// Environment variable of the double with the number of queues of each family.
+#[cfg(target_os = "linux")]
+const QUEUES: &str = "DRIVER_DOUBLE_QUEUES";
+
 /// The library that the loader finds under the driver's name.
 pub(crate) enum Library<'a> {
     Double,
-    /// The double, also as the system's Vulkan driver.
+    /// The double, also as the system's Vulkan driver, with these numbers of queues of its
+    /// families, or with those of the software driver.
     #[cfg(target_os = "linux")]
-    DoubleWithVulkan,
+    DoubleWithVulkan(Option<&'a str>),
     File(&'a Path),
 }
 
@@ -27,16 +32,17 @@ pub(crate) fn enter(test: &str, library: &Library<'_>) -> bool {
     let file = match library {
         Library::Double => double(),
         #[cfg(target_os = "linux")]
-        Library::DoubleWithVulkan => double(),
+        Library::DoubleWithVulkan(_) => double(),
         Library::File(file) => file.to_path_buf(),
     };
     let folder = tempfile::tempdir().expect("a folder for the library");
     let mut command = command_with_driver(&file, folder.path());
     #[cfg(target_os = "linux")]
-    if matches!(library, Library::DoubleWithVulkan) {
+    if let Library::DoubleWithVulkan(queues) = library {
         let manifest = folder.path().join("double_icd.json");
         std::fs::write(&manifest, manifest_of(&file)).expect("a manifest of the driver");
         command.env("VK_DRIVER_FILES", &manifest).env("VK_ICD_FILENAMES", &manifest);
+        queues.map(|queues| command.env(QUEUES, queues));
     }
     command.args([test, "--exact", "--include-ignored", "--nocapture", "--test-threads=1"]).env(CHILD_VARIABLE, test);
     let output = output_with_retry(&mut command).expect("this program runs again");

@@ -43,6 +43,10 @@ pub(crate) enum Kind {
     /// VUID-VkBindImageMemoryInfo-image-07460: an image must be bound to memory only once.
     #[cfg(target_os = "linux")]
     BoundTwice,
+    /// VUID-vkQueueSubmit-pCommandBuffers-00074: a queue of one family was given a command buffer
+    /// from a pool of another.
+    #[cfg(target_os = "linux")]
+    WrongFamily,
     /// "Any outstanding signals or waits must have completed."
     PendingAtDestroy,
     /// A wait for a binary semaphore was submitted before its signal. Each wait needs its own
@@ -104,6 +108,8 @@ impl fmt::Display for Kind {
             Self::MappedAtFree => "mapped-at-free",
             #[cfg(target_os = "linux")]
             Self::BoundTwice => "bound-twice",
+            #[cfg(target_os = "linux")]
+            Self::WrongFamily => "wrong-family",
             Self::PendingAtDestroy => "pending-at-destroy",
             Self::WaitBeforeSignal => "wait-before-signal",
             Self::SignalOverSignal => "signal-over-signal",

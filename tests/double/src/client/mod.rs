@@ -82,7 +82,19 @@ impl Double {
     /// Like [`in_child`](Self::in_child).
     #[cfg(target_os = "linux")]
     pub fn in_child_with_vulkan(test: &str) -> Option<Self> {
-        child::enter(test, &Which::DoubleWithVulkan).then(Self::open)
+        child::enter(test, &Which::DoubleWithVulkan(None)).then(Self::open)
+    }
+
+    /// Like [`in_child_with_vulkan`](Self::in_child_with_vulkan), with `queues` reported as the
+    /// number of queues of the device's families: `2` for two queues of one family, `2,1` for one
+    /// more of a second family, which only copies.
+    ///
+    /// # Panics
+    ///
+    /// Like [`in_child`](Self::in_child).
+    #[cfg(target_os = "linux")]
+    pub fn in_child_with_queues(test: &str, queues: &str) -> Option<Self> {
+        child::enter(test, &Which::DoubleWithVulkan(Some(queues))).then(Self::open)
     }
 
     /// Like [`in_child`](Self::in_child), with `library` as the driver. Returns `true` in the new

@@ -7,6 +7,8 @@ use ash::{ext, khr, vk};
 
 use super::DEVICE;
 use super::chain::find;
+use super::families::{self, UNDERLYING_FAMILY};
+use super::queues::registry;
 use super::underlying::underlying;
 use crate::calls::uuid;
 use crate::gate;
@@ -84,8 +86,29 @@ pub(super) unsafe extern "system" fn create(
     unsafe { (underlying().instance.fp_v1_0().get_physical_device_memory_properties)(physical, &mut heaps) };
     let room = heaps.memory_heaps_as_slice().iter().map(|heap| heap.size).max();
     gate::ledger().vulkan.room = room.unwrap_or(0);
-    // SAFETY: the same contract; the names live until the call returns.
-    unsafe { (underlying().instance.fp_v1_0().create_device)(physical, &info, allocator, device) }
+    let create = underlying().instance.fp_v1_0().create_device;
+    let Some(families) = families::reported() else {
+        // SAFETY: the same contract; the names live until the call returns.
+        return unsafe { create(physical, &info, allocator, device) };
+    };
+    // SAFETY: the specification: an array of `count` elements, at least one.
+    let queues =
+        unsafe { std::slice::from_raw_parts(info.p_queue_create_infos, info.queue_create_info_count as usize) };
+    let requested: Vec<_> = queues.iter().map(|queues| (queues.queue_family_index, queues.queue_count)).collect();
+    let has = |(family, count): &(u32, u32)| families.get(*family as usize).is_some_and(|all| count <= all);
+    if !requested.iter().all(has) {
+        return vk::Result::ERROR_INITIALIZATION_FAILED;
+    }
+    let only = [vk::DeviceQueueCreateInfo::default().queue_family_index(UNDERLYING_FAMILY).queue_priorities(&[1.0])];
+    let info = info.queue_create_infos(&only);
+    // SAFETY: the same contract, with the underlying driver's only queue; the names live until the
+    // call returns.
+    let result = unsafe { create(physical, &info, allocator, device) };
+    if result == vk::Result::SUCCESS {
+        // SAFETY: the specification: an output, which was set.
+        registry::insert(unsafe { *device }, &requested);
+    }
+    result
 }
 
 pub(super) unsafe extern "system" fn properties(

@@ -4,8 +4,9 @@
 
 use std::ffi::{CStr, c_char, c_void};
 
+use super::queues::calls as queues;
 use super::underlying::{Find, load, symbol, underlying};
-use super::{device, image, memory, timeline};
+use super::{device, families, image, memory, timeline};
 use ash::vk;
 
 type Negotiate = unsafe extern "system" fn(*mut u32) -> vk::Result;
@@ -58,7 +59,8 @@ unsafe extern "system" fn get_device_proc_addr(device: vk::Device, name: *const 
 /// Returns the replacement for the function with this name, if any.
 fn replacement(name: &CStr) -> vk::PFN_vkVoidFunction {
     let name = name.to_str().ok()?;
-    let function: *const c_void = match name.strip_suffix("KHR").unwrap_or(name) {
+    let name = name.strip_suffix("KHR").unwrap_or(name);
+    let function: *const c_void = match name {
         "vkGetDeviceProcAddr" => get_device_proc_addr as _,
         "vkEnumerateDeviceExtensionProperties" => device::enumerate_extensions as _,
         "vkCreateDevice" => device::create as _,
@@ -77,8 +79,35 @@ fn replacement(name: &CStr) -> vk::PFN_vkVoidFunction {
         "vkDestroySemaphore" => timeline::destroy as _,
         "vkGetSemaphoreFd" => timeline::get_fd as _,
         "vkSignalSemaphore" => timeline::signal as _,
-        _ => return None,
+        _ => replacement_for_queues(name)?,
     };
     // SAFETY: a function; callers cast it back to the type that its name implies.
     Some(unsafe { std::mem::transmute::<*const c_void, unsafe extern "system" fn()>(function) })
+}
+
+/// Returns the replacement for a function that is only replaced if the underlying driver's queues
+/// are not the reported ones.
+fn replacement_for_queues(name: &str) -> Option<*const c_void> {
+    families::reported()?;
+    Some(match name {
+        "vkGetPhysicalDeviceQueueFamilyProperties" => families::properties as _,
+        "vkGetPhysicalDeviceQueueFamilyProperties2" => families::properties2 as _,
+        "vkCreateCommandPool" => families::create_pool as _,
+        "vkDestroyCommandPool" => families::destroy_pool as _,
+        "vkAllocateCommandBuffers" => families::allocate_commands as _,
+        "vkFreeCommandBuffers" => families::free_commands as _,
+        "vkDestroyDevice" => queues::destroy_device as _,
+        "vkDeviceWaitIdle" => queues::device_wait_idle as _,
+        "vkGetDeviceQueue" => queues::get as _,
+        "vkGetDeviceQueue2" => queues::get2 as _,
+        "vkQueueBindSparse" => queues::bind_sparse as _,
+        "vkQueuePresent" => queues::present as _,
+        "vkQueueSubmit" => queues::submit as _,
+        "vkQueueSubmit2" => queues::submit2 as _,
+        "vkQueueWaitIdle" => queues::wait_idle as _,
+        "vkSetDebugUtilsObjectNameEXT" => queues::set_name as _,
+        "vkQueueBeginDebugUtilsLabelEXT" | "vkQueueInsertDebugUtilsLabelEXT" => queues::label as _,
+        "vkQueueEndDebugUtilsLabelEXT" => queues::end_label as _,
+        _ => return None,
+    })
 }

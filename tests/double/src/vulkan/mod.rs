@@ -13,6 +13,7 @@
 //! | `entry` | the entry points of a driver, and which functions are replaced |
 //! | `device` | device properties and device creation |
 //! | `memory`, `image`, `timeline` | functions for exported objects |
+//! | `families`, `queues/*` | more queues than the software driver has |
 //! | `objects`, `shared` | the exported objects |
 //! | `underlying` | the software driver |
 //! | `mapped` | CUDA mappings of exported memory when it is destroyed |
@@ -24,10 +25,12 @@
 mod chain;
 mod device;
 mod entry;
+mod families;
 mod image;
 mod mapped;
 mod memory;
 mod objects;
+mod queues;
 mod shared;
 mod texel;
 mod timeline;

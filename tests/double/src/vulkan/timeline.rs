@@ -8,6 +8,7 @@ use ash::vk::Handle as _;
 use super::chain::find;
 use super::memory::hand_out;
 use super::objects::Timeline;
+use super::queues::binary;
 use super::shared::Shared;
 use super::underlying::underlying;
 use super::watch;
@@ -29,7 +30,14 @@ pub(super) unsafe extern "system" fn create(
     let kind = unsafe { find::<vk::SemaphoreTypeCreateInfo<'_>>(info.cast()) };
     let (Some(_), Some(kind)) = (export, kind) else {
         // SAFETY: the same contract.
-        return unsafe { create(device, info, allocator, semaphore) };
+        let result = unsafe { create(device, info, allocator, semaphore) };
+        // SAFETY: as above.
+        let is_timeline = kind.is_some_and(|kind| unsafe { (*kind).semaphore_type } == vk::SemaphoreType::TIMELINE);
+        if result == vk::Result::SUCCESS && is_timeline {
+            // SAFETY: the specification: an output, which was set.
+            binary::insert_timeline(unsafe { *semaphore });
+        }
+        return result;
     };
     // SAFETY: as above.
     let kind = vk::SemaphoreTypeCreateInfo { p_next: std::ptr::null(), ..unsafe { *kind } };
@@ -46,6 +54,7 @@ pub(super) unsafe extern "system" fn create(
     }
     // SAFETY: the specification: an output, which was set.
     let semaphore = unsafe { *semaphore };
+    binary::insert_timeline(semaphore);
     let payload = Payload::Vulkan { shared: Some(Shared { device, semaphore }), submitted: 0 };
     ledger.exports.insert(number, Export::Semaphore(payload));
     let timeline = Timeline { descriptor: Descriptor { raw, export: number } };
@@ -67,6 +76,7 @@ pub(super) unsafe extern "system" fn destroy(
         ledger.close(descriptor, "an exportable timeline");
     }
     drop(ledger);
+    binary::remove(semaphore);
     // SAFETY: the same contract.
     unsafe { (underlying().device.fp_v1_0().destroy_semaphore)(device, semaphore, allocator) };
 }
