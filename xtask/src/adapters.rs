@@ -47,6 +47,24 @@ const BEVY_WINDOWS: &[&str] = &[
     "bevy_cube --window --frames 6 --particles 5000 --way upload",
 ];
 
+/// The tests of `bevy-vk-cuda` that also run with CUDA on the driver double, with copies on a queue
+/// of a family that only copies, and on a second queue of the family that draws.
+const BEVY_ON_THE_DOUBLE: &[Program] = &[
+    part("app", &["a_thousand_are_added_and_removed"]).on_queues("2,1"),
+    part("app", &["backends::", "destroyed::", "ends::", "inserted::", "late::", "recovered::", "stopped::"])
+        .on_queues("2"),
+    unit_tests("bevy_vk_cuda").on_queues("2"),
+];
+
+/// The runs of the example of `bevy-vk-cuda` on the driver double, with these queues, without a
+/// window and in windows.
+const BEVY_EXAMPLES_ON_THE_DOUBLE: &[(&str, &str)] = &[
+    ("bevy_cube --frames 6 --particles 5000 --validate", "2"),
+    ("bevy_cube --frames 6 --particles 5000 --validate", "2,1"),
+    ("bevy_cube --window --frames 9 --resize 640x360 --particles 5000", "2"),
+    ("bevy_cube --window --frames 9 --resize 640x360 --particles 5000", "2,1"),
+];
+
 /// Builds, lints, documents and tests `adapters/bridge-wgpu`, also with CUDA on the driver double,
 /// and runs its examples, without windows and in windows.
 pub(crate) fn wgpu() -> Result<()> {
@@ -55,16 +73,24 @@ pub(crate) fn wgpu() -> Result<()> {
     let package = Package { name: "vk-cuda-bridge-wgpu", folder: folder("bridge-wgpu") };
     adapter(&package, features, WGPU_EXAMPLES)?;
     in_windows(&package, features, WGPU_WINDOWS)?;
-    test::run_adapter(WGPU_ON_THE_DOUBLE, tests(&package.folder, features)?, package)
+    test::run_adapter(WGPU_ON_THE_DOUBLE, Vec::new(), tests(&package.folder, features)?, package)
 }
 
 /// Builds, lints, documents and tests `adapters/bevy-vk-cuda`, and runs its example, without a
-/// window and in windows.
+/// window and in windows; all of it also with CUDA on the driver double.
 pub(crate) fn bevy() -> Result<()> {
     let features = &["--features", "window,f16"];
     let package = Package { name: "bevy-vk-cuda", folder: folder("bevy-vk-cuda") };
     adapter(&package, features, BEVY_EXAMPLES)?;
-    in_windows(&package, features, BEVY_WINDOWS)
+    in_windows(&package, features, BEVY_WINDOWS)?;
+    let screen = virtual_screen()?;
+    let examples = BEVY_EXAMPLES_ON_THE_DOUBLE.iter().map(|(example, queues)| {
+        let mut example = self::example(&package, features, example)?;
+        on_screen(&mut example, screen.as_ref());
+        Ok((example, Some(*queues)))
+    });
+    let examples = examples.collect::<Result<_>>()?;
+    test::run_adapter(BEVY_ON_THE_DOUBLE, examples, tests(&package.folder, features)?, package)
 }
 
 /// Lints the vulkano example, tests it and runs it under validation.
@@ -95,15 +121,24 @@ fn in_windows(package: &Package, features: &[&str], examples: &[&str]) -> Result
         );
         return test::nothing_ran(&reason, cfg!(target_os = "linux"));
     }
-    let screen = if setup::has_screen() { None } else { Some(VirtualScreen::start()?) };
-    for example in examples {
+    let screen = virtual_screen()?;
+    examples.iter().try_for_each(|example| {
         let mut command = self::example(package, features, example)?;
-        if let Some(screen) = &screen {
-            command.env("DISPLAY", screen.display());
-        }
-        shell::run(&mut command)?;
+        shell::run(on_screen(&mut command, screen.as_ref()))
+    })
+}
+
+/// Returns a virtual screen; `None` if there is a screen, or no Xvfb.
+fn virtual_screen() -> Result<Option<VirtualScreen>> {
+    let is_needed = !setup::has_screen() && shell::on_path("Xvfb").is_some();
+    is_needed.then(VirtualScreen::start).transpose()
+}
+
+fn on_screen<'a>(command: &'a mut Command, screen: Option<&VirtualScreen>) -> &'a mut Command {
+    match screen {
+        Some(screen) => command.env("DISPLAY", screen.display()),
+        None => command,
     }
-    Ok(())
 }
 
 /// Returns a command that runs an example of an adapter with its arguments.

@@ -133,9 +133,8 @@ mod tests {
 
     #[test]
     fn the_committed_lists_are_sorted_and_unique() {
-        let [tests, wgpu, bevy] =
-            ["tests", "adapters/bridge-wgpu", "adapters/bevy-vk-cuda"].map(|folder| shell::root().join(folder));
-        for path in [path_of_double(&tests), path_of_double(&wgpu), path_of(&wgpu), path_of(&bevy), path()] {
+        let packages = ["tests", "adapters/bridge-wgpu", "adapters/bevy-vk-cuda"].map(|name| shell::root().join(name));
+        for path in packages.iter().flat_map(|package| [path_of(package), path_of_double(package)]) {
             let list = read(&path).unwrap();
             let lines: Vec<_> = list.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
             assert!(!lines.is_empty() && lines.is_sorted_by(|a, b| a < b), "sort {}", path.display());

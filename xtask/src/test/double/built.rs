@@ -15,6 +15,21 @@ pub(crate) struct Program {
     pub(super) without: &'static [&'static str],
     /// If `true`, these are the unit tests of the library with this name.
     is_library: bool,
+    /// The numbers of queues that the double reports, if it adds some.
+    pub(super) queues: Option<&'static str>,
+}
+
+impl Program {
+    /// Runs the program with these numbers of queues of the double's families, as in
+    /// `DRIVER_DOUBLE_QUEUES`.
+    pub(crate) const fn on_queues(self, queues: &'static str) -> Self {
+        Self { queues: Some(queues), ..self }
+    }
+
+    /// Returns the program's name, which differs from that of the same program on other queues.
+    pub(super) fn title(&self) -> String {
+        self.queues.map_or_else(|| self.name.to_owned(), |queues| format!("{} on queues {queues}", self.name))
+    }
 }
 
 pub(crate) const fn whole(name: &'static str) -> Program {
@@ -22,11 +37,11 @@ pub(crate) const fn whole(name: &'static str) -> Program {
 }
 
 pub(crate) const fn part(name: &'static str, without: &'static [&'static str]) -> Program {
-    Program { name, without, is_library: false }
+    Program { name, without, is_library: false, queues: None }
 }
 
 pub(crate) const fn unit_tests(library: &'static str) -> Program {
-    Program { name: library, without: &[], is_library: true }
+    Program { name: library, without: &[], is_library: true, queues: None }
 }
 
 /// A package with tests.

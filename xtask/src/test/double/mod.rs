@@ -5,7 +5,6 @@ mod built;
 mod place;
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, bail, ensure};
@@ -69,13 +68,19 @@ pub(crate) fn run() -> Result<()> {
     }
     // With the features of the whole workspace, as `cargo test --workspace` has built it.
     let built = Built::new(PROGRAMS, workspace_tests(shell::cargo()), Package::of_workspace(&shell::root()))?;
-    run_all(PROGRAMS, &built, &[HOST], &shell::target_dir().join("doubled"))
+    let place = Place::new(&shell::target_dir().join("doubled"), &built.double)?;
+    run_all(PROGRAMS, &built, &[HOST], &place)
 }
 
-/// Runs programs of an adapter, which the `cargo test` command `test` has built before. The double
-/// is one of their dependencies. If nothing can be run, fails on Linux, and prints the reason
-/// elsewhere.
-pub(crate) fn run_adapter(programs: &[Program], test: Command, package: Package) -> Result<()> {
+/// Runs programs of an adapter, which the `cargo test` command `test` has built before, and then
+/// commands of examples, each with the queues that the double reports. The double is one of their
+/// dependencies. If nothing can be run, fails on Linux, and prints the reason elsewhere.
+pub(crate) fn run_adapter(
+    programs: &[Program],
+    examples: Vec<(Command, Option<&str>)>,
+    test: Command,
+    package: Package,
+) -> Result<()> {
     if let Some(reason) = unavailable_reason() {
         return crate::test::nothing_ran(
             &format!("nothing is tested on the driver double: {reason}"),
@@ -84,7 +89,10 @@ pub(crate) fn run_adapter(programs: &[Program], test: Command, package: Package)
     }
     // A different folder than the workspace's, whose tests may run at the same time.
     let folder = shell::target_dir().join("ci").join(package.name).join("doubled");
-    run_all(programs, &Built::new(programs, test, package)?, &[], &folder)
+    let built = Built::new(programs, test, package)?;
+    let place = Place::new(&folder, &built.double)?;
+    run_all(programs, &built, &[], &place)?;
+    examples.into_iter().try_for_each(|(mut example, queues)| place.run_example(&mut example, queues))
 }
 
 /// Returns a `cargo test` command for the workspace.
@@ -96,8 +104,7 @@ pub(super) fn workspace_tests(mut cargo: Command) -> Command {
 /// Runs the programs, several at a time, without the tests whose names contain one of `without`.
 /// Fails if a test fails, if the double reports a finding, or if a skip is not in the package's
 /// list.
-fn run_all(programs: &[Program], built: &Built, without: &[&str], folder: &Path) -> Result<()> {
-    let place = Place::new(folder, &built.double)?;
+fn run_all(programs: &[Program], built: &Built, without: &[&str], place: &Place) -> Result<()> {
     fs::write(place.skips(), "")?;
     let mut tally = Tally::default();
     let mut wrong = Vec::new();
@@ -106,7 +113,7 @@ fn run_all(programs: &[Program], built: &Built, without: &[&str], folder: &Path)
         |program| place.run(program, built, without, None),
         |program, ran| {
             let Ran { output, time, findings } = ran?;
-            crate::console::line(format_args!("== {} {:.1} s", program.name, time.as_secs_f64()))?;
+            crate::console::line(format_args!("== {} {:.1} s", program.title(), time.as_secs_f64()))?;
             let said = String::from_utf8_lossy(&output.stdout);
             crate::console::print(&said)?;
             eprint!("{}", String::from_utf8_lossy(&output.stderr));
@@ -116,7 +123,7 @@ fn run_all(programs: &[Program], built: &Built, without: &[&str], folder: &Path)
                 has_run_no_test(&said).then(|| "has run no test".to_owned()),
                 (!findings.is_empty()).then(|| format!("broke rules of the driver's:\n{}", findings.join("\n"))),
             ];
-            wrong.extend(reasons.into_iter().flatten().map(|reason| format!("{} {reason}", program.name)));
+            wrong.extend(reasons.into_iter().flatten().map(|reason| format!("{} {reason}", program.title())));
             Ok(())
         },
     )?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::super::{SKIP_LOG, read_log};
 use super::built::{Built, Program};
@@ -13,6 +13,9 @@ use crate::{setup, shell};
 
 /// Environment variable with the file to which the double appends its findings.
 const FINDINGS: &str = "DRIVER_DOUBLE_FINDINGS";
+/// Environment variable with the number of queues of each family of the double.
+const QUEUES: &str = "DRIVER_DOUBLE_QUEUES";
+
 /// The result of a program.
 pub(in crate::test) struct Ran {
     pub(in crate::test) output: Output,
@@ -56,7 +59,7 @@ impl Place {
         without: &[&str],
         limit: Option<u64>,
     ) -> Result<Ran> {
-        let findings = self.folder.join(format!("{}.findings", program.name));
+        let findings = self.folder.join(format!("{}.findings", program.title()));
         let path = built.program(program.name)?;
         let mut command = match limit {
             Some(seconds) => limited(path, seconds),
@@ -71,26 +74,55 @@ impl Place {
         for word in program.without.iter().chain(without) {
             command.args(["--skip", word]);
         }
+        self.prepare(&mut command, program.queues, &findings)?;
+        let start = Instant::now();
+        let output = command.stdin(Stdio::null()).output();
+        let output = output.with_context(|| format!("cannot start `{}`", shell::command_line(&command)))?;
+        Ok(Ran { output, time: start.elapsed(), findings: read_findings(&findings)? })
+    }
+
+    /// Runs a command of an example, which checks itself, with these queues. Fails if it fails, or
+    /// if the double reports a finding.
+    pub(super) fn run_example(&self, command: &mut Command, queues: Option<&str>) -> Result<()> {
+        let findings = self.folder.join("example.findings");
+        self.prepare(command, queues, &findings)?;
+        shell::run(command)?;
+        let found = read_findings(&findings)?;
+        ensure!(
+            found.is_empty(),
+            "`{}` broke rules of the driver's:\n{}",
+            shell::command_line(command),
+            found.join("\n")
+        );
+        Ok(())
+    }
+
+    /// Makes the command's loaders find the double, with these queues.
+    fn prepare(&self, command: &mut Command, queues: Option<&str>, findings: &Path) -> Result<()> {
         let own = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
         let libraries = std::iter::once(self.folder.clone()).chain(std::env::split_paths(&own));
         command.env("LD_LIBRARY_PATH", std::env::join_paths(libraries)?);
         for name in ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"] {
             command.env(name, self.folder.join("icd.json"));
         }
+        match queues {
+            Some(queues) => command.env(QUEUES, queues),
+            None => command.env_remove(QUEUES),
+        };
         if let Some(path) = setup::layer_path() {
             command.env("VK_LAYER_PATH", path);
         }
-        command.env(SKIP_LOG, self.skips()).env(FINDINGS, &findings);
-        shell::without_wayland(&mut command);
+        command.env(SKIP_LOG, self.skips()).env(FINDINGS, findings);
+        shell::without_wayland(command);
         // These variables concern a real GPU.
         command.env_remove("REQUIRE_GPU").env_remove("BRIDGE_TEST_GPU_FAULTS");
-        let start = Instant::now();
-        let output = command.stdin(Stdio::null()).output();
-        let output = output.with_context(|| format!("cannot start `{}`", shell::command_line(&command)))?;
-        let findings = if findings.exists() { read_log(&findings)? } else { String::new() };
-        let findings = findings.lines().map(str::to_owned).collect();
-        Ok(Ran { output, time: start.elapsed(), findings })
+        Ok(())
     }
+}
+
+fn read_findings(path: &Path) -> Result<Vec<String>> {
+    let findings = if path.exists() { read_log(path)? } else { String::new() };
+    Ok(findings.lines().map(str::to_owned).collect())
 }
 
 /// Returns a command that runs the program and ends it after the given time.
