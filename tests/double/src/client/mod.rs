@@ -87,7 +87,8 @@ impl Double {
 
     /// Like [`in_child_with_vulkan`](Self::in_child_with_vulkan), with `queues` reported as the
     /// number of queues of the device's families: `2` for two queues of one family, `2,1` for one
-    /// more of a second family, which only copies.
+    /// more of a second family, which only copies, `2,1,1` for one more of a third, which also
+    /// computes.
     ///
     /// # Panics
     ///

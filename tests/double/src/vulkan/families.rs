@@ -1,9 +1,10 @@
 //! The queue families that the device reports, and the command pools of each.
 //!
 //! The underlying driver has one family with one queue. [`VARIABLE`] makes the device report more:
-//! `2` is two queues of that family, and `2,1` is also a queue of a second family, which only
-//! copies. Pools of the second family are created for the first one. Family indices in barriers and
-//! in the lists of CONCURRENT resources are passed on unchanged, because lavapipe ignores them.
+//! `2` is two queues of that family, `2,1` is also a queue of a second family, which only copies,
+//! and `2,1,1` one of a third, which also computes. Pools of all families are created for the first
+//! one. Family indices in barriers and in the lists of CONCURRENT resources are passed on unchanged,
+//! because lavapipe ignores them.
 #![allow(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -18,6 +19,12 @@ use super::underlying::underlying;
 /// underlying driver reports.
 const VARIABLE: &str = "DRIVER_DOUBLE_QUEUES";
 
+/// What the families after the first can do.
+const FURTHER: [vk::QueueFlags; 2] = [
+    vk::QueueFlags::TRANSFER,
+    vk::QueueFlags::from_raw(vk::QueueFlags::COMPUTE.as_raw() | vk::QueueFlags::TRANSFER.as_raw()),
+];
+
 /// The family that all submissions go to.
 pub(super) const UNDERLYING_FAMILY: u32 = 0;
 
@@ -25,16 +32,17 @@ pub(super) const UNDERLYING_FAMILY: u32 = 0;
 ///
 /// # Panics
 ///
-/// If the variable is not one or two numbers from 1 to 16.
+/// If the variable is not one to three numbers from 1 to 16.
 pub(super) fn reported() -> Option<&'static [u32]> {
     static REPORTED: OnceLock<Option<Vec<u32>>> = OnceLock::new();
     let reported = REPORTED.get_or_init(|| {
         let text = std::env::var(VARIABLE).ok()?;
         let counts: Option<Vec<u32>> = text.split(',').map(|count| count.trim().parse().ok()).collect();
-        let counts = counts.filter(|counts| counts.len() <= 2 && counts.iter().all(|count| (1..=16).contains(count)));
+        let counts = counts
+            .filter(|counts| counts.len() <= 1 + FURTHER.len() && counts.iter().all(|count| (1..=16).contains(count)));
         Some(
             counts
-                .unwrap_or_else(|| panic!("{VARIABLE} is {text:?}, which is not the number of queues of two families")),
+                .unwrap_or_else(|| panic!("{VARIABLE} is {text:?}, which is not the number of queues of each family")),
         )
     });
     reported.as_deref()
@@ -43,8 +51,8 @@ pub(super) fn reported() -> Option<&'static [u32]> {
 /// Changes the properties of the underlying family to those of a reported one.
 fn describe(properties: &mut vk::QueueFamilyProperties, family: usize, count: u32) {
     properties.queue_count = count;
-    if family as u32 != UNDERLYING_FAMILY {
-        properties.queue_flags = vk::QueueFlags::TRANSFER;
+    if let Some(flags) = family.checked_sub(1).and_then(|family| FURTHER.get(family)) {
+        properties.queue_flags = *flags;
         properties.min_image_transfer_granularity = vk::Extent3D { width: 1, height: 1, depth: 1 };
     }
 }

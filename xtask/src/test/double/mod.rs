@@ -42,6 +42,8 @@ pub(super) const PROGRAMS: &[Program] = &[
     whole("grow_faults"),
     whole("adopt"),
     whole("embedding"),
+    whole("embedding").on_queues("2"),
+    whole("queues").on_queues("2,1,1"),
     whole("run_once"),
     part("doc_examples", &["kernel"]),
     whole("leases"),
