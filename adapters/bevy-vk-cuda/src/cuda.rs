@@ -106,10 +106,10 @@ impl Cuda {
 
     /// Returns the compute side of the device, or `None` if frames are uploaded.
     ///
-    /// The main queue of its device, which is that of this crate's copies, only copies if the
-    /// device has such a queue. Exchanges of the program that draw or dispatch then use
-    /// `QueueKind::Additional(0)`, a second queue of the family that Bevy draws with, if another
-    /// plugin has not requested more queues of it.
+    /// The main queue of its device is that of this crate's copies, and often supports nothing but
+    /// copies. Exchanges of the program that draw or dispatch use `QueueKind::Additional(0)`: a
+    /// second queue of the family that Bevy draws with, unless another plugin has requested more
+    /// queues of it. `SharedBuffer` and `SharedImage` always belong to the main queue.
     pub fn compute(&self) -> Option<&Compute> {
         self.0.compute.as_ref()
     }

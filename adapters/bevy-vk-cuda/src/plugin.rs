@@ -43,8 +43,8 @@ pub struct CudaPlugin {
 
 impl CudaPlugin {
     /// Computes on the CPU in memory that is shared with Bevy's device, and copies frames as with
-    /// CUDA. Use it to test the CUDA path without an NVIDIA GPU. Like CUDA, it needs a second
-    /// queue, which software drivers lack; see [`share_queue`](Self::share_queue).
+    /// CUDA. Use it to test the CUDA path without an NVIDIA GPU. Like CUDA, it needs a queue
+    /// beside Bevy's, which software drivers lack; see [`share_queue`](Self::share_queue).
     #[must_use]
     pub fn host() -> Self {
         Self { wish: Wish::Host, share_queue: false }

@@ -100,6 +100,7 @@ fn arguments() -> Result<Args> {
     args.contents.side = args.sides[0];
     ensure!(!args.compare || !args.window, "--compare draws without a window");
     ensure!(args.resize.is_none() || args.window && args.frames.is_some(), "--resize is for --window with --frames");
+    ensure!(args.resize.is_none() || args.frames >= Some(3), "--resize needs at least 3 frames");
     ensure!(args.frames != Some(0) && args.rounds > 0 && args.contents.particles != Some(0), "zero draws nothing");
     // SAFETY: this program runs all systems on one thread: Bevy is built without `multi_threaded`.
     args.plugin = if share_queue { unsafe { way.share_queue() } } else { way };

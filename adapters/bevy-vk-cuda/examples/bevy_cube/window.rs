@@ -1,5 +1,7 @@
 //! The scene in a window.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -41,21 +43,35 @@ enum Stage {
     Picturing { since: Instant },
 }
 
+/// A picture of the window, with its size.
+#[derive(Resource, Default)]
+struct Picture(Option<Result<([u32; 2], Vec<u8>)>>);
+
+/// Set once the last frame was checked: the app has no value that outlives it.
+#[derive(Resource)]
+struct Checked(Arc<AtomicBool>);
+
 /// Shows the scene in a window until it is closed. With a number of frames, it is closed after
 /// them, and the last ones are checked as without a window.
 pub(crate) fn show(show: Show, plugin: CudaPlugin) -> Result<()> {
+    let checked = Arc::new(AtomicBool::new(false));
     let window = Window { title: "bevy_cube".to_owned(), resolution: resolution(SIZE), ..Default::default() };
     // Bevy's default features include the plugin that opens windows; this crate compiles without.
     let mut app = scene::app(&show.contents, plugin, Some(window), |plugins| {
         plugins.add_after::<AssetPlugin>(WinitPlugin::default())
     });
     app.insert_resource(show).insert_resource(Pace::Free).insert_resource(Stage::Drawing(0));
+    app.insert_resource(Checked(Arc::clone(&checked))).init_resource::<Picture>();
     app.add_systems(Startup, set_up);
     if show.frames.is_some() {
         app.add_systems(Last, end);
     }
     match app.run() {
-        AppExit::Success => Ok(()),
+        AppExit::Success => {
+            let early = show.frames.is_some() && !checked.load(Ordering::Relaxed);
+            ensure!(!early, "the window was closed before the last frame was checked");
+            Ok(())
+        }
         AppExit::Error(_) => bail!("the window was closed after an error, see the log"),
     }
 }
@@ -90,7 +106,7 @@ fn go_on(world: &mut World) -> Result<bool> {
     let stage = match *world.resource::<Stage>() {
         Stage::Drawing(frames) if frames < all => {
             let size = resize.and_then(|size| {
-                let middle = all / 3..2 * all / 3;
+                let middle = all / 3..all - all / 3;
                 (frames == middle.start).then_some(size).or((frames == middle.end).then_some(SIZE))
             });
             if let Some(size) = size {
@@ -103,29 +119,35 @@ fn go_on(world: &mut World) -> Result<bool> {
             scene::read_back(world, None)?;
             Stage::Settling { since: Instant::now(), frames: 0 }
         }
-        Stage::Settling { since, frames } => {
-            let arrived = check::whole(world).and_then(|()| {
-                let size = window(world)?.physical_size().to_array();
-                ensure!(size == SIZE, "the window has {size:?} texels, not {SIZE:?}");
-                Ok(())
-            });
-            match arrived {
-                Ok(()) if frames == SETTLE => {
-                    world.spawn(Screenshot::primary_window()).observe(take_picture);
-                    Stage::Picturing { since }
-                }
-                Ok(()) => Stage::Settling { since, frames: frames + 1 },
-                Err(error) if since.elapsed() > LIMIT => return Err(error.context("the last frame never came")),
-                Err(_) => Stage::Settling { since, frames },
+        Stage::Settling { since, frames } => match check::whole(world) {
+            Ok(()) if frames == SETTLE => {
+                world.spawn(Screenshot::primary_window()).observe(take_picture);
+                Stage::Picturing { since }
             }
-        }
+            Ok(()) => Stage::Settling { since, frames: frames + 1 },
+            Err(error) if since.elapsed() > LIMIT => return Err(error.context("the last frame never came")),
+            Err(_) => Stage::Settling { since, frames },
+        },
         Stage::Picturing { since } => {
-            if world.resource::<Seen>().picture.is_empty() {
-                ensure!(since.elapsed() < 2 * LIMIT, "no picture of the window came");
-                return Ok(false);
+            let picture = world.resource_mut::<Picture>().0.take();
+            match picture.transpose()? {
+                Some((size, picture)) if size == SIZE => world.resource_mut::<Seen>().picture = picture,
+                // The window system changes the size later than it is asked to.
+                Some((size, _)) if since.elapsed() > LIMIT => {
+                    bail!("the window has {size:?} texels, not {SIZE:?}");
+                }
+                Some(_) => {
+                    world.spawn(Screenshot::primary_window()).observe(take_picture);
+                    return Ok(false);
+                }
+                None => {
+                    ensure!(since.elapsed() < 2 * LIMIT, "no picture of the window came");
+                    return Ok(false);
+                }
             }
             check::cube(world)?;
             check::lights(world)?;
+            world.resource::<Checked>().0.store(true, Ordering::Relaxed);
             println!("{:?}: {all} frames in a window: all right", world.resource::<Cuda>().way());
             return Ok(true);
         }
@@ -134,11 +156,10 @@ fn go_on(world: &mut World) -> Result<bool> {
     Ok(false)
 }
 
-fn take_picture(event: On<'_, '_, ScreenshotCaptured>, mut seen: ResMut<'_, Seen>) {
-    match event.image.clone().try_into_dynamic() {
-        Ok(picture) => seen.picture = picture.into_rgba8().into_raw(),
-        Err(error) => log::error!("the picture of the window has another format: {error}"),
-    }
+fn take_picture(event: On<'_, '_, ScreenshotCaptured>, mut taken: ResMut<'_, Picture>) {
+    let picture = event.image.clone().try_into_dynamic().map(|picture| picture.into_rgba8());
+    let picture = picture.context("the picture of the window has another format");
+    taken.0 = Some(picture.map(|picture| (picture.dimensions().into(), picture.into_raw())));
 }
 
 fn window(world: &mut World) -> Result<Mut<'_, Window>> {

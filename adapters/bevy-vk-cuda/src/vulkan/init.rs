@@ -2,6 +2,7 @@
 #![allow(unsafe_code)] // Registers a callback that changes how the device is created.
 
 use std::ffi::CStr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ash::vk;
 use bevy_render::renderer::raw_vulkan_init::{AdditionalVulkanFeatures, RawVulkanInitSettings};
@@ -30,62 +31,53 @@ impl Addition {
     #[cfg(test)]
     pub(crate) const NONE: Self = Self { transfer: false, second: false };
 
-    /// Returns all possible values.
-    fn all() -> impl Iterator<Item = Self> {
-        [false, true].into_iter().flat_map(|transfer| [false, true].map(|second| Self { transfer, second }))
-    }
-
-    /// Returns families and indices of the queues on this physical device.
-    fn queues(self, families: &[vk::QueueFamilyProperties]) -> impl Iterator<Item = [u32; 2]> {
-        let transfer = transfer_family(families).filter(|_| self.transfer).map(|family| [family, 0]);
-        transfer.into_iter().chain(self.second.then_some([FAMILY, 1]))
-    }
-
-    /// Returns the name of an extension that sharing needs. Its address identifies the addition.
-    fn mark(self) -> &'static CStr {
-        let mark = &MARKS[usize::from(self.transfer)][usize::from(self.second)];
-        CStr::from_bytes_until_nul(mark).unwrap_or_default()
-    }
-
-    /// Records the addition in the extensions of a device that is being created.
-    pub(crate) fn note(self, extensions: &mut Vec<&'static CStr>) {
-        extensions.retain(|name| *name != self.mark());
-        extensions.push(self.mark());
+    /// Records the addition in the extensions of a device that is being created: replaces the last
+    /// name by an equal one at another address. Without any extension, nothing is recorded.
+    pub(crate) fn note(self, extensions: &mut [&'static CStr]) {
+        let Some(last) = extensions.last_mut() else { return };
+        // The names of a device's extensions live as long as the process. This leaks about 30 bytes
+        // for each device.
+        let own: &'static CStr = Box::leak((*last).into());
+        *last = own;
+        noted().push((own.as_ptr() as usize, self));
     }
 
     /// Returns the addition that a device was created with; `None` if this crate did not add
     /// anything.
     ///
-    /// The address of [`mark`](Self::mark) is private to this module, so the only devices that have
-    /// it are those whose creation has called [`note`](Self::note). A value in Bevy's
-    /// [`AdditionalVulkanFeatures`] would prove nothing: programs can clone that resource, and
+    /// Only a device whose creation has called [`note`](Self::note) has such a name, unless unsafe
+    /// code takes the list of its extensions for another device. A value in Bevy's
+    /// [`AdditionalVulkanFeatures`] would prove nothing: safe code can clone that resource and
     /// combine it with any device (`RenderCreation::manual`).
     pub(crate) fn of(device: &Device) -> Option<Self> {
-        let marked = |one: &Self| device.enabled_device_extensions().iter().any(|name| std::ptr::eq(*name, one.mark()));
-        Self::all().find(marked)
+        Self::noted_in(device.enabled_device_extensions())
+    }
+
+    fn noted_in(extensions: &[&'static CStr]) -> Option<Self> {
+        let noted = noted();
+        let of_name = |name: &&CStr| noted.iter().find(|(address, _)| *address == name.as_ptr() as usize);
+        extensions.iter().find_map(of_name).map(|(_, addition)| *addition)
     }
 }
 
-const NAME: &[u8] = if cfg!(windows) { b"VK_KHR_external_memory_win32" } else { b"VK_KHR_external_memory_fd" };
-
-/// Not a constant: statics have distinct addresses, even if their contents are equal.
-static MARKS: [[[u8; 32]; 2]; 2] = [[mark(); 2]; 2];
-
-/// Returns the name with trailing zeros.
-const fn mark() -> [u8; 32] {
-    let mut mark = [0; 32];
-    let (to, _) = mark.split_at_mut(NAME.len());
-    to.copy_from_slice(NAME);
-    mark
+/// Returns the addresses of the names that [`Addition::note`] has made.
+fn noted() -> MutexGuard<'static, Vec<(usize, Addition)>> {
+    static NOTED: Mutex<Vec<(usize, Addition)>> = Mutex::new(Vec::new());
+    NOTED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Adds the callback to the settings that Bevy's device is created with.
 pub(crate) fn register(settings: &mut RawVulkanInitSettings) {
-    // SAFETY: `add` removes nothing, and only adds what the physical device supports.
+    // SAFETY: `add` removes nothing, and only adds what the physical device supports: the names come
+    // from `needed`, or are equal to names that are already there.
     unsafe { settings.add_create_device_callback(add) };
 }
 
 fn add(args: &mut CreateDeviceCallbackArgs<'_, '_, '_>, adapter: &Adapter, _: &mut AdditionalVulkanFeatures) {
+    // Settings that already had this callback were cloned.
+    if Addition::noted_in(args.extensions).is_some() {
+        return;
+    }
     let needed = match needed(adapter) {
         Ok(needed) => needed,
         Err(error) => return log::warn!("Bevy's device is created without what sharing with CUDA needs: {error}"),
@@ -140,21 +132,31 @@ fn families(instance: &InstanceShared, physical: vk::PhysicalDevice) -> Vec<vk::
     unsafe { instance.raw_instance().get_physical_device_queue_family_properties(physical) }
 }
 
-/// Returns the queues that were added to a device, with their families.
-pub(crate) fn added_queues(device: &Device, addition: Addition) -> Vec<(vk::Queue, u32)> {
-    let families = families(device.shared_instance(), device.raw_physical_device());
-    let queue = |[family, index]: [u32; 2]| {
-        // SAFETY: `addition` was noted when the device was created, together with this queue.
+/// The queues that were added to a device, with their families.
+pub(crate) struct AddedQueues {
+    pub(crate) transfer: Option<(vk::Queue, u32)>,
+    pub(crate) second: Option<(vk::Queue, u32)>,
+}
+
+/// Returns the queues that were added to a device.
+pub(crate) fn added_queues(device: &Device, Addition { transfer, second }: Addition) -> AddedQueues {
+    let queue = |family, index| {
+        // SAFETY: the addition was noted when the device was created, after this queue was
+        // requested. Only unsafe code could have withdrawn the request since: the callback of
+        // another plugin, for which docs/embedding/bevy.md forbids it.
         (unsafe { device.raw_device().get_device_queue(family, index) }, family)
     };
-    addition.queues(&families).map(queue).collect()
+    let families = families(device.shared_instance(), device.raw_physical_device());
+    AddedQueues {
+        transfer: transfer_family(&families).filter(|_| transfer).map(|family| queue(family, 0)),
+        second: second.then(|| queue(FAMILY, 1)),
+    }
 }
 
 /// Returns the families of the queues that copy and draw: one, or two different ones.
 pub(crate) fn families_in_use(device: &Device) -> Vec<u32> {
     let families = families(device.shared_instance(), device.raw_physical_device());
-    let copies = Addition::of(device).and_then(|addition| addition.queues(&families).next());
-    let copies = copies.map(|[family, _]| family).filter(|family| *family != FAMILY);
+    let copies = Addition::of(device).filter(|added| added.transfer).and_then(|_| transfer_family(&families));
     std::iter::once(FAMILY).chain(copies).collect()
 }
 
@@ -214,25 +216,17 @@ mod tests {
     }
 
     #[test]
-    fn the_queue_that_only_copies_is_the_first_one() {
-        let families = [family(vk::QueueFlags::GRAPHICS, 16), family(vk::QueueFlags::TRANSFER, 2)];
-        let queues = |transfer, second| Addition { transfer, second }.queues(&families).collect::<Vec<_>>();
-        assert_eq!(queues(true, true), [[1, 0], [0, 1]]);
-        assert_eq!(queues(true, false), [[1, 0]]);
-        assert_eq!(queues(false, true), [[0, 1]]);
-        assert_eq!(queues(false, false), [[0; 2]; 0]);
-    }
-
-    #[test]
-    fn marks_name_one_extension_and_differ_by_address() {
-        for one in Addition::all() {
-            assert_eq!(one.mark().to_bytes(), NAME);
-            assert_eq!(Addition::all().filter(|other| std::ptr::eq(other.mark(), one.mark())).count(), 1);
-        }
-        let noted = Addition { transfer: true, second: false };
-        let mut extensions = vec![c"VK_EXT_other", Addition::NONE.mark()];
-        noted.note(&mut extensions);
-        assert_eq!(extensions, [c"VK_EXT_other", noted.mark()]);
-        assert!(std::ptr::eq(extensions[1], noted.mark()));
+    fn names_are_recognized_by_their_address() {
+        let added = Addition { transfer: true, second: false };
+        let plain = [c"VK_EXT_one", c"VK_EXT_other"];
+        let (mut one, mut two) = (plain, plain);
+        added.note(&mut one);
+        Addition::NONE.note(&mut two);
+        assert_eq!((one, two), (plain, plain));
+        assert_eq!(
+            [one, two, plain].map(|names| Addition::noted_in(&names)),
+            [Some(added), Some(Addition::NONE), None]
+        );
+        added.note(&mut []);
     }
 }

@@ -77,12 +77,13 @@ pub(crate) fn adopt(
         "the device was created without what sharing needs: add `CudaPlugin` before Bevy's `RenderPlugin`, and create no \
          renderer by hand; a warning in the log says what a device lacks",
     )?;
-    let added = init::added_queues(&hal, addition);
-    let (main, others, of) = match &added[..] {
-        [first, others @ ..] if addition.transfer => (*first, others, CopyQueue::Transfer),
-        [first, others @ ..] => (*first, others, CopyQueue::Second),
-        [] if promised => ((hal.raw_queue(), init::FAMILY), &[][..], CopyQueue::Bevys),
-        [] => {
+    let queues = init::added_queues(&hal, addition);
+    let bevys = (hal.raw_queue(), init::FAMILY);
+    let (copies, draws, of) = match (queues.transfer, queues.second) {
+        (Some(transfer), second) => (transfer, second, CopyQueue::Transfer),
+        (None, Some(second)) => (second, Some(second), CopyQueue::Second),
+        (None, None) if promised => (bevys, Some(bevys), CopyQueue::Bevys),
+        (None, None) => {
             return Err(
                 "there is no queue for copies alone: the family that draws has one, which is wgpu's, no family only \
                         copies, or another plugin has asked for their queues"
@@ -95,9 +96,9 @@ pub(crate) fn adopt(
         (instance.entry().clone(), instance.raw_instance().clone(), init::api_version(instance)),
         hal.raw_physical_device(),
         hal.raw_device().clone(),
-        main,
+        copies,
     );
-    info.additional_queues = others;
+    info.additional_queues = draws.as_slice();
     let mut features = EnabledFeatures::default();
     // wgpu enables it on every device that supports it, which the callback has checked.
     features.timeline_semaphore = true;

@@ -16,7 +16,7 @@ use bevy::render::renderer::RenderDevice;
 use bevy::render::texture::GpuImage;
 use bevy_vk_cuda::Way;
 use bridge::vk_export::ExportDevice;
-use bridge::{Compute, Exchange, ImageAccess, ImageSpec, LatestInfo, Newest, RenderRead, TimelinePoint};
+use bridge::{Compute, Exchange, ImageAccess, ImageSpec, LatestInfo, Newest, QueueKind, RenderRead, TimelinePoint};
 use wgpu::hal::api::Vulkan;
 
 use crate::support::gate::Gate;
@@ -25,6 +25,8 @@ use crate::support::*;
 
 type Spec = ImageSpec<[u8; 4]>;
 
+/// A queue of the family that Bevy draws with, because wgpu cannot acquire its texture from another.
+const QUEUE: QueueKind = QueueKind::Additional(0);
 const LONG: Duration = Duration::from_secs(60);
 /// Many times the duration of a copy.
 const A_WHILE: Duration = Duration::from_millis(300);
@@ -43,7 +45,8 @@ struct Copies {
 impl Copies {
     fn new(compute: &Compute, target: vk::Image) -> Self {
         let device = compute.device().clone();
-        let info = vk::CommandPoolCreateInfo::default().queue_family_index(device.queue().family());
+        let queue = device.queue_of(QUEUE).unwrap();
+        let info = vk::CommandPoolCreateInfo::default().queue_family_index(queue.family());
         // SAFETY: the family is that of the queue.
         let pool = unsafe { device.as_raw().create_command_pool(&info, None) }.unwrap();
         Self { device, pool, target }
@@ -86,9 +89,7 @@ impl Copies {
             .src_queue_family_index(vk::QUEUE_FAMILY_IGNORED)
             .dst_queue_family_index(vk::QUEUE_FAMILY_IGNORED);
         let (all, none) = (vk::PipelineStageFlags::ALL_COMMANDS, vk::DependencyFlags::empty());
-        // SAFETY: recording; Bevy's queue is idle. If the copies run on a queue of another family,
-        // the image's owner does not change as it should for defined contents ("Queue Family
-        // Ownership Transfer"); NVIDIA's images have no state that belongs to a family.
+        // SAFETY: recording; Bevy's queue is idle, and both queues have the same family.
         unsafe { self.device.as_raw().cmd_pipeline_barrier(commands, all, all, none, &[], &[], &[barrier]) };
     }
 
@@ -106,7 +107,7 @@ impl Copies {
         let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
         // SAFETY: wrong on purpose: the waits are missing. Reading texels too early only gives
         // wrong data.
-        unsafe { self.device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
+        unsafe { self.device.queue_of(QUEUE).unwrap().submit(&[batch], vk::Fence::null()) }.unwrap();
         // SAFETY: the turn was submitted, although without its wait.
         unsafe { turn.submitted() }
     }
@@ -154,7 +155,8 @@ fn show_late(app: &mut App, waits: bool) -> (u32, u32) {
     let (_texture, target) = shown_texture(app);
     let (painter, copies) = (Painter::new(&cuda(app)), Copies::new(&compute, target));
     let spec = Spec::new(vk::Format::R8G8B8A8_UNORM, [TEXELS; 2], ImageAccess::TRANSFER_READ);
-    let info = LatestInfo { name: "late", newest: Newest::Published, timeout: LONG, ..Default::default() };
+    let info =
+        LatestInfo { name: "late", queue: QUEUE, newest: Newest::Published, timeout: LONG, ..Default::default() };
     let (mut writer, mut reader) = Exchange::latest(&compute, &info, spec).unwrap();
     let mut held = vec![0; writer.slots()];
     idle(app);

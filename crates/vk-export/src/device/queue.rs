@@ -15,7 +15,8 @@ use crate::logging::log_error;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum QueueKind {
-    /// Draws, dispatches and copies: the device's main queue.
+    /// The device's main queue, which draws, dispatches and copies. That of an adopted device is
+    /// the one it was [adopted](crate::AdoptInfo) with, whatever its family supports.
     #[default]
     Graphics,
     /// Dispatches and copies alongside the main queue; its family cannot draw.

@@ -43,9 +43,15 @@ pub(super) fn check_resources<R: Resources>(
     compute.side().check_queue(queue, name)?;
     let foreign = found.stages().map(|allowed| stages & !allowed).filter(|stages| !stages.is_empty());
     if let Some(stages) = foreign {
-        return Err(invalid(&format!(
-            "a {queue} queue does not support {stages:?}; use the main queue or other accesses"
-        )));
+        let reason = match queue {
+            QueueKind::Graphics => format!(
+                "the main queue, of family {}, does not support {stages:?}; use another queue of the device, such as \
+                 `QueueKind::Additional`, or other accesses",
+                found.family()
+            ),
+            _ => format!("a {queue} queue does not support {stages:?}; use the main queue or other accesses"),
+        };
+        return Err(invalid(&reason));
     }
     Ok(stages)
 }
