@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use bridge::{Compute, ComputeTurn, Exchange, QueueKind, RenderFirst, Resources, Work, vk_export};
+use bridge::{Compute, ComputeTurn, Exchange, LiveObjects, QueueKind, RenderFirst, Resources, Work, vk_export};
 use bridge_tests::{Gate, Rig, assert_silent};
 use bridge_view::{Element, Error, ImageFormat, Look, PictureSlot, View, ViewInfo};
 
@@ -71,10 +71,11 @@ pub(crate) fn the_picture_is_copied_into_memory_of_its_size(_: &Rig, compute: &C
 /// A copy that exceeds the time limit keeps the picture and the memory that it writes; otherwise
 /// the validation layer reports that they are freed. The next copy has memory of its own.
 pub(crate) fn a_late_copy_of_the_picture_keeps_its_memory(_: &Rig, compute: &Compute) {
-    let device = compute.device();
-    let mut view = View::headless(compute, &ViewInfo { size: SIZE, timeout: Duration::from_secs(3) }).unwrap();
+    let (device, before) = (compute.device(), LiveObjects::now());
+    let mut late_view = View::headless(compute, &ViewInfo { size: SIZE, timeout: Duration::from_secs(3) }).unwrap();
     let (image, mut memory) = (noise(4 * PIXELS, 5), vec![7; 4 * PIXELS]);
-    shown(&mut view, ImageFormat::new(SIZE, 4, Element::U8).unwrap(), &Look::default(), &image);
+    let format = ImageFormat::new(SIZE, 4, Element::U8).unwrap();
+    shown(&mut late_view, format, &Look::default(), &image);
     let late = |view: &mut View, memory: &mut [u8]| {
         let gate = Gate::new(device);
         gate.hold_queue(device, QueueKind::Graphics);
@@ -83,17 +84,24 @@ pub(crate) fn a_late_copy_of_the_picture_keeps_its_memory(_: &Rig, compute: &Com
         assert!(is_late, "{error:?}");
         gate
     };
-    drop(late(&mut view, &mut memory));
+    drop(late(&mut late_view, &mut memory));
     assert!(memory.iter().all(|byte| *byte == 7), "nothing was copied");
     // The limit of a copy that is late may be too short for one that is not.
     let start = Instant::now();
-    while let Err(error) = view.pixels_into(&mut memory) {
+    while let Err(error) = late_view.pixels_into(&mut memory) {
         assert!(start.elapsed() < Rig::LONG, "{error}");
     }
     assert!(memory == image, "after the late copy");
-    let gate = late(&mut view, &mut memory);
-    drop(view);
+    let gate = late(&mut late_view, &mut memory);
+    drop(late_view);
+    assert_ne!(LiveObjects::now(), before, "what the copy uses is kept");
     drop(gate);
+    // Copies of the device free what earlier ones have used.
+    let start = Instant::now();
+    while LiveObjects::now() != before {
+        assert!(start.elapsed() < Rig::LONG, "alive: {}", LiveObjects::now());
+        shown(&mut view(compute), format, &Look::default(), &image);
+    }
     assert_silent(device);
 }
 
